@@ -1,0 +1,11 @@
+"""Reference reproduction suite for four papers on COVID-19 in chest radiographs.
+
+Importing this package, or any of its modules outside `models`, `training` and `explain`, does not
+import TensorFlow. Research software: not a medical device, not for diagnosis.
+"""
+
+__version__ = "0.1.0"
+
+DISCLAIMER = (
+    "For research only. Not a medical device: nothing here may be used to diagnose, treat or triage a patient."
+)

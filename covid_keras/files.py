@@ -1,0 +1,112 @@
+"""Files that appear whole or not at all, and their fingerprints."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from covid_keras.errors import UserError
+
+_CHUNK = 1 << 20
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it onto `path` when the block ends well.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write. Missing parent folders are made. The temporary name keeps the suffixes, since
+        libraries choose a format by suffix.
+
+    Raises
+    ------
+    UserError
+        Where the folder cannot be written or the disk is full. No file is left behind, and what stood at
+        `path` before stays as it was.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix="".join(path.suffixes[-2:]))
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        # mkstemp makes files private; results are meant to be shared like any other file.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _as_user_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _as_user_error(path: Path, error: OSError) -> UserError:
+    if error.errno == errno.ENOSPC:
+        return UserError(path, "the disk is full, nothing was written", "Free some space or choose another --out")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return UserError(path, f"cannot be written ({error.strerror})", "Choose another --out or change its permissions")
+    return UserError(path, f"could not be written ({error})", "Check the path and the disk")
+
+
+def require_writable_folder(folder: str | Path) -> Path:
+    """Make `folder` and prove that a file can be written there; raise `UserError` where not."""
+    folder = Path(folder)
+    probe = folder / ".writable"
+    with atomic_path(probe) as temporary:
+        temporary.write_bytes(b"")
+    probe.unlink(missing_ok=True)
+    return folder
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write UTF-8 text, whole or not at all; return the path."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write `value` as indented JSON with a final newline, whole or not at all; return the path."""
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; raise `UserError` where the file is missing or is not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
+    except ValueError as error:
+        raise UserError(path, f"is not valid JSON ({error})", "Restore or regenerate the file") from error
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """Return a short stable key (16 hexadecimal digits) of a JSON-able value: same settings, same key."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,24 @@
+"""Fixtures shared by the whole suite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("COVID_KERAS_QUIET", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real radiographs: `COVID_KERAS_DATA`, else `data/`, else skipped with the reason."""
+    given = os.environ.get("COVID_KERAS_DATA")
+    folder = Path(given) if given else ROOT / "data"
+    if not (folder / "covid-chestxray-dataset" / "metadata.csv").is_file():
+        pytest.skip(f"no real radiographs below {folder} (set COVID_KERAS_DATA to a folder that holds them)")
+    return folder.resolve()
