@@ -1,0 +1,82 @@
+"""Public collections of chest radiographs, one module a collection, each read in its official folder layout."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.sources.base import Download, Source, SourceCard
+from covid_keras.errors import UserError
+
+__all__ = ["SOURCES", "Download", "Source", "SourceCard", "check_source", "get_source", "load_source",
+           "locate_source"]
+
+
+class _Sources(Mapping[str, Source]):
+    """Name -> module, imported on first use."""
+
+    _names = ("covidgr", "cohen", "darwin_v7", "covid_cxnet", "chestxray14", "phantom")
+
+    def __getitem__(self, name: str) -> Source:
+        if name not in self._names:
+            raise KeyError(name)
+        return importlib.import_module(f"{__name__}.{name}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+SOURCES: Mapping[str, Source] = _Sources()
+
+
+def get_source(name: str) -> Source:
+    """Return the module of a source; raise `UserError` where there is none of that name."""
+    try:
+        return SOURCES[name]
+    except KeyError as error:
+        raise UserError(name, "there is no such source", f"Choose one of {', '.join(SOURCES)}") from error
+
+
+def locate_source(name: str, data_root: str | Path) -> Path:
+    """Return the folder of a source at or below the data root.
+
+    Raises
+    ------
+    UserError
+        Where it is not found: says where it was looked for and how to get it.
+    """
+    source = get_source(name)
+    folder = source.locate(Path(data_root))
+    if folder is None:
+        raise UserError(Path(data_root).absolute(), f"holds no {source.CARD.title} ({name}); "
+                        f"expected layout: {source.CARD.layout}", source.CARD.access)
+    return folder
+
+
+def load_source(name: str, data_root: str | Path) -> Cohort:
+    """Return the cohort of a source found at or below the data root.
+
+    Raises
+    ------
+    UserError
+        Where the collection is not found, or its files do not fit its layout.
+    """
+    return get_source(name).load(locate_source(name, data_root))
+
+
+def check_source(name: str, data_root: str | Path) -> list[tuple[str, int, int]]:
+    """Return (what, expected, found) for each count on the source's card.
+
+    Raises
+    ------
+    UserError
+        As for `load_source`.
+    """
+    source = get_source(name)
+    found = source.count(locate_source(name, data_root))
+    return [(what, expected, found.get(what, 0)) for what, expected in source.CARD.checks.items()]

@@ -1,0 +1,163 @@
+"""What every source offers, and the checks they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pandas as pd
+
+from covid_keras.data.cohort import Cohort, read_table
+from covid_keras.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm"})
+
+
+@dataclass(frozen=True)
+class Download:
+    """One file of a collection that a plain URL serves.
+
+    Parameters
+    ----------
+    url : str
+        Where it is.
+    sha256 : str or None
+        Hexadecimal digest of the file. None: not pinned, so the download is refused unless asked for unverified.
+    file_name : str
+        Name it is stored under, below the source's folder.
+    unpack : bool
+        Whether it is an archive whose contents are wanted.
+    """
+
+    url: str
+    sha256: str | None
+    file_name: str
+    unpack: bool = False
+
+
+@dataclass(frozen=True)
+class SourceCard:
+    """The data card of a collection: what it is, where it lives, what may be done with it.
+
+    Parameters
+    ----------
+    name : str
+        Key of the source on the command line.
+    title, url, licence, size, layout, access, citation, doi : str
+        Prose for the reader: `size` on disk as published, `layout` of the folder that is read, `access` = what a
+        person must do to get it.
+    images : int
+        Number of images that the collection is expected to give.
+    checks : dict
+        Expected counts, compared with `count(folder)` as "expected n, found n".
+    downloads : tuple of Download
+        Files with a plain URL; empty where a person must accept terms or sign in.
+    """
+
+    name: str
+    title: str
+    url: str
+    licence: str
+    size: str
+    images: int
+    layout: str
+    access: str
+    citation: str
+    doi: str = ""
+    checks: dict[str, int] = field(default_factory=dict)
+    downloads: tuple[Download, ...] = ()
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What a module of this package offers."""
+
+    CARD: SourceCard
+
+    def locate(self, data: Path) -> Path | None:
+        """Return the collection's folder at or below the data root, None where there is none."""
+
+    def load(self, folder: Path) -> Cohort:
+        """Return the collection's cohort."""
+
+    def count(self, folder: Path) -> dict[str, int]:
+        """Return what was found for each key of `CARD.checks`."""
+
+
+def find_folder(data: str | Path, names: Iterable[str], marks: Iterable[str]) -> Path | None:
+    """Return the first of `data/<name>` (then `data` itself) that holds any of the paths `marks`.
+
+    Parameters
+    ----------
+    data : str or Path
+        The data root.
+    names : iterable of str
+        Usual names of the collection's folder.
+    marks : iterable of str
+        Files or folders, relative to the collection's folder; one of them is enough. A mark that ends in
+        "/" must be a folder.
+    """
+    marks = tuple(marks)
+    for folder in (*(Path(data) / name for name in names), Path(data)):
+        for mark in marks:
+            found = folder / mark
+            if found.is_dir() if mark.endswith("/") else found.is_file():
+                return folder.resolve()
+    return None
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """Return the image files of a folder (not of its subfolders), sorted by name.
+
+    Raises
+    ------
+    UserError
+        Where the folder is missing or holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(folder, "the folder is missing", "Unpack the collection in its official layout")
+    files = sorted(path for path in folder.iterdir()
+                   if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+    if not files:
+        raise UserError(folder, "the folder holds no image", "Unpack the collection in its official layout")
+    return files
+
+
+def read_metadata(path: Path, columns: Iterable[str], key: str | None = None) -> pd.DataFrame:
+    """Read a collection's CSV as text; where `key` is given, its values must be there and not repeat.
+
+    Raises
+    ------
+    UserError
+        Where the file or a column is missing, it has no row, or a key is empty or listed twice.
+    """
+    table = read_table(path, columns)
+    if table.empty:
+        raise UserError(path, "the table has no row", "Fetch the file again")
+    if key is not None:
+        if (table[key] == "").any():
+            raise UserError(path, f"column '{key}' is empty in line {int((table[key] == '').argmax()) + 2}",
+                            "Correct the file or fetch it again")
+        repeated = table[key][table[key].duplicated()]
+        if len(repeated):
+            raise UserError(path, f"'{repeated.iloc[0]}' is listed twice in column '{key}'",
+                            "Keep one row, or fetch the file again")
+    return table
+
+
+def parse_extent(text: str, path: Path, column: str, key: str) -> float:
+    """Return a score 0 to 8 from a CSV cell, NaN where empty; raise `UserError` naming the cell otherwise."""
+    if not text:
+        return float("nan")
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise UserError(path, f"'{text}' in column '{column}' of '{key}' is not a number",
+                        "Correct the file or fetch it again") from error
+    if not 0 <= value <= 8:
+        raise UserError(path, f"{text} in column '{column}' of '{key}' lies outside 0 to 8",
+                        "Correct the file or fetch it again")
+    return value
