@@ -1,6 +1,7 @@
 """What images there are, who is in which set, and how they are fed.
 
-Importing this package does not import TensorFlow: `make_dataset` and what else needs it is imported on first use.
+Importing this package does not import TensorFlow: `make_dataset` and what else needs it is imported on
+first use.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from covid_keras.files import atomic_path
 TEXT_COLUMNS = ("image_id", "path", "patient_id", "source", "label", "view", "severity", "mask_path")
 COLUMNS = ("image_id", "path", "patient_id", "source", "label", "view", "severity", "extent", "mask_path")
 REQUIRED = ("image_id", "path", "patient_id", "label")
-FRONTAL_VIEWS = ("PA", "AP", "AP Supine")
 SEVERITIES = ("Normal-PCR+", "Mild", "Moderate", "Severe")
 MAX_EXTENT = 8.0
 
@@ -80,7 +79,8 @@ def _with_all_columns(table: pd.DataFrame, subject: str) -> pd.DataFrame:
 
 def _check(table: pd.DataFrame, classes: tuple[str, ...], subject: str) -> None:
     if table.empty:
-        raise UserError(subject, "the cohort holds no image", "Check the folder, or the filter that emptied it")
+        raise UserError(subject, "the cohort holds no image",
+                        "Check the folder, or the filter that emptied it")
     if len(set(classes)) != len(classes) or not classes:
         raise UserError(subject, f"the classes {list(classes)} are empty or repeat", "Name each class once")
     for column in REQUIRED:
@@ -112,9 +112,9 @@ class Cohort:
     ----------
     table : pandas.DataFrame
         A row an image; `image_id`, `path`, `patient_id` and `label` are required. Optional: `source`, `view`
-        ("PA", "AP", "AP Supine", "L", "" unknown), `severity` ("Normal-PCR+", "Mild", "Moderate", "Severe",
-        "" unknown), `extent` (0 to 8, NaN unknown), `mask_path` ("" none). Further columns are kept. The order
-        of the rows is kept; the index is renumbered from 0.
+        ("PA", "AP", "AP Supine", "L", "" unknown), `severity` ("Normal-PCR+", "Mild", "Moderate",
+        "Severe", "" unknown), `extent` (0 to 8, NaN unknown), `mask_path` ("" none). Further columns are
+        kept. The order of the rows is kept; the index is renumbered from 0.
     classes : tuple of str
         The labels, in the order of the class indices.
     name : str
@@ -123,8 +123,8 @@ class Cohort:
     Raises
     ------
     UserError
-        Where a required column is missing or has an empty cell, an image id is listed twice, a label is not in
-        `classes`, an extent lies outside 0..8, or no image is left.
+        Where a required column is missing or has an empty cell, an image id is listed twice, a label is not
+        in `classes`, an extent lies outside 0..8, or no image is left.
 
     Notes
     -----
@@ -172,6 +172,16 @@ class Cohort:
         """Return the patient ids, each once, in the order of their first image."""
         return list(self.table["patient_id"].drop_duplicates())
 
+    def frontal(self) -> Cohort:
+        """Return the cohort of the frontal views: `view` is PA or AP, whatever the posture ("AP Supine").
+
+        Raises
+        ------
+        UserError
+            Where there is none.
+        """
+        return self.filter(self.table["view"].str.match(r"(PA|AP)\b"))
+
     def relabel(self, mapping: Mapping[str, str], classes: Sequence[str]) -> Cohort:
         """Return the cohort with labels renamed or merged; labels absent from `mapping` stay.
 
@@ -205,7 +215,8 @@ class Cohort:
         Parameters
         ----------
         path : str or Path
-            The CSV. Relative `path` and `mask_path` cells are taken from the CSV's own folder.
+            The CSV. Relative `path` and `mask_path` cells are taken from the CSV's own folder. Cells of
+            further columns are read as text.
         classes : sequence of str, optional
             The labels in class order. Without it: the labels found, sorted.
 
@@ -218,13 +229,14 @@ class Cohort:
         table = read_table(path, REQUIRED)
         for column in ("path", "mask_path"):
             if column in table.columns:
-                table[column] = [str((path.parent / cell).resolve()) if cell else "" for cell in table[column]]
+                cells = table[column]
+                table[column] = [str((path.parent / cell).resolve()) if cell else "" for cell in cells]
         if "extent" in table.columns:
             table["extent"] = table["extent"].replace("", np.nan)
         return cls(table, tuple(classes) if classes else tuple(sorted(set(table["label"]))), path.name)
 
     def fingerprint(self) -> str:
-        """Return a key (16 hexadecimal digits) of the images' ids, patients, labels, severities and file sizes.
+        """Return a key (16 hexadecimal digits) of the ids, patients, labels, severities and file sizes.
 
         It does not depend on where the files lie or on the order of the rows.
 

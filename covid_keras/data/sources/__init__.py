@@ -1,4 +1,4 @@
-"""Public collections of chest radiographs, one module a collection, each read in its official folder layout."""
+"""Public collections of chest radiographs, one module each, read in their official folder layout."""
 
 from __future__ import annotations
 
@@ -72,11 +72,15 @@ def load_source(name: str, data_root: str | Path) -> Cohort:
 def check_source(name: str, data_root: str | Path) -> list[tuple[str, int, int]]:
     """Return (what, expected, found) for each count on the source's card.
 
+    A source with several layouts offers `expected(folder)`, the counts for the layout that lies there.
+
     Raises
     ------
     UserError
         As for `load_source`.
     """
     source = get_source(name)
-    found = source.count(locate_source(name, data_root))
-    return [(what, expected, found.get(what, 0)) for what, expected in source.CARD.checks.items()]
+    folder = locate_source(name, data_root)
+    checks = source.expected(folder) if hasattr(source, "expected") else source.CARD.checks
+    found = source.count(folder)
+    return [(what, expected, found.get(what, 0)) for what, expected in checks.items()]

@@ -24,7 +24,8 @@ class Download:
     url : str
         Where it is.
     sha256 : str or None
-        Hexadecimal digest of the file. None: not pinned, so the download is refused unless asked for unverified.
+        Hexadecimal digest of the file. None: not pinned, so the download is refused unless asked for
+        unverified.
     file_name : str
         Name it is stored under, below the source's folder.
     unpack : bool
@@ -46,8 +47,8 @@ class SourceCard:
     name : str
         Key of the source on the command line.
     title, url, licence, size, layout, access, citation, doi : str
-        Prose for the reader: `size` on disk as published, `layout` of the folder that is read, `access` = what a
-        person must do to get it.
+        Prose for the reader: `size` on disk as published, `layout` of the folder that is read, `access` =
+        what a person must do to get it.
     images : int
         Number of images that the collection is expected to give.
     checks : dict
@@ -124,6 +125,14 @@ def image_files(folder: str | Path) -> list[Path]:
     if not files:
         raise UserError(folder, "the folder holds no image", "Unpack the collection in its official layout")
     return files
+
+
+def image_ids(source: str, names: Iterable[str]) -> list[str]:
+    """Return "<source>/<stem>" for each file name; the whole name where two names share a stem."""
+    names = list(names)
+    repeated = pd.Series([Path(name).stem for name in names]).duplicated(keep=False)
+    return [f"{source}/{name if twice else Path(name).stem}"
+            for name, twice in zip(names, repeated, strict=True)]
 
 
 def read_metadata(path: Path, columns: Iterable[str], key: str | None = None) -> pd.DataFrame:

@@ -1,0 +1,192 @@
+"""COVID-19 Image Data Collection (Cohen, Morrison, Dao and others, 2020).
+
+What
+    Radiographs and CT slices gathered from publications and web pages, of patients with COVID-19 or another
+    pneumonia; patient, day, view, finding and licence of each in `metadata.csv`.
+Where
+    https://github.com/ieee8023/covid-chestxray-dataset
+Licence
+    One for each image (column `license`, kept; empty where unknown). Several forbid commercial use or
+    derivatives.
+Size
+    561 images in the snapshot of June 2020, to which the expected counts belong; some hundred MB at full
+    size.
+Layout
+    `images/*`, `metadata.csv` (patientid, finding, view, modality, filename, license, ...),
+    `annotations/covid-severity-scores.csv` (filename, geographic_mean 0-8, opacity_mean 0-6: means of three
+    radiologists for the paper of Cohen, Dao, Roth and others, Cureus 12(7), 2020),
+    `annotations/lung-masks-darwin-v7/<stem>.png` (optional; see `darwin_v7`).
+Cohort
+    X-ray images that have a row and a finding, lateral views included (`Cohort.frontal()` selects PA and AP).
+    label "COVID-19" where `finding` contains "COVID-19" (both "COVID-19, ARDS" and the later spelling
+    "Pneumonia/Viral/COVID-19"), else "other" (mostly other pneumonias, a few "No Finding"); the raw text
+    stays in the column `finding`. `extent` is geographic_mean; `severity` is its level, for COVID-19 only.
+Known problems
+    A few files have two rows: the first one is kept. Where their patient ids differ, the two ids are one
+    person (same radiograph), so all images of both get the first id: 285 = 339 and 287 = 340, which makes the
+    267 ids with a frontal view 265 patients. Some listed files are not in the folder and some files have no
+    row: both are left out and counted. The same radiograph also occurs under two names and two ids
+    (find_duplicates finds those). Images from publications carry arrows, letters and compression artefacts,
+    and the finding goes with the publication: a classifier can learn the source instead of the disease.
+    A later snapshot gives other counts; that is no error.
+Citation
+    J. P. Cohen, P. Morrison, L. Dao, K. Roth, T. Q. Duong, M. Ghassemi: COVID-19 Image Data Collection:
+    Prospective Predictions Are the Future. Journal of Machine Learning for Biomedical Imaging, 2020.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from covid_keras.data.cohort import Cohort, severity_level
+from covid_keras.data.sources.base import (
+    SourceCard,
+    find_folder,
+    image_files,
+    image_ids,
+    parse_extent,
+    read_metadata,
+)
+from covid_keras.errors import UserError
+
+LOGGER = logging.getLogger(__name__)
+
+CLASSES = ("other", "COVID-19")
+COLUMNS = ("patientid", "finding", "view", "modality", "filename")
+MASKS = Path("annotations") / "lung-masks-darwin-v7"
+SCORES = Path("annotations") / "covid-severity-scores.csv"
+# A few listed files are absent from copies in use; more than this share means that unpacking stopped.
+MAX_MISSING = 0.1
+# What the collection's table holds where nobody has decided on a finding yet.
+_UNDECIDED = {"", "todo", "unknown"}
+
+CARD = SourceCard(
+    name="cohen",
+    title="COVID-19 Image Data Collection",
+    url="https://github.com/ieee8023/covid-chestxray-dataset",
+    licence="one for each image (column license of metadata.csv); several are non-commercial",
+    size="561 images, some hundred MB (snapshot of June 2020)",
+    images=491,
+    layout="covid-chestxray-dataset/ with images/, metadata.csv, annotations/covid-severity-scores.csv",
+    access="Clone https://github.com/ieee8023/covid-chestxray-dataset into the data folder",
+    citation="Cohen et al.: COVID-19 Image Data Collection: Prospective Predictions Are the Future. "
+             "Journal of Machine Learning for Biomedical Imaging, 2020",
+    doi="10.48550/arXiv.2006.11988",
+    checks={"X-rays": 491, "frontal X-rays": 453, "frontal COVID-19": 367, "patients (frontal)": 265,
+            "severity scores": 93, "CT left out": 57, "images without a row left out": 13,
+            "listed X-rays missing": 11},
+)
+
+
+def locate(data: Path) -> Path | None:
+    """Return the collection's folder at or below the data root, None where there is none."""
+    return find_folder(data, ("covid-chestxray-dataset", "covid-chestxray-dataset-master", "cohen"),
+                       ("metadata.csv",)) if data.is_dir() else None
+
+
+def _one_row_per_file(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep each file's first row; give patients who share a file one id (the first in the table)."""
+    files, _ = pd.factorize(table["filename"])
+    patients, names = pd.factorize(table["patientid"])
+    size = len(names) + files.max() + 1
+    links = coo_array((np.ones(len(table)), (patients, files + len(names))), shape=(size, size))
+    component = connected_components(links, directed=False)[1][: len(names)]
+    # np.unique's first occurrence: factorize numbers the ids in the order of the table.
+    _, first, group = np.unique(component, return_index=True, return_inverse=True)
+    table = table.assign(patientid=np.asarray(names)[first[group]][patients])
+    return table.drop_duplicates("filename").reset_index(drop=True)
+
+
+def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the table of usable X-ray rows (with `path`) and how many of what was left out."""
+    listing = folder / "metadata.csv"
+    table = read_metadata(listing, COLUMNS)
+    for column in ("filename", "patientid"):
+        if (table[column] == "").any():
+            line = int(table[column].eq("").argmax()) + 2
+            raise UserError(listing, f"column '{column}' is empty in line {line}",
+                            "Correct the file or fetch it again")
+    files = {path.name: path for path in image_files(folder / "images")}
+    unlisted = len(set(files) - set(table["filename"]))
+    table = _one_row_per_file(table)
+    is_xray = table["modality"].str.casefold() == "x-ray"
+    computed = int((~is_xray & table["filename"].isin(files)).sum())
+    table = table[is_xray]
+    absent = table["filename"][~table["filename"].isin(files)]
+    if len(absent) > MAX_MISSING * len(table):
+        raise UserError(folder / "images" / absent.iloc[0], f"listed in {listing.name} but missing, as are "
+                        f"{len(absent) - 1} of the {len(table)} X-rays listed",
+                        "Fetch the images again, or remove their rows")
+    if len(absent):
+        LOGGER.info("%s lists %d X-rays that are not in images/, the first: %s", listing, len(absent),
+                    absent.iloc[0])
+    table = table[table["filename"].isin(files)]
+    undecided = table["finding"].str.strip().str.casefold().isin(_UNDECIDED)
+    table = table[~undecided].assign(path=[str(files[name]) for name in table["filename"][~undecided]])
+    return table, {"CT left out": computed, "images without a row left out": unlisted,
+                   "listed X-rays missing": len(absent), "undecided findings left out": int(undecided.sum())}
+
+
+def read_scores(folder: Path) -> dict[str, float]:
+    """Return geographic_mean (extent, 0 to 8) by file name; empty where the file of scores is absent.
+
+    Raises
+    ------
+    UserError
+        Where a column is missing, a file is listed twice, or a score is no number from 0 to 8.
+    """
+    path = folder / SCORES
+    if not path.is_file():
+        LOGGER.warning("%s is missing: the cohort has no severity levels", path)
+        return {}
+    table = read_metadata(path, ("filename", "geographic_mean"), key="filename")
+    return {name: parse_extent(score, path, "geographic_mean", name)
+            for name, score in zip(table["filename"], table["geographic_mean"], strict=True)}
+
+
+def load(folder: Path) -> Cohort:
+    """Return the X-rays of the collection as a cohort, classes "other" and "COVID-19".
+
+    Further columns: `finding` (raw text), `license`.
+
+    Raises
+    ------
+    UserError
+        Where a file or column is missing, the image folder is empty, or more than a tenth of the X-rays
+        listed are missing.
+    """
+    table, _ = _survey(folder)
+    names = table["filename"]
+    extent = names.map(read_scores(folder)).astype(float)
+    covid = table["finding"].str.contains("COVID-19", regex=False)
+    masks = [(folder / MASKS / f"{Path(name).stem}.png").resolve() for name in names]
+    return Cohort(pd.DataFrame({
+        "image_id": image_ids("cohen", names),
+        "path": table["path"],
+        "patient_id": "cohen/" + table["patientid"],
+        "source": "cohen",
+        "label": np.where(covid, "COVID-19", "other"),
+        "view": table["view"],
+        "severity": [severity_level(score) if positive else ""
+                     for score, positive in zip(extent, covid, strict=True)],
+        "extent": extent,
+        "mask_path": [str(mask) if mask.is_file() else "" for mask in masks],
+        "finding": table["finding"],
+        "license": table.get("license", ""),
+    }), CLASSES, "cohen")
+
+
+def count(folder: Path) -> dict[str, int]:
+    """Return what was found for each key of `CARD.checks`, and how many X-rays have no finding yet."""
+    _, left_out = _survey(folder)
+    cohort = load(folder)
+    frontal = cohort.frontal()
+    return {"X-rays": len(cohort), "frontal X-rays": len(frontal),
+            "frontal COVID-19": frontal.counts()["COVID-19"], "patients (frontal)": len(frontal.patients()),
+            "severity scores": int(cohort.table["extent"].notna().sum()), **left_out}

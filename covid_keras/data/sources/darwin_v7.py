@@ -1,0 +1,80 @@
+"""Darwin V7 COVID-19 X-ray dataset: human lung masks, here those of Cohen's radiographs.
+
+What
+    Lungs outlined by human annotators (CloudFactory), reviewed by V7, on about 6,500 chest radiographs: 517
+    cases of Cohen's COVID-19 Image Data Collection and 5,863 paediatric images of Kermany's collection. Read
+    here: the masks of Cohen's images. Trains the lung U-Net.
+Where
+    https://github.com/v7labs/covid-19-xray-dataset, https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset
+Licence
+    Masks: CC BY 4.0. Images: as in the collection they come from (see `cohen`).
+Size
+    456 masks, a few MB.
+Layout
+    Inside the collection `covid-chestxray-dataset/`: `annotations/lung-masks-darwin-v7/<image stem>.png`,
+    8-bit grey, same size as the image: 255 = lung, 127 = "ignore" (devices and markings over the lung),
+    0 = rest. The collection's own export names masks by item number: rename each to its image's stem.
+Cohort
+    Frontal X-rays of `cohen` that have a mask (`mask_path`); labels, patients and image ids are those of
+    `cohen`, on purpose: the two cohorts hold the same images, and joining them is refused as duplicate ids.
+Known problems
+    The lung includes what lies behind the heart and, where visible, below the dome of the diaphragm. Lateral
+    views and CT slices were not outlined. Three masks belong to images that are no frontal X-ray with a row
+    in the table (one CT slice, two without a row) and are left out. "Ignore" pixels belong in no loss.
+Citation
+    V7 Labs: COVID-19 X-ray dataset, 2020.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.sources import cohen
+from covid_keras.data.sources.base import SourceCard, find_folder, image_files
+from covid_keras.errors import UserError
+
+LUNG, IGNORE = 255, 127
+
+CARD = SourceCard(
+    name="darwin_v7",
+    title="Darwin V7 lung masks of the COVID-19 Image Data Collection",
+    url="https://github.com/v7labs/covid-19-xray-dataset",
+    licence="CC BY 4.0 (masks); the images carry one licence each",
+    size="a few MB (456 masks), beside the images of cohen",
+    images=453,
+    layout="covid-chestxray-dataset/annotations/lung-masks-darwin-v7/<image stem>.png (255 lung, 127 ignore)",
+    access="Export the masks from https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset and name"
+           " each by its image's stem, inside the folder of cohen",
+    citation="V7 Labs: COVID-19 X-ray dataset, 2020",
+    checks={"masks": 456, "frontal X-rays with a mask": 453},
+)
+
+
+def locate(data: Path) -> Path | None:
+    """Return the folder of Cohen's collection where it holds the masks, else None."""
+    folder = cohen.locate(data)
+    return folder and find_folder(folder, (), (f"{cohen.MASKS.as_posix()}/",))
+
+
+def load(folder: Path) -> Cohort:
+    """Return the frontal X-rays that have a human lung mask, as a cohort with `mask_path` set.
+
+    Raises
+    ------
+    UserError
+        As for `cohen.load`; where the folder of masks is missing or empty, or no mask belongs to an image.
+    """
+    masks = image_files(folder / cohen.MASKS)
+    cohort = cohen.load(folder).frontal()
+    has_mask = cohort.table["mask_path"] != ""
+    if not has_mask.any():
+        raise UserError(masks[0], "is named after no frontal X-ray of the collection",
+                        "Name each mask <image stem>.png")
+    chosen = cohort.filter(has_mask)
+    return Cohort(chosen.table, chosen.classes, "darwin_v7")
+
+
+def count(folder: Path) -> dict[str, int]:
+    """Return what was found for each key of `CARD.checks`."""
+    return {"masks": len(image_files(folder / cohen.MASKS)), "frontal X-rays with a mask": len(load(folder))}
