@@ -1,0 +1,59 @@
+"""Where the evidence lies: the share of a heat map that falls on the lungs, beside what chance would give."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def heat_in_lungs(heat: np.ndarray, mask: np.ndarray) -> float:
+    """Return the share of a heat map's sum that lies on the lungs.
+
+    Read it against `lung_area_share`: heat spread evenly over the picture has that share by chance.
+
+    Parameters
+    ----------
+    heat : ndarray (H, W), not negative
+        A heat map such as `grad_cam` returns; any scale.
+    mask : ndarray (H, W)
+        Lung mask in the same geometry; `mask > 0` is lung.
+
+    Returns
+    -------
+    float
+        0 to 1; NaN where there is no heat at all.
+
+    Raises
+    ------
+    ValueError
+        Where the shapes differ, or heat is negative or not finite.
+
+    Examples
+    --------
+    >>> heat_in_lungs(np.array([[3.0, 1.0]]), np.array([[255, 0]]))
+    0.75
+    """
+    heat, lungs = np.asarray(heat, dtype=np.float64), _as_lungs(mask)
+    if heat.shape != lungs.shape:
+        raise ValueError(f"heat has the shape {heat.shape} and the mask {lungs.shape}; resize one")
+    if not np.isfinite(heat).all() or (heat < 0).any():
+        raise ValueError("heat must be finite and not negative")
+    total = heat.sum()
+    return float(heat[lungs].sum() / total) if total > 0 else float("nan")
+
+
+def lung_area_share(mask: np.ndarray) -> float:
+    """Return the share of the picture that is lung (0 to 1): what evenly spread heat would score.
+
+    Parameters
+    ----------
+    mask : ndarray (H, W)
+        Lung mask; `mask > 0` is lung.
+    """
+    return float(_as_lungs(mask).mean())
+
+
+def _as_lungs(mask: np.ndarray) -> np.ndarray:
+    lungs = np.asarray(mask) > 0
+    if lungs.ndim != 2 or lungs.size == 0:
+        raise ValueError(f"a lung mask has two dimensions and at least a pixel, not the shape {lungs.shape}")
+    return lungs
