@@ -1,0 +1,114 @@
+"""The phantom: synthetic chest radiographs with known truth, made on the spot.
+
+What
+    Drawings that look like chest radiographs, made by `covid_keras.data.phantom.make_phantom`: normal,
+    community-acquired pneumonia ("cap") and COVID-like ("covid"), with lung masks, opacity masks and extent.
+    Stands in where no real radiographs are found; nothing measured on it says anything about patients.
+Where
+    Nowhere: made from a seed.
+Licence
+    That of this project.
+Size
+    About 0.1 MB an image of 256 px, its two masks included.
+Layout
+    `phantom/metadata.csv` (file, image_id, patient, visit, label, view, hospital, marker, extent, severity),
+    `phantom/images/`, `phantom/masks/` (lungs, 0/255), `phantom/opacities/` (0/255), `phantom/phantom.yaml`.
+Cohort
+    Every image. Further columns: `hospital`, `marker`, `opacity_path`, `visit`. `severity` is set for "covid" only.
+Known problems
+    Far less varied than patients are. Positives of extent 0 ("Normal-PCR+") look exactly like normals, on purpose.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.phantom.collection import FOLDERS, METADATA, SETTINGS
+from covid_keras.data.phantom.sample import LABELS
+from covid_keras.data.sources.base import SourceCard, find_folder, read_metadata
+from covid_keras.errors import UserError
+
+_COLUMNS = ("file", "image_id", "patient", "visit", "label", "view", "hospital", "marker", "extent", "severity")
+
+CARD = SourceCard(
+    name="phantom",
+    title="Phantom (synthetic radiographs with known truth)",
+    url="",
+    licence="Apache-2.0",
+    size="about 0.1 MB an image of 256 px",
+    images=0,
+    layout="phantom/metadata.csv, images/, masks/, opacities/, phantom.yaml",
+    access="Made on the spot by covid_keras.data.make_phantom(folder)",
+    citation="covid-keras, covid_keras.data.phantom",
+)
+
+
+def locate(data: Path) -> Path | None:
+    """Return the phantom's folder at or below the data root, None where there is none."""
+    return find_folder(data, ("phantom",), (SETTINGS,))
+
+
+def load(folder: Path) -> Cohort:
+    """Return the collection as a cohort of classes normal, cap, covid.
+
+    Raises
+    ------
+    UserError
+        Where the table is missing, lacks a column, or names a file that is not there.
+    """
+    folder = Path(folder).resolve()
+    table = read_metadata(folder / METADATA, _COLUMNS, key="file")
+    images, masks, opacities = (_paths(folder / name, table["file"]) for name in FOLDERS)
+    cohort = pd.DataFrame({
+        "image_id": "phantom/" + table["image_id"],
+        "path": images,
+        "patient_id": "phantom/" + table["patient"],
+        "source": "phantom",
+        "label": table["label"],
+        "view": table["view"],
+        "severity": table["severity"],
+        "extent": table["extent"].astype(float),
+        "mask_path": masks,
+        "hospital": table["hospital"],
+        "marker": table["marker"],
+        "opacity_path": opacities,
+        "visit": table["visit"].astype(int),
+    })
+    return Cohort(cohort, LABELS, "phantom")
+
+
+def _paths(folder: Path, names: pd.Series) -> list[str]:
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise UserError(folder / missing[0], "is listed in the phantom's table but missing", "Delete the folder and make it again")
+    return [str(folder / name) for name in names]
+
+
+def expected(folder: Path) -> dict[str, int]:
+    """Return the counts that `phantom.yaml` asks for."""
+    settings = read_settings(folder)
+    return {"patients": sum(settings["composition"].values()), **_by_label(settings["composition"])}
+
+
+def _by_label(counts: dict[str, int]) -> dict[str, int]:
+    return {f"patients {label}": int(counts.get(label, 0)) for label in LABELS}
+
+
+def read_settings(folder: Path) -> dict:
+    """Return the settings that the collection was made with."""
+    import yaml
+
+    try:
+        return yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))["settings"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(folder / SETTINGS, "is missing or damaged", "Delete the folder and make it again") from error
+
+
+def count(folder: Path) -> dict[str, int]:
+    """Return what was found: patients, and patients of each label."""
+    table = load(folder).table.drop_duplicates("patient_id")
+    return {"patients": len(table), **_by_label(table["label"].value_counts().to_dict())}
