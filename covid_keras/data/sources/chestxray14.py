@@ -128,7 +128,8 @@ def _load_whole(folder: Path) -> Cohort:
     places = [place for place in (folder / "images", *sorted(folder.glob("images_[0-9]*/images")))
               if place.is_dir()]
     if not places:
-        raise UserError(folder, "holds neither images/ nor images_001/images/", "Unpack the image archives here")
+        raise UserError(folder, "holds neither images/ nor images_001/images/",
+                        "Unpack the image archives here")
     files = {path.name: path for place in places for path in image_files(place)}
     absent = table["Image Index"][~table["Image Index"].isin(files)]
     if len(absent):

@@ -1,0 +1,324 @@
+"""Who is in which set: patient-disjoint stratified folds and hold-outs, and the refusal of leakage.
+
+A split is a table with one row an image in each (repeat, fold): `repeat, fold, image_id, patient_id, label,
+split`, split being "train", "validation" or "test". It is written as CSV beside its SHA-256 and read back, so
+that everybody trains and tests on the very same images.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from covid_keras.data.cohort import SEVERITIES, Cohort, read_table
+from covid_keras.errors import UserError
+from covid_keras.files import atomic_path, sha256_of, write_text
+
+SPLIT_COLUMNS = ("repeat", "fold", "image_id", "patient_id", "label", "split")
+PARTS = ("train", "validation", "test")
+# The finest share that a part is rounded to is a twentieth: 0.1 -> 1 of 10, 0.15 -> 3 of 20.
+_FINEST = 20
+_NAMED = 5
+
+
+def patient_folds(cohort: Cohort, n_folds: int = 5, repeats: int = 1, seed: int = 0, validation: float = 0.1,
+                  groups: Sequence[str] | np.ndarray | None = None,
+                  leaky_as_published: bool = False) -> pd.DataFrame:
+    """Return stratified, patient-disjoint folds, each with a validation part inside its training part.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The images; stratified by label and, where known, severity.
+    n_folds : int
+        Number of folds, at least 2. Every image is in "test" once in each repeat.
+    repeats : int
+        Number of repetitions; each shuffles anew.
+    seed : int
+        Same seed, same folds.
+    validation : float
+        Share of each training part that becomes "validation", 0 (none) to below 1; rounded to a twentieth.
+    groups : sequence of str, optional
+        One key an image; images of one key stay together. Default: `patient_id`. `duplicate_groups` gives
+        keys that also join near-duplicates.
+    leaky_as_published : bool
+        Split by image, patients crossing as they may. Only for reproducing a paper that did so.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns repeat, fold (int, from 0), image_id, patient_id, label, split; repeats * n_folds rows an
+        image, in the cohort's order within each fold.
+
+    Raises
+    ------
+    UserError
+        Where a fold would lack a class in one of its parts; says what to change.
+
+    References
+    ----------
+    Tabik et al., IEEE JBHI 24(12), 2020, section V: 5 x 5 folds, 10 % of each training part for validation.
+    """
+    if n_folds < 2 or repeats < 1 or not 0 <= validation < 1:
+        raise UserError("split", f"{n_folds} folds, {repeats} repeats, validation {validation} make no split",
+                        "Ask for 2 or more folds, 1 or more repeats, validation from 0 to below 1")
+    keys = None if leaky_as_published else _group_keys(cohort, groups)
+    _require_enough(cohort, keys, n_folds)
+    tables = []
+    for repeat in range(repeats):
+        parts = _deal(cohort, np.arange(len(cohort)), keys, n_folds, _seed(seed, repeat))
+        for fold, test in enumerate(parts):
+            split = np.full(len(cohort), "train", dtype=object)
+            split[test] = "test"
+            if validation:
+                pool = np.flatnonzero(split == "train")
+                split[_take(cohort, pool, keys, validation, _seed(seed, repeat, fold))] = "validation"
+            tables.append(_table(cohort, split, repeat, fold))
+    table = pd.concat(tables, ignore_index=True)
+    _check_classes(table, cohort, ("train", "validation", "test") if validation else ("train", "test"))
+    return table
+
+
+def hold_out(cohort: Cohort, fractions: Mapping[str, float] | None = None, seed: int = 0,
+             groups: Sequence[str] | np.ndarray | None = None) -> pd.DataFrame:
+    """Return one stratified, patient-disjoint division into train, validation and test (repeat 0, fold 0).
+
+    Parameters
+    ----------
+    cohort : Cohort
+        The images; stratified by label and, where known, severity.
+    fractions : mapping, optional
+        Shares of "train", "validation" and "test", sum 1; a part left out has share 0. Default 0.8, 0, 0.2.
+        Rounded to a twentieth.
+    seed, groups
+        As in `patient_folds`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row an image, columns as in `patient_folds`.
+
+    Raises
+    ------
+    UserError
+        Where the shares make no split, or a part with a share would lack a class.
+    """
+    shares = {"train": 0.8, "test": 0.2} if fractions is None else dict(fractions)
+    unknown = [part for part in shares if part not in PARTS]
+    if unknown or min(shares.values(), default=-1.0) < 0 or not np.isclose(sum(shares.values()), 1):
+        raise UserError("split", f"the shares {shares} make no split",
+                        f"Give shares of {', '.join(PARTS)} that sum to 1")
+    asked = tuple(part for part in PARTS if shares.get(part, 0) > 0)
+    keys = _group_keys(cohort, groups)
+    split = np.full(len(cohort), asked[0], dtype=object)
+    rest = 1.0
+    for number, part in enumerate(reversed(asked[1:])):
+        pool = np.flatnonzero(split == asked[0])
+        split[_take(cohort, pool, keys, shares[part] / rest, _seed(seed, 0, number))] = part
+        rest -= shares[part]
+    table = _table(cohort, split, 0, 0)
+    _check_classes(table, cohort, asked)
+    return table
+
+
+def _seed(*key: int) -> int:
+    return int(np.random.SeedSequence([abs(int(number)) for number in key]).generate_state(1)[0])
+
+
+def _group_keys(cohort: Cohort, groups: Sequence[str] | np.ndarray | None) -> np.ndarray:
+    keys = cohort.table["patient_id"].to_numpy() if groups is None else np.asarray(groups)
+    if keys.shape != (len(cohort),):
+        raise ValueError(f"groups of shape {keys.shape} do not fit {len(cohort)} images")
+    return keys
+
+
+def _table(cohort: Cohort, split: np.ndarray, repeat: int, fold: int) -> pd.DataFrame:
+    chosen = cohort.table[["image_id", "patient_id", "label"]]
+    return chosen.assign(repeat=repeat, fold=fold, split=split)[list(SPLIT_COLUMNS)]
+
+
+def _strata(cohort: Cohort, pool: np.ndarray, n_parts: int) -> np.ndarray:
+    """Return label and severity of the images in `pool`; the label alone where a level is too rare to deal."""
+    label = cohort.table["label"].iloc[pool]
+    stratum = label + "\t" + cohort.table["severity"].iloc[pool]
+    rare = stratum.groupby(stratum).transform("size") < n_parts
+    return stratum.where(~rare.groupby(label).transform("any"), label).to_numpy()
+
+
+def _deal(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, n_parts: int,
+          seed: int) -> list[np.ndarray]:
+    """Deal the images `pool` (row numbers) into `n_parts` stratified parts; keys stay together."""
+    splitter = StratifiedKFold if keys is None else StratifiedGroupKFold
+    units = None if keys is None else keys[pool]
+    with warnings.catch_warnings():
+        # Classes rarer than the number of parts are looked after by _take and _check_classes.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        dealt = splitter(n_parts, shuffle=True, random_state=seed).split(pool, _strata(cohort, pool, n_parts),
+                                                                         units)
+        return [pool[part] for _, part in dealt]
+
+
+def _require_enough(cohort: Cohort, keys: np.ndarray | None, n_folds: int) -> None:
+    """Refuse folds where a class has fewer patients (without keys: images) than there are folds."""
+    units = np.arange(len(cohort)) if keys is None else keys
+    labels = cohort.table["label"].to_numpy()
+    for name in cohort.classes:
+        found = len(set(units[labels == name]))
+        if found < n_folds:
+            what = "image(s)" if keys is None else "patient(s)"
+            raise UserError(cohort.name or "split", f"class '{name}' has {found} {what}, too few for {n_folds} "
+                            "folds", "Use fewer folds, add images of the class, or merge it with another")
+
+
+def _take(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, share: float, seed: int) -> np.ndarray:
+    """Return about `share` of the images `pool`, stratified: some of the parts that they are dealt into."""
+    labels = cohort.table["label"].to_numpy()
+    units = pool if keys is None else keys[pool]
+    # A small pool cannot be dealt into many parts: none is to be empty.
+    finest = min(_FINEST, len(set(units)), int(np.unique(labels[pool], return_counts=True)[1].max()))
+    if finest < 2:
+        raise UserError(cohort.name or "split", "one patient cannot be divided into two parts",
+                        "Add patients, or use fewer parts")
+    # Not below one part: a share asked for is never rounded away.
+    ratio = max(Fraction(share).limit_denominator(finest), Fraction(1, finest))
+    parts = _deal(cohort, pool, keys, max(ratio.denominator, 2), seed)
+    for start in range(len(parts)):
+        chosen = np.concatenate([parts[(start + step) % len(parts)] for step in range(ratio.numerator)])
+        left = np.setdiff1d(pool, chosen)
+        if set(labels[chosen]) == set(cohort.classes) == set(labels[left]):
+            return chosen
+    return np.concatenate(parts[: ratio.numerator])  # _check_classes names the class that is missing
+
+
+def _check_classes(table: pd.DataFrame, cohort: Cohort, asked: tuple[str, ...]) -> None:
+    found = set(table[["repeat", "fold", "split", "label"]].itertuples(index=False, name=None))
+    for repeat, fold in table[["repeat", "fold"]].drop_duplicates().itertuples(index=False, name=None):
+        for part in asked:
+            for label in cohort.classes:
+                if (repeat, fold, part, label) not in found:
+                    raise UserError(cohort.name or "split", f"no image of class '{label}' is left for "
+                                    f"{part} in repeat {repeat}, fold {fold}", "Use fewer folds, a larger "
+                                    "validation or test part, another seed, or merge the class with another")
+
+
+def _named(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return ", ".join(items[:_NAMED]) + more
+
+
+def _executions(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for (repeat, fold), part in table.groupby(["repeat", "fold"], sort=False):
+        yield f"repeat {repeat}, fold {fold}", part
+
+
+def check_disjoint(table: pd.DataFrame, cohort: Cohort, duplicates: pd.DataFrame | None = None) -> None:
+    """Refuse a split whose parts share a patient or a pair of near-duplicates.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A split. Its patients are looked up in the cohort, not believed.
+    cohort : Cohort
+        The images with their patients; every image of the split must be in it.
+    duplicates : pandas.DataFrame, optional
+        Pairs of near-duplicates, columns image_id_a and image_id_b, as from `find_duplicates`.
+
+    Raises
+    ------
+    UserError
+        Naming the first five patients (or pairs) that are in more than one part, and how many more there
+        are; also where an image is unknown to the cohort or is there twice.
+    """
+    patients = cohort.table.set_index("image_id")["patient_id"]
+    unknown = table["image_id"][~table["image_id"].isin(patients.index)]
+    if len(unknown):
+        raise UserError("split", f"image '{unknown.iloc[0]}' is not in the cohort",
+                        "Make the split again")
+    for where, part in _executions(table):
+        twice = part["image_id"][part["image_id"].duplicated()]
+        if len(twice):
+            raise UserError("split", f"image '{twice.iloc[0]}' is there twice in {where}",
+                            "Make the split again")
+        kinds = part["split"].groupby(part["image_id"].map(patients)).nunique()
+        crossing = list(kinds.index[kinds > 1])
+        if crossing:
+            raise UserError("split", f"leakage in {where}: in more than one part are the patients "
+                            f"{_named(crossing)}", "Split by patient (patient_folds or hold_out)")
+        if duplicates is not None and len(duplicates):
+            _check_pairs(part, duplicates, where)
+
+
+def _check_pairs(part: pd.DataFrame, duplicates: pd.DataFrame, where: str) -> None:
+    split = part.set_index("image_id")["split"]
+    first, second = (duplicates[column].map(split) for column in ("image_id_a", "image_id_b"))
+    crossing = duplicates[first.notna() & second.notna() & (first != second)]
+    if len(crossing):
+        pairs = [f"{a} = {b}" for a, b in zip(crossing["image_id_a"], crossing["image_id_b"], strict=True)]
+        raise UserError("split", f"leakage in {where}: near-duplicates in more than one part are "
+                        f"{_named(pairs)}", "Give groups=duplicate_groups(cohort, pairs) when splitting")
+
+
+def split_counts(table: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
+    """Return images, patients, and images of each class and severity level in each part of each fold.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index (repeat, fold, split), parts in the order train, validation, test; integer columns `images`,
+        `patients`, one a class, and one a severity level where the cohort has any.
+    """
+    severity = table["image_id"].map(cohort.table.set_index("image_id")["severity"])
+    levels = [level for level in SEVERITIES if (severity == level).any()]
+    keys = [table["repeat"], table["fold"], pd.Categorical(table["split"], categories=PARTS, ordered=True)]
+    grouped = table.groupby(keys, observed=True)
+    columns = {"images": grouped.size(), "patients": grouped["patient_id"].nunique()}
+    for values, names in ((table["label"], cohort.classes), (severity, levels)):
+        columns |= {name: values.eq(name).groupby(keys, observed=True).sum() for name in names}
+    counts = pd.DataFrame(columns).astype(int)
+    counts.index = counts.index.set_names(["repeat", "fold", "split"])
+    return counts
+
+
+def write_split(path: str | Path, table: pd.DataFrame) -> Path:
+    """Write a split as CSV beside its SHA-256, `<path>.sha256` (as sha256sum does); return the path."""
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        table[list(SPLIT_COLUMNS)].to_csv(temporary, index=False, lineterminator="\n")
+        # The digest first: a split without a digest, or with an older one, would look tampered with.
+        write_text(_sidecar(path), f"{sha256_of(temporary)}  {path.name}\n")
+    return path
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def read_split(path: str | Path) -> pd.DataFrame:
+    """Read a split written by `write_split`; its SHA-256 must fit.
+
+    Raises
+    ------
+    UserError
+        Where the split or its digest is missing, they do not fit, or a column or part is unknown.
+    """
+    path = Path(path)
+    table = read_table(path, SPLIT_COLUMNS)
+    try:
+        recorded = _sidecar(path).read_text(encoding="utf-8").split()[:1]
+    except OSError as error:
+        raise UserError(_sidecar(path), f"cannot be read ({error.strerror})",
+                        "Restore it beside the split, or make the split again") from error
+    if recorded != [sha256_of(path)]:
+        raise UserError(path, "was changed since it was written (its SHA-256 is not that of "
+                        f"{path.name}.sha256)", "Restore the file, or make the split again")
+    unknown = set(table["split"]) - set(PARTS)
+    if unknown:
+        raise UserError(path, f"part '{min(unknown)}' in column 'split' is unknown",
+                        f"Use {', '.join(PARTS)}")
+    return table[list(SPLIT_COLUMNS)].astype({"repeat": int, "fold": int})
