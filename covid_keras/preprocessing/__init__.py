@@ -1,0 +1,45 @@
+"""What is done to a radiograph's pixels before a network sees it: numpy in, numpy out, no TensorFlow.
+
+`intensity` scales grey levels and matches histograms, `enhance` and `beasf` raise local contrast,
+`lungs` crops to the lungs or masks them. Every function leaves its arguments as they were.
+"""
+
+from __future__ import annotations
+
+from covid_keras.preprocessing.beasf import beasf
+from covid_keras.preprocessing.enhance import (
+    CHANNELS,
+    clahe,
+    enhance_stack,
+    equalize_adaptive,
+    equalize_histogram,
+)
+from covid_keras.preprocessing.intensity import match_histogram, minmax_normalize, standardize
+from covid_keras.preprocessing.lungs import (
+    LungBox,
+    authors_threshold,
+    crop_to_lungs,
+    dilate_mask,
+    keep_lungs,
+    lung_bounding_box,
+    remove_lungs,
+)
+
+__all__ = [
+    "CHANNELS",
+    "LungBox",
+    "authors_threshold",
+    "beasf",
+    "clahe",
+    "crop_to_lungs",
+    "dilate_mask",
+    "enhance_stack",
+    "equalize_adaptive",
+    "equalize_histogram",
+    "keep_lungs",
+    "lung_bounding_box",
+    "match_histogram",
+    "minmax_normalize",
+    "remove_lungs",
+    "standardize",
+]
