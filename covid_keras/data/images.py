@@ -1,0 +1,340 @@
+"""One reader for every radiograph: PNG, JPEG, TIFF, BMP and DICOM to grey 8-bit arrays, and PNG out.
+
+What is done, in this order: the size is checked from the header, before anything is decoded; the file is
+decoded whole (a truncated file is an error, never a half-grey picture); EXIF orientation is applied;
+transparency is composited over black; colour becomes grey by the ITU-R 601 luma (0.299 R + 0.587 G + 0.114 B);
+more than 8 bits are stretched linearly from their minimum and maximum to 0..255. 8-bit values of PNG, JPEG, TIFF
+and BMP are never stretched.
+
+DICOM: rescale slope and intercept (or modality LUT), then the VOI LUT or first window, then the linear stretch,
+which leaves out the pixels that carry the padding value; MONOCHROME1 is inverted, so that bone is bright as in
+every other file.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from covid_keras.errors import UserError
+from covid_keras.files import atomic_path
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+MIN_SIDE = 16
+MAX_SIDE = 12_000
+
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+_DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+_EXIF_ORIENTATION = 0x0112
+_TIFF_PHOTOMETRIC = 262
+
+# What Pillow and pydicom raise on damaged files; anything else is a fault of ours and must show itself.
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError,
+                  AttributeError, NotImplementedError, OverflowError)
+
+# EXIF orientation -> what makes the picture upright.
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: np.fliplr,
+    3: lambda image: np.rot90(image, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.rot90(image, 2).T,
+    8: lambda image: np.rot90(image, 1),
+}
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a radiograph as grey.
+
+    Parameters
+    ----------
+    path : str or Path
+        A PNG, JPEG, TIFF or BMP file, or a DICOM file of one frame (known by its content, or by the suffix
+        `.dcm`).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (H, W), uint8, 0..255, C-contiguous, bright = dense. A constant image of more than 8 bits
+        becomes 0 everywhere.
+
+    Raises
+    ------
+    UserError
+        Where the file is missing, a folder, empty, not such an image or damaged; where a side is shorter than
+        `MIN_SIDE` or longer than `MAX_SIDE` pixels; where a DICOM or TIFF file has several frames; where
+        a DICOM file needs pydicom, or the decoder of its compression, and it is not installed.
+    """
+    path = Path(path)
+    if _is_dicom(path):
+        return _read_dicom(path)
+    with _open(path) as image:
+        orientation = _orientation(image)
+        grey = _decode(path, image, _grey)
+    return _upright(grey, orientation)
+
+
+def read_mask(path: str | Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Read a mask with the values that the file holds, never stretched.
+
+    Parameters
+    ----------
+    path : str or Path
+        A PNG, JPEG, TIFF or BMP file. 1-bit files give 0 and 255; colour and palette files become grey.
+    shape : tuple of int, optional
+        The image's (H, W), which the mask must have.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (H, W), uint8, C-contiguous.
+
+    Raises
+    ------
+    UserError
+        As for `read_image`; where the mask has another shape; where it holds values over 255 or below 0.
+    """
+    path = Path(path)
+    _is_dicom(path)  # for its checks: a mask is never DICOM
+    with _open(path) as image:
+        orientation = _orientation(image)
+        values = _decode(path, image, _raw_values)
+    if values.dtype != np.uint8:
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
+            raise UserError(path, "the mask holds values outside 0 to 255",
+                            "Save it as an 8-bit PNG, 255 = lung")
+        values = values.astype(np.uint8)
+    mask = _upright(values, orientation)
+    if shape is not None and mask.shape != tuple(shape[:2]):
+        raise UserError(path, f"the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image is "
+                        f"{shape[1]}x{shape[0]}", "Give the mask that was drawn on this image, at its size")
+    return mask
+
+
+def write_image(path: str | Path, image: np.ndarray) -> Path:
+    """Write an 8-bit image as PNG, whole or not at all; return the path.
+
+    Parameters
+    ----------
+    path : str or Path
+        Must end in `.png`.
+    image : numpy.ndarray
+        Shape (H, W) grey or (H, W, 3) RGB, uint8.
+
+    Raises
+    ------
+    ValueError
+        Where the array is not such an image or the name does not end in `.png`.
+    UserError
+        Where the file cannot be written; nothing is left behind.
+    """
+    path, image = Path(path), np.asarray(image)
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise ValueError(f"a PNG is written from uint8 (H, W) or (H, W, 3), not {image.dtype} {image.shape}")
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"images are written as .png, not as {path.name}")
+    with atomic_path(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(image)).save(temporary, format="PNG")
+    return path
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Return (height, width) as `read_image` would give it, from the header alone.
+
+    Raises
+    ------
+    UserError
+        As for `read_image`, as far as the header tells.
+    """
+    path = Path(path)
+    if _is_dicom(path):
+        header = _dicom_header(path)
+        return int(header.Rows), int(header.Columns)
+    with _open(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+# ------------------------------------------------------------------------------------------- Pillow's formats
+
+
+def _is_dicom(path: Path) -> bool:
+    """Tell DICOM by its content or suffix; check on the way that `path` is a readable file that is not empty."""
+    if path.is_dir():
+        raise UserError(path, "is a folder, not an image", "Give the image file itself")
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(132)
+    except FileNotFoundError as error:
+        raise UserError(path, "there is no such image", "Check the path") from error
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", "Check the path and permissions") from error
+    if not start:
+        raise UserError(path, "the file is empty (0 bytes)", "Fetch it again")
+    return start[128:] == b"DICM" or path.suffix.lower() in _DICOM_SUFFIXES
+
+
+def _open(path: Path) -> Image.Image:
+    """Open without decoding; refuse what is no image, or has a size or a number of frames out of bounds."""
+    try:
+        image = Image.open(path, formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise UserError(path, "is not a PNG, JPEG, TIFF, BMP or DICOM image, whatever its name says",
+                        "Convert it to PNG, or remove it") from error
+    except Image.DecompressionBombError as error:
+        # Raised above 179 million pixels: one side is then longer than 13,000.
+        raise UserError(path, f"has a side of more than {MAX_SIDE} pixels", "Scale it down first") from error
+    except _DECODE_ERRORS as error:
+        raise _damaged(path, error) from error
+    try:
+        _check_size(path, image.height, image.width)
+        # An MPO file is a JPEG whose further frames are the camera's previews.
+        if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+            raise UserError(path, f"holds {image.n_frames} pages", "Save one radiograph a file")
+    except BaseException:
+        image.close()
+        raise
+    return image
+
+
+def _check_size(path: Path, height: int, width: int) -> None:
+    if min(height, width) < MIN_SIDE:
+        raise UserError(path, f"is {width}x{height} pixels, a radiograph has at least {MIN_SIDE} a side",
+                        "Fetch the full image, or remove it")
+    if max(height, width) > MAX_SIDE:
+        raise UserError(path, f"is {width}x{height} pixels, more than {MAX_SIDE} a side", "Scale it down")
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(path, f"the image is damaged or truncated ({str(error) or type(error).__name__})",
+                     "Fetch the file again")
+
+
+def _decode(path: Path, image: Image.Image, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    try:
+        image.load()
+        return convert(image)
+    except _DECODE_ERRORS as error:
+        raise _damaged(path, error) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8, from the header. Pillow turns TIFF files upright by itself."""
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1  # asking a PNG without an eXIf chunk would decode it
+    try:
+        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except _DECODE_ERRORS:  # a camera's broken EXIF block says nothing, and the pixels are sound
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    return np.ascontiguousarray(_UPRIGHT[orientation](image) if orientation in _UPRIGHT else image)
+
+
+def _raw_values(image: Image.Image) -> np.ndarray:
+    """Return the decoded values: uint8, or int32 / uint16 / float32 for files of more than 8 bits."""
+    if image.mode.startswith(("I", "F")):
+        values = np.array(image)
+        # Pillow inverts "0 is white" itself, but only up to 8 bits.
+        if image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:
+            values = values.max() - values
+        return values
+    if image.has_transparency_data:
+        colour = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), colour)
+    if image.mode not in ("1", "L"):
+        # Through RGB: a direct conversion from RGBA, CMYK or a palette to L does not exist for every mode.
+        image = image.convert("RGB")
+    return np.array(image.convert("L"))  # a copy: asarray would be read-only
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    values = _raw_values(image)
+    return values if values.dtype == np.uint8 else _stretch(values)
+
+
+def _stretch(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Map minimum and maximum (of the `valid` pixels, default all) linearly to 0 and 255, rounded."""
+    values = values.astype(np.float64)
+    inside = values if valid is None or not valid.any() else values[valid]
+    low, high = float(inside.min()), float(inside.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError("it holds values that are not finite numbers")
+    if high == low:
+        return np.zeros(values.shape, np.uint8)
+    return np.rint(np.clip((values - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
+
+
+# --------------------------------------------------------------------------------------------------- DICOM
+
+
+def _pydicom(path: Path) -> Any:
+    try:
+        import pydicom
+        import pydicom.pixels
+    except ImportError as error:
+        raise UserError(path, "is a DICOM file, and pydicom 3 is not installed",
+                        "Run: pip install 'covid-keras[dicom]'") from error
+    return pydicom
+
+
+def _dicom_header(path: Path) -> Dataset:
+    """Read everything but the pixels; check that it is one image of a usable size."""
+    pydicom = _pydicom(path)
+    try:
+        # force: some archives store DICOM without the 128-byte preamble.
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        height, width = int(header.Rows), int(header.Columns)
+        frames = int(header.get("NumberOfFrames") or 1)
+    except _DECODE_ERRORS as error:
+        raise UserError(path, "is not a DICOM file with an image in it",
+                        "Check the file, or remove it") from error
+    _check_size(path, height, width)
+    if frames > 1:
+        raise UserError(path, f"holds {frames} frames", "Save one radiograph a file")
+    return header
+
+
+def _read_dicom(path: Path) -> np.ndarray:
+    _dicom_header(path)
+    pydicom = _pydicom(path)
+    try:
+        data = pydicom.dcmread(path, force=True)
+        if "TransferSyntaxUID" not in data.file_meta:  # a file without preamble has no header to say it
+            data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        return np.ascontiguousarray(_dicom_grey(pydicom.pixels, data))
+    except RuntimeError as error:  # covers NotImplementedError
+        raise UserError(path, f"its compression cannot be decoded ({error})",
+                        "Run: pip install 'covid-keras[dicom]'") from error
+    except _DECODE_ERRORS as error:
+        raise _damaged(path, error) from error
+
+
+def _dicom_grey(pixels: Any, data: Dataset) -> np.ndarray:
+    stored = data.pixel_array
+    kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
+    if kind == "PALETTE COLOR":
+        stored = pixels.apply_color_lut(stored, data)[..., :3]
+    if stored.ndim == 3:
+        values = stored.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    else:
+        values = pixels.apply_voi_lut(pixels.apply_rescale(stored, data), data).astype(np.float64)
+    padding = data.get("PixelPaddingValue")
+    # Borders are filled with a value far outside the picture's own, which would flatten the stretch.
+    valid = None if padding is None or stored.ndim == 3 else stored != padding
+    if kind == "MONOCHROME1":
+        values = -values
+    grey = _stretch(values, valid)
+    if valid is not None:
+        grey[~valid] = 0
+    return grey
