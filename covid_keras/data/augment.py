@@ -2,7 +2,7 @@
 
 The random numbers of a picture depend on nothing else, so the same picture gets the same augmentation in any
 batch, at any parallelism and after a resume. Units are the field's: degrees, fractions of a side, zoom
-factors above 1 that enlarge. The transforms are composed in the order of Keras' `ImageDataGenerator`, which the
+factors above 1 that enlarge. Transforms are composed in the order of Keras' `ImageDataGenerator`, which the
 reproduced papers used.
 """
 

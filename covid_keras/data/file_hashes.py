@@ -1,0 +1,66 @@
+"""SHA-256 of many files, remembered between runs so that unchanged files are not read again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+from covid_keras.errors import UserError
+from covid_keras.files import read_json, write_json
+
+_log = logging.getLogger(__name__)
+
+# A file changed within this time of being read could change again without a new time stamp.
+_SETTLED_NS = 2_000_000_000
+
+
+class FileHashes:
+    """Hashes of files, remembered by (path, time of change, size). May be asked from several threads.
+
+    Parameters
+    ----------
+    index : Path
+        The JSON file that remembers them. A missing or damaged one only costs time.
+    """
+
+    def __init__(self, index: Path) -> None:
+        self._index, self._lock, self._changed = index, threading.Lock(), False
+        self._known: dict[str, list] = {}
+        if index.is_file():
+            try:
+                self._known = dict(read_json(index))
+            except (UserError, TypeError, ValueError):
+                _log.warning("%s is damaged; every file is read again", index)
+
+    def of(self, path: str) -> str:
+        """Return the SHA-256 of the file's bytes, in hexadecimal.
+
+        Raises
+        ------
+        UserError
+            Where the file cannot be read.
+        """
+        try:
+            status = os.stat(path)
+            stamp = [status.st_mtime_ns, status.st_size]
+            known = self._known.get(path)
+            if isinstance(known, list) and known[:2] == stamp and len(known) == 3:
+                return known[2]
+            digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        except OSError as error:
+            raise UserError(path, f"cannot be read ({error.strerror})",
+                            "Check the path in the cohort's table") from error
+        if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
+            with self._lock:
+                self._known[path], self._changed = [*stamp, digest], True
+        return digest
+
+    def save(self) -> None:
+        """Write the index where it changed."""
+        if self._changed:
+            write_json(self._index, self._known)
+            self._changed = False

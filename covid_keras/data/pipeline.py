@@ -1,0 +1,200 @@
+"""tf.data: prepared images in, batches for `model.fit` out; the same batches at any parallelism.
+
+Every epoch has its own order, keyed by (seed, epoch), and batches never cross epochs, so that a run resumed
+at `start_epoch` sees the very batches that an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from covid_keras.data.augment import Augmentation, augment_batch, check_seed, sample_key
+from covid_keras.data.preparation import PreparedImages
+from covid_keras.errors import UserError
+
+# Up to here the pixels (uint8) are kept in memory unless asked otherwise.
+MEMORY_LIMIT = 256 * 2**20
+_PREFETCH = 2
+# The second word of the key of an epoch's order; the first is (seed, epoch), as for an image's augmentation.
+_ORDER_KEY = -1
+Scaling = str | Callable[[tf.Tensor], tf.Tensor]
+
+
+def steps_per_epoch(n: int, batch_size: int, drop_remainder: bool = False) -> int:
+    """Return the number of batches of an epoch of `n` images: the last, short one counts unless dropped."""
+    return n // batch_size if drop_remainder else -(-n // batch_size)
+
+
+def make_dataset(prepared: PreparedImages, indices: Sequence[int] | np.ndarray,
+                 labels: np.ndarray | None = None, batch_size: int = 16, seed: int = 0,
+                 training: bool = False, augmentation: Augmentation | None = None, epochs: int = 1,
+                 start_epoch: int = 0, scaling: Scaling = "0-1", one_hot: int | None = None,
+                 drop_remainder: bool = False, *, channels: int | None = None, memory: bool | None = None,
+                 num_parallel_calls: int | None = None) -> tf.data.Dataset:
+    """Return the batches of some of the prepared images.
+
+    Parameters
+    ----------
+    prepared : PreparedImages
+    indices : sequence of int (m,)
+        Which of the prepared images, in the order they come where `training` is false.
+    labels : ndarray (n, ...), optional
+        Of ALL prepared images: `labels[i]` belongs to image i. Without it the batches are images only.
+    batch_size : int
+    seed : int
+        0..2**31-1; for the order and the augmentation.
+    training : bool
+        Shuffle, anew in each epoch, and augment.
+    augmentation : Augmentation, optional
+        For training only.
+    epochs, start_epoch : int
+        As in `model.fit`: `epochs` is the number of the epoch at which to stop, not how many follow
+        `start_epoch`. Pass the same to `fit` as `epochs` and `initial_epoch`, with `steps_per_epoch`.
+    scaling : "0-1", "0-255" or callable
+        Range of the images; or a function of a float32 batch of grey levels 0..255, such as
+        `keras.applications.resnet.preprocess_input`, run in the graph.
+    one_hot : int, optional
+        Number of classes; the labels then are float32 (B, one_hot) instead of class indices.
+    drop_remainder : bool
+        Leave out each epoch's last, short batch: all shapes are static, as a TPU wants them.
+    channels : int, optional
+        Repeat the grey channel to this many.
+    memory : bool, optional
+        Keep the pixels in memory as uint8 instead of reading them from the cache in every epoch. The default
+        does so up to `MEMORY_LIMIT` bytes. The batches are the same.
+    num_parallel_calls : int, optional
+        Batches made at once; chosen by tf.data by default. The batches are the same.
+
+    Returns
+    -------
+    tf.data.Dataset
+        `steps_per_epoch(m, batch_size, drop_remainder) * (epochs - start_epoch)` batches, of known
+        cardinality, of images float32 (B, H, W, C), or of (images, labels).
+
+    Raises
+    ------
+    UserError
+        Where no image is chosen, the images do not fill one batch, or the seed is out of range.
+    ValueError
+        Where arguments contradict each other or `prepared`.
+    """
+    indices = _checked_indices(indices, len(prepared), batch_size, drop_remainder)
+    check_seed(seed)
+    if augmentation is not None and not training:
+        raise ValueError("augmentation is for training=True only")
+    if not 0 <= start_epoch < epochs:
+        raise ValueError(f"start_epoch {start_epoch} is not in 0..epochs-1, epochs being {epochs}")
+    places = _Places(indices.size, batch_size, seed, training, drop_remainder)
+    read = _reader(prepared, indices, memory)
+    targets = None if labels is None else _targets(labels, indices, len(prepared), one_hot)
+    ids = tf.constant(prepared.ids[indices])
+    finish = _finisher(scaling, channels)
+
+    def batch(epoch: tf.Tensor, at: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        images = tf.cast(read(at), tf.float32)
+        if augmentation is not None:
+            images = augment_batch(images, tf.gather(ids, at), seed, epoch, augmentation)
+        images = finish(images)
+        return images if targets is None else (images, tf.gather(targets, at))
+
+    parallel = tf.data.AUTOTUNE if num_parallel_calls is None else num_parallel_calls
+    dataset = places.dataset(start_epoch, epochs).map(batch, num_parallel_calls=parallel, deterministic=True)
+    options = tf.data.Options()
+    # Over several workers each takes every k-th batch; there are no input files to share out.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.prefetch(_PREFETCH).with_options(options)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Which of `n` chosen images are in which batch of which epoch."""
+
+    n: int
+    batch_size: int
+    seed: int
+    shuffle: bool
+    drop_remainder: bool
+
+    def epoch(self, epoch: tf.Tensor) -> tf.data.Dataset:
+        """Return the batches (epoch, places) of one epoch; places int64 (B,) in 0..n-1."""
+        order = tf.range(self.n, dtype=tf.int64)
+        if self.shuffle:
+            key = tf.stack([sample_key(self.seed, epoch), tf.constant(_ORDER_KEY, tf.int64)])
+            order = tf.random.experimental.stateless_shuffle(order, key, alg="philox")
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(self.batch_size, self.drop_remainder)
+        return batches.map(lambda places: (epoch, places))
+
+    def dataset(self, start_epoch: int, epochs: int) -> tf.data.Dataset:
+        """Return the batches of the epochs start_epoch..epochs-1, one epoch after the other."""
+        steps = steps_per_epoch(self.n, self.batch_size, self.drop_remainder) * (epochs - start_epoch)
+        batches = tf.data.Dataset.range(start_epoch, epochs).flat_map(self.epoch)
+        return batches.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def _checked_indices(indices: Sequence[int] | np.ndarray, n: int, batch_size: int,
+                     drop_remainder: bool) -> np.ndarray:
+    indices = np.asarray(indices)
+    if indices.size == 0:
+        raise UserError("data set", "no image is chosen", "Check the split")
+    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+        raise ValueError(f"indices of shape {indices.shape} and type {indices.dtype} are not integers (m,)")
+    if indices.min() < 0 or indices.max() >= n:
+        raise ValueError(f"indices run from {indices.min()} to {indices.max()}, but there are {n} images")
+    if batch_size < 1:
+        raise UserError("batch size", f"{batch_size} is not positive", "Use 16")
+    if drop_remainder and indices.size < batch_size:
+        raise UserError("batch size", f"{indices.size} images do not fill a batch of {batch_size}",
+                        "Lower the batch size")
+    return indices.astype(np.int64)
+
+
+def _reader(prepared: PreparedImages, indices: np.ndarray,
+            memory: bool | None) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a function from places (B,) among `indices` to pixels (B, H, W, C) uint8."""
+    if memory is None:
+        memory = indices.size * int(np.prod(prepared.shape)) <= MEMORY_LIMIT
+    if memory:
+        pixels = tf.constant(prepared.batch(indices))
+        return lambda places: tf.gather(pixels, places)
+    paths = tf.constant([prepared.paths[index] for index in indices])
+
+    def read(places: tf.Tensor) -> tf.Tensor:
+        data = tf.map_fn(tf.io.read_file, tf.gather(paths, places), fn_output_signature=tf.string)
+        # decode_raw refuses files of unequal length, the reshape those of a wrong one.
+        images = tf.reshape(tf.io.decode_raw(data, tf.uint8), [tf.shape(places)[0], *prepared.shape])
+        return tf.ensure_shape(images, [places.shape[0], *prepared.shape])
+
+    return read
+
+
+def _targets(labels: np.ndarray, indices: np.ndarray, n: int, one_hot: int | None) -> tf.Tensor:
+    labels = np.asarray(labels)
+    if len(labels) != n:
+        raise ValueError(f"{len(labels)} labels for {n} prepared images: give one for every prepared image")
+    labels = labels[indices]
+    if one_hot is not None:
+        if labels.min() < 0 or labels.max() >= one_hot:
+            raise ValueError(f"labels run from {labels.min()} to {labels.max()} of {one_hot} classes")
+        return tf.one_hot(labels, one_hot, dtype=tf.float32)
+    return tf.constant(labels, tf.float32 if np.issubdtype(labels.dtype, np.floating) else None)
+
+
+def _finisher(scaling: Scaling, channels: int | None) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return the last step on a float32 batch of grey levels 0..255: channels, then scaling."""
+    if not callable(scaling) and scaling not in ("0-1", "0-255"):
+        raise UserError("scaling", f"{scaling!r} is unknown", "Use 0-1, 0-255 or a function of a batch")
+
+    def finish(images: tf.Tensor) -> tf.Tensor:
+        if channels is not None and images.shape[-1] != channels:
+            if images.shape[-1] != 1:
+                raise ValueError(f"images of {images.shape[-1]} channels cannot be repeated to {channels}")
+            images = tf.repeat(images, channels, axis=-1)
+        if callable(scaling):
+            return scaling(images)
+        return images / 255.0 if scaling == "0-1" else images
+
+    return finish
