@@ -36,11 +36,12 @@ def spline(points: Sequence[tuple[float, float]] | np.ndarray, closed: bool = Fa
 
 
 def band(path: np.ndarray, width: float | np.ndarray) -> np.ndarray:
-    """Return the polygon, (2n, 2), that lies within `width` / 2 of the curve `path`, (n, 2)."""
-    step = np.gradient(path, axis=0)
-    normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / (np.hypot(step[:, 0], step[:, 1])[:, None] + 1e-9)
-    half = np.broadcast_to(np.asarray(width, dtype=float) / 2, len(path))[:, None]
-    return np.vstack([path + normal * half, (path - normal * half)[::-1]])
+    """Return the polygons, (..., 2n, 2), that lie within `width` / 2 of the curves `path`, (..., n, 2)."""
+    step = np.gradient(path, axis=-2)
+    normal = np.stack([-step[..., 1], step[..., 0]], axis=-1)
+    normal /= np.hypot(step[..., 0], step[..., 1])[..., None] + 1e-9
+    side = normal * np.broadcast_to(np.asarray(width, dtype=float) / 2, path.shape[-2])[:, None]
+    return np.concatenate([path + side, (path - side)[..., ::-1, :]], axis=-2)
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0, points: int = 28) -> np.ndarray:
@@ -113,33 +114,43 @@ class Canvas:
         )
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Return body points, (n, 2), as cv2's fixed-point pixel coordinates."""
+        """Return body points, (..., 2), as cv2's fixed-point pixel coordinates."""
         placed = points @ self.matrix[:, :2].T + self.matrix[:, 2]
         return np.round(placed * (1 << _SHIFT)).astype(np.int32)
 
-    def fill(self, *polygons: np.ndarray, value: float = 1.0) -> np.ndarray:
-        """Return a layer, (H, W) float32, that is `value` inside any of the polygons; edges antialiased."""
+    def _draw(self, layer: np.ndarray, polygons: Iterable[np.ndarray]) -> None:
+        # one by one: cv2.fillPoly leaves holes where polygons of one call overlap
+        for group in polygons:
+            placed = self.pixels(group)
+            for polygon in placed if placed.ndim == 3 else (placed,):
+                cv2.fillPoly(layer, [polygon], 255, cv2.LINE_AA, _SHIFT)
+
+    def fill(self, *polygons: np.ndarray) -> np.ndarray:
+        """Return a layer, (H, W) float32, that is 1 inside any polygon, 0 outside; edges antialiased.
+
+        Each argument is a polygon, (n, 2), or a stack of them, (k, n, 2).
+        """
         layer = np.zeros(self.shape, np.uint8)
-        for polygon in polygons:
-            cv2.fillPoly(layer, [self.pixels(polygon)], 255, cv2.LINE_AA, _SHIFT)
-        return layer.astype(np.float32) * np.float32(value / 255.0)
+        self._draw(layer, polygons)
+        return layer.astype(np.float32) * np.float32(1 / 255.0)
 
     def tubes(self, paths: Iterable[np.ndarray], width: float, wall: float = 0.5) -> np.ndarray:
-        """Return bone-like bands, (H, W) float32 in 0..1, with a brighter rim of share `wall`."""
+        """Return bone-like bands, (H, W) float32 in 0..1, darker inside their rim by the share `wall`."""
         outer, inner = np.zeros(self.shape, np.uint8), np.zeros(self.shape, np.uint8)
-        for path in paths:
-            taper = np.clip(np.linspace(0.85, 1.1, len(path)), 0, 1)
-            cv2.fillPoly(outer, [self.pixels(band(path, width * taper))], 255, cv2.LINE_AA, _SHIFT)
-            cv2.fillPoly(inner, [self.pixels(band(path, 0.55 * width * taper))], 255, cv2.LINE_AA, _SHIFT)
+        paths = np.asarray(paths)
+        taper = np.clip(np.linspace(0.85, 1.1, paths.shape[-2]), 0, 1)
+        self._draw(outer, [band(paths, width * taper)])
+        self._draw(inner, [band(paths, 0.55 * width * taper)])
         return (outer.astype(np.float32) - np.float32(wall) * inner) * np.float32(1 / 255.0)
 
-    def strokes(self, paths: Sequence[np.ndarray], width: float) -> np.ndarray:
+    def strokes(self, paths: Sequence[np.ndarray] | np.ndarray, width: float) -> np.ndarray:
         """Return thin lines, (H, W) float32 in 0..1; lines thinner than a pixel are fainter instead."""
         layer = np.zeros(self.shape, np.uint8)
         wanted = width * self.unit
         thickness = max(1, round(wanted))
         value = 255 * min(1.0, wanted / thickness)
-        cv2.polylines(layer, [self.pixels(p) for p in paths], False, value, thickness, cv2.LINE_AA, _SHIFT)
+        placed = list(self.pixels(paths)) if isinstance(paths, np.ndarray) else [self.pixels(p) for p in paths]
+        cv2.polylines(layer, placed, False, value, thickness, cv2.LINE_AA, _SHIFT)
         return layer.astype(np.float32) * np.float32(1 / 255.0)
 
     def blur(self, layer: np.ndarray, sigma: float) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from covid_keras.data.phantom.drawing import Canvas, ellipse, noise_field, spline, stream
+from covid_keras.data.phantom.drawing import Canvas, ellipse, spline, stream
 
 _EXPOSURE, _NOISE, _DEVICES, _BORDER = 7, 8, 9, 10
 
@@ -28,8 +28,8 @@ class Look:
 
 
 LOOKS = {
-    "A": Look(2.9, 0.50, 0.75, 0.10, 0.002, 0.010, 0.25, -1, False),
-    "B": Look(2.3, 0.46, 0.30, 0.24, 0.009, 0.019, 0.75, 1, True),
+    "A": Look(3.4, 0.50, 0.55, 0.06, 0.002, 0.008, 0.25, -1, False),
+    "B": Look(2.9, 0.46, 0.15, 0.16, 0.006, 0.011, 0.75, 1, True),
 }
 
 
@@ -62,13 +62,17 @@ def expose(canvas: Canvas, attenuation: np.ndarray, seed: int, visit: int, hospi
     veil = canvas.blur(layer, 0.16)
     layer = layer + look.veil * (veil - layer) + look.detail * (layer - veil) * 0.5
     layer = layer + np.float32(slope[0]) * canvas.x + np.float32(slope[1]) * canvas.y
-    grey = 1.0 / (1.0 + np.exp(-contrast * 1.55 * (layer - level)))
-    dark, light = 1 / (1 + np.exp(contrast * 1.55 * level)), 1 / (1 + np.exp(-contrast * 1.55 * (1.08 - level)))
+    grey = _curve(layer, contrast, level)
+    dark, light = (float(_curve(np.float32(end), contrast, level)) for end in (0.0, 1.18))
     grey = (grey - dark) / (light - dark)
     grain = stream(seed, _NOISE, visit).standard_normal(canvas.shape, dtype=np.float32)
-    grain = 0.6 * grain + 0.9 * cv2.GaussianBlur(grain, (3, 3), 0)
+    grain = 0.35 * grain + 1.3 * cv2.GaussianBlur(grain, (3, 3), 0)
     grey = grey + look.noise * (0.5 + np.clip(layer, 0, 1.2)) * grain
     return _border(canvas.shape, grey, rng, look)
+
+
+def _curve(layer: np.ndarray, contrast: float, level: float) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-contrast * (layer - level)))
 
 
 def _border(shape: tuple[int, int], grey: np.ndarray, rng: np.random.Generator, look: Look) -> np.ndarray:

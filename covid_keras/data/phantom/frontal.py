@@ -5,90 +5,93 @@ from __future__ import annotations
 import numpy as np
 
 from covid_keras.data.phantom import skeleton
-from covid_keras.data.phantom.anatomy import Body, Pose, diaphragm, lung_outline, mediastinum_outline
+from covid_keras.data.phantom.anatomy import Body, Pose, diaphragm, level_y, lung_outline, mediastinum_outline
 from covid_keras.data.phantom.drawing import Canvas, ellipse, noise_field, smoothstep, spline, stream
 from covid_keras.data.phantom.opacities import Opacities
 
 _TISSUE = 6  # stream number: the texture of a patient's tissue
-AIR = 0.47  # what the lungs take away where they are deepest
+AIR = 0.285  # what the lungs take away where they are deepest
 
 
 def body_outline(body: Body, pose: Pose) -> list[np.ndarray]:
     """Return trunk with neck, and both arms, as polygons."""
-    flank = body.width + 0.13 + 0.07 * body.tissue
-    shoulder = body.apex - 0.06
-    half = [(0.20, -1.9), (0.21, shoulder - 0.26), (0.30, shoulder - 0.12), (0.62, shoulder - 0.03),
-            (1.0, shoulder + 0.10), (flank + 0.05, shoulder + 0.5), (flank, 0.2), (flank + 0.01, 0.7), (flank + 0.04, 2.2)]  # fmt: skip
-    right = spline([(-x, y) for x, y in half])
-    trunk = np.vstack([right, spline(half)[::-1]])
-    spread = 0.10 + 0.45 * pose.arms
-    arms = []
-    for side in (-1, 1):
-        arm = [(0.70, shoulder - 0.01), (1.02, shoulder + 0.06), (1.22, shoulder + 0.3), (1.30 + spread, 0.5),
-               (1.40 + spread, 2.0), (1.08 + spread, 2.0), (1.0 + 0.6 * spread, 0.5), (flank + 0.02, -0.05), (0.8, shoulder + 0.4)]  # fmt: skip
-        arms.append(spline(np.array(arm) * [side, 1.0], closed=True))
-    return [trunk, *arms]
+    flank = body.width + 0.09 + 0.09 * body.tissue
+    top = body.apex - 0.10
+    half = [(0.27, -2.2), (0.28, top - 0.20), (0.36, top - 0.10), (0.62, top - 0.03), (0.95, top + 0.05),
+            (flank + 0.07, top + 0.5), (flank, 0.15), (flank + 0.01, 0.7), (flank + 0.04, 2.2)]  # fmt: skip
+    curve = spline(half)
+    trunk = np.vstack([curve * [-1.0, 1.0], curve[::-1]])
+    out = 0.10 + 0.45 * pose.arms
+    arm = spline(
+        [(0.60, top), (0.98, top + 0.05), (1.22, top + 0.25), (1.34 + out, 0.5), (1.44 + out, 2.0),
+         (1.12 + out, 2.0), (1.02 + 0.6 * out, 0.5), (flank + 0.03, -0.10), (0.8, top + 0.5)],
+        closed=True,
+    )  # fmt: skip
+    return [trunk, arm, arm * [-1.0, 1.0]]
 
 
 def _soft_tissue(canvas: Canvas, body: Body, pose: Pose, seed: int) -> np.ndarray:
     rng = stream(seed, _TISSUE)
-    outline = canvas.blur(canvas.fill(*body_outline(body, pose)), 0.008)
-    thick = outline * (0.30 + 0.70 * canvas.blur(outline, 0.10))
-    level = 0.60 + 0.05 * (body.tissue - 1.0) - 0.05 * smoothstep(np.abs(canvas.x), 0.3, 1.0)
-    level = level + 0.10 * smoothstep(canvas.y, body.base - 0.2, body.base + 0.5)
-    level = level - 0.10 * smoothstep(-canvas.y, 0.55, 1.1)
-    layer = thick * (level + 0.022 * canvas.place(noise_field(rng, 3, 5, 0.62)))
+    outline = canvas.blur(canvas.fill(*body_outline(body, pose)), 0.006)
+    thick = outline * (0.22 + 0.78 * canvas.blur(outline, 0.11))
+    away = np.abs(canvas.x)
+    level = 0.60 + 0.06 * (body.tissue - 1.0) - 0.07 * smoothstep(away, 0.5, 1.1)
+    level = level + 0.10 * smoothstep(canvas.y, body.base - 0.5, body.base + 0.4)
+    level = level - 0.12 * smoothstep(-canvas.y, -body.apex - 0.15, -body.apex + 0.3)
+    layer = thick * (level + 0.016 * canvas.place(noise_field(rng, 3, 5, 0.6)))
     if body.breast > 0:
         for side in (-1, 1):
-            y = 0.22 + rng.uniform(-0.06, 0.08)
-            shape = ellipse(side * (0.47 + rng.normal(0, 0.02)), y, 0.31, 0.22 + 0.10 * body.breast, side * 8)
+            y = 0.26 + rng.uniform(-0.06, 0.10)
+            shape = ellipse(side * (0.50 + rng.normal(0, 0.02)), y, 0.33, 0.24 + 0.10 * body.breast, side * 8)
             mound = canvas.blur(canvas.fill(shape), 0.012)
-            slope = smoothstep(canvas.y, y - 0.25, y + 0.28)
-            layer += 0.11 * body.breast * mound * slope
+            layer += 0.07 * body.breast * mound * smoothstep(canvas.y, y - 0.3, y + 0.30)
     return layer
 
 
-def _abdomen(canvas: Canvas, body: Body, pose: Pose) -> np.ndarray:
+def _below(canvas: Canvas, body: Body, pose: Pose) -> np.ndarray:
+    """Return a soft layer, 0 above the diaphragm and 1 well below; the lungs' air draws the domes themselves."""
     right, left = diaphragm(body, pose, -1), diaphragm(body, pose, 1)
-    flank = body.width + 0.2
-    under = np.vstack([right, left[::-1], [(flank, left[0, 1] + 0.05), (flank, 2.5), (-flank, 2.5), (-flank, right[0, 1])]])
-    layer = canvas.blur(canvas.fill(under), 0.008) * 0.15
-    if body.gas > 0.35:
-        top = float(left[:, 1].min())
-        bubble = ellipse(0.36 + 0.1 * body.gas, top + 0.13, 0.10 + 0.08 * body.gas, 0.055 + 0.04 * body.gas, 8)
-        layer -= 0.10 * body.gas * canvas.blur(canvas.fill(bubble), 0.014)
-    return layer
+    wide = body.width + 1.0
+    below = [(wide, left[0, 1]), (wide, 2.5), (-wide, 2.5), (-wide, right[0, 1])]
+    return canvas.blur(canvas.fill(np.vstack([right, left[::-1], below])), 0.07)
+
+
+def _stomach(canvas: Canvas, body: Body, pose: Pose) -> np.ndarray:
+    top = float(diaphragm(body, pose, 1)[:, 1].min())
+    bubble = ellipse(0.34 + 0.1 * body.gas, top + 0.12, 0.09 + 0.08 * body.gas, 0.045 + 0.04 * body.gas, 8)
+    return 0.09 * body.gas * canvas.blur(canvas.fill(bubble), 0.014)
 
 
 def _bones(canvas: Canvas, body: Body, pose: Pose, lungs: np.ndarray) -> np.ndarray:
-    posterior, anterior = [], []
-    for side in (-1, 1):
-        back, front = skeleton.ribs(body, side)
-        posterior += back
-        anterior += front
-    behind = canvas.blur(canvas.tubes(posterior, 0.060), 0.006)
-    front = canvas.blur(canvas.tubes(anterior, 0.066, 0.35), 0.008) * smoothstep(np.abs(canvas.x), 0.16, 0.62)
-    ribs = (0.135 * behind + 0.085 * front) * (0.45 + 0.55 * canvas.blur(lungs, 0.03))
-    collar = canvas.tubes([skeleton.clavicle(body, pose, side) for side in (-1, 1)], 0.072, 0.45)
+    posterior, anterior = (np.concatenate(parts) for parts in zip(*(skeleton.ribs(body, s) for s in (-1, 1)), strict=True))
+    behind = canvas.blur(canvas.tubes(posterior, 0.070, 0.5), 0.006)
+    front = canvas.blur(canvas.tubes(anterior, 0.078, 0.35), 0.008) * smoothstep(np.abs(canvas.x), 0.20, 0.75)
+    ribs = (0.075 * behind + 0.070 * front) * (0.35 + 0.65 * canvas.blur(lungs, 0.03))
+    collar = canvas.tubes([skeleton.clavicle(body, pose, side) for side in (-1, 1)], 0.078, 0.45)
     blades = np.zeros(canvas.shape, np.float32)
     for side in (-1, 1):
         blade, spine, head = (canvas.fill(p) for p in skeleton.scapula(body, pose, side))
         rim = np.clip(blade - canvas.blur(blade, 0.03), 0, 1)
-        blades += 0.05 * blade + 0.12 * rim + 0.07 * spine + 0.13 * head
+        blades += 0.02 * blade + 0.06 * rim + 0.035 * spine + 0.07 * head
     bodies, marks = skeleton.vertebrae(body, pose)
-    column = 0.055 * canvas.fill(*bodies) + 0.035 * canvas.fill(*marks)
-    return body.bone * (ribs + 0.12 * canvas.blur(collar, 0.007) + canvas.blur(blades + column, 0.009))
+    column = 0.045 * canvas.fill(*bodies) + 0.022 * canvas.fill(*marks)
+    return body.bone * (ribs + 0.10 * canvas.blur(collar, 0.006) + canvas.blur(blades + column, 0.012))
 
 
-def _vessels(canvas: Canvas, body: Body, seed: int) -> np.ndarray:
-    widths = (0.042, 0.025, 0.015, 0.010, 0.007)
-    weights = (0.075, 0.085, 0.085, 0.08, 0.07)
+def _vessels(canvas: Canvas, body: Body, pose: Pose, seed: int) -> np.ndarray:
+    widths = (0.045, 0.028, 0.017, 0.011, 0.008)
+    weights = (0.045, 0.055, 0.050, 0.036, 0.022)
+    hila = [np.array([side * 0.17 + pose.turn, float(level_y(body, pose, t))]) for side, t in ((-1, 0.46), (1, 0.42))]
+    stretch = np.array([body.width / 0.8, 1.0])
+    trees = [
+        [hilum + stretch * curves for curves in skeleton.vessel_tree(seed, side)]
+        for side, hilum in zip((-1, 1), hila, strict=True)
+    ]
     layer = np.zeros(canvas.shape, np.float32)
-    trees = [skeleton.vessel_tree(seed, side, body) for side in (-1, 1)]
     for width, weight, right, left in zip(widths, weights, *trees, strict=True):
-        layer += weight * canvas.blur(canvas.strokes(right + left, width), 0.35 * width)
-    hila = canvas.fill(ellipse(-0.20, 0.02, 0.05, 0.12, 12), ellipse(0.20, -0.03, 0.05, 0.10, -12))
-    return body.vessels * (layer + 0.06 * canvas.blur(hila, 0.03))
+        layer += weight * canvas.blur(canvas.strokes(np.concatenate([right, left]), width), 0.3 * width)
+    knots = canvas.fill(ellipse(*hila[0], 0.05, 0.12, 12), ellipse(*hila[1], 0.05, 0.10, -12))
+    return body.vessels * (layer + 0.05 * canvas.blur(knots, 0.03))
 
 
 def lung_polygons(body: Body, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
@@ -96,21 +99,31 @@ def lung_polygons(body: Body, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     return lung_outline(body, pose, -1), lung_outline(body, pose, 1)
 
 
+def _middle(canvas: Canvas, body: Body, pose: Pose, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what heart and great vessels add, and the heart's own layer."""
+    vessels, heart = (canvas.fill(outline) for outline in mediastinum_outline(body, pose))
+    either = np.maximum(vessels, heart)
+    fade = smoothstep(canvas.y, body.apex - 0.15, body.apex + 0.40) * (1.0 - 0.85 * below)
+    added = 0.135 * canvas.blur(either, 0.011) + 0.05 * canvas.blur(either, 0.05) + 0.05 * canvas.blur(heart, 0.09)
+    return added * fade, heart
+
+
 def attenuation(canvas: Canvas, body: Body, pose: Pose, seed: int, opacities: Opacities) -> np.ndarray:
-    """Return the attenuation along the beam, (H, W) float32: 0 for air, about 1 for the mediastinum."""
+    """Return the attenuation along the beam, (H, W) float32: 0 for air, about 0.9 for the mediastinum."""
     sharp = canvas.fill(*lung_polygons(body, pose))
     lungs = canvas.blur(sharp, 0.006)
-    depth = lungs * (0.42 + 0.28 * canvas.blur(sharp, 0.035) + 0.42 * canvas.blur(sharp, 0.11))
-    vessels, heart = mediastinum_outline(body, pose)
-    great, core = canvas.fill(vessels), canvas.fill(heart)
-    middle = canvas.blur(great, 0.016) * 0.24 + 0.06 * canvas.blur(great, 0.06)
-    heart_layer = 0.17 * canvas.blur(core, 0.014) + 0.20 * canvas.blur(core, 0.07)
-    tree = _vessels(canvas, body, seed)
+    depth = lungs * (0.45 + 0.25 * canvas.blur(sharp, 0.035) + 0.40 * canvas.blur(sharp, 0.12))
+    # beside the spine the lungs are thin: their inner border is not seen, that of heart and vessels is
+    depth *= 0.12 + 0.88 * smoothstep(np.abs(canvas.x - np.float32(pose.turn)), 0.05, 0.27)
+    below = _below(canvas, body, pose)
+    added, heart = _middle(canvas, body, pose, below)
+    tree = _vessels(canvas, body, pose, seed) * lungs * (1.0 - 0.75 * heart)
     trachea, bronchi = skeleton.airway(body, pose)
-    air = 0.11 * canvas.blur(canvas.tubes([trachea], 0.085, 0.0), 0.012)
-    air += 0.05 * canvas.blur(canvas.tubes(bronchi, 0.06, 0.0), 0.014)
+    air = 0.075 * canvas.blur(canvas.tubes([trachea], 0.085, 0.0), 0.010)
+    air += 0.03 * canvas.blur(canvas.tubes(bronchi, 0.06, 0.0), 0.014)
     lung_air = AIR * depth * (1.0 - opacities.strength * opacities.density)
-    total = _soft_tissue(canvas, body, pose, seed) + _abdomen(canvas, body, pose)
-    total += np.maximum(middle, heart_layer) + 0.35 * np.minimum(middle, heart_layer)
-    total += _bones(canvas, body, pose, sharp) + tree * lungs - lung_air - air
+    total = _soft_tissue(canvas, body, pose, seed) + 0.13 * below + added + tree - lung_air - air
+    total += _bones(canvas, body, pose, sharp)
+    if body.gas > 0.35:
+        total -= _stomach(canvas, body, pose)
     return np.maximum(total, 0.0)

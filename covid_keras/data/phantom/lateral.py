@@ -73,7 +73,7 @@ def _bones(canvas: Canvas, body: Body, pose: Pose, deep: float, flip: np.ndarray
     bodies = []
     for number in range(6, len(way) - 1, 3):
         (cx, cy), (dx, dy) = way[number], way[number + 1] - way[number - 1]
-        bodies.append(ellipse(cx, cy, 0.075, 0.047, float(np.rad2deg(np.arctan2(-dx, dy)))))
+        bodies.append(ellipse(cx, cy, 0.085, 0.056, float(np.rad2deg(np.arctan2(-dx, dy)))))
     column = np.clip(canvas.fill(*(b * flip for b in bodies)), 0, 1)
     sternum = canvas.tubes([spline([(-0.33, -0.45), (-0.50 * deep, -0.05), (-0.53 * deep, 0.25)]) * flip], 0.05, 0.4)
     ribs = []
@@ -82,16 +82,15 @@ def _bones(canvas: Canvas, body: Body, pose: Pose, deep: float, flip: np.ndarray
         ribs.append(spline([(0.52 * deep, y), (0.60 * deep, y + 0.05), (0.40, y + 0.20), (0.0, y + 0.40), (-0.3, y + 0.5)]) * flip)
     cage = canvas.tubes(ribs, 0.045)
     blade = canvas.fill(spline([(0.30, -0.6), (0.42, -0.58), (0.50, -0.1), (0.44, -0.08)], closed=True) * flip)
-    layer = 0.10 * canvas.blur(column, 0.01) + 0.07 * canvas.blur(sternum, 0.008)
+    layer = 0.085 * canvas.blur(column, 0.012) + 0.07 * canvas.blur(sternum, 0.008)
     return body.bone * (layer + 0.045 * canvas.blur(cage, 0.008) + 0.03 * canvas.blur(blade, 0.01))
 
 
 def _lung_vessels(canvas: Canvas, body: Body, seed: int, lung: np.ndarray, flip: np.ndarray) -> np.ndarray:
     layer = np.zeros(canvas.shape, np.float32)
     for side in (-1, 1):
-        centre = np.array([side * 0.19, 0.0])
-        levels = skeleton.vessel_tree(seed, side, body)
+        levels = skeleton.vessel_tree(seed, side)
         for width, curves in zip((0.034, 0.02, 0.013, 0.009, 0.007), levels, strict=True):
-            moved = [((c - centre) * 0.85 + [0.02, -0.08]) * flip for c in curves]
-            layer += 0.05 * canvas.blur(canvas.strokes(moved, width), 0.35 * width)
+            moved = (curves * 0.85 + [0.02, -0.08]) * flip
+            layer += 0.035 * canvas.blur(canvas.strokes(moved, width), 0.35 * width)
     return body.vessels * layer * lung

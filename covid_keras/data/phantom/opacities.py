@@ -114,5 +114,5 @@ def draw_opacities(
     if covid:  # ground glass is patchy, a consolidation is solid
         patches = canvas.place(noise_field(stream(seed, _DISEASE, 9), 14, 2, 0.7))
         density = density * (1.0 + 0.28 * np.clip(patches, -2, 1.5))
-    strength = (0.30 + 0.045 * extent if covid else 0.62) * rng.uniform(0.8, 1.2)
+    strength = (0.30 + 0.045 * extent if covid else 0.72) * rng.uniform(0.8, 1.2)
     return Opacities(np.clip(density, 0, 1.3).astype(np.float32), mask, float(strength))
