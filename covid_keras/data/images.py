@@ -2,19 +2,20 @@
 
 What is done, in this order: the size is checked from the header, before anything is decoded; the file is
 decoded whole (a truncated file is an error, never a half-grey picture); EXIF orientation is applied;
-transparency is composited over black; colour becomes grey by the ITU-R 601 luma (0.299 R + 0.587 G + 0.114 B);
-more than 8 bits are stretched linearly from their minimum and maximum to 0..255. 8-bit values of PNG, JPEG, TIFF
-and BMP are never stretched.
+transparency is composited over black; colour becomes grey by the ITU-R 601 luma
+(0.299 R + 0.587 G + 0.114 B); values of more than 8 bits are stretched linearly from minimum and maximum
+to 0..255, values of 8 bits in PNG, JPEG, TIFF and BMP files never.
 
-DICOM: rescale slope and intercept (or modality LUT), then the VOI LUT or first window, then the linear stretch,
-which leaves out the pixels that carry the padding value; MONOCHROME1 is inverted, so that bone is bright as in
-every other file.
+DICOM: rescale slope and intercept (or modality LUT), then the VOI LUT or first window, then the linear
+stretch, which leaves out the pixels that carry the padding value; MONOCHROME1 is inverted, so that bone is
+bright as in every other file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,11 +164,11 @@ def image_size(path: str | Path) -> tuple[int, int]:
         return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
-# ------------------------------------------------------------------------------------------- Pillow's formats
+# -------------------------------------------------------------------------- Pillow's formats
 
 
 def _is_dicom(path: Path) -> bool:
-    """Tell DICOM by its content or suffix; check on the way that `path` is a readable file that is not empty."""
+    """Tell DICOM by content or suffix; check on the way that `path` is a readable file, not empty."""
     if path.is_dir():
         raise UserError(path, "is a folder, not an image", "Give the image file itself")
     try:
@@ -176,33 +177,33 @@ def _is_dicom(path: Path) -> bool:
     except FileNotFoundError as error:
         raise UserError(path, "there is no such image", "Check the path") from error
     except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", "Check the path and permissions") from error
+        raise UserError(path, f"cannot be read ({error.strerror})", "Check its permissions") from error
     if not start:
         raise UserError(path, "the file is empty (0 bytes)", "Fetch it again")
     return start[128:] == b"DICM" or path.suffix.lower() in _DICOM_SUFFIXES
 
 
-def _open(path: Path) -> Image.Image:
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
     """Open without decoding; refuse what is no image, or has a size or a number of frames out of bounds."""
-    try:
-        image = Image.open(path, formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        raise UserError(path, "is not a PNG, JPEG, TIFF, BMP or DICOM image, whatever its name says",
-                        "Convert it to PNG, or remove it") from error
-    except Image.DecompressionBombError as error:
-        # Raised above 179 million pixels: one side is then longer than 13,000.
-        raise UserError(path, f"has a side of more than {MAX_SIDE} pixels", "Scale it down first") from error
-    except _DECODE_ERRORS as error:
-        raise _damaged(path, error) from error
-    try:
+    # A stream, not the path: Pillow maps uncompressed TIFF files into memory by their path, and then mixes up
+    # the sides of those whose orientation swaps them (seen with Pillow 13.0).
+    with open(path, "rb") as stream:
+        try:
+            image = Image.open(stream, formats=_FORMATS)
+            frames = image.n_frames if image.format == "TIFF" else 1
+        except UnidentifiedImageError as error:
+            raise UserError(path, "is not a PNG, JPEG, TIFF, BMP or DICOM image, whatever its name says",
+                            "Convert it to PNG, or remove it") from error
+        except Image.DecompressionBombError as error:
+            # Raised above 179 million pixels: one side is then longer than 13,000.
+            raise UserError(path, f"has a side of more than {MAX_SIDE} pixels", "Scale it down") from error
+        except _DECODE_ERRORS as error:
+            raise _damaged(path, error) from error
         _check_size(path, image.height, image.width)
-        # An MPO file is a JPEG whose further frames are the camera's previews.
-        if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
-            raise UserError(path, f"holds {image.n_frames} pages", "Save one radiograph a file")
-    except BaseException:
-        image.close()
-        raise
-    return image
+        if frames > 1:
+            raise UserError(path, f"holds {frames} pages", "Save one radiograph a file")
+        yield image
 
 
 def _check_size(path: Path, height: int, width: int) -> None:
@@ -275,7 +276,7 @@ def _stretch(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     return np.rint(np.clip((values - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
 
 
-# --------------------------------------------------------------------------------------------------- DICOM
+# ------------------------------------------------------------------------------------- DICOM
 
 
 def _pydicom(path: Path) -> Any:
@@ -328,7 +329,10 @@ def _dicom_grey(pixels: Any, data: Dataset) -> np.ndarray:
     if stored.ndim == 3:
         values = stored.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
     else:
-        values = pixels.apply_voi_lut(pixels.apply_rescale(stored, data), data).astype(np.float64)
+        values = pixels.apply_rescale(stored, data)
+        if "VOILUTSequence" in data:  # a table is looked up by whole numbers
+            values = np.rint(values).astype(np.int64)
+        values = pixels.apply_voi_lut(values, data).astype(np.float64)
     padding = data.get("PixelPaddingValue")
     # Borders are filled with a value far outside the picture's own, which would flatten the stretch.
     valid = None if padding is None or stored.ndim == 3 else stored != padding
