@@ -1,0 +1,76 @@
+"""Evaluation: metrics, uncertainty, thresholds and comparison, all pure functions of predictions.
+
+Nothing here imports TensorFlow.
+"""
+
+from covid_keras.evaluation.comparison import (
+    COMPARISON_COLUMNS,
+    NO_COUNTERPART,
+    NOT_COMPARABLE,
+    NOT_REPRODUCED,
+    NOT_RUN,
+    REPRODUCED,
+    UNDEFINED,
+    WITHIN_INTERVAL,
+    compare,
+    comparison_records,
+)
+from covid_keras.evaluation.metrics import COUNT_KEYS, Decisions, compute_metrics, decide, per_execution
+from covid_keras.evaluation.predictions import (
+    EXECUTION_COLUMNS,
+    PREDICTION_COLUMNS,
+    check_predictions,
+    classes_of,
+    read_predictions,
+    score_columns,
+    write_predictions,
+)
+from covid_keras.evaluation.published import PublishedCell, load_paper, load_published
+from covid_keras.evaluation.summary import DDOF, Measured, measured_from_json, metrics_json, summarise
+from covid_keras.evaluation.thresholds import apply_thresholds, choose_threshold, choose_thresholds
+from covid_keras.evaluation.uncertainty import (
+    Difference,
+    bootstrap_difference,
+    bootstrap_interval,
+    bootstrap_intervals,
+)
+
+__all__ = [
+    "COMPARISON_COLUMNS",
+    "COUNT_KEYS",
+    "DDOF",
+    "EXECUTION_COLUMNS",
+    "NOT_COMPARABLE",
+    "NOT_REPRODUCED",
+    "NOT_RUN",
+    "NO_COUNTERPART",
+    "PREDICTION_COLUMNS",
+    "REPRODUCED",
+    "UNDEFINED",
+    "WITHIN_INTERVAL",
+    "Decisions",
+    "Difference",
+    "Measured",
+    "PublishedCell",
+    "apply_thresholds",
+    "bootstrap_difference",
+    "bootstrap_interval",
+    "bootstrap_intervals",
+    "check_predictions",
+    "choose_threshold",
+    "choose_thresholds",
+    "classes_of",
+    "compare",
+    "comparison_records",
+    "compute_metrics",
+    "decide",
+    "load_paper",
+    "load_published",
+    "measured_from_json",
+    "metrics_json",
+    "per_execution",
+    "read_predictions",
+    "score_columns",
+    "summarise",
+    "write_predictions",
+]

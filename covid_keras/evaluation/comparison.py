@@ -1,0 +1,160 @@
+"""Paper against ours, cell by cell, with a verdict."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from covid_keras.errors import UserError
+from covid_keras.evaluation.published import PublishedCell
+from covid_keras.evaluation.summary import Measured
+
+REPRODUCED = "reproduced"
+WITHIN_INTERVAL = "within interval"
+NOT_REPRODUCED = "not reproduced"
+NOT_COMPARABLE = "not comparable ({reason})"
+NOT_RUN = NOT_COMPARABLE.format(reason="not run")
+NO_COUNTERPART = NOT_COMPARABLE.format(reason="no counterpart")
+UNDEFINED = NOT_COMPARABLE.format(reason="undefined in what we measured")
+
+COMPARISON_COLUMNS = (
+    "table", "row", "column", "paper", "paper_std", "ours", "ours_std", "low", "high",
+    "difference", "tolerance", "verdict", "doubt", "executions", "target", "unit", "system", "metric",
+)  # fmt: skip
+DEFAULT = "default"
+_OTHER_DATA = "measured on other data"
+
+logger = logging.getLogger(__name__)
+
+
+def compare(
+    published: Iterable[PublishedCell],
+    measured: Iterable[Measured],
+    tolerance: float | Mapping[str, float],
+    comparable: bool | str | Mapping[str, bool | str] = True,
+) -> pd.DataFrame:
+    """Set what we measured beside what a paper prints.
+
+    Parameters
+    ----------
+    published : iterable of PublishedCell
+        From `load_published`.
+    measured : iterable of Measured
+        From `summarise`; matched by (system, metric).
+    tolerance : float or mapping
+        Percentage points, from the protocol, set before the run: one for all, or one a metric with an
+        optional "default".
+    comparable : bool, str or mapping
+        True where we measured on the paper's data in the paper's way. Else the reason why not (False:
+        "measured on other data"): every measured cell gets the verdict "not comparable (reason)" and is shown
+        all the same. A mapping gives it for each system, the others are comparable.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a published cell, in the paper's order, the columns `COMPARISON_COLUMNS`. `paper` is as printed,
+        `target` what `difference` = `ours` - `target` is taken from; all in `unit` (a "ratio" is 0..1). Cells
+        that were not measured have NaN for `ours` and 0 executions. Verdicts: `reproduced` (|difference| <=
+        tolerance), `within interval` (low <= target <= high), `not reproduced`, `not comparable (reason)`.
+
+    Raises
+    ------
+    UserError
+        For a (system, metric) measured twice; a tolerance that is missing, negative or for no known metric.
+    """
+    cells, found = list(published), _by_key(measured)
+    metrics = {cell.metric for cell in cells if cell.metric} | {metric for _, metric in found}
+    tolerances = _tolerances(tolerance, metrics)
+    for system in sorted({system for system, _ in found} - {cell.system for cell in cells}):
+        logger.warning("no published cell names the system %s; it is not in the comparison", system)
+    rows = [_row(cell, found.get((cell.system, cell.metric)), tolerances, comparable) for cell in cells]
+    return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+
+
+def comparison_records(comparison: pd.DataFrame) -> list[dict[str, object]]:
+    """Return the rows of a comparison as plain dicts for JSON: NaN is None."""
+    return comparison.astype(object).where(comparison.notna(), None).to_dict("records")
+
+
+def _by_key(measured: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
+    found: dict[tuple[str, str], Measured] = {}
+    for one in measured:
+        if (one.system, one.metric) in found:
+            raise UserError(
+                "measured", f"{one.metric} of {one.system} is there twice", "Pass each summary once"
+            )
+        found[one.system, one.metric] = one
+    return found
+
+
+def _tolerances(tolerance: float | Mapping[str, float], metrics: set[str]) -> dict[str, float]:
+    given = dict(tolerance) if isinstance(tolerance, Mapping) else {DEFAULT: tolerance}
+    if unknown := sorted(set(given) - metrics - {DEFAULT}):
+        raise UserError("tolerance", f"names {unknown[0]!r}, which is no metric here", "Correct the protocol")
+    if missing := sorted(metrics - set(given)) if DEFAULT not in given else []:
+        raise UserError(
+            "tolerance", f"is not given for {missing[0]}", f"Add it, or {DEFAULT!r}, to the protocol"
+        )
+    for name, value in given.items():
+        if not (isinstance(value, int | float) and value >= 0):
+            raise UserError("tolerance", f"{name}: {value!r} is no number of points", "Correct the protocol")
+    return {metric: float(given.get(metric, given.get(DEFAULT, math.nan))) for metric in metrics}
+
+
+def _row(
+    cell: PublishedCell,
+    ours: Measured | None,
+    tolerances: Mapping[str, float],
+    comparable: bool | str | Mapping[str, bool | str],
+) -> dict[str, object]:
+    scale = 0.01 if cell.unit == "ratio" else 1.0
+    mean, std, low, high = (
+        (scale * value for value in (ours.mean, ours.std, ours.low, ours.high)) if ours else [math.nan] * 4
+    )
+    limit = scale * tolerances[cell.metric] if cell.metric else math.nan
+    return {
+        "table": cell.table,
+        "row": cell.row,
+        "column": cell.column,
+        "paper": cell.mean,
+        "paper_std": math.nan if cell.std is None else cell.std,
+        "ours": mean,
+        "ours_std": std,
+        "low": low,
+        "high": high,
+        "difference": mean - cell.target,
+        "tolerance": limit,
+        "verdict": _verdict(cell, ours, (mean, low, high), limit, comparable),
+        "doubt": cell.doubt,
+        "executions": ours.executions if ours else 0,
+        "target": cell.target,
+        "unit": cell.unit,
+        "system": cell.system,
+        "metric": cell.metric,
+    }
+
+
+def _verdict(
+    cell: PublishedCell,
+    ours: Measured | None,
+    values: tuple[float, float, float],
+    limit: float,
+    comparable: bool | str | Mapping[str, bool | str],
+) -> str:
+    if not (cell.system and cell.metric):
+        return NO_COUNTERPART
+    if ours is None:
+        return NOT_RUN
+    state = comparable.get(cell.system, True) if isinstance(comparable, Mapping) else comparable
+    if state is not True:
+        return NOT_COMPARABLE.format(reason=state or _OTHER_DATA)
+    mean, low, high = values
+    if math.isnan(mean):
+        return UNDEFINED
+    # Decimal numbers of two or three places: a difference that equals the tolerance on paper is within it.
+    if abs(mean - cell.target) <= limit + 1e-9:
+        return REPRODUCED
+    return WITHIN_INTERVAL if low <= cell.target <= high else NOT_REPRODUCED

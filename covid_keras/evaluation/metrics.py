@@ -1,0 +1,302 @@
+"""Metrics of one set of predictions, and of each execution.
+
+All values are percentages, 0 to 100. A ratio whose denominator is zero is NaN, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+
+from covid_keras.errors import UserError
+from covid_keras.evaluation.predictions import EXECUTION_COLUMNS, classes_of, score_columns
+
+COUNT_KEYS = ("n", "tp", "tn", "fp", "fn")
+SEVERITY_PREFIX = "accuracy_"
+_REMEDY = "Pass rows as written in predictions.csv"
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Predictions as numbers: who is what, what was said, how surely.
+
+    Parameters
+    ----------
+    classes : tuple of str
+        Names. Where `binary`, (the other class or "rest", the positive class).
+    truth, predicted : ndarray of int64, shape (N,)
+        Index into `classes`.
+    scores : ndarray of float64, shape (N, len(classes))
+        The score of each class, 0..1.
+    severity : ndarray of str, shape (N,)
+        "" where unknown.
+    binary : bool
+        Whether one class is the positive one and the metrics are those of two classes.
+    """
+
+    classes: tuple[str, ...]
+    truth: np.ndarray
+    predicted: np.ndarray
+    scores: np.ndarray
+    severity: np.ndarray
+    binary: bool
+
+    def severity_rows(self) -> dict[str, np.ndarray]:
+        """Return, for each severity level in sorted order, which images count for it: shape (N,) bool.
+
+        Only positives have a severity that counts, where there is a positive class.
+        """
+        counted = self.truth == 1 if self.binary else np.ones(len(self.truth), bool)
+        levels = sorted({str(level) for level in np.unique(self.severity[counted])} - {""})
+        return {level: counted & (self.severity == level) for level in levels}
+
+
+def decide(
+    predictions: pd.DataFrame, positive: str | None = None, threshold: float | None = None
+) -> Decisions:
+    """Turn predictions into numbers.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        Columns `label`, `predicted`, `score_<class>`..., and where known `severity` and `split`.
+    positive : str, optional
+        The class that counts as positive. Left out, the last of two classes is positive, and of more than two
+        none is. Named, all other classes together are the negative one.
+    threshold : float, optional
+        Left out, the decision is the column `predicted`. Given, an image is positive where the score of the
+        positive class is at least `threshold` (0..1).
+
+    Raises
+    ------
+    UserError
+        For missing columns, names that are no class, no rows, rows of several splits, an unknown `positive`,
+        and a threshold without a positive class.
+    """
+    classes = classes_of(predictions)
+    _check_input(predictions, classes, positive, threshold)
+    index = {name: number for number, name in enumerate(classes)}
+    truth = predictions["label"].astype(str).map(index).to_numpy(np.int64)
+    scores = predictions[score_columns(predictions)].to_numpy(np.float64)
+    if not np.isfinite(scores).all():
+        raise UserError("predictions", "hold a score that is not a finite number", _REMEDY)
+    severity = np.full(len(truth), "", dtype=object)
+    if "severity" in predictions.columns:
+        severity = predictions["severity"].astype(object).fillna("").to_numpy(dtype=object)
+    predicted = None
+    if threshold is None:
+        predicted = predictions["predicted"].astype(str).map(index).to_numpy(np.int64)
+    if positive is None and len(classes) > 2:
+        return Decisions(classes, truth, predicted, scores, severity, binary=False)
+    chosen = index[positive] if positive is not None else 1
+    said = scores[:, chosen] >= threshold if threshold is not None else predicted == chosen
+    other = classes[1 - chosen] if len(classes) == 2 else "rest"
+    two = np.stack([1 - scores[:, chosen], scores[:, chosen]], axis=1)
+    truth, said = (truth == chosen).astype(np.int64), said.astype(np.int64)
+    return Decisions((other, classes[chosen]), truth, said, two, severity, binary=True)
+
+
+def _check_input(
+    predictions: pd.DataFrame, classes: tuple[str, ...], positive: str | None, threshold: float | None
+) -> None:
+    needed = ["label"] if threshold is not None else ["label", "predicted"]
+    missing = [name for name in needed if name not in predictions.columns]
+    if missing or len(classes) < 2:
+        missing += [] if len(classes) >= 2 else ["score_<class> (two or more)"]
+        raise UserError("predictions", f"have no column {', '.join(missing)}", _REMEDY)
+    if predictions.empty:
+        raise UserError("predictions", "hold no rows", _REMEDY)
+    for column in needed:
+        unknown = sorted(set(predictions[column].astype(str)) - set(classes))
+        if unknown:
+            text = f"column {column} holds {unknown[0]!r}, which is none of {', '.join(classes)}"
+            raise UserError("predictions", text, _REMEDY)
+    if "split" in predictions.columns and predictions["split"].nunique() > 1:
+        names = ", ".join(sorted(predictions["split"].unique()))
+        raise UserError("predictions", f"mix the splits {names}", "Choose the rows of one split")
+    if positive is not None and positive not in classes:
+        raise UserError(positive, f"is none of the classes {', '.join(classes)}", "Choose one of them")
+    if threshold is not None and positive is None and len(classes) > 2:
+        raise UserError("threshold", "needs a positive class where there are more than two", "Name it")
+
+
+def compute_metrics(
+    predictions: pd.DataFrame, positive: str | None = None, threshold: float | None = None
+) -> dict[str, float]:
+    """Compute the metrics of one set of predictions.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        One split of one execution (or of several, pooled); see `decide` for the columns.
+    positive, threshold
+        As in `decide`.
+
+    Returns
+    -------
+    dict of str to float
+        In percent, 0 to 100. With a positive class: `accuracy`, `sensitivity` TP/(TP+FN), `specificity`
+        TN/(TN+FP), `precision_positive` TP/(TP+FP), `precision_negative` TN/(TN+FN), `f1_positive`,
+        `f1_negative`, `auc`; and the counts `n, tp, tn, fp, fn`. Without one (three classes or more):
+        `accuracy`, `recall_<class>`, `precision_<class>`, `f1_<class>`, `auc` (one against the rest, plain
+        mean over classes) and `n`. Both: `accuracy_<severity>`, the share of the positives of that level that
+        are called positive (without a positive class: the share of the level's images that are right).
+        Undefined values are NaN. F1 is 2TP/(2TP+FP+FN), so it is 0, not NaN, for a class that exists but is
+        never predicted.
+
+    References
+    ----------
+    .. [1] S. Tabik et al., IEEE JBHI 24(12), 2020, section V.A: the seven metrics and accuracy(S).
+    .. [2] T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27(8), 2006.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"label": ["N", "P", "P"], "predicted": ["N", "P", "N"],
+    ...                       "score_N": [0.9, 0.2, 0.6], "score_P": [0.1, 0.8, 0.4]})
+    >>> compute_metrics(table)["sensitivity"]
+    50.0
+    """
+    decisions = decide(predictions, positive, threshold)
+    metrics = _binary_metrics(decisions) if decisions.binary else _class_metrics(decisions)
+    for level, rows in decisions.severity_rows().items():
+        right = decisions.truth[rows] == decisions.predicted[rows]
+        metrics[SEVERITY_PREFIX + level] = 100 * float(right.mean())
+    return metrics
+
+
+def _ratios(decisions: Decisions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return precision, recall and F1 of each class, in percent, NaN where undefined."""
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        decisions.truth, decisions.predicted, labels=range(len(decisions.classes)), zero_division=np.nan
+    )
+    return 100 * precision, 100 * recall, 100 * f1
+
+
+def _binary_metrics(decisions: Decisions) -> dict[str, float]:
+    (tn, fp), (fn, tp) = confusion_matrix(decisions.truth, decisions.predicted, labels=[0, 1]).tolist()
+    precision, recall, f1 = _ratios(decisions)
+    return {
+        "accuracy": 100 * (tp + tn) / (tp + tn + fp + fn),
+        "sensitivity": float(recall[1]),
+        "specificity": float(recall[0]),
+        "precision_positive": float(precision[1]),
+        "precision_negative": float(precision[0]),
+        "f1_positive": float(f1[1]),
+        "f1_negative": float(f1[0]),
+        "auc": _auc(decisions.truth == 1, decisions.scores[:, 1]),
+        "n": tp + tn + fp + fn, "tp": tp, "tn": tn, "fp": fp, "fn": fn,
+    }  # fmt: skip
+
+
+def _class_metrics(decisions: Decisions) -> dict[str, float]:
+    precision, recall, f1 = _ratios(decisions)
+    metrics = {"accuracy": 100 * float((decisions.truth == decisions.predicted).mean())}
+    for number, name in enumerate(decisions.classes):
+        metrics[f"recall_{name}"] = float(recall[number])
+        metrics[f"precision_{name}"] = float(precision[number])
+        metrics[f"f1_{name}"] = float(f1[number])
+    columns = range(len(decisions.classes))
+    # roc_auc_score(multi_class="ovr") wants sums closer to 1 than a softmax in float16 gives: class by class.
+    metrics["auc"] = float(np.mean([_auc(decisions.truth == k, decisions.scores[:, k]) for k in columns]))
+    metrics["n"] = len(decisions.truth)
+    return metrics
+
+
+def _auc(is_class: np.ndarray, scores: np.ndarray) -> float:
+    """Return the area under the ROC curve in percent; NaN where all images are of one class."""
+    if is_class.all() or not is_class.any():
+        return float("nan")
+    return 100 * float(roc_auc_score(is_class, scores))
+
+
+def metrics_from_confusion(
+    confusion: np.ndarray, classes: tuple[str, ...], binary: bool
+) -> dict[str, np.ndarray]:
+    """Compute every count-based metric of `compute_metrics` for many (weighted) confusion matrices at once.
+
+    Parameters
+    ----------
+    confusion : ndarray of float, shape (..., K, K)
+        Truth by rows, prediction by columns, in the order of `classes`.
+    classes : tuple of str, length K
+    binary : bool
+        Whether the names are those of two classes, the second of them positive.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (...)
+        Percent, NaN where undefined; the keys of `compute_metrics` without `auc`, severities and counts.
+    """
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    actual, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    recall, precision = percent(right, actual), percent(right, said)
+    f1 = percent(2 * right, actual + said)
+    metrics = {"accuracy": percent(right.sum(axis=-1), actual.sum(axis=-1))}
+    if binary:
+        metrics |= {"sensitivity": recall[..., 1], "specificity": recall[..., 0]}
+        metrics |= {"precision_positive": precision[..., 1], "precision_negative": precision[..., 0]}
+        return metrics | {"f1_positive": f1[..., 1], "f1_negative": f1[..., 0]}
+    for number, name in enumerate(classes):
+        metrics[f"recall_{name}"] = recall[..., number]
+        metrics[f"precision_{name}"] = precision[..., number]
+        metrics[f"f1_{name}"] = f1[..., number]
+    return metrics
+
+
+def percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return 100 * part / whole, elementwise; NaN where whole is 0."""
+    part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
+    return np.divide(100 * part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def rows_of_test(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with split "test"; raise `UserError` where a system has none."""
+    missing = [name for name in (*EXECUTION_COLUMNS, "split") if name not in predictions.columns]
+    if missing:
+        raise UserError("predictions", f"have no column {', '.join(missing)}", _REMEDY)
+    chosen = predictions[predictions["split"] == "test"]
+    without = sorted(set(predictions["system"]) - set(chosen["system"]))
+    if without or chosen.empty:
+        raise UserError("predictions", f"hold no test rows of {', '.join(without) or 'any system'}", _REMEDY)
+    return chosen
+
+
+def executions_of(predictions: pd.DataFrame) -> list[tuple[tuple[str, int, int], pd.DataFrame]]:
+    """Return ((system, repeat, fold), rows) of each execution: systems as they appear, by repeat and fold."""
+    order = {system: place for place, system in enumerate(dict.fromkeys(predictions["system"]))}
+    groups = predictions.groupby(list(EXECUTION_COLUMNS), sort=False)
+    return sorted(groups, key=lambda item: (order[item[0][0]], item[0][1], item[0][2]))
+
+
+def per_execution(
+    predictions: pd.DataFrame, positive: str | None = None, threshold: float | None = None
+) -> pd.DataFrame:
+    """Compute the metrics of each execution on its test rows.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        As read by `read_predictions`; rows of other splits are left out.
+    positive, threshold
+        As in `decide`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row an execution: `system, repeat, fold`, then the keys of `compute_metrics`. A severity level that
+        an execution has no image of is NaN there.
+
+    Raises
+    ------
+    UserError
+        Where a system has no test rows.
+    """
+    rows = [
+        dict(zip(EXECUTION_COLUMNS, key, strict=True)) | compute_metrics(group, positive, threshold)
+        for key, group in executions_of(rows_of_test(predictions))
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,192 @@
+"""The predictions file: what one execution says about each image, and the only input of every metric.
+
+One file an execution, a row an image, in the columns of `PREDICTION_COLUMNS` followed by one `score_<class>`
+column a class. The order of the score columns is the order of the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.errors import UserError
+from covid_keras.files import atomic_path
+
+PREDICTION_COLUMNS = (
+    "image_id", "path", "patient_id", "source", "severity", "system",
+    "repeat", "fold", "split", "label", "predicted",
+)  # fmt: skip
+EXECUTION_COLUMNS = ("system", "repeat", "fold")
+SPLITS = ("train", "validation", "test")
+SCORE_PREFIX = "score_"
+SCORE_SUM_TOLERANCE = 1e-3
+
+_INTEGERS = ("repeat", "fold")
+_REMEDY = "Run the execution again, or restore the file"
+
+
+def score_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the `score_<class>` columns, in the frame's order."""
+    return [name for name in frame.columns if str(name).startswith(SCORE_PREFIX)]
+
+
+def classes_of(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Return the class names, read off the `score_<class>` columns in their order."""
+    return tuple(name[len(SCORE_PREFIX) :] for name in score_columns(frame))
+
+
+def check_predictions(frame: pd.DataFrame, where: str | Path = "predictions") -> None:
+    """Check a table of predictions.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Columns `PREDICTION_COLUMNS` and two or more `score_<class>` columns; further columns are allowed.
+    where : str or Path
+        What the message names, usually the file.
+
+    Raises
+    ------
+    UserError
+        For a missing column, an empty table, an image listed twice in one execution, an empty image or
+        patient id, an unknown split, label or predicted class, and scores that are not finite, leave
+        0..1 or do not sum to 1 within `SCORE_SUM_TOLERANCE`.
+    """
+    missing = [name for name in PREDICTION_COLUMNS if name not in frame.columns]
+    if missing:
+        raise UserError(where, f"has no column {', '.join(missing)}", _REMEDY)
+    classes = classes_of(frame)
+    if len(classes) < 2:
+        raise UserError(where, f"has {len(classes)} score_<class> columns, two or more are needed", _REMEDY)
+    if frame.empty:
+        raise UserError(where, "holds no predictions", _REMEDY)
+    _check_names(frame, classes, where)
+    keys = ["image_id", *EXECUTION_COLUMNS]
+    twice = frame.duplicated(keys)
+    if twice.any():
+        image, system, repeat, fold = frame.loc[twice, keys].iloc[0]
+        text = f"lists image {image} twice for {system}, repeat {repeat}, fold {fold}"
+        raise UserError(where, text, _REMEDY)
+    _check_scores(frame, where)
+
+
+def _check_names(frame: pd.DataFrame, classes: tuple[str, ...], where: str | Path) -> None:
+    for column, allowed in (("label", classes), ("predicted", classes), ("split", SPLITS)):
+        wrong = ~frame[column].isin(allowed)
+        if wrong.any():
+            row = frame.loc[wrong].iloc[0]
+            text = f"image {row.image_id} has {column} {row[column]!r}, which is none of {', '.join(allowed)}"
+            raise UserError(where, text, _REMEDY)
+    for column in ("image_id", "patient_id", "system"):
+        empty = frame[column].isna() | (frame[column].astype(str) == "")
+        if empty.any():
+            text = f"row {int(np.flatnonzero(empty.to_numpy())[0]) + 1} has no {column}"
+            raise UserError(where, text, _REMEDY)
+
+
+def _check_scores(frame: pd.DataFrame, where: str | Path) -> None:
+    scores = frame[score_columns(frame)].to_numpy(dtype=np.float64)
+    finite = np.isfinite(scores).all(axis=1)
+    within = (scores >= 0).all(axis=1) & (scores <= 1).all(axis=1)
+    sums = np.abs(scores.sum(axis=1) - 1) <= SCORE_SUM_TOLERANCE
+    for good, problem in (
+        (finite, "has a score that is not a finite number"),
+        (within, "has a score outside 0..1"),
+        (sums, "has scores that do not sum to 1"),
+    ):
+        if not good.all():
+            row = int(np.flatnonzero(~good)[0])
+            shown = ", ".join(f"{score:g}" for score in scores[row])
+            raise UserError(where, f"image {frame['image_id'].iloc[row]} {problem} ({shown})", _REMEDY)
+
+
+def write_predictions(path: str | Path, frame: pd.DataFrame) -> Path:
+    """Write predictions as CSV, whole or not at all; reading them back gives the same float32 scores.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write.
+    frame : pandas.DataFrame
+        As `check_predictions` wants it; columns are put in the order of `PREDICTION_COLUMNS`.
+
+    Raises
+    ------
+    UserError
+        For a table that is not in order, or a path that cannot be written.
+    """
+    check_predictions(frame, path)
+    scores = score_columns(frame)
+    others = [name for name in frame.columns if name not in PREDICTION_COLUMNS and name not in scores]
+    ordered = frame[[*PREDICTION_COLUMNS, *scores, *others]].astype(dict.fromkeys(scores, np.float32))
+    with atomic_path(path) as temporary:
+        # Nine significant digits identify every float32 (IEEE 754-2008, section 5.12.2).
+        ordered.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+    return Path(path)
+
+
+def read_predictions(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """Read one or several predictions files and put them below one another.
+
+    Parameters
+    ----------
+    paths : path or iterable of paths
+        Files written by `write_predictions`. All must have the same classes in the same order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of all files in the order given; text columns as str ("" where empty), `repeat` and `fold`
+        as int64, scores as float32.
+
+    Raises
+    ------
+    UserError
+        Naming the file that is missing, unreadable, wrong (see `check_predictions`), of other classes than
+        the first, or that repeats an image of the same execution from an earlier file.
+    """
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not paths:
+        raise UserError("predictions", "no file was given", "Name at least one predictions.csv")
+    frames = [_read_one(Path(path)) for path in paths]
+    _check_together(paths, frames)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _read_one(path: Path) -> pd.DataFrame:
+    try:
+        text = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(path, f"is not a table of predictions ({error})", _REMEDY) from error
+    missing = [name for name in PREDICTION_COLUMNS if name not in text.columns]
+    if missing:
+        raise UserError(path, f"has no column {', '.join(missing)}", _REMEDY)
+    for column in (*_INTEGERS, *score_columns(text)):
+        kind = np.int64 if column in _INTEGERS else np.float32
+        try:
+            text[column] = text[column].to_numpy(dtype=object).astype(kind)
+        except (ValueError, OverflowError) as error:
+            problem = f"column {column} holds something that is no number ({error})"
+            raise UserError(path, problem, _REMEDY) from error
+    check_predictions(text, path)
+    return text
+
+
+def _check_together(paths: list[str | Path], frames: list[pd.DataFrame]) -> None:
+    classes = classes_of(frames[0])
+    seen: set[tuple] = set()
+    for path, frame in zip(paths, frames, strict=True):
+        if classes_of(frame) != classes:
+            text = f"has the classes {', '.join(classes_of(frame))}, but {paths[0]} has {', '.join(classes)}"
+            raise UserError(path, text, "Read predictions of the same classes together")
+        keys = set(frame[["image_id", *EXECUTION_COLUMNS]].itertuples(index=False, name=None))
+        if repeated := sorted(keys & seen):
+            image, system, repeat, fold = repeated[0]
+            text = f"repeats image {image} of {system}, repeat {repeat}, fold {fold} from an earlier file"
+            raise UserError(path, text, "Name each execution once")
+        seen |= keys

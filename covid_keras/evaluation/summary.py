@@ -1,0 +1,185 @@
+"""What was measured: mean and std over executions with an interval, and its JSON form.
+
+The std is the sample standard deviation (`DDOF` = 1) of the executions' values; with 5 x 5-fold
+cross-validation these are 25 values that share patients and training images, so it describes the spread
+between trainings and is not a standard error. The interval (see `covid_keras.evaluation.uncertainty`) is that
+of the mean over executions, patients being drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.errors import UserError
+from covid_keras.evaluation.metrics import COUNT_KEYS, SEVERITY_PREFIX, decide, per_execution, rows_of_test
+from covid_keras.evaluation.predictions import EXECUTION_COLUMNS
+from covid_keras.evaluation.uncertainty import LEVEL, RESAMPLES, bootstrap_intervals
+
+DDOF = 1
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one system.
+
+    Parameters
+    ----------
+    system, metric : str
+        `metric` is a key of `compute_metrics`.
+    mean, std : float
+        Percent, over executions in which the metric is defined; std is NaN for fewer than two.
+    ddof : int
+        Delta degrees of freedom of std.
+    executions : int
+        How many executions the mean is over.
+    low, high : float
+        Interval of the mean, percent.
+    n_patients, n_images : int
+        Distinct ones in the test rows; for `accuracy_<severity>`, those of that level.
+    level, resamples, seed
+        Of the interval.
+    """
+
+    system: str
+    metric: str
+    mean: float
+    std: float
+    ddof: int
+    executions: int
+    low: float
+    high: float
+    n_patients: int
+    n_images: int
+    level: float = LEVEL
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+
+def summarise(
+    predictions: pd.DataFrame,
+    positive: str | None = None,
+    threshold: float | None = None,
+    n: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> list[Measured]:
+    """Summarise the test rows of one or several systems over their executions.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        As read by `read_predictions`.
+    positive, threshold
+        As in `covid_keras.evaluation.decide`.
+    n, seed, level
+        Resamples, seed and level of the interval.
+
+    Returns
+    -------
+    list of Measured
+        Systems in the order they appear, metrics in the order of `compute_metrics`.
+
+    Raises
+    ------
+    UserError
+        Where a system has no test rows.
+    """
+    table = per_execution(predictions, positive, threshold)
+    rows = rows_of_test(predictions)
+    measured = []
+    for system in dict.fromkeys(table["system"]):
+        own, own_rows = table[table["system"] == system], rows[rows["system"] == system]
+        intervals = bootstrap_intervals(own_rows, positive, threshold, n, seed, level)
+        sizes = _sizes(own_rows, positive, threshold)
+        for metric in _order(intervals):
+            values = own[metric].to_numpy(np.float64)
+            values = values[np.isfinite(values)]
+            mean = float(values.mean()) if len(values) else float("nan")
+            std = float(values.std(ddof=DDOF)) if len(values) > DDOF else float("nan")
+            patients, images = sizes.get(metric, sizes["accuracy"])
+            found = (mean, std, DDOF, len(values), *intervals[metric], patients, images)
+            measured.append(Measured(system, metric, *found, level, n, seed))
+    return measured
+
+
+def _order(names: Iterable[str]) -> list[str]:
+    """Put severities last, else keep the order: executions may each lack some level."""
+    return sorted(names, key=lambda name: name.startswith(SEVERITY_PREFIX))
+
+
+def _sizes(rows: pd.DataFrame, positive: str | None, threshold: float | None) -> dict[str, tuple[int, int]]:
+    """Return distinct (patients, images) of the test rows, and of each severity level."""
+    patients, images = rows["patient_id"].to_numpy(object), rows["image_id"].to_numpy(object)
+    masks = decide(rows, positive, threshold).severity_rows()
+    masks = {SEVERITY_PREFIX + level: mask for level, mask in masks.items()}
+    masks["accuracy"] = np.ones(len(rows), bool)
+    return {name: (len(set(patients[mask])), len(set(images[mask]))) for name, mask in masks.items()}
+
+
+def metrics_json(
+    measured: list[Measured], executions: pd.DataFrame, provenance: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Put measured metrics, the values of every execution and their provenance into one JSON-able dict.
+
+    Parameters
+    ----------
+    measured : list of Measured
+        From `summarise`.
+    executions : pandas.DataFrame
+        From `per_execution`, of the same predictions.
+    provenance : dict, optional
+        Anything JSON-able: versions, revision, device, data fingerprint, time.
+
+    Returns
+    -------
+    dict
+        `provenance`; `std` and `interval` (how they were computed); `systems`, a dict of system to `metrics`
+        and `executions`. Numbers are rounded to six decimals, NaN is None.
+    """
+    systems: dict[str, Any] = {}
+    for one in measured:
+        entry = systems.setdefault(one.system, {"metrics": {}, "executions": []})
+        entry["metrics"][one.metric] = {
+            name: _plain(value) for name, value in asdict(one).items() if name not in ("system", "metric")
+        }
+    for row in executions.to_dict("records"):
+        system = row.pop("system")
+        systems.setdefault(system, {"metrics": {}, "executions": []})["executions"].append(
+            {name: _plain(int(v) if _is_count(name, v) else v) for name, v in row.items()}
+        )
+    return {
+        "provenance": provenance or {},
+        "std": f"sample standard deviation over executions (ddof={DDOF})",
+        "interval": "percentile bootstrap of the mean over executions, patients drawn with replacement",
+        "systems": systems,
+    }
+
+
+def measured_from_json(value: dict[str, Any], where: str = "metrics") -> list[Measured]:
+    """Read `metrics_json` back; raise `UserError` naming `where` for another layout."""
+    names = [field.name for field in fields(Measured) if field.name not in ("system", "metric")]
+    try:
+        return [
+            Measured(system, metric, **{k: float("nan") if entry[k] is None else entry[k] for k in names})
+            for system, both in value["systems"].items()
+            for metric, entry in both["metrics"].items()
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(where, f"is not a file of metrics ({error!r})", "Regenerate it") from error
+
+
+def _is_count(name: str, value: Any) -> bool:
+    return (name in COUNT_KEYS or name in EXECUTION_COLUMNS) and np.isfinite(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a plain int, float or str; None for NaN."""
+    if isinstance(value, float | np.floating):
+        return round(float(value), _DECIMALS) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

@@ -1,0 +1,269 @@
+"""95 % intervals by bootstrap over patients.
+
+Images of one patient are alike, and the same patient is tested in every repeat. So patients are drawn with
+replacement, and each brings along all images in all executions; the statistic is the mean over executions of
+a metric [1]_ [2]_. All metrics that are ratios of counts come from one matrix product a chunk of resamples:
+weights (resamples, patients) times counts (patients, cells of the confusion matrix). The AUC is the weighted
+rank statistic of each execution.
+
+References
+----------
+.. [1] B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile interval).
+.. [2] C. Field, A. Welsh, Bootstrapping clustered data, J. R. Stat. Soc. B 69(3), 2007 (cluster bootstrap).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.errors import UserError
+from covid_keras.evaluation.metrics import (
+    SEVERITY_PREFIX,
+    Decisions,
+    decide,
+    executions_of,
+    metrics_from_confusion,
+    percent,
+    rows_of_test,
+)
+
+RESAMPLES = 1000
+LEVEL = 0.95
+_CHUNK_ELEMENTS = 4_000_000  # weights held at a time: 32 MB
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of two systems on the same patients: `a` minus `b`, percentage points, with its interval."""
+
+    metric: str
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    n_patients: int
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """Images of one execution in ascending order of one class's score."""
+
+    patient: np.ndarray  # (n,) index into the patients
+    is_class: np.ndarray  # (n,) bool
+    starts: np.ndarray  # where each run of equal scores begins
+
+
+@dataclass(frozen=True)
+class _Execution:
+    """What resampling needs of one execution."""
+
+    classes: tuple[str, ...]
+    binary: bool
+    patient: np.ndarray  # (m,) index into the patients
+    counts: np.ndarray  # (m, K*K + 2L): confusion matrix, then (right, all) of each severity level
+    levels: tuple[str, ...]
+    rankings: tuple[_Ranking, ...]
+
+
+def bootstrap_intervals(
+    predictions: pd.DataFrame,
+    positive: str | None = None,
+    threshold: float | None = None,
+    n: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> dict[str, tuple[float, float]]:
+    """Compute the percentile interval of every metric of one system.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        One system, one or several executions; only test rows are used.
+    positive, threshold
+        As in `covid_keras.evaluation.decide`.
+    n : int
+        Resamples of patients.
+    seed : int
+        Same seed, same patients in any order of rows: same interval.
+    level : float
+        0.95 for a 95 % interval.
+
+    Returns
+    -------
+    dict of str to (low, high)
+        Percent. Executions (or whole resamples) in which a metric is undefined are left out of its mean; NaN
+        where it is undefined in all.
+
+    Raises
+    ------
+    UserError
+        For several systems at once, or no test rows.
+    """
+    rows = rows_of_test(predictions)
+    if rows["system"].nunique() > 1:
+        raise UserError("predictions", "hold several systems", "Choose the rows of one system")
+    patients = pd.Index(sorted(rows["patient_id"].unique()))
+    executions = _prepare(rows, patients, positive, threshold)
+    chunks = [_means(executions, weights) for weights in _weights(len(patients), n, seed)]
+    return {name: _interval(np.concatenate([chunk[name] for chunk in chunks]), level) for name in chunks[0]}
+
+
+def bootstrap_interval(
+    predictions: pd.DataFrame,
+    statistic: str,
+    n: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+    positive: str | None = None,
+    threshold: float | None = None,
+) -> tuple[float, float]:
+    """Return (low, high) of one metric, named as in `compute_metrics`; see `bootstrap_intervals`."""
+    return _pick(bootstrap_intervals(predictions, positive, threshold, n, seed, level), statistic)
+
+
+def bootstrap_difference(
+    predictions_a: pd.DataFrame,
+    predictions_b: pd.DataFrame,
+    metric: str,
+    positive: str | None = None,
+    threshold: float | None = None,
+    n: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Difference:
+    """Compare two systems on the patients that both tested: paired, so what the patients share cancels out.
+
+    Parameters
+    ----------
+    predictions_a, predictions_b : pandas.DataFrame
+        One system each (executions may differ in number); only test rows of shared patients are used.
+    metric : str
+        A key of `compute_metrics`.
+    positive, threshold, n, seed, level
+        As in `bootstrap_intervals`.
+
+    Returns
+    -------
+    Difference
+        Means over executions, their difference a - b and its interval, percentage points.
+
+    Raises
+    ------
+    UserError
+        Where no patient is shared, or the metric is unknown.
+    """
+    sides = [rows_of_test(predictions_a), rows_of_test(predictions_b)]
+    patients = pd.Index(sorted(set(sides[0]["patient_id"]) & set(sides[1]["patient_id"])))
+    if patients.empty:
+        raise UserError("predictions", "share no patient", "Compare systems tested on the same patients")
+    prepared = [
+        _prepare(rows[rows["patient_id"].isin(patients)], patients, positive, threshold) for rows in sides
+    ]
+    once = np.ones((1, len(patients)))
+    a, b = (float(_pick(_means(executions, once), metric)[0]) for executions in prepared)
+    chunks = [
+        _pick(_means(prepared[0], weights), metric) - _pick(_means(prepared[1], weights), metric)
+        for weights in _weights(len(patients), n, seed)
+    ]
+    low, high = _interval(np.concatenate(chunks), level)
+    return Difference(metric, a, b, a - b, low, high, len(patients))
+
+
+def _pick(values: dict, name: str):
+    if name not in values:
+        raise UserError(name, f"is none of the metrics {', '.join(values)}", "Choose one of them")
+    return values[name]
+
+
+def _interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _weights(patients: int, n: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each patient is drawn: float64 chunks of shape (resamples, patients)."""
+    generator = np.random.default_rng(seed)
+    size = max(1, _CHUNK_ELEMENTS // patients)
+    for first in range(0, n, size):
+        rows = min(size, n - first)
+        drawn = generator.integers(0, patients, size=(rows, patients))
+        drawn += patients * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float64)
+
+
+def _prepare(
+    rows: pd.DataFrame, patients: pd.Index, positive: str | None, threshold: float | None
+) -> list[_Execution]:
+    return [
+        _prepare_one(decide(group, positive, threshold), patients.get_indexer(group["patient_id"]))
+        for _, group in executions_of(rows)
+    ]
+
+
+def _prepare_one(decisions: Decisions, patient: np.ndarray) -> _Execution:
+    present, local = np.unique(patient, return_inverse=True)
+    size = len(decisions.classes)
+    severity = decisions.severity_rows()
+    counts = np.zeros((len(present), size * size + 2 * len(severity)))
+    np.add.at(counts, (local, decisions.truth * size + decisions.predicted), 1)
+    right = decisions.truth == decisions.predicted
+    for place, mask in enumerate(severity.values()):
+        column = size * size + 2 * place
+        np.add.at(counts[:, column], local[mask & right], 1)
+        np.add.at(counts[:, column + 1], local[mask], 1)
+    columns = [1] if decisions.binary else range(size)
+    rankings = tuple(_rank(decisions.scores[:, k], decisions.truth == k, patient) for k in columns)
+    return _Execution(decisions.classes, decisions.binary, present, counts, tuple(severity), rankings)
+
+
+def _rank(scores: np.ndarray, is_class: np.ndarray, patient: np.ndarray) -> _Ranking:
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)
+    return _Ranking(patient[order], is_class[order], starts)
+
+
+def _means(executions: list[_Execution], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the mean over executions of each metric under `weights` (b, patients): name to shape (b,)."""
+    sums: dict[str, np.ndarray] = {}
+    defined: dict[str, np.ndarray] = {}
+    for execution in executions:
+        for name, values in _metrics(execution, weights).items():
+            known = np.isfinite(values)
+            sums[name] = sums.get(name, 0.0) + np.where(known, values, 0.0)
+            defined[name] = defined.get(name, 0) + known
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+        return {name: sums[name] / defined[name] for name in sums}
+
+
+def _metrics(execution: _Execution, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the metrics of one execution under `weights`, shape (b,) each."""
+    counts = weights[:, execution.patient] @ execution.counts
+    size = len(execution.classes)
+    confusion = counts[:, : size * size].reshape(-1, size, size)
+    metrics = metrics_from_confusion(confusion, execution.classes, execution.binary)
+    metrics["auc"] = np.mean([_weighted_auc(ranking, weights) for ranking in execution.rankings], axis=0)
+    for place, name in enumerate(execution.levels):
+        column = size * size + 2 * place
+        metrics[SEVERITY_PREFIX + name] = percent(counts[:, column], counts[:, column + 1])
+    return metrics
+
+
+def _weighted_auc(ranking: _Ranking, weights: np.ndarray) -> np.ndarray:
+    """Return the AUC in percent under each row of `weights`: weighted Mann-Whitney statistic, ties half."""
+    every = weights[:, ranking.patient]
+    positives = np.where(ranking.is_class, every, 0.0)
+    negatives = every - positives
+    if len(ranking.starts) < len(ranking.patient):
+        positives = np.add.reduceat(positives, ranking.starts, axis=1)
+        negatives = np.add.reduceat(negatives, ranking.starts, axis=1)
+    below = np.cumsum(negatives, axis=1) - negatives / 2
+    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+    return percent(np.einsum("bn,bn->b", positives, below), pairs)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from covid_keras.errors import UserError
+from covid_keras.evaluation import (
+    COMPARISON_COLUMNS,
+    NO_COUNTERPART,
+    NOT_REPRODUCED,
+    NOT_RUN,
+    REPRODUCED,
+    UNDEFINED,
+    WITHIN_INTERVAL,
+    Measured,
+    PublishedCell,
+    compare,
+    comparison_records,
+)
+
+
+def cell(mean, metric="accuracy", system="net", target=None, unit="percent", **more):
+    where = {"table": "V", "row": system or "other", "column": metric or "n"}
+    target = mean if target is None else target
+    return PublishedCell(
+        **where, mean=mean, std=None, unit=unit, target=target, system=system, metric=metric, **more
+    )
+
+
+def ours(mean, low=0.0, high=100.0, metric="accuracy", system="net"):
+    return Measured(system, metric, mean, 1.5, 1, 25, low, high, 800, 852)
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "verdict"),
+    [
+        (75.0, 74.9, 75.1, REPRODUCED),
+        (76.3, 76.2, 76.4, REPRODUCED),  # 76.3 - 74.3 is 2 and a bit in binary
+        (72.2, 70.0, 75.0, WITHIN_INTERVAL),
+        (72.2, 70.0, 74.3, WITHIN_INTERVAL),
+        (72.2, 71.0, 73.0, NOT_REPRODUCED),
+        (math.nan, math.nan, math.nan, UNDEFINED),
+    ],
+)
+def test_verdicts(mean, low, high, verdict):
+    row = compare([cell(74.3)], [ours(mean, low, high)], tolerance=2).iloc[0]
+    assert row.verdict == verdict
+    assert row.executions == 25
+    assert row.tolerance == 2
+    assert row.ours_std == 1.5
+
+
+def test_the_target_counts_where_the_printed_value_is_a_slip():
+    row = compare([cell(3.36, target=63.36, doubt="lost digit")], [ours(62.0, 61, 63)], 2).iloc[0]
+    assert (row.paper, row.target, row.verdict, row.doubt) == (3.36, 63.36, REPRODUCED, "lost digit")
+    assert row.difference == pytest.approx(-1.36)
+
+
+def test_cells_stay_in_the_papers_order_and_unmeasured_ones_are_kept():
+    cells = [cell(852, metric="", system="", unit="count"), cell(70, "sensitivity"), cell(74.3)]
+    table = compare(cells, [ours(74)], 2)
+    assert tuple(table.columns) == COMPARISON_COLUMNS
+    assert list(table["verdict"]) == [NO_COUNTERPART, NOT_RUN, REPRODUCED]
+    assert list(table["executions"]) == [0, 0, 25]
+    assert table["ours"].isna().tolist() == [True, True, False]
+    assert math.isnan(table["tolerance"][0])
+    assert tuple(compare([], [], 2).columns) == COMPARISON_COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("comparable", "verdict"),
+    [
+        (True, REPRODUCED),
+        (False, "not comparable (measured on other data)"),
+        ("stand-in cohort", "not comparable (stand-in cohort)"),
+        ({"net": "surrogate"}, "not comparable (surrogate)"),
+        ({"other": "surrogate"}, REPRODUCED),
+    ],
+)
+def test_a_number_of_other_data_is_shown_but_not_judged(comparable, verdict):
+    row = compare([cell(74.3)], [ours(74)], 2, comparable).iloc[0]
+    assert row.verdict == verdict
+    assert row.ours == 74
+    assert row.difference == pytest.approx(-0.3)
+    assert compare([cell(74.3)], [], 2, comparable).iloc[0].verdict == NOT_RUN
+
+
+def test_a_ratio_is_compared_as_a_ratio():
+    row = compare([cell(0.91, "auc", unit="ratio")], [ours(90.0, 89, 92, "auc")], {"auc": 1.0}).iloc[0]
+    assert (row.ours, row.low, row.tolerance, row.verdict) == (0.9, 0.89, 0.01, REPRODUCED)
+
+
+def test_a_tolerance_a_metric():
+    cells, measured = [cell(70), cell(70, "auc")], [ours(73), ours(73, metric="auc")]
+    table = compare(cells, measured, {"auc": 1, "default": 4})
+    assert list(table["tolerance"]) == [4, 1]
+    assert list(table["verdict"]) == [REPRODUCED, WITHIN_INTERVAL]
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "message"),
+    [
+        ({}, "is not given for accuracy"),
+        ({"acuracy": 1, "default": 2}, "names 'acuracy', which is no metric here"),
+        (-1, "-1 is no number of points"),
+        ({"default": "2"}, "default: '2' is no number of points"),
+        (math.nan, "nan is no number of points"),
+    ],
+)
+def test_a_wrong_tolerance_is_said(tolerance, message):
+    with pytest.raises(UserError, match=message):
+        compare([cell(70)], [], tolerance)
+
+
+def test_a_system_that_no_cell_names_is_warned_of(caplog):
+    compare([cell(70)], [ours(70), ours(70, system="nte")], 2)
+    assert caplog.messages == ["no published cell names the system nte; it is not in the comparison"]
+
+
+def test_measured_twice_is_an_error():
+    with pytest.raises(UserError, match="accuracy of net is there twice"):
+        compare([cell(70)], [ours(70), ours(71)], 2)
+
+
+def test_records_are_json():
+    records = comparison_records(compare([cell(70), cell(60, "auc")], [ours(70)], 2))
+    back = json.loads(json.dumps(records, allow_nan=False))
+    assert back[0]["verdict"] == REPRODUCED
+    assert back[0]["paper_std"] is None
+    assert back[1]["ours"] is None

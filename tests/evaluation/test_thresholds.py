@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+
+from covid_keras.errors import UserError
+from covid_keras.evaluation import apply_thresholds, choose_threshold, choose_thresholds, compute_metrics
+
+SCORES = [0.1, 0.2, 0.3, 0.6, 0.35, 0.4, 0.7, 0.8]
+LABELS = ["N", "N", "N", "N", "P", "P", "P", "P"]
+
+
+@pytest.fixture
+def validation(make_predictions):
+    return make_predictions(LABELS, SCORES, split="validation")
+
+
+def test_youden_takes_the_largest_sum(validation):
+    assert choose_threshold(validation) == pytest.approx(0.35)
+
+
+def test_equally_good_thresholds_give_the_highest(make_predictions):
+    frame = make_predictions(["N", "P", "N", "P"], [0.1, 0.3, 0.5, 0.7], split="validation")
+    assert choose_threshold(frame) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("target", "threshold"), [(25, 0.8), (50, 0.7), (51, 0.4), (75, 0.4), (100, 0.35), (0.1, 0.8)]
+)
+def test_target_sensitivity_is_reached_by_the_highest_threshold(validation, target, threshold):
+    chosen = choose_threshold(validation, rule="sensitivity", target=target)
+    assert chosen == pytest.approx(threshold)
+    assert compute_metrics(validation, threshold=chosen)["sensitivity"] >= target
+
+
+def test_the_positive_class_may_be_the_first(validation):
+    chosen = choose_threshold(validation, positive="N", rule="sensitivity", target=100)
+    assert chosen == pytest.approx(0.4)
+    assert compute_metrics(validation, positive="N", threshold=chosen)["sensitivity"] == 100
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda f: f.assign(split="test"), {}, "chosen on test predictions. Choose it on validation"),
+        (lambda f: f.assign(split=["test"] + ["validation"] * 7), {}, "chosen on test predictions"),
+        (lambda f: f.assign(split="train"), {}, "chosen on train predictions"),
+        (lambda f: f.drop(columns="split"), {}, "have no column split"),
+        (lambda f: f.assign(label="P"), {}, "one class only"),
+        (lambda f: f.assign(score_Q=0.0), {}, "needs a positive class"),
+        (lambda f: f, {"rule": "best"}, "best: is no rule for a threshold"),
+        (lambda f: f, {"rule": "sensitivity"}, "goes with a target"),
+        (lambda f: f, {"target": 90}, "goes with a target"),
+        (lambda f: f, {"rule": "sensitivity", "target": 101}, "is no sensitivity in percent"),
+    ],
+)
+def test_what_cannot_be_chosen_is_said(validation, change, options, message):
+    with pytest.raises(UserError, match=message):
+        choose_threshold(change(validation), **options)
+
+
+def test_each_execution_has_its_own(two_by_three):
+    # what was not tested serves as validation here
+    split = two_by_three["split"].replace({"train": "validation"})
+    frame = two_by_three.assign(split=split)
+    thresholds = choose_thresholds(frame[split == "validation"])
+    assert sorted(thresholds) == [("ours", repeat, fold) for repeat in range(2) for fold in range(3)]
+    assert len(set(thresholds.values())) > 1
+    decided = apply_thresholds(frame, thresholds)
+    for (_, repeat, fold), threshold in thresholds.items():
+        mine = (decided["repeat"] == repeat) & (decided["fold"] == fold) & (decided["split"] == "test")
+        part = decided[mine]
+        assert compute_metrics(part) == compute_metrics(part, threshold=threshold)
+    assert (apply_thresholds(frame, 0.0)["predicted"] == "P").all()
+    assert (apply_thresholds(frame, 0.0, positive="N")["predicted"] == "N").all()
+
+
+def test_a_missing_threshold_or_class_is_named(two_by_three):
+    with pytest.raises(UserError, match="none for ours, repeat 0, fold 1"):
+        apply_thresholds(two_by_three, {("ours", 0, 0): 0.5})
+    with pytest.raises(UserError, match="covid: is none of the classes N, P"):
+        apply_thresholds(two_by_three, 0.5, positive="covid")
+    with pytest.raises(UserError, match="decides between two classes, here are 3"):
+        apply_thresholds(two_by_three.assign(score_Q=0.0), 0.5)

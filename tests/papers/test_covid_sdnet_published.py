@@ -1,0 +1,143 @@
+"""The published numbers of COVID-SDNet against what the paper's own arithmetic demands of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import papers.covid_sdnet
+from covid_keras.evaluation import load_paper, load_published
+
+PATH = Path(papers.covid_sdnet.__file__).parent / "published.yaml"
+IMAGES = {"Normal-PCR+": 76, "Mild": 100, "Moderate": 171, "Severe": 79}
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return load_published(PATH)
+
+
+@pytest.fixture(scope="module")
+def value(cells):
+    """Return a lookup of the target by table, system and metric, or by table, row and column."""
+    found = {(cell.table, cell.system, cell.metric): cell.target for cell in cells if cell.system}
+    found |= {(cell.table, cell.row, cell.column): cell.target for cell in cells}
+    return lambda *key: found[key]
+
+
+def test_every_cell_of_every_table_is_there(cells):
+    assert Counter(cell.table for cell in cells) == {
+        "I": 6, "II": 25, "III": 10, "IV": 20, "V": 42, "VI": 4, "VI (as printed)": 20, "VII": 35, "VIII": 3,
+        "text": 22,
+    }  # fmt: skip
+
+
+def test_stds_stand_where_the_paper_trained(cells):
+    without = Counter(cell.table for cell in cells if cell.std is None)
+    assert without == {"I": 6, "II": 25, "III": 10, "IV": 10, "VI (as printed)": 10, "text": 22}
+
+
+def test_sums_guard_every_number(cells):
+    tables = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "text")
+    sums = {t: round(sum(c.mean for c in cells if c.table == t), 3) for t in tables}
+    spread = {t: round(sum(c.std or 0 for c in cells if c.table == t), 3) for t in tables}
+    assert sums == {
+        "I": 22802, "II": 1719.79, "III": 2130, "IV": 1052.13, "V": 2977.439, "VI": 274.84, "VII": 2679.07,
+        "VIII": 228.6, "text": 2345.82,
+    }  # fmt: skip
+    assert {t: total for t, total in spread.items() if total} == {
+        "IV": 68.14, "V": 234.75, "VI": 12.22, "VII": 235.41, "VIII": 10.81,
+    }  # fmt: skip
+
+
+def test_counts_add_up(value):
+    for row in ("Negative", "COVID-19 (positive)"):
+        assert value("III", row, "women") + value("III", row, "men") == value("III", row, "#images") == 426
+    for level, images in IMAGES.items():
+        assert value("III", "COVID-19 (positive)", f"severity {level}") == images
+    assert sum(IMAGES.values()) == 426
+    assert value("text", "COVIDGR-1.0", "images") == 2 * 426
+
+
+@pytest.mark.parametrize("table", ["IV", "V", "VII"])
+def test_accuracy_is_the_mean_of_specificity_and_sensitivity(cells, value, table):
+    systems = {cell.system for cell in cells if cell.table == table}
+    assert len(systems) == {"IV": 4, "V": 6, "VII": 5}[table]
+    for system in systems:
+        mean = (value(table, system, "specificity") + value(table, system, "sensitivity")) / 2
+        assert value(table, system, "accuracy") == pytest.approx(mean, abs=0.0101), system
+
+
+@pytest.mark.parametrize("table", ["V", "VII"])
+def test_f1_is_near_what_precision_and_recall_give(cells, value, table):
+    # Means of 25 executions: F1 of the means is close to the mean of F1, closer where recalls spread less.
+    for system in {cell.system for cell in cells if cell.table == table}:
+        slack = 4.0 if "covidnet" in system else 1.0
+        for side, recall in (("positive", "sensitivity"), ("negative", "specificity")):
+            p, r = value(table, system, f"precision_{side}"), value(table, system, recall)
+            assert value(table, system, f"f1_{side}") == pytest.approx(2 * p * r / (p + r), abs=slack), system
+
+
+def test_sensitivity_is_the_weighted_mean_of_severities(value):
+    found = {level: value("VI", "covid_sdnet", f"accuracy_{level}") for level in IMAGES}
+    mean = sum(found[level] * IMAGES[level] for level in IMAGES) / 426
+    assert mean == pytest.approx(value("V", "covid_sdnet", "sensitivity"), abs=0.015)
+    system = "covid_sdnet_no_normal_pcr"
+    without = {level: value("VIII", system, f"accuracy_{level}") for level in list(IMAGES)[1:]}
+    mean = sum(without[level] * IMAGES[level] for level in without) / 350
+    assert mean == pytest.approx(value("VII", system, "sensitivity"), abs=0.005)
+    for level in ("Mild", "Moderate"):
+        drop = value("text", "COVID-SDNet, Normal-PCR+ removed", f"drop of {level} accuracy")
+        assert found[level] - without[level] == pytest.approx(drop)
+
+
+def test_tables_iv_and_v_agree_and_vi_repeats_iv(cells, value):
+    for system in ("covidnet_retrained", "covid_caps_retrained"):
+        for metric in ("specificity", "precision_negative", "sensitivity", "precision_positive", "accuracy"):
+            assert value("IV", system, metric) == value("V", system, metric)
+    printed = [
+        [(c.row, c.column, c.mean, c.std) for c in cells if c.table == t] for t in ("IV", "VI (as printed)")
+    ]
+    assert printed[0] == printed[1]
+    assert not any(cell.system for cell in cells if cell.table == "VI (as printed)")
+
+
+def test_slips_have_a_target_and_a_doubt(cells):
+    slips = {(c.table, c.row, c.column): (c.mean, c.target) for c in cells if c.target != c.mean}
+    assert slips == {
+        ("IV", "Retrained COVIDNet-CXR A", "Negative Precision"): (3.36, 63.36),
+        ("VI (as printed)", "Retrained COVIDNet-CXR A", "Negative Precision"): (3.36, 63.36),
+        ("V", "COVIDNet-CXR (retrained A)", "N Precision"): (3.36, 63.36),
+        ("V", "Without seg. (ResNet-50)", "P F1"): (72.689, 72.69),
+    }
+    assert all(cell.doubt for cell in cells if cell.target != cell.mean)
+    (tiny,) = [cell for cell in cells if cell.std == 0.04]
+    assert (tiny.table, tiny.system, tiny.metric) == ("VII", "covid_sdnet_no_normal_pcr", "f1_positive")
+    assert "0.04 is not credible" in tiny.doubt
+
+
+def test_decimals_are_kept(cells):
+    results = [cell for cell in cells if cell.table in ("IV", "V", "VI", "VII", "VIII")]
+    assert {cell.decimals for cell in results if cell.mean != 72.689} == {2}
+    assert {cell.std_decimals for cell in results if cell.std is not None} == {2}
+
+
+def test_the_cells_that_we_measure(cells):
+    ours = {cell.metric for cell in cells if cell.system == "resnet50_crop"}
+    assert ours == {
+        "specificity", "precision_negative", "f1_negative", "sensitivity", "precision_positive",
+        "f1_positive", "accuracy",
+    }  # fmt: skip
+    assert {c.metric for c in cells if c.system == "covid_sdnet"} == ours | {f"accuracy_{s}" for s in IMAGES}
+    assert {cell.system for cell in cells if cell.table in ("IV", "V", "VI")} == {
+        "resnet50_full", "resnet50_crop", "fucitnet", "covid_sdnet", "covid_caps_pretrained",
+        "covid_caps_retrained", "covidnet_pretrained", "covidnet_retrained",
+    }  # fmt: skip
+
+
+def test_the_paper_itself():
+    paper = load_paper(PATH)
+    assert paper["doi"] == "10.1109/JBHI.2020.3037127"
+    assert len(paper["authors"]) == 13
