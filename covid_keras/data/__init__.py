@@ -20,10 +20,10 @@ _EXPORTS = {
     "download": "download", "safe_unpack": "download",
     "phantom_image": "phantom", "make_phantom": "phantom",
     "SOURCES": "sources", "get_source": "sources", "load_source": "sources", "check_source": "sources",
+    "Preparation": "preparation", "PreparedImages": "preparation",
+    "prepare_image": "preparation", "prepare_cohort": "preparation",
     # These import TensorFlow.
-    "Augmentation": "augment", "augment_batch": "augment",
-    "Preparation": "pipeline", "prepare_image": "pipeline", "prepare_cohort": "pipeline",
-    "make_dataset": "pipeline",
+    "Augmentation": "augment", "augment_batch": "augment", "make_dataset": "pipeline",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -7,6 +7,7 @@ that everybody trains and tests on the very same images.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -128,7 +129,7 @@ def hold_out(cohort: Cohort, fractions: Mapping[str, float] | None = None, seed:
 
 
 def _seed(*key: int) -> int:
-    return int(np.random.SeedSequence([abs(int(number)) for number in key]).generate_state(1)[0])
+    return int(np.random.SeedSequence([int(number) % (1 << 63) for number in key]).generate_state(1)[0])
 
 
 def _group_keys(cohort: Cohort, groups: Sequence[str] | np.ndarray | None) -> np.ndarray:
@@ -144,7 +145,7 @@ def _table(cohort: Cohort, split: np.ndarray, repeat: int, fold: int) -> pd.Data
 
 
 def _strata(cohort: Cohort, pool: np.ndarray, n_parts: int) -> np.ndarray:
-    """Return label and severity of the images in `pool`; the label alone where a level is too rare to deal."""
+    """Return label and severity of the images in `pool`; the label alone where one of its levels is rare."""
     label = cohort.table["label"].iloc[pool]
     stratum = label + "\t" + cohort.table["severity"].iloc[pool]
     rare = stratum.groupby(stratum).transform("size") < n_parts
@@ -172,24 +173,29 @@ def _require_enough(cohort: Cohort, keys: np.ndarray | None, n_folds: int) -> No
         found = len(set(units[labels == name]))
         if found < n_folds:
             what = "image(s)" if keys is None else "patient(s)"
-            raise UserError(cohort.name or "split", f"class '{name}' has {found} {what}, too few for {n_folds} "
-                            "folds", "Use fewer folds, add images of the class, or merge it with another")
+            raise UserError(cohort.name or "split", f"class '{name}' has {found} {what}, too few for "
+                            f"{n_folds} folds",
+                            "Use fewer folds, add images of the class, or merge it with another")
 
 
 def _take(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, share: float, seed: int) -> np.ndarray:
-    """Return about `share` of the images `pool`, stratified: some of the parts that they are dealt into."""
+    """Return about `share` of the images `pool`, stratified: some of the parts that they are dealt into.
+
+    More is taken where a rare class would otherwise be missing.
+    """
     labels = cohort.table["label"].to_numpy()
     units = pool if keys is None else keys[pool]
     # A small pool cannot be dealt into many parts: none is to be empty.
-    finest = min(_FINEST, len(set(units)), int(np.unique(labels[pool], return_counts=True)[1].max()))
+    largest_class = int(np.unique(labels[pool], return_counts=True)[1].max())
+    finest = min(_FINEST, len(set(units)), largest_class)
     if finest < 2:
         raise UserError(cohort.name or "split", "one patient cannot be divided into two parts",
                         "Add patients, or use fewer parts")
     # Not below one part: a share asked for is never rounded away.
     ratio = max(Fraction(share).limit_denominator(finest), Fraction(1, finest))
     parts = _deal(cohort, pool, keys, max(ratio.denominator, 2), seed)
-    for start in range(len(parts)):
-        chosen = np.concatenate([parts[(start + step) % len(parts)] for step in range(ratio.numerator)])
+    for number, start in itertools.product(range(ratio.numerator, len(parts)), range(len(parts))):
+        chosen = np.concatenate([parts[(start + step) % len(parts)] for step in range(number)])
         left = np.setdiff1d(pool, chosen)
         if set(labels[chosen]) == set(cohort.classes) == set(labels[left]):
             return chosen
@@ -310,7 +316,7 @@ def read_split(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     table = read_table(path, SPLIT_COLUMNS)
     try:
-        recorded = _sidecar(path).read_text(encoding="utf-8").split()[:1]
+        recorded = _sidecar(path).read_text(encoding="utf-8", errors="replace").split()[:1]
     except OSError as error:
         raise UserError(_sidecar(path), f"cannot be read ({error.strerror})",
                         "Restore it beside the split, or make the split again") from error

@@ -59,6 +59,7 @@ LOGGER = logging.getLogger(__name__)
 
 CLASSES = ("other", "COVID-19")
 COLUMNS = ("patientid", "finding", "view", "modality", "filename")
+FOLDERS = ("covid-chestxray-dataset", "covid-chestxray-dataset-master", "cohen")
 MASKS = Path("annotations") / "lung-masks-darwin-v7"
 SCORES = Path("annotations") / "covid-severity-scores.csv"
 # A few listed files are absent from copies in use; more than this share means that unpacking stopped.
@@ -86,8 +87,16 @@ CARD = SourceCard(
 
 def locate(data: Path) -> Path | None:
     """Return the collection's folder at or below the data root, None where there is none."""
-    return find_folder(data, ("covid-chestxray-dataset", "covid-chestxray-dataset-master", "cohen"),
-                       ("metadata.csv",)) if data.is_dir() else None
+    folder = find_folder(data, FOLDERS, ("metadata.csv",))
+    # Other collections have a metadata.csv too: the data root itself may be one of them.
+    if folder is None or (folder.name not in FOLDERS and not _is_this_table(folder / "metadata.csv")):
+        return None
+    return folder
+
+
+def _is_this_table(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return {"patientid", "finding"} <= set(stream.readline().strip().split(","))
 
 
 def _one_row_per_file(table: pd.DataFrame) -> pd.DataFrame:

@@ -39,13 +39,13 @@ LUNG, IGNORE = 255, 127
 CARD = SourceCard(
     name="darwin_v7",
     title="Darwin V7 lung masks of the COVID-19 Image Data Collection",
-    url="https://github.com/v7labs/covid-19-xray-dataset",
+    url="https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset",
     licence="CC BY 4.0 (masks); the images carry one licence each",
     size="a few MB (456 masks), beside the images of cohen",
     images=453,
     layout="covid-chestxray-dataset/annotations/lung-masks-darwin-v7/<image stem>.png (255 lung, 127 ignore)",
     access="Export the masks from https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset and name"
-           " each by its image's stem, inside the folder of cohen",
+           " each by its image's stem, in annotations/lung-masks-darwin-v7/ inside the folder of cohen",
     citation="V7 Labs: COVID-19 X-ray dataset, 2020",
     checks={"masks": 456, "frontal X-rays with a mask": 453},
 )
