@@ -1,0 +1,104 @@
+"""The shipped lung U-Net: radiographs in, lung masks of the same size out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from covid_keras.models.registry import WeightEntry, find_weights, load_registry, with_file
+from covid_keras.models.unet import build_unet
+from covid_keras.models.weights import load_weights
+from covid_keras.preprocessing import minmax_normalize
+
+DEFAULT_WEIGHTS = "lungs_unet16"
+BATCH = 16
+# Islands smaller than this share of the largest marked region are no lung (a lung is never 10 % of the other).
+MIN_ISLAND = 0.1
+
+
+def unet_input(image: np.ndarray, size: int) -> np.ndarray:
+    """Return a radiograph as the shipped U-Net takes it: square, min-max scaled.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (H, W)
+    size : int
+        Side in pixels; the aspect ratio is not kept, as in the papers.
+
+    Returns
+    -------
+    ndarray of float32, shape (size, size, 1), in 0..1
+    """
+    small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return minmax_normalize(small).astype(np.float32)[..., None]
+
+
+def clean_mask(mask: np.ndarray) -> np.ndarray:
+    """Fill holes and drop small islands of a mask (H, W) of 0/255; an empty mask stays empty."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros_like(mask)
+    cv2.drawContours(filled, contours, -1, 255, thickness=cv2.FILLED)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
+    if count <= 1:
+        return filled
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    keep = areas >= MIN_ISLAND * areas.max()
+    return np.where(keep[labels], 255, 0).astype(np.uint8)
+
+
+class LungSegmenter:
+    """The lung U-Net with its weights loaded.
+
+    Parameters
+    ----------
+    weights : str or Path
+        Name in `weights/registry.yaml`, or a file of the same architecture.
+    threshold : float, optional
+        Probability from which a pixel is lung; the registry's where not given.
+    clean : bool
+        Fill holes and drop islands (see `clean_mask`).
+
+    Raises
+    ------
+    UserError
+        Where the weights are unknown, altered (sha256) or of another architecture.
+    """
+
+    def __init__(self, weights: str | Path = DEFAULT_WEIGHTS, threshold: float | None = None, clean: bool = True) -> None:
+        entry: WeightEntry
+        if Path(weights).is_file():
+            entry = with_file(load_registry()[DEFAULT_WEIGHTS], weights)
+        else:
+            entry = find_weights(str(weights))
+        self.entry, self.clean = entry, clean
+        self.threshold = entry.threshold if threshold is None else threshold
+        self.size = entry.input_shape[0]
+        self.model = build_unet(entry.input_shape, **entry.arguments)
+        load_weights(self.model, entry.path)
+
+    @property
+    def key(self) -> dict[str, object]:
+        """What decides a mask besides the radiograph; for cache keys."""
+        return {"sha256": self.entry.sha256, "threshold": self.threshold, "clean": self.clean}
+
+    def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the lung probability, float32 (n, size, size) in 0..1, of uint8 radiographs (H, W) of any sizes."""
+        found = [
+            self.model.predict_on_batch(np.stack([unet_input(image, self.size) for image in images[start:start + BATCH]]))
+            for start in range(0, len(images), BATCH)
+        ]
+        return np.concatenate(found)[..., 0] if found else np.empty((0, self.size, self.size), np.float32)
+
+    def to_mask(self, probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Turn one probability map into a mask, uint8 (H, W) of 0/255, of the radiograph's own `shape`."""
+        full = cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+        mask = np.where(full >= self.threshold, 255, 0).astype(np.uint8)
+        return clean_mask(mask) if self.clean else mask
+
+    def masks(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return a mask, uint8 0/255, of each radiograph's own size."""
+        return [self.to_mask(p, image.shape) for p, image in zip(self.probabilities(images), images, strict=True)]

@@ -1,0 +1,62 @@
+"""ResNet-50 with the two-layer head that COVID-SDNet and its baselines use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from covid_keras.models.backbones import backbone_weights
+from covid_keras.models.weights import load_weights
+
+
+def build_resnet50(
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    classes: int = 2,
+    hidden: int = 512,
+    weights: str | Path = "imagenet",
+    name: str = "resnet50",
+) -> keras.Model:
+    """Build ResNet-50 without its last layer, global average pooling, Dense ReLU, Dense softmax; all layers trainable.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Height, width, 3. Values as `keras.applications.resnet50.preprocess_input` gives them (BGR, ImageNet means
+        subtracted).
+    classes : int
+        Number of softmax outputs.
+    hidden : int
+        Units of the dense layer between (512 in the paper).
+    weights : {"imagenet", "none"} or path
+        Initial weights of the convolutional part: those of keras.applications (downloaded once), random, or a
+        file in the layout of keras.applications' `notop` file.
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    keras.Model
+        Uncompiled and flat (the head stands on the backbone's own graph, which Grad-CAM needs); output float32
+        (batch, classes), probabilities.
+
+    Raises
+    ------
+    UserError
+        Where ImageNet weights cannot be downloaded or the file does not fit.
+
+    References
+    ----------
+    S. Tabik et al., "COVIDGR dataset and COVID-SDNet methodology for predicting COVID-19 based on chest X-ray
+    images", IEEE JBHI 24(12), 2020, section IV-C.
+    """
+    inputs = keras.Input(input_shape, name="radiograph")
+    base = backbone_weights("ResNet50", lambda given: keras.applications.ResNet50(
+        include_top=False, weights=given, input_tensor=inputs), weights)
+    if weights not in ("imagenet", "none"):
+        load_weights(base, weights)
+    x = layers.GlobalAveragePooling2D(name="pool")(base.output)
+    x = layers.Dense(hidden, activation="relu", name="hidden")(x)
+    outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="probability")(x)
+    return keras.Model(inputs, outputs, name=name)

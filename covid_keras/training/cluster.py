@@ -1,0 +1,59 @@
+"""Executions spread over a Dask cluster; each still runs in a fresh process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from covid_keras.errors import UserError
+from covid_keras.progress import progress
+from covid_keras.training.crossval import take_shard
+from covid_keras.training.runfolder import Execution, RunFolder
+
+
+def run_on_dask(run: RunFolder, address: str, shard: tuple[int, int] = (1, 1)) -> None:
+    """Train what is not done yet on the workers of a Dask cluster that see the run folder under the same path.
+
+    Parameters
+    ----------
+    run : RunFolder
+    address : str
+        The scheduler, e.g. "tcp://10.0.0.1:8786". Start workers with one thread each: a training takes a machine.
+
+    Raises
+    ------
+    UserError
+        Where `distributed` is not installed, the scheduler does not answer, or a training fails.
+    """
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise UserError("--dask", "the package 'distributed' is not installed", "pip install 'covid-keras[cluster]'") from error
+    try:
+        client = Client(address, timeout=20)
+    except OSError as error:
+        raise UserError(f"--dask {address}", f"no scheduler answers ({error})", "Start one with `dask scheduler`") from error
+    todo = [execution for execution in take_shard(run.executions(), shard) if not execution.done]
+    with client:
+        futures = [client.submit(_train, str(run.path), e.system, e.repeat, e.fold, pure=False) for e in todo]
+        for future in progress(as_completed(futures), "executions on the cluster", len(futures), "execution"):
+            if problem := future.result():
+                raise UserError("--dask", f"an execution failed: {problem}", "See log.txt in its folder")
+    _require_done(todo)
+
+
+def _train(path: str, system: str, repeat: int, fold: int) -> str:
+    """Run on a worker machine: one fresh process; return "" or its last line of error."""
+    execution = RunFolder.open(path).execution(system, repeat, fold)
+    execution.folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "covid_keras.training.worker", path, system, str(repeat), str(fold)]
+    with open(execution.folder / "log.txt", "a", encoding="utf-8") as log:
+        code = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=log, check=False).returncode
+    return "" if code == 0 else f"{execution.name} ended with status {code}"
+
+
+def _require_done(executions: list[Execution]) -> None:
+    for execution in executions:
+        if not execution.done:
+            raise UserError(execution.folder, "has no predictions although its training ended well",
+                            "Do the workers write to the same run folder")

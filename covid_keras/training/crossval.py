@@ -1,0 +1,101 @@
+"""All executions of a run, one after another, each in a fresh process; or a machine's share of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from covid_keras.errors import UserError
+from covid_keras.training.runfolder import Execution, RunFolder
+
+PROGRESS = "@progress "  # as covid_keras.training.execution writes; not imported, since that imports TensorFlow
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read "i/n" (1-based); raise `UserError` where it is anything else."""
+    try:
+        i, n = (int(part) for part in text.split("/"))
+    except ValueError:
+        i = n = 0
+    if not 1 <= i <= n:
+        raise UserError(f"--shard {text}", "must be i/n with 1 <= i <= n", "For the second of four machines write 2/4")
+    return i, n
+
+
+def take_shard(executions: list[Execution], shard: tuple[int, int]) -> list[Execution]:
+    """Return every n-th execution from the i-th on, so that each machine gets all systems."""
+    i, n = shard
+    return executions[i - 1::n]
+
+
+def run_executions(run: RunFolder, shard: tuple[int, int] = (1, 1)) -> list[Execution]:
+    """Train what is not done yet of this shard; return the executions of the shard.
+
+    Raises
+    ------
+    UserError
+        Where a training fails: its name, the last line it wrote, and its log file.
+    """
+    mine = take_shard(run.executions(), shard)
+    todo = [execution for execution in mine if not execution.done]
+    epochs = run.protocol.training.epochs
+    with _bar(len(mine) * epochs, (len(mine) - len(todo)) * epochs) as bar:
+        for execution in todo:
+            bar.set_description(execution.name)
+            _train(run, execution, epochs, bar)
+    return mine
+
+
+@contextmanager
+def _bar(total: int, done: int) -> Iterator[tqdm]:
+    quiet = os.environ.get("COVID_KERAS_QUIET") == "1"
+    interval = 0.2 if sys.stderr.isatty() else 30.0
+    with tqdm(total=total, initial=done, unit="epoch", disable=quiet, mininterval=interval, file=sys.stderr,
+              dynamic_ncols=sys.stderr.isatty()) as bar:
+        yield bar
+
+
+def _train(run: RunFolder, execution: Execution, epochs: int, bar: tqdm) -> None:
+    """Run one worker, following its epochs; early stopping fills the bar up."""
+    execution.folder.mkdir(parents=True, exist_ok=True)
+    log = execution.folder / "log.txt"
+    at_start, epoch = bar.n, 0
+    with open(log, "a", encoding="utf-8") as errors, _worker(run, execution, errors) as process:
+        for line in process.stdout:
+            if line.startswith(PROGRESS):
+                state = json.loads(line[len(PROGRESS):])
+                epoch = state.pop("epoch")
+                bar.set_postfix({key: f"{value:.3f}" for key, value in state.items()}, refresh=False)
+                bar.update(at_start + epoch - bar.n)
+            else:
+                errors.write(line)
+    if process.returncode or not execution.done:
+        raise UserError(execution.name, f"training failed: {_last_line(log)}", f"The whole log is in {log}")
+    bar.update(at_start + epochs - bar.n)
+
+
+@contextmanager
+def _worker(run: RunFolder, execution: Execution, errors) -> Iterator[subprocess.Popen]:
+    """A fresh process for one execution, ended with this one."""
+    command = [sys.executable, "-m", "covid_keras.training.worker", str(run.path), execution.system,
+               str(execution.repeat), str(execution.fold)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    try:
+        yield process
+        process.wait()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip().rstrip(".") if lines else "the process ended without a word (killed, or out of memory?)"

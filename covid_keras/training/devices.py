@@ -1,0 +1,72 @@
+"""Where and in which precision an execution runs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from covid_keras.errors import UserError
+
+STRATEGIES = ("auto", "one", "mirrored", "tpu")
+PRECISIONS = {"float32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
+
+_log = logging.getLogger(__name__)
+
+
+def resolve_strategy(name: str = "auto") -> tf.distribute.Strategy:
+    """Return the distribution strategy of that name.
+
+    Parameters
+    ----------
+    name : {"auto", "one", "mirrored", "tpu"}
+        "auto": a TPU where there is one, all GPUs where there are several, else one device. "mirrored": all GPUs,
+        or all logical CPU devices where there is no GPU.
+
+    Raises
+    ------
+    UserError
+        Where there is no TPU, or only one device to mirror over.
+    """
+    if name not in STRATEGIES:
+        raise UserError(f"--strategy {name}", "is unknown", f"Choose one of {', '.join(STRATEGIES)}")
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "tpu" or (name == "auto" and tf.config.list_physical_devices("TPU")):
+        return _tpu()
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        if len(devices) < 2:
+            raise UserError("--strategy mirrored", f"there is only one device ({devices[0].name})", "Use --strategy one")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
+def _tpu() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+    except (ValueError, tf.errors.OpError, RuntimeError) as error:
+        _log.debug("no TPU: %s", error)
+        raise UserError("--strategy tpu", "no TPU answers on this machine", "Use --strategy auto, or start a TPU VM") from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def set_precision(name: str = "float32") -> None:
+    """Set Keras' dtype policy; float32 unless asked, since reported numbers are float32.
+
+    Parameters
+    ----------
+    name : {"float32", "bf16", "fp16"}
+    """
+    if name not in PRECISIONS:
+        raise UserError(f"--precision {name}", "is unknown", f"Choose one of {', '.join(PRECISIONS)}")
+    keras.mixed_precision.set_dtype_policy(PRECISIONS[name])
+
+
+def describe_device() -> dict[str, Any]:
+    """Return the devices that TensorFlow sees, for provenance."""
+    details = []
+    for device in tf.config.list_physical_devices("GPU"):
+        details.append(tf.config.experimental.get_device_details(device).get("device_name", device.name))
+    return {"gpus": details, "tpus": len(tf.config.list_physical_devices("TPU"))}

@@ -1,0 +1,198 @@
+"""The recipe of the shipped lung U-Net: radiographs with human masks in, weights and their Dice out.
+
+`covid-keras train-lungs --data DIR --out DIR` runs it. Patients are disjoint between the two parts, pixels that the
+annotators marked "ignore" count neither in the loss nor in Dice, and nothing is selected on the validation part: the
+learning rate falls to zero along a cosine and the last epoch is what ships.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from covid_keras.data.augment import Augmentation, augment_batch
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.images import read_image, read_mask
+from covid_keras.files import atomic_path, write_json
+from covid_keras.models.lungs import clean_mask, unet_input
+from covid_keras.models.unet import build_unet
+from covid_keras.models.weights import save_weights
+from covid_keras.progress import progress
+from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
+
+LUNG, IGNORE = 255, 127
+
+
+@dataclass(frozen=True)
+class LungRecipe:
+    """Settings of the recipe; the defaults are those of the weights that ship.
+
+    Attributes
+    ----------
+    size : int
+        Side of the square input in pixels.
+    filters, normalisation : int, str
+        Arguments of `build_unet`.
+    epochs, batch, learning_rate : int, int, float
+        Adam from `learning_rate` down to 0 along a cosine.
+    precision : str
+        Keras dtype policy while training; Dice is always measured in float32.
+    seed : int
+        Of initial weights, order, dropout and augmentation.
+    gamma, contrast, brightness : float
+        Half-widths of the photometric augmentation: exponent 2**U(-gamma, gamma), factor 1 + U, offset U.
+    """
+
+    size: int = 224
+    filters: int = 16
+    normalisation: str = "encoder"
+    epochs: int = 45
+    batch: int = 8
+    learning_rate: float = 2e-3
+    precision: str = "mixed_bfloat16"
+    seed: int = 0
+    rotation: float = 12.0
+    shift: float = 0.08
+    zoom: float = 0.2
+    shear: float = 5.0
+    gamma: float = 0.6
+    contrast: float = 0.2
+    brightness: float = 0.1
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The geometric part, the same transform for a radiograph and its mask."""
+        return Augmentation(rotation=self.rotation, shift=(self.shift, self.shift), shear=self.shear, flip=True,
+                            zoom=(1 - self.zoom, 1 + self.zoom), fill="constant")
+
+
+class _Batches(keras.utils.PyDataset):
+    """Shuffled, augmented batches of (radiograph, [mask, counted pixels]), the same for the same seed and epoch."""
+
+    def __init__(self, stack: np.ndarray, recipe: LungRecipe) -> None:
+        super().__init__(workers=1)
+        self.stack, self.recipe, self.epoch = stack, recipe, 0
+        self.on_epoch_end(advance=False)
+
+    def __len__(self) -> int:
+        return -(-len(self.stack) // self.recipe.batch)
+
+    def __getitem__(self, index: int):
+        rows = self.order[index * self.recipe.batch:(index + 1) * self.recipe.batch]
+        images = tf.convert_to_tensor(self.stack[rows], tf.float32) / 255.0
+        ids = tf.convert_to_tensor(rows, tf.int64)
+        moved = augment_batch(images, ids, self.recipe.seed, self.epoch, self.recipe.augmentation)
+        targets = tf.cast(moved[..., 1:] > 0.5, tf.float32)
+        return self._photometric(moved[..., :1], index), targets
+
+    def _photometric(self, images: tf.Tensor, index: int) -> tf.Tensor:
+        key = [self.recipe.seed + 7919, self.epoch * 100_003 + index]
+        draws = tf.random.stateless_uniform((3, tf.shape(images)[0], 1, 1, 1), key, -1.0, 1.0)
+        images = tf.clip_by_value(images, 0.0, 1.0) ** (2.0 ** (self.recipe.gamma * draws[0]))
+        return tf.clip_by_value(images * (1 + self.recipe.contrast * draws[1]) + self.recipe.brightness * draws[2], 0, 1)
+
+    def on_epoch_end(self, advance: bool = True) -> None:
+        self.epoch += int(advance)
+        self.order = np.random.default_rng([self.recipe.seed, self.epoch]).permutation(len(self.stack))
+
+
+def load_stack(cohort: Cohort, size: int) -> np.ndarray:
+    """Return uint8 (n, size, size, 3): radiograph (min-max), human mask 0/255, pixels that count 0/255."""
+    stack = np.empty((len(cohort), size, size, 3), np.uint8)
+    rows = cohort.table[["path", "mask_path"]].itertuples(index=False)
+    for i, row in enumerate(progress(rows, "reading radiographs", len(cohort))):
+        image = read_image(row.path)
+        mask = read_mask(row.mask_path, image.shape)
+        stack[i, ..., 0] = np.rint(unet_input(image, size)[..., 0] * 255)
+        small = (size, size)
+        stack[i, ..., 1] = cv2.resize(np.where(mask == LUNG, 255, 0).astype(np.uint8), small, interpolation=cv2.INTER_AREA)
+        stack[i, ..., 2] = cv2.resize(np.where(mask == IGNORE, 0, 255).astype(np.uint8), small, interpolation=cv2.INTER_AREA)
+    return stack
+
+
+def fit_unet(stack: np.ndarray, validation: np.ndarray, recipe: LungRecipe) -> tuple[keras.Model, pd.DataFrame]:
+    """Train on `stack`, watch `validation` (both as `load_stack` gives them); return the model and its history."""
+    keras.utils.set_random_seed(recipe.seed)
+    keras.mixed_precision.set_dtype_policy(recipe.precision)
+    try:
+        model = build_unet((recipe.size, recipe.size, 1), recipe.filters, recipe.normalisation)
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    batches = _Batches(stack, recipe)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        recipe.learning_rate / 10, recipe.epochs * len(batches), warmup_target=recipe.learning_rate,
+        warmup_steps=len(batches))
+    model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), MaskedDiceCrossEntropy(), metrics=[masked_dice])
+    scaled = validation.astype(np.float32) / 255
+    fitted = model.fit(batches, validation_data=(scaled[..., :1], (scaled[..., 1:] > 0.5).astype(np.float32)),
+                       validation_batch_size=16, epochs=recipe.epochs, verbose=2)
+    return model, pd.DataFrame(fitted.history)
+
+
+def overlap(mask: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Return Dice and IoU of a mask (0/255) against a human one (255 lung, 127 not counted), at full size."""
+    counts = truth != IGNORE
+    marked, lung = (mask > 127) & counts, (truth == LUNG) & counts
+    both, either = np.count_nonzero(marked & lung), np.count_nonzero(marked | lung)
+    total = np.count_nonzero(marked) + np.count_nonzero(lung)
+    return (2 * both / total if total else 1.0), (both / either if either else 1.0)
+
+
+def measure(model: keras.Model, cohort: Cohort, threshold: float = 0.5, clean: bool = True) -> pd.DataFrame:
+    """Return Dice and IoU an image, measured at the radiograph's own size; one row an image, worst first."""
+    size, rows = model.input_shape[1], []
+    for row in progress(cohort.table.itertuples(index=False), "measuring Dice", len(cohort)):
+        image = read_image(row.path)
+        truth = read_mask(row.mask_path, image.shape)
+        probability = model.predict_on_batch(unet_input(image, size)[None])[0, ..., 0]
+        full = cv2.resize(probability, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        mask = np.where(full >= threshold, 255, 0).astype(np.uint8)
+        dice, iou = overlap(clean_mask(mask) if clean else mask, truth)
+        rows.append({"image_id": row.image_id, "patient_id": row.patient_id, "view": row.view, "dice": dice, "iou": iou})
+    return pd.DataFrame(rows).sort_values("dice", ignore_index=True)
+
+
+def summary_of(table: pd.DataFrame) -> dict[str, float]:
+    """Return mean, percentiles and extremes of Dice and IoU over images, rounded to four digits."""
+    values: dict[str, float] = {"images": len(table), "patients": int(table["patient_id"].nunique())}
+    for name in ("dice", "iou"):
+        column = table[name]
+        values |= {f"{name}_mean": column.mean(), f"{name}_std": column.std(ddof=1), f"{name}_min": column.min(),
+                   f"{name}_max": column.max()}
+        values |= {f"{name}_p{p}": np.percentile(column, p) for p in (5, 25, 50, 75, 95)}
+    return {key: round(float(value), 4) if isinstance(value, float) else value for key, value in values.items()}
+
+
+def run_recipe(cohort: Cohort, split: pd.Series, out: Path, recipe: LungRecipe) -> dict[str, float]:
+    """Train, measure and write weights, history and Dice into `out`; return the validation summary.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Images with human masks (`mask_path`).
+    split : Series of str, index image_id
+        "train" or "validation"; patients disjoint.
+    out : Path
+        Receives `lungs_unet16.h5`, `history.csv`, `dice.csv`, `dice.json`, `recipe.json`.
+    recipe : LungRecipe
+    """
+    part = cohort.table["image_id"].map(split)
+    train, validation = cohort.filter(part == "train"), cohort.filter(part == "validation")
+    model, history = fit_unet(load_stack(train, recipe.size), load_stack(validation, recipe.size), recipe)
+    save_weights(model, out / "lungs_unet16.h5")
+    plain = build_unet((recipe.size, recipe.size, 1), recipe.filters, recipe.normalisation)
+    plain.set_weights(model.get_weights())
+    table = measure(plain, validation)
+    summary = summary_of(table)
+    for name, frame in (("history.csv", history), ("dice.csv", table)):
+        with atomic_path(out / name) as temporary:
+            frame.to_csv(temporary, index=False)
+    write_json(out / "dice.json", summary)
+    write_json(out / "recipe.json", asdict(recipe))
+    return summary

@@ -1,0 +1,148 @@
+"""The protocol of a paper: its settings in profiles, read from `protocol.yaml` and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from covid_keras.errors import UserError
+from covid_keras.settings import build, merge, read_yaml, unknown_key
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How a cohort is divided.
+
+    Attributes
+    ----------
+    folds, repeats : int
+        n-fold cross-validation, k times: k x n executions a system.
+    validation : float
+        Share of each training part held out to choose the epoch.
+    seed : int
+        Of the first repeat.
+    leaky_as_published : bool
+        Divide by image as the paper did although patients then cross.
+    duplicates : bool
+        Keep near-duplicate images together like images of one patient.
+    """
+
+    folds: int = 5
+    repeats: int = 1
+    validation: float = 0.1
+    seed: int = 0
+    leaky_as_published: bool = False
+    duplicates: bool = True
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """An optimiser in Keras' terms; `decay` is the legacy lr / (1 + decay * step), `weight_decay` L2 in the gradient."""
+
+    name: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = 1e-3
+    momentum: float = 0.0
+    nesterov: bool = False
+    decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """Random affine of a training image: degrees, shares of a side, factors (see `covid_keras.data.augment`)."""
+
+    rotation: float = 0.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    zoom: tuple[float, float] = (1.0, 1.0)
+    shear: float = 0.0
+    flip: bool = False
+    fill: Literal["nearest", "constant", "reflect"] = "nearest"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How one execution is trained; the epoch is chosen on validation only.
+
+    Attributes
+    ----------
+    epochs, batch_size : int
+        At most so many epochs; images a step.
+    optimizer : OptimizerSettings
+    monitor : str
+        The quantity that chooses the epoch, "val_accuracy" (largest) or "val_loss" (smallest).
+    patience : int
+        Epochs without improvement before training stops.
+    seed : int
+        Of initial weights, order and augmentation; the repeat and fold are mixed in.
+    augmentation : AugmentationSettings
+    """
+
+    epochs: int
+    batch_size: int = 16
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    monitor: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    patience: int = 10
+    seed: int = 0
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One profile of a paper's protocol, resolved.
+
+    Attributes
+    ----------
+    paper, profile, description : str
+    cohort : dict
+        Which images; read by the paper's own code.
+    size : tuple of int
+        Height and width in pixels that the networks see.
+    systems : tuple of str
+        Rows of the tables to train.
+    split, training : SplitSettings, TrainingSettings
+    weights : str
+        Initial weights: "imagenet", "none", or a path.
+    tolerance : float
+        Percentage points within which a number counts as reproduced; written here before the run.
+    comparable : bool or str
+        True where the data are the paper's; else the reason why no number can be compared.
+    options : dict
+        Settings that only this paper knows; read by its own code.
+    """
+
+    paper: str
+    profile: str
+    description: str
+    cohort: dict[str, Any]
+    size: tuple[int, int]
+    systems: tuple[str, ...]
+    split: SplitSettings
+    training: TrainingSettings
+    weights: str
+    tolerance: float
+    comparable: bool | str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def profile_names(path: str | Path) -> list[str]:
+    """Return the profiles that a `protocol.yaml` offers, in its order."""
+    return list(read_yaml(path).get("profiles", {}))
+
+
+def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None = None) -> Protocol:
+    """Read one profile: the file's `common` section, the profile's own settings, then `changes`.
+
+    Raises
+    ------
+    UserError
+        Where the profile is unknown, a key is misspelt, or a value is of the wrong type.
+    """
+    document = read_yaml(path)
+    for key in document:
+        if key not in ("paper", "common", "profiles"):
+            raise unknown_key(path, key, ("paper", "common", "profiles"))
+    profiles = document.get("profiles", {})
+    if profile not in profiles:
+        raise UserError(path, f"has no profile {profile!r}", f"Choose one of {', '.join(profiles)}")
+    merged = merge(merge(document.get("common", {}), profiles[profile]), changes or {})
+    return build(Protocol, merged | {"paper": document.get("paper", ""), "profile": profile}, path)

@@ -1,0 +1,39 @@
+"""The fresh process that trains one execution: `python -m covid_keras.training.worker RUN SYSTEM REPEAT FOLD`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process when the one that started it dies (Linux; elsewhere it goes on alone)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main(arguments: list[str]) -> int:
+    """Train the execution that the arguments name; errors of the user's go to standard error as one line."""
+    die_with_parent()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from covid_keras.errors import UserError
+    from covid_keras.training.execution import execute
+    from covid_keras.training.experiment import load_paper
+    from covid_keras.training.runfolder import RunFolder
+
+    path, system, repeat, fold = arguments
+    try:
+        run = RunFolder.open(path)
+        execute(load_paper(run.protocol.paper), run, run.execution(system, int(repeat), int(fold)))
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

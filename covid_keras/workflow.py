@@ -1,0 +1,161 @@
+"""The whole way of `covid-keras reproduce`: cohort, splits, masks, executions, report."""
+
+from __future__ import annotations
+
+import logging
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from covid_keras import DISCLAIMER
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.duplicates import duplicate_groups, find_duplicates, no_duplicates
+from covid_keras.data.locations import find_data
+from covid_keras.data.splits import check_disjoint, patient_folds
+from covid_keras.errors import UserError
+from covid_keras.files import atomic_path, require_writable_folder, write_json
+from covid_keras.training.crossval import parse_shard, run_executions
+from covid_keras.training.experiment import Paper, load_paper
+from covid_keras.training.protocol import Protocol
+from covid_keras.training.runfolder import RunFolder
+
+_log = logging.getLogger(__name__)
+
+# The names that training.devices knows; checked here before TensorFlow is imported.
+STRATEGIES = ("auto", "one", "mirrored", "tpu")
+PRECISIONS = ("float32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for, resolved: paper, protocol, folders, and what every worker must know."""
+
+    paper: Paper
+    protocol: Protocol
+    data: Path | None
+    out: Path
+    cache: Path
+    settings: dict[str, Any]
+
+
+def reproduce(options: Namespace) -> int:
+    """Run a paper's profile and end by saying where the report is; return the exit status."""
+    plan = make_plan(options)
+    print(_banner(plan))
+    run = prepare_run(plan)
+    shard = parse_shard(options.shard)
+    if options.dask:
+        from covid_keras.training.cluster import run_on_dask
+
+        run_on_dask(run, options.dask, shard)
+    else:
+        run_executions(run, shard)
+    missing = [execution for execution in run.executions() if not execution.done]
+    if missing:
+        print(f"{len(missing)} executions are left to other shards; then: covid-keras report {run.path}")
+        print(f"Output: {run.path}")
+        return 0
+    from covid_keras.reporting.run import report_run
+
+    print(f"Output: {report_run(run.path)}")
+    return 0
+
+
+def make_plan(options: Namespace) -> Plan:
+    """Check everything that can be checked before any work is done."""
+    for name, allowed in (("strategy", STRATEGIES), ("precision", PRECISIONS)):
+        if getattr(options, name) not in allowed:
+            raise UserError(f"--{name} {getattr(options, name)}", "is unknown", f"Choose one of {', '.join(allowed)}")
+    parse_shard(options.shard)
+    paper = load_paper(options.paper)
+    data = find_data(options.data)
+    changes = {} if options.weights is None else {"weights": _weights(options.weights)}
+    profile = options.profile or choose_profile(paper, data)
+    protocol = paper.protocol(profile, changes)
+    if reason := paper.available(protocol, data):
+        raise UserError(f"profile {profile!r}", f"its data are missing: {reason}",
+                        "`covid-keras data list` says how to get them; --profile smoke needs none")
+    out = Path(options.out or Path("runs") / f"{paper.name}-{profile}")
+    cache = Path(options.cache or out.parent / "cache").absolute()
+    require_writable_folder(out)
+    settings = {"cache": str(cache / "prepared"), "strategy": options.strategy, "precision": options.precision,
+                "data": str(data) if data else ""}
+    return Plan(paper, protocol, data, out, cache, settings)
+
+
+def _weights(given: str) -> str:
+    """Keep "imagenet" and "none"; make a path absolute, since workers start elsewhere."""
+    if given in ("imagenet", "none"):
+        return given
+    if not Path(given).is_file():
+        raise UserError(f"--weights {given}", "is no file", "Give a path, imagenet or none")
+    return str(Path(given).resolve())
+
+
+def choose_profile(paper: Paper, data: Path | None) -> str:
+    """Return the most demanding profile whose images are at hand; the last one needs none."""
+    for name in paper.profiles:
+        reason = paper.available(paper.protocol(name), data)
+        if reason is None:
+            return name
+        _log.info("profile %s passed over: %s", name, reason)
+    raise UserError(paper.name, "has no profile whose data are at hand", "`covid-keras data list` says how to get them")
+
+
+def _banner(plan: Plan) -> str:
+    protocol = plan.protocol
+    comparable = "the paper's own data" if protocol.comparable is True else f"NOT COMPARABLE with the paper: {protocol.comparable}"
+    return f"{plan.paper.name}, profile {protocol.profile}: {protocol.description}\n{comparable}\n{DISCLAIMER}"
+
+
+def prepare_run(plan: Plan) -> RunFolder:
+    """Make cohort, splits, masks and prepared images; open the run folder."""
+    protocol = plan.protocol
+    cohort = plan.paper.cohort(protocol, plan.data, plan.cache / "made")
+    print(f"Cohort: {len(cohort)} images of {len(cohort.patients())} patients, {cohort.counts()}")
+    splits, duplicates = make_splits(cohort, protocol)
+    preparations = {name: plan.paper.system(name).preparation(protocol) for name in protocol.systems}
+    facts: dict[str, Any] = {"duplicate_pairs": len(duplicates)}
+    if any(preparation.needs_mask for preparation in preparations.values()):
+        cohort, facts["lungs"] = _segment(cohort, plan.cache)
+    run = RunFolder.create(plan.out, protocol, cohort, splits, plan.settings)
+    with atomic_path(run.path / "duplicates.csv") as temporary:
+        duplicates.to_csv(temporary, index=False)
+    facts["whole_image_crops"] = _prepare(run, preparations)
+    write_json(run.path / "facts.json", facts)
+    return run
+
+
+def make_splits(cohort: Cohort, protocol: Protocol) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the split table and the near-duplicate pairs that it keeps together."""
+    settings = protocol.split
+    duplicates = find_duplicates(cohort) if settings.duplicates else no_duplicates()
+    groups = duplicate_groups(cohort, duplicates)
+    splits = patient_folds(cohort, settings.folds, settings.repeats, settings.seed, settings.validation, groups=groups,
+                           leaky_as_published=settings.leaky_as_published)
+    if not settings.leaky_as_published:
+        check_disjoint(splits, cohort, duplicates)
+    return splits, duplicates
+
+
+def _segment(cohort: Cohort, cache: Path) -> tuple[Cohort, dict[str, Any]]:
+    from covid_keras._quiet import import_tensorflow
+
+    import_tensorflow()
+    from covid_keras.segmentation import segment_cohort
+
+    return segment_cohort(cohort, cache)
+
+
+def _prepare(run: RunFolder, preparations: dict[str, Any]) -> dict[str, list[str]]:
+    """Prepare every image once, before any training, so that a bad image is known at once."""
+    from covid_keras.data.preparation import prepare_cohort
+
+    whole: dict[str, list[str]] = {}
+    for name, preparation in preparations.items():
+        prepared = prepare_cohort(run.cohort, preparation, run.settings["cache"])
+        whole[name] = list(prepared.whole_image_crops)
+    return whole

@@ -1,0 +1,58 @@
+"""COVID-SDNet (Tabik et al. 2020), composed from the core."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covid_keras.data.preparation import Preparation
+from covid_keras.training.experiment import Paper, System
+from covid_keras.training.protocol import Protocol
+from papers.covid_sdnet.cohorts import available, make_cohort
+
+if TYPE_CHECKING:
+    import keras
+
+# Section III-A of the paper: the lungs' box, enlarged by 2.5 % on each of its four sides.
+CROP_MARGIN = 0.025
+
+
+def full_image(protocol: Protocol) -> Preparation:
+    """The whole radiograph, resized (row "Without seg." of Table V)."""
+    return Preparation(size=protocol.size)
+
+
+def lung_crop(protocol: Protocol) -> Preparation:
+    """The box of both lungs with its margin, resized (row "With seg." of Table V)."""
+    return Preparation(size=protocol.size, crop="lungs", margin=CROP_MARGIN)
+
+
+def build_resnet50_classifier(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
+    """ResNet-50, Dense 512 ReLU, Dense softmax; all layers fine-tuned (section IV-C)."""
+    from covid_keras.models import build_resnet50
+
+    return build_resnet50((*protocol.size, 3), len(classes), weights=protocol.weights)
+
+
+def imagenet_scaling(images: Any) -> Any:
+    """Scale as keras.applications' ResNet-50 expects: BGR order, ImageNet channel means subtracted, from 0..255."""
+    import keras
+
+    return keras.applications.resnet50.preprocess_input(images)
+
+
+PAPER = Paper(
+    name="covid_sdnet",
+    aliases=("tabik",),
+    title="COVIDGR dataset and COVID-SDNet methodology for predicting COVID-19 based on chest X-ray images",
+    citation="S. Tabik et al., IEEE Journal of Biomedical and Health Informatics 24(12):3595-3605, 2020",
+    doi="10.1109/JBHI.2020.3037127",
+    folder=Path(__file__).resolve().parent,
+    systems=(
+        System("resnet50_full", "Without seg. (ResNet-50)", full_image, build_resnet50_classifier, imagenet_scaling),
+        System("resnet50_crop", "With seg. (ResNet-50)", lung_crop, build_resnet50_classifier, imagenet_scaling),
+    ),
+    cohort=make_cohort,
+    available=available,
+    positive="P",
+)
