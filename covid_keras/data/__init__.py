@@ -17,7 +17,6 @@ _EXPORTS = {
     "read_split": "splits", "split_counts": "splits",
     "find_duplicates": "duplicates", "duplicate_groups": "duplicates",
     "hash_cohort": "duplicates", "perceptual_hash": "duplicates",
-    "download": "download", "safe_unpack": "download",
     "phantom_image": "phantom", "make_phantom": "phantom",
     "SOURCES": "sources", "get_source": "sources", "load_source": "sources", "check_source": "sources",
     "Preparation": "preparation", "PreparedImages": "preparation",
