@@ -6,35 +6,21 @@ first use.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from covid_keras._lazy import lazy_exports
 
-# name -> module that holds it; imported on first use, so that `--help` answers at once.
-_EXPORTS = {
-    "Cohort": "cohort", "severity_level": "cohort",
-    "read_image": "images", "read_mask": "images", "write_image": "images", "image_size": "images",
-    "patient_folds": "splits", "hold_out": "splits", "check_disjoint": "splits", "write_split": "splits",
-    "read_split": "splits", "split_counts": "splits",
-    "find_duplicates": "duplicates", "duplicate_groups": "duplicates",
-    "hash_cohort": "duplicates", "perceptual_hash": "duplicates",
-    "phantom_image": "phantom", "make_phantom": "phantom",
-    "SOURCES": "sources", "get_source": "sources", "load_source": "sources", "check_source": "sources",
-    "Preparation": "preparation", "PreparedImages": "preparation",
-    "prepare_image": "preparation", "prepare_cohort": "preparation",
-    # These import TensorFlow.
-    "Augmentation": "augment", "augment_batch": "augment", "make_dataset": "pipeline",
+_NAMES = {
+    "cohort": ("Cohort", "severity_level"),
+    "images": ("read_image", "read_mask", "write_image", "image_size"),
+    "splits": ("patient_folds", "hold_out", "check_disjoint", "write_split", "read_split", "split_counts"),
+    "duplicates": ("find_duplicates", "duplicate_groups", "hash_cohort", "perceptual_hash"),
+    "download": ("safe_unpack",),
+    "phantom": ("phantom_image", "make_phantom"),
+    "sources": ("SOURCES", "get_source", "load_source", "check_source"),
+    "preparation": ("Preparation", "PreparedImages", "prepare_image", "prepare_cohort"),
+    # These two import TensorFlow.
+    "augment": ("Augmentation", "augment_batch"),
+    "pipeline": ("make_dataset",),
 }
 
-__all__ = sorted(_EXPORTS)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__, {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names})
