@@ -1,0 +1,41 @@
+"""Figures, tables and the one self-contained HTML page of a report; from predictions and comparisons alone.
+
+Nothing here imports TensorFlow. Names are imported on first use, so matplotlib loads only where a figure is
+drawn.
+"""
+
+from covid_keras._lazy import lazy_exports
+
+_FIGURES = "covid_keras.reporting.figures"
+_PICTURES = "covid_keras.reporting.pictures"
+_TABLES = "covid_keras.reporting.tables"
+_HTML = "covid_keras.reporting.html"
+_EXPORTS = {
+    "confusion_figure": _FIGURES,
+    "roc_figure": _FIGURES,
+    "learning_curves": _FIGURES,
+    "severity_figure": _FIGURES,
+    "comparison_figure": _FIGURES,
+    "Explanation": _PICTURES,
+    "explanation_figure": _PICTURES,
+    "lung_overlay": _PICTURES,
+    "PaperTable": _TABLES,
+    "paper_tables": _TABLES,
+    "comparison_pivot": _TABLES,
+    "comparison_markdown": _TABLES,
+    "comparison_latex": _TABLES,
+    "markdown_table": _TABLES,
+    "measured_table": _TABLES,
+    "table_title": _TABLES,
+    "verdict_counts": _TABLES,
+    "verdict_legend": _TABLES,
+    "write_comparison": _TABLES,
+    "Report": _HTML,
+    "Section": _HTML,
+    "FigureEntry": _HTML,
+    "TableEntry": _HTML,
+    "render_report": _HTML,
+    "write_report": _HTML,
+    "DISCLAIMER": _HTML,
+}
+__getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)

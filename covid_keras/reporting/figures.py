@@ -1,0 +1,301 @@
+"""Figures of numbers: confusion, ROC, learning curves, accuracy per severity, paper against ours.
+
+Every function returns a `matplotlib.figure.Figure` made through the object-oriented API: no pyplot, no
+global state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import auc, roc_curve
+
+from covid_keras.evaluation.published import PublishedCell
+from covid_keras.evaluation.summary import Measured
+from covid_keras.reporting.style import (
+    COUNT_MAP,
+    MUTED,
+    NARROW,
+    OKABE_ITO,
+    OURS_COLOUR,
+    PAPER_COLOUR,
+    WIDTH,
+    report_style,
+    series_styles,
+)
+
+_PANELS = (("loss", "loss"), ("accuracy", "accuracy (%)"))
+_PARTS = (
+    ("training", "", OKABE_ITO["orange"], (0, (4, 1.5))),
+    ("validation", "val_", OKABE_ITO["blue"], "-"),
+)
+SEVERITIES = ("Normal-PCR+", "Mild", "Moderate", "Severe")
+
+
+@report_style()
+def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str = "Confusion matrix") -> Figure:
+    """Draw a confusion matrix: counts, and below each its percentage of the row (the true class).
+
+    Parameters
+    ----------
+    matrix : ndarray (K, K) or (executions, K, K) of counts
+        Row = true class, column = predicted class. Several executions are summed.
+    classes : sequence of K str
+    """
+    matrix = np.asarray(matrix)
+    executions = len(matrix) if matrix.ndim == 3 else 1
+    counts = matrix.sum(axis=0) if matrix.ndim == 3 else matrix
+    if counts.shape != (len(classes), len(classes)):
+        raise ValueError(f"a confusion matrix of {len(classes)} classes cannot have the shape {matrix.shape}")
+    share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = NARROW if len(classes) < 4 else NARROW + 0.7 * (len(classes) - 3)
+    figure = Figure(figsize=(side, 0.86 * side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap=COUNT_MAP, vmin=0, vmax=100)
+    for (row, column), percent in np.ndenumerate(share):
+        axes.text(column, row, f"{counts[row, column]:,}\n{percent:.1f} %", ha="center", va="center",
+                  color="black" if percent > 55 else "white", fontsize=11)
+    axes.set(xticks=range(len(classes)), yticks=range(len(classes)), xticklabels=classes, yticklabels=classes,
+             xlabel="predicted class", ylabel="true class", title=title)
+    axes.grid(False)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    summed = "1 execution" if executions == 1 else f"sum of {executions} executions"
+    figure.colorbar(image, ax=axes, shrink=0.85, label=f"share of the true class (%), {summed}")
+    return figure
+
+
+@report_style()
+def roc_figure(
+    systems: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
+    title: str = "ROC",
+    positive: str = "positive",
+) -> Figure:
+    """Draw a ROC curve a system: the mean over executions of the sensitivity at equal false positive rates.
+
+    Parameters
+    ----------
+    systems : mapping
+        System name to its executions, each a pair: labels (n,) with 1 = positive, and scores (n,) of the
+        positive. Up to ten executions are drawn thin behind the mean; more as a band of one standard
+        deviation (ddof 1).
+    positive : str
+        Name of the positive class, for the axes.
+
+    Raises
+    ------
+    ValueError
+        Where a system has no execution, or an execution holds only one class.
+    """
+    figure = Figure(figsize=(NARROW + 0.6, NARROW + 0.8 + 0.2 * len(systems)), layout="constrained")
+    axes = figure.subplots()
+    for name, (colour, _) in series_styles(systems).items():
+        _draw_roc(axes, name, systems[name], colour)
+    axes.plot([0, 1], [0, 1], linestyle="--", linewidth=1, color=MUTED, label="chance (AUC 0.500)")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=title,
+             xlabel="false positive rate (1 − specificity)", ylabel=f"sensitivity for {positive}")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center")
+    return figure
+
+
+def _draw_roc(
+    axes: Axes, name: str, executions: Sequence[tuple[np.ndarray, np.ndarray]], colour: str
+) -> None:
+    if not len(executions):
+        raise ValueError(f"system {name!r} has no execution to draw")
+    grid = np.linspace(0, 1, 201)
+    curves, areas = [], []
+    for labels, scores in executions:
+        if len(np.unique(labels)) != 2:
+            raise ValueError(f"an execution of {name!r} holds one class only: it has no ROC curve")
+        false_positive, true_positive, _ = roc_curve(labels, scores)
+        areas.append(auc(false_positive, true_positive))
+        curves.append(np.interp(grid, false_positive, true_positive))
+        if 1 < len(executions) <= 10:
+            axes.plot(false_positive, true_positive, color=colour, linewidth=0.6, alpha=0.35)
+    mean = np.mean(curves, axis=0)
+    label = f"{name}: AUC {np.mean(areas):.3f}"
+    if len(executions) > 1:
+        label += f" ± {np.std(areas, ddof=1):.3f} ({len(executions)} executions)"
+    # Averaged at a rate of 0 a mean may start above 0, and every ROC curve starts at (0, 0).
+    axes.plot(np.r_[0, grid], np.r_[0, mean], color=colour, linewidth=2.2, label=label)
+    if len(executions) > 10:
+        spread = np.std(curves, axis=0, ddof=1)
+        low, high = np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1)
+        axes.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+@report_style()
+def learning_curves(
+    histories: Sequence[Mapping[str, Sequence[float]]],
+    title: str = "Learning curves",
+    best_epochs: Sequence[int] | None = None,
+) -> Figure:
+    """Draw loss and accuracy over epochs, training and validation, with each execution's best epoch marked.
+
+    Parameters
+    ----------
+    histories : sequence of mappings (or DataFrames)
+        Keys `loss`, `val_loss`, `accuracy` (0 to 1), `val_accuracy`; a panel is drawn for what is there.
+    best_epochs : sequence of int, optional
+        Best epoch of each execution, counted from 1; by default the lowest validation loss.
+    """
+    if not len(histories):
+        raise ValueError("no history to draw")
+    panels = [(key, label) for key, label in _PANELS if key in histories[0]]
+    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    for axes, (key, label) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        for index, history in enumerate(histories):
+            best = best_epochs[index] if best_epochs is not None else _best_epoch(history)
+            _draw_history(axes, history, key, best, first=index == 0, alone=len(histories) == 1)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if key == "loss":
+            axes.set_ylim(bottom=0)
+    axes.legend(loc="best")
+    return figure
+
+
+def _best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:
+    return int(np.nanargmin(np.asarray(history["val_loss"]))) + 1 if "val_loss" in history else None
+
+
+def _draw_history(
+    axes: Axes, history: Mapping[str, Sequence[float]], key: str, best: int | None, first: bool, alone: bool
+) -> None:
+    scale = 100 if key == "accuracy" else 1
+    look = {"linewidth": 1.8, "alpha": 1.0} if alone else {"linewidth": 1.0, "alpha": 0.65}
+    for name, prefix, colour, style in _PARTS:
+        if prefix + key not in history:
+            continue
+        values = scale * np.asarray(history[prefix + key], dtype=float)
+        axes.plot(np.arange(1, len(values) + 1), values, color=colour, linestyle=style,
+                  label=name if first else None, **look)
+        if name == "validation" and best is not None:
+            axes.plot(best, values[best - 1], "o", color=OKABE_ITO["vermilion"], markersize=6, zorder=5,
+                      markeredgecolor="white", label="best epoch (validation)" if first else None)
+
+
+@report_style()
+def severity_figure(
+    measured: Iterable[Measured],
+    published: Iterable[PublishedCell] = (),
+    names: Mapping[str, str] | None = None,
+    levels: Sequence[str] = SEVERITIES,
+    title: str = "Accuracy per severity",
+) -> Figure:
+    """Draw the accuracy of each severity: ours with its 95 % interval, and the paper's mean ± std.
+
+    Parameters
+    ----------
+    measured : iterable of Measured
+    published : iterable of PublishedCell
+        Of both, those count whose metric is `accuracy_<level>`; the system may stand in one of them only.
+    names : mapping, optional
+        System to the name shown.
+    levels : sequence of str
+        Severities in the order of the axis.
+    """
+    rows = [(one.system, one.metric, "ours", one.mean, one.low, one.high) for one in measured]
+    for cell in published:
+        spread = cell.std or 0.0
+        rows.append((cell.system, cell.metric, "paper", cell.mean, cell.mean - spread, cell.mean + spread))
+    frame = pd.DataFrame(rows, columns=["system", "metric", "whose", "mean", "low", "high"])
+    place = {f"accuracy_{level}": at for at, level in enumerate(levels)}
+    frame = frame.assign(place=frame["metric"].map(place))
+    frame = frame[frame["place"].notna() & frame["system"].ne("")]
+    if frame.empty:
+        raise ValueError(f"no accuracy of the severities {', '.join(levels)} to draw")
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    axes = figure.subplots()
+    series = list(frame.groupby(["system", "whose"], sort=False))
+    styles = series_styles(frame["system"].unique())
+    step = 0.7 / len(series)
+    for index, ((system, whose), part) in enumerate(series):
+        _draw_points(axes, part["place"] + (index - (len(series) - 1) / 2) * step, part, whose,
+                     colour=styles[system][0], label=f"{(names or {}).get(system, system)}, ")
+    axes.set(xticks=range(len(levels)), xticklabels=levels, ylim=(-2, 102), xlim=(-0.55, len(levels) - 0.45),
+             ylabel="accuracy (%)", xlabel="severity of the positives", title=title)
+    axes.grid(axis="x", visible=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+_LOOKS = {
+    "paper": (
+        "paper (mean ± std)",
+        {"marker": "D", "markerfacecolor": "white", "markersize": 5, "elinewidth": 0.9},
+    ),
+    "ours": ("ours (95 % interval)", {"marker": "o", "markersize": 6, "elinewidth": 1.8}),
+}
+
+
+def _draw_points(
+    axes: Axes,
+    at: pd.Series,
+    part: pd.DataFrame,
+    whose: str,
+    colour: str,
+    label: str = "",
+    along_x: bool = False,
+) -> None:
+    """Draw `mean` with `low` to `high` at `at`: the paper's as hollow diamonds, ours as dots."""
+    part, at = part[part["mean"].notna()], at[part["mean"].notna()]
+    if part.empty:
+        return
+    spread = np.abs(part[["low", "high"]].sub(part["mean"], axis=0)).fillna(0).to_numpy().T
+    name, look = _LOOKS[whose]
+    places, error = ((part["mean"], at), "xerr") if along_x else ((at, part["mean"]), "yerr")
+    axes.errorbar(*places, **{error: spread}, linestyle="none", color=colour, label=label + name, **look)
+
+
+@report_style()
+def comparison_figure(frame: pd.DataFrame, title: str = "Paper against ours") -> Figure:
+    """Draw a dot plot, a panel a metric and a line a system: paper mean ± std, ours with its 95 % interval.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A comparison (values in percent), usually one table of the paper; where a cell has no number of ours,
+        the paper's stands alone. Of the paper's, the one compared with is drawn (`target`).
+    """
+    if frame.empty:
+        raise ValueError("no cell to draw")
+    systems, metrics = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
+    columns = min(4, len(metrics))
+    rows = -(-len(metrics) // columns)
+    height = rows * (0.62 + 0.36 * len(systems)) + 0.8
+    figure = Figure(figsize=(WIDTH + 0.6, height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, metric in zip(grid, metrics, strict=False):
+        _draw_metric(axes, frame[frame["column"] == metric], systems)
+        axes.set_title(metric, fontsize=9.5)
+    for axes in grid[len(metrics):]:
+        axes.set_visible(False)
+    figure.supxlabel("percent", fontsize=9.5)
+    named: dict[str, Artist] = {}
+    for axes in grid:
+        handles, labels = axes.get_legend_handles_labels()
+        named.update(zip(labels, handles, strict=True))
+    figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=2)
+    return figure
+
+
+def _draw_metric(axes: Axes, part: pd.DataFrame, systems: list[str]) -> None:
+    place = part["row"].map(systems.index)
+    spread = part["paper_std"].fillna(0)
+    mean = part["target"]
+    paper = pd.DataFrame({"mean": mean, "low": mean - spread, "high": mean + spread})
+    ours = part[["low", "high"]].assign(mean=part["ours"])
+    _draw_points(axes, place - 0.15, paper, "paper", PAPER_COLOUR, along_x=True)
+    _draw_points(axes, place + 0.15, ours, "ours", OURS_COLOUR, along_x=True)
+    axes.set(yticks=range(len(systems)), yticklabels=systems, ylim=(len(systems) - 0.5, -0.5))
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.08)

@@ -1,0 +1,113 @@
+"""Figures of radiographs: where the lungs were found, and where a network saw its evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from covid_keras.explain.where import heat_in_lungs, lung_area_share
+from covid_keras.reporting.style import HEAT_MAP, LUNG_OUTLINE, NARROW, WIDTH, report_style
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A radiograph with the evidence for the predicted class and for the other one.
+
+    Parameters
+    ----------
+    image : ndarray (H, W) uint8
+    factual, counterfactual : ndarray (H, W) float, 0..1
+        Grad-CAM of the predicted class, and of `other`.
+    label, predicted, other : str
+        True class, predicted class, and the class of the counterfactual map.
+    score : float
+        Score of the predicted class, 0 to 1.
+    mask : ndarray (H, W), optional
+        Lung mask, `mask > 0` is lung; without it no outline and no shares.
+    name : str
+        Shown above the radiograph, such as the image's id.
+    """
+
+    image: np.ndarray
+    factual: np.ndarray
+    counterfactual: np.ndarray
+    label: str
+    predicted: str
+    other: str
+    score: float
+    mask: np.ndarray | None = None
+    name: str = ""
+
+
+@report_style()
+def explanation_figure(
+    cases: Sequence[Explanation], title: str = "Where the evidence lies (Grad-CAM)"
+) -> Figure:
+    """Draw a row an image: radiograph with the lungs outlined, factual map, counterfactual map.
+
+    Under each map stands the share of its heat that lies in the lungs, and the lungs' share of the picture,
+    which is what heat spread evenly would score.
+    """
+    if not len(cases):
+        raise ValueError("no image to explain")
+    ratios = [case.image.shape[0] / case.image.shape[1] for case in cases]
+    width = WIDTH / 3 - 0.1
+    height = sum(width * ratio + 0.66 for ratio in ratios) + 1.0
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(len(cases), 3, squeeze=False, height_ratios=ratios)
+    for (plain, factual, counterfactual), case in zip(grid, cases, strict=True):
+        _show(plain, case.image, case.mask)
+        right = "correct" if case.label == case.predicted else "wrong"
+        plain.set_title(case.name, fontsize=8.5)
+        plain.set_xlabel(f"true: {case.label}\npredicted: {case.predicted} ({case.score:.2f}, {right})")
+        _show_heat(factual, case, case.factual, f"for {case.predicted} (predicted)")
+        _show_heat(counterfactual, case, case.counterfactual, f"for {case.other} (counterfactual)")
+    scale = ScalarMappable(Normalize(0, 1), HEAT_MAP)
+    figure.colorbar(scale, ax=grid, location="bottom", shrink=0.45, aspect=40, pad=0.02,
+                    label="heat (share of the map's maximum)")
+    return figure
+
+
+@report_style()
+def lung_overlay(image: np.ndarray, mask: np.ndarray, title: str = "Lungs found") -> Figure:
+    """Draw a radiograph (H, W) uint8 with its lung mask (`mask > 0`) outlined, and how much of it is lung."""
+    figure = Figure(figsize=(NARROW, NARROW * image.shape[0] / image.shape[1] + 0.6), layout="constrained")
+    axes = figure.subplots()
+    _show(axes, image, mask)
+    axes.set_title(title)
+    axes.set_xlabel(f"lungs: {100 * lung_area_share(mask):.0f} % of the picture")
+    return figure
+
+
+def _show(axes: Axes, image: np.ndarray, mask: np.ndarray | None) -> None:
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    if mask is not None and np.ptp(lungs := (np.asarray(mask) > 0).astype(float)) > 0:
+        axes.contour(lungs, levels=[0.5], colors=LUNG_OUTLINE, linewidths=1.1)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+
+
+def _show_heat(axes: Axes, case: Explanation, heat: np.ndarray, title: str) -> None:
+    _show(axes, case.image, case.mask)
+    # Cold regions stay transparent, so that the anatomy below can be read.
+    painted = colormaps[HEAT_MAP](heat)
+    painted[..., 3] = 0.72 * np.sqrt(np.clip(heat, 0, 1))
+    axes.imshow(painted)
+    axes.set_title(title, fontsize=8.5)
+    if case.mask is None:
+        return
+    share, chance = heat_in_lungs(heat, case.mask), lung_area_share(case.mask)
+    found = "no heat" if math.isnan(share) else f"{100 * share:.0f} % of the heat in the lungs"
+    if chance == 0:
+        found = "no lungs found"
+    axes.set_xlabel(f"{found}\n(lungs: {100 * chance:.0f} % of the picture)")

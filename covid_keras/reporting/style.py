@@ -1,0 +1,76 @@
+"""One look for every figure: colours that colour-blind readers tell apart, sizes, and repeatable files."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import matplotlib
+
+# M. Okabe and K. Ito, "Color Universal Design", 2008; black and yellow left out as series colours.
+OKABE_ITO = {
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+}
+INK = "#222222"
+MUTED = "#6b7280"
+GRID = "#e2e4e8"
+PAPER_COLOUR = INK
+OURS_COLOUR = OKABE_ITO["blue"]
+LUNG_OUTLINE = OKABE_ITO["sky"]
+COUNT_MAP = "cividis"
+HEAT_MAP = "inferno"
+# Inches; the HTML page is about 9 inches wide at 100 %.
+WIDTH = 8.0
+NARROW = 4.6
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+RC = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#9aa0a8",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "figure.titlesize": 11.5,
+    "figure.titleweight": "bold",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    # The same figure gives the same bytes: report pages can be compared.
+    "svg.hashsalt": "covid_keras",
+    "svg.fonttype": "path",
+}
+
+
+def report_style() -> matplotlib.rc_context:
+    """Return the context (also a decorator) in which figures are drawn and saved; rcParams come back."""
+    return matplotlib.rc_context(RC)
+
+
+def series_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return a (colour, marker) for each name, in order; beyond six the colours repeat with other markers."""
+    colours = list(OKABE_ITO.values())
+    names = list(names)
+    rounds = [(colours[i % 6], MARKERS[(i + i // 6) % 6]) for i in range(len(names))]
+    return dict(zip(names, itertools.islice(rounds, len(names)), strict=True))

@@ -1,0 +1,316 @@
+"""Paper against ours as tables: laid out as the paper prints them, in Markdown, LaTeX and CSV.
+
+Each cell reads "paper | ours [95 % interval] symbol"; the symbol is the verdict (`VERDICTS`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from covid_keras.evaluation.comparison import (
+    COMPARISON_COLUMNS,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    WITHIN_INTERVAL,
+)
+from covid_keras.evaluation.summary import Measured
+from covid_keras.files import atomic_path, write_text
+
+NOT_COMPARABLE_KIND = "not comparable"
+NOT_MEASURED = "not measured"
+NOTHING = "–"
+# Verdict -> symbol and meaning; the shape alone tells them apart, without colour.
+VERDICTS = {
+    REPRODUCED: ("✓", "ours differs from the paper by no more than the tolerance set before the run"),
+    WITHIN_INTERVAL: ("≈", "outside the tolerance, but the paper's value lies in our 95 % interval"),
+    NOT_REPRODUCED: ("✗", "outside the tolerance and outside our 95 % interval"),
+    NOT_COMPARABLE_KIND: ("○", "not measured under the paper's conditions; shown, not judged"),
+}
+_LATEX = {
+    "✓": r"$\checkmark$", "≈": r"$\approx$", "✗": r"$\times$", "○": r"$\circ$", "±": r"$\pm$", "–": "--",
+    "†": r"$\dagger$", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$",
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}",
+    "<": r"\textless{}", ">": r"\textgreater{}",
+    # A bracket after a line break would be read as the break's optional argument.
+    "[": "{[}", "]": "{]}",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A published number beside ours, as text; `verdict` is a key of `VERDICTS`, `reason` its bracket."""
+
+    paper: str
+    ours: str
+    interval: str
+    verdict: str
+    reason: str = ""
+    doubt: str = ""
+
+    @property
+    def measured(self) -> bool:
+        """Whether this run has a number for the cell."""
+        return self.ours != NOTHING
+
+    @property
+    def symbol(self) -> str:
+        """The verdict's sign, empty where there is nothing of ours to judge."""
+        return VERDICTS[self.verdict][0] if self.measured else ""
+
+    def __str__(self) -> str:
+        mark = "†" if self.doubt else ""
+        ours = " ".join(part for part in (self.ours, self.interval, self.symbol) if part)
+        return f"{self.paper}{mark} | {ours}"
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of the paper: its rows (systems) and columns (metrics) in printed order, and its cells."""
+
+    name: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: dict[tuple[str, str], Cell]
+
+    @property
+    def measured(self) -> bool:
+        """Whether any cell has a number of ours."""
+        return any(cell.measured for cell in self.cells.values())
+
+    def measured_row(self, row: str) -> bool:
+        """Whether any cell of the row has a number of ours."""
+        return any(cell.measured for (name, _), cell in self.cells.items() if name == row)
+
+
+def table_title(name: str) -> str:
+    """Return "Table V" for "V", "Running text" for "text", any other name as it is."""
+    if name == "text":
+        return "Running text"
+    return f"Table {name}" if re.match(r"([IVXLC]+|\d+)\b", name) else name
+
+
+def published_number(value: float, unit: str = "percent") -> str:
+    """Return a paper's number with two decimals, or with its own where it prints more; NaN as "–".
+
+    >>> published_number(76.2), published_number(72.689), published_number(float("nan"))
+    ('76.20', '72.689', '–')
+    >>> published_number(426, "count")
+    '426'
+    """
+    if pd.isna(value):
+        return NOTHING
+    if unit == "count":
+        return f"{value:,g}"
+    text = repr(float(value))
+    return text if "e" not in text and len(text.split(".")[-1]) > 2 else f"{value:.2f}"
+
+
+def number(value: float, signed: bool = False) -> str:
+    """Return one of our numbers with two decimals; NaN as "–"; with its sign where `signed`."""
+    return NOTHING if pd.isna(value) else f"{value:{'+' if signed else ''}.2f}".replace("-", "−")
+
+
+def split_verdict(verdict: object) -> tuple[str, str]:
+    """Return the verdict's key in `VERDICTS` and the reason in its brackets ("" where there is none)."""
+    found = re.fullmatch(r"([a-z ]+?)\s*(?:\((.*)\))?", str(verdict).strip(), flags=re.DOTALL)
+    if found is None or found[1] not in VERDICTS:
+        raise ValueError(f"unknown verdict {verdict!r}; known: {', '.join(VERDICTS)}")
+    return found[1], found[2] or ""
+
+
+def paper_tables(frame: pd.DataFrame) -> list[PaperTable]:
+    """Return the comparison laid out as the paper's tables, everything in the order it first appears.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As `covid_keras.evaluation.compare` returns it: a row a published cell.
+
+    Raises
+    ------
+    ValueError
+        Where a column is missing, a cell is there twice or a verdict is unknown.
+    """
+    missing = [name for name in COMPARISON_COLUMNS if name not in frame.columns]
+    if missing:
+        raise ValueError(f"the comparison lacks the columns {', '.join(missing)}")
+    twice = frame[frame.duplicated(["table", "row", "column"])]
+    if len(twice):
+        place = ", ".join(map(str, twice.iloc[0][["table", "row", "column"]]))
+        raise ValueError(f"the comparison holds a cell twice: {place}")
+    return [
+        PaperTable(
+            name=str(name),
+            rows=tuple(dict.fromkeys(part["row"].astype(str))),
+            columns=tuple(dict.fromkeys(part["column"].astype(str))),
+            cells={(str(item["row"]), str(item["column"])): _cell(item) for item in part.to_dict("records")},
+        )
+        for name, part in frame.groupby("table", sort=False)
+    ]
+
+
+def _cell(item: dict) -> Cell:
+    kind, reason = split_verdict(item["verdict"])
+    paper = published_number(item["paper"], item["unit"])
+    if not pd.isna(item["paper_std"]):
+        paper += f" ± {published_number(item['paper_std'], item['unit'])}"
+    interval = "" if pd.isna(item["low"]) else f"[{number(item['low'])}, {number(item['high'])}]"
+    # An empty text comes back from CSV as NaN.
+    doubt = "" if pd.isna(item["doubt"]) else str(item["doubt"])
+    if item["target"] != item["paper"]:
+        doubt = f"{doubt} Compared with {published_number(item['target'], item['unit'])}.".strip()
+    return Cell(paper, number(item["ours"]), interval, kind, reason, doubt)
+
+
+def comparison_pivot(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return each table as text: rows = systems, columns = metrics, cells "paper | ours [interval] sign"."""
+    return {
+        table.name: pd.DataFrame(
+            [[str(table.cells.get((row, column), "")) for column in table.columns] for row in table.rows],
+            index=pd.Index(table.rows, name="system"), columns=list(table.columns), dtype=str,
+        )
+        for table in paper_tables(frame)
+    }
+
+
+def verdict_counts(frame: pd.DataFrame) -> dict[str, int]:
+    """Return how many measured cells got each of `VERDICTS`, and how many are `NOT_MEASURED`."""
+    measured = frame["ours"].notna()
+    kinds = frame.loc[measured, "verdict"].map(lambda text: split_verdict(text)[0])
+    counts = {kind: int((kinds == kind).sum()) for kind in VERDICTS}
+    return {**counts, NOT_MEASURED: int((~measured).sum())}
+
+
+def verdict_legend() -> str:
+    """Return one line that explains the cell and the verdicts' signs."""
+    signs = "; ".join(f"{sign} {kind}: {meaning}" for kind, (sign, meaning) in VERDICTS.items())
+    return f"Cell: paper | ours [95 % interval] sign. {signs}. {NOTHING} no number; † doubtful in the paper."
+
+
+def measured_cells(frame: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the cells with a number of ours as text, one dict a cell, for a list that shows every step."""
+    part = frame[frame["ours"].notna()]
+    return [
+        {
+            "table": table_title(str(item["table"])),
+            "row": str(item["row"]),
+            "column": str(item["column"]),
+            "paper": (cell := _cell(item)).paper,
+            "ours": f"{number(item['ours'])} ± {number(item['ours_std'])}",
+            "interval": cell.interval,
+            "difference": f"{number(item['difference'], signed=True)} (±{number(item['tolerance'])})",
+            "executions": str(item["executions"]),
+            "verdict": cell.verdict,
+            "symbol": cell.symbol,
+        }
+        for item in part.to_dict("records")
+    ]
+
+
+def comparison_markdown(frame: pd.DataFrame) -> str:
+    """Return the comparison as Markdown: measured tables, legend, tables without a number of ours, doubts."""
+    texts = {
+        name: f"### {table_title(name)}\n\n{markdown_table(table.reset_index())}"
+        for name, table in comparison_pivot(frame).items()
+    }
+    measured = [table.name for table in paper_tables(frame) if table.measured]
+    parts = [*(texts.pop(name) for name in measured), verdict_legend() + "\n"]
+    if texts:
+        parts += ["## Published, not measured in this run\n", *texts.values()]
+    doubts = [f"- {place}: {text}" for place, text in doubtful_cells(frame)]
+    if doubts:
+        parts.append("Doubtful in the paper (†):\n\n" + "\n".join(doubts) + "\n")
+    return "\n".join(parts)
+
+
+def doubtful_cells(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return (where, why) of each published number in doubt; a table's cells with one reason are joined."""
+    joined: dict[tuple[str, str], list[str]] = {}
+    for table in paper_tables(frame):
+        for (row, column), cell in table.cells.items():
+            if cell.doubt:
+                joined.setdefault((table_title(table.name), cell.doubt), []).append(f"{row}, {column}")
+    return [(f"{name} ({'; '.join(places)})", doubt) for (name, doubt), places in joined.items()]
+
+
+def measured_table(
+    measured: Iterable[Measured], names: Mapping[str, str] | None = None, metrics: Iterable[str] | None = None
+) -> pd.DataFrame:
+    """Return what was measured as text: a row a metric, a column a system, "mean ± std [low, high]".
+
+    Parameters
+    ----------
+    measured : iterable of Measured
+    names : mapping, optional
+        System to the name shown.
+    metrics : iterable of str, optional
+        Which metrics, in this order; by default all, in the order they come.
+    """
+    found = {(one.system, one.metric): one for one in measured}
+    systems = list(dict.fromkeys(system for system, _ in found))
+    shown = list(metrics if metrics is not None else dict.fromkeys(metric for _, metric in found))
+    texts = {
+        (names or {}).get(system, system): [_measured_text(found.get((system, metric))) for metric in shown]
+        for system in systems
+    }
+    return pd.DataFrame({"metric": [metric.replace("_", " ") for metric in shown], **texts}, dtype=str)
+
+
+def _measured_text(one: Measured | None) -> str:
+    if one is None or pd.isna(one.mean):
+        return NOTHING
+    spread = "" if pd.isna(one.std) else f" ± {number(one.std)}"
+    interval = "" if pd.isna(one.low) else f" [{number(one.low)}, {number(one.high)}]"
+    return f"{number(one.mean)}{spread}{interval}"
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """Return a DataFrame as a Markdown pipe table without its index; pipes in cells are escaped."""
+    def line(values: list[str]) -> str:
+        return "| " + " | ".join(values) + " |\n"
+
+    def clean(value: object) -> str:
+        return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|")
+
+    head = line([clean(name) for name in frame.columns]) + line(["---"] * len(frame.columns))
+    return head + "".join(line([clean(value) for value in row]) for row in frame.itertuples(index=False))
+
+
+def comparison_latex(frame: pd.DataFrame) -> str:
+    """Return each table that holds a number of ours as LaTeX (packages booktabs, amssymb, graphicx), and the legend."""
+    pivots = comparison_pivot(frame)
+    parts = [_latex_table(table.name, pivots[table.name]) for table in paper_tables(frame) if table.measured]
+    return "\n".join([*parts, f"\\noindent{{\\footnotesize {latex_escape(verdict_legend())}}}\n"])
+
+
+def _latex_table(name: str, table: pd.DataFrame) -> str:
+    escaped = table.rename(index=latex_escape, columns=latex_escape).map(latex_escape)
+    escaped.index.name = None
+    body = escaped.style.to_latex(hrules=True, column_format="l" + "c" * table.shape[1])
+    caption = latex_escape(f"{table_title(name)} of the paper against ours.")
+    return (
+        "\\begin{table}\n\\centering\n" + f"\\caption{{{caption}}}\n"
+        "\\resizebox{\\linewidth}{!}{%\n" + body + "}\n\\end{table}\n"
+    )
+
+
+def latex_escape(text: object) -> str:
+    """Return text with LaTeX's special characters and our signs written so that LaTeX sets them."""
+    return "".join(_LATEX.get(character, character) for character in str(text))
+
+
+def write_comparison(folder: str | Path, frame: pd.DataFrame, stem: str = "comparison") -> list[Path]:
+    """Write the comparison as `<stem>.csv` (full precision), `.md` and `.tex`; return the paths."""
+    folder = Path(folder)
+    with atomic_path(folder / f"{stem}.csv") as temporary:
+        frame.to_csv(temporary, index=False)
+    writers: dict[str, Callable[[pd.DataFrame], str]] = {"md": comparison_markdown, "tex": comparison_latex}
+    texts = [write_text(folder / f"{stem}.{suffix}", write(frame)) for suffix, write in writers.items()]
+    return [folder / f"{stem}.csv", *texts]

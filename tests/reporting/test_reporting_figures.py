@@ -1,0 +1,153 @@
+"""Figures: what they draw, and that they leave nothing behind."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from covid_keras.evaluation import PublishedCell
+from covid_keras.evaluation.summary import Measured
+from covid_keras.reporting import (
+    Explanation,
+    comparison_figure,
+    confusion_figure,
+    explanation_figure,
+    learning_curves,
+    lung_overlay,
+    roc_figure,
+    severity_figure,
+)
+from covid_keras.reporting.style import OKABE_ITO, series_styles
+
+
+def texts(figure: Figure) -> str:
+    """All text of a figure, which is drawn on the way."""
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    found = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+    return "\n".join(text for text in found if text)
+
+
+def legend_of(figure: Figure) -> list[str]:
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    return [text.get_text() for legend in legends for text in legend.get_texts()]
+
+
+def square_case() -> Explanation:
+    image = np.full((40, 30), 90, np.uint8)
+    mask = np.zeros((40, 30), np.uint8)
+    mask[:20] = 255
+    inside = np.zeros((40, 30), np.float32)
+    inside[5:10, 5:10] = 1
+    return Explanation(image, inside, np.zeros_like(inside), "covid", "covid", "normal", 0.9, mask, "p1")
+
+
+def test_confusion_sums_executions_and_gives_row_percentages():
+    figure = confusion_figure(np.array([[[3, 1], [0, 4]], [[3, 1], [2, 2]]]), ["negative", "positive"], "Crop")
+    shown = texts(figure)
+    assert "6\n75.0 %" in shown
+    assert "2\n25.0 %" in shown
+    assert "sum of 2 executions" in shown
+    assert "0\n0.0 %" in texts(confusion_figure(np.array([[0, 0], [1, 1]]), ["a", "b"]))
+    with pytest.raises(ValueError, match="3 classes"):
+        confusion_figure(np.eye(2), ["a", "b", "c"])
+
+
+def test_roc_of_a_perfect_and_a_chance_system():
+    labels = np.tile([0, 1], 50)
+    figure = roc_figure({
+        "perfect": [(labels, labels.astype(float))],
+        "even": [(labels, np.zeros(100))] * 12,
+    }, "ROC", "COVID-19")
+    legend = legend_of(figure)
+    assert "perfect: AUC 1.000" in legend
+    assert "even: AUC 0.500 ± 0.000 (12 executions)" in legend
+    curve = next(line for line in figure.axes[0].lines if line.get_label().startswith("perfect"))
+    assert curve.get_xydata()[0].tolist() == [0.0, 0.0]
+    assert curve.get_ydata()[1:].min() == 1.0
+    assert "sensitivity for COVID-19" in texts(figure)
+
+
+def test_roc_refuses_what_has_no_curve():
+    with pytest.raises(ValueError, match="one class only"):
+        roc_figure({"a": [(np.ones(4), np.ones(4))]})
+    with pytest.raises(ValueError, match="no execution"):
+        roc_figure({"a": []})
+
+
+def test_learning_curves_mark_the_best_epoch():
+    history = {"loss": [3, 2, 1, 0.5], "val_loss": [2, 1, 1.5, 2], "accuracy": [0.5, 0.6, 0.7, 0.9],
+               "val_accuracy": [0.5, 0.7, 0.6, 0.6]}
+    figure = learning_curves([history, pd.DataFrame(history)], "Crop")
+    marks = [line.get_xydata()[0].tolist() for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert marks == [[2, 1], [2, 1]]
+    given = learning_curves([history], best_epochs=[4])
+    assert [line.get_xydata()[0].tolist() for line in given.axes[1].lines if line.get_marker() == "o"] == [[4, 60]]
+    assert legend_of(figure) == ["training", "validation", "best epoch (validation)"]
+    assert len(learning_curves([{"loss": [1.0, 0.5]}]).axes) == 1
+    with pytest.raises(ValueError, match="no history"):
+        learning_curves([])
+
+
+def test_severity_shows_ours_and_the_papers():
+    measured = [Measured("crop", "accuracy_Mild", 60.0, 5, 1, 5, 50, 70, 9, 9),
+                Measured("crop", "accuracy", 75.0, 5, 1, 5, 70, 80, 9, 9)]
+    paper = PublishedCell("VI", "Mild", "accuracy", 61.8, 5.49, "percent", 61.8, "", "sdnet", "accuracy_Mild",
+                          2, 2, "")
+    figure = severity_figure(measured, [paper], {"crop": "With crop"})
+    assert legend_of(figure) == ["With crop, ours (95 % interval)", "sdnet, paper (mean ± std)"]
+    assert "accuracy (%)" in texts(figure)
+    with pytest.raises(ValueError, match="no accuracy of the severities"):
+        severity_figure(measured[1:])
+
+
+def test_comparison_figure_has_a_panel_a_metric():
+    rows = [(row, column, 60.0, np.nan, 62.0, 61.0, 60.0, 64.0) for row in ("a", "b") for column in "uvwxy"]
+    frame = pd.DataFrame(rows, columns=["row", "column", "paper", "paper_std", "target", "ours", "low", "high"])
+    figure = comparison_figure(frame.assign(ours=frame["ours"].where(frame["row"] == "a")))
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() or axes.get_title("left") for axes in panels] == list("uvwxy")
+    assert legend_of(figure) == ["paper (mean ± std)", "ours (95 % interval)"]
+    with pytest.raises(ValueError, match="no cell"):
+        comparison_figure(frame[:0])
+
+
+def test_explanation_captions_give_the_shares():
+    case = square_case()
+    shown = texts(explanation_figure([case, replace(case, mask=None, predicted="normal", other="covid")]))
+    assert "100 % of the heat in the lungs\n(lungs: 50 % of the picture)" in shown
+    assert "no heat" in shown
+    assert "predicted: covid (0.90, correct)" in shown
+    assert "predicted: normal (0.90, wrong)" in shown
+    assert "no lungs found" in texts(explanation_figure([replace(case, mask=np.zeros((40, 30)))]))
+    with pytest.raises(ValueError, match="no image"):
+        explanation_figure([])
+
+
+def test_lung_overlay_outlines_and_says_how_much():
+    case = square_case()
+    assert "lungs: 50 % of the picture" in texts(lung_overlay(case.image, case.mask))
+    assert "lungs: 0 %" in texts(lung_overlay(case.image, np.zeros_like(case.mask)))
+
+
+def test_no_state_is_left_behind():
+    before = dict(matplotlib.rcParams)
+    confusion_figure(np.eye(2, dtype=int), ["a", "b"])
+    assert dict(matplotlib.rcParams) == before
+    code = ("import sys, covid_keras.reporting as r; r.confusion_figure; r.explanation_figure; r.render_report; "
+            "print([name for name in ('tensorflow', 'matplotlib.pyplot') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_series_styles_are_distinct():
+    styles = series_styles(map(str, range(12)))
+    assert len(set(styles.values())) == 12
+    assert {colour for colour, _ in styles.values()} == set(OKABE_ITO.values())
