@@ -1,7 +1,7 @@
 """Synthetic chest radiographs with known truth: lungs, opacities, extent, hospital, markers.
 
-The stand-in where no real radiographs are at hand, and the known answer for tests. Nothing measured on it says
-anything about patients.
+The stand-in where no real radiographs are at hand, and the known answer for tests. Nothing measured on it
+says anything about patients.
 """
 
 from covid_keras.data.phantom.collection import (

@@ -61,10 +61,11 @@ class PhantomSettings:
             if unknown:
                 raise UserError("phantom", f"unknown {what} {unknown[0]!r}", f"Known are: {', '.join(known)}")
             if any(share < 0 for share in shares.values()) or sum(shares.values()) <= 0:
-                raise UserError("phantom", f"{what} {dict(shares)} has no or negative shares", "Give shares above 0")
+                raise UserError("phantom", f"{what} {dict(shares)} has no share above 0 or one below", "Correct it")
         for what in ("follow_ups", "markers", "hospital_shortcut", "marker_shortcut"):
             if not 0.0 <= getattr(self, what) <= 1.0:
-                raise UserError("phantom", f"{what} {getattr(self, what)} lies outside 0..1", "Give a probability")
+                value = getattr(self, what)
+                raise UserError("phantom", f"{what} {value} lies outside 0..1", "Give a probability")
 
 
 def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
@@ -164,15 +165,15 @@ def make_phantom(
 ) -> Path:
     """Write a phantom collection, whole or not at all; reuse the one that is there where the settings agree.
 
-    Written are `images/`, `masks/` (lungs, 0/255), `opacities/` (0/255), each with a PNG an image of the same name,
-    `metadata.csv` (see `plan_collection`) and `phantom.yaml` (settings, generator version).
+    Written are `images/`, `masks/` (lungs, 0/255) and `opacities/` (0/255), in each a PNG an image, of the same
+    name, `metadata.csv` (see `plan_collection`) and `phantom.yaml` (settings, generator version).
 
     Parameters
     ----------
     folder : str or Path
         Where to; made. Must be new, empty, or hold the very same phantom.
     patients : int, optional
-        Number of patients, shared out in proportion to `composition`. Without it `composition` counts patients.
+        Number of patients, shared out in proportion to `composition`. Without it `composition` counts them.
     seed : int
         Same seed, same collection, at any number of workers.
     size : int
@@ -190,8 +191,8 @@ def make_phantom(
     markers : float
         Probability of a burnt-in marker ("R" in hospital A, "L" in B, "PORTABLE" in AP views).
     hospital_shortcut, marker_shortcut : float
-        Probability that the label alone decides the hospital (normal A, others B) or whether there is a marker
-        (normal none, others one). 0: the label plays no part.
+        Probability that the label alone decides the hospital (normal A, others B) or whether there is a
+        marker (normal none, others one). 0: the label plays no part.
     workers : int, optional
         Threads; default the number of cores, at most 8.
 
@@ -230,28 +231,31 @@ def make_phantom(
 def _counts(patients: int | None, shares: dict[str, float]) -> dict[str, int]:
     if patients is None:
         if any(share != int(share) for share in shares.values()):
-            raise UserError("phantom", f"composition {shares} holds fractions", "Count patients, or give `patients`")
+            raise UserError("phantom", f"composition {shares} holds fractions", "Give the number of patients")
         return {label: int(share) for label, share in shares.items()}
     if patients < 1 or sum(shares.values()) <= 0:
-        raise UserError("phantom", f"{patients} patients in shares {shares} make no collection", "Ask for one or more")
+        raise UserError("phantom", f"{patients} patients, shares {shares}: nobody to draw", "Ask for more")
     return apportion(patients, shares)
 
 
 def _document(settings: PhantomSettings) -> dict[str, Any]:
-    return {"generator": "covid_keras.data.phantom", "version": GENERATOR_VERSION, "settings": asdict(settings)}
+    document = {"generator": "covid_keras.data.phantom", "version": GENERATOR_VERSION}
+    return {**document, "settings": asdict(settings)}
 
 
 def _already_there(folder: Path, settings: PhantomSettings) -> bool:
     """Return whether the folder holds this collection; raise where it holds anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
-    other = UserError(folder, "holds something other than a phantom of these settings", "Choose another folder or delete it")
+    problem = "holds something other than a whole phantom of these settings"
+    other = UserError(folder, problem, "Choose another folder or delete it")
     try:
         found = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
         files = set(pd.read_csv(folder / METADATA, usecols=["file"])["file"])
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise other from error
-    complete = all((folder / sub).is_dir() and {p.name for p in (folder / sub).iterdir()} >= files for sub in FOLDERS)
+    there = ({path.name for path in (folder / name).glob("*.png")} for name in FOLDERS)
+    complete = all(names >= files for names in there)
     if found != _document(settings) or not complete:
         raise other
     return True
@@ -285,9 +289,8 @@ def _write_collection(folder: Path, settings: PhantomSettings, workers: int | No
         (folder / name).mkdir()
 
     def draw(row: Any) -> None:
-        sample = phantom_image(
-            row.image_seed, settings.size, row.label, row.extent, row.view, row.hospital, row.marker, row.visit
-        )
+        look = {"view": row.view, "hospital": row.hospital, "marker": row.marker}
+        sample = phantom_image(row.image_seed, settings.size, row.label, row.extent, visit=row.visit, **look)
         for name, pixels in zip(FOLDERS, (sample.image, sample.lungs, sample.opacity), strict=True):
             _write_png(folder / name / row.file, pixels)
 

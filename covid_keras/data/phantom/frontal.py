@@ -16,8 +16,8 @@ AIR = 0.285  # what the lungs take away where they are deepest
 def body_outline(body: Body, pose: Pose) -> list[np.ndarray]:
     """Return trunk with neck, and both arms, as polygons."""
     flank = body.width + 0.09 + 0.09 * body.tissue
-    top = body.apex - 0.10
-    half = [(0.27, -2.2), (0.28, top - 0.20), (0.36, top - 0.10), (0.62, top - 0.03), (0.95, top + 0.05),
+    top = body.apex - 0.15
+    half = [(0.33, -2.2), (0.33, top - 0.25), (0.41, top - 0.12), (0.66, top - 0.03), (0.95, top + 0.05),
             (flank + 0.07, top + 0.5), (flank, 0.15), (flank + 0.01, 0.7), (flank + 0.04, 2.2)]  # fmt: skip
     curve = spline(half)
     trunk = np.vstack([curve * [-1.0, 1.0], curve[::-1]])
@@ -30,7 +30,7 @@ def body_outline(body: Body, pose: Pose) -> list[np.ndarray]:
     return [trunk, arm, arm * [-1.0, 1.0]]
 
 
-def _soft_tissue(canvas: Canvas, body: Body, pose: Pose, seed: int) -> np.ndarray:
+def _soft_tissue(canvas: Canvas, body: Body, pose: Pose, seed: int, below: np.ndarray) -> np.ndarray:
     rng = stream(seed, _TISSUE)
     outline = canvas.blur(canvas.fill(*body_outline(body, pose)), 0.006)
     thick = outline * (0.22 + 0.78 * canvas.blur(outline, 0.11))
@@ -44,7 +44,7 @@ def _soft_tissue(canvas: Canvas, body: Body, pose: Pose, seed: int) -> np.ndarra
             y = 0.26 + rng.uniform(-0.06, 0.10)
             shape = ellipse(side * (0.50 + rng.normal(0, 0.02)), y, 0.33, 0.24 + 0.10 * body.breast, side * 8)
             mound = canvas.blur(canvas.fill(shape), 0.012)
-            layer += 0.07 * body.breast * mound * smoothstep(canvas.y, y - 0.3, y + 0.30)
+            layer += 0.085 * body.breast * mound * smoothstep(canvas.y, y - 0.3, y + 0.30) * (1.0 - 0.8 * below)
     return layer
 
 
@@ -62,11 +62,15 @@ def _stomach(canvas: Canvas, body: Body, pose: Pose) -> np.ndarray:
     return 0.09 * body.gas * canvas.blur(canvas.fill(bubble), 0.014)
 
 
-def _bones(canvas: Canvas, body: Body, pose: Pose, lungs: np.ndarray) -> np.ndarray:
-    posterior, anterior = (np.concatenate(parts) for parts in zip(*(skeleton.ribs(body, s) for s in (-1, 1)), strict=True))
-    behind = canvas.blur(canvas.tubes(posterior, 0.070, 0.5), 0.006)
+def _bones(canvas: Canvas, body: Body, pose: Pose, lungs: np.ndarray, added: np.ndarray) -> np.ndarray:
+    sides = [skeleton.ribs(body, side) for side in (-1, 1)]
+    posterior, anterior = (np.concatenate(parts) for parts in zip(*sides, strict=True))
+    behind = canvas.blur(canvas.tubes(posterior, 0.074, 0.5), 0.006)
     front = canvas.blur(canvas.tubes(anterior, 0.078, 0.35), 0.008) * smoothstep(np.abs(canvas.x), 0.20, 0.75)
-    ribs = (0.075 * behind + 0.070 * front) * (0.35 + 0.65 * canvas.blur(lungs, 0.03))
+    # fainter towards the base and over the heart, where the beam has more to pass
+    seen = (0.50 + 0.50 * canvas.blur(lungs, 0.03)) * (1.15 - 0.5 * smoothstep(canvas.y, -0.2, body.base))
+    seen *= 1.0 - np.minimum(2.5 * added, 0.5)
+    ribs = (0.080 * behind + 0.070 * front) * seen
     collar = canvas.tubes([skeleton.clavicle(body, pose, side) for side in (-1, 1)], 0.078, 0.45)
     blades = np.zeros(canvas.shape, np.float32)
     for side in (-1, 1):
@@ -74,13 +78,14 @@ def _bones(canvas: Canvas, body: Body, pose: Pose, lungs: np.ndarray) -> np.ndar
         rim = np.clip(blade - canvas.blur(blade, 0.03), 0, 1)
         blades += 0.02 * blade + 0.06 * rim + 0.035 * spine + 0.07 * head
     bodies, marks = skeleton.vertebrae(body, pose)
-    column = 0.045 * canvas.fill(*bodies) + 0.022 * canvas.fill(*marks)
+    column = 0.03 * canvas.fill(bodies) + 0.02 * canvas.fill(marks)
+    column += 0.05 * smoothstep(np.abs(canvas.x - np.float32(skeleton.spine_centre(body, pose, 0.5))), 0.16, 0.04)
     return body.bone * (ribs + 0.10 * canvas.blur(collar, 0.006) + canvas.blur(blades + column, 0.012))
 
 
 def _vessels(canvas: Canvas, body: Body, pose: Pose, seed: int) -> np.ndarray:
-    widths = (0.045, 0.028, 0.017, 0.011, 0.008)
-    weights = (0.045, 0.055, 0.050, 0.036, 0.022)
+    widths = (0.045, 0.028, 0.017, 0.011)
+    weights = (0.045, 0.055, 0.048, 0.030)
     hila = [np.array([side * 0.17 + pose.turn, float(level_y(body, pose, t))]) for side, t in ((-1, 0.46), (1, 0.42))]
     stretch = np.array([body.width / 0.8, 1.0])
     trees = [
@@ -117,13 +122,14 @@ def attenuation(canvas: Canvas, body: Body, pose: Pose, seed: int, opacities: Op
     depth *= 0.12 + 0.88 * smoothstep(np.abs(canvas.x - np.float32(pose.turn)), 0.05, 0.27)
     below = _below(canvas, body, pose)
     added, heart = _middle(canvas, body, pose, below)
-    tree = _vessels(canvas, body, pose, seed) * lungs * (1.0 - 0.75 * heart)
+    hidden = np.maximum(0.75 * heart, np.minimum(1.0, 1.1 * opacities.strength * opacities.density))
+    tree = _vessels(canvas, body, pose, seed) * lungs * (1.0 - hidden)
     trachea, bronchi = skeleton.airway(body, pose)
     air = 0.075 * canvas.blur(canvas.tubes([trachea], 0.085, 0.0), 0.010)
     air += 0.03 * canvas.blur(canvas.tubes(bronchi, 0.06, 0.0), 0.014)
     lung_air = AIR * depth * (1.0 - opacities.strength * opacities.density)
-    total = _soft_tissue(canvas, body, pose, seed) + 0.13 * below + added + tree - lung_air - air
-    total += _bones(canvas, body, pose, sharp)
+    total = _soft_tissue(canvas, body, pose, seed, below) + 0.13 * below + added + tree - lung_air - air
+    total += _bones(canvas, body, pose, sharp, added)
     if body.gas > 0.35:
         total -= _stomach(canvas, body, pose)
     return np.maximum(total, 0.0)

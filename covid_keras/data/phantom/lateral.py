@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from covid_keras.data.phantom import skeleton
 from covid_keras.data.phantom.anatomy import Body, Pose
 from covid_keras.data.phantom.drawing import Canvas, ellipse, noise_field, smoothstep, spline, stream
 from covid_keras.data.phantom.frontal import AIR
 from covid_keras.data.phantom.opacities import Opacities
-from covid_keras.data.phantom import skeleton
 
 _TISSUE = 6
 
@@ -79,7 +79,10 @@ def _bones(canvas: Canvas, body: Body, pose: Pose, deep: float, flip: np.ndarray
     ribs = []
     for number in range(10):
         y = body.apex + 0.05 + number * body.rib_pitch
-        ribs.append(spline([(0.52 * deep, y), (0.60 * deep, y + 0.05), (0.40, y + 0.20), (0.0, y + 0.40), (-0.3, y + 0.5)]) * flip)
+        ribs.append(
+            spline([(0.52 * deep, y), (0.60 * deep, y + 0.05), (0.40, y + 0.20), (0.0, y + 0.40), (-0.3, y + 0.5)])
+            * flip
+        )
     cage = canvas.tubes(ribs, 0.045)
     blade = canvas.fill(spline([(0.30, -0.6), (0.42, -0.58), (0.50, -0.1), (0.44, -0.08)], closed=True) * flip)
     layer = 0.085 * canvas.blur(column, 0.012) + 0.07 * canvas.blur(sternum, 0.008)
@@ -90,7 +93,7 @@ def _lung_vessels(canvas: Canvas, body: Body, seed: int, lung: np.ndarray, flip:
     layer = np.zeros(canvas.shape, np.float32)
     for side in (-1, 1):
         levels = skeleton.vessel_tree(seed, side)
-        for width, curves in zip((0.034, 0.02, 0.013, 0.009, 0.007), levels, strict=True):
+        for width, curves in zip((0.034, 0.02, 0.013, 0.009), levels, strict=True):
             moved = (curves * 0.85 + [0.02, -0.08]) * flip
             layer += 0.035 * canvas.blur(canvas.strokes(moved, width), 0.35 * width)
     return body.vessels * layer * lung

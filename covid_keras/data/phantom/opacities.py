@@ -1,7 +1,7 @@
 """Opacities with a known extent: where they lie in each lung and how dense they are.
 
-Extent is the geographic part of the RALE score (Warren et al. 2018, as used for chest radiographs in COVID-19 by
-Wong et al. 2020): 0 to 4 points a lung, 0 = nothing, each further point one started quarter of the lung's area.
+Extent is the geographic part of the RALE score (Warren et al. 2018, as used for chest radiographs in COVID-19
+by Wong et al. 2020): 0 to 4 points a lung, 0 = nothing, each further point one started quarter of its area.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def share_out(label: str, extent: int, rng: np.random.Generator) -> tuple[int, i
 def disease_field(seed: int, label: str, side: int, outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where the disease goes first and which pixels are this lung, both (FIELD_SIZE, FIELD_SIZE).
 
-    The field depends on patient, label and lung only, so an opacity grows and shrinks in place from image to image.
+    The field depends on patient, label and lung, so an opacity grows and shrinks in place between images.
     """
     rng = stream(seed, _DISEASE, 0 if label == "covid" else 1, 0 if side < 0 else 1)
     x, y = field_grid()
     half = FIELD_SIZE / 2
     step = (FIELD_SIZE - 1) / 2.5
-    inside = Canvas((FIELD_SIZE, FIELD_SIZE), scale=step / half).fill(outline) > 0.5
+    inside = Canvas((FIELD_SIZE, FIELD_SIZE), scale=step / half).inside(outline)
     top, bottom = outline[:, 1].min(), outline[:, 1].max()
     near, far = np.abs(outline[:, 0]).min(), np.abs(outline[:, 0]).max()
     depth = (np.abs(x) - near) / (far - near)  # 0 at the spine, 1 at the chest wall
@@ -110,9 +110,9 @@ def draw_opacities(
         field = np.clip((field - np.quantile(field[inside], 1.0 - share)) / soft, -3, 3)
         placed, lung = canvas.place(field.astype(np.float32)), canvas.fill(outline)
         density = density + lung / (1.0 + np.exp(-3.2 * placed + 0.4))
-        mask = mask | ((placed > 0) & (lung > 0.5))
+        mask = mask | ((placed > 0) & canvas.inside(outline))
     if covid:  # ground glass is patchy, a consolidation is solid
         patches = canvas.place(noise_field(stream(seed, _DISEASE, 9), 14, 2, 0.7))
-        density = density * (1.0 + 0.28 * np.clip(patches, -2, 1.5))
-    strength = (0.30 + 0.045 * extent if covid else 0.72) * rng.uniform(0.8, 1.2)
+        density = density * (1.0 + 0.34 * np.clip(patches, -2, 1.5))
+    strength = (0.29 + 0.058 * extent if covid else 0.72) * rng.uniform(0.8, 1.2)
     return Opacities(np.clip(density, 0, 1.3).astype(np.float32), mask, float(strength))

@@ -58,7 +58,7 @@ def phantom_image(
     Parameters
     ----------
     seed : int
-        The patient, 0 or more: anatomy and the places that disease takes. The label does not touch the anatomy.
+        The patient, 0 or more: anatomy and the places that disease takes. The label leaves the anatomy alone.
     size : int or (height, width)
         Pixels. The same anatomy at any size; the noise is per pixel.
     label : {"normal", "cap", "covid"}
@@ -89,12 +89,12 @@ def phantom_image(
     layer = layer + devices(canvas, seed, visit, pose.portable)
     grey = expose(canvas, layer, seed, visit, hospital)
     image = np.clip(np.rint(grey * 255.0), 0, 255).astype(np.uint8)
-    lungs = canvas.fill(*outlines) > 0.5
+    lungs = canvas.inside(*outlines)
     return PhantomSample(
         image=stamp_marker(image, marker, seed, visit, hospital),
         lungs=lungs.astype(np.uint8) * 255,
         opacity=(opacities.mask & lungs).astype(np.uint8) * 255,
-        extent=extent,
+        extent=int(extent),
         label=label,
         view=view,
         hospital=hospital,
@@ -103,7 +103,7 @@ def phantom_image(
 
 
 def _check(size: int | tuple[int, int], label: str, extent: int, view: str, hospital: str) -> tuple[int, int]:
-    shape = (size, size) if isinstance(size, int) else tuple(size)
+    shape = (size, size) if isinstance(size, (int, np.integer)) else tuple(size)
     if len(shape) != 2 or min(shape) < MIN_SIZE:
         raise UserError("phantom", f"size {size} is too small", f"Ask for at least {MIN_SIZE} px a side")
     for what, value, known in (("label", label, LABELS), ("view", view, VIEWS), ("hospital", hospital, HOSPITALS)):

@@ -16,7 +16,7 @@ def ribs(body: Body, side: int) -> tuple[np.ndarray, np.ndarray]:
     number = np.arange(11.0)[:, None]
     start = body.apex + 0.01 + number * body.rib_pitch
     end = start + body.rib_drop + 0.020 * number
-    wall = wall_x(body, np.maximum(end, body.apex + 0.02)) + 0.018
+    wall = wall_x(body, np.maximum(end, body.apex + 0.02)) + 0.03
     x = 0.055 + (wall - 0.055) * np.sin(s * np.pi / 2) ** 0.95
     y = start + (end - start) * s**2.3 - (0.030 + 0.002 * number) * np.sin(np.pi * s)
     posterior = np.stack([side * x, y + body.bend * side * x], axis=-1)
@@ -79,7 +79,7 @@ def airway(body: Body, pose: Pose) -> tuple[np.ndarray, list[np.ndarray]]:
     return np.stack([x, y], axis=1), [right, left]
 
 
-def vessel_tree(seed: int, side: int, generations: int = 5) -> list[np.ndarray]:
+def vessel_tree(seed: int, side: int, generations: int = 4) -> list[np.ndarray]:
     """Return a lung's vessels, branching from the hilum at (0, 0): for each generation its curves, (k, 5, 2)."""
     rng = stream(seed, _TREE, 0 if side < 0 else 1)
     angle = np.concatenate([rng.uniform(lo, hi, n) for lo, hi, n in

@@ -14,16 +14,18 @@ Layout
     `phantom/metadata.csv` (file, image_id, patient, visit, label, view, hospital, marker, extent, severity),
     `phantom/images/`, `phantom/masks/` (lungs, 0/255), `phantom/opacities/` (0/255), `phantom/phantom.yaml`.
 Cohort
-    Every image. Further columns: `hospital`, `marker`, `opacity_path`, `visit`. `severity` is set for "covid" only.
+    Every image. Further columns: `hospital`, `marker`, `opacity_path`, `visit`. Only "covid" has a `severity`.
 Known problems
-    Far less varied than patients are. Positives of extent 0 ("Normal-PCR+") look exactly like normals, on purpose.
+    Far less varied than patients are. Positives of extent 0 ("Normal-PCR+") look like normals, on purpose.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import yaml
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom.collection import FOLDERS, METADATA, SETTINGS
@@ -31,7 +33,11 @@ from covid_keras.data.phantom.sample import LABELS
 from covid_keras.data.sources.base import SourceCard, find_folder, read_metadata
 from covid_keras.errors import UserError
 
-_COLUMNS = ("file", "image_id", "patient", "visit", "label", "view", "hospital", "marker", "extent", "severity")
+_COLUMNS = (
+    "file", "image_id", "patient", "visit", "label", "view", "hospital", "marker", "extent", "severity",
+)  # fmt: skip
+
+_AGAIN = "Delete the phantom's folder and make it again"
 
 CARD = SourceCard(
     name="phantom",
@@ -62,21 +68,23 @@ def load(folder: Path) -> Cohort:
     folder = Path(folder).resolve()
     table = read_metadata(folder / METADATA, _COLUMNS, key="file")
     images, masks, opacities = (_paths(folder / name, table["file"]) for name in FOLDERS)
-    cohort = pd.DataFrame({
-        "image_id": "phantom/" + table["image_id"],
-        "path": images,
-        "patient_id": "phantom/" + table["patient"],
-        "source": "phantom",
-        "label": table["label"],
-        "view": table["view"],
-        "severity": table["severity"],
-        "extent": table["extent"].astype(float),
-        "mask_path": masks,
-        "hospital": table["hospital"],
-        "marker": table["marker"],
-        "opacity_path": opacities,
-        "visit": table["visit"].astype(int),
-    })
+    cohort = pd.DataFrame(
+        {
+            "image_id": "phantom/" + table["image_id"],
+            "path": images,
+            "patient_id": "phantom/" + table["patient"],
+            "source": "phantom",
+            "label": table["label"],
+            "view": table["view"],
+            "severity": table["severity"],
+            "extent": table["extent"].astype(float),
+            "mask_path": masks,
+            "hospital": table["hospital"],
+            "marker": table["marker"],
+            "opacity_path": opacities,
+            "visit": table["visit"].astype(int),
+        }
+    )
     return Cohort(cohort, LABELS, "phantom")
 
 
@@ -84,7 +92,7 @@ def _paths(folder: Path, names: pd.Series) -> list[str]:
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     missing = [name for name in names if name not in there]
     if missing:
-        raise UserError(folder / missing[0], "is listed in the phantom's table but missing", "Delete the folder and make it again")
+        raise UserError(folder / missing[0], "is listed in the phantom's table but missing", _AGAIN)
     return [str(folder / name) for name in names]
 
 
@@ -98,14 +106,12 @@ def _by_label(counts: dict[str, int]) -> dict[str, int]:
     return {f"patients {label}": int(counts.get(label, 0)) for label in LABELS}
 
 
-def read_settings(folder: Path) -> dict:
+def read_settings(folder: Path) -> dict[str, Any]:
     """Return the settings that the collection was made with."""
-    import yaml
-
     try:
         return yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))["settings"]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise UserError(folder / SETTINGS, "is missing or damaged", "Delete the folder and make it again") from error
+        raise UserError(folder / SETTINGS, "is missing or damaged", _AGAIN) from error
 
 
 def count(folder: Path) -> dict[str, int]:
