@@ -1,0 +1,255 @@
+"""Fetching public files: verified by SHA-256, and whole or not at all; archives unpacked without surprises."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import lzma
+import os
+import shutil
+import stat
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import pooch
+import requests
+from tqdm import tqdm
+
+from covid_keras import __version__
+from covid_keras.errors import UserError
+from covid_keras.files import require_writable_folder
+
+# Zenodo throttles the user agents of download libraries.
+USER_AGENT = f"covid-keras/{__version__}"
+
+_TIMEOUT = 60  # seconds without a byte
+_CHUNK = 1 << 16
+_ARCHIVE_SUFFIXES = (".tar.gz", ".tar.xz", ".tar.bz2", ".tgz", ".tar", ".zip")
+_BROKEN_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError)
+
+
+class Item(Protocol):
+    """What is to be fetched: `covid_keras.data.sources.Download`, or anything with its attributes."""
+
+    url: str
+    sha256: str | None
+    file_name: str
+    unpack: bool
+
+
+def download(item: Item, folder: str | Path, *, unverified: bool = False, retries: int = 2) -> Path:
+    """Fetch a file into a folder, check its SHA-256, and unpack it where it is an archive to be unpacked.
+
+    A file that is there already and has the right digest is not fetched again; nor is an archive unpacked again.
+
+    Parameters
+    ----------
+    item : object
+        With `url`, `sha256` (hexadecimal, or None where it is not pinned), `file_name` and `unpack`.
+    folder : str or Path
+        Where it goes; made where it is missing.
+    unverified : bool
+        Accept an item without a digest.
+    retries : int
+        Further attempts after a failed one, a second or more apart.
+
+    Returns
+    -------
+    Path
+        The file `folder/file_name`; for an item to unpack, the folder of its contents: the same path without the
+        archive's suffix.
+
+    Raises
+    ------
+    UserError
+        Where the item has no digest and `unverified` is false; the address answers with an error, or not at
+        all; the connection is cut; the digest is another one; the disk is full or the folder cannot be written;
+        the archive is damaged or unsafe. Nothing half-fetched is left.
+    """
+    folder, path = Path(folder), Path(folder) / item.file_name
+    if item.sha256 is None and not unverified:
+        raise UserError(item.url, "its SHA-256 is not known, so what arrives could not be verified",
+                        f"Fetch it by hand to {path}, or ask for an unverified download")
+    is_new = not folder.exists()
+    require_writable_folder(path.parent)
+    try:
+        _fetch(item, folder, retries)
+    except (requests.exceptions.RequestException, ValueError, OSError) as error:
+        if is_new:
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()  # only where it is empty
+        raise _fetch_error(item, path, error) from error
+    path.chmod(0o644)  # pooch leaves it private to this user
+    if not item.unpack:
+        return path
+    target = path.with_name(_without_suffix(path.name))
+    return target if target.is_dir() else safe_unpack(path, target)
+
+
+def _fetch(item: Item, folder: Path, retries: int) -> None:
+    pooch.get_logger().setLevel(logging.WARNING)
+    digest = None if item.sha256 is None else f"sha256:{item.sha256.lower()}"
+    store = pooch.create(folder.absolute(), base_url="", registry={item.file_name: digest},
+                         urls={item.file_name: item.url}, retry_if_failed=retries)
+    quiet = os.environ.get("COVID_KERAS_QUIET") == "1"
+    interval = 0.2 if sys.stderr.isatty() else 30.0
+    # pooch sets the total once it is known, and asks for the bar's truth value, which needs one, before.
+    with tqdm(desc=item.file_name, total=1, unit="B", unit_scale=True, disable=quiet, mininterval=interval,
+              maxinterval=interval, file=sys.stderr) as bar:
+        fetcher = pooch.HTTPDownloader(progressbar=bar, chunk_size=_CHUNK, timeout=_TIMEOUT,
+                                       headers={"User-Agent": USER_AGENT})
+        store.fetch(item.file_name, downloader=fetcher)
+
+
+def _fetch_error(item: Item, path: Path, error: Exception) -> UserError:
+    by_hand = f"fetch it by hand to {path}"
+    host = urlsplit(item.url).netloc
+    if isinstance(error, requests.exceptions.HTTPError):
+        status = error.response.status_code
+        return UserError(item.url, f"the server answered {status} ({error.response.reason})",
+                         f"Look for the file's new address, and {by_hand}")
+    # A cut connection is a ConnectionError of requests too, or a ChunkedEncodingError.
+    if isinstance(error, requests.exceptions.ChunkedEncodingError) or "IncompleteRead" in str(error):
+        return UserError(item.url, "the connection was cut before the file was complete, nothing was kept",
+                         "Run the same command again")
+    if isinstance(error, requests.exceptions.RequestException):
+        return UserError(item.url, f"{host} cannot be reached ({type(error).__name__})",
+                         f"Check the network and its proxy, or {by_hand}")
+    if isinstance(error, ValueError):
+        return UserError(item.url, f"what arrived does not have the SHA-256 {item.sha256} and was removed",
+                         f"Run the same command again; if it stays so, the file has changed: {by_hand}")
+    return _disk_error(path, error)
+
+
+def _disk_error(path: Path, error: OSError) -> UserError:
+    if error.errno == errno.ENOSPC:
+        return UserError(path, "the disk is full, nothing was kept", "Free some space or choose another folder")
+    return UserError(path, f"cannot be written ({error.strerror or error})",
+                     "Choose another folder or change its permissions")
+
+
+def _without_suffix(name: str) -> str:
+    for suffix in _ARCHIVE_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return f"{name}.contents"
+
+
+def safe_unpack(archive: str | Path, folder: str | Path) -> Path:
+    """Unpack a zip or tar archive (plain, gz, bz2, xz) into a new folder, whole or not at all.
+
+    Parameters
+    ----------
+    archive : str or Path
+        The archive; its kind is told by its content.
+    folder : str or Path
+        Where the contents go: a folder that is not there yet, or is empty.
+
+    Returns
+    -------
+    Path
+        `folder`.
+
+    Raises
+    ------
+    UserError
+        Where a member has an absolute path or one with "..", is a link that leaves the folder (in a zip: any
+        link), a device or a pipe; the archive is missing, damaged, encrypted or of another kind; the folder is
+        not empty; the disk is full. `folder` is then as it was.
+    """
+    archive, folder = Path(archive), Path(folder)
+    unpack = _unpacker(archive)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(folder, "is there already", "Remove it, or choose another folder")
+    require_writable_folder(folder.parent)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unpacking-"))
+    try:
+        inner = beside / "contents"
+        inner.mkdir()
+        unpack(archive, inner)
+        if folder.exists():
+            folder.rmdir()
+        inner.rename(folder)
+    except _BROKEN_ARCHIVE as error:
+        raise UserError(archive, f"the archive is damaged or truncated ({error})", "Fetch it again") from error
+    except OSError as error:
+        raise _disk_error(folder, error) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
+
+
+def _unpacker(archive: Path) -> Callable[[Path, Path], None]:
+    if not archive.is_file():
+        raise UserError(archive, "there is no such archive", "Check the path")
+    with archive.open("rb") as stream:  # is_zipfile finds zips appended to other files too
+        if stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
+            return _unpack_zip
+    try:
+        if tarfile.is_tarfile(archive):
+            return _unpack_tar
+    except _BROKEN_ARCHIVE as error:
+        raise UserError(archive, f"the archive is damaged or truncated ({error})", "Fetch it again") from error
+    raise UserError(archive, "is neither a zip nor a tar archive", "Fetch it again")
+
+
+def _unsafe(archive: Path, name: str, why: str) -> UserError:
+    return UserError(archive, f"its member '{name}' {why}, so nothing was unpacked",
+                     "Do not use this archive; fetch it from its official address")
+
+
+def _check_name(archive: Path, name: str) -> None:
+    windows = PureWindowsPath(name)
+    if name.startswith("/") or windows.root or windows.drive:
+        raise _unsafe(archive, name, "has an absolute path")
+    if ".." in PurePosixPath(name).parts or ".." in windows.parts:
+        raise _unsafe(archive, name, "would be written outside the folder")
+
+
+def _check_space(target: Path, needed: int) -> None:
+    if needed > shutil.disk_usage(target).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _unpack_zip(archive: Path, target: Path) -> None:
+    with zipfile.ZipFile(archive) as bundle:
+        members = bundle.infolist()
+        for member in members:
+            _check_name(archive, member.filename)
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _unsafe(archive, member.filename, "is a link or a device")
+            if member.flag_bits & 1:
+                raise UserError(archive, "the archive is encrypted", "Unpack it by hand with its password")
+        _check_space(target, sum(member.file_size for member in members))
+        try:
+            bundle.extractall(target)
+        except NotImplementedError as error:
+            raise UserError(archive, f"its compression is not known ({error})", "Unpack it by hand") from error
+
+
+def _unpack_tar(archive: Path, target: Path) -> None:
+    with tarfile.open(archive) as bundle:
+        members = list(_checked_members(archive, bundle))
+        _check_space(target, sum(member.size for member in members))
+        try:
+            # The filter checks links as they resolve at the time of writing.
+            bundle.extractall(target, members=members, filter="data")
+        except tarfile.FilterError as error:
+            raise _unsafe(archive, error.tarinfo.name, "is a link that leaves the folder, or a device") from error
+
+
+def _checked_members(archive: Path, bundle: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for member in bundle:
+        _check_name(archive, member.name)
+        if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
+            raise _unsafe(archive, member.name, "is a device or a pipe")
+        yield member
