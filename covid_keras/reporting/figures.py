@@ -92,7 +92,7 @@ def roc_figure(
     ValueError
         Where a system has no execution, or an execution holds only one class.
     """
-    figure = Figure(figsize=(NARROW + 0.6, NARROW + 0.8 + 0.2 * len(systems)), layout="constrained")
+    figure = Figure(figsize=(NARROW + 0.6, NARROW + 1.3 + 0.2 * len(systems)), layout="constrained")
     axes = figure.subplots()
     for name, (colour, _) in series_styles(systems).items():
         _draw_roc(axes, name, systems[name], colour)

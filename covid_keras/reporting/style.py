@@ -53,6 +53,8 @@ RC = {
     "legend.fontsize": 9,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.06,
     "figure.titlesize": 11.5,
     "figure.titleweight": "bold",
     "figure.facecolor": "white",
