@@ -47,6 +47,8 @@ ALGORITHM = 1
 ENHANCEMENTS = ("equalize", "clahe", "beasf", "stack")
 INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 _INDEX_NAME = "files.json"
+# Results that may wait to be stored, for each thread: prepared images are small, so this costs little memory.
+_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -295,7 +297,8 @@ def prepare_cohort(cohort: Cohort, preparation: Preparation, cache_dir: str | Pa
     cache_dir : str or Path
         The cache; may be shared by cohorts, settings and runs. Damaged files in it are made anew.
     workers : int, optional
-        Threads; the number of processors by default. At most twice as many images are in memory at once.
+        Threads; the number of processors by default. Each holds one decoded image at a time, and at most
+        eight prepared ones wait to be stored.
 
     Returns
     -------
@@ -376,13 +379,13 @@ def _store(folder: Path, result: _Result) -> None:
 
 
 def _bounded_map(function: Callable[[_In], _Out], items: Sequence[_In], workers: int) -> Iterator[_Out]:
-    """Yield `function(item)` in order, computed by threads at most 2 * workers items ahead."""
+    """Yield `function(item)` in order, computed by threads at most _AHEAD * workers items ahead."""
     with ThreadPoolExecutor(workers) as pool:
         pending: deque = deque()
         try:
             for item in items:
                 pending.append(pool.submit(function, item))
-                if len(pending) >= 2 * workers:
+                if len(pending) >= _AHEAD * workers:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
