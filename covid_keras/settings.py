@@ -99,9 +99,7 @@ def _convert(hint: Any, value: Any, where: str | Path, place: str) -> Any:
             return tuple(_convert(h, v, where, f"{place}[{i}]") for i, (h, v) in enumerate(zip(inner, value, strict=True)))
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    elif hint is Any or (hint is dict or origin is dict) and isinstance(value, dict):
-        return value
-    elif isinstance(hint, type) and type(value) is hint:
+    elif hint is Any or (dict in (hint, origin) and isinstance(value, dict)) or type(value) is hint:
         return value
     raise UserError(where, f"{place} is {value!r}, which is no {getattr(hint, '__name__', hint)}", "Correct the value")
 

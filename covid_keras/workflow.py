@@ -12,7 +12,7 @@ import pandas as pd
 
 from covid_keras import DISCLAIMER
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.duplicates import duplicate_groups, find_duplicates, no_duplicates
+from covid_keras.data.duplicates import PAIR_COLUMNS, duplicate_groups, find_duplicates
 from covid_keras.data.locations import find_data
 from covid_keras.data.splits import check_disjoint, patient_folds
 from covid_keras.errors import UserError
@@ -132,7 +132,7 @@ def prepare_run(plan: Plan) -> RunFolder:
 def make_splits(cohort: Cohort, protocol: Protocol) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the split table and the near-duplicate pairs that it keeps together."""
     settings = protocol.split
-    duplicates = find_duplicates(cohort) if settings.duplicates else no_duplicates()
+    duplicates = find_duplicates(cohort) if settings.duplicates else pd.DataFrame(columns=list(PAIR_COLUMNS))
     groups = duplicate_groups(cohort, duplicates)
     splits = patient_folds(cohort, settings.folds, settings.repeats, settings.seed, settings.validation, groups=groups,
                            leaky_as_published=settings.leaky_as_published)

@@ -87,7 +87,7 @@ def load_weights(model: keras.Model, path: str | Path) -> LoadReport:
     path = Path(path)
     try:
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             if "layer_names" in root.attrs:
                 layout, tensors = "legacy", _legacy_tensors(root)
             elif "layers" in root:

@@ -117,7 +117,7 @@ def _fit(model: keras.Model, system: System, run: RunFolder, execution: Executio
     augmentation = Augmentation(**as_plain(training.augmentation))
     batches = make_dataset(prepared, train, seed=seed, training=True, augmentation=augmentation, epochs=training.epochs,
                            start_epoch=start, drop_remainder=_wants_static(run), **common)
-    model.fit(batches, epochs=training.epochs, initial_epoch=start, verbose=0,
+    model.fit(batches, epochs=training.epochs, initial_epoch=start, verbose=0, shuffle=False,
               steps_per_epoch=steps_per_epoch(len(train), training.batch_size, _wants_static(run)),
               validation_data=make_dataset(prepared, validation, **common), callbacks=[tracker, _Reporter()])
     return tracker

@@ -19,8 +19,11 @@ def die_with_parent() -> None:
 def main(arguments: list[str]) -> int:
     """Train the execution that the arguments name; errors of the user's go to standard error as one line."""
     die_with_parent()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["COVID_KERAS_QUIET"] = "1"  # the parent shows the progress
+    from covid_keras._quiet import import_tensorflow
     from covid_keras.errors import UserError
+
+    import_tensorflow()
     from covid_keras.training.execution import execute
     from covid_keras.training.experiment import load_paper
     from covid_keras.training.runfolder import RunFolder

@@ -1,0 +1,45 @@
+# Every target sets up what it needs: the first call makes .venv and installs, later calls find the stamp and go on.
+# Pass through: DATA=folder of the collections, PROFILE=paper|cpu|smoke, OUT=run folder.
+#   make reproduce-tabik DATA=~/radiographs PROFILE=cpu OUT=runs/tabik
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RUN := $(BIN)/covid-keras reproduce
+OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(OUT),--out "$(OUT)")
+
+.DEFAULT_GOAL := help
+.PHONY: help install reproduce-tabik reproduce-all segment-recipe test bench lint clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+install: $(STAMP) ## make .venv and install the suite with its development tools
+
+$(STAMP): setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dicom,cluster,dev]'
+	@touch $(STAMP)
+
+reproduce-tabik: $(STAMP) ## COVID-SDNet (Tabik et al. 2020): the phantom where no data is found
+	$(RUN) tabik $(OPTIONS)
+
+reproduce-all: reproduce-tabik ## every paper, one after the other
+
+segment-recipe: $(STAMP) ## train the shipped lung U-Net again (needs DATA)
+	$(BIN)/covid-keras train-lungs $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
+
+test: $(STAMP) ## the test suite; real-data tests skip where COVID_KERAS_DATA is absent
+	$(BIN)/python -m pytest
+
+bench: $(STAMP) ## benchmarks: ratios against the obvious alternative, measured in the same run
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=median,iqr,rounds -s
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check covid_keras papers tests
+
+clean: ## remove the virtual environment and caches, not the runs
+	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info

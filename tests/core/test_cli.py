@@ -1,0 +1,129 @@
+"""The command: one clear line and status 2 for what cannot be used, fast help, nothing half-written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from covid_keras import __version__
+from covid_keras.cli import main
+
+
+def _fails(capsys, *arguments: str) -> str:
+    """Run the command, assert that it fails as a user's error should, and return the line."""
+    assert main([str(argument) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("covid-keras: error: ")
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_help_is_fast_and_imports_no_tensorflow():
+    code = "import sys; from covid_keras.cli import make_parser; make_parser().format_help(); sys.exit('tensorflow' in sys.modules)"
+    started = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert time.monotonic() - started < 5  # under a second on an idle machine; TensorFlow alone takes longer than 5
+
+
+@pytest.mark.parametrize("command", [[], ["reproduce"], ["report"], ["segment"], ["data"], ["weights"], ["papers"], ["train-lungs"]])
+def test_every_command_explains_itself(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    assert "examples:" in capsys.readouterr().out
+
+
+def test_version_and_bad_arguments(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert __version__ in capsys.readouterr().out
+    with pytest.raises(SystemExit) as caught:
+        main(["repoduce"])
+    assert caught.value.code == 2
+
+
+def test_papers_lists_what_can_be_reproduced(capsys):
+    assert main(["papers"]) == 0
+    out = capsys.readouterr().out
+    assert "covid_sdnet (also: tabik)" in out
+    assert "paper, cpu, smoke" in out
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """A working folder without any data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COVID_KERAS_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["reproduce", "tabic"], ["tabic", "is no paper", "covid_sdnet (tabik)"]),
+    (["reproduce", "tabik", "--profile", "gpu"], ["has no profile 'gpu'", "paper, cpu, smoke"]),
+    (["reproduce", "tabik", "--profile", "paper"], ["its data are missing", "no data folder"]),
+    (["reproduce", "tabik", "--data", "nowhere"], ["--data nowhere", "is no folder"]),
+    (["reproduce", "tabik", "--shard", "3/2"], ["--shard 3/2", "1 <= i <= n"]),
+    (["reproduce", "tabik", "--strategy", "many"], ["--strategy many", "auto, one, mirrored, tpu"]),
+    (["reproduce", "tabik", "--precision", "int8"], ["--precision int8", "float32, bf16, fp16"]),
+    (["reproduce", "tabik", "--weights", "none.h5"], ["--weights none.h5", "is no file"]),
+    (["reproduce", "tabik", "--out", "file/run"], ["file/run", "cannot be written"]),
+    (["report", "empty"], ["is no run folder"]),
+    (["data", "check"], ["data folder", "none found"]),
+    (["data", "check", "--data", "empty"], ["holds no collection"]),
+    (["data", "download", "covidgr"], ["covidgr", "cannot be downloaded by a program"]),
+    (["data", "download", "imagenet"], ["imagenet", "no such source"]),
+    (["train-lungs", "--data", "empty"], ["holds no"]),
+])
+def test_what_cannot_be_used_gets_one_line(capsys, nowhere, arguments, words):
+    (nowhere / "file").write_text("")
+    (nowhere / "empty").mkdir()
+    line = _fails(capsys, *arguments)
+    for word in words:
+        assert word in line
+    assert sorted(path.name for path in nowhere.iterdir()) in (["empty", "file"], ["empty", "file", "runs"])
+
+
+def test_a_misspelt_protocol_key_is_named(capsys, nowhere, monkeypatch):
+    from covid_keras.training.experiment import load_paper
+
+    paper = load_paper("tabik")
+    changed = nowhere / "protocol.yaml"
+    changed.write_text(paper.protocol_path.read_text().replace("patience: 16", "patiense: 16"))
+    monkeypatch.setitem(paper.__dict__, "protocol_path", changed)
+    line = _fails(capsys, "reproduce", "tabik", "--profile", "cpu")
+    assert "unknown key 'patiense' in training" in line
+    assert "Did you mean 'patience'" in line
+
+
+def _png(path, shape=(64, 64)):
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8))
+    return path
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda path: path.write_bytes(b""), "empty"),
+    (lambda path: path.write_text("not a picture"), "is not a PNG"),
+    (lambda path: path.write_bytes(_png(path).read_bytes()[:1500]), "truncated"),
+    (lambda path: _png(path, (1, 1)), "1x1"),
+    (lambda path: _png(path, (16, 20_000)), "20000"),
+    (lambda path: None, "there is no such image"),
+])
+def test_bad_images_leave_nothing_behind(capsys, nowhere, make, words):
+    good, bad = _png(nowhere / "good.png"), nowhere / "bad.png"
+    make(bad)
+    line = _fails(capsys, "segment", good, bad, "--out", nowhere / "out")
+    assert "bad.png" in line
+    assert words.lower() in line.lower()
+    assert not (nowhere / "out").exists()
+
+
+def test_two_images_of_one_name_are_refused(capsys, nowhere):
+    (nowhere / "a").mkdir()
+    line = _fails(capsys, "segment", _png(nowhere / "x.png"), _png(nowhere / "a" / "x.png"), "--out", nowhere / "out")
+    assert "is the name of two images" in line

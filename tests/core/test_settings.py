@@ -1,0 +1,64 @@
+"""Settings: YAML to dataclasses, and the one line that a mistake gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+
+from covid_keras.errors import UserError
+from covid_keras.settings import as_plain, build, merge, read_yaml
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+    name: Literal["sgd", "adam"] = "sgd"
+
+
+@dataclass(frozen=True)
+class Outer:
+    size: tuple[int, int]
+    tags: tuple[str, ...] = ()
+    inner: Inner = field(default_factory=Inner)
+    comparable: bool | str = True
+    free: dict[str, Any] = field(default_factory=dict)
+
+
+def test_round_trip():
+    made = build(Outer, {"size": [3, 4], "tags": ["a"], "inner": {"rate": 1}, "comparable": "no", "free": {"x": [1]}}, "f")
+    assert made == Outer((3, 4), ("a",), Inner(1.0), "no", {"x": [1]})
+    assert build(Outer, as_plain(made), "f") == made
+    assert isinstance(made.inner.rate, float)
+
+
+@pytest.mark.parametrize(("given", "words"), [
+    ({"size": [3, 4], "inner": {"rte": 1}}, ("unknown key 'rte' in inner", "Did you mean 'rate'")),
+    ({"size": [3, 4], "colour": 1}, ("unknown key 'colour'", "Known keys: comparable")),
+    ({}, ("lacks the key 'size'",)),
+    ({"size": [3]}, ("size is [3]",)),
+    ({"size": [3, "4"]}, ("size[1] is '4'", "no int")),
+    ({"size": [3, 4], "inner": {"name": "rmsprop"}}, ("inner.name is 'rmsprop'", "sgd, adam")),
+    ({"size": [3, 4], "inner": {"rate": True}}, ("inner.rate is True",)),
+    ({"size": [3, 4], "inner": [1]}, ("inner must be a mapping",)),
+])
+def test_mistakes_are_named(given, words):
+    with pytest.raises(UserError) as caught:
+        build(Outer, given, "protocol.yaml")
+    assert str(caught.value).startswith("protocol.yaml: ")
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_merge_goes_into_mappings_only():
+    assert merge({"a": {"b": 1, "c": 2}, "d": [1, 2]}, {"a": {"b": 3}, "d": [9]}) == {"a": {"b": 3, "c": 2}, "d": [9]}
+
+
+@pytest.mark.parametrize("text", ["a: [", "just text", "", "- a"])
+def test_bad_yaml(tmp_path, text):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"x\.yaml"):
+        read_yaml(path)

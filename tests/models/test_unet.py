@@ -1,0 +1,87 @@
+"""The lung U-Net's architecture, number by number."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from covid_keras.models import build_unet
+from covid_keras.models.lungs import clean_mask, unet_input
+from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
+
+
+def _published_parameters(f0: int) -> int:
+    """Equations 3 and 4 summed up: two 3x3 convolutions a block, 2x2 transposed ones between, 1x1 at the end."""
+    down = [f0 * 2**i for i in range(5)]
+    up = [down[-1] // 2**i for i in range(1, 5)]
+    total, channels = 0, 1
+    for width in down:
+        total += 9 * channels * width + width + 9 * width * width + width
+        channels = width
+    for width, skip in zip(up, down[-2::-1], strict=True):
+        total += 4 * channels * width + width
+        total += 9 * (width + skip) * width + width + 9 * width * width + width
+        channels = width
+    return total + channels + 1
+
+
+@pytest.mark.parametrize(("filters", "parameters"), [(16, 1_940_817), (64, 31_030_593), (112, 95_021_361)])
+def test_parameter_counts_are_the_papers(filters, parameters):
+    assert _published_parameters(filters) == parameters
+    if filters == 16:  # the larger ones take seconds to make, and the formula above is the same
+        assert build_unet((64, 64, 1), filters).count_params() == parameters
+
+
+def test_dropout_mirrors_and_output_keeps_the_size():
+    model = build_unet((64, 48, 1), 4)
+    rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    assert rates == [0.1, 0.1, 0.2, 0.2, 0.3, 0.2, 0.2, 0.1, 0.1]
+    assert model.output_shape == (None, 64, 48, 1)
+    out = model(np.zeros((1, 64, 48, 1), np.float32)).numpy()
+    assert ((out > 0) & (out < 1)).all()
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="multiples of 16"):
+        build_unet((100, 96, 1), 4)
+    with pytest.raises(ValueError, match="normalisation"):
+        build_unet((96, 96, 1), 4, normalisation="batch")
+
+
+def test_ignored_pixels_count_neither_in_loss_nor_in_dice():
+    rng = np.random.default_rng(0)
+    lung, counts = (rng.random((2, 8, 8)) > 0.5).astype("f"), np.ones((2, 8, 8), "f")
+    counts[:, :3] = 0
+    truth = np.stack([lung, counts], -1)
+    p = rng.random((2, 8, 8, 1)).astype("f")
+    changed = p.copy()
+    changed[:, :3] = 1 - changed[:, :3]
+    loss = MaskedDiceCrossEntropy()
+    assert float(loss(truth, p)) == pytest.approx(float(loss(truth, changed)), rel=1e-5)
+    assert np.allclose(masked_dice(truth, p), masked_dice(truth, changed))
+    perfect = np.clip(lung[..., None], 0.001, 0.999)
+    assert float(loss(truth, perfect)) < 0.01
+    assert np.allclose(masked_dice(truth, perfect), 1)
+
+
+def test_clean_mask_drops_islands_and_fills_holes():
+    mask = np.zeros((100, 100), np.uint8)
+    mask[20:80, 10:40] = mask[20:80, 60:90] = 255
+    mask[40:44, 20:24] = 0
+    mask[2:5, 2:5] = 255
+    cleaned = clean_mask(mask)
+    assert cleaned[41, 21] == 255
+    assert cleaned[3, 3] == 0
+    assert set(np.unique(cleaned)) == {0, 255}
+    assert np.count_nonzero(cleaned) == 2 * 60 * 30
+    assert not clean_mask(np.zeros((10, 10), np.uint8)).any()
+
+
+def test_unet_input_is_scaled_and_square():
+    image = np.linspace(40, 200, 300 * 200).reshape(300, 200).astype(np.uint8)
+    x = unet_input(image, 64)
+    assert x.shape == (64, 64, 1)
+    assert x.dtype == np.float32
+    assert x.min() == 0
+    assert x.max() == 1

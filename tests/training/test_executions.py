@@ -1,0 +1,147 @@
+"""Executions: a fresh process each, resumed after a real kill, done only once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_keras.data.splits import read_split
+from covid_keras.errors import UserError
+from covid_keras.evaluation import compute_metrics, read_predictions
+from covid_keras.files import read_json, write_json
+from covid_keras.training.crossval import parse_shard, run_executions, take_shard
+from covid_keras.training.experiment import load_paper, load_papers
+from covid_keras.training.runfolder import RunFolder
+
+pytestmark = pytest.mark.slow
+
+
+def _start(run: RunFolder, fold: int, system: str = "a") -> subprocess.Popen:
+    command = [sys.executable, "-m", "covid_keras.training.worker", str(run.path), system, "0", str(fold)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_and_resumed_gives_the_same_predictions(make_run):
+    whole, killed = make_run("whole"), make_run("killed")
+    assert _start(whole, 0).wait() == 0
+    process = _start(killed, 0)
+    for line in process.stdout:
+        if line.startswith("@progress") and '"epoch": 2' in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    one, other = whole.execution("a", 0, 0), killed.execution("a", 0, 0)
+    assert process.returncode == -signal.SIGKILL
+    assert not other.done
+    assert (other.folder / "state.npz").is_file()
+    assert _start(killed, 0).wait() == 0
+    assert other.predictions.read_bytes() == one.predictions.read_bytes()
+    history = [pd.read_csv(execution.folder / "history.csv") for execution in (one, other)]
+    pd.testing.assert_frame_equal(*history)
+    assert not (other.folder / "state.npz").exists()
+    assert read_json(other.record)["best_epoch"] == read_json(one.record)["best_epoch"]
+
+
+def test_cross_validation_trains_each_execution_once(make_run, monkeypatch):
+    monkeypatch.setenv("COVID_KERAS_QUIET", "1")
+    run = make_run("run")
+    run_executions(run, (1, 2))
+    assert [execution.done for execution in run.executions()] == [True, False]
+    written = run.execution("a", 0, 0).predictions.stat().st_mtime_ns
+    run_executions(run)
+    assert all(execution.done for execution in run.executions())
+    assert run.execution("a", 0, 0).predictions.stat().st_mtime_ns == written
+    frame = read_predictions([execution.predictions for execution in run.executions()])
+    test = frame[frame["split"] == "test"]
+    assert sorted(test["image_id"]) == sorted(run.cohort.table["image_id"])
+    assert np.isfinite(compute_metrics(test[test["fold"] == 0])["accuracy"])
+    # A training whose predictions were touched afterwards is not done.
+    run.execution("a", 0, 0).predictions.write_text("edited")
+    assert not run.execution("a", 0, 0).done
+
+
+def test_a_failing_training_is_one_line_with_its_log(make_run, tiny_cohort):
+    run = make_run("run")
+    for path in tiny_cohort.table["path"]:
+        with open(path, "wb"):
+            pass
+    with pytest.raises(UserError, match=r"a repeat 1 fold 1: training failed: .*The whole log is in"):
+        run_executions(run)
+
+
+def test_a_run_folder_is_of_one_protocol(make_run):
+    run = make_run("run")
+    again = make_run("run")
+    assert again.record["key"] == run.record["key"]
+    with pytest.raises(UserError, match="another protocol"):
+        make_run("run", training={"epochs": 5})
+    assert RunFolder.open(run.path).protocol == run.protocol
+    pd.testing.assert_frame_equal(read_split(run.path / "splits.csv"), run.splits)
+    with pytest.raises(UserError, match="is no run folder"):
+        RunFolder.open(run.path.parent)
+
+
+def test_shards_cover_everything_once(make_run):
+    executions = make_run("run", split={"folds": 3, "repeats": 2}, systems=["a", "b"]).executions()
+    assert len(executions) == 12
+    shards = [take_shard(executions, (i, 5)) for i in range(1, 6)]
+    assert sorted(e.name for shard in shards for e in shard) == sorted(e.name for e in executions)
+    assert parse_shard("2/4") == (2, 4)
+    for wrong in ("0/4", "5/4", "2", "a/b", "1/2/3"):
+        with pytest.raises(UserError, match="--shard"):
+            parse_shard(wrong)
+
+
+def test_papers_come_by_entry_points(tiny_paper):
+    assert "tiny" in load_papers()
+    assert load_paper("nobody").name == "tiny"
+    assert load_paper("tabik").name == "covid_sdnet"
+    with pytest.raises(UserError, match=r"is no paper.*covid_sdnet \(tabik\)"):
+        load_paper("tabic")
+    with pytest.raises(UserError, match="has no profile 'papper'"):
+        load_paper("tiny").protocol("papper")
+    with pytest.raises(UserError, match=r"is no system of tiny.*a, b"):
+        load_paper("tiny").protocol("smoke", {"systems": ["c"]})
+
+
+MIRRORED = """
+import sys
+import tensorflow as tf
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0],
+                                           [tf.config.LogicalDeviceConfiguration()] * 2)
+from covid_keras.training.execution import execute
+from covid_keras.training.experiment import load_paper
+from covid_keras.training.runfolder import RunFolder
+run = RunFolder.open(sys.argv[1])
+run.__dict__["settings"] = run.settings | {"strategy": "mirrored"}
+execute(load_paper("tiny"), run, run.execution("b", 0, 0))
+"""
+
+
+def test_mirrored_over_two_devices_agrees_with_one(make_run):
+    """Same global batch, nothing random in the network: the same training up to the order of sums."""
+    one, two = (make_run(name, systems=["b"], training={"epochs": 2}) for name in ("one", "two"))
+    assert _start(one, 0, "b").wait() == 0
+    done = subprocess.run([sys.executable, "-c", MIRRORED, str(two.path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert read_json(two.execution("b", 0, 0).record)["device"]["replicas"] == 2
+    scores = [read_predictions(run.execution("b", 0, 0).predictions)["score_P"] for run in (one, two)]
+    assert np.abs(scores[0] - scores[1]).max() < 1e-4
+
+
+@pytest.mark.parametrize(("strategy", "words"), [("tpu", "no TPU answers"), ("mirrored", "only one device")])
+def test_devices_that_are_not_there_get_one_line(make_run, tmp_path, strategy, words):
+    run = make_run("run")
+    record = read_json(run.path / "run.json")
+    record["settings"]["strategy"] = strategy
+    write_json(run.path / "run.json", record)
+    process = _start(run, 0)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert words in errors
+    assert errors.count("\n") == 1
