@@ -8,7 +8,18 @@ bits. Confirmation: one is laid on the other by an affine registration of their 
 thumbnails (enhanced correlation coefficient, [1]_), and their correlation where they overlap must reach
 `MIN_CORRELATION`. Up to `SURE_DISTANCE` bits the hash alone decides.
 
-EVIDENCE_PLACEHOLDER
+Evidence for the numbers, from 2,257 frontal radiographs at up to 512 pixels: 453 of the COVID-19 Image Data
+Collection (Cohen et al.), 898 of COVID-CXNet, 906 of a subset of NIH ChestX-ray14. Pairs that were confirmed, by
+distance in bits: 133 at 0, 60 at 2-16, 22 at 18-36, 17 at 38-56, 21 at 58-80, 18 at 82-92; 271 in all.
+
+- The hash alone cannot separate. Every pair up to 36 bits correlated at 0.95 or more after registration, and
+  those looked at were one picture, recompressed, windowed or annotated. From 38 bits follow-ups of one patient
+  come in, from 56 bits pairs that cannot be the same (an NIH image and one from a COVID-19 collection), while
+  copies with another crop go on to 92 bits and, fewer, beyond.
+- Registration does. Of pairs of different NIH patients up to 80 bits, the correlation stayed under 0.88; of
+  follow-ups of one patient, under 0.935; the copies that were looked at had 0.944 or more. No NIH image was
+  paired with one of another patient or collection. One copy with arrows and a caption was missed (0.89).
+- Limit: a copy that lost more than about a tenth of a side may be missed, and mirrored or turned ones are.
 
 References
 ----------
@@ -37,7 +48,7 @@ from covid_keras.data.images import read_image
 from covid_keras.progress import progress
 
 HASH_SIZE = 16
-CANDIDATE_DISTANCE = 84
+CANDIDATE_DISTANCE = 92
 SURE_DISTANCE = 16
 MIN_CORRELATION = 0.94
 
@@ -251,8 +262,8 @@ def _register(
 def _registered_correlation(fixed: np.ndarray, moving: np.ndarray) -> float:
     """Return the correlation of two thumbnails after affine registration; NaN where it is undefined.
 
-    A registration at half the size, six times faster, ends the search where it is clear that they differ: the
-    copies that were seen reached 0.95 there, 95 % of the other candidates stayed under 0.83.
+    A registration at half the size, six times faster, ends the search where it is clear that they differ: all
+    copies but one of those seen reached 0.95 there, 95 % of the other candidates stayed under 0.83.
     """
     halves = (cv2.resize(x, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for x in (fixed, moving))
     coarse, _ = _register(*halves, _COARSE_STOP, 3)
