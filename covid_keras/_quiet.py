@@ -8,7 +8,7 @@ import tempfile
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and Keras with standard error set aside; what was written there is shown if the import fails."""
+    """Import TensorFlow and Keras with standard error set aside, to be shown only if the import fails."""
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

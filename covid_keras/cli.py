@@ -45,37 +45,83 @@ def main(arguments: list[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser; nothing heavy is imported for `--help` or a bad argument."""
-    parser = argparse.ArgumentParser(prog="covid-keras", description=f"Four papers on COVID-19 in chest radiographs, reproduced. {DISCLAIMER}",
-                                     epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="covid-keras",
+        description=f"Four papers on COVID-19 in chest radiographs, reproduced. {DISCLAIMER}",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"covid-keras {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_reproduce, _add_report, _add_segment, _add_data, _add_weights, _add_papers, _add_train_lungs):
+    for add in (
+        _add_reproduce,
+        _add_report,
+        _add_publish,
+        _add_segment,
+        _add_data,
+        _add_weights,
+        _add_papers,
+        _add_train_lungs,
+    ):
         add(commands)
     return parser
 
 
 def _command(commands, name: str, text: str, run, examples: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog="examples:\n" + examples,
-                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog="examples:\n" + examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(run=run)
     return parser
 
 
 def _add_reproduce(commands) -> None:
-    parser = _command(commands, "reproduce", "train and evaluate a paper's systems and compare with its tables", _reproduce,
-                      "  covid-keras reproduce tabik --profile smoke\n"
-                      "  covid-keras reproduce tabik --data ~/radiographs --profile cpu --out runs/tabik\n"
-                      "  covid-keras reproduce tabik --data ~/covidgr --weights resnet50_notop.h5 --shard 1/4\n")
+    parser = _command(
+        commands,
+        "reproduce",
+        "train and evaluate a paper's systems and compare with its tables",
+        _reproduce,
+        "  covid-keras reproduce tabik --profile smoke\n"
+        "  covid-keras reproduce tabik --data ~/radiographs --profile cpu --out runs/tabik\n"
+        "  covid-keras reproduce tabik --data ~/covidgr --weights resnet50_notop.h5 --shard 1/4\n",
+    )
     parser.add_argument("paper", metavar="PAPER", help="name of a paper or its first author (see `covid-keras papers`)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)")
-    parser.add_argument("--profile", metavar="P", help="paper, cpu or smoke (default: the most demanding whose data are found)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/PAPER-PROFILE); an unfinished run there goes on")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)"
+    )
+    parser.add_argument(
+        "--profile", metavar="P", help="paper, cpu or smoke (default: the most demanding whose data are found)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="run folder (default: runs/PAPER-PROFILE); an unfinished run there goes on",
+    )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="prepared images and masks (default: OUT/../cache)")
-    parser.add_argument("--weights", metavar="W", help="initial weights: imagenet, none or a file (default: the protocol's)")
+    parser.add_argument(
+        "--weights", metavar="W", help="initial weights: imagenet, none or a file (default: the protocol's)"
+    )
     parser.add_argument("--strategy", default="auto", metavar="S", help="auto, one, mirrored or tpu (default: auto)")
-    parser.add_argument("--precision", default="float32", metavar="F", help="float32, bf16 or fp16 (default: float32, as all reported numbers)")
-    parser.add_argument("--shard", default="1/1", metavar="I/N", help="train only every N-th execution from the I-th on; the report is made once all are there")
-    parser.add_argument("--dask", metavar="ADDRESS", help="spread the executions over a Dask cluster that shares the run folder")
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        metavar="F",
+        help="float32, bf16 or fp16 (default: float32, as all reported numbers)",
+    )
+    parser.add_argument(
+        "--shard",
+        default="1/1",
+        metavar="I/N",
+        help="train only every N-th execution from the I-th on; the report is made once all are there",
+    )
+    parser.add_argument(
+        "--dask", metavar="ADDRESS", help="spread the executions over a Dask cluster that shares the run folder"
+    )
 
 
 def _reproduce(options: argparse.Namespace) -> int:
@@ -85,10 +131,17 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 
 def _add_report(commands) -> None:
-    parser = _command(commands, "report", "make the tables, figures and the page of a run again, from its predictions", _report,
-                      "  covid-keras report runs/covid_sdnet-cpu\n")
+    parser = _command(
+        commands,
+        "report",
+        "make the tables, figures and the page of a run again, from its predictions",
+        _report,
+        "  covid-keras report runs/covid_sdnet-cpu\n",
+    )
     parser.add_argument("run_folder", type=Path, metavar="RUN")
-    parser.add_argument("--no-heatmaps", action="store_true", help="leave out Grad-CAM, which needs TensorFlow and the images")
+    parser.add_argument(
+        "--no-heatmaps", action="store_true", help="leave out Grad-CAM, which needs TensorFlow and the images"
+    )
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -98,13 +151,46 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_publish(commands) -> None:
+    parser = _command(
+        commands,
+        "publish",
+        "put a finished run's numbers into this repository: results, and the tables of the READMEs",
+        _publish,
+        "  covid-keras publish runs/covid_sdnet-cpu\n",
+    )
+    parser.add_argument("run_folder", type=Path, metavar="RUN")
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from covid_keras.reporting.publish import publish_run
+
+    _say_where(publish_run(options.run_folder))
+    return 0
+
+
 def _add_segment(commands) -> None:
-    parser = _command(commands, "segment", "mark the lungs of radiographs with the shipped U-Net", _segment,
-                      "  covid-keras segment chest.png other.dcm --out lungs\n")
+    parser = _command(
+        commands,
+        "segment",
+        "mark the lungs of radiographs with the shipped U-Net",
+        _segment,
+        "  covid-keras segment chest.png other.dcm --out lungs\n",
+    )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG, TIFF or DICOM")
-    parser.add_argument("--out", type=Path, default=Path("lungs"), metavar="DIR", help="receives STEM_mask.png, STEM_crop.png, STEM_overlay.png (default: lungs)")
-    parser.add_argument("--weights", metavar="W", default="lungs_unet16", help="registered name or file (default: lungs_unet16)")
-    parser.add_argument("--threshold", type=float, metavar="T", help="probability from which a pixel is lung (default: the registry's)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("lungs"),
+        metavar="DIR",
+        help="receives STEM_mask.png, STEM_crop.png, STEM_overlay.png (default: lungs)",
+    )
+    parser.add_argument(
+        "--weights", metavar="W", default="lungs_unet16", help="registered name or file (default: lungs_unet16)"
+    )
+    parser.add_argument(
+        "--threshold", type=float, metavar="T", help="probability from which a pixel is lung (default: the registry's)"
+    )
 
 
 def _segment(options: argparse.Namespace) -> int:
@@ -115,8 +201,15 @@ def _segment(options: argparse.Namespace) -> int:
 
 
 def _add_data(commands) -> None:
-    parser = _command(commands, "data", "list, check and download the image collections", None,
-                      "  covid-keras data list\n  covid-keras data check --data ~/radiographs\n  covid-keras data download NAME --data data\n")
+    parser = _command(
+        commands,
+        "data",
+        "list, check and download the image collections",
+        None,
+        "  covid-keras data list\n"
+        "  covid-keras data check --data ~/radiographs\n"
+        "  covid-keras data download NAME --data data\n",
+    )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="each collection: where it lives, its licence, size, how to get it")
     listing.set_defaults(run=_data_list)
@@ -127,7 +220,9 @@ def _add_data(commands) -> None:
     download.add_argument("sources", nargs="+", metavar="SOURCE")
     download.set_defaults(run=_data_download)
     for action in (listing, check, download):
-        action.add_argument("--data", type=Path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)")
+        action.add_argument(
+            "--data", type=Path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)"
+        )
 
 
 def _data_list(options: argparse.Namespace) -> int:
@@ -149,11 +244,18 @@ def _data_download(options: argparse.Namespace) -> int:
 
 
 def _add_weights(commands) -> None:
-    parser = _command(commands, "weights", "list the registered weight files and check those that are here", None,
-                      "  covid-keras weights list\n  covid-keras weights check\n")
+    parser = _command(
+        commands,
+        "weights",
+        "list the registered weight files and check those that are here",
+        None,
+        "  covid-keras weights list\n  covid-keras weights check\n",
+    )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     actions.add_parser("list", help="what each file is, its origin and licence").set_defaults(run=_weights_list)
-    actions.add_parser("check", help="whether the shipped files are the registered ones").set_defaults(run=_weights_check)
+    actions.add_parser("check", help="whether the shipped files are the registered ones").set_defaults(
+        run=_weights_check
+    )
 
 
 def _weights_list(options: argparse.Namespace) -> int:
@@ -161,7 +263,10 @@ def _weights_list(options: argparse.Namespace) -> int:
 
     for entry in load_registry().values():
         here = "ships" if entry.ships else "to be fetched"
-        print(f"{entry.name}  ({here}, {entry.bytes / 2**20:.1f} MiB, {entry.licence})\n    {entry.title}\n    {entry.origin}")
+        print(
+            f"{entry.name}  ({here}, {entry.bytes / 2**20:.1f} MiB, {entry.licence})\n"
+            f"    {entry.title}\n    {entry.origin}"
+        )
     _say_where(REGISTRY)
     return 0
 
@@ -183,18 +288,35 @@ def _papers(options: argparse.Namespace) -> int:
     from covid_keras.training.experiment import load_papers
 
     for paper in load_papers().values():
-        print(f"{paper.name} (also: {', '.join(paper.aliases)})\n    {paper.title}\n    {paper.citation}. doi:{paper.doi}")
-        print(f"    profiles: {', '.join(paper.profiles)}\n    systems: {', '.join(system.name for system in paper.systems)}")
+        print(
+            f"{paper.name} (also: {', '.join(paper.aliases)})\n    {paper.title}\n    {paper.citation}. doi:{paper.doi}"
+        )
+        print(
+            f"    profiles: {', '.join(paper.profiles)}\n"
+            f"    systems: {', '.join(system.name for system in paper.systems)}"
+        )
     return 0
 
 
 def _add_train_lungs(commands) -> None:
-    parser = _command(commands, "train-lungs", "train the lung U-Net again, by the recipe behind the shipped weights", _train_lungs,
-                      "  covid-keras train-lungs --data ~/radiographs --out runs/lungs\n")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)")
+    parser = _command(
+        commands,
+        "train-lungs",
+        "train the lung U-Net again, by the recipe behind the shipped weights",
+        _train_lungs,
+        "  covid-keras train-lungs --data ~/radiographs --out runs/lungs\n",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/lungs"), metavar="DIR", help="default: runs/lungs")
     parser.add_argument("--epochs", type=int, metavar="N", help="default: as shipped")
-    parser.add_argument("--precision", default="bf16", metavar="F", help="float32, bf16 or fp16 while training (default: bf16, as shipped)")
+    parser.add_argument(
+        "--precision",
+        default="bf16",
+        metavar="F",
+        help="float32, bf16 or fp16 while training (default: bf16, as shipped)",
+    )
 
 
 def _train_lungs(options: argparse.Namespace) -> int:

@@ -17,6 +17,16 @@ from covid_keras.errors import UserError
 _CHUNK = 1 << 20
 
 
+def _read_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# Once, at import: reading it means setting it, which two threads must not do at a time.
+_UMASK = _read_umask()
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block ends well.
@@ -42,7 +52,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         # mkstemp makes files private; results are meant to be shared like any other file.
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, path)
     except OSError as error:
         raise _as_user_error(path, error) from error
@@ -51,17 +61,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _as_user_error(path: Path, error: OSError) -> UserError:
     if error.errno == errno.ENOSPC:
         return UserError(path, "the disk is full, nothing was written", "Free some space or choose another --out")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        return UserError(path, f"cannot be written ({error.strerror})", "Choose another --out or change its permissions")
+        return UserError(
+            path, f"cannot be written ({error.strerror})", "Choose another --out or change its permissions"
+        )
     return UserError(path, f"could not be written ({error})", "Check the path and the disk")
 
 

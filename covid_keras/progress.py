@@ -20,5 +20,14 @@ def progress(items: Iterable[T], description: str, total: int | None = None, uni
     """
     quiet = os.environ.get("COVID_KERAS_QUIET") == "1"
     interval = 0.2 if sys.stderr.isatty() else 30.0
-    yield from tqdm(items, desc=description, total=total, unit=unit, disable=quiet, mininterval=interval,
-                    maxinterval=interval, dynamic_ncols=sys.stderr.isatty(), file=sys.stderr)
+    yield from tqdm(
+        items,
+        desc=description,
+        total=total,
+        unit=unit,
+        disable=quiet,
+        mininterval=interval,
+        maxinterval=interval,
+        dynamic_ncols=sys.stderr.isatty(),
+        file=sys.stderr,
+    )

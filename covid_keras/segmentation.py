@@ -21,7 +21,9 @@ from covid_keras.progress import progress
 _log = logging.getLogger(__name__)
 
 
-def segment_cohort(cohort: Cohort, cache: Path, segmenter: LungSegmenter | None = None) -> tuple[Cohort, dict[str, object]]:
+def segment_cohort(
+    cohort: Cohort, cache: Path, segmenter: LungSegmenter | None = None
+) -> tuple[Cohort, dict[str, object]]:
     """Return the cohort with `mask_path` set to masks predicted by the U-Net, and what was found on the way.
 
     Parameters
@@ -43,7 +45,7 @@ def segment_cohort(cohort: Cohort, cache: Path, segmenter: LungSegmenter | None 
     paths = [Path(path) for path in cohort.table["path"]]
     targets = [cache / "masks" / f"{_mask_key(path, segmenter)}.png" for path in paths]
     missing = [i for i, target in enumerate(targets) if not target.is_file()]
-    groups = [missing[start:start + BATCH] for start in range(0, len(missing), BATCH)]
+    groups = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
     with ThreadPoolExecutor() as pool:
         # A batch at a time, so that memory does not grow with the cohort.
         for group in progress(groups, "marking lungs", len(groups), "batch"):
@@ -52,8 +54,14 @@ def segment_cohort(cohort: Cohort, cache: Path, segmenter: LungSegmenter | None 
                 write_image(targets[i], mask)
     empty = [row for row, target in zip(cohort.table["image_id"], targets, strict=True) if not read_image(target).any()]
     table = cohort.table.assign(mask_path=[str(target) for target in targets])
-    facts = {"images": len(cohort), "computed": len(missing), "empty": len(empty), "empty_ids": empty,
-             "weights_sha256": segmenter.entry.sha256, "threshold": segmenter.threshold}
+    facts = {
+        "images": len(cohort),
+        "computed": len(missing),
+        "empty": len(empty),
+        "empty_ids": empty,
+        "weights_sha256": segmenter.entry.sha256,
+        "threshold": segmenter.threshold,
+    }
     return Cohort(table, cohort.classes, cohort.name), facts
 
 
@@ -97,7 +105,11 @@ def segment_files(images: Sequence[Path], out: Path, weights: str | Path, thresh
         raise UserError(f"--threshold {threshold}", "must lie between 0 and 1", "0.5 is usual")
     stems = [path.stem for path in images]
     if repeated := next((stem for stem in stems if stems.count(stem) > 1), None):
-        raise UserError(repeated, "is the name of two images, whose outputs would overwrite each other", "Segment them into two folders")
+        raise UserError(
+            repeated,
+            "is the name of two images, whose outputs would overwrite each other",
+            "Segment them into two folders",
+        )
     for path in images:
         read_image(path)
     require_writable_folder(out)

@@ -96,7 +96,9 @@ def _convert(hint: Any, value: Any, where: str | Path, place: str) -> Any:
     if origin is tuple and isinstance(value, (list, tuple)):
         inner = [arguments[0]] * len(value) if len(arguments) == 2 and arguments[1] is Ellipsis else list(arguments)
         if len(inner) == len(value):
-            return tuple(_convert(h, v, where, f"{place}[{i}]") for i, (h, v) in enumerate(zip(inner, value, strict=True)))
+            return tuple(
+                _convert(h, v, where, f"{place}[{i}]") for i, (h, v) in enumerate(zip(inner, value, strict=True))
+            )
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     elif hint is Any or (dict in (hint, origin) and isinstance(value, dict)) or type(value) is hint:

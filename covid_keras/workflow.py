@@ -76,13 +76,20 @@ def make_plan(options: Namespace) -> Plan:
     profile = options.profile or choose_profile(paper, data)
     protocol = paper.protocol(profile, changes)
     if reason := paper.available(protocol, data):
-        raise UserError(f"profile {profile!r}", f"its data are missing: {reason}",
-                        "`covid-keras data list` says how to get them; --profile smoke needs none")
+        raise UserError(
+            f"profile {profile!r}",
+            f"its data are missing: {reason}",
+            "`covid-keras data list` says how to get them; --profile smoke needs none",
+        )
     out = Path(options.out or Path("runs") / f"{paper.name}-{profile}")
     cache = Path(options.cache or out.parent / "cache").absolute()
     require_writable_folder(out)
-    settings = {"cache": str(cache / "prepared"), "strategy": options.strategy, "precision": options.precision,
-                "data": str(data) if data else ""}
+    settings = {
+        "cache": str(cache / "prepared"),
+        "strategy": options.strategy,
+        "precision": options.precision,
+        "data": str(data) if data else "",
+    }
     return Plan(paper, protocol, data, out, cache, settings)
 
 
@@ -107,7 +114,11 @@ def choose_profile(paper: Paper, data: Path | None) -> str:
 
 def _banner(plan: Plan) -> str:
     protocol = plan.protocol
-    comparable = "the paper's own data" if protocol.comparable is True else f"NOT COMPARABLE with the paper: {protocol.comparable}"
+    comparable = (
+        "the paper's own data"
+        if protocol.comparable is True
+        else f"NOT COMPARABLE with the paper: {protocol.comparable}"
+    )
     return f"{plan.paper.name}, profile {protocol.profile}: {protocol.description}\n{comparable}\n{DISCLAIMER}"
 
 
@@ -134,8 +145,15 @@ def make_splits(cohort: Cohort, protocol: Protocol) -> tuple[pd.DataFrame, pd.Da
     settings = protocol.split
     duplicates = find_duplicates(cohort) if settings.duplicates else pd.DataFrame(columns=list(PAIR_COLUMNS))
     groups = duplicate_groups(cohort, duplicates)
-    splits = patient_folds(cohort, settings.folds, settings.repeats, settings.seed, settings.validation, groups=groups,
-                           leaky_as_published=settings.leaky_as_published)
+    splits = patient_folds(
+        cohort,
+        settings.folds,
+        settings.repeats,
+        settings.seed,
+        settings.validation,
+        groups=groups,
+        leaky_as_published=settings.leaky_as_published,
+    )
     if not settings.leaky_as_published:
         check_disjoint(splits, cohort, duplicates)
     return splits, duplicates

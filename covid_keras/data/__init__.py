@@ -23,4 +23,5 @@ _NAMES = {
 }
 
 __getattr__, __dir__, __all__ = lazy_exports(
-    __name__, {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names})
+    __name__, {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names}
+)

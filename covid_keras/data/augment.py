@@ -17,8 +17,18 @@ from covid_keras.errors import UserError
 
 FILLS = ("nearest", "constant", "reflect")
 # The draws of a sample, in this order. New ones go to the end: the others' values must not change.
-_DRAWS = ("rotation", "shift_y", "shift_x", "zoom_y", "zoom_x", "shear", "flip", "vertical_flip",
-          "brightness", "contrast")
+_DRAWS = (
+    "rotation",
+    "shift_y",
+    "shift_x",
+    "zoom_y",
+    "zoom_x",
+    "shear",
+    "flip",
+    "vertical_flip",
+    "brightness",
+    "contrast",
+)
 _MAX_KEY = 2**31
 _MAX_VALUE = 255.0
 
@@ -77,22 +87,24 @@ class Augmentation:
             object.__setattr__(self, name, tuple(float(value) for value in pair))
         for name, value in (("rotation", self.rotation), ("shear", self.shear), ("shift", min(self.shift))):
             if not 0 <= value < math.inf:
-                raise UserError(f"augmentation {name}", f"{value} is negative or not finite",
-                                "Give its largest size")
+                raise UserError(f"augmentation {name}", f"{value} is negative or not finite", "Give its largest size")
         for name in ("zoom", "brightness", "contrast"):
             low, high = getattr(self, name)
             if not 0 < low <= high < math.inf:
-                raise UserError(f"augmentation {name}", f"({low}, {high}) is not 0 < smallest <= largest",
-                                "Give the smallest and the largest factor; 1 changes nothing")
+                raise UserError(
+                    f"augmentation {name}",
+                    f"({low}, {high}) is not 0 < smallest <= largest",
+                    "Give the smallest and the largest factor; 1 changes nothing",
+                )
         if self.fill not in FILLS:
-            raise UserError("augmentation fill", f"'{self.fill}' is unknown",
-                            f"Use one of {', '.join(FILLS)}")
+            raise UserError("augmentation fill", f"'{self.fill}' is unknown", f"Use one of {', '.join(FILLS)}")
 
     @property
     def moves(self) -> bool:
         """Whether any geometric transform can happen."""
-        return bool(self.rotation or any(self.shift) or self.zoom != (1.0, 1.0) or self.shear or self.flip
-                    or self.vertical_flip)
+        return bool(
+            self.rotation or any(self.shift) or self.zoom != (1.0, 1.0) or self.shear or self.flip or self.vertical_flip
+        )
 
 
 def sample_key(seed: int | tf.Tensor, epoch: int | tf.Tensor) -> tf.Tensor:
@@ -103,12 +115,12 @@ def sample_key(seed: int | tf.Tensor, epoch: int | tf.Tensor) -> tf.Tensor:
 def check_seed(seed: int) -> None:
     """Raise `UserError` where `seed` is not a whole number in 0..2**31-1."""
     if isinstance(seed, bool) or int(seed) != seed or not 0 <= seed < _MAX_KEY:
-        raise UserError("seed", f"{seed!r} is not a whole number from 0 to {_MAX_KEY - 1}",
-                        "Choose another seed")
+        raise UserError("seed", f"{seed!r} is not a whole number from 0 to {_MAX_KEY - 1}", "Choose another seed")
 
 
-def draw_parameters(ids: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tensor,
-                    augmentation: Augmentation) -> dict[str, tf.Tensor]:
+def draw_parameters(
+    ids: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tensor, augmentation: Augmentation
+) -> dict[str, tf.Tensor]:
     """Draw the transform parameters of each sample.
 
     Parameters
@@ -132,8 +144,7 @@ def draw_parameters(ids: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tenso
         # Philox is named since the default may differ between devices.
         return tf.random.stateless_uniform([len(_DRAWS)], tf.stack([key, image_id]), alg="philox")
 
-    unit = tf.map_fn(draw, tf.cast(ids, tf.int64),
-                     fn_output_signature=tf.TensorSpec([len(_DRAWS)], tf.float32))
+    unit = tf.map_fn(draw, tf.cast(ids, tf.int64), fn_output_signature=tf.TensorSpec([len(_DRAWS)], tf.float32))
     unit = dict(zip(_DRAWS, tf.unstack(unit, axis=1), strict=True))
 
     def between(name: str, low: float, high: float) -> tf.Tensor:
@@ -157,8 +168,7 @@ def draw_parameters(ids: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tenso
     }
 
 
-def transform_matrices(parameters: dict[str, tf.Tensor], height: int | tf.Tensor,
-                       width: int | tf.Tensor) -> tf.Tensor:
+def transform_matrices(parameters: dict[str, tf.Tensor], height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """Compose each sample's parameters into one projective transform.
 
     Parameters
@@ -198,8 +208,13 @@ def transform_matrices(parameters: dict[str, tf.Tensor], height: int | tf.Tensor
     return tf.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1)
 
 
-def apply_matrices(images: tf.Tensor, matrices: tf.Tensor, fill: str = "nearest", fill_value: float = 0.0,
-                   interpolation: str = "bilinear") -> tf.Tensor:
+def apply_matrices(
+    images: tf.Tensor,
+    matrices: tf.Tensor,
+    fill: str = "nearest",
+    fill_value: float = 0.0,
+    interpolation: str = "bilinear",
+) -> tf.Tensor:
     """Transform each image by its matrix.
 
     Parameters
@@ -217,13 +232,19 @@ def apply_matrices(images: tf.Tensor, matrices: tf.Tensor, fill: str = "nearest"
     tensor (B, H, W, C) float32
     """
     result = tf.raw_ops.ImageProjectiveTransformV3(
-        images=images, transforms=matrices, output_shape=tf.shape(images)[1:3], fill_value=fill_value,
-        interpolation=interpolation.upper(), fill_mode=fill.upper())
+        images=images,
+        transforms=matrices,
+        output_shape=tf.shape(images)[1:3],
+        fill_value=fill_value,
+        interpolation=interpolation.upper(),
+        fill_mode=fill.upper(),
+    )
     return tf.ensure_shape(result, images.shape)
 
 
-def augment_batch(images: tf.Tensor, ids: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tensor,
-                  augmentation: Augmentation) -> tf.Tensor:
+def augment_batch(
+    images: tf.Tensor, ids: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tensor, augmentation: Augmentation
+) -> tf.Tensor:
     """Augment a batch; a picture's result depends only on the picture, its id, the seed and the epoch.
 
     Parameters

@@ -62,8 +62,11 @@ def _with_all_columns(table: pd.DataFrame, subject: str) -> pd.DataFrame:
     """Return a copy in the column order of COLUMNS, optional columns filled in as "unknown"."""
     missing = [column for column in REQUIRED if column not in table.columns]
     if missing:
-        raise UserError(subject, f"column {', '.join(map(repr, missing))} is missing",
-                        f"A cohort needs the columns {', '.join(REQUIRED)}")
+        raise UserError(
+            subject,
+            f"column {', '.join(map(repr, missing))} is missing",
+            f"A cohort needs the columns {', '.join(REQUIRED)}",
+        )
     table = table.reset_index(drop=True).copy()
     for column in TEXT_COLUMNS:
         values = table[column] if column in table.columns else pd.Series("", index=table.index)
@@ -72,15 +75,17 @@ def _with_all_columns(table: pd.DataFrame, subject: str) -> pd.DataFrame:
     try:
         table["extent"] = pd.to_numeric(extent).astype(float)
     except (ValueError, TypeError) as error:
-        raise UserError(subject, f"column 'extent' holds something that is not a number ({error})",
-                        "Give numbers 0 to 8, or leave the cell empty") from error
+        raise UserError(
+            subject,
+            f"column 'extent' holds something that is not a number ({error})",
+            "Give numbers 0 to 8, or leave the cell empty",
+        ) from error
     return table[[*COLUMNS, *(column for column in table.columns if column not in COLUMNS)]]
 
 
 def _check(table: pd.DataFrame, classes: tuple[str, ...], subject: str) -> None:
     if table.empty:
-        raise UserError(subject, "the cohort holds no image",
-                        "Check the folder, or the filter that emptied it")
+        raise UserError(subject, "the cohort holds no image", "Check the folder, or the filter that emptied it")
     if len(set(classes)) != len(classes) or not classes:
         raise UserError(subject, f"the classes {list(classes)} are empty or repeat", "Name each class once")
     for column in REQUIRED:
@@ -90,18 +95,25 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], subject: str) -> None:
             raise UserError(subject, f"column '{column}' is empty for {named}", "Fill it in")
     repeated = table["image_id"][table["image_id"].duplicated()]
     if len(repeated):
-        raise UserError(subject, f"image id '{repeated.iloc[0]}' is listed more than once",
-                        "Keep one row for each image")
+        raise UserError(
+            subject, f"image id '{repeated.iloc[0]}' is listed more than once", "Keep one row for each image"
+        )
     unknown = ~table["label"].isin(classes)
     if unknown.any():
         row = table[unknown].iloc[0]
-        raise UserError(subject, f"label '{row['label']}' of image '{row['image_id']}' is unknown",
-                        f"Use one of {', '.join(classes)}")
+        raise UserError(
+            subject,
+            f"label '{row['label']}' of image '{row['image_id']}' is unknown",
+            f"Use one of {', '.join(classes)}",
+        )
     outside = table["extent"].notna() & ~table["extent"].between(0, MAX_EXTENT)
     if outside.any():
         row = table[outside].iloc[0]
-        raise UserError(subject, f"extent {row['extent']:g} of image '{row['image_id']}' lies outside 0 to 8",
-                        "Correct the severity scores")
+        raise UserError(
+            subject,
+            f"extent {row['extent']:g} of image '{row['image_id']}' lies outside 0 to 8",
+            "Correct the severity scores",
+        )
 
 
 @dataclass(frozen=True)
@@ -250,8 +262,9 @@ class Cohort:
             try:
                 size = Path(row.path).stat().st_size
             except OSError as error:
-                raise UserError(row.path, f"image '{row.image_id}' of the cohort is missing",
-                                "Restore the file or remove the row") from error
+                raise UserError(
+                    row.path, f"image '{row.image_id}' of the cohort is missing", "Restore the file or remove the row"
+                ) from error
             digest.update(repr((row.image_id, row.patient_id, row.label, row.severity, size)).encode())
         return digest.hexdigest()[:16]
 
@@ -279,6 +292,9 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
         raise UserError(path, f"is not a readable CSV table ({error})", "Fetch the file again") from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise UserError(path, f"column {', '.join(map(repr, missing))} is missing",
-                        f"It has {', '.join(map(repr, table.columns))}. Fetch the original file again")
+        raise UserError(
+            path,
+            f"column {', '.join(map(repr, missing))} is missing",
+            f"It has {', '.join(map(repr, table.columns))}. Fetch the original file again",
+        )
     return table

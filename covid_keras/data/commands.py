@@ -18,10 +18,21 @@ def list_sources(given: Path | None) -> int:
     for name, source in SOURCES.items():
         card, folder = source.CARD, source.locate(data) if data else None
         print(f"{name}: {card.title}")
-        for title, value in (("images", f"{card.images:,}"), ("size", card.size), ("licence", card.licence), ("where", card.url),
-                             ("layout", card.layout), ("get it", card.access), ("cite", card.citation),
-                             ("here", str(folder) if folder else "not found")):
-            print(textwrap.fill(f"{title:>8}: {' '.join(value.split())}", 110, initial_indent="  ", subsequent_indent=" " * 12))
+        for title, value in (
+            ("images", f"{card.images:,}"),
+            ("size", card.size),
+            ("licence", card.licence),
+            ("where", card.url),
+            ("layout", card.layout),
+            ("get it", card.access),
+            ("cite", card.citation),
+            ("here", str(folder) if folder else "not found"),
+        ):
+            print(
+                textwrap.fill(
+                    f"{title:>8}: {' '.join(value.split())}", 110, initial_indent="  ", subsequent_indent=" " * 12
+                )
+            )
     print(f"Output: collections are looked for below {data or 'no folder (none found)'}")
     return 0
 
@@ -31,7 +42,9 @@ def check_sources(given: Path | None, names: Sequence[str]) -> int:
     data = require_data(given)
     chosen = list(names) or [name for name, source in SOURCES.items() if source.locate(data) is not None]
     if not chosen:
-        raise UserError(data, "holds no collection that this suite knows", "`covid-keras data list` says what is looked for")
+        raise UserError(
+            data, "holds no collection that this suite knows", "`covid-keras data list` says what is looked for"
+        )
     wrong = 0
     for name in chosen:
         for what, expected, found in check_source(name, data):
@@ -47,7 +60,11 @@ def download_sources(given: Path | None, names: Sequence[str]) -> int:
     for name in names:
         card = get_source(name).CARD
         if not card.downloads:
-            raise UserError(name, "cannot be downloaded by a program", f"{card.access.rstrip('.')}, then: covid-keras data check {name}")
+            raise UserError(
+                name,
+                "cannot be downloaded by a program",
+                f"{card.access.rstrip('.')}, then: covid-keras data check {name}",
+            )
         for item in card.downloads:
             print(f"Output: {download(item, data / name)}")
     return 0

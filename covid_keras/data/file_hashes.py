@@ -52,8 +52,9 @@ class FileHashes:
                 return known[2]
             digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         except OSError as error:
-            raise UserError(path, f"cannot be read ({error.strerror})",
-                            "Check the path in the cohort's table") from error
+            raise UserError(
+                path, f"cannot be read ({error.strerror})", "Check the path in the cohort's table"
+            ) from error
         if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
             with self._lock:
                 self._known[path], self._changed = [*stamp, digest], True

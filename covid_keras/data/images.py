@@ -37,8 +37,19 @@ _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 262
 
 # What Pillow and pydicom raise on damaged files; anything else is a fault of ours and must show itself.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError,
-                  AttributeError, NotImplementedError, OverflowError)
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+)
 
 # EXIF orientation -> what makes the picture upright.
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -110,13 +121,15 @@ def read_mask(path: str | Path, shape: tuple[int, ...] | None = None) -> np.ndar
         values = _decode(path, image, _raw_values)
     if values.dtype != np.uint8:
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
-            raise UserError(path, "the mask holds values outside 0 to 255",
-                            "Save it as an 8-bit PNG, 255 = lung")
+            raise UserError(path, "the mask holds values outside 0 to 255", "Save it as an 8-bit PNG, 255 = lung")
         values = values.astype(np.uint8)
     mask = _upright(values, orientation)
     if shape is not None and mask.shape != tuple(shape[:2]):
-        raise UserError(path, f"the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image is "
-                        f"{shape[1]}x{shape[0]}", "Give the mask that was drawn on this image, at its size")
+        raise UserError(
+            path,
+            f"the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image is {shape[1]}x{shape[0]}",
+            "Give the mask that was drawn on this image, at its size",
+        )
     return mask
 
 
@@ -193,8 +206,11 @@ def _open(path: Path) -> Iterator[Image.Image]:
             image = Image.open(stream, formats=_FORMATS)
             frames = image.n_frames if image.format == "TIFF" else 1
         except UnidentifiedImageError as error:
-            raise UserError(path, "is not a PNG, JPEG, TIFF, BMP or DICOM image, whatever its name says",
-                            "Convert it to PNG, or remove it") from error
+            raise UserError(
+                path,
+                "is not a PNG, JPEG, TIFF, BMP or DICOM image, whatever its name says",
+                "Convert it to PNG, or remove it",
+            ) from error
         except Image.DecompressionBombError as error:
             # Raised above 179 million pixels: one side is then longer than 13,000.
             raise UserError(path, f"has a side of more than {MAX_SIDE} pixels", "Scale it down") from error
@@ -208,15 +224,19 @@ def _open(path: Path) -> Iterator[Image.Image]:
 
 def _check_size(path: Path, height: int, width: int) -> None:
     if min(height, width) < MIN_SIDE:
-        raise UserError(path, f"is {width}x{height} pixels, a radiograph has at least {MIN_SIDE} a side",
-                        "Fetch the full image, or remove it")
+        raise UserError(
+            path,
+            f"is {width}x{height} pixels, a radiograph has at least {MIN_SIDE} a side",
+            "Fetch the full image, or remove it",
+        )
     if max(height, width) > MAX_SIDE:
         raise UserError(path, f"is {width}x{height} pixels, more than {MAX_SIDE} a side", "Scale it down")
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(path, f"the image is damaged or truncated ({str(error) or type(error).__name__})",
-                     "Fetch the file again")
+    return UserError(
+        path, f"the image is damaged or truncated ({str(error) or type(error).__name__})", "Fetch the file again"
+    )
 
 
 def _decode(path: Path, image: Image.Image, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
@@ -284,8 +304,9 @@ def _pydicom(path: Path) -> Any:
         import pydicom
         import pydicom.pixels
     except ImportError as error:
-        raise UserError(path, "is a DICOM file, and pydicom 3 is not installed",
-                        "Run: pip install 'covid-keras[dicom]'") from error
+        raise UserError(
+            path, "is a DICOM file, and pydicom 3 is not installed", "Run: pip install 'covid-keras[dicom]'"
+        ) from error
     return pydicom
 
 
@@ -298,8 +319,7 @@ def _dicom_header(path: Path) -> Dataset:
         height, width = int(header.Rows), int(header.Columns)
         frames = int(header.get("NumberOfFrames") or 1)
     except _DECODE_ERRORS as error:
-        raise UserError(path, "is not a DICOM file with an image in it",
-                        "Check the file, or remove it") from error
+        raise UserError(path, "is not a DICOM file with an image in it", "Check the file, or remove it") from error
     _check_size(path, height, width)
     if frames > 1:
         raise UserError(path, f"holds {frames} frames", "Save one radiograph a file")
@@ -315,8 +335,9 @@ def _read_dicom(path: Path) -> np.ndarray:
             data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
         return np.ascontiguousarray(_dicom_grey(pydicom.pixels, data))
     except RuntimeError as error:  # covers NotImplementedError
-        raise UserError(path, f"its compression cannot be decoded ({error})",
-                        "Run: pip install 'covid-keras[dicom]'") from error
+        raise UserError(
+            path, f"its compression cannot be decoded ({error})", "Run: pip install 'covid-keras[dicom]'"
+        ) from error
     except _DECODE_ERRORS as error:
         raise _damaged(path, error) from error
 

@@ -32,6 +32,9 @@ def require_data(given: Path | None) -> Path:
     """Return the data root; raise `UserError` where none is found."""
     found = find_data(given)
     if found is None:
-        raise UserError("data folder", f"none found (no --data, no {VARIABLE}, no {DEFAULT}/)",
-                        "Name one with --data; `covid-keras data list` says how to get the collections")
+        raise UserError(
+            "data folder",
+            f"none found (no --data, no {VARIABLE}, no {DEFAULT}/)",
+            "Name one with --data; `covid-keras data list` says how to get the collections",
+        )
     return found

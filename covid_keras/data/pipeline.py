@@ -29,12 +29,24 @@ def steps_per_epoch(n: int, batch_size: int, drop_remainder: bool = False) -> in
     return n // batch_size if drop_remainder else -(-n // batch_size)
 
 
-def make_dataset(prepared: PreparedImages, indices: Sequence[int] | np.ndarray,
-                 labels: np.ndarray | None = None, batch_size: int = 16, seed: int = 0,
-                 training: bool = False, augmentation: Augmentation | None = None, epochs: int = 1,
-                 start_epoch: int = 0, scaling: Scaling = "0-1", one_hot: int | None = None,
-                 drop_remainder: bool = False, *, channels: int | None = None, memory: bool | None = None,
-                 num_parallel_calls: int | None = None) -> tf.data.Dataset:
+def make_dataset(
+    prepared: PreparedImages,
+    indices: Sequence[int] | np.ndarray,
+    labels: np.ndarray | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    training: bool = False,
+    augmentation: Augmentation | None = None,
+    epochs: int = 1,
+    start_epoch: int = 0,
+    scaling: Scaling = "0-1",
+    one_hot: int | None = None,
+    drop_remainder: bool = False,
+    *,
+    channels: int | None = None,
+    memory: bool | None = None,
+    num_parallel_calls: int | None = None,
+) -> tf.data.Dataset:
     """Return the batches of some of the prepared images.
 
     Parameters
@@ -135,8 +147,7 @@ class _Places:
         return batches.apply(tf.data.experimental.assert_cardinality(steps))
 
 
-def _checked_indices(indices: Sequence[int] | np.ndarray, n: int, batch_size: int,
-                     drop_remainder: bool) -> np.ndarray:
+def _checked_indices(indices: Sequence[int] | np.ndarray, n: int, batch_size: int, drop_remainder: bool) -> np.ndarray:
     indices = np.asarray(indices)
     if indices.size == 0:
         raise UserError("data set", "no image is chosen", "Check the split")
@@ -147,13 +158,13 @@ def _checked_indices(indices: Sequence[int] | np.ndarray, n: int, batch_size: in
     if batch_size < 1:
         raise UserError("batch size", f"{batch_size} is not positive", "Use 16")
     if drop_remainder and indices.size < batch_size:
-        raise UserError("batch size", f"{indices.size} images do not fill a batch of {batch_size}",
-                        "Lower the batch size")
+        raise UserError(
+            "batch size", f"{indices.size} images do not fill a batch of {batch_size}", "Lower the batch size"
+        )
     return indices.astype(np.int64)
 
 
-def _reader(prepared: PreparedImages, indices: np.ndarray,
-            memory: bool | None) -> Callable[[tf.Tensor], tf.Tensor]:
+def _reader(prepared: PreparedImages, indices: np.ndarray, memory: bool | None) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return a function from places (B,) among `indices` to pixels (B, H, W, C) uint8."""
     if memory is None:
         memory = indices.size * int(np.prod(prepared.shape)) <= MEMORY_LIMIT

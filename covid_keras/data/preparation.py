@@ -100,11 +100,18 @@ class Preparation:
             raise UserError("preparation size", f"{size!r} is not (height, width)", "Give two whole numbers")
         object.__setattr__(self, "size", (int(size[0]), int(size[1])))
         object.__setattr__(self, "stack_order", tuple(self.stack_order))
-        for name, allowed in (("crop", (None, "lungs")), ("mask", (None, "keep", "remove")),
-                              ("enhance", (None, *ENHANCEMENTS)), ("interpolation", tuple(INTERPOLATIONS))):
+        for name, allowed in (
+            ("crop", (None, "lungs")),
+            ("mask", (None, "keep", "remove")),
+            ("enhance", (None, *ENHANCEMENTS)),
+            ("interpolation", tuple(INTERPOLATIONS)),
+        ):
             if getattr(self, name) not in allowed:
-                raise UserError(f"preparation {name}", f"{getattr(self, name)!r} is unknown",
-                                f"Use one of {', '.join(map(str, allowed))}")
+                raise UserError(
+                    f"preparation {name}",
+                    f"{getattr(self, name)!r} is unknown",
+                    f"Use one of {', '.join(map(str, allowed))}",
+                )
         if not 0 <= self.margin < 1:
             raise UserError("preparation margin", f"{self.margin} is not a share of 0 to 1", "Use 0.025")
         if not 0 <= self.mask_threshold < 255:
@@ -130,8 +137,7 @@ class Preparation:
         return fingerprint({"algorithm": ALGORITHM, **dataclasses.asdict(self)})
 
 
-def prepare_image(path: str | Path, mask: np.ndarray | str | Path | None,
-                  preparation: Preparation) -> np.ndarray:
+def prepare_image(path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation) -> np.ndarray:
     """Read one radiograph and prepare it.
 
     Parameters
@@ -155,8 +161,9 @@ def prepare_image(path: str | Path, mask: np.ndarray | str | Path | None,
     return _prepare(path, mask, preparation)[0]
 
 
-def _prepare(path: str | Path, mask: np.ndarray | str | Path | None,
-             preparation: Preparation) -> tuple[np.ndarray, bool]:
+def _prepare(
+    path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation
+) -> tuple[np.ndarray, bool]:
     """Return the prepared image and whether the whole image was taken since its mask shows no lung."""
     image, whole = read_image(path), False
     if preparation.needs_mask:
@@ -168,21 +175,28 @@ def _prepare(path: str | Path, mask: np.ndarray | str | Path | None,
     return np.ascontiguousarray(_enhance(image, preparation).reshape(preparation.shape)), whole
 
 
-def _read_lungs(path: str | Path, mask: np.ndarray | str | Path | None, shape: tuple[int, ...],
-                preparation: Preparation) -> np.ndarray:
+def _read_lungs(
+    path: str | Path, mask: np.ndarray | str | Path | None, shape: tuple[int, ...], preparation: Preparation
+) -> np.ndarray:
     if mask is None or (isinstance(mask, str) and not mask):
         raise _mask_missing(path)
     if not isinstance(mask, np.ndarray):
         mask = read_mask(mask, shape)
     if mask.shape != shape:
-        raise UserError(path, f"its mask has {mask.shape[0]} x {mask.shape[1]} pixels, the image "
-                              f"{shape[0]} x {shape[1]}", "Give the mask of this very image")
+        raise UserError(
+            path,
+            f"its mask has {mask.shape[0]} x {mask.shape[1]} pixels, the image {shape[0]} x {shape[1]}",
+            "Give the mask of this very image",
+        )
     return mask > (0 if mask.dtype == bool else preparation.mask_threshold)
 
 
 def _mask_missing(subject: str | Path) -> UserError:
-    return UserError(subject, "has no lung mask, which the crop or masking asked for needs",
-                     "Segment the lungs first (covid-keras segment) or fill in mask_path")
+    return UserError(
+        subject,
+        "has no lung mask, which the crop or masking asked for needs",
+        "Segment the lungs first (covid-keras segment) or fill in mask_path",
+    )
 
 
 def _crop_and_mask(image: np.ndarray, lungs: np.ndarray, preparation: Preparation) -> np.ndarray:
@@ -269,11 +283,13 @@ class PreparedImages:
         try:
             pixels = np.fromfile(path, np.uint8)
         except OSError as error:
-            raise UserError(path, f"prepared image cannot be read ({error.strerror})",
-                            "Run the same command again to prepare it anew") from error
+            raise UserError(
+                path,
+                f"prepared image cannot be read ({error.strerror})",
+                "Run the same command again to prepare it anew",
+            ) from error
         if pixels.size != int(np.prod(self.shape)):
-            raise UserError(path, "prepared image is damaged",
-                            "Run the same command again to prepare it anew")
+            raise UserError(path, "prepared image is damaged", "Run the same command again to prepare it anew")
         return pixels.reshape(self.shape)
 
     def batch(self, indices: Iterable[int]) -> np.ndarray:
@@ -285,8 +301,9 @@ class PreparedImages:
         return result
 
 
-def prepare_cohort(cohort: Cohort, preparation: Preparation, cache_dir: str | Path,
-                   workers: int | None = None) -> PreparedImages:
+def prepare_cohort(
+    cohort: Cohort, preparation: Preparation, cache_dir: str | Path, workers: int | None = None
+) -> PreparedImages:
     """Prepare every image of a cohort once, in parallel, and keep the results on disk.
 
     Parameters
@@ -311,8 +328,10 @@ def prepare_cohort(cohort: Cohort, preparation: Preparation, cache_dir: str | Pa
         For the first image, in the cohort's order, that cannot be prepared; the images before it stay in the
         cache, and no file is half-written. Where `cache_dir` cannot be written.
     """
-    rows = [_Row(row.image_id, row.path, row.mask_path if preparation.needs_mask else "")
-            for row in cohort.table.itertuples()]
+    rows = [
+        _Row(row.image_id, row.path, row.mask_path if preparation.needs_mask else "")
+        for row in cohort.table.itertuples()
+    ]
     for row in rows:
         if preparation.needs_mask and not row.mask_path:
             raise _mask_missing(row.image_id)
@@ -331,10 +350,18 @@ def prepare_cohort(cohort: Cohort, preparation: Preparation, cache_dir: str | Pa
             whole.append(row.image_id)
     hashes.save()
     if whole:
-        _log.warning("%d of %d images show no lung in their mask and are used whole, e.g. %s", len(whole),
-                     len(rows), whole[0])
-    return PreparedImages(folder, tuple(keys), tuple(row.image_id for row in rows), preparation.shape,
-                          tuple(whole), prepared, len(rows) - prepared)
+        _log.warning(
+            "%d of %d images show no lung in their mask and are used whole, e.g. %s", len(whole), len(rows), whole[0]
+        )
+    return PreparedImages(
+        folder,
+        tuple(keys),
+        tuple(row.image_id for row in rows),
+        preparation.shape,
+        tuple(whole),
+        prepared,
+        len(rows) - prepared,
+    )
 
 
 class _Row(NamedTuple):

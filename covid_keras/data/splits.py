@@ -28,9 +28,15 @@ _FINEST = 20
 _NAMED = 5
 
 
-def patient_folds(cohort: Cohort, n_folds: int = 5, repeats: int = 1, seed: int = 0, validation: float = 0.1,
-                  groups: Sequence[str] | np.ndarray | None = None,
-                  leaky_as_published: bool = False) -> pd.DataFrame:
+def patient_folds(
+    cohort: Cohort,
+    n_folds: int = 5,
+    repeats: int = 1,
+    seed: int = 0,
+    validation: float = 0.1,
+    groups: Sequence[str] | np.ndarray | None = None,
+    leaky_as_published: bool = False,
+) -> pd.DataFrame:
     """Return stratified, patient-disjoint folds, each with a validation part inside its training part.
 
     Parameters
@@ -67,8 +73,11 @@ def patient_folds(cohort: Cohort, n_folds: int = 5, repeats: int = 1, seed: int 
     Tabik et al., IEEE JBHI 24(12), 2020, section V: 5 x 5 folds, 10 % of each training part for validation.
     """
     if n_folds < 2 or repeats < 1 or not 0 <= validation < 1:
-        raise UserError("split", f"{n_folds} folds, {repeats} repeats, validation {validation} make no split",
-                        "Ask for 2 or more folds, 1 or more repeats, validation from 0 to below 1")
+        raise UserError(
+            "split",
+            f"{n_folds} folds, {repeats} repeats, validation {validation} make no split",
+            "Ask for 2 or more folds, 1 or more repeats, validation from 0 to below 1",
+        )
     keys = None if leaky_as_published else _group_keys(cohort, groups)
     _require_enough(cohort, keys, n_folds)
     tables = []
@@ -86,8 +95,12 @@ def patient_folds(cohort: Cohort, n_folds: int = 5, repeats: int = 1, seed: int 
     return table
 
 
-def hold_out(cohort: Cohort, fractions: Mapping[str, float] | None = None, seed: int = 0,
-             groups: Sequence[str] | np.ndarray | None = None) -> pd.DataFrame:
+def hold_out(
+    cohort: Cohort,
+    fractions: Mapping[str, float] | None = None,
+    seed: int = 0,
+    groups: Sequence[str] | np.ndarray | None = None,
+) -> pd.DataFrame:
     """Return one stratified, patient-disjoint division into train, validation and test (repeat 0, fold 0).
 
     Parameters
@@ -113,8 +126,9 @@ def hold_out(cohort: Cohort, fractions: Mapping[str, float] | None = None, seed:
     shares = {"train": 0.8, "test": 0.2} if fractions is None else dict(fractions)
     unknown = [part for part in shares if part not in PARTS]
     if unknown or min(shares.values(), default=-1.0) < 0 or not np.isclose(sum(shares.values()), 1):
-        raise UserError("split", f"the shares {shares} make no split",
-                        f"Give shares of {', '.join(PARTS)} that sum to 1")
+        raise UserError(
+            "split", f"the shares {shares} make no split", f"Give shares of {', '.join(PARTS)} that sum to 1"
+        )
     asked = tuple(part for part in PARTS if shares.get(part, 0) > 0)
     keys = _group_keys(cohort, groups)
     split = np.full(len(cohort), asked[0], dtype=object)
@@ -152,16 +166,14 @@ def _strata(cohort: Cohort, pool: np.ndarray, n_parts: int) -> np.ndarray:
     return stratum.where(~rare.groupby(label).transform("any"), label).to_numpy()
 
 
-def _deal(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, n_parts: int,
-          seed: int) -> list[np.ndarray]:
+def _deal(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, n_parts: int, seed: int) -> list[np.ndarray]:
     """Deal the images `pool` (row numbers) into `n_parts` stratified parts; keys stay together."""
     splitter = StratifiedKFold if keys is None else StratifiedGroupKFold
     units = None if keys is None else keys[pool]
     with warnings.catch_warnings():
         # Classes rarer than the number of parts are looked after by _take and _check_classes.
         warnings.filterwarnings("ignore", message="The least populated class")
-        dealt = splitter(n_parts, shuffle=True, random_state=seed).split(pool, _strata(cohort, pool, n_parts),
-                                                                         units)
+        dealt = splitter(n_parts, shuffle=True, random_state=seed).split(pool, _strata(cohort, pool, n_parts), units)
         return [pool[part] for _, part in dealt]
 
 
@@ -173,9 +185,11 @@ def _require_enough(cohort: Cohort, keys: np.ndarray | None, n_folds: int) -> No
         found = len(set(units[labels == name]))
         if found < n_folds:
             what = "image(s)" if keys is None else "patient(s)"
-            raise UserError(cohort.name or "split", f"class '{name}' has {found} {what}, too few for "
-                            f"{n_folds} folds",
-                            "Use fewer folds, add images of the class, or merge it with another")
+            raise UserError(
+                cohort.name or "split",
+                f"class '{name}' has {found} {what}, too few for {n_folds} folds",
+                "Use fewer folds, add images of the class, or merge it with another",
+            )
 
 
 def _take(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, share: float, seed: int) -> np.ndarray:
@@ -189,8 +203,9 @@ def _take(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, share: floa
     largest_class = int(np.unique(labels[pool], return_counts=True)[1].max())
     finest = min(_FINEST, len(set(units)), largest_class)
     if finest < 2:
-        raise UserError(cohort.name or "split", "one patient cannot be divided into two parts",
-                        "Add patients, or use fewer parts")
+        raise UserError(
+            cohort.name or "split", "one patient cannot be divided into two parts", "Add patients, or use fewer parts"
+        )
     # Not below one part: a share asked for is never rounded away.
     ratio = max(Fraction(share).limit_denominator(finest), Fraction(1, finest))
     parts = _deal(cohort, pool, keys, max(ratio.denominator, 2), seed)
@@ -208,9 +223,12 @@ def _check_classes(table: pd.DataFrame, cohort: Cohort, asked: tuple[str, ...]) 
         for part in asked:
             for label in cohort.classes:
                 if (repeat, fold, part, label) not in found:
-                    raise UserError(cohort.name or "split", f"no image of class '{label}' is left for "
-                                    f"{part} in repeat {repeat}, fold {fold}", "Use fewer folds, a larger "
-                                    "validation or test part, another seed, or merge the class with another")
+                    raise UserError(
+                        cohort.name or "split",
+                        f"no image of class '{label}' is left for {part} in repeat {repeat}, fold {fold}",
+                        "Use fewer folds, a larger "
+                        "validation or test part, another seed, or merge the class with another",
+                    )
 
 
 def _named(items: Sequence[str]) -> str:
@@ -244,18 +262,19 @@ def check_disjoint(table: pd.DataFrame, cohort: Cohort, duplicates: pd.DataFrame
     patients = cohort.table.set_index("image_id")["patient_id"]
     unknown = table["image_id"][~table["image_id"].isin(patients.index)]
     if len(unknown):
-        raise UserError("split", f"image '{unknown.iloc[0]}' is not in the cohort",
-                        "Make the split again")
+        raise UserError("split", f"image '{unknown.iloc[0]}' is not in the cohort", "Make the split again")
     for where, part in _executions(table):
         twice = part["image_id"][part["image_id"].duplicated()]
         if len(twice):
-            raise UserError("split", f"image '{twice.iloc[0]}' is there twice in {where}",
-                            "Make the split again")
+            raise UserError("split", f"image '{twice.iloc[0]}' is there twice in {where}", "Make the split again")
         kinds = part["split"].groupby(part["image_id"].map(patients)).nunique()
         crossing = list(kinds.index[kinds > 1])
         if crossing:
-            raise UserError("split", f"leakage in {where}: in more than one part are the patients "
-                            f"{_named(crossing)}", "Split by patient (patient_folds or hold_out)")
+            raise UserError(
+                "split",
+                f"leakage in {where}: in more than one part are the patients {_named(crossing)}",
+                "Split by patient (patient_folds or hold_out)",
+            )
         if duplicates is not None and len(duplicates):
             _check_pairs(part, duplicates, where)
 
@@ -266,8 +285,11 @@ def _check_pairs(part: pd.DataFrame, duplicates: pd.DataFrame, where: str) -> No
     crossing = duplicates[first.notna() & second.notna() & (first != second)]
     if len(crossing):
         pairs = [f"{a} = {b}" for a, b in zip(crossing["image_id_a"], crossing["image_id_b"], strict=True)]
-        raise UserError("split", f"leakage in {where}: near-duplicates in more than one part are "
-                        f"{_named(pairs)}", "Give groups=duplicate_groups(cohort, pairs) when splitting")
+        raise UserError(
+            "split",
+            f"leakage in {where}: near-duplicates in more than one part are {_named(pairs)}",
+            "Give groups=duplicate_groups(cohort, pairs) when splitting",
+        )
 
 
 def split_counts(table: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
@@ -318,13 +340,16 @@ def read_split(path: str | Path) -> pd.DataFrame:
     try:
         recorded = _sidecar(path).read_text(encoding="utf-8", errors="replace").split()[:1]
     except OSError as error:
-        raise UserError(_sidecar(path), f"cannot be read ({error.strerror})",
-                        "Restore it beside the split, or make the split again") from error
+        raise UserError(
+            _sidecar(path), f"cannot be read ({error.strerror})", "Restore it beside the split, or make the split again"
+        ) from error
     if recorded != [sha256_of(path)]:
-        raise UserError(path, "was changed since it was written (its SHA-256 is not that of "
-                        f"{path.name}.sha256)", "Restore the file, or make the split again")
+        raise UserError(
+            path,
+            f"was changed since it was written (its SHA-256 is not that of {path.name}.sha256)",
+            "Restore the file, or make the split again",
+        )
     unknown = set(table["split"]) - set(PARTS)
     if unknown:
-        raise UserError(path, f"part '{min(unknown)}' in column 'split' is unknown",
-                        f"Use {', '.join(PARTS)}")
+        raise UserError(path, f"part '{min(unknown)}' in column 'split' is unknown", f"Use {', '.join(PARTS)}")
     return table[list(SPLIT_COLUMNS)].astype({"repeat": int, "fold": int})

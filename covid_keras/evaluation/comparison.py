@@ -83,9 +83,7 @@ def _by_key(measured: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
     found: dict[tuple[str, str], Measured] = {}
     for one in measured:
         if (one.system, one.metric) in found:
-            raise UserError(
-                "measured", f"{one.metric} of {one.system} is there twice", "Pass each summary once"
-            )
+            raise UserError("measured", f"{one.metric} of {one.system} is there twice", "Pass each summary once")
         found[one.system, one.metric] = one
     return found
 
@@ -95,9 +93,7 @@ def _tolerances(tolerance: float | Mapping[str, float], metrics: set[str]) -> di
     if unknown := sorted(set(given) - metrics - {DEFAULT}):
         raise UserError("tolerance", f"names {unknown[0]!r}, which is no metric here", "Correct the protocol")
     if missing := sorted(metrics - set(given)) if DEFAULT not in given else []:
-        raise UserError(
-            "tolerance", f"is not given for {missing[0]}", f"Add it, or {DEFAULT!r}, to the protocol"
-        )
+        raise UserError("tolerance", f"is not given for {missing[0]}", f"Add it, or {DEFAULT!r}, to the protocol")
     for name, value in given.items():
         if not (isinstance(value, int | float) and value >= 0):
             raise UserError("tolerance", f"{name}: {value!r} is no number of points", "Correct the protocol")

@@ -54,9 +54,7 @@ class Decisions:
         return {level: counted & (self.severity == level) for level in levels}
 
 
-def decide(
-    predictions: pd.DataFrame, positive: str | None = None, threshold: float | None = None
-) -> Decisions:
+def decide(predictions: pd.DataFrame, positive: str | None = None, threshold: float | None = None) -> Decisions:
     """Turn predictions into numbers.
 
     Parameters
@@ -213,9 +211,7 @@ def _auc(is_class: np.ndarray, scores: np.ndarray) -> float:
     return 100 * float(roc_auc_score(is_class, scores))
 
 
-def metrics_from_confusion(
-    confusion: np.ndarray, classes: tuple[str, ...], binary: bool
-) -> dict[str, np.ndarray]:
+def metrics_from_confusion(confusion: np.ndarray, classes: tuple[str, ...], binary: bool) -> dict[str, np.ndarray]:
     """Compute every count-based metric of `compute_metrics` for many (weighted) confusion matrices at once.
 
     Parameters

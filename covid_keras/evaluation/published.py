@@ -187,9 +187,7 @@ def _row_cells(path: Path, table: dict, columns: dict[str, dict], row: Any) -> l
     ]
 
 
-def _cell(
-    path: Path, table: dict, column: dict, row: dict, special: dict, name: str, text: str
-) -> PublishedCell:
+def _cell(path: Path, table: dict, column: dict, row: dict, special: dict, name: str, text: str) -> PublishedCell:
     where = f"table {table['table']}, row {row['row']!r}, column {name!r}"
     mean, std = _parse(text, path, where)
     closest = [special, row, column, table]

@@ -57,9 +57,7 @@ def choose_threshold(
     decisions = decide(predictions, positive)
     if len(np.unique(decisions.truth)) < 2:
         raise UserError("threshold", "the validation predictions hold one class only", "Enlarge it")
-    false_alarms, sensitivity, thresholds = roc_curve(
-        decisions.truth, decisions.scores[:, 1], drop_intermediate=False
-    )
+    false_alarms, sensitivity, thresholds = roc_curve(decisions.truth, decisions.scores[:, 1], drop_intermediate=False)
     # The first point of a ROC curve is "nobody is positive" at an infinite threshold: no choice.
     false_alarms, sensitivity, thresholds = false_alarms[1:], sensitivity[1:], thresholds[1:]
     if rule == "youden":
@@ -71,13 +69,9 @@ def _check_rule(rule: str, target: float | None) -> None:
     if rule not in RULES:
         raise UserError(rule, "is no rule for a threshold", f"Choose one of {', '.join(RULES)}")
     if (rule == "sensitivity") != (target is not None):
-        raise UserError(
-            rule, "goes with a target where it is 'sensitivity', and only there", "Correct the protocol"
-        )
+        raise UserError(rule, "goes with a target where it is 'sensitivity', and only there", "Correct the protocol")
     if target is not None and not 0 < target <= 100:
-        raise UserError(
-            "target", f"{target} is no sensitivity in percent", "Give a number above 0, at most 100"
-        )
+        raise UserError("target", f"{target} is no sensitivity in percent", "Give a number above 0, at most 100")
 
 
 def choose_thresholds(
@@ -111,9 +105,7 @@ def apply_thresholds(
     """
     classes = classes_of(predictions)
     if len(classes) != 2:
-        raise UserError(
-            "threshold", f"decides between two classes, here are {len(classes)}", "Use the argmax"
-        )
+        raise UserError("threshold", f"decides between two classes, here are {len(classes)}", "Use the argmax")
     chosen = classes[-1] if positive is None else positive
     if chosen not in classes:
         raise UserError(chosen, f"is none of the classes {', '.join(classes)}", "Choose one of them")
@@ -122,9 +114,7 @@ def apply_thresholds(
         keys = list(predictions[list(EXECUTION_COLUMNS)].itertuples(index=False, name=None))
         if missing := sorted(set(keys) - set(thresholds)):
             system, repeat, fold = missing[0]
-            raise UserError(
-                "threshold", f"none for {system}, repeat {repeat}, fold {fold}", "Choose one for each"
-            )
+            raise UserError("threshold", f"none for {system}, repeat {repeat}, fold {fold}", "Choose one for each")
         limits = np.array([thresholds[key] for key in keys], dtype=np.float64)
     else:
         limits = thresholds

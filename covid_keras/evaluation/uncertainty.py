@@ -161,9 +161,7 @@ def bootstrap_difference(
     patients = pd.Index(sorted(set(sides[0]["patient_id"]) & set(sides[1]["patient_id"])))
     if patients.empty:
         raise UserError("predictions", "share no patient", "Compare systems tested on the same patients")
-    prepared = [
-        _prepare(rows[rows["patient_id"].isin(patients)], patients, positive, threshold) for rows in sides
-    ]
+    prepared = [_prepare(rows[rows["patient_id"].isin(patients)], patients, positive, threshold) for rows in sides]
     once = np.ones((1, len(patients)))
     a, b = (float(_pick(_means(executions, once), metric)[0]) for executions in prepared)
     chunks = [
@@ -199,9 +197,7 @@ def _weights(patients: int, n: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(drawn.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float64)
 
 
-def _prepare(
-    rows: pd.DataFrame, patients: pd.Index, positive: str | None, threshold: float | None
-) -> list[_Execution]:
+def _prepare(rows: pd.DataFrame, patients: pd.Index, positive: str | None, threshold: float | None) -> list[_Execution]:
     return [
         _prepare_one(decide(group, positive, threshold), patients.get_indexer(group["patient_id"]))
         for _, group in executions_of(rows)

@@ -101,11 +101,17 @@ def _require_flat(model: keras.Model) -> None:
     if not getattr(model, "inputs", None) or not hasattr(model, "operations"):
         raise UserError(name, "Grad-CAM needs a functional model, and this one is subclassed", remedy)
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
-        raise UserError(name, "Grad-CAM needs one input of images and one output (N, classes)",
-                        "Make a keras.Model of that input and output alone")
+        raise UserError(
+            name,
+            "Grad-CAM needs one input of images and one output (N, classes)",
+            "Make a keras.Model of that input and output alone",
+        )
     if isinstance(_output_layer(model), keras.layers.Softmax):
-        raise UserError(name, "it ends in a Softmax layer, whose logits cannot be reached by its activation",
-                        'Use Dense(classes, activation="softmax") or an Activation("softmax") layer')
+        raise UserError(
+            name,
+            "it ends in a Softmax layer, whose logits cannot be reached by its activation",
+            'Use Dense(classes, activation="softmax") or an Activation("softmax") layer',
+        )
 
 
 def _output_layer(model: keras.Model) -> keras.layers.Layer:
@@ -118,14 +124,16 @@ def _spatial_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
         found = [part for part in model.layers if part.name == name]
         if not found or not _has_extent(found[0]):
             problem = "has no spatial extent" if found else f"model {model.name!r} has none of that name"
-            raise UserError(f"layer {name!r}", problem,
-                            f"Choose another, such as {_spatial_layer(model, None).name!r}")
+            raise UserError(f"layer {name!r}", problem, f"Choose another, such as {_spatial_layer(model, None).name!r}")
         return found[0]
     for part in reversed(model.layers):
         if _has_extent(part):
             return part
-    raise UserError(f"model {model.name!r}", "no layer has an output with a spatial extent to map",
-                    "Grad-CAM needs a convolutional model")
+    raise UserError(
+        f"model {model.name!r}",
+        "no layer has an output with a spatial extent to map",
+        "Grad-CAM needs a convolutional model",
+    )
 
 
 def _has_extent(layer: keras.layers.Layer) -> bool:

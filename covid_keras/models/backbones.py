@@ -35,5 +35,8 @@ def backbone_weights(name: str, make: Callable[[str | None], keras.Model], weigh
         # keras.utils.get_file raises bare Exception on a failed download; anything else is a bug and goes on.
         if weights != "imagenet" or "URL fetch failure" not in str(error):
             raise
-        raise UserError(f"{name} ImageNet weights", "could not be downloaded",
-                        "Give --weights FILE (keras.applications' notop .h5), or --weights none to train from scratch") from error
+        raise UserError(
+            f"{name} ImageNet weights",
+            "could not be downloaded",
+            "Give --weights FILE (keras.applications' notop .h5), or --weights none to train from scratch",
+        ) from error

@@ -68,7 +68,9 @@ class LungSegmenter:
         Where the weights are unknown, altered (sha256) or of another architecture.
     """
 
-    def __init__(self, weights: str | Path = DEFAULT_WEIGHTS, threshold: float | None = None, clean: bool = True) -> None:
+    def __init__(
+        self, weights: str | Path = DEFAULT_WEIGHTS, threshold: float | None = None, clean: bool = True
+    ) -> None:
         entry: WeightEntry
         if Path(weights).is_file():
             entry = with_file(load_registry()[DEFAULT_WEIGHTS], weights)
@@ -88,7 +90,9 @@ class LungSegmenter:
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Return the lung probability, float32 (n, size, size) in 0..1, of uint8 radiographs (H, W) of any sizes."""
         found = [
-            self.model.predict_on_batch(np.stack([unet_input(image, self.size) for image in images[start:start + BATCH]]))
+            self.model.predict_on_batch(
+                np.stack([unet_input(image, self.size) for image in images[start : start + BATCH]])
+            )
             for start in range(0, len(images), BATCH)
         ]
         return np.concatenate(found)[..., 0] if found else np.empty((0, self.size, self.size), np.float32)

@@ -77,8 +77,11 @@ class WeightEntry:
             raise UserError(self.path, "the weight file is missing", f"Fetch it from {self.origin}")
         found = sha256_of(self.path)
         if found != self.sha256:
-            raise UserError(self.path, f"is not the registered file (sha256 {found[:12]}..., not {self.sha256[:12]}...)",
-                            f"Fetch it again from {self.origin}")
+            raise UserError(
+                self.path,
+                f"is not the registered file (sha256 {found[:12]}..., not {self.sha256[:12]}...)",
+                f"Fetch it again from {self.origin}",
+            )
         return self
 
 
@@ -91,10 +94,15 @@ def load_registry(path: Path = REGISTRY) -> dict[str, WeightEntry]:
 
 def _entry(path: Path, name: str, row: dict[str, Any]) -> WeightEntry:
     fields = {f.name for f in dataclasses.fields(WeightEntry)}
-    required = {f.name for f in dataclasses.fields(WeightEntry)
-                if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING} - {"name"}
+    required = {
+        f.name
+        for f in dataclasses.fields(WeightEntry)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    } - {"name"}
     if unknown := set(row) - fields:
-        raise UserError(path, f"entry {name!r} has an unknown field {sorted(unknown)[0]!r}", f"Known: {', '.join(sorted(fields))}")
+        raise UserError(
+            path, f"entry {name!r} has an unknown field {sorted(unknown)[0]!r}", f"Known: {', '.join(sorted(fields))}"
+        )
     if missing := required - set(row):
         raise UserError(path, f"entry {name!r} lacks the field {sorted(missing)[0]!r}", "Add it")
     values = dict(row) | {"input_shape": tuple(row["input_shape"]), "classes": tuple(row["classes"])}
@@ -118,5 +126,13 @@ def find_weights(name: str) -> WeightEntry:
 def with_file(entry: WeightEntry, path: str | Path) -> WeightEntry:
     """Return `entry` with a user's own file in place of the registered one; its measurements are dropped."""
     path = Path(path).resolve()
-    return dataclasses.replace(entry, name=path.stem, file=str(path), sha256=sha256_of(path), origin=str(path),
-                               bytes=path.stat().st_size, ships=False, measured={})
+    return dataclasses.replace(
+        entry,
+        name=path.stem,
+        file=str(path),
+        sha256=sha256_of(path),
+        origin=str(path),
+        bytes=path.stat().st_size,
+        ships=False,
+        measured={},
+    )

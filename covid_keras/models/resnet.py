@@ -52,8 +52,11 @@ def build_resnet50(
     images", IEEE JBHI 24(12), 2020, section IV-C.
     """
     inputs = keras.Input(input_shape, name="radiograph")
-    base = backbone_weights("ResNet50", lambda given: keras.applications.ResNet50(
-        include_top=False, weights=given, input_tensor=inputs), weights)
+    base = backbone_weights(
+        "ResNet50",
+        lambda given: keras.applications.ResNet50(include_top=False, weights=given, input_tensor=inputs),
+        weights,
+    )
     if weights not in ("imagenet", "none"):
         load_weights(base, weights)
     x = layers.GlobalAveragePooling2D(name="pool")(base.output)

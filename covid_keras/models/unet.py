@@ -83,7 +83,9 @@ def _block(x, filters: int, dropout: float, name: str, normalise: bool):
 
 def _convolution(x, filters: int, name: str, normalise: bool):
     if not normalise:
-        return layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name)(x)
+        return layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name)(
+            x
+        )
     x = layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name)(x)
     x = layers.BatchNormalization(name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)

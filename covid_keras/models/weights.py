@@ -97,7 +97,9 @@ def load_weights(model: keras.Model, path: str | Path) -> LoadReport:
             if tensors is not None:
                 return _assign(model, path, tensors)
     except OSError as error:
-        raise UserError(path, f"cannot be read as HDF5 ({error})", "Fetch the file again and check its sha256") from error
+        raise UserError(
+            path, f"cannot be read as HDF5 ({error})", "Fetch the file again and check its sha256"
+        ) from error
     return _load_keras3(model, path, layout)
 
 
@@ -117,19 +119,30 @@ def _assign(model: keras.Model, path: Path, tensors: dict[str, list[tuple[str, n
     wanted = {layer.name: layer.weights for layer in model.layers if layer.weights}
     for name in wanted:
         if name not in tensors:
-            raise UserError(path, f"has no weights for the layer {name!r} of {model.name!r}", "Give the file of this very model")
+            raise UserError(
+                path, f"has no weights for the layer {name!r} of {model.name!r}", "Give the file of this very model"
+            )
     for name in tensors:
         if name not in wanted:
-            raise UserError(path, f"holds weights of a layer {name!r} that {model.name!r} lacks", "Give the file of this very model")
+            raise UserError(
+                path, f"holds weights of a layer {name!r} that {model.name!r} lacks", "Give the file of this very model"
+            )
     assigned, pairs = {}, []
     for name, variables in wanted.items():
         stored = tensors[name]
         if len(stored) != len(variables):
-            raise UserError(path, f"layer {name!r} holds {len(stored)} tensors, the model {len(variables)}", "Give the file of this very model")
+            raise UserError(
+                path,
+                f"layer {name!r} holds {len(stored)} tensors, the model {len(variables)}",
+                "Give the file of this very model",
+            )
         for variable, (place, value) in _paired(variables, stored):
             if tuple(variable.shape) != value.shape:
-                raise UserError(path, f"{place} has shape {value.shape}, the model wants {tuple(variable.shape)}",
-                                "Give the file of this very model and input size")
+                raise UserError(
+                    path,
+                    f"{place} has shape {value.shape}, the model wants {tuple(variable.shape)}",
+                    "Give the file of this very model and input size",
+                )
             assigned[f"{name}/{variable.name}"] = place
             pairs.append((variable, value))
     for variable, value in pairs:
@@ -160,7 +173,9 @@ def _load_keras3(model: keras.Model, path: Path, layout: str) -> LoadReport:
         else:
             model.load_weights(source)
     except (ValueError, KeyError, OSError) as error:
-        raise UserError(path, f"does not fit {model.name!r} ({str(error).splitlines()[0]})", "Give the file of this very model") from error
+        raise UserError(
+            path, f"does not fit {model.name!r} ({str(error).splitlines()[0]})", "Give the file of this very model"
+        ) from error
     assigned = {f"{layer.name}/{weight.name}": weight.path for layer in model.layers for weight in layer.weights}
     return LoadReport(path, layout, assigned, int(model.count_params()))
 

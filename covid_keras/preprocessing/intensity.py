@@ -78,9 +78,7 @@ def standardize(image: np.ndarray, mean: float | np.ndarray, std: float | np.nda
     if not np.all(np.isfinite(mean)):
         raise UserError("mean", "is not finite", "Compute it over the training images")
     if not np.all(np.isfinite(std) & (std > 0)):
-        raise UserError(
-            "std", "is not above 0", "Images of one grey level have none: drop them before computing it"
-        )
+        raise UserError("std", "is not above 0", "Images of one grey level have none: drop them before computing it")
     try:
         fits = np.broadcast_shapes(pixels.shape, mean.shape, std.shape) == pixels.shape
     except ValueError:

@@ -58,10 +58,24 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str = "C
     axes = figure.subplots()
     image = axes.imshow(share, cmap=COUNT_MAP, vmin=0, vmax=100)
     for (row, column), percent in np.ndenumerate(share):
-        axes.text(column, row, f"{counts[row, column]:,}\n{percent:.1f} %", ha="center", va="center",
-                  color="black" if percent > 55 else "white", fontsize=11)
-    axes.set(xticks=range(len(classes)), yticks=range(len(classes)), xticklabels=classes, yticklabels=classes,
-             xlabel="predicted class", ylabel="true class", title=title)
+        axes.text(
+            column,
+            row,
+            f"{counts[row, column]:,}\n{percent:.1f} %",
+            ha="center",
+            va="center",
+            color="black" if percent > 55 else "white",
+            fontsize=11,
+        )
+    axes.set(
+        xticks=range(len(classes)),
+        yticks=range(len(classes)),
+        xticklabels=classes,
+        yticklabels=classes,
+        xlabel="predicted class",
+        ylabel="true class",
+        title=title,
+    )
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -97,15 +111,19 @@ def roc_figure(
     for name, (colour, _) in series_styles(systems).items():
         _draw_roc(axes, name, systems[name], colour)
     axes.plot([0, 1], [0, 1], linestyle="--", linewidth=1, color=MUTED, label="chance (AUC 0.500)")
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=title,
-             xlabel="false positive rate (1 − specificity)", ylabel=f"sensitivity for {positive}")
+    axes.set(
+        xlim=(-0.01, 1.01),
+        ylim=(-0.01, 1.01),
+        aspect="equal",
+        title=title,
+        xlabel="false positive rate (1 − specificity)",
+        ylabel=f"sensitivity for {positive}",
+    )
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center")
     return figure
 
 
-def _draw_roc(
-    axes: Axes, name: str, executions: Sequence[tuple[np.ndarray, np.ndarray]], colour: str
-) -> None:
+def _draw_roc(axes: Axes, name: str, executions: Sequence[tuple[np.ndarray, np.ndarray]], colour: str) -> None:
     if not len(executions):
         raise ValueError(f"system {name!r} has no execution to draw")
     grid = np.linspace(0, 1, 201)
@@ -175,11 +193,20 @@ def _draw_history(
         if prefix + key not in history:
             continue
         values = scale * np.asarray(history[prefix + key], dtype=float)
-        axes.plot(np.arange(1, len(values) + 1), values, color=colour, linestyle=style,
-                  label=name if first else None, **look)
+        axes.plot(
+            np.arange(1, len(values) + 1), values, color=colour, linestyle=style, label=name if first else None, **look
+        )
         if name == "validation" and best is not None:
-            axes.plot(best, values[best - 1], "o", color=OKABE_ITO["vermilion"], markersize=6, zorder=5,
-                      markeredgecolor="white", label="best epoch (validation)" if first else None)
+            axes.plot(
+                best,
+                values[best - 1],
+                "o",
+                color=OKABE_ITO["vermilion"],
+                markersize=6,
+                zorder=5,
+                markeredgecolor="white",
+                label="best epoch (validation)" if first else None,
+            )
 
 
 @report_style()
@@ -218,10 +245,23 @@ def severity_figure(
     styles = series_styles(frame["system"].unique())
     step = 0.7 / len(series)
     for index, ((system, whose), part) in enumerate(series):
-        _draw_points(axes, part["place"] + (index - (len(series) - 1) / 2) * step, part, whose,
-                     colour=styles[system][0], label=f"{(names or {}).get(system, system)}, ")
-    axes.set(xticks=range(len(levels)), xticklabels=levels, ylim=(-2, 102), xlim=(-0.55, len(levels) - 0.45),
-             ylabel="accuracy (%)", xlabel="severity of the positives", title=title)
+        _draw_points(
+            axes,
+            part["place"] + (index - (len(series) - 1) / 2) * step,
+            part,
+            whose,
+            colour=styles[system][0],
+            label=f"{(names or {}).get(system, system)}, ",
+        )
+    axes.set(
+        xticks=range(len(levels)),
+        xticklabels=levels,
+        ylim=(-2, 102),
+        xlim=(-0.55, len(levels) - 0.45),
+        ylabel="accuracy (%)",
+        xlabel="severity of the positives",
+        title=title,
+    )
     axes.grid(axis="x", visible=False)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
@@ -277,7 +317,7 @@ def comparison_figure(frame: pd.DataFrame, title: str = "Paper against ours") ->
     for axes, metric in zip(grid, metrics, strict=False):
         _draw_metric(axes, frame[frame["column"] == metric], systems)
         axes.set_title(metric, fontsize=9.5)
-    for axes in grid[len(metrics):]:
+    for axes in grid[len(metrics) :]:
         axes.set_visible(False)
     figure.supxlabel("percent", fontsize=9.5)
     named: dict[str, Artist] = {}

@@ -151,8 +151,16 @@ def _comparison_context(report: Report) -> dict[str, Any]:
     """Return what the template needs of the comparison: tables, counts, reasons, judged cells, doubts."""
     frame = report.comparison
     if frame is None:
-        return {"counts": {}, "measured_tables": [], "other_tables": [], "verdicts": tables.VERDICTS,
-                "doubts": [], "reasons": [], "cell_rows": [], "table_title": tables.table_title}
+        return {
+            "counts": {},
+            "measured_tables": [],
+            "other_tables": [],
+            "verdicts": tables.VERDICTS,
+            "doubts": [],
+            "reasons": [],
+            "cell_rows": [],
+            "table_title": tables.table_title,
+        }
     laid_out = tables.paper_tables(frame)
     cells = [cell for table in laid_out for cell in table.cells.values() if cell.measured and cell.reason]
     return {

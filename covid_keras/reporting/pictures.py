@@ -48,9 +48,7 @@ class Explanation:
 
 
 @report_style()
-def explanation_figure(
-    cases: Sequence[Explanation], title: str = "Where the evidence lies (Grad-CAM)"
-) -> Figure:
+def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evidence lies (Grad-CAM)") -> Figure:
     """Draw a row an image: radiograph with the lungs outlined, factual map, counterfactual map.
 
     Under each map stands the share of its heat that lies in the lungs, and the lungs' share of the picture,
@@ -72,8 +70,9 @@ def explanation_figure(
         _show_heat(factual, case, case.factual, f"for {case.predicted} (predicted)")
         _show_heat(counterfactual, case, case.counterfactual, f"for {case.other} (counterfactual)")
     scale = ScalarMappable(Normalize(0, 1), HEAT_MAP)
-    figure.colorbar(scale, ax=grid, location="bottom", shrink=0.45, aspect=40, pad=0.02,
-                    label="heat (share of the map's maximum)")
+    figure.colorbar(
+        scale, ax=grid, location="bottom", shrink=0.45, aspect=40, pad=0.02, label="heat (share of the map's maximum)"
+    )
     return figure
 
 

@@ -32,14 +32,32 @@ VERDICTS = {
     NOT_COMPARABLE_KIND: ("○", "not measured under the paper's conditions; shown, not judged"),
 }
 _LATEX = {
-    "✓": r"$\checkmark$", "≈": r"$\approx$", "✗": r"$\times$", "○": r"$\circ$", "±": r"$\pm$", "–": "--",
-    "†": r"$\dagger$", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$",
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}",
-    "<": r"\textless{}", ">": r"\textgreater{}",
+    "✓": r"$\checkmark$",
+    "≈": r"$\approx$",
+    "✗": r"$\times$",
+    "○": r"$\circ$",
+    "±": r"$\pm$",
+    "–": "--",
+    "†": r"$\dagger$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "−": "$-$",
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
     # A bracket after a line break would be read as the break's optional argument.
-    "[": "{[}", "]": "{]}",
+    "[": "{[}",
+    "]": "{]}",
 }
 
 
@@ -174,7 +192,9 @@ def comparison_pivot(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {
         table.name: pd.DataFrame(
             [[str(table.cells.get((row, column), "")) for column in table.columns] for row in table.rows],
-            index=pd.Index(table.rows, name="system"), columns=list(table.columns), dtype=str,
+            index=pd.Index(table.rows, name="system"),
+            columns=list(table.columns),
+            dtype=str,
         )
         for table in paper_tables(frame)
     }
@@ -273,6 +293,7 @@ def _measured_text(one: Measured | None) -> str:
 
 def markdown_table(frame: pd.DataFrame) -> str:
     """Return a DataFrame as a Markdown pipe table without its index; pipes in cells are escaped."""
+
     def line(values: list[str]) -> str:
         return "| " + " | ".join(values) + " |\n"
 

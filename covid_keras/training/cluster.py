@@ -28,11 +28,15 @@ def run_on_dask(run: RunFolder, address: str, shard: tuple[int, int] = (1, 1)) -
     try:
         from distributed import Client, as_completed
     except ImportError as error:
-        raise UserError("--dask", "the package 'distributed' is not installed", "pip install 'covid-keras[cluster]'") from error
+        raise UserError(
+            "--dask", "the package 'distributed' is not installed", "pip install 'covid-keras[cluster]'"
+        ) from error
     try:
         client = Client(address, timeout=20)
     except OSError as error:
-        raise UserError(f"--dask {address}", f"no scheduler answers ({error})", "Start one with `dask scheduler`") from error
+        raise UserError(
+            f"--dask {address}", f"no scheduler answers ({error})", "Start one with `dask scheduler`"
+        ) from error
     todo = [execution for execution in take_shard(run.executions(), shard) if not execution.done]
     with client:
         futures = [client.submit(_train, str(run.path), e.system, e.repeat, e.fold, pure=False) for e in todo]
@@ -55,5 +59,8 @@ def _train(path: str, system: str, repeat: int, fold: int) -> str:
 def _require_done(executions: list[Execution]) -> None:
     for execution in executions:
         if not execution.done:
-            raise UserError(execution.folder, "has no predictions although its training ended well",
-                            "Do the workers write to the same run folder")
+            raise UserError(
+                execution.folder,
+                "has no predictions although its training ended well",
+                "Do the workers write to the same run folder",
+            )

@@ -32,7 +32,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 def take_shard(executions: list[Execution], shard: tuple[int, int]) -> list[Execution]:
     """Return every n-th execution from the i-th on, so that each machine gets all systems."""
     i, n = shard
-    return executions[i - 1::n]
+    return executions[i - 1 :: n]
 
 
 def run_executions(run: RunFolder, shard: tuple[int, int] = (1, 1)) -> list[Execution]:
@@ -57,8 +57,15 @@ def run_executions(run: RunFolder, shard: tuple[int, int] = (1, 1)) -> list[Exec
 def _bar(total: int, done: int) -> Iterator[tqdm]:
     quiet = os.environ.get("COVID_KERAS_QUIET") == "1"
     interval = 0.2 if sys.stderr.isatty() else 30.0
-    with tqdm(total=total, initial=done, unit="epoch", disable=quiet, mininterval=interval, file=sys.stderr,
-              dynamic_ncols=sys.stderr.isatty()) as bar:
+    with tqdm(
+        total=total,
+        initial=done,
+        unit="epoch",
+        disable=quiet,
+        mininterval=interval,
+        file=sys.stderr,
+        dynamic_ncols=sys.stderr.isatty(),
+    ) as bar:
         yield bar
 
 
@@ -70,7 +77,7 @@ def _train(run: RunFolder, execution: Execution, epochs: int, bar: tqdm) -> None
     with open(log, "a", encoding="utf-8") as errors, _worker(run, execution, errors) as process:
         for line in process.stdout:
             if line.startswith(PROGRESS):
-                state = json.loads(line[len(PROGRESS):])
+                state = json.loads(line[len(PROGRESS) :])
                 epoch = state.pop("epoch")
                 bar.set_postfix({key: f"{value:.3f}" for key, value in state.items()}, refresh=False)
                 bar.update(at_start + epoch - bar.n)
@@ -84,8 +91,15 @@ def _train(run: RunFolder, execution: Execution, epochs: int, bar: tqdm) -> None
 @contextmanager
 def _worker(run: RunFolder, execution: Execution, errors) -> Iterator[subprocess.Popen]:
     """A fresh process for one execution, ended with this one."""
-    command = [sys.executable, "-m", "covid_keras.training.worker", str(run.path), execution.system,
-               str(execution.repeat), str(execution.fold)]
+    command = [
+        sys.executable,
+        "-m",
+        "covid_keras.training.worker",
+        str(run.path),
+        execution.system,
+        str(execution.repeat),
+        str(execution.fold),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     try:
         yield process

@@ -38,7 +38,9 @@ def resolve_strategy(name: str = "auto") -> tf.distribute.Strategy:
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
         if len(devices) < 2:
-            raise UserError("--strategy mirrored", f"there is only one device ({devices[0].name})", "Use --strategy one")
+            raise UserError(
+                "--strategy mirrored", f"there is only one device ({devices[0].name})", "Use --strategy one"
+            )
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()
 
@@ -48,7 +50,9 @@ def _tpu() -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except (ValueError, tf.errors.OpError, RuntimeError) as error:
         _log.debug("no TPU: %s", error)
-        raise UserError("--strategy tpu", "no TPU answers on this machine", "Use --strategy auto, or start a TPU VM") from error
+        raise UserError(
+            "--strategy tpu", "no TPU answers on this machine", "Use --strategy auto, or start a TPU VM"
+        ) from error
     return tf.distribute.TPUStrategy(resolver)
 
 

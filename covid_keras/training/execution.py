@@ -72,8 +72,12 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
         started = time.monotonic()
         with strategy.scope():
             model = system.build(protocol, run.cohort.classes)
-            model.compile(make_optimizer(protocol.training.optimizer), keras.losses.CategoricalCrossentropy(),
-                          metrics=["accuracy"], jit_compile=False)
+            model.compile(
+                make_optimizer(protocol.training.optimizer),
+                keras.losses.CategoricalCrossentropy(),
+                metrics=["accuracy"],
+                jit_compile=False,
+            )
             model.optimizer.build(model.trainable_variables)
         tracker = _fit(model, system, run, execution, prepared, seed)
         tracker.restore_best(model)
@@ -102,8 +106,9 @@ class _Reporter(keras.callbacks.Callback):
         sys.stdout.flush()
 
 
-def _fit(model: keras.Model, system: System, run: RunFolder, execution: Execution, prepared: PreparedImages,
-         seed: int) -> ResumableTraining:
+def _fit(
+    model: keras.Model, system: System, run: RunFolder, execution: Execution, prepared: PreparedImages, seed: int
+) -> ResumableTraining:
     """Train until the last epoch or until patience is spent, from wherever a killed training stood."""
     training = run.protocol.training
     tracker = ResumableTraining(execution.folder, training.monitor, training.patience)
@@ -112,14 +117,35 @@ def _fit(model: keras.Model, system: System, run: RunFolder, execution: Executio
         return tracker
     part, labels = run.part(execution.repeat, execution.fold).to_numpy(), run.cohort.labels()
     train, validation = np.flatnonzero(part == "train"), np.flatnonzero(part == "validation")
-    common = {"labels": labels, "batch_size": training.batch_size, "scaling": system.scaling,
-              "channels": system.channels, "one_hot": len(run.cohort.classes)}
+    common = {
+        "labels": labels,
+        "batch_size": training.batch_size,
+        "scaling": system.scaling,
+        "channels": system.channels,
+        "one_hot": len(run.cohort.classes),
+    }
     augmentation = Augmentation(**as_plain(training.augmentation))
-    batches = make_dataset(prepared, train, seed=seed, training=True, augmentation=augmentation, epochs=training.epochs,
-                           start_epoch=start, drop_remainder=_wants_static(run), **common)
-    model.fit(batches, epochs=training.epochs, initial_epoch=start, verbose=0, shuffle=False,
-              steps_per_epoch=steps_per_epoch(len(train), training.batch_size, _wants_static(run)),
-              validation_data=make_dataset(prepared, validation, **common), callbacks=[tracker, _Reporter()])
+    batches = make_dataset(
+        prepared,
+        train,
+        seed=seed,
+        training=True,
+        augmentation=augmentation,
+        epochs=training.epochs,
+        start_epoch=start,
+        drop_remainder=_wants_static(run),
+        **common,
+    )
+    model.fit(
+        batches,
+        epochs=training.epochs,
+        initial_epoch=start,
+        verbose=0,
+        shuffle=False,
+        steps_per_epoch=steps_per_epoch(len(train), training.batch_size, _wants_static(run)),
+        validation_data=make_dataset(prepared, validation, **common),
+        callbacks=[tracker, _Reporter()],
+    )
     return tracker
 
 
@@ -128,35 +154,57 @@ def _wants_static(run: RunFolder) -> bool:
     return run.settings["strategy"] == "tpu"
 
 
-def predict(model: keras.Model, system: System, run: RunFolder, execution: Execution,
-            prepared: PreparedImages) -> pd.DataFrame:
+def predict(
+    model: keras.Model, system: System, run: RunFolder, execution: Execution, prepared: PreparedImages
+) -> pd.DataFrame:
     """Return the predictions of one execution on its validation and test parts, in the cohort's order."""
     cohort, part = run.cohort, run.part(execution.repeat, execution.fold)
     rows = np.flatnonzero(part.isin(("validation", "test")).to_numpy())
-    batches = make_dataset(prepared, rows, batch_size=run.protocol.training.batch_size, scaling=system.scaling,
-                           channels=system.channels)
+    batches = make_dataset(
+        prepared, rows, batch_size=run.protocol.training.batch_size, scaling=system.scaling, channels=system.channels
+    )
     scores = model.predict(batches, verbose=0).astype(np.float64)
     scores /= scores.sum(axis=1, keepdims=True)
     table = cohort.table.iloc[rows]
     frame = table[["image_id", "path", "patient_id", "source", "severity"]].reset_index(drop=True)
-    frame = frame.assign(system=execution.system, repeat=execution.repeat, fold=execution.fold,
-                         split=part.iloc[rows].to_numpy(), label=table["label"].to_numpy(),
-                         predicted=np.array(cohort.classes)[scores.argmax(axis=1)])
+    frame = frame.assign(
+        system=execution.system,
+        repeat=execution.repeat,
+        fold=execution.fold,
+        split=part.iloc[rows].to_numpy(),
+        label=table["label"].to_numpy(),
+        predicted=np.array(cohort.classes)[scores.argmax(axis=1)],
+    )
     for i, name in enumerate(cohort.classes):
         frame[f"score_{name}"] = scores[:, i]
     return frame
 
 
-def _write(execution: Execution, frame: pd.DataFrame, tracker: ResumableTraining, model: keras.Model,
-           strategy: tf.distribute.Strategy, seed: int, seconds: float) -> None:
+def _write(
+    execution: Execution,
+    frame: pd.DataFrame,
+    tracker: ResumableTraining,
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    seed: int,
+    seconds: float,
+) -> None:
     """Write predictions and history, then the record that says the execution is done."""
     with atomic_path(execution.folder / "history.csv") as temporary:
         pd.DataFrame(tracker.history).to_csv(temporary, index=False)
     write_predictions(execution.predictions, frame)
     record = provenance(
-        system=execution.system, repeat=execution.repeat, fold=execution.fold, seed=seed, seconds=round(seconds, 1),
-        epochs=len(tracker.history), best_epoch=tracker.best_epoch, parameters=int(model.count_params()),
-        device=describe_device() | {"replicas": strategy.num_replicas_in_sync}, policy=keras.config.dtype_policy().name,
-        predictions_sha256=sha256_of(execution.predictions))
+        system=execution.system,
+        repeat=execution.repeat,
+        fold=execution.fold,
+        seed=seed,
+        seconds=round(seconds, 1),
+        epochs=len(tracker.history),
+        best_epoch=tracker.best_epoch,
+        parameters=int(model.count_params()),
+        device=describe_device() | {"replicas": strategy.num_replicas_in_sync},
+        policy=keras.config.dtype_policy().name,
+        predictions_sha256=sha256_of(execution.predictions),
+    )
     write_json(execution.record, record)
     (execution.folder / STATE).unlink(missing_ok=True)

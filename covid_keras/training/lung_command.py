@@ -31,8 +31,11 @@ def load_lung_cohort(data: Path) -> Cohort:
     cohort = load_source("darwin_v7", data)
     named = set(read_split(SPLIT)["image_id"])
     if missing := sorted(named - set(cohort.table["image_id"])):
-        raise UserError(data, f"lacks {len(missing)} of the {len(named)} radiographs of the recipe, e.g. {missing[0]}",
-                        "`covid-keras data check darwin_v7 cohen` shows what is there")
+        raise UserError(
+            data,
+            f"lacks {len(missing)} of the {len(named)} radiographs of the recipe, e.g. {missing[0]}",
+            "`covid-keras data check darwin_v7 cohen` shows what is there",
+        )
     return cohort.filter(cohort.table["image_id"].isin(named))
 
 

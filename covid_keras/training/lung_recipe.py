@@ -68,8 +68,14 @@ class LungRecipe:
     @property
     def augmentation(self) -> Augmentation:
         """The geometric part, the same transform for a radiograph and its mask."""
-        return Augmentation(rotation=self.rotation, shift=(self.shift, self.shift), shear=self.shear, flip=True,
-                            zoom=(1 - self.zoom, 1 + self.zoom), fill="constant")
+        return Augmentation(
+            rotation=self.rotation,
+            shift=(self.shift, self.shift),
+            shear=self.shear,
+            flip=True,
+            zoom=(1 - self.zoom, 1 + self.zoom),
+            fill="constant",
+        )
 
 
 class _Batches(keras.utils.PyDataset):
@@ -84,7 +90,7 @@ class _Batches(keras.utils.PyDataset):
         return -(-len(self.stack) // self.recipe.batch)
 
     def __getitem__(self, index: int):
-        rows = self.order[index * self.recipe.batch:(index + 1) * self.recipe.batch]
+        rows = self.order[index * self.recipe.batch : (index + 1) * self.recipe.batch]
         images = tf.convert_to_tensor(self.stack[rows], tf.float32) / 255.0
         ids = tf.convert_to_tensor(rows, tf.int64)
         moved = augment_batch(images, ids, self.recipe.seed, self.epoch, self.recipe.augmentation)
@@ -95,7 +101,9 @@ class _Batches(keras.utils.PyDataset):
         key = [self.recipe.seed + 7919, self.epoch * 100_003 + index]
         draws = tf.random.stateless_uniform((3, tf.shape(images)[0], 1, 1, 1), key, -1.0, 1.0)
         images = tf.clip_by_value(images, 0.0, 1.0) ** (2.0 ** (self.recipe.gamma * draws[0]))
-        return tf.clip_by_value(images * (1 + self.recipe.contrast * draws[1]) + self.recipe.brightness * draws[2], 0, 1)
+        return tf.clip_by_value(
+            images * (1 + self.recipe.contrast * draws[1]) + self.recipe.brightness * draws[2], 0, 1
+        )
 
     def on_epoch_end(self, advance: bool = True) -> None:
         self.epoch += int(advance)
@@ -111,8 +119,12 @@ def load_stack(cohort: Cohort, size: int) -> np.ndarray:
         mask = read_mask(row.mask_path, image.shape)
         stack[i, ..., 0] = np.rint(unet_input(image, size)[..., 0] * 255)
         small = (size, size)
-        stack[i, ..., 1] = cv2.resize(np.where(mask == LUNG, 255, 0).astype(np.uint8), small, interpolation=cv2.INTER_AREA)
-        stack[i, ..., 2] = cv2.resize(np.where(mask == IGNORE, 0, 255).astype(np.uint8), small, interpolation=cv2.INTER_AREA)
+        stack[i, ..., 1] = cv2.resize(
+            np.where(mask == LUNG, 255, 0).astype(np.uint8), small, interpolation=cv2.INTER_AREA
+        )
+        stack[i, ..., 2] = cv2.resize(
+            np.where(mask == IGNORE, 0, 255).astype(np.uint8), small, interpolation=cv2.INTER_AREA
+        )
     return stack
 
 
@@ -126,12 +138,20 @@ def fit_unet(stack: np.ndarray, validation: np.ndarray, recipe: LungRecipe) -> t
         keras.mixed_precision.set_dtype_policy("float32")
     batches = _Batches(stack, recipe)
     schedule = keras.optimizers.schedules.CosineDecay(
-        recipe.learning_rate / 10, recipe.epochs * len(batches), warmup_target=recipe.learning_rate,
-        warmup_steps=len(batches))
+        recipe.learning_rate / 10,
+        recipe.epochs * len(batches),
+        warmup_target=recipe.learning_rate,
+        warmup_steps=len(batches),
+    )
     model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), MaskedDiceCrossEntropy(), metrics=[masked_dice])
     scaled = validation.astype(np.float32) / 255
-    fitted = model.fit(batches, validation_data=(scaled[..., :1], (scaled[..., 1:] > 0.5).astype(np.float32)),
-                       validation_batch_size=16, epochs=recipe.epochs, verbose=2)
+    fitted = model.fit(
+        batches,
+        validation_data=(scaled[..., :1], (scaled[..., 1:] > 0.5).astype(np.float32)),
+        validation_batch_size=16,
+        epochs=recipe.epochs,
+        verbose=2,
+    )
     return model, pd.DataFrame(fitted.history)
 
 
@@ -154,7 +174,9 @@ def measure(model: keras.Model, cohort: Cohort, threshold: float = 0.5, clean: b
         full = cv2.resize(probability, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
         mask = np.where(full >= threshold, 255, 0).astype(np.uint8)
         dice, iou = overlap(clean_mask(mask) if clean else mask, truth)
-        rows.append({"image_id": row.image_id, "patient_id": row.patient_id, "view": row.view, "dice": dice, "iou": iou})
+        rows.append(
+            {"image_id": row.image_id, "patient_id": row.patient_id, "view": row.view, "dice": dice, "iou": iou}
+        )
     return pd.DataFrame(rows).sort_values("dice", ignore_index=True)
 
 
@@ -163,8 +185,12 @@ def summary_of(table: pd.DataFrame) -> dict[str, float]:
     values: dict[str, float] = {"images": len(table), "patients": int(table["patient_id"].nunique())}
     for name in ("dice", "iou"):
         column = table[name]
-        values |= {f"{name}_mean": column.mean(), f"{name}_std": column.std(ddof=1), f"{name}_min": column.min(),
-                   f"{name}_max": column.max()}
+        values |= {
+            f"{name}_mean": column.mean(),
+            f"{name}_std": column.std(ddof=1),
+            f"{name}_min": column.min(),
+            f"{name}_max": column.max(),
+        }
         values |= {f"{name}_p{p}": np.percentile(column, p) for p in (5, 25, 50, 75, 95)}
     return {key: round(float(value), 4) if isinstance(value, float) else value for key, value in values.items()}
 

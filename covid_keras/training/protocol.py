@@ -38,7 +38,7 @@ class SplitSettings:
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """An optimiser in Keras' terms; `decay` is the legacy lr / (1 + decay * step), `weight_decay` L2 in the gradient."""
+    """An optimiser in Keras' terms; `decay` is the legacy one: lr / (1 + decay * step)."""
 
     name: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = 1e-3

@@ -12,7 +12,16 @@ from typing import Any
 
 import psutil
 
-PACKAGES = ("covid-keras", "tensorflow", "keras", "numpy", "scikit-learn", "scikit-image", "opencv-python-headless", "tf-keras-vis")
+PACKAGES = (
+    "covid-keras",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "scikit-learn",
+    "scikit-image",
+    "opencv-python-headless",
+    "tf-keras-vis",
+)
 
 
 def git_revision(folder: Path | None = None) -> str:
@@ -26,7 +35,9 @@ def git_revision(folder: Path | None = None) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=20)
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=20
+    )
     return done.stdout.strip()
 
 
@@ -37,8 +48,13 @@ def now() -> str:
 
 def machine() -> dict[str, Any]:
     """Return processor, cores and memory (GiB) of this machine."""
-    return {"platform": platform.platform(), "python": platform.python_version(), "processor": _processor(),
-            "cores": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)}
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
 
 
 def _processor() -> str:

@@ -65,8 +65,12 @@ class ResumableTraining(keras.callbacks.Callback):
         self._write_state()
 
     def _write_state(self) -> None:
-        meta = {"history": self.history, "best": None if np.isinf(self.best) else self.best,
-                "best_epoch": self.best_epoch, "finished": self.finished}
+        meta = {
+            "history": self.history,
+            "best": None if np.isinf(self.best) else self.best,
+            "best_epoch": self.best_epoch,
+            "finished": self.finished,
+        }
         arrays = {f"v{i}": np.asarray(variable) for i, variable in enumerate(_variables(self.model))}
         with atomic_path(self.folder / STATE) as temporary:
             np.savez(temporary, meta=np.array(json.dumps(meta)), **arrays)

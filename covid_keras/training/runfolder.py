@@ -64,8 +64,9 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: str | Path, protocol: Protocol, cohort: Cohort, splits: pd.DataFrame,
-               settings: dict[str, Any]) -> RunFolder:
+    def create(
+        cls, path: str | Path, protocol: Protocol, cohort: Cohort, splits: pd.DataFrame, settings: dict[str, Any]
+    ) -> RunFolder:
         """Write a new run, or open the one that is there where it is the very same.
 
         Raises
@@ -74,18 +75,33 @@ class RunFolder:
             Where the folder holds a run of another protocol, cohort or split, or cannot be written.
         """
         run = cls(require_writable_folder(Path(path)).resolve())
-        key = fingerprint({"protocol": as_plain(protocol), "cohort": cohort.fingerprint(),
-                           "splits": splits.to_csv(index=False), "precision": settings.get("precision")})
+        key = fingerprint(
+            {
+                "protocol": as_plain(protocol),
+                "cohort": cohort.fingerprint(),
+                "splits": splits.to_csv(index=False),
+                "precision": settings.get("precision"),
+            }
+        )
         if (run.path / "run.json").is_file():
             if run.record["key"] != key:
-                raise UserError(run.path, "holds a run of another protocol, cohort or precision",
-                                "Choose another --out, or remove that folder")
+                raise UserError(
+                    run.path,
+                    "holds a run of another protocol, cohort or precision",
+                    "Choose another --out, or remove that folder",
+                )
             return run
         write_text(run.path / "protocol.yaml", yaml.safe_dump(as_plain(protocol), sort_keys=False, allow_unicode=True))
         cohort.to_csv(run.path / "cohort.csv")
         write_split(run.path / "splits.csv", splits)
-        record = {"key": key, "paper": protocol.paper, "profile": protocol.profile, "settings": as_plain(settings),
-                  "cohort_fingerprint": cohort.fingerprint(), "classes": list(cohort.classes)}
+        record = {
+            "key": key,
+            "paper": protocol.paper,
+            "profile": protocol.profile,
+            "settings": as_plain(settings),
+            "cohort_fingerprint": cohort.fingerprint(),
+            "classes": list(cohort.classes),
+        }
         # Last, so that a run.json means that all the rest is there.
         write_json(run.path / "run.json", record | {"provenance": provenance()})
         return run
@@ -95,7 +111,9 @@ class RunFolder:
         """Open a run that is there; raise `UserError` where the folder is none."""
         run = cls(Path(path).resolve())
         if not (run.path / "run.json").is_file():
-            raise UserError(path, "is no run folder (no run.json)", "Give the --out of a finished `covid-keras reproduce`")
+            raise UserError(
+                path, "is no run folder (no run.json)", "Give the --out of a finished `covid-keras reproduce`"
+            )
         return run
 
     @cached_property
@@ -137,5 +155,9 @@ class RunFolder:
     def executions(self) -> list[Execution]:
         """Return all executions, fold by fold, so that a run cut short has all systems on the same folds."""
         split = self.protocol.split
-        return [self.execution(system, repeat, fold) for repeat in range(split.repeats)
-                for fold in range(split.folds) for system in self.protocol.systems]
+        return [
+            self.execution(system, repeat, fold)
+            for repeat in range(split.repeats)
+            for fold in range(split.folds)
+            for system in self.protocol.systems
+        ]

@@ -81,8 +81,11 @@ def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
     if isinstance(settings, PhantomCohort):
         return _phantom(settings, made)
     if data is None:
-        raise UserError(f"profile {protocol.profile!r}", "needs real radiographs and no data folder was found",
-                        "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them")
+        raise UserError(
+            f"profile {protocol.profile!r}",
+            "needs real radiographs and no data folder was found",
+            "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them",
+        )
     return _covidgr(data) if isinstance(settings, CovidgrCohort) else _stand_in(settings, data)
 
 
@@ -109,13 +112,19 @@ def _stand_in(settings: StandInCohort, data: Path) -> Cohort:
 def _draw(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
     """Draw `count` rows without replacement, in the table's order."""
     if count < 0 or count > len(table):
-        raise UserError("cohort", f"asks for {count} {what}, there are {len(table)}", "Change the counts in protocol.yaml")
+        raise UserError(
+            "cohort", f"asks for {count} {what}, there are {len(table)}", "Change the counts in protocol.yaml"
+        )
     return table.iloc[np.sort(rng.choice(len(table), count, replace=False))]
 
 
 def _phantom(settings: PhantomCohort, made: Path) -> Cohort:
     half = settings.patients // 2
-    folder = make_phantom(made / "phantom", composition={"normal": half, "covid": settings.patients - half, "cap": 0},
-                          seed=settings.seed, size=settings.size)
+    folder = make_phantom(
+        made / "phantom",
+        composition={"normal": half, "covid": settings.patients - half, "cap": 0},
+        seed=settings.seed,
+        size=settings.size,
+    )
     cohort = get_source("phantom").load(folder)
     return cohort.relabel({"normal": "N", "covid": "P"}, CLASSES)

@@ -112,9 +112,11 @@ def test_bench_prepare(benchmark, cohort, files, tmp_path):
     distinct = len(set(files))
     warm = next(folders)
     prepare_cohort(cohort, settings, warm)
-    runs = {"cold": lambda: prepare_cohort(cohort, settings, next(folders)),
-            "bare_decode_resize": lambda: bare(files[:distinct]),
-            "reused": lambda: prepare_cohort(cohort, settings, warm)}
+    runs = {
+        "cold": lambda: prepare_cohort(cohort, settings, next(folders)),
+        "bare_decode_resize": lambda: bare(files[:distinct]),
+        "reused": lambda: prepare_cohort(cohort, settings, warm),
+    }
     note(benchmark, in_turns(benchmark, runs), "bare_decode_resize", distinct)
     result = benchmark.pedantic(lambda: prepare_cohort(cohort, settings, next(folders)), rounds=1)
     assert result.prepared >= distinct
@@ -126,8 +128,16 @@ def test_bench_feed(benchmark, prepared, files, memory):
     epochs = 4
 
     def feed(augmentation: Augmentation | None) -> Callable[[], None]:
-        dataset = make_dataset(prepared, np.arange(IMAGES), np.zeros(IMAGES, int), BATCH, training=True,
-                               augmentation=augmentation, epochs=epochs, memory=memory)
+        dataset = make_dataset(
+            prepared,
+            np.arange(IMAGES),
+            np.zeros(IMAGES, int),
+            BATCH,
+            training=True,
+            augmentation=augmentation,
+            epochs=epochs,
+            memory=memory,
+        )
 
         def run() -> None:
             for _ in dataset:
@@ -135,8 +145,12 @@ def test_bench_feed(benchmark, prepared, files, memory):
 
         return run
 
-    runs = {"plain": feed(None), "tabik": feed(TABIK), "all_augmentations": feed(EVERYTHING),
-            "bare_decode_resize": lambda: bare(files * epochs)}
+    runs = {
+        "plain": feed(None),
+        "tabik": feed(TABIK),
+        "all_augmentations": feed(EVERYTHING),
+        "bare_decode_resize": lambda: bare(files * epochs),
+    }
     note(benchmark, in_turns(benchmark, runs), "bare_decode_resize", epochs * IMAGES)
     benchmark.pedantic(feed(EVERYTHING), rounds=1)
 
@@ -167,15 +181,17 @@ def test_bench_fit(benchmark, prepared):
         dataset = make_dataset(prepared, np.arange(n), labels, BATCH, training=True, epochs=2, **how)
 
         def run() -> object:
-            return model.fit(dataset, steps_per_epoch=steps_per_epoch(n, BATCH), epochs=2, verbose=0,
-                             shuffle=False)
+            return model.fit(dataset, steps_per_epoch=steps_per_epoch(n, BATCH), epochs=2, verbose=0, shuffle=False)
 
         return run
 
     model.fit(pixels, labels[:n], batch_size=BATCH, epochs=1, verbose=0)  # compiles
-    runs = {"tensor": lambda: model.fit(pixels, labels[:n], batch_size=BATCH, epochs=2, verbose=0),
-            "cache": on_pipeline(memory=False), "memory": on_pipeline(memory=True),
-            "augmented": on_pipeline(augmentation=EVERYTHING)}
+    runs = {
+        "tensor": lambda: model.fit(pixels, labels[:n], batch_size=BATCH, epochs=2, verbose=0),
+        "cache": on_pipeline(memory=False),
+        "memory": on_pipeline(memory=True),
+        "augmented": on_pipeline(augmentation=EVERYTHING),
+    }
     note(benchmark, in_turns(benchmark, runs), "tensor", 2 * n)
     history = benchmark.pedantic(on_pipeline(), rounds=1)
     assert len(history.history["loss"]) == 2

@@ -25,13 +25,18 @@ def _fails(capsys, *arguments: str) -> str:
 
 
 def test_help_is_fast_and_imports_no_tensorflow():
-    code = "import sys; from covid_keras.cli import make_parser; make_parser().format_help(); sys.exit('tensorflow' in sys.modules)"
+    code = (
+        "import sys; from covid_keras.cli import make_parser; make_parser().format_help();"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
     started = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert time.monotonic() - started < 5  # under a second on an idle machine; TensorFlow alone takes longer than 5
 
 
-@pytest.mark.parametrize("command", [[], ["reproduce"], ["report"], ["segment"], ["data"], ["weights"], ["papers"], ["train-lungs"]])
+@pytest.mark.parametrize(
+    "command", [[], ["reproduce"], ["report"], ["segment"], ["data"], ["weights"], ["papers"], ["train-lungs"]]
+)
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as caught:
         main([*command, "--help"])
@@ -63,23 +68,26 @@ def nowhere(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    (["reproduce", "tabic"], ["tabic", "is no paper", "covid_sdnet (tabik)"]),
-    (["reproduce", "tabik", "--profile", "gpu"], ["has no profile 'gpu'", "paper, cpu, smoke"]),
-    (["reproduce", "tabik", "--profile", "paper"], ["its data are missing", "no data folder"]),
-    (["reproduce", "tabik", "--data", "nowhere"], ["--data nowhere", "is no folder"]),
-    (["reproduce", "tabik", "--shard", "3/2"], ["--shard 3/2", "1 <= i <= n"]),
-    (["reproduce", "tabik", "--strategy", "many"], ["--strategy many", "auto, one, mirrored, tpu"]),
-    (["reproduce", "tabik", "--precision", "int8"], ["--precision int8", "float32, bf16, fp16"]),
-    (["reproduce", "tabik", "--weights", "none.h5"], ["--weights none.h5", "is no file"]),
-    (["reproduce", "tabik", "--out", "file/run"], ["file/run", "cannot be written"]),
-    (["report", "empty"], ["is no run folder"]),
-    (["data", "check"], ["data folder", "none found"]),
-    (["data", "check", "--data", "empty"], ["holds no collection"]),
-    (["data", "download", "covidgr"], ["covidgr", "cannot be downloaded by a program"]),
-    (["data", "download", "imagenet"], ["imagenet", "no such source"]),
-    (["train-lungs", "--data", "empty"], ["holds no"]),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["reproduce", "tabic"], ["tabic", "is no paper", "covid_sdnet (tabik)"]),
+        (["reproduce", "tabik", "--profile", "gpu"], ["has no profile 'gpu'", "paper, cpu, smoke"]),
+        (["reproduce", "tabik", "--profile", "paper"], ["its data are missing", "no data folder"]),
+        (["reproduce", "tabik", "--data", "nowhere"], ["--data nowhere", "is no folder"]),
+        (["reproduce", "tabik", "--shard", "3/2"], ["--shard 3/2", "1 <= i <= n"]),
+        (["reproduce", "tabik", "--strategy", "many"], ["--strategy many", "auto, one, mirrored, tpu"]),
+        (["reproduce", "tabik", "--precision", "int8"], ["--precision int8", "float32, bf16, fp16"]),
+        (["reproduce", "tabik", "--weights", "none.h5"], ["--weights none.h5", "is no file"]),
+        (["reproduce", "tabik", "--out", "file/run"], ["file/run", "cannot be written"]),
+        (["report", "empty"], ["is no run folder"]),
+        (["data", "check"], ["data folder", "none found"]),
+        (["data", "check", "--data", "empty"], ["holds no collection"]),
+        (["data", "download", "covidgr"], ["covidgr", "cannot be downloaded by a program"]),
+        (["data", "download", "imagenet"], ["imagenet", "no such source"]),
+        (["train-lungs", "--data", "empty"], ["holds no"]),
+    ],
+)
 def test_what_cannot_be_used_gets_one_line(capsys, nowhere, arguments, words):
     (nowhere / "file").write_text("")
     (nowhere / "empty").mkdir()
@@ -106,14 +114,17 @@ def _png(path, shape=(64, 64)):
     return path
 
 
-@pytest.mark.parametrize(("make", "words"), [
-    (lambda path: path.write_bytes(b""), "empty"),
-    (lambda path: path.write_text("not a picture"), "is not a PNG"),
-    (lambda path: path.write_bytes(_png(path).read_bytes()[:1500]), "truncated"),
-    (lambda path: _png(path, (1, 1)), "1x1"),
-    (lambda path: _png(path, (16, 20_000)), "20000"),
-    (lambda path: None, "there is no such image"),
-])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.write_bytes(b""), "empty"),
+        (lambda path: path.write_text("not a picture"), "is not a PNG"),
+        (lambda path: path.write_bytes(_png(path).read_bytes()[:1500]), "truncated"),
+        (lambda path: _png(path, (1, 1)), "1x1"),
+        (lambda path: _png(path, (16, 20_000)), "20000"),
+        (lambda path: None, "there is no such image"),
+    ],
+)
 def test_bad_images_leave_nothing_behind(capsys, nowhere, make, words):
     good, bad = _png(nowhere / "good.png"), nowhere / "bad.png"
     make(bad)

@@ -27,9 +27,14 @@ def test_atomic_path_replaces_only_at_the_end(tmp_path):
 
 def test_a_failure_leaves_what_was_there(tmp_path):
     path = files.write_text(tmp_path / "x.txt", "old")
-    with pytest.raises(RuntimeError), files.atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def half() -> None:
+        with files.atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

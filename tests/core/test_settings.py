@@ -27,22 +27,27 @@ class Outer:
 
 
 def test_round_trip():
-    made = build(Outer, {"size": [3, 4], "tags": ["a"], "inner": {"rate": 1}, "comparable": "no", "free": {"x": [1]}}, "f")
+    made = build(
+        Outer, {"size": [3, 4], "tags": ["a"], "inner": {"rate": 1}, "comparable": "no", "free": {"x": [1]}}, "f"
+    )
     assert made == Outer((3, 4), ("a",), Inner(1.0), "no", {"x": [1]})
     assert build(Outer, as_plain(made), "f") == made
     assert isinstance(made.inner.rate, float)
 
 
-@pytest.mark.parametrize(("given", "words"), [
-    ({"size": [3, 4], "inner": {"rte": 1}}, ("unknown key 'rte' in inner", "Did you mean 'rate'")),
-    ({"size": [3, 4], "colour": 1}, ("unknown key 'colour'", "Known keys: comparable")),
-    ({}, ("lacks the key 'size'",)),
-    ({"size": [3]}, ("size is [3]",)),
-    ({"size": [3, "4"]}, ("size[1] is '4'", "no int")),
-    ({"size": [3, 4], "inner": {"name": "rmsprop"}}, ("inner.name is 'rmsprop'", "sgd, adam")),
-    ({"size": [3, 4], "inner": {"rate": True}}, ("inner.rate is True",)),
-    ({"size": [3, 4], "inner": [1]}, ("inner must be a mapping",)),
-])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"size": [3, 4], "inner": {"rte": 1}}, ("unknown key 'rte' in inner", "Did you mean 'rate'")),
+        ({"size": [3, 4], "colour": 1}, ("unknown key 'colour'", "Known keys: comparable")),
+        ({}, ("lacks the key 'size'",)),
+        ({"size": [3]}, ("size is [3]",)),
+        ({"size": [3, "4"]}, ("size[1] is '4'", "no int")),
+        ({"size": [3, 4], "inner": {"name": "rmsprop"}}, ("inner.name is 'rmsprop'", "sgd, adam")),
+        ({"size": [3, 4], "inner": {"rate": True}}, ("inner.rate is True",)),
+        ({"size": [3, 4], "inner": [1]}, ("inner must be a mapping",)),
+    ],
+)
 def test_mistakes_are_named(given, words):
     with pytest.raises(UserError) as caught:
         build(Outer, given, "protocol.yaml")

@@ -19,10 +19,27 @@ from covid_keras.data.augment import (  # noqa: E402
     transform_matrices,
 )
 
-EVERYTHING = Augmentation(rotation=20, shift=(0.1, 0.05), zoom=(0.8, 1.3), shear=10, flip=True,
-                          vertical_flip=True, keep_aspect=False, brightness=(0.9, 1.1), contrast=(0.9, 1.1))
-NOTHING = {"rotation": 0.0, "shift_y": 0.0, "shift_x": 0.0, "zoom_y": 1.0, "zoom_x": 1.0, "shear": 0.0,
-           "flip": 1.0, "vertical_flip": 1.0}
+EVERYTHING = Augmentation(
+    rotation=20,
+    shift=(0.1, 0.05),
+    zoom=(0.8, 1.3),
+    shear=10,
+    flip=True,
+    vertical_flip=True,
+    keep_aspect=False,
+    brightness=(0.9, 1.1),
+    contrast=(0.9, 1.1),
+)
+NOTHING = {
+    "rotation": 0.0,
+    "shift_y": 0.0,
+    "shift_x": 0.0,
+    "zoom_y": 1.0,
+    "zoom_x": 1.0,
+    "shear": 0.0,
+    "flip": 1.0,
+    "vertical_flip": 1.0,
+}
 
 
 def picture(height: int = 40, width: int = 40, channels: int = 1, seed: int = 0) -> np.ndarray:
@@ -67,40 +84,69 @@ def test_augment_zoom_above_one_enlarges():
 @pytest.mark.parametrize("fill", ["nearest", "constant", "reflect"])
 def test_augment_agrees_with_scipy(fill):
     image = picture(33, 50)
-    changed = {"rotation": 17.0, "shift_x": 0.1, "shift_y": -0.05, "zoom_x": 0.8, "zoom_y": 1.2, "shear": 9.0,
-               "flip": -1.0}
+    changed = {
+        "rotation": 17.0,
+        "shift_x": 0.1,
+        "shift_y": -0.05,
+        "zoom_x": 0.8,
+        "zoom_y": 1.2,
+        "shear": 9.0,
+        "flip": -1.0,
+    }
     a0, a1, a2, b0, b1, b2 = matrix(33, 50, **changed)[0, :6].astype(float)
     mode = {"constant": "grid-constant"}.get(fill, fill)
-    expected = scipy.ndimage.affine_transform(image[..., 0], [[b1, b0], [a1, a0]], [b2, a2], order=1,
-                                              mode=mode)
+    expected = scipy.ndimage.affine_transform(image[..., 0], [[b1, b0], [a1, a0]], [b2, a2], order=1, mode=mode)
     np.testing.assert_allclose(moved(image, fill, **changed)[..., 0], expected, atol=0.05)
 
 
-@pytest.mark.parametrize(("fill", "border"), [
-    ("nearest", cv2.BORDER_REPLICATE), ("reflect", cv2.BORDER_REFLECT), ("constant", cv2.BORDER_CONSTANT)])
+@pytest.mark.parametrize(
+    ("fill", "border"),
+    [("nearest", cv2.BORDER_REPLICATE), ("reflect", cv2.BORDER_REFLECT), ("constant", cv2.BORDER_CONSTANT)],
+)
 def test_augment_agrees_with_cv2(fill, border):
     image = picture(48, 64)
     changed = {"rotation": -25.0, "zoom_x": 0.9, "zoom_y": 0.9, "shear": 5.0}
-    expected = cv2.warpAffine(image, matrix(48, 64, **changed)[0, :6].reshape(2, 3), (64, 48),
-                              borderMode=border, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    expected = cv2.warpAffine(
+        image,
+        matrix(48, 64, **changed)[0, :6].reshape(2, 3),
+        (64, 48),
+        borderMode=border,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )
     # cv2 rounds the interpolation weights to 1/32 of a pixel.
     assert np.abs(moved(image, fill, **changed)[..., 0] - expected).max() < 4
 
 
-@pytest.mark.parametrize("changed", [
-    {"rotation": 12.0}, {"shear": 15.0}, {"zoom_x": 1.25, "zoom_y": 0.8}, {"flip": -1.0}, {"shift_x": 0.1},
-    {"shift_y": 0.1}, {"rotation": -8.0, "shift_x": 0.05, "shift_y": -0.1, "shear": 6.0, "zoom_x": 0.9,
-                       "zoom_y": 1.1, "flip": -1.0}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"rotation": 12.0},
+        {"shear": 15.0},
+        {"zoom_x": 1.25, "zoom_y": 0.8},
+        {"flip": -1.0},
+        {"shift_x": 0.1},
+        {"shift_y": 0.1},
+        {"rotation": -8.0, "shift_x": 0.05, "shift_y": -0.1, "shear": 6.0, "zoom_x": 0.9, "zoom_y": 1.1, "flip": -1.0},
+    ],
+)
 def test_augment_agrees_with_image_data_generator(changed):
     legacy = pytest.importorskip("keras.src.legacy.preprocessing.image")
     if not hasattr(scipy.ndimage, "interpolation"):
         pytest.skip("Keras' ImageDataGenerator needs scipy.ndimage.interpolation, which this scipy lacks")
     image = picture()  # square: on others ImageDataGenerator takes the wrong centre
     settings = {**NOTHING, **changed}
-    expected = legacy.ImageDataGenerator(fill_mode="nearest").apply_transform(image, {
-        "theta": settings["rotation"], "shear": settings["shear"], "zx": 1 / settings["zoom_x"],
-        "zy": 1 / settings["zoom_y"], "tx": -settings["shift_x"] * 40, "ty": -settings["shift_y"] * 40,
-        "flip_horizontal": settings["flip"] < 0})
+    expected = legacy.ImageDataGenerator(fill_mode="nearest").apply_transform(
+        image,
+        {
+            "theta": settings["rotation"],
+            "shear": settings["shear"],
+            "zx": 1 / settings["zoom_x"],
+            "zy": 1 / settings["zoom_y"],
+            "tx": -settings["shift_x"] * 40,
+            "ty": -settings["shift_y"] * 40,
+            "flip_horizontal": settings["flip"] < 0,
+        },
+    )
     np.testing.assert_allclose(moved(image, **changed), expected, atol=0.05)
 
 
@@ -118,11 +164,16 @@ def test_augment_depends_on_seed_epoch_and_image_only():
 
 def test_augment_parameters_fill_their_ranges():
     draw = tf.function(draw_parameters)  # 4,000 draws one by one take long in eager mode
-    drawn = {name: value.numpy() for name, value in
-             draw(tf.range(4000, dtype=tf.int64), 1, 0, EVERYTHING).items()}
-    for name, low, high in [("rotation", -20, 20), ("shift_y", -0.1, 0.1), ("shift_x", -0.05, 0.05),
-                            ("zoom_x", 0.8, 1.3), ("zoom_y", 0.8, 1.3), ("shear", -10, 10),
-                            ("brightness", 0.9, 1.1)]:
+    drawn = {name: value.numpy() for name, value in draw(tf.range(4000, dtype=tf.int64), 1, 0, EVERYTHING).items()}
+    for name, low, high in [
+        ("rotation", -20, 20),
+        ("shift_y", -0.1, 0.1),
+        ("shift_x", -0.05, 0.05),
+        ("zoom_x", 0.8, 1.3),
+        ("zoom_y", 0.8, 1.3),
+        ("shear", -10, 10),
+        ("brightness", 0.9, 1.1),
+    ]:
         assert low <= drawn[name].min() < low + 0.01 * (high - low), name
         assert high - 0.01 * (high - low) < drawn[name].max() <= high, name
     assert abs(drawn["flip"].mean()) < 0.1
@@ -146,10 +197,16 @@ def test_augment_masks_keep_their_values_and_follow_the_image():
     assert set(np.unique(turned)) <= {0.0, 255.0}
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"zoom": (1.2, 0.8)}, "augmentation zoom"), ({"rotation": -5}, "augmentation rotation"),
-    ({"fill": "wrap"}, "Use one of nearest"), ({"shift": 0.1}, "pair"),
-    ({"brightness": (0, 1)}, "brightness")])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"zoom": (1.2, 0.8)}, "augmentation zoom"),
+        ({"rotation": -5}, "augmentation rotation"),
+        ({"fill": "wrap"}, "Use one of nearest"),
+        ({"shift": 0.1}, "pair"),
+        ({"brightness": (0, 1)}, "brightness"),
+    ],
+)
 def test_augment_bad_settings_are_named(settings, message):
     with pytest.raises(UserError, match=message):
         Augmentation(**settings)

@@ -15,8 +15,12 @@ from covid_keras.errors import UserError
 
 
 def table(n: int = 4, **columns: object) -> pd.DataFrame:
-    base = {"image_id": [f"s/{i}" for i in range(n)], "path": [f"/x/{i}.png" for i in range(n)],
-            "patient_id": [f"s/p{i // 2}" for i in range(n)], "label": ["N", "P"] * (n // 2)}
+    base = {
+        "image_id": [f"s/{i}" for i in range(n)],
+        "path": [f"/x/{i}.png" for i in range(n)],
+        "patient_id": [f"s/p{i // 2}" for i in range(n)],
+        "label": ["N", "P"] * (n // 2),
+    }
     return pd.DataFrame({**base, **columns})
 
 
@@ -44,13 +48,16 @@ def test_optional_columns_are_filled_in_and_further_ones_kept(cohort: Cohort) ->
     assert cohort.patients() == ["s/p0", "s/p1"]
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"label": ["N", "P", "Q", "N"]}, "label 'Q' of image 's/2' is unknown"),
-    ({"image_id": ["a", "b", "b", "c"]}, "image id 'b' is listed more than once"),
-    ({"patient_id": ["1", "", "2", "2"]}, "column 'patient_id' is empty for s/1"),
-    ({"extent": [0, 1, 9, 2]}, "extent 9 of image 's/2'"),
-    ({"extent": [0, 1, "much", 2]}, "column 'extent'"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": ["N", "P", "Q", "N"]}, "label 'Q' of image 's/2' is unknown"),
+        ({"image_id": ["a", "b", "b", "c"]}, "image id 'b' is listed more than once"),
+        ({"patient_id": ["1", "", "2", "2"]}, "column 'patient_id' is empty for s/1"),
+        ({"extent": [0, 1, 9, 2]}, "extent 9 of image 's/2'"),
+        ({"extent": [0, 1, "much", 2]}, "column 'extent'"),
+    ],
+)
 def test_bad_tables_are_refused_by_name(change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Cohort(table(**change), ("N", "P"), "made up")
@@ -97,10 +104,14 @@ def test_csv_round_trip_and_relative_paths(cohort: Cohort, tmp_path) -> None:
     assert own.table.loc[0, "patient_id"] == "007", "ids are text, their zeros stay"
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("", "not a readable CSV"), ("image_id,path\n1,2\n", "column 'patient_id', 'label' is missing"),
-    ("a,b\n1,2,3,4\n1\n2,3,4,5,6,7\n", "not a readable CSV"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a readable CSV"),
+        ("image_id,path\n1,2\n", "column 'patient_id', 'label' is missing"),
+        ("a,b\n1,2,3,4\n1\n2,3,4,5,6,7\n", "not a readable CSV"),
+    ],
+)
 def test_unreadable_csv_is_named(tmp_path, text: str, message: str) -> None:
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(UserError, match=message) as caught:
@@ -132,6 +143,8 @@ def test_fingerprint_sees_labels_and_sizes_not_places_or_order(tmp_path) -> None
 
 
 def test_importing_the_data_package_does_not_import_tensorflow() -> None:
-    code = ("import sys; from covid_keras.data import Cohort, patient_folds, SOURCES; list(SOURCES.values());"
-            "sys.exit('tensorflow' in sys.modules)")
+    code = (
+        "import sys; from covid_keras.data import Cohort, patient_folds, SOURCES; list(SOURCES.values());"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -60,8 +60,9 @@ def assert_same(first: list, second: list) -> None:
 @pytest.mark.parametrize("memory", [False, True])
 def test_pipeline_in_order_gives_the_pixels_and_labels(prepared, memory):
     indices = [5, 3, 21, 0, 8]
-    images, labels = zip(*batches(make_dataset(prepared, indices, LABELS, 2, scaling="0-255", memory=memory)),
-                         strict=True)
+    images, labels = zip(
+        *batches(make_dataset(prepared, indices, LABELS, 2, scaling="0-255", memory=memory)), strict=True
+    )
     assert [len(batch) for batch in images] == [2, 2, 1]
     np.testing.assert_array_equal(np.concatenate(images), prepared.batch(indices))
     assert np.concatenate(labels).tolist() == indices
@@ -73,7 +74,7 @@ def test_pipeline_every_epoch_shows_each_image_once_in_its_own_order(prepared):
     shown = numbers(dataset)
     steps = steps_per_epoch(N, 4)
     assert int(dataset.cardinality()) == len(shown) == 3 * steps
-    epochs = [joined(shown[start:start + steps]) for start in range(0, 3 * steps, steps)]
+    epochs = [joined(shown[start : start + steps]) for start in range(0, 3 * steps, steps)]
     assert all(sorted(epoch) == list(range(N)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
     assert [len(batch) for batch in shown] == ([4] * 5 + [2]) * 3
@@ -92,8 +93,11 @@ def test_pipeline_labels_follow_their_images_through_the_shuffle(prepared):
 
 def test_pipeline_same_batches_at_any_parallelism_and_from_memory(prepared):
     def stream(**how):
-        return batches(make_dataset(prepared, np.arange(N), LABELS, 5, seed=7, training=True,
-                                    augmentation=AUGMENTATION, epochs=2, **how))
+        return batches(
+            make_dataset(
+                prepared, np.arange(N), LABELS, 5, seed=7, training=True, augmentation=AUGMENTATION, epochs=2, **how
+            )
+        )
 
     reference = stream(num_parallel_calls=1, memory=False)
     assert_same(reference, stream(num_parallel_calls=8, memory=False))
@@ -103,18 +107,31 @@ def test_pipeline_same_batches_at_any_parallelism_and_from_memory(prepared):
 
 def test_pipeline_resumed_stream_continues_the_uninterrupted_one(prepared):
     def stream(start):
-        return batches(make_dataset(prepared, np.arange(N), LABELS, 5, seed=2, training=True, epochs=4,
-                                    augmentation=AUGMENTATION, start_epoch=start))
+        return batches(
+            make_dataset(
+                prepared,
+                np.arange(N),
+                LABELS,
+                5,
+                seed=2,
+                training=True,
+                epochs=4,
+                augmentation=AUGMENTATION,
+                start_epoch=start,
+            )
+        )
 
-    assert_same(stream(0)[3 * steps_per_epoch(N, 5):], stream(3))
+    assert_same(stream(0)[3 * steps_per_epoch(N, 5) :], stream(3))
 
 
 def test_pipeline_augmentation_of_an_image_does_not_depend_on_its_batch(prepared):
     def by_label(indices, batch_size):
-        dataset = make_dataset(prepared, indices, LABELS, batch_size, seed=1, training=True,
-                               augmentation=AUGMENTATION)
-        return {int(label): image for images, labels in batches(dataset)
-                for image, label in zip(images, labels, strict=True)}
+        dataset = make_dataset(prepared, indices, LABELS, batch_size, seed=1, training=True, augmentation=AUGMENTATION)
+        return {
+            int(label): image
+            for images, labels in batches(dataset)
+            for image, label in zip(images, labels, strict=True)
+        }
 
     every, some = by_label(np.arange(N), 5), by_label([4, 9, 17], 2)
     for label, image in some.items():
@@ -123,8 +140,18 @@ def test_pipeline_augmentation_of_an_image_does_not_depend_on_its_batch(prepared
 
 
 def test_pipeline_static_shapes(prepared):
-    dropped = make_dataset(prepared, np.arange(N), LABELS, 8, training=True, augmentation=AUGMENTATION,
-                           drop_remainder=True, one_hot=N, channels=3, memory=False)
+    dropped = make_dataset(
+        prepared,
+        np.arange(N),
+        LABELS,
+        8,
+        training=True,
+        augmentation=AUGMENTATION,
+        drop_remainder=True,
+        one_hot=N,
+        channels=3,
+        memory=False,
+    )
     images, labels = dropped.element_spec
     assert (tuple(images.shape), images.dtype) == ((8, 12, 10, 3), tf.float32)
     assert (tuple(labels.shape), labels.dtype) == ((8, N), tf.float32)
@@ -167,8 +194,15 @@ def test_pipeline_fit_keeps_one_iterator_over_the_epochs(prepared):
     mark = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(model, "epoch", epoch))
     settings = {"batch_size": 8, "seed": 5, "training": True, "epochs": 4, "start_epoch": 1}
     dataset = make_dataset(prepared, np.arange(N), LABELS, **settings)
-    model.fit(dataset, steps_per_epoch=steps_per_epoch(N, 8), epochs=4, initial_epoch=1, verbose=0,
-              callbacks=[mark], shuffle=False)
+    model.fit(
+        dataset,
+        steps_per_epoch=steps_per_epoch(N, 8),
+        epochs=4,
+        initial_epoch=1,
+        verbose=0,
+        callbacks=[mark],
+        shuffle=False,
+    )
     expected = [labels.tolist() for _, labels in batches(dataset)]
     assert [labels for _, labels in seen] == expected
     assert [epoch for epoch, _ in seen] == [1] * 3 + [2] * 3 + [3] * 3
@@ -180,8 +214,15 @@ def test_pipeline_does_not_hold_the_cohort_in_its_graph(tmp_path):
     many = make_prepared(tmp_path / "many", 3000, (64, 64, 1))
 
     def graph_bytes(prepared, memory=False):
-        dataset = make_dataset(prepared, np.arange(prepared.n), np.zeros(prepared.n, int), 16, training=True,
-                               augmentation=AUGMENTATION, memory=memory)
+        dataset = make_dataset(
+            prepared,
+            np.arange(prepared.n),
+            np.zeros(prepared.n, int),
+            16,
+            training=True,
+            augmentation=AUGMENTATION,
+            memory=memory,
+        )
         assert sum(len(images) for images, _ in dataset.as_numpy_iterator()) == prepared.n
         return len(tf.raw_ops.DatasetToGraphV2(input_dataset=dataset._variant_tensor).numpy())
 
@@ -228,4 +269,4 @@ def test_pipeline_ids_are_stable():
     assert stable_id("made/0") == 1763851057507474576
     ids = {stable_id(f"made/{number}") for number in range(2000)}
     assert len(ids) == 2000
-    assert all(-2**63 <= value < 2**63 for value in ids)
+    assert all(-(2**63) <= value < 2**63 for value in ids)

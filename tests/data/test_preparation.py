@@ -40,8 +40,15 @@ def cohort(tmp_path) -> Cohort:
         path, mask_path = tmp_path / "images" / f"{number}.png", tmp_path / "images" / f"{number}_mask.png"
         cv2.imwrite(str(path), radiograph(number))
         cv2.imwrite(str(mask_path), lungs() if number != 3 else np.full((90, 80), 127, np.uint8))
-        rows.append({"image_id": f"made/{number}", "path": str(path), "patient_id": f"made/p{number}",
-                     "label": "covid" if number % 2 else "normal", "mask_path": str(mask_path)})
+        rows.append(
+            {
+                "image_id": f"made/{number}",
+                "path": str(path),
+                "patient_id": f"made/p{number}",
+                "label": "covid" if number % 2 else "normal",
+                "mask_path": str(mask_path),
+            }
+        )
     return Cohort(pd.DataFrame(rows), ("normal", "covid"))
 
 
@@ -65,12 +72,18 @@ def test_preparation_order_of_steps(cohort):
     assert got.dtype == np.uint8
 
 
-@pytest.mark.parametrize(("settings", "expected"), [
-    ({}, lambda image, mask: image),
-    ({"mask": "remove"}, remove_lungs),
-    ({"enhance": "stack"}, lambda image, mask: enhance_stack(image)),
-    ({"enhance": "stack", "stack_order": ("original", "beasf", "clahe")},
-     lambda image, mask: enhance_stack(image)[..., [2, 0, 1]])])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, lambda image, mask: image),
+        ({"mask": "remove"}, remove_lungs),
+        ({"enhance": "stack"}, lambda image, mask: enhance_stack(image)),
+        (
+            {"enhance": "stack", "stack_order": ("original", "beasf", "clahe")},
+            lambda image, mask: enhance_stack(image)[..., [2, 0, 1]],
+        ),
+    ],
+)
 def test_preparation_settings_at_the_images_own_size(cohort, settings, expected):
     preparation = Preparation(size=(90, 80), **settings)
     got = prepare_image(cohort.table.path[0], lungs() == 255, preparation)
@@ -84,9 +97,17 @@ def test_preparation_area_never_repeats_pixels(cohort):
 
 
 def test_preparation_key_follows_every_setting(monkeypatch):
-    changes = [{}, {"size": (40, 32)}, {"crop": "lungs"}, {"margin": 0.1}, {"mask": "keep"},
-               {"enhance": "beasf"}, {"interpolation": "cubic"},
-               {"stack_order": ("original", "beasf", "clahe")}, {"mask_threshold": 0}]
+    changes = [
+        {},
+        {"size": (40, 32)},
+        {"crop": "lungs"},
+        {"margin": 0.1},
+        {"mask": "keep"},
+        {"enhance": "beasf"},
+        {"interpolation": "cubic"},
+        {"stack_order": ("original", "beasf", "clahe")},
+        {"mask_threshold": 0},
+    ]
     keys = [Preparation(**{"size": (32, 40), **change}).key() for change in changes]
     monkeypatch.setattr(preparation_module, "ALGORITHM", 99)
     keys.append(SMALL.key())
@@ -94,10 +115,18 @@ def test_preparation_key_follows_every_setting(monkeypatch):
     assert Preparation(size=[32, 40]).key() == SMALL.key()
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"size": (0, 3)}, "size"), ({"size": 224}, "size"), ({"crop": "box"}, "Use one of None, lungs"),
-    ({"enhance": "sharpen"}, "enhance"), ({"interpolation": "lanczos"}, "interpolation"),
-    ({"margin": -1}, "margin"), ({"mask_threshold": 255}, "mask_threshold")])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": (0, 3)}, "size"),
+        ({"size": 224}, "size"),
+        ({"crop": "box"}, "Use one of None, lungs"),
+        ({"enhance": "sharpen"}, "enhance"),
+        ({"interpolation": "lanczos"}, "interpolation"),
+        ({"margin": -1}, "margin"),
+        ({"mask_threshold": 255}, "mask_threshold"),
+    ],
+)
 def test_preparation_bad_settings_are_named(settings, message):
     with pytest.raises(UserError, match=message):
         Preparation(**settings)
@@ -135,8 +164,9 @@ def test_prepared_images_are_reused_until_something_changes(cohort, tmp_path):
     cv2.imwrite(cohort.table.path[2], radiograph(20))
     changed = prepare_cohort(cohort, SMALL, cache)
     assert (changed.prepared, changed.reused) == (1, 6)
-    np.testing.assert_array_equal(changed.load(2)[..., 0],
-                                  cv2.resize(radiograph(20), (40, 32), interpolation=cv2.INTER_AREA))
+    np.testing.assert_array_equal(
+        changed.load(2)[..., 0], cv2.resize(radiograph(20), (40, 32), interpolation=cv2.INTER_AREA)
+    )
 
 
 def test_prepared_images_follow_their_masks(cohort, tmp_path):
@@ -160,7 +190,7 @@ def test_prepared_damaged_cache_files_are_made_anew(cohort, tmp_path, damage):
 
 
 def test_prepared_unchanged_files_are_not_read_again(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr("covid_keras.data.file_hashes._SETTLED_NS", -10**12)
+    monkeypatch.setattr("covid_keras.data.file_hashes._SETTLED_NS", -(10**12))
     prepare_cohort(cohort, SMALL, tmp_path / "cache")
     monkeypatch.setattr("pathlib.Path.read_bytes", lambda self: pytest.fail(f"{self} was read again"))
     assert prepare_cohort(cohort, SMALL, tmp_path / "cache").reused == 7

@@ -34,6 +34,7 @@ def drop_column(path: Path, column: str) -> None:
 
 # --- every source
 
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_card_is_complete_and_the_module_says_what_it_is(name: str, tmp_path: Path) -> None:
     source = get_source(name)
@@ -69,6 +70,7 @@ def test_ids_are_stems_unless_two_files_share_one() -> None:
 
 # --- covidgr
 
+
 @pytest.fixture
 def covidgr(tmp_path: Path) -> Path:
     folder = tmp_path / "COVIDGR-1.0"
@@ -76,8 +78,7 @@ def covidgr(tmp_path: Path) -> Path:
         picture(folder / "N" / f"{name}.jpg")
     for name in ("ba", "bb", "bc", "bd", "be"):
         picture(folder / "P" / f"{name}.jpg")
-    write_rows(folder / "severity.csv", "Name,Severity",
-               "ba,NORMAL-PCR+", "bb,MILD", "bc,MODERATE", "bd,SEVERE")
+    write_rows(folder / "severity.csv", "Name,Severity", "ba,NORMAL-PCR+", "bb,MILD", "bc,MODERATE", "bd,SEVERE")
     return folder
 
 
@@ -86,21 +87,31 @@ def test_covidgr_reads_labels_and_levels(covidgr: Path) -> None:
     assert cohort.classes == ("N", "P")
     assert list(cohort.table["image_id"][:3]) == ["covidgr/aa", "covidgr/ab", "covidgr/ba"]
     assert list(cohort.table["severity"]) == ["", "", "Normal-PCR+", "Mild", "Moderate", "Severe", ""], (
-        "a positive without a row keeps an unknown severity")
+        "a positive without a row keeps an unknown severity"
+    )
     assert len(cohort.patients()) == 7
     assert read_image(cohort.table["path"][0]).shape == (20, 24)
     checks = {what: (expected, found) for what, expected, found in check_source("covidgr", covidgr)}
-    assert checks == {"N": (426, 2), "P": (426, 5), "Normal-PCR+": (76, 1), "Mild": (100, 1),
-                      "Moderate": (171, 1), "Severe": (79, 1)}
+    assert checks == {
+        "N": (426, 2),
+        "P": (426, 5),
+        "Normal-PCR+": (76, 1),
+        "Mild": (100, 1),
+        "Moderate": (171, 1),
+        "Severe": (79, 1),
+    }
 
 
-@pytest.mark.parametrize(("row", "message"), [
-    ("ba,MILD", r"severity\.csv: 'ba' is listed twice in column 'Name'"),
-    ("zz,MILD", r"severity\.csv: image 'zz' of column 'Name' is not in P/"),
-    ("aa,MILD", r"image 'aa' of column 'Name' is in N/, not in P/"),
-    ("be,GRAVE", r"severity 'GRAVE' of image 'be' is unknown"),
-    (",MILD", r"column 'Name' is empty in line 6"),
-])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("ba,MILD", r"severity\.csv: 'ba' is listed twice in column 'Name'"),
+        ("zz,MILD", r"severity\.csv: image 'zz' of column 'Name' is not in P/"),
+        ("aa,MILD", r"image 'aa' of column 'Name' is in N/, not in P/"),
+        ("be,GRAVE", r"severity 'GRAVE' of image 'be' is unknown"),
+        (",MILD", r"column 'Name' is empty in line 6"),
+    ],
+)
 def test_covidgr_refuses_bad_rows(covidgr: Path, row: str, message: str) -> None:
     with (covidgr / "severity.csv").open("a") as stream:
         stream.write(row + "\n")
@@ -135,15 +146,23 @@ def cohen(tmp_path: Path) -> Path:
     folder = tmp_path / "covid-chestxray-dataset"
     for name in ("a.jpg", "b.png", "c.jpeg", "d.jpg", "e.jpg", "ct.png", "todo.jpg", "unlisted.jpg"):
         picture(folder / "images" / name)
-    write_rows(folder / "metadata.csv", COHEN,
-               "1,COVID-19,PA,X-ray,a.jpg,CC BY", '2,"COVID-19, ARDS",AP Supine,X-ray,b.png,',
-               "3,Pneumonia/Viral/COVID-19,AP,X-ray,c.jpeg,", "4,Pneumonia,PA,X-ray,d.jpg,",
-               "4,SARS,L,X-ray,e.jpg,",
-               "5,COVID-19,Axial,CT,ct.png,", "6,todo,PA,X-ray,todo.jpg,", "5,COVID-19,Axial,CT,v.nii.gz,",
-               # a second row of d.jpg: patients 4 and 7 are one person
-               "7,Pneumonia,PA,X-ray,d.jpg,")
-    write_rows(folder / SCORES, "filename,geographic_mean,opacity_mean",
-               "a.jpg,2.5,1", "d.jpg,1,1", "elsewhere.jpg,3,1")
+    write_rows(
+        folder / "metadata.csv",
+        COHEN,
+        "1,COVID-19,PA,X-ray,a.jpg,CC BY",
+        '2,"COVID-19, ARDS",AP Supine,X-ray,b.png,',
+        "3,Pneumonia/Viral/COVID-19,AP,X-ray,c.jpeg,",
+        "4,Pneumonia,PA,X-ray,d.jpg,",
+        "4,SARS,L,X-ray,e.jpg,",
+        "5,COVID-19,Axial,CT,ct.png,",
+        "6,todo,PA,X-ray,todo.jpg,",
+        "5,COVID-19,Axial,CT,v.nii.gz,",
+        # a second row of d.jpg: patients 4 and 7 are one person
+        "7,Pneumonia,PA,X-ray,d.jpg,",
+    )
+    write_rows(
+        folder / SCORES, "filename,geographic_mean,opacity_mean", "a.jpg,2.5,1", "d.jpg,1,1", "elsewhere.jpg,3,1"
+    )
     masks = folder / "annotations" / "lung-masks-darwin-v7"
     for name in ("a", "b", "e", "unlisted"):
         picture(masks / f"{name}.png")
@@ -167,15 +186,28 @@ def test_cohen_joins_patients_who_share_a_file(cohen: Path) -> None:
     with (cohen / "metadata.csv").open("a") as stream:
         stream.write("8,Pneumonia,PA,X-ray,e.jpg,\n7,Pneumonia,PA,X-ray,a.jpg,\n")
     rows = load_source("cohen", cohen).table.set_index("image_id")
-    assert rows["patient_id"].to_dict() == {"cohen/a": "cohen/1", "cohen/b": "cohen/2", "cohen/c": "cohen/3",
-                                            "cohen/d": "cohen/1", "cohen/e": "cohen/1"}
+    assert rows["patient_id"].to_dict() == {
+        "cohen/a": "cohen/1",
+        "cohen/b": "cohen/2",
+        "cohen/c": "cohen/3",
+        "cohen/d": "cohen/1",
+        "cohen/e": "cohen/1",
+    }
 
 
 def test_cohen_counts_what_it_leaves_out(cohen: Path) -> None:
     found = get_source("cohen").count(cohen)
-    assert found == {"X-rays": 5, "frontal X-rays": 4, "frontal COVID-19": 3, "patients (frontal)": 4,
-                     "severity scores": 2, "CT left out": 1, "images without a row left out": 1,
-                     "listed X-rays missing": 0, "undecided findings left out": 1}
+    assert found == {
+        "X-rays": 5,
+        "frontal X-rays": 4,
+        "frontal COVID-19": 3,
+        "patients (frontal)": 4,
+        "severity scores": 2,
+        "CT left out": 1,
+        "images without a row left out": 1,
+        "listed X-rays missing": 0,
+        "undecided findings left out": 1,
+    }
 
 
 def test_cohen_tolerates_few_missing_files(cohen: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -205,12 +237,15 @@ def test_cohen_without_scores_has_no_severity(cohen: Path) -> None:
     assert load_source("cohen", cohen).table["extent"].isna().all()
 
 
-@pytest.mark.parametrize(("file", "row", "message"), [
-    (SCORES, "a.jpg,1,1", "'a.jpg' is listed twice in column 'filename'"),
-    (SCORES, "b.png,much,1", "'much' in column 'geographic_mean' of 'b.png'"),
-    (SCORES, "b.png,9,1", "9 in column 'geographic_mean' of 'b.png' lies outside"),
-    ("metadata.csv", ",COVID-19,PA,X-ray,b.png,", "column 'patientid' is empty in line 11"),
-])
+@pytest.mark.parametrize(
+    ("file", "row", "message"),
+    [
+        (SCORES, "a.jpg,1,1", "'a.jpg' is listed twice in column 'filename'"),
+        (SCORES, "b.png,much,1", "'much' in column 'geographic_mean' of 'b.png'"),
+        (SCORES, "b.png,9,1", "9 in column 'geographic_mean' of 'b.png' lies outside"),
+        ("metadata.csv", ",COVID-19,PA,X-ray,b.png,", "column 'patientid' is empty in line 11"),
+    ],
+)
 def test_cohen_refuses_bad_cells(cohen: Path, file: str, row: str, message: str) -> None:
     with (cohen / file).open("a") as stream:
         stream.write(row + "\n")
@@ -244,13 +279,20 @@ def test_darwin_v7_is_the_frontal_images_with_a_mask(cohen: Path) -> None:
 
 # --- covid_cxnet
 
+
 @pytest.fixture
 def cxnet(tmp_path: Path) -> Path:
     folder = tmp_path / "COVID-CXNet"
     for name in ("001.jpg", "010.jpeg", "192-.png", "481p-.jpg", "446p.jpg"):
         picture(folder / "chest_xray_images" / "covid19" / name)
-    write_rows(folder / "metadata.csv", "filename,patient_id,view", "010.png,10,AP", "446p.jpg,10,",
-               "192-.png,,PA", "507.webp,12,")
+    write_rows(
+        folder / "metadata.csv",
+        "filename,patient_id,view",
+        "010.png,10,AP",
+        "446p.jpg,10,",
+        "192-.png,,PA",
+        "507.webp,12,",
+    )
     return folder
 
 
@@ -259,9 +301,12 @@ def test_covid_cxnet_joins_by_stem_and_reads_the_flags(cxnet: Path) -> None:
     rows = cohort.table.set_index("image_id")
     assert cohort.counts() == {"COVID-19": 5}
     assert rows["patient_id"].to_dict() == {
-        "covid_cxnet/001": "covid_cxnet/unknown-001", "covid_cxnet/010": "covid_cxnet/10",
-        "covid_cxnet/192-": "covid_cxnet/unknown-192-", "covid_cxnet/446p": "covid_cxnet/10",
-        "covid_cxnet/481p-": "covid_cxnet/unknown-481p-"}
+        "covid_cxnet/001": "covid_cxnet/unknown-001",
+        "covid_cxnet/010": "covid_cxnet/10",
+        "covid_cxnet/192-": "covid_cxnet/unknown-192-",
+        "covid_cxnet/446p": "covid_cxnet/10",
+        "covid_cxnet/481p-": "covid_cxnet/unknown-481p-",
+    }
     assert list(rows.index[rows["early"]]) == ["covid_cxnet/192-", "covid_cxnet/481p-"]
     assert list(rows.index[rows["child"]]) == ["covid_cxnet/446p", "covid_cxnet/481p-"]
     assert rows.loc["covid_cxnet/010", "view"] == "AP"
@@ -291,8 +336,13 @@ def nih(tmp_path: Path) -> Path:
     picture(folder / "images_001" / "images" / "00000001_000.png")
     picture(folder / "images_001" / "images" / "00000001_001.png")
     picture(folder / "images_002" / "images" / "00000002_000.png")
-    write_rows(folder / "Data_Entry_2017.csv", NIH, "00000001_000.png,No Finding,0,1,58,PA",
-               "00000001_001.png,Effusion|Pneumonia,1,1,58,AP", "00000002_000.png,Cardiomegaly,0,2,81,PA")
+    write_rows(
+        folder / "Data_Entry_2017.csv",
+        NIH,
+        "00000001_000.png,No Finding,0,1,58,PA",
+        "00000001_001.png,Effusion|Pneumonia,1,1,58,AP",
+        "00000002_000.png,Cardiomegaly,0,2,81,PA",
+    )
     return folder
 
 
@@ -318,8 +368,11 @@ def test_subset_groups_patients_over_both_folders(subset: Path) -> None:
     cohort = load_source("chestxray14", subset.parent)
     assert cohort.classes == ("No_findings", "Pneumonia")
     assert cohort.patients() == ["chestxray14/00000061", "chestxray14/00000150"]
-    assert list(cohort.table["image_id"]) == ["chestxray14/00000061_000", "chestxray14/00000150_002",
-                                              "chestxray14/00000061_012"]
+    assert list(cohort.table["image_id"]) == [
+        "chestxray14/00000061_000",
+        "chestxray14/00000150_002",
+        "chestxray14/00000061_012",
+    ]
     assert ("patients", 612, 2) in check_source("chestxray14", subset)
 
 
@@ -332,12 +385,15 @@ def test_subset_refuses_an_image_in_both_folders_and_odd_names(subset: Path) -> 
         load_source("chestxray14", subset)
 
 
-@pytest.mark.parametrize(("row", "message"), [
-    ("00000003_000.png,No Finding,0,3,58,PA", "'00000003_000.png' of column 'Image Index' is missing"),
-    ("00000001_000.png,No Finding,0,1,58,PA", "'00000001_000.png' is listed twice in column 'Image Index'"),
-    ("00000001_002.png,Effusion|Flu,2,1,58,PA", "finding 'Flu' of image '00000001_002.png' is unknown"),
-    ("00000001_002.png,Effusion,2,one,58,PA", "'one' in column 'Patient ID' of '00000001_002.png' is not"),
-])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("00000003_000.png,No Finding,0,3,58,PA", "'00000003_000.png' of column 'Image Index' is missing"),
+        ("00000001_000.png,No Finding,0,1,58,PA", "'00000001_000.png' is listed twice in column 'Image Index'"),
+        ("00000001_002.png,Effusion|Flu,2,1,58,PA", "finding 'Flu' of image '00000001_002.png' is unknown"),
+        ("00000001_002.png,Effusion,2,one,58,PA", "'one' in column 'Patient ID' of '00000001_002.png' is not"),
+    ],
+)
 def test_whole_chestxray14_refuses_bad_rows(nih: Path, row: str, message: str) -> None:
     with (nih / "Data_Entry_2017.csv").open("a") as stream:
         stream.write(row + "\n")
@@ -357,6 +413,7 @@ def test_whole_chestxray14_refuses_a_missing_column_and_no_images(nih: Path, tmp
 
 # --- the real collections
 
+
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["cohen", "darwin_v7", "covid_cxnet", "chestxray14"])
 def test_real_collections_hold_what_their_cards_expect(real_data: Path, name: str) -> None:
@@ -372,8 +429,7 @@ def test_real_numbers_are_those_published_with_the_copies(real_data: Path) -> No
     assert (cohen.table["mask_path"] != "").all()
     scored = cohen.table[cohen.table["extent"].notna()]
     assert len(scored) == 93
-    assert scored["severity"].value_counts().to_dict() == {
-        "Mild": 32, "Moderate": 28, "Severe": 22, "Normal-PCR+": 11}
+    assert scored["severity"].value_counts().to_dict() == {"Mild": 32, "Moderate": 28, "Severe": 22, "Normal-PCR+": 11}
     assert len(load_source("covid_cxnet", real_data)) == 898
     nih = load_source("chestxray14", real_data)
     assert nih.counts() == {"No_findings": 456, "Pneumonia": 450}

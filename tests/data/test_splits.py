@@ -22,14 +22,22 @@ from covid_keras.data.splits import PARTS, SPLIT_COLUMNS
 from covid_keras.errors import UserError
 
 
-def make_cohort(images_per_patient: list[int], labels: list[str],
-                severity: list[str] | None = None) -> Cohort:
+def make_cohort(images_per_patient: list[int], labels: list[str], severity: list[str] | None = None) -> Cohort:
     patients = np.repeat(np.arange(len(labels)), images_per_patient)
     ids = [f"made/{i}" for i in range(len(patients))]
-    return Cohort(pd.DataFrame({
-        "image_id": ids, "path": ids, "patient_id": [f"made/p{p}" for p in patients],
-        "label": np.array(labels)[patients], "severity": np.array(severity or [""] * len(labels))[patients],
-    }), tuple(sorted(set(labels))), "made")
+    return Cohort(
+        pd.DataFrame(
+            {
+                "image_id": ids,
+                "path": ids,
+                "patient_id": [f"made/p{p}" for p in patients],
+                "label": np.array(labels)[patients],
+                "severity": np.array(severity or [""] * len(labels))[patients],
+            }
+        ),
+        tuple(sorted(set(labels))),
+        "made",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +48,9 @@ def cohort() -> Cohort:
 
 
 @settings(max_examples=15, deadline=None, database=None)
-@given(sizes=st.lists(st.integers(1, 4), min_size=40, max_size=70), seed=st.integers(0, 2**31),
-       n_folds=st.integers(2, 5))
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=40, max_size=70), seed=st.integers(0, 2**31), n_folds=st.integers(2, 5)
+)
 def test_folds_partition_the_images_and_part_the_patients(sizes: list[int], seed: int, n_folds: int) -> None:
     made = make_cohort(sizes, ["N" if i % 5 < 3 else "P" for i in range(len(sizes))])
     table = patient_folds(made, n_folds, repeats=2, seed=seed, validation=0.1)
@@ -142,8 +151,7 @@ def test_hold_out_shares(cohort: Cohort) -> None:
     assert (hold_out(cohort, {"train": 1.0})["split"] == "train").all()
 
 
-@pytest.mark.parametrize("shares", [
-    {"train": 0.8}, {"train": 0.8, "val": 0.2}, {"train": 1.2, "test": -0.2}, {}])
+@pytest.mark.parametrize("shares", [{"train": 0.8}, {"train": 0.8, "val": 0.2}, {"train": 1.2, "test": -0.2}, {}])
 def test_shares_that_make_no_split_are_refused(cohort: Cohort, shares: dict) -> None:
     with pytest.raises(UserError, match="make no split"):
         hold_out(cohort, shares)

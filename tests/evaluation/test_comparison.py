@@ -24,9 +24,7 @@ from covid_keras.evaluation import (
 def cell(mean, metric="accuracy", system="net", target=None, unit="percent", **more):
     where = {"table": "V", "row": system or "other", "column": metric or "n"}
     target = mean if target is None else target
-    return PublishedCell(
-        **where, mean=mean, std=None, unit=unit, target=target, system=system, metric=metric, **more
-    )
+    return PublishedCell(**where, mean=mean, std=None, unit=unit, target=target, system=system, metric=metric, **more)
 
 
 def ours(mean, low=0.0, high=100.0, metric="accuracy", system="net"):

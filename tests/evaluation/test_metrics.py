@@ -26,9 +26,7 @@ def from_counts(make, tp, fn, tn, fp):
 def test_known_answer_of_a_published_matrix(make_predictions):
     # COVID-CAPS as released on 426 + 426 images (Tabik et al., Table IV): TP 294, TN 112.
     metrics = compute_metrics(from_counts(make_predictions, 294, 132, 112, 314))
-    assert {k: metrics[k] for k in ("n", "tp", "tn", "fp", "fn")} == dict(
-        n=852, tp=294, tn=112, fp=314, fn=132
-    )
+    assert {k: metrics[k] for k in ("n", "tp", "tn", "fp", "fn")} == dict(n=852, tp=294, tn=112, fp=314, fn=132)
     assert round(metrics["sensitivity"], 2) == 69.01
     assert round(metrics["specificity"], 2) == 26.29
     assert round(metrics["precision_positive"], 2) == 48.36
@@ -139,9 +137,7 @@ def test_what_cannot_be_measured_is_said(make_predictions, change, options, mess
 
 def test_per_execution_takes_the_test_rows_of_each(two_by_three):
     table = per_execution(two_by_three)
-    assert list(zip(table["repeat"], table["fold"], strict=True)) == [
-        (r, f) for r in range(2) for f in range(3)
-    ]
+    assert list(zip(table["repeat"], table["fold"], strict=True)) == [(r, f) for r in range(2) for f in range(3)]
     assert table["n"].sum() == 2 * 90
     one = two_by_three.query("repeat == 1 and fold == 2 and split == 'test'")
     for name, value in compute_metrics(one).items():
@@ -158,7 +154,5 @@ def test_a_level_that_an_execution_lacks_is_nan_there(make_predictions, two_by_t
 
 
 def test_evaluation_does_not_import_tensorflow():
-    code = (
-        "import sys, covid_keras.evaluation; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
-    )
+    code = "import sys, covid_keras.evaluation; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

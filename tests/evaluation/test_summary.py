@@ -78,9 +78,7 @@ def test_json_holds_what_the_tables_need(two_by_three, make_predictions):
         assert back.low == pytest.approx(one.low, abs=1e-6, nan_ok=True)
 
 
-@pytest.mark.parametrize(
-    "value", [{}, [], {"systems": {"a": {}}}, {"systems": {"a": {"metrics": {"m": {}}}}}]
-)
+@pytest.mark.parametrize("value", [{}, [], {"systems": {"a": {}}}, {"systems": {"a": {"metrics": {"m": {}}}}}])
 def test_json_of_another_layout_is_named(value):
     with pytest.raises(UserError, match=r"x\.json: is not a file of metrics"):
         measured_from_json(value, "x.json")

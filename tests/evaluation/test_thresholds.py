@@ -23,9 +23,7 @@ def test_equally_good_thresholds_give_the_highest(make_predictions):
     assert choose_threshold(frame) == pytest.approx(0.7)
 
 
-@pytest.mark.parametrize(
-    ("target", "threshold"), [(25, 0.8), (50, 0.7), (51, 0.4), (75, 0.4), (100, 0.35), (0.1, 0.8)]
-)
+@pytest.mark.parametrize(("target", "threshold"), [(25, 0.8), (50, 0.7), (51, 0.4), (75, 0.4), (100, 0.35), (0.1, 0.8)])
 def test_target_sensitivity_is_reached_by_the_highest_threshold(validation, target, threshold):
     chosen = choose_threshold(validation, rule="sensitivity", target=target)
     assert chosen == pytest.approx(threshold)

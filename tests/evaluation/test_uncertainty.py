@@ -64,9 +64,7 @@ def test_coverage_of_a_known_proportion(make_predictions):
 def test_agrees_with_scipy_where_a_patient_is_an_image(make_predictions):
     frame = coin(make_predictions, 200, 0.75, 7)
     right = 100.0 * (frame["label"] == frame["predicted"]).to_numpy()
-    theirs = stats.bootstrap(
-        (right,), np.mean, n_resamples=4000, method="percentile", rng=1
-    ).confidence_interval
+    theirs = stats.bootstrap((right,), np.mean, n_resamples=4000, method="percentile", rng=1).confidence_interval
     ours = bootstrap_interval(frame, "accuracy", n=4000, seed=2)
     # the standard error of a 2.5 % quantile of 4000 draws from a normal of std 3.06 is about 0.13
     assert ours == pytest.approx(tuple(theirs), abs=0.8)
@@ -93,9 +91,7 @@ def test_wider_where_images_of_a_patient_go_together(make_predictions):
 def test_repeats_of_the_same_images_do_not_narrow_it(make_predictions):
     frame = coin(make_predictions, 200, 0.8, 1)
     repeated = pd.concat([frame.assign(repeat=number) for number in range(5)])
-    assert bootstrap_interval(repeated, "f1_positive") == pytest.approx(
-        bootstrap_interval(frame, "f1_positive")
-    )
+    assert bootstrap_interval(repeated, "f1_positive") == pytest.approx(bootstrap_interval(frame, "f1_positive"))
 
 
 def test_same_seed_same_interval_in_any_order_of_rows(two_by_three):

@@ -112,11 +112,14 @@ def test_models_it_cannot_explain_get_one_clear_line():
         grad_cam(Subclassed(), squares(), 1)
 
 
-@pytest.mark.parametrize(("images", "classes", "message"), [
-    (np.zeros((SIDE, SIDE, 1)), 1, r"\(N, H, W, C\)"),
-    (np.zeros((1, SIDE, SIDE, 1)), 2, r"0\.\.1"),
-    (np.zeros((1, SIDE, SIDE, 1)), -1, r"0\.\.1"),
-])
+@pytest.mark.parametrize(
+    ("images", "classes", "message"),
+    [
+        (np.zeros((SIDE, SIDE, 1)), 1, r"\(N, H, W, C\)"),
+        (np.zeros((1, SIDE, SIDE, 1)), 2, r"0\.\.1"),
+        (np.zeros((1, SIDE, SIDE, 1)), -1, r"0\.\.1"),
+    ],
+)
 def test_images_and_classes_that_do_not_fit_are_refused(images, classes, message):
     with pytest.raises(ValueError, match=message):
         grad_cam(bright_dark_model(), images, classes)

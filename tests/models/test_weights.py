@@ -26,8 +26,11 @@ def _model(seed: int, swapped: bool = False, width: int = 4) -> keras.Model:
 
 
 def _same(a: keras.Model, b: keras.Model) -> bool:
-    return all(np.array_equal(p, q) for name in ("entry", "first", "second", "first_bn", "out")
-               for p, q in zip(a.get_layer(name).get_weights(), b.get_layer(name).get_weights(), strict=True))
+    return all(
+        np.array_equal(p, q)
+        for name in ("entry", "first", "second", "first_bn", "out")
+        for p, q in zip(a.get_layer(name).get_weights(), b.get_layer(name).get_weights(), strict=True)
+    )
 
 
 def test_round_trip_and_report(tmp_path):
@@ -91,8 +94,18 @@ def test_registered_files_that_ship_are_whole():
 def test_registry_faults(tmp_path):
     with pytest.raises(UserError, match="is no registered weight file"):
         find_weights("no_such_file")
-    row = {"file": "x.h5", "title": "t", "origin": "o", "licence": "l", "sha256": "0" * 64, "bytes": 1, "ships": False,
-           "input_shape": [1, 1, 1], "input_range": "0..1", "classes": ["a"]}
+    row = {
+        "file": "x.h5",
+        "title": "t",
+        "origin": "o",
+        "licence": "l",
+        "sha256": "0" * 64,
+        "bytes": 1,
+        "ships": False,
+        "input_shape": [1, 1, 1],
+        "input_range": "0..1",
+        "classes": ["a"],
+    }
     for name, change, word in (("a", {"colour": 1}, "unknown field 'colour'"), ("b", {"licence": None}, "lacks")):
         path = tmp_path / f"{name}.yaml"
         changed = {key: value for key, value in (row | change).items() if value is not None}

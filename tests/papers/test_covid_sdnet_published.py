@@ -97,9 +97,7 @@ def test_tables_iv_and_v_agree_and_vi_repeats_iv(cells, value):
     for system in ("covidnet_retrained", "covid_caps_retrained"):
         for metric in ("specificity", "precision_negative", "sensitivity", "precision_positive", "accuracy"):
             assert value("IV", system, metric) == value("V", system, metric)
-    printed = [
-        [(c.row, c.column, c.mean, c.std) for c in cells if c.table == t] for t in ("IV", "VI (as printed)")
-    ]
+    printed = [[(c.row, c.column, c.mean, c.std) for c in cells if c.table == t] for t in ("IV", "VI (as printed)")]
     assert printed[0] == printed[1]
     assert not any(cell.system for cell in cells if cell.table == "VI (as printed)")
 

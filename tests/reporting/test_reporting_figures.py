@@ -62,10 +62,14 @@ def test_confusion_sums_executions_and_gives_row_percentages():
 
 def test_roc_of_a_perfect_and_a_chance_system():
     labels = np.tile([0, 1], 50)
-    figure = roc_figure({
-        "perfect": [(labels, labels.astype(float))],
-        "even": [(labels, np.zeros(100))] * 12,
-    }, "ROC", "COVID-19")
+    figure = roc_figure(
+        {
+            "perfect": [(labels, labels.astype(float))],
+            "even": [(labels, np.zeros(100))] * 12,
+        },
+        "ROC",
+        "COVID-19",
+    )
     legend = legend_of(figure)
     assert "perfect: AUC 1.000" in legend
     assert "even: AUC 0.500 ± 0.000 (12 executions)" in legend
@@ -83,8 +87,12 @@ def test_roc_refuses_what_has_no_curve():
 
 
 def test_learning_curves_mark_the_best_epoch():
-    history = {"loss": [3, 2, 1, 0.5], "val_loss": [2, 1, 1.5, 2], "accuracy": [0.5, 0.6, 0.7, 0.9],
-               "val_accuracy": [0.5, 0.7, 0.6, 0.6]}
+    history = {
+        "loss": [3, 2, 1, 0.5],
+        "val_loss": [2, 1, 1.5, 2],
+        "accuracy": [0.5, 0.6, 0.7, 0.9],
+        "val_accuracy": [0.5, 0.7, 0.6, 0.6],
+    }
     figure = learning_curves([history, pd.DataFrame(history)], "Crop")
     marks = [line.get_xydata()[0].tolist() for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert marks == [[2, 1], [2, 1]]
@@ -97,10 +105,11 @@ def test_learning_curves_mark_the_best_epoch():
 
 
 def test_severity_shows_ours_and_the_papers():
-    measured = [Measured("crop", "accuracy_Mild", 60.0, 5, 1, 5, 50, 70, 9, 9),
-                Measured("crop", "accuracy", 75.0, 5, 1, 5, 70, 80, 9, 9)]
-    paper = PublishedCell("VI", "Mild", "accuracy", 61.8, 5.49, "percent", 61.8, "", "sdnet", "accuracy_Mild",
-                          2, 2, "")
+    measured = [
+        Measured("crop", "accuracy_Mild", 60.0, 5, 1, 5, 50, 70, 9, 9),
+        Measured("crop", "accuracy", 75.0, 5, 1, 5, 70, 80, 9, 9),
+    ]
+    paper = PublishedCell("VI", "Mild", "accuracy", 61.8, 5.49, "percent", 61.8, "", "sdnet", "accuracy_Mild", 2, 2, "")
     figure = severity_figure(measured, [paper], {"crop": "With crop"})
     assert legend_of(figure) == ["With crop, ours (95 % interval)", "sdnet, paper (mean ± std)"]
     assert "accuracy (%)" in texts(figure)
@@ -141,8 +150,10 @@ def test_no_state_is_left_behind():
     before = dict(matplotlib.rcParams)
     confusion_figure(np.eye(2, dtype=int), ["a", "b"])
     assert dict(matplotlib.rcParams) == before
-    code = ("import sys, covid_keras.reporting as r; r.confusion_figure; r.explanation_figure; r.render_report; "
-            "print([name for name in ('tensorflow', 'matplotlib.pyplot') if name in sys.modules])")
+    code = (
+        "import sys, covid_keras.reporting as r; r.confusion_figure; r.explanation_figure; r.render_report; "
+        "print([name for name in ('tensorflow', 'matplotlib.pyplot') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -58,27 +58,60 @@ class Page(HTMLParser):
 
 
 def comparison(verdict: str = "reproduced") -> pd.DataFrame:
-    row = {"table": "V", "row": "Crop " + NASTY, "column": "Accuracy", "paper": 76.18, "paper_std": 2.7,
-           "ours": 75.0, "ours_std": 2.0, "low": 72.0, "high": 78.0, "difference": -1.18, "tolerance": 2.0,
-           "verdict": verdict, "doubt": "", "executions": 25, "target": 76.18, "unit": "percent",
-           "system": "crop", "metric": "accuracy"}
-    empty = {"ours": np.nan, "ours_std": np.nan, "low": np.nan, "high": np.nan, "difference": np.nan,
-             "verdict": "not comparable (not run)", "executions": 0}
+    row = {
+        "table": "V",
+        "row": "Crop " + NASTY,
+        "column": "Accuracy",
+        "paper": 76.18,
+        "paper_std": 2.7,
+        "ours": 75.0,
+        "ours_std": 2.0,
+        "low": 72.0,
+        "high": 78.0,
+        "difference": -1.18,
+        "tolerance": 2.0,
+        "verdict": verdict,
+        "doubt": "",
+        "executions": 25,
+        "target": 76.18,
+        "unit": "percent",
+        "system": "crop",
+        "metric": "accuracy",
+    }
+    empty = {
+        "ours": np.nan,
+        "ours_std": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+        "difference": np.nan,
+        "verdict": "not comparable (not run)",
+        "executions": 0,
+    }
     return pd.DataFrame([row, {**row, **empty, "row": "Other"}, {**row, **empty, "table": "VII", "doubt": "Odd."}])
 
 
 def full_report(**more) -> Report:
     drawing = confusion_figure(np.eye(2, dtype=int), ["negative", "positive"])
     picture = lung_overlay(np.full((128, 128), 90, np.uint8), np.eye(128))
-    return Report(**{
-        "title": "A paper " + NASTY, "subtitle": NASTY, "comparison": comparison(), "banner": "PHANTOM DATA " + NASTY,
-        "facts": [("Data", NASTY), ("Executions", 25), ("Nothing", None), ("Share", 0.5)],
-        "table_titles": {"V": NASTY},
-        "tables": [TableEntry("Ours " + NASTY, NASTY, pd.DataFrame({NASTY: [NASTY], "n": [1.234]}))],
-        "figures": [FigureEntry("Confusion " + NASTY, NASTY, drawing), ("Lungs", "", picture)],
-        "sections": [Section("Training", f"First {NASTY}.\n\nSecond.", figures=[FigureEntry("Again", "", drawing)])],
-        "notes": [("Deviation", NASTY)], "citations": [("Tabik 2020", "https://doi.org/10.1109/JBHI.2020.3037127")],
-        "provenance": {"versions": {"keras": "3.15.1"}, "seeds": [1, 2], "rate": 0.001, "gpu": None}, **more})
+    return Report(
+        **{
+            "title": "A paper " + NASTY,
+            "subtitle": NASTY,
+            "comparison": comparison(),
+            "banner": "PHANTOM DATA " + NASTY,
+            "facts": [("Data", NASTY), ("Executions", 25), ("Nothing", None), ("Share", 0.5)],
+            "table_titles": {"V": NASTY},
+            "tables": [TableEntry("Ours " + NASTY, NASTY, pd.DataFrame({NASTY: [NASTY], "n": [1.234]}))],
+            "figures": [FigureEntry("Confusion " + NASTY, NASTY, drawing), ("Lungs", "", picture)],
+            "sections": [
+                Section("Training", f"First {NASTY}.\n\nSecond.", figures=[FigureEntry("Again", "", drawing)])
+            ],
+            "notes": [("Deviation", NASTY)],
+            "citations": [("Tabik 2020", "https://doi.org/10.1109/JBHI.2020.3037127")],
+            "provenance": {"versions": {"keras": "3.15.1"}, "seeds": [1, 2], "rate": 0.001, "gpu": None},
+            **more,
+        }
+    )
 
 
 @pytest.fixture(scope="module")

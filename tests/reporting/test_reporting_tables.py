@@ -27,8 +27,17 @@ from covid_keras.reporting.tables import latex_escape, number, published_number,
 
 
 def cell(row: str, column: str, mean: float, **more) -> PublishedCell:
-    more = {"table": "V", "std": 2.7, "unit": "percent", "target": mean, "doubt": "", "decimals": 2,
-            "std_decimals": 2, "source": "", **more}
+    more = {
+        "table": "V",
+        "std": 2.7,
+        "unit": "percent",
+        "target": mean,
+        "doubt": "",
+        "decimals": 2,
+        "std_decimals": 2,
+        "source": "",
+        **more,
+    }
     return PublishedCell(row=row, column=column, mean=mean, **more)
 
 
@@ -79,7 +88,11 @@ def test_a_comparison_read_back_from_csv_gives_the_same_tables(frame):
 
 def test_counts_of_verdicts(frame):
     assert verdict_counts(frame) == {
-        "reproduced": 1, "within interval": 1, "not reproduced": 1, "not comparable": 0, "not measured": 2,
+        "reproduced": 1,
+        "within interval": 1,
+        "not reproduced": 1,
+        "not comparable": 0,
+        "not measured": 2,
     }
     other = frame.assign(verdict="not comparable (measured on (other) data)")
     assert verdict_counts(other)["not comparable"] == 3
@@ -122,7 +135,10 @@ def test_numbers():
     assert number(-1.234) == "−1.23"
     assert number(1.2, signed=True) == "+1.20"
     assert [table_title(name) for name in ("VI (as printed)", "2", "text", "Additional")] == [
-        "Table VI (as printed)", "Table 2", "Running text", "Additional",
+        "Table VI (as printed)",
+        "Table 2",
+        "Running text",
+        "Additional",
     ]
 
 

@@ -14,7 +14,7 @@ import pytest
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.splits import patient_folds
 
-MODULE = '''
+MODULE = """
 from pathlib import Path
 from covid_keras.data.preparation import Preparation
 from covid_keras.training.experiment import Paper, System
@@ -38,7 +38,7 @@ PAPER = Paper(name="tiny", aliases=("nobody",), title="Tiny", citation="N. Obody
               folder=Path(__file__).parent, systems=(System("a", "A", whole, build, channels=1),
               System("b", "B", whole, plain, channels=1)), cohort=None, available=lambda protocol, data: None,
               positive="P")
-'''
+"""
 
 PROTOCOL = """
 paper: tiny
@@ -73,10 +73,12 @@ def tiny_paper(tmp_path, monkeypatch) -> Path:
     info = site / "tinypaper-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tinypaper\nVersion: 0.1\n")
-    (info / "entry_points.txt").write_text(textwrap.dedent("""\
+    (info / "entry_points.txt").write_text(
+        textwrap.dedent("""\
         [covid_keras.papers]
         tiny = tinypaper:PAPER
-        """))
+        """)
+    )
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.syspath_prepend(str(site))
     yield site
@@ -94,8 +96,16 @@ def tiny_cohort(tmp_path) -> Cohort:
         path = tmp_path / "images" / f"{i:02d}.png"
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), image)
-        rows.append({"image_id": f"made/{i:02d}", "path": str(path), "patient_id": f"made/{i % 2}-{i // 4}",
-                     "source": "made", "label": label, "severity": "Mild" if label == "P" else ""})
+        rows.append(
+            {
+                "image_id": f"made/{i:02d}",
+                "path": str(path),
+                "patient_id": f"made/{i % 2}-{i // 4}",
+                "source": "made",
+                "label": label,
+                "severity": "Mild" if label == "P" else "",
+            }
+        )
     return Cohort(pd.DataFrame(rows), ("N", "P"), "made")
 
 

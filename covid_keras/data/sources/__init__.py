@@ -10,8 +10,7 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.base import Download, Source, SourceCard
 from covid_keras.errors import UserError
 
-__all__ = ["SOURCES", "Download", "Source", "SourceCard", "check_source", "get_source", "load_source",
-           "locate_source"]
+__all__ = ["SOURCES", "Download", "Source", "SourceCard", "check_source", "get_source", "load_source", "locate_source"]
 
 
 class _Sources(Mapping[str, Source]):
@@ -53,8 +52,11 @@ def locate_source(name: str, data_root: str | Path) -> Path:
     source = get_source(name)
     folder = source.locate(Path(data_root))
     if folder is None:
-        raise UserError(Path(data_root).absolute(), f"holds no {source.CARD.title} ({name}); "
-                        f"expected layout: {source.CARD.layout}", source.CARD.access)
+        raise UserError(
+            Path(data_root).absolute(),
+            f"holds no {source.CARD.title} ({name}); expected layout: {source.CARD.layout}",
+            source.CARD.access,
+        )
     return folder
 
 

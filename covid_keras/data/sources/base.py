@@ -120,8 +120,9 @@ def image_files(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(folder, "the folder is missing", "Unpack the collection in its official layout")
-    files = sorted(path for path in folder.iterdir()
-                   if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+    files = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
     if not files:
         raise UserError(folder, "the folder holds no image", "Unpack the collection in its official layout")
     return files
@@ -131,8 +132,7 @@ def image_ids(source: str, names: Iterable[str]) -> list[str]:
     """Return "<source>/<stem>" for each file name; the whole name where two names share a stem."""
     names = list(names)
     repeated = pd.Series([Path(name).stem for name in names]).duplicated(keep=False)
-    return [f"{source}/{name if twice else Path(name).stem}"
-            for name, twice in zip(names, repeated, strict=True)]
+    return [f"{source}/{name if twice else Path(name).stem}" for name, twice in zip(names, repeated, strict=True)]
 
 
 def read_metadata(path: Path, columns: Iterable[str], key: str | None = None) -> pd.DataFrame:
@@ -148,12 +148,16 @@ def read_metadata(path: Path, columns: Iterable[str], key: str | None = None) ->
         raise UserError(path, "the table has no row", "Fetch the file again")
     if key is not None:
         if (table[key] == "").any():
-            raise UserError(path, f"column '{key}' is empty in line {int((table[key] == '').argmax()) + 2}",
-                            "Correct the file or fetch it again")
+            raise UserError(
+                path,
+                f"column '{key}' is empty in line {int((table[key] == '').argmax()) + 2}",
+                "Correct the file or fetch it again",
+            )
         repeated = table[key][table[key].duplicated()]
         if len(repeated):
-            raise UserError(path, f"'{repeated.iloc[0]}' is listed twice in column '{key}'",
-                            "Keep one row, or fetch the file again")
+            raise UserError(
+                path, f"'{repeated.iloc[0]}' is listed twice in column '{key}'", "Keep one row, or fetch the file again"
+            )
     return table
 
 
@@ -164,9 +168,11 @@ def parse_extent(text: str, path: Path, column: str, key: str) -> float:
     try:
         value = float(text)
     except ValueError as error:
-        raise UserError(path, f"'{text}' in column '{column}' of '{key}' is not a number",
-                        "Correct the file or fetch it again") from error
+        raise UserError(
+            path, f"'{text}' in column '{column}' of '{key}' is not a number", "Correct the file or fetch it again"
+        ) from error
     if not 0 <= value <= 8:
-        raise UserError(path, f"{text} in column '{column}' of '{key}' lies outside 0 to 8",
-                        "Correct the file or fetch it again")
+        raise UserError(
+            path, f"{text} in column '{column}' of '{key}' lies outside 0 to 8", "Correct the file or fetch it again"
+        )
     return value

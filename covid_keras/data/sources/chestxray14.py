@@ -44,9 +44,25 @@ FOLDERS = ("No_findings", "Pneumonia")
 CLASSES = (*FOLDERS, "other")
 TABLE = "Data_Entry_2017.csv"
 COLUMNS = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "View Position")
-FINDINGS = frozenset({
-    "No Finding", "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia",
-    "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"})
+FINDINGS = frozenset(
+    {
+        "No Finding",
+        "Atelectasis",
+        "Cardiomegaly",
+        "Effusion",
+        "Infiltration",
+        "Mass",
+        "Nodule",
+        "Pneumonia",
+        "Pneumothorax",
+        "Consolidation",
+        "Edema",
+        "Emphysema",
+        "Fibrosis",
+        "Pleural_Thickening",
+        "Hernia",
+    }
+)
 SUBSET_CHECKS = {"No_findings": 456, "Pneumonia": 450, "patients": 612}
 _NAME = re.compile(r"(\d+)_(\d+)$")
 
@@ -58,9 +74,9 @@ CARD = SourceCard(
     size="45 GB (the two-folder subset: 906 images)",
     images=112_120,
     layout="ChestX-ray14/ with Data_Entry_2017.csv and images/ or images_001/ to images_012/; or "
-           "nih-chestxray14-subset/ with No_findings/, Pneumonia/",
+    "nih-chestxray14-subset/ with No_findings/, Pneumonia/",
     access="Get the archives and the table from https://nihcc.app.box.com/v/ChestXray-NIHCC and unpack them"
-           " into the data folder, or the two folders from https://github.com/muhammedtalo/COVID-19",
+    " into the data folder, or the two folders from https://github.com/muhammedtalo/COVID-19",
     citation="Wang et al.: ChestX-ray8: Hospital-Scale Chest X-Ray Database and Benchmarks. CVPR 2017",
     doi="10.1109/CVPR.2017.369",
     checks={"images": 112_120, "patients": 30_805},
@@ -69,8 +85,15 @@ CARD = SourceCard(
 
 def locate(data: Path) -> Path | None:
     """Return the collection's folder (whole before subset) at or below the data root, None where none."""
-    names = ("ChestX-ray14", "chestxray14", "ChestXray-NIHCC", "CXR8", "nih-chestxray14", "NIH",
-             "nih-chestxray14-subset")
+    names = (
+        "ChestX-ray14",
+        "chestxray14",
+        "ChestXray-NIHCC",
+        "CXR8",
+        "nih-chestxray14",
+        "NIH",
+        "nih-chestxray14-subset",
+    )
     return find_folder(data, names, (TABLE,)) or find_folder(data, names, (f"{FOLDERS[0]}/",))
 
 
@@ -82,8 +105,11 @@ def _parse_name(path: Path) -> tuple[str, int]:
     """Return patient id and follow-up number from `<patient>_<follow-up>.<suffix>`."""
     match = _NAME.match(path.stem)
     if match is None:
-        raise UserError(path, "is not named <patient>_<follow-up>, so its patient is unknown",
-                        "Restore the collection's own file name")
+        raise UserError(
+            path,
+            "is not named <patient>_<follow-up>, so its patient is unknown",
+            "Restore the collection's own file name",
+        )
     return _patient(match[1]), int(match[2])
 
 
@@ -95,15 +121,21 @@ def _load_subset(folder: Path) -> Cohort:
         places = " and ".join(str(path.relative_to(folder)) for path in files if path.stem == name)
         raise UserError(folder, f"image '{name}' is there twice ({places})", "Keep the one that is right")
     patients, follow_ups = zip(*(_parse_name(path) for path in files), strict=True)
-    return Cohort(pd.DataFrame({
-        "image_id": "chestxray14/" + stems,
-        "path": [str(path.resolve()) for path in files],
-        "patient_id": patients,
-        "source": "chestxray14",
-        "label": [path.parent.name for path in files],
-        "finding": [path.parent.name for path in files],
-        "follow_up": follow_ups,
-    }), FOLDERS, "chestxray14")
+    return Cohort(
+        pd.DataFrame(
+            {
+                "image_id": "chestxray14/" + stems,
+                "path": [str(path.resolve()) for path in files],
+                "patient_id": patients,
+                "source": "chestxray14",
+                "label": [path.parent.name for path in files],
+                "finding": [path.parent.name for path in files],
+                "follow_up": follow_ups,
+            }
+        ),
+        FOLDERS,
+        "chestxray14",
+    )
 
 
 def _check_findings(table: pd.DataFrame, path: Path) -> None:
@@ -111,42 +143,56 @@ def _check_findings(table: pd.DataFrame, path: Path) -> None:
         unknown = set(finding.split("|")) - FINDINGS
         if unknown:
             name = table["Image Index"][table["Finding Labels"] == finding].iloc[0]
-            raise UserError(path, f"finding '{min(unknown)}' of image '{name}' is unknown "
-                            "(column 'Finding Labels')", "Fetch the original table again")
+            raise UserError(
+                path,
+                f"finding '{min(unknown)}' of image '{name}' is unknown (column 'Finding Labels')",
+                "Fetch the original table again",
+            )
     for column in ("Patient ID", "Follow-up #"):
         wrong = ~table[column].str.fullmatch(r"\d+")
         if wrong.any():
             row = table[wrong].iloc[0]
-            raise UserError(path, f"'{row[column]}' in column '{column}' of '{row['Image Index']}' is not "
-                            "a number", "Fetch the original table again")
+            raise UserError(
+                path,
+                f"'{row[column]}' in column '{column}' of '{row['Image Index']}' is not a number",
+                "Fetch the original table again",
+            )
 
 
 def _load_whole(folder: Path) -> Cohort:
     listing = folder / TABLE
     table = read_metadata(listing, COLUMNS, key="Image Index")
     _check_findings(table, listing)
-    places = [place for place in (folder / "images", *sorted(folder.glob("images_[0-9]*/images")))
-              if place.is_dir()]
+    places = [place for place in (folder / "images", *sorted(folder.glob("images_[0-9]*/images"))) if place.is_dir()]
     if not places:
-        raise UserError(folder, "holds neither images/ nor images_001/images/",
-                        "Unpack the image archives here")
+        raise UserError(folder, "holds neither images/ nor images_001/images/", "Unpack the image archives here")
     files = {path.name: path for place in places for path in image_files(place)}
     absent = table["Image Index"][~table["Image Index"].isin(files)]
     if len(absent):
-        raise UserError(listing, f"image '{absent.iloc[0]}' of column 'Image Index' is missing on disk, as "
-                        f"are {len(absent) - 1} more", "Unpack the missing archives, or remove these rows")
+        raise UserError(
+            listing,
+            f"image '{absent.iloc[0]}' of column 'Image Index' is missing on disk, as are {len(absent) - 1} more",
+            "Unpack the missing archives, or remove these rows",
+        )
     findings = table["Finding Labels"]
-    return Cohort(pd.DataFrame({
-        "image_id": ["chestxray14/" + Path(name).stem for name in table["Image Index"]],
-        "path": [str(files[name].resolve()) for name in table["Image Index"]],
-        "patient_id": table["Patient ID"].map(_patient),
-        "source": "chestxray14",
-        "label": np.select([findings == "No Finding", findings.str.contains("Pneumonia", regex=False)],
-                           FOLDERS, "other"),
-        "view": table["View Position"],
-        "finding": findings,
-        "follow_up": table["Follow-up #"].astype(int),
-    }), CLASSES, "chestxray14")
+    return Cohort(
+        pd.DataFrame(
+            {
+                "image_id": ["chestxray14/" + Path(name).stem for name in table["Image Index"]],
+                "path": [str(files[name].resolve()) for name in table["Image Index"]],
+                "patient_id": table["Patient ID"].map(_patient),
+                "source": "chestxray14",
+                "label": np.select(
+                    [findings == "No Finding", findings.str.contains("Pneumonia", regex=False)], FOLDERS, "other"
+                ),
+                "view": table["View Position"],
+                "finding": findings,
+                "follow_up": table["Follow-up #"].astype(int),
+            }
+        ),
+        CLASSES,
+        "chestxray14",
+    )
 
 
 def load(folder: Path) -> Cohort:

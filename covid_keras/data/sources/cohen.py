@@ -77,11 +77,18 @@ CARD = SourceCard(
     layout="covid-chestxray-dataset/ with images/, metadata.csv, annotations/covid-severity-scores.csv",
     access="Clone https://github.com/ieee8023/covid-chestxray-dataset into the data folder",
     citation="Cohen et al.: COVID-19 Image Data Collection: Prospective Predictions Are the Future. "
-             "Journal of Machine Learning for Biomedical Imaging, 2020",
+    "Journal of Machine Learning for Biomedical Imaging, 2020",
     doi="10.48550/arXiv.2006.11988",
-    checks={"X-rays": 491, "frontal X-rays": 453, "frontal COVID-19": 367, "patients (frontal)": 265,
-            "severity scores": 93, "CT left out": 57, "images without a row left out": 13,
-            "listed X-rays missing": 11},
+    checks={
+        "X-rays": 491,
+        "frontal X-rays": 453,
+        "frontal COVID-19": 367,
+        "patients (frontal)": 265,
+        "severity scores": 93,
+        "CT left out": 57,
+        "images without a row left out": 13,
+        "listed X-rays missing": 11,
+    },
 )
 
 
@@ -119,8 +126,7 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     for column in ("filename", "patientid"):
         if (table[column] == "").any():
             line = int(table[column].eq("").argmax()) + 2
-            raise UserError(listing, f"column '{column}' is empty in line {line}",
-                            "Correct the file or fetch it again")
+            raise UserError(listing, f"column '{column}' is empty in line {line}", "Correct the file or fetch it again")
     files = {path.name: path for path in image_files(folder / "images")}
     unlisted = len(set(files) - set(table["filename"]))
     table = _one_row_per_file(table)
@@ -129,17 +135,22 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     table = table[is_xray]
     absent = table["filename"][~table["filename"].isin(files)]
     if len(absent) > MAX_MISSING * len(table):
-        raise UserError(folder / "images" / absent.iloc[0], f"listed in {listing.name} but missing, as are "
-                        f"{len(absent) - 1} of the {len(table)} X-rays listed",
-                        "Fetch the images again, or remove their rows")
+        raise UserError(
+            folder / "images" / absent.iloc[0],
+            f"listed in {listing.name} but missing, as are {len(absent) - 1} of the {len(table)} X-rays listed",
+            "Fetch the images again, or remove their rows",
+        )
     if len(absent):
-        LOGGER.info("%s lists %d X-rays that are not in images/, the first: %s", listing, len(absent),
-                    absent.iloc[0])
+        LOGGER.info("%s lists %d X-rays that are not in images/, the first: %s", listing, len(absent), absent.iloc[0])
     table = table[table["filename"].isin(files)]
     undecided = table["finding"].str.strip().str.casefold().isin(_UNDECIDED)
     table = table[~undecided].assign(path=[str(files[name]) for name in table["filename"][~undecided]])
-    return table, {"CT left out": computed, "images without a row left out": unlisted,
-                   "listed X-rays missing": len(absent), "undecided findings left out": int(undecided.sum())}
+    return table, {
+        "CT left out": computed,
+        "images without a row left out": unlisted,
+        "listed X-rays missing": len(absent),
+        "undecided findings left out": int(undecided.sum()),
+    }
 
 
 def read_scores(folder: Path) -> dict[str, float]:
@@ -155,8 +166,10 @@ def read_scores(folder: Path) -> dict[str, float]:
         LOGGER.warning("%s is missing: the cohort has no severity levels", path)
         return {}
     table = read_metadata(path, ("filename", "geographic_mean"), key="filename")
-    return {name: parse_extent(score, path, "geographic_mean", name)
-            for name, score in zip(table["filename"], table["geographic_mean"], strict=True)}
+    return {
+        name: parse_extent(score, path, "geographic_mean", name)
+        for name, score in zip(table["filename"], table["geographic_mean"], strict=True)
+    }
 
 
 def load(folder: Path) -> Cohort:
@@ -175,20 +188,27 @@ def load(folder: Path) -> Cohort:
     extent = names.map(read_scores(folder)).astype(float)
     covid = table["finding"].str.contains("COVID-19", regex=False)
     masks = [(folder / MASKS / f"{Path(name).stem}.png").resolve() for name in names]
-    return Cohort(pd.DataFrame({
-        "image_id": image_ids("cohen", names),
-        "path": table["path"],
-        "patient_id": "cohen/" + table["patientid"],
-        "source": "cohen",
-        "label": np.where(covid, "COVID-19", "other"),
-        "view": table["view"],
-        "severity": [severity_level(score) if positive else ""
-                     for score, positive in zip(extent, covid, strict=True)],
-        "extent": extent,
-        "mask_path": [str(mask) if mask.is_file() else "" for mask in masks],
-        "finding": table["finding"],
-        "license": table.get("license", ""),
-    }), CLASSES, "cohen")
+    return Cohort(
+        pd.DataFrame(
+            {
+                "image_id": image_ids("cohen", names),
+                "path": table["path"],
+                "patient_id": "cohen/" + table["patientid"],
+                "source": "cohen",
+                "label": np.where(covid, "COVID-19", "other"),
+                "view": table["view"],
+                "severity": [
+                    severity_level(score) if positive else "" for score, positive in zip(extent, covid, strict=True)
+                ],
+                "extent": extent,
+                "mask_path": [str(mask) if mask.is_file() else "" for mask in masks],
+                "finding": table["finding"],
+                "license": table.get("license", ""),
+            }
+        ),
+        CLASSES,
+        "cohen",
+    )
 
 
 def count(folder: Path) -> dict[str, int]:
@@ -196,6 +216,11 @@ def count(folder: Path) -> dict[str, int]:
     _, left_out = _survey(folder)
     cohort = load(folder)
     frontal = cohort.frontal()
-    return {"X-rays": len(cohort), "frontal X-rays": len(frontal),
-            "frontal COVID-19": frontal.counts()["COVID-19"], "patients (frontal)": len(frontal.patients()),
-            "severity scores": int(cohort.table["extent"].notna().sum()), **left_out}
+    return {
+        "X-rays": len(cohort),
+        "frontal X-rays": len(frontal),
+        "frontal COVID-19": frontal.counts()["COVID-19"],
+        "patients (frontal)": len(frontal.patients()),
+        "severity scores": int(cohort.table["extent"].notna().sum()),
+        **left_out,
+    }

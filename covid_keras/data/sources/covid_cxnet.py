@@ -52,7 +52,7 @@ CARD = SourceCard(
     layout="COVID-CXNet/ with chest_xray_images/covid19/, metadata.csv",
     access="Clone https://github.com/armiro/COVID-CXNet into the data folder",
     citation="Haghanifar et al.: COVID-CXNet: Detecting COVID-19 in Frontal Chest X-ray Images using Deep "
-             "Learning. Multimedia Tools and Applications, 2022",
+    "Learning. Multimedia Tools and Applications, 2022",
     doi="10.1007/s11042-022-12156-z",
     checks={"images": 898, "images with a row": 451, "early (no visible abnormality)": 44, "children": 15},
 )
@@ -70,16 +70,18 @@ def _rows(folder: Path, stems: set[str]) -> pd.DataFrame:
     table.index = pd.Index([Path(name).stem for name in table["filename"]])
     repeated = table.index[table.index.duplicated()]
     if len(repeated):
-        raise UserError(path, f"image '{repeated[0]}' is listed twice in column 'filename'",
-                        "Keep one row, or fetch the file again")
+        raise UserError(
+            path, f"image '{repeated[0]}' is listed twice in column 'filename'", "Keep one row, or fetch the file again"
+        )
     absent = table["filename"][~table.index.isin(stems)]
     if len(absent) == len(table):
-        raise UserError(folder / IMAGES / absent.iloc[0],
-                        f"listed in {path.name} but missing, as is every other image listed",
-                        "Fetch the images again")
+        raise UserError(
+            folder / IMAGES / absent.iloc[0],
+            f"listed in {path.name} but missing, as is every other image listed",
+            "Fetch the images again",
+        )
     if len(absent):
-        LOGGER.info("%s lists %d images that are not in %s, the first: %s", path, len(absent), IMAGES,
-                    absent.iloc[0])
+        LOGGER.info("%s lists %d images that are not in %s, the first: %s", path, len(absent), IMAGES, absent.iloc[0])
     return table[table.index.isin(stems)]
 
 
@@ -96,22 +98,31 @@ def load(folder: Path) -> Cohort:
     stems = [path.stem for path in files]
     rows = _rows(folder, set(stems))
     patient, view = rows["patient_id"].to_dict(), rows["view"].to_dict()
-    return Cohort(pd.DataFrame({
-        "image_id": image_ids("covid_cxnet", (path.name for path in files)),
-        "path": [str(path.resolve()) for path in files],
-        "patient_id": [f"covid_cxnet/{patient.get(stem) or f'unknown-{stem}'}" for stem in stems],
-        "source": "covid_cxnet",
-        "label": CLASSES[0],
-        "view": [view.get(stem, "") for stem in stems],
-        "early": ["-" in stem for stem in stems],
-        "child": ["p" in stem for stem in stems],
-        "patient_known": [bool(patient.get(stem)) for stem in stems],
-    }), CLASSES, "covid_cxnet")
+    return Cohort(
+        pd.DataFrame(
+            {
+                "image_id": image_ids("covid_cxnet", (path.name for path in files)),
+                "path": [str(path.resolve()) for path in files],
+                "patient_id": [f"covid_cxnet/{patient.get(stem) or f'unknown-{stem}'}" for stem in stems],
+                "source": "covid_cxnet",
+                "label": CLASSES[0],
+                "view": [view.get(stem, "") for stem in stems],
+                "early": ["-" in stem for stem in stems],
+                "child": ["p" in stem for stem in stems],
+                "patient_known": [bool(patient.get(stem)) for stem in stems],
+            }
+        ),
+        CLASSES,
+        "covid_cxnet",
+    )
 
 
 def count(folder: Path) -> dict[str, int]:
     """Return what was found for each key of `CARD.checks`."""
     table = load(folder).table
-    return {"images": len(table), "images with a row": int(table["patient_known"].sum()),
-            "early (no visible abnormality)": int(table["early"].sum()),
-            "children": int(table["child"].sum())}
+    return {
+        "images": len(table),
+        "images with a row": int(table["patient_known"].sum()),
+        "early (no visible abnormality)": int(table["early"].sum()),
+        "children": int(table["child"].sum()),
+    }

@@ -46,9 +46,9 @@ CARD = SourceCard(
     images=852,
     layout="COVIDGR-1.0/ with N/*.jpg, P/*.jpg, severity.csv (Name, Severity)",
     access="Get COVIDGR-1.0 from https://github.com/ari-dasci/OD-covidgr (accept the terms) and unpack it"
-           " into the data folder",
+    " into the data folder",
     citation="Tabik et al.: COVIDGR Dataset and COVID-SDNet Methodology for Predicting COVID-19 Based on "
-             "Chest X-Ray Images. IEEE JBHI 24(12), 2020",
+    "Chest X-Ray Images. IEEE JBHI 24(12), 2020",
     doi="10.1109/JBHI.2020.3037127",
     checks={"N": 426, "P": 426, "Normal-PCR+": 76, "Mild": 100, "Moderate": 171, "Severe": 79},
 )
@@ -67,11 +67,17 @@ def _severities(folder: Path, positives: list[str], negatives: list[str]) -> dic
     for name, level in zip(table["Name"], table["Severity"], strict=True):
         if name not in positives:
             problem = "is in N/, not in P/" if name in negatives else "is not in P/"
-            raise UserError(path, f"image '{name}' of column 'Name' {problem}",
-                            "Unpack the whole collection again, or remove the row")
+            raise UserError(
+                path,
+                f"image '{name}' of column 'Name' {problem}",
+                "Unpack the whole collection again, or remove the row",
+            )
         if level.strip().upper() not in LEVELS:
-            raise UserError(path, f"severity '{level}' of image '{name}' is unknown (column 'Severity')",
-                            f"Use one of {', '.join(LEVELS)}")
+            raise UserError(
+                path,
+                f"severity '{level}' of image '{name}' is unknown (column 'Severity')",
+                f"Use one of {', '.join(LEVELS)}",
+            )
         found[name] = LEVELS[level.strip().upper()]
     return found
 
@@ -90,15 +96,21 @@ def load(folder: Path) -> Cohort:
     severity = _severities(folder, stems["P"], stems["N"])
     paths = [path for label in CLASSES for path in files[label]]
     ids = image_ids("covidgr", (path.name for path in paths))
-    return Cohort(pd.DataFrame({
-        "image_id": ids,
-        "path": [str(path.resolve()) for path in paths],
-        "patient_id": ids,  # none is published
-        "source": "covidgr",
-        "label": [path.parent.name for path in paths],
-        "view": "PA",
-        "severity": [severity.get(path.stem, "") if path.parent.name == "P" else "" for path in paths],
-    }), CLASSES, "covidgr")
+    return Cohort(
+        pd.DataFrame(
+            {
+                "image_id": ids,
+                "path": [str(path.resolve()) for path in paths],
+                "patient_id": ids,  # none is published
+                "source": "covidgr",
+                "label": [path.parent.name for path in paths],
+                "view": "PA",
+                "severity": [severity.get(path.stem, "") if path.parent.name == "P" else "" for path in paths],
+            }
+        ),
+        CLASSES,
+        "covidgr",
+    )
 
 
 def count(folder: Path) -> dict[str, int]:

@@ -45,7 +45,7 @@ CARD = SourceCard(
     images=453,
     layout="covid-chestxray-dataset/annotations/lung-masks-darwin-v7/<image stem>.png (255 lung, 127 ignore)",
     access="Export the masks from https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset and name"
-           " each by its image's stem, in annotations/lung-masks-darwin-v7/ inside the folder of cohen",
+    " each by its image's stem, in annotations/lung-masks-darwin-v7/ inside the folder of cohen",
     citation="V7 Labs: COVID-19 X-ray dataset, 2020",
     checks={"masks": 456, "frontal X-rays with a mask": 453},
 )
@@ -69,8 +69,9 @@ def load(folder: Path) -> Cohort:
     cohort = cohen.load(folder).frontal()
     has_mask = cohort.table["mask_path"] != ""
     if not has_mask.any():
-        raise UserError(masks[0], "is named after no frontal X-ray of the collection",
-                        "Name each mask <image stem>.png")
+        raise UserError(
+            masks[0], "is named after no frontal X-ray of the collection", "Name each mask <image stem>.png"
+        )
     chosen = cohort.filter(has_mask)
     return Cohort(chosen.table, chosen.classes, "darwin_v7")
 
