@@ -76,8 +76,11 @@ def download(item: Item, folder: str | Path, *, unverified: bool = False, retrie
     """
     folder, path = Path(folder), Path(folder) / item.file_name
     if item.sha256 is None and not unverified:
-        raise UserError(item.url, "its SHA-256 is not known, so what arrives could not be verified",
-                        f"Fetch it by hand to {path}, or ask for an unverified download")
+        raise UserError(
+            item.url,
+            "its SHA-256 is not known, so what arrives could not be verified",
+            f"Fetch it by hand to {path}, or ask for an unverified download",
+        )
     is_new = not folder.exists()
     require_writable_folder(path.parent)
     try:
@@ -97,15 +100,29 @@ def download(item: Item, folder: str | Path, *, unverified: bool = False, retrie
 def _fetch(item: Item, folder: Path, retries: int) -> None:
     pooch.get_logger().setLevel(logging.WARNING)
     digest = None if item.sha256 is None else f"sha256:{item.sha256.lower()}"
-    store = pooch.create(folder.absolute(), base_url="", registry={item.file_name: digest},
-                         urls={item.file_name: item.url}, retry_if_failed=retries)
+    store = pooch.create(
+        folder.absolute(),
+        base_url="",
+        registry={item.file_name: digest},
+        urls={item.file_name: item.url},
+        retry_if_failed=retries,
+    )
     quiet = os.environ.get("COVID_KERAS_QUIET") == "1"
     interval = 0.2 if sys.stderr.isatty() else 30.0
     # pooch sets the total once it is known, and asks for the bar's truth value, which needs one, before.
-    with tqdm(desc=item.file_name, total=1, unit="B", unit_scale=True, disable=quiet, mininterval=interval,
-              maxinterval=interval, file=sys.stderr) as bar:
-        fetcher = pooch.HTTPDownloader(progressbar=bar, chunk_size=_CHUNK, timeout=_TIMEOUT,
-                                       headers={"User-Agent": USER_AGENT})
+    with tqdm(
+        desc=item.file_name,
+        total=1,
+        unit="B",
+        unit_scale=True,
+        disable=quiet,
+        mininterval=interval,
+        maxinterval=interval,
+        file=sys.stderr,
+    ) as bar:
+        fetcher = pooch.HTTPDownloader(
+            progressbar=bar, chunk_size=_CHUNK, timeout=_TIMEOUT, headers={"User-Agent": USER_AGENT}
+        )
         store.fetch(item.file_name, downloader=fetcher)
 
 
@@ -114,26 +131,39 @@ def _fetch_error(item: Item, path: Path, error: Exception) -> UserError:
     host = urlsplit(item.url).netloc
     if isinstance(error, requests.exceptions.HTTPError):
         status = error.response.status_code
-        return UserError(item.url, f"the server answered {status} ({error.response.reason})",
-                         f"Look for the file's new address, and {by_hand}")
+        return UserError(
+            item.url,
+            f"the server answered {status} ({error.response.reason})",
+            f"Look for the file's new address, and {by_hand}",
+        )
     # A cut connection is a ConnectionError of requests too, or a ChunkedEncodingError.
     if isinstance(error, requests.exceptions.ChunkedEncodingError) or "IncompleteRead" in str(error):
-        return UserError(item.url, "the connection was cut before the file was complete, nothing was kept",
-                         "Run the same command again")
+        return UserError(
+            item.url,
+            "the connection was cut before the file was complete, nothing was kept",
+            "Run the same command again",
+        )
     if isinstance(error, requests.exceptions.RequestException):
-        return UserError(item.url, f"{host} cannot be reached ({type(error).__name__})",
-                         f"Check the network and its proxy, or {by_hand}")
+        return UserError(
+            item.url,
+            f"{host} cannot be reached ({type(error).__name__})",
+            f"Check the network and its proxy, or {by_hand}",
+        )
     if isinstance(error, ValueError):
-        return UserError(item.url, f"what arrived does not have the SHA-256 {item.sha256} and was removed",
-                         f"Run the same command again; if it stays so, the file has changed: {by_hand}")
+        return UserError(
+            item.url,
+            f"what arrived does not have the SHA-256 {item.sha256} and was removed",
+            f"Run the same command again; if it stays so, the file has changed: {by_hand}",
+        )
     return _disk_error(path, error)
 
 
 def _disk_error(path: Path, error: OSError) -> UserError:
     if error.errno == errno.ENOSPC:
         return UserError(path, "the disk is full, nothing was kept", "Free some space or choose another folder")
-    return UserError(path, f"cannot be written ({error.strerror or error})",
-                     "Choose another folder or change its permissions")
+    return UserError(
+        path, f"cannot be written ({error.strerror or error})", "Choose another folder or change its permissions"
+    )
 
 
 def _without_suffix(name: str) -> str:
@@ -202,8 +232,11 @@ def _unpacker(archive: Path) -> Callable[[Path, Path], None]:
 
 
 def _unsafe(archive: Path, name: str, why: str) -> UserError:
-    return UserError(archive, f"its member '{name}' {why}, so nothing was unpacked",
-                     "Do not use this archive; fetch it from its official address")
+    return UserError(
+        archive,
+        f"its member '{name}' {why}, so nothing was unpacked",
+        "Do not use this archive; fetch it from its official address",
+    )
 
 
 def _check_name(archive: Path, name: str) -> None:

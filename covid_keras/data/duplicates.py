@@ -108,8 +108,12 @@ def hash_cohort(cohort: Cohort, workers: int | None = None) -> np.ndarray:
 
 
 def find_duplicates(
-    cohort: Cohort, threshold: int = CANDIDATE_DISTANCE, hashes: np.ndarray | None = None, *,
-    min_correlation: float | None = MIN_CORRELATION, workers: int | None = None,
+    cohort: Cohort,
+    threshold: int = CANDIDATE_DISTANCE,
+    hashes: np.ndarray | None = None,
+    *,
+    min_correlation: float | None = MIN_CORRELATION,
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """Find the pairs of images that show the same radiograph.
 
@@ -272,8 +276,10 @@ def _registered_correlation(fixed: np.ndarray, moving: np.ndarray) -> float:
     _, transform = _register(fixed, moving, _FINE_STOP, 5)
     size = fixed.shape[::-1]
     warped = cv2.warpAffine(moving, transform, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    inside = cv2.warpAffine(np.ones(moving.shape, np.uint8), transform, size,
-                            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) > 0
+    inside = (
+        cv2.warpAffine(np.ones(moving.shape, np.uint8), transform, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+        > 0
+    )
     if inside.mean() < _MIN_OVERLAP:
         return float("nan")
     a, b = fixed[inside] - fixed[inside].mean(), warped[inside] - warped[inside].mean()

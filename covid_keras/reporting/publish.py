@@ -82,8 +82,8 @@ def results_markdown(paper: Paper, profile: str) -> str:
     reason = "" if source["comparable"] is True else f" Not comparable with the paper: {source['comparable']}."
     counts = ", ".join(f"{name} {count}" for name, count in source["cohort_counts"].items())
     head = (
-        f"Profile `{profile}`, {source['executions']} executions, {counts} images, {source['training_hours']:.2f} hours of "
-        f"training on {source['trained_on']['cores']} cores.{reason}\n"
+        f"Profile `{profile}`, {source['executions']} executions, {counts} images, "
+        f"{source['training_hours']:.2f} hours of training on {source['trained_on']['cores']} cores.{reason}\n"
     )
     everything = f"**All that was measured**\n\n{markdown_table(measured_table(measured, names))}"
     return "\n".join([head, *tables, verdict_legend(), "", everything])

@@ -173,8 +173,8 @@ def make_report(results: Results, explained: list[FigureEntry]) -> Report:
 
 
 MEASURED_CAPTION = (
-    "Mean and sample standard deviation (ddof 1) over executions, test parts only; 95 % bootstrap interval of the mean, "
-    "patients drawn with replacement."
+    "Mean and sample standard deviation (ddof 1) over executions, test parts only; 95 % bootstrap interval of the "
+    "mean, patients drawn with replacement."
 )
 HEAT_TEXT = (
     "Grad-CAM at the last convolutional stage, of the logit of the predicted class and of the other class. For each "

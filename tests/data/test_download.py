@@ -128,8 +128,13 @@ def test_download_refused_connection(tmp_path, server):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    refused(Item(f"http://127.0.0.1:{port}/file"), tmp_path / "new", f"127.0.0.1:{port} cannot be reached",
-            "Check the network", retries=0)
+    refused(
+        Item(f"http://127.0.0.1:{port}/file"),
+        tmp_path / "new",
+        f"127.0.0.1:{port} cannot be reached",
+        "Check the network",
+        retries=0,
+    )
 
 
 def test_download_without_digest_only_when_asked(tmp_path, server):
@@ -203,8 +208,13 @@ def unpack_refused(archive: Path, *words) -> None:
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
 def test_download_unpack_tar(tmp_path, mode):
-    archive = make_tar(tmp_path / "good", ("a/1.txt", b"one"), ("a/2.txt", b"two"),
-                       special("a/link.txt", tarfile.SYMTYPE, "1.txt"), mode=mode)
+    archive = make_tar(
+        tmp_path / "good",
+        ("a/1.txt", b"one"),
+        ("a/2.txt", b"two"),
+        special("a/link.txt", tarfile.SYMTYPE, "1.txt"),
+        mode=mode,
+    )
     assert safe_unpack(archive, tmp_path / "out") == tmp_path / "out"
     assert (tmp_path / "out/a/link.txt").read_bytes() == b"one"
     assert names(tmp_path) == ["good", "out", "out/a", "out/a/1.txt", "out/a/2.txt", "out/a/link.txt"]
@@ -219,8 +229,10 @@ def test_download_unpack_zip_into_an_empty_folder_only(tmp_path):
         safe_unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/tmp/evil-absolute.txt", "..\\evil.txt",
-                                  "C:\\evil.txt", "\\\\host\\evil.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["../evil.txt", "a/../../evil.txt", "/tmp/evil-absolute.txt", "..\\evil.txt", "C:\\evil.txt", "\\\\host\\evil.txt"],
+)
 def test_download_unpack_refuses_escaping_names(tmp_path, name):
     word = "absolute" if name[0] in "/C\\" else "outside the folder"
     (tmp_path / "evil.zip").write_bytes(make_zip({"good.txt": b"", name: b"evil"}))
@@ -229,15 +241,18 @@ def test_download_unpack_refuses_escaping_names(tmp_path, name):
     assert not os.path.lexists("/tmp/evil-absolute.txt")
 
 
-@pytest.mark.parametrize("members", [
-    (special("out", tarfile.SYMTYPE, "../../target"),),
-    (special("out", tarfile.SYMTYPE, "/etc"),),
-    (special("out", tarfile.SYMTYPE, "../.."), ("out/evil.txt", b"evil")),
-    (special("out", tarfile.LNKTYPE, "../../target"),),
-    (special("out", tarfile.LNKTYPE, "/etc/passwd"),),
-    (special("out", tarfile.CHRTYPE),),
-    (special("out", tarfile.FIFOTYPE),),
-])
+@pytest.mark.parametrize(
+    "members",
+    [
+        (special("out", tarfile.SYMTYPE, "../../target"),),
+        (special("out", tarfile.SYMTYPE, "/etc"),),
+        (special("out", tarfile.SYMTYPE, "../.."), ("out/evil.txt", b"evil")),
+        (special("out", tarfile.LNKTYPE, "../../target"),),
+        (special("out", tarfile.LNKTYPE, "/etc/passwd"),),
+        (special("out", tarfile.CHRTYPE),),
+        (special("out", tarfile.FIFOTYPE),),
+    ],
+)
 def test_download_unpack_refuses_links_out_and_devices(tmp_path, members):
     unpack_refused(make_tar(tmp_path / "evil.tar.gz", ("good.txt", b"good"), *members), "'out'")
 

@@ -19,16 +19,25 @@ def picture(seed: int, size: int = 240) -> np.ndarray:
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:size, :size] / size
     lungs = sum(np.exp(-(((rows - 0.5) / 0.3) ** 4) - ((columns - x) / 0.14) ** 4) for x in (0.3, 0.7))
-    detail = sum(cv2.resize(rng.normal(size=(n, n)), (size, size), interpolation=cv2.INTER_CUBIC) * weight
-                 for n, weight in ((6, 6), (12, 9), (40, 9)))
+    detail = sum(
+        cv2.resize(rng.normal(size=(n, n)), (size, size), interpolation=cv2.INTER_CUBIC) * weight
+        for n, weight in ((6, 6), (12, 9), (40, 9))
+    )
     return np.clip(170 - 100 * lungs + detail, 0, 255).astype(np.uint8)
 
 
 def cohort_of(folder, pictures: dict[str, np.ndarray], patients: dict[str, str] | None = None) -> Cohort:
     """A cohort of "<source>/<stem>" images; each its own patient unless said otherwise."""
-    rows = [{"image_id": name, "patient_id": (patients or {}).get(name, name), "source": name.split("/")[0],
-             "label": "x", "path": str(write_image(folder / f"{name}.png", image))}
-            for name, image in pictures.items()]
+    rows = [
+        {
+            "image_id": name,
+            "patient_id": (patients or {}).get(name, name),
+            "source": name.split("/")[0],
+            "label": "x",
+            "path": str(write_image(folder / f"{name}.png", image)),
+        }
+        for name, image in pictures.items()
+    ]
     return Cohort(pd.DataFrame(rows), ("x",))
 
 
@@ -42,8 +51,11 @@ def test_duplicates_hash_survives_size_compression_and_brightness():
     assert reference.shape == (256,)
     assert reference.dtype == bool
     jpeg = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_GRAYSCALE)
-    for copy in (cv2.resize(image, (180, 200), interpolation=cv2.INTER_AREA), jpeg,
-                 (image * 0.6 + 30).astype(np.uint8)):
+    for copy in (
+        cv2.resize(image, (180, 200), interpolation=cv2.INTER_AREA),
+        jpeg,
+        (image * 0.6 + 30).astype(np.uint8),
+    ):
         assert np.sum(perceptual_hash(copy) != reference) <= 24
     assert np.sum(perceptual_hash(picture(1)) != reference) > 60
     with pytest.raises(ValueError, match="uint8"):
@@ -55,12 +67,22 @@ def test_duplicates_altered_copies_are_found_across_sources(tmp_path):
     crop = picture(3)[10:-4, 8:-12]
     marked = picture(5)
     cv2.putText(marked, "day 1", (90, 220), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2)
-    pictures |= {"b/same": picture(0), "b/smaller": cv2.resize(picture(1), (150, 160)), "b/crop": crop,
-                 "b/marked": marked, "b/dark": (picture(7) // 2).astype(np.uint8)}
+    pictures |= {
+        "b/same": picture(0),
+        "b/smaller": cv2.resize(picture(1), (150, 160)),
+        "b/crop": crop,
+        "b/marked": marked,
+        "b/dark": (picture(7) // 2).astype(np.uint8),
+    }
     pairs = find_duplicates(cohort_of(tmp_path, pictures))
     assert tuple(pairs.columns) == duplicates.PAIR_COLUMNS
-    assert found(pairs) == {("a/0", "b/same"), ("a/1", "b/smaller"), ("a/3", "b/crop"), ("a/5", "b/marked"),
-                            ("a/7", "b/dark")}
+    assert found(pairs) == {
+        ("a/0", "b/same"),
+        ("a/1", "b/smaller"),
+        ("a/3", "b/crop"),
+        ("a/5", "b/marked"),
+        ("a/7", "b/dark"),
+    }
     assert set(pairs["source_a"]) == {"a"}
     assert set(pairs["source_b"]) == {"b"}
     assert pairs.loc[pairs["image_id_b"] == "b/same", "distance"].item() == 0
@@ -118,8 +140,9 @@ def test_duplicates_groups_join_patients_transitively(tmp_path):
     names = ["a/1", "a/2", "a/3", "a/4", "b/1", "b/2", "b/3"]
     patients = {"a/1": "a/p", "a/2": "a/p", "a/3": "a/q", "a/4": "a/r"}
     cohort = cohort_of(tmp_path, dict.fromkeys(names, small), patients)
-    pairs = pd.DataFrame({"image_id_a": ["a/2", "a/3", "b/2", "b/3"],
-                          "image_id_b": ["b/1", "b/1", "elsewhere/1", "elsewhere/1"]})
+    pairs = pd.DataFrame(
+        {"image_id_a": ["a/2", "a/3", "b/2", "b/3"], "image_id_b": ["b/1", "b/1", "elsewhere/1", "elsewhere/1"]}
+    )
     # p and q meet in b/1; b/2 and b/3 in an image that the cohort does not hold.
     expected = ["a/p", "a/p", "a/p", "a/r", "a/p", "b/2", "b/2"]
     assert duplicate_groups(cohort, pairs).tolist() == expected
@@ -131,8 +154,7 @@ def test_duplicates_pairs_that_cross_a_split_are_named(tmp_path):
     from covid_keras.data.splits import check_disjoint
 
     cohort = cohort_of(tmp_path, {"a/1": picture(1), "b/copy": picture(1), "a/2": picture(2)})
-    table = cohort.table[["image_id", "patient_id", "label"]].assign(
-        repeat=0, fold=0, split=["train", "test", "test"])
+    table = cohort.table[["image_id", "patient_id", "label"]].assign(repeat=0, fold=0, split=["train", "test", "test"])
     with pytest.raises(UserError, match=r"a/1.*b/copy"):
         check_disjoint(table, cohort, find_duplicates(cohort))
 
