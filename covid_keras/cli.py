@@ -219,7 +219,11 @@ def _add_data(commands) -> None:
     download = actions.add_parser("download", help="fetch a collection that has a plain address")
     download.add_argument("sources", nargs="+", metavar="SOURCE")
     download.set_defaults(run=_data_download)
-    for action in (listing, check, download):
+    overlap = actions.add_parser("overlap", help="near-duplicate images within and between collections")
+    overlap.add_argument("sources", nargs="*", metavar="SOURCE", help="default: all classification sources found")
+    overlap.add_argument("--out", type=Path, default=Path("runs/overlap.csv"), metavar="FILE", help="the pairs, as CSV")
+    overlap.set_defaults(run=_data_overlap)
+    for action in (listing, check, download, overlap):
         action.add_argument(
             "--data", type=Path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)"
         )
@@ -235,6 +239,12 @@ def _data_check(options: argparse.Namespace) -> int:
     from covid_keras.data import commands
 
     return commands.check_sources(options.data, options.sources)
+
+
+def _data_overlap(options: argparse.Namespace) -> int:
+    from covid_keras.data import commands
+
+    return commands.show_overlap(options.data, options.sources, options.out)
 
 
 def _data_download(options: argparse.Namespace) -> int:
