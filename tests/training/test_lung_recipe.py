@@ -1,0 +1,252 @@
+"""The recipe of the lung U-Net: ignored pixels count nowhere, one seed gives one network, the split is whole."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.duplicates import find_duplicates
+from covid_keras.data.sources import load_source
+from covid_keras.data.splits import check_disjoint, read_split
+from covid_keras.errors import UserError
+from covid_keras.files import sha256_of
+from covid_keras.models import build_unet, load_weights
+from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
+from covid_keras.training.lung_command import SPLIT, load_lung_cohort, train_lungs
+from covid_keras.training.lung_recipe import (
+    LungRecipe,
+    fit_unet,
+    load_stack,
+    measure,
+    overlap,
+    run_recipe,
+    summary_of,
+)
+
+TINY = LungRecipe(size=32, filters=4, epochs=2, batch=2, precision="float32")
+SHAPE = (64, 32)  # height and width: twice and once the side that the network sees
+LEFT, RIGHT, IGNORED = np.s_[16:48, 4:12], np.s_[16:48, 20:28], np.s_[16:24, 20:28]
+
+
+def _lungs(ignore: bool = False) -> np.ndarray:
+    """A human mask: two blocks of lung, the top of the right one ignored where asked."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[LEFT] = mask[RIGHT] = 255
+    if ignore:
+        mask[IGNORED] = 127
+    return mask
+
+
+@pytest.fixture
+def masked(tmp_path) -> Cohort:
+    """Three radiographs whose lungs are bright: marked right, with ignored pixels, and with one lung forgotten."""
+    forgotten = _lungs()
+    forgotten[RIGHT] = 0
+    rows = []
+    for i, mask in enumerate((_lungs(), _lungs(ignore=True), forgotten)):
+        image = np.full(SHAPE, 40, np.uint8)
+        image[LEFT] = image[RIGHT] = 200
+        paths = [tmp_path / kind / f"{i}.png" for kind in ("images", "masks")]
+        for path, pixels in zip(paths, (image, mask), strict=True):
+            path.parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(path), pixels)
+        rows.append(
+            {
+                "image_id": f"made/{i}",
+                "path": str(paths[0]),
+                "patient_id": f"made/p{i // 2}",
+                "source": "made",
+                "label": "x",
+                "view": "PA",
+                "mask_path": str(paths[1]),
+            }
+        )
+    return Cohort(pd.DataFrame(rows), ("x",), "made")
+
+
+class BrightIsLung:
+    """Stands for a network: the probability of lung is the brightness that it is given."""
+
+    input_shape = (None, 32, 32, 1)
+
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+        return images
+
+
+# --- overlap
+
+
+def test_overlap_known_answers():
+    truth = np.zeros((4, 4), np.uint8)
+    truth[:, :2] = 255
+    marked = np.zeros((4, 4), np.uint8)
+    marked[:, 1:3] = 255
+    assert overlap(marked, truth) == (0.5, pytest.approx(1 / 3))
+    assert overlap(truth, truth) == (1.0, 1.0)
+    assert overlap(255 - truth, truth) == (0.0, 0.0)
+
+
+def test_overlap_leaves_ignored_pixels_out_whatever_was_marked_there():
+    truth = np.zeros((4, 4), np.uint8)
+    truth[:, :2], truth[:, 2] = 255, 127
+    assert overlap(np.where(truth > 0, 255, 0).astype(np.uint8), truth) == (1.0, 1.0)
+    assert overlap(np.where(truth == 255, 255, 0).astype(np.uint8), truth) == (1.0, 1.0)
+
+
+def test_overlap_of_nothing_with_nothing_is_whole():
+    empty, ignored = np.zeros((4, 4), np.uint8), np.full((4, 4), 127, np.uint8)
+    assert overlap(empty, empty) == (1.0, 1.0)
+    assert overlap(np.full((4, 4), 255, np.uint8), ignored) == (1.0, 1.0)
+    assert overlap(np.full((4, 4), 255, np.uint8), empty) == (0.0, 0.0)
+
+
+# --- loss
+
+
+def test_the_loss_sees_no_ignored_pixel():
+    rng = np.random.default_rng(0)
+    truth = np.ones((2, 8, 8, 2), np.float32)
+    truth[..., 0] = rng.random((2, 8, 8)) > 0.5
+    truth[:, :4, :, 1] = 0
+    said = rng.uniform(0.1, 0.9, (2, 8, 8, 1)).astype(np.float32)
+    other = said.copy()
+    other[:, :4] = rng.uniform(0.1, 0.9, (2, 4, 8, 1))
+    for function in (MaskedDiceCrossEntropy(), masked_dice):
+        np.testing.assert_array_equal(np.asarray(function(truth, said)), np.asarray(function(truth, other)))
+    # Right everywhere but where nobody judged: no loss, full Dice.
+    right = np.where(truth[..., 1:] > 0, truth[..., :1], 1 - truth[..., :1])
+    assert float(MaskedDiceCrossEntropy()(truth, right)) == pytest.approx(0, abs=1e-4)
+    np.testing.assert_array_equal(np.asarray(masked_dice(truth, right)), [1, 1])
+
+
+def test_the_loss_of_an_even_guess():
+    """p = 1/2 on 32 lung and 32 other pixels: entropy log 2, soft Dice (2 x 16 + 1) / (32 + 32 + 1)."""
+    truth = np.ones((1, 8, 8, 2), np.float32)
+    truth[:, :4, :, 0] = 0
+    found = float(MaskedDiceCrossEntropy()(truth, np.full((1, 8, 8, 1), 0.5, np.float32)))
+    assert found == pytest.approx(np.log(2) + 1 - 33 / 65, abs=1e-5)
+
+
+# --- images in, numbers out
+
+
+def test_stack_holds_radiograph_lung_and_what_counts(masked):
+    stack = load_stack(masked, 32)
+    assert stack.shape == (3, 32, 32, 3)
+    assert stack.dtype == np.uint8
+    image, lung, counts = np.moveaxis(stack[1], -1, 0)
+    block, ignored = np.zeros((32, 32), bool), np.zeros((32, 32), bool)
+    block[8:24, 4:12] = block[8:24, 20:28] = True
+    ignored[8:12, 20:28] = True
+    np.testing.assert_array_equal(image, np.where(block, 255, 0))  # min-max: 40 is 0, 200 is 255
+    np.testing.assert_array_equal(lung, np.where(block & ~ignored, 255, 0))
+    np.testing.assert_array_equal(counts, np.where(ignored, 0, 255))
+    assert (stack[0, ..., 2] == 255).all()
+
+
+def test_measure_and_summary(masked):
+    table = measure(BrightIsLung(), masked)
+    assert list(table["image_id"]) == ["made/2", "made/0", "made/1"], "worst first"
+    assert list(table.columns) == ["image_id", "patient_id", "view", "dice", "iou"]
+    # The forgotten lung is marked all the same: both blocks against one.
+    assert table["dice"].tolist() == pytest.approx([2 / 3, 1, 1])
+    assert table["iou"].tolist() == pytest.approx([1 / 2, 1, 1])
+    summary = summary_of(table)
+    assert (summary["images"], summary["patients"]) == (3, 2)
+    assert summary["dice_mean"] == 0.8889
+    assert summary["dice_std"] == round(float(np.std([2 / 3, 1, 1], ddof=1)), 4)
+    assert (summary["dice_min"], summary["dice_max"], summary["iou_min"]) == (0.6667, 1.0, 0.5)
+    assert (summary["dice_p50"], summary["iou_p5"]) == (1.0, 0.55)
+    json.dumps(summary)
+
+
+def test_measure_drops_islands_unless_told_not_to(masked):
+    image = cv2.imread(masked.table["path"][0], cv2.IMREAD_GRAYSCALE)
+    image[60:62, 30] = 200  # one pixel of the network's
+    cv2.imwrite(masked.table["path"][0], image)
+    one = masked.filter(masked.table["image_id"] == "made/0")
+    assert measure(BrightIsLung(), one)["dice"][0] == 1
+    assert measure(BrightIsLung(), one, clean=False)["dice"][0] < 1
+
+
+# --- training
+
+
+def _weights(stack: np.ndarray, recipe: LungRecipe) -> tuple[list[np.ndarray], pd.DataFrame]:
+    model, history = fit_unet(stack, stack[:2], recipe)
+    return model.get_weights(), history
+
+
+def test_one_seed_gives_one_network():
+    stack = np.random.default_rng(5).integers(0, 255, (4, 32, 32, 3)).astype(np.uint8)
+    stack[..., 1:] = np.where(stack[..., 1:] > 127, 255, 0)
+    first, history = _weights(stack, TINY)
+    again, history_again = _weights(stack, TINY)
+    assert list(history.columns) == ["loss", "masked_dice", "val_loss", "val_masked_dice"]
+    assert len(history) == TINY.epochs
+    assert np.isfinite(history.to_numpy()).all()
+    pd.testing.assert_frame_equal(history, history_again)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    other, _ = _weights(stack, LungRecipe(**{**vars(TINY), "seed": 1, "epochs": 1}))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_the_recipe_writes_weights_that_load_and_their_dice(masked, tmp_path):
+    """In bfloat16, as shipped: the weights are float32 all the same, and so is every model made afterwards."""
+    split = pd.Series({"made/0": "train", "made/1": "train", "made/2": "validation"})
+    recipe = LungRecipe(size=32, filters=4, epochs=1, batch=2)
+    summary = run_recipe(masked, split, tmp_path / "out", recipe)
+    assert keras.config.dtype_policy().name == "float32"
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"lungs_unet16.h5", "history.csv", "dice.csv", "dice.json", "recipe.json"}
+    model = build_unet((32, 32, 1), 4, "encoder")
+    assert load_weights(model, tmp_path / "out" / "lungs_unet16.h5").parameters == model.count_params()
+    validation = masked.filter(masked.table["image_id"] == "made/2")
+    table = measure(model, validation)
+    assert table["dice"][0] == pytest.approx(pd.read_csv(tmp_path / "out" / "dice.csv")["dice"][0])
+    assert summary["images"] == 1
+    assert summary["dice_mean"] == round(table["dice"][0], 4)
+    assert json.loads((tmp_path / "out" / "recipe.json").read_text())["precision"] == "mixed_bfloat16"
+
+
+def test_the_summary_of_one_image_is_json_all_the_same():
+    """One image has no standard deviation, and JSON knows no NaN."""
+    table = pd.DataFrame({"patient_id": ["a"], "dice": [0.9], "iou": [0.8]})
+    assert "NaN" not in json.dumps(summary_of(table))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "precision", "words"), [(0, "bf16", "--epochs 0"), (None, "int8", "--precision int8")]
+)
+def test_what_the_recipe_cannot_use(tmp_path, epochs, precision, words):
+    with pytest.raises(UserError, match=words):
+        train_lungs(tmp_path, tmp_path / "out", epochs, precision)
+    assert not (tmp_path / "out").exists()
+
+
+# --- the split that ships
+
+
+def test_the_committed_split_is_whole_and_its_patients_are_disjoint():
+    table = read_split(SPLIT)
+    assert SPLIT.with_name(SPLIT.name + ".sha256").read_text().split()[0] == sha256_of(SPLIT)
+    assert table["split"].value_counts().to_dict() == {"train": 362, "validation": 91}
+    assert table["image_id"].is_unique
+    assert (table.groupby("patient_id")["split"].nunique() == 1).all()
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_committed_split_divides_the_real_collection_without_leak(real_data):
+    cohort, table = load_lung_cohort(real_data), read_split(SPLIT)
+    assert set(cohort.table["image_id"]) == set(load_source("darwin_v7", real_data).table["image_id"])
+    assert set(cohort.table["image_id"]) == set(table["image_id"])
+    pairs = find_duplicates(cohort)
+    assert len(pairs) > 0, "the collection is known to hold copies, so that none found means none looked for"
+    check_disjoint(table, cohort, pairs)
