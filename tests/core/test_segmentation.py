@@ -1,0 +1,307 @@
+"""Lung masks of files and cohorts: a U-Net set by hand marks what is bright, so every answer is known."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_keras.cli import main
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.images import read_image, read_mask
+from covid_keras.data.phantom import phantom_image
+from covid_keras.errors import UserError
+from covid_keras.files import sha256_of
+from covid_keras.models import LungSegmenter, build_unet, lungs, registry, save_weights
+from covid_keras.models.registry import REGISTRY, WeightEntry
+from covid_keras.segmentation import overlay, segment_cohort, segment_files
+
+SIZE = 32
+SHAPE = (64, 32)  # height and width: twice and once what the network sees
+LEFT, RIGHT, ISLAND = np.s_[16:48, 4:12], np.s_[16:48, 20:28], np.s_[58:60, 15]
+
+needs_weights = pytest.mark.skipif(not REGISTRY.is_file(), reason=f"no weights ship yet: {REGISTRY} is missing")
+
+
+def _bright_is_lung():
+    """A U-Net with all weights 0 but one path along the first skip: sigmoid(40 x - 20) of each pixel x."""
+    model = build_unet((SIZE, SIZE, 1), 2)
+    for layer in model.layers:
+        layer.set_weights([np.zeros_like(value) for value in layer.get_weights()])
+    up = model.get_layer("up4_conv1").get_weights()[0].shape[2] - 2  # the skip comes after the transposed half
+    for name, channel in (("down1_conv1", 0), ("down1_conv2", 0), ("up4_conv1", up), ("up4_conv2", 0)):
+        kernel, bias = model.get_layer(name).get_weights()
+        kernel[1, 1, channel, 0] = 1
+        model.get_layer(name).set_weights([kernel, bias])
+    kernel, bias = model.get_layer("lung").get_weights()
+    kernel[0, 0, 0, 0] = 40
+    model.get_layer("lung").set_weights([kernel, bias - 20])
+    return model
+
+
+@pytest.fixture(scope="module")
+def weight_file(tmp_path_factory):
+    return save_weights(_bright_is_lung(), tmp_path_factory.mktemp("weights") / "bright.h5")
+
+
+@pytest.fixture
+def entry(weight_file, monkeypatch) -> WeightEntry:
+    """Put the hand-set U-Net into the registry's place, alone."""
+    made = WeightEntry(
+        name="lungs_unet16",
+        file=str(weight_file),
+        title="bright is lung",
+        origin="this test",
+        licence="none",
+        sha256=sha256_of(weight_file),
+        bytes=weight_file.stat().st_size,
+        ships=True,
+        input_shape=(SIZE, SIZE, 1),
+        input_range="0..1",
+        classes=("lung",),
+        builder="build_unet",
+        arguments={"filters": 2},
+        threshold=0.5,
+    )
+    _register(monkeypatch, made)
+    return made
+
+
+def _register(monkeypatch, made: WeightEntry) -> None:
+    for module in (registry, lungs):
+        monkeypatch.setattr(module, "load_registry", lambda: {made.name: made})
+
+
+def _chest(empty: bool = False) -> np.ndarray:
+    """A radiograph with two bright lungs and a bright speck; black where empty."""
+    image = np.zeros(SHAPE, np.uint8)
+    if not empty:
+        image[:] = np.random.default_rng(0).integers(20, 40, SHAPE)
+        for place in (LEFT, RIGHT, ISLAND):
+            image[place] = 220
+    return image
+
+
+def _truth() -> np.ndarray:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[LEFT] = mask[RIGHT] = 255
+    return mask
+
+
+def _write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+# --- files
+
+
+def test_files_get_mask_crop_and_overlay(entry, tmp_path):
+    chest = _chest()
+    path = _write(tmp_path / "chest.png", chest)
+    out = segment_files([path], tmp_path / "out", "lungs_unet16")
+    assert out == tmp_path / "out"
+    assert {file.name for file in out.iterdir()} == {"chest_mask.png", "chest_crop.png", "chest_overlay.png"}
+    # The speck is no lung: islands below a tenth of the largest are dropped.
+    np.testing.assert_array_equal(read_mask(out / "chest_mask.png"), _truth())
+    crop = read_image(out / "chest_crop.png")
+    # Rows 16 to 47, columns 4 to 27; the box's own 2.5 % are less than a pixel (see lung_bounding_box).
+    np.testing.assert_array_equal(crop, chest[16:47, 4:27])
+    drawn = cv2.cvtColor(cv2.imread(str(out / "chest_overlay.png")), cv2.COLOR_BGR2RGB)
+    assert drawn.shape == (*SHAPE, 3)
+    np.testing.assert_array_equal(drawn, overlay(chest, _truth()))
+
+
+def test_overlay_tints_the_lungs_alone():
+    chest = _chest()
+    drawn, mask = overlay(chest, _truth()), _truth() > 0
+    assert (drawn[~mask] == chest[~mask][:, None]).all(), "outside stays grey"
+    assert (drawn[16, 4:12] == [230, 159, 0]).all(), "the border is orange"
+    inner = cv2.erode(_truth(), np.ones((3, 3))) > 0
+    assert (drawn[inner] == (0.8 * 220 + 0.2 * np.array([230, 159, 0])).astype(np.uint8)).all()
+    np.testing.assert_array_equal(overlay(chest, np.zeros_like(chest)), np.repeat(chest[..., None], 3, axis=2))
+
+
+def test_no_lungs_give_an_empty_mask_and_the_whole_image(entry, tmp_path, caplog):
+    path = _write(tmp_path / "dark.png", _chest(empty=True))
+    out = segment_files([path], tmp_path / "out", "lungs_unet16")
+    assert not read_mask(out / "dark_mask.png").any()
+    assert read_image(out / "dark_crop.png").shape == SHAPE
+    assert "dark.png: no lungs found" in caplog.text
+
+
+def test_threshold_is_the_callers(entry, tmp_path):
+    grey = _chest()
+    grey[RIGHT] = 120  # about half between dark and bright: probability sigmoid(40 x 0.5 - 20)
+    path = _write(tmp_path / "grey.png", grey)
+    strict = segment_files([path], tmp_path / "strict", "lungs_unet16", threshold=0.999)
+    lenient = segment_files([path], tmp_path / "lenient", "lungs_unet16", threshold=0.001)
+    strict, lenient = (read_mask(out / "grey_mask.png") > 0 for out in (strict, lenient))
+    assert strict[LEFT].mean() > 0.8
+    assert not strict[RIGHT].any()
+    assert lenient[RIGHT].all()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 50.0, -0.1])
+def test_a_threshold_that_is_no_probability_is_refused(tmp_path, threshold):
+    path = _write(tmp_path / "chest.png", _chest())
+    with pytest.raises(UserError, match=f"--threshold {threshold}"):
+        segment_files([path], tmp_path / "out", "lungs_unet16", threshold)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_altered_file_is_refused(entry, weight_file, tmp_path, monkeypatch):
+    altered = tmp_path / "altered.h5"
+    altered.write_bytes(weight_file.read_bytes() + b"\0")
+    _register(monkeypatch, WeightEntry(**{**vars(entry), "file": str(altered)}))
+    path = _write(tmp_path / "chest.png", _chest())
+    with pytest.raises(UserError, match=r"altered\.h5: is not the registered file \(sha256 .*Fetch it again"):
+        segment_files([path], tmp_path / "out", "lungs_unet16")
+    altered.unlink()
+    with pytest.raises(UserError, match=r"altered\.h5: the weight file is missing"):
+        segment_files([path], tmp_path / "out", "lungs_unet16")
+
+
+def test_weights_are_a_registered_name_or_ones_own_file(entry, weight_file, tmp_path):
+    assert LungSegmenter(weight_file).entry.sha256 == entry.sha256
+    assert LungSegmenter(weight_file).entry.measured == {}, "our measurements are not those of another file"
+    with pytest.raises(UserError, match=r"lungs_unet61: is no registered weight file. Registered: lungs_unet16"):
+        LungSegmenter("lungs_unet61")
+    other = save_weights(build_unet((SIZE, SIZE, 1), 4), tmp_path / "other.h5")
+    with pytest.raises(UserError, match=r"other\.h5: .*has shape"):
+        LungSegmenter(other)
+
+
+def test_masks_of_many_sizes_and_of_none(entry):
+    segmenter = LungSegmenter()
+    shapes = [(64, 32), (48, 200), (301, 77)] * 6  # more than a batch
+    found = segmenter.masks([np.full(shape, 90, np.uint8) for shape in shapes])
+    assert [mask.shape for mask in found] == shapes
+    assert segmenter.masks([]) == []
+
+
+# --- cohorts
+
+
+@pytest.fixture
+def cohort(tmp_path) -> Cohort:
+    """Two chests and a black picture, with human masks that must be replaced."""
+    rows = []
+    for i, empty in enumerate((False, True, False)):
+        image = _chest(empty)
+        image[0, i] += 0 if empty else 60  # no two files of the same bytes
+        path = _write(tmp_path / "images" / f"{i}.png", image)
+        row = {"image_id": f"made/{i}", "path": str(path), "patient_id": f"made/{i}", "source": "made"}
+        rows.append(row | {"label": "NP"[i % 2], "mask_path": "/human.png"})
+    return Cohort(pd.DataFrame(rows), ("N", "P"), "made")
+
+
+def test_a_cohort_is_segmented_once(entry, cohort, tmp_path):
+    masked, facts = segment_cohort(cohort, tmp_path / "cache")
+    assert facts == {
+        "images": 3,
+        "computed": 3,
+        "empty": 1,
+        "empty_ids": ["made/1"],
+        "weights_sha256": entry.sha256,
+        "threshold": 0.5,
+    }
+    assert list(masked.table["image_id"]) == list(cohort.table["image_id"])
+    for i in (0, 2):
+        np.testing.assert_array_equal(read_mask(masked.table["mask_path"][i], SHAPE), _truth())
+    again, facts = segment_cohort(cohort, tmp_path / "cache")
+    assert (facts["computed"], facts["empty"]) == (0, 1)
+    assert list(again.table["mask_path"]) == list(masked.table["mask_path"])
+    assert list(cohort.table["mask_path"]) == ["/human.png"] * 3, "the cohort given stays as it was"
+
+
+def test_another_image_or_threshold_is_segmented_anew(entry, cohort, tmp_path):
+    segment_cohort(cohort, tmp_path / "cache")
+    _write(tmp_path / "images" / "1.png", _chest())
+    _, facts = segment_cohort(cohort, tmp_path / "cache")
+    assert (facts["computed"], facts["empty"]) == (1, 0)
+    _, facts = segment_cohort(cohort, tmp_path / "cache", LungSegmenter(threshold=0.9))
+    assert (facts["computed"], facts["threshold"]) == (3, 0.9)
+
+
+def test_a_moved_collection_keeps_its_masks(entry, cohort, tmp_path):
+    """The key is the radiograph's bytes, not its place."""
+    segment_cohort(cohort, tmp_path / "cache")
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    paths = [path.replace("/images/", "/elsewhere/") for path in cohort.table["path"]]
+    moved = Cohort(cohort.table.assign(path=paths), cohort.classes, "made")
+    assert segment_cohort(moved, tmp_path / "cache")[1]["computed"] == 0
+
+
+def test_the_network_is_built_only_where_a_mask_is_missing(entry, cohort, tmp_path, monkeypatch):
+    """As the docstring of segment_cohort promises: a run that has its masks needs no network."""
+    segment_cohort(cohort, tmp_path / "cache")
+    built = []
+    monkeypatch.setattr(lungs, "build_unet", lambda *given, **named: built.append(given) or build_unet(*given, **named))
+    segment_cohort(cohort, tmp_path / "cache")
+    assert not built
+
+
+# --- the command
+
+
+def _dicom(path, image: np.ndarray):
+    pydicom = pytest.importorskip("pydicom", reason="DICOM needs covid-keras[dicom]")
+    file = pydicom.dataset.FileDataset(str(path), {}, file_meta=pydicom.dataset.FileMetaDataset(), preamble=bytes(128))
+    file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = pydicom.uid.generate_uid()
+    file.Rows, file.Columns = image.shape
+    file.SamplesPerPixel, file.BitsAllocated, file.BitsStored, file.HighBit = 1, 16, 12, 11
+    file.PixelRepresentation, file.PhotometricInterpretation = 0, "MONOCHROME2"
+    file.PixelData = (image.astype("<u2") * 16).tobytes()
+    file.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_the_command_segments_png_and_dicom_alike(entry, tmp_path, capsys):
+    chest = _chest()
+    chest[0, :2] = 0, 255  # the whole range, so that min-max leaves the DICOM as the PNG is
+    files = [_write(tmp_path / "one.png", chest), _dicom(tmp_path / "two.dcm", chest)]
+    assert main(["segment", *map(str, files), "--out", str(tmp_path / "out")]) == 0
+    assert f"Output: {tmp_path / 'out'}" in capsys.readouterr().out
+    assert len(list((tmp_path / "out").iterdir())) == 6
+    one, two = (read_mask(tmp_path / "out" / f"{stem}_mask.png") for stem in ("one", "two"))
+    np.testing.assert_array_equal(one, _truth())
+    np.testing.assert_array_equal(two, one)
+
+
+@needs_weights
+@pytest.mark.parametrize("kind", ["png", "dcm"])
+def test_the_command_with_the_weights_that_ship(tmp_path, kind):
+    sample = phantom_image(1, (300, 240), "normal", 0)
+    path = tmp_path / f"chest.{kind}"
+    (_write if kind == "png" else _dicom)(path, sample.image)
+    assert main(["segment", str(path), "--out", str(tmp_path / "out")]) == 0
+    mask = read_mask(tmp_path / "out" / "chest_mask.png", (300, 240))
+    assert set(np.unique(mask)) <= {0, 255}
+    assert cv2.imread(str(tmp_path / "out" / "chest_overlay.png")).shape == (300, 240, 3)
+    crop = read_image(tmp_path / "out" / "chest_crop.png")
+    assert crop.shape[0] <= 300
+    assert crop.shape[1] <= 240
+
+
+@needs_weights
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_weights_that_ship_find_real_lungs(real_data):
+    """Dice over 20 validation patients' images, at full size, ignored pixels left out."""
+    from covid_keras.data.splits import read_split
+    from covid_keras.training.lung_command import SPLIT, load_lung_cohort
+    from covid_keras.training.lung_recipe import overlap
+
+    split = read_split(SPLIT).set_index("image_id")["split"]
+    cohort = load_lung_cohort(real_data)
+    table = cohort.filter(cohort.table["image_id"].map(split) == "validation").table.iloc[::4][:20]
+    assert len(table) == 20
+    images = [read_image(path) for path in table["path"]]
+    masks = LungSegmenter().masks(images)
+    rows = zip(masks, images, table["mask_path"], strict=True)
+    assert np.mean([overlap(mask, read_mask(path, image.shape))[0] for mask, image, path in rows]) > 0.93
