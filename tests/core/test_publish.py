@@ -1,0 +1,179 @@
+"""Published results: the READMEs say what the JSON says, and the JSON what the predictions say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import test_report_run as made
+
+from covid_keras.cli import main
+from covid_keras.errors import UserError
+from covid_keras.evaluation import measured_from_json, read_predictions, summarise
+from covid_keras.files import read_json
+from covid_keras.reporting import publish
+from covid_keras.reporting.publish import PLACE, ROOT, filled, portable, publish_run, readmes, regenerated
+from covid_keras.training.experiment import load_paper, load_papers
+from covid_keras.training.runfolder import RunFolder
+
+tiny_paper, tiny_cohort, make_run = made.tiny_paper, made.tiny_cohort, made.make_run
+published, finished = made.published, made.finished
+
+COMMITTED = sorted((ROOT / "papers").glob("*/results/*-predictions.csv"))
+NONE_YET = "no results are committed yet below papers/*/results"
+
+
+def _paper_and_profile(path: Path):
+    return load_paper(path.parents[1].name), path.name.removesuffix("-predictions.csv")
+
+
+# --- the repository as it is
+
+
+@pytest.mark.parametrize("path", readmes(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_readmes_say_what_the_json_says(path):
+    text = path.read_text(encoding="utf-8")
+    assert filled(text) == text
+    assert text.count("<!-- results ") == text.count("<!-- end -->") == len(PLACE.findall(text))
+
+
+@pytest.mark.parametrize("path", readmes(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_places_name_papers_and_profiles_that_exist(path):
+    papers = load_papers()
+    for _, name, profile, _ in PLACE.findall(path.read_text(encoding="utf-8")):
+        assert name in papers
+        assert profile in papers[name].profiles
+
+
+@pytest.mark.skipif(not COMMITTED, reason=NONE_YET)
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
+def test_committed_predictions_give_the_committed_metrics(path):
+    paper, profile = _paper_and_profile(path)
+    committed = measured_from_json(read_json(path.with_name(f"{profile}.json")))
+    again = summarise(regenerated(paper, profile), paper.positive or None)
+    assert [(one.system, one.metric) for one in again] == [(one.system, one.metric) for one in committed]
+    for ours, theirs in zip(again, committed, strict=True):
+        for name in ("mean", "std", "low", "high", "executions", "n_patients", "n_images", "ddof", "resamples"):
+            value = getattr(ours, name)
+            assert getattr(theirs, name) == pytest.approx(value, abs=1e-6, nan_ok=True), (ours.metric, name)
+
+
+@pytest.mark.skipif(not COMMITTED, reason=NONE_YET)
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
+def test_committed_results_are_whole_and_name_no_machine(path):
+    paper, profile = _paper_and_profile(path)
+    predictions = regenerated(paper, profile)
+    assert not predictions["path"].str.contains("/").any()
+    source = read_json(path.with_name(f"{profile}.json"))["provenance"]
+    assert source["complete"] is True
+    assert source["executions"] == len(predictions.drop_duplicates(["system", "repeat", "fold"]))
+    test = predictions[predictions["split"] == "test"]
+    images = test.groupby(["system", "repeat"])["image_id"]
+    assert (images.nunique() == images.size()).all(), "each image is tested once a repeat"
+    assert (images.nunique() == sum(source["cohort_counts"].values())).all()
+    parts = predictions.groupby(["system", "repeat", "fold", "patient_id"])["split"].nunique()
+    assert (parts == 1).all(), "no patient is in both validation and test"
+
+
+# --- filling
+
+
+@pytest.fixture
+def publishing(finished, tmp_path, monkeypatch) -> RunFolder:
+    """A finished tiny run, and a checkout of its own to publish into: the repository's READMEs stay as they are."""
+    root = tmp_path / "checkout"
+    (root / "papers" / "tiny").mkdir(parents=True)
+    (root / "README.md").write_text("# Suite\n\n<!-- results tiny smoke -->\nold\n<!-- end -->\n\nafter\n")
+    (root / "papers" / "tiny" / "README.md").write_text("no place here\n")
+    monkeypatch.setattr(publish, "ROOT", root)
+    return finished
+
+
+def test_unknown_places_stay_as_they_are():
+    text = (
+        "a\n<!-- results nobody smoke -->\nby hand\n<!-- end -->\nb\n"
+        "<!-- results covid_sdnet never -->\n<!-- end -->\nc\n"
+    )
+    assert filled(text) == text
+    assert filled("no place at all") == "no place at all"
+
+
+def test_filling_replaces_between_the_marks_alone_and_again_the_same(publishing):
+    publish_run(publishing.path)
+    text = (
+        "before | <!-- a comment -->\n"
+        "<!-- results tiny smoke -->\nold\nlines\n<!-- end -->\n"
+        "between\n"
+        "<!-- results nobody smoke -->\nkept\n<!-- end -->\n"
+        "<!-- results tiny smoke -->\n<!-- end -->\n"
+        "after \\1\n"
+    )
+    once = filled(text)
+    pieces = PLACE.split(once)
+    assert pieces[0] == "before | <!-- a comment -->\n"
+    assert once.endswith("<!-- end -->\nafter \\1\n")
+    assert "\nbetween\n<!-- results nobody smoke -->\nkept\n<!-- end -->\n" in once
+    assert "old\nlines" not in once
+    assert once.count("**Table V**") == 2
+    assert filled(once) == once
+
+
+def test_publishing_puts_results_and_fills_the_readmes(publishing, capsys):
+    assert main(["publish", str(publishing.path)]) == 0
+    folder = load_paper("tiny").folder / "results"
+    assert f"Output: {folder}" in capsys.readouterr().out
+    assert {path.name for path in folder.iterdir()} == {"smoke.json", "smoke-predictions.csv"}
+    text = (publish.ROOT / "README.md").read_text()
+    assert text.startswith("# Suite\n\n<!-- results tiny smoke -->\nProfile `smoke`, 4 executions, N 12, P 12 images")
+    assert text.endswith("<!-- end -->\n\nafter\n")
+    assert "Not comparable with the paper: made images." in text
+    assert (publish.ROOT / "papers" / "tiny" / "README.md").read_text() == "no place here\n"
+    assert filled(text) == text
+    mean = read_json(folder / "smoke.json")["systems"]["a"]["metrics"]["accuracy"]["mean"]
+    assert f"{mean:.2f}" in text
+
+
+def test_what_is_published_regenerates_from_its_predictions(publishing):
+    folder = publish_run(publishing.path)
+    paper = load_paper("tiny")
+    frame = regenerated(paper, "smoke")
+    assert len(frame) == sum(len(read_predictions(e.predictions)) for e in publishing.executions())
+    assert not frame["path"].str.contains("/").any()
+    committed = measured_from_json(read_json(folder / "smoke.json"))
+    for ours, theirs in zip(summarise(frame, "P"), committed, strict=True):
+        for name in ("mean", "std", "low", "high"):
+            assert getattr(theirs, name) == pytest.approx(getattr(ours, name), abs=1e-6, nan_ok=True)
+    again = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+    publish_run(publishing.path)
+    assert {path.name: path.read_bytes() for path in folder.glob("*.csv")} == again
+
+
+def test_the_published_json_names_no_place_of_this_machine(publishing, tmp_path):
+    folder = publish_run(publishing.path)
+    assert str(tmp_path) not in (folder / "smoke.json").read_text()
+    assert str(tmp_path) not in (folder / "smoke-predictions.csv").read_text()
+    json.loads((folder / "smoke.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_half_a_run_is_not_published(make_run, published, tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    run = make_run("run", systems=["a", "b"])
+    made.finish(run, run.executions()[:3])
+    with pytest.raises(UserError, match="is not complete"):
+        publish_run(run.path)
+    assert not (load_paper("tiny").folder / "results").exists()
+
+
+def test_without_a_checkout_nothing_is_published(finished, tmp_path, monkeypatch):
+    """Installed from a wheel there is no README to fill: said in one line, nothing written."""
+    monkeypatch.setattr(publish, "ROOT", tmp_path / "site-packages")
+    with pytest.raises(UserError, match="checkout"):
+        publish_run(finished.path)
+    assert not (load_paper("tiny").folder / "results").exists()
+
+
+def test_portable_keeps_the_file_name(finished):
+    frame = read_predictions(finished.executions()[0].predictions)
+    assert list(portable(frame)["path"]) == [Path(path).name for path in frame["path"]]
+    assert Path(frame["path"][0]).is_absolute(), "what was given stays as it was"

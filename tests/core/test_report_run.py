@@ -1,0 +1,349 @@
+"""The report of a run: made from predictions alone, saying what is missing and what is not comparable."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from covid_keras.cli import main
+from covid_keras.data.cohort import Cohort
+from covid_keras.errors import UserError
+from covid_keras.evaluation import compute_metrics, read_predictions, write_predictions
+from covid_keras.files import read_json, sha256_of, write_json
+from covid_keras.reporting.examples import choose_examples
+from covid_keras.reporting.run import SYNTHETIC, Results, banner_of, report_run
+from covid_keras.training.crossval import run_executions
+from covid_keras.training.provenance import provenance
+from covid_keras.training.runfolder import Execution, RunFolder
+
+# The paper of three lines that the tests of training use.
+_PATH = Path(__file__).resolve().parents[1] / "training" / "conftest.py"
+_spec = importlib.util.spec_from_file_location("tiny_paper_fixtures", _PATH)
+_tiny = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_tiny)
+tiny_paper, tiny_cohort, make_run = _tiny.tiny_paper, _tiny.tiny_cohort, _tiny.make_run
+
+METRICS = ("accuracy", "sensitivity", "specificity", "precision_positive", "f1_positive", "auc", "accuracy_Mild")
+PUBLISHED = {
+    "paper": {
+        "title": "Tiny", "authors": ["N. Obody"], "journal": "None", "year": "2026", "doi": "10.0/0",
+        "citation": "N. Obody, 2026",
+    },
+    "tables": [
+        {
+            "table": "V",
+            "title": "Two rows",
+            "unit": "percent",
+            "columns": [{"name": "Acc", "metric": "accuracy"}, {"name": "Sens", "metric": "sensitivity"}],
+            "rows": [
+                {"row": "A of the paper", "system": "a", "values": ["75.00 ± 2.00", "80.00"]},
+                {
+                    "row": "B of the paper",
+                    "system": "b",
+                    "values": ["50.00", "-"],
+                    "cells": {"Acc": {"doubt": "Seems to be a slip."}},
+                },
+            ],
+        }
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def published(tiny_paper) -> Path:
+    """Give the tiny paper its printed numbers."""
+    path = tiny_paper / "tinypaper" / "published.yaml"
+    path.write_text(yaml.safe_dump(PUBLISHED, allow_unicode=True))
+    return path
+
+
+def predicted(run: RunFolder, execution: Execution, seed: int) -> pd.DataFrame:
+    """Made predictions of one execution: scores at random, on the positives' side for positives."""
+    rng = np.random.default_rng([seed, execution.repeat, execution.fold])
+    part = run.part(execution.repeat, execution.fold)
+    rows = np.flatnonzero(part.isin(("validation", "test")))
+    table = run.cohort.table.iloc[rows]
+    score = np.clip(rng.normal(np.where(table["label"] == "P", 0.6, 0.4), 0.2), 0, 1).astype(np.float32)
+    return (
+        table[["image_id", "path", "patient_id", "source", "severity", "label"]]
+        .reset_index(drop=True)
+        .assign(
+            system=execution.system,
+            repeat=execution.repeat,
+            fold=execution.fold,
+            split=part.iloc[rows].to_numpy(),
+            predicted=np.where(score > 0.5, "P", "N"),
+            score_N=1 - score,
+            score_P=score,
+        )
+    )
+
+
+def finish(run: RunFolder, executions: list[Execution] | None = None, seed: int = 0) -> RunFolder:
+    """Leave executions as a training leaves them, without training."""
+    for execution in run.executions() if executions is None else executions:
+        execution.folder.mkdir(parents=True)
+        frame = predicted(run, execution, seed + ord(execution.system))
+        write_predictions(execution.predictions, frame)
+        history = {"epoch": [0, 1], "loss": [0.7, 0.6], "accuracy": [0.5, 0.6]}
+        history |= {"val_loss": [0.7, 0.65], "val_accuracy": [0.5, 0.7]}
+        pd.DataFrame(history).to_csv(execution.folder / "history.csv", index=False)
+        write_json(
+            execution.record,
+            provenance(
+                system=execution.system,
+                repeat=execution.repeat,
+                fold=execution.fold,
+                seed=execution.fold,
+                seconds=30.0,
+                epochs=2,
+                best_epoch=1,
+                parameters=50,
+                device={"gpus": [], "tpus": 0, "replicas": 1},
+                policy="float32",
+                predictions_sha256=sha256_of(execution.predictions),
+            ),
+        )
+    return run
+
+
+@pytest.fixture
+def finished(make_run, published) -> RunFolder:
+    """A run of both systems on two folds, all done."""
+    return finish(make_run("run", systems=["a", "b"]))
+
+
+def _numbers(folder: Path) -> dict:
+    return read_json(folder / "metrics.json")["systems"]
+
+
+def test_a_finished_run_gets_all_its_files(finished):
+    page = report_run(finished.path, heatmaps=False)
+    assert page == finished.path / "report.html"
+    written = {"report.html", "report.md", "metrics.json", "comparison.csv", "comparison.md", "comparison.tex"}
+    assert written <= {path.name for path in finished.path.iterdir()}
+    assert not (finished.path / "explanations.csv").exists()
+    text = page.read_text()
+    for words in ("A of the paper", "75.00", "Confusion: A", "Learning curves: B", "ROC", "Accuracy per severity"):
+        assert words in text
+    assert "B minus A" in text
+    assert "Seems to be a slip." in text
+    assert "24 images of 12 patients" in text
+    assert "2 minutes of training" in text
+    assert text.count('<img src="data:image/') == 6, "two confusions, two curves, ROC, severity; all inside the page"
+    assert 'src="http' not in text
+    assert "INCOMPLETE" not in text
+
+
+def test_metrics_json_is_what_the_predictions_say(finished):
+    report_run(finished.path, heatmaps=False)
+    systems = _numbers(finished.path)
+    assert list(systems) == ["a", "b"]
+    for name, entry in systems.items():
+        byhand = []
+        for execution in (e for e in finished.executions() if e.system == name):
+            frame = read_predictions(execution.predictions)
+            byhand.append(compute_metrics(frame[frame["split"] == "test"], "P"))
+        assert [(row["repeat"], row["fold"]) for row in entry["executions"]] == [(0, 0), (0, 1)]
+        for metric in METRICS:
+            values = [values[metric] for values in byhand]
+            assert [row[metric] for row in entry["executions"]] == pytest.approx(values, abs=1e-6)
+            found = entry["metrics"][metric]
+            assert found["mean"] == pytest.approx(np.mean(values), abs=1e-6)
+            assert found["std"] == pytest.approx(np.std(values, ddof=1), abs=1e-6)
+            assert found["executions"] == 2
+            assert found["low"] <= found["mean"] <= found["high"]
+        # By the definition, counting by hand.
+        test = pd.concat([read_predictions(e.predictions) for e in finished.executions() if e.system == name])
+        test = test[test["split"] == "test"]
+        right = [(part["label"] == part["predicted"]).mean() * 100 for _, part in test.groupby("fold")]
+        assert entry["metrics"]["accuracy"]["mean"] == pytest.approx(np.mean(right), abs=1e-6)
+        assert entry["metrics"]["accuracy"]["n_images"] == 24
+
+
+def test_provenance_stands_beside_the_numbers(finished):
+    report_run(finished.path, heatmaps=False)
+    source = read_json(finished.path / "metrics.json")["provenance"]
+    assert (source["paper"], source["profile"], source["complete"]) == ("tiny", "smoke", True)
+    assert source["executions"] == 4
+    assert source["cohort_counts"] == {"N": 12, "P": 12}
+    assert source["comparable"] == "made images"
+    assert source["training_hours"] == round(4 * 30 / 3600, 3)
+    assert source["cohort_fingerprint"] == finished.cohort.fingerprint()
+    assert yaml.safe_load(source["protocol"])["training"]["epochs"] == 4
+
+
+def test_comparison_holds_every_published_cell_and_judges_none_of_other_data(finished):
+    report_run(finished.path, heatmaps=False)
+    frame = pd.read_csv(finished.path / "comparison.csv")
+    assert list(zip(frame["system"], frame["metric"], strict=True)) == [
+        ("a", "accuracy"),
+        ("a", "sensitivity"),
+        ("b", "accuracy"),
+    ]
+    assert set(frame["verdict"]) == {"not comparable (made images)"}
+    systems = _numbers(finished.path)
+    for row in frame.itertuples():
+        assert row.ours == pytest.approx(systems[row.system]["metrics"][row.metric]["mean"], abs=1e-6)
+        assert row.difference == pytest.approx(row.ours - row.paper, abs=1e-6)
+
+
+def test_comparable_data_get_verdicts_and_no_banner(make_run, published):
+    run = finish(make_run("run", comparable=True, tolerance=100.0))
+    report_run(run.path, heatmaps=False)
+    frame = pd.read_csv(run.path / "comparison.csv")
+    assert list(frame["verdict"]) == ["reproduced", "reproduced", "not comparable (not run)"]
+    assert banner_of(Results.of(run)) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "banner"),
+    [
+        ({"cohort": {"kind": "phantom"}}, SYNTHETIC),
+        ({}, "OTHER DATA THAN THE PAPER'S: every number of ours is shown, none is comparable. Made images."),
+        (
+            {"comparable": "radiographs of NIH and COVID-CXNet."},
+            "OTHER DATA THAN THE PAPER'S: every number of ours is shown, none is comparable. "
+            "Radiographs of NIH and COVID-CXNet.",
+        ),
+    ],
+    ids=["phantom", "other data", "names keep their capitals"],
+)
+def test_the_banner_says_what_the_numbers_are_of(make_run, published, changes, banner):
+    run = finish(make_run("run", **changes))
+    assert banner_of(Results.of(run)) == banner
+    report_run(run.path, heatmaps=False)
+    assert f"**{banner}**" in (run.path / "report.md").read_text()
+
+
+def test_missing_executions_are_said_first(make_run, published):
+    run = make_run("run", systems=["a", "b"])
+    finish(run, run.executions()[:3])
+    page = report_run(run.path, heatmaps=False).read_text()
+    assert "INCOMPLETE: 3 of 4 executions." in page
+    assert "INCOMPLETE: 3 of 4 executions." in (run.path / "report.md").read_text()
+    record = read_json(run.path / "metrics.json")
+    assert record["provenance"]["complete"] is False
+    assert [len(entry["executions"]) for entry in record["systems"].values()] == [2, 1]
+    assert record["systems"]["b"]["metrics"]["accuracy"]["std"] is None, "one execution has no spread"
+
+
+def test_edited_predictions_do_not_count(finished):
+    first = finished.executions()[0]
+    frame = read_predictions(first.predictions).assign(predicted="P")
+    write_predictions(first.predictions, frame)
+    assert banner_of(Results.of(finished)).startswith("INCOMPLETE: 3 of 4")
+
+
+def test_nothing_done_is_no_report(make_run, published, capsys):
+    run = make_run("run")
+    with pytest.raises(UserError, match="holds no finished execution"):
+        report_run(run.path, heatmaps=False)
+    assert main(["report", str(run.path), "--no-heatmaps"]) == 2
+    assert "holds no finished execution" in capsys.readouterr().err
+    assert not (run.path / "report.html").exists()
+
+
+def test_regenerating_gives_the_same_numbers(finished, capsys):
+    report_run(finished.path, heatmaps=False)
+    first = {name: (finished.path / name).read_bytes() for name in ("comparison.csv", "comparison.tex", "report.md")}
+    numbers = _numbers(finished.path)
+    assert main(["report", str(finished.path), "--no-heatmaps"]) == 0
+    assert f"Output: {finished.path / 'report.html'}" in capsys.readouterr().out
+    assert _numbers(finished.path) == numbers
+    assert {name: (finished.path / name).read_bytes() for name in first} == first
+
+
+def test_metrics_json_is_json(make_run, published):
+    """One system, one fold done: stds are undefined, and JSON knows no NaN."""
+    run = make_run("run")
+    finish(run, run.executions()[:1])
+    report_run(run.path, heatmaps=False)
+    text = (run.path / "metrics.json").read_text()
+    json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_a_moved_run_reports_the_same(finished, tmp_path):
+    report_run(finished.path, heatmaps=False)
+    numbers = _numbers(finished.path)
+    finished.path.rename(tmp_path / "moved")
+    report_run(tmp_path / "moved", heatmaps=False)
+    assert _numbers(tmp_path / "moved") == numbers
+
+
+def test_what_was_counted_while_preparing_is_noted(finished):
+    facts = {"duplicate_pairs": 7, "whole_image_crops": {"a": ["made/03"]}, "lungs": {"images": 24, "empty": 1}}
+    write_json(finished.path / "facts.json", facts)
+    page = report_run(finished.path, heatmaps=False).read_text()
+    assert "7 pairs of near-duplicate images" in page
+    assert "a: 1 images were used whole, e.g. made/03." in page
+    assert "1 of 24 empty" in page
+
+
+# --- examples
+
+
+def test_examples_are_the_surest_right_and_wrong_of_each_class(finished):
+    frame = read_predictions([e.predictions for e in finished.executions() if e.system == "a" and e.fold == 0])
+    chosen = choose_examples(frame)
+    assert set(chosen["split"]) == {"test"}
+    assert not chosen.duplicated(["label", "predicted"]).any()
+    test = frame[frame["split"] == "test"].assign(surest=frame[["score_N", "score_P"]].max(axis=1))
+    for row in chosen.itertuples():
+        group = test[(test["label"] == row.label) & (test["predicted"] == row.predicted)]
+        assert max(row.score_N, row.score_P) == group["surest"].max()
+    assert len(chosen) == len(test.drop_duplicates(["label", "predicted"]))
+
+
+@pytest.fixture
+def trained(make_run, published, monkeypatch) -> RunFolder:
+    """A run whose first execution was really trained, for an epoch."""
+    monkeypatch.setenv("COVID_KERAS_QUIET", "1")
+    run = make_run("run", training={"epochs": 1})
+    run_executions(run, (1, 2))
+    return run
+
+
+@pytest.mark.slow
+def test_heat_maps_of_a_trained_run(trained):
+    run = trained
+    page = report_run(run.path).read_text()
+    assert "INCOMPLETE: 1 of 2 executions." in page
+    assert "Grad-CAM: A" in page
+    table = pd.read_csv(run.path / "explanations.csv")
+    frame = read_predictions(run.execution("a", 0, 0).predictions)
+    chosen = choose_examples(frame).set_index("image_id")
+    assert list(table["image_id"]) == list(chosen.index)
+    assert (table["system"] == "a").all()
+    for row in table.itertuples():
+        assert row.predicted == chosen.loc[row.image_id, "predicted"]
+        assert {row.predicted, row.other} == {"N", "P"}
+        assert row.score == pytest.approx(chosen.loc[row.image_id, ["score_N", "score_P"]].max())
+    # Nobody marked lungs in these images: a share of 0 would say that the network looked beside them.
+    assert table[["heat_in_lungs_predicted", "heat_in_lungs_other", "lung_area"]].isna().all(axis=None)
+
+
+@pytest.mark.slow
+def test_heat_is_measured_in_the_lungs_where_they_are_known(trained):
+    """The left half is lung, on every image."""
+    mask = np.zeros((32, 32), np.uint8)
+    mask[:, :16] = 255
+    cv2.imwrite(str(trained.path / "mask.png"), mask)
+    cohort = trained.cohort
+    table = cohort.table.assign(mask_path=str(trained.path / "mask.png"))
+    Cohort(table, cohort.classes, cohort.name).to_csv(trained.path / "cohort.csv")
+    report_run(trained.path)
+    found = pd.read_csv(trained.path / "explanations.csv")
+    assert found["lung_area"].tolist() == pytest.approx([0.5] * len(found), abs=0.01)
+    shares = found[["heat_in_lungs_predicted", "heat_in_lungs_other"]].stack()
+    assert shares.between(0, 1).all()
+    # Dropping the weights drops the maps, not the report.
+    (trained.execution("a", 0, 0).folder / "best.weights.h5").unlink()
+    assert "Grad-CAM: A" not in report_run(trained.path).read_text()
