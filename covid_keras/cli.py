@@ -159,13 +159,15 @@ def _add_publish(commands) -> None:
         _publish,
         "  covid-keras publish runs/covid_sdnet-cpu\n",
     )
-    parser.add_argument("run_folder", type=Path, metavar="RUN")
+    parser.add_argument(
+        "run_folder", type=Path, nargs="?", metavar="RUN", help="without it only the READMEs are made again"
+    )
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from covid_keras.reporting.publish import publish_run
+    from covid_keras.reporting.publish import publish_run, refresh_readmes
 
-    _say_where(publish_run(options.run_folder))
+    _say_where(publish_run(options.run_folder) if options.run_folder else refresh_readmes())
     return 0
 
 

@@ -44,7 +44,7 @@ class Plan:
 def reproduce(options: Namespace) -> int:
     """Run a paper's profile and end by saying where the report is; return the exit status."""
     plan = make_plan(options)
-    print(_banner(plan))
+    print(_banner(plan), flush=True)
     run = prepare_run(plan)
     shard = parse_shard(options.shard)
     if options.dask:

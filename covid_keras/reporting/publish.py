@@ -15,12 +15,14 @@ import pandas as pd
 from covid_keras.errors import UserError
 from covid_keras.evaluation import compare, load_published, measured_from_json, read_predictions, write_predictions
 from covid_keras.files import read_json, write_json, write_text
+from covid_keras.models.registry import FOLDER
 from covid_keras.reporting.run import Results, results_json
 from covid_keras.reporting.tables import comparison_pivot, markdown_table, measured_table, table_title, verdict_legend
 from covid_keras.training.experiment import Paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
+LUNGS = re.compile(r"(<!-- lungs -->\n).*?(<!-- end -->)", re.DOTALL)
 PLACE = re.compile(r"(<!-- results (\S+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -38,9 +40,15 @@ def publish_run(path: str | Path) -> Path:
     folder, profile = results.paper.folder / "results", results.run.protocol.profile
     write_predictions(folder / f"{profile}-predictions.csv", portable(results.predictions))
     write_json(folder / f"{profile}.json", results_json(results))
+    refresh_readmes()
+    return folder
+
+
+def refresh_readmes() -> Path:
+    """Fill every place of results in the READMEs from what is committed; return the checkout."""
     for readme in readmes():
         write_text(readme, filled(readme.read_text(encoding="utf-8")))
-    return folder
+    return ROOT
 
 
 def portable(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -50,7 +58,7 @@ def portable(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def readmes() -> list[Path]:
     """Return the READMEs that may hold results."""
-    return [ROOT / "README.md", *sorted((ROOT / "papers").glob("*/README.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "papers").glob("*/README.md")), FOLDER / "README.md"]
 
 
 def filled(text: str) -> str:
@@ -63,7 +71,22 @@ def filled(text: str) -> str:
             return match[0]
         return f"{match[1]}{results_markdown(papers[name], profile)}{match[4]}"
 
-    return PLACE.sub(fill, text)
+    return LUNGS.sub(lambda match: f"{match[1]}{lungs_markdown()}{match[2]}", PLACE.sub(fill, text))
+
+
+def lungs_markdown() -> str:
+    """Return the shipped U-Net's Dice and IoU as Markdown: mean, percentiles, and the ten worst images."""
+    from covid_keras.evaluation.overlap import summarise_overlap
+
+    table = pd.read_csv(FOLDER / "lungs_unet16_dice.csv")
+    found = summarise_overlap(table)
+    names = ("mean", "std", "min", "p5", "p25", "p50", "p75", "p95", "max")
+    rows = [[measure, *(f"{found[f'{measure}_{name}']:.4f}" for name in names)] for measure in ("dice", "iou")]
+    worst = table.head(10)[["image_id", "view", "dice", "iou"]].round(4).astype(str)
+    return (
+        f"{found['images']} images of {found['patients']} patients (percentiles over images, std with ddof 1).\n\n"
+        f"{markdown_table(pd.DataFrame(rows, columns=['', *names]))}\nThe ten worst:\n\n{markdown_table(worst)}"
+    )
 
 
 def results_markdown(paper: Paper, profile: str) -> str:

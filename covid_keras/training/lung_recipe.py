@@ -19,14 +19,13 @@ import tensorflow as tf
 from covid_keras.data.augment import Augmentation, augment_batch
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
+from covid_keras.evaluation.overlap import IGNORE, LUNG, mask_overlap, summarise_overlap
 from covid_keras.files import atomic_path, write_json
 from covid_keras.models.lungs import clean_mask, unet_input
 from covid_keras.models.unet import build_unet
 from covid_keras.models.weights import save_weights
 from covid_keras.progress import progress
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
-
-LUNG, IGNORE = 255, 127
 
 
 @dataclass(frozen=True)
@@ -155,15 +154,6 @@ def fit_unet(stack: np.ndarray, validation: np.ndarray, recipe: LungRecipe) -> t
     return model, pd.DataFrame(fitted.history)
 
 
-def overlap(mask: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Return Dice and IoU of a mask (0/255) against a human one (255 lung, 127 not counted), at full size."""
-    counts = truth != IGNORE
-    marked, lung = (mask > 127) & counts, (truth == LUNG) & counts
-    both, either = np.count_nonzero(marked & lung), np.count_nonzero(marked | lung)
-    total = np.count_nonzero(marked) + np.count_nonzero(lung)
-    return (2 * both / total if total else 1.0), (both / either if either else 1.0)
-
-
 def measure(model: keras.Model, cohort: Cohort, threshold: float = 0.5, clean: bool = True) -> pd.DataFrame:
     """Return Dice and IoU an image, measured at the radiograph's own size; one row an image, worst first."""
     size, rows = model.input_shape[1], []
@@ -173,26 +163,11 @@ def measure(model: keras.Model, cohort: Cohort, threshold: float = 0.5, clean: b
         probability = model.predict_on_batch(unet_input(image, size)[None])[0, ..., 0]
         full = cv2.resize(probability, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
         mask = np.where(full >= threshold, 255, 0).astype(np.uint8)
-        dice, iou = overlap(clean_mask(mask) if clean else mask, truth)
+        dice, iou = mask_overlap(clean_mask(mask) if clean else mask, truth)
         rows.append(
             {"image_id": row.image_id, "patient_id": row.patient_id, "view": row.view, "dice": dice, "iou": iou}
         )
     return pd.DataFrame(rows).sort_values("dice", ignore_index=True)
-
-
-def summary_of(table: pd.DataFrame) -> dict[str, float]:
-    """Return mean, percentiles and extremes of Dice and IoU over images, rounded to four digits."""
-    values: dict[str, float] = {"images": len(table), "patients": int(table["patient_id"].nunique())}
-    for name in ("dice", "iou"):
-        column = table[name]
-        values |= {
-            f"{name}_mean": column.mean(),
-            f"{name}_std": column.std(ddof=1),
-            f"{name}_min": column.min(),
-            f"{name}_max": column.max(),
-        }
-        values |= {f"{name}_p{p}": np.percentile(column, p) for p in (5, 25, 50, 75, 95)}
-    return {key: round(float(value), 4) if isinstance(value, float) else value for key, value in values.items()}
 
 
 def run_recipe(cohort: Cohort, split: pd.Series, out: Path, recipe: LungRecipe) -> dict[str, float]:
@@ -215,7 +190,7 @@ def run_recipe(cohort: Cohort, split: pd.Series, out: Path, recipe: LungRecipe) 
     plain = build_unet((recipe.size, recipe.size, 1), recipe.filters, recipe.normalisation)
     plain.set_weights(model.get_weights())
     table = measure(plain, validation)
-    summary = summary_of(table)
+    summary = summarise_overlap(table)
     for name, frame in (("history.csv", history), ("dice.csv", table)):
         with atomic_path(out / name) as temporary:
             frame.to_csv(temporary, index=False)

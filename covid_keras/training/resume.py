@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from covid_keras.errors import UserError
 from covid_keras.files import atomic_path
 
+# So many times as long as a write took is waited before the next one.
+WRITE_SHARE = 9.0
 STATE, BEST = "state.npz", "best.weights.h5"
 
 
 class ResumableTraining(keras.callbacks.Callback):
     """Keep the best epoch on validation, stop without improvement, and continue after a kill.
 
-    After each epoch all variables of model and optimiser (the seeds of dropout among them), the history and the
-    counters go into one file that appears whole or not at all. A killed training restarts at the epoch it was in; with
-    batches keyed by (seed, epoch), that epoch's steps are the very same.
+    At the end of epochs all variables of model and optimiser (the seeds of dropout among them), the history and the
+    counters go into one file that appears whole or not at all. A killed training restarts after the last epoch
+    written; with batches keyed by (seed, epoch), the steps that follow are the very same. So are the best weights:
+    a later best that the killed training had saved already is reached and written again.
 
     Parameters
     ----------
@@ -37,6 +42,7 @@ class ResumableTraining(keras.callbacks.Callback):
         self.sign = -1.0 if monitor.endswith("loss") else 1.0
         self.history: list[dict[str, float]] = []
         self.best, self.best_epoch, self.finished = -np.inf, -1, False
+        self.next_write = 0.0
 
     def restore(self, model: keras.Model) -> int:
         """Load the state left by a killed training, if any; return the epoch to start with."""
@@ -62,7 +68,11 @@ class ResumableTraining(keras.callbacks.Callback):
                 self.model.save_weights(temporary)
         self.finished = epoch - self.best_epoch >= self.patience
         self.model.stop_training = self.finished
-        self._write_state()
+        if self.finished or time.monotonic() >= self.next_write:
+            started = time.monotonic()
+            self._write_state()
+            # A network of 25 million values takes seconds to write: spend a tenth of the time on it at most.
+            self.next_write = time.monotonic() + WRITE_SHARE * (time.monotonic() - started)
 
     def _write_state(self) -> None:
         meta = {
@@ -76,7 +86,19 @@ class ResumableTraining(keras.callbacks.Callback):
             np.savez(temporary, meta=np.array(json.dumps(meta)), **arrays)
 
     def restore_best(self, model: keras.Model) -> None:
-        """Load the best epoch's weights and drop the state that is no longer needed."""
+        """Load the best epoch's weights.
+
+        Raises
+        ------
+        UserError
+            Where no epoch had a finite value of what is monitored: the training diverged.
+        """
+        if self.best_epoch < 0:
+            raise UserError(
+                self.folder,
+                f"the training diverged: {self.monitor} was never a number",
+                "Lower the learning rate in the protocol",
+            )
         model.load_weights(self.folder / BEST)
 
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covid_keras.data.preparation import Preparation
+from covid_keras.settings import build
 from covid_keras.training.experiment import Paper, System
 from covid_keras.training.protocol import Protocol
 from papers.covid_sdnet.cohorts import available, make_cohort
 
 if TYPE_CHECKING:
     import keras
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of `protocol.yaml` that only this paper knows.
+
+    Attributes
+    ----------
+    batchnorm_momentum : float, optional
+        See `covid_keras.models.build_resnet50`; as published (0.99) where not given.
+    """
+
+    batchnorm_momentum: float | None = None
+
 
 # Section III-A of the paper: the lungs' box, enlarged by 2.5 % on each of its four sides.
 CROP_MARGIN = 0.025
@@ -31,7 +47,13 @@ def build_resnet50_classifier(protocol: Protocol, classes: tuple[str, ...]) -> k
     """ResNet-50, Dense 512 ReLU, Dense softmax; all layers fine-tuned (section IV-C)."""
     from covid_keras.models import build_resnet50
 
-    return build_resnet50((*protocol.size, 3), len(classes), weights=protocol.weights)
+    options = build(Options, protocol.options, "protocol.yaml", "options")
+    return build_resnet50(
+        (*protocol.size, 3),
+        len(classes),
+        weights=protocol.weights,
+        batchnorm_momentum=options.batchnorm_momentum,
+    )
 
 
 def imagenet_scaling(images: Any) -> Any:
