@@ -54,6 +54,13 @@ def test_probabilities_sum_to_one(model):
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
 
 
+def test_momentum_of_batch_normalisation_is_kerass_own_unless_given(model):
+    given = build_resnet50((32, 32, 3), 2, weights="none", batchnorm_momentum=0.9)
+    for network, momentum in ((model, 0.99), (given, 0.9)):
+        found = {layer.momentum for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)}
+        assert found == {momentum}
+
+
 @pytest.mark.parametrize(
     "problem",
     [

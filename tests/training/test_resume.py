@@ -11,10 +11,17 @@ import pytest
 from keras import layers
 
 from covid_keras.errors import UserError
+from covid_keras.training import resume
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
 Y = keras.utils.to_categorical((X[:, 0] > 0).astype(int), 2)
+
+
+@pytest.fixture(autouse=True)
+def every_epoch(monkeypatch):
+    """Write the state after every epoch, however fast they are."""
+    monkeypatch.setattr(resume, "WRITE_SHARE", 0.0)
 
 
 def _model(seed: int = 0, rate: float = 0.05, width: int = 8) -> keras.Model:
@@ -97,12 +104,6 @@ def test_improvement_renews_patience(tmp_path):
     assert model.stop_training
 
 
-def _everything(model: keras.Model) -> dict[str, np.ndarray]:
-    """All that decides the next step: weights, dropout's seed state, momenta and step count."""
-    own = {f"model/{i}/{v.path}": np.asarray(v) for i, v in enumerate(model.variables) if "metric" not in v.path}
-    return own | {f"optimizer/{i}": np.asarray(v) for i, v in enumerate(model.optimizer.variables)}
-
-
 def test_restored_means_all_variables(tmp_path):
     model, tracker = _model(), ResumableTraining(tmp_path, "val_loss", 10)
     _fit(model, tracker, 2)
@@ -133,6 +134,36 @@ def test_a_training_in_two_halves_is_the_whole_one(tmp_path):
     assert later.history == tracker.history
     for a, b in zip(whole.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_state_that_is_some_epochs_old_leads_to_the_same_end(tmp_path, monkeypatch):
+    """Large networks are not written after every epoch; what was lost is trained again, best weights included."""
+    monkeypatch.setattr(resume, "WRITE_SHARE", 1e9)
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole, tracker = _model(), ResumableTraining(tmp_path / "whole", "val_loss", 10)
+    _fit(whole, tracker, 5)
+    _fit(_model(), ResumableTraining(tmp_path / "killed", "val_loss", 10), 3)
+    second, later = _model(seed=99), ResumableTraining(tmp_path / "killed", "val_loss", 10)
+    start = later.restore(second)
+    assert 1 <= start <= 3, "the first epoch is always written"
+    _fit(second, later, 5, start)
+    assert later.history == tracker.history
+    for model, made in ((whole, tracker), (second, later)):
+        made.restore_best(model)
+    for a, b in zip(whole.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_best_weights_on_disk_are_those_that_the_state_means(tmp_path, monkeypatch):
+    """Resumed on another device the numbers differ: the state's best epoch may then stay the best to the end."""
+    monkeypatch.setattr(resume, "WRITE_SHARE", 1e9)
+    model, tracker = _model(), ResumableTraining(tmp_path, "val_accuracy", 10)
+    _feed(tracker, model, [0.5, 0.4, 0.9])  # killed here
+    again = ResumableTraining(tmp_path, "val_accuracy", 10)
+    again.restore(model)
+    again.restore_best(model)
+    assert _epoch_of(model) == again.best_epoch
 
 
 def test_restore_best_loads_the_best_not_the_last(tmp_path):

@@ -1,0 +1,208 @@
+"""`covid-keras data ...` and `covid-keras weights ...`: what is there, what should be, what a person must do."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_keras.cli import main
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.commands import overlap_lines
+from covid_keras.data.locations import VARIABLE, find_data
+from covid_keras.data.phantom import make_phantom
+from covid_keras.data.sources import SOURCES
+from covid_keras.models import registry
+from covid_keras.models.registry import REGISTRY
+
+needs_weights = pytest.mark.skipif(not REGISTRY.is_file(), reason=f"no weights ship yet: {REGISTRY} is missing")
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path, monkeypatch):
+    """A working folder without any data, and no variable that names one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    return tmp_path
+
+
+def _covidgr(folder):
+    """COVIDGR-1.0 in little: two negatives, three positives, severities of two."""
+    rng = np.random.default_rng(0)
+    for name in ("N/a", "N/b", "P/c", "P/d", "P/e"):
+        path = folder / "COVIDGR-1.0" / f"{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 255, (40, 40)).astype(np.uint8))
+    (folder / "COVIDGR-1.0" / "severity.csv").write_text("Name,Severity\nc,MILD\nd,SEVERE\n")
+    return folder
+
+
+def _fails(capsys, *arguments: object) -> str:
+    assert main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("covid-keras: error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+# --- data list
+
+
+def test_list_prints_licence_and_how_to_get_each_collection(capsys):
+    assert main(["data", "list"]) == 0
+    out = " ".join(capsys.readouterr().out.split())  # as if it had not been wrapped; no name may be torn apart
+    for name, source in SOURCES.items():
+        card = source.CARD
+        assert f"{name}: {card.title}" in out
+        for value in (card.licence, card.access, card.layout, card.citation):
+            assert " ".join(value.split()) in out
+    assert out.count("here: not found") == len(SOURCES)
+    assert "no folder (none found)" in out
+
+
+def test_list_fits_a_terminal_and_says_where_a_collection_is(capsys, nowhere):
+    _covidgr(nowhere / "radiographs")
+    assert main(["data", "list", "--data", "radiographs"]) == 0
+    out = capsys.readouterr().out
+    assert f"here: {nowhere / 'radiographs' / 'COVIDGR-1.0'}" in " ".join(out.split())
+    assert out.count("not found") == len(SOURCES) - 1
+    lines = [line for line in out.splitlines() if " " in line.strip() and not line.startswith("Output")]
+    assert max(len(line) for line in lines if "://" not in line and "/tmp" not in line) <= 110
+
+
+# --- where the data are
+
+
+def test_data_are_looked_for_in_order(nowhere, monkeypatch):
+    assert find_data(None) is None
+    for name in ("data", "variable", "given"):
+        (nowhere / name).mkdir()
+    assert find_data(None) == nowhere / "data"
+    monkeypatch.setenv(VARIABLE, "variable")
+    assert find_data(None) == nowhere / "variable"
+    assert find_data(nowhere / "given") == nowhere / "given"
+
+
+def test_a_misspelt_folder_is_not_passed_over(capsys, nowhere, monkeypatch):
+    (nowhere / "data").mkdir()
+    assert "--data radiograhps: is no folder" in _fails(capsys, "data", "list", "--data", "radiograhps")
+    monkeypatch.setenv(VARIABLE, "radiograhps")
+    assert f"{VARIABLE} radiograhps: is no folder" in _fails(capsys, "data", "check")
+
+
+# --- data check
+
+
+def test_check_counts_and_says_what_differs(capsys, nowhere):
+    _covidgr(nowhere / "data")
+    assert main(["data", "check"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "covidgr: N: expected 426, found 2  DIFFERS" in lines
+    assert "covidgr: Severe: expected 79, found 1  DIFFERS" in lines
+    assert lines[-1] == f"Output: {nowhere / 'data'} checked, 6 counts differ"
+
+
+def test_check_of_a_whole_collection_ends_well(capsys, nowhere):
+    make_phantom(nowhere / "data" / "phantom", composition={"normal": 2, "covid": 1}, size=48, follow_ups=0.0)
+    assert main(["data", "check", "phantom"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "phantom: patients: expected 3, found 3" in lines
+    assert lines[-1].endswith("checked, 0 counts differ")
+
+
+def test_check_names_what_is_missing_or_unknown(capsys, nowhere):
+    _covidgr(nowhere / "data")
+    assert "cohan: there is no such source. Choose one of covidgr, cohen" in _fails(capsys, "data", "check", "cohan")
+    line = _fails(capsys, "data", "check", "cohen")
+    assert "holds no COVID-19 Image Data Collection (cohen)" in line
+    assert "Clone https://github.com/ieee8023/covid-chestxray-dataset" in line
+    (nowhere / "data" / "COVIDGR-1.0" / "severity.csv").write_text("Name,Severity\nzz,MILD\n")
+    assert "image 'zz'" in _fails(capsys, "data", "check", "covidgr")
+
+
+@pytest.mark.real
+def test_check_of_the_real_collections_ends_well(real_data, capsys):
+    assert main(["data", "check", "--data", str(real_data)]) == 0
+    out = capsys.readouterr().out
+    assert "DIFFERS" not in out
+    assert "cohen: severity scores: expected 93, found 93" in out
+    assert "darwin_v7: frontal X-rays with a mask: expected 453, found 453" in out
+
+
+# --- data download, data overlap
+
+
+@pytest.mark.parametrize("name", ["covidgr", "chestxray14"])
+def test_what_needs_a_person_is_said(capsys, name):
+    line = _fails(capsys, "data", "download", name)
+    assert "cannot be downloaded by a program" in line
+    assert f"covid-keras data check {name}" in line
+
+
+def test_overlap_counts_pairs_within_and_between():
+    ids = ["a/1", "a/2", "a/3", "b/1", "b/2"]
+    table = pd.DataFrame({"image_id": ids, "patient_id": ["a/p", "a/p", "a/q", "b/p", "b/q"]})
+    table = table.assign(source=table["image_id"].str[0], path=[f"/{i}" for i in ids], label="x")
+    pairs = pd.DataFrame(
+        [("a/1", "a/2", "a", "a"), ("a/1", "a/3", "a", "a"), ("a/1", "b/2", "a", "b"), ("a/2", "b/2", "a", "b")],
+        columns=["image_id_a", "image_id_b", "source_a", "source_b"],
+    )
+    cohort = Cohort(table, ("x",), "both")
+    assert overlap_lines(cohort, pairs) == [
+        "within a: 2 pairs, 3 of 3 images; 1 pairs across patients",
+        "a and b: 2 pairs, 2 of 3 and 1 of 2 images",
+    ]
+    assert overlap_lines(cohort, pairs.iloc[:0]) == ["no near-duplicates among 5 images"]
+
+
+def test_overlap_writes_the_pairs(capsys, nowhere):
+    _covidgr(nowhere / "data")
+    folder = nowhere / "data" / "COVIDGR-1.0"
+    (folder / "P" / "e.jpg").write_bytes((folder / "N" / "a.jpg").read_bytes())
+    assert main(["data", "overlap", "covidgr", "--out", "pairs.csv"]) == 0
+    assert "within covidgr: 1 pairs, 2 of 5 images; 1 pairs across patients" in capsys.readouterr().out
+    pairs = pd.read_csv(nowhere / "pairs.csv")
+    assert pairs[["image_id_a", "image_id_b"]].to_numpy().tolist() == [["covidgr/a", "covidgr/e"]]
+
+
+def test_overlap_of_nothing_says_so(capsys, nowhere):
+    (nowhere / "data").mkdir()
+    assert "holds no collection to compare" in _fails(capsys, "data", "overlap")
+
+
+# --- weights
+
+
+@needs_weights
+def test_weights_are_listed_with_origin_and_licence(capsys):
+    assert main(["weights", "list"]) == 0
+    out = capsys.readouterr().out
+    assert f"Output: {REGISTRY}" in out
+    for entry in registry.load_registry().values():
+        assert entry.name in out
+        assert entry.origin in out
+        assert entry.licence in out
+
+
+@needs_weights
+def test_shipped_weights_are_the_registered_ones(capsys):
+    assert main(["weights", "check"]) == 0
+    out = capsys.readouterr().out
+    shipped = [entry for entry in registry.load_registry().values() if entry.ships]
+    assert shipped
+    assert out.count("sha256 as registered") == len(shipped)
+    for entry in shipped:
+        assert entry.path.stat().st_size == entry.bytes
+
+
+@needs_weights
+def test_an_altered_file_fails_the_check(capsys, tmp_path, monkeypatch):
+    for entry in registry.load_registry().values():
+        if entry.ships:
+            (tmp_path / entry.file).write_bytes(entry.path.read_bytes()[:-1] + b"\0\0")
+    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+    assert "is not the registered file" in _fails(capsys, "weights", "check")
+    for path in tmp_path.glob("*.h5"):
+        path.unlink()
+    assert "the weight file is missing" in _fails(capsys, "weights", "check")
