@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import dataclasses
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,11 @@ from covid_keras.data.duplicates import PAIR_COLUMNS, duplicate_groups, find_dup
 from covid_keras.data.locations import find_data
 from covid_keras.data.splits import check_disjoint, patient_folds
 from covid_keras.errors import UserError
-from covid_keras.files import atomic_path, require_writable_folder, write_json
+from covid_keras.files import require_writable_folder, write_json
 from covid_keras.training.crossval import parse_shard, run_executions
 from covid_keras.training.experiment import Paper, load_paper
 from covid_keras.training.protocol import Protocol
 from covid_keras.training.runfolder import RunFolder
-
-_log = logging.getLogger(__name__)
 
 # The names that training.devices knows; checked here before TensorFlow is imported.
 STRATEGIES = ("auto", "one", "mirrored", "tpu")
@@ -73,8 +71,8 @@ def make_plan(options: Namespace) -> Plan:
     paper = load_paper(options.paper)
     data = find_data(options.data)
     changes = {} if options.weights is None else {"weights": _weights(options.weights)}
-    profile = options.profile or choose_profile(paper, data)
-    protocol = paper.protocol(profile, changes)
+    profile = options.profile or choose_profile(paper, data, asked=options.data is not None)
+    protocol = judged(paper.protocol(profile, changes), paper.protocol(profile), options.precision)
     if reason := paper.available(protocol, data):
         raise UserError(
             f"profile {profile!r}",
@@ -84,12 +82,7 @@ def make_plan(options: Namespace) -> Plan:
     out = Path(options.out or Path("runs") / f"{paper.name}-{profile}")
     cache = Path(options.cache or out.parent / "cache").absolute()
     require_writable_folder(out)
-    settings = {
-        "cache": str(cache / "prepared"),
-        "strategy": options.strategy,
-        "precision": options.precision,
-        "data": str(data) if data else "",
-    }
+    settings = {"cache": str(cache / "prepared"), "strategy": options.strategy, "precision": options.precision}
     return Plan(paper, protocol, data, out, cache, settings)
 
 
@@ -102,14 +95,39 @@ def _weights(given: str) -> str:
     return str(Path(given).resolve())
 
 
-def choose_profile(paper: Paper, data: Path | None) -> str:
-    """Return the most demanding profile whose images are at hand; the last one needs none."""
+def judged(protocol: Protocol, written: Protocol, precision: str) -> Protocol:
+    """Return the protocol, not comparable where the command departs from what was written down before the run."""
+    reasons = []
+    if protocol.weights != written.weights:
+        reasons.append(f"initial weights {Path(protocol.weights).name} in place of {written.weights}")
+    if precision != "float32":
+        reasons.append(f"computed in {precision}")
+    if not reasons:
+        return protocol
+    before = [] if written.comparable is True else [str(written.comparable)]
+    return dataclasses.replace(protocol, comparable="; ".join([*before, *reasons]))
+
+
+def choose_profile(paper: Paper, data: Path | None, asked: bool = False) -> str:
+    """Return the most demanding profile whose images are at hand; the last one needs none.
+
+    Raises
+    ------
+    UserError
+        Where a data folder was asked for and holds the images of no profile: that must not end in the phantom.
+    """
+    passed_over = []
     for name in paper.profiles:
-        reason = paper.available(paper.protocol(name), data)
-        if reason is None:
+        protocol = paper.protocol(name)
+        reason = paper.available(protocol, data)
+        if reason is None and not (asked and passed_over and name == paper.profiles[-1]):
             return name
-        _log.info("profile %s passed over: %s", name, reason)
-    raise UserError(paper.name, "has no profile whose data are at hand", "`covid-keras data list` says how to get them")
+        passed_over.append(f"{name}: {reason or 'needs no data'}")
+    raise UserError(
+        data or paper.name,
+        f"holds the images of no profile of {paper.name} ({'; '.join(passed_over)})",
+        "`covid-keras data list` says how to get them; --profile smoke needs none",
+    )
 
 
 def _banner(plan: Plan) -> str:
@@ -126,17 +144,18 @@ def prepare_run(plan: Plan) -> RunFolder:
     """Make cohort, splits, masks and prepared images; open the run folder."""
     protocol = plan.protocol
     cohort = plan.paper.cohort(protocol, plan.data, plan.cache / "made")
-    print(f"Cohort: {len(cohort)} images of {len(cohort.patients())} patients, {cohort.counts()}")
-    splits, duplicates = make_splits(cohort, protocol)
+    print(f"Cohort: {len(cohort)} images of {len(cohort.patients())} patients, {cohort.counts()}", flush=True)
     preparations = {name: plan.paper.system(name).preparation(protocol) for name in protocol.systems}
-    facts: dict[str, Any] = {"duplicate_pairs": len(duplicates)}
+    lungs: dict[str, Any] = {}
     if any(preparation.needs_mask for preparation in preparations.values()):
-        cohort, facts["lungs"] = _segment(cohort, plan.cache)
-    run = RunFolder.create(plan.out, protocol, cohort, splits, plan.settings)
-    with atomic_path(run.path / "duplicates.csv") as temporary:
-        duplicates.to_csv(temporary, index=False)
-    facts["whole_image_crops"] = _prepare(run, preparations)
-    write_json(run.path / "facts.json", facts)
+        cohort, lungs = _segment(cohort, plan.cache)
+    else:
+        cohort = Cohort(cohort.table.assign(mask_path=""), cohort.classes, cohort.name)
+    decided = {key: lungs[key] for key in ("weights_sha256", "threshold") if lungs}
+    run = RunFolder.create(plan.out, protocol, cohort, lambda: make_splits(cohort, protocol), plan.settings, decided)
+    whole = _prepare(run, preparations)
+    pairs = len(pd.read_csv(run.path / "duplicates.csv"))
+    write_json(run.path / "facts.json", {"duplicate_pairs": pairs, "lungs": lungs, "whole_image_crops": whole})
     return run
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,7 @@ def _train(run: RunFolder, execution: Execution, epochs: int, bar: tqdm) -> None
     execution.folder.mkdir(parents=True, exist_ok=True)
     log = execution.folder / "log.txt"
     at_start, epoch = bar.n, 0
+    written = log.stat().st_size if log.is_file() else 0
     with open(log, "a", encoding="utf-8") as errors, _worker(run, execution, errors) as process:
         for line in process.stdout:
             if line.startswith(PROGRESS):
@@ -84,7 +86,11 @@ def _train(run: RunFolder, execution: Execution, epochs: int, bar: tqdm) -> None
             else:
                 errors.write(line)
     if process.returncode or not execution.done:
-        raise UserError(execution.name, f"training failed: {_last_line(log)}", f"The whole log is in {log}")
+        raise UserError(
+            execution.name,
+            f"training failed: {_last_words(log, written, process.returncode)}",
+            f"The whole log is in {log}",
+        )
     bar.update(at_start + epochs - bar.n)
 
 
@@ -110,6 +116,13 @@ def _worker(run: RunFolder, execution: Execution, errors) -> Iterator[subprocess
             process.wait()
 
 
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip().rstrip(".") if lines else "the process ended without a word (killed, or out of memory?)"
+def _last_words(log: Path, start: int, code: int) -> str:
+    """Return the last line that this attempt wrote; where it wrote none, how it ended."""
+    with open(log, "rb") as stream:
+        stream.seek(start)
+        lines = [line for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
+    if lines:
+        return lines[-1].strip().rstrip(".")
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name} (out of memory?)"
+    return f"it ended with status {code} and without a word"

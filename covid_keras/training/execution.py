@@ -7,7 +7,6 @@ import fcntl
 import json
 import logging
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from covid_keras.training.devices import describe_device, resolve_strategy, set_
 from covid_keras.training.experiment import Paper, System
 from covid_keras.training.protocol import OptimizerSettings, TrainingSettings
 from covid_keras.training.provenance import provenance
-from covid_keras.training.resume import STATE, ResumableTraining
+from covid_keras.training.resume import BEST, STATE, ResumableTraining
 from covid_keras.training.runfolder import Execution, RunFolder
 
 PROGRESS = "@progress "
@@ -47,7 +46,7 @@ def make_optimizer(settings: OptimizerSettings) -> keras.optimizers.Optimizer:
 
 
 def seed_of(training: TrainingSettings, execution: Execution) -> int:
-    """Return the seed of an execution: the protocol's, the repeat's and the fold's mixed without overlap."""
+    """Return the seed of an execution: the protocol's, the repeat's and the fold's, distinct within a protocol."""
     return training.seed + 1000 * execution.repeat + execution.fold
 
 
@@ -57,11 +56,12 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
     Raises
     ------
     UserError
-        Where another process is training it, or the images cannot be read.
+        Where another process is training it, the images cannot be read, or the training diverged.
     """
     with _locked(execution.folder):
         if execution.done:
             return
+        _remove_unfinished_files(execution.folder)
         system, protocol = paper.system(execution.system), run.protocol
         tf.config.experimental.enable_op_determinism()
         seed = seed_of(protocol.training, execution)
@@ -69,7 +69,6 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
         strategy = resolve_strategy(run.settings["strategy"])
         set_precision(run.settings["precision"])
         prepared = prepare_cohort(run.cohort, system.preparation(protocol), Path(run.settings["cache"]))
-        started = time.monotonic()
         with strategy.scope():
             model = system.build(protocol, run.cohort.classes)
             model.compile(
@@ -79,10 +78,11 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
                 jit_compile=False,
             )
             model.optimizer.build(model.trainable_variables)
-        tracker = _fit(model, system, run, execution, prepared, seed)
+        static = isinstance(strategy, tf.distribute.TPUStrategy)  # a TPU compiles for one shape of batch
+        tracker = _fit(model, system, run, execution, prepared, seed, static)
         tracker.restore_best(model)
         frame = predict(model, system, run, execution, prepared)
-        _write(execution, frame, tracker, model, strategy, seed, time.monotonic() - started)
+        _write(run, execution, frame, tracker, model, strategy, seed)
 
 
 @contextlib.contextmanager
@@ -97,6 +97,12 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def _remove_unfinished_files(folder: Path) -> None:
+    """Remove what a killed process was writing: large, and never read by anyone."""
+    for path in folder.glob(".writing-*"):
+        path.unlink()
+
+
 class _Reporter(keras.callbacks.Callback):
     """Tell the parent process, line by line, how far the training is."""
 
@@ -107,7 +113,13 @@ class _Reporter(keras.callbacks.Callback):
 
 
 def _fit(
-    model: keras.Model, system: System, run: RunFolder, execution: Execution, prepared: PreparedImages, seed: int
+    model: keras.Model,
+    system: System,
+    run: RunFolder,
+    execution: Execution,
+    prepared: PreparedImages,
+    seed: int,
+    static: bool,
 ) -> ResumableTraining:
     """Train until the last epoch or until patience is spent, from wherever a killed training stood."""
     training = run.protocol.training
@@ -133,7 +145,7 @@ def _fit(
         augmentation=augmentation,
         epochs=training.epochs,
         start_epoch=start,
-        drop_remainder=_wants_static(run),
+        drop_remainder=static,
         **common,
     )
     model.fit(
@@ -142,16 +154,11 @@ def _fit(
         initial_epoch=start,
         verbose=0,
         shuffle=False,
-        steps_per_epoch=steps_per_epoch(len(train), training.batch_size, _wants_static(run)),
+        steps_per_epoch=steps_per_epoch(len(train), training.batch_size, static),
         validation_data=make_dataset(prepared, validation, **common),
         callbacks=[tracker, _Reporter()],
     )
     return tracker
-
-
-def _wants_static(run: RunFolder) -> bool:
-    """A TPU compiles for one batch shape."""
-    return run.settings["strategy"] == "tpu"
 
 
 def predict(
@@ -164,6 +171,10 @@ def predict(
         prepared, rows, batch_size=run.protocol.training.batch_size, scaling=system.scaling, channels=system.channels
     )
     scores = model.predict(batches, verbose=0).astype(np.float64)
+    if not np.isfinite(scores).all():
+        for name in (STATE, BEST):  # to go on from here would end here
+            (execution.folder / name).unlink(missing_ok=True)
+        raise UserError(execution.folder, "the training diverged: its scores are no numbers", "Lower the learning rate")
     scores /= scores.sum(axis=1, keepdims=True)
     table = cohort.table.iloc[rows]
     frame = table[["image_id", "path", "patient_id", "source", "severity"]].reset_index(drop=True)
@@ -181,13 +192,13 @@ def predict(
 
 
 def _write(
+    run: RunFolder,
     execution: Execution,
     frame: pd.DataFrame,
     tracker: ResumableTraining,
     model: keras.Model,
     strategy: tf.distribute.Strategy,
     seed: int,
-    seconds: float,
 ) -> None:
     """Write predictions and history, then the record that says the execution is done."""
     with atomic_path(execution.folder / "history.csv") as temporary:
@@ -198,11 +209,12 @@ def _write(
         repeat=execution.repeat,
         fold=execution.fold,
         seed=seed,
-        seconds=round(seconds, 1),
+        seconds=round(tracker.seconds, 1),
         epochs=len(tracker.history),
         best_epoch=tracker.best_epoch,
         parameters=int(model.count_params()),
-        device=describe_device() | {"replicas": strategy.num_replicas_in_sync},
+        cohort_fingerprint=run.record["cohort_fingerprint"],
+        device=describe_device() | {"strategy": type(strategy).__name__, "replicas": strategy.num_replicas_in_sync},
         policy=keras.config.dtype_policy().name,
         predictions_sha256=sha256_of(execution.predictions),
     )

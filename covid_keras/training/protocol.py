@@ -10,6 +10,12 @@ from covid_keras.errors import UserError
 from covid_keras.settings import build, merge, read_yaml, unknown_key
 
 
+def _require(condition: bool, name: str, value: Any, rule: str) -> None:
+    """Raise `UserError` where a setting of the protocol makes no sense."""
+    if not condition:
+        raise UserError("protocol", f"{name} is {value!r}", f"It must be {rule}")
+
+
 @dataclass(frozen=True)
 class SplitSettings:
     """How a cohort is divided.
@@ -35,6 +41,11 @@ class SplitSettings:
     leaky_as_published: bool = False
     duplicates: bool = True
 
+    def __post_init__(self) -> None:
+        _require(self.folds >= 2, "split.folds", self.folds, "at least 2")
+        _require(self.repeats >= 1, "split.repeats", self.repeats, "at least 1")
+        _require(0 < self.validation < 1, "split.validation", self.validation, "a share between 0 and 1")
+
 
 @dataclass(frozen=True)
 class OptimizerSettings:
@@ -45,6 +56,11 @@ class OptimizerSettings:
     momentum: float = 0.0
     nesterov: bool = False
     decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "positive")
+        _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in 0..1, 1 excluded")
+        _require(self.decay >= 0, "optimizer.decay", self.decay, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,11 @@ class TrainingSettings:
     seed: int = 0
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            _require(value >= 1, f"training.{name}", value, "at least 1")
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -123,10 +144,17 @@ class Protocol:
     comparable: bool | str
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _require(min(self.size) >= 1, "size", self.size, "height and width in pixels")
+        _require(self.tolerance >= 0, "tolerance", self.tolerance, "0 or more percentage points")
+        _require(bool(self.systems), "systems", self.systems, "at least one system")
+        known = self.weights in ("imagenet", "none") or Path(self.weights).is_absolute()
+        _require(known, "weights", self.weights, "imagenet, none or the absolute path of a file")
+
 
 def profile_names(path: str | Path) -> list[str]:
     """Return the profiles that a `protocol.yaml` offers, in its order."""
-    return list(read_yaml(path).get("profiles", {}))
+    return list(_mapping(path, read_yaml(path), "profiles"))
 
 
 def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None = None) -> Protocol:
@@ -141,8 +169,16 @@ def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None
     for key in document:
         if key not in ("paper", "common", "profiles"):
             raise unknown_key(path, key, ("paper", "common", "profiles"))
-    profiles = document.get("profiles", {})
+    profiles = _mapping(path, document, "profiles")
     if profile not in profiles:
         raise UserError(path, f"has no profile {profile!r}", f"Choose one of {', '.join(profiles)}")
-    merged = merge(merge(document.get("common", {}), profiles[profile]), changes or {})
+    merged = merge(merge(_mapping(path, document, "common"), _mapping(path, profiles, profile)), changes or {})
     return build(Protocol, merged | {"paper": document.get("paper", ""), "profile": profile}, path)
+
+
+def _mapping(path: str | Path, document: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return a section of the file, {} where it is empty; raise `UserError` where it is something else."""
+    section = document.get(key)
+    if section is not None and not isinstance(section, dict):
+        raise UserError(path, f"{key} must be a mapping, not {section!r}", "Write 'key: value' lines")
+    return section or {}

@@ -42,7 +42,13 @@ class ResumableTraining(keras.callbacks.Callback):
         self.sign = -1.0 if monitor.endswith("loss") else 1.0
         self.history: list[dict[str, float]] = []
         self.best, self.best_epoch, self.finished = -np.inf, -1, False
+        self.seconds_before, self.started = 0.0, time.monotonic()
         self.next_write = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the training, what a killed one had spent up to its last state included."""
+        return self.seconds_before + time.monotonic() - self.started
 
     def restore(self, model: keras.Model) -> int:
         """Load the state left by a killed training, if any; return the epoch to start with."""
@@ -55,6 +61,7 @@ class ResumableTraining(keras.callbacks.Callback):
                 variable.assign(state[f"v{i}"])
         self.history, self.best_epoch, self.finished = meta["history"], meta["best_epoch"], meta["finished"]
         self.best = -np.inf if meta["best"] is None else meta["best"]
+        self.seconds_before = meta["seconds"]
         return len(self.history)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -79,6 +86,7 @@ class ResumableTraining(keras.callbacks.Callback):
             "history": self.history,
             "best": None if np.isinf(self.best) else self.best,
             "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
             "finished": self.finished,
         }
         arrays = {f"v{i}": np.asarray(variable) for i, variable in enumerate(_variables(self.model))}

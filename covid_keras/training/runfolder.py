@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +14,13 @@ import yaml
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.splits import read_split, write_split
 from covid_keras.errors import UserError
-from covid_keras.files import fingerprint, read_json, require_writable_folder, sha256_of, write_json, write_text
-from covid_keras.settings import as_plain, build
+from covid_keras.files import read_json, require_writable_folder, sha256_of, write_json, write_text
+from covid_keras.settings import as_plain, build, read_yaml
 from covid_keras.training.protocol import Protocol
 from covid_keras.training.provenance import provenance
+
+RECORD = "run.json"
+_RECORD_KEYS = ("identity", "paper", "profile", "settings", "cohort_fingerprint", "classes", "files", "provenance")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class Execution:
             return False
         return read_json(self.record).get("predictions_sha256") == sha256_of(self.predictions)
 
+    @property
+    def begun(self) -> bool:
+        """Whether a training left anything worth going on from."""
+        return any(path.name != "log.txt" and not path.name.startswith(".") for path in self.folder.glob("*"))
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -65,77 +74,118 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, path: str | Path, protocol: Protocol, cohort: Cohort, splits: pd.DataFrame, settings: dict[str, Any]
+        cls,
+        path: str | Path,
+        protocol: Protocol,
+        cohort: Cohort,
+        make_splits: Callable[[], tuple[pd.DataFrame, pd.DataFrame]],
+        settings: Mapping[str, Any],
+        lungs: Mapping[str, Any] | None = None,
     ) -> RunFolder:
         """Write a new run, or open the one that is there where it is the very same.
+
+        Parameters
+        ----------
+        path : str or Path
+        protocol : Protocol
+        cohort : Cohort
+            Its `mask_path` set where masks are needed.
+        make_splits : callable
+            Returns split table and near-duplicate pairs. Called for a new run only: one that is there keeps its own.
+        settings : mapping
+            `cache`, `strategy` and `precision`. All but the precision may change when a run goes on.
+        lungs : mapping, optional
+            What decided the lung masks (sha256 of the weights, threshold).
 
         Raises
         ------
         UserError
-            Where the folder holds a run of another protocol, cohort or split, or cannot be written.
+            Where the folder holds a run in which something was trained and that differs: names the first
+            difference. Where the folder cannot be written.
         """
         run = cls(require_writable_folder(Path(path)).resolve())
-        key = fingerprint(
-            {
-                "protocol": as_plain(protocol),
-                "cohort": cohort.fingerprint(),
-                "splits": splits.to_csv(index=False),
-                "precision": settings.get("precision"),
-            }
-        )
-        if (run.path / "run.json").is_file():
-            if run.record["key"] != key:
+        identity = {
+            "protocol": as_plain(protocol),
+            "cohort": cohort.fingerprint(),
+            "precision": settings["precision"],
+            "lungs": as_plain(lungs or {}),
+        }
+        splits = None
+        if (run.path / RECORD).is_file():
+            difference = first_difference(run.record["identity"], identity)
+            if difference is None:
+                splits = run.splits
+            elif any(execution.begun for execution in run.executions()):
                 raise UserError(
                     run.path,
-                    "holds a run of another protocol, cohort or precision",
+                    f"holds a run that differs: {difference}",
                     "Choose another --out, or remove that folder",
                 )
-            return run
-        write_text(run.path / "protocol.yaml", yaml.safe_dump(as_plain(protocol), sort_keys=False, allow_unicode=True))
-        cohort.to_csv(run.path / "cohort.csv")
-        write_split(run.path / "splits.csv", splits)
+        run._write(protocol, cohort, splits, make_splits, settings, identity)
+        # Nothing cached from an older record may be read.
+        return cls(run.path)
+
+    def _write(self, protocol, cohort, splits, make_splits, settings, identity) -> None:
+        """Write everything that a run starts with, its record last."""
+        text = yaml.safe_dump(as_plain(protocol), sort_keys=False, allow_unicode=True)
+        write_text(self.path / "protocol.yaml", text)
+        cohort.to_csv(self.path / "cohort.csv")
+        if splits is None:
+            splits, duplicates = make_splits()
+            write_split(self.path / "splits.csv", splits)
+            write_text(self.path / "duplicates.csv", duplicates.to_csv(index=False))
         record = {
-            "key": key,
+            "identity": identity,
             "paper": protocol.paper,
             "profile": protocol.profile,
             "settings": as_plain(settings),
-            "cohort_fingerprint": cohort.fingerprint(),
+            "cohort_fingerprint": identity["cohort"],
             "classes": list(cohort.classes),
+            "files": {name: sha256_of(self.path / name) for name in ("protocol.yaml", "cohort.csv")},
         }
-        # Last, so that a run.json means that all the rest is there.
-        write_json(run.path / "run.json", record | {"provenance": provenance()})
-        return run
+        write_json(self.path / RECORD, record | {"provenance": provenance()})
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """Open a run that is there; raise `UserError` where the folder is none."""
         run = cls(Path(path).resolve())
-        if not (run.path / "run.json").is_file():
-            raise UserError(
-                path, "is no run folder (no run.json)", "Give the --out of a finished `covid-keras reproduce`"
-            )
+        if not (run.path / RECORD).is_file():
+            raise UserError(path, f"is no run folder (no {RECORD})", "Give the --out of `covid-keras reproduce`")
         return run
 
     @cached_property
     def record(self) -> dict[str, Any]:
         """What `run.json` says."""
-        return read_json(self.path / "run.json")
+        record = read_json(self.path / RECORD)
+        missing = [key for key in _RECORD_KEYS if not isinstance(record, dict) or key not in record]
+        if missing:
+            raise UserError(self.path / RECORD, f"lacks the key {missing[0]!r}", "Start the run anew in another --out")
+        return record
 
-    @cached_property
+    @property
     def settings(self) -> dict[str, Any]:
-        """How the run was asked for (cache folder, strategy, precision, banner)."""
+        """How the run was asked for last: cache folder, strategy, precision."""
         return self.record["settings"]
 
     @cached_property
     def protocol(self) -> Protocol:
-        """The resolved protocol."""
-        path = self.path / "protocol.yaml"
-        return build(Protocol, yaml.safe_load(path.read_text(encoding="utf-8")), path)
+        """The resolved protocol, unchanged since the run began."""
+        path = self._unchanged("protocol.yaml")
+        return build(Protocol, read_yaml(path), path)
 
     @cached_property
     def cohort(self) -> Cohort:
-        """The cohort, its masks included."""
-        return Cohort.from_csv(self.path / "cohort.csv", classes=tuple(self.record["classes"]))
+        """The cohort, its masks included, unchanged since the run began."""
+        return Cohort.from_csv(self._unchanged("cohort.csv"), classes=tuple(self.record["classes"]))
+
+    def _unchanged(self, name: str) -> Path:
+        """Return the path of a file of the run; raise `UserError` where it is gone or was edited."""
+        path = self.path / name
+        if not path.is_file():
+            raise UserError(path, "is missing from the run folder", "Start the run anew in another --out")
+        if sha256_of(path) != self.record["files"][name]:
+            raise UserError(path, "was changed after the run began", "Restore it, or start the run anew")
+        return path
 
     @cached_property
     def splits(self) -> pd.DataFrame:
@@ -161,3 +211,14 @@ class RunFolder:
             for fold in range(split.folds)
             for system in self.protocol.systems
         ]
+
+
+def first_difference(old: Any, new: Any, place: str = "") -> str | None:
+    """Return where two nests of mappings differ first, as "place: old, now new"; None where they do not."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            inside = f"{place}.{key}" if place else str(key)
+            if found := first_difference(old.get(key), new.get(key), inside):
+                return found
+        return None
+    return None if old == new else f"{place} is {old!r} there and {new!r} here"
