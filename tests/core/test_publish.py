@@ -13,7 +13,7 @@ from covid_keras.errors import UserError
 from covid_keras.evaluation import measured_from_json, read_predictions, summarise
 from covid_keras.files import read_json
 from covid_keras.reporting import publish
-from covid_keras.reporting.publish import PLACE, ROOT, filled, portable, publish_run, readmes, regenerated
+from covid_keras.reporting.publish import LUNGS, PLACE, ROOT, filled, portable, publish_run, readmes, regenerated
 from covid_keras.training.experiment import load_paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 
@@ -35,7 +35,9 @@ def _paper_and_profile(path: Path):
 def test_readmes_say_what_the_json_says(path):
     text = path.read_text(encoding="utf-8")
     assert filled(text) == text
-    assert text.count("<!-- results ") == text.count("<!-- end -->") == len(PLACE.findall(text))
+    places = len(PLACE.findall(text)) + len(LUNGS.findall(text))
+    assert text.count("<!-- results ") + text.count("<!-- lungs -->") == places
+    assert text.count("<!-- end -->") == places
 
 
 @pytest.mark.parametrize("path", readmes(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -86,7 +88,13 @@ def publishing(finished, tmp_path, monkeypatch) -> RunFolder:
     (root / "papers" / "tiny").mkdir(parents=True)
     (root / "README.md").write_text("# Suite\n\n<!-- results tiny smoke -->\nold\n<!-- end -->\n\nafter\n")
     (root / "papers" / "tiny" / "README.md").write_text("no place here\n")
+    (root / "weights").mkdir()
+    (root / "weights" / "README.md").write_text("<!-- lungs -->\nold\n<!-- end -->\n")
+    (root / "weights" / "lungs_unet16_dice.csv").write_text(
+        "image_id,patient_id,view,dice,iou\nmade/1,made/p,PA,0.8,0.6\nmade/2,made/q,AP,0.9,0.7\n"
+    )
     monkeypatch.setattr(publish, "ROOT", root)
+    monkeypatch.setattr(publish, "FOLDER", root / "weights")
     return finished
 
 
@@ -130,6 +138,11 @@ def test_publishing_puts_results_and_fills_the_readmes(publishing, capsys):
     assert "Not comparable with the paper: made images." in text
     assert (publish.ROOT / "papers" / "tiny" / "README.md").read_text() == "no place here\n"
     assert filled(text) == text
+    lungs = (publish.ROOT / "weights" / "README.md").read_text()
+    assert lungs.startswith("<!-- lungs -->\n2 images of 2 patients")
+    assert "| dice | 0.8500 | 0.0707 |" in lungs
+    assert "| made/1 | PA | 0.8 | 0.6 |" in lungs
+    assert "old" not in lungs
     mean = read_json(folder / "smoke.json")["systems"]["a"]["metrics"]["accuracy"]["mean"]
     assert f"{mean:.2f}" in text
 
@@ -157,7 +170,8 @@ def test_the_published_json_names_no_place_of_this_machine(publishing, tmp_path)
 
 
 def test_half_a_run_is_not_published(make_run, published, tmp_path, monkeypatch):
-    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    for name in ("ROOT", "FOLDER"):
+        monkeypatch.setattr(publish, name, tmp_path)
     run = make_run("run", systems=["a", "b"])
     made.finish(run, run.executions()[:3])
     with pytest.raises(UserError, match="is not complete"):
@@ -167,7 +181,8 @@ def test_half_a_run_is_not_published(make_run, published, tmp_path, monkeypatch)
 
 def test_without_a_checkout_nothing_is_published(finished, tmp_path, monkeypatch):
     """Installed from a wheel there is no README to fill: said in one line, nothing written."""
-    monkeypatch.setattr(publish, "ROOT", tmp_path / "site-packages")
+    for name in ("ROOT", "FOLDER"):
+        monkeypatch.setattr(publish, name, tmp_path / "site-packages")
     with pytest.raises(UserError, match="checkout"):
         publish_run(finished.path)
     assert not (load_paper("tiny").folder / "results").exists()

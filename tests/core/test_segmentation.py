@@ -11,11 +11,14 @@ from covid_keras.cli import main
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.phantom import phantom_image
+from covid_keras.data.splits import read_split
 from covid_keras.errors import UserError
+from covid_keras.evaluation.overlap import mask_overlap
 from covid_keras.files import sha256_of
 from covid_keras.models import LungSegmenter, build_unet, lungs, registry, save_weights
 from covid_keras.models.registry import REGISTRY, WeightEntry
 from covid_keras.segmentation import overlay, segment_cohort, segment_files
+from covid_keras.training.lung_command import SPLIT, load_lung_cohort
 
 SIZE = 32
 SHAPE = (64, 32)  # height and width: twice and once what the network sees
@@ -293,10 +296,6 @@ def test_the_command_with_the_weights_that_ship(tmp_path, kind):
 @pytest.mark.slow
 def test_the_weights_that_ship_find_real_lungs(real_data):
     """Dice over 20 validation patients' images, at full size, ignored pixels left out."""
-    from covid_keras.data.splits import read_split
-    from covid_keras.training.lung_command import SPLIT, load_lung_cohort
-    from covid_keras.training.lung_recipe import overlap
-
     split = read_split(SPLIT).set_index("image_id")["split"]
     cohort = load_lung_cohort(real_data)
     table = cohort.filter(cohort.table["image_id"].map(split) == "validation").table.iloc[::4][:20]
@@ -304,4 +303,4 @@ def test_the_weights_that_ship_find_real_lungs(real_data):
     images = [read_image(path) for path in table["path"]]
     masks = LungSegmenter().masks(images)
     rows = zip(masks, images, table["mask_path"], strict=True)
-    assert np.mean([overlap(mask, read_mask(path, image.shape))[0] for mask, image, path in rows]) > 0.93
+    assert np.mean([mask_overlap(mask, read_mask(path, image.shape))[0] for mask, image, path in rows]) > 0.93
