@@ -1,11 +1,14 @@
 # Every target sets up what it needs: the first call makes .venv and installs, later calls find the stamp and go on.
 # Pass through: DATA=folder of the collections, PROFILE=paper|cpu|smoke, OUT=run folder.
 #   make reproduce-tabik DATA=~/radiographs PROFILE=cpu OUT=runs/tabik
+# EXTRAS names what is installed; where nvidia-smi is there, TensorFlow comes with its CUDA libraries.
 
+comma := ,
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EXTRAS ?= dicom,cluster,dev$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 RUN := $(BIN)/covid-keras reproduce
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(OUT),--out "$(OUT)")
 
@@ -21,7 +24,7 @@ $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dicom,cluster,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $(STAMP)
 
 reproduce-tabik: $(STAMP) ## COVID-SDNet (Tabik et al. 2020): the phantom where no data is found
@@ -40,6 +43,7 @@ bench: $(STAMP) ## benchmarks: ratios against the obvious alternative, measured 
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check covid_keras papers tests
+	$(BIN)/ruff format --check --quiet covid_keras papers tests
 
 clean: ## remove the virtual environment and caches, not the runs
 	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info

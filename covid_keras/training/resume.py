@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,7 @@ class ResumableTraining(keras.callbacks.Callback):
 
     At the end of epochs all variables of model and optimiser (the seeds of dropout among them), the history and the
     counters go into one file that appears whole or not at all. A killed training restarts after the last epoch
-    written; with batches keyed by (seed, epoch), the steps that follow are the very same. So are the best weights:
-    a later best that the killed training had saved already is reached and written again.
+    written; with batches keyed by (seed, epoch), the steps that follow are the very same.
 
     Parameters
     ----------
@@ -51,34 +51,52 @@ class ResumableTraining(keras.callbacks.Callback):
         return self.seconds_before + time.monotonic() - self.started
 
     def restore(self, model: keras.Model) -> int:
-        """Load the state left by a killed training, if any; return the epoch to start with."""
+        """Load the state left by a killed training, if any; return the epoch to start with.
+
+        Raises
+        ------
+        UserError
+            Where the state is damaged or of another network; the model is left as it was.
+        """
         path = self.folder / STATE
         if not path.is_file():
             return 0
-        with np.load(path) as state:
-            meta: dict[str, Any] = json.loads(str(state["meta"]))
-            for i, variable in enumerate(_variables(model)):
-                variable.assign(state[f"v{i}"])
+        variables = _variables(model)
+        try:
+            with np.load(path) as state:
+                meta: dict[str, Any] = json.loads(str(state["meta"]))
+                values = [state[f"v{i}"] for i in range(len(state.files) - 1)]
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise self._unusable(f"is damaged ({error})") from error
+        if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+            raise self._unusable("is of another network")
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
         self.history, self.best_epoch, self.finished = meta["history"], meta["best_epoch"], meta["finished"]
         self.best = -np.inf if meta["best"] is None else meta["best"]
         self.seconds_before = meta["seconds"]
         return len(self.history)
+
+    def _unusable(self, problem: str) -> UserError:
+        return UserError(self.folder / STATE, problem, "Delete it: the execution then starts at its first epoch")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Record the epoch, keep it where it is the best, write the state, stop where patience is spent."""
         logs = {key: float(value) for key, value in (logs or {}).items()}
         value = self.sign * logs[self.monitor]
         self.history.append({"epoch": epoch} | logs)
-        if value > self.best:
+        better = value > self.best
+        if better:
             self.best, self.best_epoch = value, epoch
             with atomic_path(self.folder / BEST) as temporary:
                 self.model.save_weights(temporary)
         self.finished = epoch - self.best_epoch >= self.patience
         self.model.stop_training = self.finished
-        if self.finished or time.monotonic() >= self.next_write:
+        # With every new best, so that the weights on disk are always those that the state means.
+        if better or self.finished or time.monotonic() >= self.next_write:
             started = time.monotonic()
             self._write_state()
-            # A network of 25 million values takes seconds to write: spend a tenth of the time on it at most.
+            # A network of 25 million values takes seconds to write: a tenth of the time at most, new bests aside.
             self.next_write = time.monotonic() + WRITE_SHARE * (time.monotonic() - started)
 
     def _write_state(self) -> None:

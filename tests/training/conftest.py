@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from covid_keras.data.cohort import Cohort
+from covid_keras.data.duplicates import PAIR_COLUMNS
 from covid_keras.data.splits import patient_folds
 
 MODULE = """
@@ -119,6 +120,7 @@ def make_run(tmp_path, tiny_paper, tiny_cohort):
         protocol = load_paper("tiny").protocol("smoke", changes)
         splits = patient_folds(tiny_cohort, protocol.split.folds, protocol.split.repeats, 0, 0.2)
         settings = {"cache": str(tmp_path / "cache"), "strategy": "one", "precision": "float32", "data": ""}
-        return RunFolder.create(tmp_path / name, protocol, tiny_cohort, splits, settings)
+        no_pairs = pd.DataFrame(columns=list(PAIR_COLUMNS))
+        return RunFolder.create(tmp_path / name, protocol, tiny_cohort, lambda: (splits, no_pairs), settings)
 
     return make

@@ -76,14 +76,63 @@ def test_a_failing_training_is_one_line_with_its_log(make_run, tiny_cohort):
 
 def test_a_run_folder_is_of_one_protocol(make_run):
     run = make_run("run")
-    again = make_run("run")
-    assert again.record["key"] == run.record["key"]
-    with pytest.raises(UserError, match="another protocol"):
-        make_run("run", training={"epochs": 5})
     assert RunFolder.open(run.path).protocol == run.protocol
-    pd.testing.assert_frame_equal(read_split(run.path / "splits.csv"), run.splits)
+    # Nothing was trained yet: another protocol may take the folder over.
+    changed = make_run("run", training={"epochs": 5})
+    assert changed.protocol.training.epochs == 5
+    changed.execution("a", 0, 0).folder.mkdir(parents=True)
+    (changed.execution("a", 0, 0).folder / "state.npz").write_bytes(b"")
+    with pytest.raises(UserError, match=r"differs: protocol\.training\.epochs is 5 there and 4 here"):
+        make_run("run")
+    again = make_run("run", training={"epochs": 5})
+    pd.testing.assert_frame_equal(read_split(run.path / "splits.csv"), again.splits)
     with pytest.raises(UserError, match="is no run folder"):
         RunFolder.open(run.path.parent)
+
+
+@pytest.mark.parametrize("name", ["protocol.yaml", "cohort.csv"])
+def test_edited_or_lost_files_of_a_run_are_named(make_run, name):
+    run = make_run("run")
+    text = (run.path / name).read_text()
+    (run.path / name).write_text(text.replace("made", "mode"))
+    with pytest.raises(UserError, match=f"{name}: was changed after the run began"):
+        _ = RunFolder.open(run.path).cohort, RunFolder.open(run.path).protocol
+    (run.path / name).unlink()
+    with pytest.raises(UserError, match=f"{name}: is missing from the run folder"):
+        _ = RunFolder.open(run.path).cohort, RunFolder.open(run.path).protocol
+    (run.path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match="lacks the key 'identity'"):
+        _ = RunFolder.open(run.path).record
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training": {"epochs": 0}}, r"training\.epochs is 0"),
+        ({"training": {"optimizer": {"learning_rate": 0.0}}}, r"learning_rate is 0"),
+        ({"split": {"folds": 1}}, r"split\.folds is 1"),
+        ({"tolerance": -2}, "tolerance is -2"),
+        ({"size": [0, 64]}, "size is"),
+        ({"weights": "nonne"}, "weights is 'nonne'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_before_any_work(tiny_paper, changes, words):
+    with pytest.raises(UserError, match=words):
+        load_paper("tiny").protocol("smoke", changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("paper: tiny\nprofiles: [a]\n", "profiles must be a mapping"),
+        ("paper: tiny\ncommon:\nprofiles: {smoke: }\n", "lacks the key 'description'"),
+        ("paper: tiny\nprofile: {}\n", "unknown key 'profile'"),
+    ],
+)
+def test_broken_protocol_files_are_one_line(tiny_paper, text, words):
+    (tiny_paper / "tinypaper" / "protocol.yaml").write_text(text)
+    with pytest.raises(UserError, match=words):
+        load_paper("tiny").protocol("smoke")
 
 
 def test_shards_cover_everything_once(make_run):
@@ -118,7 +167,7 @@ from covid_keras.training.execution import execute
 from covid_keras.training.experiment import load_paper
 from covid_keras.training.runfolder import RunFolder
 run = RunFolder.open(sys.argv[1])
-run.__dict__["settings"] = run.settings | {"strategy": "mirrored"}
+run.record["settings"]["strategy"] = "mirrored"
 execute(load_paper("tiny"), run, run.execution("b", 0, 0))
 """
 
