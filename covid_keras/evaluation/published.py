@@ -100,6 +100,17 @@ def load_paper(path: str | Path) -> dict[str, Any]:
     return _load(Path(path))["paper"]
 
 
+def load_titles(path: str | Path) -> dict[str, str]:
+    """Return what each published table shows: its name ("V") to its title, in the file's order.
+
+    Raises
+    ------
+    UserError
+        Where the file cannot be read or a table is malformed.
+    """
+    return {table["table"]: " ".join(table["title"].split()) for table in _tables(Path(path))}
+
+
 def load_published(path: str | Path) -> list[PublishedCell]:
     """Read the published numbers of a paper.
 
@@ -121,9 +132,8 @@ def load_published(path: str | Path) -> list[PublishedCell]:
     path = Path(path)
     cells: list[PublishedCell] = []
     seen: set[tuple[str, str, str]] = set()
-    for table in _load(path)["tables"]:
-        where = f"table {table.get('table', '?') if isinstance(table, dict) else table}"
-        _check_keys(table, "table", path, where)
+    for table in _tables(path):
+        where = f"table {table['table']}"
         columns = table.get("columns", [])
         for column in columns:
             _check_keys(column, "column", path, where)
@@ -135,6 +145,15 @@ def load_published(path: str | Path) -> list[PublishedCell]:
                 seen.add(key)
                 cells.append(cell)
     return cells
+
+
+def _tables(path: Path) -> list[dict[str, Any]]:
+    """Return the tables of the file, the keys of each checked."""
+    tables = _load(path)["tables"]
+    for table in tables:
+        where = f"table {table.get('table', '?') if isinstance(table, dict) else table}"
+        _check_keys(table, "table", path, where)
+    return tables
 
 
 def _load(path: Path) -> dict[str, Any]:

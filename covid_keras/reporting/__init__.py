@@ -36,6 +36,5 @@ _EXPORTS = {
     "TableEntry": _HTML,
     "render_report": _HTML,
     "write_report": _HTML,
-    "DISCLAIMER": _HTML,
 }
 __getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)

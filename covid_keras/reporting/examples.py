@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pandas as pd
 
+from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.pipeline import make_dataset
 from covid_keras.data.preparation import Preparation, prepare_cohort
+from covid_keras.errors import UserError
 from covid_keras.explain.gradcam import grad_cam
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
 from covid_keras.preprocessing import lung_bounding_box
 from covid_keras.reporting.pictures import Explanation
-from covid_keras.training.experiment import Paper
+from covid_keras.training.experiment import Paper, System
 from covid_keras.training.protocol import Protocol
 from covid_keras.training.resume import BEST
 from covid_keras.training.runfolder import Execution, RunFolder
+
+if TYPE_CHECKING:
+    import keras
 
 SIDE = 320  # longest side of a picture in the report, pixels
 LUNG_THRESHOLD = 127
@@ -52,30 +59,55 @@ def explain_execution(
     Returns
     -------
     list of Explanation
-        As `choose_examples` orders them; empty where the weights were removed.
+        As `choose_examples` orders them.
+
+    Raises
+    ------
+    UserError
+        Where the weights or an image are missing or damaged, or the folder of prepared images cannot be written.
     """
-    if not (execution.folder / BEST).is_file():
-        return []
     system, classes = paper.system(execution.system), run.cohort.classes
     preparation = system.preparation(run.protocol)
-    model = system.build(_without_download(run.protocol), classes)
-    model.load_weights(execution.folder / BEST)
     rows = choose_examples(predictions)
-    places = run.cohort.table.reset_index().set_index("image_id").loc[rows["image_id"], "index"].to_numpy()
-    prepared = prepare_cohort(run.cohort, preparation, run.settings["cache"])
+    # Only the rows shown: the others' files may be gone, and nobody waits for them.
+    cohort = run.cohort.filter(run.cohort.table["image_id"].isin(rows["image_id"]))
+    places = pd.Index(cohort.table["image_id"]).get_indexer(rows["image_id"])
+    _require_files(cohort)
+    model = _load_model(system, run.protocol, classes, execution)
+    prepared = prepare_cohort(cohort, preparation, run.settings["cache"])
     images = np.concatenate(
         [batch.numpy() for batch in make_dataset(prepared, places, scaling=system.scaling, channels=system.channels)]
     )
     scores = rows[[f"score_{name}" for name in classes]].to_numpy()
     order = np.argsort(-scores, axis=1, kind="stable")
     maps = [grad_cam(model, images, order[:, rank]) for rank in (0, 1)]
-    table = run.cohort.table.iloc[places]
+    table = cohort.table.iloc[places]
     return [
         _case(row, files, preparation, (factual, other), (classes[a], classes[b]), float(score[a]))
         for row, files, factual, other, (a, b), score in zip(
             rows.itertuples(), table.itertuples(), *maps, order[:, :2], scores, strict=True
         )
     ]
+
+
+def _require_files(cohort: Cohort) -> None:
+    for row in cohort.table.itertuples():
+        for path in filter(None, (row.path, row.mask_path)):
+            if not Path(path).is_file():
+                raise UserError(path, f"of the example {row.image_id} is missing", "Restore the file")
+
+
+def _load_model(system: System, protocol: Protocol, classes: tuple[str, ...], execution: Execution) -> keras.Model:
+    path = execution.folder / BEST
+    if not path.is_file():
+        raise UserError(path, "is missing", "Restore the file")
+    model = system.build(_without_download(protocol), classes)
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        # What Keras and HDF5 raise for a file that is cut short, no HDF5, or another network's.
+        raise UserError(path, f"does not hold the weights of {execution.name} ({error})", "Restore it") from error
+    return model
 
 
 def _without_download(protocol: Protocol) -> Protocol:
@@ -86,26 +118,30 @@ def _without_download(protocol: Protocol) -> Protocol:
 def _case(
     row, files, preparation: Preparation, maps: tuple[np.ndarray, np.ndarray], names: tuple[str, str], score: float
 ) -> Explanation:
-    """Bring picture, lungs and maps of one image to one size, in the picture's own aspect."""
-    image = read_image(files.path)
-    mask = (
-        np.where(read_mask(files.mask_path, image.shape) > LUNG_THRESHOLD, 255, 0).astype(np.uint8)
-        if files.mask_path
-        else np.zeros_like(image)
-    )
-    if preparation.crop:
+    """Bring picture, lungs and maps of one image to one size, in the picture's own aspect.
+
+    Without a mask nobody looked for lungs: the explanation then has none, instead of an empty one.
+    """
+    image, mask = read_image(files.path), None
+    if files.mask_path:
+        mask = np.where(read_mask(files.mask_path, image.shape) > LUNG_THRESHOLD, 255, 0).astype(np.uint8)
+    if preparation.crop and mask is not None:
         box = lung_bounding_box(mask, preparation.margin)
         image, mask = image[box.slices], mask[box.slices]
     scale = SIDE / max(image.shape)
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    if mask is not None:
+        mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
     heat = [np.clip(cv2.resize(one, size, interpolation=cv2.INTER_LINEAR), 0, 1) for one in maps]
     return Explanation(image, heat[0], heat[1], row.label, names[0], names[1], score, mask, row.image_id)
 
 
 def heat_table(system: str, cases: Iterable[Explanation]) -> pd.DataFrame:
-    """Return, a row an example, the share of each map's heat that lies in the lungs, and the lungs' share of area."""
+    """Return, a row an example, the share of each map's heat that lies in the lungs, and the lungs' share of area.
+
+    The shares are NaN where no mask is known.
+    """
     rows = [
         {
             "system": system,
@@ -114,9 +150,9 @@ def heat_table(system: str, cases: Iterable[Explanation]) -> pd.DataFrame:
             "predicted": case.predicted,
             "other": case.other,
             "score": case.score,
-            "heat_in_lungs_predicted": heat_in_lungs(case.factual, case.mask),
-            "heat_in_lungs_other": heat_in_lungs(case.counterfactual, case.mask),
-            "lung_area": lung_area_share(case.mask),
+            "heat_in_lungs_predicted": np.nan if case.mask is None else heat_in_lungs(case.factual, case.mask),
+            "heat_in_lungs_other": np.nan if case.mask is None else heat_in_lungs(case.counterfactual, case.mask),
+            "lung_area": np.nan if case.mask is None else lung_area_share(case.mask),
         }
         for case in cases
     ]

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import auc, roc_curve
 
+from covid_keras.data.cohort import SEVERITIES
 from covid_keras.evaluation.published import PublishedCell
 from covid_keras.evaluation.summary import Measured
 from covid_keras.reporting.style import (
@@ -34,7 +35,8 @@ _PARTS = (
     ("training", "", OKABE_ITO["orange"], (0, (4, 1.5))),
     ("validation", "val_", OKABE_ITO["blue"], "-"),
 )
-SEVERITIES = ("Normal-PCR+", "Mild", "Moderate", "Severe")
+# Executions of a system up to which their curves are drawn one by one; more are a band.
+THIN_CURVES = 10
 
 
 @report_style()
@@ -134,7 +136,7 @@ def _draw_roc(axes: Axes, name: str, executions: Sequence[tuple[np.ndarray, np.n
         false_positive, true_positive, _ = roc_curve(labels, scores)
         areas.append(auc(false_positive, true_positive))
         curves.append(np.interp(grid, false_positive, true_positive))
-        if 1 < len(executions) <= 10:
+        if 1 < len(executions) <= THIN_CURVES:
             axes.plot(false_positive, true_positive, color=colour, linewidth=0.6, alpha=0.35)
     mean = np.mean(curves, axis=0)
     label = f"{name}: AUC {np.mean(areas):.3f}"
@@ -142,7 +144,7 @@ def _draw_roc(axes: Axes, name: str, executions: Sequence[tuple[np.ndarray, np.n
         label += f" ± {np.std(areas, ddof=1):.3f} ({len(executions)} executions)"
     # Averaged at a rate of 0 a mean may start above 0, and every ROC curve starts at (0, 0).
     axes.plot(np.r_[0, grid], np.r_[0, mean], color=colour, linewidth=2.2, label=label)
-    if len(executions) > 10:
+    if len(executions) > THIN_CURVES:
         spread = np.std(curves, axis=0, ddof=1)
         low, high = np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1)
         axes.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -20,14 +20,11 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from covid_keras import DISCLAIMER
 from covid_keras.files import write_text
 from covid_keras.reporting import tables
 from covid_keras.reporting.style import report_style
 
-DISCLAIMER = (
-    "For research only. Not a medical device: nothing on this page may be used to diagnose, to treat or to "
-    "decide about a patient."
-)
 PICTURE_DPI = 144
 
 
@@ -72,6 +69,8 @@ class Report:
         What the reader must know first: data, profile, executions.
     table_titles : mapping
         Name of a published table ("V") to what it shows.
+    comparison_figures : list of FigureEntry
+        The comparison drawn; shown below its tables.
     tables, figures : lists of `TableEntry`, `FigureEntry` (or plain tuples of the same order)
         Shown after the comparison.
     sections : list of Section
@@ -91,6 +90,7 @@ class Report:
     banner: str = ""
     facts: list[tuple[str, Any]] = field(default_factory=list)
     table_titles: Mapping[str, str] = field(default_factory=dict)
+    comparison_figures: list[FigureEntry] = field(default_factory=list)
     tables: list[TableEntry] = field(default_factory=list)
     figures: list[FigureEntry] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
@@ -118,7 +118,12 @@ def render_report(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(inline_figure=inline_figure, paragraphs=_paragraphs, shown=_shown)
+    environment.globals.update(
+        inline_figure=inline_figure,
+        paragraphs=_paragraphs,
+        shown=_shown,
+        not_comparable_line=tables.not_comparable_line,
+    )
     template = environment.get_template("report.html.j2")
     page = template.render(report=report, provenance=_flat(report.provenance), **_comparison_context(report))
     return page.strip() + "\n"
@@ -157,19 +162,16 @@ def _comparison_context(report: Report) -> dict[str, Any]:
             "other_tables": [],
             "verdicts": tables.VERDICTS,
             "doubts": [],
-            "reasons": [],
             "cell_rows": [],
             "table_title": tables.table_title,
         }
     laid_out = tables.paper_tables(frame)
-    cells = [cell for table in laid_out for cell in table.cells.values() if cell.measured and cell.reason]
     return {
         "counts": tables.verdict_counts(frame),
         "measured_tables": [table for table in laid_out if table.measured],
         "other_tables": [table for table in laid_out if not table.measured],
         "verdicts": tables.VERDICTS,
         "doubts": tables.doubtful_cells(frame),
-        "reasons": list(dict.fromkeys(cell.reason for cell in cells)),
         "cell_rows": tables.measured_cells(frame),
         "table_title": tables.table_title,
     }

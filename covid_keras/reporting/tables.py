@@ -102,6 +102,11 @@ class PaperTable:
         """Whether any cell has a number of ours."""
         return any(cell.measured for cell in self.cells.values())
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why measured cells are not comparable, each reason once."""
+        return tuple(dict.fromkeys(cell.reason for cell in self.cells.values() if cell.measured and cell.reason))
+
     def measured_row(self, row: str) -> bool:
         """Whether any cell of the row has a number of ours."""
         return any(cell.measured for (name, _), cell in self.cells.items() if name == row)
@@ -214,6 +219,17 @@ def verdict_legend() -> str:
     return f"Cell: paper | ours [95 % interval] sign. {signs}. {NOTHING} no number; † doubtful in the paper."
 
 
+def not_comparable_line(table: PaperTable) -> str:
+    """Return the line below a table that says why its cells are not comparable; "" where all are.
+
+    >>> not_comparable_line(PaperTable("V", ("A",), ("B",), {("A", "B"): Cell("1", "2", "", "not comparable", "why")}))
+    '○ not comparable: why.'
+    """
+    if not table.reasons:
+        return ""
+    return f"{VERDICTS[NOT_COMPARABLE_KIND][0]} {NOT_COMPARABLE_KIND}: {'; '.join(table.reasons).rstrip('.')}."
+
+
 def measured_cells(frame: pd.DataFrame) -> list[dict[str, str]]:
     """Return the cells with a number of ours as text, one dict a cell, for a list that shows every step."""
     part = frame[frame["ours"].notna()]
@@ -234,14 +250,30 @@ def measured_cells(frame: pd.DataFrame) -> list[dict[str, str]]:
     ]
 
 
-def comparison_markdown(frame: pd.DataFrame) -> str:
-    """Return the comparison as Markdown: measured tables, legend, tables without a number of ours, doubts."""
+def comparison_markdown(frame: pd.DataFrame, banner: str = "") -> str:
+    """Return the comparison as Markdown: measured tables, legend, tables without a number of ours, doubts.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As `covid_keras.evaluation.compare` returns it.
+    banner : str
+        The first line, such as that the images are synthetic; "" for none.
+    """
+    tables, pivots = paper_tables(frame), comparison_pivot(frame)
     texts = {
-        name: f"### {table_title(name)}\n\n{markdown_table(table.reset_index())}"
-        for name, table in comparison_pivot(frame).items()
+        table.name: "\n".join(
+            [
+                f"### {table_title(table.name)}\n",
+                markdown_table(pivots[table.name].reset_index()),
+                *([f"{line}\n"] if (line := not_comparable_line(table)) else []),
+            ]
+        )
+        for table in tables
     }
-    measured = [table.name for table in paper_tables(frame) if table.measured]
-    parts = [*(texts.pop(name) for name in measured), verdict_legend() + "\n"]
+    measured = [table.name for table in tables if table.measured]
+    parts = [f"**{banner}**\n"] if banner else []
+    parts += [*(texts.pop(name) for name in measured), verdict_legend() + "\n"]
     if texts:
         parts += ["## Published, not measured in this run\n", *texts.values()]
     doubts = [f"- {place}: {text}" for place, text in doubtful_cells(frame)]
@@ -304,18 +336,22 @@ def markdown_table(frame: pd.DataFrame) -> str:
     return head + "".join(line([clean(value) for value in row]) for row in frame.itertuples(index=False))
 
 
-def comparison_latex(frame: pd.DataFrame) -> str:
-    """Return each table that holds a number of ours as LaTeX (packages booktabs, amssymb, graphicx), and the legend."""
+def comparison_latex(frame: pd.DataFrame, banner: str = "") -> str:
+    """Return each table that holds a number of ours as LaTeX (packages booktabs, amssymb, graphicx), and the legend.
+
+    `banner` is the first line, such as that the images are synthetic; "" for none.
+    """
     pivots = comparison_pivot(frame)
-    parts = [_latex_table(table.name, pivots[table.name]) for table in paper_tables(frame) if table.measured]
+    parts = [f"\\noindent\\textbf{{{latex_escape(banner)}}}\n"] if banner else []
+    parts += [_latex_table(table, pivots[table.name]) for table in paper_tables(frame) if table.measured]
     return "\n".join([*parts, f"\\noindent{{\\footnotesize {latex_escape(verdict_legend())}}}\n"])
 
 
-def _latex_table(name: str, table: pd.DataFrame) -> str:
-    escaped = table.rename(index=latex_escape, columns=latex_escape).map(latex_escape)
+def _latex_table(table: PaperTable, pivot: pd.DataFrame) -> str:
+    escaped = pivot.rename(index=latex_escape, columns=latex_escape).map(latex_escape)
     escaped.index.name = None
-    body = escaped.style.to_latex(hrules=True, column_format="l" + "c" * table.shape[1])
-    caption = latex_escape(f"{table_title(name)} of the paper against ours.")
+    body = escaped.style.to_latex(hrules=True, column_format="l" + "c" * pivot.shape[1])
+    caption = latex_escape(f"{table_title(table.name)} of the paper against ours. {not_comparable_line(table)}".strip())
     return (
         "\\begin{table}\n\\centering\n" + f"\\caption{{{caption}}}\n"
         "\\resizebox{\\linewidth}{!}{%\n" + body + "}\n\\end{table}\n"
@@ -327,11 +363,14 @@ def latex_escape(text: object) -> str:
     return "".join(_LATEX.get(character, character) for character in str(text))
 
 
-def write_comparison(folder: str | Path, frame: pd.DataFrame, stem: str = "comparison") -> list[Path]:
-    """Write the comparison as `<stem>.csv` (full precision), `.md` and `.tex`; return the paths."""
+def write_comparison(folder: str | Path, frame: pd.DataFrame, stem: str = "comparison", banner: str = "") -> list[Path]:
+    """Write the comparison as `<stem>.csv` (full precision), `.md` and `.tex`; return the paths.
+
+    `banner` is the first line of the Markdown and LaTeX; the CSV says the same in its column `verdict`.
+    """
     folder = Path(folder)
     with atomic_path(folder / f"{stem}.csv") as temporary:
         frame.to_csv(temporary, index=False)
-    writers: dict[str, Callable[[pd.DataFrame], str]] = {"md": comparison_markdown, "tex": comparison_latex}
-    texts = [write_text(folder / f"{stem}.{suffix}", write(frame)) for suffix, write in writers.items()]
+    writers: dict[str, Callable[[pd.DataFrame, str], str]] = {"md": comparison_markdown, "tex": comparison_latex}
+    texts = [write_text(folder / f"{stem}.{suffix}", write(frame, banner)) for suffix, write in writers.items()]
     return [folder / f"{stem}.csv", *texts]

@@ -6,7 +6,7 @@ names any paper.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -72,6 +72,12 @@ class Paper:
         (protocol, data root or None) to None where the profile's data are at hand, else the reason.
     positive : str
         The class whose sensitivity the tables give; "" where there are more than two.
+    notes : tuple of (title, text)
+        What the reader must know before believing a number; every report and its page show them.
+    titles : mapping
+        Systems of `published.yaml` that are not trained here, to what a figure calls them.
+    severity_systems : tuple of str
+        Published systems that the figure of accuracy per severity shows although they are not trained here.
     """
 
     name: str
@@ -84,7 +90,9 @@ class Paper:
     cohort: Callable[[Protocol, Path | None, Path], Cohort]
     available: Callable[[Protocol, Path | None], str | None]
     positive: str = ""
-    notes: tuple[str, ...] = field(default_factory=tuple)
+    notes: tuple[tuple[str, str], ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+    severity_systems: tuple[str, ...] = ()
 
     @cached_property
     def protocol_path(self) -> Path:

@@ -63,6 +63,24 @@ def imagenet_scaling(images: Any) -> Any:
     return keras.applications.resnet50.preprocess_input(images)
 
 
+NOTES = (
+    (
+        "Patients of COVIDGR-1.0",
+        "The collection publishes no patient ids, so one image is taken as one patient (profile paper): images of one "
+        "patient may lie on both sides of a split, and nobody can tell.",
+    ),
+    (
+        "Severities of the stand-in cohort",
+        "The four levels are radiologists' extent scores (0 to 8) of Cohen's collection, rounded half up and binned as "
+        "the paper bins its RALE scores (profile cpu); they were not graded by the paper's radiologists.",
+    ),
+    (
+        "Class is collection in the stand-in cohort",
+        "All positives come from one collection and all negatives from another (profile cpu): a network can win by "
+        "telling the collections apart, without looking at any lung.",
+    ),
+)
+
 PAPER = Paper(
     name="covid_sdnet",
     aliases=("tabik",),
@@ -77,4 +95,15 @@ PAPER = Paper(
     cohort=make_cohort,
     available=available,
     positive="P",
+    notes=NOTES,
+    titles={
+        "covid_sdnet": "COVID-SDNet",
+        "covid_sdnet_no_normal_pcr": "COVID-SDNet, Normal-PCR+ removed",
+        "fucitnet": "FuCiTNet",
+        "covid_caps_pretrained": "COVID-CAPS (pretrained)",
+        "covid_caps_retrained": "COVID-CAPS (retrained)",
+        "covidnet_pretrained": "COVIDNet-CXR (pretrained)",
+        "covidnet_retrained": "COVIDNet-CXR (retrained)",
+    },
+    severity_systems=("covid_sdnet",),
 )

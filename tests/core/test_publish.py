@@ -43,9 +43,9 @@ def test_readmes_say_what_the_json_says(path):
 @pytest.mark.parametrize("path", readmes(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_places_name_papers_and_profiles_that_exist(path):
     papers = load_papers()
-    for _, name, profile, _ in PLACE.findall(path.read_text(encoding="utf-8")):
-        assert name in papers
-        assert profile in papers[name].profiles
+    for place in PLACE.finditer(path.read_text(encoding="utf-8")):
+        assert place["paper"] in papers
+        assert place["profile"] in papers[place["paper"]].profiles
 
 
 @pytest.mark.skipif(not COMMITTED, reason=NONE_YET)
@@ -88,6 +88,7 @@ def publishing(finished, tmp_path, monkeypatch) -> RunFolder:
     (root / "papers" / "tiny").mkdir(parents=True)
     (root / "README.md").write_text("# Suite\n\n<!-- results tiny smoke -->\nold\n<!-- end -->\n\nafter\n")
     (root / "papers" / "tiny" / "README.md").write_text("no place here\n")
+    (root / "setup.cfg").write_text("")
     (root / "weights").mkdir()
     (root / "weights" / "README.md").write_text("<!-- lungs -->\nold\n<!-- end -->\n")
     (root / "weights" / "lungs_unet16_dice.csv").write_text(
@@ -118,8 +119,7 @@ def test_filling_replaces_between_the_marks_alone_and_again_the_same(publishing)
         "after \\1\n"
     )
     once = filled(text)
-    pieces = PLACE.split(once)
-    assert pieces[0] == "before | <!-- a comment -->\n"
+    assert once[: next(PLACE.finditer(once)).start()] == "before | <!-- a comment -->\n"
     assert once.endswith("<!-- end -->\nafter \\1\n")
     assert "\nbetween\n<!-- results nobody smoke -->\nkept\n<!-- end -->\n" in once
     assert "old\nlines" not in once
@@ -169,9 +169,49 @@ def test_the_published_json_names_no_place_of_this_machine(publishing, tmp_path)
     json.loads((folder / "smoke.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
 
+def test_the_published_json_names_weights_by_their_file_alone(make_run, published, publishing, tmp_path):
+    weights = tmp_path / "secret" / "resnet.h5"
+    folder = publish_run(made.finish(make_run("weighted", weights=str(weights))).path)
+    text = (folder / "smoke.json").read_text()
+    assert "secret" not in text
+    assert "weights: resnet.h5" in read_json(folder / "smoke.json")["provenance"]["protocol"]
+
+
+def test_the_tolerance_is_the_runs_own(make_run, publishing):
+    """A protocol edited after the run does not change what the run showed."""
+    run = made.finish(make_run("wide", comparable=True, tolerance=100.0))
+    publish_run(run.path)
+    paper = load_paper("tiny")
+    assert paper.protocol("smoke").tolerance == 1.0
+    assert "✓" in publish.results_markdown(paper, "smoke").split("Cell: paper")[0]
+    _, _, rows = publish.committed(paper, "smoke")
+    assert set(rows["tolerance"]) == {100.0}
+
+
+def test_an_excerpt_is_one_table_and_a_line(publishing):
+    publish_run(publishing.path)
+    head = "<!-- results tiny smoke excerpt -->\n"
+    text = filled(f"before\n{head}old\n<!-- end -->\n<!-- results tiny smoke -->\n<!-- end -->\n")
+    assert filled(text) == text
+    excerpt = text.split(head)[1].split("<!-- end -->")[0]
+    lines = excerpt.splitlines()
+    assert lines[0] == "Table V, percent:"
+    assert lines[2] == "| system | Sens | Acc |"
+    rows = [line.split(" | ")[0] for line in lines[4:8]]
+    assert rows == [f"| {name} of the paper, {whose}" for name in "AB" for whose in ("paper", "ours")]
+    assert "75.00 ± 2.00" in lines[4]
+    mean = read_json(load_paper("tiny").folder / "results" / "smoke.json")["systems"]["a"]["metrics"]["accuracy"]
+    assert f"**{mean['mean']:.2f}** [{mean['low']:.2f}, {mean['high']:.2f}] ○" in lines[5]
+    assert len(lines) == 10
+    assert lines[9].endswith("Not comparable with the paper: made images.")
+    assert "All that was measured" not in excerpt
+    assert "All that was measured" in text.split("<!-- results tiny smoke -->")[1]
+
+
 def test_half_a_run_is_not_published(make_run, published, tmp_path, monkeypatch):
     for name in ("ROOT", "FOLDER"):
         monkeypatch.setattr(publish, name, tmp_path)
+    (tmp_path / "setup.cfg").write_text("")
     run = make_run("run", systems=["a", "b"])
     made.finish(run, run.executions()[:3])
     with pytest.raises(UserError, match="is not complete"):
@@ -181,10 +221,17 @@ def test_half_a_run_is_not_published(make_run, published, tmp_path, monkeypatch)
 
 def test_without_a_checkout_nothing_is_published(finished, tmp_path, monkeypatch):
     """Installed from a wheel there is no README to fill: said in one line, nothing written."""
+    root = tmp_path / "site-packages"
+    root.mkdir()
+    (root / "README.md").write_text("<!-- results tiny smoke -->\n<!-- end -->\n")
     for name in ("ROOT", "FOLDER"):
-        monkeypatch.setattr(publish, name, tmp_path / "site-packages")
-    with pytest.raises(UserError, match="checkout"):
-        publish_run(finished.path)
+        monkeypatch.setattr(publish, name, root)
+    for _ in range(2):
+        with pytest.raises(UserError, match="is no checkout"):
+            publish_run(finished.path)
+        with pytest.raises(UserError, match="is no checkout"):
+            publish.refresh_readmes()
+        (root / "setup.cfg").write_text("")  # even beside a setup.cfg of somebody else's
     assert not (load_paper("tiny").folder / "results").exists()
 
 

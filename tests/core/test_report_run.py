@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import io
 import json
 from pathlib import Path
 
 import cv2
+import matplotlib.text
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +21,9 @@ from covid_keras.errors import UserError
 from covid_keras.evaluation import compute_metrics, read_predictions, write_predictions
 from covid_keras.files import read_json, sha256_of, write_json
 from covid_keras.reporting.examples import choose_examples
-from covid_keras.reporting.run import SYNTHETIC, Results, banner_of, report_run
+from covid_keras.reporting.page import make_report
+from covid_keras.reporting.results import SYNTHETIC, Results, banner_of, read_protocol_text, without_folders
+from covid_keras.reporting.run import report_run
 from covid_keras.training.crossval import run_executions
 from covid_keras.training.provenance import provenance
 from covid_keras.training.runfolder import Execution, RunFolder
@@ -137,7 +142,11 @@ def test_a_finished_run_gets_all_its_files(finished):
     assert "Seems to be a slip." in text
     assert "24 images of 12 patients" in text
     assert "2 minutes of training" in text
-    assert text.count('<img src="data:image/') == 6, "two confusions, two curves, ROC, severity; all inside the page"
+    assert text.count('<img src="data:image/') == 7, "comparison, two confusions, two curves, ROC, severity"
+    assert "Test images of 2 executions, added up." in text
+    assert "Thin: each execution; thick: their mean." in text
+    assert '<span class="what"> Two rows</span>' in text
+    assert "an interval that holds 0 does not show a difference" in text
     assert 'src="http' not in text
     assert "INCOMPLETE" not in text
 
@@ -220,7 +229,9 @@ def test_the_banner_says_what_the_numbers_are_of(make_run, published, changes, b
     run = finish(make_run("run", **changes))
     assert banner_of(Results.of(run)) == banner
     report_run(run.path, heatmaps=False)
-    assert f"**{banner}**" in (run.path / "report.md").read_text()
+    for name, start in (("report.md", f"**{banner}**\n"), ("comparison.md", f"**{banner}**\n")):
+        assert (run.path / name).read_text().startswith(start), name
+    assert (run.path / "comparison.tex").read_text().startswith("\\noindent\\textbf{")
 
 
 def test_missing_executions_are_said_first(make_run, published):
@@ -283,8 +294,129 @@ def test_what_was_counted_while_preparing_is_noted(finished):
     write_json(finished.path / "facts.json", facts)
     page = report_run(finished.path, heatmaps=False).read_text()
     assert "7 pairs of near-duplicate images" in page
-    assert "a: 1 images were used whole, e.g. made/03." in page
+    assert "a: images used whole: 1, e.g. made/03." in page
     assert "1 of 24 empty" in page
+
+
+# --- what the page claims
+
+
+def drawn(run: RunFolder) -> dict[str, str]:
+    """Titles of the page's figures with their captions."""
+    report = make_report(Results.of(run), [])
+    entries = [*report.comparison_figures, *(entry for section in report.sections for entry in section.figures)]
+    return {entry.title: entry.caption for entry in entries}
+
+
+def words_of(figure) -> str:
+    """Everything written in a figure."""
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    return "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+def test_a_confusion_says_how_many_executions_it_sums(finished):
+    (section, _) = make_report(Results.of(finished), []).sections
+    figure = next(entry.figure for entry in section.figures if entry.title == "Confusion: A")
+    assert "sum of 2 executions" in words_of(figure)
+    one = [e for e in Results.of(finished).executions if e.fold == 0]
+    (section, _) = make_report(Results(finished, Results.of(finished).paper, one), []).sections
+    entry = next(entry for entry in section.figures if entry.title == "Confusion: A")
+    assert entry.caption == "Test images of 1 execution."
+    assert "1 execution" in words_of(entry.figure)
+
+
+def test_many_executions_are_a_band_and_called_so(make_run, published):
+    run = finish(make_run("run", split={"repeats": 6}))
+    assert drawn(run)["ROC"].startswith("Thick: the mean of the executions; band: one standard deviation")
+    assert "12 executions" in drawn(run)["ROC"]
+    first = Results(run, Results.of(run).paper, run.executions()[:1])
+    report = make_report(first, [])
+    assert next(e.caption for e in report.sections[0].figures if e.title == "ROC") == "One execution."
+
+
+def test_severities_are_compared_with_the_same_systems_and_those_asked_for(finished, published):
+    document = {**PUBLISHED, "tables": [*PUBLISHED["tables"]]}
+    rows = [
+        {"row": name, "system": name, "metric": "accuracy_Mild", "values": ["61.00"]}
+        for name in ("a", "best", "best_without_mild")
+    ]
+    document["tables"].append(
+        {"table": "VI", "title": "Severities", "unit": "percent", "columns": [{"name": "Mild"}], "rows": rows}
+    )
+    published.write_text(yaml.safe_dump(document, allow_unicode=True))
+    results = Results.of(finished)
+
+    def legend(**changes) -> tuple[str, str]:
+        paper = dataclasses.replace(results.paper, **changes)
+        report = make_report(Results(finished, paper, results.executions), [])
+        entry = next(e for e in report.sections[0].figures if e.title == "Accuracy per severity")
+        return words_of(entry.figure), entry.caption
+
+    words, caption = legend()
+    assert "A, paper (mean ± std)" in words
+    assert "best" not in words + caption
+    words, caption = legend(titles={"best": "The best"}, severity_systems=("best",))
+    assert "The best, paper (mean ± std)" in words
+    assert "without" not in words
+    assert caption.endswith("Published, not trained in this run: The best.")
+
+
+@pytest.mark.parametrize(
+    ("split", "facts", "said"),
+    [
+        ({}, {}, "Searched for; how many were found is not recorded"),
+        ({}, {"duplicate_pairs": 1}, "1 pair of near-duplicate images found and kept on one side"),
+        ({}, {"duplicate_pairs": 0}, "Searched for, none found."),
+        ({"duplicates": False}, {"duplicate_pairs": 0}, "Not searched for in this profile"),
+        ({"leaky_as_published": True}, {"duplicate_pairs": 2}, "the published split does not keep them together"),
+    ],
+)
+def test_no_more_is_claimed_of_the_split_than_was_done(make_run, published, split, facts, said):
+    run = finish(make_run("run", split=split))
+    write_json(run.path / "facts.json", facts)
+    report = make_report(Results.of(run), [])
+    assert said in dict(report.notes)["Near-duplicates"]
+    leaky = bool(split.get("leaky_as_published"))
+    executions = dict(report.facts)["Executions"]
+    assert ("patients disjoint" in executions) is not leaky
+    assert ("patients cross" in executions) is leaky
+    assert ("Leak" in dict(report.notes)) is leaky
+
+
+def test_the_papers_notes_stand_first(finished):
+    results = Results.of(finished)
+    paper = dataclasses.replace(results.paper, notes=(("Patients", "Nobody knows them."),))
+    report = make_report(Results(finished, paper, results.executions), [])
+    assert report.notes[0] == ("Patients", "Nobody knows them.")
+
+
+@pytest.mark.parametrize("content", [None, ""], ids=["missing", "empty"])
+def test_a_missing_history_is_named_and_the_old_report_stays(finished, content):
+    report_run(finished.path, heatmaps=False)
+    before = {path.name: path.read_bytes() for path in finished.path.iterdir() if path.is_file()}
+    path = finished.executions()[0].folder / "history.csv"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    (finished.path / "facts.json").write_text('{"duplicate_pairs": 3}')
+    with pytest.raises(UserError, match=r"history\.csv: (cannot be read|is not a readable CSV)"):
+        report_run(finished.path, heatmaps=False)
+    (finished.path / "facts.json").unlink()
+    assert {path.name: path.read_bytes() for path in finished.path.iterdir() if path.is_file()} == before
+
+
+def test_paths_are_cut_to_file_names(make_run, published):
+    assert without_folders({"a": ["/home/me/x.h5", 1, None], "b": "C:\\me\\y.h5", "c": "1/2 of N / A"}) == {
+        "a": ["x.h5", 1, None],
+        "b": "y.h5",
+        "c": "1/2 of N / A",
+    }
+    run = make_run("run", weights="/home/me/resnet.h5")
+    assert yaml.safe_load(read_protocol_text(run)) == yaml.safe_load(
+        (run.path / "protocol.yaml").read_text().replace("/home/me/resnet.h5", "resnet.h5")
+    )
+    plain = make_run("plain")
+    assert read_protocol_text(plain) == (plain.path / "protocol.yaml").read_text(), "left as it is, byte by byte"
 
 
 # --- examples
@@ -330,20 +462,50 @@ def test_heat_maps_of_a_trained_run(trained):
     assert table[["heat_in_lungs_predicted", "heat_in_lungs_other", "lung_area"]].isna().all(axis=None)
 
 
+def set_cohort(run: RunFolder, table: pd.DataFrame) -> None:
+    """Replace a run's cohort, as if it had begun with it."""
+    Cohort(table, run.cohort.classes, run.cohort.name).to_csv(run.path / "cohort.csv")
+    record = read_json(run.path / "run.json")
+    record["files"]["cohort.csv"] = sha256_of(run.path / "cohort.csv")
+    write_json(run.path / "run.json", record)
+
+
 @pytest.mark.slow
 def test_heat_is_measured_in_the_lungs_where_they_are_known(trained):
     """The left half is lung, on every image."""
     mask = np.zeros((32, 32), np.uint8)
     mask[:, :16] = 255
     cv2.imwrite(str(trained.path / "mask.png"), mask)
-    cohort = trained.cohort
-    table = cohort.table.assign(mask_path=str(trained.path / "mask.png"))
-    Cohort(table, cohort.classes, cohort.name).to_csv(trained.path / "cohort.csv")
-    report_run(trained.path)
+    set_cohort(trained, trained.cohort.table.assign(mask_path=str(trained.path / "mask.png")))
+    assert "outlined as the collection marks them" in report_run(trained.path).read_text()
     found = pd.read_csv(trained.path / "explanations.csv")
     assert found["lung_area"].tolist() == pytest.approx([0.5] * len(found), abs=0.01)
     shares = found[["heat_in_lungs_predicted", "heat_in_lungs_other"]].stack()
     assert shares.between(0, 1).all()
-    # Dropping the weights drops the maps, not the report.
-    (trained.execution("a", 0, 0).folder / "best.weights.h5").unlink()
-    assert "Grad-CAM: A" not in report_run(trained.path).read_text()
+
+
+@pytest.mark.slow
+def test_what_the_maps_need_is_named_and_the_old_report_stays(trained):
+    """Only the examples' own files are needed; where one is gone, nothing is rewritten."""
+    execution = trained.execution("a", 0, 0)
+    chosen = choose_examples(read_predictions(execution.predictions))
+    for row in trained.cohort.table.itertuples():
+        if row.image_id not in set(chosen["image_id"]):
+            Path(row.path).unlink()
+    report_run(trained.path)
+    before = {path.name: path.read_bytes() for path in trained.path.iterdir() if path.is_file()}
+    weights = execution.folder / "best.weights.h5"
+    good = weights.read_bytes()
+    for damage in (good[: len(good) // 2], b"no HDF5", None):
+        weights.unlink()
+        if damage is not None:
+            weights.write_bytes(damage)
+        with pytest.raises(UserError, match=r"best\.weights\.h5: .*--no-heatmaps"):
+            report_run(trained.path)
+    weights.write_bytes(good)
+    image = Path(chosen["path"].iloc[0])
+    image.rename(image.with_suffix(".away"))
+    with pytest.raises(UserError, match=rf"{image.name}: .* is missing\..*--no-heatmaps"):
+        report_run(trained.path)
+    assert {path.name: path.read_bytes() for path in trained.path.iterdir() if path.is_file()} == before
+    report_run(trained.path, heatmaps=False)

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from covid_keras import DISCLAIMER
 from covid_keras.errors import UserError
 from covid_keras.reporting import (
-    DISCLAIMER,
     FigureEntry,
     Report,
     Section,
@@ -101,6 +101,7 @@ def full_report(**more) -> Report:
             "banner": "PHANTOM DATA " + NASTY,
             "facts": [("Data", NASTY), ("Executions", 25), ("Nothing", None), ("Share", 0.5)],
             "table_titles": {"V": NASTY},
+            "comparison_figures": [FigureEntry("Table V, drawn", "", drawing)],
             "tables": [TableEntry("Ours " + NASTY, NASTY, pd.DataFrame({NASTY: [NASTY], "n": [1.234]}))],
             "figures": [FigureEntry("Confusion " + NASTY, NASTY, drawing), ("Lungs", "", picture)],
             "sections": [
@@ -146,10 +147,11 @@ def test_nothing_is_fetched_from_outside(page_text):
 def test_figures_are_inline_with_alternative_text(page_text):
     images = Page(page_text).all("img")
     kinds = [image["src"].split(";")[0] for image in images]
-    assert kinds == ["data:image/svg+xml", "data:image/png", "data:image/svg+xml"]
+    assert kinds == ["data:image/svg+xml", "data:image/svg+xml", "data:image/png", "data:image/svg+xml"]
     assert base64.b64decode(images[0]["src"].split(",")[1]).lstrip().startswith(b"<?xml")
-    assert base64.b64decode(images[1]["src"].split(",")[1]).startswith(b"\x89PNG")
-    assert images[0]["alt"] == f"Confusion {NASTY}. {NASTY}"
+    assert base64.b64decode(images[2]["src"].split(",")[1]).startswith(b"\x89PNG")
+    assert images[0]["alt"] == "Table V, drawn"
+    assert images[1]["alt"] == f"Confusion {NASTY}. {NASTY}"
     assert all(image["alt"] for image in images)
 
 
@@ -174,7 +176,7 @@ def test_what_the_reader_must_see(page_text):
 
 def test_not_comparable_says_why_and_still_shows_the_number():
     page = Page(render_report(Report("A", comparison=comparison("not comparable (synthetic images)"))))
-    assert "Not comparable: synthetic images." in page.text
+    assert "○ not comparable: synthetic images." in page.text
     assert "75.00 ○" in page.text
 
 

@@ -23,7 +23,7 @@ from covid_keras.reporting import (
     verdict_legend,
     write_comparison,
 )
-from covid_keras.reporting.tables import latex_escape, number, published_number, split_verdict
+from covid_keras.reporting.tables import latex_escape, not_comparable_line, number, published_number, split_verdict
 
 
 def cell(row: str, column: str, mean: float, **more) -> PublishedCell:
@@ -158,3 +158,21 @@ def test_files_are_written_whole(tmp_path, frame):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_comparison(tmp_path / "file" / "below", frame)
+
+
+def test_every_table_says_why_it_is_not_comparable_and_the_banner_comes_first(tmp_path, frame):
+    other = frame.assign(verdict=frame["verdict"].where(frame["ours"].isna(), "not comparable (other_data; 96 px.)"))
+    five, three = paper_tables(other)
+    assert not_comparable_line(five) == "○ not comparable: other_data; 96 px."
+    assert not_comparable_line(three) == not_comparable_line(paper_tables(frame)[0]) == ""
+    paths = write_comparison(tmp_path, other, banner="PHANTOM: 100 % made.")
+    csv, markdown, latex = (path.read_text(encoding="utf-8") for path in paths)
+    assert "PHANTOM" not in csv
+    assert markdown.startswith("**PHANTOM: 100 % made.**\n\n### Table V\n")
+    below = markdown.split("### Table V\n")[1].split("Cell: paper")[0]
+    assert "○ not comparable: other_data; 96 px." in below
+    assert latex.startswith("\\noindent\\textbf{PHANTOM: 100 \\% made.}\n")
+    caption = next(line for line in latex.splitlines() if line.startswith(r"\caption"))
+    assert r"$\circ$ not comparable: other\_data; 96 px." in caption
+    assert not comparison_markdown(frame).startswith("**")
+    assert comparison_latex(frame).startswith(r"\begin{table}")

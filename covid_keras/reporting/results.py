@@ -1,0 +1,165 @@
+"""What a run has measured: its predictions, and everything that follows from them and the paper's printed numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from covid_keras.errors import UserError
+from covid_keras.evaluation import (
+    Measured,
+    PublishedCell,
+    compare,
+    load_published,
+    metrics_json,
+    per_execution,
+    read_predictions,
+    summarise,
+)
+from covid_keras.evaluation.published import load_titles
+from covid_keras.files import read_json
+from covid_keras.training.experiment import Paper, load_paper
+from covid_keras.training.provenance import provenance
+from covid_keras.training.runfolder import Execution, RunFolder
+
+SYNTHETIC = "PHANTOM DATA: synthetic images made by this suite. No number on this page says anything about a patient."
+OTHER_DATA = "OTHER DATA THAN THE PAPER'S: every number of ours is shown, none is comparable. {reason}."
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run's predictions and everything that follows from them."""
+
+    run: RunFolder
+    paper: Paper
+    executions: list[Execution]
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Results:
+        """Read a run's finished executions; raise `UserError` where there is none."""
+        done = [execution for execution in run.executions() if execution.done]
+        if not done:
+            raise UserError(run.path, "holds no finished execution", "Run `covid-keras reproduce` until one is done")
+        return cls(run, load_paper(run.protocol.paper), done)
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """All predictions of the finished executions."""
+        return read_predictions([execution.predictions for execution in self.executions])
+
+    @cached_property
+    def systems(self) -> dict[str, str]:
+        """The systems measured: name to title."""
+        return {name: self.paper.system(name).title for name in dict.fromkeys(e.system for e in self.executions)}
+
+    @cached_property
+    def measured(self) -> list[Measured]:
+        """Mean, std over executions and 95 % interval by patient, of every metric."""
+        return summarise(self.predictions, self.paper.positive or None)
+
+    @cached_property
+    def published(self) -> list[PublishedCell]:
+        """The paper's numbers."""
+        return load_published(self.paper.folder / "published.yaml")
+
+    @cached_property
+    def published_titles(self) -> dict[str, str]:
+        """What each of the paper's tables shows, by its name."""
+        return load_titles(self.paper.folder / "published.yaml")
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """Paper against ours, cell by cell."""
+        protocol = self.run.protocol
+        return compare(self.published, self.measured, protocol.tolerance, protocol.comparable)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What was counted while the run was prepared."""
+        path = self.run.path / "facts.json"
+        return read_json(path) if path.is_file() else {}
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """The provenance of each execution."""
+        return [read_json(execution.record) for execution in self.executions]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every execution of the protocol is done."""
+        return len(self.executions) == len(self.run.executions())
+
+
+def results_json(results: Results) -> dict[str, Any]:
+    """Return the run's metrics with their provenance, as committed below `papers/<paper>/results/`.
+
+    Paths of this machine are given by their file name alone.
+    """
+    run, records = results.run, results.records
+    seconds = sum(record["seconds"] for record in records)
+    source = without_folders(
+        provenance(
+            paper=run.protocol.paper,
+            profile=run.protocol.profile,
+            complete=results.complete,
+            executions=len(results.executions),
+            cohort_fingerprint=run.record["cohort_fingerprint"],
+            cohort_counts=run.cohort.counts(),
+            comparable=run.protocol.comparable,
+            precision=run.settings["precision"],
+            trained_with=records[0]["versions"],
+            trained_on=records[0]["machine"] | {"device": records[0]["device"]},
+            training_revisions=sorted({record["revision"] for record in records}),
+            training_hours=round(seconds / 3600, 3),
+            protocol=read_protocol_text(run),
+            facts=results.facts,
+        )
+    )
+    return metrics_json(results.measured, per_execution(results.predictions, results.paper.positive or None), source)
+
+
+def read_protocol_text(run: RunFolder) -> str:
+    """Return the resolved protocol as YAML text, its paths (such as that of `--weights`) as file names."""
+    text = (run.path / "protocol.yaml").read_text(encoding="utf-8")
+    given = yaml.safe_load(text)
+    portable = without_folders(given)
+    return text if portable == given else yaml.safe_dump(portable, sort_keys=False, allow_unicode=True)
+
+
+def without_folders(value: Any) -> Any:
+    """Return a JSON-able value with every absolute path in it cut to its file name.
+
+    >>> without_folders({"weights": "/home/me/resnet50.h5", "cache": ["C:\\\\me\\\\cache"], "note": "a / b"})
+    {'weights': 'resnet50.h5', 'cache': ['cache'], 'note': 'a / b'}
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(item) for item in value]
+    if isinstance(value, str):
+        for kind in (PurePosixPath, PureWindowsPath):
+            if (path := kind(value)).is_absolute():
+                return path.name
+    return value
+
+
+def banner_of(results: Results) -> str:
+    """Return the warning across the page; "" where the numbers are comparable."""
+    protocol = results.run.protocol
+    parts = (
+        []
+        if results.complete
+        else [f"INCOMPLETE: {len(results.executions)} of {len(results.run.executions())} executions."]
+    )
+    if protocol.cohort.get("kind") == "phantom":
+        parts.append(SYNTHETIC)
+    elif protocol.comparable is not True:
+        reason = str(protocol.comparable).strip().rstrip(".")
+        # Only the first letter: capitalize() would write Covidgr and Nih.
+        parts.append(OTHER_DATA.format(reason=reason[:1].upper() + reason[1:]))
+    return " ".join(parts)
