@@ -35,6 +35,7 @@ _PARTS = (
     ("training", "", OKABE_ITO["orange"], (0, (4, 1.5))),
     ("validation", "val_", OKABE_ITO["blue"], "-"),
 )
+LOG_RANGE = 100
 # Executions of a system up to which their curves are drawn one by one; more are a band.
 THIN_CURVES = 10
 
@@ -177,9 +178,19 @@ def learning_curves(
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.get_major_locator().set_params(integer=True)
         if key == "loss":
-            axes.set_ylim(bottom=0)
+            _scale_loss(axes)
     axes.legend(loc="best")
     return figure
+
+
+def _scale_loss(axes: Axes) -> None:
+    """Start at 0; where a few epochs would press all others flat (a range beyond `LOG_RANGE`), logarithmic."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    values = values[np.isfinite(values) & (values > 0)]
+    if len(values) and values.max() > LOG_RANGE * values.min():
+        axes.set(yscale="log", ylabel="loss (log scale)")
+    else:
+        axes.set_ylim(bottom=0)
 
 
 def _best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:

@@ -104,12 +104,8 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
         ("Cost", f"{seconds / 60:.0f} minutes of training, precision {run.settings['precision']}"),
     ]
     if lungs:
-        facts.append(
-            (
-                "Lung masks",
-                f"by the shipped U-Net; {lungs['empty']} of {lungs['images']} empty (those images are used whole)",
-            )
-        )
+        whole = " (those images are used whole)" if lungs["empty"] else ""
+        facts.append(("Lung masks", f"by the shipped U-Net; {lungs['empty']} of {lungs['images']} empty{whole}"))
     return facts
 
 

@@ -100,6 +100,9 @@ def test_learning_curves_mark_the_best_epoch():
     assert [line.get_xydata()[0].tolist() for line in given.axes[1].lines if line.get_marker() == "o"] == [[4, 60]]
     assert legend_of(figure) == ["training", "validation", "best epoch (validation)"]
     assert len(learning_curves([{"loss": [1.0, 0.5]}]).axes) == 1
+    assert figure.axes[0].get_yscale() == "linear"
+    flat = learning_curves([{"loss": [0.7, 0.6, 0.5], "val_loss": [9000.0, 2.0, 0.6]}]).axes[0]
+    assert (flat.get_yscale(), flat.get_ylabel()) == ("log", "loss (log scale)")
     with pytest.raises(ValueError, match="no history"):
         learning_curves([])
 
