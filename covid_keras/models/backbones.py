@@ -9,6 +9,8 @@ import keras
 
 from covid_keras.errors import UserError
 
+_DOWNLOAD_FAILED = ("URL fetch failure", "Incomplete or corrupted file detected")
+
 
 def backbone_weights(name: str, make: Callable[[str | None], keras.Model], weights: str | Path) -> keras.Model:
     """Make a backbone; say clearly where ImageNet weights cannot be had.
@@ -32,8 +34,9 @@ def backbone_weights(name: str, make: Callable[[str | None], keras.Model], weigh
     try:
         return make("imagenet" if weights == "imagenet" else None)
     except Exception as error:
-        # keras.utils.get_file raises bare Exception on a failed download; anything else is a bug and goes on.
-        if weights != "imagenet" or "URL fetch failure" not in str(error):
+        # keras.utils.get_file raises bare Exception on a failed download, ValueError where another file came (a
+        # proxy's page, say); anything else is a bug and goes on.
+        if weights != "imagenet" or not any(words in str(error) for words in _DOWNLOAD_FAILED):
             raise
         raise UserError(
             f"{name} ImageNet weights",

@@ -8,10 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from covid_keras.errors import UserError
 from covid_keras.files import sha256_of
+from covid_keras.settings import build, read_yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "weights"
 REGISTRY = FOLDER / "registry.yaml"
@@ -87,26 +86,18 @@ class WeightEntry:
 
 @lru_cache(maxsize=4)
 def load_registry(path: Path = REGISTRY) -> dict[str, WeightEntry]:
-    """Read the registry; raise `UserError` where an entry lacks or misspells a field."""
-    rows = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return {name: _entry(path, name, row) for name, row in rows.items()}
+    """Read the registry.
 
-
-def _entry(path: Path, name: str, row: dict[str, Any]) -> WeightEntry:
-    fields = {f.name for f in dataclasses.fields(WeightEntry)}
-    required = {
-        f.name
-        for f in dataclasses.fields(WeightEntry)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    } - {"name"}
-    if unknown := set(row) - fields:
-        raise UserError(
-            path, f"entry {name!r} has an unknown field {sorted(unknown)[0]!r}", f"Known: {', '.join(sorted(fields))}"
-        )
-    if missing := required - set(row):
-        raise UserError(path, f"entry {name!r} lacks the field {sorted(missing)[0]!r}", "Add it")
-    values = dict(row) | {"input_shape": tuple(row["input_shape"]), "classes": tuple(row["classes"])}
-    return WeightEntry(name=name, **values)
+    Raises
+    ------
+    UserError
+        Where the file is missing or broken, or an entry lacks or misspells a field, or has a value of another type.
+    """
+    entries = {}
+    for name, row in read_yaml(path).items():
+        named = row | {"name": str(name)} if isinstance(row, dict) else row
+        entries[str(name)] = build(WeightEntry, named, path, str(name))
+    return entries
 
 
 def find_weights(name: str) -> WeightEntry:
