@@ -1,7 +1,11 @@
 """Reference reproduction suite for four papers on COVID-19 in chest radiographs.
 
-Importing this package, or any of its modules outside `models`, `training` and `explain`, does not
-import TensorFlow. Research software: not a medical device, not for diagnosis.
+Importing these imports TensorFlow: `covid_keras.segmentation`; the modules of `models` but `registry`; of `training`
+`devices`, `execution`, `losses`, `lung_recipe` and `resume`; `explain.gradcam`; `data.augment` and `data.pipeline`;
+`reporting.examples`. Nothing else does: neither this package nor its subpackages as such (`import covid_keras.data`),
+whose names that need TensorFlow import it on first use.
+
+Research software: not a medical device, not for diagnosis.
 """
 
 __version__ = "0.1.0"

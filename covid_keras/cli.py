@@ -21,26 +21,44 @@ examples:
   covid-keras report runs/covid_sdnet-smoke            the report again, without training
   covid-keras segment chest.png --out lungs            mask, crop and overlay of a radiograph
   covid-keras data list                                the collections, and how to get them
+
+environment:
+  COVID_KERAS_DATA   folder of the collections, where --data is not given
+  COVID_KERAS_LOG    debug, info, warning or error: what is logged (default: warning)
+  COVID_KERAS_QUIET  1: no progress bars
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status: 0 done, 2 the user's input cannot be used, 130 interrupted."""
-    logging.basicConfig(level=os.environ.get("COVID_KERAS_LOG", "WARNING"), format="%(name)s: %(message)s")
-    parser = make_parser()
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
+        logging.basicConfig(level=_log_level(), format="%(name)s: %(message)s")
         return options.run(options) or 0
     except UserError as error:
         sys.stderr.write(f"covid-keras: error: {error}\n")
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        sys.stderr.write("covid-keras: interrupted; the same command goes on from here\n")
+        goes_on = "; the same command goes on from here" if options.run is _reproduce else ""
+        sys.stderr.write(f"covid-keras: interrupted{goes_on}\n")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; closing quietly is what it wants.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _log_level() -> int:
+    given = os.environ.get("COVID_KERAS_LOG") or "warning"
+    levels = logging.getLevelNamesMapping()
+    if given.upper() not in levels:
+        raise UserError(f"COVID_KERAS_LOG={given}", "is no log level", "Set it to debug, info, warning or error")
+    return levels[given.upper()]
+
+
+def _path(text: str) -> Path:
+    """A path as the shell would have it: it leaves "~" alone after "--out=", and in quotes."""
+    return Path(os.path.expanduser(text))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -91,20 +109,23 @@ def _add_reproduce(commands) -> None:
     )
     parser.add_argument("paper", metavar="PAPER", help="name of a paper or its first author (see `covid-keras papers`)")
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)"
+        "--data", type=_path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)"
     )
     parser.add_argument(
         "--profile", metavar="P", help="paper, cpu or smoke (default: the most demanding whose data are found)"
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="run folder (default: runs/PAPER-PROFILE); an unfinished run there goes on",
     )
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="prepared images and masks (default: OUT/../cache)")
+    parser.add_argument("--cache", type=_path, metavar="DIR", help="prepared images and masks (default: OUT/../cache)")
     parser.add_argument(
-        "--weights", metavar="W", help="initial weights: imagenet, none or a file (default: the protocol's)"
+        "--weights",
+        type=os.path.expanduser,
+        metavar="W",
+        help="initial weights: imagenet, none or a file (default: the protocol's)",
     )
     parser.add_argument("--strategy", default="auto", metavar="S", help="auto, one, mirrored or tpu (default: auto)")
     parser.add_argument(
@@ -125,6 +146,12 @@ def _add_reproduce(commands) -> None:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
+    from covid_keras.training.choices import PRECISIONS, STRATEGIES, parse_shard, require_choice
+
+    # Before pandas and scikit-learn are imported, which takes a second or more.
+    require_choice("--strategy", options.strategy, STRATEGIES)
+    require_choice("--precision", options.precision, PRECISIONS)
+    parse_shard(options.shard)
     from covid_keras.workflow import reproduce
 
     return reproduce(options)
@@ -138,7 +165,7 @@ def _add_report(commands) -> None:
         _report,
         "  covid-keras report runs/covid_sdnet-cpu\n",
     )
-    parser.add_argument("run_folder", type=Path, metavar="RUN")
+    parser.add_argument("run_folder", type=_path, metavar="RUN")
     parser.add_argument(
         "--no-heatmaps", action="store_true", help="leave out Grad-CAM, which needs TensorFlow and the images"
     )
@@ -160,7 +187,7 @@ def _add_publish(commands) -> None:
         "  covid-keras publish runs/covid_sdnet-cpu\n",
     )
     parser.add_argument(
-        "run_folder", type=Path, nargs="?", metavar="RUN", help="without it only the READMEs are made again"
+        "run_folder", type=_path, nargs="?", metavar="RUN", help="without it only the READMEs are made again"
     )
 
 
@@ -179,16 +206,20 @@ def _add_segment(commands) -> None:
         _segment,
         "  covid-keras segment chest.png other.dcm --out lungs\n",
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG, TIFF or DICOM")
+    parser.add_argument("images", nargs="+", type=_path, metavar="IMAGE", help="PNG, JPEG, TIFF or DICOM")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=_path,
         default=Path("lungs"),
         metavar="DIR",
         help="receives STEM_mask.png, STEM_crop.png, STEM_overlay.png (default: lungs)",
     )
     parser.add_argument(
-        "--weights", metavar="W", default="lungs_unet16", help="registered name or file (default: lungs_unet16)"
+        "--weights",
+        type=os.path.expanduser,
+        metavar="W",
+        default="lungs_unet16",
+        help="registered name or file (default: lungs_unet16)",
     )
     parser.add_argument(
         "--threshold", type=float, metavar="T", help="probability from which a pixel is lung (default: the registry's)"
@@ -210,7 +241,7 @@ def _add_data(commands) -> None:
         None,
         "  covid-keras data list\n"
         "  covid-keras data check --data ~/radiographs\n"
-        "  covid-keras data download NAME --data data\n",
+        "  covid-keras data download cohen --unverified --data data\n",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="each collection: where it lives, its licence, size, how to get it")
@@ -220,14 +251,24 @@ def _add_data(commands) -> None:
     check.set_defaults(run=_data_check)
     download = actions.add_parser("download", help="fetch a collection that has a plain address")
     download.add_argument("sources", nargs="+", metavar="SOURCE")
+    download.add_argument(
+        "--unverified",
+        action="store_true",
+        help="fetch also what has no pinned SHA-256 (GitHub's archives); that of what came is printed",
+    )
     download.set_defaults(run=_data_download)
     overlap = actions.add_parser("overlap", help="near-duplicate images within and between collections")
     overlap.add_argument("sources", nargs="*", metavar="SOURCE", help="default: all classification sources found")
-    overlap.add_argument("--out", type=Path, default=Path("runs/overlap.csv"), metavar="FILE", help="the pairs, as CSV")
+    overlap.add_argument(
+        "--out", type=_path, default=Path("runs/overlap.csv"), metavar="FILE", help="the pairs, as CSV"
+    )
     overlap.set_defaults(run=_data_overlap)
     for action in (listing, check, download, overlap):
         action.add_argument(
-            "--data", type=Path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)"
+            "--data",
+            type=_path,
+            metavar="DIR",
+            help="folder of the collections (default: COVID_KERAS_DATA, then data/)",
         )
 
 
@@ -252,7 +293,7 @@ def _data_overlap(options: argparse.Namespace) -> int:
 def _data_download(options: argparse.Namespace) -> int:
     from covid_keras.data import commands
 
-    return commands.download_sources(options.data, options.sources)
+    return commands.download_sources(options.data, options.sources, options.unverified)
 
 
 def _add_weights(commands) -> None:
@@ -319,9 +360,9 @@ def _add_train_lungs(commands) -> None:
         "  covid-keras train-lungs --data ~/radiographs --out runs/lungs\n",
     )
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)"
+        "--data", type=_path, metavar="DIR", help="folder of the collections (default: COVID_KERAS_DATA, then data/)"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/lungs"), metavar="DIR", help="default: runs/lungs")
+    parser.add_argument("--out", type=_path, default=Path("runs/lungs"), metavar="DIR", help="default: runs/lungs")
     parser.add_argument("--epochs", type=int, metavar="N", help="default: as shipped")
     parser.add_argument(
         "--precision",

@@ -24,3 +24,7 @@ class UserError(Exception):
         self.subject, self.problem, self.remedy = str(subject), problem, remedy
         text = f"{self.subject}: {problem}." + (f" {remedy}." if remedy else "")
         super().__init__(" ".join(text.split()))
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
+        """Pickle by the three parts: an error crosses from a worker process to the one that asked."""
+        return type(self), (self.subject, self.problem, self.remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,10 @@ import pandas as pd
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.download import download
 from covid_keras.data.duplicates import find_duplicates
-from covid_keras.data.locations import find_data, require_data
-from covid_keras.data.sources import SOURCES, check_source, get_source, load_source
+from covid_keras.data.locations import DEFAULT, VARIABLE, find_data, require_data
+from covid_keras.data.sources import SOURCES, check_source, get_source, load_source, locate_source
 from covid_keras.errors import UserError
-from covid_keras.files import atomic_path
+from covid_keras.files import atomic_path, require_writable_folder, sha256_of
 
 
 def list_sources(given: Path | None) -> int:
@@ -35,7 +36,11 @@ def list_sources(given: Path | None) -> int:
         ):
             print(
                 textwrap.fill(
-                    f"{title:>8}: {' '.join(value.split())}", 110, initial_indent="  ", subsequent_indent=" " * 12
+                    f"{title:>8}: {' '.join(value.split())}",
+                    110,
+                    initial_indent="  ",
+                    subsequent_indent=" " * 12,
+                    break_on_hyphens=False,
                 )
             )
     print(f"Output: collections are looked for below {data or 'no folder (none found)'}")
@@ -50,29 +55,72 @@ def check_sources(given: Path | None, names: Sequence[str]) -> int:
         raise UserError(
             data, "holds no collection that this suite knows", "`covid-keras data list` says what is looked for"
         )
-    wrong = 0
-    for name in chosen:
-        for what, expected, found in check_source(name, data):
-            wrong += expected != found
-            print(f"{name}: {what}: expected {expected:,}, found {found:,}{'' if expected == found else '  DIFFERS'}")
+    wrong = sum(_print_counts(name, data) for name in chosen)
     print(f"Output: {data} checked, {wrong} counts differ")
     return 1 if wrong else 0
 
 
-def download_sources(given: Path | None, names: Sequence[str]) -> int:
-    """Fetch the collections that have plain addresses; say what a person must do for the others."""
-    data = find_data(given) or Path(given or "data")
+def _print_counts(name: str, data: Path) -> int:
+    """Print a collection's "expected n, found n"; return how many differ."""
+    counts = check_source(name, data)
+    for what, expected, found in counts:
+        print(f"{name}: {what}: expected {expected:,}, found {found:,}{'' if expected == found else '  DIFFERS'}")
+    return sum(expected != found for _, expected, found in counts)
+
+
+def download_sources(given: Path | None, names: Sequence[str], unverified: bool = False) -> int:
+    """Fetch the collections that have plain addresses, unpack and count them; return 0.
+
+    Counts that differ are shown and are no error: such an address may serve a later state than the counted one.
+
+    Parameters
+    ----------
+    given : Path or None
+        `--data`; may be a new folder, and so may be what COVID_KERAS_DATA names.
+    names : sequence of str
+    unverified : bool
+        Fetch also what no SHA-256 is pinned for.
+
+    Raises
+    ------
+    UserError
+        Before anything is fetched, where one of the collections needs a person, or `unverified`; where fetching or
+        unpacking fails, or what came has another layout.
+    """
+    data = Path(given or os.environ.get(VARIABLE) or DEFAULT).expanduser().absolute()
+    missing = [name for name in names if get_source(name).locate(data) is None]
+    for name in missing:
+        _require_downloadable(name, unverified)
     for name in names:
-        card = get_source(name).CARD
-        if not card.downloads:
-            raise UserError(
-                name,
-                "cannot be downloaded by a program",
-                f"{card.access.rstrip('.')}, then: covid-keras data check {name}",
-            )
-        for item in card.downloads:
-            print(f"Output: {download(item, data / name)}")
+        if name in missing:
+            _fetch(name, data, unverified)
+        folder = locate_source(name, data)
+        differ = _print_counts(name, data)
+        print(f"Output: {folder} {'fetched' if name in missing else 'was there already'}, {differ} counts differ")
     return 0
+
+
+def _require_downloadable(name: str, unverified: bool) -> None:
+    card = get_source(name).CARD
+    if not card.downloads:
+        raise UserError(
+            name,
+            "cannot be downloaded by a program",
+            f"{card.access.rstrip('.')}, then: covid-keras data check {name}",
+        )
+    if not unverified and any(item.sha256 is None for item in card.downloads):
+        raise UserError(
+            name,
+            "is served without a fixed SHA-256, so what arrives could not be verified",
+            "Add --unverified to fetch it all the same; the SHA-256 of what came is printed",
+        )
+
+
+def _fetch(name: str, data: Path, unverified: bool) -> None:
+    for item in get_source(name).CARD.downloads:
+        download(item, data, unverified=unverified)
+        archive = data / item.file_name
+        print(f"{name}: {item.url}\n    {archive}: sha256 {sha256_of(archive)}")
 
 
 def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
@@ -83,6 +131,10 @@ def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
     ]
     if not chosen:
         raise UserError(data, "holds no collection to compare", "`covid-keras data list` says what is looked for")
+    # The search takes minutes: a place that cannot be written is told before.
+    if out.is_dir():
+        raise UserError(f"--out {out}", "is a folder", "Name the CSV file to write")
+    require_writable_folder(out.parent)
     cohorts = [_not_lateral(load_source(name, data)) for name in chosen]
     classes = tuple(dict.fromkeys(label for cohort in cohorts for label in cohort.classes))
     cohort = Cohort.concat(cohorts, classes, " and ".join(chosen))

@@ -43,6 +43,7 @@ class Item(Protocol):
     sha256: str | None
     file_name: str
     unpack: bool
+    strip_top: bool
 
 
 def download(item: Item, folder: str | Path, *, unverified: bool = False, retries: int = 2) -> Path:
@@ -53,7 +54,7 @@ def download(item: Item, folder: str | Path, *, unverified: bool = False, retrie
     Parameters
     ----------
     item : object
-        With `url`, `sha256` (hexadecimal, or None where it is not pinned), `file_name` and `unpack`.
+        With `url`, `sha256` (hexadecimal, or None where it is not pinned), `file_name`, `unpack` and `strip_top`.
     folder : str or Path
         Where it goes; made where it is missing.
     unverified : bool
@@ -79,7 +80,7 @@ def download(item: Item, folder: str | Path, *, unverified: bool = False, retrie
         raise UserError(
             item.url,
             "its SHA-256 is not known, so what arrives could not be verified",
-            f"Fetch it by hand to {path}, or ask for an unverified download",
+            f"Add --unverified to fetch it all the same, or fetch it by hand to {path}",
         )
     is_new = not folder.exists()
     require_writable_folder(path.parent)
@@ -94,7 +95,12 @@ def download(item: Item, folder: str | Path, *, unverified: bool = False, retrie
     if not item.unpack:
         return path
     target = path.with_name(_without_suffix(path.name))
-    return target if target.is_dir() else safe_unpack(path, target)
+    try:
+        return target if target.is_dir() else safe_unpack(path, target, strip_top=item.strip_top)
+    except UserError:
+        if item.sha256 is None:
+            path.unlink()  # without a digest the next call would take the same archive for a good one
+        raise
 
 
 def _fetch(item: Item, folder: Path, retries: int) -> None:
@@ -173,7 +179,7 @@ def _without_suffix(name: str) -> str:
     return f"{name}.contents"
 
 
-def safe_unpack(archive: str | Path, folder: str | Path) -> Path:
+def safe_unpack(archive: str | Path, folder: str | Path, *, strip_top: bool = False) -> Path:
     """Unpack a zip or tar archive (plain, gz, bz2, xz) into a new folder, whole or not at all.
 
     Parameters
@@ -182,6 +188,8 @@ def safe_unpack(archive: str | Path, folder: str | Path) -> Path:
         The archive; its kind is told by its content.
     folder : str or Path
         Where the contents go: a folder that is not there yet, or is empty.
+    strip_top : bool
+        The archive holds one folder; its contents go into `folder` itself.
 
     Returns
     -------
@@ -192,8 +200,8 @@ def safe_unpack(archive: str | Path, folder: str | Path) -> Path:
     ------
     UserError
         Where a member has an absolute path or one with "..", is a link that leaves the folder (in a zip: any
-        link), a device or a pipe; the archive is missing, damaged, encrypted or of another kind; the folder is
-        not empty; the disk is full. `folder` is then as it was.
+        link), a device or a pipe; the archive is missing, damaged, encrypted or of another kind, or holds more than
+        the one folder to be stripped; `folder` is not empty; the disk is full. `folder` is then as it was.
     """
     archive, folder = Path(archive), Path(folder)
     unpack = _unpacker(archive)
@@ -205,6 +213,8 @@ def safe_unpack(archive: str | Path, folder: str | Path) -> Path:
         inner = beside / "contents"
         inner.mkdir()
         unpack(archive, inner)
+        if strip_top:
+            inner = _only_folder(archive, inner)
         if folder.exists():
             folder.rmdir()
         inner.rename(folder)
@@ -215,6 +225,13 @@ def safe_unpack(archive: str | Path, folder: str | Path) -> Path:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
+
+
+def _only_folder(archive: Path, unpacked: Path) -> Path:
+    found = list(unpacked.iterdir())
+    if len(found) != 1 or not found[0].is_dir() or found[0].is_symlink():
+        raise UserError(archive, "does not hold one folder and nothing beside it", "Unpack it by hand")
+    return found[0]
 
 
 def _unpacker(archive: Path) -> Callable[[Path, Path], None]:

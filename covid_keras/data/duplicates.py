@@ -195,7 +195,9 @@ def _threaded(
     function: Callable[[Any], Any], items: Sequence[Any], description: str, unit: str, workers: int | None
 ) -> Iterator[Any]:
     """Yield `function` of each item in order; the first error stops the rest."""
-    pool = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)))
+    # process_cpu_count (Python 3.13) heeds the processors that this process may use.
+    cores = getattr(os, "process_cpu_count", os.cpu_count)()
+    pool = ThreadPoolExecutor(workers or cores or 1)
     try:
         yield from progress(pool.map(function, items), description, total=len(items), unit=unit)
     finally:

@@ -312,7 +312,8 @@ def prepare_cohort(
         Its column `mask_path` names the lung masks, where the settings need them.
     preparation : Preparation
     cache_dir : str or Path
-        The cache; may be shared by cohorts, settings and runs. Damaged files in it are made anew.
+        The cache; may be shared by cohorts, settings and runs. A file of a wrong size in it is made anew; other
+        damage to it is not noticed (delete the folder where in doubt).
     workers : int, optional
         Threads; the number of processors by default. Each holds one decoded image at a time, and at most
         eight prepared ones wait to be stored.

@@ -25,12 +25,18 @@ PACKAGES = (
 
 
 def git_revision(folder: Path | None = None) -> str:
-    """Return the revision of this checkout, "+changes" where it is edited; "unknown" outside a checkout."""
+    """Return the revision of this checkout, "+changes" where it is edited; "unknown" outside a checkout.
+
+    A copy installed inside another project's repository has no revision: that repository's says nothing about it.
+    """
     folder = folder or Path(__file__).resolve().parents[2]
     try:
+        if _git(folder, "rev-parse", "--show-prefix"):
+            return "unknown"  # below another repository's root
+        _git(folder, "ls-files", "--error-unmatch", "setup.cfg", "covid_keras/__init__.py")
         revision = _git(folder, "rev-parse", "--short=12", "HEAD")
         return revision + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return "unknown"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import time
@@ -11,7 +12,10 @@ import numpy as np
 import pytest
 
 from covid_keras import __version__
-from covid_keras.cli import main
+from covid_keras._quiet import grow_memory
+from covid_keras.cli import main, make_parser
+from covid_keras.errors import UserError
+from covid_keras.training.provenance import git_revision
 
 
 def _fails(capsys, *arguments: str) -> str:
@@ -84,7 +88,9 @@ def nowhere(tmp_path, monkeypatch):
         (["data", "check"], ["data folder", "none found"]),
         (["data", "check", "--data", "empty"], ["holds no collection"]),
         (["data", "download", "covidgr"], ["covidgr", "cannot be downloaded by a program"]),
+        (["data", "download", "cohen"], ["cohen", "without a fixed SHA-256", "Add --unverified"]),
         (["data", "download", "imagenet"], ["imagenet", "no such source"]),
+        (["data", "overlap", "--data", "empty", "--out", "file/pairs.csv"], ["holds no collection"]),
         (["train-lungs", "--data", "empty"], ["holds no"]),
     ],
 )
@@ -95,6 +101,110 @@ def test_what_cannot_be_used_gets_one_line(capsys, nowhere, arguments, words):
     for word in words:
         assert word in line
     assert sorted(path.name for path in nowhere.iterdir()) in (["empty", "file"], ["empty", "file", "runs"])
+
+
+@pytest.mark.parametrize("arguments", [["--shard", "9/4"], ["--strategy", "many"], ["--precision", "int8"]])
+def test_cheap_arguments_are_checked_before_heavy_imports(arguments):
+    code = (
+        "import sys; from covid_keras.cli import main; status = main(sys.argv[1:]);"
+        "sys.exit(status != 2 or 'pandas' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "reproduce", "tabik", *arguments]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+# What the docstring of covid_keras says, checked.
+HEAVY = {
+    *("segmentation", "data.augment", "data.pipeline", "explain.gradcam", "reporting.examples"),
+    *(f"models.{name}" for name in ("backbones", "lungs", "resnet", "unet", "weights")),
+    *(f"training.{name}" for name in ("devices", "execution", "losses", "lung_recipe", "resume")),
+}
+
+
+def test_only_what_needs_tensorflow_imports_it():
+    import pkgutil
+
+    import covid_keras
+
+    names = {module.name for module in pkgutil.walk_packages(covid_keras.__path__, "covid_keras.")}
+    assert {f"covid_keras.{name}" for name in HEAVY} <= names
+    light = sorted(names - {f"covid_keras.{name}" for name in HEAVY})
+    code = "import importlib, sys; [importlib.import_module(n) for n in sys.argv[1:]]; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code, *light], check=False).returncode == 0
+
+
+def test_level_of_logging(capsys, monkeypatch, nowhere):
+    monkeypatch.setenv("COVID_KERAS_LOG", "debug")
+    assert main(["papers"]) == 0
+    monkeypatch.setenv("COVID_KERAS_LOG", "loud")
+    assert "COVID_KERAS_LOG=loud: is no log level. Set it to debug" in _fails(capsys, "papers")
+
+
+def test_only_reproduce_says_that_it_goes_on(capsys, monkeypatch, nowhere):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("covid_keras.data.commands.list_sources", interrupt)
+    assert main(["data", "list"]) == 130
+    assert capsys.readouterr().err == "covid-keras: interrupted\n"
+    monkeypatch.setattr("covid_keras.workflow.reproduce", interrupt)
+    assert main(["reproduce", "tabik"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_home_is_understood_in_every_path(monkeypatch, nowhere):
+    monkeypatch.setenv("HOME", str(nowhere))
+    parser = make_parser()
+    found = parser.parse_args(["reproduce", "tabik", "--out=~/run", "--cache=~/cache", "--weights=~/w.h5"])
+    assert (found.out, found.cache, found.weights) == (nowhere / "run", nowhere / "cache", f"{nowhere}/w.h5")
+    found = parser.parse_args(["segment", "~/a.png", "--out=~/lungs", "--weights=~/w.h5"])
+    assert (found.images, found.out, found.weights) == ([nowhere / "a.png"], nowhere / "lungs", f"{nowhere}/w.h5")
+    assert parser.parse_args(["reproduce", "tabik", "--weights", "imagenet"]).weights == "imagenet"
+
+
+def test_errors_survive_pickling():
+    error = pickle.loads(pickle.dumps(UserError("a.png", "is no image", "Give one")))
+    assert (error.subject, error.problem, error.remedy) == ("a.png", "is no image", "Give one")
+    assert str(error) == "a.png: is no image. Give one."
+
+
+def test_gpus_share_their_memory(monkeypatch):
+    import tensorflow as tf
+
+    grown = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu0", "gpu1"] if kind == "GPU" else [])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: grown.append((gpu, on)))
+    grow_memory()
+    assert grown == [("gpu0", True), ("gpu1", True)]
+
+
+def test_revision_is_this_projects_or_unknown(tmp_path, monkeypatch):
+    def git(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)
+
+    package = tmp_path / "covid_keras"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (tmp_path / "setup.cfg").write_text("")
+    assert git_revision(tmp_path) == "unknown", "no repository"
+    git("init")
+    (tmp_path / "other.txt").write_text("")
+    git("add", "other.txt")
+    git("commit", "-m", "theirs")
+    assert git_revision(tmp_path) == "unknown", "a repository that does not hold the package"
+    git("add", ".")
+    git("commit", "-m", "ours")
+    assert len(git_revision(tmp_path)) == 12
+    (package / "__init__.py").write_text("edited")
+    assert git_revision(tmp_path).endswith("+changes")
+    assert git_revision(package) == "unknown", "below the root"
+
+    def hang(*arguments, **options):
+        raise subprocess.TimeoutExpired("git", 20)
+
+    monkeypatch.setattr("covid_keras.training.provenance.subprocess.run", hang)
+    assert git_revision(tmp_path) == "unknown"
 
 
 def test_a_misspelt_protocol_key_is_named(capsys, nowhere, monkeypatch):

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import http.server
+import io
+import threading
+import zipfile
+
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from covid_keras.cli import main
+from covid_keras.data import commands
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.commands import overlap_lines
 from covid_keras.data.locations import VARIABLE, find_data
 from covid_keras.data.phantom import make_phantom
-from covid_keras.data.sources import SOURCES
+from covid_keras.data.sources import SOURCES, load_source
 from covid_keras.models import registry
 from covid_keras.models.registry import REGISTRY
 
@@ -138,6 +146,123 @@ def test_what_needs_a_person_is_said(capsys, name):
     line = _fails(capsys, "data", "download", name)
     assert "cannot be downloaded by a program" in line
     assert f"covid-keras data check {name}" in line
+
+
+class _Archives(http.server.BaseHTTPRequestHandler):
+    """Serves one archive at every address, as GitHub does: without a length that is known before."""
+
+    archive = b""
+    asked = 0
+
+    def do_GET(self):
+        type(self).asked += 1
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.archive)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def _jpeg() -> bytes:
+    return cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (40, 40)).astype(np.uint8))[1].tobytes()
+
+
+ARCHIVES = {
+    "covid_cxnet": {
+        "COVID-CXNet-master/chest_xray_images/covid19/1.jpg": _jpeg(),
+        "COVID-CXNet-master/chest_xray_images/covid19/2-p.jpg": _jpeg(),
+        "COVID-CXNet-master/metadata.csv": b"filename,patient_id,view\n1.jpg,7,PA\n",
+    },
+    "cohen": {
+        "covid-chestxray-dataset-master/images/a.jpg": _jpeg(),
+        "covid-chestxray-dataset-master/metadata.csv": b"patientid,finding,view,modality,filename\n"
+        b"2,Pneumonia/Viral/COVID-19,PA,X-ray,a.jpg\n",
+    },
+}
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Return a function that serves a made archive of a source in place of GitHub."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    _Archives.asked = 0
+    listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Archives)
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+
+    def start(name: str) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as bundle:
+            for member, content in ARCHIVES[name].items():
+                bundle.writestr(member, content)
+        _Archives.archive = buffer.getvalue()
+        source = SOURCES[name]
+        (item,) = source.CARD.downloads
+        here = dataclasses.replace(item, url=f"http://127.0.0.1:{listener.server_port}/master.zip")
+        monkeypatch.setattr(source, "CARD", dataclasses.replace(source.CARD, downloads=(here,)))
+        return _Archives.archive
+
+    yield start
+    listener.shutdown()
+    thread.join()
+    listener.server_close()
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("covid_cxnet", "covid_cxnet: images: expected 898, found 2  DIFFERS"),
+        ("cohen", "cohen: frontal COVID-19: expected 367, found 1  DIFFERS"),
+    ],
+)
+def test_download_fetches_unpacks_and_counts(capsys, nowhere, serve, name, line):
+    archive = serve(name)
+    assert main(["data", "download", name, "--unverified", "--data", "new/folder"]) == 0
+    out = capsys.readouterr().out
+    assert f"sha256 {hashlib.sha256(archive).hexdigest()}" in out
+    assert line in out
+    folder = SOURCES[name].locate(nowhere / "new" / "folder")
+    assert f"Output: {folder} fetched" in out
+    assert load_source(name, nowhere / "new" / "folder").counts()["COVID-19"] > 0
+    assert main(["data", "download", name, "--unverified", "--data", "new/folder"]) == 0
+    assert "was there already" in capsys.readouterr().out
+    assert _Archives.asked == 1
+
+
+def test_download_without_a_digest_must_be_asked_for(capsys, nowhere, serve):
+    serve("cohen")
+    line = _fails(capsys, "data", "download", "cohen", "--data", "new")
+    assert "cohen: is served without a fixed SHA-256" in line
+    assert "Add --unverified" in line
+    assert list(nowhere.iterdir()) == []
+    assert _Archives.asked == 0
+
+
+def test_nothing_is_fetched_where_one_of_several_needs_a_person(capsys, nowhere, serve):
+    serve("cohen")
+    line = _fails(capsys, "data", "download", "cohen", "covidgr", "--unverified", "--data", "new")
+    assert "covidgr: cannot be downloaded by a program" in line
+    assert list(nowhere.iterdir()) == []
+    assert _Archives.asked == 0
+
+
+def test_addresses_are_githubs():
+    """One archive a repository, kept under a name that `locate` knows once it is unpacked."""
+    for name in ARCHIVES:
+        card = SOURCES[name].CARD
+        (item,) = card.downloads
+        assert item.url == f"{card.url}/archive/refs/heads/master.zip"
+        assert item.sha256 is None
+        assert "no SHA-256 can be pinned" in card.access
+
+
+def test_overlap_is_not_searched_for_in_vain(capsys, nowhere, monkeypatch):
+    _covidgr(nowhere / "data")
+    monkeypatch.setattr(commands, "find_duplicates", lambda *given: pytest.fail("searched"))
+    (nowhere / "file").write_text("")
+    assert "cannot be written" in _fails(capsys, "data", "overlap", "covidgr", "--out", "file/pairs.csv")
+    assert "is a folder" in _fails(capsys, "data", "overlap", "covidgr", "--out", "data")
 
 
 def test_overlap_counts_pairs_within_and_between():

@@ -31,6 +31,7 @@ class Item:
     sha256: str | None = hashlib.sha256(CONTENT).hexdigest()
     file_name: str = "file.bin"
     unpack: bool = False
+    strip_top: bool = False
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -164,6 +165,26 @@ def test_download_unpacks_beside_the_archive(tmp_path, server):
     assert download(item, tmp_path) == download(item, tmp_path) == tmp_path / "a"
     assert names(tmp_path) == ["a", "a.zip", "a/images", "a/images/1.txt"]
     assert len(Handler.asked) == 1
+
+
+def test_download_strips_the_one_folder_of_an_archive(tmp_path, server):
+    Handler.files["/a.zip"] = make_zip({"repo-master/images/1.txt": b"one", "repo-master/table.csv": b"two"})
+    item = Item(f"{server}/a.zip", sha256=None, file_name="repo.zip", unpack=True, strip_top=True)
+    assert download(item, tmp_path, unverified=True) == tmp_path / "repo"
+    assert names(tmp_path / "repo") == ["images", "images/1.txt", "table.csv"]
+    Handler.files["/b.zip"] = make_zip({"one/1.txt": b"one", "two.txt": b"two"})
+    item = Item(f"{server}/b.zip", sha256=None, file_name="b.zip", unpack=True, strip_top=True)
+    with pytest.raises(UserError, match="does not hold one folder"):
+        download(item, tmp_path, unverified=True)
+    assert not (tmp_path / "b").exists()
+
+
+def test_download_unverified_archive_that_is_damaged_is_fetched_anew(tmp_path, server):
+    Handler.files["/a.zip"] = b"PK\x03\x04 cut"
+    item = Item(f"{server}/a.zip", sha256=None, file_name="a.zip", unpack=True)
+    with pytest.raises(UserError, match="damaged or truncated"):
+        download(item, tmp_path, unverified=True)
+    assert names(tmp_path) == []
 
 
 # ---------------------------------------------------------------------------------- archives

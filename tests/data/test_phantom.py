@@ -274,3 +274,28 @@ def test_missing_image_of_the_table_is_named(tmp_path: Path) -> None:
     (folder / "masks" / name).unlink()
     with pytest.raises(UserError, match=f"masks/{name}: is listed in the phantom's table but missing"):
         load_source("phantom", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("extent", "many", r"metadata\.csv: 'many' in column 'extent' of '.*' is not a number"),
+        ("extent", "9", "lies outside 0 to 8"),
+        ("visit", "first", "column 'visit' of '.*' is no whole number"),
+    ],
+)
+def test_an_edited_table_is_named(tmp_path: Path, column: str, value: str, message: str) -> None:
+    folder = make_phantom(tmp_path / "phantom", patients=2, size=64)
+    table = pd.read_csv(folder / "metadata.csv", dtype=str, keep_default_na=False)
+    table.loc[0, column] = value
+    table.to_csv(folder / "metadata.csv", index=False)
+    with pytest.raises(UserError, match=message):
+        load_source("phantom", tmp_path)
+
+
+def test_edited_settings_are_named(tmp_path: Path) -> None:
+    folder = make_phantom(tmp_path / "phantom", patients=2, size=64)
+    for text in ("settings: {}", "settings: {composition: {covid: many}}", "settings: [", "3"):
+        (folder / "phantom.yaml").write_text(text)
+        with pytest.raises(UserError, match=r"phantom\.yaml: is (missing or )?damaged"):
+            check_source("phantom", tmp_path)

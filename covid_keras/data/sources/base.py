@@ -27,15 +27,18 @@ class Download:
         Hexadecimal digest of the file. None: not pinned, so the download is refused unless asked for
         unverified.
     file_name : str
-        Name it is stored under, below the source's folder.
+        Name it is stored under, below the data root.
     unpack : bool
-        Whether it is an archive whose contents are wanted.
+        Whether it is an archive whose contents are wanted; they go to a folder of the archive's name.
+    strip_top : bool
+        Whether the archive holds one folder, whose contents are wanted in its place.
     """
 
     url: str
     sha256: str | None
     file_name: str
     unpack: bool = False
+    strip_top: bool = False
 
 
 @dataclass(frozen=True)

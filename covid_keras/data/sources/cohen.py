@@ -46,6 +46,7 @@ from scipy.sparse.csgraph import connected_components
 
 from covid_keras.data.cohort import Cohort, severity_level
 from covid_keras.data.sources.base import (
+    Download,
     SourceCard,
     find_folder,
     image_files,
@@ -75,10 +76,22 @@ CARD = SourceCard(
     size="561 images, some hundred MB (snapshot of June 2020)",
     images=491,
     layout="covid-chestxray-dataset/ with images/, metadata.csv, annotations/covid-severity-scores.csv",
-    access="Clone https://github.com/ieee8023/covid-chestxray-dataset into the data folder",
+    access="Clone https://github.com/ieee8023/covid-chestxray-dataset into the data folder, or run "
+    "`covid-keras data download cohen --unverified`: GitHub makes that archive anew for "
+    "who asks, so its bytes are not fixed and no SHA-256 can be pinned (it is the repository's last state, with more "
+    "images than the snapshot of June 2020 that the expected counts belong to)",
     citation="Cohen et al.: COVID-19 Image Data Collection: Prospective Predictions Are the Future. "
     "Journal of Machine Learning for Biomedical Imaging, 2020",
     doi="10.48550/arXiv.2006.11988",
+    downloads=(
+        Download(
+            "https://github.com/ieee8023/covid-chestxray-dataset/archive/refs/heads/master.zip",
+            None,
+            "covid-chestxray-dataset-master.zip",
+            unpack=True,
+            strip_top=True,
+        ),
+    ),
     checks={
         "X-rays": 491,
         "frontal X-rays": 453,

@@ -34,7 +34,7 @@ from pathlib import Path
 import pandas as pd
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import SourceCard, find_folder, image_files, image_ids, read_metadata
+from covid_keras.data.sources.base import Download, SourceCard, find_folder, image_files, image_ids, read_metadata
 from covid_keras.errors import UserError
 
 LOGGER = logging.getLogger(__name__)
@@ -50,10 +50,21 @@ CARD = SourceCard(
     size="898 images, some hundred MB",
     images=898,
     layout="COVID-CXNet/ with chest_xray_images/covid19/, metadata.csv",
-    access="Clone https://github.com/armiro/COVID-CXNet into the data folder",
+    access="Clone https://github.com/armiro/COVID-CXNet into the data folder, or run "
+    "`covid-keras data download covid_cxnet --unverified`: GitHub makes that archive anew for "
+    "who asks, so its bytes are not fixed and no SHA-256 can be pinned (it is the repository's last state, 900 images)",
     citation="Haghanifar et al.: COVID-CXNet: Detecting COVID-19 in Frontal Chest X-ray Images using Deep "
     "Learning. Multimedia Tools and Applications, 2022",
     doi="10.1007/s11042-022-12156-z",
+    downloads=(
+        Download(
+            "https://github.com/armiro/COVID-CXNet/archive/refs/heads/master.zip",
+            None,
+            "COVID-CXNet-master.zip",
+            unpack=True,
+            strip_top=True,
+        ),
+    ),
     checks={"images": 898, "images with a row": 451, "early (no visible abnormality)": 44, "children": 15},
 )
 

@@ -30,7 +30,7 @@ import yaml
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom.collection import FOLDERS, METADATA, SETTINGS
 from covid_keras.data.phantom.sample import LABELS
-from covid_keras.data.sources.base import SourceCard, find_folder, read_metadata
+from covid_keras.data.sources.base import SourceCard, find_folder, parse_extent, read_metadata
 from covid_keras.errors import UserError
 
 _COLUMNS = (
@@ -63,10 +63,12 @@ def load(folder: Path) -> Cohort:
     Raises
     ------
     UserError
-        Where the table is missing, lacks a column, or names a file that is not there.
+        Where the table is missing, lacks a column, holds an extent or visit that is no number, or names a file that
+        is not there.
     """
     folder = Path(folder).resolve()
-    table = read_metadata(folder / METADATA, _COLUMNS, key="file")
+    listing = folder / METADATA
+    table = read_metadata(listing, _COLUMNS, key="file")
     images, masks, opacities = (_paths(folder / name, table["file"]) for name in FOLDERS)
     cohort = pd.DataFrame(
         {
@@ -77,15 +79,25 @@ def load(folder: Path) -> Cohort:
             "label": table["label"],
             "view": table["view"],
             "severity": table["severity"],
-            "extent": table["extent"].astype(float),
+            "extent": [
+                parse_extent(text, listing, "extent", name)
+                for text, name in zip(table["extent"], table["file"], strict=True)
+            ],
             "mask_path": masks,
             "hospital": table["hospital"],
             "marker": table["marker"],
             "opacity_path": opacities,
-            "visit": table["visit"].astype(int),
+            "visit": _visits(table, listing),
         }
     )
     return Cohort(cohort, LABELS, "phantom")
+
+
+def _visits(table: pd.DataFrame, path: Path) -> pd.Series:
+    odd = table["file"][~table["visit"].str.fullmatch(r"\d+")]
+    if len(odd):
+        raise UserError(path, f"column 'visit' of '{odd.iloc[0]}' is no whole number", _AGAIN)
+    return table["visit"].astype(int)
 
 
 def _paths(folder: Path, names: pd.Series) -> list[str]:
@@ -98,8 +110,8 @@ def _paths(folder: Path, names: pd.Series) -> list[str]:
 
 def expected(folder: Path) -> dict[str, int]:
     """Return the counts that `phantom.yaml` asks for."""
-    settings = read_settings(folder)
-    return {"patients": sum(settings["composition"].values()), **_by_label(settings["composition"])}
+    composition = read_settings(folder)["composition"]
+    return {"patients": sum(composition.values()), **_by_label(composition)}
 
 
 def _by_label(counts: dict[str, int]) -> dict[str, int]:
@@ -109,9 +121,13 @@ def _by_label(counts: dict[str, int]) -> dict[str, int]:
 def read_settings(folder: Path) -> dict[str, Any]:
     """Return the settings that the collection was made with."""
     try:
-        return yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))["settings"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        settings = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))["settings"]
+        sound = all(isinstance(patients, int) for patients in settings["composition"].values())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(folder / SETTINGS, "is missing or damaged", _AGAIN) from error
+    if not sound:
+        raise UserError(folder / SETTINGS, "is damaged", _AGAIN)
+    return settings
 
 
 def count(folder: Path) -> dict[str, int]:
