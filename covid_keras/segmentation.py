@@ -31,9 +31,10 @@ def segment_cohort(
     cohort : Cohort
         Masks that it has are replaced: a paper's pipeline sees predicted masks only, never human ones.
     cache : Path
-        Masks are kept below `cache/masks` under a key of the radiograph's bytes, the weights and the threshold.
+        Masks are kept below `cache/masks` under a key of the radiograph's bytes, the weights, the threshold and the
+        version of what is done before and after the network.
     segmenter : LungSegmenter, optional
-        The shipped U-Net where not given. It is loaded only where a mask is missing.
+        The shipped U-Net where not given. The network is built and loaded only where a mask is missing.
 
     Returns
     -------
@@ -112,8 +113,9 @@ def segment_files(images: Sequence[Path], out: Path, weights: str | Path, thresh
         )
     for path in images:
         read_image(path)
-    require_writable_folder(out)
     segmenter = LungSegmenter(weights, threshold)
+    segmenter.model  # noqa: B018 - loaded now, so that weights of another network leave no empty folder
+    require_writable_folder(out)
     for path in progress(images, "marking lungs", len(images)):
         image = read_image(path)
         mask = segmenter.masks([image])[0]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-# Values of a human mask: lung, and what the annotators left open (devices, markings).
-LUNG, IGNORE = 255, 127
+from covid_keras.data.sources.darwin_v7 import IGNORE, LUNG
 
 
 def mask_overlap(mask: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 
 from covid_keras.models.registry import WeightEntry, find_weights, load_registry, with_file
@@ -15,6 +17,9 @@ from covid_keras.preprocessing import minmax_normalize
 
 DEFAULT_WEIGHTS = "lungs_unet16"
 BATCH = 16
+# Raise it whenever the same weights and threshold give another mask than before (`unet_input`, `clean_mask`,
+# `probability_to_mask`): every mask that was kept is then made anew.
+ALGORITHM = 1
 # Islands smaller than this share of the largest marked region are no lung (a lung is never 10 % of the other).
 MIN_ISLAND = 0.1
 
@@ -50,8 +55,32 @@ def clean_mask(mask: np.ndarray) -> np.ndarray:
     return np.where(keep[labels], 255, 0).astype(np.uint8)
 
 
+def probability_to_mask(
+    probability: np.ndarray, shape: tuple[int, int], threshold: float = 0.5, clean: bool = True
+) -> np.ndarray:
+    """Turn the U-Net's probability map into a mask of the radiograph's own size.
+
+    Parameters
+    ----------
+    probability : ndarray of float32, shape (size, size), in 0..1
+    shape : (int, int)
+        Height and width of the radiograph.
+    threshold : float
+        Probability from which a pixel is lung.
+    clean : bool
+        Fill holes and drop islands (see `clean_mask`).
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W), 0 or 255
+    """
+    full = cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    mask = np.where(full >= threshold, 255, 0).astype(np.uint8)
+    return clean_mask(mask) if clean else mask
+
+
 class LungSegmenter:
-    """The lung U-Net with its weights loaded.
+    """The lung U-Net; its file is checked at once, the network is built and loaded where it is first needed.
 
     Parameters
     ----------
@@ -65,7 +94,7 @@ class LungSegmenter:
     Raises
     ------
     UserError
-        Where the weights are unknown, altered (sha256) or of another architecture.
+        Where the weights are unknown or altered (sha256); on first use, where they are of another architecture.
     """
 
     def __init__(
@@ -79,13 +108,23 @@ class LungSegmenter:
         self.entry, self.clean = entry, clean
         self.threshold = entry.threshold if threshold is None else threshold
         self.size = entry.input_shape[0]
-        self.model = build_unet(entry.input_shape, **entry.arguments)
-        load_weights(self.model, entry.path)
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """The network with its weights."""
+        model = build_unet(self.entry.input_shape, **self.entry.arguments)
+        load_weights(model, self.entry.path)
+        return model
 
     @property
     def key(self) -> dict[str, object]:
         """What decides a mask besides the radiograph; for cache keys."""
-        return {"sha256": self.entry.sha256, "threshold": self.threshold, "clean": self.clean}
+        return {
+            "sha256": self.entry.sha256,
+            "threshold": self.threshold,
+            "clean": self.clean,
+            "algorithm": ALGORITHM,
+        }
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Return the lung probability, float32 (n, size, size) in 0..1, of uint8 radiographs (H, W) of any sizes."""
@@ -99,9 +138,7 @@ class LungSegmenter:
 
     def to_mask(self, probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """Turn one probability map into a mask, uint8 (H, W) of 0/255, of the radiograph's own `shape`."""
-        full = cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-        mask = np.where(full >= self.threshold, 255, 0).astype(np.uint8)
-        return clean_mask(mask) if self.clean else mask
+        return probability_to_mask(probability, shape, self.threshold, self.clean)
 
     def masks(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return a mask, uint8 0/255, of each radiograph's own size."""

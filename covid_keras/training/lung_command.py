@@ -13,11 +13,11 @@ from covid_keras.data.splits import check_disjoint, read_split
 from covid_keras.errors import UserError
 from covid_keras.files import require_writable_folder, write_json
 from covid_keras.models.registry import FOLDER
+from covid_keras.training.choices import PRECISIONS, require_choice
 
 # Patients and near-duplicates disjoint, 80/20; written once and read ever since, so that later models (and other
 # papers' segmenters) are measured on the same patients.
 SPLIT = FOLDER / "lungs_unet16_split.csv"
-PRECISIONS = {"float32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
 def load_lung_cohort(data: Path) -> Cohort:
@@ -41,8 +41,7 @@ def load_lung_cohort(data: Path) -> Cohort:
 
 def train_lungs(given: Path | None, out: Path, epochs: int | None, precision: str) -> Path:
     """Train, measure and write the lung U-Net into `out`; return it."""
-    if precision not in PRECISIONS:
-        raise UserError(f"--precision {precision}", "is unknown", f"Choose one of {', '.join(PRECISIONS)}")
+    require_choice("--precision", precision, PRECISIONS)
     if epochs is not None and epochs < 1:
         raise UserError(f"--epochs {epochs}", "must be at least 1", "Leave it out for the shipped recipe")
     cohort = load_lung_cohort(require_data(given))

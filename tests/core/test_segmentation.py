@@ -174,7 +174,10 @@ def test_weights_are_a_registered_name_or_ones_own_file(entry, weight_file, tmp_
         LungSegmenter("lungs_unet61")
     other = save_weights(build_unet((SIZE, SIZE, 1), 4), tmp_path / "other.h5")
     with pytest.raises(UserError, match=r"other\.h5: .*has shape"):
-        LungSegmenter(other)
+        LungSegmenter(other).masks([_chest()])
+    with pytest.raises(UserError, match=r"other\.h5: .*has shape"):
+        segment_files([_write(tmp_path / "chest.png", _chest())], tmp_path / "out", other)
+    assert not (tmp_path / "out").exists()
 
 
 def test_masks_of_many_sizes_and_of_none(entry):
@@ -227,6 +230,12 @@ def test_another_image_or_threshold_is_segmented_anew(entry, cohort, tmp_path):
     assert (facts["computed"], facts["empty"]) == (1, 0)
     _, facts = segment_cohort(cohort, tmp_path / "cache", LungSegmenter(threshold=0.9))
     assert (facts["computed"], facts["threshold"]) == (3, 0.9)
+
+
+def test_another_way_of_cleaning_makes_new_masks(entry, cohort, tmp_path, monkeypatch):
+    segment_cohort(cohort, tmp_path / "cache")
+    monkeypatch.setattr(lungs, "ALGORITHM", lungs.ALGORITHM + 1)
+    assert segment_cohort(cohort, tmp_path / "cache")[1]["computed"] == 3
 
 
 def test_a_moved_collection_keeps_its_masks(entry, cohort, tmp_path):
