@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from covid_keras.errors import UserError
 from covid_keras.progress import progress
 from covid_keras.training.crossval import take_shard
 from covid_keras.training.runfolder import Execution, RunFolder
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 
 def run_on_dask(run: RunFolder, address: str, shard: tuple[int, int] = (1, 1)) -> None:
@@ -23,27 +27,46 @@ def run_on_dask(run: RunFolder, address: str, shard: tuple[int, int] = (1, 1)) -
     Raises
     ------
     UserError
-        Where `distributed` is not installed, the scheduler does not answer, or a training fails.
+        Where `distributed` is not installed, the address is none, the scheduler does not answer, or a training fails
+        (its worker killed or without this package included).
     """
     try:
-        from distributed import Client, as_completed
+        from distributed import as_completed
     except ImportError as error:
         raise UserError(
             "--dask", "the package 'distributed' is not installed", "pip install 'covid-keras[cluster]'"
         ) from error
-    try:
-        client = Client(address, timeout=20)
-    except OSError as error:
-        raise UserError(
-            f"--dask {address}", f"no scheduler answers ({error})", "Start one with `dask scheduler`"
-        ) from error
+    client = _connect(address)
     todo = [execution for execution in take_shard(run.executions(), shard) if not execution.done]
     with client:
         futures = [client.submit(_train, str(run.path), e.system, e.repeat, e.fold, pure=False) for e in todo]
         for future in progress(as_completed(futures), "executions on the cluster", len(futures), "execution"):
-            if problem := future.result():
+            if problem := _outcome(future):
                 raise UserError("--dask", f"an execution failed: {problem}", "See log.txt in its folder")
     _require_done(todo)
+
+
+def _connect(address: str) -> Client:
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=20)
+    except OSError as error:
+        raise UserError(
+            f"--dask {address}", f"no scheduler answers ({error})", "Start one with `dask scheduler`"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"--dask {address}", f"is no address ({error})", "Write it as tcp://HOST:8786, as `dask scheduler` says it"
+        ) from error
+
+
+def _outcome(future: Future) -> str:
+    """Return what the worker returned; where none came back (killed, no such package, ...), say why."""
+    try:
+        return future.result()
+    except Exception as error:  # whatever was raised on another machine arrives here, classes of any package
+        return f"{type(error).__name__}: {error}".rstrip(".")
 
 
 def _train(path: str, system: str, repeat: int, fold: int) -> str:

@@ -26,3 +26,46 @@ def test_no_scheduler_is_one_line(make_run, monkeypatch):
     monkeypatch.setattr(distributed, "Client", refuse)
     with pytest.raises(UserError, match=r"--dask tcp://nowhere:1: no scheduler answers"):
         run_on_dask(make_run("run"), "tcp://nowhere:1")
+
+
+@pytest.mark.parametrize("address", ["foo", "tcp://foo", "nonsense://x:1"])
+def test_what_is_no_address_is_one_line(make_run, address):
+    pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
+    with pytest.raises(UserError, match=f"--dask {address}: ") as caught:
+        run_on_dask(make_run("run"), address)
+    assert "\n" not in str(caught.value)
+
+
+class _Lost:
+    """A future whose worker was killed, or had no such package."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def result(self):
+        raise self.error
+
+
+class _Client:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        return False
+
+    def submit(self, *arguments, **options):
+        return _Lost(self.error)
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("No module named 'covid_keras'"), RuntimeError("worker died 3 times"), OSError("comm closed")]
+)
+def test_a_lost_worker_is_one_line(make_run, monkeypatch, error):
+    distributed = pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
+    monkeypatch.setattr(distributed, "Client", lambda *arguments, **options: _Client(error))
+    monkeypatch.setattr(distributed, "as_completed", iter)
+    with pytest.raises(UserError, match=rf"--dask: an execution failed: {type(error).__name__}: {error}"):
+        run_on_dask(make_run("run"), "tcp://somewhere:1")
