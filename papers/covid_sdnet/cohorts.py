@@ -10,16 +10,14 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.phantom import make_phantom
+from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
 from covid_keras.data.sources import get_source, load_source
 from covid_keras.errors import UserError
-from covid_keras.settings import build
+from covid_keras.files import fingerprint
+from covid_keras.settings import as_plain, build
 from covid_keras.training.protocol import Protocol
 
 CLASSES = ("N", "P")
-FRONTAL = ("PA", "AP", "AP Supine")
-# Share of the positives a severity level, as in the paper's Table III (76, 100, 171, 79 of 426).
-SEVERITY_SHARES = {"Normal-PCR+": 76 / 426, "Mild": 100 / 426, "Moderate": 171 / 426, "Severe": 79 / 426}
 
 
 @dataclass(frozen=True)
@@ -96,10 +94,16 @@ def _covidgr(data: Path) -> Cohort:
 def _stand_in(settings: StandInCohort, data: Path) -> Cohort:
     """Every scored frontal COVID-19 radiograph first, then unscored ones; NIH "No finding", one a patient."""
     rng = np.random.default_rng(settings.seed)
-    cohen = load_source("cohen", data).table
-    positive = cohen[cohen["view"].isin(FRONTAL) & (cohen["label"] == "COVID-19")]
+    cohen = load_source("cohen", data).frontal().table
+    positive = cohen[cohen["label"] == "COVID-19"]
     scored = positive[positive["extent"].notna()]
     others = positive[positive["extent"].isna()]
+    if settings.positives < len(scored):
+        raise UserError(
+            "cohort",
+            f"asks for {settings.positives} positives, fewer than the {len(scored)} that have a score",
+            "Change the counts in protocol.yaml",
+        )
     positive = pd.concat([scored, _draw(others, settings.positives - len(scored), rng, "unscored COVID-19")])
     nih = load_source("chestxray14", data).table
     negative = nih[nih["label"] == "No_findings"]
@@ -120,8 +124,10 @@ def _draw(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) 
 
 def _phantom(settings: PhantomCohort, made: Path) -> Cohort:
     half = settings.patients // 2
+    # A folder a setting: papers, and a protocol edited between two runs, share the cache.
+    key = fingerprint({"settings": as_plain(settings), "generator": GENERATOR_VERSION})
     folder = make_phantom(
-        made / "phantom",
+        made / f"phantom-{key}",
         composition={"normal": half, "covid": settings.patients - half, "cap": 0},
         seed=settings.seed,
         size=settings.size,

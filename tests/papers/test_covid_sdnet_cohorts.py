@@ -13,7 +13,7 @@ from covid_keras.data.images import read_image
 from covid_keras.data.sources import load_source
 from covid_keras.errors import UserError
 from covid_keras.training.experiment import load_paper
-from papers.covid_sdnet.cohorts import CLASSES, FRONTAL, available, make_cohort
+from papers.covid_sdnet.cohorts import CLASSES, available, make_cohort
 from papers.covid_sdnet.experiment import CROP_MARGIN, PAPER
 
 PROFILES = ("paper", "cpu", "smoke")
@@ -161,6 +161,10 @@ def test_a_second_phantom_of_other_settings_fits_beside_the_first(tmp_path):
     make_cohort(PAPER.protocol("smoke", SMALL), None, tmp_path)
     changed = PAPER.protocol("smoke", {"cohort": {"patients": 6, "size": 64}})
     assert len(make_cohort(changed, None, tmp_path).patients()) == 6
+    make_cohort(changed, None, tmp_path)
+    folders = [path.name for path in tmp_path.iterdir()]
+    assert len(folders) == 2, "the same settings are made once"
+    assert all(name.startswith("phantom-") for name in folders)
 
 
 # --- COVIDGR
@@ -214,7 +218,7 @@ def test_the_stand_in_takes_all_scored_frontal_positives_first(collections, tmp_
     assert cohort.counts() == {"N": 5, "P": 6}
     positive = cohort.table[cohort.table["label"] == "P"]
     assert {"cohen/c00", "cohen/c03", "cohen/c06", "cohen/c11"} <= set(positive["image_id"])
-    assert positive["view"].isin(FRONTAL).all()
+    assert set(positive["view"]) <= {"PA", "AP Supine"}
     assert set(positive.loc[positive["extent"].notna(), "severity"]) <= {"Normal-PCR+", "Mild", "Moderate", "Severe"}
     negative = cohort.table[cohort.table["label"] == "N"]
     assert negative["patient_id"].is_unique
@@ -259,7 +263,8 @@ def test_the_stand_in_of_real_radiographs(real_data, tmp_path):
     positive = cohort.table[cohort.table["label"] == "P"]
     assert (positive["extent"].notna()).sum() == 93
     cohen = load_source("cohen", real_data).table
-    scored = cohen[cohen["view"].isin(FRONTAL) & (cohen["label"] == "COVID-19") & cohen["extent"].notna()]
+    frontal = cohen["view"].isin(("PA", "AP", "AP Supine"))
+    scored = cohen[frontal & (cohen["label"] == "COVID-19") & cohen["extent"].notna()]
     assert len(scored) == 93
     assert set(scored["image_id"]) <= set(positive["image_id"])
     negative = cohort.table[cohort.table["label"] == "N"]
