@@ -65,6 +65,8 @@ def _outcome(future: Future) -> str:
     """Return what the worker returned; where none came back (killed, no such package, ...), say why."""
     try:
         return future.result()
+    except UserError as error:
+        return str(error).rstrip(".")
     except Exception as error:  # whatever was raised on another machine arrives here, classes of any package
         return f"{type(error).__name__}: {error}".rstrip(".")
 

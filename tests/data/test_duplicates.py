@@ -128,6 +128,12 @@ def test_duplicates_blocks_agree_with_every_pair_counted():
     assert [len(column) for column in duplicates._near_pairs(hashes[:1], 120)] == [0, 0, 0]
 
 
+def test_duplicates_ask_for_no_function_of_linux_alone(tmp_path, monkeypatch):
+    monkeypatch.delattr(duplicates.os, "sched_getaffinity", raising=False)
+    cohort = cohort_of(tmp_path, {f"a/{seed}": picture(seed) for seed in range(2)})
+    assert hash_cohort(cohort).shape == (2, 256)
+
+
 def test_duplicates_unreadable_image_is_named(tmp_path):
     cohort = cohort_of(tmp_path, {f"a/{seed}": picture(seed) for seed in range(3)})
     (tmp_path / "a" / "1.png").write_bytes(b"")

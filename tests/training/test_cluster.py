@@ -69,3 +69,12 @@ def test_a_lost_worker_is_one_line(make_run, monkeypatch, error):
     monkeypatch.setattr(distributed, "as_completed", iter)
     with pytest.raises(UserError, match=rf"--dask: an execution failed: {type(error).__name__}: {error}"):
         run_on_dask(make_run("run"), "tcp://somewhere:1")
+
+
+def test_what_the_user_must_mend_on_a_worker_is_told_as_it_is(make_run, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
+    error = UserError("/run", "is no run folder", "Share the folder")
+    monkeypatch.setattr(distributed, "Client", lambda *arguments, **options: _Client(error))
+    monkeypatch.setattr(distributed, "as_completed", iter)
+    with pytest.raises(UserError, match=r"an execution failed: /run: is no run folder\. Share the folder\. See log"):
+        run_on_dask(make_run("run"), "tcp://somewhere:1")
