@@ -14,17 +14,15 @@ from covid_keras import DISCLAIMER
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import PAIR_COLUMNS, duplicate_groups, find_duplicates
 from covid_keras.data.locations import find_data
+from covid_keras.data.sources import check_source
 from covid_keras.data.splits import check_disjoint, patient_folds
 from covid_keras.errors import UserError
 from covid_keras.files import require_writable_folder, write_json
-from covid_keras.training.crossval import parse_shard, run_executions
+from covid_keras.training.choices import parse_shard
+from covid_keras.training.crossval import run_executions
 from covid_keras.training.experiment import Paper, load_paper
 from covid_keras.training.protocol import Protocol
 from covid_keras.training.runfolder import RunFolder
-
-# The names that training.devices knows; checked here before TensorFlow is imported.
-STRATEGIES = ("auto", "one", "mirrored", "tpu")
-PRECISIONS = ("float32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,6 @@ def reproduce(options: Namespace) -> int:
 
 def make_plan(options: Namespace) -> Plan:
     """Check everything that can be checked before any work is done."""
-    for name, allowed in (("strategy", STRATEGIES), ("precision", PRECISIONS)):
-        if getattr(options, name) not in allowed:
-            raise UserError(f"--{name} {getattr(options, name)}", "is unknown", f"Choose one of {', '.join(allowed)}")
-    parse_shard(options.shard)
     paper = load_paper(options.paper)
     data = find_data(options.data)
     changes = {} if options.weights is None else {"weights": _weights(options.weights)}
@@ -79,6 +73,7 @@ def make_plan(options: Namespace) -> Plan:
             f"its data are missing: {reason}",
             "`covid-keras data list` says how to get them; --profile smoke needs none",
         )
+    protocol = counted(paper, protocol, data)
     out = Path(options.out or Path("runs") / f"{paper.name}-{profile}")
     cache = Path(options.cache or out.parent / "cache").absolute()
     require_writable_folder(out)
@@ -106,6 +101,19 @@ def judged(protocol: Protocol, written: Protocol, precision: str) -> Protocol:
         return protocol
     before = [] if written.comparable is True else [str(written.comparable)]
     return dataclasses.replace(protocol, comparable="; ".join([*before, *reasons]))
+
+
+def counted(paper: Paper, protocol: Protocol, data: Path | None) -> Protocol:
+    """Print what each collection should hold and holds; a part of the paper's data is not the paper's data."""
+    short = []
+    for name in paper.sources(protocol):
+        for what, expected, found in check_source(name, data):
+            print(f"{name}: {what}: expected {expected:,}, found {found:,}")
+            if expected != found:
+                short.append(f"{found:,} of {expected:,} {what} of {name}")
+    if not short or protocol.comparable is not True:
+        return protocol
+    return dataclasses.replace(protocol, comparable=f"not the whole collection: {', '.join(short)}")
 
 
 def choose_profile(paper: Paper, data: Path | None, asked: bool = False) -> str:

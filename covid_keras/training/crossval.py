@@ -19,17 +19,6 @@ from covid_keras.training.runfolder import Execution, RunFolder
 PROGRESS = "@progress "  # as covid_keras.training.execution writes; not imported, since that imports TensorFlow
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """Read "i/n" (1-based); raise `UserError` where it is anything else."""
-    try:
-        i, n = (int(part) for part in text.split("/"))
-    except ValueError:
-        i = n = 0
-    if not 1 <= i <= n:
-        raise UserError(f"--shard {text}", "must be i/n with 1 <= i <= n", "For the second of four machines write 2/4")
-    return i, n
-
-
 def take_shard(executions: list[Execution], shard: tuple[int, int]) -> list[Execution]:
     """Return every n-th execution from the i-th on, so that each machine gets all systems."""
     i, n = shard

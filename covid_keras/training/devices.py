@@ -9,9 +9,7 @@ import keras
 import tensorflow as tf
 
 from covid_keras.errors import UserError
-
-STRATEGIES = ("auto", "one", "mirrored", "tpu")
-PRECISIONS = {"float32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
+from covid_keras.training.choices import PRECISIONS, STRATEGIES, require_choice
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +28,7 @@ def resolve_strategy(name: str = "auto") -> tf.distribute.Strategy:
     UserError
         Where there is no TPU, or only one device to mirror over.
     """
-    if name not in STRATEGIES:
-        raise UserError(f"--strategy {name}", "is unknown", f"Choose one of {', '.join(STRATEGIES)}")
+    require_choice("--strategy", name, STRATEGIES)
     gpus = tf.config.list_logical_devices("GPU")
     if name == "tpu" or (name == "auto" and tf.config.list_physical_devices("TPU")):
         return _tpu()
@@ -63,8 +60,7 @@ def set_precision(name: str = "float32") -> None:
     ----------
     name : {"float32", "bf16", "fp16"}
     """
-    if name not in PRECISIONS:
-        raise UserError(f"--precision {name}", "is unknown", f"Choose one of {', '.join(PRECISIONS)}")
+    require_choice("--precision", name, PRECISIONS)
     keras.mixed_precision.set_dtype_policy(PRECISIONS[name])
 
 

@@ -78,6 +78,8 @@ class Paper:
         Systems of `published.yaml` that are not trained here, to what a figure calls them.
     severity_systems : tuple of str
         Published systems that the figure of accuracy per severity shows although they are not trained here.
+    sources : callable
+        Protocol to the names of the collections it reads, whose counts are checked before a run.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Paper:
     notes: tuple[tuple[str, str], ...] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
     severity_systems: tuple[str, ...] = ()
+    sources: Callable[[Protocol], tuple[str, ...]] = lambda protocol: ()
 
     @cached_property
     def protocol_path(self) -> Path:

@@ -51,9 +51,14 @@ KINDS = {"covidgr": CovidgrCohort, "stand_in": StandInCohort, "phantom": Phantom
 NEEDS = {"covidgr": ("covidgr",), "stand_in": ("cohen", "chestxray14"), "phantom": ()}
 
 
+def sources(protocol: Protocol) -> tuple[str, ...]:
+    """Return the names of the collections that a profile reads."""
+    return NEEDS.get(str(protocol.cohort.get("kind")), ())
+
+
 def available(protocol: Protocol, data: Path | None) -> str | None:
     """Return None where the profile's images are at hand, else what is missing."""
-    for name in NEEDS.get(str(protocol.cohort.get("kind")), ()):
+    for name in sources(protocol):
         if data is None:
             return "no data folder"
         if get_source(name).locate(data) is None:

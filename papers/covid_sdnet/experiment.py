@@ -10,7 +10,7 @@ from covid_keras.data.preparation import Preparation
 from covid_keras.settings import build
 from covid_keras.training.experiment import Paper, System
 from covid_keras.training.protocol import Protocol
-from papers.covid_sdnet.cohorts import available, make_cohort
+from papers.covid_sdnet.cohorts import available, make_cohort, sources
 
 if TYPE_CHECKING:
     import keras
@@ -106,4 +106,5 @@ PAPER = Paper(
         "covidnet_retrained": "COVIDNet-CXR (retrained)",
     },
     severity_systems=("covid_sdnet",),
+    sources=sources,
 )

@@ -14,7 +14,8 @@ from covid_keras.data.splits import read_split
 from covid_keras.errors import UserError
 from covid_keras.evaluation import compute_metrics, read_predictions
 from covid_keras.files import read_json, write_json
-from covid_keras.training.crossval import parse_shard, run_executions, take_shard
+from covid_keras.training.choices import parse_shard
+from covid_keras.training.crossval import run_executions, take_shard
 from covid_keras.training.experiment import load_paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 
