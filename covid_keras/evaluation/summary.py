@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covid_keras.data.cohort import SEVERITIES
 from covid_keras.errors import UserError
 from covid_keras.evaluation.metrics import COUNT_KEYS, SEVERITY_PREFIX, decide, per_execution, rows_of_test
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS
@@ -109,8 +110,9 @@ def summarise(
 
 
 def _order(names: Iterable[str]) -> list[str]:
-    """Put severities last, else keep the order: executions may each lack some level."""
-    return sorted(names, key=lambda name: name.startswith(SEVERITY_PREFIX))
+    """Put severities last, the mildest first, else keep the order: executions may each lack some level."""
+    known = {SEVERITY_PREFIX + level: place for place, level in enumerate(SEVERITIES, 1)}
+    return sorted(names, key=lambda name: known.get(name, len(known) + 1 if name.startswith(SEVERITY_PREFIX) else 0))
 
 
 def _sizes(rows: pd.DataFrame, positive: str | None, threshold: float | None) -> dict[str, tuple[int, int]]:

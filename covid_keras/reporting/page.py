@@ -28,7 +28,7 @@ from covid_keras.training.runfolder import Execution
 
 def make_report(results: Results, explained: list[FigureEntry]) -> Report:
     """Put the page together; `explained` are the figures of Grad-CAM, none where they were not asked for."""
-    run, paper = results.run, results.paper
+    run, paper, protocol = results.run, results.paper, results.run.protocol
     sections = [
         Section("How the networks decide", figures=_decision_figures(results)),
         Section("How the trainings went", figures=_history_figures(results)),
@@ -37,7 +37,7 @@ def make_report(results: Results, explained: list[FigureEntry]) -> Report:
         sections.insert(1, Section("Where the evidence lies", _heat_text(results), figures=explained))
     return Report(
         title=f"{paper.citation.split(',')[0]}: paper against ours",
-        subtitle=f"{paper.title}. {paper.citation}.",
+        subtitle=f"{paper.title}. {paper.citation}. Profile {protocol.profile}: {protocol.description}",
         comparison=results.comparison,
         banner=banner_of(results),
         facts=_facts(results),
@@ -57,7 +57,8 @@ def make_report(results: Results, explained: list[FigureEntry]) -> Report:
 
 MEASURED_CAPTION = (
     "Mean and sample standard deviation (ddof 1) over executions, test parts only; 95 % bootstrap interval of the "
-    "mean, patients drawn with replacement."
+    "mean, patients drawn with replacement. An interval of no width (all right, or all wrong, on a few images) is a "
+    "limit of the bootstrap, not certainty."
 )
 COMPARISON_CAPTION = (
     "The rows measured in this run: the paper's mean ± std over its executions, and ours with the 95 % interval by "
@@ -88,7 +89,7 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
     seconds = sum(record["seconds"] for record in results.records)
     severities = cohort.table.loc[cohort.table["severity"] != "", "severity"].value_counts()
     facts = [
-        ("Profile", f"{protocol.profile}: {protocol.description}"),
+        ("Profile", protocol.profile),
         (
             "Cohort",
             f"{len(cohort)} images of {len(cohort.patients())} patients; "

@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
 from covid_keras.reporting.style import HEAT_MAP, LUNG_OUTLINE, NARROW, WIDTH, report_style
 
+MAX_NAME = 26  # characters that fit above a picture
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -65,7 +67,8 @@ def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evi
     for (plain, factual, counterfactual), case in zip(grid, cases, strict=True):
         _show(plain, case.image, case.mask)
         right = "correct" if case.label == case.predicted else "wrong"
-        plain.set_title(case.name, fontsize=8.5)
+        # A long id would run into the next picture's title; its end tells images apart better than its start.
+        plain.set_title(case.name if len(case.name) <= MAX_NAME else f"…{case.name[1 - MAX_NAME :]}", fontsize=8.5)
         plain.set_xlabel(f"true: {case.label}\npredicted: {case.predicted} ({case.score:.2f}, {right})")
         _show_heat(factual, case, case.factual, f"for {case.predicted} (predicted)")
         _show_heat(counterfactual, case, case.counterfactual, f"for {case.other} (counterfactual)")
