@@ -39,7 +39,7 @@ test: $(STAMP) ## the test suite; real-data tests skip where COVID_KERAS_DATA is
 	$(BIN)/python -m pytest
 
 bench: $(STAMP) ## benchmarks: ratios against the obvious alternative, measured in the same run
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=median,iqr,rounds -s
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=median,iqr,rounds
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check covid_keras papers tests

@@ -227,6 +227,9 @@ def _add_segment(commands) -> None:
 
 
 def _segment(options: argparse.Namespace) -> int:
+    from covid_keras._quiet import import_tensorflow
+
+    import_tensorflow()
     from covid_keras.segmentation import segment_files
 
     _say_where(segment_files(options.images, options.out, options.weights, options.threshold))

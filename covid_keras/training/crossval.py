@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from covid_keras.errors import UserError
 from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.worker import ERROR
 
 PROGRESS = "@progress "  # as covid_keras.training.execution writes; not imported, since that imports TensorFlow
 
@@ -77,7 +78,7 @@ def _train(run: RunFolder, execution: Execution, epochs: int, bar: tqdm) -> None
     if process.returncode or not execution.done:
         raise UserError(
             execution.name,
-            f"training failed: {_last_words(log, written, process.returncode)}",
+            f"training failed: {last_words(log, written, process.returncode)}",
             f"The whole log is in {log}",
         )
     bar.update(at_start + epochs - bar.n)
@@ -105,13 +106,14 @@ def _worker(run: RunFolder, execution: Execution, errors) -> Iterator[subprocess
             process.wait()
 
 
-def _last_words(log: Path, start: int, code: int) -> str:
-    """Return the last line that this attempt wrote; where it wrote none, how it ended."""
+def last_words(log: Path, start: int, code: int) -> str:
+    """Return what this attempt gave as its error, else its last line; where it wrote none, how it ended."""
     with open(log, "rb") as stream:
         stream.seek(start)
         lines = [line for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
-    if lines:
-        return lines[-1].strip().rstrip(".")
+    told = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
+    if told or lines:
+        return (told or lines)[-1].strip().rstrip(".")
     if code < 0:
         return f"killed by {signal.Signals(-code).name} (out of memory?)"
     return f"it ended with status {code} and without a word"

@@ -8,6 +8,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+ERROR = "error: "  # marks the line that the parent shows
 
 
 def die_with_parent() -> None:
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> int:
         run = RunFolder.open(path)
         execute(load_paper(run.protocol.paper), run, run.execution(system, int(repeat), int(fold)))
     except UserError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{ERROR}{error}\n")
         return 2
     return 0
 

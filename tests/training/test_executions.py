@@ -15,7 +15,7 @@ from covid_keras.errors import UserError
 from covid_keras.evaluation import compute_metrics, read_predictions
 from covid_keras.files import read_json, write_json
 from covid_keras.training.choices import parse_shard
-from covid_keras.training.crossval import run_executions, take_shard
+from covid_keras.training.crossval import last_words, run_executions, take_shard
 from covid_keras.training.experiment import load_paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 
@@ -73,6 +73,20 @@ def test_a_failing_training_is_one_line_with_its_log(make_run, tiny_cohort):
             pass
     with pytest.raises(UserError, match=r"a repeat 1 fold 1: training failed: .*The whole log is in"):
         run_executions(run)
+
+
+def test_the_error_is_told_even_where_other_lines_follow(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("error: of an earlier attempt.\n")
+    start = log.stat().st_size
+    assert last_words(log, start, -signal.SIGKILL) == "killed by SIGKILL (out of memory?)"
+    assert last_words(log, start, 3) == "it ended with status 3 and without a word"
+    with open(log, "a") as stream:
+        stream.write("some warning\n")
+    assert last_words(log, start, 1) == "some warning"
+    with open(log, "a") as stream:
+        stream.write("error: the weights are missing. Give others.\nDownloading data from somewhere\n\n")
+    assert last_words(log, start, 2) == "the weights are missing. Give others"
 
 
 def test_a_run_folder_is_of_one_protocol(make_run):
