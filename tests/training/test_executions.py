@@ -198,6 +198,17 @@ def test_mirrored_over_two_devices_agrees_with_one(make_run):
     assert np.abs(scores[0] - scores[1]).max() < 1e-4
 
 
+def test_bfloat16_is_an_option_that_the_record_names(make_run):
+    run = make_run("run", training={"epochs": 1})
+    record = read_json(run.path / "run.json")
+    record["settings"]["precision"] = "bf16"
+    write_json(run.path / "run.json", record)
+    assert _start(run, 0).wait() == 0
+    execution = run.execution("a", 0, 0)
+    assert read_json(execution.record)["policy"] == "mixed_bfloat16"
+    assert read_predictions(execution.predictions)["score_P"].between(0, 1).all()
+
+
 @pytest.mark.parametrize(("strategy", "words"), [("tpu", "no TPU answers"), ("mirrored", "only one device")])
 def test_devices_that_are_not_there_get_one_line(make_run, tmp_path, strategy, words):
     run = make_run("run")
