@@ -240,7 +240,7 @@ def _add_data(commands) -> None:
     parser = _command(
         commands,
         "data",
-        "list, check and download the image collections",
+        "list, check, compare and download the image collections",
         None,
         "  covid-keras data list\n"
         "  covid-keras data check --data ~/radiographs\n"

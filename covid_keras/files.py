@@ -103,6 +103,17 @@ def read_json(path: str | Path) -> Any:
         raise UserError(path, f"is not valid JSON ({error})", "Restore or regenerate the file") from error
 
 
+def read_record(path: str | Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Read a JSON mapping that must hold `keys`; raise `UserError` naming what is missing."""
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise UserError(path, "holds no mapping", "Restore or regenerate the file")
+    for key in keys:
+        if key not in record:
+            raise UserError(path, f"lacks the key {key!r}", "Restore or regenerate the file")
+    return record
+
+
 def sha256_of(path: str | Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pandas as pd
 
 from covid_keras import DISCLAIMER
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import PAIR_COLUMNS, duplicate_groups, find_duplicates
-from covid_keras.data.locations import find_data
+from covid_keras.data.locations import VARIABLE, find_data
 from covid_keras.data.sources import check_source
 from covid_keras.data.splits import check_disjoint, patient_folds
 from covid_keras.errors import UserError
@@ -22,6 +24,7 @@ from covid_keras.training.choices import parse_shard
 from covid_keras.training.crossval import run_executions
 from covid_keras.training.experiment import Paper, load_paper
 from covid_keras.training.protocol import Protocol
+from covid_keras.training.published_weights import is_imagenet
 from covid_keras.training.runfolder import RunFolder
 
 
@@ -65,7 +68,7 @@ def make_plan(options: Namespace) -> Plan:
     paper = load_paper(options.paper)
     data = find_data(options.data)
     changes = {} if options.weights is None else {"weights": _weights(options.weights)}
-    profile = options.profile or choose_profile(paper, data, asked=options.data is not None)
+    profile = options.profile or choose_profile(paper, data, asked=bool(options.data or os.environ.get(VARIABLE)))
     protocol = judged(paper.protocol(profile, changes), paper.protocol(profile), options.precision)
     if reason := paper.available(protocol, data):
         raise UserError(
@@ -77,6 +80,7 @@ def make_plan(options: Namespace) -> Plan:
     out = Path(options.out or Path("runs") / f"{paper.name}-{profile}")
     cache = Path(options.cache or out.parent / "cache").absolute()
     require_writable_folder(out)
+    require_writable_folder(cache)
     settings = {"cache": str(cache / "prepared"), "strategy": options.strategy, "precision": options.precision}
     return Plan(paper, protocol, data, out, cache, settings)
 
@@ -87,13 +91,17 @@ def _weights(given: str) -> str:
         return given
     if not Path(given).is_file():
         raise UserError(f"--weights {given}", "is no file", "Give a path, imagenet or none")
+    if not h5py.is_hdf5(given):
+        raise UserError(f"--weights {given}", "is no HDF5 weight file", "Give an .h5 file written by Keras")
     return str(Path(given).resolve())
 
 
 def judged(protocol: Protocol, written: Protocol, precision: str) -> Protocol:
     """Return the protocol, not comparable where the command departs from what was written down before the run."""
     reasons = []
-    if protocol.weights != written.weights:
+    given, wanted = protocol.weights, written.weights
+    as_written = given == wanted or (wanted == "imagenet" and Path(given).is_file() and is_imagenet(given))
+    if not as_written:
         reasons.append(f"initial weights {Path(protocol.weights).name} in place of {written.weights}")
     if precision != "float32":
         reasons.append(f"computed in {precision}")
@@ -162,8 +170,8 @@ def prepare_run(plan: Plan) -> RunFolder:
     decided = {key: lungs[key] for key in ("weights_sha256", "threshold") if lungs}
     run = RunFolder.create(plan.out, protocol, cohort, lambda: make_splits(cohort, protocol), plan.settings, decided)
     whole = _prepare(run, preparations)
-    pairs = len(pd.read_csv(run.path / "duplicates.csv"))
-    write_json(run.path / "facts.json", {"duplicate_pairs": pairs, "lungs": lungs, "whole_image_crops": whole})
+    facts = {"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole}
+    write_json(run.path / "facts.json", facts)
     return run
 
 

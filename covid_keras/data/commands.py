@@ -1,4 +1,4 @@
-"""What `covid-keras data list | check | download` print."""
+"""What `covid-keras data list | check | overlap | download` print."""
 
 from __future__ import annotations
 
@@ -126,11 +126,13 @@ def _fetch(name: str, data: Path, unverified: bool) -> None:
 def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
     """Find near-duplicates within and between collections, print their counts and write the pairs as CSV."""
     data = require_data(given)
-    chosen = list(names) or [
+    chosen = list(dict.fromkeys(names)) or [
         n for n in ("cohen", "covid_cxnet", "chestxray14") if get_source(n).locate(data) is not None
     ]
     if not chosen:
         raise UserError(data, "holds no collection to compare", "`covid-keras data list` says what is looked for")
+    if {"cohen", "darwin_v7"} <= set(chosen):
+        raise UserError("darwin_v7", "holds the very images of cohen", "Compare one of the two")
     # The search takes minutes: a place that cannot be written is told before.
     if out.is_dir():
         raise UserError(f"--out {out}", "is a folder", "Name the CSV file to write")

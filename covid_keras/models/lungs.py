@@ -10,6 +10,7 @@ import cv2
 import keras
 import numpy as np
 
+from covid_keras.errors import UserError
 from covid_keras.models.registry import WeightEntry, find_weights, load_registry, with_file
 from covid_keras.models.unet import build_unet
 from covid_keras.models.weights import load_weights
@@ -105,6 +106,10 @@ class LungSegmenter:
             entry = with_file(load_registry()[DEFAULT_WEIGHTS], weights)
         else:
             entry = find_weights(str(weights))
+        if entry.builder != "build_unet":
+            raise UserError(
+                weights, "is a registered file, but of no lung U-Net", f"Use {DEFAULT_WEIGHTS} or an .h5 file"
+            )
         self.entry, self.clean = entry, clean
         self.threshold = entry.threshold if threshold is None else threshold
         self.size = entry.input_shape[0]

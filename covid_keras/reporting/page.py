@@ -76,7 +76,7 @@ HEAT_SHARE_TEXT = (
 
 def _heat_text(results: Results) -> str:
     """What the maps show, and whose lungs are outlined, where any are."""
-    if "lungs" in results.facts:
+    if results.facts.get("lungs"):
         return f"{HEAT_TEXT} {HEAT_SHARE_TEXT.format(source='outlined by the shipped U-Net')}"
     if results.run.cohort.table["mask_path"].ne("").any():
         return f"{HEAT_TEXT} {HEAT_SHARE_TEXT.format(source='outlined as the collection marks them')}"

@@ -147,7 +147,8 @@ def results_markdown(paper: Paper, profile: str) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in source["cohort_counts"].items())
     head = (
         f"Profile `{profile}`, {source['executions']} executions, {counts} images, "
-        f"{source['training_hours']:.2f} hours of training on {source['trained_on']['cores']} cores.{_reason(source)}\n"
+        f"{source['training_hours']:.2f} hours of training on {source['trained_on']['cores']} cores "
+        f'(code at {", ".join(source["training_revisions"])}; "+changes": with edits not yet committed).{_reason(source)}\n'
     )
     everything = f"**All that was measured**\n\n{markdown_table(measured_table(measured, names))}"
     return "\n".join([head, *tables, verdict_legend(), "", everything])

@@ -22,7 +22,7 @@ from covid_keras.evaluation import (
     summarise,
 )
 from covid_keras.evaluation.published import load_titles
-from covid_keras.files import read_json
+from covid_keras.files import read_record
 from covid_keras.training.experiment import Paper, load_paper
 from covid_keras.training.provenance import provenance
 from covid_keras.training.runfolder import Execution, RunFolder
@@ -82,12 +82,12 @@ class Results:
     def facts(self) -> dict[str, Any]:
         """What was counted while the run was prepared."""
         path = self.run.path / "facts.json"
-        return read_json(path) if path.is_file() else {}
+        return read_record(path, ()) if path.is_file() else {}
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
         """The provenance of each execution."""
-        return [read_json(execution.record) for execution in self.executions]
+        return [execution.details for execution in self.executions]
 
     @property
     def complete(self) -> bool:

@@ -14,12 +14,13 @@ import yaml
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.splits import read_split, write_split
 from covid_keras.errors import UserError
-from covid_keras.files import read_json, require_writable_folder, sha256_of, write_json, write_text
+from covid_keras.files import read_record, require_writable_folder, sha256_of, write_json, write_text
 from covid_keras.settings import as_plain, build, read_yaml
 from covid_keras.training.protocol import Protocol
 from covid_keras.training.provenance import provenance
 
 RECORD = "run.json"
+_EXECUTION_KEYS = ("predictions_sha256", "seconds", "best_epoch", "versions", "machine", "device", "revision")
 _RECORD_KEYS = ("identity", "paper", "profile", "settings", "cohort_fingerprint", "classes", "files", "provenance")
 
 
@@ -52,7 +53,12 @@ class Execution:
         """Whether the training ended and its predictions are those that it wrote."""
         if not (self.record.is_file() and self.predictions.is_file()):
             return False
-        return read_json(self.record).get("predictions_sha256") == sha256_of(self.predictions)
+        return self.details["predictions_sha256"] == sha256_of(self.predictions)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the record says: seed, cost, epochs, versions, device."""
+        return read_record(self.record, _EXECUTION_KEYS)
 
     @property
     def begun(self) -> bool:
@@ -149,18 +155,19 @@ class RunFolder:
     def open(cls, path: str | Path) -> RunFolder:
         """Open a run that is there; raise `UserError` where the folder is none."""
         run = cls(Path(path).resolve())
-        if not (run.path / RECORD).is_file():
+        try:
+            there = (run.path / RECORD).is_file()
+        except OSError as error:
+            raise UserError(path, f"cannot be looked at ({error.strerror})", "Check the path") from error
+        if not there:
             raise UserError(path, f"is no run folder (no {RECORD})", "Give the --out of `covid-keras reproduce`")
+        _ = run.record  # a broken record is told at once
         return run
 
     @cached_property
     def record(self) -> dict[str, Any]:
         """What `run.json` says."""
-        record = read_json(self.path / RECORD)
-        missing = [key for key in _RECORD_KEYS if not isinstance(record, dict) or key not in record]
-        if missing:
-            raise UserError(self.path / RECORD, f"lacks the key {missing[0]!r}", "Start the run anew in another --out")
-        return record
+        return read_record(self.path / RECORD, _RECORD_KEYS)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -183,7 +190,7 @@ class RunFolder:
         path = self.path / name
         if not path.is_file():
             raise UserError(path, "is missing from the run folder", "Start the run anew in another --out")
-        if sha256_of(path) != self.record["files"][name]:
+        if sha256_of(path) != self.record["files"].get(name):
             raise UserError(path, "was changed after the run began", "Restore it, or start the run anew")
         return path
 
@@ -191,6 +198,16 @@ class RunFolder:
     def splits(self) -> pd.DataFrame:
         """The split table, its hash checked."""
         return read_split(self.path / "splits.csv")
+
+    @property
+    def duplicate_pairs(self) -> int:
+        """Number of near-duplicate pairs that the splits keep together."""
+        try:
+            return len(pd.read_csv(self.path / "duplicates.csv"))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                self.path / "duplicates.csv", f"cannot be read ({error})", "Start the run anew in another --out"
+            ) from error
 
     def part(self, repeat: int, fold: int) -> pd.Series:
         """Return "train", "validation" or "test" for each row of the cohort, in its order."""

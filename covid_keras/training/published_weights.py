@@ -1,0 +1,15 @@
+"""Telling keras.applications' own ImageNet files, whatever their name, without importing Keras."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+# MD5 as keras.applications lists them for its files without the top layers.
+IMAGENET_NOTOP_MD5 = {"4d473c1dd8becc155b73f8504c6f6626": "ResNet50"}
+
+
+def is_imagenet(path: str | Path) -> bool:
+    """Return whether a weight file is one of keras.applications' ImageNet files, by its MD5."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest() in IMAGENET_NOTOP_MD5
