@@ -148,7 +148,7 @@ def results_markdown(paper: Paper, profile: str) -> str:
     head = (
         f"Profile `{profile}`, {source['executions']} executions, {counts} images, "
         f"{source['training_hours']:.2f} hours of training on {source['trained_on']['cores']} cores "
-        f'(code at {", ".join(source["training_revisions"])}; "+changes": with edits not yet committed).{_reason(source)}\n'
+        f'(code at {", ".join(source["training_revisions"])}; "+changes": uncommitted edits beside).{_reason(source)}\n'
     )
     everything = f"**All that was measured**\n\n{markdown_table(measured_table(measured, names))}"
     return "\n".join([head, *tables, verdict_legend(), "", everything])
