@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
+
+
+def open_bar(*arguments: Any, **options: Any) -> tqdm:
+    """Return a tqdm bar with this suite's settings (see `progress`), for what is not a loop over items."""
+    terminal = sys.stderr.isatty()
+    interval = 0.2 if terminal else 30.0
+    settings = {
+        "disable": os.environ.get("COVID_KERAS_QUIET") == "1",
+        "mininterval": interval,
+        "maxinterval": interval,
+        "dynamic_ncols": terminal,
+        "file": sys.stderr,
+    }
+    return tqdm(*arguments, **(settings | options))
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "image") -> Iterator[T]:
@@ -18,16 +32,4 @@ def progress(items: Iterable[T], description: str, total: int | None = None, uni
     Where standard error is no terminal (a log file, CI) the bar prints a line about every 30 seconds instead of
     redrawing itself; `COVID_KERAS_QUIET=1` silences it.
     """
-    quiet = os.environ.get("COVID_KERAS_QUIET") == "1"
-    interval = 0.2 if sys.stderr.isatty() else 30.0
-    yield from tqdm(
-        items,
-        desc=description,
-        total=total,
-        unit=unit,
-        disable=quiet,
-        mininterval=interval,
-        maxinterval=interval,
-        dynamic_ncols=sys.stderr.isatty(),
-        file=sys.stderr,
-    )
+    yield from open_bar(items, desc=description, total=total, unit=unit)

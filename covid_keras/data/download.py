@@ -9,7 +9,6 @@ import lzma
 import os
 import shutil
 import stat
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -21,11 +20,11 @@ from urllib.parse import urlsplit
 
 import pooch
 import requests
-from tqdm import tqdm
 
 from covid_keras import __version__
 from covid_keras.errors import UserError
 from covid_keras.files import require_writable_folder
+from covid_keras.progress import open_bar
 
 # Zenodo throttles the user agents of download libraries.
 USER_AGENT = f"covid-keras/{__version__}"
@@ -113,19 +112,8 @@ def _fetch(item: Item, folder: Path, retries: int) -> None:
         urls={item.file_name: item.url},
         retry_if_failed=retries,
     )
-    quiet = os.environ.get("COVID_KERAS_QUIET") == "1"
-    interval = 0.2 if sys.stderr.isatty() else 30.0
     # pooch sets the total once it is known, and asks for the bar's truth value, which needs one, before.
-    with tqdm(
-        desc=item.file_name,
-        total=1,
-        unit="B",
-        unit_scale=True,
-        disable=quiet,
-        mininterval=interval,
-        maxinterval=interval,
-        file=sys.stderr,
-    ) as bar:
+    with open_bar(desc=item.file_name, total=1, unit="B", unit_scale=True) as bar:
         fetcher = pooch.HTTPDownloader(
             progressbar=bar, chunk_size=_CHUNK, timeout=_TIMEOUT, headers={"User-Agent": USER_AGENT}
         )

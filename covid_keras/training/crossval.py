@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from covid_keras.errors import UserError
+from covid_keras.progress import open_bar
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.worker import ERROR
 
@@ -37,34 +37,19 @@ def run_executions(run: RunFolder, shard: tuple[int, int] = (1, 1)) -> list[Exec
     mine = take_shard(run.executions(), shard)
     todo = [execution for execution in mine if not execution.done]
     epochs = run.protocol.training.epochs
-    with _bar(len(mine) * epochs, (len(mine) - len(todo)) * epochs) as bar:
+    done = (len(mine) - len(todo)) * epochs
+    with open_bar(total=len(mine) * epochs, initial=done, unit="epoch") as bar:
         for execution in todo:
             bar.set_description(execution.name)
             _train(run, execution, epochs, bar)
     return mine
 
 
-@contextmanager
-def _bar(total: int, done: int) -> Iterator[tqdm]:
-    quiet = os.environ.get("COVID_KERAS_QUIET") == "1"
-    interval = 0.2 if sys.stderr.isatty() else 30.0
-    with tqdm(
-        total=total,
-        initial=done,
-        unit="epoch",
-        disable=quiet,
-        mininterval=interval,
-        file=sys.stderr,
-        dynamic_ncols=sys.stderr.isatty(),
-    ) as bar:
-        yield bar
-
-
 def _train(run: RunFolder, execution: Execution, epochs: int, bar: tqdm) -> None:
     """Run one worker, following its epochs; early stopping fills the bar up."""
     execution.folder.mkdir(parents=True, exist_ok=True)
     log = execution.folder / "log.txt"
-    at_start, epoch = bar.n, 0
+    at_start = bar.n
     written = log.stat().st_size if log.is_file() else 0
     with open(log, "a", encoding="utf-8") as errors, _worker(run, execution, errors) as process:
         for line in process.stdout:

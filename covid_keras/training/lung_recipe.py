@@ -26,7 +26,7 @@ from covid_keras.files import atomic_path, write_json
 from covid_keras.models.lungs import probability_to_mask, unet_input
 from covid_keras.models.unet import build_unet
 from covid_keras.models.weights import save_weights
-from covid_keras.progress import progress
+from covid_keras.progress import open_bar, progress
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
 
 
@@ -80,6 +80,21 @@ class LungRecipe:
             zoom=(1 - self.zoom, 1 + self.zoom),
             fill="constant",
         )
+
+
+class _EpochBar(keras.callbacks.Callback):
+    """A bar over epochs with losses, Dice and the time left."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.bar = open_bar(total=epochs, desc="training the U-Net", unit="epoch")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.bar.set_postfix({key: f"{value:.3f}" for key, value in (logs or {}).items()}, refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self.bar.close()
 
 
 class _Batches(keras.utils.PyDataset):
@@ -154,7 +169,8 @@ def fit_unet(stack: np.ndarray, validation: np.ndarray, recipe: LungRecipe) -> t
         validation_data=(scaled[..., :1], (scaled[..., 1:] > 0.5).astype(np.float32)),
         validation_batch_size=16,
         epochs=recipe.epochs,
-        verbose=2,
+        verbose=0,
+        callbacks=[_EpochBar(recipe.epochs)],
     )
     return model, pd.DataFrame(fitted.history)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import sys
-import time
 import zlib
 
 import cv2
@@ -229,13 +228,11 @@ def test_images_size_limits_are_checked_before_decoding(tmp_path):
     refused(tmp_path / "one.png", "1x1", f"at least {MIN_SIDE}")
     Image.new("L", (MIN_SIDE, MIN_SIDE)).save(tmp_path / "small.png")
     assert read_image(tmp_path / "small.png").shape == (MIN_SIDE, MIN_SIDE)
-    begin = time.perf_counter()
     for number, (width, height) in enumerate([(20_000, 20_000), (20_000, 100), (100, MAX_SIDE + 1)]):
         path = _png_header(tmp_path / f"{number}.png", width, height)
         refused(path, str(MAX_SIDE))
         with pytest.raises(UserError, match=str(MAX_SIDE)):
             image_size(path)
-    assert time.perf_counter() - begin < 2  # decoding 400 million pixels would take far longer
 
 
 def test_images_several_pages(tmp_path, grey):

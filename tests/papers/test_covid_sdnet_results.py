@@ -1,0 +1,18 @@
+"""What the paper's README says of its results, checked against the files."""
+
+from __future__ import annotations
+
+from covid_keras.data.splits import read_split
+from covid_keras.evaluation import read_predictions
+from covid_keras.training.experiment import load_paper
+from covid_keras.training.lung_command import SPLIT
+
+
+def test_how_many_positives_the_unet_was_trained_on():
+    folder = load_paper("tabik").folder
+    frame = read_predictions(folder / "results" / "cpu-predictions.csv")
+    positives = set(frame.loc[frame["label"] == "P", "image_id"])
+    split = read_split(SPLIT)
+    seen = positives & set(split.loc[split["split"] == "train", "image_id"])
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"{len(seen)} of these {len(positives)}\n" in text
