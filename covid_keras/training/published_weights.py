@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from covid_keras.models.registry import load_registry
+
 # MD5 as keras.applications lists them for its files without the top layers.
-IMAGENET_NOTOP_MD5 = {"4d473c1dd8becc155b73f8504c6f6626": "ResNet50"}
+IMAGENET_NOTOP_MD5 = {entry.md5: entry.name for entry in load_registry().values() if entry.md5}
 
 
 def is_imagenet(path: str | Path) -> bool:
