@@ -16,6 +16,7 @@ from keras import layers, ops
 
 # The shortest side that two 3x3 convolutions, a halving and two more 3x3 convolutions leave one pixel of.
 SMALLEST_SIDE = 14
+SQUARED_LENGTH_FLOOR = 1e-30
 
 
 @keras.saving.register_keras_serializable("covid_keras")
@@ -86,8 +87,9 @@ class Length(layers.Layer):
     """Euclidean length of each capsule: float (batch, capsules, dimension) to (batch, capsules)."""
 
     def call(self, inputs):
-        # The slope of the root at zero is infinite; a floor far below float32's precision near 1 keeps it finite.
-        return ops.sqrt(ops.maximum(ops.sum(ops.square(inputs), axis=-1), keras.backend.epsilon() ** 2))
+        # The root's slope at zero is infinite, so it stops at a floor: one far below the lengths of 1e-8 that
+        # untrained capsules have, which would never be trained above it.
+        return ops.sqrt(ops.maximum(ops.sum(ops.square(inputs), axis=-1), SQUARED_LENGTH_FLOOR))
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[:-1])
