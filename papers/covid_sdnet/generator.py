@@ -1,0 +1,150 @@
+"""The generator of a class-inherent transformation, and its batch normalisation by single images."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+from keras import layers, ops
+
+# PyTorch's, in whose terms the authors' code is written.
+EPSILON = 1e-5
+MOMENTUM = 0.9
+
+
+@keras.saving.register_keras_serializable("covid_sdnet")
+class SingleImageBatchNormalization(layers.Layer):
+    """Batch normalisation of a network that is fed one image at a time, for whole batches.
+
+    In training each image is normalised by its own mean and (biased) variance over height and width. The moving
+    statistics go through the images of the batch in order, `moving = momentum * moving + (1 - momentum) * image's`,
+    with the unbiased variance, as in PyTorch; in closed form. Inference uses the moving statistics.
+
+    Parameters
+    ----------
+    momentum : float
+        Weight of the past in the moving statistics (PyTorch's 0.1 is 0.9 here).
+    epsilon : float
+        Added to the variance.
+
+    Notes
+    -----
+    Input and output (batch, height, width, channels), floating; any batch size, height and width. Statistics are
+    computed in float32.
+    """
+
+    def __init__(self, momentum: float = MOMENTUM, epsilon: float = EPSILON, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.momentum, self.epsilon = momentum, epsilon
+
+    def build(self, input_shape) -> None:
+        """Make scale, offset and moving statistics, one value a channel."""
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma")
+        self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
+        # As in Keras' own: autocast off, for statistics lose too much in half precision.
+        still = {"shape": shape, "trainable": False, "autocast": False}
+        self.moving_mean = self.add_weight(initializer="zeros", name="moving_mean", **still)
+        self.moving_variance = self.add_weight(initializer="ones", name="moving_variance", **still)
+
+    def call(self, inputs, training: bool = False):
+        """Normalise; in training also update the moving statistics."""
+        x = ops.cast(inputs, "float32")
+        if training:
+            mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
+            self._move(mean, variance, ops.shape(x))
+        else:
+            mean, variance = self.moving_mean, self.moving_variance
+        # Not folded into x * scale + offset, which loses digits where the mean is far larger than the deviation.
+        scale = ops.cast(self.gamma, "float32") * ops.rsqrt(variance + self.epsilon)
+        return ops.cast((x - mean) * scale + ops.cast(self.beta, "float32"), inputs.dtype)
+
+    def _move(self, mean, variance, shape) -> None:
+        """Feed each image's statistics, in order, to the moving ones: image i of n enters with momentum**(n-1-i)."""
+        n = shape[0]
+        pixels = ops.cast(shape[1] * shape[2], "float32")
+        unbiased = variance * pixels / ops.maximum(pixels - 1, 1)
+        later = ops.cast(n - 1 - ops.arange(n), "float32")
+        weights = (1 - self.momentum) * self.momentum ** ops.reshape(later, (1, -1))
+        left = self.momentum ** ops.cast(n, "float32")
+        for moving, values in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
+            new = ops.matmul(weights, ops.stop_gradient(values)[:, 0, 0, :])[0]
+            moving.assign(left * moving + new)
+
+    def compute_output_shape(self, input_shape):
+        """Return the input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict:
+        """Return what `__init__` takes."""
+        return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
+
+
+def build_generator(
+    size: int | tuple[int, int] | None = None,
+    filters: int = 64,
+    residual_blocks: int = 5,
+    name: str = "generator",
+) -> keras.Model:
+    """Build the generator of one class: a residual network that keeps the image's size.
+
+    Convolution 9x9 with PReLU (one slope shared by all), residual blocks x + [conv 3x3, normalisation, PReLU,
+    conv 3x3, normalisation], convolution 3x3 to three channels; linear output. All convolutions have a bias.
+
+    Parameters
+    ----------
+    size : int or (height, width), optional
+        Of the images; any where not given.
+    filters : int
+        Channels inside (64 as published: 387,913 trainable parameters with 5 blocks).
+    residual_blocks : int
+        Number of residual blocks.
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    keras.Model
+        Uncompiled; input float32 (batch, height, width, 3) in 0..1, output of the same shape, not bounded.
+
+    Notes
+    -----
+    Initial weights are drawn as PyTorch does for convolutions, uniform in +-1/sqrt(fan in), biases too.
+
+    References
+    ----------
+    S. Tabik et al., "COVIDGR dataset and COVID-SDNet methodology for predicting COVID-19 based on chest X-ray
+    images", IEEE JBHI 24(12), 2020, section IV-B; first block and place of the PReLU as in the authors' code
+    (FuCiTNet), where the paper leaves out the former and has a second PReLU a block.
+    """
+    height, width = size if isinstance(size, tuple) else (size, size)
+    inputs = keras.Input((height, width, 3), name="image")
+    x = _convolution(inputs, filters, 9, "head_conv")
+    x = _prelu(x, "head_prelu")
+    for block in range(1, residual_blocks + 1):
+        y = _convolution(x, filters, 3, f"block{block}_conv1")
+        y = SingleImageBatchNormalization(name=f"block{block}_bn1")(y)
+        y = _prelu(y, f"block{block}_prelu")
+        y = _convolution(y, filters, 3, f"block{block}_conv2")
+        y = SingleImageBatchNormalization(name=f"block{block}_bn2")(y)
+        x = layers.Add(name=f"block{block}_add")([x, y])
+    outputs = _convolution(x, 3, 3, "tail_conv", dtype="float32")
+    return keras.Model(inputs, outputs, name=name)
+
+
+def _convolution(x, filters: int, kernel: int, name: str, **kwargs):
+    limit = 1 / math.sqrt(kernel * kernel * x.shape[-1])
+    return layers.Conv2D(
+        filters,
+        kernel,
+        padding="same",
+        kernel_initializer=keras.initializers.RandomUniform(-limit, limit),
+        bias_initializer=keras.initializers.RandomUniform(-limit, limit),
+        name=name,
+        **kwargs,
+    )(x)
+
+
+def _prelu(x, name: str):
+    slope = keras.initializers.Constant(0.25)
+    return layers.PReLU(alpha_initializer=slope, shared_axes=[1, 2, 3], name=name)(x)
