@@ -39,7 +39,9 @@ def one_at_a_time(layer, images):
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_each_image_has_its_own_statistics_and_they_enter_in_order(n):
     layer = made_layer()
-    images = (RNG.normal(size=(n, 5, 4, 3)) * RNG.random((n, 1, 1, 3)) + np.arange(n)[:, None, None, None]).astype("f")
+    images = (
+        RNG.normal(size=(n, 5, 4, 3)) * (RNG.random((n, 1, 1, 3)) + 0.5) + np.arange(n)[:, None, None, None]
+    ).astype("f")
     out, mean, variance = one_at_a_time(layer, images)
     np.testing.assert_allclose(layer(images, training=True), out, atol=2e-5)
     np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-5)
