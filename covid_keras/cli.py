@@ -303,36 +303,71 @@ def _add_weights(commands) -> None:
     parser = _command(
         commands,
         "weights",
-        "list the registered weight files and check those that are here",
+        "list, check, add, download and convert weight files",
         None,
-        "  covid-keras weights list\n  covid-keras weights check\n",
+        "  covid-keras weights list\n"
+        "  covid-keras weights download resnet50_notop\n"
+        "  covid-keras weights add ~/Downloads/weights-improvement-binary-86.h5\n"
+        "  covid-keras weights convert lungs.weights.h5 lungs.h5 --like lungs_unet16 --legacy\n\n"
+        "environment:\n"
+        "  COVID_KERAS_WEIGHTS   folder of the files that do not ship (default: ~/.cache/covid_keras/weights)\n",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    actions.add_parser("list", help="what each file is, its origin and licence").set_defaults(run=_weights_list)
-    actions.add_parser("check", help="whether the shipped files are the registered ones").set_defaults(
-        run=_weights_check
-    )
+    listing = actions.add_parser("list", help="what each registered file is, its origin and licence, where it is")
+    listing.set_defaults(run=_weights_list)
+    check = actions.add_parser("check", help="whether the files that are here are the registered ones")
+    check.set_defaults(run=_weights_check)
+    add = actions.add_parser("add", help="keep a file fetched by hand, known by its digest, whatever it is called")
+    add.add_argument("file", type=_path, metavar="FILE")
+    add.add_argument("--as", dest="name", metavar="NAME", help="the registered name that it should be")
+    add.set_defaults(run=_weights_add)
+    download = actions.add_parser("download", help="fetch registered files that have plain addresses")
+    download.add_argument("names", nargs="+", metavar="NAME")
+    download.set_defaults(run=_weights_download)
+    convert = actions.add_parser("convert", help="write a weight file in the other HDF5 layout")
+    convert.add_argument("source", type=_path, metavar="IN", help="legacy .h5 or Keras 3 .weights.h5")
+    convert.add_argument("target", type=_path, metavar="OUT", help=".weights.h5; with --legacy .h5 or .hdf5")
+    convert.add_argument("--like", required=True, metavar="NAME", help="registered name of the same network")
+    convert.add_argument("--legacy", action="store_true", help="write the layout of Keras 1 and 2, a group a layer")
+    convert.set_defaults(run=_weights_convert)
 
 
 def _weights_list(options: argparse.Namespace) -> int:
-    from covid_keras.models.registry import REGISTRY, load_registry
+    from covid_keras.models import weight_files
 
-    for entry in load_registry().values():
-        here = "ships" if entry.ships else "to be fetched"
-        print(
-            f"{entry.name}  ({here}, {entry.bytes / 2**20:.1f} MiB, {entry.licence})\n"
-            f"    {entry.title}\n    {entry.origin}"
-        )
-    _say_where(REGISTRY)
-    return 0
+    return weight_files.list_weights()
 
 
 def _weights_check(options: argparse.Namespace) -> int:
-    from covid_keras.models.registry import load_registry
+    from covid_keras.models import weight_files
 
-    for entry in load_registry().values():
-        if entry.ships:
-            print(f"{entry.verified().path}: sha256 as registered")
+    return weight_files.check_weights()
+
+
+def _weights_add(options: argparse.Namespace) -> int:
+    from covid_keras.models import weight_files
+
+    return weight_files.add_weights(options.file, options.name)
+
+
+def _weights_download(options: argparse.Namespace) -> int:
+    from covid_keras.models import weight_files
+
+    return weight_files.download_weights(options.names)
+
+
+def _weights_convert(options: argparse.Namespace) -> int:
+    from covid_keras.models import weight_files
+
+    entry = weight_files.check_conversion(options.source, options.target, options.like, options.legacy)
+    from covid_keras._quiet import import_tensorflow
+
+    import_tensorflow()
+    from covid_keras.models.weights import convert_weights
+
+    report = convert_weights(options.source, options.target, entry, options.legacy)
+    print(f"{len(report.assigned)} tensors, {report.parameters:,} values, read in the {report.layout} layout")
+    _say_where(options.target)
     return 0
 
 

@@ -174,7 +174,7 @@ def test_misfits_are_named_and_change_nothing(tmp_path):
         load_weights(target, path)
     assert all(np.array_equal(p, q) for p, q in zip(before, target.get_weights(), strict=True))
     with h5py.File(path, "a") as file:
-        names = [str(name) for name in file.attrs["layer_names"]]
+        names = [name.decode() for name in file.attrs["layer_names"]]
         file.attrs["layer_names"] = [("other" if name == "second" else name).encode() for name in names]
         file.move("second", "other")
         file["other"].attrs["weight_names"] = [b"second/kernel:0", b"second/bias:0"]

@@ -1,0 +1,191 @@
+"""What `covid-keras weights list | check | add | download` do with the user's store of weight files; no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from covid_keras.data.download import download
+from covid_keras.errors import UserError
+from covid_keras.files import atomic_path, require_writable_folder
+from covid_keras.models.registry import (
+    REGISTRY,
+    VARIABLE,
+    WeightEntry,
+    digest_of,
+    get_entry,
+    load_registry,
+    store_folder,
+)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """What `covid_keras.data.download.download` fetches."""
+
+    url: str
+    sha256: str | None
+    file_name: str
+    unpack: bool = False
+    strip_top: bool = False
+
+
+def list_weights() -> int:
+    """Print what each registered file is, where it comes from and whether it is here; its bytes are not checked."""
+    for entry in load_registry().values():
+        kind = "ships" if entry.ships else "does not ship"
+        here = f"here: {entry.path}" if entry.path.is_file() else f"not here. {entry.how_to_get}"
+        print(
+            f"{entry.name}  ({kind}, {entry.bytes / 2**20:.1f} MiB, {entry.licence})\n"
+            f"    {entry.title}\n    {entry.origin}\n    {here}"
+        )
+    print(f"Files that do not ship are looked for below {store_folder()} ({VARIABLE})")
+    print(f"Output: {REGISTRY}")
+    return 0
+
+
+def check_weights() -> int:
+    """Print of each registered file whether it is here and whole, and how to get those that are not here.
+
+    Raises
+    ------
+    UserError
+        After all were checked, where one was altered, or one that ships is missing.
+    """
+    faults = []
+    for entry in load_registry().values():
+        if not entry.ships and not entry.path.is_file():
+            print(f"{entry.name}: not here. {entry.how_to_get}")
+            continue
+        try:
+            entry.verified()
+        except UserError as error:
+            faults.append(error)
+            print(f"{entry.name}: {'ALTERED' if entry.path.is_file() else 'MISSING'} {entry.path}")
+        else:
+            proof = f"{entry.digest[0]} as registered" if entry.ships else f"as registered, by {entry.digest[0]}"
+            print(f"{entry.name}: ok, {proof}: {entry.path}")
+    if faults:
+        raise faults[0]
+    print(f"Output: {store_folder()}")
+    return 0
+
+
+def add_weights(path: Path, name: str | None = None) -> int:
+    """Copy a file that the user fetched into the store, under its registered name; return 0.
+
+    Parameters
+    ----------
+    path : Path
+        The file, whatever it is called; known by its digest.
+    name : str, optional
+        The entry that it should be; where not given, any.
+
+    Raises
+    ------
+    UserError
+        Where it is no file or not a registered one, or the store cannot be written.
+    """
+    entries = [get_entry(name)] if name else list(load_registry().values())
+    if not path.is_file():
+        raise UserError(path, "is no file", "Check the path")
+    digests = {algorithm: digest_of(path, algorithm) for algorithm in dict.fromkeys(e.digest[0] for e in entries)}
+    entry = next((e for e in entries if digests[e.digest[0]] == e.digest[1]), None)
+    if entry is None:
+        found = ", ".join(f"{algorithm} {digest}" for algorithm, digest in digests.items())
+        raise UserError(
+            path,
+            f"is not {name} as registered ({found})" if name else f"is no registered file ({found})",
+            f"Fetch it from {entries[0].url or entries[0].origin}"
+            if name
+            else f"Registered: {', '.join(e.name for e in entries)}",
+        )
+    if _is_here(entry):
+        print(f"{entry.name} was here already\nOutput: {entry.path}")
+        return 0
+    target = _writable_store() / entry.file
+    with atomic_path(target) as temporary:
+        shutil.copyfile(path, temporary)
+        if not entry.is_of(temporary):
+            raise UserError(path, "changed while it was copied", "Run the same command again")
+    print(f"{entry.name}: {entry.title}\nOutput: {target}")
+    return 0
+
+
+def download_weights(names: Sequence[str]) -> int:
+    """Fetch registered files that have plain addresses into the store, verified, whole or not at all; return 0.
+
+    Raises
+    ------
+    UserError
+        Before anything is fetched, where a name is not registered or its file has no plain address; where fetching
+        fails or another file came.
+    """
+    entries = [get_entry(name) for name in dict.fromkeys(names)]
+    for entry in entries:
+        if not entry.url and not _is_here(entry):
+            raise UserError(entry.name, "has no plain address", entry.how_to_get)
+    for entry in entries:
+        was_here = _is_here(entry)
+        if not was_here:
+            _fetch(entry)
+        print(f"{entry.name} {'was here already' if was_here else 'fetched'}\nOutput: {entry.path}")
+    return 0
+
+
+def _fetch(entry: WeightEntry) -> None:
+    """Fetch a file beside its place, prove it, and only then put it there."""
+    store = _writable_store()
+    by_hand = f"Run the same command again, or fetch {entry.url} by hand, then: covid-keras weights add FILE"
+    with tempfile.TemporaryDirectory(dir=store, prefix=".fetching-") as folder:
+        item = _Item(entry.url, entry.sha256 or None, entry.file)
+        try:
+            path = download(item, folder, unverified=True)
+        except UserError as error:
+            subject = error.subject if error.subject == entry.url else store / entry.file
+            raise UserError(subject, error.problem, by_hand) from error
+        if not entry.is_of(path):
+            algorithm, digest = entry.digest
+            problem = f"what arrived does not have the {algorithm.upper()} {digest} and was removed"
+            raise UserError(entry.url, problem, by_hand)
+        os.replace(path, store / entry.file)
+
+
+def _is_here(entry: WeightEntry) -> bool:
+    return entry.path.is_file() and entry.is_of(entry.path)
+
+
+def _writable_store() -> Path:
+    try:
+        return require_writable_folder(store_folder())
+    except UserError as error:
+        raise UserError(store_folder(), error.problem, f"Set {VARIABLE} to a folder that can be written") from error
+
+
+def check_conversion(source: Path, target: Path, like: str, legacy: bool) -> WeightEntry:
+    """Return the entry whose network a conversion is made with.
+
+    Raises
+    ------
+    UserError
+        Where `source` is no file, or is `target`; `target` has a suffix that Keras would read as the other layout;
+        the suite builds no network for `like`.
+    """
+    entry = get_entry(like)
+    if not entry.builder:
+        known = [e.name for e in load_registry().values() if e.builder]
+        raise UserError(f"--like {like}", "is of no network that this suite builds", f"Known: {', '.join(known)}")
+    if not source.is_file():
+        raise UserError(source, "is no file", "Check the path")
+    if target.exists() and target.samefile(source):
+        raise UserError(target, "is the file to convert", "Name another file to write")
+    is_keras3 = target.name.endswith(".weights.h5")
+    if legacy and (is_keras3 or target.suffix not in (".h5", ".hdf5")):
+        raise UserError(target, "would not be read as the legacy layout", "Name it NAME.h5 or NAME.hdf5")
+    if not legacy and not is_keras3:
+        raise UserError(target, "would not be read as Keras 3's layout", "Name it NAME.weights.h5, or add --legacy")
+    return entry
