@@ -1,0 +1,121 @@
+"""A training step of the class-inherent transformation network against the sum of its parts, each timed alone.
+
+The floor is what no step can do without: each generator forward and backward, the classifier forward and once
+backward a class, the perceptual network on the originals, and on all versions with the gradient for them, and the
+optimisers' updates. Ratios are of the best of several rounds taken in turns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+
+import keras  # noqa: E402
+from keras import layers  # noqa: E402
+
+from papers.covid_sdnet.cit import CiTNetwork, CiTSettings, build_cit, build_perceptual  # noqa: E402
+
+SIDE, BATCH = 64, 4
+
+
+def residual_classifier() -> keras.Model:
+    """A residual network of ResNet-18's depth and widths."""
+    images = keras.Input((SIDE, SIDE, 3))
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(64, 7, 2, padding="same", use_bias=False)(images)))
+    x = layers.MaxPooling2D(3, 2, padding="same")(x)
+    for filters, stride in ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1)):
+        y = layers.Conv2D(filters, 3, stride, padding="same", use_bias=False)(x)
+        y = layers.ReLU()(layers.BatchNormalization()(y))
+        y = layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(y))
+        if x.shape != y.shape:
+            x = layers.BatchNormalization()(layers.Conv2D(filters, 1, stride, use_bias=False)(x))
+        x = layers.ReLU()(layers.Add()([x, y]))
+    return keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+
+
+def with_gradient(model: keras.Model, training: bool, of_inputs: bool, of_variables: bool, backward: int) -> Callable:
+    """Return a graph function: forward, then `backward` times the gradient, of inputs, of variables, or of both."""
+
+    @tf.function
+    def run(images):
+        variables = [v.value for v in model.trainable_variables] if of_variables else []
+        sources = [images] * of_inputs + variables
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(sources)
+            outputs = model(images, training=training)
+        # Another gradient at the outputs each time, or two passes would be merged into one.
+        at_outputs = [outputs * (k + 1.0) + k for k in range(backward)]
+        found = [tape.gradient(outputs, sources, output_gradients=wanted) for wanted in at_outputs]
+        # The outputs are fetched, or nothing would be computed where no gradient is wanted.
+        return outputs, found
+
+    return run
+
+
+def parts(network: CiTNetwork, images, versions) -> dict[str, Callable[[], object]]:
+    """What the step consists of, each as a function of its own."""
+    classes = len(network.generators)
+    found: dict[str, Callable[[], object]] = {}
+    for k, generator in enumerate(network.generators):
+        found[f"generator{k}"] = partial(with_gradient(generator, True, False, True, 1), images)
+    found["classifier"] = partial(with_gradient(network.classifier, True, True, True, classes), versions)
+    if network.settings.perceptual:
+        vgg = network.perceptual.model
+        found["features"] = partial(with_gradient(vgg, False, False, False, 0), images)
+        found["perceptual"] = partial(with_gradient(vgg, False, True, False, 1), versions)
+    pairs = [
+        (network.optimizer, network.classifier),
+        *zip(network.extra_optimizers, network.generators, strict=True),
+    ]
+    gradients = [[tf.ones_like(v) for v in model.trainable_variables] for _, model in pairs]
+
+    @tf.function
+    def update():
+        for (optimizer, model), values in zip(pairs, gradients, strict=True):
+            optimizer.apply(values, model.trainable_variables)
+
+    return {**found, "updates": update}
+
+
+def best_in_turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Shortest (wall, processor) time of each; turns, so that a busy machine slows all alike."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            for tensor in tf.nest.flatten(function()):
+                if tensor is not None:
+                    tensor.numpy()  # waits, where calls return before they are done
+            times[name].append((time.perf_counter() - wall, time.process_time() - processor))
+    return {name: tuple(map(min, zip(*values, strict=True))) for name, values in times.items()}
+
+
+@pytest.mark.parametrize("perceptual", [0.0, 0.006], ids=["mse_and_ce", "with_vgg"])
+def test_bench_step(benchmark, perceptual):
+    """One step of `fit` at 64 px against the sum of its parts; aim 1.1 or less."""
+    settings = CiTSettings(perceptual=perceptual)
+    keras.utils.set_random_seed(0)
+    network = build_cit(residual_classifier(), settings, SIDE, build_perceptual("none", SIDE) if perceptual else None)
+    network.compile_cit(settings)
+    rng = np.random.default_rng(0)
+    images = tf.constant(rng.random((BATCH, SIDE, SIDE, 3)), tf.float32)
+    versions = tf.constant(rng.random((2 * BATCH, SIDE, SIDE, 3)), tf.float32)
+    labels = tf.one_hot(np.arange(BATCH) % 2, 2)
+    train = tf.function(network.train_step)
+    pieces = parts(network, images, versions)
+    runs = {"step": lambda: train((images, labels)), **pieces}
+    best_in_turns(runs, 1)  # traces
+    best = best_in_turns(runs, 1 if benchmark.disabled else 5)
+    for which, clock in enumerate(("", "_processor")):
+        floor = sum(best[name][which] for name in pieces)
+        benchmark.extra_info[f"step_over_sum_of_parts{clock}"] = round(best["step"][which] / floor, 3)
+    for name, (wall, _) in best.items():
+        benchmark.extra_info[f"{name}_ms"] = round(1000 * wall, 1)
+    logs = benchmark.pedantic(runs["step"], rounds=1)
+    assert np.isfinite(float(logs["loss"]))
