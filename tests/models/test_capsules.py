@@ -245,20 +245,24 @@ def test_authors_file_for_another_number_of_classes_is_refused(authors_file):
 
 
 @pytest.mark.real
-def test_authors_network_tells_real_radiographs_apart(authors_file, real_data):
-    """A few of either kind, most of them called right; index 1 is COVID-19."""
-    folders = {0: "nih-chestxray14-subset/No_findings", 1: "COVID-CXNet/chest_xray_images/covid19"}
-    images, labels = [], []
-    for label, folder in folders.items():
-        for path in sorted((real_data / folder).glob("*.jpg"))[::60][:6]:
-            grey = cv2.resize(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), (224, 224))
-            images.append(np.repeat(grey[..., None], 3, axis=2).astype(np.float32) / 255)
-            labels.append(label)
+def test_authors_network_on_real_radiographs(authors_file, real_data):
+    """Index 1 is COVID-19: its capsule is longer on radiographs of patients than on those without findings.
+
+    On average only: at argmax the network calls most radiographs of a hospital it was not trained on COVID-19.
+    """
     model = build_covid_caps()
     load_weights(model, authors_file)
-    lengths = model.predict(np.stack(images), batch_size=4, verbose=0)
-    assert ((lengths > 0) & (lengths < 1)).all()
-    assert np.mean(lengths.argmax(axis=1) == labels) >= 0.75
+    means = []
+    for folder in ("nih-chestxray14-subset/No_findings", "COVID-CXNet/chest_xray_images/covid19"):
+        paths = sorted((real_data / folder).glob("*.jpg"))
+        grey = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths[:: len(paths) // 16]]
+        images = np.stack([cv2.cvtColor(cv2.resize(image, (224, 224)), cv2.COLOR_GRAY2BGR) for image in grey])
+        lengths = model.predict(images.astype(np.float32) / 255, batch_size=4, verbose=0)
+        assert ((lengths > 0) & (lengths < 1)).all()
+        means.append(lengths.mean(axis=0))
+    (negative_0, negative_1), (positive_0, positive_1) = means
+    assert positive_1 > negative_1
+    assert positive_0 < negative_0
 
 
 def _as_text(value: bytes | str) -> str:
