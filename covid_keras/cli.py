@@ -127,6 +127,13 @@ def _add_reproduce(commands) -> None:
         metavar="W",
         help="initial weights: imagenet, none or a file (default: the protocol's)",
     )
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a weight file that one part needs, such as resnet18=FILE; may be given several times",
+    )
     parser.add_argument("--strategy", default="auto", metavar="S", help="auto, one, mirrored or tpu (default: auto)")
     parser.add_argument(
         "--precision",

@@ -19,7 +19,7 @@ from covid_keras.data.locations import VARIABLE, find_data
 from covid_keras.data.sources import check_source
 from covid_keras.data.splits import check_disjoint, patient_folds
 from covid_keras.errors import UserError
-from covid_keras.files import require_writable_folder, write_json
+from covid_keras.files import require_writable_folder, sha256_of, write_json
 from covid_keras.training.choices import parse_shard
 from covid_keras.training.crossval import run_executions
 from covid_keras.training.experiment import Paper, load_paper
@@ -67,7 +67,8 @@ def make_plan(options: Namespace) -> Plan:
     """Check everything that can be checked before any work is done."""
     paper = load_paper(options.paper)
     data = find_data(options.data)
-    changes = {} if options.weights is None else {"weights": _weights(options.weights)}
+    changes: dict[str, Any] = {} if options.weights is None else {"weights": _weights(options.weights)}
+    changes |= {"files": _checkpoints(options.checkpoint, paper)} if options.checkpoint else {}
     profile = options.profile or choose_profile(paper, data, asked=bool(options.data or os.environ.get(VARIABLE)))
     protocol = judged(paper.protocol(profile, changes), paper.protocol(profile), options.precision)
     if reason := paper.available(protocol, data):
@@ -77,11 +78,18 @@ def make_plan(options: Namespace) -> Plan:
             "`covid-keras data list` says how to get them; --profile smoke needs none",
         )
     protocol = counted(paper, protocol, data)
+    paper.check(protocol)
+    left_out = missing_systems(paper, protocol, data)
     out = Path(options.out or Path("runs") / f"{paper.name}-{profile}")
     cache = Path(options.cache or out.parent / "cache").absolute()
     require_writable_folder(out)
     require_writable_folder(cache)
-    settings = {"cache": str(cache / "prepared"), "strategy": options.strategy, "precision": options.precision}
+    settings = {
+        "cache": str(cache / "prepared"),
+        "strategy": options.strategy,
+        "precision": options.precision,
+        "left_out": left_out,
+    }
     return Plan(paper, protocol, data, out, cache, settings)
 
 
@@ -94,6 +102,41 @@ def _weights(given: str) -> str:
     if not h5py.is_hdf5(given):
         raise UserError(f"--weights {given}", "is no HDF5 weight file", "Give an .h5 file written by Keras")
     return str(Path(given).resolve())
+
+
+def _checkpoints(given: list[str], paper: Paper) -> dict[str, str]:
+    """Return name -> absolute path of the weight files given as NAME=FILE."""
+    files = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals:
+            raise UserError(f"--checkpoint {text}", "is not NAME=FILE", f"Names: {', '.join(paper.files) or 'none'}")
+        if name not in paper.files:
+            known = ", ".join(f"{key} ({what})" for key, what in paper.files.items()) or "none"
+            raise UserError(f"--checkpoint {name}", f"is no weight file of {paper.name}", f"Known: {known}")
+        if not Path(path).expanduser().is_file():
+            raise UserError(f"--checkpoint {name}={path}", "is no file", "Check the path")
+        files[name] = str(Path(path).expanduser().resolve())
+    return files
+
+
+def missing_systems(paper: Paper, protocol: Protocol, data: Path | None) -> dict[str, str]:
+    """Return the systems that cannot be run here and why; what builds on one of them is missing too.
+
+    Raises
+    ------
+    UserError
+        Where nothing is left to run.
+    """
+    left_out: dict[str, str] = {}
+    for name in protocol.systems:
+        system = paper.system(name)
+        reason = left_out.get(system.after) or system.missing(protocol, data)
+        if reason:
+            left_out[name] = reason
+    if len(left_out) == len(protocol.systems):
+        raise UserError(f"profile {protocol.profile!r}", f"has no system to run: {reason}", "Give what is missing")
+    return left_out
 
 
 def judged(protocol: Protocol, written: Protocol, precision: str) -> Protocol:
@@ -153,7 +196,10 @@ def _banner(plan: Plan) -> str:
         if protocol.comparable is True
         else f"NOT COMPARABLE with the paper: {protocol.comparable}"
     )
-    return f"{plan.paper.name}, profile {protocol.profile}: {protocol.description}\n{comparable}\n{DISCLAIMER}"
+    lines = [f"{plan.paper.name}, profile {protocol.profile}: {protocol.description}", comparable, DISCLAIMER]
+    for name, reason in plan.settings["left_out"].items():
+        lines.append(f"Left out: {plan.paper.system(name).title}: {reason}")
+    return "\n".join(lines)
 
 
 def prepare_run(plan: Plan) -> RunFolder:
@@ -161,13 +207,16 @@ def prepare_run(plan: Plan) -> RunFolder:
     protocol = plan.protocol
     cohort = plan.paper.cohort(protocol, plan.data, plan.cache / "made")
     print(f"Cohort: {len(cohort)} images of {len(cohort.patients())} patients, {cohort.counts()}", flush=True)
-    preparations = {name: plan.paper.system(name).preparation(protocol) for name in protocol.systems}
+    left_out = plan.settings.get("left_out", {})
+    systems = [name for name in protocol.systems if name not in left_out]
+    preparations = {name: plan.paper.system(name).preparation(protocol) for name in systems}
     lungs: dict[str, Any] = {}
     if any(preparation.needs_mask for preparation in preparations.values()):
         cohort, lungs = _segment(cohort, plan.cache)
     else:
         cohort = Cohort(cohort.table.assign(mask_path=""), cohort.classes, cohort.name)
     decided = {key: lungs[key] for key in ("weights_sha256", "threshold") if lungs}
+    decided |= {f"{name}_sha256": sha256_of(path) for name, path in protocol.files.items()}
     run = RunFolder.create(plan.out, protocol, cohort, lambda: make_splits(cohort, protocol), plan.settings, decided)
     whole = _prepare(run, preparations)
     facts = {"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole}
@@ -208,7 +257,10 @@ def _prepare(run: RunFolder, preparations: dict[str, Any]) -> dict[str, list[str
     from covid_keras.data.preparation import prepare_cohort
 
     whole: dict[str, list[str]] = {}
+    done: dict[str, list[str]] = {}
     for name, preparation in preparations.items():
-        prepared = prepare_cohort(run.cohort, preparation, run.settings["cache"])
-        whole[name] = list(prepared.whole_image_crops)
+        key = preparation.key()
+        if key not in done:
+            done[key] = list(prepare_cohort(run.cohort, preparation, run.settings["cache"]).whole_image_crops)
+        whole[name] = done[key]
     return whole

@@ -43,6 +43,7 @@ def make_dataset(
     one_hot: int | None = None,
     drop_remainder: bool = False,
     *,
+    plan: np.ndarray | None = None,
     channels: int | None = None,
     memory: bool | None = None,
     num_parallel_calls: int | None = None,
@@ -73,6 +74,9 @@ def make_dataset(
         Number of classes; the labels then are float32 (B, one_hot) instead of class indices.
     drop_remainder : bool
         Leave out each epoch's last, short batch: all shapes are static, as a TPU wants them.
+    plan : ndarray of int (epochs, steps, B), optional
+        The batches themselves, as places 0..m-1 in `indices`, for a training that draws its own (with repeats, say);
+        in place of `batch_size`, the shuffling and `drop_remainder`.
     channels : int, optional
         Repeat the grey channel to this many.
     memory : bool, optional
@@ -95,12 +99,14 @@ def make_dataset(
         Where arguments contradict each other or `prepared`.
     """
     indices = _checked_indices(indices, len(prepared), batch_size, drop_remainder)
+    if plan is not None:
+        plan = _checked_plan(plan, indices.size, epochs, training)
     check_seed(seed)
     if augmentation is not None and not training:
         raise ValueError("augmentation is for training=True only")
     if not 0 <= start_epoch < epochs:
         raise ValueError(f"start_epoch {start_epoch} is not in 0..epochs-1, epochs being {epochs}")
-    places = _Places(indices.size, batch_size, seed, training, drop_remainder)
+    places = _Places(indices.size, batch_size, seed, training, drop_remainder, plan)
     read = _reader(prepared, indices, memory)
     targets = None if labels is None else _targets(labels, indices, len(prepared), one_hot)
     ids = tf.constant(prepared.ids[indices])
@@ -123,16 +129,21 @@ def make_dataset(
 
 @dataclass(frozen=True)
 class _Places:
-    """Which of `n` chosen images are in which batch of which epoch."""
+    """Which of `n` chosen images are in which batch of which epoch: shuffled, in order, or as planned."""
 
     n: int
     batch_size: int
     seed: int
     shuffle: bool
     drop_remainder: bool
+    plan: np.ndarray | None = None
 
     def epoch(self, epoch: tf.Tensor) -> tf.data.Dataset:
         """Return the batches (epoch, places) of one epoch; places int64 (B,) in 0..n-1."""
+        if self.plan is not None:
+            return tf.data.Dataset.from_tensor_slices(tf.gather(tf.constant(self.plan), epoch)).map(
+                lambda places: (epoch, places)
+            )
         order = tf.range(self.n, dtype=tf.int64)
         if self.shuffle:
             key = tf.stack([sample_key(self.seed, epoch), tf.constant(_ORDER_KEY, tf.int64)])
@@ -142,7 +153,8 @@ class _Places:
 
     def dataset(self, start_epoch: int, epochs: int) -> tf.data.Dataset:
         """Return the batches of the epochs start_epoch..epochs-1, one epoch after the other."""
-        steps = steps_per_epoch(self.n, self.batch_size, self.drop_remainder) * (epochs - start_epoch)
+        one = steps_per_epoch(self.n, self.batch_size, self.drop_remainder) if self.plan is None else self.plan.shape[1]
+        steps = one * (epochs - start_epoch)
         batches = tf.data.Dataset.range(start_epoch, epochs).flat_map(self.epoch)
         return batches.apply(tf.data.experimental.assert_cardinality(steps))
 
@@ -162,6 +174,18 @@ def _checked_indices(indices: Sequence[int] | np.ndarray, n: int, batch_size: in
             "batch size", f"{indices.size} images do not fill a batch of {batch_size}", "Lower the batch size"
         )
     return indices.astype(np.int64)
+
+
+def _checked_plan(plan: np.ndarray, n: int, epochs: int, training: bool) -> np.ndarray:
+    """Return the plan as int64; raise where it is not one of these images and epochs."""
+    plan = np.asarray(plan)
+    if not training:
+        raise ValueError("a plan is for training=True only")
+    if plan.ndim != 3 or len(plan) != epochs or not np.issubdtype(plan.dtype, np.integer):
+        raise ValueError(f"a plan of shape {plan.shape} and type {plan.dtype} is not integers ({epochs}, steps, batch)")
+    if plan.size == 0 or plan.min() < 0 or plan.max() >= n:
+        raise ValueError(f"a plan must name places 0..{n - 1}")
+    return plan.astype(np.int64)
 
 
 def _reader(prepared: PreparedImages, indices: np.ndarray, memory: bool | None) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -30,7 +30,9 @@ from covid_keras.files import atomic_path, fingerprint, require_writable_folder
 from covid_keras.preprocessing import (
     CHANNELS,
     beasf,
+    centre_square,
     clahe,
+    drop_top,
     enhance_stack,
     equalize_histogram,
     keep_lungs,
@@ -57,6 +59,10 @@ class Preparation:
 
     Parameters
     ----------
+    drop_top : float
+        Share of the rows cut off at the top, 0 to below 1 (COVIDNet: 0.08).
+    square : bool
+        Cut to the largest square in the middle.
     crop : None or "lungs"
         Cut to the box around both lungs.
     margin : float
@@ -93,6 +99,8 @@ class Preparation:
     interpolation: str = "area"
     stack_order: tuple[str, ...] = CHANNELS
     mask_threshold: int = 127
+    drop_top: float = 0.0
+    square: bool = False
 
     def __post_init__(self) -> None:
         size = self.size
@@ -114,6 +122,12 @@ class Preparation:
                 )
         if not 0 <= self.margin < 1:
             raise UserError("preparation margin", f"{self.margin} is not a share of 0 to 1", "Use 0.025")
+        if not 0 <= self.drop_top < 1:
+            raise UserError("preparation drop_top", f"{self.drop_top} is not a share of 0 to below 1", "Use 0.08")
+        if self.needs_mask and (self.drop_top or self.square):
+            raise UserError(
+                "preparation", "a frame of fixed shares is for whole images", "Leave out drop_top and square"
+            )
         if not 0 <= self.mask_threshold < 255:
             raise UserError("preparation mask_threshold", f"{self.mask_threshold} is not 0 to 254", "Use 127")
 
@@ -171,6 +185,10 @@ def _prepare(
         whole = not lungs.any()
         if not whole:
             image = _crop_and_mask(image, lungs, preparation)
+    if preparation.drop_top:
+        image = drop_top(image, preparation.drop_top)
+    if preparation.square:
+        image = centre_square(image)
     image = _resize(image, preparation)
     return np.ascontiguousarray(_enhance(image, preparation).reshape(preparation.shape)), whole
 
@@ -377,6 +395,18 @@ class _Result(NamedTuple):
     pixels: np.ndarray | None  # None where the cache had them
 
 
+def kept(folder: Path, key: str, shape: tuple[int, int, int]) -> bool:
+    """Whether the pixels of a key are in a cache, whole."""
+    path = _raw_path(folder, key)
+    return path.is_file() and path.stat().st_size == int(np.prod(shape))
+
+
+def keep_prepared(folder: Path, key: str, pixels: np.ndarray) -> None:
+    """Put pixels, uint8 (H, W, C), into a cache under their key, whole or not at all."""
+    with atomic_path(_raw_path(folder, key)) as temporary:
+        np.ascontiguousarray(pixels, np.uint8).tofile(temporary)
+
+
 def _raw_path(folder: Path, key: str) -> Path:
     return folder / key[:2] / f"{key}.raw"
 
@@ -389,21 +419,18 @@ def _whole_path(folder: Path, key: str) -> Path:
 def _prepare_row(row: _Row, preparation: Preparation, folder: Path, hashes: FileHashes) -> _Result:
     mask_hash = hashes.of(row.mask_path) if row.mask_path else ""
     key = fingerprint([hashes.of(row.path), mask_hash, preparation.key()])
-    path = _raw_path(folder, key)
-    if path.is_file() and path.stat().st_size == int(np.prod(preparation.shape)):
+    if kept(folder, key, preparation.shape):
         return _Result(key, _whole_path(folder, key).exists(), None)
     pixels, whole = _prepare(row.path, row.mask_path, preparation)
     return _Result(key, whole, pixels)
 
 
 def _store(folder: Path, result: _Result) -> None:
-    path = _raw_path(folder, result.key)
     # The mark first: whoever sees the pixels must see it too.
     if result.whole:
         with atomic_path(_whole_path(folder, result.key)):
             pass
-    with atomic_path(path) as temporary:
-        result.pixels.tofile(temporary)
+    keep_prepared(folder, result.key, result.pixels)
 
 
 def _bounded_map(function: Callable[[_In], _Out], items: Sequence[_In], workers: int) -> Iterator[_Out]:

@@ -35,6 +35,7 @@ def compare(
     measured: Iterable[Measured],
     tolerance: float | Mapping[str, float],
     comparable: bool | str | Mapping[str, bool | str] = True,
+    not_run: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Set what we measured beside what a paper prints.
 
@@ -51,6 +52,8 @@ def compare(
         True where we measured on the paper's data in the paper's way. Else the reason why not (False:
         "measured on other data"): every measured cell gets the verdict "not comparable (reason)" and is shown
         all the same. A mapping gives it for each system, the others are comparable.
+    not_run : mapping, optional
+        System to the reason why it was not run; without one the verdict says "not run" alone.
 
     Returns
     -------
@@ -71,6 +74,9 @@ def compare(
     for system in sorted({system for system, _ in found} - {cell.system for cell in cells}):
         logger.warning("no published cell names the system %s; it is not in the comparison", system)
     rows = [_row(cell, found.get((cell.system, cell.metric)), tolerances, comparable) for cell in cells]
+    for row, cell in zip(rows, cells, strict=True):
+        if row["verdict"] == NOT_RUN and (reason := (not_run or {}).get(cell.system)):
+            row["verdict"] = NOT_COMPARABLE.format(reason=reason)
     return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
 
 

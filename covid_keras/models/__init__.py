@@ -7,6 +7,10 @@ from covid_keras._lazy import lazy_exports
 
 _EXPORTS = {
     "build_unet": "covid_keras.models.unet",
+    "build_base_cnn": "covid_keras.models.cxnet",
+    "build_covid_caps": "covid_keras.models.capsules",
+    "build_covidnet": "covid_keras.models.covidnet",
+    "build_resnet18": "covid_keras.models.resnet18",
     "build_resnet50": "covid_keras.models.resnet",
     "load_weights": "covid_keras.models.weights",
     "save_weights": "covid_keras.models.weights",

@@ -1,7 +1,7 @@
 """What is done to a radiograph's pixels before a network sees it: numpy in, numpy out, no TensorFlow.
 
 `intensity` scales grey levels and matches histograms, `enhance` and `beasf` raise local contrast,
-`lungs` crops to the lungs or masks them. Every function leaves its arguments as they were.
+`lungs` crops to the lungs or masks them, `framing` cuts fixed shares. Every function leaves its arguments as they were.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from covid_keras.preprocessing.enhance import (
     equalize_adaptive,
     equalize_histogram,
 )
+from covid_keras.preprocessing.framing import centre_square, drop_top
 from covid_keras.preprocessing.intensity import match_histogram, minmax_normalize, standardize
 from covid_keras.preprocessing.lungs import (
     LungBox,
@@ -30,9 +31,11 @@ __all__ = [
     "LungBox",
     "authors_threshold",
     "beasf",
+    "centre_square",
     "clahe",
     "crop_to_lungs",
     "dilate_mask",
+    "drop_top",
     "enhance_stack",
     "equalize_adaptive",
     "equalize_histogram",

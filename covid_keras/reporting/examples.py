@@ -14,13 +14,14 @@ import pandas as pd
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.pipeline import make_dataset
-from covid_keras.data.preparation import Preparation, prepare_cohort
+from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
 from covid_keras.errors import UserError
 from covid_keras.explain.gradcam import grad_cam
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
 from covid_keras.preprocessing import lung_bounding_box
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.experiment import Paper, System
+from covid_keras.training.inputs import finished_before
 from covid_keras.training.protocol import Protocol
 from covid_keras.training.resume import BEST
 from covid_keras.training.runfolder import Execution, RunFolder
@@ -66,28 +67,63 @@ def explain_execution(
     UserError
         Where the weights or an image are missing or damaged, or the folder of prepared images cannot be written.
     """
-    system, classes = paper.system(execution.system), run.cohort.classes
+    system, scored = paper.system(execution.system), paper.scored or run.cohort.classes
     preparation = system.preparation(run.protocol)
     rows = choose_examples(predictions)
     # Only the rows shown: the others' files may be gone, and nobody waits for them.
     cohort = run.cohort.filter(run.cohort.table["image_id"].isin(rows["image_id"]))
     places = pd.Index(cohort.table["image_id"]).get_indexer(rows["image_id"])
     _require_files(cohort)
-    model = _load_model(system, run.protocol, classes, execution)
+    model = _load_model(paper, system, run, execution)
     prepared = prepare_cohort(cohort, preparation, run.settings["cache"])
-    images = np.concatenate(
-        [batch.numpy() for batch in make_dataset(prepared, places, scaling=system.scaling, channels=system.channels)]
-    )
-    scores = rows[[f"score_{name}" for name in classes]].to_numpy()
-    order = np.argsort(-scores, axis=1, kind="stable")
-    maps = [grad_cam(model, images, order[:, rank]) for rank in (0, 1)]
+    fed = _inputs(system, run, execution, cohort, prepared)[places]
+    scores = rows[[f"score_{name}" for name in scored]].to_numpy()
+    predicted = [scored.index(name) for name in rows["predicted"]]
+    order = _predicted_first(scores, np.array(predicted))
+    names = [tuple(scored[index] for index in pair) for pair in order[:, :2]]
+    maps = [_maps(system, scored, model, fed, [pair[rank] for pair in names]) for rank in (0, 1)]
     table = cohort.table.iloc[places]
     return [
-        _case(row, files, preparation, (factual, other), (classes[a], classes[b]), float(score[a]))
-        for row, files, factual, other, (a, b), score in zip(
-            rows.itertuples(), table.itertuples(), *maps, order[:, :2], scores, strict=True
+        _case(row, files, preparation, (factual, other), pair, float(score[at]))
+        for row, files, factual, other, pair, score, at in zip(
+            rows.itertuples(), table.itertuples(), *maps, names, scores, predicted, strict=True
         )
     ]
+
+
+def _predicted_first(scores: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return, a row an image, the class indices: the one decided for, then the others by falling score."""
+    others = scores.copy()
+    others[np.arange(len(scores)), predicted] = np.inf
+    return np.argsort(-others, axis=1, kind="stable")
+
+
+def _inputs(
+    system: System, run: RunFolder, execution: Execution, cohort: Cohort, prepared: PreparedImages
+) -> np.ndarray:
+    """Return what the network is fed for each image, scaled: float32 (n, views, H, W, C)."""
+    if system.feed is not None:
+        before, part = finished_before(run, system, execution), np.full(len(cohort), "test", object)
+        prepared = system.feed(run.protocol, cohort, before, part, prepared).prepared
+    batches = make_dataset(prepared, np.arange(len(prepared)), scaling=system.scaling, channels=system.channels)
+    images = np.concatenate([batch.numpy() for batch in batches])
+    return images.reshape(len(cohort), -1, *images.shape[1:])
+
+
+def _maps(
+    system: System, classes: tuple[str, ...], model: keras.Model, fed: np.ndarray, names: list[str]
+) -> np.ndarray:
+    """Return a Grad-CAM map (n, h, w) an image, each for the class named."""
+    maps: list[np.ndarray | None] = [None] * len(names)
+    for name in dict.fromkeys(names):
+        rows = [i for i, one in enumerate(names) if one == name]
+        if system.evidence is not None:
+            network, images, index = system.evidence(model, fed[rows], name)
+        else:
+            network, images, index = model, fed[rows, 0], classes.index(name)
+        for row, found in zip(rows, grad_cam(network, images, index), strict=True):
+            maps[row] = found
+    return np.stack(maps)
 
 
 def _require_files(cohort: Cohort) -> None:
@@ -97,11 +133,14 @@ def _require_files(cohort: Cohort) -> None:
                 raise UserError(path, f"of the example {row.image_id} is missing", "Restore the file")
 
 
-def _load_model(system: System, protocol: Protocol, classes: tuple[str, ...], execution: Execution) -> keras.Model:
+def _load_model(paper: Paper, system: System, run: RunFolder, execution: Execution) -> keras.Model:
+    classes = paper.classes_of(system, run.cohort)
+    if system.released:
+        return system.restore(run.protocol, classes)
     path = execution.folder / BEST
     if not path.is_file():
         raise UserError(path, "is missing", "Restore the file")
-    model = system.build(_without_download(protocol), classes)
+    model = system.build(_without_download(run.protocol), classes)
     try:
         model.load_weights(path)
     except (OSError, ValueError, KeyError, IndexError) as error:
@@ -112,7 +151,7 @@ def _load_model(system: System, protocol: Protocol, classes: tuple[str, ...], ex
 
 def _without_download(protocol: Protocol) -> Protocol:
     """The protocol with random initial weights: the run's own replace them in any case."""
-    return dataclasses.replace(protocol, weights="none")
+    return dataclasses.replace(protocol, weights="none", files={})
 
 
 def _case(

@@ -111,38 +111,37 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
 
 
 def _difference_table(results: Results) -> list[TableEntry]:
-    """Every pair of systems on the same patients, with the interval of the difference."""
-    names, rows = list(results.systems), []
-    for i, a in enumerate(names):
-        for b in names[i + 1 :]:
-            both = [results.predictions[results.predictions["system"] == name] for name in (b, a)]
-            found = bootstrap_difference(*both, "accuracy", results.paper.positive or None)
-            rows.append(
-                {
-                    "systems": f"{results.systems[b]} minus {results.systems[a]}",
-                    "metric": "accuracy",
-                    "difference (points)": number(found.difference, signed=True),
-                    "95 % interval": f"{number(found.low, signed=True)} to {number(found.high, signed=True)}",
-                    "patients": found.n_patients,
-                }
-            )
-    return (
-        [
-            TableEntry(
-                "Differences",
-                "Paired over patients (bootstrap); an interval that holds 0 does not show a difference.",
-                pd.DataFrame(rows),
-            )
-        ]
-        if rows
-        else []
-    )
+    """The paper's own systems against the others (all pairs where it has none) on the same patients, paired."""
+    frames = dict(list(results.predictions.groupby("system", sort=False)))
+    rows = []
+    for a, b in _pairs(results):
+        found = bootstrap_difference(frames[a], frames[b], "accuracy", results.paper.positive or None)
+        rows.append(
+            {
+                "systems": f"{results.systems[a]} minus {results.systems[b]}",
+                "metric": "accuracy",
+                "difference (points)": number(found.difference, signed=True),
+                "95 % interval": f"{number(found.low, signed=True)} to {number(found.high, signed=True)}",
+                "patients": found.n_patients,
+            }
+        )
+    caption = "Paired over patients (bootstrap); an interval that holds 0 does not show a difference."
+    return [TableEntry("Differences", caption, pd.DataFrame(rows))] if rows else []
+
+
+def _pairs(results: Results) -> list[tuple[str, str]]:
+    """Return the pairs of systems that were tested on the same images, the paper's own system or the later one first."""
+    own = results.paper.proposed
+    pairs = [(b, a) for names in results.experiments for i, a in enumerate(names) for b in names[i + 1 :]]
+    if not own:
+        return pairs
+    return [pair if pair[0] in own else pair[::-1] for pair in pairs if set(pair) & set(own)]
 
 
 def _decision_figures(results: Results) -> list[FigureEntry]:
     """Confusion matrices, ROC curves, accuracy per severity."""
     test = results.predictions[results.predictions["split"] == "test"]
-    classes, positive, entries = results.run.cohort.classes, results.paper.positive, []
+    classes, positive, entries = results.classes, results.paper.positive, []
     for name, title in results.systems.items():
         matrices = np.stack(
             [
@@ -154,17 +153,20 @@ def _decision_figures(results: Results) -> list[FigureEntry]:
         entries.append(
             FigureEntry(f"Confusion: {title}", f"Test images of {summed}.", confusion_figure(matrices, classes, title))
         )
-    if positive:
-        curves = {
-            title: [
-                (np.asarray(part["label"] == positive, int), part[f"score_{positive}"].to_numpy())
-                for _, part in test[test["system"] == name].groupby(["repeat", "fold"])
-            ]
-            for name, title in results.systems.items()
-        }
-        most = max(map(len, curves.values()))
-        entries.append(FigureEntry("ROC", _roc_caption(most), roc_figure(curves, "ROC on test images", positive)))
-    return entries + _severity_figure(results)
+    for number, names in enumerate(results.experiments, 1):
+        which = f" ({number} of {len(results.experiments)})" if len(results.experiments) > 1 else ""
+        if positive:
+            curves = {
+                results.systems[name]: [
+                    (np.asarray(part["label"] == positive, int), part[f"score_{positive}"].to_numpy())
+                    for _, part in test[test["system"] == name].groupby(["repeat", "fold"])
+                ]
+                for name in names
+            }
+            caption = _roc_caption(max(map(len, curves.values())))
+            entries.append(FigureEntry(f"ROC{which}", caption, roc_figure(curves, "ROC on test images", positive)))
+        entries += _severity_figure(results, names, which)
+    return entries
 
 
 def _roc_caption(executions: int) -> str:
@@ -176,19 +178,16 @@ def _roc_caption(executions: int) -> str:
     return f"Thick: the mean of the executions; band: one standard deviation (ddof 1) of {executions} executions."
 
 
-def _severity_figure(results: Results) -> list[FigureEntry]:
-    """Accuracy per severity: ours, and of the paper's the same systems and those that it asks for."""
-    paper, levels = results.paper, {f"accuracy_{level}" for level in SEVERITIES}
-    if not any(one.metric in levels for one in results.measured):
+def _severity_figure(results: Results, names: list[str], which: str) -> list[FigureEntry]:
+    """Accuracy per severity of these systems: ours, and the paper's where it prints the same system's."""
+    levels = {f"accuracy_{level}" for level in SEVERITIES}
+    measured = [one for one in results.measured if one.system in names and one.metric in levels]
+    if not measured:
         return []
-    shown = {*results.run.protocol.systems, *paper.severity_systems}
-    cells = [cell for cell in results.published if cell.system in shown and cell.metric in levels]
-    figure = severity_figure(results.measured, cells, {**paper.titles, **results.systems})
+    cells = [cell for cell in results.published if cell.system in names and cell.metric in levels]
+    figure = severity_figure(measured, cells, results.systems)
     caption = "Share of the positives of a severity that were found."
-    others = dict.fromkeys(cell.system for cell in cells if cell.system not in results.systems)
-    if others:
-        caption += f" Published, not trained in this run: {', '.join(paper.titles.get(name, name) for name in others)}."
-    return [FigureEntry("Accuracy per severity", caption, figure)]
+    return [FigureEntry(f"Accuracy per severity{which}", caption, figure)]
 
 
 def _comparison_figures(results: Results) -> list[FigureEntry]:
@@ -214,6 +213,8 @@ def _history_figures(results: Results) -> list[FigureEntry]:
             for execution, record in zip(results.executions, results.records, strict=True)
             if execution.system == name
         ]
+        if results.paper.system(name).released:
+            continue  # nobody trained it here
         histories = [_history(execution) for execution, _ in mine]
         best = [record["best_epoch"] + 1 for _, record in mine]
         entries.append(

@@ -26,7 +26,7 @@ from covid_keras.evaluation import (
 )
 from covid_keras.files import read_json, write_json, write_text
 from covid_keras.models.registry import FOLDER
-from covid_keras.reporting.results import Results, results_json
+from covid_keras.reporting.results import Results, comparable_of, results_json
 from covid_keras.reporting.tables import (
     NOTHING,
     VERDICTS,
@@ -199,8 +199,9 @@ def committed(paper: Paper, profile: str) -> tuple[dict[str, Any], list[Measured
     value = read_json(path)
     source, measured = value["provenance"], measured_from_json(value, str(path))
     tolerance = yaml.safe_load(source["protocol"])["tolerance"]
-    frame = compare(load_published(paper.folder / "published.yaml"), measured, tolerance, source["comparable"])
-    return source, measured, frame[frame["system"].isin({one.system for one in measured})]
+    comparable, left_out = comparable_of(source["comparable"], source.get("surrogates", {})), source.get("left_out", {})
+    frame = compare(load_published(paper.folder / "published.yaml"), measured, tolerance, comparable, left_out)
+    return source, measured, frame[frame["system"].isin({*left_out, *(one.system for one in measured)})]
 
 
 def _reason(source: dict[str, Any]) -> str:

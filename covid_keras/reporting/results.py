@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath, PureWindowsPath
@@ -57,6 +58,21 @@ class Results:
         """The systems measured: name to title."""
         return {name: self.paper.system(name).title for name in dict.fromkeys(e.system for e in self.executions)}
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that are evaluated."""
+        return self.paper.scored or self.run.cohort.classes
+
+    @cached_property
+    def experiments(self) -> list[list[str]]:
+        """The systems in groups that were tested on the same images (of the same executions)."""
+        test = self.predictions[self.predictions["split"] == "test"]
+        keys = ["image_id", "repeat", "fold"]
+        groups: dict[frozenset, list[str]] = {}
+        for name, rows in test.groupby("system", sort=False):
+            groups.setdefault(frozenset(rows[keys].itertuples(index=False, name=None)), []).append(str(name))
+        return list(groups.values())
+
     @cached_property
     def measured(self) -> list[Measured]:
         """Mean, std over executions and 95 % interval by patient, of every metric."""
@@ -76,7 +92,19 @@ class Results:
     def comparison(self) -> pd.DataFrame:
         """Paper against ours, cell by cell."""
         protocol = self.run.protocol
-        return compare(self.published, self.measured, protocol.tolerance, protocol.comparable)
+        return compare(
+            self.published,
+            self.measured,
+            protocol.tolerance,
+            comparable_of(protocol.comparable, self.surrogates),
+            self.run.left_out,
+        )
+
+    @cached_property
+    def surrogates(self) -> dict[str, str]:
+        """The systems measured that are no match for the paper's even on its own data, and why."""
+        reasons = {name: self.paper.system(name).surrogate(self.run.protocol) for name in self.systems}
+        return {name: reason for name, reason in reasons.items() if reason}
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -95,6 +123,11 @@ class Results:
         return len(self.executions) == len(self.run.executions())
 
 
+def comparable_of(comparable: bool | str, surrogates: Mapping[str, str]) -> bool | str | Mapping[str, bool | str]:
+    """Return what `compare` wants: one reason for all where the data differ, else a reason for each surrogate."""
+    return dict(surrogates) if comparable is True and surrogates else comparable
+
+
 def results_json(results: Results) -> dict[str, Any]:
     """Return the run's metrics with their provenance, as committed below `papers/<paper>/results/`.
 
@@ -111,6 +144,8 @@ def results_json(results: Results) -> dict[str, Any]:
             cohort_fingerprint=run.record["cohort_fingerprint"],
             cohort_counts=run.cohort.counts(),
             comparable=run.protocol.comparable,
+            surrogates=results.surrogates,
+            left_out=run.left_out,
             precision=run.settings["precision"],
             trained_with=records[0]["versions"],
             trained_on=records[0]["machine"] | {"device": records[0]["device"]},

@@ -37,13 +37,14 @@ def run_on_dask(run: RunFolder, address: str, shard: tuple[int, int] = (1, 1)) -
             "--dask", "the package 'distributed' is not installed", "pip install 'covid-keras[cluster]'"
         ) from error
     client = _connect(address)
-    todo = [execution for execution in take_shard(run.executions(), shard) if not execution.done]
+    chains = [[one for one in chain if not one.done] for chain in take_shard(run.chains(), shard)]
+    places = [[(one.system, one.repeat, one.fold) for one in chain] for chain in chains if chain]
     with client:
-        futures = [client.submit(_train, str(run.path), e.system, e.repeat, e.fold, pure=False) for e in todo]
-        for future in progress(as_completed(futures), "executions on the cluster", len(futures), "execution"):
+        futures = [client.submit(_train, str(run.path), chain, pure=False) for chain in places]
+        for future in progress(as_completed(futures), "executions on the cluster", len(futures), "chain"):
             if problem := _outcome(future):
                 raise UserError("--dask", f"an execution failed: {problem}", "See log.txt in its folder")
-    _require_done(todo)
+    _require_done([one for chain in chains for one in chain])
 
 
 def _connect(address: str) -> Client:
@@ -71,14 +72,17 @@ def _outcome(future: Future) -> str:
         return f"{type(error).__name__}: {error}".rstrip(".")
 
 
-def _train(path: str, system: str, repeat: int, fold: int) -> str:
-    """Run on a worker machine: one fresh process; return "" or its last line of error."""
-    execution = RunFolder.open(path).execution(system, repeat, fold)
-    execution.folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "covid_keras.training.worker", path, system, str(repeat), str(fold)]
-    with open(execution.folder / "log.txt", "a", encoding="utf-8") as log:
-        code = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=log, check=False).returncode
-    return "" if code == 0 else f"{execution.name} ended with status {code}"
+def _train(path: str, chain: list[tuple[str, int, int]]) -> str:
+    """Run on a worker machine: one fresh process an execution; return "" or what the first that failed ended with."""
+    for system, repeat, fold in chain:
+        execution = RunFolder.open(path).execution(system, repeat, fold)
+        execution.folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "covid_keras.training.worker", path, system, str(repeat), str(fold)]
+        with open(execution.folder / "log.txt", "a", encoding="utf-8") as log:
+            code = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=log, check=False).returncode
+        if code:
+            return f"{execution.name} ended with status {code}"
+    return ""
 
 
 def _require_done(executions: list[Execution]) -> None:

@@ -14,16 +14,17 @@ from tqdm import tqdm
 
 from covid_keras.errors import UserError
 from covid_keras.progress import open_bar
+from covid_keras.training.experiment import load_paper
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.worker import ERROR
 
 PROGRESS = "@progress "  # as covid_keras.training.execution writes; not imported, since that imports TensorFlow
 
 
-def take_shard(executions: list[Execution], shard: tuple[int, int]) -> list[Execution]:
-    """Return every n-th execution from the i-th on, so that each machine gets all systems."""
+def take_shard(chains: list[list[Execution]], shard: tuple[int, int]) -> list[list[Execution]]:
+    """Return every n-th chain of executions from the i-th on, so that each machine gets all systems."""
     i, n = shard
-    return executions[i - 1 :: n]
+    return chains[i - 1 :: n]
 
 
 def run_executions(run: RunFolder, shard: tuple[int, int] = (1, 1)) -> list[Execution]:
@@ -34,15 +35,23 @@ def run_executions(run: RunFolder, shard: tuple[int, int] = (1, 1)) -> list[Exec
     UserError
         Where a training fails: its name, the last line it wrote, and its log file.
     """
-    mine = take_shard(run.executions(), shard)
+    mine = [execution for chain in take_shard(run.chains(), shard) for execution in chain]
+    epochs = epochs_of(run)
     todo = [execution for execution in mine if not execution.done]
-    epochs = run.protocol.training.epochs
-    done = (len(mine) - len(todo)) * epochs
-    with open_bar(total=len(mine) * epochs, initial=done, unit="epoch") as bar:
+    total = sum(epochs[execution.system] for execution in mine)
+    done = total - sum(epochs[execution.system] for execution in todo)
+    with open_bar(total=total, initial=done, unit="epoch") as bar:
         for execution in todo:
             bar.set_description(execution.name)
-            _train(run, execution, epochs, bar)
+            _train(run, execution, epochs[execution.system], bar)
     return mine
+
+
+def epochs_of(run: RunFolder) -> dict[str, int]:
+    """Return how many epochs each system of the run trains at most; one run as released counts as one."""
+    paper = load_paper(run.protocol.paper)
+    systems = [paper.system(name) for name in run.protocol.systems]
+    return {one.name: 1 if one.released else one.training(run.protocol).epochs for one in systems}
 
 
 def _train(run: RunFolder, execution: Execution, epochs: int, bar: tqdm) -> None:

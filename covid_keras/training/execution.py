@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ import pandas as pd
 import tensorflow as tf
 
 from covid_keras.data.augment import Augmentation
-from covid_keras.data.pipeline import make_dataset, steps_per_epoch
-from covid_keras.data.preparation import PreparedImages, prepare_cohort
+from covid_keras.data.pipeline import make_dataset
 from covid_keras.errors import UserError
 from covid_keras.evaluation.predictions import write_predictions
 from covid_keras.files import atomic_path, sha256_of, write_json
 from covid_keras.settings import as_plain
 from covid_keras.training.devices import describe_device, resolve_strategy, set_precision
 from covid_keras.training.experiment import Paper, System
-from covid_keras.training.protocol import OptimizerSettings, TrainingSettings
+from covid_keras.training.inputs import Inputs, decide, inputs_of, part_of
+from covid_keras.training.protocol import OptimizerSettings, Protocol, TrainingSettings
 from covid_keras.training.provenance import provenance
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 from covid_keras.training.runfolder import Execution, RunFolder
@@ -62,27 +63,76 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
         if execution.done:
             return
         _remove_unfinished_files(execution.folder)
-        system, protocol = paper.system(execution.system), run.protocol
         tf.config.experimental.enable_op_determinism()
-        seed = seed_of(protocol.training, execution)
-        keras.utils.set_random_seed(seed)
         strategy = resolve_strategy(run.settings["strategy"])
         set_precision(run.settings["precision"])
-        prepared = prepare_cohort(run.cohort, system.preparation(protocol), Path(run.settings["cache"]))
+        part = part_of(paper, run, execution)
+        seed = seed_of(run.protocol.training, execution)
+        inputs = inputs_of(paper, run, execution, part)
+        job = _Job(paper, paper.system(execution.system), run, execution, part, inputs, seed)
+        # After the inputs: making them may draw random numbers, and finding them made does not.
+        keras.utils.set_random_seed(seed)
         with strategy.scope():
-            model = system.build(protocol, run.cohort.classes)
-            model.compile(
-                make_optimizer(protocol.training.optimizer),
-                keras.losses.CategoricalCrossentropy(),
-                metrics=["accuracy"],
-                jit_compile=False,
-            )
-            model.optimizer.build(model.trainable_variables)
-        static = isinstance(strategy, tf.distribute.TPUStrategy)  # a TPU compiles for one shape of batch
-        tracker = _fit(model, system, run, execution, prepared, seed, static)
-        tracker.restore_best(model)
-        frame = predict(model, system, run, execution, prepared)
-        _write(run, execution, frame, tracker, model, strategy, seed)
+            model, tracker = _model(job)
+        if not job.system.released:
+            # A TPU compiles for one shape of batch.
+            _fit(job, model, tracker, static=isinstance(strategy, tf.distribute.TPUStrategy))
+            tracker.restore_best(model)
+        frame = predict(job, model)
+        _write(job, frame, tracker, model, strategy)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """Everything that one execution is made of."""
+
+    paper: Paper
+    system: System
+    run: RunFolder
+    execution: Execution
+    part: np.ndarray
+    inputs: Inputs
+    seed: int
+
+    @property
+    def training(self) -> TrainingSettings:
+        """How it is trained."""
+        return self.system.training(self.run.protocol)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels of its network."""
+        return self.paper.classes_of(self.system, self.run.cohort)
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The labels that are evaluated."""
+        return self.paper.scored or self.run.cohort.classes
+
+
+def _model(job: _Job) -> tuple[keras.Model, ResumableTraining]:
+    """Build and compile the network, or load the one that was released; and what watches its training."""
+    system, protocol, training = job.system, job.run.protocol, job.training
+    tracker = ResumableTraining(job.execution.folder, training.monitor, training.patience, training.stop, training.ties)
+    if system.released:
+        return system.restore(protocol, job.classes), tracker
+    model = system.build(protocol, job.classes)
+    counts = np.bincount(job.inputs.labels[job.inputs.rows_of(job.part, "train")], minlength=job.inputs.outputs)
+    (system.compile or compile_classifier)(model, training, protocol, counts)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return model, tracker
+
+
+def compile_classifier(model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
+    """Attach the protocol's optimiser and cross-entropy on softmax outputs."""
+    del protocol, counts
+    model.compile(
+        make_optimizer(training.optimizer),
+        keras.losses.CategoricalCrossentropy(),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
 
 
 @contextlib.contextmanager
@@ -112,108 +162,106 @@ class _Reporter(keras.callbacks.Callback):
         sys.stdout.flush()
 
 
-def _fit(
-    model: keras.Model,
-    system: System,
-    run: RunFolder,
-    execution: Execution,
-    prepared: PreparedImages,
-    seed: int,
-    static: bool,
-) -> ResumableTraining:
+def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool) -> None:
     """Train until the last epoch or until patience is spent, from wherever a killed training stood."""
-    training = run.protocol.training
-    tracker = ResumableTraining(execution.folder, training.monitor, training.patience)
+    training, system, inputs = job.training, job.system, job.inputs
     start = tracker.restore(model)
     if tracker.finished or start >= training.epochs:
-        return tracker
-    part, labels = run.part(execution.repeat, execution.fold).to_numpy(), run.cohort.labels()
-    train, validation = np.flatnonzero(part == "train"), np.flatnonzero(part == "validation")
+        return
+    train, validation = inputs.rows_of(job.part, "train"), inputs.rows_of(job.part, "validation")
+    plan = None
+    if system.plan is not None:
+        plan = system.plan(inputs.labels[train], training, job.run.protocol, job.seed)
     common = {
-        "labels": labels,
+        "labels": inputs.labels,
         "batch_size": training.batch_size,
         "scaling": system.scaling,
         "channels": system.channels,
-        "one_hot": len(run.cohort.classes),
+        "one_hot": inputs.outputs,
     }
-    augmentation = Augmentation(**as_plain(training.augmentation))
     batches = make_dataset(
-        prepared,
+        inputs.prepared,
         train,
-        seed=seed,
+        seed=job.seed,
         training=True,
-        augmentation=augmentation,
+        augmentation=Augmentation(**as_plain(training.augmentation)),
         epochs=training.epochs,
         start_epoch=start,
         drop_remainder=static,
+        plan=plan,
         **common,
     )
+    further = system.callbacks(job.run.protocol) if system.callbacks else []
     model.fit(
         batches,
         epochs=training.epochs,
         initial_epoch=start,
         verbose=0,
         shuffle=False,
-        steps_per_epoch=steps_per_epoch(len(train), training.batch_size, static),
-        validation_data=make_dataset(prepared, validation, **common),
-        callbacks=[tracker, _Reporter()],
+        steps_per_epoch=len(batches) // (training.epochs - start),
+        validation_data=make_dataset(inputs.prepared, validation, **common),
+        callbacks=[*further, tracker, _Reporter()],
     )
-    return tracker
 
 
-def predict(
-    model: keras.Model, system: System, run: RunFolder, execution: Execution, prepared: PreparedImages
-) -> pd.DataFrame:
-    """Return the predictions of one execution on its validation and test parts, in the cohort's order."""
-    cohort, part = run.cohort, run.part(execution.repeat, execution.fold)
-    rows = np.flatnonzero(part.isin(("validation", "test")).to_numpy())
+def predict(job: _Job, model: keras.Model) -> pd.DataFrame:
+    """Return the predictions of one execution on the scored images of its validation and test parts, in order."""
+    cohort, inputs, execution = job.run.cohort, job.inputs, job.execution
+    scored = np.where(cohort.table["label"].isin(job.scored), job.part, "")
+    chosen = inputs.rows_of(scored, "validation", "test")
+    rows, views = np.unique(inputs.owner[chosen], return_counts=True)
     batches = make_dataset(
-        prepared, rows, batch_size=run.protocol.training.batch_size, scaling=system.scaling, channels=system.channels
+        inputs.prepared,
+        chosen,
+        batch_size=job.training.batch_size,
+        scaling=job.system.scaling,
+        channels=job.system.channels,
     )
-    scores = model.predict(batches, verbose=0).astype(np.float64)
-    if not np.isfinite(scores).all():
+    outputs = model.predict(batches, verbose=0)
+    if not np.isfinite(outputs).all():
         for name in (STATE, BEST):  # to go on from here would end here
             (execution.folder / name).unlink(missing_ok=True)
         raise UserError(execution.folder, "the training diverged: its scores are no numbers", "Lower the learning rate")
-    scores /= scores.sum(axis=1, keepdims=True)
+    decided, scores = decide(job.system, outputs.reshape(len(rows), views[0], -1), job.scored)
     table = cohort.table.iloc[rows]
     frame = table[["image_id", "path", "patient_id", "source", "severity"]].reset_index(drop=True)
     frame = frame.assign(
         system=execution.system,
         repeat=execution.repeat,
         fold=execution.fold,
-        split=part.iloc[rows].to_numpy(),
+        split=job.part[rows],
         label=table["label"].to_numpy(),
-        predicted=np.array(cohort.classes)[scores.argmax(axis=1)],
+        predicted=np.array(job.scored)[decided],
     )
-    for i, name in enumerate(cohort.classes):
+    for i, name in enumerate(job.scored):
         frame[f"score_{name}"] = scores[:, i]
     return frame
 
 
 def _write(
-    run: RunFolder,
-    execution: Execution,
+    job: _Job,
     frame: pd.DataFrame,
     tracker: ResumableTraining,
     model: keras.Model,
     strategy: tf.distribute.Strategy,
-    seed: int,
 ) -> None:
     """Write predictions and history, then the record that says the execution is done."""
-    with atomic_path(execution.folder / "history.csv") as temporary:
-        pd.DataFrame(tracker.history).to_csv(temporary, index=False)
+    execution = job.execution
+    if tracker.history:
+        with atomic_path(execution.folder / "history.csv") as temporary:
+            pd.DataFrame(tracker.history).to_csv(temporary, index=False)
     write_predictions(execution.predictions, frame)
     record = provenance(
         system=execution.system,
         repeat=execution.repeat,
         fold=execution.fold,
-        seed=seed,
+        seed=job.seed,
         seconds=round(tracker.seconds, 1),
         epochs=len(tracker.history),
         best_epoch=tracker.best_epoch,
         parameters=int(model.count_params()),
-        cohort_fingerprint=run.record["cohort_fingerprint"],
+        images={name: int((job.part == name).sum()) for name in ("train", "validation", "test")},
+        cohort_fingerprint=job.run.record["cohort_fingerprint"],
         device=describe_device() | {"strategy": type(strategy).__name__, "replicas": strategy.num_replicas_in_sync},
         policy=keras.config.dtype_policy().name,
         predictions_sha256=sha256_of(execution.predictions),

@@ -6,6 +6,7 @@ names any paper.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,20 +15,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covid_keras.errors import UserError
-from covid_keras.training.protocol import Protocol, load_protocol, profile_names
+from covid_keras.settings import unknown_key
+from covid_keras.training.protocol import Protocol, TrainingSettings, load_protocol, profile_names
 
 if TYPE_CHECKING:
     import keras
 
+    import numpy as np
+    import pandas as pd
+
     from covid_keras.data.cohort import Cohort
-    from covid_keras.data.preparation import Preparation
+    from covid_keras.data.preparation import Preparation, PreparedImages
+    from covid_keras.training.inputs import Inputs
+    from covid_keras.training.runfolder import Execution
 
 GROUP = "covid_keras.papers"
 
 
+def of_scored_classes(cohort: Cohort, splits: pd.DataFrame, classes: tuple[str, ...], seed: int) -> np.ndarray:
+    """Take every image whose label is one of the system's classes (the usual experiment)."""
+    return cohort.table["label"].isin(classes).to_numpy()
+
+
 @dataclass(frozen=True)
 class System:
-    """One row of a paper's tables that can be trained.
+    """One row of a paper's tables that can be trained or run.
+
+    Most systems are a network, fed with prepared images, trained with cross-entropy on softmax outputs; these need the
+    first five attributes. The others are hooks for what differs.
 
     Attributes
     ----------
@@ -41,6 +56,40 @@ class System:
         How the pipeline scales prepared images (see `covid_keras.data.pipeline.make_dataset`).
     channels : int
         Channels that the network takes; grey images are repeated.
+    settings : str
+        Key of the protocol's `trainings` that holds what its training has of its own; `name` where empty.
+    classes : tuple of str
+        The labels it learns, in the order of its outputs; the paper's scored classes where empty.
+    cases : callable
+        (cohort, the repeat's splits, classes, seed) to bool (n,): which images take part in this experiment.
+    compile : callable, optional
+        (model, training settings, protocol, training images of each class (classes,)): attach optimiser and loss.
+    callbacks : callable, optional
+        Protocol to further Keras callbacks; each must be a function of the epoch alone, so that a resumed training
+        agrees.
+    plan : callable, optional
+        (labels of the training part, training settings, protocol, seed) to int64 (epochs, steps, batch), places in
+        the training part: the batches, where they are not simply all images shuffled.
+    after : str
+        The system whose finished execution on the same fold this one builds on.
+    feed : callable, optional
+        (protocol, cohort, the execution it builds on, parts, prepared images) to `covid_keras.training.inputs.Inputs`: what the network is fed
+        where that is not the prepared images themselves.
+    decide : callable, optional
+        Outputs (n, views, outputs), a view an input of the image, and class names to (class indices (n,),
+        scores (n, classes) that sum to 1). By default argmax and normalised outputs of the only view.
+    evidence : callable, optional
+        (model, inputs (n, views, H, W, C), class name) to (flat model, its inputs (n, H, W, C), index of its output):
+        where Grad-CAM looks for the evidence of a class.
+    released : bool
+        Run as released by its authors: not trained, one execution on all images, `restore` gives its model.
+    restore : callable, optional
+        Protocol and class names to the model with the released weights.
+    missing : callable
+        (protocol, data root or None) to None where all it needs is at hand, else what is missing: the system is then
+        left out, and the tables say why.
+    surrogate : callable
+        Protocol to the reason why its numbers cannot be compared even on the paper's data; "" where they can.
     """
 
     name: str
@@ -49,6 +98,24 @@ class System:
     build: Callable[[Protocol, tuple[str, ...]], keras.Model]
     scaling: str | Callable[[Any], Any] = "0-1"
     channels: int = 3
+    settings: str = ""
+    classes: tuple[str, ...] = ()
+    cases: Callable[[Cohort, pd.DataFrame, tuple[str, ...], int], np.ndarray] = of_scored_classes
+    compile: Callable[[keras.Model, TrainingSettings, Protocol, np.ndarray], None] | None = None
+    callbacks: Callable[[Protocol], list[Any]] | None = None
+    plan: Callable[[np.ndarray, TrainingSettings, Protocol, int], np.ndarray] | None = None
+    after: str = ""
+    feed: Callable[[Protocol, Cohort, Execution | None, np.ndarray, PreparedImages], Inputs] | None = None
+    decide: Callable[[np.ndarray, tuple[str, ...]], tuple[np.ndarray, np.ndarray]] | None = None
+    evidence: Callable[[keras.Model, np.ndarray, str], tuple[keras.Model, np.ndarray, int]] | None = None
+    released: bool = False
+    restore: Callable[[Protocol, tuple[str, ...]], keras.Model] | None = None
+    missing: Callable[[Protocol, Path | None], str | None] = lambda protocol, data: None
+    surrogate: Callable[[Protocol], str] = lambda protocol: ""
+
+    def training(self, protocol: Protocol) -> TrainingSettings:
+        """Return how the protocol trains it."""
+        return protocol.training_of(self.settings or self.name)
 
 
 @dataclass(frozen=True)
@@ -72,12 +139,16 @@ class Paper:
         (protocol, data root or None) to None where the profile's data are at hand, else the reason.
     positive : str
         The class whose sensitivity the tables give; "" where there are more than two.
+    scored : tuple of str
+        The classes that are evaluated; all of the cohort's where empty.
+    files : mapping
+        Weight files that a user may give by `--checkpoint NAME=FILE`: name to what it is.
+    check : callable
+        Protocol; raises `UserError` for what would end a run hours later.
     notes : tuple of (title, text)
         What the reader must know before believing a number; every report and its page show them.
-    titles : mapping
-        Systems of `published.yaml` that are not trained here, to what a figure calls them.
-    severity_systems : tuple of str
-        Published systems that the figure of accuracy per severity shows although they are not trained here.
+    proposed : tuple of str
+        The paper's own systems: each of the others is compared with them on the same patients; all pairs where empty.
     sources : callable
         Protocol to the names of the collections it reads, whose counts are checked before a run.
     """
@@ -92,9 +163,11 @@ class Paper:
     cohort: Callable[[Protocol, Path | None, Path], Cohort]
     available: Callable[[Protocol, Path | None], str | None]
     positive: str = ""
+    scored: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[Protocol], None] = lambda protocol: None
     notes: tuple[tuple[str, str], ...] = ()
-    titles: Mapping[str, str] = field(default_factory=dict)
-    severity_systems: tuple[str, ...] = ()
+    proposed: tuple[str, ...] = ()
     sources: Callable[[Protocol], tuple[str, ...]] = lambda protocol: ()
 
     @cached_property
@@ -108,11 +181,27 @@ class Paper:
         return profile_names(self.protocol_path)
 
     def protocol(self, profile: str, changes: dict[str, Any] | None = None) -> Protocol:
-        """Return one profile, resolved and checked; every system named must exist."""
+        """Return one profile, resolved and checked; every system named must exist, and what it builds on comes first."""
         protocol = load_protocol(self.protocol_path, profile, changes)
-        for name in protocol.systems:
-            self.system(name)
-        return protocol
+        chains = [self.chain(name) for name in protocol.systems]
+        trained = {system.settings or system.name for system in self.systems}
+        for name in protocol.trainings:
+            if name not in trained:
+                raise unknown_key(self.protocol_path, name, trained, "trainings")
+        for name in protocol.files:
+            if name not in self.files:
+                raise unknown_key("--checkpoint", name, self.files)
+        systems = tuple(dict.fromkeys(name for chain in chains for name in chain))
+        return dataclasses.replace(protocol, systems=systems)
+
+    def chain(self, name: str) -> list[str]:
+        """Return the systems that a system builds on, the first to be trained first, and itself."""
+        system = self.system(name)
+        return [*self.chain(system.after), name] if system.after else [name]
+
+    def classes_of(self, system: System, cohort: Cohort) -> tuple[str, ...]:
+        """Return the labels that a system learns, in the order of its outputs."""
+        return system.classes or self.scored or cohort.classes
 
     def system(self, name: str) -> System:
         """Return the system of that name; raise `UserError` where the paper has none."""

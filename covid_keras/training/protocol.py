@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from covid_keras.errors import UserError
-from covid_keras.settings import build, merge, read_yaml, unknown_key
+from covid_keras.settings import as_plain, build, merge, read_yaml, unknown_key
 
 
 def _require(condition: bool, name: str, value: Any, rule: str) -> None:
@@ -88,6 +88,10 @@ class TrainingSettings:
         The quantity that chooses the epoch, "val_accuracy" (largest) or "val_loss" (smallest).
     patience : int
         Epochs without improvement before training stops.
+    stop : str
+        The quantity whose improvement patience waits for; "" is `monitor`.
+    ties : str
+        Which of equally good epochs is kept, "first" or "last".
     seed : int
         Of initial weights, order and augmentation; the repeat and fold are mixed in.
     augmentation : AugmentationSettings
@@ -98,6 +102,8 @@ class TrainingSettings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     monitor: Literal["val_accuracy", "val_loss"] = "val_accuracy"
     patience: int = 10
+    stop: Literal["", "val_accuracy", "val_loss"] = ""
+    ties: Literal["first", "last"] = "first"
     seed: int = 0
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
 
@@ -121,6 +127,8 @@ class Protocol:
     systems : tuple of str
         Rows of the tables to train.
     split, training : SplitSettings, TrainingSettings
+    trainings : dict
+        What a system's training has of its own, by the system's name: keys of `TrainingSettings`.
     weights : str
         Initial weights: "imagenet", "none", or a path.
     tolerance : float
@@ -129,6 +137,8 @@ class Protocol:
         True where the data are the paper's; else the reason why no number can be compared.
     options : dict
         Settings that only this paper knows; read by its own code.
+    files : dict
+        Weight files that the user gave by name (`--checkpoint NAME=FILE`), absolute paths.
     """
 
     paper: str
@@ -143,6 +153,8 @@ class Protocol:
     tolerance: float
     comparable: bool | str
     options: dict[str, Any] = field(default_factory=dict)
+    trainings: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(min(self.size) >= 1, "size", self.size, "height and width in pixels")
@@ -150,6 +162,18 @@ class Protocol:
         _require(bool(self.systems), "systems", self.systems, "at least one system")
         known = self.weights in ("imagenet", "none") or Path(self.weights).is_absolute()
         _require(known, "weights", self.weights, "imagenet, none or the absolute path of a file")
+        for name in self.trainings:
+            self.training_of(name)
+
+    def training_of(self, name: str) -> TrainingSettings:
+        """Return the settings of a system's training: the common ones under its own (key of `trainings`)."""
+        own = self.trainings.get(name)
+        if own is None:
+            return self.training
+        place = f"trainings.{name}"
+        if not isinstance(own, dict):
+            raise UserError("protocol", f"{place} must be a mapping, not {own!r}", "Write 'key: value' lines")
+        return build(TrainingSettings, merge(as_plain(self.training), own), "protocol", place)
 
 
 def profile_names(path: str | Path) -> list[str]:

@@ -31,17 +31,21 @@ class ResumableTraining(keras.callbacks.Callback):
     folder : Path
         Run folder of the execution; receives `state.npz` while training and `best.weights.h5`.
     monitor : str
-        "val_loss" or "loss" is minimised, anything else maximised; the first of equal epochs wins.
+        "val_loss" or "loss" is minimised, anything else maximised; the first of equal epochs wins unless asked.
     patience : int
         Epochs without improvement before training stops.
+    stop : str
+        The quantity whose improvement patience waits for; `monitor` where not given.
+    ties : {"first", "last"}
+        Which of equally good epochs is kept.
     """
 
-    def __init__(self, folder: Path, monitor: str, patience: int) -> None:
+    def __init__(self, folder: Path, monitor: str, patience: int, stop: str = "", ties: str = "first") -> None:
         super().__init__()
         self.folder, self.monitor, self.patience = folder, monitor, patience
-        self.sign = -1.0 if monitor.endswith("loss") else 1.0
+        self.stop, self.ties = stop or monitor, ties
         self.history: list[dict[str, float]] = []
-        self.best, self.best_epoch, self.finished = -np.inf, -1, False
+        self.best_epoch, self.finished = -1, False
         self.seconds_before, self.started = 0.0, time.monotonic()
         self.next_write = 0.0
 
@@ -73,7 +77,6 @@ class ResumableTraining(keras.callbacks.Callback):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         self.history, self.best_epoch, self.finished = meta["history"], meta["best_epoch"], meta["finished"]
-        self.best = -np.inf if meta["best"] is None else meta["best"]
         self.seconds_before = meta["seconds"]
         return len(self.history)
 
@@ -83,14 +86,14 @@ class ResumableTraining(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Record the epoch, keep it where it is the best, write the state, stop where patience is spent."""
         logs = {key: float(value) for key, value in (logs or {}).items()}
-        value = self.sign * logs[self.monitor]
         self.history.append({"epoch": epoch} | logs)
-        better = value > self.best
+        best_epoch = self._best_epoch(self.monitor, self.ties)
+        better = best_epoch != self.best_epoch
         if better:
-            self.best, self.best_epoch = value, epoch
+            self.best_epoch = best_epoch
             with atomic_path(self.folder / BEST) as temporary:
                 self.model.save_weights(temporary)
-        self.finished = epoch - self.best_epoch >= self.patience
+        self.finished = epoch - self._best_epoch(self.stop, "first") >= self.patience
         self.model.stop_training = self.finished
         # With every new best, so that the weights on disk are always those that the state means.
         if better or self.finished or time.monotonic() >= self.next_write:
@@ -99,10 +102,18 @@ class ResumableTraining(keras.callbacks.Callback):
             # A network of 25 million values takes seconds to write: a tenth of the time at most, new bests aside.
             self.next_write = time.monotonic() + WRITE_SHARE * (time.monotonic() - started)
 
+    def _best_epoch(self, name: str, ties: str) -> int:
+        """Return the epoch so far that is best in one quantity; -1 where it was never a number."""
+        values = np.array([epoch[name] for epoch in self.history])
+        goodness = np.where(np.isnan(values), -np.inf, -values if name.endswith("loss") else values)
+        if np.isneginf(goodness.max()):
+            return -1
+        best = np.flatnonzero(goodness == goodness.max())
+        return int(best[-1 if ties == "last" else 0])
+
     def _write_state(self) -> None:
         meta = {
             "history": self.history,
-            "best": None if np.isinf(self.best) else self.best,
             "best_epoch": self.best_epoch,
             "seconds": self.seconds,
             "finished": self.finished,
@@ -131,4 +142,6 @@ class ResumableTraining(keras.callbacks.Callback):
 def _variables(model: keras.Model) -> list[keras.Variable]:
     """All variables that decide how training goes on, in a fixed order; running metrics start anew each epoch."""
     metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
-    return [v for v in model.variables if id(v) not in metrics] + list(model.optimizer.variables)
+    optimizers = [model.optimizer, *getattr(model, "extra_optimizers", ())]
+    own = [v for v in model.variables if id(v) not in metrics]
+    return own + [variable for optimizer in optimizers for variable in optimizer.variables]

@@ -16,6 +16,7 @@ from covid_keras.data.splits import read_split, write_split
 from covid_keras.errors import UserError
 from covid_keras.files import read_record, require_writable_folder, sha256_of, write_json, write_text
 from covid_keras.settings import as_plain, build, read_yaml
+from covid_keras.training.experiment import load_paper
 from covid_keras.training.protocol import Protocol
 from covid_keras.training.provenance import provenance
 
@@ -99,9 +100,9 @@ class RunFolder:
         make_splits : callable
             Returns split table and near-duplicate pairs. Called for a new run only: one that is there keeps its own.
         settings : mapping
-            `cache`, `strategy` and `precision`. All but the precision may change when a run goes on.
+            `cache`, `strategy`, `precision` and `left_out`. All but the precision may change when a run goes on.
         lungs : mapping, optional
-            What decided the lung masks (sha256 of the weights, threshold).
+            What else decided the inputs: of the lung masks and of weight files that were given, the sha256.
 
         Raises
         ------
@@ -219,15 +220,30 @@ class RunFolder:
         """Return one execution by its place in the tables."""
         return Execution(self.path / "executions" / system / f"repeat{repeat}-fold{fold}", system, repeat, fold)
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The systems of the protocol that cannot be run here, and why."""
+        return self.settings.get("left_out", {})
+
     def executions(self) -> list[Execution]:
         """Return all executions, fold by fold, so that a run cut short has all systems on the same folds."""
-        split = self.protocol.split
-        return [
-            self.execution(system, repeat, fold)
-            for repeat in range(split.repeats)
-            for fold in range(split.folds)
-            for system in self.protocol.systems
-        ]
+        return [execution for chain in self.chains() for execution in chain]
+
+    def chains(self) -> list[list[Execution]]:
+        """Return the executions in the smallest lists that can run apart: what builds on another follows it."""
+        split, chains = self.protocol.split, []
+        paper = load_paper(self.protocol.paper)
+        systems = [paper.system(name) for name in self.protocol.systems if name not in self.left_out]
+        for repeat in range(split.repeats):
+            for fold in range(split.folds):
+                of_fold: dict[str, list[Execution]] = {}
+                for system in systems:
+                    if system.released and (repeat, fold) != (0, 0):
+                        continue
+                    first = paper.chain(system.name)[0]
+                    of_fold.setdefault(first, []).append(self.execution(system.name, repeat, fold))
+                chains += of_fold.values()
+        return chains
 
 
 def first_difference(old: Any, new: Any, place: str = "") -> str | None:

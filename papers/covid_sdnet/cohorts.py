@@ -18,33 +18,48 @@ from covid_keras.settings import as_plain, build
 from covid_keras.training.protocol import Protocol
 
 CLASSES = ("N", "P")
+# COVIDNet's third class (section V-A): its head has three outputs and, as the paper says, cannot be removed.
+PNEUMONIA = "pneumonia"
 
 
 @dataclass(frozen=True)
 class CovidgrCohort:
-    """COVIDGR-1.0, whole: 426 negative and 426 positive PA radiographs (paper, Table III)."""
+    """COVIDGR-1.0, whole: 426 negative and 426 positive PA radiographs (paper, Table III).
+
+    `pneumonia` radiographs are added for COVIDNet alone, where NIH ChestX-ray14 is at hand; `seed` chooses them.
+    """
 
     kind: Literal["covidgr"]
+    pneumonia: int = 426
+    seed: int = 2020
 
 
 @dataclass(frozen=True)
 class StandInCohort:
-    """Positives of Cohen's collection against NIH radiographs without finding; counts, and the seed of the choice."""
+    """Positives of Cohen's collection against NIH radiographs without finding; counts, and the seed of the choice.
+
+    `pneumonia` NIH radiographs of that label are added for COVIDNet alone.
+    """
 
     kind: Literal["stand_in"]
     positives: int
     negatives: int
     seed: int
+    pneumonia: int = 0
 
 
 @dataclass(frozen=True)
 class PhantomCohort:
-    """Synthetic radiographs: so many patients, half of them positive; side in pixels."""
+    """Synthetic radiographs: so many patients, half of them positive; side in pixels.
+
+    `pneumonia` patients of the third class are added for COVIDNet alone.
+    """
 
     kind: Literal["phantom"]
     patients: int
     seed: int
     size: int
+    pneumonia: int = 0
 
 
 KINDS = {"covidgr": CovidgrCohort, "stand_in": StandInCohort, "phantom": PhantomCohort}
@@ -67,7 +82,7 @@ def available(protocol: Protocol, data: Path | None) -> str | None:
 
 
 def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
-    """Return the cohort that the protocol declares, labels "N" and "P".
+    """Return the cohort that the protocol declares, labels "N" and "P", and "pneumonia" where it holds such images.
 
     Parameters
     ----------
@@ -89,11 +104,16 @@ def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
             "needs real radiographs and no data folder was found",
             "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them",
         )
-    return _covidgr(data) if isinstance(settings, CovidgrCohort) else _stand_in(settings, data)
+    return _covidgr(settings, data) if isinstance(settings, CovidgrCohort) else _stand_in(settings, data)
 
 
-def _covidgr(data: Path) -> Cohort:
-    return load_source("covidgr", data)
+def _covidgr(settings: CovidgrCohort, data: Path) -> Cohort:
+    cohort = load_source("covidgr", data)
+    if not settings.pneumonia or get_source("chestxray14").locate(data) is None:
+        return cohort
+    pneumonia = _nih(data, "Pneumonia", settings.pneumonia, np.random.default_rng(settings.seed))
+    table = pd.concat([cohort.table, pneumonia.assign(label=PNEUMONIA, severity="")], ignore_index=True)
+    return Cohort(table, (*CLASSES, PNEUMONIA), cohort.name)
 
 
 def _stand_in(settings: StandInCohort, data: Path) -> Cohort:
@@ -110,12 +130,23 @@ def _stand_in(settings: StandInCohort, data: Path) -> Cohort:
             "Change the counts in protocol.yaml",
         )
     positive = pd.concat([scored, _draw(others, settings.positives - len(scored), rng, "unscored COVID-19")])
-    nih = load_source("chestxray14", data).table
-    negative = nih[nih["label"] == "No_findings"]
-    negative = negative.iloc[rng.permutation(len(negative))].drop_duplicates("patient_id")
-    negative = _draw(negative, settings.negatives, rng, "NIH patients without finding")
-    table = pd.concat([negative.assign(label="N", severity=""), positive.assign(label="P")], ignore_index=True)
-    return Cohort(table, CLASSES, "Cohen COVID-19 against NIH no finding")
+    parts = [
+        _nih(data, "No_findings", settings.negatives, rng).assign(label="N", severity=""),
+        positive.assign(label="P"),
+    ]
+    classes = CLASSES
+    if settings.pneumonia:
+        parts.append(_nih(data, "Pneumonia", settings.pneumonia, rng).assign(label=PNEUMONIA, severity=""))
+        classes = (*CLASSES, PNEUMONIA)
+    return Cohort(pd.concat(parts, ignore_index=True), classes, "Cohen COVID-19 against NIH no finding")
+
+
+def _nih(data: Path, label: str, count: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw so many NIH radiographs of a label, one a patient."""
+    table = load_source("chestxray14", data).table
+    table = table[table["label"] == label]
+    table = table.iloc[rng.permutation(len(table))].drop_duplicates("patient_id")
+    return _draw(table, count, rng, f"NIH patients labelled {label}")
 
 
 def _draw(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
@@ -133,9 +164,41 @@ def _phantom(settings: PhantomCohort, made: Path) -> Cohort:
     key = fingerprint({"settings": as_plain(settings), "generator": GENERATOR_VERSION})
     folder = make_phantom(
         made / f"phantom-{key}",
-        composition={"normal": half, "covid": settings.patients - half, "cap": 0},
+        composition={"normal": half, "covid": settings.patients - half, "cap": settings.pneumonia},
         seed=settings.seed,
         size=settings.size,
     )
     cohort = get_source("phantom").load(folder)
-    return cohort.relabel({"normal": "N", "covid": "P"}, CLASSES)
+    classes = (*CLASSES, PNEUMONIA) if settings.pneumonia else CLASSES
+    return cohort.relabel({"normal": "N", "covid": "P", "cap": PNEUMONIA}, classes)
+
+
+def without_normal_pcr(cohort: Cohort, splits: pd.DataFrame, classes: tuple[str, ...], seed: int) -> np.ndarray:
+    """Return which images take part in the experiment of Tables VII and VIII, bool (n,).
+
+    Normal-PCR+ positives are removed from training and test, and of the negatives as many are drawn in each test fold
+    as positives are left in it, anew in each repeat: 350 against 350 on COVIDGR-1.0. The paper does not say that
+    negatives were removed; the accuracies of Table VII, each the mean of specificity and sensitivity, do.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    splits : pandas.DataFrame
+        The split table of one repeat.
+    classes : tuple of str
+        Labels that the system learns; images of others take no part.
+    seed : int
+        Of the draw.
+    """
+    table = cohort.table
+    keep = (table["label"].isin(classes) & (table["severity"] != "Normal-PCR+")).to_numpy()
+    rng = np.random.default_rng(seed)
+    test = splits[splits["split"] == "test"].set_index("image_id")["fold"]
+    fold = table["image_id"].map(test).to_numpy()
+    positive, negative = (table["label"] == "P").to_numpy() & keep, (table["label"] == "N").to_numpy() & keep
+    for number in np.unique(fold):
+        there = np.flatnonzero(negative & (fold == number))
+        surplus = len(there) - int((positive & (fold == number)).sum())
+        if surplus > 0:
+            keep[rng.choice(there, surplus, replace=False)] = False
+    return keep

@@ -1,36 +1,24 @@
-"""COVID-SDNet (Tabik et al. 2020), composed from the core."""
+"""COVID-SDNet (Tabik et al. 2020), composed from the core: every row of its tables as a system."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from covid_keras.data.preparation import Preparation
-from covid_keras.settings import build
+from covid_keras.errors import UserError
 from covid_keras.training.experiment import Paper, System
 from covid_keras.training.protocol import Protocol
-from papers.covid_sdnet.cohorts import available, make_cohort, sources
-
-if TYPE_CHECKING:
-    import keras
-
-
-@dataclass(frozen=True)
-class Options:
-    """Settings of `protocol.yaml` that only this paper knows.
-
-    Attributes
-    ----------
-    batchnorm_momentum : float, optional
-        See `covid_keras.models.build_resnet50`; as published (0.99) where not given.
-    """
-
-    batchnorm_momentum: float | None = None
-
+from papers.covid_sdnet import networks
+from papers.covid_sdnet.cohorts import CLASSES, PNEUMONIA, available, make_cohort, sources, without_normal_pcr
+from papers.covid_sdnet.settings import options_of
+from papers.covid_sdnet.transforms import evidence_pairs, feed_pairs
 
 # Section III-A of the paper: the lungs' box, enlarged by 2.5 % on each of its four sides.
 CROP_MARGIN = 0.025
+# COVIDNet's own preparation: the top 8 % of the rows are cut off, the middle square is kept.
+COVIDNET_DROP_TOP = 0.08
+NO_NORMAL_PCR = "_no_normal_pcr"
 
 
 def full_image(protocol: Protocol) -> Preparation:
@@ -43,25 +31,133 @@ def lung_crop(protocol: Protocol) -> Preparation:
     return Preparation(size=protocol.size, crop="lungs", margin=CROP_MARGIN)
 
 
-def build_resnet50_classifier(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """ResNet-50, Dense 512 ReLU, Dense softmax; all layers fine-tuned (section IV-C)."""
-    from covid_keras.models import build_resnet50
+def cit_crop(protocol: Protocol) -> Preparation:
+    """The lung crop at the size of the transformation network, bicubic."""
+    size = options_of(protocol).cit.size or protocol.size
+    return Preparation(size=size, crop="lungs", margin=CROP_MARGIN, interpolation="cubic")
 
-    options = build(Options, protocol.options, "protocol.yaml", "options")
-    return build_resnet50(
-        (*protocol.size, 3),
-        len(classes),
-        weights=protocol.weights,
-        batchnorm_momentum=options.batchnorm_momentum,
+
+def caps_image(protocol: Protocol) -> Preparation:
+    """The whole radiograph at the size of COVID-CAPS."""
+    return Preparation(size=options_of(protocol).covid_caps.size)
+
+
+def released_caps_image(protocol: Protocol) -> Preparation:
+    """The whole radiograph at the size that the released COVID-CAPS was trained on."""
+    return Preparation(size=networks.released_caps_size())
+
+
+def covidnet_image(protocol: Protocol) -> Preparation:
+    """The radiograph in COVIDNet's frame."""
+    return Preparation(size=options_of(protocol).covidnet.size, drop_top=COVIDNET_DROP_TOP, square=True)
+
+
+def no_pneumonia(protocol: Protocol, data: Path | None) -> str | None:
+    """Return None where the third class that COVIDNet is trained with is at hand."""
+    if not protocol.cohort.get("pneumonia", 1):
+        return "not run: the protocol has no pneumonia images, COVIDNet's third class"
+    if protocol.cohort.get("kind") != "phantom" and "chestxray14" not in sources(protocol):
+        from covid_keras.data.sources import get_source
+
+        if data is None or get_source("chestxray14").locate(data) is None:
+            return "not run: no pneumonia images (NIH ChestX-ray14) for COVIDNet's third class"
+    return None
+
+
+def check(protocol: Protocol) -> None:
+    """Say before the first training what the transformation network will want."""
+    if protocol.weights != "none" and "fucitnet" in protocol.systems and "resnet18" not in protocol.files:
+        raise UserError(
+            "ResNet-18 ImageNet weights",
+            "are needed by FuCiTNet and COVID-SDNet, and keras.applications has none",
+            "Give --checkpoint resnet18=FILE (torchvision's, as .npz: see papers/covid_sdnet/README.md), or --weights none",
+        )
+
+
+WITHOUT_SEG = System(
+    "resnet50_full",
+    "Without seg. (ResNet-50)",
+    full_image,
+    networks.build_resnet50_classifier,
+    networks.imagenet_scaling,
+)
+WITH_SEG = System(
+    "resnet50_crop", "With seg. (ResNet-50)", lung_crop, networks.build_resnet50_classifier, networks.imagenet_scaling
+)
+FUCITNET = System(
+    "fucitnet",
+    "FuCiTNet",
+    cit_crop,
+    networks.build_cit,
+    compile=networks.compile_cit,
+    callbacks=networks.cit_callbacks,
+    decide=networks.decide_fucitnet,
+    evidence=networks.evidence_fucitnet,
+)
+COVID_SDNET = System(
+    "covid_sdnet",
+    "COVID-SDNet",
+    cit_crop,
+    networks.build_twins,
+    networks.imagenet_scaling,
+    after="fucitnet",
+    feed=feed_pairs,
+    decide=networks.decide_covid_sdnet,
+    evidence=evidence_pairs,
+)
+CAPS_PRETRAINED = System(
+    "covid_caps_pretrained",
+    "COVID-CAPS (pretrained)",
+    released_caps_image,
+    networks.build_covid_caps_retrained,
+    released=True,
+    restore=networks.restore_covid_caps,
+    missing=networks.caps_missing,
+)
+CAPS_RETRAINED = System(
+    "covid_caps_retrained",
+    "COVID-CAPS (retrained)",
+    caps_image,
+    networks.build_covid_caps_retrained,
+    compile=networks.compile_covid_caps,
+)
+COVIDNET_PRETRAINED = System(
+    "covidnet_pretrained",
+    "COVIDNet-CXR (pretrained)",
+    covidnet_image,
+    networks.build_covidnet_retrained,
+    classes=(*CLASSES, PNEUMONIA),
+    released=True,
+    restore=networks.restore_covidnet,
+    missing=networks.covidnet_file_missing,
+    surrogate=networks.covidnet_surrogate,
+)
+COVIDNET_RETRAINED = System(
+    "covidnet_retrained",
+    "COVIDNet-CXR (retrained)",
+    covidnet_image,
+    networks.build_covidnet_retrained,
+    classes=(*CLASSES, PNEUMONIA),
+    compile=networks.compile_covidnet,
+    plan=networks.plan_covidnet,
+    missing=no_pneumonia,
+    surrogate=networks.covidnet_surrogate,
+)
+
+
+def without_normal(system: System) -> System:
+    """Return the same system in the experiment of Tables VII and VIII."""
+    return dataclasses.replace(
+        system,
+        name=system.name + NO_NORMAL_PCR,
+        title=f"{system.title}, Normal-PCR+ removed",
+        settings=system.settings or system.name,
+        cases=without_normal_pcr,
+        after=system.after and system.after + NO_NORMAL_PCR,
     )
 
 
-def imagenet_scaling(images: Any) -> Any:
-    """Scale as keras.applications' ResNet-50 expects: BGR order, ImageNet channel means subtracted, from 0..255."""
-    import keras
-
-    return keras.applications.resnet50.preprocess_input(images)
-
+RETRAINED = (COVIDNET_RETRAINED, CAPS_RETRAINED, WITH_SEG, FUCITNET, COVID_SDNET)  # the rows of Table VII
 
 NOTES = (
     (
@@ -95,22 +191,29 @@ PAPER = Paper(
     doi="10.1109/JBHI.2020.3037127",
     folder=Path(__file__).resolve().parent,
     systems=(
-        System("resnet50_full", "Without seg. (ResNet-50)", full_image, build_resnet50_classifier, imagenet_scaling),
-        System("resnet50_crop", "With seg. (ResNet-50)", lung_crop, build_resnet50_classifier, imagenet_scaling),
+        COVIDNET_PRETRAINED,
+        COVIDNET_RETRAINED,
+        CAPS_PRETRAINED,
+        CAPS_RETRAINED,
+        WITHOUT_SEG,
+        WITH_SEG,
+        FUCITNET,
+        COVID_SDNET,
+        *map(without_normal, RETRAINED),
     ),
     cohort=make_cohort,
     available=available,
     positive="P",
-    notes=NOTES,
-    titles={
-        "covid_sdnet": "COVID-SDNet",
-        "covid_sdnet_no_normal_pcr": "COVID-SDNet, Normal-PCR+ removed",
-        "fucitnet": "FuCiTNet",
-        "covid_caps_pretrained": "COVID-CAPS (pretrained)",
-        "covid_caps_retrained": "COVID-CAPS (retrained)",
-        "covidnet_pretrained": "COVIDNet-CXR (pretrained)",
-        "covidnet_retrained": "COVIDNet-CXR (retrained)",
+    scored=CLASSES,
+    files={
+        "resnet18": "ImageNet ResNet-18 of torchvision, .npz or .h5",
+        "vgg16": "keras.applications' VGG-16 notop .h5",
+        "resnet50v2": "keras.applications' ResNet50V2 notop .h5",
+        "covid_caps": "the authors' COVID-CAPS .h5",
+        "covidnet": "a COVIDNet checkpoint, .h5 in the layout of build_covidnet",
     },
-    severity_systems=("covid_sdnet",),
+    check=check,
+    proposed=("covid_sdnet", "covid_sdnet" + NO_NORMAL_PCR),
+    notes=NOTES,
     sources=sources,
 )

@@ -1,0 +1,98 @@
+"""What a network is fed: prepared images with the labels of its own task, each belonging to an image of the cohort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from covid_keras.data.preparation import PreparedImages, prepare_cohort
+from covid_keras.errors import UserError
+from covid_keras.training.experiment import Paper, System
+from covid_keras.training.runfolder import Execution, RunFolder
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The inputs of one execution.
+
+    Attributes
+    ----------
+    prepared : PreparedImages
+        m images; an image of the cohort may have several (its views), one after the other.
+    labels : ndarray (m,) int64
+        Class index of each, in the network's own classes; -1 where it takes no part.
+    owner : ndarray (m,) int64
+        The row of the cohort that each belongs to, ascending.
+    outputs : int
+        How many classes the labels count.
+    """
+
+    prepared: PreparedImages
+    labels: np.ndarray
+    owner: np.ndarray
+    outputs: int
+
+    def rows_of(self, part: np.ndarray, *names: str) -> np.ndarray:
+        """Return which inputs belong to the parts named ("train", ...), ascending int64."""
+        return np.flatnonzero(np.isin(part[self.owner], names))
+
+
+def part_of(paper: Paper, run: RunFolder, execution: Execution) -> np.ndarray:
+    """Return "train", "validation", "test" or "" (takes no part) for each image of the cohort, shape (n,), object."""
+    system, cohort = paper.system(execution.system), run.cohort
+    splits = run.splits[run.splits["repeat"] == execution.repeat]
+    seed = run.protocol.split.seed + execution.repeat
+    taking_part = system.cases(cohort, splits, paper.classes_of(system, cohort), seed)
+    if system.released:
+        return np.where(taking_part, "test", "").astype(object)
+    part = run.part(execution.repeat, execution.fold).to_numpy(dtype=object)
+    return np.where(taking_part, part, "")
+
+
+def inputs_of(paper: Paper, run: RunFolder, execution: Execution, part: np.ndarray) -> Inputs:
+    """Return what the execution's network is fed, made and kept in the run's cache where it is not there yet."""
+    system, cohort = paper.system(execution.system), run.cohort
+    prepared = prepare_cohort(cohort, system.preparation(run.protocol), Path(run.settings["cache"]))
+    if system.feed is not None:
+        return system.feed(run.protocol, cohort, finished_before(run, system, execution), part, prepared)
+    classes = paper.classes_of(system, cohort)
+    index = {name: number for number, name in enumerate(classes)}
+    labels = cohort.table["label"].map(index).fillna(-1).to_numpy(dtype=np.int64)
+    return Inputs(prepared, labels, np.arange(len(cohort)), len(classes))
+
+
+def finished_before(run: RunFolder, system: System, execution: Execution) -> Execution | None:
+    """Return the execution that this one builds on, None where there is none; raise `UserError` where it is not done."""
+    if not system.after:
+        return None
+    before = run.execution(system.after, execution.repeat, execution.fold)
+    if not before.done:
+        raise UserError(before.name, f"is not done, and {execution.name} builds on it", "Train it first")
+    return before
+
+
+def decide(system: System, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a network's outputs into decisions.
+
+    Parameters
+    ----------
+    system : System
+    outputs : ndarray (n, views, outputs) float
+        Finite.
+    classes : tuple of str
+        The classes that are scored.
+
+    Returns
+    -------
+    ndarray (n,) int64, ndarray (n, classes) float64
+        Index of the class decided for, and scores that sum to 1.
+    """
+    if system.decide is not None:
+        return system.decide(outputs, classes)
+    scores = outputs[:, 0, : len(classes)].astype(np.float64)
+    total = scores.sum(axis=1, keepdims=True)
+    if (total <= 0).any():
+        raise UserError(system.name, "gave an image the score 0 for every class", "Train it anew")
+    return scores.argmax(axis=1), scores / total

@@ -1,0 +1,92 @@
+"""The settings of `protocol.yaml` that only this paper knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from covid_keras.settings import build
+from covid_keras.training.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class CitOptions:
+    """The class-inherent transformation network (FuCiTNet); see `papers.covid_sdnet.cit.CiTSettings`.
+
+    Attributes
+    ----------
+    size : tuple of int, optional
+        Height and width of the images that it transforms; the protocol's size where not given.
+    filters : int
+        Of the generators, 64 in the authors' code.
+    lambda_, perceptual, total_variation : float
+        Weights of the cross-entropy, of the VGG-16 loss and of the total variation in a generator's loss.
+    generator_rate, generator_decay : float
+        Learning rate and weight decay of the generators' Adam.
+    classifier_step : int
+        Epochs after which the classifier's learning rate is divided by ten.
+    frozen : bool
+        Whether the first half of ResNet-18 keeps its initial weights; of no use where those are random.
+    """
+
+    size: tuple[int, int] | None = None
+    filters: int = 64
+    lambda_: float = 0.00075
+    perceptual: float = 0.006
+    total_variation: float = 0.0
+    generator_rate: float = 1e-4
+    generator_decay: float = 1e-4
+    classifier_step: int = 5
+    frozen: bool = True
+
+
+@dataclass(frozen=True)
+class CapsOptions:
+    """COVID-CAPS as retrained; height and width in pixels."""
+
+    size: tuple[int, int] = (224, 224)
+
+
+@dataclass(frozen=True)
+class CovidnetOptions:
+    """COVIDNet.
+
+    Attributes
+    ----------
+    size : tuple of int
+        Height and width in pixels.
+    variant : str
+        See `covid_keras.models.build_covidnet`.
+    positive_share : float
+        Share of each batch that is replaced by COVID-19 images (the authors' `covid_percent`).
+    positive_weight : float
+        Weight of COVID-19 in the loss (the authors' `covid_weight`).
+    """
+
+    size: tuple[int, int] = (224, 224)
+    variant: Literal["large", "b", "c"] = "large"
+    positive_share: float = 0.33
+    positive_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """All of them.
+
+    Attributes
+    ----------
+    batchnorm_momentum : float, optional
+        See `covid_keras.models.build_resnet50`; as published (0.99) where not given.
+    cit, covid_caps, covidnet
+        Of these networks.
+    """
+
+    batchnorm_momentum: float | None = None
+    cit: CitOptions = field(default_factory=CitOptions)
+    covid_caps: CapsOptions = field(default_factory=CapsOptions)
+    covidnet: CovidnetOptions = field(default_factory=CovidnetOptions)
+
+
+def options_of(protocol: Protocol) -> Options:
+    """Return the protocol's options, checked."""
+    return build(Options, protocol.options, "protocol.yaml", "options")
