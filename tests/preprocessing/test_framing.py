@@ -1,0 +1,53 @@
+"""COVIDNet's cuts: how many rows go, and from where."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from covid_keras.errors import UserError
+from covid_keras.preprocessing.framing import centre_square, drop_top
+
+
+@pytest.mark.parametrize(("height", "left"), [(100, 92), (99, 92), (112, 104), (12, 12), (1, 1)])
+def test_rows_are_dropped_from_the_top_rounded_down(height, left):
+    image = np.repeat(np.arange(height)[:, None], 7, axis=1)
+    cut = drop_top(image)
+    assert cut.shape == (left, 7)
+    assert list(cut[:, 0]) == list(range(height - left, height))
+
+
+def test_the_share_can_be_given():
+    assert drop_top(np.zeros((10, 4, 3), np.uint8), 0.25).shape == (8, 4, 3)
+    assert drop_top(np.zeros((10, 4)), 0).shape == (10, 4)
+    assert drop_top(np.zeros((10, 4)), 0.999).shape == (1, 4)
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (8, 5), (6, 6), (5, 8, 3), (1, 9)])
+def test_the_square_is_the_largest_and_central(shape):
+    rows, columns = np.indices(shape[:2])
+    image = (100 * rows + columns).reshape(*shape[:2], *[1] * (len(shape) - 2)) * np.ones(shape, int)
+    square, side = centre_square(image), min(shape[:2])
+    assert square.shape == (side, side, *shape[2:])
+    corner = square[0, 0] if square.ndim == 2 else square[0, 0, 0]
+    assert corner == 100 * ((shape[0] - side) // 2) + (shape[1] - side) // 2
+
+
+def test_arguments_stay_and_types_too():
+    image = np.arange(60, dtype=np.uint16).reshape(6, 10)
+    before = image.copy()
+    assert centre_square(drop_top(image, 0.5)).dtype == np.uint16
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, 1.5, float("nan")])
+def test_shares_out_of_range_are_refused(share):
+    with pytest.raises(UserError, match="share"):
+        drop_top(np.zeros((10, 10)), share)
+
+
+@pytest.mark.parametrize("cut", [drop_top, centre_square])
+@pytest.mark.parametrize("shape", [(), (5,), (0, 5), (5, 0, 3), (1, 2, 3, 4)])
+def test_what_is_no_image_is_refused(cut, shape):
+    with pytest.raises(UserError, match="is no image"):
+        cut(np.zeros(shape))
