@@ -118,6 +118,12 @@ def build_perceptual(weights: str | Path = "imagenet", size: int | tuple[int, in
     ------
     UserError
         Where ImageNet weights cannot be downloaded or the file does not fit.
+
+    Notes
+    -----
+    The authors' weights were trained on images scaled to unit deviation, those of keras.applications on 0..255 less
+    the mean: fed 0..1, the features of either are not what they were trained for, and a weight of the distance does
+    not mean the same strength with both.
     """
     height, width = size if isinstance(size, tuple) else (size, size)
     base = backbone_weights(

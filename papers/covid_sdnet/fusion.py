@@ -67,8 +67,8 @@ def fuse(theta: ArrayLike, psi: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         The paper's three rules; argmax takes the first of equals, and rule 3 gives positive where both families
         reach the same probability. Apart from such ties it is the family of the largest of the eight.
     score_positive : ndarray of float, (n,)
-        Largest probability of P+ or P-, as a share of its sum with that of N+ or N-: above 0.5 where rule 3 says
-        positive, so that ROC curves agree with the decisions.
+        Largest probability of P+ or P-, as a share of its sum with that of N+ or N-: at least 0.5 just where
+        `is_positive`, so that ROC curves agree with the decisions.
 
     Raises
     ------

@@ -17,26 +17,11 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 
 import keras  # noqa: E402
-from keras import layers  # noqa: E402
 
+from covid_keras.models.resnet18 import build_resnet18  # noqa: E402
 from papers.covid_sdnet.cit import CiTNetwork, CiTSettings, build_cit, build_perceptual  # noqa: E402
 
-SIDE, BATCH = 64, 4
-
-
-def residual_classifier() -> keras.Model:
-    """A residual network of ResNet-18's depth and widths."""
-    images = keras.Input((SIDE, SIDE, 3))
-    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(64, 7, 2, padding="same", use_bias=False)(images)))
-    x = layers.MaxPooling2D(3, 2, padding="same")(x)
-    for filters, stride in ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1)):
-        y = layers.Conv2D(filters, 3, stride, padding="same", use_bias=False)(x)
-        y = layers.ReLU()(layers.BatchNormalization()(y))
-        y = layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same", use_bias=False)(y))
-        if x.shape != y.shape:
-            x = layers.BatchNormalization()(layers.Conv2D(filters, 1, stride, use_bias=False)(x))
-        x = layers.ReLU()(layers.Add()([x, y]))
-    return keras.Model(images, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+SIDE, BATCH = 64, 2
 
 
 def with_gradient(model: keras.Model, training: bool, of_inputs: bool, of_variables: bool, backward: int) -> Callable:
@@ -101,7 +86,12 @@ def test_bench_step(benchmark, perceptual):
     """One step of `fit` at 64 px against the sum of its parts; aim 1.1 or less."""
     settings = CiTSettings(perceptual=perceptual)
     keras.utils.set_random_seed(0)
-    network = build_cit(residual_classifier(), settings, SIDE, build_perceptual("none", SIDE) if perceptual else None)
+    network = build_cit(
+        build_resnet18((SIDE, SIDE, 3), frozen=True),
+        settings,
+        SIDE,
+        build_perceptual("none", SIDE) if perceptual else None,
+    )
     network.compile_cit(settings)
     rng = np.random.default_rng(0)
     images = tf.constant(rng.random((BATCH, SIDE, SIDE, 3)), tf.float32)
@@ -111,7 +101,7 @@ def test_bench_step(benchmark, perceptual):
     pieces = parts(network, images, versions)
     runs = {"step": lambda: train((images, labels)), **pieces}
     best_in_turns(runs, 1)  # traces
-    best = best_in_turns(runs, 1 if benchmark.disabled else 5)
+    best = best_in_turns(runs, 1 if benchmark.disabled else 4)
     for which, clock in enumerate(("", "_processor")):
         floor = sum(best[name][which] for name in pieces)
         benchmark.extra_info[f"step_over_sum_of_parts{clock}"] = round(best["step"][which] / floor, 3)

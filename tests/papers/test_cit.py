@@ -12,6 +12,7 @@ from keras import layers  # noqa: E402
 from tensorflow.python.framework.config import disable_op_determinism  # noqa: E402
 
 from covid_keras.errors import UserError  # noqa: E402
+from covid_keras.training.resume import ResumableTraining  # noqa: E402
 from papers.covid_sdnet.cit import (  # noqa: E402
     LAMBDA_GRID,
     CiTNetwork,
@@ -257,6 +258,37 @@ def test_weights_come_back_whole(tmp_path):
 
 def parts_of(network) -> list[keras.Model]:
     return [*network.generators, network.classifier]
+
+
+def test_a_killed_training_continues_with_the_same_steps(tmp_path):
+    images, labels = made_batch([0, 1, 1, 0, 1])
+    settings = CiTSettings(perceptual=0.0, classifier_step=2, filters=4)
+
+    def train(network, folder, epochs):
+        network.run_eagerly = True  # two steps: faster than tracing
+        resume = ResumableTraining(folder, "val_accuracy", 10)
+        start = resume.restore(network)
+        network.fit(
+            images,
+            labels,
+            batch_size=3,
+            shuffle=False,
+            initial_epoch=start,
+            epochs=epochs,
+            validation_data=(images, labels),
+            callbacks=[rate_callback(settings), resume],
+            verbose=0,
+        )
+        return network
+
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    train(tiny_network(settings, seed=0), tmp_path / "killed", 1)
+    continued = train(tiny_network(settings, seed=5), tmp_path / "killed", 2)
+    whole = train(tiny_network(settings, seed=0), tmp_path / "whole", 2)
+    for a, b in zip(continued.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert int(continued.extra_optimizers[1].iterations) == 4
 
 
 def test_logits_are_ordered_by_generator_and_transform_is_clipped():

@@ -70,7 +70,7 @@ def test_apart_from_ties_it_is_the_family_of_the_largest_of_eight():
     is_positive, score = fuse(theta, psi)
     largest = np.concatenate([theta, psi], 1).argmax(1) % 4
     np.testing.assert_array_equal(is_positive, largest < 2)
-    np.testing.assert_array_equal(is_positive, score > 0.5)
+    np.testing.assert_array_equal(is_positive, score >= 0.5)
     assert is_positive.shape == score.shape == (20_000,)
     assert 0.3 < is_positive.mean() < 0.7
 
