@@ -46,7 +46,7 @@ class WeightEntry:
     url : str
         Plain address of the file; "" where there is none.
     builder : str
-        Name of the builder in `covid_keras.models`; "" where the suite builds it later.
+        Name of the builder in `covid_keras.models`; "" where no network of the suite is that of the whole file.
     input_shape : tuple of int
         Height, width, channels.
     arguments : dict

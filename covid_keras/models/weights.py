@@ -37,10 +37,18 @@ _FETCH_AGAIN, _ANOTHER, _NO_KERAS = (
 _DAMAGED = (OSError, KeyError, RuntimeError, TypeError, ValueError)
 # Bounds of what is read before it can be compared with the model; Keras' own files stay far below.
 _MOST_NAMES, _LONGEST_NAMES, _LARGEST_CHUNK = 100_000, 1 << 24, 1 << 20
+_DEEPEST, _LONGEST_NAME = 16, 1000
 # HDF5 holds an attribute in an object's header up to this size; Keras splits longer lists of names, as is done here.
 _LONGEST_ATTRIBUTE = 64512
-# What Keras 1 called a layer's tensors.
-_OLD_NAMES = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance"}
+# How the names end that Keras 1 gave a layer's tensors, after the layer's own.
+_OLD_NAMES = {
+    "_W": "kernel",
+    "_b": "bias",
+    "_gamma": "gamma",
+    "_beta": "beta",
+    "_running_mean": "moving_mean",
+    "_running_std": "moving_variance",
+}
 
 # Layer name -> (path in the file, data set) of each of its tensors, in the file's order.
 _Tensors = dict[str, list[tuple[str, h5py.Dataset]]]
@@ -191,10 +199,12 @@ def _tensors(path: Path, file: h5py.File, model: keras.Model) -> tuple[str, _Ten
 
 def _member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     """Return what lies at `name` below `group`; refuse what is absent or is stored elsewhere."""
+    parts = name.split("/")
+    is_odd = len(parts) > _DEEPEST or not name.isprintable()
+    if is_odd or not {"", ".", ".."}.isdisjoint(parts):
+        raise UserError(path, f"{name[:80]!r} is no name of a layer or tensor", _NO_KERAS)
     found: h5py.Group | h5py.Dataset = group
-    for part in name.split("/"):
-        if part in ("", ".", ".."):
-            raise UserError(path, f"{name!r} is no name of a layer or tensor", _NO_KERAS)
+    for part in parts:
         link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
         if link is None:
             raise UserError(path, f"is incomplete: {name!r} is listed but absent", "Fetch the file again")
@@ -259,7 +269,10 @@ def _attribute(path: Path, group: h5py.Group, key: str) -> list[str]:
     if count > _MOST_NAMES or count * width > _LONGEST_NAMES:
         raise UserError(path, f"{key} of {group.name} is too long a list ({count} names)", _NO_KERAS)
     values = np.atleast_1d(group.attrs[key]) if count else []
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+    found = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+    if (longest := max(map(len, found), default=0)) > _LONGEST_NAME:
+        raise UserError(path, f"{key} of {group.name} holds a name of {longest} letters", _NO_KERAS)
+    return found
 
 
 def _keras3_tensors(path: Path, layers: h5py.Group, model: keras.Model) -> _Tensors:
@@ -357,7 +370,9 @@ def _values(path: Path, place: str, dataset: h5py.Dataset | h5py.Group, variable
     ):
         raise UserError(path, f"{place} is stored in pieces larger than itself, {dataset.chunks}", _NO_KERAS)
     value = dataset[()]
-    if not np.isfinite(value).all() or (is_float and not np.isfinite(value.astype(np.float32)).all()):
+    with np.errstate(over="ignore"):
+        is_finite = np.isfinite(value.astype(np.float32)).all()
+    if not is_finite:
         raise UserError(path, f"{place} holds values that are not finite", "Fetch the file again")
     return value
 
@@ -380,4 +395,4 @@ def _by_name(path: Path, variables, stored):
 def _variable_name(place: str) -> str:
     """Return "kernel" of "conv/kernel:0", "conv_W:0" or "conv/kernel_1:0" (a name that TensorFlow made unique)."""
     name = re.sub(r"_\d+$", "", place.rsplit("/", 1)[-1].split(":")[0])
-    return _OLD_NAMES.get(name, name)
+    return next((new for old, new in _OLD_NAMES.items() if name.endswith(old)), name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import h5py
 import keras
 import numpy as np
@@ -11,7 +13,8 @@ from keras import layers
 
 from covid_keras.errors import UserError
 from covid_keras.models import load_weights, save_weights
-from covid_keras.models.registry import find_weights, load_registry
+from covid_keras.models.registry import DEFAULT_STORE, find_weights, load_registry, store_folder
+from covid_keras.models.weights import build_registered
 
 
 def _model(seed: int, swapped: bool = False, width: int = 4) -> keras.Model:
@@ -194,6 +197,391 @@ def test_files_that_are_no_weights(tmp_path, content):
         load_weights(_model(1), tmp_path / "empty.h5")
 
 
+def test_a_missing_file_and_another_kind_of_file(tmp_path):
+    _refused(_model(1), tmp_path / "none.h5", "there is no such file")
+    _refused(_model(1), tmp_path, "there is no such file")
+    _model(1).save(tmp_path / "model.keras")
+    _refused(_model(2), tmp_path / "model.keras", "cannot be read as HDF5")
+
+
+@pytest.mark.parametrize("name", ["w.h5", "w.weights.h5"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_truncated_files_are_refused(tmp_path, name, share):
+    source, path = _model(1), tmp_path / name
+    save_weights(source, path) if name == "w.h5" else source.save_weights(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    _refused(_model(2), path, "cannot be read as HDF5")
+
+
+def test_any_spoilt_byte_gives_a_clear_word_or_no_harm(tmp_path):
+    """Whatever h5py raises on the way, it is one line to the user, and the model is as before."""
+    path, rng = save_weights(_model(1), tmp_path / "w.h5"), np.random.default_rng(0)
+    content, model, refusals = path.read_bytes(), _model(2), 0
+    for _ in range(60):
+        spoilt = bytearray(content)
+        for place in rng.integers(0, len(content), 20):
+            spoilt[place] = rng.integers(256)
+        path.write_bytes(spoilt)
+        before = model.get_weights()
+        try:
+            load_weights(model, path)
+        except UserError:
+            refusals += 1
+            assert all(np.array_equal(p, q) for p, q in zip(before, model.get_weights(), strict=True))
+    assert refusals > 20
+
+
+def test_a_lists_order_does_not_matter(tmp_path):
+    source, target = _model(1), _model(2)
+    path = save_weights(source, tmp_path / "w.h5")
+    with h5py.File(path, "a") as file:
+        file.attrs["layer_names"] = file.attrs["layer_names"][::-1]
+        for group in file.values():
+            group.attrs["weight_names"] = group.attrs["weight_names"][::-1]
+    load_weights(target, path)
+    assert _same(source, target)
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    """A whole model of Keras 2, `Lambda` included: its tensors are read, its architecture is not."""
+    marker = tmp_path / "ran"
+    written = str(marker)
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Lambda(lambda image: [image, open(written, "w").close()][0], name="code")(inputs)
+    source = keras.Model(inputs, _model(1)(x))
+    source.save(tmp_path / "whole.h5")
+    with h5py.File(tmp_path / "whole.h5", "a") as file:
+        assert "Lambda" in file.attrs["model_config"]
+        for key in list(file["model_weights"]):
+            del file["model_weights"][key]
+        save_weights(_model(1), tmp_path / "w.h5")
+        with h5py.File(tmp_path / "w.h5") as other:
+            for key in other:
+                other.copy(key, file["model_weights"])
+            file["model_weights"].attrs["layer_names"] = other.attrs["layer_names"]
+    marker.unlink()
+    target = _model(2)
+    load_weights(target, tmp_path / "whole.h5")
+    assert _same(_model(1), target)
+    assert not marker.exists()
+
+
+def _listed(group: h5py.Group, key: str) -> list[str]:
+    return [name if isinstance(name, str) else name.decode() for name in group.attrs[key]]
+
+
+def _list(group: h5py.Group, key: str, names: list[str]) -> None:
+    group.attrs[key] = [name.encode() for name in names]
+
+
+def _rename(path, old: str, new: str) -> None:
+    """Call a layer's tensors as Keras 1 did, or otherwise."""
+    with h5py.File(path, "a") as file:
+        group = file["first_bn"]
+        names = _listed(group, "weight_names")
+        changed = [name.replace(old, new) for name in names]
+        for name, other in zip(names, changed, strict=True):
+            if name != other:
+                group.move(name, other)
+        _list(group, "weight_names", changed)
+
+
+@pytest.mark.parametrize("changes", [{"/moving_": "_1_running_", "variance": "std"}, {"gamma": "gamma_1"}])
+def test_older_names_of_tensors(tmp_path, changes):
+    path = save_weights(_model(1), tmp_path / "w.h5")
+    with h5py.File(path, "a") as file:
+        # In another order, so that going by order would be seen.
+        _list(file["first_bn"], "weight_names", _listed(file["first_bn"], "weight_names")[::-1])
+    for old, new in changes.items():
+        _rename(path, old, new)
+    target = _model(2)
+    load_weights(target, path)
+    assert _same(_model(1), target)
+
+
+def test_names_that_say_nothing_go_by_order_only_where_shapes_leave_no_doubt(tmp_path):
+    path = save_weights(_model(1), tmp_path / "w.h5")
+    with h5py.File(path, "a") as file:
+        for number, name in enumerate(("kernel", "bias")):
+            file["first"].move(f"first/{name}:0", f"first/p{number}x")
+        file["first"].attrs["weight_names"] = [b"first/p0x", b"first/p1x"]
+    target = _model(2)
+    load_weights(target, path)
+    assert _same(_model(1), target)
+    _rename(path, "gamma", "scale")
+    _refused(_model(2), path, "scale:0 cannot be told from its shape to be one of gamma, beta, moving_mean")
+
+
+def test_slashes_in_names_of_layers(tmp_path):
+    """Keras 2 allowed them (DenseNet's "conv1/bn"), Keras 3 does not."""
+    path = save_weights(_model(1), tmp_path / "w.h5")
+    with h5py.File(path, "a") as file:
+        file.move("first_bn", "first/bn")
+        names = _listed(file, "layer_names")
+        _list(file, "layer_names", [name.replace("first_bn", "first/bn") for name in names])
+    target = _model(2)
+    load_weights(target, path)
+    assert _same(_model(1), target)
+    with h5py.File(path, "a") as file:
+        file.copy("first/bn", "first_bn")
+        _list(file, "layer_names", [*_listed(file, "layer_names"), "first_bn"])
+    _refused(_model(2), path, "holds two layers called 'first_bn'")
+
+
+def test_long_lists_of_names_are_split_as_keras_does(tmp_path, monkeypatch):
+    monkeypatch.setattr("covid_keras.models.weights._LONGEST_ATTRIBUTE", 40)
+    source, target = _model(1), _model(2)
+    path = save_weights(source, tmp_path / "w.h5")
+    with h5py.File(path) as file:
+        assert "layer_names" not in file.attrs
+        assert "layer_names1" in file.attrs
+        assert "weight_names1" in file["first_bn"].attrs
+    load_weights(target, path)
+    assert _same(source, target)
+    target = _model(2)
+    target.load_weights(path)
+    assert _same(source, target)
+
+
+def _replace(file: h5py.File, **dataset) -> None:
+    del file["first/first/bias:0"]
+    file["first"].create_dataset("first/bias:0", **dataset)
+
+
+def _huge(file: h5py.File) -> None:
+    _replace(file, shape=(1 << 40,), dtype="f4", chunks=(1 << 16,))
+
+
+def _huge_chunk(file: h5py.File) -> None:
+    _replace(file, data=np.ones(4, "f4"), maxshape=(None,), chunks=(1 << 26,), compression="gzip")
+
+
+def _complex(file: h5py.File) -> None:
+    _replace(file, data=np.ones(4, complex))
+
+
+def _integer(file: h5py.File) -> None:
+    _replace(file, data=np.ones(4, int))
+
+
+def _long_float(file: h5py.File) -> None:
+    _replace(file, data=np.ones(4, np.longdouble))
+
+
+def _records(file: h5py.File) -> None:
+    _replace(file, data=np.ones(4, [("a", "f4"), ("b", "f4")]))
+
+
+def _references(file: h5py.File) -> None:
+    _replace(file, data=np.array([file.ref] * 4, h5py.ref_dtype), dtype=h5py.ref_dtype)
+
+
+def _ragged(file: h5py.File) -> None:
+    _replace(file, shape=(4,), dtype=h5py.vlen_dtype(np.float32))
+
+
+def _nothing(file: h5py.File) -> None:
+    _replace(file, data=h5py.Empty("f4"))
+
+
+def _a_type(file: h5py.File) -> None:
+    del file["first/first/bias:0"]
+    file["first/first/bias:0"] = np.dtype("f4")
+
+
+def _a_group(file: h5py.File) -> None:
+    del file["first/first/bias:0"]
+    file.create_group("first/first/bias:0")
+
+
+def _not_finite(file: h5py.File) -> None:
+    _replace(file, data=np.array([0, 1, np.nan, 2], "f4"))
+
+
+def _too_large(file: h5py.File) -> None:
+    _replace(file, data=np.array([0, 1, 1e300, 2]))
+
+
+def _virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("elsewhere.h5", "x", (4,))
+    del file["first/first/bias:0"]
+    file["first"].create_virtual_dataset("first/bias:0", layout)
+
+
+def _upwards(file: h5py.File) -> None:
+    file["first"].attrs["weight_names"] = [b"first/kernel:0", b"../first/first/bias:0"]
+
+
+def _itself(file: h5py.File) -> None:
+    file.attrs["layer_names"] = [*file.attrs["layer_names"], b"."]
+
+
+def _twice(file: h5py.File) -> None:
+    file.attrs["layer_names"] = [*file.attrs["layer_names"], b"first"]
+
+
+def _terminal_codes(file: h5py.File) -> None:
+    file.attrs["layer_names"] = [b"\x1b[2Jfirst"]
+
+
+def _no_text(file: h5py.File) -> None:
+    file.attrs["layer_names"] = np.arange(3)
+
+
+def _no_utf8(file: h5py.File) -> None:
+    file.attrs["layer_names"] = np.array([b"\xff\xfe"])
+
+
+def _long_name(file: h5py.File) -> None:
+    file.attrs["layer_names"] = np.array([b"n" * 5000])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_huge, r"first/bias:0 has shape \(1099511627776,\), the model wants \(4,\)"),
+        (_huge_chunk, "first/bias:0 is stored in pieces larger than itself"),
+        (_complex, "first/bias:0 is no tensor of numbers of the kind float32"),
+        (_integer, "first/bias:0 is no tensor of numbers of the kind float32"),
+        (_long_float, "first/bias:0 is no tensor of numbers"),
+        (_records, "first/bias:0 is no tensor of numbers"),
+        (_references, "first/bias:0 is no tensor of numbers"),
+        (_ragged, "first/bias:0 is no tensor of numbers"),
+        (_nothing, "first/bias:0 has shape None"),
+        (_a_type, "first/bias:0 is no tensor of numbers"),
+        (_a_group, "first/bias:0 is no tensor of numbers"),
+        (_not_finite, "first/bias:0 holds values that are not finite"),
+        (_too_large, "first/bias:0 holds values that are not finite"),
+        (_virtual, "first/bias:0' is a link, which may lead out of the file"),
+        (_upwards, "'../first/first/bias:0' is no name of a layer or tensor"),
+        (_itself, "'.' is no name of a layer or tensor"),
+        (_twice, "/ lists a name twice in its layer_names"),
+        (_terminal_codes, r"x1b\[2Jfirst' is no name"),
+        (_no_text, "layer_names of / is no text"),
+        (_no_utf8, "cannot be read as HDF5"),
+        (_long_name, "layer_names of / holds a name of 5000 letters"),
+    ],
+)
+def test_hostile_legacy_files_cost_nothing(tmp_path, spoil, words):
+    path = save_weights(_model(1), tmp_path / "w.h5")
+    with h5py.File(path, "a") as file:
+        spoil(file)
+    model = _model(2)
+    tracemalloc.start()
+    try:
+        _refused(model, path, words)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("length", [150_000, 20])
+def test_attribute_bombs(tmp_path, length):
+    """Many names, or few that are long: an attribute is looked at before it is read."""
+    path = tmp_path / "w.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs["layer_names"] = np.zeros(length, "S10" if length > 20 else "S1000000")
+    _refused(_model(1), path, "layer_names of / is too long a list")
+
+
+def _cycle(file: h5py.File) -> None:
+    file["layers/conv2d/vars/more"] = file["layers/conv2d"]
+
+
+def _cycle_among_random_states(file: h5py.File) -> None:
+    file["layers/conv2d/seed_generator"] = file["layers"]
+
+
+def _deep(file: h5py.File) -> None:
+    file.create_group("layers/conv2d/" + "deeper/" * 3000)["0"] = 1.0
+
+
+def _inside(file: h5py.File) -> None:
+    file.move("layers/conv2d_1/vars", "layers/conv2d_1/inner/vars")
+
+
+def _same_name(file: h5py.File) -> None:
+    file["layers/conv2d/vars"].attrs["name"] = "first"
+
+
+def _named_by_number(file: h5py.File) -> None:
+    file["layers/conv2d/vars"].attrs["name"] = 7
+
+
+def _linked_layer(file: h5py.File) -> None:
+    file.move("layers/conv2d", "away")
+    file["layers/conv2d"] = h5py.SoftLink("/away")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_cycle, "has two names in the file"),
+        (_cycle_among_random_states, "has two names in the file"),
+        (_deep, "conv2d/deeper/deeper.* is no name of a layer or tensor"),
+        (_inside, "belongs to a layer inside another"),
+        (_same_name, "holds two layers called 'first'"),
+        (_named_by_number, "name of /layers/conv2d/vars is no text"),
+        (_linked_layer, "'conv2d' is a link"),
+    ],
+)
+def test_hostile_keras3_files(tmp_path, spoil, words):
+    path = tmp_path / "w.weights.h5"
+    _model(1).save_weights(path)
+    with h5py.File(path, "a") as file:
+        spoil(file)
+    _refused(_model(2), path, words)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in load_registry().items() if entry.builder])
+def test_every_registered_network_takes_its_file(name):
+    entry = load_registry()[name]
+    if not entry.path.is_file():
+        pytest.skip(f"{entry.path} is not here (set COVID_KERAS_WEIGHTS to a folder that holds it)")
+    model = build_registered(find_weights(name))
+    assert load_weights(model, entry.path).parameters == model.count_params()
+    assert tuple(model.input_shape[1:]) == entry.input_shape
+
+
+@pytest.mark.parametrize(
+    "name", ["vgg16_notop", "vgg19_notop", "resnet50_notop", "resnet50v2_notop", "densenet121_notop"]
+)
+def test_files_of_keras_applications_are_registered_as_the_installed_keras_lists_them(name):
+    from importlib import import_module
+    from inspect import getsource
+
+    entry = load_registry()[name]
+    network = name.removesuffix("_notop")
+    family = next(part for part in ("resnet", "densenet", network) if network.startswith(part))
+    module = import_module(f"keras.src.applications.{family}")
+    source = getsource(module)
+    assert f'"{entry.md5}"' in source
+    assert entry.url.endswith(f"/{entry.file}")
+    if "resnet" in network:
+        assert module.WEIGHTS_HASHES[network][1] == entry.md5
+        assert entry.url == f"{module.BASE_WEIGHTS_PATH}{network}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    else:
+        assert entry.url in vars(module).values()
+
+
+def test_the_store_is_where_the_variable_says(tmp_path, monkeypatch):
+    monkeypatch.delenv("COVID_KERAS_WEIGHTS", raising=False)
+    assert store_folder() == DEFAULT_STORE.expanduser()
+    monkeypatch.setenv("COVID_KERAS_WEIGHTS", str(tmp_path / "store"))
+    assert store_folder() == tmp_path / "store"
+    entry = load_registry()["covid_cxnet_base_v1"]
+    assert entry.path == tmp_path / "store" / entry.file
+    with pytest.raises(UserError, match=r"download covid_cxnet_base_v1, or .*: covid-keras weights add FILE"):
+        find_weights("covid_cxnet_base_v1")
+    (tmp_path / "store").mkdir()
+    entry.path.write_bytes(b"something else")
+    with pytest.raises(UserError, match="is not the registered file"):
+        find_weights("covid_cxnet_base_v1")
+    assert load_registry()["lungs_unet16"].path.parent.name == "weights"
+
+
 def test_registered_files_that_ship_are_whole():
     for entry in load_registry().values():
         if entry.ships:
@@ -220,6 +608,8 @@ def test_registry_faults(tmp_path):
         ("b", {"licence": None}, r"lacks the key 'x\.licence'"),
         ("c", {"input_shape": [1, 1]}, r"x\.input_shape is \[1, 1\]"),
         ("d", {"bytes": "many"}, r"x\.bytes is 'many'"),
+        ("g", {"md5": "0" * 32}, "x must have either sha256 or md5"),
+        ("h", {"sha256": None}, "x must have either sha256 or md5"),
     ):
         path = tmp_path / f"{name}.yaml"
         changed = {key: value for key, value in (row | change).items() if value is not None}
