@@ -38,7 +38,8 @@ def list_weights() -> int:
     """Print what each registered file is, where it comes from and whether it is here; its bytes are not checked."""
     for entry in load_registry().values():
         kind = "ships" if entry.ships else "does not ship"
-        here = f"here: {entry.path}" if entry.path.is_file() else f"not here. {entry.how_to_get}"
+        get = f"covid-keras weights download {entry.name}" if entry.url else "covid-keras weights add FILE"
+        here = f"here: {entry.path}" if entry.path.is_file() else f"not here: {get}"
         print(
             f"{entry.name}  ({kind}, {entry.bytes / 2**20:.1f} MiB, {entry.licence})\n"
             f"    {entry.title}\n    {entry.origin}\n    {here}"

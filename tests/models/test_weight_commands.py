@@ -1,0 +1,380 @@
+"""`covid-keras weights`: the user's store, downloads against a local server, the conversion between layouts."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import covid_keras.models
+from covid_keras.cli import main
+from covid_keras.models import load_weights, registry, save_weights, weight_files
+from covid_keras.models.registry import VARIABLE, WeightEntry, find_weights, load_registry
+
+CONTENT = bytes(range(256)) * 40
+KERAS_CONTENT = CONTENT[::-1]
+REGISTERED = load_registry()
+
+
+def _entry(name: str, **given) -> WeightEntry:
+    known = {
+        "file": f"{name}_v1.0.h5",
+        "title": f"title of {name}",
+        "origin": "github.com/someone/something: x.h5",
+        "licence": "MIT",
+        "bytes": len(CONTENT),
+        "ships": False,
+        "input_shape": (8, 8, 1),
+        "input_range": "0..1",
+        "classes": ("a",),
+    }
+    return WeightEntry(name=name, **(known | given))
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> Path:
+    """An empty store, which is not made yet, and a registry of three files that do not ship and one that does."""
+    shipped, folder = tmp_path / "shipped", tmp_path / "store" / "below"
+    shipped.mkdir()
+    (shipped / "ours_v1.0.h5").write_bytes(b"ours")
+    _register(
+        monkeypatch,
+        _entry("ours", ships=True, sha256=hashlib.sha256(b"ours").hexdigest(), builder="build_tiny"),
+        _entry("theirs", sha256=hashlib.sha256(CONTENT).hexdigest()),
+        _entry("kerass", md5=hashlib.md5(KERAS_CONTENT).hexdigest()),
+    )
+    monkeypatch.setattr(registry, "FOLDER", shipped)
+    monkeypatch.setenv(VARIABLE, str(folder))
+    return folder
+
+
+def _register(monkeypatch, *entries: WeightEntry) -> None:
+    known = {entry.name: entry for entry in entries}
+    for module in (registry, weight_files):
+        monkeypatch.setattr(module, "load_registry", lambda: known)
+
+
+def _with_url(monkeypatch, name: str, url: str, **given) -> None:
+    """Give an entry an address, and leave the other ones as they are."""
+    known = dict(registry.load_registry())
+    known[name] = WeightEntry(**(vars(known[name]) | {"url": url} | given))
+    _register(monkeypatch, *known.values())
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*")) if folder.exists() else []
+
+
+def _fails(capsys, *arguments: object) -> str:
+    assert main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("covid-keras: error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+# --- add
+
+
+@pytest.mark.parametrize(("content", "name"), [(CONTENT, "theirs"), (KERAS_CONTENT, "kerass")])
+def test_add_knows_a_file_by_its_digest(capsys, store, tmp_path, content, name):
+    given = tmp_path / "download (1).bin"
+    given.write_bytes(content)
+    assert main(["weights", "add", str(given)]) == 0
+    kept = store / f"{name}_v1.0.h5"
+    assert capsys.readouterr().out == f"{name}: title of {name}\nOutput: {kept}\n"
+    assert kept.read_bytes() == content
+    assert _names(store) == [kept.name]
+    assert find_weights(name).path == kept
+    os.utime(kept, (1, 1))
+    assert main(["weights", "add", str(given), "--as", name]) == 0
+    assert capsys.readouterr().out == f"{name} was here already\nOutput: {kept}\n"
+    assert kept.stat().st_mtime == 1
+
+
+def test_add_of_an_unknown_file_names_its_digest_and_what_is_registered(capsys, store, tmp_path):
+    given = tmp_path / "other.h5"
+    given.write_bytes(b"other")
+    error = _fails(capsys, "weights", "add", given)
+    assert f"is no registered file (sha256 {hashlib.sha256(b'other').hexdigest()}, md5 " in error
+    assert "Registered: ours, theirs, kerass." in error
+    given.write_bytes(KERAS_CONTENT)
+    error = _fails(capsys, "weights", "add", given, "--as", "theirs")
+    assert f"is not theirs as registered (sha256 {hashlib.sha256(KERAS_CONTENT).hexdigest()})" in error
+    assert "Fetch it from github.com/someone" in error
+    assert "is no registered weight file" in _fails(capsys, "weights", "add", given, "--as", "thiers")
+    assert _names(store) == []
+
+
+def test_add_of_what_is_no_file(capsys, store, tmp_path):
+    assert "none.h5: is no file" in _fails(capsys, "weights", "add", tmp_path / "none.h5")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        assert "is no file" in _fails(capsys, "weights", "add", path)
+
+
+def test_add_replaces_an_altered_file(capsys, store, tmp_path):
+    store.mkdir(parents=True)
+    (store / "theirs_v1.0.h5").write_bytes(b"spoilt")
+    (tmp_path / "given").write_bytes(CONTENT)
+    assert main(["weights", "add", str(tmp_path / "given")]) == 0
+    assert (store / "theirs_v1.0.h5").read_bytes() == CONTENT
+
+
+def test_add_of_a_file_that_changes_meanwhile_keeps_nothing(capsys, store, tmp_path, monkeypatch):
+    (tmp_path / "given").write_bytes(CONTENT)
+    monkeypatch.setattr(weight_files.shutil, "copyfile", lambda source, target: target.write_bytes(b"half"))
+    assert "changed while it was copied" in _fails(capsys, "weights", "add", tmp_path / "given")
+    assert _names(store) == []
+
+
+def test_a_store_that_cannot_be_written(capsys, store, tmp_path, monkeypatch):
+    (tmp_path / "given").write_bytes(CONTENT)
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "given" / "below"))
+    assert f"Set {VARIABLE} to a folder that can be written" in _fails(capsys, "weights", "add", tmp_path / "given")
+
+
+# --- list and check
+
+
+def test_list_and_check_say_what_is_here(capsys, store, tmp_path, monkeypatch):
+    _with_url(monkeypatch, "kerass", "http://somewhere/k.h5")
+    assert main(["weights", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert f"here: {tmp_path / 'shipped' / 'ours_v1.0.h5'}" in listed
+    assert "not here: covid-keras weights download kerass" in listed
+    assert "not here: covid-keras weights add FILE" in listed
+    assert f"looked for below {store} ({VARIABLE})" in listed
+    assert main(["weights", "check"]) == 0
+    checked = capsys.readouterr().out.splitlines()
+    assert checked == [
+        f"ours: ok, sha256 as registered: {tmp_path / 'shipped' / 'ours_v1.0.h5'}",
+        "theirs: not here. Fetch it from github.com/someone/something: x.h5, then: covid-keras weights add FILE",
+        "kerass: not here. Run covid-keras weights download kerass, or fetch it from http://somewhere/k.h5, "
+        "then: covid-keras weights add FILE",
+        f"Output: {store}",
+    ]
+    (tmp_path / "given").write_bytes(KERAS_CONTENT)
+    assert main(["weights", "add", str(tmp_path / "given")]) == 0
+    assert main(["weights", "check"]) == 0
+    assert f"kerass: ok, as registered, by md5: {store / 'kerass_v1.0.h5'}" in capsys.readouterr().out
+
+
+def test_check_goes_through_all_and_fails_where_one_is_altered(capsys, store):
+    store.mkdir(parents=True)
+    (store / "theirs_v1.0.h5").write_bytes(CONTENT[:-1])
+    (store / "kerass_v1.0.h5").write_bytes(KERAS_CONTENT)
+    assert main(["weights", "check"]) == 2
+    out, error = capsys.readouterr()
+    assert f"theirs: ALTERED {store / 'theirs_v1.0.h5'}" in out
+    assert "kerass: ok" in out
+    assert "theirs_v1.0.h5: is not the registered file" in error
+    (store / "theirs_v1.0.h5").unlink()
+    (registry.FOLDER / "ours_v1.0.h5").unlink()
+    assert main(["weights", "check"]) == 2
+    out, error = capsys.readouterr()
+    assert "ours: MISSING" in out
+    assert "the weight file is missing" in error
+
+
+def test_a_shipped_file_comes_before_the_stores(store):
+    store.mkdir(parents=True)
+    (store / "ours_v1.0.h5").write_bytes(b"another")
+    assert find_weights("ours").path.read_bytes() == b"ours"
+
+
+# --- download
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    asked: list[str] = []  # noqa: RUF012
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        content = {"/theirs": CONTENT, "/kerass": KERAS_CONTENT, "/cut": CONTENT[:1000]}.get(self.path)
+        if content is None:
+            return self.send_error(404)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    Handler.asked = []
+    listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{listener.server_port}"
+    listener.shutdown()
+    thread.join()
+    listener.server_close()
+
+
+def test_download_into_the_store_once(capsys, store, server, monkeypatch):
+    for name in ("theirs", "kerass"):
+        _with_url(monkeypatch, name, f"{server}/{name}")
+    assert main(["weights", "download", "theirs", "kerass", "theirs"]) == 0
+    out = capsys.readouterr().out
+    assert out == "".join(f"{n} fetched\nOutput: {store / f'{n}_v1.0.h5'}\n" for n in ("theirs", "kerass"))
+    assert _names(store) == ["kerass_v1.0.h5", "theirs_v1.0.h5"]
+    assert find_weights("theirs").path.read_bytes() == CONTENT
+    assert find_weights("kerass").path.read_bytes() == KERAS_CONTENT
+    assert main(["weights", "download", "theirs"]) == 0
+    assert capsys.readouterr().out.startswith("theirs was here already")
+    assert Handler.asked == ["/theirs", "/kerass"]
+
+
+@pytest.mark.parametrize(
+    ("name", "served", "words"),
+    [
+        ("theirs", "kerass", "does not have the SHA-256"),
+        ("kerass", "theirs", "does not have the MD5"),
+        ("theirs", "cut", "connection was cut"),
+        ("kerass", "cut", "connection was cut"),
+        ("kerass", "nowhere", "answered 404"),
+    ],
+)
+def test_download_of_another_file_or_none_keeps_nothing(capsys, store, server, monkeypatch, name, served, words):
+    store.mkdir(parents=True)
+    (store / f"{name}_v1.0.h5").write_bytes(b"altered")
+    _with_url(monkeypatch, name, f"{server}/{served}")
+    error = _fails(capsys, "weights", "download", name)
+    assert f"{server}/{served}" in error
+    assert words in error
+    assert "by hand, then: covid-keras weights add FILE" in error
+    assert (store / f"{name}_v1.0.h5").read_bytes() == b"altered"
+    assert _names(store) == [f"{name}_v1.0.h5"]
+
+
+def test_nothing_is_fetched_where_one_name_cannot_be(capsys, store, server, monkeypatch):
+    _with_url(monkeypatch, "kerass", f"{server}/kerass")
+    assert "theirs: has no plain address" in _fails(capsys, "weights", "download", "kerass", "theirs")
+    assert "is no registered weight file" in _fails(capsys, "weights", "download", "kerass", "none")
+    assert Handler.asked == []
+
+
+# --- convert
+
+
+def build_tiny(input_shape, width: int = 3) -> keras.Model:
+    inputs = keras.Input(input_shape)
+    x = layers.Conv2D(width, 3, padding="same", name="z_first")(inputs)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.Conv2D(width, 3, padding="same", name="a_second")(x)
+    x = layers.Conv2D(width, 3, padding="same", name="m_third")(x)
+    return keras.Model(inputs, layers.Dense(2, name="out")(layers.Flatten(name="flat")(x)), name="tiny")
+
+
+@pytest.fixture
+def source(store, monkeypatch) -> keras.Model:
+    """The network of the entry "ours", its tensors all different."""
+    monkeypatch.setattr(covid_keras.models, "build_tiny", build_tiny, raising=False)
+    model = build_tiny((8, 8, 1))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.1, 1, value.shape) for value in model.get_weights()])
+    return model
+
+
+IMAGES = np.random.default_rng(1).uniform(0, 1, (4, 8, 8, 1)).astype(np.float32)
+
+
+def test_convert_to_legacy_and_back_predicts_the_same(capsys, source, tmp_path):
+    first, legacy, last = tmp_path / "w.weights.h5", tmp_path / "v1.0_w.h5", tmp_path / "again.weights.h5"
+    source.save_weights(first)
+    assert main(["weights", "convert", str(first), str(legacy), "--like", "ours", "--legacy"]) == 0
+    out = capsys.readouterr().out
+    assert out == f"12 tensors, {source.count_params()} values, read in the keras3 layout\nOutput: {legacy}\n"
+    assert main(["weights", "convert", str(legacy), str(last), "--like", "ours"]) == 0
+    expected = source.predict(IMAGES, verbose=0)
+    for path in (legacy, last):
+        # Keras' own loaders: by order of the layers, and of the tensors in each.
+        model = build_tiny((8, 8, 1))
+        model.load_weights(path)
+        np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), expected)
+    by_name = build_tiny((8, 8, 1))
+    by_name.load_weights(legacy, by_name=True)
+    np.testing.assert_array_equal(by_name.predict(IMAGES, verbose=0), expected)
+
+
+def test_convert_of_a_part_that_is_frozen(source, tmp_path):
+    """Keras lists a frozen layer's tensors among those not trained; their order in the file is the same."""
+    source.get_layer("norm").trainable = False
+    save_weights(source, tmp_path / "w.h5")
+    model = build_tiny((8, 8, 1))
+    model.load_weights(tmp_path / "w.h5")
+    np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), source.predict(IMAGES, verbose=0))
+
+
+def test_convert_refuses_before_tensorflow_is_imported(tmp_path):
+    (tmp_path / "w.h5").write_bytes(b"")
+    code = (
+        "import sys; from covid_keras.cli import main; status = main(sys.argv[1:]);"
+        "sys.exit(status != 2 or 'keras' in sys.modules)"
+    )
+    for arguments in (
+        ["convert", tmp_path / "w.h5", tmp_path / "o.h5", "--like", "lungs_unet16"],
+        ["add", tmp_path / "w.h5"],
+    ):
+        command = [sys.executable, "-c", code, "weights", *map(str, arguments)]
+        assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def test_convert_of_what_cannot_be(capsys, source, tmp_path):
+    path = tmp_path / "w.weights.h5"
+    source.save_weights(path)
+
+    def fails(source, target, *more):
+        error = _fails(capsys, "weights", "convert", source, tmp_path / target, *more)
+        assert target == path.name or not (tmp_path / target).exists()
+        return error
+
+    assert "is no registered weight file" in fails(path, "o.h5", "--legacy", "--like", "none")
+    assert "no network that this suite builds. Known: ours" in fails(path, "o.h5", "--legacy", "--like", "theirs")
+    assert "is no file" in fails(tmp_path / "none.h5", "o.h5", "--legacy", "--like", "ours")
+    assert "is the file to convert" in fails(path, path.name, "--like", "ours")
+    assert "Name it NAME.weights.h5, or add --legacy" in fails(path, "o.h5", "--like", "ours")
+    for name in ("o.weights.h5", "o.keras", "o"):
+        assert "Name it NAME.h5 or NAME.hdf5" in fails(path, name, "--legacy", "--like", "ours")
+    build_tiny((8, 8, 1), width=4).save_weights(path)
+    assert "the model wants (3, 3, 1, 3)" in fails(path, "o.h5", "--legacy", "--like", "ours")
+
+
+# --- the authors' own files
+
+
+@pytest.mark.parametrize("name", ["covid_caps_binary_86", "covid_cxnet_base_v1", "covid_cxnet_base_v_free"])
+def test_authors_files_are_added_found_and_converted(name, tmp_path, monkeypatch, capsys):
+    entry = REGISTERED[name]
+    if not entry.path.is_file():
+        pytest.skip(f"{entry.path} is not here (set {VARIABLE} to a folder that holds it)")
+    given = Path(shutil.copy(entry.path, tmp_path / "given"))
+    assert given.stat().st_size == entry.bytes
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "store"))
+    assert main(["weights", "add", str(given)]) == 0
+    assert find_weights(name).path == tmp_path / "store" / entry.file
+    new, old = tmp_path / "new.weights.h5", tmp_path / "old.h5"
+    assert main(["weights", "convert", str(given), str(new), "--like", name]) == 0
+    assert main(["weights", "convert", str(new), str(old), "--like", name, "--legacy"]) == 0
+    build = getattr(covid_keras.models, entry.builder)
+    first, last = build(entry.input_shape), build(entry.input_shape)
+    load_weights(first, given)
+    last.load_weights(old)
+    for one, other in zip(first.get_weights(), last.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
