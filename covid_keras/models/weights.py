@@ -189,10 +189,10 @@ def load_weights(model: keras.Model, path: str | Path) -> LoadReport:
 
 
 def _tensors(path: Path, file: h5py.File, model: keras.Model) -> tuple[str, _Tensors]:
-    root = _group(path, file, "model_weights") if "model_weights" in file else file
+    root = _group(path, file, "model_weights") if _link(file, "model_weights") is not None else file
     if "layer_names" in root.attrs or "layer_names0" in root.attrs:
         return "legacy", _legacy_tensors(path, root)
-    if "layers" in root:
+    if _link(root, "layers") is not None:
         return "keras3", _keras3_tensors(path, _group(path, root, "layers"), model)
     raise UserError(path, "holds no Keras weights", _NO_KERAS)
 
@@ -205,15 +205,24 @@ def _member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Datas
         raise UserError(path, f"{name[:80]!r} is no name of a layer or tensor", _NO_KERAS)
     found: h5py.Group | h5py.Dataset = group
     for part in parts:
-        link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
+        link = _link(found, part) if isinstance(found, h5py.Group) else None
         if link is None:
             raise UserError(path, f"is incomplete: {name!r} is listed but absent", "Fetch the file again")
-        if not isinstance(link, h5py.HardLink):
+        if link != h5py.h5l.TYPE_HARD:
             raise _stored_elsewhere(path, name)
         found = found[part]
     if isinstance(found, h5py.Dataset) and (found.external or found.is_virtual):
         raise _stored_elsewhere(path, name)
     return found
+
+
+def _link(group: h5py.Group, name: str) -> int | None:
+    """Return the kind of link of a member, None where there is none.
+
+    `name in group` and `group.get(name)` go to the link's end, which may open another file.
+    """
+    links, encoded = group.id.links, name.encode("utf-8", "surrogateescape")
+    return links.get_info(encoded).type if links.exists(encoded) else None
 
 
 def _group(path: Path, parent: h5py.Group, name: str) -> h5py.Group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 
 import h5py
@@ -125,6 +126,21 @@ def test_links_are_not_followed(tmp_path, name, kind):
         del file[group][place]
         file[group][place] = kind("/tensor")
     _refused(_model(2), path, "is a link, which may lead out of the file")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("place", ["first/first/bias:0", "first", "model_weights", "layers"])
+def test_the_other_file_is_not_even_opened(tmp_path, place):
+    """What waits at a link's end may be a device, or another user's file; a pipe that nobody writes to blocks."""
+    os.mkfifo(tmp_path / "pipe")
+    path = save_weights(_model(1), tmp_path / "w.h5")
+    with h5py.File(path, "a") as file:
+        if place == "layers":
+            del file.attrs["layer_names"]
+        if place.startswith("first"):
+            del file[place]
+        file[place] = h5py.ExternalLink(str(tmp_path / "pipe"), "/")
+    _refused(_model(2), path, f"{place.split('/')[-1]}' is a link")
 
 
 def test_tensors_stored_outside_are_not_read(tmp_path):
