@@ -148,6 +148,12 @@ def _add_reproduce(commands) -> None:
         help="train only every N-th execution from the I-th on; the report is made once all are there",
     )
     parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="executions trained at the same time on this machine (default: the profile's); small networks gain by it",
+    )
+    parser.add_argument(
         "--dask", metavar="ADDRESS", help="spread the executions over a Dask cluster that shares the run folder"
     )
 
@@ -159,6 +165,8 @@ def _reproduce(options: argparse.Namespace) -> int:
     require_choice("--strategy", options.strategy, STRATEGIES)
     require_choice("--precision", options.precision, PRECISIONS)
     parse_shard(options.shard)
+    if options.jobs is not None and options.jobs < 1:
+        raise UserError(f"--jobs {options.jobs}", "is no number of executions", "Give 1 or more")
     from covid_keras.workflow import reproduce
 
     return reproduce(options)

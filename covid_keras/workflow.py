@@ -51,7 +51,7 @@ def reproduce(options: Namespace) -> int:
 
         run_on_dask(run, options.dask, shard)
     else:
-        run_executions(run, shard)
+        run_executions(run, shard, options.jobs or plan.protocol.jobs)
     missing = [execution for execution in run.executions() if not execution.done]
     if missing:
         print(f"{len(missing)} executions are left to other shards; then: covid-keras report {run.path}")

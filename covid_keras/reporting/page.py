@@ -130,7 +130,7 @@ def _difference_table(results: Results) -> list[TableEntry]:
 
 
 def _pairs(results: Results) -> list[tuple[str, str]]:
-    """Return the pairs of systems that were tested on the same images, the paper's own system or the later one first."""
+    """Return the pairs of systems that were tested on the same images; the paper's own, or the later one, first."""
     own = results.paper.proposed
     pairs = [(b, a) for names in results.experiments for i, a in enumerate(names) for b in names[i + 1 :]]
     if not own:
@@ -153,8 +153,8 @@ def _decision_figures(results: Results) -> list[FigureEntry]:
         entries.append(
             FigureEntry(f"Confusion: {title}", f"Test images of {summed}.", confusion_figure(matrices, classes, title))
         )
-    for number, names in enumerate(results.experiments, 1):
-        which = f" ({number} of {len(results.experiments)})" if len(results.experiments) > 1 else ""
+    for place, names in enumerate(results.experiments, 1):
+        which = f" ({place} of {len(results.experiments)})" if len(results.experiments) > 1 else ""
         if positive:
             curves = {
                 results.systems[name]: [

@@ -20,7 +20,6 @@ from covid_keras.training.protocol import Protocol, TrainingSettings, load_proto
 
 if TYPE_CHECKING:
     import keras
-
     import numpy as np
     import pandas as pd
 
@@ -73,8 +72,8 @@ class System:
     after : str
         The system whose finished execution on the same fold this one builds on.
     feed : callable, optional
-        (protocol, cohort, the execution it builds on, parts, prepared images) to `covid_keras.training.inputs.Inputs`: what the network is fed
-        where that is not the prepared images themselves.
+        (protocol, cohort, the execution it builds on, parts, prepared images) to
+        `covid_keras.training.inputs.Inputs`: what the network is fed where that is not the prepared images themselves.
     decide : callable, optional
         Outputs (n, views, outputs), a view an input of the image, and class names to (class indices (n,),
         scores (n, classes) that sum to 1). By default argmax and normalised outputs of the only view.
@@ -181,7 +180,7 @@ class Paper:
         return profile_names(self.protocol_path)
 
     def protocol(self, profile: str, changes: dict[str, Any] | None = None) -> Protocol:
-        """Return one profile, resolved and checked; every system named must exist, and what it builds on comes first."""
+        """Return one profile, resolved and checked: every system exists, and what it builds on comes before it."""
         protocol = load_protocol(self.protocol_path, profile, changes)
         chains = [self.chain(name) for name in protocol.systems]
         trained = {system.settings or system.name for system in self.systems}

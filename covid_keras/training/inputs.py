@@ -64,7 +64,7 @@ def inputs_of(paper: Paper, run: RunFolder, execution: Execution, part: np.ndarr
 
 
 def finished_before(run: RunFolder, system: System, execution: Execution) -> Execution | None:
-    """Return the execution that this one builds on, None where there is none; raise `UserError` where it is not done."""
+    """Return the execution that this one builds on, if any; raise `UserError` where that is not done."""
     if not system.after:
         return None
     before = run.execution(system.after, execution.repeat, execution.fold)

@@ -137,6 +137,8 @@ class Protocol:
         True where the data are the paper's; else the reason why no number can be compared.
     options : dict
         Settings that only this paper knows; read by its own code.
+    jobs : int
+        Executions to train at the same time where the command does not say.
     files : dict
         Weight files that the user gave by name (`--checkpoint NAME=FILE`), absolute paths.
     """
@@ -154,11 +156,13 @@ class Protocol:
     comparable: bool | str
     options: dict[str, Any] = field(default_factory=dict)
     trainings: dict[str, Any] = field(default_factory=dict)
+    jobs: int = 1
     files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(min(self.size) >= 1, "size", self.size, "height and width in pixels")
         _require(self.tolerance >= 0, "tolerance", self.tolerance, "0 or more percentage points")
+        _require(self.jobs >= 1, "jobs", self.jobs, "at least 1")
         _require(bool(self.systems), "systems", self.systems, "at least one system")
         known = self.weights in ("imagenet", "none") or Path(self.weights).is_absolute()
         _require(known, "weights", self.weights, "imagenet, none or the absolute path of a file")

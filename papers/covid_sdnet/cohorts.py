@@ -191,7 +191,7 @@ def without_normal_pcr(cohort: Cohort, splits: pd.DataFrame, classes: tuple[str,
         Of the draw.
     """
     table = cohort.table
-    keep = (table["label"].isin(classes) & (table["severity"] != "Normal-PCR+")).to_numpy()
+    keep = (table["label"].isin(classes) & (table["severity"] != "Normal-PCR+")).to_numpy(copy=True)
     rng = np.random.default_rng(seed)
     test = splits[splits["split"] == "test"].set_index("image_id")["fold"]
     fold = table["image_id"].map(test).to_numpy()

@@ -70,7 +70,7 @@ def check(protocol: Protocol) -> None:
         raise UserError(
             "ResNet-18 ImageNet weights",
             "are needed by FuCiTNet and COVID-SDNet, and keras.applications has none",
-            "Give --checkpoint resnet18=FILE (torchvision's, as .npz: see papers/covid_sdnet/README.md), or --weights none",
+            "Give --checkpoint resnet18=FILE (torchvision's: see papers/covid_sdnet/README.md), or --weights none",
         )
 
 
