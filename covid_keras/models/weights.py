@@ -217,10 +217,7 @@ def _member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Datas
 
 
 def _link(group: h5py.Group, name: str) -> int | None:
-    """Return the kind of link of a member, None where there is none.
-
-    `name in group` and `group.get(name)` go to the link's end, which may open another file.
-    """
+    """Return the kind of link of a member, its end not looked at; None where there is none."""
     links, encoded = group.id.links, name.encode("utf-8", "surrogateescape")
     return links.get_info(encoded).type if links.exists(encoded) else None
 
