@@ -42,7 +42,7 @@ def make_optimizer(settings: OptimizerSettings) -> keras.optimizers.Optimizer:
     if settings.decay:
         rate = keras.optimizers.schedules.InverseTimeDecay(settings.learning_rate, 1, settings.decay)
     if settings.name == "adam":
-        return keras.optimizers.Adam(rate)
+        return keras.optimizers.Adam(rate, epsilon=settings.epsilon)
     return keras.optimizers.SGD(rate, momentum=settings.momentum, nesterov=settings.nesterov)
 
 

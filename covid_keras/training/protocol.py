@@ -49,18 +49,20 @@ class SplitSettings:
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """An optimiser in Keras' terms; `decay` is the legacy one: lr / (1 + decay * step)."""
+    """An optimiser in Keras' terms; `decay` is the legacy one: lr / (1 + decay * step), `epsilon` Adam's."""
 
     name: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = 1e-3
     momentum: float = 0.0
     nesterov: bool = False
     decay: float = 0.0
+    epsilon: float = 1e-7
 
     def __post_init__(self) -> None:
         _require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "positive")
         _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in 0..1, 1 excluded")
         _require(self.decay >= 0, "optimizer.decay", self.decay, "0 or more")
+        _require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "positive")
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,9 @@ def build_covidnet_retrained(protocol: Protocol, classes: tuple[str, ...]) -> ke
 
     covidnet = options_of(protocol).covidnet
     weights = initial_weights(protocol, "resnet50v2") if covidnet.variant == "large" else "none"
-    return build_covidnet((*covidnet.size, 3), len(classes), variant=covidnet.variant, weights=weights)
+    return build_covidnet(
+        (*covidnet.size, 3), len(classes), covidnet.variant, weights, batchnorm_momentum=covidnet.batchnorm_momentum
+    )
 
 
 def compile_covidnet(model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:

@@ -57,6 +57,9 @@ class CovidnetOptions:
         Height and width in pixels.
     variant : str
         See `covid_keras.models.build_covidnet`.
+    batchnorm_momentum : float, optional
+        Of the moving statistics; the builder's where not given. Trainings of a hundred steps from random weights need
+        less: at 0.9 the statistics lag behind and predictions are noise.
     positive_share : float
         Share of each batch that is replaced by COVID-19 images (the authors' `covid_percent`).
     positive_weight : float
@@ -65,6 +68,7 @@ class CovidnetOptions:
 
     size: tuple[int, int] = (224, 224)
     variant: Literal["large", "b", "c"] = "large"
+    batchnorm_momentum: float | None = None
     positive_share: float = 0.33
     positive_weight: float = 1.0
 
