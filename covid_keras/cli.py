@@ -105,7 +105,8 @@ def _add_reproduce(commands) -> None:
         _reproduce,
         "  covid-keras reproduce tabik --profile smoke\n"
         "  covid-keras reproduce tabik --data ~/radiographs --profile cpu --out runs/tabik\n"
-        "  covid-keras reproduce tabik --data ~/covidgr --weights resnet50_notop.h5 --shard 1/4\n",
+        "  covid-keras reproduce tabik --data ~/covidgr --weights resnet50_notop.h5 --shard 1/4\n"
+        "  covid-keras reproduce tabik --set 'systems=[fucitnet]' --set options.cit.lambda_=0.05 --out runs/lambda\n",
     )
     parser.add_argument("paper", metavar="PAPER", help="name of a paper or its first author (see `covid-keras papers`)")
     parser.add_argument(
@@ -133,6 +134,13 @@ def _add_reproduce(commands) -> None:
         default=[],
         metavar="NAME=FILE",
         help="a weight file that one part needs, such as resnet18=FILE; may be given several times",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the protocol, such as options.cit.lambda_=0.05; may be given several times",
     )
     parser.add_argument("--strategy", default="auto", metavar="S", help="auto, one, mirrored or tpu (default: auto)")
     parser.add_argument(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import pandas as pd
+import yaml
 
 from covid_keras import DISCLAIMER
 from covid_keras.data.cohort import Cohort
@@ -20,6 +22,7 @@ from covid_keras.data.sources import check_source
 from covid_keras.data.splits import check_disjoint, patient_folds
 from covid_keras.errors import UserError
 from covid_keras.files import require_writable_folder, sha256_of, write_json
+from covid_keras.settings import merge
 from covid_keras.training.choices import parse_shard
 from covid_keras.training.crossval import run_executions
 from covid_keras.training.experiment import Paper, load_paper
@@ -69,8 +72,9 @@ def make_plan(options: Namespace) -> Plan:
     data = find_data(options.data)
     changes: dict[str, Any] = {} if options.weights is None else {"weights": _weights(options.weights)}
     changes |= {"files": _checkpoints(options.checkpoint, paper)} if options.checkpoint else {}
+    changes = merge(settings_of(options.set), changes)
     profile = options.profile or choose_profile(paper, data, asked=bool(options.data or os.environ.get(VARIABLE)))
-    protocol = judged(paper.protocol(profile, changes), paper.protocol(profile), options.precision)
+    protocol = judged(paper.protocol(profile, changes), paper.protocol(profile), options.precision, options.set)
     if reason := paper.available(protocol, data):
         raise UserError(
             f"profile {profile!r}",
@@ -139,9 +143,30 @@ def missing_systems(paper: Paper, protocol: Protocol, data: Path | None) -> dict
     return left_out
 
 
-def judged(protocol: Protocol, written: Protocol, precision: str) -> Protocol:
+def settings_of(given: Sequence[str]) -> dict[str, Any]:
+    """Return the changes to a protocol that were given as KEY=VALUE, nested.
+
+    >>> settings_of(["options.cit.lambda_=0.05", "split.repeats=1", "systems=[fucitnet]"])
+    {'options': {'cit': {'lambda_': 0.05}}, 'split': {'repeats': 1}, 'systems': ['fucitnet']}
+    """
+    changes: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (equals and all(key.split("."))):
+            raise UserError(f"--set {text}", "is not KEY=VALUE", "Write, for one, --set options.cit.lambda_=0.05")
+        try:
+            nested = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {text}", "has a value that is no YAML", "Quote it") from error
+        for name in reversed(key.split(".")):
+            nested = {name: nested}
+        changes = merge(changes, nested)
+    return changes
+
+
+def judged(protocol: Protocol, written: Protocol, precision: str, changed: Sequence[str] = ()) -> Protocol:
     """Return the protocol, not comparable where the command departs from what was written down before the run."""
-    reasons = []
+    reasons = [f"{text} set on the command line" for text in changed if not text.startswith("systems=")]
     given, wanted = protocol.weights, written.weights
     as_written = given == wanted or (wanted == "imagenet" and Path(given).is_file() and is_imagenet(given))
     if not as_written:

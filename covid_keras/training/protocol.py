@@ -67,7 +67,7 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class AugmentationSettings:
-    """Random affine of a training image: degrees, shares of a side, factors (see `covid_keras.data.augment`)."""
+    """Random changes of a training image: degrees, shares of a side, factors (see `covid_keras.data.augment`)."""
 
     rotation: float = 0.0
     shift: tuple[float, float] = (0.0, 0.0)
@@ -75,6 +75,7 @@ class AugmentationSettings:
     shear: float = 0.0
     flip: bool = False
     fill: Literal["nearest", "constant", "reflect"] = "nearest"
+    brightness: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
