@@ -64,12 +64,14 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
             return
         _remove_unfinished_files(execution.folder)
         tf.config.experimental.enable_op_determinism()
-        strategy = resolve_strategy(run.settings["strategy"])
+        asked = run.settings["strategy"]
+        strategy = resolve_strategy("one" if paper.system(execution.system).one_device else asked)
         set_precision(run.settings["precision"])
         part = part_of(paper, run, execution)
-        seed = seed_of(run.protocol.training, execution)
+        system = paper.system(execution.system)
+        seed = seed_of(system.training(run.protocol), execution)
         inputs = inputs_of(paper, run, execution, part)
-        job = _Job(paper, paper.system(execution.system), run, execution, part, inputs, seed)
+        job = _Job(paper, system, run, execution, part, inputs, seed)
         # After the inputs: making them may draw random numbers, and finding them made does not.
         keras.utils.set_random_seed(seed)
         with strategy.scope():

@@ -91,7 +91,8 @@ def decide(system: System, outputs: np.ndarray, classes: tuple[str, ...]) -> tup
     """
     if system.decide is not None:
         return system.decide(outputs, classes)
-    scores = outputs[:, 0, : len(classes)].astype(np.float64)
+    places = [(system.classes or classes).index(name) for name in classes]
+    scores = outputs[:, 0, places].astype(np.float64)
     total = scores.sum(axis=1, keepdims=True)
     if (total <= 0).any():
         raise UserError(system.name, "gave an image the score 0 for every class", "Train it anew")
