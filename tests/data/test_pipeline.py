@@ -263,6 +263,56 @@ def test_pipeline_bad_arguments(prepared):
         make_dataset(prepared, [0, 22])
 
 
+CHOSEN = np.arange(1, N, 2)
+PLAN = np.array([[[0, 0, 10], [3, 2, 1]], [[10, 9, 8], [7, 7, 7]], [[4, 5, 6], [1, 0, 2]]])
+
+
+def planned(start: int = 0, indices=CHOSEN, plan=PLAN, **how):
+    settings = {"batch_size": 99, "seed": 6, "training": True, "epochs": 3, "start_epoch": start, "plan": plan}
+    return make_dataset(prepared=how.pop("images"), indices=indices, labels=LABELS, **(settings | how))
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_pipeline_planned_batches_are_those_planned(prepared, memory):
+    dataset = planned(images=prepared, scaling="0-255", memory=memory)
+    assert int(dataset.cardinality()) == 6
+    seen = batches(dataset)
+    for (images, labels), places in zip(seen, PLAN.reshape(6, 3), strict=True):
+        assert labels.tolist() == CHOSEN[places].tolist()
+        np.testing.assert_array_equal(images, prepared.batch(CHOSEN[places]))
+    with_tpu = batches(planned(images=prepared, scaling="0-255", drop_remainder=True, batch_size=2))
+    assert_same(seen, with_tpu)
+
+
+def test_pipeline_plan_resumed_is_the_uninterrupted_one(prepared):
+    whole = batches(planned(images=prepared, augmentation=AUGMENTATION))
+    assert_same(whole[4:], batches(planned(2, images=prepared, augmentation=AUGMENTATION)))
+    again = batches(planned(images=prepared, augmentation=AUGMENTATION, num_parallel_calls=4, memory=False))
+    assert_same(whole, again)
+    images, labels = whole[0]
+    assert labels[0] == labels[1]
+    np.testing.assert_array_equal(images[0], images[1])  # one image of one epoch, however often
+    other = {int(label): image for batch in whole[2:] for label, image in zip(batch[1], batch[0], strict=True)}
+    assert not np.array_equal(images[2], other[int(labels[2])]), "another epoch augments it anew"
+
+
+@pytest.mark.parametrize(
+    ("plan", "changes", "words"),
+    [
+        (PLAN[:2], {}, r"a plan of shape \(2, 2, 3\) .* is not integers \(3, steps, batch\)"),
+        (PLAN[0], {}, "a plan of shape"),
+        (PLAN.astype(float), {}, "type float64"),
+        (PLAN + 1, {}, r"must name places 0\.\.10"),
+        (PLAN - 1, {}, r"must name places 0\.\.10"),
+        (PLAN[:, :0], {}, "must name places"),
+        (PLAN, {"training": False}, "a plan is for training=True only"),
+    ],
+)
+def test_pipeline_a_wrong_plan_is_refused(prepared, plan, changes, words):
+    with pytest.raises(ValueError, match=words):
+        planned(images=prepared, plan=plan, **changes)
+
+
 def test_pipeline_ids_are_stable():
     assert stable_id("cohen/1-s2.0") == stable_id("cohen/1-s2.0")
     # A changed value would change the augmentation of every run that is resumed.

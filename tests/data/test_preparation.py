@@ -15,7 +15,15 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation, prepare_cohort, prepare_image, stable_id
 from covid_keras.errors import UserError
 from covid_keras.files import atomic_path
-from covid_keras.preprocessing import clahe, crop_to_lungs, enhance_stack, keep_lungs, remove_lungs
+from covid_keras.preprocessing import (
+    centre_square,
+    clahe,
+    crop_to_lungs,
+    drop_top,
+    enhance_stack,
+    keep_lungs,
+    remove_lungs,
+)
 
 SMALL = Preparation(size=(32, 40))
 
@@ -91,6 +99,22 @@ def test_preparation_settings_at_the_images_own_size(cohort, settings, expected)
     np.testing.assert_array_equal(got, want.reshape(preparation.shape))
 
 
+@pytest.mark.parametrize(
+    ("settings", "cut"),
+    [
+        ({"drop_top": 0.08}, lambda image: drop_top(image, 0.08)),
+        ({"square": True}, centre_square),
+        ({"drop_top": 0.3, "square": True}, lambda image: centre_square(drop_top(image, 0.3))),
+    ],
+)
+def test_preparation_frames_of_fixed_shares(cohort, settings, cut):
+    """The rows first, then the square of what is left; resized last."""
+    got = prepare_image(cohort.table.path[1], None, Preparation(size=(32, 40), **settings))
+    want = cut(radiograph(1))
+    assert want.shape != radiograph(1).shape
+    np.testing.assert_array_equal(got[..., 0], cv2.resize(want, (40, 32), interpolation=cv2.INTER_AREA))
+
+
 def test_preparation_area_never_repeats_pixels(cohort):
     got = prepare_image(cohort.table.path[0], None, Preparation(size=(180, 40)))[..., 0]
     np.testing.assert_array_equal(got, cv2.resize(radiograph(0), (40, 180), interpolation=cv2.INTER_LINEAR))
@@ -107,6 +131,9 @@ def test_preparation_key_follows_every_setting(monkeypatch):
         {"interpolation": "cubic"},
         {"stack_order": ("original", "beasf", "clahe")},
         {"mask_threshold": 0},
+        {"drop_top": 0.08},
+        {"drop_top": 0.09},
+        {"square": True},
     ]
     keys = [Preparation(**{"size": (32, 40), **change}).key() for change in changes]
     monkeypatch.setattr(preparation_module, "ALGORITHM", 99)
@@ -125,6 +152,10 @@ def test_preparation_key_follows_every_setting(monkeypatch):
         ({"interpolation": "lanczos"}, "interpolation"),
         ({"margin": -1}, "margin"),
         ({"mask_threshold": 255}, "mask_threshold"),
+        ({"drop_top": 1.0}, "drop_top: 1.0 is not a share"),
+        ({"drop_top": -0.1}, "drop_top"),
+        ({"drop_top": 0.1, "crop": "lungs"}, "a frame of fixed shares is for whole images"),
+        ({"square": True, "mask": "keep"}, "a frame of fixed shares is for whole images"),
     ],
 )
 def test_preparation_bad_settings_are_named(settings, message):

@@ -19,6 +19,7 @@ from covid_keras.evaluation import (
     compare,
     comparison_records,
 )
+from covid_keras.reporting.results import comparable_of
 
 
 def cell(mean, metric="accuracy", system="net", target=None, unit="percent", **more):
@@ -83,6 +84,35 @@ def test_a_number_of_other_data_is_shown_but_not_judged(comparable, verdict):
     assert row.ours == 74
     assert row.difference == pytest.approx(-0.3)
     assert compare([cell(74.3)], [], 2, comparable).iloc[0].verdict == NOT_RUN
+
+
+def test_what_was_not_run_says_why():
+    cells = [cell(74.3), cell(70, system="gone"), cell(70, system="other"), cell(5, metric="", system="", unit="count")]
+    reasons = {"gone": "checkpoint not obtainable", "net": "left out later", "": "never"}
+    table = compare(cells, [ours(74)], 2, not_run=reasons)
+    assert list(table["verdict"]) == [
+        REPRODUCED,
+        "not comparable (checkpoint not obtainable)",
+        NOT_RUN,
+        NO_COUNTERPART,
+    ]
+    assert table["ours"].isna().tolist() == [False, True, True, True]
+    assert table["executions"].tolist() == [25, 0, 0, 0]
+    assert list(compare(cells, [ours(74)], 2, "other data", reasons)["verdict"])[:2] == [
+        "not comparable (other data)",
+        "not comparable (checkpoint not obtainable)",
+    ]
+
+
+def test_a_surrogate_is_not_judged_beside_those_that_are():
+    cells, measured = [cell(74.3), cell(74.3, system="like")], [ours(74), ours(74, system="like")]
+    assert list(compare(cells, measured, 2, comparable_of(True, {"like": "surrogate network"}))["verdict"]) == [
+        REPRODUCED,
+        "not comparable (surrogate network)",
+    ]
+    assert comparable_of(True, {}) is True
+    assert comparable_of("other data", {"like": "surrogate network"}) == "other data", "holds for all"
+    assert comparable_of(False, {"like": "surrogate network"}) is False
 
 
 def test_a_ratio_is_compared_as_a_ratio():

@@ -13,10 +13,16 @@ from covid_keras.data.images import read_image
 from covid_keras.data.sources import load_source
 from covid_keras.errors import UserError
 from covid_keras.training.experiment import load_paper
-from papers.covid_sdnet.cohorts import CLASSES, available, make_cohort
+from papers.covid_sdnet.cohorts import CLASSES, PNEUMONIA, available, make_cohort
 from papers.covid_sdnet.experiment import CROP_MARGIN, PAPER
 
 PROFILES = ("paper", "cpu", "smoke")
+SYSTEMS = (
+    *("covidnet_pretrained", "covidnet_retrained", "covid_caps_pretrained", "covid_caps_retrained"),
+    *("resnet50_full", "resnet50_crop", "fucitnet", "covid_sdnet"),
+    *("covidnet_retrained_no_normal_pcr", "covid_caps_retrained_no_normal_pcr", "resnet50_crop_no_normal_pcr"),
+    *("fucitnet_no_normal_pcr", "covid_sdnet_no_normal_pcr"),
+)
 
 
 def _picture(path, seed: int, side: int = 40):
@@ -32,7 +38,7 @@ def test_the_three_profiles_load_the_most_demanding_first():
     for name in PROFILES:
         protocol = PAPER.protocol(name)
         assert (protocol.paper, protocol.profile) == ("covid_sdnet", name)
-        assert protocol.systems == ("resnet50_full", "resnet50_crop")
+        assert protocol.systems == SYSTEMS
         assert protocol.tolerance == 2.0
     assert load_paper("tabik") is load_paper("covid_sdnet") is PAPER
 
@@ -126,7 +132,7 @@ def test_a_wrong_cohort_is_named(tmp_path, cohort, words):
 # --- phantom
 
 
-SMALL = {"cohort": {"patients": 11, "size": 64}}
+SMALL = {"cohort": {"patients": 11, "pneumonia": 4, "size": 64}}
 
 
 def _pixels(cohort) -> str:
@@ -145,22 +151,29 @@ def test_the_phantom_is_the_same_wherever_it_is_made(tmp_path):
     assert _pixels(other) != _pixels(first)
 
 
-def test_the_phantom_has_both_classes_and_severities(tmp_path):
+def test_the_phantom_has_its_classes_and_severities(tmp_path):
     cohort = make_cohort(PAPER.protocol("smoke", SMALL), None, tmp_path)
-    assert cohort.classes == CLASSES == ("N", "P")
+    assert cohort.classes == (*CLASSES, PNEUMONIA) == ("N", "P", "pneumonia")
     patients = cohort.table.drop_duplicates("patient_id")["label"].value_counts()
-    assert (patients["N"], patients["P"]) == (5, 6)
+    assert patients.to_dict() == {"P": 6, "N": 5, "pneumonia": 4}
     positive = cohort.table["label"] == "P"
     assert set(cohort.table.loc[positive, "severity"]) <= {"Normal-PCR+", "Mild", "Moderate", "Severe"}
     assert (cohort.table.loc[~positive, "severity"] == "").all()
     assert read_image(cohort.table["path"][0]).shape == (64, 64)
 
 
+def test_without_pneumonia_there_are_two_classes(tmp_path):
+    two = {"cohort": SMALL["cohort"] | {"pneumonia": 0}}
+    cohort = make_cohort(PAPER.protocol("smoke", two), None, tmp_path)
+    assert cohort.classes == CLASSES
+    assert set(cohort.table["label"]) == {"N", "P"}
+
+
 def test_a_second_phantom_of_other_settings_fits_beside_the_first(tmp_path):
     """Two papers, or a protocol edited between two runs, share one cache."""
     make_cohort(PAPER.protocol("smoke", SMALL), None, tmp_path)
-    changed = PAPER.protocol("smoke", {"cohort": {"patients": 6, "size": 64}})
-    assert len(make_cohort(changed, None, tmp_path).patients()) == 6
+    changed = PAPER.protocol("smoke", {"cohort": SMALL["cohort"] | {"patients": 6}})
+    assert len(make_cohort(changed, None, tmp_path).patients()) == 6 + 4
     make_cohort(changed, None, tmp_path)
     folders = [path.name for path in tmp_path.iterdir()]
     assert len(folders) == 2, "the same settings are made once"
@@ -170,11 +183,17 @@ def test_a_second_phantom_of_other_settings_fits_beside_the_first(tmp_path):
 # --- COVIDGR
 
 
-def test_covidgr_is_taken_whole(tmp_path):
+@pytest.fixture
+def covidgr(tmp_path):
+    """COVIDGR-1.0 in little, in a data folder."""
     folder = tmp_path / "COVIDGR-1.0"
     for i, name in enumerate(("N/a", "N/b", "P/c", "P/d", "P/e")):
         _picture(folder / f"{name}.jpg", i)
     (folder / "severity.csv").write_text("Name,Severity\nc,NORMAL-PCR+\nd,SEVERE\n")
+    return tmp_path
+
+
+def test_covidgr_is_taken_whole(covidgr, tmp_path):
     cohort = make_cohort(PAPER.protocol("paper"), tmp_path, tmp_path / "made")
     assert cohort.classes == CLASSES
     assert cohort.counts() == {"N": 2, "P": 3}
@@ -182,11 +201,26 @@ def test_covidgr_is_taken_whole(tmp_path):
     assert (cohort.table["view"] == "PA").all()
 
 
+def test_pneumonia_is_added_to_covidgr_where_nih_is_at_hand(covidgr, tmp_path):
+    for i, name in enumerate(
+        ("Pneumonia/00000000", "Pneumonia/00000001", "Pneumonia/00000002", "No_findings/00000003")
+    ):
+        _picture(covidgr / "nih-chestxray14-subset" / f"{name}_000.jpg", 60 + i)
+    cohort = make_cohort(PAPER.protocol("paper", {"cohort": {"pneumonia": 2}}), covidgr, tmp_path / "made")
+    assert cohort.classes == (*CLASSES, PNEUMONIA)
+    assert cohort.counts() == {"N": 2, "P": 3, "pneumonia": 2}
+    assert list(cohort.table["severity"]) == ["", "", "Normal-PCR+", "Severe", "", "", ""]
+    none = make_cohort(PAPER.protocol("paper", {"cohort": {"pneumonia": 0}}), covidgr, tmp_path / "made")
+    assert none.classes == CLASSES
+    with pytest.raises(UserError, match="asks for 426 NIH patients labelled Pneumonia, there are 3"):
+        make_cohort(PAPER.protocol("paper"), covidgr, tmp_path / "made")
+
+
 # --- stand-in
 
 
 def _stand_in(**counts: int):
-    return PAPER.protocol("cpu", {"cohort": counts})
+    return PAPER.protocol("cpu", {"cohort": {"pneumonia": 1} | counts})
 
 
 @pytest.fixture
@@ -214,8 +248,8 @@ def collections(tmp_path):
 
 def test_the_stand_in_takes_all_scored_frontal_positives_first(collections, tmp_path):
     cohort = make_cohort(_stand_in(positives=6, negatives=5), collections, tmp_path)
-    assert cohort.classes == CLASSES
-    assert cohort.counts() == {"N": 5, "P": 6}
+    assert cohort.classes == (*CLASSES, PNEUMONIA)
+    assert cohort.counts() == {"N": 5, "P": 6, "pneumonia": 1}
     positive = cohort.table[cohort.table["label"] == "P"]
     assert {"cohen/c00", "cohen/c03", "cohen/c06", "cohen/c11"} <= set(positive["image_id"])
     assert set(positive["view"]) <= {"PA", "AP Supine"}
@@ -239,7 +273,8 @@ def test_the_choice_is_the_seeds(collections, tmp_path):
     ("counts", "words"),
     [
         ({"positives": 12, "negatives": 5}, "unscored COVID-19"),
-        ({"positives": 6, "negatives": 6}, "asks for 6 NIH patients without finding, there are 5"),
+        ({"positives": 6, "negatives": 6}, "asks for 6 NIH patients labelled No_findings, there are 5"),
+        ({"positives": 6, "negatives": 5, "pneumonia": 2}, "asks for 2 NIH patients labelled Pneumonia, there are 1"),
     ],
 )
 def test_asking_for_more_than_there_is_names_the_counts(collections, tmp_path, counts, words):
@@ -259,7 +294,7 @@ def test_asking_for_fewer_than_the_scored_says_so(collections, tmp_path):
 def test_the_stand_in_of_real_radiographs(real_data, tmp_path):
     protocol = PAPER.protocol("cpu")
     cohort = make_cohort(protocol, real_data, tmp_path)
-    assert cohort.counts() == {"N": 200, "P": 200}
+    assert cohort.counts() == {"N": 200, "P": 200, "pneumonia": 200}
     positive = cohort.table[cohort.table["label"] == "P"]
     assert (positive["extent"].notna()).sum() == 93
     cohen = load_source("cohen", real_data).table
@@ -270,6 +305,7 @@ def test_the_stand_in_of_real_radiographs(real_data, tmp_path):
     negative = cohort.table[cohort.table["label"] == "N"]
     assert negative["patient_id"].is_unique
     assert set(negative["finding"]) == {"No_findings"}
+    assert cohort.table.loc[cohort.table["label"] == PNEUMONIA, "patient_id"].is_unique
     assert (negative["severity"] == "").all()
     assert make_cohort(protocol, real_data, tmp_path).fingerprint() == cohort.fingerprint()
     changed = make_cohort(PAPER.protocol("cpu", {"cohort": {"seed": 1}}), real_data, tmp_path)

@@ -56,6 +56,17 @@ def _feed(tracker: ResumableTraining, model: keras.Model, values: list[float]) -
         tracker.on_epoch_end(epoch, {tracker.monitor: value})
 
 
+def _feed_both(tracker: ResumableTraining, model: keras.Model, rows: list[tuple[float, float]], start: int = 0) -> int:
+    """Tell the tracker made (val_accuracy, val_loss) until it stops; return how many epochs there were."""
+    tracker.set_model(model)
+    for epoch in range(start, len(rows)):
+        model.get_layer("out").bias.assign([epoch, 0])
+        tracker.on_epoch_end(epoch, dict(zip(("val_accuracy", "val_loss"), rows[epoch], strict=True)))
+        if model.stop_training:
+            break
+    return len(tracker.history)
+
+
 def _epoch_of(model: keras.Model) -> float:
     return float(np.asarray(model.get_layer("out").bias)[0])
 
@@ -79,6 +90,57 @@ def test_the_best_epoch_is_the_first_of_equals_and_comes_back(tmp_path, monitor,
     assert [row["epoch"] for row in tracker.history] == list(range(len(values)))
     tracker.restore_best(model)
     assert _epoch_of(model) == best
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values", "first", "last"),
+    [
+        ("val_accuracy", [0.5, 0.7, 0.7, 0.6], 1, 2),
+        ("val_accuracy", [0.7, 0.7, 0.7], 0, 2),
+        ("val_loss", [0.5, 0.9, 0.5], 0, 2),
+        ("val_loss", [0.5, float("nan"), 0.6], 0, 0),
+    ],
+)
+def test_which_of_equally_good_epochs_is_kept(tmp_path, monitor, values, first, last):
+    for ties, best in (("first", first), ("last", last)):
+        (tmp_path / ties).mkdir()
+        model, tracker = _model(), ResumableTraining(tmp_path / ties, monitor, 10, ties=ties)
+        _feed(tracker, model, values)
+        tracker.restore_best(model)
+        assert (tracker.best_epoch, _epoch_of(model)) == (best, best)
+
+
+#            accuracy best at 0 and 3; loss falls up to epoch 2
+CURVES = [(0.8, 0.9), (0.7, 0.8), (0.6, 0.5), (0.8, 0.5), (0.7, 0.6), (0.8, 0.7), (0.9, 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("stop", "ties", "patience", "epochs", "best"),
+    [
+        ("", "first", 2, 3, 0),  # accuracy does not rise in two epochs
+        ("", "last", 2, 3, 0),
+        ("val_loss", "first", 2, 5, 0),  # an equal loss does not renew patience
+        ("val_loss", "last", 2, 5, 3),
+        ("val_loss", "last", 3, 6, 5),
+        ("val_loss", "last", 10, 7, 6),
+        ("val_accuracy", "last", 3, 4, 3),  # an equal accuracy is kept, and does not renew patience
+    ],
+)
+def test_patience_may_wait_for_another_quantity(tmp_path, stop, ties, patience, epochs, best):
+    settings = {"monitor": "val_accuracy", "patience": patience, "stop": stop, "ties": ties}
+    for name in ("whole", "halves"):
+        (tmp_path / name).mkdir()
+    model, whole = _model(), ResumableTraining(tmp_path / "whole", **settings)
+    assert _feed_both(whole, model, CURVES) == epochs
+    assert whole.best_epoch == best
+    _feed_both(ResumableTraining(tmp_path / "halves", **settings), _model(), CURVES[: epochs - 1])
+    later, second = ResumableTraining(tmp_path / "halves", **settings), _model(seed=9)
+    assert later.restore(second) == epochs - 1
+    assert not later.finished
+    assert _feed_both(later, second, CURVES, epochs - 1) == epochs
+    assert (later.history, later.best_epoch, later.finished) == (whole.history, whole.best_epoch, whole.finished)
+    later.restore_best(second)
+    assert _epoch_of(second) == best
 
 
 @pytest.mark.parametrize(("patience", "epochs"), [(1, 2), (3, 4)])
