@@ -66,7 +66,8 @@ def no_pneumonia(protocol: Protocol, data: Path | None) -> str | None:
 
 def check(protocol: Protocol) -> None:
     """Say before the first training what the transformation network will want."""
-    if protocol.weights != "none" and "fucitnet" in protocol.systems and "resnet18" not in protocol.files:
+    needed = any(name.startswith("fucitnet") for name in protocol.systems)
+    if needed and protocol.weights != "none" and "resnet18" not in protocol.files:
         raise UserError(
             "ResNet-18 ImageNet weights",
             "are needed by FuCiTNet and COVID-SDNet, and keras.applications has none",
