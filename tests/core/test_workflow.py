@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from covid_keras.cli import make_parser
 from covid_keras.errors import UserError
 from covid_keras.training.experiment import load_paper
 from covid_keras.training.published_weights import IMAGENET_NOTOP_MD5
-from covid_keras.workflow import choose_profile, counted, judged
+from covid_keras.workflow import _banner, choose_profile, counted, judged, make_plan, missing_systems
 
 
 @pytest.fixture
@@ -63,3 +64,78 @@ def test_a_data_folder_that_holds_nothing_does_not_end_in_the_phantom(paper, tmp
         choose_profile(paper, tmp_path, asked=True)
     only = dataclasses.replace(paper, available=lambda protocol, data: None)
     assert choose_profile(only, tmp_path, asked=True) == "paper"
+
+
+# --- weight files that are given by name
+
+
+@pytest.fixture
+def plan_of(tmp_path, monkeypatch):
+    """Return a function that resolves a command line of `reproduce tabik` on the phantom, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COVID_KERAS_DATA", raising=False)
+
+    def plan(*arguments: str):
+        return make_plan(make_parser().parse_args(["reproduce", "tabik", "--profile", "smoke", *arguments]))
+
+    return plan
+
+
+def test_weight_files_are_given_by_name(plan_of, tmp_path):
+    for name in ("net.npz", "a=b.h5"):
+        (tmp_path / name).write_bytes(b"weights")
+    files = plan_of("--checkpoint", "resnet18=net.npz", "--checkpoint", "covidnet=a=b.h5").protocol.files
+    assert files == {"resnet18": str(tmp_path / "net.npz"), "covidnet": str(tmp_path / "a=b.h5")}
+    assert plan_of().protocol.files == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("net.npz", r"--checkpoint net\.npz: is not NAME=FILE\. Names: resnet18, vgg16"),
+        (
+            "resnet=net.npz",
+            r"--checkpoint resnet: is no weight file of covid_sdnet\. Known: resnet18 \(ImageNet ResNet-18",
+        ),
+        ("resnet18=gone.npz", r"--checkpoint resnet18=gone\.npz: is no file"),
+        ("resnet18=", "--checkpoint resnet18=: is no file"),
+        ("=net.npz", "--checkpoint : is no weight file"),
+    ],
+)
+def test_wrong_weight_files_are_one_line(plan_of, tmp_path, given, words):
+    (tmp_path / "net.npz").write_bytes(b"weights")
+    with pytest.raises(UserError, match=words) as caught:
+        plan_of("--checkpoint", given)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists(), "nothing is made for a command that is wrong"
+
+
+# --- what cannot be run here
+
+
+def _only(paper, missing: dict[str, str]):
+    """The paper with systems of which those named lack what they need."""
+    systems = [
+        dataclasses.replace(system, missing=lambda protocol, data, name=system.name: missing.get(name))
+        for system in paper.systems
+    ]
+    return dataclasses.replace(paper, systems=tuple(systems))
+
+
+def test_what_cannot_be_run_is_left_out_with_what_builds_on_it(paper):
+    protocol = paper.protocol("smoke")
+    assert missing_systems(_only(paper, {}), protocol, None) == {}
+    found = missing_systems(_only(paper, {"fucitnet": "no generators", "covid_sdnet": "other"}), protocol, None)
+    assert found == {"fucitnet": "no generators", "covid_sdnet": "no generators"}
+    assert list(missing_systems(_only(paper, {"covid_sdnet": "no twins"}), protocol, None)) == ["covid_sdnet"]
+    with pytest.raises(UserError, match=r"profile 'smoke': has no system to run: no weights"):
+        missing_systems(_only(paper, dict.fromkeys(protocol.systems, "no weights")), protocol, None)
+
+
+def test_the_command_names_what_is_left_out(plan_of):
+    plan = plan_of("--set", "systems=[covidnet_pretrained, resnet50_full]")
+    assert plan.protocol.systems == ("covidnet_pretrained", "resnet50_full")
+    assert plan.settings["left_out"] == {"covidnet_pretrained": "checkpoint not obtainable"}
+    assert "Left out: COVIDNet-CXR (pretrained): checkpoint not obtainable" in _banner(plan)
+    with pytest.raises(UserError, match="has no system to run: checkpoint not obtainable"):
+        plan_of("--set", "systems=[covidnet_pretrained]")

@@ -1,4 +1,7 @@
-"""A paper of three lines, registered as any fifth paper would be: by an entry point, without touching the core."""
+"""Two papers of a few lines, registered as any fifth paper would be: by entry points, without touching the core.
+
+`tiny` has networks only; the systems of `further` use the hooks. They note what they are given in the folder TINY_SAW.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,12 @@ from covid_keras.data.duplicates import PAIR_COLUMNS
 from covid_keras.data.splits import patient_folds
 
 MODULE = """
+import dataclasses
+import os
+import time
 from pathlib import Path
+import numpy as np
+from covid_keras.errors import UserError
 from covid_keras.data.preparation import Preparation
 from covid_keras.training.experiment import Paper, System
 
@@ -39,6 +47,64 @@ PAPER = Paper(name="tiny", aliases=("nobody",), title="Tiny", citation="N. Obody
               folder=Path(__file__).parent, systems=(System("a", "A", whole, build, channels=1),
               System("b", "B", whole, plain, channels=1)), cohort=None, available=lambda protocol, data: None,
               positive="P")
+
+def saw(name, values):
+    if folder := os.environ.get("TINY_SAW"):
+        np.save(Path(folder) / name, values)
+
+def two_views(protocol, cohort, before, part, prepared):
+    from covid_keras.data.preparation import PreparedImages, keep_prepared, kept
+    from covid_keras.files import fingerprint, sha256_of
+    from covid_keras.training.inputs import Inputs
+    rows, keys, ids = np.flatnonzero(part != ""), [], []
+    for row in rows:
+        for view in (0, 1):
+            key = fingerprint([prepared.keys[row], view, sha256_of(before.predictions)])
+            if not kept(prepared.folder, key, prepared.shape):
+                keep_prepared(prepared.folder, key, 255 - prepared.load(row) if view else prepared.load(row))
+            keys.append(key)
+            ids.append(f"{prepared.image_ids[row]}#{view}")
+    labels = np.repeat((cohort.table["label"].to_numpy()[rows] == "P").astype(np.int64), 2)
+    views = PreparedImages(prepared.folder, tuple(keys), tuple(ids), prepared.shape)
+    return Inputs(views, labels, np.repeat(rows, 2), 2)
+
+def first_view(outputs, classes):
+    saw("outputs", outputs)
+    return outputs[:, 0].argmax(axis=1), outputs[:, 0].astype(float)
+
+def fixed_plan(labels, training, protocol, seed):
+    saw("labels", labels)
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, len(labels), (training.epochs, 3, 5))
+
+def compile_counted(model, training, protocol, counts):
+    from covid_keras.training.execution import compile_classifier
+    saw("counts", counts)
+    compile_classifier(model, training, protocol, counts)
+
+def not_first_patient(cohort, splits, classes, seed):
+    saw("seed", seed)
+    return (cohort.table["label"].isin(classes) & (cohort.table["patient_id"] != "made/0-0")).to_numpy()
+
+def sleeps(protocol, classes):
+    (Path(os.environ["TINY_SAW"]) / f"pid-{os.getpid()}").touch()
+    time.sleep(300)
+
+def fails(protocol, classes):
+    while not list(Path(os.environ["TINY_SAW"]).glob("pid-*")):
+        time.sleep(0.05)
+    raise UserError("the weights", "are missing", "Give others")
+
+A = System("a", "A", whole, build, channels=1)
+PAIR = System("pair", "Pair", whole, plain, channels=1, after="a", feed=two_views, decide=first_view)
+FURTHER = dataclasses.replace(PAPER, name="further", aliases=(), folder=Path(__file__).parent / "further",
+    scored=("N", "P"), files={"net": "a network"}, systems=(
+        A, PAIR, dataclasses.replace(PAIR, name="last", after="pair"),
+        System("released", "Released", whole, plain, channels=1, released=True, restore=plain),
+        System("three", "Three", whole, build, channels=1, classes=("N", "P", "other"), settings="own",
+               cases=not_first_patient, plan=fixed_plan, compile=compile_counted),
+        System("turned", "Turned", whole, plain, channels=1, classes=("other", "P", "N")),
+        System("sleeps", "Sleeps", whole, sleeps, channels=1), System("fails", "Fails", whole, fails, channels=1)))
 """
 
 PROTOCOL = """
@@ -71,6 +137,8 @@ def tiny_paper(tmp_path, monkeypatch) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(MODULE)
     (package / "protocol.yaml").write_text(PROTOCOL)
+    (package / "further").mkdir()
+    (package / "further" / "protocol.yaml").write_text(PROTOCOL.replace("paper: tiny", "paper: further"))
     info = site / "tinypaper-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tinypaper\nVersion: 0.1\n")
@@ -78,6 +146,7 @@ def tiny_paper(tmp_path, monkeypatch) -> Path:
         textwrap.dedent("""\
         [covid_keras.papers]
         tiny = tinypaper:PAPER
+        further = tinypaper:FURTHER
         """)
     )
     monkeypatch.setenv("PYTHONPATH", str(site))
@@ -86,15 +155,14 @@ def tiny_paper(tmp_path, monkeypatch) -> Path:
     sys.modules.pop("tinypaper", None)
 
 
-@pytest.fixture
-def tiny_cohort(tmp_path) -> Cohort:
-    """24 made images of 12 patients; positives are brighter on one side."""
+def _made(folder: Path, labels: str, classes: tuple[str, ...]) -> Cohort:
+    """Two made images a patient; positives are brighter on the left, others on the right."""
     rng, rows = np.random.default_rng(3), []
-    for i in range(24):
-        label = "NP"[i % 2]
+    for i, label in enumerate(labels):
         image = rng.integers(60, 120, (32, 32)).astype(np.uint8)
-        image[:, :16] += np.uint8(60 * (label == "P"))
-        path = tmp_path / "images" / f"{i:02d}.png"
+        half = slice(16) if label == "P" else slice(16, 32)
+        image[:, half] += np.uint8(60 * (label != "N"))
+        path = folder / f"{i:02d}.png"
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), image)
         rows.append(
@@ -103,24 +171,41 @@ def tiny_cohort(tmp_path) -> Cohort:
                 "path": str(path),
                 "patient_id": f"made/{i % 2}-{i // 4}",
                 "source": "made",
-                "label": label,
+                "label": {"o": "other"}.get(label, label),
                 "severity": "Mild" if label == "P" else "",
             }
         )
-    return Cohort(pd.DataFrame(rows), ("N", "P"), "made")
+    return Cohort(pd.DataFrame(rows), classes, "made")
+
+
+@pytest.fixture
+def tiny_cohort(tmp_path) -> Cohort:
+    """24 made images of 12 patients; positives are brighter on one side."""
+    return _made(tmp_path / "images", "NP" * 12, ("N", "P"))
+
+
+@pytest.fixture
+def third_cohort(tmp_path) -> Cohort:
+    """The same, and 12 images of 6 patients of a third class, which nothing is scored on."""
+    return _made(tmp_path / "images", "NP" * 12 + "o" * 12, ("N", "P", "other"))
 
 
 @pytest.fixture
 def make_run(tmp_path, tiny_paper, tiny_cohort):
-    """Return a function that opens a run folder of the tiny paper."""
+    """Return a function that opens a run folder of the tiny paper, or of the one and on the cohort given."""
     from covid_keras.training.experiment import load_paper
     from covid_keras.training.runfolder import RunFolder
 
-    def make(name: str, **changes) -> RunFolder:
-        protocol = load_paper("tiny").protocol("smoke", changes)
-        splits = patient_folds(tiny_cohort, protocol.split.folds, protocol.split.repeats, 0, 0.2)
-        settings = {"cache": str(tmp_path / "cache"), "strategy": "one", "precision": "float32", "data": ""}
+    def make(name: str, paper: str = "tiny", cohort: Cohort = tiny_cohort, left_out=None, **changes) -> RunFolder:
+        protocol = load_paper(paper).protocol("smoke", changes)
+        splits = patient_folds(cohort, protocol.split.folds, protocol.split.repeats, 0, 0.2)
+        settings = {
+            "cache": str(tmp_path / "cache"),
+            "strategy": "one",
+            "precision": "float32",
+            "left_out": left_out or {},
+        }
         no_pairs = pd.DataFrame(columns=list(PAIR_COLUMNS))
-        return RunFolder.create(tmp_path / name, protocol, tiny_cohort, lambda: (splits, no_pairs), settings)
+        return RunFolder.create(tmp_path / name, protocol, cohort, lambda: (splits, no_pairs), settings)
 
     return make

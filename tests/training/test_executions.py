@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +18,7 @@ from covid_keras.errors import UserError
 from covid_keras.evaluation import compute_metrics, read_predictions
 from covid_keras.files import read_json, write_json
 from covid_keras.training.choices import parse_shard
-from covid_keras.training.crossval import last_words, run_executions, take_shard
+from covid_keras.training.crossval import last_words, run_executions, take_shard, worker_environment
 from covid_keras.training.experiment import load_paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 
@@ -151,10 +154,11 @@ def test_broken_protocol_files_are_one_line(tiny_paper, text, words):
 
 
 def test_shards_cover_everything_once(make_run):
-    executions = make_run("run", split={"folds": 3, "repeats": 2}, systems=["a", "b"]).executions()
-    assert len(executions) == 12
-    shards = [take_shard(executions, (i, 5)) for i in range(1, 6)]
-    assert sorted(e.name for shard in shards for e in shard) == sorted(e.name for e in executions)
+    chains = make_run("run", split={"folds": 3, "repeats": 2}, systems=["a", "b"]).chains()
+    assert [len(chain) for chain in chains] == [1] * 12
+    shards = [take_shard(chains, (i, 5)) for i in range(1, 6)]
+    assert [len(shard) for shard in shards] == [3, 3, 2, 2, 2]
+    assert sorted(one.name for shard in shards for (one,) in shard) == sorted(one.name for (one,) in chains)
     assert parse_shard("2/4") == (2, 4)
     for wrong in ("0/4", "5/4", "2", "a/b", "1/2/3"):
         with pytest.raises(UserError, match="--shard"):
@@ -171,6 +175,99 @@ def test_papers_come_by_entry_points(tiny_paper):
         load_paper("tiny").protocol("papper")
     with pytest.raises(UserError, match=r"is no system of tiny.*a, b"):
         load_paper("tiny").protocol("smoke", {"systems": ["c"]})
+
+
+def test_several_at_a_time_give_the_predictions_of_one_at_a_time(make_run, third_cohort, tmp_path, monkeypatch):
+    """Every kind of system at once. Threads are the same: of several, sums differ in their last digits."""
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("TINY_SAW", str(tmp_path))
+    changes = {"systems": ["pair", "released", "three"], "training": {"epochs": 2}, "trainings": {"own": {"seed": 50}}}
+    one, many = (make_run(name, "further", third_cohort, **changes) for name in ("one", "many"))
+    run_executions(one, (1, 5))
+    assert [e.name for e in one.executions() if e.done] == ["a repeat 1 fold 1", "pair repeat 1 fold 1"]
+    run_executions(many, jobs=2)
+    assert [e.done for e in many.executions()] == [True] * 7
+    for name in ("a", "pair"):
+        expected, found = (run.execution(name, 0, 0).predictions.read_bytes() for run in (one, many))
+        assert found == expected
+    frame = read_predictions([execution.predictions for execution in many.executions()])
+    assert set(frame["label"]) == {"N", "P"} == set(frame["predicted"]) | {"N", "P"}, "scored classes alone"
+    assert not any(column == "score_other" for column in frame)
+    scored = third_cohort.table[third_cohort.table["label"] != "other"]
+    test = frame[frame["split"] == "test"]
+    assert sorted(test.loc[test["system"] == "released", "image_id"]) == sorted(scored["image_id"])
+    own = scored.loc[scored["patient_id"] != "made/0-0", "image_id"]
+    assert sorted(test.loc[test["system"] == "three", "image_id"]) == sorted(own)
+    np.testing.assert_allclose(frame[["score_N", "score_P"]].sum(axis=1), 1, atol=1e-6)
+    records = {(e.system, e.fold): read_json(e.record) for e in many.executions()}
+    assert (records["released", 0]["epochs"], records["released", 0]["images"]["train"]) == (0, 0)
+    assert records["three", 1]["seed"] == 51, "its own training's seed"
+    assert records["a", 1]["seed"] == 1
+    # What the hooks of the last of `three` were given: all three classes of its training part.
+    counts, labels = np.load(tmp_path / "counts.npy"), np.load(tmp_path / "labels.npy")
+    assert counts.tolist() == np.bincount(labels).tolist()
+    assert len(labels) in [record["images"]["train"] for key, record in records.items() if key[0] == "three"]
+    assert len(counts) == 3
+    assert counts.min() > 0
+
+
+def _commands() -> str:
+    """The command lines of all processes."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return "\n".join(lines)
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="needs /proc to see what is running")
+def test_a_failing_training_ends_the_others(make_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("TINY_SAW", str(tmp_path))
+    run = make_run("run", "further", systems=["sleeps", "fails"])
+    begun = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        run_executions(run, jobs=2)
+    assert time.monotonic() - begun < 200, "the other one would sleep for five minutes"
+    assert str(caught.value).startswith(
+        "fails repeat 1 fold 1: training failed: the weights: are missing. Give others. The whole log is in "
+    )
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.glob("pid-*")), "the other one had begun"
+    assert str(run.path) not in _commands()
+
+
+def test_a_planned_training_is_resumed_with_the_batches_it_would_have_had(make_run, third_cohort):
+    whole, killed = (make_run(name, "further", third_cohort, systems=["three"]) for name in ("whole", "killed"))
+    assert _start(whole, 0, "three").wait() == 0
+    process = _start(killed, 0, "three")
+    for line in process.stdout:
+        if line.startswith("@progress") and '"epoch": 2' in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    one, other = (run.execution("three", 0, 0) for run in (whole, killed))
+    assert not other.done
+    assert (other.folder / "state.npz").is_file()
+    assert _start(killed, 0, "three").wait() == 0
+    assert other.predictions.read_bytes() == one.predictions.read_bytes()
+    history = [pd.read_csv(execution.folder / "history.csv") for execution in (one, other)]
+    pd.testing.assert_frame_equal(*history)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "given", "threads"), [(1, None, None), (2, None, 4), (3, None, 2), (20, None, 1), (2, "7", 7)]
+)
+def test_workers_share_the_processors(monkeypatch, jobs, given, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+        if given:
+            monkeypatch.setenv(name, given)
+    found = worker_environment(jobs)
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        assert found.get(name) == (None if threads is None else str(threads))
+    assert found["PATH"]
 
 
 MIRRORED = """

@@ -1,0 +1,310 @@
+"""Every row of COVID-SDNet's tables as a system: who takes part, what each is fed, how it decides, what it wants."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_keras.cli import main
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.preparation import Preparation, prepare_cohort
+from covid_keras.data.splits import patient_folds
+from covid_keras.errors import UserError
+from covid_keras.evaluation import Measured, compare, load_published
+from covid_keras.reporting.results import comparable_of
+from covid_keras.training.runfolder import Execution
+from papers.covid_sdnet import networks, transforms
+from papers.covid_sdnet.cohorts import CLASSES, PNEUMONIA, without_normal_pcr
+from papers.covid_sdnet.experiment import NO_NORMAL_PCR, PAPER, RETRAINED, no_pneumonia
+
+LEVELS = {"Normal-PCR+": 76, "Mild": 100, "Moderate": 171, "Severe": 79}
+ALL = [system.name for system in PAPER.systems]
+
+
+# --- what the systems are
+
+
+def test_every_system_is_a_row_and_every_row_a_system():
+    named = {cell.system for cell in load_published(PAPER.folder / "published.yaml") if cell.system}
+    assert named == set(ALL)
+    assert len(ALL) == len(set(ALL)) == 13
+    assert set(PAPER.proposed) <= set(ALL)
+    assert PAPER.scored == CLASSES
+
+
+@pytest.mark.parametrize("base", RETRAINED, ids=lambda system: system.name)
+def test_without_normal_pcr_only_the_experiment_differs(base):
+    protocol = PAPER.protocol("cpu")
+    system = PAPER.system(base.name + NO_NORMAL_PCR)
+    assert system.cases is without_normal_pcr
+    assert system.training(protocol) == base.training(protocol)
+    assert system.preparation(protocol) == base.preparation(protocol)
+    same = {field.name for field in dataclasses.fields(system)} - {"name", "title", "settings", "cases", "after"}
+    assert all(getattr(system, name) is getattr(base, name) for name in same)
+    assert PAPER.chain(system.name) == [name + NO_NORMAL_PCR for name in PAPER.chain(base.name)]
+
+
+def test_covidnet_alone_learns_pneumonia():
+    three = {system.name for system in PAPER.systems if system.classes == (*CLASSES, PNEUMONIA)}
+    assert three == {name for name in ALL if name.startswith("covidnet")}
+    assert all(PAPER.system(name).classes == () for name in set(ALL) - three)
+
+
+# --- the experiment of Tables VII and VIII
+
+
+@pytest.fixture(scope="module")
+def covidgr() -> Cohort:
+    """As many images of each kind as COVIDGR-1.0, and some pneumonia; no files."""
+    severities = [level for level, count in LEVELS.items() for _ in range(count)]
+    rows = [("N", "")] * 426 + [("P", level) for level in severities] + [(PNEUMONIA, "")] * 50
+    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    table = pd.DataFrame(rows, columns=["label", "severity"])
+    ids = [f"covidgr/{i:03d}" for i in range(len(table))]
+    return Cohort(table.assign(image_id=ids, path=ids, patient_id=ids, source="covidgr"), (*CLASSES, PNEUMONIA))
+
+
+@pytest.fixture(scope="module")
+def splits(covidgr) -> pd.DataFrame:
+    return patient_folds(covidgr, 5, 2, 0, 0.1)
+
+
+def _chosen(covidgr, splits, repeat: int = 0, classes=CLASSES, seed: int | None = None) -> pd.DataFrame:
+    of_repeat = splits[splits["repeat"] == repeat]
+    keep = without_normal_pcr(covidgr, of_repeat, classes, repeat if seed is None else seed)
+    assert keep.dtype == bool
+    test = of_repeat[of_repeat["split"] == "test"].set_index("image_id")["fold"]
+    return covidgr.table[keep].assign(fold=covidgr.table["image_id"].map(test)[keep])
+
+
+def test_350_against_350_and_as_many_in_each_test_fold(covidgr, splits):
+    chosen = _chosen(covidgr, splits)
+    assert chosen["label"].value_counts().to_dict() == {"N": 350, "P": 350}
+    assert chosen.loc[chosen["label"] == "P", "severity"].value_counts().to_dict() == {
+        level: count for level, count in LEVELS.items() if level != "Normal-PCR+"
+    }
+    folds = chosen.groupby(["fold", "label"]).size().unstack()
+    assert len(folds) == 5
+    assert (folds["N"] == folds["P"]).all()
+
+
+def test_the_negatives_are_drawn_anew_in_each_repeat(covidgr, splits):
+    def negatives(*arguments, **options):
+        chosen = _chosen(covidgr, splits, *arguments, **options)
+        return set(chosen.loc[chosen["label"] == "N", "image_id"])
+
+    assert negatives() == negatives()
+    assert negatives(1) == negatives(1)
+    assert negatives() != negatives(seed=7)
+    assert negatives() != negatives(1)
+    removed = set(covidgr.table.loc[covidgr.table["label"] == "N", "image_id"]) - negatives()
+    assert len(removed) == 76
+
+
+def test_all_systems_of_the_experiment_are_tested_on_the_same_images(covidgr, splits):
+    two, three = _chosen(covidgr, splits), _chosen(covidgr, splits, classes=(*CLASSES, PNEUMONIA))
+    assert three["label"].value_counts().to_dict() == {"N": 350, "P": 350, PNEUMONIA: 50}
+    assert set(three.loc[three["label"] != PNEUMONIA, "image_id"]) == set(two["image_id"])
+
+
+def test_where_negatives_are_fewer_all_stay(covidgr, splits):
+    few = covidgr.table[(covidgr.table["label"] == "P") | (covidgr.table.index % 4 == 0)]
+    cohort = Cohort(few.reset_index(drop=True), covidgr.classes)
+    chosen = cohort.table[without_normal_pcr(cohort, splits[splits["repeat"] == 0], CLASSES, 0)]
+    assert (chosen["label"] == "P").sum() == 350
+    assert (chosen["label"] == "N").sum() == (cohort.table["label"] == "N").sum()
+
+
+# --- the transformed pairs
+
+
+class _Generators:
+    """In place of the transformation network: N darkens, P brightens beyond white."""
+
+    def __init__(self) -> None:
+        self.transformed = 0
+
+    def transform(self, images, index):
+        assert images.dtype == np.float32
+        assert images.shape[1:] == (12, 12, 3)
+        self.transformed += len(images)
+        return images * 0.5 if CLASSES[index] == "N" else images * 2.0 - 0.1
+
+
+@pytest.fixture
+def pairs(tmp_path, monkeypatch):
+    """Return (feed, network, prepared, part, before): 20 images, of which every fifth takes no part."""
+    rows = []
+    for i in range(20):
+        path = tmp_path / f"{i:02d}.png"
+        cv2.imwrite(str(path), np.random.default_rng(i).integers(0, 256, (16, 16)).astype(np.uint8))
+        rows.append({"image_id": f"made/{i}", "path": str(path), "patient_id": f"{i}", "label": "NP"[i % 2]})
+    cohort = Cohort(pd.DataFrame(rows), CLASSES)
+    prepared = prepare_cohort(cohort, Preparation(size=(12, 12)), tmp_path / "cache")
+    part = np.array(["" if i % 5 == 0 else ("train", "test")[i % 3 == 0] for i in range(20)], dtype=object)
+    network, before = _Generators(), Execution(tmp_path / "before", "fucitnet", 0, 0)
+    before.folder.mkdir()
+    (before.folder / "best.weights.h5").write_bytes(b"weights")
+    monkeypatch.setattr(transforms, "load_cit", lambda protocol, execution: network)
+
+    def feed(size=(12, 12), part=part):
+        return transforms.feed_pairs(PAPER.protocol("smoke", {"size": list(size)}), cohort, before, part, prepared)
+
+    return feed, network, prepared, part, before
+
+
+def test_pairs_are_x_plus_then_x_minus_with_their_own_labels(pairs):
+    feed, _, prepared, part, _ = pairs
+    inputs, rows = feed(), np.flatnonzero(part != "")
+    assert inputs.owner.tolist() == np.repeat(rows, 2).tolist()
+    assert inputs.outputs == 4
+    names = np.array(("P+", "P-", "N+", "N-"))[inputs.labels].reshape(-1, 2)
+    assert names.tolist() == [["P+", "P-"] if row % 2 else ["N+", "N-"] for row in rows]
+    grey = np.repeat(prepared.batch(rows), 3, axis=-1).astype(np.float32) / 255
+    found = inputs.prepared.batch(range(len(inputs.owner))).reshape(len(rows), 2, 12, 12, 3)
+    for view, expected in enumerate((grey * 2 - 0.1, grey * 0.5)):
+        np.testing.assert_array_equal(found[:, view], np.rint(255 * np.clip(expected, 0, 1)))
+    assert len(set(inputs.prepared.ids)) == 2 * len(rows), "views are augmented each in its own way"
+    train = inputs.rows_of(part, "train")
+    assert train.tolist() == [i for i, row in enumerate(inputs.owner) if part[row] == "train"]
+    assert feed(size=(16, 20)).prepared.load(0).shape == (16, 20, 3)
+
+
+def test_nothing_is_transformed_twice(pairs):
+    feed, network, _, part, before = pairs
+    first, images = feed(), int((part != "").sum())
+    assert network.transformed == 2 * images
+    again = feed()
+    assert network.transformed == 2 * images, "a resumed training, or a report"
+    assert again.prepared.keys == first.prepared.keys
+    with open(first.prepared.paths[5], "wb") as stream:
+        stream.write(b"short")
+    feed()
+    assert network.transformed == 2 * images + 2, "the damaged pair alone"
+    (before.folder / "best.weights.h5").write_bytes(b"other weights")
+    other = feed()
+    assert network.transformed == 4 * images + 2, "another fold's generators"
+    assert not set(other.prepared.keys) & set(first.prepared.keys)
+    feed(part=np.where(part == "", "train", part))
+    assert network.transformed == 4 * images + 2 + 2 * (20 - images), "those that had taken no part"
+
+
+# --- decisions
+
+
+def test_covid_sdnet_decides_by_the_pair():
+    """Columns P+, P-, N+, N-; P where x+ says P+ and x- says P-, N where they say N+ and N-."""
+    positive = [[0.9, 0.05, 0.03, 0.02], [0.1, 0.7, 0.1, 0.1]]
+    negative = [[0.1, 0.1, 0.5, 0.3], [0.05, 0.05, 0.1, 0.8]]
+    decided, scores = networks.decide_covid_sdnet(np.array([positive, negative]), CLASSES)
+    assert decided.tolist() == [1, 0]
+    np.testing.assert_allclose(scores.sum(axis=1), 1)
+    assert scores.argmax(axis=1).tolist() == [1, 0]
+
+
+def test_fucitnet_decides_by_the_largest_of_its_logits():
+    logits = np.random.default_rng(0).normal(size=(50, 1, 4)) * 3
+    decided, scores = networks.decide_fucitnet(logits, CLASSES)
+    assert decided.tolist() == (logits[:, 0].argmax(axis=1) % 2).tolist()
+    assert scores.argmax(axis=1).tolist() == decided.tolist()
+    np.testing.assert_allclose(scores.sum(axis=1), 1)
+    top, _ = networks.decide_fucitnet(logits + 5000, CLASSES)
+    assert top.tolist() == decided.tolist(), "no overflow"
+
+
+def test_the_plan_of_covidnet_is_its_own_draw():
+    protocol = PAPER.protocol("cpu")
+    training = dataclasses.replace(PAPER.system("covidnet_retrained").training(protocol), epochs=3, batch_size=8)
+    labels = np.array([0] * 20 + [1] * 15 + [2] * 25)
+    plan = networks.plan_covidnet(labels, training, protocol, 4)
+    assert plan.shape == (3, 6, 8), "the 45 others, eight at a time"
+    assert ((labels[plan] == 1).sum(axis=2) == 2).all(), "a third of eight, rounded down"
+    assert (labels[plan] == 2).any()
+    assert len({epoch.tobytes() for epoch in plan}) == 3
+    np.testing.assert_array_equal(plan, networks.plan_covidnet(labels, training, protocol, 4))
+
+
+# --- what is missing, what is no match
+
+
+def test_why_covidnet_cannot_be_retrained(tmp_path):
+    assert no_pneumonia(PAPER.protocol("smoke"), None) is None
+    without = PAPER.protocol("smoke", {"cohort": {"pneumonia": 0}})
+    assert "no pneumonia images" in no_pneumonia(without, None)
+    assert "(NIH ChestX-ray14)" in no_pneumonia(PAPER.protocol("paper"), tmp_path)
+    for name in ("Pneumonia", "No_findings"):
+        _picture(tmp_path / "nih-chestxray14-subset" / name / "00000001_000.jpg")
+    assert no_pneumonia(PAPER.protocol("paper"), tmp_path) is None
+
+
+def test_released_networks_say_what_they_lack(monkeypatch, tmp_path):
+    caps, covidnet = PAPER.system("covid_caps_pretrained"), PAPER.system("covidnet_pretrained")
+    protocol = PAPER.protocol("smoke")
+
+    def gone(name):
+        raise UserError(name, "is not here", "Get it")
+
+    monkeypatch.setattr(networks, "find_weights", gone)
+    assert caps.missing(protocol, None).startswith("not run: covid_caps_binary_86 is not here; `covid-keras weights")
+    assert covidnet.missing(protocol, None) == "checkpoint not obtainable"
+    given = PAPER.protocol("smoke", {"files": {"covid_caps": "/a.h5", "covidnet": "/b.h5"}})
+    assert caps.missing(given, None) is covidnet.missing(given, None) is None
+    with pytest.raises(UserError, match="unknown key 'covid_cap'"):
+        PAPER.protocol("smoke", {"files": {"covid_cap": "/a.h5"}})
+
+
+def test_surrogates_and_what_was_not_run_are_not_judged():
+    """On the paper's own data COVIDNet's rows still are of another network."""
+    protocol = PAPER.protocol("paper")
+    surrogates = {system.name: reason for system in PAPER.systems if (reason := system.surrogate(protocol))}
+    assert sorted(surrogates) == sorted(name for name in ALL if name.startswith("covidnet"))
+    cells = load_published(PAPER.folder / "published.yaml")
+    measured = [
+        Measured(name, "accuracy", 70.0, 1.0, 1, 25, 60.0, 80.0, 800, 852)
+        for name in ALL
+        if name not in ("covidnet_pretrained", "covid_caps_pretrained")
+    ]
+    left_out = {"covidnet_pretrained": "checkpoint not obtainable", "covid_caps_pretrained": "not run: no file"}
+    table = compare(cells, measured, 2.0, comparable_of(protocol.comparable, surrogates), left_out)
+    verdicts = table[table["metric"] == "accuracy"].groupby("system")["verdict"].agg(set)
+    assert verdicts["covidnet_pretrained"] == {"not comparable (checkpoint not obtainable)"}
+    assert verdicts["covid_caps_pretrained"] == {"not comparable (not run: no file)"}
+    for name in ("covidnet_retrained", "covidnet_retrained_no_normal_pcr"):
+        assert all(verdict.startswith("not comparable (surrogate network") for verdict in verdicts[name])
+    for name in ("resnet50_crop", "covid_sdnet", "fucitnet_no_normal_pcr"):
+        assert not any(verdict.startswith("not comparable") for verdict in verdicts[name])
+
+
+# --- what a run would want hours later
+
+
+def _picture(path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 255, (40, 40)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("systems", [None, "covid_sdnet", "covid_sdnet_no_normal_pcr"])
+def test_missing_resnet18_weights_are_one_line_before_any_work(tmp_path, monkeypatch, capsys, systems):
+    for i, name in enumerate(("N/a", "N/b", "P/c", "P/d")):
+        _picture(tmp_path / "data" / "COVIDGR-1.0" / f"{name}.jpg", i)
+    (tmp_path / "data" / "COVIDGR-1.0" / "severity.csv").write_text("Name,Severity\nc,SEVERE\nd,MILD\n")
+    monkeypatch.chdir(tmp_path)
+    chosen = [] if systems is None else ["--set", f"systems=[{systems}]"]
+    assert main(["reproduce", "tabik", "--profile", "paper", "--data", "data", *chosen]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("covid-keras: error: ResNet-18 ImageNet weights: are needed by FuCiTNet and COVID-SDNet")
+    assert "--checkpoint resnet18=FILE" in line
+    assert line.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_needs_no_resnet18_does_not_ask_for_it():
+    PAPER.check(PAPER.protocol("paper", {"systems": ["resnet50_crop", "covid_caps_retrained"]}))
+    PAPER.check(PAPER.protocol("paper", {"weights": "none"}))
+    PAPER.check(PAPER.protocol("paper", {"files": {"resnet18": "/weights.npz"}}))
+    with pytest.raises(UserError, match="ResNet-18"):
+        PAPER.check(PAPER.protocol("paper"))
