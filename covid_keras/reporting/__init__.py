@@ -12,8 +12,10 @@ _TABLES = "covid_keras.reporting.tables"
 _HTML = "covid_keras.reporting.html"
 _EXPORTS = {
     "confusion_figure": _FIGURES,
+    "confusion_panels": _FIGURES,
     "roc_figure": _FIGURES,
     "learning_curves": _FIGURES,
+    "learning_panels": _FIGURES,
     "severity_figure": _FIGURES,
     "comparison_figure": _FIGURES,
     "Explanation": _PICTURES,

@@ -1,9 +1,10 @@
-"""The example images of a run with their factual and counterfactual Grad-CAM maps."""
+"""The example images of a run, with their factual and counterfactual Grad-CAM maps."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ from covid_keras.data.preparation import Preparation, PreparedImages, prepare_co
 from covid_keras.errors import UserError
 from covid_keras.explain.gradcam import grad_cam
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
-from covid_keras.preprocessing import lung_bounding_box
+from covid_keras.preprocessing import centre_square, drop_top, lung_bounding_box
+from covid_keras.reporting.html import FigureEntry
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.experiment import Paper, System
 from covid_keras.training.inputs import finished_before
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     import keras
 
 SIDE = 320  # longest side of a picture in the report, pixels
-LUNG_THRESHOLD = 127
 
 
 def choose_examples(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -45,50 +46,91 @@ def choose_examples(predictions: pd.DataFrame) -> pd.DataFrame:
     return chosen.sort_values(["label", "_right"], ascending=[False, False]).drop(columns=["_score", "_right"])
 
 
-def explain_execution(
-    paper: Paper, run: RunFolder, execution: Execution, predictions: pd.DataFrame
-) -> list[Explanation]:
-    """Explain the examples of one execution with its best weights.
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The example images of one execution.
 
-    Parameters
+    Attributes
     ----------
     paper, run, execution
-        The execution must be done, its weights in place.
+        Whose they are.
     predictions : pandas.DataFrame
-        Its predictions.
+        Its predictions of the examples, as `choose_examples` orders them.
+    cohort : Cohort
+    prepared : PreparedImages
+        Both in the same order.
+    """
 
-    Returns
-    -------
-    list of Explanation
-        As `choose_examples` orders them.
+    paper: Paper
+    run: RunFolder
+    execution: Execution
+    predictions: pd.DataFrame
+    cohort: Cohort
+    prepared: PreparedImages
+
+    @classmethod
+    def of(cls, paper: Paper, run: RunFolder, execution: Execution, predictions: pd.DataFrame) -> Examples:
+        """Choose the examples among an execution's predictions, and prepare them where they are not kept.
+
+        Raises
+        ------
+        UserError
+            Where an image is missing or damaged, or the folder of prepared images cannot be written.
+        """
+        rows = choose_examples(predictions)
+        # Only the rows shown: the others' files may be gone, and nobody waits for them.
+        places = pd.Index(run.cohort.table["image_id"]).get_indexer(rows["image_id"])
+        cohort = Cohort(run.cohort.table.iloc[places], run.cohort.classes, run.cohort.name)
+        _require_files(cohort)
+        preparation = paper.system(execution.system).preparation(run.protocol)
+        return cls(paper, run, execution, rows, cohort, prepare_cohort(cohort, preparation, run.settings["cache"]))
+
+    @property
+    def system(self) -> System:
+        """The system of the execution."""
+        return self.paper.system(self.execution.system)
+
+    @property
+    def before(self) -> Execution | None:
+        """The execution that theirs builds on."""
+        return finished_before(self.run, self.system, self.execution)
+
+
+def explain_examples(examples: Examples) -> list[Explanation]:
+    """Explain the examples of one execution with its best weights, in their order.
 
     Raises
     ------
     UserError
-        Where the weights or an image are missing or damaged, or the folder of prepared images cannot be written.
+        Where the weights are missing or damaged.
     """
-    system, scored = paper.system(execution.system), paper.scored or run.cohort.classes
-    preparation = system.preparation(run.protocol)
-    rows = choose_examples(predictions)
-    # Only the rows shown: the others' files may be gone, and nobody waits for them.
-    cohort = run.cohort.filter(run.cohort.table["image_id"].isin(rows["image_id"]))
-    places = pd.Index(cohort.table["image_id"]).get_indexer(rows["image_id"])
-    _require_files(cohort)
-    model = _load_model(paper, system, run, execution)
-    prepared = prepare_cohort(cohort, preparation, run.settings["cache"])
-    fed = _inputs(system, run, execution, cohort, prepared)[places]
+    system, run, rows = examples.system, examples.run, examples.predictions
+    scored = examples.paper.scored or run.cohort.classes
+    model = _load_model(examples.paper, system, run, examples.execution)
+    fed = _inputs(examples)
     scores = rows[[f"score_{name}" for name in scored]].to_numpy()
     predicted = [scored.index(name) for name in rows["predicted"]]
     order = _predicted_first(scores, np.array(predicted))
     names = [tuple(scored[index] for index in pair) for pair in order[:, :2]]
-    maps = [_maps(system, scored, model, fed, [pair[rank] for pair in names]) for rank in (0, 1)]
-    table = cohort.table.iloc[places]
+    maps = _maps(system, scored, model, fed, names)
+    preparation = system.preparation(run.protocol)
     return [
         _case(row, files, preparation, (factual, other), pair, float(score[at]))
         for row, files, factual, other, pair, score, at in zip(
-            rows.itertuples(), table.itertuples(), *maps, names, scores, predicted, strict=True
+            rows.itertuples(), examples.cohort.table.itertuples(), *maps, names, scores, predicted, strict=True
         )
     ]
+
+
+def further_pictures(examples: Examples) -> list[FigureEntry]:
+    """Return the figures that the system's paper draws of the examples, beside the heat maps."""
+    system, before = examples.system, examples.before
+    if system.pictures is None:
+        return []
+    found = system.pictures(
+        examples.run.protocol, examples.cohort, examples.execution, before, examples.prepared, examples.predictions
+    )
+    return [FigureEntry(*entry) for entry in found]
 
 
 def _predicted_first(scores: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -98,32 +140,39 @@ def _predicted_first(scores: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.argsort(-others, axis=1, kind="stable")
 
 
-def _inputs(
-    system: System, run: RunFolder, execution: Execution, cohort: Cohort, prepared: PreparedImages
-) -> np.ndarray:
-    """Return what the network is fed for each image, scaled: float32 (n, views, H, W, C)."""
+def _inputs(examples: Examples) -> np.ndarray:
+    """Return what the network is fed for each example, scaled: float32 (n, views, H, W, C)."""
+    system, cohort, prepared = examples.system, examples.cohort, examples.prepared
     if system.feed is not None:
-        before, part = finished_before(run, system, execution), np.full(len(cohort), "test", object)
-        prepared = system.feed(run.protocol, cohort, before, part, prepared).prepared
+        part = np.full(len(cohort), "test", object)
+        prepared = system.feed(examples.run.protocol, cohort, examples.before, part, prepared).prepared
     batches = make_dataset(prepared, np.arange(len(prepared)), scaling=system.scaling, channels=system.channels)
     images = np.concatenate([batch.numpy() for batch in batches])
     return images.reshape(len(cohort), -1, *images.shape[1:])
 
 
 def _maps(
-    system: System, classes: tuple[str, ...], model: keras.Model, fed: np.ndarray, names: list[str]
-) -> np.ndarray:
-    """Return a Grad-CAM map (n, h, w) an image, each for the class named."""
-    maps: list[np.ndarray | None] = [None] * len(names)
-    for name in dict.fromkeys(names):
-        rows = [i for i, one in enumerate(names) if one == name]
+    system: System, classes: tuple[str, ...], model: keras.Model, fed: np.ndarray, names: list[tuple[str, str]]
+) -> list[np.ndarray]:
+    """Return the maps for the classes named first, and those for the classes named second: (n, h, w) each.
+
+    Grad-CAM copies the network at every call, so that each network is asked once for all its images and classes.
+    """
+    asked: dict[int, tuple[keras.Model, list[tuple[list[tuple[int, int]], np.ndarray, int]]]] = {}
+    for name in dict.fromkeys(name for pair in names for name in pair):
+        places = [(row, rank) for row, pair in enumerate(names) for rank, one in enumerate(pair) if one == name]
+        rows = [row for row, _ in places]
         if system.evidence is not None:
             network, images, index = system.evidence(model, fed[rows], name)
         else:
             network, images, index = model, fed[rows, 0], classes.index(name)
-        for row, found in zip(rows, grad_cam(network, images, index), strict=True):
-            maps[row] = found
-    return np.stack(maps)
+        asked.setdefault(id(network), (network, []))[1].append((places, images, index))
+    maps: dict[tuple[int, int], np.ndarray] = {}
+    for network, parts in asked.values():
+        indices = [index for places, _, index in parts for _ in places]
+        found = grad_cam(network, np.concatenate([images for _, images, _ in parts]), indices)
+        maps.update(zip([place for places, _, _ in parts for place in places], found, strict=True))
+    return [np.stack([maps[row, rank] for row in range(len(names))]) for rank in (0, 1)]
 
 
 def _require_files(cohort: Cohort) -> None:
@@ -163,10 +212,9 @@ def _case(
     """
     image, mask = read_image(files.path), None
     if files.mask_path:
-        mask = np.where(read_mask(files.mask_path, image.shape) > LUNG_THRESHOLD, 255, 0).astype(np.uint8)
-    if preparation.crop and mask is not None:
-        box = lung_bounding_box(mask, preparation.margin)
-        image, mask = image[box.slices], mask[box.slices]
+        lungs = read_mask(files.mask_path, image.shape) > preparation.mask_threshold
+        mask = np.where(lungs, 255, 0).astype(np.uint8)
+    image, mask = _framed(image, mask, preparation)
     scale = SIDE / max(image.shape)
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -174,6 +222,21 @@ def _case(
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
     heat = [np.clip(cv2.resize(one, size, interpolation=cv2.INTER_LINEAR), 0, 1) for one in maps]
     return Explanation(image, heat[0], heat[1], row.label, names[0], names[1], score, mask, row.image_id)
+
+
+def _framed(
+    image: np.ndarray, mask: np.ndarray | None, preparation: Preparation
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Cut image and mask as the preparation cuts what the network sees: a map covers that frame and no more."""
+    pair = [image] if mask is None else [image, mask]
+    if preparation.crop and mask is not None:
+        box = lung_bounding_box(mask, preparation.margin).slices
+        pair = [one[box] for one in pair]
+    if preparation.drop_top:
+        pair = [drop_top(one, preparation.drop_top) for one in pair]
+    if preparation.square:
+        pair = [centre_square(one) for one in pair]
+    return pair[0], None if mask is None else pair[1]
 
 
 def heat_table(system: str, cases: Iterable[Explanation]) -> pd.DataFrame:

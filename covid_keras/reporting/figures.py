@@ -6,6 +6,7 @@ global state.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from sklearn.metrics import auc, roc_curve
 
 from covid_keras.data.cohort import SEVERITIES
@@ -26,6 +28,7 @@ from covid_keras.reporting.style import (
     OURS_COLOUR,
     PAPER_COLOUR,
     WIDTH,
+    SeriesStyle,
     report_style,
     series_styles,
 )
@@ -38,6 +41,8 @@ _PARTS = (
 LOG_RANGE = 100
 # Executions of a system up to which their curves are drawn one by one; more are a band.
 THIN_CURVES = 10
+# Systems up to which a ROC figure draws each one's spread; of more they would cover each other.
+FEW_SERIES = 3
 
 
 @report_style()
@@ -50,15 +55,59 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str = "C
         Row = true class, column = predicted class. Several executions are summed.
     classes : sequence of K str
     """
+    side = NARROW if len(classes) < 4 else NARROW + 0.7 * (len(classes) - 3)
+    figure = Figure(figsize=(side, 0.86 * side), layout="constrained")
+    axes = figure.subplots()
+    image, executions = _draw_confusion(axes, matrix, classes, title)
+    figure.colorbar(image, ax=axes, shrink=0.85, label=_share_label(executions))
+    return figure
+
+
+@report_style()
+def confusion_panels(
+    matrices: Mapping[str, np.ndarray], classes: Sequence[str], title: str = "Confusion matrices"
+) -> Figure:
+    """Draw the confusion matrices of systems that were tested on the same images, a panel a system.
+
+    Parameters
+    ----------
+    matrices : mapping
+        System to its matrix, as `confusion_figure` takes it.
+    classes : sequence of K str
+    """
+    if not matrices:
+        raise ValueError("no confusion matrix to draw")
+    columns = min(3, len(matrices))
+    rows = -(-len(matrices) // columns)
+    side = 2.6 + 0.5 * max(0, len(classes) - 2)
+    figure = Figure(figsize=(max(NARROW, columns * side), rows * (side + 0.1) + 0.9), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    drawn = [
+        _draw_confusion(axes, matrix, classes, name)
+        for axes, (name, matrix) in zip(grid, matrices.items(), strict=False)
+    ]
+    for place, axes in enumerate(grid):
+        axes.set_visible(place < len(matrices))
+        axes.title.set_fontsize(9)
+        # The axes say the same in every panel.
+        axes.set(
+            xlabel=axes.get_xlabel() if place + columns >= len(matrices) else "",
+            ylabel=axes.get_ylabel() if place % columns == 0 else "",
+        )
+    label = _share_label(max(executions for _, executions in drawn))
+    figure.colorbar(drawn[0][0], ax=list(grid), location="bottom", shrink=0.5, aspect=40, pad=0.03, label=label)
+    return figure
+
+
+def _draw_confusion(axes: Axes, matrix: np.ndarray, classes: Sequence[str], title: str) -> tuple[AxesImage, int]:
+    """Draw one matrix into axes; return its image, for the colour bar, and the number of executions summed."""
     matrix = np.asarray(matrix)
     executions = len(matrix) if matrix.ndim == 3 else 1
     counts = matrix.sum(axis=0) if matrix.ndim == 3 else matrix
     if counts.shape != (len(classes), len(classes)):
         raise ValueError(f"a confusion matrix of {len(classes)} classes cannot have the shape {matrix.shape}")
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = NARROW if len(classes) < 4 else NARROW + 0.7 * (len(classes) - 3)
-    figure = Figure(figsize=(side, 0.86 * side), layout="constrained")
-    axes = figure.subplots()
     image = axes.imshow(share, cmap=COUNT_MAP, vmin=0, vmax=100)
     for (row, column), percent in np.ndenumerate(share):
         axes.text(
@@ -82,9 +131,11 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str = "C
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    summed = "1 execution" if executions == 1 else f"sum of {executions} executions"
-    figure.colorbar(image, ax=axes, shrink=0.85, label=f"share of the true class (%), {summed}")
-    return figure
+    return image, executions
+
+
+def _share_label(executions: int) -> str:
+    return f"share of the true class (%), {'1 execution' if executions == 1 else f'sum of {executions} executions'}"
 
 
 @report_style()
@@ -99,8 +150,8 @@ def roc_figure(
     ----------
     systems : mapping
         System name to its executions, each a pair: labels (n,) with 1 = positive, and scores (n,) of the
-        positive. Up to ten executions are drawn thin behind the mean; more as a band of one standard
-        deviation (ddof 1).
+        positive. Of up to three systems up to ten executions are drawn thin behind the mean, more as a band of one
+        standard deviation (ddof 1); of more systems the means alone, told apart by colour, line and marker.
     positive : str
         Name of the positive class, for the axes.
 
@@ -111,8 +162,8 @@ def roc_figure(
     """
     figure = Figure(figsize=(NARROW + 0.6, NARROW + 1.3 + 0.2 * len(systems)), layout="constrained")
     axes = figure.subplots()
-    for name, (colour, _) in series_styles(systems).items():
-        _draw_roc(axes, name, systems[name], colour)
+    for place, (name, style) in enumerate(series_styles(systems).items()):
+        _draw_roc(axes, name, systems[name], style, place / max(1, len(systems)), alone=len(systems) <= FEW_SERIES)
     axes.plot([0, 1], [0, 1], linestyle="--", linewidth=1, color=MUTED, label="chance (AUC 0.500)")
     axes.set(
         xlim=(-0.01, 1.01),
@@ -126,7 +177,15 @@ def roc_figure(
     return figure
 
 
-def _draw_roc(axes: Axes, name: str, executions: Sequence[tuple[np.ndarray, np.ndarray]], colour: str) -> None:
+def _draw_roc(
+    axes: Axes,
+    name: str,
+    executions: Sequence[tuple[np.ndarray, np.ndarray]],
+    style: SeriesStyle,
+    offset: float,
+    alone: bool,
+) -> None:
+    """Draw one system; `offset`, 0 to 1, sets its markers apart from others', and only where few draw is its spread."""
     if not len(executions):
         raise ValueError(f"system {name!r} has no execution to draw")
     grid = np.linspace(0, 1, 201)
@@ -137,18 +196,30 @@ def _draw_roc(axes: Axes, name: str, executions: Sequence[tuple[np.ndarray, np.n
         false_positive, true_positive, _ = roc_curve(labels, scores)
         areas.append(auc(false_positive, true_positive))
         curves.append(np.interp(grid, false_positive, true_positive))
-        if 1 < len(executions) <= THIN_CURVES:
-            axes.plot(false_positive, true_positive, color=colour, linewidth=0.6, alpha=0.35)
+        if alone and 1 < len(executions) <= THIN_CURVES:
+            axes.plot(false_positive, true_positive, color=style.colour, linewidth=0.6, alpha=0.35)
     mean = np.mean(curves, axis=0)
     label = f"{name}: AUC {np.mean(areas):.3f}"
     if len(executions) > 1:
         label += f" ± {np.std(areas, ddof=1):.3f} ({len(executions)} executions)"
     # Averaged at a rate of 0 a mean may start above 0, and every ROC curve starts at (0, 0).
-    axes.plot(np.r_[0, grid], np.r_[0, mean], color=colour, linewidth=2.2, label=label)
-    if len(executions) > THIN_CURVES:
+    axes.plot(
+        np.r_[0, grid],
+        np.r_[0, mean],
+        color=style.colour,
+        linestyle=style.line,
+        linewidth=2.2 if alone else 1.6,
+        marker=None if alone else style.marker,
+        markersize=5,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        markevery=(10 + int(30 * offset), 30),
+        label=label,
+    )
+    if alone and len(executions) > THIN_CURVES:
         spread = np.std(curves, axis=0, ddof=1)
         low, high = np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1)
-        axes.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(grid, low, high, color=style.colour, alpha=0.15, linewidth=0)
 
 
 @report_style()
@@ -172,15 +243,54 @@ def learning_curves(
     figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     for axes, (key, label) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
-        for index, history in enumerate(histories):
-            best = best_epochs[index] if best_epochs is not None else _best_epoch(history)
-            _draw_history(axes, history, key, best, first=index == 0, alone=len(histories) == 1)
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        if key == "loss":
-            _scale_loss(axes)
+        _draw_histories(axes, histories, key, label, best_epochs)
     axes.legend(loc="best")
     return figure
+
+
+@report_style()
+def learning_panels(
+    systems: Mapping[str, tuple[Sequence[Mapping[str, Sequence[float]]], Sequence[int] | None]],
+    title: str = "Learning curves",
+) -> Figure:
+    """Draw the learning curves of several systems, a row a system: loss on the left, accuracy on the right.
+
+    Parameters
+    ----------
+    systems : mapping
+        System to its histories and best epochs, as `learning_curves` takes them.
+    """
+    if not systems:
+        raise ValueError("no history to draw")
+    figure = Figure(figsize=(WIDTH, 1.0 + 1.75 * len(systems)), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(len(systems), len(_PANELS), squeeze=False)
+    for row, (name, (histories, best)) in zip(grid, systems.items(), strict=True):
+        for axes, (key, label) in zip(row, _PANELS, strict=True):
+            axes.set_visible(key in histories[0])
+            if key in histories[0]:
+                _draw_histories(axes, histories, key, label, best)
+                axes.set_xlabel("epoch" if row is grid[-1] else "")
+        row[0].set_title(name, fontsize=9.5)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_histories(
+    axes: Axes,
+    histories: Sequence[Mapping[str, Sequence[float]]],
+    key: str,
+    label: str,
+    best_epochs: Sequence[int] | None,
+) -> None:
+    """Draw one quantity of all executions."""
+    for index, history in enumerate(histories):
+        best = best_epochs[index] if best_epochs is not None else _best_epoch(history)
+        _draw_history(axes, history, key, best, first=index == 0, alone=len(histories) == 1)
+    axes.set(xlabel="epoch", ylabel=label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if key == "loss":
+        _scale_loss(axes)
 
 
 def _scale_loss(axes: Axes) -> None:
@@ -230,7 +340,7 @@ def severity_figure(
     levels: Sequence[str] = SEVERITIES,
     title: str = "Accuracy per severity",
 ) -> Figure:
-    """Draw the accuracy of each severity: ours with its 95 % interval, and the paper's mean ± std.
+    """Draw the accuracy of each severity, a panel a system: ours with its 95 % interval, the paper's mean ± std.
 
     Parameters
     ----------
@@ -247,37 +357,55 @@ def severity_figure(
         spread = cell.std or 0.0
         rows.append((cell.system, cell.metric, "paper", cell.mean, cell.mean - spread, cell.mean + spread))
     frame = pd.DataFrame(rows, columns=["system", "metric", "whose", "mean", "low", "high"])
-    place = {f"accuracy_{level}": at for at, level in enumerate(levels)}
-    frame = frame.assign(place=frame["metric"].map(place))
-    frame = frame[frame["place"].notna() & frame["system"].ne("")]
+    frame = frame[frame["metric"].isin(f"accuracy_{level}" for level in levels) & frame["system"].ne("")]
     if frame.empty:
         raise ValueError(f"no accuracy of the severities {', '.join(levels)} to draw")
-    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
-    axes = figure.subplots()
-    series = list(frame.groupby(["system", "whose"], sort=False))
-    styles = series_styles(frame["system"].unique())
-    step = 0.7 / len(series)
-    for index, ((system, whose), part) in enumerate(series):
-        _draw_points(
-            axes,
-            part["place"] + (index - (len(series) - 1) / 2) * step,
-            part,
-            whose,
-            colour=styles[system][0],
-            label=f"{(names or {}).get(system, system)}, ",
-        )
+    # What an experiment leaves out is no place on its axis.
+    levels = [level for level in levels if f"accuracy_{level}" in set(frame["metric"])]
+    frame = frame.assign(place=frame["metric"].map({f"accuracy_{level}": at for at, level in enumerate(levels)}))
+    frame = frame.sort_values("place", kind="stable")
+    systems = list(dict.fromkeys(row[0] for row in rows if row[0] in set(frame["system"])))
+    columns = min(4, len(systems))
+    lines = -(-len(systems) // columns)
+    size = (max(NARROW, WIDTH * columns / 4 + 0.6), 2.3 * lines + 1.1)
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, system in zip(grid, systems, strict=False):
+        _draw_severities(axes, frame[frame["system"] == system], levels)
+        axes.set_title("\n".join(textwrap.wrap((names or {}).get(system, system), 24)), fontsize=9)
+    for axes in grid[len(systems) :]:
+        axes.set_visible(False)
+    figure.supxlabel("severity of the positives", fontsize=9.5)
+    figure.supylabel("accuracy (%)", fontsize=9.5)
+    _legend_of_panels(figure, grid, "outside lower center")
+    return figure
+
+
+def _draw_severities(axes: Axes, part: pd.DataFrame, levels: Sequence[str]) -> None:
+    """Draw one system's accuracies, joined by a line so that the trend over the severities is seen."""
+    for whose, colour, shift, line in (("paper", PAPER_COLOUR, -0.12, "--"), ("ours", OURS_COLOUR, 0.12, "-")):
+        mine = part[part["whose"] == whose]
+        axes.plot(mine["place"] + shift, mine["mean"], line, color=colour, linewidth=0.9, alpha=0.6)
+        _draw_points(axes, mine["place"] + shift, mine, whose, colour)
     axes.set(
         xticks=range(len(levels)),
         xticklabels=levels,
-        ylim=(-2, 102),
+        yticks=range(0, 101, 25),
+        ylim=(-4, 104),
         xlim=(-0.55, len(levels) - 0.45),
-        ylabel="accuracy (%)",
-        xlabel="severity of the positives",
-        title=title,
     )
+    axes.tick_params(axis="x", labelrotation=45, labelsize=8, labelbottom=True)
     axes.grid(axis="x", visible=False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return figure
+
+
+def _legend_of_panels(figure: Figure, grid: Iterable[Axes], loc: str = "outside upper right") -> None:
+    """Name each look once, outside all panels."""
+    named: dict[str, Artist] = {}
+    for axes in grid:
+        handles, labels = axes.get_legend_handles_labels()
+        named.update(zip(labels, handles, strict=True))
+    figure.legend(named.values(), named.keys(), loc=loc, ncols=2)
 
 
 _LOOKS = {
@@ -295,7 +423,6 @@ def _draw_points(
     part: pd.DataFrame,
     whose: str,
     colour: str,
-    label: str = "",
     along_x: bool = False,
 ) -> None:
     """Draw `mean` with `low` to `high` at `at`: the paper's as hollow diamonds, ours as dots."""
@@ -305,7 +432,7 @@ def _draw_points(
     spread = np.abs(part[["low", "high"]].sub(part["mean"], axis=0)).fillna(0).to_numpy().T
     name, look = _LOOKS[whose]
     places, error = ((part["mean"], at), "xerr") if along_x else ((at, part["mean"]), "yerr")
-    axes.errorbar(*places, **{error: spread}, linestyle="none", color=colour, label=label + name, **look)
+    axes.errorbar(*places, **{error: spread}, linestyle="none", color=colour, label=name, **look)
 
 
 @report_style()
@@ -333,11 +460,7 @@ def comparison_figure(frame: pd.DataFrame, title: str = "Paper against ours") ->
     for axes in grid[len(metrics) :]:
         axes.set_visible(False)
     figure.supxlabel("percent", fontsize=9.5)
-    named: dict[str, Artist] = {}
-    for axes in grid:
-        handles, labels = axes.get_legend_handles_labels()
-        named.update(zip(labels, handles, strict=True))
-    figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=2)
+    _legend_of_panels(figure, grid)
     return figure
 
 

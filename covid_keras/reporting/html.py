@@ -46,12 +46,16 @@ class TableEntry(NamedTuple):
 
 @dataclass
 class Section:
-    """A part of the report: a few paragraphs (separated by blank lines), then tables, then figures."""
+    """A part of the report: a few paragraphs (separated by blank lines), then tables, then figures.
+
+    `folded` are figures of which only the title shows until the reader opens them.
+    """
 
     title: str
     text: str = ""
     tables: list[TableEntry] = field(default_factory=list)
     figures: list[FigureEntry] = field(default_factory=list)
+    folded: list[FigureEntry] = field(default_factory=list)
 
 
 @dataclass
@@ -123,6 +127,7 @@ def render_report(report: Report) -> str:
         paragraphs=_paragraphs,
         shown=_shown,
         not_comparable_line=tables.not_comparable_line,
+        left_out_line=tables.left_out_line,
     )
     template = environment.get_template("report.html.j2")
     page = template.render(report=report, provenance=_flat(report.provenance), **_comparison_context(report))

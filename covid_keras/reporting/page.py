@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,29 +13,30 @@ from covid_keras.data.cohort import SEVERITIES
 from covid_keras.errors import UserError
 from covid_keras.evaluation import bootstrap_difference
 from covid_keras.reporting.figures import (
+    FEW_SERIES,
     THIN_CURVES,
     comparison_figure,
-    confusion_figure,
-    learning_curves,
+    confusion_panels,
+    learning_panels,
     roc_figure,
     severity_figure,
 )
 from covid_keras.reporting.html import FigureEntry, Report, Section, TableEntry
-from covid_keras.reporting.results import Results, banner_of
-from covid_keras.reporting.tables import comparison_markdown, measured_table, number, table_title
-from covid_keras.training.protocol import SplitSettings
+from covid_keras.reporting.results import Group, Results, banner_of
+from covid_keras.reporting.tables import NOTHING, comparison_markdown, measured_table, number, table_title
+from covid_keras.training.protocol import SplitSettings, TrainingSettings
 from covid_keras.training.runfolder import Execution
 
 
-def make_report(results: Results, explained: list[FigureEntry]) -> Report:
-    """Put the page together; `explained` are the figures of Grad-CAM, none where they were not asked for."""
+def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) -> Report:
+    """Put the page together; `explained` are each system's example pictures, none where they were not asked for."""
     run, paper, protocol = results.run, results.paper, results.run.protocol
     sections = [
         Section("How the networks decide", figures=_decision_figures(results)),
-        Section("How the trainings went", figures=_history_figures(results)),
+        _training_section(results),
     ]
     if explained:
-        sections.insert(1, Section("Where the evidence lies", _heat_text(results), figures=explained))
+        sections.insert(1, _evidence_section(results, explained))
     return Report(
         title=f"{paper.citation.split(',')[0]}: paper against ours",
         subtitle=f"{paper.title}. {paper.citation}. Profile {protocol.profile}: {protocol.description}",
@@ -43,10 +45,7 @@ def make_report(results: Results, explained: list[FigureEntry]) -> Report:
         facts=_facts(results),
         table_titles=results.published_titles,
         comparison_figures=_comparison_figures(results),
-        tables=[
-            TableEntry("Measured", MEASURED_CAPTION, measured_table(results.measured, results.systems)),
-            *_difference_table(results),
-        ],
+        tables=[*_measured_tables(results), *_difference_table(results)],
         sections=sections,
         notes=_notes(results),
         citations=[(paper.citation, f"https://doi.org/{paper.doi}")],
@@ -55,6 +54,8 @@ def make_report(results: Results, explained: list[FigureEntry]) -> Report:
     )
 
 
+# Systems up to which every figure of theirs is open on the page; of more only those of the paper's own systems.
+FEW_SYSTEMS = 4
 MEASURED_CAPTION = (
     "Mean and sample standard deviation (ddof 1) over executions, test parts only; 95 % bootstrap interval of the "
     "mean, patients drawn with replacement. An interval of no width (all right, or all wrong, on a few images) is a "
@@ -65,8 +66,10 @@ COMPARISON_CAPTION = (
     "patient. The two bars say different things: the paper's is the spread of single executions."
 )
 HEAT_TEXT = (
-    "Grad-CAM at the last convolutional stage, of the logit of the predicted class and of the other class. For each "
-    "class the test image that the first execution was surest about, right and wrong; nobody picked them."
+    "Grad-CAM at the last stage that still has a spatial extent, of the score before softmax (the logit): the factual "
+    "map for the predicted class, the counterfactual map for the class scored next. Below each figure stands what a "
+    "class's map is a map of, where a system has more than one view of an image. For each class the test image that "
+    "the first execution was surest about, right and wrong; nobody picked them."
 )
 HEAT_SHARE_TEXT = (
     "The share of heat inside the lungs stands beside the share of the picture that is lung, which is what heat spread "
@@ -83,6 +86,15 @@ def _heat_text(results: Results) -> str:
     return f"{HEAT_TEXT} No system of this run needs lung masks: none are outlined, and no share in the lungs is given."
 
 
+def _evidence_section(results: Results, explained: Mapping[str, list[FigureEntry]]) -> Section:
+    """The example pictures, a figure a system; of many systems only the paper's own stand open."""
+    section = Section("Where the evidence lies", _heat_text(results))
+    for name, entries in explained.items():
+        shown = len(explained) <= FEW_SYSTEMS or name in results.paper.proposed
+        (section.figures if shown else section.folded).extend(entries)
+    return section
+
+
 def _facts(results: Results) -> list[tuple[str, Any]]:
     run, protocol = results.run, results.run.protocol
     cohort, lungs = run.cohort, results.facts.get("lungs", {})
@@ -96,18 +108,65 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
             + ", ".join(f"{name} {count}" for name, count in cohort.counts().items()),
         ),
         ("Severities known", ", ".join(f"{name} {count}" for name, count in severities.items()) or "none"),
-        (
-            "Executions",
-            f"{len(results.executions)} of {len(run.executions())} ({protocol.split.repeats} x {protocol.split.folds} "
-            f"folds a system), {_split_words(protocol.split)}, the epoch chosen on validation",
-        ),
-        ("Input and start", f"{protocol.size[0]} x {protocol.size[1]} px, initial weights: {protocol.weights}"),
+        ("Executions", _execution_words(results)),
+        ("Input and start", f"{_input_words(results)}, initial weights: {protocol.weights}"),
         ("Cost", f"{seconds / 60:.0f} minutes of training, precision {run.settings['precision']}"),
     ]
+    left_out = [f"{results.paper.system(name).title}: {reason}" for name, reason in run.left_out.items()]
+    if left_out:
+        facts.append(("Left out", "; ".join(left_out)))
     if lungs:
         whole = " (those images are used whole)" if lungs["empty"] else ""
         facts.append(("Lung masks", f"by the shipped U-Net; {lungs['empty']} of {lungs['images']} empty{whole}"))
     return facts
+
+
+def _execution_words(results: Results) -> str:
+    """How many executions there are and of what."""
+    split = results.run.protocol.split
+    words = (
+        f"{len(results.executions)} of {len(results.run.executions())} ({split.repeats} x {split.folds} folds a "
+        f"system), {_split_words(split)}, the epoch chosen on validation"
+    )
+    released = [title for name, title in results.systems.items() if results.paper.system(name).released]
+    return f"{words}; {RELEASED}: {', '.join(released)}" if released else words
+
+
+def _input_words(results: Results) -> str:
+    """The size of the networks' inputs, where they differ the smallest and the largest."""
+    protocol = results.run.protocol
+    sizes = sorted({results.paper.system(name).preparation(protocol).size for name in results.systems})
+    if len(sizes) == 1:
+        return f"{_pixels(sizes[0])} px"
+    return f"{_pixels(sizes[0])} to {_pixels(sizes[-1])} px (see What was trained)"
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _measured_tables(results: Results) -> list[TableEntry]:
+    """Every metric of every system, a table a group of systems tested on the same images."""
+    entries = []
+    for group in results.groups:
+        frame = measured_table([one for one in results.measured if one.system in group.titles], group.titles)
+        # The interval gets a line of its own: a table of many systems would not fit the page.
+        frame = frame.map(lambda text: text.replace(" [", "\n["))
+        # What cannot be measured in this group, such as a severity that it lacks, is no row of it.
+        frame = frame[(frame.drop(columns="metric") != NOTHING).any(axis=1)]
+        entries.append(TableEntry(group.titled("Measured"), _tested_words(results, group), frame))
+    first = entries[0]
+    return [first._replace(caption=f"{first.caption} {MEASURED_CAPTION}"), *entries[1:]]
+
+
+def _tested_words(results: Results, group: Group) -> str:
+    """Which images the systems of a group were tested on."""
+    test = results.predictions
+    test = test[(test["system"] == next(iter(group.titles))) & (test["split"] == "test")]
+    labels = test.drop_duplicates("image_id")["label"].value_counts()
+    counts = ", ".join(f"{name} {labels.get(name, 0)}" for name in results.classes)
+    executions = len(test[["repeat", "fold"]].drop_duplicates())
+    return f"Tested on {labels.sum()} images ({counts}) in {executions} execution{'s' * (executions != 1)}."
 
 
 def _difference_table(results: Results) -> list[TableEntry]:
@@ -142,52 +201,57 @@ def _decision_figures(results: Results) -> list[FigureEntry]:
     """Confusion matrices, ROC curves, accuracy per severity."""
     test = results.predictions[results.predictions["split"] == "test"]
     classes, positive, entries = results.classes, results.paper.positive, []
-    for name, title in results.systems.items():
-        matrices = np.stack(
-            [
-                confusion_matrix(part["label"], part["predicted"], labels=classes)
-                for _, part in test[test["system"] == name].groupby(["repeat", "fold"])
-            ]
-        )
-        summed = "1 execution" if len(matrices) == 1 else f"{len(matrices)} executions, added up"
-        entries.append(
-            FigureEntry(f"Confusion: {title}", f"Test images of {summed}.", confusion_figure(matrices, classes, title))
-        )
-    for place, names in enumerate(results.experiments, 1):
-        which = f" ({place} of {len(results.experiments)})" if len(results.experiments) > 1 else ""
+    for group in results.groups:
+        mine = {title: _executions_of(test, name) for name, title in group.titles.items()}
+        matrices = {
+            title: np.stack([confusion_matrix(part["label"], part["predicted"], labels=classes) for part in parts])
+            for title, parts in mine.items()
+        }
+        count = max(map(len, matrices.values()))
+        summed = "1 execution" if count == 1 else f"{count} executions, added up"
+        title = group.titled("Confusion")
+        figure = confusion_panels(matrices, classes, title)
+        entries.append(FigureEntry(title, f"Test images of {summed}.", figure))
         if positive:
             curves = {
-                results.systems[name]: [
-                    (np.asarray(part["label"] == positive, int), part[f"score_{positive}"].to_numpy())
-                    for _, part in test[test["system"] == name].groupby(["repeat", "fold"])
+                title: [
+                    (np.asarray(part["label"] == positive, int), part[f"score_{positive}"].to_numpy()) for part in parts
                 ]
-                for name in names
+                for title, parts in mine.items()
             }
-            caption = _roc_caption(max(map(len, curves.values())))
-            entries.append(FigureEntry(f"ROC{which}", caption, roc_figure(curves, "ROC on test images", positive)))
-        entries += _severity_figure(results, names, which)
+            title = group.titled("ROC")
+            entries.append(FigureEntry(title, _roc_caption(curves), roc_figure(curves, title, positive)))
+        entries += _severity_figure(results, group)
     return entries
 
 
-def _roc_caption(executions: int) -> str:
-    """What `roc_figure` draws for so many executions a system."""
+def _executions_of(test: pd.DataFrame, system: str) -> list[pd.DataFrame]:
+    return [part for _, part in test[test["system"] == system].groupby(["repeat", "fold"])]
+
+
+def _roc_caption(curves: Mapping[str, Sequence[object]]) -> str:
+    """What `roc_figure` draws of so many systems and executions."""
+    executions = max(map(len, curves.values()))
     if executions == 1:
         return "One execution."
+    if len(curves) > FEW_SERIES:
+        return f"Each line is the mean of {executions} executions; ±: their standard deviation (ddof 1)."
     if executions <= THIN_CURVES:
         return "Thin: each execution; thick: their mean."
     return f"Thick: the mean of the executions; band: one standard deviation (ddof 1) of {executions} executions."
 
 
-def _severity_figure(results: Results, names: list[str], which: str) -> list[FigureEntry]:
+def _severity_figure(results: Results, group: Group) -> list[FigureEntry]:
     """Accuracy per severity of these systems: ours, and the paper's where it prints the same system's."""
     levels = {f"accuracy_{level}" for level in SEVERITIES}
-    measured = [one for one in results.measured if one.system in names and one.metric in levels]
+    measured = [one for one in results.measured if one.system in group.titles and one.metric in levels]
+    measured = [one for one in measured if not np.isnan(one.mean)]
     if not measured:
         return []
-    cells = [cell for cell in results.published if cell.system in names and cell.metric in levels]
-    figure = severity_figure(measured, cells, results.systems)
+    cells = [cell for cell in results.published if cell.system in group.titles and cell.metric in levels]
+    title = group.titled("Accuracy per severity")
     caption = "Share of the positives of a severity that were found."
-    return [FigureEntry(f"Accuracy per severity{which}", caption, figure)]
+    return [FigureEntry(title, caption, severity_figure(measured, cells, group.titles, title=title))]
 
 
 def _comparison_figures(results: Results) -> list[FigureEntry]:
@@ -204,27 +268,69 @@ def _comparison_figures(results: Results) -> list[FigureEntry]:
     ]
 
 
-def _history_figures(results: Results) -> list[FigureEntry]:
-    """Learning curves a system, all executions."""
-    entries = []
+def _training_section(results: Results) -> Section:
+    """What was trained, and the learning curves of each group of systems; of many systems on demand."""
+    section = Section("How the trainings went", tables=[_trained_table(results)])
+    curves = [entry for group in results.groups for entry in _history_figures(results, group)]
+    (section.figures if len(results.systems) <= FEW_SYSTEMS else section.folded).extend(curves)
+    return section
+
+
+def _history_figures(results: Results, group: Group) -> list[FigureEntry]:
+    """Learning curves of a group's systems, all executions; none of what nobody trained here."""
+    drawn = {}
+    for name, title in group.titles.items():
+        if not results.paper.system(name).released:
+            mine = results.executions_of(name)
+            best = [record["best_epoch"] + 1 for _, record in mine]
+            drawn[title] = ([_history(execution) for execution, _ in mine], best)
+    if not drawn:
+        return []
+    title = group.titled("Learning curves")
+    caption = "One line an execution; the dot is the epoch that validation chose."
+    return [FigureEntry(title, caption, learning_panels(drawn, title))]
+
+
+RELEASED = "run as released, one execution on all images"
+
+
+def _trained_table(results: Results) -> TableEntry:
+    """What each system is and what its training took."""
+    protocol, rows = results.run.protocol, []
     for name, title in results.systems.items():
-        mine = [
-            (execution, record)
-            for execution, record in zip(results.executions, results.records, strict=True)
-            if execution.system == name
-        ]
-        if results.paper.system(name).released:
-            continue  # nobody trained it here
-        histories = [_history(execution) for execution, _ in mine]
-        best = [record["best_epoch"] + 1 for _, record in mine]
-        entries.append(
-            FigureEntry(
-                f"Learning curves: {title}",
-                "One line an execution; the dot is the epoch that validation chose.",
-                learning_curves(histories, title, best),
-            )
-        )
-    return entries
+        system, records = results.paper.system(name), [record for _, record in results.executions_of(name)]
+        images = records[0].get("images", {})
+        row = {
+            "system": title,
+            "input (px)": _pixels(system.preparation(protocol).size),
+            "parameters": f"{records[0]['parameters']:,}",
+            "training": RELEASED.replace(", ", ",\n") if system.released else _recipe_words(system.training(protocol)),
+            "images": NOTHING if system.released or not images else " / ".join(map(str, images.values())),
+            "executions": len(records),
+            "best epoch": NOTHING if system.released else _span([record["best_epoch"] + 1 for record in records]),
+            "minutes": f"{sum(record['seconds'] for record in records) / 60:.1f}",
+        }
+        rows.append(row)
+    caption = (
+        "Parameters: of the whole network, frozen ones among them. Images: training / validation / test part of the "
+        "first execution. Best epoch: the one that validation chose, the smallest and the largest of the executions. "
+        "Minutes: all executions of the system together; what it builds on is counted there."
+    )
+    return TableEntry("What was trained", caption, pd.DataFrame(rows))
+
+
+def _recipe_words(training: TrainingSettings) -> str:
+    """The settings of a training that tell systems apart."""
+    optimizer = training.optimizer
+    momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum else ""
+    return (
+        f"{optimizer.name.upper() if optimizer.name == 'sgd' else optimizer.name.capitalize()} "
+        f"{optimizer.learning_rate:g}{momentum}\nat most {training.epochs} epochs of batches of {training.batch_size}"
+    )
+
+
+def _span(values: Sequence[int]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
 
 
 def _history(execution: Execution) -> dict[str, list[float]]:
@@ -243,9 +349,15 @@ def _notes(results: Results) -> list[tuple[str, str]]:
     """What the reader must know before believing a number."""
     protocol, facts = results.run.protocol, results.facts
     notes = [*results.paper.notes, ("Near-duplicates", _duplicate_words(protocol.split, facts))]
+    for reason in dict.fromkeys(results.surrogates.values()):
+        titles = [results.systems[name] for name, found in results.surrogates.items() if found == reason]
+        notes.append((f"Not the paper's network: {'; '.join(titles)}", reason))
+    whole: dict[tuple[str, ...], list[str]] = {}
     for system, ids in facts.get("whole_image_crops", {}).items():
+        whole.setdefault(tuple(ids), []).append(system)
+    for ids, systems in whole.items():
         if ids:
-            notes.append(("Empty lung masks", f"{system}: images used whole: {len(ids)}, e.g. {ids[0]}."))
+            notes.append(("Empty lung masks", f"{', '.join(systems)}: images used whole: {len(ids)}, e.g. {ids[0]}."))
     if protocol.split.leaky_as_published:
         notes.append(("Leak", "The split is by image as published: patients cross it."))
     return notes

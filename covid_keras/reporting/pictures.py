@@ -67,8 +67,7 @@ def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evi
     for (plain, factual, counterfactual), case in zip(grid, cases, strict=True):
         _show(plain, case.image, case.mask)
         right = "correct" if case.label == case.predicted else "wrong"
-        # A long id would run into the next picture's title; its end tells images apart better than its start.
-        plain.set_title(case.name if len(case.name) <= MAX_NAME else f"…{case.name[1 - MAX_NAME :]}", fontsize=8.5)
+        plain.set_title(short_name(case.name), fontsize=8.5)
         plain.set_xlabel(f"true: {case.label}\npredicted: {case.predicted} ({case.score:.2f}, {right})")
         _show_heat(factual, case, case.factual, f"for {case.predicted} (predicted)")
         _show_heat(counterfactual, case, case.counterfactual, f"for {case.other} (counterfactual)")
@@ -77,6 +76,15 @@ def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evi
         scale, ax=grid, location="bottom", shrink=0.45, aspect=40, pad=0.02, label="heat (share of the map's maximum)"
     )
     return figure
+
+
+def short_name(name: str, longest: int = MAX_NAME) -> str:
+    """Return a name that fits above a picture; its end tells images apart better than its start.
+
+    >>> short_name("one/very/long/folder/image-0001.png", 16)
+    '…/image-0001.png'
+    """
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
 @report_style()

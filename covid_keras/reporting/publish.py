@@ -32,6 +32,7 @@ from covid_keras.reporting.tables import (
     VERDICTS,
     Cell,
     comparison_pivot,
+    left_out_line,
     markdown_table,
     measured_table,
     not_comparable_line,
@@ -140,7 +141,7 @@ def results_markdown(paper: Paper, profile: str) -> str:
     pivots = comparison_pivot(rows)
     tables = [
         f"**{table_title(table.name)}**: paper \\| ours\n\n{markdown_table(pivots[table.name].reset_index())}"
-        + (f"\n{line}\n" if (line := not_comparable_line(table)) else "")
+        + "".join(f"\n{line}\n" for line in (not_comparable_line(table), left_out_line(table)) if line)
         for table in paper_tables(rows)
         if table.measured
     ]

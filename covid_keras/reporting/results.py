@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath, PureWindowsPath
@@ -74,6 +74,12 @@ class Results:
         return list(groups.values())
 
     @cached_property
+    def groups(self) -> list[Group]:
+        """The experiments, each with its name and its systems' titles without what all of them share."""
+        released = [name for name in self.systems if self.paper.system(name).released]
+        return named_groups([{name: self.systems[name] for name in names} for names in self.experiments], released)
+
+    @cached_property
     def measured(self) -> list[Measured]:
         """Mean, std over executions and 95 % interval by patient, of every metric."""
         return summarise(self.predictions, self.paper.positive or None)
@@ -117,10 +123,67 @@ class Results:
         """The provenance of each execution."""
         return [execution.details for execution in self.executions]
 
+    def executions_of(self, system: str) -> list[tuple[Execution, dict[str, Any]]]:
+        """Return a system's finished executions with their records."""
+        both = zip(self.executions, self.records, strict=True)
+        return [(execution, record) for execution, record in both if execution.system == system]
+
     @property
     def complete(self) -> bool:
         """Whether every execution of the protocol is done."""
         return len(self.executions) == len(self.run.executions())
+
+
+@dataclass(frozen=True)
+class Group:
+    """Systems that were tested on the same images.
+
+    Attributes
+    ----------
+    name : str
+        What tells the group from the others; "" where there is nothing to tell.
+    titles : dict
+        System to title, without the group's name.
+    """
+
+    name: str
+    titles: dict[str, str]
+
+    def titled(self, what: str) -> str:
+        """Return the title of a figure or table of the group."""
+        return f"{what}: {self.name}" if self.name else what
+
+
+def named_groups(groups: list[dict[str, str]], released: Iterable[str] = ()) -> list[Group]:
+    """Name groups of systems (name to title) by the ending, after a comma, that all titles of a group share.
+
+    A group of one system among several is named by its title, one of released systems by that; what has no such name
+    or not its own gets its place too.
+
+    >>> [group.name for group in named_groups([{"a": "A", "b": "B"}, {"c": "A, cut", "d": "B, cut"}])]
+    ['', 'cut']
+    >>> named_groups([{"c": "A, cut", "d": "B, cut"}])[0].titles
+    {'c': 'A', 'd': 'B'}
+    """
+    named = [
+        Group("as released", titles)
+        if len(titles) > 1 and set(titles) <= set(released)
+        else _named(titles, alone=len(groups) == 1)
+        for titles in groups
+    ]
+    names = [group.name for group in named]
+    return [
+        Group(f"{group.name} ({place} of {len(named)})".strip(), group.titles) if names.count(group.name) > 1 else group
+        for place, group in enumerate(named, 1)
+    ]
+
+
+def _named(titles: dict[str, str], alone: bool) -> Group:
+    if len(titles) == 1:
+        return Group("" if alone else next(iter(titles.values())), titles)
+    endings = {title.rpartition(", ")[2] if ", " in title else "" for title in titles.values()}
+    ending = endings.pop() if len(endings) == 1 else ""
+    return Group(ending, {name: title.removesuffix(f", {ending}") for name, title in titles.items()})
 
 
 def comparable_of(comparable: bool | str, surrogates: Mapping[str, str]) -> bool | str | Mapping[str, bool | str]:

@@ -33,7 +33,7 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
     """
     results = Results.of(RunFolder.open(path))
     folder, banner = results.run.path, banner_of(results)
-    explained, heat = _explain(results) if heatmaps else ([], None)
+    explained, heat = _explain(results) if heatmaps else ({}, None)
     page, text, numbers = (
         render_report(make_report(results, explained)),
         report_markdown(results),
@@ -48,15 +48,15 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
     return write_text(folder / "report.html", page)
 
 
-def _explain(results: Results) -> tuple[list[FigureEntry], pd.DataFrame]:
-    """Grad-CAM of the examples of each system's first execution, and the table of where its heat lies."""
+def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFrame]:
+    """For each system the pictures of its first execution's examples, and the table of where the heat of all lies."""
     from covid_keras._quiet import import_tensorflow
 
     import_tensorflow()
-    from covid_keras.reporting.examples import explain_execution, heat_table
+    from covid_keras.reporting.examples import Examples, explain_examples, further_pictures, heat_table
     from covid_keras.reporting.pictures import explanation_figure
 
-    entries, tables = [], []
+    entries, tables = {}, []
     for name, title in results.systems.items():
         execution = next(e for e in results.executions if e.system == name)
         mine = results.predictions[
@@ -65,10 +65,15 @@ def _explain(results: Results) -> tuple[list[FigureEntry], pd.DataFrame]:
             & (results.predictions["fold"] == execution.fold)
         ]
         try:
-            cases = explain_execution(results.paper, results.run, execution, mine)
+            examples = Examples.of(results.paper, results.run, execution, mine)
+            cases = explain_examples(examples)
+            pictures = further_pictures(examples)
         except UserError as error:
             remedy = f"{error.remedy}, or make the report without heat maps (--no-heatmaps)"
             raise UserError(error.subject, error.problem, remedy) from error
         tables.append(heat_table(name, cases))
-        entries.append(FigureEntry(f"Grad-CAM: {title}", f"{execution.name}.", explanation_figure(cases, title)))
+        caption = f"{execution.name}. {examples.system.evidence_note}".strip()
+        heat = FigureEntry(f"Grad-CAM: {title}", caption, explanation_figure(cases, title))
+        further = [FigureEntry(f"{entry.title}: {title}", entry.caption, entry.figure) for entry in pictures]
+        entries[name] = [*further, heat]
     return entries, pd.concat(tables)

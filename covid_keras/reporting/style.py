@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import matplotlib
 
@@ -24,10 +24,13 @@ OURS_COLOUR = OKABE_ITO["blue"]
 LUNG_OUTLINE = OKABE_ITO["sky"]
 COUNT_MAP = "cividis"
 HEAT_MAP = "inferno"
+# Diverging, and told apart by every kind of colour blindness; orange is above 0.
+DIFFERENCE_MAP = "PuOr_r"
 # Inches; the HTML page is about 9 inches wide at 100 %.
 WIDTH = 8.0
 NARROW = 4.6
 MARKERS = ("o", "s", "^", "D", "v", "P")
+LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
 
 RC = {
     "font.family": "sans-serif",
@@ -70,9 +73,17 @@ def report_style() -> matplotlib.rc_context:
     return matplotlib.rc_context(RC)
 
 
-def series_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Return a (colour, marker) for each name, in order; beyond six the colours repeat with other markers."""
+class SeriesStyle(NamedTuple):
+    """How one of many series is drawn: no two share colour and marker, none of the first eighteen colour and line."""
+
+    colour: str
+    marker: str
+    line: str | tuple[int, tuple[float, ...]]
+
+
+def series_styles(names: Iterable[str]) -> dict[str, SeriesStyle]:
+    """Return a style for each name, in order; beyond six the colours repeat with other markers and other lines."""
     colours = list(OKABE_ITO.values())
-    names = list(names)
-    rounds = [(colours[i % 6], MARKERS[(i + i // 6) % 6]) for i in range(len(names))]
-    return dict(zip(names, itertools.islice(rounds, len(names)), strict=True))
+    return {
+        name: SeriesStyle(colours[i % 6], MARKERS[(i + i // 6) % 6], LINES[i // 6 % 3]) for i, name in enumerate(names)
+    }

@@ -23,6 +23,7 @@ from covid_keras.files import atomic_path, write_text
 
 NOT_COMPARABLE_KIND = "not comparable"
 NOT_MEASURED = "not measured"
+NOT_RUN_KIND = "not run"  # the reason of a row that nobody asked for
 NOTHING = "–"
 # Verdict -> symbol and meaning; the shape alone tells them apart, without colour.
 VERDICTS = {
@@ -106,6 +107,13 @@ class PaperTable:
     def reasons(self) -> tuple[str, ...]:
         """Why measured cells are not comparable, each reason once."""
         return tuple(dict.fromkeys(cell.reason for cell in self.cells.values() if cell.measured and cell.reason))
+
+    def reasons_of(self, row: str) -> tuple[str, ...]:
+        """Why a row's cells are not comparable, each reason once; of a row that was measured those with a number."""
+        cells = [cell for (name, _), cell in self.cells.items() if name == row and cell.reason]
+        if self.measured_row(row):
+            cells = [cell for cell in cells if cell.measured]
+        return tuple(dict.fromkeys(cell.reason for cell in cells))
 
     def measured_row(self, row: str) -> bool:
         """Whether any cell of the row has a number of ours."""
@@ -227,7 +235,35 @@ def not_comparable_line(table: PaperTable) -> str:
     """
     if not table.reasons:
         return ""
-    return f"{VERDICTS[NOT_COMPARABLE_KIND][0]} {NOT_COMPARABLE_KIND}: {'; '.join(table.reasons).rstrip('.')}."
+    rows = {row: table.reasons_of(row) for row in table.rows if table.measured_row(row)}
+    # One reason for all needs no names.
+    joined = (
+        "; ".join(table.reasons)
+        if len(set(rows.values())) == 1
+        else "; ".join(f"{' and '.join(names)}: {reason}" for reason, names in _by_reason(rows).items())
+    )
+    return f"{VERDICTS[NOT_COMPARABLE_KIND][0]} {NOT_COMPARABLE_KIND}: {joined.rstrip('.')}."
+
+
+def left_out_line(table: PaperTable) -> str:
+    """Return the line below a table that says which rows could not be run here, and why; "" where there is none.
+
+    >>> cell = Cell("1", "–", "", "not comparable", "checkpoint not obtainable")
+    >>> left_out_line(PaperTable("V", ("A", "B"), ("C",), {("A", "C"): cell, ("B", "C"): cell}))
+    'Left out: A and B: checkpoint not obtainable.'
+    """
+    rows = {row: table.reasons_of(row) for row in table.rows if not table.measured_row(row)}
+    rows = {row: tuple(reason for reason in reasons if reason != NOT_RUN_KIND) for row, reasons in rows.items()}
+    said = [f"{' and '.join(names)}: {reason.rstrip('.')}" for reason, names in _by_reason(rows).items()]
+    return f"Left out: {'; '.join(said)}." if said else ""
+
+
+def _by_reason(rows: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row, reasons in rows.items():
+        for reason in reasons:
+            found.setdefault(reason, []).append(row)
+    return found
 
 
 def measured_cells(frame: pd.DataFrame) -> list[dict[str, str]]:
@@ -266,7 +302,7 @@ def comparison_markdown(frame: pd.DataFrame, banner: str = "") -> str:
             [
                 f"### {table_title(table.name)}\n",
                 markdown_table(pivots[table.name].reset_index()),
-                *([f"{line}\n"] if (line := not_comparable_line(table)) else []),
+                *(f"{line}\n" for line in (not_comparable_line(table), left_out_line(table)) if line),
             ]
         )
         for table in tables
@@ -351,7 +387,8 @@ def _latex_table(table: PaperTable, pivot: pd.DataFrame) -> str:
     escaped = pivot.rename(index=latex_escape, columns=latex_escape).map(latex_escape)
     escaped.index.name = None
     body = escaped.style.to_latex(hrules=True, column_format="l" + "c" * pivot.shape[1])
-    caption = latex_escape(f"{table_title(table.name)} of the paper against ours. {not_comparable_line(table)}".strip())
+    said = f"{table_title(table.name)} of the paper against ours. {not_comparable_line(table)} {left_out_line(table)}"
+    caption = latex_escape(" ".join(said.split()))
     return (
         "\\begin{table}\n\\centering\n" + f"\\caption{{{caption}}}\n"
         "\\resizebox{\\linewidth}{!}{%\n" + body + "}\n\\end{table}\n"

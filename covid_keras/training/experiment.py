@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from covid_keras.data.cohort import Cohort
     from covid_keras.data.preparation import Preparation, PreparedImages
@@ -80,10 +81,18 @@ class System:
     evidence : callable, optional
         (model, inputs (n, views, H, W, C), class name) to (flat model, its inputs (n, H, W, C), index of its output):
         where Grad-CAM looks for the evidence of a class.
+    evidence_note : str
+        What the map of a class is a map of, for the reader of the report, where that is not simply the class's logit.
+    pictures : callable, optional
+        (protocol, cohort of the examples, their execution, the execution it builds on, their prepared images, their
+        predictions, all in one order) to a list of (title, caption, `matplotlib.figure.Figure`): what the report shows
+        of the example images beside the heat maps.
     released : bool
         Run as released by its authors: not trained, one execution on all images, `restore` gives its model.
     restore : callable, optional
         Protocol and class names to the model with the released weights.
+    one_device : bool
+        Whether its training step is written for one device: it then runs on one, whatever the strategy.
     missing : callable
         (protocol, data root or None) to None where all it needs is at hand, else what is missing: the system is then
         left out, and the tables say why.
@@ -107,8 +116,16 @@ class System:
     feed: Callable[[Protocol, Cohort, Execution | None, np.ndarray, PreparedImages], Inputs] | None = None
     decide: Callable[[np.ndarray, tuple[str, ...]], tuple[np.ndarray, np.ndarray]] | None = None
     evidence: Callable[[keras.Model, np.ndarray, str], tuple[keras.Model, np.ndarray, int]] | None = None
+    evidence_note: str = ""
+    pictures: (
+        Callable[
+            [Protocol, Cohort, Execution, Execution | None, PreparedImages, pd.DataFrame], list[tuple[str, str, Figure]]
+        ]
+        | None
+    ) = None
     released: bool = False
     restore: Callable[[Protocol, tuple[str, ...]], keras.Model] | None = None
+    one_device: bool = False
     missing: Callable[[Protocol, Path | None], str | None] = lambda protocol, data: None
     surrogate: Callable[[Protocol], str] = lambda protocol: ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from covid_keras.data.preparation import Preparation
 from covid_keras.errors import UserError
@@ -19,6 +20,11 @@ CROP_MARGIN = 0.025
 # COVIDNet's own preparation: the top 8 % of the rows are cut off, the middle square is kept.
 COVIDNET_DROP_TOP = 0.08
 NO_NORMAL_PCR = "_no_normal_pcr"
+CAPS_NOTE = "The score of a class is the length of its capsule, which no softmax follows."
+COVIDNET_NOTE = (
+    "Of its three logits those of the two classes evaluated. The pictures are cut as the network takes them: the top "
+    "8 % of the rows off, the middle square kept."
+)
 
 
 def full_image(protocol: Protocol) -> Preparation:
@@ -75,6 +81,13 @@ def check(protocol: Protocol) -> None:
         )
 
 
+def pictures_of_pairs(*arguments: Any) -> list[tuple[str, str, Any]]:
+    """The examples beside their transformed versions; see `papers.covid_sdnet.figures.transformed_pairs`."""
+    from papers.covid_sdnet.figures import transformed_pairs
+
+    return transformed_pairs(*arguments)
+
+
 WITHOUT_SEG = System(
     "resnet50_full",
     "Without seg. (ResNet-50)",
@@ -94,6 +107,12 @@ FUCITNET = System(
     callbacks=networks.cit_callbacks,
     decide=networks.decide_fucitnet,
     evidence=networks.evidence_fucitnet,
+    one_device=True,
+    evidence_note=(
+        "The map for a class is of that class's logit on the image as the class's own generator made it; the picture "
+        "below it is the crop before any transformation."
+    ),
+    pictures=pictures_of_pairs,
 )
 COVID_SDNET = System(
     "covid_sdnet",
@@ -105,6 +124,11 @@ COVID_SDNET = System(
     feed=feed_pairs,
     decide=networks.decide_covid_sdnet,
     evidence=evidence_pairs,
+    evidence_note=(
+        "The map for P is of the logit of P+ on the positive transformation x+, the map for N of N- on the negative "
+        "transformation x-; the picture below it is the crop before any transformation."
+    ),
+    pictures=pictures_of_pairs,
 )
 CAPS_PRETRAINED = System(
     "covid_caps_pretrained",
@@ -114,6 +138,7 @@ CAPS_PRETRAINED = System(
     released=True,
     restore=networks.restore_covid_caps,
     missing=networks.caps_missing,
+    evidence_note=CAPS_NOTE,
 )
 CAPS_RETRAINED = System(
     "covid_caps_retrained",
@@ -121,6 +146,7 @@ CAPS_RETRAINED = System(
     caps_image,
     networks.build_covid_caps_retrained,
     compile=networks.compile_covid_caps,
+    evidence_note=CAPS_NOTE,
 )
 COVIDNET_PRETRAINED = System(
     "covidnet_pretrained",
@@ -131,6 +157,7 @@ COVIDNET_PRETRAINED = System(
     released=True,
     restore=networks.restore_covidnet,
     missing=networks.covidnet_file_missing,
+    evidence_note=COVIDNET_NOTE,
     surrogate=networks.covidnet_surrogate,
 )
 COVIDNET_RETRAINED = System(
@@ -141,6 +168,7 @@ COVIDNET_RETRAINED = System(
     classes=(*CLASSES, PNEUMONIA),
     compile=networks.compile_covidnet,
     plan=networks.plan_covidnet,
+    evidence_note=COVIDNET_NOTE,
     missing=no_pneumonia,
     surrogate=networks.covidnet_surrogate,
 )

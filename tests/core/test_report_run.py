@@ -14,15 +14,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 from covid_keras.cli import main
 from covid_keras.data.cohort import Cohort
+from covid_keras.data.preparation import Preparation
 from covid_keras.errors import UserError
 from covid_keras.evaluation import compute_metrics, read_predictions, write_predictions
 from covid_keras.files import read_json, sha256_of, write_json
-from covid_keras.reporting.examples import choose_examples
-from covid_keras.reporting.page import make_report
-from covid_keras.reporting.results import SYNTHETIC, Results, banner_of, read_protocol_text, without_folders
+from covid_keras.preprocessing import lung_bounding_box
+from covid_keras.reporting import FigureEntry
+from covid_keras.reporting.examples import _framed, choose_examples
+from covid_keras.reporting.page import RELEASED, make_report
+from covid_keras.reporting.results import (
+    SYNTHETIC,
+    Results,
+    banner_of,
+    named_groups,
+    read_protocol_text,
+    without_folders,
+)
 from covid_keras.reporting.run import report_run
 from covid_keras.training.crossval import run_executions
 from covid_keras.training.provenance import provenance
@@ -136,13 +147,21 @@ def test_a_finished_run_gets_all_its_files(finished):
     assert written <= {path.name for path in finished.path.iterdir()}
     assert not (finished.path / "explanations.csv").exists()
     text = page.read_text()
-    for words in ("A of the paper", "75.00", "Confusion: A", "Learning curves: B", "ROC", "Accuracy per severity"):
+    for words in (
+        "A of the paper",
+        "75.00",
+        "Confusion",
+        "Learning curves",
+        "ROC",
+        "Accuracy per severity",
+        "What was trained",
+    ):
         assert words in text
     assert "B minus A" in text
     assert "Seems to be a slip." in text
     assert "24 images of 12 patients" in text
     assert "2 minutes of training" in text
-    assert text.count('<img src="data:image/') == 7, "comparison, two confusions, two curves, ROC, severity"
+    assert text.count('<img src="data:image/') == 5, "comparison, confusions, curves, ROC, severity"
     assert "Test images of 2 executions, added up." in text
     assert "Thin: each execution; thick: their mean." in text
     assert '<span class="what"> Two rows</span>' in text
@@ -226,7 +245,13 @@ def test_comparable_data_get_verdicts_and_no_banner(make_run, published):
     ids=["phantom", "other data", "names keep their capitals"],
 )
 def test_the_banner_says_what_the_numbers_are_of(make_run, published, changes, banner):
-    run = finish(make_run("run", **changes))
+    run = finish(make_run("run"))
+    record = read_json(run.path / "run.json")
+    changed = yaml.safe_load((run.path / "protocol.yaml").read_text()) | changes
+    (run.path / "protocol.yaml").write_text(yaml.safe_dump(changed))
+    record["files"]["protocol.yaml"] = sha256_of(run.path / "protocol.yaml")
+    write_json(run.path / "run.json", record)
+    run = RunFolder.open(run.path)
     assert banner_of(Results.of(run)) == banner
     report_run(run.path, heatmaps=False)
     for name, start in (("report.md", f"**{banner}**\n"), ("comparison.md", f"**{banner}**\n")):
@@ -303,7 +328,7 @@ def test_what_was_counted_while_preparing_is_noted(finished):
 
 def drawn(run: RunFolder) -> dict[str, str]:
     """Titles of the page's figures with their captions."""
-    report = make_report(Results.of(run), [])
+    report = make_report(Results.of(run), {})
     entries = [*report.comparison_figures, *(entry for section in report.sections for entry in section.figures)]
     return {entry.title: entry.caption for entry in entries}
 
@@ -315,12 +340,13 @@ def words_of(figure) -> str:
 
 
 def test_a_confusion_says_how_many_executions_it_sums(finished):
-    (section, _) = make_report(Results.of(finished), []).sections
-    figure = next(entry.figure for entry in section.figures if entry.title == "Confusion: A")
+    (section, _) = make_report(Results.of(finished), {}).sections
+    figure = next(entry.figure for entry in section.figures if entry.title == "Confusion")
     assert "sum of 2 executions" in words_of(figure)
+    assert [axes.get_title("left") for axes in figure.axes if axes.get_title("left")] == ["A", "B"]
     one = [e for e in Results.of(finished).executions if e.fold == 0]
-    (section, _) = make_report(Results(finished, Results.of(finished).paper, one), []).sections
-    entry = next(entry for entry in section.figures if entry.title == "Confusion: A")
+    (section, _) = make_report(Results(finished, Results.of(finished).paper, one), {}).sections
+    entry = next(entry for entry in section.figures if entry.title == "Confusion")
     assert entry.caption == "Test images of 1 execution."
     assert "1 execution" in words_of(entry.figure)
 
@@ -330,7 +356,7 @@ def test_many_executions_are_a_band_and_called_so(make_run, published):
     assert drawn(run)["ROC"].startswith("Thick: the mean of the executions; band: one standard deviation")
     assert "12 executions" in drawn(run)["ROC"]
     first = Results(run, Results.of(run).paper, run.executions()[:1])
-    report = make_report(first, [])
+    report = make_report(first, {})
     assert next(e.caption for e in report.sections[0].figures if e.title == "ROC") == "One execution."
 
 
@@ -346,10 +372,11 @@ def test_severities_are_compared_with_the_same_systems(finished, published):
     published.write_text(yaml.safe_dump(document, allow_unicode=True))
     results = Results.of(finished)
 
-    report = make_report(results, [])
+    report = make_report(results, {})
     entry = next(e for e in report.sections[0].figures if e.title == "Accuracy per severity")
     words = words_of(entry.figure)
-    assert "A, paper (mean ± std)" in words
+    assert "paper (mean ± std)" in words
+    assert [axes.get_title("left") for axes in entry.figure.axes] == ["A", "B"]
     assert "best" not in words + entry.caption
 
 
@@ -366,7 +393,7 @@ def test_severities_are_compared_with_the_same_systems(finished, published):
 def test_no_more_is_claimed_of_the_split_than_was_done(make_run, published, split, facts, said):
     run = finish(make_run("run", split=split))
     write_json(run.path / "facts.json", facts)
-    report = make_report(Results.of(run), [])
+    report = make_report(Results.of(run), {})
     assert said in dict(report.notes)["Near-duplicates"]
     leaky = bool(split.get("leaky_as_published"))
     executions = dict(report.facts)["Executions"]
@@ -378,7 +405,7 @@ def test_no_more_is_claimed_of_the_split_than_was_done(make_run, published, spli
 def test_the_papers_notes_stand_first(finished):
     results = Results.of(finished)
     paper = dataclasses.replace(results.paper, notes=(("Patients", "Nobody knows them."),))
-    report = make_report(Results(finished, paper, results.executions), [])
+    report = make_report(Results(finished, paper, results.executions), {})
     assert report.notes[0] == ("Patients", "Nobody knows them.")
 
 
@@ -411,7 +438,130 @@ def test_paths_are_cut_to_file_names(make_run, published):
     assert read_protocol_text(plain) == (plain.path / "protocol.yaml").read_text(), "left as it is, byte by byte"
 
 
+# --- many systems
+
+
+def with_systems(results: Results, **changes: dict) -> Results:
+    """The same run of a paper whose systems say something else of themselves."""
+    systems = tuple(dataclasses.replace(one, **changes.get(one.name, {})) for one in results.paper.systems)
+    return Results(results.run, dataclasses.replace(results.paper, systems=systems), results.executions)
+
+
+def table_of(report, title: str) -> pd.DataFrame:
+    entries = [*report.tables, *(entry for section in report.sections for entry in section.tables)]
+    return next(entry.frame for entry in entries if entry.title == title)
+
+
+def test_what_was_trained_is_said_of_each_system(finished):
+    sizes = {"b": {"preparation": lambda protocol: Preparation(size=(20, 40)), "title": "B, large"}}
+    results = with_systems(Results.of(finished), **sizes)
+    report = make_report(results, {})
+    table = table_of(report, "What was trained").set_index("system")
+    size = results.paper.system("a").preparation(finished.protocol).size
+    assert table.loc["A", "input (px)"] == f"{size[0]} x {size[1]}"
+    assert table.loc["B, large", "input (px)"] == "20 x 40"
+    assert table.loc["A", "parameters"] == "50"
+    assert table.loc["A", "minutes"] == "1.0", "two executions of half a minute"
+    assert (table["best epoch"] == "2").all()
+    assert "at most 4 epochs" in table.loc["A", "training"]
+    words = dict(report.facts)["Input and start"]
+    assert "20 x 40" in words
+    assert f"{size[0]} x {size[1]}" in words
+    assert "see What was trained" in words
+    plain = dict(make_report(Results.of(finished), {}).facts)["Input and start"]
+    assert plain.startswith(f"{size[0]} x {size[1]} px, initial weights")
+
+
+def test_a_released_system_was_not_trained_and_is_said_to_be_so(finished):
+    results = with_systems(Results.of(finished), b={"released": True})
+    report = make_report(results, {})
+    assert f"{RELEASED}: B" in dict(report.facts)["Executions"]
+    assert table_of(report, "What was trained").set_index("system").loc["B", "training"] == RELEASED.replace(
+        " one", "\none"
+    )
+    curves = next(entry for section in report.sections for entry in section.figures if entry.title == "Learning curves")
+    assert [axes.get_title("left") for axes in curves.figure.axes if axes.get_title("left")] == ["A"]
+    (finished.execution("b", 0, 0).folder / "history.csv").unlink()  # which a released system has none of
+    make_report(results, {})
+
+
+def test_why_a_system_was_left_out_stands_beside_its_numbers(make_run, published):
+    run = finish(make_run("run", systems=["a", "b"]), None)
+    record = read_json(run.path / "run.json")
+    record["settings"]["left_out"] = {"b": "checkpoint not obtainable"}
+    write_json(run.path / "run.json", record)
+    run = RunFolder.open(run.path)
+    page = report_run(run.path, heatmaps=False).read_text()
+    assert dict(make_report(Results.of(run), {}).facts)["Left out"] == "B: checkpoint not obtainable"
+    assert "Left out: B of the paper: checkpoint not obtainable." in page
+    for name in ("report.md", "comparison.md", "comparison.tex"):
+        assert "Left out: B of the paper: checkpoint not obtainable." in (run.path / name).read_text(), name
+    assert "INCOMPLETE" not in page
+
+
+def test_why_a_system_is_no_match_for_the_papers_is_noted(finished):
+    reason = {"surrogate": lambda protocol: "another network"}
+    report = make_report(with_systems(Results.of(finished), b=reason), {})
+    assert dict(report.notes)["Not the paper's network: B"] == "another network"
+    both = make_report(with_systems(Results.of(finished), a=reason, b=reason), {})
+    assert dict(both.notes)["Not the paper's network: A; B"] == "another network"
+
+
+def test_systems_tested_on_other_images_get_figures_and_tables_of_their_own(make_run, published):
+    run = make_run("run", systems=["a", "b"])
+    finish(run, run.executions()[:3])
+    report = make_report(Results.of(run), {})
+    assert [entry.title for entry in report.tables] == ["Measured: A", "Measured: B"]
+    titles = [entry.title for entry in report.sections[0].figures]
+    assert {"Confusion: A", "Confusion: B", "ROC: A", "ROC: B"} <= set(titles)
+    assert "Tested on 24 images (N 12, P 12) in 2 executions." in report.tables[0].caption
+    assert "in 1 execution." in report.tables[1].caption
+
+
+def test_groups_are_named_by_what_their_titles_share():
+    groups = named_groups([{"a": "A", "b": "B"}, {"c": "A, cut", "d": "B, cut"}, {"e": "E, cut"}])
+    assert [group.name for group in groups] == ["", "cut", "E, cut"]
+    assert [list(group.titles.values()) for group in groups] == [["A", "B"], ["A", "B"], ["E, cut"]]
+    twice = named_groups([{"a": "A", "b": "B"}, {"c": "C", "d": "D"}])
+    assert [group.titled("ROC") for group in twice] == ["ROC: (1 of 2)", "ROC: (2 of 2)"]
+    assert named_groups([{"a": "A"}])[0].titled("ROC") == "ROC"
+    released = named_groups([{"a": "A", "b": "B"}, {"c": "C", "d": "D"}], released=["c", "d"])
+    assert [group.titled("ROC") for group in released] == ["ROC", "ROC: as released"]
+
+
+def test_of_many_systems_only_the_papers_own_pictures_stand_open(finished):
+    results = Results.of(finished)
+    results = Results(finished, dataclasses.replace(results.paper, proposed=("b",)), results.executions)
+    entries = {name: [FigureEntry(f"Grad-CAM: {name}", "", Figure())] for name in "abcdef"}
+    section = make_report(results, entries).sections[1]
+    assert [entry.title for entry in section.figures] == ["Grad-CAM: b"]
+    assert len(section.folded) == 5
+    few = make_report(results, {name: entries[name] for name in "ab"}).sections[1]
+    assert len(few.figures) == 2
+    assert not few.folded
+
+
 # --- examples
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_pictures_are_cut_as_the_network_sees_them(masked):
+    """COVIDNet's frame of a tall picture: the top 8 % off, the middle square kept, and the lungs in the same place."""
+    image = np.arange(200 * 100, dtype=np.int64).reshape(200, 100)
+    mask = (image % 7 == 0).astype(np.uint8) * 255 if masked else None
+    framed, lungs = _framed(image, mask, Preparation(size=(8, 8), drop_top=0.08, square=True))
+    assert framed.shape == (100, 100)
+    assert framed[0, 0] == (16 + 42) * 100, "16 rows off, 42 of the 84 too many above the square"
+    assert (lungs is None) is not masked
+    if masked:
+        assert (lungs == np.where(framed % 7 == 0, 255, 0)).all()
+    box = np.zeros((200, 100), np.uint8)
+    box[50:100, 20:60] = 255
+    cropped, lungs = _framed(image, box, Preparation(size=(8, 8), crop="lungs", margin=0.1))
+    assert (cropped == image[lung_bounding_box(box, 0.1).slices]).all()
+    assert (lungs == box[lung_bounding_box(box, 0.1).slices]).all()
+    whole, _ = _framed(image, None, Preparation(size=(8, 8)))
+    assert whole.shape == image.shape
 
 
 def test_examples_are_the_surest_right_and_wrong_of_each_class(finished):
@@ -452,6 +602,26 @@ def test_heat_maps_of_a_trained_run(trained):
         assert row.score == pytest.approx(chosen.loc[row.image_id, ["score_N", "score_P"]].max())
     # Nobody marked lungs in these images: a share of 0 would say that the network looked beside them.
     assert table[["heat_in_lungs_predicted", "heat_in_lungs_other", "lung_area"]].isna().all(axis=None)
+
+
+@pytest.mark.slow
+def test_a_papers_own_pictures_stand_with_the_heat_maps(trained, monkeypatch):
+    """The hook gets the examples in the order of the heat maps' rows, and the caption says what a map is of."""
+    asked = []
+
+    def pictures(protocol, cohort, execution, before, prepared, predictions):
+        asked.append((list(cohort.table["image_id"]), list(prepared.image_ids), list(predictions["image_id"])))
+        assert (execution.system, before) == ("a", None)
+        return [("Twins", "Two of each.", Figure())]
+
+    results = Results.of(trained)
+    paper = with_systems(results, a={"pictures": pictures, "evidence_note": "Of the left half."}).paper
+    monkeypatch.setattr("covid_keras.reporting.results.load_paper", lambda name: paper)
+    page = report_run(trained.path).read_text()
+    ids = list(pd.read_csv(trained.path / "explanations.csv")["image_id"])
+    assert asked == [(ids, ids, ids)]
+    assert "<strong>Twins: A.</strong> Two of each." in page
+    assert "Of the left half." in page
 
 
 def set_cohort(run: RunFolder, table: pd.DataFrame) -> None:

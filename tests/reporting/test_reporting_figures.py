@@ -19,8 +19,10 @@ from covid_keras.reporting import (
     Explanation,
     comparison_figure,
     confusion_figure,
+    confusion_panels,
     explanation_figure,
     learning_curves,
+    learning_panels,
     lung_overlay,
     roc_figure,
     severity_figure,
@@ -79,6 +81,45 @@ def test_roc_of_a_perfect_and_a_chance_system():
     assert "sensitivity for COVID-19" in texts(figure)
 
 
+def test_confusion_panels_hold_each_systems_own_matrix():
+    """Four systems are two rows; the empty place stays white."""
+    matrices = {name: np.array([[at, 1], [0, 4]]) for at, name in enumerate("abcd", 11)}
+    figure = confusion_panels(matrices, ["negative", "positive"], "All of them")
+    panels = [axes for axes in figure.axes if axes.get_visible() and axes.images]
+    assert [axes.get_title("left") for axes in panels] == list("abcd")
+    assert [axes.texts[0].get_text().split("\n")[0] for axes in panels] == ["11", "12", "13", "14"]
+    assert "All of them" in texts(figure)
+    with pytest.raises(ValueError, match="no confusion matrix"):
+        confusion_panels({}, ["a", "b"])
+    with pytest.raises(ValueError, match="3 classes"):
+        confusion_panels({"a": np.eye(2)}, ["a", "b", "c"])
+
+
+def test_many_roc_curves_are_told_apart_without_colour():
+    labels = np.tile([0, 1], 50)
+    scores = np.random.default_rng(0).random((8, 2, 100))
+    figure = roc_figure({f"s{n}": [(labels, one) for one in pair] for n, pair in enumerate(scores)})
+    lines = [line for line in figure.axes[0].lines if line.get_label().startswith("s")]
+    assert len(lines) == 8, "the means alone, their executions would cover each other"
+    looks = {(line.get_marker(), str(line.get_linestyle()), line.is_dashed()) for line in lines}
+    assert len(looks) == 8
+    assert len({(line.get_color(), line.is_dashed()) for line in lines}) == 8
+    assert len(figure.axes[0].lines) == 9, "and chance"
+
+
+def test_learning_panels_have_a_row_a_system():
+    one = {"loss": [3.0, 2.0], "val_loss": [2.0, 1.0], "accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.75]}
+    other = {"loss": [5.0, 4.0]}
+    figure = learning_panels({"first": ([one, one], [2, 1]), "second": ([other], None)}, "Curves")
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title("left") for axes in shown] == ["first", "", "second"]
+    marks = [line.get_xydata()[0].tolist() for line in shown[1].lines if line.get_marker() == "o"]
+    assert marks == [[2, 75], [1, 50]]
+    assert legend_of(figure) == ["training", "validation", "best epoch (validation)"]
+    with pytest.raises(ValueError, match="no history"):
+        learning_panels({})
+
+
 def test_roc_refuses_what_has_no_curve():
     with pytest.raises(ValueError, match="one class only"):
         roc_figure({"a": [(np.ones(4), np.ones(4))]})
@@ -114,8 +155,12 @@ def test_severity_shows_ours_and_the_papers():
     ]
     paper = PublishedCell("VI", "Mild", "accuracy", 61.8, 5.49, "percent", 61.8, "", "sdnet", "accuracy_Mild", 2, 2, "")
     figure = severity_figure(measured, [paper], {"crop": "With crop"})
-    assert legend_of(figure) == ["With crop, ours (95 % interval)", "sdnet, paper (mean ± std)"]
+    assert sorted(legend_of(figure)) == ["ours (95 % interval)", "paper (mean ± std)"]
     assert "accuracy (%)" in texts(figure)
+    assert [axes.get_title("left") for axes in figure.axes] == ["With crop", "sdnet"], "a panel a system"
+    heights = [{float(y) for line in axes.lines for y in line.get_ydata()} for axes in figure.axes]
+    assert 60.0 in heights[0]
+    assert 61.8 in heights[1]
     with pytest.raises(ValueError, match="no accuracy of the severities"):
         severity_figure(measured[1:])
 
@@ -162,6 +207,7 @@ def test_no_state_is_left_behind():
 
 
 def test_series_styles_are_distinct():
-    styles = series_styles(map(str, range(12)))
-    assert len(set(styles.values())) == 12
-    assert {colour for colour, _ in styles.values()} == set(OKABE_ITO.values())
+    styles = series_styles(map(str, range(13))).values()
+    for kind in ("marker", "line"):
+        assert len({(style.colour, getattr(style, kind)) for style in styles}) == 13, kind
+    assert {style.colour for style in styles} == set(OKABE_ITO.values())

@@ -1,0 +1,130 @@
+"""The figure of the class-inherent transformations: crop, negative and positive version, and their difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.preparation import PreparedImages
+from covid_keras.reporting.pictures import short_name
+from covid_keras.reporting.style import DIFFERENCE_MAP, WIDTH, report_style
+from covid_keras.training.protocol import Protocol
+from covid_keras.training.runfolder import Execution
+from papers.covid_sdnet.transforms import VIEWS, feed_pairs
+
+CAPTION = (
+    "The lung crop as the network takes it, the version of the negative class's generator, that of the positive "
+    "class's, and positive minus negative in grey levels of 0 to 255 (mean of the three channels): orange where the "
+    "positive version is brighter, violet where the negative one is. One scale for all rows. Generators of {name}."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A prepared image beside its two transformed versions.
+
+    Parameters
+    ----------
+    original : ndarray (H, W) uint8
+    negative, positive : ndarray (h, w, 3) uint8
+        The versions of the generators of N and of P.
+    name, label, predicted : str
+        The image's id, its true and its predicted class.
+    """
+
+    original: np.ndarray
+    negative: np.ndarray
+    positive: np.ndarray
+    name: str
+    label: str
+    predicted: str
+
+    @property
+    def difference(self) -> np.ndarray:
+        """Positive minus negative version, the mean of the channels: float64 (h, w), -255 to 255 grey levels."""
+        return (self.positive.astype(np.int64) - self.negative).mean(axis=-1)
+
+
+def transformed_pairs(
+    protocol: Protocol,
+    cohort: Cohort,
+    execution: Execution,
+    before: Execution | None,
+    prepared: PreparedImages,
+    predictions: pd.DataFrame,
+) -> list[tuple[str, str, Figure]]:
+    """Return the figure of an execution's examples, of FuCiTNet or of what builds on it, with title and caption.
+
+    The pairs come from where `feed_pairs` keeps them; an image is transformed only where that was never done.
+    """
+    trained = before or execution
+    pairs = pairs_of(protocol, cohort, trained, prepared, predictions)
+    return [("Transformed images", CAPTION.format(name=trained.name), pair_figure(pairs))]
+
+
+def pairs_of(
+    protocol: Protocol, cohort: Cohort, trained: Execution, prepared: PreparedImages, predictions: pd.DataFrame
+) -> list[Pair]:
+    """Return each image with its two versions; cohort, prepared images and predictions are in one order."""
+    part = np.full(len(cohort), "test", object)
+    views = feed_pairs(protocol, cohort, trained, part, prepared).prepared
+    found = []
+    for place, row in enumerate(predictions.itertuples()):
+        view = {name: views.load(len(VIEWS) * place + at) for at, name in enumerate(VIEWS)}
+        original = prepared.load(place)[..., 0]
+        found.append(Pair(original, view["N"], view["P"], row.image_id, row.label, row.predicted))
+    return found
+
+
+@report_style()
+def pair_figure(pairs: Sequence[Pair], title: str = "Class-inherent transformations") -> Figure:
+    """Draw a row an image: crop, negative version, positive version, positive minus negative.
+
+    Raises
+    ------
+    ValueError
+        Where there is no pair.
+    """
+    if not len(pairs):
+        raise ValueError("no pair to draw")
+    limit = max(1.0, *(float(np.abs(pair.difference).max()) for pair in pairs))
+    scale = Normalize(-limit, limit)
+    figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * len(pairs)), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(len(pairs), 4, squeeze=False)
+    for (plain, negative, positive, difference), pair in zip(grid, pairs, strict=True):
+        right = "correct" if pair.label == pair.predicted else "wrong"
+        answer = f"true: {pair.label}, predicted: {pair.predicted}\n({right})"
+        _show(plain, pair.original, short_name(pair.name, 20), answer)
+        _show(negative, pair.negative, "negative, x−", "")
+        _show(positive, pair.positive, "positive, x+", "")
+        found = pair.difference
+        words = f"{found.min():+.0f} to {found.max():+.0f},\nmean absolute {np.abs(found).mean():.1f}".replace("-", "−")
+        _show(difference, found, "x+ minus x−", words, norm=scale, cmap=DIFFERENCE_MAP)
+    figure.colorbar(
+        ScalarMappable(scale, DIFFERENCE_MAP),
+        ax=grid,
+        location="bottom",
+        shrink=0.45,
+        aspect=40,
+        pad=0.02,
+        label="x+ minus x− (grey levels)",
+    )
+    return figure
+
+
+def _show(axes: Axes, image: np.ndarray, title: str, below: str, **look) -> None:
+    """Draw one picture; one channel is grey where nothing else is said."""
+    axes.imshow(image, **(look or {"cmap": "gray", "vmin": 0, "vmax": 255}))
+    axes.set_title(title, fontsize=8.5)
+    axes.set(xticks=[], yticks=[], xlabel=below)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
