@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix
 from covid_keras.data.cohort import SEVERITIES
 from covid_keras.errors import UserError
 from covid_keras.evaluation import bootstrap_difference
+from covid_keras.evaluation.truth import known_truth
 from covid_keras.reporting.figures import (
     FEW_SERIES,
     THIN_CURVES,
@@ -22,7 +23,7 @@ from covid_keras.reporting.figures import (
     severity_figure,
 )
 from covid_keras.reporting.html import FigureEntry, Report, Section, TableEntry
-from covid_keras.reporting.results import Group, Results, banner_of
+from covid_keras.reporting.results import Group, Results, banner_of, is_phantom
 from covid_keras.reporting.tables import NOTHING, comparison_markdown, measured_table, number, table_title
 from covid_keras.training.protocol import SplitSettings, TrainingSettings
 from covid_keras.training.runfolder import Execution
@@ -45,7 +46,7 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
         facts=_facts(results),
         table_titles=results.published_titles,
         comparison_figures=_comparison_figures(results),
-        tables=[*_measured_tables(results), *_difference_table(results)],
+        tables=[*_truth_table(results), *_measured_tables(results), *_difference_table(results)],
         sections=sections,
         notes=_notes(results),
         citations=[(paper.citation, f"https://doi.org/{paper.doi}")],
@@ -167,6 +168,38 @@ def _tested_words(results: Results, group: Group) -> str:
     counts = ", ".join(f"{name} {labels.get(name, 0)}" for name in results.classes)
     executions = len(test[["repeat", "fold"]].drop_duplicates())
     return f"Tested on {labels.sum()} images ({counts}) in {executions} execution{'s' * (executions != 1)}."
+
+
+TRUTH_CAPTION = (
+    "Percent of test images called positive. In the phantom, positives of extent 0 (Normal-PCR+) are drawn exactly as "
+    "negatives are: they can be called positive no more often than false alarms are raised, and the more opacity there "
+    "is, the more often it must be found. Excess: Normal-PCR+ minus false alarms; rise: slope from Normal-PCR+ to "
+    "Severe, points a level; 95 % intervals by patient. Contradicted: the excess lies above 0, or the rise below, with "
+    "the whole interval. Shown: the rise lies above 0 with its whole interval. Systems that are tested on Normal-PCR+."
+)
+
+
+def _truth_table(results: Results) -> list[TableEntry]:
+    """On the phantom, whose truth is known: whether the run shows it."""
+    if not is_phantom(results):
+        return []
+    frame = results.predictions
+    systems = frame.loc[(frame["severity"] == SEVERITIES[0]) & (frame["split"] == "test"), "system"].unique()
+    if not len(systems):
+        return []
+    found = known_truth(frame[frame["system"].isin(systems)], results.paper.positive)
+    rows = [
+        {"system": results.systems.get(row["system"], row["system"]), "false alarms": number(row["false_alarms"])}
+        | {level: number(row[level]) for level in SEVERITIES}
+        | {
+            f"{name} (points)": f"{number(row[name], signed=True)} [{number(row[f'{name}_low'], signed=True)}, "
+            f"{number(row[f'{name}_high'], signed=True)}]"
+            for name in ("excess", "rise")
+        }
+        | {"verdict": row["verdict"]}
+        for row in found.to_dict("records")
+    ]
+    return [TableEntry("Known truth of the phantom", TRUTH_CAPTION, pd.DataFrame(rows))]
 
 
 def _difference_table(results: Results) -> list[TableEntry]:

@@ -246,6 +246,11 @@ def without_folders(value: Any) -> Any:
     return value
 
 
+def is_phantom(results: Results) -> bool:
+    """Whether the run's images are synthetic, of known truth."""
+    return results.run.protocol.cohort.get("kind") == "phantom"
+
+
 def banner_of(results: Results) -> str:
     """Return the warning across the page; "" where the numbers are comparable."""
     protocol = results.run.protocol
@@ -254,7 +259,7 @@ def banner_of(results: Results) -> str:
         if results.complete
         else [f"INCOMPLETE: {len(results.executions)} of {len(results.run.executions())} executions."]
     )
-    if protocol.cohort.get("kind") == "phantom":
+    if is_phantom(results):
         parts.append(SYNTHETIC)
     elif protocol.comparable is not True:
         reason = str(protocol.comparable).strip().rstrip(".")
