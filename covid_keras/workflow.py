@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -22,6 +23,7 @@ from covid_keras.data.sources import check_source
 from covid_keras.data.splits import check_disjoint, patient_folds
 from covid_keras.errors import UserError
 from covid_keras.files import require_writable_folder, sha256_of, write_json
+from covid_keras.models.registry import load_registry
 from covid_keras.settings import merge
 from covid_keras.training.choices import parse_shard
 from covid_keras.training.crossval import run_executions
@@ -74,7 +76,9 @@ def make_plan(options: Namespace) -> Plan:
     changes |= {"files": _checkpoints(options.checkpoint, paper)} if options.checkpoint else {}
     changes = merge(settings_of(options.set), changes)
     profile = options.profile or choose_profile(paper, data, asked=bool(options.data or os.environ.get(VARIABLE)))
-    protocol = judged(paper.protocol(profile, changes), paper.protocol(profile), options.precision, options.set)
+    protocol = judged(
+        paper.protocol(profile, changes), paper.protocol(profile), options.precision, options.set, paper.registered
+    )
     if reason := paper.available(protocol, data):
         raise UserError(
             f"profile {profile!r}",
@@ -164,13 +168,25 @@ def settings_of(given: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def judged(protocol: Protocol, written: Protocol, precision: str, changed: Sequence[str] = ()) -> Protocol:
-    """Return the protocol, not comparable where the command departs from what was written down before the run."""
+def judged(
+    protocol: Protocol,
+    written: Protocol,
+    precision: str,
+    changed: Sequence[str] = (),
+    registered: Mapping[str, str] = MappingProxyType({}),
+) -> Protocol:
+    """Return the protocol, not comparable where the command departs from what was written down before the run.
+
+    `registered` names the registry's entry that a given weight file should be, where there is one.
+    """
     reasons = [f"{text} set on the command line" for text in changed if not text.startswith("systems=")]
     given, wanted = protocol.weights, written.weights
     as_written = given == wanted or (wanted == "imagenet" and Path(given).is_file() and is_imagenet(given))
     if not as_written:
         reasons.append(f"initial weights {Path(protocol.weights).name} in place of {written.weights}")
+    for name, path in protocol.files.items():
+        if (entry := registered.get(name)) and not load_registry()[entry].is_of(path):
+            reasons.append(f"{name} from another file than {entry}")
     if precision != "float32":
         reasons.append(f"computed in {precision}")
     if not reasons:

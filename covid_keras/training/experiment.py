@@ -159,6 +159,8 @@ class Paper:
         The classes that are evaluated; all of the cohort's where empty.
     files : mapping
         Weight files that a user may give by `--checkpoint NAME=FILE`: name to what it is.
+    registered : mapping
+        Of these, the registered file that each should be; another makes the run not comparable.
     check : callable
         Protocol; raises `UserError` for what would end a run hours later.
     notes : tuple of (title, text)
@@ -181,6 +183,7 @@ class Paper:
     positive: str = ""
     scored: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    registered: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Protocol], None] = lambda protocol: None
     notes: tuple[tuple[str, str], ...] = ()
     proposed: tuple[str, ...] = ()

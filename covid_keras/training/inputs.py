@@ -9,7 +9,7 @@ import numpy as np
 
 from covid_keras.data.preparation import PreparedImages, prepare_cohort
 from covid_keras.errors import UserError
-from covid_keras.training.experiment import Paper, System
+from covid_keras.training.experiment import Paper, System, load_paper
 from covid_keras.training.runfolder import Execution, RunFolder
 
 
@@ -67,7 +67,9 @@ def finished_before(run: RunFolder, system: System, execution: Execution) -> Exe
     """Return the execution that this one builds on, if any; raise `UserError` where that is not done."""
     if not system.after:
         return None
-    before = run.execution(system.after, execution.repeat, execution.fold)
+    # What was run as released has one execution for all folds.
+    released = load_paper(run.protocol.paper).system(system.after).released
+    before = run.execution(system.after, *((0, 0) if released else (execution.repeat, execution.fold)))
     if not before.done:
         raise UserError(before.name, f"is not done, and {execution.name} builds on it", "Train it first")
     return before

@@ -112,7 +112,7 @@ class RunFolder:
         """
         run = cls(require_writable_folder(Path(path)).resolve())
         identity = {
-            "protocol": as_plain(protocol),
+            "protocol": _what_decides(protocol),
             "cohort": cohort.fingerprint(),
             "precision": settings["precision"],
             "lungs": as_plain(lungs or {}),
@@ -244,6 +244,16 @@ class RunFolder:
                     of_fold.setdefault(first, []).append(self.execution(system.name, repeat, fold))
                 chains += of_fold.values()
         return chains
+
+
+def _what_decides(protocol: Protocol) -> dict[str, Any]:
+    """Return the protocol without what changes no number: how many train at once, and where given files lie.
+
+    What those files hold is told by their sha256.
+    """
+    plain = as_plain(protocol)
+    del plain["jobs"]
+    return plain | {"files": sorted(protocol.files)}
 
 
 def first_difference(old: Any, new: Any, place: str = "") -> str | None:

@@ -110,7 +110,7 @@ FUCITNET = System(
     one_device=True,
     evidence_note=(
         "The map for a class is of that class's logit on the image as the class's own generator made it; the picture "
-        "below it is the crop before any transformation."
+        "under the map is the crop before any transformation."
     ),
     pictures=pictures_of_pairs,
 )
@@ -126,7 +126,7 @@ COVID_SDNET = System(
     evidence=evidence_pairs,
     evidence_note=(
         "The map for P is of the logit of P+ on the positive transformation x+, the map for N of N- on the negative "
-        "transformation x-; the picture below it is the crop before any transformation."
+        "transformation x-; the picture under the map is the crop before any transformation."
     ),
     pictures=pictures_of_pairs,
 )
@@ -241,6 +241,7 @@ PAPER = Paper(
         "covid_caps": "the authors' COVID-CAPS .h5",
         "covidnet": "a COVIDNet checkpoint, .h5 in the layout of build_covidnet",
     },
+    registered={"vgg16": "vgg16_notop", "resnet50v2": "resnet50v2_notop", "covid_caps": networks.CAPS_FILE},
     check=check,
     proposed=("covid_sdnet", "covid_sdnet" + NO_NORMAL_PCR),
     notes=NOTES,
