@@ -265,12 +265,13 @@ def learning_panels(
     figure = Figure(figsize=(WIDTH, 1.0 + 1.75 * len(systems)), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     grid = figure.subplots(len(systems), len(_PANELS), squeeze=False)
-    for row, (name, (histories, best)) in zip(grid, systems.items(), strict=True):
+    for place, (name, (histories, best)) in enumerate(systems.items(), 1):
+        row = grid[place - 1]
         for axes, (key, label) in zip(row, _PANELS, strict=True):
             axes.set_visible(key in histories[0])
             if key in histories[0]:
                 _draw_histories(axes, histories, key, label, best)
-                axes.set_xlabel("epoch" if row is grid[-1] else "")
+                axes.set_xlabel("epoch" if place == len(systems) else "")
         row[0].set_title(name, fontsize=9.5)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
@@ -376,7 +377,9 @@ def severity_figure(
         axes.set_title("\n".join(textwrap.wrap((names or {}).get(system, system), 24)), fontsize=9)
     for axes in grid[len(systems) :]:
         axes.set_visible(False)
-    figure.supxlabel("severity of the positives", fontsize=9.5)
+    # Not a label of the figure: the legend would lie upon it.
+    for axes in grid[max(0, len(systems) - columns) : len(systems)]:
+        axes.set_xlabel("severity of the positives", fontsize=8.5)
     figure.supylabel("accuracy (%)", fontsize=9.5)
     _legend_of_panels(figure, grid, "outside lower center")
     return figure

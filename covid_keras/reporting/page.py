@@ -355,7 +355,8 @@ def _trained_table(results: Results) -> TableEntry:
 def _recipe_words(training: TrainingSettings) -> str:
     """The settings of a training that tell systems apart."""
     optimizer = training.optimizer
-    momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum else ""
+    # Adam has moments of its own and does not read this setting.
+    momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum and optimizer.name == "sgd" else ""
     return (
         f"{optimizer.name.upper() if optimizer.name == 'sgd' else optimizer.name.capitalize()} "
         f"{optimizer.learning_rate:g}{momentum}\nat most {training.epochs} epochs of batches of {training.batch_size}"
@@ -384,7 +385,7 @@ def _notes(results: Results) -> list[tuple[str, str]]:
     notes = [*results.paper.notes, ("Near-duplicates", _duplicate_words(protocol.split, facts))]
     for reason in dict.fromkeys(results.surrogates.values()):
         titles = [results.systems[name] for name, found in results.surrogates.items() if found == reason]
-        notes.append((f"Not the paper's network: {'; '.join(titles)}", reason))
+        notes.append((f"Not the paper's network: {'; '.join(titles)}", reason[:1].upper() + reason[1:]))
     whole: dict[tuple[str, ...], list[str]] = {}
     for system, ids in facts.get("whole_image_crops", {}).items():
         whole.setdefault(tuple(ids), []).append(system)

@@ -502,9 +502,9 @@ def test_why_a_system_was_left_out_stands_beside_its_numbers(make_run, published
 def test_why_a_system_is_no_match_for_the_papers_is_noted(finished):
     reason = {"surrogate": lambda protocol: "another network"}
     report = make_report(with_systems(Results.of(finished), b=reason), {})
-    assert dict(report.notes)["Not the paper's network: B"] == "another network"
+    assert dict(report.notes)["Not the paper's network: B"] == "Another network"
     both = make_report(with_systems(Results.of(finished), a=reason, b=reason), {})
-    assert dict(both.notes)["Not the paper's network: A; B"] == "another network"
+    assert dict(both.notes)["Not the paper's network: A; B"] == "Another network"
 
 
 def test_systems_tested_on_other_images_get_figures_and_tables_of_their_own(make_run, published):

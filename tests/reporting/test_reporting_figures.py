@@ -113,6 +113,7 @@ def test_learning_panels_have_a_row_a_system():
     figure = learning_panels({"first": ([one, one], [2, 1]), "second": ([other], None)}, "Curves")
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title("left") for axes in shown] == ["first", "", "second"]
+    assert [axes.get_xlabel() for axes in shown] == ["", "", "epoch"]
     marks = [line.get_xydata()[0].tolist() for line in shown[1].lines if line.get_marker() == "o"]
     assert marks == [[2, 75], [1, 50]]
     assert legend_of(figure) == ["training", "validation", "best epoch (validation)"]
