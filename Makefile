@@ -1,5 +1,5 @@
 # Every target sets up what it needs: the first call makes .venv and installs, later calls find the stamp and go on.
-# Pass through: DATA=folder of the collections, PROFILE=paper|cpu|smoke, OUT=run folder.
+# Pass through: DATA=folder of the collections, PROFILE=paper|cpu|smoke, OUT=run folder, ARGS=further options.
 #   make reproduce-tabik DATA=~/radiographs PROFILE=cpu OUT=runs/tabik
 # EXTRAS names what is installed; where nvidia-smi is there, TensorFlow comes with its CUDA libraries.
 
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= dicom,cluster,dev$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 RUN := $(BIN)/covid-keras reproduce
-OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(OUT),--out "$(OUT)")
+OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce-tabik reproduce-all segment-recipe test bench lint clean

@@ -106,7 +106,7 @@ def _add_reproduce(commands) -> None:
         _reproduce,
         "  covid-keras reproduce tabik --profile smoke\n"
         "  covid-keras reproduce tabik --data ~/radiographs --profile cpu --out runs/tabik\n"
-        "  covid-keras reproduce tabik --data ~/covidgr --weights resnet50_notop.h5 --shard 1/4\n"
+        "  covid-keras reproduce tabik --data ~/covidgr --checkpoint resnet18=resnet18.npz --shard 1/4\n"
         "  covid-keras reproduce tabik --set 'systems=[fucitnet]' --set options.cit.lambda_=0.05 --out runs/lambda\n",
     )
     parser.add_argument("paper", metavar="PAPER", help="name of a paper or its first author (see `covid-keras papers`)")
@@ -176,6 +176,8 @@ def _reproduce(options: argparse.Namespace) -> int:
     parse_shard(options.shard)
     if options.jobs is not None and options.jobs < 1:
         raise UserError(f"--jobs {options.jobs}", "is no number of executions", "Give 1 or more")
+    if options.dask and options.jobs is not None:
+        raise UserError("--jobs", "is for one machine, and --dask was given", "Start as many Dask workers instead")
     from covid_keras.workflow import reproduce
 
     return reproduce(options)

@@ -30,7 +30,7 @@ from covid_keras.training.crossval import run_executions
 from covid_keras.training.experiment import Paper, load_paper
 from covid_keras.training.protocol import Protocol
 from covid_keras.training.published_weights import is_imagenet
-from covid_keras.training.runfolder import RunFolder
+from covid_keras.training.runfolder import EXECUTION_RECORD, EXECUTIONS, RunFolder
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def make_plan(options: Namespace) -> Plan:
         )
     protocol = counted(paper, protocol, data)
     paper.check(protocol)
-    left_out = missing_systems(paper, protocol, data)
     out = Path(options.out or Path("runs") / f"{paper.name}-{profile}")
+    left_out = missing_systems(paper, protocol, data, out)
     cache = Path(options.cache or out.parent / "cache").absolute()
     require_writable_folder(out)
     require_writable_folder(cache)
@@ -128,8 +128,10 @@ def _checkpoints(given: list[str], paper: Paper) -> dict[str, str]:
     return files
 
 
-def missing_systems(paper: Paper, protocol: Protocol, data: Path | None) -> dict[str, str]:
+def missing_systems(paper: Paper, protocol: Protocol, data: Path | None, out: Path | None = None) -> dict[str, str]:
     """Return the systems that cannot be run here and why; what builds on one of them is missing too.
+
+    A system that the run folder `out` holds finished executions of is not left out, whatever has gone since.
 
     Raises
     ------
@@ -140,7 +142,8 @@ def missing_systems(paper: Paper, protocol: Protocol, data: Path | None) -> dict
     for name in protocol.systems:
         system = paper.system(name)
         reason = left_out.get(system.after) or system.missing(protocol, data)
-        if reason:
+        finished = out is not None and any((out / EXECUTIONS / name).glob(f"*/{EXECUTION_RECORD}"))
+        if reason and not finished:
             left_out[name] = reason
     if len(left_out) == len(protocol.systems):
         raise UserError(f"profile {protocol.profile!r}", f"has no system to run: {reason}", "Give what is missing")
@@ -185,6 +188,8 @@ def judged(
     if not as_written:
         reasons.append(f"initial weights {Path(protocol.weights).name} in place of {written.weights}")
     for name, path in protocol.files.items():
+        if written.weights == "none" and name not in registered:
+            reasons.append(f"{name} from {Path(path).name}")
         if (entry := registered.get(name)) and not load_registry()[entry].is_of(path):
             reasons.append(f"{name} from another file than {entry}")
     if precision != "float32":
@@ -257,7 +262,10 @@ def prepare_run(plan: Plan) -> RunFolder:
     else:
         cohort = Cohort(cohort.table.assign(mask_path=""), cohort.classes, cohort.name)
     decided = {key: lungs[key] for key in ("weights_sha256", "threshold") if lungs}
-    decided |= {f"{name}_sha256": sha256_of(path) for name, path in protocol.files.items()}
+    given = dict(protocol.files)
+    if protocol.weights not in ("imagenet", "none"):
+        given["initial_weights"] = protocol.weights
+    decided |= {f"{name}_sha256": sha256_of(path) for name, path in given.items()}
     run = RunFolder.create(plan.out, protocol, cohort, lambda: make_splits(cohort, protocol), plan.settings, decided)
     whole = _prepare(run, preparations)
     facts = {"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ from covid_keras.reporting.html import FigureEntry
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.experiment import Paper, System
 from covid_keras.training.inputs import finished_before
-from covid_keras.training.protocol import Protocol
 from covid_keras.training.resume import BEST
 from covid_keras.training.runfolder import Execution, RunFolder
 
@@ -165,7 +163,7 @@ def _maps(
         if system.evidence is not None:
             network, images, index = system.evidence(model, fed[rows], name)
         else:
-            network, images, index = model, fed[rows, 0], classes.index(name)
+            network, images, index = model, fed[rows, 0], (system.classes or classes).index(name)
         asked.setdefault(id(network), (network, []))[1].append((places, images, index))
     maps: dict[tuple[int, int], np.ndarray] = {}
     for network, parts in asked.values():
@@ -189,18 +187,13 @@ def _load_model(paper: Paper, system: System, run: RunFolder, execution: Executi
     path = execution.folder / BEST
     if not path.is_file():
         raise UserError(path, "is missing", "Restore the file")
-    model = system.build(_without_download(run.protocol), classes)
+    model = system.build(run.protocol.without_weights(), classes)
     try:
         model.load_weights(path)
     except (OSError, ValueError, KeyError, IndexError) as error:
         # What Keras and HDF5 raise for a file that is cut short, no HDF5, or another network's.
         raise UserError(path, f"does not hold the weights of {execution.name} ({error})", "Restore it") from error
     return model
-
-
-def _without_download(protocol: Protocol) -> Protocol:
-    """The protocol with random initial weights: the run's own replace them in any case."""
-    return dataclasses.replace(protocol, weights="none", files={})
 
 
 def _case(

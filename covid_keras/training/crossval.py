@@ -24,10 +24,12 @@ from covid_keras.training.worker import ERROR
 PROGRESS = "@progress "  # as covid_keras.training.execution writes; not imported, since that imports TensorFlow
 
 
-def take_shard(chains: list[list[Execution]], shard: tuple[int, int]) -> list[list[Execution]]:
-    """Return every n-th chain of executions from the i-th on, so that each machine gets all systems."""
+def take_shard(folds: list[list[list[Execution]]], shard: tuple[int, int]) -> list[list[Execution]]:
+    """Return every n-th chain of executions, in each fold from another on, so that each machine gets all systems."""
     i, n = shard
-    return chains[i - 1 :: n]
+    return [
+        chain for fold, chains in enumerate(folds) for place, chain in enumerate(chains) if (place + fold) % n == i - 1
+    ]
 
 
 def run_executions(run: RunFolder, shard: tuple[int, int] = (1, 1), jobs: int = 1) -> list[Execution]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -171,6 +172,10 @@ class Protocol:
         _require(known, "weights", self.weights, "imagenet, none or the absolute path of a file")
         for name in self.trainings:
             self.training_of(name)
+
+    def without_weights(self) -> Protocol:
+        """Return the protocol with random initial weights, for a network whose trained ones are loaded next."""
+        return dataclasses.replace(self, weights="none", files={})
 
     def training_of(self, name: str) -> TrainingSettings:
         """Return the settings of a system's training: the common ones under its own (key of `trainings`)."""

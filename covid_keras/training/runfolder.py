@@ -21,6 +21,7 @@ from covid_keras.training.protocol import Protocol
 from covid_keras.training.provenance import provenance
 
 RECORD = "run.json"
+EXECUTIONS, EXECUTION_RECORD = "executions", "execution.json"
 _EXECUTION_KEYS = ("predictions_sha256", "seconds", "best_epoch", "versions", "machine", "device", "revision")
 _RECORD_KEYS = ("identity", "paper", "profile", "settings", "cohort_fingerprint", "classes", "files", "provenance")
 
@@ -47,7 +48,7 @@ class Execution:
     @property
     def record(self) -> Path:
         """Written last: provenance, and the hash of the predictions."""
-        return self.folder / "execution.json"
+        return self.folder / EXECUTION_RECORD
 
     @property
     def done(self) -> bool:
@@ -218,7 +219,7 @@ class RunFolder:
 
     def execution(self, system: str, repeat: int, fold: int) -> Execution:
         """Return one execution by its place in the tables."""
-        return Execution(self.path / "executions" / system / f"repeat{repeat}-fold{fold}", system, repeat, fold)
+        return Execution(self.path / EXECUTIONS / system / f"repeat{repeat}-fold{fold}", system, repeat, fold)
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -227,13 +228,17 @@ class RunFolder:
 
     def executions(self) -> list[Execution]:
         """Return all executions, fold by fold, so that a run cut short has all systems on the same folds."""
-        return [execution for chain in self.chains() for execution in chain]
+        return [execution for chains in self.chains() for chain in chains for execution in chain]
 
-    def chains(self) -> list[list[Execution]]:
-        """Return the executions in the smallest lists that can run apart: what builds on another follows it."""
-        split, chains = self.protocol.split, []
+    def chains(self) -> list[list[list[Execution]]]:
+        """Return, a fold, the executions in the smallest lists that can run apart: what builds on another follows it.
+
+        A chain stays in its place, empty, where all of it is left out: machines that lack different files still agree
+        on who trains what.
+        """
+        split, folds = self.protocol.split, []
         paper = load_paper(self.protocol.paper)
-        systems = [paper.system(name) for name in self.protocol.systems if name not in self.left_out]
+        systems = [paper.system(name) for name in self.protocol.systems]
         for repeat in range(split.repeats):
             for fold in range(split.folds):
                 of_fold: dict[str, list[Execution]] = {}
@@ -241,19 +246,21 @@ class RunFolder:
                     if system.released and (repeat, fold) != (0, 0):
                         continue
                     first = paper.chain(system.name)[0]
-                    of_fold.setdefault(first, []).append(self.execution(system.name, repeat, fold))
-                chains += of_fold.values()
-        return chains
+                    chain = of_fold.setdefault(first, [])
+                    if system.name not in self.left_out:
+                        chain.append(self.execution(system.name, repeat, fold))
+                folds.append(list(of_fold.values()))
+        return folds
 
 
 def _what_decides(protocol: Protocol) -> dict[str, Any]:
-    """Return the protocol without what changes no number: how many train at once, and where given files lie.
+    """Return the protocol without what changes no result: how many train at once, and where given files lie.
 
     What those files hold is told by their sha256.
     """
     plain = as_plain(protocol)
     del plain["jobs"]
-    return plain | {"files": sorted(protocol.files)}
+    return plain | {"files": sorted(protocol.files), "weights": Path(protocol.weights).name}
 
 
 def first_difference(old: Any, new: Any, place: str = "") -> str | None:

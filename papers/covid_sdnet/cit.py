@@ -261,7 +261,9 @@ class CiTNetwork(keras.Model):
             raise ValueError(f"{len(self.generators)} positive class weights are needed, not {weights}")
         self.settings, self.class_weights = settings, weights
         self.compile(
-            optimizer=_adam(classifier_rate(settings, 0), self.classifier, "adam_classifier"), jit_compile=jit_compile
+            optimizer=_adam(classifier_rate(settings, 0), self.classifier, "adam_classifier"),
+            jit_compile=jit_compile,
+            auto_scale_loss=False,  # `train_step` takes the gradients itself and scales none
         )
         self.generator_optimizers = [
             _adam(settings.generator_rate, generator, f"adam_{generator.name}") for generator in self.generators

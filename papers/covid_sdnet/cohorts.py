@@ -111,7 +111,9 @@ def _covidgr(settings: CovidgrCohort, data: Path) -> Cohort:
     cohort = load_source("covidgr", data)
     if not settings.pneumonia or get_source("chestxray14").locate(data) is None:
         return cohort
-    pneumonia = _nih(data, "Pneumonia", settings.pneumonia, np.random.default_rng(settings.seed))
+    if len(_labelled(data, "Pneumonia")) < settings.pneumonia:
+        return cohort  # `no_pneumonia` says so of the row that wants them
+    pneumonia = _nih(data, "Pneumonia", settings.pneumonia, np.random.default_rng(settings.seed), more=True)
     table = pd.concat([cohort.table, pneumonia.assign(label=PNEUMONIA, severity="")], ignore_index=True)
     return Cohort(table, (*CLASSES, PNEUMONIA), cohort.name)
 
@@ -141,12 +143,33 @@ def _stand_in(settings: StandInCohort, data: Path) -> Cohort:
     return Cohort(pd.concat(parts, ignore_index=True), classes, "Cohen COVID-19 against NIH no finding")
 
 
-def _nih(data: Path, label: str, count: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw so many NIH radiographs of a label, one a patient."""
+def _labelled(data: Path, label: str) -> pd.DataFrame:
     table = load_source("chestxray14", data).table
-    table = table[table["label"] == label]
-    table = table.iloc[rng.permutation(len(table))].drop_duplicates("patient_id")
-    return _draw(table, count, rng, f"NIH patients labelled {label}")
+    return table[table["label"] == label]
+
+
+def _nih(data: Path, label: str, count: int, rng: np.random.Generator, more: bool = False) -> pd.DataFrame:
+    """Draw so many NIH radiographs of a label, one a patient; `more`: further ones where patients are too few."""
+    table = _labelled(data, label)
+    table = table.iloc[rng.permutation(len(table))]
+    first = table.drop_duplicates("patient_id")
+    if more and len(first) < count:
+        return pd.concat([first, table[~table["image_id"].isin(first["image_id"])].head(count - len(first))])
+    return _draw(first, count, rng, f"NIH patients labelled {label}")
+
+
+def no_pneumonia(protocol: Protocol, data: Path | None) -> str | None:
+    """Return None where the third class that COVIDNet is trained with is at hand, else why it is not."""
+    settings = build(KINDS[str(protocol.cohort.get("kind"))], protocol.cohort, "protocol.yaml", "cohort")
+    if not settings.pneumonia:
+        return "not run: the protocol has no pneumonia images, COVIDNet's third class"
+    if not isinstance(settings, CovidgrCohort):
+        return None
+    if data is None or get_source("chestxray14").locate(data) is None:
+        return "not run: no pneumonia images (NIH ChestX-ray14) for COVIDNet's third class"
+    if (found := len(_labelled(data, "Pneumonia"))) < (wanted := settings.pneumonia):
+        return f"not run: NIH ChestX-ray14 here has {found} pneumonia images for COVIDNet's third class, not {wanted}"
+    return None
 
 
 def _draw(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:

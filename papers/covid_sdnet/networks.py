@@ -119,7 +119,8 @@ def evidence_fucitnet(model: keras.Model, inputs: np.ndarray, name: str) -> tupl
     from papers.covid_sdnet.cohorts import CLASSES
 
     index = CLASSES.index(name)
-    return model.classifier, np.asarray(model.transform(inputs[:, 0], index)), index
+    # As the decision sees it: not clipped to grey levels.
+    return model.classifier, model.generators[index].predict(inputs[:, 0], verbose=0), index
 
 
 def decide_covid_sdnet(outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -214,6 +215,11 @@ def plan_covidnet(labels: np.ndarray, training: TrainingSettings, protocol: Prot
 def covidnet_file_missing(protocol: Protocol, data: Path | None) -> str | None:
     """Return None where the user gave a COVIDNet checkpoint."""
     return None if "covidnet" in protocol.files else "checkpoint not obtainable"
+
+
+def covidnet_given(protocol: Protocol) -> str:
+    """Why the row of a given COVIDNet checkpoint cannot be compared."""
+    return "the checkpoint given is not COVIDNet-CXR A, whose widths were never published"
 
 
 def restore_covidnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:

@@ -30,12 +30,10 @@ VIEWS = ("P", "N")
 
 def load_cit(protocol: Protocol, before: Execution) -> keras.Model:
     """Return the transformation network that an execution of FuCiTNet trained, for inference."""
-    import dataclasses
-
     from covid_keras.training.resume import BEST
     from papers.covid_sdnet.networks import build_cit
 
-    network = build_cit(dataclasses.replace(protocol, weights="none"), CLASSES)
+    network = build_cit(protocol.without_weights(), CLASSES)
     network.load_weights(before.folder / BEST)
     return network
 

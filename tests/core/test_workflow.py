@@ -12,7 +12,7 @@ from covid_keras.cli import make_parser
 from covid_keras.errors import UserError
 from covid_keras.training.experiment import load_paper
 from covid_keras.training.published_weights import IMAGENET_NOTOP_MD5
-from covid_keras.workflow import _banner, choose_profile, counted, judged, make_plan, missing_systems
+from covid_keras.workflow import _banner, choose_profile, counted, judged, make_plan, missing_systems, settings_of
 
 
 @pytest.fixture
@@ -28,6 +28,41 @@ def test_departures_from_the_protocol_are_not_comparable(paper):
     assert judged(written, written, "bf16").comparable == "computed in bf16"
     small = paper.protocol("cpu")
     assert judged(small, small, "fp16").comparable == f"{small.comparable}; computed in fp16"
+
+
+def test_what_the_command_changed_is_named(paper, tmp_path):
+    written, file = paper.protocol("paper"), tmp_path / "vgg.h5"
+    file.write_bytes(b"other weights")
+    given = dataclasses.replace(written, files={"vgg16": str(file), "resnet18": str(file)})
+    assert (
+        judged(given, written, "float32", (), paper.registered).comparable == "vgg16 from another file than vgg16_notop"
+    )
+    changed = judged(written, written, "float32", ["options.cit.lambda_=0.05", "systems=[fucitnet]"])
+    assert changed.comparable == "options.cit.lambda_=0.05 set on the command line"
+    random = paper.protocol("cpu")
+    given = dataclasses.replace(random, files={"resnet18": str(file)})
+    assert judged(given, random, "float32", (), paper.registered).comparable.endswith("; resnet18 from vgg.h5")
+
+
+@pytest.mark.parametrize("text", ["split", "=3", "a..b=1", "split.folds=[1"])
+def test_settings_that_are_none_get_one_line(text):
+    with pytest.raises(UserError, match="--set"):
+        settings_of([text])
+
+
+def test_settings_are_nested_and_typed():
+    given = ["options.cit.lambda_=0.05", "options.cit.frozen=false", "systems=[fucitnet]"]
+    assert settings_of(given) == {"options": {"cit": {"lambda_": 0.05, "frozen": False}}, "systems": ["fucitnet"]}
+
+
+def test_what_is_done_is_not_left_out(paper, tmp_path):
+    """The authors' file may be removed after its row was run."""
+    protocol = paper.protocol("smoke", {"systems": ["covidnet_pretrained", "resnet50_crop"]})
+    assert missing_systems(paper, protocol, None, tmp_path) == {"covidnet_pretrained": "checkpoint not obtainable"}
+    record = tmp_path / "executions" / "covidnet_pretrained" / "repeat0-fold0" / "execution.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    assert missing_systems(paper, protocol, None, tmp_path) == {}
 
 
 def test_keras_own_file_counts_as_imagenet(paper, tmp_path, monkeypatch):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import cv2
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ from covid_keras.data.splits import patient_folds
 from covid_keras.errors import UserError
 from covid_keras.evaluation import Measured, compare, load_published
 from covid_keras.reporting.results import comparable_of
+from covid_keras.training.inputs import decide
 from covid_keras.training.runfolder import Execution
 from papers.covid_sdnet import networks, transforms
 from papers.covid_sdnet.cohorts import CLASSES, PNEUMONIA, without_normal_pcr
@@ -49,8 +52,10 @@ def test_without_normal_pcr_only_the_experiment_differs(base):
 
 
 def test_covidnet_alone_learns_pneumonia():
-    three = {system.name for system in PAPER.systems if system.classes == (*CLASSES, PNEUMONIA)}
+    three = {system.name for system in PAPER.systems if set(system.classes) == {*CLASSES, PNEUMONIA}}
     assert three == {name for name in ALL if name.startswith("covidnet")}
+    # A released COVIDNet has its authors' order of outputs.
+    assert PAPER.system("covidnet_pretrained").classes == ("N", PNEUMONIA, "P")
     assert all(PAPER.system(name).classes == () for name in set(ALL) - three)
 
 
@@ -236,9 +241,10 @@ def test_why_covidnet_cannot_be_retrained(tmp_path):
     without = PAPER.protocol("smoke", {"cohort": {"pneumonia": 0}})
     assert "no pneumonia images" in no_pneumonia(without, None)
     assert "(NIH ChestX-ray14)" in no_pneumonia(PAPER.protocol("paper"), tmp_path)
-    for name in ("Pneumonia", "No_findings"):
-        _picture(tmp_path / "nih-chestxray14-subset" / name / "00000001_000.jpg")
-    assert no_pneumonia(PAPER.protocol("paper"), tmp_path) is None
+    for name in ("Pneumonia/00000001", "No_findings/00000002"):
+        _picture(tmp_path / "nih-chestxray14-subset" / f"{name}_000.jpg")
+    assert no_pneumonia(PAPER.protocol("paper", {"cohort": {"pneumonia": 1}}), tmp_path) is None
+    assert "has 1 pneumonia images" in no_pneumonia(PAPER.protocol("paper"), tmp_path)
 
 
 def test_released_networks_say_what_they_lack(monkeypatch, tmp_path):
@@ -304,7 +310,30 @@ def test_missing_resnet18_weights_are_one_line_before_any_work(tmp_path, monkeyp
 
 def test_what_needs_no_resnet18_does_not_ask_for_it():
     PAPER.check(PAPER.protocol("paper", {"systems": ["resnet50_crop", "covid_caps_retrained"]}))
-    PAPER.check(PAPER.protocol("paper", {"weights": "none"}))
+    thawed = {"options": {"cit": {"frozen": False}}}
+    PAPER.check(PAPER.protocol("paper", {"weights": "none"} | thawed))
+    with pytest.raises(UserError, match="would freeze the first half of ResNet-18 at random"):
+        PAPER.check(PAPER.protocol("paper", {"weights": "none"}))
     PAPER.check(PAPER.protocol("paper", {"files": {"resnet18": "/weights.npz"}}))
     with pytest.raises(UserError, match="ResNet-18"):
         PAPER.check(PAPER.protocol("paper"))
+
+
+def test_a_released_covidnet_is_asked_in_its_authors_order():
+    """Its second output is pneumonia: the score of P comes from the third."""
+    outputs = np.array([[[0.2, 0.7, 0.1]], [[0.1, 0.1, 0.8]]])
+    decided, scores = decide(PAPER.system("covidnet_pretrained"), outputs, CLASSES)
+    assert decided.tolist() == [0, 1]
+    np.testing.assert_allclose(scores[:, 1], [0.1 / 0.3, 0.8 / 0.9])
+    decided, _ = decide(PAPER.system("covidnet_retrained"), outputs, CLASSES)
+    assert decided.tolist() == [1, 0]
+
+
+def test_fucitnets_evidence_is_what_its_decision_saw():
+    """The classifier decides on what the generator makes, values outside 0..1 included."""
+    generator = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Rescaling(3.0, offset=-1.0)])
+    network = SimpleNamespace(classifier="D", generators=[None, generator])
+    images = np.full((2, 1, 4, 4, 3), 0.9, np.float32)
+    classifier, made, index = networks.evidence_fucitnet(network, images, "P")
+    assert (classifier, index) == ("D", 1)
+    np.testing.assert_allclose(made, 1.7, atol=1e-6)

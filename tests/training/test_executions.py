@@ -154,11 +154,14 @@ def test_broken_protocol_files_are_one_line(tiny_paper, text, words):
 
 
 def test_shards_cover_everything_once(make_run):
-    chains = make_run("run", split={"folds": 3, "repeats": 2}, systems=["a", "b"]).chains()
-    assert [len(chain) for chain in chains] == [1] * 12
-    shards = [take_shard(chains, (i, 5)) for i in range(1, 6)]
-    assert [len(shard) for shard in shards] == [3, 3, 2, 2, 2]
-    assert sorted(one.name for shard in shards for (one,) in shard) == sorted(one.name for (one,) in chains)
+    folds = make_run("run", split={"folds": 3, "repeats": 2}, systems=["a", "b"]).chains()
+    assert [[len(chain) for chain in chains] for chains in folds] == [[1, 1]] * 6
+    everything = sorted(one.name for chains in folds for (one,) in chains)
+    for n in (2, 5):
+        shards = [take_shard(folds, (i, n)) for i in range(1, n + 1)]
+        assert sorted(one.name for shard in shards for (one,) in shard) == everything
+    # Two machines, two systems: neither gets one system alone.
+    assert {one.system for (one,) in take_shard(folds, (1, 2))} == {"a", "b"}
     assert parse_shard("2/4") == (2, 4)
     for wrong in ("0/4", "5/4", "2", "a/b", "1/2/3"):
         with pytest.raises(UserError, match="--shard"):
