@@ -64,6 +64,7 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
             return
         _remove_unfinished_files(execution.folder)
         tf.config.experimental.enable_op_determinism()
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": run.protocol.quick_start})
         asked = run.settings["strategy"]
         strategy = resolve_strategy("one" if paper.system(execution.system).one_device else asked)
         set_precision(run.settings["precision"])

@@ -143,6 +143,8 @@ class Protocol:
         Settings that only this paper knows; read by its own code.
     jobs : int
         Executions to train at the same time where the command does not say.
+    quick_start : bool
+        Leave out TensorFlow's optimisation of graphs: trainings of a minute begin sooner, long ones run slower.
     files : dict
         Weight files that the user gave by name (`--checkpoint NAME=FILE`), absolute paths.
     """
@@ -161,6 +163,7 @@ class Protocol:
     options: dict[str, Any] = field(default_factory=dict)
     trainings: dict[str, Any] = field(default_factory=dict)
     jobs: int = 1
+    quick_start: bool = False
     files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
