@@ -84,6 +84,8 @@ def best_in_turns(functions: dict[str, Callable[[], object]], rounds: int) -> di
 @pytest.mark.parametrize("perceptual", [0.0, 0.006], ids=["mse_and_ce", "with_vgg"])
 def test_bench_step(benchmark, perceptual):
     """One step of `fit` at 64 px against the sum of its parts; aim 1.1 or less."""
+    if benchmark.disabled:
+        pytest.skip("nothing but a timing, of a minute: make bench")
     settings = CiTSettings(perceptual=perceptual)
     keras.utils.set_random_seed(0)
     network = build_cit(
