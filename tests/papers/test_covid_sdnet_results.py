@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from covid_keras.data.splits import read_split
 from covid_keras.evaluation import read_predictions
+from covid_keras.files import read_json
 from covid_keras.training.experiment import load_paper
 from covid_keras.training.lung_command import SPLIT
 
@@ -16,3 +17,14 @@ def test_how_many_positives_the_unet_was_trained_on():
     seen = positives & set(split.loc[split["split"] == "train", "image_id"])
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert f"{len(seen)} of these {len(positives)}\n" in text
+
+
+def test_what_is_said_of_severities_holds_for_every_trained_network():
+    paper = load_paper("tabik")
+    assert "finds severe cases *less* often than mild ones" in (paper.folder / "README.md").read_text(encoding="utf-8")
+    systems = read_json(paper.folder / "results" / "cpu.json")["systems"]
+    trained = [name for name in systems if not paper.system(name).released]
+    assert len(trained) == 11
+    for name in trained:
+        metrics = systems[name]["metrics"]
+        assert metrics["accuracy_Severe"]["mean"] < metrics["accuracy_Mild"]["mean"], name
