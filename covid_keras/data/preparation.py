@@ -26,19 +26,24 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.file_hashes import FileHashes
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.errors import UserError
-from covid_keras.files import atomic_path, fingerprint, require_writable_folder
+from covid_keras.files import atomic_path, fingerprint, require_writable_folder, sha256_of
 from covid_keras.preprocessing import (
     CHANNELS,
+    LungBox,
     beasf,
     centre_square,
     clahe,
+    dilate_mask,
     drop_top,
     enhance_stack,
     equalize_histogram,
     keep_lungs,
     lung_bounding_box,
+    match_histogram,
     remove_lungs,
+    resize_truncated,
 )
+from covid_keras.preprocessing.framing import OVERFLOWS
 from covid_keras.progress import progress
 
 _log = logging.getLogger(__name__)
@@ -47,44 +52,79 @@ _In, _Out = TypeVar("_In"), TypeVar("_Out")
 # Raise it whenever the same settings give other pixels than before: every cached image is then made anew.
 ALGORITHM = 1
 ENHANCEMENTS = ("equalize", "clahe", "beasf", "stack")
-INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+INTERPOLATIONS = {
+    "area": cv2.INTER_AREA,
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "nearest": cv2.INTER_NEAREST,
+}
+BOXES = ("authors", "inclusive")
+# Settings that came after the first results: at their defaults they are left out of a key, which so stays what it was.
+_ADDED = ("frame", "overflow", "dilate", "margin_pixels", "box", "reference", "reference_mask")
 _INDEX_NAME = "files.json"
 # Results that may wait to be stored, for each thread: prepared images are small, so this costs little memory.
 _AHEAD = 8
+DEFAULT_MARGIN = 0.025
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The settings of everything deterministic that is done once to an image, in this order.
+    """The settings of everything deterministic that is done once to an image.
+
+    Without `frame`: cut or mask, resize to `size`, match, enhance. With it, as COVID-CXNet does: resize to the frame,
+    cut or mask there, resize what was cut to the frame again, match, enhance, and last, only where `size` is not the
+    frame, shrink by averaging over areas.
 
     Parameters
     ----------
-    drop_top : float
-        Share of the rows cut off at the top, 0 to below 1 (COVIDNet: 0.08).
-    square : bool
-        Cut to the largest square in the middle.
+    size : (int, int)
+        Height and width of the result, in pixels. The aspect is not kept, as in the reproduced papers.
     crop : None or "lungs"
         Cut to the box around both lungs.
     margin : float
         Added on each side of the box, as a share of its height or width.
     mask : None, "keep" or "remove"
         Set everything outside the lungs, or the lungs, to 0.
-    size : (int, int)
-        Height and width to resize to, in pixels. The aspect is not kept, as in the reproduced papers.
-    interpolation : {"area", "linear", "cubic"}
-        OpenCV's. "area" averages where both sides shrink and is "linear" where one grows.
     enhance : None, "equalize", "clahe", "beasf" or "stack"
-        Done at the final size, as COVID-CXNet does; "stack" gives three channels.
+        "stack" gives three channels.
+    interpolation : {"area", "linear", "cubic", "nearest"}
+        OpenCV's. "area" averages where both sides shrink and is "linear" where one grows.
     stack_order : tuple of str
-        The channels of "stack".
+        The channels of "stack"; "original" three times is the grey image in three channels.
     mask_threshold : int
         Mask values above it are lung. The default, 127, suits masks of 0 and 255 and human masks in which
         127 is "ignore" (devices, markings), which then is not lung.
+    drop_top : float
+        Share of the rows cut off at the top, 0 to below 1 (COVIDNet: 0.08).
+    square : bool
+        Cut to the largest square in the middle.
+    frame : (int, int), optional
+        Height and width of COVID-CXNet's working size (320, 320). The first resize is in floating point and rounds
+        down (`covid_keras.preprocessing.resize_truncated`), the mask's takes the nearest pixel, and the second resize
+        is OpenCV's own for 8 bits, which rounds and saturates.
+    overflow : {"clip", "wrap"}
+        What becomes of values beyond 0..255 that the first resize to the frame gives: held at the end of the range, or
+        wrapped as the authors' cast does (256.4 becomes 0).
+    dilate : (int, int), optional
+        Kernel's side and iterations by which the mask grows before its box is taken (COVID-CXNet: 5, 3). What `mask`
+        keeps or removes does not grow.
+    margin_pixels : int, optional
+        Added on each side of the box in place of `margin`, in pixels of the frame (of the image where there is none),
+        clamped to it. COVID-CXNet names 10 and ran 0.
+    box : {"authors", "inclusive"}
+        Whether the box leaves out the last row and column of lung, as the code of both papers that crop does (it
+        matters where the margin is 0), or holds them.
+    reference : str or Path, optional
+        File of the image to whose histogram every image is matched (`covid_keras.preprocessing.match_histogram`), after
+        it went the same way. Take it from the training part.
+    reference_mask : str or Path, optional
+        File of its lung mask, where the settings need masks; `prepare_cohort` finds it by itself where the reference
+        is an image of the cohort.
 
     Raises
     ------
     UserError
-        Where a setting is unknown or out of range.
+        Where a setting is unknown or out of range, or two exclude each other.
 
     Notes
     -----
@@ -93,7 +133,7 @@ class Preparation:
 
     size: tuple[int, int] = (224, 224)
     crop: str | None = None
-    margin: float = 0.025
+    margin: float = DEFAULT_MARGIN
     mask: str | None = None
     enhance: str | None = None
     interpolation: str = "area"
@@ -101,18 +141,38 @@ class Preparation:
     mask_threshold: int = 127
     drop_top: float = 0.0
     square: bool = False
+    frame: tuple[int, int] | None = None
+    overflow: str = "clip"
+    dilate: tuple[int, int] | None = None
+    margin_pixels: int | None = None
+    box: str = "authors"
+    reference: str | None = None
+    reference_mask: str | None = None
 
     def __post_init__(self) -> None:
-        size = self.size
-        if not isinstance(size, list | tuple) or len(size) != 2 or any(int(s) != s or s < 1 for s in size):
-            raise UserError("preparation size", f"{size!r} is not (height, width)", "Give two whole numbers")
-        object.__setattr__(self, "size", (int(size[0]), int(size[1])))
-        object.__setattr__(self, "stack_order", tuple(self.stack_order))
+        self._set("size", _two_sides("size", self.size))
+        self._set("stack_order", tuple(self.stack_order))
+        for name in ("reference", "reference_mask"):
+            self._set(name, str(getattr(self, name)) if getattr(self, name) else None)
+        if self.frame is not None:
+            self._set("frame", _two_sides("frame", self.frame))
+        if self.dilate is not None:
+            self._set("dilate", _two_sides("dilate", self.dilate, "(kernel, iterations)"))
+        self._check_names()
+        self._check_numbers()
+        self._check_combinations()
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_names(self) -> None:
         for name, allowed in (
             ("crop", (None, "lungs")),
             ("mask", (None, "keep", "remove")),
             ("enhance", (None, *ENHANCEMENTS)),
             ("interpolation", tuple(INTERPOLATIONS)),
+            ("overflow", OVERFLOWS),
+            ("box", BOXES),
         ):
             if getattr(self, name) not in allowed:
                 raise UserError(
@@ -120,16 +180,37 @@ class Preparation:
                     f"{getattr(self, name)!r} is unknown",
                     f"Use one of {', '.join(map(str, allowed))}",
                 )
+
+    def _check_numbers(self) -> None:
         if not 0 <= self.margin < 1:
             raise UserError("preparation margin", f"{self.margin} is not a share of 0 to 1", "Use 0.025")
+        pixels = self.margin_pixels
+        if pixels is not None and (not isinstance(pixels, int) or pixels < 0):
+            raise UserError("preparation margin_pixels", f"{pixels!r} is no number of pixels", "Use 10")
         if not 0 <= self.drop_top < 1:
             raise UserError("preparation drop_top", f"{self.drop_top} is not a share of 0 to below 1", "Use 0.08")
-        if self.needs_mask and (self.drop_top or self.square):
-            raise UserError(
-                "preparation", "a frame of fixed shares is for whole images", "Leave out drop_top and square"
-            )
         if not 0 <= self.mask_threshold < 255:
             raise UserError("preparation mask_threshold", f"{self.mask_threshold} is not 0 to 254", "Use 127")
+
+    def _check_combinations(self) -> None:
+        shares = bool(self.drop_top or self.square)
+        for wrong, problem, remedy in (
+            (
+                shares and self.needs_mask,
+                "a frame of fixed shares is for whole images",
+                "Leave out drop_top and square",
+            ),
+            (shares and self.frame, "drop_top and square are cut before any resize", "Leave out frame"),
+            (self.overflow != "clip" and not self.frame, "overflow is of the resize to a frame", "Give frame"),
+            (
+                self.margin_pixels is not None and self.margin != DEFAULT_MARGIN,
+                "margin and margin_pixels exclude each other",
+                "Give one of them",
+            ),
+            (self.reference_mask and not self.reference, "reference_mask is of no reference", "Give reference"),
+        ):
+            if wrong:
+                raise UserError("preparation", problem, remedy)
 
     @property
     def needs_mask(self) -> bool:
@@ -147,8 +228,41 @@ class Preparation:
         return (*self.size, self.channels)
 
     def key(self) -> str:
-        """Return a key of the settings and of the algorithm's version (16 hexadecimal digits)."""
-        return fingerprint({"algorithm": ALGORITHM, **dataclasses.asdict(self)})
+        """Return a key of the settings and of the algorithm's version (16 hexadecimal digits).
+
+        The reference enters by the content of its file and of its mask, where masks are used, and not by their names.
+
+        Raises
+        ------
+        UserError
+            Where the reference cannot be read.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self) if field.name in _ADDED}
+        settings = {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in _ADDED or value != defaults[name]
+        }
+        if not self.needs_mask:
+            settings.pop("reference_mask", None)
+        for name in {"reference", "reference_mask"} & set(settings):
+            settings[name] = _content(settings[name])
+        return fingerprint({"algorithm": ALGORITHM, **settings})
+
+
+def _two_sides(name: str, value: object, meaning: str = "(height, width)") -> tuple[int, int]:
+    if not isinstance(value, list | tuple) or len(value) != 2 or any(int(v) != v or v < 1 for v in value):
+        raise UserError(f"preparation {name}", f"{value!r} is not {meaning}", "Give two whole numbers")
+    return int(value[0]), int(value[1])
+
+
+def _content(path: str) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise UserError(
+            path, f"the reference of the matching cannot be read ({error.strerror})", "Give another reference"
+        ) from error
 
 
 def prepare_image(path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation) -> np.ndarray:
@@ -161,6 +275,7 @@ def prepare_image(path: str | Path, mask: np.ndarray | str | Path | None, prepar
     mask : ndarray (H, W), str, Path or None
         Its lung mask, or the mask's file; needed where the settings crop or mask.
     preparation : Preparation
+        A reference in it is read and prepared at every call; `prepare_cohort` does so once for all images.
 
     Returns
     -------
@@ -172,16 +287,43 @@ def prepare_image(path: str | Path, mask: np.ndarray | str | Path | None, prepar
     UserError
         Where the image or mask cannot be read, differ in size, or a mask is needed and missing.
     """
-    return _prepare(path, mask, preparation)[0]
+    return _prepare(path, mask, preparation, _template(preparation))[0]
 
 
 def _prepare(
-    path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation
+    path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation, template: np.ndarray | None
 ) -> tuple[np.ndarray, bool]:
     """Return the prepared image and whether the whole image was taken since its mask shows no lung."""
+    image, whole = _plane(path, mask, preparation)
+    if template is not None:
+        image = match_histogram(image, template)
+    image = _enhance(image, preparation)
+    if image.shape[:2] != preparation.size:  # only in a frame of another size
+        image = _resize(image, preparation.size, "area")
+    return np.ascontiguousarray(image.reshape(preparation.shape)), whole
+
+
+def _template(preparation: Preparation) -> np.ndarray | None:
+    """Return the reference as every image is before it is matched, uint8 (H, W); None without a reference."""
+    if preparation.reference is None:
+        return None
+    template, whole = _plane(preparation.reference, preparation.reference_mask, preparation)
+    if whole:
+        _log.warning(
+            "%s: the reference of the matching shows no lung in its mask and is used whole", preparation.reference
+        )
+    return template
+
+
+def _plane(path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation) -> tuple[np.ndarray, bool]:
+    """Read an image, cut or mask it and resize it: all before matching and enhancing, uint8 (H, W)."""
     image, whole = read_image(path), False
-    if preparation.needs_mask:
-        lungs = _read_lungs(path, mask, image.shape, preparation)
+    lungs = _read_lungs(path, mask, image.shape, preparation) if preparation.needs_mask else None
+    if preparation.frame:
+        name = _shrinking(preparation.interpolation, image.shape, preparation.frame)
+        image = resize_truncated(image, preparation.frame, INTERPOLATIONS[name], preparation.overflow)
+    if lungs is not None:
+        lungs = _in_frame(lungs, preparation)
         whole = not lungs.any()
         if not whole:
             image = _crop_and_mask(image, lungs, preparation)
@@ -189,8 +331,15 @@ def _prepare(
         image = drop_top(image, preparation.drop_top)
     if preparation.square:
         image = centre_square(image)
-    image = _resize(image, preparation)
-    return np.ascontiguousarray(_enhance(image, preparation).reshape(preparation.shape)), whole
+    return _resize(image, preparation.frame or preparation.size, preparation.interpolation), whole
+
+
+def _in_frame(lungs: np.ndarray, preparation: Preparation) -> np.ndarray:
+    """Bring a mask, bool (H, W), to the frame where there is one."""
+    if not preparation.frame:
+        return lungs
+    height, width = preparation.frame
+    return cv2.resize(lungs.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
 
 
 def _read_lungs(
@@ -219,7 +368,7 @@ def _mask_missing(subject: str | Path) -> UserError:
 
 def _crop_and_mask(image: np.ndarray, lungs: np.ndarray, preparation: Preparation) -> np.ndarray:
     if preparation.crop == "lungs":
-        box = lung_bounding_box(lungs, preparation.margin).slices
+        box = _lung_box(lungs, preparation).slices
         image, lungs = image[box], lungs[box]
     if preparation.mask == "keep":
         return keep_lungs(image, lungs)
@@ -228,13 +377,49 @@ def _crop_and_mask(image: np.ndarray, lungs: np.ndarray, preparation: Preparatio
     return image
 
 
-def _resize(image: np.ndarray, preparation: Preparation) -> np.ndarray:
-    height, width = preparation.size
-    interpolation = INTERPOLATIONS[preparation.interpolation]
-    if interpolation == cv2.INTER_AREA and (height > image.shape[0] or width > image.shape[1]):
-        # enlarging by "area" repeats pixels
-        interpolation = cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=interpolation)
+def _lung_box(lungs: np.ndarray, preparation: Preparation) -> LungBox:
+    if preparation.dilate:
+        lungs = dilate_mask(lungs, *preparation.dilate)
+    return lung_bounding_box(
+        lungs, preparation.margin, pixels=preparation.margin_pixels, inclusive=preparation.box == "inclusive"
+    )
+
+
+def crop_box(mask: np.ndarray, preparation: Preparation) -> LungBox:
+    """Return what the preparation crops an image to, in pixels of the image itself.
+
+    Parameters
+    ----------
+    mask : ndarray (H, W)
+        The image's lung mask, not 0 is lung.
+    preparation : Preparation
+        With `crop`.
+
+    Returns
+    -------
+    LungBox
+        Where the crop is made in a frame, the box is brought back to the image's size and rounded to whole pixels.
+        The whole image, with `whole` set, where the mask, in the frame, has no lung.
+    """
+    box = _lung_box(_in_frame(np.asarray(mask) != 0, preparation), preparation)
+    if not preparation.frame:
+        return box
+    (height, width), (rows, columns) = mask.shape[:2], preparation.frame
+    top, left = round(box.top * height / rows), round(box.left * width / columns)
+    # a frame larger than the image may round a thin box away
+    top, left = min(top, height - 1), min(left, width - 1)
+    bottom, right = round(box.bottom * height / rows), round(box.right * width / columns)
+    return LungBox(top, max(bottom, top + 1), left, max(right, left + 1), box.whole)
+
+
+def _resize(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    name = _shrinking(interpolation, image.shape, size)
+    return cv2.resize(image, (size[1], size[0]), interpolation=INTERPOLATIONS[name])
+
+
+def _shrinking(interpolation: str, shape: tuple[int, ...], size: tuple[int, int]) -> str:
+    """Return "linear" for an "area" that would enlarge, which repeats pixels; else what was asked for."""
+    return "linear" if interpolation == "area" and (size[0] > shape[0] or size[1] > shape[1]) else interpolation
 
 
 def _enhance(image: np.ndarray, preparation: Preparation) -> np.ndarray:
@@ -329,6 +514,7 @@ def prepare_cohort(
     cohort : Cohort
         Its column `mask_path` names the lung masks, where the settings need them.
     preparation : Preparation
+        Its reference, where there is one, is prepared once, before the images.
     cache_dir : str or Path
         The cache; may be shared by cohorts, settings and runs. A file of a wrong size in it is made anew; other
         damage to it is not noticed (delete the folder where in doubt).
@@ -354,9 +540,18 @@ def prepare_cohort(
     for row in rows:
         if preparation.needs_mask and not row.mask_path:
             raise _mask_missing(row.image_id)
+    preparation = _with_reference_mask(preparation, cohort)
+    template, settings_key = _template(preparation), preparation.key()
     folder = require_writable_folder(Path(cache_dir).absolute())
     hashes = FileHashes(folder / _INDEX_NAME)
-    work = functools.partial(_prepare_row, preparation=preparation, folder=folder, hashes=hashes)
+
+    def work(row: _Row) -> _Result:
+        key = _image_key(row, settings_key, hashes)
+        if kept(folder, key, preparation.shape):
+            return _Result(key, _whole_path(folder, key).exists(), None)
+        pixels, whole = _prepare(row.path, row.mask_path, preparation, template)
+        return _Result(key, whole, pixels)
+
     keys, whole, prepared = [], [], 0
     done = _bounded_map(work, rows, workers or os.cpu_count() or 1)
     for row, result in zip(rows, progress(done, "preparing images", len(rows)), strict=True):
@@ -381,6 +576,16 @@ def prepare_cohort(
         prepared,
         len(rows) - prepared,
     )
+
+
+def _with_reference_mask(preparation: Preparation, cohort: Cohort) -> Preparation:
+    """Fill in the mask of a reference that is one of the cohort's images."""
+    if preparation.reference is None or preparation.reference_mask or not preparation.needs_mask:
+        return preparation
+    masks = cohort.table.loc[cohort.table["path"] == preparation.reference, "mask_path"]
+    if not len(masks) or not masks.iloc[0]:
+        raise _mask_missing(preparation.reference)
+    return dataclasses.replace(preparation, reference_mask=masks.iloc[0])
 
 
 class _Row(NamedTuple):
@@ -416,13 +621,9 @@ def _whole_path(folder: Path, key: str) -> Path:
     return folder / key[:2] / f"{key}.whole"
 
 
-def _prepare_row(row: _Row, preparation: Preparation, folder: Path, hashes: FileHashes) -> _Result:
+def _image_key(row: _Row, settings_key: str, hashes: FileHashes) -> str:
     mask_hash = hashes.of(row.mask_path) if row.mask_path else ""
-    key = fingerprint([hashes.of(row.path), mask_hash, preparation.key()])
-    if kept(folder, key, preparation.shape):
-        return _Result(key, _whole_path(folder, key).exists(), None)
-    pixels, whole = _prepare(row.path, row.mask_path, preparation)
-    return _Result(key, whole, pixels)
+    return fingerprint([hashes.of(row.path), mask_hash, settings_key])
 
 
 def _store(folder: Path, result: _Result) -> None:

@@ -14,7 +14,7 @@ from covid_keras.preprocessing.enhance import (
     equalize_adaptive,
     equalize_histogram,
 )
-from covid_keras.preprocessing.framing import centre_square, drop_top
+from covid_keras.preprocessing.framing import centre_square, drop_top, resize_truncated
 from covid_keras.preprocessing.intensity import match_histogram, minmax_normalize, standardize
 from covid_keras.preprocessing.lungs import (
     LungBox,
@@ -44,5 +44,6 @@ __all__ = [
     "match_histogram",
     "minmax_normalize",
     "remove_lungs",
+    "resize_truncated",
     "standardize",
 ]

@@ -73,6 +73,8 @@ def lung_bounding_box(
     *,
     shape: tuple[int, int] | None = None,
     threshold: Threshold = None,
+    pixels: int | None = None,
+    inclusive: bool = False,
 ) -> LungBox:
     """Return the smallest box that holds both lungs, enlarged on each side and clamped to the image.
 
@@ -86,6 +88,10 @@ def lung_bounding_box(
         Height and width of the image where they differ from the mask's; the box is scaled to it.
     threshold : float or "authors", optional
         Pixels at or above it are lung; "authors" is `authors_threshold`.
+    pixels : int, optional
+        Added on each side in place of `margin`, in pixels of the image. COVID-CXNet names 10 and ran 0.
+    inclusive : bool
+        Whether the last row and column of lung belong to the box; they do not in either paper's code.
 
     Returns
     -------
@@ -96,7 +102,8 @@ def lung_bounding_box(
     Raises
     ------
     UserError
-        The mask is not one plane, holds fractions or NaN though no threshold is given, or a negative margin.
+        The mask is not one plane, holds fractions or NaN though no threshold is given, or a negative margin or
+        number of pixels.
 
     Notes
     -----
@@ -104,6 +111,7 @@ def lung_bounding_box(
     first and last row that hold lung (scaled to the image, truncated), the rows are max(r1 - d, 0) to
     min(r2 + d, H), the end exclusive, with d = int(margin * (r2 - r1)); columns likewise. So where d is 0,
     which is where r2 - r1 is below 40 at the default margin, row r2 itself is left out.
+    COVID-CXNet (Haghanifar et al. 2020) has d = `pixels` and no clamp, so that its crop fails where d > r1.
 
     Examples
     --------
@@ -114,14 +122,16 @@ def lung_bounding_box(
     """
     if not (math.isfinite(margin) and margin >= 0):
         raise UserError("margin", f"{margin} is not a share of 0 or more", "Tabik's crop uses 0.025")
+    if pixels is not None and (int(pixels) != pixels or pixels < 0):
+        raise UserError("pixels", f"{pixels} is no number of pixels of 0 or more", "COVID-CXNet names 10")
     kept = _lung_pixels(mask, threshold)
     height, width = (int(side) for side in (shape or kept.shape))
     if min(height, width) < 1:
         raise UserError("shape", f"{(height, width)} is no image size", "Give the image's height and width")
     if not kept.any():
         return LungBox(0, height, 0, width, whole=True)
-    top, bottom = _side(kept.any(axis=1), height, margin)
-    left, right = _side(kept.any(axis=0), width, margin)
+    top, bottom = _side(kept.any(axis=1), height, margin, pixels, inclusive)
+    left, right = _side(kept.any(axis=0), width, margin, pixels, inclusive)
     return LungBox(top, bottom, left, right)
 
 
@@ -239,14 +249,16 @@ def dilate_mask(mask: np.ndarray, kernel: int | tuple[int, int] = (5, 5), iterat
     return grown.reshape(mask.shape).astype(mask.dtype)
 
 
-def _side(occupied: np.ndarray, size: int, margin: float) -> tuple[int, int]:
+def _side(occupied: np.ndarray, size: int, margin: float, pixels: int | None, inclusive: bool) -> tuple[int, int]:
     """Return start and end of the box along one axis of `size` pixels, from the mask's occupied lines."""
     lines = np.flatnonzero(occupied)
     first, last = (int(line) * size // occupied.size for line in (lines[0], lines[-1]))
-    extra = int(margin * (last - first))
+    extra = int(margin * (last - first)) if pixels is None else int(pixels)
+    # the image's line after the last line of lung, rounded up
+    end = -(-(int(lines[-1]) + 1) * size // occupied.size) if inclusive else last
     start = max(first - extra, 0)
     # one line of lung, or few after shrinking, would leave an empty box
-    return start, max(min(last + extra, size), start + 1)
+    return start, max(min(end + extra, size), start + 1)
 
 
 def _lung_pixels(mask: np.ndarray, threshold: Threshold) -> np.ndarray:
