@@ -14,11 +14,11 @@ import pandas as pd
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.pipeline import make_dataset
-from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
+from covid_keras.data.preparation import Preparation, PreparedImages, crop_box, prepare_cohort
 from covid_keras.errors import UserError
 from covid_keras.explain.gradcam import grad_cam
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
-from covid_keras.preprocessing import centre_square, drop_top, lung_bounding_box
+from covid_keras.preprocessing import centre_square, drop_top
 from covid_keras.reporting.html import FigureEntry
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.experiment import Paper, System
@@ -223,7 +223,7 @@ def _framed(
     """Cut image and mask as the preparation cuts what the network sees: a map covers that frame and no more."""
     pair = [image] if mask is None else [image, mask]
     if preparation.crop and mask is not None:
-        box = lung_bounding_box(mask, preparation.margin).slices
+        box = crop_box(mask, preparation).slices
         pair = [one[box] for one in pair]
     if preparation.drop_top:
         pair = [drop_top(one, preparation.drop_top) for one in pair]
