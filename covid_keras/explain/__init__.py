@@ -1,12 +1,22 @@
-"""Why a network answered what it answered: Grad-CAM, and how much of its evidence lies in the lungs.
+"""Why a network answered what it answered: Grad-CAM, LIME, and how much of its evidence lies in the lungs or on text.
 
-TensorFlow is imported when `grad_cam` is first used, not when this package is.
+TensorFlow is imported when a function that asks a network is first used, not when this package is.
 """
 
 from covid_keras._lazy import lazy_exports
 
+_GRADCAM = "covid_keras.explain.gradcam"
 _EXPORTS = {
-    "grad_cam": "covid_keras.explain.gradcam",
+    "grad_cam": _GRADCAM,
+    "grad_cam_batches": _GRADCAM,
+    "authors_grad_cam": _GRADCAM,
+    "LimeExplanation": "covid_keras.explain.lime_map",
+    "explain_by_lime": "covid_keras.explain.lime_map",
+    "find_text": "covid_keras.explain.text",
+    "conceal": "covid_keras.explain.text",
+    "text_effect": "covid_keras.explain.text",
+    "heat_shares": "covid_keras.explain.shares",
+    "compare_shares": "covid_keras.explain.shares",
     "heat_in_lungs": "covid_keras.explain.where",
     "lung_area_share": "covid_keras.explain.where",
 }

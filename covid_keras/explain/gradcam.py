@@ -1,4 +1,4 @@
-"""Grad-CAM by tf-keras-vis: which regions raise the score of a class.
+"""Grad-CAM: which regions raise the score of a class; for a few images, for whole sets, and as COVID-CXNet drew it.
 
 References
 ----------
@@ -7,12 +7,14 @@ References
 .. [2] S. Tabik et al., "COVIDGR dataset and COVID-SDNet methodology", IEEE JBHI 24(12), 2020, figures
    5 to 8: a factual map for the predicted class beside a counterfactual map for the opposite one. Layer and
    input are not stated there; the last convolutional stage and the score before softmax are usual.
+.. [3] A. Haghanifar et al., "COVID-CXNet: Detecting COVID-19 in Frontal Chest X-ray Images using Deep Learning",
+   arXiv 2006.13807, 2020, figures 10, 12 and 15 to 22; computed as in the authors' code, the paper gives no formula.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import keras
@@ -22,8 +24,16 @@ from tf_keras_vis.gradcam import Gradcam
 from tf_keras_vis.utils.model_modifiers import ReplaceToLinear
 from tf_keras_vis.utils.scores import CategoricalScore
 
-from covid_keras.errors import UserError
+from covid_keras.explain.network import (
+    Gradients,
+    LayerGradients,
+    checked_classes,
+    output_layer,
+    require_flat,
+    spatial_layer,
+)
 
+AUTHORS_EPSILON = 1e-8
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -68,12 +78,12 @@ def grad_cam(
     ValueError
         Where the images or classes do not fit the model.
     """
-    _require_flat(model)
-    target = _spatial_layer(model, layer)
+    require_flat(model)
+    target = spatial_layer(model, layer)
     images = np.asarray(images, dtype=np.float32)
-    classes = _checked_classes(model, images, class_indices)
+    classes = checked_classes(model, images, class_indices)
     heat = np.zeros(images.shape[:3], dtype=np.float32)
-    linear = ReplaceToLinear() if hasattr(_output_layer(model), "activation") else None
+    linear = ReplaceToLinear() if hasattr(output_layer(model), "activation") else None
     explainer = Gradcam(model, model_modifier=linear, clone=True)
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
@@ -90,68 +100,101 @@ def grad_cam(
     return heat
 
 
-def _require_flat(model: keras.Model) -> None:
-    name = f"model {model.name!r}"
-    remedy = "Build it flat: the head on base.output of the backbone, keras.Model(base.input, outputs)"
-    if isinstance(model, keras.Sequential):
-        raise UserError(name, "Grad-CAM cannot explain a Sequential model", remedy)
-    nested = [part.name for part in model.layers if isinstance(part, keras.Model)]
-    if nested:
-        raise UserError(name, f"Grad-CAM cannot explain a nested model (it holds {nested[0]!r})", remedy)
-    if not getattr(model, "inputs", None) or not hasattr(model, "operations"):
-        raise UserError(name, "Grad-CAM needs a functional model, and this one is subclassed", remedy)
-    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
-        raise UserError(
-            name,
-            "Grad-CAM needs one input of images and one output (N, classes)",
-            "Make a keras.Model of that input and output alone",
-        )
-    if isinstance(_output_layer(model), keras.layers.Softmax):
-        raise UserError(
-            name,
-            "it ends in a Softmax layer, whose logits cannot be reached by its activation",
-            'Use Dense(classes, activation="softmax") or an Activation("softmax") layer',
-        )
+def grad_cam_batches(
+    model: keras.Model,
+    batches: Iterable[np.ndarray],
+    class_index: int | None = None,
+    layer: str | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield the maps of `grad_cam` for a whole set, a batch at a time, by one traced function.
+
+    The same maps as those of `grad_cam` to 1e-5, but the network is traced once and not copied for every call.
+
+    Parameters
+    ----------
+    model, layer
+        As `grad_cam` takes them.
+    batches : iterable of ndarray (n, H, W, C) float
+        Scaled as the model takes them; only one is held at a time.
+    class_index : int, optional
+        The class to explain in all images; by default, in each image the class that the network decides for.
+
+    Yields
+    ------
+    ndarray (n, H, W) float32
+        0 to 1, as of `grad_cam`.
+
+    Raises
+    ------
+    UserError, ValueError
+        As `grad_cam`.
+    """
+    taker = LayerGradients(model, layer)
+    for images in batches:
+        yield cam_of(taker(images, class_index), np.shape(images)[1:3])
 
 
-def _output_layer(model: keras.Model) -> keras.layers.Layer:
-    return model.get_layer(model.output_names[0])
+def cam_of(taken: Gradients, shape: tuple[int, int]) -> np.ndarray:
+    """Return the Grad-CAM maps (n, *shape) float32, 0 to 1, of gradients that `LayerGradients` took."""
+    weights = taken.gradients.mean(axis=(1, 2))
+    cams = np.maximum(np.einsum("nhwk,nk->nhw", taken.activations, weights), 0)
+    heat = np.zeros((len(cams), *shape), np.float32)
+    for place, cam in enumerate(cams):
+        heat[place] = _enlarge(cam, shape)
+    return heat
 
 
-def _spatial_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
-    """Return the layer named, or the last one whose output still has a spatial extent."""
-    if name is not None:
-        found = [part for part in model.layers if part.name == name]
-        if not found or not _has_extent(found[0]):
-            problem = "has no spatial extent" if found else f"model {model.name!r} has none of that name"
-            raise UserError(f"layer {name!r}", problem, f"Choose another, such as {_spatial_layer(model, None).name!r}")
-        return found[0]
-    for part in reversed(model.layers):
-        if _has_extent(part):
-            return part
-    raise UserError(
-        f"model {model.name!r}",
-        "no layer has an output with a spatial extent to map",
-        "Grad-CAM needs a convolutional model",
-    )
-
-
-def _has_extent(layer: keras.layers.Layer) -> bool:
-    shape = getattr(layer.output, "shape", ())
-    # A side of None is an image size left open: an extent.
-    return len(shape) == 4 and 1 not in shape[1:3] and not isinstance(layer, keras.layers.InputLayer)
-
-
-def _checked_classes(
-    model: keras.Model, images: np.ndarray, class_indices: int | Sequence[int] | np.ndarray
+def authors_grad_cam(
+    model: keras.Model,
+    images: np.ndarray,
+    class_indices: int | Sequence[int] | np.ndarray,
+    layer: str | None = None,
+    batch_size: int = 8,
 ) -> np.ndarray:
-    if images.ndim != 4:
-        raise ValueError(f"images must have the shape (N, H, W, C), not {images.shape}")
-    classes = np.broadcast_to(np.asarray(class_indices, dtype=np.int64), (len(images),))
-    count = max(2, model.output_shape[-1])
-    if len(classes) and (classes.min() < 0 or classes.max() >= count):
-        raise ValueError(f"class indices must lie in 0..{count - 1}, got {sorted(set(classes.tolist()))}")
-    return classes
+    """Return the heat maps of COVID-CXNet's authors: guided, of the probability, stretched to 0..1 [3]_.
+
+    Other than in `grad_cam`, the class's *probability* is differentiated, so that a saturated network has next to
+    no gradient. The gradient is divided by its range (max - min) and kept only where it and the activation are
+    positive; its spatial mean weights the activations; their sum is resized bilinearly and stretched from its
+    own minimum and maximum to 0..1. Without a final ReLU and with that stretch, a map always has a 0 and a 1
+    unless it is constant: the heat of two images is not on one scale.
+
+    Parameters
+    ----------
+    model, images, class_indices, layer, batch_size
+        As `grad_cam` takes them. The authors explain the only output of a sigmoid network; here its class 0 has
+        the probability 1 - p.
+
+    Returns
+    -------
+    ndarray (N, H, W) float32
+        0 to 1; all zero where the gradient is the same everywhere (0, too), for which the authors' division has
+        no value.
+
+    Raises
+    ------
+    UserError, ValueError
+        As `grad_cam`.
+    """
+    images = np.asarray(images, dtype=np.float32)
+    taker = LayerGradients(model, layer, score="probability")
+    classes = checked_classes(model, images, class_indices)
+    heat = np.zeros(images.shape[:3], dtype=np.float32)
+    for start in range(0, len(images), batch_size):
+        part = slice(start, start + batch_size)
+        heat[part] = _authors_cam(taker(images[part], classes[part]), images.shape[1:3])
+    return heat
+
+
+def _authors_cam(taken: Gradients, shape: tuple[int, int]) -> np.ndarray:
+    axes = (1, 2, 3)
+    spread = np.ptp(taken.gradients, axis=axes, keepdims=True)
+    gradients = np.divide(taken.gradients, spread, out=np.zeros_like(taken.gradients), where=spread > 0)
+    guided = np.where((taken.activations > 0) & (gradients > 0), gradients, 0)
+    cams = np.einsum("nhwk,nk->nhw", taken.activations, guided.mean(axis=(1, 2)))
+    cams = np.stack([cv2.resize(cam, shape[::-1], interpolation=cv2.INTER_LINEAR) for cam in cams])
+    low = cams.min(axis=(1, 2), keepdims=True)
+    return (cams - low) / (np.ptp(cams, axis=(1, 2), keepdims=True) + AUTHORS_EPSILON)
 
 
 def _score(width: int, classes: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
