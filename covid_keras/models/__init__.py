@@ -8,6 +8,8 @@ from covid_keras._lazy import lazy_exports
 _EXPORTS = {
     "build_unet": "covid_keras.models.unet",
     "build_base_cnn": "covid_keras.models.cxnet",
+    "build_chexnet": "covid_keras.models.cxnet",
+    "build_cxnet": "covid_keras.models.cxnet",
     "build_covid_caps": "covid_keras.models.capsules",
     "build_covidnet": "covid_keras.models.covidnet",
     "build_resnet18": "covid_keras.models.resnet18",

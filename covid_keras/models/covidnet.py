@@ -16,7 +16,7 @@ import keras
 from keras import layers
 
 from covid_keras.errors import UserError
-from covid_keras.models.backbones import backbone_weights
+from covid_keras.models.backbones import load_backbone
 from covid_keras.models.weights import load_weights
 
 # PEPX blocks of each stage.
@@ -147,17 +147,12 @@ def _probability(x, classes: int):
 
 
 def _build_large(inputs, classes: int, weights: str | Path, momentum: float | None, name: str) -> keras.Model:
-    base = backbone_weights(
+    base = load_backbone(
         "ResNet50V2",
         lambda given: keras.applications.ResNet50V2(include_top=False, weights=given, input_tensor=inputs),
         weights,
+        momentum,
     )
-    if weights not in ("imagenet", "none"):
-        load_weights(base, weights)
-    if momentum is not None:
-        for layer in base.layers:
-            if isinstance(layer, layers.BatchNormalization):
-                layer.momentum = momentum
     x = layers.Flatten(name="flatten")(base.output)
     for number in (1, 2):
         x = layers.Dense(_HIDDEN, activation="relu", name=f"hidden{number}")(x)

@@ -1,16 +1,45 @@
-"""The base CNN of COVID-CXNet.
+"""The networks of COVID-CXNet: its base CNN, CheXNet, and COVID-CXNet, which stands on CheXNet.
 
 References
 ----------
 .. [1] A. Haghanifar et al., "COVID-CXNet: Detecting COVID-19 in frontal chest X-ray images using deep learning",
    arXiv 2006.13807, 2020, section 3.3. The text gives 3x3 kernels and no strides; kernels, strides and padding are
    here as in every weight file that the authors published.
+.. [2] P. Rajpurkar et al., "CheXNet: Radiologist-Level Pneumonia Detection on Chest X-Rays with Deep Learning",
+   arXiv 1711.05225, 2017: DenseNet-121 on the fourteen findings of NIH ChestX-ray14.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import keras
 from keras import layers
+
+from covid_keras.errors import UserError
+from covid_keras.models.backbones import backbone_weights, set_batchnorm_momentum, weight_file
+from covid_keras.models.weights import load_weights
+
+# What CheXNet's outputs mean, in the order of the published weight files.
+CHEXNET_FINDINGS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
+# Of CheXNet's last layer: in the authors' models, and in weight files of the project that trained it.
+_HEAD, _HEAD_OF_FILES = "output_layer", "predictions"
 
 # The shortest side of which five valid convolutions of stride 2, 5x5 and then 3x3, leave one pixel.
 SMALLEST_SIDE = 65
@@ -52,3 +81,145 @@ def build_base_cnn(input_shape: tuple[int, int, int] = (400, 400, 1), name: str 
     # float32 also under a mixed-precision policy: a probability in bfloat16 has three digits.
     outputs = layers.Dense(1, activation="sigmoid", dtype="float32", name="output_layer")(x)
     return keras.Model(inputs, outputs, name=name)
+
+
+def build_chexnet(
+    input_shape: tuple[int, int, int] = (320, 320, 3),
+    activation: str = "sigmoid",
+    weights: str | Path = "none",
+    name: str = "chexnet",
+) -> keras.Model:
+    """Build CheXNet [2]_: DenseNet-121 without its top, global average pooling, one output a finding.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Height, width, 3; at least 32. CheXNet's weights were trained on RGB scaled to 0..1 less ImageNet's mean, by its
+        standard deviation; the authors of [1]_ feed 0..1 as it is.
+    activation : {"sigmoid", "softmax"}
+        Sigmoid is what CheXNet was trained with, and right where findings go together. With softmax the outputs of
+        a radiograph sum to 1, as in the authors' figure 14.
+    weights : {"none", "imagenet"} or path
+        "imagenet" are those of keras.applications and leave the outputs random. A file must hold the whole of CheXNet;
+        layers called as keras.applications calls them (`conv1/conv` in files of Keras 2, `conv1_conv` now: the same
+        but for the slash), the last one `output_layer` or `predictions`.
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    keras.Model
+        Uncompiled and flat, all trainable, 429 layers, 7,051,854 parameters; output float32 (batch, 14), a probability
+        for each of `CHEXNET_FINDINGS`.
+
+    Raises
+    ------
+    UserError
+        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+    ValueError
+        For another activation.
+    """
+    if activation not in ("sigmoid", "softmax"):
+        raise ValueError(f"activation must be sigmoid or softmax, not {activation!r}")
+    trunk = _pooled_densenet(input_shape, weights)
+    model = _with_findings(trunk, _HEAD, activation, name)
+    if file := weight_file(weights):
+        other = _with_findings(trunk, _HEAD_OF_FILES, activation, name)
+        if _load_first([model, other], file) is other:
+            model.get_layer(_HEAD).set_weights(other.get_layer(_HEAD_OF_FILES).get_weights())
+    return model
+
+
+def build_cxnet(
+    input_shape: tuple[int, int, int] = (320, 320, 3),
+    classes: int = 1,
+    weights: str | Path = "none",
+    hidden: int = 10,
+    dropout: float = 0.2,
+    batchnorm_momentum: float | None = None,
+    name: str = "covid_cxnet",
+) -> keras.Model:
+    """Build COVID-CXNet [1]_: CheXNet up to its pooling, Dense ReLU `fc`, `dropout`, output `pred`; all trainable.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Height, width, 3; at least 32. Values 0 to 1; the channels are the BEASF, CLAHE and original image.
+    classes : int
+        1 for one sigmoid, the probability of COVID-19; from 2 on that many softmax outputs (3 in the paper: normal,
+        community-acquired pneumonia, COVID-19 pneumonia).
+    weights : {"none", "imagenet"} or path
+        Initial weights of the part below `fc`, which is random always. A file is either CheXNet's, as `build_chexnet`
+        takes it, which is the published start, or keras.applications' `notop` file of DenseNet-121. It is still
+        read in full, nothing missing and nothing left over: CheXNet's goes into a CheXNet on the same layers, whose 14
+        outputs are checked, loaded and then left off.
+    hidden : int
+        Units of `fc`.
+    dropout : float
+        Share of `fc`'s outputs dropped in training.
+    batchnorm_momentum : float, optional
+        Of the moving statistics, keras.applications' 0.99 where not given; see `set_batchnorm_momentum`.
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    keras.Model
+        Uncompiled and flat, 431 layers, 7,047,765 parameters for one class and 7,047,787 for three; output float32
+        (batch, classes), probabilities.
+
+    Raises
+    ------
+    UserError
+        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+    ValueError
+        Where `classes` is below 1.
+    """
+    if classes < 1:
+        raise ValueError(f"classes must be at least 1, not {classes}")
+    trunk = _pooled_densenet(input_shape, weights)
+    if file := weight_file(weights):
+        chexnets = [_with_findings(trunk, head, "sigmoid", "chexnet") for head in (_HEAD, _HEAD_OF_FILES)]
+        _load_first([*chexnets, trunk], file)
+    set_batchnorm_momentum(trunk, batchnorm_momentum)
+    x = layers.Dense(hidden, activation="relu", name="fc")(trunk.output)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    activation = "sigmoid" if classes == 1 else "softmax"
+    # float32 also under a mixed-precision policy: a probability in bfloat16 has three digits.
+    outputs = layers.Dense(classes, activation=activation, dtype="float32", name="pred")(x)
+    return keras.Model(trunk.input, outputs, name=name)
+
+
+def _pooled_densenet(input_shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
+    """DenseNet-121 and `pooling_layer`, output (batch, 1024); weights of a file are left to the caller."""
+    inputs = keras.Input(input_shape, name="radiograph")
+    base = backbone_weights(
+        "DenseNet121",
+        lambda given: keras.applications.DenseNet121(include_top=False, weights=given, input_tensor=inputs),
+        weights,
+    )
+    return keras.Model(inputs, layers.GlobalAveragePooling2D(name="pooling_layer")(base.output), name="densenet121")
+
+
+def _with_findings(trunk: keras.Model, head: str, activation: str, name: str) -> keras.Model:
+    outputs = layers.Dense(len(CHEXNET_FINDINGS), activation=activation, dtype="float32", name=head)(trunk.output)
+    return keras.Model(trunk.input, outputs, name=name)
+
+
+def _load_first(models: Sequence[keras.Model], file: Path) -> keras.Model:
+    """Load a file into the first of `models`, which differ in their last layer alone, that it fits; return that one."""
+    problems = []
+    for model in models:
+        try:
+            load_weights(model, file)
+        except UserError as error:
+            problems.append(error)
+        else:
+            return model
+    # That the other names of the last layer are not in the file was to be expected; what else is wrong says more.
+    expected = tuple(
+        f"{words} {head!r}"
+        for words in ("has no weights for the layer", "holds weights of a layer")
+        for head in (_HEAD, _HEAD_OF_FILES)
+    )
+    raise next((each for each in problems if not each.problem.startswith(expected)), problems[0])

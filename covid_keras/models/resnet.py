@@ -7,8 +7,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from covid_keras.models.backbones import backbone_weights
-from covid_keras.models.weights import load_weights
+from covid_keras.models.backbones import load_backbone
 
 
 def build_resnet50(
@@ -57,17 +56,12 @@ def build_resnet50(
     images", IEEE JBHI 24(12), 2020, section IV-C.
     """
     inputs = keras.Input(input_shape, name="radiograph")
-    base = backbone_weights(
+    base = load_backbone(
         "ResNet50",
         lambda given: keras.applications.ResNet50(include_top=False, weights=given, input_tensor=inputs),
         weights,
+        batchnorm_momentum,
     )
-    if weights not in ("imagenet", "none"):
-        load_weights(base, weights)
-    if batchnorm_momentum is not None:
-        for layer in base.layers:
-            if isinstance(layer, layers.BatchNormalization):
-                layer.momentum = batchnorm_momentum
     x = layers.GlobalAveragePooling2D(name="pool")(base.output)
     x = layers.Dense(hidden, activation="relu", name="hidden")(x)
     outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="probability")(x)

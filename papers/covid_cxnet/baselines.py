@@ -1,0 +1,140 @@
+"""The published networks that the paper compares with: DenseNet-121 and ResNet-50 with heads of its own.
+
+References
+----------
+.. [1] A. Haghanifar et al., "COVID-CXNet: Detecting COVID-19 in frontal chest X-ray images using deep learning",
+   arXiv 2006.13807, 2020, section 3.4; heads, sizes and frozen layers are those of the authors' code, which the text
+   leaves open or gives otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from covid_keras.models.backbones import load_backbone
+
+# Variant of DenseNet-121 -> its last layers that are trained: the head; block 15 of the last stage onwards; one layer.
+TRAINED_LAYERS = {"head": 6, "saved": 22, "top": 1}
+_DROPOUT = 0.2
+
+
+def build_densenet121(
+    input_shape: tuple[int, int, int] = (96, 96, 3),
+    weights: str | Path = "imagenet",
+    frozen: bool = True,
+    variant: str = "head",
+    batchnorm_momentum: float | None = None,
+    name: str = "densenet121",
+) -> keras.Model:
+    """Build the DenseNet-121 that the paper compares with [1]_.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Height, width, 3; at least 32. Values 0 to 1. 96 x 96 in the authors' last code, 224 x 224 in the paper and in
+        variant "top".
+    weights : {"imagenet", "none"} or path
+        Initial weights below the head. A file is keras.applications' `notop` file, for "top" the whole one.
+    frozen : bool
+        Train the last layers alone; else all.
+    variant : {"head", "saved", "top"}
+        "head": global average pooling, Dense 10 sigmoid, dropout 0.2, Dense 20 sigmoid, dropout 0.2, one sigmoid;
+        frozen is all below (433 layers). "saved": the same layers, but trained from `conv5_block15_0_bn` on, 22 layers,
+        as in the model that the authors saved. "top": one sigmoid on the 1000 softmax outputs (430 layers), the
+        authors' first form; they trained all of it, so give `frozen=False`; the paper says that the last
+        layer alone was trained.
+    batchnorm_momentum : float, optional
+        See `covid_keras.models.backbones.set_batchnorm_momentum`.
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    keras.Model
+        Uncompiled and flat; output float32 (batch, 1), the probability of COVID-19. Frozen batch normalisation
+        uses its stored statistics in training too, as Keras has it now.
+
+    Raises
+    ------
+    UserError
+        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+    ValueError
+        For another variant.
+    """
+    if variant not in TRAINED_LAYERS:
+        raise ValueError(f"variant must be one of {', '.join(TRAINED_LAYERS)}, not {variant!r}")
+    with_top = variant == "top"
+    base = _backbone("DenseNet121", input_shape, with_top, weights, batchnorm_momentum)
+    model = keras.Model(base.input, _probability(base.output if with_top else _head(base.output)), name=name)
+    return _freeze_below(model, TRAINED_LAYERS[variant]) if frozen else model
+
+
+def build_resnet50_baseline(
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    weights: str | Path = "imagenet",
+    frozen: bool = False,
+    batchnorm_momentum: float | None = None,
+    name: str = "resnet50_baseline",
+) -> keras.Model:
+    """Build the ResNet-50 that the paper compares with [1]_: one sigmoid on the 1000 softmax outputs.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Height, width, 3; at least 32. Values 0 to 1.
+    weights : {"imagenet", "none"} or path
+        Initial weights below the last layer. A file is keras.applications' whole one, not `notop`.
+    frozen : bool
+        Train the last layer alone, as the paper says; the authors' code freezes nothing.
+    batchnorm_momentum, name
+        As of `build_densenet121`.
+
+    Returns
+    -------
+    keras.Model
+        Uncompiled and flat; output float32 (batch, 1), the probability of COVID-19.
+
+    Raises
+    ------
+    UserError
+        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+    """
+    base = _backbone("ResNet50", input_shape, True, weights, batchnorm_momentum)
+    model = keras.Model(base.input, _probability(base.output), name=name)
+    return _freeze_below(model, 1) if frozen else model
+
+
+def _backbone(
+    kind: str, input_shape: tuple[int, int, int], with_top: bool, weights: str | Path, momentum: float | None
+) -> keras.Model:
+    make: Callable[..., keras.Model] = getattr(keras.applications, kind)
+    inputs = keras.Input(input_shape, name="radiograph")
+    return load_backbone(
+        kind,
+        lambda given: make(include_top=with_top, weights=given, input_tensor=inputs),
+        weights,
+        momentum,
+    )
+
+
+def _head(x):
+    x = layers.GlobalAveragePooling2D(name="pooling_layer")(x)
+    for number, units in ((1, 10), (2, 20)):
+        x = layers.Dense(units, activation="sigmoid", name=f"fc{number}_layer")(x)
+        x = layers.Dropout(_DROPOUT, name=f"dropout{number}_layer")(x)
+    return x
+
+
+def _probability(x):
+    # float32 also under a mixed-precision policy: a probability in bfloat16 has three digits.
+    return layers.Dense(1, activation="sigmoid", dtype="float32", name="output_layer")(x)
+
+
+def _freeze_below(model: keras.Model, trained: int) -> keras.Model:
+    for layer in model.layers[:-trained]:
+        layer.trainable = False
+    return model
