@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pandas as pd
 
@@ -23,7 +24,10 @@ UNDEFINED = NOT_COMPARABLE.format(reason="undefined in what we measured")
 COMPARISON_COLUMNS = (
     "table", "row", "column", "paper", "paper_std", "ours", "ours_std", "low", "high",
     "difference", "tolerance", "verdict", "doubt", "executions", "target", "unit", "system", "metric",
+    "paper_low", "paper_high", "paper_text",
 )  # fmt: skip
+# In two classes what is not on the diagonal of the confusion matrix is the rest of its row.
+COMPLEMENTS = {"false_negative_rate": "sensitivity", "false_positive_rate": "specificity"}
 DEFAULT = "default"
 _OTHER_DATA = "measured on other data"
 
@@ -44,7 +48,8 @@ def compare(
     published : iterable of PublishedCell
         From `load_published`.
     measured : iterable of Measured
-        From `summarise`; matched by (system, metric).
+        From `summarise`; matched by (system, metric). Published cells may also name the `COMPLEMENTS` of what was
+        measured, 100 % less the metric, such as `false_positive_rate`.
     tolerance : float or mapping
         Percentage points, from the protocol, set before the run: one for all, or one a metric with an
         optional "default".
@@ -58,8 +63,11 @@ def compare(
     Returns
     -------
     pandas.DataFrame
-        A row a published cell, in the paper's order, the columns `COMPARISON_COLUMNS`. `paper` is as printed,
-        `target` what `difference` = `ours` - `target` is taken from; all in `unit` (a "ratio" is 0..1). Cells
+        A row a published cell, in the paper's order, the columns `COMPARISON_COLUMNS`. `paper` is as printed
+        (a cell of a confusion matrix: its percentage of the row), with `paper_low` and `paper_high` where the paper
+        prints an interval; `paper_text` is what is printed where the number alone does not say it ("Yes",
+        "598 of 603"), else "". `target` is what `difference` = `ours` - `target` is taken from; all in `unit` (a
+        "ratio" is 0..1). Cells
         that were not measured have NaN for `ours` and 0 executions. Verdicts: `reproduced` (|difference| <=
         tolerance), `within interval` (low <= target <= high), `not reproduced`, `not comparable (reason)`.
 
@@ -73,7 +81,7 @@ def compare(
     tolerances = _tolerances(tolerance, metrics)
     for system in sorted({system for system, _ in found} - {cell.system for cell in cells}):
         logger.warning("no published cell names the system %s; it is not in the comparison", system)
-    rows = [_row(cell, found.get((cell.system, cell.metric)), tolerances, comparable) for cell in cells]
+    rows = [_row(cell, _counterpart(cell, found), tolerances, comparable) for cell in cells]
     for row, cell in zip(rows, cells, strict=True):
         if row["verdict"] == NOT_RUN and (reason := (not_run or {}).get(cell.system)):
             row["verdict"] = NOT_COMPARABLE.format(reason=reason)
@@ -92,6 +100,14 @@ def _by_key(measured: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
             raise UserError("measured", f"{one.metric} of {one.system} is there twice", "Pass each summary once")
         found[one.system, one.metric] = one
     return found
+
+
+def _counterpart(cell: PublishedCell, found: Mapping[tuple[str, str], Measured]) -> Measured | None:
+    """Return what was measured for a cell; of a complement the rest of 100 %, the interval's bounds change places."""
+    if (cell.system, cell.metric) in found or cell.metric not in COMPLEMENTS:
+        return found.get((cell.system, cell.metric))
+    one = found.get((cell.system, COMPLEMENTS[cell.metric]))
+    return one and replace(one, metric=cell.metric, mean=100 - one.mean, low=100 - one.high, high=100 - one.low)
 
 
 def _tolerances(tolerance: float | Mapping[str, float], metrics: set[str]) -> dict[str, float]:
@@ -121,7 +137,7 @@ def _row(
         "table": cell.table,
         "row": cell.row,
         "column": cell.column,
-        "paper": cell.mean,
+        "paper": cell.value,
         "paper_std": math.nan if cell.std is None else cell.std,
         "ours": mean,
         "ours_std": std,
@@ -133,9 +149,12 @@ def _row(
         "doubt": cell.doubt,
         "executions": ours.executions if ours else 0,
         "target": cell.target,
-        "unit": cell.unit,
+        "unit": cell.compared_unit,
         "system": cell.system,
         "metric": cell.metric,
+        "paper_low": math.nan if cell.low is None else cell.low,
+        "paper_high": math.nan if cell.high is None else cell.high,
+        "paper_text": cell.printed,
     }
 
 

@@ -17,15 +17,22 @@ Layout of the file (a mapping; every number is kept exactly as printed, so decim
             cells:                 # what a single cell needs to have said (optional)
               N Specificity: {target: 78.4, doubt: why}
 
-`metric` and `unit` may stand at the column, the row or the cell, `doubt` and `source` (where in the paper) at
-the table, the row or the cell; the closest one counts, doubts add up. `target` is the value to compare with
-where the printed one is an evident slip.
+`metric` and `unit` may stand at the column, the row or the cell, `system` at the row or the cell, `doubt` and
+`source` (where in the paper) at the table, the row or the cell; the closest one counts, doubts add up. `target`
+is the value to compare with where the printed one is an evident slip.
+
+An interval is written as the paper prints it, `98.68 [94.0, 99.3]`; what is no number (`Yes`) has the unit
+`text`. A confusion matrix is a table of counts whose rows name the class with `actual` and whose columns name
+it with `predicted`. Matrices of test sets of different sizes are compared by the share of the row, so such
+cells are compared in percent of the row's sum, with our metric `confusion_<actual>_<predicted>` where the file
+names no other one.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +40,24 @@ import yaml
 
 from covid_keras.errors import UserError
 
-UNITS = ("percent", "points", "count", "ratio")
+UNITS = ("percent", "points", "count", "ratio", "number", "text")
 
-_NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)(?:\s*(?:±|\+-)\s*(\d+(?:\.\d+)?))?")
+_DECIMAL = r"-?\d+(?:\.\d+)?"
+_NUMBER = re.compile(
+    rf"({_DECIMAL})(?:\s*(?:±|\+-)\s*(\d+(?:\.\d+)?))?(?:\s*\[\s*({_DECIMAL})\s*,\s*({_DECIMAL})\s*\])?"
+)
+TEXT = "text"
+CONFUSION = "confusion_{actual}_{predicted}"
+_Numbers = tuple[str | None, str | None, str | None, str | None]
+_NO_NUMBERS: _Numbers = (None, None, None, None)
 _NOT_PRINTED = "-"
 _REMEDY = "Correct the file"
 _KEYS = {
     "file": ({"paper", "tables"}, set()),
     "table": ({"table", "title", "unit", "rows"}, {"columns", "doubt", "source"}),
-    "column": ({"name"}, {"metric", "unit"}),
-    "row": ({"row", "values"}, {"system", "metric", "unit", "doubt", "source", "cells"}),
-    "cell": (set(), {"target", "doubt", "metric", "unit", "source"}),
+    "column": ({"name"}, {"metric", "unit", "predicted"}),
+    "row": ({"row", "values"}, {"system", "metric", "unit", "doubt", "source", "cells", "actual"}),
+    "cell": (set(), {"target", "doubt", "metric", "unit", "source", "system"}),
 }
 _CONTAINERS = {
     "paper": dict, "tables": list, "columns": list, "rows": list, "values": (list, dict), "cells": dict,
@@ -53,18 +67,20 @@ _PAPER_KEYS = ("title", "authors", "journal", "year", "doi", "citation")
 
 @dataclass(frozen=True)
 class PublishedCell:
-    """One printed number.
+    """One printed number, or one printed word.
 
     Parameters
     ----------
     table, row, column : str
         Where it stands.
     mean, std : float or None
-        As printed, in `unit`; std is None where none is printed.
+        As printed, in `unit`; std is None where none is printed, mean is NaN for a word.
     unit : str
-        One of `UNITS`; "ratio" is 0..1, "points" are percentage points.
+        One of `UNITS`; "ratio" is 0..1, "points" are percentage points, "number" is any other plain number (a
+        learning rate), "text" a word.
     target : float
-        The value to compare with: `mean`, or the recommended one where `mean` is an evident slip.
+        The value to compare with, in `compared_unit`: `value`, or the recommended one where that is an evident
+        slip.
     doubt : str
         Why the number is to be distrusted, "" where nothing speaks against it.
     system, metric : str
@@ -73,6 +89,14 @@ class PublishedCell:
         Decimals printed.
     source : str
         Where in the paper, where that is not the table itself.
+    low, high : float or None
+        The interval that the paper prints, in `unit`; None where it prints none.
+    text : str
+        What is printed where `unit` is "text", else "".
+    actual, predicted : str
+        Our classes, where this is a cell of a confusion matrix, else "".
+    row_total : int or None
+        Sum of the row of the confusion matrix.
     """
 
     table: str
@@ -88,6 +112,27 @@ class PublishedCell:
     decimals: int = 0
     std_decimals: int = 0
     source: str = ""
+    low: float | None = None
+    high: float | None = None
+    text: str = ""
+    actual: str = ""
+    predicted: str = ""
+    row_total: int | None = None
+
+    @property
+    def value(self) -> float:
+        """Return what is printed in the unit in which it is compared: of a confusion matrix the share of the row."""
+        return self.mean if self.row_total is None else 100 * self.mean / self.row_total
+
+    @property
+    def compared_unit(self) -> str:
+        """Return the unit of `value` and `target`."""
+        return self.unit if self.row_total is None else "percent"
+
+    @property
+    def printed(self) -> str:
+        """Return the cell as text where a number alone would not say what is printed, else ""."""
+        return self.text if self.row_total is None else f"{self.mean:g} of {self.row_total}"
 
     @property
     def name(self) -> str:
@@ -199,44 +244,75 @@ def _row_cells(path: Path, table: dict, columns: dict[str, dict], row: Any) -> l
         _check_keys(special[name], "cell", path, f"{where}, column {name!r}")
         if name not in values:
             raise UserError(path, f"{where}: cells name the column {name!r}, which has no value", _REMEDY)
-    return [
+    cells = [
         _cell(path, table, columns.get(name, {}), row, special.get(name, {}), name, text)
         for name, text in values.items()
         if text != _NOT_PRINTED
     ]
+    return _confusion_row(cells, columns, row, path, where) if "actual" in row else cells
+
+
+def _confusion_row(
+    cells: list[PublishedCell], columns: dict[str, dict], row: dict, path: Path, where: str
+) -> list[PublishedCell]:
+    """Return the cells of a row of a confusion matrix with their classes, compared by their share of the row."""
+    predicted = [columns.get(cell.column, {}).get("predicted", "") for cell in cells]
+    if not all(predicted) or len(set(predicted)) < len(columns):
+        raise UserError(path, f"{where}: has an actual class, but not one cell a predicted class", _REMEDY)
+    if not all(cell.unit == "count" and cell.mean.is_integer() and cell.mean >= 0 for cell in cells):
+        raise UserError(path, f"{where}: holds what is no count of images", _REMEDY)
+    total = int(sum(cell.mean for cell in cells))
+    if not total:
+        raise UserError(path, f"{where}: holds no image", _REMEDY)
+    made = []
+    for cell, name in zip(cells, predicted, strict=True):
+        metric = cell.metric or CONFUSION.format(actual=row["actual"], predicted=name)
+        share = 100 * cell.target / total
+        made.append(replace(cell, target=share, metric=metric, actual=row["actual"], predicted=name, row_total=total))
+    return made
 
 
 def _cell(path: Path, table: dict, column: dict, row: dict, special: dict, name: str, text: str) -> PublishedCell:
     where = f"table {table['table']}, row {row['row']!r}, column {name!r}"
-    mean, std = _parse(text, path, where)
     closest = [special, row, column, table]
     unit = next(entry["unit"] for entry in closest if "unit" in entry)
     if unit not in UNITS:
         raise UserError(path, f"{where}: unknown unit {unit!r}", f"Choose one of {', '.join(UNITS)}")
-    target = _parse(special["target"], path, where)[0] if "target" in special else mean
+    numbers = _NO_NUMBERS if unit == TEXT else _parse(text, path, where)
+    mean, std, low, high = (None if number is None else float(number) for number in numbers)
+    target = float(_parse(special["target"], path, where)[0]) if "target" in special else mean
     doubts = [entry["doubt"] for entry in (table, row, special) if entry.get("doubt")]
     return PublishedCell(
         table=table["table"],
         row=row["row"],
         column=name,
-        mean=float(mean),
-        std=None if std is None else float(std),
+        # One and the same NaN, so that equal cells compare equal.
+        mean=math.nan if mean is None else mean,
+        std=std,
         unit=unit,
-        target=float(target),
+        target=math.nan if target is None else target,
         doubt=" ".join(" ".join(doubts).split()),
-        system=row.get("system", ""),
+        system=special.get("system", row.get("system", "")),
         metric=next((entry["metric"] for entry in closest if "metric" in entry), ""),
-        decimals=_decimals(mean),
-        std_decimals=_decimals(std or ""),
+        decimals=_decimals(numbers[0] or ""),
+        std_decimals=_decimals(numbers[1] or ""),
         source=next((entry["source"] for entry in closest if "source" in entry), ""),
+        low=low,
+        high=high,
+        text=" ".join(text.split()) if unit == TEXT else "",
     )
 
 
-def _parse(text: Any, path: Path, where: str) -> tuple[str, str | None]:
+def _parse(text: Any, path: Path, where: str) -> _Numbers:
+    """Return mean, std, low and high as they are written; None for what is not."""
     match = _NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
-        raise UserError(path, f"{where}: {text!r} is not a number", "Write 78.41, 78.41 ± 7.09 or -")
-    return match[1], match[2]
+        remedy = "Write 78.41, 78.41 ± 7.09, 78.41 [70.1, 85.2] or -, or give it the unit text"
+        raise UserError(path, f"{where}: {text!r} is not a number", remedy)
+    mean, std, low, high = match.groups()
+    if low and float(low) > float(high):
+        raise UserError(path, f"{where}: the interval of {text!r} ends before it begins", _REMEDY)
+    return mean, std, low, high
 
 
 def _decimals(text: str) -> int:

@@ -24,6 +24,7 @@ from covid_keras.files import atomic_path, write_text
 NOT_COMPARABLE_KIND = "not comparable"
 NOT_MEASURED = "not measured"
 NOT_RUN_KIND = "not run"  # the reason of a row that nobody asked for
+NO_COUNTERPART_KIND = "no counterpart"
 NOTHING = "–"
 # Verdict -> symbol and meaning; the shape alone tells them apart, without colour.
 VERDICTS = {
@@ -109,10 +110,14 @@ class PaperTable:
         return tuple(dict.fromkeys(cell.reason for cell in self.cells.values() if cell.measured and cell.reason))
 
     def reasons_of(self, row: str) -> tuple[str, ...]:
-        """Why a row's cells are not comparable, each reason once; of a row that was measured those with a number."""
+        """Why a row's cells are not comparable, each reason once; of a row that was measured those with a number.
+
+        That a cell has no counterpart is a reason only where it is so for the whole row.
+        """
         cells = [cell for (name, _), cell in self.cells.items() if name == row and cell.reason]
         if self.measured_row(row):
             cells = [cell for cell in cells if cell.measured]
+        cells = [cell for cell in cells if cell.reason != NO_COUNTERPART_KIND] or cells
         return tuple(dict.fromkeys(cell.reason for cell in cells))
 
     def measured_row(self, row: str) -> bool:
@@ -121,9 +126,15 @@ class PaperTable:
 
 
 def table_title(name: str) -> str:
-    """Return "Table V" for "V", "Running text" for "text", any other name as it is."""
+    """Return "Table V" for "V", "Running text" for "text", any other name as it is.
+
+    >>> table_title("text 5.1")
+    'Running text, section 5.1'
+    """
     if name == "text":
         return "Running text"
+    if name.startswith("text "):
+        return f"Running text, section {name.removeprefix('text ')}"
     return f"Table {name}" if re.match(r"([IVXLC]+|\d+)\b", name) else name
 
 
@@ -132,20 +143,27 @@ def published_number(value: float, unit: str = "percent") -> str:
 
     >>> published_number(76.2), published_number(72.689), published_number(float("nan"))
     ('76.20', '72.689', '–')
-    >>> published_number(426, "count")
-    '426'
+    >>> published_number(426, "count"), published_number(7_000_000, "count"), published_number(0.0001, "number")
+    ('426', '7,000,000', '0.0001')
     """
     if pd.isna(value):
         return NOTHING
-    if unit == "count":
-        return f"{value:,g}"
+    if unit in ("count", "number"):
+        return f"{value:,.12g}"
     text = repr(float(value))
     return text if "e" not in text and len(text.split(".")[-1]) > 2 else f"{value:.2f}"
 
 
-def number(value: float, signed: bool = False) -> str:
-    """Return one of our numbers with two decimals; NaN as "–"; with its sign where `signed`."""
-    return NOTHING if pd.isna(value) else f"{value:{'+' if signed else ''}.2f}".replace("-", "−")
+def number(value: float, signed: bool = False, unit: str = "percent") -> str:
+    """Return one of our numbers; NaN as "–"; with its sign where `signed`.
+
+    It has two decimals, a ratio four: the same steps as of percentages.
+
+    >>> number(-1.234, signed=True), number(0.9984, unit="ratio")
+    ('−1.23', '0.9984')
+    """
+    decimals = 4 if unit == "ratio" else 2
+    return NOTHING if pd.isna(value) else f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
 
 
 def split_verdict(verdict: object) -> tuple[str, str]:
@@ -189,15 +207,30 @@ def paper_tables(frame: pd.DataFrame) -> list[PaperTable]:
 
 def _cell(item: dict) -> Cell:
     kind, reason = split_verdict(item["verdict"])
-    paper = published_number(item["paper"], item["unit"])
-    if not pd.isna(item["paper_std"]):
-        paper += f" ± {published_number(item['paper_std'], item['unit'])}"
-    interval = "" if pd.isna(item["low"]) else f"[{number(item['low'])}, {number(item['high'])}]"
+    unit = item["unit"]
+    interval = _interval(item["low"], item["high"], lambda value: number(value, unit=unit))
     # An empty text comes back from CSV as NaN.
     doubt = "" if pd.isna(item["doubt"]) else str(item["doubt"])
-    if item["target"] != item["paper"]:
-        doubt = f"{doubt} Compared with {published_number(item['target'], item['unit'])}.".strip()
-    return Cell(paper, number(item["ours"]), interval, kind, reason, doubt)
+    if not pd.isna(item["target"]) and item["target"] != item["paper"]:
+        doubt = f"{doubt} Compared with {published_number(item['target'], unit)}.".strip()
+    return Cell(_paper_words(item), number(item["ours"], unit=unit), interval, kind, reason, doubt)
+
+
+def _paper_words(item: dict) -> str:
+    """Return what the paper prints: a word, a number with its std or interval, a count with its share of the row."""
+    unit, text = item["unit"], "" if pd.isna(item["paper_text"]) else str(item["paper_text"])
+    if pd.isna(item["paper"]):
+        return text or NOTHING
+    words = published_number(item["paper"], unit)
+    if not pd.isna(item["paper_std"]):
+        words += f" ± {published_number(item['paper_std'], unit)}"
+    interval = _interval(item["paper_low"], item["paper_high"], lambda value: published_number(value, unit))
+    # Of a confusion matrix the share is ours: the paper prints the count.
+    return f"{text} = {words} %" if text else " ".join(part for part in (words, interval) if part)
+
+
+def _interval(low: float, high: float, write: Callable[[float], str]) -> str:
+    return "" if pd.isna(low) else f"[{write(low)}, {write(high)}]"
 
 
 def comparison_pivot(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -275,9 +308,10 @@ def measured_cells(frame: pd.DataFrame) -> list[dict[str, str]]:
             "row": str(item["row"]),
             "column": str(item["column"]),
             "paper": (cell := _cell(item)).paper,
-            "ours": f"{number(item['ours'])} ± {number(item['ours_std'])}",
+            "ours": f"{cell.ours} ± {number(item['ours_std'], unit=item['unit'])}",
             "interval": cell.interval,
-            "difference": f"{number(item['difference'], signed=True)} (±{number(item['tolerance'])})",
+            "difference": f"{number(item['difference'], signed=True, unit=item['unit'])} "
+            f"(±{number(item['tolerance'], unit=item['unit'])})",
             "executions": str(item["executions"]),
             "verdict": cell.verdict,
             "symbol": cell.symbol,

@@ -77,6 +77,9 @@ def comparison(verdict: str = "reproduced") -> pd.DataFrame:
         "unit": "percent",
         "system": "crop",
         "metric": "accuracy",
+        "paper_low": np.nan,
+        "paper_high": np.nan,
+        "paper_text": "",
     }
     empty = {
         "ours": np.nan,
