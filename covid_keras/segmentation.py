@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def segment_cohort(
-    cohort: Cohort, cache: Path, segmenter: LungSegmenter | None = None
+    cohort: Cohort, cache: Path, segmenter: LungSegmenter | None = None, *, mode: str = "shipped"
 ) -> tuple[Cohort, dict[str, object]]:
     """Return the cohort with `mask_path` set to masks predicted by the U-Net, and what was found on the way.
 
@@ -35,14 +35,23 @@ def segment_cohort(
         version of what is done before and after the network.
     segmenter : LungSegmenter, optional
         The shipped U-Net where not given. The network is built and loaded only where a mask is missing.
+    mode : {"shipped", "authors"}
+        How the shipped U-Net is used where no segmenter is given: as it was trained, or as COVID-CXNet uses its own
+        (see `LungSegmenter`). The masks of the two are kept apart.
 
     Returns
     -------
     cohort : Cohort
     facts : dict
-        `images`, `computed`, `empty` (number of empty masks), `empty_ids`, `weights_sha256`.
+        `images`, `computed`, `empty` (number of empty masks), `empty_ids`, `weights_sha256`, `threshold`, and `mode`
+        where it is not "shipped".
+
+    Raises
+    ------
+    UserError
+        Where the mode is unknown, a radiograph cannot be read, or the weights cannot be used.
     """
-    segmenter = segmenter or LungSegmenter()
+    segmenter = segmenter or LungSegmenter(mode=mode)
     paths = [Path(path) for path in cohort.table["path"]]
     targets = [cache / "masks" / f"{_mask_key(path, segmenter)}.png" for path in paths]
     missing = [i for i, target in enumerate(targets) if not target.is_file()]
@@ -63,6 +72,8 @@ def segment_cohort(
         "weights_sha256": segmenter.entry.sha256,
         "threshold": segmenter.threshold,
     }
+    if segmenter.mode != "shipped":
+        facts["mode"] = segmenter.mode
     return Cohort(table, cohort.classes, cohort.name), facts
 
 

@@ -6,11 +6,14 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from skimage.filters import rank
+from skimage.morphology import disk
 
 from covid_keras.cli import main
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.phantom import phantom_image
+from covid_keras.data.preparation import Preparation, crop_box
 from covid_keras.data.splits import read_split
 from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import mask_overlap
@@ -256,6 +259,47 @@ def test_the_network_is_built_only_where_a_mask_is_missing(entry, cohort, tmp_pa
     assert not built
 
 
+# --- COVID-CXNet's way
+
+
+def test_the_authors_masks_are_the_saturated_pixels_of_the_equalised_picture(entry):
+    """Against the steps one by one; a rank is 1 where nothing in the disk is brighter, and the network marks that."""
+    chest = cv2.resize(_chest(), (120, 200), interpolation=cv2.INTER_LINEAR)
+    small = np.clip(cv2.resize(chest.astype(np.float32), (320, 320), interpolation=cv2.INTER_CUBIC), 0, 255)
+    ranked = rank.equalize(small.astype(np.uint8), disk(40))
+    fed = cv2.resize(ranked, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    fed = (fed - fed.min()) / np.ptp(fed)
+    probability = 1 / (1 + np.exp(20 - 40 * fed))
+    expected = cv2.resize((probability >= 0.999).astype(np.uint8) * 255, (120, 200), interpolation=cv2.INTER_NEAREST)
+    found = LungSegmenter(mode="authors").masks([chest])[0]
+    np.testing.assert_array_equal(found, expected)
+    assert 0 < np.mean(expected > 0) < 0.5
+    assert (found != LungSegmenter().masks([chest])[0]).any()
+
+
+def test_the_letter_of_saturation_is_a_probability_of_exactly_1():
+    probability = np.array([[1, 1 - 1e-7], [0.9989, 0.999]], np.float32)
+    assert (lungs.saturated_mask(probability, (2, 2), 1.0) > 0).tolist() == [[True, False], [False, False]]
+    assert (lungs.saturated_mask(probability, (2, 2)) > 0).tolist() == [[True, True], [False, True]]
+    corner = lungs.saturated_mask(probability, (6, 4), 1.0)
+    assert corner.dtype == np.uint8
+    assert (corner == np.kron([[255, 0], [0, 0]], np.ones((3, 2)))).all()
+
+
+def test_the_masks_of_the_two_modes_are_kept_apart(entry, cohort, tmp_path):
+    shipped, facts = segment_cohort(cohort, tmp_path / "cache")
+    assert "mode" not in facts
+    authors, facts = segment_cohort(cohort, tmp_path / "cache", mode="authors")
+    assert (facts["computed"], facts["mode"], facts["threshold"]) == (3, "authors", 0.999)
+    assert not set(shipped.table["mask_path"]) & set(authors.table["mask_path"])
+    # Nor would they meet at one threshold.
+    _, facts = segment_cohort(cohort, tmp_path / "cache", LungSegmenter(threshold=0.999, clean=False))
+    assert facts["computed"] == 3
+    assert segment_cohort(cohort, tmp_path / "cache", mode="authors")[1]["computed"] == 0
+    with pytest.raises(UserError, match=r"segmentation mode: 'author' is unknown\. Use one of shipped, authors"):
+        segment_cohort(cohort, tmp_path / "cache", mode="author")
+
+
 # --- the command
 
 
@@ -313,3 +357,28 @@ def test_the_weights_that_ship_find_real_lungs(real_data):
     masks = LungSegmenter().masks(images)
     rows = zip(masks, images, table["mask_path"], strict=True)
     assert np.mean([mask_overlap(mask, read_mask(path, image.shape))[0] for mask, image, path in rows]) > 0.93
+
+
+@needs_weights
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_boxes_of_both_modes_are_near_those_of_human_masks(real_data):
+    """Intersection over union with the human box, over 12 validation radiographs; COVID-CXNet dilates its own."""
+    split = read_split(SPLIT).set_index("image_id")["split"]
+    cohort = load_lung_cohort(real_data)
+    table = cohort.filter(cohort.table["image_id"].map(split) == "validation").table.iloc[::7][:12]
+    images = [read_image(path) for path in table["path"]]
+    human = [read_mask(path, image.shape) > 127 for path, image in zip(table["mask_path"], images, strict=True)]
+    shipped, authors = (LungSegmenter(mode=mode).masks(images) for mode in lungs.MODES)
+    grown = Preparation(frame=(320, 320), crop="lungs", dilate=(5, 3), margin_pixels=0)
+    for masks, preparation, least in ((shipped, Preparation(crop="lungs", margin=0), 0.9), (authors, grown, 0.8)):
+        pairs = zip(masks, human, strict=True)
+        assert np.mean([_overlap(mask, truth, preparation) for mask, truth in pairs]) > least
+
+
+def _overlap(mask: np.ndarray, human: np.ndarray, preparation: Preparation) -> float:
+    """Intersection over union of the preparation's box of a mask and the box of the human one."""
+    found, truth = np.zeros((2, *human.shape), bool)
+    found[crop_box(mask, preparation).slices] = True
+    truth[crop_box(human, Preparation(crop="lungs", margin=0, box="inclusive")).slices] = True
+    return float((found & truth).sum() / (found | truth).sum())
