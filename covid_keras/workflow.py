@@ -20,7 +20,7 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import PAIR_COLUMNS, duplicate_groups, find_duplicates
 from covid_keras.data.locations import VARIABLE, find_data
 from covid_keras.data.sources import check_source
-from covid_keras.data.splits import check_disjoint, patient_folds
+from covid_keras.data.splits import check_disjoint, hold_out, patient_folds, published_split, repeated
 from covid_keras.errors import UserError
 from covid_keras.files import require_writable_folder, sha256_of, write_json
 from covid_keras.models.registry import load_registry
@@ -28,7 +28,8 @@ from covid_keras.settings import merge
 from covid_keras.training.choices import parse_shard
 from covid_keras.training.crossval import run_executions
 from covid_keras.training.experiment import Paper, load_paper
-from covid_keras.training.protocol import Protocol
+from covid_keras.training.inputs import part_of, preparation_of
+from covid_keras.training.protocol import Protocol, SplitSettings
 from covid_keras.training.published_weights import is_imagenet
 from covid_keras.training.runfolder import EXECUTION_RECORD, EXECUTIONS, RunFolder
 
@@ -267,29 +268,64 @@ def prepare_run(plan: Plan) -> RunFolder:
         given["initial_weights"] = protocol.weights
     decided |= {f"{name}_sha256": sha256_of(path) for name, path in given.items()}
     run = RunFolder.create(plan.out, protocol, cohort, lambda: make_splits(cohort, protocol), plan.settings, decided)
-    whole = _prepare(run, preparations)
+    whole = _prepare(plan.paper, run, systems)
     facts = {"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole}
     write_json(run.path / "facts.json", facts)
     return run
 
 
-def make_splits(cohort: Cohort, protocol: Protocol) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the split table and the near-duplicate pairs that it keeps together."""
-    settings = protocol.split
-    duplicates = find_duplicates(cohort) if settings.duplicates else pd.DataFrame(columns=list(PAIR_COLUMNS))
-    groups = duplicate_groups(cohort, duplicates)
-    splits = patient_folds(
-        cohort,
-        settings.folds,
-        settings.repeats,
-        settings.seed,
-        settings.validation,
-        groups=groups,
-        leaky_as_published=settings.leaky_as_published,
+def make_splits(cohort: Cohort, protocol: Protocol) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Return the split tables by name ("" is the main one) and the near-duplicate pairs that they keep together."""
+    settings = {name: protocol.split_of(name) for name in ("", *protocol.splits)}
+    searched = any(one.duplicates for one in settings.values())
+    duplicates = find_duplicates(cohort) if searched else pd.DataFrame(columns=list(PAIR_COLUMNS))
+    return {name: divide(cohort, one, duplicates) for name, one in settings.items()}, duplicates
+
+
+def chosen_images(cohort: Cohort, images: Mapping[str, int]) -> Cohort:
+    """Return the first so many images of each label named (0: all), in the cohort's order; all where none is named."""
+    if not images:
+        return cohort
+    table = cohort.table
+    number = table.groupby("label").cumcount()
+    for label, count in images.items():
+        if (found := int((table["label"] == label).sum())) < max(count, 1):
+            raise UserError(
+                "split", f"asks for {count or 'some'} images {label!r}, there are {found}", "Change split.images"
+            )
+    wanted = table["label"].map(lambda label: images.get(label, -1) or len(table)).to_numpy()
+    return Cohort(table[number.to_numpy() < wanted], tuple(images), cohort.name)
+
+
+def divide(cohort: Cohort, settings: SplitSettings, duplicates: pd.DataFrame) -> pd.DataFrame:
+    """Return one division of the cohort, checked where patients must not cross."""
+    cohort = chosen_images(cohort, settings.images)
+    if not settings.duplicates:
+        duplicates = duplicates.iloc[:0]
+    both = duplicates["image_id_a"].isin(cohort.table["image_id"]) & duplicates["image_id_b"].isin(
+        cohort.table["image_id"]
     )
+    duplicates = duplicates[both]
+    if settings.scheme == "published":
+        return repeated(published_split(cohort, settings.test, settings.seed), settings.repeats)
+    groups = duplicate_groups(cohort, duplicates)
+    if settings.scheme == "hold_out":
+        parts = {"train": 1 - settings.validation - settings.test}
+        parts |= {"validation": settings.validation, "test": settings.test}
+        table = repeated(hold_out(cohort, parts, settings.seed, groups), settings.repeats)
+    else:
+        table = patient_folds(
+            cohort,
+            settings.folds,
+            settings.repeats,
+            settings.seed,
+            settings.validation,
+            groups=groups,
+            leaky_as_published=settings.leaky_as_published,
+        )
     if not settings.leaky_as_published:
-        check_disjoint(splits, cohort, duplicates)
-    return splits, duplicates
+        check_disjoint(table, cohort, duplicates)
+    return table
 
 
 def _segment(cohort: Cohort, cache: Path) -> tuple[Cohort, dict[str, Any]]:
@@ -301,13 +337,14 @@ def _segment(cohort: Cohort, cache: Path) -> tuple[Cohort, dict[str, Any]]:
     return segment_cohort(cohort, cache)
 
 
-def _prepare(run: RunFolder, preparations: dict[str, Any]) -> dict[str, list[str]]:
+def _prepare(paper: Paper, run: RunFolder, systems: Sequence[str]) -> dict[str, list[str]]:
     """Prepare every image once, before any training, so that a bad image is known at once."""
     from covid_keras.data.preparation import prepare_cohort
 
     whole: dict[str, list[str]] = {}
     done: dict[str, list[str]] = {}
-    for name, preparation in preparations.items():
+    for name in systems:
+        preparation = preparation_of(paper.system(name), run, part_of(paper, run, run.execution(name, 0, 0)))
         key = preparation.key()
         if key not in done:
             done[key] = list(prepare_cohort(run.cohort, preparation, run.settings["cache"]).whole_image_crops)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from covid_keras.data.cohort import SEVERITIES, Cohort, read_table
 from covid_keras.errors import UserError
@@ -140,6 +140,43 @@ def hold_out(
     table = _table(cohort, split, 0, 0)
     _check_classes(table, cohort, asked)
     return table
+
+
+def published_split(cohort: Cohort, test: float, seed: int) -> pd.DataFrame:
+    """Return the division of `sklearn.model_selection.train_test_split`, by image, unstratified, in the cohort's order.
+
+    Many papers divide so: patients and near-duplicates cross. For reproducing them only, beside a disjoint split.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        In the order of the authors' arrays.
+    test : float
+        Share of the test part; its size is rounded up.
+    seed : int
+        Their `random_state`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row an image, columns as in `patient_folds`, parts train and test.
+
+    Examples
+    --------
+    Haghanifar et al. 2020, Table 3 (428 COVID-19 radiographs before 3,200 normal ones, seed 18) has the row sums 645
+    and 81, which this gives: see the tests.
+    """
+    _, chosen = train_test_split(np.arange(len(cohort)), test_size=test, random_state=seed)
+    split = np.full(len(cohort), "train", dtype=object)
+    split[chosen] = "test"
+    table = _table(cohort, split, 0, 0)
+    _check_classes(table, cohort, ("train", "test"))
+    return table
+
+
+def repeated(table: pd.DataFrame, repeats: int) -> pd.DataFrame:
+    """Return one division so many times: trainings that differ by their seed alone."""
+    return pd.concat([table.assign(repeat=number) for number in range(repeats)], ignore_index=True)
 
 
 def _seed(*key: int) -> int:

@@ -22,8 +22,8 @@ from covid_keras.preprocessing import centre_square, drop_top
 from covid_keras.reporting.html import FigureEntry
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.experiment import Paper, System
-from covid_keras.training.inputs import finished_before
-from covid_keras.training.resume import BEST
+from covid_keras.training.inputs import finished_before, part_of, preparation_of
+from covid_keras.training.networks import network_of
 from covid_keras.training.runfolder import Execution, RunFolder
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Examples:
         places = pd.Index(run.cohort.table["image_id"]).get_indexer(rows["image_id"])
         cohort = Cohort(run.cohort.table.iloc[places], run.cohort.classes, run.cohort.name)
         _require_files(cohort)
-        preparation = paper.system(execution.system).preparation(run.protocol)
+        preparation = preparation_of(paper.system(execution.system), run, part_of(paper, run, execution))
         return cls(paper, run, execution, rows, cohort, prepare_cohort(cohort, preparation, run.settings["cache"]))
 
     @property
@@ -103,8 +103,8 @@ def explain_examples(examples: Examples) -> list[Explanation]:
         Where the weights are missing or damaged.
     """
     system, run, rows = examples.system, examples.run, examples.predictions
-    scored = examples.paper.scored or run.cohort.classes
-    model = _load_model(examples.paper, system, run, examples.execution)
+    scored = examples.paper.scored_of(system, run.cohort)
+    model = network_of(examples.paper, run, examples.execution)
     fed = _inputs(examples)
     scores = rows[[f"score_{name}" for name in scored]].to_numpy()
     predicted = [scored.index(name) for name in rows["predicted"]]
@@ -178,22 +178,6 @@ def _require_files(cohort: Cohort) -> None:
         for path in filter(None, (row.path, row.mask_path)):
             if not Path(path).is_file():
                 raise UserError(path, f"of the example {row.image_id} is missing", "Restore the file")
-
-
-def _load_model(paper: Paper, system: System, run: RunFolder, execution: Execution) -> keras.Model:
-    classes = paper.classes_of(system, run.cohort)
-    if system.released:
-        return system.restore(run.protocol, classes)
-    path = execution.folder / BEST
-    if not path.is_file():
-        raise UserError(path, "is missing", "Restore the file")
-    model = system.build(run.protocol.without_weights(), classes)
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        # What Keras and HDF5 raise for a file that is cut short, no HDF5, or another network's.
-        raise UserError(path, f"does not hold the weights of {execution.name} ({error})", "Restore it") from error
-    return model
 
 
 def _case(

@@ -25,7 +25,8 @@ from covid_keras.reporting.figures import (
 from covid_keras.reporting.html import FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.results import Group, Results, banner_of, is_phantom
 from covid_keras.reporting.tables import NOTHING, comparison_markdown, measured_table, number, table_title
-from covid_keras.training.protocol import SplitSettings, TrainingSettings
+from covid_keras.training.experiment import System
+from covid_keras.training.protocol import Protocol, SplitSettings, TrainingSettings
 from covid_keras.training.runfolder import Execution
 
 
@@ -165,7 +166,7 @@ def _tested_words(results: Results, group: Group) -> str:
     test = results.predictions
     test = test[(test["system"] == next(iter(group.titles))) & (test["split"] == "test")]
     labels = test.drop_duplicates("image_id")["label"].value_counts()
-    counts = ", ".join(f"{name} {labels.get(name, 0)}" for name in results.classes)
+    counts = ", ".join(f"{name} {labels.get(name, 0)}" for name in results.classes_of(next(iter(group.titles))))
     executions = len(test[["repeat", "fold"]].drop_duplicates())
     return f"Tested on {labels.sum()} images ({counts}) in {executions} execution{'s' * (executions != 1)}."
 
@@ -204,10 +205,10 @@ def _truth_table(results: Results) -> list[TableEntry]:
 
 def _difference_table(results: Results) -> list[TableEntry]:
     """The paper's own systems against the others (all pairs where it has none) on the same patients, paired."""
-    frames = dict(list(results.predictions.groupby("system", sort=False)))
     rows = []
     for a, b in _pairs(results):
-        found = bootstrap_difference(frames[a], frames[b], "accuracy", results.paper.positive or None)
+        both = results.predictions_of(a), results.predictions_of(b)
+        found = bootstrap_difference(*both, "accuracy", results.paper.positive or None)
         rows.append(
             {
                 "systems": f"{results.systems[a]} minus {results.systems[b]}",
@@ -233,8 +234,11 @@ def _pairs(results: Results) -> list[tuple[str, str]]:
 def _decision_figures(results: Results) -> list[FigureEntry]:
     """Confusion matrices, ROC curves, accuracy per severity."""
     test = results.predictions[results.predictions["split"] == "test"]
-    classes, positive, entries = results.classes, results.paper.positive, []
+    entries = []
     for group in results.groups:
+        classes = results.classes_of(next(iter(group.titles)))
+        # Of two classes the last is the positive one where the paper names none.
+        positive = results.paper.positive or (classes[-1] if len(classes) == 2 else "")
         mine = {title: _executions_of(test, name) for name, title in group.titles.items()}
         matrices = {
             title: np.stack([confusion_matrix(part["label"], part["predicted"], labels=classes) for part in parts])
@@ -313,7 +317,7 @@ def _history_figures(results: Results, group: Group) -> list[FigureEntry]:
     """Learning curves of a group's systems, all executions; none of what nobody trained here."""
     drawn = {}
     for name, title in group.titles.items():
-        if not results.paper.system(name).released:
+        if results.paper.system(name).trained:
             mine = results.executions_of(name)
             best = [record["best_epoch"] + 1 for _, record in mine]
             drawn[title] = ([_history(execution) for execution, _ in mine], best)
@@ -337,10 +341,10 @@ def _trained_table(results: Results) -> TableEntry:
             "system": title,
             "input (px)": _pixels(system.preparation(protocol).size),
             "parameters": f"{records[0]['parameters']:,}",
-            "training": RELEASED.replace(", ", ",\n") if system.released else _recipe_words(system.training(protocol)),
-            "images": NOTHING if system.released or not images else " / ".join(map(str, images.values())),
+            "training": _training_words(system, protocol),
+            "images": NOTHING if not system.trained or not images else " / ".join(map(str, images.values())),
             "executions": len(records),
-            "best epoch": NOTHING if system.released else _span([record["best_epoch"] + 1 for record in records]),
+            "best epoch": NOTHING if not system.trained else _span([record["best_epoch"] + 1 for record in records]),
             "minutes": f"{sum(record['seconds'] for record in records) / 60:.1f}",
         }
         rows.append(row)
@@ -350,6 +354,15 @@ def _trained_table(results: Results) -> TableEntry:
         "Minutes: all executions of the system together; what it builds on is counted there."
     )
     return TableEntry("What was trained", caption, pd.DataFrame(rows))
+
+
+def _training_words(system: System, protocol: Protocol) -> str:
+    """How a system was trained, or why it was not."""
+    if system.released:
+        return RELEASED.replace(", ", ",\n")
+    if system.compose is not None:
+        return f"made of {system.after},\nnot trained"
+    return _recipe_words(system.training(protocol))
 
 
 def _recipe_words(training: TrainingSettings) -> str:

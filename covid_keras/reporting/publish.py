@@ -65,7 +65,8 @@ def publish_run(path: str | Path) -> Path:
     if not results.complete:
         raise UserError(path, "is not complete, and half a run is no result", "Let `covid-keras reproduce` finish it")
     folder, profile = results.paper.folder / "results", results.run.protocol.profile
-    write_predictions(folder / f"{profile}-predictions.csv", portable(results.predictions))
+    for path, frame in zip(predictions_files(folder, profile, len(results.frames)), results.frames, strict=True):
+        write_predictions(path, portable(frame))
     write_json(folder / f"{profile}.json", results_json(results))
     refresh_readmes()
     return folder
@@ -83,6 +84,11 @@ def refresh_readmes() -> Path:
     for readme in readmes():
         write_text(readme, filled(readme.read_text(encoding="utf-8")))
     return ROOT
+
+
+def predictions_files(folder: Path, profile: str, count: int) -> list[Path]:
+    """Return the files of a profile's predictions, one for each set of classes that systems are evaluated in."""
+    return [folder / f"{profile}-predictions{'' if place == 1 else f'-{place}'}.csv" for place in range(1, count + 1)]
 
 
 def require_checkout() -> None:
@@ -211,6 +217,8 @@ def _reason(source: dict[str, Any]) -> str:
     return f" Not comparable with the paper: {str(source['comparable']).rstrip('.')}."
 
 
-def regenerated(paper: Paper, profile: str) -> pd.DataFrame:
-    """Return the committed predictions of a profile, checked."""
-    return read_predictions(paper.folder / "results" / f"{profile}-predictions.csv")
+def regenerated(paper: Paper, profile: str) -> list[pd.DataFrame]:
+    """Return the committed predictions of a profile, checked, a table for each set of classes."""
+    folder = paper.folder / "results"
+    count = len(list(folder.glob(f"{profile}-predictions*.csv")))
+    return [read_predictions(path) for path in predictions_files(folder, profile, count)]

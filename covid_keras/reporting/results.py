@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pandas as pd
@@ -49,28 +49,41 @@ class Results:
         return cls(run, load_paper(run.protocol.paper), done)
 
     @cached_property
+    def frames(self) -> list[pd.DataFrame]:
+        """The predictions of the finished executions, a table for each set of classes that systems are evaluated in."""
+        paths: dict[tuple[str, ...], list[Path]] = {}
+        for execution in self.executions:
+            paths.setdefault(self.classes_of(execution.system), []).append(execution.predictions)
+        return [read_predictions(of_classes) for of_classes in paths.values()]
+
+    @cached_property
     def predictions(self) -> pd.DataFrame:
-        """All predictions of the finished executions."""
-        return read_predictions([execution.predictions for execution in self.executions])
+        """All of them below one another; scores of classes that a system does not know are NaN."""
+        return pd.concat(self.frames, ignore_index=True)
+
+    def predictions_of(self, system: str) -> pd.DataFrame:
+        """Return one system's predictions, with the scores of its own classes."""
+        frame = next(frame for frame in self.frames if (frame["system"] == system).any())
+        return frame[frame["system"] == system]
 
     @cached_property
     def systems(self) -> dict[str, str]:
         """The systems measured: name to title."""
         return {name: self.paper.system(name).title for name in dict.fromkeys(e.system for e in self.executions)}
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes that are evaluated."""
-        return self.paper.scored or self.run.cohort.classes
+    def classes_of(self, system: str) -> tuple[str, ...]:
+        """Return the classes that a system is evaluated in."""
+        return self.paper.scored_of(self.paper.system(system), self.run.cohort)
 
     @cached_property
     def experiments(self) -> list[list[str]]:
         """The systems in groups that were tested on the same images (of the same executions)."""
         test = self.predictions[self.predictions["split"] == "test"]
         keys = ["image_id", "repeat", "fold"]
-        groups: dict[frozenset, list[str]] = {}
+        groups: dict[tuple, list[str]] = {}
         for name, rows in test.groupby("system", sort=False):
-            groups.setdefault(frozenset(rows[keys].itertuples(index=False, name=None)), []).append(str(name))
+            key = (self.classes_of(str(name)), frozenset(rows[keys].itertuples(index=False, name=None)))
+            groups.setdefault(key, []).append(str(name))
         return list(groups.values())
 
     @cached_property
@@ -82,7 +95,7 @@ class Results:
     @cached_property
     def measured(self) -> list[Measured]:
         """Mean, std over executions and 95 % interval by patient, of every metric."""
-        return summarise(self.predictions, self.paper.positive or None)
+        return [one for frame in self.frames for one in summarise(frame, self.paper.positive or None)]
 
     @cached_property
     def published(self) -> list[PublishedCell]:
@@ -218,7 +231,12 @@ def results_json(results: Results) -> dict[str, Any]:
             facts=results.facts,
         )
     )
-    return metrics_json(results.measured, per_execution(results.predictions, results.paper.positive or None), source)
+    positive = results.paper.positive or None
+    whole = metrics_json(results.measured, per_execution(results.frames[0], positive), source)
+    for frame in results.frames[1:]:
+        for name, entry in metrics_json([], per_execution(frame, positive))["systems"].items():
+            whole["systems"][name]["executions"] = entry["executions"]
+    return whole
 
 
 def read_protocol_text(run: RunFolder) -> str:

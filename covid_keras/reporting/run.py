@@ -59,11 +59,8 @@ def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFra
     entries, tables = {}, []
     for name, title in results.systems.items():
         execution = next(e for e in results.executions if e.system == name)
-        mine = results.predictions[
-            (results.predictions["system"] == name)
-            & (results.predictions["repeat"] == execution.repeat)
-            & (results.predictions["fold"] == execution.fold)
-        ]
+        mine = results.predictions_of(name)
+        mine = mine[(mine["repeat"] == execution.repeat) & (mine["fold"] == execution.fold)]
         try:
             examples = Examples.of(results.paper, results.run, execution, mine)
             cases = explain_examples(examples)

@@ -60,10 +60,10 @@ def run_executions(run: RunFolder, shard: tuple[int, int] = (1, 1), jobs: int = 
 
 
 def epochs_of(run: RunFolder) -> dict[str, int]:
-    """Return how many epochs each system of the run trains at most; one run as released counts as one."""
+    """Return how many epochs each system of the run trains at most; one that is not trained counts as one."""
     paper = load_paper(run.protocol.paper)
     systems = [paper.system(name) for name in run.protocol.systems]
-    return {one.name: 1 if one.released else one.training(run.protocol).epochs for one in systems}
+    return {one.name: one.training(run.protocol).epochs if one.trained else 1 for one in systems}
 
 
 class _Trainings:

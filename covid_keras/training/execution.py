@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from sklearn.utils.class_weight import compute_class_weight
 
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.pipeline import make_dataset
@@ -26,6 +27,7 @@ from covid_keras.settings import as_plain
 from covid_keras.training.devices import describe_device, resolve_strategy, set_precision
 from covid_keras.training.experiment import Paper, System
 from covid_keras.training.inputs import Inputs, decide, inputs_of, part_of
+from covid_keras.training.networks import network_of
 from covid_keras.training.protocol import OptimizerSettings, Protocol, TrainingSettings
 from covid_keras.training.provenance import provenance
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
@@ -77,7 +79,7 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
         keras.utils.set_random_seed(seed)
         with strategy.scope():
             model, tracker = _model(job)
-        if not job.system.released:
+        if job.system.trained:
             # A TPU compiles for one shape of batch.
             _fit(job, model, tracker, static=isinstance(strategy, tf.distribute.TPUStrategy))
             tracker.restore_best(model)
@@ -110,15 +112,20 @@ class _Job:
     @property
     def scored(self) -> tuple[str, ...]:
         """The labels that are evaluated."""
-        return self.paper.scored or self.run.cohort.classes
+        return self.paper.scored_of(self.system, self.run.cohort)
+
+    @property
+    def chosen_on(self) -> str:
+        """The part that chooses the epoch."""
+        return "test" if self.run.protocol.split_of(self.system.split).chosen_on_test else "validation"
 
 
 def _model(job: _Job) -> tuple[keras.Model, ResumableTraining]:
     """Build and compile the network, or load the one that was released; and what watches its training."""
     system, protocol, training = job.system, job.run.protocol, job.training
     tracker = ResumableTraining(job.execution.folder, training.monitor, training.patience, training.stop, training.ties)
-    if system.released:
-        return system.restore(protocol, job.classes), tracker
+    if not system.trained:
+        return network_of(job.paper, job.run, job.execution), tracker
     model = system.build(protocol, job.classes)
     counts = np.bincount(job.inputs.labels[job.inputs.rows_of(job.part, "train")], minlength=job.inputs.outputs)
     (system.compile or compile_classifier)(model, training, protocol, counts)
@@ -128,11 +135,13 @@ def _model(job: _Job) -> tuple[keras.Model, ResumableTraining]:
 
 
 def compile_classifier(model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
-    """Attach the protocol's optimiser and cross-entropy on softmax outputs."""
+    """Attach the protocol's optimiser and cross-entropy: on softmax outputs, or on one sigmoid."""
     del protocol, counts
+    single = model.output_shape[-1] == 1
+    loss = keras.losses.BinaryCrossentropy if single else keras.losses.CategoricalCrossentropy
     model.compile(
         make_optimizer(training.optimizer),
-        keras.losses.CategoricalCrossentropy(),
+        loss(label_smoothing=training.label_smoothing),
         metrics=["accuracy"],
         jit_compile=False,
     )
@@ -171,16 +180,17 @@ def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool
     start = tracker.restore(model)
     if tracker.finished or start >= training.epochs:
         return
-    train, validation = inputs.rows_of(job.part, "train"), inputs.rows_of(job.part, "validation")
+    train, validation = inputs.rows_of(job.part, "train"), inputs.rows_of(job.part, job.chosen_on)
     plan = None
     if system.plan is not None:
         plan = system.plan(inputs.labels[train], training, job.run.protocol, job.seed)
+    single = model.output_shape[-1] == 1 and inputs.outputs == 2  # one sigmoid learns the index of the class
     common = {
-        "labels": inputs.labels,
+        "labels": inputs.labels[:, None].astype(np.float32) if single else inputs.labels,
         "batch_size": training.batch_size,
         "scaling": system.scaling,
         "channels": system.channels,
-        "one_hot": inputs.outputs,
+        "one_hot": None if single else inputs.outputs,
     }
     batches = make_dataset(
         inputs.prepared,
@@ -204,13 +214,24 @@ def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool
         steps_per_epoch=len(batches) // (training.epochs - start),
         validation_data=make_dataset(inputs.prepared, validation, **common),
         callbacks=[*further, tracker, _Reporter()],
+        class_weight=class_weights(inputs.labels[train], inputs.outputs, training),
     )
+
+
+def class_weights(labels: np.ndarray, classes: int, training: TrainingSettings) -> dict[int, float] | None:
+    """Return the weight of each class in the loss, a dict since Keras once ignored arrays in silence; None for none."""
+    if training.class_weights != "balanced":
+        return None
+    present = np.unique(labels)
+    weights = compute_class_weight("balanced", classes=present, y=labels)
+    return dict.fromkeys(range(classes), 1.0) | dict(zip(present.tolist(), weights.tolist(), strict=True))
 
 
 def predict(job: _Job, model: keras.Model) -> pd.DataFrame:
     """Return the predictions of one execution on the scored images of its validation and test parts, in order."""
     cohort, inputs, execution = job.run.cohort, job.inputs, job.execution
-    scored = np.where(cohort.table["label"].isin(job.scored), job.part, "")
+    labels = job.system.labelled(cohort).table["label"]
+    scored = np.where(labels.isin(job.scored), job.part, "")
     chosen = inputs.rows_of(scored, "validation", "test")
     rows, views = np.unique(inputs.owner[chosen], return_counts=True)
     batches = make_dataset(
@@ -233,7 +254,7 @@ def predict(job: _Job, model: keras.Model) -> pd.DataFrame:
         repeat=execution.repeat,
         fold=execution.fold,
         split=job.part[rows],
-        label=table["label"].to_numpy(),
+        label=labels.to_numpy()[rows],
         predicted=np.array(job.scored)[decided],
     )
     for i, name in enumerate(job.scored):

@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 GROUP = "covid_keras.papers"
 
 
-def of_scored_classes(cohort: Cohort, splits: pd.DataFrame, classes: tuple[str, ...], seed: int) -> np.ndarray:
-    """Take every image whose label is one of the system's classes (the usual experiment)."""
-    return cohort.table["label"].isin(classes).to_numpy()
-
-
 @dataclass(frozen=True)
 class System:
     """One row of a paper's tables that can be trained or run.
@@ -60,8 +55,17 @@ class System:
         Key of the protocol's `trainings` that holds what its training has of its own; `name` where empty.
     classes : tuple of str
         The labels it learns, in the order of its outputs; the paper's scored classes where empty.
-    cases : callable
-        (cohort, the repeat's splits, classes, seed) to bool (n,): which images take part in this experiment.
+    scored : tuple of str
+        The classes that its predictions are evaluated in; the paper's where empty.
+    relabel : mapping
+        What it calls some labels of the cohort, such as all kinds of pneumonia by one name.
+    split : str
+        The protocol's division of the cohort that it is trained and tested on (key of `splits`); "" is the main one.
+    template : callable, optional
+        (cohort, parts (n,)) to the row of the image that is the template of histogram matching.
+    cases : callable, optional
+        (cohort, the repeat's splits, classes, seed) to bool (n,): which images take part in this experiment. By
+        default every image whose label is one of the system's classes.
     compile : callable, optional
         (model, training settings, protocol, training images of each class (classes,)): attach optimiser and loss.
     callbacks : callable, optional
@@ -87,6 +91,11 @@ class System:
         (protocol, cohort of the examples, their execution, the execution it builds on, their prepared images, their
         predictions, all in one order) to a list of (title, caption, `matplotlib.figure.Figure`): what the report shows
         of the example images beside the heat maps.
+    compose : callable, optional
+        (protocol, class names, the networks of the systems that it builds on, first to last) to a model: it is made
+        of these and not trained.
+    everywhere : bool
+        Not trained on any of its images, so that all that take part are tested.
     released : bool
         Run as released by its authors: not trained, one execution on all images, `restore` gives its model.
     restore : callable, optional
@@ -108,7 +117,11 @@ class System:
     channels: int = 3
     settings: str = ""
     classes: tuple[str, ...] = ()
-    cases: Callable[[Cohort, pd.DataFrame, tuple[str, ...], int], np.ndarray] = of_scored_classes
+    scored: tuple[str, ...] = ()
+    relabel: Mapping[str, str] = field(default_factory=dict)
+    split: str = ""
+    template: Callable[[Cohort, np.ndarray], int] | None = None
+    cases: Callable[[Cohort, pd.DataFrame, tuple[str, ...], int], np.ndarray] | None = None
     compile: Callable[[keras.Model, TrainingSettings, Protocol, np.ndarray], None] | None = None
     callbacks: Callable[[Protocol], list[Any]] | None = None
     plan: Callable[[np.ndarray, TrainingSettings, Protocol, int], np.ndarray] | None = None
@@ -123,6 +136,8 @@ class System:
         ]
         | None
     ) = None
+    compose: Callable[[Protocol, tuple[str, ...], list[keras.Model]], keras.Model] | None = None
+    everywhere: bool = False
     released: bool = False
     restore: Callable[[Protocol, tuple[str, ...]], keras.Model] | None = None
     one_device: bool = False
@@ -132,6 +147,29 @@ class System:
     def training(self, protocol: Protocol) -> TrainingSettings:
         """Return how the protocol trains it."""
         return protocol.training_of(self.settings or self.name)
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is trained here."""
+        return not self.released and self.compose is None
+
+    def repeats(self, protocol: Protocol) -> int:
+        """Return in how many repeats of its split it runs."""
+        if self.released:
+            return 1
+        repeats = protocol.split_of(self.split).repeats
+        return min(repeats, self.training(protocol).repeats or repeats)
+
+    def folds(self, protocol: Protocol) -> int:
+        """Return in how many folds of each repeat it runs."""
+        return 1 if self.released else protocol.split_of(self.split).folds
+
+    def labelled(self, cohort: Cohort) -> Cohort:
+        """Return the cohort with its labels as this system calls them."""
+        if not self.relabel:
+            return cohort
+        mapping = {name: self.relabel.get(name, name) for name in cohort.classes}
+        return cohort.relabel(mapping, tuple(dict.fromkeys(mapping.values())))
 
 
 @dataclass(frozen=True)
@@ -211,6 +249,8 @@ class Paper:
             if name not in self.files:
                 raise unknown_key("--checkpoint", name, self.files)
         systems = tuple(dict.fromkeys(name for chain in chains for name in chain))
+        for name in systems:
+            protocol.split_of(self.system(name).split)
         return dataclasses.replace(protocol, systems=systems)
 
     def chain(self, name: str) -> list[str]:
@@ -221,6 +261,10 @@ class Paper:
     def classes_of(self, system: System, cohort: Cohort) -> tuple[str, ...]:
         """Return the labels that a system learns, in the order of its outputs."""
         return system.classes or self.scored or cohort.classes
+
+    def scored_of(self, system: System, cohort: Cohort) -> tuple[str, ...]:
+        """Return the classes that a system's predictions are evaluated in."""
+        return system.scored or self.scored or cohort.classes
 
     def system(self, name: str) -> System:
         """Return the system of that name; raise `UserError` where the paper has none."""

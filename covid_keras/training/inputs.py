@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from covid_keras.data.preparation import PreparedImages, prepare_cohort
+from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
 from covid_keras.errors import UserError
 from covid_keras.training.experiment import Paper, System, load_paper
 from covid_keras.training.runfolder import Execution, RunFolder
+
+# Of a network that ends in one sigmoid.
+DECISION_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,24 +46,38 @@ class Inputs:
 def part_of(paper: Paper, run: RunFolder, execution: Execution) -> np.ndarray:
     """Return "train", "validation", "test" or "" (takes no part) for each image of the cohort, shape (n,), object."""
     system, cohort = paper.system(execution.system), run.cohort
-    splits = run.splits[run.splits["repeat"] == execution.repeat]
-    seed = run.protocol.split.seed + execution.repeat
-    taking_part = system.cases(cohort, splits, paper.classes_of(system, cohort), seed)
-    if system.released:
+    classes = paper.classes_of(system, cohort)
+    if system.cases is None:
+        taking_part = system.labelled(cohort).table["label"].isin(classes).to_numpy()
+    else:
+        splits = run.splits_of(system.split)
+        seed = run.protocol.split_of(system.split).seed + execution.repeat
+        taking_part = system.cases(cohort, splits[splits["repeat"] == execution.repeat], classes, seed)
+    if system.released or system.everywhere:
         return np.where(taking_part, "test", "").astype(object)
-    part = run.part(execution.repeat, execution.fold).to_numpy(dtype=object)
+    part = run.part(execution.repeat, execution.fold, system.split).fillna("").to_numpy(dtype=object)
     return np.where(taking_part, part, "")
+
+
+def preparation_of(system: System, run: RunFolder, part: np.ndarray) -> Preparation:
+    """Return what is done once to every image, the template of histogram matching taken from the training part."""
+    preparation = system.preparation(run.protocol)
+    if system.template is None:
+        return preparation
+    row = run.cohort.table.iloc[system.template(run.cohort, part)]
+    mask = row["mask_path"] if preparation.needs_mask else None
+    return dataclasses.replace(preparation, reference=row["path"], reference_mask=mask)
 
 
 def inputs_of(paper: Paper, run: RunFolder, execution: Execution, part: np.ndarray) -> Inputs:
     """Return what the execution's network is fed, made and kept in the run's cache where it is not there yet."""
     system, cohort = paper.system(execution.system), run.cohort
-    prepared = prepare_cohort(cohort, system.preparation(run.protocol), Path(run.settings["cache"]))
+    prepared = prepare_cohort(cohort, preparation_of(system, run, part), Path(run.settings["cache"]))
     if system.feed is not None:
         return system.feed(run.protocol, cohort, finished_before(run, system, execution), part, prepared)
     classes = paper.classes_of(system, cohort)
     index = {name: number for number, name in enumerate(classes)}
-    labels = cohort.table["label"].map(index).fillna(-1).to_numpy(dtype=np.int64)
+    labels = system.labelled(cohort).table["label"].map(index).fillna(-1).to_numpy(dtype=np.int64)
     return Inputs(prepared, labels, np.arange(len(cohort)), len(classes))
 
 
@@ -93,6 +111,9 @@ def decide(system: System, outputs: np.ndarray, classes: tuple[str, ...]) -> tup
     """
     if system.decide is not None:
         return system.decide(outputs, classes)
+    if outputs.shape[2] == 1:  # one sigmoid: the probability of the second class
+        second = outputs[:, 0, 0].astype(np.float64)
+        return (second > DECISION_THRESHOLD).astype(np.int64), np.stack([1 - second, second], axis=1)
     places = [(system.classes or classes).index(name) for name in classes]
     scores = outputs[:, 0, places].astype(np.float64)
     total = scores.sum(axis=1, keepdims=True)

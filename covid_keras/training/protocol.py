@@ -23,29 +23,57 @@ class SplitSettings:
 
     Attributes
     ----------
+    scheme : str
+        "folds": n-fold cross-validation, k times, each repeat dealt anew. "hold_out": one division into training,
+        validation and test; its repeats train on the same division with other seeds. "published": as
+        `sklearn.model_selection.train_test_split` divides the images in the cohort's order, by image, unstratified;
+        the test part chooses the epoch too.
     folds, repeats : int
-        n-fold cross-validation, k times: k x n executions a system.
+        k x n executions a system; other schemes than "folds" have one fold.
     validation : float
-        Share of each training part held out to choose the epoch.
+        Share of each training part ("folds") or of all ("hold_out") held out to choose the epoch.
+    test : float
+        Share of the test part, where it is not a fold.
     seed : int
         Of the first repeat.
     leaky_as_published : bool
         Divide by image as the paper did although patients then cross.
     duplicates : bool
         Keep near-duplicate images together like images of one patient.
+    images : dict
+        Divide only the images of these labels, of each the first so many in the cohort's order (0: all); the others
+        are in no part. All images where empty.
     """
 
+    scheme: Literal["folds", "hold_out", "published"] = "folds"
     folds: int = 5
     repeats: int = 1
     validation: float = 0.1
+    test: float = 0.2
     seed: int = 0
     leaky_as_published: bool = False
     duplicates: bool = True
+    images: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _require(self.folds >= 2, "split.folds", self.folds, "at least 2")
+        if self.scheme == "folds":
+            _require(self.folds >= 2, "split.folds", self.folds, "at least 2")
+        else:
+            _require(self.folds == 1, "split.folds", self.folds, f"1 where the scheme is {self.scheme}")
+        if self.scheme == "published":
+            rule = "true where the split is as published, by image"
+            _require(self.leaky_as_published, "split.leaky_as_published", self.leaky_as_published, rule)
+        elif self.scheme == "hold_out":
+            rule = "false where one part is held out"
+            _require(not self.leaky_as_published, "split.leaky_as_published", self.leaky_as_published, rule)
         _require(self.repeats >= 1, "split.repeats", self.repeats, "at least 1")
         _require(0 < self.validation < 1, "split.validation", self.validation, "a share between 0 and 1")
+        _require(0 < self.test < 1, "split.test", self.test, "a share between 0 and 1")
+
+    @property
+    def chosen_on_test(self) -> bool:
+        """Whether the test part chooses the epoch, as some papers did."""
+        return self.scheme == "published"
 
 
 @dataclass(frozen=True)
@@ -75,6 +103,8 @@ class AugmentationSettings:
     zoom: tuple[float, float] = (1.0, 1.0)
     shear: float = 0.0
     flip: bool = False
+    vertical_flip: bool = False
+    keep_aspect: bool = True
     fill: Literal["nearest", "constant", "reflect"] = "nearest"
     brightness: tuple[float, float] = (1.0, 1.0)
 
@@ -96,6 +126,13 @@ class TrainingSettings:
         The quantity whose improvement patience waits for; "" is `monitor`.
     ties : str
         Which of equally good epochs is kept, "first" or "last".
+    class_weights : str
+        "balanced": images of a class weigh n / (classes * images of the class) in the loss; "none"; "ignored" says
+        that the authors passed weights which their Keras ignored: it trains as "none" does.
+    label_smoothing : float
+        Of the cross-entropy, 0 to below 1.
+    repeats : int, optional
+        Of the protocol's repeats so many are trained; all where not given.
     seed : int
         Of initial weights, order and augmentation; the repeat and fold are mixed in.
     augmentation : AugmentationSettings
@@ -108,6 +145,9 @@ class TrainingSettings:
     patience: int = 10
     stop: Literal["", "val_accuracy", "val_loss"] = ""
     ties: Literal["first", "last"] = "first"
+    class_weights: Literal["none", "balanced", "ignored"] = "none"
+    label_smoothing: float = 0.0
+    repeats: int | None = None
     seed: int = 0
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
 
@@ -115,6 +155,8 @@ class TrainingSettings:
         for name in ("epochs", "batch_size", "patience"):
             value = getattr(self, name)
             _require(value >= 1, f"training.{name}", value, "at least 1")
+        _require(0 <= self.label_smoothing < 1, "training.label_smoothing", self.label_smoothing, "0 to below 1")
+        _require(self.repeats is None or self.repeats >= 1, "training.repeats", self.repeats, "at least 1")
 
 
 @dataclass(frozen=True)
@@ -131,6 +173,8 @@ class Protocol:
     systems : tuple of str
         Rows of the tables to train.
     split, training : SplitSettings, TrainingSettings
+    splits : dict
+        Further divisions of the cohort, by name: what each has of its own beside `split`.
     trainings : dict
         What a system's training has of its own, by the system's name: keys of `TrainingSettings`.
     weights : str
@@ -162,6 +206,7 @@ class Protocol:
     comparable: bool | str
     options: dict[str, Any] = field(default_factory=dict)
     trainings: dict[str, Any] = field(default_factory=dict)
+    splits: dict[str, Any] = field(default_factory=dict)
     jobs: int = 1
     quick_start: bool = False
     files: dict[str, str] = field(default_factory=dict)
@@ -175,6 +220,8 @@ class Protocol:
         _require(known, "weights", self.weights, "imagenet, none or the absolute path of a file")
         for name in self.trainings:
             self.training_of(name)
+        for name in self.splits:
+            self.split_of(name)
 
     def without_weights(self) -> Protocol:
         """Return the protocol with random initial weights, for a network whose trained ones are loaded next."""
@@ -182,13 +229,25 @@ class Protocol:
 
     def training_of(self, name: str) -> TrainingSettings:
         """Return the settings of a system's training: the common ones under its own (key of `trainings`)."""
-        own = self.trainings.get(name)
-        if own is None:
-            return self.training
-        place = f"trainings.{name}"
-        if not isinstance(own, dict):
-            raise UserError("protocol", f"{place} must be a mapping, not {own!r}", "Write 'key: value' lines")
-        return build(TrainingSettings, merge(as_plain(self.training), own), "protocol", place)
+        return _overlaid(self.training, self.trainings.get(name), f"trainings.{name}")
+
+    def split_of(self, name: str) -> SplitSettings:
+        """Return the settings of a division of the cohort, the main one for ""; raise `UserError` where unknown."""
+        if name and name not in self.splits:
+            raise UserError("protocol", f"has no split {name!r}", f"Add splits.{name}")
+        own = self.splits.get(name)
+        # Which images are divided is a choice of its own, not an addition to the main split's.
+        others = dataclasses.replace(self.split, images={}) if own and "images" in own else self.split
+        return _overlaid(others, own, f"splits.{name}")
+
+
+def _overlaid(common: Any, own: Any, place: str) -> Any:
+    """Return settings with what a mapping changes of them."""
+    if own is None:
+        return common
+    if not isinstance(own, dict):
+        raise UserError("protocol", f"{place} must be a mapping, not {own!r}", "Write 'key: value' lines")
+    return build(type(common), merge(as_plain(common), own), "protocol", place)
 
 
 def profile_names(path: str | Path) -> list[str]:

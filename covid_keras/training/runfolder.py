@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,7 +87,7 @@ class RunFolder:
         path: str | Path,
         protocol: Protocol,
         cohort: Cohort,
-        make_splits: Callable[[], tuple[pd.DataFrame, pd.DataFrame]],
+        make_splits: Callable[[], tuple[dict[str, pd.DataFrame], pd.DataFrame]],
         settings: Mapping[str, Any],
         lungs: Mapping[str, Any] | None = None,
     ) -> RunFolder:
@@ -99,7 +100,8 @@ class RunFolder:
         cohort : Cohort
             Its `mask_path` set where masks are needed.
         make_splits : callable
-            Returns split table and near-duplicate pairs. Called for a new run only: one that is there keeps its own.
+            Returns the split tables by name ("" is the main one) and the near-duplicate pairs. Called for a new run
+            only: one that is there keeps its own.
         settings : mapping
             `cache`, `strategy`, `precision` and `left_out`. All but the precision may change when a run goes on.
         lungs : mapping, optional
@@ -122,7 +124,7 @@ class RunFolder:
         if (run.path / RECORD).is_file():
             difference = first_difference(run.record["identity"], identity)
             if difference is None:
-                splits = run.splits
+                splits = {name: run.splits_of(name) for name in ("", *protocol.splits)}
             elif any(execution.begun for execution in run.executions()):
                 raise UserError(
                     run.path,
@@ -140,7 +142,8 @@ class RunFolder:
         cohort.to_csv(self.path / "cohort.csv")
         if splits is None:
             splits, duplicates = make_splits()
-            write_split(self.path / "splits.csv", splits)
+            for name, table in splits.items():
+                write_split(self._split_path(name), table)
             write_text(self.path / "duplicates.csv", duplicates.to_csv(index=False))
         record = {
             "identity": identity,
@@ -198,8 +201,23 @@ class RunFolder:
 
     @cached_property
     def splits(self) -> pd.DataFrame:
-        """The split table, its hash checked."""
-        return read_split(self.path / "splits.csv")
+        """The main split table, its hash checked."""
+        return read_split(self._split_path(""))
+
+    def splits_of(self, name: str) -> pd.DataFrame:
+        """Return a split table by its name, "" for the main one, its hash checked."""
+        if not name:
+            return self.splits
+        if name not in self._further_splits:
+            self._further_splits[name] = read_split(self._split_path(name))
+        return self._further_splits[name]
+
+    @cached_property
+    def _further_splits(self) -> dict[str, pd.DataFrame]:
+        return {}
+
+    def _split_path(self, name: str) -> Path:
+        return self.path / (f"splits-{name}.csv" if name else "splits.csv")
 
     @property
     def duplicate_pairs(self) -> int:
@@ -211,9 +229,9 @@ class RunFolder:
                 self.path / "duplicates.csv", f"cannot be read ({error})", "Start the run anew in another --out"
             ) from error
 
-    def part(self, repeat: int, fold: int) -> pd.Series:
-        """Return "train", "validation" or "test" for each row of the cohort, in its order."""
-        table = self.splits
+    def part(self, repeat: int, fold: int, split: str = "") -> pd.Series:
+        """Return "train", "validation", "test" or NaN (in no part) for each row of the cohort, in its order."""
+        table = self.splits_of(split)
         rows = table[(table["repeat"] == repeat) & (table["fold"] == fold)].set_index("image_id")["split"]
         return self.cohort.table["image_id"].map(rows)
 
@@ -236,20 +254,21 @@ class RunFolder:
         A chain stays in its place, empty, where all of it is left out: machines that lack different files still agree
         on who trains what.
         """
-        split, folds = self.protocol.split, []
-        paper = load_paper(self.protocol.paper)
-        systems = [paper.system(name) for name in self.protocol.systems]
-        for repeat in range(split.repeats):
-            for fold in range(split.folds):
-                of_fold: dict[str, list[Execution]] = {}
-                for system in systems:
-                    if system.released and (repeat, fold) != (0, 0):
-                        continue
-                    first = paper.chain(system.name)[0]
-                    chain = of_fold.setdefault(first, [])
-                    if system.name not in self.left_out:
-                        chain.append(self.execution(system.name, repeat, fold))
-                folds.append(list(of_fold.values()))
+        protocol, folds = self.protocol, []
+        paper = load_paper(protocol.paper)
+        systems = [paper.system(name) for name in protocol.systems]
+        splits = [protocol.split_of(name) for name in dict.fromkeys(system.split for system in systems)]
+        for repeat, fold in itertools.product(
+            range(max(split.repeats for split in splits)), range(max(split.folds for split in splits))
+        ):
+            of_fold: dict[str, list[Execution]] = {}
+            for system in systems:
+                if repeat >= system.repeats(protocol) or fold >= system.folds(protocol):
+                    continue
+                chain = of_fold.setdefault(paper.chain(system.name)[0], [])
+                if system.name not in self.left_out:
+                    chain.append(self.execution(system.name, repeat, fold))
+            folds.append(list(of_fold.values()))
         return folds
 
 

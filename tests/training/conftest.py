@@ -206,6 +206,6 @@ def make_run(tmp_path, tiny_paper, tiny_cohort):
             "left_out": left_out or {},
         }
         no_pairs = pd.DataFrame(columns=list(PAIR_COLUMNS))
-        return RunFolder.create(tmp_path / name, protocol, cohort, lambda: (splits, no_pairs), settings)
+        return RunFolder.create(tmp_path / name, protocol, cohort, lambda: ({"": splits}, no_pairs), settings)
 
     return make

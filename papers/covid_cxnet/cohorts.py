@@ -1,0 +1,194 @@
+"""The cohorts of the COVID-CXNet experiments: the authors' COVID-19 images with NIH radiographs, and the phantom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.duplicates import find_duplicates
+from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
+from covid_keras.data.sources import get_source, load_source
+from covid_keras.errors import UserError
+from covid_keras.files import fingerprint
+from covid_keras.settings import as_plain, build
+from covid_keras.training.protocol import Protocol
+
+NORMAL, CAP, COVID = CLASSES = ("normal", "CAP", "COVID-19")
+# Images of collections that no system is trained on: the test of Table 1.
+OUTSIDE = {f"{name}, outside": name for name in (NORMAL, COVID)}
+PNEUMONIA = "pneumonia"  # level 1 of the hierarchy: CAP or COVID-19
+
+
+@dataclass(frozen=True)
+class RadiographCohort:
+    """COVID-CXNet's COVID-19 images, and NIH ChestX-ray14 ones without finding and with pneumonia.
+
+    Counts of 0 take all. `early` and `children`: whether COVID-19 images without visible abnormality, and of children,
+    are kept (the authors' last code keeps both, that of May 2020 neither). `outside`: at most so many images a class of
+    Cohen's collection, none of them a near-duplicate of the others, for the external test. `whole` asks for the whole
+    NIH collection.
+    """
+
+    kind: Literal["radiographs"]
+    covid: int = 0
+    normal: int = 0
+    cap: int = 0
+    outside: int = 30
+    early: bool = True
+    children: bool = True
+    seed: int = 2020
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class PhantomCohort:
+    """Synthetic radiographs: patients a class, side in pixels; the external test is of another hospital."""
+
+    kind: Literal["phantom"]
+    covid: int
+    normal: int
+    cap: int
+    outside: int
+    seed: int
+    size: int
+
+
+KINDS = {"radiographs": RadiographCohort, "phantom": PhantomCohort}
+NEEDS = ("covid_cxnet", "chestxray14", "cohen")
+
+
+def settings_of(protocol: Protocol) -> RadiographCohort | PhantomCohort:
+    """Return the protocol's cohort, checked."""
+    kind = str(protocol.cohort.get("kind"))
+    if kind not in KINDS:
+        raise UserError("protocol.yaml", f"cohort.kind is {kind!r}", f"It must be one of {', '.join(KINDS)}")
+    return build(KINDS[kind], protocol.cohort, "protocol.yaml", "cohort")
+
+
+def sources(protocol: Protocol) -> tuple[str, ...]:
+    """Return the names of the collections that a profile reads."""
+    return NEEDS if isinstance(settings_of(protocol), RadiographCohort) else ()
+
+
+def available(protocol: Protocol, data: Path | None) -> str | None:
+    """Return None where the profile's images are at hand, else what is missing."""
+    settings = settings_of(protocol)
+    if isinstance(settings, PhantomCohort):
+        return None
+    for name in NEEDS if settings.outside else NEEDS[:-1]:
+        if data is None:
+            return "no data folder"
+        if get_source(name).locate(data) is None:
+            return f"no {get_source(name).CARD.title} below {data}"
+    nih = get_source("chestxray14")
+    if settings.whole and not (nih.locate(data) / nih.TABLE).is_file():
+        return f"only the two-folder subset of {nih.CARD.title} below {data}, without {nih.TABLE}"
+    return None
+
+
+def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
+    """Return the cohort: COVID-19, CAP, normal images in the authors' order, then those of the external test.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    data : Path or None
+        Root of the collections.
+    made : Path
+        Where the phantom is written.
+    """
+    settings = settings_of(protocol)
+    if isinstance(settings, PhantomCohort):
+        return _phantom(settings, made)
+    if data is None:
+        raise UserError(
+            f"profile {protocol.profile!r}",
+            "needs real radiographs and no data folder was found",
+            "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them",
+        )
+    return _radiographs(settings, data)
+
+
+def _radiographs(settings: RadiographCohort, data: Path) -> Cohort:
+    rng = np.random.default_rng(settings.seed)
+    covid = load_source("covid_cxnet", data).table
+    keep = (
+        ~covid["view"].str.startswith("L") & (settings.early | ~covid["early"]) & (settings.children | ~covid["child"])
+    )
+    covid = _first(covid[keep], settings.covid, "COVID-19 images").assign(label=COVID)
+    nih = load_source("chestxray14", data).table
+    parts = [covid]
+    for label, count, name in (("Pneumonia", settings.cap, CAP), ("No_findings", settings.normal, NORMAL)):
+        found = nih[nih["label"] == label]
+        parts.append(_first(found.iloc[rng.permutation(len(found))], count, f"NIH images {label}").assign(label=name))
+    inside = pd.concat(parts, ignore_index=True)
+    if settings.outside:
+        inside = pd.concat([inside, _outside(inside, settings, data, rng)], ignore_index=True)
+    inside["severity"] = ""
+    return Cohort(inside, (*CLASSES, *OUTSIDE), "COVID-CXNet against NIH ChestX-ray14")
+
+
+def _outside(inside: pd.DataFrame, settings: RadiographCohort, data: Path, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw frontal images of Cohen's collection that are near-duplicates of no other; fewer where it has fewer."""
+    cohen = load_source("cohen", data).frontal().table
+    cohen = cohen[(cohen["label"] == "COVID-19") | (cohen["finding"] == "No Finding")]
+    called = {inside: outside for outside, inside in OUTSIDE.items()}
+    cohen = cohen.assign(label=np.where(cohen["label"] == "COVID-19", called[COVID], called[NORMAL]))
+    both = Cohort(pd.concat([inside, cohen], ignore_index=True), (*CLASSES, *OUTSIDE), "external test")
+    pairs = find_duplicates(both)
+    first, second = (pairs[column].isin(inside["image_id"]) for column in ("image_id_a", "image_id_b"))
+    crossing = pairs[first != second]
+    cohen = cohen[~cohen["image_id"].isin({*crossing["image_id_a"], *crossing["image_id_b"]})]
+    one = cohen.iloc[rng.permutation(len(cohen))].drop_duplicates("patient_id")
+    return pd.concat([one[one["label"] == name].head(settings.outside) for name in OUTSIDE])
+
+
+def _first(table: pd.DataFrame, count: int, what: str) -> pd.DataFrame:
+    if count > len(table):
+        raise UserError(
+            "cohort", f"asks for {count} {what}, there are {len(table)}", "Change the counts in protocol.yaml"
+        )
+    return table.head(count or len(table))
+
+
+def _phantom(settings: PhantomCohort, made: Path) -> Cohort:
+    """Hospital A for training, hospital B for the external test."""
+    key = fingerprint({"settings": as_plain(settings), "generator": GENERATOR_VERSION})
+    inside = _phantom_part(
+        made / f"phantom-{key}",
+        {"covid": settings.covid, "cap": settings.cap, "normal": settings.normal},
+        settings,
+        "A",
+        {"covid": COVID, "cap": CAP, "normal": NORMAL},
+    )
+    called = {inside: outside for outside, inside in OUTSIDE.items()}
+    outside = _phantom_part(
+        made / f"phantom-outside-{key}",
+        {"covid": settings.outside, "normal": settings.outside},
+        settings,
+        "B",
+        {"covid": called[COVID], "normal": called[NORMAL]},
+    )
+    outside = outside.assign(**{name: "outside/" + outside[name] for name in ("image_id", "patient_id")})
+    return Cohort(pd.concat([inside, outside], ignore_index=True), (*CLASSES, *OUTSIDE), "phantom")
+
+
+def _phantom_part(
+    folder: Path, composition: dict[str, int], settings: PhantomCohort, hospital: str, names: dict[str, str]
+) -> pd.DataFrame:
+    """Make one hospital's phantom; its images class by class in the order of `names`, as the authors' arrays are."""
+    make_phantom(
+        folder,
+        composition=composition,
+        seed=settings.seed + (hospital == "B"),
+        size=settings.size,
+        hospitals={hospital: 1.0},
+    )
+    table = get_source("phantom").load(folder).table
+    table = pd.concat([table[table["label"] == name] for name in names])
+    return table.assign(label=table["label"].map(names), severity="")

@@ -1,0 +1,133 @@
+"""The networks of each row of the tables: how they are built, put together and asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covid_keras.errors import UserError
+from covid_keras.training.inputs import DECISION_THRESHOLD
+from covid_keras.training.protocol import Protocol
+from papers.covid_cxnet.cohorts import CAP, COVID, NORMAL
+from papers.covid_cxnet.settings import options_of
+
+if TYPE_CHECKING:
+    import keras
+
+CHEXNET = "chexnet"  # the weight file that the user gives by --checkpoint
+LEVELS = ("level1", "level2")
+
+
+def initial_weights(protocol: Protocol) -> str:
+    """Return the initial weights of CheXNet's convolutions: the user's file, "imagenet" or "none"."""
+    return protocol.files.get(CHEXNET) or protocol.weights
+
+
+def build_base_v1(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
+    """Build the base CNN on grey images (section 3.3)."""
+    from covid_keras.models import build_base_cnn
+
+    return build_base_cnn((*options_of(protocol).base_v1, 1))
+
+
+def build_base_v2(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
+    """Build the base CNN on enhanced images of three channels (section 3.3)."""
+    from covid_keras.models import build_base_cnn
+
+    return build_base_cnn((*options_of(protocol).base_v2, 3))
+
+
+def build_covid_cxnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
+    """Build COVID-CXNet: one sigmoid for two classes, softmax for three (section 3.4)."""
+    from covid_keras.models import build_cxnet
+
+    return build_cxnet(
+        (*protocol.size, 3),
+        1 if len(classes) == 2 else len(classes),
+        weights=initial_weights(protocol),
+        batchnorm_momentum=options_of(protocol).batchnorm_momentum,
+    )
+
+
+def build_densenet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
+    """Build the DenseNet-121 baseline (section 3.4)."""
+    from papers.covid_cxnet.baselines import build_densenet121
+
+    options = options_of(protocol).baselines
+    return build_densenet121((*options.densenet, 3), protocol.weights, frozen=options.frozen)
+
+
+def build_resnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
+    """Build the ResNet-50 baseline (section 3.4)."""
+    from papers.covid_cxnet.baselines import build_resnet50_baseline
+
+    options = options_of(protocol).baselines
+    return build_resnet50_baseline((*options.resnet, 3), protocol.weights)
+
+
+def same_network(protocol: Protocol, classes: tuple[str, ...], parts: list[keras.Model]) -> keras.Model:
+    """Take the network that was trained before as it is."""
+    return parts[-1]
+
+
+def hierarchy(protocol: Protocol, classes: tuple[str, ...], parts: list[keras.Model]) -> keras.Model:
+    """Put both levels side by side: outputs (n, 2), P(pneumonia) of level 1 and P(COVID-19) of level 2."""
+    import keras
+
+    inputs = keras.Input(parts[0].input_shape[1:], name="radiograph")
+    for name, part in zip(LEVELS, parts, strict=True):
+        part.name = name
+    return keras.Model(inputs, keras.layers.Concatenate(name="levels")([part(inputs) for part in parts]))
+
+
+def decide_hierarchy(outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Call an image normal where level 1 does; the others take the class of level 2.
+
+    Parameters
+    ----------
+    outputs : ndarray (n, 1, 2)
+        P(pneumonia), P(COVID-19 | pneumonia).
+    classes : tuple of str
+        normal, CAP and COVID-19 in any order.
+
+    Returns
+    -------
+    ndarray (n,) int64, ndarray (n, 3) float64
+        Class indices; probabilities by the product rule. Where both levels are unsure the most probable class can
+        differ from the one decided for, as the paper decides level by level.
+    """
+    ill, covid = outputs[:, 0].astype(np.float64).T
+    scores = {NORMAL: 1 - ill, CAP: ill * (1 - covid), COVID: ill * covid}
+    second = np.where(covid > DECISION_THRESHOLD, classes.index(COVID), classes.index(CAP))
+    decided = np.where(ill > DECISION_THRESHOLD, second, classes.index(NORMAL))
+    return decided, np.stack([scores[name] for name in classes], axis=1)
+
+
+def evidence_hierarchy(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[keras.Model, np.ndarray, int]:
+    """Look for the evidence of "normal" in level 1, for that of the other two in level 2."""
+    level = LEVELS[0] if name == NORMAL else LEVELS[1]
+    return model.get_layer(level), inputs[:, 0], int(name == COVID)
+
+
+def evidence_single(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[keras.Model, np.ndarray, int]:
+    """Look for the evidence of either class in the one sigmoid."""
+    return model, inputs[:, 0], int(name == COVID)
+
+
+def check(protocol: Protocol) -> None:
+    """Say before the first training which initial weights will be wanted."""
+    needs = [name for name in protocol.systems if name.startswith(("cxnet", "flat", "level"))]
+    if needs and protocol.weights == "imagenet" and CHEXNET not in protocol.files:
+        raise UserError(
+            "CheXNet weights",
+            f"are needed by {needs[0]}, and cannot be downloaded by this suite",
+            "Give --checkpoint chexnet=FILE (see papers/covid_cxnet/README.md), or --weights none",
+        )
+
+
+def baselines_missing(protocol: Protocol, data: Any) -> str | None:
+    """Return None where the baselines make sense: their frozen layers need ImageNet weights."""
+    if protocol.weights == "none" and options_of(protocol).baselines.frozen:
+        return "not run: its frozen layers need ImageNet weights, and the protocol starts from random ones"
+    return None
