@@ -75,6 +75,25 @@ def test_margin(margin, expected):
     assert lung_bounding_box(box_mask((300, 200), 50, 251, 40, 161), margin) == expected
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"pixels": 0}, (50, 250, 40, 160)),
+        ({"pixels": 0, "inclusive": True}, (50, 251, 40, 161)),
+        ({"pixels": 10}, (40, 260, 30, 170)),
+        ({"pixels": 10, "inclusive": True}, (40, 261, 30, 171)),
+        ({"pixels": 45, "inclusive": True}, (5, 296, 0, 200)),
+        ({"inclusive": True}, (45, 256, 37, 164)),
+        ({"pixels": 2, "inclusive": True, "shape": (600, 100)}, (98, 504, 18, 83)),
+        ({"pixels": 0, "inclusive": True, "shape": (3, 2)}, (0, 3, 0, 2)),
+    ],
+)
+def test_margin_in_pixels_and_the_last_row_and_column(settings, expected):
+    box = lung_bounding_box(box_mask((300, 200), 50, 251, 40, 161), **settings)
+    assert box == expected
+    assert not box.whole
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, bool, np.float32])
 @pytest.mark.parametrize("threshold", [None, 0.5, "authors"])
 def test_empty_mask_gives_the_whole_image_and_says_so(dtype, threshold):
@@ -136,6 +155,8 @@ def test_box_is_a_plain_tuple_of_four_that_survives_pickling():
         (np.ones((0, 4)), {}, r"shape \(0, 4\)"),
         (np.ones((4, 4)), {"margin": -0.1}, "margin: -0.1"),
         (np.ones((4, 4)), {"margin": np.nan}, "margin: nan"),
+        (np.ones((4, 4)), {"pixels": -1}, "pixels: -1"),
+        (np.ones((4, 4)), {"pixels": 0.5}, "pixels: 0.5"),
         (np.ones((4, 4)), {"threshold": "author"}, "threshold: 'author'"),
         (np.ones((4, 4)), {"threshold": 0}, "threshold: 0"),
         (np.ones((4, 4)), {"shape": (0, 4)}, r"shape: \(0, 4\) is no image size"),
