@@ -140,8 +140,9 @@ def compute_metrics(
         TN/(TN+FP), `precision_positive` TP/(TP+FP), `precision_negative` TN/(TN+FN), `f1_positive`,
         `f1_negative`, `auc`; and the counts `n, tp, tn, fp, fn`. Without one (three classes or more):
         `accuracy`, `recall_<class>`, `precision_<class>`, `f1_<class>`, `auc` (one against the rest, plain
-        mean over classes) and `n`. Both: `accuracy_<severity>`, the share of the positives of that level that
-        are called positive (without a positive class: the share of the level's images that are right).
+        mean over classes), `n` and `confusion_<actual>_<predicted>` (see `confusion_shares`). Both:
+        `accuracy_<severity>`, the share of the positives of that level that are called positive (without a positive
+        class: the share of the level's images that are right).
         Undefined values are NaN. F1 is 2TP/(2TP+FP+FN), so it is 0, not NaN, for a class that exists but is
         never predicted.
 
@@ -201,7 +202,8 @@ def _class_metrics(decisions: Decisions) -> dict[str, float]:
     # roc_auc_score(multi_class="ovr") wants sums closer to 1 than a softmax in float16 gives: class by class.
     metrics["auc"] = float(np.mean([_auc(decisions.truth == k, decisions.scores[:, k]) for k in columns]))
     metrics["n"] = len(decisions.truth)
-    return metrics
+    confusion = confusion_matrix(decisions.truth, decisions.predicted, labels=columns)
+    return metrics | {name: float(share) for name, share in confusion_shares(confusion, decisions.classes).items()}
 
 
 def _auc(is_class: np.ndarray, scores: np.ndarray) -> float:
@@ -240,7 +242,32 @@ def metrics_from_confusion(confusion: np.ndarray, classes: tuple[str, ...], bina
         metrics[f"recall_{name}"] = recall[..., number]
         metrics[f"precision_{name}"] = precision[..., number]
         metrics[f"f1_{name}"] = f1[..., number]
-    return metrics
+    return metrics | confusion_shares(confusion, classes)
+
+
+def confusion_shares(confusion: np.ndarray, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return each cell of confusion matrices as its share of the row, which test sets of any size have in common.
+
+    Of two classes these are specificity and sensitivity and what they lack of 100 %, so only more have them among
+    their metrics.
+
+    Parameters
+    ----------
+    confusion : ndarray, shape (..., K, K)
+        Truth by rows, prediction by columns, in the order of `classes`.
+    classes : tuple of str, length K
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (...)
+        `confusion_<actual>_<predicted>` in percent, NaN for a class without images.
+    """
+    shares = percent(confusion, np.asarray(confusion).sum(axis=-1, keepdims=True))
+    return {
+        f"confusion_{actual}_{said}": shares[..., row, column]
+        for row, actual in enumerate(classes)
+        for column, said in enumerate(classes)
+    }
 
 
 def percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -221,12 +221,13 @@ def _paper_words(item: dict) -> str:
     unit, text = item["unit"], "" if pd.isna(item["paper_text"]) else str(item["paper_text"])
     if pd.isna(item["paper"]):
         return text or NOTHING
+    if text:  # A cell of a confusion matrix: the paper prints the count, the share of the row is made here.
+        return f"{text} = {number(item['paper'])} %"
     words = published_number(item["paper"], unit)
     if not pd.isna(item["paper_std"]):
         words += f" ± {published_number(item['paper_std'], unit)}"
     interval = _interval(item["paper_low"], item["paper_high"], lambda value: published_number(value, unit))
-    # Of a confusion matrix the share is ours: the paper prints the count.
-    return f"{text} = {words} %" if text else " ".join(part for part in (words, interval) if part)
+    return f"{words} {interval}".strip()
 
 
 def _interval(low: float, high: float, write: Callable[[float], str]) -> str:

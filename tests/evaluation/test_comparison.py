@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -145,6 +146,40 @@ def test_a_wrong_tolerance_is_said(tolerance, message):
 def test_a_system_that_no_cell_names_is_warned_of(caplog):
     compare([cell(70)], [ours(70), ours(70, system="nte")], 2)
     assert caplog.messages == ["no published cell names the system nte; it is not in the comparison"]
+
+
+def test_a_cell_of_a_confusion_matrix_is_compared_by_its_share():
+    matrix = {"unit": "count", "row_total": 603}
+    cells = [
+        cell(598, "specificity", target=59800 / 603, **matrix),
+        cell(5, "false_positive_rate", target=500 / 603, **matrix),
+        cell(5, "false_negative_rate", target=500 / 603, **matrix),
+    ]
+    right, wrong, missed = compare(cells, [ours(97, 95, 98, "specificity")], {"default": 1}).to_dict("records")
+    assert (right["paper"], right["unit"], right["paper_text"]) == (
+        pytest.approx(99.1708, abs=1e-4),
+        "percent",
+        "598 of 603",
+    )
+    assert (wrong["ours"], wrong["low"], wrong["high"], wrong["ours_std"]) == (3, 2, 5, 1.5)
+    assert right["difference"] == pytest.approx(-wrong["difference"])
+    assert right["verdict"] == wrong["verdict"] == NOT_REPRODUCED
+    assert missed["verdict"] == NOT_RUN
+
+
+def test_a_complement_needs_no_tolerance_of_its_own():
+    assert (
+        compare([cell(70, "specificity")], [ours(70, metric="specificity")], {"specificity": 1})["verdict"][0]
+        == REPRODUCED
+    )
+
+
+def test_the_papers_interval_and_words_are_kept():
+    word = replace(cell(math.nan, "", unit="text"), text="Yes")
+    table = compare([cell(98.7, low=94.0, high=99.3), word], [ours(98)], 2)
+    assert table[["paper_low", "paper_high"]].iloc[0].tolist() == [94.0, 99.3]
+    assert table["paper_text"].tolist() == ["", "Yes"]
+    assert table["verdict"].tolist() == [REPRODUCED, NO_COUNTERPART]
 
 
 def test_measured_twice_is_an_error():

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score
 
 from covid_keras.errors import UserError
 from covid_keras.evaluation import compute_metrics, per_execution
@@ -92,6 +92,11 @@ def test_three_classes_against_sklearn(make_predictions):
     assert metrics["f1_covid"] == pytest.approx(100 * f1[2])
     assert metrics["auc"] == pytest.approx(100 * roc_auc_score(truth, scores, multi_class="ovr"), abs=1e-3)
     assert "sensitivity" not in metrics
+    shares = confusion_matrix(truth, said, normalize="true")
+    for row, column in np.ndindex(3, 3):
+        found = metrics[f"confusion_{classes[row]}_{classes[column]}"]
+        assert found == pytest.approx(100 * shares[row, column])
+    assert metrics["confusion_covid_covid"] == pytest.approx(metrics["recall_covid"])
     one = compute_metrics(frame, positive="covid")
     assert one["sensitivity"] == metrics["recall_covid"]
     assert one["precision_positive"] == metrics["precision_covid"]

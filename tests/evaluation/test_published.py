@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 
 from covid_keras.errors import UserError
@@ -55,6 +58,62 @@ def test_cells_in_order_with_decimals_as_printed(tmp_path):
     assert (other.unit, other.metric, other.decimals, other.doubt) == ("ratio", "auc", 0, "The table is odd.")
 
 
+MATRIX = """
+  - table: "2"
+    title: who is what
+    unit: count
+    columns:
+      - {name: said a, predicted: a}
+      - {name: said b, predicted: b}
+    rows:
+      - {row: is a, system: net, actual: a, values: [598, 5], cells: {said a: {metric: specificity}}}
+      - {row: is b, system: net, actual: b, values: [4, 76]}
+"""
+
+
+def test_a_confusion_matrix_is_compared_by_the_share_of_its_rows(tmp_path):
+    cells = load_published(write(tmp_path, MATRIX))
+    assert [(cell.mean, cell.unit, cell.row_total, cell.actual, cell.predicted) for cell in cells] == [
+        (598, "count", 603, "a", "a"),
+        (5, "count", 603, "a", "b"),
+        (4, "count", 80, "b", "a"),
+        (76, "count", 80, "b", "b"),
+    ]
+    assert [cell.metric for cell in cells] == ["specificity", "confusion_a_b", "confusion_b_a", "confusion_b_b"]
+    assert [cell.target for cell in cells] == [cell.value for cell in cells]
+    assert (cells[3].value, cells[3].compared_unit, cells[3].printed) == (95, "percent", "76 of 80")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{name: said b, predicted: b}", "{name: said b}", "row 'is a': has an actual class, but not one cell a"),
+        ("predicted: b}", "predicted: a}", "not one cell a predicted class"),
+        ("[598, 5]", '[598, "-"]', "not one cell a predicted class"),
+        ("[598, 5]", "[598.5, 5]", "row 'is a': holds what is no count of images"),
+        ("[4, 76]", "[-4, 76]", "row 'is b': holds what is no count of images"),
+        ("[4, 76]", "[0, 0]", "row 'is b': holds no image"),
+        ("unit: count", "unit: percent", "holds what is no count of images"),
+    ],
+)
+def test_what_is_wrong_with_a_confusion_matrix_is_named(tmp_path, old, new, message):
+    assert old in MATRIX
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_published(write(tmp_path, MATRIX.replace(old, new, 1)))
+
+
+def test_intervals_and_words_are_kept_as_printed(tmp_path):
+    words = TABLE.replace("72.00 ± 0.5", "'72.00 [70.5,81.0]'").replace(
+        "other: {unit: ratio, metric: auc}", "other: {unit: text, system: elsewhere}"
+    )
+    best, severe, other = load_published(write(tmp_path, words))
+    assert (best.mean, best.std, best.low, best.high, best.decimals) == (72, None, 70.5, 81, 2)
+    assert (severe.low, severe.high, severe.text, severe.system) == (None, None, "", "net")
+    assert (other.text, other.printed, other.system) == ("5", "5", "elsewhere")
+    assert math.isnan(other.mean)
+    assert other == load_published(write(tmp_path, words))[2]
+
+
 def test_the_paper_itself(tmp_path):
     assert load_paper(write(tmp_path))["authors"] == ["A", "B"]
 
@@ -65,6 +124,8 @@ def test_the_paper_itself(tmp_path):
         ("72.00 ± 0.5", "'72,00'", "table 1, row 'best', column 'Acc': '72,00' is not a number"),
         ("72.00 ± 0.5", "about 72", "'about 72' is not a number"),
         ("72.00 ± 0.5", "[72]", "is not a number"),
+        ("72.00 ± 0.5", "'72 [80, 60]'", "the interval of '72 [80, 60]' ends before it begins"),
+        ("72.00 ± 0.5", "'72 [80]'", "is not a number"),
         ('[72.00 ± 0.5, "-"]', "[72.00]", "table 1, row 'best': 1 values for 2 columns"),
         ("target: 73.1", "target: x", "table 1, row 'best', column 'Acc': 'x' is not a number"),
         ("target:", "targett:", "table 1, row 'best', column 'Acc': a cell has the unknown key 'targett'"),

@@ -23,7 +23,14 @@ from covid_keras.reporting import (
     verdict_legend,
     write_comparison,
 )
-from covid_keras.reporting.tables import latex_escape, not_comparable_line, number, published_number, split_verdict
+from covid_keras.reporting.tables import (
+    latex_escape,
+    left_out_line,
+    not_comparable_line,
+    number,
+    published_number,
+    split_verdict,
+)
 
 
 def cell(row: str, column: str, mean: float, **more) -> PublishedCell:
@@ -79,6 +86,28 @@ def test_cells_read_paper_then_ours_then_verdict(frame):
     assert table.loc["[1] Crop | lungs", "P F1"] == "72.689 ± 2.70† | 68.00 [65.00, 74.00] ≈"
     assert table.loc["Full", "P F1"] == "60.00 ± 2.70 | –"
     assert comparison_pivot(frame)["III"].iloc[0, 0] == "1,426 | –"
+
+
+def test_words_intervals_ratios_and_shares_of_the_row():
+    published = [
+        cell("Net", "Acc", 98.68, std=None, low=94.0, high=99.3, system="net", metric="accuracy"),
+        cell("Net", "AUC", 0.9984, std=None, unit="ratio", system="net", metric="auc"),
+        cell("Net", "Bias", math.nan, std=None, unit="text", text="Yes", system="net", metric=""),
+        cell("Net", "said N", 598, std=None, unit="count", target=59800 / 603, row_total=603, system="net",
+             metric="specificity"),
+        cell("Else", "Bias", math.nan, std=None, unit="text", text="No", system="other", metric=""),
+        cell("Else", "Acc", 90, std=None, system="other", metric="accuracy"),
+    ]  # fmt: skip
+    measured = [ours("net", "accuracy", 97, 96, 98), ours("net", "auc", 99.5, 99, 99.9)]
+    frame = compare(published, [*measured, ours("net", "specificity", 99, 98, 99.5)], 2, not_run={"other": "no file"})
+    table = comparison_pivot(frame)["V"].loc["Net"]
+    assert table["Acc"] == "98.68 [94.00, 99.30] | 97.00 [96.00, 98.00] ✓"
+    assert table["AUC"] == "0.9984 | 0.9950 [0.9900, 0.9990] ✓"
+    assert table["Bias"] == "Yes | –"
+    assert table["said N"] == "598 of 603 = 99.17 % | 99.00 [98.00, 99.50] ✓"
+    assert left_out_line(paper_tables(frame)[0]) == "Left out: Else: no file."
+    back = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
+    assert comparison_markdown(back) == comparison_markdown(frame)
 
 
 def test_a_comparison_read_back_from_csv_gives_the_same_tables(frame):
