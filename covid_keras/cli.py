@@ -20,6 +20,7 @@ examples:
   covid-keras reproduce tabik --data ~/radiographs     real radiographs
   covid-keras report runs/covid_sdnet-smoke            the report again, without training
   covid-keras segment chest.png --out lungs            mask, crop and overlay of a radiograph
+  covid-keras predict chest.png --heatmap              a trained network's answer, and where it looked
   covid-keras data list                                the collections, and how to get them
 
 environment:
@@ -77,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_report,
         _add_publish,
         _add_segment,
+        _add_predict,
         _add_data,
         _add_weights,
         _add_papers,
@@ -259,6 +261,44 @@ def _segment(options: argparse.Namespace) -> int:
     from covid_keras.segmentation import segment_files
 
     _say_where(segment_files(options.images, options.out, options.weights, options.threshold))
+    return 0
+
+
+def _add_predict(commands) -> None:
+    parser = _command(
+        commands,
+        "predict",
+        "say what a trained network makes of radiographs of your own, for research only",
+        _predict,
+        f"  covid-keras predict chest.png other.dcm --model covid_cxnet --heatmap --out predictions\n\n{DISCLAIMER}\n",
+    )
+    parser.add_argument(
+        "images", nargs="+", type=_path, metavar="IMAGE", help="frontal chest radiograph: PNG, JPEG, TIFF or DICOM"
+    )
+    parser.add_argument(
+        "--model", default="covid_cxnet", metavar="NAME", help="registered network (default: covid_cxnet)"
+    )
+    parser.add_argument(
+        "--heatmap", action="store_true", help="draw the lungs and a Grad-CAM heat map of each, STEM_heatmap.png"
+    )
+    parser.add_argument(
+        "--out",
+        type=_path,
+        default=Path("predictions"),
+        metavar="DIR",
+        help="receives predictions.csv, predictions.json and the heat maps (default: predictions)",
+    )
+    parser.add_argument(
+        "--weights", type=_path, metavar="FILE", help="your own weights of the same network (default: the registered)"
+    )
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from covid_keras.prediction import predict_files
+
+    found = predict_files(options.images, options.out, options.model, options.weights, options.heatmap)
+    print("\n".join(found.lines()))
+    _say_where(found.folder)
     return 0
 
 

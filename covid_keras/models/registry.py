@@ -8,15 +8,20 @@ import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from covid_keras.errors import UserError
 from covid_keras.settings import build, read_yaml
+
+if TYPE_CHECKING:
+    from covid_keras.data.preparation import Preparation
 
 FOLDER = Path(__file__).resolve().parents[2] / "weights"
 REGISTRY = FOLDER / "registry.yaml"
 VARIABLE = "COVID_KERAS_WEIGHTS"
 DEFAULT_STORE = Path("~/.cache/covid_keras/weights")
+# What the grey levels of a prepared image, 0..255, are divided by.
+SCALINGS = {"0-1": 255.0, "0-255": 1.0}
 
 
 def store_folder() -> Path:
@@ -52,11 +57,19 @@ class WeightEntry:
     arguments : dict
         Further arguments of the builder.
     classes : tuple of str
-        Meaning of the outputs, in order.
+        Meaning of the outputs, in order. A file for `covid-keras predict` with one output names two classes: it is the
+        probability of the second.
     input_range : str
-        What the network takes.
+        What the network takes, in words.
     threshold : float
-        Decision threshold, where there is one.
+        Decision threshold, where there is one: of two classes, the probability from which on it is the second.
+    preparation : dict
+        Settings of `covid_keras.data.Preparation` by which a radiograph becomes the network's input; `size` is that of
+        `input_shape` where not given. Entries that have it can be used by `covid-keras predict`.
+    scaling : str
+        Range of the network's input, "0-1" or "0-255".
+    limits : str
+        What the network cannot tell, in a sentence or two; `covid-keras predict` says it each time.
     measured : dict
         Numbers measured by us, with their data.
     """
@@ -77,6 +90,9 @@ class WeightEntry:
     builder: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
     threshold: float = 0.5
+    preparation: dict[str, Any] = field(default_factory=dict)
+    scaling: str = "0-1"
+    limits: str = ""
     card: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
 
@@ -111,6 +127,32 @@ class WeightEntry:
                 f"Remove it. {self.how_to_get}",
             )
         return self
+
+    def input_preparation(self) -> Preparation:
+        """Return what is done to a radiograph before this network sees it.
+
+        Raises
+        ------
+        UserError
+            Where the entry has none, or one that does not fit its other fields.
+        """
+        from covid_keras.data.preparation import Preparation
+
+        if not self.preparation:
+            raise UserError(self.name, "does not say how its input is prepared", "Add 'preparation' to the registry")
+        settings = {"size": self.input_shape[:2]} | self.preparation
+        preparation = build(Preparation, settings, REGISTRY, f"{self.name}.preparation")
+        channels = self.input_shape[2]
+        for fits, problem in (
+            (preparation.size == self.input_shape[:2], "preparation.size and input_shape differ"),
+            (preparation.channels in (1, channels), f"prepares {preparation.channels} channels for {channels}"),
+            (self.scaling in SCALINGS, f"scaling {self.scaling!r} is unknown (known: {', '.join(SCALINGS)})"),
+            (len(self.classes) > 1, "names fewer than two classes"),
+            (bool(self.builder), "names no builder"),
+        ):
+            if not fits:
+                raise UserError(REGISTRY, f"{self.name}: {problem}", "Correct the entry")
+        return preparation
 
     @property
     def how_to_get(self) -> str:
@@ -166,6 +208,35 @@ def get_entry(name: str) -> WeightEntry:
     if name not in registry:
         raise UserError(name, "is no registered weight file", f"Registered: {', '.join(registry)}")
     return registry[name]
+
+
+def predictive_models() -> tuple[str, ...]:
+    """Return the names of the entries for `covid-keras predict`: those that say how their input is prepared."""
+    return tuple(name for name, entry in load_registry().items() if entry.preparation)
+
+
+def find_model(name: str, weights: str | Path | None = None) -> WeightEntry:
+    """Return the entry of a model that predicts, its file verified.
+
+    Parameters
+    ----------
+    name : str
+        One of `predictive_models`.
+    weights : str or Path, optional
+        A user's own file of the same network, in place of the registered one, which then is not needed.
+
+    Raises
+    ------
+    UserError
+        For another name, and where the file is missing or, of the registered one, altered. Whether a user's file
+        fits is seen when it is loaded.
+    """
+    known = predictive_models()
+    if name not in known:
+        problem = "is registered, but does not predict" if name in load_registry() else "is no registered model"
+        raise UserError(f"--model {name}", problem, f"Known: {', '.join(known) or 'none yet'}")
+    entry = get_entry(name)
+    return entry.verified() if weights is None else with_file(entry, weights)
 
 
 def with_file(entry: WeightEntry, path: str | Path) -> WeightEntry:

@@ -1,0 +1,425 @@
+"""A model's answer on radiographs of one's own: probability, decision, the lungs, and where the evidence lies.
+
+TensorFlow is imported once the arguments have been found usable, not when this module is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from covid_keras import DISCLAIMER, __version__, explain, models
+from covid_keras._quiet import import_tensorflow
+from covid_keras.data.images import read_image
+from covid_keras.data.preparation import Preparation, crop_box, prepare_image
+from covid_keras.errors import UserError
+from covid_keras.files import atomic_path, require_writable_folder, write_json
+from covid_keras.models.registry import SCALINGS, WeightEntry, find_model
+from covid_keras.preprocessing import LungBox, centre_square, drop_top
+from covid_keras.progress import progress
+from covid_keras.settings import as_plain
+
+if TYPE_CHECKING:
+    import keras
+
+    from covid_keras.models.lungs import LungSegmenter
+
+# Images that go through the networks at a time: bounds the memory, and Grad-CAM copies its network for each group.
+GROUP = 16
+# DICOM modalities that are no projection radiographs; what has another or none (converted files) is taken.
+_NO_RADIOGRAPH = frozenset({"CT", "MR", "US", "PT", "NM", "MG"})
+# What the shipped U-Net marks in frontal radiographs: two lungs, 12 % of the picture or more, the smaller half of it
+# (left or right of the middle) at least a third. It marks one region in nearly every lateral view.
+_LEAST_AREA, _LEAST_HALF = 0.10, 0.25
+TABLE, RECORD = "predictions.csv", "predictions.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one radiograph.
+
+    Attributes
+    ----------
+    image : Path
+        As given.
+    probabilities : dict of str to float
+        Of each class, 0 to 1, in the order of the entry's classes.
+    predicted : str
+        The class decided for.
+    size : (int, int)
+        Height and width of the radiograph, pixels.
+    lung_area : float
+        Share of the picture that is lung, 0 to 1.
+    lung_box : LungBox
+        The smallest box that holds the marked lungs, in pixels of the radiograph; the whole where none were found.
+    view : LungBox
+        The part of the radiograph that the network saw.
+    doubt : str
+        Why the picture may be no frontal chest radiograph; "" where nothing speaks against it.
+    heat_in_lungs, lungs_in_view : float
+        Share of the Grad-CAM heat (for the class decided for, within `view`) that lies on the lungs, and the
+        lungs' share of the view, which heat spread evenly would have. NaN where no heat was asked for; the first also
+        where no region raises the class's score.
+    heatmap : str
+        Name of the picture, "" where none was asked for.
+    """
+
+    image: Path
+    probabilities: dict[str, float]
+    predicted: str
+    size: tuple[int, int]
+    lung_area: float
+    lung_box: LungBox
+    view: LungBox
+    doubt: str = ""
+    heat_in_lungs: float = math.nan
+    lungs_in_view: float = math.nan
+    heatmap: str = ""
+
+    def row(self) -> dict[str, object]:
+        """Return the prediction as a row of `predictions.csv`."""
+        height, width = self.size
+        return {
+            "image": str(self.image),
+            "predicted": self.predicted,
+            **{f"probability_{name}": value for name, value in self.probabilities.items()},
+            "doubt": self.doubt,
+            "height": height,
+            "width": width,
+            "lung_area": self.lung_area,
+            **{f"lungs_{side}": value for side, value in self.lung_box._asdict().items()},
+            **{f"view_{side}": value for side, value in self.view._asdict().items()},
+            "heat_in_lungs": self.heat_in_lungs,
+            "lungs_in_view": self.lungs_in_view,
+            "heatmap": self.heatmap,
+        }
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions of a call, in the order of its images, and the folder that holds them."""
+
+    entry: WeightEntry
+    rows: tuple[Prediction, ...]
+    folder: Path
+
+    def lines(self) -> list[str]:
+        """Return what a user is to read: a line an image, what the model cannot tell, the disclaimer."""
+        return [*(describe(row, self.entry) for row in self.rows), *limits_of(self.entry), DISCLAIMER]
+
+
+def predict_files(
+    images: Sequence[Path], out: Path, model: str, weights: Path | None = None, heatmap: bool = False
+) -> Predictions:
+    """Predict radiographs by a registered model; write `predictions.csv`, `predictions.json` and heat maps.
+
+    Every file is read before the first is predicted, and all are predicted before the table is written, so that a bad
+    one leaves nothing behind.
+
+    Parameters
+    ----------
+    images : sequence of Path
+        PNG, JPEG, TIFF or DICOM.
+    out : Path
+        Folder; made where missing. Receives `predictions.csv` (a row an image), `predictions.json` (the same and what
+        made it) and, with `heatmap`, `<stem>_heatmap.png`.
+    model : str
+        A registered name (see `covid_keras.models.registry.predictive_models`).
+    weights : Path, optional
+        A file of the same network in place of the registered one; every tensor must fit.
+    heatmap : bool
+        Explain the class decided for by Grad-CAM, and draw it.
+
+    Raises
+    ------
+    UserError
+        For an unknown model, weights that are missing, altered or of another network, a file that is no radiograph,
+        two of one stem whose pictures would overwrite each other, or a folder that cannot be written.
+    """
+    entry = find_model(model, weights)
+    predictor = Predictor(entry)
+    _check_images(images, heatmap)
+    import_tensorflow()
+    predictor.load()
+    require_writable_folder(out)
+    rows = []
+    for answer in progress(predictor.answers(images, heatmap), "predicting", len(images)):
+        if heatmap:
+            _write_heatmap(out, answer, entry)
+        rows.append(answer.prediction)
+    found = Predictions(entry, tuple(rows), out)
+    _write_table(found, predictor)
+    return found
+
+
+def _check_images(images: Sequence[Path], heatmap: bool) -> None:
+    stems = [path.stem for path in images]
+    if heatmap and (repeated := next((stem for stem in stems if stems.count(stem) > 1), None)):
+        raise UserError(
+            repeated,
+            "is the name of two images, whose heat maps would overwrite each other",
+            "Predict them into two folders",
+        )
+    for path in images:
+        read_image(path)
+        if (modality := _modality(path)) in _NO_RADIOGRAPH:
+            raise UserError(path, f"is no radiograph (DICOM modality {modality})", "Give a frontal chest radiograph")
+
+
+def _modality(path: Path) -> str:
+    """Return a DICOM file's modality, such as "DX" or "CT"; "" where it says none or is no DICOM file."""
+    with open(path, "rb") as stream:
+        if stream.read(132)[128:] != b"DICM":
+            return ""
+    from pydicom import dcmread  # an extra, which `read_image` has found installed
+
+    return str(dcmread(path, stop_before_pixels=True, specific_tags=["Modality"]).get("Modality") or "")
+
+
+class Answer(NamedTuple):
+    """A prediction with what its picture is drawn of.
+
+    `image` and `mask`, uint8 (H, W), are the whole radiograph and its lungs (0/255); `heat`, float32 0..1, of the
+    network's input size, lies on the prediction's `view`. None where no heat was asked for.
+    """
+
+    prediction: Prediction
+    image: np.ndarray
+    mask: np.ndarray
+    heat: np.ndarray | None
+
+
+class Predictor:
+    """A registered model with everything between a radiograph's file and its answer.
+
+    Parameters
+    ----------
+    entry : WeightEntry
+        Of `covid_keras.models.registry.find_model`.
+
+    Raises
+    ------
+    UserError
+        Where the entry does not say how its input is prepared.
+    """
+
+    def __init__(self, entry: WeightEntry) -> None:
+        self.entry = entry
+        self.preparation: Preparation = entry.input_preparation()
+        self.model: keras.Model | None = None
+        self.segmenter: LungSegmenter | None = None
+
+    def load(self) -> None:
+        """Build the network and the lung U-Net and load their weights; raise `UserError` where a file does not fit."""
+        from covid_keras.models.weights import build_registered
+
+        self.model = build_registered(self.entry)
+        models.load_weights(self.model, self.entry.path)
+        self.segmenter = models.LungSegmenter()
+        self.segmenter.model  # noqa: B018 - loaded now, so that a damaged file leaves no empty folder
+
+    def answers(self, images: Sequence[Path], heatmap: bool = False) -> Iterator[Answer]:
+        """Yield the answer on each radiograph, in order; see `predict_files` for the errors."""
+        for start in range(0, len(images), GROUP):
+            yield from self._group(images[start : start + GROUP], heatmap)
+
+    def _group(self, paths: Sequence[Path], heatmap: bool) -> Iterator[Answer]:
+        pictures = [read_image(path) for path in paths]
+        masks = self.segmenter.masks(pictures)
+        fed = self.network_input(paths, masks)
+        outputs = np.asarray(self.model.predict_on_batch(fed), np.float64)
+        scores = class_probabilities(outputs)
+        decided = [decide(row, self.entry.threshold) for row in scores]
+        heats = explain.grad_cam(self.model, fed, decided) if heatmap else [None] * len(paths)
+        for path, image, mask, row, index, heat in zip(paths, pictures, masks, scores, decided, heats, strict=True):
+            known = dict(zip(self.entry.classes, map(float, row), strict=True))
+            prediction = self._prediction(path, mask, known, self.entry.classes[index], heat)
+            yield Answer(prediction, image, mask, heat)
+
+    def network_input(self, paths: Sequence[Path], masks: Sequence[np.ndarray]) -> np.ndarray:
+        """Return what the network is fed, float32 (n, H, W, C), of radiographs and their masks, uint8 (h, w) 0/255."""
+        grey = [prepare_image(path, mask, self.preparation) for path, mask in zip(paths, masks, strict=True)]
+        fed = np.stack(grey).astype(np.float32)
+        if fed.shape[-1] != (channels := self.entry.input_shape[2]):
+            fed = np.repeat(fed, channels, axis=-1)
+        return fed / np.float32(SCALINGS[self.entry.scaling])
+
+    def _prediction(
+        self, path: Path, mask: np.ndarray, known: dict[str, float], predicted: str, heat: np.ndarray | None
+    ) -> Prediction:
+        view = view_box(mask, self.preparation)
+        shares = (math.nan, math.nan)
+        if heat is not None:
+            lungs = mask[view.slices]
+            shares = explain.heat_in_lungs(_laid_on(heat, lungs.shape), lungs), explain.lung_area_share(lungs)
+        return Prediction(
+            path,
+            known,
+            predicted,
+            mask.shape,
+            explain.lung_area_share(mask),
+            mask_box(mask),
+            view,
+            doubt_of(mask),
+            *shares,
+            f"{path.stem}_heatmap.png" if heat is not None else "",
+        )
+
+
+def class_probabilities(outputs: np.ndarray) -> np.ndarray:
+    """Return the probability of each class, (n, classes), of a network's outputs, (n, classes) or (n, 1).
+
+    A single output is the probability of the second of two classes.
+    """
+    return outputs if outputs.shape[1] > 1 else np.concatenate([1 - outputs, outputs], axis=1)
+
+
+def decide(probabilities: Sequence[float] | np.ndarray, threshold: float) -> int:
+    """Return the index of the class decided for: of two the second from the threshold on, else the most probable."""
+    if len(probabilities) == 2:
+        return int(probabilities[1] >= threshold)
+    return int(np.argmax(probabilities))
+
+
+def mask_box(mask: np.ndarray) -> LungBox:
+    """Return the smallest box that holds a mask's (H, W) marked pixels, the whole picture where there are none."""
+    left, top, width, height = cv2.boundingRect((np.asarray(mask) > 0).astype(np.uint8))
+    if not width:
+        return LungBox(0, mask.shape[0], 0, mask.shape[1], whole=True)
+    return LungBox(top, top + height, left, left + width)
+
+
+def view_box(mask: np.ndarray, preparation: Preparation) -> LungBox:
+    """Return the part of a radiograph that a network sees, in pixels, ends exclusive.
+
+    Parameters
+    ----------
+    mask : ndarray (H, W)
+        The radiograph's lung mask, not 0 is lung.
+    preparation : Preparation
+
+    Returns
+    -------
+    LungBox
+        `whole` where it should have been cropped to the lungs and the mask shows none.
+    """
+    if preparation.crop:
+        return crop_box(mask, preparation)
+    # Numbers of rows and columns in place of pixels go through the same cuts; broadcast, they take no memory.
+    rows = np.broadcast_to(np.arange(mask.shape[0])[:, None], mask.shape)
+    columns = np.broadcast_to(np.arange(mask.shape[1]), mask.shape)
+    if preparation.drop_top:
+        rows, columns = (drop_top(numbers, preparation.drop_top) for numbers in (rows, columns))
+    if preparation.square:
+        rows, columns = centre_square(rows), centre_square(columns)
+    return LungBox(int(rows[0, 0]), int(rows[-1, 0]) + 1, int(columns[0, 0]), int(columns[0, -1]) + 1)
+
+
+def doubt_of(mask: np.ndarray) -> str:
+    """Return why a lung mask, uint8 (H, W), looks unlike that of a frontal chest radiograph; "" where it does not."""
+    marked = (mask > 0).astype(np.uint8)
+    if not marked.any():
+        return "no lungs found"
+    middle, area = marked.shape[1] // 2, marked.mean()
+    half = min(marked[:, :middle].sum(), marked[:, middle:].sum()) / marked.sum()
+    if area < _LEAST_AREA:
+        return "hardly any lung found"
+    if cv2.connectedComponents(marked)[0] < 3 or half < _LEAST_HALF:  # the background counts as a component
+        return "not two lungs side by side"
+    return ""
+
+
+def describe_decision(row: Prediction, entry: WeightEntry) -> str:
+    """Say the probability of the second of two classes, or of each, and the class decided for."""
+    if len(entry.classes) > 2:
+        return ", ".join(f"{name} {value:.3f}" for name, value in row.probabilities.items()) + f": {row.predicted}"
+    name = entry.classes[1]
+    side = "at or above" if row.predicted == name else "below"
+    return f"{name} {row.probabilities[name]:.3f}, {side} the threshold {entry.threshold:g}: {row.predicted}"
+
+
+def describe(row: Prediction, entry: WeightEntry) -> str:
+    """Return one line on one image: its probability, the decision, the lungs, where the evidence lies."""
+    parts = [f"{row.image}: {describe_decision(row, entry)}", f"lungs {100 * row.lung_area:.0f} % of the picture"]
+    if row.heatmap:
+        parts.append(heat_words(row))
+    if row.doubt:
+        parts.append(doubt_words(row))
+    return "; ".join(parts)
+
+
+def limits_of(entry: WeightEntry) -> list[str]:
+    """Return the sentence on what the model cannot tell, where its entry has one."""
+    return [f"What the network cannot tell: {entry.limits}"] if entry.limits else []
+
+
+def doubt_words(row: Prediction) -> str:
+    """Say why a picture may be none that the model is for."""
+    return f"DOUBTFUL, {row.doubt}: is it a frontal chest radiograph?"
+
+
+def heat_words(row: Prediction) -> str:
+    """Say how much of the heat lies in the lungs, beside what chance would give."""
+    if row.lung_box.whole:
+        return "no lungs to compare the heat with"
+    if math.isnan(row.heat_in_lungs):
+        return f"no region speaks for {row.predicted}"
+    chance = f"by chance {100 * row.lungs_in_view:.0f} %"
+    return f"{100 * row.heat_in_lungs:.0f} % of the heat for {row.predicted} in the lungs ({chance})"
+
+
+def _laid_on(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Enlarge a heat map from the network's input size to that of its view, float32 0..1."""
+    return np.clip(cv2.resize(heat, shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
+def _write_heatmap(out: Path, answer: Answer, entry: WeightEntry) -> None:
+    # matplotlib takes a third of a second to import.
+    from covid_keras.reporting.pictures import Explanation
+    from covid_keras.reporting.prediction_figure import write_prediction_figure
+
+    row = answer.prediction
+    case = Explanation(
+        image=answer.image,
+        factual=answer.heat,
+        counterfactual=answer.heat,
+        label="",
+        predicted=row.predicted,
+        other="",
+        score=row.probabilities[row.predicted],
+        mask=answer.mask,
+        name=row.image.name,
+    )
+    made_by = f"Network: {entry.title}; weights {entry.sha256[:12]}."
+    notes = [made_by, *([doubt_words(row)] if row.doubt else []), *limits_of(entry)]
+    write_prediction_figure(out / row.heatmap, case, row.view, describe_decision(row, entry), heat_words(row), notes)
+
+
+def _write_table(found: Predictions, predictor: Predictor) -> None:
+    rows, entry = [row.row() for row in found.rows], found.entry
+    with atomic_path(found.folder / TABLE) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.7g")
+    record = {
+        "disclaimer": DISCLAIMER,
+        "limits": entry.limits,
+        "model": entry.name,
+        "title": entry.title,
+        "card": entry.card,
+        "sha256": entry.sha256,
+        "classes": list(entry.classes),
+        "threshold": entry.threshold,
+        "preparation": as_plain(predictor.preparation),
+        "scaling": entry.scaling,
+        "lungs": predictor.segmenter.key,
+        "version": __version__,
+        # JSON knows no NaN.
+        "predictions": [{key: None if value != value else value for key, value in row.items()} for row in rows],
+    }
+    write_json(found.folder / RECORD, record)

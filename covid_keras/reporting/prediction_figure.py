@@ -1,0 +1,99 @@
+"""The picture of one prediction: the radiograph with its lungs, and where in it the evidence lies."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from covid_keras import DISCLAIMER
+from covid_keras.files import atomic_path
+from covid_keras.preprocessing import LungBox
+from covid_keras.reporting.pictures import Explanation, _show, _show_heat, short_name
+from covid_keras.reporting.style import HEAT_MAP, MUTED, OKABE_ITO, WIDTH, report_style
+
+DPI = 150
+_SIDE = 640  # longest side of what is drawn, pixels: no more can be seen at this DPI
+_LETTERS = 118  # in a line of the notes
+_NAME = 48  # letters that fit above a picture of half the width
+
+
+@report_style()
+def prediction_figure(case: Explanation, view: LungBox, title: str, words: str, notes: Sequence[str] = ()) -> Figure:
+    """Draw the radiograph with its lungs and the box that the network saw, and again with the heat of its decision.
+
+    Parameters
+    ----------
+    case : Explanation
+        Its `factual` map covers the view alone, (h, w); it has a mask. Label, score and counterfactual are not drawn.
+    view : LungBox
+        What the network saw, in pixels of the radiograph; no box is drawn where that is the whole picture.
+    title, words : str
+        The decision; what is said below the heat map.
+    notes : sequence of str
+        Said at the bottom, above the disclaimer, which always is.
+    """
+    lines = [line for note in (*notes, DISCLAIMER) for line in textwrap.wrap(note, _LETTERS)]
+    image, mask, heat = _drawable(case, view)
+    panel = WIDTH / 2 - 0.15
+    figure = Figure(
+        figsize=(WIDTH, panel * image.shape[0] / image.shape[1] + 1.75 + 0.16 * len(lines)), layout="constrained"
+    )
+    figure.suptitle(title, x=0.01, ha="left")
+    plain, hot = figure.subplots(1, 2)
+    _show(plain, image, mask)
+    plain.set_title(short_name(case.name, _NAME), fontsize=8.5)
+    plain.set_xlabel("outlined: the lungs found" + ("" if view.whole else "; box: what the network saw"))
+    drawn = Explanation(image, heat, heat, case.label, case.predicted, case.other, case.score, mask, case.name)
+    _show_heat(hot, drawn, heat, f"Grad-CAM for {case.predicted}")
+    hot.set_xlabel("\n".join(textwrap.wrap(words, _NAME)))
+    for axes in (plain, hot):
+        _outline(axes, view, image.shape[0] / case.image.shape[0], image.shape[1] / case.image.shape[1])
+    scale = ScalarMappable(Normalize(0, 1), HEAT_MAP)
+    figure.colorbar(
+        scale, ax=[plain, hot], location="bottom", shrink=0.45, aspect=40, pad=0.02, label="heat (share of the maximum)"
+    )
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color=MUTED)
+    return figure
+
+
+def write_prediction_figure(
+    path: Path, case: Explanation, view: LungBox, title: str, words: str, notes: Sequence[str] = ()
+) -> Path:
+    """Write a `prediction_figure` as PNG, whole or not at all; return the path."""
+    figure = prediction_figure(case, view, title, words, notes)
+    with atomic_path(path) as temporary, report_style():
+        # Without the program's name: the same picture gives the same bytes.
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+    return path
+
+
+def _drawable(case: Explanation, view: LungBox) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return radiograph, lungs and heat, all of the whole picture, at the size at which they are drawn."""
+    heat = np.zeros(case.image.shape, np.float32)
+    rows, columns = view.slices
+    heat[rows, columns] = cv2.resize(case.factual, (view.right - view.left, view.bottom - view.top))
+    scale = min(1.0, _SIDE / max(case.image.shape))
+    size = tuple(max(1, round(side * scale)) for side in reversed(case.image.shape))
+    return (
+        cv2.resize(case.image, size, interpolation=cv2.INTER_AREA),
+        cv2.resize(case.mask, size, interpolation=cv2.INTER_NEAREST),
+        np.clip(cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR), 0, 1),
+    )
+
+
+def _outline(axes: Axes, view: LungBox, down: float, across: float) -> None:
+    """Draw the view's box on a radiograph of which a pixel is `down` and `across` of the original's."""
+    if view.whole:
+        return
+    corner = view.left * across - 0.5, view.top * down - 0.5
+    size = (view.right - view.left) * across, (view.bottom - view.top) * down
+    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=OKABE_ITO["orange"], linewidth=1.3))

@@ -1,0 +1,522 @@
+"""`covid-keras predict`: a network set by hand answers on what is known, so that every number can be foretold."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from keras import layers
+from PIL import Image
+
+import covid_keras.models
+from covid_keras import DISCLAIMER
+from covid_keras.cli import main
+from covid_keras.data import Cohort, make_dataset, prepare_cohort, prepare_image, read_image, write_image
+from covid_keras.data.phantom import phantom_image
+from covid_keras.data.preparation import Preparation, crop_box
+from covid_keras.errors import UserError
+from covid_keras.files import sha256_of
+from covid_keras.models import LungSegmenter, registry, save_weights
+from covid_keras.models.registry import WeightEntry, find_model, load_registry, predictive_models
+from covid_keras.prediction import (
+    Predictor,
+    class_probabilities,
+    decide,
+    doubt_of,
+    mask_box,
+    predict_files,
+    view_box,
+)
+from covid_keras.preprocessing import LungBox, centre_square, drop_top
+from covid_keras.reporting.pictures import Explanation
+from covid_keras.reporting.prediction_figure import prediction_figure
+from covid_keras.segmentation import segment_cohort
+
+SIZE = 48
+NOISE = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+REGISTERED = load_registry()
+LIMITS = "Made collections differ in source; a high score may mean only that."
+
+
+def build_tiny(input_shape, classes: int = 1, slope: float = 8.0, bias: float = -4.0) -> keras.Model:
+    """Logit of the last class: slope x mean + bias. The map of its layer is the picture itself."""
+    inputs = keras.Input(input_shape, name="radiograph")
+    x = layers.Conv2D(1, 1, name="grey")(inputs)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    activation = "sigmoid" if classes == 1 else "softmax"
+    model = keras.Model(inputs, layers.Dense(classes, activation=activation, name="answer")(x), name="tiny")
+    channels = input_shape[2]
+    model.get_layer("grey").set_weights([np.full((1, 1, channels, 1), 1 / channels), np.zeros(1)])
+    kernel, offset = np.zeros((1, classes)), np.zeros(classes)
+    kernel[0, -1], offset[-1] = slope, bias
+    model.get_layer("answer").set_weights([kernel, offset])
+    return model
+
+
+@pytest.fixture
+def register(tmp_path, monkeypatch):
+    """Put networks set by hand into the registry, beside what is registered."""
+    known = dict(REGISTERED)
+    monkeypatch.setattr(registry, "load_registry", lambda: known)
+    monkeypatch.setattr("covid_keras.models.lungs.load_registry", lambda: known)
+    monkeypatch.setattr(covid_keras.models, "build_tiny", build_tiny, raising=False)
+
+    def add(name: str = "tiny", classes=("negative", "COVID-19"), **given) -> WeightEntry:
+        shape = given.pop("input_shape", (SIZE, SIZE, 1))
+        arguments = {"classes": len(classes)} if len(classes) > 2 else {}
+        file = tmp_path / "made" / f"{name}.h5"
+        file.parent.mkdir(exist_ok=True)
+        save_weights(build_tiny(shape, **arguments), file)
+        fields = {
+            "file": str(file),
+            "title": "bright is COVID-19",
+            "origin": "this test",
+            "licence": "none",
+            "sha256": sha256_of(file),
+            "bytes": file.stat().st_size,
+            "ships": True,
+            "input_shape": shape,
+            "input_range": "0..1",
+            "classes": classes,
+            "builder": "build_tiny",
+            "arguments": arguments,
+            "preparation": {"crop": "lungs"},
+            "limits": LIMITS,
+        }
+        known[name] = WeightEntry(name=name, **(fields | given))
+        return known[name]
+
+    return add
+
+
+@pytest.fixture(scope="module")
+def chest() -> np.ndarray:
+    """A phantom that holds 0 and 255, so that a DICOM file's stretch leaves it as it is."""
+    image = phantom_image(1, (200, 240), "normal", 0).image
+    return cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)
+
+
+@pytest.fixture
+def picture(tmp_path, chest):
+    return write_image(tmp_path / "chest.png", chest)
+
+
+def _dicom(path, image: np.ndarray, modality: str = "DX"):
+    pydicom = pytest.importorskip("pydicom", reason="DICOM needs covid-keras[dicom]")
+    file = pydicom.dataset.FileDataset(str(path), {}, file_meta=pydicom.dataset.FileMetaDataset(), preamble=bytes(128))
+    file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = pydicom.uid.generate_uid()
+    file.Modality = modality
+    file.Rows, file.Columns = image.shape
+    file.SamplesPerPixel, file.BitsAllocated, file.BitsStored, file.HighBit = 1, 16, 12, 11
+    file.PixelRepresentation, file.PhotometricInterpretation = 0, "MONOCHROME2"
+    file.PixelData = (image.astype("<u2") * 16).tobytes()
+    file.save_as(path, enforce_file_format=True)
+    return path
+
+
+def _sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+# --- the numbers
+
+
+def test_the_probability_is_the_networks_on_the_prepared_image(register, picture, tmp_path):
+    entry = register(threshold=0.2)
+    (row,) = predict_files([picture], tmp_path / "out", "tiny").rows
+    mask = LungSegmenter().masks([read_image(picture)])[0]
+    prepared = prepare_image(picture, mask, Preparation(size=(SIZE, SIZE), crop="lungs"))
+    expected = _sigmoid(8 * prepared.mean() / 255 - 4)
+    assert 0.2 < expected < 0.8, "the test is to see a wrong scaling, crop or order of classes"
+    assert row.probabilities["COVID-19"] == pytest.approx(expected, abs=1e-5)
+    assert row.probabilities["negative"] == pytest.approx(1 - expected, abs=1e-5)
+    assert row.predicted == "COVID-19"
+    assert row.lung_area == (mask > 0).mean()
+    rows, columns = np.nonzero(mask)
+    assert row.lung_box == (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+    assert row.view == crop_box(mask, entry.input_preparation())
+    assert math.isnan(row.heat_in_lungs)
+
+
+def test_grey_is_repeated_and_scaling_is_the_entrys(register, picture, tmp_path):
+    register("one", preparation={"crop": None, "square": True})
+    register("three", input_shape=(SIZE, SIZE, 3), preparation={"square": True})
+    register("wide", preparation={"square": True}, scaling="0-255")
+    found = {name: predict_files([picture], tmp_path / name, name).rows[0] for name in ("one", "three", "wide")}
+    assert found["three"].probabilities["COVID-19"] == pytest.approx(found["one"].probabilities["COVID-19"], abs=1e-6)
+    assert found["wide"].probabilities["COVID-19"] > 0.999
+
+
+def test_the_threshold_is_the_models(register, picture, tmp_path):
+    register("low", threshold=0.01)
+    register("high", threshold=0.99)
+    assert predict_files([picture], tmp_path / "low", "low").rows[0].predicted == "COVID-19"
+    assert predict_files([picture], tmp_path / "high", "high").rows[0].predicted == "negative"
+
+
+def test_more_than_two_classes_get_a_probability_each(register, picture, tmp_path, capsys):
+    register(classes=("normal", "CAP", "COVID-19"))
+    assert main(["predict", str(picture), "--model", "tiny", "--out", str(tmp_path / "out")]) == 0
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    values = table[["probability_normal", "probability_CAP", "probability_COVID-19"]].to_numpy()[0]
+    assert values.sum() == pytest.approx(1, abs=1e-6)
+    assert values[0] == pytest.approx(values[1], abs=1e-6)
+    assert table["predicted"][0] == ("normal", "CAP", "COVID-19")[int(values.argmax())]
+    assert (
+        f"chest.png: normal {values[0]:.3f}, CAP {values[1]:.3f}, COVID-19 {values[2]:.3f}: " in capsys.readouterr().out
+    )
+
+
+def test_heat_is_where_the_network_looks(register, picture, tmp_path):
+    """The map of a network that averages the picture is the picture: its share in the lungs is known."""
+    register(preparation={"square": True}, threshold=0.0)
+    (row,) = predict_files([picture], tmp_path / "out", "tiny", heatmap=True).rows
+    image = read_image(picture)
+    mask = LungSegmenter().masks([image])[0]
+    assert row.view == (0, 200, 20, 220)
+    bright, lungs = image[:, 20:220].astype(float), mask[:, 20:220] > 0
+    assert row.heat_in_lungs == pytest.approx(bright[lungs].sum() / bright.sum(), abs=0.01)
+    assert row.lungs_in_view == lungs.mean()
+    assert abs(row.heat_in_lungs - row.lungs_in_view) > 0.05, "the phantom's lungs are darker than the rest"
+
+
+def test_no_region_speaks_for_a_class(register, picture, tmp_path):
+    """Brightness lowers the score of "negative" alone: no heat, said so, and NaN is no JSON."""
+    register(preparation={"square": True}, threshold=1.0)
+    found = predict_files([picture], tmp_path / "out", "tiny", heatmap=True)
+    assert math.isnan(found.rows[0].heat_in_lungs)
+    assert "no region speaks for negative" in found.lines()[0]
+    record = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert record["predictions"][0]["heat_in_lungs"] is None
+
+
+def test_groups_are_as_images_alone(register, chest, tmp_path, monkeypatch):
+    register(threshold=0.0)
+    paths = [write_image(tmp_path / f"{i}.png", (chest // (i + 1)).astype(np.uint8)) for i in range(3)]
+    (alone,) = predict_files(paths[2:], tmp_path / "alone", "tiny", heatmap=True).rows
+    monkeypatch.setattr("covid_keras.prediction.GROUP", 2)
+    together = predict_files(paths, tmp_path / "out", "tiny", heatmap=True).rows
+    assert [row.image for row in together] == paths
+    assert len({row.probabilities["COVID-19"] for row in together}) == 3
+    assert together[2].probabilities == pytest.approx(alone.probabilities, abs=1e-6)
+    assert together[2].heat_in_lungs == pytest.approx(alone.heat_in_lungs, abs=1e-5)
+
+
+def test_own_weights_take_the_registered_ones_place(register, picture, tmp_path):
+    register()
+    own = save_weights(build_tiny((SIZE, SIZE, 1), slope=0, bias=math.log(9)), tmp_path / "own.h5")
+    found = predict_files([picture], tmp_path / "out", "tiny", own)
+    assert found.rows[0].probabilities["COVID-19"] == pytest.approx(0.9, abs=1e-6)
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())["sha256"] == sha256_of(own)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "threshold", "index"),
+    [([0.4, 0.6], 0.6, 1), ([0.4, 0.6], 0.61, 0), ([0.5, 0.2, 0.3], 0.1, 0), ([0.1, 0.2, 0.7], 0.9, 2)],
+)
+def test_decisions(probabilities, threshold, index):
+    assert decide(probabilities, threshold) == index
+
+
+def test_one_output_is_the_probability_of_the_second_class():
+    np.testing.assert_allclose(class_probabilities(np.array([[0.25], [1.0]])), [[0.75, 0.25], [0, 1]])
+    softmax = np.array([[0.2, 0.3, 0.5]])
+    assert class_probabilities(softmax) is softmax
+
+
+# --- lungs and view
+
+
+@pytest.mark.parametrize(
+    "preparation", [Preparation(), Preparation(drop_top=0.08), Preparation(drop_top=0.1, square=True)]
+)
+@pytest.mark.parametrize("shape", [(201, 140), (90, 155)])
+def test_the_view_is_what_the_preparation_cuts(shape, preparation):
+    image = np.arange(shape[0] * shape[1]).reshape(shape)
+    expected = drop_top(image, preparation.drop_top)
+    expected = centre_square(expected) if preparation.square else expected
+    np.testing.assert_array_equal(image[view_box(np.ones(shape), preparation).slices], expected)
+
+
+def test_boxes_of_masks():
+    mask = np.zeros((50, 60), np.uint8)
+    assert mask_box(mask) == (0, 50, 0, 60)
+    assert mask_box(mask).whole
+    mask[10:20, 30:31] = 255
+    assert mask_box(mask) == (10, 20, 30, 31)
+    assert not mask_box(mask).whole
+    assert view_box(mask, Preparation(crop="lungs", margin=0, box="inclusive")) == (10, 20, 30, 31)
+
+
+def _mask(*boxes) -> np.ndarray:
+    mask = np.zeros((100, 100), np.uint8)
+    for box in boxes:
+        mask[box] = 255
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (_mask(np.s_[20:80, 10:40], np.s_[20:80, 60:90]), ""),
+        (_mask(np.s_[20:80, 10:40], np.s_[40:80, 60:90]), ""),
+        (_mask(), "no lungs found"),
+        (_mask(np.s_[20:40, 20:30], np.s_[20:40, 60:70]), "hardly any lung"),
+        (_mask(np.s_[20:80, 20:80]), "not two lungs side by side"),
+        (_mask(np.s_[10:40, 10:45], np.s_[60:90, 10:45]), "not two lungs side by side"),
+    ],
+)
+def test_what_is_unlike_a_frontal_radiograph(mask, words):
+    assert words in doubt_of(mask)
+    assert bool(doubt_of(mask)) == bool(words)
+
+
+def test_a_picture_without_lungs_is_predicted_whole_and_doubted(register, tmp_path):
+    register()
+    grey = write_image(tmp_path / "grey.png", np.full((90, 90), 128, np.uint8))
+    found = predict_files([grey], tmp_path / "out", "tiny", heatmap=True)
+    (row,) = found.rows
+    assert row.doubt
+    assert row.view.whole == (row.doubt == "no lungs found")
+    assert f"DOUBTFUL, {row.doubt}" in found.lines()[0]
+    assert (tmp_path / "out" / "grey_heatmap.png").is_file()
+
+
+# --- the command
+
+
+def test_the_command_says_writes_and_draws(register, picture, tmp_path, capsys):
+    entry = register(threshold=0.25)
+    out = tmp_path / "out"
+    other = write_image(tmp_path / "dark.png", (read_image(picture) // 3).astype(np.uint8))
+    assert main(["predict", str(picture), str(other), "--model", "tiny", "--heatmap", "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    table = pd.read_csv(out / "predictions.csv")
+    probabilities = table["probability_COVID-19"]
+    assert lines[0].startswith(
+        f"{picture}: COVID-19 {probabilities[0]:.3f}, at or above the threshold 0.25: COVID-19; "
+    )
+    assert lines[1].startswith(f"{other}: COVID-19 {probabilities[1]:.3f}, below the threshold 0.25: negative; ")
+    assert f"lungs {100 * table['lung_area'][0]:.0f} % of the picture" in lines[0]
+    assert f"{100 * table['heat_in_lungs'][0]:.0f} % of the heat for COVID-19 in the lungs" in lines[0]
+    assert lines[2:] == [f"What the network cannot tell: {LIMITS}", DISCLAIMER, f"Output: {out}"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "chest_heatmap.png",
+        "dark_heatmap.png",
+        "predictions.csv",
+        "predictions.json",
+    ]
+    record = json.loads((out / "predictions.json").read_text())
+    assert (record["disclaimer"], record["limits"], record["sha256"]) == (DISCLAIMER, LIMITS, entry.sha256)
+    assert record["preparation"]["crop"] == "lungs"
+    assert record["lungs"]["sha256"] == REGISTERED["lungs_unet16"].sha256
+    assert [row["image"] for row in record["predictions"]] == [str(picture), str(other)] == list(table["image"])
+    with Image.open(out / "chest_heatmap.png") as drawn:
+        assert drawn.size[0] == 1200
+        colours = np.asarray(drawn.convert("RGB")).reshape(-1, 3).astype(int)
+    assert (np.ptp(colours, axis=1) > 60).sum() > 10_000, "heat, outline and box are in colour"
+
+
+def test_without_heatmap_no_picture(register, picture, tmp_path):
+    register()
+    found = predict_files([picture], tmp_path / "out", "tiny")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["predictions.csv", "predictions.json"]
+    assert "of the heat" not in found.lines()[0]
+
+
+def test_the_picture_holds_what_it_must():
+    image = np.random.default_rng(0).integers(0, 255, (120, 90)).astype(np.uint8)
+    mask = np.zeros_like(image)
+    mask[30:60, 20:40] = 255
+    heat = np.linspace(0, 1, 40 * 60, dtype=np.float32).reshape(60, 40)
+    case = Explanation(image, heat, heat, "", "COVID-19", "", 0.9, mask, "chest.png")
+    view = LungBox(20, 80, 10, 50)
+    figure = prediction_figure(case, view, "COVID-19 0.900", "60 % of the heat", ["A note."])
+    said = " ".join([figure.get_suptitle(), figure.get_supxlabel(), *(axes.get_xlabel() for axes in figure.axes)])
+    for words in (*DISCLAIMER.split(), "A note.", "COVID-19 0.900", "60 % of the heat", "share of the maximum"):
+        assert words in said
+    plain, hot, bar = figure.axes
+    for axes in (plain, hot):
+        assert axes.collections, "the lungs' outline"
+        (box,) = axes.patches
+        assert (box.get_xy(), box.get_width(), box.get_height()) == ((9.5, 19.5), 40, 60)
+    assert bar.get_xlabel() == "heat (share of the maximum)"
+    painted = hot.images[1].get_array()
+    assert painted[..., 3].max() > 0.5
+    outside = np.ones(image.shape, bool)
+    outside[view.slices] = False
+    assert not painted[..., 3][outside].any(), "nothing is painted where the network did not look"
+    whole = prediction_figure(
+        Explanation(image, *[heat] * 2, "", "a", "", 1, mask), LungBox(0, 120, 0, 90, True), "", ""
+    )
+    assert not whole.axes[0].patches
+
+
+def test_png_and_dicom_alike(register, picture, chest, tmp_path):
+    register()
+    found = predict_files([picture, _dicom(tmp_path / "other.dcm", chest)], tmp_path / "out", "tiny").rows
+    assert found[0].probabilities == found[1].probabilities
+    assert found[0].lung_box == found[1].lung_box
+
+
+# --- what cannot be used
+
+
+def _fails(capsys, *arguments) -> str:
+    assert main(["predict", *map(str, arguments)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("covid-keras: error: ")
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.write_bytes(b""), "empty"),
+        (lambda path: path.write_text("not a picture"), "is not a PNG"),
+        (lambda path: path.write_bytes(write_image(path, NOISE).read_bytes()[:1500]), "truncated"),
+        (lambda path: write_image(path, np.zeros((1, 1), np.uint8)), "1x1"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: None, "there is no such image"),
+        (lambda path: _dicom(path, np.zeros((64, 64), np.uint8), "CT"), "is no radiograph (DICOM modality CT)"),
+    ],
+)
+def test_one_bad_image_among_many_leaves_nothing_behind(register, picture, tmp_path, capsys, make, words):
+    register()
+    make(tmp_path / "bad.png")
+    line = _fails(capsys, picture, tmp_path / "bad.png", "--model", "tiny", "--heatmap", "--out", tmp_path / "out")
+    assert "bad.png" in line
+    assert words in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_models_name_the_known(register, picture, capsys, tmp_path):
+    register("tiny")
+    register("other")
+    line = _fails(capsys, picture, "--model", "tyni", "--out", tmp_path / "out")
+    assert "--model tyni: is no registered model. Known: " in line
+    assert line.rstrip().endswith("tiny, other.")
+    line = _fails(capsys, picture, "--model", "lungs_unet16", "--out", tmp_path / "out")
+    assert "--model lungs_unet16: is registered, but does not predict" in line
+
+
+def test_weights_that_are_missing_altered_or_anothers(register, picture, capsys, tmp_path):
+    entry = register()
+    out = ("--out", tmp_path / "out")
+    assert "there.h5" in (line := _fails(capsys, picture, "--model", "tiny", "--weights", tmp_path / "there.h5", *out))
+    assert "cannot be read" in line
+    other = save_weights(build_tiny((SIZE, SIZE, 3)), tmp_path / "other.h5")
+    line = _fails(capsys, picture, "--model", "tiny", "--weights", other, *out)
+    assert "other.h5: " in line
+    assert "has shape" in line
+    assert "cannot be read as HDF5" in _fails(capsys, picture, "--model", "tiny", "--weights", picture, *out)
+    register(sha256="0" * 64)
+    assert "is not the registered file" in _fails(capsys, picture, "--model", "tiny", *out)
+    register(file=f"{entry.file}.none")
+    assert "the weight file is missing" in _fails(capsys, picture, "--model", "tiny", *out)
+    register(ships=False, url="https://example.org/tiny.h5", file="tiny_never_fetched.h5")
+    assert "Run covid-keras weights download tiny" in _fails(capsys, picture, "--model", "tiny", *out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_heat_maps_of_one_name_are_refused(register, picture, chest, capsys, tmp_path):
+    register()
+    (tmp_path / "a").mkdir()
+    twin = write_image(tmp_path / "a" / "chest.png", chest)
+    arguments = (picture, twin, "--model", "tiny", "--out", tmp_path / "out")
+    assert "is the name of two images" in _fails(capsys, *arguments, "--heatmap")
+    assert not (tmp_path / "out").exists()
+    assert main(["predict", *map(str, arguments)]) == 0, "a table has room for both"
+
+
+def test_a_folder_that_cannot_be_written(register, picture, capsys, tmp_path):
+    register()
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in _fails(capsys, picture, "--model", "tiny", "--out", tmp_path / "file" / "out")
+
+
+def test_help_and_bad_arguments_come_without_tensorflow(tmp_path):
+    code = (
+        "import sys; from covid_keras.cli import main\n"
+        "try: status = main(sys.argv[1:])\n"
+        "except SystemExit as end: status = end.code\n"
+        "print('tensorflow' in sys.modules, status)"
+    )
+    picture = write_image(tmp_path / "chest.png", np.zeros((64, 64), np.uint8))
+    for arguments, status in ((["--help"], 0), ([], 2), ([str(picture), "--model", "tyni"], 2)):
+        command = [sys.executable, "-c", code, "predict", *arguments]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
+        assert done.stdout.endswith(f"False {status}\n")
+        if arguments == ["--help"]:
+            assert "examples:" in done.stdout
+            assert DISCLAIMER in done.stdout
+
+
+# --- the registry
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"preparation": {"crop": "longs"}}, "'longs' is unknown"),
+        ({"preparation": {"corp": "lungs"}}, "Did you mean 'crop'"),
+        ({"preparation": {"size": [64, 64]}}, "preparation.size and input_shape differ"),
+        ({"preparation": {"enhance": "stack"}}, "prepares 3 channels for 1"),
+        ({"scaling": "0-2"}, "scaling '0-2' is unknown"),
+        ({"classes": ("COVID-19",)}, "names fewer than two classes"),
+        ({"builder": ""}, "names no builder"),
+        ({"preparation": {}}, "does not say how its input is prepared"),
+    ],
+)
+def test_entries_that_contradict_themselves(register, fields, words):
+    with pytest.raises(UserError, match=words):
+        Predictor(register(**fields))
+
+
+def test_the_registry_lists_what_predicts(register):
+    before = predictive_models()
+    register("tiny")
+    register("mute", preparation={})
+    assert predictive_models() == (*before, "tiny")
+    assert find_model("tiny").input_preparation().size == (SIZE, SIZE), "the size is that of input_shape"
+
+
+def test_every_registered_model_that_predicts_is_whole():
+    for name in predictive_models():
+        entry = REGISTERED[name]
+        assert entry.input_preparation().needs_mask in (False, True)
+        assert entry.limits, f"{name} must say what it cannot tell"
+        assert entry.card
+        assert entry.builder in covid_keras.models.__all__
+        if entry.ships:
+            Predictor(find_model(name)).load()
+
+
+@pytest.mark.real
+def test_a_real_radiograph_as_png_as_dicom_and_through_the_training_pipeline(register, real_data, tmp_path):
+    """The same probability whatever the file, and that of the pipeline which networks are trained and tested with."""
+    preparation = {"frame": [64, 64], "crop": "lungs", "margin_pixels": 2, "dilate": [5, 1], "enhance": "stack"}
+    entry = register(input_shape=(SIZE, SIZE, 3), preparation=preparation)
+    source = sorted((real_data / "covid-chestxray-dataset" / "images").glob("*.jpg"))[3]
+    image = cv2.normalize(read_image(source), None, 0, 255, cv2.NORM_MINMAX)  # as DICOM files are stretched
+    paths = [write_image(tmp_path / "real.png", image), _dicom(tmp_path / "real.dcm", image)]
+    png, dicom = predict_files(paths, tmp_path / "out", "tiny").rows
+    assert png.probabilities == dicom.probabilities
+    row = {"image_id": "made/0", "path": str(paths[0]), "patient_id": "made/0", "source": "made", "label": "N"}
+    cohort = segment_cohort(Cohort(pd.DataFrame([row]), ("N", "P"), "made"), tmp_path / "cache")[0]
+    prepared = prepare_cohort(cohort, entry.input_preparation(), tmp_path / "cache")
+    batches = make_dataset(prepared, [0], scaling="0-1")
+    expected = build_tiny((SIZE, SIZE, 3)).predict(batches, verbose=0)[0, 0]
+    assert png.probabilities["COVID-19"] == pytest.approx(float(expected), abs=1e-6)
