@@ -14,7 +14,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,6 +170,39 @@ def bootstrap_difference(
     ]
     low, high = _interval(np.concatenate(chunks), level)
     return Difference(metric, a, b, a - b, low, high, len(patients))
+
+
+def bootstrap_mean(
+    values: Sequence[float] | np.ndarray,
+    patients: Sequence[str],
+    n: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> tuple[float, float, float]:
+    """Return (mean, low, high) of values of images, such as paired differences, by bootstrap over patients.
+
+    Parameters
+    ----------
+    values : sequence of float, length m
+        A finite number an image.
+    patients : sequence of str, length m
+        Whose image each is. A patient brings along all images, so one with many weighs more, as in the mean.
+    n, seed, level
+        As in `bootstrap_intervals`.
+
+    Raises
+    ------
+    ValueError
+        Where there is no value, or one that is not finite, or not a patient for each.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not len(values) or len(values) != len(patients) or not np.isfinite(values).all():
+        raise ValueError("a mean needs finite values, one at least, and a patient for each")
+    names, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    sums = np.bincount(patient, weights=values)
+    counts = np.bincount(patient).astype(np.float64)
+    means = [(weights @ sums) / (weights @ counts) for weights in _weights(len(names), n, seed)]
+    return float(values.mean()), *_interval(np.concatenate(means), level)
 
 
 def _pick(values: dict, name: str):

@@ -1,0 +1,250 @@
+"""Burnt-in text and side markers: where they are, how a picture looks without them, and what they do to a network.
+
+No text is read: markers are told by their look alone, small bright shapes of even grey with edges far sharper than
+those of bone, mostly near the border of the picture.
+
+References
+----------
+.. [1] A. Haghanifar et al., "COVID-CXNet", arXiv 2006.13807, 2020, section 5 and figure 17: text on the image draws
+   the heat, and concealing it changes the heat map. How the text was found there is not stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from covid_keras.explain.where import heat_in_lungs
+from covid_keras.progress import progress
+
+if TYPE_CHECKING:
+    import keras
+
+# All lengths are shares of the longer side of the picture.
+WORKING_SIDE = 640  # pixels of the longer side at which larger pictures are searched
+_REACH = 0.09  # widest stroke or box that still counts as small
+_LONGEST, _SHORTEST = 0.17, 0.012  # of the shape's box
+_THIN, _SLENDER = 0.012, 5  # a shape so thin and so many times longer is a wire or the edge of a frame
+# Grey levels by which a shape stands out of its surroundings; at the higher ones it comes free of bone beside it.
+_LEVELS = (55, 90, 140)
+_BRIGHT = 90  # grey level that its middle must reach
+_FEWEST = 6  # pixels
+_SHARP = 0.60  # share of its contrast that lies within a pixel of its edge: text 0.6 to 1, bone mostly below 0.5
+_LESS_SHARP, _NEAR = 0.40, 0.03  # enough for a shape so near to a sharp one
+_FRAME = (0.20, 0.14)  # width and height of the border strips searched where no lungs are known
+_GROW = 0.012  # soft edges of the letters, and the spaces in them
+_INPAINT = 0.012  # radius from which the grey under the text is guessed
+
+
+class _Shape(NamedTuple):
+    """A bright shape that stands out of its surroundings."""
+
+    pixels: np.ndarray  # (H, W) bool within its window
+    window: tuple[slice, slice]
+    contrast: float
+
+
+def find_text(image: np.ndarray, lungs: np.ndarray | None = None) -> np.ndarray:
+    """Return where text and markers are burnt into a radiograph, outside the lungs.
+
+    Parameters
+    ----------
+    image : ndarray (H, W) or (H, W, 3) uint8, or float 0..1
+        The radiograph, bone bright.
+    lungs : ndarray (H, W), optional
+        Lung mask, `lungs > 0` is lung. A shape counts where at most a quarter of it lies on the lungs. Without a
+        mask it counts only near the border of the picture.
+
+    Returns
+    -------
+    ndarray (H, W) bool
+        Letters and markers, grown by about one per cent of the picture.
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not fit, or float values lie outside 0..1.
+    """
+    grey = _as_grey(image)
+    allowed = _where_text_may_be(grey.shape, lungs)
+    scale = min(1.0, WORKING_SIDE / max(grey.shape))
+    small = grey if scale == 1 else cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    allowed = cv2.resize(allowed.astype(np.uint8), small.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    found = np.zeros(small.shape, np.uint8)
+    outside = [shape for shape in _bright_shapes(small) if allowed[shape.window][shape.pixels].mean() >= 0.75]
+    sharpness = [_edge_sharpness(small, shape) for shape in outside]
+    for least, near in ((_SHARP, None), (_LESS_SHARP, _NEAR)):
+        # A blurred letter beside a sharp one belongs to the same text.
+        beside = None if near is None else cv2.dilate(found, _disk(2 * near * max(small.shape))) > 0
+        for shape, sharp in zip(outside, sharpness, strict=True):
+            if sharp >= least and (beside is None or beside[shape.window][shape.pixels].any()):
+                found[shape.window][shape.pixels] = 1
+    found = cv2.dilate(found, _disk(_GROW * max(small.shape)))
+    return cv2.resize(found, grey.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+
+
+def conceal(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return the image with what lies under the mask guessed from its surroundings (Telea's inpainting).
+
+    Parameters
+    ----------
+    image : ndarray (H, W) or (H, W, C), uint8 or float
+    mask : ndarray (H, W)
+        `mask > 0` is concealed, such as what `find_text` returns.
+
+    Returns
+    -------
+    ndarray
+        A copy, of the image's shape and type; the same outside the mask.
+
+    Raises
+    ------
+    ValueError
+        Where the mask is not of the image's height and width.
+    """
+    image, hidden = np.asarray(image), np.asarray(mask) > 0
+    if image.ndim not in (2, 3) or hidden.shape != image.shape[:2]:
+        raise ValueError(f"the image has the shape {image.shape} and the mask {hidden.shape}")
+    if not hidden.any():
+        return image.copy()
+    radius = max(2.0, _INPAINT * max(hidden.shape))
+    planes = image if image.ndim == 3 else image[..., None]
+    planes = planes if image.dtype == np.uint8 else planes.astype(np.float32)
+    filled = [
+        cv2.inpaint(np.ascontiguousarray(planes[..., k]), hidden.astype(np.uint8), radius, cv2.INPAINT_TELEA)
+        for k in range(planes.shape[2])
+    ]
+    guessed = np.stack(filled, axis=-1).reshape(image.shape).astype(image.dtype)
+    return np.where(hidden if image.ndim == 2 else hidden[..., None], guessed, image)
+
+
+def text_effect(
+    model: keras.Model,
+    images_before: np.ndarray,
+    images_after: np.ndarray,
+    text_masks: np.ndarray,
+    class_index: int,
+    layer: str | None = None,
+    batch_size: int = 16,
+) -> pd.DataFrame:
+    """Compare what a network answers, and where its Grad-CAM heat lies, before and after text is concealed [1]_.
+
+    Parameters
+    ----------
+    model, layer
+        As `covid_keras.explain.grad_cam` takes them.
+    images_before, images_after : ndarray (n, H, W, C) float
+        The same images with the text and without, both prepared and scaled as the model takes them.
+    text_masks : ndarray (n, H, W)
+        In the geometry of the prepared images; `text_masks > 0` is text.
+    class_index : int
+        The class whose probability and heat are compared.
+    batch_size : int
+        Images held by the network at a time.
+
+    Returns
+    -------
+    DataFrame, a row an image
+        `probability_before`, `probability_after` (the model's output for the class); `heat_on_text_before`,
+        `heat_on_text_after` (share of the heat, NaN where there is no heat at all); `text_area` (share of the
+        picture: what heat spread evenly would score).
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not agree.
+    UserError
+        Where the model cannot be explained.
+    """
+    before, after, masks = (np.asarray(part) for part in (images_before, images_after, text_masks))
+    if before.shape != after.shape or masks.shape != before.shape[:3]:
+        raise ValueError(f"images {before.shape}, images {after.shape} and masks {masks.shape} do not belong together")
+    # Here, so that finding and concealing text needs no TensorFlow.
+    from covid_keras.explain.gradcam import cam_of
+    from covid_keras.explain.network import LayerGradients, class_scores
+
+    taker = LayerGradients(model, layer)
+    table: dict[str, list[float]] = {}
+    for start in progress(range(0, len(before), batch_size), "text concealed", unit="batch"):
+        part = slice(start, start + batch_size)
+        for when, images in (("before", before[part]), ("after", after[part])):
+            taken = taker(images, class_index)
+            shares = [heat_in_lungs(*pair) for pair in zip(cam_of(taken, masks.shape[1:]), masks[part], strict=True)]
+            table.setdefault(f"probability_{when}", []).extend(class_scores(taken.outputs, taken.classes).tolist())
+            table.setdefault(f"heat_on_text_{when}", []).extend(shares)
+    columns = ["probability_before", "probability_after", "heat_on_text_before", "heat_on_text_after"]
+    frame = pd.DataFrame(table, columns=columns, dtype=float)
+    return frame.assign(text_area=(masks > 0).mean(axis=(1, 2)) if len(masks) else [])
+
+
+def _as_grey(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[2] in (1, 3):
+        image = image.mean(axis=2).astype(image.dtype)
+    if image.ndim != 2 or image.size == 0:
+        raise ValueError(f"a radiograph has the shape (H, W) or (H, W, 3), not {image.shape}")
+    if image.dtype == np.uint8:
+        return image
+    if not (image.min() >= 0 and image.max() <= 1):
+        raise ValueError("a radiograph of float values lies within 0 to 1")
+    return np.rint(image * 255).astype(np.uint8)
+
+
+def _where_text_may_be(shape: tuple[int, int], lungs: np.ndarray | None) -> np.ndarray:
+    if lungs is not None:
+        if np.shape(lungs) != shape:
+            raise ValueError(f"the lung mask has the shape {np.shape(lungs)} and the image {shape}")
+        return np.asarray(lungs) <= 0
+    allowed = np.ones(shape, bool)
+    rows, columns = round(_FRAME[1] * shape[0]), round(_FRAME[0] * shape[1])
+    allowed[rows : shape[0] - rows, columns : shape[1] - columns] = False
+    return allowed
+
+
+def _disk(diameter: float) -> np.ndarray:
+    side = max(3, 2 * round(diameter / 2) + 1)
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+
+
+def _bright_shapes(grey: np.ndarray) -> list[_Shape]:
+    """Return the small connected shapes that stand out of their surroundings."""
+    longer = max(grey.shape)
+    side = max(5, 2 * round(_REACH * longer / 2) + 1)
+    # Mirrored, so that a marker cut by the border still ends there.
+    pad = side // 2
+    padded = cv2.copyMakeBorder(grey, pad, pad, pad, pad, cv2.BORDER_REFLECT)
+    raised = cv2.morphologyEx(padded, cv2.MORPH_TOPHAT, np.ones((side, side), np.uint8))[pad:-pad, pad:-pad]
+    return [shape for level in _LEVELS for shape in _shapes_above(grey, raised, level)]
+
+
+def _shapes_above(grey: np.ndarray, raised: np.ndarray, level: int) -> Iterator[_Shape]:
+    longer = max(raised.shape)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats((raised > level).astype(np.uint8), connectivity=8)
+    for number in range(1, count):
+        x, y, width, height, area = boxes[number]
+        longest, shortest = max(width, height) / longer, min(width, height) / longer
+        line = shortest < _THIN and longest > _SLENDER * shortest
+        if line or area < _FEWEST or not _SHORTEST <= longest <= _LONGEST:
+            continue
+        window = np.s_[y : y + height, x : x + width]
+        pixels = labels[window] == number
+        # Half the peak, not a fixed level: that is where the edge of the shape lies.
+        peak = float(np.percentile(raised[window][pixels], 90))
+        pixels &= raised[window] >= peak / 2
+        if pixels.sum() >= _FEWEST and np.median(grey[window][pixels]) >= _BRIGHT:
+            yield _Shape(pixels, window, peak)
+
+
+def _edge_sharpness(grey: np.ndarray, shape: _Shape) -> float:
+    """Return the median step of grey within one pixel of the shape's edge, as a share of its contrast."""
+    (top, bottom), (left, right) = ((part.start, part.stop) for part in shape.window)
+    around = np.s_[max(0, top - 2) : bottom + 2, max(0, left - 2) : right + 2]
+    step = cv2.morphologyEx(grey[around], cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    pixels = np.zeros(step.shape, np.uint8)
+    pixels[top - around[0].start :, left - around[1].start :][: bottom - top, : right - left] = shape.pixels
+    edge = (pixels > 0) & (cv2.erode(pixels, np.ones((3, 3), np.uint8)) == 0)
+    return float(np.median(step[edge]) / shape.contrast)
