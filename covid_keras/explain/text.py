@@ -33,6 +33,7 @@ _THIN, _SLENDER = 0.012, 5  # a shape so thin and so many times longer is a wire
 _LEVELS = (55, 90, 140)
 _BRIGHT = 90  # grey level that its middle must reach
 _FEWEST = 6  # pixels
+_MOSTLY = 0.5  # share of a shape's length that may lie on the border of the picture
 _SHARP = 0.60  # share of its contrast that lies within a pixel of its edge: text 0.6 to 1, bone mostly below 0.5
 _LESS_SHARP, _NEAR = 0.40, 0.03  # enough for a shape so near to a sharp one
 _FRAME = (0.20, 0.14)  # width and height of the border strips searched where no lungs are known
@@ -50,6 +51,11 @@ class _Shape(NamedTuple):
 
 def find_text(image: np.ndarray, lungs: np.ndarray | None = None) -> np.ndarray:
     """Return where text and markers are burnt into a radiograph, outside the lungs.
+
+    What to expect, judged by eye on 40 real radiographs of three collections: in 30 of the 32 that carry text a marker
+    is found, in about 20 of them all that is written. Missed are dim lead letters, dark letters on white and
+    watermarks. In about a third of the pictures a clip, a wire or the edge of the exposed field is taken too,
+    bone hardly ever.
 
     Parameters
     ----------
@@ -235,8 +241,23 @@ def _shapes_above(grey: np.ndarray, raised: np.ndarray, level: int) -> Iterator[
         # Half the peak, not a fixed level: that is where the edge of the shape lies.
         peak = float(np.percentile(raised[window][pixels], 90))
         pixels &= raised[window] >= peak / 2
+        # Body between the border and something dark has a side of the border; a letter that is cut does not.
+        if _on_border(pixels, window, raised.shape) > _MOSTLY * max(width, height):
+            continue
         if pixels.sum() >= _FEWEST and np.median(grey[window][pixels]) >= _BRIGHT:
             yield _Shape(pixels, window, peak)
+
+
+def _on_border(pixels: np.ndarray, window: tuple[slice, slice], shape: tuple[int, ...]) -> int:
+    """Return how many pixels of a shape lie on the border of the picture."""
+    rows, columns = window
+    sides = (
+        (rows.start == 0, pixels[0]),
+        (rows.stop == shape[0], pixels[-1]),
+        (columns.start == 0, pixels[:, 0]),
+        (columns.stop == shape[1], pixels[:, -1]),
+    )
+    return sum(int(side.sum()) for touches, side in sides if touches)
 
 
 def _edge_sharpness(grey: np.ndarray, shape: _Shape) -> float:
