@@ -38,7 +38,7 @@ _CHUNK_ELEMENTS = 4_000_000  # weights held at a time: 32 MB
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of two systems on the same patients: `a` minus `b`, percentage points, with its interval."""
+    """A metric of two systems: `a` minus `b`, percentage points, with its interval."""
 
     metric: str
     a: float
@@ -162,14 +162,60 @@ def bootstrap_difference(
     if patients.empty:
         raise UserError("predictions", "share no patient", "Compare systems tested on the same patients")
     prepared = [_prepare(rows[rows["patient_id"].isin(patients)], patients, positive, threshold) for rows in sides]
-    once = np.ones((1, len(patients)))
+    return _difference(prepared, len(patients), metric, n, seed, level)
+
+
+def difference_of_sets(
+    predictions_a: pd.DataFrame,
+    predictions_b: pd.DataFrame,
+    metric: str,
+    positive: str | None = None,
+    threshold: float | None = None,
+    n: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Difference:
+    """Compare two systems each on its own test images, such as those of a leaking division and of a disjoint one.
+
+    Patients of either side are drawn, and both sides are computed on the drawn ones: whom both tested stays paired,
+    and where nobody is shared the sides vary independently. The images differ as well as the networks, so the
+    difference also holds that one set may be the easier one.
+
+    Parameters
+    ----------
+    predictions_a, predictions_b : pandas.DataFrame
+        One system each; several seeds are several executions, whose mean is compared. All test rows are used.
+    metric, positive, threshold, n, seed, level
+        As in `bootstrap_difference`, which is what this is where the sets are the same.
+
+    Returns
+    -------
+    Difference
+        Its `n_patients` are those of both sides together.
+
+    Raises
+    ------
+    UserError
+        Where a side has no test rows, or the metric is unknown.
+    """
+    sides = [rows_of_test(predictions_a), rows_of_test(predictions_b)]
+    patients = pd.Index(sorted(set(sides[0]["patient_id"]) | set(sides[1]["patient_id"])))
+    prepared = [_prepare(rows, patients, positive, threshold) for rows in sides]
+    return _difference(prepared, len(patients), metric, n, seed, level)
+
+
+def _difference(
+    prepared: list[list[_Execution]], patients: int, metric: str, n: int, seed: int, level: float
+) -> Difference:
+    """Return what the first side has more than the second, on the same drawn patients."""
+    once = np.ones((1, patients))
     a, b = (float(_pick(_means(executions, once), metric)[0]) for executions in prepared)
     chunks = [
         _pick(_means(prepared[0], weights), metric) - _pick(_means(prepared[1], weights), metric)
-        for weights in _weights(len(patients), n, seed)
+        for weights in _weights(patients, n, seed)
     ]
     low, high = _interval(np.concatenate(chunks), level)
-    return Difference(metric, a, b, a - b, low, high, len(patients))
+    return Difference(metric, a, b, a - b, low, high, patients)
 
 
 def bootstrap_mean(
