@@ -151,8 +151,9 @@ def _paint_superpixels(axes: Axes, lime: LimeExplanation) -> None:
         at = [np.arange(-1, side + 1) for side in where.shape[::-1]]
         filled = axes.contourf(*at, padded, levels=[0.5, 1.5], colors=[to_rgba(colour, 0.45)], hatches=[hatch])
         filled.set(edgecolor=to_rgba(colour, 0.8), linewidth=0)
-        axes.contour(*at, padded, levels=[0.5], colors=[colour], linewidths=1.2)
         for segment in lime.heaviest[np.sign(lime.weights[lime.heaviest]) == sign]:
+            outline = np.pad((lime.segments == segment).astype(float), 1)
+            axes.contour(*at, outline, levels=[0.5], colors=[colour], linewidths=1.2)
             rows, columns = np.nonzero(lime.segments == segment)
             axes.text(columns.mean(), rows.mean(), mark, color="white", ha="center", va="center", weight="bold")
     axes.set(xlim=(-0.5, lime.segments.shape[1] - 0.5), ylim=(lime.segments.shape[0] - 0.5, -0.5))
@@ -207,7 +208,7 @@ def shares_figure(
         raise ValueError("two systems at least are compared")
     names = list(frames)
     shown = ("heat_in_lungs", "beyond_chance")
-    figure = Figure(figsize=(WIDTH, 3.6 + 0.42 * len(names)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.7 + 0.5 * len(names)), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     above, below = figure.subplots(2, 2, height_ratios=[2.4, 0.35 + 0.35 * len(names)])
     colours = dict(zip(names, list(OKABE_ITO.values()) * len(names), strict=False))
@@ -237,6 +238,7 @@ def _draw_distribution(
     axes.set(
         xticks=range(len(frames)), xticklabels=[short_name(name, 18) for name in frames], ylabel=_MEASURES[measure]
     )
+    axes.set_xlabel("hollow diamond: heat spread evenly", fontsize=8.5)
     axes.grid(axis="x", visible=False)
 
 
@@ -248,10 +250,10 @@ def _draw_differences(
         row = table.set_index("measure").loc[measure]
         spread = [[row["difference"] - row["low"]], [row["high"] - row["difference"]]]
         axes.errorbar(row["difference"], place, xerr=spread, fmt="o", color=colours[name], elinewidth=1.8)
-        text = f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), {row['n_patients']} patients"
-        axes.annotate(text, (0.5, place + 0.32), ("axes fraction", "data"), ha="center", va="center", fontsize=7.5)
+        text = f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), {row['n_patients']:.0f} patients"
+        axes.text(0.5, place + 0.34, text, transform=axes.get_yaxis_transform(), ha="center", va="center", fontsize=7.5)
     labels = [short_name(name, 18) for name in differences]
-    axes.set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.4, -0.6))
+    axes.set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.35, -0.6))
     axes.set_xlabel(f"mean difference to {short_name(first, 18)}", fontsize=8.5)
     axes.margins(x=0.25)
     axes.tick_params(axis="y", length=0)
