@@ -1,0 +1,195 @@
+"""How far trainings with other seeds spread, and what a leaking division adds: tables and a figure for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from covid_keras.evaluation.published import PublishedCell
+from covid_keras.evaluation.seeds import seed_summary
+from covid_keras.evaluation.uncertainty import Difference
+from covid_keras.reporting.html import TableEntry
+from covid_keras.reporting.style import INK, OURS_COLOUR, PAPER_COLOUR, WIDTH, report_style
+from covid_keras.reporting.tables import NOTHING, number
+
+SEED_CAPTION = (
+    "Percent on the test images; every seed has its own initial weights, augmentation and order of batches, the "
+    "division is the same. Std with ddof 1; percentiles are interpolated, so of few seeds they lie close to the "
+    "smallest and the largest. Beside them what the paper prints: its value and, in brackets, its interval, of which "
+    "it does not say how it was made."
+)
+LEAK_CAPTION = (
+    "Percent, means over seeds: images divided at random as published, so that images of a patient may lie on both "
+    "sides and the test part chooses the epoch, against patients kept on one side. The two are tested on different "
+    "images: the difference in points, with its 95 % interval by patient (patients of either test set are drawn, both "
+    "sides computed on them), also holds that one test set may be the easier one."
+)
+
+
+def seed_table(
+    executions: pd.DataFrame,
+    published: Iterable[PublishedCell] = (),
+    titles: Mapping[str, str] | None = None,
+    metrics: Iterable[str] | None = None,
+    title: str = "Spread over seeds",
+) -> TableEntry:
+    """Return the spread of each metric over the seeds of each system, and what the paper prints.
+
+    Parameters
+    ----------
+    executions : DataFrame
+        As `per_execution` returns it; systems of one execution have no spread and are left out.
+    published : iterable of PublishedCell
+        Of these the cells of the systems and metrics shown; of several the first with an interval, else the first.
+    titles : mapping, optional
+        System to the name shown.
+    metrics : iterable of str, optional
+        As in `covid_keras.evaluation.seeds.seed_summary`.
+
+    Returns
+    -------
+    TableEntry
+        Its frame has a row a system and metric; it has none where no system was trained more than once.
+    """
+    repeated = _repeated(executions)
+    printed = published_values(published)
+    rows = [
+        {
+            "system": (titles or {}).get(one["system"], one["system"]),
+            "metric": one["metric"].replace("_", " "),
+            "seeds": str(one["n"]),
+            "mean ± std": f"{number(one['mean'])} ± {number(one['std'])}",
+            "smallest to largest": _span(one["min"], one["max"]),
+            "2.5 to 97.5 %": _span(one["low"], one["high"]),
+            "paper": _printed_words(printed.get((one["system"], one["metric"]))),
+        }
+        for one in (seed_summary(repeated, metrics).to_dict("records") if len(repeated) else [])
+    ]
+    return TableEntry(title, SEED_CAPTION, pd.DataFrame(rows, dtype=str))
+
+
+def leak_table(
+    differences: Iterable[tuple[str, Difference]], title: str = "Divided by image, as published, or by patient"
+) -> TableEntry:
+    """Return what a division by image adds.
+
+    Parameters
+    ----------
+    differences : iterable of (str, Difference)
+        What was trained, and from `difference_of_sets` its metric on the division by image (`a`) less that on the
+        division by patient (`b`).
+    """
+    rows = [
+        {
+            "system": name,
+            "metric": found.metric.replace("_", " "),
+            "by image": number(found.a),
+            "by patient": number(found.b),
+            "difference": f"{number(found.difference, signed=True)}\n[{number(found.low, signed=True)}, "
+            f"{number(found.high, signed=True)}]",
+            "patients": f"{found.n_patients:,}",
+        }
+        for name, found in differences
+    ]
+    return TableEntry(title, LEAK_CAPTION, pd.DataFrame(rows, dtype=str))
+
+
+def published_values(published: Iterable[PublishedCell]) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """Return (value, low, high) in percent of each (system, metric) that a paper prints; NaN where no interval is.
+
+    Of several cells of one metric the first with an interval counts, else the first.
+    """
+    found: dict[tuple[str, str], tuple[float, float, float]] = {}
+    for cell in published:
+        key, scale = (cell.system, cell.metric), 100 if cell.compared_unit == "ratio" else 1
+        bare = cell.low is None or cell.high is None
+        if not all(key) or (key in found and (bare or not np.isnan(found[key][1]))):
+            continue
+        low, high = (np.nan, np.nan) if bare else (scale * cell.low, scale * cell.high)
+        found[key] = (scale * cell.target, low, high)
+    return found
+
+
+@report_style()
+def seed_figure(
+    executions: pd.DataFrame,
+    published: Iterable[PublishedCell] = (),
+    titles: Mapping[str, str] | None = None,
+    metrics: Iterable[str] | None = None,
+    title: str = "Spread over seeds",
+) -> Figure:
+    """Draw every seed as a dot, a panel a metric and a line a system, with the paper's value and interval beside.
+
+    Parameters
+    ----------
+    executions, published, titles, metrics
+        As in `seed_table`. The F1 of a class has a panel of its own.
+
+    Raises
+    ------
+    ValueError
+        Where no system was trained more than once.
+    """
+    repeated = _repeated(executions)
+    if repeated.empty:
+        raise ValueError("no system has several seeds to draw")
+    shown, printed = seed_summary(repeated, metrics), published_values(published)
+    systems, panels = list(dict.fromkeys(shown["system"])), list(dict.fromkeys(shown["metric"]))
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(WIDTH + 0.6, lines * (0.7 + 0.42 * len(systems)) + 0.9), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    for axes, metric in zip(grid, panels, strict=False):
+        for place, system in enumerate(systems):
+            values = repeated.loc[repeated["system"] == system, metric].dropna().to_numpy(np.float64)
+            _draw_seeds(axes, place, values, printed.get((system, metric)))
+        axes.set_title(metric.replace("_", " "), fontsize=9.5)
+        names = [(titles or {}).get(system, system) for system in systems]
+        axes.set(yticks=range(len(systems)), yticklabels=names, ylim=(len(systems) - 0.5, -0.5))
+        axes.tick_params(axis="y", length=0)
+        axes.margins(x=0.08)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel("percent", fontsize=9.5)
+    # The first of a look is enough: every panel has the same.
+    looks = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(looks.values(), looks.keys(), loc="outside upper right", ncols=3)
+    return figure
+
+
+def _draw_seeds(axes: Axes, place: int, values: np.ndarray, paper: tuple[float, float, float] | None) -> None:
+    """Draw one system's seeds below the line of its name, their mean, and above it what the paper prints."""
+    if len(values):
+        # Seeds with equal values would hide one another: each has a height of its own.
+        heights = place + 0.16 + np.linspace(-0.1, 0.1, len(values))
+        axes.plot(values, heights, "o", color=OURS_COLOUR, markersize=4, alpha=0.65, markeredgewidth=0, label="a seed")
+        axes.plot(
+            values.mean(), place + 0.16, "|", color=INK, markersize=13, markeredgewidth=1.6, label="mean of seeds"
+        )
+    if paper is not None:
+        value, low, high = paper
+        # An interval need not hold its value: the bar is drawn by itself.
+        axes.plot([low, high], [place - 0.18] * 2, color=PAPER_COLOUR, linewidth=0.9)
+        look = {"color": PAPER_COLOUR, "markerfacecolor": "white", "markersize": 5}
+        axes.plot(value, place - 0.18, "D", label="paper, its interval where printed", **look)
+
+
+def _repeated(executions: pd.DataFrame) -> pd.DataFrame:
+    """Return the executions of the systems that have several."""
+    return executions[executions.groupby("system")["system"].transform("size") > 1]
+
+
+def _span(low: float, high: float) -> str:
+    return f"{number(low)} to {number(high)}"
+
+
+def _printed_words(paper: tuple[float, float, float] | None) -> str:
+    if paper is None:
+        return NOTHING
+    value, low, high = paper
+    return number(value) if np.isnan(low) else f"{number(value)} [{number(low)}, {number(high)}]"
