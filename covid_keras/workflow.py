@@ -259,10 +259,10 @@ def prepare_run(plan: Plan) -> RunFolder:
     preparations = {name: plan.paper.system(name).preparation(protocol) for name in systems}
     lungs: dict[str, Any] = {}
     if any(preparation.needs_mask for preparation in preparations.values()):
-        cohort, lungs = _segment(cohort, plan.cache)
+        cohort, lungs = _segment(cohort, plan.cache, plan.paper.lung_mode(protocol))
     else:
         cohort = Cohort(cohort.table.assign(mask_path=""), cohort.classes, cohort.name)
-    decided = {key: lungs[key] for key in ("weights_sha256", "threshold") if lungs}
+    decided = {key: lungs[key] for key in ("weights_sha256", "threshold", "mode") if key in lungs}
     given = dict(protocol.files)
     if protocol.weights not in ("imagenet", "none"):
         given["initial_weights"] = protocol.weights
@@ -328,13 +328,13 @@ def divide(cohort: Cohort, settings: SplitSettings, duplicates: pd.DataFrame) ->
     return table
 
 
-def _segment(cohort: Cohort, cache: Path) -> tuple[Cohort, dict[str, Any]]:
+def _segment(cohort: Cohort, cache: Path, mode: str) -> tuple[Cohort, dict[str, Any]]:
     from covid_keras._quiet import import_tensorflow
 
     import_tensorflow()
     from covid_keras.segmentation import segment_cohort
 
-    return segment_cohort(cohort, cache)
+    return segment_cohort(cohort, cache, mode=mode)
 
 
 def _prepare(paper: Paper, run: RunFolder, systems: Sequence[str]) -> dict[str, list[str]]:

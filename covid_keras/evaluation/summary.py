@@ -148,12 +148,12 @@ def metrics_json(
     for one in measured:
         entry = systems.setdefault(one.system, {"metrics": {}, "executions": []})
         entry["metrics"][one.metric] = {
-            name: _plain(value) for name, value in asdict(one).items() if name not in ("system", "metric")
+            name: plain(value) for name, value in asdict(one).items() if name not in ("system", "metric")
         }
     for row in executions.to_dict("records"):
         system = row.pop("system")
         systems.setdefault(system, {"metrics": {}, "executions": []})["executions"].append(
-            {name: _plain(int(v) if _is_count(name, v) else v) for name, v in row.items()}
+            {name: plain(int(v) if _is_count(name, v) else v) for name, v in row.items()}
         )
     return {
         "provenance": provenance or {},
@@ -180,7 +180,7 @@ def _is_count(name: str, value: Any) -> bool:
     return (name in COUNT_KEYS or name in EXECUTION_COLUMNS) and np.isfinite(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a plain int, float or str; None for NaN."""
     if isinstance(value, float | np.floating):
         return round(float(value), _DECIMALS) if np.isfinite(value) else None

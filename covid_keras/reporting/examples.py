@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,11 @@ class Examples:
         """The system of the execution."""
         return self.paper.system(self.execution.system)
 
+    @cached_property
+    def network(self) -> keras.Model:
+        """The network of the execution with its best weights."""
+        return network_of(self.paper, self.run, self.execution)
+
     @property
     def before(self) -> Execution | None:
         """The execution that theirs builds on."""
@@ -104,7 +110,7 @@ def explain_examples(examples: Examples) -> list[Explanation]:
     """
     system, run, rows = examples.system, examples.run, examples.predictions
     scored = examples.paper.scored_of(system, run.cohort)
-    model = network_of(examples.paper, run, examples.execution)
+    model = examples.network
     fed = _inputs(examples)
     scores = rows[[f"score_{name}" for name in scored]].to_numpy()
     predicted = [scored.index(name) for name in rows["predicted"]]
@@ -126,7 +132,13 @@ def further_pictures(examples: Examples) -> list[FigureEntry]:
     if system.pictures is None:
         return []
     found = system.pictures(
-        examples.run.protocol, examples.cohort, examples.execution, before, examples.prepared, examples.predictions
+        examples.run.protocol,
+        examples.cohort,
+        examples.execution,
+        before,
+        examples.prepared,
+        examples.predictions,
+        examples.network,
     )
     return [FigureEntry(*entry) for entry in found]
 
@@ -199,6 +211,14 @@ def _case(
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
     heat = [np.clip(cv2.resize(one, size, interpolation=cv2.INTER_LINEAR), 0, 1) for one in maps]
     return Explanation(image, heat[0], heat[1], row.label, names[0], names[1], score, mask, row.image_id)
+
+
+def lungs_as_fed(path: str | Path, mask_path: str | Path, preparation: Preparation) -> np.ndarray:
+    """Return the lungs of an image in the geometry that the network is fed, (H, W) uint8, 0 or 255."""
+    image = read_image(path)
+    lungs = np.where(read_mask(mask_path, image.shape) > preparation.mask_threshold, 255, 0).astype(np.uint8)
+    _, framed = _framed(image, lungs, preparation)
+    return cv2.resize(framed, preparation.size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def _framed(

@@ -24,6 +24,7 @@ from covid_keras.reporting.figures import (
 )
 from covid_keras.reporting.html import FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.results import Group, Results, banner_of, is_phantom
+from covid_keras.reporting.seeds import leak_table, seed_figure, seed_table
 from covid_keras.reporting.tables import NOTHING, comparison_markdown, measured_table, number, table_title
 from covid_keras.training.experiment import System
 from covid_keras.training.protocol import Protocol, SplitSettings, TrainingSettings
@@ -34,7 +35,7 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
     """Put the page together; `explained` are each system's example pictures, none where they were not asked for."""
     run, paper, protocol = results.run, results.paper, results.run.protocol
     sections = [
-        Section("How the networks decide", figures=_decision_figures(results)),
+        Section("How the networks decide", figures=[*_seed_figures(results), *_decision_figures(results)]),
         _training_section(results),
     ]
     if explained:
@@ -47,7 +48,12 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
         facts=_facts(results),
         table_titles=results.published_titles,
         comparison_figures=_comparison_figures(results),
-        tables=[*_truth_table(results), *_measured_tables(results), *_difference_table(results)],
+        tables=[
+            *_truth_table(results),
+            *_measured_tables(results),
+            *_difference_table(results),
+            *_spread_tables(results),
+        ],
         sections=sections,
         notes=_notes(results),
         citations=[(paper.citation, f"https://doi.org/{paper.doi}")],
@@ -220,6 +226,52 @@ def _difference_table(results: Results) -> list[TableEntry]:
         )
     caption = "Paired over patients (bootstrap); an interval that holds 0 does not show a difference."
     return [TableEntry("Differences", caption, pd.DataFrame(rows))] if rows else []
+
+
+def _spread_tables(results: Results) -> list[TableEntry]:
+    """The spread over seeds, what a leaking division adds, and where the heat of the paper's own systems lies."""
+    entries = [
+        seed_table(results.seeds, results.published, results.systems),
+        leak_table((results.systems[name], found) for name, found in results.leaks),
+        shares_table(results),
+    ]
+    return [entry for entry in entries if len(entry.frame)]
+
+
+SHARES_CAPTION = (
+    "Grad-CAM of the class decided for, over all test images of the first execution. A crop to the lungs raises the "
+    "share of heat in them by construction, since they then fill more of the picture: so the lungs' share of the "
+    "picture stands beside it, and two measures relative to it (enrichment, share / area: 1 is chance; beyond chance, "
+    "(share - area) / (1 - area): 0 is chance, 1 all heat in the lungs). Differences are paired by image, 95 % interval by patient."
+)
+
+
+def shares_table(results: Results) -> TableEntry:
+    """Return the shares of heat in the lungs of the pairs that the paper compares."""
+    rows = [
+        {
+            "systems": f"{results.systems[one['a_system']]} minus {results.systems[one['b_system']]}",
+            "measure": one["measure"].replace("_", " "),
+            "first": number(one["a"], unit="ratio"),
+            "second": number(one["b"], unit="ratio"),
+            "difference": "{}\n[{}, {}]".format(
+                *(number(one[name], signed=True, unit="ratio") for name in ("difference", "low", "high"))
+            ),
+            "images": one["n_images"],
+            "patients": one["n_patients"],
+        }
+        for one in results.heat_shares
+    ]
+    return TableEntry("Heat in the lungs, whole test set", SHARES_CAPTION, pd.DataFrame(rows))
+
+
+def _seed_figures(results: Results) -> list[FigureEntry]:
+    """The spread over seeds of the systems that were trained more than once, drawn; folds are no seeds."""
+    table = seed_table(results.seeds, results.published, results.systems)
+    if table.frame.empty:
+        return []
+    figure = seed_figure(results.seeds, results.published, results.systems)
+    return [FigureEntry("Spread over seeds, drawn", "", figure)]
 
 
 def _pairs(results: Results) -> list[tuple[str, str]]:

@@ -23,7 +23,11 @@ from covid_keras.evaluation import (
     summarise,
 )
 from covid_keras.evaluation.published import load_titles
+from covid_keras.evaluation.seeds import seed_metrics
+from covid_keras.evaluation.summary import plain
+from covid_keras.evaluation.uncertainty import Difference, difference_of_sets
 from covid_keras.files import read_record
+from covid_keras.reporting.evidence import SHARES, compared_shares, pairs_of, read_shares
 from covid_keras.training.experiment import Paper, load_paper
 from covid_keras.training.provenance import provenance
 from covid_keras.training.runfolder import Execution, RunFolder
@@ -124,6 +128,31 @@ class Results:
         """The systems measured that are no match for the paper's even on its own data, and why."""
         reasons = {name: self.paper.system(name).surrogate(self.run.protocol) for name in self.systems}
         return {name: reason for name, reason in reasons.items() if reason}
+
+    @cached_property
+    def seeds(self) -> pd.DataFrame:
+        """The metrics of each execution of the systems whose executions differ by their seed, and not by their fold."""
+        protocol = self.run.protocol
+        single = [name for name in self.systems if protocol.split_of(self.paper.system(name).split).scheme != "folds"]
+        frames = [per_execution(one, self.paper.positive or None) for one in self.frames]
+        frame = pd.concat(frames, ignore_index=True)
+        return frame[frame["system"].isin(single)]
+
+    @cached_property
+    def leaks(self) -> list[tuple[str, Difference]]:
+        """What a division that leaks adds to the metrics of each system that was trained on both."""
+        found = []
+        for leaky, disjoint in self.paper.leaks:
+            if {leaky, disjoint} <= set(self.systems):
+                both = self.predictions_of(leaky), self.predictions_of(disjoint)
+                for metric in seed_metrics(per_execution(both[0], self.paper.positive or None)):
+                    found.append((disjoint, difference_of_sets(*both, metric, self.paper.positive or None)))
+        return found
+
+    @cached_property
+    def heat_shares(self) -> list[dict[str, Any]]:
+        """The share of heat in the lungs of the systems that the paper compares, once a report has measured it."""
+        return compared_shares(read_shares(self.run.path / SHARES), pairs_of(self))
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -232,11 +261,18 @@ def results_json(results: Results) -> dict[str, Any]:
         )
     )
     positive = results.paper.positive or None
+    if results.heat_shares:
+        source["heat_shares"] = plain_records(results.heat_shares)
     whole = metrics_json(results.measured, per_execution(results.frames[0], positive), source)
     for frame in results.frames[1:]:
         for name, entry in metrics_json([], per_execution(frame, positive))["systems"].items():
             whole["systems"][name]["executions"] = entry["executions"]
     return whole
+
+
+def plain_records(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return records with numbers rounded to six decimals, NaN as None."""
+    return [{key: plain(value) for key, value in record.items()} for record in records]
 
 
 def read_protocol_text(run: RunFolder) -> str:

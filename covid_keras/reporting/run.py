@@ -8,6 +8,7 @@ import pandas as pd
 
 from covid_keras.errors import UserError
 from covid_keras.files import atomic_path, write_json, write_text
+from covid_keras.reporting.evidence import measure_shares
 from covid_keras.reporting.html import FigureEntry, render_report
 from covid_keras.reporting.page import make_report, report_markdown
 from covid_keras.reporting.results import Results, banner_of, results_json
@@ -34,6 +35,8 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
     results = Results.of(RunFolder.open(path))
     folder, banner = results.run.path, banner_of(results)
     explained, heat = _explain(results) if heatmaps else ({}, None)
+    if heatmaps:
+        measure_shares(results)
     page, text, numbers = (
         render_report(make_report(results, explained)),
         report_markdown(results),

@@ -110,7 +110,7 @@ def published_values(published: Iterable[PublishedCell]) -> dict[tuple[str, str]
         if not all(key) or (key in found and (bare or not np.isnan(found[key][1]))):
             continue
         low, high = (np.nan, np.nan) if bare else (scale * cell.low, scale * cell.high)
-        found[key] = (scale * cell.target, low, high)
+        found[key] = (scale * cell.value, low, high)
     return found
 
 

@@ -89,8 +89,8 @@ class System:
         What the map of a class is a map of, for the reader of the report, where that is not simply the class's logit.
     pictures : callable, optional
         (protocol, cohort of the examples, their execution, the execution it builds on, their prepared images, their
-        predictions, all in one order) to a list of (title, caption, `matplotlib.figure.Figure`): what the report shows
-        of the example images beside the heat maps.
+        predictions, all in one order, and the network) to a list of (title, caption, `matplotlib.figure.Figure`): what
+        the report shows of the example images beside the heat maps.
     compose : callable, optional
         (protocol, class names, the networks of the systems that it builds on, first to last) to a model: it is made
         of these and not trained.
@@ -132,7 +132,8 @@ class System:
     evidence_note: str = ""
     pictures: (
         Callable[
-            [Protocol, Cohort, Execution, Execution | None, PreparedImages, pd.DataFrame], list[tuple[str, str, Figure]]
+            [Protocol, Cohort, Execution, Execution | None, PreparedImages, pd.DataFrame, keras.Model],
+            list[tuple[str, str, Figure]],
         ]
         | None
     ) = None
@@ -205,6 +206,12 @@ class Paper:
         What the reader must know before believing a number; every report and its page show them.
     proposed : tuple of str
         The paper's own systems: each of the others is compared with them on the same patients; all pairs where empty.
+    leaks : tuple of (str, str)
+        Systems on a division that leaks as published, each with its twin on a disjoint one: their difference is shown.
+    heat_pairs : tuple of (str, str)
+        Systems whose share of heat in the lungs is compared over their whole test set.
+    lung_mode : callable
+        Protocol to the way that the lung U-Net is used (see `covid_keras.segmentation.segment_cohort`).
     sources : callable
         Protocol to the names of the collections it reads, whose counts are checked before a run.
     """
@@ -225,6 +232,9 @@ class Paper:
     check: Callable[[Protocol], None] = lambda protocol: None
     notes: tuple[tuple[str, str], ...] = ()
     proposed: tuple[str, ...] = ()
+    leaks: tuple[tuple[str, str], ...] = ()
+    heat_pairs: tuple[tuple[str, str], ...] = ()
+    lung_mode: Callable[[Protocol], str] = lambda protocol: "shipped"
     sources: Callable[[Protocol], tuple[str, ...]] = lambda protocol: ()
 
     @cached_property

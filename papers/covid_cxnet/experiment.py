@@ -231,5 +231,8 @@ PAPER = Paper(
     check=networks.check,
     proposed=("cxnet_v1", "cxnet_v2", "flat", "hierarchical"),
     notes=NOTES,
+    leaks=tuple((system.name + LEAKY, system.name) for system in DISJOINT),
+    heat_pairs=(("cxnet_v2", "cxnet_v1"),),
+    lung_mode=lambda protocol: "authors" if options_of(protocol).roi.mode == "authors" else "shipped",
     sources=sources,
 )

@@ -87,7 +87,8 @@ def pictures_of_pairs(*arguments: Any) -> list[tuple[str, str, Any]]:
     """The examples beside their transformed versions; see `papers.covid_sdnet.figures.transformed_pairs`."""
     from papers.covid_sdnet.figures import transformed_pairs
 
-    return transformed_pairs(*arguments)
+    *others, _ = arguments  # the classifier itself draws nothing here
+    return transformed_pairs(*others)
 
 
 WITHOUT_SEG = System(

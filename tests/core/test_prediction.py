@@ -60,12 +60,17 @@ def build_tiny(input_shape, classes: int = 1, slope: float = 8.0, bias: float = 
     return model
 
 
+@pytest.fixture(scope="module")
+def segmenter() -> LungSegmenter:
+    return LungSegmenter()
+
+
 @pytest.fixture
-def register(tmp_path, monkeypatch):
+def register(tmp_path, monkeypatch, segmenter):
     """Put networks set by hand into the registry, beside what is registered."""
     known = dict(REGISTERED)
     monkeypatch.setattr(registry, "load_registry", lambda: known)
-    monkeypatch.setattr("covid_keras.models.lungs.load_registry", lambda: known)
+    monkeypatch.setattr(covid_keras.models, "LungSegmenter", lambda: segmenter)  # built and loaded once
     monkeypatch.setattr(covid_keras.models, "build_tiny", build_tiny, raising=False)
 
     def add(name: str = "tiny", classes=("negative", "COVID-19"), **given) -> WeightEntry:
@@ -130,10 +135,10 @@ def _sigmoid(value: float) -> float:
 # --- the numbers
 
 
-def test_the_probability_is_the_networks_on_the_prepared_image(register, picture, tmp_path):
+def test_the_probability_is_the_networks_on_the_prepared_image(register, segmenter, picture, tmp_path):
     entry = register(threshold=0.2)
     (row,) = predict_files([picture], tmp_path / "out", "tiny").rows
-    mask = LungSegmenter().masks([read_image(picture)])[0]
+    mask = segmenter.masks([read_image(picture)])[0]
     prepared = prepare_image(picture, mask, Preparation(size=(SIZE, SIZE), crop="lungs"))
     expected = _sigmoid(8 * prepared.mean() / 255 - 4)
     assert 0.2 < expected < 0.8, "the test is to see a wrong scaling, crop or order of classes"
@@ -176,12 +181,12 @@ def test_more_than_two_classes_get_a_probability_each(register, picture, tmp_pat
     )
 
 
-def test_heat_is_where_the_network_looks(register, picture, tmp_path):
+def test_heat_is_where_the_network_looks(register, segmenter, picture, tmp_path):
     """The map of a network that averages the picture is the picture: its share in the lungs is known."""
     register(preparation={"square": True}, threshold=0.0)
     (row,) = predict_files([picture], tmp_path / "out", "tiny", heatmap=True).rows
     image = read_image(picture)
-    mask = LungSegmenter().masks([image])[0]
+    mask = segmenter.masks([image])[0]
     assert row.view == (0, 200, 20, 220)
     bright, lungs = image[:, 20:220].astype(float), mask[:, 20:220] > 0
     assert row.heat_in_lungs == pytest.approx(bright[lungs].sum() / bright.sum(), abs=0.01)

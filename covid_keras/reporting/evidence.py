@@ -1,0 +1,111 @@
+"""The share of heat in the lungs over the whole test set of a run's systems: measured, kept in the run, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from covid_keras.errors import UserError
+from covid_keras.explain.shares import compare_shares
+from covid_keras.files import atomic_path
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from covid_keras.reporting.results import Results
+    from covid_keras.training.runfolder import Execution
+
+SHARES = "heat-shares.csv"
+_BATCH = 16
+
+
+def measure_shares(results: Results) -> pd.DataFrame:
+    """Measure the systems that the paper compares by their heat, and write the table into the run folder.
+
+    Returns
+    -------
+    DataFrame
+        `system`, and the columns of `covid_keras.explain.heat_shares`, a row a test image of the system's first
+        execution, for the class that the network decided for. Empty where the paper compares none that is there.
+
+    Raises
+    ------
+    UserError
+        Where weights, images or masks are missing.
+    """
+    names = list(dict.fromkeys(name for pair in pairs_of(results) for name in pair))
+    frames = [_shares_of(results, name) for name in names]
+    if not frames:
+        return pd.DataFrame()
+    table = pd.concat(frames, ignore_index=True)
+    with atomic_path(results.run.path / SHARES) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    return read_shares(results.run.path / SHARES)
+
+
+def pairs_of(results: Results) -> list[tuple[str, str]]:
+    """Return the pairs that the paper compares by their heat, as far as this run has measured both and knows lungs."""
+    if results.run.cohort.table["mask_path"].eq("").all():
+        return []
+    return [pair for pair in results.paper.heat_pairs if set(pair) <= set(results.systems)]
+
+
+def read_shares(path: Path) -> pd.DataFrame:
+    """Read what `measure_shares` wrote; an empty table where it wrote none."""
+    if not path.is_file():
+        return pd.DataFrame()
+    try:
+        return pd.read_csv(path, dtype={"image_id": str, "patient_id": str})
+    except (OSError, ValueError) as error:
+        raise UserError(path, f"is not a readable CSV table ({error})", "Make the report again") from error
+
+
+def compared_shares(table: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return, a record a pair and measure, both means and their paired difference with its interval by patient."""
+    if table.empty:
+        return []
+    frames = dict(list(table.groupby("system")))
+    return [
+        {"a_system": a, "b_system": b} | record
+        for a, b in pairs
+        if {a, b} <= set(frames)
+        for record in compare_shares(frames[a], frames[b]).to_dict("records")
+    ]
+
+
+def _shares_of(results: Results, name: str) -> pd.DataFrame:
+    from covid_keras.explain.shares import heat_shares
+    from covid_keras.training.networks import network_of
+
+    execution = next(one for one in results.executions if one.system == name)
+    frame = results.predictions_of(name)
+    frame = frame[
+        (frame["repeat"] == execution.repeat) & (frame["fold"] == execution.fold) & (frame["split"] == "test")
+    ]
+    model = network_of(results.paper, results.run, execution)
+    batches = _batches(results, execution, frame)
+    shares = heat_shares(model, batches, image_ids=frame["image_id"].tolist(), patient_ids=frame["patient_id"].tolist())
+    return shares.assign(system=name)
+
+
+def _batches(results: Results, execution: Execution, frame: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield inputs as the network takes them, with the lungs in the same geometry."""
+    import numpy as np
+
+    from covid_keras.data.pipeline import make_dataset
+    from covid_keras.reporting.examples import lungs_as_fed
+    from covid_keras.training.inputs import inputs_of, part_of, preparation_of
+
+    paper, run = results.paper, results.run
+    system, part = paper.system(execution.system), part_of(paper, run, execution)
+    prepared = inputs_of(paper, run, execution, part).prepared
+    preparation = preparation_of(system, run, part)
+    rows = pd.Index(run.cohort.table["image_id"]).get_indexer(frame["image_id"])
+    fed = make_dataset(prepared, rows, batch_size=_BATCH, scaling=system.scaling, channels=system.channels)
+    for start, images in zip(range(0, len(rows), _BATCH), fed, strict=True):
+        of_batch = run.cohort.table.iloc[rows[start : start + _BATCH]]
+        masks = [lungs_as_fed(row.path, row.mask_path, preparation) for row in of_batch.itertuples()]
+        yield images.numpy(), np.stack(masks)
