@@ -18,6 +18,8 @@ _EXPORTS = {
     "learning_panels": _FIGURES,
     "severity_figure": _FIGURES,
     "comparison_figure": _FIGURES,
+    "enhancement_figure": "covid_keras.reporting.enhancements",
+    "beasf_figure": "covid_keras.reporting.enhancements",
     "Explanation": _PICTURES,
     "explanation_figure": _PICTURES,
     "lung_overlay": _PICTURES,

@@ -242,7 +242,8 @@ SHARES_CAPTION = (
     "Grad-CAM of the class decided for, over all test images of the first execution. A crop to the lungs raises the "
     "share of heat in them by construction, since they then fill more of the picture: so the lungs' share of the "
     "picture stands beside it, and two measures relative to it (enrichment, share / area: 1 is chance; beyond chance, "
-    "(share - area) / (1 - area): 0 is chance, 1 all heat in the lungs). Differences are paired by image, 95 % interval by patient."
+    "(share - area) / (1 - area): 0 is chance, 1 all heat in the lungs). Differences are "
+    "paired by image, 95 % interval by patient."
 )
 
 
