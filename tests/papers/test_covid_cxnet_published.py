@@ -52,6 +52,7 @@ def test_every_cell_of_every_table_is_there(cells):
         "text 6": 1, "text 6.1": 2, "text 7": 2,
     }  # fmt: skip
     assert len(cells) == 186
+    assert "All 186 printed" in PATH.with_name("README.md").read_text(encoding="utf-8")
     assert set(load_titles(PATH)) == {cell.table for cell in cells}
 
 
