@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -83,9 +83,10 @@ class Results:
     def experiments(self) -> list[list[str]]:
         """The systems in groups that were tested on the same images (of the same executions)."""
         test = self.predictions[self.predictions["split"] == "test"]
-        keys = ["image_id", "repeat", "fold"]
         groups: dict[tuple, list[str]] = {}
         for name, rows in test.groupby("system", sort=False):
+            # Repeats of one division differ by their seed, not by their images.
+            keys = ["image_id", "fold"] if self.has_seeds(str(name)) else ["image_id", "repeat", "fold"]
             key = (self.classes_of(str(name)), frozenset(rows[keys].itertuples(index=False, name=None)))
             groups.setdefault(key, []).append(str(name))
         return list(groups.values())
@@ -94,7 +95,16 @@ class Results:
     def groups(self) -> list[Group]:
         """The experiments, each with its name and its systems' titles without what all of them share."""
         released = [name for name in self.systems if self.paper.system(name).released]
-        return named_groups([{name: self.systems[name] for name in names} for names in self.experiments], released)
+        several = len(self.frames) > 1
+        return named_groups(
+            [{name: self.systems[name] for name in names} for names in self.experiments],
+            released,
+            [" or ".join(self.classes_of(names[0])) if several else "" for names in self.experiments],
+        )
+
+    def has_seeds(self, system: str) -> bool:
+        """Whether a system's executions differ by their seed alone, not by their fold."""
+        return self.run.protocol.split_of(self.paper.system(system).split).scheme != "folds"
 
     @cached_property
     def measured(self) -> list[Measured]:
@@ -132,8 +142,7 @@ class Results:
     @cached_property
     def seeds(self) -> pd.DataFrame:
         """The metrics of each execution of the systems whose executions differ by their seed, and not by their fold."""
-        protocol = self.run.protocol
-        single = [name for name in self.systems if protocol.split_of(self.paper.system(name).split).scheme != "folds"]
+        single = [name for name in self.systems if self.has_seeds(name)]
         frames = [per_execution(one, self.paper.positive or None) for one in self.frames]
         frame = pd.concat(frames, ignore_index=True)
         return frame[frame["system"].isin(single)]
@@ -196,11 +205,14 @@ class Group:
         return f"{what}: {self.name}" if self.name else what
 
 
-def named_groups(groups: list[dict[str, str]], released: Iterable[str] = ()) -> list[Group]:
+def named_groups(
+    groups: list[dict[str, str]], released: Iterable[str] = (), classes: Sequence[str] = ()
+) -> list[Group]:
     """Name groups of systems (name to title) by the ending, after a comma, that all titles of a group share.
 
-    A group of one system among several is named by its title, one of released systems by that; what has no such name
-    or not its own gets its place too.
+    A group of one system among several is named by its title, one of released systems by that; where systems tell
+    other classes apart, those (of each group, as text) stand before the name. What has no such name or not its own
+    gets its place too.
 
     >>> [group.name for group in named_groups([{"a": "A", "b": "B"}, {"c": "A, cut", "d": "B, cut"}])]
     ['', 'cut']
@@ -213,6 +225,9 @@ def named_groups(groups: list[dict[str, str]], released: Iterable[str] = ()) -> 
         else _named(titles, alone=len(groups) == 1)
         for titles in groups
     ]
+    for place, (group, what) in enumerate(zip(named, classes, strict=False)):
+        if what and len(group.titles) > 1:
+            named[place] = Group(", ".join(filter(None, (what, group.name))), group.titles)
     names = [group.name for group in named]
     return [
         Group(f"{group.name} ({place} of {len(named)})".strip(), group.titles) if names.count(group.name) > 1 else group
