@@ -302,6 +302,40 @@ def _predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_lr_range(commands) -> None:
+    parser = _command(
+        commands,
+        "lr-range",
+        "Smith's learning-rate range test of one of a paper's networks",
+        _lr_range,
+        "  covid-keras lr-range haghanifar base_v2 --profile smoke --out runs/range\n",
+    )
+    parser.add_argument("paper", metavar="PAPER", help="name or alias of a paper")
+    parser.add_argument("system", metavar="SYSTEM", help="one of its systems (covid-keras papers)")
+    parser.add_argument("--data", type=_path, metavar="DIR", help="root of the collections")
+    parser.add_argument("--profile", metavar="P", help="paper, cpu or smoke (default: what the data allow)")
+    parser.add_argument("--weights", type=os.path.expanduser, metavar="W", help="imagenet, none or a file")
+    parser.add_argument("--checkpoint", action="append", default=[], metavar="NAME=FILE", help="a further weight file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the protocol")
+    parser.add_argument("--low", type=float, default=1e-7, metavar="LR", help="first rate (default: 1e-7)")
+    parser.add_argument("--high", type=float, default=0.1, metavar="LR", help="last rate (default: 0.1)")
+    parser.add_argument("--steps", type=int, default=100, metavar="N", help="batches (default: 100)")
+    parser.add_argument(
+        "--out",
+        type=_path,
+        default=Path("runs/lr-range"),
+        metavar="DIR",
+        help="receives SYSTEM.csv and SYSTEM.png (default: runs/lr-range)",
+    )
+
+
+def _lr_range(options: argparse.Namespace) -> int:
+    from covid_keras.training.range_command import run_range_test
+
+    _say_where(run_range_test(options))
+    return 0
+
+
 def _add_data(commands) -> None:
     parser = _command(
         commands,

@@ -26,6 +26,7 @@ from covid_keras.evaluation.predictions import (
     write_predictions,
 )
 from covid_keras.evaluation.published import PublishedCell, load_paper, load_published
+from covid_keras.evaluation.seeds import seed_summary
 from covid_keras.evaluation.summary import DDOF, Measured, measured_from_json, metrics_json, summarise
 from covid_keras.evaluation.thresholds import apply_thresholds, choose_threshold, choose_thresholds
 from covid_keras.evaluation.uncertainty import (
@@ -33,6 +34,8 @@ from covid_keras.evaluation.uncertainty import (
     bootstrap_difference,
     bootstrap_interval,
     bootstrap_intervals,
+    bootstrap_mean,
+    difference_of_sets,
 )
 
 __all__ = [
@@ -56,6 +59,7 @@ __all__ = [
     "bootstrap_difference",
     "bootstrap_interval",
     "bootstrap_intervals",
+    "bootstrap_mean",
     "check_predictions",
     "choose_threshold",
     "choose_thresholds",
@@ -64,6 +68,7 @@ __all__ = [
     "comparison_records",
     "compute_metrics",
     "decide",
+    "difference_of_sets",
     "load_paper",
     "load_published",
     "measured_from_json",
@@ -71,6 +76,7 @@ __all__ = [
     "per_execution",
     "read_predictions",
     "score_columns",
+    "seed_summary",
     "summarise",
     "write_predictions",
 ]

@@ -8,6 +8,7 @@ from covid_keras._lazy import lazy_exports
 
 _FIGURES = "covid_keras.reporting.figures"
 _PICTURES = "covid_keras.reporting.pictures"
+_EXPLANATIONS = "covid_keras.reporting.explanations"
 _TABLES = "covid_keras.reporting.tables"
 _HTML = "covid_keras.reporting.html"
 _EXPORTS = {
@@ -23,6 +24,16 @@ _EXPORTS = {
     "Explanation": _PICTURES,
     "explanation_figure": _PICTURES,
     "lung_overlay": _PICTURES,
+    "HeatCase": _EXPLANATIONS,
+    "ConcealedCase": _EXPLANATIONS,
+    "heat_grid": _EXPLANATIONS,
+    "lime_figure": _EXPLANATIONS,
+    "concealment_figure": _EXPLANATIONS,
+    "shares_figure": _EXPLANATIONS,
+    "seed_table": "covid_keras.reporting.seeds",
+    "seed_figure": "covid_keras.reporting.seeds",
+    "leak_table": "covid_keras.reporting.seeds",
+    "range_figure": "covid_keras.reporting.range_test",
     "PaperTable": _TABLES,
     "paper_tables": _TABLES,
     "comparison_pivot": _TABLES,

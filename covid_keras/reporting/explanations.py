@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from covid_keras.explain.lime_map import LimeExplanation
 from covid_keras.explain.shares import compare_shares
 from covid_keras.explain.where import heat_in_lungs
-from covid_keras.reporting.pictures import _show, _show_heat, short_name
+from covid_keras.reporting.pictures import short_name, show_heat, show_radiograph
 from covid_keras.reporting.style import HEAT_MAP, INK, MUTED, OKABE_ITO, WIDTH, report_style
 
 # The paper's colours; the signs and the hatching say the same to those who cannot tell them apart.
@@ -102,10 +102,10 @@ def heat_grid(
     for place, case in enumerate(cases):
         axes = grid[place * per_case : (place + 1) * per_case]
         if plain:
-            _show(axes[0], case.image, case.mask)
+            show_radiograph(axes[0], case.image, case.mask)
             axes[0].set_title(short_name(case.name), fontsize=8.5)
         heading = case.title if plain or not case.name else f"{short_name(case.name)}\n{case.title}"
-        _show_heat(axes[-1], case, case.heat, heading)
+        show_heat(axes[-1], case, case.heat, heading)
     _hide(grid[len(cases) * per_case :])
     _heat_bar(figure, grid)
     return figure
@@ -129,10 +129,10 @@ def lime_figure(cases: Sequence[HeatCase], title: str = "Grad-CAM and LIME") -> 
     figure, grid = _picture_grid(title, [case.image for case in cases], 1, 3)
     for place, case in enumerate(cases):
         plain, heat, superpixels = grid[3 * place : 3 * place + 3]
-        _show(plain, case.image, case.mask)
+        show_radiograph(plain, case.image, case.mask)
         plain.set_title(short_name(case.name), fontsize=8.5)
-        _show_heat(heat, case, case.heat, case.title)
-        _show(superpixels, case.image, None)
+        show_heat(heat, case, case.heat, case.title)
+        show_radiograph(superpixels, case.image, None)
         _paint_superpixels(superpixels, case.lime)
         superpixels.set_title(f"LIME, {len(case.lime.heaviest)} heaviest superpixels", fontsize=8.5)
         superpixels.set_xlabel(f"p = {case.lime.probability:.2f}; linear fit R² = {case.lime.fit:.2f}")
@@ -174,10 +174,10 @@ def concealment_figure(cases: Sequence[ConcealedCase], title: str = "Text concea
         )
         for half, (when, image, heat, probability) in enumerate(parts):
             picture, map_ = grid[4 * place + 2 * half : 4 * place + 2 * half + 2]
-            _show(picture, image, case.text)
+            show_radiograph(picture, image, case.text)
             picture.set_title(when if half else f"{short_name(case.name, 18)}\n{when}".strip(), fontsize=8.5)
             picture.set_xlabel(f"p = {probability:.2f}")
-            _show_heat(map_, HeatCase(image, heat, ""), heat, f"heat, {when}")
+            show_heat(map_, HeatCase(image, heat, ""), heat, f"heat, {when}")
             share = heat_in_lungs(heat, case.text)
             map_.set_xlabel("no heat" if np.isnan(share) else f"{100 * share:.0f} % of it on the text")
     _heat_bar(figure, grid)

@@ -65,12 +65,12 @@ def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evi
     figure.suptitle(title, x=0.01, ha="left")
     grid = figure.subplots(len(cases), 3, squeeze=False, height_ratios=ratios)
     for (plain, factual, counterfactual), case in zip(grid, cases, strict=True):
-        _show(plain, case.image, case.mask)
+        show_radiograph(plain, case.image, case.mask)
         right = "correct" if case.label == case.predicted else "wrong"
         plain.set_title(short_name(case.name), fontsize=8.5)
         plain.set_xlabel(f"true: {case.label}\npredicted: {case.predicted} ({case.score:.2f}, {right})")
-        _show_heat(factual, case, case.factual, f"for {case.predicted} (predicted)")
-        _show_heat(counterfactual, case, case.counterfactual, f"for {case.other} (counterfactual)")
+        show_heat(factual, case, case.factual, f"for {case.predicted} (predicted)")
+        show_heat(counterfactual, case, case.counterfactual, f"for {case.other} (counterfactual)")
     scale = ScalarMappable(Normalize(0, 1), HEAT_MAP)
     figure.colorbar(
         scale, ax=grid, location="bottom", shrink=0.45, aspect=40, pad=0.02, label="heat (share of the map's maximum)"
@@ -92,13 +92,13 @@ def lung_overlay(image: np.ndarray, mask: np.ndarray, title: str = "Lungs found"
     """Draw a radiograph (H, W) uint8 with its lung mask (`mask > 0`) outlined, and how much of it is lung."""
     figure = Figure(figsize=(NARROW, NARROW * image.shape[0] / image.shape[1] + 0.6), layout="constrained")
     axes = figure.subplots()
-    _show(axes, image, mask)
+    show_radiograph(axes, image, mask)
     axes.set_title(title)
     axes.set_xlabel(f"lungs: {100 * lung_area_share(mask):.0f} % of the picture")
     return figure
 
 
-def _show(axes: Axes, image: np.ndarray, mask: np.ndarray | None) -> None:
+def show_radiograph(axes: Axes, image: np.ndarray, mask: np.ndarray | None) -> None:
     axes.imshow(image, cmap="gray", vmin=0, vmax=255)
     if mask is not None and np.ptp(lungs := (np.asarray(mask) > 0).astype(float)) > 0:
         axes.contour(lungs, levels=[0.5], colors=LUNG_OUTLINE, linewidths=1.1)
@@ -107,8 +107,8 @@ def _show(axes: Axes, image: np.ndarray, mask: np.ndarray | None) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _show_heat(axes: Axes, case: Explanation, heat: np.ndarray, title: str) -> None:
-    _show(axes, case.image, case.mask)
+def show_heat(axes: Axes, case: Explanation, heat: np.ndarray, title: str) -> None:
+    show_radiograph(axes, case.image, case.mask)
     # Cold regions stay transparent, so that the anatomy below can be read.
     painted = colormaps[HEAT_MAP](heat)
     painted[..., 3] = 0.72 * np.sqrt(np.clip(heat, 0, 1))

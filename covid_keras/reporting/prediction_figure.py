@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from covid_keras import DISCLAIMER
 from covid_keras.files import atomic_path
 from covid_keras.preprocessing import LungBox
-from covid_keras.reporting.pictures import Explanation, _show, _show_heat, short_name
+from covid_keras.reporting.pictures import Explanation, short_name, show_heat, show_radiograph
 from covid_keras.reporting.style import HEAT_MAP, MUTED, OKABE_ITO, WIDTH, report_style
 
 DPI = 150
@@ -49,11 +49,11 @@ def prediction_figure(case: Explanation, view: LungBox, title: str, words: str, 
     )
     figure.suptitle(title, x=0.01, ha="left")
     plain, hot = figure.subplots(1, 2)
-    _show(plain, image, mask)
+    show_radiograph(plain, image, mask)
     plain.set_title(short_name(case.name, _NAME), fontsize=8.5)
     plain.set_xlabel("outlined: the lungs found" + ("" if view.whole else "; box: what the network saw"))
     drawn = Explanation(image, heat, heat, case.label, case.predicted, case.other, case.score, mask, case.name)
-    _show_heat(hot, drawn, heat, f"Grad-CAM for {case.predicted}")
+    show_heat(hot, drawn, heat, f"Grad-CAM for {case.predicted}")
     hot.set_xlabel("\n".join(textwrap.wrap(words, _NAME)))
     for axes in (plain, hot):
         _outline(axes, view, image.shape[0] / case.image.shape[0], image.shape[1] / case.image.shape[1])

@@ -184,14 +184,7 @@ def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool
     plan = None
     if system.plan is not None:
         plan = system.plan(inputs.labels[train], training, job.run.protocol, job.seed)
-    single = model.output_shape[-1] == 1 and inputs.outputs == 2  # one sigmoid learns the index of the class
-    common = {
-        "labels": inputs.labels[:, None].astype(np.float32) if single else inputs.labels,
-        "batch_size": training.batch_size,
-        "scaling": system.scaling,
-        "channels": system.channels,
-        "one_hot": None if single else inputs.outputs,
-    }
+    common = _feeding(job, model)
     batches = make_dataset(
         inputs.prepared,
         train,
@@ -216,6 +209,30 @@ def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool
         callbacks=[*further, tracker, _Reporter()],
         class_weight=class_weights(inputs.labels[train], inputs.outputs, training),
     )
+
+
+def _feeding(job: _Job, model: keras.Model) -> dict[str, Any]:
+    """Return how images and labels are fed to the network, in training as in validation."""
+    inputs, system = job.inputs, job.system
+    single = model.output_shape[-1] == 1 and inputs.outputs == 2  # one sigmoid learns the index of the class
+    return {
+        "labels": inputs.labels[:, None].astype(np.float32) if single else inputs.labels,
+        "batch_size": job.training.batch_size,
+        "scaling": system.scaling,
+        "channels": system.channels,
+        "one_hot": None if single else inputs.outputs,
+    }
+
+
+def untrained(paper: Paper, run: RunFolder, execution: Execution) -> tuple[keras.Model, tf.data.Dataset]:
+    """Return an execution's network, compiled and with its initial weights, and its training part, not augmented."""
+    system, part = paper.system(execution.system), part_of(paper, run, execution)
+    seed = seed_of(system.training(run.protocol), execution)
+    job = _Job(paper, system, run, execution, part, inputs_of(paper, run, execution, part), seed)
+    keras.utils.set_random_seed(seed)
+    model, _ = _model(job)
+    train = job.inputs.rows_of(part, "train")
+    return model, make_dataset(job.inputs.prepared, train, seed=seed, training=True, **_feeding(job, model))
 
 
 def class_weights(labels: np.ndarray, classes: int, training: TrainingSettings) -> dict[int, float] | None:

@@ -112,11 +112,12 @@ def test_cheap_arguments_are_checked_before_heavy_imports(arguments):
 
 # What the docstring of covid_keras says, checked.
 HEAVY = {
-    *("segmentation", "data.augment", "data.pipeline", "explain.gradcam", "reporting.examples"),
+    *("segmentation", "data.augment", "data.pipeline", "explain.gradcam", "explain.network"),
+    "reporting.examples",
     *(f"models.{name}" for name in ("backbones", "capsules", "covidnet", "cxnet", "lungs", "resnet", "resnet18")),
     *("models.unet", "models.weights"),
-    *(f"training.{name}" for name in ("devices", "execution", "losses", "lung_recipe", "margin", "resume")),
-    "training.weighted",
+    *(f"training.{name}" for name in ("devices", "execution", "losses", "lung_recipe", "margin", "networks")),
+    *(f"training.{name}" for name in ("resume", "weighted")),
 }
 
 
