@@ -1,13 +1,19 @@
-"""Two papers of a few lines, registered as any fifth paper would be: by entry points, without touching the core.
+"""Three papers of a few lines, registered as any fifth paper would be: by entry points, without touching the core.
 
-`tiny` has networks only; the systems of `further` use the hooks. They note what they are given in the folder TINY_SAW.
+`tiny` has networks only; the systems of `further` use the hooks, and note what they are given in the folder TINY_SAW.
+Those of `hooks` are trained on divisions by name, called by other labels, made of others. They stop before the epoch
+TINY_STOP.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,7 +22,7 @@ import pytest
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import PAIR_COLUMNS
-from covid_keras.data.splits import patient_folds
+from covid_keras.workflow import divide
 
 MODULE = """
 import dataclasses
@@ -105,6 +111,46 @@ FURTHER = dataclasses.replace(PAPER, name="further", aliases=(), folder=Path(__f
                cases=not_first_patient, plan=fixed_plan, compile=compile_counted),
         System("turned", "Turned", whole, plain, channels=1, classes=("other", "P", "N")),
         System("sleeps", "Sleeps", whole, sleeps, channels=1), System("fails", "Fails", whole, fails, channels=1)))
+
+def one_output(protocol, classes):
+    import keras
+    from keras import layers
+    inputs = keras.Input((*protocol.size, 1))
+    x = layers.Dropout(0.2)(layers.Conv2D(4, 3, activation="relu")(inputs))
+    return keras.Model(inputs, layers.Dense(1, activation="sigmoid")(layers.GlobalAveragePooling2D()(x)))
+
+def product(protocol, classes, parts):
+    import keras
+    from keras import layers
+    inputs = keras.Input((*protocol.size, 1))
+    both, second = (part(inputs) for part in parts)
+    return keras.Model(inputs, layers.Multiply()([both, layers.Concatenate()([1 - second, second])]))
+
+def last_part(protocol, classes, parts):
+    return parts[-1]
+
+def stopping(protocol):
+    import keras
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if os.environ.get("TINY_STOP") == str(epoch):
+                raise KeyboardInterrupt
+    return [Stop()]
+
+def first_trained(cohort, part):
+    return int(np.flatnonzero(part == "train")[0])
+
+SIGMOID = System("sigmoid", "Sigmoid", whole, one_output, channels=1, after="a", callbacks=stopping)
+HOOKS = dataclasses.replace(FURTHER, name="hooks", positive="", folder=Path(__file__).parent / "hooks", files={},
+    systems=(A, dataclasses.replace(A, name="ignored"), SIGMOID,
+        System("product", "Product", whole, plain, channels=1, after="sigmoid", compose=product),
+        System("elsewhere", "Elsewhere", whole, plain, channels=1, after="sigmoid", compose=last_part, everywhere=True,
+               relabel={"other": "P"}),
+        System("ill", "Ill", whole, plain, channels=1, classes=("N", "ill"), scored=("N", "ill"),
+               relabel={"P": "ill", "other": "ill"}, split="small"),
+        System("matched", "Matched", whole, plain, channels=1, template=first_trained),
+        System("leaky", "Leaky", whole, plain, channels=1, split="authors"),
+        dataclasses.replace(SIGMOID, name="smooth", title="Smooth", after="", split="authors")))
 """
 
 PROTOCOL = """
@@ -128,17 +174,28 @@ profiles:
   smoke: {}
 """
 
+HOOKS = PROTOCOL.replace("paper: tiny", "paper: hooks").replace(
+    "  split: {folds: 2, repeats: 1, validation: 0.2}\n",
+    """\
+  split: {scheme: hold_out, folds: 1, repeats: 2, validation: 0.2, test: 0.2}
+  splits:
+    small: {images: {N: 12, P: 8, other: 8}}
+    authors: {scheme: published, folds: 1, test: 0.25, seed: 18, leaky_as_published: true, images: {P: 0, N: 20}}
+""",
+)
 
-@pytest.fixture
-def tiny_paper(tmp_path, monkeypatch) -> Path:
-    """Install the paper into a folder of its own, for this process and for those it starts; return the folder."""
-    site = tmp_path / "site"
+
+@contextmanager
+def installed(folder: Path) -> Iterator[Path]:
+    """Install the papers into a folder of their own, for this process and for those it starts; yield the folder."""
+    site = folder / "site"
     package = site / "tinypaper"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(MODULE)
     (package / "protocol.yaml").write_text(PROTOCOL)
-    (package / "further").mkdir()
-    (package / "further" / "protocol.yaml").write_text(PROTOCOL.replace("paper: tiny", "paper: further"))
+    for name, text in (("further", PROTOCOL.replace("paper: tiny", "paper: further")), ("hooks", HOOKS)):
+        (package / name).mkdir()
+        (package / name / "protocol.yaml").write_text(text)
     info = site / "tinypaper-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tinypaper\nVersion: 0.1\n")
@@ -147,12 +204,21 @@ def tiny_paper(tmp_path, monkeypatch) -> Path:
         [covid_keras.papers]
         tiny = tinypaper:PAPER
         further = tinypaper:FURTHER
+        hooks = tinypaper:HOOKS
         """)
     )
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    monkeypatch.syspath_prepend(str(site))
-    yield site
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("PYTHONPATH", str(site))
+        monkeypatch.syspath_prepend(str(site))
+        yield site
     sys.modules.pop("tinypaper", None)
+
+
+@pytest.fixture
+def tiny_paper(tmp_path) -> Iterator[Path]:
+    """The papers, installed; the folder they are in."""
+    with installed(tmp_path) as site:
+        yield site
 
 
 def _made(folder: Path, labels: str, classes: tuple[str, ...]) -> Cohort:
@@ -191,21 +257,80 @@ def third_cohort(tmp_path) -> Cohort:
 
 
 @pytest.fixture
-def make_run(tmp_path, tiny_paper, tiny_cohort):
-    """Return a function that opens a run folder of the tiny paper, or of the one and on the cohort given."""
+def uneven_cohort(tmp_path) -> Cohort:
+    """44 made images of 24 patients: 22 N, 10 P, 12 of a third class."""
+    return _made(tmp_path / "images", UNEVEN, ("N", "P", "other"))
+
+
+UNEVEN = "NP" * 10 + "N" * 12 + "o" * 12
+
+
+def _open(folder: Path, name: str, paper: str, cohort: Cohort, left_out=None, **changes):
+    """Open the run folder `name` of a paper on a cohort."""
     from covid_keras.training.experiment import load_paper
     from covid_keras.training.runfolder import RunFolder
 
-    def make(name: str, paper: str = "tiny", cohort: Cohort = tiny_cohort, left_out=None, **changes) -> RunFolder:
-        protocol = load_paper(paper).protocol("smoke", changes)
-        splits = patient_folds(cohort, protocol.split.folds, protocol.split.repeats, 0, 0.2)
-        settings = {
-            "cache": str(tmp_path / "cache"),
-            "strategy": "one",
-            "precision": "float32",
-            "left_out": left_out or {},
-        }
-        no_pairs = pd.DataFrame(columns=list(PAIR_COLUMNS))
-        return RunFolder.create(tmp_path / name, protocol, cohort, lambda: ({"": splits}, no_pairs), settings)
+    protocol = load_paper(paper).protocol("smoke", changes)
+    settings = {"cache": str(folder / "cache"), "strategy": "one", "precision": "float32", "left_out": left_out or {}}
+    no_pairs = pd.DataFrame(columns=list(PAIR_COLUMNS))
+
+    def splits() -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+        names = ("", *protocol.splits)
+        return {one: divide(cohort, protocol.split_of(one), no_pairs) for one in names}, no_pairs
+
+    return RunFolder.create(folder / name, protocol, cohort, splits, settings)
+
+
+@pytest.fixture
+def make_run(tmp_path, tiny_paper, tiny_cohort):
+    """Return a function that opens a run folder of the tiny paper, or of the one and on the cohort given."""
+
+    def make(name: str, paper: str = "tiny", cohort: Cohort = tiny_cohort, left_out=None, **changes):
+        return _open(tmp_path, name, paper, cohort, left_out, **changes)
 
     return make
+
+
+EXECUTE_ALL = """
+import os
+import sys
+from covid_keras.training.execution import execute
+from covid_keras.training.experiment import load_paper
+from covid_keras.training.runfolder import RunFolder
+whole, stopped = (RunFolder.open(path) for path in sys.argv[1:])
+paper = load_paper("hooks")
+for execution in whole.executions():
+    execute(paper, whole, execution)
+os.environ["TINY_STOP"] = "2"
+execution = stopped.execution("sigmoid", 0, 0)
+try:
+    execute(paper, stopped, execution)
+except KeyboardInterrupt:
+    assert (execution.folder / "state.npz").is_file() and not execution.done
+    print("stopped")
+del os.environ["TINY_STOP"]
+execute(paper, stopped, execution)
+"""
+
+
+class Executed(NamedTuple):
+    """Two runs of the paper `hooks`: one of several systems; one whose training `sigmoid` was stopped and resumed."""
+
+    whole: object
+    stopped: object
+    said: str
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory) -> Iterator[Executed]:
+    """Train some systems of `hooks`, all in one process that starts TensorFlow once."""
+    folder = tmp_path_factory.mktemp("executed")
+    with installed(folder):
+        cohort = _made(folder / "images", UNEVEN, ("N", "P", "other"))
+        changes = {"training": {"epochs": 3, "repeats": 1}, "trainings": {"ignored": {"class_weights": "ignored"}}}
+        names = ["a", "ignored", "product", "elsewhere", "ill"]
+        runs = [_open(folder, name, "hooks", cohort, systems=names, **changes) for name in ("whole", "stopped")]
+        command = [sys.executable, "-c", EXECUTE_ALL, *(str(run.path) for run in runs)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        yield Executed(*runs, done.stdout)
