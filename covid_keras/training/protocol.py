@@ -237,7 +237,8 @@ class Protocol:
             raise UserError("protocol", f"has no split {name!r}", f"Add splits.{name}")
         own = self.splits.get(name)
         # Which images are divided is a choice of its own, not an addition to the main split's.
-        others = dataclasses.replace(self.split, images={}) if own and "images" in own else self.split
+        apart = isinstance(own, dict) and "images" in own
+        others = dataclasses.replace(self.split, images={}) if apart else self.split
         return _overlaid(others, own, f"splits.{name}")
 
 
