@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import test_report_run as made
+import yaml
 
 from covid_keras.cli import main
 from covid_keras.errors import UserError
@@ -14,7 +16,7 @@ from covid_keras.evaluation import measured_from_json, read_predictions, summari
 from covid_keras.files import read_json
 from covid_keras.reporting import publish
 from covid_keras.reporting.publish import LUNGS, PLACE, ROOT, filled, portable, publish_run, readmes, regenerated
-from covid_keras.training.experiment import load_paper, load_papers, of_scored_classes
+from covid_keras.training.experiment import load_paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 
 tiny_paper, tiny_cohort, make_run = made.tiny_paper, made.tiny_cohort, made.make_run
@@ -53,7 +55,7 @@ def test_places_name_papers_and_profiles_that_exist(path):
 def test_committed_predictions_give_the_committed_metrics(path):
     paper, profile = _paper_and_profile(path)
     committed = measured_from_json(read_json(path.with_name(f"{profile}.json")))
-    again = summarise(regenerated(paper, profile), paper.positive or None)
+    again = [one for frame in regenerated(paper, profile) for one in summarise(frame, paper.positive or None)]
     assert [(one.system, one.metric) for one in again] == [(one.system, one.metric) for one in committed]
     for ours, theirs in zip(again, committed, strict=True):
         for name in ("mean", "std", "low", "high", "executions", "n_patients", "n_images", "ddof", "resamples"):
@@ -61,11 +63,17 @@ def test_committed_predictions_give_the_committed_metrics(path):
             assert getattr(theirs, name) == pytest.approx(value, abs=1e-6, nan_ok=True), (ours.metric, name)
 
 
+def _scheme(protocol: dict, name: str) -> dict:
+    """The division called `name` of a protocol as it was committed, which may lack what came later."""
+    own = protocol.get("splits", {}).get(name, {}) if name else {}
+    return {"scheme": "folds", "images": {}} | protocol["split"] | own
+
+
 @pytest.mark.skipif(not COMMITTED, reason=NONE_YET)
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
 def test_committed_results_are_whole_and_name_no_machine(path):
     paper, profile = _paper_and_profile(path)
-    predictions = regenerated(paper, profile)
+    predictions = pd.concat(regenerated(paper, profile), ignore_index=True)
     assert not predictions["path"].str.contains("/").any()
     source = read_json(path.with_name(f"{profile}.json"))["provenance"]
     assert source["complete"] is True
@@ -73,13 +81,17 @@ def test_committed_results_are_whole_and_name_no_machine(path):
     test = predictions[predictions["split"] == "test"]
     images = test.groupby(["system", "repeat"])["image_id"]
     assert (images.nunique() == images.size()).all(), "each image is tested once a repeat"
-    counts = source["cohort_counts"]
-    scored = sum(counts[name] for name in paper.scored or counts)
+    counts, protocol = source["cohort_counts"], yaml.safe_load(source["protocol"])
     for (name, _), number in images.nunique().items():
-        if paper.system(name).cases is of_scored_classes:
-            assert number == scored, f"{name} is tested on every image"
+        system = paper.system(name)
+        scored = system.scored or paper.scored or counts
+        every = sum(count for label, count in counts.items() if system.relabel.get(label, label) in scored)
+        split = _scheme(protocol, system.split)
+        folds = split["scheme"] == "folds" and not split["images"]
+        if system.cases is None and (folds or system.released or system.everywhere):
+            assert number == every, f"{name} is tested on every image"
         else:
-            assert 0 < number < scored, f"{name} is another experiment"
+            assert 0 < number < every, f"{name} is another experiment"
     parts = predictions.groupby(["system", "repeat", "fold", "patient_id"])["split"].nunique()
     assert (parts == 1).all(), "no patient is in both validation and test"
 
@@ -156,7 +168,7 @@ def test_publishing_puts_results_and_fills_the_readmes(publishing, capsys):
 def test_what_is_published_regenerates_from_its_predictions(publishing):
     folder = publish_run(publishing.path)
     paper = load_paper("tiny")
-    frame = regenerated(paper, "smoke")
+    (frame,) = regenerated(paper, "smoke")
     assert len(frame) == sum(len(read_predictions(e.predictions)) for e in publishing.executions())
     assert not frame["path"].str.contains("/").any()
     committed = measured_from_json(read_json(folder / "smoke.json"))

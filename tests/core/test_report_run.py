@@ -36,6 +36,8 @@ from covid_keras.reporting.results import (
 )
 from covid_keras.reporting.run import report_run
 from covid_keras.training.crossval import run_executions
+from covid_keras.training.experiment import load_paper
+from covid_keras.training.inputs import part_of
 from covid_keras.training.provenance import provenance
 from covid_keras.training.runfolder import Execution, RunFolder
 
@@ -45,6 +47,7 @@ _spec = importlib.util.spec_from_file_location("tiny_paper_fixtures", _PATH)
 _tiny = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_tiny)
 tiny_paper, tiny_cohort, make_run = _tiny.tiny_paper, _tiny.tiny_cohort, _tiny.make_run
+uneven_cohort = _tiny.uneven_cohort
 
 METRICS = ("accuracy", "sensitivity", "specificity", "precision_positive", "f1_positive", "auc", "accuracy_Mild")
 PUBLISHED = {
@@ -81,12 +84,15 @@ def published(tiny_paper) -> Path:
 
 
 def predicted(run: RunFolder, execution: Execution, seed: int) -> pd.DataFrame:
-    """Made predictions of one execution: scores at random, on the positives' side for positives."""
+    """Made predictions of one execution: scores at random, on the second class' side for images of that class."""
+    paper = load_paper(run.protocol.paper)
+    system = paper.system(execution.system)
+    first, second = paper.scored_of(system, run.cohort)
     rng = np.random.default_rng([seed, execution.repeat, execution.fold])
-    part = run.part(execution.repeat, execution.fold)
-    rows = np.flatnonzero(part.isin(("validation", "test")))
-    table = run.cohort.table.iloc[rows]
-    score = np.clip(rng.normal(np.where(table["label"] == "P", 0.6, 0.4), 0.2), 0, 1).astype(np.float32)
+    part, table = part_of(paper, run, execution), system.labelled(run.cohort).table
+    rows = np.flatnonzero(np.isin(part, ("validation", "test")) & table["label"].isin((first, second)))
+    table = table.iloc[rows]
+    score = np.clip(rng.normal(np.where(table["label"] == second, 0.6, 0.4), 0.2), 0, 1).astype(np.float32)
     return (
         table[["image_id", "path", "patient_id", "source", "severity", "label"]]
         .reset_index(drop=True)
@@ -94,11 +100,10 @@ def predicted(run: RunFolder, execution: Execution, seed: int) -> pd.DataFrame:
             system=execution.system,
             repeat=execution.repeat,
             fold=execution.fold,
-            split=part.iloc[rows].to_numpy(),
-            predicted=np.where(score > 0.5, "P", "N"),
-            score_N=1 - score,
-            score_P=score,
+            split=part[rows],
+            predicted=np.where(score > 0.5, second, first),
         )
+        .assign(**{f"score_{first}": 1 - score, f"score_{second}": score})
     )
 
 
@@ -106,7 +111,7 @@ def finish(run: RunFolder, executions: list[Execution] | None = None, seed: int 
     """Leave executions as a training leaves them, without training."""
     for execution in run.executions() if executions is None else executions:
         execution.folder.mkdir(parents=True)
-        frame = predicted(run, execution, seed + ord(execution.system))
+        frame = predicted(run, execution, seed + ord(execution.system[0]))
         write_predictions(execution.predictions, frame)
         history = {"epoch": [0, 1], "loss": [0.7, 0.6], "accuracy": [0.5, 0.6]}
         history |= {"val_loss": [0.7, 0.65], "val_accuracy": [0.5, 0.7]}

@@ -18,7 +18,7 @@ from covid_keras.data import (
     split_counts,
     write_split,
 )
-from covid_keras.data.splits import PARTS, SPLIT_COLUMNS
+from covid_keras.data.splits import PARTS, SPLIT_COLUMNS, published_split, repeated
 from covid_keras.errors import UserError
 
 
@@ -174,6 +174,48 @@ def test_small_cohorts_still_get_a_validation_part() -> None:
     table = patient_folds(made, 3, seed=0)
     check_disjoint(table, made)
     assert set(table["split"]) == set(PARTS)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        ({"COVID-19": 428, "normal": 3200}, {"COVID-19": 81, "normal": 645}),
+        ({"COVID-19": 700, "CAP": 3500, "normal": 3500}, {"COVID-19": 139, "CAP": 710, "normal": 691}),
+    ],
+    ids=["table 3", "tables 4 and 5"],
+)
+def test_the_published_split_has_the_row_sums_that_the_paper_prints(images: dict, expected: dict) -> None:
+    """Haghanifar et al. 2020: the row sums of the confusion matrices are those of the authors' seed 18."""
+    labels = np.repeat(list(images), list(images.values())).tolist()
+    made = make_cohort([1] * len(labels), labels)
+    test = split_counts(published_split(made, 0.2, 18), made).xs("test", level="split")
+    assert test[list(expected)].iloc[0].to_dict() == expected
+    other = split_counts(published_split(made, 0.2, 17), made).xs("test", level="split")
+    assert other[list(expected)].iloc[0].to_dict() != expected
+
+
+def test_the_published_split_goes_by_the_order_of_images_alone(cohort: Cohort) -> None:
+    """By place, whoever the patient is; so patients cross, and another order is another split."""
+    table = published_split(cohort, 0.2, 18)
+    assert tuple(table.columns) == SPLIT_COLUMNS
+    assert list(table["image_id"]) == list(cohort.table["image_id"])
+    assert set(table["split"]) == {"train", "test"}
+    assert (table["split"] == "test").sum() == np.ceil(0.2 * len(cohort)), "sklearn rounds up"
+    with pytest.raises(UserError, match="leakage in repeat 0, fold 0"):
+        check_disjoint(table, cohort)
+    turned = published_split(Cohort(cohort.table[::-1], cohort.classes, "turned"), 0.2, 18)
+    assert list(turned["split"]) == list(table["split"])
+    rare = make_cohort([1] * 40, ["N"] * 39 + ["P"])
+    with pytest.raises(UserError, match="no image of class 'P' is left for"):
+        published_split(rare, 0.2, 18)
+
+
+def test_repeats_of_one_division_are_the_same_division(cohort: Cohort) -> None:
+    once = hold_out(cohort, {"train": 0.6, "validation": 0.2, "test": 0.2}, seed=2)
+    table = repeated(once, 3)
+    assert list(table["repeat"].unique()) == [0, 1, 2]
+    for _, repeat in table.groupby("repeat"):
+        pd.testing.assert_frame_equal(repeat.reset_index(drop=True).assign(repeat=0), once)
 
 
 def test_files_round_trip_and_tampering_is_noticed(cohort: Cohort, tmp_path) -> None:

@@ -112,12 +112,15 @@ FURTHER = dataclasses.replace(PAPER, name="further", aliases=(), folder=Path(__f
         System("turned", "Turned", whole, plain, channels=1, classes=("other", "P", "N")),
         System("sleeps", "Sleeps", whole, sleeps, channels=1), System("fails", "Fails", whole, fails, channels=1)))
 
-def one_output(protocol, classes):
+def one_output(protocol, classes, dropout=0.2):
     import keras
     from keras import layers
     inputs = keras.Input((*protocol.size, 1))
-    x = layers.Dropout(0.2)(layers.Conv2D(4, 3, activation="relu")(inputs))
+    x = layers.Dropout(dropout)(layers.Conv2D(4, 3, activation="relu")(inputs))
     return keras.Model(inputs, layers.Dense(1, activation="sigmoid")(layers.GlobalAveragePooling2D()(x)))
+
+def plain_output(protocol, classes):
+    return one_output(protocol, classes, 0.0)
 
 def product(protocol, classes, parts):
     import keras
@@ -150,7 +153,7 @@ HOOKS = dataclasses.replace(FURTHER, name="hooks", positive="", folder=Path(__fi
                relabel={"P": "ill", "other": "ill"}, split="small"),
         System("matched", "Matched", whole, plain, channels=1, template=first_trained),
         System("leaky", "Leaky", whole, plain, channels=1, split="authors"),
-        dataclasses.replace(SIGMOID, name="smooth", title="Smooth", after="", split="authors")))
+        System("smooth", "Smooth", whole, plain_output, channels=1, split="authors")))
 """
 
 PROTOCOL = """
