@@ -1,0 +1,436 @@
+"""The paper's figures of single radiographs: enhancement, lung box, LIME beside Grad-CAM, text concealed.
+
+The functions `*_pictures` are hooks of `covid_keras.training.experiment.System.pictures`.
+
+References
+----------
+.. [1] A. Haghanifar et al., "COVID-CXNet", arXiv 2006.13807, 2020, figures 2 to 4, 12, 17 and 18.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.images import read_image, read_mask, write_image
+from covid_keras.data.preparation import Preparation, PreparedImages, crop_box, prepare_image
+from covid_keras.explain import authors_grad_cam, conceal, explain_by_lime, find_text, grad_cam
+from covid_keras.explain.lime_map import SAMPLES, LimeExplanation
+from covid_keras.preprocessing import LungBox, resize_truncated
+from covid_keras.reporting.enhancements import beasf_figure, enhancement_figure
+from covid_keras.reporting.explanations import ConcealedCase, HeatCase, concealment_figure, heat_grid, lime_figure
+from covid_keras.reporting.pictures import short_name
+from covid_keras.reporting.style import LUNG_OUTLINE, OKABE_ITO, WIDTH, report_style
+from covid_keras.training.experiment import System, load_paper
+from covid_keras.training.protocol import Protocol
+from covid_keras.training.runfolder import Execution
+from papers.covid_cxnet.cohorts import COVID
+from papers.covid_cxnet.settings import options_of
+
+if TYPE_CHECKING:
+    import keras
+
+Entry = tuple[str, str, Figure]
+SIDE = 320  # longest side of a picture, pixels; more where the network sees more
+LIME_EXAMPLES = 2
+CONCEALED_EXAMPLES = 4
+BOX_COLOUR = OKABE_ITO["vermilion"]
+_CHANNELS = {"beasf": "BEASF", "clahe": "CLAHE", "original": "as cut"}
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """An example image, and the network that is asked about it.
+
+    Parameters
+    ----------
+    name, label, predicted : str
+        The image's id, its true class and the class decided for, which is the one explained.
+    image : ndarray (H, W) uint8
+        Cut as the network sees it, in its own aspect.
+    lungs : ndarray (H, W) bool, optional
+        Where a mask is known, in the geometry of `image`.
+    fed : ndarray (h, w, C) float32, 0..1
+        What the network is fed.
+    network : keras.Model
+        The flat network with the evidence for the class.
+    index : int
+        The class, among the network's outputs.
+    """
+
+    name: str
+    label: str
+    predicted: str
+    image: np.ndarray
+    lungs: np.ndarray | None
+    fed: np.ndarray
+    network: keras.Model
+    index: int
+
+    @property
+    def probability(self) -> float:
+        """What the network gives the class."""
+        from covid_keras.explain.network import class_scores
+
+        outputs = self.network.predict_on_batch(self.fed[None])
+        return float(class_scores(np.asarray(outputs), np.array([self.index]))[0])
+
+
+# --- enhancement (figures 2 and 3)
+
+
+def enhancement_pictures(
+    protocol: Protocol,
+    cohort: Cohort,
+    execution: Execution,
+    before: Execution | None,
+    prepared: PreparedImages,
+    predictions: pd.DataFrame,
+    model: keras.Model,
+) -> list[Entry]:
+    """Return figures 2 and 3 of the first example: HE, AHE and CLAHE, and BEASF over its gammas."""
+    options, row = options_of(protocol), cohort.table.iloc[0]
+    image = resize_truncated(read_image(row["path"]), options.frame, overflow=options.overflow)
+    height, width = options.frame
+    where = f"Image {row['image_id']}, brought to {height} × {width} pixels, where all enhancement is done"
+    return [
+        (
+            "Contrast enhancement",
+            f"{where} (figure 2 of the paper): histogram equalisation of the whole picture (HE), in a disk around each "
+            "pixel (AHE), and in tiles with limited contrast (CLAHE). Below, the grey levels of each.",
+            enhancement_figure(image),
+        ),
+        (
+            "BEASF",
+            f"{where} (figure 3 of the paper): CLAHE, and BEASF, which stretches both halves of the histogram by a "
+            "sigmoid whose slope is γ; the networks are fed γ = 1.5.",
+            beasf_figure(image),
+        ),
+    ]
+
+
+# --- the box of the lungs (figures 4 and 18)
+
+
+def roi_pictures(
+    protocol: Protocol,
+    cohort: Cohort,
+    execution: Execution,
+    before: Execution | None,
+    prepared: PreparedImages,
+    predictions: pd.DataFrame,
+    model: keras.Model,
+) -> list[Entry]:
+    """Return figure 4 of the examples: radiograph with lungs and box, crop, the channels that the network is fed.
+
+    Nothing for a network that is fed whole radiographs.
+    """
+    preparation = _system(protocol, execution).preparation(protocol)
+    if preparation.crop is None:
+        return []
+    figure = roi_figure(
+        [Roi.of(row, preparation, prepared.load(place)) for place, row in enumerate(cohort.table.itertuples())],
+        [_CHANNELS[name] for name in preparation.stack_order],
+    )
+    caption = (
+        "Each radiograph with the lungs that the U-Net found and the box around them, the crop, and the channels that "
+        "the network is fed (figures 4 and 18 of the paper). The box cuts, it does not mask: what lies in it beside "
+        "the lungs stays, devices and text too."
+    )
+    return [("The box of the lungs", caption, figure)]
+
+
+@dataclass(frozen=True, eq=False)
+class Roi:
+    """A radiograph and what becomes of it.
+
+    Parameters
+    ----------
+    image : ndarray (H, W) uint8
+    lungs : ndarray (H, W) bool
+    box : LungBox
+        In pixels of the image.
+    fed : ndarray (h, w, C) uint8
+        What the network is fed.
+    name, label : str
+    """
+
+    image: np.ndarray
+    lungs: np.ndarray
+    box: LungBox
+    fed: np.ndarray
+    name: str
+    label: str
+
+    @classmethod
+    def of(cls, row, preparation: Preparation, fed: np.ndarray) -> Roi:
+        """Read the image and mask of a row of a cohort's table; shrunk to the report's size."""
+        image, lungs = _read(row, preparation)
+        box = crop_box(lungs, preparation)
+        scale = min(1.0, SIDE / max(image.shape))
+        size = [max(1, round(side * scale)) for side in image.shape]
+        rows, columns = size[0] / image.shape[0], size[1] / image.shape[1]
+        top, bottom = int(box.top * rows), max(1, round(box.bottom * rows))
+        left, right = int(box.left * columns), max(1, round(box.right * columns))
+        small = LungBox(top, max(bottom, top + 1), left, max(right, left + 1), box.whole)
+        return cls(_fit(image, size), _fit(lungs, size), small, fed, row.image_id, row.label)
+
+
+@report_style()
+def roi_figure(
+    cases: Sequence[Roi], channels: Sequence[str], title: str = "From the radiograph to the input"
+) -> Figure:
+    """Draw a row an image: radiograph with lungs and box, crop, and one picture a channel.
+
+    Raises
+    ------
+    ValueError
+        Where there is no case.
+    """
+    if not len(cases):
+        raise ValueError("no image to draw")
+    columns = 2 + len(channels)
+    ratios = [case.image.shape[0] / case.image.shape[1] for case in cases]
+    width = WIDTH / columns - 0.1
+    figure = Figure(figsize=(WIDTH, sum(width * max(ratio, 1) + 0.6 for ratio in ratios) + 0.8), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(len(cases), columns, squeeze=False, height_ratios=[max(ratio, 1) for ratio in ratios])
+    for (plain, crop, *fed), case in zip(grid, cases, strict=True):
+        _show(plain, case.image, short_name(case.name, 15), case.label)
+        _outline(plain, case)
+        cut = case.image[case.box.slices]
+        share = 100 * cut.size / case.image.size
+        _show(crop, cut, "crop", "no lung found: all of it" if case.box.whole else f"{share:.0f} % of the picture")
+        for number, (axes, name) in enumerate(zip(fed, channels, strict=True)):
+            _show(axes, case.fed[..., number], f"channel {number + 1}: {name}", "")
+    figure.legend(
+        handles=[
+            Line2D([], [], color=LUNG_OUTLINE, label="lungs found"),
+            Line2D([], [], color=BOX_COLOUR, linestyle="--", label="box"),
+        ],
+        loc="outside lower right",
+        ncols=2,
+    )
+    return figure
+
+
+def _outline(axes: Axes, case: Roi) -> None:
+    if case.lungs.any() and not case.lungs.all():
+        axes.contour(case.lungs.astype(float), levels=[0.5], colors=LUNG_OUTLINE, linewidths=1.1)
+    top, bottom, left, right = case.box
+    axes.add_patch(
+        Rectangle(
+            (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color=BOX_COLOUR, linestyle="--", lw=1.4
+        )
+    )
+
+
+def _show(axes: Axes, image: np.ndarray, title: str, below: str) -> None:
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    axes.set_title(title, fontsize=8.5)
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(below, fontsize=8.5)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+
+
+# --- explanations (figures 12 and 17)
+
+
+def explanation_pictures(
+    protocol: Protocol,
+    cohort: Cohort,
+    execution: Execution,
+    before: Execution | None,
+    prepared: PreparedImages,
+    predictions: pd.DataFrame,
+    model: keras.Model,
+) -> list[Entry]:
+    """Return what LIME and the authors' Grad-CAM say of up to two examples, and text concealed where there is any.
+
+    COVID-19 images come first. Text is left out for networks whose images are matched to the histogram of another one:
+    which one is not known here.
+    """
+    system = _system(protocol, execution)
+    asked = list(_ask(system, protocol, cohort, prepared, predictions, model))
+    first = sorted(asked, key=lambda one: one.label != COVID)[:LIME_EXAMPLES]
+    pictures = _beside_grad_cam(first, getattr(options_of(protocol), "lime_samples", SAMPLES))
+    if system.template is None:
+        pictures += _without_text(asked, cohort, system, protocol)
+    return pictures
+
+
+def _beside_grad_cam(asked: Sequence[Asked], samples: int) -> list[Entry]:
+    heat = _heat(grad_cam, asked)
+    authors = _heat(authors_grad_cam, asked)
+    cases = [
+        HeatCase(one.image, map_, f"Grad-CAM, {one.predicted}", one.lungs, one.name, _lime(one, samples))
+        for one, map_ in zip(asked, heat, strict=True)
+    ]
+    variants = [
+        dataclasses.replace(case, heat=map_, title=f"{how}, {one.predicted}")
+        for case, one, *maps in zip(cases, asked, heat, authors, strict=True)
+        for how, map_ in zip(("Grad-CAM", "as the authors"), maps, strict=True)
+    ]
+    return [
+        (
+            "LIME",
+            "Evidence for the class decided for (figure 12 of the paper): Grad-CAM, and the ten superpixels with the "
+            f"most weight in LIME's linear model of {samples:,} copies in which superpixels are blackened at random. "
+            "R² says how well that model fits; near 0 its weights mean little.",
+            lime_figure(cases),
+        ),
+        (
+            "Grad-CAM and the authors' variant",
+            "Left, the gradient of the logit; right, as the authors' code draws its maps: the gradient of the "
+            "probability, only where it and the activation are positive, stretched so that each map has a 0 and a 1.",
+            heat_grid(variants, "Two ways to draw the same evidence", columns=2),
+        ),
+    ]
+
+
+def _without_text(asked: Sequence[Asked], cohort: Cohort, system: System, protocol: Protocol) -> list[Entry]:
+    preparation = system.preparation(protocol)
+    pairs = []
+    for one, row in zip(asked, cohort.table.itertuples(), strict=True):
+        if len(pairs) < CONCEALED_EXAMPLES and (found := _concealed(one, row, preparation, system.channels)):
+            pairs.append((one, *found))
+    if not pairs:
+        return []
+    heat = _heat(grad_cam, [one for old, new, _ in pairs for one in (old, new)])
+    cases = [
+        ConcealedCase(old.image, new.image, *maps, text, old.probability, new.probability, old.name)
+        for (old, new, text), maps in zip(pairs, zip(heat[::2], heat[1::2], strict=True), strict=True)
+    ]
+    caption = (
+        "Markers and letters found by their look alone (outlined) and painted over from their surroundings in the "
+        "original image, which then went the same way to the network (figure 17 of the paper). p and heat are of "
+        "the class decided for with the text. A map that leaves the text when it goes was drawn by it."
+    )
+    return [("Text concealed", caption, concealment_figure(cases))]
+
+
+def _concealed(one: Asked, row, preparation: Preparation, channels: int) -> tuple[Asked, np.ndarray] | None:
+    """Return the example without its text and where that was, (H, W) bool; None where none is seen."""
+    image, lungs = _read(row, preparation)
+    text = find_text(image, lungs)
+    window = _window(lungs, preparation)
+    if not text[window].any():
+        return None
+    without = conceal(image, text)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_image(Path(folder) / "concealed.png", without)
+        fed = prepare_image(path, lungs, preparation)
+    size = one.image.shape
+    new = dataclasses.replace(one, image=_fit(without[window], size), fed=_scaled(fed, channels))
+    return new, _fit(text[window], size)
+
+
+# --- what they share
+
+
+def _system(protocol: Protocol, execution: Execution) -> System:
+    return load_paper(protocol.paper).system(execution.system)
+
+
+def _ask(
+    system: System,
+    protocol: Protocol,
+    cohort: Cohort,
+    prepared: PreparedImages,
+    predictions: pd.DataFrame,
+    model: keras.Model,
+) -> Iterator[Asked]:
+    """Yield the examples with their networks; cohort, prepared images and predictions are in one order."""
+    preparation = system.preparation(protocol)
+    rows = zip(predictions.itertuples(), cohort.table.itertuples(), strict=True)
+    for place, (row, files) in enumerate(rows):
+        image, lungs = _read(files, preparation)
+        window = _window(lungs, preparation)
+        size = _size_of_view(image[window].shape, preparation.size)
+        fed = _scaled(prepared.load(place), system.channels)
+        if system.evidence is not None:
+            network, images, index = system.evidence(model, fed[None, None], row.predicted)
+            fed = images[0]
+        else:
+            network, index = model, system.classes.index(row.predicted)
+        yield Asked(
+            row.image_id,
+            row.label,
+            row.predicted,
+            _fit(image[window], size),
+            None if lungs is None else _fit(lungs[window], size),
+            fed,
+            network,
+            index,
+        )
+
+
+def _read(row, preparation: Preparation) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return image (H, W) uint8 and lungs (H, W) bool of a row of a cohort's table."""
+    image = read_image(row.path)
+    return image, read_mask(row.mask_path, image.shape) > preparation.mask_threshold if row.mask_path else None
+
+
+def _window(lungs: np.ndarray | None, preparation: Preparation) -> tuple[slice, slice]:
+    """Return what of an image the network sees."""
+    return crop_box(lungs, preparation).slices if preparation.crop else (slice(None), slice(None))
+
+
+def _size_of_view(shape: tuple[int, ...], network: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of a picture in its own aspect, no side below the network's: else superpixels would be lost."""
+    scale = max(SIDE / max(shape), *(side / own for side, own in zip(network, shape, strict=True)))
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def _fit(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Resize a picture, or by the nearest pixel what is no picture but marks places."""
+    if image.dtype == np.uint8:
+        shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+        return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    kind = np.uint8 if image.dtype == bool else np.int32
+    found = cv2.resize(image.astype(kind), (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+    return found.astype(image.dtype)
+
+
+def _scaled(images: np.ndarray, channels: int) -> np.ndarray:
+    """Return prepared pixels as the pipeline feeds them, float32 0..1, grey repeated where more channels are taken."""
+    return np.repeat(images, channels // images.shape[-1], axis=-1).astype(np.float32) / 255
+
+
+def _heat(explain: Callable[..., np.ndarray], asked: Sequence[Asked]) -> list[np.ndarray]:
+    """Return a map an image, of the size of its picture; each network is asked once, since asking copies it."""
+    maps: dict[int, np.ndarray] = {}
+    for network in {id(one.network): one.network for one in asked}.values():
+        places = [place for place, one in enumerate(asked) if one.network is network]
+        found = explain(network, np.stack([asked[at].fed for at in places]), [asked[at].index for at in places])
+        maps.update(zip(places, found, strict=True))
+    return [
+        np.clip(cv2.resize(maps[place], one.image.shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
+        for place, one in enumerate(asked)
+    ]
+
+
+def _lime(one: Asked, samples: int) -> LimeExplanation:
+    """Return what LIME finds, in the geometry of the picture."""
+    channels = one.fed.shape[-1]
+    found = explain_by_lime(
+        lambda images: one.network.predict_on_batch(images[..., :channels].astype(np.float32)),
+        np.repeat(one.fed, 3 // channels, axis=-1),
+        one.index,
+        samples,
+    )
+    return dataclasses.replace(found, segments=_fit(found.segments, one.image.shape))
