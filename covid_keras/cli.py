@@ -430,6 +430,13 @@ def _add_weights(commands) -> None:
     convert.add_argument("--like", required=True, metavar="NAME", help="registered name of the same network")
     convert.add_argument("--legacy", action="store_true", help="write the layout of Keras 1 and 2, a group a layer")
     convert.set_defaults(run=_weights_convert)
+    export = actions.add_parser("export", help="write the best weights of a finished training as one .h5 file")
+    export.add_argument("path", type=_path, metavar="RUN", help="a run folder")
+    export.add_argument("system", metavar="SYSTEM", help="one of its systems")
+    export.add_argument("file", type=_path, metavar="FILE", help="the .h5 file to write")
+    export.add_argument("--repeat", type=int, default=0, metavar="N", help="from 0 (default: 0)")
+    export.add_argument("--fold", type=int, default=0, metavar="N", help="from 0 (default: 0)")
+    export.set_defaults(run=_weights_export)
 
 
 def _weights_list(options: argparse.Namespace) -> int:
@@ -468,6 +475,14 @@ def _weights_convert(options: argparse.Namespace) -> int:
     report = convert_weights(options.source, options.target, entry, options.legacy)
     print(f"{len(report.assigned)} tensors, {report.parameters:,} values, read in the {report.layout} layout")
     _say_where(options.target)
+    return 0
+
+
+def _weights_export(options: argparse.Namespace) -> int:
+    from covid_keras.training.export import export_weights
+
+    print(export_weights(options.path, options.system, options.file, options.repeat, options.fold))
+    _say_where(options.file)
     return 0
 
 

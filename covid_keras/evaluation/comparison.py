@@ -80,7 +80,7 @@ def compare(
     metrics = {cell.metric for cell in cells if cell.metric} | {metric for _, metric in found}
     tolerances = _tolerances(tolerance, metrics)
     for system in sorted({system for system, _ in found} - {cell.system for cell in cells}):
-        logger.warning("no published cell names the system %s; it is not in the comparison", system)
+        logger.info("no published cell names the system %s; it is not in the comparison", system)
     rows = [_row(cell, _counterpart(cell, found), tolerances, comparable) for cell in cells]
     for row, cell in zip(rows, cells, strict=True):
         if row["verdict"] == NOT_RUN and (reason := (not_run or {}).get(cell.system)):

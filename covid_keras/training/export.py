@@ -1,0 +1,51 @@
+"""Weights of a finished execution as one file, ready for `predict`, for the registry, or for other software."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from covid_keras._quiet import import_tensorflow
+from covid_keras.errors import UserError
+from covid_keras.files import sha256_of
+from covid_keras.training.experiment import load_paper
+from covid_keras.training.runfolder import RunFolder
+
+
+def export_weights(path: str | Path, system: str, out: str | Path, repeat: int = 0, fold: int = 0) -> str:
+    """Write the best weights of an execution as legacy HDF5; return what a registry entry says of the file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A run folder.
+    system : str
+        One of its systems, trained in it.
+    out : str or Path
+        The `.h5` file; appears whole or not at all.
+    repeat, fold : int
+        From 0.
+
+    Raises
+    ------
+    UserError
+        Where the run has no such execution, it is not done, or its network is none of its own.
+    """
+    run = RunFolder.open(path)
+    paper = load_paper(run.protocol.paper)
+    if not paper.system(system).trained:
+        raise UserError(system, "has no weights of its own", "Export the system that it builds on")
+    if Path(out).suffix not in (".h5", ".hdf5"):
+        raise UserError(out, "does not end in .h5", "Call it so: other programs go by it")
+    execution = run.execution(system, repeat, fold)
+    if not execution.done:
+        raise UserError(execution.name, f"is not done in {run.path}", "Train it first")
+    import_tensorflow()
+    from covid_keras.models.weights import save_weights
+    from covid_keras.training.networks import network_of
+
+    model = network_of(paper, run, execution)
+    saved = save_weights(model, out)
+    return (
+        f"{execution.name}: {model.count_params():,} parameters, input {model.input_shape[1:]}\n"
+        f"sha256: {sha256_of(saved)}\nbytes: {saved.stat().st_size}"
+    )
