@@ -167,7 +167,8 @@ def excerpt_markdown(paper: Paper, profile: str) -> str:
     The table is the paper's first that holds the most of these of ours; of its rows those that were measured.
     """
     source, _, rows = committed(paper, profile)
-    rows = rows[rows["ours"].notna() & rows["metric"].isin(EXCERPT)]
+    # A confusion matrix is read as a whole or not at all.
+    rows = rows[rows["ours"].notna() & rows["metric"].isin(EXCERPT) & (rows["paper_text"] == "")]
     if rows.empty:
         raise UserError(paper.name, f"has no {', '.join(EXCERPT)} in its results of {profile}", "Take the full place")
     rows = rows[rows["table"] == rows.groupby("table", sort=False)["metric"].nunique().idxmax()]
