@@ -288,9 +288,9 @@ def _beside_grad_cam(asked: Sequence[Asked], samples: int) -> list[Entry]:
     return [
         (
             "LIME",
-            "Evidence for the class decided for (figure 12 of the paper): Grad-CAM, and the ten superpixels with the "
-            f"most weight in LIME's linear model of {samples:,} copies in which superpixels are blackened at random. "
-            "R² says how well that model fits; near 0 its weights mean little.",
+            "Evidence for the class decided for (figure 12 of the paper): Grad-CAM, and up to ten superpixels with "
+            f"the most weight in LIME's linear model of {samples:,} copies in which superpixels are blackened at "
+            "random. R² says how well that model fits; near 0 its weights mean little.",
             lime_figure(cases),
         ),
         (
@@ -316,9 +316,9 @@ def _without_text(asked: Sequence[Asked], cohort: Cohort, system: System, protoc
         for (old, new, text), maps in zip(pairs, zip(heat[::2], heat[1::2], strict=True), strict=True)
     ]
     caption = (
-        "Markers and letters found by their look alone (outlined) and painted over from their surroundings in the "
-        "original image, which then went the same way to the network (figure 17 of the paper). p and heat are of "
-        "the class decided for with the text. A map that leaves the text when it goes was drawn by it."
+        "Markers and letters (outlined; found by their look alone, so that a wire may be among them) painted over from "
+        "their surroundings in the original image, which then went the same way to the network (figure 17 of the "
+        "paper). p and heat are of the class decided for with the text."
     )
     return [("Text concealed", caption, concealment_figure(cases))]
 

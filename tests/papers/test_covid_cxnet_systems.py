@@ -1,0 +1,215 @@
+"""Every row of COVID-CXNet's tables as a system: what it is fed, its network, how it decides, what it wants."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_keras.errors import UserError
+from covid_keras.training.experiment import System
+from covid_keras.training.inputs import decide
+from papers.covid_cxnet import networks
+from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, PNEUMONIA
+from papers.covid_cxnet.experiment import DISJOINT, HIERARCHICAL, LEAKY, PAPER, first_covid
+
+ALL = [system.name for system in PAPER.systems]
+CROPPED = {"cxnet_v2", "flat", "level1", "level2", "hierarchical"}
+TINY = {
+    "size": [32, 40],
+    "options": {"base_v1": [66, 72], "base_v2": [72, 66], "baselines": {"densenet": [32, 40], "resnet": [40, 32]}},
+}
+
+
+# --- what the systems are
+
+
+def test_names_are_unique_and_what_builds_on_others_names_them():
+    assert len(ALL) == len(set(ALL)) == 11 + len(DISJOINT)
+    chains = {name: PAPER.chain(name) for name in ALL if len(PAPER.chain(name)) > 1}
+    three = ["level1", "level2", "hierarchical"]
+    assert chains == {
+        "base_v1_external": ["base_v1", "base_v1_external"],
+        "level2": three[:2],
+        "hierarchical": three,
+        "level2_leaky": [name + LEAKY for name in three[:2]],
+        "hierarchical_leaky": [name + LEAKY for name in three],
+    }
+    assert set(PAPER.proposed) <= set(ALL)
+    assert {name for pair in PAPER.heat_pairs for name in pair} <= set(ALL)
+
+
+@pytest.mark.parametrize("system", DISJOINT, ids=lambda system: system.name)
+def test_a_leaky_row_differs_in_its_split_alone(system):
+    leaky = PAPER.system(system.name + LEAKY)
+    changed = {"name", "title", "settings", "split", "after"}
+    same = {field.name for field in dataclasses.fields(System)} - changed
+    assert all(getattr(leaky, name) is getattr(system, name) for name in same)
+
+
+@pytest.mark.parametrize("profile", ["paper", "cpu", "smoke"])
+def test_what_each_system_is_fed(profile):
+    protocol = PAPER.protocol(profile)
+    for system in PAPER.systems:
+        preparation, name = system.preparation(protocol), system.name.removesuffix(LEAKY)
+        grey = name in ("base_v1", "base_v1_external", "resnet50")
+        assert preparation.enhance == (None if grey else "stack"), name
+        assert preparation.frame == (None if grey else tuple(protocol.options["frame"])), name
+        assert preparation.needs_mask == (name in CROPPED), name
+        assert system.channels in (preparation.channels, 3), name
+        assert (system.template is first_covid) == (name in CROPPED - {"cxnet_v2"}), name
+
+
+def test_the_authors_reading_is_an_option():
+    changes = {"options": {"overflow": "wrap", "order": ["original", "beasf", "clahe"], "roi": {"margin_pixels": 0}}}
+    preparation = PAPER.system("cxnet_v2").preparation(PAPER.protocol("paper", changes))
+    assert (preparation.overflow, preparation.margin_pixels, preparation.dilate) == ("wrap", 0, (5, 3))
+    assert preparation.stack_order == ("original", "beasf", "clahe")
+    assert PAPER.lung_mode(PAPER.protocol("paper")) == "shipped"
+    assert PAPER.lung_mode(PAPER.protocol("paper", {"options": {"roi": {"mode": "authors"}}})) == "authors"
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [("base_v1", 1), ("base_v2", 1), ("cxnet_v2", 1), ("flat", 3), ("level2", 1), ("densenet121", 1), ("resnet50", 1)],
+)
+def test_every_network_takes_what_it_is_fed(name, outputs):
+    protocol, system = PAPER.protocol("smoke", TINY), PAPER.system(name)
+    model = system.build(protocol, system.classes)
+    assert model.input_shape == (None, *system.preparation(protocol).size, system.channels)
+    assert model.output_shape == (None, outputs)
+    assert not model.compiled
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers), "flat, as Grad-CAM needs it"
+
+
+def test_all_other_systems_are_built_as_one_of_those():
+    tested = {PAPER.system(name).build for name in ("base_v1", "base_v2", "flat", "densenet121", "resnet50")}
+    assert {system.build for system in PAPER.systems} == tested
+
+
+def test_the_external_test_asks_the_trained_network():
+    system, parts = PAPER.system("base_v1_external"), ["the network"]
+    assert system.compose(PAPER.protocol("smoke"), system.classes, parts) == "the network"
+    assert system.everywhere
+    assert not system.trained
+    assert system.relabel == {"normal, outside": NORMAL, "COVID-19, outside": COVID}
+
+
+# --- decisions
+
+
+@pytest.mark.parametrize(
+    ("ill", "covid", "decided"),
+    [
+        (0.0, 0.0, NORMAL),
+        (0.0, 1.0, NORMAL),
+        (0.49, 0.99, NORMAL),
+        (0.5, 1.0, NORMAL),
+        (0.51, 0.0, CAP),
+        (0.51, 0.49, CAP),
+        (1.0, 0.5, CAP),
+        (0.51, 0.51, COVID),
+        (1.0, 1.0, COVID),
+    ],
+)
+@pytest.mark.parametrize("classes", [CLASSES, (COVID, NORMAL, CAP)])
+def test_what_level_1_calls_normal_stays_normal(ill, covid, decided, classes):
+    index, scores = decide(HIERARCHICAL, np.array([[[ill, covid]]], np.float32), classes)
+    assert classes[index[0]] == decided
+    expected = {NORMAL: 1 - ill, CAP: ill * (1 - covid), COVID: ill * covid}
+    np.testing.assert_allclose(scores[0], [expected[name] for name in classes], atol=1e-7)
+    assert scores.sum() == pytest.approx(1)
+
+
+def test_the_decision_is_level_by_level_where_the_product_says_otherwise():
+    """P(normal) is the largest of the three, and still level 1 says ill."""
+    index, scores = networks.decide_hierarchy(np.array([[[0.6, 0.45]]]), CLASSES)
+    assert CLASSES[index[0]] == CAP
+    assert CLASSES[scores[0].argmax()] == NORMAL
+
+
+def test_one_sigmoid_is_the_probability_of_the_second_class():
+    system = PAPER.system("cxnet_v1")
+    index, scores = decide(system, np.array([[[0.5]], [[0.51]], [[0.1]]]), (NORMAL, COVID))
+    assert index.tolist() == [0, 1, 0]
+    np.testing.assert_allclose(scores[:, 1], [0.5, 0.51, 0.1])
+
+
+# --- the hierarchy
+
+
+@pytest.fixture(scope="module")
+def parts() -> list[keras.Model]:
+    protocol = PAPER.protocol("smoke", {"options": {"base_v2": [65, 65]}})
+    keras.utils.set_random_seed(0)
+    return [networks.build_base_v2(protocol, ()) for _ in range(2)]
+
+
+def test_the_composite_is_its_parts(parts):
+    images = np.random.default_rng(0).random((3, 65, 65, 3), np.float32)
+    own = [np.asarray(part(images)) for part in parts]
+    assert not np.allclose(*own, atol=1e-4)
+    model = networks.hierarchy(PAPER.protocol("smoke"), CLASSES, parts)
+    np.testing.assert_allclose(np.asarray(model(images)), np.concatenate(own, axis=1), atol=1e-6)
+    for name, level, index in ((NORMAL, 0, 0), (CAP, 1, 0), (COVID, 1, 1)):
+        network, fed, output = HIERARCHICAL.evidence(model, images[:, None], name)
+        assert network is parts[level]
+        assert output == index
+        np.testing.assert_array_equal(fed, images)
+
+
+def test_evidence_is_of_the_class_asked():
+    images = np.zeros((2, 1, 4, 4, 3))
+    for name, second in (("cxnet_v1", COVID), ("level1", PNEUMONIA), ("level2", COVID)):
+        system = PAPER.system(name)
+        assert system.classes[1] == second
+        for index, asked in enumerate(system.classes):
+            network, fed, output = system.evidence("network", images, asked)
+            assert (network, output, fed.shape) == ("network", index, (2, 4, 4, 3))
+
+
+def test_level_1_calls_both_kinds_of_pneumonia_by_one_name():
+    assert PAPER.system("level1").relabel == {CAP: PNEUMONIA, COVID: PNEUMONIA}
+    assert PAPER.system("level2").relabel == {}
+    assert PAPER.system("level2").classes == (CAP, COVID), "normal images take no part"
+
+
+# --- what a run would want hours later
+
+
+def test_chexnets_weights_are_asked_for_before_any_work():
+    with pytest.raises(UserError, match=r"CheXNet weights: are needed by cxnet_v1.*--checkpoint chexnet=FILE"):
+        PAPER.check(PAPER.protocol("paper"))
+    PAPER.check(PAPER.protocol("paper", {"files": {"chexnet": "/chexnet.h5"}}))
+    PAPER.check(PAPER.protocol("paper", {"weights": "none"}))
+    PAPER.check(PAPER.protocol("paper", {"systems": ["base_v1", "base_v2_leaky", "densenet121"]}))
+    for name in ("flat", "level1", "cxnet_v2_leaky"):
+        with pytest.raises(UserError, match=f"are needed by {name}"):
+            PAPER.check(PAPER.protocol("paper", {"systems": [name]}))
+
+
+def test_the_users_file_goes_before_the_protocols_weights():
+    protocol = PAPER.protocol("paper", {"files": {"chexnet": "/chexnet.h5"}})
+    assert networks.initial_weights(protocol) == "/chexnet.h5"
+    assert networks.initial_weights(protocol.without_weights()) == "none"
+    assert networks.initial_weights(PAPER.protocol("paper")) == "imagenet"
+
+
+def test_frozen_baselines_do_not_start_from_random_weights():
+    for name in ("densenet121", "resnet50"):
+        missing = PAPER.system(name).missing
+        assert missing(PAPER.protocol("paper"), None) is None
+        assert missing(PAPER.protocol("smoke"), None) is None, "not frozen there"
+        assert "not run: its frozen layers need ImageNet weights" in missing(PAPER.protocol("cpu"), None)
+    assert PAPER.system("cxnet_v1").missing(PAPER.protocol("cpu"), None) is None
+
+
+def test_the_template_is_looked_for_in_the_training_part_alone():
+    labels = [NORMAL, COVID, COVID, CAP, COVID]
+    cohort = SimpleNamespace(table=pd.DataFrame({"label": labels}))
+    assert first_covid(cohort, np.array(["train", "test", "validation", "train", "train"], object)) == 4
+    assert first_covid(cohort, np.array(["train"] * 5, object)) == 1
