@@ -268,6 +268,14 @@ class Paper:
         system = self.system(name)
         return [*self.chain(system.after), name] if system.after else [name]
 
+    def runs_in(self, system: System, protocol: Protocol, repeat: int, fold: int) -> bool:
+        """Return whether a system runs in a fold: where what it builds on does, apart from what was released."""
+        needed = [self.system(name) for name in self.chain(system.name)[:-1]]
+        return all(
+            repeat < one.repeats(protocol) and fold < one.folds(protocol)
+            for one in (system, *(one for one in needed if not one.released))
+        )
+
     def classes_of(self, system: System, cohort: Cohort) -> tuple[str, ...]:
         """Return the labels that a system learns, in the order of its outputs."""
         return system.classes or self.scored or cohort.classes

@@ -85,12 +85,16 @@ def finished_before(run: RunFolder, system: System, execution: Execution) -> Exe
     """Return the execution that this one builds on, if any; raise `UserError` where that is not done."""
     if not system.after:
         return None
-    # What was run as released has one execution for all folds.
-    released = load_paper(run.protocol.paper).system(system.after).released
-    before = run.execution(system.after, *((0, 0) if released else (execution.repeat, execution.fold)))
+    before = execution_below(load_paper(run.protocol.paper), run, system.after, execution)
     if not before.done:
         raise UserError(before.name, f"is not done, and {execution.name} builds on it", "Train it first")
     return before
+
+
+def execution_below(paper: Paper, run: RunFolder, name: str, execution: Execution) -> Execution:
+    """Return the execution of the system `name` that `execution` builds on: of what is released the only one."""
+    place = (0, 0) if paper.system(name).released else (execution.repeat, execution.fold)
+    return run.execution(name, *place)
 
 
 def decide(system: System, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

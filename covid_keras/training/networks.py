@@ -6,6 +6,7 @@ import keras
 
 from covid_keras.errors import UserError
 from covid_keras.training.experiment import Paper
+from covid_keras.training.inputs import execution_below
 from covid_keras.training.resume import BEST
 from covid_keras.training.runfolder import Execution, RunFolder
 
@@ -40,7 +41,7 @@ def network_of(paper: Paper, run: RunFolder, execution: Execution) -> keras.Mode
 
 def parts_of(paper: Paper, run: RunFolder, execution: Execution) -> list[Execution]:
     """Return the executions that a composed one is made of; raise `UserError` where one is not done."""
-    parts = [run.execution(name, execution.repeat, execution.fold) for name in paper.chain(execution.system)[:-1]]
+    parts = [execution_below(paper, run, name, execution) for name in paper.chain(execution.system)[:-1]]
     for part in parts:
         if not part.done:
             raise UserError(part.name, f"is not done, and {execution.name} is made of it", "Train it first")

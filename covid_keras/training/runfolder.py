@@ -263,7 +263,7 @@ class RunFolder:
         ):
             of_fold: dict[str, list[Execution]] = {}
             for system in systems:
-                if repeat >= system.repeats(protocol) or fold >= system.folds(protocol):
+                if not paper.runs_in(system, protocol, repeat, fold):
                     continue
                 chain = of_fold.setdefault(paper.chain(system.name)[0], [])
                 if system.name not in self.left_out:
