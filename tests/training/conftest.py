@@ -153,7 +153,9 @@ HOOKS = dataclasses.replace(FURTHER, name="hooks", positive="", folder=Path(__fi
                relabel={"P": "ill", "other": "ill"}, split="small"),
         System("matched", "Matched", whole, plain, channels=1, template=first_trained),
         System("leaky", "Leaky", whole, plain, channels=1, split="authors"),
-        System("smooth", "Smooth", whole, plain_output, channels=1, split="authors")))
+        System("smooth", "Smooth", whole, plain_output, channels=1, split="authors"),
+        System("released", "Released", whole, plain, channels=1, released=True, restore=plain),
+        System("over", "Over", whole, plain, channels=1, after="released", compose=last_part)))
 """
 
 PROTOCOL = """

@@ -112,8 +112,11 @@ def test_parts_that_are_not_done_are_refused(executed):
         network_of(paper, run, run.execution("product", 0, 0))
     parts = parts_of(paper, executed.whole, executed.whole.execution("product", 0, 0))
     assert [part.name for part in parts] == ["a repeat 1 fold 1", "sigmoid repeat 1 fold 1"]
+    with pytest.raises(UserError, match="released repeat 1 fold 1: is not done, and over repeat 3 fold 1 is made"):
+        parts_of(paper, run, run.execution("over", 2, 0))  # of what is released there is one execution
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

@@ -106,6 +106,14 @@ def test_repeats_of_a_training_limit_its_executions(make_run, uneven_cohort):
         load_paper("hooks").protocol("smoke", {"trainings": {"ill": {"repeats": 0}}})
 
 
+def test_what_builds_on_another_runs_where_that_does(make_run, uneven_cohort):
+    """Fewer repeats of a part are fewer of what is made of it; of what is released there is one for all."""
+    changes = {"split": {"repeats": 3}, "trainings": {"sigmoid": {"repeats": 2}, "elsewhere": {"repeats": 1}}}
+    systems = ["product", "elsewhere", "over"]
+    run = make_run("run", "hooks", uneven_cohort, systems=systems, **changes)
+    assert _counts(run) == {"a": 3, "sigmoid": 2, "product": 2, "elsewhere": 1, "released": 1, "over": 3}
+
+
 def test_each_division_has_its_own_folds(make_run, uneven_cohort):
     """Folds of the main one; held out in the others."""
     split = {"scheme": "folds", "folds": 3, "repeats": 2}

@@ -9,9 +9,11 @@ import pytest
 
 from covid_keras.errors import UserError
 from covid_keras.files import sha256_of, write_json
+from covid_keras.settings import as_plain
 from covid_keras.training.crossval import epochs_of, take_shard
 from covid_keras.training.experiment import load_paper
 from covid_keras.training.inputs import decide, finished_before, inputs_of, part_of
+from covid_keras.training.protocol import AugmentationSettings
 from covid_keras.training.runfolder import RunFolder
 
 
@@ -74,6 +76,16 @@ def test_what_a_system_builds_on_is_trained_before_it(tiny_paper):
     assert paper.protocol("smoke", {"systems": ["three", "pair", "a"]}).systems == ("three", "a", "pair")
     with pytest.raises(UserError, match=r"pear: is no system of further\. Choose among a, pair, last"):
         paper.protocol("smoke", {"systems": ["pear"]})
+
+
+def test_augmentation_settings_are_those_of_the_pipeline():
+    """By name, and with the same defaults: a training hands them over as they are."""
+    from covid_keras.data.augment import Augmentation
+
+    assert as_plain(Augmentation(**as_plain(AugmentationSettings()))) == as_plain(Augmentation())
+    settings = AugmentationSettings(vertical_flip=True, keep_aspect=False)
+    given = Augmentation(**as_plain(settings))
+    assert (given.vertical_flip, given.keep_aspect) == (True, False)
 
 
 # --- chains of executions
