@@ -191,11 +191,17 @@ def findings_figure(
     panels = figure.subplots(1, len(readings), sharey=True, squeeze=False)[0]
     for axes, (name, table) in zip(panels, readings.items(), strict=True):
         styles = series_styles(table.index)
-        for image, row in table.iterrows():
+        # Side by side, so that no mark hides another.
+        for shift, (image, row) in zip(np.linspace(-0.15, 0.15, len(table)), table.iterrows(), strict=True):
             style = styles[image]
             values = row[list(CHEXNET_FINDINGS)].to_numpy(dtype=float)
             axes.plot(
-                values, places, style.marker, color=style.colour, markersize=6.5, label=short_name(str(image), 40)
+                values,
+                places + shift,
+                style.marker,
+                color=style.colour,
+                markersize=6.5,
+                label=short_name(str(image), 40),
             )
         axes.set(xlim=(-0.03, 1.03), xlabel="probability", ylim=(len(places) - 0.5, -0.5))
         axes.set_title(name.replace(": ", ":\n"), fontsize=9)
