@@ -267,16 +267,29 @@ def prepare_run(plan: Plan) -> RunFolder:
     if protocol.weights not in ("imagenet", "none"):
         given["initial_weights"] = protocol.weights
     decided |= {f"{name}_sha256": sha256_of(path) for name, path in given.items()}
-    run = RunFolder.create(plan.out, protocol, cohort, lambda: make_splits(cohort, protocol), plan.settings, decided)
+    run = RunFolder.create(
+        plan.out,
+        protocol,
+        cohort,
+        lambda: make_splits(cohort, protocol, plan.paper.splits_of(protocol)),
+        plan.settings,
+        decided,
+    )
     whole = _prepare(plan.paper, run, systems)
     facts = {"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole}
     write_json(run.path / "facts.json", facts)
     return run
 
 
-def make_splits(cohort: Cohort, protocol: Protocol) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
-    """Return the split tables by name ("" is the main one) and the near-duplicate pairs that they keep together."""
-    settings = {name: protocol.split_of(name) for name in ("", *protocol.splits)}
+def make_splits(
+    cohort: Cohort, protocol: Protocol, names: Sequence[str] | None = None
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Return the split tables by name ("" is the main one) and the near-duplicate pairs that they keep together.
+
+    Those named, all of the protocol's by default.
+    """
+    names = ("", *protocol.splits) if names is None else names
+    settings = {name: protocol.split_of(name) for name in names}
     searched = any(one.duplicates for one in settings.values())
     duplicates = find_duplicates(cohort) if searched else pd.DataFrame(columns=list(PAIR_COLUMNS))
     return {name: divide(cohort, one, duplicates) for name, one in settings.items()}, duplicates

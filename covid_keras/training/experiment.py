@@ -263,6 +263,10 @@ class Paper:
             protocol.split_of(self.system(name).split)
         return dataclasses.replace(protocol, systems=systems)
 
+    def splits_of(self, protocol: Protocol) -> tuple[str, ...]:
+        """Return the names of the divisions that the protocol's systems are trained or tested on."""
+        return tuple(dict.fromkeys(self.system(name).split for name in protocol.systems))
+
     def chain(self, name: str) -> list[str]:
         """Return the systems that a system builds on, the first to be trained first, and itself."""
         system = self.system(name)

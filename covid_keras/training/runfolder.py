@@ -124,7 +124,7 @@ class RunFolder:
         if (run.path / RECORD).is_file():
             difference = first_difference(run.record["identity"], identity)
             if difference is None:
-                splits = {name: run.splits_of(name) for name in ("", *protocol.splits)}
+                splits = {name: run.splits_of(name) for name in load_paper(protocol.paper).splits_of(protocol)}
             elif any(execution.begun for execution in run.executions()):
                 raise UserError(
                     run.path,

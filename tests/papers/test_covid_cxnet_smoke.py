@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 TINY = {
     "systems": ["base_v1_external", "base_v2", "base_v2_leaky"],
-    "cohort": {"covid": 20, "normal": 20, "cap": 0, "outside": 6},
-    "split": {"images": {"COVID-19": 0, "normal": 0}, "repeats": 2},
+    "cohort": {"covid": 20, "normal": 20, "cap": 20, "outside": 6},
+    "split": {"repeats": 2},
     "trainings": {"base_v1": {"epochs": 1, "repeats": 2}, "base_v2": {"epochs": 2, "repeats": 2}},
 }
 
