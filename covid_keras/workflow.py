@@ -315,10 +315,6 @@ def divide(cohort: Cohort, settings: SplitSettings, duplicates: pd.DataFrame) ->
     cohort = chosen_images(cohort, settings.images)
     if not settings.duplicates:
         duplicates = duplicates.iloc[:0]
-    both = duplicates["image_id_a"].isin(cohort.table["image_id"]) & duplicates["image_id_b"].isin(
-        cohort.table["image_id"]
-    )
-    duplicates = duplicates[both]
     if settings.scheme == "published":
         return repeated(published_split(cohort, settings.test, settings.seed), settings.repeats)
     groups = duplicate_groups(cohort, duplicates)

@@ -27,7 +27,7 @@ from covid_keras.reporting.results import Group, Results, banner_of, is_phantom
 from covid_keras.reporting.seeds import leak_table, seed_figure, seed_table
 from covid_keras.reporting.tables import NOTHING, comparison_markdown, measured_table, number, table_title
 from covid_keras.training.experiment import System
-from covid_keras.training.protocol import Protocol, SplitSettings, TrainingSettings
+from covid_keras.training.protocol import Protocol, TrainingSettings
 from covid_keras.training.runfolder import Execution
 
 
@@ -131,13 +131,35 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
 
 def _execution_words(results: Results) -> str:
     """How many executions there are and of what."""
-    split = results.run.protocol.split
-    words = (
-        f"{len(results.executions)} of {len(results.run.executions())} ({split.repeats} x {split.folds} folds a "
-        f"system), {_split_words(split)}, the epoch chosen on validation"
-    )
-    released = [title for name, title in results.systems.items() if results.paper.system(name).released]
-    return f"{words}; {RELEASED}: {', '.join(released)}" if released else words
+    done, planned = len(results.executions), len(results.run.executions())
+    words = [f"{done} of {planned} ({_repeat_words(results)})"]
+    leaky = results.leaky
+    if len(leaky) < len(results.systems):
+        words[0] += ", patients disjoint, the epoch chosen on validation"
+    if leaky:
+        chosen = "test" if results.split_of(leaky[0]).chosen_on_test else "validation"
+        who = "" if len(leaky) == len(results.systems) else f": {_titles(results, leaky)}"
+        words.append(f"divided by image as published (patients cross), the epoch chosen on {chosen}{who}")
+    released = [name for name in results.systems if results.paper.system(name).released]
+    if released:
+        words.append(f"{RELEASED}: {_titles(results, released)}")
+    return "; ".join(words)
+
+
+def _repeat_words(results: Results) -> str:
+    """How often each system was trained."""
+    protocol = results.run.protocol
+    systems = [results.paper.system(name) for name in results.systems]
+    trained = [system for system in systems if not system.released] or systems
+    if any(not results.has_seeds(system.name) for system in trained):
+        split = protocol.split_of(trained[0].split)
+        return f"{split.repeats} x {split.folds} folds a system"
+    seeds = {system.repeats(protocol) for system in trained}
+    return f"{_span(sorted(seeds))} seed{'s' * (max(seeds) > 1)} a system"
+
+
+def _titles(results: Results, names: Sequence[str]) -> str:
+    return ", ".join(results.systems[name] for name in names)
 
 
 def _input_words(results: Results) -> str:
@@ -403,7 +425,8 @@ def _trained_table(results: Results) -> TableEntry:
         rows.append(row)
     caption = (
         "Parameters: of the whole network, frozen ones among them. Images: training / validation / test part of the "
-        "first execution. Best epoch: the one that validation chose, the smallest and the largest of the executions. "
+        "first execution. Best epoch: the one that validation chose (test, where divided "
+        "as published), the smallest and the largest of the executions. "
         "Minutes: all executions of the system together; what it builds on is counted there."
     )
     return TableEntry("What was trained", caption, pd.DataFrame(rows))
@@ -447,8 +470,8 @@ def _history(execution: Execution) -> dict[str, list[float]]:
 
 def _notes(results: Results) -> list[tuple[str, str]]:
     """What the reader must know before believing a number."""
-    protocol, facts = results.run.protocol, results.facts
-    notes = [*results.paper.notes, ("Near-duplicates", _duplicate_words(protocol.split, facts))]
+    facts = results.facts
+    notes = [*results.paper.notes, ("Near-duplicates", _duplicate_words(results))]
     for reason in dict.fromkeys(results.surrogates.values()):
         titles = [results.systems[name] for name, found in results.surrogates.items() if found == reason]
         notes.append((f"Not the paper's network: {'; '.join(titles)}", reason[:1].upper() + reason[1:]))
@@ -458,26 +481,26 @@ def _notes(results: Results) -> list[tuple[str, str]]:
     for ids, systems in whole.items():
         if ids:
             notes.append(("Empty lung masks", f"{', '.join(systems)}: images used whole: {len(ids)}, e.g. {ids[0]}."))
-    if protocol.split.leaky_as_published:
-        notes.append(("Leak", "The split is by image as published: patients cross it."))
+    if results.leaky:
+        titles = _titles(results, results.leaky)
+        notes.append(("Leak", f"Images are divided one by one as published, so patients cross the split: {titles}."))
     return notes
 
 
-def _split_words(split: SplitSettings) -> str:
-    return "divided by image as published (patients cross)" if split.leaky_as_published else "patients disjoint"
-
-
-def _duplicate_words(split: SplitSettings, facts: dict[str, Any]) -> str:
+def _duplicate_words(results: Results) -> str:
     """What was done about near-duplicate images; nothing is claimed that was not done."""
-    if not split.duplicates:
+    if not any(results.split_of(name).duplicates for name in results.systems):
         return "Not searched for in this profile: near-duplicate images may lie on both sides of a split."
-    count = facts.get("duplicate_pairs")
+    count = results.facts.get("duplicate_pairs")
     if count is None:
         return "Searched for; how many were found is not recorded in this run."
     pairs = f"{count} pair{'s' * (count != 1)} of near-duplicate images"
-    if split.leaky_as_published:
+    if len(results.leaky) == len(results.systems):
         return f"{pairs} found; the published split does not keep them together."
-    return f"{pairs} found and kept on one side of every split." if count else "Searched for, none found."
+    if not count:
+        return "Searched for, none found."
+    but = " but the published one" if results.leaky else ""
+    return f"{pairs} found and kept on one side of every split{but}."
 
 
 def report_markdown(results: Results) -> str:

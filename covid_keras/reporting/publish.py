@@ -65,8 +65,11 @@ def publish_run(path: str | Path) -> Path:
     if not results.complete:
         raise UserError(path, "is not complete, and half a run is no result", "Let `covid-keras reproduce` finish it")
     folder, profile = results.paper.folder / "results", results.run.protocol.profile
-    for path, frame in zip(predictions_files(folder, profile, len(results.frames)), results.frames, strict=True):
+    files = predictions_files(folder, profile, len(results.frames))
+    for path, frame in zip(files, results.frames, strict=True):
         write_predictions(path, portable(frame))
+    for path in set(folder.glob(f"{profile}-predictions*.csv")) - set(files):
+        path.unlink()  # of an older run with more sets of classes
     write_json(folder / f"{profile}.json", results_json(results))
     refresh_readmes()
     return folder

@@ -29,6 +29,7 @@ from covid_keras.evaluation.uncertainty import Difference, difference_of_sets
 from covid_keras.files import read_record
 from covid_keras.reporting.evidence import SHARES, compared_shares, pairs_of, read_shares
 from covid_keras.training.experiment import Paper, load_paper
+from covid_keras.training.protocol import SplitSettings
 from covid_keras.training.provenance import provenance
 from covid_keras.training.runfolder import Execution, RunFolder
 
@@ -104,7 +105,7 @@ class Results:
 
     def has_seeds(self, system: str) -> bool:
         """Whether a system's executions differ by their seed alone, not by their fold."""
-        return self.run.protocol.split_of(self.paper.system(system).split).scheme != "folds"
+        return self.split_of(system).scheme != "folds"
 
     @cached_property
     def measured(self) -> list[Measured]:
@@ -138,6 +139,19 @@ class Results:
         """The systems measured that are no match for the paper's even on its own data, and why."""
         reasons = {name: self.paper.system(name).surrogate(self.run.protocol) for name in self.systems}
         return {name: reason for name, reason in reasons.items() if reason}
+
+    def split_of(self, system: str) -> SplitSettings:
+        """Return how the images of a system are divided."""
+        return self.run.protocol.split_of(self.paper.system(system).split)
+
+    @property
+    def leaky(self) -> list[str]:
+        """The systems measured whose images are divided as published, patients crossing."""
+        return [
+            name
+            for name in self.systems
+            if self.split_of(name).leaky_as_published and not self.paper.system(name).everywhere
+        ]
 
     @cached_property
     def seeds(self) -> pd.DataFrame:
