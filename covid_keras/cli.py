@@ -79,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_publish,
         _add_segment,
         _add_predict,
+        _add_lr_range,
         _add_data,
         _add_weights,
         _add_papers,

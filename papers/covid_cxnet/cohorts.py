@@ -30,8 +30,8 @@ class RadiographCohort:
 
     Counts of 0 take all. `early` and `children`: whether COVID-19 images without visible abnormality, and of children,
     are kept (the authors' last code keeps both, that of May 2020 neither). `outside`: at most so many images a class of
-    Cohen's collection, none of them a near-duplicate of the others, for the external test. `whole` asks for the whole
-    NIH collection.
+    Cohen's collection for the external test, one a patient, none of a patient who has an image among the others.
+    `whole` asks for the whole NIH collection.
     """
 
     kind: Literal["radiographs"]
@@ -134,7 +134,7 @@ def _radiographs(settings: RadiographCohort, data: Path) -> Cohort:
 
 
 def _outside(inside: pd.DataFrame, settings: RadiographCohort, data: Path, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw frontal images of Cohen's collection that are near-duplicates of no other; fewer where it has fewer."""
+    """Draw frontal images of Cohen's collection of patients that no other image shows; fewer where it has fewer."""
     cohen = load_source("cohen", data).frontal().table
     cohen = cohen[(cohen["label"] == "COVID-19") | (cohen["finding"] == "No Finding")]
     called = {inside: outside for outside, inside in OUTSIDE.items()}
@@ -143,9 +143,16 @@ def _outside(inside: pd.DataFrame, settings: RadiographCohort, data: Path, rng: 
     pairs = find_duplicates(both)
     first, second = (pairs[column].isin(inside["image_id"]) for column in ("image_id_a", "image_id_b"))
     crossing = pairs[first != second]
-    cohen = cohen[~cohen["image_id"].isin({*crossing["image_id_a"], *crossing["image_id_b"]})]
-    one = cohen.iloc[rng.permutation(len(cohen))].drop_duplicates("patient_id")
-    return pd.concat([one[one["label"] == name].head(settings.outside) for name in OUTSIDE])
+    copied = cohen["image_id"].isin({*crossing["image_id_a"], *crossing["image_id_b"]})
+    # Whoever has one image among those trained on is known to the networks, whatever the image.
+    cohen = cohen[~cohen["patient_id"].isin(cohen.loc[copied, "patient_id"])]
+    cohen = cohen.iloc[rng.permutation(len(cohen))]
+    parts: list[pd.DataFrame] = []
+    for name in OUTSIDE:  # the rarer class first: a patient can have images of both, and counts once
+        taken = {patient for part in parts for patient in part["patient_id"]}
+        free = cohen[(cohen["label"] == name) & ~cohen["patient_id"].isin(taken)]
+        parts.append(free.drop_duplicates("patient_id").head(settings.outside))
+    return pd.concat(parts)
 
 
 def _first(table: pd.DataFrame, count: int, what: str) -> pd.DataFrame:

@@ -35,9 +35,16 @@ def _chain(protocol: Protocol, size: tuple[int, int], roi: bool = False) -> Prep
     )
 
 
+def _grey(protocol: Protocol, size: tuple[int, int]) -> Preparation:
+    """The whole radiograph in grey: in the frame, or in the network's own size where that is larger."""
+    options = options_of(protocol)
+    frame = tuple(max(pair) for pair in zip(options.frame, size, strict=True))
+    return Preparation(size=size, frame=frame, interpolation="cubic", overflow=options.overflow)
+
+
 def grey_image(protocol: Protocol) -> Preparation:
     """The whole radiograph in grey (base v1)."""
-    return Preparation(size=options_of(protocol).base_v1, interpolation="cubic")
+    return _grey(protocol, options_of(protocol).base_v1)
 
 
 def base_image(protocol: Protocol) -> Preparation:
@@ -62,7 +69,7 @@ def densenet_image(protocol: Protocol) -> Preparation:
 
 def resnet_image(protocol: Protocol) -> Preparation:
     """The whole radiograph in grey, at the size of the ResNet-50 baseline."""
-    return Preparation(size=options_of(protocol).baselines.resnet, interpolation="cubic")
+    return _grey(protocol, options_of(protocol).baselines.resnet)
 
 
 def first_covid(cohort: Cohort, part: np.ndarray) -> int:
