@@ -254,7 +254,7 @@ def _spread_tables(results: Results) -> list[TableEntry]:
     """The spread over seeds, what a leaking division adds, and where the heat of the paper's own systems lies."""
     entries = [
         seed_table(results.seeds, results.published, results.systems),
-        leak_table((results.systems[name], found) for name, found in results.leaks),
+        leak_table(results.leaks, results.published, results.systems),
         shares_table(results),
     ]
     return [entry for entry in entries if len(entry.frame)]

@@ -25,8 +25,9 @@ SEED_CAPTION = (
 LEAK_CAPTION = (
     "Percent, means over seeds: images divided at random as published, so that images of a patient may lie on both "
     "sides and the test part chooses the epoch, against patients kept on one side. The two are tested on different "
-    "images: the difference in points, with its 95 % interval by patient (patients of either test set are drawn, both "
-    "sides computed on them), also holds that one test set may be the easier one."
+    "images, and the division as published leaves more of them for training, since none are held out to choose the "
+    "epoch: the difference in points, with its 95 % interval by patient (patients of either test set are drawn, both "
+    "sides computed on them), holds all of that, and that one test set may be the easier one."
 )
 
 
@@ -73,20 +74,27 @@ def seed_table(
 
 
 def leak_table(
-    differences: Iterable[tuple[str, Difference]], title: str = "Divided by image, as published, or by patient"
+    differences: Iterable[tuple[str, Difference]],
+    published: Iterable[PublishedCell] = (),
+    titles: Mapping[str, str] | None = None,
+    title: str = "Divided by image, as published, or by patient",
 ) -> TableEntry:
     """Return what a division by image adds.
 
     Parameters
     ----------
     differences : iterable of (str, Difference)
-        What was trained, and from `difference_of_sets` its metric on the division by image (`a`) less that on the
-        division by patient (`b`).
+        The system, and from `difference_of_sets` its metric on the division by image (`a`) less that on the division
+        by patient (`b`).
+    published, titles
+        As in `seed_table`.
     """
+    printed = published_values(published)
     rows = [
         {
-            "system": name,
+            "system": (titles or {}).get(name, name),
             "metric": found.metric.replace("_", " "),
+            "paper": _printed_words(printed.get((name, found.metric))),
             "by image": number(found.a),
             "by patient": number(found.b),
             "difference": f"{number(found.difference, signed=True)}\n[{number(found.low, signed=True)}, "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h5py
 import numpy as np
 
 from covid_keras.errors import UserError
@@ -54,16 +56,23 @@ def build_densenet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """Build the DenseNet-121 baseline (section 3.4)."""
     from papers.covid_cxnet.baselines import build_densenet121
 
-    options = options_of(protocol).baselines
-    return build_densenet121((*options.densenet, 3), protocol.weights, frozen=options.frozen)
+    options = options_of(protocol)
+    return build_densenet121(
+        (*options.baselines.densenet, 3),
+        protocol.weights,
+        frozen=options.baselines.frozen,
+        batchnorm_momentum=options.batchnorm_momentum,
+    )
 
 
 def build_resnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """Build the ResNet-50 baseline (section 3.4)."""
     from papers.covid_cxnet.baselines import build_resnet50_baseline
 
-    options = options_of(protocol).baselines
-    return build_resnet50_baseline((*options.resnet, 3), protocol.weights)
+    options = options_of(protocol)
+    return build_resnet50_baseline(
+        (*options.baselines.resnet, 3), protocol.weights, batchnorm_momentum=options.batchnorm_momentum
+    )
 
 
 def same_network(protocol: Protocol, classes: tuple[str, ...], parts: list[keras.Model]) -> keras.Model:
@@ -124,10 +133,18 @@ def check(protocol: Protocol) -> None:
             f"are needed by {needs[0]}, and cannot be downloaded by this suite",
             "Give --checkpoint chexnet=FILE (see papers/covid_cxnet/README.md), or --weights none",
         )
+    if (path := protocol.files.get(CHEXNET)) and not h5py.is_hdf5(path):
+        raise UserError(path, "is no HDF5 weight file", "Give CheXNet's .h5 file as Keras wrote it")
+    if protocol.weights not in ("imagenet", "none") and {"densenet121", "resnet50"} <= set(protocol.systems):
+        raise UserError(
+            f"--weights {Path(protocol.weights).name}",
+            "cannot be the initial weights of DenseNet-121 and of ResNet-50",
+            "Leave one of them out by --set systems=[...]; CheXNet's file is given by --checkpoint chexnet=FILE",
+        )
 
 
 def baselines_missing(protocol: Protocol, data: Any) -> str | None:
-    """Return None where the baselines make sense: their frozen layers need ImageNet weights."""
+    """Return None where the baselines make sense: what they show is what ImageNet weights are worth."""
     if protocol.weights == "none" and options_of(protocol).baselines.frozen:
-        return "not run: its frozen layers need ImageNet weights, and the protocol starts from random ones"
+        return "not run: it starts from ImageNet weights, and the protocol from random ones"
     return None

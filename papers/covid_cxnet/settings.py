@@ -39,7 +39,8 @@ class BaselineOptions:
     densenet, resnet : tuple of int
         Height and width of their inputs.
     frozen : bool
-        Whether everything before the head keeps its initial weights; of no use where those are random.
+        Whether everything before DenseNet-121's head keeps its initial weights; of no use where those are random.
+        ResNet-50 trains as a whole. False lets both start from random weights where the protocol does.
     """
 
     densenet: tuple[int, int] = (96, 96)
@@ -63,6 +64,8 @@ class Options:
         Height and width that the base CNN sees in its two versions.
     batchnorm_momentum : float, optional
         Of DenseNet-121's moving statistics; as published (0.99) where not given.
+    lime_samples : int
+        Perturbed images that LIME asks the network about, for each explained one.
     roi, baselines
         See there.
     """
@@ -73,6 +76,7 @@ class Options:
     base_v1: tuple[int, int] = (400, 400)
     base_v2: tuple[int, int] = (320, 320)
     batchnorm_momentum: float | None = None
+    lime_samples: int = 1000
     roi: RoiOptions = field(default_factory=RoiOptions)
     baselines: BaselineOptions = field(default_factory=BaselineOptions)
 

@@ -61,6 +61,8 @@ def collections(tmp_path_factory):
             (5, "SARS", "PA"),
             (6, "COVID-19", "PA"),
             (7, "COVID-19", "AP"),
+            (6, "COVID-19", "AP"),
+            (4, "COVID-19", "PA"),
         ]
     ):
         _picture(cohen / "images" / f"c{number}.png", 50 + number)
@@ -119,6 +121,8 @@ def test_the_external_test_has_other_people_and_no_copies(collections, tmp_path)
     assert chosen["patient_id"].is_unique
     stems = set(_stems(cohort, "COVID-19, outside"))
     assert "c6" not in stems, "a copy of covid_cxnet/010"
+    assert "c8" not in stems, "another image of the patient of that copy"
+    assert "c9" not in stems, "a patient whose normal image, of the rarer class, is taken"
     assert "c3" not in stems, "a lateral view"
     assert {"c0", "c7"} < stems
     assert len(stems & {"c1", "c2"}) == 1
@@ -220,7 +224,9 @@ def duplicates(real_cohort) -> pd.DataFrame:
 def test_the_real_cohort(real_cohort, duplicates):
     counts = real_cohort.counts()
     assert [counts[name] for name in (COVID, CAP, NORMAL, "COVID-19, outside")] == [898, 450, 456, 30]
-    assert 4 <= counts["normal, outside"] <= 13
+    assert counts["normal, outside"] == 6, "as the note of the paper says"
+    assert any("30 with COVID-19 and 6 normal ones" in text for _, text in PAPER.notes)
+    assert "30 and 6 of those at hand" in (PAPER.folder / "README.md").read_text(encoding="utf-8")
     inside = real_cohort.table["label"].iloc[: 898 + 450 + 456]
     assert inside.tolist() == [COVID] * 898 + [CAP] * 450 + [NORMAL] * 456
     external = real_cohort.table.loc[real_cohort.table["label"].isin(OUTSIDE), "image_id"]

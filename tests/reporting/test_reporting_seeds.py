@@ -67,8 +67,10 @@ def test_the_table_of_seeds():
 
 
 def test_the_table_of_the_leak():
-    entry = leak_table([("Base Model", Difference("accuracy", 98.0, 95.5, 2.5, -0.25, 4.0, 1234))])
-    assert list(entry.frame.iloc[0]) == ["Base Model", "accuracy", "98.00", "95.50", "+2.50\n[−0.25, +4.00]", "1,234"]
+    found = Difference("accuracy", 98.0, 95.5, 2.5, -0.25, 4.0, 1234)
+    entry = leak_table([("base", found)], PUBLISHED, {"base": "Base Model"})
+    row = ["Base Model", "accuracy", "98.68 [94.00, 99.30]", "98.00", "95.50", "+2.50\n[−0.25, +4.00]", "1,234"]
+    assert list(entry.frame.iloc[0]) == row
     assert "different images" in " ".join(entry.caption.split())
 
 
