@@ -65,7 +65,7 @@ class Options:
     batchnorm_momentum : float, optional
         Of DenseNet-121's moving statistics; as published (0.99) where not given.
     lime_samples : int
-        Perturbed images that LIME asks the network about, for each explained one.
+        Perturbed images that LIME asks the network about, for each explained one; 1,000 in the authors' code.
     roi, baselines
         See there.
     """
@@ -76,7 +76,7 @@ class Options:
     base_v1: tuple[int, int] = (400, 400)
     base_v2: tuple[int, int] = (320, 320)
     batchnorm_momentum: float | None = None
-    lime_samples: int = 1000
+    lime_samples: int = 200
     roi: RoiOptions = field(default_factory=RoiOptions)
     baselines: BaselineOptions = field(default_factory=BaselineOptions)
 
