@@ -26,6 +26,7 @@ from covid_keras.evaluation import (
 )
 from covid_keras.files import read_json, write_json, write_text
 from covid_keras.models.registry import FOLDER
+from covid_keras.reporting.evidence import SHARES, read_shares
 from covid_keras.reporting.results import Results, comparable_of, results_json
 from covid_keras.reporting.tables import (
     NOTHING,
@@ -70,6 +71,8 @@ def publish_run(path: str | Path) -> Path:
         write_predictions(path, portable(frame))
     for path in set(folder.glob(f"{profile}-predictions*.csv")) - set(files):
         path.unlink()  # of an older run with more sets of classes
+    if len(shares := read_shares(results.run.path / SHARES)):
+        write_text(folder / f"{profile}-{SHARES}", shares.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write_json(folder / f"{profile}.json", results_json(results))
     refresh_readmes()
     return folder

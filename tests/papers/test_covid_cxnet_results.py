@@ -1,0 +1,67 @@
+"""What the paper's README says of its results, checked against the files."""
+
+from __future__ import annotations
+
+import pytest
+
+from covid_keras.evaluation import read_predictions
+from covid_keras.evaluation.uncertainty import difference_of_sets
+from covid_keras.files import read_json
+from covid_keras.reporting.evidence import compared_shares, read_shares
+from covid_keras.training.experiment import load_paper
+
+PAPER = load_paper("haghanifar")
+FOLDER = PAPER.folder / "results"
+
+
+@pytest.fixture(scope="module")
+def results() -> dict:
+    return read_json(FOLDER / "cpu.json")
+
+
+@pytest.fixture(scope="module")
+def binary():
+    frames = [read_predictions(path) for path in sorted(FOLDER.glob("cpu-predictions*.csv"))]
+    (frame,) = [frame for frame in frames if (frame["system"] == "base_v1").any()]
+    return dict(list(frame.groupby("system")))
+
+
+def test_base_v1_is_at_chance_on_other_sources(results):
+    inside, outside = (results["systems"][name]["metrics"] for name in ("base_v1", "base_v1_external"))
+    assert inside["accuracy"]["low"] > 75
+    assert inside["accuracy"]["mean"] > 80
+    assert outside["auc"]["low"] < 50
+    assert outside["auc"]["mean"] < 50
+
+
+def test_what_the_published_division_adds(binary):
+    found = difference_of_sets(binary["base_v1_leaky"], binary["base_v1"], "accuracy")
+    assert found.low > 0
+    for name in ("cxnet_v1", "cxnet_v2"):
+        found = difference_of_sets(binary[f"{name}_leaky"], binary[name], "accuracy")
+        assert found.low < 0 < found.high
+
+
+def test_heat_in_the_lungs_is_that_of_the_committed_table(results):
+    records = compared_shares(read_shares(FOLDER / "cpu-heat-shares.csv"), list(PAPER.heat_pairs))
+    stored = results["provenance"]["heat_shares"]
+    assert [one["measure"] for one in records] == [one["measure"] for one in stored]
+    for one, other in zip(records, stored, strict=True):
+        assert one["difference"] == pytest.approx(other["difference"], abs=1e-4)
+        assert (one["low"], one["high"]) == pytest.approx((other["low"], other["high"]), abs=1e-4)
+    of = {one["measure"]: one for one in records}
+    assert of["heat_in_lungs"]["low"] > 0
+    assert of["lung_area"]["difference"] > 0.9 * of["heat_in_lungs"]["difference"]
+    assert max(of["beyond_chance"]["a"], of["beyond_chance"]["b"]) < 0.1
+
+
+def test_cap_is_the_hard_class(results):
+    for name in ("flat", "hierarchical"):
+        recall = {
+            one: results["systems"][name]["metrics"][f"recall_{one}"]["mean"] for one in ("normal", "CAP", "COVID-19")
+        }
+        assert min(recall, key=recall.get) == "CAP"
+
+
+def test_no_picture_is_committed():
+    assert {path.suffix for path in FOLDER.iterdir()} <= {".json", ".csv"}
