@@ -208,6 +208,7 @@ def leaky(system: System, split: str) -> System:
         settings=system.settings or system.name,
         split=split,
         after=system.after and system.after + LEAKY,
+        pictures=None,  # those of its twin say what there is to see
     )
 
 
