@@ -137,7 +137,7 @@ def _model(job: _Job) -> tuple[keras.Model, ResumableTraining]:
 def compile_classifier(model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
     """Attach the protocol's optimiser and cross-entropy: on softmax outputs, or on one sigmoid."""
     del protocol, counts
-    single = model.output_shape[-1] == 1
+    single = ends_in_one(model)
     loss = keras.losses.BinaryCrossentropy if single else keras.losses.CategoricalCrossentropy
     model.compile(
         make_optimizer(training.optimizer),
@@ -211,10 +211,16 @@ def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool
     )
 
 
+def ends_in_one(model: keras.Model) -> bool:
+    """Whether a network ends in a single unit; one that is no graph of layers, with losses of its own, does not."""
+    outputs = getattr(model, "outputs", None)
+    return bool(outputs) and len(outputs) == 1 and outputs[0].shape[-1] == 1
+
+
 def _feeding(job: _Job, model: keras.Model) -> dict[str, Any]:
     """Return how images and labels are fed to the network, in training as in validation."""
     inputs, system = job.inputs, job.system
-    single = model.output_shape[-1] == 1 and inputs.outputs == 2  # one sigmoid learns the index of the class
+    single = ends_in_one(model) and inputs.outputs == 2  # one sigmoid learns the index of the class
     return {
         "labels": inputs.labels[:, None].astype(np.float32) if single else inputs.labels,
         "batch_size": job.training.batch_size,

@@ -28,7 +28,7 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask, write_image
 from covid_keras.data.preparation import Preparation, PreparedImages, crop_box, prepare_image
 from covid_keras.explain import authors_grad_cam, conceal, explain_by_lime, find_text, grad_cam
-from covid_keras.explain.lime_map import SAMPLES, LimeExplanation
+from covid_keras.explain.lime_map import LimeExplanation
 from covid_keras.preprocessing import LungBox, resize_truncated
 from covid_keras.reporting.enhancements import beasf_figure, enhancement_figure
 from covid_keras.reporting.explanations import ConcealedCase, HeatCase, concealment_figure, heat_grid, lime_figure
@@ -267,7 +267,7 @@ def explanation_pictures(
     system = _system(protocol, execution)
     asked = list(_ask(system, protocol, cohort, prepared, predictions, model))
     first = sorted(asked, key=lambda one: one.label != COVID)[:LIME_EXAMPLES]
-    pictures = _beside_grad_cam(first, getattr(options_of(protocol), "lime_samples", SAMPLES))
+    pictures = _beside_grad_cam(first, options_of(protocol).lime_samples)
     if system.template is None:
         pictures += _without_text(asked, cohort, system, protocol)
     return pictures

@@ -614,9 +614,10 @@ def test_a_papers_own_pictures_stand_with_the_heat_maps(trained, monkeypatch):
     """The hook gets the examples in the order of the heat maps' rows, and the caption says what a map is of."""
     asked = []
 
-    def pictures(protocol, cohort, execution, before, prepared, predictions):
+    def pictures(protocol, cohort, execution, before, prepared, predictions, model):
         asked.append((list(cohort.table["image_id"]), list(prepared.image_ids), list(predictions["image_id"])))
         assert (execution.system, before) == ("a", None)
+        assert model.count_params() == read_json(execution.record)["parameters"]
         return [("Twins", "Two of each.", Figure())]
 
     results = Results.of(trained)

@@ -49,7 +49,9 @@ def network(channels: int = 3, outputs: int = 1, seed: int = 0, size=SIZE) -> ke
 
 @pytest.fixture
 def protocol():
-    return PAPER.protocol("smoke", {"size": list(SIZE), "options": {"frame": [96, 80], "base_v1": [66, 70]}})
+    return PAPER.protocol(
+        "smoke", {"size": list(SIZE), "options": {"frame": [96, 80], "base_v1": [66, 70], "lime_samples": 12}}
+    )
 
 
 @pytest.fixture
@@ -67,9 +69,8 @@ def cohort(tmp_path) -> Cohort:
 
 
 @pytest.fixture
-def arguments(protocol, cohort, tmp_path, monkeypatch):
+def arguments(protocol, cohort, tmp_path):
     """What a hook is called with, for any system, all examples taken for one class."""
-    monkeypatch.setattr(figures, "SAMPLES", 12)
 
     def make(name: str, model: keras.Model | None = None, predicted: str = COVID):
         preparation = PAPER.system(name).preparation(protocol)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from types import SimpleNamespace
 
+import h5py
 import keras
 import numpy as np
 import pandas as pd
@@ -58,7 +59,9 @@ def test_what_each_system_is_fed(profile):
         preparation, name = system.preparation(protocol), system.name.removesuffix(LEAKY)
         grey = name in ("base_v1", "base_v1_external", "resnet50")
         assert preparation.enhance == (None if grey else "stack"), name
-        assert preparation.frame == (None if grey else tuple(protocol.options["frame"])), name
+        frame = tuple(protocol.options["frame"])
+        larger = tuple(max(pair) for pair in zip(frame, preparation.size, strict=True))
+        assert preparation.frame == (larger if grey else frame), name
         assert preparation.needs_mask == (name in CROPPED), name
         assert system.channels in (preparation.channels, 3), name
         assert (system.template is first_covid) == (name in CROPPED - {"cxnet_v2"}), name
@@ -181,10 +184,17 @@ def test_level_1_calls_both_kinds_of_pneumonia_by_one_name():
 # --- what a run would want hours later
 
 
-def test_chexnets_weights_are_asked_for_before_any_work():
+def test_chexnets_weights_are_asked_for_before_any_work(tmp_path):
+    with h5py.File(tmp_path / "chexnet.h5", "w"):
+        pass
+    (tmp_path / "page.h5").write_text("<html>")
     with pytest.raises(UserError, match=r"CheXNet weights: are needed by cxnet_v1.*--checkpoint chexnet=FILE"):
         PAPER.check(PAPER.protocol("paper"))
-    PAPER.check(PAPER.protocol("paper", {"files": {"chexnet": "/chexnet.h5"}}))
+    PAPER.check(PAPER.protocol("paper", {"files": {"chexnet": str(tmp_path / "chexnet.h5")}}))
+    with pytest.raises(UserError, match="is no HDF5 weight file"):
+        PAPER.check(PAPER.protocol("paper", {"files": {"chexnet": str(tmp_path / "page.h5")}}))
+    with pytest.raises(UserError, match="cannot be the initial weights of DenseNet-121 and of ResNet-50"):
+        PAPER.check(PAPER.protocol("paper", {"weights": str(tmp_path / "chexnet.h5")}))
     PAPER.check(PAPER.protocol("paper", {"weights": "none"}))
     PAPER.check(PAPER.protocol("paper", {"systems": ["base_v1", "base_v2_leaky", "densenet121"]}))
     for name in ("flat", "level1", "cxnet_v2_leaky"):
@@ -204,7 +214,7 @@ def test_frozen_baselines_do_not_start_from_random_weights():
         missing = PAPER.system(name).missing
         assert missing(PAPER.protocol("paper"), None) is None
         assert missing(PAPER.protocol("smoke"), None) is None, "not frozen there"
-        assert "not run: its frozen layers need ImageNet weights" in missing(PAPER.protocol("cpu"), None)
+        assert "not run: it starts from ImageNet weights" in missing(PAPER.protocol("cpu"), None)
     assert PAPER.system("cxnet_v1").missing(PAPER.protocol("cpu"), None) is None
 
 
