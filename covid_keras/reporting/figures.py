@@ -81,10 +81,10 @@ def confusion_panels(
     rows = -(-len(matrices) // columns)
     side = 2.6 + 0.5 * max(0, len(classes) - 2)
     figure = Figure(figsize=(max(NARROW, columns * side), rows * (side + 0.1) + 0.9), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
+    figure.suptitle(textwrap.fill(title, 34 * columns), x=0.01, ha="left")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     drawn = [
-        _draw_confusion(axes, matrix, classes, name)
+        _draw_confusion(axes, matrix, classes, textwrap.fill(name, 28))
         for axes, (name, matrix) in zip(grid, matrices.items(), strict=False)
     ]
     for place, axes in enumerate(grid):

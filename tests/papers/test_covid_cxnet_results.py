@@ -20,10 +20,9 @@ def results() -> dict:
 
 
 @pytest.fixture(scope="module")
-def binary():
+def systems():
     frames = [read_predictions(path) for path in sorted(FOLDER.glob("cpu-predictions*.csv"))]
-    (frame,) = [frame for frame in frames if (frame["system"] == "base_v1").any()]
-    return dict(list(frame.groupby("system")))
+    return {name: part for frame in frames for name, part in frame.groupby("system")}
 
 
 def test_base_v1_is_at_chance_on_other_sources(results):
@@ -34,12 +33,13 @@ def test_base_v1_is_at_chance_on_other_sources(results):
     assert outside["auc"]["mean"] < 50
 
 
-def test_what_the_published_division_adds(binary):
-    found = difference_of_sets(binary["base_v1_leaky"], binary["base_v1"], "accuracy")
+def test_what_the_published_division_adds(systems):
+    found = difference_of_sets(systems["base_v1_leaky"], systems["base_v1"], "accuracy")
     assert found.low > 0
     for name in ("cxnet_v1", "cxnet_v2"):
-        found = difference_of_sets(binary[f"{name}_leaky"], binary[name], "accuracy")
+        found = difference_of_sets(systems[f"{name}_leaky"], systems[name], "accuracy")
         assert found.low < 0 < found.high
+    assert difference_of_sets(systems["flat_leaky"], systems["flat"], "accuracy").high < 0
 
 
 def test_heat_in_the_lungs_is_that_of_the_committed_table(results):
