@@ -116,7 +116,8 @@ def lr_range_test(
 def suggested_rate(rates: np.ndarray, losses: np.ndarray) -> float:
     """Return the rate where the smoothed loss falls steepest per decade of the rate.
 
-    The first `SKIP_FIRST` and the last `SKIP_LAST` batches do not count. Smoothing is exponential, forwards and then
+    The first `SKIP_FIRST` and the last `SKIP_LAST` batches do not count, nor does what follows the lowest loss: where the
+    loss has jumped, its way down again says nothing. Smoothing is exponential, forwards and then
     backwards: forwards alone it lags, and would name a rate about ten batches too high.
 
     Parameters
@@ -134,8 +135,9 @@ def suggested_rate(rates: np.ndarray, losses: np.ndarray) -> float:
     kept, values = np.log10(rates[:-SKIP_LAST]), pd.Series(losses[:-SKIP_LAST])
     smooth = smoothed_losses(values.to_numpy())
     slope = np.gradient(smooth, kept)[SKIP_FIRST:]
-    steepest = int(slope.argmin())
-    return float(rates[SKIP_FIRST + steepest]) if slope[steepest] < 0 else math.nan
+    lowest = int(smooth[SKIP_FIRST:].argmin())
+    steepest = int(slope[: lowest + 1].argmin())
+    return float(rates[SKIP_FIRST + steepest]) if lowest and slope[steepest] < 0 else math.nan
 
 
 def smoothed_losses(losses: np.ndarray) -> np.ndarray:

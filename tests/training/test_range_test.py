@@ -140,6 +140,15 @@ def test_no_suggestion_where_nothing_falls_or_little_was_seen():
     assert suggested_rate(rates[:17], np.linspace(2, 1, 17)) > 0
 
 
+def test_the_way_down_from_a_jump_is_no_descent():
+    rates = np.geomspace(1e-7, 0.1, 120)
+    jumped = np.full(120, 0.7)
+    jumped[80:100] = np.linspace(3, 1, 20)
+    assert math.isnan(suggested_rate(rates, jumped))
+    fallen = np.r_[np.full(40, 0.7), np.linspace(0.7, 0.3, 30), np.full(10, 0.3), np.linspace(3, 1, 20), np.full(20, 1)]
+    assert rates[38] < suggested_rate(rates, fallen) < rates[72]
+
+
 def test_smoothing_keeps_a_constant_and_does_not_lag():
     assert smoothed_losses(np.full(30, 0.7)) == pytest.approx(0.7)
     bump = np.exp(-0.5 * ((np.arange(81) - 40) / 6) ** 2)
