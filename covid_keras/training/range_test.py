@@ -116,9 +116,9 @@ def lr_range_test(
 def suggested_rate(rates: np.ndarray, losses: np.ndarray) -> float:
     """Return the rate where the smoothed loss falls steepest per decade of the rate.
 
-    The first `SKIP_FIRST` and the last `SKIP_LAST` batches do not count, nor does what follows the lowest loss: where the
-    loss has jumped, its way down again says nothing. Smoothing is exponential, forwards and then
-    backwards: forwards alone it lags, and would name a rate about ten batches too high.
+    The first `SKIP_FIRST` and the last `SKIP_LAST` batches do not count, nor does what follows the lowest loss: where
+    the loss has jumped, its way down again says nothing. Smoothing is exponential, forwards and then backwards:
+    forwards alone it lags, and would name a rate about ten batches too high.
 
     Parameters
     ----------
