@@ -63,6 +63,7 @@ def reproduce(options: Namespace) -> int:
         print(f"{len(missing)} executions are left to other shards; then: covid-keras report {run.path}")
         print(f"Output: {run.path}")
         return 0
+    plan.paper.finish(run, plan.data)
     from covid_keras.reporting.run import report_run
 
     print(f"Output: {report_run(run.path)}")
@@ -142,7 +143,8 @@ def missing_systems(paper: Paper, protocol: Protocol, data: Path | None, out: Pa
     left_out: dict[str, str] = {}
     for name in protocol.systems:
         system = paper.system(name)
-        reason = left_out.get(system.after) or system.missing(protocol, data)
+        below = [left_out[one] for one in (system.after, *system.choose) if one in left_out]
+        reason = next(iter(below), None) or system.missing(protocol, data)
         finished = out is not None and any((out / EXECUTIONS / name).glob(f"*/{EXECUTION_RECORD}"))
         if reason and not finished:
             left_out[name] = reason
@@ -259,7 +261,7 @@ def prepare_run(plan: Plan) -> RunFolder:
     preparations = {name: plan.paper.system(name).preparation(protocol) for name in systems}
     lungs: dict[str, Any] = {}
     if any(preparation.needs_mask for preparation in preparations.values()):
-        cohort, lungs = _segment(cohort, plan.cache, plan.paper.lung_mode(protocol))
+        cohort, lungs = _segment(plan, cohort)
     else:
         cohort = Cohort(cohort.table.assign(mask_path=""), cohort.classes, cohort.name)
     decided = {key: lungs[key] for key in ("weights_sha256", "threshold", "mode") if key in lungs}
@@ -337,13 +339,14 @@ def divide(cohort: Cohort, settings: SplitSettings, duplicates: pd.DataFrame) ->
     return table
 
 
-def _segment(cohort: Cohort, cache: Path, mode: str) -> tuple[Cohort, dict[str, Any]]:
+def _segment(plan: Plan, cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:
     from covid_keras._quiet import import_tensorflow
 
     import_tensorflow()
     from covid_keras.segmentation import segment_cohort
 
-    return segment_cohort(cohort, cache, mode=mode)
+    segmenter = plan.paper.segmenter(plan.protocol, plan.data, plan.cache)
+    return segment_cohort(cohort, plan.cache, segmenter, plan.paper.lung_mode(plan.protocol))
 
 
 def _prepare(paper: Paper, run: RunFolder, systems: Sequence[str]) -> dict[str, list[str]]:

@@ -109,8 +109,8 @@ def bootstrap_intervals(
         raise UserError("predictions", "hold several systems", "Choose the rows of one system")
     patients = pd.Index(sorted(rows["patient_id"].unique()))
     executions = _prepare(rows, patients, positive, threshold)
-    chunks = [_means(executions, weights) for weights in _weights(len(patients), n, seed)]
-    return {name: _interval(np.concatenate([chunk[name] for chunk in chunks]), level) for name in chunks[0]}
+    chunks = [_means(executions, weights) for weights in patient_weights(len(patients), n, seed)]
+    return {name: interval_of(np.concatenate([chunk[name] for chunk in chunks]), level) for name in chunks[0]}
 
 
 def bootstrap_interval(
@@ -212,9 +212,9 @@ def _difference(
     a, b = (float(_pick(_means(executions, once), metric)[0]) for executions in prepared)
     chunks = [
         _pick(_means(prepared[0], weights), metric) - _pick(_means(prepared[1], weights), metric)
-        for weights in _weights(patients, n, seed)
+        for weights in patient_weights(patients, n, seed)
     ]
-    low, high = _interval(np.concatenate(chunks), level)
+    low, high = interval_of(np.concatenate(chunks), level)
     return Difference(metric, a, b, a - b, low, high, patients)
 
 
@@ -247,8 +247,8 @@ def bootstrap_mean(
     names, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     sums = np.bincount(patient, weights=values)
     counts = np.bincount(patient).astype(np.float64)
-    means = [(weights @ sums) / (weights @ counts) for weights in _weights(len(names), n, seed)]
-    return float(values.mean()), *_interval(np.concatenate(means), level)
+    means = [(weights @ sums) / (weights @ counts) for weights in patient_weights(len(names), n, seed)]
+    return float(values.mean()), *interval_of(np.concatenate(means), level)
 
 
 def _pick(values: dict, name: str):
@@ -257,7 +257,8 @@ def _pick(values: dict, name: str):
     return values[name]
 
 
-def _interval(values: np.ndarray, level: float) -> tuple[float, float]:
+def interval_of(values: np.ndarray, level: float) -> tuple[float, float]:
+    """Return the percentile interval (low, high) of resampled values; NaN where none is finite."""
     values = values[np.isfinite(values)]
     if not len(values):
         return float("nan"), float("nan")
@@ -265,7 +266,7 @@ def _interval(values: np.ndarray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _weights(patients: int, n: int, seed: int) -> Iterator[np.ndarray]:
+def patient_weights(patients: int, n: int, seed: int) -> Iterator[np.ndarray]:
     """Yield how often each patient is drawn: float64 chunks of shape (resamples, patients)."""
     generator = np.random.default_rng(seed)
     size = max(1, _CHUNK_ELEMENTS // patients)

@@ -40,6 +40,7 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
     ]
     if explained:
         sections.insert(1, _evidence_section(results, explained))
+    sections[1:1] = paper.sections(results)
     return Report(
         title=f"{paper.citation.split(',')[0]}: paper against ours",
         subtitle=f"{paper.title}. {paper.citation}. Profile {protocol.profile}: {protocol.description}",
@@ -438,6 +439,8 @@ def _training_words(system: System, protocol: Protocol) -> str:
         return RELEASED.replace(", ", ",\n")
     if system.compose is not None:
         return f"made of {system.after},\nnot trained"
+    if system.choose:
+        return f"the better of {' and '.join(system.choose)}\non validation"
     return _recipe_words(system.training(protocol))
 
 

@@ -73,6 +73,8 @@ def publish_run(path: str | Path) -> Path:
         path.unlink()  # of an older run with more sets of classes
     if len(shares := read_shares(results.run.path / SHARES)):
         write_text(folder / f"{profile}-{SHARES}", shares.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    for name, text in results.paper.publishes(results.run).items():
+        write_text(folder / f"{profile}-{name}", text)
     write_json(folder / f"{profile}.json", results_json(results))
     refresh_readmes()
     return folder

@@ -110,7 +110,9 @@ class Results:
     @cached_property
     def measured(self) -> list[Measured]:
         """Mean, std over executions and 95 % interval by patient, of every metric."""
-        return [one for frame in self.frames for one in summarise(frame, self.paper.positive or None)]
+        summarised = [one for frame in self.frames for one in summarise(frame, self.paper.positive or None)]
+        further = [one for frame in self.frames for one in self.paper.measure(frame)]
+        return [*summarised, *further, *self.paper.stages(self.run)]
 
     @cached_property
     def published(self) -> list[PublishedCell]:

@@ -26,8 +26,8 @@ from covid_keras.files import atomic_path, sha256_of, write_json
 from covid_keras.settings import as_plain
 from covid_keras.training.devices import describe_device, resolve_strategy, set_precision
 from covid_keras.training.experiment import Paper, System
-from covid_keras.training.inputs import Inputs, decide, inputs_of, part_of
-from covid_keras.training.networks import network_of
+from covid_keras.training.inputs import Inputs, admitted, decide, inputs_of, part_of
+from covid_keras.training.networks import chosen_of, network_of
 from covid_keras.training.protocol import OptimizerSettings, Protocol, TrainingSettings
 from covid_keras.training.provenance import provenance
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
@@ -70,7 +70,7 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
         asked = run.settings["strategy"]
         strategy = resolve_strategy("one" if paper.system(execution.system).one_device else asked)
         set_precision(run.settings["precision"])
-        part = part_of(paper, run, execution)
+        part = admitted(paper, run, execution, part_of(paper, run, execution))
         system = paper.system(execution.system)
         seed = seed_of(system.training(run.protocol), execution)
         inputs = inputs_of(paper, run, execution, part)
@@ -127,7 +127,10 @@ def _model(job: _Job) -> tuple[keras.Model, ResumableTraining]:
     if not system.trained:
         return network_of(job.paper, job.run, job.execution), tracker
     model = system.build(protocol, job.classes)
-    counts = np.bincount(job.inputs.labels[job.inputs.rows_of(job.part, "train")], minlength=job.inputs.outputs)
+    train = job.inputs.rows_of(job.part, "train")
+    if system.adapt is not None:
+        system.adapt(model, job.inputs, train)
+    counts = np.bincount(job.inputs.labels[train], minlength=job.inputs.outputs)
     (system.compile or compile_classifier)(model, training, protocol, counts)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
@@ -232,7 +235,7 @@ def _feeding(job: _Job, model: keras.Model) -> dict[str, Any]:
 
 def untrained(paper: Paper, run: RunFolder, execution: Execution) -> tuple[keras.Model, tf.data.Dataset]:
     """Return an execution's network, compiled and with its initial weights, and its training part, not augmented."""
-    system, part = paper.system(execution.system), part_of(paper, run, execution)
+    system, part = paper.system(execution.system), admitted(paper, run, execution, part_of(paper, run, execution))
     seed = seed_of(system.training(run.protocol), execution)
     job = _Job(paper, system, run, execution, part, inputs_of(paper, run, execution, part), seed)
     keras.utils.set_random_seed(seed)
@@ -251,11 +254,11 @@ def class_weights(labels: np.ndarray, classes: int, training: TrainingSettings) 
 
 
 def predict(job: _Job, model: keras.Model) -> pd.DataFrame:
-    """Return the predictions of one execution on the scored images of its validation and test parts, in order."""
+    """Return the predictions of one execution on the scored images of the parts that it predicts, in order."""
     cohort, inputs, execution = job.run.cohort, job.inputs, job.execution
     labels = job.system.labelled(cohort).table["label"]
     scored = np.where(labels.isin(job.scored), job.part, "")
-    chosen = inputs.rows_of(scored, "validation", "test")
+    chosen = inputs.rows_of(scored, *job.system.parts)
     rows, views = np.unique(inputs.owner[chosen], return_counts=True)
     batches = make_dataset(
         inputs.prepared,
@@ -312,6 +315,7 @@ def _write(
         device=describe_device() | {"strategy": type(strategy).__name__, "replicas": strategy.num_replicas_in_sync},
         policy=keras.config.dtype_policy().name,
         predictions_sha256=sha256_of(execution.predictions),
+        **({"chosen": chosen_of(job.paper, job.run, execution).system} if job.system.choose else {}),
     )
     write_json(execution.record, record)
     (execution.folder / STATE).unlink(missing_ok=True)

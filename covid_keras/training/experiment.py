@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
     from covid_keras.data.cohort import Cohort
     from covid_keras.data.preparation import Preparation, PreparedImages
+    from covid_keras.evaluation import Measured
+    from covid_keras.reporting.html import Section
+    from covid_keras.reporting.results import Results
     from covid_keras.training.inputs import Inputs
-    from covid_keras.training.runfolder import Execution
+    from covid_keras.training.runfolder import Execution, RunFolder
 
 GROUP = "covid_keras.papers"
 
@@ -74,8 +77,19 @@ class System:
     plan : callable, optional
         (labels of the training part, training settings, protocol, seed) to int64 (epochs, steps, batch), places in
         the training part: the batches, where they are not simply all images shuffled.
+    adapt : callable, optional
+        (model, inputs, rows of the training part): set what the network learns from its training images before any
+        step, such as the mean and std of a standardising layer; kept with its weights.
+    parts : tuple of str
+        The parts of the split that it predicts; "train" too where the paper prints training accuracies.
     after : str
         The system whose finished execution on the same fold this one builds on.
+    admit : callable, optional
+        (paper, run, the execution it builds on) to bool (n,): which images that system lets through; the others take no
+        part, in training as in test.
+    choose : tuple of str
+        It is, on each fold, whichever of these systems is right more often on the validation part, and not trained; of
+        equals the one with the smaller cross-entropy there.
     feed : callable, optional
         (protocol, cohort, the execution it builds on, parts, prepared images) to
         `covid_keras.training.inputs.Inputs`: what the network is fed where that is not the prepared images themselves.
@@ -125,7 +139,11 @@ class System:
     compile: Callable[[keras.Model, TrainingSettings, Protocol, np.ndarray], None] | None = None
     callbacks: Callable[[Protocol], list[Any]] | None = None
     plan: Callable[[np.ndarray, TrainingSettings, Protocol, int], np.ndarray] | None = None
+    adapt: Callable[[keras.Model, Inputs, np.ndarray], None] | None = None
+    parts: tuple[str, ...] = ("validation", "test")
     after: str = ""
+    admit: Callable[[Paper, RunFolder, Execution], np.ndarray] | None = None
+    choose: tuple[str, ...] = ()
     feed: Callable[[Protocol, Cohort, Execution | None, np.ndarray, PreparedImages], Inputs] | None = None
     decide: Callable[[np.ndarray, tuple[str, ...]], tuple[np.ndarray, np.ndarray]] | None = None
     evidence: Callable[[keras.Model, np.ndarray, str], tuple[keras.Model, np.ndarray, int]] | None = None
@@ -152,7 +170,7 @@ class System:
     @property
     def trained(self) -> bool:
         """Whether it is trained here."""
-        return not self.released and self.compose is None
+        return not self.released and self.compose is None and not self.choose
 
     def repeats(self, protocol: Protocol) -> int:
         """Return in how many repeats of its split it runs."""
@@ -214,6 +232,19 @@ class Paper:
         Protocol to the way that the lung U-Net is used (see `covid_keras.segmentation.segment_cohort`).
     sources : callable
         Protocol to the names of the collections it reads, whose counts are checked before a run.
+    segmenter : callable
+        (protocol, data root or None, cache folder) to what marks the lungs, trained on the way where it is the paper's
+        own (see `covid_keras.segmentation.segment_cohort`); None for the shipped U-Net.
+    finish : callable
+        (run, data root or None): what the paper trains beside its systems, once these are done.
+    measure : callable
+        (predictions of one set of classes) to further `covid_keras.evaluation.Measured` that the paper prints.
+    stages : callable
+        Run to the `Measured` of what `finish` trained; those that are done.
+    sections : callable
+        (results of a run) to further `covid_keras.reporting.html.Section`s of its report.
+    publishes : callable
+        Run to {file name: text} of what `covid-keras publish` keeps beside the predictions.
     """
 
     name: str
@@ -236,6 +267,12 @@ class Paper:
     heat_pairs: tuple[tuple[str, str], ...] = ()
     lung_mode: Callable[[Protocol], str] = lambda protocol: "shipped"
     sources: Callable[[Protocol], tuple[str, ...]] = lambda protocol: ()
+    segmenter: Callable[[Protocol, Path | None, Path], Any] = lambda protocol, data, cache: None
+    finish: Callable[[RunFolder, Path | None], None] = lambda run, data: None
+    measure: Callable[[pd.DataFrame], list[Measured]] = lambda predictions: []
+    stages: Callable[[RunFolder], list[Measured]] = lambda run: []
+    sections: Callable[[Results], list[Section]] = lambda results: []
+    publishes: Callable[[RunFolder], dict[str, str]] = lambda run: {}
 
     @cached_property
     def protocol_path(self) -> Path:
@@ -270,7 +307,8 @@ class Paper:
     def chain(self, name: str) -> list[str]:
         """Return the systems that a system builds on, the first to be trained first, and itself."""
         system = self.system(name)
-        return [*self.chain(system.after), name] if system.after else [name]
+        below = [one for part in (system.after, *system.choose) if part for one in self.chain(part)]
+        return [*dict.fromkeys(below), name]
 
     def runs_in(self, system: System, protocol: Protocol, repeat: int, fold: int) -> bool:
         """Return whether a system runs in a fold: where what it builds on does, apart from what was released."""

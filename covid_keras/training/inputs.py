@@ -59,6 +59,14 @@ def part_of(paper: Paper, run: RunFolder, execution: Execution) -> np.ndarray:
     return np.where(taking_part, part, "")
 
 
+def admitted(paper: Paper, run: RunFolder, execution: Execution, part: np.ndarray) -> np.ndarray:
+    """Return the parts without the images that the system this one builds on does not let through."""
+    system = paper.system(execution.system)
+    if system.admit is None:
+        return part
+    return np.where(system.admit(paper, run, finished_before(run, system, execution)), part, "").astype(object)
+
+
 def preparation_of(system: System, run: RunFolder, part: np.ndarray) -> Preparation:
     """Return what is done once to every image, the template of histogram matching taken from the training part."""
     preparation = system.preparation(run.protocol)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from covid_keras.errors import UserError
+from covid_keras.evaluation.predictions import read_predictions, score_columns
 from covid_keras.training.experiment import Paper
 from covid_keras.training.inputs import execution_below
 from covid_keras.training.resume import BEST
@@ -21,6 +23,8 @@ def network_of(paper: Paper, run: RunFolder, execution: Execution) -> keras.Mode
     """
     system = paper.system(execution.system)
     classes = paper.classes_of(system, run.cohort)
+    if system.choose:
+        return network_of(paper, run, chosen_of(paper, run, execution))
     if system.released:
         return system.restore(run.protocol, classes)
     if system.compose is not None:
@@ -37,6 +41,34 @@ def network_of(paper: Paper, run: RunFolder, execution: Execution) -> keras.Mode
         # What Keras and HDF5 raise for a file that is cut short, no HDF5, or another network's.
         raise UserError(path, f"does not hold the weights of {execution.name} ({error})", "Restore it") from error
     return model
+
+
+def chosen_of(paper: Paper, run: RunFolder, execution: Execution) -> Execution:
+    """Return which execution a choosing one is: right most often on the validation part of the same fold.
+
+    Of equals the one of the smaller cross-entropy there; of those the first named.
+
+    Raises
+    ------
+    UserError
+        Where one of them is not done.
+    """
+    candidates = [execution_below(paper, run, name, execution) for name in paper.system(execution.system).choose]
+    for one in candidates:
+        if not one.done:
+            raise UserError(one.name, f"is not done, and {execution.name} chooses among it", "Train it first")
+    return max(candidates, key=_merit)
+
+
+def _merit(execution: Execution) -> tuple[float, float]:
+    """Accuracy and mean log score of the truth on the validation part."""
+    frame = read_predictions(execution.predictions)
+    frame = frame[frame["split"] == "validation"]
+    right = float((frame["label"] == frame["predicted"]).mean())
+    scores = frame[score_columns(frame)].to_numpy(np.float64)
+    names = np.array([column.removeprefix("score_") for column in score_columns(frame)])
+    of_truth = scores[frame["label"].to_numpy()[:, None] == names[None, :]]
+    return right, float(np.log(np.maximum(of_truth, 1e-12)).mean())
 
 
 def parts_of(paper: Paper, run: RunFolder, execution: Execution) -> list[Execution]:

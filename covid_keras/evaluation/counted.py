@@ -1,0 +1,109 @@
+"""Further metrics of a paper that are functions of the confusion matrix, such as a formula its code got wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.evaluation.metrics import decide, executions_of, percent
+from covid_keras.evaluation.summary import DDOF, Measured
+from covid_keras.evaluation.uncertainty import LEVEL, RESAMPLES, interval_of, patient_weights
+
+OfConfusion = Callable[[np.ndarray], np.ndarray]
+
+
+def accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Return the share on the diagonal of confusion matrices (..., K, K), percent, shape (...)."""
+    return percent(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum(axis=(-2, -1)))
+
+
+def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Return the mean recall of the classes, percent, shape (...); NaN where a class has no image."""
+    return percent(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1)).mean(axis=-1)
+
+
+def weighted_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Return precision, recall and F1 averaged over classes by their images, percent.
+
+    As scikit-learn's `average="weighted"`; weighted recall is accuracy. Keys `weighted_precision`, `weighted_recall`,
+    `weighted_f1`, shape (...) each.
+    """
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    actual, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    shares = actual / np.maximum(actual.sum(axis=-1, keepdims=True), 1)
+    # A class that is never named has precision 0 here, as in scikit-learn, since its images weigh on.
+    parts = {
+        "precision": percent(right, said),
+        "recall": percent(right, actual),
+        "f1": percent(2 * right, actual + said),
+    }
+    return {f"weighted_{name}": (np.nan_to_num(values) * shares).sum(axis=-1) for name, values in parts.items()}
+
+
+def summarise_counts(
+    predictions: pd.DataFrame,
+    functions: Mapping[str, OfConfusion],
+    part: str = "test",
+    n: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> list[Measured]:
+    """Summarise functions of the confusion matrix over the executions of each system.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        As read by `read_predictions`; of two classes the second is positive.
+    functions : mapping
+        Metric's name to a function of confusion matrices (..., K, K), truth by rows, to percent (...).
+    part : str
+        The rows that count: "test", "validation" or "train". A system without any is left out.
+    n, seed, level
+        As in `covid_keras.evaluation.summarise`, whose mean, std and interval these are.
+
+    Returns
+    -------
+    list of Measured
+        Systems in the order they appear, metrics in the order given.
+    """
+    rows = predictions[predictions["split"] == part]
+    measured = []
+    for system in dict.fromkeys(rows["system"]):
+        mine = rows[rows["system"] == system]
+        patients = pd.Index(sorted(mine["patient_id"].unique()))
+        executions = [_counts(frame, patients) for _, frame in executions_of(mine)]
+        drawn = list(patient_weights(len(patients), n, seed))
+        for name, function in functions.items():
+            values = np.array([float(function(counts.sum(axis=0))) for counts in executions])
+            values = values[np.isfinite(values)]
+            means = np.concatenate([_means(executions, weights, function) for weights in drawn])
+            found = (
+                float(values.mean()) if len(values) else float("nan"),
+                float(values.std(ddof=DDOF)) if len(values) > DDOF else float("nan"),
+                DDOF,
+                len(values),
+                *interval_of(means, level),
+                len(patients),
+                mine["image_id"].nunique(),
+            )
+            measured.append(Measured(system, name, *found, level, n, seed))
+    return measured
+
+
+def _counts(frame: pd.DataFrame, patients: pd.Index) -> np.ndarray:
+    """Return the confusion matrix of each patient, float64 (patients, K, K)."""
+    decisions = decide(frame)
+    size = len(decisions.classes)
+    counts = np.zeros((len(patients), size, size))
+    np.add.at(counts, (patients.get_indexer(frame["patient_id"]), decisions.truth, decisions.predicted), 1)
+    return counts
+
+
+def _means(executions: list[np.ndarray], weights: np.ndarray, function: OfConfusion) -> np.ndarray:
+    """Return the mean over executions of a metric under `weights` (b, patients), shape (b,); NaN where undefined."""
+    values = np.stack([function(np.tensordot(weights, counts, axes=(1, 0))) for counts in executions])
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+        return np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)
