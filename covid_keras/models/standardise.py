@@ -1,0 +1,90 @@
+"""Min-max normalisation and standardisation as the first layer of a network, its statistics kept with the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+from keras import ops
+
+MODES = ("global", "authors", "per_image")
+
+
+@keras.saving.register_keras_serializable(package="covid_keras")
+class Standardise(keras.layers.Layer):
+    """Normalise each image to 0..1 by its own extremes, then subtract a mean and divide by a std.
+
+    Arias-Garzon et al. 2021, section 2.4, equations 1 and 2. As a layer it travels with the weights: who loads them
+    standardises by the very numbers of the training.
+
+    Parameters
+    ----------
+    mode : {"global", "authors", "per_image"}
+        "global": mean and std are those of the training images, for every image (the paper's words). "authors": while
+        training each image has its own mean and std, afterwards all have the average of the training images' means
+        and of their stds (the authors' code). "per_image": each image its own, always.
+
+    Notes
+    -----
+    Input and output float (batch, H, W, C). An image of one grey level becomes 0 everywhere before the second step,
+    where the authors' code drops it.
+    """
+
+    def __init__(self, mode: str = "global", **kwargs) -> None:
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
+        super().__init__(**kwargs)
+        self.mode = mode
+
+    def build(self, input_shape) -> None:
+        """Make the two statistics, mean 0 and std 1 until `adapt` sets them."""
+        if self.mode != "per_image":
+            self.mean = self.add_weight(shape=(), initializer="zeros", trainable=False, name="mean")
+            self.std = self.add_weight(shape=(), initializer="ones", trainable=False, name="std")
+        super().build(input_shape)
+
+    def call(self, images, training: bool = False):
+        """Return the standardised images."""
+        images = minmax(images)
+        if self.mode == "per_image" or (self.mode == "authors" and training):
+            axes = (1, 2, 3)
+            mean = ops.mean(images, axes, keepdims=True)
+            return (images - mean) / _safe(ops.std(images, axes, keepdims=True))
+        return (images - ops.cast(self.mean, images.dtype)) / ops.cast(self.std, images.dtype)
+
+    def adapt(self, batches: Iterable[np.ndarray]) -> None:
+        """Set mean and std from batches of training images, float (n, H, W, C) of any range; a pass over them.
+
+        "global" takes mean and std over all pixels, "authors" the average of the images' own.
+        """
+        if self.mode == "per_image":
+            return
+        means, squares, stds = [], [], []
+        for batch in batches:
+            images = np.asarray(minmax(np.asarray(batch, np.float32)), np.float64)
+            means.append(images.mean(axis=(1, 2, 3)))
+            squares.append((images**2).mean(axis=(1, 2, 3)))
+            stds.append(images.std(axis=(1, 2, 3)))
+        mean = float(np.concatenate(means).mean())
+        if self.mode == "authors":
+            std = float(np.concatenate(stds).mean())
+        else:
+            std = float(np.sqrt(max(np.concatenate(squares).mean() - mean**2, 0.0)))
+        self.mean.assign(mean)
+        self.std.assign(std or 1.0)
+
+    def get_config(self) -> dict:
+        """Return the layer's settings."""
+        return super().get_config() | {"mode": self.mode}
+
+
+def minmax(images):
+    """Normalise each image of a batch (n, H, W, C) to 0..1 (equation 1); one of a single grey level becomes 0."""
+    low = ops.min(images, (1, 2, 3), keepdims=True)
+    return (images - low) / _safe(ops.max(images, (1, 2, 3), keepdims=True) - low)
+
+
+def _safe(spread):
+    """Return the spread, 1 where it is 0."""
+    return ops.where(spread > 0, spread, ops.ones_like(spread))

@@ -1,0 +1,235 @@
+"""The cohorts of Arias-Garzon et al.: the paper's collections, what stands in for them, and the phantom.
+
+One cohort holds the images of every experiment; a label says from which collection an image comes and what it shows,
+and each system takes the labels that it tells apart (`papers.arias_vgg19.experiment`). So one division by patient
+serves the view filter, all parts and all controls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
+from covid_keras.data.sources import get_source, load_source
+from covid_keras.errors import UserError
+from covid_keras.files import fingerprint
+from covid_keras.settings import as_plain, build
+from covid_keras.training.protocol import Protocol
+
+# Labels of the stand-in cohort and of the phantom.
+COVID_PA, COVID_AP, COVID_LATERAL = "COVID-19, PA", "COVID-19, AP", "COVID-19, lateral"
+OTHER, OTHER_LATERAL = "other, frontal", "other, lateral"  # of the collection that the COVID-19 images are of
+NORMAL, PNEUMONIA = "normal, elsewhere", "pneumonia, elsewhere"
+STAND_IN = (COVID_PA, COVID_AP, COVID_LATERAL, OTHER, OTHER_LATERAL, NORMAL, PNEUMONIA)
+# Labels of the paper's own collections.
+FRONTAL, LATERAL = "frontal, PadChest", "lateral, PadChest"
+POSITIVE = "COVID-19, BIMCV"
+NEGATIVE_SHARED, NEGATIVE_CURATED = "negative, patient also positive", "negative, curated"
+PRE_COVID = "pre-COVID"
+COMPARED_COVID, COMPARED_NORMAL = "COVID-19, Cohen", "normal, Kermany"
+COMPARED_PNEUMONIA = "pneumonia, Kermany"
+PUBLISHED = (
+    FRONTAL,
+    LATERAL,
+    POSITIVE,
+    NEGATIVE_SHARED,
+    NEGATIVE_CURATED,
+    PRE_COVID,
+    COMPARED_COVID,
+    COMPARED_NORMAL,
+    COMPARED_PNEUMONIA,
+)
+NO_FINDING = "No Finding"  # as Cohen's table says it
+
+
+@dataclass(frozen=True)
+class StandInCohort:
+    """Cohen's collection (COVID-19 and other pneumonias, lateral views too) and the NIH subset.
+
+    Counts of 0 take all.
+    """
+
+    kind: Literal["stand_in"]
+    covid: int = 0
+    normal: int = 0
+    pneumonia: int = 0
+    seed: int = 2021
+
+
+@dataclass(frozen=True)
+class PublishedCohort:
+    """The paper's collections; `padchest` is how many (frontal, lateral) images of PadChest the filter learns from.
+
+    Which ones the paper took is not published: they are drawn by `seed`.
+    """
+
+    kind: Literal["published"]
+    padchest: tuple[int, int] = (2481, 815)
+    seed: int = 2021
+
+
+@dataclass(frozen=True)
+class PhantomCohort:
+    """Synthetic radiographs: patients of each kind, side in pixels. COVID-19 is of hospital A, the normal ones of B."""
+
+    kind: Literal["phantom"]
+    covid: int
+    other: int
+    normal: int
+    pneumonia: int
+    seed: int
+    size: int
+
+
+KINDS = {"stand_in": StandInCohort, "published": PublishedCohort, "phantom": PhantomCohort}
+NEEDS = {
+    "stand_in": ("cohen", "chestxray14"),
+    "published": ("bimcv_positive", "bimcv_negative", "padchest", "precovid", "cohen", "kermany"),
+    "phantom": (),
+}
+
+
+def settings_of(protocol: Protocol) -> StandInCohort | PublishedCohort | PhantomCohort:
+    """Return the protocol's cohort, checked."""
+    kind = str(protocol.cohort.get("kind"))
+    if kind not in KINDS:
+        raise UserError("protocol.yaml", f"cohort.kind is {kind!r}", f"It must be one of {', '.join(KINDS)}")
+    return build(KINDS[kind], protocol.cohort, "protocol.yaml", "cohort")
+
+
+def sources(protocol: Protocol) -> tuple[str, ...]:
+    """Return the names of the collections that a profile reads."""
+    return NEEDS[settings_of(protocol).kind]
+
+
+def available(protocol: Protocol, data: Path | None) -> str | None:
+    """Return None where the profile's images are at hand, else what is missing."""
+    for name in sources(protocol):
+        if data is None:
+            return "no data folder"
+        if get_source(name).locate(data) is None:
+            return f"no {get_source(name).CARD.title} below {data}"
+    return None
+
+
+def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
+    """Return the cohort of a profile.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    data : Path or None
+        Root of the collections.
+    made : Path
+        Where the phantom is written.
+    """
+    settings = settings_of(protocol)
+    if isinstance(settings, PhantomCohort):
+        return _phantom(settings, made)
+    if data is None:
+        raise UserError(
+            f"profile {protocol.profile!r}",
+            "needs real radiographs and no data folder was found",
+            "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them",
+        )
+    if isinstance(settings, PublishedCohort):
+        return _published(settings, data)
+    return _stand_in(settings, data)
+
+
+def _stand_in(settings: StandInCohort, data: Path) -> Cohort:
+    rng = np.random.default_rng(settings.seed)
+    cohen = load_source("cohen", data).table
+    cohen = cohen.assign(label=[_view_label(*row) for row in zip(cohen["label"], cohen["view"], strict=True)])
+    covid = cohen[cohen["label"].isin((COVID_PA, COVID_AP, COVID_LATERAL))]
+    nih = load_source("chestxray14", data).table
+    parts = [
+        _some(covid, settings.covid, rng, "COVID-19 images"),
+        cohen[cohen["label"].isin((OTHER, OTHER_LATERAL))],
+        _some(nih[nih["label"] == "No_findings"], settings.normal, rng, "NIH images").assign(label=NORMAL),
+        _some(nih[nih["label"] == "Pneumonia"], settings.pneumonia, rng, "NIH images").assign(label=PNEUMONIA),
+    ]
+    return _joined(parts, STAND_IN, "Cohen against NIH ChestX-ray14")
+
+
+def _view_label(label: str, view: str) -> str:
+    if view.startswith("L"):
+        return COVID_LATERAL if label == "COVID-19" else OTHER_LATERAL
+    if label != "COVID-19":
+        return OTHER
+    return COVID_PA if view == "PA" else COVID_AP
+
+
+def _published(settings: PublishedCohort, data: Path) -> Cohort:
+    """All experiments of the paper; who is in the positive collection too is curated away in Experiment 2."""
+    rng = np.random.default_rng(settings.seed)
+    padchest = load_source("padchest", data).table
+    positive, negative = (load_source(f"bimcv_{name}", data).table for name in ("positive", "negative"))
+    positive = positive[positive["label"] == "COVID-19"]
+    negative = negative.assign(
+        label=np.where(negative["patient_id"].isin(positive["patient_id"]), NEGATIVE_SHARED, NEGATIVE_CURATED)
+    )
+    cohen = load_source("cohen", data).frontal().table
+    kermany = load_source("kermany", data).table
+    normal = kermany["label"] == "normal"
+    parts = [
+        _some(padchest[padchest["label"] == "frontal"], settings.padchest[0], rng, "PadChest").assign(label=FRONTAL),
+        _some(padchest[padchest["label"] == "lateral"], settings.padchest[1], rng, "PadChest").assign(label=LATERAL),
+        positive.assign(label=POSITIVE),
+        negative,
+        load_source("precovid", data).table.assign(label=PRE_COVID),
+        cohen[cohen["label"] == "COVID-19"].assign(label=COMPARED_COVID),
+        kermany.assign(label=np.where(normal, COMPARED_NORMAL, COMPARED_PNEUMONIA)),
+    ]
+    return _joined(parts, PUBLISHED, "the paper's collections")
+
+
+def _some(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
+    """Draw so many rows, all for 0."""
+    if count > len(table):
+        raise UserError(
+            "cohort", f"asks for {count} of {what}, there are {len(table)}", "Change the counts in protocol.yaml"
+        )
+    return table.iloc[np.sort(rng.permutation(len(table))[: count or len(table)])]
+
+
+def _joined(parts: list[pd.DataFrame], classes: tuple[str, ...], name: str) -> Cohort:
+    """Join tables; severities are left out, since no table of the paper speaks of them."""
+    return Cohort(pd.concat(parts, ignore_index=True).assign(severity=""), classes, name)
+
+
+def _phantom(settings: PhantomCohort, made: Path) -> Cohort:
+    """Hospital A has COVID-19 and other pneumonias, lateral views too; hospital B the normal ones and pneumonias."""
+    key = fingerprint({"settings": as_plain(settings), "generator": GENERATOR_VERSION})
+    first = _phantom_part(
+        made / f"phantom-arias-a-{key}", settings, "A", {"covid": settings.covid, "cap": settings.other}
+    )
+    first["label"] = [
+        _view_label("COVID-19" if label == "covid" else label, view)
+        for label, view in zip(first["label"], first["view"], strict=True)
+    ]
+    second = _phantom_part(
+        made / f"phantom-arias-b-{key}", settings, "B", {"normal": settings.normal, "cap": settings.pneumonia}
+    )
+    second["label"] = second["label"].map({"normal": NORMAL, "cap": PNEUMONIA})
+    second = second.assign(**{name: "elsewhere/" + second[name] for name in ("image_id", "patient_id")})
+    return _joined([first, second], STAND_IN, "phantom")
+
+
+def _phantom_part(folder: Path, settings: PhantomCohort, hospital: str, composition: dict[str, int]) -> pd.DataFrame:
+    views = {"PA": 0.4, "AP": 0.35, "L": 0.25} if hospital == "A" else {"PA": 1.0}
+    make_phantom(
+        folder,
+        composition=composition,
+        seed=settings.seed + (hospital == "B"),
+        size=settings.size,
+        views=views,
+        hospitals={hospital: 1.0},
+    )
+    return get_source("phantom").load(folder).table

@@ -1,0 +1,45 @@
+"""What the paper prints beyond the usual metrics: training accuracies, the faulty accuracy, weighted averages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.evaluation import Measured
+from covid_keras.evaluation.counted import accuracy, balanced_accuracy, summarise_counts, weighted_metrics
+from covid_keras.evaluation.metrics import percent
+
+OTHER_PARTS = ("train", "validation")
+
+
+def faulty_accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Return (TP + TN) / (TP + TN + 2 FP), what Tables 6, 10, 14 and 15 call accuracy, percent, shape (...).
+
+    The authors' code takes the false positives for the false negatives too.
+
+    Parameters
+    ----------
+    confusion : ndarray (..., 2, 2)
+        Truth by rows, COVID-19 second.
+    """
+    right = np.trace(confusion, axis1=-2, axis2=-1)
+    return percent(right, right + 2 * confusion[..., 0, 1])
+
+
+def measure(predictions: pd.DataFrame) -> list[Measured]:
+    """Return the further metrics of all systems in a table of predictions of two classes."""
+    functions = {
+        "accuracy_faulty": faulty_accuracy,
+        "balanced_accuracy": balanced_accuracy,
+        **{name: _weighted(name) for name in ("weighted_precision", "weighted_recall", "weighted_f1")},
+    }
+    found = summarise_counts(predictions, functions)
+    trained = set(predictions.loc[predictions["split"] == "train", "system"])
+    mine = predictions[predictions["system"].isin(trained)]
+    for part in OTHER_PARTS:
+        found += summarise_counts(mine, {f"accuracy_{part}": accuracy}, part)
+    return found
+
+
+def _weighted(name: str):
+    return lambda confusion: weighted_metrics(confusion)[name]

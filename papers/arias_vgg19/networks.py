@@ -1,0 +1,98 @@
+"""The networks of the systems: VGG16 and VGG19 with their input standardised, and who passes the view filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.errors import UserError
+from covid_keras.files import atomic_path
+from covid_keras.training.protocol import Protocol
+from papers.arias_vgg19.settings import options_of
+
+if TYPE_CHECKING:
+    import keras
+
+    from covid_keras.training.experiment import Paper
+    from covid_keras.training.inputs import Inputs
+    from covid_keras.training.runfolder import Execution, RunFolder
+
+FRONTAL_CLASS, LATERAL_CLASS = VIEWS = ("frontal", "lateral")
+VERDICTS = "verdicts.csv"
+_BATCH = 64
+
+
+def vgg(depth: int) -> Callable[[Protocol, tuple[str, ...]], keras.Model]:
+    """Return the builder of VGG16 or VGG19 for `covid_keras.training.experiment.System`."""
+
+    def build(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
+        from covid_keras.models import build_vgg
+
+        options = options_of(protocol)
+        return build_vgg(
+            depth,
+            (*protocol.size, 1),
+            len(classes),
+            weights=protocol.weights,
+            width=options.width,
+            pool5=options.pool5,
+            kernel_bug=options.kernel_bug and depth == 16,
+            channels=options.channels,
+            standardise=options.standardise,
+        )
+
+    return build
+
+
+def adapt(model: keras.Model, inputs: Inputs, rows: np.ndarray) -> None:
+    """Take the mean and std of equation 2 from the training part."""
+    chunks = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+    model.get_layer("standardise").adapt(inputs.prepared.batch(chunk).astype(np.float32) for chunk in chunks)
+
+
+def check(protocol: Protocol) -> None:
+    """Say before the first training which settings exclude each other."""
+    options = options_of(protocol)
+    if protocol.weights == "imagenet" and options.width != 1:
+        raise UserError(
+            f"options.width {options.width:g}",
+            "does not fit ImageNet weights, which are of the whole network",
+            "Set options.width to 1, or --weights none",
+        )
+    if min(protocol.size) < (128 if options.pool5 == 8 else 32):
+        raise UserError(
+            f"size {protocol.size}", f"is too small for five poolings, the last of {options.pool5}", "Enlarge it"
+        )
+
+
+def frontal(paper: Paper, run: RunFolder, view: Execution) -> np.ndarray:
+    """Return which images of the cohort the view filter of the same fold calls frontal, bool (n,).
+
+    The filter looks at every image once; what it said is kept beside its predictions.
+    """
+    path = view.folder / VERDICTS
+    ids = run.cohort.table["image_id"]
+    if path.is_file():
+        said = pd.read_csv(path, dtype={"image_id": str}).set_index("image_id")["frontal"]
+        if set(ids) <= set(said.index):
+            return said.loc[ids].to_numpy(np.float64) >= 0.5
+    scores = _frontal_scores(paper, run, view)
+    with atomic_path(path) as temporary:
+        pd.DataFrame({"image_id": ids, "frontal": scores}).to_csv(temporary, index=False, float_format="%.9g")
+    return scores >= 0.5
+
+
+def _frontal_scores(paper: Paper, run: RunFolder, view: Execution) -> np.ndarray:
+    """Return the filter's probability of "frontal" of every image of the cohort, float64 (n,)."""
+    from covid_keras.data.pipeline import make_dataset
+    from covid_keras.data.preparation import prepare_cohort
+    from covid_keras.training.networks import network_of
+
+    system = paper.system(view.system)
+    prepared = prepare_cohort(run.cohort, system.preparation(run.protocol), run.settings["cache"])
+    batches = make_dataset(prepared, np.arange(len(prepared)), batch_size=_BATCH, channels=system.channels)
+    scores = network_of(paper, run, view).predict(batches, verbose=0)
+    return scores[:, VIEWS.index(FRONTAL_CLASS)].astype(np.float64)

@@ -1,0 +1,128 @@
+"""The paper's U-Nets in a run: trained where masks are wanted of them, else once the classifiers are done; kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.duplicates import duplicate_groups, find_duplicates
+from covid_keras.data.sources import get_source, load_source
+from covid_keras.data.splits import hold_out
+from covid_keras.errors import UserError
+from covid_keras.evaluation import Measured
+from covid_keras.files import fingerprint
+from covid_keras.settings import as_plain, build
+from covid_keras.training.protocol import Protocol
+from papers.arias_vgg19.cohorts import PhantomCohort, make_cohort, settings_of
+from papers.arias_vgg19.settings import UNETS, options_of
+
+if TYPE_CHECKING:
+    from covid_keras.training.runfolder import RunFolder
+
+STAGES = "segmenters"
+MASKED = ("montgomery", "jsrt", "nih_masks")  # the paper's own
+STAND_IN = ("darwin_v7",)
+VALIDATION = 0.2
+
+
+def segmenter(protocol: Protocol, data: Path | None, cache: Path) -> Any:
+    """Return what marks the lungs of parts d and e, trained here where it is the paper's own; None: the shipped one."""
+    masks = options_of(protocol).masks
+    if masks == "shipped":
+        return None
+    from papers.arias_vgg19.segmenters import PaperSegmenter
+
+    return PaperSegmenter(_trained(protocol, data, cache, masks))
+
+
+def finish(run: RunFolder, data: Path | None) -> None:
+    """Train and measure the U-Nets of the protocol that are not done yet."""
+    for name in named(run.protocol):
+        _trained(run.protocol, data, _cache(run), name)
+
+
+def named(protocol: Protocol) -> list[str]:
+    """Return the U-Nets that a protocol trains, in the paper's order."""
+    given = options_of(protocol).segmenters
+    if unknown := [name for name in given if name not in UNETS]:
+        raise UserError("protocol.yaml", f"options.segmenters names {unknown[0]!r}", f"Known: {', '.join(UNETS)}")
+    return [name for name in UNETS if name in given]
+
+
+def folder_of(protocol: Protocol, cache: Path, name: str) -> Path:
+    """Return where a U-Net of this protocol is kept."""
+    key = fingerprint({"settings": as_plain(_settings(protocol, name)), "cohort": protocol.cohort})
+    return cache / STAGES / f"{name}-{key}"
+
+
+def done(run: RunFolder) -> dict[str, Path]:
+    """Return the folders of the U-Nets of a run that are trained and measured, by name."""
+    from papers.arias_vgg19.segmenters import RECORD
+
+    folders = {name: folder_of(run.protocol, _cache(run), name) for name in named(run.protocol)}
+    return {name: folder for name, folder in folders.items() if (folder / RECORD).is_file()}
+
+
+def measured(run: RunFolder) -> list[Measured]:
+    """Return Dice and IoU of the U-Nets that are done."""
+    from papers.arias_vgg19.segmenters import measured_of
+
+    return [one for name, folder in done(run).items() for one in measured_of(folder, name)]
+
+
+def published_files(run: RunFolder) -> dict[str, str]:
+    """Return what is kept of the U-Nets beside a run's predictions: Dice and IoU of every image."""
+    if missing := set(named(run.protocol)) - set(done(run)):
+        raise UserError(run.path, f"{min(missing)} is not trained yet", "Let `covid-keras reproduce` finish it")
+    return {f"overlap-{name}.csv": (folder / "overlap.csv").read_text() for name, folder in done(run).items()}
+
+
+def mask_cohort(protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
+    """Return the masked radiographs that the U-Nets learn from: the paper's, Cohen's with Darwin's, the phantom's."""
+    settings = settings_of(protocol)
+    if isinstance(settings, PhantomCohort):
+        cohort = make_cohort(protocol, data, cache / "made")
+        return cohort.filter(~cohort.table["view"].str.startswith("L"))
+    names = STAND_IN if settings.kind == "stand_in" else MASKED
+    for name in names:
+        if data is None or get_source(name).locate(data) is None:
+            raise UserError(
+                f"options.segmenters of profile {protocol.profile!r}",
+                f"need {get_source(name).CARD.title}, and there is none below {data}",
+                "`covid-keras data list` says how to get it; --set options.segmenters={} leaves the U-Nets out",
+            )
+    tables = [load_source(name, data).table for name in names]
+    table = pd.concat(tables, ignore_index=True).assign(label="lungs", severity="")
+    return Cohort(table[table["mask_path"] != ""], ("lungs",), " and ".join(names))
+
+
+def _settings(protocol: Protocol, name: str) -> Any:
+    from papers.arias_vgg19.segmenters import SegmenterSettings
+
+    options = options_of(protocol)
+    given = {"standardise": options.standardise, "threshold": options.threshold} | options.segmenters.get(name, {})
+    return build(SegmenterSettings, given, "protocol.yaml", f"options.segmenters.{name}")
+
+
+def _trained(protocol: Protocol, data: Path | None, cache: Path, name: str) -> Path:
+    """Return the folder of a U-Net, trained and measured."""
+    from papers.arias_vgg19.segmenters import RECORD, train_segmenter
+
+    folder = folder_of(protocol, cache, name)
+    if (folder / RECORD).is_file():
+        return folder
+    cohort = mask_cohort(protocol, data, cache)
+    cohort = Cohort(cohort.table.assign(label="lungs"), ("lungs",), cohort.name)
+    groups = None
+    if not isinstance(settings_of(protocol), PhantomCohort):
+        groups = duplicate_groups(cohort, find_duplicates(cohort))
+    split = hold_out(cohort, {"train": 1 - VALIDATION, "validation": VALIDATION}, protocol.split.seed, groups)
+    return train_segmenter(name, _settings(protocol, name), cohort, split.set_index("image_id")["split"], folder)
+
+
+def _cache(run: RunFolder) -> Path:
+    """The run's cache; its prepared images are one folder of it."""
+    return Path(run.settings["cache"]).parent
