@@ -28,25 +28,56 @@ def _published_parameters(f0: int) -> int:
 
 @pytest.mark.parametrize(("filters", "parameters"), [(16, 1_940_817), (64, 31_030_593), (112, 95_021_361)])
 def test_parameter_counts_are_the_papers(filters, parameters):
-    assert _published_parameters(filters) == parameters
-    if filters == 16:  # the larger ones take seconds to make, and the formula above is the same
-        assert build_unet((64, 64, 1), filters).count_params() == parameters
+    assert _published_parameters(filters) == parameters == _unallocated(filters).count_params()
 
 
-def test_dropout_mirrors_and_output_keeps_the_size():
-    model = build_unet((64, 48, 1), 4)
-    rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-    assert rates == [0.1, 0.1, 0.2, 0.2, 0.3, 0.2, 0.2, 0.1, 0.1]
-    assert model.output_shape == (None, 64, 48, 1)
-    out = model(np.zeros((1, 64, 48, 1), np.float32)).numpy()
+def _unallocated(filters: int, form: str = "published") -> keras.Model:
+    """Build with shapes only: no variable gets a value, so that the largest costs no memory."""
+    with keras.StatelessScope(initialize_variables=False):
+        return build_unet((224, 224, 1), filters, form=form)
+
+
+def test_the_authors_second_unet_is_of_their_size():
+    model = _unallocated(112, "authors")
+    assert model.count_params() == 10_265_921
+    assert _conv_filters(model, "conv1") == _conv_filters(model, "conv2") == [112, 224, 448, 448, 224, 112, 112]
+    assert _conv_filters(model, "transpose") == [224, 112, 112]
+    assert sum(isinstance(layer, keras.layers.MaxPooling2D) for layer in model.layers) == 3
+    assert _dropout(model) == [0.1, 0.1, 0.2, 0.2, 0.2, 0.2, 0.1]
+
+
+def _conv_filters(model: keras.Model, name: str) -> list[int]:
+    return [layer.filters for layer in model.layers if layer.name.endswith(name)]
+
+
+def _dropout(model: keras.Model) -> list[float]:
+    return [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+
+
+@pytest.mark.parametrize(
+    ("form", "shape", "rates"),
+    [
+        ("published", (64, 48, 1), [0.1, 0.1, 0.2, 0.2, 0.3, 0.2, 0.2, 0.1, 0.1]),
+        ("authors", (40, 24, 1), [0.1, 0.1, 0.2, 0.2, 0.2, 0.2, 0.1]),
+    ],
+)
+def test_dropout_mirrors_and_output_keeps_the_size(form, shape, rates):
+    model = build_unet(shape, 4, form=form)
+    assert _dropout(model) == rates
+    assert model.output_shape == (None, *shape[:2], 1)
+    out = model(np.zeros((1, *shape), np.float32)).numpy()
     assert ((out > 0) & (out < 1)).all()
 
 
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="multiples of 16"):
-        build_unet((100, 96, 1), 4)
+        build_unet((104, 96, 1), 4)
+    with pytest.raises(ValueError, match="multiples of 8"):
+        build_unet((100, 96, 1), 4, form="authors")
     with pytest.raises(ValueError, match="normalisation"):
         build_unet((96, 96, 1), 4, normalisation="batch")
+    with pytest.raises(ValueError, match="form"):
+        build_unet((96, 96, 1), 4, form="paper")
 
 
 def test_ignored_pixels_count_neither_in_loss_nor_in_dice():

@@ -1,0 +1,258 @@
+"""VGG16 and VGG19 on grey radiographs, from ImageNet's weights with the first kernel's colours summed up.
+
+References
+----------
+.. [1] K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015,
+   table 1, columns D and E.
+.. [2] D. Arias-Garzon et al., "COVID-19 detection in X-ray images using convolutional neural networks", Machine
+   Learning with Applications 6 (2021) 100138, and the authors' code, which alone gives the head in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from covid_keras.errors import UserError
+from covid_keras.models.backbones import backbone_weights, weight_file
+from covid_keras.models.weights import load_weights
+
+# Convolutions of each block, by the depth.
+CONVOLUTIONS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+FILTERS = (64, 128, 256, 512, 512)
+UNITS = (1024, 512, 64)
+DROPOUT = 0.2
+# Of red, green and blue in a grey level (ITU-R BT.601), as the authors round them: they sum to 0.9999.
+GREY_WEIGHTS = (0.2989, 0.5870, 0.1140)
+ORDERS = ("authors", "bgr")
+POOLS = (2, 8)
+# Four poolings before the fifth.
+_REDUCTION = 16
+# The smallest that keras.applications makes; convolutions' weights are the same at any size.
+_SMALLEST = (32, 32, 3)
+_FIRST, _LAST = "block1_conv1", "block5_pool"
+_BUGGY_DEPTH = 16
+
+
+def build_vgg(
+    depth: int,
+    input_shape: tuple[int, int, int] = (224, 224, 1),
+    classes: int = 2,
+    weights: str | Path = "imagenet",
+    pool5: int = 2,
+    channels: str = "authors",
+    kernel_bug: bool = False,
+    channel_weights: Sequence[float] = GREY_WEIGHTS,
+    width: float = 1.0,
+    initializer: str | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Build VGG16 or VGG19 [1]_ without its top, with the head of Arias-Garzon et al. [2]_; all layers trainable.
+
+    The head is global average pooling, dropout 0.2, Dense 1024, dropout 0.2, Dense 512, Dense 64 (all ReLU), Dense
+    softmax. With one channel and two classes VGG16 has 15,796,610 parameters and VGG19 21,106,306.
+
+    Parameters
+    ----------
+    depth : {16, 19}
+    input_shape : tuple of int
+        Height, width, channels: 1 (grey) or 3. Height and width at least 32, with `pool5` 8 at least 128. Values
+        standardised as in the paper (`standardize`). ImageNet's weights were trained on BGR from 0 to 255 less the
+        channels' means, a range that neither the paper nor its code restores.
+    classes : int
+        Number of softmax outputs.
+    weights : {"imagenet", "none"} or path
+        Initial weights: those of keras.applications (downloaded once) in the convolutions, the head random; all
+        random; or a file of this very network, of its convolutions (one channel), or of the three-channel convolutions
+        (keras.applications' `notop` file). Three-channel weights in a one-channel network pass `grey_kernel`.
+    pool5 : {2, 8}
+        Side of the last max pooling. 2 is VGG's. 8 is what the authors' code has, stride 8 and no padding: of the 14 x
+        14 cells of a 224 x 224 image it sees the upper left 8 x 8, and its output is 1 x 1.
+    channels, kernel_bug, channel_weights
+        As `grey_kernel` takes them; without effect where no three-channel weights are converted. In the authors' code
+        only VGG16 has that bug.
+    width : float
+        Share of the published filters and dense units, for small machines; not with "imagenet".
+    initializer : str, optional
+        Of the kernels before a ReLU that are not loaded. By default `he_normal` with "none" (without batch
+        normalisation each layer of a deep VGG halves the variance that `glorot_uniform` starts with, and training
+        stands still), else Keras' `glorot_uniform`, as in the authors' code.
+    name : str, optional
+        Name of the model, "vgg16" or "vgg19" where not given.
+
+    Returns
+    -------
+    keras.Model
+        Uncompiled and flat; output float32 (batch, classes), probabilities. Convolutions and poolings are called as in
+        keras.applications, `block1_conv1` to `block5_pool`.
+
+    Raises
+    ------
+    UserError
+        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+    ValueError
+        Where depth, size, number of channels, `pool5`, `channels`, `channel_weights` or `width` is none of these, or
+        `kernel_bug` is asked of VGG19.
+    """
+    _check(depth, input_shape, pool5)
+    if width <= 0 or (weights == "imagenet" and width != 1):
+        raise ValueError(f"width must be above 0, and 1 with ImageNet weights, not {width}")
+    if kernel_bug and depth != _BUGGY_DEPTH:
+        raise ValueError(f"kernel_bug is one of the authors' VGG{_BUGGY_DEPTH}, VGG{depth} has none")
+    # Refused here, too: not all weights are converted.
+    _by_index(channel_weights, channels)
+    convert = partial(grey_kernel, channel_weights=channel_weights, channels=channels, kernel_bug=kernel_bug)
+    build = _Builder(depth, width, initializer or ("he_normal" if weights == "none" else "glorot_uniform"))
+    inputs = keras.Input(input_shape, name="radiograph")
+    outputs = build.head(build.features(inputs, pool5), classes)
+    model = keras.Model(inputs, outputs, name=name or f"vgg{depth}")
+    if file := weight_file(weights):
+        _load(model, file, build, convert)
+    elif weights == "imagenet":
+        application = getattr(keras.applications, f"VGG{depth}")
+        source = backbone_weights(
+            f"VGG{depth}",
+            lambda given: application(include_top=False, weights=given, input_shape=_SMALLEST),
+            weights,
+        )
+        _copy(source, model, convert)
+    return model
+
+
+def grey_kernel(
+    kernel: np.ndarray,
+    channel_weights: Sequence[float] = GREY_WEIGHTS,
+    channels: str = "authors",
+    kernel_bug: bool = False,
+) -> np.ndarray:
+    """Sum up the colours of a convolution's kernel, so that it takes a grey image.
+
+    The answer to a grey image x is that of the given kernel to a colour image whose channels are x times their
+    weight. The weights of grey sum to 1, so this averages: the answer is about a third of that to x in all channels.
+
+    Parameters
+    ----------
+    kernel : ndarray (height, width, 3, filters) float
+        Trained on BGR, as VGG's of keras.applications.
+    channel_weights : sequence of three float
+        Of red, green and blue.
+    channels : {"authors", "bgr"}
+        "authors" gives red's weight to the kernel's channel 0, as the paper and its code do, which is blue. "bgr"
+        gives each colour its own.
+    kernel_bug : bool
+        Fill the last column only, the others stay zero: in the authors' VGG16, not in their VGG19, the sum stands
+        after the loop over columns and not inside it.
+
+    Returns
+    -------
+    ndarray (height, width, 1, filters)
+        Of the kernel's type.
+
+    Raises
+    ------
+    ValueError
+        Where the kernel has not three channels, there are not three weights, or `channels` is unknown.
+    """
+    kernel, by_index = np.asarray(kernel), _by_index(channel_weights, channels)
+    if kernel.ndim != 4 or kernel.shape[2] != len(by_index):
+        raise ValueError(f"the kernel must be (height, width, 3, filters), not {kernel.shape}")
+    grey = np.tensordot(kernel, by_index, axes=([2], [0]))[:, :, None, :].astype(kernel.dtype)
+    if kernel_bug:
+        grey[:, :-1] = 0
+    return grey
+
+
+def _by_index(channel_weights: Sequence[float], channels: str) -> tuple[float, ...]:
+    """Return the weights in the order of the kernel's channels."""
+    if len(channel_weights) != 3:
+        raise ValueError(f"channel_weights must be those of red, green and blue, not {channel_weights}")
+    if channels not in ORDERS:
+        raise ValueError(f"channels must be one of {ORDERS}, not {channels!r}")
+    return tuple(channel_weights if channels == "authors" else reversed(channel_weights))
+
+
+def _check(depth: int, input_shape: tuple[int, int, int], pool5: int) -> None:
+    if depth not in CONVOLUTIONS:
+        raise ValueError(f"depth must be one of {tuple(CONVOLUTIONS)}, not {depth}")
+    if pool5 not in POOLS:
+        raise ValueError(f"pool5 must be one of {POOLS}, not {pool5}")
+    height, width, colours = input_shape
+    if min(height, width) < (smallest := _REDUCTION * pool5):
+        raise ValueError(f"height and width must be at least {smallest} with pool5 {pool5}, not {height} x {width}")
+    if colours not in (1, 3):
+        raise ValueError(f"the input must have 1 or 3 channels, not {colours}")
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Makes the layers of one VGG."""
+
+    depth: int
+    width: float
+    initializer: str
+
+    def features(self, x, pool5: int):
+        """Five blocks of 3x3 convolutions, each with its pooling: (batch, H, W, C) to (batch, h, w, 512)."""
+        for block, (count, filters) in enumerate(zip(CONVOLUTIONS[self.depth], FILTERS, strict=True), start=1):
+            for number in range(1, count + 1):
+                x = layers.Conv2D(
+                    self._share(filters),
+                    3,
+                    padding="same",
+                    activation="relu",
+                    kernel_initializer=self.initializer,
+                    name=f"block{block}_conv{number}",
+                )(x)
+            side = pool5 if block == len(FILTERS) else 2
+            x = layers.MaxPooling2D(side, strides=side, name=f"block{block}_pool")(x)
+        return x
+
+    def head(self, x, classes: int):
+        """What follows the convolutions: (batch, h, w, 512) to (batch, classes)."""
+        x = layers.GlobalAveragePooling2D(name="pool")(x)
+        for number, units in enumerate(UNITS, start=1):
+            # None before the last.
+            if number < len(UNITS):
+                x = layers.Dropout(DROPOUT, name=f"dropout{number}")(x)
+            x = layers.Dense(
+                self._share(units), activation="relu", kernel_initializer=self.initializer, name=f"hidden{number}"
+            )(x)
+        # float32 also under a mixed-precision policy: a probability in bfloat16 has three digits.
+        return layers.Dense(classes, activation="softmax", dtype="float32", name="probability")(x)
+
+    def _share(self, number: int) -> int:
+        return max(1, round(number * self.width))
+
+
+def _load(model: keras.Model, file: Path, build: _Builder, convert: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Load a file of the whole network, else of its convolutions, else of those of the three-channel network."""
+    features = keras.Model(model.input, model.get_layer(_LAST).output, name=model.name)
+    # What `load_weights` says of a good file of the next kind: the head is missing, the first kernel has colours.
+    for part, words in ((model, "has no weights for the layer 'hidden1'"), (features, "has shape (3, 3, 3, ")):
+        try:
+            load_weights(part, file)
+        except UserError as error:
+            if words not in error.problem:
+                raise
+        else:
+            return
+    inputs = keras.Input(_SMALLEST)
+    source = keras.Model(inputs, _Builder(build.depth, build.width, "zeros").features(inputs, 2), name=model.name)
+    load_weights(source, file)
+    _copy(source, model, convert)
+
+
+def _copy(source: keras.Model, model: keras.Model, convert: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Copy the convolutions of a three-channel network, the first kernel converted where the model takes grey."""
+    for layer in source.layers:
+        if not layer.weights:
+            continue
+        kernel, bias = layer.get_weights()
+        is_converted = layer.name == _FIRST and model.input_shape[-1] == 1
+        model.get_layer(layer.name).set_weights([convert(kernel) if is_converted else kernel, bias])
