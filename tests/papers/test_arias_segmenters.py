@@ -1,0 +1,298 @@
+"""The paper's U-Nets: the authors' measures by hand, a tiny training that learns and goes on, masks for a cohort."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.images import read_mask
+from covid_keras.errors import UserError
+from covid_keras.evaluation.overlap import mask_overlap
+from covid_keras.segmentation import segment_cohort
+from papers.arias_vgg19 import segmenters
+from papers.arias_vgg19.mask_figures import mask_figures
+from papers.arias_vgg19.overlap import (
+    authors_dice,
+    authors_iou,
+    batched_iou,
+    binary_overlap,
+    measured_of,
+    read_overlap,
+    soft_sums,
+)
+from papers.arias_vgg19.segmenters import PaperSegmenter, Scaling, SegmenterSettings, train_segmenter
+
+SHAPE = (48, 40)
+TINY = SegmenterSettings(filters=4, size=16, epochs=5, batch_size=2, learning_rate=1e-2, seed=1)
+
+
+def _cohort(folder, count: int = 8) -> tuple[Cohort, pd.Series]:
+    """Radiographs of noise with a bright disc, the lung; the last two are the validation part, of one patient."""
+    rng, rows = np.random.default_rng(0), []
+    for i in range(count):
+        mask = np.zeros(SHAPE, np.uint8)
+        cv2.circle(mask, (int(rng.integers(14, 26)), int(rng.integers(16, 32))), int(rng.integers(9, 13)), 255, -1)
+        image = np.where(mask > 0, 190, 40).astype(np.int64) + rng.integers(-15, 15, SHAPE)
+        paths = [folder / kind / f"{i}.png" for kind in ("images", "masks")]
+        if i == 0:
+            mask[:, :4] = 127
+        for path, pixels in zip(paths, (image.astype(np.uint8), mask), strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), pixels)
+        rows.append(
+            {
+                "image_id": f"made/{i}",
+                "path": str(paths[0]),
+                "patient_id": f"made/p{min(i, count - 2)}",
+                "label": "x",
+                "mask_path": str(paths[1]),
+            }
+        )
+    cohort = Cohort(pd.DataFrame(rows), ("x",), "made")
+    parts = ["train"] * (count - 2) + ["validation"] * 2
+    return cohort, pd.Series(parts, index=cohort.table["image_id"])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Cohort, pd.Series]:
+    return _cohort(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def trained(made, tmp_path_factory):
+    return train_segmenter("unet1", TINY, *made, tmp_path_factory.mktemp("cache") / "unet1")
+
+
+# --- the authors' measures
+
+
+def test_the_authors_dice_gives_a_wrong_pixel_one_half():
+    lung, p = np.array([[1, 1, 0, 0]]), np.array([[1, 0, 1, 0]])
+    # right, missed, invented, right: 3/3, 1/2, 1/2, 1/1
+    assert authors_dice(lung, p) == pytest.approx((1 + 0.5 + 0.5 + 1) / 4)
+    assert authors_dice(lung, 1 - lung) == 0.5
+    assert authors_dice(lung, lung) == 1
+    assert authors_dice(lung[:, :1], np.array([[0.5]])) == pytest.approx(2 / 2.25)
+    assert authors_dice(lung, p, np.array([[1, 1, 0, 0]])) == pytest.approx(0.75)
+    assert math.isnan(authors_dice(lung, p, np.zeros((1, 4))))
+
+
+def test_the_authors_iou_is_of_the_batch_and_of_the_probability():
+    lung = np.array([[[1, 1, 0, 0]], [[0, 0, 0, 0]]])
+    p = np.array([[[1, 0.5, 0, 0]], [[0.5, 0, 0, 0]]])
+    assert authors_iou(lung, p) == pytest.approx((1.5 + 1) / (2 + 2 - 1.5 + 1))
+    assert authors_iou(lung[1:], 0 * p[1:]) == 1
+    sums = np.array([soft_sums(*pair) for pair in zip(lung, p, strict=True)])
+    assert batched_iou(sums, 2) == pytest.approx([authors_iou(lung, p)])
+    assert batched_iou(sums, 1) == pytest.approx([authors_iou(lung[:1], p[:1]), authors_iou(lung[1:], p[1:])])
+
+
+def test_what_is_trained_on_is_what_is_measured():
+    rng = np.random.default_rng(3)
+    targets = (rng.random((3, 4, 4, 2)) > 0.4).astype(np.float32)
+    p = rng.random((3, 4, 4, 1)).astype(np.float32)
+    lung, counts = targets[..., 0], targets[..., 1]
+    by_hand = [authors_dice(*row) for row in zip(lung, p[..., 0], counts, strict=True)]
+    assert np.asarray(segmenters.dice(targets, p)) == pytest.approx(by_hand, rel=1e-5)
+    assert np.asarray(segmenters.dice_loss(targets, p)) == pytest.approx(1 - np.array(by_hand), rel=1e-4)
+    assert float(segmenters.iou(targets, p)) == pytest.approx(authors_iou(lung, p[..., 0], counts), rel=1e-5)
+    elsewhere = np.where(counts[..., None] > 0, p, 1 - p)
+    assert np.asarray(segmenters.dice(targets, elsewhere)) == pytest.approx(by_hand, rel=1e-5), "ignored pixels"
+
+
+def test_true_overlap_marks_from_the_threshold_on_and_leaves_ignored_pixels_out():
+    lung, counts = np.array([[1, 1, 0, 0]]), np.array([[1, 1, 1, 0]])
+    assert binary_overlap(lung, np.array([[0.3, 0.2, 0.0, 1.0]]), counts, 0.3) == (pytest.approx(2 / 3), 0.5)
+
+
+# --- equation 2
+
+
+def test_the_three_readings_of_equation_2():
+    images = np.array([[[0, 1], [0, 1]], [[0, 0], [0, 1]], [[0.5, 0.5], [0.5, 0.5]]])
+    varied = images[:2]
+    own = [(image - image.mean()) / image.std() for image in varied]
+    whole = Scaling.of("global", images)
+    assert (whole.mean, whole.std) == (pytest.approx(varied.mean()), pytest.approx(varied.std()))
+    np.testing.assert_allclose(whole(varied)[..., 0], (varied - varied.mean()) / varied.std(), rtol=1e-6)
+    np.testing.assert_array_equal(whole(varied), whole(varied, training=True))
+    authors = Scaling.of("authors", images)
+    assert authors.mean == pytest.approx((0.5 + 0.25) / 2)
+    assert authors.std == pytest.approx((0.5 + math.sqrt(0.1875)) / 2)
+    np.testing.assert_allclose(authors(varied, training=True)[..., 0], own, rtol=1e-6)
+    np.testing.assert_allclose(authors(varied)[..., 0], (varied - authors.mean) / authors.std, rtol=1e-6)
+    each = Scaling.of("per_image", images)(images)
+    np.testing.assert_allclose(each[:2, ..., 0], own, rtol=1e-6)
+    assert not each[2].any(), "a flat image has no spread to be divided by"
+    with pytest.raises(UserError, match="one grey level"):
+        Scaling.of("global", images[2:])
+
+
+# --- training
+
+
+def test_a_tiny_training_learns_and_leaves_what_is_promised(trained, made):
+    assert {path.name for path in trained.iterdir()} == {"weights.h5", "history.csv", "overlap.csv", "record.json"}
+    record, history = json.loads((trained / "record.json").read_text()), pd.read_csv(trained / "history.csv")
+    assert list(history["epoch"]) == list(range(TINY.epochs))
+    assert record["best_epoch"] == history["val_dice"].idxmax()
+    assert history["val_dice"].max() > history["val_dice"][0]
+    assert record["settings"]["filters"] == 4
+    assert record["overlap"]["validation"]["patients"] == 1
+    table = read_overlap(trained)
+    assert list(table["part"]) == ["train"] * 6 + ["validation"] * 2
+    assert table["dice"].mean() > 0.8, "discs are told from noise"
+    # The validation images count alike and fit one batch, so the best epoch's own numbers are those of its weights.
+    validation = table[table["part"] == "validation"]
+    best = history.loc[record["best_epoch"]]
+    assert validation["dice_published"].mean() == pytest.approx(best["val_dice"], abs=1e-5)
+    assert record["overlap"]["validation"]["iou_published"] == pytest.approx(best["val_iou"], abs=1e-4)
+
+
+def test_measured_in_percent_with_intervals(trained):
+    measured = {one.metric: one for one in measured_of(trained, "U-Net 1")}
+    kinds = ("dice", "iou", "dice_published", "iou_published")
+    assert set(measured) == {f"{kind}_{part}" for kind in kinds for part in ("train", "validation")}
+    table = read_overlap(trained)
+    train = table[table["part"] == "train"]
+    one = measured["dice_train"]
+    assert one.mean == pytest.approx(100 * train["dice"].mean())
+    assert one.std == pytest.approx(100 * train["dice"].std(ddof=1))
+    assert (one.n_images, one.n_patients, one.system) == (6, 6, "U-Net 1")
+    batches = batched_iou(train[["sum_both", "sum_lung", "sum_probability"]].to_numpy(), TINY.batch_size)
+    assert len(batches) == 3
+    assert measured["iou_published_train"].mean == pytest.approx(100 * batches.mean())
+    for name in ("dice_train", "iou_train", "dice_published_train", "iou_published_train"):
+        assert measured[name].low < measured[name].mean < measured[name].high
+    assert measured["dice_validation"].low == measured["dice_validation"].high, "one patient varies in nothing"
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_training_goes_on_to_the_same_result(trained, made, tmp_path, monkeypatch):
+    folder, at_end = tmp_path / "unet1", segmenters.ResumableTraining.on_epoch_end
+
+    def die(self, epoch, logs=None):
+        self.next_write = 0.0
+        at_end(self, epoch, logs)
+        if epoch == 2:
+            raise Killed
+
+    monkeypatch.setattr(segmenters.ResumableTraining, "on_epoch_end", die)
+    with pytest.raises(Killed):
+        train_segmenter("unet1", TINY, *made, folder)
+    assert not (folder / "record.json").exists()
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="other settings"):
+        train_segmenter("unet1", replace(TINY, batch_size=3), *made, folder)
+    train_segmenter("unet1", TINY, *made, folder)
+    for name in ("history.csv", "overlap.csv"):
+        pd.testing.assert_frame_equal(pd.read_csv(folder / name), pd.read_csv(trained / name))
+    both = [PaperSegmenter(one).model.get_weights() for one in (folder, trained)]
+    assert all(np.array_equal(a, b) for a, b in zip(*both, strict=True))
+
+
+def test_the_record_comes_last_and_a_done_training_is_left_alone(trained, made, tmp_path, monkeypatch):
+    def no_network(settings):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(segmenters, "network_of", no_network)
+    before = (trained / "record.json").stat().st_mtime_ns
+    assert train_segmenter("unet1", TINY, *made, trained) == trained
+    assert (trained / "record.json").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="other settings"):
+        train_segmenter("unet1", replace(TINY, seed=2), *made, trained)
+    monkeypatch.undo()
+    written = []
+    monkeypatch.setattr(segmenters, "write_json", lambda path, value: written.append((path.name, _names(path.parent))))
+    quick = replace(TINY, epochs=1, filters=2)
+    train_segmenter("unet1", quick, *made, tmp_path / "new")
+    name, there = written[-1]
+    assert name == "record.json"
+    assert {"weights.h5", "history.csv", "overlap.csv"} <= there
+
+
+def _names(folder) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def test_what_cannot_be_trained(made, tmp_path):
+    cohort, split = made
+    folder = tmp_path / "out"
+    leaking = split.copy()
+    leaking["made/6"] = "train"  # the other image of its patient is a validation image
+    with pytest.raises(UserError, match="leakage"):
+        train_segmenter("unet1", TINY, cohort, leaking, folder)
+    with pytest.raises(UserError, match="no image for validation"):
+        train_segmenter("unet1", TINY, cohort, split[split == "train"], folder)
+    blind = Cohort(cohort.table.assign(mask_path=""), ("x",), "made")
+    with pytest.raises(UserError, match="no lung mask"):
+        train_segmenter("unet1", TINY, blind, split, folder)
+    for wrong in ({"size": 40}, {"epochs": 0}, {"threshold": 1.0}):
+        with pytest.raises(UserError, match="segmenter"):
+            replace(TINY, **wrong)
+    assert not folder.exists()
+
+
+# --- use
+
+
+def test_the_segmenter_marks_a_cohort_and_agrees_with_what_was_measured(trained, made, tmp_path, monkeypatch):
+    cohort, _ = made
+    segmenter = PaperSegmenter(trained)
+    marked, facts = segment_cohort(cohort, tmp_path, segmenter)
+    assert (facts["computed"], facts["threshold"], facts["mode"]) == (8, 0.3, "arias_vgg19 unet1")
+    table = read_overlap(trained).set_index("image_id")
+    for row, human in zip(marked.table.itertuples(), cohort.table["mask_path"], strict=True):
+        found = mask_overlap(read_mask(row.mask_path, SHAPE), read_mask(human, SHAPE))
+        assert found == pytest.approx(tuple(table.loc[row.image_id, ["dice", "iou"]]), abs=0.02)
+    monkeypatch.setattr(PaperSegmenter, "probabilities", None)  # all masks are kept: none is made again
+    assert segment_cohort(cohort, tmp_path, PaperSegmenter(trained))[1]["computed"] == 0
+    keys = [PaperSegmenter(trained, **more).key for more in ({}, {"threshold": 0.5}, {"clean": True})]
+    assert keys[0] != keys[1] != keys[2] != keys[0]
+
+
+def test_altered_weights_are_refused(trained, tmp_path):
+    for name in ("record.json", "weights.h5"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    with open(tmp_path / "weights.h5", "ab") as stream:
+        stream.write(b"0")
+    with pytest.raises(UserError, match="not what the training wrote"):
+        PaperSegmenter(tmp_path)
+    with pytest.raises(UserError, match="record.json"):
+        PaperSegmenter(tmp_path / "nothing")
+
+
+def test_every_network_of_the_paper_has_its_size():
+    found = {filters: segmenters.network_of(replace(TINY, filters=filters)).count_params() for filters in (16, 64)}
+    assert found == {16: 1_940_817, 64: 31_030_593}
+    keras.backend.clear_session()
+
+
+# --- figure 3
+
+
+def test_the_figure_shows_worst_median_and_best_with_both_masks(trained, made):
+    (title, caption, figure), *rest = mask_figures({"U-Net 1": trained, "U-Net 3": trained}, made[0])
+    assert not rest
+    assert "figure 3" in caption
+    titles = [axes.get_title() for axes in figure.axes]
+    # Two validation images: the worst and the best; each with the human outline and a mask a network.
+    assert len(titles) == 6
+    table = read_overlap(trained)
+    dice = sorted(table.loc[table["part"] == "validation", "dice"])
+    assert f"{dice[0]:.3f}" in titles[1]
+    assert f"{dice[-1]:.3f}" in titles[5]
+    assert "worst" in titles[0]
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"human mask", "network's mask"}
+    assert title
