@@ -1,0 +1,747 @@
+"""The parts of the report that only this paper has, from the view filter to what the authors call accuracy.
+
+Each section is made of what was measured; one whose systems were not run is left out. Nothing here imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.evaluation import (
+    Difference,
+    Measured,
+    PublishedCell,
+    apply_thresholds,
+    bootstrap_difference,
+    classes_of,
+)
+from covid_keras.evaluation.counted import accuracy, balanced_accuracy, summarise_counts
+from covid_keras.evaluation.metrics import executions_of, percent
+from covid_keras.evaluation.overlap import summarise_overlap
+from covid_keras.reporting.figures import roc_figure
+from covid_keras.reporting.html import FigureEntry, Section, TableEntry
+from covid_keras.reporting.results import Results
+from covid_keras.reporting.tables import NOTHING, number
+from papers.arias_vgg19 import stages
+from papers.arias_vgg19.experiment import CONTROLS, DEPTHS, EXPERIMENTS, NEGATIVE, PARTS, VIEW_OF, experiments_of
+from papers.arias_vgg19.figures import ThresholdCurves, forest_figure, precision_recall_figure, threshold_figure
+from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS
+from papers.arias_vgg19.overlap import PARTS as MASK_PARTS
+from papers.arias_vgg19.overlap import read_overlap
+
+PUBLISHED_THRESHOLD = 0.5
+VIEW_FILTERS = ("view16", "view19", "view_balanced", "view")
+LATERAL_POSITIVE = {
+    "accuracy": "accuracy (%)",
+    "balanced_accuracy": "balanced accuracy (%)",
+    "specificity": "recall of frontal (%)",
+    "sensitivity": "recall of lateral (%)",
+}
+FATES = ("frontal, let through", "frontal, refused", "lateral, refused", "lateral, slipped through")
+COMPARED = (("e", "d"), ("d", "c"), ("e", "c"))
+DIFFERENCES = ("accuracy", "auc", "sensitivity", "specificity")
+CERTAIN = 50.0  # percent: the AUC of a coin
+_STEPS = np.linspace(0, 1, 201)
+# The two of three functions of a matrix that `covid_keras.evaluation.counted` does not hold.
+_OF_THRESHOLD = {
+    "accuracy": accuracy,
+    "sensitivity": lambda confusion: percent(confusion[..., 1, 1], confusion[..., 1, :].sum(axis=-1)),
+    "specificity": lambda confusion: percent(confusion[..., 0, 0], confusion[..., 0, :].sum(axis=-1)),
+}
+
+MeasuredOf = Mapping[tuple[str, str], Measured]
+
+
+class Printed(NamedTuple):
+    """A number of the paper in percent, and why it is to be distrusted ("" where nothing speaks against it)."""
+
+    value: float
+    doubt: str
+
+
+def make_sections(results: Results) -> list[Section]:
+    """Return the sections whose systems or stages were run, in the order of the pipeline."""
+    made = (
+        view_section(results),
+        parts_section(results),
+        frame_section(results),
+        threshold_section(results),
+        unet_section(results),
+        depth_section(results),
+        faulty_section(results),
+    )
+    return [section for section in made if section is not None]
+
+
+# --- what the sections share
+
+
+def measured_of(measured: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
+    """Return what was measured by (system, metric)."""
+    return {(one.system, one.metric): one for one in measured}
+
+
+def printed_of(published: Iterable[PublishedCell]) -> dict[tuple[str, str], Printed]:
+    """Return what the paper prints by (system, metric), the first of several; of an evident slip what is meant."""
+    found: dict[tuple[str, str], Printed] = {}
+    for cell in published:
+        if cell.system and cell.metric:
+            scale = 100 if cell.compared_unit == "ratio" else 1
+            found.setdefault((cell.system, cell.metric), Printed(scale * cell.target, cell.doubt))
+    return found
+
+
+def with_interval(one: Measured | None) -> str:
+    """Return a mean with its interval on the line below."""
+    if one is None or np.isnan(one.mean):
+        return NOTHING
+    return f"{number(one.mean)}\n[{number(one.low)}, {number(one.high)}]"
+
+
+def printed_words(one: Printed | None) -> str:
+    """Return a printed number with a mark where it is doubtful."""
+    return NOTHING if one is None or np.isnan(one.value) else number(one.value) + "†" * bool(one.doubt)
+
+
+def chosen_systems(systems: Iterable[str]) -> list[str]:
+    """Return the systems of COVID-19 that validation chose (of VGG16 and VGG19), in the paper's order."""
+    systems = set(systems)
+    return [f"{name}_{part}" for name in EXPERIMENTS for part in PARTS if f"{name}_{part}" in systems]
+
+
+def title_of(name: str) -> str:
+    """Return how an experiment or a control is called."""
+    return (EXPERIMENTS if name in EXPERIMENTS else CONTROLS)[name][0]
+
+
+def part_title(part: str) -> str:
+    """Return how a part is called in legends and tables.
+
+    >>> part_title("e")
+    'e, lungs removed'
+    """
+    return f"{part}, {PARTS[part]}"
+
+
+def _test(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["split"] == "test"]
+
+
+DAGGER = "†: the paper's own numbers, or its code, speak against the printed one; the tables of the comparison say why."
+
+
+# --- the view filter
+
+
+def view_section(results: Results) -> Section | None:
+    """How well the view filter tells lateral radiographs, and what it lets through to the classifiers."""
+    systems = [name for name in VIEW_FILTERS if name in results.systems]
+    if not systems:
+        return None
+    predictions = results.predictions_of(systems[0])
+    section = Section("The view filter", VIEW_TEXT, tables=[view_table(results, systems, predictions)])
+    if fates := _fates_of(results):
+        section.tables.append(TableEntry("What the filter does to the experiments", FATES_CAPTION, fate_table(fates)))
+    return section
+
+
+VIEW_TEXT = (
+    "Part a of the pipeline refuses lateral radiographs before the classifiers see them. A filter that says frontal of "
+    "every image has the accuracy of the first row and finds no lateral one: so the recall of each view is to be read, "
+    "and their mean, the balanced accuracy, rather than the accuracy."
+)
+FATES_CAPTION = (
+    "Test images of all executions that were offered to an experiment's classifiers, by what the filter of the same "
+    "execution, which was not trained on them, said of them. A lateral radiograph that slips through is classified as "
+    "any other; where only one class has lateral ones, it gives that class away."
+)
+
+
+def view_table(results: Results, systems: Sequence[str], predictions: pd.DataFrame) -> TableEntry:
+    """Return the filters' metrics below those of who always says frontal; `predictions` are of one of them."""
+    ours, paper = measured_of(results.measured), printed_of(results.published)
+    always = measured_of(always_frontal(predictions))
+    rows = [
+        {"filter": "always frontal"}
+        | {words: with_interval(always.get(("always", metric))) for metric, words in LATERAL_POSITIVE.items()}
+        | {"AUC (%)": NOTHING, "paper, accuracy (%)": NOTHING}
+    ]
+    for name in systems:
+        rows.append(
+            {"filter": results.systems[name]}
+            | {words: with_interval(ours.get((name, metric))) for metric, words in LATERAL_POSITIVE.items()}
+            | {"AUC (%)": with_interval(ours.get((name, "auc")))}
+            | {"paper, accuracy (%)": printed_words(paper.get((name, "accuracy")))}
+        )
+    test = _test(predictions)
+    counts = test.drop_duplicates("image_id")["label"].value_counts()
+    caption = (
+        f"Test images: {counts.get(FRONTAL_CLASS, 0)} frontal and {counts.get(LATERAL_CLASS, 0)} lateral. Mean over "
+        "executions with 95 % interval by patient; an interval of no width is a limit of the bootstrap, not certainty."
+    )
+    return TableEntry("Frontal or lateral", caption, pd.DataFrame(rows))
+
+
+def always_frontal(predictions: pd.DataFrame) -> list[Measured]:
+    """Return the metrics of who calls every test image of these predictions frontal, as system "always"."""
+    said = predictions.assign(predicted=FRONTAL_CLASS, system="always")
+    return summarise_counts(said, {**_OF_THRESHOLD, "balanced_accuracy": balanced_accuracy})
+
+
+def fates(labels: pd.Series, frontal: np.ndarray) -> dict[str, int]:
+    """Count what became of images.
+
+    Parameters
+    ----------
+    labels : Series of str
+        As the cohort has them; those that `VIEW_OF` does not name are of collections without lateral views.
+    frontal : ndarray of bool
+        What the filter said of each.
+    """
+    truly = labels.map(lambda label: VIEW_OF.get(label, FRONTAL_CLASS) == FRONTAL_CLASS).to_numpy(bool)
+    frontal = np.asarray(frontal, bool)
+    each = (truly & frontal, truly & ~frontal, ~truly & ~frontal, ~truly & frontal)
+    return {name: int(rows.sum()) for name, rows in zip(FATES, each, strict=True)}
+
+
+def fate_table(counted: Mapping[tuple[str, str], Counter]) -> pd.DataFrame:
+    """Return the counts, a row an (experiment, class), with how much of each view was let through."""
+    rows = []
+    for (experiment, name), counts in counted.items():
+        passed, refused, stopped, slipped = (counts[fate] for fate in FATES)
+        rows.append(
+            {"experiment": experiment, "class": name, "offered": f"{sum(counts.values()):,}"}
+            | {fate: f"{counts[fate]:,}" for fate in FATES}
+            | {"frontal let through (%)": number(float(percent(passed, passed + refused)))}
+            | {"lateral refused (%)": number(float(percent(stopped, stopped + slipped)))}
+        )
+    return pd.DataFrame(rows)
+
+
+def _fates_of(results: Results) -> dict[tuple[str, str], Counter]:
+    """Count over all executions of the filter that left their verdicts, a class of an experiment each."""
+    table = results.run.cohort.table
+    counted: dict[tuple[str, str], Counter] = {}
+    run = {name.rpartition("_")[0] for name in results.systems}
+    names = [name for name in EXPERIMENTS if name in run]
+    for execution, _ in results.executions_of("view"):
+        path = execution.folder / VERDICTS
+        if not path.is_file():
+            continue
+        said = pd.read_csv(path, dtype={"image_id": str}).set_index("image_id")["frontal"]
+        tested = results.run.part(execution.repeat, execution.fold).eq("test").to_numpy()
+        for name in names:
+            system = results.paper.system(next(one for one in results.systems if one.startswith(f"{name}_")))
+            called = table["label"].map(system.relabel)
+            for label in system.classes:
+                mine = table[tested & called.eq(label).to_numpy() & table["image_id"].isin(said.index).to_numpy()]
+                frontal = said.loc[mine["image_id"]].to_numpy(np.float64) >= PUBLISHED_THRESHOLD
+                counted.setdefault((title_of(name), label), Counter()).update(fates(mine["label"], frontal))
+    return {key: counted[key] for key in sorted(counted, key=lambda key: [title_of(n) for n in names].index(key[0]))}
+
+
+# --- with lungs and without
+
+
+def parts_section(results: Results) -> Section | None:
+    """What lungs alone and lungs removed do to each experiment, and whether e surpasses d as in the paper."""
+    names = experiments_of(results.systems)
+    if not names:
+        return None
+    section = Section("With lungs and without")
+    paper, said = printed_of(results.published), []
+    for name in names:
+        found = part_differences(results, name)
+        section.tables.append(difference_table(title_of(name), name, found, paper))
+        if name in EXPERIMENTS and (striking := found.get(("e", "d", "accuracy"))):
+            said.append(f"{title_of(name)}: {striking_words(striking)}")
+        (section.figures if name in EXPERIMENTS else section.folded).extend(_curves(results, name))
+    section.text = "\n\n".join((PARTS_TEXT, " ".join(said)))
+    return section
+
+
+PARTS_TEXT = (
+    "The paper classifies each image three times: whole (part c), with everything but the lungs blackened (d), and with "
+    "the lungs blackened (e). Its striking result is that e, where there is no lung to be seen, is more accurate than "
+    "d. Below each difference is paired: both parts on the same images of the same executions, patients drawn with "
+    "replacement."
+)
+DIFFERENCE_CAPTION = (
+    "Percentage points with 95 % interval by patient, the network that validation chose. Paper: difference of what it "
+    "prints, accuracies of the network whose printed validation accuracy is higher in each part, sensitivity and "
+    "specificity of its metric tables. " + DAGGER
+)
+
+
+def part_differences(results: Results, name: str) -> dict[tuple[str, str, str], Difference]:
+    """Return the paired differences of an experiment's parts by (first, second, metric)."""
+    found = {}
+    for a, b in COMPARED:
+        both = [results.predictions_of(f"{name}_{part}") for part in (a, b)]
+        first, second = tested_together(*both)
+        if len(first):
+            for metric in DIFFERENCES:
+                found[a, b, metric] = bootstrap_difference(first, second, metric)
+    return found
+
+
+def tested_together(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the test rows of two systems that stand in both: of a partial run some executions stand in one only."""
+    keys = ["repeat", "fold", "image_id"]
+    frames = _test(first), _test(second)
+    index = [pd.MultiIndex.from_frame(frame[keys]) for frame in frames]
+    return frames[0][index[0].isin(index[1])], frames[1][index[1].isin(index[0])]
+
+
+def striking_words(found: Difference) -> str:
+    """Return whether the accuracy with the lungs removed surpasses that of the lungs alone.
+
+    >>> striking_words(Difference("accuracy", 90, 80, 10, 7, 13, 50))
+    'e is the more accurate by 10.00 points (7.00 to 13.00): the striking result shows.'
+    """
+    if np.isnan([found.difference, found.low, found.high]).any():
+        return "not measured."
+    span = f"{number(found.low)} to {number(found.high)}"
+    if found.low > 0:
+        return f"e is the more accurate by {number(found.difference)} points ({span}): the striking result shows."
+    if found.high < 0:
+        return (
+            f"d is the more accurate by {number(-found.difference)} points ({number(-found.high)} to "
+            f"{number(-found.low)}): the opposite of the striking result."
+        )
+    return f"e minus d is {number(found.difference, signed=True)} points ({span}): neither shows to be the better."
+
+
+def difference_table(
+    title: str,
+    name: str,
+    found: Mapping[tuple[str, str, str], Difference],
+    paper: Mapping[tuple[str, str], Printed],
+) -> TableEntry:
+    """Return an experiment's differences, a row a pair of parts, a column a metric; `name` is the experiment's."""
+    rows = []
+    for a, b in COMPARED:
+        row: dict[str, Any] = {"parts": f"{a} minus {b}"}
+        for metric in DIFFERENCES:
+            one = found.get((a, b, metric))
+            row[metric if metric != "auc" else "AUC"] = NOTHING if one is None else _difference_words(one)
+        for metric in ("accuracy", "sensitivity", "specificity"):
+            row[f"paper, {metric}"] = printed_difference(paper, name, a, b, metric)
+        row["patients"] = max((found[key].n_patients for key in found if key[:2] == (a, b)), default=0)
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    # A control has no counterpart in the paper.
+    frame = frame.loc[:, [not (str(c).startswith("paper") and frame[c].eq(NOTHING).all()) for c in frame.columns]]
+    return TableEntry(f"Differences between the parts: {title}", DIFFERENCE_CAPTION, frame)
+
+
+def printed_difference(paper: Mapping[tuple[str, str], Printed], name: str, a: str, b: str, metric: str) -> str:
+    """Return what the paper prints of part `a` less what it prints of part `b`; with a mark where either is doubtful."""
+    pair = [paper.get((_printed_system(paper, f"{name}_{part}", metric), metric)) for part in (a, b)]
+    if None in pair:
+        return NOTHING
+    first, second = pair
+    return number(first.value - second.value, signed=True) + "†" * bool(first.doubt or second.doubt)
+
+
+def _printed_system(paper: Mapping[tuple[str, str], Printed], system: str, metric: str) -> str:
+    """Return whose printed number stands for the chosen network: accuracies are printed of VGG16 and VGG19 alone."""
+    if metric != "accuracy":
+        return system
+    known = [f"{system}{depth}" for depth in DEPTHS if (f"{system}{depth}", "accuracy_validation") in paper]
+    return max(known, key=lambda one: paper[one, "accuracy_validation"].value, default=system)
+
+
+def _difference_words(one: Difference) -> str:
+    if np.isnan(one.difference):
+        return NOTHING
+    low, high = (number(value, signed=True) for value in (one.low, one.high))
+    return f"{number(one.difference, signed=True)}\n[{low}, {high}]"
+
+
+def _curves(results: Results, name: str) -> list[FigureEntry]:
+    """ROC and precision-recall of the three parts, each in one figure."""
+    curves, positive = {}, ""
+    for part in PARTS:
+        frame = results.predictions_of(f"{name}_{part}")
+        positive = classes_of(frame.dropna(axis=1, how="all"))[-1]
+        if found := curves_of(frame, positive):
+            curves[part_title(part)] = found
+    if not curves:
+        return []
+    title = title_of(name)
+    return [
+        FigureEntry(f"ROC of the parts: {title}", CURVE_CAPTION, roc_figure(curves, f"ROC: {title}", positive)),
+        FigureEntry(
+            f"Precision and recall of the parts: {title}",
+            f"{CURVE_CAPTION} Precision depends on the share of positives, the dashed line.",
+            precision_recall_figure(curves, f"Precision and recall: {title}", positive),
+        ),
+    ]
+
+
+CURVE_CAPTION = "Test images; thin: each execution, thick: their mean; ±: standard deviation over executions (ddof 1)."
+
+
+def curves_of(frame: pd.DataFrame, positive: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (labels, scores) of the positive class of each execution's test images, without those of one class."""
+    found = []
+    for _, rows in executions_of(_test(frame)):
+        labels = rows["label"].eq(positive).to_numpy(np.int64)
+        if len(np.unique(labels)) == 2:
+            found.append((labels, rows[f"score_{positive}"].to_numpy(np.float64)))
+    return found
+
+
+# --- how much is the picture's frame
+
+
+def frame_section(results: Results) -> Section | None:
+    """What the parts tell where there is no COVID-19 to be told, beside the experiments."""
+    ours = measured_of(results.measured)
+    names = [*EXPERIMENTS, *CONTROLS]
+    tasks = [name for name in names if any(f"{name}_{part}" in results.systems for part in PARTS)]
+    if not set(tasks) & set(CONTROLS):
+        return None
+    frame = auc_by_part(ours, tasks)
+    entries = [FigureEntry("AUC by part", FOREST_CAPTION, forest_figure(frame))] if len(frame) else []
+    table = TableEntry("Controls beside the experiments", FRAME_CAPTION, frame_table(ours, tasks))
+    text = "\n\n".join((FRAME_TEXT, *frame_words(ours)))
+    return Section("How much is the picture's frame", text, tables=[table], figures=entries)
+
+
+FRAME_TEXT = (
+    "The controls give the same network, with the same three parts, tasks in which COVID-19 cannot help: the collection "
+    "that a pneumonia comes from, whether a radiograph of COVID-19 was taken from behind (PA) or in front (AP), and "
+    "pneumonia against no finding within one hospital. In part e neither lungs nor findings in them are left: what it "
+    "tells there it tells by the frame, such as the burnt-in letters, the crop, the contrast, the patient's posture "
+    "and the outline of the mask itself."
+)
+FRAME_CAPTION = (
+    "Percent on test images, mean over executions with 95 % interval by patient. The controls are VGG16; of the "
+    "experiments it is the network that validation chose."
+)
+FOREST_CAPTION = "Above the line COVID-19 against the others, below it the controls, in which COVID-19 is no class."
+
+
+def auc_by_part(ours: MeasuredOf, tasks: Sequence[str]) -> pd.DataFrame:
+    """Return the AUC of each part of each task, as `forest_figure` takes it."""
+    rows = []
+    for name in tasks:
+        for part in PARTS:
+            one = ours.get((f"{name}_{part}", "auc"))
+            if one is not None and not np.isnan(one.mean):
+                row = {"task": title_of(name), "control": name in CONTROLS, "part": part_title(part)}
+                rows.append(row | {"mean": one.mean, "low": one.low, "high": one.high})
+    return pd.DataFrame(rows, columns=["task", "control", "part", "mean", "low", "high"])
+
+
+def frame_table(ours: MeasuredOf, tasks: Sequence[str]) -> pd.DataFrame:
+    """Return accuracy, balanced accuracy and AUC, a row a part of a task."""
+    metrics = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auc": "AUC"}
+    rows = []
+    for name in tasks:
+        for part in PARTS:
+            system = f"{name}_{part}"
+            if (system, "accuracy") in ours:
+                row = {"task": title_of(name), "part": part_title(part)}
+                row |= {words: with_interval(ours.get((system, metric))) for metric, words in metrics.items()}
+                rows.append(row | {"images": ours[system, "accuracy"].n_images})
+    return pd.DataFrame(rows)
+
+
+def frame_words(ours: MeasuredOf) -> list[str]:
+    """Return what part e of each control means for part e on COVID-19, a sentence or two each."""
+    said = []
+    for name in CONTROLS:
+        one = ours.get((f"{name}_e", "auc"))
+        if one is None or np.isnan([one.mean, one.low, one.high]).any():
+            continue
+        number_words = f"AUC {number(one.mean)} % ({number(one.low)} to {number(one.high)})"
+        shown = one.low > CERTAIN
+        said.append(f"{title_of(name).capitalize()}: {number_words}. {FRAME_MEANS[name][0 if shown else 1]}")
+    return said
+
+
+# What it means where part e of a control tells its classes apart, and where it does not.
+FRAME_MEANS = {
+    "source": (
+        "Without any lung the network tells the two collections apart, both of whose images show pneumonia. As COVID-19 "
+        "comes from the one and the images without it from the other, the accuracy of part e on COVID-19 is no "
+        "evidence of disease, and that of parts c and d can be had in the same way.",
+        "That part e tells the collections apart within pneumonia does not show in this run: what part e has on "
+        "COVID-19 is not explained by it.",
+    ),
+    "posture": (
+        "The posture can be told without the lungs. Bedside radiographs (AP) are of the sicker patients: wherever the "
+        "classes differ in posture, it stands in for the diagnosis.",
+        "That the posture can be told without the lungs does not show in this run.",
+    ),
+    "finding": (
+        "Within one hospital, too, part e tells more than chance: pneumonia leaves traces outside the mask, in the "
+        "frame or in the outline of the mask.",
+        "Within one hospital, where the collection cannot help, part e is not shown to tell pneumonia from no finding.",
+    ),
+}
+
+
+# --- the threshold
+
+
+def threshold_section(results: Results) -> Section | None:
+    """What a threshold chosen on validation makes of the accuracy on test."""
+    rows, curves = [], {}
+    for name in chosen_systems(results.systems):
+        frame = results.predictions_of(name)
+        if thresholds := best_thresholds(frame):
+            rows.append({"system": results.systems[name]} | threshold_row(frame, thresholds))
+            curves[results.systems[name]] = threshold_curves(frame, thresholds)
+    if not rows:
+        return None
+    text = " ".join((THRESHOLD_TEXT, *threshold_claims(results.published)))
+    table = TableEntry("At the threshold of validation", THRESHOLD_CAPTION, pd.DataFrame(rows))
+    figure = threshold_figure(curves, PUBLISHED_THRESHOLD)
+    return Section("The threshold", text, [table], [FigureEntry("Accuracy by threshold", CURVES_CAPTION, figure)])
+
+
+THRESHOLD_TEXT = (
+    "An image is called COVID-19 from a score on that its threshold sets; the paper's tables are at 0.5. Here the "
+    "threshold with the best accuracy on validation is carried over to test: chosen on test itself it would promise "
+    "more than it holds."
+)
+THRESHOLD_CAPTION = (
+    "Test images, percent, mean over executions with 95 % interval by patient. The threshold of each execution is the "
+    "one with the most right answers on its validation part; of equally good ones that nearest to 0.5. Gain: accuracy "
+    "at it minus accuracy at 0.5, points, paired."
+)
+CURVES_CAPTION = "How far validation and test lie apart, and how flat the curve is where the threshold is chosen."
+
+
+def right_answers(positive: np.ndarray, scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Count the right answers of `score >= threshold`, int64, shape of `thresholds`.
+
+    >>> right_answers(np.array([False, True, True]), np.array([0.2, 0.4, 0.9]), np.array([0.1, 0.3, 0.5]))
+    array([2, 3, 2])
+    """
+    of_positives, of_others = np.sort(scores[positive]), np.sort(scores[~positive])
+    return len(of_positives) - np.searchsorted(of_positives, thresholds) + np.searchsorted(of_others, thresholds)
+
+
+def best_threshold(positive: np.ndarray, scores: np.ndarray) -> float:
+    """Return the threshold with the most right answers, a score or 0.5; of equally good ones that nearest to 0.5."""
+    candidates = np.unique(np.r_[scores, PUBLISHED_THRESHOLD])
+    right = right_answers(positive, scores, candidates)
+    best = candidates[right == right.max()]
+    return float(best[np.argmin(np.abs(best - PUBLISHED_THRESHOLD))])
+
+
+def best_thresholds(frame: pd.DataFrame) -> dict[tuple[str, int, int], float]:
+    """Return the threshold of each execution, chosen on its validation part alone; none for one without that part."""
+    validation = frame[frame["split"] == "validation"]
+    return {key: best_threshold(*_answers(rows)) for key, rows in executions_of(validation)}
+
+
+def threshold_row(frame: pd.DataFrame, thresholds: Mapping[tuple[str, int, int], float]) -> dict[str, str]:
+    """Return one system's metrics on test at 0.5 and at the thresholds of its executions."""
+    test = pd.concat([rows for key, rows in executions_of(_test(frame)) if key in thresholds])
+    at = {"at 0.5": apply_thresholds(test, PUBLISHED_THRESHOLD), "chosen": apply_thresholds(test, thresholds)}
+    row = {"threshold, an execution each": ", ".join(number(thresholds[key]) for key in sorted(thresholds))}
+    measured = {words: measured_of(summarise_counts(rows, _OF_THRESHOLD)) for words, rows in at.items()}
+    for metric in _OF_THRESHOLD:
+        for words, found in measured.items():
+            row[f"{metric}, {words}"] = with_interval(next(one for key, one in found.items() if key[1] == metric))
+    gain = bootstrap_difference(at["chosen"], at["at 0.5"], "accuracy")
+    return row | {"gain (points)": _difference_words(gain)}
+
+
+def threshold_curves(frame: pd.DataFrame, thresholds: Mapping[tuple[str, int, int], float]) -> ThresholdCurves:
+    """Return the mean accuracy over executions at each threshold, on validation and on test."""
+    means = {}
+    for part in ("validation", "test"):
+        rows = frame[frame["split"] == part]
+        answers = [_answers(own) for key, own in executions_of(rows) if key in thresholds]
+        if answers:
+            curves = [100 * right_answers(*one, _STEPS) / len(one[0]) for one in answers]
+            means[part] = np.mean(curves, axis=0)
+    return ThresholdCurves(_STEPS, means, tuple(thresholds.values()))
+
+
+def threshold_claims(published: Iterable[PublishedCell]) -> list[str]:
+    """Return what the paper says of other thresholds, where its published cells hold it."""
+    said = [cell for cell in published if "threshold" in cell.row and cell.unit == "percent"]
+    return [f"The paper says of its own: {cell.row} {cell.mean:g} %, and not on which part it chose." for cell in said]
+
+
+def _answers(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return who is positive, bool, and the scores of the positive class (the last), float64."""
+    positive = classes_of(rows)[-1]
+    return rows["label"].eq(positive).to_numpy(), rows[f"score_{positive}"].to_numpy(np.float64)
+
+
+# --- the three U-Nets
+
+
+def unet_section(results: Results) -> Section | None:
+    """True Dice and IoU of the U-Nets beside what the authors' functions give and the paper prints."""
+    folders = stages.done(results.run) if stages.named(results.run.protocol) else {}
+    if not folders:
+        return None
+    tables = {name: read_overlap(folder) for name, folder in folders.items()}
+    frame = unet_table(tables, measured_of(results.measured), printed_of(results.published))
+    section = Section("The three U-Nets", UNET_TEXT, [TableEntry("How well the masks fit", UNET_CAPTION, frame)])
+    section.figures += _mask_figures(results)
+    return section
+
+
+UNET_TEXT = (
+    "What the paper prints as Dice is an average over pixels, in which a wrong pixel still counts one half and the "
+    "background counts as much as the lungs; its IoU is that of a whole batch. Neither is the Dice or IoU of an image, "
+    "and the two do not belong to one another. The first columns are the true ones, of each image at its own size; the "
+    "last two are the authors' functions and are to be compared with the paper's."
+)
+UNET_CAPTION = (
+    "Ratios, 0 to 1. 5th percentile, worst and best: over images. Training images are those that the network has "
+    "learned by heart as far as it can. " + DAGGER
+)
+
+
+def unet_table(
+    tables: Mapping[str, pd.DataFrame], ours: MeasuredOf, paper: Mapping[tuple[str, str], Printed]
+) -> pd.DataFrame:
+    """Return a row a U-Net, part and measure; `tables` are the overlaps of the images by U-Net."""
+    rows = []
+    for name, table in tables.items():
+        for part in MASK_PARTS:
+            mine = table[table["part"] == part]
+            if mine.empty:
+                continue
+            found = summarise_overlap(mine)
+            for measure, words in (("dice", "Dice"), ("iou", "IoU")):
+                row = {"network": name.replace("unet", "U-Net "), "part": part, "measure": words}
+                row |= {"images": found["images"]}
+                keys = {"true mean": "mean", "5th percentile": "p5", "worst": "min", "best": "max"}
+                row |= {words: _ratio(found[f"{measure}_{key}"]) for words, key in keys.items()}
+                metric = f"{measure}_published_{part}"
+                row["authors' function"] = _ratio_interval(ours.get((name, metric)))
+                row["paper"] = _printed_ratio(paper.get((name, metric)))
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _ratio(value: float) -> str:
+    return number(value, unit="ratio")
+
+
+def _ratio_interval(one: Measured | None) -> str:
+    if one is None:
+        return NOTHING
+    mean, low, high = (_ratio(value / 100) for value in (one.mean, one.low, one.high))
+    return f"{mean}\n[{low}, {high}]"
+
+
+def _printed_ratio(one: Printed | None) -> str:
+    return NOTHING if one is None else _ratio(one.value / 100) + "†" * bool(one.doubt)
+
+
+def _mask_figures(results: Results) -> list[FigureEntry]:
+    """The masks drawn as in the paper's figure 3, where the images are at hand."""
+    return []
+
+
+# --- VGG16 or VGG19
+
+
+def depth_section(results: Results) -> Section | None:
+    """Which of the two networks validation chose, and how both do."""
+    names = [name for name in ("view", *chosen_systems(results.systems)) if name in results.systems]
+    if not names:
+        return None
+    picked = {name: [record.get("chosen", "") for _, record in results.executions_of(name)] for name in names}
+    ours, paper = measured_of(results.measured), printed_of(results.published)
+    frame = depth_table(picked, results.systems, ours, paper)
+    return Section("VGG16 or VGG19", depth_words(picked), [TableEntry("Both networks", DEPTH_CAPTION, frame)])
+
+
+DEPTH_CAPTION = (
+    "Percent, mean over executions with 95 % interval by patient; the last row of columns is what the paper prints of "
+    "its test images. Chosen: in how many executions VGG16 / VGG19 had more right answers on validation, of equals the "
+    "smaller cross-entropy. " + DAGGER
+)
+
+
+def depth_words(picked: Mapping[str, Sequence[str]]) -> str:
+    """Return how often each depth was chosen.
+
+    >>> depth_words({"view": ["view16", "view19"], "exp1_c": ["exp1_c19", "exp1_c19"]})[:74]
+    'Of 4 choices on validation 1 fell on VGG16 and 3 on VGG19. The paper takes'
+    """
+    counts = Counter(depth for chosen in picked.values() for depth in DEPTHS for one in chosen if one.endswith(depth))
+    told = " and ".join(f"{counts[depth]} {'fell ' * (depth == next(iter(DEPTHS)))}on VGG{depth}" for depth in DEPTHS)
+    return (
+        f"Of {sum(counts.values())} choices on validation {told}. The paper takes VGG19 for the better one throughout; "
+        "in the authors' code VGG16 starts with a first layer two thirds of which are empty."
+    )
+
+
+def depth_table(
+    picked: Mapping[str, Sequence[str]],
+    titles: Mapping[str, str],
+    ours: MeasuredOf,
+    paper: Mapping[tuple[str, str], Printed],
+) -> pd.DataFrame:
+    """Return a row a choice: how often each depth, and the accuracies of both on validation and test."""
+    rows = []
+    for name, chosen in picked.items():
+        row = {"system": titles[name]}
+        row["chosen, 16 / 19"] = " / ".join(str(sum(one == f"{name}{depth}" for one in chosen)) for depth in DEPTHS)
+        for words, metric in (("validation", "accuracy_validation"), ("test", "accuracy")):
+            for depth in DEPTHS:
+                row[f"{words}, VGG{depth}"] = with_interval(ours.get((f"{name}{depth}", metric)))
+        for depth in DEPTHS:
+            row[f"paper, VGG{depth}"] = printed_words(paper.get((f"{name}{depth}", "accuracy")))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+# --- accuracy as the authors compute it
+
+
+def faulty_section(results: Results) -> Section | None:
+    """The accuracy beside what the authors' code calls so."""
+    names = chosen_systems(results.systems)
+    if not names:
+        return None
+    ours, paper = measured_of(results.measured), printed_of(results.published)
+    frame = faulty_table({name: results.systems[name] for name in names}, ours, paper)
+    return Section("Accuracy as the authors compute it", FAULTY_TEXT, [TableEntry("Two accuracies", DAGGER, frame)])
+
+
+FAULTY_TEXT = (
+    "The authors' code takes the false positives for the false negatives too, so that the accuracy of its metric tables "
+    "is (TP + TN) / (TP + TN + 2 FP). It misses every patient who is overlooked, and counts every false alarm twice: "
+    f"above the true accuracy where a network rather says {NEGATIVE}, below it where it rather gives an alarm. Percent, "
+    "mean over executions with 95 % interval by patient."
+)
+
+
+def faulty_table(titles: Mapping[str, str], ours: MeasuredOf, paper: Mapping[tuple[str, str], Printed]) -> pd.DataFrame:
+    """Return a row a system: accuracy, the authors' accuracy, their difference, and what the paper prints."""
+    rows = []
+    for name, title in titles.items():
+        true, faulty = (ours.get((name, metric)) for metric in ("accuracy", "accuracy_faulty"))
+        change = NOTHING if true is None or faulty is None else number(faulty.mean - true.mean, signed=True)
+        rows.append(
+            {
+                "system": title,
+                "accuracy": with_interval(true),
+                "as the authors compute it": with_interval(faulty),
+                "change (points)": change,
+                "paper, as the authors compute it": printed_words(paper.get((name, "accuracy_faulty"))),
+            }
+        )
+    return pd.DataFrame(rows)
