@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import pytest
 
-import papers
 from covid_keras.evaluation import Measured, compare, load_paper, load_published
 from covid_keras.evaluation.published import load_titles
+from covid_keras.settings import read_yaml
+from covid_keras.workflow import settings_of
+from papers.arias_vgg19.experiment import PAPER
+from papers.arias_vgg19.settings import UNETS, options_of
 
-PATH = Path(papers.__file__).parent / "arias_vgg19" / "published.yaml"
+PATH = PAPER.folder / "published.yaml"
 # The accuracy table of each experiment and part, in the paper's order; the metric table of each experiment.
 ACCURACIES = {f"exp{e}_{part}": str(4 * e - 1 + at) for e in (1, 2, 3) for at, part in enumerate("cde")}
 METRICS = {"exp1": "6", "exp2": "10", "exp3": "14"}
@@ -130,6 +133,11 @@ def test_systems_and_metrics_are_ours(cells):
     assert {cell.system for cell in cells if not cell.table.isdigit()} == {""}
 
 
+def test_every_system_named_is_one_of_ours(cells):
+    named = {cell.system for cell in cells} - {""}
+    assert named <= {system.name for system in PAPER.systems} | set(UNETS)
+
+
 def test_ratios_are_compared_with_our_percentages(cells):
     ours = [
         Measured("exp1_c19", "accuracy", 89.9, 0.1, 1, 5, 88.0, 91.0, 50, 60),
@@ -218,6 +226,19 @@ def test_how_many_accuracies_no_stated_count_gives(cells):
     without = [cell for cell in cells if "number of right answers" in cell.doubt and cell.table.isdigit()]
     assert Counter(cell.column for cell in without) == {"Validation accuracy": 9, "Test accuracy": 8}
     assert not any(cell.table == "1" for cell in without)
+
+
+def test_those_that_some_count_gives_are_as_many_as_chance_would_give(value):
+    # Of 10,000 values of four decimals n images give n.
+    for part, fits in (("validation", 9), ("test", 10)):
+        images = [value("text 2.2", POSITIVE, part) + value("text 2.2", NEGATIVE[name], part) for name in METRICS]
+        assert sum(6 * n / 10000 for n in images) == pytest.approx(fits, abs=2.1)
+
+
+def test_vgg19_is_right_most_often_with_the_lungs_removed(value):
+    for experiment in ("exp1", "exp3"):
+        c, d, e = (value(ACCURACIES[f"{experiment}_{part}"], "VGG19", "Test accuracy") for part in "cde")
+        assert e > max(c, d)
 
 
 def test_dice_above_what_the_iou_allows(cells, value):
@@ -313,7 +334,24 @@ def test_where_the_authors_code_has_other_settings(doubt):
     assert "0.9705" in doubt("text abstract", "best models: accuracy (around)")
 
 
+def test_settings_that_the_readme_names_exist():
+    text = PATH.with_name("README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<=[` ])(?:options|trainings|split)\.[\w.]+=[\w.]+", text))
+    assert len(named) >= 15
+    usual = read_yaml(PAPER.protocol_path)["common"]
+    for setting in named:
+        here, there = usual, settings_of([setting])
+        while isinstance(there, dict):
+            ((key, there),) = there.items()
+            here = (here or {}).get(key)
+        assert here != there, f"{setting} is what is done anyway"
+    # Of a setting that is named with two values, the last one counts: once the one, once the other.
+    for order in (sorted(named), sorted(named, reverse=True)):
+        protocol = PAPER.protocol("paper", settings_of(order))
+        assert set(options_of(protocol).segmenters) == set(UNETS)
+
+
 def test_the_paper_itself():
     paper = load_paper(PATH)
-    assert paper["doi"] == "10.1016/j.mlwa.2021.100138"
+    assert paper["doi"] == PAPER.doi == "10.1016/j.mlwa.2021.100138"
     assert len(paper["authors"]) == 11
