@@ -9,6 +9,9 @@ to 0..255, values of 8 bits in PNG, JPEG, TIFF and BMP files never.
 DICOM: rescale slope and intercept (or modality LUT), then the VOI LUT or first window, then the linear
 stretch, which leaves out the pixels that carry the padding value; MONOCHROME1 is inverted, so that bone is
 bright as in every other file.
+
+Raw files of the JSRT database (`.IMG`: 2048 x 2048 values of 16 bits, high byte first, 12 of them used): inverted,
+since they hold dark as high, then the linear stretch.
 """
 
 from __future__ import annotations
@@ -32,6 +35,10 @@ MIN_SIDE = 16
 MAX_SIDE = 12_000
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+# Masks alone: the lung outlines of the SCR database are GIF files.
+_MASK_FORMATS = (*_FORMATS, "GIF")
+# The JSRT database's files have no header: side and depth are those of its description.
+_RAW_SUFFIX, _RAW_SIDE, _RAW_BYTES = ".img", 2048, 2
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 262
@@ -69,8 +76,8 @@ def read_image(path: str | Path) -> np.ndarray:
     Parameters
     ----------
     path : str or Path
-        A PNG, JPEG, TIFF or BMP file, or a DICOM file of one frame (known by its content, or by the suffix
-        `.dcm`).
+        A PNG, JPEG, TIFF or BMP file, a DICOM file of one frame (known by its content, or by the suffix
+        `.dcm`), or a raw file of the JSRT database (known by the suffix `.IMG`).
 
     Returns
     -------
@@ -83,11 +90,14 @@ def read_image(path: str | Path) -> np.ndarray:
     UserError
         Where the file is missing, a folder, empty, not such an image or damaged; where a side is shorter than
         `MIN_SIDE` or longer than `MAX_SIDE` pixels; where a DICOM or TIFF file has several frames; where
-        a DICOM file needs pydicom, or the decoder of its compression, and it is not installed.
+        a DICOM file needs pydicom, or the decoder of its compression, and it is not installed; where a raw file has
+        another length.
     """
     path = Path(path)
     if _is_dicom(path):
         return _read_dicom(path)
+    if _is_raw(path):
+        return _read_raw(path)
     with _open(path) as image:
         orientation = _orientation(image)
         grey = _decode(path, image, _grey)
@@ -100,7 +110,7 @@ def read_mask(path: str | Path, shape: tuple[int, ...] | None = None) -> np.ndar
     Parameters
     ----------
     path : str or Path
-        A PNG, JPEG, TIFF or BMP file. 1-bit files give 0 and 255; colour and palette files become grey.
+        A PNG, JPEG, TIFF, BMP or GIF file. 1-bit files give 0 and 255; colour and palette files become grey.
     shape : tuple of int, optional
         The image's (H, W), which the mask must have.
 
@@ -116,7 +126,7 @@ def read_mask(path: str | Path, shape: tuple[int, ...] | None = None) -> np.ndar
     """
     path = Path(path)
     _is_dicom(path)  # for its checks: a mask is never DICOM
-    with _open(path) as image:
+    with _open(path, _MASK_FORMATS) as image:
         orientation = _orientation(image)
         values = _decode(path, image, _raw_values)
     if values.dtype != np.uint8:
@@ -172,6 +182,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
     if _is_dicom(path):
         header = _dicom_header(path)
         return int(header.Rows), int(header.Columns)
+    if _is_raw(path):
+        return _RAW_SIDE, _RAW_SIDE
     with _open(path) as image:
         width, height = image.size
         return (width, height) if _orientation(image) >= 5 else (height, width)
@@ -197,14 +209,14 @@ def _is_dicom(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _open(path: Path, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
     """Open without decoding; refuse what is no image, or has a size or a number of frames out of bounds."""
     # A stream, not the path: Pillow maps uncompressed TIFF files into memory by their path, and then mixes up
     # the sides of those whose orientation swaps them (seen with Pillow 13.0).
     with open(path, "rb") as stream:
         try:
-            image = Image.open(stream, formats=_FORMATS)
-            frames = image.n_frames if image.format == "TIFF" else 1
+            image = Image.open(stream, formats=formats)
+            frames = image.n_frames if image.format in ("TIFF", "GIF") else 1
         except UnidentifiedImageError as error:
             raise UserError(
                 path,
@@ -294,6 +306,28 @@ def _stretch(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     if high == low:
         return np.zeros(values.shape, np.uint8)
     return np.rint(np.clip((values - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
+
+
+# ------------------------------------------------------------------------------------- JSRT's raw files
+
+
+def _is_raw(path: Path) -> bool:
+    """Tell a raw file by its suffix; check that its length is that of an image."""
+    if path.suffix.lower() != _RAW_SUFFIX:
+        return False
+    size, expected = path.stat().st_size, _RAW_SIDE**2 * _RAW_BYTES
+    if size != expected:
+        raise UserError(
+            path,
+            f"has {size:,} bytes, a raw image of the JSRT database has {expected:,}",
+            "Fetch it again, or convert it to PNG",
+        )
+    return True
+
+
+def _read_raw(path: Path) -> np.ndarray:
+    values = np.fromfile(path, ">u2").astype(np.int32).reshape(_RAW_SIDE, _RAW_SIDE)
+    return _stretch(-values)
 
 
 # ------------------------------------------------------------------------------------- DICOM

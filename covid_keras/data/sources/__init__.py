@@ -16,7 +16,23 @@ __all__ = ["SOURCES", "Download", "Source", "SourceCard", "check_source", "get_s
 class _Sources(Mapping[str, Source]):
     """Name -> module, imported on first use."""
 
-    _names = ("covidgr", "cohen", "darwin_v7", "covid_cxnet", "chestxray14", "phantom")
+    _names = (
+        "covidgr",
+        "cohen",
+        "darwin_v7",
+        "covid_cxnet",
+        "chestxray14",
+        "bimcv_positive",
+        "bimcv_negative",
+        "precovid",
+        "padchest",
+        "kermany",
+        "montgomery",
+        "shenzhen",
+        "jsrt",
+        "nih_masks",
+        "phantom",
+    )
 
     def __getitem__(self, name: str) -> Source:
         if name not in self._names:

@@ -1,0 +1,250 @@
+"""What BIMCV-COVID19+ and BIMCV-COVID19- share: layout, tables, views, inverted images.
+
+The layout read is that of iterations 1 + 2 (shares `BIMCV-COVID19-cIter_1_2` and `BIMCV-COVID19-cIter_1_2-Negative`):
+one folder, `covid19_posi/` or `covid19_neg/`, into which all archives unpack, with `participants.tsv`,
+`sub-S*/ses-E*/mod-rx/*.png` beside a `.json` of each image's DICOM header, and `derivatives/`. Iteration 1 alone (a
+folder for each archive) and iterations 1 + 2 + 3 (tables of other names) are not read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.images import read_image, write_image
+from covid_keras.errors import UserError
+
+LOGGER = logging.getLogger(__name__)
+
+PARTITIONS = Path("derivatives") / "partitions.tsv"
+RADIOGRAPHS = "mod-rx"
+# More than this share missing of the subjects that are there means that unpacking stopped.
+MAX_MISSING = 0.1
+_NAME = re.compile(r"(sub-S\d+)_(ses-E\d+)(?=_|$)")
+_VIEW = re.compile(r"_(?:vp-)?(ap|pa|ll|rl|lat|lateral)(?=_|$)")
+_VIEWS = {"ap": "AP", "pa": "PA", "ll": "L", "rl": "L", "lat": "L", "lateral": "L"}
+# DICOM tags as the JSON files write them
+_VIEW_POSITION, _PHOTOMETRIC = "00185101", "00280004"
+
+
+def read_tsv(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read a tab-separated table with every cell as text ("" where empty).
+
+    Raises
+    ------
+    UserError
+        Where the file is missing, is no table, or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", "Unpack the archive of tables again") from error
+    except ValueError as error:
+        raise UserError(path, f"is not a readable table ({error})", "Unpack the archive of tables again") from error
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise UserError(
+            path,
+            f"column {', '.join(map(repr, missing))} is missing",
+            f"It has {', '.join(map(repr, table.columns))}. Unpack the archive of tables again",
+        )
+    return table
+
+
+def radiographs(folder: Path) -> list[Path]:
+    """Return the radiographs of every unpacked subject, sorted; their names checked against their folders.
+
+    Raises
+    ------
+    UserError
+        Where there is none, or a file lies in the folder of another subject or session.
+    """
+    files = sorted(folder.glob(f"sub-S*/ses-E*/{RADIOGRAPHS}/*.png"))
+    if not files:
+        raise UserError(
+            folder, f"holds no sub-S*/ses-E*/{RADIOGRAPHS}/*.png", "Unpack at least one archive of subjects here"
+        )
+    for path in files:
+        match = _NAME.match(path.stem)
+        if match is None or (match[1], match[2]) != (path.parts[-4], path.parts[-3]):
+            raise UserError(
+                path, "its name is not of the subject and session of its folder", "Unpack the archive again"
+            )
+    return files
+
+
+def listed(folder: Path) -> set[str]:
+    """Return the file names of the radiographs that `derivatives/partitions.tsv` lists; none without that table.
+
+    Raises
+    ------
+    UserError
+        Where the table does not have the three columns subject, session, file (their names differ and are not used).
+    """
+    path = folder / PARTITIONS
+    if not path.is_file():
+        return set()
+    table = read_tsv(path)
+    if table.shape[1] < 3:
+        raise UserError(path, f"has {table.shape[1]} columns, not subject, session, file", "Unpack the tables again")
+    files = table.iloc[:, 2]
+    return {Path(name).name for name in files if f"/{RADIOGRAPHS}/" in name and name.endswith(".png")}
+
+
+def missing(folder: Path, files: list[Path]) -> list[str]:
+    """Return the listed radiographs that unpacked subjects lack.
+
+    Raises
+    ------
+    UserError
+        Where they are more than a tenth.
+    """
+    subjects = {path.parts[-4] for path in files}
+    due = {name for name in listed(folder) if name.split("_")[0] in subjects}
+    absent = sorted(due - {path.name for path in files})
+    if len(absent) > MAX_MISSING * len(due):
+        raise UserError(
+            folder / PARTITIONS,
+            f"lists '{absent[0]}', which is missing, as are {len(absent) - 1} of the {len(due)} radiographs of the"
+            " unpacked subjects",
+            "Unpack the archives of subjects again",
+        )
+    if absent:
+        LOGGER.info("%d listed radiographs are missing in %s, the first: %s", len(absent), folder, absent[0])
+    return absent
+
+
+def header(path: str | Path) -> dict[str, str]:
+    """Return the first value of each text tag of an image's DICOM header; nothing where its `.json` is absent.
+
+    Raises
+    ------
+    UserError
+        Where the file is there and is no JSON of a DICOM header.
+    """
+    path = Path(path).with_suffix(".json")
+    if not path.is_file():
+        return {}
+    try:
+        tags = json.loads(path.read_text(encoding="utf-8"))
+        values = {tag: entry.get("Value") for tag, entry in tags.items() if isinstance(entry, dict)}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(path, "is not the JSON of a DICOM header", "Unpack the archive again, or delete it") from error
+    return {tag: value[0] for tag, value in values.items() if value and isinstance(value[0], str)}
+
+
+def view(path: Path) -> str:
+    """Return "PA", "AP" or "L" from the file's name, else from its DICOM header; "" where neither tells."""
+    match = _VIEW.search(path.stem)
+    token = match[1] if match else header(path).get(_VIEW_POSITION, "").strip().lower()
+    return _VIEWS.get(token, "")
+
+
+def load(folder: Path, name: str, labels: Path, classes: tuple[str, ...], label: str) -> Cohort:
+    """Return every radiograph as a cohort with one label, patients shared between the two collections.
+
+    Parameters
+    ----------
+    folder : Path
+        `covid19_posi/` or `covid19_neg/`.
+    name : str
+        The source.
+    labels : Path
+        The table of findings (PatientID, ReportID, Labels) below it.
+    classes : tuple of str
+    label : str
+        That of every image.
+
+    Raises
+    ------
+    UserError
+        As for `radiographs` and `missing`; where the table of findings or a column of it is missing.
+    """
+    files = radiographs(folder)
+    missing(folder, files)
+    table = read_tsv(folder / labels, ("PatientID", "ReportID", "Labels"))
+    findings = dict(zip(table["ReportID"], table["Labels"], strict=True))
+    return Cohort(
+        pd.DataFrame(
+            {
+                "image_id": [f"{name}/{path.stem}" for path in files],
+                "path": [str(path.resolve()) for path in files],
+                "patient_id": [f"bimcv/{path.parts[-4]}" for path in files],
+                "source": name,
+                "label": label,
+                "view": [view(path) for path in files],
+                "session": [path.parts[-3] for path in files],
+                "finding": [findings.get(path.parts[-3], "") for path in files],
+            }
+        ),
+        classes,
+        name,
+    )
+
+
+def count(folder: Path, cohort: Cohort) -> dict[str, int]:
+    """Return how many radiographs there are, of which view, of how many patients, and what is missing."""
+    views = cohort.table["view"]
+    return {
+        "radiographs": len(cohort),
+        "frontal radiographs": int(views.isin(["PA", "AP"]).sum()),
+        "lateral radiographs": int((views == "L").sum()),
+        "radiographs of unknown view": int((views == "").sum()),
+        "patients": len(cohort.patients()),
+        "listed radiographs missing": len(missing(folder, [Path(path) for path in cohort.table["path"]])),
+    }
+
+
+def expected(folder: Path, checks: dict[str, int]) -> dict[str, int]:
+    """Return the card's counts and, where the collection lists its files, how many radiographs it lists."""
+    names = listed(folder)
+    return {**checks, **({"radiographs": len(names)} if names else {})}
+
+
+def without_patients_of(negative: Cohort, positive: Cohort) -> Cohort:
+    """Return the cohort without the images of patients who are also in another: the curated negatives of Experiment 2.
+
+    Patients carry one id in both collections. Arias-Garzon and others, 2021, removed 1,370 of 4,610 images so.
+
+    Raises
+    ------
+    UserError
+        Where nothing is left.
+    """
+    return negative.filter(~negative.table["patient_id"].isin(positive.patients()))
+
+
+def upright_grey(cohort: Cohort, folder: str | Path) -> Cohort:
+    """Write inverted images the right way round, once, and return the cohort that names them.
+
+    The collections' PNG files hold the stored pixels, and a header that says MONOCHROME1 means that bone is dark in
+    them. `covid_keras.data.read_image` inverts DICOM files of that kind, but a PNG cannot tell it.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Images with the `.json` of their DICOM header beside them; others stay as they are.
+    folder : str or Path
+        Where the inverted images go, as `<image id>.png`, uint8, 0..255, at full size. What is there is kept.
+
+    Raises
+    ------
+    UserError
+        Where a header or an image cannot be read, or nothing can be written to the folder.
+    """
+    paths = []
+    for row in cohort.table.itertuples():
+        path = row.path
+        if header(path).get(_PHOTOMETRIC) == "MONOCHROME1":
+            target = (Path(folder) / f"{row.image_id}.png").absolute()
+            if not target.is_file():
+                write_image(target, np.uint8(255) - read_image(path))
+            path = str(target)
+        paths.append(path)
+    return Cohort(cohort.table.assign(path=paths), cohort.classes, cohort.name)

@@ -1,0 +1,100 @@
+"""BIMCV-COVID19+ (de la Iglesia Vayá and others, 2020), iterations 1 + 2: radiographs of patients with COVID-19.
+
+What
+    Radiographs (CR, DX) and CT of patients of the Valencian health system with a positive PCR or antibody test, with
+    findings from the reports, tests and DICOM headers. Read here: the radiographs.
+Where
+    https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/ (share BIMCV-COVID19-cIter_1_2)
+Licence
+    BIMCV's research use agreement (LICENSE.md of the download).
+Size
+    81 archives, some hundred GB, about half of it CT. 7,377 CR and 9,463 DX are the numbers published for iterations
+    1 + 2 (iteration 1 alone: 1,380 and 885 studies of 1,311 patients; iterations 1 + 2 + 3: 21,342 and 34,829).
+Layout
+    That of iterations 1 + 2, all archives unpacked into one folder `covid19_posi/`: `participants.tsv`,
+    `sub-S*/ses-E*/mod-rx/sub-S<n>_ses-E<n>_..._vp-<ap, pa, ll>_<cr, dx>.png` (16 bits) with a `.json` of the DICOM
+    header each, `derivatives/partitions.tsv` (subject, session, file; optional), `derivatives/labels/
+    labels_covid_posi.tsv` (PatientID, ReportID, Labels), `derivatives/EHR/sil_reg_covid_posi.tsv` (participant, date,
+    test, result; optional). Any number of archives of subjects will do.
+Cohort
+    Every radiograph, label "COVID-19" (the patient's, whatever the day of the test or the report says). View from the
+    file's name, else the header, else unknown. Further columns: `session`, `finding` (raw, of the session), `tested`
+    ("positive" where the table of tests has a positive result of the patient, else "").
+Known problems
+    Not run here on the real collection: the layout and the names of the tables were taken from programs that read it.
+    Images are stored as in the device: where the header says MONOCHROME1, bone is dark in the PNG
+    (`bimcv.upright_grey` turns these), and no window is applied. Some views are wrong, some images lie on their side or
+    are no chest. Images from long before or after the disease carry the label too. Some patients are also in
+    BIMCV-COVID19- (`bimcv.without_patients_of`). The count to compare with is the 12,802 frontal images of Arias-Garzon
+    and others, 2021, whom their own filter of views gave that number: yours will differ.
+Citation
+    M. de la Iglesia Vayá and others: BIMCV COVID-19+: a large annotated dataset of RX and CT images from COVID-19
+    patients. arXiv:2006.01174, 2020.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.sources import bimcv
+from covid_keras.data.sources.base import SourceCard, find_folder
+
+CLASSES = ("COVID-19",)
+LABELS = Path("derivatives") / "labels" / "labels_covid_posi.tsv"
+TESTS = Path("derivatives") / "EHR" / "sil_reg_covid_posi.tsv"
+
+CARD = SourceCard(
+    name="bimcv_positive",
+    title="BIMCV-COVID19+ (iterations 1 + 2)",
+    url="https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/",
+    licence="BIMCV's research use agreement",
+    size="81 archives of some hundred GB; 7,377 CR and 9,463 DX, of which the paper took 12,802 as frontal",
+    images=12_802,
+    layout="covid19_posi/ with sub-S*/ses-E*/mod-rx/*.png and derivatives/labels/labels_covid_posi.tsv",
+    access="Accept the agreement at https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/, fetch the archives of tables"
+    " and of subjects of the share BIMCV-COVID19-cIter_1_2 and unpack all of them in the data folder",
+    citation="de la Iglesia Vayá et al.: BIMCV COVID-19+: a large annotated dataset of RX and CT images from COVID-19"
+    " patients. arXiv:2006.01174, 2020",
+    doi="10.48550/arXiv.2006.01174",
+    checks={"frontal radiographs": 12_802},
+)
+
+
+def locate(data: Path) -> Path | None:
+    """Return the collection's folder at or below the data root, None where there is none."""
+    names = ("covid19_posi", "BIMCV-COVID19-cIter_1_2/covid19_posi", "BIMCV-COVID19+", "bimcv_positive", "bimcv+")
+    return find_folder(data, names, (LABELS.as_posix(),))
+
+
+def _tested_positive(folder: Path) -> set[str]:
+    if not (folder / TESTS).is_file():
+        return set()
+    table = bimcv.read_tsv(folder / TESTS, ("participant", "result"))
+    return set(table["participant"][table["result"].str.upper() == "POSITIVO"])
+
+
+def load(folder: Path) -> Cohort:
+    """Return the radiographs as a cohort of the one class "COVID-19".
+
+    Further columns: `session`, `finding`, `tested`.
+
+    Raises
+    ------
+    UserError
+        As for `bimcv.load`; where the table of tests is there and lacks a column.
+    """
+    cohort = bimcv.load(folder, "bimcv_positive", LABELS, CLASSES, CLASSES[0])
+    subjects = cohort.table["patient_id"].str.removeprefix("bimcv/")
+    tested = subjects.isin(_tested_positive(folder)).map({True: "positive", False: ""})
+    return Cohort(cohort.table.assign(tested=tested), cohort.classes, cohort.name)
+
+
+def expected(folder: Path) -> dict[str, int]:
+    """Return the card's counts and how many radiographs the collection itself lists."""
+    return bimcv.expected(folder, CARD.checks)
+
+
+def count(folder: Path) -> dict[str, int]:
+    """Return what was found for each key of `expected`, and more."""
+    return bimcv.count(folder, load(folder))

@@ -1,0 +1,59 @@
+"""What the two tuberculosis sets of the National Library of Medicine share: names that end in the diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from covid_keras.data.sources.base import image_files
+from covid_keras.errors import UserError
+
+CLASSES = ("normal", "tuberculosis")
+IMAGES = "CXR_png"
+CITATION = (
+    "Jaeger et al.: Two public chest X-ray datasets for computer-aided screening of pulmonary diseases. "
+    "Quantitative Imaging in Medicine and Surgery 4(6), 2014"
+)
+DOI = "10.3978/j.issn.2223-4292.2014.11.20"
+
+
+def read_images(folder: Path, source: str, prefix: str) -> pd.DataFrame:
+    """Return the cohort table of `CXR_png/`: `<prefix>_<number>_<0 normal, 1 tuberculosis>.png`, a patient each.
+
+    Raises
+    ------
+    UserError
+        Where the folder is missing or empty, or a file is named otherwise.
+    """
+    files = image_files(folder / IMAGES)
+    for path in files:
+        if not (path.stem.startswith(f"{prefix}_") and path.stem[-2:] in ("_0", "_1")):
+            raise UserError(
+                path,
+                f"is not named {prefix}_<number>_<0 or 1>, so its diagnosis is unknown",
+                "Restore the collection's own file name",
+            )
+    ids = [f"{source}/{path.stem}" for path in files]
+    return pd.DataFrame(
+        {
+            "image_id": ids,
+            "path": [str(path.resolve()) for path in files],
+            "patient_id": ids,
+            "source": source,
+            "label": [CLASSES[int(path.stem[-1])] for path in files],
+            "view": "PA",
+        }
+    )
+
+
+def masks_by_stem(folders: Iterable[Path], stems: Iterable[str], suffix: str = "") -> list[str]:
+    """Return for each stem the mask `<stem><suffix>.*` in the first folder that has it, "" where none has."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        if folder.is_dir():
+            for path in sorted(folder.iterdir()):
+                if not path.name.startswith("."):
+                    found.setdefault(path.stem, path)
+    return [str(found[name].resolve()) if (name := f"{stem}{suffix}") in found else "" for stem in stems]

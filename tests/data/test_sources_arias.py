@@ -1,0 +1,612 @@
+"""The collections of Arias-Garzon and others, 2021: each official layout as made files of 16 pixels a side."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from covid_keras.data import Cohort, check_source, get_source, images, load_source
+from covid_keras.data.images import image_size, read_image, read_mask
+from covid_keras.data.sources import bimcv
+from covid_keras.data.sources.united_masks import united_masks
+from covid_keras.errors import UserError
+
+SIDE = 16
+
+
+def picture(path: Path, side: int = SIDE, dtype: type = np.uint8) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    top = np.iinfo(dtype).max
+    assert cv2.imwrite(str(path), np.linspace(0, top, side * side).reshape(side, side).astype(dtype))
+    return path
+
+
+def half(path: Path, left: bool, side: int = SIDE, value: int = 255) -> Path:
+    """A mask of the left or the right half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = np.zeros((side, side), np.uint8)
+    mask[:, slice(0, side // 2 - 1) if left else slice(side // 2 + 1, side)] = value
+    Image.fromarray(mask).save(path)
+    return path
+
+
+def lines(path: Path, *rows: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+# --- the made collections
+
+BIMCV = "sub-S{0}/ses-E{1}/mod-rx/sub-S{0}_ses-E{1}_run-1_bp-chest{2}"
+
+
+def make_bimcv(folder: Path, labels: str, *names: tuple[str, str, str]) -> Path:
+    listed = ["subject\tsession\tfilepath"]
+    for subject, session, rest in names:
+        path = BIMCV.format(subject, session, rest)
+        picture(folder / f"{path}.png", dtype=np.uint16)
+        listed.append(f"sub-S{subject}\tses-E{session}\t{path}.png")
+    lines(folder / "participants.tsv", "participant", *(f"sub-S{subject}" for subject, *_ in names))
+    lines(folder / "derivatives" / "partitions.tsv", *listed)
+    lines(
+        folder / "derivatives" / "labels" / labels,
+        "PatientID\tReportID\tReport\tLabels",
+        "sub-S03001\tses-E1\tno report\t\"['pneumonia'\t'unchanged']\"",
+    )
+    return folder
+
+
+def make_positive(root: Path) -> Path:
+    folder = make_bimcv(
+        root / "BIMCV-COVID19-cIter_1_2" / "covid19_posi",
+        "labels_covid_posi.tsv",
+        ("03001", "1", "_vp-ap_cr"),
+        ("03001", "2", "_vp-pa_dx"),
+        ("03002", "3", "_vp-ll_dx"),
+        ("03003", "4", "_dx"),
+        ("03003", "4", "_acq-2_dx"),
+    )
+    lines(
+        folder / "derivatives" / "EHR" / "sil_reg_covid_posi.tsv",
+        "participant\tdate\ttest\tresult",
+        "sub-S03001\t01.04.2020\tPCR\tPOSITIVO",
+        "sub-S03002\t01.04.2020\tPCR\tNEGATIVO",
+    )
+    dicom = folder / BIMCV.format("03003", "4", "_dx.json")
+    tags = {
+        "00185101": {"vr": "CS", "Value": ["LL "]},
+        "00280004": {"vr": "CS", "Value": ["MONOCHROME1"]},
+        "00280010": {"vr": "US", "Value": [16]},
+        "00080050": {"vr": "SH"},
+    }
+    dicom.write_text(json.dumps(tags))
+    return folder
+
+
+def make_negative(root: Path) -> Path:
+    return make_bimcv(
+        root / "covid19_neg",
+        "Labels_covid_NEG_JAN21.tsv",
+        ("03002", "7", "_vp-pa_dx"),
+        ("04001", "8", "_vp-pa_dx"),
+        ("04001", "9", "_vp-ap_dx"),
+    )
+
+
+def make_padchest(root: Path) -> Path:
+    folder = root / "PadChest"
+    for place, name in (("0", "a"), ("0", "b"), ("images/12", "c"), ("0", "d"), ("0", "ribs"), ("0", "lost")):
+        picture(folder / place / f"{name}.png", dtype=np.uint16)
+    lines(
+        folder / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv",
+        ",ImageID,ImageDir,PatientID,Projection,Labels",
+        "0,a.png,0,11,PA,\"['normal', 'exclude']\"",
+        "1,b.png,0,11,L,['normal']",
+        "2,c.png,12,12,AP_horizontal,",
+        "3,d.png,0,13,AP,['pneumonia']",
+        "4,ribs.png,0,13,COSTAL,",
+        "5,lost.png,0,,PA,",
+        "6,else.png,54,14,PA,",
+        "7,none.png,0,15,UNK,",
+    )
+    return folder
+
+
+def make_precovid(root: Path) -> Path:
+    folder = root / "pre-covid"
+    for name in ("a.png", "b.png", "unlisted.png"):
+        picture(folder / "images" / name)
+    lines(folder / "metadata.csv", "filename,patient_id,view,year", "a.png,1,PA,2016", "b.png,1,,2017")
+    return folder
+
+
+def make_kermany(root: Path) -> Path:
+    folder = root / "chest_xray"
+    for name in (
+        "train/NORMAL/IM-0115-0001.jpeg",
+        "train/NORMAL/NORMAL2-IM-0588-0001-0002.jpeg",
+        "train/PNEUMONIA/person1_bacteria_1.jpeg",
+        "train/PNEUMONIA/person2_bacteria_3.jpeg",
+        "val/NORMAL/IM-0115-0002.jpeg",
+        "val/PNEUMONIA/person1946_bacteria_4874.jpeg",
+        "test/NORMAL/IM-0001-0001.jpeg",
+        "test/PNEUMONIA/person1_virus_6.jpeg",
+    ):
+        picture(folder / name)
+    return folder
+
+
+def make_montgomery(root: Path) -> Path:
+    folder = root / "MontgomerySet"
+    for stem in ("MCUCXR_0001_0", "MCUCXR_0104_1"):
+        picture(folder / "CXR_png" / f"{stem}.png")
+        half(folder / "ManualMask" / "leftMask" / f"{stem}.png", left=True)
+        half(folder / "ManualMask" / "rightMask" / f"{stem}.png", left=False)
+    return folder
+
+
+def make_shenzhen(root: Path) -> Path:
+    folder = root / "ChinaSet_AllFiles"
+    for stem in ("CHNCXR_0001_0", "CHNCXR_0002_0", "CHNCXR_0327_1"):
+        picture(folder / "CXR_png" / f"{stem}.png")
+    for stem in ("CHNCXR_0001_0", "CHNCXR_0327_1"):
+        half(folder / "mask" / f"{stem}_mask.png", left=True)
+    return folder
+
+
+def make_jsrt(root: Path) -> Path:
+    folder = root / "JSRT"
+    for fold, stem in (("fold1", "JPCLN001"), ("fold2", "JPCNN001"), ("fold2", "JPCNN002")):
+        picture(folder / "All247images" / f"{stem}.png", side=2 * SIDE, dtype=np.uint16)
+        for lung in ("left lung", "right lung"):
+            half(folder / "scratch" / fold / "masks" / lung / f"{stem}.gif", left=lung.startswith("left"))
+    return folder
+
+
+def make_nih_masks(root: Path) -> Path:
+    folder = root / "XLSor_data" / "data" / "NIH"
+    for stem in ("00000013_005", "odd"):
+        picture(folder / "images" / f"{stem}.png")
+        half(folder / "masks" / f"{stem}_mask.png", left=True)
+    return folder
+
+
+MAKERS: dict[str, Callable[[Path], Path]] = {
+    "bimcv_positive": make_positive,
+    "bimcv_negative": make_negative,
+    "padchest": make_padchest,
+    "precovid": make_precovid,
+    "kermany": make_kermany,
+    "montgomery": make_montgomery,
+    "shenzhen": make_shenzhen,
+    "jsrt": make_jsrt,
+    "nih_masks": make_nih_masks,
+}
+
+
+def test_every_collection_is_found_and_none_is_taken_for_another(tmp_path: Path) -> None:
+    folders = {name: make(tmp_path) for name, make in MAKERS.items()}
+    for name, folder in folders.items():
+        assert get_source(name).locate(tmp_path) == folder.resolve()
+        found = [other for other in MAKERS if get_source(other).locate(folder) is not None]
+        assert found == [name]
+        assert set(get_source(name).CARD.checks) <= set(get_source(name).count(folder))
+        cohort = load_source(name, folder)
+        assert {read_image(path).shape for path in cohort.table["path"]} <= {(SIDE, SIDE), (2 * SIDE, 2 * SIDE)}
+        assert set(cohort.table["source"]) == {name}
+
+
+@pytest.mark.real
+def test_real_folder_is_taken_for_none_of_them(real_data: Path) -> None:
+    assert [name for name in MAKERS if get_source(name).locate(real_data) is not None] == []
+    for folder in filter(Path.is_dir, real_data.iterdir()):
+        assert [name for name in MAKERS if get_source(name).locate(folder) is not None] == []
+
+
+# --- BIMCV
+
+
+def test_bimcv_positive_reads_views_findings_and_tests(tmp_path: Path) -> None:
+    folder = make_positive(tmp_path)
+    cohort = load_source("bimcv_positive", tmp_path)
+    rows = cohort.table.set_index(cohort.table["image_id"].str.removeprefix("bimcv_positive/sub-"))
+    assert cohort.counts() == {"COVID-19": 5}
+    assert rows["view"].to_dict() == {
+        "S03001_ses-E1_run-1_bp-chest_vp-ap_cr": "AP",
+        "S03001_ses-E2_run-1_bp-chest_vp-pa_dx": "PA",
+        "S03002_ses-E3_run-1_bp-chest_vp-ll_dx": "L",
+        "S03003_ses-E4_run-1_bp-chest_acq-2_dx": "",
+        "S03003_ses-E4_run-1_bp-chest_dx": "L",  # from the header, since the name does not tell
+    }
+    assert cohort.patients() == ["bimcv/sub-S03001", "bimcv/sub-S03002", "bimcv/sub-S03003"]
+    assert list(rows["tested"]) == ["positive", "positive", "", "", ""]
+    assert rows["finding"].iloc[0] == "['pneumonia'\t'unchanged']"
+    assert list(rows["finding"])[1:] == [""] * 4
+    assert check_source("bimcv_positive", folder) == [("frontal radiographs", 12_802, 2), ("radiographs", 5, 5)]
+
+
+def test_bimcv_tells_what_is_missing(tmp_path: Path) -> None:
+    folder = make_positive(tmp_path)
+    tables = folder / "derivatives"
+    listing = tables / "partitions.tsv"
+    # a subject whose archive is not unpacked is no error, CT is no radiograph
+    text = listing.read_text() + "sub-S09999\tses-E5\tsub-S09999/ses-E5/mod-rx/sub-S09999_ses-E5_vp-ap_cr.png\n"
+    text += "sub-S03001\tses-E1\tsub-S03001/ses-E1/mod-ct/sub-S03001_ses-E1_ct.nii.gz\n"
+    listing.write_text(text)
+    assert get_source("bimcv_positive").count(folder)["listed radiographs missing"] == 0
+    listing.write_text(text + "sub-S03001\tses-E1\tsub-S03001/ses-E1/mod-rx/sub-S03001_ses-E1_vp-pa_cr.png\n")
+    with pytest.raises(
+        UserError, match=r"lists 'sub-S03001_ses-E1_vp-pa_cr\.png', which is missing, as are 0 of the 6"
+    ):
+        load_source("bimcv_positive", folder)
+    lines(listing, "subject\tfile", "sub-S03001\tx.png")
+    with pytest.raises(UserError, match=r"partitions\.tsv: has 2 columns, not subject, session, file"):
+        load_source("bimcv_positive", folder)
+    listing.unlink()
+    assert len(load_source("bimcv_positive", folder)) == 5
+    assert check_source("bimcv_positive", folder) == [("frontal radiographs", 12_802, 2)]
+    lines(tables / "EHR" / "sil_reg_covid_posi.tsv", "participant\tdate", "sub-S03001\t1.4.2020")
+    with pytest.raises(UserError, match=r"sil_reg_covid_posi\.tsv: column 'result' is missing"):
+        load_source("bimcv_positive", folder)
+    labels = tables / "labels" / "labels_covid_posi.tsv"
+    lines(labels, "PatientID\tLabels", "sub-S03001\t[]")
+    with pytest.raises(UserError, match=r"labels_covid_posi\.tsv: column 'ReportID' is missing"):
+        load_source("bimcv_positive", folder)
+    labels.unlink()
+    with pytest.raises(UserError, match=r"labels_covid_posi\.tsv: cannot be read"):
+        get_source("bimcv_positive").load(folder)
+
+
+def test_bimcv_refuses_misplaced_files_bad_headers_and_no_images(tmp_path: Path) -> None:
+    folder = make_negative(tmp_path)
+    (folder / BIMCV.format("04001", "8", ".json")).write_text("[1]")
+    picture(folder / BIMCV.format("04001", "8", ".png"))
+    with pytest.raises(UserError, match=r"\.json: is not the JSON of a DICOM header"):
+        load_source("bimcv_negative", folder)
+    (folder / BIMCV.format("04001", "8", ".json")).unlink()
+    picture(folder / "sub-S04001/ses-E8/mod-rx/sub-S04002_ses-E8_vp-pa_dx.png")
+    with pytest.raises(UserError, match="its name is not of the subject and session of its folder"):
+        load_source("bimcv_negative", folder)
+    for path in folder.glob("sub-S*/ses-E*/mod-rx/*.png"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"holds no sub-S\*/ses-E\*/mod-rx/\*\.png"):
+        load_source("bimcv_negative", folder)
+
+
+def test_negatives_lose_the_patients_of_the_positives(tmp_path: Path) -> None:
+    make_positive(tmp_path)
+    make_negative(tmp_path)
+    positive, negative = (load_source(f"bimcv_{kind}", tmp_path) for kind in ("positive", "negative"))
+    assert negative.counts() == {"no COVID-19": 3}
+    curated = bimcv.without_patients_of(negative, positive)
+    assert curated.patients() == ["bimcv/sub-S04001"]
+    assert len(curated) == 2
+    both = Cohort.concat([curated, positive], ("no COVID-19", "COVID-19"))
+    assert both.counts() == {"no COVID-19": 2, "COVID-19": 5}
+    with pytest.raises(UserError, match="holds no image"):
+        bimcv.without_patients_of(negative, negative)
+
+
+def test_inverted_images_are_turned_once(tmp_path: Path) -> None:
+    make_positive(tmp_path)
+    cohort = load_source("bimcv_positive", tmp_path)
+    turned = bimcv.upright_grey(cohort, tmp_path / "turned")
+    changed = turned.table["path"] != cohort.table["path"]
+    assert list(cohort.table["image_id"][changed]) == ["bimcv_positive/sub-S03003_ses-E4_run-1_bp-chest_dx"]
+    old, new = (read_image(table["path"][changed].iloc[0]) for table in (cohort.table, turned.table))
+    assert old[0, 0] == 0
+    assert np.array_equal(new, 255 - old)
+    written = Path(turned.table["path"][changed].iloc[0])
+    os.utime(written, (1, 1))
+    bimcv.upright_grey(cohort, tmp_path / "turned")
+    assert written.stat().st_mtime == 1
+
+
+# --- padchest
+
+
+def test_padchest_takes_frontal_and_lateral_of_the_unpacked_archives(tmp_path: Path) -> None:
+    folder = make_padchest(tmp_path)
+    cohort = load_source("padchest", tmp_path)
+    columns = ["image_id", "label", "view", "projection", "patient_id", "finding"]
+    assert cohort.table[columns].to_numpy().tolist() == [
+        ["padchest/a", "frontal", "PA", "PA", "padchest/11", "['normal', 'exclude']"],
+        ["padchest/b", "lateral", "L", "L", "padchest/11", "['normal']"],
+        ["padchest/c", "frontal", "AP Supine", "AP_horizontal", "padchest/12", ""],
+        ["padchest/d", "frontal", "AP", "AP", "padchest/13", "['pneumonia']"],
+    ]
+    assert get_source("padchest").count(folder) == {
+        "rows of the table": 8,
+        "patients of the table": 5,
+        "other projections left out": 2,
+        "rows without a patient left out": 1,
+        "of archives that are not here": 1,
+        "listed images missing": 0,
+        "frontal": 3,
+        "lateral": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("8,e.png,0,16,OBLIQUE,", "projection 'OBLIQUE' of image 'e.png' is unknown"),
+        ("8,a.png,0,16,PA,", "'a.png' is listed twice in column 'ImageID'"),
+        ("8,gone.png,0,16,PA,", r"gone\.png: is listed but missing, as are 0 of the 5 images"),
+    ],
+)
+def test_padchest_refuses_bad_rows(tmp_path: Path, row: str, message: str) -> None:
+    folder = make_padchest(tmp_path)
+    with next(folder.glob("*.csv")).open("a") as stream:
+        stream.write(row + "\n")
+    with pytest.raises(UserError, match=message):
+        load_source("padchest", folder)
+
+
+def test_padchest_refuses_a_missing_column_table_and_archive(tmp_path: Path) -> None:
+    folder = make_padchest(tmp_path)
+    table = next(folder.glob("*.csv"))
+    text = table.read_text()
+    table.write_text(text.replace("Projection", "View"))
+    with pytest.raises(UserError, match="column 'Projection' is missing"):
+        load_source("padchest", folder)
+    table.unlink()
+    with pytest.raises(UserError, match=r"160K_01\.02\.19\.csv: cannot be read"):
+        get_source("padchest").load(folder)
+    bare = lines(tmp_path / "bare" / table.name, *text.splitlines()).parent
+    with pytest.raises(UserError, match="holds none of the folders 0/ to 54/"):
+        load_source("padchest", bare)
+
+
+# --- precovid
+
+
+def test_precovid_reads_a_folder_of_ones_own(tmp_path: Path) -> None:
+    folder = make_precovid(tmp_path)
+    table = load_source("precovid", tmp_path).table
+    assert table[["image_id", "patient_id", "label", "view", "year"]].to_numpy().tolist() == [
+        ["precovid/a", "precovid/1", "normal", "PA", "2016"],
+        ["precovid/b", "precovid/1", "normal", "", "2017"],
+    ]
+    assert check_source("precovid", folder) == [("images", 5_469, 2)]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("c.png,2,PA,2016", r"metadata\.csv: image 'c.png' is not in images/"),
+        ("../metadata.csv,2,PA,2016", "image '../metadata.csv' is not in images/"),
+        ("unlisted.png,,PA,2016", "image 'unlisted.png' has no patient_id"),
+        ("unlisted.png,2,frontal,2016", "image 'unlisted.png' has an unknown view.*AP Supine"),
+        ("a.png,2,PA,2016", "'a.png' is listed twice"),
+        (",2,PA,2016", "column 'filename' is empty in line 4"),
+    ],
+)
+def test_precovid_refuses_bad_rows(tmp_path: Path, row: str, message: str) -> None:
+    folder = make_precovid(tmp_path)
+    with (folder / "metadata.csv").open("a") as stream:
+        stream.write(row + "\n")
+    with pytest.raises(UserError, match=message):
+        load_source("precovid", folder)
+
+
+def test_precovid_refuses_a_missing_column_and_table(tmp_path: Path) -> None:
+    folder = make_precovid(tmp_path)
+    lines(folder / "metadata.csv", "filename,view", "a.png,PA")
+    with pytest.raises(UserError, match="column 'patient_id' is missing"):
+        load_source("precovid", folder)
+    (folder / "metadata.csv").unlink()
+    with pytest.raises(UserError, match=r"metadata\.csv: cannot be read"):
+        get_source("precovid").load(folder)
+
+
+# --- kermany
+
+
+def test_kermany_reads_labels_patients_and_parts(tmp_path: Path) -> None:
+    folder = make_kermany(tmp_path)
+    cohort = load_source("kermany", tmp_path)
+    rows = cohort.table.set_index(cohort.table["image_id"].str.removeprefix("kermany/"))
+    assert cohort.counts() == {"normal": 4, "viral pneumonia": 1, "bacterial pneumonia": 3}
+    assert rows["patient_id"].str.removeprefix("kermany/").to_dict() == {
+        "train/IM-0115-0001": "IM-0115",
+        "train/NORMAL2-IM-0588-0001-0002": "NORMAL2-IM-0588",
+        "train/person1_bacteria_1": "person1",
+        "train/person2_bacteria_3": "person2",
+        "val/IM-0115-0002": "IM-0115",
+        "val/person1946_bacteria_4874": "person1946",
+        "test/IM-0001-0001": "IM-0001",
+        "test/person1_virus_6": "person1",
+    }
+    assert rows["part"].value_counts().to_dict() == {"train": 4, "val": 2, "test": 2}
+    assert check_source("kermany", folder)[3:] == [
+        ("normal, train and val", 1_349, 3),
+        ("pneumonia, train and val", 3_883, 3),
+    ]
+
+
+def test_kermany_reads_the_names_of_the_first_release(tmp_path: Path) -> None:
+    folder = tmp_path / "chest_xray"
+    for name in ("NORMAL/NORMAL-11419-0001", "PNEUMONIA/VIRUS-614452-0001", "PNEUMONIA/BACTERIA-11419-0004"):
+        for part in ("train", "test"):
+            picture(folder / part / f"{name}.jpeg")
+    cohort = load_source("kermany", folder)
+    assert cohort.counts() == {"normal": 2, "viral pneumonia": 2, "bacterial pneumonia": 2}
+    assert cohort.patients() == ["kermany/11419", "kermany/614452"]
+
+
+def test_kermany_refuses_odd_names_and_missing_folders(tmp_path: Path) -> None:
+    folder = make_kermany(tmp_path)
+    odd = picture(folder / "train" / "NORMAL" / "person9_virus_9.jpeg")
+    with pytest.raises(UserError, match=r"person9_virus_9\.jpeg: is not named like a file of NORMAL/"):
+        load_source("kermany", folder)
+    odd.rename(folder / "train" / "PNEUMONIA" / "person9_fungus_9.jpeg")
+    with pytest.raises(UserError, match="is not named like a file of PNEUMONIA/"):
+        load_source("kermany", folder)
+    (folder / "train" / "PNEUMONIA" / "person9_fungus_9.jpeg").unlink()
+    for path in (folder / "test" / "NORMAL").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match="NORMAL: the folder holds no image"):
+        load_source("kermany", folder)
+
+
+# --- masks
+
+
+def test_montgomery_masks_are_united_once(tmp_path: Path) -> None:
+    make_montgomery(tmp_path)
+    cohort = load_source("montgomery", tmp_path)
+    assert cohort.counts() == {"normal": 1, "tuberculosis": 1}
+    assert (cohort.table["mask_path"] == "").all()
+    united = united_masks(cohort, tmp_path / "united")
+    for row in united.table.itertuples():
+        mask = read_mask(row.mask_path, read_image(row.path).shape)
+        assert (mask[:, : SIDE // 2 - 1] == 255).all()
+        assert (mask[:, SIDE // 2 - 1 : SIDE // 2 + 1] == 0).all(), "the gap between the lungs"
+        assert (mask[:, SIDE // 2 + 1 :] == 255).all()
+    first = Path(united.table["mask_path"][0])
+    written = first.stat().st_mtime_ns
+    united_masks(cohort, tmp_path / "united")
+    assert first.stat().st_mtime_ns == written, "a union that is newer than both masks is kept"
+    os.utime(first, (1, 1))
+    half(Path(cohort.table["mask_left"][0]), left=False)
+    united_masks(cohort, tmp_path / "united")
+    assert (read_mask(first)[:, 0] == 0).all(), "a mask that changed is united again"
+
+
+def test_masks_of_single_lungs_must_fit(tmp_path: Path) -> None:
+    folder = make_montgomery(tmp_path)
+    left, right = (folder / "ManualMask" / side / "MCUCXR_0001_0.png" for side in ("leftMask", "rightMask"))
+    half(left, left=True, side=20)
+    with pytest.raises(UserError, match=r"rightMask/.*the mask is 16x16 pixels but its image is 20x20"):
+        united_masks(load_source("montgomery", folder), tmp_path / "united")
+    half(right, left=False, side=20)
+    with pytest.raises(UserError, match=r"leftMask/.*the mask is 20x20 pixels but its image is 16x16"):
+        united_masks(load_source("montgomery", folder), tmp_path / "united")
+    right.unlink()
+    with pytest.raises(UserError, match=r"MCUCXR_0001_0\.png: has the mask of one lung only"):
+        load_source("montgomery", folder)
+    left.unlink()
+    cohort = load_source("montgomery", folder)
+    assert list(united_masks(cohort, tmp_path / "united").table["mask_path"].ne("")) == [False, True]
+    assert get_source("montgomery").count(folder)["images with both masks"] == 1
+    picture(folder / "CXR_png" / "MCUCXR_0002.png")
+    with pytest.raises(UserError, match="is not named MCUCXR_<number>_<0 or 1>"):
+        load_source("montgomery", folder)
+
+
+def test_masks_of_other_sources_stay(tmp_path: Path) -> None:
+    make_montgomery(tmp_path)
+    make_nih_masks(tmp_path)
+    both = [load_source(name, tmp_path) for name in ("montgomery", "nih_masks")]
+    assert united_masks(both[1], tmp_path / "united") is both[1]
+    joined = Cohort.concat([cohort.relabel({}, cohort.classes) for cohort in both], (*both[0].classes, "unlabelled"))
+    united = united_masks(joined, tmp_path / "united")
+    assert list(united.table["mask_path"][2:]) == list(both[1].table["mask_path"])
+    assert all(read_mask(row.mask_path, image_size(row.path)).any() for row in united.table.itertuples())
+
+
+def test_shenzhen_has_masks_for_some(tmp_path: Path) -> None:
+    folder = make_shenzhen(tmp_path)
+    cohort = load_source("shenzhen", tmp_path)
+    assert [Path(mask).name for mask in cohort.table["mask_path"]] == [
+        "CHNCXR_0001_0_mask.png",
+        "",
+        "CHNCXR_0327_1_mask.png",
+    ]
+    assert check_source("shenzhen", folder) == [
+        ("normal", 326, 2),
+        ("tuberculosis", 336, 1),
+        ("images with a mask", 566, 2),
+    ]
+    half(folder / "mask" / "CHNCXR_0001_0_mask.png", left=True, side=20)
+    row = load_source("shenzhen", folder).table.iloc[0]
+    with pytest.raises(UserError, match="the mask is 20x20 pixels but its image is 16x16"):
+        read_mask(row.mask_path, read_image(row.path).shape)
+    for path in (folder / "CXR_png").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match="CXR_png: the folder holds no image"):
+        get_source("shenzhen").load(folder)
+
+
+def test_jsrt_unites_gifs_of_half_the_size(tmp_path: Path) -> None:
+    folder = make_jsrt(tmp_path)
+    cohort = load_source("jsrt", tmp_path)
+    assert cohort.counts() == {"normal": 2, "nodule": 1}
+    united = united_masks(cohort, tmp_path / "united")
+    mask = read_mask(united.table["mask_path"][0], (2 * SIDE, 2 * SIDE))
+    assert (mask[:, : SIDE - 2] == 255).all()
+    assert (mask[:, SIDE - 2 : SIDE + 2] == 0).all()
+    assert (mask[:, SIDE + 2 :] == 255).all()
+    (folder / "scratch" / "fold2" / "masks" / "left lung" / "JPCNN002.gif").unlink()
+    with pytest.raises(UserError, match=r"JPCNN002\.png: has the mask of one lung only"):
+        load_source("jsrt", folder)
+    for path in (folder / "All247images").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match=r"holds no JPCLN\*\.IMG or JPCNN\*\.IMG"):
+        get_source("jsrt").load(folder)
+
+
+def test_a_mask_of_0_and_1_and_a_larger_mask_are_united_too(tmp_path: Path) -> None:
+    folder = make_jsrt(tmp_path)
+    picture(folder / "All247images" / "JPCLN001.png", side=SIDE)
+    for lung in ("left lung", "right lung"):
+        place = folder / "scratch" / "fold1" / "masks" / lung
+        half(place / "JPCLN001.gif", left=lung.startswith("left"), side=2 * SIDE, value=1)
+    united = united_masks(load_source("jsrt", folder).filter(lambda table: table["label"] == "nodule"), tmp_path / "u")
+    mask = read_mask(united.table["mask_path"][0], (SIDE, SIDE))
+    assert list(mask[0]) == [255] * 7 + [0] + [255] * 8, "every second pixel of the mask"
+
+
+def test_nih_masks_share_the_patients_of_chestxray14(tmp_path: Path) -> None:
+    folder = make_nih_masks(tmp_path)
+    cohort = load_source("nih_masks", tmp_path)
+    assert cohort.patients() == ["chestxray14/00000013", "nih_masks/odd"]
+    assert check_source("nih_masks", folder) == [("images", 100, 2), ("images with a mask", 100, 2)]
+    (folder / "masks" / "odd_mask.png").unlink()
+    with pytest.raises(UserError, match=r"odd\.png: has no mask masks/odd_mask\.png"):
+        load_source("nih_masks", folder)
+    (folder / "masks" / "00000013_005_mask.png").unlink()
+    with pytest.raises(UserError, match="masks: the folder holds no image"):
+        get_source("nih_masks").load(folder)
+
+
+# --- what the reader had to learn
+
+
+def test_raw_jsrt_files_are_read_inverted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_RAW_SIDE", SIDE)
+    folder = tmp_path / "JSRT"
+    values = np.full((SIDE, SIDE), 4095, ">u2")
+    values[0, 0], values[1, 2] = 0, 2048
+    (folder / "All247images").mkdir(parents=True)
+    path = folder / "All247images" / "JPCLN001.IMG"
+    values.tofile(path)
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    assert image_size(path) == image.shape == (SIDE, SIDE)
+    assert (image[0, 0], image[1, 2], image[5, 5]) == (255, 127, 0), "high is dark in the file"
+    picture(path.with_suffix(".png"))
+    assert list(load_source("jsrt", tmp_path).table["path"]) == [str(path.resolve())], "the raw file goes first"
+    path.write_bytes(b"\0" * 100)
+    with pytest.raises(UserError, match="has 100 bytes, a raw image of the JSRT database has 512"):
+        read_image(path)
+
+
+def test_gif_is_a_format_of_masks_alone(tmp_path: Path) -> None:
+    path = half(tmp_path / "m.gif", left=True)
+    assert set(np.unique(read_mask(path))) == {0, 255}
+    with pytest.raises(UserError, match="is not a PNG, JPEG, TIFF, BMP or DICOM image"):
+        read_image(path)
+    frame = Image.fromarray(np.eye(SIDE, dtype=np.uint8) * 255)
+    frame.save(path, save_all=True, append_images=[frame.rotate(90)])
+    with pytest.raises(UserError, match="holds 2 pages"):
+        read_mask(path)
