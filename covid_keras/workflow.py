@@ -346,7 +346,7 @@ def _segment(plan: Plan, cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:
     from covid_keras.segmentation import segment_cohort
 
     segmenter = plan.paper.segmenter(plan.protocol, plan.data, plan.cache)
-    return segment_cohort(cohort, plan.cache, segmenter, plan.paper.lung_mode(plan.protocol))
+    return segment_cohort(cohort, plan.cache, segmenter, mode=plan.paper.lung_mode(plan.protocol))
 
 
 def _prepare(paper: Paper, run: RunFolder, systems: Sequence[str]) -> dict[str, list[str]]:

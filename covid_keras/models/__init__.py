@@ -14,6 +14,7 @@ _EXPORTS = {
     "build_covidnet": "covid_keras.models.covidnet",
     "build_resnet18": "covid_keras.models.resnet18",
     "build_resnet50": "covid_keras.models.resnet",
+    "build_vgg": "covid_keras.models.vgg",
     "load_weights": "covid_keras.models.weights",
     "save_weights": "covid_keras.models.weights",
     "LungSegmenter": "covid_keras.models.lungs",

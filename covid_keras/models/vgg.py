@@ -21,6 +21,7 @@ from keras import layers
 
 from covid_keras.errors import UserError
 from covid_keras.models.backbones import backbone_weights, weight_file
+from covid_keras.models.standardise import Standardise
 from covid_keras.models.weights import load_weights
 
 # Convolutions of each block, by the depth.
@@ -36,6 +37,7 @@ POOLS = (2, 8)
 _REDUCTION = 16
 # The smallest that keras.applications makes; convolutions' weights are the same at any size.
 _SMALLEST = (32, 32, 3)
+STANDARDISE = "standardise"
 _FIRST, _LAST = "block1_conv1", "block5_pool"
 _BUGGY_DEPTH = 16
 
@@ -51,6 +53,7 @@ def build_vgg(
     channel_weights: Sequence[float] = GREY_WEIGHTS,
     width: float = 1.0,
     initializer: str | None = None,
+    standardise: str | None = None,
     name: str | None = None,
 ) -> keras.Model:
     """Build VGG16 or VGG19 [1]_ without its top, with the head of Arias-Garzon et al. [2]_; all layers trainable.
@@ -83,6 +86,10 @@ def build_vgg(
         Of the kernels before a ReLU that are not loaded. By default `he_normal` with "none" (without batch
         normalisation each layer of a deep VGG halves the variance that `glorot_uniform` starts with, and training
         stands still), else Keras' `glorot_uniform`, as in the authors' code.
+    standardise : {"global", "authors", "per_image"}, optional
+        Begin with a layer "standardise" that does the paper's equations 1 and 2 on grey levels of any range (see
+        `covid_keras.models.standardise.Standardise`); its statistics are set by its `adapt`, or come with a file of
+        this very network.
     name : str, optional
         Name of the model, "vgg16" or "vgg19" where not given.
 
@@ -110,8 +117,8 @@ def build_vgg(
     convert = partial(grey_kernel, channel_weights=channel_weights, channels=channels, kernel_bug=kernel_bug)
     build = _Builder(depth, width, initializer or ("he_normal" if weights == "none" else "glorot_uniform"))
     inputs = keras.Input(input_shape, name="radiograph")
-    outputs = build.head(build.features(inputs, pool5), classes)
-    model = keras.Model(inputs, outputs, name=name or f"vgg{depth}")
+    x = Standardise(standardise, name=STANDARDISE)(inputs) if standardise else inputs
+    model = keras.Model(inputs, build.head(build.features(x, pool5), classes), name=name or f"vgg{depth}")
     if file := weight_file(weights):
         _load(model, file, build, convert)
     elif weights == "imagenet":
@@ -231,14 +238,22 @@ class _Builder:
 
 
 def _load(model: keras.Model, file: Path, build: _Builder, convert: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Load a file of the whole network, else of its convolutions, else of those of the three-channel network."""
-    features = keras.Model(model.input, model.get_layer(_LAST).output, name=model.name)
-    # What `load_weights` says of a good file of the next kind: the head is missing, the first kernel has colours.
-    for part, words in ((model, "has no weights for the layer 'hidden1'"), (features, "has shape (3, 3, 3, ")):
+    """Load a file of the whole network, else without statistics, else of its convolutions, else of those in colour."""
+    # Where the layers with weights begin, also where others stand before them.
+    start, last = model.get_layer(_FIRST).input, model.get_layer(_LAST).output
+    network = keras.Model(start, model.output, name=model.name)
+    features = keras.Model(start, last, name=model.name)
+    # What `load_weights` says of a good file of the next kind.
+    kinds = (
+        (model, ("has no weights for the layer 'standardise'", "has no weights for the layer 'hidden1'")),
+        (network, ("has no weights for the layer 'hidden1'",)),
+        (features, ("has shape (3, 3, 3, ",)),
+    )
+    for part, words in kinds:
         try:
             load_weights(part, file)
         except UserError as error:
-            if words not in error.problem:
+            if not any(each in error.problem for each in words):
                 raise
         else:
             return

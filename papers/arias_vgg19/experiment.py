@@ -197,9 +197,9 @@ NOTES: tuple[tuple[str, str], ...] = (
     ),
     (
         "The U-Net knows some of the images",
-        "In profile cpu the lungs of parts d and e are marked by the shipped U-Net, trained on human masks of images of "
-        "Cohen's collection, as the COVID-19 images are, and on no NIH radiograph: the outline of its masks may "
-        "itself tell the collections apart, in d and in e.",
+        "In profile cpu the lungs of parts d and e are marked by the shipped U-Net, trained on human masks of Cohen's "
+        "collection, as the COVID-19 images are, and on no NIH radiograph: the outline of its masks may itself tell "
+        "the collections apart, in d and in e.",
     ),
     (
         "Few lateral images",

@@ -36,7 +36,7 @@ def vgg(depth: int) -> Callable[[Protocol, tuple[str, ...]], keras.Model]:
             depth,
             (*protocol.size, 1),
             len(classes),
-            weights=protocol.weights,
+            weights=protocol.files.get(f"vgg{depth}", protocol.weights),
             width=options.width,
             pool5=options.pool5,
             kernel_bug=options.kernel_bug and depth == 16,
@@ -50,7 +50,9 @@ def vgg(depth: int) -> Callable[[Protocol, tuple[str, ...]], keras.Model]:
 def adapt(model: keras.Model, inputs: Inputs, rows: np.ndarray) -> None:
     """Take the mean and std of equation 2 from the training part."""
     chunks = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
-    model.get_layer("standardise").adapt(inputs.prepared.batch(chunk).astype(np.float32) for chunk in chunks)
+    from covid_keras.models.vgg import STANDARDISE
+
+    model.get_layer(STANDARDISE).adapt(inputs.prepared.batch(chunk).astype(np.float32) for chunk in chunks)
 
 
 def check(protocol: Protocol) -> None:
