@@ -19,8 +19,8 @@ Known problems
     Not run here on the real collection: the layout and the names of the tables were taken from programs that read it.
     Some patients are also in BIMCV-COVID19+, with another test on another day: `bimcv.without_patients_of(negative,
     positive)` removes them (Experiment 2 of Arias-Garzon and others, 2021: 1,370 of 4,610 images). Inverted images,
-    windows and views: see `bimcv_positive`. The count to compare with is the 4,610 images of that paper, whom their
-    own filter of views gave that number: yours will differ.
+    windows and views: see `bimcv_positive`. No published number of radiographs was found; what is compared is the
+    4,610 frontal images of that paper, chosen by its own filter of views: yours will differ.
 Citation
     M. de la Iglesia Vayá and others: BIMCV COVID-19-: a large annotated dataset of RX and CT images from COVID-19
     patients. IEEE Dataport, 2021.

@@ -23,10 +23,11 @@ Cohort
 Known problems
     Not run here on the real collection: the layout and the names of the tables were taken from programs that read it.
     Images are stored as in the device: where the header says MONOCHROME1, bone is dark in the PNG
-    (`bimcv.upright_grey` turns these), and no window is applied. Some views are wrong, some images lie on their side or
-    are no chest. Images from long before or after the disease carry the label too. Some patients are also in
-    BIMCV-COVID19- (`bimcv.without_patients_of`). The count to compare with is the 12,802 frontal images of Arias-Garzon
-    and others, 2021, whom their own filter of views gave that number: yours will differ.
+    (`bimcv.upright_grey` turns these), and no window is applied. Others report lateral images under a frontal name, a
+    few upside down and some that are no chest. Images from long before or after the disease carry the label too. Some
+    patients are also in BIMCV-COVID19- (`bimcv.without_patients_of`). The numbers of CR and DX of iterations 1 + 2 were
+    not verified. What is compared is the 12,802 frontal images of Arias-Garzon and others, 2021, chosen by their own
+    filter of views: yours will differ.
 Citation
     M. de la Iglesia Vayá and others: BIMCV COVID-19+: a large annotated dataset of RX and CT images from COVID-19
     patients. arXiv:2006.01174, 2020.

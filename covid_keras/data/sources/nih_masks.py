@@ -1,8 +1,8 @@
 """Lung masks of 100 NIH radiographs (XLSor; Tang and others, 2019).
 
 What
-    100 radiographs of NIH ChestX-ray14, most of them abnormal, with both lungs outlined by hand in one mask each: the
-    test set of XLSor. Trains the lung U-Nets.
+    100 radiographs of NIH ChestX-ray14 with both lungs outlined by hand in one mask each: the test set of XLSor.
+    Trains the lung U-Nets.
 Where
     https://github.com/rsummers11/CADLab/tree/master/Lung_Segmentation_XLSor (links to https://nihcc.box.com)
 Licence
