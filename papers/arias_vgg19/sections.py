@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from covid_keras.errors import UserError
 from covid_keras.evaluation import (
     Difference,
     Measured,
@@ -28,7 +30,8 @@ from covid_keras.reporting.html import FigureEntry, Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from papers.arias_vgg19 import stages
-from papers.arias_vgg19.experiment import CONTROLS, DEPTHS, EXPERIMENTS, NEGATIVE, PARTS, VIEW_OF, experiments_of
+from papers.arias_vgg19.cohorts import available
+from papers.arias_vgg19.experiment import CONTROLS, DEPTHS, EXPERIMENTS, PARTS, VIEW_OF, experiments_of
 from papers.arias_vgg19.figures import ThresholdCurves, forest_figure, precision_recall_figure, threshold_figure
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS
 from papers.arias_vgg19.overlap import PARTS as MASK_PARTS
@@ -45,7 +48,8 @@ LATERAL_POSITIVE = {
 FATES = ("frontal, let through", "frontal, refused", "lateral, refused", "lateral, slipped through")
 COMPARED = (("e", "d"), ("d", "c"), ("e", "c"))
 DIFFERENCES = ("accuracy", "auc", "sensitivity", "specificity")
-CERTAIN = 50.0  # percent: the AUC of a coin
+CHANCE = 50.0  # percent: the AUC of a coin
+FIGURE_3 = ("unet1", "unet3")
 _STEPS = np.linspace(0, 1, 201)
 # The two of three functions of a matrix that `covid_keras.evaluation.counted` does not hold.
 _OF_THRESHOLD = {
@@ -266,9 +270,9 @@ def parts_section(results: Results) -> Section | None:
 
 
 PARTS_TEXT = (
-    "The paper classifies each image three times: whole (part c), with everything but the lungs blackened (d), and with "
-    "the lungs blackened (e). Its striking result is that e, where there is no lung to be seen, is more accurate than "
-    "d. Below each difference is paired: both parts on the same images of the same executions, patients drawn with "
+    "The paper classifies each image three times: whole (part c), with all but the lungs blackened (d), and with the "
+    "lungs blackened (e). Its striking result is that e, where there is no lung to be seen, is more accurate than d. "
+    "Below, each difference is paired: both parts on the same images of the same executions, patients drawn with "
     "replacement."
 )
 DIFFERENCE_CAPTION = (
@@ -283,14 +287,14 @@ def part_differences(results: Results, name: str) -> dict[tuple[str, str, str], 
     found = {}
     for a, b in COMPARED:
         both = [results.predictions_of(f"{name}_{part}") for part in (a, b)]
-        first, second = tested_together(*both)
+        first, second = shared_test_rows(*both)
         if len(first):
             for metric in DIFFERENCES:
                 found[a, b, metric] = bootstrap_difference(first, second, metric)
     return found
 
 
-def tested_together(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def shared_test_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the test rows of two systems that stand in both: of a partial run some executions stand in one only."""
     keys = ["repeat", "fold", "image_id"]
     frames = _test(first), _test(second)
@@ -341,7 +345,7 @@ def difference_table(
 
 
 def printed_difference(paper: Mapping[tuple[str, str], Printed], name: str, a: str, b: str, metric: str) -> str:
-    """Return what the paper prints of part `a` less what it prints of part `b`; with a mark where either is doubtful."""
+    """Return what the paper prints of part `a` less that of part `b`; with a mark where either is doubtful."""
     pair = [paper.get((_printed_system(paper, f"{name}_{part}", metric), metric)) for part in (a, b)]
     if None in pair:
         return NOTHING
@@ -416,11 +420,11 @@ def frame_section(results: Results) -> Section | None:
 
 
 FRAME_TEXT = (
-    "The controls give the same network, with the same three parts, tasks in which COVID-19 cannot help: the collection "
-    "that a pneumonia comes from, whether a radiograph of COVID-19 was taken from behind (PA) or in front (AP), and "
-    "pneumonia against no finding within one hospital. In part e neither lungs nor findings in them are left: what it "
-    "tells there it tells by the frame, such as the burnt-in letters, the crop, the contrast, the patient's posture "
-    "and the outline of the mask itself."
+    "The controls give the same network, with the same three parts, tasks in which COVID-19 cannot help: the "
+    "collection that a pneumonia comes from, whether a radiograph of COVID-19 is PA (the patient stands) or AP (mostly "
+    "at the bedside), and pneumonia against no finding within one hospital. In part e neither the lungs nor findings "
+    "in them are left: what it tells, it tells by the frame, such as burnt-in letters, crop, contrast, posture, and "
+    "the outline of the mask itself."
 )
 FRAME_CAPTION = (
     "Percent on test images, mean over executions with 95 % interval by patient. The controls are VGG16; of the "
@@ -463,7 +467,7 @@ def frame_words(ours: MeasuredOf) -> list[str]:
         if one is None or np.isnan([one.mean, one.low, one.high]).any():
             continue
         number_words = f"AUC {number(one.mean)} % ({number(one.low)} to {number(one.high)})"
-        shown = one.low > CERTAIN
+        shown = one.low > CHANCE
         said.append(f"{title_of(name).capitalize()}: {number_words}. {FRAME_MEANS[name][0 if shown else 1]}")
     return said
 
@@ -471,15 +475,15 @@ def frame_words(ours: MeasuredOf) -> list[str]:
 # What it means where part e of a control tells its classes apart, and where it does not.
 FRAME_MEANS = {
     "source": (
-        "Without any lung the network tells the two collections apart, both of whose images show pneumonia. As COVID-19 "
-        "comes from the one and the images without it from the other, the accuracy of part e on COVID-19 is no "
-        "evidence of disease, and that of parts c and d can be had in the same way.",
+        "Without any lung the network tells two collections apart whose images all show pneumonia. As COVID-19 comes "
+        "from the one and the images without it from the other, the accuracy of part e on COVID-19 is no evidence of "
+        "disease, and that of parts c and d can be had in the same way.",
         "That part e tells the collections apart within pneumonia does not show in this run: what part e has on "
         "COVID-19 is not explained by it.",
     ),
     "posture": (
-        "The posture can be told without the lungs. Bedside radiographs (AP) are of the sicker patients: wherever the "
-        "classes differ in posture, it stands in for the diagnosis.",
+        "The posture can be told without the lungs. AP radiographs are mostly of patients too ill to stand: "
+        "wherever the classes differ in posture, it can stand in for the diagnosis.",
         "That the posture can be told without the lungs does not show in this run.",
     ),
     "finding": (
@@ -594,7 +598,7 @@ def unet_section(results: Results) -> Section | None:
     tables = {name: read_overlap(folder) for name, folder in folders.items()}
     frame = unet_table(tables, measured_of(results.measured), printed_of(results.published))
     section = Section("The three U-Nets", UNET_TEXT, [TableEntry("How well the masks fit", UNET_CAPTION, frame)])
-    section.figures += _mask_figures(results)
+    section.figures += _mask_figures(results, folders)
     return section
 
 
@@ -605,8 +609,8 @@ UNET_TEXT = (
     "last two are the authors' functions and are to be compared with the paper's."
 )
 UNET_CAPTION = (
-    "Ratios, 0 to 1. 5th percentile, worst and best: over images. Training images are those that the network has "
-    "learned by heart as far as it can. " + DAGGER
+    "Ratios, 0 to 1; the authors' function with 95 % interval by patient. 5th percentile, worst and best: over images. "
+    + DAGGER
 )
 
 
@@ -622,7 +626,7 @@ def unet_table(
                 continue
             found = summarise_overlap(mine)
             for measure, words in (("dice", "Dice"), ("iou", "IoU")):
-                row = {"network": name.replace("unet", "U-Net "), "part": part, "measure": words}
+                row = {"network": unet_title(name), "part": part, "measure": words}
                 row |= {"images": found["images"]}
                 keys = {"true mean": "mean", "5th percentile": "p5", "worst": "min", "best": "max"}
                 row |= {words: _ratio(found[f"{measure}_{key}"]) for words, key in keys.items()}
@@ -648,9 +652,33 @@ def _printed_ratio(one: Printed | None) -> str:
     return NOTHING if one is None else _ratio(one.value / 100) + "†" * bool(one.doubt)
 
 
-def _mask_figures(results: Results) -> list[FigureEntry]:
-    """The masks drawn as in the paper's figure 3, where the images are at hand."""
-    return []
+def _mask_figures(results: Results, folders: Mapping[str, Path]) -> list[FigureEntry]:
+    """The masks of the U-Nets that the paper's figure 3 shows, where the images are at hand."""
+    shown = {unet_title(name): folders[name] for name in FIGURE_3 if name in folders}
+    try:
+        cohort = stages.mask_cohort(results.run.protocol, _data_of(results), Path(results.run.settings["cache"]).parent)
+        if not shown or not all(Path(path).is_file() for path in cohort.table["path"]):
+            return []
+    except UserError:  # a report is made of predictions alone too, on a machine without the collections
+        return []
+    from papers.arias_vgg19.mask_figures import mask_figures  # with TensorFlow
+
+    return [FigureEntry(*drawn) for drawn in mask_figures(shown, cohort)]
+
+
+def _data_of(results: Results) -> Path | None:
+    """Return the data root that the run's images lie in, the narrowest that holds all collections; None for none."""
+    first = Path(results.run.cohort.table["path"].iloc[0])
+    return next((folder for folder in first.parents if available(results.run.protocol, folder) is None), None)
+
+
+def unet_title(name: str) -> str:
+    """Return how a U-Net is called.
+
+    >>> unet_title("unet1")
+    'U-Net 1'
+    """
+    return name.replace("unet", "U-Net ")
 
 
 # --- VGG16 or VGG19
@@ -722,10 +750,10 @@ def faulty_section(results: Results) -> Section | None:
 
 
 FAULTY_TEXT = (
-    "The authors' code takes the false positives for the false negatives too, so that the accuracy of its metric tables "
-    "is (TP + TN) / (TP + TN + 2 FP). It misses every patient who is overlooked, and counts every false alarm twice: "
-    f"above the true accuracy where a network rather says {NEGATIVE}, below it where it rather gives an alarm. Percent, "
-    "mean over executions with 95 % interval by patient."
+    "The authors' code takes the false positives for the false negatives too, so that the accuracy of the metric "
+    "tables is (TP + TN) / (TP + TN + 2 FP). It leaves out whoever is overlooked and counts every false alarm twice: "
+    "above the true accuracy where there are more overlooked than false alarms, below it where there are fewer. "
+    "Percent, mean over executions with 95 % interval by patient."
 )
 
 
