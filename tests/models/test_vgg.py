@@ -276,6 +276,42 @@ def test_heat_maps_are_of_the_image_size():
     assert (heat.min(), heat.max()) == (0, 1)
 
 
+def test_standardised_network_is_the_same_one_behind_its_first_layer(rgb, notop):
+    """In one graph: heat maps and features are those of the network without, on standardised images."""
+    shape = (64, 64, 1)
+    raw = np.random.default_rng(2).integers(0, 255, (4, *shape)).astype(np.float32)
+    plain, whole = small(16, shape, notop), small(16, shape, notop, standardise="global")
+    first = whole.layers[1]
+    first.adapt([raw])
+    for name in HEAD:
+        whole.get_layer(name).set_weights(plain.get_layer(name).get_weights())
+    given = np.asarray(first(raw))
+    assert abs(given.std() - 1) < 1e-3
+    np.testing.assert_allclose(
+        features(whole).predict_on_batch(raw), features(plain).predict_on_batch(given), rtol=1e-4
+    )
+    labels = [0, 1, 0, 1]
+    maps = [grad_cam(whole, raw, labels), grad_cam(plain, given, labels)]
+    assert maps[0].max() == 1
+    np.testing.assert_allclose(*maps, atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["global", "per_image"])
+def test_standardised_network_loads_files_with_and_without_statistics(mode, rgb, notop, tmp_path, images):
+    trained = with_biases(small(standardise=mode))
+    if mode == "global":
+        trained.get_layer("standardise").set_weights([np.float32(0.4), np.float32(0.2)])
+    trained.save_weights(tmp_path / "whole.weights.h5")
+    loaded = small(weights=tmp_path / "whole.weights.h5", standardise=mode)
+    np.testing.assert_allclose(loaded.predict_on_batch(images), trained.predict_on_batch(images), rtol=1e-5)
+    bare = with_biases(small(), seed=1)
+    for path in (save_weights(bare, tmp_path / "bare.h5"), save_weights(features(bare), tmp_path / "part.h5")):
+        found = small(weights=path, standardise=mode).get_layer("block5_conv3").bias
+        np.testing.assert_array_equal(found, bare.get_layer("block5_conv3").bias)
+    found = small(weights=notop, standardise=mode).get_layer("block1_conv1").kernel
+    np.testing.assert_allclose(found, grey_kernel(rgb.get_layer("block1_conv1").kernel), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
