@@ -180,7 +180,7 @@ def threshold_figure(
     for axes in grid[len(systems) :]:
         axes.set_visible(False)
     for axes in grid[max(0, len(systems) - columns) : len(systems)]:
-        axes.set_xlabel("threshold (score from which positive)")
+        axes.set(xlabel="threshold (score, 0 to 1)", xticks=(0, 0.5, 1))
         axes.tick_params(labelbottom=True)
     for axes in grid[::columns]:
         axes.set_ylabel("accuracy (%)")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from covid_keras.data.cohort import read_table
 from covid_keras.errors import UserError
 from covid_keras.evaluation import (
     Difference,
@@ -237,7 +238,7 @@ def _fates_of(results: Results) -> dict[tuple[str, str], Counter]:
         path = execution.folder / VERDICTS
         if not path.is_file():
             continue
-        said = pd.read_csv(path, dtype={"image_id": str}).set_index("image_id")["frontal"]
+        said = read_table(path, ("image_id", "frontal")).set_index("image_id")["frontal"]
         tested = results.run.part(execution.repeat, execution.fold).eq("test").to_numpy()
         for name in names:
             system = results.paper.system(next(one for one in results.systems if one.startswith(f"{name}_")))
@@ -263,7 +264,8 @@ def parts_section(results: Results) -> Section | None:
         found = part_differences(results, name)
         section.tables.append(difference_table(title_of(name), name, found, paper))
         if name in EXPERIMENTS and (striking := found.get(("e", "d", "accuracy"))):
-            said.append(f"{title_of(name)}: {striking_words(striking)}")
+            printed = printed_difference(paper, name, "e", "d", "accuracy")
+            said.append(f"{title_of(name)}: {striking_words(striking)} The paper prints a difference of {printed}.")
         (section.figures if name in EXPERIMENTS else section.folded).extend(_curves(results, name))
     section.text = "\n\n".join((PARTS_TEXT, " ".join(said)))
     return section
@@ -275,10 +277,10 @@ PARTS_TEXT = (
     "Below, each difference is paired: both parts on the same images of the same executions, patients drawn with "
     "replacement."
 )
-DIFFERENCE_CAPTION = (
-    "Percentage points with 95 % interval by patient, the network that validation chose. Paper: difference of what it "
-    "prints, accuracies of the network whose printed validation accuracy is higher in each part, sensitivity and "
-    "specificity of its metric tables. " + DAGGER
+DIFFERENCE_CAPTION = "Percentage points with 95 % interval by patient."
+PAPER_CAPTION = (
+    "Ours: the network that validation chose. Paper: differences of what it prints, accuracies of the network whose "
+    "printed validation accuracy is higher in each part, sensitivity and specificity of its metric tables. " + DAGGER
 )
 
 
@@ -341,7 +343,9 @@ def difference_table(
     frame = pd.DataFrame(rows)
     # A control has no counterpart in the paper.
     frame = frame.loc[:, [not (str(c).startswith("paper") and frame[c].eq(NOTHING).all()) for c in frame.columns]]
-    return TableEntry(f"Differences between the parts: {title}", DIFFERENCE_CAPTION, frame)
+    compared = any(str(column).startswith("paper") for column in frame.columns)
+    caption = f"{DIFFERENCE_CAPTION} {PAPER_CAPTION}" if compared else DIFFERENCE_CAPTION
+    return TableEntry(f"Differences between the parts: {title}", caption, frame)
 
 
 def printed_difference(paper: Mapping[tuple[str, str], Printed], name: str, a: str, b: str, metric: str) -> str:
@@ -468,7 +472,8 @@ def frame_words(ours: MeasuredOf) -> list[str]:
             continue
         number_words = f"AUC {number(one.mean)} % ({number(one.low)} to {number(one.high)})"
         shown = one.low > CHANCE
-        said.append(f"{title_of(name).capitalize()}: {number_words}. {FRAME_MEANS[name][0 if shown else 1]}")
+        title = title_of(name)
+        said.append(f"{title[:1].upper()}{title[1:]}: {number_words}. {FRAME_MEANS[name][0 if shown else 1]}")
     return said
 
 
@@ -696,8 +701,8 @@ def depth_section(results: Results) -> Section | None:
 
 
 DEPTH_CAPTION = (
-    "Percent, mean over executions with 95 % interval by patient; the last row of columns is what the paper prints of "
-    "its test images. Chosen: in how many executions VGG16 / VGG19 had more right answers on validation, of equals the "
+    "Percent, mean over executions with 95 % interval by patient; the last columns are what the paper prints of its "
+    "test images. Chosen: in how many executions VGG16 / VGG19 had more right answers on validation, of equals the "
     "smaller cross-entropy. " + DAGGER
 )
 

@@ -197,6 +197,7 @@ def test_parts_are_compared_on_the_executions_of_both(whole, tmp_path):
 def test_the_striking_result_is_told_by_the_interval(drawn):
     section = next(section for section in drawn if section.title == "With lungs and without")
     assert "Experiment 1: e is the more accurate by" in section.text
+    assert "The paper prints a difference of +4.25†." in section.text
     assert "the opposite" in sections.striking_words(Difference("accuracy", 1, 3, -2, -3, -1, 9))
     assert "d is the more accurate by 2.00 points (1.00 to 3.00)" in sections.striking_words(
         Difference("accuracy", 1, 3, -2, -3, -1, 9)
@@ -249,6 +250,8 @@ def test_what_part_e_of_a_control_means_depends_on_its_interval():
     (text,) = sections.frame_words(told)
     assert text.startswith("Source within pneumonia: AUC 80.00 % (60.00 to 90.00). Without any lung")
     assert "no evidence of disease" in text
+    (other,) = sections.frame_words(sections.measured_of([auc_of("posture_e", 80, 60, 90)]))
+    assert other.startswith("PA or AP within COVID-19: ")
     assert "no evidence" not in sections.frame_words(not_told)[0]
     assert sections.frame_words(sections.measured_of([auc_of("source_e", np.nan, np.nan, np.nan)])) == []
 
