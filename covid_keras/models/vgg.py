@@ -66,8 +66,8 @@ def build_vgg(
     depth : {16, 19}
     input_shape : tuple of int
         Height, width, channels: 1 (grey) or 3. Height and width at least 32, with `pool5` 8 at least 128. Values
-        standardised as in the paper (`standardize`). ImageNet's weights were trained on BGR from 0 to 255 less the
-        channels' means, a range that neither the paper nor its code restores.
+        standardised as in the paper, or grey levels of any range with `standardise`. ImageNet's weights were trained on
+        BGR from 0 to 255 less the channels' means, a range that neither the paper nor its code restores.
     classes : int
         Number of softmax outputs.
     weights : {"imagenet", "none"} or path
@@ -104,8 +104,8 @@ def build_vgg(
     UserError
         Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     ValueError
-        Where depth, size, number of channels, `pool5`, `channels`, `channel_weights` or `width` is none of these, or
-        `kernel_bug` is asked of VGG19.
+        Where depth, size, number of channels, `pool5`, `channels`, `channel_weights`, `width` or `standardise` is none
+        of these, or `kernel_bug` is asked of VGG19.
     """
     _check(depth, input_shape, pool5)
     if width <= 0 or (weights == "imagenet" and width != 1):
