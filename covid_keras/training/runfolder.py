@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -261,15 +261,33 @@ class RunFolder:
         for repeat, fold in itertools.product(
             range(max(split.repeats for split in splits)), range(max(split.folds for split in splits))
         ):
-            of_fold: dict[str, list[Execution]] = {}
-            for system in systems:
-                if not paper.runs_in(system, protocol, repeat, fold):
-                    continue
-                chain = of_fold.setdefault(paper.chain(system.name)[0], [])
-                if system.name not in self.left_out:
-                    chain.append(self.execution(system.name, repeat, fold))
-            folds.append(list(of_fold.values()))
+            running = [system.name for system in systems if paper.runs_in(system, protocol, repeat, fold)]
+            folds.append(
+                [
+                    [self.execution(name, repeat, fold) for name in names if name not in self.left_out]
+                    for names in linked(running, paper.chain)
+                ]
+            )
         return folds
+
+
+def linked(names: Sequence[str], chain: Callable[[str], list[str]]) -> list[list[str]]:
+    """Return the names in groups, in their order, such that what any of them builds on is of its own group.
+
+    >>> below = {"a": ["a"], "b": ["b"], "c": ["c"], "ab": ["a", "b", "ab"]}
+    >>> linked(["a", "b", "c", "ab"], below.get)
+    [['a', 'b', 'ab'], ['c']]
+    """
+    groups: list[list[str]] = []
+    for name in names:
+        below = set(chain(name))
+        mine = [group for group in groups if below & set(group)]
+        if not mine:
+            groups.append([name])
+            continue
+        mine[0] += [one for group in mine[1:] for one in group] + [name]
+        groups = [group for group in groups if not any(group is other for other in mine[1:])]
+    return groups
 
 
 def _what_decides(protocol: Protocol) -> dict[str, Any]:
