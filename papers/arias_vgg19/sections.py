@@ -265,7 +265,8 @@ def parts_section(results: Results) -> Section | None:
         section.tables.append(difference_table(title_of(name), name, found, paper))
         if name in EXPERIMENTS and (striking := found.get(("e", "d", "accuracy"))):
             printed = printed_difference(paper, name, "e", "d", "accuracy")
-            said.append(f"{title_of(name)}: {striking_words(striking)} The paper prints a difference of {printed}.")
+            beside = "" if printed == NOTHING else f" What the paper prints: {printed} points."
+            said.append(f"{title_of(name)}: {striking_words(striking)}{beside}")
         (section.figures if name in EXPERIMENTS else section.folded).extend(_curves(results, name))
     section.text = "\n\n".join((PARTS_TEXT, " ".join(said)))
     return section
@@ -377,17 +378,18 @@ def _curves(results: Results, name: str) -> list[FigureEntry]:
     curves, positive = {}, ""
     for part in PARTS:
         frame = results.predictions_of(f"{name}_{part}")
-        positive = classes_of(frame.dropna(axis=1, how="all"))[-1]
+        positive = classes_of(frame)[-1]
         if found := curves_of(frame, positive):
             curves[part_title(part)] = found
     if not curves:
         return []
     title = title_of(name)
+    caption = "Test images of one execution." if max(map(len, curves.values())) == 1 else CURVE_CAPTION
     return [
-        FigureEntry(f"ROC of the parts: {title}", CURVE_CAPTION, roc_figure(curves, f"ROC: {title}", positive)),
+        FigureEntry(f"ROC of the parts: {title}", caption, roc_figure(curves, f"ROC: {title}", positive)),
         FigureEntry(
             f"Precision and recall of the parts: {title}",
-            f"{CURVE_CAPTION} Precision depends on the share of positives, the dashed line.",
+            f"{caption} Precision depends on the share of positives, the dashed line.",
             precision_recall_figure(curves, f"Precision and recall: {title}", positive),
         ),
     ]
@@ -508,7 +510,7 @@ def threshold_section(results: Results) -> Section | None:
     for name in chosen_systems(results.systems):
         frame = results.predictions_of(name)
         if thresholds := best_thresholds(frame):
-            rows.append({"system": results.systems[name]} | threshold_row(frame, thresholds))
+            rows += [{"system": results.systems[name]} | row for row in threshold_rows(frame, thresholds)]
             curves[results.systems[name]] = threshold_curves(frame, thresholds)
     if not rows:
         return None
@@ -555,17 +557,19 @@ def best_thresholds(frame: pd.DataFrame) -> dict[tuple[str, int, int], float]:
     return {key: best_threshold(*_answers(rows)) for key, rows in executions_of(validation)}
 
 
-def threshold_row(frame: pd.DataFrame, thresholds: Mapping[tuple[str, int, int], float]) -> dict[str, str]:
-    """Return one system's metrics on test at 0.5 and at the thresholds of its executions."""
+def threshold_rows(frame: pd.DataFrame, thresholds: Mapping[tuple[str, int, int], float]) -> list[dict[str, str]]:
+    """Return one system's metrics on test: a row at 0.5, a row at the thresholds of its executions."""
     test = pd.concat([rows for key, rows in executions_of(_test(frame)) if key in thresholds])
-    at = {"at 0.5": apply_thresholds(test, PUBLISHED_THRESHOLD), "chosen": apply_thresholds(test, thresholds)}
-    row = {"threshold, an execution each": ", ".join(number(thresholds[key]) for key in sorted(thresholds))}
-    measured = {words: measured_of(summarise_counts(rows, _OF_THRESHOLD)) for words, rows in at.items()}
-    for metric in _OF_THRESHOLD:
-        for words, found in measured.items():
-            row[f"{metric}, {words}"] = with_interval(next(one for key, one in found.items() if key[1] == metric))
-    gain = bootstrap_difference(at["chosen"], at["at 0.5"], "accuracy")
-    return row | {"gain (points)": _difference_words(gain)}
+    chosen = ", ".join(number(thresholds[key]) for key in sorted(thresholds))
+    both = {f"{PUBLISHED_THRESHOLD:g}": PUBLISHED_THRESHOLD, f"chosen: {chosen}": thresholds}
+    decided = [apply_thresholds(test, given) for given in both.values()]
+    gains = [NOTHING, _difference_words(bootstrap_difference(*decided[::-1], "accuracy"))]
+    rows = []
+    for words, predictions, gain in zip(both, decided, gains, strict=True):
+        found = {one.metric: one for one in summarise_counts(predictions, _OF_THRESHOLD)}
+        metrics = {f"{metric} (%)": with_interval(found[metric]) for metric in _OF_THRESHOLD}
+        rows.append({"threshold": words} | metrics | {"gain in accuracy (points)": gain})
+    return rows
 
 
 def threshold_curves(frame: pd.DataFrame, thresholds: Mapping[tuple[str, int, int], float]) -> ThresholdCurves:
@@ -610,8 +614,8 @@ def unet_section(results: Results) -> Section | None:
 UNET_TEXT = (
     "What the paper prints as Dice is an average over pixels, in which a wrong pixel still counts one half and the "
     "background counts as much as the lungs; its IoU is that of a whole batch. Neither is the Dice or IoU of an image, "
-    "and the two do not belong to one another. The first columns are the true ones, of each image at its own size; the "
-    "last two are the authors' functions and are to be compared with the paper's."
+    "and the two do not belong to one another. The true ones are those of each image at its own size; what the "
+    "paper prints is to be compared with the authors' function alone."
 )
 UNET_CAPTION = (
     "Ratios, 0 to 1; the authors' function with 95 % interval by patient. 5th percentile, worst and best: over images. "

@@ -197,7 +197,7 @@ def test_parts_are_compared_on_the_executions_of_both(whole, tmp_path):
 def test_the_striking_result_is_told_by_the_interval(drawn):
     section = next(section for section in drawn if section.title == "With lungs and without")
     assert "Experiment 1: e is the more accurate by" in section.text
-    assert "The paper prints a difference of +4.25†." in section.text
+    assert "What the paper prints: +4.25† points." in section.text
     assert "the opposite" in sections.striking_words(Difference("accuracy", 1, 3, -2, -3, -1, 9))
     assert "d is the more accurate by 2.00 points (1.00 to 3.00)" in sections.striking_words(
         Difference("accuracy", 1, 3, -2, -3, -1, 9)
@@ -294,12 +294,16 @@ def test_test_images_do_not_choose_and_the_chosen_threshold_is_applied():
     test = swapped["split"] == "test"
     swapped.loc[test, "label"] = np.where(swapped.loc[test, "label"] == COVID, NEGATIVE, COVID)
     assert sections.best_thresholds(swapped) == thresholds
-    row = sections.threshold_row(frame, thresholds)
-    at, chosen = (float(row[f"specificity, {words}"].split("\n")[0]) for words in ("at 0.5", "chosen"))
-    assert chosen > at + 20
-    assert row["gain (points)"].startswith("+")
+    at, chosen = sections.threshold_rows(frame, thresholds)
+    specificity = [float(row["specificity (%)"].split("\n")[0]) for row in (at, chosen)]
+    assert specificity[1] > specificity[0] + 20
+    assert at["threshold"] == "0.5"
+    assert [float(text) for text in chosen["threshold"].removeprefix("chosen: ").split(", ")] == [
+        pytest.approx(value, abs=0.006) for value in thresholds.values()
+    ]
+    assert chosen["gain in accuracy (points)"].startswith("+")
     curves = sections.threshold_curves(frame, thresholds)
-    accuracy = float(row["accuracy, at 0.5"].split("\n")[0])
+    accuracy = float(at["accuracy (%)"].split("\n")[0])
     assert curves.accuracy["test"][100] == pytest.approx(accuracy, abs=0.005)
     assert curves.accuracy["test"][0] == pytest.approx(100 * 10 / 24), "from a score of 0 on everybody is positive"
     assert sections.best_thresholds(frame[test]) == {}
