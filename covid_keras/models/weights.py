@@ -96,7 +96,7 @@ def save_weights(model: keras.Model, path: str | Path) -> Path:
             _write_names(group, "weight_names", names)
             for name, variable in zip(names, layer.weights, strict=True):
                 # Scalars cannot be compressed.
-                options = {"compression": "gzip", "shuffle": True} if variable.shape else {}
+                options = {"compression": "gzip", "shuffle": True} if len(variable.shape) else {}
                 group.create_dataset(name, data=np.asarray(variable), **options)
     return Path(path)
 

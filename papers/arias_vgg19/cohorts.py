@@ -177,6 +177,7 @@ def _published(settings: PublishedCohort, data: Path) -> Cohort:
     )
     cohen = load_source("cohen", data).frontal().table
     kermany = load_source("kermany", data).table
+    kermany = kermany[kermany["part"] != "test"]  # what is left has the paper's counts: 1,349 and 3,883
     normal = kermany["label"] == "normal"
     parts = [
         _some(padchest[padchest["label"] == "frontal"], settings.padchest[0], rng, "PadChest").assign(label=FRONTAL),

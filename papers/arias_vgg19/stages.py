@@ -10,6 +10,7 @@ import pandas as pd
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import duplicate_groups, find_duplicates
 from covid_keras.data.sources import get_source, load_source
+from covid_keras.data.sources.united_masks import united_masks
 from covid_keras.data.splits import hold_out
 from covid_keras.errors import UserError
 from covid_keras.evaluation import Measured
@@ -26,6 +27,7 @@ STAGES = "segmenters"
 MASKED = ("montgomery", "jsrt", "nih_masks")  # the paper's own
 STAND_IN = ("darwin_v7",)
 VALIDATION = 0.2
+LUNGS = "lungs"  # the one label that a cohort of masks needs
 
 
 def segmenter(protocol: Protocol, data: Path | None, cache: Path) -> Any:
@@ -85,18 +87,20 @@ def mask_cohort(protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
     settings = settings_of(protocol)
     if isinstance(settings, PhantomCohort):
         cohort = make_cohort(protocol, data, cache / "made")
-        return cohort.filter(~cohort.table["view"].str.startswith("L"))
+        cohort = cohort.filter(~cohort.table["view"].str.startswith("L"))
+        return Cohort(cohort.table.assign(label=LUNGS), (LUNGS,), cohort.name)
     names = STAND_IN if settings.kind == "stand_in" else MASKED
     for name in names:
         if data is None or get_source(name).locate(data) is None:
             raise UserError(
                 f"options.segmenters of profile {protocol.profile!r}",
                 f"need {get_source(name).CARD.title}, and there is none below {data}",
-                "`covid-keras data list` says how to get it; --set options.segmenters={} leaves the U-Nets out",
+                "`covid-keras data list` says how to get it",
             )
     tables = [load_source(name, data).table for name in names]
-    table = pd.concat(tables, ignore_index=True).assign(label="lungs", severity="")
-    return Cohort(table[table["mask_path"] != ""], ("lungs",), " and ".join(names))
+    table = pd.concat(tables, ignore_index=True).assign(label=LUNGS, severity="")
+    cohort = united_masks(Cohort(table, (LUNGS,), " and ".join(names)), cache / "united-masks")
+    return cohort.filter(cohort.table["mask_path"] != "")
 
 
 def _settings(protocol: Protocol, name: str) -> Any:
@@ -115,7 +119,6 @@ def _trained(protocol: Protocol, data: Path | None, cache: Path, name: str) -> P
     if (folder / RECORD).is_file():
         return folder
     cohort = mask_cohort(protocol, data, cache)
-    cohort = Cohort(cohort.table.assign(label="lungs"), ("lungs",), cohort.name)
     groups = None
     if not isinstance(settings_of(protocol), PhantomCohort):
         groups = duplicate_groups(cohort, find_duplicates(cohort))
