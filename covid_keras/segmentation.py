@@ -43,8 +43,8 @@ def segment_cohort(
     -------
     cohort : Cohort
     facts : dict
-        `images`, `computed`, `empty` (number of empty masks), `empty_ids`, `weights_sha256`, `threshold`, and `mode`
-        where it is not "shipped".
+        `images`, `computed`, `empty` (number of empty masks), `empty_ids`, `weights_sha256`, `threshold`, `mode` where it
+        is not "shipped", and `by`, the network's title, where it is not the one that ships.
 
     Raises
     ------
@@ -74,6 +74,8 @@ def segment_cohort(
     }
     if segmenter.mode != "shipped":
         facts["mode"] = segmenter.mode
+    if not segmenter.entry.ships:
+        facts["by"] = segmenter.entry.title
     return Cohort(table, cohort.classes, cohort.name), facts
 
 

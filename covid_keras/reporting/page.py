@@ -89,7 +89,7 @@ HEAT_SHARE_TEXT = (
 def _heat_text(results: Results) -> str:
     """What the maps show, and whose lungs are outlined, where any are."""
     if results.facts.get("lungs"):
-        return f"{HEAT_TEXT} {HEAT_SHARE_TEXT.format(source='outlined by the shipped U-Net')}"
+        return f"{HEAT_TEXT} {HEAT_SHARE_TEXT.format(source=f'outlined by {_segmenter_words(results)}')}"
     if results.run.cohort.table["mask_path"].ne("").any():
         return f"{HEAT_TEXT} {HEAT_SHARE_TEXT.format(source='outlined as the collection marks them')}"
     return f"{HEAT_TEXT} No system of this run needs lung masks: none are outlined, and no share in the lungs is given."
@@ -126,8 +126,14 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
         facts.append(("Left out", "; ".join(left_out)))
     if lungs:
         whole = " (those images are used whole)" if lungs["empty"] else ""
-        facts.append(("Lung masks", f"by the shipped U-Net; {lungs['empty']} of {lungs['images']} empty{whole}"))
+        words = f"by {_segmenter_words(results)}; {lungs['empty']} of {lungs['images']} empty{whole}"
+        facts.append(("Lung masks", words))
     return facts
+
+
+def _segmenter_words(results: Results) -> str:
+    """Who marked the lungs."""
+    return results.facts["lungs"].get("by", "the shipped U-Net")
 
 
 def _execution_words(results: Results) -> str:

@@ -115,7 +115,7 @@ HEAVY = {
     *("segmentation", "data.augment", "data.pipeline", "explain.gradcam", "explain.network"),
     "reporting.examples",
     *(f"models.{name}" for name in ("backbones", "capsules", "covidnet", "cxnet", "lungs", "resnet", "resnet18")),
-    *("models.unet", "models.weights"),
+    *(f"models.{name}" for name in ("standardise", "unet", "vgg", "weights")),
     *(f"training.{name}" for name in ("devices", "execution", "losses", "lung_recipe", "margin", "networks")),
     *(f"training.{name}" for name in ("resume", "weighted")),
 }
