@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         logging.basicConfig(level=_log_level(), format="%(name)s: %(message)s")
         return options.run(options) or 0
     except UserError as error:
-        sys.stderr.write(f"covid-keras: error: {error}\n")
+        _say_error(error)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         goes_on = "; the same command goes on from here" if options.run is _reproduce else ""
@@ -271,7 +271,9 @@ def _add_predict(commands) -> None:
         "predict",
         "say what a trained network makes of radiographs of your own, for research only",
         _predict,
-        f"  covid-keras predict chest.png other.dcm --model covid_cxnet --heatmap --out predictions\n\n{DISCLAIMER}\n",
+        "  covid-keras predict chest.png other.dcm --model covid_cxnet --heatmap --out predictions\n"
+        "  covid-keras predict --check-view *.png     refuse lateral views and what is no chest radiograph\n\n"
+        f"{DISCLAIMER}\n",
     )
     parser.add_argument(
         "images", nargs="+", type=_path, metavar="IMAGE", help="frontal chest radiograph: PNG, JPEG, TIFF or DICOM"
@@ -292,12 +294,25 @@ def _add_predict(commands) -> None:
     parser.add_argument(
         "--weights", type=_path, metavar="FILE", help="your own weights of the same network (default: the registered)"
     )
+    parser.add_argument(
+        "--check-view",
+        action="store_true",
+        help="predict nothing unless every IMAGE is a frontal chest radiograph; name each that is not, and why",
+    )
 
 
 def _predict(options: argparse.Namespace) -> int:
     from covid_keras.prediction import predict_files
+    from covid_keras.view_check import RefusedImages
 
-    found = predict_files(options.images, options.out, options.model, options.weights, options.heatmap)
+    try:
+        found = predict_files(
+            options.images, options.out, options.model, options.weights, options.heatmap, options.check_view
+        )
+    except RefusedImages as refused:
+        for error in refused.errors:
+            _say_error(error)
+        return EXIT_USER_ERROR
     print("\n".join(found.lines()))
     _say_where(found.folder)
     return 0
@@ -531,6 +546,10 @@ def _train_lungs(options: argparse.Namespace) -> int:
 
     _say_where(train_lungs(options.data, options.out, options.epochs, options.precision))
     return 0
+
+
+def _say_error(error: UserError) -> None:
+    sys.stderr.write(f"covid-keras: error: {error}\n")
 
 
 def _say_where(path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +25,7 @@ from covid_keras.models.registry import SCALINGS, WeightEntry, find_model
 from covid_keras.preprocessing import LungBox, centre_square, drop_top
 from covid_keras.progress import progress
 from covid_keras.settings import as_plain
+from covid_keras.view_check import ViewNetwork, ViewVerdict, check_views, doubt_of, find_view_network
 
 if TYPE_CHECKING:
     import keras
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 GROUP = 16
 # DICOM modalities that are no projection radiographs; what has another or none (converted files) is taken.
 _NO_RADIOGRAPH = frozenset({"CT", "MR", "US", "PT", "NM", "MG"})
-# What the shipped U-Net marks in frontal radiographs: two lungs, 12 % of the picture or more, nearly always a third of
-# them or more on either side of the middle. On the COVID-19 Image Data Collection and the NIH subset the doubt falls on
-# 2 of 853 frontal radiographs, 36 of 38 lateral ones, but only 12 of 57 CT slices: two lungs, too.
-_LEAST_AREA, _LEAST_HALF = 0.10, 0.25
 TABLE, RECORD = "predictions.csv", "predictions.json"
 
 
@@ -70,6 +67,8 @@ class Prediction:
         where no region raises the class's score.
     heatmap : str
         Name of the picture, "" where none was asked for.
+    verdict : ViewVerdict, optional
+        What the check of the view found, "frontal" and its probability; None where none was asked for.
     """
 
     image: Path
@@ -83,6 +82,7 @@ class Prediction:
     heat_in_lungs: float = math.nan
     lungs_in_view: float = math.nan
     heatmap: str = ""
+    verdict: ViewVerdict | None = None
 
     def row(self) -> dict[str, object]:
         """Return the prediction as a row of `predictions.csv`."""
@@ -91,6 +91,8 @@ class Prediction:
             "image": str(self.image),
             "predicted": self.predicted,
             **{f"probability_{name}": value for name, value in self.probabilities.items()},
+            "checked_view": self.verdict.view if self.verdict else "",
+            "checked_view_probability": self.verdict.probability if self.verdict else math.nan,
             "doubt": self.doubt,
             "height": height,
             "width": width,
@@ -117,12 +119,17 @@ class Predictions:
 
 
 def predict_files(
-    images: Sequence[Path], out: Path, model: str, weights: Path | None = None, heatmap: bool = False
+    images: Sequence[Path],
+    out: Path,
+    model: str,
+    weights: Path | None = None,
+    heatmap: bool = False,
+    check_view: bool = False,
 ) -> Predictions:
     """Predict radiographs by a registered model; write `predictions.csv`, `predictions.json` and heat maps.
 
-    Every file is read before the first is predicted, and all are predicted before the table is written, so that a bad
-    one leaves nothing behind.
+    Every file is read, and checked where that is asked for, before the first is predicted, and all are predicted before
+    the table is written, so that a bad one leaves nothing behind.
 
     Parameters
     ----------
@@ -137,26 +144,35 @@ def predict_files(
         A file of the same network in place of the registered one; every tensor must fit.
     heatmap : bool
         Explain the class decided for by Grad-CAM, and draw it.
+    check_view : bool
+        Refuse what is no frontal chest radiograph (see `covid_keras.view_check`).
 
     Raises
     ------
+    RefusedImages
+        A `UserError` that names every picture refused by the check of the view.
     UserError
         For an unknown model, weights that are missing, altered or of another network, a file that is no radiograph,
         two of one stem whose pictures would overwrite each other, or a folder that cannot be written.
     """
     entry = find_model(model, weights)
     predictor = Predictor(entry)
+    view_network = find_view_network() if check_view else None
     _check_images(images, heatmap)
     import_tensorflow()
     predictor.load()
+    verdicts: Sequence[ViewVerdict | None] = [None] * len(images)
+    if view_network:
+        verdicts = check_views(images, view_network.load(), predictor.segmenter)
     require_writable_folder(out)
     rows = []
-    for answer in progress(predictor.answers(images, heatmap), "predicting", len(images)):
+    answers = progress(predictor.answers(images, heatmap), "predicting", len(images))
+    for answer, verdict in zip(answers, verdicts, strict=True):
         if heatmap:
             _write_heatmap(out, answer, entry)
-        rows.append(answer.prediction)
+        rows.append(replace(answer.prediction, verdict=verdict))
     found = Predictions(entry, tuple(rows), out)
-    _write_table(found, predictor)
+    _write_table(found, predictor, view_network)
     return found
 
 
@@ -323,20 +339,6 @@ def view_box(mask: np.ndarray, preparation: Preparation) -> LungBox:
     return LungBox(int(rows[0, 0]), int(rows[-1, 0]) + 1, int(columns[0, 0]), int(columns[0, -1]) + 1)
 
 
-def doubt_of(mask: np.ndarray) -> str:
-    """Return why a lung mask, uint8 (H, W), looks unlike that of a frontal chest radiograph; "" where it does not."""
-    marked = (mask > 0).astype(np.uint8)
-    if not marked.any():
-        return "no lungs found"
-    middle, area = marked.shape[1] // 2, marked.mean()
-    half = min(marked[:, :middle].sum(), marked[:, middle:].sum()) / marked.sum()
-    if area < _LEAST_AREA:
-        return "hardly any lung found"
-    if cv2.connectedComponents(marked)[0] < 3 or half < _LEAST_HALF:  # the background counts as a component
-        return "not two lungs side by side"
-    return ""
-
-
 def describe_decision(row: Prediction, entry: WeightEntry) -> str:
     """Say the probability of the second of two classes, or of each, and the class decided for."""
     if len(entry.classes) > 2:
@@ -349,6 +351,8 @@ def describe_decision(row: Prediction, entry: WeightEntry) -> str:
 def describe(row: Prediction, entry: WeightEntry) -> str:
     """Return one line on one image: its probability, the decision, the lungs, where the evidence lies."""
     parts = [f"{row.image}: {describe_decision(row, entry)}", f"lungs {100 * row.lung_area:.0f} % of the picture"]
+    if row.verdict:
+        parts.append(f"view: {row.verdict.view} ({row.verdict.probability:.3f})")
     if row.heatmap:
         parts.append(heat_words(row))
     if row.doubt:
@@ -403,7 +407,7 @@ def _write_heatmap(out: Path, answer: Answer, entry: WeightEntry) -> None:
     write_prediction_figure(out / row.heatmap, case, row.view, describe_decision(row, entry), heat_words(row), notes)
 
 
-def _write_table(found: Predictions, predictor: Predictor) -> None:
+def _write_table(found: Predictions, predictor: Predictor, view_network: ViewNetwork | None) -> None:
     rows, entry = [row.row() for row in found.rows], found.entry
     with atomic_path(found.folder / TABLE) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.7g")
@@ -419,6 +423,9 @@ def _write_table(found: Predictions, predictor: Predictor) -> None:
         "preparation": as_plain(predictor.preparation),
         "scaling": entry.scaling,
         "lungs": predictor.segmenter.key,
+        "view_network": {"name": view_network.entry.name, "sha256": view_network.entry.sha256}
+        if view_network
+        else None,
         "version": __version__,
         # JSON knows no NaN.
         "predictions": [{key: None if value != value else value for key, value in row.items()} for row in rows],

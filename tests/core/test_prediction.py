@@ -75,7 +75,7 @@ def register(tmp_path, monkeypatch, segmenter):
 
     def add(name: str = "tiny", classes=("negative", "COVID-19"), **given) -> WeightEntry:
         shape = given.pop("input_shape", (SIZE, SIZE, 1))
-        arguments = {"classes": len(classes)} if len(classes) > 2 else {}
+        arguments = given.pop("arguments", {"classes": len(classes)} if len(classes) > 2 else {})
         file = tmp_path / "made" / f"{name}.h5"
         file.parent.mkdir(exist_ok=True)
         save_weights(build_tiny(shape, **arguments), file)
@@ -372,6 +372,82 @@ def test_png_and_dicom_alike(register, picture, chest, tmp_path):
     found = predict_files([picture, _dicom(tmp_path / "other.dcm", chest)], tmp_path / "out", "tiny").rows
     assert found[0].probabilities == found[1].probabilities
     assert found[0].lung_box == found[1].lung_box
+
+
+# --- the check of the view
+
+
+@pytest.fixture
+def register_view(register):
+    """The view network: bright is lateral."""
+
+    def add() -> WeightEntry:
+        views = {"classes": ("frontal", "lateral"), "arguments": {"classes": 2}, "preparation": {}, "limits": ""}
+        return register("arias_view", **views)
+
+    return add
+
+
+@pytest.fixture
+def dark(tmp_path, chest):
+    """What the made view network calls frontal; the phantom itself, brighter than 0.5, is lateral to it."""
+    return write_image(tmp_path / "dark.png", (chest * 0.6).astype(np.uint8))
+
+
+def test_a_checked_image_is_said_to_be_frontal(register, register_view, dark, tmp_path, capsys):
+    register()
+    entry = register_view()
+    out = tmp_path / "out"
+    assert main(["predict", "--check-view", str(dark), "--model", "tiny", "--out", str(out)]) == 0
+    mean = cv2.resize(read_image(dark), (SIZE, SIZE), interpolation=cv2.INTER_AREA).mean() / 255
+    frontal = 1 - _sigmoid(8 * mean - 4)
+    assert frontal > 0.5
+    assert f"; view: frontal ({frontal:.3f})" in capsys.readouterr().out.splitlines()[0]
+    record = json.loads((out / "predictions.json").read_text())
+    assert record["view_network"] == {"name": "arias_view", "sha256": entry.sha256}
+    (row,) = record["predictions"]
+    assert row["checked_view"] == "frontal"
+    assert row["checked_view_probability"] == pytest.approx(frontal, abs=1e-5)
+    assert pd.read_csv(out / "predictions.csv")["checked_view"][0] == "frontal"
+
+
+def test_without_the_check_no_view_is_said(register, picture, tmp_path):
+    register()
+    found = predict_files([picture], tmp_path / "out", "tiny")
+    assert "view:" not in found.lines()[0]
+    record = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    (row,) = record["predictions"]
+    assert (record["view_network"], row["checked_view"], row["checked_view_probability"]) == (None, "", None)
+
+
+def test_one_line_for_each_refused_image_and_nothing_written(
+    register, register_view, picture, dark, chest, tmp_path, capsys
+):
+    register()
+    register_view()
+    colours = Image.fromarray(np.stack([chest, np.roll(chest, 60, 1), chest[::-1]], -1))
+    colours.save(tmp_path / "photo.png")
+    images = [str(tmp_path / "photo.png"), str(dark), str(picture)]
+    out = tmp_path / "out"
+    assert main(["predict", "--check-view", *images, "--model", "tiny", "--heatmap", "--out", str(out)]) == 2
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    assert len(lines) == 2
+    remedy = "Leave it out, or predict without --check-view."
+    assert lines[0] == f"covid-keras: error: {images[0]}: is no radiograph: it is in colour. {remedy}"
+    assert lines[1].startswith(f"covid-keras: error: {images[2]}: is a lateral radiograph (probability 0.")
+    assert lines[1].endswith(remedy)
+    assert not said.out
+    assert not out.exists()
+    assert main(["predict", *images, "--model", "tiny", "--out", str(out)]) == 0, "all are predicted where not checked"
+
+
+def test_the_check_needs_its_network(register, picture, tmp_path, capsys):
+    register()
+    registry.load_registry().pop("arias_view", None)
+    line = _fails(capsys, "--check-view", picture, "--model", "tiny", "--out", tmp_path / "out")
+    assert "--check-view: needs the view network arias_view, which is not registered." in line
+    assert not (tmp_path / "out").exists()
 
 
 # --- what cannot be used

@@ -1,0 +1,365 @@
+"""Whether a picture is a frontal chest radiograph: what `covid-keras predict --check-view` asks before it predicts.
+
+Three questions, in this order.
+
+1. Is it a chest radiograph at all? Not where the file is in colour (more than one tint: a radiograph on blue film
+   passes), where the shipped lung U-Net is unsure of what it marks (haze), or where what it marks is black against what
+   lies between and around it, as air is in a CT slice (darkness).
+2. Is it a lateral radiograph? The registered view network, after the filter of Arias-Garzon et al. 2021, says so with a
+   probability above 0.5.
+3. Are the lungs those of a frontal one? Two, side by side, large enough (`doubt_of`) and without deep dents (solidity).
+
+Measured with the shipped U-Net, questions 1 and 3 alone, the view network left out:
+
+=========================================================== ======= =======
+pictures                                                    refused of
+=========================================================== ======= =======
+frontal, COVID-19 Image Data Collection                           3     453
+frontal, COVID-CXNet                                              7     898
+frontal, NIH ChestX-ray14 subset                                 11     906
+lateral, COVID-19 Image Data Collection                          38      38
+CT slices, COVID-19 Image Data Collection                        48      57
+pictures of skimage, scikit-learn and matplotlib, made grey      29      29
+parts cut out of these at random, made grey                     170     174
+=========================================================== ======= =======
+
+So 21 of 2257 frontal radiographs (0.9 %) are refused, and 9 of 57 CT slices are let through: two lungs, as wide and as
+grey as those of a radiograph. The limits were chosen on these very pictures, to refuse at most 1 % of frontal ones.
+Chosen on one half of them and counted on the other, the two results added up, they refuse 23 of 2257, and let through
+10 CT slices and 4 of the grey parts. Colour is left out of the table, since all radiographs at hand are grey; 13 of the
+14 coloured pictures are past its limit. Of the laterals, 6 are named no chest radiograph (haze), and the view network
+is not asked about them. Of 98 frontal radiographs, 93 were refused when laid on their side, 95 as negatives, 34 in a
+black margin that leaves them 42 % of the picture, but only 24 upside down. Other parts of the body were not at hand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from covid_keras.data.images import read_image
+from covid_keras.data.preparation import Preparation, prepare_image
+from covid_keras.errors import UserError
+from covid_keras.models import registry
+from covid_keras.models.registry import SCALINGS, WeightEntry
+from covid_keras.progress import progress
+
+if TYPE_CHECKING:
+    import keras
+
+    from covid_keras.models.lungs import LungSegmenter
+
+VIEW_WEIGHTS = "arias_view"
+FRONTAL, LATERAL, NONE = "frontal", "lateral", "none"
+_OPTION = "--check-view"
+# Probability above which a radiograph is lateral.
+_LATERAL_FROM = 0.5
+# Limits of `colour_of` and of `LungSigns`. Haze reaches 0.126, 0.143 and 0.217 in the three collections of frontal
+# radiographs, and is 0.161 or more in every whole picture that is none. The median CT slice has a darkness of 0.40,
+# which 8 of 2257 frontal radiographs are above.
+_MOST_COLOUR, _MOST_HAZE, _MOST_DARKNESS, _LEAST_SOLIDITY = 3.0, 0.16, 0.40, 0.79
+# What the shipped U-Net marks in frontal radiographs: two lungs, 12 % of the picture or more, nearly always a third of
+# them or more on either side of the middle. On the COVID-19 Image Data Collection and the NIH subset the doubt falls on
+# 2 of 853 frontal radiographs, 36 of 38 lateral ones, but only 12 of 57 CT slices: two lungs, too.
+_LEAST_AREA, _LEAST_HALF = 0.10, 0.25
+# Side to which a picture is reduced before its colours are looked at, and width of the bands of luma.
+_COLOUR_SIDE, _BAND = 256, 16
+
+
+class Network(Protocol):
+    """What `check_view` asks for the view: the registered `ViewNetwork`, or another that answers alike."""
+
+    def lateral_probability(self, path: Path) -> float:
+        """Return the probability, 0 to 1, that a radiograph's file shows a lateral view."""
+
+
+@dataclass(frozen=True)
+class ViewVerdict:
+    """What a picture was found to be.
+
+    Attributes
+    ----------
+    view : {"frontal", "lateral", "none"}
+        "none": no chest radiograph, or one that shows no two lungs.
+    probability : float
+        The view network's, of that view; NaN for "none".
+    reason : str
+        Why it is refused, to be read after "FILE: "; "" for a frontal radiograph.
+    """
+
+    view: str
+    probability: float
+    reason: str = ""
+
+
+class RefusedImages(UserError):
+    """Some pictures are no frontal chest radiographs.
+
+    Parameters
+    ----------
+    errors : sequence of UserError
+        One a picture, at least one. The message is the first one's, with the number of the others.
+    """
+
+    def __init__(self, errors: Sequence[UserError]) -> None:
+        self.errors = tuple(errors)
+        first, others = self.errors[0], len(self.errors) - 1
+        super().__init__(
+            first.subject, first.problem + (f" (and {others} more refused)" if others else ""), first.remedy
+        )
+
+    def __reduce__(self) -> tuple[type[RefusedImages], tuple[tuple[UserError, ...]]]:
+        """Pickle by the single errors."""
+        return type(self), (self.errors,)
+
+
+class ViewNetwork:
+    """The registered view network; its file is checked at once, the network built and loaded by `load`.
+
+    Parameters
+    ----------
+    entry : WeightEntry
+        Two classes or more, one of them "lateral"; a softmax output. Without `preparation` the whole radiograph is
+        brought to its input size.
+
+    Raises
+    ------
+    UserError
+        Where the entry has no such class or no builder, or contradicts itself.
+    """
+
+    def __init__(self, entry: WeightEntry) -> None:
+        if LATERAL not in entry.classes or not entry.builder or entry.scaling not in SCALINGS:
+            raise UserError(
+                entry.name, "is no view network (class 'lateral', builder, scaling)", "Correct the registry's entry"
+            )
+        self.entry = entry
+        self.preparation = (
+            entry.input_preparation() if entry.preparation else Preparation(size=tuple(entry.input_shape[:2]))
+        )
+        self.model: keras.Model | None = None
+
+    def load(self) -> ViewNetwork:
+        """Build the network and load its weights; return self. Raise `UserError` where the file does not fit."""
+        from covid_keras.models.weights import build_registered, load_weights
+
+        self.model = build_registered(self.entry)
+        load_weights(self.model, self.entry.path)
+        return self
+
+    def lateral_probability(self, path: Path) -> float:
+        """Return the probability, 0 to 1, that a radiograph's file shows a lateral view."""
+        fed = prepare_image(path, None, self.preparation)[None].astype(np.float32) / SCALINGS[self.entry.scaling]
+        channels = self.entry.input_shape[2]
+        fed = fed if fed.shape[-1] == channels else np.repeat(fed, channels, axis=-1)
+        return float(np.asarray(self.model.predict_on_batch(fed))[0, self.entry.classes.index(LATERAL)])
+
+
+def find_view_network() -> ViewNetwork:
+    """Return the registered view network, its file verified, not yet loaded.
+
+    Raises
+    ------
+    UserError
+        Where none is registered, or its file is missing or altered.
+    """
+    if VIEW_WEIGHTS not in registry.load_registry():
+        raise UserError(
+            _OPTION, f"needs the view network {VIEW_WEIGHTS}, which is not registered", f"Predict without {_OPTION}"
+        )
+    return ViewNetwork(registry.find_weights(VIEW_WEIGHTS))
+
+
+def check_views(images: Sequence[Path], view_network: Network, segmenter: LungSegmenter) -> list[ViewVerdict]:
+    """Check every picture; return the verdicts, all "frontal".
+
+    Raises
+    ------
+    RefusedImages
+        Where one or more are not: each is named, with the reason and what to do.
+    UserError
+        Where a file cannot be read.
+    """
+    checked = progress(images, "checking views", len(images))
+    verdicts = [check_view(read_image(path), path, view_network, segmenter) for path in checked]
+    remedy = f"Leave it out, or predict without {_OPTION}"
+    refused = [
+        UserError(path, verdict.reason, remedy)
+        for path, verdict in zip(images, verdicts, strict=True)
+        if verdict.view != FRONTAL
+    ]
+    if refused:
+        raise RefusedImages(refused)
+    return verdicts
+
+
+def check_view(image: np.ndarray, path: str | Path, view_network: Network, segmenter: LungSegmenter) -> ViewVerdict:
+    """Say whether a picture is a frontal or a lateral chest radiograph or neither.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (H, W)
+        As `covid_keras.data.read_image` reads it, 0..255.
+    path : str or Path
+        The file it was read from: its colours are looked at, and the view network is given it.
+    view_network : Network
+        See `find_view_network`; asked only where nothing speaks against a chest radiograph.
+    segmenter : LungSegmenter
+        The shipped U-Net, by whose masks the limits were chosen.
+    """
+    if colour_of(path) > _MOST_COLOUR:
+        return ViewVerdict(NONE, math.nan, "is no radiograph: it is in colour")
+    signs = lung_signs(image, segmenter)
+    if signs.haze > _MOST_HAZE:
+        return ViewVerdict(NONE, math.nan, "is no chest radiograph: the lung network finds nothing it is sure of")
+    if signs.darkness > _MOST_DARKNESS:
+        return ViewVerdict(NONE, math.nan, "is no chest radiograph: its lungs are black, as in a CT slice")
+    lateral = view_network.lateral_probability(Path(path))
+    if lateral > _LATERAL_FROM:
+        return ViewVerdict(LATERAL, lateral, f"is a lateral radiograph (probability {lateral:.3f})")
+    doubt = signs.doubt or ("lungs of odd shape" if signs.solidity < _LEAST_SOLIDITY else "")
+    if doubt:
+        return ViewVerdict(NONE, math.nan, f"is no frontal chest radiograph: {doubt}")
+    return ViewVerdict(FRONTAL, 1 - lateral)
+
+
+# --- the lungs
+
+
+class LungSigns(NamedTuple):
+    """What the lung U-Net's answer tells of a picture.
+
+    Attributes
+    ----------
+    haze : float
+        How unsure it is: the sum of p (1 - p) over the sum of p, p the probability of lung of each pixel. 0 where it
+        is sure, 1 where it marks nothing.
+    darkness : float
+        By how much the marked lungs are darker than the rest of the box that holds them, -1 to 1 of the picture's range
+        of grey.
+    solidity : float
+        The lower one of the two largest lungs' shares of their convex hulls, 0 to 1; 0 where there are not two.
+    doubt : str
+        See `doubt_of`.
+    """
+
+    haze: float
+    darkness: float
+    solidity: float
+    doubt: str
+
+
+def lung_signs(image: np.ndarray, segmenter: LungSegmenter) -> LungSigns:
+    """Return the signs of a picture, uint8 (H, W); they are read at the U-Net's own size, whatever the picture's."""
+    from covid_keras.models.lungs import unet_input
+
+    probability = segmenter.probabilities([image])[0]
+    mask = segmenter.to_mask(probability, probability.shape)
+    return signs_of(unet_input(image, segmenter.size)[..., 0], probability, mask)
+
+
+def signs_of(grey: np.ndarray, probability: np.ndarray, mask: np.ndarray) -> LungSigns:
+    """Return the signs of what the U-Net was fed, what it answered, both float32 (size, size) in 0..1, and its mask."""
+    total = float(probability.sum(dtype=np.float64))
+    haze = float((probability * (1 - probability)).sum(dtype=np.float64)) / total if total > 0 else 1.0
+    return LungSigns(haze, _darkness(grey, mask > 0), _solidity(mask), doubt_of(mask))
+
+
+def doubt_of(mask: np.ndarray) -> str:
+    """Return why a lung mask, uint8 (H, W), looks unlike that of a frontal chest radiograph; "" where it does not."""
+    marked = (mask > 0).astype(np.uint8)
+    if not marked.any():
+        return "no lungs found"
+    middle, area = marked.shape[1] // 2, marked.mean()
+    half = min(marked[:, :middle].sum(), marked[:, middle:].sum()) / marked.sum()
+    if area < _LEAST_AREA:
+        return "hardly any lung found"
+    if cv2.connectedComponents(marked)[0] < 3 or half < _LEAST_HALF:  # the background counts as a component
+        return "not two lungs side by side"
+    return ""
+
+
+def _darkness(grey: np.ndarray, lungs: np.ndarray) -> float:
+    left, top, width, height = cv2.boundingRect(lungs.astype(np.uint8))
+    box = np.s_[top : top + height, left : left + width]
+    grey, lungs = grey[box], lungs[box]
+    if lungs.all():  # as it is of an empty box, too
+        return 0.0
+    return float(grey[~lungs].mean() - grey[lungs].mean())
+
+
+def _solidity(mask: np.ndarray) -> float:
+    contours, _ = cv2.findContours((mask > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    lungs = sorted(contours, key=cv2.contourArea)[-2:]
+    hulls = [cv2.contourArea(cv2.convexHull(lung)) for lung in lungs]
+    if len(lungs) < 2 or not min(hulls):
+        return 0.0
+    return min(cv2.contourArea(lung) / hull for lung, hull in zip(lungs, hulls, strict=True))
+
+
+# --- the colours
+
+
+def colour_of(path: str | Path) -> float:
+    """Return how far a file's colours are from one tint: 0 for grey, also grey stored as RGB.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that `covid_keras.data.read_image` reads.
+
+    Returns
+    -------
+    float
+        Mean distance of the pixels, the picture reduced to 256 a side, in the plane of Cb and Cr (ITU-R 601, 0..255)
+        from the mean of the pixels that are about as bright. So a radiograph on blue film, or sepia, is near 0, and a
+        coloured letter or arrow counts for no more than the area it covers.
+    """
+    picture = _colours(Path(path))
+    if picture is None:
+        return 0.0
+    picture.thumbnail((_COLOUR_SIDE, _COLOUR_SIDE), Image.Resampling.BOX)
+    luma, *chroma = np.moveaxis(np.asarray(picture.convert("YCbCr"), np.float64).reshape(-1, 3), 1, 0)
+    band = (luma // _BAND).astype(int)
+    counts = np.maximum(np.bincount(band), 1)
+    off = [plane - (np.bincount(band, plane) / counts)[band] for plane in chroma]
+    return float(np.hypot(*off).mean())
+
+
+def _colours(path: Path) -> Image.Image | None:
+    """Return a file as RGB, None where it holds one grey channel; `read_image` has found it sound."""
+    with open(path, "rb") as stream:
+        if stream.read(132)[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
+            return _dicom_colours(path)
+        with Image.open(stream) as image:
+            if image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F")):
+                return None
+            image.draft("RGB", (2 * _COLOUR_SIDE, 2 * _COLOUR_SIDE))  # JPEG files are decoded reduced
+            if not image.has_transparency_data:
+                return image.convert("RGB")
+            colour = image.convert("RGBA")  # over black, as `read_image` has it
+            return Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour).convert("RGB")
+
+
+def _dicom_colours(path: Path) -> Image.Image | None:
+    from pydicom import dcmread  # an extra, which `read_image` has found installed
+    from pydicom.pixels import apply_color_lut
+    from pydicom.uid import ImplicitVRLittleEndian
+
+    data = dcmread(path, force=True)
+    is_palette = data.get("PhotometricInterpretation") == "PALETTE COLOR"
+    if data.get("SamplesPerPixel", 1) == 1 and not is_palette:
+        return None
+    if "TransferSyntaxUID" not in data.file_meta:  # a file without preamble has no header to say it
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    stored = data.pixel_array
+    values = apply_color_lut(stored, data)[..., :3] if is_palette else stored
+    scale = 255 / max(int(values.max()), 1) if values.dtype != np.uint8 else 1
+    return Image.fromarray((values * scale).astype(np.uint8))
