@@ -43,8 +43,8 @@ def segment_cohort(
     -------
     cohort : Cohort
     facts : dict
-        `images`, `computed`, `empty` (number of empty masks), `empty_ids`, `weights_sha256`, `threshold`, `mode` where it
-        is not "shipped", and `by`, the network's title, where it is not the one that ships.
+        `images`, `computed`, `empty` (number of empty masks), `empty_ids`, `weights_sha256`, `threshold`, `mode` where
+        it is not "shipped", and `by`, the network's title, where it is not the one that ships.
 
     Raises
     ------

@@ -306,7 +306,7 @@ def _seed_figures(results: Results) -> list[FigureEntry]:
 
 def _pairs(results: Results) -> list[tuple[str, str]]:
     """Return the pairs of systems that were tested on the same images; the paper's own, or the later one, first."""
-    if results.paper.pairs:
+    if results.paper.pairs is not None:
         return [pair for pair in results.paper.pairs if set(pair) <= set(results.systems)]
     own = results.paper.proposed
     pairs = [(b, a) for names in results.experiments for i, a in enumerate(names) for b in names[i + 1 :]]

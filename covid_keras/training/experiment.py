@@ -225,7 +225,7 @@ class Paper:
     proposed : tuple of str
         The paper's own systems: each of the others is compared with them on the same patients; all pairs where empty.
     pairs : tuple of (str, str)
-        The pairs of systems whose difference is shown, the first minus the second; where empty, those of `proposed`.
+        The pairs of systems whose difference is shown, the first minus the second; those of `proposed` where None.
     leaks : tuple of (str, str)
         Systems on a division that leaks as published, each with its twin on a disjoint one: their difference is shown.
     heat_pairs : tuple of (str, str)
@@ -265,7 +265,7 @@ class Paper:
     check: Callable[[Protocol], None] = lambda protocol: None
     notes: tuple[tuple[str, str], ...] = ()
     proposed: tuple[str, ...] = ()
-    pairs: tuple[tuple[str, str], ...] = ()
+    pairs: tuple[tuple[str, str], ...] | None = None
     leaks: tuple[tuple[str, str], ...] = ()
     heat_pairs: tuple[tuple[str, str], ...] = ()
     lung_mode: Callable[[Protocol], str] = lambda protocol: "shipped"

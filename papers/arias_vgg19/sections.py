@@ -665,7 +665,7 @@ def _mask_figures(results: Results, folders: Mapping[str, Path]) -> list[FigureE
     """The masks of the U-Nets that the paper's figure 3 shows, where the images are at hand."""
     shown = {unet_title(name): folders[name] for name in FIGURE_3 if name in folders}
     try:
-        cohort = stages.mask_cohort(results.run.protocol, _data_of(results), Path(results.run.settings["cache"]).parent)
+        cohort = stages.mask_cohort(results.run.protocol, _data_of(results), stages.cache_of(results.run))
         if not shown or not all(Path(path).is_file() for path in cohort.table["path"]):
             return []
     except UserError:  # a report is made of predictions alone too, on a machine without the collections

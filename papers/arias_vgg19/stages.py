@@ -18,6 +18,8 @@ from covid_keras.files import fingerprint
 from covid_keras.settings import as_plain, build
 from covid_keras.training.protocol import Protocol
 from papers.arias_vgg19.cohorts import PhantomCohort, make_cohort, settings_of
+from papers.arias_vgg19.networks import VERDICTS
+from papers.arias_vgg19.overlap import OVERLAP, RECORD, measured_of
 from papers.arias_vgg19.settings import UNETS, options_of
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def segmenter(protocol: Protocol, data: Path | None, cache: Path) -> Any:
 def finish(run: RunFolder, data: Path | None) -> None:
     """Train and measure the U-Nets of the protocol that are not done yet."""
     for name in named(run.protocol):
-        _trained(run.protocol, data, _cache(run), name)
+        _trained(run.protocol, data, cache_of(run), name)
 
 
 def named(protocol: Protocol) -> list[str]:
@@ -62,16 +64,12 @@ def folder_of(protocol: Protocol, cache: Path, name: str) -> Path:
 
 def done(run: RunFolder) -> dict[str, Path]:
     """Return the folders of the U-Nets of a run that are trained and measured, by name."""
-    from papers.arias_vgg19.segmenters import RECORD
-
-    folders = {name: folder_of(run.protocol, _cache(run), name) for name in named(run.protocol)}
+    folders = {name: folder_of(run.protocol, cache_of(run), name) for name in named(run.protocol)}
     return {name: folder for name, folder in folders.items() if (folder / RECORD).is_file()}
 
 
 def measured(run: RunFolder) -> list[Measured]:
     """Return Dice and IoU of the U-Nets that are done."""
-    from papers.arias_vgg19.segmenters import measured_of
-
     return [one for name, folder in done(run).items() for one in measured_of(folder, name)]
 
 
@@ -79,7 +77,19 @@ def published_files(run: RunFolder) -> dict[str, str]:
     """Return what is kept of the U-Nets beside a run's predictions: Dice and IoU of every image."""
     if missing := set(named(run.protocol)) - set(done(run)):
         raise UserError(run.path, f"{min(missing)} is not trained yet", "Let `covid-keras reproduce` finish it")
-    return {f"overlap-{name}.csv": (folder / "overlap.csv").read_text() for name, folder in done(run).items()}
+    files = {f"overlap-{name}.csv": (folder / OVERLAP).read_text() for name, folder in done(run).items()}
+    verdicts = _verdicts(run)
+    return files | ({VERDICTS: verdicts} if verdicts else {})
+
+
+def _verdicts(run: RunFolder) -> str:
+    """Return what the view filter of each fold said of every image, as CSV; "" where there is no filter."""
+    found = [
+        pd.read_csv(one.folder / VERDICTS).assign(repeat=one.repeat, fold=one.fold)
+        for one in run.executions()
+        if (one.folder / VERDICTS).is_file()
+    ]
+    return pd.concat(found).to_csv(index=False, float_format="%.6g", lineterminator="\n") if found else ""
 
 
 def mask_cohort(protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
@@ -113,7 +123,7 @@ def _settings(protocol: Protocol, name: str) -> Any:
 
 def _trained(protocol: Protocol, data: Path | None, cache: Path, name: str) -> Path:
     """Return the folder of a U-Net, trained and measured."""
-    from papers.arias_vgg19.segmenters import RECORD, train_segmenter
+    from papers.arias_vgg19.segmenters import train_segmenter
 
     folder = folder_of(protocol, cache, name)
     if (folder / RECORD).is_file():
@@ -126,6 +136,6 @@ def _trained(protocol: Protocol, data: Path | None, cache: Path, name: str) -> P
     return train_segmenter(name, _settings(protocol, name), cohort, split.set_index("image_id")["split"], folder)
 
 
-def _cache(run: RunFolder) -> Path:
-    """The run's cache; its prepared images are one folder of it."""
+def cache_of(run: RunFolder) -> Path:
+    """Return the run's cache; its prepared images are one folder of it."""
     return Path(run.settings["cache"]).parent
