@@ -114,7 +114,7 @@ def build_registered(entry: WeightEntry) -> keras.Model:
     """Build the network, with random weights, that a registered file is for; the entry must name its builder."""
     from covid_keras import models
 
-    return getattr(models, entry.builder)(entry.input_shape, **entry.arguments)
+    return getattr(models, entry.builder)(input_shape=entry.input_shape, **entry.arguments)
 
 
 def convert_weights(source: str | Path, target: str | Path, entry: WeightEntry, legacy: bool = False) -> LoadReport:
