@@ -1,7 +1,7 @@
 """Lungs kept and lungs removed from masks that are made once, against marking the lungs anew for each part.
 
-Parts d and e of Arias-Garzón et al. differ only in which side of the mask is kept, so the U-Net, by far the slowest step,
-is asked once an image. With --benchmark-disable there is one round, which only shows that everything runs.
+Parts d and e of Arias-Garzón et al. differ only in which side of the mask is kept, so the U-Net, by far the slowest
+step, is asked once an image. With --benchmark-disable there is one round, which only shows that everything runs.
 """
 
 from __future__ import annotations
