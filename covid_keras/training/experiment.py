@@ -99,6 +99,9 @@ class System:
     evidence : callable, optional
         (model, inputs (n, views, H, W, C), class name) to (flat model, its inputs (n, H, W, C), index of its output):
         where Grad-CAM looks for the evidence of a class.
+    heat_layer : str
+        The layer at which Grad-CAM is taken, or a prefix, of which the last layer so named counts; where empty, the
+        last one that still has a spatial extent.
     evidence_note : str
         What the map of a class is a map of, for the reader of the report, where that is not simply the class's logit.
     pictures : callable, optional
@@ -147,6 +150,7 @@ class System:
     feed: Callable[[Protocol, Cohort, Execution | None, np.ndarray, PreparedImages], Inputs] | None = None
     decide: Callable[[np.ndarray, tuple[str, ...]], tuple[np.ndarray, np.ndarray]] | None = None
     evidence: Callable[[keras.Model, np.ndarray, str], tuple[keras.Model, np.ndarray, int]] | None = None
+    heat_layer: str = ""
     evidence_note: str = ""
     pictures: (
         Callable[

@@ -98,6 +98,7 @@ def filter_of(
         scored=VIEWS,
         relabel=relabel,
         adapt=networks.adapt,
+        heat_layer=networks.HEAT_LAYER,
         parts=("train", "validation", "test"),
     )
 
@@ -125,6 +126,7 @@ def part_of_experiment(experiment: str, part: str) -> tuple[System, ...]:
             scored=(NEGATIVE, COVID),
             relabel=relabel,
             adapt=networks.adapt,
+            heat_layer=networks.HEAT_LAYER,
             parts=("train", "validation", "test"),
             after="view",
             admit=networks.frontal,
@@ -150,6 +152,7 @@ def control(name: str, part: str) -> System:
         relabel=relabel,
         cases=pneumonia_only if name == "source" else None,
         adapt=networks.adapt,
+        heat_layer=networks.HEAT_LAYER,
         missing=no_control,
     )
 

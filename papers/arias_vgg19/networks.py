@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FRONTAL_CLASS, LATERAL_CLASS = VIEWS = ("frontal", "lateral")
 VERDICTS = "verdicts.csv"
+HEAT_LAYER = "block5_conv"  # the last of them, as in the authors' code
 _BATCH = 64
 
 
