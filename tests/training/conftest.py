@@ -1,8 +1,9 @@
-"""Three papers of a few lines, registered as any fifth paper would be: by entry points, without touching the core.
+"""Four papers of a few lines, registered as any fifth paper would be: by entry points, without touching the core.
 
 `tiny` has networks only; the systems of `further` use the hooks, and note what they are given in the folder TINY_SAW.
 Those of `hooks` are trained on divisions by name, called by other labels, made of others. They stop before the epoch
-TINY_STOP.
+TINY_STOP. Those of `choosing` learn from their training images before any step, let images through to others, and are
+chosen among; the paper has metrics, stages, sections and files of its own.
 """
 
 from __future__ import annotations
@@ -156,6 +157,48 @@ HOOKS = dataclasses.replace(FURTHER, name="hooks", positive="", folder=Path(__fi
         System("smooth", "Smooth", whole, plain_output, channels=1, split="authors"),
         System("released", "Released", whole, plain, channels=1, released=True, restore=plain),
         System("over", "Over", whole, plain, channels=1, after="released", compose=last_part)))
+
+def standardised(protocol, classes):
+    import keras
+    from keras import layers
+    from covid_keras.models.standardise import Standardise
+    inputs = keras.Input((*protocol.size, 1))
+    x = layers.Conv2D(4, 3, activation="relu", name="conv")(Standardise(name="standardise")(inputs))
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(len(classes), activation="softmax", name="head")(x))
+
+def learn_scale(model, inputs, rows):
+    model.get_layer("standardise").adapt([inputs.prepared.batch(rows)])
+
+REFUSED = ("made/0-0", "made/1-1", "made/0-2", "made/1-3", "made/0-4", "made/1-5")
+
+def not_refused(paper, run, before):
+    saw(f"asked-{before.system}", np.array([before.done]))
+    return ~run.cohort.table["patient_id"].isin(REFUSED).to_numpy()
+
+def further_metrics(predictions):
+    from covid_keras.evaluation.counted import balanced_accuracy, summarise_counts
+    return summarise_counts(predictions, {"balanced_accuracy": balanced_accuracy}, n=50)
+
+def stage(run):
+    from covid_keras.evaluation import Measured
+    return [Measured("stage", "dice", 90.0, 1.0, 1, 1, 89.0, 91.0, 5, 6)]
+
+def only_here(results):
+    from covid_keras.reporting.html import Section
+    return [Section("Only here", f"Of {len(results.systems)} systems.")]
+
+FIRST = System("first", "First", whole, standardised, channels=1, adapt=learn_scale)
+NEXT = dataclasses.replace(FIRST, name="next", title="Next", after="better", admit=not_refused,
+                           parts=("train", "validation", "test"))
+CHOOSING = dataclasses.replace(FURTHER, name="choosing", positive="", folder=Path(__file__).parent / "choosing",
+    files={}, measure=further_metrics, stages=stage, sections=only_here, pairs=(("best", "apart"), ("best", "gone")),
+    publishes=lambda run: {"extra.csv": f"executions\\n{len(run.executions())}\\n"}, systems=(
+        FIRST, dataclasses.replace(FIRST, name="second", title="Second"),
+        dataclasses.replace(FIRST, name="better", title="The better", choose=("first", "second")),
+        NEXT, dataclasses.replace(NEXT, name="other", title="Other"),
+        dataclasses.replace(NEXT, name="best", title="The best", choose=("next", "other"), parts=("test",)),
+        dataclasses.replace(FIRST, name="apart", title="Apart"), dataclasses.replace(FIRST, name="gone")))
 """
 
 PROTOCOL = """
@@ -198,7 +241,8 @@ def installed(folder: Path) -> Iterator[Path]:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(MODULE)
     (package / "protocol.yaml").write_text(PROTOCOL)
-    for name, text in (("further", PROTOCOL.replace("paper: tiny", "paper: further")), ("hooks", HOOKS)):
+    protocols = {name: PROTOCOL.replace("paper: tiny", f"paper: {name}") for name in ("further", "choosing")}
+    for name, text in (protocols | {"hooks": HOOKS}).items():
         (package / name).mkdir()
         (package / name / "protocol.yaml").write_text(text)
     info = site / "tinypaper-0.1.dist-info"
@@ -210,6 +254,7 @@ def installed(folder: Path) -> Iterator[Path]:
         tiny = tinypaper:PAPER
         further = tinypaper:FURTHER
         hooks = tinypaper:HOOKS
+        choosing = tinypaper:CHOOSING
         """)
     )
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -339,3 +384,42 @@ def executed(tmp_path_factory) -> Iterator[Executed]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         yield Executed(*runs, done.stdout)
+
+
+CHOOSE_ALL = """
+import sys
+from covid_keras.training.execution import execute
+from covid_keras.training.experiment import load_paper
+from covid_keras.training.runfolder import RunFolder
+run = RunFolder.open(sys.argv[1])
+for execution in run.executions():
+    execute(load_paper("choosing"), run, execution)
+"""
+
+
+class Chosen(NamedTuple):
+    """A run of the paper `choosing`, all trained, and the folder in which its systems noted what they saw."""
+
+    run: object
+    saw: Path
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory) -> Iterator[Chosen]:
+    """Train the systems of `choosing` in one process; of two to choose from, `second` and `next` learn the more."""
+    folder = tmp_path_factory.mktemp("chosen")
+    with installed(folder), pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("TINY_SAW", str(folder))
+        cohort = _made(folder / "images", "NP" * 24, ("N", "P"))
+        poor = {"epochs": 1, "optimizer": {"learning_rate": 1e-6}}
+        run = _open(
+            folder, "run", "choosing", cohort, systems=["best", "apart"],
+            split={"scheme": "hold_out", "folds": 1, "test": 0.3, "validation": 0.3},
+            training={"epochs": 6, "augmentation": {"rotation": 0.0, "flip": False}},
+            trainings={"first": poor, "other": poor, "apart": poor}, quick_start=True,
+        )  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", CHOOSE_ALL, str(run.path)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        yield Chosen(run, folder)

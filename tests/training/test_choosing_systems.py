@@ -1,0 +1,344 @@
+"""Systems that learn their scale first, let images through to others, and are chosen among; a paper's own numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from covid_keras import workflow
+from covid_keras.errors import UserError
+from covid_keras.evaluation import read_predictions, write_predictions
+from covid_keras.evaluation.counted import balanced_accuracy
+from covid_keras.files import read_json, sha256_of, write_json
+from covid_keras.training.experiment import load_paper
+from covid_keras.training.inputs import admitted, part_of
+from covid_keras.training.resume import BEST
+from covid_keras.training.runfolder import RunFolder
+from covid_keras.workflow import Plan, missing_systems
+
+pytestmark = pytest.mark.slow
+
+PUBLISHED = {
+    "paper": {"title": "Tiny", "authors": ["N. Obody"], "journal": "None", "year": "2026", "doi": "10.0/0",
+              "citation": "N. Obody, 2026"},
+    "tables": [{"table": "1", "title": "One row", "unit": "percent",
+                "columns": [{"name": "Balanced", "metric": "balanced_accuracy"}, {"name": "Dice", "metric": "dice"}],
+                "rows": [{"row": "Best", "system": "best", "values": ["75.00", "-"]},
+                         {"row": "Stage", "system": "stage", "values": ["-", "88.00"]}]}],
+}  # fmt: skip
+
+
+def _frame(run, name: str) -> pd.DataFrame:
+    return read_predictions(run.execution(name, 0, 0).predictions)
+
+
+def _record(run, name: str) -> dict:
+    return read_json(run.execution(name, 0, 0).record)
+
+
+def _weights(run, name: str) -> list[np.ndarray]:
+    from covid_keras.training.networks import network_of
+
+    return network_of(load_paper("choosing"), run, run.execution(name, 0, 0)).get_weights()
+
+
+def _refused(run) -> pd.Series:
+    import tinypaper
+
+    return run.cohort.table["patient_id"].isin(tinypaper.REFUSED)
+
+
+# --- who is chosen
+
+
+def _answers(right: int, wrong: int, sure: float) -> list[tuple[str, float]]:
+    """So many right and wrong answers about P, each with the score `sure` of the class decided for."""
+    return [("P", sure)] * right + [("P", 1 - sure)] * wrong
+
+
+def _finish(execution, **parts: list[tuple[str, float]]) -> None:
+    """Leave an execution as done with predictions: of each part, label and score of P of each image."""
+    rows = [(part, *answer) for part, answers in parts.items() for answer in answers]
+    frame = pd.DataFrame(rows, columns=["split", "label", "score_P"])
+    frame["image_id"] = frame["patient_id"] = [f"i{number}" for number in range(len(frame))]
+    frame = frame.assign(path="", source="made", severity="", system=execution.system, repeat=0, fold=0)
+    frame["predicted"] = np.where(frame["score_P"] > 0.5, "P", "N")
+    frame["score_N"] = 1 - frame["score_P"]
+    execution.folder.mkdir(parents=True, exist_ok=True)
+    write_predictions(execution.predictions, frame)
+    record = dict.fromkeys(("seconds", "best_epoch", "versions", "machine", "device", "revision"), 0)
+    write_json(execution.record, record | {"predictions_sha256": sha256_of(execution.predictions)})
+
+
+CHOICES = [
+    (_answers(3, 1, 0.9), _answers(4, 0, 0.9), "second"),
+    (_answers(4, 0, 0.9), _answers(3, 1, 0.9), "first"),
+    (_answers(4, 0, 0.51), [*_answers(3, 0, 0.99), ("P", 0.49)], "first"),  # sure, but less often right
+    (_answers(3, 1, 0.9), _answers(3, 1, 0.6), "second"),  # as often right, less sure where it is wrong
+    (_answers(4, 0, 0.8), _answers(4, 0, 0.9), "second"),
+    (_answers(4, 0, 0.9), _answers(4, 0, 0.9), "first"),
+    (_answers(3, 1, 1.0), _answers(3, 1, 0.9), "second"),  # the score 0 of the truth is very bad, and no error
+]
+
+
+@pytest.mark.parametrize(("first", "second", "expected"), CHOICES)
+def test_the_validation_part_alone_decides(tiny_paper, tmp_path, first, second, expected):
+    """Whoever is right about every image of the training and the test part."""
+    from covid_keras.training.networks import chosen_of
+
+    run, paper = RunFolder(tmp_path), load_paper("choosing")
+    for elsewhere in ("first", "second", ""):
+        for name, answers in (("first", first), ("second", second)):
+            other = _answers(0, 9, 0.99) if elsewhere and name != elsewhere else _answers(9, 0, 0.99)
+            _finish(run.execution(name, 0, 0), validation=answers, test=other, train=other)
+        assert chosen_of(paper, run, run.execution("better", 0, 0)) == run.execution(expected, 0, 0)
+
+
+def test_nothing_is_chosen_before_all_are_done(tiny_paper, tmp_path):
+    from covid_keras.training.networks import chosen_of
+
+    run = RunFolder(tmp_path)
+    for name, fold in (("first", 0), ("second", 0), ("first", 1)):
+        _finish(run.execution(name, 0, fold), validation=_answers(1, 0, 0.9))
+    assert chosen_of(load_paper("choosing"), run, run.execution("better", 0, 0)).system == "first"
+    with pytest.raises(UserError, match="second repeat 1 fold 2: is not done, and better repeat 1 fold 2 chooses amo"):
+        chosen_of(load_paper("choosing"), run, run.execution("better", 0, 1))
+
+
+def test_the_better_one_is_chosen_and_not_trained(chosen):
+    for name, among in (("better", ("first", "second")), ("best", ("next", "other"))):
+        right = {}
+        for one in among:
+            validation = _frame(chosen.run, one).query("split == 'validation'")
+            right[one] = (validation["label"] == validation["predicted"]).mean()
+        picked = max(right, key=right.get)
+        assert right[picked] > min(right.values()), "the fixture's two are not equally good"
+        record = _record(chosen.run, name)
+        assert (record["chosen"], record["epochs"], record["best_epoch"]) == (picked, 0, -1)
+        assert not (chosen.run.execution(name, 0, 0).folder / BEST).exists()
+        ours, theirs = _frame(chosen.run, name), _frame(chosen.run, picked)
+        theirs = theirs[theirs["split"].isin(set(ours["split"]))].reset_index(drop=True).assign(system=name)
+        pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5)
+    assert "chosen" not in _record(chosen.run, "first")
+
+
+def test_its_network_is_that_of_the_chosen_one(chosen):
+    picked, other = _record(chosen.run, "best")["chosen"], {"next", "other"}
+    (other,) = other - {picked}
+    weights = {name: _weights(chosen.run, name) for name in ("best", picked, other)}
+    assert all(map(np.array_equal, weights["best"], weights[picked]))
+    assert not all(map(np.array_equal, weights["best"], weights[other]))
+
+
+# --- what is predicted, and who takes part
+
+
+def test_the_parts_that_a_system_names_are_predicted(chosen):
+    found = {name: set(_frame(chosen.run, name)["split"]) for name in ("first", "better", "next", "best")}
+    assert found == {
+        "first": {"validation", "test"},
+        "better": {"validation", "test"},
+        "next": {"train", "validation", "test"},
+        "best": {"test"},
+    }
+
+
+def test_what_is_refused_takes_no_part(chosen):
+    """Neither in training nor in test; who builds on nobody keeps it."""
+    run, refused = chosen.run, _refused(chosen.run)
+    fold, ids = run.part(0, 0), run.cohort.table["image_id"]
+    counts = fold.groupby(refused).value_counts()
+    assert all(counts[name, part] > 0 for name in (True, False) for part in ("train", "validation", "test"))
+    frame = _frame(run, "next").set_index("image_id")["split"]
+    assert frame.to_dict() == dict(zip(ids[~refused], fold[~refused], strict=True))
+    for name in ("next", "other", "best"):
+        assert _record(run, name)["images"] == counts[False].to_dict(), name
+    for name in ("first", "better", "apart"):
+        assert _record(run, name)["images"] == fold.value_counts().to_dict(), name
+    assert set(_frame(run, "best")["image_id"]) == set(ids[~refused & (fold == "test")])
+    assert np.load(chosen.saw / "asked-better.npy").all(), "asked once the system it builds on was done"
+
+
+def test_images_are_asked_for_only_where_a_system_refuses_some(make_run):
+    run, paper = make_run("run", "choosing", systems=["best"]), load_paper("choosing")
+    first, later = run.execution("first", 0, 0), run.execution("next", 0, 0)
+    part = part_of(paper, run, later)
+    assert admitted(paper, run, first, part) is part
+    with pytest.raises(UserError, match="better repeat 1 fold 1: is not done, and next repeat 1 fold 1 builds on it"):
+        admitted(paper, run, later, part)
+    _finish(run.execution("better", 0, 0), validation=_answers(1, 0, 0.9))
+    left = admitted(paper, run, later, part)
+    assert left.dtype == object
+    assert left.tolist() == np.where(_refused(run), "", part).tolist()
+    assert (part == part_of(paper, run, later)).all(), "the parts themselves are not changed"
+
+
+def test_the_range_test_sees_what_the_training_sees(chosen):
+    from covid_keras.training.execution import untrained
+
+    run, images = chosen.run, {}
+    for name in ("first", "next"):
+        model, batches = untrained(load_paper("choosing"), run, run.execution(name, 0, 0))
+        images[name] = sum(len(batch) for batch, _ in batches)
+        assert images[name] == _record(run, name)["images"]["train"]
+        np.testing.assert_allclose(_scale(model), _scale_of(run, name), rtol=1e-5)
+    assert images["next"] < images["first"]
+
+
+# --- what is learnt before any step
+
+
+def _scale(model) -> tuple[float, float]:
+    layer = model.get_layer("standardise")
+    return float(layer.mean.numpy()), float(layer.std.numpy())
+
+
+def _scale_of(run, name: str, *parts: str) -> tuple[float, float]:
+    """Mean and std of the prepared images of some parts (training by default), each normalised, by numpy."""
+    from covid_keras.data.preparation import prepare_cohort
+
+    paper = load_paper("choosing")
+    execution = run.execution(name, 0, 0)
+    part = admitted(paper, run, execution, part_of(paper, run, execution))
+    prepared = prepare_cohort(run.cohort, paper.system(name).preparation(run.protocol), run.settings["cache"])
+    images = prepared.batch(np.flatnonzero(np.isin(part, parts or ("train",)))).astype(np.float64)
+    low, high = (reduce(axis=(1, 2, 3), keepdims=True) for reduce in (images.min, images.max))
+    images = (images - low) / (high - low)
+    return images.mean(), images.std()
+
+
+def test_a_scale_is_learnt_from_the_training_images_and_kept(chosen):
+    from covid_keras.training.networks import network_of
+
+    found = {}
+    for name in ("first", "next"):
+        found[name] = _scale(network_of(load_paper("choosing"), chosen.run, chosen.run.execution(name, 0, 0)))
+        np.testing.assert_allclose(found[name], _scale_of(chosen.run, name), rtol=1e-5)
+        everything = _scale_of(chosen.run, name, "train", "validation", "test")
+        assert not np.allclose(found[name], everything, rtol=1e-4), "it would show if other images had a say"
+    assert found["first"] != found["next"]
+
+
+# --- what is left out
+
+
+@pytest.mark.parametrize(
+    ("missing", "left_out"),
+    [
+        ("second", ["second", "better", "next", "other", "best"]),
+        ("first", ["first", "better", "next", "other", "best"]),
+        ("other", ["other", "best"]),
+        ("best", ["best"]),
+        ("apart", ["apart"]),
+    ],
+)
+def test_who_chooses_among_what_is_left_out_is_left_out(tiny_paper, missing, left_out):
+    paper = load_paper("choosing")
+    systems = [
+        dataclasses.replace(one, missing=lambda protocol, data: "no file") if one.name == missing else one
+        for one in paper.systems
+    ]
+    paper = dataclasses.replace(paper, systems=tuple(systems))
+    protocol = paper.protocol("smoke", {"systems": ["best", "apart"]})
+    assert missing_systems(paper, protocol, None) == dict.fromkeys(left_out, "no file")
+
+
+# --- the paper's own numbers, sections and files
+
+
+@pytest.fixture
+def results(chosen):
+    from covid_keras.reporting.results import Results
+
+    (load_paper("choosing").folder / "published.yaml").write_text(yaml.safe_dump(PUBLISHED))
+    return Results.of(chosen.run)
+
+
+def test_further_metrics_and_stages_are_measured_and_compared(results):
+    measured = {(one.system, one.metric): one for one in results.measured}
+    assert ("best", "accuracy") in measured, "the usual ones stay"
+    for name in results.systems:
+        test = results.predictions_of(name).query("split == 'test'")
+        matrix = pd.crosstab(test["label"], test["predicted"]).reindex(["N", "P"], columns=["N", "P"], fill_value=0)
+        assert measured[name, "balanced_accuracy"].mean == pytest.approx(float(balanced_accuracy(matrix.to_numpy())))
+    assert measured["stage", "dice"].mean == 90
+    rows = results.comparison.set_index(["row", "column"])
+    assert rows.loc[("Stage", "Dice"), "ours"] == 90
+    assert rows.loc[("Best", "Balanced"), "ours"] == measured["best", "balanced_accuracy"].mean
+
+
+def test_the_papers_pairs_are_compared_where_both_were_run(results):
+    from covid_keras.reporting.page import _pairs
+
+    assert _pairs(results) == [("best", "apart")]
+    results = dataclasses.replace(results, paper=dataclasses.replace(results.paper, pairs=None, proposed=("best",)))
+    assert {frozenset(pair) for pair in _pairs(results)} > {frozenset(("best", "next"))}
+    assert all(pair[0] == "best" for pair in _pairs(results))
+
+
+def test_the_papers_sections_are_in_the_report_after_the_comparison(results):
+    from covid_keras.reporting.page import make_report
+
+    titles = [section.title for section in make_report(results, {}).sections]
+    assert titles[1] == "Only here"
+    assert titles.count("Only here") == 1
+
+
+def test_further_files_are_published(results, tmp_path, monkeypatch):
+    from covid_keras.reporting import publish
+
+    (tmp_path / "setup.cfg").touch()
+    (tmp_path / "README.md").write_text("no place here\n")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "README.md").write_text("nor here\n")
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    monkeypatch.setattr(publish, "FOLDER", tmp_path / "weights")
+    folder = publish.publish_run(results.run.path)
+    assert (folder / "smoke-extra.csv").read_text() == "executions\n7\n"
+    systems = read_json(folder / "smoke.json")["systems"]
+    assert systems["stage"]["metrics"]["dice"]["mean"] == 90
+    assert systems["best"]["metrics"]["balanced_accuracy"]["executions"] == 1
+
+
+# --- the whole way
+
+
+def _plan(tmp_path: Path, **hooks) -> Plan:
+    paper = dataclasses.replace(load_paper("choosing"), **hooks)
+    protocol = paper.protocol("smoke", {"systems": ["first"]})
+    return Plan(paper, protocol, tmp_path / "data", tmp_path / "run", tmp_path / "cache", {"left_out": {}})
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_what_is_trained_beside_comes_before_the_report(tiny_paper, tmp_path, monkeypatch, done, capsys):
+    said = []
+    plan = _plan(tmp_path, finish=lambda run, data: said.append(("finish", run, data)))
+    run = SimpleNamespace(path=plan.out, executions=lambda: [SimpleNamespace(done=True), SimpleNamespace(done=done)])
+    monkeypatch.setattr(workflow, "make_plan", lambda options: plan)
+    monkeypatch.setattr(workflow, "prepare_run", lambda given: run)
+    monkeypatch.setattr(workflow, "run_executions", lambda *given: said.append("executions"))
+    monkeypatch.setattr("covid_keras.reporting.run.report_run", lambda path: said.append("report") or path)
+    assert workflow.reproduce(Namespace(shard="1/1", dask=None, jobs=1)) == 0
+    assert said == ["executions", *([("finish", run, plan.data), "report"] if done else [])]
+    assert ("left to other shards" in capsys.readouterr().out) != done
+
+
+def test_the_papers_own_segmenter_marks_the_lungs(tiny_paper, tiny_cohort, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "covid_keras.segmentation.segment_cohort", lambda *args, **kwargs: given.append((args, kwargs)) or ("c", {})
+    )
+    own = _plan(tmp_path, segmenter=lambda *args: args, lung_mode=lambda protocol: "authors")
+    assert workflow._segment(own, tiny_cohort) == ("c", {})
+    workflow._segment(_plan(tmp_path), tiny_cohort)
+    (first, mode), (second, usual) = given
+    assert first == (tiny_cohort, own.cache, (own.protocol, own.data, own.cache))
+    assert second == (tiny_cohort, own.cache, None), "the shipped one"
+    assert (mode, usual) == ({"mode": "authors"}, {"mode": "shipped"})
