@@ -63,9 +63,13 @@ def reproduce(options: Namespace) -> int:
         print(f"{len(missing)} executions are left to other shards; then: covid-keras report {run.path}")
         print(f"Output: {run.path}")
         return 0
-    plan.paper.finish(run, plan.data)
     from covid_keras.reporting.run import report_run
 
+    try:
+        plan.paper.finish(run, plan.data)
+    except UserError:
+        report_run(run.path)  # what is trained is shown all the same
+        raise
     print(f"Output: {report_run(run.path)}")
     return 0
 

@@ -59,8 +59,9 @@ INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,
 }
 BOXES = ("authors", "inclusive")
+EMPTY = ("whole", "black")
 # Settings that came after the first results: at their defaults they are left out of a key, which so stays what it was.
-_ADDED = ("frame", "overflow", "dilate", "margin_pixels", "box", "reference", "reference_mask")
+_ADDED = ("frame", "overflow", "dilate", "margin_pixels", "box", "reference", "reference_mask", "empty")
 _INDEX_NAME = "files.json"
 # Results that may wait to be stored, for each thread: prepared images are small, so this costs little memory.
 _AHEAD = 8
@@ -121,14 +122,14 @@ class Preparation:
         File of its lung mask, where the settings need masks; `prepare_cohort` finds it by itself where the reference
         is an image of the cohort.
 
+    empty : {"whole", "black"}
+        What becomes of an image whose mask shows no lung: used whole, neither cropped nor masked, and counted; or,
+        with `mask` "keep" and no crop, black, since nothing of it is kept.
+
     Raises
     ------
     UserError
         Where a setting is unknown or out of range, or two exclude each other.
-
-    Notes
-    -----
-    Where a mask shows no lung, the whole image is used, neither cropped nor masked, and counted.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -148,6 +149,7 @@ class Preparation:
     box: str = "authors"
     reference: str | None = None
     reference_mask: str | None = None
+    empty: str = "whole"
 
     def __post_init__(self) -> None:
         self._set("size", _two_sides("size", self.size))
@@ -173,6 +175,7 @@ class Preparation:
             ("interpolation", tuple(INTERPOLATIONS)),
             ("overflow", OVERFLOWS),
             ("box", BOXES),
+            ("empty", EMPTY),
         ):
             if getattr(self, name) not in allowed:
                 raise UserError(
@@ -324,7 +327,8 @@ def _plane(path: str | Path, mask: np.ndarray | str | Path | None, preparation: 
         image = resize_truncated(image, preparation.frame, INTERPOLATIONS[name], preparation.overflow)
     if lungs is not None:
         lungs = _in_frame(lungs, preparation)
-        whole = not lungs.any()
+        is_black = preparation.empty == "black" and preparation.mask == "keep" and not preparation.crop
+        whole = not lungs.any() and not is_black
         if not whole:
             image = _crop_and_mask(image, lungs, preparation)
     if preparation.drop_top:

@@ -125,7 +125,7 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
     if left_out:
         facts.append(("Left out", "; ".join(left_out)))
     if lungs:
-        whole = " (those images are used whole)" if lungs["empty"] else ""
+        whole = " (those images are used whole, or black where only the lungs are kept)" if lungs["empty"] else ""
         words = f"by {_segmenter_words(results)}; {lungs['empty']} of {lungs['images']} empty{whole}"
         facts.append(("Lung masks", words))
     return facts

@@ -74,7 +74,9 @@ def publish_run(path: str | Path) -> Path:
     if len(shares := read_shares(results.run.path / SHARES)):
         write_text(folder / f"{profile}-{SHARES}", shares.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     for name, text in results.paper.publishes(results.run).items():
-        write_text(folder / f"{profile}-{name}", text)
+        path = folder / f"{profile}-{name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
     write_json(folder / f"{profile}.json", results_json(results))
     refresh_readmes()
     return folder

@@ -250,7 +250,10 @@ class Paper:
     sections : callable
         (results of a run) to further `covid_keras.reporting.html.Section`s of its report.
     publishes : callable
-        Run to {file name: text} of what `covid-keras publish` keeps beside the predictions.
+        Run to {file name: text} of what `covid-keras publish` keeps beside the predictions, each name after that of the
+        profile.
+    kept : callable
+        (folder of results, profile) to what `stages` gave, made again from the files that were published.
     """
 
     name: str
@@ -280,6 +283,7 @@ class Paper:
     stages: Callable[[RunFolder], list[Measured]] = lambda run: []
     sections: Callable[[Results], list[Section]] = lambda results: []
     publishes: Callable[[RunFolder], dict[str, str]] = lambda run: {}
+    kept: Callable[[Path, str], list[Measured]] = lambda folder, profile: []
 
     @cached_property
     def protocol_path(self) -> Path:

@@ -17,6 +17,7 @@ import pandas as pd
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
 from covid_keras.data.sources import get_source, load_source
+from covid_keras.data.sources.bimcv import upright_grey
 from covid_keras.errors import UserError
 from covid_keras.files import fingerprint
 from covid_keras.settings import as_plain, build
@@ -29,7 +30,8 @@ NORMAL, PNEUMONIA = "normal, elsewhere", "pneumonia, elsewhere"
 STAND_IN = (COVID_PA, COVID_AP, COVID_LATERAL, OTHER, OTHER_LATERAL, NORMAL, PNEUMONIA)
 # Labels of the paper's own collections.
 FRONTAL, LATERAL = "frontal, PadChest", "lateral, PadChest"
-POSITIVE = "COVID-19, BIMCV"
+POSITIVE_PA, POSITIVE_AP = "COVID-19, BIMCV, PA", "COVID-19, BIMCV, AP"
+POSITIVE_OTHER = "COVID-19, BIMCV, lateral or unknown"
 NEGATIVE_SHARED, NEGATIVE_CURATED = "negative, patient also positive", "negative, curated"
 PRE_COVID = "pre-COVID"
 COMPARED_COVID, COMPARED_NORMAL = "COVID-19, Cohen", "normal, Kermany"
@@ -37,7 +39,9 @@ COMPARED_PNEUMONIA = "pneumonia, Kermany"
 PUBLISHED = (
     FRONTAL,
     LATERAL,
-    POSITIVE,
+    POSITIVE_PA,
+    POSITIVE_AP,
+    POSITIVE_OTHER,
     NEGATIVE_SHARED,
     NEGATIVE_CURATED,
     PRE_COVID,
@@ -139,7 +143,7 @@ def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
             "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them",
         )
     if isinstance(settings, PublishedCohort):
-        return _published(settings, data)
+        return _published(settings, data, made)
     return _stand_in(settings, data)
 
 
@@ -166,12 +170,22 @@ def _view_label(label: str, view: str) -> str:
     return COVID_PA if view == "PA" else COVID_AP
 
 
-def _published(settings: PublishedCohort, data: Path) -> Cohort:
-    """All experiments of the paper; who is in the positive collection too is curated away in Experiment 2."""
+def _posture_label(view: str) -> str:
+    return POSITIVE_PA if view == "PA" else POSITIVE_AP if view.startswith("AP") else POSITIVE_OTHER
+
+
+def _published(settings: PublishedCohort, data: Path, made: Path) -> Cohort:
+    """All experiments of the paper; who is in the positive collection too is curated away in Experiment 2.
+
+    BIMCV's PNG files with dark bone (MONOCHROME1) are turned, or polarity could tell the two collections apart.
+    """
     rng = np.random.default_rng(settings.seed)
     padchest = load_source("padchest", data).table
-    positive, negative = (load_source(f"bimcv_{name}", data).table for name in ("positive", "negative"))
+    positive, negative = (
+        upright_grey(load_source(f"bimcv_{name}", data), made / "upright").table for name in ("positive", "negative")
+    )
     positive = positive[positive["label"] == "COVID-19"]
+    positive = positive.assign(label=[_posture_label(view) for view in positive["view"]])
     negative = negative.assign(
         label=np.where(negative["patient_id"].isin(positive["patient_id"]), NEGATIVE_SHARED, NEGATIVE_CURATED)
     )
@@ -182,7 +196,7 @@ def _published(settings: PublishedCohort, data: Path) -> Cohort:
     parts = [
         _some(padchest[padchest["label"] == "frontal"], settings.padchest[0], rng, "PadChest").assign(label=FRONTAL),
         _some(padchest[padchest["label"] == "lateral"], settings.padchest[1], rng, "PadChest").assign(label=LATERAL),
-        positive.assign(label=POSITIVE),
+        positive,
         negative,
         load_source("precovid", data).table.assign(label=PRE_COVID),
         cohen[cohen["label"] == "COVID-19"].assign(label=COMPARED_COVID),

@@ -19,6 +19,7 @@ from papers.arias_vgg19 import networks, stages
 from papers.arias_vgg19.cohorts import available, make_cohort, sources
 from papers.arias_vgg19.measures import measure
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VIEWS
+from papers.arias_vgg19.settings import options_of
 
 if TYPE_CHECKING:
     from covid_keras.reporting.html import Section
@@ -42,15 +43,16 @@ VIEW_OF = {
 BOTH_VIEWS = VIEW_OF | dict.fromkeys((labels.NORMAL, labels.PNEUMONIA), FRONTAL_CLASS)
 # Which labels are COVID-19 in an experiment, and which are not; a profile has those of its own collections. Lateral
 # COVID-19 images are offered to the classifiers too: what the filter lets through is part of the experiment.
+_POSITIVE = (labels.POSITIVE_PA, labels.POSITIVE_AP, labels.POSITIVE_OTHER)
 _STAND_IN_COVID = (labels.COVID_PA, labels.COVID_AP, labels.COVID_LATERAL)
 EXPERIMENTS = {
     "exp1": (
         "Experiment 1",
-        (labels.POSITIVE, *_STAND_IN_COVID),
+        (*_POSITIVE, *_STAND_IN_COVID),
         (labels.NEGATIVE_SHARED, labels.NEGATIVE_CURATED, labels.PNEUMONIA),
     ),
-    "exp2": ("Experiment 2", (labels.POSITIVE,), (labels.NEGATIVE_CURATED,)),
-    "exp3": ("Experiment 3", (labels.POSITIVE, *_STAND_IN_COVID), (labels.PRE_COVID, labels.NORMAL)),
+    "exp2": ("Experiment 2", _POSITIVE, (labels.NEGATIVE_CURATED,)),
+    "exp3": ("Experiment 3", (*_POSITIVE, *_STAND_IN_COVID), (labels.PRE_COVID, labels.NORMAL)),
     "comparison": (
         "comparison",
         (labels.COMPARED_COVID, *_STAND_IN_COVID),
@@ -60,8 +62,19 @@ EXPERIMENTS = {
 # Two sorts of images whose difference is not COVID-19: what parts c, d and e can tell of the frame alone.
 CONTROLS = {
     "source": ("source within pneumonia", {labels.PNEUMONIA: "elsewhere", labels.OTHER: "Cohen"}),
-    "posture": ("PA or AP within COVID-19", {labels.COVID_PA: "PA", labels.COVID_AP: "AP"}),
-    "finding": ("finding within one hospital", {labels.NORMAL: "normal", labels.PNEUMONIA: "pneumonia"}),
+    "posture": (
+        "PA or AP within COVID-19",
+        {labels.COVID_PA: "PA", labels.POSITIVE_PA: "PA", labels.COVID_AP: "AP", labels.POSITIVE_AP: "AP"},
+    ),
+    "finding": (
+        "finding within one hospital",
+        {
+            labels.NORMAL: "normal",
+            labels.COMPARED_NORMAL: "normal",
+            labels.PNEUMONIA: "pneumonia",
+            labels.COMPARED_PNEUMONIA: "pneumonia",
+        },
+    ),
 }
 
 
@@ -69,7 +82,9 @@ def part_image(part: str) -> Any:
     """Return the preparation of part c, d or e: the whole image, the lungs alone, all but the lungs."""
 
     def preparation(protocol: Protocol) -> Preparation:
-        return Preparation(size=protocol.size, mask=MASKS[part], interpolation="linear")
+        # Where no lung is found nothing is left of part d, as in the authors' code, which then drops the image.
+        empty = "black" if MASKS[part] == "keep" else "whole"
+        return Preparation(size=protocol.size, mask=MASKS[part], interpolation="linear", empty=empty)
 
     return preparation
 
@@ -139,7 +154,7 @@ def part_of_experiment(experiment: str, part: str) -> tuple[System, ...]:
 def control(name: str, part: str) -> System:
     """Return one part of a control: VGG16, told apart what is not COVID-19."""
     title, relabel = CONTROLS[name]
-    classes = tuple(relabel.values())
+    classes = tuple(dict.fromkeys(relabel.values()))
     return System(
         f"{name}_{part}",
         f"Part {part}, {title}",
@@ -153,15 +168,23 @@ def control(name: str, part: str) -> System:
         cases=pneumonia_only if name == "source" else None,
         adapt=networks.adapt,
         heat_layer=networks.HEAT_LAYER,
-        missing=no_control,
+        missing=no_control if name == "source" else lambda protocol, data: None,
     )
 
 
 def no_control(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None where the cohort has what the controls tell apart."""
+    """Return None where the cohort has pneumonia that is not COVID-19 of both collections."""
     if isinstance(labels.settings_of(protocol), labels.PublishedCohort):
-        return "not run: the paper's collections do not say what the controls tell apart"
+        return "not run: the paper's COVID-19 collections label no other pneumonia"
     return None
+
+
+def at_hand(protocol: Protocol, data: Path | None) -> str | None:
+    """Return None where a profile's images are at hand, and lung masks where parts d and e need the paper's U-Net."""
+    reason = available(protocol, data)
+    if reason is None and options_of(protocol).masks != "shipped":
+        return stages.missing(protocol, data)
+    return reason
 
 
 def sections(results: Results) -> list[Section]:
@@ -203,11 +226,6 @@ NOTES: tuple[tuple[str, str], ...] = (
         "collection, as the COVID-19 images are, and on no NIH radiograph: the outline of its masks may itself tell "
         "the collections apart, in d and in e.",
     ),
-    (
-        "Few lateral images",
-        "Cohen's collection has 38 lateral radiographs among 491. Who always says frontal is right in 92 % of all "
-        "images: read the balanced accuracy, and its interval.",
-    ),
 )
 
 PAPER = Paper(
@@ -219,7 +237,7 @@ PAPER = Paper(
     folder=Path(__file__).resolve().parent,
     systems=SYSTEMS,
     cohort=make_cohort,
-    available=available,
+    available=at_hand,
     files={
         "vgg16": "VGG16 without top, Keras .h5 (ImageNet weights as keras.applications has them)",
         "vgg19": "VGG19 without top, likewise",
@@ -235,6 +253,7 @@ PAPER = Paper(
     stages=stages.measured,
     sections=sections,
     publishes=stages.published_files,
+    kept=stages.kept,
 )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 import pandas as pd
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 FRONTAL_CLASS, LATERAL_CLASS = VIEWS = ("frontal", "lateral")
 VERDICTS = "verdicts.csv"
 HEAT_LAYER = "block5_conv"  # the last of them, as in the authors' code
+FRONTAL_FROM = 0.5
 _BATCH = 64
 
 
@@ -59,12 +62,21 @@ def adapt(model: keras.Model, inputs: Inputs, rows: np.ndarray) -> None:
 def check(protocol: Protocol) -> None:
     """Say before the first training which settings exclude each other."""
     options = options_of(protocol)
-    if protocol.weights == "imagenet" and options.width != 1:
+    if protocol.weights not in ("imagenet", "none"):
+        raise UserError(
+            f"--weights {Path(protocol.weights).name}",
+            "cannot be the initial weights of VGG16 and of VGG19",
+            "Give --checkpoint vgg16=FILE and --checkpoint vgg19=FILE",
+        )
+    if options.width != 1 and (protocol.weights == "imagenet" or protocol.files):
         raise UserError(
             f"options.width {options.width:g}",
             "does not fit ImageNet weights, which are of the whole network",
             "Set options.width to 1, or --weights none",
         )
+    for name, path in protocol.files.items():
+        if not h5py.is_hdf5(path):
+            raise UserError(path, "is no HDF5 weight file", f"Give the .h5 file of {name} as Keras wrote it")
     if min(protocol.size) < (128 if options.pool5 == 8 else 32):
         raise UserError(
             f"size {protocol.size}", f"is too small for five poolings, the last of {options.pool5}", "Enlarge it"
@@ -78,14 +90,16 @@ def frontal(paper: Paper, run: RunFolder, view: Execution) -> np.ndarray:
     """
     path = view.folder / VERDICTS
     ids = run.cohort.table["image_id"]
+    network = view.details["predictions_sha256"][:12]  # of another training it would be another filter
     if path.is_file():
-        said = pd.read_csv(path, dtype={"image_id": str}).set_index("image_id")["frontal"]
-        if set(ids) <= set(said.index):
-            return said.loc[ids].to_numpy(np.float64) >= 0.5
+        said = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if list(said["image_id"]) == list(ids) and set(said.get("filter", "")) == {network}:
+            return said["frontal"].to_numpy(np.float64) >= FRONTAL_FROM
     scores = _frontal_scores(paper, run, view)
     with atomic_path(path) as temporary:
-        pd.DataFrame({"image_id": ids, "frontal": scores}).to_csv(temporary, index=False, float_format="%.9g")
-    return scores >= 0.5
+        table = pd.DataFrame({"image_id": ids, "frontal": scores, "filter": network})
+        table.to_csv(temporary, index=False, float_format="%.9g")
+    return scores >= FRONTAL_FROM
 
 
 def _frontal_scores(paper: Paper, run: RunFolder, view: Execution) -> np.ndarray:

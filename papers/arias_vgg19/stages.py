@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from covid_keras.data.sources.united_masks import united_masks
 from covid_keras.data.splits import hold_out
 from covid_keras.errors import UserError
 from covid_keras.evaluation import Measured
-from covid_keras.files import fingerprint
+from covid_keras.files import fingerprint, read_record
+from covid_keras.reporting.results import without_folders
 from covid_keras.settings import as_plain, build
 from covid_keras.training.protocol import Protocol
 from papers.arias_vgg19.cohorts import PhantomCohort, make_cohort, settings_of
@@ -43,7 +45,10 @@ def segmenter(protocol: Protocol, data: Path | None, cache: Path) -> Any:
 
 
 def finish(run: RunFolder, data: Path | None) -> None:
-    """Train and measure the U-Nets of the protocol that are not done yet."""
+    """Train and measure the U-Nets of the protocol that are not done yet; say so where there are no masks for them."""
+    if named(run.protocol) and (reason := missing(run.protocol, data)):
+        print(f"Left out: {', '.join(named(run.protocol))}: {reason}", flush=True)
+        return
     for name in named(run.protocol):
         _trained(run.protocol, data, cache_of(run), name)
 
@@ -58,7 +63,9 @@ def named(protocol: Protocol) -> list[str]:
 
 def folder_of(protocol: Protocol, cache: Path, name: str) -> Path:
     """Return where a U-Net of this protocol is kept."""
-    key = fingerprint({"settings": as_plain(_settings(protocol, name)), "cohort": protocol.cohort})
+    key = fingerprint(
+        {"settings": as_plain(_settings(protocol, name)), "cohort": protocol.cohort, "seed": protocol.split.seed}
+    )
     return cache / STAGES / f"{name}-{key}"
 
 
@@ -75,11 +82,21 @@ def measured(run: RunFolder) -> list[Measured]:
 
 def published_files(run: RunFolder) -> dict[str, str]:
     """Return what is kept of the U-Nets beside a run's predictions: Dice and IoU of every image."""
-    if missing := set(named(run.protocol)) - set(done(run)):
-        raise UserError(run.path, f"{min(missing)} is not trained yet", "Let `covid-keras reproduce` finish it")
-    files = {f"overlap-{name}.csv": (folder / OVERLAP).read_text() for name, folder in done(run).items()}
+    if unfinished := set(named(run.protocol)) - set(done(run)):
+        raise UserError(run.path, f"{min(unfinished)} is not trained yet", "Let `covid-keras reproduce` finish it")
+    files = {}
+    for name, folder in done(run).items():
+        files[f"{name}/{OVERLAP}"] = (folder / OVERLAP).read_text(encoding="utf-8")
+        record = without_folders(read_record(folder / RECORD, ("settings",)))
+        files[f"{name}/{RECORD}"] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     verdicts = _verdicts(run)
     return files | ({VERDICTS: verdicts} if verdicts else {})
+
+
+def kept(folder: Path, profile: str) -> list[Measured]:
+    """Return what `measured` gave, from the files that were published."""
+    folders = {name: folder / f"{profile}-{name}" for name in UNETS}
+    return [one for name, path in folders.items() if path.is_dir() for one in measured_of(path, name)]
 
 
 def _verdicts(run: RunFolder) -> str:
@@ -99,18 +116,28 @@ def mask_cohort(protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
         cohort = make_cohort(protocol, data, cache / "made")
         cohort = cohort.filter(~cohort.table["view"].str.startswith("L"))
         return Cohort(cohort.table.assign(label=LUNGS), (LUNGS,), cohort.name)
-    names = STAND_IN if settings.kind == "stand_in" else MASKED
-    for name in names:
-        if data is None or get_source(name).locate(data) is None:
-            raise UserError(
-                f"options.segmenters of profile {protocol.profile!r}",
-                f"need {get_source(name).CARD.title}, and there is none below {data}",
-                "`covid-keras data list` says how to get it",
-            )
+    if reason := missing(protocol, data):
+        raise UserError(
+            f"options of profile {protocol.profile!r}", reason, "`covid-keras data list` says how to get it"
+        )
+    names = _masked(protocol)
     tables = [load_source(name, data).table for name in names]
     table = pd.concat(tables, ignore_index=True).assign(label=LUNGS, severity="")
     cohort = united_masks(Cohort(table, (LUNGS,), " and ".join(names)), cache / "united-masks")
     return cohort.filter(cohort.table["mask_path"] != "")
+
+
+def missing(protocol: Protocol, data: Path | None) -> str | None:
+    """Return None where the radiographs with lung masks are at hand, else what is missing."""
+    for name in _masked(protocol):
+        if data is None or get_source(name).locate(data) is None:
+            return f"no {get_source(name).CARD.title} below {data}"
+    return None
+
+
+def _masked(protocol: Protocol) -> tuple[str, ...]:
+    """The collections with lung masks of a profile's cohort."""
+    return {"phantom": (), "stand_in": STAND_IN, "published": MASKED}[settings_of(protocol).kind]
 
 
 def _settings(protocol: Protocol, name: str) -> Any:
@@ -126,8 +153,6 @@ def _trained(protocol: Protocol, data: Path | None, cache: Path, name: str) -> P
     from papers.arias_vgg19.segmenters import train_segmenter
 
     folder = folder_of(protocol, cache, name)
-    if (folder / RECORD).is_file():
-        return folder
     cohort = mask_cohort(protocol, data, cache)
     groups = None
     if not isinstance(settings_of(protocol), PhantomCohort):

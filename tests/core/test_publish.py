@@ -55,9 +55,14 @@ def test_places_name_papers_and_profiles_that_exist(path):
 def test_committed_predictions_give_the_committed_metrics(path):
     paper, profile = _paper_and_profile(path)
     committed = measured_from_json(read_json(path.with_name(f"{profile}.json")))
-    again = [one for frame in regenerated(paper, profile) for one in summarise(frame, paper.positive or None)]
-    assert [(one.system, one.metric) for one in again] == [(one.system, one.metric) for one in committed]
-    for ours, theirs in zip(again, committed, strict=True):
+    frames = regenerated(paper, profile)
+    again = [one for frame in frames for one in (*summarise(frame, paper.positive or None), *paper.measure(frame))]
+    again += paper.kept(path.parent, profile)
+    by_name = {(one.system, one.metric): one for one in committed}
+    assert len(by_name) == len(committed)
+    assert sorted((one.system, one.metric) for one in again) == sorted(by_name)
+    for ours in again:
+        theirs = by_name[ours.system, ours.metric]
         for name in ("mean", "std", "low", "high", "executions", "n_patients", "n_images", "ddof", "resamples"):
             value = getattr(ours, name)
             assert getattr(theirs, name) == pytest.approx(value, abs=1e-6, nan_ok=True), (ours.metric, name)
@@ -88,7 +93,9 @@ def test_committed_results_are_whole_and_name_no_machine(path):
         every = sum(count for label, count in counts.items() if system.relabel.get(label, label) in scored)
         split = _scheme(protocol, system.split)
         folds = split["scheme"] == "folds" and not split["images"]
-        if system.cases is None and (folds or system.released or system.everywhere):
+        if system.admit is not None:
+            assert 0 < number <= every, f"{name} is tested on what it is let have"
+        elif system.cases is None and (folds or system.released or system.everywhere):
             assert number == every, f"{name} is tested on every image"
         else:
             assert 0 < number < every, f"{name} is another experiment"
