@@ -60,8 +60,8 @@ def grad_cam(
     class_indices : int or sequence of int, length N
         The class to explain, for all images or one each.
     layer : str, optional
-        Name of the layer whose activations are weighted; by default the last one with an output (N, h, w, c)
-        where h > 1 and w > 1.
+        Name of the layer whose activations are weighted, or the beginning of names, of which the last such layer
+        counts; by default the last layer of all. Only layers with an output (N, h, w, c), h > 1 and w > 1, count.
     batch_size : int
         Images differentiated at a time: bounds the memory.
 

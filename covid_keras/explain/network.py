@@ -48,7 +48,7 @@ class LayerGradients:
     model : keras.Model
         As `covid_keras.explain.grad_cam` takes it.
     layer : str, optional
-        By default the last layer with a spatial extent.
+        As `spatial_layer` takes it; by default the last layer with a spatial extent.
     score : {"logit", "probability"}
         What is differentiated: the output before its activation, or the output itself. A single sigmoid unit has
         the logit z of class 1 and -z of class 0; the probabilities p and 1 - p.
@@ -172,21 +172,60 @@ def output_layer(model: keras.Model) -> keras.layers.Layer:
 
 
 def spatial_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
-    """Return the layer named, or the last one whose output still has a spatial extent."""
-    if name is not None:
-        found = [part for part in model.layers if part.name == name]
-        if not found or not _has_extent(found[0]):
-            problem = "has no spatial extent" if found else f"model {model.name!r} has none of that name"
-            raise UserError(f"layer {name!r}", problem, f"Choose another, such as {spatial_layer(model, None).name!r}")
-        return found[0]
-    for part in reversed(model.layers):
+    """Return the layer whose output is mapped.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A flat functional one.
+    name : str or None
+        A layer's name; or the beginning of names, of which the last layer with a spatial extent counts, so that
+        "block5_conv" is the last convolution of VGG16 and of VGG19. By default the last layer of all whose output
+        still has a spatial extent.
+
+    Raises
+    ------
+    UserError
+        Where the model has no such layer, or its output has no spatial extent.
+    """
+    if name is None:
+        asked = model.layers
+    else:
+        asked = [part for part in model.layers if part.name == name]
+        asked = asked or [part for part in model.layers if part.name.startswith(name)]
+    for part in reversed(asked):
         if _has_extent(part):
             return part
+    if name is not None:
+        problem = "has no spatial extent" if asked else f"model {model.name!r} has none whose name begins so"
+        raise UserError(f"layer {name!r}", problem, f"Choose another, such as {spatial_layer(model, None).name!r}")
     raise UserError(
         f"model {model.name!r}",
         "no layer has an output with a spatial extent to map",
         "Grad-CAM needs a convolutional model",
     )
+
+
+def map_cells(model: keras.Model, layer: str | None, shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Return the rows and columns that a map has before it is enlarged to the image.
+
+    Parameters
+    ----------
+    model, layer
+        As `spatial_layer` takes them.
+    shape : (int, int, int)
+        (H, W, C) of the images, for models that leave their size open.
+
+    Raises
+    ------
+    UserError
+        As `spatial_layer`.
+    """
+    output = spatial_layer(model, layer).output
+    sides = output.shape[1:3]
+    if None in sides:
+        sides = keras.Model(model.inputs, output).compute_output_shape((1, *shape))[1:3]
+    return int(sides[0]), int(sides[1])
 
 
 def _has_extent(layer: keras.layers.Layer) -> bool:

@@ -87,9 +87,13 @@ def _shares_of(results: Results, name: str) -> pd.DataFrame:
     frame = frame[
         (frame["repeat"] == execution.repeat) & (frame["fold"] == execution.fold) & (frame["split"] == "test")
     ]
-    model = network_of(results.paper, results.run, execution)
-    batches = _batches(results, execution, frame)
-    shares = heat_shares(model, batches, image_ids=frame["image_id"].tolist(), patient_ids=frame["patient_id"].tolist())
+    shares = heat_shares(
+        network_of(results.paper, results.run, execution),
+        _batches(results, execution, frame),
+        image_ids=frame["image_id"].tolist(),
+        patient_ids=frame["patient_id"].tolist(),
+        layer=results.paper.system(name).heat_layer or None,
+    )
     return shares.assign(system=name)
 
 

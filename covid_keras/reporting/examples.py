@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,8 +18,9 @@ from covid_keras.data.pipeline import make_dataset
 from covid_keras.data.preparation import Preparation, PreparedImages, crop_box, prepare_cohort
 from covid_keras.errors import UserError
 from covid_keras.explain.gradcam import grad_cam
+from covid_keras.explain.network import map_cells
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
-from covid_keras.preprocessing import centre_square, drop_top
+from covid_keras.preprocessing import centre_square, drop_top, keep_lungs, remove_lungs
 from covid_keras.reporting.html import FigureEntry
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.experiment import Paper, System
@@ -119,9 +120,9 @@ def explain_examples(examples: Examples) -> list[Explanation]:
     maps = _maps(system, scored, model, fed, names)
     preparation = system.preparation(run.protocol)
     return [
-        _case(row, files, preparation, (factual, other), pair, float(score[at]))
-        for row, files, factual, other, pair, score, at in zip(
-            rows.itertuples(), examples.cohort.table.itertuples(), *maps, names, scores, predicted, strict=True
+        _case(row, files, preparation, heat, pair, float(score[at]))
+        for row, files, heat, pair, score, at in zip(
+            rows.itertuples(), examples.cohort.table.itertuples(), maps, names, scores, predicted, strict=True
         )
     ]
 
@@ -161,10 +162,17 @@ def _inputs(examples: Examples) -> np.ndarray:
     return images.reshape(len(cohort), -1, *images.shape[1:])
 
 
+class _Heat(NamedTuple):
+    """A map (h, w) as large as what the network is fed, and of how many rows and columns it was made."""
+
+    map: np.ndarray
+    cells: tuple[int, int]
+
+
 def _maps(
     system: System, classes: tuple[str, ...], model: keras.Model, fed: np.ndarray, names: list[tuple[str, str]]
-) -> list[np.ndarray]:
-    """Return the maps for the classes named first, and those for the classes named second: (n, h, w) each.
+) -> list[tuple[_Heat, _Heat]]:
+    """Return, for each image, the map for the class named first and that for the class named second.
 
     Grad-CAM copies the network at every call, so that each network is asked once for all its images and classes.
     """
@@ -177,12 +185,15 @@ def _maps(
         else:
             network, images, index = model, fed[rows, 0], (system.classes or classes).index(name)
         asked.setdefault(id(network), (network, []))[1].append((places, images, index))
-    maps: dict[tuple[int, int], np.ndarray] = {}
+    layer = system.heat_layer or None
+    maps: dict[tuple[int, int], _Heat] = {}
     for network, parts in asked.values():
         indices = [index for places, _, index in parts for _ in places]
-        found = grad_cam(network, np.concatenate([images for _, images, _ in parts]), indices)
+        shown = np.concatenate([images for _, images, _ in parts])
+        cells = map_cells(network, layer, shown.shape[1:])
+        found = [_Heat(one, cells) for one in grad_cam(network, shown, indices, layer)]
         maps.update(zip([place for places, _, _ in parts for place in places], found, strict=True))
-    return [np.stack([maps[row, rank] for row in range(len(names))]) for rank in (0, 1)]
+    return [(maps[row, 0], maps[row, 1]) for row in range(len(names))]
 
 
 def _require_files(cohort: Cohort) -> None:
@@ -193,7 +204,7 @@ def _require_files(cohort: Cohort) -> None:
 
 
 def _case(
-    row, files, preparation: Preparation, maps: tuple[np.ndarray, np.ndarray], names: tuple[str, str], score: float
+    row, files, preparation: Preparation, maps: tuple[_Heat, _Heat], names: tuple[str, str], score: float
 ) -> Explanation:
     """Bring picture, lungs and maps of one image to one size, in the picture's own aspect.
 
@@ -209,8 +220,9 @@ def _case(
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     if mask is not None:
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-    heat = [np.clip(cv2.resize(one, size, interpolation=cv2.INTER_LINEAR), 0, 1) for one in maps]
-    return Explanation(image, heat[0], heat[1], row.label, names[0], names[1], score, mask, row.image_id)
+    heat = [np.clip(cv2.resize(one.map, size, interpolation=cv2.INTER_LINEAR), 0, 1) for one in maps]
+    cells = tuple(one.cells for one in maps)
+    return Explanation(image, heat[0], heat[1], row.label, names[0], names[1], score, mask, row.image_id, cells)
 
 
 def lungs_as_fed(path: str | Path, mask_path: str | Path, preparation: Preparation) -> np.ndarray:
@@ -224,11 +236,18 @@ def lungs_as_fed(path: str | Path, mask_path: str | Path, preparation: Preparati
 def _framed(
     image: np.ndarray, mask: np.ndarray | None, preparation: Preparation
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Cut image and mask as the preparation cuts what the network sees: a map covers that frame and no more."""
+    """Cut image and mask as the preparation cuts what the network sees: a map covers that frame and no more.
+
+    What the preparation blackens is black in the image, too; the mask then shows where that is.
+    """
     pair = [image] if mask is None else [image, mask]
-    if preparation.crop and mask is not None:
-        box = crop_box(mask, preparation).slices
-        pair = [one[box] for one in pair]
+    if preparation.needs_mask and mask is not None:
+        box = crop_box(mask, preparation)
+        # An image whose mask shows no lung was fed whole.
+        if preparation.mask and not box.whole:
+            pair[0] = {"keep": keep_lungs, "remove": remove_lungs}[preparation.mask](image, mask)
+        if preparation.crop:
+            pair = [one[box.slices] for one in pair]
     if preparation.drop_top:
         pair = [drop_top(one, preparation.drop_top) for one in pair]
     if preparation.square:

@@ -26,6 +26,7 @@ class Explanation:
     Parameters
     ----------
     image : ndarray (H, W) uint8
+        As the network saw it: cut, and blackened where it was masked.
     factual, counterfactual : ndarray (H, W) float, 0..1
         Grad-CAM of the predicted class, and of `other`.
     label, predicted, other : str
@@ -36,6 +37,8 @@ class Explanation:
         Lung mask, `mask > 0` is lung; without it no outline and no shares.
     name : str
         Shown above the radiograph, such as the image's id.
+    cells : tuple of (int, int)
+        Rows and columns of the maps before they were enlarged, factual and counterfactual; empty where unknown.
     """
 
     image: np.ndarray
@@ -47,6 +50,7 @@ class Explanation:
     score: float
     mask: np.ndarray | None = None
     name: str = ""
+    cells: tuple[tuple[int, int], ...] = ()
 
 
 @report_style()
@@ -54,7 +58,7 @@ def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evi
     """Draw a row an image: radiograph with the lungs outlined, factual map, counterfactual map.
 
     Under each map stands the share of its heat that lies in the lungs, and the lungs' share of the picture,
-    which is what heat spread evenly would score.
+    which is what heat spread evenly would score; below all maps, of how many cells they are.
     """
     if not len(cases):
         raise ValueError("no image to explain")
@@ -72,10 +76,22 @@ def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evi
         show_heat(factual, case, case.factual, f"for {case.predicted} (predicted)")
         show_heat(counterfactual, case, case.counterfactual, f"for {case.other} (counterfactual)")
     scale = ScalarMappable(Normalize(0, 1), HEAT_MAP)
-    figure.colorbar(
-        scale, ax=grid, location="bottom", shrink=0.45, aspect=40, pad=0.02, label="heat (share of the map's maximum)"
-    )
+    label = "\n".join(filter(None, ("heat (share of the map's maximum)", cells_words(cases))))
+    figure.colorbar(scale, ax=grid, location="bottom", shrink=0.45, aspect=40, pad=0.02, label=label)
     return figure
+
+
+def cells_words(cases: Sequence[Explanation]) -> str:
+    """Return of how many cells the maps were before they were enlarged; "" where that is not known.
+
+    A map of few cells says little of where the evidence lies, however smooth it is drawn.
+
+    >>> nothing = np.zeros((8, 8))
+    >>> cells_words([Explanation(nothing, nothing, nothing, "a", "a", "b", 0.9, cells=((4, 4), (4, 4)))])
+    'each a map of 4 x 4 cells'
+    """
+    sizes = dict.fromkeys(size for case in cases for size in case.cells)
+    return f"each a map of {' or '.join(f'{rows} x {columns}' for rows, columns in sizes)} cells" if sizes else ""
 
 
 def short_name(name: str, longest: int = MAX_NAME) -> str:

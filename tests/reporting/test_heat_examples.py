@@ -1,0 +1,156 @@
+"""Heat maps of a run's examples: over what the network saw, at the layer that the system names, their size said."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from types import SimpleNamespace
+
+import cv2
+import matplotlib.text
+import numpy as np
+import pandas as pd
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from covid_keras.data.cohort import Cohort  # noqa: E402
+from covid_keras.data.preparation import Preparation, prepare_cohort, prepare_image  # noqa: E402
+from covid_keras.explain.gradcam import grad_cam  # noqa: E402
+from covid_keras.explain.where import heat_in_lungs  # noqa: E402
+from covid_keras.reporting import evidence, explanation_figure  # noqa: E402
+from covid_keras.reporting.examples import Examples, _framed, explain_examples, lungs_as_fed  # noqa: E402
+from covid_keras.reporting.pictures import Explanation, cells_words  # noqa: E402
+from covid_keras.training.experiment import System  # noqa: E402
+
+SHAPE = (60, 40)
+CLASSES = ("N", "P")
+
+
+def radiograph(folder) -> tuple[str, str, np.ndarray, np.ndarray]:
+    """Write an image without black pixels and its mask, whose lower half is lung; return both and their files."""
+    image = np.random.default_rng(0).integers(50, 200, SHAPE, dtype=np.uint8)
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[30:50, 5:35] = 255
+    files = str(folder / "image.png"), str(folder / "mask.png")
+    for path, pixels in zip(files, (image, mask), strict=True):
+        cv2.imwrite(path, pixels)
+    return *files, image, mask
+
+
+@pytest.mark.parametrize("kept", ["keep", "remove"])
+@pytest.mark.parametrize("crop", [None, "lungs"])
+def test_the_picture_is_masked_as_the_network_sees_it(tmp_path, kept, crop):
+    """Fed at its own size, the prepared image is the picture, pixel for pixel."""
+    path, _, image, mask = radiograph(tmp_path)
+    preparation = Preparation(mask=kept, crop=crop, interpolation="linear")
+    shown, lungs = _framed(image, mask, preparation)
+    fed = prepare_image(path, mask, dataclasses.replace(preparation, size=shown.shape))[..., 0]
+    np.testing.assert_array_equal(shown, fed)
+    np.testing.assert_array_equal(shown == 0, (lungs == 0) if kept == "keep" else (lungs > 0))
+    assert lungs.any(), "the lungs can be outlined still"
+    assert image.all(), "what was given stays as it was"
+
+
+def test_without_lungs_the_whole_image_was_fed_and_is_shown():
+    image = np.full(SHAPE, 90, np.uint8)
+    for kept in ("keep", "remove"):
+        assert (_framed(image, np.zeros_like(image), Preparation(mask=kept))[0] == 90).all()
+        # A single pixel of lung that the frame loses.
+        speck = np.zeros_like(image)
+        speck[1, 1] = 255
+        assert (_framed(image, speck, Preparation(mask=kept, frame=(6, 4)))[0] == 90).all()
+        assert not (_framed(image, speck, Preparation(mask=kept))[0] == 90).all()
+
+
+def test_lungs_stay_where_they_are_for_the_shares(tmp_path):
+    path, mask_path, _, mask = radiograph(tmp_path)
+    for kept in ("keep", "remove"):
+        preparation = Preparation(size=SHAPE, mask=kept)
+        np.testing.assert_array_equal(lungs_as_fed(path, mask_path, preparation), mask)
+
+
+def network() -> keras.Model:
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((32, 32, 1))
+    x = keras.layers.Conv2D(4, 3, strides=4, padding="same", activation="relu", name="block5_conv3")(inputs)
+    x = keras.layers.MaxPooling2D(2, name="block5_pool")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+
+
+def examples(folder, system: System, model: keras.Model) -> Examples:
+    path, mask_path, *_ = radiograph(folder)
+    table = pd.DataFrame(
+        {"image_id": ["i"], "path": [path], "label": ["P"], "patient_id": ["p"], "mask_path": [mask_path]}
+    )
+    cohort = Cohort(table, CLASSES, "one")
+    predictions = table.assign(predicted="P", score_N=0.2, score_P=0.8)
+    made = Examples(
+        SimpleNamespace(system=lambda name: system, scored_of=lambda system, cohort: CLASSES),
+        SimpleNamespace(cohort=cohort, protocol=None),
+        SimpleNamespace(system=system.name),
+        predictions,
+        cohort,
+        prepare_cohort(cohort, system.preparation(None), folder / "cache"),
+    )
+    made.__dict__["network"] = model  # in place of a finished execution's
+    return made
+
+
+@pytest.fixture
+def removed() -> System:
+    preparation = Preparation(size=(32, 32), mask="remove", interpolation="linear")
+    return System("e", "Part e", lambda protocol: preparation, lambda protocol, classes: network(), channels=1)
+
+
+@pytest.mark.parametrize(("heat_layer", "cells"), [("", (4, 4)), ("block5_conv", (8, 8))])
+def test_examples_are_explained_at_the_layer_named_over_what_was_fed(tmp_path, removed, heat_layer, cells):
+    system, model = dataclasses.replace(removed, heat_layer=heat_layer), network()
+    asked = examples(tmp_path, system, model)
+    (case,) = explain_examples(asked)
+    assert case.cells == (cells, cells)
+    fed = asked.prepared.load(0)[None] / np.float32(255)
+    layer = "block5_conv3" if heat_layer else "block5_pool"
+    for index, heat in ((1, case.factual), (0, case.counterfactual)):
+        expected = cv2.resize(grad_cam(model, fed, index, layer)[0], heat.shape[::-1])
+        np.testing.assert_allclose(heat, np.clip(expected, 0, 1), atol=1e-5)
+    inside = cv2.erode(case.mask, np.ones((15, 15)))
+    assert inside.any()
+    assert not case.image[inside > 0].any(), "removed lungs are black"
+    assert case.image[: case.image.shape[0] // 3].min() > 0
+
+
+def test_the_shares_of_a_whole_set_are_of_the_layer_named(monkeypatch, removed):
+    model, images = network(), np.random.default_rng(2).random((3, 32, 32, 1), np.float32)
+    masks = np.zeros((3, 32, 32), np.uint8)
+    masks[:, :10, :9] = 255
+    frame = pd.DataFrame({"image_id": list("abc"), "patient_id": list("abc")}).assign(repeat=0, fold=0, split="test")
+    monkeypatch.setattr("covid_keras.training.networks.network_of", lambda *given: model)
+    monkeypatch.setattr(evidence, "_batches", lambda *given: [(images, masks)])
+    for heat_layer, layer in (("", "block5_pool"), ("block5_conv", "block5_conv3")):
+        system = dataclasses.replace(removed, heat_layer=heat_layer)
+        results = SimpleNamespace(
+            executions=[SimpleNamespace(system="e", repeat=0, fold=0)],
+            predictions_of=lambda name: frame,
+            paper=SimpleNamespace(system=lambda name, system=system: system),
+            run=None,
+        )
+        found = evidence._shares_of(results, "e")
+        maps = grad_cam(model, images, found["class_index"].to_numpy(), layer)
+        expected = [heat_in_lungs(heat, mask) for heat, mask in zip(maps, masks, strict=True)]
+        np.testing.assert_allclose(found["heat_in_lungs"], expected, atol=1e-5)
+
+
+def test_a_figure_says_of_how_many_cells_its_maps_are():
+    square = np.eye(8, dtype=np.float32)
+    case = Explanation(np.zeros((8, 8), np.uint8), square, square, "P", "P", "N", 0.8, cells=((4, 4), (4, 4)))
+    assert cells_words([case, case]) == "each a map of 4 x 4 cells"
+    wide = dataclasses.replace(case, cells=((4, 4), (7, 5)))
+    assert cells_words([case, wide]) == "each a map of 4 x 4 or 7 x 5 cells"
+    for cases, said in (([wide], True), ([dataclasses.replace(case, cells=())], False)):
+        figure = explanation_figure(cases)
+        figure.savefig(io.BytesIO(), format="png", dpi=40)
+        texts = "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+        assert "heat (share of the map's maximum)" in texts
+        assert ("each a map of 4 x 4 or 7 x 5 cells" in texts) is said
