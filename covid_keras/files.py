@@ -1,20 +1,25 @@
-"""Files that appear whole or not at all, and their fingerprints."""
+"""Files that appear whole or not at all, their fingerprints, and a lock on a folder."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from covid_keras.errors import UserError
 
 _CHUNK = 1 << 20
+_LOCK = ".lock"
+
+_log = logging.getLogger(__name__)
 
 
 def _read_umask() -> int:
@@ -79,6 +84,49 @@ def require_writable_folder(folder: str | Path) -> Path:
         temporary.write_bytes(b"")
     probe.unlink(missing_ok=True)
     return folder
+
+
+@contextlib.contextmanager
+def locked(folder: str | Path, wait: bool) -> Iterator[None]:
+    """Hold a folder's lock for the block; the system drops it when the process dies, however it dies.
+
+    It keeps out only who asks for it too. The file `.lock` in the folder stays: were it removed, one who waits for the
+    old file and one who makes a new one would both hold "the" lock.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Made where it is missing.
+    wait : bool
+        What to do while another process (or another thread of this one) holds it: wait, with a warning that says so,
+        or refuse.
+
+    Raises
+    ------
+    UserError
+        Where another holds it and `wait` is false, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stream = stack.enter_context(open(folder / _LOCK, "w", encoding="utf-8"))
+            _lock(stream, folder, wait)
+        except OSError as error:
+            raise _as_user_error(folder, error) from error
+        # By hand, since closing alone does not release what a forked process has open still.
+        stack.callback(fcntl.flock, stream, fcntl.LOCK_UN)
+        yield
+
+
+def _lock(stream: IO[str], folder: Path, wait: bool) -> None:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        if not wait:
+            raise UserError(folder, "is in use by another process", "Wait for it, or end it first") from error
+        _log.warning("%s is in use by another process; waiting for it", folder)
+        fcntl.flock(stream, fcntl.LOCK_EX)
 
 
 def write_text(path: str | Path, text: str) -> Path:

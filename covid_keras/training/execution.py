@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from covid_keras.data.augment import Augmentation
 from covid_keras.data.pipeline import make_dataset
 from covid_keras.errors import UserError
 from covid_keras.evaluation.predictions import write_predictions
-from covid_keras.files import atomic_path, sha256_of, write_json
+from covid_keras.files import atomic_path, locked, sha256_of, write_json
 from covid_keras.settings import as_plain
 from covid_keras.training.devices import describe_device, resolve_strategy, set_precision
 from covid_keras.training.experiment import Paper, System
@@ -61,7 +58,7 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
     UserError
         Where another process is training it, the images cannot be read, or the training diverged.
     """
-    with _locked(execution.folder):
+    with locked(execution.folder, wait=False):
         if execution.done:
             return
         _remove_unfinished_files(execution.folder)
@@ -148,18 +145,6 @@ def compile_classifier(model: keras.Model, training: TrainingSettings, protocol:
         metrics=["accuracy"],
         jit_compile=False,
     )
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the execution's lock, which the system drops when the process dies, however it dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(folder, "is being trained by another process", "Wait for it, or end it first") from error
-        yield
 
 
 def _remove_unfinished_files(folder: Path) -> None:

@@ -19,6 +19,7 @@ References
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ from covid_keras.data.images import image_size, read_mask
 from covid_keras.data.splits import check_disjoint
 from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import mask_overlap
-from covid_keras.files import atomic_path, fingerprint, read_record, require_writable_folder, sha256_of, write_json
+from covid_keras.files import atomic_path, fingerprint, locked, read_record, sha256_of, write_json
 from covid_keras.models.lungs import BATCH, LungSegmenter, probability_to_mask, unet_input
 from covid_keras.models.registry import WeightEntry
 from covid_keras.models.unet import build_unet
@@ -65,7 +66,11 @@ __all__ = ["PaperSegmenter", "Scaling", "SegmenterSettings", "measured_of", "net
 WEIGHTS, HISTORY, STARTED = "weights.h5", "history.csv", "started.json"
 # Raise it whenever the same weights and threshold give another mask than before: kept masks are then made anew.
 ALGORITHM = 1
+# A true Dice on the validation part below which masks are of no use.
+POOR = 0.5
 Standardise = Literal["global", "authors", "per_image"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -259,6 +264,10 @@ class _Bar(keras.callbacks.Callback):
 def train_segmenter(name: str, settings: SegmenterSettings, cohort: Cohort, split: pd.Series, folder: Path) -> Path:
     """Train one segmenter into `folder`, or go on with it; nothing to do where it is done.
 
+    One process trains a folder at a time; any other waits and then finds it done. Where it is done, the files are
+    hashed and no more, so this may be called whenever the segmenter is needed. A true Dice below 0.5 on the validation
+    part, as of a network that came to mark nothing at all, is warned of each time.
+
     Parameters
     ----------
     name : str
@@ -286,11 +295,26 @@ def train_segmenter(name: str, settings: SegmenterSettings, cohort: Cohort, spli
     folder = Path(folder)
     cohort, parts = _taken(cohort, split)
     key = _key_of(settings, cohort, parts)
-    if (folder / RECORD).is_file():
-        _require_same(folder / RECORD, key)
-        _remove_state(folder)
-        return folder
-    _claim(folder, key)
+    if not _is_done(folder, key):
+        with locked(folder, wait=True):
+            if not _is_done(folder, key):  # by the process that was waited for
+                _claim(folder, key)
+                _train(name, settings, cohort, parts, folder, key)
+    _warn_if_poor(name, folder)
+    return folder
+
+
+def _is_done(folder: Path, key: str) -> bool:
+    """Whether the training is done; refuse one of other settings or other images."""
+    if not (folder / RECORD).is_file():
+        return False
+    _require_same(folder / RECORD, key)
+    _remove_state(folder)
+    return True
+
+
+def _train(name: str, settings: SegmenterSettings, cohort: Cohort, parts: pd.Series, folder: Path, key: str) -> None:
+    """Train, measure, and write all of it; the record last."""
     tf.config.experimental.enable_op_determinism()
     data = _load(settings, cohort, parts)
     # After the data: a training that goes on must draw the numbers of one that was never killed.
@@ -320,7 +344,18 @@ def train_segmenter(name: str, settings: SegmenterSettings, cohort: Cohort, spli
     )
     write_json(folder / RECORD, record)
     _remove_state(folder)
-    return folder
+
+
+def _warn_if_poor(name: str, folder: Path) -> None:
+    reached = read_record(folder / RECORD, ("overlap",))["overlap"]["validation"]["dice"]
+    if not reached >= POOR:
+        _log.warning(
+            "%s: a true Dice of only %.3f on the validation images, its masks are of no use; another seed or a lower "
+            "learning rate may help (%s)",
+            name,
+            reached,
+            folder,
+        )
 
 
 def _taken(cohort: Cohort, split: pd.Series) -> tuple[Cohort, pd.Series]:
@@ -346,7 +381,6 @@ def _key_of(settings: SegmenterSettings, cohort: Cohort, parts: pd.Series) -> st
 
 def _claim(folder: Path, key: str) -> None:
     """Note whose training is begun here, so that no other goes on from its state."""
-    require_writable_folder(folder)
     for path in folder.glob(".writing-*"):  # of a process killed while it wrote
         path.unlink()
     if (folder / STARTED).is_file():

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from covid_keras.data import Cohort, check_source, get_source, images, load_source
 from covid_keras.data.images import image_size, read_image, read_mask
 from covid_keras.data.sources import bimcv
-from covid_keras.data.sources.united_masks import united_masks
+from covid_keras.data.sources.united_masks import binary_masks, united_masks
 from covid_keras.errors import UserError
 
 SIDE = 16
@@ -507,7 +508,7 @@ def test_masks_of_other_sources_stay(tmp_path: Path) -> None:
     make_montgomery(tmp_path)
     make_nih_masks(tmp_path)
     both = [load_source(name, tmp_path) for name in ("montgomery", "nih_masks")]
-    assert united_masks(both[1], tmp_path / "united") is both[1]
+    assert united_masks(both[1], tmp_path / "united").table.equals(both[1].table)
     joined = Cohort.concat([cohort.relabel({}, cohort.classes) for cohort in both], (*both[0].classes, "unlabelled"))
     united = united_masks(joined, tmp_path / "united")
     assert list(united.table["mask_path"][2:]) == list(both[1].table["mask_path"])
@@ -564,6 +565,77 @@ def test_a_mask_of_0_and_1_and_a_larger_mask_are_united_too(tmp_path: Path) -> N
     united = united_masks(load_source("jsrt", folder).filter(lambda table: table["label"] == "nodule"), tmp_path / "u")
     mask = read_mask(united.table["mask_path"][0], (SIDE, SIDE))
     assert list(mask[0]) == [255] * 7 + [0] + [255] * 8, "every second pixel of the mask"
+
+
+@pytest.mark.parametrize(
+    ("values", "lung"),
+    [
+        ((0, 1), (0, 255)),
+        ((0, 255), (0, 255)),
+        ((0, 100, 128, 200), (0, 255, 255, 255)),  # soft borders: from half the maximum on
+        ((0, 99, 100, 200), (0, 0, 255, 255)),
+        ((0, 1, 2), (0, 255, 255)),  # a value a lung
+        ((0, 127, 255), (0, 0, 255)),
+    ],
+)
+def test_masks_of_any_values_become_0_and_255(tmp_path: Path, values: tuple[int, ...], lung: tuple[int, ...]) -> None:
+    folder = make_nih_masks(tmp_path)
+    pixels = np.resize(np.array(values, np.uint8), (SIDE, SIDE))
+    Image.fromarray(pixels).save(folder / "masks" / "odd_mask.png")
+    made = binary_masks(load_source("nih_masks", tmp_path), tmp_path / "binary").table
+    expected = np.resize(np.array(lung, np.uint8), (SIDE, SIDE))
+    np.testing.assert_array_equal(read_mask(made["mask_path"][1], (SIDE, SIDE)), expected)
+    assert made["mask_path"][1] == str(tmp_path / "binary" / "nih_masks" / "odd.png")
+
+
+def test_a_binary_mask_is_made_once_and_again_when_its_file_changed(tmp_path: Path) -> None:
+    folder = make_nih_masks(tmp_path)
+    cohort = load_source("nih_masks", tmp_path)
+    made = Path(binary_masks(cohort, tmp_path / "binary").table["mask_path"][1])
+    written = made.stat().st_mtime_ns
+    binary_masks(cohort, tmp_path / "binary")
+    assert made.stat().st_mtime_ns == written
+    os.utime(made, (1, 1))
+    half(folder / "masks" / "odd_mask.png", left=False, value=1)
+    binary_masks(cohort, tmp_path / "binary")
+    assert list(read_mask(made)[0]) == [0] * (SIDE // 2 + 1) + [255] * (SIDE // 2 - 1)
+
+
+def test_one_file_and_two_files_are_made_in_one_call(tmp_path: Path) -> None:
+    make_montgomery(tmp_path)
+    make_nih_masks(tmp_path)
+    both = [load_source(name, tmp_path) for name in ("montgomery", "nih_masks")]
+    table = pd.concat([cohort.table for cohort in both]).assign(label="lungs")
+    table.loc[table["image_id"] == "nih_masks/odd", "mask_path"] = ""
+    made = binary_masks(Cohort(table, ("lungs",), "both"), tmp_path / "binary").table
+    assert [Path(path).name for path in made["mask_path"]] == [
+        "MCUCXR_0001_0.png",
+        "MCUCXR_0104_1.png",
+        "00000013_005.png",
+        "",
+    ]
+    lungs = [np.count_nonzero(read_mask(path)[0] == 255) for path in made["mask_path"][:3]]
+    assert lungs == [SIDE - 2, SIDE - 2, SIDE // 2 - 1]
+
+
+@pytest.mark.parametrize(("value", "words"), [(0, "marks no lung"), (1, "marks every pixel"), (255, "every pixel")])
+def test_an_empty_mask_and_one_that_is_all_lung_are_refused(tmp_path: Path, value: int, words: str) -> None:
+    flat = Image.fromarray(np.full((SIDE, SIDE), value, np.uint8))
+    flat.save(make_nih_masks(tmp_path) / "masks" / "odd_mask.png")
+    with pytest.raises(UserError, match=rf"odd_mask\.png.*{words}"):
+        binary_masks(load_source("nih_masks", tmp_path), tmp_path / "binary")
+    flat.save(make_montgomery(tmp_path) / "ManualMask" / "rightMask" / "MCUCXR_0104_1.png")
+    with pytest.raises(UserError, match=rf"rightMask/MCUCXR_0104_1\.png.*{words}"):
+        binary_masks(load_source("montgomery", tmp_path), tmp_path / "binary")
+    assert not list(tmp_path.rglob("binary/**/odd.png"))
+    assert not list(tmp_path.rglob("binary/**/MCUCXR_0104_1.png"))
+
+
+def test_two_lungs_that_fill_the_image_are_refused(tmp_path: Path) -> None:
+    left = make_montgomery(tmp_path) / "ManualMask" / "leftMask" / "MCUCXR_0001_0.png"
+    Image.fromarray(255 - np.array(Image.open(left.parents[1] / "rightMask" / left.name))).save(left)
+    with pytest.raises(UserError, match=r"leftMask/.*marks every pixel"):
+        binary_masks(load_source("montgomery", tmp_path), tmp_path / "binary")
 
 
 def test_nih_masks_share_the_patients_of_chestxray14(tmp_path: Path) -> None:

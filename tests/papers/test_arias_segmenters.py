@@ -1,10 +1,19 @@
-"""The paper's U-Nets: the authors' measures by hand, a tiny training that learns and goes on, masks for a cohort."""
+"""The paper's U-Nets: the authors' measures by hand, a tiny training that learns and goes on, masks for a cohort.
+
+One process at a time trains one, so the lock on a folder is tested here too.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,7 +24,9 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_mask
 from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import mask_overlap
+from covid_keras.files import locked
 from covid_keras.segmentation import segment_cohort
+from covid_keras.training.execution import execute
 from covid_keras.training.resume import ResumableTraining
 from papers.arias_vgg19 import segmenters
 from papers.arias_vgg19.mask_figures import mask_figures
@@ -140,7 +151,8 @@ def test_the_three_readings_of_equation_2():
 
 
 def test_a_tiny_training_learns_and_leaves_what_is_promised(trained, made):
-    assert {path.name for path in trained.iterdir()} == {"weights.h5", "history.csv", "overlap.csv", "record.json"}
+    left = {"weights.h5", "history.csv", "overlap.csv", "record.json", ".lock"}
+    assert {path.name for path in trained.iterdir()} == left
     record, history = json.loads((trained / "record.json").read_text()), pd.read_csv(trained / "history.csv")
     assert list(history["epoch"]) == list(range(TINY.epochs))
     assert record["best_epoch"] == history["val_dice"].idxmax()
@@ -220,6 +232,114 @@ def test_a_done_training_is_left_alone(trained, made, monkeypatch):
     assert (trained / "record.json").stat().st_mtime_ns == before
     with pytest.raises(UserError, match="other settings"):
         train_segmenter("unet1", replace(TINY, seed=2), *made, trained)
+    cohort, split = made
+    with pytest.raises(UserError, match="other images"):
+        train_segmenter("unet1", TINY, cohort, split.drop("made/0"), trained)
+    masks = [*cohort.table["mask_path"][1:], cohort.table["mask_path"][0]]
+    others = Cohort(cohort.table.assign(mask_path=masks), cohort.classes, cohort.name)
+    with pytest.raises(UserError, match="other images"):
+        train_segmenter("unet1", TINY, others, split, trained)
+
+
+def test_a_network_that_marks_nothing_is_warned_of(made, tmp_path, monkeypatch, caplog):
+    """Without batch normalisation a training can end there; the paper's "Dice" would still look fair."""
+
+    def end_blind(name, model, *others):
+        model.layers[-1].bias.assign([-20.0])
+        return SimpleNamespace(history=[{"epoch": 0}], seconds=1.0, best_epoch=0)
+
+    monkeypatch.setattr(segmenters, "_fit", end_blind)
+    folder = train_segmenter("unet2", TINY, *made, tmp_path / "unet2")
+    reached = json.loads((folder / "record.json").read_text())["overlap"]["validation"]
+    assert reached["dice"] == reached["iou"] == 0
+    assert reached["dice_published"] > 0.7
+    assert "unet2: a true Dice of only 0.000" in caplog.text
+    caplog.clear()
+    train_segmenter("unet2", TINY, *made, folder)
+    assert "unet2: a true Dice of only 0.000" in caplog.text, "it is about to be used again"
+
+
+def test_a_good_network_is_not_warned_of(trained, made, caplog):
+    train_segmenter("unet1", TINY, *made, trained)
+    assert not caplog.records
+
+
+# --- one process at a time
+
+HOLD = """
+import sys
+from covid_keras.files import locked
+with locked(sys.argv[1], wait=True):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextlib.contextmanager
+def _held(folder):
+    """Let another process hold the lock of a folder until its input ends, or until it is killed."""
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def _until(condition) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_the_second_process_waits_and_finds_it_done(trained, made, tmp_path, monkeypatch, caplog):
+    def no_network(settings):
+        raise AssertionError("trained a second time")
+
+    monkeypatch.setattr(segmenters, "network_of", no_network)
+    folder = tmp_path / "unet1"
+    with _held(folder) as process, ThreadPoolExecutor(1) as pool:
+        live = folder / ".writing-live.h5"
+        live.write_bytes(b"half a file")
+        second = pool.submit(train_segmenter, "unet1", TINY, *made, folder)
+        _until(lambda: second.done() or "in use by another process; waiting for it" in caplog.text)
+        assert not second.done()
+        assert live.read_bytes() == b"half a file", "what the first one is writing"
+        assert not (folder / "started.json").exists()
+        for path in trained.iterdir():
+            if path.name != ".lock":
+                (folder / path.name).write_bytes(path.read_bytes())
+        process.stdin.close()
+        assert second.result(timeout=20) == folder
+
+
+def test_a_lock_refuses_or_waits_until_its_holder_dies(tmp_path, caplog):
+    execution = SimpleNamespace(folder=tmp_path / "execution", done=True)
+    with _held(execution.folder) as process:
+        for _ in range(2):  # to be refused takes nothing from the holder
+            with pytest.raises(UserError, match="in use by another process"):
+                execute(None, None, execution)
+        with ThreadPoolExecutor(1) as pool:
+
+            def enter():
+                with locked(execution.folder, wait=True):
+                    return process.poll()
+
+            waiting = pool.submit(enter)
+            _until(lambda: "waiting for it" in caplog.text)
+            assert not waiting.done()
+            process.kill()
+            waiting.result(timeout=20)
+    execute(None, None, execution)
+    with pytest.raises(KeyError), locked(execution.folder, wait=False):
+        raise KeyError
+    with locked(execution.folder, wait=False):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"), locked(tmp_path / "file", wait=False):
+        pass
 
 
 def test_what_cannot_be_trained(made, tmp_path):

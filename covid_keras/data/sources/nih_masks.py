@@ -14,7 +14,8 @@ Layout
     `XLSor_data/data/NIH/` with `images/<patient>_<follow-up>.png` and `masks/<same stem>_mask.png`.
 Cohort
     Every image, label "unlabelled" (`chestxray14` has the findings). Patients carry their ids of `chestxray14`, on
-    purpose: a split by patient then holds across the two collections.
+    purpose: a split by patient then holds across the two collections. `binary_masks(cohort, folder)` (see
+    `united_masks`) writes the masks with 0 and 255, whatever values the files hold, and sets `mask_path` to them.
 Known problems
     Not run here on the real collection: the layout was taken from programs that read it, and the form of the file
     names is assumed; an image named otherwise counts as a patient of its own. The views are not stated and stay

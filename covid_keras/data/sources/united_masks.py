@@ -1,8 +1,15 @@
-"""One lung mask out of two: collections that keep a file for each lung (Montgomery, JSRT with SCR)."""
+"""Lung masks of 0 and 255, one an image, whatever form a collection keeps them in.
+
+What trains on masks takes 255 alone as lung. Collections keep 0 and 1, soft borders, or a file for each lung
+(Montgomery, JSRT with SCR); what is written here has one form. The masks of `darwin_v7` must not come here: their third
+value, 127, means "not judged".
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,19 +20,18 @@ from covid_keras.errors import UserError
 LEFT, RIGHT = "mask_left", "mask_right"
 
 
-def united_masks(cohort: Cohort, folder: str | Path) -> Cohort:
-    """Unite the masks of the two lungs of each image, once, and return the cohort with `mask_path` set.
+def binary_masks(cohort: Cohort, folder: str | Path) -> Cohort:
+    """Write a mask of 0 and 255 for each image that has any, once, and return the cohort with `mask_path` set to it.
 
-    A cohort names one mask file an image. A source with a file for each lung gives `mask_left` and `mask_right`
-    instead, and this function writes their union. A union that is newer than both is kept.
+    Lung is what holds at least half the file's greatest value. A mask that is newer than what it was made of is kept.
 
     Parameters
     ----------
     cohort : Cohort
-        Its columns `mask_left` and `mask_right` name the two files; rows without them (of other sources joined to
-        it) stay as they are, and so does a cohort without these columns.
+        Its `mask_path` names the one file, or its columns `mask_left` and `mask_right` the two that are united; where
+        a row has both, the two count. Rows without either stay as they are.
     folder : str or Path
-        Where the unions go, as `<image id>.png`: uint8, 0 and 255, at the image's size.
+        Where the masks go, as `<image id>.png`: uint8, 0 and 255, at the image's size.
 
     Returns
     -------
@@ -35,44 +41,72 @@ def united_masks(cohort: Cohort, folder: str | Path) -> Cohort:
     Raises
     ------
     UserError
-        Where a file cannot be read; the masks of one image differ in size; their sides and the image's are not the
-        same or one a whole multiple of the other (SCR masks have 1024 pixels a side, the JSRT images 2048); nothing can
-        be written to the folder.
+        Where a file cannot be read; a file marks nothing or every pixel, or a whole mask does; the masks of one image
+        differ in size; their sides and the image's are not the same or one a whole multiple of the other (SCR masks
+        have 1024 pixels a side, the JSRT images 2048); nothing can be written to the folder.
     """
-    if not {LEFT, RIGHT} <= set(cohort.table.columns):
-        return cohort
-    table = cohort.table.fillna({LEFT: "", RIGHT: ""})
+    return _made(cohort, Path(folder), lambda row: _two_files(row) or ((row.mask_path,) if row.mask_path else ()))
+
+
+def united_masks(cohort: Cohort, folder: str | Path) -> Cohort:
+    """Do as `binary_masks` for the images with a file for each lung; leave every other mask as it is.
+
+    Parameters, what is returned and errors are those of `binary_masks`.
+    """
+    return _made(cohort, Path(folder), _two_files)
+
+
+def _two_files(row: Any) -> tuple[str, ...]:
+    files = getattr(row, LEFT, ""), getattr(row, RIGHT, "")
+    return files if all(files) else ()
+
+
+def _made(cohort: Cohort, folder: Path, sources_of: Callable[[Any], tuple[str, ...]]) -> Cohort:
+    """Write the mask of each row of which `sources_of` names the files."""
+    # Collections joined to one with a file for each lung have no value in its columns.
+    table = cohort.table.fillna({name: "" for name in (LEFT, RIGHT) if name in cohort.table})
     masks = []
     for row in table.itertuples():
-        left, right = getattr(row, LEFT), getattr(row, RIGHT)
-        if not left or not right:
+        sources = sources_of(row)
+        if not sources:
             masks.append(row.mask_path)
             continue
-        target = (Path(folder) / f"{row.image_id}.png").absolute()
-        if not _is_newer(target, (left, right)):
-            write_image(target, _union(left, right, image_size(row.path)))
+        target = (folder / f"{row.image_id}.png").absolute()
+        if not _is_newer(target, sources):
+            write_image(target, _binary(sources, image_size(row.path)))
         masks.append(str(target))
     return Cohort(table.assign(mask_path=masks), cohort.classes, cohort.name)
 
 
-def _is_newer(target: Path, sources: tuple[str, str]) -> bool:
+def _is_newer(target: Path, sources: tuple[str, ...]) -> bool:
     try:
         made = target.stat().st_mtime
         return all(Path(source).stat().st_mtime <= made for source in sources)
-    except OSError:  # no union yet, or a mask that reading it will name
+    except OSError:  # no mask made yet, or a source that reading it will name
         return False
 
 
-def _union(left: str, right: str, shape: tuple[int, int]) -> np.ndarray:
-    """Return the union, uint8 (H, W) of 0 and 255, at `shape`."""
-    first = read_mask(left)
-    lungs = _foreground(first) | _foreground(read_mask(right, first.shape))
-    return np.where(_at_size(lungs, shape, left), 255, 0).astype(np.uint8)
+def _binary(sources: tuple[str, ...], shape: tuple[int, int]) -> np.ndarray:
+    """Return the union of one or two files, uint8 (H, W) of 0 and 255, at `shape`."""
+    first, *others = sources
+    lungs = _lungs(first)
+    for other in others:
+        lungs = lungs | _lungs(other, lungs.shape)
+    return np.where(_some(_at_size(lungs, shape, first), first), 255, 0).astype(np.uint8)
 
 
-def _foreground(mask: np.ndarray) -> np.ndarray:
-    """Tell lung in a mask of 0 and 255 as well as of 0 and 1."""
-    return mask > mask.max() / 2
+def _lungs(path: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Read a file; tell lung in a mask of 0 and 255, of 0 and 1, of a value a lung (0, 1, 2) and with soft borders."""
+    mask = read_mask(path, shape)
+    return _some(mask >= max(mask.max() / 2, 0.5), path)
+
+
+def _some(lungs: np.ndarray, path: str) -> np.ndarray:
+    """Refuse what no radiograph's mask can be."""
+    if lungs.all() or not lungs.any():
+        marked = "every pixel" if lungs.any() else "no lung"
+        raise UserError(path, f"the mask marks {marked}", "Get the file again, or leave its image out")
+    return lungs
 
 
 def _at_size(lungs: np.ndarray, shape: tuple[int, int], subject: str) -> np.ndarray:
