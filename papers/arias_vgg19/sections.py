@@ -6,7 +6,7 @@ Each section is made of what was measured; one whose systems were not run is lef
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ from covid_keras.evaluation import (
     apply_thresholds,
     bootstrap_difference,
     classes_of,
+    difference_of_sets,
+    summarise,
 )
 from covid_keras.evaluation.counted import accuracy, balanced_accuracy, summarise_counts
 from covid_keras.evaluation.metrics import executions_of, percent
@@ -39,14 +41,17 @@ from papers.arias_vgg19.overlap import PARTS as MASK_PARTS
 from papers.arias_vgg19.overlap import read_overlap
 
 PUBLISHED_THRESHOLD = 0.5
-VIEW_FILTERS = ("view16", "view19", "view_balanced", "view")
+VIEW_FILTERS = ("view16", "view19", "view_balanced", "view_all", "view")
 LATERAL_POSITIVE = {
     "accuracy": "accuracy (%)",
     "balanced_accuracy": "balanced accuracy (%)",
     "specificity": "recall of frontal (%)",
     "sensitivity": "recall of lateral (%)",
 }
+UNKNOWN_VIEW = "unknown view"
+FRONTAL_ONLY = ("chestxray14", "kermany")  # collections of frontal radiographs alone, whether or not they say so
 FATES = ("frontal, let through", "frontal, refused", "lateral, refused", "lateral, slipped through")
+UNKNOWN_FATES = (f"{UNKNOWN_VIEW}, let through", f"{UNKNOWN_VIEW}, refused")
 COMPARED = (("e", "d"), ("d", "c"), ("e", "c"))
 DIFFERENCES = ("accuracy", "auc", "sensitivity", "specificity")
 CHANCE = 50.0  # percent: the AUC of a coin
@@ -119,9 +124,22 @@ def chosen_systems(systems: Iterable[str]) -> list[str]:
     return [f"{name}_{part}" for name in EXPERIMENTS for part in PARTS if f"{name}_{part}" in systems]
 
 
-def title_of(name: str) -> str:
-    """Return how an experiment or a control is called."""
-    return (EXPERIMENTS if name in EXPERIMENTS else CONTROLS)[name][0]
+def title_of(name: str, present: Collection[str] = ()) -> str:
+    """Return how an experiment or a control is called; an experiment with its negatives among the labels `present`.
+
+    >>> title_of("exp3", ["normal, elsewhere", "COVID-19, PA"])
+    'Experiment 3 (against normal, elsewhere)'
+    """
+    if name in CONTROLS:
+        return CONTROLS[name][0]
+    title, _, negatives = EXPERIMENTS[name]
+    against = "; ".join(label for label in negatives if label in present)
+    return f"{title} (against {against})" if against else title
+
+
+def labels_of(results: Results) -> list[str]:
+    """Return the labels that the cohort of a run has images of."""
+    return list(results.run.cohort.table["label"].unique())
 
 
 def part_title(part: str) -> str:
@@ -145,13 +163,13 @@ DAGGER = "†: the paper's own numbers, or its code, speak against the printed o
 
 def view_section(results: Results) -> Section | None:
     """How well the view filter tells lateral radiographs, and what it lets through to the classifiers."""
-    systems = [name for name in VIEW_FILTERS if name in results.systems]
-    if not systems:
+    frames = {name: _of_both_views(results, name) for name in VIEW_FILTERS if name in results.systems}
+    if not frames:
         return None
-    predictions = results.predictions_of(systems[0])
-    section = Section("The view filter", VIEW_TEXT, tables=[view_table(results, systems, predictions)])
+    section = Section("The view filter", VIEW_TEXT, tables=[view_table(results, frames)])
     if fates := _fates_of(results):
-        section.tables.append(TableEntry("What the filter does to the experiments", FATES_CAPTION, fate_table(fates)))
+        frame = fate_table(fates, labels_of(results))
+        section.tables.append(TableEntry("What the filter does to the experiments", FATES_CAPTION, frame))
     return section
 
 
@@ -162,34 +180,44 @@ VIEW_TEXT = (
 )
 FATES_CAPTION = (
     "Test images of all executions that were offered to an experiment's classifiers, by what the filter of the same "
-    "execution, which was not trained on them, said of them. A lateral radiograph that slips through is classified as "
-    "any other; where only one class has lateral ones, it gives that class away."
+    "execution, which was not trained on them, said of them. The true view is the one that the collection's own table "
+    "gives; it is unknown where that says nothing, unless the whole collection is frontal. A lateral radiograph that "
+    "slips through is classified as any other; where only one class has lateral ones, it gives that class away."
 )
 
 
-def view_table(results: Results, systems: Sequence[str], predictions: pd.DataFrame) -> TableEntry:
-    """Return the filters' metrics below those of who always says frontal; `predictions` are of one of them."""
+def view_table(results: Results, frames: Mapping[str, pd.DataFrame]) -> TableEntry:
+    """Return the filters' metrics below those of who always says frontal; `frames` are their predictions by name."""
     ours, paper = measured_of(results.measured), printed_of(results.published)
-    always = measured_of(always_frontal(predictions))
-    rows = [
-        {"filter": "always frontal"}
-        | {words: with_interval(always.get(("always", metric))) for metric, words in LATERAL_POSITIVE.items()}
-        | {"AUC (%)": NOTHING, "paper, accuracy (%)": NOTHING}
-    ]
-    for name in systems:
-        rows.append(
-            {"filter": results.systems[name]}
-            | {words: with_interval(ours.get((name, metric))) for metric, words in LATERAL_POSITIVE.items()}
-            | {"AUC (%)": with_interval(ours.get((name, "auc")))}
-            | {"paper, accuracy (%)": printed_words(paper.get((name, "accuracy")))}
-        )
-    test = _test(predictions)
-    counts = test.drop_duplicates("image_id")["label"].value_counts()
+    first = next(iter(frames.values()))
+    rows = [_view_row("always frontal", measured_of(always_frontal(first)), "always")]
+    for name, frame in frames.items():
+        whole = len(frame) == len(results.predictions_of(name))
+        row = _view_row(results.systems[name], ours if whole else measured_of(_view_metrics(frame)), name)
+        rows.append(row | {"paper, accuracy (%)": printed_words(paper.get((name, "accuracy")))})
+    counts = _test(first).drop_duplicates("image_id")["label"].value_counts()
     caption = (
-        f"Test images: {counts.get(FRONTAL_CLASS, 0)} frontal and {counts.get(LATERAL_CLASS, 0)} lateral. Mean over "
-        "executions with 95 % interval by patient; an interval of no width is a limit of the bootstrap, not certainty."
+        f"Test images: {counts.get(FRONTAL_CLASS, 0)} frontal and {counts.get(LATERAL_CLASS, 0)} lateral, all of the "
+        "collection that the lateral ones are of: those of a collection without lateral images would only raise the "
+        "recall of frontal, also of a filter that has learnt from both. Mean over executions with 95 % interval by "
+        "patient; an interval of no width is a limit of the bootstrap, not certainty."
     )
     return TableEntry("Frontal or lateral", caption, pd.DataFrame(rows))
+
+
+def _view_row(title: str, found: MeasuredOf, system: str) -> dict[str, str]:
+    row = {"filter": title} | {w: with_interval(found.get((system, m))) for m, w in LATERAL_POSITIVE.items()}
+    return row | {"AUC (%)": with_interval(found.get((system, "auc"))), "paper, accuracy (%)": NOTHING}
+
+
+def _view_metrics(frame: pd.DataFrame) -> list[Measured]:
+    return [*summarise(frame), *summarise_counts(frame, {"balanced_accuracy": balanced_accuracy})]
+
+
+def _of_both_views(results: Results, system: str) -> pd.DataFrame:
+    """Return a filter's predictions of the collections that have both views, with which the others are measured."""
+    table, frame = results.run.cohort.table, results.predictions_of(system)
+    return frame[frame["image_id"].isin(table.loc[table["label"].isin(list(VIEW_OF)), "image_id"])]
 
 
 def always_frontal(predictions: pd.DataFrame) -> list[Measured]:
@@ -198,30 +226,49 @@ def always_frontal(predictions: pd.DataFrame) -> list[Measured]:
     return summarise_counts(said, {**_OF_THRESHOLD, "balanced_accuracy": balanced_accuracy})
 
 
-def fates(labels: pd.Series, frontal: np.ndarray) -> dict[str, int]:
+def true_views(table: pd.DataFrame) -> pd.Series:
+    """Return the true view of each row of a cohort's table: "frontal", "lateral" or `UNKNOWN_VIEW`.
+
+    The column `view` decides; where it says nothing, the label, then whether the collection (`source`) is frontal.
+    """
+    view, source = (table[name].fillna("").astype(str) for name in ("view", "source"))
+    label = table["label"].map(VIEW_OF).fillna("")
+    conditions = (view.str.startswith("L"), view.str.startswith(("PA", "AP")), label.ne(""), source.isin(FRONTAL_ONLY))
+    answers = (LATERAL_CLASS, FRONTAL_CLASS, label, FRONTAL_CLASS)
+    return pd.Series(np.select(conditions, answers, UNKNOWN_VIEW), index=table.index)
+
+
+def fates(table: pd.DataFrame, frontal: np.ndarray) -> dict[str, int]:
     """Count what became of images.
 
     Parameters
     ----------
-    labels : Series of str
-        As the cohort has them; those that `VIEW_OF` does not name are of collections without lateral views.
-    frontal : ndarray of bool
+    table : DataFrame (n,)
+        Rows of the cohort's table.
+    frontal : ndarray of bool (n,)
         What the filter said of each.
     """
-    truly = labels.map(lambda label: VIEW_OF.get(label, FRONTAL_CLASS) == FRONTAL_CLASS).to_numpy(bool)
     frontal = np.asarray(frontal, bool)
-    each = (truly & frontal, truly & ~frontal, ~truly & ~frontal, ~truly & frontal)
-    return {name: int(rows.sum()) for name, rows in zip(FATES, each, strict=True)}
+    truly, lateral, unknown = (true_views(table).eq(v).to_numpy() for v in (FRONTAL_CLASS, LATERAL_CLASS, UNKNOWN_VIEW))
+    each = (truly & frontal, truly & ~frontal, lateral & ~frontal, lateral & frontal)
+    each = (*each, unknown & frontal, unknown & ~frontal)
+    return {name: int(rows.sum()) for name, rows in zip((*FATES, *UNKNOWN_FATES), each, strict=True)}
 
 
-def fate_table(counted: Mapping[tuple[str, str], Counter]) -> pd.DataFrame:
-    """Return the counts, a row an (experiment, class), with how much of each view was let through."""
+def fate_table(counted: Mapping[tuple[str, str], Counter], present: Collection[str]) -> pd.DataFrame:
+    """Return the counts, a row an (experiment, class), with how much of each view was let through.
+
+    Unknown views have columns where there are any; `present` are the labels of the cohort.
+    """
+    unknown = [
+        name for name in UNKNOWN_FATES if any(counts[one] for counts in counted.values() for one in UNKNOWN_FATES)
+    ]
     rows = []
     for (experiment, name), counts in counted.items():
         passed, refused, stopped, slipped = (counts[fate] for fate in FATES)
         rows.append(
-            {"experiment": experiment, "class": name, "offered": f"{sum(counts.values()):,}"}
-            | {fate: f"{counts[fate]:,}" for fate in FATES}
+            {"experiment": title_of(experiment, present), "class": name, "offered": f"{sum(counts.values()):,}"}
+            | {fate: f"{counts[fate]:,}" for fate in (*FATES, *unknown)}
             | {"frontal let through (%)": number(float(percent(passed, passed + refused)))}
             | {"lateral refused (%)": number(float(percent(stopped, stopped + slipped)))}
         )
@@ -246,8 +293,8 @@ def _fates_of(results: Results) -> dict[tuple[str, str], Counter]:
             for label in system.classes:
                 mine = table[tested & called.eq(label).to_numpy() & table["image_id"].isin(said.index).to_numpy()]
                 frontal = said.loc[mine["image_id"]].to_numpy(np.float64) >= PUBLISHED_THRESHOLD
-                counted.setdefault((title_of(name), label), Counter()).update(fates(mine["label"], frontal))
-    return {key: counted[key] for key in sorted(counted, key=lambda key: [title_of(n) for n in names].index(key[0]))}
+                counted.setdefault((name, label), Counter()).update(fates(mine, frontal))
+    return {key: counted[key] for key in sorted(counted, key=lambda key: names.index(key[0]))}
 
 
 # --- with lungs and without
@@ -262,20 +309,21 @@ def parts_section(results: Results) -> Section | None:
     paper, said = printed_of(results.published), []
     for name in names:
         found = part_differences(results, name)
-        section.tables.append(difference_table(title_of(name), name, found, paper))
+        title = title_of(name, labels_of(results))
+        section.tables.append(difference_table(title, name, found, paper))
         if name in EXPERIMENTS and (striking := found.get(("e", "d", "accuracy"))):
             printed = printed_difference(paper, name, "e", "d", "accuracy")
             beside = "" if printed == NOTHING else f" What the paper prints: {printed} points."
-            said.append(f"{title_of(name)}: {striking_words(striking)}{beside}")
-        (section.figures if name in EXPERIMENTS else section.folded).extend(_curves(results, name))
+            said.append(f"{title}: {striking_words(striking)}{beside}")
+        (section.figures if name in EXPERIMENTS else section.folded).extend(_curves(results, name, title))
     section.text = "\n\n".join((PARTS_TEXT, " ".join(said)))
     return section
 
 
 PARTS_TEXT = (
     "The paper classifies each image three times: whole (part c), with all but the lungs blackened (d), and with the "
-    "lungs blackened (e). Its striking result is that e, where there is no lung to be seen, is more accurate than d. "
-    "Below, each difference is paired: both parts on the same images of the same executions, patients drawn with "
+    "lungs blackened (e). Its striking result is that e, without what the mask holds for lung, is more accurate than "
+    "d. Below, each difference is paired: both parts on the same images of the same executions, patients drawn with "
     "replacement."
 )
 DIFFERENCE_CAPTION = "Percentage points with 95 % interval by patient."
@@ -373,7 +421,7 @@ def _difference_words(one: Difference) -> str:
     return f"{number(one.difference, signed=True)}\n[{low}, {high}]"
 
 
-def _curves(results: Results, name: str) -> list[FigureEntry]:
+def _curves(results: Results, name: str, title: str) -> list[FigureEntry]:
     """ROC and precision-recall of the three parts, each in one figure."""
     curves, positive = {}, ""
     for part in PARTS:
@@ -383,7 +431,6 @@ def _curves(results: Results, name: str) -> list[FigureEntry]:
             curves[part_title(part)] = found
     if not curves:
         return []
-    title = title_of(name)
     caption = "Test images of one execution." if max(map(len, curves.values())) == 1 else CURVE_CAPTION
     return [
         FigureEntry(f"ROC of the parts: {title}", caption, roc_figure(curves, f"ROC: {title}", positive)),
@@ -413,45 +460,59 @@ def curves_of(frame: pd.DataFrame, positive: str) -> list[tuple[np.ndarray, np.n
 
 def frame_section(results: Results) -> Section | None:
     """What the parts tell where there is no COVID-19 to be told, beside the experiments."""
-    ours = measured_of(results.measured)
+    ours, present = measured_of(results.measured), labels_of(results)
     names = [*EXPERIMENTS, *CONTROLS]
     tasks = [name for name in names if any(f"{name}_{part}" in results.systems for part in PARTS)]
     if not set(tasks) & set(CONTROLS):
         return None
-    frame = auc_by_part(ours, tasks)
+    frame = auc_by_part(ours, tasks, present)
     entries = [FigureEntry("AUC by part", FOREST_CAPTION, forest_figure(frame))] if len(frame) else []
-    table = TableEntry("Controls beside the experiments", FRAME_CAPTION, frame_table(ours, tasks))
-    text = "\n\n".join((FRAME_TEXT, *frame_words(ours)))
-    return Section("How much is the picture's frame", text, tables=[table], figures=entries)
+    tables = [TableEntry("Controls beside the experiments", FRAME_CAPTION, frame_table(ours, tasks, present))]
+    found = set_beside(results, ours, tasks)
+    if found:
+        tables.append(TableEntry("AUC of the controls less that of the experiments", LESS_CAPTION, less_table(found)))
+    text = "\n\n".join((FRAME_TEXT, *frame_words(ours, found), *follow_up_words(results.run.cohort.table, tasks)))
+    return Section("How much is the picture's frame", text, tables=tables, figures=entries)
 
 
 FRAME_TEXT = (
     "The controls give the same network, with the same three parts, tasks in which COVID-19 cannot help: the "
     "collection that a pneumonia comes from, whether a radiograph of COVID-19 is PA (the patient stands) or AP (mostly "
-    "at the bedside), and pneumonia against no finding within one hospital. In part e neither the lungs nor findings "
-    "in them are left: what it tells, it tells by the frame, such as burnt-in letters, crop, contrast, posture, and "
-    "the outline of the mask itself."
+    "at the bedside), and pneumonia against no finding within one hospital. Part e is not free of disease: it blackens "
+    "the mask and not the lungs, and a U-Net leaves out dense consolidation and cuts off borders, and where it finds "
+    "no lung, nothing is blackened. What part e tells, it may tell by the frame, such as burnt-in letters, crop, "
+    "contrast and posture, by the outline of the mask, or by disease that the mask leaves out.\n\n"
+    "What a control tells is a lower bound of what there is to tell without COVID-19: a network of fewer images learns "
+    "less. The whole image holds all that part e does but the outline of the mask: where a control tells more by part "
+    "e than by part c, it is that outline which tells, or the network of part c has found less than there is. By the "
+    "collection is meant all that the pneumonias of two collections differ by, their kinds, severity and postures too."
 )
 FRAME_CAPTION = (
     "Percent on test images, mean over executions with 95 % interval by patient. The controls are VGG16; of the "
     "experiments it is the network that validation chose."
 )
+LESS_CAPTION = (
+    "The same part of a control and of an experiment, each on its own test images, in the executions that both have: "
+    "AUC in percent, their difference in points with 95 % interval, patients of either side drawn with replacement. "
+    "Reached: the control's AUC above chance (50 %) as a share of the experiment's, where the experiment's interval "
+    "lies above chance; its uncertainty is that of the difference."
+)
 FOREST_CAPTION = "Above the line COVID-19 against the others, below it the controls, in which COVID-19 is no class."
 
 
-def auc_by_part(ours: MeasuredOf, tasks: Sequence[str]) -> pd.DataFrame:
+def auc_by_part(ours: MeasuredOf, tasks: Sequence[str], present: Collection[str] = ()) -> pd.DataFrame:
     """Return the AUC of each part of each task, as `forest_figure` takes it."""
     rows = []
     for name in tasks:
         for part in PARTS:
             one = ours.get((f"{name}_{part}", "auc"))
             if one is not None and not np.isnan(one.mean):
-                row = {"task": title_of(name), "control": name in CONTROLS, "part": part_title(part)}
+                row = {"task": title_of(name, present), "control": name in CONTROLS, "part": part_title(part)}
                 rows.append(row | {"mean": one.mean, "low": one.low, "high": one.high})
     return pd.DataFrame(rows, columns=["task", "control", "part", "mean", "low", "high"])
 
 
-def frame_table(ours: MeasuredOf, tasks: Sequence[str]) -> pd.DataFrame:
+def frame_table(ours: MeasuredOf, tasks: Sequence[str], present: Collection[str] = ()) -> pd.DataFrame:
     """Return accuracy, balanced accuracy and AUC, a row a part of a task."""
     metrics = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auc": "AUC"}
     rows = []
@@ -459,46 +520,187 @@ def frame_table(ours: MeasuredOf, tasks: Sequence[str]) -> pd.DataFrame:
         for part in PARTS:
             system = f"{name}_{part}"
             if (system, "accuracy") in ours:
-                row = {"task": title_of(name), "part": part_title(part)}
+                row = {"task": title_of(name, present), "part": part_title(part)}
                 row |= {words: with_interval(ours.get((system, metric))) for metric, words in metrics.items()}
                 rows.append(row | {"images": ours[system, "accuracy"].n_images})
     return pd.DataFrame(rows)
 
 
-def frame_words(ours: MeasuredOf) -> list[str]:
-    """Return what part e of each control means for part e on COVID-19, a sentence or two each."""
-    said = []
+class Beside(NamedTuple):
+    """One part of a control beside the same part of an experiment: their AUC, and control less experiment.
+
+    `title` is the experiment's.
+    """
+
+    control: str
+    part: str
+    title: str
+    own: Measured
+    covid: Measured
+    less: Difference
+
+
+def set_beside(results: Results, ours: MeasuredOf, tasks: Sequence[str]) -> list[Beside]:
+    """Return each part of the controls beside the same part of the experiments, where both have an AUC."""
+    found = []
+    for control in (name for name in tasks if name in CONTROLS):
+        for part in ("e", "c", "d"):
+            for name in (name for name in tasks if name in EXPERIMENTS):
+                systems = [f"{one}_{part}" for one in (control, name)]
+                own, covid = (ours.get((system, "auc")) for system in systems)
+                if not _has_interval(own) or not _has_interval(covid):
+                    continue
+                frames = shared_executions(*(results.predictions_of(system) for system in systems))
+                if len(frames[0]):
+                    less = difference_of_sets(*frames, "auc")
+                    found.append(Beside(control, part, title_of(name, labels_of(results)), own, covid, less))
+    return found
+
+
+def shared_executions(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the test rows of two systems in the executions that both have, whatever their images."""
+    frames = _test(first), _test(second)
+    index = [pd.MultiIndex.from_frame(frame[["repeat", "fold"]]) for frame in frames]
+    return frames[0][index[0].isin(index[1])], frames[1][index[1].isin(index[0])]
+
+
+def less_table(found: Iterable[Beside]) -> pd.DataFrame:
+    """Return the comparisons, a row each."""
+    rows = [
+        {
+            "control": title_of(one.control),
+            "part": part_title(one.part),
+            "AUC of the control": number(one.less.a),
+            "experiment": one.title,
+            "AUC of the experiment": number(one.less.b),
+            "control less experiment (points)": _difference_words(one.less),
+            "reached (%)": _share_words(one),
+        }
+        for one in found
+    ]
+    return pd.DataFrame(rows)
+
+
+def share_reached(one: Beside) -> float:
+    """Return the control's AUC above chance in percent of the experiment's, at least 0; NaN where that has none."""
+    if standing(one.covid) != "above":
+        return float("nan")
+    return float(percent(max(one.less.a - CHANCE, 0.0), one.less.b - CHANCE)) if one.less.b > CHANCE else float("nan")
+
+
+def standing(one: Measured) -> str:
+    """Return where the interval of an AUC lies: wholly "above" chance, wholly "below" it, or "across" it."""
+    return "above" if one.low > CHANCE else "below" if one.high < CHANCE else "across"
+
+
+def frame_words(ours: MeasuredOf, found: Iterable[Beside] = ()) -> list[str]:
+    """Return what the parts of each control tell, and what follows for COVID-19; a paragraph a control or part."""
+    said, found = [], list(found)
     for name in CONTROLS:
-        one = ours.get((f"{name}_e", "auc"))
-        if one is None or np.isnan([one.mean, one.low, one.high]).any():
-            continue
-        number_words = f"AUC {number(one.mean)} % ({number(one.low)} to {number(one.high)})"
-        shown = one.low > CHANCE
-        title = title_of(name)
-        said.append(f"{title[:1].upper()}{title[1:]}: {number_words}. {FRAME_MEANS[name][0 if shown else 1]}")
+        words = {}
+        for part in ("e", "c", "d"):
+            one = ours.get((f"{name}_{part}", "auc"))
+            if _has_interval(one):
+                words[part] = control_words(name, part, one)
+        if name == "source":  # what it tells apart are the experiments' classes too
+            for part in words:
+                words[part] = " ".join(
+                    (words[part], *(beside_words(b) for b in found if (b.control, b.part) == (name, part)))
+                )
+            said += words.values()
+        elif words:
+            means = (
+                FRAME_MEANS[name] if any(standing(ours[f"{name}_{part}", "auc"]) == "above" for part in words) else ""
+            )
+            said.append(" ".join((*words.values(), means)).strip())
     return said
 
 
-# What it means where part e of a control tells its classes apart, and where it does not.
+CONTROL_TELLS = {
+    "source": "the collections apart within pneumonia",
+    "posture": "PA from AP within COVID-19",
+    "finding": "pneumonia from no finding within one hospital",
+}
+# What it means where some part of a control tells its classes apart.
 FRAME_MEANS = {
-    "source": (
-        "Without any lung the network tells two collections apart whose images all show pneumonia. As COVID-19 comes "
-        "from the one and the images without it from the other, the accuracy of part e on COVID-19 is no evidence of "
-        "disease, and that of parts c and d can be had in the same way.",
-        "That part e tells the collections apart within pneumonia does not show in this run: what part e has on "
-        "COVID-19 is not explained by it.",
-    ),
     "posture": (
-        "The posture can be told without the lungs. AP radiographs are mostly of patients too ill to stand: "
-        "wherever the classes differ in posture, it can stand in for the diagnosis.",
-        "That the posture can be told without the lungs does not show in this run.",
+        "AP radiographs are mostly of patients too ill to stand: wherever the classes of an experiment differ in "
+        "posture, it can stand in for the diagnosis."
     ),
     "finding": (
-        "Within one hospital, too, part e tells more than chance: pneumonia leaves traces outside the mask, in the "
-        "frame or in the outline of the mask.",
-        "Within one hospital, where the collection cannot help, part e is not shown to tell pneumonia from no finding.",
+        "The two classes differ in more than the finding: the sicker are imaged lying, with tubes and other devices, "
+        "and more often, and the images of the two were not chosen alike. Any of these may be what is told, in part e "
+        "too: it is no proof that pneumonia leaves traces outside the lungs."
     ),
 }
+
+
+def control_words(name: str, part: str, one: Measured) -> str:
+    """Return whether a part of a control tells its classes apart."""
+    auc, what = f"AUC of {_auc_words(one)}", CONTROL_TELLS[name]
+    return {
+        "above": f"Part {part} tells {what} with an {auc}.",
+        "across": f"Part {part} is not shown to tell {what}: its {auc} does not exclude chance.",
+        "below": (
+            f"Part {part} is worse than chance at telling {what}, with an {auc}, as a network may be that is hardly "
+            "trained or has learnt what does not carry over to the test images: nothing follows from it."
+        ),
+    }[standing(one)]
+
+
+def beside_words(one: Beside) -> str:
+    """Return what a part of the control of the collections means for the same part of an experiment."""
+    if standing(one.own) == "below" or np.isnan([one.less.difference, one.less.low, one.less.high]).any():
+        return ""
+    if standing(one.covid) != "above":
+        return (
+            f"{one.title}: {_auc_words(one.covid)}, which is not shown to be above chance: nothing is to be explained."
+        )
+    low, high = (number(value, signed=True) for value in (one.less.low, one.less.high))
+    less = f"control less experiment {number(one.less.difference, signed=True)} points ({low} to {high})"
+    if not np.allclose([one.less.a, one.less.b], [one.own.mean, one.covid.mean]):  # of a partial run
+        less += f" in the executions that both have ({number(one.less.a)} and {number(one.less.b)} %)"
+    told = f"{one.title}: COVID-19 from the others with {_auc_words(one.covid)}, {less}"
+    return f"{told}: {_follows(one)}."
+
+
+def _follows(one: Beside) -> str:
+    """Return what follows from a control that is not below chance for an experiment that is above it."""
+    if standing(one.own) == "across":
+        most = "may give as much as there is" if one.less.high >= 0 else "gives less than there is"
+        return f"that the collection alone gives anything is not shown, nor excluded; it {most} on COVID-19"
+    what = f"of what part {one.part} shows on COVID-19"
+    if one.less.low > 0:
+        return f"{what}, at least as much can be had from the collection alone"
+    reached = f"the control reaches {_share_words(one)} % of the experiment's AUC above chance"
+    if one.less.high >= 0:
+        return f"{reached}, and all of it is not excluded; {what}, so much can be had from the collection alone"
+    return f"{reached}; so much can be had from the collection alone, the rest this control does not explain"
+
+
+def _share_words(one: Beside) -> str:
+    share = share_reached(one)
+    return NOTHING if np.isnan(share) else f"{share:.0f}"
+
+
+def follow_up_words(table: pd.DataFrame, tasks: Iterable[str]) -> list[str]:
+    """Return how the classes of the control of the finding differ in follow-up, where the collection says it."""
+    if "finding" not in tasks or "follow_up" not in table.columns:
+        return []
+    numbers = pd.to_numeric(table["follow_up"], errors="coerce")
+    means = numbers.groupby(table["label"].map(CONTROLS["finding"][1])).mean().dropna()
+    if len(means) < 2:
+        return []
+    told = " and ".join(f"{number(mean)} ({name})" for name, mean in means.items())
+    return [f"The follow-up number of a radiograph in the series of its patient is on average {told}."]
+
+
+def _has_interval(one: Measured | None) -> bool:
+    return one is not None and bool(np.isfinite([one.mean, one.low, one.high]).all())
+
+
+def _auc_words(one: Measured) -> str:
+    return f"{number(one.mean)} % ({number(one.low)} to {number(one.high)})"
 
 
 # --- the threshold

@@ -22,6 +22,7 @@ from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS
 FOLDS = 2
 # How far apart the scores of two classes lie, in standard deviations of their logit.
 STRENGTH = {"c": 2.0, "d": 0.6, "e": 3.5}
+TITLE = "Experiment 1 (against pneumonia, elsewhere)"
 TITLES = [
     "The view filter",
     "With lungs and without",
@@ -52,13 +53,22 @@ def made(system: str, strength: float, shift: float = 0.0, positives: int = 10, 
     return pd.concat(frames, ignore_index=True)
 
 
+def images(of_label: dict[str, list[str]], **columns: list[str]) -> pd.DataFrame:
+    """A cohort's table of the ids of each label; view and source are empty unless given."""
+    rows = [(name, label) for label, names in of_label.items() for name in names]
+    return pd.DataFrame(rows, columns=["image_id", "label"]).assign(**({"view": "", "source": ""} | columns))
+
+
+FRONTAL_IDS = [f"i{fold}-{n}" for fold in range(FOLDS) for n in range(48)]
+
+
 @dataclass
 class Made:
     """What the sections read of `Results`."""
 
     frames: dict[str, pd.DataFrame]
     folder: Path
-    cohort: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"image_id": [], "label": []}))
+    cohort: pd.DataFrame = field(default_factory=lambda: images({}))
     parts: dict[int, list[str]] = field(default_factory=dict)
     chosen: str = "16"
     paper = PAPER
@@ -94,7 +104,9 @@ def whole(tmp_path_factory) -> Made:
     systems |= {f"exp1_{part}{depth}": s for part, s in STRENGTH.items() for depth in ("16", "")}
     systems |= {f"source_{part}": s for part, s in STRENGTH.items()}
     frames = {name: made(name, s, positives=4 if "view" in name else 10) for name, s in systems.items()}
-    return Made(frames, tmp_path_factory.mktemp("run"))
+    # Which label an image has matters only in that all are of the collection of the filter; one is of NIH.
+    cohort = images({labels.OTHER: FRONTAL_IDS, labels.PNEUMONIA: ["nih"]})
+    return Made(frames, tmp_path_factory.mktemp("run"), cohort)
 
 
 @pytest.fixture(scope="module")
@@ -118,20 +130,20 @@ def test_a_run_has_the_sections_whose_systems_it_has(whole, drawn, tmp_path):
         (["source_e"], TITLES[2:3]),
         (["exp1_c16"], []),
     ):
-        part = Made({name: whole.frames[name] for name in keep}, tmp_path)
+        part = Made({name: whole.frames[name] for name in keep}, tmp_path, whole.cohort)
         assert [section.title for section in sections.make_sections(part)] == titles
 
 
 def test_figures_are_drawn_and_say_what_they_show(drawn):
     entries = {entry.title: entry.figure for section in drawn for entry in (*section.figures, *section.folded)}
-    for name in ("Experiment 1", "source within pneumonia"):
+    for name in (TITLE, "source within pneumonia"):
         roc, recall = entries[f"ROC of the parts: {name}"], entries[f"Precision and recall of the parts: {name}"]
         for figure, area in ((roc, "AUC"), (recall, "average precision")):
             (legend,) = figure.legends
             words = [text.get_text() for text in legend.get_texts()]
             assert [word.split(":")[0] for word in words[:3]] == ["c, whole image", "d, lungs only", "e, lungs removed"]
             assert all(area in word for word in words[:3])
-    assert COVID in entries["Precision and recall of the parts: Experiment 1"].axes[0].get_xlabel()
+    assert COVID in entries[f"Precision and recall of the parts: {TITLE}"].axes[0].get_xlabel()
     panels = [axes for axes in entries["Accuracy by threshold"].axes if axes.get_visible()]
     assert len(panels) == 3
     for figure in entries.values():
@@ -151,16 +163,51 @@ def test_who_always_says_frontal_has_the_share_of_frontal_as_accuracy(whole, dra
     assert frame["paper, accuracy (%)"].tolist()[1] == "96.87"
 
 
+def test_a_filter_of_both_collections_is_measured_where_lateral_images_are(whole, drawn, tmp_path):
+    cohen = whole.frames["view16"].assign(system="view_all")
+    nih = cohen[cohen["label"] == FRONTAL_CLASS].assign(predicted=LATERAL_CLASS, source="chestxray14")
+    nih = nih.assign(image_id="nih" + nih["image_id"], patient_id="nih" + nih["patient_id"])
+    cohort = images({labels.OTHER: FRONTAL_IDS, labels.NORMAL: list(nih["image_id"])})
+    results = Made({"view_all": pd.concat([cohen, nih])}, tmp_path, cohort)
+    (section,) = sections.make_sections(results)
+    (entry,) = section.tables
+    assert "Test images: 40 frontal and 8 lateral" in entry.caption
+    always, ours = entry.frame.to_dict("records")
+    wanted = table(drawn, "Frontal or lateral").to_dict("records")[1]
+    recalls = ["recall of frontal (%)", "recall of lateral (%)", "balanced accuracy (%)", "AUC (%)"]
+    for name in recalls:
+        assert ours[name].split("\n")[0] == wanted[name].split("\n")[0]
+    assert always["accuracy (%)"].startswith("83.33")
+    assert "View filter, VGG16, both collections, classes weighted" in ours["filter"]
+
+
+def test_the_truth_of_the_view_is_the_table_s_then_the_label_s_then_the_collection_s():
+    table = images(
+        {labels.NEGATIVE_CURATED: ["a", "b", "c", "d"], labels.COVID_LATERAL: ["e"], labels.OTHER: ["f"]}
+        | {labels.NORMAL: ["g"], labels.COMPARED_NORMAL: ["h"], labels.PRE_COVID: ["i"]},
+        view=["L", "PA", "AP Supine", "", "", "", "", "", None],
+        source=["bimcv_negative"] * 4 + ["", "", "chestxray14", "kermany", "precovid"],
+    )
+    front, side, unknown = FRONTAL_CLASS, LATERAL_CLASS, sections.UNKNOWN_VIEW
+    assert sections.true_views(table).tolist() == [side, front, front, unknown, side, front, front, front, unknown]
+
+
 def test_what_the_filter_does_is_counted_by_the_truth_of_the_view():
-    names = [labels.COVID_PA, labels.COVID_LATERAL, labels.COVID_LATERAL, labels.NORMAL, labels.NORMAL]
-    found = sections.fates(pd.Series(names), np.array([True, True, False, False, True]))
-    assert list(found.values()) == [2, 1, 1, 1]
-    assert [name.split(", ")[1] for name in found] == ["let through", "refused", "refused", "slipped through"]
+    table = images({labels.NEGATIVE_CURATED: list("abcdefghi")}, view=["PA", "PA", "PA", "L", "L", "L", "L", "", ""])
+    found = sections.fates(table, np.array([1, 1, 0, 0, 1, 1, 1, 0, 1], bool))
+    assert list(found.values()) == [2, 1, 1, 3, 1, 1]
+    with_unknown = sections.fate_table({("exp1", NEGATIVE): found}, [labels.NEGATIVE_CURATED, labels.NORMAL])
+    (row,) = with_unknown.to_dict("records")
+    assert row["experiment"] == "Experiment 1 (against negative, curated)"
+    assert (row["offered"], row["unknown view, let through"], row["unknown view, refused"]) == ("9", "1", "1")
+    assert (row["frontal let through (%)"], row["lateral refused (%)"]) == ("66.67", "25.00")
 
 
 def test_only_test_images_of_the_experiments_labels_are_counted(whole, tmp_path):
-    names = [labels.COVID_PA, labels.COVID_LATERAL, labels.PNEUMONIA, labels.NORMAL, labels.OTHER_LATERAL]
-    cohort = pd.DataFrame({"image_id": [f"i{n}" for n in range(10)], "label": names * 2})
+    names = [labels.POSITIVE_OTHER, labels.POSITIVE_OTHER, labels.NEGATIVE_CURATED, labels.PRE_COVID, labels.LATERAL]
+    views = ["PA", "L", "AP", "PA", ""]
+    ids = [f"i{n}" for n in range(10)]
+    cohort = pd.DataFrame({"image_id": ids, "label": names * 2, "view": views * 2, "source": "bimcv"})
     parts = {0: ["test"] * 5 + ["train"] * 5, 1: ["train"] * 5 + ["test"] * 5}
     frames = {name: whole.frames[name] for name in ("view", "exp1_c")}
     results = Made(frames, tmp_path, cohort, parts)
@@ -171,12 +218,13 @@ def test_only_test_images_of_the_experiments_labels_are_counted(whole, tmp_path)
         score[5 * fold + 1] = lateral
         said = pd.DataFrame({"image_id": cohort["image_id"], "frontal": score})
         said.to_csv(tmp_path / "view" / str(fold) / VERDICTS, index=False)
-    section = sections.view_section(results)
-    frame = table([section], "What the filter does to the experiments").set_index("class")
+    frame = sections.fate_table(sections._fates_of(results), names).set_index("class")
     assert frame.loc[COVID, list(sections.FATES)].tolist() == ["2", "0", "1", "1"]
     assert frame.loc[NEGATIVE, list(sections.FATES)].tolist() == ["2", "0", "0", "0"]
     assert frame.loc[COVID, "lateral refused (%)"] == "50.00"
     assert frame.loc[NEGATIVE, "lateral refused (%)"] == "–"
+    assert not any("unknown" in column for column in frame.columns)
+    assert set(frame["experiment"]) == {"Experiment 1 (against negative, curated)"}
 
 
 # --- with lungs and without
@@ -196,7 +244,7 @@ def test_parts_are_compared_on_the_executions_of_both(whole, tmp_path):
 
 def test_the_striking_result_is_told_by_the_interval(drawn):
     section = next(section for section in drawn if section.title == "With lungs and without")
-    assert "Experiment 1: e is the more accurate by" in section.text
+    assert f"{TITLE}: e is the more accurate by" in section.text
     assert "What the paper prints: +4.25† points." in section.text
     assert "the opposite" in sections.striking_words(Difference("accuracy", 1, 3, -2, -3, -1, 9))
     assert "d is the more accurate by 2.00 points (1.00 to 3.00)" in sections.striking_words(
@@ -214,7 +262,7 @@ def test_the_papers_differences_are_those_of_its_printed_numbers(whole, drawn):
     ]}  # fmt: skip
     # VGG19 has the higher printed validation accuracy; Table 9 repeats Table 8; sensitivity of 15 c as it was meant.
     assert list(said.values()) == ["+4.25†", "+0.00†", "+4.60†", "+0.00†", "–", "–"]
-    columns = table(drawn, "Differences between the parts: Experiment 1").columns
+    columns = table(drawn, f"Differences between the parts: {TITLE}").columns
     assert "paper, accuracy" in columns
     assert not any("paper" in name for name in table(drawn, "Differences between the parts: source within pneumonia"))
 
@@ -245,15 +293,134 @@ def auc_of(system: str, mean: float, low: float, high: float) -> Measured:
     return Measured(system, "auc", mean, 1.0, 1, 5, low, high, 90, 100)
 
 
-def test_what_part_e_of_a_control_means_depends_on_its_interval():
-    told, not_told = (sections.measured_of([auc_of("source_e", 80, low, 90)]) for low in (60, 49))
-    (text,) = sections.frame_words(told)
-    assert text.startswith("Source within pneumonia: AUC 80.00 % (60.00 to 90.00). Without any lung")
-    assert "no evidence of disease" in text
-    (other,) = sections.frame_words(sections.measured_of([auc_of("posture_e", 80, 60, 90)]))
-    assert other.startswith("PA or AP within COVID-19: ")
-    assert "no evidence" not in sections.frame_words(not_told)[0]
-    assert sections.frame_words(sections.measured_of([auc_of("source_e", np.nan, np.nan, np.nan)])) == []
+def beside(own: tuple[float, float, float], covid: tuple[float, float, float], low: float, high: float):
+    """Part e of the control of the collections beside that of an experiment, with the interval of their difference."""
+    less = Difference("auc", own[0], covid[0], own[0] - covid[0], low, high, 9)
+    return sections.Beside("source", "e", "Experiment 1", auc_of("source_e", *own), auc_of("exp1_e", *covid), less)
+
+
+def words(one) -> str:
+    """What the section says of a comparison."""
+    (text,) = sections.frame_words(sections.measured_of([one.own]), [one])
+    return text
+
+
+ALONE = "had from the collection alone"
+
+
+def test_a_weak_control_does_not_explain_a_strong_experiment():
+    text = words(beside((55, 51, 59), (99, 98, 100), -48, -39))
+    assert text.startswith(
+        "Part e tells the collections apart within pneumonia with an AUC of 55.00 % (51.00 to 59.00)"
+    )
+    assert "COVID-19 from the others with 99.00 % (98.00 to 100.00)" in text
+    assert "control less experiment −44.00 points (−48.00 to −39.00)" in text
+    assert "reaches 10 % of the experiment's AUC above chance; so much can be " + ALONE in text
+    assert "the rest this control does not explain" in text
+    assert "at least as much" not in text
+    assert "not excluded" not in text
+
+
+def test_how_much_a_control_explains_is_graded():
+    better = words(beside((95, 92, 98), (85, 80, 90), 4, 16))
+    assert "of what part e shows on COVID-19, at least as much can be " + ALONE in better
+    alike = words(beside((80, 70, 90), (90, 85, 95), -21, 2))
+    assert "reaches 75 % of the experiment's AUC above chance, and all of it is not excluded" in alike
+    assert "at least as much" not in alike
+    assert "does not explain" not in alike
+    open_, short = (words(beside((60, 45, 75), (90, 85, 95), -46, high)) for high in (1, -14))
+    for text in (open_, short):
+        assert "is not shown to tell the collections apart" in text
+        assert "does not exclude chance" in text
+        assert "not shown, nor excluded" in text
+        assert ALONE not in text
+    assert "may give as much as there is on COVID-19" in open_
+    assert "gives less than there is on COVID-19" in short
+
+
+def test_below_chance_nothing_is_explained():
+    control = words(beside((25, 5, 45), (90, 85, 95), -85, -40))
+    assert "Part e is worse than chance at telling the collections apart within pneumonia" in control
+    assert "nothing follows" in control
+    assert "COVID-19 from" not in control
+    for covid in ((55, 45, 65), (40, 35, 45)):
+        idle = words(beside((80, 70, 90), covid, 5, 45))
+        assert "not shown to be above chance: nothing is to be explained" in idle
+        assert ALONE not in idle
+        assert np.isnan(sections.share_reached(beside((80, 70, 90), covid, 5, 45)))
+
+
+def test_other_executions_of_a_partial_run_are_named():
+    one = beside((80, 70, 90), (90, 85, 95), -21, 2)
+    assert "in the executions that both have" not in words(one)
+    less = Difference("auc", 85, 91, -6, -21, 2, 9)
+    assert "in the executions that both have (85.00 and 91.00 %)" in words(one._replace(less=less))
+
+
+def test_parts_c_and_d_are_told_of_by_their_own_controls():
+    ours = [auc_of("source_e", 80, 60, 90), auc_of("source_c", 52, 40, 63), auc_of("source_d", 30, 10, 45)]
+    e, c, d = sections.frame_words(sections.measured_of(ours), [beside((80, 60, 90), (90, 85, 95), -21, 2)])
+    assert e.startswith("Part e tells")
+    assert "COVID-19 from the others" in e
+    assert c == (
+        "Part c is not shown to tell the collections apart within pneumonia: its AUC of 52.00 % (40.00 to 63.00) does "
+        "not exclude chance."
+    )
+    assert d.startswith("Part d is worse than chance")
+    assert sections.frame_words(sections.measured_of([auc_of("source_e", *[np.nan] * 3)])) == []
+
+
+def test_posture_and_finding_are_explained_only_where_they_are_told():
+    def said(name, low, high):
+        (text,) = sections.frame_words(sections.measured_of([auc_of(f"{name}_e", (low + high) / 2, low, high)]))
+        return text
+
+    assert "too ill to stand" in said("posture", 60, 90)
+    assert "too ill to stand" not in said("posture", 40, 60)
+    finding = said("finding", 70, 80)
+    for word in ("lying", "devices", "chosen", "no proof that pneumonia leaves traces outside the lungs"):
+        assert word in finding
+    assert "chosen" not in said("finding", 40, 60)
+    assert "worse than chance at telling pneumonia from no finding" in said("finding", 20, 40)
+
+
+def test_part_e_is_not_said_to_be_free_of_disease(drawn):
+    (section,) = (section for section in drawn if section.title == TITLES[2])
+    assert "Part e is not free of disease" in section.text
+    assert "consolidation" in section.text
+    assert "neither the lungs nor findings" not in section.text
+    assert section.text.count(TITLE) == 3, "an experiment, three parts"
+
+
+def test_follow_ups_are_told_where_the_collection_has_them():
+    of_label = {labels.NORMAL: ["a", "b"], labels.PNEUMONIA: ["c", "d"], labels.OTHER: ["e"]}
+    table = images(of_label, follow_up=["1", "2.0", "10", "", ""])
+    (text,) = sections.follow_up_words(table, ["exp1", "finding"])
+    assert "1.50 (normal) and 10.00 (pneumonia)" in text
+    assert sections.follow_up_words(table, ["exp1"]) == []
+    assert sections.follow_up_words(table.assign(follow_up=["1", "2", "", "", "7"]), ["finding"]) == []
+    assert sections.follow_up_words(table.drop(columns="follow_up"), ["finding"]) == []
+
+
+def test_controls_are_set_beside_the_same_part_in_shared_executions(whole, drawn, tmp_path):
+    frame = table(drawn, "AUC of the controls less that of the experiments")
+    assert frame["part"].str[0].tolist() == ["e", "c", "d"]
+    assert set(frame["experiment"]) == {TITLE}
+    one = float(frame["AUC of the control"][0]), float(frame["AUC of the experiment"][0])
+    means = {name: sections.measured_of(whole.measured)[name, "auc"].mean for name in ("source_e", "exp1_e")}
+    assert one == pytest.approx(tuple(means.values()), abs=0.006)
+    said = frame["control less experiment (points)"][0].split("\n")[0].replace("−", "-")
+    assert float(said) == pytest.approx(means["source_e"] - means["exp1_e"], abs=0.011)
+    assert float(frame["reached (%)"][0]) == pytest.approx(
+        100 * (means["source_e"] - 50) / (means["exp1_e"] - 50), abs=0.6
+    )
+    first = whole.frames["source_e"][lambda rows: rows["fold"] == 1]
+    shared = sections.shared_executions(first, whole.frames["exp1_e"])
+    assert [set(rows["fold"]) for rows in shared] == [{1}, {1}]
+    assert len(shared[1]) == 24
+    other = whole.frames["exp1_e"][lambda rows: rows["fold"] == 0]
+    apart = Made({"source_e": first, "exp1_e": other}, tmp_path, whole.cohort)
+    assert sections.set_beside(apart, sections.measured_of(apart.measured), ["exp1", "source"]) == []
 
 
 def test_the_forest_sets_controls_apart_and_keeps_the_values(drawn):
@@ -268,6 +435,7 @@ def test_the_forest_sets_controls_apart_and_keeps_the_values(drawn):
     assert any(list(line.get_ydata()) == [0.5, 0.5] for line in axes.lines)
     shown = table(drawn, "Controls beside the experiments")
     assert len(shown) == 6
+    assert set(shown["task"]) == {TITLE, "source within pneumonia"}
     assert list(shown.columns) == ["task", "part", "accuracy", "balanced accuracy", "AUC", "images"]
 
 
