@@ -1,0 +1,431 @@
+"""The rows of Arias-Garzón et al. as systems: which labels they tell apart, who passes the view filter, networks."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.errors import UserError
+from covid_keras.evaluation import load_published
+from covid_keras.files import sha256_of, write_json
+from covid_keras.training.experiment import System
+from covid_keras.training.inputs import admitted, part_of
+from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.workflow import make_splits, missing_systems
+from papers.arias_vgg19 import cohorts as labels
+from papers.arias_vgg19 import networks
+from papers.arias_vgg19.cohorts import KINDS, PUBLISHED, STAND_IN, make_cohort, settings_of
+from papers.arias_vgg19.experiment import (
+    CONTROLS,
+    COVID,
+    DEPTHS,
+    EXPERIMENTS,
+    NEGATIVE,
+    PAPER,
+    PARTS,
+    VIEW_OF,
+    experiments_of,
+    no_control,
+    pneumonia_only,
+)
+from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS, VIEWS, frontal
+
+COVID_STAND_IN = {labels.COVID_PA, labels.COVID_AP, labels.COVID_LATERAL}
+CLASSIFIERS = [f"{name}_{part}" for name in EXPERIMENTS for part in PARTS]
+FILTERS = ("view16", "view19", "view_balanced", "view_all", "view")
+TINY = {
+    "systems": ["exp1_c", "exp1_d", "exp1_e", "exp3_c", "exp3_d", "exp3_e", "source_c", "posture_e", "finding_d"],
+    "cohort": {"covid": 24, "other": 16, "normal": 14, "pneumonia": 14, "size": 32},
+    "size": [32, 32],
+}
+
+
+def _labels_of(system: System, name: str) -> set[str]:
+    """The labels of the cohort that the system calls by one of its classes."""
+    return {label for label, called in system.relabel.items() if called == name}
+
+
+# --- what the systems are
+
+
+def test_names_are_unique_and_chains_are_the_papers():
+    names = [system.name for system in PAPER.systems]
+    assert len(names) == len(set(names)) == len(FILTERS) + 3 * len(CLASSIFIERS) + len(CONTROLS) * len(PARTS)
+    assert PAPER.chain("view") == ["view16", "view19", "view"]
+    for name in CLASSIFIERS:
+        both = [f"{name}{depth}" for depth in DEPTHS]
+        assert PAPER.chain(name) == ["view16", "view19", "view", *both, name]
+        assert PAPER.system(name).choose == tuple(both)
+        assert not PAPER.system(name).trained
+    for name in ("view_balanced", "view_all", *(f"{name}_{part}" for name in CONTROLS for part in PARTS)):
+        assert PAPER.chain(name) == [name], "no filter before it"
+
+
+def test_every_printed_number_is_of_a_system_that_measures_it():
+    """Accuracies of training are of what is trained; of what is chosen, those of the tables of metrics."""
+    rows = {(cell.system, cell.metric) for cell in load_published(PAPER.folder / "published.yaml") if cell.system}
+    mine = {(name, metric) for name, metric in rows if not name.startswith("unet")}
+    assert {name for name, _ in mine} == {"view16", "view19", *CLASSIFIERS} | {
+        f"{name}{depth}" for name in CLASSIFIERS for depth in DEPTHS if not name.startswith("comparison")
+    }
+    for name, metric in mine:
+        part = metric.removeprefix("accuracy_")
+        if part in ("train", "validation"):
+            assert {"train", part} <= set(PAPER.system(name).parts), (name, metric)
+
+
+def test_choosing_differs_from_the_first_chosen_among_in_name_and_parts_alone():
+    for name in ("view", *CLASSIFIERS):
+        system = PAPER.system(name)
+        first, second = (PAPER.system(one) for one in system.choose)
+        assert "train" not in system.parts
+        for one in (first, second):
+            assert "train" in one.parts
+            same = ("classes", "scored", "relabel", "channels", "settings", "after", "admit", "scaling", "cases")
+            assert all(getattr(one, key) == getattr(system, key) for key in same), "fed alike"
+        for profile in PAPER.profiles:
+            protocol = PAPER.protocol(profile)
+            assert first.preparation(protocol) == second.preparation(protocol) == system.preparation(protocol)
+
+
+# --- labels
+
+
+@pytest.mark.parametrize("system", PAPER.systems, ids=lambda system: system.name)
+def test_two_classes_of_labels_that_no_collection_confuses(system):
+    assert len(system.classes) == 2
+    assert system.scored == system.classes
+    assert set(system.relabel.values()) == set(system.classes)
+    assert set(system.relabel) <= {*STAND_IN, *PUBLISHED}
+    assert not set(system.classes) & {*STAND_IN, *PUBLISHED}, "a label that is not renamed takes no part"
+    for known in (STAND_IN, PUBLISHED):
+        present = {name: _labels_of(system, name) & set(known) for name in system.classes}
+        assert all(present.values()) or not any(present.values()) or set(known) == set(PUBLISHED), system.name
+
+
+def test_no_label_is_in_both_classes_of_an_experiment():
+    for name, (_, positive, negative) in EXPERIMENTS.items():
+        assert not set(positive) & set(negative), name
+        for part, depth in product(PARTS, ("", *DEPTHS)):
+            system = PAPER.system(f"{name}_{part}{depth}")
+            assert system.classes == (NEGATIVE, COVID), "COVID-19 is the positive one"
+            assert _labels_of(system, COVID) == set(positive)
+            assert _labels_of(system, NEGATIVE) == set(negative)
+
+
+def test_positives_are_covid_and_negatives_are_of_other_collections():
+    for name, (_, positive, negative) in EXPERIMENTS.items():
+        assert all("COVID-19" in label for label in positive), name
+        assert not any(label.startswith("COVID-19") for label in negative), name
+        assert not set(positive) & set(negative)
+    assert labels.NEGATIVE_SHARED in EXPERIMENTS["exp1"][2]
+    assert EXPERIMENTS["exp2"][2] == (labels.NEGATIVE_CURATED,), "without the patients who are positive too"
+
+
+def test_lateral_images_of_covid_are_offered_and_the_filter_knows_them_as_lateral():
+    for name in ("exp1", "exp3", "comparison"):
+        assert set(EXPERIMENTS[name][1]) >= COVID_STAND_IN
+    assert VIEW_OF[labels.COVID_LATERAL] == VIEW_OF[labels.OTHER_LATERAL] == LATERAL_CLASS == VIEWS[1]
+    for name in FILTERS:
+        relabel = PAPER.system(name).relabel
+        for label, view in relabel.items():
+            assert (view == LATERAL_CLASS) == ("lateral" in label), label
+    assert set(PAPER.system("view_all").relabel) - set(VIEW_OF) == {labels.NORMAL, labels.PNEUMONIA}
+
+
+def test_controls_tell_apart_what_is_not_the_disease():
+    """Each holds one class of disease, or one collection: nobody with COVID-19 against somebody without."""
+    ill = {labels.OTHER, labels.PNEUMONIA}
+    assert set(CONTROLS["source"][1]) == ill
+    assert set(CONTROLS["posture"][1]) & set(STAND_IN) == {labels.COVID_PA, labels.COVID_AP}
+    assert set(CONTROLS["finding"][1]) & set(STAND_IN) == {labels.NORMAL, labels.PNEUMONIA}
+    for name, (_, relabel) in CONTROLS.items():
+        covid = {label for label in relabel if label.startswith("COVID-19")}
+        assert covid in (set(), set(relabel)), name
+        if name == "posture":
+            assert all(label.endswith(f", {called}") for label, called in relabel.items())
+        for part in PARTS:
+            system = PAPER.system(f"{name}_{part}")
+            assert (system.cases is pneumonia_only) == (name == "source")
+            assert system.admit is None
+            assert not system.after
+            assert dict(system.relabel) == relabel
+
+
+def test_controls_are_left_out_where_the_collections_do_not_say():
+    paper, names = PAPER.protocol("paper"), {f"source_{part}" for part in PARTS}
+    assert set(missing_systems(PAPER, paper, None)) == names
+    assert names < set(paper.systems)
+    for profile in ("cpu", "smoke"):
+        assert no_control(PAPER.protocol(profile), None) is None
+        assert missing_systems(PAPER, PAPER.protocol(profile), None) == {}
+
+
+@pytest.mark.parametrize("profile", PAPER.profiles)
+def test_a_profile_has_images_of_both_classes_of_each_system(profile):
+    protocol = PAPER.protocol(profile)
+    known = set(PUBLISHED if settings_of(protocol).kind == "published" else STAND_IN)
+    for name in set(protocol.systems) - set(missing_systems(PAPER, protocol, None)):
+        system = PAPER.system(name)
+        assert all(_labels_of(system, one) & known for one in system.classes), name
+
+
+def test_experiments_are_those_with_all_parts():
+    systems = ["exp3_e", "exp3_d", "exp3_c", "exp1_c", "exp1_d", "source_c", "source_e", "source_d", "exp1_c16"]
+    assert experiments_of(dict.fromkeys(systems)) == ["exp3", "source"]
+
+
+# --- parts c, d and e
+
+
+@pytest.mark.parametrize("profile", PAPER.profiles)
+def test_parts_differ_in_the_mask_alone(profile):
+    protocol = PAPER.protocol(profile)
+    for name, depth in (*product(EXPERIMENTS, ("", *DEPTHS)), *product(CONTROLS, ("",))):
+        systems = {part: PAPER.system(f"{name}_{part}{depth}") for part in PARTS}
+        prepared = {part: system.preparation(protocol) for part, system in systems.items()}
+        assert {part: one.mask for part, one in prepared.items()} == {"c": None, "d": "keep", "e": "remove"}
+        assert {one.size for one in prepared.values()} == {protocol.size}
+        same = ("classes", "scored", "relabel", "settings", "after", "admit", "cases", "split", "channels", "parts")
+        for part in ("d", "e"):
+            assert all(getattr(systems[part], key) == getattr(systems["c"], key) for key in same), name
+    for name in FILTERS:
+        assert PAPER.system(name).preparation(protocol).mask is None
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> RunFolder:
+    """A run on a tiny phantom, nothing trained."""
+    folder = tmp_path_factory.mktemp("arias")
+    protocol = PAPER.protocol("smoke", TINY)
+    cohort = make_cohort(protocol, None, folder / "made")
+    cohort = Cohort(cohort.table.assign(mask_path=""), cohort.classes, cohort.name)
+    settings = {"cache": str(folder / "cache" / "prepared"), "strategy": "one", "precision": "float32"}
+    return RunFolder.create(
+        folder / "run", protocol, cohort, lambda: make_splits(cohort, protocol, PAPER.splits_of(protocol)), settings
+    )
+
+
+def _part(run: RunFolder, name: str) -> np.ndarray:
+    return part_of(PAPER, run, run.execution(name, 0, 0))
+
+
+def test_all_parts_of_an_experiment_are_offered_the_same_images(run):
+    for name in ("exp1", "exp3"):
+        first = _part(run, f"{name}_c16")
+        for part, depth in product(PARTS, ("", *DEPTHS)):
+            assert (_part(run, f"{name}_{part}{depth}") == first).all()
+        offered = set(run.cohort.table["label"][first != ""])
+        assert offered == set(EXPERIMENTS[name][1] + EXPERIMENTS[name][2]) & set(STAND_IN)
+        assert labels.COVID_LATERAL in offered
+        assert set(first) == {"", "train", "validation", "test"}
+    assert not (_part(run, "exp1_c") == _part(run, "exp3_c")).all()
+
+
+def test_the_filter_is_trained_on_the_hospital_with_lateral_views_on_the_same_division(run):
+    part, exp = _part(run, "view16"), _part(run, "exp3_c16")
+    assert (part == _part(run, "view")).all()
+    assert set(run.cohort.table["label"][part != ""]) == set(VIEW_OF) & set(STAND_IN)
+    both = (part != "") & (exp != "")
+    assert both.any()
+    assert (part[both] == exp[both]).all(), "what it was trained on is no test image of what comes after"
+
+
+def test_controls_have_their_labels_alone(run):
+    for name, whose in (
+        ("source_c", {labels.OTHER, labels.PNEUMONIA}),
+        ("posture_e", {labels.COVID_PA, labels.COVID_AP}),
+    ):
+        assert set(run.cohort.table["label"][_part(run, name) != ""]) == whose
+
+
+# --- who passes the filter
+
+
+def _done(run: RunFolder, name: str = "view") -> Execution:
+    """Leave an execution as a finished one, as far as `done` looks."""
+    execution = run.execution(name, 0, 0)
+    execution.folder.mkdir(parents=True, exist_ok=True)
+    execution.predictions.write_text("predictions")
+    record = dict.fromkeys(("seconds", "best_epoch", "versions", "machine", "device", "revision"), 0)
+    write_json(execution.record, record | {"predictions_sha256": sha256_of(execution.predictions)})
+    (execution.folder / VERDICTS).unlink(missing_ok=True)
+    return execution
+
+
+def _say(view: Execution, **columns) -> None:
+    """Put other values into the verdicts that are kept."""
+    pd.read_csv(view.folder / VERDICTS).assign(**columns).to_csv(view.folder / VERDICTS, index=False)
+
+
+@pytest.fixture
+def asked(run, monkeypatch):
+    """A filter that is done, by the phantom's truth; how often each of its executions looked at the images."""
+    said: list[str] = []
+    truth = (run.cohort.table["view"] != "L").to_numpy(float)
+
+    def scores(paper, given, view):
+        said.append(view.system)
+        return np.where(np.arange(len(truth)) % 2, truth, 0.5 + (truth - 1) * 1e-6)
+
+    monkeypatch.setattr(networks, "_frontal_scores", scores)
+    return _done(run), said
+
+
+def test_the_filter_looks_once_and_what_it_said_is_kept(run, asked):
+    view, said = asked
+    first = frontal(PAPER, run, view)
+    kept = pd.read_csv(view.folder / VERDICTS)
+    assert kept["image_id"].tolist() == run.cohort.table["image_id"].tolist()
+    assert first.dtype == bool
+    assert (frontal(PAPER, run, view) == first).all()
+    assert said == ["view"]
+    assert (first == (run.cohort.table["view"] != "L")).all(), "one half is frontal, a hair below is not"
+
+
+def test_verdicts_of_this_filter_on_these_images_are_used(run, asked):
+    view, said = asked
+    truth = [n % 3 == 0 for n in range(len(run.cohort))]
+    frontal(PAPER, run, view)
+    _say(view, frontal=[*map(float, truth)])
+    assert frontal(PAPER, run, view).tolist() == truth
+    assert said == ["view"]
+
+
+@pytest.mark.parametrize("change", ["fewer", "another", "order", "filter", "no filter"])
+def test_verdicts_of_another_filter_or_on_other_images_are_made_anew(run, asked, change):
+    view, said = asked
+    right, ids = frontal(PAPER, run, view), run.cohort.table["image_id"].tolist()
+    _say(view, frontal=0.0)
+    assert not frontal(PAPER, run, view).any()
+    said.clear()
+    table = pd.read_csv(view.folder / VERDICTS)
+    stale = {
+        "fewer": lambda: table[:-1],
+        "another": lambda: table.assign(image_id=["another", *ids[1:]]),
+        "order": lambda: table[::-1],
+        "filter": lambda: table.assign(filter="0123456789ab"),
+        "no filter": lambda: table.drop(columns="filter"),
+    }[change]()
+    stale.to_csv(view.folder / VERDICTS, index=False)
+    assert (frontal(PAPER, run, view) == right).all()
+    assert pd.read_csv(view.folder / VERDICTS)["image_id"].tolist() == ids
+    assert said == ["view"]
+
+
+def test_a_filter_that_was_trained_again_looks_again(run, asked):
+    view, said = asked
+    frontal(PAPER, run, view)
+    view.predictions.write_text("others")
+    write_json(view.record, view.details | {"predictions_sha256": sha256_of(view.predictions)})
+    frontal(PAPER, run, view)
+    assert said == ["view", "view"]
+
+
+def test_what_the_filter_refuses_takes_no_part_in_any_part_of_an_experiment(run, asked):
+    view, said = asked
+    lateral = (run.cohort.table["view"] == "L").to_numpy()
+    offered = _part(run, "exp1_c16")
+    assert {"train", "test"} <= set(offered[lateral])
+    for name in ("exp1_c16", "exp1_d19", "exp1_e", "exp3_c"):
+        part = _part(run, name)
+        left = admitted(PAPER, run, run.execution(name, 0, 0), part)
+        assert left.tolist() == np.where(lateral, "", part).tolist()
+    assert said == ["view"], "asked once for all of them"
+    for name in ("source_c", "view16", "view_balanced"):
+        part = _part(run, name)
+        assert admitted(PAPER, run, run.execution(name, 0, 0), part) is part
+    _say(view, frontal=1.0)
+    assert (admitted(PAPER, run, run.execution("exp1_c16", 0, 0), offered) == offered).all(), "what slips through"
+
+
+def test_nobody_is_asked_before_the_filter_is_done(run, asked):
+    view, _ = asked
+    view.record.unlink()
+    with pytest.raises(UserError, match="view repeat 1 fold 1: is not done, and exp1_c16 repeat 1 fold 1 builds on it"):
+        admitted(PAPER, run, run.execution("exp1_c16", 0, 0), _part(run, "exp1_c16"))
+
+
+# --- networks
+
+
+@pytest.mark.parametrize(("name", "convolutions"), [("exp1_d16", 13), ("exp1_d19", 16), ("view", 13), ("source_c", 13)])
+def test_each_system_builds_its_network_for_its_images(name, convolutions):
+    import keras
+
+    protocol, system = PAPER.protocol("smoke", TINY | {"options": {"width": 0.05}}), PAPER.system(name)
+    model = system.build(protocol, system.classes)
+    assert model.input_shape == (None, *protocol.size, system.channels) == (None, 32, 32, 1)
+    assert model.output_shape == (None, 2)
+    assert sum(isinstance(layer, keras.layers.Conv2D) for layer in model.layers) == convolutions
+    assert model.get_layer("standardise").mode == "global"
+    assert model.get_layer("block1_conv1").filters == 3
+    assert not model.compiled
+
+
+def test_the_authors_readings_are_options():
+    options = {"width": 0.05, "standardise": "authors", "pool5": 8}
+    protocol = PAPER.protocol("smoke", TINY | {"size": [128, 128], "options": options})
+    model = PAPER.system("exp1_c16").build(protocol, (NEGATIVE, COVID))
+    assert model.get_layer("standardise").mode == "authors"
+    assert model.get_layer("block5_pool").pool_size == (8, 8)
+
+
+def test_the_scale_is_that_of_the_rows_given():
+    from types import SimpleNamespace
+
+    rng = np.random.default_rng(0)
+    images = (rng.random((150, 32, 32, 1)) ** rng.uniform(0.2, 4, (150, 1, 1, 1)) * 255).astype(np.uint8)
+    protocol = PAPER.protocol("smoke", TINY | {"options": {"width": 0.05}})
+    system, rows = PAPER.system("exp1_c16"), np.arange(0, 150, 2)
+    model = system.build(protocol, system.classes)
+    prepared = SimpleNamespace(batch=lambda chosen: images[list(chosen)])
+    system.adapt(model, SimpleNamespace(prepared=prepared), rows)
+    mine = images[rows].astype(np.float64)
+    low, high = (reduce(axis=(1, 2, 3), keepdims=True) for reduce in (mine.min, mine.max))
+    mine, layer = (mine - low) / (high - low), model.get_layer("standardise")
+    assert (float(layer.mean), float(layer.std)) == pytest.approx((mine.mean(), mine.std()), rel=1e-4)
+
+
+# --- what a run would find out hours later
+
+
+@pytest.mark.parametrize(
+    ("profile", "changes", "words"),
+    [
+        ("paper", {"options": {"width": 0.5}}, r"options\.width 0\.5: does not fit ImageNet weights"),
+        ("cpu", {"weights": "imagenet"}, r"options\.width 0\.25: does not fit ImageNet weights"),
+        ("cpu", {"files": {"vgg19": "/a.h5"}}, r"options\.width 0\.25: does not fit ImageNet weights"),
+        ("paper", {"weights": "/a.h5"}, r"--weights a\.h5: cannot be the initial weights of VGG16 and of VGG19"),
+        ("paper", {"files": {"vgg19": __file__}}, r"is no HDF5 weight file.*of vgg19"),
+        ("cpu", {"options": {"pool5": 8}}, r"is too small for five poolings, the last of 8"),
+        ("smoke", {"size": [64, 31]}, r"size \(64, 31\): is too small for five poolings, the last of 2"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_named(profile, changes, words):
+    with pytest.raises(UserError, match=words):
+        PAPER.check(PAPER.protocol(profile, changes))
+
+
+@pytest.mark.parametrize(
+    ("profile", "changes"),
+    [
+        ("paper", {}),
+        ("cpu", {}),
+        ("smoke", {}),
+        ("paper", {"options": {"pool5": 8}}),
+        ("paper", {"weights": "none", "options": {"width": 0.5}}),
+        ("smoke", {"size": [32, 32]}),
+    ],
+)
+def test_settings_that_go_together_pass(profile, changes):
+    PAPER.check(PAPER.protocol(profile, changes))
+
+
+def test_a_kind_of_cohort_a_profile():
+    assert {settings_of(PAPER.protocol(profile)).kind for profile in PAPER.profiles} == set(KINDS)
+    assert PAPER.system("view").classes == (FRONTAL_CLASS, LATERAL_CLASS)
