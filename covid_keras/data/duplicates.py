@@ -4,9 +4,9 @@ Public collections copy from one another, recompress, crop, window and annotate.
 under one name and in the test set under another makes every number too good.
 
 Two steps. Candidates: pairs of images whose perceptual hashes (256 bits) differ in at most `CANDIDATE_DISTANCE`
-bits. Confirmation: one is laid on the other by an affine registration of their locally normalised 128-pixel
-thumbnails (enhanced correlation coefficient, [1]_), and their correlation where they overlap must reach
-`MIN_CORRELATION`. Up to `SURE_DISTANCE` bits the hash alone decides.
+bits, in fewer where there are many images (see `candidate_distance`). Confirmation: one is laid on the other by an
+affine registration of their locally normalised 128-pixel thumbnails (enhanced correlation coefficient, [1]_), and
+their correlation where they overlap must reach `MIN_CORRELATION`. Up to `SURE_DISTANCE` bits the hash alone decides.
 
 Evidence for the numbers, from 2,257 frontal radiographs at up to 512 pixels: 453 of the COVID-19 Image Data
 Collection (Cohen et al.), 898 of COVID-CXNet, 906 of a subset of NIH ChestX-ray14. Pairs that were confirmed, by
@@ -19,6 +19,8 @@ distance in bits: 133 at 0, 60 at 2-16, 22 at 18-36, 17 at 38-56, 21 at 58-80, 1
 - Registration does. Of pairs of different NIH patients up to 80 bits, the correlation stayed under 0.88; of
   follow-ups of one patient, under 0.935; the copies that were looked at had 0.944 or more. No NIH image was
   paired with one of another patient or collection. One copy with arrows and a caption was missed (0.89).
+- Candidates grow steeply with the distance: 0.01 % of all pairs up to 64 bits, 0.05 % up to 76, 0.25 % up to 84,
+  1.2 % up to 92. With 10,000 images the last are 600,000, with 40,000 images 10 million.
 - Limit: a copy that lost more than about a tenth of a side may be missed, and mirrored or turned ones are.
 
 References
@@ -29,10 +31,13 @@ References
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -44,11 +49,20 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from covid_keras.data.cohort import Cohort
+from covid_keras.data.file_hashes import FileHashes
 from covid_keras.data.images import read_image
-from covid_keras.progress import progress
+from covid_keras.data.preparation import _bounded_map, _raw_path, keep_prepared, kept
+from covid_keras.files import fingerprint, require_writable_folder
+from covid_keras.progress import open_bar, progress
 
+# Raise it whenever an image gives another hash or thumbnail, or a pair another correlation, than before: all that
+# was kept is then made anew.
+ALGORITHM = 1
 HASH_SIZE = 16
 CANDIDATE_DISTANCE = 92
+# Up to so many images CANDIDATE_DISTANCE holds; beyond, it falls, but not below MIN_CANDIDATE_DISTANCE.
+MANY_IMAGES = 10_000
+MIN_CANDIDATE_DISTANCE = 64
 SURE_DISTANCE = 16
 MIN_CORRELATION = 0.94
 
@@ -60,7 +74,12 @@ _NORMALISATION_SIGMA = 8.0
 _STOP_RULE = cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT
 _COARSE_STOP, _FINE_STOP = (_STOP_RULE, 10, 1e-3), (_STOP_RULE, 40, 1e-4)
 _COARSE_CORRELATION = 0.85
-_CACHED_THUMBNAILS = 3000  # of 64 KiB each
+_CACHED_THUMBNAILS = 3000  # normalised ones in memory, of 64 KiB each
+_HASH_BYTES = HASH_SIZE**2 // 8
+# What is kept of an image: the bits of its hash, then its thumbnail before normalisation.
+_RECORD_SHAPE = (_HASH_BYTES + _THUMBNAIL**2, 1, 1)
+# Pairs that a thread compares, and that are kept, at a time: seconds of work, yet work for every thread.
+_MIN_GROUP, _MAX_GROUP, _GROUPS = 8, 1024, 64
 
 
 def perceptual_hash(image: np.ndarray) -> np.ndarray:
@@ -107,26 +126,55 @@ def hash_cohort(cohort: Cohort, workers: int | None = None) -> np.ndarray:
     return np.array(list(_threaded(_hash_file, paths, "hashing", "image", workers)))
 
 
+def candidate_distance(images: int) -> int:
+    """Return the largest distance of two hashes, in bits of 256, of a pair that is worth comparing.
+
+    Parameters
+    ----------
+    images : int
+        Number of images.
+
+    Returns
+    -------
+    int
+        `CANDIDATE_DISTANCE` up to `MANY_IMAGES`; 8 bits less each time that the images double beyond (even,
+        since distances are), which keeps the pairs at about half a million; at least `MIN_CANDIDATE_DISTANCE`.
+
+    Examples
+    --------
+    >>> [candidate_distance(n) for n in (100, 10_000, 20_000, 40_000, 1_000_000)]
+    [92, 92, 84, 76, 64]
+    """
+    doublings = max(0.0, math.log2(max(images, 1) / MANY_IMAGES))
+    return max(MIN_CANDIDATE_DISTANCE, CANDIDATE_DISTANCE - 2 * round(4 * doublings))
+
+
 def find_duplicates(
     cohort: Cohort,
-    threshold: int = CANDIDATE_DISTANCE,
+    threshold: int | None = None,
     hashes: np.ndarray | None = None,
     *,
     min_correlation: float | None = MIN_CORRELATION,
     workers: int | None = None,
+    cache: str | Path | None = None,
 ) -> pd.DataFrame:
     """Find the pairs of images that show the same radiograph.
 
     Two radiographs of one patient (a follow-up) are no duplicates. Pairs within one patient are reported
     like any other where they are the same picture.
 
+    Each image is decoded once; its thumbnail (16 KiB) goes to disk, and memory holds 200 MiB of thumbnails at
+    most, however many images there are.
+
     Parameters
     ----------
     cohort : Cohort
         The radiographs, of one source or of several.
-    threshold : int
-        Largest distance of two hashes, in bits of 256. The number of pairs to compare, about 2 ms each, grows
-        steeply with it and with the square of the images: for tens of thousands of images take 64.
+    threshold : int, optional
+        Largest distance of two hashes, in bits of 256. By default 92 up to 10,000 images, 84 for 20,000, 76 for
+        40,000, at least 64 (see `candidate_distance`): the number of pairs to compare, some milliseconds each,
+        grows steeply with it and with the square of the images. Of the 271 copies in the evidence above, 84 bits
+        find 263, 76 find 248, 64 find 237.
     hashes : numpy.ndarray, optional
         What `hash_cohort` returned for this cohort, shape (n, bits).
     min_correlation : float or None
@@ -134,6 +182,11 @@ def find_duplicates(
         `hashes` is given; take a threshold of at most 36 then.
     workers : int, optional
         Threads. Default: one a core.
+    cache : str or Path, optional
+        Hashes and thumbnails are kept below `cache/duplicates` under a key of the image's bytes, and so are the
+        correlations of groups of pairs: a search that was stopped goes on there, one that is repeated decodes
+        nothing and compares nothing. May be shared by cohorts. Where not given, thumbnails lie in a temporary
+        folder during the search.
 
     Returns
     -------
@@ -145,19 +198,26 @@ def find_duplicates(
     Raises
     ------
     UserError
-        Where an image cannot be read.
+        Where an image cannot be read, or the cache (the temporary folder) cannot be written.
     """
-    hashes = hash_cohort(cohort, workers) if hashes is None else np.asarray(hashes, dtype=bool)
-    if hashes.ndim != 2 or len(hashes) != len(cohort):
-        raise ValueError(f"hashes of shape {hashes.shape} do not fit {len(cohort)} images")
-    first, second, distance = _near_pairs(hashes, threshold)
-    correlation = np.full(len(first), np.nan)
-    if min_correlation is not None:
-        correlation[:] = _correlations(cohort.table["path"].tolist(), first, second, workers)
-        keep = (distance <= SURE_DISTANCE) | (correlation >= min_correlation)
-        first, second, distance, correlation = (x[keep] for x in (first, second, distance, correlation))
+    if hashes is not None:
+        hashes = np.asarray(hashes, dtype=bool)
+        if hashes.ndim != 2 or len(hashes) != len(cohort):
+            raise ValueError(f"hashes of shape {hashes.shape} do not fit {len(cohort)} images")
+    threshold = candidate_distance(len(cohort)) if threshold is None else threshold
+    with _open_pictures(cohort, cache, workers) as pictures:
+        known = hashes is not None
+        hashes = hashes if known else pictures.hashes(range(len(cohort)), "hashing")
+        first, second, distance = _near_pairs(hashes, threshold)
+        correlation = np.full(len(first), np.nan)
+        if min_correlation is not None and len(first):
+            if known:
+                pictures.hashes(np.unique([first, second]).tolist(), "reading")
+            correlation = pictures.correlations(first, second)
+            keep = (distance <= SURE_DISTANCE) | (correlation >= min_correlation)
+            first, second, distance, correlation = (x[keep] for x in (first, second, distance, correlation))
     names, sources = cohort.table["image_id"].to_numpy(), cohort.table["source"].to_numpy()
-    columns = (names[first], names[second], sources[first], sources[second], distance, correlation)
+    columns = (names[first], names[second], sources[first], sources[second], distance.astype(np.int64), correlation)
     return pd.DataFrame(dict(zip(PAIR_COLUMNS, columns, strict=True)))
 
 
@@ -194,60 +254,140 @@ def duplicate_groups(cohort: Cohort, pairs: pd.DataFrame) -> np.ndarray:
 def _threaded(
     function: Callable[[Any], Any], items: Sequence[Any], description: str, unit: str, workers: int | None
 ) -> Iterator[Any]:
-    """Yield `function` of each item in order; the first error stops the rest."""
+    """Yield `function` of each item in order, under a bar, few items ahead; the first error stops the rest."""
+    yield from progress(_bounded_map(function, items, _threads(workers)), description, total=len(items), unit=unit)
+
+
+def _threads(workers: int | None) -> int:
     # process_cpu_count (Python 3.13) heeds the processors that this process may use.
-    cores = getattr(os, "process_cpu_count", os.cpu_count)()
-    pool = ThreadPoolExecutor(workers or cores or 1)
-    try:
-        yield from progress(pool.map(function, items), description, total=len(items), unit=unit)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return workers or getattr(os, "process_cpu_count", os.cpu_count)() or 1
 
 
 def _hash_file(path: str) -> np.ndarray:
     return perceptual_hash(read_image(path))
 
 
+class _Pictures:
+    """Hash and thumbnail of each image of a cohort, made once, a file each; the correlations of pairs of them.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        The images.
+    folder : Path
+        Where the files lie.
+    digests : FileHashes or None
+        Names a file by the bytes of its image, so that it holds for good. None: by its path, for one search, and
+        correlations are not kept.
+    workers : int
+        Threads.
+    """
+
+    def __init__(self, paths: Sequence[str], folder: Path, digests: FileHashes | None, workers: int) -> None:
+        self._paths, self._folder, self._digests, self._workers = paths, folder, digests, workers
+        self._keys = [""] * len(paths)
+        self._normalised = functools.lru_cache(_CACHED_THUMBNAILS)(self._normalise)
+
+    def hashes(self, numbers: Sequence[int], description: str) -> np.ndarray:
+        """Make what is missing of the images of these numbers; return their hashes, (n, 256) bool."""
+        return np.array(list(_threaded(self._hash, numbers, description, "image", self._workers)))
+
+    def _hash(self, number: int) -> np.ndarray:
+        path = self._paths[number]
+        content = path if self._digests is None else self._digests.of(path)
+        key = self._keys[number] = fingerprint({"image": content, "duplicates": ALGORITHM})
+        if kept(self._folder, key, _RECORD_SHAPE):
+            return np.unpackbits(np.fromfile(_raw_path(self._folder, key), np.uint8, _HASH_BYTES)).astype(bool)
+        image = read_image(path)
+        found = perceptual_hash(image)
+        keep_prepared(self._folder, key, np.concatenate([np.packbits(found), _shrink(image).ravel()]))
+        return found
+
+    def _normalise(self, number: int) -> np.ndarray:
+        record = np.fromfile(_raw_path(self._folder, self._keys[number]), np.uint8)
+        return _normalise(record[_HASH_BYTES:].reshape(_THUMBNAIL, _THUMBNAIL))
+
+    def correlations(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Return the correlation of each pair after registration; `hashes` must have been asked for its images."""
+        # Pairs of the same few images together, so that memory holds the thumbnails that are needed next.
+        tile = _CACHED_THUMBNAILS // 2
+        order = np.lexsort((second, first, second // tile, first // tile))
+        size = min(_MAX_GROUP, max(_MIN_GROUP, len(order) // _GROUPS))
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        result = np.empty(len(order))
+        found = _bounded_map(lambda group: self._compare(first[group], second[group]), groups, self._workers)
+        with open_bar(total=len(order), desc="comparing", unit="pair") as bar:
+            for group, correlations in zip(groups, found, strict=True):
+                result[group] = correlations
+                bar.update(len(group))
+        return result
+
+    def _compare(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        names = [self._keys[number] for number in (*first, *second)]
+        key, shape = fingerprint({"pairs": names, "duplicates": ALGORITHM}), (8 * len(first), 1, 1)
+        if self._digests is not None and kept(self._folder, key, shape):
+            return np.fromfile(_raw_path(self._folder, key), np.float64)
+        result = np.array(
+            [
+                _registered_correlation(self._normalised(i), self._normalised(j))
+                for i, j in zip(first.tolist(), second.tolist(), strict=True)
+            ]
+        )
+        if self._digests is not None:
+            keep_prepared(self._folder, key, result.view(np.uint8))
+        return result
+
+
+@contextlib.contextmanager
+def _open_pictures(cohort: Cohort, cache: str | Path | None, workers: int | None) -> Iterator[_Pictures]:
+    """Yield the pictures of a cohort, kept in the cache or, without one, in a temporary folder."""
+    paths = cohort.table["path"].tolist()
+    if cache is None:
+        with tempfile.TemporaryDirectory(prefix="covid_keras-") as folder:
+            yield _Pictures(paths, Path(folder), None, _threads(workers))
+        return
+    folder = require_writable_folder(Path(cache).absolute() / "duplicates")
+    digests = FileHashes(folder / "files.json")
+    try:
+        yield _Pictures(paths, folder, digests, _threads(workers))
+    finally:
+        digests.save()
+
+
 def _near_pairs(hashes: np.ndarray, threshold: int, block: int = 2048) -> tuple[np.ndarray, ...]:
     """Return (first, second, distance) of all pairs first < second with at most `threshold` differing bits.
 
     With bits as -1 and 1, a matrix product counts the agreeing bits less the differing ones. Blocks bound the
-    memory at 16 MiB plus the pairs found.
+    memory at 16 MiB plus the pairs found, int32, int32 and int16.
     """
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     count, bits = signs.shape
-    found: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.int64),) * 3]
-    for row in range(0, count, block):
+    found: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int16))]
+    for row in progress(range(0, count, block), "pairing", unit="block"):
         for column in range(row, count, block):
-            distance = (bits - signs[row : row + block] @ signs[column : column + block].T) / 2
-            i, j = np.nonzero(distance <= threshold)
+            agreement = signs[row : row + block] @ signs[column : column + block].T
+            i, j = np.nonzero(agreement >= bits - 2 * threshold)
             upper = row + i < column + j
             i, j = i[upper], j[upper]
-            found.append((row + i, column + j, np.rint(distance[i, j]).astype(np.int64)))
+            distance = np.rint((bits - agreement[i, j]) / 2).astype(np.int16)
+            found.append(((row + i).astype(np.int32), (column + j).astype(np.int32), distance))
     first, second, distance = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((second, first))
     return first[order], second[order], distance[order]
 
 
-def _correlations(
-    paths: Sequence[str], first: Iterable[int], second: Iterable[int], workers: int | None
-) -> list[float]:
-    thumbnail = functools.lru_cache(_CACHED_THUMBNAILS)(lambda number: _thumbnail(read_image(paths[number])))
-
-    def correlate(pair: tuple[int, int]) -> float:
-        return _registered_correlation(thumbnail(pair[0]), thumbnail(pair[1]))
-
-    pairs = list(zip(first, second, strict=True))
-    return list(_threaded(correlate, pairs, "comparing", "pair", workers)) if pairs else []
+def _shrink(image: np.ndarray) -> np.ndarray:
+    """Return the (128, 128) uint8 thumbnail of a radiograph (H, W) uint8."""
+    return cv2.resize(image, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
 
 
-def _thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return a (128, 128) float32 thumbnail with local mean 0 and local spread 1.
+def _normalise(thumbnail: np.ndarray) -> np.ndarray:
+    """Return a thumbnail, (128, 128) uint8, as float32 with local mean 0 and local spread 1.
 
     Without it, every two chests correlate: bright mediastinum, dark lungs. With it, ribs and vessels decide, and
     a copy with another window or brightness stays a copy.
     """
-    small = cv2.resize(image, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = thumbnail.astype(np.float32)
     centred = small - cv2.GaussianBlur(small, (0, 0), _NORMALISATION_SIGMA)
     variance = cv2.GaussianBlur(centred**2, (0, 0), _NORMALISATION_SIGMA)
     # 4 = (2 grey levels)^2 keeps the noise of empty borders small; the last blur evens out the sharpness.

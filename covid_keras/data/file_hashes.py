@@ -16,10 +16,14 @@ _log = logging.getLogger(__name__)
 
 # A file changed within this time of being read could change again without a new time stamp.
 _SETTLED_NS = 2_000_000_000
+# Seconds between two savings on the way: what a kill costs at most, beside a tenth of a second for a large index.
+_SAVE_EVERY = 60.0
 
 
 class FileHashes:
     """Hashes of files, remembered by (path, time of change, size). May be asked from several threads.
+
+    What is new is written once a minute while hashes are asked for, and by `save`.
 
     Parameters
     ----------
@@ -29,6 +33,7 @@ class FileHashes:
 
     def __init__(self, index: Path) -> None:
         self._index, self._lock, self._changed = index, threading.Lock(), False
+        self._saved = time.monotonic()
         self._known: dict[str, list] = {}
         if index.is_file():
             try:
@@ -42,7 +47,7 @@ class FileHashes:
         Raises
         ------
         UserError
-            Where the file cannot be read.
+            Where the file cannot be read, or the index not be written.
         """
         try:
             status = os.stat(path)
@@ -58,10 +63,14 @@ class FileHashes:
         if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
             with self._lock:
                 self._known[path], self._changed = [*stamp, digest], True
+                due = time.monotonic() - self._saved >= _SAVE_EVERY
+            if due:
+                self.save()
         return digest
 
     def save(self) -> None:
         """Write the index where it changed."""
-        if self._changed:
-            write_json(self._index, self._known)
-            self._changed = False
+        with self._lock:
+            if self._changed:
+                write_json(self._index, self._known)
+            self._changed, self._saved = False, time.monotonic()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -9,7 +12,9 @@ import pytest
 from skimage.filters import rank
 from skimage.morphology import disk
 
+from covid_keras import segmentation
 from covid_keras.cli import main
+from covid_keras.data import file_hashes
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.phantom import phantom_image
@@ -17,7 +22,7 @@ from covid_keras.data.preparation import Preparation, crop_box
 from covid_keras.data.splits import read_split
 from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import mask_overlap
-from covid_keras.files import sha256_of
+from covid_keras.files import fingerprint, sha256_of
 from covid_keras.models import LungSegmenter, build_unet, lungs, registry, save_weights
 from covid_keras.models.registry import REGISTRY, WeightEntry
 from covid_keras.segmentation import overlay, segment_cohort, segment_files
@@ -257,6 +262,94 @@ def test_the_network_is_built_only_where_a_mask_is_missing(entry, cohort, tmp_pa
     monkeypatch.setattr(lungs, "build_unet", lambda *given, **named: built.append(given) or build_unet(*given, **named))
     segment_cohort(cohort, tmp_path / "cache")
     assert not built
+
+
+class _Bright:
+    """Stands in for a segmenter, without a network: what is bright is lung."""
+
+    key, mode, threshold = {"sha256": "0" * 64, "threshold": 0.5}, "shipped", 0.5
+    entry = SimpleNamespace(sha256="0" * 64, ships=True)
+
+    def masks(self, images):
+        return [np.where(image > 127, 255, 0).astype(np.uint8) for image in images]
+
+
+@pytest.fixture
+def cache(cohort, tmp_path, monkeypatch) -> Path:
+    """A cache with the masks of the cohort, whose files count as settled."""
+    monkeypatch.setattr(file_hashes, "_SETTLED_NS", -(10**12))
+    assert segment_cohort(cohort, tmp_path / "cache", _Bright())[1]["computed"] == 3
+    return tmp_path / "cache"
+
+
+def _forbid_reading(monkeypatch):
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail(f"{self} was read"))
+    monkeypatch.setattr(segmentation, "read_image", lambda path: pytest.fail(f"{path} was decoded"))
+
+
+def test_a_resume_reads_neither_radiographs_nor_masks(cohort, cache, monkeypatch):
+    _forbid_reading(monkeypatch)
+    masked, facts = segment_cohort(cohort, cache, _Bright())
+    assert (facts["computed"], facts["empty_ids"]) == (0, ["made/1"])
+    assert all(Path(path).is_file() for path in masked.table["mask_path"])
+
+
+def test_masks_of_older_versions_stay_and_are_read_once(cohort, cache, monkeypatch):
+    """They lie under the same key, without a note of their emptiness and without remembered hashes."""
+    masks = cache / "masks"
+    for file in masks.iterdir():
+        if file.suffix != ".png":
+            file.unlink()
+    keys = {fingerprint({"image": sha256_of(path)} | _Bright.key) for path in cohort.table["path"]}
+    assert {file.stem for file in masks.iterdir()} == keys
+    read = []
+    monkeypatch.setattr(segmentation, "read_image", lambda path: read.append(path) or read_image(path))
+    _, facts = segment_cohort(cohort, cache, _Bright())
+    assert (facts["computed"], facts["empty_ids"]) == (0, ["made/1"])
+    assert sorted(read) == sorted(masks.glob("*.png"))
+    _forbid_reading(monkeypatch)
+    assert segment_cohort(cohort, cache, _Bright())[1] == facts
+
+
+def test_emptiness_is_that_of_the_mask_that_is_kept(cohort, cache):
+    """Of masks that were deleted, or never written since the run was killed just before, nothing is believed."""
+    for file in (cache / "masks").glob("*.png"):
+        file.unlink()
+        for suffix, other in ((".lungs", ".empty"), (".empty", ".lungs")):
+            if file.with_suffix(suffix).exists():
+                file.with_suffix(suffix).rename(file.with_suffix(other))
+                break
+    _, facts = segment_cohort(cohort, cache, _Bright())
+    assert (facts["computed"], facts["empty_ids"]) == (3, ["made/1"])
+    assert segment_cohort(cohort, cache, _Bright())[1]["empty_ids"] == ["made/1"]
+
+
+def test_a_stopped_segmentation_keeps_what_it_had(cohort, tmp_path, monkeypatch):
+    """The batch that was done is kept, its emptiness with it; what remains is computed."""
+    monkeypatch.setattr(segmentation, "BATCH", 1)
+    write, written = segmentation.write_image, []
+
+    def stopping(path, mask):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        return write(path, mask)
+
+    monkeypatch.setattr(segmentation, "write_image", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        segment_cohort(cohort, tmp_path / "cache", _Bright())
+    monkeypatch.setattr(segmentation, "write_image", write)
+    read = []
+    monkeypatch.setattr(segmentation, "read_image", lambda path: read.append(path) or read_image(path))
+    _, facts = segment_cohort(cohort, tmp_path / "cache", _Bright())
+    assert (facts["computed"], facts["empty_ids"]) == (1, ["made/1"])
+    assert read == [cohort.table["path"][2]], "one radiograph and no mask"
+
+
+def test_a_radiograph_that_is_gone_is_named(cohort, tmp_path):
+    Path(cohort.table["path"][1]).unlink()
+    with pytest.raises(UserError, match=r"1\.png: cannot be read"):
+        segment_cohort(cohort, tmp_path / "cache", _Bright())
 
 
 # --- COVID-CXNet's way

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.data import duplicates
+from covid_keras.data import duplicates, file_hashes, preparation
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.duplicates import duplicate_groups, find_duplicates, hash_cohort, perceptual_hash
+from covid_keras.data.duplicates import (
+    candidate_distance,
+    duplicate_groups,
+    find_duplicates,
+    hash_cohort,
+    perceptual_hash,
+)
+from covid_keras.data.file_hashes import FileHashes
 from covid_keras.data.images import read_image, write_image
 from covid_keras.errors import UserError
 
@@ -171,6 +182,203 @@ def test_duplicates_other_phantoms_are_none(tmp_path):
     pictures = {f"p/{seed}": phantom_image(seed, size=128, label="normal", extent=0).image for seed in range(12)}
     pictures["q/0"] = cv2.resize(pictures["p/0"], (200, 200), interpolation=cv2.INTER_CUBIC)
     assert found(find_duplicates(cohort_of(tmp_path, pictures))) == {("p/0", "q/0")}
+
+
+# ---------------------------------------------------------------------------------- many images
+
+
+ALL = {"threshold": 256, "min_correlation": -1.0}
+
+
+def noise_cohort(folder, count: int) -> Cohort:
+    """So many small pictures, each with an id `a/<number>`."""
+    draw = np.random.default_rng(0).integers
+    return cohort_of(folder, {f"a/{i:02}": draw(0, 256, (32, 40)).astype(np.uint8) for i in range(count)})
+
+
+@pytest.fixture
+def work(monkeypatch) -> dict[str, int]:
+    """Count what is read, normalised and compared; comparing is replaced by something quick, all files are settled."""
+    counts = dict.fromkeys(("read", "normalised", "compared"), 0)
+
+    def counted(name, function):
+        def call(*given):
+            counts[name] += 1
+            return function(*given)
+
+        return call
+
+    monkeypatch.setattr(duplicates, "read_image", counted("read", duplicates.read_image))
+    monkeypatch.setattr(duplicates, "_normalise", counted("normalised", duplicates._normalise))
+    quick = counted("compared", lambda a, b: float((a[:32] * b[-32:]).mean()))
+    monkeypatch.setattr(duplicates, "_registered_correlation", quick)
+    monkeypatch.setattr(file_hashes, "_SETTLED_NS", -(10**12))
+    return counts
+
+
+def test_duplicates_candidates_are_nearer_where_there_are_many_images(tmp_path, monkeypatch):
+    assert [candidate_distance(n) for n in (0, 1, 2257, 9_999, 10_000)] == [92] * 5
+    assert [candidate_distance(n) for n in (14_142, 20_000, 40_000, 80_000, 160_000, 10**9)] == [88, 84, 76, 68, 64, 64]
+    many = [candidate_distance(n) for n in range(10_000, 200_000, 997)]
+    assert many == sorted(many, reverse=True)
+    assert not any(distance % 2 for distance in many)
+    hashes = np.zeros((2, 256), bool)
+    hashes[1, :86] = True
+    cohort = noise_cohort(tmp_path, 2)
+    assert len(find_duplicates(cohort, hashes=hashes, min_correlation=None)) == 1
+    monkeypatch.setattr(duplicates, "MANY_IMAGES", 1)  # two images are then twice as many: 84 bits
+    assert len(find_duplicates(cohort, hashes=hashes, min_correlation=None)) == 0
+    assert len(find_duplicates(cohort, 86, hashes, min_correlation=None)) == 1
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_duplicates_agree_with_every_pair_compared_from_its_files(tmp_path, cached):
+    pictures = {f"a/{seed}": picture(seed, 100) for seed in range(5)} | {"b/2": picture(2, 100)[2:-3, 1:-2]}
+    cohort = cohort_of(tmp_path, pictures)
+    images = [read_image(path) for path in cohort.table["path"]]
+    small = [duplicates._normalise(cv2.resize(image, (128, 128), interpolation=cv2.INTER_AREA)) for image in images]
+    ids, expected = cohort.table["image_id"].tolist(), []
+    for i, first in enumerate(images):
+        for j, second in enumerate(images[i + 1 :], i + 1):
+            distance = int(np.sum(perceptual_hash(first) != perceptual_hash(second)))
+            expected.append((ids[i], ids[j], distance, duplicates._registered_correlation(small[i], small[j])))
+    for correlated in (-1.0, 0.94):
+        pairs = find_duplicates(cohort, 256, min_correlation=correlated, cache=tmp_path / "cache" if cached else None)
+        found = list(pairs.drop(columns=["source_a", "source_b"]).itertuples(index=False, name=None))
+        assert found == [pair for pair in expected if pair[3] >= correlated]
+        assert len(found) == {-1.0: sum(pair[3] >= -1 for pair in expected), 0.94: 1}[correlated]
+        assert pairs["distance"].dtype == np.int64
+
+
+def test_duplicates_decode_each_image_once(tmp_path, work):
+    cohort = noise_cohort(tmp_path, 9)
+    pairs = find_duplicates(cohort, **ALL)
+    assert len(pairs) == 36
+    assert work["read"] == 9
+    assert work["compared"] == 36
+
+
+def test_duplicates_of_images_given_with_hashes_are_read_where_they_are_candidates(tmp_path, work):
+    cohort = noise_cohort(tmp_path, 4)
+    hashes = np.random.default_rng(1).random((4, 256)) < 0.5
+    hashes[3] = hashes[1]
+    Path(cohort.table["path"][0]).unlink()
+    assert found(find_duplicates(cohort, 30, hashes)) == {("a/01", "a/03")}
+    assert work["read"] == 2
+
+
+def test_duplicates_kept_in_a_cache_need_no_work_again(tmp_path, work, monkeypatch):
+    cohort, cache = noise_cohort(tmp_path, 9), tmp_path / "cache"
+    first = find_duplicates(cohort, **ALL, cache=cache)
+    assert (work["read"], work["compared"]) == (9, 36)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda self: pytest.fail(f"{self} was read again"))
+        again = find_duplicates(cohort, **ALL, cache=cache)
+    assert (work["read"], work["compared"]) == (9, 36)
+    pd.testing.assert_frame_equal(again, first, check_exact=True)
+    pd.testing.assert_frame_equal(find_duplicates(cohort, **ALL), first, check_exact=True)
+    # The key is the image's bytes: another picture under an old name is noticed, an old one in a new place is known.
+    write_image(cohort.table["path"][4], np.full((32, 32), 7, np.uint8))
+    work.update(read=0)
+    changed = find_duplicates(cohort, **ALL, cache=cache)
+    assert work["read"] == 1
+    assert not changed["distance"].equals(first["distance"])
+    (tmp_path / "a").rename(tmp_path / "moved")
+    moved = Cohort(cohort.table.assign(path=cohort.table["path"].str.replace("/a/", "/moved/")), ("x",))
+    pd.testing.assert_frame_equal(find_duplicates(moved, **ALL, cache=cache), changed, check_exact=True)
+    assert work["read"] == 1
+    # What is computed in another way is made anew.
+    monkeypatch.setattr(duplicates, "ALGORITHM", duplicates.ALGORITHM + 1)
+    work.update(read=0, compared=0)
+    find_duplicates(moved, **ALL, cache=cache)
+    assert (work["read"], work["compared"]) == (9, 36)
+
+
+def test_duplicates_stopped_search_goes_on_where_it_was(tmp_path, work, monkeypatch):
+    cohort, cache = noise_cohort(tmp_path, 9), tmp_path / "cache"
+    good = Path(cohort.table["path"][6]).read_bytes()
+    Path(cohort.table["path"][6]).write_bytes(b"")
+    with pytest.raises(UserError, match=r"06\.png: the file is empty"):
+        find_duplicates(cohort, **ALL, cache=cache, workers=1)
+    Path(cohort.table["path"][6]).write_bytes(good)
+    quick = duplicates._registered_correlation
+
+    def stopping(a, b):
+        if work["compared"] == 20:
+            raise KeyboardInterrupt
+        return quick(a, b)
+
+    work.update(read=0)
+    monkeypatch.setattr(duplicates, "_registered_correlation", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        find_duplicates(cohort, **ALL, cache=cache, workers=1)
+    assert work["read"] <= 3, "the six before the bad one were kept"
+    monkeypatch.setattr(duplicates, "_registered_correlation", quick)
+    work.update(read=0, compared=0)
+    pairs = find_duplicates(cohort, **ALL, cache=cache, workers=1)
+    assert work["read"] == 0
+    assert work["compared"] == 36 - 16, "two groups of eight were whole"
+    pd.testing.assert_frame_equal(pairs, find_duplicates(cohort, **ALL), check_exact=True)
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", b"x" * 20_000])
+def test_duplicates_damaged_cache_files_are_made_anew(tmp_path, work, damage):
+    cohort, cache = noise_cohort(tmp_path, 4), tmp_path / "cache"
+    first = find_duplicates(cohort, **ALL, cache=cache)
+    files = list((cache / "duplicates").rglob("*.raw"))
+    assert len(files) == 5, "four images and one group of pairs"
+    for file in files:
+        file.write_bytes(damage)
+    pd.testing.assert_frame_equal(find_duplicates(cohort, **ALL, cache=cache), first, check_exact=True)
+    assert (work["read"], work["compared"]) == (8, 12)
+
+
+def test_duplicates_thumbnails_in_memory_are_few_and_used_together(tmp_path, work, monkeypatch):
+    cohort = noise_cohort(tmp_path, 12)
+    expected = find_duplicates(cohort, **ALL, workers=1)
+    assert work["normalised"] == 12
+    monkeypatch.setattr(duplicates, "_CACHED_THUMBNAILS", 6)
+    work.update(normalised=0)
+    pairs = find_duplicates(cohort, **ALL, workers=1)
+    pd.testing.assert_frame_equal(pairs, expected, check_exact=True)
+    # Row by row, each of the 66 pairs but a few would load its second image again.
+    assert 12 < work["normalised"] <= 36
+
+
+def test_duplicates_few_pairs_wait_for_a_thread(tmp_path, work, monkeypatch):
+    waiting = []
+
+    class Watched(ThreadPoolExecutor):
+        def submit(self, *given):
+            future = super().submit(*given)
+            futures.append(future)
+            waiting.append(sum(not one.done() for one in futures))
+            return future
+
+    futures = []
+    monkeypatch.setattr(preparation, "ThreadPoolExecutor", Watched)
+    monkeypatch.setattr(duplicates, "_MIN_GROUP", 1)
+    find_duplicates(noise_cohort(tmp_path, 12), **ALL, workers=1)
+    assert len(futures) == 12 + 66
+    assert max(waiting) <= preparation._AHEAD
+
+
+def test_hashes_of_files_are_saved_on_the_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_hashes, "_SETTLED_NS", -(10**12))
+    paths = [str(tmp_path / f"{i}") for i in range(40)]
+    for path in paths:
+        Path(path).write_text(path)
+    hashes = FileHashes(tmp_path / "files.json")
+    hashes.of(paths[0])
+    assert not (tmp_path / "files.json").exists(), "not after each"
+    monkeypatch.setattr(file_hashes, "_SAVE_EVERY", 0.0)
+    hashes.of(paths[1])
+    assert set(json.loads((tmp_path / "files.json").read_text())) == set(paths[:2])
+    with ThreadPoolExecutor(8) as pool:
+        digests = list(pool.map(hashes.of, paths))
+    assert set(json.loads((tmp_path / "files.json").read_text())) == set(paths)
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail(f"{self} was read again"))
+    assert [FileHashes(tmp_path / "files.json").of(path) for path in paths[:5]] == digests[:5]
 
 
 # ---------------------------------------------------------------------------------- real radiographs
