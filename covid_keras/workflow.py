@@ -277,7 +277,7 @@ def prepare_run(plan: Plan) -> RunFolder:
         plan.out,
         protocol,
         cohort,
-        lambda: make_splits(cohort, protocol, plan.paper.splits_of(protocol)),
+        lambda: make_splits(cohort, protocol, plan.paper.splits_of(protocol), plan.cache),
         plan.settings,
         decided,
     )
@@ -288,16 +288,16 @@ def prepare_run(plan: Plan) -> RunFolder:
 
 
 def make_splits(
-    cohort: Cohort, protocol: Protocol, names: Sequence[str] | None = None
+    cohort: Cohort, protocol: Protocol, names: Sequence[str] | None = None, cache: Path | None = None
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """Return the split tables by name ("" is the main one) and the near-duplicate pairs that they keep together.
 
-    Those named, all of the protocol's by default.
+    Those named, all of the protocol's by default. What the search for pairs finds is kept below `cache`.
     """
     names = ("", *protocol.splits) if names is None else names
     settings = {name: protocol.split_of(name) for name in names}
     searched = any(one.duplicates for one in settings.values())
-    duplicates = find_duplicates(cohort) if searched else pd.DataFrame(columns=list(PAIR_COLUMNS))
+    duplicates = find_duplicates(cohort, cache=cache) if searched else pd.DataFrame(columns=list(PAIR_COLUMNS))
     return {name: divide(cohort, one, duplicates) for name, one in settings.items()}, duplicates
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import duplicate_groups, find_duplicates
 from covid_keras.data.sources import get_source, load_source
-from covid_keras.data.sources.united_masks import united_masks
+from covid_keras.data.sources.united_masks import binary_masks
 from covid_keras.data.splits import hold_out
 from covid_keras.errors import UserError
 from covid_keras.evaluation import Measured
@@ -123,7 +123,9 @@ def mask_cohort(protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
     names = _masked(protocol)
     tables = [load_source(name, data).table for name in names]
     table = pd.concat(tables, ignore_index=True).assign(label=LUNGS, severity="")
-    cohort = united_masks(Cohort(table, (LUNGS,), " and ".join(names)), cache / "united-masks")
+    cohort = Cohort(table, (LUNGS,), " and ".join(names))
+    if names != STAND_IN:  # Darwin's masks have a value of their own for what nobody judged
+        cohort = binary_masks(cohort, cache / "binary-masks")
     return cohort.filter(cohort.table["mask_path"] != "")
 
 
@@ -156,7 +158,7 @@ def _trained(protocol: Protocol, data: Path | None, cache: Path, name: str) -> P
     cohort = mask_cohort(protocol, data, cache)
     groups = None
     if not isinstance(settings_of(protocol), PhantomCohort):
-        groups = duplicate_groups(cohort, find_duplicates(cohort))
+        groups = duplicate_groups(cohort, find_duplicates(cohort, cache=cache))
     split = hold_out(cohort, {"train": 1 - VALIDATION, "validation": VALIDATION}, protocol.split.seed, groups)
     return train_segmenter(name, _settings(protocol, name), cohort, split.set_index("image_id")["split"], folder)
 

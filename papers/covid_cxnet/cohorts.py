@@ -111,10 +111,10 @@ def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
             "needs real radiographs and no data folder was found",
             "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them",
         )
-    return _radiographs(settings, data)
+    return _radiographs(settings, data, made.parent)
 
 
-def _radiographs(settings: RadiographCohort, data: Path) -> Cohort:
+def _radiographs(settings: RadiographCohort, data: Path, cache: Path) -> Cohort:
     rng = np.random.default_rng(settings.seed)
     covid = load_source("covid_cxnet", data).table
     keep = (
@@ -128,19 +128,21 @@ def _radiographs(settings: RadiographCohort, data: Path) -> Cohort:
         parts.append(_first(found.iloc[rng.permutation(len(found))], count, f"NIH images {label}").assign(label=name))
     inside = pd.concat(parts, ignore_index=True)
     if settings.outside:
-        inside = pd.concat([inside, _outside(inside, settings, data, rng)], ignore_index=True)
+        inside = pd.concat([inside, _outside(inside, settings, data, rng, cache)], ignore_index=True)
     inside["severity"] = ""
     return Cohort(inside, (*CLASSES, *OUTSIDE), "COVID-CXNet against NIH ChestX-ray14")
 
 
-def _outside(inside: pd.DataFrame, settings: RadiographCohort, data: Path, rng: np.random.Generator) -> pd.DataFrame:
+def _outside(
+    inside: pd.DataFrame, settings: RadiographCohort, data: Path, rng: np.random.Generator, cache: Path
+) -> pd.DataFrame:
     """Draw frontal images of Cohen's collection of patients that no other image shows; fewer where it has fewer."""
     cohen = load_source("cohen", data).frontal().table
     cohen = cohen[(cohen["label"] == "COVID-19") | (cohen["finding"] == "No Finding")]
     called = {inside: outside for outside, inside in OUTSIDE.items()}
     cohen = cohen.assign(label=np.where(cohen["label"] == "COVID-19", called[COVID], called[NORMAL]))
     both = Cohort(pd.concat([inside, cohen], ignore_index=True), (*CLASSES, *OUTSIDE), "external test")
-    pairs = find_duplicates(both)
+    pairs = find_duplicates(both, cache=cache)
     first, second = (pairs[column].isin(inside["image_id"]) for column in ("image_id_a", "image_id_b"))
     crossing = pairs[first != second]
     copied = cohen["image_id"].isin({*crossing["image_id_a"], *crossing["image_id_b"]})
