@@ -674,7 +674,9 @@ def _follows(one: Beside) -> str:
         return f"{what}, at least as much can be had from the collection alone"
     reached = f"the control reaches {_share_words(one)} % of the experiment's AUC above chance"
     if one.less.high >= 0:
-        return f"{reached}, and all of it is not excluded; {what}, so much can be had from the collection alone"
+        return (
+            f"{reached} and may, by the interval, reach all of it; {what}, so much can be had from the collection alone"
+        )
     return f"{reached}; so much can be had from the collection alone, the rest this control does not explain"
 
 
