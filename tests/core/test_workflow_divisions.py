@@ -202,7 +202,7 @@ def test_near_duplicates_of_images_that_are_not_chosen_do_no_harm(cohort):
 
 def test_each_division_of_a_protocol_is_made_and_checked(cohort, monkeypatch):
     pairs, asked = pairs_of((0, 30), (2, 32), (4, 34), (60, 62)), []
-    monkeypatch.setattr(workflow, "find_duplicates", lambda cohort: asked.append(len(cohort)) or pairs)
+    monkeypatch.setattr(workflow, "find_duplicates", lambda cohort, cache=None: asked.append(len(cohort)) or pairs)
     splits = {"small": {"images": {"N": 20, "P": 20}}, "authors": PUBLISHED, "apart": {"duplicates": False}}
     tables, found = make_splits(cohort, protocol_of(HOLD_OUT, splits))
     assert list(tables) == ["", "small", "authors", "apart"]
@@ -217,7 +217,7 @@ def test_each_division_of_a_protocol_is_made_and_checked(cohort, monkeypatch):
 
 def test_near_duplicates_are_searched_where_a_division_asks_for_them(cohort, monkeypatch):
     asked = []
-    monkeypatch.setattr(workflow, "find_duplicates", lambda cohort: asked.append(cohort) or NO_PAIRS)
+    monkeypatch.setattr(workflow, "find_duplicates", lambda cohort, cache=None: asked.append(cohort) or NO_PAIRS)
     none = HOLD_OUT | {"duplicates": False}
     _, found = make_splits(cohort, protocol_of(none))
     assert (asked, len(found)) == ([], 0)
