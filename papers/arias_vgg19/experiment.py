@@ -198,7 +198,7 @@ _VIEWS = (filter_of("16"), filter_of("19"))
 SYSTEMS = (
     *_VIEWS,
     filter_of("16", "view_balanced", "view_balanced", "View filter, VGG16, classes weighted"),
-    filter_of("16", "view_all", "view_balanced", "View filter, VGG16, both collections, classes weighted", BOTH_VIEWS),
+    filter_of("16", "view_all", "view_all", "View filter, VGG16, both collections", BOTH_VIEWS),
     chosen_of(_VIEWS, "view", "View filter, the better one"),
     *(system for name in EXPERIMENTS for part in PARTS for system in part_of_experiment(name, part)),
     *(control(name, part) for name in CONTROLS for part in PARTS),
