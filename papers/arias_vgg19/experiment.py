@@ -161,7 +161,7 @@ def control(name: str, part: str) -> System:
         part_image(part),
         networks.vgg(16),
         channels=1,
-        settings="control",
+        settings="source" if name == "source" else "control",
         classes=classes,
         scored=classes,
         relabel=relabel,
