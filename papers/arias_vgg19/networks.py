@@ -13,7 +13,7 @@ import pandas as pd
 from covid_keras.errors import UserError
 from covid_keras.files import atomic_path
 from covid_keras.training.protocol import Protocol
-from papers.arias_vgg19.settings import options_of
+from papers.arias_vgg19.settings import options_of, segmenter_settings
 
 if TYPE_CHECKING:
     import keras
@@ -62,6 +62,7 @@ def adapt(model: keras.Model, inputs: Inputs, rows: np.ndarray) -> None:
 def check(protocol: Protocol) -> None:
     """Say before the first training which settings exclude each other."""
     options = options_of(protocol)
+    segmenter_settings(protocol)
     if protocol.weights not in ("imagenet", "none"):
         raise UserError(
             f"--weights {Path(protocol.weights).name}",

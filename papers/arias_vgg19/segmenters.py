@@ -23,7 +23,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -60,6 +60,7 @@ from papers.arias_vgg19.overlap import (
     soft_sums,
     summary_of,
 )
+from papers.arias_vgg19.settings import SegmenterSettings, Standardise
 
 __all__ = ["PaperSegmenter", "Scaling", "SegmenterSettings", "measured_of", "network_of", "train_segmenter"]
 
@@ -68,52 +69,8 @@ WEIGHTS, HISTORY, STARTED = "weights.h5", "history.csv", "started.json"
 ALGORITHM = 1
 # A true Dice on the validation part below which masks are of no use.
 POOR = 0.5
-Standardise = Literal["global", "authors", "per_image"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SegmenterSettings:
-    """One network and its training; the defaults are those published for U-Net 3.
-
-    Attributes
-    ----------
-    filters : int
-        F0 of equation 3: 16, 112 and 64 for U-Net 1, 2 and 3.
-    form : {"published", "authors"}
-        "authors" is U-Net 2 as in the authors' code (see `covid_keras.models.build_unet`).
-    size : int
-        Side of the square input in pixels, a multiple of 16.
-    epochs, batch_size, learning_rate : int, int, float
-        Of Adam. The authors' code has a batch of 32 where the paper says 64.
-    seed : int
-        Of initial weights, order and dropout.
-    standardise : {"global", "authors", "per_image"}
-        How equation 2 is read, see `Scaling`.
-    threshold : float
-        Probability from which on a pixel is lung.
-    """
-
-    filters: int = 64
-    form: Literal["published", "authors"] = "published"
-    size: int = 224
-    epochs: int = 200
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    seed: int = 0
-    standardise: Standardise = "global"
-    threshold: float = 0.3
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained, before anything is read."""
-        if self.size < 16 or self.size % 16:
-            raise UserError("segmenter", f"size {self.size} is no multiple of 16", "Four poolings halve it each")
-        for name in ("filters", "epochs", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise UserError("segmenter", f"{name} {getattr(self, name)} is not above 0", "Correct the protocol")
-        if not 0 < self.threshold < 1:
-            raise UserError("segmenter", f"threshold {self.threshold} is no probability", "The paper's is 0.3")
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from covid_keras.errors import UserError
 from covid_keras.settings import build
 from covid_keras.training.protocol import Protocol
 
 UNETS = ("unet1", "unet2", "unet3")
+Standardise = Literal["global", "authors", "per_image"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ class Options:
     threshold : float
         Of the paper's U-Nets, from which on a pixel is lung.
     segmenters : mapping
-        "unet1", "unet2", "unet3" to the settings of each (`papers.arias_vgg19.segmenters.SegmenterSettings`). Those
+        "unet1", "unet2", "unet3" to the settings of each (`SegmenterSettings`). Those
         named are trained and measured.
     """
 
-    standardise: Literal["global", "authors", "per_image"] = "global"
+    standardise: Standardise = "global"
     width: float = 1.0
     pool5: int = 2
     kernel_bug: bool = False
@@ -50,3 +52,69 @@ class Options:
 def options_of(protocol: Protocol) -> Options:
     """Return the protocol's options, checked."""
     return build(Options, protocol.options, "protocol.yaml", "options")
+
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """One network and its training; the defaults are those published for U-Net 3.
+
+    Attributes
+    ----------
+    filters : int
+        F0 of equation 3: 16, 112 and 64 for U-Net 1, 2 and 3.
+    form : {"published", "authors"}
+        "authors" is U-Net 2 as in the authors' code (see `covid_keras.models.build_unet`).
+    size : int
+        Side of the square input in pixels, a multiple of 16.
+    epochs, batch_size, learning_rate : int, int, float
+        Of Adam. The authors' code has a batch of 32 where the paper says 64.
+    seed : int
+        Of initial weights, order and dropout.
+    standardise : {"global", "authors", "per_image"}
+        How equation 2 is read, see `Scaling`.
+    threshold : float
+        Probability from which on a pixel is lung.
+    """
+
+    filters: int = 64
+    form: Literal["published", "authors"] = "published"
+    size: int = 224
+    epochs: int = 200
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 0
+    standardise: Standardise = "global"
+    threshold: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained, before anything is read."""
+        if self.size < 16 or self.size % 16:
+            raise UserError("segmenter", f"size {self.size} is no multiple of 16", "Four poolings halve it each")
+        for name in ("filters", "epochs", "batch_size", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise UserError("segmenter", f"{name} {getattr(self, name)} is not above 0", "Correct the protocol")
+        if not 0 < self.threshold < 1:
+            raise UserError("segmenter", f"threshold {self.threshold} is no probability", "The paper's is 0.3")
+
+
+def segmenter_settings(protocol: Protocol) -> dict[str, SegmenterSettings]:
+    """Return the settings of the U-Nets that a protocol trains, by name, in the paper's order.
+
+    Raises
+    ------
+    UserError
+        Where a name is none of the paper's, or a setting is unknown or makes no sense.
+    """
+    options = options_of(protocol)
+    if unknown := [name for name in options.segmenters if name not in UNETS]:
+        raise UserError("protocol.yaml", f"options.segmenters names {unknown[0]!r}", f"Known: {', '.join(UNETS)}")
+    if options.masks not in ("shipped", *options.segmenters):
+        raise UserError(
+            "protocol.yaml", f"options.masks is {options.masks!r}, which is not trained", "Name it in options.segmenters"
+        )
+    common = {"standardise": options.standardise, "threshold": options.threshold}
+    return {
+        name: build(SegmenterSettings, common | options.segmenters[name], "protocol.yaml", f"options.segmenters.{name}")
+        for name in UNETS
+        if name in options.segmenters
+    }

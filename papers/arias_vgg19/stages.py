@@ -17,12 +17,12 @@ from covid_keras.errors import UserError
 from covid_keras.evaluation import Measured
 from covid_keras.files import fingerprint, read_record
 from covid_keras.reporting.results import without_folders
-from covid_keras.settings import as_plain, build
+from covid_keras.settings import as_plain
 from covid_keras.training.protocol import Protocol
 from papers.arias_vgg19.cohorts import PhantomCohort, make_cohort, settings_of
 from papers.arias_vgg19.networks import VERDICTS
 from papers.arias_vgg19.overlap import OVERLAP, RECORD, measured_of
-from papers.arias_vgg19.settings import UNETS, options_of
+from papers.arias_vgg19.settings import UNETS, SegmenterSettings, options_of, segmenter_settings
 
 if TYPE_CHECKING:
     from covid_keras.training.runfolder import RunFolder
@@ -55,10 +55,7 @@ def finish(run: RunFolder, data: Path | None) -> None:
 
 def named(protocol: Protocol) -> list[str]:
     """Return the U-Nets that a protocol trains, in the paper's order."""
-    given = options_of(protocol).segmenters
-    if unknown := [name for name in given if name not in UNETS]:
-        raise UserError("protocol.yaml", f"options.segmenters names {unknown[0]!r}", f"Known: {', '.join(UNETS)}")
-    return [name for name in UNETS if name in given]
+    return list(segmenter_settings(protocol))
 
 
 def folder_of(protocol: Protocol, cache: Path, name: str) -> Path:
@@ -102,11 +99,11 @@ def kept(folder: Path, profile: str) -> list[Measured]:
 def _verdicts(run: RunFolder) -> str:
     """Return what the view filter of each fold said of every image, as CSV; "" where there is no filter."""
     found = [
-        pd.read_csv(one.folder / VERDICTS).assign(repeat=one.repeat, fold=one.fold)
+        pd.read_csv(one.folder / VERDICTS, dtype={"filter": str}).assign(repeat=one.repeat, fold=one.fold)
         for one in run.executions()
         if (one.folder / VERDICTS).is_file()
     ]
-    return pd.concat(found).to_csv(index=False, float_format="%.6g", lineterminator="\n") if found else ""
+    return pd.concat(found).to_csv(index=False, float_format="%.9g", lineterminator="\n") if found else ""
 
 
 def mask_cohort(protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
@@ -142,12 +139,9 @@ def _masked(protocol: Protocol) -> tuple[str, ...]:
     return {"phantom": (), "stand_in": STAND_IN, "published": MASKED}[settings_of(protocol).kind]
 
 
-def _settings(protocol: Protocol, name: str) -> Any:
-    from papers.arias_vgg19.segmenters import SegmenterSettings
-
-    options = options_of(protocol)
-    given = {"standardise": options.standardise, "threshold": options.threshold} | options.segmenters.get(name, {})
-    return build(SegmenterSettings, given, "protocol.yaml", f"options.segmenters.{name}")
+def _settings(protocol: Protocol, name: str) -> SegmenterSettings:
+    """Return the settings of one U-Net."""
+    return segmenter_settings(protocol)[name]
 
 
 def _trained(protocol: Protocol, data: Path | None, cache: Path, name: str) -> Path:

@@ -163,7 +163,6 @@ def test_unknown_u_nets_are_named(tmp_path, segmenters, words):
         _ = [stages.folder_of(protocol, tmp_path, name) for name in stages.named(protocol)]
 
 
-@pytest.mark.xfail(strict=True, reason="the U-Nets' settings are looked at only once all classifiers are trained")
 @pytest.mark.parametrize("segmenters", [{"unet4": {}}, {"unet1": {"filers": 8}}])
 def test_wrong_u_nets_are_named_before_the_first_training(segmenters):
     with pytest.raises(UserError, match=r"options\.segmenters"):
@@ -355,6 +354,5 @@ def test_what_the_filter_said_is_published_fold_by_fold(run):
     assert text == "image_id,frontal,filter,repeat,fold\na/1,0.25,01234f6789ab,0,0\na/2,0.75,01234f6789ab,0,0\n"
 
 
-@pytest.mark.xfail(strict=True, reason="a fingerprint of digits alone is read as a number")
 def test_the_fingerprint_of_a_filter_is_no_number(run):
     assert "012345678901" in _publish_verdicts(run, "012345678901")
