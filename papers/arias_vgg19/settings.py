@@ -109,9 +109,8 @@ def segmenter_settings(protocol: Protocol) -> dict[str, SegmenterSettings]:
     if unknown := [name for name in options.segmenters if name not in UNETS]:
         raise UserError("protocol.yaml", f"options.segmenters names {unknown[0]!r}", f"Known: {', '.join(UNETS)}")
     if options.masks not in ("shipped", *options.segmenters):
-        raise UserError(
-            "protocol.yaml", f"options.masks is {options.masks!r}, which is not trained", "Name it in options.segmenters"
-        )
+        problem = f"options.masks is {options.masks!r}, which is not trained"
+        raise UserError("protocol.yaml", problem, "Name it in options.segmenters")
     common = {"standardise": options.standardise, "threshold": options.threshold}
     return {
         name: build(SegmenterSettings, common | options.segmenters[name], "protocol.yaml", f"options.segmenters.{name}")
