@@ -178,7 +178,7 @@ def test_a_filter_of_both_collections_is_measured_where_lateral_images_are(whole
     for name in recalls:
         assert ours[name].split("\n")[0] == wanted[name].split("\n")[0]
     assert always["accuracy (%)"].startswith("83.33")
-    assert "View filter, VGG16, both collections, classes weighted" in ours["filter"]
+    assert "View filter, VGG16, both collections" in ours["filter"]
 
 
 def test_the_truth_of_the_view_is_the_table_s_then_the_label_s_then_the_collection_s():
