@@ -191,8 +191,9 @@ def excerpt_markdown(paper: Paper, profile: str) -> str:
     ]
     signs = {cell.verdict: cell.symbol for cell in table.cells.values()}
     legend = "; ".join(f"{sign} {VERDICTS[verdict][1]}" for verdict, sign in signs.items())
+    unit = "shares of 1" if set(rows["unit"]) == {"ratio"} else "percent"
     return (
-        f"{table_title(table.name)}, percent:\n\n{markdown_table(pd.DataFrame(lines))}\n"
+        f"{table_title(table.name)}, {unit}:\n\n{markdown_table(pd.DataFrame(lines))}\n"
         f"Paper: mean ± std. Ours: profile `{profile}`, {source['executions']} executions in all, mean and "
         f"[95 % interval by patient]. {legend}.{_reason(source)}\n"
     )
