@@ -10,7 +10,7 @@ import pandas as pd
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import duplicate_groups, find_duplicates
-from covid_keras.data.sources import get_source, load_source
+from covid_keras.data.sources import load_source
 from covid_keras.data.sources.united_masks import binary_masks
 from covid_keras.data.splits import hold_out
 from covid_keras.errors import UserError
@@ -18,6 +18,7 @@ from covid_keras.evaluation import Measured
 from covid_keras.files import fingerprint, read_record
 from covid_keras.reporting.results import without_folders
 from covid_keras.settings import as_plain
+from covid_keras.training.cohorts import missing_collection
 from covid_keras.training.protocol import Protocol
 from papers.arias_vgg19.cohorts import PhantomCohort, make_cohort, settings_of
 from papers.arias_vgg19.networks import VERDICTS
@@ -128,10 +129,7 @@ def mask_cohort(protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
 
 def missing(protocol: Protocol, data: Path | None) -> str | None:
     """Return None where the radiographs with lung masks are at hand, else what is missing."""
-    for name in _masked(protocol):
-        if data is None or get_source(name).locate(data) is None:
-            return f"no {get_source(name).CARD.title} below {data}"
-    return None
+    return missing_collection(_masked(protocol), data)
 
 
 def _masked(protocol: Protocol) -> tuple[str, ...]:

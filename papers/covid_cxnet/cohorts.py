@@ -15,7 +15,8 @@ from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
 from covid_keras.data.sources import get_source, load_source
 from covid_keras.errors import UserError
 from covid_keras.files import fingerprint
-from covid_keras.settings import as_plain, build
+from covid_keras.settings import as_plain
+from covid_keras.training.cohorts import cohort_settings, missing_collection, require_data
 from covid_keras.training.protocol import Protocol
 
 NORMAL, CAP, COVID = CLASSES = ("normal", "CAP", "COVID-19")
@@ -64,10 +65,7 @@ NEEDS = ("covid_cxnet", "chestxray14", "cohen")
 
 def settings_of(protocol: Protocol) -> RadiographCohort | PhantomCohort:
     """Return the protocol's cohort, checked."""
-    kind = str(protocol.cohort.get("kind"))
-    if kind not in KINDS:
-        raise UserError("protocol.yaml", f"cohort.kind is {kind!r}", f"It must be one of {', '.join(KINDS)}")
-    return build(KINDS[kind], protocol.cohort, "protocol.yaml", "cohort")
+    return cohort_settings(protocol, KINDS)
 
 
 def sources(protocol: Protocol) -> tuple[str, ...]:
@@ -80,11 +78,8 @@ def available(protocol: Protocol, data: Path | None) -> str | None:
     settings = settings_of(protocol)
     if isinstance(settings, PhantomCohort):
         return None
-    for name in NEEDS if settings.outside else NEEDS[:-1]:
-        if data is None:
-            return "no data folder"
-        if get_source(name).locate(data) is None:
-            return f"no {get_source(name).CARD.title} below {data}"
+    if reason := missing_collection(NEEDS if settings.outside else NEEDS[:-1], data):
+        return reason
     nih = get_source("chestxray14")
     if settings.whole and not (nih.locate(data) / nih.TABLE).is_file():
         return f"only the two-folder subset of {nih.CARD.title} below {data}, without {nih.TABLE}"
@@ -105,12 +100,7 @@ def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
     settings = settings_of(protocol)
     if isinstance(settings, PhantomCohort):
         return _phantom(settings, made)
-    if data is None:
-        raise UserError(
-            f"profile {protocol.profile!r}",
-            "needs real radiographs and no data folder was found",
-            "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them",
-        )
+    data = require_data(protocol, data)
     return _radiographs(settings, data, made.parent)
 
 

@@ -15,6 +15,7 @@ from covid_keras.data.sources import get_source, load_source
 from covid_keras.errors import UserError
 from covid_keras.files import fingerprint
 from covid_keras.settings import as_plain, build
+from covid_keras.training.cohorts import cohort_settings, missing_collection, require_data
 from covid_keras.training.protocol import Protocol
 
 CLASSES = ("N", "P")
@@ -73,12 +74,7 @@ def sources(protocol: Protocol) -> tuple[str, ...]:
 
 def available(protocol: Protocol, data: Path | None) -> str | None:
     """Return None where the profile's images are at hand, else what is missing."""
-    for name in sources(protocol):
-        if data is None:
-            return "no data folder"
-        if get_source(name).locate(data) is None:
-            return f"no {get_source(name).CARD.title} below {data}"
-    return None
+    return missing_collection(sources(protocol), data)
 
 
 def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
@@ -92,18 +88,10 @@ def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
     made : Path
         Where the phantom is written.
     """
-    kind = str(protocol.cohort.get("kind"))
-    if kind not in KINDS:
-        raise UserError("protocol.yaml", f"cohort.kind is {kind!r}", f"It must be one of {', '.join(KINDS)}")
-    settings = build(KINDS[kind], protocol.cohort, "protocol.yaml", "cohort")
+    settings = cohort_settings(protocol, KINDS)
     if isinstance(settings, PhantomCohort):
         return _phantom(settings, made)
-    if data is None:
-        raise UserError(
-            f"profile {protocol.profile!r}",
-            "needs real radiographs and no data folder was found",
-            "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them",
-        )
+    data = require_data(protocol, data)
     return _covidgr(settings, data) if isinstance(settings, CovidgrCohort) else _stand_in(settings, data)
 
 
