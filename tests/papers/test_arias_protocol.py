@@ -275,7 +275,7 @@ def test_radiographs_with_masks_that_are_missing_are_named(tmp_path, profile, wo
     reason = stages.missing(protocol, tmp_path)
     assert str(tmp_path) in reason
     assert words in reason or words == "none"
-        assert stages.missing(protocol, None) == "no data folder"
+    assert stages.missing(protocol, None) == "no data folder"
     assert stages.missing(PAPER.protocol("smoke"), None) is None
     stages.finish(_Asked(protocol), tmp_path)
     assert capsys.readouterr().out == f"Left out: unet1, unet2, unet3: {reason}\n", (
