@@ -221,6 +221,11 @@ class Preparation:
         return self.crop is not None or self.mask is not None
 
     @property
+    def blackens_empty(self) -> bool:
+        """Whether an image whose mask shows no lung becomes black instead of being used whole."""
+        return self.empty == "black" and self.mask == "keep" and not self.crop
+
+    @property
     def channels(self) -> int:
         """Channels of a prepared image: 3 for "stack", else 1."""
         return 3 if self.enhance == "stack" else 1
@@ -327,8 +332,7 @@ def _plane(path: str | Path, mask: np.ndarray | str | Path | None, preparation: 
         image = resize_truncated(image, preparation.frame, INTERPOLATIONS[name], preparation.overflow)
     if lungs is not None:
         lungs = _in_frame(lungs, preparation)
-        is_black = preparation.empty == "black" and preparation.mask == "keep" and not preparation.crop
-        whole = not lungs.any() and not is_black
+        whole = not lungs.any() and not preparation.blackens_empty
         if not whole:
             image = _crop_and_mask(image, lungs, preparation)
     if preparation.drop_top:

@@ -243,8 +243,8 @@ def _framed(
     pair = [image] if mask is None else [image, mask]
     if preparation.needs_mask and mask is not None:
         box = crop_box(mask, preparation)
-        # An image whose mask shows no lung was fed whole.
-        if preparation.mask and not box.whole:
+        # An image whose mask shows no lung was fed whole, or black where the preparation says so.
+        if preparation.mask and (not box.whole or preparation.blackens_empty):
             pair[0] = {"keep": keep_lungs, "remove": remove_lungs}[preparation.mask](image, mask)
         if preparation.crop:
             pair = [one[box.slices] for one in pair]

@@ -294,3 +294,19 @@ def test_prepared_work_in_flight_is_bounded():
 def test_preparation_does_not_import_tensorflow():
     code = "import sys, covid_keras.data.preparation; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("settings", "black"), [({"empty": "black"}, True), ({}, False)])
+def test_an_image_without_lung_is_black_where_only_lungs_are_kept(tmp_path, settings, black):
+    path = tmp_path / "bright.png"
+    cv2.imwrite(str(path), np.full((20, 20), 200, np.uint8))
+    preparation = Preparation(size=(8, 8), mask="keep", **settings)
+    pixels = prepare_image(path, np.zeros((20, 20), np.uint8), preparation)
+    assert (pixels == 0).all() == black
+    whole = prepare_image(path, np.zeros((20, 20), np.uint8), Preparation(size=(8, 8), mask="remove", **settings))
+    assert (whole == 200).all(), "of what is left without lungs everything is left"
+
+
+def test_what_becomes_of_an_empty_mask_changes_the_key_only_where_it_is_said():
+    assert Preparation(mask="keep").key() == Preparation(mask="keep", empty="whole").key()
+    assert Preparation(mask="keep").key() != Preparation(mask="keep", empty="black").key()

@@ -16,7 +16,7 @@ from PIL import Image
 from covid_keras.data import Cohort, check_source, get_source, images, load_source
 from covid_keras.data.images import image_size, read_image, read_mask
 from covid_keras.data.sources import bimcv
-from covid_keras.data.sources.united_masks import binary_masks, united_masks
+from covid_keras.data.sources.united_masks import binary_masks
 from covid_keras.errors import UserError
 
 SIDE = 16
@@ -467,7 +467,7 @@ def test_montgomery_masks_are_united_once(tmp_path: Path) -> None:
     cohort = load_source("montgomery", tmp_path)
     assert cohort.counts() == {"normal": 1, "tuberculosis": 1}
     assert (cohort.table["mask_path"] == "").all()
-    united = united_masks(cohort, tmp_path / "united")
+    united = binary_masks(cohort, tmp_path / "united")
     for row in united.table.itertuples():
         mask = read_mask(row.mask_path, read_image(row.path).shape)
         assert (mask[:, : SIDE // 2 - 1] == 255).all()
@@ -475,11 +475,11 @@ def test_montgomery_masks_are_united_once(tmp_path: Path) -> None:
         assert (mask[:, SIDE // 2 + 1 :] == 255).all()
     first = Path(united.table["mask_path"][0])
     written = first.stat().st_mtime_ns
-    united_masks(cohort, tmp_path / "united")
+    binary_masks(cohort, tmp_path / "united")
     assert first.stat().st_mtime_ns == written, "a union that is newer than both masks is kept"
     os.utime(first, (1, 1))
     half(Path(cohort.table["mask_left"][0]), left=False)
-    united_masks(cohort, tmp_path / "united")
+    binary_masks(cohort, tmp_path / "united")
     assert (read_mask(first)[:, 0] == 0).all(), "a mask that changed is united again"
 
 
@@ -488,31 +488,32 @@ def test_masks_of_single_lungs_must_fit(tmp_path: Path) -> None:
     left, right = (folder / "ManualMask" / side / "MCUCXR_0001_0.png" for side in ("leftMask", "rightMask"))
     half(left, left=True, side=20)
     with pytest.raises(UserError, match=r"rightMask/.*the mask is 16x16 pixels but its image is 20x20"):
-        united_masks(load_source("montgomery", folder), tmp_path / "united")
+        binary_masks(load_source("montgomery", folder), tmp_path / "united")
     half(right, left=False, side=20)
     with pytest.raises(UserError, match=r"leftMask/.*the mask is 20x20 pixels but its image is 16x16"):
-        united_masks(load_source("montgomery", folder), tmp_path / "united")
+        binary_masks(load_source("montgomery", folder), tmp_path / "united")
     right.unlink()
     with pytest.raises(UserError, match=r"MCUCXR_0001_0\.png: has the mask of one lung only"):
         load_source("montgomery", folder)
     left.unlink()
     cohort = load_source("montgomery", folder)
-    assert list(united_masks(cohort, tmp_path / "united").table["mask_path"].ne("")) == [False, True]
+    assert list(binary_masks(cohort, tmp_path / "united").table["mask_path"].ne("")) == [False, True]
     assert get_source("montgomery").count(folder)["images with both masks"] == 1
     picture(folder / "CXR_png" / "MCUCXR_0002.png")
     with pytest.raises(UserError, match="is not named MCUCXR_<number>_<0 or 1>"):
         load_source("montgomery", folder)
 
 
-def test_masks_of_other_sources_stay(tmp_path: Path) -> None:
+def test_masks_of_one_and_of_two_files_are_made_alike(tmp_path: Path) -> None:
     make_montgomery(tmp_path)
     make_nih_masks(tmp_path)
     both = [load_source(name, tmp_path) for name in ("montgomery", "nih_masks")]
-    assert united_masks(both[1], tmp_path / "united").table.equals(both[1].table)
     joined = Cohort.concat([cohort.relabel({}, cohort.classes) for cohort in both], (*both[0].classes, "unlabelled"))
-    united = united_masks(joined, tmp_path / "united")
-    assert list(united.table["mask_path"][2:]) == list(both[1].table["mask_path"])
-    assert all(read_mask(row.mask_path, image_size(row.path)).any() for row in united.table.itertuples())
+    united = binary_masks(joined, tmp_path / "united")
+    assert len(united) == len(both[0]) + len(both[1])
+    for row in united.table.itertuples():
+        assert Path(row.mask_path) == tmp_path / "united" / f"{row.image_id}.png"
+        assert set(np.unique(read_mask(row.mask_path, image_size(row.path)))) == {0, 255}
 
 
 def test_shenzhen_has_masks_for_some(tmp_path: Path) -> None:
@@ -542,7 +543,7 @@ def test_jsrt_unites_gifs_of_half_the_size(tmp_path: Path) -> None:
     folder = make_jsrt(tmp_path)
     cohort = load_source("jsrt", tmp_path)
     assert cohort.counts() == {"normal": 2, "nodule": 1}
-    united = united_masks(cohort, tmp_path / "united")
+    united = binary_masks(cohort, tmp_path / "united")
     mask = read_mask(united.table["mask_path"][0], (2 * SIDE, 2 * SIDE))
     assert (mask[:, : SIDE - 2] == 255).all()
     assert (mask[:, SIDE - 2 : SIDE + 2] == 0).all()
@@ -562,7 +563,7 @@ def test_a_mask_of_0_and_1_and_a_larger_mask_are_united_too(tmp_path: Path) -> N
     for lung in ("left lung", "right lung"):
         place = folder / "scratch" / "fold1" / "masks" / lung
         half(place / "JPCLN001.gif", left=lung.startswith("left"), side=2 * SIDE, value=1)
-    united = united_masks(load_source("jsrt", folder).filter(lambda table: table["label"] == "nodule"), tmp_path / "u")
+    united = binary_masks(load_source("jsrt", folder).filter(lambda table: table["label"] == "nodule"), tmp_path / "u")
     mask = read_mask(united.table["mask_path"][0], (SIDE, SIDE))
     assert list(mask[0]) == [255] * 7 + [0] + [255] * 8, "every second pixel of the mask"
 

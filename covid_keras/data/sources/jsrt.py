@@ -16,7 +16,7 @@ Layout
     `scratch/fold1/masks/right lung/*.gif`, and the same in `fold2` (`scratch/` may be left out; so may the folds).
 Cohort
     Every image; labels "normal" and "nodule". The masks are one file a lung: columns `mask_left` and `mask_right`;
-    `united_masks(cohort, folder)` writes their unions at the image's size and fills in `mask_path`.
+    `binary_masks(cohort, folder)` writes their unions at the image's size and fills in `mask_path`.
 Known problems
     Not run here on the real collection; names, sizes and counts are the published ones. Raw files hold dark as high
     and are inverted when they are read. PNG conversions are of anybody's making: look whether bone is bright. Patient

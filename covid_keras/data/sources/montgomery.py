@@ -14,7 +14,7 @@ Layout
     `ManualMask/rightMask/*.png` of the same names, `ClinicalReadings/*.txt` (not read).
 Cohort
     Every image; labels "normal" and "tuberculosis". The masks are one file a lung: columns `mask_left` and
-    `mask_right`; `united_masks(cohort, folder)` writes their unions and fills in `mask_path`.
+    `mask_right`; `binary_masks(cohort, folder)` writes their unions and fills in `mask_path`.
 Known problems
     Not run here on the real collection; names, sizes and counts are the published ones. Patient ids are not published:
     each image counts as a patient of its own.

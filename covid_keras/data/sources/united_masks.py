@@ -7,7 +7,6 @@ value, 127, means "not judged".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,37 +44,24 @@ def binary_masks(cohort: Cohort, folder: str | Path) -> Cohort:
         differ in size; their sides and the image's are not the same or one a whole multiple of the other (SCR masks
         have 1024 pixels a side, the JSRT images 2048); nothing can be written to the folder.
     """
-    return _made(cohort, Path(folder), lambda row: _two_files(row) or ((row.mask_path,) if row.mask_path else ()))
-
-
-def united_masks(cohort: Cohort, folder: str | Path) -> Cohort:
-    """Do as `binary_masks` for the images with a file for each lung; leave every other mask as it is.
-
-    Parameters, what is returned and errors are those of `binary_masks`.
-    """
-    return _made(cohort, Path(folder), _two_files)
+    # Collections joined to one with a file for each lung have no value in its columns.
+    table = cohort.table.fillna({name: "" for name in (LEFT, RIGHT) if name in cohort.table})
+    masks = []
+    for row in table.itertuples():
+        sources = _two_files(row) or ((row.mask_path,) if row.mask_path else ())
+        if not sources:
+            masks.append(row.mask_path)
+            continue
+        target = (Path(folder) / f"{row.image_id}.png").absolute()
+        if not _is_newer(target, sources):
+            write_image(target, _binary(sources, image_size(row.path)))
+        masks.append(str(target))
+    return Cohort(table.assign(mask_path=masks), cohort.classes, cohort.name)
 
 
 def _two_files(row: Any) -> tuple[str, ...]:
     files = getattr(row, LEFT, ""), getattr(row, RIGHT, "")
     return files if all(files) else ()
-
-
-def _made(cohort: Cohort, folder: Path, sources_of: Callable[[Any], tuple[str, ...]]) -> Cohort:
-    """Write the mask of each row of which `sources_of` names the files."""
-    # Collections joined to one with a file for each lung have no value in its columns.
-    table = cohort.table.fillna({name: "" for name in (LEFT, RIGHT) if name in cohort.table})
-    masks = []
-    for row in table.itertuples():
-        sources = sources_of(row)
-        if not sources:
-            masks.append(row.mask_path)
-            continue
-        target = (folder / f"{row.image_id}.png").absolute()
-        if not _is_newer(target, sources):
-            write_image(target, _binary(sources, image_size(row.path)))
-        masks.append(str(target))
-    return Cohort(table.assign(mask_path=masks), cohort.classes, cohort.name)
 
 
 def _is_newer(target: Path, sources: tuple[str, ...]) -> bool:
