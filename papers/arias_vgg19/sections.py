@@ -812,7 +812,15 @@ def unet_section(results: Results) -> Section | None:
     frame = unet_table(tables, measured_of(results.measured), printed_of(results.published))
     section = Section("The three U-Nets", UNET_TEXT, [TableEntry("How well the masks fit", UNET_CAPTION, frame)])
     section.figures += _mask_figures(results, folders)
+    if not section.figures:
+        section.text += "\n\n" + NO_MASKS_DRAWN
     return section
+
+
+NO_MASKS_DRAWN = (
+    "The masks themselves (figure 3 of the paper) are not drawn: the radiographs with human masks are not where the "
+    "run found them, or neither U-Net 1 nor U-Net 3 was trained."
+)
 
 
 UNET_TEXT = (

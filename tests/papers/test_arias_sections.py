@@ -507,6 +507,10 @@ def test_true_overlap_stands_beside_the_authors_and_the_papers(whole, tmp_path, 
     section = sections.unet_section(whole)
     assert section.title == "The three U-Nets"
     assert len(section.tables[0].frame) == 4
+    assert "are not drawn" in section.text, "and why is said"
+    drawn = sections.FigureEntry("masks", "", None)
+    monkeypatch.setattr(sections, "_mask_figures", lambda results, folders: [drawn])
+    assert "are not drawn" not in sections.unet_section(whole).text
 
 
 # --- VGG16 or VGG19, and the two accuracies
