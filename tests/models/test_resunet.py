@@ -1,0 +1,94 @@
+"""The ResUNet's architecture against the published table, number by number."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from covid_keras.models.resunet import build_resunet
+
+# Level: (height and width, filters, stride of the first convolution) of table 5, and the channels that enter it.
+LEVELS = {
+    1: (256, 64, 1, 1),
+    2: (128, 128, 2, 64),
+    3: (64, 256, 2, 128),
+    4: (32, 512, 2, 256),
+    5: (64, 256, 1, 512 + 256),
+    6: (128, 128, 1, 256 + 128),
+    7: (256, 64, 1, 128 + 64),
+}
+
+
+@pytest.fixture(scope="module")
+def published() -> keras.Model:
+    """The network as published, with shapes only: no variable gets a value."""
+    with keras.StatelessScope(initialize_variables=False):
+        return build_resunet()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_levels_are_those_of_table_5(published, level):
+    side, filters, stride, entering = LEVELS[level]
+    first, second, shortcut = (published.get_layer(f"level{level}_{part}") for part in ("conv1", "conv2", "shortcut"))
+    assert published.get_layer(f"level{level}_add").output.shape == (None, side, side, filters)
+    assert [layer.kernel.shape for layer in (first, second, shortcut)] == [
+        (3, 3, entering, filters),
+        (3, 3, filters, filters),
+        (1, 1, entering, filters),
+    ]
+    assert [layer.strides[0] for layer in (first, second, shortcut)] == [stride, 1, stride]
+    assert all(layer.use_bias for layer in (first, second, shortcut))
+    # Normalised: what enters (not at level 1), what is between the convolutions, the shortcut; four vectors each.
+    channels = (entering if level > 1 else 0) + filters + filters
+    inside = [layer for layer in published.layers if layer.name.startswith(f"level{level}_")]
+    normalisations = [layer for layer in inside if isinstance(layer, keras.layers.BatchNormalization)]
+    assert sum(layer.count_params() for layer in normalisations) == 4 * channels
+
+
+def test_parameters_are_those_of_the_sheet(published):
+    square = 9 * sum(entering * filters + filters**2 for _, filters, _, entering in LEVELS.values())
+    assert square + 64 == 7_778_944
+    shortcuts = sum(entering * filters for _, filters, _, entering in LEVELS.values())
+    biases = 3 * sum(filters for _, filters, _, _ in LEVELS.values()) + 1
+    normalised = sum(
+        (entering if level > 1 else 0) + 2 * filters for level, (_, filters, _, entering) in LEVELS.items()
+    )
+    assert published.count_params() == square + 64 + shortcuts + biases + 4 * normalised == 8_231_745
+
+
+def test_output_is_a_pixelwise_probability(published):
+    outputs = published.get_layer("lung")
+    assert published.output_shape == (None, 256, 256, 1)
+    assert outputs.kernel.shape == (1, 1, 64, 1)
+    assert outputs.activation is keras.activations.sigmoid
+    assert not any(isinstance(layer, keras.layers.MaxPooling2D) for layer in published.layers)
+
+
+def test_small_and_oblong_in_mixed_precision_stays_float32():
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build_resunet((24, 16, 3), 2, "lungs")
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    out = model(np.random.default_rng(0).random((2, 24, 16, 3), np.float32))
+    assert model.name == "lungs"
+    assert out.dtype == "float32"
+    assert out.shape == (2, 24, 16, 1)
+    assert ((out.numpy() > 0) & (out.numpy() < 1)).all()
+
+
+def test_a_unit_adds_its_shortcut_to_what_the_convolutions_give():
+    model = build_resunet((8, 8, 1), 1)
+    unit = keras.Model(model.input, model.get_layer("level1_add").output)
+    x = np.random.default_rng(0).random((1, 8, 8, 1), np.float32)
+    model.get_layer("level1_conv2").kernel.assign(np.zeros((3, 3, 1, 1)))
+    kernel, epsilon = model.get_layer("level1_shortcut").kernel.numpy().item(), 1e-3
+    assert np.allclose(unit(x), kernel * x / np.sqrt(1 + epsilon), atol=1e-6)
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="multiples of 8, not 100 x 96"):
+        build_resunet((100, 96, 1))
+    with pytest.raises(ValueError, match="filters"):
+        build_resunet((96, 96, 1), 0)
