@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,11 @@ def weighted_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
         "f1": percent(2 * right, actual + said),
     }
     return {f"weighted_{name}": (np.nan_to_num(values) * shares).sum(axis=-1) for name, values in parts.items()}
+
+
+def part_accuracies(predictions: pd.DataFrame, parts: Iterable[str] = ("train", "validation")) -> list[Measured]:
+    """Return `accuracy_<part>` of each part, of the systems that predicted it, as `summarise_counts` gives it."""
+    return [one for part in parts for one in summarise_counts(predictions, {f"accuracy_{part}": accuracy}, part)]
 
 
 def summarise_counts(

@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.evaluation import Measured
-from covid_keras.evaluation.counted import accuracy, balanced_accuracy, summarise_counts, weighted_metrics
+from covid_keras.evaluation.counted import balanced_accuracy, part_accuracies, summarise_counts, weighted_metrics
 from covid_keras.evaluation.metrics import percent
-
-OTHER_PARTS = ("train", "validation")
 
 
 def faulty_accuracy(confusion: np.ndarray) -> np.ndarray:
@@ -35,10 +33,7 @@ def measure(predictions: pd.DataFrame) -> list[Measured]:
     }
     found = summarise_counts(predictions, functions)
     trained = set(predictions.loc[predictions["split"] == "train", "system"])
-    mine = predictions[predictions["system"].isin(trained)]
-    for part in OTHER_PARTS:
-        found += summarise_counts(mine, {f"accuracy_{part}": accuracy}, part)
-    return found
+    return found + part_accuracies(predictions[predictions["system"].isin(trained)])
 
 
 def _weighted(name: str):

@@ -28,6 +28,20 @@ from covid_keras.evaluation import (
 from covid_keras.evaluation.counted import accuracy, balanced_accuracy, summarise_counts
 from covid_keras.evaluation.metrics import executions_of, percent
 from covid_keras.evaluation.overlap import summarise_overlap
+from covid_keras.reporting.beside import (
+    DAGGER,
+    MeasuredOf,
+    Printed,
+    difference_of_printed,
+    difference_words,
+    measured_of,
+    printed_of,
+    printed_words,
+    rows_tested,
+    shared_executions,
+    shared_test_rows,
+    with_interval,
+)
 from covid_keras.reporting.figures import roc_figure
 from covid_keras.reporting.html import FigureEntry, Section, TableEntry
 from covid_keras.reporting.results import Results
@@ -64,15 +78,6 @@ _OF_THRESHOLD = {
     "specificity": lambda confusion: percent(confusion[..., 0, 0], confusion[..., 0, :].sum(axis=-1)),
 }
 
-MeasuredOf = Mapping[tuple[str, str], Measured]
-
-
-class Printed(NamedTuple):
-    """A number of the paper in percent, and why it is to be distrusted ("" where nothing speaks against it)."""
-
-    value: float
-    doubt: str
-
 
 def make_sections(results: Results) -> list[Section]:
     """Return the sections whose systems or stages were run, in the order of the pipeline."""
@@ -89,33 +94,6 @@ def make_sections(results: Results) -> list[Section]:
 
 
 # --- what the sections share
-
-
-def measured_of(measured: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
-    """Return what was measured by (system, metric)."""
-    return {(one.system, one.metric): one for one in measured}
-
-
-def printed_of(published: Iterable[PublishedCell]) -> dict[tuple[str, str], Printed]:
-    """Return what the paper prints by (system, metric), the first of several; of an evident slip what is meant."""
-    found: dict[tuple[str, str], Printed] = {}
-    for cell in published:
-        if cell.system and cell.metric:
-            scale = 100 if cell.compared_unit == "ratio" else 1
-            found.setdefault((cell.system, cell.metric), Printed(scale * cell.target, cell.doubt))
-    return found
-
-
-def with_interval(one: Measured | None) -> str:
-    """Return a mean with its interval on the line below."""
-    if one is None or np.isnan(one.mean):
-        return NOTHING
-    return f"{number(one.mean)}\n[{number(one.low)}, {number(one.high)}]"
-
-
-def printed_words(one: Printed | None) -> str:
-    """Return a printed number with a mark where it is doubtful."""
-    return NOTHING if one is None or np.isnan(one.value) else number(one.value) + "†" * bool(one.doubt)
 
 
 def chosen_systems(systems: Iterable[str]) -> list[str]:
@@ -149,13 +127,6 @@ def part_title(part: str) -> str:
     'e, lungs removed'
     """
     return f"{part}, {PARTS[part]}"
-
-
-def _test(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[frame["split"] == "test"]
-
-
-DAGGER = "†: the paper's own numbers, or its code, speak against the printed one; the tables of the comparison say why."
 
 
 # --- the view filter
@@ -195,7 +166,7 @@ def view_table(results: Results, frames: Mapping[str, pd.DataFrame]) -> TableEnt
         whole = len(frame) == len(results.predictions_of(name))
         row = _view_row(results.systems[name], ours if whole else measured_of(_view_metrics(frame)), name)
         rows.append(row | {"paper, accuracy (%)": printed_words(paper.get((name, "accuracy")))})
-    counts = _test(first).drop_duplicates("image_id")["label"].value_counts()
+    counts = rows_tested(first).drop_duplicates("image_id")["label"].value_counts()
     caption = (
         f"Test images: {counts.get(FRONTAL_CLASS, 0)} frontal and {counts.get(LATERAL_CLASS, 0)} lateral, all of the "
         "collection that the lateral ones are of: those of a collection without lateral images would only raise the "
@@ -345,14 +316,6 @@ def part_differences(results: Results, name: str) -> dict[tuple[str, str, str], 
     return found
 
 
-def shared_test_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the test rows of two systems that stand in both: of a partial run some executions stand in one only."""
-    keys = ["repeat", "fold", "image_id"]
-    frames = _test(first), _test(second)
-    index = [pd.MultiIndex.from_frame(frame[keys]) for frame in frames]
-    return frames[0][index[0].isin(index[1])], frames[1][index[1].isin(index[0])]
-
-
 def striking_words(found: Difference) -> str:
     """Return whether the accuracy with the lungs removed surpasses that of the lungs alone.
 
@@ -384,7 +347,7 @@ def difference_table(
         row: dict[str, Any] = {"parts": f"{a} minus {b}"}
         for metric in DIFFERENCES:
             one = found.get((a, b, metric))
-            row[metric if metric != "auc" else "AUC"] = NOTHING if one is None else _difference_words(one)
+            row[metric if metric != "auc" else "AUC"] = NOTHING if one is None else difference_words(one)
         for metric in ("accuracy", "sensitivity", "specificity"):
             row[f"paper, {metric}"] = printed_difference(paper, name, a, b, metric)
         row["patients"] = max((found[key].n_patients for key in found if key[:2] == (a, b)), default=0)
@@ -400,10 +363,7 @@ def difference_table(
 def printed_difference(paper: Mapping[tuple[str, str], Printed], name: str, a: str, b: str, metric: str) -> str:
     """Return what the paper prints of part `a` less that of part `b`; with a mark where either is doubtful."""
     pair = [paper.get((_printed_system(paper, f"{name}_{part}", metric), metric)) for part in (a, b)]
-    if None in pair:
-        return NOTHING
-    first, second = pair
-    return number(first.value - second.value, signed=True) + "†" * bool(first.doubt or second.doubt)
+    return difference_of_printed(*pair)
 
 
 def _printed_system(paper: Mapping[tuple[str, str], Printed], system: str, metric: str) -> str:
@@ -412,13 +372,6 @@ def _printed_system(paper: Mapping[tuple[str, str], Printed], system: str, metri
         return system
     known = [f"{system}{depth}" for depth in DEPTHS if (f"{system}{depth}", "accuracy_validation") in paper]
     return max(known, key=lambda one: paper[one, "accuracy_validation"].value, default=system)
-
-
-def _difference_words(one: Difference) -> str:
-    if np.isnan(one.difference):
-        return NOTHING
-    low, high = (number(value, signed=True) for value in (one.low, one.high))
-    return f"{number(one.difference, signed=True)}\n[{low}, {high}]"
 
 
 def _curves(results: Results, name: str, title: str) -> list[FigureEntry]:
@@ -448,7 +401,7 @@ CURVE_CAPTION = "Test images; thin: each execution, thick: their mean; ±: stand
 def curves_of(frame: pd.DataFrame, positive: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (labels, scores) of the positive class of each execution's test images, without those of one class."""
     found = []
-    for _, rows in executions_of(_test(frame)):
+    for _, rows in executions_of(rows_tested(frame)):
         labels = rows["label"].eq(positive).to_numpy(np.int64)
         if len(np.unique(labels)) == 2:
             found.append((labels, rows[f"score_{positive}"].to_numpy(np.float64)))
@@ -557,13 +510,6 @@ def set_beside(results: Results, ours: MeasuredOf, tasks: Sequence[str]) -> list
     return found
 
 
-def shared_executions(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the test rows of two systems in the executions that both have, whatever their images."""
-    frames = _test(first), _test(second)
-    index = [pd.MultiIndex.from_frame(frame[["repeat", "fold"]]) for frame in frames]
-    return frames[0][index[0].isin(index[1])], frames[1][index[1].isin(index[0])]
-
-
 def less_table(found: Iterable[Beside]) -> pd.DataFrame:
     """Return the comparisons, a row each."""
     rows = [
@@ -573,7 +519,7 @@ def less_table(found: Iterable[Beside]) -> pd.DataFrame:
             "AUC of the control": number(one.less.a),
             "experiment": one.title,
             "AUC of the experiment": number(one.less.b),
-            "control less experiment (points)": _difference_words(one.less),
+            "control less experiment (points)": difference_words(one.less),
             "reached (%)": _share_words(one),
         }
         for one in found
@@ -763,11 +709,11 @@ def best_thresholds(frame: pd.DataFrame) -> dict[tuple[str, int, int], float]:
 
 def threshold_rows(frame: pd.DataFrame, thresholds: Mapping[tuple[str, int, int], float]) -> list[dict[str, str]]:
     """Return one system's metrics on test: a row at 0.5, a row at the thresholds of its executions."""
-    test = pd.concat([rows for key, rows in executions_of(_test(frame)) if key in thresholds])
+    test = pd.concat([rows for key, rows in executions_of(rows_tested(frame)) if key in thresholds])
     chosen = ", ".join(number(thresholds[key]) for key in sorted(thresholds))
     both = {f"{PUBLISHED_THRESHOLD:g}": PUBLISHED_THRESHOLD, f"chosen: {chosen}": thresholds}
     decided = [apply_thresholds(test, given) for given in both.values()]
-    gains = [NOTHING, _difference_words(bootstrap_difference(*decided[::-1], "accuracy"))]
+    gains = [NOTHING, difference_words(bootstrap_difference(*decided[::-1], "accuracy"))]
     rows = []
     for words, predictions, gain in zip(both, decided, gains, strict=True):
         found = {one.metric: one for one in summarise_counts(predictions, _OF_THRESHOLD)}
