@@ -1,0 +1,495 @@
+"""Ensembles of classifiers: weighted averages of their scores and majority votes, on arrays and on predictions.
+
+A decision is the same everywhere here: of two classes the second, the positive one, from a score of `POSITIVE_FROM`
+on; of more the highest score, the lowest index where scores tie. Scores are compared as float32, in which predictions
+are written: so a file agrees with its own decisions, and ties of the members' float32 scores do not break on the last
+bit of a float64 sum.
+
+References
+----------
+.. [1] R. Hertel, R. Benlamri, A deep learning segmentation-classification pipeline for X-ray-based COVID-19 diagnosis,
+       Biomedical Engineering Advances 3, 2022, 100041: the two ensembles. How ties are broken and how the weights of
+       the average are chosen is not in the paper; what is done here is ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.errors import UserError
+from covid_keras.evaluation.predictions import (
+    PREDICTION_COLUMNS,
+    SCORE_PREFIX,
+    SPLITS,
+    check_predictions,
+    classes_of,
+    score_columns,
+)
+
+POSITIVE_FROM = 0.5
+STEP = 0.05
+TIES = ("probability", "lowest")
+WEIGHTS = ("validation", "proportional", "equal")
+
+_MOST_POINTS = 100_000
+_CHUNK_ELEMENTS = 1 << 21
+
+
+def decide_scores(scores: np.ndarray) -> np.ndarray:
+    """Decide on images by their scores.
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (..., n, classes)
+        0..1, two classes or more.
+
+    Returns
+    -------
+    ndarray of int64, shape (..., n)
+        Of two classes 1 where the score of the second is at least `POSITIVE_FROM`; of more the index of the highest
+        score, the lowest index of those that tie.
+    """
+    scores = np.asarray(scores).astype(np.float32)
+    if scores.shape[-1] == 2:
+        return (scores[..., 1] >= POSITIVE_FROM).astype(np.int64)
+    return scores.argmax(axis=-1).astype(np.int64)
+
+
+def weighted_average(scores: np.ndarray, weights: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return the weighted average of the members' scores, sum_m w_m p_m / sum_m w_m.
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (members, n, classes)
+        0..1.
+    weights : sequence of float, length members
+        Not negative, not all 0; any sum.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, classes)
+        Where each member's scores of an image sum to 1, so do these.
+
+    Raises
+    ------
+    ValueError
+        For another shape of the scores.
+    UserError
+        For weights that are no weights.
+
+    Examples
+    --------
+    >>> weighted_average([[[0.2, 0.8]], [[0.6, 0.4]]], [3, 1]).round(3).tolist()
+    [[0.3, 0.7]]
+    """
+    scores = _stack(scores)
+    return _average(scores, _check_weights(weights, len(scores)))
+
+
+def _average(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average (members, n, classes) by weights (..., members), which sum to 1: shape (..., n, classes).
+
+    Elementwise and in the members' order whatever the leading shape, so that a choice among many weights sees the
+    very numbers that the weight chosen gives later; a matrix product may round them otherwise.
+    """
+    total = np.zeros((*weights.shape[:-1], *scores.shape[1:]))
+    for member, of_member in enumerate(scores):
+        total += weights[..., member, None, None] * of_member
+    return total
+
+
+def _stack(scores: np.ndarray) -> np.ndarray:
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim != 3 or not len(scores) or scores.shape[2] < 2:
+        raise ValueError(f"scores of shape {scores.shape} are not (members, n, two or more classes)")
+    return scores
+
+
+def _check_weights(weights: Sequence[float] | np.ndarray, members: int) -> np.ndarray:
+    """Return weights as float64 that sum to 1; raise `UserError` for what are none."""
+    weights = np.asarray(weights, np.float64)
+    shown = ", ".join(f"{weight:g}" for weight in weights.ravel())
+    if weights.shape != (members,):
+        raise UserError(f"weights {shown}", f"are {weights.size} for {members} members", "Give one for each member")
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
+        raise UserError(f"weights {shown}", "are not numbers from 0 on, one above 0", "Give such weights")
+    return weights / math.fsum(weights)
+
+
+def majority_vote(scores: np.ndarray, ties: str = "probability") -> tuple[np.ndarray, np.ndarray]:
+    """Let each member vote for one class, and decide for the class with most votes.
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (members, n, classes)
+        0..1. A member's vote is `decide_scores` of its scores.
+    ties : {"probability", "lowest"}
+        Where several classes have most votes (as three members of three opinions do, or two of two). "probability":
+        of these the class with the largest sum of the members' scores, the lowest index where sums tie too. "lowest":
+        the lowest index at once, as scikit-learn's hard voting does.
+
+    Returns
+    -------
+    decided : ndarray of int64, shape (n,)
+        Index of the class.
+    shares : ndarray of float64, shape (n, classes)
+        The share of the members that vote for each class; a row sums to 1.
+
+    Raises
+    ------
+    ValueError
+        For another shape of the scores.
+    UserError
+        For another name of `ties`.
+
+    Examples
+    --------
+    >>> decided, shares = majority_vote([[[0.5, 0.3, 0.2]], [[0.1, 0.8, 0.1]], [[0.3, 0.2, 0.5]]])
+    >>> decided.tolist(), shares.round(2).tolist()
+    ([1], [[0.33, 0.33, 0.33]])
+    """
+    scores = _stack(scores)
+    if ties not in TIES:
+        raise UserError(f"ties {ties!r}", f"is none of {', '.join(TIES)}", "Choose one of them")
+    members, _, classes = scores.shape
+    votes = (decide_scores(scores)[..., None] == np.arange(classes)).sum(axis=0)
+    leading = votes == votes.max(axis=1, keepdims=True)
+    # Mean, and not sum, since it stays in 0..1, where float32 is what scores are written in.
+    support = _average(scores, np.full(members, 1 / members)).astype(np.float32)
+    merit = np.where(leading, support if ties == "probability" else 1, -1)
+    return merit.argmax(axis=1).astype(np.int64), votes / members
+
+
+def simplex(members: int, step: float = STEP) -> np.ndarray:
+    """Return all weights of some members that are multiples of `step` and sum to 1.
+
+    Parameters
+    ----------
+    members : int
+        At least 1.
+    step : float
+        A whole part of 1, such as 0.05.
+
+    Returns
+    -------
+    ndarray of float64, shape (points, members)
+        Each k/K of whole numbers k that sum to K = 1/step, so no rounding adds up; the first members' weights fall,
+        from (1, 0, ...) to (..., 0, 1). There are (K + members - 1)! / (K! (members - 1)!) points: 231 for three
+        members in steps of 0.05.
+
+    Raises
+    ------
+    UserError
+        For a step that does not divide 1, and for more points than 100,000.
+    """
+    return _counts(members, step) / _parts(step)
+
+
+def _parts(step: float) -> int:
+    """Return 1/step as a whole number."""
+    parts = round(1 / step) if np.isfinite(step) and 0 < step <= 1 else 0
+    if parts < 1 or abs(parts * step - 1) > 1e-9:
+        raise UserError(f"step {step:g}", "is no whole part of 1", "Give one such as 0.05 or 0.1")
+    return parts
+
+
+def _counts(members: int, step: float) -> np.ndarray:
+    """Return the whole numbers of steps behind `simplex`, int64 (points, members)."""
+    if members < 1:
+        raise ValueError(f"weights need a member at least, not {members}")
+    parts = _parts(step)
+    if (points := math.comb(parts + members - 1, members - 1)) > _MOST_POINTS:
+        problem = f"makes {points:,} combinations of {members} weights, more than {_MOST_POINTS:,}"
+        raise UserError(f"step {step:g}", problem, "Give a larger one")
+    # Stars and bars: where members - 1 bars stand among the stars says how many stars each member has.
+    bars = np.array(list(combinations(range(parts + members - 1), members - 1)), np.int64).reshape(points, members - 1)
+    counts = np.diff(bars, axis=1, prepend=-1, append=parts + members - 1) - 1
+    return counts[::-1]
+
+
+def choose_weights(scores: np.ndarray, truth: np.ndarray, step: float = STEP) -> np.ndarray:
+    """Choose the weights of an average by a grid search: those with the highest accuracy.
+
+    Parameters
+    ----------
+    scores : ndarray of float, shape (members, n, classes)
+        0..1, of validation images.
+    truth : ndarray of int, shape (n,)
+        Index of the true class.
+    step : float
+        As in `simplex`.
+
+    Returns
+    -------
+    ndarray of float64, shape (members,)
+        A point of `simplex`. Of several that are as accurate the one nearest to equal weights (Euclidean distance), of
+        these the first of `simplex`: the earlier members weigh more.
+
+    Raises
+    ------
+    ValueError
+        For other shapes.
+    UserError
+        For no images, and as `simplex` does.
+    """
+    scores, truth = _stack(scores), np.asarray(truth)
+    members, images, _ = scores.shape
+    if truth.shape != (images,):
+        raise ValueError(f"truth of shape {truth.shape} does not go with {images} images")
+    if not images:
+        raise UserError("weights", "there are no validation images to choose them on", "Give the weights, or 'equal'")
+    counts = _counts(members, step)
+    weights = counts / _parts(step)
+    size = max(1, _CHUNK_ELEMENTS // scores[0].size)
+    right = np.concatenate(
+        [
+            (decide_scores(_average(scores, weights[first : first + size])) == truth).sum(axis=1)
+            for first in range(0, len(weights), size)
+        ]
+    )
+    # Whole numbers, so that equally distant weights tie exactly.
+    distance = ((members * counts - _parts(step)) ** 2).sum(axis=1)
+    return weights[np.lexsort((distance, -right))[0]]
+
+
+def proportional_weights(accuracies: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return weights proportional to the members' accuracies, float64 (members,), which sum to 1.
+
+    Raises
+    ------
+    UserError
+        Where an accuracy is negative or no number, or all are 0.
+    """
+    return _check_weights(accuracies, len(accuracies))
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What an ensemble says.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Predictions as `covid_keras.evaluation.read_predictions` returns them, without further columns.
+    facts : list of dict
+        One a (repeat, fold), JSON-able: `repeat`, `fold`; `weights` of the members (None for a vote); `accuracy`, the
+        members' validation accuracy, and `accuracy_ensemble`, that of the ensemble (percent; None without validation
+        rows); `images`, how many of each split.
+    """
+
+    frame: pd.DataFrame
+    facts: list[dict[str, Any]]
+
+
+def average_predictions(
+    frames: Sequence[pd.DataFrame],
+    weights: str | Sequence[float] = "validation",
+    step: float = STEP,
+    system: str = "average",
+) -> Combined:
+    """Combine the members' predictions by a weighted average of their scores.
+
+    Parameters
+    ----------
+    frames : sequence of pandas.DataFrame
+        One a member, two or more: predictions of one system, as `covid_keras.evaluation.check_predictions` wants
+        them, of the same executions (repeat, fold). Each execution is combined by itself. Where a member has no rows of
+        a split at all, such as the training part, the split is left out.
+    weights : {"validation", "proportional", "equal"} or sequence of float
+        "validation": `choose_weights` on the validation rows of the execution. "proportional": to the validation
+        accuracies of the members in the execution. Numbers: the same for all executions, any sum above 0.
+    step : float
+        Of the grid of "validation".
+    system : str
+        What the ensemble is called.
+
+    Returns
+    -------
+    Combined
+        Classes in the order of the first member, whose description of an image (path, patient, ...) is taken too.
+
+    Raises
+    ------
+    UserError
+        For fewer than two members, a member of several systems, different classes, executions or images, an image
+        whose label differs, and no validation rows where weights are chosen by them.
+    """
+    if isinstance(weights, str) and weights not in WEIGHTS:
+        raise UserError(f"weights {weights!r}", f"is none of {', '.join(WEIGHTS)}", "Choose one, or give numbers")
+
+    def combine(part: _Execution) -> tuple[np.ndarray, np.ndarray, list[float]]:
+        chosen = _weights_of(part, weights, step)
+        scores = _average(part.scores, chosen)
+        return decide_scores(scores), scores, chosen.tolist()
+
+    return _combine(frames, combine, system)
+
+
+def vote_predictions(frames: Sequence[pd.DataFrame], ties: str = "probability", system: str = "vote") -> Combined:
+    """Combine the members' predictions by a majority vote.
+
+    The scores are the shares of the votes: they sum to 1, and take few values, so that an AUC of them is coarse; the
+    paper gives none of its vote. Where votes tie, the decision may be for another class than the first of the highest
+    scores.
+
+    Parameters
+    ----------
+    frames, system
+        As in `average_predictions`.
+    ties : {"probability", "lowest"}
+        As in `majority_vote`.
+
+    Returns
+    -------
+    Combined
+        As of `average_predictions`; `weights` are None.
+
+    Raises
+    ------
+    UserError
+        As `average_predictions` and `majority_vote` do.
+    """
+    return _combine(frames, lambda part: (*majority_vote(part.scores, ties), None), system)
+
+
+@dataclass(frozen=True)
+class _Execution:
+    """One execution of all members, aligned: the first member's rows, the index of the truth, all scores."""
+
+    frame: pd.DataFrame
+    truth: np.ndarray
+    scores: np.ndarray
+    """float64, (members, n, classes)"""
+
+    def rows(self, split: str) -> np.ndarray:
+        return (self.frame["split"] == split).to_numpy()
+
+    def accuracy(self, decided: np.ndarray) -> np.ndarray | None:
+        """Return the validation accuracy in percent of decisions (..., n), shape (...); None without such rows."""
+        chosen = self.rows("validation")
+        return 100 * (decided[..., chosen] == self.truth[chosen]).mean(axis=-1) if chosen.any() else None
+
+
+def _weights_of(part: _Execution, weights: str | Sequence[float], step: float) -> np.ndarray:
+    members = len(part.scores)
+    if not isinstance(weights, str):
+        return _check_weights(weights, members)
+    if weights == "equal":
+        return np.full(members, 1 / members)
+    chosen = part.rows("validation")
+    if not chosen.any():
+        repeat, fold = part.frame[["repeat", "fold"]].iloc[0]
+        problem = f"there are no validation rows of every member in repeat {repeat}, fold {fold}"
+        raise UserError(f"weights {weights!r}", problem, "Give the weights, or 'equal'")
+    if weights == "validation":
+        return choose_weights(part.scores[:, chosen], part.truth[chosen], step)
+    return proportional_weights(part.accuracy(decide_scores(part.scores)))
+
+
+_Combine = Callable[[_Execution], tuple[np.ndarray, np.ndarray, list[float] | None]]
+
+
+def _combine(frames: Sequence[pd.DataFrame], combine: _Combine, system: str) -> Combined:
+    """Apply a function of an aligned execution, to (decided, scores, weights), to each execution."""
+    parts, facts = [], []
+    for part in _executions(frames):
+        classes = np.array(classes_of(part.frame))
+        decided, scores, weights = combine(part)
+        columns = dict(zip(score_columns(part.frame), scores.astype(np.float32).T, strict=True))
+        parts.append(part.frame.assign(system=system, predicted=classes[decided], **columns))
+        facts.append(_facts(part, decided, weights))
+    return Combined(pd.concat(parts, ignore_index=True), facts)
+
+
+def _facts(part: _Execution, decided: np.ndarray, weights: list[float] | None) -> dict[str, Any]:
+    members, ensemble = part.accuracy(decide_scores(part.scores)), part.accuracy(decided)
+    return {
+        "repeat": int(part.frame["repeat"].iloc[0]),
+        "fold": int(part.frame["fold"].iloc[0]),
+        "weights": weights,
+        "accuracy": None if members is None else members.tolist(),
+        "accuracy_ensemble": None if ensemble is None else float(ensemble),
+        "images": {split: int(part.rows(split).sum()) for split in SPLITS if part.rows(split).any()},
+    }
+
+
+def _executions(frames: Sequence[pd.DataFrame]) -> list[_Execution]:
+    """Check the members and return their executions, by repeat and fold."""
+    frames = list(frames)
+    if len(frames) < 2:
+        raise UserError("ensemble", f"has {len(frames)} members", "Name two or more")
+    names = [_name_of(frame, number) for number, frame in enumerate(frames, 1)]
+    classes = classes_of(frames[0])
+    groups = []
+    for name, frame in zip(names, frames, strict=True):
+        if sorted(classes_of(frame)) != sorted(classes):
+            problem = f"has the classes {', '.join(classes_of(frame))}, but {names[0]} has {', '.join(classes)}"
+            raise UserError(name, problem, "Combine systems of the same classes")
+        groups.append(dict(list(frame.groupby(["repeat", "fold"]))))
+        if groups[-1].keys() != groups[0].keys():
+            problem = f"has {_listed(groups[-1])} as (repeat, fold), but {names[0]} has {_listed(groups[0])}"
+            raise UserError(name, problem, "Combine systems of the same executions")
+    return [_align([own[key] for own in groups], names, classes) for key in sorted(groups[0])]
+
+
+def _listed(keys: dict) -> str:
+    shown = [f"({repeat}, {fold})" for repeat, fold in sorted(keys)]
+    return ", ".join(shown if len(shown) <= 5 else [*shown[:5], f"{len(shown) - 5} more"])
+
+
+def _name_of(frame: pd.DataFrame, number: int) -> str:
+    """Check a member's table and return what to call it: its place and its system."""
+    check_predictions(frame, f"member {number}")
+    systems = list(dict.fromkeys(frame["system"]))
+    if len(systems) > 1:
+        raise UserError(f"member {number}", f"holds the systems {', '.join(systems)}", "Pass the rows of one")
+    return f"member {number} ({systems[0]})"
+
+
+def _align(frames: list[pd.DataFrame], names: list[str], classes: tuple[str, ...]) -> _Execution:
+    """Put all members' rows of one execution into the order of the first's."""
+    common = [split for split in SPLITS if all((frame["split"] == split).any() for frame in frames)]
+    if not common:
+        raise UserError(names[0], "has no split in common with the other members", "Combine systems of the same images")
+    frames = [frame[frame["split"].isin(common)] for frame in frames]
+    first, columns = frames[0], [SCORE_PREFIX + name for name in classes]
+    images = pd.Index(first["image_id"])
+    stacked = []
+    for name, frame in zip(names, frames, strict=True):
+        places = pd.Index(frame["image_id"]).get_indexer(images)
+        _require_same_images(images, places, frame, name, names[0])
+        own = frame.iloc[places]
+        for column in ("split", "label"):
+            _require_same(first, own, column, name, names[0])
+        stacked.append(own[columns].to_numpy(np.float64))
+    index = {name: number for number, name in enumerate(classes)}
+    truth = first["label"].map(index).to_numpy(np.int64)
+    return _Execution(first[[*PREDICTION_COLUMNS, *columns]].reset_index(drop=True), truth, np.stack(stacked))
+
+
+def _require_same_images(images: pd.Index, places: np.ndarray, frame: pd.DataFrame, name: str, first: str) -> None:
+    lacking = images[places < 0]
+    further = pd.Index(frame["image_id"]).difference(images)
+    for missing, whose, other in ((lacking, name, first), (further, first, name)):
+        if len(missing):
+            repeat, fold = frame[["repeat", "fold"]].iloc[0]
+            problem = (
+                f"lacks {len(missing)} images that {other} has in repeat {repeat}, fold {fold}, {missing[0]} first"
+            )
+            raise UserError(whose, problem, "Combine systems of the same images")
+
+
+def _require_same(first: pd.DataFrame, own: pd.DataFrame, column: str, name: str, other: str) -> None:
+    differs = first[column].to_numpy() != own[column].to_numpy()
+    if differs.any():
+        row = int(np.flatnonzero(differs)[0])
+        image, here, there = own["image_id"].iloc[row], own[column].iloc[row], first[column].iloc[row]
+        problem = f"has {column} {here!r} for image {image}, but {other} has {there!r} ({int(differs.sum())} differ)"
+        raise UserError(name, problem, "Combine systems of the same images")
