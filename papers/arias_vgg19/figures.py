@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from covid_keras.reporting.style import INK, MUTED, NARROW, OKABE_ITO, WIDTH, SeriesStyle, report_style, series_styles
+from covid_keras.reporting.forest import forest_figure
+from covid_keras.reporting.style import MUTED, NARROW, OKABE_ITO, WIDTH, SeriesStyle, report_style, series_styles
 
 Curve = tuple[np.ndarray, np.ndarray]
 _CHANCE = 50.0  # percent: the AUC of a coin
@@ -105,48 +106,13 @@ def _draw_precision(axes: Axes, name: str, executions: Sequence[Curve], style: S
     )
 
 
-@report_style()
-def forest_figure(frame: pd.DataFrame, title: str = "AUC by part") -> Figure:
-    """Draw AUC with its interval, a line a task and a mark a part.
+def auc_figure(frame: pd.DataFrame, title: str = "AUC by part") -> Figure:
+    """Draw AUC with its interval, a line a task and a mark a part, the tasks of COVID-19 apart from the controls.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns `task`, `control` (bool), `part` (as the legend calls it), `mean`, `low`, `high` (percent). Tasks stand
-        in the order they appear, those of COVID-19 apart from the controls by a line.
-
-    Raises
-    ------
-    ValueError
-        For no row.
+    `frame` is as `covid_keras.reporting.forest.forest_figure` takes it, in percent.
     """
-    if frame.empty:
-        raise ValueError("no AUC to draw")
-    tasks, parts = list(dict.fromkeys(frame["task"])), list(dict.fromkeys(frame["part"]))
-    figure = Figure(figsize=(WIDTH, 1.5 + 0.55 * len(tasks)), layout="constrained")
-    axes = figure.subplots()
-    axes.axvline(_CHANCE, color=MUTED, linestyle="--", linewidth=1, label=f"chance ({_CHANCE:.0f} %)")
-    for place, (part, style) in enumerate(series_styles(parts).items()):
-        rows = frame[frame["part"] == part]
-        heights = rows["task"].map(tasks.index) + 0.22 * (place - (len(parts) - 1) / 2)
-        spread = np.abs(rows[["low", "high"]].sub(rows["mean"], axis=0)).fillna(0).to_numpy().T
-        axes.errorbar(
-            rows["mean"], heights, xerr=spread, fmt=style.marker, color=style.colour, markersize=6, label=part
-        )
-    controls = [task for task in tasks if frame.loc[frame["task"] == task, "control"].all()]
-    if 0 < len(controls) < len(tasks):
-        axes.axhline(tasks.index(controls[0]) - 0.5, color=INK, linewidth=0.8)
-    axes.set(
-        title=title,
-        xlabel="AUC (%), mean over executions with 95 % interval",
-        yticks=range(len(tasks)),
-        yticklabels=[textwrap.fill(task, 30) for task in tasks],
-        ylim=(len(tasks) - 0.5, -0.5),
-    )
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(parts) + 1)
-    return figure
+    words = f"chance ({_CHANCE:.0f} %)"
+    return forest_figure(frame, title, "AUC (%), mean over executions with 95 % interval", _CHANCE, words)
 
 
 @report_style()

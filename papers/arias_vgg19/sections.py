@@ -49,7 +49,7 @@ from covid_keras.reporting.tables import NOTHING, number
 from papers.arias_vgg19 import stages
 from papers.arias_vgg19.cohorts import available
 from papers.arias_vgg19.experiment import CONTROLS, DEPTHS, EXPERIMENTS, PARTS, VIEW_OF, experiments_of
-from papers.arias_vgg19.figures import ThresholdCurves, forest_figure, precision_recall_figure, threshold_figure
+from papers.arias_vgg19.figures import ThresholdCurves, auc_figure, precision_recall_figure, threshold_figure
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS
 from papers.arias_vgg19.overlap import PARTS as MASK_PARTS
 from papers.arias_vgg19.overlap import read_overlap
@@ -419,7 +419,7 @@ def frame_section(results: Results) -> Section | None:
     if not set(tasks) & set(CONTROLS):
         return None
     frame = auc_by_part(ours, tasks, present)
-    entries = [FigureEntry("AUC by part", FOREST_CAPTION, forest_figure(frame))] if len(frame) else []
+    entries = [FigureEntry("AUC by part", FOREST_CAPTION, auc_figure(frame))] if len(frame) else []
     tables = [TableEntry("Controls beside the experiments", FRAME_CAPTION, frame_table(ours, tasks, present))]
     found = set_beside(results, ours, tasks)
     if found:
@@ -454,7 +454,7 @@ FOREST_CAPTION = "Above the line COVID-19 against the others, below it the contr
 
 
 def auc_by_part(ours: MeasuredOf, tasks: Sequence[str], present: Collection[str] = ()) -> pd.DataFrame:
-    """Return the AUC of each part of each task, as `forest_figure` takes it."""
+    """Return the AUC of each part of each task, as `auc_figure` takes it."""
     rows = []
     for name in tasks:
         for part in PARTS:

@@ -430,7 +430,7 @@ def test_the_forest_sets_controls_apart_and_keeps_the_values(drawn):
     frame = sections.auc_by_part(sections.measured_of(ours), ["exp1", "source"])
     assert frame["task"].tolist() == ["Experiment 1", *["source within pneumonia"] * 2]
     assert frame["control"].tolist() == [False, True, True]
-    (axes,) = figures.forest_figure(frame).axes
+    (axes,) = figures.auc_figure(frame).axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["Experiment 1", "source within pneumonia"]
     marks = [container for container in axes.containers if container.get_label() == "c, whole image"]
     assert list(marks[0].lines[0].get_xdata()) == [90, 75]
