@@ -17,6 +17,7 @@ _NAMES = {
     "phantom": ("phantom_image", "make_phantom"),
     "sources": ("SOURCES", "get_source", "load_source", "check_source"),
     "preparation": ("Preparation", "PreparedImages", "prepare_image", "prepare_cohort"),
+    "scalings": ("samplewise_standardize",),
     # These two import TensorFlow.
     "augment": ("Augmentation", "augment_batch"),
     "pipeline": ("make_dataset",),

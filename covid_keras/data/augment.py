@@ -9,7 +9,9 @@ reproduced papers used.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
@@ -45,7 +47,7 @@ class Augmentation:
         Largest shift as a fraction of (height, width); drawn from -shift..shift for each axis.
     zoom : (float, float)
         Smallest and largest zoom factor; above 1 the picture is enlarged. (`ImageDataGenerator` draws the
-        reciprocal: its `zoom_range=[0.8, 1.5]` is about (0.67, 1.25) here.)
+        reciprocal: its `zoom_range=[0.8, 1.5]` is about (0.67, 1.25) here, otherwise spread; see `zoom_range`.)
     shear : float
         Largest shear angle in degrees; drawn from -shear..shear.
     flip, vertical_flip : bool
@@ -60,11 +62,14 @@ class Augmentation:
     brightness, contrast : (float, float)
         Smallest and largest factor of the grey levels, and of their distance from the picture's mean; results
         are clipped to 0..255.
+    zoom_range : (float, float), optional
+        In place of `zoom`: smallest and largest reciprocal of the zoom factor, that reciprocal being what is drawn
+        uniformly, as `ImageDataGenerator` does; above 1 the picture gets smaller.
 
     Raises
     ------
     UserError
-        Where a range is empty, negative or out of order, or `fill` is unknown.
+        Where a range is empty, negative or out of order, `zoom` and `zoom_range` are both given, or `fill` is unknown.
     """
 
     rotation: float = 0.0
@@ -78,17 +83,16 @@ class Augmentation:
     keep_aspect: bool = True
     brightness: tuple[float, float] = (1.0, 1.0)
     contrast: tuple[float, float] = (1.0, 1.0)
+    zoom_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("shift", "zoom", "brightness", "contrast"):
-            pair = getattr(self, name)
-            if not isinstance(pair, list | tuple) or len(pair) != 2:
-                raise UserError(f"augmentation {name}", f"{pair!r} is not a pair", "Give two numbers")
-            object.__setattr__(self, name, tuple(float(value) for value in pair))
+        factors = ("zoom", "brightness", "contrast") + (() if self.zoom_range is None else ("zoom_range",))
+        for name in ("shift", *factors):
+            object.__setattr__(self, name, _pair(name, getattr(self, name)))
         for name, value in (("rotation", self.rotation), ("shear", self.shear), ("shift", min(self.shift))):
             if not 0 <= value < math.inf:
                 raise UserError(f"augmentation {name}", f"{value} is negative or not finite", "Give its largest size")
-        for name in ("zoom", "brightness", "contrast"):
+        for name in factors:
             low, high = getattr(self, name)
             if not 0 < low <= high < math.inf:
                 raise UserError(
@@ -96,15 +100,87 @@ class Augmentation:
                     f"({low}, {high}) is not 0 < smallest <= largest",
                     "Give the smallest and the largest factor; 1 changes nothing",
                 )
+        if self.zoom_range is not None and self.zoom != (1.0, 1.0):
+            raise UserError("augmentation zoom_range", f"{self.zoom} is given as zoom too", "Give one of the two")
         if self.fill not in FILLS:
             raise UserError("augmentation fill", f"'{self.fill}' is unknown", f"Use one of {', '.join(FILLS)}")
+
+    @classmethod
+    def like_generator(
+        cls,
+        rotation_range: float = 0,
+        width_shift_range: float = 0,
+        height_shift_range: float = 0,
+        shear_range: float = 0,
+        zoom_range: float | Sequence[float] = 0,
+        horizontal_flip: bool = False,
+        vertical_flip: bool = False,
+        fill_mode: str = "nearest",
+        cval: float = 0.0,
+    ) -> Augmentation:
+        """Return what Keras' legacy `ImageDataGenerator` does with these arguments, on square images.
+
+        Parameters
+        ----------
+        rotation_range, shear_range : float
+            Largest angle in degrees, the shear's too: `shear_range=0.15` is 0.15 degrees, which moves no pixel of a
+            256 pixel image by more than half a pixel; a shear of 15 degrees moves some by 33.
+        width_shift_range, height_shift_range : float
+            Largest shift as a fraction of the side, below 1. As the class acts, not as it is documented: it moves the
+            picture by `width_shift_range` up and down and by `height_shift_range` left and right. [1]_
+        zoom_range : float or (float, float)
+            Each axis' coordinates are multiplied by a number drawn from 1 - z to 1 + z, or from the first to the
+            second: below 1 the picture is enlarged.
+        horizontal_flip, vertical_flip : bool
+        fill_mode : {"nearest", "constant", "reflect"}
+            Keras' "wrap" is not offered.
+        cval : float
+            Grey level for "constant". Keras cuts the picture's edge sharply, here it fades within one pixel.
+
+        Raises
+        ------
+        UserError
+            Where a shift is in pixels or a list, a range is negative or holds 0, or `fill_mode` is unknown.
+
+        Notes
+        -----
+        The class of Keras 3.15 composes rotation, shift, shear and zoom about the centre (n - 1) / 2 of the pixel
+        grid and flips the result, as `transform_matrices` does. On other than square images it takes the centre of
+        the transposed image, and a shift is a fraction of the other side; neither is imitated.
+
+        References
+        ----------
+        .. [1] Keras issue 17398, 2023: `apply_affine_transform` swaps the axes of its matrix, its callers do not.
+        """
+        for name, value in (("width_shift_range", width_shift_range), ("height_shift_range", height_shift_range)):
+            if not isinstance(value, int | float) or not 0 <= value < 1:
+                raise UserError(name, f"{value!r} is no fraction of the side from 0 to below 1", "Give a fraction")
+        # One number is half the width of the range around 1.
+        zooms = (1 - zoom_range, 1 + zoom_range) if isinstance(zoom_range, int | float) else tuple(zoom_range)
+        return cls(
+            rotation=float(rotation_range),
+            shift=(width_shift_range, height_shift_range),
+            shear=float(shear_range),
+            zoom_range=None if zooms == (1, 1) else zooms,
+            keep_aspect=False,
+            flip=bool(horizontal_flip),
+            vertical_flip=bool(vertical_flip),
+            fill=fill_mode,
+            fill_value=float(cval),
+        )
 
     @property
     def moves(self) -> bool:
         """Whether any geometric transform can happen."""
-        return bool(
-            self.rotation or any(self.shift) or self.zoom != (1.0, 1.0) or self.shear or self.flip or self.vertical_flip
-        )
+        zooms = self.zoom != (1.0, 1.0) or self.zoom_range not in (None, (1.0, 1.0))
+        return bool(self.rotation or any(self.shift) or zooms or self.shear or self.flip or self.vertical_flip)
+
+
+def _pair(name: str, value: Any) -> tuple[float, float]:
+    """Return two floats; raise `UserError` where `value` is something else."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise UserError(f"augmentation {name}", f"{value!r} is not a pair", "Give two numbers")
+    return float(value[0]), float(value[1])
 
 
 def sample_key(seed: int | tf.Tensor, epoch: int | tf.Tensor) -> tf.Tensor:
@@ -154,12 +230,16 @@ def draw_parameters(
         return tf.where(unit[name] < 0.5, -1.0, 1.0) if wanted else tf.ones_like(unit[name])
 
     a = augmentation
+
+    def zoom(name: str) -> tf.Tensor:
+        return between(name, *a.zoom) if a.zoom_range is None else 1.0 / between(name, *a.zoom_range)
+
     return {
         "rotation": between("rotation", -a.rotation, a.rotation),
         "shift_y": between("shift_y", -a.shift[0], a.shift[0]),
         "shift_x": between("shift_x", -a.shift[1], a.shift[1]),
-        "zoom_y": between("zoom_y", *a.zoom),
-        "zoom_x": between("zoom_y" if a.keep_aspect else "zoom_x", *a.zoom),
+        "zoom_y": zoom("zoom_y"),
+        "zoom_x": zoom("zoom_y" if a.keep_aspect else "zoom_x"),
         "shear": between("shear", -a.shear, a.shear),
         "flip": mirrored("flip", a.flip),
         "vertical_flip": mirrored("vertical_flip", a.vertical_flip),

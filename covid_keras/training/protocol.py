@@ -96,7 +96,10 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class AugmentationSettings:
-    """Random changes of a training image: degrees, shares of a side, factors (see `covid_keras.data.augment`)."""
+    """Random changes of a training image: degrees, shares of a side, factors (see `covid_keras.data.augment`).
+
+    `zoom_range`, in place of `zoom`, is that of Keras' `ImageDataGenerator`: the reciprocal of a factor is drawn.
+    """
 
     rotation: float = 0.0
     shift: tuple[float, float] = (0.0, 0.0)
@@ -107,6 +110,8 @@ class AugmentationSettings:
     keep_aspect: bool = True
     fill: Literal["nearest", "constant", "reflect"] = "nearest"
     brightness: tuple[float, float] = (1.0, 1.0)
+    # None, so that runs begun before there was this setting can go on.
+    zoom_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
