@@ -10,7 +10,7 @@ from dataclasses import replace
 import pandas as pd
 
 from covid_keras.errors import UserError
-from covid_keras.evaluation.published import PublishedCell
+from covid_keras.evaluation.published import LOST_TEXT, PublishedCell
 from covid_keras.evaluation.summary import Measured
 
 REPRODUCED = "reproduced"
@@ -20,6 +20,7 @@ NOT_COMPARABLE = "not comparable ({reason})"
 NOT_RUN = NOT_COMPARABLE.format(reason="not run")
 NO_COUNTERPART = NOT_COMPARABLE.format(reason="no counterpart")
 UNDEFINED = NOT_COMPARABLE.format(reason="undefined in what we measured")
+NOT_IN_TEXT = NOT_COMPARABLE.format(reason=LOST_TEXT)
 
 COMPARISON_COLUMNS = (
     "table", "row", "column", "paper", "paper_std", "ours", "ours_std", "low", "high",
@@ -66,9 +67,10 @@ def compare(
         A row a published cell, in the paper's order, the columns `COMPARISON_COLUMNS`. `paper` is as printed
         (a cell of a confusion matrix: its percentage of the row), with `paper_low` and `paper_high` where the paper
         prints an interval; `paper_text` is what is printed where the number alone does not say it ("Yes",
-        "598 of 603"), else "". `target` is what `difference` = `ours` - `target` is taken from; all in `unit` (a
-        "ratio" is 0..1). Cells
-        that were not measured have NaN for `ours` and 0 executions. Verdicts: `reproduced` (|difference| <=
+        "598 of 603"), or that it is lost, else "". `target` is what `difference` = `ours` - `target` is taken from;
+        all in `unit` (a "ratio" is 0..1). Cells that were not measured have NaN for `ours` and 0 executions; those
+        that the paper's text has lost have NaN for `paper`, `target` and `difference`, and the verdict "not comparable
+        (not published in the text)" whether we measured them or not. Verdicts: `reproduced` (|difference| <=
         tolerance), `within interval` (low <= target <= high), `not reproduced`, `not comparable (reason)`.
 
     Raises
@@ -165,6 +167,8 @@ def _verdict(
     limit: float,
     comparable: bool | str | Mapping[str, bool | str],
 ) -> str:
+    if cell.lost:
+        return NOT_IN_TEXT
     if not (cell.system and cell.metric):
         return NO_COUNTERPART
     if ours is None:

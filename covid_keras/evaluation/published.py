@@ -26,6 +26,10 @@ An interval is written as the paper prints it, `98.68 [94.0, 99.3]`; what is no 
 it with `predicted`. Matrices of test sets of different sizes are compared by the share of the row, so such
 cells are compared in percent of the row's sum, with our metric `confusion_<actual>_<predicted>` where the file
 names no other one.
+
+The value `lost` stands where the paper prints a number that its available text does not hold (a table whose body
+is gone, a figure). Unlike "-" the cell is kept, with its system, metric and unit but without a number: it is shown as
+"not published in the text" beside ours and never judged. A row of a confusion matrix is lost as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -47,10 +51,11 @@ _NUMBER = re.compile(
     rf"({_DECIMAL})(?:\s*(?:±|\+-)\s*(\d+(?:\.\d+)?))?(?:\s*\[\s*({_DECIMAL})\s*,\s*({_DECIMAL})\s*\])?"
 )
 TEXT = "text"
+LOST_TEXT = "not published in the text"
 CONFUSION = "confusion_{actual}_{predicted}"
 _Numbers = tuple[str | None, str | None, str | None, str | None]
 _NO_NUMBERS: _Numbers = (None, None, None, None)
-_NOT_PRINTED = "-"
+_NOT_PRINTED, _LOST = "-", "lost"
 _REMEDY = "Correct the file"
 _KEYS = {
     "file": ({"paper", "tables"}, set()),
@@ -67,20 +72,20 @@ _PAPER_KEYS = ("title", "authors", "journal", "year", "doi", "citation")
 
 @dataclass(frozen=True)
 class PublishedCell:
-    """One printed number, or one printed word.
+    """One printed number, or one printed word; or the place of a number that the available text has lost.
 
     Parameters
     ----------
     table, row, column : str
         Where it stands.
     mean, std : float or None
-        As printed, in `unit`; std is None where none is printed, mean is NaN for a word.
+        As printed, in `unit`; std is None where none is printed, mean is NaN for a word and where `lost`.
     unit : str
         One of `UNITS`; "ratio" is 0..1, "points" are percentage points, "number" is any other plain number (a
         learning rate), "text" a word.
     target : float
         The value to compare with, in `compared_unit`: `value`, or the recommended one where that is an evident
-        slip.
+        slip; NaN for a word and where `lost`.
     doubt : str
         Why the number is to be distrusted, "" where nothing speaks against it.
     system, metric : str
@@ -92,11 +97,13 @@ class PublishedCell:
     low, high : float or None
         The interval that the paper prints, in `unit`; None where it prints none.
     text : str
-        What is printed where `unit` is "text", else "".
+        What is printed where `unit` is "text", `LOST_TEXT` where `lost`, else "".
     actual, predicted : str
         Our classes, where this is a cell of a confusion matrix, else "".
     row_total : int or None
-        Sum of the row of the confusion matrix.
+        Sum of the row of the confusion matrix, None where it is lost.
+    lost : bool
+        Whether the paper prints a number here that its available text does not hold.
     """
 
     table: str
@@ -118,6 +125,7 @@ class PublishedCell:
     actual: str = ""
     predicted: str = ""
     row_total: int | None = None
+    lost: bool = False
 
     @property
     def value(self) -> float:
@@ -127,7 +135,7 @@ class PublishedCell:
     @property
     def compared_unit(self) -> str:
         """Return the unit of `value` and `target`."""
-        return self.unit if self.row_total is None else "percent"
+        return "percent" if self.actual or self.row_total is not None else self.unit
 
     @property
     def printed(self) -> str:
@@ -259,17 +267,24 @@ def _confusion_row(
     predicted = [columns.get(cell.column, {}).get("predicted", "") for cell in cells]
     if not all(predicted) or len(set(predicted)) < len(columns):
         raise UserError(path, f"{where}: has an actual class, but not one cell a predicted class", _REMEDY)
-    if not all(cell.unit == "count" and cell.mean.is_integer() and cell.mean >= 0 for cell in cells):
+    if not all(cell.unit == "count" and (cell.lost or _is_count(cell.mean)) for cell in cells):
         raise UserError(path, f"{where}: holds what is no count of images", _REMEDY)
-    total = int(sum(cell.mean for cell in cells))
-    if not total:
+    lost = any(cell.lost for cell in cells)
+    if lost and not all(cell.lost for cell in cells):
+        raise UserError(path, f"{where}: has lost some of its counts, so no share is known", "Call all of them lost")
+    total = None if lost else int(sum(cell.mean for cell in cells))
+    if total == 0:
         raise UserError(path, f"{where}: holds no image", _REMEDY)
     made = []
     for cell, name in zip(cells, predicted, strict=True):
         metric = cell.metric or CONFUSION.format(actual=row["actual"], predicted=name)
-        share = 100 * cell.target / total
+        share = cell.target if lost else 100 * cell.target / total
         made.append(replace(cell, target=share, metric=metric, actual=row["actual"], predicted=name, row_total=total))
     return made
+
+
+def _is_count(value: float) -> bool:
+    return value.is_integer() and value >= 0
 
 
 def _cell(path: Path, table: dict, column: dict, row: dict, special: dict, name: str, text: str) -> PublishedCell:
@@ -278,7 +293,10 @@ def _cell(path: Path, table: dict, column: dict, row: dict, special: dict, name:
     unit = next(entry["unit"] for entry in closest if "unit" in entry)
     if unit not in UNITS:
         raise UserError(path, f"{where}: unknown unit {unit!r}", f"Choose one of {', '.join(UNITS)}")
-    numbers = _NO_NUMBERS if unit == TEXT else _parse(text, path, where)
+    lost = text == _LOST
+    if lost and "target" in special:
+        raise UserError(path, f"{where}: is lost, so there is nothing to compare with", "Leave out its target")
+    numbers = _NO_NUMBERS if lost or unit == TEXT else _parse(text, path, where)
     mean, std, low, high = (None if number is None else float(number) for number in numbers)
     target = float(_parse(special["target"], path, where)[0]) if "target" in special else mean
     doubts = [entry["doubt"] for entry in (table, row, special) if entry.get("doubt")]
@@ -299,7 +317,8 @@ def _cell(path: Path, table: dict, column: dict, row: dict, special: dict, name:
         source=next((entry["source"] for entry in closest if "source" in entry), ""),
         low=low,
         high=high,
-        text=" ".join(text.split()) if unit == TEXT else "",
+        text=LOST_TEXT if lost else " ".join(text.split()) if unit == TEXT else "",
+        lost=lost,
     )
 
 
@@ -307,7 +326,7 @@ def _parse(text: Any, path: Path, where: str) -> _Numbers:
     """Return mean, std, low and high as they are written; None for what is not."""
     match = _NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
-        remedy = "Write 78.41, 78.41 ± 7.09, 78.41 [70.1, 85.2] or -, or give it the unit text"
+        remedy = "Write 78.41, 78.41 ± 7.09, 78.41 [70.1, 85.2], lost or -, or give it the unit text"
         raise UserError(path, f"{where}: {text!r} is not a number", remedy)
     mean, std, low, high = match.groups()
     if low and float(low) > float(high):

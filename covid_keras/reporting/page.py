@@ -376,9 +376,12 @@ def _severity_figure(results: Results, group: Group) -> list[FigureEntry]:
 
 
 def _comparison_figures(results: Results) -> list[FigureEntry]:
-    """A figure a published table that has a number of ours: the rows that this run measured."""
+    """A figure a published table that has a number of ours: the rows that this run measured.
+
+    What the paper's text has lost has no place in it: there is nothing to set ours against.
+    """
     frame = results.comparison
-    frame = frame[frame["unit"] == "percent"]
+    frame = frame[(frame["unit"] == "percent") & frame["paper"].notna()]
     measured = frame.loc[frame["ours"].notna(), ["table", "row"]].drop_duplicates()
     rows = frame.merge(measured, on=["table", "row"])
     return [

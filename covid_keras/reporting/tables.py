@@ -18,6 +18,7 @@ from covid_keras.evaluation.comparison import (
     REPRODUCED,
     WITHIN_INTERVAL,
 )
+from covid_keras.evaluation.published import LOST_TEXT
 from covid_keras.evaluation.summary import Measured
 from covid_keras.files import atomic_path, write_text
 
@@ -217,7 +218,10 @@ def _cell(item: dict) -> Cell:
 
 
 def _paper_words(item: dict) -> str:
-    """Return what the paper prints: a word, a number with its std or interval, a count with its share of the row."""
+    """Return what the paper prints: a word, a number with its std or interval, a count with its share of the row.
+
+    Where its text has lost the number, it says so.
+    """
     unit, text = item["unit"], "" if pd.isna(item["paper_text"]) else str(item["paper_text"])
     if pd.isna(item["paper"]):
         return text or NOTHING
@@ -287,7 +291,10 @@ def left_out_line(table: PaperTable) -> str:
     'Left out: A and B: checkpoint not obtainable.'
     """
     rows = {row: table.reasons_of(row) for row in table.rows if not table.measured_row(row)}
-    rows = {row: tuple(reason for reason in reasons if reason != NOT_RUN_KIND) for row, reasons in rows.items()}
+    rows = {
+        row: tuple(reason for reason in reasons if reason not in (NOT_RUN_KIND, LOST_TEXT))
+        for row, reasons in rows.items()
+    }
     said = [f"{' and '.join(names)}: {reason.rstrip('.')}" for reason, names in _by_reason(rows).items()]
     return f"Left out: {'; '.join(said)}." if said else ""
 
@@ -311,14 +318,21 @@ def measured_cells(frame: pd.DataFrame) -> list[dict[str, str]]:
             "paper": (cell := _cell(item)).paper,
             "ours": f"{cell.ours} ± {number(item['ours_std'], unit=item['unit'])}",
             "interval": cell.interval,
-            "difference": f"{number(item['difference'], signed=True, unit=item['unit'])} "
-            f"(±{number(item['tolerance'], unit=item['unit'])})",
+            "difference": _difference_words(item),
             "executions": str(item["executions"]),
             "verdict": cell.verdict,
             "symbol": cell.symbol,
         }
         for item in part.to_dict("records")
     ]
+
+
+def _difference_words(item: dict) -> str:
+    """Return the difference with its tolerance; without one where the paper's text has lost the number."""
+    if pd.isna(item["difference"]):
+        return NOTHING
+    unit = item["unit"]
+    return f"{number(item['difference'], signed=True, unit=unit)} (±{number(item['tolerance'], unit=unit)})"
 
 
 def comparison_markdown(frame: pd.DataFrame, banner: str = "") -> str:

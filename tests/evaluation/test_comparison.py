@@ -20,6 +20,8 @@ from covid_keras.evaluation import (
     compare,
     comparison_records,
 )
+from covid_keras.evaluation.comparison import NOT_IN_TEXT
+from covid_keras.evaluation.published import LOST_TEXT
 from covid_keras.reporting.results import comparable_of
 
 
@@ -181,6 +183,26 @@ def test_the_papers_interval_and_words_are_kept():
     assert table[["paper_low", "paper_high"]].iloc[0].tolist() == [94.0, 99.3]
     assert table["paper_text"].tolist() == ["", "Yes"]
     assert table["verdict"].tolist() == [REPRODUCED, NO_COUNTERPART]
+
+
+@pytest.mark.parametrize("comparable", [True, "other data"])
+def test_what_the_text_has_lost_is_shown_beside_ours_and_not_judged(comparable):
+    gone = {"text": LOST_TEXT, "lost": True}
+    cells = [
+        cell(math.nan, **gone),
+        cell(math.nan, "auc", unit="ratio", **gone),
+        cell(math.nan, "false_negative_rate", unit="count", actual="a", predicted="b", **gone),
+        cell(math.nan, "accuracy", "left_out", **gone),
+        cell(math.nan, "", "", unit="count", **gone),
+    ]
+    measured = [ours(74, 72, 76), ours(90, 89, 92, "auc"), ours(97, 95, 98, "sensitivity")]
+    table = compare(cells, measured, 2, comparable, {"left_out": "no file"})
+    assert set(table["verdict"]) == {NOT_IN_TEXT} == {"not comparable (not published in the text)"}
+    assert set(table["paper_text"]) == {"not published in the text"}
+    assert table[["ours", "low", "high"]].head(3).to_numpy().tolist() == [[74, 72, 76], [0.9, 0.89, 0.92], [3, 2, 5]]
+    assert table["unit"].tolist() == ["percent", "ratio", "percent", "percent", "count"]
+    assert table["ours"].notna().tolist() == [True] * 3 + [False] * 2
+    assert table[["paper", "target", "difference"]].isna().all(axis=None)
 
 
 def test_measured_twice_is_an_error():

@@ -90,6 +90,7 @@ def test_a_confusion_matrix_is_compared_by_the_share_of_its_rows(tmp_path):
         ("{name: said b, predicted: b}", "{name: said b}", "row 'is a': has an actual class, but not one cell a"),
         ("predicted: b}", "predicted: a}", "not one cell a predicted class"),
         ("[598, 5]", '[598, "-"]', "not one cell a predicted class"),
+        ("[598, 5]", "[598, lost]", "row 'is a': has lost some of its counts, so no share is known"),
         ("[598, 5]", "[598.5, 5]", "row 'is a': holds what is no count of images"),
         ("[4, 76]", "[-4, 76]", "row 'is b': holds what is no count of images"),
         ("[4, 76]", "[0, 0]", "row 'is b': holds no image"),
@@ -112,6 +113,51 @@ def test_intervals_and_words_are_kept_as_printed(tmp_path):
     assert (other.text, other.printed, other.system) == ("5", "5", "elsewhere")
     assert math.isnan(other.mean)
     assert other == load_published(write(tmp_path, words))[2]
+
+
+LOST = """
+  - table: "3"
+    title: gone
+    unit: percent
+    columns:
+      - {name: Acc, metric: accuracy}
+      - {name: AUC, metric: auc, unit: ratio}
+      - {name: Bias, unit: text}
+    rows:
+      - {row: net, system: net, values: [lost, lost, lost], cells: {AUC: {doubt: Only drawn.}}}
+      - {row: other, values: {Acc: 81.2, AUC: "-"}}
+"""
+
+
+def test_what_the_text_has_lost_is_kept_without_a_number(tmp_path):
+    *lost, printed = load_published(write(tmp_path, LOST))
+    assert [(cell.column, cell.unit, cell.metric, cell.doubt) for cell in lost] == [
+        ("Acc", "percent", "accuracy", ""),
+        ("AUC", "ratio", "auc", "Only drawn."),
+        ("Bias", "text", "", ""),
+    ]
+    assert all(cell.lost and cell.printed == "not published in the text" for cell in lost)
+    assert all(math.isnan(cell.mean) and math.isnan(cell.target) and cell.std is None for cell in lost)
+    assert all((cell.system, cell.decimals, cell.low) == ("net", 0, None) for cell in lost)
+    assert (printed.mean, printed.lost, printed.printed) == (81.2, False, "")
+    assert lost == load_published(write(tmp_path, LOST))[:3], "one NaN, so that equal cells compare equal"
+
+
+def test_a_lost_row_of_a_confusion_matrix_is_of_shares(tmp_path):
+    *lost, known, _ = load_published(write(tmp_path, MATRIX.replace("[598, 5]", "[lost, lost]")))
+    assert [(cell.actual, cell.predicted, cell.metric) for cell in lost] == [
+        ("a", "a", "specificity"),
+        ("a", "b", "confusion_a_b"),
+    ]
+    assert all((cell.unit, cell.compared_unit, cell.row_total) == ("count", "percent", None) for cell in lost)
+    assert all(math.isnan(cell.value) and math.isnan(cell.target) for cell in lost)
+    assert known.printed == "4 of 80"
+
+
+def test_a_lost_number_has_no_target(tmp_path):
+    path = write(tmp_path, LOST.replace("{doubt: Only drawn.}", "{target: 0.9}"))
+    with pytest.raises(UserError, match="row 'net', column 'AUC': is lost, so there is nothing to compare with"):
+        load_published(path)
 
 
 def test_the_paper_itself(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from covid_keras.reporting import (
     render_report,
     write_report,
 )
+from covid_keras.reporting.page import _comparison_figures
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = '<script>alert("x")</script> & \'"'
@@ -181,6 +183,18 @@ def test_not_comparable_says_why_and_still_shows_the_number():
     page = Page(render_report(Report("A", comparison=comparison("not comparable (synthetic images)"))))
     assert "○ not comparable: synthetic images." in page.text
     assert "75.00 ○" in page.text
+
+
+def test_what_the_papers_text_has_lost_is_said_in_its_place_and_not_drawn():
+    frame = comparison("not comparable (not published in the text)").head(1)
+    frame = frame.assign(paper=np.nan, paper_std=np.nan, target=np.nan, difference=np.nan)
+    frame = frame.assign(paper_text="not published in the text")
+    text = Page(render_report(full_report(comparison=frame))).text
+    assert "not published in the text75.00" in re.sub(r"\s*\n\s*", "", text)
+    assert not re.search(r"\bnan\b", text)
+    both = pd.concat([frame, comparison().assign(table="VI")])
+    drawn = _comparison_figures(SimpleNamespace(comparison=both))
+    assert [entry.title for entry in drawn] == ["Table VI, drawn"]
 
 
 def test_a_report_of_almost_nothing_and_of_nothing_measured():

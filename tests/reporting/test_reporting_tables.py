@@ -10,6 +10,7 @@ import pytest
 
 from covid_keras.errors import UserError
 from covid_keras.evaluation import PublishedCell, compare
+from covid_keras.evaluation.published import LOST_TEXT
 from covid_keras.evaluation.summary import Measured
 from covid_keras.reporting import (
     comparison_latex,
@@ -26,6 +27,7 @@ from covid_keras.reporting import (
 from covid_keras.reporting.tables import (
     latex_escape,
     left_out_line,
+    measured_cells,
     not_comparable_line,
     number,
     published_number,
@@ -106,6 +108,30 @@ def test_words_intervals_ratios_and_shares_of_the_row():
     assert table["Bias"] == "Yes | –"
     assert table["said N"] == "598 of 603 = 99.17 % | 99.00 [98.00, 99.50] ✓"
     assert left_out_line(paper_tables(frame)[0]) == "Left out: Else: no file."
+    back = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
+    assert comparison_markdown(back) == comparison_markdown(frame)
+
+
+def test_what_the_text_has_lost_stands_beside_ours():
+    lost = {"std": None, "text": LOST_TEXT, "lost": True}
+    published = [
+        cell("Net", "Acc", math.nan, system="net", metric="accuracy", **lost),
+        cell("Net", "AUC", math.nan, unit="ratio", doubt="Drawn.", system="net", metric="auc", **lost),
+        cell("Set", "images", math.nan, unit="count", **lost),
+        cell("Else", "Acc", math.nan, system="other", metric="accuracy", **lost),
+        cell("Else", "F1", 80, std=None, system="other", metric="f1"),
+    ]
+    measured = [ours("net", "accuracy", 97, 96, 98), ours("net", "auc", 99.5, 99, 99.9)]
+    frame = compare(published, measured, 2, not_run={"other": "no file"})
+    table = comparison_pivot(frame)["V"]
+    assert table.loc["Net", "Acc"] == "not published in the text | 97.00 [96.00, 98.00] ○"
+    assert table.loc["Net", "AUC"] == "not published in the text† | 0.9950 [0.9900, 0.9990] ○"
+    assert table.loc["Set", "images"] == "not published in the text | –"
+    (shown,) = paper_tables(frame)
+    assert not_comparable_line(shown) == "○ not comparable: not published in the text."
+    assert left_out_line(shown) == "Left out: Else: no file."
+    assert [one["difference"] for one in measured_cells(frame)] == ["–", "–"]
+    assert verdict_counts(frame)["not comparable"] == 2
     back = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
     assert comparison_markdown(back) == comparison_markdown(frame)
 
