@@ -1,8 +1,7 @@
 """Augmenting batches here against Keras' legacy ImageDataGenerator, with the settings of Hertel and Benlamri 2022.
 
 Both rotate, shift, shear, zoom, mirror and standardise images in memory; the suite on every core, the generator on one,
-as both come. With --benchmark-disable there is one round,
-which only shows that everything runs.
+as both come. With --benchmark-disable there is one round, which only shows that everything runs.
 """
 
 from __future__ import annotations
