@@ -147,7 +147,7 @@ def missing_systems(paper: Paper, protocol: Protocol, data: Path | None, out: Pa
     left_out: dict[str, str] = {}
     for name in protocol.systems:
         system = paper.system(name)
-        below = [left_out[one] for one in (system.after, *system.choose) if one in left_out]
+        below = [left_out[one] for one in system.below if one in left_out]
         reason = next(iter(below), None) or system.missing(protocol, data)
         finished = out is not None and any((out / EXECUTIONS / name).glob(f"*/{EXECUTION_RECORD}"))
         if reason and not finished:
@@ -261,7 +261,7 @@ def prepare_run(plan: Plan) -> RunFolder:
     cohort = plan.paper.cohort(protocol, plan.data, plan.cache / "made")
     print(f"Cohort: {len(cohort)} images of {len(cohort.patients())} patients, {cohort.counts()}", flush=True)
     left_out = plan.settings.get("left_out", {})
-    systems = [name for name in protocol.systems if name not in left_out]
+    systems = [name for name in protocol.systems if name not in left_out and not plan.paper.system(name).members]
     preparations = {name: plan.paper.system(name).preparation(protocol) for name in systems}
     lungs: dict[str, Any] = {}
     if any(preparation.needs_mask for preparation in preparations.values()):
@@ -327,7 +327,7 @@ def divide(cohort: Cohort, settings: SplitSettings, duplicates: pd.DataFrame) ->
     if settings.scheme == "hold_out":
         parts = {"train": 1 - settings.validation - settings.test}
         parts |= {"validation": settings.validation, "test": settings.test}
-        table = repeated(hold_out(cohort, parts, settings.seed, groups), settings.repeats)
+        table = repeated(hold_out(cohort, parts, settings.seed, groups, settings.shares), settings.repeats)
     else:
         table = patient_folds(
             cohort,

@@ -100,6 +100,7 @@ def hold_out(
     fractions: Mapping[str, float] | None = None,
     seed: int = 0,
     groups: Sequence[str] | np.ndarray | None = None,
+    shares: Mapping[str, Mapping[str, float]] | None = None,
 ) -> pd.DataFrame:
     """Return one stratified, patient-disjoint division into train, validation and test (repeat 0, fold 0).
 
@@ -112,6 +113,9 @@ def hold_out(
         Rounded to a twentieth.
     seed, groups
         As in `patient_folds`.
+    shares : mapping, optional
+        Labels that are divided otherwise, each with its own shares: {"COVID-19, BIMCV": {"train": 1}}. Images of one
+        key (patient, near-duplicates) stay together even so: they follow the label among theirs that is named first.
 
     Returns
     -------
@@ -121,25 +125,60 @@ def hold_out(
     Raises
     ------
     UserError
-        Where the shares make no split, or a part with a share would lack a class.
+        Where the shares make no split, name no label, or a part with a share would lack a class.
     """
-    shares = {"train": 0.8, "test": 0.2} if fractions is None else dict(fractions)
+    fractions = {"train": 0.8, "test": 0.2} if fractions is None else fractions
+    keys = _group_keys(cohort, groups)
+    rules = [dict(fractions), *(dict(own) for own in (shares or {}).values())]
+    of_image = _rules(cohort, keys, tuple(shares or ()))
+    split = np.full(len(cohort), "", dtype=object)
+    for number, rule in enumerate(rules):
+        rows = of_image == number
+        if rows.any():
+            part = _alike(cohort, rows, list(shares)[number - 1]) if number else _present(cohort, rows)
+            split[rows] = _divided(part, rule, keys[rows], _seed(seed, number) if number else seed)
+    return _table(cohort, split, 0, 0)
+
+
+def _rules(cohort: Cohort, keys: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
+    """Return by which rule each image is divided, (n,) int: 0 the common one, else 1 + the place of its label."""
+    for label in labels:
+        if label not in cohort.classes:
+            raise UserError("split.shares", f"names the label {label!r}", f"Known: {', '.join(cohort.classes)}")
+    place = {label: number for number, label in enumerate(labels)}
+    first = cohort.table["label"].map(place).fillna(len(labels)).groupby(keys).transform("min").to_numpy(np.int64)
+    return (first + 1) % (len(labels) + 1)
+
+
+def _present(cohort: Cohort, rows: np.ndarray) -> Cohort:
+    """Return some of the images, of the classes that are left."""
+    if rows.all():
+        return cohort
+    table = cohort.table[rows]
+    return Cohort(table, tuple(name for name in cohort.classes if (table["label"] == name).any()), cohort.name)
+
+
+def _alike(cohort: Cohort, rows: np.ndarray, label: str) -> Cohort:
+    """Return some of the images, all by one label: what follows it is dealt as it is."""
+    return Cohort(cohort.table[rows].assign(label=label, severity=""), (label,), cohort.name)
+
+
+def _divided(cohort: Cohort, shares: Mapping[str, float], keys: np.ndarray, seed: int) -> np.ndarray:
+    """Return the part of each image, object (n,), by one rule."""
     unknown = [part for part in shares if part not in PARTS]
     if unknown or min(shares.values(), default=-1.0) < 0 or not np.isclose(sum(shares.values()), 1):
         raise UserError(
             "split", f"the shares {shares} make no split", f"Give shares of {', '.join(PARTS)} that sum to 1"
         )
     asked = tuple(part for part in PARTS if shares.get(part, 0) > 0)
-    keys = _group_keys(cohort, groups)
     split = np.full(len(cohort), asked[0], dtype=object)
     rest = 1.0
     for number, part in enumerate(reversed(asked[1:])):
         pool = np.flatnonzero(split == asked[0])
         split[_take(cohort, pool, keys, shares[part] / rest, _seed(seed, 0, number))] = part
         rest -= shares[part]
-    table = _table(cohort, split, 0, 0)
-    _check_classes(table, cohort, asked)
-    return table
+    _check_classes(_table(cohort, split, 0, 0), cohort, asked)
+    return split
 
 
 def published_split(cohort: Cohort, test: float, seed: int) -> pd.DataFrame:

@@ -61,6 +61,8 @@ def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFra
 
     entries, tables = {}, []
     for name, title in results.systems.items():
+        if results.paper.system(name).members:
+            continue  # no network of its own to look into
         execution = next(e for e in results.executions if e.system == name)
         mine = results.predictions_of(name)
         mine = mine[(mine["repeat"] == execution.repeat) & (mine["fold"] == execution.fold)]

@@ -63,7 +63,7 @@ def epochs_of(run: RunFolder) -> dict[str, int]:
     """Return how many epochs each system of the run trains at most; one that is not trained counts as one."""
     paper = load_paper(run.protocol.paper)
     systems = [paper.system(name) for name in run.protocol.systems]
-    return {one.name: one.training(run.protocol).epochs if one.trained else 1 for one in systems}
+    return {one.name: one.epochs(run.protocol) for one in systems}
 
 
 class _Trainings:

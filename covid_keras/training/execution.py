@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,18 @@ from sklearn.utils.class_weight import compute_class_weight
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.pipeline import make_dataset
 from covid_keras.errors import UserError
-from covid_keras.evaluation.predictions import write_predictions
+from covid_keras.evaluation.predictions import read_predictions, write_predictions
 from covid_keras.files import atomic_path, locked, sha256_of, write_json
 from covid_keras.settings import as_plain
 from covid_keras.training.devices import describe_device, resolve_strategy, set_precision
 from covid_keras.training.experiment import Paper, System
 from covid_keras.training.inputs import Inputs, admitted, decide, inputs_of, part_of
-from covid_keras.training.networks import chosen_of, network_of
+from covid_keras.training.networks import chosen_of, members_of, network_of
 from covid_keras.training.protocol import OptimizerSettings, Protocol, TrainingSettings
 from covid_keras.training.provenance import provenance
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.unfreezing import Stage, open_stage, stages_of
 
 PROGRESS = "@progress "
 
@@ -62,6 +64,9 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
         if execution.done:
             return
         _remove_unfinished_files(execution.folder)
+        if paper.system(execution.system).members:
+            _combine(paper, run, execution)
+            return
         tf.config.experimental.enable_op_determinism()
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": run.protocol.quick_start})
         asked = run.settings["strategy"]
@@ -82,6 +87,39 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
             tracker.restore_best(model)
         frame = predict(job, model)
         _write(job, frame, tracker, model, strategy)
+
+
+def _combine(paper: Paper, run: RunFolder, execution: Execution) -> None:
+    """Write the predictions of an ensemble, made of those of its members on the same fold."""
+    started, system = time.monotonic(), paper.system(execution.system)
+    members = members_of(paper, run, execution)
+    combined = system.combine(run.protocol, [read_predictions(one.predictions) for one in members], execution.system)
+    write_predictions(execution.predictions, combined.frame)
+    part = combined.frame["split"]
+    record = provenance(
+        **_identity(run, execution),
+        seed=system.training(run.protocol).seed,
+        seconds=round(time.monotonic() - started, 1),
+        epochs=0,
+        best_epoch=-1,
+        parameters=sum(one.details["parameters"] for one in members),
+        images={name: int((part == name).sum()) for name in ("train", "validation", "test")},
+        device=members[0].details["device"],
+        policy=members[0].details["policy"],
+        predictions_sha256=sha256_of(execution.predictions),
+        combined=combined.facts,
+    )
+    write_json(execution.record, record)
+
+
+def _identity(run: RunFolder, execution: Execution) -> dict[str, Any]:
+    """Which execution of which cohort a record is of."""
+    return {
+        "system": execution.system,
+        "repeat": execution.repeat,
+        "fold": execution.fold,
+        "cohort_fingerprint": run.record["cohort_fingerprint"],
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +150,11 @@ class _Job:
         return self.paper.scored_of(self.system, self.run.cohort)
 
     @property
+    def stages(self) -> list[Stage]:
+        """The stages of its training; one where nothing is unfrozen."""
+        return stages_of(self.training, self.system.unfreezing)
+
+    @property
     def chosen_on(self) -> str:
         """The part that chooses the epoch."""
         return "test" if self.run.protocol.split_of(self.system.split).chosen_on_test else "validation"
@@ -124,14 +167,19 @@ def _model(job: _Job) -> tuple[keras.Model, ResumableTraining]:
     if not system.trained:
         return network_of(job.paper, job.run, job.execution), tracker
     model = system.build(protocol, job.classes)
-    train = job.inputs.rows_of(job.part, "train")
     if system.adapt is not None:
-        system.adapt(model, job.inputs, train)
+        system.adapt(model, job.inputs, job.inputs.rows_of(job.part, "train"))
+    _compile(job, model, training)
+    return model, tracker
+
+
+def _compile(job: _Job, model: keras.Model, training: TrainingSettings) -> None:
+    """Attach optimiser and loss, the optimiser with its variables, which a resumed training restores."""
+    train = job.inputs.rows_of(job.part, "train")
     counts = np.bincount(job.inputs.labels[train], minlength=job.inputs.outputs)
-    (system.compile or compile_classifier)(model, training, protocol, counts)
+    (job.system.compile or compile_classifier)(model, training, job.run.protocol, counts)
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    return model, tracker
 
 
 def compile_classifier(model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
@@ -163,11 +211,24 @@ class _Reporter(keras.callbacks.Callback):
 
 
 def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool) -> None:
-    """Train until the last epoch or until patience is spent, from wherever a killed training stood."""
+    """Train stage after stage, each until its last epoch or until patience is spent, from where a killed one stood."""
+    stages, reached = job.stages, tracker.stage_reached()
+    for number in range(reached, len(stages)):
+        if len(stages) > 1:
+            if number > reached:
+                tracker.restore_best(model)
+            tracker.begin_stage(number, stages[number].patience)
+            open_stage(model, job.system.unfreezing, stages[number])
+            _compile(job, model, stages[number].applied(job.training))
+        start = tracker.restore(model) if number == reached else len(tracker.history)
+        end = tracker.stage_start + stages[number].epochs
+        if not tracker.finished and start < end:
+            _fit_epochs(job, model, tracker, start, end, static)
+
+
+def _fit_epochs(job: _Job, model: keras.Model, tracker: ResumableTraining, start: int, end: int, static: bool) -> None:
+    """Train the epochs `start` to `end` - 1."""
     training, system, inputs = job.training, job.system, job.inputs
-    start = tracker.restore(model)
-    if tracker.finished or start >= training.epochs:
-        return
     train, validation = inputs.rows_of(job.part, "train"), inputs.rows_of(job.part, job.chosen_on)
     plan = None
     if system.plan is not None:
@@ -179,7 +240,7 @@ def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool
         seed=job.seed,
         training=True,
         augmentation=Augmentation(**as_plain(training.augmentation)),
-        epochs=training.epochs,
+        epochs=end,
         start_epoch=start,
         drop_remainder=static,
         plan=plan,
@@ -188,11 +249,11 @@ def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool
     further = system.callbacks(job.run.protocol) if system.callbacks else []
     model.fit(
         batches,
-        epochs=training.epochs,
+        epochs=end,
         initial_epoch=start,
         verbose=0,
         shuffle=False,
-        steps_per_epoch=len(batches) // (training.epochs - start),
+        steps_per_epoch=len(batches) // (end - start),
         validation_data=make_dataset(inputs.prepared, validation, **common),
         callbacks=[*further, tracker, _Reporter()],
         class_weight=class_weights(inputs.labels[train], inputs.outputs, training),
@@ -273,6 +334,16 @@ def predict(job: _Job, model: keras.Model) -> pd.DataFrame:
     return frame
 
 
+def _stage_facts(stages: list[Stage], tracker: ResumableTraining) -> list[dict[str, Any]]:
+    """What each stage of a training took, and the best that it reached by itself (None for one without an epoch)."""
+    facts, monitor = [], tracker.monitor
+    for number, stage in enumerate(stages):
+        values = [epoch[monitor] for epoch in tracker.history if epoch["stage"] == number]
+        best = (min(values) if monitor.endswith("loss") else max(values)) if values else None
+        facts.append({"name": stage.name, "epochs": len(values), monitor: best})
+    return facts
+
+
 def _write(
     job: _Job,
     frame: pd.DataFrame,
@@ -287,20 +358,18 @@ def _write(
             pd.DataFrame(tracker.history).to_csv(temporary, index=False)
     write_predictions(execution.predictions, frame)
     record = provenance(
-        system=execution.system,
-        repeat=execution.repeat,
-        fold=execution.fold,
+        **_identity(job.run, execution),
         seed=job.seed,
         seconds=round(tracker.seconds, 1),
         epochs=len(tracker.history),
         best_epoch=tracker.best_epoch,
         parameters=int(model.count_params()),
         images={name: int((job.part == name).sum()) for name in ("train", "validation", "test")},
-        cohort_fingerprint=job.run.record["cohort_fingerprint"],
         device=describe_device() | {"strategy": type(strategy).__name__, "replicas": strategy.num_replicas_in_sync},
         policy=keras.config.dtype_policy().name,
         predictions_sha256=sha256_of(execution.predictions),
         **({"chosen": chosen_of(job.paper, job.run, execution).system} if job.system.choose else {}),
+        **({"stages": _stage_facts(job.stages, tracker)} if len(job.stages) > 1 else {}),
     )
     write_json(execution.record, record)
     (execution.folder / STATE).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from covid_keras.errors import UserError
 from covid_keras.settings import unknown_key
 from covid_keras.training.protocol import Protocol, TrainingSettings, load_protocol, profile_names
+from covid_keras.training.unfreezing import epochs_of
 
 if TYPE_CHECKING:
     import keras
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from covid_keras.data.cohort import Cohort
     from covid_keras.data.preparation import Preparation, PreparedImages
     from covid_keras.evaluation import Measured
+    from covid_keras.evaluation.ensembles import Combined
     from covid_keras.reporting.html import Section
     from covid_keras.reporting.results import Results
     from covid_keras.training.inputs import Inputs
@@ -90,6 +92,14 @@ class System:
     choose : tuple of str
         It is, on each fold, whichever of these systems is right more often on the validation part, and not trained; of
         equals the one with the smaller cross-entropy there.
+    members : tuple of str
+        It has no network: its predictions are made of those of these systems on the same fold, by `combine`.
+    combine : callable, optional
+        (protocol, the members' predictions, a table each, own name) to
+        `covid_keras.evaluation.ensembles.Combined`: predictions, and what was chosen on the way.
+    unfreezing : tuple of tuple of str
+        The groups of layers of the network's backbone, by the beginnings of their names, the topmost first: they
+        learn stage by stage where the training's `unfreeze` says so (see `covid_keras.training.unfreezing`).
     feed : callable, optional
         (protocol, cohort, the execution it builds on, parts, prepared images) to
         `covid_keras.training.inputs.Inputs`: what the network is fed where that is not the prepared images themselves.
@@ -147,6 +157,9 @@ class System:
     after: str = ""
     admit: Callable[[Paper, RunFolder, Execution], np.ndarray] | None = None
     choose: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    combine: Callable[[Protocol, list[pd.DataFrame], str], Combined] | None = None
+    unfreezing: tuple[tuple[str, ...], ...] = ()
     feed: Callable[[Protocol, Cohort, Execution | None, np.ndarray, PreparedImages], Inputs] | None = None
     decide: Callable[[np.ndarray, tuple[str, ...]], tuple[np.ndarray, np.ndarray]] | None = None
     evidence: Callable[[keras.Model, np.ndarray, str], tuple[keras.Model, np.ndarray, int]] | None = None
@@ -174,7 +187,16 @@ class System:
     @property
     def trained(self) -> bool:
         """Whether it is trained here."""
-        return not self.released and self.compose is None and not self.choose
+        return not self.released and self.compose is None and not self.choose and not self.members
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        """The systems that it is directly made of, or builds on."""
+        return tuple(name for name in (self.after, *self.choose, *self.members) if name)
+
+    def epochs(self, protocol: Protocol) -> int:
+        """Return how many epochs it trains at most, over all stages; 1 where it is not trained."""
+        return epochs_of(self.training(protocol), self.unfreezing) if self.trained else 1
 
     def repeats(self, protocol: Protocol) -> int:
         """Return in how many repeats of its split it runs."""
@@ -318,7 +340,7 @@ class Paper:
     def chain(self, name: str) -> list[str]:
         """Return the systems that a system builds on, the first to be trained first, and itself."""
         system = self.system(name)
-        below = [one for part in (system.after, *system.choose) if part for one in self.chain(part)]
+        below = [one for part in system.below for one in self.chain(part)]
         return [*dict.fromkeys(below), name]
 
     def runs_in(self, system: System, protocol: Protocol, repeat: int, fold: int) -> bool:

@@ -19,9 +19,11 @@ def network_of(paper: Paper, run: RunFolder, execution: Execution) -> keras.Mode
     Raises
     ------
     UserError
-        Where the weights are missing, damaged, or another network's.
+        Where the weights are missing, damaged, or another network's, or an ensemble has no network of its own.
     """
     system = paper.system(execution.system)
+    if system.members:
+        raise UserError(execution.name, "is an ensemble and has no network", f"Take one of {', '.join(system.members)}")
     classes = paper.classes_of(system, run.cohort)
     if system.choose:
         return network_of(paper, run, chosen_of(paper, run, execution))
@@ -69,6 +71,15 @@ def _merit(execution: Execution) -> tuple[float, float]:
     names = np.array([column.removeprefix("score_") for column in score_columns(frame)])
     of_truth = scores[frame["label"].to_numpy()[:, None] == names[None, :]]
     return right, float(np.log(np.maximum(of_truth, 1e-12)).mean())
+
+
+def members_of(paper: Paper, run: RunFolder, execution: Execution) -> list[Execution]:
+    """Return the executions that an ensemble is made of; raise `UserError` where one is not done."""
+    members = [execution_below(paper, run, name, execution) for name in paper.system(execution.system).members]
+    for one in members:
+        if not one.done:
+            raise UserError(one.name, f"is not done, and {execution.name} is made of it", "Train it first")
+    return members
 
 
 def parts_of(paper: Paper, run: RunFolder, execution: Execution) -> list[Execution]:

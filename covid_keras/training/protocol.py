@@ -40,6 +40,10 @@ class SplitSettings:
         Divide by image as the paper did although patients then cross.
     duplicates : bool
         Keep near-duplicate images together like images of one patient.
+    shares : dict
+        Of "hold_out": labels whose images are divided otherwise, each with its shares of train, validation and test
+        (left out: none), such as {train: 1} for a collection that is trained on alone. Patients and near-duplicates
+        that have images of several labels follow the one named first.
     images : dict
         Divide only the images of these labels, of each the first so many in the cohort's order (0: all); the others
         are in no part. All images where empty.
@@ -54,8 +58,11 @@ class SplitSettings:
     leaky_as_published: bool = False
     duplicates: bool = True
     images: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.shares and self.scheme != "hold_out":
+            _require(False, "split.shares", self.shares, "left out where the scheme is not hold_out")
         if self.scheme == "folds":
             _require(self.folds >= 2, "split.folds", self.folds, "at least 2")
         else:
@@ -115,6 +122,39 @@ class AugmentationSettings:
 
 
 @dataclass(frozen=True)
+class UnfreezeSettings:
+    """Progressive fine-tuning of a network with a backbone (see `covid_keras.training.unfreezing`).
+
+    Attributes
+    ----------
+    epochs : int
+        At most so many of each stage after the head's; 0 trains all layers at once, from the first epoch on.
+    patience : int
+        Epochs without improvement after which a stage ends.
+    learning_rate : float
+        Of these stages.
+    scratch : int
+        Epochs of all layers together before the head's stage, the statistics of batch normalisation moving: from
+        random weights there is nothing to keep.
+    scratch_rate : float
+        Learning rate of those.
+    """
+
+    epochs: int = 0
+    patience: int = 5
+    learning_rate: float = 1e-5
+    scratch: int = 0
+    scratch_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "scratch"):
+            _require(getattr(self, name) >= 0, f"training.unfreeze.{name}", getattr(self, name), "0 or more")
+        _require(self.patience >= 1, "training.unfreeze.patience", self.patience, "at least 1")
+        for name in ("learning_rate", "scratch_rate"):
+            _require(getattr(self, name) > 0, f"training.unfreeze.{name}", getattr(self, name), "positive")
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """How one execution is trained; the epoch is chosen on validation only.
 
@@ -141,6 +181,8 @@ class TrainingSettings:
     seed : int
         Of initial weights, order and augmentation; the repeat and fold are mixed in.
     augmentation : AugmentationSettings
+    unfreeze : UnfreezeSettings
+        Of systems whose network has groups of layers to unfreeze; `epochs` and `optimizer` then are the head's.
     """
 
     epochs: int
@@ -155,6 +197,7 @@ class TrainingSettings:
     repeats: int | None = None
     seed: int = 0
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    unfreeze: UnfreezeSettings = field(default_factory=UnfreezeSettings)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):

@@ -38,12 +38,19 @@ class ResumableTraining(keras.callbacks.Callback):
         The quantity whose improvement patience waits for; `monitor` where not given.
     ties : {"first", "last"}
         Which of equally good epochs is kept.
+
+    Attributes
+    ----------
+    stage, stage_start, staged : int, int, bool
+        Of a training in stages, the one that it is in and the epoch at which that began: patience counts from there,
+        the best epoch is that of all stages.
     """
 
     def __init__(self, folder: Path, monitor: str, patience: int, stop: str = "", ties: str = "first") -> None:
         super().__init__()
         self.folder, self.monitor, self.patience = folder, monitor, patience
         self.stop, self.ties = stop or monitor, ties
+        self.stage, self.stage_start, self.staged = 0, 0, False
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.finished = -1, False
         self.seconds_before, self.started = 0.0, time.monotonic()
@@ -54,6 +61,29 @@ class ResumableTraining(keras.callbacks.Callback):
         """Wall time of the training, what a killed one had spent up to its last state included."""
         return self.seconds_before + time.monotonic() - self.started
 
+    def stage_reached(self) -> int:
+        """Return the stage that a killed training was in, 0 where there is none.
+
+        Raises
+        ------
+        UserError
+            Where the state is damaged.
+        """
+        return self._read()[0].get("stage", 0) if (self.folder / STATE).is_file() else 0
+
+    def begin_stage(self, number: int, patience: int) -> None:
+        """Begin a stage of a training in stages, the first of them or after what was trained so far."""
+        self.stage, self.stage_start, self.staged = number, len(self.history), True
+        self.patience, self.finished = patience, False
+
+    def _read(self) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """Return what is kept: counters and history, and the variables in their order."""
+        try:
+            with np.load(self.folder / STATE) as state:
+                return json.loads(str(state["meta"])), [state[f"v{i}"] for i in range(len(state.files) - 1)]
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise self._unusable(f"is damaged ({error})") from error
+
     def restore(self, model: keras.Model) -> int:
         """Load the state left by a killed training, if any; return the epoch to start with.
 
@@ -62,22 +92,17 @@ class ResumableTraining(keras.callbacks.Callback):
         UserError
             Where the state is damaged or of another network; the model is left as it was.
         """
-        path = self.folder / STATE
-        if not path.is_file():
+        if not (self.folder / STATE).is_file():
             return 0
         variables = _variables(model)
-        try:
-            with np.load(path) as state:
-                meta: dict[str, Any] = json.loads(str(state["meta"]))
-                values = [state[f"v{i}"] for i in range(len(state.files) - 1)]
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise self._unusable(f"is damaged ({error})") from error
+        meta, values = self._read()
         if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
             raise self._unusable("is of another network")
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         self.history, self.best_epoch, self.finished = meta["history"], meta["best_epoch"], meta["finished"]
         self.seconds_before = meta["seconds"]
+        self.stage, self.stage_start = meta.get("stage", 0), meta.get("stage_start", 0)
         return len(self.history)
 
     def _unusable(self, problem: str) -> UserError:
@@ -86,14 +111,14 @@ class ResumableTraining(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Record the epoch, keep it where it is the best, write the state, stop where patience is spent."""
         logs = {key: float(value) for key, value in (logs or {}).items()}
-        self.history.append({"epoch": epoch} | logs)
+        self.history.append({"epoch": epoch} | ({"stage": self.stage} if self.staged else {}) | logs)
         best_epoch = self._best_epoch(self.monitor, self.ties)
         better = best_epoch != self.best_epoch
         if better:
             self.best_epoch = best_epoch
             with atomic_path(self.folder / BEST) as temporary:
                 self.model.save_weights(temporary)
-        self.finished = epoch - self._best_epoch(self.stop, "first") >= self.patience
+        self.finished = epoch - max(self._best_epoch(self.stop, "first"), self.stage_start - 1) >= self.patience
         self.model.stop_training = self.finished
         # With every new best, so that the weights on disk are always those that the state means.
         if better or self.finished or time.monotonic() >= self.next_write:
@@ -117,6 +142,8 @@ class ResumableTraining(keras.callbacks.Callback):
             "best_epoch": self.best_epoch,
             "seconds": self.seconds,
             "finished": self.finished,
+            "stage": self.stage,
+            "stage_start": self.stage_start,
         }
         arrays = {f"v{i}": np.asarray(variable) for i, variable in enumerate(_variables(self.model))}
         with atomic_path(self.folder / STATE) as temporary:

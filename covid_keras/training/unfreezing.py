@@ -1,0 +1,110 @@
+"""Progressive fine-tuning: the new layers alone first, then the backbone from the top, a stage at a time.
+
+A network is a head on a backbone whose layers are in groups, named by the beginnings of their names, the topmost group
+first. The stages of a training are: all layers together from random weights, where there are none to keep; the head;
+the head and the topmost group; then one group more each. Of the head's stage every epoch is trained, a later one ends
+when the monitored quantity has not improved for so many epochs; each begins with the best weights so far.
+
+References
+----------
+.. [1] R. Hertel, R. Benlamri, "A deep learning segmentation-classification pipeline for X-ray-based COVID-19
+   diagnosis", Biomedical Engineering Advances 3 (2022) 100041, section 3.5.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from covid_keras.training.protocol import TrainingSettings
+
+if TYPE_CHECKING:
+    import keras
+
+Groups = Sequence[tuple[str, ...]]
+SCRATCH, HEAD, WHOLE = "scratch", "head", "whole"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a training.
+
+    Attributes
+    ----------
+    name : str
+        "scratch", "head", or the beginning of the names of the group that begins to learn.
+    groups : int
+        How many groups learn, from the top, beside the head.
+    epochs : int
+        At most.
+    patience : int
+        Epochs without improvement after which it ends.
+    learning_rate : float
+    steady : bool
+        Whether the statistics of batch normalisation are held.
+    """
+
+    name: str
+    groups: int
+    epochs: int
+    patience: int
+    learning_rate: float
+    steady: bool = True
+
+    def applied(self, training: TrainingSettings) -> TrainingSettings:
+        """Return the settings of a training with this stage's learning rate."""
+        optimizer = dataclasses.replace(training.optimizer, learning_rate=self.learning_rate)
+        return dataclasses.replace(training, optimizer=optimizer)
+
+
+def stages_of(training: TrainingSettings, groups: Groups) -> list[Stage]:
+    """Return the stages of a training, first to last: one, "whole", where nothing is unfrozen stage by stage.
+
+    Parameters
+    ----------
+    training : TrainingSettings
+        `epochs` and `optimizer` are the head's; `unfreeze` says the rest.
+    groups : sequence of tuple of str
+        Beginnings of the names of the backbone's layers, the topmost group first; empty for a network without.
+    """
+    rate, unfreeze = training.optimizer.learning_rate, training.unfreeze
+    if not groups or not unfreeze.epochs:
+        return [Stage(WHOLE, len(groups), training.epochs, training.patience, rate)]
+    stages = [Stage(HEAD, 0, training.epochs, training.epochs, rate)]
+    if unfreeze.scratch:
+        first = Stage(SCRATCH, len(groups), unfreeze.scratch, training.patience, unfreeze.scratch_rate, steady=False)
+        stages.insert(0, first)
+    for number, group in enumerate(groups, 1):
+        stages.append(Stage(group[0].strip("_"), number, unfreeze.epochs, unfreeze.patience, unfreeze.learning_rate))
+    return stages
+
+
+def epochs_of(training: TrainingSettings, groups: Groups) -> int:
+    """Return how many epochs a training has at most."""
+    return sum(stage.epochs for stage in stages_of(training, groups))
+
+
+def open_stage(model: keras.Model, groups: Groups, stage: Stage) -> None:
+    """Let the head and the stage's groups learn, nothing else; compile the model afterwards.
+
+    Raises
+    ------
+    ValueError
+        Where a group holds no layer of the model.
+    """
+    from covid_keras.models.steady import hold_statistics
+
+    for number, group in enumerate(groups):
+        layers = layers_of(model, group)
+        if not layers:
+            raise ValueError(f"no layer of {model.name} begins with {' or '.join(group)}")
+        for layer in layers:
+            layer.trainable = number < stage.groups
+    hold_statistics(model, stage.steady)
+
+
+def layers_of(model: keras.Model, beginnings: Iterable[str]) -> list[keras.layers.Layer]:
+    """Return the layers whose names begin with one of these."""
+    return [layer for layer in model.layers if layer.name.startswith(tuple(beginnings))]
