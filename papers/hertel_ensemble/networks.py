@@ -1,0 +1,228 @@
+"""The three networks: DenseNet-201, ResNet-152 and VGG-19 with new dense layers, and the stages of their unfreezing.
+
+Section 3.4: backbone, pooling, one dense layer with ReLU (128, 1024, 4096 units), dropout 0.1, and three softmax outputs
+or one sigmoid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from covid_keras.errors import UserError
+from covid_keras.training.protocol import Protocol
+from papers.hertel_ensemble.settings import options_of
+
+if TYPE_CHECKING:
+    import keras
+
+COVID = "COVID-19"
+DROPOUT = 0.1
+# Of the one sigmoid: an image is COVID-19 from here on.
+DECISION = 0.5
+HEAT_LAYERS = {"densenet201": "relu", "resnet152": "conv5_block3_out", "vgg19": "block5_conv4"}
+_SMALLEST = 32
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of the three.
+
+    Attributes
+    ----------
+    title, kind : str
+        As the tables call it; its name in `keras.applications`.
+    units : int
+        Of the new dense layer.
+    groups : tuple of tuple of str
+        The beginnings of the names of the layers that are unfrozen together, the topmost first: what is between two
+        blocks is unfrozen with the lower one, the stem with the lowest.
+    """
+
+    title: str
+    kind: str
+    units: int
+    groups: tuple[tuple[str, ...], ...]
+
+
+NETWORKS = {
+    "densenet201": Network(
+        "DenseNet-201",
+        "DenseNet201",
+        128,
+        (
+            ("conv5_", "bn", "relu"),
+            ("conv4_", "pool4_"),
+            ("conv3_", "pool3_"),
+            ("conv2_", "pool2_", "conv1_", "pool1", "zero_padding2d"),
+        ),
+    ),
+    "resnet152": Network(
+        "ResNet-152", "ResNet152", 1024, (("conv5_",), ("conv4_",), ("conv3_",), ("conv2_", "conv1_", "pool1_"))
+    ),
+    "vgg19": Network("VGG-19", "VGG19", 4096, (("block5_",), ("block4_",), ("block3_",), ("block2_",), ("block1_",))),
+}
+
+
+def builder(name: str) -> Callable[[Protocol, tuple[str, ...]], keras.Model]:
+    """Return the builder of one of `NETWORKS` for `covid_keras.training.experiment.System`."""
+
+    def build(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
+        options = options_of(protocol)
+        return build_network(
+            name,
+            (*protocol.size, 3),
+            len(classes),
+            weights=protocol.files.get(name, protocol.weights),
+            pooling=options.pooling,
+            steady=options.statistics == "frozen",
+            width=options.width,
+            batchnorm_momentum=options.batchnorm_momentum,
+        )
+
+    return build
+
+
+def build_network(
+    name: str,
+    input_shape: tuple[int, int, int] = (256, 256, 3),
+    classes: int = 3,
+    weights: str | Path = "imagenet",
+    pooling: str = "average",
+    steady: bool = True,
+    width: float = 1.0,
+    batchnorm_momentum: float | None = None,
+) -> keras.Model:
+    """Build DenseNet-201, ResNet-152 (version 1) or VGG-19 without its top, and the paper's new layers on it.
+
+    Parameters
+    ----------
+    name : str
+        Of `NETWORKS`.
+    input_shape : tuple of int
+        Height, width, 3; at least 32. Values standardised image by image.
+    classes : int
+        2 gives one sigmoid, the probability of the second class; more give so many softmax outputs.
+    weights : {"imagenet", "none"} or path
+        Initial weights of the backbone; a file is keras.applications' `notop` one.
+    pooling : {"average", "flatten"}
+        Global average pooling, or all places of the last feature maps.
+    steady : bool
+        Whether batch normalisation can hold its statistics (see `covid_keras.models.steady`).
+    width : float
+        Share of the filters and units, for small machines; below 1 with "none" only.
+    batchnorm_momentum : float, optional
+        See `covid_keras.models.backbones.set_batchnorm_momentum`.
+
+    Returns
+    -------
+    keras.Model
+        Uncompiled and flat, backbone layers named as in keras.applications; output float32 (batch, 1 or classes).
+
+    Raises
+    ------
+    UserError
+        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+    ValueError
+        For another name or pooling, or a width with weights.
+    """
+    import keras
+    from keras import layers
+
+    if pooling not in ("average", "flatten"):
+        raise ValueError(f"pooling must be average or flatten, not {pooling!r}")
+    if width != 1 and weights != "none":
+        raise ValueError("a share of the filters has no weights to begin with")
+    network = NETWORKS[name]
+    base = _backbone(network, input_shape, weights, steady, width, batchnorm_momentum)
+    pool = layers.GlobalAveragePooling2D(name="pooling") if pooling == "average" else layers.Flatten(name="pooling")
+    x = pool(base.output)
+    x = layers.Dense(max(1, round(width * network.units)), activation="relu", name="hidden")(x)
+    x = layers.Dropout(DROPOUT, name="dropout")(x)
+    single = classes == 2
+    # float32 also under a mixed-precision policy: a probability in bfloat16 has three digits.
+    x = layers.Dense(
+        1 if single else classes, activation="sigmoid" if single else "softmax", dtype="float32", name="probability"
+    )(x)
+    return keras.Model(base.input, x, name=name)
+
+
+def _backbone(
+    network: Network,
+    input_shape: tuple[int, int, int],
+    weights: str | Path,
+    steady: bool,
+    width: float,
+    momentum: float | None,
+) -> keras.Model:
+    import keras
+
+    from covid_keras.models.backbones import load_backbone
+    from covid_keras.models.steady import he_initialised, narrowed, steadied
+
+    inputs = keras.Input(input_shape, name="radiograph")
+    make = getattr(keras.applications, network.kind)
+    base = load_backbone(
+        network.kind, lambda given: make(include_top=False, weights=given, input_tensor=inputs), weights, momentum
+    )
+    if width != 1:
+        base = narrowed(base, width)
+    if weights == "none" and network.kind.startswith("VGG"):
+        base = he_initialised(base)
+    return steadied(base) if steady and not network.kind.startswith("VGG") else base
+
+
+def decide_binary(outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Turn the one sigmoid into decisions: COVID-19, the second class, from 0.5 on.
+
+    Parameters
+    ----------
+    outputs : ndarray (n, 1, 1)
+    classes : tuple of str
+        Two.
+
+    Returns
+    -------
+    ndarray (n,) int64, ndarray (n, 2) float64
+    """
+    positive = outputs[:, 0, 0].astype(np.float64)
+    return (positive >= DECISION).astype(np.int64), np.stack([1 - positive, positive], axis=1)
+
+
+def evidence_single(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[keras.Model, np.ndarray, int]:
+    """Look for the evidence of either class in the one sigmoid."""
+    return model, inputs[:, 0], int(name == COVID)
+
+
+def check(protocol: Protocol) -> None:
+    """Say before the first training which settings exclude each other."""
+    options = options_of(protocol)
+    if protocol.weights not in ("imagenet", "none"):
+        raise UserError(
+            f"--weights {Path(protocol.weights).name}",
+            "cannot be the initial weights of three networks",
+            "Give " + " and ".join(f"--checkpoint {name}=FILE" for name in NETWORKS),
+        )
+    if options.width != 1 and (protocol.weights == "imagenet" or protocol.files):
+        raise UserError(
+            f"options.width {options.width:g}",
+            "does not fit ImageNet weights, which are of the whole network",
+            "Set options.width to 1, or --weights none",
+        )
+    for name, path in protocol.files.items():
+        if not h5py.is_hdf5(path):
+            raise UserError(path, "is no HDF5 weight file", f"Give the .h5 file of {name} as Keras wrote it")
+    if min(protocol.size) < _SMALLEST:
+        raise UserError(f"size {protocol.size}", "is too small for five halvings", f"At least {_SMALLEST}")
+    unfreeze = protocol.training.unfreeze
+    if protocol.weights == "none" and not protocol.files and options.statistics == "frozen" and not unfreeze.scratch:
+        raise UserError(
+            "options.statistics frozen",
+            "holds statistics that nobody has measured: the initial weights are random",
+            "Give training.unfreeze.scratch some epochs, or --weights imagenet, or set options.statistics to trained",
+        )
