@@ -27,10 +27,14 @@ class _Sources(Mapping[str, Source]):
         "precovid",
         "padchest",
         "kermany",
+        "covidx",
+        "ricord",
+        "rsna",
         "montgomery",
         "shenzhen",
         "jsrt",
         "nih_masks",
+        "darwin_v7_whole",
         "phantom",
     )
 

@@ -1,0 +1,165 @@
+"""RSNA Pneumonia Detection Challenge (2018): normal, lung opacity, and neither, read by radiologists.
+
+What
+    26,684 frontal radiographs of NIH ChestX-ray14, read again by radiologists of the Radiological Society of North
+    America and the Society of Thoracic Radiology, with boxes around opacities that may be pneumonia.
+Where
+    https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge
+Licence
+    The competition's rules: research and education; name the RSNA and the NIH Clinical Center.
+Size
+    26,684 DICOM files of 1024 x 1024 pixels, 8 bits, about 4 GB (part "stage 2 train", the one with labels).
+Layout
+    `rsna-pneumonia-detection-challenge/` with `stage_2_train_images/<patientId>.dcm` (or conversions to .png or .jpg
+    of the same stem), `stage_2_detailed_class_info.csv` (patientId, class) and `stage_2_train_labels.csv` (patientId,
+    x, y, width, height, Target). Optional beside them: `pneumonia-challenge-dataset-mappings_2018.json` of the RSNA's
+    page of the challenge (subset_img_id, img_id), which tells the image of ChestX-ray14.
+Cohort
+    Every image once (both tables repeat a patient for each box); labels "normal" (Normal), "pneumonia" (Lung Opacity)
+    and "other" (No Lung Opacity / Not Normal). Further column `boxes`: how many boxes. With the file of mappings,
+    patients carry their ids of `chestxray14`, on purpose: a split by patient then holds across the two collections.
+Known problems
+    Not run here on the real collection; layout and counts are the published ones. "patientId" names an image, not a
+    person: without the file of mappings one patient's images count as several patients and may cross a split. A lung
+    opacity is what may be pneumonia, no clinical diagnosis. Some patients are children. The views stand in the DICOM
+    headers and are not read. Joining with `chestxray14`, or with `covidx`, which draws on this set, joins images with
+    themselves.
+Citation
+    G. Shih and others: Augmenting the National Institutes of Health Chest Radiograph Dataset with Expert Annotations of
+    Possible Pneumonia. Radiology: Artificial Intelligence 1(1), e180041, 2019.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.sources.base import SourceCard, find_folder, image_files, read_metadata
+from covid_keras.data.sources.listed import present
+from covid_keras.errors import UserError
+from covid_keras.files import read_json
+
+CLASSES = ("normal", "pneumonia", "other")
+LABELS = dict(zip(("Normal", "Lung Opacity", "No Lung Opacity / Not Normal"), CLASSES, strict=True))
+FINDINGS = "stage_2_detailed_class_info.csv"
+BOXES = "stage_2_train_labels.csv"
+IMAGES = "stage_2_train_images"
+MAPPINGS = "pneumonia-challenge-dataset-mappings_2018.json"
+_NIH_NAME = re.compile(r"(\d{8})_\d{3}(?:\.png)?$")
+
+CARD = SourceCard(
+    name="rsna",
+    title="RSNA Pneumonia Detection Challenge 2018",
+    url="https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge",
+    licence="the competition's rules: research and education, with attribution to RSNA and NIH",
+    size="26,684 images of 1024 x 1024 pixels, about 4 GB",
+    images=26_684,
+    layout=f"rsna-pneumonia-detection-challenge/ with {IMAGES}/, {FINDINGS}, {BOXES}",
+    access="Signed in and with its rules accepted, get the data of"
+    " https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge and unpack them into the data folder",
+    citation="Shih et al.: Augmenting the National Institutes of Health Chest Radiograph Dataset with Expert"
+    " Annotations of Possible Pneumonia. Radiology: Artificial Intelligence 1(1), 2019",
+    doi="10.1148/ryai.2019180041",
+    checks={"normal": 8_851, "pneumonia": 6_012, "other": 11_821},
+)
+
+
+def locate(data: Path) -> Path | None:
+    """Return the collection's folder at or below the data root, None where there is none."""
+    return find_folder(data, ("rsna-pneumonia-detection-challenge", "RSNA", "rsna"), (FINDINGS,))
+
+
+def nih_patients(folder: Path) -> dict[str, str]:
+    """Return the patient of `chestxray14` by patientId of the challenge; nothing where the file of mappings is absent.
+
+    Raises
+    ------
+    UserError
+        Where the file is there and is no list of subset_img_id and img_id (`<patient>_<follow-up>.png`).
+    """
+    path = folder / MAPPINGS
+    if not path.is_file():
+        return {}
+    try:
+        matches = {entry["subset_img_id"]: _NIH_NAME.match(entry["img_id"]) for entry in read_json(path)}
+        return {name: f"chestxray14/{match[1]}" for name, match in matches.items()}
+    except (KeyError, TypeError) as error:  # TypeError: no list of mappings, or a name that does not match
+        raise UserError(
+            path,
+            "is not the RSNA's list of subset_img_id and img_id (<patient>_<follow-up>.png)",
+            "Fetch it again, or remove it",
+        ) from error
+
+
+def _refuse(path: Path, wrong: pd.Series, problem: str) -> None:
+    """Refuse a table whose rows `wrong` (bool, by patientId) are not all false."""
+    if wrong.any():
+        raise UserError(path, f"patientId '{wrong.index[wrong][0]}' {problem}", "Fetch the original table again")
+
+
+def _read_tables(folder: Path) -> pd.DataFrame:
+    """Return class and number of boxes of each patientId (the index), the two tables checked against each other."""
+    rows = read_metadata(folder / FINDINGS, ("patientId", "class"))
+    by_patient = rows.set_index("patientId")["class"]
+    _refuse(folder / FINDINGS, ~by_patient.isin(LABELS), f"has a class that is none of {', '.join(LABELS)}")
+    _refuse(folder / FINDINGS, by_patient.groupby(level=0).nunique() > 1, "has two classes")
+    findings = by_patient[~by_patient.index.duplicated()]
+    rows = read_metadata(folder / BOXES, ("patientId", "Target"))
+    targets = rows.set_index("patientId")["Target"]
+    _refuse(folder / BOXES, ~targets.isin(["0", "1"]), "has a Target that is neither 0 nor 1")
+    boxes = (targets == "1").groupby(level=0).sum().reindex(findings.index)
+    _refuse(folder / BOXES, boxes.isna(), f"is not listed, but is in {FINDINGS}")
+    _refuse(
+        folder / BOXES,
+        (boxes > 0) != (findings == "Lung Opacity"),
+        f"has a Target that does not fit its class in {FINDINGS}",
+    )
+    return pd.DataFrame({"class": findings, "boxes": boxes.astype(int)})
+
+
+def _survey(folder: Path) -> tuple[pd.DataFrame, int]:
+    """Return the rows with an image (and its `path`), and how many have none."""
+    table = _read_tables(folder)
+    files = {path.stem: path for path in image_files(folder / IMAGES)}
+    there = present(list(table.index), files, folder / IMAGES, folder / FINDINGS)
+    found = table[there]
+    return found.assign(path=[str(files[name].resolve()) for name in found.index]), int((~there).sum())
+
+
+def load(folder: Path) -> Cohort:
+    """Return the collection as a cohort, classes "normal", "pneumonia", "other".
+
+    Further column: `boxes` (int).
+
+    Raises
+    ------
+    UserError
+        Where a table or a column is missing, a class or a Target is unknown, the tables disagree, the folder of images
+        is missing or empty, more than a tenth of the images are missing, or the file of mappings is not one.
+    """
+    table, _ = _survey(folder)
+    patients = nih_patients(folder)
+    return Cohort(
+        pd.DataFrame(
+            {
+                "image_id": "rsna/" + table.index,
+                "path": table["path"],
+                "patient_id": [patients.get(name, f"rsna/{name}") for name in table.index],
+                "source": "rsna",
+                "label": table["class"].map(LABELS),
+                "boxes": table["boxes"],
+            }
+        ),
+        CLASSES,
+        "rsna",
+    )
+
+
+def count(folder: Path) -> dict[str, int]:
+    """Return the images of each class, the patients, and the listed images that are missing."""
+    _, absent = _survey(folder)
+    cohort = load(folder)
+    return {**cohort.counts(), "patients": len(cohort.patients()), "listed images missing": absent}
