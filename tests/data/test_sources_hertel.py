@@ -495,7 +495,7 @@ def test_darwin_finds_the_places_of_its_own_tools(tmp_path: Path) -> None:
 
 
 def test_frontal_and_large_drops_laterals_and_small_images(tmp_path: Path) -> None:
-    make_darwin(tmp_path)
+    darwin_1(make_darwin(tmp_path), "outlined.jpg", outline(LEFT), tag("View/Lateral"))
     cohort = darwin_v7_whole.frontal_and_large(load_source("darwin_v7_whole", tmp_path))
     assert list(cohort.table["image_id"].str.removeprefix("darwin_v7_whole/")) == ["a", "b", "person1_virus_6"]
     with pytest.raises(UserError, match="holds no image"):
