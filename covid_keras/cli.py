@@ -21,6 +21,7 @@ examples:
   covid-keras report runs/covid_sdnet-smoke            the report again, without training
   covid-keras segment chest.png --out lungs            mask, crop and overlay of a radiograph
   covid-keras predict chest.png --heatmap              a trained network's answer, and where it looked
+  covid-keras ensemble runs/hertel --systems A B C     average or vote of trained systems
   covid-keras data list                                the collections, and how to get them
 
 environment:
@@ -79,6 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_publish,
         _add_segment,
         _add_predict,
+        _add_ensemble,
         _add_lr_range,
         _add_data,
         _add_weights,
@@ -315,6 +317,66 @@ def _predict(options: argparse.Namespace) -> int:
         return EXIT_USER_ERROR
     print("\n".join(found.lines()))
     _say_where(found.folder)
+    return 0
+
+
+def _add_ensemble(commands) -> None:
+    parser = _command(
+        commands,
+        "ensemble",
+        "combine the systems of finished runs by a weighted average or a majority vote, without training",
+        _ensemble,
+        "  covid-keras ensemble runs/arias_vgg19-cpu --systems exp1_c exp1_d exp1_e\n"
+        "  covid-keras ensemble runs/first:flat runs/second:flat --method vote --out runs/both\n"
+        "  covid-keras ensemble papers/arias_vgg19/results/cpu-predictions-2.csv --systems exp1_c exp1_d exp1_e\n"
+        "  covid-keras ensemble runs/arias_vgg19-cpu --systems exp1_c exp1_e --weights 0.7,0.3\n",
+    )
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        type=os.path.expanduser,
+        metavar="RUN[:SYSTEM]",
+        help="run folder, or a file of predictions, with one of its systems or without",
+    )
+    parser.add_argument(
+        "--systems", nargs="+", default=[], metavar="S", help="members, looked for in what is given without a system"
+    )
+    parser.add_argument("--method", choices=("average", "vote"), default="average", help="default: average")
+    parser.add_argument(
+        "--weights",
+        metavar="W",
+        help="of an average: validation (chosen by accuracy on validation images; default), proportional (to that"
+        " accuracy), equal, or numbers in the order of the members, such as 0.3,0.3,0.4",
+    )
+    parser.add_argument(
+        "--step", type=float, metavar="X", help="grid of the weights that validation tries (default: 0.05)"
+    )
+    parser.add_argument(
+        "--ties",
+        choices=("probability", "lowest"),
+        help="of a vote: the class with the largest summed score of those that tie (default), or the first",
+    )
+    parser.add_argument(
+        "--leave-out",
+        action="store_true",
+        help="leave out images that one member was trained on and another tests, instead of refusing",
+    )
+    parser.add_argument(
+        "--out",
+        type=_path,
+        default=Path("runs/ensemble"),
+        metavar="DIR",
+        help="receives predictions.csv and ensemble.json (default: runs/ensemble)",
+    )
+
+
+def _ensemble(options: argparse.Namespace) -> int:
+    from covid_keras.ensemble_command import Rule, combine_systems
+
+    rule = Rule.of(options.method, options.weights, options.ties, options.step)
+    found = combine_systems(options.sources, options.systems, options.out, rule, options.leave_out)
+    print("\n".join(found.lines()))
+    _say_where(options.out)
     return 0
 
 

@@ -426,17 +426,23 @@ def _executions(frames: Sequence[pd.DataFrame]) -> list[_Execution]:
     if len(frames) < 2:
         raise UserError("ensemble", f"has {len(frames)} members", "Name two or more")
     names = [_name_of(frame, number) for number, frame in enumerate(frames, 1)]
+    classes = require_same_classes(frames, names)
+    groups = [dict(list(frame.groupby(["repeat", "fold"]))) for frame in frames]
+    for name, own in zip(names, groups, strict=True):
+        if own.keys() != groups[0].keys():
+            problem = f"has {_listed(own)} as (repeat, fold), but {names[0]} has {_listed(groups[0])}"
+            raise UserError(name, problem, "Combine systems of the same executions")
+    return [_align([own[key] for own in groups], names, classes) for key in sorted(groups[0])]
+
+
+def require_same_classes(frames: Sequence[pd.DataFrame], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes of the first member; raise `UserError` where another's are others, their order apart."""
     classes = classes_of(frames[0])
-    groups = []
     for name, frame in zip(names, frames, strict=True):
         if sorted(classes_of(frame)) != sorted(classes):
             problem = f"has the classes {', '.join(classes_of(frame))}, but {names[0]} has {', '.join(classes)}"
             raise UserError(name, problem, "Combine systems of the same classes")
-        groups.append(dict(list(frame.groupby(["repeat", "fold"]))))
-        if groups[-1].keys() != groups[0].keys():
-            problem = f"has {_listed(groups[-1])} as (repeat, fold), but {names[0]} has {_listed(groups[0])}"
-            raise UserError(name, problem, "Combine systems of the same executions")
-    return [_align([own[key] for own in groups], names, classes) for key in sorted(groups[0])]
+    return classes
 
 
 def _listed(keys: dict) -> str:
