@@ -1,11 +1,26 @@
-"""Dice and IoU of lung masks against human ones."""
+"""Dice and IoU of lung masks against human ones, of one image and of the images of a trained segmenter."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from covid_keras.data.cohort import read_table
 from covid_keras.data.sources.darwin_v7 import IGNORE, LUNG
+from covid_keras.errors import UserError
+from covid_keras.evaluation.summary import DDOF, Measured
+from covid_keras.evaluation.uncertainty import bootstrap_mean
+
+PARTS = ("train", "validation")
+# Of the folder of a trained segmenter: the overlap of every image, and what vouches for the training.
+OVERLAP, RECORD = "overlap.csv", "record.json"
+# What every such table has: of the mask at the radiograph's own size, and of that at the network's.
+OWN_SIZE, NETWORK_SIZE = ("dice", "iou"), ("dice_small", "iou_small")
+_TEXT = ("image_id", "patient_id", "part")
 
 
 def mask_overlap(mask: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -42,3 +57,103 @@ def summarise_overlap(table: pd.DataFrame) -> dict[str, float | None]:
         }
         values |= {f"{name}_p{p}": np.percentile(column, p) for p in (5, 25, 50, 75, 95)}
     return {key: round(float(value), 4) if isinstance(value, float) else value for key, value in values.items()}
+
+
+def binary_overlap(lung: np.ndarray, p: np.ndarray, counts: np.ndarray, threshold: float) -> tuple[float, float]:
+    """Return true Dice and IoU of one image at the network's size.
+
+    Parameters
+    ----------
+    lung, counts : ndarray (H, W), 0 or 1
+        The human mask and the pixels that a person has judged.
+    p : ndarray (H, W), 0..1
+    threshold : float
+        Probability from which on a pixel is marked.
+    """
+    truth = np.where(np.asarray(counts) > 0, np.where(np.asarray(lung) > 0, LUNG, 0), IGNORE).astype(np.uint8)
+    return mask_overlap(np.where(np.asarray(p) >= threshold, 255, 0).astype(np.uint8), truth)
+
+
+# -------------------------------------------------------------------------------------------- a trained segmenter
+
+
+def read_overlap(folder: Path, further: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read the overlap of every image that a trained segmenter left in its folder.
+
+    Parameters
+    ----------
+    folder : Path
+        As `covid_keras.training.segmenters.train_segmenter` leaves it.
+    further : tuple of str
+        Columns of numbers that must be there beside Dice and IoU.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row an image: `image_id`, `patient_id`, `part` ("train" or "validation"), `dice`, `iou`, `dice_small`,
+        `iou_small` (0..1) and `further`.
+
+    Raises
+    ------
+    UserError
+        Where the table is missing or no such table.
+    """
+    path, numbers = Path(folder) / OVERLAP, (*OWN_SIZE, *NETWORK_SIZE, *further)
+    table = read_table(path, (*_TEXT, *numbers))
+    try:
+        return table.astype(dict.fromkeys(numbers, np.float64))
+    except ValueError as error:
+        raise UserError(path, f"holds something that is no number ({error})", "Train the segmenter again") from error
+
+
+def parts_of(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the name and the rows of the training and of the validation part of such a table."""
+    return ((name, table[table["part"] == name]) for name in PARTS)
+
+
+def summary_of(table: pd.DataFrame) -> dict[str, dict[str, float | int]]:
+    """Return, for each part, images, patients and the means of Dice and IoU at own size, 0..1, four digits."""
+    return {
+        name: {"images": len(part), "patients": int(part["patient_id"].nunique())}
+        | {measure: round(float(part[measure].mean()), 4) for measure in OWN_SIZE}
+        for name, part in parts_of(table)
+    }
+
+
+def measured_part(part: pd.DataFrame, system: str, name: str, measures: tuple[str, ...] = OWN_SIZE) -> list[Measured]:
+    """Return the mean over the images of one part in percent, with std (ddof 1) and interval.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame
+        `patient_id` and the measures, 0..1.
+    system, name : str
+        Of the part, such as "validation": the metric is called `<measure>_<name>`.
+    measures : tuple of str
+        Columns.
+
+    Returns
+    -------
+    list of Measured
+        The interval is by bootstrap over patients; std is NaN for one image.
+    """
+    patients = part["patient_id"].tolist()
+    found = []
+    for measure in measures:
+        values = part[measure].to_numpy()
+        mean, low, high = bootstrap_mean(values, patients)
+        found.append(measured_of_part(part, system, f"{measure}_{name}", (mean, std_of(values), low, high)))
+    return found
+
+
+def measured_of_part(
+    part: pd.DataFrame, system: str, metric: str, found: tuple[float, float, float, float]
+) -> Measured:
+    """Return (mean, std, low, high), 0..1, of the images of `part` as `Measured` in percent."""
+    mean, std, low, high = (100 * value for value in found)
+    return Measured(system, metric, mean, std, DDOF, 1, low, high, part["patient_id"].nunique(), len(part))
+
+
+def std_of(values: np.ndarray) -> float:
+    """Return the std (ddof 1) of values; NaN of fewer than two."""
+    return float(values.std(ddof=DDOF)) if len(values) > DDOF else math.nan

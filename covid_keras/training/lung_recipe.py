@@ -82,12 +82,12 @@ class LungRecipe:
         )
 
 
-class _EpochBar(keras.callbacks.Callback):
-    """A bar over epochs with losses, Dice and the time left."""
+class EpochBar(keras.callbacks.Callback):
+    """A bar over epochs with losses, Dice and the time left; `what` is being trained, from epoch `first` on."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, what: str, epochs: int, first: int = 0) -> None:
         super().__init__()
-        self.bar = open_bar(total=epochs, desc="training the U-Net", unit="epoch")
+        self.bar = open_bar(initial=first, total=epochs, desc=f"training {what}", unit="epoch")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.bar.set_postfix({key: f"{value:.3f}" for key, value in (logs or {}).items()}, refresh=False)
@@ -97,24 +97,73 @@ class _EpochBar(keras.callbacks.Callback):
         self.bar.close()
 
 
-class _Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches of (radiograph, [mask, counted pixels]), the same for the same seed and epoch."""
+class MaskedBatches(keras.utils.PyDataset):
+    """Shuffled batches of radiographs and masks, the same for the same seed and epoch wherever a training starts.
 
-    def __init__(self, stack: np.ndarray, recipe: LungRecipe) -> None:
+    Parameters
+    ----------
+    rows : ndarray of int
+        Places of the training images.
+    batch_size, seed : int
+        The order is drawn by (seed, epoch).
+    epoch : int
+        The epoch that the training starts, or goes on, with.
+
+    A subclass says in `take` what a batch holds.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, epoch: int = 0) -> None:
         super().__init__(workers=1)
-        self.stack, self.recipe, self.epoch = stack, recipe, 0
-        self.on_epoch_end(advance=False)
+        self.rows, self.batch_size, self.seed, self.epoch = rows, batch_size, seed, epoch
+        self._shuffle()
+
+    def take(self, rows: np.ndarray, index: int):
+        """Return (inputs (b, H, W, 1), [mask, counted pixels] (b, H, W, 2)), both float32, of places in `rows`.
+
+        `index` is the batch's number within `epoch`.
+        """
+        raise NotImplementedError
 
     def __len__(self) -> int:
-        return -(-len(self.stack) // self.recipe.batch)
+        return -(-len(self.rows) // self.batch_size)
 
     def __getitem__(self, index: int):
-        rows = self.order[index * self.recipe.batch : (index + 1) * self.recipe.batch]
-        images = tf.convert_to_tensor(self.stack[rows], tf.float32) / 255.0
-        ids = tf.convert_to_tensor(rows, tf.int64)
-        moved = augment_batch(images, ids, self.recipe.seed, self.epoch, self.recipe.augmentation)
-        targets = tf.cast(moved[..., 1:] > 0.5, tf.float32)
-        return self._photometric(moved[..., :1], index), targets
+        return self.take(self.order[index * self.batch_size : (index + 1) * self.batch_size], index)
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+
+
+def moved_together(
+    images: np.ndarray, targets: np.ndarray, rows: np.ndarray, seed: int, epoch: int, augmentation: Augmentation
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Move radiographs, (b, H, W, 1), and [mask, counted pixels], (b, H, W, 2) in 0..1, by the same transforms.
+
+    A moved mask is 1 from above 0.5 on, which keeps it binary where bilinear interpolation softens its border. `rows`
+    are the images' keys (see `covid_keras.data.augment.augment_batch`). Returns float32 tensors of these shapes.
+    """
+    both = tf.concat([tf.convert_to_tensor(images, tf.float32), tf.convert_to_tensor(targets, tf.float32)], -1)
+    moved = augment_batch(both, tf.convert_to_tensor(rows, tf.int64), seed, epoch, augmentation)
+    return moved[..., :1], tf.cast(moved[..., 1:] > 0.5, tf.float32)
+
+
+class _Batches(MaskedBatches):
+    """The recipe's batches: moved, and of other exposure."""
+
+    def __init__(self, stack: np.ndarray, recipe: LungRecipe) -> None:
+        self.stack, self.recipe = stack, recipe
+        super().__init__(np.arange(len(stack)), recipe.batch, recipe.seed)
+
+    def take(self, rows: np.ndarray, index: int):
+        scaled = tf.convert_to_tensor(self.stack[rows], tf.float32) / 255.0
+        moved, targets = moved_together(
+            scaled[..., :1], scaled[..., 1:], rows, self.seed, self.epoch, self.recipe.augmentation
+        )
+        return self._photometric(moved, index), targets
 
     def _photometric(self, images: tf.Tensor, index: int) -> tf.Tensor:
         key = [self.recipe.seed + 7919, self.epoch * 100_003 + index]
@@ -123,10 +172,6 @@ class _Batches(keras.utils.PyDataset):
         return tf.clip_by_value(
             images * (1 + self.recipe.contrast * draws[1]) + self.recipe.brightness * draws[2], 0, 1
         )
-
-    def on_epoch_end(self, advance: bool = True) -> None:
-        self.epoch += int(advance)
-        self.order = np.random.default_rng([self.recipe.seed, self.epoch]).permutation(len(self.stack))
 
 
 def load_stack(cohort: Cohort, size: int) -> np.ndarray:
@@ -170,7 +215,7 @@ def fit_unet(stack: np.ndarray, validation: np.ndarray, recipe: LungRecipe) -> t
         validation_batch_size=16,
         epochs=recipe.epochs,
         verbose=0,
-        callbacks=[_EpochBar(recipe.epochs)],
+        callbacks=[EpochBar("the U-Net", recipe.epochs)],
     )
     return model, pd.DataFrame(fitted.history)
 

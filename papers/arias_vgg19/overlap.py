@@ -16,27 +16,24 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from covid_keras.data.cohort import read_table
-from covid_keras.data.sources.darwin_v7 import IGNORE, LUNG
-from covid_keras.errors import UserError
-from covid_keras.evaluation import DDOF, Measured, bootstrap_mean
-from covid_keras.evaluation.overlap import mask_overlap
+from covid_keras.evaluation import Measured
+from covid_keras.evaluation import overlap as core
+from covid_keras.evaluation.overlap import OVERLAP, PARTS, RECORD
 from covid_keras.evaluation.summary import LEVEL, RESAMPLES
 from covid_keras.files import read_record
 
+__all__ = ["OVERLAP", "PARTS", "PUBLISHED", "RECORD", "SUMS", "measured_of", "read_overlap", "summary_of"]
+
 SMOOTH = 1.0
-PARTS = ("train", "validation")
-RECORD, OVERLAP = "record.json", "overlap.csv"
 # What the authors' IoU of a batch is made of: sums over the pixels of an image.
 SUMS = ("sum_both", "sum_lung", "sum_probability")
-_TEXT = ("image_id", "patient_id", "part")
-_NUMBERS = ("dice", "iou", "dice_small", "iou_small", "dice_published", *SUMS)
+# What the overlap of an image has beside the true Dice and IoU.
+PUBLISHED = ("dice_published", *SUMS)
 
 
 def pixel_dice(lung, p):
@@ -98,42 +95,19 @@ def batched_iou(sums: np.ndarray, batch_size: int) -> np.ndarray:
     return iou_of_sums(*np.add.reduceat(np.asarray(sums, np.float64), starts, axis=0).T)
 
 
-def binary_overlap(lung: np.ndarray, p: np.ndarray, counts: np.ndarray, threshold: float) -> tuple[float, float]:
-    """Return true Dice and IoU of one image at the network's size.
-
-    Parameters
-    ----------
-    lung, counts : ndarray (H, W), 0 or 1
-        The human mask and the pixels that a person has judged.
-    p : ndarray (H, W), 0..1
-    threshold : float
-        Probability from which on a pixel is marked.
-    """
-    truth = np.where(np.asarray(counts) > 0, np.where(np.asarray(lung) > 0, LUNG, 0), IGNORE).astype(np.uint8)
-    return mask_overlap(np.where(np.asarray(p) >= threshold, 255, 0).astype(np.uint8), truth)
-
-
 def read_overlap(folder: Path) -> pd.DataFrame:
-    """Read a trained segmenter's `overlap.csv`; raise `UserError` where it is missing or no such table."""
-    path = Path(folder) / OVERLAP
-    table = read_table(path, (*_TEXT, *_NUMBERS))
-    try:
-        return table.astype(dict.fromkeys(_NUMBERS, np.float64))
-    except ValueError as error:
-        raise UserError(path, f"holds something that is no number ({error})", "Train the segmenter again") from error
+    """Read a trained U-Net's `overlap.csv`; raise `UserError` where it is missing or no such table."""
+    return core.read_overlap(folder, PUBLISHED)
 
 
 def summary_of(table: pd.DataFrame, batch_size: int) -> dict[str, dict[str, float | int]]:
     """Return, for each part, images, patients and the means of true and published Dice and IoU, 0..1, four digits."""
-    found = {}
-    for name, part in _parts(table):
+    found = core.summary_of(table)
+    for name, part in core.parts_of(table):
         means = {
-            "dice": part["dice"].mean(),
-            "iou": part["iou"].mean(),
             "dice_published": part["dice_published"].mean(),
             "iou_published": batched_iou(part[list(SUMS)].to_numpy(), batch_size).mean(),
         }
-        found[name] = {"images": len(part), "patients": int(part["patient_id"].nunique())}
         found[name] |= {key: round(float(value), 4) for key, value in means.items()}
     return found
 
@@ -164,27 +138,11 @@ def measured_of(folder: Path, system: str) -> list[Measured]:
     """
     record = read_record(Path(folder) / RECORD, ("settings",))
     measured = []
-    for name, part in _parts(read_overlap(folder)):
-        for metric in ("dice", "iou", "dice_published"):
-            values, patients = part[metric].to_numpy(), part["patient_id"].tolist()
-            mean, low, high = bootstrap_mean(values, patients)
-            measured.append(_measured(system, f"{metric}_{name}", part, (mean, _std(values), low, high)))
+    for name, part in core.parts_of(read_overlap(folder)):
+        measured += core.measured_part(part, system, name, (*core.OWN_SIZE, "dice_published"))
         found = _published_iou(part, int(record["settings"]["batch_size"]))
-        measured.append(_measured(system, f"iou_published_{name}", part, found))
+        measured.append(core.measured_of_part(part, system, f"iou_published_{name}", found))
     return measured
-
-
-def _parts(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    return ((name, table[table["part"] == name]) for name in PARTS)
-
-
-def _measured(system: str, metric: str, part: pd.DataFrame, found: tuple[float, float, float, float]) -> Measured:
-    mean, std, low, high = (100 * value for value in found)
-    return Measured(system, metric, mean, std, DDOF, 1, low, high, part["patient_id"].nunique(), len(part))
-
-
-def _std(values: np.ndarray) -> float:
-    return float(values.std(ddof=DDOF)) if len(values) > DDOF else math.nan
 
 
 def _published_iou(part: pd.DataFrame, batch_size: int) -> tuple[float, float, float, float]:
@@ -198,4 +156,4 @@ def _published_iou(part: pd.DataFrame, batch_size: int) -> tuple[float, float, f
         for drawn in rng.integers(0, len(rows), size=(RESAMPLES, len(rows)))
     ]
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(values.mean()), _std(values), float(low), float(high)
+    return float(values.mean()), core.std_of(values), float(low), float(high)

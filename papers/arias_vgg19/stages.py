@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.duplicates import duplicate_groups, find_duplicates
 from covid_keras.data.sources import load_source
 from covid_keras.data.sources.united_masks import binary_masks
-from covid_keras.data.splits import hold_out
-from covid_keras.errors import UserError
 from covid_keras.evaluation import Measured
-from covid_keras.files import fingerprint, read_record
-from covid_keras.reporting.results import without_folders
-from covid_keras.settings import as_plain
+from covid_keras.training import segmenter_runs
 from covid_keras.training.cohorts import missing_collection
 from covid_keras.training.protocol import Protocol
+from covid_keras.training.segmenter_runs import LUNGS, STAGES, cache_of
 from papers.arias_vgg19.cohorts import PhantomCohort, make_cohort, settings_of
 from papers.arias_vgg19.networks import VERDICTS
-from papers.arias_vgg19.overlap import OVERLAP, RECORD, measured_of
+from papers.arias_vgg19.overlap import measured_of
 from papers.arias_vgg19.settings import UNETS, SegmenterSettings, options_of, segmenter_settings
 
 if TYPE_CHECKING:
     from covid_keras.training.runfolder import RunFolder
 
-STAGES = "segmenters"
+__all__ = [
+    "STAGES",
+    "cache_of",
+    "done",
+    "finish",
+    "folder_of",
+    "kept",
+    "mask_cohort",
+    "measured",
+    "missing",
+    "named",
+    "published_files",
+    "segmenter",
+]
+
 MASKED = ("montgomery", "jsrt", "nih_masks")  # the paper's own
 STAND_IN = ("darwin_v7",)
-VALIDATION = 0.2
-LUNGS = "lungs"  # the one label that a cohort of masks needs
 
 
 def segmenter(protocol: Protocol, data: Path | None, cache: Path) -> Any:
@@ -61,16 +68,17 @@ def named(protocol: Protocol) -> list[str]:
 
 def folder_of(protocol: Protocol, cache: Path, name: str) -> Path:
     """Return where a U-Net of this protocol is kept."""
-    key = fingerprint(
-        {"settings": as_plain(_settings(protocol, name)), "cohort": protocol.cohort, "seed": protocol.split.seed}
-    )
-    return cache / STAGES / f"{name}-{key}"
+    return segmenter_runs.folder_of(protocol, cache, name, _settings(protocol, name))
+
+
+def _folders(run: RunFolder) -> dict[str, Path]:
+    """Return where each U-Net of a run's protocol is kept."""
+    return {name: folder_of(run.protocol, cache_of(run), name) for name in named(run.protocol)}
 
 
 def done(run: RunFolder) -> dict[str, Path]:
     """Return the folders of the U-Nets of a run that are trained and measured, by name."""
-    folders = {name: folder_of(run.protocol, cache_of(run), name) for name in named(run.protocol)}
-    return {name: folder for name, folder in folders.items() if (folder / RECORD).is_file()}
+    return segmenter_runs.done(_folders(run))
 
 
 def measured(run: RunFolder) -> list[Measured]:
@@ -80,21 +88,15 @@ def measured(run: RunFolder) -> list[Measured]:
 
 def published_files(run: RunFolder) -> dict[str, str]:
     """Return what is kept of the U-Nets beside a run's predictions: Dice and IoU of every image."""
-    if unfinished := set(named(run.protocol)) - set(done(run)):
-        raise UserError(run.path, f"{min(unfinished)} is not trained yet", "Let `covid-keras reproduce` finish it")
-    files = {}
-    for name, folder in done(run).items():
-        files[f"{name}/{OVERLAP}"] = (folder / OVERLAP).read_text(encoding="utf-8")
-        record = without_folders(read_record(folder / RECORD, ("settings",)))
-        files[f"{name}/{RECORD}"] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    files = segmenter_runs.published_files(run, _folders(run))
     verdicts = _verdicts(run)
     return files | ({VERDICTS: verdicts} if verdicts else {})
 
 
 def kept(folder: Path, profile: str) -> list[Measured]:
     """Return what `measured` gave, from the files that were published."""
-    folders = {name: folder / f"{profile}-{name}" for name in UNETS}
-    return [one for name, path in folders.items() if path.is_dir() for one in measured_of(path, name)]
+    folders = segmenter_runs.kept_folders(folder, profile, UNETS)
+    return [one for name, path in folders.items() for one in measured_of(path, name)]
 
 
 def _verdicts(run: RunFolder) -> str:
@@ -111,13 +113,8 @@ def mask_cohort(protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
     """Return the masked radiographs that the U-Nets learn from: the paper's, Cohen's with Darwin's, the phantom's."""
     settings = settings_of(protocol)
     if isinstance(settings, PhantomCohort):
-        cohort = make_cohort(protocol, data, cache / "made")
-        cohort = cohort.filter(~cohort.table["view"].str.startswith("L"))
-        return Cohort(cohort.table.assign(label=LUNGS), (LUNGS,), cohort.name)
-    if reason := missing(protocol, data):
-        raise UserError(
-            f"options of profile {protocol.profile!r}", reason, "`covid-keras data list` says how to get it"
-        )
+        return segmenter_runs.phantom_masks(make_cohort(protocol, data, cache / "made"))
+    segmenter_runs.missing_masks(protocol, data, _masked(protocol))
     names = _masked(protocol)
     tables = [load_source(name, data).table for name in names]
     table = pd.concat(tables, ignore_index=True).assign(label=LUNGS, severity="")
@@ -146,15 +143,6 @@ def _trained(protocol: Protocol, data: Path | None, cache: Path, name: str) -> P
     """Return the folder of a U-Net, trained and measured."""
     from papers.arias_vgg19.segmenters import train_segmenter
 
-    folder = folder_of(protocol, cache, name)
     cohort = mask_cohort(protocol, data, cache)
-    groups = None
-    if not isinstance(settings_of(protocol), PhantomCohort):
-        groups = duplicate_groups(cohort, find_duplicates(cohort, cache=cache))
-    split = hold_out(cohort, {"train": 1 - VALIDATION, "validation": VALIDATION}, protocol.split.seed, groups)
-    return train_segmenter(name, _settings(protocol, name), cohort, split.set_index("image_id")["split"], folder)
-
-
-def cache_of(run: RunFolder) -> Path:
-    """Return the run's cache; its prepared images are one folder of it."""
-    return Path(run.settings["cache"]).parent
+    split = segmenter_runs.divide(protocol, cohort, cache, isinstance(settings_of(protocol), PhantomCohort))
+    return train_segmenter(name, _settings(protocol, name), cohort, split, folder_of(protocol, cache, name))

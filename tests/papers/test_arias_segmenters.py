@@ -1,17 +1,9 @@
-"""The paper's U-Nets: the authors' measures by hand, a tiny training that learns and goes on, masks for a cohort.
-
-One process at a time trains one, so the lock on a folder is tested here too.
-"""
+"""The paper's U-Nets: the authors' measures by hand, equation 2, a tiny training that learns, masks for a cohort."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -23,18 +15,15 @@ import pytest
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_mask
 from covid_keras.errors import UserError
-from covid_keras.evaluation.overlap import mask_overlap
-from covid_keras.files import locked
+from covid_keras.evaluation.overlap import binary_overlap, mask_overlap
 from covid_keras.segmentation import segment_cohort
-from covid_keras.training.execution import execute
-from covid_keras.training.resume import ResumableTraining
+from covid_keras.training import segmenters as core
 from papers.arias_vgg19 import segmenters
 from papers.arias_vgg19.mask_figures import mask_figures
 from papers.arias_vgg19.overlap import (
     authors_dice,
     authors_iou,
     batched_iou,
-    binary_overlap,
     measured_of,
     read_overlap,
     soft_sums,
@@ -187,177 +176,40 @@ def test_measured_in_percent_with_intervals(trained):
     assert measured["dice_validation"].low == measured["dice_validation"].high, "one patient varies in nothing"
 
 
-class Killed(Exception):
-    pass
-
-
-def test_a_killed_training_goes_on_to_the_same_result(trained, made, tmp_path, monkeypatch):
-    folder, at_end, write = tmp_path / "unet1", ResumableTraining.on_epoch_end, segmenters.write_json
-    epochs, there = [], {}
-
-    def die_at_epoch_2(self, epoch, logs=None):
-        self.next_write = 0.0
-        at_end(self, epoch, logs)
-        epochs.append(epoch)
-        if epochs == [0, 1, 2]:
-            raise Killed
-
-    def note(path, value):
-        there[path.name] = {one.name for one in path.parent.iterdir()}
-        write(path, value)
-
-    monkeypatch.setattr(ResumableTraining, "on_epoch_end", die_at_epoch_2)
-    monkeypatch.setattr(segmenters, "write_json", note)
-    with pytest.raises(Killed):
-        train_segmenter("unet1", TINY, *made, folder)
-    assert not (folder / "record.json").exists()
-    with pytest.raises(UserError, match="other settings"):
-        train_segmenter("unet1", replace(TINY, batch_size=3), *made, folder)
-    train_segmenter("unet1", TINY, *made, folder)
-    assert epochs == list(range(TINY.epochs)), "it goes on where it was killed"
-    for name in ("history.csv", "overlap.csv"):
-        pd.testing.assert_frame_equal(pd.read_csv(folder / name), pd.read_csv(trained / name))
-    assert (folder / "weights.h5").read_bytes() == (trained / "weights.h5").read_bytes()
-    # The record is last: what it vouches for is there before it.
-    assert {"weights.h5", "history.csv", "overlap.csv"} <= there["record.json"]
-
-
-def test_a_done_training_is_left_alone(trained, made, monkeypatch):
-    def no_network(settings):
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(segmenters, "network_of", no_network)
-    before = (trained / "record.json").stat().st_mtime_ns
-    assert train_segmenter("unet1", TINY, *made, trained) == trained
-    assert (trained / "record.json").stat().st_mtime_ns == before
-    with pytest.raises(UserError, match="other settings"):
-        train_segmenter("unet1", replace(TINY, seed=2), *made, trained)
-    cohort, split = made
-    with pytest.raises(UserError, match="other images"):
-        train_segmenter("unet1", TINY, cohort, split.drop("made/0"), trained)
-    masks = [*cohort.table["mask_path"][1:], cohort.table["mask_path"][0]]
-    others = Cohort(cohort.table.assign(mask_path=masks), cohort.classes, cohort.name)
-    with pytest.raises(UserError, match="other images"):
-        train_segmenter("unet1", TINY, others, split, trained)
-
-
 def test_a_network_that_marks_nothing_is_warned_of(made, tmp_path, monkeypatch, caplog):
     """Without batch normalisation a training can end there; the paper's "Dice" would still look fair."""
 
-    def end_blind(name, model, *others):
+    def end_blind(kind, name, model, *others):
         model.layers[-1].bias.assign([-20.0])
         return SimpleNamespace(history=[{"epoch": 0}], seconds=1.0, best_epoch=0)
 
-    monkeypatch.setattr(segmenters, "_fit", end_blind)
+    monkeypatch.setattr(core, "_fit", end_blind)
     folder = train_segmenter("unet2", TINY, *made, tmp_path / "unet2")
     reached = json.loads((folder / "record.json").read_text())["overlap"]["validation"]
     assert reached["dice"] == reached["iou"] == 0
     assert reached["dice_published"] > 0.7
     assert "unet2: a true Dice of only 0.000" in caplog.text
-    caplog.clear()
-    train_segmenter("unet2", TINY, *made, folder)
-    assert "unet2: a true Dice of only 0.000" in caplog.text, "it is about to be used again"
 
 
-def test_a_good_network_is_not_warned_of(trained, made, caplog):
-    train_segmenter("unet1", TINY, *made, trained)
-    assert not caplog.records
-
-
-# --- one process at a time
-
-HOLD = """
-import sys
-from covid_keras.files import locked
-with locked(sys.argv[1], wait=True):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-@contextlib.contextmanager
-def _held(folder):
-    """Let another process hold the lock of a folder until its input ends, or until it is killed."""
-    command = [sys.executable, "-c", HOLD, str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.kill()
-
-
-def _until(condition) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def test_the_second_process_waits_and_finds_it_done(trained, made, tmp_path, monkeypatch, caplog):
-    def no_network(settings):
-        raise AssertionError("trained a second time")
-
-    monkeypatch.setattr(segmenters, "network_of", no_network)
-    folder = tmp_path / "unet1"
-    with _held(folder) as process, ThreadPoolExecutor(1) as pool:
-        live = folder / ".writing-live.h5"
-        live.write_bytes(b"half a file")
-        second = pool.submit(train_segmenter, "unet1", TINY, *made, folder)
-        _until(lambda: second.done() or "in use by another process; waiting for it" in caplog.text)
-        assert not second.done()
-        assert live.read_bytes() == b"half a file", "what the first one is writing"
-        assert not (folder / "started.json").exists()
-        for path in trained.iterdir():
-            if path.name != ".lock":
-                (folder / path.name).write_bytes(path.read_bytes())
-        process.stdin.close()
-        assert second.result(timeout=20) == folder
-
-
-def test_a_lock_refuses_or_waits_until_its_holder_dies(tmp_path, caplog):
-    execution = SimpleNamespace(folder=tmp_path / "execution", done=True)
-    with _held(execution.folder) as process:
-        for _ in range(2):  # to be refused takes nothing from the holder
-            with pytest.raises(UserError, match="in use by another process"):
-                execute(None, None, execution)
-        with ThreadPoolExecutor(1) as pool:
-
-            def enter():
-                with locked(execution.folder, wait=True):
-                    return process.poll()
-
-            waiting = pool.submit(enter)
-            _until(lambda: "waiting for it" in caplog.text)
-            assert not waiting.done()
-            process.kill()
-            waiting.result(timeout=20)
-    execute(None, None, execution)
-    with pytest.raises(KeyError), locked(execution.folder, wait=False):
-        raise KeyError
-    with locked(execution.folder, wait=False):
-        pass
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"), locked(tmp_path / "file", wait=False):
-        pass
-
-
-def test_what_cannot_be_trained(made, tmp_path):
-    cohort, split = made
-    folder = tmp_path / "out"
-    leaking = split.copy()
-    leaking["made/6"] = "train"  # the other image of its patient is a validation image
-    with pytest.raises(UserError, match="leakage"):
-        train_segmenter("unet1", TINY, cohort, leaking, folder)
-    with pytest.raises(UserError, match="no image for validation"):
-        train_segmenter("unet1", TINY, cohort, split[split == "train"], folder)
-    blind = Cohort(cohort.table.assign(mask_path=""), ("x",), "made")
-    with pytest.raises(UserError, match="no lung mask"):
-        train_segmenter("unet1", TINY, blind, split, folder)
+def test_what_cannot_be_trained():
     for wrong in ({"size": 40}, {"epochs": 0}, {"threshold": 1.0}):
         with pytest.raises(UserError, match="segmenter"):
             replace(TINY, **wrong)
-    assert not folder.exists()
+
+
+def test_what_was_trained_before_still_counts(trained, made):
+    """Were the keys of folders and of kept masks others, U-Nets would be trained, and masks made, anew."""
+    nothing = SimpleNamespace(table=made[0].table[:0], fingerprint=str)
+    assert core._key_of(TINY, nothing, pd.Series(dtype=str)) == "e8344ab5c7d5cd17"
+    key = PaperSegmenter(trained).key
+    record = json.loads((trained / "record.json").read_text())
+    assert key == {
+        "sha256": record["weights_sha256"],
+        "threshold": 0.3,
+        "clean": False,
+        "algorithm": "arias_vgg19 1",
+        "scaling": {"mode": "global", "mean": record["mean"], "std": record["std"]},
+    }
 
 
 # --- use
@@ -376,17 +228,6 @@ def test_the_segmenter_marks_a_cohort_and_agrees_with_what_was_measured(trained,
     assert segment_cohort(cohort, tmp_path, PaperSegmenter(trained))[1]["computed"] == 0
     keys = [PaperSegmenter(trained, **more).key for more in ({}, {"threshold": 0.5}, {"clean": True})]
     assert keys[0] != keys[1] != keys[2] != keys[0]
-
-
-def test_altered_weights_are_refused(trained, tmp_path):
-    for name in ("record.json", "weights.h5"):
-        (tmp_path / name).write_bytes((trained / name).read_bytes())
-    with open(tmp_path / "weights.h5", "ab") as stream:
-        stream.write(b"0")
-    with pytest.raises(UserError, match="not what the training wrote"):
-        PaperSegmenter(tmp_path)
-    with pytest.raises(UserError, match=r"record\.json"):
-        PaperSegmenter(tmp_path / "nothing")
 
 
 def test_the_form_of_the_authors_code_is_another_network():
