@@ -42,6 +42,18 @@ def weighted_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
     return {f"weighted_{name}": (np.nan_to_num(values) * shares).sum(axis=-1) for name, values in parts.items()}
 
 
+def rest_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what `metrics_from_confusion` lacks of each class against the rest, percent, shape (..., K) each.
+
+    Keys `specificity`, TN/(TN+FP), and `npv`, TN/(TN+FN).
+    """
+    confusion = np.asarray(confusion)
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    all_, actual, said = confusion.sum(axis=(-2, -1))[..., None], confusion.sum(axis=-1), confusion.sum(axis=-2)
+    negatives = all_ - actual - said + right
+    return {"specificity": percent(negatives, all_ - actual), "npv": percent(negatives, all_ - said)}
+
+
 def part_accuracies(predictions: pd.DataFrame, parts: Iterable[str] = ("train", "validation")) -> list[Measured]:
     """Return `accuracy_<part>` of each part, of the systems that predicted it, as `summarise_counts` gives it."""
     return [one for part in parts for one in summarise_counts(predictions, {f"accuracy_{part}": accuracy}, part)]

@@ -33,10 +33,13 @@ def measured_of(measured: Iterable[Measured]) -> dict[tuple[str, str], Measured]
 
 
 def printed_of(published: Iterable[PublishedCell]) -> dict[tuple[str, str], Printed]:
-    """Return what the paper prints by (system, metric), the first of several; of an evident slip what is meant."""
+    """Return what the paper prints by (system, metric), the first of several; of an evident slip what is meant.
+
+    What is no number, or is lost, is left out.
+    """
     found: dict[tuple[str, str], Printed] = {}
     for cell in published:
-        if cell.system and cell.metric:
+        if cell.system and cell.metric and not np.isnan(cell.target):
             scale = 100 if cell.compared_unit == "ratio" else 1
             found.setdefault((cell.system, cell.metric), Printed(scale * cell.target, cell.doubt))
     return found

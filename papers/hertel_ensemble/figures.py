@@ -1,0 +1,202 @@
+"""Figures that only this paper has: two segmenters on the same images, heat with and without segmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from covid_keras.reporting.explanations import HeatCase
+from covid_keras.reporting.pictures import short_name, show_heat, show_radiograph
+from covid_keras.reporting.style import HEAT_MAP, MUTED, NARROW, OKABE_ITO, WIDTH, report_style
+from papers.hertel_ensemble.networks import COVID
+
+if TYPE_CHECKING:
+    import keras
+
+    from covid_keras.data.cohort import Cohort
+    from covid_keras.data.preparation import PreparedImages
+    from covid_keras.training.experiment import System
+    from covid_keras.training.protocol import Protocol
+    from covid_keras.training.runfolder import Execution
+
+HEAT_LAYER = "relu"  # the last feature maps of DenseNet
+FIGURE_11 = "With and without segmentation"
+CAPTION = (
+    "Figure 11 of the paper: (a) a test radiograph of COVID-19, (b) where the network trained without masks finds "
+    f"evidence for {COVID}, (c) what segmentation leaves of it, (d) the same of the network trained with masks on the "
+    "same images. Grad-CAM of the logit at the last feature maps, each map {cells}; lungs outlined. Heat outside the "
+    "lungs in (d) lies where the picture is black. The share over the whole test set stands in the table of heat "
+    "shares; the images shown are those that the network without masks was surest about, right and wrong."
+)
+
+
+@report_style()
+def dice_figure(frame: pd.DataFrame, title: str = "ResUNet and the shipped U-Net") -> Figure:
+    """Draw the Dice of two segmenters against one another, a point an image.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns `dice` and `dice_shipped`, 0..1.
+
+    Raises
+    ------
+    ValueError
+        For no image.
+    """
+    if frame.empty:
+        raise ValueError("no image that both segmenters marked")
+    figure = Figure(figsize=(NARROW, NARROW + 0.5), layout="constrained")
+    axes = figure.subplots()
+    low = max(0.0, float(frame[["dice", "dice_shipped"]].min().min()) - 0.01)
+    axes.plot([low, 1], [low, 1], "--", color=MUTED, linewidth=1, label="equally good")
+    axes.plot(
+        frame["dice_shipped"], frame["dice"], "o", color=OKABE_ITO["blue"], markersize=4, alpha=0.5, label="an image"
+    )
+    axes.set(
+        xlim=(low, 1.002),
+        ylim=(low, 1.002),
+        aspect="equal",
+        title=title,
+        xlabel="Dice of the shipped U-Net",
+        ylabel="Dice of the ResUNet",
+    )
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A radiograph with the evidence of two networks, all (H, W) in the geometry that both are fed.
+
+    Parameters
+    ----------
+    name : str
+        The image's id.
+    whole, segmented : HeatCase
+        What the network without masks and the one with masks was fed, each with its map and the lungs; `title` says
+        what the network made of it.
+    """
+
+    name: str
+    whole: HeatCase
+    segmented: HeatCase
+
+
+def segmentation_pictures(
+    protocol: Protocol,
+    cohort: Cohort,
+    execution: Execution,
+    before: Execution | None,
+    prepared: PreparedImages,
+    predictions: pd.DataFrame,
+    model: keras.Model,
+) -> list[tuple[str, str, Figure]]:
+    """Return figure 11 of the examples of COVID-19; nothing where there are none. A hook `System.pictures`.
+
+    Parameters
+    ----------
+    protocol, cohort, execution, prepared, predictions, model
+        Of the network trained without masks and of its examples, in one order.
+    before : Execution
+        The finished one, of the same fold, of the network trained with masks.
+
+    Raises
+    ------
+    UserError
+        Where the other network's weights, or an image, are missing.
+    """
+    from covid_keras.data.preparation import prepare_cohort
+    from covid_keras.explain.network import map_cells
+    from covid_keras.training.experiment import load_paper
+    from covid_keras.training.networks import network_of
+    from covid_keras.training.runfolder import RunFolder
+
+    shown = np.flatnonzero(predictions["label"].eq(COVID).to_numpy() & cohort.table["mask_path"].ne("").to_numpy())
+    if before is None or not len(shown):
+        return []
+    paper, run = load_paper(protocol.paper), RunFolder.open(before.folder.parents[2])
+    without, with_masks = (paper.system(one.system) for one in (execution, before))
+    index = [paper.classes_of(one, run.cohort).index(COVID) for one in (without, with_masks)]
+    segmented = prepare_cohort(cohort, with_masks.preparation(protocol), run.settings["cache"])
+    sides = (
+        _explained(without, model, prepared, cohort, shown, protocol, index[0]),
+        _explained(with_masks, network_of(paper, run, before), segmented, cohort, shown, protocol, index[1]),
+    )
+    names = cohort.table["image_id"].iloc[shown]
+    pairs = [Pair(name, *both) for name, *both in zip(names, *sides, strict=True)]
+    rows, columns = map_cells(model, _layer(without), prepared.shape)
+    caption = CAPTION.format(cells=f"of {rows} x {columns} cells")
+    return [(FIGURE_11, caption, segmentation_figure(pairs))]
+
+
+def _layer(system: System) -> str:
+    return system.heat_layer or HEAT_LAYER
+
+
+def _explained(
+    system: System,
+    model: keras.Model,
+    prepared: PreparedImages,
+    cohort: Cohort,
+    places: np.ndarray,
+    protocol: Protocol,
+    index: int,
+) -> list[HeatCase]:
+    """Return what a network was fed of each image, its map for the class and its probability."""
+    from covid_keras.data.pipeline import make_dataset
+    from covid_keras.explain import grad_cam
+    from covid_keras.reporting.examples import lungs_as_fed
+
+    batches = make_dataset(prepared, places, scaling=system.scaling, channels=system.channels)
+    fed = np.concatenate([batch.numpy() for batch in batches])
+    scores = np.asarray(model.predict_on_batch(fed))[:, index]
+    maps = grad_cam(model, fed, index, _layer(system))
+    preparation = system.preparation(protocol)
+    files = cohort.table.iloc[places].itertuples()
+    return [
+        HeatCase(
+            prepared.load(place)[..., 0], heat, f"p = {score:.2f}", lungs_as_fed(row.path, row.mask_path, preparation)
+        )
+        for place, heat, score, row in zip(places, maps, scores, files, strict=True)
+    ]
+
+
+@report_style()
+def segmentation_figure(pairs: list[Pair], title: str = FIGURE_11) -> Figure:
+    """Draw a row an image: radiograph, heat without masks, segmented radiograph, heat with masks.
+
+    Under each map stands the share of its heat inside the lungs, and the lungs' share of the picture.
+
+    Raises
+    ------
+    ValueError
+        Where there is no image.
+    """
+    if not pairs:
+        raise ValueError("no image of COVID-19 to explain")
+    width = WIDTH / 4 - 0.1
+    ratios = [pair.whole.image.shape[0] / pair.whole.image.shape[1] for pair in pairs]
+    height = sum(width * ratio + 0.85 for ratio in ratios) + 1.0
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(len(pairs), 4, squeeze=False, height_ratios=ratios)
+    for (plain, before, cut, after), pair in zip(grid, pairs, strict=True):
+        show_radiograph(plain, pair.whole.image, pair.whole.mask)
+        plain.set_title(f"(a) {short_name(pair.name, 15)}", fontsize=8.5)
+        show_heat(before, pair.whole, pair.whole.heat, f"(b) without masks\n{pair.whole.title}")
+        show_radiograph(cut, pair.segmented.image, pair.segmented.mask)
+        cut.set_title("(c) segmented", fontsize=8.5)
+        show_heat(after, pair.segmented, pair.segmented.heat, f"(d) with masks\n{pair.segmented.title}")
+        for axes in (before, after):
+            axes.set_xlabel(axes.get_xlabel().replace(" of the heat in the lungs", " of heat in lungs"), fontsize=7.5)
+    scale = ScalarMappable(Normalize(0, 1), HEAT_MAP)
+    label = "heat (share of the map's maximum)"
+    figure.colorbar(scale, ax=list(grid.ravel()), location="bottom", shrink=0.45, aspect=40, pad=0.02, label=label)
+    return figure

@@ -1,0 +1,573 @@
+"""The sections of the report that only Hertel & Benlamri have, from made predictions."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from functools import cache
+from types import SimpleNamespace
+
+import cv2
+import keras
+import matplotlib.text
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.phantom import phantom_image
+from covid_keras.data.preparation import prepare_cohort
+from covid_keras.evaluation import Measured, PublishedCell, load_published, summarise
+from covid_keras.explain import grad_cam, heat_in_lungs
+from covid_keras.reporting.beside import measured_of, printed_of
+from covid_keras.reporting.html import Section
+from covid_keras.training import networks as trained_networks
+from covid_keras.training.runfolder import Execution, RunFolder
+from papers.hertel_ensemble import cohorts as labels
+from papers.hertel_ensemble import covidgr, ensemble_sections, figures, sections, source_sections, stages
+from papers.hertel_ensemble.experiment import COVID, MULTI, NEGATIVE, PAPER
+from papers.hertel_ensemble.measures import measure
+from papers.hertel_ensemble.tasks import NETWORKS, short_title
+
+FOLDS = 2
+# How far apart the scores of the classes lie, in standard deviations of their noise.
+STRENGTH = {"densenet201": 2.0, "resnet152": 1.4, "vgg19": 0.8}
+# Images of each label in training, validation and test; two of a patient.
+COUNTS = {
+    labels.COVID_COHEN: (0, 10, 10),
+    labels.COVID_CXNET: (24, 8, 8),
+    labels.NORMAL: (24, 12, 12),
+    labels.PNEUMONIA: (24, 8, 8),
+}
+TITLES = [
+    "Images of each part",
+    "The ResUNet",
+    "What the ensembles gain",
+    "How often the networks agree",
+    "From validation to test",
+    "Each class against the rest",
+    "Where the COVID-19 images come from",
+    "COVIDGR-1.0: one division or folds",
+    "Radiologists and literature",
+]
+
+
+def made_cohort() -> tuple[Cohort, pd.Series]:
+    """A cohort of pairs of images, and which part each is in."""
+    rows, parts = [], []
+    for label, counts in COUNTS.items():
+        part = np.repeat(["train", "validation", "test"], counts)
+        for number, name in enumerate(part):
+            source = "cohen" if label == labels.COVID_COHEN or (label, number % 4) == (labels.PNEUMONIA, 1) else "nih"
+            rows.append((f"{label}-{number}", "x.png", f"{label}-{source}-p{number // 2}", label, source))
+            parts.append(name)
+    table = pd.DataFrame(rows, columns=["image_id", "path", "patient_id", "label", "source"])
+    return Cohort(table, labels.STAND_IN), pd.Series(parts)
+
+
+COHORT, PARTS = made_cohort()
+
+
+@cache
+def made(system: str) -> pd.DataFrame:
+    """Predictions of validation and test images; other images are tested in each fold."""
+    one = PAPER.system(system)
+    rng = np.random.default_rng(len(system))
+    frames = []
+    called = one.labelled(COHORT).table["label"]
+    taking = called.isin(one.classes) & PARTS.ne("train")
+    for fold in range(FOLDS if system.endswith("gr5") else 1):
+        frame = COHORT.table.loc[taking, ["image_id", "path", "patient_id", "source"]].copy()
+        frame["severity"], frame["system"], frame["repeat"], frame["fold"] = "", system, 0, fold
+        part = PARTS[taking]
+        frame["split"] = part if fold == 0 else np.where(part == "test", "validation", "test")
+        frame["label"] = called[taking]
+        truth = frame["label"].to_numpy()[:, None] == np.array(one.classes)
+        # What was never trained on is hard to find.
+        unseen = COHORT.table.loc[taking, "label"].eq(labels.COVID_COHEN).to_numpy()[:, None]
+        strength = STRENGTH[system.partition("_")[0]] * np.where(unseen, 0.3, 1.5)
+        score = np.exp(strength * truth + rng.normal(0, 1, truth.shape))
+        score /= score.sum(axis=1, keepdims=True)
+        frame["predicted"] = np.array(one.classes)[score.argmax(axis=1)]
+        frame = frame.assign(**{f"score_{name}": score[:, k] for k, name in enumerate(one.classes)})
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+@dataclass
+class Made:
+    """What the sections read of `Results`."""
+
+    names: list[str]
+    further: list[Measured] = field(default_factory=list)
+    paper = PAPER
+
+    def __post_init__(self):
+        self.frames, self.records = {}, {}
+        for name in self.names:
+            one = PAPER.system(name)
+            if one.members:
+                combined = one.combine(PAPER.protocol("smoke"), [made(member) for member in one.members], name)
+                self.frames[name], self.records[name] = combined.frame, {"combined": combined.facts}
+            else:
+                self.frames[name], self.records[name] = made(name), {}
+        self.systems = {name: PAPER.system(name).title for name in self.names}
+        frames = self.frames.values()
+        self.measured = [one for frame in frames for one in (*summarise(frame, n=50), *measure(frame))] + self.further
+        self.published = load_published(PAPER.folder / "published.yaml")
+        self.run = SimpleNamespace(
+            cohort=COHORT,
+            part=lambda repeat, fold, split="": PARTS,
+            execution=lambda system, repeat, fold: Execution(None, system, repeat, fold),
+        )
+
+    def predictions_of(self, system):
+        return self.frames[system]
+
+    def executions_of(self, system):
+        return [(None, self.records[system])] if system in self.records else []
+
+    def classes_of(self, system):
+        return PAPER.system(system).classes
+
+    def split_of(self, system):
+        return SimpleNamespace(repeats=5, folds=5) if system.endswith("gr5") else SimpleNamespace(repeats=1, folds=1)
+
+
+def of_task(*tasks: str) -> list[str]:
+    return [f"{name}_{task}" for task in tasks for name in (*NETWORKS, "average", "vote")]
+
+
+def dice(part: str, mean: float) -> Measured:
+    return Measured("resunet", f"dice_{part}", mean, 1.0, 1, 1, mean - 1, mean + 1, 30, 40)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Made:
+    names = [*of_task("multi", "binary", "gr", "gr5"), "densenet201_whole"]
+    return Made(names, [dice("train", 97.0), dice("validation", 94.0)])
+
+
+@pytest.fixture(scope="module")
+def overlap() -> pd.DataFrame:
+    frame = pd.DataFrame({"image_id": list("abcd"), "patient_id": list("aabc")})
+    return frame.assign(dice=[0.9, 0.95, 0.8, 0.97], dice_shipped=[0.85, 0.9, 0.82, 0.93])
+
+
+@pytest.fixture(scope="module")
+def drawn(whole, overlap) -> list[Section]:
+    found = {"mean": 0.03, "low": 0.01, "high": 0.05, "wins": 3, "losses": 1, "images": 4, "patients": 3}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "done", lambda run: True)
+        patch.setattr(stages, "compared_masks", lambda run: overlap)
+        patch.setattr(stages, "paired_difference", lambda frame: found)
+        return sections.make_sections(whole)
+
+
+def table(entries: list[Section], title: str) -> pd.DataFrame:
+    return next(entry.frame for section in entries for entry in section.tables if entry.title == title)
+
+
+def text_of(entries: list[Section], title: str) -> str:
+    return next(section.text for section in entries if section.title == title)
+
+
+def mean_of(words: str) -> float:
+    return float(words.split("\n")[0].replace("−", "-"))
+
+
+def accuracy(frame: pd.DataFrame, split: str = "test") -> float:
+    """Mean over executions, percent."""
+    rows = frame[frame["split"] == split]
+    return float(np.mean([100 * (r["label"] == r["predicted"]).mean() for _, r in rows.groupby(["repeat", "fold"])]))
+
+
+# --- the whole, and parts of it
+
+
+def test_a_run_has_the_sections_whose_systems_it_has(drawn, monkeypatch):
+    assert [section.title for section in drawn] == TITLES
+    for section in drawn:
+        assert section.text
+        assert section.tables
+        assert all(len(entry.frame) and not entry.frame.isna().any().any() for entry in section.tables)
+        for entry in (*section.figures, *section.folded):
+            entry.figure.savefig(io.BytesIO(), format="svg")
+    monkeypatch.setattr(stages, "done", lambda run: False)
+    one = [section.title for section in sections.make_sections(Made(["densenet201_multi"]))]
+    assert one == [TITLES[place] for place in (0, 1, 4, 5, 6, 8)]
+
+
+def test_what_is_told_needs_no_tensorflow_names(drawn):
+    assert not any("NaN" in section.text or "nan" in section.text.split() for section in drawn)
+
+
+# --- images
+
+
+def test_images_and_patients_are_counted_by_collection(drawn):
+    frame = table(drawn, "Images of Table 2 (three classes)")
+    covid = frame.iloc[:3]
+    assert covid["class"].tolist() == [COVID, "", ""]
+    assert covid["collection"].tolist() == ["all", "COVID-19, Cohen (cohen)", "COVID-19, COVID-CXNet (nih)"]
+    assert covid["train"].tolist() == ["24 (12)", "0 (0)", "24 (12)"]
+    assert covid["all parts"].tolist() == ["60 (30)", "20 (10)", "40 (20)"]
+    assert covid["paper, all parts"].tolist() == ["4,013", "–", "–"]
+    assert frame.set_index("class").loc["pneumonia", "paper, all parts"] == "5,445†"
+    normal = frame.set_index("class").loc["normal"]
+    assert normal[["collection", "validation", "test"]].tolist() == ["nih", "12 (6)", "12 (6)"]
+    binary = table(drawn, "Images of Table 3 (COVID-19 against all else)")
+    assert binary["paper, all parts"].tolist()[0] == "not published in the text"
+    gr = table(drawn, "Images of Table 4 (COVIDGR)").set_index("class")
+    assert gr.loc[COVID, "paper, all parts"] == "426"
+
+
+def test_what_the_paper_states_is_listed_and_what_is_lost_said(drawn):
+    frame = table(drawn, "What the paper states of its images").set_index(["table", "row", "column"])["paper"]
+    assert frame["Table 2", "BIMCV, COVID-19", "total"] == "2,474†"
+    assert frame["Table 1", "training", "share"] == "80 %" or frame["Table 1", "training", "share"] == "80.00 %"
+    assert frame["Table 3", COVID, "test"] == "not published in the text"
+    lost = sections.stated_table([], ["3"])
+    assert lost["paper"].tolist() == ["not published in the text"]
+    assert sections._of_collection({"bimcv, covid-19": "7"}, labels.COVID_BIMCV, COVID) == "7"
+
+
+# --- the ResUNet
+
+
+def test_both_segmenters_are_compared_on_the_same_images(drawn, overlap):
+    frame = table(drawn, "How well the masks fit")
+    assert frame["ours"].tolist() == ["97.00\n[96.00, 98.00]", "94.00\n[93.00, 95.00]"]
+    assert frame["paper"].tolist() == ["–", "95.04†"]
+    (row,) = table(drawn, "The ResUNet less the shipped U-Net").to_dict("records")
+    assert row["difference (points)"] == "+3.00\n[+1.00, +5.00]"
+    assert (row["ResUNet"], row["shipped U-Net"]) == ("90.50", "87.50")
+    assert row["wins / losses"] == "3 / 1"
+    (entry,) = next(section for section in drawn if section.title == TITLES[1]).figures
+    points = next(line for line in entry.figure.axes[0].lines if line.get_label() == "an image")
+    np.testing.assert_array_equal(points.get_xydata(), overlap[["dice_shipped", "dice"]])
+    assert "ResUNet's masks fit better" in text_of(drawn, TITLES[1])
+    both = {"low": -0.02, "high": -0.01}, {"low": -0.01, "high": 0.02}
+    assert [sections.paired_words(one)[:7] for one in both] == ["The shi", "Neither"]
+
+
+def test_without_a_resunet_it_is_said(whole, monkeypatch):
+    monkeypatch.setattr(stages, "done", lambda run: False)
+    section = sections.segmentation_section(whole)
+    assert "was not trained in this run" in section.text
+    assert section.tables == []
+
+
+# --- the ensembles
+
+
+def test_gains_are_differences_of_accuracies(whole, drawn):
+    frame = table(drawn, "Ensemble less member")
+    assert len(frame) == 4 * 2 * 3
+    for ensemble in ("average_multi", "vote_binary", "average_gr5"):
+        task = ensemble.rpartition("_")[2]
+        title = ensemble_sections.TASKS[task]
+        for member, words in NETWORKS.items():
+            mine = (frame["task"] == title) & (frame["ensemble"] == short_title(ensemble)) & (frame["network"] == words)
+            wanted = accuracy(whole.frames[ensemble]) - accuracy(whole.frames[f"{member}_{task}"])
+            assert mean_of(frame.loc[mine, "gain (points)"].item()) == pytest.approx(wanted, abs=0.006)
+    first = frame[(frame["task"] == "three classes") & (frame["ensemble"] == "weighted average")]
+    assert first["paper, gain"].tolist() == ["+1.65†", "+2.23†", "+6.54†"]
+    tested = {name: accuracy(whole.frames[f"{name}_multi"]) for name in NETWORKS}
+    best = first.loc[first["best single network on"].str.contains("test"), "network"].tolist()
+    assert best == [NETWORKS[max(tested, key=tested.get)]]
+    assert text_of(drawn, TITLES[2]).count("the best single network:") == 8
+
+
+def test_weights_are_those_of_the_record(whole, drawn):
+    frame = table(drawn, "Weights of the members")
+    (fact,) = whole.records["average_multi"]["combined"]
+    row = frame[frame["ensemble"] == "weighted average, three classes"].iloc[0]
+    for place, (member, words) in enumerate(NETWORKS.items()):
+        own = accuracy(whole.frames[f"{member}_multi"], "validation")
+        assert row[words] == f"{fact['weights'][place]:.2f} / {own:.2f}"
+    ensemble = accuracy(whole.frames["average_multi"], "validation")
+    assert row["ensemble on validation (%)"] == f"{ensemble:.2f}"
+    vote = frame[frame["ensemble"] == "majority vote, three classes"].iloc[0]
+    assert vote["VGG-19"].startswith("– / ")
+    fact = {"repeat": 0, "fold": 0, "weights": [0.2, 0.8], "accuracy": [60.0, 70.0], "accuracy_ensemble": 75.0}
+    facts = [fact, *({**fact, "fold": fold, "weights": [0.4, 0.6]} for fold in range(1, 6))]
+    (many,) = ensemble_sections._weight_rows("e", ["A", "B"], facts)
+    assert many["execution"] == "6 executions"
+    assert many["A"] == "0.37 (0.20 to 0.40) / 60.00"
+
+
+def votes(said: str, truth: str, average: str, vote: str) -> Made:
+    """Three networks of few images: `said` holds the votes of an image, c, n or p each, images apart by spaces."""
+    names = dict(zip("cnp", MULTI, strict=True))
+    frame = pd.DataFrame({"label": [names[letter] for letter in truth.split()], "repeat": 0, "fold": 0})
+    frame["image_id"] = frame["patient_id"] = [f"i{n}" for n in range(len(frame))]
+    frame["split"] = "test"
+    columns = zip(*said.split(), strict=True)
+    frames = {f"{name}_multi": column for name, column in zip(NETWORKS, columns, strict=True)}
+    frames |= {"average_multi": average.split(), "vote_multi": vote.split()}
+    frames = {name: frame.assign(predicted=[names[one] for one in column]) for name, column in frames.items()}
+    return SimpleNamespace(systems=dict.fromkeys(frames, ""), predictions_of=frames.get)
+
+
+def test_agreement_is_counted_with_who_is_right():
+    results = votes("ccc nnn cnn pcp cnp cpn", "c c c c c n", "c n c p c n", "c n n p p c")
+    frame = ensemble_sections.agreement(results, "multi")
+    assert frame["pattern"].tolist() == ["3-0", "3-0", "2-1", "2-1", "1-1-1", "1-1-1"]
+    rows = {row["votes"]: row for row in ensemble_sections.agreement_rows(frame, "multi")}
+    assert {name: mean_of(row["share (%)"]) for name, row in rows.items()} == pytest.approx(
+        {"3-0": 33.33, "2-1": 33.33, "1-1-1": 33.33}
+    )
+    assert {name: mean_of(row["majority vote right (%)"]) for name, row in rows.items()} == {
+        "3-0": 50, "2-1": 0, "1-1-1": 0,
+    }  # fmt: skip
+    assert mean_of(rows["2-1"]["weighted average right (%)"]) == 50
+    assert mean_of(rows["1-1-1"]["weighted average right (%)"]) == 100
+    assert mean_of(rows["3-0"]["some network right (%)"]) == 50
+    assert mean_of(rows["2-1"]["some network right (%)"]) == 100
+    del results.systems["vgg19_multi"]
+    assert ensemble_sections.agreement(results, "multi").empty
+
+
+def test_two_classes_have_two_patterns(whole, drawn):
+    frame = table(drawn, "Votes")
+    binary = frame[frame["task"] == ensemble_sections.TASKS["binary"]]
+    assert binary["votes"].tolist() == ["3-0", "2-1"]
+    said = pd.concat(
+        [rows_of(whole, f"{name}_binary")["predicted"].reset_index(drop=True) for name in NETWORKS], axis=1
+    )
+    agree = said.nunique(axis=1).eq(1)
+    assert mean_of(binary["share (%)"].iloc[0]) == pytest.approx(100 * agree.mean(), abs=0.006)
+
+
+def rows_of(whole: Made, system: str) -> pd.DataFrame:
+    frame = whole.frames[system]
+    return frame[frame["split"] == "test"]
+
+
+def test_test_less_validation_stands_beside_what_the_paper_says(whole, drawn):
+    frame = table(drawn, "Test less validation").set_index(["task", "system"])
+    for name in ("resnet152_multi", "average_gr5"):
+        row = frame.loc[ensemble_sections.TASKS[name.rpartition("_")[2]], short_title(name)]
+        wanted = accuracy(whole.frames[name]) - accuracy(whole.frames[name], "validation")
+        assert mean_of(row["difference (points)"]) == pytest.approx(wanted, abs=0.006)
+    assert frame.loc[("three classes", "DenseNet-201"), "paper, difference"] == "+0.26†"
+    assert frame.loc[("three classes", "VGG-19"), "paper, difference"] == "−3.56†"
+    said = text_of(drawn, TITLES[4])
+    assert "fell by 2 to 4 %" in said
+    assert "not so for DenseNet-201 (+0.26 points), 1 of 5" in said
+    assert ensemble_sections.drop_words([], {}) == ""
+
+
+# --- classes
+
+
+def test_each_class_is_measured_against_the_rest(whole, drawn):
+    for name in MULTI:
+        frame = table(drawn, f"{name} against the rest").set_index("system")
+        assert len(frame) == 6, "with the network without masks"
+        for system in ("average_multi", "vote_multi", "densenet201_whole"):
+            rows = rows_of(whole, system)
+            truth, said = rows["label"].eq(name), rows["predicted"].eq(name)
+            precision, recall, f1, _ = precision_recall_fscore_support(truth, said, labels=[False, True])
+            row = frame.loc[whole.systems[system]]
+            wanted = {
+                "sensitivity": recall[1], "specificity": recall[0], "F1": f1[1], "PPV": precision[1], "NPV": precision[0],
+            }  # fmt: skip
+            for words, value in wanted.items():
+                assert mean_of(row[words]) == pytest.approx(100 * value, abs=0.006)
+            if system == "vote_multi":
+                assert row["AUC"] == "–"
+            else:
+                assert mean_of(row["AUC"]) == pytest.approx(
+                    100 * roc_auc_score(truth, rows[f"score_{name}"]), abs=0.006
+                )
+    frame = table(drawn, f"{COVID} against the rest").set_index("system")
+    assert frame.loc[whole.systems["vote_multi"], "paper, sensitivity"] == "82.00†"
+
+
+def test_what_tables_8_and_9_need_is_measured(whole):
+    found = measured_of(measure(whole.frames["vote_multi"]))
+    rows = rows_of(whole, "vote_multi")
+    for name in MULTI:
+        truth, said = rows["label"].eq(name), rows["predicted"].eq(name)
+        assert found["vote_multi", f"specificity_{name}"].mean == pytest.approx(100 * (~said[~truth]).mean())
+        assert found["vote_multi", f"npv_{name}"].mean == pytest.approx(100 * (~truth[~said]).mean())
+    validation = found["vote_multi", "accuracy_validation"]
+    assert validation.mean == pytest.approx(accuracy(whole.frames["vote_multi"], "validation"))
+    assert ("vote_multi", "accuracy_train") not in found
+    assert {one.metric for one in measure(whole.frames["vote_binary"])} == {"accuracy_validation"}
+    wanted = {cell.metric for cell in whole.published if cell.system == "vote_multi" and cell.metric}
+    assert wanted <= {one.metric for one in whole.measured if one.system == "vote_multi"}
+
+
+# --- collections
+
+
+def test_what_is_called_covid_is_told_by_collection(whole, drawn):
+    frame = table(drawn, f"Called {COVID} by collection: three classes").set_index("label (collection)")
+    assert frame.index.tolist()[:2] == ["COVID-19, Cohen (cohen)", "COVID-19, COVID-CXNet (nih)"]
+    assert frame["training"].tolist()[:2] == ["0", "24"]
+    assert set(frame.index[2:]) == {"normal (nih)", "pneumonia (nih)", "pneumonia (cohen)"}
+    rows = rows_of(whole, "densenet201_multi")
+    ours = rows[rows["image_id"].str.startswith(labels.COVID_COHEN)]
+    assert len(ours) == 10
+    words = frame.loc["COVID-19, Cohen (cohen)", "DenseNet-201"]
+    assert mean_of(words) == pytest.approx(100 * ours["predicted"].eq(COVID).mean(), abs=0.006)
+    assert frame.loc["COVID-19, Cohen (cohen)", "test (patients)"] == "10 (5)"
+    pneumonia = rows[rows["image_id"].str.startswith(labels.PNEUMONIA) & rows["source"].eq("nih")]
+    words = frame.loc["pneumonia (nih)", "DenseNet-201"]
+    assert mean_of(words) == pytest.approx(100 * pneumonia["predicted"].eq(COVID).mean(), abs=0.006)
+
+
+def test_sensitivity_falls_on_collections_that_nobody_trained_on(whole, drawn):
+    frame = table(drawn, "Sensitivity, trained on less not: three classes").set_index("system")
+    rows = rows_of(whole, "densenet201_multi")
+    found = [
+        100 * rows.loc[rows["image_id"].str.startswith(label), "predicted"].eq(COVID).mean()
+        for label in (labels.COVID_CXNET, labels.COVID_COHEN)
+    ]
+    row = frame.loc["DenseNet-201"]
+    assert mean_of(row["difference (points)"]) == pytest.approx(found[0] - found[1], abs=0.011)
+    assert mean_of(row["difference (points)"]) > 20
+    lower = sum(
+        float(words.split("[")[1].split(",")[0].replace("−", "-")) > 0 for words in frame["difference (points)"]
+    )
+    said = text_of(drawn, TITLES[6])
+    assert f"Three classes: no network was trained on COVID-19, Cohen (cohen). Of 5 systems, {lower} find" in said
+    groups = [group for group in source_sections.source_groups(whole, "vgg19_multi") if group.trained]
+    assert source_sections.seen_less_unseen(whole, "vgg19_multi", groups) is None
+
+
+# --- COVIDGR-1.0
+
+
+def test_one_division_stands_beside_folds_and_covid_sdnet(whole, drawn):
+    frame = table(drawn, "One division, folds, and COVID-SDNet").set_index("system")
+    ours = frame.loc["weighted average"]
+    assert mean_of(ours["one division, accuracy"]) == pytest.approx(accuracy(whole.frames["average_gr"]), abs=0.006)
+    values = [
+        100 * (rows["label"] == rows["predicted"]).mean() for _, rows in rows_of(whole, "average_gr5").groupby("fold")
+    ]
+    mean, spread = ours["folds, accuracy"].split("\n")[0].split(" ± ")
+    assert (float(mean), float(spread)) == pytest.approx((np.mean(values), np.std(values, ddof=1)), abs=0.006)
+    assert ours[["paper, accuracy", "paper, sensitivity"]].tolist() == ["77.00†", "78.00†"]
+    other = frame.loc["COVID-SDNet, as printed"]
+    assert other[["folds, accuracy", "folds, sensitivity"]].tolist() == ["76.18 ± 2.70", "72.59 ± 6.77"]
+    assert other["one division, accuracy"] == "–"
+    assert "stand in for COVIDGR-1.0" in text_of(drawn, TITLES[7])
+
+
+def test_the_papers_gain_is_within_what_its_test_images_allow(drawn):
+    frame = table(drawn, "What so few test images allow").set_index("metric")
+    assert frame["n"].tolist() == [170, 85]
+    assert frame["standard error"].tolist() == [
+        f"{100 * np.sqrt(p * (1 - p) / n):.2f}" for p, n in ((0.77, 170), (0.78, 85))
+    ]
+    assert frame["gain"].tolist() == ["+0.82", "+5.41"]
+    assert frame["within what n allows"].tolist() == ["yes", "yes"]
+    assert "None of this is more than so few test images allow" in text_of(drawn, TITLES[7])
+    assert covidgr.counted_images([]) == {}
+
+
+def test_a_gain_beyond_sampling_is_told():
+    def cells(accuracy: float, sensitivity: float):
+        values = {"accuracy": accuracy, "sensitivity": sensitivity}
+        return printed_of([
+            PublishedCell("12", "r", m, v, None, "percent", v, system="average_gr", metric=m) for m, v in values.items()
+        ])  # fmt: skip
+
+    other, images = covidgr.compared_cells(), {"accuracy": 170, "sensitivity": 85}
+    both = covidgr.claims_table(cells(90, 95), other, images)
+    assert both["within what n allows"].tolist() == ["no", "no"]
+    assert "more than the draw of the test images alone" in covidgr.claim_words(both)
+    one = covidgr.claims_table(cells(90, 74), other, images)
+    assert "the gain in sensitivity is within" in covidgr.claim_words(one)
+
+
+# --- radiologists and literature
+
+
+def test_literature_has_ours_in_the_papers_own_rows_alone(whole, drawn):
+    frame = table(drawn, "Radiologists (Table 13)").set_index("who")
+    assert frame.loc["Consensus of five radiologists [21]", ["paper", "ours"]].tolist() == ["70.00 %", "–"]
+    assert frame.loc["Radiologist 1 [21]", "paper"] == "not published in the text"
+    ours = measured_of(whole.measured)["average_binary", "sensitivity"]
+    assert mean_of(frame.loc["Our binary weighted average ensemble", "ours"]) == pytest.approx(ours.mean, abs=0.006)
+    literature = table(drawn, "Literature (Table 14)")
+    assert literature.loc[literature["who"].str.startswith("Wehbe"), "ours"].eq("–").all()
+    assert mean_of(literature.set_index(["who", "what"]).loc[("Ours, segmentation", "DSC"), "ours"]) == 94
+    assert "no paired test is possible" in text_of(drawn, TITLES[8])
+
+
+# --- figure 11
+
+
+def tiny(seed: int, size: tuple[int, int]) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((*size, 3))
+    x = keras.layers.Conv2D(4, 5, strides=4, activation="relu", name="relu")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+
+
+def texts(figure) -> str:
+    figure.savefig(io.BytesIO(), format="png", dpi=40)
+    return "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+def test_figure_11_shows_both_networks_on_the_same_image(tmp_path, monkeypatch):
+    protocol = PAPER.protocol("smoke")
+    rows = []
+    for number, label in enumerate((labels.NORMAL, labels.COVID_CXNET)):
+        shown = phantom_image(number + 1, 96)
+        paths = [str(tmp_path / f"{kind}{number}.png") for kind in ("image", "mask")]
+        cv2.imwrite(paths[0], shown.image)
+        cv2.imwrite(paths[1], np.where(shown.lungs > 0, 255, 0).astype(np.uint8))
+        rows.append((f"i{number}", paths[0], f"p{number}", label, paths[1]))
+    cohort = Cohort(
+        pd.DataFrame(rows, columns=["image_id", "path", "patient_id", "label", "mask_path"]), labels.STAND_IN
+    )
+    system, size = PAPER.system("densenet201_whole"), tuple(protocol.size)
+    prepared = prepare_cohort(cohort, system.preparation(protocol), tmp_path / "cache", workers=1)
+    predictions = pd.DataFrame({"image_id": ["i0", "i1"], "label": [labels.NORMAL, COVID]})
+    execution, before = (
+        Execution(tmp_path / "run" / "executions" / name / "repeat0-fold0", name, 0, 0)
+        for name in ("densenet201_whole", "densenet201_multi")
+    )
+    run = SimpleNamespace(cohort=cohort, settings={"cache": str(tmp_path / "cache")})
+    other, opened = tiny(2, size), []
+    monkeypatch.setattr(RunFolder, "open", lambda path: opened.append(path) or run)
+    monkeypatch.setattr(trained_networks, "network_of", lambda paper, run, execution: other)
+    given = (protocol, cohort, execution, before, prepared)
+    ((title, caption, figure),) = figures.segmentation_pictures(*given, predictions, tiny(1, size))
+    assert opened == [tmp_path / "run"]
+    assert title == figures.FIGURE_11
+    assert "11 x 11 cells" in caption
+    panels = [axes for axes in figure.axes if axes.images][:4]
+    image = prepared.load(1)[..., 0]
+    mask = cv2.resize(cv2.imread(rows[1][4], 0), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    np.testing.assert_array_equal(panels[0].images[0].get_array(), image)
+    cut = panels[2].images[0].get_array()
+    assert (cut[cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) == 0] == 0).all(), "black outside the lungs"
+    assert cut.max() > 0
+    fed = np.repeat(cut[None, ..., None].astype(np.float32), 3, axis=-1)
+    heat = grad_cam(other, np.asarray(PAPER.system("densenet201_multi").scaling(fed)), 0, "relu")[0]
+    if heat.any():
+        assert panels[3].get_xlabel().startswith(f"{100 * heat_in_lungs(heat, mask):.0f} %")
+    shown = texts(figure)
+    assert "i1" in shown
+    assert "i0" not in shown
+    for word in ("(b) without masks", "(c) segmented", "(d) with masks"):
+        assert word in shown
+    none = predictions.assign(label=labels.NORMAL)
+    assert figures.segmentation_pictures(*given, none, None) == []
+    with pytest.raises(ValueError, match="no image"):
+        figures.segmentation_figure([])
+    with pytest.raises(ValueError, match="no image"):
+        figures.dice_figure(pd.DataFrame({"dice": [], "dice_shipped": []}))
+
+
+def test_negatives_of_two_classes_are_one(whole):
+    assert set(whole.frames["vote_binary"]["label"]) == {NEGATIVE, COVID}
