@@ -1,0 +1,119 @@
+"""The paper's lung segmenter: the ResUNet of section 3.1, as `covid_keras.training.segmenters` trains one.
+
+The paper gives augmentation, epochs and size; loss, optimiser, rate and batch are not in its text. Taken here: binary
+cross-entropy plus 1 - Dice, Adam at 1e-3 with a rate that falls where validation Dice rests, batches of 16, and the
+epoch of the best validation Dice. Radiographs are scaled to 0..1, in one channel. A mask is what has a probability of
+0.5 or more, neither filled nor freed of islands.
+
+Nothing here imports TensorFlow before `kind` is called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from covid_keras.errors import UserError
+from covid_keras.settings import as_plain, build
+from covid_keras.training.protocol import AugmentationSettings, Protocol
+from papers.hertel_ensemble.settings import options_of
+
+if TYPE_CHECKING:
+    from covid_keras.training.segmenters import SegmenterKind
+
+# The paper's numbers as typed into ImageDataGenerator, whose shear is in degrees: "20 %" is 0.2, which moves next to
+# nothing. The other reading is shear 20.
+PUBLISHED = AugmentationSettings(
+    rotation=180.0,
+    shift=(0.3, 0.3),
+    shear=0.2,
+    zoom_range=(0.8, 1.2),
+    keep_aspect=False,
+    flip=True,
+    fill="nearest",
+)
+
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """The network and its training; the defaults are those of profile `paper`.
+
+    Attributes
+    ----------
+    filters : int
+        Of the first level; 64 in table 5.
+    size : int
+        Side of the square input in pixels, a multiple of 8.
+    epochs, batch_size, learning_rate : int, int, float
+        Of Adam.
+    patience_lr, factor : int, float
+        After so many epochs without a better validation Dice the rate is multiplied by `factor`; 0 keeps the rate.
+    seed : int
+        Of initial weights, order and augmentation.
+    threshold : float
+        Probability from which on a pixel is lung.
+    augmentation : AugmentationSettings
+        Of radiograph and mask alike; the paper's where not given. What a mapping does not name is not done.
+    """
+
+    filters: int = 64
+    size: int = 256
+    epochs: int = 45
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    patience_lr: int = 5
+    factor: float = 0.5
+    seed: int = 0
+    threshold: float = 0.5
+    augmentation: AugmentationSettings = field(default=PUBLISHED)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained, before anything is read."""
+        if self.size < 8 or self.size % 8:
+            raise UserError("segmenter", f"size {self.size} is no multiple of 8", "Three strides of 2 halve it each")
+        for name in ("filters", "epochs", "batch_size", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise UserError("segmenter", f"{name} {getattr(self, name)} is not above 0", "Correct the protocol")
+        if self.patience_lr < 0 or not 0 < self.factor < 1:
+            decay = f"patience_lr {self.patience_lr} and factor {self.factor} are no decay"
+            raise UserError("segmenter", decay, "Give epochs, 0 for a constant rate, and a factor between 0 and 1")
+        if not 0 < self.threshold < 1:
+            raise UserError("segmenter", f"threshold {self.threshold} is no probability", "The paper's is 0.5")
+        if self.augmentation.brightness != (1.0, 1.0):
+            raise UserError("segmenter", "augmentation.brightness would change the masks too", "Leave it out")
+
+
+def segmenter_settings(protocol: Protocol) -> SegmenterSettings | None:
+    """Return the settings of the ResUNet that a protocol trains; None where it trains none.
+
+    It trains one where it marks the lungs, and where settings are given all the same.
+
+    Raises
+    ------
+    UserError
+        Where a setting is unknown or makes no sense.
+    """
+    options = options_of(protocol)
+    if options.masks == "shipped" and not options.segmenter:
+        return None
+    return build(SegmenterSettings, options.segmenter, "protocol.yaml", "options.segmenter")
+
+
+def kind() -> SegmenterKind:
+    """Return how it is trained and used."""
+    from covid_keras.data.augment import Augmentation
+    from covid_keras.models.resunet import build_resunet
+    from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
+    from covid_keras.training.segmenters import Plateau, SegmenterKind
+
+    return SegmenterKind(
+        paper="hertel_ensemble",
+        citation="Hertel and Benlamri",
+        settings=SegmenterSettings,
+        network=lambda settings: build_resunet((settings.size, settings.size, 1), settings.filters),
+        loss=MaskedDiceCrossEntropy(),
+        metrics=(masked_dice,),
+        monitor="val_masked_dice",
+        augmentation=lambda settings: Augmentation(**as_plain(settings.augmentation)),
+        plateau=lambda settings: Plateau(settings.patience_lr, settings.factor),
+    )
