@@ -13,7 +13,7 @@ RUN := $(BIN)/covid-keras reproduce
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-all segment-recipe test bench lint clean
+.PHONY: help install reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel reproduce-all segment-recipe test bench lint clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,7 +36,10 @@ reproduce-haghanifar: $(STAMP) ## COVID-CXNet (Haghanifar et al. 2020): the phan
 reproduce-arias: $(STAMP) ## VGG19 + U-Net (Arias-Garzon et al. 2021): the phantom where no data is found
 	$(RUN) arias $(OPTIONS)
 
-reproduce-all: reproduce-tabik reproduce-haghanifar reproduce-arias ## every paper, one after the other
+reproduce-hertel: $(STAMP) ## ResUNet, three networks, two ensembles (Hertel & Benlamri 2022): the phantom where no data is found
+	$(RUN) hertel $(OPTIONS)
+
+reproduce-all: reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel ## every paper, one after the other
 
 segment-recipe: $(STAMP) ## train the shipped lung U-Net again (needs DATA)
 	$(BIN)/covid-keras train-lungs $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")

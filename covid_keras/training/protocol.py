@@ -284,9 +284,9 @@ class Protocol:
         if name and name not in self.splits:
             raise UserError("protocol", f"has no split {name!r}", f"Add splits.{name}")
         own = self.splits.get(name)
-        # Which images are divided is a choice of its own, not an addition to the main split's.
+        # Which images are divided is a choice of its own, not an addition to the main split's; so are their shares.
         apart = isinstance(own, dict) and "images" in own
-        others = dataclasses.replace(self.split, images={}) if apart else self.split
+        others = dataclasses.replace(self.split, images={}, shares={}) if apart else self.split
         return _overlaid(others, own, f"splits.{name}")
 
 

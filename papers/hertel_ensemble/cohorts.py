@@ -208,9 +208,7 @@ def _phantom(settings: PhantomCohort, made: Path) -> Cohort:
     return _joined([second, first], STAND_IN, "phantom")
 
 
-def _phantom_part(
-    folder: Path, settings: PhantomCohort, hospital: str, composition: dict[str, int]
-) -> pd.DataFrame:
+def _phantom_part(folder: Path, settings: PhantomCohort, hospital: str, composition: dict[str, int]) -> pd.DataFrame:
     make_phantom(
         folder,
         composition=composition,
