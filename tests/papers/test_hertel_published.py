@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,9 +12,14 @@ import pytest
 from covid_keras.evaluation import Measured, compare, load_paper, load_published, summarise
 from covid_keras.evaluation.comparison import COMPLEMENTS, NOT_IN_TEXT
 from covid_keras.evaluation.published import load_titles
+from covid_keras.workflow import settings_of
+from papers.hertel_ensemble import stages
+from papers.hertel_ensemble.experiment import PAPER
 from papers.hertel_ensemble.measures import measure
+from papers.hertel_ensemble.segmenter import segmenter_settings
+from papers.hertel_ensemble.settings import options_of
 
-PATH = Path(__file__).parents[2] / "papers" / "hertel_ensemble" / "published.yaml"
+PATH = PAPER.folder / "published.yaml"
 THREE = ("COVID-19", "normal", "pneumonia")
 MEMBERS = ("densenet201", "resnet152", "vgg19")
 # What is printed, table by table, in the order of rows and columns.
@@ -151,9 +155,13 @@ def predictions(classes):
 
 
 def test_every_system_named_is_one_of_ours(cells):
-    paper = pytest.importorskip("papers.hertel_ensemble.experiment").PAPER
-    assert paper.doi == load_paper(PATH)["doi"]
-    assert {cell.system for cell in cells} - {"", "resunet"} <= {system.name for system in paper.systems}
+    assert {cell.system for cell in cells} - {"", stages.NAME} <= {system.name for system in PAPER.systems}
+
+
+def test_the_paper_itself():
+    paper = load_paper(PATH)
+    assert paper["doi"] == PAPER.doi == "10.1016/j.bea.2022.100041"
+    assert paper["title"] == PAPER.title
 
 
 def test_lost_cells_are_shown_beside_ours_in_the_right_unit(cells):
@@ -271,11 +279,15 @@ def test_doubts(cells):
 
 
 def test_settings_that_the_readme_names_exist():
-    experiment = pytest.importorskip("papers.hertel_ensemble.experiment")
-    from covid_keras.workflow import settings_of
-
     text = PATH.with_name("README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?<=[` ])(?:options|trainings|training|split|systems)\.[\w.]+=[\w.]+", text))
-    assert len(named) >= 10
+    named = set(re.findall(r"(?<=[` ])(?:options|training|split)\.[\w.]+=[\w.]+", text))
+    named |= set(re.findall(r"--set '(options\.\S+=\{[^']+\})'", text))
+    assert len(named) >= 18
+    usual = PAPER.protocol("paper")
     for setting in sorted(named):
-        experiment.PAPER.protocol("paper", settings_of([setting]))
+        protocol = PAPER.protocol("paper", settings_of([setting]))
+        assert options_of(protocol).masks == ("shipped" if "shipped" in setting else "resunet")
+        assert (segmenter_settings(protocol) != segmenter_settings(usual)) == setting.startswith("options.segmenter")
+        assert protocol != usual, f"{setting} is what is done anyway"
+        own = PAPER.system("vgg19_gr5")
+        assert (own.training(protocol) != own.training(usual)) == setting.startswith("training."), setting
