@@ -36,7 +36,8 @@ def test_help_imports_no_tensorflow():
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["reproduce"], ["report"], ["segment"], ["data"], ["weights"], ["papers"], ["train-lungs"]]
+    "command",
+    [[], ["reproduce"], ["report"], ["segment"], ["ensemble"], ["data"], ["weights"], ["papers"], ["train-lungs"]],
 )
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as caught:
@@ -82,6 +83,9 @@ def nowhere(tmp_path, monkeypatch):
         (["reproduce", "tabik", "--weights", "none.h5"], ["--weights none.h5", "is no file"]),
         (["reproduce", "tabik", "--out", "file/run"], ["file/run", "cannot be written"]),
         (["report", "empty"], ["is no run folder"]),
+        (["ensemble", "empty"], ["empty", "is no run folder"]),
+        (["ensemble", "nowhere:a"], ["nowhere", "is neither a run folder nor a file of predictions"]),
+        (["ensemble", "file"], ["file", "is not a table of predictions"]),
         (["data", "check"], ["data folder", "none found"]),
         (["data", "check", "--data", "empty"], ["holds no collection"]),
         (["data", "download", "covidgr"], ["covidgr", "cannot be downloaded by a program"]),
@@ -115,9 +119,9 @@ HEAVY = {
     *("segmentation", "data.augment", "data.pipeline", "explain.gradcam", "explain.network"),
     "reporting.examples",
     *(f"models.{name}" for name in ("backbones", "capsules", "covidnet", "cxnet", "lungs", "resnet", "resnet18")),
-    *(f"models.{name}" for name in ("standardise", "unet", "vgg", "weights")),
+    *(f"models.{name}" for name in ("resunet", "standardise", "steady", "unet", "vgg", "weights")),
     *(f"training.{name}" for name in ("devices", "execution", "losses", "lung_recipe", "margin", "networks")),
-    *(f"training.{name}" for name in ("resume", "weighted")),
+    *(f"training.{name}" for name in ("resume", "segmenters", "weighted")),
 }
 
 
