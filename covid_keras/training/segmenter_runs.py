@@ -36,9 +36,9 @@ def cache_of(run: RunFolder) -> Path:
     return Path(run.settings["cache"]).parent
 
 
-def folder_of(protocol: Protocol, cache: Path, name: str, settings: Any) -> Path:
-    """Return where a segmenter of this protocol, of these settings, is kept."""
-    key = fingerprint({"settings": as_plain(settings), "cohort": protocol.cohort, "seed": protocol.split.seed})
+def folder_of(cache: Path, name: str, settings: Any, cohort: Any, seed: int) -> Path:
+    """Return where a segmenter of these settings is kept, trained on this `cohort` of a protocol, divided by `seed`."""
+    key = fingerprint({"settings": as_plain(settings), "cohort": cohort, "seed": seed})
     return cache / STAGES / f"{name}-{key}"
 
 

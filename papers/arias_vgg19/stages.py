@@ -68,7 +68,7 @@ def named(protocol: Protocol) -> list[str]:
 
 def folder_of(protocol: Protocol, cache: Path, name: str) -> Path:
     """Return where a U-Net of this protocol is kept."""
-    return segmenter_runs.folder_of(protocol, cache, name, _settings(protocol, name))
+    return segmenter_runs.folder_of(cache, name, _settings(protocol, name), protocol.cohort, protocol.split.seed)
 
 
 def _folders(run: RunFolder) -> dict[str, Path]:

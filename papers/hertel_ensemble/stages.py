@@ -68,7 +68,10 @@ def missing(protocol: Protocol, data: Path | None) -> str | None:
 
 def folder_of(protocol: Protocol, cache: Path) -> Path:
     """Return where the ResUNet of this protocol is kept; it must train one."""
-    return segmenter_runs.folder_of(protocol, cache, NAME, _settings(protocol))
+    kind = settings_of(protocol).kind
+    # Which radiographs the classifiers get decides nothing here, but where they are the phantom's.
+    cohort = protocol.cohort if kind == "phantom" else {"kind": kind}
+    return segmenter_runs.folder_of(cache, NAME, _settings(protocol), cohort, protocol.split.seed)
 
 
 def done(run: RunFolder) -> dict[str, Path]:
