@@ -152,14 +152,14 @@ def claims_table(paper: PrintedOf, other: Mapping[str, PublishedCell], images: M
 def claim_words(claims: pd.DataFrame) -> str:
     """Return whether the paper's gains are more than sampling allows."""
     within = claims[claims["within what n allows"] == "yes"]
-    told = [f"{row['metric']} by {row['gain']} points on {row['n']} images" for row in claims.to_dict("records")]
+    told = [f"{row['gain']} points in {row['metric']} ({row['n']} images)" for row in claims.to_dict("records")]
     if len(within) == len(claims):
         end = "None of this is more than so few test images allow: no gain is shown."
     elif within.empty:
         end = "Each of this is more than the draw of the test images alone would give."
     else:
         end = f"Of this, the gain in {joined(within['metric'])} is within what so few test images allow."
-    return f"The paper's weighted average surpasses COVID-SDNet in {joined(told)}. {end}"
+    return f"The paper's weighted average less COVID-SDNet, each as its own paper prints it: {joined(told)}. {end}"
 
 
 def luck_words(ours: MeasuredOf) -> list[str]:

@@ -71,7 +71,8 @@ def ensembles_section(results: Results) -> Section | None:
     tables.append(TableEntry("Ensemble less member", GAIN_CAPTION, gain_table(found, paper)))
     drawn = forest_figure(gain_frame(found), "Ensemble less member", "accuracy, points, 95 % interval", 0, "no gain")
     text = "\n\n".join((ENSEMBLES_TEXT, " ".join(gain_words(one) for one in found if "test" in one.best_on)))
-    return Section("What the ensembles gain", text, tables, [FigureEntry("Gain of the ensembles", "", drawn)])
+    figure = FigureEntry("Gain of the ensembles", "An interval that holds 0 shows no gain.", drawn)
+    return Section("What the ensembles gain", text, tables, [figure])
 
 
 ENSEMBLES_TEXT = (
@@ -272,7 +273,8 @@ def drop_section(results: Results) -> Section | None:
     if not found:
         return None
     table = TableEntry("Test less validation", DROP_CAPTION, drop_table(found, paper))
-    return Section("From validation to test", drop_words(results.published, paper), [table])
+    text = " ".join(filter(None, (drop_words(results.published, paper), fall_words(found.values()))))
+    return Section("From validation to test", text, [table])
 
 
 DROP_CAPTION = (
@@ -299,6 +301,17 @@ def drop_table(found: Mapping[str, Difference], paper: PrintedOf) -> pd.DataFram
             }
         )
     return pd.DataFrame(rows)
+
+
+def fall_words(found: Iterable[Difference]) -> str:
+    """Return of how many systems a fall, or a rise, is shown.
+
+    >>> fall_words([Difference("accuracy", 80, 84, -4, -6, -2, 9), Difference("accuracy", 80, 81, -1, -3, 1, 9)])
+    'Of 2 systems of ours 1 are shown to fall, by the interval, and 0 to rise.'
+    """
+    found = list(found)
+    fell, rose = sum(one.high < 0 for one in found), sum(one.low > 0 for one in found)
+    return f"Of {len(found)} systems of ours {fell} are shown to fall, by the interval, and {rose} to rise."
 
 
 def drop_words(published: Iterable[PublishedCell], paper: PrintedOf) -> str:

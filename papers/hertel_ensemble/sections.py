@@ -25,13 +25,14 @@ from covid_keras.reporting.html import FigureEntry, Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number, published_number, table_title
 from covid_keras.training.inputs import part_of
+from papers.hertel_ensemble import stages
 from papers.hertel_ensemble.covidgr import covidgr_section
 from papers.hertel_ensemble.ensemble_sections import agreement_section, drop_section, ensembles_section
+from papers.hertel_ensemble.experiment import NEGATIVE, NORMAL, PNEUMONIA
 from papers.hertel_ensemble.figures import dice_figure
 from papers.hertel_ensemble.source_sections import sources_section
 from papers.hertel_ensemble.tasks import TASKS, systems_of
 
-SEGMENTER = "resunet"
 COUNTED = {"2": "multi", "3": "binary", "4": "gr"}  # the paper's table of images, and whose they are
 SPLITS = ("train", "validation", "test")
 ONE_AGAINST_REST = {
@@ -140,18 +141,25 @@ def _part_counts(frame: pd.DataFrame) -> dict[str, str]:
 def stated_totals(cells: Iterable[PublishedCell]) -> dict[str, str]:
     """Return the totals over all parts that a table of the paper states, by the name of the row in small letters."""
     stated = [cell for cell in cells if cell.unit == "count" and cell.column == "total" and not cell.lost]
-    return {cell.row.casefold(): _cell_words(cell) for cell in stated}
+    totals = {cell.row.casefold(): _cell_words(cell) for cell in stated}
+    if NORMAL in totals and PNEUMONIA not in totals:  # of COVIDGR-1.0 the normal images are the negative class
+        totals.setdefault(NEGATIVE.casefold(), totals[NORMAL])
+    return totals
 
 
 def stated_table(published: Iterable[PublishedCell], names: Iterable[str]) -> pd.DataFrame:
-    """Return every cell of some tables of the paper; a line of its own for a table that has none."""
+    """Return the cells of some tables of the paper; the lost ones of a row together, in a line of their own."""
     published, rows = list(published), []
     for name in names:
-        cells = [cell for cell in published if cell.table == name]
-        rows += [
-            {"table": table_title(name), "row": cell.row, "column": cell.column, "paper": _cell_words(cell)}
-            for cell in cells
-        ] or [{"table": table_title(name), "row": NOTHING, "column": NOTHING, "paper": LOST_TEXT}]
+        mine = [cell for cell in published if cell.table == name]
+        for row in dict.fromkeys(cell.row for cell in mine):
+            cells = [cell for cell in mine if cell.row == row]
+            lost = ", ".join(cell.column for cell in cells if cell.lost)
+            told = [(cell.column, _cell_words(cell)) for cell in cells if not cell.lost]
+            told += [(lost, LOST_TEXT)] if lost else []
+            rows += [{"table": table_title(name), "row": row, "column": one, "paper": words} for one, words in told]
+        if not mine:
+            rows.append({"table": table_title(name), "row": NOTHING, "column": NOTHING, "paper": LOST_TEXT})
     return pd.DataFrame(rows)
 
 
@@ -165,7 +173,7 @@ def _cell_words(cell: PublishedCell) -> str:
 
 def mask_counts(ours: MeasuredOf) -> list[dict[str, Any]]:
     """Return how many images with human masks the segmenter was measured on, a row a part."""
-    found = {part: ours.get((SEGMENTER, f"dice_{part}")) for part in ("train", "validation")}
+    found = {part: ours.get((stages.NAME, f"dice_{part}")) for part in ("train", "validation")}
     return [
         {"part": part, "images": f"{one.n_images:,}", "patients": f"{one.n_patients:,}", "paper": LOST_TEXT}
         for part, one in found.items()
@@ -178,8 +186,6 @@ def mask_counts(ours: MeasuredOf) -> list[dict[str, Any]]:
 
 def segmentation_section(results: Results) -> Section:
     """Dice of the ResUNet, and the same images marked by the U-Net that the suite ships."""
-    from papers.hertel_ensemble import stages
-
     section = Section("The ResUNet", SEGMENTER_TEXT)
     ours, paper = measured_of(results.measured), printed_of(results.published)
     rows = segmenter_rows(ours, paper)
@@ -209,7 +215,8 @@ NO_SEGMENTER = "the lungs that the classifiers were fed are marked as the first 
 SEGMENTER_CAPTION = "Percent, mean over images with 95 % interval by patient. " + DAGGER
 PAIRED_CAPTION = (
     "The same validation images, Dice in percent; difference in points with 95 % interval by patient. Wins: images on "
-    "which the ResUNet's mask fits better."
+    "which the ResUNet's mask fits better. No patient of these images taught either network; the ResUNet's epoch was "
+    "chosen on them, which favours it; the shipped U-Net's masks are filled and freed of islands, as it is used."
 )
 
 
@@ -218,11 +225,11 @@ def segmenter_rows(ours: MeasuredOf, paper: PrintedOf) -> list[dict[str, Any]]:
     rows = []
     for part in ("train", "validation"):
         for measure, words in (("dice", "Dice"), ("iou", "IoU")):
-            one = ours.get((SEGMENTER, f"{measure}_{part}"))
+            one = ours.get((stages.NAME, f"{measure}_{part}"))
             if one is not None:
                 row = {"part": part, "measure": words, "ours": with_interval(one)}
                 row |= {"images": one.n_images, "patients": one.n_patients}
-                rows.append(row | {"paper": printed_words(paper.get((SEGMENTER, one.metric)))})
+                rows.append(row | {"paper": printed_words(paper.get((stages.NAME, one.metric)))})
     return rows
 
 
@@ -233,7 +240,7 @@ def paired_table(frame: pd.DataFrame, found: Mapping[str, Any]) -> pd.DataFrame:
         "ResUNet": number(100 * frame["dice"].mean()),
         "shipped U-Net": number(100 * frame["dice_shipped"].mean()),
         "difference (points)": f"{number(100 * found['mean'], signed=True)}\n[{low}, {high}]",
-        "wins / losses": f"{found['wins']} / {found['losses']}",
+        "wins / losses / ties": " / ".join(str(found[name]) for name in ("wins", "losses", "ties")),
         "images": found["images"],
         "patients": found["patients"],
     }

@@ -155,7 +155,7 @@ def shift_words(task: str, groups: Iterable[SourceGroup], less: Mapping[str, Dif
     lower, higher = sum(one.low > 0 for one in found), sum(one.high < 0 for one in found)
     neither = len(found) - lower - higher
     return (
-        f"{sentence(TASKS[task])}: no network was trained on {joined(unseen)}. Of {len(found)} systems, {lower} find "
-        f"COVID-19 less often there than in the collections of their training, by the interval, {higher} more often; "
-        f"of {neither} neither is shown."
+        f"{sentence(TASKS[task])}: no network was trained on {joined(unseen)}. There COVID-19 is found less often than "
+        f"in the collections of the training, by the interval, by {lower} of {len(found)} systems, and more often by "
+        f"{higher}; for {neither} neither is shown."
     )
