@@ -10,7 +10,14 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from covid_keras.evaluation import summarise
-from covid_keras.evaluation.counted import accuracy, balanced_accuracy, summarise_counts, weighted_metrics
+from covid_keras.evaluation.counted import (
+    accuracy,
+    balanced_accuracy,
+    part_accuracies,
+    rest_metrics,
+    summarise_counts,
+    weighted_metrics,
+)
 from covid_keras.evaluation.metrics import percent
 
 NAMES = ("weighted_precision", "weighted_recall", "weighted_f1")
@@ -128,3 +135,26 @@ def test_patients_are_drawn_not_images(make_predictions):
     assert (few.n_patients, few.n_images) == (8, 80)
     assert (few.low, few.high) == (50, 50)
     assert one.low < 45 < 55 < one.high
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_specificity_and_npv_are_those_of_each_class_against_the_rest(classes):
+    truth, said = _drawn(classes, 3)
+    matrix = confusion_matrix(truth, said, labels=range(classes))
+    found = rest_metrics(np.stack([matrix, np.zeros_like(matrix)]))
+    for one in range(classes):
+        assert found["specificity"][0, one] == pytest.approx(100 * (said[truth != one] != one).mean())
+        assert found["npv"][0, one] == pytest.approx(100 * (truth[said != one] != one).mean())
+    assert np.isnan(found["specificity"][1]).all()
+
+
+def test_accuracies_of_other_parts_are_of_their_own_rows():
+    rows = [("train", "N", "P"), ("train", "P", "P"), ("validation", "N", "N"), ("test", "N", "P")]
+    frame = pd.DataFrame(rows, columns=["split", "label", "predicted"])
+    frame = frame.assign(image_id=list("abcd"), patient_id=list("abcd"), system="s", repeat=0, fold=0, severity="")
+    frame = frame.assign(score_N=0.5, score_P=0.5)
+    assert {one.metric: one.mean for one in part_accuracies(frame)} == {
+        "accuracy_train": 50,
+        "accuracy_validation": 100,
+    }
+    assert [one.metric for one in part_accuracies(frame[2:])] == ["accuracy_validation"]
