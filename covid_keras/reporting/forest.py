@@ -61,5 +61,6 @@ def forest_figure(
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+    lines = -(-len(labels) // 4)
+    figure.legend(handles, labels, loc="outside lower center", ncols=-(-len(labels) // lines))
     return figure
