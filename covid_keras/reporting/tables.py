@@ -268,15 +268,20 @@ def verdict_legend() -> str:
 def not_comparable_line(table: PaperTable) -> str:
     """Return the line below a table that says why its cells are not comparable; "" where all are.
 
+    That the paper's text has lost a number is said in its cell, so here only where nothing else is to be said.
+
     >>> not_comparable_line(PaperTable("V", ("A",), ("B",), {("A", "B"): Cell("1", "2", "", "not comparable", "why")}))
     '○ not comparable: why.'
     """
     if not table.reasons:
         return ""
     rows = {row: table.reasons_of(row) for row in table.rows if table.measured_row(row)}
+    others = {row: tuple(reason for reason in reasons if reason != LOST_TEXT) for row, reasons in rows.items()}
+    if any(others.values()):
+        rows = {row: reasons for row, reasons in others.items() if reasons or not rows[row]}
     # One reason for all needs no names.
     joined = (
-        "; ".join(table.reasons)
+        "; ".join(next(iter(rows.values())))
         if len(set(rows.values())) == 1
         else "; ".join(f"{' and '.join(names)}: {reason}" for reason, names in _by_reason(rows).items())
     )

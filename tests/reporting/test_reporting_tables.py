@@ -130,6 +130,14 @@ def test_what_the_text_has_lost_stands_beside_ours():
     (shown,) = paper_tables(frame)
     assert not_comparable_line(shown) == "○ not comparable: not published in the text."
     assert left_out_line(shown) == "Left out: Else: no file."
+    both = compare([*published, cell("Net", "F1", 80, system="net", metric="f1")],
+                   [*measured, ours("net", "f1", 79, 78, 80)], 2, "other images")  # fmt: skip
+    assert not_comparable_line(paper_tables(both)[0]) == "○ not comparable: other images.", "said in the cells"
+    fine = cell("Fine", "Acc", 80, system="fine", metric="accuracy")
+    other = cell("Like", "Acc", 80, system="like", metric="accuracy")
+    measured += [ours(name, "accuracy", 79, 78, 80) for name in ("fine", "like")]
+    named = compare([*published, fine, other], measured, 2, {"like": "surrogate"})
+    assert not_comparable_line(paper_tables(named)[0]) == "○ not comparable: Like: surrogate.", "not of all rows"
     assert [one["difference"] for one in measured_cells(frame)] == ["–", "–"]
     assert verdict_counts(frame)["not comparable"] == 2
     back = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
