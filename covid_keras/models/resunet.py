@@ -74,7 +74,10 @@ def build_resunet(
 
 def _unit(x, filters: int, strides: int, name: str, activate: bool = True):
     """One residual unit; without `activate` its first convolution takes the input as it is."""
-    shortcut = layers.Conv2D(filters, 1, strides, kernel_initializer="he_normal", name=f"{name}_shortcut")(x)
+    # A 1x1 convolution of stride 2 takes every second pixel. Taken beforehand: with fewer than 16 channels TensorFlow's
+    # own (2.21, oneDNN, several threads) ends the process.
+    shortcut = layers.MaxPooling2D(1, strides, name=f"{name}_shortcut_stride")(x) if strides > 1 else x
+    shortcut = layers.Conv2D(filters, 1, kernel_initializer="he_normal", name=f"{name}_shortcut")(shortcut)
     shortcut = layers.BatchNormalization(name=f"{name}_shortcut_bn")(shortcut)
     if activate:
         x = _activation(x, f"{name}_1")

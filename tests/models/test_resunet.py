@@ -37,7 +37,9 @@ def test_levels_are_those_of_table_5(published, level):
         (3, 3, filters, filters),
         (1, 1, entering, filters),
     ]
-    assert [layer.strides[0] for layer in (first, second, shortcut)] == [stride, 1, stride]
+    assert [layer.strides[0] for layer in (first, second, shortcut)] == [stride, 1, 1]
+    taken = [layer for layer in published.layers if layer.name == f"level{level}_shortcut_stride"]
+    assert [(layer.pool_size, layer.strides) for layer in taken] == [((1, 1), (stride, stride))] * (stride > 1)
     assert all(layer.use_bias for layer in (first, second, shortcut))
     # Normalised: what enters (not at level 1), what is between the convolutions, the shortcut; four vectors each.
     channels = (entering if level > 1 else 0) + filters + filters
@@ -62,7 +64,8 @@ def test_output_is_a_pixelwise_probability(published):
     assert published.output_shape == (None, 256, 256, 1)
     assert outputs.kernel.shape == (1, 1, 64, 1)
     assert outputs.activation is keras.activations.sigmoid
-    assert not any(isinstance(layer, keras.layers.MaxPooling2D) for layer in published.layers)
+    pools = [layer for layer in published.layers if isinstance(layer, keras.layers.MaxPooling2D)]
+    assert all(layer.pool_size == (1, 1) for layer in pools)  # each takes every second pixel, and pools nothing
 
 
 def test_small_and_oblong_in_mixed_precision_stays_float32():
@@ -92,3 +95,23 @@ def test_sizes_that_do_not_fit_are_refused():
         build_resunet((100, 96, 1))
     with pytest.raises(ValueError, match="filters"):
         build_resunet((96, 96, 1), 0)
+
+
+@pytest.mark.parametrize("channels", [2, 16])
+def test_every_second_pixel_is_a_convolution_of_stride_2(channels):
+    x = np.random.default_rng(1).normal(size=(2, 8, 6, channels)).astype(np.float32)
+    strided = keras.layers.Conv2D(3, 1, 2)
+    expected = np.asarray(strided(x))
+    plain = keras.layers.Conv2D(3, 1)
+    plain.build(x.shape)
+    plain.set_weights(strided.get_weights())
+    taken = keras.layers.MaxPooling2D(1, 2)(x)
+    np.testing.assert_allclose(np.asarray(plain(taken)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_narrow_networks_train_with_several_threads():
+    # TensorFlow's strided 1x1 convolution of few channels ended the process here.
+    model = build_resunet((16, 16, 1), 4)
+    model.compile("adam", "binary_crossentropy")
+    x = np.random.default_rng(2).random((8, 16, 16, 1), np.float32)
+    assert np.isfinite(model.fit(x, (x > 0.5).astype(np.float32), batch_size=4, verbose=0).history["loss"][0])
