@@ -262,7 +262,7 @@ def match_members(members: Sequence[Member], leave_out: bool = False) -> Matched
         raise UserError("ensemble", problem, "Combine systems that were tested on the same images")
     level = _level(members, common)
     grouped = [_grouped(member.frame, level) for member in members]
-    leaks = list(_leaks(members, grouped, level, common))
+    leaks = list(_leaks(members, grouped, level))
     if leaks and not leave_out:
         one, other, images = leaks[0]
         problem = f"{len(images)} images that {other} tests are in the training part of {one} ({_first(images)})"
@@ -318,21 +318,17 @@ def of_split(frame: pd.DataFrame, split: str) -> pd.DataFrame:
     return frame[frame["split"] == split]
 
 
-def _leaks(
-    members: list[Member], grouped: list[pd.DataFrame], level: str, common: set[str]
-) -> Iterator[tuple[str, str, list[str]]]:
+def _leaks(members: list[Member], grouped: list[pd.DataFrame], level: str) -> Iterator[tuple[str, str, list[str]]]:
     """Yield (member, another, images that the first was trained on and the other tests in the same place).
 
     An image that both test in that place is none: the network that tests it was not trained on it.
     """
     tests = [_places(of_split(frame, "test")) for frame in grouped]
-    used = tests[0][tests[0].get_level_values("image_id").isin(common)].droplevel("image_id").unique()
     for (one, own), (other, others) in permutations(zip(members, tests, strict=True), 2):
         if one.trained is None:
             continue
         trained = _places(_grouped(one.trained, level)).unique().difference(own)
         both = trained.intersection(others)
-        both = both[both.droplevel("image_id").isin(used)]
         if len(both):
             yield one.name, other.name, sorted(both.get_level_values("image_id").unique())
 
