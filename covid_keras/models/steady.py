@@ -74,8 +74,8 @@ def narrowed(model: keras.Model, width: float) -> keras.Model:
 def he_initialised(model: keras.Model) -> keras.Model:
     """Return a flat model of the same layers whose convolutions begin as He et al. 2015 draw them, for ReLU.
 
-    Without batch normalisation each layer of a deep network halves the variance that Keras' own start from, and training
-    stands still.
+    Without batch normalisation each layer of a deep network halves the variance that Keras' own start from, and
+    training stands still.
     """
 
     def he(layer: layers.Layer) -> layers.Layer:

@@ -29,6 +29,7 @@ from covid_keras.reporting.tables import NOTHING, comparison_markdown, measured_
 from covid_keras.training.experiment import System
 from covid_keras.training.protocol import Protocol, TrainingSettings
 from covid_keras.training.runfolder import Execution
+from covid_keras.training.unfreezing import stages_of
 
 
 def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) -> Report:
@@ -452,7 +453,12 @@ def _training_words(system: System, protocol: Protocol) -> str:
         return f"made of {system.after},\nnot trained"
     if system.choose:
         return f"the better of {' and '.join(system.choose)}\non validation"
-    return _recipe_words(system.training(protocol))
+    if system.members:
+        return f"an ensemble of {' and '.join(system.members)},\nnot trained"
+    words = _recipe_words(system.training(protocol))
+    if len(stages := stages_of(system.training(protocol), system.unfreezing)) > 1:
+        words += f"\nin stages: {', '.join(stage.name for stage in stages)}"
+    return words
 
 
 def _recipe_words(training: TrainingSettings) -> str:

@@ -129,6 +129,8 @@ class UnfreezeSettings:
     ----------
     epochs : int
         At most so many of each stage after the head's; 0 trains all layers at once, from the first epoch on.
+    groups : int, optional
+        So many groups of layers are unfrozen, from the top; all where not given.
     patience : int
         Epochs without improvement after which a stage ends.
     learning_rate : float
@@ -141,6 +143,7 @@ class UnfreezeSettings:
     """
 
     epochs: int = 0
+    groups: int | None = None
     patience: int = 5
     learning_rate: float = 1e-5
     scratch: int = 0
@@ -149,6 +152,7 @@ class UnfreezeSettings:
     def __post_init__(self) -> None:
         for name in ("epochs", "scratch"):
             _require(getattr(self, name) >= 0, f"training.unfreeze.{name}", getattr(self, name), "0 or more")
+        _require(self.groups is None or self.groups >= 1, "training.unfreeze.groups", self.groups, "at least 1")
         _require(self.patience >= 1, "training.unfreeze.patience", self.patience, "at least 1")
         for name in ("learning_rate", "scratch_rate"):
             _require(getattr(self, name) > 0, f"training.unfreeze.{name}", getattr(self, name), "positive")

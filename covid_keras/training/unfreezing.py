@@ -76,7 +76,7 @@ def stages_of(training: TrainingSettings, groups: Groups) -> list[Stage]:
     if unfreeze.scratch:
         first = Stage(SCRATCH, len(groups), unfreeze.scratch, training.patience, unfreeze.scratch_rate, steady=False)
         stages.insert(0, first)
-    for number, group in enumerate(groups, 1):
+    for number, group in enumerate(groups[: unfreeze.groups], 1):
         stages.append(Stage(group[0].strip("_"), number, unfreeze.epochs, unfreeze.patience, unfreeze.learning_rate))
     return stages
 

@@ -174,12 +174,12 @@ NOTES: tuple[tuple[str, str], ...] = (
         "Class is collection",
         "Each class comes of other collections than the next, in the paper (BIMCV and RICORD have COVID-19 images "
         "alone) as here (profile cpu: COVID-19 of COVID-CXNet and Cohen's collection, normal images of NIH "
-        "ChestX-ray14): a network can win by telling collections apart. Masking the lungs takes only part of that away.",
+        "ChestX-ray14): a network can win by telling collections apart. Masking the lungs takes away only part of it.",
     ),
     (
         "COVID-19 for training and for testing differ",
-        "The paper trains on COVID-19 images of BIMCV and RICORD and tests on those of COVIDx and RICORD. In profile cpu "
-        "COVID-CXNet's take the place of the former, Cohen's, on which nothing is trained, of COVIDx's: sensitivity is "
+        "The paper trains on COVID-19 images of BIMCV and RICORD and tests on those of COVIDx and RICORD. In profile "
+        "cpu COVID-CXNet's take the place of the former, Cohen's, on which nothing is trained, of COVIDx's: sensitivity is "
         "given by collection.",
     ),
     (

@@ -1,7 +1,7 @@
 """The three networks: DenseNet-201, ResNet-152 and VGG-19 with new dense layers, and the stages of their unfreezing.
 
-Section 3.4: backbone, pooling, one dense layer with ReLU (128, 1024, 4096 units), dropout 0.1, and three softmax outputs
-or one sigmoid.
+Section 3.4: backbone, pooling, one dense layer with ReLU (128, 1024, 4096 units), dropout 0.1, and three softmax
+outputs or one sigmoid.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COVID = "COVID-19"
 DROPOUT = 0.1
 # Of the one sigmoid: an image is COVID-19 from here on.
 DECISION = 0.5
-HEAT_LAYERS = {"densenet201": "relu", "resnet152": "conv5_block3_out", "vgg19": "block5_conv4"}
+HEAT_LAYERS = {"densenet201": "relu", "resnet152": "conv5_block3_out", "vgg19": "block5_conv"}
 _SMALLEST = 32
 
 
@@ -35,8 +35,8 @@ class Network:
 
     Attributes
     ----------
-    title, kind : str
-        As the tables call it; its name in `keras.applications`.
+    title, kind, shallow : str
+        As the tables call it; its name in `keras.applications`, and that of the shallowest network of its family.
     units : int
         Of the new dense layer.
     groups : tuple of tuple of str
@@ -46,6 +46,7 @@ class Network:
 
     title: str
     kind: str
+    shallow: str
     units: int
     groups: tuple[tuple[str, ...], ...]
 
@@ -54,6 +55,7 @@ NETWORKS = {
     "densenet201": Network(
         "DenseNet-201",
         "DenseNet201",
+        "DenseNet121",
         128,
         (
             ("conv5_", "bn", "relu"),
@@ -63,9 +65,15 @@ NETWORKS = {
         ),
     ),
     "resnet152": Network(
-        "ResNet-152", "ResNet152", 1024, (("conv5_",), ("conv4_",), ("conv3_",), ("conv2_", "conv1_", "pool1_"))
+        "ResNet-152",
+        "ResNet152",
+        "ResNet50",
+        1024,
+        (("conv5_",), ("conv4_",), ("conv3_",), ("conv2_", "conv1_", "pool1_")),
     ),
-    "vgg19": Network("VGG-19", "VGG19", 4096, (("block5_",), ("block4_",), ("block3_",), ("block2_",), ("block1_",))),
+    "vgg19": Network(
+        "VGG-19", "VGG19", "VGG16", 4096, (("block5_",), ("block4_",), ("block3_",), ("block2_",), ("block1_",))
+    ),
 }
 
 
@@ -83,6 +91,7 @@ def builder(name: str) -> Callable[[Protocol, tuple[str, ...]], keras.Model]:
             steady=options.statistics == "frozen",
             width=options.width,
             batchnorm_momentum=options.batchnorm_momentum,
+            shallow=options.shallow,
         )
 
     return build
@@ -97,6 +106,7 @@ def build_network(
     steady: bool = True,
     width: float = 1.0,
     batchnorm_momentum: float | None = None,
+    shallow: bool = False,
 ) -> keras.Model:
     """Build DenseNet-201, ResNet-152 (version 1) or VGG-19 without its top, and the paper's new layers on it.
 
@@ -118,6 +128,8 @@ def build_network(
         Share of the filters and units, for small machines; below 1 with "none" only.
     batchnorm_momentum : float, optional
         See `covid_keras.models.backbones.set_batchnorm_momentum`.
+    shallow : bool
+        DenseNet-121, ResNet-50 or VGG-16 in its place.
 
     Returns
     -------
@@ -139,7 +151,8 @@ def build_network(
     if width != 1 and weights != "none":
         raise ValueError("a share of the filters has no weights to begin with")
     network = NETWORKS[name]
-    base = _backbone(network, input_shape, weights, steady, width, batchnorm_momentum)
+    kind = network.shallow if shallow else network.kind
+    base = _backbone(kind, input_shape, weights, steady, width, batchnorm_momentum)
     pool = layers.GlobalAveragePooling2D(name="pooling") if pooling == "average" else layers.Flatten(name="pooling")
     x = pool(base.output)
     x = layers.Dense(max(1, round(width * network.units)), activation="relu", name="hidden")(x)
@@ -153,7 +166,7 @@ def build_network(
 
 
 def _backbone(
-    network: Network,
+    kind: str,
     input_shape: tuple[int, int, int],
     weights: str | Path,
     steady: bool,
@@ -166,15 +179,15 @@ def _backbone(
     from covid_keras.models.steady import he_initialised, narrowed, steadied
 
     inputs = keras.Input(input_shape, name="radiograph")
-    make = getattr(keras.applications, network.kind)
+    make = getattr(keras.applications, kind)
     base = load_backbone(
-        network.kind, lambda given: make(include_top=False, weights=given, input_tensor=inputs), weights, momentum
+        kind, lambda given: make(include_top=False, weights=given, input_tensor=inputs), weights, momentum
     )
     if width != 1:
         base = narrowed(base, width)
-    if weights == "none" and network.kind.startswith("VGG"):
+    if weights == "none" and kind.startswith("VGG"):
         base = he_initialised(base)
-    return steadied(base) if steady and not network.kind.startswith("VGG") else base
+    return steadied(base) if steady and not kind.startswith("VGG") else base
 
 
 def decide_binary(outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

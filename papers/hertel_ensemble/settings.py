@@ -45,6 +45,9 @@ class Options:
         Of batch normalisation in the backbone: "frozen" at their initial values, gamma and beta learning; or "trained".
     width : float
         Share of the published filters and units that the networks have; below 1 only from random weights.
+    shallow : bool
+        Take the shallowest networks of the same families, DenseNet-121, ResNet-50 and VGG-16: a trial of the pipeline,
+        not of the paper.
     batchnorm_momentum : float, optional
         Where statistics move (see `covid_keras.models.backbones.set_batchnorm_momentum`).
     ensemble : EnsembleSettings
@@ -55,6 +58,7 @@ class Options:
     pooling: Literal["average", "flatten"] = "average"
     statistics: Literal["frozen", "trained"] = "frozen"
     width: float = 1.0
+    shallow: bool = False
     batchnorm_momentum: float | None = None
     ensemble: EnsembleSettings = field(default_factory=EnsembleSettings)
 
