@@ -69,6 +69,7 @@ def test_output_is_a_pixelwise_probability(published):
 
 
 def test_small_and_oblong_in_mixed_precision_stays_float32():
+    keras.utils.set_random_seed(0)
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     try:
         model = build_resunet((24, 16, 3), 2, "lungs")
@@ -78,7 +79,8 @@ def test_small_and_oblong_in_mixed_precision_stays_float32():
     assert model.name == "lungs"
     assert out.dtype == "float32"
     assert out.shape == (2, 24, 16, 1)
-    assert ((out.numpy() > 0) & (out.numpy() < 1)).all()
+    assert ((out.numpy() >= 0) & (out.numpy() <= 1)).all()  # of random weights some are saturated
+    assert len(np.unique(out.numpy())) > 100, "more digits than bfloat16 has"
 
 
 def test_a_unit_adds_its_shortcut_to_what_the_convolutions_give():
