@@ -115,7 +115,7 @@ def published_values(published: Iterable[PublishedCell]) -> dict[tuple[str, str]
     for cell in published:
         key, scale = (cell.system, cell.metric), 100 if cell.compared_unit == "ratio" else 1
         bare = cell.low is None or cell.high is None
-        if not all(key) or (key in found and (bare or not np.isnan(found[key][1]))):
+        if cell.lost or not all(key) or (key in found and (bare or not np.isnan(found[key][1]))):
             continue
         low, high = (np.nan, np.nan) if bare else (scale * cell.low, scale * cell.high)
         found[key] = (scale * cell.value, low, high)
