@@ -7,6 +7,7 @@ from covid_keras._lazy import lazy_exports
 
 _EXPORTS = {
     "build_unet": "covid_keras.models.unet",
+    "build_resunet": "covid_keras.models.resunet",
     "build_base_cnn": "covid_keras.models.cxnet",
     "build_chexnet": "covid_keras.models.cxnet",
     "build_cxnet": "covid_keras.models.cxnet",

@@ -16,6 +16,7 @@ import numpy as np
 
 from covid_keras.errors import UserError
 from covid_keras.training.protocol import Protocol
+from papers.hertel_ensemble.segmenter import segmenter_settings
 from papers.hertel_ensemble.settings import options_of
 
 if TYPE_CHECKING:
@@ -215,6 +216,7 @@ def evidence_single(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[
 def check(protocol: Protocol) -> None:
     """Say before the first training which settings exclude each other."""
     options = options_of(protocol)
+    segmenter_settings(protocol)
     if protocol.weights not in ("imagenet", "none"):
         raise UserError(
             f"--weights {Path(protocol.weights).name}",

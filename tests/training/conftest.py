@@ -1,9 +1,10 @@
-"""Four papers of a few lines, registered as any fifth paper would be: by entry points, without touching the core.
+"""Five papers of a few lines, registered as any fifth paper would be: by entry points, without touching the core.
 
 `tiny` has networks only; the systems of `further` use the hooks, and note what they are given in the folder TINY_SAW.
 Those of `hooks` are trained on divisions by name, called by other labels, made of others. They stop before the epoch
 TINY_STOP. Those of `choosing` learn from their training images before any step, let images through to others, and are
-chosen among; the paper has metrics, stages, sections and files of its own.
+chosen among; the paper has metrics, stages, sections and files of its own. Those of `unfreezing` are fine-tuned stage
+by stage, and put together to ensembles.
 """
 
 from __future__ import annotations
@@ -199,6 +200,52 @@ CHOOSING = dataclasses.replace(FURTHER, name="choosing", positive="", folder=Pat
         NEXT, dataclasses.replace(NEXT, name="other", title="Other"),
         dataclasses.replace(NEXT, name="best", title="The best", choose=("next", "other"), parts=("test",)),
         dataclasses.replace(FIRST, name="apart", title="Apart"), dataclasses.replace(FIRST, name="gone")))
+
+def two_blocks(protocol, classes, dropout=0.2):
+    import keras
+    from keras import layers
+    from covid_keras.models.steady import SteadyBatchNormalization
+    inputs = keras.Input((*protocol.size, 1))
+    x = layers.Conv2D(4, 3, strides=2, name="low_conv")(inputs)
+    x = layers.ReLU()(SteadyBatchNormalization(momentum=0.5, name="low_bn")(x))
+    x = layers.Conv2D(4, 3, activation="relu", name="high_conv")(x)
+    x = layers.Dropout(dropout)(layers.GlobalAveragePooling2D(name="pooling")(x))
+    return keras.Model(inputs, layers.Dense(len(classes), activation="softmax", name="probability")(x))
+
+def not_random(protocol, classes):
+    return two_blocks(protocol, classes, 0.0)
+
+def watched(protocol):
+    import keras
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if os.environ.get("TINY_STOP") == str(epoch):
+                raise KeyboardInterrupt
+        def on_epoch_end(self, epoch, logs=None):
+            if folder := os.environ.get("TINY_SAW"):
+                weights = {f"{layer.name} {number}": value for layer in self.model.layers
+                           for number, value in enumerate(layer.get_weights())}
+                rate = float(self.model.optimizer.learning_rate)
+                np.savez(Path(folder) / f"epoch{epoch}.npz", rate=rate, **weights)
+    return [Watch()]
+
+def average(protocol, frames, name):
+    from covid_keras.evaluation.ensembles import average_predictions
+    return average_predictions(frames, system=name)
+
+def vote(protocol, frames, name):
+    from covid_keras.evaluation.ensembles import vote_predictions
+    return vote_predictions(frames, system=name)
+
+STAGED = System("staged", "Staged", whole, two_blocks, channels=1, callbacks=watched,
+                unfreezing=(("high_",), ("low_",)), parts=("train", "validation", "test"))
+IDLE = dataclasses.replace(STAGED, name="idle", title="Idle", callbacks=None, parts=("validation", "test"))
+MEAN = dataclasses.replace(STAGED, name="mean", title="Mean", callbacks=None, unfreezing=(), settings="own",
+                           members=("staged", "idle"), combine=average)
+UNFREEZING = dataclasses.replace(FURTHER, name="unfreezing", positive="", folder=Path(__file__).parent / "unfreezing",
+    files={}, systems=(STAGED, IDLE, MEAN, dataclasses.replace(MEAN, name="vote", title="Vote", combine=vote),
+                       dataclasses.replace(IDLE, name="still", title="Still", build=not_random),
+                       dataclasses.replace(STAGED, name="whole", title="Whole", unfreezing=())))
 """
 
 PROTOCOL = """
@@ -232,6 +279,8 @@ HOOKS = PROTOCOL.replace("paper: tiny", "paper: hooks").replace(
 """,
 )
 
+SAME_PROTOCOL = ("further", "choosing", "unfreezing")  # the papers with the protocol of `tiny`
+
 
 @contextmanager
 def installed(folder: Path) -> Iterator[Path]:
@@ -241,7 +290,9 @@ def installed(folder: Path) -> Iterator[Path]:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(MODULE)
     (package / "protocol.yaml").write_text(PROTOCOL)
-    protocols = {name: PROTOCOL.replace("paper: tiny", f"paper: {name}") for name in ("further", "choosing")}
+    protocols = {
+        name: PROTOCOL.replace("paper: tiny", f"paper: {name}") for name in ("further", "choosing", "unfreezing")
+    }
     for name, text in (protocols | {"hooks": HOOKS}).items():
         (package / name).mkdir()
         (package / name / "protocol.yaml").write_text(text)
@@ -255,6 +306,7 @@ def installed(folder: Path) -> Iterator[Path]:
         further = tinypaper:FURTHER
         hooks = tinypaper:HOOKS
         choosing = tinypaper:CHOOSING
+        unfreezing = tinypaper:UNFREEZING
         """)
     )
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -423,3 +475,86 @@ def chosen(tmp_path_factory) -> Iterator[Chosen]:
         )
         assert done.returncode == 0, done.stderr
         yield Chosen(run, folder)
+
+
+UNFREEZE_ALL = """
+import os
+import sys
+import tensorflow as tf
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0],
+                                           [tf.config.LogicalDeviceConfiguration()] * 2)
+from covid_keras.training import resume
+from covid_keras.training.execution import execute
+from covid_keras.training.experiment import load_paper
+from covid_keras.training.runfolder import RunFolder
+whole, mirrored, *others = (RunFolder.open(path) for path in sys.argv[1:])
+mirrored.record["settings"]["strategy"] = "mirrored"
+paper = load_paper("unfreezing")
+for run in (whole, mirrored):
+    for execution in run.executions():
+        execute(paper, run, execution)
+del os.environ["TINY_SAW"]
+for run, (epoch, share) in zip(others, (("4", 0.0), ("7", 1e9))):
+    resume.WRITE_SHARE = share
+    os.environ["TINY_STOP"] = epoch
+    execution = run.execution("staged", 0, 0)
+    try:
+        execute(paper, run, execution)
+    except KeyboardInterrupt:
+        tracker = resume.ResumableTraining(execution.folder, "val_loss", 1)
+        print(run.path.name, "stopped in", tracker.stage_reached() if not execution.done else "the end")
+    del os.environ["TINY_STOP"]
+    execute(paper, run, execution)
+"""
+
+
+class Unfrozen(NamedTuple):
+    """Runs of the paper `unfreezing`.
+
+    One of all systems, one of `still` on two devices, two whose training `staged` was stopped and resumed.
+    """
+
+    whole: object
+    mirrored: object
+    often: object
+    seldom: object
+    saw: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def unfrozen(tmp_path_factory) -> Iterator[Unfrozen]:
+    """Train in one process: `staged` in epochs 0, 1-2, 3-5, 6-8; the later stages of `idle` learn nothing."""
+    folder = tmp_path_factory.mktemp("unfrozen")
+    with installed(folder), pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("TINY_SAW", str(folder))
+        cohort = _made(folder / "images", "NP" * 16, ("N", "P"))
+        unfreeze = {"epochs": 3, "patience": 3, "learning_rate": 0.01, "scratch": 1, "scratch_rate": 0.02}
+        idle = {"epochs": 4, "patience": 2, "learning_rate": 1e-12, "scratch": 0}
+        still = {
+            "epochs": 1,
+            "optimizer": {"name": "sgd", "learning_rate": 0.2},
+            "unfreeze": {"epochs": 1, "learning_rate": 0.2, "scratch": 0},
+        }
+        changes = {
+            "split": {"scheme": "hold_out", "folds": 1, "test": 0.3, "validation": 0.3},
+            "training": {
+                "epochs": 2,
+                "monitor": "val_loss",
+                "optimizer": {"name": "adam", "learning_rate": 0.03},
+                "augmentation": {"rotation": 0.0, "flip": False},
+                "unfreeze": unfreeze,
+            },
+            "trainings": {"idle": {"epochs": 1, "unfreeze": idle}, "still": still},
+            "quick_start": True,
+        }
+        systems = (["mean", "vote", "still"], ["still"], ["staged"], ["staged"])
+        names = ("whole", "mirrored", "often", "seldom")
+        runs = [
+            _open(folder, name, "unfreezing", cohort, systems=some, **changes)
+            for name, some in zip(names, systems, strict=True)
+        ]
+        command = [sys.executable, "-c", UNFREEZE_ALL, *(str(run.path) for run in runs)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        yield Unfrozen(*runs, folder, done.stdout)
