@@ -179,8 +179,8 @@ NOTES: tuple[tuple[str, str], ...] = (
     (
         "COVID-19 for training and for testing differ",
         "The paper trains on COVID-19 images of BIMCV and RICORD and tests on those of COVIDx and RICORD. In profile "
-        "cpu COVID-CXNet's take the place of the former, Cohen's, on which nothing is trained, of COVIDx's: sensitivity is "
-        "given by collection.",
+        "cpu COVID-CXNet's take the place of the former, Cohen's, on which nothing is trained, of COVIDx's: "
+        "sensitivity is given by collection.",
     ),
     (
         "The segmenter knows some of the images",

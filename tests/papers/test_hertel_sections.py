@@ -543,7 +543,8 @@ def test_figure_11_shows_both_networks_on_the_same_image(tmp_path, monkeypatch):
     ((title, caption, figure),) = figures.segmentation_pictures(*given, predictions, tiny(1, size))
     assert opened == [tmp_path / "run"]
     assert title == figures.FIGURE_11
-    assert "11 x 11 cells" in caption
+    side = other.get_layer("relu").output.shape[1]
+    assert f"{side} x {side} cells" in caption
     panels = [axes for axes in figure.axes if axes.images][:4]
     image = prepared.load(1)[..., 0]
     mask = cv2.resize(cv2.imread(rows[1][4], 0), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
