@@ -109,9 +109,15 @@ def test_the_seed_deals_the_shares_too():
     for label in ("here", "there"):
         mine = (cohort.table["label"] == label).to_numpy()
         assert (first["split"][mine] != second["split"][mine]).any()
-    # Not one draw for all labels: the i-th patients of both would always go together.
-    by_patient = [first[first["label"] == label].groupby("patient_id", sort=False)["split"].first() for label in halves]
-    assert by_patient[0].tolist() != by_patient[1].tolist()
+
+
+def test_labels_are_not_all_dealt_by_one_draw():
+    """Else of collections of one size the i-th patients would always go together."""
+    cohort = make_cohort(*(letter for letter in "htnp" for _ in range(20)))
+    halves = dict.fromkeys(("here", "there"), SHARES["here"])
+    table = hold_out(cohort, FRACTIONS, shares=halves)
+    first, second = (table.loc[table["label"] == name, "split"].tolist() for name in halves)
+    assert first != second
 
 
 # --- patients with images of several labels

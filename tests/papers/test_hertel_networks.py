@@ -11,7 +11,7 @@ import pytest
 from keras import layers
 
 from covid_keras.errors import UserError
-from covid_keras.models.steady import SteadyBatchNormalization
+from covid_keras.models.steady import SteadyBatchNormalization, narrowed
 from covid_keras.training.unfreezing import layers_of, open_stage, stages_of
 from papers.hertel_ensemble import networks
 from papers.hertel_ensemble.experiment import BINARY, MULTI, PAPER
@@ -97,6 +97,33 @@ def test_the_layer_of_the_heat_maps_is_the_last_with_an_extent(whole, name):
     assert networks.HEAT_LAYERS[name] == PAPER.system(f"{name}_multi").heat_layer
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("densenet201", 1_232_784), ("resnet152", 3_720_928), ("vgg19", 1_252_880)]
+)
+def test_a_quarter_of_the_filters_in_the_same_places(whole, name, parameters):
+    """The networks of the cpu profile, their backbones; with all their branches."""
+    model = whole[name]
+    with keras.StatelessScope(initialize_variables=False):
+        copy = narrowed(model, 0.25)
+    assert [layer.name for layer in copy.layers] == [layer.name for layer in model.layers]
+    for layer, narrow in zip(model.layers, copy.layers, strict=True):
+        assert type(narrow) is type(layer)
+        assert _before(narrow) == _before(layer), layer.name
+        assert narrow.output.shape[1:-1] == layer.output.shape[1:-1]
+        if isinstance(layer, layers.Conv2D):
+            same = ("kernel_size", "strides", "padding", "use_bias")
+            assert narrow.filters == layer.filters // 4
+            assert all(getattr(narrow, key) == getattr(layer, key) for key in same)
+    width = BACKBONES[name][1] // 4
+    head = (width + 1) * UNITS[name] + (UNITS[name] + 1) * 3
+    assert copy.count_params() - head == parameters
+
+
+def _before(layer: layers.Layer) -> list[str]:
+    """The layers whose outputs it takes."""
+    return [tensor._keras_history.operation.name for node in layer._inbound_nodes for tensor in node.input_tensors]
+
+
 # --- what is unfrozen when
 
 
@@ -154,7 +181,7 @@ def test_two_classes_are_one_sigmoid():
 def test_statistics_frozen_or_trained(steady):
     with keras.StatelessScope(initialize_variables=False):
         model = build_network(
-            "resnet152", (32, 32, 3), weights="none", width=1 / 16, steady=steady, batchnorm_momentum=0.8
+            "resnet152", (32, 32, 3), weights="none", width=1 / 16, steady=steady, batchnorm_momentum=0.8, shallow=True
         )
     found = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
     assert {type(layer) for layer in found} == {SteadyBatchNormalization if steady else layers.BatchNormalization}
