@@ -1,0 +1,142 @@
+"""The whole way of the fourth paper on the phantom: ResUNet, three networks in stages, both ensembles, twin, report."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from covid_keras import DISCLAIMER
+from covid_keras.data.images import read_image
+from covid_keras.data.splits import check_disjoint
+from covid_keras.evaluation import read_predictions
+from covid_keras.evaluation.ensembles import average_predictions, vote_predictions
+from covid_keras.files import read_json
+from covid_keras.training.runfolder import RunFolder
+from papers.hertel_ensemble import cohorts, stages
+from papers.hertel_ensemble.networks import NETWORKS
+
+pytestmark = pytest.mark.slow
+
+MEMBERS = tuple(f"{name}_multi" for name in NETWORKS)
+SYSTEMS = (*MEMBERS, "average_multi", "vote_multi", "densenet201_whole")
+SET = [
+    f"systems=[{', '.join(SYSTEMS[3:])}]",
+    "cohort={cohen: 14, cxnet: 14, normal: 16, pneumonia: 16, size: 48}",
+    "size=[32, 32]",
+    "training.unfreeze={scratch: 2, groups: 2}",
+    "options.segmenter={filters: 2, size: 32, epochs: 1}",
+]
+# The command as it is, but all executions in its own process, where TensorFlow is started once; backbones of a layer a
+# group, named as the real ones; and no heat maps.
+COMMAND = """
+import functools
+import sys
+from covid_keras import workflow
+from covid_keras.cli import main
+from covid_keras.reporting import run as report
+from papers.hertel_ensemble import networks
+
+def one_after_the_other(run, shard, jobs):
+    from covid_keras.training.execution import execute
+    from covid_keras.training.experiment import load_paper
+    for execution in run.executions():
+        execute(load_paper(run.protocol.paper), run, execution)
+
+def backbone(kind, input_shape, weights, steady, width, momentum):
+    import keras
+    from covid_keras.models.steady import SteadyBatchNormalization
+    inputs = x = keras.Input(input_shape, name="radiograph")
+    groups = next(one.groups for one in networks.NETWORKS.values() if kind in (one.kind, one.shallow))
+    for group in reversed(groups):
+        x = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name=group[0] + "a")(x)
+        x = SteadyBatchNormalization(name=group[0] + "b")(x)
+    return keras.Model(inputs, x)
+
+networks._backbone = backbone
+workflow.run_executions = one_after_the_other
+report.report_run = functools.partial(report.report_run, heatmaps=False)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+class Smoke(NamedTuple):
+    """A finished run, its page, and what the command said."""
+
+    run: RunFolder
+    page: str
+    said: str
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory) -> Smoke:
+    folder = tmp_path_factory.mktemp("hertel")
+    arguments = ["reproduce", "hertel", "--profile", "smoke", "--out", str(folder / "run")]
+    arguments += ["--cache", str(folder / "cache"), *(word for text in SET for word in ("--set", text))]
+    done = subprocess.run([sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    run = RunFolder.open(folder / "run")
+    return Smoke(run, (run.path / "report.html").read_text(encoding="utf-8"), done.stdout)
+
+
+def _frame(run: RunFolder, name: str) -> pd.DataFrame:
+    return read_predictions(run.execution(name, 0, 0).predictions)
+
+
+def test_every_system_is_done_and_the_report_is_named(smoke):
+    assert {execution.system for execution in smoke.run.executions() if execution.done} == set(SYSTEMS)
+    assert smoke.said.rstrip().endswith(f"Output: {smoke.run.path / 'report.html'}")
+
+
+def test_what_nothing_is_trained_on_stays_out_of_training(smoke):
+    split = smoke.run.splits_of("")
+    assert set(split.loc[split["label"] == cohorts.COVID_COHEN, "split"]) == {"validation", "test"}
+    check_disjoint(split, smoke.run.cohort)
+
+
+def test_each_network_went_through_its_stages(smoke):
+    for name in MEMBERS:
+        record = smoke.run.execution(name, 0, 0).details
+        beginnings = [group[0].strip("_") for group in NETWORKS[name.removesuffix("_multi")].groups[:2]]
+        assert [one["name"] for one in record["stages"]] == ["scratch", "head", *beginnings]
+        assert all(one["epochs"] >= 1 for one in record["stages"])
+        history = pd.read_csv(smoke.run.execution(name, 0, 0).folder / "history.csv")
+        assert record["epochs"] == len(history)
+        assert history["val_accuracy"].max() == history["val_accuracy"][record["best_epoch"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "combine"), [("average_multi", average_predictions), ("vote_multi", vote_predictions)]
+)
+def test_ensembles_are_made_of_the_members_predictions(smoke, name, combine):
+    members = [_frame(smoke.run, member) for member in MEMBERS]
+    expected, found = combine(members, system=name), _frame(smoke.run, name)
+    assert found["predicted"].tolist() == expected.frame["predicted"].tolist()
+    scores = [column for column in found if column.startswith("score_")]
+    np.testing.assert_allclose(found[scores], expected.frame[scores], atol=1e-6)
+    assert smoke.run.execution(name, 0, 0).details["combined"] == expected.facts
+
+
+def test_lungs_are_marked_by_the_resunet_of_this_run(smoke):
+    assert "resunet" in read_json(smoke.run.path / "facts.json")["lungs"]["by"]
+    assert set(stages.done(smoke.run)) == {stages.NAME}
+    compared = stages.compared_masks(smoke.run)
+    assert len(compared) > 0
+    path = smoke.run.cohort.table["mask_path"].iloc[0]
+    assert set(np.unique(read_image(path))) <= {0, 255}
+
+
+def test_the_page_says_what_it_is_and_shows_both_ensembles(smoke):
+    text = " ".join(re.sub(r"<[^>]+>", " ", html.unescape(smoke.page)).split())
+    assert DISCLAIMER in text
+    assert "PHANTOM DATA" in text
+    for words in ("Weighted average", "Majority vote", "not published in the text", "ResUNet", "Table 12"):
+        assert words in text, words
+    assert Path(smoke.run.path / "comparison.csv").is_file()
