@@ -10,37 +10,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import yaml
 
 from covid_keras.errors import UserError
-from covid_keras.evaluation import (
-    Measured,
-    compare,
-    load_published,
-    measured_from_json,
-    read_predictions,
-    write_predictions,
-)
-from covid_keras.files import read_json, write_json, write_text
+from covid_keras.evaluation import read_predictions, write_predictions
+from covid_keras.files import write_json, write_text
 from covid_keras.models.registry import FOLDER
+from covid_keras.reporting.committed import excerpt_markdown, results_markdown
 from covid_keras.reporting.evidence import SHARES, read_shares
-from covid_keras.reporting.results import Results, comparable_of, results_json
-from covid_keras.reporting.tables import (
-    NOTHING,
-    VERDICTS,
-    Cell,
-    comparison_pivot,
-    left_out_line,
-    markdown_table,
-    measured_table,
-    not_comparable_line,
-    paper_tables,
-    table_title,
-    verdict_legend,
-)
+from covid_keras.reporting.results import Results, results_json
+from covid_keras.reporting.tables import markdown_table
 from covid_keras.training.experiment import Paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 
@@ -50,7 +30,6 @@ PLACE = re.compile(
     r"(?P<head><!-- results (?P<paper>\S+) (?P<profile>\S+?)(?P<excerpt> excerpt)? -->\n).*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
-EXCERPT = ("sensitivity", "specificity", "accuracy")
 
 
 def publish_run(path: str | Path) -> Path:
@@ -148,85 +127,6 @@ def lungs_markdown() -> str:
         f"{found['images']} images of {found['patients']} patients (percentiles over images, std with ddof 1).\n\n"
         f"{markdown_table(pd.DataFrame(rows, columns=['', *names]))}\nThe ten worst:\n\n{markdown_table(worst)}"
     )
-
-
-def results_markdown(paper: Paper, profile: str) -> str:
-    """Return a profile's committed results as Markdown: the paper's tables with ours beside, then all metrics."""
-    source, measured, rows = committed(paper, profile)
-    names = {system.name: system.title for system in paper.systems}
-    pivots = comparison_pivot(rows)
-    tables = [
-        f"**{table_title(table.name)}**: paper \\| ours\n\n{markdown_table(pivots[table.name].reset_index())}"
-        + "".join(f"\n{line}\n" for line in (not_comparable_line(table), left_out_line(table)) if line)
-        for table in paper_tables(rows)
-        if table.measured
-    ]
-    counts = ", ".join(f"{name} {count}" for name, count in source["cohort_counts"].items())
-    head = (
-        f"Profile `{profile}`, {source['executions']} executions, {counts} images, "
-        f"{source['training_hours']:.2f} hours of training on {source['trained_on']['cores']} cores "
-        f'(code at {", ".join(source["training_revisions"])}; "+changes": uncommitted edits beside).{_reason(source)}\n'
-    )
-    everything = f"**All that was measured**\n\n{markdown_table(measured_table(measured, names))}"
-    return "\n".join([head, *tables, verdict_legend(), "", everything])
-
-
-def excerpt_markdown(paper: Paper, profile: str) -> str:
-    """Return a few committed numbers as Markdown: one table, sensitivity, specificity and accuracy, one line of legend.
-
-    The table is the paper's first that holds the most of these of ours; of its rows those that were measured.
-    """
-    source, _, rows = committed(paper, profile)
-    # A confusion matrix is read as a whole or not at all.
-    rows = rows[rows["ours"].notna() & rows["metric"].isin(EXCERPT) & (rows["paper_text"] == "")]
-    if rows.empty:
-        raise UserError(paper.name, f"has no {', '.join(EXCERPT)} in its results of {profile}", "Take the full place")
-    rows = rows[rows["table"] == rows.groupby("table", sort=False)["metric"].nunique().idxmax()]
-    columns = rows.sort_values("metric", key=lambda names: names.map(EXCERPT.index))["column"].unique()
-    (table,) = paper_tables(rows)
-    lines = [
-        {"system": f"{row}, {whose}"} | {column: text(table.cells.get((row, column))) for column in columns}
-        for row in table.rows
-        for whose, text in (("paper", _paper_text), ("ours", _our_text))
-    ]
-    signs = {cell.verdict: cell.symbol for cell in table.cells.values()}
-    legend = "; ".join(f"{sign} {VERDICTS[verdict][1]}" for verdict, sign in signs.items())
-    unit = "shares of 1" if set(rows["unit"]) == {"ratio"} else "percent"
-    return (
-        f"{table_title(table.name)}, {unit}:\n\n{markdown_table(pd.DataFrame(lines))}\n"
-        f"Paper: mean ± std. Ours: profile `{profile}`, {source['executions']} executions in all, mean and "
-        f"[95 % interval by patient]. {legend}.{_reason(source)}\n"
-    )
-
-
-def _paper_text(cell: Cell | None) -> str:
-    return cell.paper if cell else NOTHING
-
-
-def _our_text(cell: Cell | None) -> str:
-    if cell is None:
-        return NOTHING
-    return " ".join(part for part in (f"**{cell.ours}**", cell.interval, cell.symbol) if part)
-
-
-def committed(paper: Paper, profile: str) -> tuple[dict[str, Any], list[Measured], pd.DataFrame]:
-    """Return a profile's committed results: provenance, what was measured, and the paper's rows beside it.
-
-    The tolerance is the one of the run's own protocol, which was set before it; today's may be another.
-    """
-    path = paper.folder / "results" / f"{profile}.json"
-    value = read_json(path)
-    source, measured = value["provenance"], measured_from_json(value, str(path))
-    tolerance = yaml.safe_load(source["protocol"])["tolerance"]
-    comparable, left_out = comparable_of(source["comparable"], source.get("surrogates", {})), source.get("left_out", {})
-    frame = compare(load_published(paper.folder / "published.yaml"), measured, tolerance, comparable, left_out)
-    return source, measured, frame[frame["system"].isin({*left_out, *(one.system for one in measured)})]
-
-
-def _reason(source: dict[str, Any]) -> str:
-    if source["comparable"] is True:
-        return ""
-    return f" Not comparable with the paper: {str(source['comparable']).rstrip('.')}."
 
 
 def regenerated(paper: Paper, profile: str) -> list[pd.DataFrame]:

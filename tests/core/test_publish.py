@@ -15,6 +15,7 @@ from covid_keras.errors import UserError
 from covid_keras.evaluation import measured_from_json, read_predictions, summarise
 from covid_keras.files import read_json
 from covid_keras.reporting import publish
+from covid_keras.reporting.committed import Committed
 from covid_keras.reporting.publish import LUNGS, PLACE, ROOT, filled, portable, publish_run, readmes, regenerated
 from covid_keras.training.experiment import load_paper, load_papers
 from covid_keras.training.runfolder import RunFolder
@@ -209,8 +210,7 @@ def test_the_tolerance_is_the_runs_own(make_run, publishing):
     paper = load_paper("tiny")
     assert paper.protocol("smoke").tolerance == 1.0
     assert "✓" in publish.results_markdown(paper, "smoke").split("Cell: paper")[0]
-    _, _, rows = publish.committed(paper, "smoke")
-    assert set(rows["tolerance"]) == {100.0}
+    assert set(Committed.read(paper, "smoke").rows["tolerance"]) == {100.0}
 
 
 def test_an_excerpt_is_one_table_and_a_line(publishing):

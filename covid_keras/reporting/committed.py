@@ -1,0 +1,159 @@
+"""What is committed below `papers/<paper>/results/`, read back, and its numbers as Markdown for the READMEs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from covid_keras.errors import UserError
+from covid_keras.evaluation import Measured, compare, load_published, measured_from_json
+from covid_keras.files import read_json
+from covid_keras.reporting.results import comparable_of
+from covid_keras.reporting.tables import (
+    NOTHING,
+    VERDICTS,
+    Cell,
+    comparison_pivot,
+    left_out_line,
+    markdown_table,
+    measured_table,
+    not_comparable_line,
+    paper_tables,
+    table_title,
+    verdict_legend,
+)
+from covid_keras.training.experiment import Paper
+
+EXCERPT = ("sensitivity", "specificity", "accuracy")
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The committed results of a paper in one profile.
+
+    Attributes
+    ----------
+    paper : Paper
+    profile : str
+    source : dict
+        The provenance, as `covid_keras.reporting.results.results_json` writes it.
+    measured : list of Measured
+    """
+
+    paper: Paper
+    profile: str
+    source: dict[str, Any]
+    measured: list[Measured]
+
+    @classmethod
+    def read(cls, paper: Paper, profile: str) -> Committed:
+        """Read `results/<profile>.json` of a paper; raise `UserError` where it is missing or of another layout."""
+        path = paper.folder / "results" / f"{profile}.json"
+        value = read_json(path)
+        return cls(paper, profile, value["provenance"], measured_from_json(value, str(path)))
+
+    @cached_property
+    def systems(self) -> dict[str, str]:
+        """What was measured, systems and stages: name to title (of a stage its name)."""
+        titles = {system.name: system.title for system in self.paper.systems}
+        return {name: titles.get(name, name) for name in dict.fromkeys(one.system for one in self.measured)}
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """Every published cell beside what was measured.
+
+        The tolerance is the one of the run's own protocol, which was set before it; today's may be another.
+        """
+        return compare(
+            load_published(self.paper.folder / "published.yaml"),
+            self.measured,
+            yaml.safe_load(self.source["protocol"])["tolerance"],
+            comparable_of(self.source["comparable"], self.source.get("surrogates", {})),
+            self.left_out,
+        )
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The published cells of the systems that were measured or left out."""
+        return self.comparison[self.comparison["system"].isin({*self.left_out, *self.systems})]
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The systems that could not be run, and why."""
+        return self.source.get("left_out", {})
+
+    @property
+    def reason(self) -> str:
+        """Why nothing is comparable with the paper, as a sentence after a space; "" where it is."""
+        if self.source["comparable"] is True:
+            return ""
+        return f" Not comparable with the paper: {str(self.source['comparable']).rstrip('.')}."
+
+
+def committed_profiles(paper: Paper) -> list[str]:
+    """Return the profiles of which results of a paper are committed, the most demanding first."""
+    return [profile for profile in paper.profiles if (paper.folder / "results" / f"{profile}.json").is_file()]
+
+
+def results_markdown(paper: Paper, profile: str) -> str:
+    """Return a profile's committed results as Markdown: the paper's tables with ours beside, then all metrics."""
+    found = Committed.read(paper, profile)
+    source, pivots = found.source, comparison_pivot(found.rows)
+    tables = [
+        f"**{table_title(table.name)}**: paper \\| ours\n\n{markdown_table(pivots[table.name].reset_index())}"
+        + "".join(f"\n{line}\n" for line in (not_comparable_line(table), left_out_line(table)) if line)
+        for table in paper_tables(found.rows)
+        if table.measured
+    ]
+    counts = ", ".join(f"{name} {count}" for name, count in source["cohort_counts"].items())
+    head = (
+        f"Profile `{profile}`, {source['executions']} executions, {counts} images, "
+        f"{source['training_hours']:.2f} hours of training on {source['trained_on']['cores']} cores "
+        f'(code at {", ".join(source["training_revisions"])}; "+changes": uncommitted edits beside).{found.reason}\n'
+    )
+    titles = {system.name: system.title for system in paper.systems}
+    everything = f"**All that was measured**\n\n{markdown_table(measured_table(found.measured, titles))}"
+    return "\n".join([head, *tables, verdict_legend(), "", everything])
+
+
+def excerpt_markdown(paper: Paper, profile: str) -> str:
+    """Return a few committed numbers as Markdown: one table, sensitivity, specificity and accuracy, one line of legend.
+
+    The table is the paper's first that holds the most of these of ours; of its rows those that were measured.
+    """
+    found = Committed.read(paper, profile)
+    rows = found.rows
+    # A confusion matrix is read as a whole or not at all.
+    rows = rows[rows["ours"].notna() & rows["metric"].isin(EXCERPT) & (rows["paper_text"] == "")]
+    if rows.empty:
+        raise UserError(paper.name, f"has no {', '.join(EXCERPT)} in its results of {profile}", "Take the full place")
+    rows = rows[rows["table"] == rows.groupby("table", sort=False)["metric"].nunique().idxmax()]
+    columns = rows.sort_values("metric", key=lambda names: names.map(EXCERPT.index))["column"].unique()
+    (table,) = paper_tables(rows)
+    lines = [
+        {"system": f"{row}, {whose}"} | {column: text(table.cells.get((row, column))) for column in columns}
+        for row in table.rows
+        for whose, text in (("paper", _paper_text), ("ours", _our_text))
+    ]
+    signs = {cell.verdict: cell.symbol for cell in table.cells.values()}
+    legend = "; ".join(f"{sign} {VERDICTS[verdict][1]}" for verdict, sign in signs.items())
+    unit = "shares of 1" if set(rows["unit"]) == {"ratio"} else "percent"
+    return (
+        f"{table_title(table.name)}, {unit}:\n\n{markdown_table(pd.DataFrame(lines))}\n"
+        f"Paper: mean ± std. Ours: profile `{profile}`, {found.source['executions']} executions in all, mean and "
+        f"[95 % interval by patient]. {legend}.{found.reason}\n"
+    )
+
+
+def _paper_text(cell: Cell | None) -> str:
+    return cell.paper if cell else NOTHING
+
+
+def _our_text(cell: Cell | None) -> str:
+    if cell is None:
+        return NOTHING
+    return " ".join(part for part in (f"**{cell.ours}**", cell.interval, cell.symbol) if part)
