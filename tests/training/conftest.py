@@ -530,7 +530,7 @@ def unfrozen(tmp_path_factory) -> Iterator[Unfrozen]:
         monkeypatch.setenv("TINY_SAW", str(folder))
         cohort = _made(folder / "images", "NP" * 16, ("N", "P"))
         unfreeze = {"epochs": 3, "patience": 3, "learning_rate": 0.01, "scratch": 1, "scratch_rate": 0.02}
-        idle = {"epochs": 4, "patience": 2, "learning_rate": 1e-12, "scratch": 0}
+        idle = {"epochs": 4, "patience": 2, "learning_rate": 1e-30, "scratch": 0}
         still = {
             "epochs": 1,
             "optimizer": {"name": "sgd", "learning_rate": 0.2},
@@ -545,7 +545,7 @@ def unfrozen(tmp_path_factory) -> Iterator[Unfrozen]:
                 "augmentation": {"rotation": 0.0, "flip": False},
                 "unfreeze": unfreeze,
             },
-            "trainings": {"idle": {"epochs": 1, "unfreeze": idle}, "still": still},
+            "trainings": {"idle": {"epochs": 3, "unfreeze": idle}, "still": still},
             "quick_start": True,
         }
         systems = (["mean", "vote", "still"], ["still"], ["staged"], ["staged"])

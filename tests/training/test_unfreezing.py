@@ -303,13 +303,21 @@ def test_predictions_are_of_the_best_weights(unfrozen):
 def test_patience_ends_a_stage_and_not_the_training(unfrozen):
     """Where nothing improves the later stages have their patience's two of four epochs, and all are reached."""
     execution = _execution(unfrozen, "idle")
-    assert _history(execution)["stage"].tolist() == [0, 1, 1, 2, 2]
+    assert _history(execution)["stage"].tolist() == [0, 0, 0, 1, 1, 2, 2]
     assert [(one["name"], one["epochs"]) for one in read_json(execution.record)["stages"]] == [
-        ("head", 1),
+        ("head", 3),
         ("high", 2),
         ("low", 2),
     ]
     assert not (execution.folder / resume.STATE).exists()
+
+
+def test_each_stage_begins_with_the_best_weights_so_far(unfrozen):
+    """Where later stages learn nothing, all their epochs are as good as the best of the head, which is not its last."""
+    history = _history(_execution(unfrozen, "idle"))
+    head, later = history["val_loss"][:3], history["val_loss"][3:]
+    assert head.iloc[-1] > head.min() * 1.0001
+    assert later.tolist() == pytest.approx([head.min()] * 4, rel=1e-6)
 
 
 def test_the_record_tells_the_stages(unfrozen):
@@ -330,13 +338,13 @@ def test_the_record_tells_the_stages(unfrozen):
 def test_progress_counts_the_epochs_of_all_stages(unfrozen):
     assert epochs_of_run(unfrozen.whole) == {
         "staged": 1 + 2 + 3 + 3,
-        "idle": 1 + 4 + 4,
+        "idle": 3 + 4 + 4,
         "mean": 1,
         "vote": 1,
         "still": 3,
     }
     paper = load_paper("unfreezing")
-    for name, epochs in (("staged", 9), ("idle", 9), ("mean", 1), ("whole", 2)):
+    for name, epochs in (("staged", 9), ("idle", 11), ("mean", 1), ("whole", 2)):
         assert paper.system(name).epochs(unfrozen.whole.protocol) == epochs
     without = paper.protocol("smoke", {"systems": ["staged"], "training": {"epochs": 6}})
     assert paper.system("staged").epochs(without) == 6
