@@ -219,7 +219,8 @@ def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool
                 tracker.restore_best(model)
             tracker.begin_stage(number, stages[number].patience)
             open_stage(model, job.system.unfreezing, stages[number])
-            _compile(job, model, stages[number].applied(job.training))
+            with model.distribute_strategy.scope():  # or the stage's optimiser would be one device's
+                _compile(job, model, stages[number].applied(job.training))
         start = tracker.restore(model) if number == reached else len(tracker.history)
         end = tracker.stage_start + stages[number].epochs
         if not tracker.finished and start < end:

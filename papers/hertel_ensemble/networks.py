@@ -234,10 +234,19 @@ def check(protocol: Protocol) -> None:
             raise UserError(path, "is no HDF5 weight file", f"Give the .h5 file of {name} as Keras wrote it")
     if min(protocol.size) < _SMALLEST:
         raise UserError(f"size {protocol.size}", "is too small for five halvings", f"At least {_SMALLEST}")
-    unfreeze = protocol.training.unfreeze
-    if protocol.weights == "none" and not protocol.files and options.statistics == "frozen" and not unfreeze.scratch:
+    if options.statistics == "frozen":
+        _check_statistics(protocol)
+
+
+def _check_statistics(protocol: Protocol) -> None:
+    """Refuse to hold statistics that nobody has measured: those of random initial weights."""
+    for name, network in NETWORKS.items():
+        unfreeze = protocol.training_of(name).unfreeze
+        measured = protocol.weights != "none" or name in protocol.files or (unfreeze.epochs and unfreeze.scratch)
+        if network.kind.startswith("VGG") or measured:  # VGG has none
+            continue
         raise UserError(
             "options.statistics frozen",
-            "holds statistics that nobody has measured: the initial weights are random",
-            "Give training.unfreeze.scratch some epochs, or --weights imagenet, or set options.statistics to trained",
+            f"holds statistics of {network.title} that nobody has measured: its initial weights are random",
+            "Give training.unfreeze epochs and scratch, or --weights imagenet, or set options.statistics to trained",
         )
