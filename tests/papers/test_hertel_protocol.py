@@ -370,8 +370,10 @@ def test_the_vote_goes_with_the_majority_and_ties_as_the_protocol_says():
         ("paper", {"weights": "/a.h5"}, r"--weights a\.h5: cannot be the initial weights of three networks"),
         ("paper", {"files": {"vgg19": __file__}}, r"test_hertel_protocol\.py: is no HDF5 weight file.*of vgg19"),
         ("cpu", {"size": [64, 31]}, r"size \(64, 31\): is too small"),
-        ("paper", {"weights": "none"}, r"options\.statistics frozen: holds statistics that nobody has measured"),
-        ("cpu", {"training": {"unfreeze": {"scratch": 0}}}, "holds statistics that nobody has measured"),
+        ("paper", {"weights": "none"}, r"options\.statistics frozen: holds statistics of DenseNet-201 that nobody has"),
+        ("cpu", {"training": {"unfreeze": {"scratch": 0}}}, "statistics of DenseNet-201 that nobody has measured"),
+        ("cpu", {"training": {"unfreeze": {"epochs": 0}}}, "statistics of DenseNet-201 that nobody has measured"),
+        ("cpu", {"trainings": {"resnet152": {"unfreeze": {"scratch": 0}}}}, "statistics of ResNet-152 that nobody"),
     ],
 )
 def test_settings_that_exclude_each_other_are_named(profile, changes, words):
