@@ -221,6 +221,8 @@ def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool
             open_stage(model, job.system.unfreezing, stages[number])
             with model.distribute_strategy.scope():  # or the stage's optimiser would be one device's
                 _compile(job, model, stages[number].applied(job.training))
+            if number > reached:
+                tracker.keep(model)  # the best weights on disk may be of this stage before its first state is
         start = tracker.restore(model) if number == reached else len(tracker.history)
         end = tracker.stage_start + stages[number].epochs
         if not tracker.finished and start < end:

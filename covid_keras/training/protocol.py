@@ -150,6 +150,8 @@ class UnfreezeSettings:
     scratch_rate: float = 1e-3
 
     def __post_init__(self) -> None:
+        if self.scratch and not self.epochs:
+            _require(False, "training.unfreeze.scratch", self.scratch, "0 where no stage follows (epochs 0)")
         for name in ("epochs", "scratch"):
             _require(getattr(self, name) >= 0, f"training.unfreeze.{name}", getattr(self, name), "0 or more")
         _require(self.groups is None or self.groups >= 1, "training.unfreeze.groups", self.groups, "at least 1")

@@ -76,6 +76,11 @@ class ResumableTraining(keras.callbacks.Callback):
         self.stage, self.stage_start, self.staged = number, len(self.history), True
         self.patience, self.finished = patience, False
 
+    def keep(self, model: keras.Model) -> None:
+        """Write the state as it is, outside of any epoch."""
+        self.set_model(model)
+        self._write_state()
+
     def _read(self) -> tuple[dict[str, Any], list[np.ndarray]]:
         """Return what is kept: counters and history, and the variables in their order."""
         try:

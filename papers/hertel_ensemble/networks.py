@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from covid_keras.errors import UserError
+from covid_keras.evaluation.ensembles import POSITIVE_FROM
 from covid_keras.training.protocol import Protocol
 from papers.hertel_ensemble.segmenter import segmenter_settings
 from papers.hertel_ensemble.settings import options_of
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 COVID = "COVID-19"
 DROPOUT = 0.1
-# Of the one sigmoid: an image is COVID-19 from here on.
-DECISION = 0.5
 HEAT_LAYERS = {"densenet201": "relu", "resnet152": "conv5_block3_out", "vgg19": "block5_conv"}
 _SMALLEST = 32
 
@@ -205,7 +204,7 @@ def decide_binary(outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.nda
     ndarray (n,) int64, ndarray (n, 2) float64
     """
     positive = outputs[:, 0, 0].astype(np.float64)
-    return (positive >= DECISION).astype(np.int64), np.stack([1 - positive, positive], axis=1)
+    return (positive >= POSITIVE_FROM).astype(np.int64), np.stack([1 - positive, positive], axis=1)
 
 
 def evidence_single(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[keras.Model, np.ndarray, int]:

@@ -372,7 +372,7 @@ def test_the_vote_goes_with_the_majority_and_ties_as_the_protocol_says():
         ("cpu", {"size": [64, 31]}, r"size \(64, 31\): is too small"),
         ("paper", {"weights": "none"}, r"options\.statistics frozen: holds statistics of DenseNet-201 that nobody has"),
         ("cpu", {"training": {"unfreeze": {"scratch": 0}}}, "statistics of DenseNet-201 that nobody has measured"),
-        ("cpu", {"training": {"unfreeze": {"epochs": 0}}}, "statistics of DenseNet-201 that nobody has measured"),
+        ("cpu", {"training": {"unfreeze": {"epochs": 0, "scratch": 0}}}, "of DenseNet-201 that nobody has measured"),
         ("cpu", {"trainings": {"resnet152": {"unfreeze": {"scratch": 0}}}}, "statistics of ResNet-152 that nobody"),
     ],
 )

@@ -494,9 +494,15 @@ for run in (whole, mirrored):
     for execution in run.executions():
         execute(paper, run, execution)
 del os.environ["TINY_SAW"]
-for run, (epoch, share) in zip(others, (("4", 0.0), ("7", 1e9))):
+write = resume.ResumableTraining._write_state
+def torn(self):
+    if self.stage and self.best_epoch == self.stage_start == len(self.history) - 1:
+        raise KeyboardInterrupt  # the weights of a stage's first epoch are written, its state is not
+    write(self)
+for run, (epoch, share) in zip(others, (("4", 0.0), ("7", 1e9), ("99", 0.0))):
     resume.WRITE_SHARE = share
     os.environ["TINY_STOP"] = epoch
+    resume.ResumableTraining._write_state = torn if epoch == "99" else write
     execution = run.execution("staged", 0, 0)
     try:
         execute(paper, run, execution)
@@ -504,6 +510,7 @@ for run, (epoch, share) in zip(others, (("4", 0.0), ("7", 1e9))):
         tracker = resume.ResumableTraining(execution.folder, "val_loss", 1)
         print(run.path.name, "stopped in", tracker.stage_reached() if not execution.done else "the end")
     del os.environ["TINY_STOP"]
+    resume.ResumableTraining._write_state = write
     execute(paper, run, execution)
 """
 
@@ -511,13 +518,14 @@ for run, (epoch, share) in zip(others, (("4", 0.0), ("7", 1e9))):
 class Unfrozen(NamedTuple):
     """Runs of the paper `unfreezing`.
 
-    One of all systems, one of `still` on two devices, two whose training `staged` was stopped and resumed.
+    One of all systems, one of `still` on two devices, three whose training `staged` was stopped and resumed.
     """
 
     whole: object
     mirrored: object
     often: object
     seldom: object
+    torn: object
     saw: Path
     said: str
 
@@ -548,8 +556,8 @@ def unfrozen(tmp_path_factory) -> Iterator[Unfrozen]:
             "trainings": {"idle": {"epochs": 3, "unfreeze": idle}, "still": still},
             "quick_start": True,
         }
-        systems = (["mean", "vote", "still"], ["still"], ["staged"], ["staged"])
-        names = ("whole", "mirrored", "often", "seldom")
+        systems = (["mean", "vote", "still"], ["still"], ["staged"], ["staged"], ["staged"])
+        names = ("whole", "mirrored", "often", "seldom", "torn")
         runs = [
             _open(folder, name, "unfreezing", cohort, systems=some, **changes)
             for name, some in zip(names, systems, strict=True)
