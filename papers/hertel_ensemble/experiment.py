@@ -180,10 +180,10 @@ NOTES: tuple[tuple[str, str], ...] = (
     (
         "COVID-19 for training and for testing differ",
         "The paper trains on COVID-19 images of BIMCV and RICORD and tests on those of COVIDx and RICORD. In profile "
-        "cpu COVID-CXNet's take the place of the former, for all three parts as RICORD's, Cohen's that of COVIDx's, for "
-        "validation and test alone (three classes and two; not on the division in COVIDGR's place). Cohen's pneumonias, "
-        "as COVIDx's, are trained on: where a network knows that collection, it knows it as one without COVID-19. So "
-        "sensitivity is given by collection, and is lower on Cohen's by design.",
+        "cpu COVID-CXNet's take the place of the former, for all three parts as RICORD's, Cohen's that of COVIDx's, "
+        "for validation and test alone (three classes and two; not on the division in COVIDGR's place). Cohen's "
+        "pneumonias, as COVIDx's, are trained on: where a network knows that collection, it knows it as one without "
+        "COVID-19. So sensitivity is given by collection, and is lower on Cohen's by design.",
     ),
     (
         "The segmenter was taught some of the test images",
