@@ -478,3 +478,48 @@ def _draw_metric(axes: Axes, part: pd.DataFrame, systems: list[str]) -> None:
     axes.set(yticks=range(len(systems)), yticklabels=systems, ylim=(len(systems) - 0.5, -0.5))
     axes.tick_params(axis="y", length=0)
     axes.margins(x=0.08)
+
+
+@report_style()
+def headline_figure(panels: Mapping[str, pd.DataFrame], xlabel: str) -> Figure:
+    """Draw one metric of several papers, a panel a paper and a line a system, on one axis.
+
+    Parameters
+    ----------
+    panels : mapping
+        Title of the panel to rows of a comparison in one unit, of which `row` is the system's name. The paper's number
+        is the one compared with (`target`), its bar the std or, where it prints none, the interval.
+    xlabel : str
+
+    Raises
+    ------
+    ValueError
+        Where there is no panel, or one without a row.
+    """
+    if not panels or any(frame.empty for frame in panels.values()):
+        raise ValueError("no number to draw")
+    lines = [len(frame) for frame in panels.values()]
+    figure = Figure(figsize=(0.8 * WIDTH, 1.1 + 0.6 * len(lines) + 0.3 * sum(lines)), layout="constrained")
+    grid = figure.subplots(len(lines), 1, sharex=True, squeeze=False, height_ratios=[n + 1 for n in lines]).ravel()
+    for axes, (name, frame) in zip(grid, panels.items(), strict=True):
+        place = pd.Series(range(len(frame)), index=frame.index)
+        spread = frame["paper_std"].fillna(0)
+        low = frame["paper_low"].fillna(frame["target"] - spread)
+        high = frame["paper_high"].fillna(frame["target"] + spread)
+        paper = pd.DataFrame({"mean": frame["target"], "low": low, "high": high})
+        _draw_points(axes, place - 0.16, paper, "paper", PAPER_COLOUR, along_x=True)
+        ours = frame[["low", "high"]].assign(mean=frame["ours"])
+        _draw_points(axes, place + 0.16, ours, "ours", OURS_COLOUR, along_x=True)
+        axes.set(
+            yticks=place,
+            yticklabels=[textwrap.fill(name, 30, break_on_hyphens=False) for name in frame["row"]],
+            ylim=(len(frame) - 0.4, -0.6),
+            title=name,
+        )
+        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelbottom=True)
+    grid[-1].set_xlabel(xlabel)
+    handles, _ = grid[0].get_legend_handles_labels()
+    words = ["paper (std or interval as printed)", "ours (95 % interval by patient)"]
+    figure.legend(handles, words, loc="outside upper center", ncols=2)
+    return figure

@@ -44,11 +44,24 @@ class TableEntry(NamedTuple):
     frame: pd.DataFrame
 
 
+class AgainstEntry(NamedTuple):
+    """A table of paper against ours with what it shows and a caption.
+
+    One that is `brief` has ours on one line, and no lines below it that give reasons.
+    """
+
+    table: tables.PaperTable
+    what: str = ""
+    caption: str = ""
+    brief: bool = False
+
+
 @dataclass
 class Section:
-    """A part of the report: a few paragraphs (separated by blank lines), then tables, then figures.
+    """A part of the report, from top to bottom: paragraphs (separated by blank lines), facts, tables, figures, notes.
 
-    `folded` are figures of which only the title shows until the reader opens them.
+    `parts` are sections of its own below that; `folded` are figures, `details` sections, of which only the title shows
+    until the reader opens them. `link` is what the contents call it, the title where it is empty.
     """
 
     title: str
@@ -56,6 +69,12 @@ class Section:
     tables: list[TableEntry] = field(default_factory=list)
     figures: list[FigureEntry] = field(default_factory=list)
     folded: list[FigureEntry] = field(default_factory=list)
+    facts: list[tuple[str, Any]] = field(default_factory=list)
+    against: list[AgainstEntry] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    parts: list[Section] = field(default_factory=list)
+    details: list[Section] = field(default_factory=list)
+    link: str = ""
 
 
 @dataclass

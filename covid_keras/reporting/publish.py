@@ -19,12 +19,15 @@ from covid_keras.files import write_json, write_text
 from covid_keras.models.registry import FOLDER
 from covid_keras.reporting.committed import excerpt_markdown, results_markdown
 from covid_keras.reporting.evidence import SHARES, read_shares
+from covid_keras.reporting.html import write_report
+from covid_keras.reporting.overview import overview_markdown, overview_report
 from covid_keras.reporting.results import Results, results_json
 from covid_keras.reporting.tables import markdown_table
 from covid_keras.training.experiment import Paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
+OVERVIEW = Path("papers", "RESULTS.md")
 LUNGS = re.compile(r"(<!-- lungs -->\n).*?(<!-- end -->)", re.DOTALL)
 PLACE = re.compile(
     r"(?P<head><!-- results (?P<paper>\S+) (?P<profile>\S+?)(?P<excerpt> excerpt)? -->\n).*?(?P<end><!-- end -->)",
@@ -62,7 +65,7 @@ def publish_run(path: str | Path) -> Path:
 
 
 def refresh_readmes() -> Path:
-    """Fill every place of results in the READMEs from what is committed; return the checkout.
+    """Fill every place of results in the READMEs and `papers/RESULTS.md` from what is committed; return the checkout.
 
     Raises
     ------
@@ -72,7 +75,15 @@ def refresh_readmes() -> Path:
     require_checkout()
     for readme in readmes():
         write_text(readme, filled(readme.read_text(encoding="utf-8")))
+    write_text(ROOT / OVERVIEW, overview_markdown(load_papers().values()))
     return ROOT
+
+
+def write_results(out: str | Path) -> list[Path]:
+    """Write the suite's own page to `out` and, in a checkout, `papers/RESULTS.md`; return what was written."""
+    papers = list(load_papers().values())
+    page = write_report(out, overview_report(papers))
+    return [page, *([write_text(ROOT / OVERVIEW, overview_markdown(papers))] if is_checkout() else [])]
 
 
 def predictions_files(folder: Path, profile: str, count: int) -> list[Path]:
@@ -82,12 +93,17 @@ def predictions_files(folder: Path, profile: str, count: int) -> list[Path]:
 
 def require_checkout() -> None:
     """Raise `UserError` where the suite does not run from a checkout, whose READMEs and results there are to write."""
-    if not (ROOT / "setup.cfg").is_file() or {"site-packages", "dist-packages"} & set(ROOT.parts):
+    if not is_checkout():
         raise UserError(
             ROOT,
             "is no checkout of covid_keras, so there are no READMEs to fill",
             "Clone the repository, `pip install -e .` there, and publish again",
         )
+
+
+def is_checkout() -> bool:
+    """Whether the suite runs from a checkout and not from where pip installs."""
+    return (ROOT / "setup.cfg").is_file() and not {"site-packages", "dist-packages"} & set(ROOT.parts)
 
 
 def portable(predictions: pd.DataFrame) -> pd.DataFrame:

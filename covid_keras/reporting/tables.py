@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -34,6 +35,13 @@ VERDICTS = {
     NOT_REPRODUCED: ("✗", "outside the tolerance and outside our 95 % interval"),
     NOT_COMPARABLE_KIND: ("○", "not measured under the paper's conditions; shown, not judged"),
 }
+# What the audit of the printed numbers says of a cell, by its first word; what cannot be checked has no sign.
+AUDIT_SIGNS = {"consistent": "⁼", "explained": "§", "impossible": "‡"}
+AUDIT_MEANINGS = {
+    "impossible": "the printed number cannot be, by arithmetic alone",
+    "explained": "it can be in another reading than the paper's own: another formula, a swapped column, another n",
+    "consistent": "it can be, and agrees with what stands beside it",
+}
 _LATEX = {
     "✓": r"$\checkmark$",
     "≈": r"$\approx$",
@@ -42,6 +50,9 @@ _LATEX = {
     "±": r"$\pm$",
     "–": "--",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "§": r"\S{}",
+    "⁼": r"$^{=}$",
     "≤": r"$\leq$",
     "≥": r"$\geq$",
     "−": "$-$",
@@ -66,7 +77,12 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A published number beside ours, as text; `verdict` is a key of `VERDICTS`, `reason` its bracket."""
+    """A published number beside ours, as text; `verdict` is a key of `VERDICTS`, `reason` its bracket.
+
+    `audit` says whether the printed number is possible at all: a key of `AUDIT_SIGNS`, which words may follow, other
+    words where it cannot be checked, "" where nobody asked; `proof` says why. `verdict` is "" where the paper prints no
+    such number; `paper` is, too, where ours stands alone.
+    """
 
     paper: str
     ours: str
@@ -74,6 +90,8 @@ class Cell:
     verdict: str
     reason: str = ""
     doubt: str = ""
+    audit: str = ""
+    proof: str = ""
 
     @property
     def measured(self) -> bool:
@@ -83,22 +101,33 @@ class Cell:
     @property
     def symbol(self) -> str:
         """The verdict's sign, empty where there is nothing of ours to judge."""
-        return VERDICTS[self.verdict][0] if self.measured else ""
+        return VERDICTS[self.verdict][0] if self.measured and self.verdict else ""
+
+    @property
+    def audit_sign(self) -> str:
+        """The sign of what the audit says of the printed number; "" where it was not, or cannot be, checked."""
+        return next((sign for word, sign in AUDIT_SIGNS.items() if self.audit.startswith(word)), "")
+
+    @property
+    def audit_words(self) -> str:
+        """What the audit says of the printed number, with its proof."""
+        return ": ".join(part for part in (self.audit, self.proof) if part)
 
     def __str__(self) -> str:
-        mark = "†" if self.doubt else ""
+        mark = ("†" if self.doubt else "") + self.audit_sign
         ours = " ".join(part for part in (self.ours, self.interval, self.symbol) if part)
-        return f"{self.paper}{mark} | {ours}"
+        return f"{self.paper}{mark} | {ours}" if self.paper else ours
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper: its rows (systems) and columns (metrics) in printed order, and its cells."""
+    """A table of the paper: rows (systems) and columns (metrics) in printed order, cells, and a note on some rows."""
 
     name: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: dict[tuple[str, str], Cell]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def measured(self) -> bool:
@@ -200,13 +229,14 @@ def paper_tables(frame: pd.DataFrame) -> list[PaperTable]:
             name=str(name),
             rows=tuple(dict.fromkeys(part["row"].astype(str))),
             columns=tuple(dict.fromkeys(part["column"].astype(str))),
-            cells={(str(item["row"]), str(item["column"])): _cell(item) for item in part.to_dict("records")},
+            cells={(str(item["row"]), str(item["column"])): cell_of(item) for item in part.to_dict("records")},
         )
         for name, part in frame.groupby("table", sort=False)
     ]
 
 
-def _cell(item: dict) -> Cell:
+def cell_of(item: Mapping[str, Any]) -> Cell:
+    """Return a row of the comparison as text; its columns `audit` and `proof` may be there or not."""
     kind, reason = split_verdict(item["verdict"])
     unit = item["unit"]
     interval = _interval(item["low"], item["high"], lambda value: number(value, unit=unit))
@@ -214,7 +244,8 @@ def _cell(item: dict) -> Cell:
     doubt = "" if pd.isna(item["doubt"]) else str(item["doubt"])
     if not pd.isna(item["target"]) and item["target"] != item["paper"]:
         doubt = f"{doubt} Compared with {published_number(item['target'], unit)}.".strip()
-    return Cell(_paper_words(item), number(item["ours"], unit=unit), interval, kind, reason, doubt)
+    audit, proof = ("" if pd.isna(item.get(name, "")) else str(item.get(name, "")) for name in ("audit", "proof"))
+    return Cell(_paper_words(item), number(item["ours"], unit=unit), interval, kind, reason, doubt, audit, proof)
 
 
 def _paper_words(item: dict) -> str:
@@ -320,7 +351,7 @@ def measured_cells(frame: pd.DataFrame) -> list[dict[str, str]]:
             "table": table_title(str(item["table"])),
             "row": str(item["row"]),
             "column": str(item["column"]),
-            "paper": (cell := _cell(item)).paper,
+            "paper": (cell := cell_of(item)).paper,
             "ours": f"{cell.ours} ± {number(item['ours_std'], unit=item['unit'])}",
             "interval": cell.interval,
             "difference": _difference_words(item),

@@ -1,0 +1,552 @@
+"""The suite's own page: every paper, system and cohort, paper against ours, made from the committed JSON alone.
+
+`covid-keras results` writes it as HTML and as `papers/RESULTS.md`; both are one `Report`, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import pandas as pd
+import yaml
+
+from covid_keras.evaluation import Measured, compare, load_published
+from covid_keras.evaluation.comparison import NO_COUNTERPART, NOT_IN_TEXT
+from covid_keras.evaluation.published import LOST_TEXT, load_titles
+from covid_keras.evaluation.published import load_paper as load_citation
+from covid_keras.reporting.committed import Committed, committed_profiles
+from covid_keras.reporting.figures import headline_figure
+from covid_keras.reporting.html import AgainstEntry, FigureEntry, Report, Section, TableEntry
+from covid_keras.reporting.markdown import markdown_of
+from covid_keras.reporting.tables import (
+    AUDIT_MEANINGS,
+    AUDIT_SIGNS,
+    NO_COUNTERPART_KIND,
+    NOT_COMPARABLE_KIND,
+    NOT_MEASURED,
+    NOTHING,
+    VERDICTS,
+    Cell,
+    PaperTable,
+    cell_of,
+    doubtful_cells,
+    measured_table,
+    number,
+    paper_tables,
+    split_verdict,
+    table_title,
+)
+from covid_keras.training.experiment import Paper
+
+# What becomes of a published cell, the most telling first: of several profiles that counts which says most.
+STATES = (*VERDICTS, NOT_MEASURED, NO_COUNTERPART_KIND, LOST_TEXT)
+SHOWN = {"accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity"}
+HEADLINE = "accuracy"
+_VALUES = ("paper", "paper_std", "paper_low", "paper_high", "target", "ours", "ours_std", "low", "high")
+_PLACE = ["table", "row", "column"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A paper with all that is committed of it.
+
+    Attributes
+    ----------
+    paper : Paper
+    results : tuple of Committed
+        One a profile, none where no results are committed.
+    audit : DataFrame
+        As `audit_of` returns it.
+    """
+
+    paper: Paper
+    results: tuple[Committed, ...]
+    audit: pd.DataFrame
+
+    @classmethod
+    def of(cls, paper: Paper) -> Entry:
+        """Read what is committed of a paper."""
+        results = tuple(Committed.read(paper, profile) for profile in committed_profiles(paper))
+        return cls(paper, results, audit_of(paper))
+
+    @cached_property
+    def name(self) -> str:
+        """Authors and year, as one cites them."""
+        cited = load_citation(self.paper.folder / "published.yaml")
+        names = [author.split()[-1] for author in cited["authors"]]
+        who = f"{names[0]} et al." if len(names) > 2 else " & ".join(names)
+        return f"{who} {cited['year']}"
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """What each of the paper's tables shows."""
+        return load_titles(self.paper.folder / "published.yaml")
+
+    @cached_property
+    def comparisons(self) -> list[pd.DataFrame]:
+        """Every published cell beside ours, a table a profile; one without a number of ours where there is none."""
+        frames = [found.comparison for found in self.results]
+        frames = frames or [compare(load_published(self.paper.folder / "published.yaml"), [], 0.0)]
+        return [frame.merge(self.audit, how="left", on=_PLACE) for frame in frames]
+
+    @cached_property
+    def states(self) -> pd.Series:
+        """How many published cells there are of each of `STATES`."""
+        ranks = [frame.apply(lambda row: STATES.index(state_of(row)), axis=1) for frame in self.comparisons]
+        best = pd.concat(ranks, axis=1).min(axis=1)
+        return best.map(STATES.__getitem__).value_counts().reindex(STATES, fill_value=0)
+
+    @property
+    def executions(self) -> int:
+        """Executions of all profiles."""
+        return sum(found.source["executions"] for found in self.results)
+
+    @property
+    def hours(self) -> float:
+        """Hours of training of all profiles."""
+        return sum(found.source["training_hours"] for found in self.results)
+
+
+def audit_of(paper: Paper) -> pd.DataFrame:
+    """Return what the audit says of a paper's numbers: the cell's place, `audit` (its verdict), proof and rules."""
+    return pd.DataFrame(columns=[*_PLACE, "audit", "proof", "rules"], dtype=str)
+
+
+def state_of(row: Mapping[str, Any]) -> str:
+    """Return which of `STATES` a row of a comparison is in."""
+    if row["verdict"] == NOT_IN_TEXT:
+        return LOST_TEXT
+    if row["verdict"] == NO_COUNTERPART:
+        return NO_COUNTERPART_KIND
+    return NOT_MEASURED if pd.isna(row["ours"]) else split_verdict(row["verdict"])[0]
+
+
+def overview_markdown(papers: Iterable[Paper]) -> str:
+    """Return the page as Markdown, as it is committed in `papers/RESULTS.md`."""
+    return markdown_of(overview_report(papers, everything=False))
+
+
+def overview_report(papers: Iterable[Paper], everything: bool = True) -> Report:
+    """Put the page together from what is committed; `everything` adds, folded, all that was measured and the notes.
+
+    Raises
+    ------
+    UserError
+        Where a committed file cannot be read.
+    """
+    entries = [Entry.of(paper) for paper in papers]
+    entries.sort(key=lambda entry: (entry.name[-4:], entry.name))
+    total = sum(entry.states for entry in entries)
+    beside = int(total[list(VERDICTS)].sum())
+    judged = beside - int(total[NOT_COMPARABLE_KIND])
+    return Report(
+        title="COVID-19 in chest radiographs: the papers against ours",
+        subtitle="Made by covid-keras results from the committed results alone; no number here is typed by hand.",
+        banner="" if judged or not total[NOT_COMPARABLE_KIND] else NONE_JUDGED,
+        facts=[
+            ("Papers", ", ".join(entry.name for entry in entries)),
+            ("Published numbers", f"{total.sum()}; ours beside {beside} of them, {judged} judged"),
+            ("Executions", sum(entry.executions for entry in entries)),
+            ("Training", f"{sum(entry.hours for entry in entries):.1f} hours"),
+        ],
+        sections=[
+            _start(entries),
+            *(_paper_section(entry, everything) for entry in entries),
+            Section("How to read a cell", notes=_signs(entries), link="Signs"),
+        ],
+        citations=[(f"{e.paper.title}. {e.paper.citation}", f"https://doi.org/{e.paper.doi}") for e in entries],
+    )
+
+
+NONE_JUDGED = (
+    "NO NUMBER OF OURS ON THIS PAGE IS COMPARABLE WITH A PAPER'S: other images, other or smaller networks. "
+    "All are shown, none is judged."
+)
+WHAT = """\
+Each paper's printed numbers stand beside what this suite measured with the same kind of network on the cohort named. \
+Ours is the mean over executions with a 95 % interval (bootstrap by patient). Where it was not measured under the \
+paper's conditions it is shown and not judged, and the reason is given; what the paper prints for others, for its data \
+or in a text that has lost it is counted too, so that nothing drops out unseen."""
+CELLS_CAPTION = (
+    "Published numbers by what became of them. ○: measured, not under the paper's conditions. Not measured: a system "
+    "that could not be, or was not, run here. No counterpart: numbers of data sets, of others' work, of settings, or "
+    "printed twice. Lost: the available text of the paper does not hold them."
+)
+COST_CAPTION = "Training alone; making masks, predicting and reporting come on top. Code: revisions that trained."
+HEADLINE_CAPTION = (
+    "{metric} of every system that has both numbers, of several profiles one line each. The two bars say different "
+    "things: the paper's is what it prints, the spread of its executions or an interval; ours is the uncertainty of "
+    "the mean over patients."
+)
+
+
+def _start(entries: list[Entry]) -> Section:
+    """What the page is, the papers in numbers, what it cost, and the headline drawn."""
+    section = Section(
+        "The papers in numbers",
+        WHAT,
+        tables=[_cells_table(entries)],
+        link="In numbers",
+    )
+    if any(entry.results for entry in entries):
+        section.tables.append(_cost_table(entries))
+    if panels := _headline_panels(entries):
+        caption = HEADLINE_CAPTION.format(metric=HEADLINE.capitalize())
+        figure = headline_figure(panels, f"{HEADLINE} (%)")
+        section.figures.append(FigureEntry(f"{HEADLINE.capitalize()}, paper against ours", caption, figure))
+    return section
+
+
+def _signs(entries: Iterable[Entry]) -> list[tuple[str, str]]:
+    """What the signs in a cell mean; those of the audit only where one was made."""
+    signs = [
+        ("Layout", "The paper's number, with the standard deviation or interval that it prints; ours [95 % interval]."),
+        *((f"{sign} {kind}", meaning) for kind, (sign, meaning) in VERDICTS.items()),
+        (NOTHING, "no number"),
+        ("†", "doubtful in the paper, for a reason that this suite's authors give"),
+    ]
+    audited = any(len(entry.audit) for entry in entries)
+    return [*signs, *((f"{AUDIT_SIGNS[word]} {word}", meaning) for word, meaning in AUDIT_MEANINGS.items() if audited)]
+
+
+def _cells_table(entries: list[Entry]) -> TableEntry:
+    """The papers, a line each: what became of their published numbers."""
+    heads = {kind: f"{VERDICTS[kind][0]} {kind}" if kind in VERDICTS else kind for kind in STATES}
+    heads[LOST_TEXT] = "lost"
+    rows = [
+        {"paper": entry.name, "published": entry.states.sum()}
+        | {heads[kind]: entry.states[kind] for kind in STATES}
+        | {"systems run": sum(len(found.systems) for found in entry.results)}
+        for entry in entries
+    ]
+    frame = pd.DataFrame(rows)
+    frame.loc[len(frame)] = ["all", *frame.drop(columns="paper").sum()]
+    return TableEntry("What became of the published numbers", CELLS_CAPTION, frame)
+
+
+def _cost_table(entries: list[Entry]) -> TableEntry:
+    """What each run cost: executions, hours, device, software."""
+    rows = [
+        {
+            "paper": entry.name,
+            "profile": found.profile,
+            "executions": found.source["executions"],
+            "hours": f"{found.source['training_hours']:.2f}",
+            "device": device_words(found.source),
+            "software": _software(found.source).replace(", ", "\n"),
+            "code": "\n".join(found.source["training_revisions"]),
+        }
+        for entry in entries
+        for found in entry.results
+    ]
+    return TableEntry("What it cost", COST_CAPTION, pd.DataFrame(rows))
+
+
+def device_words(source: Mapping[str, Any]) -> str:
+    """Return what trained: the GPUs or TPUs, else the cores."""
+    machine = source["trained_on"]
+    device = machine["device"]
+    if device["gpus"]:
+        return ", ".join(map(str, device["gpus"]))
+    return f"{device['tpus']} TPU cores" if device["tpus"] else f"{machine['cores']} CPU cores"
+
+
+def _software(source: Mapping[str, Any]) -> str:
+    versions = source["trained_with"]
+    return f"TensorFlow {versions['tensorflow']}, Keras {versions['keras']}"
+
+
+def in_percent(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a comparison with its ratios as percent, so that one column or axis holds one unit."""
+    frame, ratios = frame.copy(), frame["unit"] == "ratio"
+    # A ratio of three decimals times 100 is one of one decimal, not 97.14999999999999.
+    frame.loc[ratios, list(_VALUES)] = (100 * frame.loc[ratios, list(_VALUES)]).round(6)
+    frame.loc[ratios, "unit"] = "percent"
+    return frame
+
+
+def _headline_panels(entries: Iterable[Entry]) -> dict[str, pd.DataFrame]:
+    """The rows of the figure, a panel a paper and profile; of a number printed twice the first."""
+    panels = {}
+    for entry in entries:
+        for found, frame in zip(entry.results, entry.comparisons, strict=False):
+            rows = in_percent(frame)
+            rows = rows[(rows["metric"] == HEADLINE) & rows["ours"].notna() & rows["target"].notna()]
+            rows = rows.drop_duplicates("system")
+            if len(rows):
+                title = f"{entry.name}, profile {found.profile}"
+                panels[title] = rows.assign(row=[textwrap.shorten(found.systems[s], 48) for s in rows["system"]])
+    return panels
+
+
+def _paper_section(entry: Entry, everything: bool) -> Section:
+    """A paper: each profile's results, whether its numbers are possible, and what has no number of ours."""
+    section = Section(entry.name, f"{entry.paper.title}. {entry.paper.citation}.", link=entry.name)
+    if not entry.results:
+        section.text += (
+            f"\n\nNo results are committed yet: none of its {len(entry.paper.systems)} systems has a number here. "
+            f"`covid-keras reproduce {entry.paper.aliases[0]}`, then `covid-keras publish RUN`, puts them in."
+        )
+    both = zip(entry.results, entry.comparisons, strict=False)
+    section.parts = [_profile_part(entry, found, frame, everything) for found, frame in both]
+    if len(entry.audit):
+        section.parts.append(audit_section(entry))
+    shown = {table.name for frame in entry.comparisons for table in paper_tables(frame) if table.measured}
+    others = [table for table in paper_tables(entry.comparisons[0]) if table.name not in shown]
+    if others:
+        title = f"Published tables without a number of ours ({len(others)})"
+        section.details.append(Section(title, against=[_against(entry, table) for table in others]))
+    if doubts := doubtful_cells(entry.comparisons[0]):
+        section.details.append(Section(f"† Doubtful numbers in the paper ({len(doubts)})", notes=doubts))
+    if everything and entry.paper.notes:
+        section.details.append(Section("Before you believe a number", notes=list(entry.paper.notes)))
+    return section
+
+
+def _against(entry: Entry, table: PaperTable) -> AgainstEntry:
+    return AgainstEntry(table, entry.titles.get(table.name, ""), brief=True)
+
+
+def _profile_part(entry: Entry, found: Committed, frame: pd.DataFrame, everything: bool) -> Section:
+    """What was measured in one profile."""
+    protocol = yaml.safe_load(found.source["protocol"])
+    tables = _system_tables(found, frame)
+    others = [entry for entry in tables if entry.caption == OTHERS_CAPTION]
+    part = Section(
+        f"Profile {found.profile}",
+        protocol["description"],
+        facts=_profile_facts(found, protocol),
+        against=[entry for entry in tables if entry not in others],
+        parts=[_reasons_part(found, frame)],
+    )
+    for other in others:
+        part.details.append(Section(f"{other.table.name} ({len(other.table.rows)})", against=[other]))
+    for table in paper_tables(frame):
+        if table.measured:
+            count = sum(cell.measured for cell in table.cells.values())
+            title = (
+                f"{table_title(table.name)}: {entry.titles.get(table.name, '')} ({_counted(count, 'number')} of ours)"
+            )
+            part.details.append(Section(title, against=[_against(entry, table)]))
+    if everything:
+        part.details.append(Section("All that was measured", tables=[_everything(found)]))
+    return part
+
+
+def _profile_facts(found: Committed, protocol: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    source, counts = found.source, found.source["cohort_counts"]
+    size = " x ".join(map(str, protocol["size"]))
+    return [
+        ("Cohort", f"{sum(counts.values())} images: " + "; ".join(f"{name} {n}" for name, n in counts.items())),
+        ("Fingerprint of the cohort", source["cohort_fingerprint"]),
+        ("Input and start", f"{size} px unless a system has its own, initial weights: {protocol['weights']}"),
+        ("Executions", source["executions"]),
+        ("Cost", f"{source['training_hours']:.2f} hours of training on {device_words(source)}, {source['precision']}"),
+        ("Software", _software(source)),
+        ("Code", f"trained at {', '.join(source['training_revisions'])}, evaluated at {source['revision']}"),
+        ("Tolerance", f"{_tolerance_words(protocol['tolerance'])}, set before the run"),
+    ]
+
+
+def _tolerance_words(tolerance: float | Mapping[str, float]) -> str:
+    if isinstance(tolerance, Mapping):
+        return ", ".join(f"{name} {value:g}" for name, value in tolerance.items()) + " points"
+    return _counted(tolerance, "point")
+
+
+SYSTEMS_WHAT = "percent; paper, then ours [95 % interval by patient]"
+OTHERS_WHAT = "percent; ours [95 % interval by patient]"
+OTHERS_CAPTION = "The paper prints none of these numbers for them; others that it prints stand in its tables below."
+
+
+def _system_tables(found: Committed, frame: pd.DataFrame) -> list[AgainstEntry]:
+    """Every system and stage: first those of which the paper prints one of these numbers, then the others."""
+    frame = in_percent(frame)
+    masks = dict.fromkeys(
+        one.metric
+        for one in found.measured
+        if one.metric.split("_")[0] in ("dice", "iou") and "validation" in one.metric
+    )
+    order = [*(system.name for system in found.paper.systems), *found.systems]
+    systems = [name for name in dict.fromkeys(order) if name in found.systems]
+    groups = (
+        ("Systems", SHOWN),
+        ("Segmenters", {metric: metric.replace("_", " ").replace("iou", "IoU").capitalize() for metric in masks}),
+    )
+    words = (SYSTEMS_WHAT, ""), (OTHERS_WHAT, OTHERS_CAPTION)
+    entries = []
+    for name, columns in groups:
+        cells = {(one.system, one.metric): _system_cell(frame, one) for one in found.measured if one.metric in columns}
+        own = {system for (system, _), cell in cells.items() if cell.paper != NOTHING}
+        everyone = [system for system in systems if any(key[0] == system for key in cells)]
+        for rest in (False, True):
+            rows = [system for system in everyone if (system in own) != rest]
+            if rows:
+                title = f"{name} without a counterpart in the paper" if rest else f"{name} of the paper"
+                # A dash in every cell would say nothing.
+                mine = {key: replace(cell, paper="") for key, cell in cells.items()} if rest else cells
+                table = _system_table(title, found, rows, columns, mine)
+                entries.append(AgainstEntry(table, *words[rest], brief=True))
+    return entries
+
+
+def _system_table(
+    title: str,
+    found: Committed,
+    systems: list[str],
+    columns: Mapping[str, str],
+    cells: Mapping[tuple[str, str], Cell],
+) -> PaperTable:
+    used = {metric: head for metric, head in columns.items() if any((name, metric) in cells for name in systems)}
+    tested = {one.system: one for one in reversed(found.measured) if one.metric in columns}
+    return PaperTable(
+        title,
+        tuple(found.systems[name] for name in systems),
+        tuple(used.values()),
+        {
+            (found.systems[name], head): cells[name, metric]
+            for name in systems
+            for metric, head in used.items()
+            if (name, metric) in cells
+        },
+        {found.systems[name]: _tested_words(tested[name]) for name in systems},
+    )
+
+
+def _tested_words(one: Measured) -> str:
+    images, patients = _counted(one.n_images, "image"), _counted(one.n_patients, "patient")
+    return f"{images} of {patients}, {_counted(one.executions, 'execution')}"
+
+
+def _counted(count: float, what: str) -> str:
+    return f"{count:g} {what}{'s' * (count != 1)}"
+
+
+def _system_cell(frame: pd.DataFrame, one: Measured) -> Cell:
+    """A metric of a system: what the paper prints for it, wherever it does, beside ours."""
+    rows = frame[(frame["system"] == one.system) & (frame["metric"] == one.metric)]
+    if rows.empty:
+        interval = "" if pd.isna(one.low) else f"[{number(one.low)}, {number(one.high)}]"
+        return Cell(NOTHING, number(one.mean), interval, "")
+    # One number printed in two places is one, the first; where the text has lost it in one of them, it has the other.
+    rows = rows[rows["paper"].notna()].drop_duplicates("paper") if rows["paper"].notna().any() else rows.head(1)
+    first, *others = [cell_of(row) for row in rows.to_dict("records")]
+    return replace(first, paper=" or ".join([first.paper, *(cell.paper for cell in others)]))
+
+
+class Reason(NamedTuple):
+    """Why published cells have no verdict: what became of them, how many they are, why, and which."""
+
+    state: str
+    cells: int
+    why: str
+    which: str
+
+
+def reasons_of(found: Committed, frame: pd.DataFrame) -> list[Reason]:
+    """Return why published cells have no verdict in a profile, and why systems have no number.
+
+    Every cell of the comparison without a verdict of its own is counted in one of them.
+    """
+    frame = frame.assign(state=[state_of(row) for row in frame.to_dict("records")])
+    missing = frame[frame["state"] == NOT_MEASURED]
+    found_not = missing[missing["system"].isin(found.systems)]
+    reasons = [
+        Reason(state, len(part), split_verdict(verdict)[1], _table_words(part["table"]))
+        for state, cells in (("measured, not judged", frame[frame["state"] == NOT_COMPARABLE_KIND]), ("", found_not))
+        for verdict, part in cells.groupby("verdict", sort=False)
+    ]
+    absent = {system.name: system.title for system in found.paper.systems if system.name not in found.systems}
+    absent |= {name: name for name in missing["system"] if name not in {**absent, **found.systems}}
+    by_reason: dict[str, list[str]] = {}
+    for name in absent:
+        by_reason.setdefault(found.left_out.get(name, "not in this profile"), []).append(name)
+    for why, names in by_reason.items():
+        count = int(missing["system"].isin(names).sum())
+        titles = "; ".join(absent[name] for name in names)
+        reasons.append(Reason("not run", count, why.removeprefix("not run: "), titles))
+    for state, why in ((NO_COUNTERPART_KIND, NO_COUNTERPART_WORDS), (LOST_TEXT, LOST_WORDS)):
+        part = frame[frame["state"] == state]
+        if len(part):
+            reasons.append(Reason(state, len(part), why, _table_words(part["table"])))
+    return reasons
+
+
+NO_COUNTERPART_WORDS = "numbers of data sets, of others' work, of settings, or printed twice"
+LOST_WORDS = "the available text of the paper has lost them; ours, where there is one, is shown beside"
+
+
+def _reasons_part(found: Committed, frame: pd.DataFrame) -> Section:
+    """What cannot be compared, a line a reason; of surrogates the reason that holds on the paper's own data too."""
+    notes = [
+        (
+            ": ".join(part for part in (_counted(one.cells, "cell"), one.state) if part),
+            f"{one.which}: {one.why.rstrip('.')}.",
+        )
+        for one in reasons_of(found, frame)
+    ]
+    for reason, names in _surrogates(found):
+        titles = "; ".join(found.systems[name] for name in names)
+        notes.append(("Not the paper's own network or images", f"{titles}: {reason.rstrip('.')}."))
+    return Section("What cannot be compared, and why", notes=notes)
+
+
+def _surrogates(found: Committed) -> list[tuple[str, list[str]]]:
+    reasons: dict[str, list[str]] = {}
+    for name, reason in found.source.get("surrogates", {}).items():
+        if name in found.systems:
+            reasons.setdefault(reason, []).append(name)
+    return list(reasons.items())
+
+
+def _table_words(names: Iterable[str]) -> str:
+    """Return the tables by name, those that differ by their number alone together.
+
+    >>> _table_words(["IV", "V", "text 5.1", "IV", "text 7", "Figure 2"])
+    'Tables IV, V; Running text, sections 5.1, 7; Figure 2'
+    """
+    groups: dict[str, list[str]] = {}
+    for title in dict.fromkeys(table_title(str(name)) for name in names):
+        head = next((head for head in ("Table ", "Running text, section ") if title.startswith(head)), "")
+        groups.setdefault(head, []).append(title.removeprefix(head))
+    return "; ".join(
+        f"{head.rstrip()}{'s' * (len(found) > 1)} {', '.join(found)}" if head else ", ".join(found)
+        for head, found in groups.items()
+    )
+
+
+def _everything(found: Committed) -> TableEntry:
+    """Every metric of every system, a row a system: there are more of these than of metrics."""
+    frame = measured_table(found.measured, found.systems).set_index("metric").T
+    frame = frame.map(lambda text: text.replace(" [", "\n[")).rename_axis("system").reset_index()
+    return TableEntry("All that was measured", "Percent: mean ± std over executions [95 % interval by patient].", frame)
+
+
+AUDIT_TEXT = (
+    "Rules of arithmetic over what the paper prints, without any data: {counts}. What is impossible as printed, or "
+    "possible only in another reading, is no target for a reproduction."
+)
+
+
+def audit_section(entry: Entry) -> Section:
+    """Return what the audit of a paper's printed numbers says: how many cells of each kind, and the proofs."""
+    kinds = entry.audit["audit"].map(lambda text: next((word for word in AUDIT_SIGNS if text.startswith(word)), ""))
+    counts = [f"{int((kinds == word).sum())} {word} {sign}" for word, sign in AUDIT_SIGNS.items()]
+    counts.append(f"{int((kinds == '').sum())} that cannot be checked")
+    section = Section("Are the printed numbers possible?", AUDIT_TEXT.format(counts=", ".join(counts)))
+    for word in ("impossible", "explained"):
+        notes = [
+            (f"{table_title(one['table'])}, {one['row']}, {one['column']}: {one['audit']}", _proof_words(one))
+            for one in entry.audit[kinds == word].to_dict("records")
+        ]
+        if notes:
+            section.details.append(Section(f"{AUDIT_SIGNS[word]} {word} ({len(notes)}), with proofs", notes=notes))
+    return section
+
+
+def _proof_words(one: Mapping[str, str]) -> str:
+    return f"{one['proof']} [{one['rules']}]" if one["rules"] else one["proof"]

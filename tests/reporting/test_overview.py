@@ -1,0 +1,222 @@
+"""The suite's own page: it says what the committed results say, of every paper, system and cohort."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_reporting_html import Page
+
+from covid_keras import DISCLAIMER
+from covid_keras.evaluation import load_published
+from covid_keras.files import read_json, write_json
+from covid_keras.reporting import overview
+from covid_keras.reporting.html import AgainstEntry, Report, Section, TableEntry, render_report
+from covid_keras.reporting.markdown import markdown_of
+from covid_keras.reporting.overview import (
+    Entry,
+    Reason,
+    audit_section,
+    in_percent,
+    overview_markdown,
+    overview_report,
+    reasons_of,
+)
+from covid_keras.reporting.publish import OVERVIEW, ROOT
+from covid_keras.reporting.tables import Cell, PaperTable
+from covid_keras.training.experiment import Paper, load_paper, load_papers
+
+TABIK = "covid_sdnet"
+
+
+@pytest.fixture(scope="module")
+def entries() -> dict[str, Entry]:
+    return {name: Entry.of(paper) for name, paper in load_papers().items()}
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return overview_report(load_papers().values())
+
+
+@pytest.fixture(scope="module")
+def page(report) -> str:
+    return render_report(report)
+
+
+@pytest.fixture
+def copied(tmp_path) -> Paper:
+    """Tabik et al. with files of their own, which a test may change."""
+    paper = load_paper(TABIK)
+    for name in ("published.yaml", "protocol.yaml", "results/cpu.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(paper.folder / name, tmp_path / name)
+    return dataclasses.replace(paper, folder=tmp_path)
+
+
+def edited(path: Path, target: Path | None = None, **provenance) -> dict:
+    """Change the provenance of committed results (or of a copy of them)."""
+    value = read_json(path)
+    value["provenance"] |= provenance
+    write_json(target or path, value)
+    return value
+
+
+# --- the repository as it is
+
+
+def test_the_committed_file_is_made_of_the_committed_results():
+    assert (ROOT / OVERVIEW).read_bytes().decode() == overview_markdown(load_papers().values()), (
+        "papers/RESULTS.md and papers/*/results disagree: run `covid-keras publish`"
+    )
+
+
+def test_every_published_number_is_counted_once(entries):
+    for entry in entries.values():
+        assert entry.states.sum() == len(load_published(entry.paper.folder / "published.yaml"))
+        assert entry.states["not published in the text"] == sum(
+            cell.lost for cell in load_published(entry.paper.folder / "published.yaml")
+        )
+
+
+def test_every_paper_profile_and_system_has_its_place(entries, report):
+    text = markdown_of(report)
+    for entry in entries.values():
+        assert f"\n## {entry.name}\n" in text
+        for found in entry.results:
+            assert f"| {entry.name} | {found.profile} | {found.source['executions']} |" in text
+            assert found.source["cohort_fingerprint"] in text
+            assert all(f"| {title.replace('|', chr(92) + '|')} |" in text for title in found.systems.values())
+
+
+def test_the_page_is_self_contained_and_the_same_each_time(page):
+    parsed = Page(page)
+    assert all(image["src"].startswith("data:") for image in parsed.all("img"))
+    assert not parsed.all("script")
+    assert not parsed.all("link")
+    assert {link["href"] for link in parsed.all("a") if not link["href"].startswith("#")} == {
+        f"https://doi.org/{paper.doi}" for paper in load_papers().values()
+    }
+    assert parsed.text.count(DISCLAIMER) == 2
+    assert page == render_report(overview_report(load_papers().values()))
+
+
+# --- what it says follows the files
+
+
+def test_one_other_number_makes_another_text(copied):
+    before = overview_markdown([copied])
+    assert before == overview_markdown([load_paper(TABIK)])
+    path = copied.folder / "results" / "cpu.json"
+    value = read_json(path)
+    metric = value["systems"]["covid_sdnet"]["metrics"]["accuracy"]
+    old, metric["mean"] = metric["mean"], 12.345678
+    write_json(path, value)
+    after = overview_markdown([copied])
+    assert before != after
+    assert before.replace(f"| {old:.2f} [", "| 12.35 [") == after
+    assert "12.35" in render_report(overview_report([copied]))
+
+
+def test_a_paper_without_results_is_named_as_such(copied):
+    shutil.rmtree(copied.folder / "results")
+    report = overview_report([copied])
+    text = markdown_of(report)
+    assert "No results are committed yet: none of its 13 systems has a number here." in text
+    assert "| Tabik et al. 2020 | 187 | 0 | 0 | 0 | 0 | 104 | 83 | 0 | 0 |" in text
+    assert report.banner == ""
+    assert not report.sections[0].figures
+    Page(render_report(report))
+
+
+def test_two_profiles_stand_beside_each_other_and_a_cell_counts_once(copied):
+    folder = copied.folder / "results"
+    edited(folder / "cpu.json", folder / "paper.json", comparable=True, profile="paper", training_hours=100)
+    report = overview_report([copied])
+    text = markdown_of(report)
+    assert [part.title for part in report.sections[1].parts] == ["Profile paper", "Profile cpu"]
+    states = Entry.of(copied).states
+    assert states.sum() == 187
+    # All that cpu shows is judged in the other, apart from the surrogates, of 5, 7 and 7 cells.
+    assert states["not comparable"] == 19
+    assert states[["reproduced", "within interval", "not reproduced"]].sum() == 99 - 19
+    assert all(states[["reproduced", "within interval", "not reproduced"]] > 0)
+    assert report.banner == ""
+    assert "**Executions**: 68" in text
+    assert "**Training**: 102.7 hours" in text
+    assert "- **19 cells: measured, not judged**: Tables IV, V, VII: surrogate network" in text
+    assert "✗" in text.split("### Profile paper")[1].split("### Profile cpu")[0].split("<details>")[0]
+
+
+def test_every_cell_without_a_verdict_has_its_reason(entries):
+    for entry in entries.values():
+        for found, frame in zip(entry.results, entry.comparisons, strict=False):
+            judged = frame["ours"].notna() & ~frame["verdict"].str.startswith("not comparable")
+            assert sum(reason.cells for reason in reasons_of(found, frame)) == len(frame) - judged.sum()
+    tabik = entries[TABIK]
+    reasons = reasons_of(tabik.results[0], tabik.comparisons[0])
+    assert Reason("not run", 5, "checkpoint not obtainable", "COVIDNet-CXR (pretrained)") in reasons
+    assert [reason.cells for reason in reasons] == [99, 5, 83]
+
+
+def test_gpus_are_named():
+    cpu = {"cores": 2, "device": {"gpus": [], "tpus": 0}}
+    assert overview.device_words({"trained_on": cpu}) == "2 CPU cores"
+    assert overview.device_words({"trained_on": cpu | {"device": {"gpus": ["H200"], "tpus": 0}}}) == "H200"
+
+
+def test_ratios_become_percent_without_dust():
+    values = {name: [0.9715, 3.0] for name in overview._VALUES}
+    frame = in_percent(pd.DataFrame({"unit": ["ratio", "percent"], **values}))
+    assert frame["paper"].tolist() == [97.15, 3.0]
+    assert set(frame["unit"]) == {"percent"}
+
+
+# --- the audit, beside the cells
+
+
+def test_what_the_audit_says_stands_beside_the_cell(copied, monkeypatch):
+    found = {"table": ["V", "V"], "row": ["COVIDNet-CXR (retrained A)"] * 2, "column": ["N Precision", "Accuracy"]}
+    found |= {"audit": ["impossible", "consistent"], "proof": ["2 is not 3", "fits"], "rules": ["made", "made"]}
+    monkeypatch.setattr(overview, "audit_of", lambda paper: pd.DataFrame(found))
+    text = overview_markdown([copied])
+    assert "| 3.36 ± 6.15†‡ \\| 70.46 [64.50, 76.63] ○ |" in text
+    assert "67.82 ± 6.11⁼ \\|" in text
+    assert "### Are the printed numbers possible?" in text
+    section = audit_section(Entry.of(copied))
+    assert "1 consistent ⁼, 0 explained §, 1 impossible ‡" in section.text
+    where = "Table V, COVIDNet-CXR (retrained A), N Precision: impossible"
+    assert section.details[0].notes == [(where, "2 is not 3 [made]")]
+    parsed = Page(render_report(overview_report([copied])))
+    assert {"class": "audit", "title": "impossible: 2 is not 3"} in parsed.all("abbr")
+
+
+# --- a report as Markdown
+
+
+def test_markdown_has_all_parts_of_a_section():
+    cells = {("a", "x"): Cell("1", "2", "[1, 3]", "reproduced"), ("b", "x"): Cell("4", "5", "", "")}
+    section = Section(
+        "Title",
+        "Text.",
+        facts=[("Fact", "two\nlines")],
+        against=[AgainstEntry(PaperTable("V", ("a", "b"), ("x",), cells, {"a": "3 images"}), "what", "Caption.")],
+        tables=[TableEntry("Table", "Below.", pd.DataFrame({"k": ["v"]}))],
+        notes=[("Note", "text")],
+        parts=[Section("Part", "Inner.")],
+        details=[Section("Folded", "Hidden.")],
+    )
+    text = markdown_of(Report("Page", sections=[section], citations=[("Paper", "https://doi.org/1"), ("Other", "")]))
+    assert text.startswith(
+        f"# Page\n\n> {DISCLAIMER}\n\n## Title\n\nText.\n\n- **Fact**: two lines\n\n**Table V** what\n"
+    )
+    assert "| a | 3 images | 1 \\| 2 [1, 3] ✓ |\n| b |  | 4 \\| 5 |\n\nCaption.\n\n**Table**\n" in text
+    assert "\n\nBelow.\n\n- **Note**: text\n\n### Part\n\nInner.\n" in text
+    assert "<details><summary>Folded</summary>\n\nHidden.\n\n</details>" in text
+    assert text.endswith("- [Paper](https://doi.org/1)\n- Other\n")
+    parsed = Page(render_report(Report("Page", sections=[section])))
+    assert [text in parsed.text for text in ("3 images", "Caption.", "Inner.", "Hidden.", "Below.")] == [True] * 5
+    assert len(parsed.all("details")) == 1
