@@ -30,9 +30,14 @@ FIGURE_11 = "With and without segmentation"
 CAPTION = (
     "Figure 11 of the paper: (a) a test radiograph of COVID-19, (b) where the network trained without masks finds "
     f"evidence for {COVID}, (c) what segmentation leaves of it, (d) the same of the network trained with masks on the "
-    "same images. Grad-CAM of the logit at the last feature maps, each map {cells}; lungs outlined. Heat outside the "
-    "lungs in (d) lies where the picture is black. The share over the whole test set stands in the table of heat "
-    "shares; the images shown are those that the network without masks was surest about, right and wrong."
+    "same images. Grad-CAM of the logit at the last feature maps; lungs outlined. {cells} Heat outside the lungs in "
+    "(d) lies where the picture is black. The images shown are those that the network without masks was surest about, "
+    "right and wrong. The table of heat shares is no sum of such figures: it has every test image of all classes, each "
+    f"mapped for the class that the network decides for, where every map here is for {COVID}."
+)
+CELLS = (
+    "Each map has {rows} x {columns} cells, here as in the table of heat shares, and is enlarged to the picture: a "
+    "cell is {share} % of its area, and a share of heat in the lungs is no finer than that."
 )
 
 
@@ -131,9 +136,13 @@ def segmentation_pictures(
     )
     names = cohort.table["image_id"].iloc[shown]
     pairs = [Pair(name, *both) for name, *both in zip(names, *sides, strict=True)]
-    rows, columns = map_cells(model, _layer(without), prepared.shape)
-    caption = CAPTION.format(cells=f"of {rows} x {columns} cells")
-    return [(FIGURE_11, caption, segmentation_figure(pairs))]
+    cells = cells_words(*map_cells(model, _layer(without), prepared.shape))
+    return [(FIGURE_11, CAPTION.format(cells=cells), segmentation_figure(pairs))]
+
+
+def cells_words(rows: int, columns: int) -> str:
+    """Return how coarse a map of so many cells is."""
+    return CELLS.format(rows=rows, columns=columns, share=f"{100 / (rows * columns):.1f}")
 
 
 def _layer(system: System) -> str:

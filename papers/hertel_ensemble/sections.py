@@ -24,17 +24,16 @@ from covid_keras.reporting.beside import (
 from covid_keras.reporting.html import FigureEntry, Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number, published_number, table_title
-from covid_keras.training.inputs import part_of
 from papers.hertel_ensemble import stages
 from papers.hertel_ensemble.covidgr import covidgr_section
 from papers.hertel_ensemble.ensemble_sections import agreement_section, drop_section, ensembles_section
 from papers.hertel_ensemble.experiment import NEGATIVE, NORMAL, PNEUMONIA
 from papers.hertel_ensemble.figures import dice_figure
-from papers.hertel_ensemble.source_sections import sources_section
+from papers.hertel_ensemble.mask_sections import masks_section
+from papers.hertel_ensemble.source_sections import SPLITS, collection_words, divided_images, sources_section
 from papers.hertel_ensemble.tasks import TASKS, systems_of
 
 COUNTED = {"2": "multi", "3": "binary", "4": "gr"}  # the paper's table of images, and whose they are
-SPLITS = ("train", "validation", "test")
 ONE_AGAINST_REST = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
@@ -50,6 +49,7 @@ def make_sections(results: Results) -> list[Section]:
     made = (
         counts_section(results),
         segmentation_section(results),
+        masks_section(results),
         ensembles_section(results),
         agreement_section(results),
         drop_section(results),
@@ -96,10 +96,7 @@ def _count_tables(results: Results, name: str, task: str) -> list[TableEntry]:
 
 def count_table(results: Results, system: str, cells: Iterable[PublishedCell] = ()) -> pd.DataFrame:
     """Return a row a class and collection, and one a class of several collections; `cells` are the paper's table."""
-    table = results.run.cohort.table
-    part = part_of(results.paper, results.run, results.run.execution(system, 0, 0))
-    called = results.paper.system(system).labelled(results.run.cohort).table["label"].to_numpy()
-    frame = table[["label", "source", "patient_id"]].assign(part=part, called=called)
+    frame = divided_images(results, system)
     frame = frame[frame["part"] != ""]
     totals, rows = stated_totals(cells), []
     for name in results.classes_of(system):
@@ -113,15 +110,6 @@ def count_table(results: Results, system: str, cells: Iterable[PublishedCell] = 
             own = totals.get(name.casefold(), LOST_TEXT) if len(groups) == 1 else _of_collection(totals, label, name)
             rows.append(row | _part_counts(group) | {"paper, all parts": own})
     return pd.DataFrame(rows)
-
-
-def collection_words(label: str, source: str, name: str) -> str:
-    """Return where images of a class are from, by the cohort's label and source.
-
-    >>> collection_words("COVID-19, Cohen", "cohen", "COVID-19"), collection_words("normal", "cohen", "normal")
-    ('COVID-19, Cohen (cohen)', 'cohen')
-    """
-    return source if label == name else f"{label} ({source})"
 
 
 def _of_collection(totals: Mapping[str, str], label: str, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -24,7 +25,7 @@ from covid_keras.reporting.html import Section
 from covid_keras.training import networks as trained_networks
 from covid_keras.training.runfolder import Execution, RunFolder
 from papers.hertel_ensemble import cohorts as labels
-from papers.hertel_ensemble import covidgr, ensemble_sections, figures, sections, source_sections, stages
+from papers.hertel_ensemble import covidgr, ensemble_sections, figures, mask_sections, sections, source_sections, stages
 from papers.hertel_ensemble.experiment import COVID, MULTI, NEGATIVE, PAPER
 from papers.hertel_ensemble.measures import measure
 from papers.hertel_ensemble.tasks import NETWORKS, short_title
@@ -42,6 +43,7 @@ COUNTS = {
 TITLES = [
     "Images of each part",
     "The ResUNet",
+    "What the masks alone may tell",
     "What the ensembles gain",
     "How often the networks agree",
     "From validation to test",
@@ -155,10 +157,23 @@ def overlap() -> pd.DataFrame:
     return frame.assign(dice=[0.9, 0.95, 0.8, 0.97], dice_shipped=[0.85, 0.9, 0.82, 0.93])
 
 
+# Images that the ResUNet was taught: of Cohen's, four COVID-19 test images and the pneumonias of two parts. What it
+# was validated on teaches it nothing.
+TAUGHT = [*(f"{labels.COVID_COHEN}-{number}" for number in (10, 12, 17, 19)), *(f"pneumonia-{n}" for n in (1, 5, 33))]
+
+
+def write_overlap(folder: Path) -> Path:
+    table = pd.DataFrame({"image_id": [*TAUGHT, "normal-40", "elsewhere/1"]})
+    table = table.assign(patient_id=table["image_id"], part=["train"] * len(TAUGHT) + ["validation", "train"])
+    table.assign(dice=0.9, iou=0.8, dice_small=0.9, iou_small=0.8).to_csv(folder / "overlap.csv", index=False)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def drawn(whole, overlap) -> list[Section]:
+def drawn(whole, overlap, tmp_path_factory) -> list[Section]:
+    folder = write_overlap(tmp_path_factory.mktemp("resunet"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "done", lambda run: True)
+        patch.setattr(stages, "done", lambda run: {"resunet": folder})
         patch.setattr(stages, "compared_masks", lambda run: overlap)
         return sections.make_sections(whole)
 
@@ -192,9 +207,9 @@ def test_a_run_has_the_sections_whose_systems_it_has(drawn, monkeypatch):
         assert all(len(entry.frame) and not entry.frame.isna().any().any() for entry in section.tables)
         for entry in (*section.figures, *section.folded):
             entry.figure.draw_without_rendering()
-    monkeypatch.setattr(stages, "done", lambda run: False)
+    monkeypatch.setattr(stages, "done", lambda run: {})
     one = [section.title for section in sections.make_sections(Made(["densenet201_multi"]))]
-    assert one == [TITLES[place] for place in (0, 1, 4, 5, 6, 8)]
+    assert one == [TITLES[place] for place in (0, 1, 5, 6, 7, 9)]
 
 
 def test_what_is_told_needs_no_tensorflow_names(drawn):
@@ -254,10 +269,119 @@ def test_both_segmenters_are_compared_on_the_same_images(drawn, overlap):
 
 
 def test_without_a_resunet_it_is_said(whole, monkeypatch):
-    monkeypatch.setattr(stages, "done", lambda run: False)
+    monkeypatch.setattr(stages, "done", lambda run: {})
     section = sections.segmentation_section(whole)
     assert "was not trained in this run" in section.text
     assert section.tables == []
+
+
+# --- the masks
+
+
+def test_images_that_taught_the_resunet_are_counted_by_part(drawn):
+    frame = table(drawn, "Images that taught the ResUNet").set_index(["class", "collection"])
+    assert frame.loc[(COVID, "COVID-19, Cohen (cohen)")].tolist() == ["–", "0 of 10", "4 of 10"]
+    assert frame.loc[(COVID, "COVID-19, COVID-CXNet (nih)")].tolist() == ["0 of 24", "0 of 8", "0 of 8"]
+    assert frame.loc[("normal", "nih")].tolist() == ["0 of 24", "0 of 12", "0 of 12"]
+    assert frame.loc[("pneumonia", "cohen")].tolist() == ["2 of 6", "0 of 2", "1 of 2"]
+    said = text_of(drawn, TITLES[2])
+    assert "was itself taught 4 of 10 of COVID-19, Cohen (cohen) and 1 of 2 of pneumonia (cohen), and none of" in said
+    assert "none of COVID-19, COVID-CXNet (nih), normal (nih) and pneumonia (nih)." in said
+    assert "A segmenter marks best what it was taught" in said
+    assert "How much of the picture" not in said, "these images have no masks"
+    images = COHORT.table.assign(called=COHORT.table["label"], part=PARTS, taught=False)
+    said = mask_sections.taught_words(images, (labels.NORMAL,))
+    assert said == "None of the test images, by their ids, taught the ResUNet."
+
+
+# Of each test image: label, patient, and rows of 20 that are lung.
+MASKED = [
+    (labels.COVID_COHEN, "a", 9), (labels.COVID_COHEN, "a", 8), (labels.COVID_COHEN, "b", 5),
+    (labels.COVID_CXNET, "c", 7), (labels.COVID_CXNET, "d", 4),
+    (labels.NORMAL, "e", 3), (labels.NORMAL, "f", 5), (labels.NORMAL, "f", 0), (labels.PNEUMONIA, "g", 6),
+]  # fmt: skip
+
+
+def masked_results(folder: Path) -> SimpleNamespace:
+    """What the section of masks reads, of test images whose masks are on disk; one further image is trained on."""
+    rows = []
+    for number, (label, patient, height) in enumerate([*MASKED, (labels.NORMAL, "h", 20)]):
+        mask = np.full((20, 30), 127, np.uint8)  # what a person has not judged is no lung
+        mask[:height] = 255
+        cv2.imwrite(str(folder / f"{number}.png"), mask)
+        rows.append((f"i{number}", "x.png", patient, label, "one", str(folder / f"{number}.png")))
+    frame = pd.DataFrame(rows, columns=["image_id", "path", "patient_id", "label", "source", "mask_path"])
+    part = pd.Series(["test"] * len(MASKED) + ["train"])
+    run = SimpleNamespace(
+        cohort=Cohort(frame, labels.STAND_IN),
+        part=lambda repeat, fold, split="": part,
+        execution=lambda system, repeat, fold: Execution(None, system, repeat, fold),
+    )
+    return SimpleNamespace(run=run, paper=PAPER, systems={"vgg19_multi": ""}, classes_of=lambda system: MULTI)
+
+
+def resampled(statistic, patients: list[str]) -> tuple[float, float]:
+    """The 95 % interval of a statistic of the places drawn, patient by patient, a thousand times."""
+    names, whose = np.unique(patients, return_inverse=True)
+    draws = np.random.default_rng(0).integers(0, len(names), size=(1000, len(names)))
+    values = [statistic(np.concatenate([np.flatnonzero(whose == one) for one in draw])) for draw in draws]
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return low, high
+
+
+def test_the_masks_share_is_told_by_collection_and_ranks_the_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "done", lambda run: {})
+    section = mask_sections.masks_section(masked_results(tmp_path))
+    (entry,) = section.tables
+    frame = entry.frame.set_index(["class", "collection"])
+    assert frame.index.tolist() == [
+        (COVID, "COVID-19, Cohen (one)"), (COVID, "COVID-19, COVID-CXNet (one)"),
+        ("normal", "one"), ("pneumonia", "one"),
+    ]  # fmt: skip
+    assert frame[["images", "patients"]].to_numpy().tolist() == [[3, 2], [2, 2], [3, 2], [1, 1]]
+    means = [mean_of(words) for words in frame["share of the picture (%)"]]
+    assert means == pytest.approx([100 * 22 / 60, 100 * 11 / 40, 100 * 8 / 60, 30], abs=0.006)
+    share = np.array([height / 20 for *_, height in MASKED])
+    low, high = resampled(lambda places: 100 * share[:3][places].mean(), ["a", "a", "b"])
+    assert frame["share of the picture (%)"].iloc[0].split("\n")[1] == f"[{low:.2f}, {high:.2f}]"
+    covid = np.array([label.startswith(COVID) for label, *_ in MASKED])
+    wanted = 100 * roc_auc_score(covid, share)
+
+    def ranked(places):
+        ours, others = share[places][covid[places]], share[places][~covid[places]]
+        pairs = (ours[:, None] > others).astype(float) + (ours[:, None] == others) / 2
+        return 100 * pairs.mean() if pairs.size else np.nan
+
+    assert ranked(np.arange(len(share))) == pytest.approx(wanted)
+    low, high = resampled(ranked, [patient for _, patient, _ in MASKED])
+    assert f"an AUC of {wanted:.2f} % ({low:.2f} to {high:.2f}, by patient; 50 is chance)" in section.text
+    assert ("not shown to tell" in section.text) == (low <= 50 <= high)
+
+
+def test_masks_that_are_gone_are_left_out_and_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "done", lambda run: {})
+    results = masked_results(tmp_path)
+    (tmp_path / "0.png").unlink()
+    section = mask_sections.masks_section(results)
+    assert section.tables[0].frame["images"].tolist() == [2, 2, 3, 1]
+    assert "The mask files of 1 of the 9 test images are gone" in section.text
+    for number in range(1, 9):
+        (tmp_path / f"{number}.png").unlink()
+    section = mask_sections.masks_section(results)
+    assert section.tables == []
+    assert "is not told: the mask files of 9 of the 9" in section.text
+    assert mask_sections.share_words(None) == ""
+    results.systems = {"vgg19_gr": ""}
+    assert mask_sections.masks_section(results) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(51, 60, "goes with the larger"), (40, 49, "goes with the smaller"), (49, 51, "not shown")],
+)
+def test_what_the_share_alone_tells_is_what_its_interval_allows(low, high, said):
+    one = Measured("s", "auc", (low + high) / 2, float("nan"), 1, 1, low, high, 5, 9)
+    assert said in mask_sections.share_words(one)
 
 
 # --- the ensembles
@@ -278,7 +402,7 @@ def test_gains_are_differences_of_accuracies(whole, drawn):
     tested = {name: accuracy(whole.frames[f"{name}_multi"]) for name in NETWORKS}
     best = first.loc[first["best single network on"].str.contains("test"), "network"].tolist()
     assert best == [NETWORKS[max(tested, key=tested.get)]]
-    assert text_of(drawn, TITLES[2]).count("the best single network:") == 8
+    assert text_of(drawn, TITLES[3]).count("the best single network:") == 8
 
 
 def test_weights_are_those_of_the_record(whole, drawn):
@@ -353,7 +477,7 @@ def test_test_less_validation_stands_beside_what_the_paper_says(whole, drawn):
         assert mean_of(row["difference (points)"]) == pytest.approx(wanted, abs=0.006)
     assert frame.loc[("three classes", "DenseNet-201"), "paper, difference"] == "+0.26†"
     assert frame.loc[("three classes", "VGG-19"), "paper, difference"] == "−3.56†"
-    said = text_of(drawn, TITLES[4])
+    said = text_of(drawn, TITLES[5])
     assert "fell by 2 to 4 %" in said
     assert "not so for DenseNet-201 (+0.26 points), 1 of 5" in said
     assert ensemble_sections.drop_words([], {}) == ""
@@ -432,11 +556,68 @@ def test_sensitivity_falls_on_collections_that_nobody_trained_on(whole, drawn):
     lower = sum(
         float(words.split("[")[1].split(",")[0].replace("−", "-")) > 0 for words in frame["difference (points)"]
     )
-    said = text_of(drawn, TITLES[6])
-    assert "Three classes: no network was trained on COVID-19, Cohen (cohen)." in said
+    said = text_of(drawn, TITLES[7])
+    assert "Where none of its COVID-19 was trained on, it is found less often" in said
     assert f"by {lower} of 5 systems, and more often by 0; for {5 - lower} neither" in said
     groups = [group for group in source_sections.source_groups(whole, "vgg19_multi") if group.trained]
     assert source_sections.seen_less_unseen(whole, "vgg19_multi", groups) is None
+
+
+def test_as_what_a_collection_was_trained_on_is_counted(drawn):
+    """Of Cohen's collection every fourth of 24 pneumonias is trained on, and no COVID-19."""
+    multi, binary, gr = (
+        table(drawn, f"Trained on, by collection: {source_sections.TASKS[task]}").set_index("collection")
+        for task in ("multi", "binary", "gr")
+    )
+    columns = [f"{name}, training" for name in MULTI]
+    assert multi.loc["cohen", columns].tolist() == ["0", "0", "6"]
+    assert multi.loc["nih", columns].tolist() == ["24", "24", "18"]
+    assert multi["COVID-19, test"].to_dict() == {"cohen": "10", "nih": "8"}
+    assert binary.loc["cohen", ["no COVID-19, training", "COVID-19, training"]].tolist() == ["6", "0"]
+    assert gr.loc["cohen", ["no COVID-19, training", "COVID-19, training"]].tolist() == ["0", "0"], "no pneumonia there"
+    known = [frame["its COVID-19"].to_dict() for frame in (multi, binary, gr)]
+    assert known[0] == known[1] == {"cohen": "trained on under another class alone", "nih": "trained on"}
+    assert known[2] == {"cohen": "nothing trained on", "nih": "trained on"}
+
+
+def test_a_lower_sensitivity_by_design_is_told_from_an_unseen_collection(drawn):
+    _, multi, binary, gr = text_of(drawn, TITLES[7]).split("\n\n")
+    lower = "learnt it as one without COVID-19, so a lower sensitivity there is by design"
+    assert multi.startswith("Three classes: of cohen no image of COVID-19 was trained on, but other images of it were")
+    assert 'other images of it were, 6 as "pneumonia":' in multi
+    assert 'other images of it were, 6 as "no COVID-19":' in binary
+    assert lower in multi
+    assert lower in binary
+    assert lower not in gr
+    assert "of cohen no image of any class was trained on: the whole collection is unseen." in gr
+    for said in (multi, binary, gr):
+        assert "It supplies 10 of the 18 images of COVID-19 that are tested." in said
+    assert (
+        'Images of COVID-19 of nih were trained on (24), and of other classes 24 as "normal" and 18 as "pneumonia".'
+        in (multi)
+    )
+    alone = source_sections.Collection("a", {COVID: 1200, labels.NORMAL: 0}, 3)
+    said = source_sections.trained_words("multi", [alone, source_sections.Collection("b", {labels.NORMAL: 2}, 0)])
+    assert "images of COVID-19 of a were trained on (1,200), and none of another class" in said
+    assert "It supplies 3 of the 3" in said
+    assert "lower" not in said
+    assert source_sections.shift_words({"vgg19_multi": None}) == ""
+
+
+def test_a_collection_is_seen_whatever_label_its_covid_is_trained_under():
+    """Images of RICORD's may also come in COVIDx's list, which is for testing alone."""
+    rows = [("a", labels.COVID_RICORD, "train"), ("b", labels.COVID_COVIDX, "test"), ("c", labels.NORMAL, "test")]
+    frame = pd.DataFrame(rows, columns=["image_id", "label", "split"]).assign(path="x.png", source="ricord")
+    frame["patient_id"] = frame["image_id"]
+    run = SimpleNamespace(
+        cohort=Cohort(frame.drop(columns="split"), labels.PUBLISHED),
+        part=lambda repeat, fold, split="": frame["split"],
+        execution=lambda system, repeat, fold: Execution(None, system, repeat, fold),
+    )
+    results = SimpleNamespace(run=run, paper=PAPER, predictions_of=lambda system: frame)
+    covid, normal = source_sections.source_groups(results, "vgg19_multi")
+    assert (covid.covid, covid.trained, covid.seen) == (True, 0, True)
+    assert not normal.covid
 
 
 # --- COVIDGR-1.0
@@ -455,7 +636,7 @@ def test_one_division_stands_beside_folds_and_covid_sdnet(whole, drawn):
     other = frame.loc["COVID-SDNet, as printed"]
     assert other[["folds, accuracy", "folds, sensitivity"]].tolist() == ["76.18 ± 2.70", "72.59 ± 6.77"]
     assert other["one division, accuracy"] == "–"
-    assert "stand in for COVIDGR-1.0" in text_of(drawn, TITLES[7])
+    assert "stand in for COVIDGR-1.0" in text_of(drawn, TITLES[8])
 
 
 def test_the_papers_gain_is_within_what_its_test_images_allow(drawn):
@@ -466,7 +647,7 @@ def test_the_papers_gain_is_within_what_its_test_images_allow(drawn):
     ]
     assert frame["gain"].tolist() == ["+0.82", "+5.41"]
     assert frame["within what n allows"].tolist() == ["yes", "yes"]
-    assert "None of this is more than so few test images allow" in text_of(drawn, TITLES[7])
+    assert "None of this is more than so few test images allow" in text_of(drawn, TITLES[8])
     assert covidgr.counted_images([]) == {}
 
 
@@ -497,7 +678,7 @@ def test_literature_has_ours_in_the_papers_own_rows_alone(whole, drawn):
     literature = table(drawn, "Literature (Table 14)")
     assert literature.loc[literature["who"].str.startswith("Wehbe"), "ours"].eq("–").all()
     assert mean_of(literature.set_index(["who", "what"]).loc[("Ours, segmentation", "DSC"), "ours"]) == 94
-    assert "no paired test is possible" in text_of(drawn, TITLES[8])
+    assert "no paired test is possible" in text_of(drawn, TITLES[9])
 
 
 # --- figure 11
@@ -544,7 +725,11 @@ def test_figure_11_shows_both_networks_on_the_same_image(tmp_path, monkeypatch):
     assert opened == [tmp_path / "run"]
     assert title == figures.FIGURE_11
     side = other.get_layer("relu").output.shape[1]
-    assert f"{side} x {side} cells" in caption
+    assert f"{side} x {side} cells, here as in the table of heat shares" in caption
+    assert f"a cell is {100 / side**2:.1f} % of its area" in caption
+    assert "mapped for the class that the network decides for, where every map here is for COVID-19" in caption
+    assert figures.cells_words(3, 4).startswith("Each map has 3 x 4 cells")
+    assert "a cell is 8.3 %" in figures.cells_words(3, 4)
     panels = [axes for axes in figure.axes if axes.images][:4]
     image = prepared.load(1)[..., 0]
     mask = cv2.resize(cv2.imread(rows[1][4], 0), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
