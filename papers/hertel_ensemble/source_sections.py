@@ -257,8 +257,8 @@ def _collection_words(one: Collection, total: int) -> str:
     if others:
         return (
             f"of {one.name} no image of {COVID} was trained on, but other images of it were, {others}: a network that "
-            f"recognises this collection has learnt it as one without {COVID}, so a lower sensitivity there is by design, "
-            f"and not only because its {COVID} is unseen. {share}"
+            f"recognises this collection has learnt it as one without {COVID}, so a lower sensitivity there is by "
+            f"design, and not only because its {COVID} is unseen. {share}"
         )
     return f"of {one.name} no image of any class was trained on: the whole collection is unseen. {share}"
 
