@@ -22,6 +22,7 @@ examples:
   covid-keras segment chest.png --out lungs            mask, crop and overlay of a radiograph
   covid-keras predict chest.png --heatmap              a trained network's answer, and where it looked
   covid-keras ensemble runs/hertel --systems A B C     average or vote of trained systems
+  covid-keras audit tabik                              are the paper's printed numbers possible?
   covid-keras data list                                the collections, and how to get them
 
 environment:
@@ -81,6 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_segment,
         _add_predict,
         _add_ensemble,
+        _add_audit,
         _add_lr_range,
         _add_data,
         _add_weights,
@@ -377,6 +379,34 @@ def _ensemble(options: argparse.Namespace) -> int:
     found = combine_systems(options.sources, options.systems, options.out, rule, options.leave_out)
     print("\n".join(found.lines()))
     _say_where(options.out)
+    return 0
+
+
+def _add_audit(commands) -> None:
+    parser = _command(
+        commands,
+        "audit",
+        "say of every printed number of a paper whether it is possible, and why not; no data needed",
+        _audit,
+        "  covid-keras audit                          all papers\n"
+        "  covid-keras audit tabik --all-cells        consistent numbers as well, with the arithmetic\n"
+        "  covid-keras audit my_paper.yaml --out my_paper.csv\n\n"
+        "A FILE.yaml holds the tables of any paper; papers/example_audit.yaml is one to start from, its keys are\n"
+        "described in covid_keras/evaluation/published.py and facts.py.\n",
+    )
+    parser.add_argument(
+        "paper", nargs="?", metavar="PAPER|FILE.yaml", help="name or alias of a paper, or a file (default: all papers)"
+    )
+    parser.add_argument("--all-cells", action="store_true", help="print consistent and unchecked numbers as well")
+    parser.add_argument("--out", type=_path, metavar="FILE.csv", help="write all cells, verdicts and proofs as CSV")
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from covid_keras.audit.command import run_audit
+
+    run_audit(options.paper, options.all_cells, options.out)
+    if options.out is not None:
+        _say_where(options.out)
     return 0
 
 

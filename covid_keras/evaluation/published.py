@@ -30,6 +30,10 @@ names no other one.
 The value `lost` stands where the paper prints a number that its available text does not hold (a table whose body
 is gone, a figure). Unlike "-" the cell is kept, with its system, metric and unit but without a number: it is shown as
 "not published in the text" beside ours and never judged. A row of a confusion matrix is lost as a whole or not at all.
+
+`audit`, at a table, column, row or cell, states what the audit of the printed numbers needs beyond them: how many
+images a share is of, over how many trainings a mean is, which cells a total adds up. Its keys are described in
+`covid_keras.evaluation.facts`; comparison and reports take no notice of it.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ from typing import Any
 import yaml
 
 from covid_keras.errors import UserError
+from covid_keras.evaluation.facts import NO_FACTS, Facts, parse_facts, place_text
 
 UNITS = ("percent", "points", "count", "ratio", "number", "text")
 
@@ -59,13 +64,14 @@ _NOT_PRINTED, _LOST = "-", "lost"
 _REMEDY = "Correct the file"
 _KEYS = {
     "file": ({"paper", "tables"}, set()),
-    "table": ({"table", "title", "unit", "rows"}, {"columns", "doubt", "source"}),
-    "column": ({"name"}, {"metric", "unit", "predicted"}),
-    "row": ({"row", "values"}, {"system", "metric", "unit", "doubt", "source", "cells", "actual"}),
-    "cell": (set(), {"target", "doubt", "metric", "unit", "source", "system"}),
+    "table": ({"table", "title", "unit", "rows"}, {"columns", "doubt", "source", "audit"}),
+    "column": ({"name"}, {"metric", "unit", "predicted", "audit"}),
+    "row": ({"row", "values"}, {"system", "metric", "unit", "doubt", "source", "cells", "actual", "audit"}),
+    "cell": (set(), {"target", "doubt", "metric", "unit", "source", "system", "audit"}),
 }
 _CONTAINERS = {
     "paper": dict, "tables": list, "columns": list, "rows": list, "values": (list, dict), "cells": dict,
+    "audit": dict,
 }  # fmt: skip
 _PAPER_KEYS = ("title", "authors", "journal", "year", "doi", "citation")
 
@@ -104,6 +110,8 @@ class PublishedCell:
         Sum of the row of the confusion matrix, None where it is lost.
     lost : bool
         Whether the paper prints a number here that its available text does not hold.
+    facts : Facts
+        What the paper states of the number beyond it, for the audit.
     """
 
     table: str
@@ -126,6 +134,7 @@ class PublishedCell:
     predicted: str = ""
     row_total: int | None = None
     lost: bool = False
+    facts: Facts = NO_FACTS
 
     @property
     def value(self) -> float:
@@ -197,7 +206,19 @@ def load_published(path: str | Path) -> list[PublishedCell]:
                     raise UserError(path, f"{cell.name} stands there twice", _REMEDY)
                 seen.add(key)
                 cells.append(cell)
+    _check_places(cells, path)
     return cells
+
+
+def _check_places(cells: list[PublishedCell], path: Path) -> None:
+    """Refuse facts that name a cell that is not there, or that count images by a cell that is no count."""
+    known = {(cell.table, cell.row, cell.column): cell for cell in cells}
+    for cell in cells:
+        if missing := [place for place in cell.facts.places() if place not in known]:
+            raise UserError(path, f"{cell.name}: audit names {place_text(missing[0])}, which is not there", _REMEDY)
+        for place in cell.facts.counted():
+            if known[place].unit != "count" or known[place].lost or not _is_count(known[place].mean):
+                raise UserError(path, f"{cell.name}: audit counts images by {place_text(place)}, no count", _REMEDY)
 
 
 def _tables(path: Path) -> list[dict[str, Any]]:
@@ -300,6 +321,10 @@ def _cell(path: Path, table: dict, column: dict, row: dict, special: dict, name:
     mean, std, low, high = (None if number is None else float(number) for number in numbers)
     target = float(_parse(special["target"], path, where)[0]) if "target" in special else mean
     doubts = [entry["doubt"] for entry in (table, row, special) if entry.get("doubt")]
+    try:
+        facts = parse_facts([entry["audit"] for entry in closest if "audit" in entry])
+    except ValueError as error:
+        raise UserError(path, f"{where}: {error}", _REMEDY) from error
     return PublishedCell(
         table=table["table"],
         row=row["row"],
@@ -319,6 +344,7 @@ def _cell(path: Path, table: dict, column: dict, row: dict, special: dict, name:
         high=high,
         text=LOST_TEXT if lost else " ".join(text.split()) if unit == TEXT else "",
         lost=lost,
+        facts=facts,
     )
 
 

@@ -1,0 +1,109 @@
+"""Printed numbers as what they are: an interval of values that round to what is printed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from covid_keras.evaluation.published import PublishedCell
+
+SHARES = ("percent", "points", "ratio")
+# Binary fractions of decimal numbers: an end of an interval that is met on paper is met.
+SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class Interval:
+    """All values from `low` to `high`, both ends included."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low - SLACK <= value <= self.high + SLACK
+
+    def meets(self, other: Interval) -> bool:
+        """Return whether the two have a value in common."""
+        return self.low - SLACK <= other.high and other.low - SLACK <= self.high
+
+    def __add__(self, other: Interval) -> Interval:
+        return Interval(self.low + other.low, self.high + other.high)
+
+    def __sub__(self, other: Interval) -> Interval:
+        return Interval(self.low - other.high, self.high - other.low)
+
+    def scaled(self, factor: float) -> Interval:
+        """Return all values times a positive factor."""
+        return Interval(self.low * factor, self.high * factor)
+
+
+def scale_of(unit: str) -> float:
+    """Return what a printed value is multiplied by: percentages and points become shares of 1."""
+    return 0.01 if unit in ("percent", "points") else 1.0
+
+
+def last_digit(cell: PublishedCell) -> float:
+    """Return the value of one in the last printed digit, in the unit of `value_of`; 0 for counts."""
+    return 0.0 if cell.unit == "count" else scale_of(cell.unit) * 10.0**-cell.decimals
+
+
+def value_of(cell: PublishedCell, cut: bool = False) -> Interval:
+    """Return the values that are printed so, shares as 0..1.
+
+    Ends count, whichever way halves are rounded. Counts are exact. With `cut`, the values that are printed so where
+    digits are cut off instead of rounded.
+    """
+    step, mean = last_digit(cell), scale_of(cell.unit) * cell.mean
+    return Interval(mean, mean + step) if cut else Interval(mean - step / 2, mean + step / 2)
+
+
+def spread_of(cell: PublishedCell) -> Interval | None:
+    """Return the standard deviations that are printed so, shares as 0..1; None where none is printed."""
+    if cell.std is None:
+        return None
+    scale = scale_of(cell.unit)
+    half = scale * 10.0**-cell.std_decimals / 2
+    return Interval(max(scale * cell.std - half, 0.0), scale * cell.std + half)
+
+
+def as_printed(cell: PublishedCell) -> str:
+    """Return the number with the decimals that are printed, and its unit."""
+    return shown(cell, scale_of(cell.unit) * cell.mean)
+
+
+def shown(cell: PublishedCell, value: float, more: int = 0) -> str:
+    """Return a value, shares as 0..1, in the cell's unit with its decimals and `more` further ones."""
+    number = f"{value / scale_of(cell.unit):.{cell.decimals + more}f}"
+    return f"{number} %" if cell.unit == "percent" else number
+
+
+def slips(cell: PublishedCell) -> dict[str, float]:
+    """Return what the printed mean would be without one common slip of the pen: text to value, shares as 0..1.
+
+    A digit lost, a digit too many, two neighbours exchanged, the decimal point moved by one place.
+    """
+    text = f"{cell.mean:.{cell.decimals}f}"
+    return {slip: scale_of(cell.unit) * float(slip) for slip in _slips_of(text)}
+
+
+def _slips_of(text: str) -> set[str]:
+    whole, point, rest = text.partition(".")
+    digits, at = whole + rest, len(whole)
+    made = {(digits[:i] + d + digits[i:], at + (i <= at)) for i in range(len(digits) + 1) for d in "0123456789"}
+    made |= {(digits[:i] + d + digits[i:], at) for i in (at,) for d in "0123456789"}
+    made |= {(digits[:i] + digits[i + 1 :], at - (i < at)) for i in range(len(digits) - 1)}
+    made |= {
+        (digits[:i] + digits[i + 1] + digits[i] + digits[i + 2 :], at)
+        for i in range(len(digits) - 1)
+        if digits[i] != digits[i + 1]
+    }
+    if point:
+        made |= {(digits, at - 1), (digits, at + 1)}
+    same = Decimal(text)
+    found = set()
+    for number, place in made:
+        if 0 < place <= len(number):
+            slip = number[:place] + ("." + number[place:] if place < len(number) else "")
+            if Decimal(slip) != same:
+                found.add(slip)
+    return found

@@ -1,0 +1,345 @@
+"""Rows of metrics of one evaluation: is there one confusion matrix that gives all of them, and if not, what would?"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+
+from covid_keras.audit.book import Book, Row
+from covid_keras.audit.confusion import (
+    METRICS,
+    MIRRORED,
+    OTHER_FORMULAS,
+    Formula,
+    Matrices,
+    Printed,
+    ratio,
+    solve,
+    solve_images,
+)
+from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, Finding, place_of
+from covid_keras.audit.printed import Interval, as_printed, last_digit, value_of
+from covid_keras.audit.rules import TRUNCATED, UNLIKELY
+from covid_keras.evaluation.published import PublishedCell
+
+RULE = "one_matrix"
+_SHARES = tuple(range(5, 55, 5))
+_DRAWS, _REACH = 30, 30
+_FEWER = 2
+Values = Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of positives and negatives to try, in words ("" where the paper states them), and at what cost."""
+
+    pairs: tuple[tuple[int, int], ...]
+    words: str
+    cost: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a row is read: its values in the order of its headings, the sizes, and what that changes."""
+
+    row: Row
+    sizes: tuple[int, int]
+    values: Values
+    swapped: tuple[str, ...]
+    cost: int
+    matrices: Matrices
+    words: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What makes all rows of a table possible: one heading with another formula, other sizes, exchanged columns."""
+
+    heading: str
+    formula: str
+    sizes: Sizes
+    readings: tuple[Reading, ...]
+    cost: int
+
+
+def one_matrix(book: Book) -> list[Finding]:
+    """Is there one confusion matrix of the stated classes that gives every metric of a row?
+
+    The GRIM idea for several proportions of the same images. Where the classes are not stated, any classes of the
+    stated images will do. Tables with an impossible row are then read in other ways, cheapest first, and a reading that
+    makes all of their rows possible explains them where few random rows would be explained as well.
+    """
+    found, tables = [], defaultdict(list)
+    for row in book.rows():
+        if row.executions > 1:
+            continue
+        if row.positives and row.negatives:
+            tables[row.table, row.positives, row.negatives].append(row)
+        elif row.images and "accuracy" in row.cells:
+            made = solve_images(_printed(_values(row)), row.images)
+            found += _consistent(row, made) if len(made) else _without_sizes(row)
+    # Formulas that explain one table are looked for first in those where several would do.
+    known: set[tuple[str, str]] = set()
+    for rows in tables.values():
+        _table(book, rows, known)
+    return found + [finding for rows in tables.values() for finding in _table(book, rows, known)]
+
+
+def _without_sizes(row: Row) -> list[Finding]:
+    proof = f"No confusion matrix of {row.images:,} images gives the row: {_text(row.cells)}."
+    return [Finding(place_of(cell), RULE, IMPOSSIBLE, proof) for cell in row.cells.values()]
+
+
+def _values(row: Row) -> dict[str, Interval]:
+    return {quantity: value_of(cell) for quantity, cell in row.cells.items()}
+
+
+def _printed(values: Values, **other: Formula) -> dict[str, Printed]:
+    return {name: Printed(other.get(name, METRICS[name]), one) for name, one in values.items()}
+
+
+def _text(cells: Mapping[str, PublishedCell]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {as_printed(cell)}" for name, cell in cells.items())
+
+
+def _consistent(row: Row, made: Matrices) -> list[Finding]:
+    many = "the only one" if len(made) == 1 else f"one of {len(made):,}"
+    proof = f"{made.first()} gives the row, {many} that does."
+    return [Finding(place_of(cell), RULE, CONSISTENT, proof) for cell in row.cells.values()]
+
+
+def _table(book: Book, rows: Sequence[Row], known: set[tuple[str, str]]) -> list[Finding]:
+    """Return the findings of the rows of one table that are of the same images."""
+    made = [solve(_printed(_values(row)), row.positives, row.negatives) for row in rows]
+    if all(len(one) for one in made):
+        return [finding for row, one in zip(rows, made, strict=True) for finding in _consistent(row, one)]
+    failing = [row for row, one in zip(rows, made, strict=True) if not len(one)]
+    explanation = _explain(book, rows, failing, known)
+    if explanation is not None:
+        known.add(_named(explanation[0]))
+        return _explained(book, rows, failing, *explanation)
+    found = []
+    for row, one in zip(rows, made, strict=True):
+        if len(one):
+            found += _consistent(row, one)
+            continue
+        alone = _explain(book, [row], [row], known) if len(rows) > 1 else None
+        found += _explained(book, [row], [row], *alone) if alone else _blame(row)
+    return found
+
+
+def _explain(
+    book: Book, rows: Sequence[Row], failing: Sequence[Row], known: set[tuple[str, str]]
+) -> tuple[Explanation, float] | None:
+    """Return the one cheapest reading that makes all rows possible, with its chance, where it is unlikely to be luck."""
+    found, tried = [], 0
+    for sizes in _sizes(book, rows[0]):
+        for heading in rows[0].cells:
+            if all(heading in row.cells for row in rows) and len(rows[0].cells) > 2:
+                found += _readings(rows, heading, sizes)
+                tried += len(METRICS) + len(OTHER_FORMULAS)
+    if not found:
+        return None
+    found.sort(key=lambda one: one.cost)
+    best = [one for one in found if one.cost == found[0].cost]
+    best = [one for one in best if _named(one) in known] or best
+    chance = min(1.0, tried * math.prod(_luck(row, best[0]) for row in failing))
+    same = {(_named(one), one.sizes.words, tuple(reading.swapped for reading in one.readings)) for one in best}
+    return (best[0], chance) if len(same) == 1 and chance < UNLIKELY else None
+
+
+def _named(one: Explanation) -> tuple[str, str]:
+    return ("", "") if one.formula == one.heading else (one.heading, one.formula)
+
+
+def _sizes(book: Book, row: Row) -> Iterator[Sizes]:
+    """Yield the stated sizes, then those that the paper states elsewhere, then other shares of the stated totals."""
+    yield Sizes(((row.positives, row.negatives),), "", 0)
+    others = {(r.positives, r.negatives) for r in book.rows() if r.positives and r.negatives}
+    for pair in sorted(others - {(row.positives, row.negatives)}):
+        yield Sizes((pair,), f"{pair[0]:,} positives and {pair[1]:,} negatives, which the paper states elsewhere", 1)
+    if None in row.totals:
+        return
+    for share in _SHARES:
+        parts = [(math.floor(total * share / 100), math.ceil(total * share / 100)) for total in row.totals]
+        if not parts[0][0] <= row.positives <= parts[0][1]:
+            for pair in product(*(sorted(set(part)) for part in parts)):
+                yield Sizes((pair,), f"{share} % of the class totals", 1)
+
+
+def _readings(rows: Sequence[Row], heading: str, sizes: Sizes) -> list[Explanation]:
+    """Return the formulas under one heading that make all rows possible with these sizes."""
+    options = [_read(row, _values(row), heading, sizes) for row in rows]
+    names = set.intersection(*(set(one) for one in options))
+    found = []
+    for name in sorted(names):
+        chosen = tuple(one[name] for one in options)
+        cost = sizes.cost + (name != heading) + sum(reading.cost for reading in chosen)
+        if cost <= 1 + len(rows):
+            found.append(Explanation(heading, name, sizes, chosen, cost))
+    return found
+
+
+def _read(row: Row, values: Values, heading: str, sizes: Sizes) -> dict[str, Reading]:
+    """Return the cheapest reading of a row for every formula that its heading may stand for."""
+    found: dict[str, Reading] = {}
+    for pair, fewer in product(sizes.pairs, range(_FEWER + 1 if sizes.cost and sizes.words.endswith("totals") else 1)):
+        for swapped, changed in _swaps(values):
+            cost = (fewer > 0) + bool(swapped)
+            if cost > 1 or pair[0] <= fewer:
+                continue
+            actual = (pair[0] - fewer, pair[1])
+            rest = {name: one for name, one in changed.items() if name != heading}
+            made = solve(_printed(rest), *actual)
+            if heading not in changed or not len(made):
+                continue
+            for name, formula in _formulas(heading).items():
+                kept = _kept(made, formula, changed[heading])
+                if len(kept) and (name not in found or cost < found[name].cost):
+                    words = f"{actual[0]:,} positives and {actual[1]:,} negatives" if sizes.cost else ""
+                    found[name] = Reading(row, actual, changed, swapped, cost, kept, words)
+    return found
+
+
+def _formulas(heading: str) -> dict[str, Formula]:
+    others = {name: formula for name, formula in METRICS.items() if name != heading}
+    return {heading: METRICS[heading], **OTHER_FORMULAS, **others}
+
+
+def _kept(made: Matrices, formula: Formula, values: Interval) -> Matrices:
+    got = ratio(formula, made.tp, made.fn, made.fp, made.tn)
+    fits = (got >= values.low - 1e-9) & (got <= values.high + 1e-9)
+    return Matrices(made.tp[fits], made.fn[fits], made.fp[fits], made.tn[fits])
+
+
+def _swaps(values: Values) -> Iterator[tuple[tuple[str, ...], dict[str, Interval]]]:
+    """Yield the values as they stand, with two of them exchanged, and as those of the other class."""
+    yield (), dict(values)
+    for first, second in combinations(values, 2):
+        yield (first, second), {**values, first: values[second], second: values[first]}
+    mirrored = {MIRRORED[name]: one for name, one in values.items() if name in MIRRORED}
+    if set(mirrored) != set(values) or len(mirrored) == len(values) > 3:
+        yield tuple(values), mirrored
+
+
+def _luck(row: Row, one: Explanation) -> float:
+    """Return the share of random rows like this one, each number up to 30 last digits off, that are explained too."""
+    values, rng = _values(row), np.random.default_rng(0)
+    if not one.sizes.cost and not any(reading.swapped for reading in one.readings):
+        rest = {name: values[name] for name in values if name != one.heading}
+        made = solve(_printed(rest), *one.sizes.pairs[0])
+        got = ratio(_formulas(one.heading)[one.formula], made.tp, made.fn, made.fp, made.tn)
+        steps = np.rint(
+            (got - (values[one.heading].low + values[one.heading].high) / 2) / last_digit(row.cells[one.heading])
+        )
+        return max(len(set(steps[np.abs(steps) <= _REACH])), 1) / (2 * _REACH + 1)
+    hits = 0
+    for _ in range(_DRAWS):
+        moved = dict(values)
+        for name in values:
+            shift = int(rng.integers(-_REACH, _REACH + 1)) * last_digit(row.cells[name])
+            moved[name] = Interval(moved[name].low + shift, moved[name].high + shift)
+        hits += one.formula in _read(row, moved, one.heading, one.sizes)
+    return (hits + 1) / (_DRAWS + 1)
+
+
+def _explained(
+    book: Book, rows: Sequence[Row], failing: Sequence[Row], one: Explanation, chance: float
+) -> list[Finding]:
+    """Return the findings of rows that another reading makes possible."""
+    found = []
+    repaired = sum(len(row.cells) if one.sizes.cost else 1 for row in failing)
+    for row, reading in zip(rows, one.readings, strict=True):
+        changes = {name: [] for name in row.cells}
+        for name in row.cells if one.sizes.words else ():
+            changes[name].append(f"{reading.words} ({one.sizes.words})")
+        if one.formula != one.heading:
+            changes[one.heading].append(one.formula)
+        for name in reading.swapped:
+            if name in changes:
+                changes[name].append(f"exchanged {' and '.join(reading.swapped)}")
+        proof = (
+            f"No matrix of {row.positives:,} positives and {row.negatives:,} negatives gives the row; "
+            f"{reading.matrices.first()} does so. Makes {len(failing)} impossible rows of {len(rows)} possible and puts "
+            f"{repaired} numbers right; by luck about 1 in {1 / chance:,.0f}."
+        )
+        if row not in failing:
+            proof = f"{reading.matrices.first()} gives the row."
+        for name, cell in row.cells.items():
+            verdict = EXPLAINED.format(what=", ".join(changes[name])) if changes[name] else CONSISTENT
+            fine = row not in failing and not one.sizes.cost and not reading.swapped
+            found.append(Finding(place_of(cell), RULE, CONSISTENT if fine else verdict, proof))
+        if one.formula != one.heading:
+            book.implied[place_of(row.cells[one.heading])] = reading.matrices.range_of(METRICS[one.heading])
+    return found
+
+
+def _blame(row: Row) -> list[Finding]:
+    """Return the findings of an impossible row: the fewest numbers without which the others are possible are blamed.
+
+    Among sets of equal size that which leaves the numbers least far from those of a matrix of the others.
+    """
+    best, cut = _fewest(row, _values(row)), _fewest(row, {name: value_of(one, True) for name, one in row.cells.items()})
+    # Cutting digits off is believed where it puts two numbers right: one it may by luck.
+    if cut is not None and (best is None or len(cut[0]) < len(best[0]) - 1):
+        return _cut(row, *cut)
+    sizes = f"{row.positives:,} positives and {row.negatives:,} negatives"
+    if best is None:
+        proof = f"No confusion matrix of {sizes} gives even one number of the row."
+        return [Finding(place_of(cell), RULE, IMPOSSIBLE, proof) for cell in row.cells.values()]
+    dropped, made = best
+    given = {name: float(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn)[0]) for name in dropped}
+    others = {name: cell for name, cell in row.cells.items() if name not in dropped}
+    nearest = ", ".join(f"{name.replace('_', ' ')} {given[name]:.2%}" for name in dropped)
+    proof = f"No confusion matrix of {sizes} gives the row. {made.first()} gives {_text(others)}, but {nearest}."
+    return [
+        Finding(place_of(cell), RULE, IMPOSSIBLE if name in dropped else CONSISTENT, proof)
+        for name, cell in row.cells.items()
+    ]
+
+
+def _fewest(row: Row, values: Values) -> tuple[tuple[str, ...], Matrices] | None:
+    """Return the smallest set of numbers without which a row is possible, and the matrix nearest to them."""
+    best: tuple[float, tuple[str, ...], Matrices] | None = None
+    for size in range(len(row.cells)):
+        for dropped in combinations(row.cells, size):
+            rest = {name: one for name, one in values.items() if name not in dropped}
+            made = solve(_printed(rest), row.positives, row.negatives)
+            if len(made):
+                gaps, which = _gaps(made, {name: row.cells[name] for name in dropped})
+                if best is None or gaps < best[0]:
+                    best = (gaps, dropped, which)
+        if best is not None:
+            return best[1:]
+    return None
+
+
+def _cut(row: Row, dropped: tuple[str, ...], made: Matrices) -> list[Finding]:
+    """Return the findings of a row whose numbers are cut off after the last digit, but for those that are dropped."""
+    given = {name: float(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn)[0]) for name in row.cells}
+    text = ", ".join(f"{name.replace('_', ' ')} {given[name]:.3%}" for name in row.cells)
+    proof = f"{made.first()} gives {text}: the row with its digits cut off"
+    proof += f", but for {' and '.join(dropped).replace('_', ' ')}." if dropped else "."
+    found = []
+    for name, cell in row.cells.items():
+        rounded = given[name] in value_of(cell)
+        verdict = IMPOSSIBLE if name in dropped else CONSISTENT if rounded else TRUNCATED
+        found.append(Finding(place_of(cell), RULE, verdict, proof))
+    return found
+
+
+def _gaps(made: Matrices, dropped: Mapping[str, PublishedCell]) -> tuple[float, Matrices]:
+    """Return how far, in last digits, the nearest of the matrices is from the numbers left out, and that matrix."""
+    gaps = np.zeros(len(made))
+    for name, cell in dropped.items():
+        values = value_of(cell)
+        got = np.nan_to_num(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn))
+        gaps += np.maximum(np.maximum(values.low - got, got - values.high), 0) / last_digit(cell)
+    nearest = int(gaps.argmin())
+    one = slice(nearest, nearest + 1)
+    return float(gaps[nearest]), Matrices(made.tp[one], made.fn[one], made.fp[one], made.tn[one])

@@ -1,0 +1,166 @@
+"""Rows of means over several trainings: is there a set of trainings that gives all of them?"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from covid_keras.audit.book import Book, Row
+from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
+from covid_keras.audit.printed import Interval, as_printed, scale_of, shown, spread_of, value_of
+from covid_keras.audit.rules import UNLIKELY, slip_or
+from covid_keras.audit.runs import MEAN, PLANES, STD, Moments, Runs, explain_moments, possible, range_of, runs_of
+from covid_keras.evaluation.published import PublishedCell
+
+RULE, WEIGHTS = "runs", "class_weights"
+# Of several numbers of which one must be wrong, the one that is computed from the others.
+_DERIVED = ("f1_positive", "f1_negative", "precision_positive", "precision_negative", "accuracy")
+
+
+def runs_of_row(book: Book) -> list[Finding]:
+    """Is there any set of trainings with these means and standard deviations (see `covid_keras.audit.runs`)?
+
+    Of recall, precision and F1 of a class, whatever the images: a mean F1 is at most the F1 of the mean precision and
+    the mean recall (Jensen's inequality, the harmonic mean is concave), and its deviation follows from theirs within
+    bounds. And of all metrics together, where the classes are stated. Of several numbers of which one must be wrong,
+    the one that is computed from the others is named.
+    """
+    return [finding for row in book.rows() if row.executions > 1 for finding in _row(book, row)]
+
+
+def _row(book: Book, row: Row) -> list[Finding]:
+    moments = {name: Moments(name, value_of(cell), spread_of(cell)) for name, cell in row.cells.items()}
+    planes = [Runs(row.executions, plane) for plane in ("positive", "negative")]
+    if row.positives and row.negatives:
+        planes.insert(0, runs_of(row.executions, row.folds, row.positives, row.negatives))
+    blamed: dict[str, str] = {}
+    checked: set[str] = set()
+    for runs in planes:
+        here = {name: one for name, one in _cleared(moments, blamed).items() if name in runs.metrics}
+        if len(here) < 3 and not (runs.plane == "rates" and len(here) == 2):
+            continue
+        checked |= set(here)
+        if not possible(list(here.values()), runs):
+            blamed |= _at_fault(here, runs)
+    found = []
+    for name, cell in row.cells.items():
+        if name in blamed:
+            found.append(_fault(book, row, cell, moments, name, blamed, planes))
+        elif name in checked:
+            proof = f"There are sets of {row.executions} trainings with the row's means and deviations."
+            found.append(Finding(place_of(cell), RULE, CONSISTENT, proof))
+    return found
+
+
+def _cleared(moments: Mapping[str, Moments], blamed: Mapping[str, str]) -> dict[str, Moments]:
+    """Return the moments without those that are blamed: a mean with its deviation, or a deviation alone."""
+    found = {name: one for name, one in moments.items() if blamed.get(name) != MEAN}
+    return {name: Moments(name, one.mean, None) if name in blamed else one for name, one in found.items()}
+
+
+def _at_fault(row: Mapping[str, Moments], runs: Runs) -> dict[str, str]:
+    """Return the number of an impossible row that is to blame, or all of them where no single one is."""
+    single = {name: what for name, what, _ in explain_moments(row, runs)}
+    for name in _DERIVED:
+        if name in single:
+            return {name: single[name]}
+    return dict([next(iter(single.items()))]) if single else dict.fromkeys(row, MEAN)
+
+
+def _fault(
+    book: Book,
+    row: Row,
+    cell: PublishedCell,
+    moments: Mapping[str, Moments],
+    name: str,
+    blamed: Mapping[str, str],
+    planes: Sequence[Runs],
+) -> Finding:
+    what, rest = blamed[name], _cleared(moments, blamed)
+    values = _range(name, what, rest, planes)
+    word = "mean" if what == MEAN else "standard deviation"
+    others = ", ".join(f"{other} {as_printed(row.cells[other])}" for other in rest if other != name)
+    if values is None or values.low > values.high:
+        proof = f"No set of {row.executions} trainings has the row's means and deviations."
+        return Finding(place_of(cell), RULE, IMPOSSIBLE, proof)
+    proof = (
+        f"With {others.replace('_', ' ')} and their deviations, no {row.executions} trainings have this {word}: it is "
+        f"{shown(cell, values.low)} to {shown(cell, values.high)}."
+    )
+    if what == STD:
+        return Finding(place_of(cell), RULE, IMPOSSIBLE, f"{proof} Printed ± {cell.std:.{cell.std_decimals}f}.")
+    return slip_or(book, cell, RULE, values, proof)
+
+
+def _range(name: str, what: str, rest: Mapping[str, Moments], planes: Sequence[Runs]) -> Interval | None:
+    """Return which values of a number the other numbers of the row allow, in all planes that it is in."""
+    found = []
+    for runs in planes:
+        here = [one for other, one in rest.items() if other in runs.metrics]
+        if name in runs.metrics and (others := [one for one in here if one.metric != name]):
+            kept = here if what == STD else others
+            if possible(kept, runs):
+                found.append(range_of(name, what, kept, runs))
+    found = [one for one in found if one is not None]
+    return Interval(max(one.low for one in found), min(one.high for one in found)) if found else None
+
+
+def class_weights(book: Book) -> list[Finding]:
+    """Is a mean accuracy over folds the mean of sensitivity and specificity, weighted by the stated classes?
+
+    A division by class keeps the weights in every fold up to one image; a division that the paper does not describe
+    need not, so a row that the stated classes do not give is not impossible. Where equal weights give all such rows of
+    a table to the last digit, they explain it: classes of equal size, or a balanced accuracy.
+    """
+    found, tables = [], defaultdict(list)
+    for row in book.rows():
+        if {"accuracy", "sensitivity", "specificity"} <= set(row.cells) and row.folds > 1 and row.positives:
+            tables[row.table].append(row)
+    for rows in tables.values():
+        checks = [_weigh(row) for row in rows]
+        if all(stated for stated, _, _, _ in checks):
+            found += [
+                Finding(place_of(row.cells[name]), WEIGHTS, CONSISTENT, proof)
+                for row, (_, _, _, proof) in zip(rows, checks, strict=True)
+                for name in ("accuracy", "sensitivity", "specificity")
+            ]
+            continue
+        chance = math.prod(one[2] for one in checks)
+        equal = all(one[1] for one in checks) and chance < UNLIKELY / 10
+        for row, (_, _, _, proof) in zip(rows, checks, strict=True):
+            if equal:
+                verdict = EXPLAINED.format(what="classes of equal size, or a balanced accuracy")
+                proof += (
+                    f" Equal weights give all {len(rows)} rows of the table; by chance about 1 in {1 / chance:,.0f}."
+                )
+            else:
+                verdict = NOT_CHECKED.format(why="the folds need not hold each class's share")
+            found.append(Finding(place_of(row.cells["accuracy"]), WEIGHTS, verdict, proof))
+    return found
+
+
+def _weigh(row: Row) -> tuple[bool, bool, float, str]:
+    """Return whether the stated weights and equal ones give the accuracy, the latter's chance, and the arithmetic."""
+    accuracy, rates = row.cells["accuracy"], [row.cells[name] for name in ("sensitivity", "specificity")]
+    share = row.positives / (row.positives + row.negatives)
+    sensitivity, specificity = (value_of(cell) for cell in rates)
+    stds = [spread_of(cell) for cell in rates]
+    apart = abs(sensitivity.low - specificity.low) + sum(one.high if one else 0.5 for one in stds)
+    fold = (row.positives + row.negatives) / row.folds
+    stated = sensitivity.scaled(share) + specificity.scaled(1 - share)
+    equal = sensitivity.scaled(0.5) + specificity.scaled(0.5)
+    slack = apart / fold
+    own = value_of(accuracy)
+    drawn = 2 * math.sqrt(share * (1 - share) * (1 - 1 / row.folds) / fold) * apart
+    step = 2 * scale_of(accuracy.unit) * 10.0**-accuracy.decimals
+    proof = (
+        f"{row.positives} positives and {row.negatives} negatives weigh {as_printed(rates[0])} and "
+        f"{as_printed(rates[1])} to {shown(accuracy, (stated.low + stated.high) / 2)}, equal classes to "
+        f"{shown(accuracy, (equal.low + equal.high) / 2)}; printed {as_printed(accuracy)}."
+    )
+    fits = Interval(stated.low - slack, stated.high + slack).meets(own)
+    return fits, equal.meets(own), min(1.0, step / (2 * drawn + step)), proof
+
+
+_ = PLANES

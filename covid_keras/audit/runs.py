@@ -1,0 +1,264 @@
+"""Means over several trainings: is there any set of runs that gives a row of means and standard deviations?
+
+Each run has a sensitivity and a specificity; every other metric is a function of the two and of the share of positives.
+The runs are a distribution over the square of sensitivity and specificity, the printed means and standard deviations
+are moments of it, and whether such a distribution exists is a linear programme. On the nodes of a grid a moment is
+known up to the error of bilinear interpolation, which is added to what is allowed: what is called impossible is so for
+any runs, what is possible here need not be.
+
+References
+----------
+.. [1] J. A. J. Heathers, J. Anaya, T. van der Zee, N. J. L. Brown, Recovering data from summary statistics: sample
+   parameter reconstruction via iterative techniques (SPRITE), PeerJ Preprints 6:e26968v1, 2018.
+.. [2] D. Bertsimas and I. Popescu, Optimal inequalities in probability theory: a convex optimization approach, SIAM J.
+   Optim. 15(3), 2005 (moments by linear programmes).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.ndimage import maximum_filter
+from scipy.optimize import linprog
+
+from covid_keras.audit.confusion import METRICS
+from covid_keras.audit.printed import Interval
+
+_STEPS, _FINE = 24, 6
+# How far the share of positives of a test part may be from that of all images, in standard deviations of drawing it at
+# random, on average over the runs.
+_SPREADS = 2.0
+# A row that has to give way by less may be one that the arithmetic of the programme got wrong.
+_GIVE = 2e-6
+MEAN, STD = "mean", "std"
+
+
+@dataclass(frozen=True)
+class Moments:
+    """The printed mean and standard deviation of a metric over runs.
+
+    Parameters
+    ----------
+    metric : str
+        One of `METRICS`.
+    mean : Interval
+    std : Interval or None
+        Of the printed kind, whichever of n and n - 1 it divides by.
+    """
+
+    metric: str
+    mean: Interval
+    std: Interval | None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How the runs were made, and the two metrics that stand for a run.
+
+    Parameters
+    ----------
+    executions : int
+        Number of runs.
+    plane : str
+        "rates": a run is its sensitivity and specificity; "positive" and "negative": recall and precision of a class.
+    odds : Interval or None
+        Negatives for each positive in the test part of a run; only the plane "rates" needs it.
+    """
+
+    executions: int
+    plane: str
+    odds: Interval | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return the metrics that are functions of the plane, the two that span it first."""
+        return PLANES[self.plane]
+
+
+PLANES = {
+    "rates": tuple(dict.fromkeys(("sensitivity", "specificity", *METRICS))),
+    "positive": ("sensitivity", "precision_positive", "f1_positive"),
+    "negative": ("specificity", "precision_negative", "f1_negative"),
+}
+
+
+def runs_of(executions: int, folds: int, positives: int, negatives: int, stratified: bool = False) -> Runs:
+    """Return what is known of the test parts: all images, or a part of a division that the paper does not describe.
+
+    A division by class (`stratified`) keeps each class's share up to one image; one at random varies as drawing
+    without replacement does.
+    """
+    if folds == 1:
+        return Runs(executions, "rates", Interval(negatives / positives, negatives / positives))
+    total, part = positives + negatives, (positives + negatives) / folds
+    share = positives / total
+    drawn = math.sqrt(part * share * (1 - share) * (1 - 1 / folds))
+    slack = 1.0 if stratified else _SPREADS * drawn + 1
+    middle = share * part
+    low, high = max(middle - slack, 0.5), min(middle + slack, part - 0.5)
+    return Runs(executions, "rates", Interval((part - high) / high, (part - low) / low))
+
+
+def possible(row: Sequence[Moments], runs: Runs) -> bool:
+    """Return whether any runs give the row."""
+    return _solve(row, runs) is not None
+
+
+def harmonic(first: float, second: float) -> float:
+    """Return the harmonic mean of two numbers, 0 where both are 0."""
+    return 2 * first * second / (first + second) if first + second else 0.0
+
+
+def range_of(metric: str, what: str, row: Sequence[Moments], runs: Runs) -> Interval | None:
+    """Return which means (or standard deviations) of a metric some runs with the row have; None where no runs have it.
+
+    For a standard deviation, `row` holds the metric's mean.
+    """
+    box = _box(row, runs)
+    mean = next((one.mean for one in row if one.metric == metric), None)
+    lower, upper = _moment(runs, box, metric, None if what == MEAN else _middle(mean))
+    least, most = _solve(row, runs, lower), _solve(row, runs, -upper)
+    if least is None or most is None:
+        return None
+    if what == MEAN:
+        return Interval(least, -most)
+    half, more = (mean.high - mean.low) / 2, runs.executions / max(runs.executions - 1, 1)
+    return Interval(math.sqrt(max(least - half**2, 0)), math.sqrt(max(-most, 0) * more))
+
+
+def _solve(row: Sequence[Moments], runs: Runs, aim: np.ndarray | None = None) -> float | None:
+    """Return the least value of `aim` over all distributions on the nodes; None where there is none."""
+    box, left, right = _box(row, runs), [], []
+    less = max(runs.executions - 1, 1) / runs.executions if runs.executions > 1 else 0.0
+    for one in row:
+        bounds = [(None, one.mean)]
+        if one.std is not None:
+            half = (one.mean.high - one.mean.low) / 2
+            # About the middle of what the mean may be; by n or by n - 1, the paper does not say.
+            bounds.append((_middle(one.mean), Interval(less * one.std.low**2, one.std.high**2 + half**2)))
+        for about, values in bounds:
+            lower, upper = _moment(runs, box, one.metric, about)
+            left += [lower, -upper]
+            right += [values.high, -values.low]
+    # Rows of one size: a variance is a hundred times less than a mean.
+    sizes = np.array([max(np.abs(one).max(), 1e-6) for one in left] or [1.0])
+    nodes = (_STEPS + 1) ** 2
+    if aim is None:
+        # The least by which the worst row has to give way: unlike mere feasibility it always has an answer.
+        aim, give = np.r_[np.zeros(nodes), 1.0], -np.ones(len(sizes))
+    else:
+        give = np.zeros(len(sizes))
+    found = linprog(
+        np.r_[aim, 0.0] if len(aim) == nodes else aim,
+        A_ub=np.c_[np.array(left or [np.zeros(nodes)]) / sizes[:, None], give],
+        b_ub=np.array(right or [0.0]) / sizes + 1e-7,
+        A_eq=np.r_[np.ones(nodes), 0.0][None],
+        b_eq=[1.0],
+        method="highs",
+    )
+    # Where the programme does not end, nothing is proven.
+    if found.status != 0:
+        return None if found.status == 2 else -math.inf
+    return None if give.any() and found.fun > _GIVE else float(found.fun)
+
+
+def _middle(values: Interval) -> float:
+    return (values.low + values.high) / 2
+
+
+def _box(row: Sequence[Moments], runs: Runs) -> tuple[Interval, Interval]:
+    """Return where the two metrics of the plane can lie: no run is further than sqrt(n - 1) deviations from the mean.
+
+    Samuelson's inequality; the printed deviation may divide by n or by n - 1.
+    """
+    known = {one.metric: one for one in row}
+    return tuple(_side(known.get(metric), runs.executions) for metric in runs.metrics[:2])
+
+
+def _side(one: Moments | None, executions: int) -> Interval:
+    if one is None or one.std is None:
+        return Interval(0.0, 1.0)
+    reach = one.std.high * math.sqrt(max(executions - 1, 1)) + 1e-3
+    return Interval(max(one.mean.low - reach, 0.0), min(one.mean.high + reach, 1.0))
+
+
+@lru_cache(maxsize=256)
+def _moment(
+    runs: Runs, box: tuple[Interval, Interval], metric: str, about: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and largest value near each node, shape (nodes,), of a metric or its squared distance `about`."""
+    odds = {runs.odds.low, runs.odds.high} if runs.odds else {1.0}
+    ends = [_near_nodes(runs.plane, box, metric, about, value) for value in odds]
+    low, high = np.min([low for low, _ in ends], axis=0), np.max([high for _, high in ends], axis=0)
+    if about is not None and len(ends) == 2:
+        # Between the ends the metric may pass the value itself.
+        passes = _passes(runs, box, metric, about)
+        low = np.where(passes, np.minimum(low, 0.0), low)
+    return low, high
+
+
+def _passes(runs: Runs, box: tuple[Interval, Interval], metric: str, about: float) -> np.ndarray:
+    first, second = (
+        np.nan_to_num(_on_grid(runs.plane, box, metric, odds, 1), nan=about) - about
+        for odds in (runs.odds.low, runs.odds.high)
+    )
+    return (first * second <= 0).ravel()
+
+
+def _on_grid(plane: str, box: tuple[Interval, Interval], metric: str, odds: float, fine: int) -> np.ndarray:
+    """Return a metric on the nodes of the box, `fine` times as many a side, NaN where it is not defined."""
+    sides = (np.linspace(side.low, side.high, _STEPS * fine + 1) for side in box)
+    x, y = np.meshgrid(*sides, indexing="ij")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if plane != "rates":
+            return (x, y, np.nan_to_num(2 * x * y / (x + y)))[PLANES[plane].index(metric)]
+        top, bottom = METRICS[metric](x, 1 - x, odds * (1 - y), odds * y)
+        return top / bottom
+
+
+def _near_nodes(
+    plane: str, box: tuple[Interval, Interval], metric: str, about: float | None, odds: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values on the nodes less and plus the error of interpolating them in the cells beside them."""
+    fine = _on_grid(plane, box, metric, odds, _FINE)
+    if about is not None:
+        fine = (fine - about) ** 2
+    nodes = fine[::_FINE, ::_FINE]
+    error = _error(fine, nodes)
+    middle = np.where(np.isnan(nodes), 0.5, nodes)
+    return (middle - error).ravel(), (middle + error).ravel()
+
+
+def _error(fine: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """Return for each node the largest error of bilinear interpolation in the cells that touch it."""
+    at = np.arange(fine.shape[0]) / _FINE
+    first = np.minimum(at.astype(int), _STEPS - 1)
+    part = at - first
+    along = nodes[first] * (1 - part)[:, None] + nodes[first + 1] * part[:, None]
+    both = along[:, first] * (1 - part) + along[:, first + 1] * part
+    # The fine grid sees the error at some points only.
+    wrong = 1.3 * np.abs(both - fine)
+    wrong = np.where(np.isnan(wrong), 1.0, wrong)
+    return maximum_filter(wrong, 2 * _FINE + 1, mode="nearest")[::_FINE, ::_FINE]
+
+
+def explain_moments(row: Mapping[str, Moments], runs: Runs) -> list[tuple[str, str, Interval]]:
+    """Return which single mean or standard deviation of an impossible row is at fault, and what it could be.
+
+    Each entry is metric, `STD` or `MEAN`, and the values that runs with the rest of the row have. A standard deviation
+    is named alone where the row is possible without it, for then its mean is not to blame.
+    """
+    found = []
+    for metric, one in row.items():
+        rest = [other for name, other in row.items() if name != metric]
+        bare = Moments(metric, one.mean, None)
+        if one.std is not None and possible([*rest, bare], runs):
+            values = range_of(metric, STD, [*rest, bare], runs)
+            found.append((metric, STD, values))
+        elif possible(rest, runs):
+            found.append((metric, MEAN, range_of(metric, MEAN, rest, runs)))
+    return [(metric, what, values) for metric, what, values in found if values is not None]
