@@ -28,11 +28,12 @@ RULES: tuple[rules.Rule, ...] = (
     rules.totals,
     rules.same_system,
     rules.repeats,
+    rules.mean_of_copies,
     rules.mean_is_one_run,
 )
 
 
-_EXPLAINING = ("one_matrix", "repeats")
+_EXPLAINING = ("one_matrix", "repeats", "mean_of_copies")
 
 
 def audit(published: str | Path | Iterable[PublishedCell]) -> Audit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
@@ -29,7 +29,7 @@ from covid_keras.evaluation.published import PublishedCell
 
 RULE = "one_matrix"
 _SHARES = tuple(range(5, 55, 5))
-_DRAWS, _REACH = 30, 30
+_DRAWS, _REACH = 40, 30
 _FEWER = 2
 Values = Mapping[str, Interval]
 
@@ -83,11 +83,7 @@ def one_matrix(book: Book) -> list[Finding]:
         elif row.images and "accuracy" in row.cells:
             made = solve_images(_printed(_values(row)), row.images)
             found += _consistent(row, made) if len(made) else _without_sizes(row)
-    # Formulas that explain one table are looked for first in those where several would do.
-    known: set[tuple[str, str]] = set()
-    for rows in tables.values():
-        _table(book, rows, known)
-    return found + [finding for rows in tables.values() for finding in _table(book, rows, known)]
+    return found + _tables(book, list(tables.values()))
 
 
 def _without_sizes(row: Row) -> list[Finding]:
@@ -113,44 +109,76 @@ def _consistent(row: Row, made: Matrices) -> list[Finding]:
     return [Finding(place_of(cell), RULE, CONSISTENT, proof) for cell in row.cells.values()]
 
 
-def _table(book: Book, rows: Sequence[Row], known: set[tuple[str, str]]) -> list[Finding]:
-    """Return the findings of the rows of one table that are of the same images."""
-    made = [solve(_printed(_values(row)), row.positives, row.negatives) for row in rows]
-    if all(len(one) for one in made):
-        return [finding for row, one in zip(rows, made, strict=True) for finding in _consistent(row, one)]
-    failing = [row for row, one in zip(rows, made, strict=True) if not len(one)]
-    explanation = _explain(book, rows, failing, known)
-    if explanation is not None:
-        known.add(_named(explanation[0]))
-        return _explained(book, rows, failing, *explanation)
-    found = []
-    for row, one in zip(rows, made, strict=True):
-        if len(one):
-            found += _consistent(row, one)
+def _tables(book: Book, tables: Sequence[Sequence[Row]]) -> list[Finding]:
+    """Return the findings of tables, each a list of rows of the same images.
+
+    A formula that explains one table is the only one that is tried where another is not explained by itself.
+    """
+    found, judged = [], []
+    for rows in tables:
+        made = [solve(_printed(_values(row)), row.positives, row.negatives) for row in rows]
+        if all(len(one) for one in made):
+            found += [finding for row, one in zip(rows, made, strict=True) for finding in _consistent(row, one)]
+        else:
+            failing = [row for row, one in zip(rows, made, strict=True) if not len(one)]
+            judged.append((rows, failing, Candidates.of(book, rows)))
+    best = [candidates.best(failing) for _, failing, candidates in judged]
+    known = {_named(one[0]) for one in best if one is not None}
+    for (rows, failing, candidates), explanation in zip(judged, best, strict=True):
+        explanation = explanation or candidates.best(failing, known)
+        if explanation is not None:
+            found += _explained(book, rows, failing, *explanation)
             continue
-        alone = _explain(book, [row], [row], known) if len(rows) > 1 else None
-        found += _explained(book, [row], [row], *alone) if alone else _blame(row)
+        for row in rows:
+            if row not in failing:
+                made = solve(_printed(_values(row)), row.positives, row.negatives)
+                found += _consistent(row, made)
+                continue
+            alone = Candidates.of(book, [row]).best([row]) if len(rows) > 1 else None
+            found += _explained(book, [row], [row], *alone) if alone else _blame(row)
     return found
 
 
-def _explain(
-    book: Book, rows: Sequence[Row], failing: Sequence[Row], known: set[tuple[str, str]]
-) -> tuple[Explanation, float] | None:
-    """Return the one cheapest reading that makes all rows possible, with its chance, where it is unlikely to be luck."""
-    found, tried = [], 0
-    for sizes in _sizes(book, rows[0]):
-        for heading in rows[0].cells:
-            if all(heading in row.cells for row in rows) and len(rows[0].cells) > 2:
-                found += _readings(rows, heading, sizes)
-                tried += len(METRICS) + len(OTHER_FORMULAS)
-    if not found:
-        return None
-    found.sort(key=lambda one: one.cost)
-    best = [one for one in found if one.cost == found[0].cost]
-    best = [one for one in best if _named(one) in known] or best
-    chance = min(1.0, tried * math.prod(_luck(row, best[0]) for row in failing))
-    same = {(_named(one), one.sizes.words, tuple(reading.swapped for reading in one.readings)) for one in best}
-    return (best[0], chance) if len(same) == 1 and chance < UNLIKELY else None
+@dataclass(frozen=True)
+class Candidates:
+    """All readings that make the rows of a table possible, and how many were tried.
+
+    Parameters
+    ----------
+    found : tuple of Explanation
+        The cheapest first.
+    sizes, formulas : int
+        How many class sizes, and for each how many formulas, were tried.
+    """
+
+    found: tuple[Explanation, ...]
+    sizes: int
+    formulas: int
+
+    @classmethod
+    def of(cls, book: Book, rows: Sequence[Row]) -> Candidates:
+        """Try every heading, formula, exchange of columns and stated number of images on the rows."""
+        headings = [name for name in rows[0].cells if all(name in row.cells for row in rows)]
+        sizes = list(_sizes(book, rows[0])) if len(rows[0].cells) > 2 else []
+        found = [one for size in sizes for heading in headings for one in _readings(rows, heading, size)]
+        found.sort(key=lambda one: one.cost)
+        return cls(tuple(found), len(sizes), len(headings) * (len(METRICS) + len(OTHER_FORMULAS)))
+
+    def best(
+        self, failing: Sequence[Row], known: Collection[tuple[str, str]] | None = None
+    ) -> tuple[Explanation, float] | None:
+        """Return the one cheapest reading with the chance that it is luck; None where that is not unlikely.
+
+        With `known`, only headings and formulas that explain other tables.
+        """
+        found = [one for one in self.found if known is None or _named(one) in known]
+        found = [one for one in found if one.cost == found[0].cost]
+        same = {(_named(one), one.sizes.words, tuple(reading.swapped for reading in one.readings)) for one in found}
+        if len(same) != 1:
+            return None
+        tried = self.sizes * (self.formulas if known is None else len(known))
+        chance = min(1.0, tried * math.prod(_luck(row, found[0]) for row in failing))
+        return (found[0], chance) if chance < UNLIKELY else None
 
 
 def _named(one: Explanation) -> tuple[str, str]:

@@ -24,7 +24,6 @@ from covid_keras.audit.printed import (
     Interval,
     as_printed,
     last_digit,
-    scale_of,
     shown,
     slips,
     spread_of,
@@ -326,8 +325,29 @@ def _mean_check(book: Book, cell: PublishedCell) -> _Check:
     parts = [book.at[part] for part in cell.facts.mean_of]
     mean = _sum([value_of(part) for part in parts]).scaled(1 / len(parts))
     proof = f"The {len(parts)} numbers have the mean {_text(cell, mean)}; printed {as_printed(cell)}."
-    # A mean is taken of numbers before they are rounded: what it says of each of them is nothing.
+    # A mean is of many numbers: that it holds says little of each of them, and where it does not, it is at fault.
     return "mean", [place_of(cell)], mean.meets(value_of(cell)), proof
+
+
+def mean_of_copies(book: Book) -> list[Finding]:
+    """Would a mean that does not hold do so with another number in place of one that is a copy?
+
+    One number can put any mean right, so it has to lie among the others of which the mean is.
+    """
+    found = []
+    for cell in book.numbers:
+        copies = [place for place in cell.facts.mean_of if place in book.copies]
+        if len(copies) != 1 or _mean_check(book, cell)[2]:
+            continue
+        rest = [value_of(book.at[place]) for place in cell.facts.mean_of if place not in copies]
+        others = _sum([Interval((one.low + one.high) / 2, (one.low + one.high) / 2) for one in rest])
+        needed = value_of(cell).scaled(len(rest) + 1) - others
+        if min(one.low for one in rest) <= needed.low <= needed.high <= max(one.high for one in rest):
+            part = book.at[copies[0]]
+            values = f"{shown(part, needed.low)} to {shown(part, needed.high)}"
+            what = EXPLAINED.format(what=f"the copied number of {place_text(copies[0])}")
+            found.append(Finding(place_of(cell), "mean_of_copies", what, f"With {values} in its place the mean holds."))
+    return found
 
 
 def _bound_check(book: Book, cell: PublishedCell) -> _Check:
@@ -427,6 +447,7 @@ def repeats(book: Book) -> list[Finding]:
     for at, later in enumerate(names):
         for first in names[:at]:
             found += _repeat(tables[first], tables[later])
+    book.copies |= {finding.place for finding in found}
     return found
 
 
@@ -464,6 +485,3 @@ def no_fact_is_wrong(book: Book) -> None:
             raise UserError(cell.name, f"audit: images from {low} to {high}", "Correct the file")
         if any(count == 0 for count in (images, *parts)):
             raise UserError(cell.name, "audit: a share of no image", "Correct the file")
-
-
-_SCALE = scale_of

@@ -10,7 +10,7 @@ from covid_keras.audit.book import Book, Row
 from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.printed import Interval, as_printed, scale_of, shown, spread_of, value_of
 from covid_keras.audit.rules import UNLIKELY, slip_or
-from covid_keras.audit.runs import MEAN, PLANES, STD, Moments, Runs, explain_moments, possible, range_of, runs_of
+from covid_keras.audit.runs import MEAN, STD, Moments, Runs, at_fault, possible, range_of, runs_of
 from covid_keras.evaluation.published import PublishedCell
 
 RULE, WEIGHTS = "runs", "class_weights"
@@ -61,11 +61,8 @@ def _cleared(moments: Mapping[str, Moments], blamed: Mapping[str, str]) -> dict[
 
 def _at_fault(row: Mapping[str, Moments], runs: Runs) -> dict[str, str]:
     """Return the number of an impossible row that is to blame, or all of them where no single one is."""
-    single = {name: what for name, what, _ in explain_moments(row, runs)}
-    for name in _DERIVED:
-        if name in single:
-            return {name: single[name]}
-    return dict([next(iter(single.items()))]) if single else dict.fromkeys(row, MEAN)
+    single = at_fault(row, runs, _DERIVED)
+    return dict([single]) if single else dict.fromkeys(row, MEAN)
 
 
 def _fault(
@@ -161,6 +158,3 @@ def _weigh(row: Row) -> tuple[bool, bool, float, str]:
     )
     fits = Interval(stated.low - slack, stated.high + slack).meets(own)
     return fits, equal.meets(own), min(1.0, step / (2 * drawn + step)), proof
-
-
-_ = PLANES

@@ -246,19 +246,17 @@ def _error(fine: np.ndarray, nodes: np.ndarray) -> np.ndarray:
     return maximum_filter(wrong, 2 * _FINE + 1, mode="nearest")[::_FINE, ::_FINE]
 
 
-def explain_moments(row: Mapping[str, Moments], runs: Runs) -> list[tuple[str, str, Interval]]:
-    """Return which single mean or standard deviation of an impossible row is at fault, and what it could be.
+def at_fault(row: Mapping[str, Moments], runs: Runs, order: Sequence[str]) -> tuple[str, str] | None:
+    """Return the first number of an impossible row without which it is possible; None where it takes several.
 
-    Each entry is metric, `STD` or `MEAN`, and the values that runs with the rest of the row have. A standard deviation
-    is named alone where the row is possible without it, for then its mean is not to blame.
+    The metrics are tried in `order`, then the others. A standard deviation is named alone (`STD`) where the row is
+    possible without it, for then its mean is not to blame; else the mean with its deviation (`MEAN`).
     """
-    found = []
-    for metric, one in row.items():
+    for metric in (*(name for name in order if name in row), *(name for name in row if name not in order)):
+        one = row[metric]
         rest = [other for name, other in row.items() if name != metric]
-        bare = Moments(metric, one.mean, None)
-        if one.std is not None and possible([*rest, bare], runs):
-            values = range_of(metric, STD, [*rest, bare], runs)
-            found.append((metric, STD, values))
-        elif possible(rest, runs):
-            found.append((metric, MEAN, range_of(metric, MEAN, rest, runs)))
-    return [(metric, what, values) for metric, what, values in found if values is not None]
+        if one.std is not None and possible([*rest, Moments(metric, one.mean, None)], runs):
+            return metric, STD
+        if possible(rest, runs):
+            return metric, MEAN
+    return None
