@@ -293,6 +293,8 @@ def _paper_section(entry: Entry, everything: bool) -> Section:
         )
     both = zip(entry.results, entry.comparisons, strict=False)
     section.parts = [_profile_part(entry, found, frame, everything) for found, frame in both]
+    if not entry.results:
+        section.parts = [_reasons_part(entry.paper, None, entry.comparisons[0])]
     if len(entry.audit):
         section.parts.append(audit_section(entry))
     shown = {table.name for frame in entry.comparisons for table in paper_tables(frame) if table.measured}
@@ -321,7 +323,7 @@ def _profile_part(entry: Entry, found: Committed, frame: pd.DataFrame, everythin
         protocol["description"],
         facts=_profile_facts(found, protocol),
         against=[entry for entry in tables if entry not in others],
-        parts=[_reasons_part(found, frame)],
+        parts=[_reasons_part(entry.paper, found, frame)],
     )
     for other in others:
         part.details.append(Section(f"{other.table.name} ({len(other.table.rows)})", against=[other]))
@@ -375,7 +377,10 @@ def _system_tables(found: Committed, frame: pd.DataFrame) -> list[AgainstEntry]:
     systems = [name for name in dict.fromkeys(order) if name in found.systems]
     groups = (
         ("Systems", SHOWN),
-        ("Segmenters", {metric: metric.replace("_", " ").replace("iou", "IoU").capitalize() for metric in masks}),
+        (
+            "Segmenters",
+            {metric: metric.replace("_", " ").replace("dice", "Dice").replace("iou", "IoU") for metric in masks},
+        ),
     )
     words = (SYSTEMS_WHAT, ""), (OTHERS_WHAT, OTHERS_CAPTION)
     entries = []
@@ -447,24 +452,26 @@ class Reason(NamedTuple):
     which: str
 
 
-def reasons_of(found: Committed, frame: pd.DataFrame) -> list[Reason]:
-    """Return why published cells have no verdict in a profile, and why systems have no number.
+def reasons_of(paper: Paper, found: Committed | None, frame: pd.DataFrame) -> list[Reason]:
+    """Return why published cells have no verdict, and why systems have no number; `found` is None without results.
 
     Every cell of the comparison without a verdict of its own is counted in one of them.
     """
+    systems = found.systems if found else {}
+    left_out, absent_words = (found.left_out, "not in this profile") if found else ({}, "no results are committed")
     frame = frame.assign(state=[state_of(row) for row in frame.to_dict("records")])
     missing = frame[frame["state"] == NOT_MEASURED]
-    found_not = missing[missing["system"].isin(found.systems)]
+    undefined = missing[missing["system"].isin(systems)]
     reasons = [
         Reason(state, len(part), split_verdict(verdict)[1], _table_words(part["table"]))
-        for state, cells in (("measured, not judged", frame[frame["state"] == NOT_COMPARABLE_KIND]), ("", found_not))
+        for state, cells in (("measured, not judged", frame[frame["state"] == NOT_COMPARABLE_KIND]), ("", undefined))
         for verdict, part in cells.groupby("verdict", sort=False)
     ]
-    absent = {system.name: system.title for system in found.paper.systems if system.name not in found.systems}
-    absent |= {name: name for name in missing["system"] if name not in {**absent, **found.systems}}
+    absent = {system.name: system.title for system in paper.systems if system.name not in systems}
+    absent |= {name: name for name in missing["system"] if name not in {**absent, **systems}}
     by_reason: dict[str, list[str]] = {}
     for name in absent:
-        by_reason.setdefault(found.left_out.get(name, "not in this profile"), []).append(name)
+        by_reason.setdefault(left_out.get(name, absent_words), []).append(name)
     for why, names in by_reason.items():
         count = int(missing["system"].isin(names).sum())
         titles = "; ".join(absent[name] for name in names)
@@ -480,16 +487,16 @@ NO_COUNTERPART_WORDS = "numbers of data sets, of others' work, of settings, or p
 LOST_WORDS = "the available text of the paper has lost them; ours, where there is one, is shown beside"
 
 
-def _reasons_part(found: Committed, frame: pd.DataFrame) -> Section:
+def _reasons_part(paper: Paper, found: Committed | None, frame: pd.DataFrame) -> Section:
     """What cannot be compared, a line a reason; of surrogates the reason that holds on the paper's own data too."""
     notes = [
         (
             ": ".join(part for part in (_counted(one.cells, "cell"), one.state) if part),
             f"{one.which}: {one.why.rstrip('.')}.",
         )
-        for one in reasons_of(found, frame)
+        for one in reasons_of(paper, found, frame)
     ]
-    for reason, names in _surrogates(found):
+    for reason, names in _surrogates(found) if found else []:
         titles = "; ".join(found.systems[name] for name in names)
         notes.append(("Not the paper's own network or images", f"{titles}: {reason.rstrip('.')}."))
     return Section("What cannot be compared, and why", notes=notes)

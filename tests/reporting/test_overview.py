@@ -92,7 +92,7 @@ def test_every_paper_profile_and_system_has_its_place(entries, report):
             assert all(f"| {title.replace('|', chr(92) + '|')} |" in text for title in found.systems.values())
 
 
-def test_the_page_is_self_contained_and_the_same_each_time(page):
+def test_the_page_is_self_contained(page):
     parsed = Page(page)
     assert all(image["src"].startswith("data:") for image in parsed.all("img"))
     assert not parsed.all("script")
@@ -101,7 +101,6 @@ def test_the_page_is_self_contained_and_the_same_each_time(page):
         f"https://doi.org/{paper.doi}" for paper in load_papers().values()
     }
     assert parsed.text.count(DISCLAIMER) == 2
-    assert page == render_report(overview_report(load_papers().values()))
 
 
 # --- what it says follows the files
@@ -118,7 +117,9 @@ def test_one_other_number_makes_another_text(copied):
     after = overview_markdown([copied])
     assert before != after
     assert before.replace(f"| {old:.2f} [", "| 12.35 [") == after
-    assert "12.35" in render_report(overview_report([copied]))
+    page = render_report(overview_report([copied]))
+    assert "12.35" in page
+    assert page == render_report(overview_report([copied]))
 
 
 def test_a_paper_without_results_is_named_as_such(copied):
@@ -127,6 +128,8 @@ def test_a_paper_without_results_is_named_as_such(copied):
     text = markdown_of(report)
     assert "No results are committed yet: none of its 13 systems has a number here." in text
     assert "| Tabik et al. 2020 | 187 | 0 | 0 | 0 | 0 | 104 | 83 | 0 | 0 |" in text
+    assert "- **83 cells: no counterpart**: Tables I, II, III, VI (as printed); Running text: numbers of" in text
+    assert "- **104 cells: not run**: COVIDNet-CXR (pretrained); " in text
     assert report.banner == ""
     assert not report.sections[0].figures
     Page(render_report(report))
@@ -155,9 +158,9 @@ def test_every_cell_without_a_verdict_has_its_reason(entries):
     for entry in entries.values():
         for found, frame in zip(entry.results, entry.comparisons, strict=False):
             judged = frame["ours"].notna() & ~frame["verdict"].str.startswith("not comparable")
-            assert sum(reason.cells for reason in reasons_of(found, frame)) == len(frame) - judged.sum()
+            assert sum(reason.cells for reason in reasons_of(entry.paper, found, frame)) == len(frame) - judged.sum()
     tabik = entries[TABIK]
-    reasons = reasons_of(tabik.results[0], tabik.comparisons[0])
+    reasons = reasons_of(tabik.paper, tabik.results[0], tabik.comparisons[0])
     assert Reason("not run", 5, "checkpoint not obtainable", "COVIDNet-CXR (pretrained)") in reasons
     assert [reason.cells for reason in reasons] == [99, 5, 83]
 
