@@ -28,7 +28,7 @@ from scipy.optimize import linprog
 from covid_keras.audit.confusion import METRICS
 from covid_keras.audit.printed import Interval
 
-_STEPS, _FINE = 24, 6
+_STEPS, _FINE = 30, 5
 # How far the share of positives of a test part may be from that of all images, in standard deviations of drawing it at
 # random, on average over the runs.
 _SPREADS = 2.0

@@ -1,0 +1,288 @@
+"""Numbers that are made: those of real matrices and runs are never called impossible, planted errors are found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from covid_keras.audit import audit
+from covid_keras.audit.confusion import METRICS
+from covid_keras.audit.printed import Interval
+from covid_keras.audit.runs import MEAN, STD, Moments, Runs, at_fault, possible
+from covid_keras.evaluation import PublishedCell
+from covid_keras.evaluation.facts import Facts
+
+SEVEN = (
+    "sensitivity", "specificity", "accuracy", "precision_positive", "precision_negative", "f1_positive", "f1_negative",
+)  # fmt: skip
+QUICK = settings(max_examples=60, deadline=None)
+SLOW = settings(max_examples=12, deadline=None)
+
+
+def made(value, metric, decimals=2, unit="percent", std=None, table="1", row="net", column="", **facts):
+    """Return a cell that prints a share, 0..1, rounded as a paper does."""
+    scale = 100 if unit == "percent" else 1
+    mean = float(f"{scale * value:.{decimals}f}")
+    return PublishedCell(
+        table=table, row=row, column=column or metric, mean=mean, unit=unit, target=mean, metric=metric,
+        decimals=decimals, std=None if std is None else float(f"{scale * std:.{decimals}f}"),
+        std_decimals=0 if std is None else decimals, facts=Facts(**facts),
+    )  # fmt: skip
+
+
+def metrics_of(tp, fn, fp, tn):
+    """Return the metrics of one matrix that are defined."""
+    ratios = {name: METRICS[name](tp, fn, fp, tn) for name in SEVEN}
+    return {name: top / bottom for name, (top, bottom) in ratios.items() if bottom}
+
+
+def row_of(matrix, decimals=3, unit="ratio", names=SEVEN, **where):
+    tp, fn, fp, tn = matrix
+    facts = {"positives": (tp + fn,), "negatives": (fp + tn,)}
+    found = metrics_of(*matrix)
+    return [made(found[name], name, decimals, unit, **facts, **where) for name in names if name in found]
+
+
+def accused(cells):
+    """Return the verdicts that find fault with a cell."""
+    verdicts = audit(cells).table()["verdict"]
+    return [verdict for verdict in verdicts if not verdict.startswith(("consistent", "cannot be checked"))]
+
+
+@QUICK
+@given(
+    st.lists(st.tuples(*[st.integers(0, 300)] * 4), min_size=1, max_size=3),
+    st.integers(1, 4),
+    st.sampled_from(["percent", "ratio"]),
+)
+def test_rows_of_real_matrices_are_possible(matrices, decimals, unit):
+    cells = []
+    for number, (tp, fn, fp, tn) in enumerate(matrices):
+        cells += row_of((tp, fn + 1, fp, tn + 1), decimals, unit, row=f"net {number}")
+    assert not accused(cells)
+
+
+@QUICK
+@given(st.integers(1, 900), st.data(), st.integers(1, 4))
+def test_shares_of_stated_images_are_possible(images, data, decimals):
+    right, errors = data.draw(st.integers(0, images)), data.draw(st.integers(0, 3))
+    runs = [min(images, right + error) for error in range(errors + 1)]
+    mean = sum(runs) / images / len(runs)
+    assert not accused([made(mean, "accuracy", decimals, images=(images,), executions=len(runs))])
+
+
+def folded(rng, positives, negatives, folds, repeats, stratified):
+    """Return sensitivity, specificity, ... (runs, 7) of classifiers of changing quality on random folds."""
+    truth = np.r_[np.ones(positives, bool), np.zeros(negatives, bool)]
+    values = []
+    for _ in range(repeats):
+        order = rng.permutation(len(truth))
+        if stratified:
+            order = order[np.argsort(truth[order], kind="stable")]
+        for fold in range(folds):
+            test = order[fold::folds] if stratified else np.array_split(order, folds)[fold]
+            skill = rng.uniform(0.45, 0.95, 2)
+            said = np.where(truth[test], rng.random(len(test)) < skill[0], rng.random(len(test)) > skill[1])
+            real = truth[test]
+            counts = (real & said).sum(), (real & ~said).sum(), (~real & said).sum(), (~real & ~said).sum()
+            values.append([metrics_of(*map(int, counts)).get(name, np.nan) for name in SEVEN])
+    return np.array(values)
+
+
+@SLOW
+@given(
+    st.integers(0, 10**6), st.integers(60, 450), st.integers(60, 450), st.sampled_from([(1, 8), (5, 5), (10, 1)]),
+    st.booleans(), st.sampled_from([0, 1]),
+)  # fmt: skip
+def test_means_over_real_folds_are_possible(seed, positives, negatives, division, stratified, ddof):
+    folds, repeats = division
+    values = folded(np.random.default_rng(seed), positives, negatives, folds, repeats, stratified)
+    if np.isnan(values).any():
+        return
+    facts = {"positives": (positives,), "negatives": (negatives,), "executions": folds * repeats, "folds": folds}
+    means, stds = values.mean(axis=0), values.std(axis=0, ddof=ddof)
+    cells = [made(mean, name, std=std, **facts) for name, mean, std in zip(SEVEN, means, stds, strict=True)]
+    assert not accused(cells)
+
+
+@QUICK
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(2, 4))
+def test_dice_and_iou_of_real_masks_are_a_pair(overlaps, decimals):
+    iou = np.array(overlaps)
+    dice = 2 * iou / (1 + iou)
+    cells = [made(dice.mean(), "dice", decimals), made(iou.mean(), "iou", decimals)]
+    assert not accused(cells)
+
+
+@QUICK
+@given(st.integers(0, 10**6), st.lists(st.integers(60, 200), min_size=2, max_size=4), st.sampled_from([1, 5]))
+def test_a_rate_is_the_weighted_mean_of_its_parts(seed, sizes, folds):
+    rng = np.random.default_rng(seed)
+    level = np.repeat(np.arange(len(sizes)), sizes)
+    right = rng.random(len(level)) < rng.uniform(0.2, 0.99, len(sizes))[level]
+    parts = np.array_split(rng.permutation(len(level)), folds)
+    rates = [[right[part][level[part] == at].mean() for part in parts] for at in range(len(sizes))]
+    whole = [right[part].mean() for part in parts]
+    facts = {"executions": folds, "folds": folds}
+    cells = [
+        made(np.mean(rate), f"accuracy_{at}", std=np.std(rate) if folds > 1 else None, row=f"level {at}",
+             images=(size,), **facts)
+        for at, (size, rate) in enumerate(zip(sizes, rates, strict=True))
+    ]  # fmt: skip
+    weights = tuple((("1", f"level {at}", f"accuracy_{at}"), (size,)) for at, size in enumerate(sizes))
+    cells.append(made(np.mean(whole), "sensitivity", weighted_mean_of=weights, **facts))
+    assert not accused(cells)
+
+
+def share(hits):
+    return np.mean(list(hits))
+
+
+def drawn(rng, low=60, high=400):
+    tp, fn, fp, tn = (int(part) for part in rng.integers((low, 5, 5, low), (high, 60, 60, high)))
+    return tp, fn, fp, tn
+
+
+def test_a_changed_digit_is_found():
+    rng = np.random.default_rng(1)
+
+    def found(metric):
+        cells = row_of(drawn(rng))
+        at = SEVEN.index(metric)
+        wrong = cells[at].mean + rng.choice([-0.02, -0.01, 0.01, 0.02])
+        cells[at] = made(min(max(wrong, 0), 1), metric, 3, "ratio", positives=cells[at].facts.positives,
+                         negatives=cells[at].facts.negatives)  # fmt: skip
+        verdicts = audit(cells).table().set_index("column")["verdict"]
+        return not verdicts[metric].startswith("consistent")
+
+    assert share(found("accuracy") for _ in range(10)) >= 0.9
+    assert share(found("f1_positive") for _ in range(10)) >= 0.9
+
+
+FAULTY = "(TP + TN) / (TP + TN + 2 FP)"
+FOUR = ("accuracy", "sensitivity", "specificity", "f1_positive")
+
+
+def table_of_three(rng, change):
+    """Return the cells of three rows of one test set, the values changed."""
+    positives, negatives = (int(n) for n in rng.integers(200, 2000, 2))
+    cells = []
+    for number in range(3):
+        tp, tn = (int(n * skill) for n, skill in zip((positives, negatives), rng.uniform(0.7, 0.95, 2), strict=True))
+        matrix = (tp, positives - tp, negatives - tn, tn)
+        found = {name: metrics_of(*matrix)[name] for name in FOUR}
+        found = change(found, matrix)
+        facts = {"positives": (positives,), "negatives": (negatives,), "row": f"part {number}"}
+        cells += [made(value, name, 3, "ratio", **facts) for name, value in found.items()]
+    return cells
+
+
+def test_a_wrong_formula_is_named():
+    rng = np.random.default_rng(2)
+
+    def faulty(found, matrix):
+        tp, _, fp, tn = matrix
+        return {**found, "accuracy": (tp + tn) / (tp + tn + 2 * fp)}
+
+    def named():
+        verdicts = audit(table_of_three(rng, faulty)).table()
+        return set(verdicts.loc[verdicts["column"] == "accuracy", "verdict"]) == {f"explained by {FAULTY}"}
+
+    assert share(named() for _ in range(8)) >= 0.75
+
+
+def test_exchanged_columns_are_found():
+    rng = np.random.default_rng(3)
+
+    def exchange(found, matrix):
+        return {**found, "sensitivity": found["specificity"], "specificity": found["sensitivity"]}
+
+    assert share(bool(accused(table_of_three(rng, exchange))) for _ in range(8)) >= 0.75
+
+
+def test_a_copied_table_is_found_and_the_first_one_kept():
+    rng = np.random.default_rng(4)
+    values = rng.uniform(0.8, 0.99, 6)
+    cells = [
+        made(value, "", 4, "ratio", table=table, column=f"c{at}") for table in "12" for at, value in enumerate(values)
+    ]
+    table = audit(cells).table()
+    assert set(table.loc[table["table"] == "2", "verdict"]) == {"explained by a copy of table 1"}
+    assert not any(table.loc[table["table"] == "1", "verdict"].str.startswith("explained"))
+    few = [cell for cell in cells if cell.column in ("c0", "c1")]
+    assert not accused(few), "two numbers may agree"
+
+
+@pytest.mark.parametrize(("printed", "holds"), [(100, True), (101, False), (99, False)])
+def test_totals_that_do_not_add_up(printed, holds):
+    parts = [PublishedCell("1", row, "n", value, None, "count", value) for row, value in (("a", 60.0), ("b", 40.0))]
+    facts = Facts(sum_of=((("1", "a", "n"), ("1", "b", "n")),))
+    total = PublishedCell("1", "all", "n", float(printed), None, "count", float(printed), facts=facts)
+    assert (not accused([*parts, total])) == holds
+
+
+def test_of_two_values_of_one_quantity_the_confirmed_one_is_kept():
+    rows = {"a": 60.0, "b": 40.0, "all": 100.0, "again": 45.0}
+    facts = {
+        "all": Facts(sum_of=((("1", "a", "n"), ("1", "b", "n")),)),
+        "again": Facts(same_as=(("1", "b", "n"),)),
+    }
+    cells = [
+        PublishedCell("1", row, "n", n, None, "count", n, facts=facts.get(row, Facts())) for row, n in rows.items()
+    ]
+    verdicts = audit(cells).table().set_index("row")["verdict"]
+    assert verdicts.to_dict() == {"a": "consistent", "b": "consistent", "all": "consistent", "again": "impossible"}
+
+
+def near(value, half=5e-5):
+    return Interval(value - half, value + half)
+
+
+def test_a_deviation_that_the_others_do_not_allow_is_named_without_its_mean():
+    row = {
+        "sensitivity": Moments("sensitivity", near(0.768), near(0.063)),
+        "precision_positive": Moments("precision_positive", near(0.8423), near(0.0459)),
+        "f1_positive": Moments("f1_positive", near(0.8007), near(0.0004)),
+    }
+    runs = Runs(25, "positive")
+    assert not possible(list(row.values()), runs)
+    assert at_fault(row, runs, ("f1_positive",)) == ("f1_positive", STD)
+    row["f1_positive"] = Moments("f1_positive", near(0.8007), near(0.03))
+    assert possible(list(row.values()), runs)
+    # By Jensen's inequality no mean F1 is above that of the mean precision and recall, 0.8034.
+    row["f1_positive"] = Moments("f1_positive", near(0.806), near(0.03))
+    assert at_fault(row, runs, ("f1_positive",)) == ("f1_positive", MEAN)
+
+
+def test_a_lost_digit_of_a_mean_is_found_and_named():
+    rng = np.random.default_rng(5)
+    values = folded(rng, 426, 426, 5, 5, True)
+    facts = {"positives": (426,), "negatives": (426,), "executions": 25, "folds": 5}
+    means, stds = values.mean(axis=0), values.std(axis=0)
+    cells = [made(mean, name, std=std, **facts) for name, mean, std in zip(SEVEN, means, stds, strict=True)]
+    at = SEVEN.index("precision_negative")
+    whole = f"{cells[at].mean:.2f}"
+    cells[at] = made(float(whole[1:]) / 100, "precision_negative", std=stds[at], **facts)
+    verdict = audit(cells).verdict(("1", "net", "precision_negative"))
+    assert verdict == f"explained by a slip of the pen, {whole}"
+
+
+def test_another_number_of_images_that_the_paper_states():
+    cells = [
+        made(28 / 37, "accuracy", 2, images=(41,)),
+        made(19 / 37, "accuracy", 2, images=(37,), row="other"),
+    ]
+    verdict = audit(cells).verdict(("1", "net", "accuracy"))
+    assert verdict == "explained by 37 images, which the paper states elsewhere"
+
+
+def test_digits_cut_off_instead_of_rounded():
+    matrix = (423, 3, 425, 1)
+    facts = {"positives": (426,), "negatives": (426,)}
+    cut = {name: np.floor(1e4 * value + 1e-9) / 1e4 for name, value in metrics_of(*matrix).items()}
+    cells = [made(value, name, **facts) for name, value in cut.items()]
+    verdicts = set(audit(cells).table()["verdict"])
+    assert verdicts <= {"consistent", "explained by digits cut off instead of rounded"}
+    assert len(verdicts) == 2
