@@ -1,4 +1,4 @@
-"""The printed cells of a paper with their facts resolved: which images, which class sizes, which rows belong together."""
+"""The printed cells of a paper with their facts resolved: which images, which classes, which rows belong together."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from covid_keras.audit.confusion import METRICS
 from covid_keras.audit.findings import place_of
 from covid_keras.audit.printed import SHARES, Interval
+from covid_keras.errors import UserError
 from covid_keras.evaluation.facts import Count, Place
 from covid_keras.evaluation.published import PublishedCell
 
@@ -123,3 +124,24 @@ class Book:
         own = {images for _, images in self.shares()}
         own |= {int(sum(cell.mean for cell in cells)) for cells in self.matrices().values()}
         return sorted(own)
+
+
+def check_facts(book: Book) -> None:
+    """Refuse facts that contradict each other, such as more positives than images.
+
+    Raises
+    ------
+    UserError
+        Naming the cell.
+    """
+    for cell in book.cells:
+        facts = cell.facts
+        images, parts = book.count(facts.images), [book.count(facts.positives), book.count(facts.negatives)]
+        if images is not None and None not in parts and sum(parts) != images:
+            text = f"audit: {parts[0]} positives and {parts[1]} negatives are not {images} images"
+            raise UserError(cell.name, text, "Correct the file")
+        low, high = book.count(facts.images_from), book.count(facts.images_to)
+        if low is not None and not 0 < low <= high:
+            raise UserError(cell.name, f"audit: images from {low} to {high}", "Correct the file")
+        if any(count == 0 for count in (images, *parts)):
+            raise UserError(cell.name, "audit: a share of no image", "Correct the file")

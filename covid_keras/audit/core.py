@@ -6,30 +6,31 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from covid_keras.audit import rules
-from covid_keras.audit.book import Book
+from covid_keras.audit import printed_matrices, relations, rules
+from covid_keras.audit.book import Book, check_facts
 from covid_keras.audit.findings import IMPOSSIBLE, Audit, Finding
+from covid_keras.audit.judging import Rule
 from covid_keras.audit.rows import one_matrix
 from covid_keras.audit.run_rows import class_weights, runs_of_row
 from covid_keras.evaluation.published import PublishedCell, load_published
 
 # In this order: what a row implies is compared with what is printed elsewhere.
-RULES: tuple[rules.Rule, ...] = (
+RULES: tuple[Rule, ...] = (
     rules.grim,
     rules.common_images,
-    rules.of_matrix,
+    printed_matrices.of_matrix,
     one_matrix,
     runs_of_row,
     class_weights,
     rules.deviation,
     rules.interval,
     rules.dice_and_iou,
-    rules.weighted_mean,
-    rules.totals,
-    rules.same_system,
-    rules.repeats,
-    rules.mean_of_copies,
-    rules.mean_is_one_run,
+    relations.weighted_mean,
+    relations.totals,
+    relations.same_system,
+    relations.repeats,
+    relations.mean_of_copies,
+    printed_matrices.mean_is_one_run,
 )
 
 
@@ -56,7 +57,7 @@ def audit(published: str | Path | Iterable[PublishedCell]) -> Audit:
     """
     cells = load_published(published) if isinstance(published, str | Path) else published
     book = Book(cells)
-    rules.no_fact_is_wrong(book)
+    check_facts(book)
     return Audit(book.cells, _settled([finding for rule in RULES for finding in rule(book)]))
 
 

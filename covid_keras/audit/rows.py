@@ -23,8 +23,8 @@ from covid_keras.audit.confusion import (
     solve_images,
 )
 from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, Finding, place_of
+from covid_keras.audit.judging import TRUNCATED, UNLIKELY
 from covid_keras.audit.printed import Interval, as_printed, last_digit, value_of
-from covid_keras.audit.rules import TRUNCATED, UNLIKELY
 from covid_keras.evaluation.published import PublishedCell
 
 RULE = "one_matrix"
@@ -293,8 +293,8 @@ def _explained(
                 changes[name].append(f"exchanged {' and '.join(reading.swapped)}")
         proof = (
             f"No matrix of {row.positives:,} positives and {row.negatives:,} negatives gives the row; "
-            f"{reading.matrices.first()} does so. Makes {len(failing)} impossible rows of {len(rows)} possible and puts "
-            f"{repaired} numbers right; by luck about 1 in {1 / chance:,.0f}."
+            f"{reading.matrices.first()} does so. Makes {len(failing)} impossible rows of {len(rows)} possible and "
+            f"puts {repaired} numbers right; by luck about 1 in {1 / chance:,.0f}."
         )
         if row not in failing:
             proof = f"{reading.matrices.first()} gives the row."

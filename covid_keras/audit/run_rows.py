@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from covid_keras.audit.book import Book, Row
 from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
+from covid_keras.audit.judging import UNLIKELY, slip_or
 from covid_keras.audit.printed import Interval, as_printed, scale_of, shown, spread_of, value_of
-from covid_keras.audit.rules import UNLIKELY, slip_or
 from covid_keras.audit.runs import MEAN, STD, Moments, Runs, at_fault, possible, range_of, runs_of
 from covid_keras.evaluation.published import PublishedCell
 

@@ -190,7 +190,7 @@ def _side(one: Moments | None, executions: int) -> Interval:
 def _moment(
     runs: Runs, box: tuple[Interval, Interval], metric: str, about: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and largest value near each node, shape (nodes,), of a metric or its squared distance `about`."""
+    """Return the least and largest value near each node, (nodes,), of a metric or its squared distance `about`."""
     odds = {runs.odds.low, runs.odds.high} if runs.odds else {1.0}
     ends = [_near_nodes(runs.plane, box, metric, about, value) for value in odds]
     low, high = np.min([low for low, _ in ends], axis=0), np.max([high for _, high in ends], axis=0)

@@ -1,0 +1,33 @@
+"""What rules share: how a check becomes a finding, and when a slip of the pen explains a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from covid_keras.audit.book import Book
+from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, Finding, place_of
+from covid_keras.audit.printed import Interval, slips
+from covid_keras.evaluation.published import PublishedCell
+
+Rule = Callable[[Book], list[Finding]]
+TRUNCATED = EXPLAINED.format(what="digits cut off instead of rounded")
+# An explanation counts where so few random numbers would be explained as well.
+UNLIKELY = 0.05
+
+
+def judge(cell: PublishedCell, rule: str, holds: bool, proof: str) -> Finding:
+    """Return the finding that a check holds or does not."""
+    return Finding(place_of(cell), rule, CONSISTENT if holds else IMPOSSIBLE, proof)
+
+
+def slip_or(book: Book, cell: PublishedCell, rule: str, values: Interval, proof: str) -> Finding:
+    """Return that one slip of the pen explains a number, where one alone gives a possible number, else impossible."""
+    usual = book.usual_decimals(cell)
+    fits = [text for text, value in slips(cell).items() if value in values and len(text.partition(".")[2]) == usual]
+    if len(fits) == 1:
+        what = EXPLAINED.format(what=f"a slip of the pen, {fits[0]}")
+        more = (
+            f"{fits[0]} is the only possible number that a lost, added or exchanged digit or a moved point makes of it."
+        )
+        return Finding(place_of(cell), rule, what, f"{proof} {more}")
+    return judge(cell, rule, False, proof)

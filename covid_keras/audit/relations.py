@@ -1,0 +1,212 @@
+"""The rules that compare printed numbers with each other: totals, means, numbers given twice, tables that repeat."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from covid_keras.audit.book import Book
+from covid_keras.audit.findings import EXPLAINED, NOT_CHECKED, Finding, place_of
+from covid_keras.audit.judging import judge
+from covid_keras.audit.printed import SHARES, Interval, as_printed, shown, spread_of, value_of
+from covid_keras.evaluation.facts import Place, place_text
+from covid_keras.evaluation.published import PublishedCell
+
+# Rule, cells that take part, whether it holds, proof.
+_Check = tuple[str, list[Place], bool, str]
+
+
+def totals(book: Book) -> list[Finding]:
+    """Do sums, means, differences and numbers given twice agree with the numbers that they are of?
+
+    Where they do not, the number is at fault that no other such statement confirms; where that is not decided, all are.
+    """
+    checks = [check for cell in book.numbers for check in _checks(book, cell)]
+    confirmed = {place for _, places, holds, _ in checks if holds and len(places) > 1 for place in places}
+    found = []
+    for rule, places, holds, proof in checks:
+        doubted = [place for place in places if place not in confirmed] if not holds else places
+        found += [judge(book.at[place], rule, holds, proof) for place in doubted or places]
+    return found
+
+
+def _checks(book: Book, cell: PublishedCell) -> list[_Check]:
+    """Return the checks of one cell: rule, cells that take part, whether it holds, proof."""
+    facts, here = cell.facts, place_of(cell)
+    checks: list[_Check] = []
+    for other in facts.same_as:
+        holds = agree(cell, book.at[other])
+        if other in book.implied:
+            implied = book.implied[other]
+            shares = " to ".join(dict.fromkeys(shown(cell, share, 1) for share in (implied.low, implied.high)))
+            proof = (
+                f"The row of {place_text(other)}, implies {shares} for the same quantity; printed {as_printed(cell)}."
+            )
+            # The number there stands under another name; only the one here is of this quantity.
+            checks.append(("same_quantity", [here], implied.meets(value_of(cell)), proof))
+            continue
+        there = f"{as_printed(book.at[other])} in {place_text(other)}"
+        proof = f"The same quantity is {as_printed(cell)} in table {here[0]} and {there}."
+        checks.append(("same_quantity", [here, other], holds, proof))
+    for parts in facts.sum_of:
+        total = _sum([value_of(book.at[part]) for part in parts])
+        terms = " + ".join(as_printed(book.at[part]) for part in parts)
+        proof = f"{terms} = {_text(cell, total)}; printed {as_printed(cell)}."
+        checks.append(("sum", [here, *parts], total.meets(value_of(cell)), proof))
+    if facts.mean_of:
+        checks.append(_mean_check(book, cell))
+    for pair in facts.difference_of if not facts.bound else ():
+        gap = value_of(book.at[pair[0]]) - value_of(book.at[pair[1]])
+        terms = " - ".join(as_printed(book.at[place]) for place in pair)
+        proof = f"{terms} = {_text(cell, gap)}; printed {as_printed(cell)}."
+        checks.append(("difference", [here, *pair], gap.meets(value_of(cell)), proof))
+    if facts.bound:
+        checks.append(_bound_check(book, cell))
+    return checks
+
+
+def _mean_check(book: Book, cell: PublishedCell) -> _Check:
+    parts = [book.at[part] for part in cell.facts.mean_of]
+    mean = _sum([value_of(part) for part in parts]).scaled(1 / len(parts))
+    proof = f"The {len(parts)} numbers have the mean {_text(cell, mean)}; printed {as_printed(cell)}."
+    # A mean is of many numbers: that it holds says little of each of them, and where it does not, it is at fault.
+    return "mean", [place_of(cell)], mean.meets(value_of(cell)), proof
+
+
+def mean_of_copies(book: Book) -> list[Finding]:
+    """Would a mean that does not hold do so with another number in place of one that is a copy?
+
+    One number can put any mean right, so it has to lie among the others of which the mean is.
+    """
+    found = []
+    for cell in book.numbers:
+        copies = [place for place in cell.facts.mean_of if place in book.copies]
+        if len(copies) != 1 or _mean_check(book, cell)[2]:
+            continue
+        rest = [value_of(book.at[place]) for place in cell.facts.mean_of if place not in copies]
+        others = _sum([Interval((one.low + one.high) / 2, (one.low + one.high) / 2) for one in rest])
+        needed = value_of(cell).scaled(len(rest) + 1) - others
+        if min(one.low for one in rest) <= needed.low <= needed.high <= max(one.high for one in rest):
+            part = book.at[copies[0]]
+            values = f"{shown(part, needed.low)} to {shown(part, needed.high)}"
+            what = EXPLAINED.format(what=f"the copied number of {place_text(copies[0])}")
+            found.append(Finding(place_of(cell), "mean_of_copies", what, f"With {values} in its place the mean holds."))
+    return found
+
+
+def _bound_check(book: Book, cell: PublishedCell) -> _Check:
+    own, least = value_of(cell), cell.facts.bound == "least"
+    broken = []
+    for first, second in cell.facts.difference_of:
+        gap = value_of(book.at[first]) - value_of(book.at[second])
+        if (least and gap.high < own.low - 1e-9) or (not least and gap.low > own.high + 1e-9):
+            broken.append(f"{first[1]}: {shown(cell, (gap.low + gap.high) / 2, 2)}")
+    number = len(cell.facts.difference_of)
+    proof = f"Each of {number} differences is said to be at {cell.facts.bound} {as_printed(cell)}"
+    proof += f"; not so {', '.join(broken)}." if broken else ", and is."
+    return "bound", [place_of(cell)], not broken, proof
+
+
+def agree(first: PublishedCell, second: PublishedCell) -> bool:
+    """Return whether two printed numbers can be one, each rounded as it is printed; means with equal deviations."""
+    if not value_of(first).meets(value_of(second)):
+        return False
+    stds = spread_of(first), spread_of(second)
+    return None in stds or stds[0].meets(stds[1])
+
+
+def _sum(values: Sequence[Interval]) -> Interval:
+    return Interval(sum(one.low for one in values), sum(one.high for one in values))
+
+
+def _text(cell: PublishedCell, values: Interval) -> str:
+    return shown(cell, (values.low + values.high) / 2)
+
+
+def same_system(book: Book) -> list[Finding]:
+    """Is the same metric of the same system the same number wherever it is printed?"""
+    groups: dict[tuple[str, str], list[PublishedCell]] = defaultdict(list)
+    for cell in book.numbers:
+        if cell.system and book.quantity(cell) and not cell.actual and cell.unit in SHARES:
+            groups[cell.system, book.quantity(cell)].append(cell)
+    found = []
+    for cells in groups.values():
+        for cell in cells if len(cells) > 1 else ():
+            wrong = [other for other in cells if not agree(cell, other)]
+            places = ", ".join(
+                f"{as_printed(other)} in table {other.table}" for other in wrong or cells if other is not cell
+            )
+            proof = f"Printed as {as_printed(cell)} here, as {places}."
+            found.append(judge(cell, "same_quantity", not wrong, proof))
+    return found
+
+
+def weighted_mean(book: Book) -> list[Finding]:
+    """Is a rate the mean of the rates of its parts, weighted by their images?
+
+    Over folds that is exact only where each part has its share in every fold; drawn at random, the mean may be off by
+    as much as the parts' images and rates vary together, |covariance| <= product of the deviations.
+    """
+    found = []
+    for cell in book.numbers:
+        if not cell.facts.weighted_mean_of:
+            continue
+        parts = [(book.at[place], book.count(count)) for place, count in cell.facts.weighted_mean_of]
+        total, folds = sum(count for _, count in parts), cell.facts.folds
+        mean = _sum([value_of(part).scaled(count / total) for part, count in parts])
+        slack = sum(_drift(part, count, total, folds) for part, count in parts)
+        meets = mean.meets(value_of(cell))
+        loose = Interval(mean.low - slack, mean.high + slack).meets(value_of(cell))
+        terms = " + ".join(f"{count} x {as_printed(part)}" for part, count in parts)
+        proof = f"({terms}) / {total} = {_text(cell, mean)}; printed {as_printed(cell)}."
+        for one in (cell, *(part for part, _ in parts)):
+            if meets or not loose:
+                found.append(judge(one, "weighted_mean", meets, proof))
+            else:
+                why = "the folds need not hold each part's share"
+                found.append(Finding(place_of(one), "weighted_mean", NOT_CHECKED.format(why=why), proof))
+    return found
+
+
+def _drift(part: PublishedCell, count: int, total: int, folds: int) -> float:
+    if folds == 1:
+        return 0.0
+    std = spread_of(part)
+    fold = total / folds
+    drawn = math.sqrt(fold * (count / total) * (1 - count / total) * (1 - 1 / folds)) / fold
+    return 3 * drawn * (std.high if std else 0.5)
+
+
+def repeats(book: Book) -> list[Finding]:
+    """Does a table repeat another one, number by number, where chance would not?
+
+    Each equal number counts with the chance that two numbers as far apart as those of its column are printed alike.
+    Rows that name the same system are the same numbers by right.
+    """
+    tables: dict[str, list[PublishedCell]] = defaultdict(list)
+    for cell in book.numbers:
+        if cell.unit in ("percent", "ratio") and cell.decimals:
+            tables[cell.table].append(cell)
+    found, names = [], list(tables)
+    for at, later in enumerate(names):
+        for first in names[:at]:
+            found += _repeat(tables[first], tables[later])
+    book.copies |= {finding.place for finding in found}
+    return found
+
+
+def _repeat(first: list[PublishedCell], later: list[PublishedCell]) -> list[Finding]:
+    equal = [(a, b) for a, b in zip(first, later, strict=False) if (a.mean, a.std, a.unit) == (b.mean, b.std, b.unit)]
+    named = any((a.system and a.system == b.system) or place_of(a) in b.facts.same_as for a, b in equal)
+    if len(first) != len(later) or len(equal) < len(first) or len(equal) < 3 or named:
+        return []
+    spread = max(cell.mean for cell in later) - min(cell.mean for cell in later)
+    digits = sum(math.log10(max(spread / 10.0**-cell.decimals, 1)) for cell in later)
+    if digits < 6:
+        return []
+    tables = first[0].table, later[0].table
+    chance = f"by chance 1 in 1e{digits:.0f}"
+    proof = f"All {len(equal)} numbers of tables {tables[0]} and {tables[1]} are equal, {chance}: one is a copy"
+    what = EXPLAINED.format(what=f"a copy of table {tables[0]}")
+    return [Finding(place_of(cell), "repeats", what, f"{proof}, the later one as far as is known.") for cell in later]
