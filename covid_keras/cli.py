@@ -395,7 +395,11 @@ def _add_audit(commands) -> None:
         "described in covid_keras/evaluation/published.py and facts.py.\n",
     )
     parser.add_argument(
-        "paper", nargs="?", metavar="PAPER|FILE.yaml", help="name or alias of a paper, or a file (default: all papers)"
+        "paper",
+        nargs="?",
+        type=os.path.expanduser,
+        metavar="PAPER|FILE.yaml",
+        help="name or alias of a paper, or a file (default: all papers)",
     )
     parser.add_argument("--all-cells", action="store_true", help="print consistent and unchecked numbers as well")
     parser.add_argument("--out", type=_path, metavar="FILE.csv", help="write all cells, verdicts and proofs as CSV")

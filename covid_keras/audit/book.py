@@ -60,6 +60,8 @@ class Book:
         self.at: dict[Place, PublishedCell] = {place_of(cell): cell for cell in self.cells}
         # What explained rows say that a quantity is, where it is not what is printed.
         self.implied: dict[Place, Interval] = {}
+        # What stands in a row that a confusion matrix gives.
+        self.confirmed: set[Place] = set()
         # What repeats another table, found by the rule of that name.
         self.copies: set[Place] = set()
         self.numbers = [cell for cell in self.cells if not cell.lost and cell.mean == cell.mean]

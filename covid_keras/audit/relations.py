@@ -20,10 +20,13 @@ _Check = tuple[str, list[Place], bool, str]
 def totals(book: Book) -> list[Finding]:
     """Do sums, means, differences and numbers given twice agree with the numbers that they are of?
 
-    Where they do not, the number is at fault that no other such statement confirms; where that is not decided, all are.
+    Where they do not, the number is at fault that no other such statement and no confusion matrix confirms; where that
+    is not decided, all are.
     """
     checks = [check for cell in book.numbers for check in _checks(book, cell)]
-    confirmed = {place for _, places, holds, _ in checks if holds and len(places) > 1 for place in places}
+    confirmed = book.confirmed | {
+        place for _, places, holds, _ in checks if holds and len(places) > 1 for place in places
+    }
     found = []
     for rule, places, holds, proof in checks:
         doubted = [place for place in places if place not in confirmed] if not holds else places

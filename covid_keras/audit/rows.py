@@ -82,7 +82,7 @@ def one_matrix(book: Book) -> list[Finding]:
             tables[row.table, row.positives, row.negatives].append(row)
         elif row.images and "accuracy" in row.cells:
             made = solve_images(_printed(_values(row)), row.images)
-            found += _consistent(row, made) if len(made) else _without_sizes(row)
+            found += _consistent(book, row, made) if len(made) else _without_sizes(row)
     return found + _tables(book, list(tables.values()))
 
 
@@ -103,7 +103,8 @@ def _text(cells: Mapping[str, PublishedCell]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {as_printed(cell)}" for name, cell in cells.items())
 
 
-def _consistent(row: Row, made: Matrices) -> list[Finding]:
+def _consistent(book: Book, row: Row, made: Matrices) -> list[Finding]:
+    book.confirmed |= {place_of(cell) for cell in row.cells.values()} if len(row.cells) > 2 else set()
     many = "the only one" if len(made) == 1 else f"one of {len(made):,}"
     proof = f"{made.first()} gives the row, {many} that does."
     return [Finding(place_of(cell), RULE, CONSISTENT, proof) for cell in row.cells.values()]
@@ -118,7 +119,7 @@ def _tables(book: Book, tables: Sequence[Sequence[Row]]) -> list[Finding]:
     for rows in tables:
         made = [solve(_printed(_values(row)), row.positives, row.negatives) for row in rows]
         if all(len(one) for one in made):
-            found += [finding for row, one in zip(rows, made, strict=True) for finding in _consistent(row, one)]
+            found += [finding for row, one in zip(rows, made, strict=True) for finding in _consistent(book, row, one)]
         else:
             failing = [row for row, one in zip(rows, made, strict=True) if not len(one)]
             judged.append((rows, failing, Candidates.of(book, rows)))
@@ -132,10 +133,10 @@ def _tables(book: Book, tables: Sequence[Sequence[Row]]) -> list[Finding]:
         for row in rows:
             if row not in failing:
                 made = solve(_printed(_values(row)), row.positives, row.negatives)
-                found += _consistent(row, made)
+                found += _consistent(book, row, made)
                 continue
             alone = Candidates.of(book, [row]).best([row]) if len(rows) > 1 else None
-            found += _explained(book, [row], [row], *alone) if alone else _blame(row)
+            found += _explained(book, [row], [row], *alone) if alone else _blame(book, row)
     return found
 
 
@@ -307,7 +308,7 @@ def _explained(
     return found
 
 
-def _blame(row: Row) -> list[Finding]:
+def _blame(book: Book, row: Row) -> list[Finding]:
     """Return the findings of an impossible row: the fewest numbers without which the others are possible are blamed.
 
     Among sets of equal size that which leaves the numbers least far from those of a matrix of the others.
@@ -323,6 +324,7 @@ def _blame(row: Row) -> list[Finding]:
     dropped, made = best
     given = {name: float(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn)[0]) for name in dropped}
     others = {name: cell for name, cell in row.cells.items() if name not in dropped}
+    book.confirmed |= {place_of(cell) for cell in others.values()} if len(others) > 2 else set()
     nearest = ", ".join(f"{name.replace('_', ' ')} {given[name]:.2%}" for name in dropped)
     proof = f"No confusion matrix of {sizes} gives the row. {made.first()} gives {_text(others)}, but {nearest}."
     return [

@@ -37,7 +37,18 @@ def test_help_imports_no_tensorflow():
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["reproduce"], ["report"], ["segment"], ["ensemble"], ["data"], ["weights"], ["papers"], ["train-lungs"]],
+    [
+        [],
+        ["reproduce"],
+        ["report"],
+        ["segment"],
+        ["ensemble"],
+        ["audit"],
+        ["data"],
+        ["weights"],
+        ["papers"],
+        ["train-lungs"],
+    ],
 )
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as caught:
@@ -86,6 +97,9 @@ def nowhere(tmp_path, monkeypatch):
         (["ensemble", "empty"], ["empty", "is no run folder"]),
         (["ensemble", "nowhere:a"], ["nowhere", "is neither a run folder nor a file of predictions"]),
         (["ensemble", "file"], ["file", "is not a table of predictions"]),
+        (["audit", "file.yaml"], ["file.yaml", "cannot be read"]),
+        (["audit", "tabic"], ["tabic", "is no paper"]),
+        (["audit", "tabik", "--out", "empty"], ["--out empty", "is a folder"]),
         (["data", "check"], ["data folder", "none found"]),
         (["data", "check", "--data", "empty"], ["holds no collection"]),
         (["data", "download", "covidgr"], ["covidgr", "cannot be downloaded by a program"]),
