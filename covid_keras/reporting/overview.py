@@ -18,6 +18,7 @@ from covid_keras.evaluation import Measured, compare, load_published
 from covid_keras.evaluation.comparison import NO_COUNTERPART, NOT_IN_TEXT
 from covid_keras.evaluation.published import LOST_TEXT, load_titles
 from covid_keras.evaluation.published import load_paper as load_citation
+from covid_keras.reporting.audited import AUDIT_CAPTION, PLACE, audit_counts, audit_of, audit_section
 from covid_keras.reporting.committed import Committed, committed_profiles
 from covid_keras.reporting.figures import headline_figure
 from covid_keras.reporting.html import AgainstEntry, FigureEntry, Report, Section, TableEntry
@@ -33,6 +34,7 @@ from covid_keras.reporting.tables import (
     Cell,
     PaperTable,
     cell_of,
+    counted,
     doubtful_cells,
     measured_table,
     number,
@@ -47,7 +49,6 @@ STATES = (*VERDICTS, NOT_MEASURED, NO_COUNTERPART_KIND, LOST_TEXT)
 SHOWN = {"accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 HEADLINE = "accuracy"
 _VALUES = ("paper", "paper_std", "paper_low", "paper_high", "target", "ours", "ours_std", "low", "high")
-_PLACE = ["table", "row", "column"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Entry:
         """Every published cell beside ours, a table a profile; one without a number of ours where there is none."""
         frames = [found.comparison for found in self.results]
         frames = frames or [compare(load_published(self.paper.folder / "published.yaml"), [], 0.0)]
-        return [frame.merge(self.audit, how="left", on=_PLACE) for frame in frames]
+        frames = [frame.drop(columns=self.audit.columns.difference(PLACE), errors="ignore") for frame in frames]
+        return [frame.merge(self.audit, how="left", on=PLACE, validate="one_to_one") for frame in frames]
 
     @cached_property
     def states(self) -> pd.Series:
@@ -109,11 +111,6 @@ class Entry:
     def hours(self) -> float:
         """Hours of training of all profiles."""
         return sum(found.source["training_hours"] for found in self.results)
-
-
-def audit_of(paper: Paper) -> pd.DataFrame:
-    """Return what the audit says of a paper's numbers: the cell's place, `audit` (its verdict), proof and rules."""
-    return pd.DataFrame(columns=[*_PLACE, "audit", "proof", "rules"], dtype=str)
 
 
 def state_of(row: Mapping[str, Any]) -> str:
@@ -156,7 +153,7 @@ def overview_report(papers: Iterable[Paper], everything: bool = True) -> Report:
         sections=[
             _start(entries),
             *(_paper_section(entry, everything) for entry in entries),
-            Section("How to read a cell", notes=_signs(entries), link="Signs"),
+            Section("How to read a cell", notes=_signs(), link="Signs"),
         ],
         citations=[(f"{e.paper.title}. {e.paper.citation}", f"https://doi.org/{e.paper.doi}") for e in entries],
     )
@@ -189,7 +186,7 @@ def _start(entries: list[Entry]) -> Section:
     section = Section(
         "The papers in numbers",
         WHAT,
-        tables=[_cells_table(entries)],
+        tables=[_cells_table(entries), _audit_table(entries)],
         link="In numbers",
     )
     if any(entry.results for entry in entries):
@@ -201,16 +198,15 @@ def _start(entries: list[Entry]) -> Section:
     return section
 
 
-def _signs(entries: Iterable[Entry]) -> list[tuple[str, str]]:
-    """What the signs in a cell mean; those of the audit only where one was made."""
-    signs = [
+def _signs() -> list[tuple[str, str]]:
+    """What the signs in a cell mean."""
+    return [
         ("Layout", "The paper's number, with the standard deviation or interval that it prints; ours [95 % interval]."),
         *((f"{sign} {kind}", meaning) for kind, (sign, meaning) in VERDICTS.items()),
         (NOTHING, "no number"),
         ("†", "doubtful in the paper, for a reason that this suite's authors give"),
+        *((f"{AUDIT_SIGNS[word]} {word}", f"audit: {meaning}") for word, meaning in AUDIT_MEANINGS.items()),
     ]
-    audited = any(len(entry.audit) for entry in entries)
-    return [*signs, *((f"{AUDIT_SIGNS[word]} {word}", meaning) for word, meaning in AUDIT_MEANINGS.items() if audited)]
 
 
 def _cells_table(entries: list[Entry]) -> TableEntry:
@@ -226,6 +222,13 @@ def _cells_table(entries: list[Entry]) -> TableEntry:
     frame = pd.DataFrame(rows)
     frame.loc[len(frame)] = ["all", *frame.drop(columns="paper").sum()]
     return TableEntry("What became of the published numbers", CELLS_CAPTION, frame)
+
+
+def _audit_table(entries: list[Entry]) -> TableEntry:
+    """The papers, a line each: what the audit says of their printed numbers."""
+    counts = pd.DataFrame([{"paper": entry.name} | audit_counts(entry.audit) for entry in entries])
+    counts.loc[len(counts)] = ["all", *counts.drop(columns="paper").sum()]
+    return TableEntry("Are the printed numbers possible?", AUDIT_CAPTION, counts)
 
 
 def _cost_table(entries: list[Entry]) -> TableEntry:
@@ -295,8 +298,7 @@ def _paper_section(entry: Entry, everything: bool) -> Section:
     section.parts = [_profile_part(entry, found, frame, everything) for found, frame in both]
     if not entry.results:
         section.parts = [_reasons_part(entry.paper, None, entry.comparisons[0])]
-    if len(entry.audit):
-        section.parts.append(audit_section(entry))
+    section.parts.append(audit_section(entry.audit))
     shown = {table.name for frame in entry.comparisons for table in paper_tables(frame) if table.measured}
     others = [table for table in paper_tables(entry.comparisons[0]) if table.name not in shown]
     if others:
@@ -331,7 +333,7 @@ def _profile_part(entry: Entry, found: Committed, frame: pd.DataFrame, everythin
         if table.measured:
             count = sum(cell.measured for cell in table.cells.values())
             title = (
-                f"{table_title(table.name)}: {entry.titles.get(table.name, '')} ({_counted(count, 'number')} of ours)"
+                f"{table_title(table.name)}: {entry.titles.get(table.name, '')} ({counted(count, 'number')} of ours)"
             )
             part.details.append(Section(title, against=[_against(entry, table)]))
     if everything:
@@ -357,7 +359,7 @@ def _profile_facts(found: Committed, protocol: Mapping[str, Any]) -> list[tuple[
 def _tolerance_words(tolerance: float | Mapping[str, float]) -> str:
     if isinstance(tolerance, Mapping):
         return ", ".join(f"{name} {value:g}" for name, value in tolerance.items()) + " points"
-    return _counted(tolerance, "point")
+    return counted(tolerance, "point")
 
 
 SYSTEMS_WHAT = "percent; paper, then ours [95 % interval by patient]"
@@ -423,12 +425,8 @@ def _system_table(
 
 
 def _tested_words(one: Measured) -> str:
-    images, patients = _counted(one.n_images, "image"), _counted(one.n_patients, "patient")
-    return f"{images} of {patients}, {_counted(one.executions, 'execution')}"
-
-
-def _counted(count: float, what: str) -> str:
-    return f"{count:g} {what}{'s' * (count != 1)}"
+    images, patients = counted(one.n_images, "image"), counted(one.n_patients, "patient")
+    return f"{images} of {patients}, {counted(one.executions, 'execution')}"
 
 
 def _system_cell(frame: pd.DataFrame, one: Measured) -> Cell:
@@ -491,7 +489,7 @@ def _reasons_part(paper: Paper, found: Committed | None, frame: pd.DataFrame) ->
     """What cannot be compared, a line a reason; of surrogates the reason that holds on the paper's own data too."""
     notes = [
         (
-            ": ".join(part for part in (_counted(one.cells, "cell"), one.state) if part),
+            ": ".join(part for part in (counted(one.cells, "cell"), one.state) if part),
             f"{one.which}: {one.why.rstrip('.')}.",
         )
         for one in reasons_of(paper, found, frame)
@@ -531,29 +529,3 @@ def _everything(found: Committed) -> TableEntry:
     frame = measured_table(found.measured, found.systems).set_index("metric").T
     frame = frame.map(lambda text: text.replace(" [", "\n[")).rename_axis("system").reset_index()
     return TableEntry("All that was measured", "Percent: mean ± std over executions [95 % interval by patient].", frame)
-
-
-AUDIT_TEXT = (
-    "Rules of arithmetic over what the paper prints, without any data: {counts}. What is impossible as printed, or "
-    "possible only in another reading, is no target for a reproduction."
-)
-
-
-def audit_section(entry: Entry) -> Section:
-    """Return what the audit of a paper's printed numbers says: how many cells of each kind, and the proofs."""
-    kinds = entry.audit["audit"].map(lambda text: next((word for word in AUDIT_SIGNS if text.startswith(word)), ""))
-    counts = [f"{int((kinds == word).sum())} {word} {sign}" for word, sign in AUDIT_SIGNS.items()]
-    counts.append(f"{int((kinds == '').sum())} that cannot be checked")
-    section = Section("Are the printed numbers possible?", AUDIT_TEXT.format(counts=", ".join(counts)))
-    for word in ("impossible", "explained"):
-        notes = [
-            (f"{table_title(one['table'])}, {one['row']}, {one['column']}: {one['audit']}", _proof_words(one))
-            for one in entry.audit[kinds == word].to_dict("records")
-        ]
-        if notes:
-            section.details.append(Section(f"{AUDIT_SIGNS[word]} {word} ({len(notes)}), with proofs", notes=notes))
-    return section
-
-
-def _proof_words(one: Mapping[str, str]) -> str:
-    return f"{one['proof']} [{one['rules']}]" if one["rules"] else one["proof"]

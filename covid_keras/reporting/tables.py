@@ -38,9 +38,9 @@ VERDICTS = {
 # What the audit of the printed numbers says of a cell, by its first word; what cannot be checked has no sign.
 AUDIT_SIGNS = {"consistent": "⁼", "explained": "§", "impossible": "‡"}
 AUDIT_MEANINGS = {
-    "impossible": "the printed number cannot be, by arithmetic alone",
-    "explained": "it can be in another reading than the paper's own: another formula, a swapped column, another n",
-    "consistent": "it can be, and agrees with what stands beside it",
+    "impossible": "not possible as printed, or not together with what is printed beside it",
+    "explained": "not possible as printed, and why is found: another formula, another n, a slip of the pen",
+    "consistent": "possible, and agrees with all that a rule sets beside it",
 }
 _LATEX = {
     "✓": r"$\checkmark$",
@@ -110,8 +110,8 @@ class Cell:
 
     @property
     def audit_words(self) -> str:
-        """What the audit says of the printed number, with its proof."""
-        return ": ".join(part for part in (self.audit, self.proof) if part)
+        """What the audit says of the printed number; its proof where that is more than consistent."""
+        return f"{self.audit}: {self.proof}" if self.proof and not self.audit.startswith("consistent") else self.audit
 
     def __str__(self) -> str:
         mark = ("†" if self.doubt else "") + self.audit_sign
@@ -194,6 +194,15 @@ def number(value: float, signed: bool = False, unit: str = "percent") -> str:
     """
     decimals = 4 if unit == "ratio" else 2
     return NOTHING if pd.isna(value) else f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
+
+
+def counted(count: float, what: str) -> str:
+    """Return a number with what it counts.
+
+    >>> counted(1, "cell"), counted(2, "cell")
+    ('1 cell', '2 cells')
+    """
+    return f"{count:g} {what}{'s' * bool(count != 1)}"
 
 
 def split_verdict(verdict: object) -> tuple[str, str]:

@@ -14,12 +14,14 @@ from covid_keras import DISCLAIMER
 from covid_keras.evaluation import load_published
 from covid_keras.files import read_json, write_json
 from covid_keras.reporting import overview
+from covid_keras.reporting.audited import audit_counts, audit_section
+from covid_keras.reporting.committed import committed_profiles
+from covid_keras.reporting.figures import headline_figure
 from covid_keras.reporting.html import AgainstEntry, Report, Section, TableEntry, render_report
 from covid_keras.reporting.markdown import markdown_of
 from covid_keras.reporting.overview import (
     Entry,
     Reason,
-    audit_section,
     in_percent,
     overview_markdown,
     overview_report,
@@ -48,9 +50,11 @@ def page(report) -> str:
 
 
 @pytest.fixture
-def copied(tmp_path) -> Paper:
-    """Tabik et al. with files of their own, which a test may change."""
+def copied(tmp_path, monkeypatch) -> Paper:
+    """Tabik et al. with files of their own, which a test may change; the audit is that of the committed file."""
     paper = load_paper(TABIK)
+    table = overview.audit_of(paper)
+    monkeypatch.setattr(overview, "audit_of", lambda _: table)
     for name in ("published.yaml", "protocol.yaml", "results/cpu.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(paper.folder / name, tmp_path / name)
@@ -140,7 +144,7 @@ def test_two_profiles_stand_beside_each_other_and_a_cell_counts_once(copied):
     edited(folder / "cpu.json", folder / "paper.json", comparable=True, profile="paper", training_hours=100)
     report = overview_report([copied])
     text = markdown_of(report)
-    assert [part.title for part in report.sections[1].parts] == ["Profile paper", "Profile cpu"]
+    assert [part.title for part in report.sections[1].parts][:2] == ["Profile paper", "Profile cpu"]
     states = Entry.of(copied).states
     assert states.sum() == 187
     # All that cpu shows is judged in the other, apart from the surrogates, of 5, 7 and 7 cells.
@@ -171,6 +175,21 @@ def test_gpus_are_named():
     assert overview.device_words({"trained_on": cpu | {"device": {"gpus": ["H200"], "tpus": 0}}}) == "H200"
 
 
+def test_the_figure_names_each_system_once_and_has_the_papers_own_bar(report):
+    (entry,) = report.sections[0].figures
+    panels = overview._headline_panels([Entry.of(load_paper(TABIK))])
+    (rows,) = panels.values()
+    assert rows["system"].is_unique
+    figure = headline_figure(panels, "accuracy (%)")
+    (axes,) = figure.axes
+    assert len(axes.get_yticklabels()) == len(rows) == 12
+    assert next(text.get_text() for text in figure.legends[0].get_texts()).startswith("paper")
+    assert len(entry.figure.axes) == sum(len(committed_profiles(paper)) for paper in load_papers().values())
+    for nothing in ({}, {"empty": rows[:0]}):
+        with pytest.raises(ValueError, match="no number"):
+            headline_figure(nothing, "")
+
+
 def test_ratios_become_percent_without_dust():
     values = {name: [0.9715, 3.0] for name in overview._VALUES}
     frame = in_percent(pd.DataFrame({"unit": ["ratio", "percent"], **values}))
@@ -181,20 +200,39 @@ def test_ratios_become_percent_without_dust():
 # --- the audit, beside the cells
 
 
-def test_what_the_audit_says_stands_beside_the_cell(copied, monkeypatch):
-    found = {"table": ["V", "V"], "row": ["COVIDNet-CXR (retrained A)"] * 2, "column": ["N Precision", "Accuracy"]}
-    found |= {"audit": ["impossible", "consistent"], "proof": ["2 is not 3", "fits"], "rules": ["made", "made"]}
-    monkeypatch.setattr(overview, "audit_of", lambda paper: pd.DataFrame(found))
+@pytest.fixture
+def found(monkeypatch) -> pd.DataFrame:
+    table = {"table": ["V"] * 3, "row": ["COVIDNet-CXR (retrained A)"] * 3}
+    table |= {"column": ["N Precision", "N F1", "Accuracy"], "audit": ["impossible", "impossible", "consistent"]}
+    table |= {"printed": ["3.36 ± 6.15", "73.31", "67.82"]}
+    return pd.DataFrame(table | {"proof": ["2 is not 3.", "2 is not 3.", "Fits."], "rules": ["made"] * 3})
+
+
+def test_what_the_audit_says_stands_beside_the_cell(copied, found, monkeypatch):
+    monkeypatch.setattr(overview, "audit_of", lambda paper: found)
     text = overview_markdown([copied])
     assert "| 3.36 ± 6.15†‡ \\| 70.46 [64.50, 76.63] ○ |" in text
     assert "67.82 ± 6.11⁼ \\|" in text
-    assert "### Are the printed numbers possible?" in text
-    section = audit_section(Entry.of(copied))
-    assert "1 consistent ⁼, 0 explained §, 1 impossible ‡" in section.text
-    where = "Table V, COVIDNet-CXR (retrained A), N Precision: impossible"
-    assert section.details[0].notes == [(where, "2 is not 3 [made]")]
+    assert "| Tabik et al. 2020 | 2 | 0 | 1 | 0 |" in text
     parsed = Page(render_report(overview_report([copied])))
-    assert {"class": "audit", "title": "impossible: 2 is not 3"} in parsed.all("abbr")
+    assert {"class": "audit", "title": "impossible: 2 is not 3."} in parsed.all("abbr")
+    assert {"class": "audit", "title": "consistent"} in parsed.all("abbr")
+
+
+def test_cells_with_one_proof_are_one_finding(found):
+    section = audit_section(found)
+    assert "2 ‡ impossible, 0 § explained, 1 ⁼ consistent, 0 cannot be checked." in section.text
+    (folded,) = section.details
+    assert folded.title == "‡ impossible, with proofs (2 cells)"
+    row = "COVIDNet-CXR (retrained A)"
+    where = f"Table V: impossible: {row}, N Precision = 3.36 ± 6.15; {row}, N F1 = 73.31"
+    assert folded.notes == [(where, "2 is not 3. [made]")]
+
+
+def test_every_cell_is_audited_and_what_is_doubtful_for_good_reason_is_seen(entries):
+    for entry in entries.values():
+        assert sum(audit_counts(entry.audit).values()) == entry.states.sum()
+        assert audit_counts(entry.audit)["‡ impossible"] > 0
 
 
 # --- a report as Markdown
