@@ -19,6 +19,7 @@ examples:
   covid-keras reproduce tabik                          phantom where no data is found, minutes
   covid-keras reproduce tabik --data ~/radiographs     real radiographs
   covid-keras report runs/covid_sdnet-smoke            the report again, without training
+  covid-keras results                                  all papers on one page
   covid-keras segment chest.png --out lungs            mask, crop and overlay of a radiograph
   covid-keras predict chest.png --heatmap              a trained network's answer, and where it looked
   covid-keras ensemble runs/hertel --systems A B C     average or vote of trained systems
@@ -79,6 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_reproduce,
         _add_report,
         _add_publish,
+        _add_results,
         _add_segment,
         _add_predict,
         _add_ensemble,
@@ -220,7 +222,11 @@ def _add_publish(commands) -> None:
         "  covid-keras publish runs/covid_sdnet-cpu\n",
     )
     parser.add_argument(
-        "run_folder", type=_path, nargs="?", metavar="RUN", help="without it only the READMEs are made again"
+        "run_folder",
+        type=_path,
+        nargs="?",
+        metavar="RUN",
+        help="without it only the READMEs and papers/RESULTS.md are made again",
     )
 
 
@@ -228,6 +234,30 @@ def _publish(options: argparse.Namespace) -> int:
     from covid_keras.reporting.publish import publish_run, refresh_readmes
 
     _say_where(publish_run(options.run_folder) if options.run_folder else refresh_readmes())
+    return 0
+
+
+def _add_results(commands) -> None:
+    parser = _command(
+        commands,
+        "results",
+        "write the suite's own page: every paper, system and cohort, from the committed results alone",
+        _results,
+        "  covid-keras results\n  covid-keras results --out results.html\n",
+    )
+    parser.add_argument(
+        "--out",
+        type=_path,
+        default=Path("runs/results.html"),
+        metavar="FILE",
+        help="the page (default: runs/results.html); in a checkout papers/RESULTS.md is written, too",
+    )
+
+
+def _results(options: argparse.Namespace) -> int:
+    from covid_keras.reporting.publish import write_results
+
+    print(f"Output: {' and '.join(map(str, write_results(options.out)))}")
     return 0
 
 

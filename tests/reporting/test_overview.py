@@ -11,9 +11,10 @@ import pytest
 from test_reporting_html import Page
 
 from covid_keras import DISCLAIMER
+from covid_keras.cli import main
 from covid_keras.evaluation import load_published
 from covid_keras.files import read_json, write_json
-from covid_keras.reporting import overview
+from covid_keras.reporting import overview, publish
 from covid_keras.reporting.audited import audit_counts, audit_section
 from covid_keras.reporting.committed import committed_profiles
 from covid_keras.reporting.figures import headline_figure
@@ -105,6 +106,21 @@ def test_the_page_is_self_contained(page):
         f"https://doi.org/{paper.doi}" for paper in load_papers().values()
     }
     assert parsed.text.count(DISCLAIMER) == 2
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_the_command_says_where_both_are(copied, tmp_path, monkeypatch, capsys, checkout):
+    monkeypatch.setattr(publish, "load_papers", lambda: {"tabik": copied})
+    monkeypatch.setattr(publish, "ROOT", tmp_path / "checkout")
+    (tmp_path / "checkout").mkdir()
+    written = [tmp_path / "out" / "page.html"]
+    if checkout:
+        (tmp_path / "checkout" / "setup.cfg").touch()
+        written.append(tmp_path / "checkout" / OVERVIEW)
+    assert main(["results", "--out", str(written[0])]) == 0
+    assert capsys.readouterr().out == f"Output: {' and '.join(map(str, written))}\n"
+    assert (tmp_path / "checkout" / OVERVIEW).is_file() == checkout
+    assert "Tabik et al. 2020" in written[0].read_text(encoding="utf-8")
 
 
 # --- what it says follows the files
