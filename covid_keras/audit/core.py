@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     rules.deviation,
     rules.interval,
     rules.dice_and_iou,
+    rules.identities,
     relations.weighted_mean,
     relations.totals,
     relations.same_system,

@@ -17,6 +17,7 @@ from covid_keras.audit.confusion import counts_for
 from covid_keras.audit.findings import EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import TRUNCATED, UNLIKELY, judge, slip_or
 from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, shown, spread_of, value_of
+from covid_keras.audit.runs import harmonic
 from covid_keras.evaluation.published import PublishedCell
 
 
@@ -147,4 +148,43 @@ def dice_and_iou(book: Book) -> list[Finding]:
         if len(broken) == 1:
             other = slip_or(book, iou, "dice_and_iou", Interval(values.low / (2 - values.low), values.high), proof)
         found += [judge(dice, "dice_and_iou", other.verdict != IMPOSSIBLE, proof), other]
+    return found
+
+
+def identities(book: Book) -> list[Finding]:
+    """Do the metrics of a row agree with each other, whatever the images?
+
+    Of one training F1 is the harmonic mean of precision and recall, and the accuracy lies between sensitivity and
+    specificity; recall weighted by the classes is the accuracy, of means too. Means of F1 are left to `runs_of_row`.
+    """
+    rows: dict[tuple, dict[str, PublishedCell]] = defaultdict(dict)
+    for cell in book.numbers:
+        if cell.unit in ("percent", "ratio") and not cell.actual:
+            rows[cell.table, cell.row, cell.facts.executions].setdefault(book.quantity(cell), cell)
+    found = []
+    for (*_, runs), row in rows.items():
+        for names, allowed in _identities(row, runs):
+            cells = [row[name] for name in names]
+            terms = ", ".join(f"{name.replace('_', ' ')} {as_printed(row[name])}" for name in names[1:])
+            proof = f"With {terms} it is {shown(cells[0], allowed.low, 1)} to {shown(cells[0], allowed.high, 1)}."
+            holds = allowed.meets(value_of(cells[0]))
+            found += [judge(cell, "identities", holds, proof) for cell in (cells if holds else cells[:1])]
+    return found
+
+
+def _identities(row: dict[str, PublishedCell], runs: int) -> list[tuple[tuple[str, ...], Interval]]:
+    """Return the metric and those that it follows from, with the values that these allow."""
+    values = {name: value_of(cell) for name, cell in row.items()}
+    found = []
+    for side, recall in (("positive", "sensitivity"), ("negative", "specificity")):
+        names = (f"f1_{side}", f"precision_{side}", recall)
+        if runs == 1 and set(names) <= set(row):
+            first, second = values[names[1]], values[recall]
+            found.append((names, Interval(harmonic(first.low, second.low), harmonic(first.high, second.high))))
+    names = ("accuracy", "sensitivity", "specificity")
+    if runs == 1 and set(names) <= set(row):
+        rates = values["sensitivity"], values["specificity"]
+        found.append((names, Interval(min(one.low for one in rates), max(one.high for one in rates))))
+    if {"accuracy", "weighted_recall"} <= set(row):
+        found.append((("weighted_recall", "accuracy"), values["accuracy"]))
     return found

@@ -136,6 +136,27 @@ def test_a_rate_is_the_weighted_mean_of_its_parts(seed, sizes, folds):
     assert not accused(cells)
 
 
+@QUICK
+@given(st.tuples(*[st.integers(1, 300)] * 4), st.integers(1, 4))
+def test_metrics_of_a_matrix_agree_where_no_images_are_stated(matrix, decimals):
+    found = metrics_of(*matrix)
+    cells = [made(value, name, decimals) for name, value in found.items()]
+    assert not accused([*cells, made(found["accuracy"], "weighted_recall", decimals)])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "values"),
+    [
+        ("f1_positive", {"f1_positive": 0.86, "precision_positive": 0.8, "sensitivity": 0.9}),
+        ("accuracy", {"accuracy": 0.93, "sensitivity": 0.92, "specificity": 0.85}),
+        ("weighted_recall", {"weighted_recall": 0.91, "accuracy": 0.92}),
+    ],
+)
+def test_metrics_that_disagree_whatever_the_images(wrong, values):
+    verdicts = audit([made(value, name) for name, value in values.items()]).table().set_index("column")["verdict"]
+    assert [name for name, verdict in verdicts.items() if verdict == "impossible"] == [wrong]
+
+
 def share(hits):
     return np.mean(list(hits))
 
