@@ -219,6 +219,9 @@ def test_arias_table_16():
     found = verdicts("arias_vgg19", "16")
     assert found["Proposed Method", "Accuracy"] == found["Proposed Method", "Recall"] == "impossible"
     assert "same_quantity" in finding("arias_vgg19", "16", "Proposed Method", "Recall").rules
+    rest = {verdict for (row, _), verdict in found.items() if row != "Proposed Method"}
+    assert all(verdict.startswith("cannot be checked") for verdict in rest), "how they average is not said"
+    assert audited("arias_vgg19").summary()["impossible"] == 29
 
 
 def test_arias_counts_are_consistent():
