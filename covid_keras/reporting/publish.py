@@ -75,7 +75,8 @@ def refresh_readmes() -> Path:
     require_checkout()
     for readme in readmes():
         write_text(readme, filled(readme.read_text(encoding="utf-8")))
-    write_text(ROOT / OVERVIEW, overview_markdown(load_papers().values()))
+    printed = [paper for paper in load_papers().values() if (paper.folder / "published.yaml").is_file()]
+    write_text(ROOT / OVERVIEW, overview_markdown(printed))
     return ROOT
 
 

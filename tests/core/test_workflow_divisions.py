@@ -228,7 +228,7 @@ def test_near_duplicates_are_searched_where_a_division_asks_for_them(cohort, mon
 def test_what_a_division_does_that_crosses_is_noticed(cohort, monkeypatch):
     """`divide` believes no splitter: what it made is checked against the cohort."""
 
-    def leaking(cohort, parts, seed, groups):
+    def leaking(cohort, parts, seed, groups, shares):
         part = np.resize(["train", "validation", "test"], len(cohort))
         return cohort.table[["image_id", "patient_id", "label"]].assign(repeat=0, fold=0, split=part)
 
