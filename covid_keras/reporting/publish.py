@@ -75,16 +75,34 @@ def refresh_readmes() -> Path:
     require_checkout()
     for readme in readmes():
         write_text(readme, filled(readme.read_text(encoding="utf-8")))
-    printed = [paper for paper in load_papers().values() if (paper.folder / "published.yaml").is_file()]
-    write_text(ROOT / OVERVIEW, overview_markdown(printed))
+    refresh_overview()
     return ROOT
 
 
+def refresh_overview() -> list[Path]:
+    """Write `papers/RESULTS.md` and return it, alone; where the checkout holds no paper nothing is written.
+
+    Papers that are installed from elsewhere are on their user's page (`write_results`) and not in this repository.
+    """
+    own = [paper for paper in _published_papers() if paper.folder.is_relative_to(ROOT)]
+    return [write_text(ROOT / OVERVIEW, overview_markdown(own))] if own else []
+
+
 def write_results(out: str | Path) -> list[Path]:
-    """Write the suite's own page to `out` and, in a checkout, `papers/RESULTS.md`; return what was written."""
-    papers = list(load_papers().values())
-    page = write_report(out, overview_report(papers))
-    return [page, *([write_text(ROOT / OVERVIEW, overview_markdown(papers))] if is_checkout() else [])]
+    """Write the suite's own page to `out` and, in a checkout, `papers/RESULTS.md`; return what was written.
+
+    Raises
+    ------
+    UserError
+        Where a committed file cannot be read, or `out` cannot be written.
+    """
+    page = write_report(out, overview_report(_published_papers()))
+    return [page, *(refresh_overview() if is_checkout() else [])]
+
+
+def _published_papers() -> list[Paper]:
+    """Return the papers that have a file of printed numbers; without one there is nothing to set ours against."""
+    return [paper for paper in load_papers().values() if (paper.folder / "published.yaml").is_file()]
 
 
 def predictions_files(folder: Path, profile: str, count: int) -> list[Path]:

@@ -111,16 +111,28 @@ def test_the_page_is_self_contained(page):
 @pytest.mark.parametrize("checkout", [True, False])
 def test_the_command_says_where_both_are(copied, tmp_path, monkeypatch, capsys, checkout):
     monkeypatch.setattr(publish, "load_papers", lambda: {"tabik": copied})
-    monkeypatch.setattr(publish, "ROOT", tmp_path / "checkout")
-    (tmp_path / "checkout").mkdir()
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
     written = [tmp_path / "out" / "page.html"]
     if checkout:
-        (tmp_path / "checkout" / "setup.cfg").touch()
-        written.append(tmp_path / "checkout" / OVERVIEW)
+        (tmp_path / "setup.cfg").touch()
+        written.append(tmp_path / OVERVIEW)
     assert main(["results", "--out", str(written[0])]) == 0
     assert capsys.readouterr().out == f"Output: {' and '.join(map(str, written))}\n"
-    assert (tmp_path / "checkout" / OVERVIEW).is_file() == checkout
+    assert (tmp_path / OVERVIEW).is_file() == checkout
     assert "Tabik et al. 2020" in written[0].read_text(encoding="utf-8")
+
+
+def test_publishing_writes_the_papers_of_the_checkout_alone(copied, tmp_path, monkeypatch):
+    elsewhere = dataclasses.replace(load_paper("haghanifar"), name="elsewhere")
+    bare = dataclasses.replace(copied, name="bare", folder=tmp_path / "bare")
+    monkeypatch.setattr(publish, "load_papers", lambda: {p.name: p for p in (copied, elsewhere, bare)})
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    monkeypatch.setattr(publish, "readmes", list)
+    (tmp_path / "setup.cfg").touch()
+    assert publish.refresh_readmes() == tmp_path
+    assert (tmp_path / OVERVIEW).read_text(encoding="utf-8") == overview_markdown([copied])
+    monkeypatch.setattr(publish, "load_papers", lambda: {"elsewhere": elsewhere, "bare": bare})
+    assert publish.refresh_overview() == []
 
 
 # --- what it says follows the files
