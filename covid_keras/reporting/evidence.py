@@ -48,9 +48,9 @@ def measure_shares(results: Results) -> pd.DataFrame:
 
 def pairs_of(results: Results) -> list[tuple[str, str]]:
     """Return the pairs that the paper compares by their heat, as far as this run has measured both and knows lungs."""
-    # Masks of another mode are for cropping; they do not say where the lungs are.
-    other_mode = results.facts.get("lungs", {}).get("mode")
-    if other_mode or results.run.cohort.table["mask_path"].eq("").all():
+    # The saturated pixels of the authors' mode are for cropping; they do not say where the lungs are.
+    saturated = results.facts.get("lungs", {}).get("mode") == "authors"
+    if saturated or results.run.cohort.table["mask_path"].eq("").all():
         return []
     return [pair for pair in results.paper.heat_pairs if set(pair) <= set(results.systems)]
 
