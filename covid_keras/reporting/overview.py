@@ -511,12 +511,12 @@ def _surrogates(found: Committed) -> list[tuple[str, list[str]]]:
 def _table_words(names: Iterable[str]) -> str:
     """Return the tables by name, those that differ by their number alone together.
 
-    >>> _table_words(["IV", "V", "text 5.1", "IV", "text 7", "Figure 2"])
-    'Tables IV, V; Running text, sections 5.1, 7; Figure 2'
+    >>> _table_words(["IV", "V", "text 5.1", "IV", "text 7", "Figure 2", "ROC"])
+    'Tables IV, V; Running text, sections 5.1, 7; Figure 2; ROC'
     """
     groups: dict[str, list[str]] = {}
     for title in dict.fromkeys(table_title(str(name)) for name in names):
-        head = next((head for head in ("Table ", "Running text, section ") if title.startswith(head)), "")
+        head = next((head for head in ("Table ", "Figure ", "Running text, section ") if title.startswith(head)), "")
         groups.setdefault(head, []).append(title.removeprefix(head))
     return "; ".join(
         f"{head.rstrip()}{'s' * (len(found) > 1)} {', '.join(found)}" if head else ", ".join(found)
