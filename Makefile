@@ -13,7 +13,7 @@ RUN := $(BIN)/covid-keras reproduce
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel reproduce-all segment-recipe test bench lint clean
+.PHONY: help install reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel reproduce-all results audit segment-recipe test bench lint clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,7 +39,14 @@ reproduce-arias: $(STAMP) ## VGG19 + U-Net (Arias-Garzon et al. 2021): the phant
 reproduce-hertel: $(STAMP) ## ResUNet, three networks, two ensembles (Hertel & Benlamri 2022): the phantom where no data is found
 	$(RUN) hertel $(OPTIONS)
 
-reproduce-all: reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel ## every paper, one after the other
+reproduce-all: reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel ## every paper, one after the other, then the page of all
+	$(BIN)/covid-keras results
+
+results: $(STAMP) ## all papers on one page, from the committed results: runs/results.html (or OUT) and papers/RESULTS.md
+	$(BIN)/covid-keras results $(if $(OUT),--out "$(OUT)")
+
+audit: $(STAMP) ## are the printed numbers possible? All papers, or PAPER=tabik, or PAPER=FILE.yaml
+	$(BIN)/covid-keras audit $(if $(PAPER),"$(PAPER)") $(ARGS)
 
 segment-recipe: $(STAMP) ## train the shipped lung U-Net again (needs DATA)
 	$(BIN)/covid-keras train-lungs $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pandas as pd
 
 from covid_keras.errors import UserError
+from covid_keras.evaluation.facts import Place
 from covid_keras.evaluation.published import LOST_TEXT, PublishedCell
 from covid_keras.evaluation.summary import Measured
 
@@ -30,6 +32,8 @@ COMPARISON_COLUMNS = (
 # In two classes what is not on the diagonal of the confusion matrix is the rest of its row.
 COMPLEMENTS = {"false_negative_rate": "sensitivity", "false_positive_rate": "specificity"}
 DEFAULT = "default"
+# How `covid_keras.audit`, which builds on this package, begins what it says of a number that is no target.
+_IMPOSSIBLE, _EXPLAINED = "impossible", "explained by "
 _OTHER_DATA = "measured on other data"
 
 logger = logging.getLogger(__name__)
@@ -41,6 +45,7 @@ def compare(
     tolerance: float | Mapping[str, float],
     comparable: bool | str | Mapping[str, bool | str] = True,
     not_run: Mapping[str, str] | None = None,
+    audit: Mapping[Place, tuple[str, str]] | None = None,
 ) -> pd.DataFrame:
     """Set what we measured beside what a paper prints.
 
@@ -60,6 +65,9 @@ def compare(
         all the same. A mapping gives it for each system, the others are comparable.
     not_run : mapping, optional
         System to the reason why it was not run; without one the verdict says "not run" alone.
+    audit : mapping, optional
+        (table, row, column) to the verdict and the proof of `covid_keras.audit`. A number that is impossible as
+        printed, or explained by something else, is no target unless the file of printed numbers gives one.
 
     Returns
     -------
@@ -72,6 +80,8 @@ def compare(
         that the paper's text has lost have NaN for `paper`, `target` and `difference`, and the verdict "not comparable
         (not published in the text)" whether we measured them or not. Verdicts: `reproduced` (|difference| <=
         tolerance), `within interval` (low <= target <= high), `not reproduced`, `not comparable (reason)`.
+        With an `audit` the columns `audit` and `proof` come last; of a number that is no target the reason is
+        "impossible as printed: ..." or "not as printed: ..."; where there is another reason already, the doubt says it.
 
     Raises
     ------
@@ -87,7 +97,38 @@ def compare(
     for row, cell in zip(rows, cells, strict=True):
         if row["verdict"] == NOT_RUN and (reason := (not_run or {}).get(cell.system)):
             row["verdict"] = NOT_COMPARABLE.format(reason=reason)
-    return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+    if audit is None:
+        return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+    rows = [
+        _audited(row, cell, *audit.get((cell.table, cell.row, cell.column), ("", "")))
+        for row, cell in zip(rows, cells, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=[*COMPARISON_COLUMNS, "audit", "proof"])
+
+
+def _audited(row: dict[str, object], cell: PublishedCell, audit: str, proof: str) -> dict[str, object]:
+    """Return a row with what the audit says: as its verdict where it would be judged, else in its doubt, once."""
+    row = row | {"audit": audit, "proof": proof}
+    # Another value than the printed one was given to compare with: that is the target, and it was not audited.
+    if cell.target != cell.value or not audit.startswith((_IMPOSSIBLE, _EXPLAINED)):
+        return row
+    what = audit.removeprefix(_EXPLAINED) if audit.startswith(_EXPLAINED) else ""
+    word = f"not as printed: {what}" if what else "impossible as printed"
+    if row["verdict"] in (REPRODUCED, WITHIN_INTERVAL, NOT_REPRODUCED):
+        reason = word if what else f"{word}: {_first_sentence(proof)}"
+        return row | {"verdict": NOT_COMPARABLE.format(reason=reason)}
+    if (what or _IMPOSSIBLE).lower() in cell.doubt.lower():
+        return row
+    return row | {"doubt": f"{cell.doubt} Audit: {word}.".strip()}
+
+
+def _first_sentence(text: str) -> str:
+    """Return a text up to its first full stop, without it; a decimal point is none.
+
+    >>> _first_sentence("No whole number of 120 is 96.1 %. TP 3 does so.")
+    'No whole number of 120 is 96.1 %'
+    """
+    return re.split(r"\.\s+(?=[A-Z])", text, maxsplit=1)[0].rstrip(".")
 
 
 def comparison_records(comparison: pd.DataFrame) -> list[dict[str, object]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
 
 from covid_keras.audit import audit
+from covid_keras.evaluation.facts import Place
 from covid_keras.reporting.html import Section
-from covid_keras.reporting.tables import AUDIT_MEANINGS, AUDIT_SIGNS, counted, table_title
+from covid_keras.reporting.tables import AUDIT_MEANINGS, AUDIT_SIGNS, counted, markdown_table, table_title
 from covid_keras.training.experiment import Paper
 
 PLACE = ["table", "row", "column"]
@@ -22,19 +25,36 @@ AUDIT_CAPTION = (
 AUDIT_TEXT = "Rules of arithmetic over what the paper prints, without any data: {counts}."
 
 
+# Of more cells that share their proof the first and the last are named.
+FEW_CELLS = 8
+
+
 def audit_of(paper: Paper) -> pd.DataFrame:
     """Return what the audit says of a paper's numbers, a row a cell.
 
     Columns: those of `PLACE`, `printed`, `audit` (the verdict), `proof` and `rules`, all text.
     """
     path = paper.folder / "published.yaml"
-    return _audited(path, path.stat().st_mtime_ns)
+    return _audited(_File(sha256(path.read_bytes()).hexdigest(), path)).copy()
+
+
+def audited_places(table: pd.DataFrame) -> dict[Place, tuple[str, str]]:
+    """Return what `covid_keras.evaluation.compare` wants of an audit: place to verdict and proof."""
+    return {(row.table, row.row, row.column): (row.audit, row.proof) for row in table.itertuples()}
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file, the same as any other of the same content."""
+
+    digest: str
+    path: Path = field(compare=False)
 
 
 @lru_cache(maxsize=16)
-def _audited(path: Path, changed: int) -> pd.DataFrame:
-    """Audit a file, once for each state of it: a page asks for it several times, and it takes a second."""
-    table = audit(path).table().rename(columns={"verdict": "audit"})
+def _audited(file: _File) -> pd.DataFrame:
+    """Audit a file, once for each content: a page asks for it several times, and it takes a second."""
+    table = audit(file.path).table().rename(columns={"verdict": "audit"})
     return table[[*PLACE, "printed", "audit", "proof", "rules"]]
 
 
@@ -71,6 +91,39 @@ def audit_section(table: pd.DataFrame) -> Section:
             title = f"{AUDIT_SIGNS[word]} {word}, with proofs ({counted(int((kinds == word).sum()), 'cell')})"
             section.details.append(Section(title, notes=notes))
     return section
+
+
+def audit_markdown(table: pd.DataFrame) -> str:
+    """Return what the audit says as Markdown, as it stands in a paper's README: the counts, then the proofs.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `audit_of`.
+    """
+    kinds = _audit_kinds(table)
+    counts = ", ".join(f"{count} {head}" for head, count in audit_counts(table).items())
+    blocks = [f"{counted(len(table), 'published number')}: {counts}. {AUDIT_CAPTION}\n"]
+    for word in ("impossible", "explained"):
+        rows = [
+            {"where": table_title(str(name)), "as printed": _cells_words(part)}
+            | ({"explained by": said.removeprefix("explained by ")} if word == "explained" else {})
+            | {"proof": proof, "rules": rules.replace("_", " ")}
+            for (name, said, proof, rules), part in table[kinds == word].groupby(
+                ["table", "audit", "proof", "rules"], sort=False
+            )
+        ]
+        if rows:
+            head = f"**{AUDIT_SIGNS[word]} {word}** ({counted(int((kinds == word).sum()), 'cell')}): "
+            blocks.append(f"{head}{AUDIT_MEANINGS[word]}.\n\n{markdown_table(pd.DataFrame(rows))}")
+    return "\n".join(blocks)
+
+
+def _cells_words(part: pd.DataFrame) -> str:
+    texts = list(_printed(part))
+    if len(texts) > FEW_CELLS:
+        return f"{len(texts)} cells, from {texts[0]} to {texts[-1]}"
+    return "; ".join(texts)
 
 
 def _printed(part: pd.DataFrame) -> pd.Series:

@@ -12,8 +12,11 @@ import yaml
 from covid_keras.errors import UserError
 from covid_keras.evaluation import Measured, compare, load_published, measured_from_json
 from covid_keras.files import read_json
+from covid_keras.reporting.audited import audit_of, audited_places
 from covid_keras.reporting.results import comparable_of
 from covid_keras.reporting.tables import (
+    AUDIT_MEANINGS,
+    AUDIT_SIGNS,
     NOTHING,
     VERDICTS,
     Cell,
@@ -74,6 +77,7 @@ class Committed:
             yaml.safe_load(self.source["protocol"])["tolerance"],
             comparable_of(self.source["comparable"], self.source.get("surrogates", {})),
             self.left_out,
+            audited_places(audit_of(self.paper)),
         )
 
     @cached_property
@@ -117,7 +121,7 @@ def results_markdown(paper: Paper, profile: str) -> str:
     )
     titles = {system.name: system.title for system in paper.systems}
     everything = f"**All that was measured**\n\n{markdown_table(measured_table(found.measured, titles))}"
-    return "\n".join([head, *tables, verdict_legend(), "", everything])
+    return "\n".join([head, *tables, verdict_legend(found.rows), "", everything])
 
 
 def excerpt_markdown(paper: Paper, profile: str) -> str:
@@ -141,6 +145,8 @@ def excerpt_markdown(paper: Paper, profile: str) -> str:
     ]
     signs = {cell.verdict: cell.symbol for cell in table.cells.values()}
     legend = "; ".join(f"{sign} {VERDICTS[verdict][1]}" for verdict, sign in signs.items())
+    used = {cell.audit_sign for cell in table.cells.values()}
+    legend += "".join(f"; {sign} {AUDIT_MEANINGS[word]}" for word, sign in AUDIT_SIGNS.items() if sign in used)
     unit = "shares of 1" if set(rows["unit"]) == {"ratio"} else "percent"
     return (
         f"{table_title(table.name)}, {unit}:\n\n{markdown_table(pd.DataFrame(lines))}\n"
@@ -150,7 +156,7 @@ def excerpt_markdown(paper: Paper, profile: str) -> str:
 
 
 def _paper_text(cell: Cell | None) -> str:
-    return cell.paper if cell else NOTHING
+    return cell.paper + cell.audit_sign if cell else NOTHING
 
 
 def _our_text(cell: Cell | None) -> str:

@@ -18,7 +18,7 @@ from covid_keras.evaluation import Measured, compare, load_published
 from covid_keras.evaluation.comparison import NO_COUNTERPART, NOT_IN_TEXT
 from covid_keras.evaluation.published import LOST_TEXT, load_titles
 from covid_keras.evaluation.published import load_paper as load_citation
-from covid_keras.reporting.audited import AUDIT_CAPTION, PLACE, audit_counts, audit_of, audit_section
+from covid_keras.reporting.audited import AUDIT_CAPTION, PLACE, audit_counts, audit_of, audit_section, audited_places
 from covid_keras.reporting.committed import Committed, committed_profiles
 from covid_keras.reporting.figures import headline_figure
 from covid_keras.reporting.html import AgainstEntry, FigureEntry, Report, Section, TableEntry
@@ -91,9 +91,14 @@ class Entry:
     def comparisons(self) -> list[pd.DataFrame]:
         """Every published cell beside ours, a table a profile; one without a number of ours where there is none."""
         frames = [found.comparison for found in self.results]
-        frames = frames or [compare(load_published(self.paper.folder / "published.yaml"), [], 0.0)]
+        frames = frames or [self._without_results]
         frames = [frame.drop(columns=self.audit.columns.difference(PLACE), errors="ignore") for frame in frames]
         return [frame.merge(self.audit, how="left", on=PLACE, validate="one_to_one") for frame in frames]
+
+    @property
+    def _without_results(self) -> pd.DataFrame:
+        cells = load_published(self.paper.folder / "published.yaml")
+        return compare(cells, [], 0.0, audit=audited_places(self.audit))
 
     @cached_property
     def states(self) -> pd.Series:
@@ -169,9 +174,9 @@ Ours is the mean over executions with a 95 % interval (bootstrap by patient). Wh
 paper's conditions it is shown and not judged, and the reason is given; what the paper prints for others, for its data \
 or in a text that has lost it is counted too, so that nothing drops out unseen."""
 CELLS_CAPTION = (
-    "Published numbers by what became of them. ○: measured, not under the paper's conditions. Not measured: a system "
-    "that could not be, or was not, run here. No counterpart: numbers of data sets, of others' work, of settings, or "
-    "printed twice. Lost: the available text of the paper does not hold them."
+    "Published numbers by what became of them. ○: measured, not under the paper's conditions, or no target "
+    "as printed. Not measured: a system that could not be, or was not, run here. No counterpart: numbers of data "
+    "sets, of others' work, of settings, or printed twice. Lost: the available text of the paper does not hold them."
 )
 COST_CAPTION = "Training alone; making masks, predicting and reporting come on top. Code: revisions that trained."
 HEADLINE_CAPTION = (

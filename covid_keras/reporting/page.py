@@ -13,6 +13,7 @@ from covid_keras.data.cohort import SEVERITIES
 from covid_keras.errors import UserError
 from covid_keras.evaluation import bootstrap_difference
 from covid_keras.evaluation.truth import known_truth
+from covid_keras.reporting.audited import AUDIT_CAPTION, audit_markdown, audit_section
 from covid_keras.reporting.figures import (
     FEW_SERIES,
     THIN_CURVES,
@@ -38,6 +39,7 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
     sections = [
         Section("How the networks decide", figures=[*_seed_figures(results), *_decision_figures(results)]),
         _training_section(results),
+        _audit_section(results),
     ]
     if explained:
         sections.insert(1, _evidence_section(results, explained))
@@ -102,6 +104,13 @@ def _evidence_section(results: Results, explained: Mapping[str, list[FigureEntry
     for name, entries in explained.items():
         shown = len(explained) <= FEW_SYSTEMS or name in results.paper.proposed
         (section.figures if shown else section.folded).extend(entries)
+    return section
+
+
+def _audit_section(results: Results) -> Section:
+    """Whether the paper's numbers are possible, with what that means."""
+    section = audit_section(results.audit)
+    section.text = f"{section.text}\n\n{AUDIT_CAPTION}"
     return section
 
 
@@ -524,8 +533,9 @@ def _duplicate_words(results: Results) -> str:
 
 
 def report_markdown(results: Results) -> str:
-    """Return the run's facts and comparison as Markdown, its banner first."""
+    """Return the run's facts, comparison and audit as Markdown, its banner first."""
     lines = [f"**{banner}**", ""] if (banner := banner_of(results)) else []
     lines += [f"# {results.paper.title}", "", results.paper.citation, ""]
     lines += [f"- {name}: {value}" for name, value in _facts(results)]
-    return "\n".join([*lines, "", comparison_markdown(results.comparison)]) + "\n"
+    audit = f"## {audit_section(results.audit).title}\n\n{audit_markdown(results.audit)}"
+    return "\n".join([*lines, "", comparison_markdown(results.comparison), "", audit]) + "\n"

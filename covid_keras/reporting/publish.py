@@ -2,7 +2,8 @@
 
 `covid-keras publish RUN` writes `papers/<paper>/results/<profile>.json` and `<profile>-predictions.csv`, and fills
 the places between `<!-- results NAME PROFILE -->` and `<!-- end -->` in the READMEs; `<!-- results NAME PROFILE
-excerpt -->`, on one line, gets a short excerpt instead of everything. Nobody types a number by hand:
+excerpt -->`, on one line, gets a short excerpt instead of everything, and `<!-- audit NAME -->` what the audit of the
+paper's printed numbers says. Nobody types a number by hand:
 a test makes metrics from predictions and tables from metrics again and compares.
 """
 
@@ -17,6 +18,7 @@ from covid_keras.errors import UserError
 from covid_keras.evaluation import read_predictions, write_predictions
 from covid_keras.files import write_json, write_text
 from covid_keras.models.registry import FOLDER
+from covid_keras.reporting.audited import audit_markdown, audit_of
 from covid_keras.reporting.committed import excerpt_markdown, results_markdown
 from covid_keras.reporting.evidence import SHARES, read_shares
 from covid_keras.reporting.html import write_report
@@ -28,6 +30,7 @@ from covid_keras.training.runfolder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERVIEW = Path("papers", "RESULTS.md")
+AUDIT = re.compile(r"(?P<head><!-- audit (?P<paper>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 LUNGS = re.compile(r"(<!-- lungs -->\n).*?(<!-- end -->)", re.DOTALL)
 PLACE = re.compile(
     r"(?P<head><!-- results (?P<paper>\S+) (?P<profile>\S+?)(?P<excerpt> excerpt)? -->\n).*?(?P<end><!-- end -->)",
@@ -136,7 +139,7 @@ def readmes() -> list[Path]:
 
 
 def filled(text: str) -> str:
-    """Return a README's text with every place of results filled from the committed JSON."""
+    """Return a README's text with every place of results and audits filled from what is committed."""
     papers = load_papers()
 
     def fill(match: re.Match[str]) -> str:
@@ -146,7 +149,13 @@ def filled(text: str) -> str:
         make = excerpt_markdown if match["excerpt"] else results_markdown
         return f"{match['head']}{make(papers[name], profile)}{match['end']}"
 
-    return LUNGS.sub(lambda match: f"{match[1]}{lungs_markdown()}{match[2]}", PLACE.sub(fill, text))
+    def fill_audit(match: re.Match[str]) -> str:
+        if (paper := papers.get(match["paper"])) is None or not (paper.folder / "published.yaml").is_file():
+            return match[0]
+        return f"{match['head']}{audit_markdown(audit_of(paper))}{match['end']}"
+
+    text = AUDIT.sub(fill_audit, PLACE.sub(fill, text))
+    return LUNGS.sub(lambda match: f"{match[1]}{lungs_markdown()}{match[2]}", text)
 
 
 def lungs_markdown() -> str:

@@ -27,6 +27,7 @@ from covid_keras.evaluation.seeds import seed_metrics
 from covid_keras.evaluation.summary import plain
 from covid_keras.evaluation.uncertainty import Difference, difference_of_sets
 from covid_keras.files import read_record
+from covid_keras.reporting.audited import audit_of, audited_places
 from covid_keras.reporting.evidence import SHARES, compared_shares, pairs_of, read_shares
 from covid_keras.training.experiment import Paper, load_paper
 from covid_keras.training.protocol import SplitSettings
@@ -134,7 +135,13 @@ class Results:
             protocol.tolerance,
             comparable_of(protocol.comparable, self.surrogates),
             self.run.left_out,
+            audited_places(self.audit),
         )
+
+    @cached_property
+    def audit(self) -> pd.DataFrame:
+        """Whether the paper's numbers are possible, as `audit_of` returns it."""
+        return audit_of(self.paper)
 
     @cached_property
     def surrogates(self) -> dict[str, str]:

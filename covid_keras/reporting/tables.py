@@ -33,7 +33,10 @@ VERDICTS = {
     REPRODUCED: ("✓", "ours differs from the paper by no more than the tolerance set before the run"),
     WITHIN_INTERVAL: ("≈", "outside the tolerance, but the paper's value lies in our 95 % interval"),
     NOT_REPRODUCED: ("✗", "outside the tolerance and outside our 95 % interval"),
-    NOT_COMPARABLE_KIND: ("○", "not measured under the paper's conditions; shown, not judged"),
+    NOT_COMPARABLE_KIND: (
+        "○",
+        "not measured under the paper's conditions, or no target as the paper prints it; shown, not judged",
+    ),
 }
 # What the audit of the printed numbers says of a cell, by its first word; what cannot be checked has no sign.
 AUDIT_SIGNS = {"consistent": "⁼", "explained": "§", "impossible": "‡"}
@@ -299,10 +302,19 @@ def verdict_counts(frame: pd.DataFrame) -> dict[str, int]:
     return {**counts, NOT_MEASURED: int((~measured).sum())}
 
 
-def verdict_legend() -> str:
-    """Return one line that explains the cell and the verdicts' signs."""
+def verdict_legend(frame: pd.DataFrame | None = None) -> str:
+    """Return one line that explains the cell and the verdicts' signs, and the audit's where the comparison has any."""
     signs = "; ".join(f"{sign} {kind}: {meaning}" for kind, (sign, meaning) in VERDICTS.items())
-    return f"Cell: paper | ours [95 % interval] sign. {signs}. {NOTHING} no number; † doubtful in the paper."
+    line = f"Cell: paper | ours [95 % interval] sign. {signs}. {NOTHING} no number; † doubtful in the paper."
+    audit = "; ".join(f"{sign} {word}: {meaning}" for sign, word, meaning in audit_signs(frame))
+    return f"{line} Audit of the printed number: {audit}." if audit else line
+
+
+def audit_signs(frame: pd.DataFrame | None) -> list[tuple[str, str, str]]:
+    """Return sign, word and meaning of what the audit says of a cell; nothing where the comparison has no audit."""
+    if frame is None or "audit" not in frame.columns:
+        return []
+    return [(AUDIT_SIGNS[word], word, meaning) for word, meaning in AUDIT_MEANINGS.items()]
 
 
 def not_comparable_line(table: PaperTable) -> str:
@@ -403,7 +415,7 @@ def comparison_markdown(frame: pd.DataFrame, banner: str = "") -> str:
     }
     measured = [table.name for table in tables if table.measured]
     parts = [f"**{banner}**\n"] if banner else []
-    parts += [*(texts.pop(name) for name in measured), verdict_legend() + "\n"]
+    parts += [*(texts.pop(name) for name in measured), verdict_legend(frame) + "\n"]
     if texts:
         parts += ["## Published, not measured in this run\n", *texts.values()]
     doubts = [f"- {place}: {text}" for place, text in doubtful_cells(frame)]
@@ -474,7 +486,7 @@ def comparison_latex(frame: pd.DataFrame, banner: str = "") -> str:
     pivots = comparison_pivot(frame)
     parts = [f"\\noindent\\textbf{{{latex_escape(banner)}}}\n"] if banner else []
     parts += [_latex_table(table, pivots[table.name]) for table in paper_tables(frame) if table.measured]
-    return "\n".join([*parts, f"\\noindent{{\\footnotesize {latex_escape(verdict_legend())}}}\n"])
+    return "\n".join([*parts, f"\\noindent{{\\footnotesize {latex_escape(verdict_legend(frame))}}}\n"])
 
 
 def _latex_table(table: PaperTable, pivot: pd.DataFrame) -> str:

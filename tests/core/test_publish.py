@@ -15,8 +15,9 @@ from covid_keras.errors import UserError
 from covid_keras.evaluation import measured_from_json, read_predictions, summarise
 from covid_keras.files import read_json
 from covid_keras.reporting import publish
+from covid_keras.reporting.audited import audit_of
 from covid_keras.reporting.committed import Committed
-from covid_keras.reporting.publish import LUNGS, PLACE, ROOT, filled, portable, publish_run, readmes, regenerated
+from covid_keras.reporting.publish import AUDIT, LUNGS, PLACE, ROOT, filled, portable, publish_run, readmes, regenerated
 from covid_keras.training.experiment import load_paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 
@@ -38,17 +39,33 @@ def _paper_and_profile(path: Path):
 def test_readmes_say_what_the_json_says(path):
     text = path.read_text(encoding="utf-8")
     assert filled(text) == text
-    places = len(PLACE.findall(text)) + len(LUNGS.findall(text))
-    assert text.count("<!-- results ") + text.count("<!-- lungs -->") == places
+    places = len(PLACE.findall(text)) + len(LUNGS.findall(text)) + len(AUDIT.findall(text))
+    assert sum(text.count(head) for head in ("<!-- results ", "<!-- lungs -->", "<!-- audit ")) == places
     assert text.count("<!-- end -->") == places
 
 
 @pytest.mark.parametrize("path", readmes(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_places_name_papers_and_profiles_that_exist(path):
     papers = load_papers()
+    for place in AUDIT.finditer(path.read_text(encoding="utf-8")):
+        assert place["paper"] in papers
     for place in PLACE.finditer(path.read_text(encoding="utf-8")):
         assert place["paper"] in papers
         assert place["profile"] in papers[place["paper"]].profiles
+
+
+@pytest.mark.parametrize("name", sorted(load_papers()))
+def test_each_readme_holds_the_audit_of_its_paper(name):
+    paper = load_paper(name)
+    text = (paper.folder / "README.md").read_text(encoding="utf-8")
+    (place,) = AUDIT.finditer(text)
+    assert place["paper"] == name
+    table = audit_of(paper)
+    assert place[0].startswith(f"<!-- audit {name} -->\n{len(table)} published numbers: ")
+    bad = table[table["audit"].str.startswith(("impossible", "explained"))]
+    assert len(bad)
+    for proof in bad["proof"].unique():
+        assert proof.replace("|", "\\|") in place[0]
 
 
 @pytest.mark.skipif(not COMMITTED, reason=NONE_YET)
@@ -128,7 +145,7 @@ def publishing(finished, tmp_path, monkeypatch) -> RunFolder:
 def test_unknown_places_stay_as_they_are():
     text = (
         "a\n<!-- results nobody smoke -->\nby hand\n<!-- end -->\nb\n"
-        "<!-- results covid_sdnet never -->\n<!-- end -->\nc\n"
+        "<!-- results covid_sdnet never -->\n<!-- end -->\n<!-- audit nobody -->\nby hand\n<!-- end -->\nc\n"
     )
     assert filled(text) == text
     assert filled("no place at all") == "no place at all"
@@ -231,6 +248,15 @@ def test_an_excerpt_is_one_table_and_a_line(publishing):
     assert lines[9].endswith("Not comparable with the paper: made images.")
     assert "All that was measured" not in excerpt
     assert "All that was measured" in text.split("<!-- results tiny smoke -->")[1]
+
+
+def test_an_audit_is_counts_and_proofs(publishing):
+    text = filled("before\n<!-- audit tiny -->\nold\n<!-- end -->\nafter\n")
+    assert filled(text) == text
+    assert "old" not in text
+    assert text.startswith("before\n<!-- audit tiny -->\n")
+    assert "0 ‡ impossible, 0 § explained" in text
+    assert text.endswith("<!-- end -->\nafter\n")
 
 
 def test_half_a_run_is_not_published(make_run, published, tmp_path, monkeypatch):

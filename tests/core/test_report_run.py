@@ -25,7 +25,8 @@ from covid_keras.files import read_json, sha256_of, write_json
 from covid_keras.preprocessing import lung_bounding_box
 from covid_keras.reporting import FigureEntry
 from covid_keras.reporting.examples import _framed, choose_examples
-from covid_keras.reporting.page import RELEASED, make_report
+from covid_keras.reporting.html import render_report
+from covid_keras.reporting.page import RELEASED, make_report, report_markdown
 from covid_keras.reporting.results import (
     SYNTHETIC,
     Results,
@@ -345,15 +346,35 @@ def words_of(figure) -> str:
 
 
 def test_a_confusion_says_how_many_executions_it_sums(finished):
-    (section, _) = make_report(Results.of(finished), {}).sections
+    section = make_report(Results.of(finished), {}).sections[0]
     figure = next(entry.figure for entry in section.figures if entry.title == "Confusion")
     assert "sum of 2 executions" in words_of(figure)
     assert [axes.get_title("left") for axes in figure.axes if axes.get_title("left")] == ["A", "B"]
     one = [e for e in Results.of(finished).executions if e.fold == 0]
-    (section, _) = make_report(Results(finished, Results.of(finished).paper, one), {}).sections
+    section = make_report(Results(finished, Results.of(finished).paper, one), {}).sections[0]
     entry = next(entry for entry in section.figures if entry.title == "Confusion")
     assert entry.caption == "Test images of 1 execution."
     assert "1 execution" in words_of(entry.figure)
+
+
+def test_whether_the_printed_numbers_are_possible_stands_on_the_page_and_beside_it(finished):
+    results = Results.of(finished)
+    results.audit["audit"] = ["impossible", "consistent", "cannot be checked (no rule)"]
+    results.audit["proof"] = ["No 7 of 8.", "Fits.", ""]
+    report = make_report(results, {})
+    section = report.sections[-1]
+    assert section.title == "Are the printed numbers possible?"
+    assert "1 ‡ impossible, 0 § explained, 1 ⁼ consistent, 1 cannot be checked." in section.text
+    assert section.details[0].notes[0][1].startswith("No 7 of 8.")
+    assert list(results.comparison["audit"].str.split().str[0]) == ["impossible", "consistent", "cannot"]
+    page, text = render_report(report), report_markdown(results)
+    assert '75.00 ± 2.00<abbr title="Audit: impossible as printed.">†</abbr>' in page
+    assert 'class="audit" title="impossible: No 7 of 8.">‡</abbr>' in page
+    assert "What the audit says of the printed number" in page
+    assert "75.00 ± 2.00†‡ \\|" in text
+    assert "Audit of the printed number: ‡ impossible: " in text
+    assert "## Are the printed numbers possible?" in text
+    assert "| Table V | A of the paper, Acc = 75.00 ± 2.00 | No 7 of 8. |" in text
 
 
 def test_many_executions_are_a_band_and_called_so(make_run, published):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from covid_keras.audit import EXPLAINED, IMPOSSIBLE
 from covid_keras.errors import UserError
 from covid_keras.evaluation import (
     COMPARISON_COLUMNS,
@@ -23,6 +24,7 @@ from covid_keras.evaluation import (
 from covid_keras.evaluation.comparison import NOT_IN_TEXT
 from covid_keras.evaluation.published import LOST_TEXT
 from covid_keras.reporting.results import comparable_of
+from covid_keras.reporting.tables import split_verdict
 
 
 def cell(mean, metric="accuracy", system="net", target=None, unit="percent", **more):
@@ -216,3 +218,65 @@ def test_records_are_json():
     assert back[0]["verdict"] == REPRODUCED
     assert back[0]["paper_std"] is None
     assert back[1]["ours"] is None
+
+
+# --- what the audit calls impossible is no target
+
+PROOF = "No whole number of 120 is 74.3 %: 89 are 74.2 %. More of it."
+AUDITED = [
+    (IMPOSSIBLE, "not comparable (impossible as printed: No whole number of 120 is 74.3 %: 89 are 74.2 %)"),
+    (EXPLAINED.format(what="TP / (TP + FP)"), "not comparable (not as printed: TP / (TP + FP))"),
+    ("consistent", REPRODUCED),
+    ("cannot be checked (no rule applies)", REPRODUCED),
+]
+
+
+def audited(verdict, *, doubt="", target=None, **options):
+    (row,) = compare(
+        [cell(74.3, doubt=doubt, target=target)], [ours(74.0, 70, 80)], 2, audit={PLACE: (verdict, PROOF)}, **options
+    ).to_dict("records")
+    return row
+
+
+PLACE = ("V", "net", "accuracy")
+
+
+@pytest.mark.parametrize(("said", "verdict"), AUDITED)
+def test_what_is_not_as_printed_is_shown_and_not_judged(said, verdict):
+    row = audited(said)
+    assert (row["verdict"], row["ours"], row["target"], row["doubt"]) == (verdict, 74.0, 74.3, "")
+    assert (row["audit"], row["proof"]) == (said, PROOF)
+    assert split_verdict(row["verdict"])[0] == ("not comparable" if verdict != REPRODUCED else REPRODUCED)
+
+
+@pytest.mark.parametrize(("said", "verdict"), AUDITED)
+def test_a_target_of_its_own_is_judged_whatever_is_printed(said, verdict):
+    assert audited(said, target=74.2)["verdict"] == REPRODUCED
+
+
+@pytest.mark.parametrize(
+    ("said", "doubt", "after"),
+    [
+        (IMPOSSIBLE, "", "Audit: impossible as printed."),
+        (IMPOSSIBLE, "A slip.", "A slip. Audit: impossible as printed."),
+        (IMPOSSIBLE, "Impossible.", "Impossible."),
+        (EXPLAINED.format(what="a copy of table 8"), "", "Audit: not as printed: a copy of table 8."),
+        (EXPLAINED.format(what="a copy of table 8"), "A copy of Table 8.", "A copy of Table 8."),
+        ("consistent", "A slip.", "A slip."),
+    ],
+)
+def test_another_reason_stays_and_the_doubt_says_it_once(said, doubt, after):
+    row = audited(said, doubt=doubt, comparable="stand-in")
+    assert (row["verdict"], row["doubt"]) == ("not comparable (stand-in)", after)
+
+
+def test_without_an_audit_nothing_changes_and_a_cell_may_lack_one():
+    cells = [cell(74.3), cell(80.0, "sensitivity")]
+    plain = compare(cells, [ours(74)], 2)
+    assert tuple(plain.columns) == COMPARISON_COLUMNS
+    nothing = compare(cells, [ours(74)], 2, audit={})
+    assert nothing[list(COMPARISON_COLUMNS)].equals(plain)
+    assert set(nothing["audit"]) == set(nothing["proof"]) == {""}
+    unmeasured = compare(cells, [], 2, audit={PLACE: (IMPOSSIBLE, PROOF)})
+    assert list(unmeasured["verdict"]) == [NOT_RUN, NOT_RUN]
+    assert list(unmeasured["doubt"]) == ["Audit: impossible as printed.", ""]

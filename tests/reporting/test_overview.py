@@ -175,9 +175,14 @@ def test_two_profiles_stand_beside_each_other_and_a_cell_counts_once(copied):
     assert [part.title for part in report.sections[1].parts][:2] == ["Profile paper", "Profile cpu"]
     states = Entry.of(copied).states
     assert states.sum() == 187
-    # All that cpu shows is judged in the other, apart from the surrogates, of 5, 7 and 7 cells.
-    assert states["not comparable"] == 19
-    assert states[["reproduced", "within interval", "not reproduced"]].sum() == 99 - 19
+    # All that cpu shows is judged in the other, apart from the surrogates, of 5, 7 and 7 cells, and what is no target.
+    frame = Entry.of(copied).comparisons[0]
+    no_target = frame["verdict"].str.match(r"not comparable \((impossible|not) as printed: ")
+    assert frame.loc[no_target, "audit"].str.startswith(("impossible", "explained")).all()
+    assert frame.loc[no_target, "ours"].notna().all()
+    assert no_target.sum() == 9
+    assert states["not comparable"] == 19 + 9
+    assert states[["reproduced", "within interval", "not reproduced"]].sum() == 99 - 19 - 9
     assert all(states[["reproduced", "within interval", "not reproduced"]] > 0)
     assert report.banner == ""
     assert "**Executions**: 68" in text
