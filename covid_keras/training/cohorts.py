@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from covid_keras.data.sources import get_source
 from covid_keras.errors import UserError
 from covid_keras.settings import build
@@ -45,3 +48,12 @@ def require_data(protocol: Protocol, data: Path | None) -> Path:
             "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them",
         )
     return data
+
+
+def drawn(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
+    """Draw so many rows in the table's order, all for 0; raise `UserError` where there are fewer."""
+    if count > len(table):
+        raise UserError(
+            "cohort", f"asks for {count} {what}, there are {len(table)}", "Change the counts in protocol.yaml"
+        )
+    return table.iloc[np.sort(rng.permutation(len(table))[: count or len(table)])]

@@ -18,10 +18,9 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
 from covid_keras.data.sources import get_source, load_source
 from covid_keras.data.sources.bimcv import upright_grey
-from covid_keras.errors import UserError
 from covid_keras.files import fingerprint
 from covid_keras.settings import as_plain
-from covid_keras.training.cohorts import cohort_settings, missing_collection, require_data
+from covid_keras.training.cohorts import cohort_settings, drawn, missing_collection, require_data
 from covid_keras.training.protocol import Protocol
 
 # Labels of the stand-in cohort and of the phantom.
@@ -142,10 +141,10 @@ def _stand_in(settings: StandInCohort, data: Path) -> Cohort:
     covid = cohen[cohen["label"].isin((COVID_PA, COVID_AP, COVID_LATERAL))]
     nih = load_source("chestxray14", data).table
     parts = [
-        _some(covid, settings.covid, rng, "COVID-19 images"),
+        drawn(covid, settings.covid, rng, "COVID-19 images"),
         cohen[cohen["label"].isin((OTHER, OTHER_LATERAL))],
-        _some(nih[nih["label"] == "No_findings"], settings.normal, rng, "NIH images").assign(label=NORMAL),
-        _some(nih[nih["label"] == "Pneumonia"], settings.pneumonia, rng, "NIH images").assign(label=PNEUMONIA),
+        drawn(nih[nih["label"] == "No_findings"], settings.normal, rng, "NIH images").assign(label=NORMAL),
+        drawn(nih[nih["label"] == "Pneumonia"], settings.pneumonia, rng, "NIH images").assign(label=PNEUMONIA),
     ]
     return _joined(parts, STAND_IN, "Cohen against NIH ChestX-ray14")
 
@@ -182,8 +181,8 @@ def _published(settings: PublishedCohort, data: Path, made: Path) -> Cohort:
     kermany = kermany[kermany["part"] != "test"]  # what is left has the paper's counts: 1,349 and 3,883
     normal = kermany["label"] == "normal"
     parts = [
-        _some(padchest[padchest["label"] == "frontal"], settings.padchest[0], rng, "PadChest").assign(label=FRONTAL),
-        _some(padchest[padchest["label"] == "lateral"], settings.padchest[1], rng, "PadChest").assign(label=LATERAL),
+        drawn(padchest[padchest["label"] == "frontal"], settings.padchest[0], rng, "of PadChest").assign(label=FRONTAL),
+        drawn(padchest[padchest["label"] == "lateral"], settings.padchest[1], rng, "of PadChest").assign(label=LATERAL),
         positive,
         negative,
         load_source("precovid", data).table.assign(label=PRE_COVID),
@@ -191,15 +190,6 @@ def _published(settings: PublishedCohort, data: Path, made: Path) -> Cohort:
         kermany.assign(label=np.where(normal, COMPARED_NORMAL, COMPARED_PNEUMONIA)),
     ]
     return _joined(parts, PUBLISHED, "the paper's collections")
-
-
-def _some(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
-    """Draw so many rows, all for 0."""
-    if count > len(table):
-        raise UserError(
-            "cohort", f"asks for {count} of {what}, there are {len(table)}", "Change the counts in protocol.yaml"
-        )
-    return table.iloc[np.sort(rng.permutation(len(table))[: count or len(table)])]
 
 
 def _joined(parts: list[pd.DataFrame], classes: tuple[str, ...], name: str) -> Cohort:

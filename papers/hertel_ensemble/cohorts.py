@@ -19,10 +19,9 @@ from covid_keras.data.duplicates import find_duplicates
 from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
 from covid_keras.data.sources import get_source, load_source
 from covid_keras.data.sources.bimcv import upright_grey
-from covid_keras.errors import UserError
 from covid_keras.files import fingerprint
 from covid_keras.settings import as_plain
-from covid_keras.training.cohorts import cohort_settings, missing_collection, require_data
+from covid_keras.training.cohorts import cohort_settings, drawn, missing_collection, require_data
 from covid_keras.training.protocol import Protocol
 
 NORMAL, PNEUMONIA = "normal", "pneumonia"
@@ -179,15 +178,6 @@ def _without_copies(table: pd.DataFrame, others: pd.DataFrame, cache: Path) -> p
     first, second = (pairs[column].isin(others["image_id"]) for column in ("image_id_a", "image_id_b"))
     crossing = pairs[first != second]
     return table[~table["image_id"].isin({*crossing["image_id_a"], *crossing["image_id_b"]})]
-
-
-def drawn(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
-    """Draw so many rows in the table's order, all for 0; raise `UserError` where there are fewer."""
-    if count > len(table):
-        raise UserError(
-            "cohort", f"asks for {count} {what}, there are {len(table)}", "Change the counts in protocol.yaml"
-        )
-    return table.iloc[np.sort(rng.permutation(len(table))[: count or len(table)])]
 
 
 def _joined(parts: list[pd.DataFrame], classes: tuple[str, ...], name: str) -> Cohort:

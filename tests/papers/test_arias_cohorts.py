@@ -168,7 +168,7 @@ def test_counts_are_drawn_and_what_is_too_many_is_named(collections):
     counts = cohort.counts()
     assert sum(counts.get(label, 0) for label in STAND_IN[:3]) == 2
     assert [counts[label] for label in STAND_IN[3:]] == [2, 1, 1, 2]
-    for key, words in (("covid", "5 of COVID-19 images, there are 4"), ("normal", "6 of NIH images, there are 5")):
+    for key, words in (("covid", "5 COVID-19 images, there are 4"), ("normal", "6 NIH images, there are 5")):
         with pytest.raises(UserError, match=words):
             _make(collections, "cpu", **{key: int(words[0])})
 
