@@ -62,6 +62,10 @@ class Book:
         self.implied: dict[Place, Interval] = {}
         # What stands in a row that a confusion matrix gives.
         self.confirmed: set[Place] = set()
+        # Numbers that one slip of the pen explains, as they were without it, and numbers that none explains, with what
+        # would be possible there.
+        self.slips: dict[Place, str] = {}
+        self.allowed: dict[Place, Interval] = {}
         # What repeats another table, found by the rule of that name.
         self.copies: set[Place] = set()
         self.numbers = [cell for cell in self.cells if not cell.lost and cell.mean == cell.mean]

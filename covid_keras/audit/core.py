@@ -29,13 +29,14 @@ RULES: tuple[Rule, ...] = (
     relations.weighted_mean,
     relations.totals,
     relations.same_system,
+    relations.same_slip,
     relations.repeats,
     relations.mean_of_copies,
     printed_matrices.mean_is_one_run,
 )
 
 
-_EXPLAINING = ("one_matrix", "repeats", "mean_of_copies")
+_EXPLAINING = ("one_matrix", "repeats", "mean_of_copies", "same_slip")
 
 
 def audit(published: str | Path | Iterable[PublishedCell]) -> Audit:

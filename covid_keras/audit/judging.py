@@ -25,9 +25,11 @@ def slip_or(book: Book, cell: PublishedCell, rule: str, values: Interval, proof:
     usual = book.usual_decimals(cell)
     fits = [text for text, value in slips(cell).items() if value in values and len(text.partition(".")[2]) == usual]
     if len(fits) == 1:
+        book.slips[place_of(cell)] = fits[0]
         what = EXPLAINED.format(what=f"a slip of the pen, {fits[0]}")
         more = (
             f"{fits[0]} is the only possible number that a lost, added or exchanged digit or a moved point makes of it."
         )
         return Finding(place_of(cell), rule, what, f"{proof} {more}")
+    book.allowed[place_of(cell)] = values
     return judge(cell, rule, False, proof)

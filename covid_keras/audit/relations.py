@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from covid_keras.audit.book import Book
 from covid_keras.audit.findings import EXPLAINED, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import judge
-from covid_keras.audit.printed import SHARES, Interval, as_printed, shown, spread_of, value_of
+from covid_keras.audit.printed import SHARES, Interval, as_printed, scale_of, shown, spread_of, value_of
 from covid_keras.evaluation.facts import Place, place_text
 from covid_keras.evaluation.published import PublishedCell
 
@@ -56,6 +56,8 @@ def _checks(book: Book, cell: PublishedCell) -> list[_Check]:
         total = _sum([value_of(book.at[part]) for part in parts])
         terms = " + ".join(as_printed(book.at[part]) for part in parts)
         proof = f"{terms} = {_text(cell, total)}; printed {as_printed(cell)}."
+        if len(parts) == 1:
+            proof = f"All of it is {place_text(parts[0])}, {terms}; printed {as_printed(cell)}."
         checks.append(("sum", [here, *parts], total.meets(value_of(cell)), proof))
     if facts.mean_of:
         checks.append(_mean_check(book, cell))
@@ -142,6 +144,29 @@ def same_system(book: Book) -> list[Finding]:
             )
             proof = f"Printed as {as_printed(cell)} here, as {places}."
             found.append(judge(cell, "same_quantity", not wrong, proof))
+    return found
+
+
+def same_slip(book: Book) -> list[Finding]:
+    """Is an impossible number the same metric of the same system as one that a slip of the pen explains elsewhere?
+
+    Where the number without the slip is possible there too, the slip explains it; else more than the slip is wrong.
+    """
+    found = []
+    for place, allowed in book.allowed.items():
+        cell = book.at[place]
+        for other, text in book.slips.items():
+            twin = book.at[other]
+            same = (cell.system, book.quantity(cell), cell.unit) == (twin.system, book.quantity(twin), twin.unit)
+            if not (cell.system and same and (cell.mean, cell.std) == (twin.mean, twin.std)):
+                continue
+            there = f"{text}, which explains the same number of {place_text(other)},"
+            if float(text) * scale_of(cell.unit) in allowed:
+                what = EXPLAINED.format(what=f"a slip of the pen, {text}")
+                found.append(Finding(place, "same_slip", what, f"Here {there} is possible too."))
+            else:
+                proof = f"Here {there} is impossible as well, so another number of the row is wrong besides."
+                found.append(judge(cell, "same_slip", False, proof))
     return found
 
 

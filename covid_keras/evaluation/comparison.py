@@ -67,7 +67,7 @@ def compare(
         System to the reason why it was not run; without one the verdict says "not run" alone.
     audit : mapping, optional
         (table, row, column) to the verdict and the proof of `covid_keras.audit`. A number that is impossible as
-        printed, or explained by something else, is no target unless the file of printed numbers gives one.
+        printed, or explained by something else, is no target unless the file of printed numbers names one.
 
     Returns
     -------
@@ -81,7 +81,8 @@ def compare(
         (not published in the text)" whether we measured them or not. Verdicts: `reproduced` (|difference| <=
         tolerance), `within interval` (low <= target <= high), `not reproduced`, `not comparable (reason)`.
         With an `audit` the columns `audit` and `proof` come last; of a number that is no target the reason is
-        "impossible as printed: ..." or "not as printed: ..."; where there is another reason already, the doubt says it.
+        "impossible as printed: ..." or "not as printed: ..."; where there is another reason already, or the printed
+        number is named as the target nevertheless, the doubt says it.
 
     Raises
     ------
@@ -109,12 +110,12 @@ def compare(
 def _audited(row: dict[str, object], cell: PublishedCell, audit: str, proof: str) -> dict[str, object]:
     """Return a row with what the audit says: as its verdict where it would be judged, else in its doubt, once."""
     row = row | {"audit": audit, "proof": proof}
-    # Another value than the printed one was given to compare with: that is the target, and it was not audited.
+    # Another value that the file names was not audited.
     if cell.target != cell.value or not audit.startswith((_IMPOSSIBLE, _EXPLAINED)):
         return row
     what = audit.removeprefix(_EXPLAINED) if audit.startswith(_EXPLAINED) else ""
     word = f"not as printed: {what}" if what else "impossible as printed"
-    if row["verdict"] in (REPRODUCED, WITHIN_INTERVAL, NOT_REPRODUCED):
+    if not cell.target_named and row["verdict"] in (REPRODUCED, WITHIN_INTERVAL, NOT_REPRODUCED):
         reason = word if what else f"{word}: {_first_sentence(proof)}"
         return row | {"verdict": NOT_COMPARABLE.format(reason=reason)}
     if (what or _IMPOSSIBLE).lower() in cell.doubt.lower():

@@ -18,8 +18,10 @@ Layout of the file (a mapping; every number is kept exactly as printed, so decim
               N Specificity: {target: 78.4, doubt: why}
 
 `metric` and `unit` may stand at the column, the row or the cell, `system` at the row or the cell, `doubt` and
-`source` (where in the paper) at the table, the row or the cell; the closest one counts, doubts add up. `target`
-is the value to compare with where the printed one is an evident slip.
+`source` (where in the paper) at the table, the row or the cell; the closest one counts, doubts add up. `target`, at a
+cell, is the value to compare with where the printed one is an evident slip. `target: printed`, at a cell or a column,
+says that the printed one is it although the audit speaks against it: our metric is what is printed, whatever the paper
+calls it, or the number is off by no more than its last digit.
 
 An interval is written as the paper prints it, `98.68 [94.0, 99.3]`; what is no number (`Yes`) has the unit
 `text`. A confusion matrix is a table of counts whose rows name the class with `actual` and whose columns name
@@ -60,12 +62,12 @@ LOST_TEXT = "not published in the text"
 CONFUSION = "confusion_{actual}_{predicted}"
 _Numbers = tuple[str | None, str | None, str | None, str | None]
 _NO_NUMBERS: _Numbers = (None, None, None, None)
-_NOT_PRINTED, _LOST = "-", "lost"
+_NOT_PRINTED, _LOST, _AS_PRINTED = "-", "lost", "printed"
 _REMEDY = "Correct the file"
 _KEYS = {
     "file": ({"paper", "tables"}, set()),
     "table": ({"table", "title", "unit", "rows"}, {"columns", "doubt", "source", "audit"}),
-    "column": ({"name"}, {"metric", "unit", "predicted", "audit"}),
+    "column": ({"name"}, {"metric", "unit", "predicted", "target", "audit"}),
     "row": ({"row", "values"}, {"system", "metric", "unit", "doubt", "source", "cells", "actual", "audit"}),
     "cell": (set(), {"target", "doubt", "metric", "unit", "source", "system", "audit"}),
 }
@@ -112,6 +114,9 @@ class PublishedCell:
         Whether the paper prints a number here that its available text does not hold.
     facts : Facts
         What the paper states of the number beyond it, for the audit.
+    target_named : bool
+        Whether the file names the target, as a number or as the printed one; else it is the printed one as long as
+        the audit does not speak against it.
     """
 
     table: str
@@ -135,6 +140,7 @@ class PublishedCell:
     row_total: int | None = None
     lost: bool = False
     facts: Facts = NO_FACTS
+    target_named: bool = False
 
     @property
     def value(self) -> float:
@@ -317,9 +323,12 @@ def _cell(path: Path, table: dict, column: dict, row: dict, special: dict, name:
     lost = text == _LOST
     if lost and "target" in special:
         raise UserError(path, f"{where}: is lost, so there is nothing to compare with", "Leave out its target")
+    if column.get("target", _AS_PRINTED) != _AS_PRINTED:
+        raise UserError(path, f"{where}: one number is no target for a column", f"Write target: {_AS_PRINTED}")
     numbers = _NO_NUMBERS if lost or unit == TEXT else _parse(text, path, where)
     mean, std, low, high = (None if number is None else float(number) for number in numbers)
-    target = float(_parse(special["target"], path, where)[0]) if "target" in special else mean
+    named = special.get("target", _AS_PRINTED)
+    target = mean if named == _AS_PRINTED else float(_parse(named, path, where)[0])
     doubts = [entry["doubt"] for entry in (table, row, special) if entry.get("doubt")]
     try:
         facts = parse_facts([entry["audit"] for entry in closest if "audit" in entry])
@@ -345,6 +354,7 @@ def _cell(path: Path, table: dict, column: dict, row: dict, special: dict, name:
         text=LOST_TEXT if lost else " ".join(text.split()) if unit == TEXT else "",
         lost=lost,
         facts=facts,
+        target_named="target" in special or "target" in column,
     )
 
 

@@ -20,7 +20,8 @@ NOT_CHECKED_KIND = "cannot be checked"
 AUDIT_CAPTION = (
     "Asked of every published number by rules of arithmetic, without any data. Impossible: not as printed, or not "
     "together with what is printed beside it. Explained: not as printed either, and why is found. Neither is a target "
-    "for a reproduction. Cannot be checked: no rule bears on it, as on most settings, or the text has lost it."
+    "for a reproduction, unless `published.yaml` names it, or another value, as one. Cannot be checked: no rule bears "
+    "on it, as on most settings, or the text has lost it."
 )
 AUDIT_TEXT = "Rules of arithmetic over what the paper prints, without any data: {counts}."
 

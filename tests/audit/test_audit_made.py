@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covid_keras.audit import audit
+from covid_keras.audit.book import Book
 from covid_keras.audit.confusion import METRICS
 from covid_keras.audit.printed import Interval
+from covid_keras.audit.relations import same_slip
 from covid_keras.audit.runs import MEAN, STD, Moments, Runs, at_fault, possible
 from covid_keras.evaluation import PublishedCell
 from covid_keras.evaluation.facts import Facts
@@ -21,13 +23,13 @@ QUICK = settings(max_examples=60, deadline=None)
 SLOW = settings(max_examples=12, deadline=None)
 
 
-def made(value, metric, decimals=2, unit="percent", std=None, table="1", row="net", column="", **facts):
+def made(value, metric, decimals=2, unit="percent", std=None, table="1", row="net", column="", system="", **facts):
     """Return a cell that prints a share, 0..1, rounded as a paper does."""
     scale = 100 if unit == "percent" else 1
     mean = float(f"{scale * value:.{decimals}f}")
     return PublishedCell(
         table=table, row=row, column=column or metric, mean=mean, unit=unit, target=mean, metric=metric,
-        decimals=decimals, std=None if std is None else float(f"{scale * std:.{decimals}f}"),
+        system=system, decimals=decimals, std=None if std is None else float(f"{scale * std:.{decimals}f}"),
         std_decimals=0 if std is None else decimals, facts=Facts(**facts),
     )  # fmt: skip
 
@@ -288,6 +290,25 @@ def test_a_lost_digit_of_a_mean_is_found_and_named():
     cells[at] = made(float(whole[1:]) / 100, "precision_negative", std=stds[at], **facts)
     verdict = audit(cells).verdict(("1", "net", "precision_negative"))
     assert verdict == f"explained by a slip of the pen, {whole}"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "verdict", "words"),
+    [
+        (Interval(0.62, 0.64), "explained by a slip of the pen, 63.36", "is possible too"),
+        (Interval(0.62, 0.63), "impossible", "another number of the row is wrong besides"),
+    ],
+)
+def test_a_slip_is_looked_for_wherever_the_number_stands(allowed, verdict, words):
+    cells = [made(0.0336, "precision_negative", table=table, system="net") for table in ("1", "2", "3")]
+    other = made(0.0336, "precision_negative", table="4", system="other")
+    book = Book([*cells, other])
+    book.slips["1", "net", "precision_negative"] = "63.36"
+    book.allowed |= {(table, "net", "precision_negative"): allowed for table in ("3", "4")}
+    (found,) = same_slip(book)
+    assert (found.place[0], found.verdict) == ("3", verdict)
+    assert "63.36, which explains the same number of table 1" in found.proof
+    assert words in found.proof
 
 
 def test_another_number_of_images_that_the_paper_states():

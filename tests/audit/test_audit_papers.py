@@ -54,6 +54,16 @@ def test_a_row_a_cell_in_the_order_of_the_file(name):
     assert summary.pop("cells") == len(cells) == sum(summary.values())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_target_that_is_not_as_printed_is_named_with_a_doubt(name):
+    against = spoken_against(name)
+    named = [
+        cell for cell in audited(name).cells if (cell.table, cell.row, cell.column) in against and cell.target_named
+    ]
+    assert all(cell.doubt for cell in named)
+    assert bool(named) == (name != "hertel_ensemble")
+
+
 # Tabik et al.
 RETRAINED = "Retrained COVIDNet-CXR A"
 
@@ -68,6 +78,8 @@ def test_tabik_a_precision_without_its_first_digit():
     assert found.verdict == "impossible"
     low, high = map(float, re.search(r"it is ([\d.]+) % to ([\d.]+) %", found.proof).groups())
     assert 62.3 < low < high < 63.0
+    assert "63.36, which explains the same number of table IV" in found.proof
+    assert "another number of the row is wrong besides" in found.proof
 
 
 def test_tabik_a_table_that_repeats_another():
@@ -272,7 +284,9 @@ def test_cxnet_everything_else_is_consistent():
 
 # Hertel & Benlamri
 def test_hertel_a_total_and_its_source():
-    assert finding("hertel_ensemble", "2", "Pneumonia", "total").verdict == "impossible"
+    found = finding("hertel_ensemble", "2", "Pneumonia", "total")
+    assert found.verdict == "impossible"
+    assert found.proof == "All of it is table 2, 'COVIDx5, Pneumonia', 'total', 5575; printed 5445."
     for row in ("COVIDx5, Pneumonia", "COVIDx5", "COVID-19", "Normal", "BIMCV, COVID-19"):
         assert finding("hertel_ensemble", "2", row, "total").verdict == "consistent"
 

@@ -29,8 +29,8 @@ from covid_keras.reporting.tables import split_verdict
 
 def cell(mean, metric="accuracy", system="net", target=None, unit="percent", **more):
     where = {"table": "V", "row": system or "other", "column": metric or "n"}
-    target = mean if target is None else target
-    return PublishedCell(**where, mean=mean, std=None, unit=unit, target=target, system=system, metric=metric, **more)
+    more = {"target": mean if target is None else target, "target_named": target is not None} | more
+    return PublishedCell(**where, mean=mean, std=None, unit=unit, system=system, metric=metric, **more)
 
 
 def ours(mean, low=0.0, high=100.0, metric="accuracy", system="net"):
@@ -250,8 +250,12 @@ def test_what_is_not_as_printed_is_shown_and_not_judged(said, verdict):
 
 
 @pytest.mark.parametrize(("said", "verdict"), AUDITED)
-def test_a_target_of_its_own_is_judged_whatever_is_printed(said, verdict):
-    assert audited(said, target=74.2)["verdict"] == REPRODUCED
+def test_a_named_target_is_judged_whatever_is_said_of_the_printed_number(said, verdict):
+    for target in (74.2, 74.3):
+        row = audited(said, target=target)
+        assert (row["verdict"], row["audit"]) == (REPRODUCED, said)
+        spoken = verdict != REPRODUCED and target == 74.3
+        assert row["doubt"].startswith("Audit: ") if spoken else row["doubt"] == ""
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_cells_in_order_with_decimals_as_printed(tmp_path):
     assert cells[0] == PublishedCell(
         table="1", row="best", column="Acc", mean=72.0, std=0.5, unit="percent", target=73.1,
         doubt="The table is odd. So is the row. And the cell.", system="net", metric="accuracy",
-        decimals=2, std_decimals=1, source="abstract",
+        decimals=2, std_decimals=1, source="abstract", target_named=True,
     )  # fmt: skip
     assert [(cell.row, cell.column) for cell in cells] == [
         ("best", "Acc"),
@@ -56,6 +56,15 @@ def test_cells_in_order_with_decimals_as_printed(tmp_path):
     severe, other = cells[1:]
     assert (severe.metric, severe.std, severe.target, severe.decimals) == ("accuracy_Severe", None, 0.9, 2)
     assert (other.unit, other.metric, other.decimals, other.doubt) == ("ratio", "auc", 0, "The table is odd.")
+
+
+def test_the_printed_number_can_be_named_as_the_target(tmp_path):
+    named = TABLE.replace("metric: accuracy}", "metric: accuracy, target: printed}", 1)
+    named = named.replace("target: 73.1", "target: printed").replace("{unit: ratio,", "{target: printed, unit: ratio,")
+    assert [(c.mean, c.target, c.target_named) for c in load_published(write(tmp_path, named))] == [
+        (72.0, 72.0, True), (0.9, 0.9, True), (5.0, 5.0, True),
+    ]  # fmt: skip
+    assert [cell.target_named for cell in load_published(write(tmp_path))] == [True, False, False]
 
 
 MATRIX = """
@@ -174,6 +183,7 @@ def test_the_paper_itself(tmp_path):
         ("72.00 ± 0.5", "'72 [80]'", "is not a number"),
         ('[72.00 ± 0.5, "-"]', "[72.00]", "table 1, row 'best': 1 values for 2 columns"),
         ("target: 73.1", "target: x", "table 1, row 'best', column 'Acc': 'x' is not a number"),
+        ("metric: accuracy}", "metric: accuracy, target: 72}", "no target for a column. Write target: printed"),
         ("target:", "targett:", "table 1, row 'best', column 'Acc': a cell has the unknown key 'targett'"),
         ("Acc: {target", "Accuracy: {target", "cells name the column 'Accuracy', which has no value"),
         ("unit: percent", "unit: per cent", "unknown unit 'per cent'. Choose one of percent"),
