@@ -169,7 +169,7 @@ def roc_figure(
         xlim=(-0.01, 1.01),
         ylim=(-0.01, 1.01),
         aspect="equal",
-        title=title,
+        title=textwrap.fill(title, 48),
         xlabel="false positive rate (1 − specificity)",
         ylabel=f"sensitivity for {positive}",
     )

@@ -128,6 +128,15 @@ def test_roc_refuses_what_has_no_curve():
         roc_figure({"a": []})
 
 
+def test_a_long_title_of_a_roc_figure_is_not_cut_off():
+    title = "Two classes: COVID-19 against normal and pneumonia, lungs alone, all five systems of the profile"
+    figure = roc_figure({"a": [(np.array([0, 1]), np.array([0.1, 0.9]))]}, title)
+    assert title in texts(figure).replace("\n", " ")
+    (drawn,) = [part for part in figure.axes[0].findobj(matplotlib.text.Text) if part.get_text().startswith("Two ")]
+    box = drawn.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+
+
 def test_learning_curves_mark_the_best_epoch():
     history = {
         "loss": [3, 2, 1, 0.5],
