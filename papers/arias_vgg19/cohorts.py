@@ -15,13 +15,9 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
-from covid_keras.data.sources import get_source, load_source
+from covid_keras.data.sources import load_source
 from covid_keras.data.sources.bimcv import upright_grey
-from covid_keras.files import fingerprint
-from covid_keras.settings import as_plain
-from covid_keras.training.cohorts import cohort_settings, drawn, missing_collection, require_data
-from covid_keras.training.protocol import Protocol
+from covid_keras.training.cohorts import Cohorts, Kind, drawn, one_hospital, phantom_key
 
 # Labels of the stand-in cohort and of the phantom.
 COVID_PA, COVID_AP, COVID_LATERAL = "COVID-19, PA", "COVID-19, AP", "COVID-19, lateral"
@@ -91,50 +87,7 @@ class PhantomCohort:
     size: int
 
 
-KINDS = {"stand_in": StandInCohort, "published": PublishedCohort, "phantom": PhantomCohort}
-NEEDS = {
-    "stand_in": ("cohen", "chestxray14"),
-    "published": ("bimcv_positive", "bimcv_negative", "padchest", "precovid", "cohen", "kermany"),
-    "phantom": (),
-}
-
-
-def settings_of(protocol: Protocol) -> StandInCohort | PublishedCohort | PhantomCohort:
-    """Return the protocol's cohort, checked."""
-    return cohort_settings(protocol, KINDS)
-
-
-def sources(protocol: Protocol) -> tuple[str, ...]:
-    """Return the names of the collections that a profile reads."""
-    return NEEDS[settings_of(protocol).kind]
-
-
-def available(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None where the profile's images are at hand, else what is missing."""
-    return missing_collection(sources(protocol), data)
-
-
-def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
-    """Return the cohort of a profile.
-
-    Parameters
-    ----------
-    protocol : Protocol
-    data : Path or None
-        Root of the collections.
-    made : Path
-        Where the phantom is written.
-    """
-    settings = settings_of(protocol)
-    if isinstance(settings, PhantomCohort):
-        return _phantom(settings, made)
-    data = require_data(protocol, data)
-    if isinstance(settings, PublishedCohort):
-        return _published(settings, data, made)
-    return _stand_in(settings, data)
-
-
-def _stand_in(settings: StandInCohort, data: Path) -> Cohort:
+def _stand_in(settings: StandInCohort, data: Path, made: Path) -> Cohort:
     rng = np.random.default_rng(settings.seed)
     cohen = load_source("cohen", data).table
     cohen = cohen.assign(label=[_view_label(*row) for row in zip(cohen["label"], cohen["view"], strict=True)])
@@ -197,32 +150,41 @@ def _joined(parts: list[pd.DataFrame], classes: tuple[str, ...], name: str) -> C
     return Cohort(pd.concat(parts, ignore_index=True).assign(severity=""), classes, name)
 
 
-def _phantom(settings: PhantomCohort, made: Path) -> Cohort:
+def _phantom(settings: PhantomCohort, data: Path | None, made: Path) -> Cohort:
     """Hospital A has COVID-19 and other pneumonias, lateral views too; hospital B the normal ones and pneumonias."""
-    key = fingerprint({"settings": as_plain(settings), "generator": GENERATOR_VERSION})
-    first = _phantom_part(
-        made / f"phantom-arias-a-{key}", settings, "A", {"covid": settings.covid, "cap": settings.other}
+    key = phantom_key(settings)
+    first = one_hospital(
+        made / f"phantom-arias-a-{key}",
+        settings,
+        "A",
+        {"covid": settings.covid, "cap": settings.other},
+        {"PA": 0.4, "AP": 0.35, "L": 0.25},
     )
     first["label"] = [
         _view_label("COVID-19" if label == "covid" else label, view)
         for label, view in zip(first["label"], first["view"], strict=True)
     ]
-    second = _phantom_part(
-        made / f"phantom-arias-b-{key}", settings, "B", {"normal": settings.normal, "cap": settings.pneumonia}
+    second = one_hospital(
+        made / f"phantom-arias-b-{key}",
+        settings,
+        "B",
+        {"normal": settings.normal, "cap": settings.pneumonia},
+        {"PA": 1.0},
+        "elsewhere/",
     )
     second["label"] = second["label"].map({"normal": NORMAL, "cap": PNEUMONIA})
-    second = second.assign(**{name: "elsewhere/" + second[name] for name in ("image_id", "patient_id")})
     return _joined([first, second], STAND_IN, "phantom")
 
 
-def _phantom_part(folder: Path, settings: PhantomCohort, hospital: str, composition: dict[str, int]) -> pd.DataFrame:
-    views = {"PA": 0.4, "AP": 0.35, "L": 0.25} if hospital == "A" else {"PA": 1.0}
-    make_phantom(
-        folder,
-        composition=composition,
-        seed=settings.seed + (hospital == "B"),
-        size=settings.size,
-        views=views,
-        hospitals={hospital: 1.0},
-    )
-    return get_source("phantom").load(folder).table
+COHORTS = Cohorts(
+    {
+        "stand_in": Kind(StandInCohort, _stand_in, ("cohen", "chestxray14")),
+        "published": Kind(
+            PublishedCohort,
+            _published,
+            ("bimcv_positive", "bimcv_negative", "padchest", "precovid", "cohen", "kermany"),
+        ),
+        "phantom": Kind(PhantomCohort, _phantom),
+    }
+)
+settings_of, sources, available, make_cohort = COHORTS.settings, COHORTS.sources, COHORTS.available, COHORTS.make

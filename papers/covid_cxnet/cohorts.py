@@ -11,18 +11,16 @@ import pandas as pd
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
-from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
 from covid_keras.data.sources import get_source, load_source
 from covid_keras.errors import UserError
-from covid_keras.files import fingerprint
-from covid_keras.settings import as_plain
-from covid_keras.training.cohorts import cohort_settings, missing_collection, require_data
+from covid_keras.training.cohorts import Cohorts, Kind, missing_collection, one_hospital, phantom_key
 from covid_keras.training.protocol import Protocol
 
 NORMAL, CAP, COVID = CLASSES = ("normal", "CAP", "COVID-19")
 # Images of collections that no system is trained on: the test of Table 1.
 OUTSIDE = {f"{name}, outside": name for name in (NORMAL, COVID)}
 PNEUMONIA = "pneumonia"  # level 1 of the hierarchy: CAP or COVID-19
+NEEDS = ("covid_cxnet", "chestxray14", "cohen")  # the last for the external test alone
 
 
 @dataclass(frozen=True)
@@ -59,52 +57,8 @@ class PhantomCohort:
     size: int
 
 
-KINDS = {"radiographs": RadiographCohort, "phantom": PhantomCohort}
-NEEDS = ("covid_cxnet", "chestxray14", "cohen")
-
-
-def settings_of(protocol: Protocol) -> RadiographCohort | PhantomCohort:
-    """Return the protocol's cohort, checked."""
-    return cohort_settings(protocol, KINDS)
-
-
-def sources(protocol: Protocol) -> tuple[str, ...]:
-    """Return the names of the collections that a profile reads."""
-    return NEEDS if isinstance(settings_of(protocol), RadiographCohort) else ()
-
-
-def available(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None where the profile's images are at hand, else what is missing."""
-    settings = settings_of(protocol)
-    if isinstance(settings, PhantomCohort):
-        return None
-    if reason := missing_collection(NEEDS if settings.outside else NEEDS[:-1], data):
-        return reason
-    nih = get_source("chestxray14")
-    if settings.whole and not (nih.locate(data) / nih.TABLE).is_file():
-        return f"only the two-folder subset of {nih.CARD.title} below {data}, without {nih.TABLE}"
-    return None
-
-
-def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
-    """Return the cohort: COVID-19, CAP, normal images in the authors' order, then those of the external test.
-
-    Parameters
-    ----------
-    protocol : Protocol
-    data : Path or None
-        Root of the collections.
-    made : Path
-        Where the phantom is written.
-    """
-    settings = settings_of(protocol)
-    if isinstance(settings, PhantomCohort):
-        return _phantom(settings, made)
-    data = require_data(protocol, data)
-    return _radiographs(settings, data, made.parent)
-
-
-def _radiographs(settings: RadiographCohort, data: Path, cache: Path) -> Cohort:
+def _radiographs(settings: RadiographCohort, data: Path, made: Path) -> Cohort:
+    """COVID-19, CAP, normal images in the authors' order, then those of the external test."""
     rng = np.random.default_rng(settings.seed)
     covid = load_source("covid_cxnet", data).table
     keep = (
@@ -118,7 +72,7 @@ def _radiographs(settings: RadiographCohort, data: Path, cache: Path) -> Cohort:
         parts.append(_first(found.iloc[rng.permutation(len(found))], count, f"NIH images {label}").assign(label=name))
     inside = pd.concat(parts, ignore_index=True)
     if settings.outside:
-        inside = pd.concat([inside, _outside(inside, settings, data, rng, cache)], ignore_index=True)
+        inside = pd.concat([inside, _outside(inside, settings, data, rng, made.parent)], ignore_index=True)
     inside["severity"] = ""
     return Cohort(inside, (*CLASSES, *OUTSIDE), "COVID-CXNet against NIH ChestX-ray14")
 
@@ -155,39 +109,50 @@ def _first(table: pd.DataFrame, count: int, what: str) -> pd.DataFrame:
     return table.head(count or len(table))
 
 
-def _phantom(settings: PhantomCohort, made: Path) -> Cohort:
+def _phantom(settings: PhantomCohort, data: Path | None, made: Path) -> Cohort:
     """Hospital A for training, hospital B for the external test."""
-    key = fingerprint({"settings": as_plain(settings), "generator": GENERATOR_VERSION})
-    inside = _phantom_part(
+    key = phantom_key(settings)
+    inside = one_hospital(
         made / f"phantom-{key}",
-        {"covid": settings.covid, "cap": settings.cap, "normal": settings.normal},
         settings,
         "A",
-        {"covid": COVID, "cap": CAP, "normal": NORMAL},
+        {"covid": settings.covid, "cap": settings.cap, "normal": settings.normal},
     )
-    called = {inside: outside for outside, inside in OUTSIDE.items()}
-    outside = _phantom_part(
+    outside = one_hospital(
         made / f"phantom-outside-{key}",
-        {"covid": settings.outside, "normal": settings.outside},
         settings,
         "B",
-        {"covid": called[COVID], "normal": called[NORMAL]},
+        {"covid": settings.outside, "normal": settings.outside},
+        prefix="outside/",
     )
-    outside = outside.assign(**{name: "outside/" + outside[name] for name in ("image_id", "patient_id")})
-    return Cohort(pd.concat([inside, outside], ignore_index=True), (*CLASSES, *OUTSIDE), "phantom")
+    called = {inside: outside for outside, inside in OUTSIDE.items()}
+    parts = [
+        _by_class(inside, {"covid": COVID, "cap": CAP, "normal": NORMAL}),
+        _by_class(outside, {"covid": called[COVID], "normal": called[NORMAL]}),
+    ]
+    return Cohort(pd.concat(parts, ignore_index=True), (*CLASSES, *OUTSIDE), "phantom")
 
 
-def _phantom_part(
-    folder: Path, composition: dict[str, int], settings: PhantomCohort, hospital: str, names: dict[str, str]
-) -> pd.DataFrame:
-    """Make one hospital's phantom; its images class by class in the order of `names`, as the authors' arrays are."""
-    make_phantom(
-        folder,
-        composition=composition,
-        seed=settings.seed + (hospital == "B"),
-        size=settings.size,
-        hospitals={hospital: 1.0},
-    )
-    table = get_source("phantom").load(folder).table
+def _by_class(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    """Name the labels, and put the images class by class in the order of `names`, as the authors' arrays are."""
     table = pd.concat([table[table["label"] == name] for name in names])
     return table.assign(label=table["label"].map(names), severity="")
+
+
+COHORTS = Cohorts(
+    {"radiographs": Kind(RadiographCohort, _radiographs, NEEDS), "phantom": Kind(PhantomCohort, _phantom)}
+)
+settings_of, sources, make_cohort = COHORTS.settings, COHORTS.sources, COHORTS.make
+
+
+def available(protocol: Protocol, data: Path | None) -> str | None:
+    """Return None where the profile's images are at hand, else what is missing."""
+    settings = settings_of(protocol)
+    if isinstance(settings, PhantomCohort):
+        return None
+    if reason := missing_collection(NEEDS if settings.outside else NEEDS[:-1], data):
+        return reason
+    nih = get_source("chestxray14")
+    if settings.whole and not (nih.locate(data) / nih.TABLE).is_file():
+        return f"only the two-folder subset of {nih.CARD.title} below {data}, without {nih.TABLE}"
+    return None

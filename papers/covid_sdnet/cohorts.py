@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
+from covid_keras.data.phantom import make_phantom
 from covid_keras.data.sources import get_source, load_source
 from covid_keras.errors import UserError
-from covid_keras.files import fingerprint
-from covid_keras.settings import as_plain, build
-from covid_keras.training.cohorts import cohort_settings, missing_collection, require_data
+from covid_keras.training.cohorts import Cohorts, Kind, phantom_key
 from covid_keras.training.protocol import Protocol
 
-CLASSES = ("N", "P")
+CLASSES = ("N", "P")  # the labels of every cohort, and `PNEUMONIA` where it holds such images
 # COVIDNet's third class (section V-A): its head has three outputs and, as the paper says, cannot be removed.
 PNEUMONIA = "pneumonia"
 
@@ -63,39 +61,7 @@ class PhantomCohort:
     pneumonia: int = 0
 
 
-KINDS = {"covidgr": CovidgrCohort, "stand_in": StandInCohort, "phantom": PhantomCohort}
-NEEDS = {"covidgr": ("covidgr",), "stand_in": ("cohen", "chestxray14"), "phantom": ()}
-
-
-def sources(protocol: Protocol) -> tuple[str, ...]:
-    """Return the names of the collections that a profile reads."""
-    return NEEDS.get(str(protocol.cohort.get("kind")), ())
-
-
-def available(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None where the profile's images are at hand, else what is missing."""
-    return missing_collection(sources(protocol), data)
-
-
-def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
-    """Return the cohort that the protocol declares, labels "N" and "P", and "pneumonia" where it holds such images.
-
-    Parameters
-    ----------
-    protocol : Protocol
-    data : Path or None
-        Root of the collections.
-    made : Path
-        Where the phantom is written.
-    """
-    settings = cohort_settings(protocol, KINDS)
-    if isinstance(settings, PhantomCohort):
-        return _phantom(settings, made)
-    data = require_data(protocol, data)
-    return _covidgr(settings, data) if isinstance(settings, CovidgrCohort) else _stand_in(settings, data)
-
-
-def _covidgr(settings: CovidgrCohort, data: Path) -> Cohort:
+def _covidgr(settings: CovidgrCohort, data: Path, made: Path) -> Cohort:
     cohort = load_source("covidgr", data)
     if not settings.pneumonia or get_source("chestxray14").locate(data) is None:
         return cohort
@@ -106,7 +72,7 @@ def _covidgr(settings: CovidgrCohort, data: Path) -> Cohort:
     return Cohort(table, (*CLASSES, PNEUMONIA), cohort.name)
 
 
-def _stand_in(settings: StandInCohort, data: Path) -> Cohort:
+def _stand_in(settings: StandInCohort, data: Path, made: Path) -> Cohort:
     """Every scored frontal COVID-19 radiograph first, then unscored ones; NIH "No finding", one a patient."""
     rng = np.random.default_rng(settings.seed)
     cohen = load_source("cohen", data).frontal().table
@@ -146,20 +112,6 @@ def _nih(data: Path, label: str, count: int, rng: np.random.Generator, more: boo
     return _draw(first, count, rng, f"NIH patients labelled {label}")
 
 
-def no_pneumonia(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None where the third class that COVIDNet is trained with is at hand, else why it is not."""
-    settings = build(KINDS[str(protocol.cohort.get("kind"))], protocol.cohort, "protocol.yaml", "cohort")
-    if not settings.pneumonia:
-        return "not run: the protocol has no pneumonia images, COVIDNet's third class"
-    if not isinstance(settings, CovidgrCohort):
-        return None
-    if data is None or get_source("chestxray14").locate(data) is None:
-        return "not run: no pneumonia images (NIH ChestX-ray14) for COVIDNet's third class"
-    if (found := len(_labelled(data, "Pneumonia"))) < (wanted := settings.pneumonia):
-        return f"not run: NIH ChestX-ray14 here has {found} pneumonia images for COVIDNet's third class, not {wanted}"
-    return None
-
-
 def _draw(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
     """Draw `count` rows without replacement, in the table's order."""
     if count < 0 or count > len(table):
@@ -169,12 +121,10 @@ def _draw(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) 
     return table.iloc[np.sort(rng.choice(len(table), count, replace=False))]
 
 
-def _phantom(settings: PhantomCohort, made: Path) -> Cohort:
+def _phantom(settings: PhantomCohort, data: Path | None, made: Path) -> Cohort:
     half = settings.patients // 2
-    # A folder a setting: papers, and a protocol edited between two runs, share the cache.
-    key = fingerprint({"settings": as_plain(settings), "generator": GENERATOR_VERSION})
     folder = make_phantom(
-        made / f"phantom-{key}",
+        made / f"phantom-{phantom_key(settings)}",
         composition={"normal": half, "covid": settings.patients - half, "cap": settings.pneumonia},
         seed=settings.seed,
         size=settings.size,
@@ -182,6 +132,30 @@ def _phantom(settings: PhantomCohort, made: Path) -> Cohort:
     cohort = get_source("phantom").load(folder)
     classes = (*CLASSES, PNEUMONIA) if settings.pneumonia else CLASSES
     return cohort.relabel({"normal": "N", "covid": "P", "cap": PNEUMONIA}, classes)
+
+
+COHORTS = Cohorts(
+    {
+        "covidgr": Kind(CovidgrCohort, _covidgr, ("covidgr",)),
+        "stand_in": Kind(StandInCohort, _stand_in, ("cohen", "chestxray14")),
+        "phantom": Kind(PhantomCohort, _phantom),
+    }
+)
+settings_of, sources, available, make_cohort = COHORTS.settings, COHORTS.sources, COHORTS.available, COHORTS.make
+
+
+def no_pneumonia(protocol: Protocol, data: Path | None) -> str | None:
+    """Return None where the third class that COVIDNet is trained with is at hand, else why it is not."""
+    settings = settings_of(protocol)
+    if not settings.pneumonia:
+        return "not run: the protocol has no pneumonia images, COVIDNet's third class"
+    if not isinstance(settings, CovidgrCohort):
+        return None
+    if data is None or get_source("chestxray14").locate(data) is None:
+        return "not run: no pneumonia images (NIH ChestX-ray14) for COVIDNet's third class"
+    if (found := len(_labelled(data, "Pneumonia"))) < (wanted := settings.pneumonia):
+        return f"not run: NIH ChestX-ray14 here has {found} pneumonia images for COVIDNet's third class, not {wanted}"
+    return None
 
 
 def without_normal_pcr(cohort: Cohort, splits: pd.DataFrame, classes: tuple[str, ...], seed: int) -> np.ndarray:

@@ -16,12 +16,9 @@ import pandas as pd
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
-from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
 from covid_keras.data.sources import get_source, load_source
 from covid_keras.data.sources.bimcv import upright_grey
-from covid_keras.files import fingerprint
-from covid_keras.settings import as_plain
-from covid_keras.training.cohorts import cohort_settings, drawn, missing_collection, require_data
+from covid_keras.training.cohorts import Cohorts, Kind, drawn, missing_collection, one_hospital, phantom_key
 from covid_keras.training.protocol import Protocol
 
 NORMAL, PNEUMONIA = "normal", "pneumonia"
@@ -79,57 +76,6 @@ class PhantomCohort:
     size: int
 
 
-KINDS = {"published": PublishedCohort, "stand_in": StandInCohort, "phantom": PhantomCohort}
-NEEDS = {
-    "published": ("covidx", "ricord", "bimcv_positive"),
-    "stand_in": ("covid_cxnet", "cohen", "chestxray14"),
-    "phantom": (),
-}
-
-
-def settings_of(protocol: Protocol) -> PublishedCohort | StandInCohort | PhantomCohort:
-    """Return the protocol's cohort, checked."""
-    return cohort_settings(protocol, KINDS)
-
-
-def sources(protocol: Protocol) -> tuple[str, ...]:
-    """Return the names of the collections that a profile reads."""
-    return NEEDS[settings_of(protocol).kind]
-
-
-def available(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None where the profile's images are at hand, else what is missing."""
-    return missing_collection(sources(protocol), data)
-
-
-def no_covidgr(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None where the images of Table 12 are at hand, or what stands in for them, else what is missing."""
-    if not isinstance(settings_of(protocol), PublishedCohort):
-        return None
-    reason = missing_collection(("covidgr",), data)
-    return reason and f"not run: {reason}"
-
-
-def make_cohort(protocol: Protocol, data: Path | None, made: Path) -> Cohort:
-    """Return the cohort of a profile.
-
-    Parameters
-    ----------
-    protocol : Protocol
-    data : Path or None
-        Root of the collections.
-    made : Path
-        Where the phantom is written, and what is kept of the search for copies beside it.
-    """
-    settings = settings_of(protocol)
-    if isinstance(settings, PhantomCohort):
-        return _phantom(settings, made)
-    data = require_data(protocol, data)
-    if isinstance(settings, PublishedCohort):
-        return _published(settings, data, made)
-    return _stand_in(settings, data, made.parent)
-
-
 def _published(settings: PublishedCohort, data: Path, made: Path) -> Cohort:
     """Section 3.2: COVIDx5's three classes, COVID-19 of RICORD and of BIMCV; COVIDGR-1.0 beside them.
 
@@ -153,13 +99,13 @@ def _published(settings: PublishedCohort, data: Path, made: Path) -> Cohort:
     return _joined(parts, classes, "the paper's collections")
 
 
-def _stand_in(settings: StandInCohort, data: Path, cache: Path) -> Cohort:
+def _stand_in(settings: StandInCohort, data: Path, made: Path) -> Cohort:
     rng = np.random.default_rng(settings.seed)
     cohen = load_source("cohen", data).frontal().table
     covid = cohen[cohen["label"] == "COVID-19"]
     other = cohen[(cohen["label"] != "COVID-19") & (cohen["finding"] != _NO_FINDING)]
     cxnet = load_source("covid_cxnet", data).table
-    cxnet = _without_copies(cxnet[~cxnet["view"].str.startswith("L") & ~cxnet["child"]], cohen, cache)
+    cxnet = _without_copies(cxnet[~cxnet["view"].str.startswith("L") & ~cxnet["child"]], cohen, made.parent)
     nih = load_source("chestxray14", data).table
     ill = pd.concat([nih[nih["label"] == "Pneumonia"], other], ignore_index=True)
     parts = [
@@ -185,25 +131,30 @@ def _joined(parts: list[pd.DataFrame], classes: tuple[str, ...], name: str) -> C
     return Cohort(pd.concat(parts, ignore_index=True).assign(severity=""), classes, name)
 
 
-def _phantom(settings: PhantomCohort, made: Path) -> Cohort:
+def _phantom(settings: PhantomCohort, data: Path | None, made: Path) -> Cohort:
     """Hospital B has the COVID-19 images that no network is trained on, hospital A all others."""
-    key = fingerprint({"settings": as_plain(settings), "generator": GENERATOR_VERSION})
+    key = phantom_key(settings)
     inside = {"covid": settings.cxnet, "normal": settings.normal, "cap": settings.pneumonia}
-    first = _phantom_part(made / f"phantom-hertel-a-{key}", settings, "A", inside)
+    first = one_hospital(made / f"phantom-hertel-a-{key}", settings, "A", inside)
     first["label"] = first["label"].map({"covid": COVID_CXNET, "normal": NORMAL, "cap": PNEUMONIA})
-    second = _phantom_part(made / f"phantom-hertel-b-{key}", settings, "B", {"covid": settings.cohen})
-    second = second.assign(
-        label=COVID_COHEN, **{name: "elsewhere/" + second[name] for name in ("image_id", "patient_id")}
-    )
-    return _joined([second, first], STAND_IN, "phantom")
+    outside = {"covid": settings.cohen}
+    second = one_hospital(made / f"phantom-hertel-b-{key}", settings, "B", outside, prefix="elsewhere/")
+    return _joined([second.assign(label=COVID_COHEN), first], STAND_IN, "phantom")
 
 
-def _phantom_part(folder: Path, settings: PhantomCohort, hospital: str, composition: dict[str, int]) -> pd.DataFrame:
-    make_phantom(
-        folder,
-        composition=composition,
-        seed=settings.seed + (hospital == "B"),
-        size=settings.size,
-        hospitals={hospital: 1.0},
-    )
-    return get_source("phantom").load(folder).table
+COHORTS = Cohorts(
+    {
+        "published": Kind(PublishedCohort, _published, ("covidx", "ricord", "bimcv_positive")),
+        "stand_in": Kind(StandInCohort, _stand_in, ("covid_cxnet", "cohen", "chestxray14")),
+        "phantom": Kind(PhantomCohort, _phantom),
+    }
+)
+settings_of, sources, available, make_cohort = COHORTS.settings, COHORTS.sources, COHORTS.available, COHORTS.make
+
+
+def no_covidgr(protocol: Protocol, data: Path | None) -> str | None:
+    """Return None where the images of Table 12 are at hand, or what stands in for them, else what is missing."""
+    if not isinstance(settings_of(protocol), PublishedCohort):
+        return None
+    reason = missing_collection(("covidgr",), data)
+    return reason and f"not run: {reason}"
