@@ -17,27 +17,12 @@ from pathlib import Path
 import keras
 from keras import layers
 
+from covid_keras.data.sources.chestxray14 import FINDINGS
 from covid_keras.errors import UserError
 from covid_keras.models.backbones import backbone_weights, set_batchnorm_momentum, weight_file
 from covid_keras.models.weights import load_weights
 
-# What CheXNet's outputs mean, in the order of the published weight files.
-CHEXNET_FINDINGS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
-)
+CHEXNET_FINDINGS = FINDINGS  # what CheXNet's outputs mean, in the order of the published weight files
 # Of CheXNet's last layer: in the authors' models, and in weight files of the project that trained it.
 _HEAD, _HEAD_OF_FILES = "output_layer", "predictions"
 

@@ -44,24 +44,22 @@ FOLDERS = ("No_findings", "Pneumonia")
 CLASSES = (*FOLDERS, "other")
 TABLE = "Data_Entry_2017.csv"
 COLUMNS = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "View Position")
-FINDINGS = frozenset(
-    {
-        "No Finding",
-        "Atelectasis",
-        "Cardiomegaly",
-        "Effusion",
-        "Infiltration",
-        "Mass",
-        "Nodule",
-        "Pneumonia",
-        "Pneumothorax",
-        "Consolidation",
-        "Edema",
-        "Emphysema",
-        "Fibrosis",
-        "Pleural_Thickening",
-        "Hernia",
-    }
+NO_FINDING = "No Finding"
+FINDINGS = (  # in the collection's order, which is that of the outputs of networks trained on it
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
 )
 SUBSET_CHECKS = {"No_findings": 456, "Pneumonia": 450, "patients": 612}
 _NAME = re.compile(r"(\d+)_(\d+)$")
@@ -140,7 +138,7 @@ def _load_subset(folder: Path) -> Cohort:
 
 def _check_findings(table: pd.DataFrame, path: Path) -> None:
     for finding in table["Finding Labels"].unique():
-        unknown = set(finding.split("|")) - FINDINGS
+        unknown = set(finding.split("|")) - {NO_FINDING, *FINDINGS}
         if unknown:
             name = table["Image Index"][table["Finding Labels"] == finding].iloc[0]
             raise UserError(
@@ -183,7 +181,7 @@ def _load_whole(folder: Path) -> Cohort:
                 "patient_id": table["Patient ID"].map(_patient),
                 "source": "chestxray14",
                 "label": np.select(
-                    [findings == "No Finding", findings.str.contains("Pneumonia", regex=False)], FOLDERS, "other"
+                    [findings == NO_FINDING, findings.str.contains("Pneumonia", regex=False)], FOLDERS, "other"
                 ),
                 "view": table["View Position"],
                 "finding": findings,
