@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from covid_keras.preprocessing import beasf, clahe, equalize_adaptive, equalize_histogram
+from covid_keras.reporting.pictures import show_radiograph
 from covid_keras.reporting.style import MUTED, OURS_COLOUR, WIDTH, report_style
 
 # Longest side in pixels: the disk of the adaptive equalisation is meant for pictures of this size.
@@ -124,11 +125,8 @@ def _shares(picture: np.ndarray) -> np.ndarray:
 
 
 def _draw_picture(axes: Axes, picture: np.ndarray, name: str) -> None:
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    show_radiograph(axes, picture)
     axes.set_title(name, fontsize=9.5)
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
 
 
 def _draw_shares(axes: Axes, picture: np.ndarray, shares: np.ndarray, highest: float, first: bool) -> None:

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgba
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from covid_keras.explain.lime_map import LimeExplanation
 from covid_keras.explain.shares import compare_shares
 from covid_keras.explain.where import heat_in_lungs
-from covid_keras.reporting.pictures import short_name, show_heat, show_radiograph
-from covid_keras.reporting.style import HEAT_MAP, INK, MUTED, OKABE_ITO, WIDTH, report_style
+from covid_keras.reporting.pictures import colour_bar, short_name, show_heat, show_radiograph
+from covid_keras.reporting.style import INK, MUTED, OKABE_ITO, WIDTH, report_style
 
 # The paper's colours; the signs and the hatching say the same to those who cannot tell them apart.
 SUPPORTS, OPPOSES = "#1a9641", "#d7191c"
@@ -102,12 +101,11 @@ def heat_grid(
     for place, case in enumerate(cases):
         axes = grid[place * per_case : (place + 1) * per_case]
         if plain:
-            show_radiograph(axes[0], case.image, case.mask)
-            axes[0].set_title(short_name(case.name), fontsize=8.5)
+            show_radiograph(axes[0], case.image, case.mask, short_name(case.name))
         heading = case.title if plain or not case.name else f"{short_name(case.name)}\n{case.title}"
         show_heat(axes[-1], case, case.heat, heading)
     _hide(grid[len(cases) * per_case :])
-    _heat_bar(figure, grid)
+    colour_bar(figure, grid)
     return figure
 
 
@@ -129,13 +127,15 @@ def lime_figure(cases: Sequence[HeatCase], title: str = "Grad-CAM and LIME") -> 
     figure, grid = _picture_grid(title, [case.image for case in cases], 1, 3)
     for place, case in enumerate(cases):
         plain, heat, superpixels = grid[3 * place : 3 * place + 3]
-        show_radiograph(plain, case.image, case.mask)
-        plain.set_title(short_name(case.name), fontsize=8.5)
+        show_radiograph(plain, case.image, case.mask, short_name(case.name))
         show_heat(heat, case, case.heat, case.title)
-        show_radiograph(superpixels, case.image, None)
+        show_radiograph(
+            superpixels,
+            case.image,
+            title=f"LIME, {len(case.lime.heaviest)} heaviest superpixels",
+            below=f"p = {case.lime.probability:.2f}; linear fit R² = {case.lime.fit:.2f}",
+        )
         _paint_superpixels(superpixels, case.lime)
-        superpixels.set_title(f"LIME, {len(case.lime.heaviest)} heaviest superpixels", fontsize=8.5)
-        superpixels.set_xlabel(f"p = {case.lime.probability:.2f}; linear fit R² = {case.lime.fit:.2f}")
     patches = [Patch(facecolor=to_rgba(colour, 0.45), hatch=h, label=label) for _, colour, _, h, label in _SIDES]
     figure.legend(handles=patches, loc="outside lower right", ncols=2)
     return figure
@@ -174,13 +174,12 @@ def concealment_figure(cases: Sequence[ConcealedCase], title: str = "Text concea
         )
         for half, (when, image, heat, probability) in enumerate(parts):
             picture, map_ = grid[4 * place + 2 * half : 4 * place + 2 * half + 2]
-            show_radiograph(picture, image, case.text)
-            picture.set_title(when if half else f"{short_name(case.name, 18)}\n{when}".strip(), fontsize=8.5)
-            picture.set_xlabel(f"p = {probability:.2f}")
+            heading = when if half else f"{short_name(case.name, 18)}\n{when}".strip()
+            show_radiograph(picture, image, case.text, heading, f"p = {probability:.2f}")
             show_heat(map_, HeatCase(image, heat, ""), heat, f"heat, {when}")
             share = heat_in_lungs(heat, case.text)
             map_.set_xlabel("no heat" if np.isnan(share) else f"{100 * share:.0f} % of it on the text")
-    _heat_bar(figure, grid)
+    colour_bar(figure, grid)
     return figure
 
 
@@ -278,15 +277,3 @@ def _picture_grid(title: str, images: Sequence[np.ndarray], columns: int, per_ca
 def _hide(grid: Sequence[Axes]) -> None:
     for axes in grid:
         axes.set_visible(False)
-
-
-def _heat_bar(figure: Figure, grid: np.ndarray) -> None:
-    figure.colorbar(
-        ScalarMappable(Normalize(0, 1), HEAT_MAP),
-        ax=list(grid),
-        location="bottom",
-        shrink=0.45,
-        aspect=40,
-        pad=0.02,
-        label="heat (share of the map's maximum)",
-    )

@@ -17,6 +17,7 @@ from covid_keras.explain.where import heat_in_lungs, lung_area_share
 from covid_keras.reporting.style import HEAT_MAP, LUNG_OUTLINE, NARROW, WIDTH, report_style
 
 MAX_NAME = 26  # characters that fit above a picture
+HEAT_WORDS = "heat (share of the map's maximum)"
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,12 @@ def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evi
     figure.suptitle(title, x=0.01, ha="left")
     grid = figure.subplots(len(cases), 3, squeeze=False, height_ratios=ratios)
     for (plain, factual, counterfactual), case in zip(grid, cases, strict=True):
-        show_radiograph(plain, case.image, case.mask)
         right = "correct" if case.label == case.predicted else "wrong"
-        plain.set_title(short_name(case.name), fontsize=8.5)
-        plain.set_xlabel(f"true: {case.label}\npredicted: {case.predicted} ({case.score:.2f}, {right})")
+        words = f"true: {case.label}\npredicted: {case.predicted} ({case.score:.2f}, {right})"
+        show_radiograph(plain, case.image, case.mask, short_name(case.name), words)
         show_heat(factual, case, case.factual, f"for {case.predicted} (predicted)")
         show_heat(counterfactual, case, case.counterfactual, f"for {case.other} (counterfactual)")
-    scale = ScalarMappable(Normalize(0, 1), HEAT_MAP)
-    label = "\n".join(filter(None, ("heat (share of the map's maximum)", cells_words(cases))))
-    figure.colorbar(scale, ax=grid, location="bottom", shrink=0.45, aspect=40, pad=0.02, label=label)
+    colour_bar(figure, grid, "\n".join(filter(None, (HEAT_WORDS, cells_words(cases)))))
     return figure
 
 
@@ -108,28 +106,33 @@ def lung_overlay(image: np.ndarray, mask: np.ndarray, title: str = "Lungs found"
     """Draw a radiograph (H, W) uint8 with its lung mask (`mask > 0`) outlined, and how much of it is lung."""
     figure = Figure(figsize=(NARROW, NARROW * image.shape[0] / image.shape[1] + 0.6), layout="constrained")
     axes = figure.subplots()
-    show_radiograph(axes, image, mask)
+    show_radiograph(axes, image, mask, below=f"lungs: {100 * lung_area_share(mask):.0f} % of the picture")
     axes.set_title(title)
-    axes.set_xlabel(f"lungs: {100 * lung_area_share(mask):.0f} % of the picture")
     return figure
 
 
-def show_radiograph(axes: Axes, image: np.ndarray, mask: np.ndarray | None) -> None:
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+def show_radiograph(
+    axes: Axes, image: np.ndarray, mask: np.ndarray | None = None, title: str = "", below: str = "", **look
+) -> None:
+    """Draw one picture with words above and below it, its lungs (`mask > 0`) outlined.
+
+    One channel is grey of 0 to 255 where `look`, as `Axes.imshow` takes it, says nothing else.
+    """
+    axes.imshow(image, **(look or {"cmap": "gray", "vmin": 0, "vmax": 255}))
     if mask is not None and np.ptp(lungs := (np.asarray(mask) > 0).astype(float)) > 0:
         axes.contour(lungs, levels=[0.5], colors=LUNG_OUTLINE, linewidths=1.1)
-    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, fontsize=8.5)
+    axes.set(xticks=[], yticks=[], xlabel=below)
     axes.grid(False)
     axes.spines[:].set_visible(False)
 
 
 def show_heat(axes: Axes, case: Explanation, heat: np.ndarray, title: str) -> None:
-    show_radiograph(axes, case.image, case.mask)
+    show_radiograph(axes, case.image, case.mask, title)
     # Cold regions stay transparent, so that the anatomy below can be read.
     painted = colormaps[HEAT_MAP](heat)
     painted[..., 3] = 0.72 * np.sqrt(np.clip(heat, 0, 1))
     axes.imshow(painted)
-    axes.set_title(title, fontsize=8.5)
     if case.mask is None:
         return
     share, chance = heat_in_lungs(heat, case.mask), lung_area_share(case.mask)
@@ -137,3 +140,15 @@ def show_heat(axes: Axes, case: Explanation, heat: np.ndarray, title: str) -> No
     if chance == 0:
         found = "no lungs found"
     axes.set_xlabel(f"{found}\n(lungs: {100 * chance:.0f} % of the picture)")
+
+
+def colour_bar(
+    figure: Figure,
+    grid: Sequence[Axes],
+    label: str = HEAT_WORDS,
+    norm: Normalize | None = None,
+    colours: str = HEAT_MAP,
+) -> None:
+    """Draw the scale of all maps of a figure below them, 0 to 1 where `norm` says nothing else."""
+    scale = ScalarMappable(norm or Normalize(0, 1), colours)
+    figure.colorbar(scale, ax=list(np.ravel(grid)), location="bottom", shrink=0.45, aspect=40, pad=0.02, label=label)

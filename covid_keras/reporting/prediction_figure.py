@@ -9,16 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from covid_keras import DISCLAIMER
 from covid_keras.files import atomic_path
 from covid_keras.preprocessing import LungBox
-from covid_keras.reporting.pictures import Explanation, short_name, show_heat, show_radiograph
-from covid_keras.reporting.style import HEAT_MAP, MUTED, OKABE_ITO, WIDTH, report_style
+from covid_keras.reporting.pictures import Explanation, colour_bar, short_name, show_heat, show_radiograph
+from covid_keras.reporting.style import MUTED, OKABE_ITO, WIDTH, report_style
 
 DPI = 150
 _SIDE = 640  # longest side of what is drawn, pixels: no more can be seen at this DPI
@@ -49,18 +47,14 @@ def prediction_figure(case: Explanation, view: LungBox, title: str, words: str, 
     )
     figure.suptitle(title, x=0.01, ha="left")
     plain, hot = figure.subplots(1, 2)
-    show_radiograph(plain, image, mask)
-    plain.set_title(short_name(case.name, _NAME), fontsize=8.5)
-    plain.set_xlabel("outlined: the lungs found" + ("" if view.whole else "; box: what the network saw"))
+    below = "outlined: the lungs found" + ("" if view.whole else "; box: what the network saw")
+    show_radiograph(plain, image, mask, short_name(case.name, _NAME), below)
     drawn = Explanation(image, heat, heat, case.label, case.predicted, case.other, case.score, mask, case.name)
     show_heat(hot, drawn, heat, f"Grad-CAM for {case.predicted}")
     hot.set_xlabel("\n".join(textwrap.wrap(words, _NAME)))
     for axes in (plain, hot):
         _outline(axes, view, image.shape[0] / case.image.shape[0], image.shape[1] / case.image.shape[1])
-    scale = ScalarMappable(Normalize(0, 1), HEAT_MAP)
-    figure.colorbar(
-        scale, ax=[plain, hot], location="bottom", shrink=0.45, aspect=40, pad=0.02, label="heat (share of the maximum)"
-    )
+    colour_bar(figure, [plain, hot], "heat (share of the maximum)")
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color=MUTED)
     return figure
 

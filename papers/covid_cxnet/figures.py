@@ -32,7 +32,7 @@ from covid_keras.explain.lime_map import LimeExplanation
 from covid_keras.preprocessing import LungBox, resize_truncated
 from covid_keras.reporting.enhancements import beasf_figure, enhancement_figure
 from covid_keras.reporting.explanations import ConcealedCase, HeatCase, concealment_figure, heat_grid, lime_figure
-from covid_keras.reporting.pictures import short_name
+from covid_keras.reporting.pictures import short_name, show_radiograph
 from covid_keras.reporting.style import LUNG_OUTLINE, OKABE_ITO, WIDTH, report_style
 from covid_keras.training.experiment import System, load_paper
 from covid_keras.training.protocol import Protocol
@@ -209,13 +209,16 @@ def roi_figure(
     figure.suptitle(title, x=0.01, ha="left")
     grid = figure.subplots(len(cases), columns, squeeze=False, height_ratios=[max(ratio, 1) for ratio in ratios])
     for (plain, crop, *fed), case in zip(grid, cases, strict=True):
-        _show(plain, case.image, short_name(case.name, 15), case.label)
-        _outline(plain, case)
+        show_radiograph(plain, case.image, case.lungs, short_name(case.name, 15), case.label)
+        _draw_box(plain, case.box)
         cut = case.image[case.box.slices]
         share = 100 * cut.size / case.image.size
-        _show(crop, cut, "crop", "no lung found: all of it" if case.box.whole else f"{share:.0f} % of the picture")
+        below = "no lung found: all of it" if case.box.whole else f"{share:.0f} % of the picture"
+        show_radiograph(crop, cut, None, "crop", below)
         for number, (axes, name) in enumerate(zip(fed, channels, strict=True)):
-            _show(axes, case.fed[..., number], f"channel {number + 1}: {name}", "")
+            show_radiograph(axes, case.fed[..., number], title=f"channel {number + 1}: {name}")
+    for axes in grid.flat:
+        axes.xaxis.label.set_fontsize(8.5)
     figure.legend(
         handles=[
             Line2D([], [], color=LUNG_OUTLINE, label="lungs found"),
@@ -227,24 +230,9 @@ def roi_figure(
     return figure
 
 
-def _outline(axes: Axes, case: Roi) -> None:
-    if case.lungs.any() and not case.lungs.all():
-        axes.contour(case.lungs.astype(float), levels=[0.5], colors=LUNG_OUTLINE, linewidths=1.1)
-    top, bottom, left, right = case.box
-    axes.add_patch(
-        Rectangle(
-            (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color=BOX_COLOUR, linestyle="--", lw=1.4
-        )
-    )
-
-
-def _show(axes: Axes, image: np.ndarray, title: str, below: str) -> None:
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-    axes.set_title(title, fontsize=8.5)
-    axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(below, fontsize=8.5)
-    axes.grid(False)
-    axes.spines[:].set_visible(False)
+def _draw_box(axes: Axes, box: LungBox) -> None:
+    corner, width, height = (box.left - 0.5, box.top - 0.5), box.right - box.left, box.bottom - box.top
+    axes.add_patch(Rectangle(corner, width, height, fill=False, color=BOX_COLOUR, linestyle="--", lw=1.4))
 
 
 # --- explanations (figures 12 and 17)

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import PreparedImages
-from covid_keras.reporting.pictures import short_name
+from covid_keras.reporting.pictures import colour_bar, short_name, show_radiograph
 from covid_keras.reporting.style import DIFFERENCE_MAP, WIDTH, report_style
 from covid_keras.training.protocol import Protocol
 from covid_keras.training.runfolder import Execution
@@ -103,28 +101,11 @@ def pair_figure(pairs: Sequence[Pair], title: str = "Class-inherent transformati
     for (plain, negative, positive, difference), pair in zip(grid, pairs, strict=True):
         right = "correct" if pair.label == pair.predicted else "wrong"
         answer = f"true: {pair.label}, predicted: {pair.predicted}\n({right})"
-        _show(plain, pair.original, short_name(pair.name, 20), answer)
-        _show(negative, pair.negative, "negative, x−", "")
-        _show(positive, pair.positive, "positive, x+", "")
+        show_radiograph(plain, pair.original, None, short_name(pair.name, 20), answer)
+        show_radiograph(negative, pair.negative, title="negative, x−")
+        show_radiograph(positive, pair.positive, title="positive, x+")
         found = pair.difference
         words = f"{found.min():+.0f} to {found.max():+.0f},\nmean absolute {np.abs(found).mean():.1f}".replace("-", "−")
-        _show(difference, found, "x+ minus x−", words, norm=scale, cmap=DIFFERENCE_MAP)
-    figure.colorbar(
-        ScalarMappable(scale, DIFFERENCE_MAP),
-        ax=grid,
-        location="bottom",
-        shrink=0.45,
-        aspect=40,
-        pad=0.02,
-        label="x+ minus x− (grey levels)",
-    )
+        show_radiograph(difference, found, None, "x+ minus x−", words, norm=scale, cmap=DIFFERENCE_MAP)
+    colour_bar(figure, grid, "x+ minus x− (grey levels)", scale, DIFFERENCE_MAP)
     return figure
-
-
-def _show(axes: Axes, image: np.ndarray, title: str, below: str, **look) -> None:
-    """Draw one picture; one channel is grey where nothing else is said."""
-    axes.imshow(image, **(look or {"cmap": "gray", "vmin": 0, "vmax": 255}))
-    axes.set_title(title, fontsize=8.5)
-    axes.set(xticks=[], yticks=[], xlabel=below)
-    axes.grid(False)
-    axes.spines[:].set_visible(False)

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from covid_keras.reporting.explanations import HeatCase
-from covid_keras.reporting.pictures import short_name, show_heat, show_radiograph
-from covid_keras.reporting.style import HEAT_MAP, MUTED, NARROW, OKABE_ITO, WIDTH, report_style
+from covid_keras.reporting.pictures import colour_bar, short_name, show_heat, show_radiograph
+from covid_keras.reporting.style import MUTED, NARROW, OKABE_ITO, WIDTH, report_style
 from papers.hertel_ensemble.networks import COVID
 
 if TYPE_CHECKING:
@@ -197,15 +195,11 @@ def segmentation_figure(pairs: list[Pair], title: str = FIGURE_11) -> Figure:
     figure.suptitle(title, x=0.01, ha="left")
     grid = figure.subplots(len(pairs), 4, squeeze=False, height_ratios=ratios)
     for (plain, before, cut, after), pair in zip(grid, pairs, strict=True):
-        show_radiograph(plain, pair.whole.image, pair.whole.mask)
-        plain.set_title(f"(a) {short_name(pair.name, 15)}", fontsize=8.5)
+        show_radiograph(plain, pair.whole.image, pair.whole.mask, f"(a) {short_name(pair.name, 15)}")
         show_heat(before, pair.whole, pair.whole.heat, f"(b) without masks\n{pair.whole.title}")
-        show_radiograph(cut, pair.segmented.image, pair.segmented.mask)
-        cut.set_title("(c) segmented", fontsize=8.5)
+        show_radiograph(cut, pair.segmented.image, pair.segmented.mask, "(c) segmented")
         show_heat(after, pair.segmented, pair.segmented.heat, f"(d) with masks\n{pair.segmented.title}")
         for axes in (before, after):
             axes.set_xlabel(axes.get_xlabel().replace(" of the heat in the lungs", " of heat in lungs"), fontsize=7.5)
-    scale = ScalarMappable(Normalize(0, 1), HEAT_MAP)
-    label = "heat (share of the map's maximum)"
-    figure.colorbar(scale, ax=list(grid.ravel()), location="bottom", shrink=0.45, aspect=40, pad=0.02, label=label)
+    colour_bar(figure, grid)
     return figure
