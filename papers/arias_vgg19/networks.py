@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import pandas as pd
 
 from covid_keras.errors import UserError
 from covid_keras.files import atomic_path
+from covid_keras.training.initial_weights import check_initial_weights
 from covid_keras.training.protocol import Protocol
 from papers.arias_vgg19.settings import options_of, segmenter_settings
 
@@ -63,21 +62,7 @@ def check(protocol: Protocol) -> None:
     """Say before the first training which settings exclude each other."""
     options = options_of(protocol)
     segmenter_settings(protocol)
-    if protocol.weights not in ("imagenet", "none"):
-        raise UserError(
-            f"--weights {Path(protocol.weights).name}",
-            "cannot be the initial weights of VGG16 and of VGG19",
-            "Give --checkpoint vgg16=FILE and --checkpoint vgg19=FILE",
-        )
-    if options.width != 1 and (protocol.weights == "imagenet" or protocol.files):
-        raise UserError(
-            f"options.width {options.width:g}",
-            "does not fit ImageNet weights, which are of the whole network",
-            "Set options.width to 1, or --weights none",
-        )
-    for name, path in protocol.files.items():
-        if not h5py.is_hdf5(path):
-            raise UserError(path, "is no HDF5 weight file", f"Give the .h5 file of {name} as Keras wrote it")
+    check_initial_weights(protocol, ("vgg16", "vgg19"), "VGG16 and of VGG19", options.width)
     if min(protocol.size) < (128 if options.pool5 == 8 else 32):
         raise UserError(
             f"size {protocol.size}", f"is too small for five poolings, the last of {options.pool5}", "Enlarge it"

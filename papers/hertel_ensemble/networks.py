@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from covid_keras.errors import UserError
 from covid_keras.evaluation.ensembles import POSITIVE_FROM
+from covid_keras.training.initial_weights import check_initial_weights
 from covid_keras.training.protocol import Protocol
 from papers.hertel_ensemble.segmenter import segmenter_settings
 from papers.hertel_ensemble.settings import options_of
@@ -216,21 +216,7 @@ def check(protocol: Protocol) -> None:
     """Say before the first training which settings exclude each other."""
     options = options_of(protocol)
     segmenter_settings(protocol)
-    if protocol.weights not in ("imagenet", "none"):
-        raise UserError(
-            f"--weights {Path(protocol.weights).name}",
-            "cannot be the initial weights of three networks",
-            "Give " + " and ".join(f"--checkpoint {name}=FILE" for name in NETWORKS),
-        )
-    if options.width != 1 and (protocol.weights == "imagenet" or protocol.files):
-        raise UserError(
-            f"options.width {options.width:g}",
-            "does not fit ImageNet weights, which are of the whole network",
-            "Set options.width to 1, or --weights none",
-        )
-    for name, path in protocol.files.items():
-        if not h5py.is_hdf5(path):
-            raise UserError(path, "is no HDF5 weight file", f"Give the .h5 file of {name} as Keras wrote it")
+    check_initial_weights(protocol, NETWORKS, "three networks", options.width)
     if min(protocol.size) < _SMALLEST:
         raise UserError(f"size {protocol.size}", "is too small for five halvings", f"At least {_SMALLEST}")
     if options.statistics == "frozen":

@@ -18,7 +18,7 @@ from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.workflow import make_splits, missing_systems
 from papers.arias_vgg19 import cohorts as labels
 from papers.arias_vgg19 import networks
-from papers.arias_vgg19.cohorts import KINDS, PUBLISHED, STAND_IN, make_cohort, settings_of
+from papers.arias_vgg19.cohorts import COHORTS, PUBLISHED, STAND_IN, make_cohort, settings_of
 from papers.arias_vgg19.experiment import (
     CONTROLS,
     COVID,
@@ -427,5 +427,5 @@ def test_settings_that_go_together_pass(profile, changes):
 
 
 def test_a_kind_of_cohort_a_profile():
-    assert {settings_of(PAPER.protocol(profile)).kind for profile in PAPER.profiles} == set(KINDS)
+    assert {settings_of(PAPER.protocol(profile)).kind for profile in PAPER.profiles} == set(COHORTS.kinds)
     assert PAPER.system("view").classes == (FRONTAL_CLASS, LATERAL_CLASS)

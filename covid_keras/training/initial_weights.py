@@ -1,0 +1,46 @@
+"""What can be said against the initial weights that a user gives before any network is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import h5py
+
+from covid_keras.errors import UserError
+from covid_keras.training.protocol import Protocol
+
+
+def check_initial_weights(protocol: Protocol, names: Iterable[str], networks: str, width: float) -> None:
+    """Refuse initial weights that fit none of a paper's ImageNet networks.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    names : iterable of str
+        The weight files that a user may give, one a network.
+    networks : str
+        The networks in words.
+    width : float
+        Share of their filters.
+
+    Raises
+    ------
+    UserError
+        For one file for all networks, weights for networks of another width, or a file that is no HDF5.
+    """
+    if protocol.weights not in ("imagenet", "none"):
+        raise UserError(
+            f"--weights {Path(protocol.weights).name}",
+            f"cannot be the initial weights of {networks}",
+            "Give " + " and ".join(f"--checkpoint {name}=FILE" for name in names),
+        )
+    if width != 1 and (protocol.weights == "imagenet" or protocol.files):
+        raise UserError(
+            f"options.width {width:g}",
+            "does not fit ImageNet weights, which are of the whole network",
+            "Set options.width to 1, or --weights none",
+        )
+    for name, path in protocol.files.items():
+        if not h5py.is_hdf5(path):
+            raise UserError(path, "is no HDF5 weight file", f"Give the .h5 file of {name} as Keras wrote it")
