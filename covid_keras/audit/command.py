@@ -8,7 +8,7 @@ import pandas as pd
 
 from covid_keras.audit.core import audit
 from covid_keras.errors import UserError
-from covid_keras.files import require_writable_folder
+from covid_keras.files import atomic_path, require_writable_folder
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -25,7 +25,13 @@ def files_of(given: str | None) -> dict[str, Path]:
         return {given: Path(given)}
     from covid_keras.training.experiment import load_paper, load_papers
 
-    papers = [load_paper(given)] if given else load_papers().values()
+    try:
+        papers = load_papers().values() if given is None else [load_paper(given)]
+    except UserError:
+        if given and (Path(given).exists() or Path(given).suffix or len(Path(given).parts) > 1):
+            problem = f"is neither a paper of this suite nor a file that ends in {' or '.join(SUFFIXES)}"
+            raise UserError(given, problem, "Name a file such as papers/example_audit.yaml") from None
+        raise
     return {paper.name: paper.folder / "published.yaml" for paper in papers}
 
 
@@ -50,6 +56,8 @@ def run_audit(given: str | None, all_cells: bool = False, out: Path | None = Non
     if out is not None:
         if out.is_dir():
             raise UserError(f"--out {out}", "is a folder", "Name a file")
+        if out.resolve() in {path.resolve() for path in files.values()}:
+            raise UserError(f"--out {out}", "is the file that is audited", "Name another one")
         require_writable_folder(out.parent)
     tables = {}
     for name, path in files.items():
@@ -58,7 +66,8 @@ def run_audit(given: str | None, all_cells: bool = False, out: Path | None = Non
         print("\n".join(_lines(name, found.summary(), tables[name], all_cells)))
     if out is not None:
         whole = pd.concat([table.assign(paper=name) for name, table in tables.items()])
-        whole[["paper", *next(iter(tables.values())).columns]].to_csv(out, index=False)
+        with atomic_path(out) as temporary:
+            whole[["paper", *next(iter(tables.values())).columns]].to_csv(temporary, index=False)
 
 
 def _lines(name: str, summary: dict[str, int], table: pd.DataFrame, all_cells: bool) -> list[str]:

@@ -11,6 +11,7 @@ import yaml
 
 from covid_keras.errors import UserError
 from covid_keras.evaluation import Measured, compare, load_published, measured_from_json
+from covid_keras.evaluation.published import load_titles
 from covid_keras.files import read_json
 from covid_keras.reporting.audited import audit_of, audited_places
 from covid_keras.reporting.results import comparable_of
@@ -61,9 +62,16 @@ class Committed:
 
     @cached_property
     def systems(self) -> dict[str, str]:
-        """What was measured, systems and stages: name to title (of a stage its name)."""
+        """What was measured, systems and stages: name to title.
+
+        Of a stage that is the row of the paper's, where all its numbers stand in rows of one name, else its name.
+        """
         titles = {system.name: system.title for system in self.paper.systems}
-        return {name: titles.get(name, name) for name in dict.fromkeys(one.system for one in self.measured)}
+        rows = self.comparison.groupby("system")["row"].unique()
+        return {
+            name: titles.get(name) or (str(rows[name][0]) if name in rows and len(rows[name]) == 1 else name)
+            for name in dict.fromkeys(one.system for one in self.measured)
+        }
 
     @cached_property
     def comparison(self) -> pd.DataFrame:
@@ -119,15 +127,15 @@ def results_markdown(paper: Paper, profile: str) -> str:
         f"{source['training_hours']:.2f} hours of training on {source['trained_on']['cores']} cores "
         f'(code at {", ".join(source["training_revisions"])}; "+changes": uncommitted edits beside).{found.reason}\n'
     )
-    titles = {system.name: system.title for system in paper.systems}
-    everything = f"**All that was measured**\n\n{markdown_table(measured_table(found.measured, titles))}"
+    everything = f"**All that was measured**\n\n{markdown_table(measured_table(found.measured, found.systems))}"
     return "\n".join([head, *tables, verdict_legend(found.rows), "", everything])
 
 
 def excerpt_markdown(paper: Paper, profile: str) -> str:
     """Return a few committed numbers as Markdown: one table, sensitivity, specificity and accuracy, one line of legend.
 
-    The table is the paper's first that holds the most of these of ours; of its rows those that were measured.
+    The table is the one that holds the most of these of ours, of several the one with the most of the paper's own
+    systems, of these the first; of its rows those that were measured.
     """
     found = Committed.read(paper, profile)
     rows = found.rows
@@ -135,7 +143,9 @@ def excerpt_markdown(paper: Paper, profile: str) -> str:
     rows = rows[rows["ours"].notna() & rows["metric"].isin(EXCERPT) & (rows["paper_text"] == "")]
     if rows.empty:
         raise UserError(paper.name, f"has no {', '.join(EXCERPT)} in its results of {profile}", "Take the full place")
-    rows = rows[rows["table"] == rows.groupby("table", sort=False)["metric"].nunique().idxmax()]
+    tables = rows.assign(own=rows["system"].where(rows["system"].isin(paper.proposed)))
+    tables = tables.groupby("table", sort=False)[["metric", "own"]].nunique()
+    rows = rows[rows["table"] == tables.apply(tuple, axis=1).idxmax()]
     columns = rows.sort_values("metric", key=lambda names: names.map(EXCERPT.index))["column"].unique()
     (table,) = paper_tables(rows)
     lines = [
@@ -147,11 +157,12 @@ def excerpt_markdown(paper: Paper, profile: str) -> str:
     legend = "; ".join(f"{sign} {VERDICTS[verdict][1]}" for verdict, sign in signs.items())
     used = {cell.audit_sign for cell in table.cells.values()}
     legend += "".join(f"; {sign} {AUDIT_MEANINGS[word]}" for word, sign in AUDIT_SIGNS.items() if sign in used)
+    what = load_titles(paper.folder / "published.yaml")[table.name].rstrip(".")
     unit = "shares of 1" if set(rows["unit"]) == {"ratio"} else "percent"
     return (
         f"{table_title(table.name)}, {unit}:\n\n{markdown_table(pd.DataFrame(lines))}\n"
-        f"Paper: mean ± std. Ours: profile `{profile}`, {found.source['executions']} executions in all, mean and "
-        f"[95 % interval by patient]. {legend}.{found.reason}\n"
+        f"{what}. Paper: as printed. Ours: profile `{profile}`, {found.source['executions']} executions in all, mean "
+        f"and [95 % interval by patient]. {legend}.{found.reason}\n"
     )
 
 

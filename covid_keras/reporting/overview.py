@@ -18,7 +18,16 @@ from covid_keras.evaluation import Measured, compare, load_published
 from covid_keras.evaluation.comparison import NO_COUNTERPART, NOT_IN_TEXT
 from covid_keras.evaluation.published import LOST_TEXT, load_titles
 from covid_keras.evaluation.published import load_paper as load_citation
-from covid_keras.reporting.audited import AUDIT_CAPTION, PLACE, audit_counts, audit_of, audit_section, audited_places
+from covid_keras.reporting.audited import (
+    AUDIT_CAPTION,
+    NO_TARGETS,
+    NOT_CHECKED_KIND,
+    PLACE,
+    audit_counts,
+    audit_of,
+    audit_section,
+    audited_places,
+)
 from covid_keras.reporting.committed import Committed, committed_profiles
 from covid_keras.reporting.figures import headline_figure
 from covid_keras.reporting.html import AgainstEntry, FigureEntry, Report, Section, TableEntry
@@ -157,8 +166,8 @@ def overview_report(papers: Iterable[Paper], everything: bool = True) -> Report:
         ],
         sections=[
             _start(entries),
-            *(_paper_section(entry, everything) for entry in entries),
             Section("How to read a cell", notes=_signs(), link="Signs"),
+            *(_paper_section(entry, everything) for entry in entries),
         ],
         citations=[(f"{e.paper.title}. {e.paper.citation}", f"https://doi.org/{e.paper.doi}") for e in entries],
     )
@@ -170,19 +179,21 @@ NONE_JUDGED = (
 )
 WHAT = """\
 Each paper's printed numbers stand beside what this suite measured with the same kind of network on the cohort named. \
-Ours is the mean over executions with a 95 % interval (bootstrap by patient). Where it was not measured under the \
-paper's conditions it is shown and not judged, and the reason is given; what the paper prints for others, for its data \
-or in a text that has lost it is counted too, so that nothing drops out unseen."""
+Ours is the mean over executions (trainings with their test) with a 95 % interval (bootstrap by patient). Where it was \
+not measured under the paper's conditions it is shown and not judged, and the reason is given; what the paper prints \
+for others, for its data or in a text that has lost it is counted too, so that nothing drops out unseen."""
 CELLS_CAPTION = (
     "Published numbers by what became of them. ○: measured, not under the paper's conditions, or no target "
     "as printed. Not measured: a system that could not be, or was not, run here. No counterpart: numbers of data "
-    "sets, of others' work, of settings, or printed twice. Lost: the available text of the paper does not hold them."
+    "sets, of others' work, of settings, or printed twice. Lost: the available text of the paper does not hold them. "
+    "Systems run: all that has a number of ours, with lung segmenters and controls that the paper does not have."
 )
 COST_CAPTION = "Training alone; making masks, predicting and reporting come on top. Code: revisions that trained."
 HEADLINE_CAPTION = (
-    "{metric} of every system that has both numbers, of several profiles one line each. The two bars say different "
-    "things: the paper's is what it prints, the spread of its executions or an interval; ours is the uncertainty of "
-    "the mean over patients."
+    "{metric} of every system that has both numbers, of several profiles one line each. The paper's number is the one "
+    "compared with: as printed, unless the suite's file of published numbers names another value. Behind a name, what "
+    "the audit says of it: {signs}. The two bars say different things: the paper's is what it prints, the spread of "
+    "its executions or an interval, where it prints any; ours is the uncertainty of the mean over patients."
 )
 
 
@@ -197,7 +208,8 @@ def _start(entries: list[Entry]) -> Section:
     if any(entry.results for entry in entries):
         section.tables.append(_cost_table(entries))
     if panels := _headline_panels(entries):
-        caption = HEADLINE_CAPTION.format(metric=HEADLINE.capitalize())
+        signs = ", ".join(f"{AUDIT_SIGNS[word]} {word}" for word in NO_TARGETS)
+        caption = HEADLINE_CAPTION.format(metric=HEADLINE.capitalize(), signs=signs)
         figure = headline_figure(panels, f"{HEADLINE} (%)")
         section.figures.append(FigureEntry(f"{HEADLINE.capitalize()}, paper against ours", caption, figure))
     return section
@@ -206,12 +218,29 @@ def _start(entries: list[Entry]) -> Section:
 def _signs() -> list[tuple[str, str]]:
     """What the signs in a cell mean."""
     return [
-        ("Layout", "The paper's number, with the standard deviation or interval that it prints; ours [95 % interval]."),
+        (
+            "Layout",
+            "The paper's number, with the standard deviation or interval that it prints and signs of doubt and audit; "
+            "then ours, the sign of the verdict and the 95 % interval.",
+        ),
         *((f"{sign} {kind}", meaning) for kind, (sign, meaning) in VERDICTS.items()),
         (NOTHING, "no number"),
         ("†", "doubtful in the paper, for a reason that this suite's authors give"),
         *((f"{AUDIT_SIGNS[word]} {word}", f"audit: {meaning}") for word, meaning in AUDIT_MEANINGS.items()),
+        (f"no sign: {NOT_CHECKED_KIND}", "audit: no rule bears on the number, or the available text has lost it"),
     ]
+
+
+def _legend(table: PaperTable) -> str:
+    """Explain the signs of a table in one line: those that stand in it."""
+    cells = table.cells.values()
+    verdicts = {cell.verdict: cell.symbol for cell in cells if cell.symbol}
+    signs = [f"{sign} {verdict}" for verdict, sign in verdicts.items()]
+    signs += ["† doubtful"] * any(cell.doubt for cell in cells)
+    used = {cell.audit_sign for cell in cells}
+    audit = [f"{sign} {word}" for word, sign in AUDIT_SIGNS.items() if sign in used]
+    words = f"{'; '.join(signs)}. " if signs else ""
+    return words + (f"Audit of the printed number: {', '.join(audit)}; no sign: {NOT_CHECKED_KIND}." if audit else "")
 
 
 def _cells_table(entries: list[Entry]) -> TableEntry:
@@ -246,7 +275,7 @@ def _cost_table(entries: list[Entry]) -> TableEntry:
             "hours": f"{found.source['training_hours']:.2f}",
             "device": device_words(found.source),
             "software": _software(found.source).replace(", ", "\n"),
-            "code": "\n".join(found.source["training_revisions"]),
+            "code": "\n".join(found.source["training_revisions"]).replace("+changes", ", changed"),
         }
         for entry in entries
         for found in entry.results
@@ -287,8 +316,20 @@ def _headline_panels(entries: Iterable[Entry]) -> dict[str, pd.DataFrame]:
             rows = rows.drop_duplicates("system")
             if len(rows):
                 title = f"{entry.name}, profile {found.profile}"
-                panels[title] = rows.assign(row=[textwrap.shorten(found.systems[s], 48) for s in rows["system"]])
+                panels[title] = rows.assign(row=[_line_name(found.systems[row["system"]], row) for row in _rows(rows)])
     return panels
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return frame.to_dict("records")
+
+
+def _line_name(title: str, row: Mapping[str, Any]) -> str:
+    """Return a system's name in the figure, with the audit's sign where the number drawn is no possible one."""
+    cell = cell_of(row)
+    spoken_against = cell.audit.startswith(NO_TARGETS) and row["target"] == row["paper"]
+    # A space at which no line is broken.
+    return textwrap.shorten(title, 48) + f"\N{NO-BREAK SPACE}{cell.audit_sign}" * spoken_against
 
 
 def _paper_section(entry: Entry, everything: bool) -> Section:
@@ -303,7 +344,7 @@ def _paper_section(entry: Entry, everything: bool) -> Section:
     section.parts = [_profile_part(entry, found, frame, everything) for found, frame in both]
     if not entry.results:
         section.parts = [_reasons_part(entry.paper, None, entry.comparisons[0])]
-    section.parts.append(audit_section(entry.audit))
+    section.parts.append(audit_section(entry.audit, everything))
     shown = {table.name for frame in entry.comparisons for table in paper_tables(frame) if table.measured}
     others = [table for table in paper_tables(entry.comparisons[0]) if table.name not in shown]
     if others:
@@ -356,9 +397,15 @@ def _profile_facts(found: Committed, protocol: Mapping[str, Any]) -> list[tuple[
         ("Executions", source["executions"]),
         ("Cost", f"{source['training_hours']:.2f} hours of training on {device_words(source)}, {source['precision']}"),
         ("Software", _software(source)),
-        ("Code", f"trained at {', '.join(source['training_revisions'])}, evaluated at {source['revision']}"),
+        ("Code", _code_words(source)),
         ("Tolerance", f"{_tolerance_words(protocol['tolerance'])}, set before the run"),
     ]
+
+
+def _code_words(source: Mapping[str, Any]) -> str:
+    """Return the revisions that trained and evaluated."""
+    words = f"trained at {', '.join(source['training_revisions'])}, evaluated at {source['revision']}"
+    return words.replace("+changes", " with uncommitted changes")
 
 
 def _tolerance_words(tolerance: float | Mapping[str, float]) -> str:
@@ -369,7 +416,15 @@ def _tolerance_words(tolerance: float | Mapping[str, float]) -> str:
 
 SYSTEMS_WHAT = "percent; paper, then ours [95 % interval by patient]"
 OTHERS_WHAT = "percent; ours [95 % interval by patient]"
+SYSTEMS_CAPTION = (
+    "–: the paper prints no such number for the system; what it prints under another name, or by another formula, "
+    "stands in its tables below."
+)
 OTHERS_CAPTION = "The paper prints none of these numbers for them; others that it prints stand in its tables below."
+PUBLISHED_CAPTION = (
+    "Published: as the authors' code computes it, which is no Dice or IoU of a mask; the others are the mean over "
+    "images of Dice and IoU as they are usually defined."
+)
 
 
 def _system_tables(found: Committed, frame: pd.DataFrame) -> list[AgainstEntry]:
@@ -389,7 +444,6 @@ def _system_tables(found: Committed, frame: pd.DataFrame) -> list[AgainstEntry]:
             {metric: metric.replace("_", " ").replace("dice", "Dice").replace("iou", "IoU") for metric in masks},
         ),
     )
-    words = (SYSTEMS_WHAT, ""), (OTHERS_WHAT, OTHERS_CAPTION)
     entries = []
     for name, columns in groups:
         cells = {(one.system, one.metric): _system_cell(frame, one) for one in found.measured if one.metric in columns}
@@ -402,8 +456,17 @@ def _system_tables(found: Committed, frame: pd.DataFrame) -> list[AgainstEntry]:
                 # A dash in every cell would say nothing.
                 mine = {key: replace(cell, paper="") for key, cell in cells.items()} if rest else cells
                 table = _system_table(title, found, rows, columns, mine)
-                entries.append(AgainstEntry(table, *words[rest], brief=True))
+                what, caption = (OTHERS_WHAT, OTHERS_CAPTION) if rest else (SYSTEMS_WHAT, _table_caption(table))
+                entries.append(AgainstEntry(table, what, caption, brief=True))
     return entries
+
+
+def _table_caption(table: PaperTable) -> str:
+    """Explain what stands in a table of systems: its signs, dashes and measures."""
+    parts = [_legend(table)]
+    parts += [SYSTEMS_CAPTION] * any(cell.paper == NOTHING for cell in table.cells.values())
+    parts += [PUBLISHED_CAPTION] * any("published" in column for column in table.columns)
+    return " ".join(part for part in parts if part)
 
 
 def _system_table(
@@ -494,7 +557,9 @@ def _reasons_part(paper: Paper, found: Committed | None, frame: pd.DataFrame) ->
     """What cannot be compared, a line a reason; of surrogates the reason that holds on the paper's own data too."""
     notes = [
         (
-            ": ".join(part for part in (counted(one.cells, "cell"), one.state) if part),
+            ": ".join(part for part in (counted(one.cells, "cell"), one.state) if part)
+            if one.cells
+            else f"{one.state.capitalize()}, and the paper prints no number of theirs",
             f"{one.which}: {one.why.rstrip('.')}.",
         )
         for one in reasons_of(paper, found, frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from test_reporting_html import Page
 from covid_keras import DISCLAIMER
 from covid_keras.cli import main
 from covid_keras.evaluation import load_published
+from covid_keras.evaluation.published import LOST_TEXT
 from covid_keras.files import read_json, write_json
 from covid_keras.reporting import overview, publish
-from covid_keras.reporting.audited import audit_counts, audit_section
-from covid_keras.reporting.committed import committed_profiles
+from covid_keras.reporting.audited import RULE_MEANINGS, audit_counts, audit_markdown, audit_section
+from covid_keras.reporting.committed import committed_profiles, excerpt_markdown
 from covid_keras.reporting.figures import headline_figure
 from covid_keras.reporting.html import AgainstEntry, Report, Section, TableEntry, render_report
 from covid_keras.reporting.markdown import markdown_of
@@ -135,6 +137,14 @@ def test_publishing_writes_the_papers_of_the_checkout_alone(copied, tmp_path, mo
     assert publish.refresh_overview() == []
 
 
+def test_an_excerpt_shows_the_papers_own_systems():
+    # Tables IV and V both hold the three metrics, and the paper's own network stands in the second.
+    text = excerpt_markdown(load_paper(TABIK), "cpu")
+    assert text.startswith("Table V, percent:\n")
+    assert "| COVID-SDNet, ours | " in text
+    assert "\nCOVID-SDNet against other methods on COVIDGR-1.0. Paper: as printed. " in text
+
+
 # --- what it says follows the files
 
 
@@ -172,7 +182,7 @@ def test_two_profiles_stand_beside_each_other_and_a_cell_counts_once(copied):
     edited(folder / "cpu.json", folder / "paper.json", comparable=True, profile="paper", training_hours=100)
     report = overview_report([copied])
     text = markdown_of(report)
-    assert [part.title for part in report.sections[1].parts][:2] == ["Profile paper", "Profile cpu"]
+    assert [part.title for part in report.sections[2].parts][:2] == ["Profile paper", "Profile cpu"]
     states = Entry.of(copied).states
     assert states.sum() == 187
     # All that cpu shows is judged in the other, apart from the surrogates, of 5, 7 and 7 cells, and what is no target.
@@ -216,6 +226,9 @@ def test_the_figure_names_each_system_once_and_has_the_papers_own_bar(report):
     figure = headline_figure(panels, "accuracy (%)")
     (axes,) = figure.axes
     assert len(axes.get_yticklabels()) == len(rows) == 12
+    # The pretrained COVID-CAPS has an impossible accuracy, and another target; Table VII's five are explained.
+    assert [row[-2:] == "\N{NO-BREAK SPACE}§" for row in rows["row"]] == [False] * 7 + [True] * 5
+    assert not rows["row"].str.contains("‡").any()
     assert next(text.get_text() for text in figure.legends[0].get_texts()).startswith("paper")
     assert len(entry.figure.axes) == sum(len(committed_profiles(paper)) for paper in load_papers().values())
     for nothing in ({}, {"empty": rows[:0]}):
@@ -255,11 +268,72 @@ def test_what_the_audit_says_stands_beside_the_cell(copied, found, monkeypatch):
 def test_cells_with_one_proof_are_one_finding(found):
     section = audit_section(found)
     assert "2 ‡ impossible, 0 § explained, 1 ⁼ consistent, 0 cannot be checked." in section.text
-    (folded,) = section.details
-    assert folded.title == "‡ impossible, with proofs (2 cells)"
+    wrong, right = section.details
+    assert wrong.title == "‡ impossible, with proofs (2 cells)"
     row = "COVIDNet-CXR (retrained A)"
-    where = f"Table V: impossible: {row}, N Precision = 3.36 ± 6.15; {row}, N F1 = 73.31"
-    assert folded.notes == [(where, "2 is not 3. [made]")]
+    assert wrong.notes == [(f"Table V: {row}: N Precision = 3.36 ± 6.15, N F1 = 73.31", "2 is not 3. [made]")]
+    assert right.title == "⁼ consistent, with what was computed (1 cell)"
+    assert right.notes == [(f"Table V: {row}: Accuracy = 67.82", "Fits. [made]")]
+    (only,) = audit_section(found, everything=False).details
+    assert only == wrong
+
+
+def test_what_cannot_be_checked_is_named_with_its_reason_in_page_and_readme(found):
+    lost = found.iloc[:1].assign(
+        printed=LOST_TEXT, audit=f"cannot be checked ({LOST_TEXT})", proof="", rules="", column="N F1"
+    )
+    text = found.iloc[:1].assign(audit="cannot be checked (a word)", printed="Yes", rules="", proof="")
+    table = pd.concat([text, lost, found.iloc[2:].assign(rules="grim, runs")])
+    *_, unchecked, rules = audit_section(table).details
+    assert unchecked.title == "Cannot be checked, with reasons (2 cells)"
+    row = "COVIDNet-CXR (retrained A)"
+    assert unchecked.notes == [
+        ("Table V: A word.", f"{row}: N Precision = Yes"),
+        ("Table V: Not published in the text.", f"{row}: N F1"),
+    ]
+    assert [name for name, _ in rules.notes] == ["grim", "runs"]
+    made = audit_markdown(table)
+    assert f"| Table V | {row}: N F1 | Not published in the text. |" in made
+    assert f"| Table V | {row}: Accuracy = 67.82 | Fits. | grim, runs |" in made
+    assert made.count("<details>") == made.count("</details>") == 3
+
+
+def test_every_cell_of_every_paper_stands_with_its_verdict_in_readme_and_page(entries):
+    for entry in entries.values():
+        table = entry.audit
+        listed = [note for part in audit_section(table).details for note in part.notes]
+        text = "\n".join(" ".join(note) for note in listed)
+        made = audit_markdown(table)
+        for one in table.itertuples():
+            place = f" = {one.printed}" if one.column == "printed" else f"{one.column} = {one.printed}"
+            words = one.column if one.printed == LOST_TEXT else place
+            assert words in text
+            assert " ".join(words.split()).replace("|", "\\|") in made
+        counts = [re.search(r"\((\d+) cells?\)$", part.title) for part in audit_section(table).details]
+        assert sum(int(count[1]) for count in counts if count) == len(table)
+
+
+def test_every_rule_that_speaks_is_explained(entries):
+    used = {rule for entry in entries.values() for names in entry.audit["rules"] for rule in names.split(", ")}
+    assert used - {""} <= set(RULE_MEANINGS)
+
+
+def test_signs_are_explained_before_and_below_the_tables(report, page):
+    titles = [section.title for section in report.sections]
+    assert titles[1] == "How to read a cell"
+    entry = next(entry for part in report.sections[2].parts for entry in part.against)
+    signs = {char for cell in entry.table.cells.values() for char in str(cell) if char in "†‡§⁼○"}
+    assert len(signs) > 3
+    assert all(sign in entry.caption for sign in signs)
+    assert "no sign: cannot be checked" in page
+    assert "`" not in Page(page).text
+
+
+def test_a_segmenter_has_the_name_of_the_papers_row(entries):
+    assert entries["arias_vgg19"].results[0].systems["unet1"] == "U-Net 1"
+    text = overview_markdown([entries["arias_vgg19"].paper])
+    assert "0 cells: not run" not in text
+    assert "Published: as the authors' code computes it" in text
 
 
 def test_every_cell_is_audited_and_what_is_doubtful_for_good_reason_is_seen(entries):
