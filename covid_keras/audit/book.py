@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from covid_keras.audit.confusion import METRICS
 from covid_keras.audit.findings import place_of
 from covid_keras.audit.printed import SHARES, Interval
 from covid_keras.errors import UserError
-from covid_keras.evaluation.facts import Count, Place
+from covid_keras.evaluation.facts import Count, Facts, Place, place_text
 from covid_keras.evaluation.published import PublishedCell
 
 _OF_ALL = ("accuracy", "weighted_recall")
+_OF_A_PART = "accuracy_"
+_COUNTS = ("images", "positives", "negatives", "positives_total", "negatives_total", "images_from", "images_to")
+# More is no number of images; beyond it the arithmetic of floating point is no proof either.
+_MOST_IMAGES = 10**8
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,20 @@ class Row:
         return next(iter(self.cells.values())).table
 
 
+class Evaluation(NamedTuple):
+    """What the numbers of one evaluation have in common; see `Row`."""
+
+    table: str
+    row: str
+    system: str
+    positives: int | None
+    negatives: int | None
+    images: int | None
+    executions: int
+    folds: int
+    totals: tuple[int | None, int | None]
+
+
 class Book:
     """All cells of a paper.
 
@@ -68,7 +88,8 @@ class Book:
         self.allowed: dict[Place, Interval] = {}
         # What repeats another table, found by the rule of that name.
         self.copies: set[Place] = set()
-        self.numbers = [cell for cell in self.cells if not cell.lost and cell.mean == cell.mean]
+        self.numbers = [cell for cell in self.cells if not cell.lost and math.isfinite(cell.mean)]
+        self._deviating = {(cell.table, cell.row) for cell in self.numbers if cell.std is not None}
 
     def quantity(self, cell: PublishedCell) -> str:
         """Return what the paper says that a cell is, "" where it is none of our metrics."""
@@ -80,45 +101,67 @@ class Book:
         return sum(found) if found else None
 
     def images(self, cell: PublishedCell) -> int | None:
-        """Return how many images a share is of, None where that is not stated or the cell is no plain share."""
+        """Return how many images a share is of, None where that is not stated or the cell is no plain share.
+
+        A mean with a standard deviation, over trainings that are not stated, is none.
+        """
         facts, quantity = cell.facts, self.quantity(cell)
-        if cell.unit not in SHARES or cell.unit == "points":
+        if cell.unit not in SHARES or cell.unit == "points" or self.of_unknown_runs(cell):
             return None
         positives, negatives = self.count(facts.positives), self.count(facts.negatives)
         if quantity in ("sensitivity", "false_negative_rate"):
             return positives
         if quantity in ("specificity", "false_positive_rate"):
             return negatives
-        if quantity.startswith(_OF_ALL):
-            both = None if positives is None or negatives is None else positives + negatives
-            return self.count(facts.images) or both
-        return None
+        images, both = self.count(facts.images), None if None in (positives, negatives) else positives + negatives
+        if quantity in _OF_ALL:
+            return images or both
+        # What is stated of the row's whole test set is not of a level of severity, or of the training images.
+        return images if quantity.startswith(_OF_A_PART) and both is None else None
+
+    def of_unknown_runs(self, cell: PublishedCell) -> bool:
+        """Return whether a cell stands in a row with standard deviations of which no number of trainings is stated."""
+        return cell.facts.executions == 1 and (cell.table, cell.row) in self._deviating
 
     def shares(self) -> list[tuple[PublishedCell, int]]:
         """Return every cell that is a share of a stated number of images."""
         found = [(cell, self.images(cell)) for cell in self.numbers]
         return [(cell, images) for cell, images in found if images]
 
-    def rows(self) -> list[Row]:
-        """Return the rows of two or more metrics of two classes, all of one evaluation."""
-        groups: dict[tuple, dict[str, PublishedCell]] = defaultdict(dict)
+    def evaluations(self) -> list[tuple[Evaluation, dict[str, PublishedCell]]]:
+        """Return the shares that one evaluation gives, by quantity: of one row, one system and the same facts.
+
+        Where a row holds a quantity twice, nothing tells which of the others belong to which of the two: it is left
+        out.
+        """
+        groups: dict[Evaluation, list[tuple[str, PublishedCell]]] = defaultdict(list)
         for cell in self.numbers:
-            quantity, facts = self.quantity(cell), cell.facts
-            if quantity not in METRICS or cell.unit not in ("percent", "ratio") or cell.actual:
+            if cell.unit not in ("percent", "ratio") or cell.actual:
                 continue
+            facts = cell.facts
             counts = tuple(self.count(one) for one in (facts.positives, facts.negatives, facts.images))
             totals = (self.count(facts.positives_total), self.count(facts.negatives_total))
-            key = (cell.table, cell.row, *counts, facts.executions, facts.folds, totals)
-            groups[key].setdefault(quantity, cell)
-        return [Row(cells, *rest) for (_, _, *rest), cells in groups.items() if len(cells) > 1]
+            key = Evaluation(cell.table, cell.row, cell.system, *counts, facts.executions, facts.folds, totals)
+            if quantity := self.quantity(cell):
+                groups[key].append((quantity, cell))
+        return [(key, dict(cells)) for key, cells in groups.items() if len(dict(cells)) == len(cells)]
 
-    def matrices(self) -> dict[str, list[PublishedCell]]:
-        """Return the printed confusion matrices, table to cells; those without a lost count."""
-        found: dict[str, list[PublishedCell]] = defaultdict(list)
+    def rows(self) -> list[Row]:
+        """Return the rows of two or more metrics of two classes, all of one evaluation; of a stated number of runs."""
+        found = []
+        for key, cells in self.evaluations():
+            own = {name: cell for name, cell in cells.items() if name in METRICS}
+            if len(own) > 1 and not any(map(self.of_unknown_runs, own.values())):
+                found.append(Row(own, key.positives, key.negatives, key.images, key.executions, key.folds, key.totals))
+        return found
+
+    def matrices(self) -> dict[tuple[str, str], list[PublishedCell]]:
+        """Return the printed confusion matrices, (table, system) to cells; those without a lost count."""
+        found: dict[tuple[str, str], list[PublishedCell]] = defaultdict(list)
         for cell in self.cells:
             if cell.actual:
-                found[cell.table].append(cell)
-        return {table: cells for table, cells in found.items() if not any(cell.lost for cell in cells)}
+                found[cell.table, cell.system].append(cell)
+        return {key: cells for key, cells in found.items() if not any(cell.lost for cell in cells)}
 
     def usual_decimals(self, cell: PublishedCell) -> int:
         """Return how many decimals most numbers of the cell's table and unit are printed with."""
@@ -133,7 +176,7 @@ class Book:
 
 
 def check_facts(book: Book) -> None:
-    """Refuse facts that contradict each other, such as more positives than images.
+    """Refuse facts that cannot be or contradict each other, such as more positives than images.
 
     Raises
     ------
@@ -141,13 +184,38 @@ def check_facts(book: Book) -> None:
         Naming the cell.
     """
     for cell in book.cells:
-        facts = cell.facts
-        images, parts = book.count(facts.images), [book.count(facts.positives), book.count(facts.negatives)]
-        if images is not None and None not in parts and sum(parts) != images:
-            text = f"audit: {parts[0]} positives and {parts[1]} negatives are not {images} images"
-            raise UserError(cell.name, text, "Correct the file")
-        low, high = book.count(facts.images_from), book.count(facts.images_to)
-        if low is not None and not 0 < low <= high:
-            raise UserError(cell.name, f"audit: images from {low} to {high}", "Correct the file")
-        if any(count == 0 for count in (images, *parts)):
-            raise UserError(cell.name, "audit: a share of no image", "Correct the file")
+        if text := _places_wrong(book, cell.facts) or _counts_wrong(book, cell.facts):
+            raise UserError(cell.name, f"audit: {text}", "Correct the file")
+
+
+def _places_wrong(book: Book, facts: Facts) -> str:
+    """Return which place of the facts is not there, or holds no number of the kind that is needed."""
+    counted = set(facts.counted())
+    for place in facts.places():
+        if place not in book.at:
+            return f"{place_text(place)}, is not there"
+        cell = book.at[place]
+        if place in counted and not (cell.unit == "count" and cell.mean.is_integer() and cell.mean >= 0):
+            return f"{place_text(place)}, is no number of images"
+    return ""
+
+
+def _counts_wrong(book: Book, facts: Facts) -> str:
+    """Return which numbers of images of the facts cannot be, or not together."""
+    counts = {name: book.count(getattr(facts, name)) for name in _COUNTS}
+    images, parts = counts["images"], [counts["positives"], counts["negatives"]]
+    low, high = counts["images_from"], counts["images_to"]
+    if None not in (images, *parts) and sum(parts) != images:
+        return f"{parts[0]} positives and {parts[1]} negatives are not {images} images"
+    if (low is None) != (high is None) or (low is not None and not 0 < low <= high):
+        return f"images from {low} to {high}"
+    if 0 in (images, *parts, counts["positives_total"], counts["negatives_total"]):
+        return "a share of no image"
+    weights = [book.count(count) for _, count in facts.weighted_mean_of]
+    if None in weights or (weights and not any(weights)):
+        return "a weighted mean of no image"
+    if too_many := [count for count in (*counts.values(), *weights) if count and count > _MOST_IMAGES]:
+        return f"{too_many[0]:.3g} images are more than {_MOST_IMAGES:,}"
+    if facts.executions < 1 or facts.folds < 1 or facts.executions % facts.folds:
+        return f"{facts.executions} executions are no whole number of divisions by {facts.folds}"
+    return ""

@@ -15,6 +15,11 @@ import numpy as np
 
 from covid_keras.audit.printed import SLACK, Interval
 
+
+class TooManyError(Exception):
+    """There are more matrices than can be looked through."""
+
+
 # TP, FN, FP, TN to numerator and denominator.
 Formula = Callable[..., tuple[np.ndarray, np.ndarray]]
 METRICS: dict[str, Formula] = {
@@ -50,8 +55,10 @@ MIRRORED = {
 }
 MIRRORED |= {second: first for first, second in MIRRORED.items()}
 
-# A ratio without a denominator is printed in one way or another: it may be anything.
-_ANY = SLACK
+# So many matrices are kept of all that give a row, and so many lines of matrices are looked through at a time.
+_KEPT, _LINES = 100_000, 100_000
+# Beyond so many lines a row is not looked through.
+MOST_LINES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -64,15 +71,20 @@ class Printed:
 
 @dataclass(frozen=True)
 class Matrices:
-    """All matrices that give a row, each array of shape (M,)."""
+    """Matrices that give a row, each array of shape (M,): all, or the first ones where there are `total` > M."""
 
     tp: np.ndarray
     fn: np.ndarray
     fp: np.ndarray
     tn: np.ndarray
+    total: int
 
     def __len__(self) -> int:
         return len(self.tp)
+
+    def where(self, fits: np.ndarray) -> Matrices:
+        """Return those of the matrices kept for which `fits`, bool (M,), holds."""
+        return Matrices(self.tp[fits], self.fn[fits], self.fp[fits], self.tn[fits], int(fits.sum()))
 
     def range_of(self, formula: Formula) -> Interval:
         """Return the least and the largest value of a metric over the matrices."""
@@ -99,46 +111,100 @@ def counts_for(values: Interval, images: int) -> range:
 
 
 def solve(row: Mapping[str, Printed], positives: int, negatives: int) -> Matrices:
-    """Return every matrix of so many positives and negatives that gives all printed metrics of a row."""
+    """Return the matrices of so many positives and negatives that give all printed metrics of a row.
+
+    Raises
+    ------
+    TooManyError
+        Where neither rate of the row is printed and the classes are too large to look through.
+    """
     hits = _allowed(row, "sensitivity", "false_negative_rate", positives)
     rights = _allowed(row, "specificity", "false_positive_rate", negatives)
-    if not len(hits) or not len(rights):
-        return Matrices(*[np.zeros(0, int)] * 4)
-    tp, tn = (part.ravel() for part in np.meshgrid(hits, rights, indexing="ij"))
-    return _keep(row, tp, positives - tp, negatives - tn, tn)
+    if min(len(hits), len(rights)) > MOST_LINES:
+        raise TooManyError
+    # A line of matrices for each number of hits, or of right negatives where these are fewer.
+    if len(hits) <= len(rights):
+        tp = np.arange(hits.start, hits.stop)
+        start = (tp, positives - tp, np.full_like(tp, negatives - rights.start), np.full_like(tp, rights.start))
+        return _on_lines(row, start, (0, 0, -1, 1), np.full_like(tp, len(rights)))
+    tn = np.arange(rights.start, rights.stop)
+    start = (np.full_like(tn, hits.start), np.full_like(tn, positives - hits.start), negatives - tn, tn)
+    return _on_lines(row, start, (1, -1, 0, 0), np.full_like(tn, len(hits)))
 
 
 def solve_images(row: Mapping[str, Printed], images: int) -> Matrices:
-    """Return every matrix of so many images, whatever the classes, that gives all printed metrics of a row.
+    """Return the matrices of so many images, whatever the classes, that give all printed metrics of a row.
 
-    The classes have an image each at least. Needs an accuracy among the metrics, else the search is too wide.
+    The classes have an image each at least. Needs an accuracy among the metrics, else the search is too wide. Of very
+    many it may return the first only.
+
+    Raises
+    ------
+    TooManyError
+        Where there are too many images to look through.
     """
     right = counts_for(row["accuracy"].values, images)
-    found = []
+    if sum(images - correct + 1 for correct in right) > MOST_LINES:
+        raise TooManyError
+    found = [Matrices(*[np.zeros(0, int)] * 4, 0)]
     for correct in right:
-        wrong = images - correct
-        tp, fp = (part.ravel() for part in np.meshgrid(np.arange(correct + 1), np.arange(wrong + 1), indexing="ij"))
-        fn, tn = wrong - fp, correct - tp
-        real = (tp + fn > 0) & (tn + fp > 0)
-        found.append(_keep(row, tp[real], fn[real], fp[real], tn[real]))
-    parts = [np.concatenate([getattr(one, name) for one in found] or [[]]) for name in ("tp", "fn", "fp", "tn")]
-    return Matrices(*(part.astype(int) for part in parts))
+        # Lines along the hits, of so many false alarms each.
+        fp = np.arange(images - correct + 1)
+        start = (np.zeros_like(fp), images - correct - fp, fp, np.full_like(fp, correct))
+        made = _on_lines(row, start, (1, 0, 0, -1), np.full_like(fp, correct + 1))
+        found.append(made.where((made.tp + made.fn > 0) & (made.tn + made.fp > 0)))
+        if sum(map(len, found)) >= _KEPT:
+            break
+    parts = [np.concatenate([getattr(one, name) for one in found]) for name in ("tp", "fn", "fp", "tn")]
+    return Matrices(*parts, len(parts[0]))
 
 
-def _allowed(row: Mapping[str, Printed], rate: str, rest: str, images: int) -> np.ndarray:
+def _allowed(row: Mapping[str, Printed], rate: str, rest: str, images: int) -> range:
     """Return the numbers of right answers in a class that a printed rate, of right or of wrong ones, allows."""
     known = range(images + 1)
-    if rate in row and row[rate].formula is METRICS[rate]:
+    if rate in row:
         known = counts_for(row[rate].values, images)
-    if rest in row and row[rest].formula is METRICS[rest]:
+    if rest in row:
         wrong = counts_for(row[rest].values, images)
         known = range(max(known.start, images - wrong.stop + 1), min(known.stop, images - wrong.start + 1))
-    return np.arange(known.start, max(known.start, known.stop))
+    return known
 
 
-def _keep(row: Mapping[str, Printed], tp: np.ndarray, fn: np.ndarray, fp: np.ndarray, tn: np.ndarray) -> Matrices:
+def _on_lines(
+    row: Mapping[str, Printed], start: tuple[np.ndarray, ...], step: tuple[int, ...], length: np.ndarray
+) -> Matrices:
+    """Return the matrices start + t step, 0 <= t < length, that give a row; `start` holds four arrays (lines,).
+
+    Along such a line numerator and denominator of every metric are affine in t, so the t of which a metric is at least
+    (at most) a value are all those above or below a bound, and nothing has to be tried.
+    """
+    low, high = np.zeros(len(length)), length - 1.0
     for one in row.values():
-        values = ratio(one.formula, tp, fn, fp, tn)
-        fits = np.isnan(values) | ((values >= one.values.low - _ANY) & (values <= one.values.high + _ANY))
-        tp, fn, fp, tn = tp[fits], fn[fits], fp[fits], tn[fits]
-    return Matrices(tp, fn, fp, tn)
+        top, bottom = one.formula(*(np.asarray(part, float) for part in start))
+        after = one.formula(*(np.asarray(part + by, float) for part, by in zip(start, step, strict=True)))
+        more, wider = after[0] - top, after[1] - bottom
+        for value, sign in ((one.values.low - SLACK, 1), (one.values.high + SLACK, -1)):
+            # sign (top + t more - value (bottom + t wider)) >= 0; without a denominator that is so.
+            at, slope = sign * (top - value * bottom), sign * (more - value * wider)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                bound = -at / slope
+            low = np.maximum(low, np.where(slope > 0, bound - SLACK, 0))
+            high = np.minimum(high, np.where(slope < 0, bound + SLACK, np.where((slope == 0) & (at < 0), -1, np.inf)))
+    low, high = np.ceil(low), np.floor(high)
+    many = np.maximum(high - low + 1, 0)
+    total = int(many.sum())
+    lines = np.flatnonzero(many)[: np.searchsorted(np.cumsum(many[many > 0]), _KEPT) + 1]
+    many = np.minimum(many[lines], _KEPT).astype(int)
+    t = np.repeat(low[lines].astype(int), many) + np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
+    parts = (np.repeat(part[lines], many) + t * by for part, by in zip(start, step, strict=True))
+    kept = _keep(row, Matrices(*parts, total))
+    return kept if total > _KEPT else Matrices(kept.tp, kept.fn, kept.fp, kept.tn, len(kept))
+
+
+def _keep(row: Mapping[str, Printed], made: Matrices) -> Matrices:
+    """Return those of the matrices that give a row; a ratio without a denominator may be printed as anything."""
+    fits = np.ones(len(made), bool)
+    for one in row.values():
+        values = ratio(one.formula, made.tp, made.fn, made.fp, made.tn)
+        fits &= np.isnan(values) | ((values >= one.values.low - SLACK) & (values <= one.values.high + SLACK))
+    return Matrices(made.tp[fits], made.fn[fits], made.fp[fits], made.tn[fits], made.total)

@@ -43,8 +43,9 @@ def scale_of(unit: str) -> float:
 
 
 def last_digit(cell: PublishedCell) -> float:
-    """Return the value of one in the last printed digit, in the unit of `value_of`; 0 for counts."""
-    return 0.0 if cell.unit == "count" else scale_of(cell.unit) * 10.0**-cell.decimals
+    """Return the value of one in the last printed digit, in the unit of `value_of`; 0 for counts but their means."""
+    exact = cell.unit == "count" and not cell.decimals and not cell.facts.mean_of
+    return 0.0 if exact else scale_of(cell.unit) * 10.0**-cell.decimals
 
 
 def value_of(cell: PublishedCell, cut: bool = False) -> Interval:
@@ -55,6 +56,12 @@ def value_of(cell: PublishedCell, cut: bool = False) -> Interval:
     """
     step, mean = last_digit(cell), scale_of(cell.unit) * cell.mean
     return Interval(mean, mean + step) if cut else Interval(mean - step / 2, mean + step / 2)
+
+
+def share_of(cell: PublishedCell) -> Interval:
+    """Return the values of `value_of` that a share can have, 0..1; those nearest to it where it can have none."""
+    low, high = (min(max(end, 0.0), 1.0) for end in (value_of(cell).low, value_of(cell).high))
+    return Interval(low, high)
 
 
 def spread_of(cell: PublishedCell) -> Interval | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from covid_keras.audit.book import Book
 from covid_keras.audit.confusion import counts_for
-from covid_keras.audit.findings import EXPLAINED, Finding, place_of
+from covid_keras.audit.findings import EXPLAINED, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import TRUNCATED, UNLIKELY, judge, slip_or
-from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, shown, value_of
+from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, scale_of, shown, value_of
 from covid_keras.evaluation.comparison import COMPLEMENTS
 from covid_keras.evaluation.counted import rest_metrics, weighted_metrics
 from covid_keras.evaluation.metrics import metrics_from_confusion
@@ -18,64 +20,126 @@ from covid_keras.evaluation.published import PublishedCell
 
 
 def of_matrix(book: Book) -> list[Finding]:
-    """Are metrics what the printed confusion matrix of the same system gives?"""
-    found = []
-    by_system: dict[str, dict[str, tuple[str, float]]] = {}
-    for table, cells in book.matrices().items():
-        known = _metrics_of(cells)
+    """Are metrics what the printed confusion matrix of the same system gives?
+
+    Where a system has several matrices, one has to give the metric. A matrix of another number of images than the
+    paper states of the metric has no say in it, and that a mean over trainings is not what one matrix gives is no
+    fault. Of two classes the paper's positive one is that which gives more of the system's metrics.
+    """
+    found, by_system = [], defaultdict(list)
+    for (table, system), cells in book.matrices().items():
         for cell in cells:
             proof = f"The {int(cell.row_total):,} images of the row are whole numbers; table {table}."
             found.append(judge(cell, "of_matrix", True, proof))
-        if len({cell.system for cell in cells}) == 1 and cells[0].system:
-            by_system[cells[0].system] = {name: (table, value / 100) for name, value in known.items()}
-    for cell in book.numbers:
-        known = by_system.get(cell.system, {})
-        quantity = book.quantity(cell)
-        if cell.actual or cell.unit not in SHARES or quantity not in known:
-            continue
-        found.append(_recomputed(book, cell, *known[quantity]))
+        if system:
+            by_system[system].append((table, cells))
+    for system, printed in by_system.items():
+        own = [cell for cell in book.numbers if cell.system == system and not cell.actual and cell.unit in SHARES]
+        matrices = [Matrix.of(table, cells, [(book.quantity(one), one) for one in own]) for table, cells in printed]
+        for cell in own:
+            found += _recomputed(book, cell, [one for one in matrices if book.quantity(cell) in one.metrics])
     return found
 
 
-def _metrics_of(cells: Sequence[PublishedCell]) -> dict[str, float]:
-    """Return all metrics of a printed matrix, percent."""
-    classes = tuple(dict.fromkeys(cell.actual for cell in cells))
-    counts = {(cell.actual, cell.predicted): cell.mean for cell in cells}
+@dataclass(frozen=True)
+class Matrix:
+    """A printed confusion matrix.
+
+    Parameters
+    ----------
+    table : str
+        Where it stands.
+    actual : tuple of int
+        Images of each class.
+    metrics : dict
+        Its metrics, shares of 1.
+    """
+
+    table: str
+    actual: tuple[int, ...]
+    metrics: dict[str, float]
+
+    @classmethod
+    def of(cls, table: str, cells: Sequence[PublishedCell], printed: Iterable[tuple[str, PublishedCell]]) -> Matrix:
+        """Return the matrix; of two classes with that one as positive which gives more of the `printed` metrics."""
+        classes = tuple(dict.fromkeys(cell.actual for cell in cells))
+        counts = {(cell.actual, cell.predicted): int(cell.mean) for cell in cells}
+        actual = tuple(sum(count for (row, _), count in counts.items() if row == name) for name in classes)
+        # A class that is only named, or only true, would be lacking: no metric is known then.
+        square = len(classes) > 1 and {said for _, said in counts} == set(classes)
+        orders = [classes, classes[::-1]] if len(classes) == 2 else [classes]
+        known = [_metrics_of(counts, order) if square else {} for order in orders]
+        pairs = list(printed)
+        given = [sum(one[name] in value_of(cell) for name, cell in pairs if name in one) for one in known]
+        return cls(table, actual, known[given.index(max(given))])
+
+    def is_of(self, book: Book, cell: PublishedCell) -> bool:
+        """Return whether the matrix is of as many images as the paper states of a metric, if it does."""
+        facts = cell.facts
+        images, parts = book.count(facts.images), [book.count(facts.positives), book.count(facts.negatives)]
+        if images is None and None not in parts:
+            images = sum(parts)
+        of_classes = len(self.actual) > 2 or None in parts or sorted(parts) == sorted(self.actual)
+        return images in (None, sum(self.actual)) and of_classes
+
+
+def _metrics_of(counts: Mapping[tuple[str, str], int], classes: tuple[str, ...]) -> dict[str, float]:
+    """Return all metrics of a matrix, shares of 1; of two classes the second one is positive."""
     matrix = np.array([[counts.get((row, column), 0) for column in classes] for row in classes])
-    known = dict(metrics_from_confusion(matrix, classes, binary=len(classes) == 2))
+    known = dict(metrics_from_confusion(matrix, classes, binary=False))
+    if len(classes) == 2:
+        known |= metrics_from_confusion(matrix, classes, binary=True)
     known |= weighted_metrics(matrix)
     known |= {f"{name}_{label}": float(values[i]) for name, values in rest_metrics(matrix).items()
               for i, label in enumerate(classes)}  # fmt: skip
     known |= {name: 100 - known[other] for name, other in COMPLEMENTS.items() if other in known}
-    return {name: float(value) for name, value in known.items() if np.ndim(value) == 0 and np.isfinite(value)}
+    return {name: float(value) / 100 for name, value in known.items() if np.ndim(value) == 0 and np.isfinite(value)}
 
 
-def _recomputed(book: Book, cell: PublishedCell, table: str, value: float) -> Finding:
-    proof = f"The matrix of table {table} gives {shown(cell, value, 2)}."
-    if value in value_of(cell):
-        return judge(cell, "of_matrix", True, proof)
-    if value in value_of(cell, cut=True):
-        return Finding(place_of(cell), "of_matrix", TRUNCATED, proof)
+def _recomputed(book: Book, cell: PublishedCell, matrices: Sequence[Matrix]) -> list[Finding]:
+    """Return what matrices that have a cell's metric say of it."""
+    quantity = book.quantity(cell)
+    alike = [one for one in matrices if one.metrics[quantity] in value_of(cell)]
+    known = [(one.table, one.metrics[quantity]) for one in alike or matrices if alike or one.is_of(book, cell)]
+    if not known:
+        return []
+    proof = " ".join(f"The matrix of table {table} gives {shown(cell, value, 2)}." for table, value in known)
+    if alike:
+        return [judge(cell, "of_matrix", True, proof)]
+    if cell.facts.executions > 1 or book.of_unknown_runs(cell):
+        why = NOT_CHECKED.format(why="the printed matrix need not be that of all trainings")
+        return [Finding(place_of(cell), "of_matrix", why, proof)]
+    if any(value in value_of(cell, cut=True) for _, value in known):
+        return [Finding(place_of(cell), "of_matrix", TRUNCATED, proof)]
+    if len(known) > 1:
+        return [judge(cell, "of_matrix", False, proof)]
+    ((_, value),) = known
     near = Interval(value - last_digit(cell) / 2, value + last_digit(cell) / 2)
-    return slip_or(book, cell, "of_matrix", near, proof)
+    return [slip_or(book, cell, "of_matrix", near, proof)]
 
 
 def mean_is_one_run(book: Book) -> list[Finding]:
     """Is what is called a mean of several trainings the value of the one printed matrix, oftener than by chance?
 
-    The chance is that of a number from the printed interval rounding to that of the matrix.
+    The chance is that of a number from the printed interval rounding to that of the matrix. A matrix that may be the
+    sum over the trainings gives their mean by right.
     """
-    found, chance, tables = [], 1.0, book.matrices()
-    systems = {cells[0].system: table for table, cells in tables.items()}
-    for cell in book.numbers:
-        if cell.facts.executions == 1 or cell.low is None or cell.system not in systems:
+    found, chance, matrices = [], 1.0, defaultdict(list)
+    means = [cell for cell in book.numbers if cell.facts.executions > 1 and cell.low is not None and not cell.actual]
+    for (table, system), cells in book.matrices().items():
+        own = [(book.quantity(cell), cell) for cell in means if cell.system == system]
+        matrices[system].append(Matrix.of(table, cells, own))
+    for cell in means:
+        known = [one for one in matrices[cell.system] if book.quantity(cell) in one.metrics]
+        if not cell.system or not known:
             continue
-        table = systems[cell.system]
-        value = _metrics_of(tables[table]).get(book.quantity(cell))
-        if value is None or value / 100 not in value_of(cell):
+        ((one, *others), runs) = known, cell.facts.executions
+        if others or one.metrics[book.quantity(cell)] not in value_of(cell) or _may_be_sum(book, cell, one):
             return []
-        chance *= min(1.0, 10.0**-cell.decimals / (cell.high - cell.low))
-        found.append((cell, table))
+        values = (cell.high - cell.low) * scale_of(cell.unit)
+        step = max(last_digit(cell), 1 / (sum(one.actual) * runs))
+        chance *= step / values if values > step else 1.0
+        found.append((cell, one.table))
     if chance > UNLIKELY / 100:
         return []
     return _like_them(book, {cell.table for cell, _ in found}) + [
@@ -88,6 +152,16 @@ def mean_is_one_run(book: Book) -> list[Finding]:
         )
         for cell, table in found
     ]
+
+
+def _may_be_sum(book: Book, cell: PublishedCell, matrix: Matrix) -> bool:
+    """Return whether a matrix may be the sum of those of all trainings."""
+    images = book.images(cell)
+    if cell.facts.folds > 1:
+        return True
+    if images is not None:
+        return sum(matrix.actual) != images
+    return all(count % cell.facts.executions == 0 for count in matrix.actual)
 
 
 def _like_them(book: Book, tables: set[str]) -> list[Finding]:

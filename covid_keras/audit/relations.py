@@ -7,14 +7,21 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from covid_keras.audit.book import Book
+from covid_keras.audit.confusion import METRICS, counts_for
 from covid_keras.audit.findings import EXPLAINED, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import judge
-from covid_keras.audit.printed import SHARES, Interval, as_printed, scale_of, shown, spread_of, value_of
+from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, scale_of, shown, spread_of, value_of
 from covid_keras.evaluation.facts import Place, place_text
 from covid_keras.evaluation.published import PublishedCell
 
 # Rule, cells that take part, whether it holds, proof.
 _Check = tuple[str, list[Place], bool, str]
+# Of so many images a fold, drawn at random, one of many folds may have none.
+_FEW = 12
+# A copy by chance is less likely than 1 in ten to the power of this.
+_DIGITS = 6
+# Numbers of images that are tried.
+_TRIED = 3000
 
 
 def totals(book: Book) -> list[Finding]:
@@ -23,7 +30,10 @@ def totals(book: Book) -> list[Finding]:
     Where they do not, the number is at fault that no other such statement and no confusion matrix confirms; where that
     is not decided, all are.
     """
-    checks = [check for cell in book.numbers for check in _checks(book, cell)]
+    unknown = {place_of(cell) for cell in book.cells} - {place_of(cell) for cell in book.numbers}
+    checks = [
+        check for cell in book.numbers if unknown.isdisjoint(cell.facts.places()) for check in _checks(book, cell)
+    ]
     confirmed = book.confirmed | {
         place for _, places, holds, _ in checks if holds and len(places) > 1 for place in places
     }
@@ -130,21 +140,40 @@ def _text(cell: PublishedCell, values: Interval) -> str:
 
 
 def same_system(book: Book) -> list[Finding]:
-    """Is the same metric of the same system the same number wherever it is printed?"""
+    """Is the same metric of the same system the same number wherever it is printed?
+
+    Numbers of which the paper states other images, or another number of trainings, are not the same.
+    """
     groups: dict[tuple[str, str], list[PublishedCell]] = defaultdict(list)
     for cell in book.numbers:
         if cell.system and book.quantity(cell) and not cell.actual and cell.unit in SHARES:
             groups[cell.system, book.quantity(cell)].append(cell)
     found = []
     for cells in groups.values():
-        for cell in cells if len(cells) > 1 else ():
-            wrong = [other for other in cells if not agree(cell, other)]
-            places = ", ".join(
-                f"{as_printed(other)} in table {other.table}" for other in wrong or cells if other is not cell
-            )
-            proof = f"Printed as {as_printed(cell)} here, as {places}."
-            found.append(judge(cell, "same_quantity", not wrong, proof))
+        for cell in cells:
+            others = [other for other in cells if other is not cell]
+            wrong = [other for other in others if not agree(cell, other) and _same_images(book, cell, other)]
+            alike = [other for other in others if agree(cell, other)]
+            if wrong or alike:
+                places = ", ".join(f"{as_printed(other)} in table {other.table}" for other in wrong or alike)
+                proof = f"Printed as {as_printed(cell)} here, as {places}."
+                found.append(judge(cell, "same_quantity", not wrong, proof))
     return found
+
+
+def _same_images(book: Book, first: PublishedCell, second: PublishedCell) -> bool:
+    """Return whether nothing says that two numbers are of other images or of another number of trainings."""
+    facts = first.facts, second.facts
+    runs = {(cell.facts.executions, cell.facts.folds, book.of_unknown_runs(cell)) for cell in (first, second)}
+    if len(runs) > 1:
+        return False
+    counts = [[book.count(one.positives), book.count(one.negatives), book.count(one.images)] for one in facts]
+    for one in counts:
+        if one[2] is None and None not in one[:2]:
+            one[2] = one[0] + one[1]
+    bounds = [(book.count(one.images_from), book.count(one.images_to)) for one in facts]
+    pairs = zip(*counts, strict=True)
+    return bounds[0] == bounds[1] and all(a is None or b is None or a == b for a, b in pairs)
 
 
 def same_slip(book: Book) -> list[Finding]:
@@ -181,13 +210,15 @@ def weighted_mean(book: Book) -> list[Finding]:
         if not cell.facts.weighted_mean_of:
             continue
         parts = [(book.at[place], book.count(count)) for place, count in cell.facts.weighted_mean_of]
+        if any(not math.isfinite(part.mean) for part, _ in parts):
+            continue
         total, folds = sum(count for _, count in parts), cell.facts.folds
         mean = _sum([value_of(part).scaled(count / total) for part, count in parts])
-        slack = sum(_drift(part, count, total, folds) for part, count in parts)
+        slack = sum(_drift(part, count, total, folds, (mean.low + mean.high) / 2) for part, count in parts)
         meets = mean.meets(value_of(cell))
         loose = Interval(mean.low - slack, mean.high + slack).meets(value_of(cell))
-        terms = " + ".join(f"{count} x {as_printed(part)}" for part, count in parts)
-        proof = f"({terms}) / {total} = {_text(cell, mean)}; printed {as_printed(cell)}."
+        terms = " + ".join(f"{count:,} x {as_printed(part)}" for part, count in parts)
+        proof = f"({terms}) / {total:,} = {_text(cell, mean)}; printed {as_printed(cell)}."
         for one in (cell, *(part for part, _ in parts)):
             if meets or not loose:
                 found.append(judge(one, "weighted_mean", meets, proof))
@@ -197,20 +228,26 @@ def weighted_mean(book: Book) -> list[Finding]:
     return found
 
 
-def _drift(part: PublishedCell, count: int, total: int, folds: int) -> float:
+def _drift(part: PublishedCell, count: int, total: int, folds: int, mean: float) -> float:
+    """Return how far a part's images and rates, and its images and those of all parts, may vary together."""
     if folds == 1:
         return 0.0
+    # A part of few images has none in some fold, whose rate is not defined and not in the mean.
+    if count < _FEW * folds:
+        return 1.0
     std = spread_of(part)
     fold = total / folds
-    drawn = math.sqrt(fold * (count / total) * (1 - count / total) * (1 - 1 / folds)) / fold
-    return 3 * drawn * (std.high if std else 0.5)
+    drawn = math.sqrt(fold * (count / total) * (1 - 1 / folds)) / fold
+    value = value_of(part)
+    return 3 * drawn * ((std.high if std else 0.5) + max(abs(value.low - mean), abs(value.high - mean)))
 
 
 def repeats(book: Book) -> list[Finding]:
     """Does a table repeat another one, number by number, where chance would not?
 
-    Each equal number counts with the chance that two numbers as far apart as those of its column are printed alike.
-    Rows that name the same system are the same numbers by right.
+    Each equal number counts with the chance that two numbers as far apart as those of its column are printed alike, of
+    the many that so many images can give; 0 and 100 % count for nothing, and of all metrics of one evaluation only two,
+    from which the others follow. Rows that name the same system are the same numbers by right.
     """
     tables: dict[str, list[PublishedCell]] = defaultdict(list)
     for cell in book.numbers:
@@ -219,22 +256,48 @@ def repeats(book: Book) -> list[Finding]:
     found, names = [], list(tables)
     for at, later in enumerate(names):
         for first in names[:at]:
-            found += _repeat(tables[first], tables[later])
+            found += _repeat(book, tables[first], tables[later])
     book.copies |= {finding.place for finding in found}
     return found
 
 
-def _repeat(first: list[PublishedCell], later: list[PublishedCell]) -> list[Finding]:
+def _repeat(book: Book, first: list[PublishedCell], later: list[PublishedCell]) -> list[Finding]:
     equal = [(a, b) for a, b in zip(first, later, strict=False) if (a.mean, a.std, a.unit) == (b.mean, b.std, b.unit)]
     named = any((a.system and a.system == b.system) or place_of(a) in b.facts.same_as for a, b in equal)
     if len(first) != len(later) or len(equal) < len(first) or len(equal) < 3 or named:
         return []
-    spread = max(cell.mean for cell in later) - min(cell.mean for cell in later)
-    digits = sum(math.log10(max(spread / 10.0**-cell.decimals, 1)) for cell in later)
-    if digits < 6:
+    digits = _digits(book, later)
+    if digits < _DIGITS:
         return []
     tables = first[0].table, later[0].table
-    chance = f"by chance 1 in 1e{digits:.0f}"
+    chance = f"by chance 1 in 1e{math.floor(digits)}"
     proof = f"All {len(equal)} numbers of tables {tables[0]} and {tables[1]} are equal, {chance}: one is a copy"
     what = EXPLAINED.format(what=f"a copy of table {tables[0]}")
     return [Finding(place_of(cell), "repeats", what, f"{proof}, the later one as far as is known.") for cell in later]
+
+
+def _digits(book: Book, cells: Sequence[PublishedCell]) -> float:
+    """Return how unlikely it is that other numbers are these, as the exponent of ten: 6 is one in a million."""
+    evaluations: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    lattice = _images_at_most(book, cells)
+    for cell in cells:
+        quantity = book.quantity(cell)
+        alike = [one.mean for one in cells if book.quantity(one) == quantity or not quantity]
+        spread = scale_of(cell.unit) * max(max(alike) - min(alike), 10 * 10.0**-cell.decimals)
+        steps = spread / last_digit(cell)
+        if cell.facts.executions == 1 and not book.of_unknown_runs(cell):
+            steps = min(steps, spread * lattice)
+        saturated = cell.mean in (0, 1 / scale_of(cell.unit))
+        # What is no metric of two classes is of other images for all that is known: the training ones, another class.
+        group = "" if quantity in METRICS else cell.column
+        evaluations[cell.row, cell.system, group].append(0.0 if saturated else math.log10(max(steps, 1)))
+    return sum(sum(sorted(digits)[-2:]) for digits in evaluations.values())
+
+
+def _images_at_most(book: Book, cells: Sequence[PublishedCell]) -> float:
+    """Return the number of images that a table's shares may be of: as stated, else the least that gives all of them."""
+    stated = [images for cell in cells if (images := book.images(cell))]
+    if stated:
+        return max(stated)
+    shares = [cell for cell in cells if cell.facts.executions == 1]
+    return next((n for n in range(1, _TRIED) if all(counts_for(value_of(cell), n) for cell in shares)), math.inf)

@@ -18,19 +18,21 @@ from covid_keras.audit.confusion import (
     Formula,
     Matrices,
     Printed,
+    TooManyError,
     ratio,
     solve,
     solve_images,
 )
-from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, Finding, place_of
+from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import TRUNCATED, UNLIKELY
-from covid_keras.audit.printed import Interval, as_printed, last_digit, value_of
+from covid_keras.audit.printed import SLACK, Interval, as_printed, last_digit, value_of
 from covid_keras.evaluation.published import PublishedCell
 
 RULE = "one_matrix"
 _SHARES = tuple(range(5, 55, 5))
 _DRAWS, _REACH = 40, 30
 _FEWER = 2
+_TOO_MANY = "there are too many matrices of so many images to look through"
 Values = Mapping[str, Interval]
 
 
@@ -78,12 +80,21 @@ def one_matrix(book: Book) -> list[Finding]:
     for row in book.rows():
         if row.executions > 1:
             continue
-        if row.positives and row.negatives:
-            tables[row.table, row.positives, row.negatives].append(row)
-        elif row.images and "accuracy" in row.cells:
-            made = solve_images(_printed(_values(row)), row.images)
-            found += _consistent(book, row, made) if len(made) else _without_sizes(row)
+        try:
+            if row.positives and row.negatives:
+                tables[row.table, row.positives, row.negatives].append((row, _matrices(row)))
+            elif row.images and "accuracy" in row.cells:
+                made = solve_images(_printed(_values(row)), row.images)
+                found += _consistent(book, row, made) if len(made) else _without_sizes(row)
+        except TooManyError:
+            found += [
+                Finding(place_of(cell), RULE, NOT_CHECKED.format(why=_TOO_MANY), "") for cell in row.cells.values()
+            ]
     return found + _tables(book, list(tables.values()))
+
+
+def _matrices(row: Row) -> Matrices:
+    return solve(_printed(_values(row)), row.positives, row.negatives)
 
 
 def _without_sizes(row: Row) -> list[Finding]:
@@ -95,8 +106,21 @@ def _values(row: Row) -> dict[str, Interval]:
     return {quantity: value_of(cell) for quantity, cell in row.cells.items()}
 
 
-def _printed(values: Values, **other: Formula) -> dict[str, Printed]:
-    return {name: Printed(other.get(name, METRICS[name]), one) for name, one in values.items()}
+def _printed(values: Values) -> dict[str, Printed]:
+    return {name: Printed(METRICS[name], one) for name, one in values.items()}
+
+
+def _tried(values: Values, positives: int, negatives: int) -> Matrices | None:
+    """Return the matrices that give the values, None where there are none or too many to look through."""
+    try:
+        made = solve(_printed(values), positives, negatives)
+    except TooManyError:
+        return None
+    return made if len(made) else None
+
+
+def _share(value: float, decimals: int = 2) -> str:
+    return "undefined" if math.isnan(value) else f"{100 * value:.{decimals}f} %"
 
 
 def _text(cells: Mapping[str, PublishedCell]) -> str:
@@ -105,24 +129,23 @@ def _text(cells: Mapping[str, PublishedCell]) -> str:
 
 def _consistent(book: Book, row: Row, made: Matrices) -> list[Finding]:
     book.confirmed |= {place_of(cell) for cell in row.cells.values()} if len(row.cells) > 2 else set()
-    many = "the only one" if len(made) == 1 else f"one of {len(made):,}"
+    many = "the only one" if made.total == 1 else f"one of {made.total:,}"
     proof = f"{made.first()} gives the row, {many} that does."
     return [Finding(place_of(cell), RULE, CONSISTENT, proof) for cell in row.cells.values()]
 
 
-def _tables(book: Book, tables: Sequence[Sequence[Row]]) -> list[Finding]:
-    """Return the findings of tables, each a list of rows of the same images.
+def _tables(book: Book, tables: Sequence[Sequence[tuple[Row, Matrices]]]) -> list[Finding]:
+    """Return the findings of tables, each a list of rows of the same images with the matrices that give them.
 
     A formula that explains one table is the only one that is tried where another is not explained by itself.
     """
     found, judged = [], []
-    for rows in tables:
-        made = [solve(_printed(_values(row)), row.positives, row.negatives) for row in rows]
-        if all(len(one) for one in made):
-            found += [finding for row, one in zip(rows, made, strict=True) for finding in _consistent(book, row, one)]
-        else:
-            failing = [row for row, one in zip(rows, made, strict=True) if not len(one)]
+    for table in tables:
+        rows, failing = [row for row, _ in table], [row for row, made in table if not len(made)]
+        if failing:
             judged.append((rows, failing, Candidates.of(book, rows)))
+        else:
+            found += [finding for row, made in table for finding in _consistent(book, row, made)]
     best = [candidates.best(failing) for _, failing, candidates in judged]
     known = {_named(one[0]) for one in best if one is not None}
     for (rows, failing, candidates), explanation in zip(judged, best, strict=True):
@@ -132,8 +155,7 @@ def _tables(book: Book, tables: Sequence[Sequence[Row]]) -> list[Finding]:
             continue
         for row in rows:
             if row not in failing:
-                made = solve(_printed(_values(row)), row.positives, row.negatives)
-                found += _consistent(book, row, made)
+                found += _consistent(book, row, _matrices(row))
                 continue
             alone = Candidates.of(book, [row]).best([row]) if len(rows) > 1 else None
             found += _explained(book, [row], [row], *alone) if alone else _blame(book, row)
@@ -224,8 +246,8 @@ def _read(row: Row, values: Values, heading: str, sizes: Sizes) -> dict[str, Rea
                 continue
             actual = (pair[0] - fewer, pair[1])
             rest = {name: one for name, one in changed.items() if name != heading}
-            made = solve(_printed(rest), *actual)
-            if heading not in changed or not len(made):
+            made = _tried(rest, *actual) if heading in changed else None
+            if made is None:
                 continue
             for name, formula in _formulas(heading).items():
                 kept = _kept(made, formula, changed[heading])
@@ -242,8 +264,7 @@ def _formulas(heading: str) -> dict[str, Formula]:
 
 def _kept(made: Matrices, formula: Formula, values: Interval) -> Matrices:
     got = ratio(formula, made.tp, made.fn, made.fp, made.tn)
-    fits = (got >= values.low - 1e-9) & (got <= values.high + 1e-9)
-    return Matrices(made.tp[fits], made.fn[fits], made.fp[fits], made.tn[fits])
+    return made.where((got >= values.low - SLACK) & (got <= values.high + SLACK))
 
 
 def _swaps(values: Values) -> Iterator[tuple[tuple[str, ...], dict[str, Interval]]]:
@@ -325,7 +346,7 @@ def _blame(book: Book, row: Row) -> list[Finding]:
     given = {name: float(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn)[0]) for name in dropped}
     others = {name: cell for name, cell in row.cells.items() if name not in dropped}
     book.confirmed |= {place_of(cell) for cell in others.values()} if len(others) > 2 else set()
-    nearest = ", ".join(f"{name.replace('_', ' ')} {given[name]:.2%}" for name in dropped)
+    nearest = ", ".join(f"{name.replace('_', ' ')} {_share(given[name])}" for name in dropped)
     proof = f"No confusion matrix of {sizes} gives the row. {made.first()} gives {_text(others)}, but {nearest}."
     return [
         Finding(place_of(cell), RULE, IMPOSSIBLE if name in dropped else CONSISTENT, proof)
@@ -339,8 +360,8 @@ def _fewest(row: Row, values: Values) -> tuple[tuple[str, ...], Matrices] | None
     for size in range(len(row.cells)):
         for dropped in combinations(row.cells, size):
             rest = {name: one for name, one in values.items() if name not in dropped}
-            made = solve(_printed(rest), row.positives, row.negatives)
-            if len(made):
+            made = _tried(rest, row.positives, row.negatives)
+            if made is not None:
                 gaps, which = _gaps(made, {name: row.cells[name] for name in dropped})
                 if best is None or gaps < best[0]:
                     best = (gaps, dropped, which)
@@ -352,7 +373,7 @@ def _fewest(row: Row, values: Values) -> tuple[tuple[str, ...], Matrices] | None
 def _cut(row: Row, dropped: tuple[str, ...], made: Matrices) -> list[Finding]:
     """Return the findings of a row whose numbers are cut off after the last digit, but for those that are dropped."""
     given = {name: float(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn)[0]) for name in row.cells}
-    text = ", ".join(f"{name.replace('_', ' ')} {given[name]:.3%}" for name in row.cells)
+    text = ", ".join(f"{name.replace('_', ' ')} {_share(given[name], 3)}" for name in row.cells)
     proof = f"{made.first()} gives {text}: the row with its digits cut off"
     proof += f", but for {' and '.join(dropped).replace('_', ' ')}." if dropped else "."
     found = []
@@ -371,5 +392,4 @@ def _gaps(made: Matrices, dropped: Mapping[str, PublishedCell]) -> tuple[float, 
         got = np.nan_to_num(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn))
         gaps += np.maximum(np.maximum(values.low - got, got - values.high), 0) / last_digit(cell)
     nearest = int(gaps.argmin())
-    one = slice(nearest, nearest + 1)
-    return float(gaps[nearest]), Matrices(made.tp[one], made.fn[one], made.fp[one], made.tn[one])
+    return float(gaps[nearest]), made.where(np.arange(len(made)) == nearest)

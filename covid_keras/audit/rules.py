@@ -11,26 +11,44 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
 
 from covid_keras.audit.book import Book
 from covid_keras.audit.confusion import counts_for
 from covid_keras.audit.findings import EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import TRUNCATED, UNLIKELY, judge, slip_or
-from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, shown, spread_of, value_of
+from covid_keras.audit.printed import (
+    SLACK,
+    Interval,
+    as_printed,
+    last_digit,
+    scale_of,
+    share_of,
+    shown,
+    spread_of,
+    value_of,
+)
 from covid_keras.audit.runs import harmonic
 from covid_keras.evaluation.published import PublishedCell
+
+# So many numbers of images are tried.
+_MOST_TRIED = 1_000_000
 
 
 def grim(book: Book) -> list[Finding]:
     """Is there a whole number of right answers that gives the printed share of the stated images [1]_?
 
-    Of a mean over trainings on the same images the grid is that much finer. Over folds it is checked where all folds
-    have the same size, for accuracies alone: of one class a paper does not say how many are in a fold.
+    Of a mean over trainings on the same images the grid is that much finer. Over folds it is checked where each class
+    can be divided evenly, for accuracies alone: of one class a paper does not say how many are in a fold.
     """
     found = []
     for cell, images in book.shares():
         runs, folds = cell.facts.executions, cell.facts.folds
-        if folds > 1 and (images % folds or book.quantity(cell) != "accuracy"):
+        classes = book.count(cell.facts.positives), book.count(cell.facts.negatives)
+        uneven = None in classes or any(count % folds for count in classes)
+        if folds > 1 and (uneven or book.quantity(cell) != "accuracy"):
             why = f"how the {images:,} images lie in {folds} folds is not stated, so any mean of {runs} shares may be"
             found.append(Finding(place_of(cell), "grim", NOT_CHECKED.format(why=why), why.capitalize() + "."))
             continue
@@ -54,7 +72,7 @@ def _grim(book: Book, cell: PublishedCell, images: int, grid: int) -> Finding:
         return Finding(place_of(cell), "grim", TRUNCATED, f"{proof} Cut off after the last digit, one of them is.")
     others = [n for n in book.stated_images() if n != images and counts_for(values, n)]
     tried = [n for n in book.stated_images() if n != images]
-    if len(others) == 1 and sum(min(1, n * step) for n in tried) < UNLIKELY:
+    if grid == images and len(others) == 1 and sum(min(1, n * step) for n in tried) < UNLIKELY:
         what = EXPLAINED.format(what=f"{others[0]:,} images, which the paper states elsewhere")
         return Finding(place_of(cell), "grim", what, proof)
     return judge(cell, "grim", False, proof)
@@ -64,25 +82,41 @@ def common_images(book: Book) -> list[Finding]:
     """Is there one number of images, between the stated bounds, of which all shares of a column are shares [1]_?"""
     groups: dict[tuple, list[PublishedCell]] = defaultdict(list)
     for cell in book.numbers:
-        if cell.facts.images_from and cell.unit in SHARES:
-            key = (cell.table, cell.column, book.count(cell.facts.images_from), book.count(cell.facts.images_to))
-            groups[key].append(cell)
+        quantity = book.quantity(cell)
+        # Other metrics of such a table, a sensitivity or an F1, are shares of fewer images or of none.
+        if not cell.facts.images_from or not quantity.startswith(("accuracy", "weighted_recall")):
+            continue
+        if cell.unit in ("percent", "ratio") and cell.facts.executions == 1 and not book.of_unknown_runs(cell):
+            bounds = book.count(cell.facts.images_from), book.count(cell.facts.images_to)
+            groups[(cell.table, cell.column, quantity, *bounds)].append(cell)
     found = []
-    for (_, _, low, high), cells in groups.items():
-        fits = [n for n in range(low, high + 1) if all(counts_for(value_of(cell), n) for cell in cells)]
-        if len(cells) == 1 and fits:
+    for (*_, low, high), cells in groups.items():
+        if high - low >= _MOST_TRIED:
+            continue
+        fits = _common(cells, low, high)
+        if len(cells) == 1 and len(fits):
             continue
         values = ", ".join(f"{cell.mean:.{cell.decimals}f}" for cell in cells)
-        if fits:
+        if len(fits):
             proof = (
                 f"{values} are shares of {fits[0]:,} images, one of {len(fits)} such numbers from {low:,} to {high:,}."
             )
         else:
-            beyond = next((n for n in range(high, 10 * high) if all(counts_for(value_of(c), n) for c in cells)), None)
-            later = f"; the first larger number is {beyond:,}" if beyond else ""
+            beyond = _common(cells, high, min(10 * high, high + _MOST_TRIED))
+            later = f"; the first larger number is {beyond[0]:,}" if len(beyond) else ""
             proof = f"No number of images from {low:,} to {high:,} gives all of {values}{later}. At least one is wrong."
-        found += [judge(cell, "common_images", bool(fits), proof) for cell in cells]
+        found += [judge(cell, "common_images", bool(len(fits)), proof) for cell in cells]
     return found
+
+
+def _common(cells: Sequence[PublishedCell], low: int, high: int) -> np.ndarray:
+    """Return the numbers of images, both ends included, of which all cells are shares; see `counts_for`."""
+    images = np.arange(low, high + 1)
+    for cell in cells:
+        values = value_of(cell)
+        first = np.maximum(np.ceil((values.low - SLACK) * images), 0)
+        images = images[first <= np.minimum(np.floor((values.high + SLACK) * images), images)]
+    return images
 
 
 def deviation(book: Book) -> list[Finding]:
@@ -105,16 +139,34 @@ def deviation(book: Book) -> list[Finding]:
 
 
 def interval(book: Book) -> list[Finding]:
-    """Does the printed interval hold the printed number, and does a share lie between 0 and 100 %?"""
+    """Does the printed interval hold the printed number, is a share within 0 and 100 %, and no count below 0?"""
     found = []
     for cell in book.numbers:
         if cell.low is not None:
             proof = f"The interval is {cell.low:g} to {cell.high:g}."
-            found.append(judge(cell, "interval", cell.low <= cell.mean <= cell.high, proof))
-        values = value_of(cell)
-        if cell.unit in ("percent", "ratio") and (values.high < 0 or values.low > 1):
-            found.append(judge(cell, "interval", False, "No share is below 0 or above 100 %."))
+            scale, own = scale_of(cell.unit), value_of(cell)
+            ends = [Interval(end - _half(end), end + _half(end)).scaled(scale) for end in (cell.low, cell.high)]
+            found.append(judge(cell, "interval", Interval(ends[0].low, ends[1].high).meets(own), proof))
+        found += _range(book, cell)
     return found
+
+
+def _half(end: float) -> float:
+    """Return half of one in the last digit of an end of an interval, without zeros at its end."""
+    return 10.0 ** -len(f"{end!r}".partition(".")[2].rstrip("0")) / 2
+
+
+def _range(book: Book, cell: PublishedCell) -> list[Finding]:
+    values, proof = value_of(cell), "No share is below 0 or above 100 %."
+    if cell.unit in ("percent", "ratio") and (values.high < -SLACK or values.low > 1 + SLACK):
+        if book.quantity(cell):
+            return [judge(cell, "interval", False, proof)]
+        # A gain in percent may be more than 100 %, or negative.
+        why = NOT_CHECKED.format(why="no share, and what it is the paper's file does not say")
+        return [Finding(place_of(cell), "interval", why, proof)]
+    if cell.unit == "count" and cell.mean < 0 and not cell.facts.difference_of:
+        return [judge(cell, "interval", False, "No number of images is below 0.")]
+    return []
 
 
 def dice_and_iou(book: Book) -> list[Finding]:
@@ -124,15 +176,12 @@ def dice_and_iou(book: Book) -> list[Finding]:
     of the mean IoU.
     """
     found, broken = [], []
-    rows: dict[tuple[str, str], dict[str, PublishedCell]] = defaultdict(dict)
-    for cell in book.numbers:
-        rows[cell.table, cell.row][book.quantity(cell)] = cell
-    for row in rows.values():
+    for _, row in book.evaluations():
         for name, dice in row.items():
             iou = row.get("iou" + name.removeprefix("dice")) if name.startswith("dice") else None
             if iou is None:
                 continue
-            overlap, values = value_of(iou), value_of(dice)
+            overlap, values = share_of(iou), share_of(dice)
             most = 2 * overlap.high / (1 + overlap.high)
             proof = f"With a mean IoU of {as_printed(iou)} no mean Dice exceeds 2 IoU / (1 + IoU) = {shown(dice, most)}"
             proof += f" or is below the IoU; the Dice is {as_printed(dice)}."
@@ -142,7 +191,7 @@ def dice_and_iou(book: Book) -> list[Finding]:
                 continue
             broken.append((dice, iou, proof))
     for dice, iou, proof in broken:
-        values = value_of(dice)
+        values = share_of(dice)
         other = judge(iou, "dice_and_iou", False, proof)
         # Where several pairs are impossible, something else than one pen has slipped.
         if len(broken) == 1:
@@ -157,13 +206,10 @@ def identities(book: Book) -> list[Finding]:
     Of one training F1 is the harmonic mean of precision and recall, and the accuracy lies between sensitivity and
     specificity; recall weighted by the classes is the accuracy, of means too. Means of F1 are left to `runs_of_row`.
     """
-    rows: dict[tuple, dict[str, PublishedCell]] = defaultdict(dict)
-    for cell in book.numbers:
-        if cell.unit in ("percent", "ratio") and not cell.actual:
-            rows[cell.table, cell.row, cell.facts.executions].setdefault(book.quantity(cell), cell)
     found = []
-    for (*_, runs), row in rows.items():
-        for names, allowed in _identities(row, runs):
+    for evaluation, row in book.evaluations():
+        one_run = evaluation.executions == 1 and not any(map(book.of_unknown_runs, row.values()))
+        for names, allowed in _identities(row, one_run):
             cells = [row[name] for name in names]
             terms = ", ".join(f"{name.replace('_', ' ')} {as_printed(row[name])}" for name in names[1:])
             proof = f"With {terms} it is {shown(cells[0], allowed.low, 1)} to {shown(cells[0], allowed.high, 1)}."
@@ -172,17 +218,17 @@ def identities(book: Book) -> list[Finding]:
     return found
 
 
-def _identities(row: dict[str, PublishedCell], runs: int) -> list[tuple[tuple[str, ...], Interval]]:
+def _identities(row: dict[str, PublishedCell], one_run: bool) -> list[tuple[tuple[str, ...], Interval]]:
     """Return the metric and those that it follows from, with the values that these allow."""
-    values = {name: value_of(cell) for name, cell in row.items()}
+    values = {name: share_of(cell) for name, cell in row.items()}
     found = []
     for side, recall in (("positive", "sensitivity"), ("negative", "specificity")):
         names = (f"f1_{side}", f"precision_{side}", recall)
-        if runs == 1 and set(names) <= set(row):
+        if one_run and set(names) <= set(row):
             first, second = values[names[1]], values[recall]
             found.append((names, Interval(harmonic(first.low, second.low), harmonic(first.high, second.high))))
     names = ("accuracy", "sensitivity", "specificity")
-    if runs == 1 and set(names) <= set(row):
+    if one_run and set(names) <= set(row):
         rates = values["sensitivity"], values["specificity"]
         found.append((names, Interval(min(one.low for one in rates), max(one.high for one in rates))))
     if {"accuracy", "weighted_recall"} <= set(row):

@@ -31,9 +31,12 @@ def runs_of_row(book: Book) -> list[Finding]:
 
 def _row(book: Book, row: Row) -> list[Finding]:
     moments = {name: Moments(name, value_of(cell), spread_of(cell)) for name, cell in row.cells.items()}
-    planes = [Runs(row.executions, plane) for plane in ("positive", "negative")]
+    both = None
     if row.positives and row.negatives:
-        planes.insert(0, runs_of(row.executions, row.folds, row.positives, row.negatives))
+        both = runs_of(row.executions, row.folds, row.positives, row.negatives)
+    may_lack = row.folds > 1 and both is None
+    planes = [Runs(row.executions, plane, may_lack=may_lack) for plane in ("positive", "negative")]
+    planes = planes if both is None else [both, *planes]
     blamed: dict[str, str] = {}
     checked: set[str] = set()
     for runs in planes:
@@ -112,7 +115,12 @@ def class_weights(book: Book) -> list[Finding]:
     """
     found, tables = [], defaultdict(list)
     for row in book.rows():
-        if {"accuracy", "sensitivity", "specificity"} <= set(row.cells) and row.folds > 1 and row.positives:
+        if (
+            {"accuracy", "sensitivity", "specificity"} <= set(row.cells)
+            and row.folds > 1
+            and row.positives
+            and row.negatives
+        ):
             tables[row.table].append(row)
     for rows in tables.values():
         checks = [_weigh(row) for row in rows]
@@ -152,7 +160,7 @@ def _weigh(row: Row) -> tuple[bool, bool, float, str]:
     drawn = 2 * math.sqrt(share * (1 - share) * (1 - 1 / row.folds) / fold) * apart
     step = 2 * scale_of(accuracy.unit) * 10.0**-accuracy.decimals
     proof = (
-        f"{row.positives} positives and {row.negatives} negatives weigh {as_printed(rates[0])} and "
+        f"{row.positives:,} positives and {row.negatives:,} negatives weigh {as_printed(rates[0])} and "
         f"{as_printed(rates[1])} to {shown(accuracy, (stated.low + stated.high) / 2)}, equal classes to "
         f"{shown(accuracy, (equal.low + equal.high) / 2)}; printed {as_printed(accuracy)}."
     )

@@ -67,11 +67,14 @@ class Runs:
         "rates": a run is its sensitivity and specificity; "positive" and "negative": recall and precision of a class.
     odds : Interval or None
         Negatives for each positive in the test part of a run; only the plane "rates" needs it.
+    may_lack : bool
+        Whether a test part may hold no image of a class, so that its recall is not defined.
     """
 
     executions: int
     plane: str
     odds: Interval | None = None
+    may_lack: bool = False
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -86,20 +89,23 @@ PLANES = {
 }
 
 
-def runs_of(executions: int, folds: int, positives: int, negatives: int, stratified: bool = False) -> Runs:
+def runs_of(executions: int, folds: int, positives: int, negatives: int) -> Runs | None:
     """Return what is known of the test parts: all images, or a part of a division that the paper does not describe.
 
-    A division by class (`stratified`) keeps each class's share up to one image; one at random varies as drawing
-    without replacement does.
+    A division at random varies as drawing without replacement does, one by class less. None where a part may hold no
+    image of a class, so that not every run has both rates.
     """
     if folds == 1:
         return Runs(executions, "rates", Interval(negatives / positives, negatives / positives))
     total, part = positives + negatives, (positives + negatives) / folds
     share = positives / total
     drawn = math.sqrt(part * share * (1 - share) * (1 - 1 / folds))
-    slack = 1.0 if stratified else _SPREADS * drawn + 1
+    slack = _SPREADS * drawn + 1
     middle = share * part
-    low, high = max(middle - slack, 0.5), min(middle + slack, part - 0.5)
+    # A fold or two may be further off than they are on average.
+    if min(middle, part - middle) < 2 * slack:
+        return None
+    low, high = middle - slack, middle + slack
     return Runs(executions, "rates", Interval((part - high) / high, (part - low) / low))
 
 
@@ -192,7 +198,7 @@ def _moment(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and largest value near each node, (nodes,), of a metric or its squared distance `about`."""
     odds = {runs.odds.low, runs.odds.high} if runs.odds else {1.0}
-    ends = [_near_nodes(runs.plane, box, metric, about, value) for value in odds]
+    ends = [_near_nodes(runs, box, metric, about, value) for value in odds]
     low, high = np.min([low for low, _ in ends], axis=0), np.max([high for _, high in ends], axis=0)
     if about is not None and len(ends) == 2:
         # Between the ends the metric may pass the value itself.
@@ -203,28 +209,31 @@ def _moment(
 
 def _passes(runs: Runs, box: tuple[Interval, Interval], metric: str, about: float) -> np.ndarray:
     first, second = (
-        np.nan_to_num(_on_grid(runs.plane, box, metric, odds, 1), nan=about) - about
+        np.nan_to_num(_on_grid(runs, box, metric, odds, 1), nan=about) - about
         for odds in (runs.odds.low, runs.odds.high)
     )
     return (first * second <= 0).ravel()
 
 
-def _on_grid(plane: str, box: tuple[Interval, Interval], metric: str, odds: float, fine: int) -> np.ndarray:
+def _on_grid(runs: Runs, box: tuple[Interval, Interval], metric: str, odds: float, fine: int) -> np.ndarray:
     """Return a metric on the nodes of the box, `fine` times as many a side, NaN where it is not defined."""
     sides = (np.linspace(side.low, side.high, _STEPS * fine + 1) for side in box)
     x, y = np.meshgrid(*sides, indexing="ij")
     with np.errstate(divide="ignore", invalid="ignore"):
-        if plane != "rates":
-            return (x, y, np.nan_to_num(2 * x * y / (x + y)))[PLANES[plane].index(metric)]
+        if runs.plane != "rates":
+            # An F1 of no hits is called 0 or is left out of the mean; without a recall the precision is 0.
+            f1 = np.where((x == 0) | (runs.may_lack & (y == 0)), np.nan, 2 * x * y / (x + y))
+            return (x, y, f1)[PLANES[runs.plane].index(metric)]
         top, bottom = METRICS[metric](x, 1 - x, odds * (1 - y), odds * y)
-        return top / bottom
+        undefined = metric.startswith("f1") & (top == 0)
+        return np.where(undefined, np.nan, top / bottom)
 
 
 def _near_nodes(
-    plane: str, box: tuple[Interval, Interval], metric: str, about: float | None, odds: float
+    runs: Runs, box: tuple[Interval, Interval], metric: str, about: float | None, odds: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the values on the nodes less and plus the error of interpolating them in the cells beside them."""
-    fine = _on_grid(plane, box, metric, odds, _FINE)
+    fine = _on_grid(runs, box, metric, odds, _FINE)
     if about is not None:
         fine = (fine - about) ** 2
     nodes = fine[::_FINE, ::_FINE]

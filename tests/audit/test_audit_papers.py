@@ -116,7 +116,7 @@ def test_tabik_pretrained_networks():
     ]  # fmt: skip
     proof = finding("covid_sdnet", "IV", "COVID-CAPS [19] (pretrained)", "Negative Precision").proof
     assert "TP 294, FN 132, FP 314, TN 112" in proof
-    assert "45.90%" in proof
+    assert "45.90 %" in proof
 
 
 def test_tabik_a_deviation_that_is_too_small():
