@@ -225,7 +225,7 @@ def _cells_words(part: pd.DataFrame) -> str:
 
     >>> made = pd.DataFrame({"row": ["A", "A", "B"], "column": ["x", "y", "printed"], "printed": ["1", LOST_TEXT, "2"]})
     >>> _cells_words(made)
-    'A: x = 1, y; B = 2'
+    'A, x = 1, y; B = 2'
     """
     rows = []
     for row, cells in part.groupby("row", sort=False):
@@ -234,6 +234,6 @@ def _cells_words(part: pd.DataFrame) -> str:
             for column, value in zip(cells["column"], cells["printed"], strict=True)
         ]
         joined = ", ".join(text for text in texts if text)
-        between = " = " if list(cells["column"]) == ["printed"] else ": "
+        between = " = " if list(cells["column"]) == ["printed"] else ", "
         rows.append(f"{row}{between}{joined}" if joined else str(row))
     return "; ".join(rows)

@@ -271,9 +271,9 @@ def test_cells_with_one_proof_are_one_finding(found):
     wrong, right = section.details
     assert wrong.title == "‡ impossible, with proofs (2 cells)"
     row = "COVIDNet-CXR (retrained A)"
-    assert wrong.notes == [(f"Table V: {row}: N Precision = 3.36 ± 6.15, N F1 = 73.31", "2 is not 3. [made]")]
+    assert wrong.notes == [(f"Table V: {row}, N Precision = 3.36 ± 6.15, N F1 = 73.31", "2 is not 3. [made]")]
     assert right.title == "⁼ consistent, with what was computed (1 cell)"
-    assert right.notes == [(f"Table V: {row}: Accuracy = 67.82", "Fits. [made]")]
+    assert right.notes == [(f"Table V: {row}, Accuracy = 67.82", "Fits. [made]")]
     (only,) = audit_section(found, everything=False).details
     assert only == wrong
 
@@ -288,13 +288,13 @@ def test_what_cannot_be_checked_is_named_with_its_reason_in_page_and_readme(foun
     assert unchecked.title == "Cannot be checked, with reasons (2 cells)"
     row = "COVIDNet-CXR (retrained A)"
     assert unchecked.notes == [
-        ("Table V: A word.", f"{row}: N Precision = Yes"),
-        ("Table V: Not published in the text.", f"{row}: N F1"),
+        ("Table V: A word.", f"{row}, N Precision = Yes"),
+        ("Table V: Not published in the text.", f"{row}, N F1"),
     ]
     assert [name for name, _ in rules.notes] == ["grim", "runs"]
     made = audit_markdown(table)
-    assert f"| Table V | {row}: N F1 | Not published in the text. |" in made
-    assert f"| Table V | {row}: Accuracy = 67.82 | Fits. | grim, runs |" in made
+    assert f"| Table V | {row}, N F1 | Not published in the text. |" in made
+    assert f"| Table V | {row}, Accuracy = 67.82 | Fits. | grim, runs |" in made
     assert made.count("<details>") == made.count("</details>") == 3
 
 
