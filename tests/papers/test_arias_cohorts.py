@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -16,12 +15,6 @@ from covid_keras.errors import UserError
 from papers.arias_vgg19 import cohorts as labels
 from papers.arias_vgg19.cohorts import PUBLISHED, STAND_IN, available, make_cohort, settings_of, sources
 from papers.arias_vgg19.experiment import PAPER, pneumonia_only
-
-# The official layouts in little, as the tests of the collections make them.
-_PATH = Path(__file__).resolve().parents[1] / "data" / "test_sources_arias.py"
-_spec = importlib.util.spec_from_file_location("arias_collections", _PATH)
-_made = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_made)
 
 POSITIVE = (labels.POSITIVE_PA, labels.POSITIVE_AP, labels.POSITIVE_OTHER)
 COHEN = [  # patient, finding, view
@@ -38,16 +31,16 @@ SMALL = {"cohort": {"covid": 12, "other": 8, "normal": 6, "pneumonia": 4, "size"
 
 
 @pytest.fixture(scope="module")
-def collections(tmp_path_factory) -> Path:
+def collections(collections_of, tmp_path_factory) -> Path:
     """All collections of the paper and those that stand in, in little."""
-    root = tmp_path_factory.mktemp("data")
+    root, arias = tmp_path_factory.mktemp("data"), collections_of("test_sources_arias")
     for name in ("bimcv_positive", "bimcv_negative", "padchest", "precovid", "kermany"):
-        _made.MAKERS[name](root)
+        arias.MAKERS[name](root)
     rows = ["patientid,finding,view,modality,filename"]
     for number, (patient, finding, view) in enumerate(COHEN):
-        _made.picture(root / "covid-chestxray-dataset" / "images" / f"c{number}.png")
+        arias.picture(root / "covid-chestxray-dataset" / "images" / f"c{number}.png")
         rows.append(f'{patient},"{finding}",{view},X-ray,c{number}.png')
-    _made.lines(root / "covid-chestxray-dataset" / "metadata.csv", *rows)
+    arias.lines(root / "covid-chestxray-dataset" / "metadata.csv", *rows)
     for name in ("Pneumonia/00000001_000", "Pneumonia/00000002_000", "Pneumonia/00000002_001"):
         _picture(root / "nih-chestxray14-subset" / f"{name}.jpg")
     for number in range(5):
@@ -239,23 +232,3 @@ def test_available_says_what_is_missing(collections, tmp_path):
     assert sources(cpu) == ("cohen", "chestxray14")
     assert sources(paper) == ("bimcv_positive", "bimcv_negative", "padchest", "precovid", "cohen", "kermany")
     assert sources(smoke) == ()
-
-
-@pytest.mark.parametrize("profile", ["paper", "cpu"])
-def test_without_data_the_message_says_what_to_do(tmp_path, profile):
-    with pytest.raises(UserError, match=rf"profile '{profile}': needs real radiographs.*--data DIR"):
-        make_cohort(PAPER.protocol(profile), None, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("cohort", "words"),
-    [
-        ({"kind": "radiographs"}, r"cohort\.kind is 'radiographs'.*stand_in, published, phantom"),
-        ({"kind": "stand_in"}, "unknown key 'other'"),
-        ({"covid": "many"}, "covid"),
-        ({"patients": 3}, "unknown key 'patients'"),
-    ],
-)
-def test_a_wrong_cohort_is_named(cohort, words):
-    with pytest.raises(UserError, match=words):
-        settings_of(PAPER.protocol("smoke", {"cohort": cohort}))

@@ -92,12 +92,8 @@ def test_the_papers_u_nets():
 
 
 @pytest.mark.parametrize("name", ["cpu", "smoke"])
-def test_other_profiles_say_why_they_cannot_be_compared(name):
-    protocol = PAPER.protocol(name)
-    assert isinstance(protocol.comparable, str)
-    assert protocol.comparable
-    assert protocol.weights == "none", "needs no download"
-    assert options_of(protocol).width < 1
+def test_other_profiles_have_narrower_networks(name):
+    assert options_of(PAPER.protocol(name)).width < 1
 
 
 def _cohort(kind: str) -> Cohort:
@@ -167,15 +163,6 @@ def test_unknown_u_nets_are_named(tmp_path, segmenters, words):
 def test_wrong_u_nets_are_named_before_the_first_training(segmenters):
     with pytest.raises(UserError, match=r"options\.segmenters"):
         PAPER.check(PAPER.protocol("cpu", {"options": {"segmenters": segmenters}}))
-
-
-def test_unknown_systems_and_trainings_are_named():
-    with pytest.raises(UserError, match="exp4_c: is no system of arias_vgg19"):
-        PAPER.protocol("cpu", {"systems": ["exp4_c"]})
-    with pytest.raises(UserError, match=r"unknown key 'vew' in trainings.*Did you mean 'view'"):
-        PAPER.protocol("cpu", {"trainings": {"vew": {"epochs": 2}}})
-    with pytest.raises(UserError, match="unknown key 'vgg18'"):
-        PAPER.protocol("cpu", {"files": {"vgg18": "/a.h5"}})
 
 
 # --- what the paper calls accuracy

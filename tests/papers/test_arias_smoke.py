@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -15,10 +12,8 @@ import pytest
 from covid_keras import DISCLAIMER
 from covid_keras.data.images import read_image
 from covid_keras.data.splits import check_disjoint
-from covid_keras.evaluation import read_predictions
 from covid_keras.files import read_json
 from covid_keras.training.experiment import load_paper
-from covid_keras.training.runfolder import RunFolder
 from papers.arias_vgg19 import stages
 from papers.arias_vgg19.networks import VERDICTS
 
@@ -33,47 +28,11 @@ SET = [
     "options.width=0.05",
     "options.segmenters={unet1: {filters: 2, size: 32, epochs: 1}, unet3: {filters: 2, size: 32, epochs: 1}}",
 ]
-# The command as it is, but all executions in its own process, where TensorFlow is started once; and no heat maps.
-COMMAND = """
-import functools
-import sys
-from covid_keras import workflow
-from covid_keras.cli import main
-from covid_keras.reporting import run as report
-
-def one_after_the_other(run, shard, jobs):
-    from covid_keras.training.execution import execute
-    from covid_keras.training.experiment import load_paper
-    for execution in run.executions():
-        execute(load_paper(run.protocol.paper), run, execution)
-
-workflow.run_executions = one_after_the_other
-report.report_run = functools.partial(report.report_run, heatmaps=False)
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-class Smoke(NamedTuple):
-    """A finished run, its page, and what the command said."""
-
-    run: RunFolder
-    page: str
-    said: str
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory) -> Smoke:
-    folder = tmp_path_factory.mktemp("arias")
-    arguments = ["reproduce", "arias", "--profile", "smoke", "--out", str(folder / "run")]
-    arguments += ["--cache", str(folder / "cache"), *(word for text in SET for word in ("--set", text))]
-    done = subprocess.run([sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    run = RunFolder.open(folder / "run")
-    return Smoke(run, (run.path / "report.html").read_text(encoding="utf-8"), done.stdout)
-
-
-def _frame(run: RunFolder, name: str) -> pd.DataFrame:
-    return read_predictions(run.execution(name, 0, 0).predictions)
+def smoke(reproduce):
+    return reproduce("arias", SET)
 
 
 def test_every_system_is_done_and_the_report_is_named(smoke):
@@ -92,9 +51,9 @@ def test_the_verdicts_are_what_the_filter_predicted(smoke):
     picked = read_json(view.record)["chosen"]
     assert picked in ("view16", "view19")
     for name in ("view", picked):
-        frame = _frame(smoke.run, name)
+        frame = smoke.frame(name)
         assert frame["score_frontal"].to_numpy() == pytest.approx(said[frame["image_id"]].to_numpy(), abs=1e-4)
-    assert (said[_frame(smoke.run, "source_c")["image_id"]].index == _frame(smoke.run, "source_c")["image_id"]).all()
+    assert (said[smoke.frame("source_c")["image_id"]].index == smoke.frame("source_c")["image_id"]).all()
 
 
 def test_only_what_the_filter_lets_through_is_classified(smoke):
@@ -103,10 +62,10 @@ def test_only_what_the_filter_lets_through_is_classified(smoke):
     offered = run.cohort.table["label"].isin(load_paper("arias").system("exp3_d").relabel)
     fold = run.part(0, 0)
     for name in ("exp3_d16", "exp3_d19", "exp3_d"):
-        frame = _frame(run, name)
+        frame = smoke.frame(name)
         passed = offered & (said >= 0.5) & fold.isin(set(frame["split"]))
         assert frame["image_id"].tolist() == run.cohort.table["image_id"][passed].tolist()
-    parts = [set(_frame(run, name)["image_id"]) for name in ("source_c", "source_d", "source_e")]
+    parts = [set(smoke.frame(name)["image_id"]) for name in ("source_c", "source_d", "source_e")]
     assert parts[0] == parts[1] == parts[2]
 
 

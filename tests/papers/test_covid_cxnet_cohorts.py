@@ -21,7 +21,6 @@ from papers.covid_cxnet.cohorts import (
     OUTSIDE,
     available,
     make_cohort,
-    settings_of,
     sources,
 )
 from papers.covid_cxnet.experiment import PAPER, first_covid, outside
@@ -166,24 +165,6 @@ def test_available_says_what_is_missing(collections, tmp_path):
     assert available(PAPER.protocol("cpu", {"cohort": {"outside": 0}}), part) is None
     assert sources(cpu) == ("covid_cxnet", "chestxray14", "cohen")
     assert sources(smoke) == ()
-
-
-def test_without_data_the_message_says_what_to_do(tmp_path):
-    with pytest.raises(UserError, match=r"profile 'cpu': needs real radiographs.*--data DIR"):
-        make_cohort(PAPER.protocol("cpu"), None, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("cohort", "words"),
-    [
-        ({"kind": "radiograph"}, r"cohort\.kind is 'radiograph'.*radiographs, phantom"),
-        ({"kind": "phantom", "patients": 3}, "unknown key 'patients'"),
-        ({"covid": "many"}, "covid"),
-    ],
-)
-def test_a_wrong_cohort_is_named(cohort, words):
-    with pytest.raises(UserError, match=words):
-        settings_of(PAPER.protocol("smoke", {"cohort": cohort}))
 
 
 # --- the phantom

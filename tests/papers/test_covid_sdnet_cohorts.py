@@ -64,14 +64,6 @@ def test_the_paper_profile_is_the_papers():
     assert protocol.options.get("batchnorm_momentum") is None, "keras.applications' own"
 
 
-@pytest.mark.parametrize("name", ["cpu", "smoke"])
-def test_other_profiles_say_why_they_cannot_be_compared(name):
-    protocol = PAPER.protocol(name)
-    assert isinstance(protocol.comparable, str)
-    assert protocol.comparable
-    assert protocol.weights == "none", "needs no download"
-
-
 def test_systems_differ_in_the_crop_alone():
     protocol = PAPER.protocol("paper")
     full, crop = (PAPER.system(name) for name in ("resnet50_full", "resnet50_crop"))
@@ -108,25 +100,9 @@ def test_available_on_real_data(real_data):
     assert available(PAPER.protocol("cpu"), real_data) is None
 
 
-def test_without_data_the_message_says_what_to_do(tmp_path):
-    for name in ("paper", "cpu"):
-        with pytest.raises(UserError, match=rf"profile '{name}': needs real radiographs.*--data DIR"):
-            make_cohort(PAPER.protocol(name), None, tmp_path)
+def test_without_covidgr_the_message_says_where_it_is(tmp_path):
     with pytest.raises(UserError, match=r"COVIDGR-1\.0 \(covidgr\).*github\.com/ari-dasci"):
         make_cohort(PAPER.protocol("paper"), tmp_path, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("cohort", "words"),
-    [
-        ({"kind": "covidgrr"}, r"cohort\.kind is 'covidgrr'.*covidgr, stand_in, phantom"),
-        ({"kind": "phantom", "patient": 3}, r"unknown key 'patient'"),
-        ({"kind": "phantom", "patients": "many"}, "patients"),
-    ],
-)
-def test_a_wrong_cohort_is_named(tmp_path, cohort, words):
-    with pytest.raises(UserError, match=words):
-        make_cohort(PAPER.protocol("smoke", {"cohort": cohort}), None, tmp_path)
 
 
 # --- phantom

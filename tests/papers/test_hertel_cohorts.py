@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -27,7 +26,6 @@ from papers.hertel_ensemble.cohorts import (
     available,
     make_cohort,
     no_covidgr,
-    settings_of,
     sources,
 )
 from papers.hertel_ensemble.experiment import PAPER
@@ -36,40 +34,33 @@ NO_PAIRS = pd.DataFrame({"image_id_a": [], "image_id_b": []})
 SMALL = {"cohort": {"cohen": 5, "cxnet": 6, "normal": 4, "pneumonia": 3, "size": 32}}
 
 
-def _collections_of(name: str) -> ModuleType:
-    """The official layouts in little, as the tests of the collections make them."""
-    path = Path(__file__).resolve().parents[1] / "data" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"hertel_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_ours, _arias = _collections_of("test_sources_hertel"), _collections_of("test_sources_arias")
-
-
 def _picture(path: Path, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 255, (64, 64)).astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory) -> Path:
+def ours(collections_of) -> ModuleType:
+    return collections_of("test_sources_hertel")
+
+
+@pytest.fixture(scope="module")
+def published(ours, collections_of, tmp_path_factory) -> Path:
     """The paper's collections in little, without COVIDGR-1.0; one more of BIMCV's images has dark bone."""
     pytest.importorskip("pydicom")
-    root = tmp_path_factory.mktemp("published")
-    covidx = _ours.make_covidx(root)
+    root, arias = tmp_path_factory.mktemp("published"), collections_of("test_sources_arias")
+    covidx = ours.make_covidx(root)
     more = [f"{90 + place} {90 + place}.png {('normal', 'pneumonia')[place % 2]} cohen" for place in range(40)]
     for row in more:
-        _ours.picture(covidx / "data" / "train" / row.split()[1])
-    _ours.lines(covidx / "train_COVIDx5.txt", *_ours.TRAIN, *more)
-    ricord = _ours.make_ricord(root)
+        ours.picture(covidx / "data" / "train" / row.split()[1])
+    ours.lines(covidx / "train_COVIDx5.txt", *ours.TRAIN, *more)
+    ricord = ours.make_ricord(root)
     for number in range(20):
         subject = f"MIDRC-RICORD-1C-SITE1-{number:06d}"
-        _ours.make_dicom(ricord / subject / f"s{number}" / "1.1" / "1-1.dcm", subject, 50 + number)
-    bimcv = _arias.make_positive(root)
+        ours.make_dicom(ricord / subject / f"s{number}" / "1.1" / "1-1.dcm", subject, 50 + number)
+    bimcv = arias.make_positive(root)
     header = {"00280004": {"vr": "CS", "Value": ["MONOCHROME1"]}, "00280010": {"vr": "US", "Value": [16]}}
-    (bimcv / _arias.BIMCV.format("03001", "2", "_vp-pa_dx.json")).write_text(json.dumps(header))
+    (bimcv / arias.BIMCV.format("03001", "2", "_vp-pa_dx.json")).write_text(json.dumps(header))
     return root
 
 
@@ -198,7 +189,7 @@ def test_the_collections_are_divided_as_the_paper_says(published):
     assert set(table["image_id"]) == set(cohort.table["image_id"])
 
 
-def test_a_patient_of_covidx_with_two_findings_follows_covid(published, tmp_path):
+def test_a_patient_of_covidx_with_two_findings_follows_covid(published, ours, tmp_path):
     """COVID-19 is named first: the patient's other image is tested with it, and not trained on."""
     for path in published.iterdir():
         if path.name not in ("made", "cache", "COVIDx5"):
@@ -206,7 +197,7 @@ def test_a_patient_of_covidx_with_two_findings_follows_covid(published, tmp_path
     shutil.copytree(published / "COVIDx5", tmp_path / "COVIDx5")
     rows = (tmp_path / "COVIDx5" / "train_COVIDx5.txt").read_text().splitlines()
     rows = [row.replace("7 SARS-Fig4a", "311a SARS-Fig4a") for row in rows]
-    _ours.lines(tmp_path / "COVIDx5" / "train_COVIDx5.txt", *rows)
+    ours.lines(tmp_path / "COVIDx5" / "train_COVIDx5.txt", *rows)
     table = divide(_make(tmp_path, "paper"), PAPER.protocol("paper").split, NO_PAIRS)
     mine = table[table["patient_id"] == "cohen/311a"]
     assert set(mine["label"]) == {labels.COVID_COVIDX, labels.PNEUMONIA}
@@ -269,26 +260,6 @@ def test_available_says_what_is_missing(published, stand_in, tmp_path):
     assert sources(paper) == ("covidx", "ricord", "bimcv_positive")
     assert sources(cpu) == ("covid_cxnet", "cohen", "chestxray14")
     assert sources(smoke) == ()
-
-
-@pytest.mark.parametrize("profile", ["paper", "cpu"])
-def test_without_data_the_message_says_what_to_do(tmp_path, profile):
-    with pytest.raises(UserError, match=rf"profile '{profile}': needs real radiographs.*--data DIR"):
-        make_cohort(PAPER.protocol(profile), None, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("cohort", "words"),
-    [
-        ({"kind": "radiographs"}, r"cohort\.kind is 'radiographs'.*published, stand_in, phantom"),
-        ({"kind": "stand_in"}, "unknown key 'size'"),
-        ({"cohen": "many"}, "cohen"),
-        ({"covid": 3}, "unknown key 'covid'"),
-    ],
-)
-def test_a_wrong_cohort_is_named(cohort, words):
-    with pytest.raises(UserError, match=words):
-        settings_of(PAPER.protocol("smoke", {"cohort": cohort}))
 
 
 # --- the phantom

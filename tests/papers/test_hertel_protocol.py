@@ -412,15 +412,6 @@ def test_unknown_options_are_named(options, words):
         options_of(PAPER.protocol("smoke", {"options": options}))
 
 
-def test_unknown_names_are_named():
-    with pytest.raises(UserError, match="average_three: is no system of hertel_ensemble"):
-        PAPER.protocol("cpu", {"systems": ["average_three"]})
-    with pytest.raises(UserError, match=r"unknown key 'vgg16' in trainings.*vgg19"):
-        PAPER.protocol("cpu", {"trainings": {"vgg16": {"epochs": 2}}})
-    with pytest.raises(UserError, match="unknown key 'densenet'"):
-        PAPER.protocol("cpu", {"files": {"densenet": "/a.h5"}})
-
-
 def test_without_covidgr_its_rows_are_left_out_and_nothing_else(tmp_path: Path):
     protocol = PAPER.protocol("paper")
     for data, words in ((None, "not run: no data folder"), (tmp_path, "not run: no COVIDGR-1.0 below")):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,10 +13,8 @@ import pytest
 from covid_keras import DISCLAIMER
 from covid_keras.data.images import read_image
 from covid_keras.data.splits import check_disjoint
-from covid_keras.evaluation import read_predictions
 from covid_keras.evaluation.ensembles import average_predictions, vote_predictions
 from covid_keras.files import read_json
-from covid_keras.training.runfolder import RunFolder
 from papers.hertel_ensemble import cohorts, stages
 from papers.hertel_ensemble.networks import NETWORKS
 
@@ -34,21 +29,9 @@ SET = [
     "training.unfreeze={scratch: 2, groups: 2}",
     "options.segmenter={filters: 2, size: 32, epochs: 1}",
 ]
-# The command as it is, but all executions in its own process, where TensorFlow is started once; backbones of a layer a
-# group, named as the real ones; and no heat maps.
-COMMAND = """
-import functools
-import sys
-from covid_keras import workflow
-from covid_keras.cli import main
-from covid_keras.reporting import run as report
+# Backbones of a layer a group, named as the real ones.
+SMALL_BACKBONES = """
 from papers.hertel_ensemble import networks
-
-def one_after_the_other(run, shard, jobs):
-    from covid_keras.training.execution import execute
-    from covid_keras.training.experiment import load_paper
-    for execution in run.executions():
-        execute(load_paper(run.protocol.paper), run, execution)
 
 def backbone(kind, input_shape, weights, steady, width, momentum):
     import keras
@@ -61,33 +44,12 @@ def backbone(kind, input_shape, weights, steady, width, momentum):
     return keras.Model(inputs, x)
 
 networks._backbone = backbone
-workflow.run_executions = one_after_the_other
-report.report_run = functools.partial(report.report_run, heatmaps=False)
-sys.exit(main(sys.argv[1:]))
 """
 
 
-class Smoke(NamedTuple):
-    """A finished run, its page, and what the command said."""
-
-    run: RunFolder
-    page: str
-    said: str
-
-
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory) -> Smoke:
-    folder = tmp_path_factory.mktemp("hertel")
-    arguments = ["reproduce", "hertel", "--profile", "smoke", "--out", str(folder / "run")]
-    arguments += ["--cache", str(folder / "cache"), *(word for text in SET for word in ("--set", text))]
-    done = subprocess.run([sys.executable, "-c", COMMAND, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    run = RunFolder.open(folder / "run")
-    return Smoke(run, (run.path / "report.html").read_text(encoding="utf-8"), done.stdout)
-
-
-def _frame(run: RunFolder, name: str) -> pd.DataFrame:
-    return read_predictions(run.execution(name, 0, 0).predictions)
+def smoke(reproduce):
+    return reproduce("hertel", SET, SMALL_BACKBONES)
 
 
 def test_every_system_is_done_and_the_report_is_named(smoke):
@@ -116,8 +78,8 @@ def test_each_network_went_through_its_stages(smoke):
     ("name", "combine"), [("average_multi", average_predictions), ("vote_multi", vote_predictions)]
 )
 def test_ensembles_are_made_of_the_members_predictions(smoke, name, combine):
-    members = [_frame(smoke.run, member) for member in MEMBERS]
-    expected, found = combine(members, system=name), _frame(smoke.run, name)
+    members = [smoke.frame(member) for member in MEMBERS]
+    expected, found = combine(members, system=name), smoke.frame(name)
     assert found["predicted"].tolist() == expected.frame["predicted"].tolist()
     scores = [column for column in found if column.startswith("score_")]
     np.testing.assert_allclose(found[scores], expected.frame[scores], atol=1e-6)

@@ -1,0 +1,79 @@
+"""What the tests of several papers share: their collections in little, and a whole run of the smoke profile."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+from covid_keras.evaluation import read_predictions
+from covid_keras.training.runfolder import RunFolder
+
+# The command as it is, but all executions in its own process, where TensorFlow is started once; and no heat maps.
+ONE_PROCESS = """
+import functools
+import sys
+from covid_keras import workflow
+from covid_keras.cli import main
+from covid_keras.reporting import run as report
+
+def one_after_the_other(run, shard, jobs):
+    from covid_keras.training.execution import execute
+    from covid_keras.training.experiment import load_paper
+    for execution in run.executions():
+        execute(load_paper(run.protocol.paper), run, execution)
+
+workflow.run_executions = one_after_the_other
+report.report_run = functools.partial(report.report_run, heatmaps=False)
+"""
+COMMAND = "\nsys.exit(main(sys.argv[1:]))\n"
+
+
+class Smoke(NamedTuple):
+    """A finished run, its page, and what the command said."""
+
+    run: RunFolder
+    page: str
+    said: str
+
+    def frame(self, system: str) -> pd.DataFrame:
+        """The predictions of a system's first execution."""
+        return read_predictions(self.run.execution(system, 0, 0).predictions)
+
+
+@pytest.fixture(scope="session")
+def reproduce(tmp_path_factory) -> Callable[..., Smoke]:
+    """Run `covid-keras reproduce PAPER --profile smoke` with `--set` each setting, after the Python of `before`."""
+
+    def run_paper(paper: str, settings: Sequence[str], before: str = "") -> Smoke:
+        folder = tmp_path_factory.mktemp(paper)
+        arguments = ["reproduce", paper, "--profile", "smoke", "--out", str(folder / "run")]
+        arguments += ["--cache", str(folder / "cache"), *(word for text in settings for word in ("--set", text))]
+        code = ONE_PROCESS + before + COMMAND
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        run = RunFolder.open(folder / "run")
+        return Smoke(run, (run.path / "report.html").read_text(encoding="utf-8"), done.stdout)
+
+    return run_paper
+
+
+@pytest.fixture(scope="session")
+def collections_of() -> Callable[[str], ModuleType]:
+    """Return a module of `tests/data`, whose functions make the official layouts in little."""
+
+    def load(name: str) -> ModuleType:
+        path = Path(__file__).resolve().parents[1] / "data" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"papers_{name}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
