@@ -357,8 +357,13 @@ def _paper_section(entry: Entry, everything: bool) -> Section:
     return section
 
 
+# Columns up to which a number and its interval fit beside each other on a page.
+FEW_COLUMNS = 5
+
+
 def _against(entry: Entry, table: PaperTable) -> AgainstEntry:
-    return AgainstEntry(table, entry.titles.get(table.name, ""), brief=True)
+    wide = len(table.columns) > FEW_COLUMNS and all(map(table.measured_row, table.rows))
+    return AgainstEntry(table, entry.titles.get(table.name, ""), brief=not wide)
 
 
 def _profile_part(entry: Entry, found: Committed, frame: pd.DataFrame, everything: bool) -> Section:
