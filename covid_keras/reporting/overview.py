@@ -221,7 +221,8 @@ def _signs() -> list[tuple[str, str]]:
         (
             "Layout",
             "The paper's number, with the standard deviation or interval that it prints and signs of doubt and audit; "
-            "then ours, the sign of the verdict and the 95 % interval.",
+            "then ours, the sign of the verdict and the 95 % interval. Ours is this suite's, but in the names of rows, "
+            "which are the paper's own words.",
         ),
         *((f"{sign} {kind}", meaning) for kind, (sign, meaning) in VERDICTS.items()),
         (NOTHING, "no number"),
@@ -404,6 +405,7 @@ def _profile_facts(found: Committed, protocol: Mapping[str, Any]) -> list[tuple[
         ("Software", _software(source)),
         ("Code", _code_words(source)),
         ("Tolerance", f"{_tolerance_words(protocol['tolerance'])}, set before the run"),
+        ("Numbers and predictions", f"papers/{found.paper.name}/results/{found.profile}*"),
     ]
 
 

@@ -329,6 +329,20 @@ def test_signs_are_explained_before_and_below_the_tables(report, page):
     assert "`" not in Page(page).text
 
 
+def test_a_wide_table_of_the_paper_is_set_in_narrow_columns(report):
+    parts = [part for section in report.sections for part in section.parts]
+    found = {
+        (entry.table.name, len(entry.table.columns)): entry.brief
+        for part in parts
+        for folded in part.details
+        for entry in folded.against
+    }
+    assert not found["V", 7]
+    assert found["IV", 5]
+    # Rows of others' work have no number of ours, nor a reason for that.
+    assert found["7", 6]
+
+
 def test_a_segmenter_has_the_name_of_the_papers_row(entries):
     assert entries["arias_vgg19"].results[0].systems["unet1"] == "U-Net 1"
     text = overview_markdown([entries["arias_vgg19"].paper])
