@@ -156,7 +156,8 @@ def overview_report(papers: Iterable[Paper], everything: bool = True) -> Report:
     judged = beside - int(total[NOT_COMPARABLE_KIND])
     return Report(
         title="COVID-19 in chest radiographs: the papers against ours",
-        subtitle="Made by covid-keras results from the committed results alone; no number here is typed by hand.",
+        subtitle="Made by covid-keras results, as one HTML page and as papers/RESULTS.md, from the committed results "
+        "alone; no number here is typed by hand.",
         banner="" if judged or not total[NOT_COMPARABLE_KIND] else NONE_JUDGED,
         facts=[
             ("Papers", ", ".join(entry.name for entry in entries)),

@@ -343,9 +343,9 @@ def test_a_wide_table_of_the_paper_is_set_in_narrow_columns(report):
     assert found["7", 6]
 
 
-def test_a_segmenter_has_the_name_of_the_papers_row(entries):
+def test_a_segmenter_has_the_name_of_the_papers_row(entries, report):
     assert entries["arias_vgg19"].results[0].systems["unet1"] == "U-Net 1"
-    text = overview_markdown([entries["arias_vgg19"].paper])
+    text = markdown_of(report)
     assert "0 cells: not run" not in text
     assert "Published: as the authors' code computes it" in text
 
