@@ -8,7 +8,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,15 @@ def counts_for(values: Interval, images: int) -> range:
     low = int(np.ceil((values.low - SLACK) * images))
     high = int(np.floor((values.high + SLACK) * images))
     return range(max(low, 0), min(high, images) + 1)
+
+
+def common_images_of(shares: Iterable[Interval], low: int, high: int) -> np.ndarray:
+    """Return the numbers of images from `low` to `high`, int (N,), of which all `shares` are printed shares."""
+    images = np.arange(low, high + 1)
+    for values in shares:
+        first = np.maximum(np.ceil((values.low - SLACK) * images), 0)
+        images = images[first <= np.minimum(np.floor((values.high + SLACK) * images), images)]
+    return images
 
 
 def solve(row: Mapping[str, Printed], positives: int, negatives: int) -> Matrices:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from covid_keras.audit.book import Book
-from covid_keras.audit.confusion import METRICS, counts_for
+from covid_keras.audit.confusion import common_images_of
 from covid_keras.audit.findings import EXPLAINED, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import judge
 from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, scale_of, shown, spread_of, value_of
@@ -22,6 +22,10 @@ _FEW = 12
 _DIGITS = 6
 # Numbers of images that are tried.
 _TRIED = 3000
+_SHARES_OF_IMAGES = (
+    "accuracy", "weighted_recall", "recall_", "sensitivity", "specificity", "false_positive_rate",
+    "false_negative_rate",
+)  # fmt: skip
 
 
 def totals(book: Book) -> list[Finding]:
@@ -279,25 +283,44 @@ def _repeat(book: Book, first: list[PublishedCell], later: list[PublishedCell]) 
 def _digits(book: Book, cells: Sequence[PublishedCell]) -> float:
     """Return how unlikely it is that other numbers are these, as the exponent of ten: 6 is one in a million."""
     evaluations: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    lattice = _images_at_most(book, cells)
+    images = _images_of(book, cells)
     for cell in cells:
         quantity = book.quantity(cell)
-        alike = [one.mean for one in cells if book.quantity(one) == quantity or not quantity]
+        alike = [one.mean for one in cells if book.quantity(one) == quantity]
         spread = scale_of(cell.unit) * max(max(alike) - min(alike), 10 * 10.0**-cell.decimals)
         steps = spread / last_digit(cell)
         if cell.facts.executions == 1 and not book.of_unknown_runs(cell):
-            steps = min(steps, spread * lattice)
+            steps = min(steps, spread * images[quantity])
         saturated = cell.mean in (0, 1 / scale_of(cell.unit))
-        # What is no metric of two classes is of other images for all that is known: the training ones, another class.
-        group = "" if quantity in METRICS else cell.column
+        # Accuracies of other parts, of training, are of other images.
+        group = cell.column if quantity.startswith("accuracy_") else ""
         evaluations[cell.row, cell.system, group].append(0.0 if saturated else math.log10(max(steps, 1)))
     return sum(sum(sorted(digits)[-2:]) for digits in evaluations.values())
 
 
-def _images_at_most(book: Book, cells: Sequence[PublishedCell]) -> float:
-    """Return the number of images that a table's shares may be of: as stated, else the least that gives all of them."""
-    stated = [images for cell in cells if (images := book.images(cell))]
-    if stated:
-        return max(stated)
-    shares = [cell for cell in cells if cell.facts.executions == 1]
-    return next((n for n in range(1, _TRIED) if all(counts_for(value_of(cell), n) for cell in shares)), math.inf)
+def _images_of(book: Book, cells: Sequence[PublishedCell]) -> dict[str, float]:
+    """Return of how many images the numbers of a table may be, by quantity: as stated, else the least that give them.
+
+    A small test set has few shares, and two networks easily the same one.
+    """
+    columns: dict[str, list[PublishedCell]] = defaultdict(list)
+    for cell in cells:
+        columns[book.quantity(cell)].append(cell)
+    if stated := [images for cell in cells if (images := book.images(cell))]:
+        return dict.fromkeys(columns, max(stated))
+    shares = {name: _least(own) for name, own in columns.items() if name.startswith(_SHARES_OF_IMAGES)}
+    found = {}
+    for name, own in columns.items():
+        if not name:
+            by_column = {cell.column: [one for one in own if one.column == cell.column] for cell in own}
+            found[name] = min(_least(one) for one in by_column.values())
+        else:
+            # A precision or an F1 is of fewer images in each row.
+            found[name] = shares.get(name) or max(shares.values(), default=max(_least([cell]) for cell in own))
+    return found
+
+
+def _least(cells: Sequence[PublishedCell]) -> float:
+    """Return the least number of images of which all cells are shares."""
+    fits = common_images_of([value_of(cell) for cell in cells], 1, _TRIED)
+    return int(fits[0]) if len(fits) else math.inf

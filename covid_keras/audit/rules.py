@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-
-import numpy as np
 
 from covid_keras.audit.book import Book
-from covid_keras.audit.confusion import counts_for
+from covid_keras.audit.confusion import common_images_of, counts_for
 from covid_keras.audit.findings import EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import TRUNCATED, UNLIKELY, judge, slip_or
 from covid_keras.audit.printed import (
@@ -33,6 +30,7 @@ from covid_keras.audit.printed import (
 from covid_keras.audit.runs import harmonic
 from covid_keras.evaluation.published import PublishedCell
 
+_ALWAYS_DEFINED = ("accuracy", "weighted_recall")
 # So many numbers of images are tried.
 _MOST_TRIED = 1_000_000
 
@@ -40,20 +38,22 @@ _MOST_TRIED = 1_000_000
 def grim(book: Book) -> list[Finding]:
     """Is there a whole number of right answers that gives the printed share of the stated images [1]_?
 
-    Of a mean over trainings on the same images the grid is that much finer. Over folds it is checked where each class
-    can be divided evenly, for accuracies alone: of one class a paper does not say how many are in a fold.
+    Of a mean over trainings on the same images the grid is that much finer. Over folds an accuracy on the grid of
+    equal folds is consistent; one beside it is not impossible, since folds by patients, or by class, differ in size.
     """
     found = []
     for cell, images in book.shares():
         runs, folds = cell.facts.executions, cell.facts.folds
-        classes = book.count(cell.facts.positives), book.count(cell.facts.negatives)
-        uneven = None in classes or any(count % folds for count in classes)
-        if folds > 1 and (uneven or book.quantity(cell) != "accuracy"):
+        if folds > 1 and (images % folds or book.quantity(cell) != "accuracy" or not _in_equal_folds(cell, images)):
             why = f"how the {images:,} images lie in {folds} folds is not stated, so any mean of {runs} shares may be"
             found.append(Finding(place_of(cell), "grim", NOT_CHECKED.format(why=why), why.capitalize() + "."))
             continue
         found.append(_grim(book, cell, images, images // folds * runs))
     return found
+
+
+def _in_equal_folds(cell: PublishedCell, images: int) -> bool:
+    return bool(counts_for(value_of(cell), images // cell.facts.folds * cell.facts.executions))
 
 
 def _grim(book: Book, cell: PublishedCell, images: int, grid: int) -> Finding:
@@ -93,7 +93,7 @@ def common_images(book: Book) -> list[Finding]:
     for (*_, low, high), cells in groups.items():
         if high - low >= _MOST_TRIED:
             continue
-        fits = _common(cells, low, high)
+        fits = common_images_of([value_of(cell) for cell in cells], low, high)
         if len(cells) == 1 and len(fits):
             continue
         values = ", ".join(f"{cell.mean:.{cell.decimals}f}" for cell in cells)
@@ -102,21 +102,11 @@ def common_images(book: Book) -> list[Finding]:
                 f"{values} are shares of {fits[0]:,} images, one of {len(fits)} such numbers from {low:,} to {high:,}."
             )
         else:
-            beyond = _common(cells, high, min(10 * high, high + _MOST_TRIED))
+            beyond = common_images_of([value_of(cell) for cell in cells], high, min(10 * high, high + _MOST_TRIED))
             later = f"; the first larger number is {beyond[0]:,}" if len(beyond) else ""
             proof = f"No number of images from {low:,} to {high:,} gives all of {values}{later}. At least one is wrong."
         found += [judge(cell, "common_images", bool(len(fits)), proof) for cell in cells]
     return found
-
-
-def _common(cells: Sequence[PublishedCell], low: int, high: int) -> np.ndarray:
-    """Return the numbers of images, both ends included, of which all cells are shares; see `counts_for`."""
-    images = np.arange(low, high + 1)
-    for cell in cells:
-        values = value_of(cell)
-        first = np.maximum(np.ceil((values.low - SLACK) * images), 0)
-        images = images[first <= np.minimum(np.floor((values.high + SLACK) * images), images)]
-    return images
 
 
 def deviation(book: Book) -> list[Finding]:
@@ -132,7 +122,9 @@ def deviation(book: Book) -> list[Finding]:
             continue
         mean = value_of(cell)
         middle = min(max(0.5, mean.low), mean.high)
-        most = math.sqrt(max(middle * (1 - middle), 0) * runs / (runs - 1))
+        # A precision, or a rate of a fold without the class, may be undefined in all trainings but two.
+        defined = runs if book.quantity(cell) in _ALWAYS_DEFINED else 2
+        most = math.sqrt(max(middle * (1 - middle), 0) * defined / (defined - 1))
         proof = f"Numbers from 0 to 100 % with this mean deviate by {shown(cell, most)} at most."
         found.append(judge(cell, "deviation", std.low <= most + 1e-9, proof))
     return found

@@ -10,7 +10,18 @@ from covid_keras.audit.book import Book, Row
 from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import UNLIKELY, slip_or
 from covid_keras.audit.printed import Interval, as_printed, scale_of, shown, spread_of, value_of
-from covid_keras.audit.runs import MEAN, STD, Moments, Runs, at_fault, possible, range_of, runs_of
+from covid_keras.audit.runs import (
+    MEAN,
+    OF_IMAGES,
+    OF_PATIENTS,
+    STD,
+    Moments,
+    Runs,
+    at_fault,
+    possible,
+    range_of,
+    runs_of,
+)
 from covid_keras.evaluation.published import PublishedCell
 
 RULE, WEIGHTS = "runs", "class_weights"
@@ -31,12 +42,7 @@ def runs_of_row(book: Book) -> list[Finding]:
 
 def _row(book: Book, row: Row) -> list[Finding]:
     moments = {name: Moments(name, value_of(cell), spread_of(cell)) for name, cell in row.cells.items()}
-    both = None
-    if row.positives and row.negatives:
-        both = runs_of(row.executions, row.folds, row.positives, row.negatives)
-    may_lack = row.folds > 1 and both is None
-    planes = [Runs(row.executions, plane, may_lack=may_lack) for plane in ("positive", "negative")]
-    planes = planes if both is None else [both, *planes]
+    planes = _planes(row)
     blamed: dict[str, str] = {}
     checked: set[str] = set()
     for runs in planes:
@@ -49,11 +55,21 @@ def _row(book: Book, row: Row) -> list[Finding]:
     found = []
     for name, cell in row.cells.items():
         if name in blamed:
-            found.append(_fault(book, row, cell, moments, name, blamed, planes))
+            found.append(_fault(book, row, cell, moments, name, blamed))
         elif name in checked:
             proof = f"There are sets of {row.executions} trainings with the row's means and deviations."
             found.append(Finding(place_of(cell), RULE, CONSISTENT, proof))
     return found
+
+
+def _planes(row: Row, spreads: float = OF_PATIENTS) -> list[Runs]:
+    """Return what is known of the runs: both classes together, where they are stated, and each one."""
+    both = None
+    if row.positives and row.negatives:
+        both = runs_of(row.executions, row.folds, row.positives, row.negatives, spreads)
+    may_lack = row.folds > 1 and both is None
+    planes = [Runs(row.executions, plane, may_lack=may_lack) for plane in ("positive", "negative")]
+    return planes if both is None else [both, *planes]
 
 
 def _cleared(moments: Mapping[str, Moments], blamed: Mapping[str, str]) -> dict[str, Moments]:
@@ -75,13 +91,16 @@ def _fault(
     moments: Mapping[str, Moments],
     name: str,
     blamed: Mapping[str, str],
-    planes: Sequence[Runs],
 ) -> Finding:
     what, rest = blamed[name], _cleared(moments, blamed)
-    values = _range(name, what, rest, planes)
+    # What it would be is said for folds of images drawn at random; that it is wrong holds for folds of patients too.
+    ranges = (_range(name, what, rest, _planes(row, spreads)) for spreads in (OF_IMAGES, OF_PATIENTS))
+    values = next((one for one in ranges if one is not None and one.low <= one.high), None)
     word = "mean" if what == MEAN else "standard deviation"
     others = ", ".join(f"{other} {as_printed(row.cells[other])}" for other in rest if other != name)
-    if values is None or values.low > values.high:
+    printed = value_of(cell) if what == MEAN else spread_of(cell)
+    # A number within what the others allow was excluded on the finer grid that it makes for all of them.
+    if values is None or values.meets(printed):
         proof = f"No set of {row.executions} trainings has the row's means and deviations."
         return Finding(place_of(cell), RULE, IMPOSSIBLE, proof)
     proof = (

@@ -29,9 +29,10 @@ from covid_keras.audit.confusion import METRICS
 from covid_keras.audit.printed import Interval
 
 _STEPS, _FINE = 30, 5
-# How far the share of positives of a test part may be from that of all images, in standard deviations of drawing it at
-# random, on average over the runs.
-_SPREADS = 2.0
+# How far the share of positives of a test part may be from that of all images, in standard deviations of drawing images
+# at random, on average over the runs: of images, and of patients with several images each, which vary the share by a
+# multiple.
+OF_IMAGES, OF_PATIENTS = 2.0, 6.0
 # A row that has to give way by less may be one that the arithmetic of the programme got wrong.
 _GIVE = 2e-6
 MEAN, STD = "mean", "std"
@@ -89,23 +90,22 @@ PLANES = {
 }
 
 
-def runs_of(executions: int, folds: int, positives: int, negatives: int) -> Runs | None:
+def runs_of(executions: int, folds: int, positives: int, negatives: int, spreads: float = OF_PATIENTS) -> Runs | None:
     """Return what is known of the test parts: all images, or a part of a division that the paper does not describe.
 
-    A division at random varies as drawing without replacement does, one by class less. None where a part may hold no
-    image of a class, so that not every run has both rates.
+    A division at random varies by `spreads` times the standard deviation of drawing images without replacement, one by
+    class less. None where a part may hold no image of a class, so that not every run has both rates.
     """
     if folds == 1:
         return Runs(executions, "rates", Interval(negatives / positives, negatives / positives))
     total, part = positives + negatives, (positives + negatives) / folds
     share = positives / total
     drawn = math.sqrt(part * share * (1 - share) * (1 - 1 / folds))
-    slack = _SPREADS * drawn + 1
+    slack = spreads * drawn + 1
     middle = share * part
-    # A fold or two may be further off than they are on average.
-    if min(middle, part - middle) < 2 * slack:
+    if min(middle, part - middle) < 4 * drawn + 2:
         return None
-    low, high = middle - slack, middle + slack
+    low, high = max(middle - slack, 1.0), min(middle + slack, part - 1.0)
     return Runs(executions, "rates", Interval((part - high) / high, (part - low) / low))
 
 
@@ -139,8 +139,8 @@ def range_of(metric: str, what: str, row: Sequence[Moments], runs: Runs) -> Inte
 def _solve(row: Sequence[Moments], runs: Runs, aim: np.ndarray | None = None) -> float | None:
     """Return the least value of `aim` over all distributions on the nodes; None where there is none."""
     box, left, right = _box(row, runs), [], []
-    less = max(runs.executions - 1, 1) / runs.executions if runs.executions > 1 else 0.0
     for one in row:
+        less = _least_part(runs, box, one.metric)
         bounds = [(None, one.mean)]
         if one.std is not None:
             half = (one.mean.high - one.mean.low) / 2
@@ -170,6 +170,14 @@ def _solve(row: Sequence[Moments], runs: Runs, aim: np.ndarray | None = None) ->
     if found.status != 0:
         return None if found.status == 2 else -math.inf
     return None if give.any() and found.fun > _GIVE else float(found.fun)
+
+
+def _least_part(runs: Runs, box: tuple[Interval, Interval], metric: str) -> float:
+    """Return the least that the variance over n may be of that over n - 1, of the runs that have the metric."""
+    no_hits = box[runs.plane == "rates" and metric.endswith("negative")].low <= 0
+    undefined = runs.may_lack or (no_hits and metric.startswith(("precision", "f1")))
+    some = min(runs.executions, 2) if undefined else runs.executions
+    return (some - 1) / some
 
 
 def _middle(values: Interval) -> float:
