@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from covid_keras.audit.confusion import METRICS
@@ -86,6 +87,8 @@ class Book:
         # would be possible there.
         self.slips: dict[Place, str] = {}
         self.allowed: dict[Place, Interval] = {}
+        # How many readings of rows were tried; see `covid_keras.audit.rows`.
+        self.tried = 0
         # What repeats another table, found by the rule of that name.
         self.copies: set[Place] = set()
         self.numbers = [cell for cell in self.cells if not cell.lost and math.isfinite(cell.mean)]
@@ -175,17 +178,18 @@ class Book:
         return sorted(own)
 
 
-def check_facts(book: Book) -> None:
+def check_facts(book: Book, source: str | Path = "") -> None:
     """Refuse facts that cannot be or contradict each other, such as more positives than images.
 
     Raises
     ------
     UserError
-        Naming the cell.
+        Naming the cell, and the file that it is from where that is the `source`.
     """
     for cell in book.cells:
         if text := _places_wrong(book, cell.facts) or _counts_wrong(book, cell.facts):
-            raise UserError(cell.name, f"audit: {text}", "Correct the file")
+            subject, where = (source, f"{cell.name}: ") if source else (cell.name, "")
+            raise UserError(subject, f"{where}audit: {text}", "Correct the file")
 
 
 def _places_wrong(book: Book, facts: Facts) -> str:
@@ -211,6 +215,9 @@ def _counts_wrong(book: Book, facts: Facts) -> str:
         return f"images from {low} to {high}"
     if 0 in (images, *parts, counts["positives_total"], counts["negatives_total"]):
         return "a share of no image"
+    for part, total in zip(parts, (counts["positives_total"], counts["negatives_total"]), strict=True):
+        if part is not None and total is not None and part > total:
+            return f"{part} images of a class are more than the {total} of all parts"
     weights = [book.count(count) for _, count in facts.weighted_mean_of]
     if None in weights or (weights and not any(weights)):
         return "a weighted mean of no image"

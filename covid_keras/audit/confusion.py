@@ -55,8 +55,8 @@ MIRRORED = {
 }
 MIRRORED |= {second: first for first, second in MIRRORED.items()}
 
-# So many matrices are kept of all that give a row, and so many lines of matrices are looked through at a time.
-_KEPT, _LINES = 100_000, 100_000
+# So many matrices are kept of all that give a row.
+_KEPT = 20_000
 # Beyond so many lines a row is not looked through.
 MOST_LINES = 1_000_000
 
@@ -199,6 +199,8 @@ def _on_lines(
                 bound = -at / slope
             low = np.maximum(low, np.where(slope > 0, bound - SLACK, 0))
             high = np.minimum(high, np.where(slope < 0, bound + SLACK, np.where((slope == 0) & (at < 0), -1, np.inf)))
+        if not (low <= high).any():
+            return Matrices(*[np.zeros(0, int)] * 4, 0)
     low, high = np.ceil(low), np.floor(high)
     many = np.maximum(high - low + 1, 0)
     total = int(many.sum())

@@ -57,9 +57,9 @@ def audit(published: str | Path | Iterable[PublishedCell]) -> Audit:
     UserError
         For a file that cannot be read or facts that contradict each other.
     """
-    cells = load_published(published) if isinstance(published, str | Path) else published
-    book = Book(cells)
-    check_facts(book)
+    source = published if isinstance(published, str | Path) else ""
+    book = Book(load_published(published) if source else published)
+    check_facts(book, source)
     return Audit(book.cells, _settled([finding for rule in RULES for finding in rule(book)]))
 
 

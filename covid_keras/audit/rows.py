@@ -32,6 +32,9 @@ RULE = "one_matrix"
 _SHARES = tuple(range(5, 55, 5))
 _DRAWS, _REACH = 40, 30
 _FEWER = 2
+# Where a paper has so many impossible rows that there are more readings, rows are tried with the stated images alone,
+# or as they stand.
+_MOST_READINGS = 20_000
 _TOO_MANY = "there are too many matrices of so many images to look through"
 Values = Mapping[str, Interval]
 
@@ -183,6 +186,9 @@ class Candidates:
         """Try every heading, formula, exchange of columns and stated number of images on the rows."""
         headings = [name for name in rows[0].cells if all(name in row.cells for row in rows)]
         sizes = list(_sizes(book, rows[0])) if len(rows[0].cells) > 2 else []
+        readings = len(rows) * len(headings) * _effort(rows[0])
+        sizes = next(some for some in (sizes, sizes[:1], []) if book.tried + len(some) * readings <= _MOST_READINGS)
+        book.tried += len(sizes) * readings
         found = [one for size in sizes for heading in headings for one in _readings(rows, heading, size)]
         found.sort(key=lambda one: one.cost)
         return cls(tuple(found), len(sizes), len(headings) * (len(METRICS) + len(OTHER_FORMULAS)))
@@ -202,6 +208,15 @@ class Candidates:
         tried = self.sizes * (self.formulas if known is None else len(known))
         chance = min(1.0, tried * math.prod(_luck(row, found[0]) for row in failing))
         return (found[0], chance) if chance < UNLIKELY else None
+
+
+def _effort(row: Row) -> float:
+    """Return how many readings a row has under one heading: as it stands, and with two columns exchanged.
+
+    Without a rate every number of hits has to be looked through.
+    """
+    wide = {"sensitivity", "specificity", "false_positive_rate", "false_negative_rate"}.isdisjoint(row.cells)
+    return (math.comb(len(row.cells), 2) + 1) * (1 + wide * min(row.positives, row.negatives) / 1000)
 
 
 def _named(one: Explanation) -> tuple[str, str]:
@@ -390,6 +405,6 @@ def _gaps(made: Matrices, dropped: Mapping[str, PublishedCell]) -> tuple[float, 
     for name, cell in dropped.items():
         values = value_of(cell)
         got = np.nan_to_num(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn))
-        gaps += np.maximum(np.maximum(values.low - got, got - values.high), 0) / last_digit(cell)
+        gaps += np.maximum(np.maximum(values.low - got, got - values.high), 0) / max(last_digit(cell), SLACK)
     nearest = int(gaps.argmin())
     return float(gaps[nearest]), made.where(np.arange(len(made)) == nearest)
