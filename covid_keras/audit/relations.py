@@ -249,6 +249,7 @@ def _drift(part: PublishedCell, count: int, total: int, folds: int, mean: float)
 def repeats(book: Book) -> list[Finding]:
     """Does a table repeat another one, number by number, where chance would not?
 
+    Six numbers or so of three rows are enough, of two where the last digits are fine.
     Each equal number counts with the chance that two numbers as far apart as those of its column are printed alike, of
     the many that so many images can give; 0 and 100 % count for nothing, and of all metrics of one evaluation only two,
     from which the others follow. Rows that name the same system are the same numbers by right.

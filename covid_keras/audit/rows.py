@@ -76,8 +76,9 @@ def one_matrix(book: Book) -> list[Finding]:
     """Is there one confusion matrix of the stated classes that gives every metric of a row?
 
     The GRIM idea for several proportions of the same images. Where the classes are not stated, any classes of the
-    stated images will do. Tables with an impossible row are then read in other ways, cheapest first, and a reading that
-    makes all of their rows possible explains them where few random rows would be explained as well.
+    stated images will do, and all numbers of an impossible row are named, since one of them is wrong. Tables with an
+    impossible row are then read in other ways, cheapest first, and a reading that makes all of their rows possible
+    explains them where few random rows would be explained as well.
     """
     found, tables = [], defaultdict(list)
     for row in book.rows():
@@ -101,7 +102,7 @@ def _matrices(row: Row) -> Matrices:
 
 
 def _without_sizes(row: Row) -> list[Finding]:
-    proof = f"No confusion matrix of {row.images:,} images gives the row: {_text(row.cells)}."
+    proof = f"No confusion matrix of {row.images:,} images gives the row: {_text(row.cells)}. At least one is wrong."
     return [Finding(place_of(cell), RULE, IMPOSSIBLE, proof) for cell in row.cells.values()]
 
 

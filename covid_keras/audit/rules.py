@@ -67,7 +67,7 @@ def _grim(book: Book, cell: PublishedCell, images: int, grid: int) -> Finding:
         return judge(cell, "grim", True, f"{hits[0]:,} of {of} are {as_printed(cell)}.")
     near = math.floor(values.low * grid)
     beside = " and ".join(f"{k:,} are {shown(cell, k / grid, 1)}" for k in (near, near + 1) if 0 <= k <= grid)
-    proof = f"No whole number of {of} is {as_printed(cell)}: {beside}."
+    proof = f"No whole number of {of} is {as_printed(cell)}" + (f": {beside}." if beside else ".")
     if counts_for(value_of(cell, cut=True), grid) and grid * step < UNLIKELY:
         return Finding(place_of(cell), "grim", TRUNCATED, f"{proof} Cut off after the last digit, one of them is.")
     others = [n for n in book.stated_images() if n != images and counts_for(values, n)]
@@ -197,6 +197,7 @@ def identities(book: Book) -> list[Finding]:
 
     Of one training F1 is the harmonic mean of precision and recall, and the accuracy lies between sensitivity and
     specificity; recall weighted by the classes is the accuracy, of means too. Means of F1 are left to `runs_of_row`.
+    Where they do not, what follows from the others is named, though one of these may be wrong instead: nothing tells.
     """
     found = []
     for evaluation, row in book.evaluations():
@@ -204,8 +205,10 @@ def identities(book: Book) -> list[Finding]:
         for names, allowed in _identities(row, one_run):
             cells = [row[name] for name in names]
             terms = ", ".join(f"{name.replace('_', ' ')} {as_printed(row[name])}" for name in names[1:])
-            proof = f"With {terms} it is {shown(cells[0], allowed.low, 1)} to {shown(cells[0], allowed.high, 1)}."
             holds = allowed.meets(value_of(cells[0]))
+            more = "" if holds else ", or one of those is wrong"
+            span = f"{shown(cells[0], allowed.low, 1)} to {shown(cells[0], allowed.high, 1)}"
+            proof = f"With {terms} it is {span}{more}."
             found += [judge(cell, "identities", holds, proof) for cell in (cells if holds else cells[:1])]
     return found
 

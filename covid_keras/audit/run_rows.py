@@ -34,8 +34,9 @@ def runs_of_row(book: Book) -> list[Finding]:
 
     Of recall, precision and F1 of a class, whatever the images: a mean F1 is at most the F1 of the mean precision and
     the mean recall (Jensen's inequality, the harmonic mean is concave), and its deviation follows from theirs within
-    bounds. And of all metrics together, where the classes are stated. Of several numbers of which one must be wrong,
-    the one that is computed from the others is named.
+    bounds. And of all metrics together, where the classes are stated; folds may be of patients with several images.
+    Of several numbers of which one must be wrong, the one that is computed from the others is named, though one of
+    these may be wrong instead: nothing tells. A wrong mean accuracy is found only where it is far off.
     """
     return [finding for row in book.rows() if row.executions > 1 for finding in _row(book, row)]
 
