@@ -122,10 +122,12 @@ def deviation(book: Book) -> list[Finding]:
             continue
         mean = value_of(cell)
         middle = min(max(0.5, mean.low), mean.high)
+        variance, few = max(middle * (1 - middle), 0), ""
+        most = math.sqrt(variance * runs / (runs - 1))
         # A precision, or a rate of a fold without the class, may be undefined in all trainings but two.
-        defined = runs if book.quantity(cell) in _ALWAYS_DEFINED else 2
-        most = math.sqrt(max(middle * (1 - middle), 0) * defined / (defined - 1))
-        proof = f"Numbers from 0 to 100 % with this mean deviate by {shown(cell, most)} at most."
+        if std.low > most + SLACK and book.quantity(cell) not in _ALWAYS_DEFINED:
+            most, few = math.sqrt(2 * variance), ", of no more than two trainings that have it,"
+        proof = f"Numbers from 0 to 100 % with this mean{few} deviate by {shown(cell, most)} at most."
         found.append(judge(cell, "deviation", std.low <= most + 1e-9, proof))
     return found
 
