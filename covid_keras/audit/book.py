@@ -89,6 +89,8 @@ class Book:
         self.allowed: dict[Place, Interval] = {}
         # How many readings of rows were tried; see `covid_keras.audit.rows`.
         self.tried = 0
+        # Numbers that those beside them rule out, whatever the images.
+        self.ruled_out: set[Place] = set()
         # What repeats another table, found by the rule of that name.
         self.copies: set[Place] = set()
         self.numbers = [cell for cell in self.cells if not cell.lost and math.isfinite(cell.mean)]
@@ -221,7 +223,10 @@ def _counts_wrong(book: Book, facts: Facts) -> str:
     weights = [book.count(count) for _, count in facts.weighted_mean_of]
     if None in weights or (weights and not any(weights)):
         return "a weighted mean of no image"
-    if too_many := [count for count in (*counts.values(), *weights) if count and count > _MOST_IMAGES]:
+    shares = [book.count(count) for _, count in facts.share_of]
+    if not all(shares):
+        return "a share of no image"
+    if too_many := [count for count in (*counts.values(), *weights, *shares) if count and count > _MOST_IMAGES]:
         return f"{too_many[0]:.3g} images are more than {_MOST_IMAGES:,}"
     if facts.executions < 1 or facts.folds < 1 or facts.executions % facts.folds:
         return f"{facts.executions} executions are no whole number of divisions by {facts.folds}"

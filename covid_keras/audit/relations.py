@@ -31,8 +31,8 @@ _SHARES_OF_IMAGES = (
 def totals(book: Book) -> list[Finding]:
     """Do sums, means, differences and numbers given twice agree with the numbers that they are of?
 
-    Where they do not, the number is at fault that no other such statement and no confusion matrix confirms; where that
-    is not decided, all are.
+    Where they do not, the number is at fault that no other such statement and no confusion matrix confirms; of two
+    values of one quantity that which the row it stands in rules out; where that is not decided, all are.
     """
     unknown = {place_of(cell) for cell in book.cells} - {place_of(cell) for cell in book.numbers}
     checks = [
@@ -44,6 +44,8 @@ def totals(book: Book) -> list[Finding]:
     found = []
     for rule, places, holds, proof in checks:
         doubted = [place for place in places if place not in confirmed] if not holds else places
+        if not holds and rule == "same_quantity":
+            doubted = [place for place in places if place in book.ruled_out] or doubted
         found += [judge(book.at[place], rule, holds, proof) for place in doubted or places]
     return found
 
@@ -64,7 +66,7 @@ def _checks(book: Book, cell: PublishedCell) -> list[_Check]:
             checks.append(("same_quantity", [here], implied.meets(value_of(cell)), proof))
             continue
         there = f"{as_printed(book.at[other])} in {place_text(other)}"
-        proof = f"The same quantity is {as_printed(cell)} in table {here[0]} and {there}."
+        proof = f"The same quantity is {as_printed(cell)} in {place_text(here)}, and {there}."
         checks.append(("same_quantity", [here, other], holds, proof))
     for parts in facts.sum_of:
         total = _sum([value_of(book.at[part]) for part in parts])
@@ -80,9 +82,24 @@ def _checks(book: Book, cell: PublishedCell) -> list[_Check]:
         terms = " - ".join(as_printed(book.at[place]) for place in pair)
         proof = f"{terms} = {_text(cell, gap)}; printed {as_printed(cell)}."
         checks.append(("difference", [here, *pair], gap.meets(value_of(cell)), proof))
+    if facts.share_of:
+        checks.append(_share_check(book, cell))
     if facts.bound:
         checks.append(_bound_check(book, cell))
     return checks
+
+
+def _share_check(book: Book, cell: PublishedCell) -> _Check:
+    shares = []
+    for part, whole in cell.facts.share_of:
+        count, images = int(book.at[part].mean), book.count(whole)
+        words = f"{count:,} of {images:,} ({place_text(part)}) are {shown(cell, count / images, 1)}"
+        shares.append((count / images in value_of(cell), words))
+    holds = all(one for one, _ in shares)
+    wrong = [words for one, words in shares if one == holds]
+    proof = f"{'; '.join(wrong[:_FEW])}; printed {as_printed(cell)}."
+    # The counts are those of the images; the share is what is said of them.
+    return "share", [place_of(cell)], holds, proof
 
 
 def _mean_check(book: Book, cell: PublishedCell) -> _Check:

@@ -59,6 +59,7 @@ class Reading:
     cost: int
     matrices: Matrices
     words: str
+    less: str
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,8 @@ def _read(row: Row, values: Values, heading: str, sizes: Sizes) -> dict[str, Rea
                 kept = _kept(made, formula, changed[heading])
                 if len(kept) and (name not in found or cost < found[name].cost):
                     words = f"{actual[0]:,} positives and {actual[1]:,} negatives" if sizes.cost else ""
-                    found[name] = Reading(row, actual, changed, swapped, cost, kept, words)
+                    less = f", less {fewer} positives" if fewer > 1 else ", less one positive" if fewer else ""
+                    found[name] = Reading(row, actual, changed, swapped, cost, kept, words, less)
     return found
 
 
@@ -323,7 +325,7 @@ def _explained(
     for row, reading in zip(rows, one.readings, strict=True):
         changes = {name: [] for name in row.cells}
         for name in row.cells if one.sizes.words else ():
-            changes[name].append(f"{reading.words} ({one.sizes.words})")
+            changes[name].append(f"{reading.words} ({one.sizes.words}{reading.less})")
         if one.formula != one.heading:
             changes[one.heading].append(one.formula)
         for name in reading.swapped:

@@ -211,6 +211,7 @@ def identities(book: Book) -> list[Finding]:
             more = "" if holds else ", or one of those is wrong"
             span = f"{shown(cells[0], allowed.low, 1)} to {shown(cells[0], allowed.high, 1)}"
             proof = f"With {terms} it is {span}{more}."
+            book.ruled_out |= set() if holds else {place_of(cells[0])}
             found += [judge(cell, "identities", holds, proof) for cell in (cells if holds else cells[:1])]
     return found
 

@@ -35,8 +35,9 @@ def runs_of_row(book: Book) -> list[Finding]:
     Of recall, precision and F1 of a class, whatever the images: a mean F1 is at most the F1 of the mean precision and
     the mean recall (Jensen's inequality, the harmonic mean is concave), and its deviation follows from theirs within
     bounds. And of all metrics together, where the classes are stated; folds may be of patients with several images.
-    Of several numbers of which one must be wrong, the one that is computed from the others is named, though one of
-    these may be wrong instead: nothing tells. A wrong mean accuracy is found only where it is far off.
+    Of several numbers of which one must be wrong, the one that is computed from the others is named, and the others in
+    the proof; a slip of the pen explains it only where no other number can be the wrong one. A wrong mean accuracy is
+    found only where it is far off.
     """
     return [finding for row in book.rows() if row.executions > 1 for finding in _row(book, row)]
 
@@ -109,8 +110,27 @@ def _fault(
         f"{shown(cell, values.low)} to {shown(cell, values.high)}."
     )
     if what == STD:
-        return Finding(place_of(cell), RULE, IMPOSSIBLE, f"{proof} Printed ± {cell.std:.{cell.std_decimals}f}.")
+        proof += f" Printed ± {cell.std:.{cell.std_decimals}f}."
+    if rivals := _rivals(name, moments, planes):
+        proof += f" Or it is not this number that is wrong, but that of {' or '.join(rivals).replace('_', ' ')}."
+    if what == STD or rivals:
+        return Finding(place_of(cell), RULE, IMPOSSIBLE, proof)
     return slip_or(book, cell, RULE, values, proof)
+
+
+def _rivals(name: str, row: Mapping[str, Moments], planes: Sequence[Runs]) -> list[str]:
+    """Return the other numbers without which, or without whose deviation, the row would be possible as well."""
+    found = []
+    for other in row:
+        rest = [one for metric, one in row.items() if metric != other]
+        tries = [rest, [*rest, Moments(other, row[other].mean, None)]]
+        if other != name and any(_in_all(one, planes) for one in tries):
+            found.append(other)
+    return found
+
+
+def _in_all(row: Sequence[Moments], planes: Sequence[Runs]) -> bool:
+    return all(possible([one for one in row if one.metric in runs.metrics], runs) for runs in planes)
 
 
 def _range(name: str, what: str, rest: Mapping[str, Moments], planes: Sequence[Runs]) -> Interval | None:

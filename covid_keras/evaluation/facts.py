@@ -18,6 +18,7 @@ each key the closest one counts)::
       mean_of: [PLACE, ...]     # the number is the mean of these
       weighted_mean_of:         # the number is the mean of these, weighted by so many images
         - [PLACE, IMAGES]
+      share_of: [[PART, ALL], ...]  # the number is the share of a printed count in so many images, for every pair
       difference_of: [[A, B], ...]  # the number is A less B, of every pair
       bound: least              # every such difference is at least (least) or at most (most) the number
 
@@ -58,14 +59,13 @@ class Facts:
     sum_of: tuple[tuple[Place, ...], ...] = ()
     mean_of: tuple[Place, ...] = ()
     weighted_mean_of: tuple[tuple[Place, tuple[Count, ...]], ...] = ()
+    share_of: tuple[tuple[Place, tuple[Count, ...]], ...] = ()
     difference_of: tuple[tuple[Place, Place], ...] = ()
     bound: str = ""
 
     def places(self) -> list[Place]:
         """Return every cell that is named."""
-        weighted = [
-            (place, *(one for one in count if isinstance(one, tuple))) for place, count in self.weighted_mean_of
-        ]
+        weighted = [(place,) for place, _ in self.weighted_mean_of]
         return [
             *self.counted(),
             *self.same_as,
@@ -76,8 +76,9 @@ class Facts:
     def counted(self) -> list[Place]:
         """Return the cells whose numbers are numbers of images."""
         counts = [getattr(self, name) for name in _COUNTS]
-        weights = [count for _, count in self.weighted_mean_of]
-        return [one for count in (*counts, *weights) for one in count if isinstance(one, tuple)]
+        weights = [count for _, count in (*self.weighted_mean_of, *self.share_of)]
+        parts = [place for place, _ in self.share_of]
+        return [one for count in (*counts, *weights, parts) for one in count if isinstance(one, tuple)]
 
 
 NO_FACTS = Facts()
@@ -171,6 +172,10 @@ def _pairs(value: Any) -> list[list[Any]]:
     return pairs
 
 
+def _counted_pairs(value: Any) -> tuple[tuple[Place, tuple[Count, ...]], ...]:
+    return tuple((_place(place), _count(count)) for place, count in _pairs(value))
+
+
 _PARSERS = {
     "quantity": _word,
     "bound": _bound,
@@ -179,7 +184,8 @@ _PARSERS = {
     "same_as": lambda value: _places(value if isinstance(value, list) else [value]),
     "sum_of": _sums,
     "mean_of": _places,
-    "weighted_mean_of": lambda value: tuple((_place(place), _count(count)) for place, count in _pairs(value)),
+    "weighted_mean_of": lambda value: _counted_pairs(value),
+    "share_of": lambda value: _counted_pairs(value),
     "difference_of": lambda value: tuple((_place(first), _place(second)) for first, second in _pairs(value)),
     **dict.fromkeys(_COUNTS, _count),
 }

@@ -252,6 +252,17 @@ def test_totals_that_do_not_add_up(printed, holds):
     assert (not accused([*parts, total])) == holds
 
 
+@pytest.mark.parametrize(("printed", "holds"), [(80, True), (79, False), (80.1, False)])
+def test_shares_of_printed_counts(printed, holds):
+    parts = [PublishedCell("1", row, "n", value, None, "count", value) for row, value in (("a", 120.0), ("b", 30.0))]
+    of_all = ((("1", "a", "n"), (("1", "a", "n"), ("1", "b", "n"))), (("1", "a", "n"), (150,)))
+    share_of_a = made(printed / 100, "", 1 if printed % 1 else 0, column="share", share_of=of_all)
+    table = audit([*parts, share_of_a]).table().set_index("column")
+    assert table.loc["share", "verdict"] == ("consistent" if holds else "impossible")
+    assert "120 of 150 (table 1, 'a', 'n') are 80.0" in table.loc["share", "proof"]
+    assert not any(table.loc["n", "rules"]), "the counts are what they are"
+
+
 def test_of_two_values_of_one_quantity_the_confirmed_one_is_kept():
     rows = {"a": 60.0, "b": 40.0, "all": 100.0, "again": 45.0}
     facts = {
@@ -296,6 +307,24 @@ def test_a_lost_digit_of_a_mean_is_found_and_named():
     cells[at] = made(float(whole[1:]) / 100, "precision_negative", std=stds[at], **facts)
     verdict = audit(cells).verdict(("1", "net", "precision_negative"))
     assert verdict == f"explained by a slip of the pen, {whole}"
+
+
+def test_of_two_values_of_one_quantity_that_is_kept_which_its_row_allows():
+    row = [made(0.9, "sensitivity", row="a"), made(0.96, "specificity", row="a"), made(0.987, "accuracy", row="a")]
+    again = made(0.957, "accuracy", table="2", row="b", same_as=(("1", "a", "accuracy"),))
+    table = audit([*row, again]).table()
+    assert list(table["verdict"].str.split().str[0]) == ["cannot", "cannot", "impossible", "cannot"]
+
+
+def test_a_number_that_is_not_the_only_one_that_can_be_wrong_is_no_slip():
+    facts = {"executions": 25}
+    row = [
+        made(0.7259, "sensitivity", std=0.0677, **facts), made(0.7867, "precision_positive", std=0.047, **facts),
+        made(0.7571, "f1_positive", std=0.0335, **facts),
+    ]  # fmt: skip
+    found = audit(row).table().set_index("column").loc["f1_positive"]
+    assert found.verdict == "impossible"
+    assert "that of sensitivity or precision positive" in found.proof
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_numbers_stand_as_printed(cells):
     three = {*METRICS.values(), "15"}
     assert {cell.decimals for cell in own if cell.table in three} == {3}
     short = {cell.mean for cell in own if cell.unit == "ratio" and cell.table not in three and cell.decimals != 4}
-    assert short == {0.952, 0.904, 0.897, 0.969}
+    assert short == {0.904}
     assert {cell.unit for cell in own} == {"ratio", "percent"}
     assert {cell.table for cell in own if cell.unit == "percent"} == {"16"}
 
@@ -152,7 +152,9 @@ def test_ratios_are_compared_with_our_percentages(cells):
 def test_table_9_repeats_table_8(cells, value, doubt):
     printed = [[(c.row, c.column, c.mean) for c in cells if c.table == table] for table in "89"]
     assert printed[0] == printed[1]
-    assert all("repeat Table 8" in c.doubt and c.target == c.mean for c in cells if c.table == "9")
+    nine = [c for c in cells if c.table == "9"]
+    assert all("repeat Table 8" in c.doubt for c in nine)
+    assert [(c.row, c.column, c.target) for c in nine if c.target != c.mean] == [("VGG19", "Test accuracy", 0.944)]
     nine = [value(table, "VGG19", "Test accuracy") for table in ACCURACIES.values()]
     assert round(100 * sum(nine) / 9, 2) == 92.61 != value("text 5", "all experiments: accuracy") == 92.72
     rest = sum(nine) - value("9", "VGG19", "Test accuracy")
@@ -274,9 +276,10 @@ def test_table_15_needs_the_division_of_the_authors_code(value, row_of):
     assert not any(abs(hits / images - c[1]) <= HALF for images in (72, 96) for hits in range(images + 1))
 
 
-def test_the_rows_that_changed_places_are_the_only_targets(cells):
+def test_what_changed_places_or_is_implied_are_the_only_targets(cells):
     moved = {(c.table, c.row, c.column): (c.mean, c.target) for c in cells if c.target != c.mean}
     assert moved == {
+        ("9", "VGG19", "Test accuracy"): (0.9344, 0.944),
         ("15", "Part c", "Sensitivity"): (0.995, 0.986),
         ("15", "Part c", "Specificity"): (0.986, 0.995),
     }
