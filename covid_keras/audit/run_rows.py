@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from covid_keras.audit.book import Book, Row
 from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
@@ -111,7 +112,7 @@ def _fault(
     )
     if what == STD:
         proof += f" Printed ± {cell.std:.{cell.std_decimals}f}."
-    if rivals := _rivals(name, moments, planes):
+    if rivals := _rivals(name, moments, _planes(row)):
         proof += f" Or it is not this number that is wrong, but that of {' or '.join(rivals).replace('_', ' ')}."
     if what == STD or rivals:
         return Finding(place_of(cell), RULE, IMPOSSIBLE, proof)
@@ -119,8 +120,11 @@ def _fault(
 
 
 def _rivals(name: str, row: Mapping[str, Moments], planes: Sequence[Runs]) -> list[str]:
-    """Return the other numbers without which, or without whose deviation, the row would be possible as well."""
-    found = []
+    """Return the other numbers without which, or without whose deviation, the row would be possible as well.
+
+    By trainings that find something: without a recall, most of them could have found nothing.
+    """
+    found, planes = [], [replace(runs, may_miss=False) for runs in planes]
     for other in row:
         rest = [one for metric, one in row.items() if metric != other]
         tries = [rest, [*rest, Moments(other, row[other].mean, None)]]

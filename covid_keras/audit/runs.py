@@ -70,12 +70,15 @@ class Runs:
         Negatives for each positive in the test part of a run; only the plane "rates" needs it.
     may_lack : bool
         Whether a test part may hold no image of a class, so that its recall is not defined.
+    may_miss : bool
+        Whether a run may find no image of a class; its F1 may then be left out of the mean.
     """
 
     executions: int
     plane: str
     odds: Interval | None = None
     may_lack: bool = False
+    may_miss: bool = True
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -175,7 +178,7 @@ def _solve(row: Sequence[Moments], runs: Runs, aim: np.ndarray | None = None) ->
 def _least_part(runs: Runs, box: tuple[Interval, Interval], metric: str) -> float:
     """Return the least that the variance over n may be of that over n - 1, of the runs that have the metric."""
     no_hits = box[runs.plane == "rates" and metric.endswith("negative")].low <= 0
-    undefined = runs.may_lack or (no_hits and metric.startswith(("precision", "f1")))
+    undefined = runs.may_lack or (runs.may_miss and no_hits and metric.startswith(("precision", "f1")))
     some = min(runs.executions, 2) if undefined else runs.executions
     return (some - 1) / some
 
@@ -230,10 +233,11 @@ def _on_grid(runs: Runs, box: tuple[Interval, Interval], metric: str, odds: floa
     with np.errstate(divide="ignore", invalid="ignore"):
         if runs.plane != "rates":
             # An F1 of no hits is called 0 or is left out of the mean; without a recall the precision is 0.
-            f1 = np.where((x == 0) | (runs.may_lack & (y == 0)), np.nan, 2 * x * y / (x + y))
+            undefined = (runs.may_miss & (x == 0)) | (runs.may_lack & (y == 0))
+            f1 = np.where(undefined, np.nan, np.nan_to_num(2 * x * y / (x + y)))
             return (x, y, f1)[PLANES[runs.plane].index(metric)]
         top, bottom = METRICS[metric](x, 1 - x, odds * (1 - y), odds * y)
-        undefined = metric.startswith("f1") & (top == 0)
+        undefined = metric.startswith("f1") & (top == 0) & (runs.may_miss | (bottom == 0))
         return np.where(undefined, np.nan, top / bottom)
 
 
