@@ -113,7 +113,7 @@ def _fault(
     if what == STD:
         proof += f" Printed ± {cell.std:.{cell.std_decimals}f}."
     if rivals := _rivals(name, moments, _planes(row)):
-        proof += f" Or it is not this number that is wrong, but that of {' or '.join(rivals).replace('_', ' ')}."
+        proof += f" Or another number is the wrong one: {' or '.join(rivals).replace('_', ' ')}."
     if what == STD or rivals:
         return Finding(place_of(cell), RULE, IMPOSSIBLE, proof)
     return slip_or(book, cell, RULE, values, proof)

@@ -9,6 +9,8 @@ each key the closest one counts)::
       images: 120               # images of the test set that a share, or a row of metrics, is of
       positives: 96             # of these, the class that sensitivity is of
       negatives: 1047           # and the rest
+      positives_total: 478      # of all parts of the division together, training included: other shares of these are
+      negatives_total: 5232     #   tried where the stated test set gives no row of a table
       images_from: 1600         # where the number of images is not stated: at least and at most so many, and all
       images_to: 2600           #   cells of the column are of the same images
       executions: 25            # the number is a mean over so many trainings
@@ -25,6 +27,12 @@ each key the closest one counts)::
 A PLACE is the table, row and column of another printed cell, `text 2.2 | comparison, normal | test`; the column
 `printed` may be left out. A number of images is a whole number, the PLACE of a printed count, or a list of these that
 is added up, so what the paper states once stands in the file once.
+
+The rules know these metrics, as `metric` or as `quantity`: accuracy, sensitivity (recall of the positive class),
+specificity, precision_positive, precision_negative, f1_positive, f1_negative, false_positive_rate,
+false_negative_rate, weighted_recall, and pairs of dice and iou (dice_train with iou_train). Beside a printed confusion
+matrix of the same system also what `covid_keras.evaluation` computes of one, such as f1_<class>, macro_f1 or
+weighted_precision. Rules that need no metric (sums, means, shares, repeated tables, intervals) look at every number.
 """
 
 from __future__ import annotations

@@ -15,11 +15,17 @@ from covid_keras.audit import audit
 from covid_keras.evaluation.facts import Place
 from covid_keras.evaluation.published import LOST_TEXT
 from covid_keras.reporting.html import Section
-from covid_keras.reporting.tables import AUDIT_MEANINGS, AUDIT_SIGNS, counted, markdown_table, table_title
+from covid_keras.reporting.tables import (
+    AUDIT_MEANINGS,
+    AUDIT_SIGNS,
+    NOT_CHECKED_KIND,
+    counted,
+    markdown_table,
+    table_title,
+)
 from covid_keras.training.experiment import Paper
 
 PLACE = ["table", "row", "column"]
-NOT_CHECKED_KIND = "cannot be checked"
 AUDIT_CAPTION = (
     "Asked of every published number by rules of arithmetic, without any data. Impossible: not as printed, or not "
     "together with what is printed beside it. Explained: not as printed either, and why is found. Neither is a target "
@@ -56,6 +62,7 @@ RULE_MEANINGS = {
     "sum": "Is a total the sum of its parts?",
     "mean": "Is a mean that of the numbers that it is said to be of?",
     "difference": "Is a difference that of the two numbers that it is said to be of?",
+    "share": "Is a share that of the printed numbers of images?",
     "bound": "Does what is said to be at least or at most so much keep to it?",
     "same_quantity": "Has what is printed several times the same value everywhere?",
     "same_slip": "Is an impossible number printed elsewhere, too, where a slip of the pen explains it?",

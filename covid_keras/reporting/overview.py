@@ -21,7 +21,6 @@ from covid_keras.evaluation.published import load_paper as load_citation
 from covid_keras.reporting.audited import (
     AUDIT_CAPTION,
     NO_TARGETS,
-    NOT_CHECKED_KIND,
     PLACE,
     audit_counts,
     audit_of,
@@ -36,6 +35,9 @@ from covid_keras.reporting.tables import (
     AUDIT_MEANINGS,
     AUDIT_SIGNS,
     NO_COUNTERPART_KIND,
+    NO_SIGN,
+    NOT_CHECKED_KIND,
+    NOT_CHECKED_MEANING,
     NOT_COMPARABLE_KIND,
     NOT_MEASURED,
     NOTHING,
@@ -229,7 +231,7 @@ def _signs() -> list[tuple[str, str]]:
         (NOTHING, "no number"),
         ("†", "doubtful in the paper, for a reason that this suite's authors give"),
         *((f"{AUDIT_SIGNS[word]} {word}", f"audit: {meaning}") for word, meaning in AUDIT_MEANINGS.items()),
-        (f"no sign: {NOT_CHECKED_KIND}", "audit: no rule bears on the number, or the available text has lost it"),
+        (f"{NO_SIGN}: {NOT_CHECKED_KIND}", f"audit: {NOT_CHECKED_MEANING}"),
     ]
 
 
@@ -242,7 +244,7 @@ def _legend(table: PaperTable) -> str:
     used = {cell.audit_sign for cell in cells}
     audit = [f"{sign} {word}" for word, sign in AUDIT_SIGNS.items() if sign in used]
     words = f"{'; '.join(signs)}. " if signs else ""
-    return words + (f"Audit of the printed number: {', '.join(audit)}; no sign: {NOT_CHECKED_KIND}." if audit else "")
+    return words + (f"Audit of the printed number: {', '.join(audit)}; {NO_SIGN}: {NOT_CHECKED_KIND}." if audit else "")
 
 
 def _cells_table(entries: list[Entry]) -> TableEntry:

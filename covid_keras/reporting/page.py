@@ -110,7 +110,7 @@ def _evidence_section(results: Results, explained: Mapping[str, list[FigureEntry
 def _audit_section(results: Results) -> Section:
     """Whether the paper's numbers are possible, with what that means."""
     section = audit_section(results.audit)
-    section.text = f"{section.text}\n\n{AUDIT_CAPTION}"
+    section.text = f"{section.text} Every cell with its proof: comparison.csv.\n\n{AUDIT_CAPTION}"
     return section
 
 

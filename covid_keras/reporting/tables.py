@@ -45,6 +45,8 @@ AUDIT_MEANINGS = {
     "explained": "not possible as printed, and why is found: another formula, another n, a slip of the pen",
     "consistent": "possible, and agrees with all that a rule sets beside it",
 }
+NO_SIGN, NOT_CHECKED_KIND = "no sign", "cannot be checked"
+NOT_CHECKED_MEANING = "no rule bears on the number, or the available text has lost it"
 _LATEX = {
     "✓": r"$\checkmark$",
     "≈": r"$\approx$",
@@ -163,11 +165,14 @@ def table_title(name: str) -> str:
 
     >>> table_title("text 5.1")
     'Running text, section 5.1'
+    >>> table_title("text abstract")
+    'Running text, abstract'
     """
     if name == "text":
         return "Running text"
     if name.startswith("text "):
-        return f"Running text, section {name.removeprefix('text ')}"
+        part = name.removeprefix("text ")
+        return f"Running text, {'section ' if part[0].isdigit() else ''}{part}"
     return f"Table {name}" if re.match(r"([IVXLC]+|\d+)\b", name) else name
 
 
@@ -314,7 +319,8 @@ def audit_signs(frame: pd.DataFrame | None) -> list[tuple[str, str, str]]:
     """Return sign, word and meaning of what the audit says of a cell; nothing where the comparison has no audit."""
     if frame is None or "audit" not in frame.columns:
         return []
-    return [(AUDIT_SIGNS[word], word, meaning) for word, meaning in AUDIT_MEANINGS.items()]
+    signs = [(AUDIT_SIGNS[word], word, meaning) for word, meaning in AUDIT_MEANINGS.items()]
+    return [*signs, (NO_SIGN, NOT_CHECKED_KIND, NOT_CHECKED_MEANING)]
 
 
 def not_comparable_line(table: PaperTable) -> str:

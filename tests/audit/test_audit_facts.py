@@ -98,10 +98,12 @@ def test_the_example_has_one_of_each_kind():
     wrong = {place for place, row in found.items() if row.verdict == "impossible"}
     assert wrong == {
         ("1", "COVID-19", "training"), ("1", "COVID-19", "test"), ("1", "COVID-19", "total"),
-        ("2", "second", "Sensitivity"), ("3", "third", "F1"),
+        ("2", "second", "Sensitivity"), ("3", "third", "F1"), ("5", "fourth", "F1 of COVID-19"),
+        ("6", "wide U-Net", "Dice"), ("6", "wide U-Net", "IoU"), ("6", "deep U-Net", "found"),
         ("text", "gain of the second network over the first", "printed"),
     }  # fmt: skip
     assert "TP 70, FN 10, FP 12, TN 108" in found["2", "first", "F1"].proof
+    assert "The matrix of" in found["5", "fourth", "Accuracy"].proof
 
 
 def test_the_command_names_what_is_wrong(capsys, tmp_path):

@@ -324,7 +324,7 @@ def test_a_number_that_is_not_the_only_one_that_can_be_wrong_is_no_slip():
     ]  # fmt: skip
     found = audit(row).table().set_index("column").loc["f1_positive"]
     assert found.verdict == "impossible"
-    assert "that of sensitivity or precision positive" in found.proof
+    assert "Or another number is the wrong one: sensitivity or precision positive." in found.proof
 
 
 @pytest.mark.parametrize(

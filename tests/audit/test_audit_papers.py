@@ -148,7 +148,7 @@ def test_tabik_means_of_f1_that_precision_and_recall_do_not_allow():
         assert found.verdict == "impossible"
         low, high = map(float, re.search(r"it is ([\d.]+) % to ([\d.]+) %", found.proof).groups())
         assert least < low < high <= most
-        assert "not this number that is wrong, but that of sensitivity or precision positive" in found.proof
+        assert "Or another number is the wrong one: sensitivity or precision positive." in found.proof
 
 
 def test_tabik_everything_else_is_consistent():
