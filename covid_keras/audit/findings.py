@@ -122,4 +122,4 @@ def printed_text(cell: PublishedCell) -> str:
         return cell.text
     mean = f"{cell.mean:.{cell.decimals}f}"
     std = "" if cell.std is None else f" ± {cell.std:.{cell.std_decimals}f}"
-    return mean + std + ("" if cell.low is None else f" [{cell.low:g}, {cell.high:g}]")
+    return mean + std + ("" if cell.low is None else f" [{cell.low:.{cell.decimals}f}, {cell.high:.{cell.decimals}f}]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from covid_keras.audit.book import Book
@@ -13,6 +14,15 @@ Rule = Callable[[Book], list[Finding]]
 TRUNCATED = EXPLAINED.format(what="digits cut off instead of rounded")
 # An explanation counts where so few random numbers would be explained as well.
 UNLIKELY = 0.05
+
+
+def odds(chance: float) -> str:
+    """Return a chance in words, of rare ones the power of ten.
+
+    >>> odds(1 / 946), odds(3.1e-11)
+    ('1 in 946', '1 in 10^10')
+    """
+    return f"1 in {1 / chance:,.0f}" if chance > 1e-6 else f"1 in 10^{math.floor(-math.log10(chance))}"
 
 
 def judge(cell: PublishedCell, rule: str, holds: bool, proof: str) -> Finding:

@@ -11,10 +11,11 @@ import numpy as np
 from covid_keras.audit.book import Book
 from covid_keras.audit.confusion import counts_for
 from covid_keras.audit.findings import EXPLAINED, NOT_CHECKED, Finding, place_of
-from covid_keras.audit.judging import TRUNCATED, UNLIKELY, judge, slip_or
+from covid_keras.audit.judging import TRUNCATED, UNLIKELY, judge, odds, slip_or
 from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, scale_of, shown, value_of
 from covid_keras.evaluation.comparison import COMPLEMENTS
 from covid_keras.evaluation.counted import rest_metrics, weighted_metrics
+from covid_keras.evaluation.facts import table_title
 from covid_keras.evaluation.metrics import metrics_from_confusion
 from covid_keras.evaluation.published import PublishedCell
 
@@ -29,7 +30,7 @@ def of_matrix(book: Book) -> list[Finding]:
     found, by_system = [], defaultdict(list)
     for (table, system), cells in book.matrices().items():
         for cell in cells:
-            proof = f"The {int(cell.row_total):,} images of the row are whole numbers; table {table}."
+            proof = f"The {int(cell.row_total):,} images of the row are whole numbers; {table_title(table)}."
             found.append(judge(cell, "of_matrix", True, proof))
         if system:
             by_system[system].append((table, cells))
@@ -103,7 +104,7 @@ def _recomputed(book: Book, cell: PublishedCell, matrices: Sequence[Matrix]) -> 
     known = [(one.table, one.metrics[quantity]) for one in alike or matrices if alike or one.is_of(book, cell)]
     if not known:
         return []
-    proof = " ".join(f"The matrix of table {table} gives {shown(cell, value, 2)}." for table, value in known)
+    proof = " ".join(f"The matrix of {table_title(table)} gives {shown(cell, value, 2)}." for table, value in known)
     if alike:
         return [judge(cell, "of_matrix", True, proof)]
     if cell.facts.executions > 1 or book.of_unknown_runs(cell):
@@ -146,9 +147,9 @@ def mean_is_one_run(book: Book) -> list[Finding]:
         Finding(
             place_of(cell),
             "mean_is_one_run",
-            EXPLAINED.format(what=f"the one training of table {table}"),
-            f"Called a mean of {cell.facts.executions} trainings, and exactly what the one matrix of table {table} "
-            f"gives, as all {len(found)} such means are; by chance that is 1 in {1 / chance:.0e}.",
+            EXPLAINED.format(what=f"the one training of {table_title(table)}"),
+            f"Called a mean of {cell.facts.executions} trainings, and exactly what the one matrix of "
+            f"{table_title(table)} gives, as all {len(found)} such means are; by chance that is {odds(chance)}.",
         )
         for cell, table in found
     ]

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from covid_keras.audit.book import Book
 from covid_keras.audit.confusion import common_images_of
 from covid_keras.audit.findings import EXPLAINED, NOT_CHECKED, Finding, place_of
-from covid_keras.audit.judging import judge
+from covid_keras.audit.judging import judge, odds
 from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, scale_of, shown, spread_of, value_of
-from covid_keras.evaluation.facts import Place, place_text
+from covid_keras.evaluation.facts import Place, place_text, table_title
 from covid_keras.evaluation.published import PublishedCell
 
 # Rule, cells that take part, whether it holds, proof.
@@ -176,7 +176,7 @@ def same_system(book: Book) -> list[Finding]:
             wrong = [other for other in others if not agree(cell, other) and _same_images(book, cell, other)]
             alike = [other for other in others if agree(cell, other)]
             if wrong or alike:
-                places = ", ".join(f"{as_printed(other)} in table {other.table}" for other in wrong or alike)
+                places = ", ".join(f"{as_printed(other)} in {table_title(other.table)}" for other in wrong or alike)
                 proof = f"Printed as {as_printed(cell)} here, as {places}."
                 found.append(judge(cell, "same_quantity", not wrong, proof))
     return found
@@ -291,10 +291,10 @@ def _repeat(book: Book, first: list[PublishedCell], later: list[PublishedCell]) 
     digits = _digits(book, later)
     if digits < _DIGITS:
         return []
-    tables = first[0].table, later[0].table
-    chance = f"by chance 1 in 1e{math.floor(digits)}"
-    proof = f"All {len(equal)} numbers of tables {tables[0]} and {tables[1]} are equal, {chance}: one is a copy"
-    what = EXPLAINED.format(what=f"a copy of table {tables[0]}")
+    tables = [table_title(cells[0].table) for cells in (first, later)]
+    chance = f"by chance {odds(10.0 ** -math.floor(digits))}"
+    proof = f"All {len(equal)} numbers of {tables[0]} and {tables[1]} are equal, {chance}: one is a copy"
+    what = EXPLAINED.format(what=f"a copy of {tables[0]}")
     return [Finding(place_of(cell), "repeats", what, f"{proof}, the later one as far as is known.") for cell in later]
 
 

@@ -24,7 +24,7 @@ from covid_keras.audit.confusion import (
     solve_images,
 )
 from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
-from covid_keras.audit.judging import TRUNCATED, UNLIKELY
+from covid_keras.audit.judging import TRUNCATED, UNLIKELY, odds
 from covid_keras.audit.printed import SLACK, Interval, as_printed, last_digit, value_of
 from covid_keras.evaluation.published import PublishedCell
 
@@ -334,7 +334,7 @@ def _explained(
         proof = (
             f"No matrix of {row.positives:,} positives and {row.negatives:,} negatives gives the row; "
             f"{reading.matrices.first()} does so. Makes {len(failing)} impossible rows of {len(rows)} possible and "
-            f"puts {repaired} numbers right; by luck about 1 in {1 / chance:,.0f}."
+            f"puts {repaired} numbers right; by luck about {odds(chance)}."
         )
         if row not in failing:
             proof = f"{reading.matrices.first()} gives the row."

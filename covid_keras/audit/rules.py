@@ -58,7 +58,7 @@ def _in_equal_folds(cell: PublishedCell, images: int) -> bool:
 
 def _grim(book: Book, cell: PublishedCell, images: int, grid: int) -> Finding:
     values, step = value_of(cell), last_digit(cell)
-    of = f"{images:,}" if grid == images else f"{images:,} images, mean of {cell.facts.executions} trainings: {grid:,}"
+    of = f"{grid:,}" + ("" if grid == images else f" ({cell.facts.executions} trainings, {images:,} images)")
     hits = counts_for(values, grid)
     if hits:
         if grid * step >= 1:

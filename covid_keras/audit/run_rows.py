@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from covid_keras.audit.book import Book, Row
 from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
-from covid_keras.audit.judging import UNLIKELY, slip_or
+from covid_keras.audit.judging import UNLIKELY, odds, slip_or
 from covid_keras.audit.printed import Interval, as_printed, scale_of, shown, spread_of, value_of
 from covid_keras.audit.runs import (
     MEAN,
@@ -180,9 +180,7 @@ def class_weights(book: Book) -> list[Finding]:
         for row, (_, _, _, proof) in zip(rows, checks, strict=True):
             if equal:
                 verdict = EXPLAINED.format(what="classes of equal size, or a balanced accuracy")
-                proof += (
-                    f" Equal weights give all {len(rows)} rows of the table; by chance about 1 in {1 / chance:,.0f}."
-                )
+                proof += f" Equal weights give all {len(rows)} rows of the table; by chance about {odds(chance)}."
             else:
                 verdict = NOT_CHECKED.format(why="the folds need not hold each class's share")
             found.append(Finding(place_of(row.cells["accuracy"]), WEIGHTS, verdict, proof))

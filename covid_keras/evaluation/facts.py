@@ -37,6 +37,7 @@ weighted_precision. Rules that need no metric (sums, means, shares, repeated tab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -123,7 +124,25 @@ def parse_facts(entries: list[Mapping[str, Any]]) -> Facts:
 def place_text(place: Place) -> str:
     """Return a place in words, for messages."""
     table, row, column = place
-    return f"table {table}, {row!r}" + ("" if column == _COLUMN else f", {column!r}")
+    title = table_title(table)
+    title = title.replace("Running text", "the running text", 1) if title.startswith("Running text") else title
+    return f"{title}, {row!r}" + ("" if column == _COLUMN else f", {column!r}")
+
+
+def table_title(name: str) -> str:
+    """Return "Table V" for "V", "Running text" for "text", any other name as it is.
+
+    >>> table_title("text 5.1")
+    'Running text, section 5.1'
+    >>> table_title("text abstract")
+    'Running text, abstract'
+    """
+    if name == "text":
+        return "Running text"
+    if name.startswith("text "):
+        part = name.removeprefix("text ")
+        return f"Running text, {'section ' if part[0].isdigit() else ''}{part}"
+    return f"Table {name}" if re.match(r"([IVXLC]+|\d+)\b", name) else name
 
 
 def _place(value: Any) -> Place:

@@ -19,6 +19,7 @@ from covid_keras.evaluation.comparison import (
     REPRODUCED,
     WITHIN_INTERVAL,
 )
+from covid_keras.evaluation.facts import table_title
 from covid_keras.evaluation.published import LOST_TEXT
 from covid_keras.evaluation.summary import Measured
 from covid_keras.files import atomic_path, write_text
@@ -158,22 +159,6 @@ class PaperTable:
     def measured_row(self, row: str) -> bool:
         """Whether any cell of the row has a number of ours."""
         return any(cell.measured for (name, _), cell in self.cells.items() if name == row)
-
-
-def table_title(name: str) -> str:
-    """Return "Table V" for "V", "Running text" for "text", any other name as it is.
-
-    >>> table_title("text 5.1")
-    'Running text, section 5.1'
-    >>> table_title("text abstract")
-    'Running text, abstract'
-    """
-    if name == "text":
-        return "Running text"
-    if name.startswith("text "):
-        part = name.removeprefix("text ")
-        return f"Running text, {'section ' if part[0].isdigit() else ''}{part}"
-    return f"Table {name}" if re.match(r"([IVXLC]+|\d+)\b", name) else name
 
 
 def published_number(value: float, unit: str = "percent") -> str:

@@ -238,7 +238,7 @@ def test_a_copied_table_is_found_and_the_first_one_kept():
         for (row, at), value in np.ndenumerate(values)
     ]
     table = audit(cells).table()
-    assert set(table.loc[table["table"] == "2", "verdict"]) == {"explained by a copy of table 1"}
+    assert set(table.loc[table["table"] == "2", "verdict"]) == {"explained by a copy of Table 1"}
     assert not any(table.loc[table["table"] == "1", "verdict"].str.startswith("explained"))
     few = [cell for cell in cells if cell.row == "r0"]
     assert not accused(few), "two numbers may agree"
@@ -259,7 +259,7 @@ def test_shares_of_printed_counts(printed, holds):
     share_of_a = made(printed / 100, "", 1 if printed % 1 else 0, column="share", share_of=of_all)
     table = audit([*parts, share_of_a]).table().set_index("column")
     assert table.loc["share", "verdict"] == ("consistent" if holds else "impossible")
-    assert "120 of 150 (table 1, 'a', 'n') are 80.0" in table.loc["share", "proof"]
+    assert "120 of 150 (Table 1, 'a', 'n') are 80.0" in table.loc["share", "proof"]
     assert not any(table.loc["n", "rules"]), "the counts are what they are"
 
 
@@ -342,7 +342,7 @@ def test_a_slip_is_looked_for_wherever_the_number_stands(allowed, verdict, words
     book.allowed |= {(table, "net", "precision_negative"): allowed for table in ("3", "4")}
     (found,) = same_slip(book)
     assert (found.place[0], found.verdict) == ("3", verdict)
-    assert "63.36, which explains the same number of table 1" in found.proof
+    assert "63.36, which explains the same number of Table 1" in found.proof
     assert words in found.proof
 
 
@@ -452,7 +452,7 @@ def test_many_images_are_no_trouble(images):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        (Facts(images=(("9", "no", "n"),)), "table 9, 'no', 'n', is not there"),
+        (Facts(images=(("9", "no", "n"),)), "Table 9, 'no', 'n', is not there"),
         (Facts(images=(("1", "net", "accuracy"),)), "is no number of images"),
         (Facts(images=(10**30,)), "are more than 100,000,000"),
         (Facts(positives=(9,), positives_total=(8,)), "9 images of a class are more than the 8 of all parts"),

@@ -78,13 +78,13 @@ def test_tabik_a_precision_without_its_first_digit():
     assert found.verdict == "impossible"
     low, high = map(float, re.search(r"it is ([\d.]+) % to ([\d.]+) %", found.proof).groups())
     assert 62.3 < low < high < 63.0
-    assert "63.36, which explains the same number of table IV" in found.proof
+    assert "63.36, which explains the same number of Table IV" in found.proof
     assert "another number of the row is wrong besides" in found.proof
 
 
 def test_tabik_a_table_that_repeats_another():
     found = set(verdicts("covid_sdnet", "VI (as printed)").values())
-    assert found == {"explained by a copy of table IV"}
+    assert found == {"explained by a copy of Table IV"}
     assert set(verdicts("covid_sdnet", "VI").values()) == {"consistent"}, "the values of the text, by their mean"
 
 
@@ -188,9 +188,9 @@ def test_arias_table_15_another_division_and_two_exchanged_columns():
 
 
 def test_arias_table_9_repeats_table_8_and_what_stood_there():
-    assert set(verdicts("arias_vgg19", "9").values()) == {"explained by a copy of table 8"}
+    assert set(verdicts("arias_vgg19", "9").values()) == {"explained by a copy of Table 8"}
     mean = finding("arias_vgg19", "text 5", "all experiments: accuracy")
-    assert mean.verdict == "explained by the copied number of table 9, 'VGG19', 'Test accuracy'"
+    assert mean.verdict == "explained by the copied number of Table 9, 'VGG19', 'Test accuracy'"
     assert "0.9440 to 0.9448" in mean.proof
     other = finding("arias_vgg19", "text 5", "all experiments: accuracy of the COVID-19 label at 0.5")
     assert (other.verdict, "95.43" in other.proof) == ("impossible", True)
@@ -243,7 +243,10 @@ def test_arias_the_intended_division_is_not_that_of_the_counts():
     for part, shares in (("train", "46.4 %"), ("test", "29.1 %"), ("validation", "24.5 %")):
         found = finding("arias_vgg19", "text 2.2", "intended division", part)
         assert found.verdict == "impossible"
-        assert f"of 2,481 (table text 2.2, 'projection filter, frontal', '{part}') are {shares}" in found.proof
+        assert (
+            f"of 2,481 (the running text, section 2.2, 'projection filter, frontal', '{part}') are {shares}"
+            in found.proof
+        )
         assert "comparison" not in found.proof, "whose counts are 60/20/20"
         if part != "test":
             assert finding("arias_vgg19", "text 2.2", "segmentation, shares", part).verdict == "consistent"
@@ -272,11 +275,11 @@ def test_cxnet_means_that_are_one_training():
     found = {row: v for (row, column), v in verdicts("covid_cxnet", "6").items() if column.startswith("Accuracy")}
     assert found == {
         "Base Model v1": "impossible",
-        "Base Model v2": "explained by the one training of table 2",
-        "COVID-CXNet v1": "explained by the one training of table 3",
+        "Base Model v2": "explained by the one training of Table 2",
+        "COVID-CXNet v1": "explained by the one training of Table 3",
         "COVID-CXNet v2": "consistent",
-        "Flat Multiclass COVID-CXNet": "explained by the one training of table 4",
-        "Hierarchical Multiclass COVID-CXNet": "explained by the one training of table 5",
+        "Flat Multiclass COVID-CXNet": "explained by the one training of Table 4",
+        "Hierarchical Multiclass COVID-CXNet": "explained by the one training of Table 5",
     }
 
 
@@ -302,7 +305,7 @@ def test_cxnet_everything_else_is_consistent():
 def test_hertel_a_total_and_its_source():
     found = finding("hertel_ensemble", "2", "Pneumonia", "total")
     assert found.verdict == "impossible"
-    assert found.proof == "All of it is table 2, 'COVIDx5, Pneumonia', 'total', 5575; printed 5445."
+    assert found.proof == "All of it is Table 2, 'COVIDx5, Pneumonia', 'total', 5575; printed 5445."
     for row in ("COVIDx5, Pneumonia", "COVIDx5", "COVID-19", "Normal", "BIMCV, COVID-19"):
         assert finding("hertel_ensemble", "2", row, "total").verdict == "consistent"
 
