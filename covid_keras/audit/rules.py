@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
+import numpy as np
+
 from covid_keras.audit.book import Book
 from covid_keras.audit.confusion import common_images_of, counts_for
 from covid_keras.audit.findings import EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
@@ -38,18 +40,39 @@ _MOST_TRIED = 1_000_000
 def grim(book: Book) -> list[Finding]:
     """Is there a whole number of right answers that gives the printed share of the stated images [1]_?
 
-    Of a mean over trainings on the same images the grid is that much finer. Over folds an accuracy on the grid of
-    equal folds is consistent; one beside it is not impossible, since folds by patients, or by class, differ in size.
+    Of a mean over trainings on the same images the grid is that much finer. A mean over folds lies on the grid of the
+    shares of their images where the paper states folds of equal size; else an accuracy on that grid is consistent, and
+    one beside it is not impossible, since folds by patients, or by class, differ in size.
     """
     found = []
     for cell, images in book.shares():
         runs, folds = cell.facts.executions, cell.facts.folds
+        if cell.facts.equal_folds == "classes" or (cell.facts.equal_folds and book.quantity(cell) in _ALWAYS_DEFINED):
+            found.append(_grim_of_folds(cell, images))
+            continue
         if folds > 1 and (images % folds or book.quantity(cell) != "accuracy" or not _in_equal_folds(cell, images)):
             why = f"how the {images:,} images lie in {folds} folds is not stated, so any mean of {runs} shares may be"
             found.append(Finding(place_of(cell), "grim", NOT_CHECKED.format(why=why), why.capitalize() + "."))
             continue
         found.append(_grim(book, cell, images, images // folds * runs))
     return found
+
+
+def _grim_of_folds(cell: PublishedCell, images: int) -> Finding:
+    """Return whether a mean over folds of equal size, up to one image, is a mean of shares of their images."""
+    runs, folds, values = cell.facts.executions, cell.facts.folds, value_of(cell)
+    size, larger = divmod(images, folds)
+    sizes = f"{size:,}" + (f" or {size + 1:,}" if larger else "")
+    if not size or size * runs * last_digit(cell) >= 1 or images * runs > _MOST_TRIED:
+        why = f"of {runs} shares of {sizes} images each every printed number is some mean"
+        return Finding(place_of(cell), "grim", NOT_CHECKED.format(why=why), why.capitalize() + ".")
+    # What the larger folds add to the sum of all shares, and the number of hits that the others need for the rest.
+    added = np.arange(runs // folds * larger * (size + 1) + 1) / (size + 1)
+    low, high = ((end * runs - added) * size for end in (values.low - 1e-9, values.high + 1e-9))
+    most = runs // folds * (folds - larger) * size
+    holds = bool((np.ceil(np.maximum(low, 0)) <= np.floor(np.minimum(high, most))).any())
+    proof = f"{'A' if holds else 'No'} mean of {runs} shares of {sizes} images each is {as_printed(cell)}."
+    return judge(cell, "grim", holds, proof)
 
 
 def _in_equal_folds(cell: PublishedCell, images: int) -> bool:

@@ -15,6 +15,7 @@ each key the closest one counts)::
       images_to: 2600           #   cells of the column are of the same images
       executions: 25            # the number is a mean over so many trainings
       folds: 5                  # whose test sets are the parts of a division of the images by so many folds
+      equal_folds: images       # of equal size up to one image; `classes`: with as many images of each class, up to one
       same_as: PLACE            # the paper gives this number a second time, as the number there
       sum_of: [PLACE, ...]      # the number is the sum of these (several such lists may be given)
       mean_of: [PLACE, ...]     # the number is the mean of these
@@ -47,6 +48,7 @@ Count = int | Place
 
 _COUNTS = ("images", "positives", "negatives", "positives_total", "negatives_total", "images_from", "images_to")
 BOUNDS = ("least", "most")
+EQUAL = ("images", "classes")
 _COLUMN = "printed"
 
 
@@ -64,6 +66,7 @@ class Facts:
     images_to: tuple[Count, ...] = ()
     executions: int = 1
     folds: int = 1
+    equal_folds: str = ""
     same_as: tuple[Place, ...] = ()
     sum_of: tuple[tuple[Place, ...], ...] = ()
     mean_of: tuple[Place, ...] = ()
@@ -114,6 +117,8 @@ def parse_facts(entries: list[Mapping[str, Any]]) -> Facts:
     facts = Facts(**found)
     if facts.executions % facts.folds:
         raise ValueError(f"audit: {facts.executions} executions are no whole number of divisions by {facts.folds}")
+    if facts.equal_folds and facts.folds == 1:
+        raise ValueError("audit: equal_folds without folds")
     if bool(facts.images_from) != bool(facts.images_to):
         raise ValueError("audit: images_from and images_to go together")
     if facts.bound and not facts.difference_of:
@@ -181,9 +186,9 @@ def _word(value: Any) -> str:
     return value
 
 
-def _bound(value: Any) -> str:
-    if value not in BOUNDS:
-        raise ValueError(f"audit: bound cannot be {value!r}; choose one of {', '.join(BOUNDS)}")
+def _one_of(name: str, value: Any, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ValueError(f"audit: {name} cannot be {value!r}; choose one of {', '.join(known)}")
     return value
 
 
@@ -205,7 +210,8 @@ def _counted_pairs(value: Any) -> tuple[tuple[Place, tuple[Count, ...]], ...]:
 
 _PARSERS = {
     "quantity": _word,
-    "bound": _bound,
+    "bound": lambda value: _one_of("bound", value, BOUNDS),
+    "equal_folds": lambda value: _one_of("equal_folds", value, EQUAL),
     "executions": _whole,
     "folds": _whole,
     "same_as": lambda value: _places(value if isinstance(value, list) else [value]),

@@ -66,6 +66,8 @@ def test_the_closest_fact_counts(tmp_path):
         ("{images_from: 9, images_to: 5}", "audit: images from 9 to 5"),
         ("{images: 99, negatives: 10}", "audit: 80 positives and 10 negatives are not 99 images"),
         ("{images: 0}", "audit: a share of no image"),
+        ("{equal_folds: patients, folds: 5, executions: 5}", "equal_folds cannot be 'patients'; choose one of images"),
+        ("{equal_folds: images}", "equal_folds without folds"),
         ("{bound: least}", "a bound is one of a difference_of"),
         ("{bound: about, difference_of: [[1 | yes | n, 1 | no | n]]}", "choose one of least, most"),
         ("{difference_of: [1 | yes | n]}", "is no pair"),

@@ -58,6 +58,30 @@ def accused(cells):
 
 
 @QUICK
+@given(st.integers(5, 400), st.sampled_from([(5, 5), (10, 5), (3, 3), (25, 5)]), st.integers(1, 3), st.data())
+def test_means_of_equal_folds_lie_on_their_grid(images, division, decimals, data):
+    runs, folds = division
+    sizes = [images // folds + (fold < images % folds) for fold in range(folds)] * (runs // folds)
+    hits = [data.draw(st.integers(0, size)) for size in sizes]
+    mean = np.mean([k / size for k, size in zip(hits, sizes, strict=True)])
+    facts = {"images": (images,), "executions": runs, "folds": folds, "equal_folds": "images"}
+    assert not accused([made(mean, "accuracy", decimals, **facts)])
+
+
+def test_a_mean_beside_the_grid_of_equal_folds_is_found():
+    facts = {"images": (250,), "executions": 5, "folds": 5}
+    assert not accused([made(0.9483, "accuracy", **facts)]), "folds by patients may differ in size"
+    assert accused([made(0.9483, "accuracy", equal_folds="images", **facts)]) == ["impossible"]
+    assert not accused([made(0.9480, "accuracy", equal_folds="images", **facts)])
+    # 237 of 251 images: four folds of 50, one of 51.
+    facts["images"] = (251,)
+    assert not accused([made((45 + 46 + 48 + 50) / 250 + 48 / 255, "accuracy", 3, equal_folds="images", **facts)])
+    facts = {"positives": (60,), "negatives": (90,), "executions": 5, "folds": 5}
+    for known, words in (("images", []), ("classes", ["impossible"])):
+        assert accused([made(0.715, "sensitivity", equal_folds=known, **facts)]) == words
+
+
+@QUICK
 @given(
     st.lists(st.tuples(*[st.integers(0, 300)] * 4), min_size=1, max_size=3),
     st.integers(1, 4),
