@@ -11,7 +11,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
 from covid_keras.errors import UserError
@@ -175,3 +175,20 @@ def fingerprint(value: Any) -> str:
     """Return a short stable key (16 hexadecimal digits) of a JSON-able value: same settings, same key."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def without_folders(value: Any) -> Any:
+    """Return a JSON-able value with every absolute path in it cut to its file name.
+
+    >>> without_folders({"weights": "/home/me/resnet50.h5", "cache": ["C:\\\\me\\\\cache"], "note": "a / b"})
+    {'weights': 'resnet50.h5', 'cache': ['cache'], 'note': 'a / b'}
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(item) for item in value]
+    if isinstance(value, str):
+        for kind in (PurePosixPath, PureWindowsPath):
+            if (path := kind(value)).is_absolute():
+                return path.name
+    return value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +25,7 @@ from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.experiment import Paper, System
 from covid_keras.training.inputs import finished_before, part_of, preparation_of
 from covid_keras.training.networks import network_of
+from covid_keras.training.protocol import Protocol
 from covid_keras.training.runfolder import Execution, RunFolder
 
 if TYPE_CHECKING:
@@ -48,25 +48,36 @@ def choose_examples(predictions: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The example images of one execution.
+    """The n example images of one execution, and all that a figure of them may need: what `System.pictures` is given.
 
     Attributes
     ----------
-    paper, run, execution
-        Whose they are.
+    paper : Paper
+    run : RunFolder
+    execution : Execution
+        The finished execution that the images are examples of.
+    before : Execution, optional
+        The finished one that it builds on, None where its system builds on none.
     predictions : pandas.DataFrame
-        Its predictions of the examples, as `choose_examples` orders them.
+        A row an image, n of its test part, in the order of `choose_examples`; columns as
+        `covid_keras.evaluation.read_predictions` gives them, scores 0..1.
     cohort : Cohort
+        The same n images in the same order: files, patients, masks.
     prepared : PreparedImages
-        Both in the same order.
+        The same in the same order, as its preparation left them: n images (h, w, c) uint8, 0..255.
+    network : keras.Model
+        With its best weights; takes prepared images float32 as its pipeline scales them, or what `System.feed` makes
+        of them.
     """
 
     paper: Paper
     run: RunFolder
     execution: Execution
+    before: Execution | None
     predictions: pd.DataFrame
     cohort: Cohort
     prepared: PreparedImages
+    network: keras.Model
 
     @classmethod
     def of(cls, paper: Paper, run: RunFolder, execution: Execution, predictions: pd.DataFrame) -> Examples:
@@ -75,50 +86,42 @@ class Examples:
         Raises
         ------
         UserError
-            Where an image is missing or damaged, or the folder of prepared images cannot be written.
+            Where an image or the weights are missing or damaged, the execution that it builds on is not done, or the
+            folder of prepared images cannot be written.
         """
+        system = paper.system(execution.system)
         rows = choose_examples(predictions)
         # Only the rows shown: the others' files may be gone, and nobody waits for them.
         places = pd.Index(run.cohort.table["image_id"]).get_indexer(rows["image_id"])
         cohort = Cohort(run.cohort.table.iloc[places], run.cohort.classes, run.cohort.name)
         _require_files(cohort)
-        preparation = preparation_of(paper.system(execution.system), run, part_of(paper, run, execution))
-        return cls(paper, run, execution, rows, cohort, prepare_cohort(cohort, preparation, run.settings["cache"]))
+        preparation = preparation_of(system, run, part_of(paper, run, execution))
+        prepared = prepare_cohort(cohort, preparation, run.settings["cache"])
+        before, network = finished_before(run, system, execution), network_of(paper, run, execution)
+        return cls(paper, run, execution, before, rows, cohort, prepared, network)
 
     @property
     def system(self) -> System:
         """The system of the execution."""
         return self.paper.system(self.execution.system)
 
-    @cached_property
-    def network(self) -> keras.Model:
-        """The network of the execution with its best weights."""
-        return network_of(self.paper, self.run, self.execution)
-
     @property
-    def before(self) -> Execution | None:
-        """The execution that theirs builds on."""
-        return finished_before(self.run, self.system, self.execution)
+    def protocol(self) -> Protocol:
+        """The protocol of the run."""
+        return self.run.protocol
 
 
 def explain_examples(examples: Examples) -> list[Explanation]:
-    """Explain the examples of one execution with its best weights, in their order.
-
-    Raises
-    ------
-    UserError
-        Where the weights are missing or damaged.
-    """
+    """Explain the examples of one execution with its best weights, in their order."""
     system, run, rows = examples.system, examples.run, examples.predictions
     scored = examples.paper.scored_of(system, run.cohort)
-    model = examples.network
     fed = _inputs(examples)
     scores = rows[[f"score_{name}" for name in scored]].to_numpy()
     predicted = [scored.index(name) for name in rows["predicted"]]
     order = _predicted_first(scores, np.array(predicted))
     names = [tuple(scored[index] for index in pair) for pair in order[:, :2]]
-    maps = _maps(system, scored, model, fed, names)
-    preparation = system.preparation(run.protocol)
+    maps = _maps(system, scored, examples.network, fed, names)
+    preparation = system.preparation(examples.protocol)
     return [
         _case(row, files, preparation, heat, pair, float(score[at]))
         for row, files, heat, pair, score, at in zip(
@@ -129,19 +132,8 @@ def explain_examples(examples: Examples) -> list[Explanation]:
 
 def further_pictures(examples: Examples) -> list[FigureEntry]:
     """Return the figures that the system's paper draws of the examples, beside the heat maps."""
-    system, before = examples.system, examples.before
-    if system.pictures is None:
-        return []
-    found = system.pictures(
-        examples.run.protocol,
-        examples.cohort,
-        examples.execution,
-        before,
-        examples.prepared,
-        examples.predictions,
-        examples.network,
-    )
-    return [FigureEntry(*entry) for entry in found]
+    draw = examples.system.pictures
+    return [] if draw is None else [FigureEntry(*entry) for entry in draw(examples)]
 
 
 def _predicted_first(scores: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -156,7 +148,7 @@ def _inputs(examples: Examples) -> np.ndarray:
     system, cohort, prepared = examples.system, examples.cohort, examples.prepared
     if system.feed is not None:
         part = np.full(len(cohort), "test", object)
-        prepared = system.feed(examples.run.protocol, cohort, examples.before, part, prepared).prepared
+        prepared = system.feed(examples.protocol, cohort, examples.before, part, prepared).prepared
     batches = make_dataset(prepared, np.arange(len(prepared)), scaling=system.scaling, channels=system.channels)
     images = np.concatenate([batch.numpy() for batch in batches])
     return images.reshape(len(cohort), -1, *images.shape[1:])

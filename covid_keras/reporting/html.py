@@ -13,17 +13,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from covid_keras import DISCLAIMER
 from covid_keras.files import write_text
 from covid_keras.reporting import tables
-from covid_keras.reporting.style import report_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PICTURE_DPI = 144
 
@@ -160,6 +161,8 @@ def write_report(path: str | Path, report: Report) -> Path:
 
 def inline_figure(figure: Figure, alternative: str) -> Markup:
     """Return a figure as an `<img>` with a data URI: SVG for drawings, PNG where it holds pictures."""
+    from covid_keras.reporting.style import report_style
+
     holds_pictures = any(image.get_array().size > 10_000 for axes in figure.axes for image in axes.images)
     buffer = io.BytesIO()
     with report_style():

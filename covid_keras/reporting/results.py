@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -26,7 +26,7 @@ from covid_keras.evaluation.published import load_titles
 from covid_keras.evaluation.seeds import seed_metrics
 from covid_keras.evaluation.summary import plain
 from covid_keras.evaluation.uncertainty import Difference, difference_of_sets
-from covid_keras.files import read_record
+from covid_keras.files import read_record, without_folders
 from covid_keras.reporting.audited import audit_of, audited_places
 from covid_keras.reporting.evidence import SHARES, compared_shares, pairs_of, read_shares
 from covid_keras.training.experiment import Paper, load_paper
@@ -319,23 +319,6 @@ def read_protocol_text(run: RunFolder) -> str:
     given = yaml.safe_load(text)
     portable = without_folders(given)
     return text if portable == given else yaml.safe_dump(portable, sort_keys=False, allow_unicode=True)
-
-
-def without_folders(value: Any) -> Any:
-    """Return a JSON-able value with every absolute path in it cut to its file name.
-
-    >>> without_folders({"weights": "/home/me/resnet50.h5", "cache": ["C:\\\\me\\\\cache"], "note": "a / b"})
-    {'weights': 'resnet50.h5', 'cache': ['cache'], 'note': 'a / b'}
-    """
-    if isinstance(value, dict):
-        return {key: without_folders(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_folders(item) for item in value]
-    if isinstance(value, str):
-        for kind in (PurePosixPath, PureWindowsPath):
-            if (path := kind(value)).is_absolute():
-                return path.name
-    return value
 
 
 def is_phantom(results: Results) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from covid_keras.data.preparation import Preparation, PreparedImages
     from covid_keras.evaluation import Measured
     from covid_keras.evaluation.ensembles import Combined
+    from covid_keras.reporting.examples import Examples
     from covid_keras.reporting.html import Section
     from covid_keras.reporting.results import Results
     from covid_keras.training.inputs import Inputs
@@ -115,9 +116,8 @@ class System:
     evidence_note : str
         What the map of a class is a map of, for the reader of the report, where that is not simply the class's logit.
     pictures : callable, optional
-        (protocol, cohort of the examples, their execution, the execution it builds on, their prepared images, their
-        predictions, all in one order, and the network) to a list of (title, caption, `matplotlib.figure.Figure`): what
-        the report shows of the example images beside the heat maps.
+        `covid_keras.reporting.examples.Examples` to a list of (title, caption, `matplotlib.figure.Figure`): what the
+        report shows of the example images beside the heat maps.
     compose : callable, optional
         (protocol, class names, the networks of the systems that it builds on, first to last) to a model: it is made
         of these and not trained.
@@ -165,13 +165,7 @@ class System:
     evidence: Callable[[keras.Model, np.ndarray, str], tuple[keras.Model, np.ndarray, int]] | None = None
     heat_layer: str = ""
     evidence_note: str = ""
-    pictures: (
-        Callable[
-            [Protocol, Cohort, Execution, Execution | None, PreparedImages, pd.DataFrame, keras.Model],
-            list[tuple[str, str, Figure]],
-        ]
-        | None
-    ) = None
+    pictures: Callable[[Examples], list[tuple[str, str, Figure]]] | None = None
     compose: Callable[[Protocol, tuple[str, ...], list[keras.Model]], keras.Model] | None = None
     everywhere: bool = False
     released: bool = False

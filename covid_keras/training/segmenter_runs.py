@@ -17,8 +17,7 @@ from covid_keras.data.duplicates import duplicate_groups, find_duplicates
 from covid_keras.data.splits import hold_out
 from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import OVERLAP, RECORD
-from covid_keras.files import fingerprint, read_record
-from covid_keras.reporting.results import without_folders
+from covid_keras.files import fingerprint, read_record, without_folders
 from covid_keras.settings import as_plain
 from covid_keras.training.cohorts import missing_collection
 from covid_keras.training.protocol import Protocol

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,11 @@ from covid_keras.training.protocol import Protocol
 from papers.covid_cxnet import networks
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, OUTSIDE, PNEUMONIA, available, make_cohort, sources
 from papers.covid_cxnet.settings import options_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from covid_keras.reporting.examples import Examples
 
 LEAKY = "_leaky"
 BINARY = (NORMAL, COVID)
@@ -86,19 +91,19 @@ def outside(cohort: Cohort, splits: pd.DataFrame, classes: tuple[str, ...], seed
     return cohort.table["label"].isin(OUTSIDE).to_numpy()
 
 
-def pictures_of_whole(*arguments: Any) -> list[tuple[str, str, Any]]:
+def pictures_of_whole(examples: Examples) -> list[tuple[str, str, Figure]]:
     """Figures 2, 3, 12, 14 and 17 of the paper, of the examples."""
     from papers.covid_cxnet.figures import enhancement_pictures, explanation_pictures
     from papers.covid_cxnet.probing import probe_pictures
 
-    return [*enhancement_pictures(*arguments), *explanation_pictures(*arguments), *probe_pictures(*arguments)]
+    return [*enhancement_pictures(examples), *explanation_pictures(examples), *probe_pictures(examples)]
 
 
-def pictures_of_lungs(*arguments: Any) -> list[tuple[str, str, Any]]:
+def pictures_of_lungs(examples: Examples) -> list[tuple[str, str, Figure]]:
     """Figures 4, 12, 17 and 18 of the paper, of the examples."""
     from papers.covid_cxnet.figures import explanation_pictures, roi_pictures
 
-    return [*roi_pictures(*arguments), *explanation_pictures(*arguments)]
+    return [*roi_pictures(examples), *explanation_pictures(examples)]
 
 
 def mixture(protocol: Protocol) -> str:

@@ -18,15 +18,13 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask, write_image
-from covid_keras.data.preparation import Preparation, PreparedImages, crop_box, prepare_image
+from covid_keras.data.preparation import Preparation, crop_box, prepare_image
 from covid_keras.explain import authors_grad_cam, conceal, explain_by_lime, find_text, grad_cam
 from covid_keras.explain.lime_map import LimeExplanation
 from covid_keras.preprocessing import LungBox, resize_truncated
@@ -34,14 +32,13 @@ from covid_keras.reporting.enhancements import beasf_figure, enhancement_figure
 from covid_keras.reporting.explanations import ConcealedCase, HeatCase, concealment_figure, heat_grid, lime_figure
 from covid_keras.reporting.pictures import short_name, show_radiograph
 from covid_keras.reporting.style import LUNG_OUTLINE, OKABE_ITO, WIDTH, report_style
-from covid_keras.training.experiment import System, load_paper
-from covid_keras.training.protocol import Protocol
-from covid_keras.training.runfolder import Execution
 from papers.covid_cxnet.cohorts import COVID
 from papers.covid_cxnet.settings import options_of
 
 if TYPE_CHECKING:
     import keras
+
+    from covid_keras.reporting.examples import Examples
 
 Entry = tuple[str, str, Figure]
 SIDE = 320  # longest side of a picture, pixels; more where the network sees more
@@ -92,17 +89,9 @@ class Asked:
 # --- enhancement (figures 2 and 3)
 
 
-def enhancement_pictures(
-    protocol: Protocol,
-    cohort: Cohort,
-    execution: Execution,
-    before: Execution | None,
-    prepared: PreparedImages,
-    predictions: pd.DataFrame,
-    model: keras.Model,
-) -> list[Entry]:
+def enhancement_pictures(examples: Examples) -> list[Entry]:
     """Return figures 2 and 3 of the first example: HE, AHE and CLAHE, and BEASF over its gammas."""
-    options, row = options_of(protocol), cohort.table.iloc[0]
+    options, row = options_of(examples.protocol), examples.cohort.table.iloc[0]
     image = resize_truncated(read_image(row["path"]), options.frame, overflow=options.overflow)
     height, width = options.frame
     where = f"Image {row['image_id']}, brought to {height} × {width} pixels, where all enhancement is done"
@@ -125,24 +114,17 @@ def enhancement_pictures(
 # --- the box of the lungs (figures 4 and 18)
 
 
-def roi_pictures(
-    protocol: Protocol,
-    cohort: Cohort,
-    execution: Execution,
-    before: Execution | None,
-    prepared: PreparedImages,
-    predictions: pd.DataFrame,
-    model: keras.Model,
-) -> list[Entry]:
+def roi_pictures(examples: Examples) -> list[Entry]:
     """Return figure 4 of the examples: radiograph with lungs and box, crop, the channels that the network is fed.
 
     Nothing for a network that is fed whole radiographs.
     """
-    preparation = _system(protocol, execution).preparation(protocol)
+    preparation = examples.system.preparation(examples.protocol)
     if preparation.crop is None:
         return []
+    rows = enumerate(examples.cohort.table.itertuples())
     figure = roi_figure(
-        [Roi.of(row, preparation, prepared.load(place)) for place, row in enumerate(cohort.table.itertuples())],
+        [Roi.of(row, preparation, examples.prepared.load(place)) for place, row in rows],
         [_CHANNELS[name] for name in preparation.stack_order],
     )
     caption = (
@@ -238,26 +220,17 @@ def _draw_box(axes: Axes, box: LungBox) -> None:
 # --- explanations (figures 12 and 17)
 
 
-def explanation_pictures(
-    protocol: Protocol,
-    cohort: Cohort,
-    execution: Execution,
-    before: Execution | None,
-    prepared: PreparedImages,
-    predictions: pd.DataFrame,
-    model: keras.Model,
-) -> list[Entry]:
+def explanation_pictures(examples: Examples) -> list[Entry]:
     """Return what LIME and the authors' Grad-CAM say of up to two examples, and text concealed where there is any.
 
     COVID-19 images come first. Text is left out for networks whose images are matched to the histogram of another one:
     which one is not known here.
     """
-    system = _system(protocol, execution)
-    asked = list(_ask(system, protocol, cohort, prepared, predictions, model))
+    asked = list(_ask(examples))
     first = sorted(asked, key=lambda one: one.label != COVID)[:LIME_EXAMPLES]
-    pictures = _beside_grad_cam(first, options_of(protocol).lime_samples)
-    if system.template is None:
-        pictures += _without_text(asked, cohort, system, protocol)
+    pictures = _beside_grad_cam(first, options_of(examples.protocol).lime_samples)
+    if examples.system.template is None:
+        pictures += _without_text(asked, examples)
     return pictures
 
 
@@ -290,11 +263,11 @@ def _beside_grad_cam(asked: Sequence[Asked], samples: int) -> list[Entry]:
     ]
 
 
-def _without_text(asked: Sequence[Asked], cohort: Cohort, system: System, protocol: Protocol) -> list[Entry]:
-    preparation = system.preparation(protocol)
+def _without_text(asked: Sequence[Asked], examples: Examples) -> list[Entry]:
+    preparation, channels = examples.system.preparation(examples.protocol), examples.system.channels
     pairs = []
-    for one, row in zip(asked, cohort.table.itertuples(), strict=True):
-        if len(pairs) < CONCEALED_EXAMPLES and (found := _concealed(one, row, preparation, system.channels)):
+    for one, row in zip(asked, examples.cohort.table.itertuples(), strict=True):
+        if len(pairs) < CONCEALED_EXAMPLES and (found := _concealed(one, row, preparation, channels)):
             pairs.append((one, *found))
     if not pairs:
         return []
@@ -330,26 +303,16 @@ def _concealed(one: Asked, row, preparation: Preparation, channels: int) -> tupl
 # --- what they share
 
 
-def _system(protocol: Protocol, execution: Execution) -> System:
-    return load_paper(protocol.paper).system(execution.system)
-
-
-def _ask(
-    system: System,
-    protocol: Protocol,
-    cohort: Cohort,
-    prepared: PreparedImages,
-    predictions: pd.DataFrame,
-    model: keras.Model,
-) -> Iterator[Asked]:
-    """Yield the examples with their networks; cohort, prepared images and predictions are in one order."""
-    preparation = system.preparation(protocol)
-    rows = zip(predictions.itertuples(), cohort.table.itertuples(), strict=True)
+def _ask(examples: Examples) -> Iterator[Asked]:
+    """Yield the examples with the networks that are asked about them."""
+    system, model = examples.system, examples.network
+    preparation = system.preparation(examples.protocol)
+    rows = zip(examples.predictions.itertuples(), examples.cohort.table.itertuples(), strict=True)
     for place, (row, files) in enumerate(rows):
         image, lungs = _read(files, preparation)
         window = _window(lungs, preparation)
         size = _size_of_view(image[window].shape, preparation.size)
-        fed = _scaled(prepared.load(place), system.channels)
+        fed = _scaled(examples.prepared.load(place), system.channels)
         if system.evidence is not None:
             network, images, index = system.evidence(model, fed[None, None], row.predicted)
             fed = images[0]

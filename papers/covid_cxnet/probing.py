@@ -17,6 +17,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import keras
@@ -26,7 +27,7 @@ from matplotlib.figure import Figure
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image
-from covid_keras.data.preparation import Preparation, PreparedImages, prepare_image
+from covid_keras.data.preparation import Preparation, prepare_image
 from covid_keras.errors import UserError
 from covid_keras.explain import grad_cam
 from covid_keras.models import build_chexnet
@@ -34,10 +35,11 @@ from covid_keras.models.cxnet import CHEXNET_FINDINGS
 from covid_keras.reporting.explanations import HeatCase, heat_grid
 from covid_keras.reporting.pictures import short_name
 from covid_keras.reporting.style import WIDTH, report_style, series_styles
-from covid_keras.training.protocol import Protocol
-from covid_keras.training.runfolder import Execution
 from papers.covid_cxnet.cohorts import COVID, NORMAL
 from papers.covid_cxnet.networks import CHEXNET
+
+if TYPE_CHECKING:
+    from covid_keras.reporting.examples import Examples
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -210,24 +212,16 @@ def findings_figure(
     return figure
 
 
-def probe_pictures(
-    protocol: Protocol,
-    cohort: Cohort,
-    execution: Execution,
-    before: Execution | None,
-    prepared: PreparedImages,
-    predictions: pd.DataFrame,
-    model: keras.Model,
-) -> list[tuple[str, str, Figure]]:
+def probe_pictures(examples: Examples) -> list[tuple[str, str, Figure]]:
     """Return figure 14 for one COVID-19 and one normal example (hook of `System.pictures`).
 
     Nothing where the user gave no file of CheXNet's weights, or one that holds another network's.
     """
-    rows = chosen_rows(cohort)
-    if CHEXNET not in protocol.files or rows.empty:
+    rows, files = chosen_rows(examples.cohort), examples.protocol.files
+    if CHEXNET not in files or rows.empty:
         return []
     try:
-        return pictures_of(rows, protocol.files[CHEXNET])
+        return pictures_of(rows, files[CHEXNET])
     except UserError as error:
         _LOGGER.warning("CheXNet is not asked about the examples: %s", error)
         return []

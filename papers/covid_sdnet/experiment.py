@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from covid_keras.data.preparation import Preparation
 from covid_keras.errors import UserError
@@ -22,6 +22,11 @@ from papers.covid_sdnet.cohorts import (
 )
 from papers.covid_sdnet.settings import options_of
 from papers.covid_sdnet.transforms import evidence_pairs, feed_pairs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from covid_keras.reporting.examples import Examples
 
 # Section III-A of the paper: the lungs' box, enlarged by 2.5 % on each of its four sides.
 CROP_MARGIN = 0.025
@@ -83,12 +88,11 @@ def check(protocol: Protocol) -> None:
         )
 
 
-def pictures_of_pairs(*arguments: Any) -> list[tuple[str, str, Any]]:
+def pictures_of_pairs(examples: Examples) -> list[tuple[str, str, Figure]]:
     """The examples beside their transformed versions; see `papers.covid_sdnet.figures.transformed_pairs`."""
     from papers.covid_sdnet.figures import transformed_pairs
 
-    *others, _ = arguments  # the classifier itself draws nothing here
-    return transformed_pairs(*others)
+    return transformed_pairs(examples)
 
 
 WITHOUT_SEG = System(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import PreparedImages
 from covid_keras.reporting.pictures import colour_bar, short_name, show_radiograph
 from covid_keras.reporting.style import DIFFERENCE_MAP, WIDTH, report_style
-from covid_keras.training.protocol import Protocol
-from covid_keras.training.runfolder import Execution
 from papers.covid_sdnet.transforms import VIEWS, feed_pairs
+
+if TYPE_CHECKING:
+    from covid_keras.reporting.examples import Examples
+    from covid_keras.training.runfolder import Execution
 
 CAPTION = (
     "The lung crop as the network takes it, the version of the negative class's generator, that of the positive "
@@ -51,35 +51,29 @@ class Pair:
         return (self.positive.astype(np.int64) - self.negative).mean(axis=-1)
 
 
-def transformed_pairs(
-    protocol: Protocol,
-    cohort: Cohort,
-    execution: Execution,
-    before: Execution | None,
-    prepared: PreparedImages,
-    predictions: pd.DataFrame,
-) -> list[tuple[str, str, Figure]]:
-    """Return the figure of an execution's examples, of FuCiTNet or of what builds on it, with title and caption.
+def transformed_pairs(examples: Examples) -> list[tuple[str, str, Figure]]:
+    """Return the figure of examples of FuCiTNet, or of what builds on it, with title and caption."""
+    return [("Transformed images", CAPTION.format(name=_trained(examples).name), pair_figure(pairs_of(examples)))]
 
-    The pairs come from where `feed_pairs` keeps them; an image is transformed only where that was never done.
+
+def pairs_of(examples: Examples) -> list[Pair]:
+    """Return each image with its two versions, in the order of the examples.
+
+    They come from where `feed_pairs` keeps them; an image is transformed only where that was never done.
     """
-    trained = before or execution
-    pairs = pairs_of(protocol, cohort, trained, prepared, predictions)
-    return [("Transformed images", CAPTION.format(name=trained.name), pair_figure(pairs))]
-
-
-def pairs_of(
-    protocol: Protocol, cohort: Cohort, trained: Execution, prepared: PreparedImages, predictions: pd.DataFrame
-) -> list[Pair]:
-    """Return each image with its two versions; cohort, prepared images and predictions are in one order."""
-    part = np.full(len(cohort), "test", object)
-    views = feed_pairs(protocol, cohort, trained, part, prepared).prepared
+    part = np.full(len(examples.cohort), "test", object)
+    views = feed_pairs(examples.protocol, examples.cohort, _trained(examples), part, examples.prepared).prepared
     found = []
-    for place, row in enumerate(predictions.itertuples()):
+    for place, row in enumerate(examples.predictions.itertuples()):
         view = {name: views.load(len(VIEWS) * place + at) for at, name in enumerate(VIEWS)}
-        original = prepared.load(place)[..., 0]
+        original = examples.prepared.load(place)[..., 0]
         found.append(Pair(original, view["N"], view["P"], row.image_id, row.label, row.predicted))
     return found
+
+
+def _trained(examples: Examples) -> Execution:
+    """Return the execution that trained the generators."""
+    return examples.before or examples.execution
 
 
 @report_style()

@@ -20,7 +20,9 @@ from papers.hertel_ensemble.settings import options_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
+    from covid_keras.reporting.examples import Examples
     from covid_keras.reporting.html import Section
     from covid_keras.reporting.results import Results
 
@@ -128,11 +130,11 @@ def vote(protocol: Protocol, frames: list[pd.DataFrame], name: str) -> Combined:
     return vote_predictions(frames, ties=options_of(protocol).ensemble.ties, system=name)
 
 
-def pictures_of_masking(*arguments):
+def pictures_of_masking(examples: Examples) -> list[tuple[str, str, Figure]]:
     """Figure 11 of the paper, of the examples."""
     from papers.hertel_ensemble.figures import segmentation_pictures
 
-    return segmentation_pictures(*arguments)
+    return segmentation_pictures(examples)
 
 
 def at_hand(protocol: Protocol, data: Path | None) -> str | None:

@@ -17,11 +17,9 @@ from papers.hertel_ensemble.networks import COVID
 if TYPE_CHECKING:
     import keras
 
-    from covid_keras.data.cohort import Cohort
     from covid_keras.data.preparation import PreparedImages
+    from covid_keras.reporting.examples import Examples
     from covid_keras.training.experiment import System
-    from covid_keras.training.protocol import Protocol
-    from covid_keras.training.runfolder import Execution
 
 HEAT_LAYER = "relu"  # the last feature maps of DenseNet
 FIGURE_11 = "With and without segmentation"
@@ -92,23 +90,13 @@ class Pair:
     segmented: HeatCase
 
 
-def segmentation_pictures(
-    protocol: Protocol,
-    cohort: Cohort,
-    execution: Execution,
-    before: Execution | None,
-    prepared: PreparedImages,
-    predictions: pd.DataFrame,
-    model: keras.Model,
-) -> list[tuple[str, str, Figure]]:
+def segmentation_pictures(examples: Examples) -> list[tuple[str, str, Figure]]:
     """Return figure 11 of the examples of COVID-19; nothing where there are none. A hook `System.pictures`.
 
     Parameters
     ----------
-    protocol, cohort, execution, prepared, predictions, model
-        Of the network trained without masks and of its examples, in one order.
-    before : Execution
-        The finished one, of the same fold, of the network trained with masks.
+    examples : Examples
+        Of the network trained without masks; what it builds on is the one trained with masks on the same fold.
 
     Raises
     ------
@@ -117,24 +105,21 @@ def segmentation_pictures(
     """
     from covid_keras.data.preparation import prepare_cohort
     from covid_keras.explain.network import map_cells
-    from covid_keras.training.experiment import load_paper
     from covid_keras.training.networks import network_of
-    from covid_keras.training.runfolder import RunFolder
 
-    shown = np.flatnonzero(predictions["label"].eq(COVID).to_numpy() & cohort.table["mask_path"].ne("").to_numpy())
+    table, before = examples.cohort.table, examples.before
+    shown = np.flatnonzero(examples.predictions["label"].eq(COVID).to_numpy() & table["mask_path"].ne("").to_numpy())
     if before is None or not len(shown):
         return []
-    paper, run = load_paper(protocol.paper), RunFolder.open(before.folder.parents[2])
-    without, with_masks = (paper.system(one.system) for one in (execution, before))
-    index = [paper.classes_of(one, run.cohort).index(COVID) for one in (without, with_masks)]
-    segmented = prepare_cohort(cohort, with_masks.preparation(protocol), run.settings["cache"])
+    paper, run = examples.paper, examples.run
+    without, with_masks = examples.system, paper.system(before.system)
+    segmented = prepare_cohort(examples.cohort, with_masks.preparation(run.protocol), run.settings["cache"])
     sides = (
-        _explained(without, model, prepared, cohort, shown, protocol, index[0]),
-        _explained(with_masks, network_of(paper, run, before), segmented, cohort, shown, protocol, index[1]),
+        _explained(examples, shown, without, examples.network, examples.prepared),
+        _explained(examples, shown, with_masks, network_of(paper, run, before), segmented),
     )
-    names = cohort.table["image_id"].iloc[shown]
-    pairs = [Pair(name, *both) for name, *both in zip(names, *sides, strict=True)]
-    cells = cells_words(*map_cells(model, _layer(without), prepared.shape))
+    pairs = [Pair(name, *both) for name, *both in zip(table["image_id"].iloc[shown], *sides, strict=True)]
+    cells = cells_words(*map_cells(examples.network, _layer(without), examples.prepared.shape))
     return [(FIGURE_11, CAPTION.format(cells=cells), segmentation_figure(pairs))]
 
 
@@ -148,25 +133,20 @@ def _layer(system: System) -> str:
 
 
 def _explained(
-    system: System,
-    model: keras.Model,
-    prepared: PreparedImages,
-    cohort: Cohort,
-    places: np.ndarray,
-    protocol: Protocol,
-    index: int,
+    examples: Examples, places: np.ndarray, system: System, network: keras.Model, prepared: PreparedImages
 ) -> list[HeatCase]:
-    """Return what a network was fed of each image, its map for the class and its probability."""
+    """Return what a network was fed of some of the examples, its map for COVID-19 and its probability."""
     from covid_keras.data.pipeline import make_dataset
     from covid_keras.explain import grad_cam
     from covid_keras.reporting.examples import lungs_as_fed
 
+    index = examples.paper.classes_of(system, examples.run.cohort).index(COVID)
     batches = make_dataset(prepared, places, scaling=system.scaling, channels=system.channels)
     fed = np.concatenate([batch.numpy() for batch in batches])
-    scores = np.asarray(model.predict_on_batch(fed))[:, index]
-    maps = grad_cam(model, fed, index, _layer(system))
-    preparation = system.preparation(protocol)
-    files = cohort.table.iloc[places].itertuples()
+    scores = np.asarray(network.predict_on_batch(fed))[:, index]
+    maps = grad_cam(network, fed, index, _layer(system))
+    preparation = system.preparation(examples.protocol)
+    files = examples.cohort.table.iloc[places].itertuples()
     return [
         HeatCase(
             prepared.load(place)[..., 0], heat, f"p = {score:.2f}", lungs_as_fed(row.path, row.mask_path, preparation)

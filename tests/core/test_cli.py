@@ -66,6 +66,13 @@ def test_version_and_bad_arguments(capsys):
     assert caught.value.code == 2
 
 
+def test_the_package_is_the_command():
+    command = [sys.executable, "-m", "covid_keras"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"covid-keras {__version__}\n"
+    assert subprocess.run([*command, "repoduce"], capture_output=True, check=False).returncode == 2
+
+
 def test_papers_lists_what_can_be_reproduced(capsys):
     assert main(["papers"]) == 0
     out = capsys.readouterr().out

@@ -21,10 +21,10 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation
 from covid_keras.errors import UserError
 from covid_keras.evaluation import compute_metrics, read_predictions, write_predictions
-from covid_keras.files import read_json, sha256_of, write_json
+from covid_keras.files import read_json, sha256_of, without_folders, write_json
 from covid_keras.preprocessing import lung_bounding_box
 from covid_keras.reporting import FigureEntry
-from covid_keras.reporting.examples import _framed, choose_examples
+from covid_keras.reporting.examples import Examples, _framed, choose_examples
 from covid_keras.reporting.html import render_report
 from covid_keras.reporting.page import RELEASED, make_report, report_markdown
 from covid_keras.reporting.results import (
@@ -33,7 +33,6 @@ from covid_keras.reporting.results import (
     banner_of,
     named_groups,
     read_protocol_text,
-    without_folders,
 )
 from covid_keras.reporting.run import report_run
 from covid_keras.training.crossval import run_executions
@@ -635,10 +634,11 @@ def test_a_papers_own_pictures_stand_with_the_heat_maps(trained, monkeypatch):
     """The hook gets the examples in the order of the heat maps' rows, and the caption says what a map is of."""
     asked = []
 
-    def pictures(protocol, cohort, execution, before, prepared, predictions, model):
-        asked.append((list(cohort.table["image_id"]), list(prepared.image_ids), list(predictions["image_id"])))
-        assert (execution.system, before) == ("a", None)
-        assert model.count_params() == read_json(execution.record)["parameters"]
+    def pictures(given: Examples):
+        in_order = given.cohort.table["image_id"], given.prepared.image_ids, given.predictions["image_id"]
+        asked.append(tuple(map(list, in_order)))
+        assert (given.execution.system, given.before, given.protocol) == ("a", None, trained.protocol)
+        assert given.network.count_params() == read_json(given.execution.record)["parameters"]
         return [("Twins", "Two of each.", Figure())]
 
     results = Results.of(trained)

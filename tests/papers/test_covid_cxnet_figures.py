@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import keras
@@ -22,6 +23,7 @@ from covid_keras.explain import find_text
 from covid_keras.models import build_chexnet
 from covid_keras.models.cxnet import CHEXNET_FINDINGS
 from covid_keras.preprocessing import LungBox
+from covid_keras.reporting.examples import Examples
 from covid_keras.training.runfolder import Execution
 from papers.covid_cxnet import figures, networks, probing
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL
@@ -69,15 +71,16 @@ def cohort(tmp_path) -> Cohort:
 
 
 @pytest.fixture
-def arguments(protocol, cohort, tmp_path):
-    """What a hook is called with, for any system, all examples taken for one class."""
+def examples_of(protocol, cohort, tmp_path):
+    """The examples of any system, all taken for one class."""
 
-    def make(name: str, model: keras.Model | None = None, predicted: str = COVID):
+    def make(name: str, model: keras.Model | None = None, predicted: str = COVID) -> Examples:
         preparation = PAPER.system(name).preparation(protocol)
         prepared = prepare_cohort(cohort, preparation, tmp_path / "cache", workers=1)
         predictions = cohort.table[["image_id", "label"]].assign(predicted=predicted)
         execution = Execution(tmp_path / "run", name, 0, 0)
-        return protocol, cohort, execution, None, prepared, predictions, model
+        run = SimpleNamespace(protocol=protocol)
+        return Examples(PAPER, run, execution, None, predictions, cohort, prepared, model)
 
     return make
 
@@ -85,8 +88,8 @@ def arguments(protocol, cohort, tmp_path):
 # --- enhancement and the box of the lungs
 
 
-def test_enhancement_is_shown_in_the_frame(arguments):
-    (first, words, figure), (second, _, beasf) = figures.enhancement_pictures(*arguments("base_v2"))
+def test_enhancement_is_shown_in_the_frame(examples_of):
+    (first, words, figure), (second, _, beasf) = figures.enhancement_pictures(examples_of("base_v2"))
     assert (first, second) == ("Contrast enhancement", "BEASF")
     assert "Image i0, brought to 96 × 80 pixels" in words
     for one, count in ((figure, 4), (beasf, 7)):
@@ -95,8 +98,8 @@ def test_enhancement_is_shown_in_the_frame(arguments):
         assert all(picture.shape == (96, 80) for picture in shown)
 
 
-def test_the_box_is_the_one_that_is_cropped(arguments, cohort):
-    ((title, words, figure),) = figures.roi_pictures(*arguments("cxnet_v2"))
+def test_the_box_is_the_one_that_is_cropped(examples_of, cohort):
+    ((title, words, figure),) = figures.roi_pictures(examples_of("cxnet_v2"))
     assert title == "The box of the lungs"
     assert "does not mask" in words
     rows = np.array(figure.axes).reshape(3, 5)
@@ -113,7 +116,7 @@ def test_the_box_is_the_one_that_is_cropped(arguments, cohort):
         assert all(axes.images[0].get_array().shape == SIZE for axes in fed)
         assert plain.get_xlabel() == row.label
     assert {"lungs found", "box"} <= set(texts(figure).split("\n"))
-    assert figures.roi_pictures(*arguments("cxnet_v1")) == []
+    assert figures.roi_pictures(examples_of("cxnet_v1")) == []
 
 
 def test_where_no_lung_was_found_the_box_says_so():
@@ -127,8 +130,8 @@ def test_where_no_lung_was_found_the_box_says_so():
 # --- explanations
 
 
-def test_lime_stands_beside_both_kinds_of_grad_cam(arguments):
-    lime, variants, _ = figures.explanation_pictures(*arguments("cxnet_v2", network()))
+def test_lime_stands_beside_both_kinds_of_grad_cam(examples_of):
+    lime, variants, _ = figures.explanation_pictures(examples_of("cxnet_v2", network()))
     assert "LIME's linear model of 12 copies" in lime[1]
     shown = texts(lime[2])
     assert shown.index("i1") < shown.index("i2"), "COVID-19 first"
@@ -139,12 +142,10 @@ def test_lime_stands_beside_both_kinds_of_grad_cam(arguments):
 
 
 @pytest.mark.parametrize(("name", "channels"), [("base_v1", 1), ("cxnet_v2", 3)])
-def test_text_is_concealed_in_the_original_and_the_rest_repeated(arguments, cohort, name, channels):
-    size = PAPER.system(name).preparation(arguments(name)[0]).size
-    model = network(channels, size=size)
-    given = arguments(name, model)
-    asked = list(figures._ask(PAPER.system(name), given[0], cohort, given[4], given[5], model))
-    preparation = PAPER.system(name).preparation(given[0])
+def test_text_is_concealed_in_the_original_and_the_rest_repeated(examples_of, protocol, cohort, name, channels):
+    preparation = PAPER.system(name).preparation(protocol)
+    size = preparation.size
+    asked = list(figures._ask(examples_of(name, network(channels, size=size))))
     for one, row in zip(asked, cohort.table.itertuples(), strict=True):
         found = figures._concealed(one, row, preparation, channels)
         image, lungs = read_image(row.path), cv2.imread(row.mask_path, 0) > 0
@@ -161,9 +162,9 @@ def test_text_is_concealed_in_the_original_and_the_rest_repeated(arguments, coho
         assert one.network is after.network
 
 
-def test_the_panel_of_text_shows_both_probabilities(arguments):
+def test_the_panel_of_text_shows_both_probabilities(examples_of):
     model = network(1, size=(66, 70))
-    *_, (title, words, figure) = figures.explanation_pictures(*arguments("base_v1", model))
+    *_, (title, words, figure) = figures.explanation_pictures(examples_of("base_v1", model))
     assert title == "Text concealed"
     assert "painted over" in words
     shown = texts(figure)
@@ -171,18 +172,17 @@ def test_the_panel_of_text_shows_both_probabilities(arguments):
     assert "i1" not in shown, "nothing is written there"
 
 
-def test_matched_images_are_not_prepared_again_without_their_template(arguments):
+def test_matched_images_are_not_prepared_again_without_their_template(examples_of):
     model = network(3, 3)
-    titles = [entry[0] for entry in figures.explanation_pictures(*arguments("flat", model))]
+    titles = [entry[0] for entry in figures.explanation_pictures(examples_of("flat", model))]
     assert titles == ["LIME", "Grad-CAM and the authors' variant"]
 
 
-def test_the_hierarchy_is_asked_at_the_level_that_decides(arguments, protocol):
+def test_the_hierarchy_is_asked_at_the_level_that_decides(examples_of, protocol):
     parts = [network(seed=1), network(seed=2)]
     model = networks.hierarchy(protocol, CLASSES, parts)
     for predicted, level, index in ((NORMAL, 0, 0), (CAP, 1, 0), (COVID, 1, 1)):
-        given = arguments("hierarchical", model, predicted)
-        asked = list(figures._ask(PAPER.system("hierarchical"), protocol, *given[1:2], *given[4:]))
+        asked = list(figures._ask(examples_of("hierarchical", model, predicted)))
         assert {(one.network.name, one.index) for one in asked} == {(parts[level].name, index)}
         second = float(np.asarray(parts[level](asked[0].fed[None]))[0, 0])
         assert asked[0].probability == pytest.approx(second if index else 1 - second, abs=1e-6)
@@ -279,10 +279,14 @@ def tiny_chexnet(monkeypatch):
     return built
 
 
+def probed(cohort: Cohort, changes: dict) -> Examples:
+    """Examples of which CheXNet needs the files alone."""
+    run = SimpleNamespace(protocol=PAPER.protocol("smoke", changes))
+    return Examples(PAPER, run, None, None, pd.DataFrame(), cohort, None, None)
+
+
 def test_figure_14_is_of_one_covid_and_one_normal_image(cohort, tiny_chexnet, tmp_path):
-    protocol = PAPER.protocol("smoke", {"files": {"chexnet": "/chexnet.h5"}})
-    given = (protocol, cohort, None, None, None, pd.DataFrame(), None)
-    (title, words, bars), *panels = probing.probe_pictures(*given)
+    (title, words, bars), *panels = probing.probe_pictures(probed(cohort, {"files": {"chexnet": "/chexnet.h5"}}))
     assert tiny_chexnet == [((320, 320, 3), "softmax", "/chexnet.h5"), ((224, 224, 3), "sigmoid", "/chexnet.h5")]
     assert title == "CheXNet without fine-tuning"
     assert "one probability of 1" in words
@@ -300,15 +304,14 @@ def test_figure_14_is_of_one_covid_and_one_normal_image(cohort, tiny_chexnet, tm
 
 
 def test_without_chexnets_file_nothing_is_asked(cohort, monkeypatch, caplog):
-    given = (cohort, None, None, None, pd.DataFrame(), None)
-    assert probing.probe_pictures(PAPER.protocol("smoke"), *given) == []
+    assert probing.probe_pictures(probed(cohort, {})) == []
 
     def refuse(*_):
         raise UserError("/chexnet.h5", "holds another network", "Give CheXNet's")
 
     monkeypatch.setattr(probing, "build_chexnet", refuse)
     with caplog.at_level(logging.WARNING):
-        assert probing.probe_pictures(PAPER.protocol("smoke", {"files": {"chexnet": "/chexnet.h5"}}), *given) == []
+        assert probing.probe_pictures(probed(cohort, {"files": {"chexnet": "/chexnet.h5"}})) == []
     assert "holds another network" in caplog.text
     with pytest.raises(ValueError, match="no reading"):
         probing.findings_figure({})

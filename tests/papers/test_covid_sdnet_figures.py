@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+from types import SimpleNamespace
 
 import matplotlib.text
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import PreparedImages, keep_prepared, kept
+from covid_keras.reporting.examples import Examples
 from covid_keras.training.experiment import load_paper
 from covid_keras.training.runfolder import Execution
 from papers.covid_sdnet import transforms
@@ -70,8 +73,8 @@ class Counting:
 
 
 @pytest.fixture
-def examples(tmp_path, monkeypatch):
-    """Arguments of `transformed_pairs`: three prepared crops and an execution with weights."""
+def examples(tmp_path, monkeypatch) -> Examples:
+    """Three prepared crops and an execution of FuCiTNet with weights."""
     rows = [(f"i{n}", f"/data/i{n}.png", f"p{n}", "made", "NP"[n % 2], "") for n in range(3)]
     table = pd.DataFrame(rows, columns=["image_id", "path", "patient_id", "source", "label", "severity"])
     for n in range(3):
@@ -82,13 +85,14 @@ def examples(tmp_path, monkeypatch):
     (execution.folder / "best.weights.h5").write_bytes(b"weights")
     Counting.calls = 0
     monkeypatch.setattr(transforms, "load_cit", lambda protocol, before: Counting())
-    protocol = load_paper("covid_sdnet").protocol("smoke", {"size": [SIDE, SIDE]})
-    return protocol, Cohort(table, ("N", "P")), execution, prepared, table.assign(predicted="P")
+    paper = load_paper("covid_sdnet")
+    run = SimpleNamespace(protocol=paper.protocol("smoke", {"size": [SIDE, SIDE]}))
+    cohort, predictions = Cohort(table, ("N", "P")), table.assign(predicted="P")
+    return Examples(paper, run, execution, None, predictions, cohort, prepared, None)
 
 
 def test_pairs_are_those_that_the_twins_are_fed(examples):
-    protocol, cohort, execution, prepared, predictions = examples
-    found = pairs_of(protocol, cohort, execution, prepared, predictions)
+    found = pairs_of(examples)
     assert [one.name for one in found] == ["i0", "i1", "i2"]
     for n, one in enumerate(found):
         levels = [int(image.max()) for image in (one.original, one.negative, one.positive)]
@@ -97,16 +101,16 @@ def test_pairs_are_those_that_the_twins_are_fed(examples):
 
 
 def test_nothing_is_transformed_twice(examples):
-    protocol, cohort, execution, prepared, predictions = examples
-    ((title, caption, _),) = transformed_pairs(protocol, cohort, execution, None, prepared, predictions)
+    ((title, caption, _),) = transformed_pairs(examples)
     assert title == "Transformed images"
     assert "fucitnet repeat 1 fold 1" in caption
     assert Counting.calls == 2, "one batch, two generators"
-    twins = Execution(execution.folder.parent / "twins", "covid_sdnet", 0, 0)
-    ((_, caption, _),) = transformed_pairs(protocol, cohort, twins, execution, prepared, predictions)
+    twins = Execution(examples.execution.folder.parent / "twins", "covid_sdnet", 0, 0)
+    of_twins = dataclasses.replace(examples, execution=twins, before=examples.execution)
+    ((_, caption, _),) = transformed_pairs(of_twins)
     assert Counting.calls == 2
     assert "fucitnet repeat 1 fold 1" in caption, "the generators are those that the twins build on"
-    assert kept(prepared.folder, "ab0", (SIDE, SIDE, 1))
+    assert kept(examples.prepared.folder, "ab0", (SIDE, SIDE, 1))
 
 
 def test_both_networks_draw_their_pairs_and_say_what_a_map_is_of():

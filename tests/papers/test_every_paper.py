@@ -81,7 +81,7 @@ def test_unknown_systems_trainings_and_files_are_named(paper, changes, words):
         load_paper(paper).protocol("cpu", changes)
 
 
-@pytest.mark.parametrize("paper", ["covid_cxnet", "covid_sdnet"])
+@pytest.mark.parametrize("paper", PAPERS)
 def test_a_paper_loads_without_tensorflow_or_matplotlib(paper):
     code = (
         f"import sys, papers.{paper}.experiment; "

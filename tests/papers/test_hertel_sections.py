@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,9 +22,10 @@ from covid_keras.data.preparation import prepare_cohort
 from covid_keras.evaluation import Measured, PublishedCell, load_published, summarise
 from covid_keras.explain import grad_cam, heat_in_lungs
 from covid_keras.reporting.beside import measured_of, printed_of
+from covid_keras.reporting.examples import Examples
 from covid_keras.reporting.html import Section
 from covid_keras.training import networks as trained_networks
-from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.runfolder import Execution
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble import covidgr, ensemble_sections, figures, mask_sections, sections, source_sections, stages
 from papers.hertel_ensemble.experiment import COVID, MULTI, NEGATIVE, PAPER
@@ -716,13 +718,12 @@ def test_figure_11_shows_both_networks_on_the_same_image(tmp_path, monkeypatch):
         Execution(tmp_path / "run" / "executions" / name / "repeat0-fold0", name, 0, 0)
         for name in ("densenet201_whole", "densenet201_multi")
     )
-    run = SimpleNamespace(cohort=cohort, settings={"cache": str(tmp_path / "cache")})
-    other, opened = tiny(2, size), []
-    monkeypatch.setattr(RunFolder, "open", lambda path: opened.append(path) or run)
-    monkeypatch.setattr(trained_networks, "network_of", lambda paper, run, execution: other)
-    given = (protocol, cohort, execution, before, prepared)
-    ((title, caption, figure),) = figures.segmentation_pictures(*given, predictions, tiny(1, size))
-    assert opened == [tmp_path / "run"]
+    run = SimpleNamespace(protocol=protocol, cohort=cohort, settings={"cache": str(tmp_path / "cache")})
+    other, asked = tiny(2, size), []
+    monkeypatch.setattr(trained_networks, "network_of", lambda *given: asked.append(given) or other)
+    examples = Examples(PAPER, run, execution, before, predictions, cohort, prepared, tiny(1, size))
+    ((title, caption, figure),) = figures.segmentation_pictures(examples)
+    assert asked == [(PAPER, run, before)]
     assert title == figures.FIGURE_11
     side = other.get_layer("relu").output.shape[1]
     assert f"{side} x {side} cells, here as in the table of heat shares" in caption
@@ -746,8 +747,8 @@ def test_figure_11_shows_both_networks_on_the_same_image(tmp_path, monkeypatch):
     assert "i0" not in shown
     for word in ("(b) without masks", "(c) segmented", "(d) with masks"):
         assert word in shown
-    none = predictions.assign(label=labels.NORMAL)
-    assert figures.segmentation_pictures(*given, none, None) == []
+    none = dataclasses.replace(examples, predictions=predictions.assign(label=labels.NORMAL))
+    assert figures.segmentation_pictures(none) == []
     with pytest.raises(ValueError, match="no image"):
         figures.segmentation_figure([])
     with pytest.raises(ValueError, match="no image"):

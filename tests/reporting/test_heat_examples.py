@@ -86,16 +86,16 @@ def examples(folder, system: System, model: keras.Model) -> Examples:
     )
     cohort = Cohort(table, CLASSES, "one")
     predictions = table.assign(predicted="P", score_N=0.2, score_P=0.8)
-    made = Examples(
+    return Examples(
         SimpleNamespace(system=lambda name: system, scored_of=lambda system, cohort: CLASSES),
         SimpleNamespace(cohort=cohort, protocol=None),
         SimpleNamespace(system=system.name),
+        None,
         predictions,
         cohort,
         prepare_cohort(cohort, system.preparation(None), folder / "cache"),
+        model,
     )
-    made.__dict__["network"] = model  # in place of a finished execution's
-    return made
 
 
 @pytest.fixture
