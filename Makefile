@@ -52,7 +52,7 @@ segment-recipe: $(STAMP) ## train the shipped lung U-Net again (needs DATA)
 	$(BIN)/covid-keras train-lungs $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
 
 test: $(STAMP) ## the test suite; real-data tests skip where COVID_KERAS_DATA is absent
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: $(STAMP) ## benchmarks: ratios against the obvious alternative, measured in the same run
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=median,iqr,rounds
