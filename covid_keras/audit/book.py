@@ -12,9 +12,9 @@ from typing import NamedTuple
 from covid_keras.audit.confusion import METRICS
 from covid_keras.audit.findings import place_of
 from covid_keras.audit.printed import SHARES, Interval
-from covid_keras.errors import UserError
-from covid_keras.evaluation.facts import Count, Facts, Place, place_text
-from covid_keras.evaluation.published import PublishedCell
+from covid_keras.common.errors import UserError
+from covid_keras.published.cells import PublishedCell
+from covid_keras.published.facts import Count, Facts, Place, place_text
 
 _OF_ALL = ("accuracy", "weighted_recall")
 _OF_A_PART = "accuracy_"
@@ -34,7 +34,7 @@ class Row:
     positives, negatives, images : int or None
         As the paper states them.
     executions, folds : int
-        See `covid_keras.evaluation.facts`.
+        See `covid_keras.published.facts`.
     totals : tuple of int or None
         Positives and negatives of all parts of the division.
     """

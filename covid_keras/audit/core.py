@@ -12,7 +12,7 @@ from covid_keras.audit.findings import IMPOSSIBLE, Audit, Finding
 from covid_keras.audit.judging import Rule
 from covid_keras.audit.rows import one_matrix
 from covid_keras.audit.run_rows import class_weights, runs_of_row
-from covid_keras.evaluation.published import PublishedCell, load_published
+from covid_keras.published.cells import PublishedCell, load_published
 
 # In this order: what a row implies is compared with what is printed elsewhere.
 RULES: tuple[Rule, ...] = (

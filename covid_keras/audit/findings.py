@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from covid_keras.evaluation.facts import Place
-from covid_keras.evaluation.published import LOST_TEXT, TEXT, PublishedCell
+from covid_keras.published.cells import LOST_TEXT, TEXT, PublishedCell
+from covid_keras.published.facts import Place
 
 CONSISTENT, IMPOSSIBLE = "consistent", "impossible"
 EXPLAINED = "explained by {what}"

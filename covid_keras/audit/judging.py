@@ -8,7 +8,7 @@ from collections.abc import Callable
 from covid_keras.audit.book import Book
 from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, Finding, place_of
 from covid_keras.audit.printed import Interval, slips
-from covid_keras.evaluation.published import PublishedCell
+from covid_keras.published.cells import PublishedCell
 
 Rule = Callable[[Book], list[Finding]]
 TRUNCATED = EXPLAINED.format(what="digits cut off instead of rounded")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from covid_keras.evaluation.published import PublishedCell
+from covid_keras.published.cells import PublishedCell
 
 SHARES = ("percent", "points", "ratio")
 # Binary fractions of decimal numbers: an end of an interval that is met on paper is met.

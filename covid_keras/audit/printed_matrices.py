@@ -14,10 +14,10 @@ from covid_keras.audit.findings import EXPLAINED, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import TRUNCATED, UNLIKELY, judge, odds, slip_or
 from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, scale_of, shown, value_of
 from covid_keras.evaluation.comparison import COMPLEMENTS
-from covid_keras.evaluation.counted import rest_metrics, weighted_metrics
-from covid_keras.evaluation.facts import table_title
+from covid_keras.evaluation.counts import rest_metrics, weighted_metrics
 from covid_keras.evaluation.metrics import metrics_from_confusion
-from covid_keras.evaluation.published import PublishedCell
+from covid_keras.published.cells import PublishedCell
+from covid_keras.published.facts import table_title
 
 
 def of_matrix(book: Book) -> list[Finding]:

@@ -11,8 +11,8 @@ from covid_keras.audit.confusion import common_images_of
 from covid_keras.audit.findings import EXPLAINED, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import judge, odds
 from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, scale_of, shown, spread_of, value_of
-from covid_keras.evaluation.facts import Place, place_text, table_title
-from covid_keras.evaluation.published import PublishedCell
+from covid_keras.published.cells import PublishedCell
+from covid_keras.published.facts import Place, place_text, table_title
 
 # Rule, cells that take part, whether it holds, proof.
 _Check = tuple[str, list[Place], bool, str]

@@ -26,7 +26,7 @@ from covid_keras.audit.confusion import (
 from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
 from covid_keras.audit.judging import TRUNCATED, UNLIKELY, odds
 from covid_keras.audit.printed import SLACK, Interval, as_printed, last_digit, value_of
-from covid_keras.evaluation.published import PublishedCell
+from covid_keras.published.cells import PublishedCell
 
 RULE = "one_matrix"
 _SHARES = tuple(range(5, 55, 5))

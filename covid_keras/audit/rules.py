@@ -30,7 +30,7 @@ from covid_keras.audit.printed import (
     value_of,
 )
 from covid_keras.audit.runs import harmonic
-from covid_keras.evaluation.published import PublishedCell
+from covid_keras.published.cells import PublishedCell
 
 _ALWAYS_DEFINED = ("accuracy", "weighted_recall")
 # So many numbers of images are tried.

@@ -23,7 +23,7 @@ from covid_keras.audit.runs import (
     range_of,
     runs_of,
 )
-from covid_keras.evaluation.published import PublishedCell
+from covid_keras.published.cells import PublishedCell
 
 RULE, WEIGHTS = "runs", "class_weights"
 # Of several numbers of which one must be wrong, the one that is computed from the others.

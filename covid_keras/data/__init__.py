@@ -6,7 +6,7 @@ first use.
 
 from __future__ import annotations
 
-from covid_keras._lazy import lazy_exports
+from covid_keras.common.lazy import lazy_exports
 
 _NAMES = {
     "cohort": ("Cohort", "severity_level"),

@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 FILLS = ("nearest", "constant", "reflect")
 # The draws of a sample, in this order. New ones go to the end: the others' values must not change.

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path
 
 TEXT_COLUMNS = ("image_id", "path", "patient_id", "source", "label", "view", "severity", "mask_path")
 COLUMNS = ("image_id", "path", "patient_id", "source", "label", "view", "severity", "extent", "mask_path")

@@ -22,9 +22,9 @@ import pooch
 import requests
 
 from covid_keras import __version__
-from covid_keras.errors import UserError
-from covid_keras.files import require_writable_folder
-from covid_keras.progress import open_bar
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import require_writable_folder
+from covid_keras.common.progress import open_bar
 
 # Zenodo throttles the user agents of download libraries.
 USER_AGENT = f"covid-keras/{__version__}"

@@ -48,12 +48,12 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from covid_keras.common.files import fingerprint, require_writable_folder
+from covid_keras.common.progress import open_bar, progress
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.file_hashes import FileHashes
 from covid_keras.data.images import read_image
 from covid_keras.data.preparation import _bounded_map, _raw_path, keep_prepared, kept
-from covid_keras.files import fingerprint, require_writable_folder
-from covid_keras.progress import open_bar, progress
 
 # Raise it whenever an image gives another hash or thumbnail, or a pair another correlation, than before: all that
 # was kept is then made anew.

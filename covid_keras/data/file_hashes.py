@@ -9,8 +9,8 @@ import threading
 import time
 from pathlib import Path
 
-from covid_keras.errors import UserError
-from covid_keras.files import read_json, write_json
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json, write_json
 
 _log = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 VARIABLE = "COVID_KERAS_DATA"
 DEFAULT = Path("data")

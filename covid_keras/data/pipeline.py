@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.augment import Augmentation, augment_batch, check_seed, sample_key
 from covid_keras.data.preparation import PreparedImages
-from covid_keras.errors import UserError
 
 # Up to here the pixels (uint8) are kept in memory unless asked otherwise.
 MEMORY_LIMIT = 256 * 2**20

@@ -22,11 +22,12 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path, fingerprint, require_writable_folder, sha256_of
+from covid_keras.common.progress import progress
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.file_hashes import FileHashes
 from covid_keras.data.images import read_image, read_mask
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path, fingerprint, require_writable_folder, sha256_of
 from covid_keras.preprocessing import (
     CHANNELS,
     LungBox,
@@ -44,7 +45,6 @@ from covid_keras.preprocessing import (
     resize_truncated,
 )
 from covid_keras.preprocessing.framing import OVERFLOWS
-from covid_keras.progress import progress
 
 _log = logging.getLogger(__name__)
 _In, _Out = TypeVar("_In"), TypeVar("_Out")

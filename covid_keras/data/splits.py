@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path, sha256_of, write_text
 from covid_keras.data.cohort import SEVERITIES, Cohort, read_table
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path, sha256_of, write_text
 
 SPLIT_COLUMNS = ("repeat", "fold", "image_id", "patient_id", "label", "split")
 PARTS = ("train", "validation", "test")

@@ -25,7 +25,6 @@ from covid_keras.evaluation.predictions import (
     score_columns,
     write_predictions,
 )
-from covid_keras.evaluation.published import PublishedCell, load_paper, load_published
 from covid_keras.evaluation.seeds import seed_summary
 from covid_keras.evaluation.summary import DDOF, Measured, measured_from_json, metrics_json, summarise
 from covid_keras.evaluation.thresholds import apply_thresholds, choose_threshold, choose_thresholds
@@ -37,6 +36,7 @@ from covid_keras.evaluation.uncertainty import (
     bootstrap_mean,
     difference_of_sets,
 )
+from covid_keras.published.cells import PublishedCell, load_paper, load_published
 
 __all__ = [
     "COMPARISON_COLUMNS",

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from covid_keras.errors import UserError
-from covid_keras.evaluation.facts import Place
-from covid_keras.evaluation.published import LOST_TEXT, PublishedCell
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation.summary import Measured
+from covid_keras.published.cells import LOST_TEXT, PublishedCell
+from covid_keras.published.facts import Place
 
 REPRODUCED = "reproduced"
 WITHIN_INTERVAL = "within interval"

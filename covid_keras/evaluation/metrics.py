@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS, classes_of, score_columns
 
 COUNT_KEYS = ("n", "tp", "tn", "fp", "fn")

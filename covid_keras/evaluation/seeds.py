@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation.summary import DDOF
 from covid_keras.evaluation.uncertainty import difference_of_sets
 

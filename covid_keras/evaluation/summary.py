@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import SEVERITIES
-from covid_keras.errors import UserError
 from covid_keras.evaluation.metrics import COUNT_KEYS, SEVERITY_PREFIX, decide, per_execution, rows_of_test
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS
 from covid_keras.evaluation.uncertainty import LEVEL, RESAMPLES, bootstrap_intervals

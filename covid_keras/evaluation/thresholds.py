@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation.metrics import decide
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS, classes_of
 

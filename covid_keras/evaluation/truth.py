@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import SEVERITIES
-from covid_keras.errors import UserError
 from covid_keras.evaluation.metrics import rows_of_test
 
 ALL = "all systems"

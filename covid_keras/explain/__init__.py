@@ -3,7 +3,7 @@
 TensorFlow is imported when a function that asks a network is first used, not when this package is.
 """
 
-from covid_keras._lazy import lazy_exports
+from covid_keras.common.lazy import lazy_exports
 
 _GRADCAM = "covid_keras.explain.gradcam"
 _EXPORTS = {

@@ -16,7 +16,7 @@ import numpy as np
 from lime.lime_image import LimeImageExplainer
 from skimage.segmentation import quickshift
 
-from covid_keras.progress import open_bar
+from covid_keras.common.progress import open_bar
 
 SAMPLES = 1000
 SEED = 18

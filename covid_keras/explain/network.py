@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 SCORES = ("logit", "probability")
 

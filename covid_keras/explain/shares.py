@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
+from covid_keras.common.progress import open_bar
 from covid_keras.evaluation.uncertainty import LEVEL, RESAMPLES, bootstrap_mean
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
-from covid_keras.progress import open_bar
 
 if TYPE_CHECKING:
     import keras

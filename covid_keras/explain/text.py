@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.progress import progress
 from covid_keras.explain.where import heat_in_lungs
-from covid_keras.progress import progress
 
 if TYPE_CHECKING:
     import keras

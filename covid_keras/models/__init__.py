@@ -3,7 +3,7 @@
 TensorFlow is imported when the first name is used, not when this package is.
 """
 
-from covid_keras._lazy import lazy_exports
+from covid_keras.common.lazy import lazy_exports
 
 _EXPORTS = {
     "build_unet": "covid_keras.models.unet",

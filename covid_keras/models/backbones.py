@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models.weights import load_weights
 
 _DOWNLOAD_FAILED = ("URL fetch failure", "Incomplete or corrupted file detected")

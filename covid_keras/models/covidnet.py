@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models.backbones import load_backbone
 from covid_keras.models.weights import load_weights
 

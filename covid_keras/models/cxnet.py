@@ -17,8 +17,8 @@ from pathlib import Path
 import keras
 from keras import layers
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.sources.chestxray14 import FINDINGS
-from covid_keras.errors import UserError
 from covid_keras.models.backbones import backbone_weights, set_batchnorm_momentum, weight_file
 from covid_keras.models.weights import load_weights
 

@@ -10,7 +10,7 @@ import cv2
 import keras
 import numpy as np
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models.registry import WeightEntry, find_weights, load_registry, with_file
 from covid_keras.models.unet import build_unet
 from covid_keras.models.weights import load_weights

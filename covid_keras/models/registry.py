@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covid_keras.errors import UserError
-from covid_keras.settings import build, read_yaml
+from covid_keras.common.errors import UserError
+from covid_keras.common.settings import build, read_yaml
 
 if TYPE_CHECKING:
     from covid_keras.data.preparation import Preparation

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models.weights import LoadReport, load_weights
 
 STAGES = (64, 128, 256, 512)

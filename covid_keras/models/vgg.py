@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models.backbones import backbone_weights, weight_file
 from covid_keras.models.standardise import Standardise
 from covid_keras.models.weights import load_weights

@@ -24,8 +24,8 @@ import h5py
 import keras
 import numpy as np
 
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path
 from covid_keras.models.registry import WeightEntry
 
 _FETCH_AGAIN, _ANOTHER, _NO_KERAS = (

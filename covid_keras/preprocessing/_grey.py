@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 LEVELS = 256
 # cv2 hands counts back as float32, which is exact up to here

@@ -14,7 +14,7 @@ import math
 import cv2
 import numpy as np
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.preprocessing._grey import LEVELS, grey_plane, level_counts
 
 TOP = LEVELS - 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 OVERFLOWS = ("clip", "wrap")
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 Threshold = float | Literal["authors"] | None
 

@@ -4,7 +4,7 @@ Nothing here imports TensorFlow. Names are imported on first use, so matplotlib 
 drawn.
 """
 
-from covid_keras._lazy import lazy_exports
+from covid_keras.common.lazy import lazy_exports
 
 _FIGURES = "covid_keras.reporting.figures"
 _PICTURES = "covid_keras.reporting.pictures"
@@ -19,8 +19,8 @@ _EXPORTS = {
     "learning_panels": _FIGURES,
     "severity_figure": _FIGURES,
     "comparison_figure": _FIGURES,
-    "enhancement_figure": "covid_keras.reporting.enhancements",
-    "beasf_figure": "covid_keras.reporting.enhancements",
+    "enhancement_figure": "papers.covid_cxnet.enhancements",
+    "beasf_figure": "papers.covid_cxnet.enhancements",
     "Explanation": _PICTURES,
     "explanation_figure": _PICTURES,
     "lung_overlay": _PICTURES,
@@ -33,7 +33,7 @@ _EXPORTS = {
     "seed_table": "covid_keras.reporting.seeds",
     "seed_figure": "covid_keras.reporting.seeds",
     "leak_table": "covid_keras.reporting.seeds",
-    "range_figure": "covid_keras.reporting.range_test",
+    "range_figure": "covid_keras.reporting.range_figure",
     "PaperTable": _TABLES,
     "paper_tables": _TABLES,
     "comparison_pivot": _TABLES,

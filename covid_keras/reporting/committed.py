@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json
 from covid_keras.evaluation import Measured, compare, load_published, measured_from_json
-from covid_keras.evaluation.published import load_titles
-from covid_keras.files import read_json
-from covid_keras.reporting.audited import audit_of, audited_places
+from covid_keras.paper.paper import Paper
+from covid_keras.published.cells import load_titles
+from covid_keras.reporting.audits import audit_of, audited_places
 from covid_keras.reporting.results import comparable_of
 from covid_keras.reporting.tables import (
     AUDIT_MEANINGS,
@@ -30,7 +31,6 @@ from covid_keras.reporting.tables import (
     table_title,
     verdict_legend,
 )
-from covid_keras.training.experiment import Paper
 
 EXCERPT = ("sensitivity", "specificity", "accuracy")
 

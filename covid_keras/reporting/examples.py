@@ -11,21 +11,21 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.pipeline import make_dataset
 from covid_keras.data.preparation import Preparation, PreparedImages, crop_box, prepare_cohort
-from covid_keras.errors import UserError
 from covid_keras.explain.gradcam import grad_cam
 from covid_keras.explain.network import map_cells
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
+from covid_keras.paper.paper import Paper, System
+from covid_keras.paper.protocol import Protocol
 from covid_keras.preprocessing import centre_square, drop_top, keep_lungs, remove_lungs
 from covid_keras.reporting.html import FigureEntry
 from covid_keras.reporting.pictures import Explanation
-from covid_keras.training.experiment import Paper, System
 from covid_keras.training.inputs import finished_before, part_of, preparation_of
 from covid_keras.training.networks import network_of
-from covid_keras.training.protocol import Protocol
 from covid_keras.training.runfolder import Execution, RunFolder
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from matplotlib.image import AxesImage
 from sklearn.metrics import auc, roc_curve
 
 from covid_keras.data.cohort import SEVERITIES
-from covid_keras.evaluation.published import PublishedCell
 from covid_keras.evaluation.summary import Measured
+from covid_keras.published.cells import PublishedCell
 from covid_keras.reporting.style import (
     COUNT_MAP,
     MUTED,

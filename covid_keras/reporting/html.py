@@ -20,7 +20,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from covid_keras import DISCLAIMER
-from covid_keras.files import write_text
+from covid_keras.common.files import write_text
 from covid_keras.reporting import tables
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ import yaml
 
 from covid_keras.evaluation import Measured, compare, load_published
 from covid_keras.evaluation.comparison import NO_COUNTERPART, NOT_IN_TEXT
-from covid_keras.evaluation.published import LOST_TEXT, load_titles
-from covid_keras.evaluation.published import load_paper as load_citation
-from covid_keras.reporting.audited import (
+from covid_keras.paper.paper import Paper
+from covid_keras.published.cells import LOST_TEXT, load_titles
+from covid_keras.published.cells import load_paper as load_citation
+from covid_keras.reporting.audits import (
     AUDIT_CAPTION,
     NO_TARGETS,
     PLACE,
@@ -53,7 +54,6 @@ from covid_keras.reporting.tables import (
     split_verdict,
     table_title,
 )
-from covid_keras.training.experiment import Paper
 
 # What becomes of a published cell, the most telling first: of several profiles that counts which says most.
 STATES = (*VERDICTS, NOT_MEASURED, NO_COUNTERPART_KIND, LOST_TEXT)

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import SEVERITIES
-from covid_keras.errors import UserError
 from covid_keras.evaluation import bootstrap_difference
 from covid_keras.evaluation.truth import known_truth
-from covid_keras.reporting.audited import AUDIT_CAPTION, audit_markdown, audit_section
+from covid_keras.paper.paper import System
+from covid_keras.paper.protocol import Protocol, TrainingSettings
+from covid_keras.paper.unfreezing import stages_of
+from covid_keras.reporting.audits import AUDIT_CAPTION, audit_markdown, audit_section
 from covid_keras.reporting.figures import (
     FEW_SERIES,
     THIN_CURVES,
@@ -27,10 +30,7 @@ from covid_keras.reporting.html import FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.results import Group, Results, banner_of, is_phantom
 from covid_keras.reporting.seeds import leak_table, seed_figure, seed_table
 from covid_keras.reporting.tables import NOTHING, comparison_markdown, measured_table, number, table_title
-from covid_keras.training.experiment import System
-from covid_keras.training.protocol import Protocol, TrainingSettings
 from covid_keras.training.runfolder import Execution
-from covid_keras.training.unfreezing import stages_of
 
 
 def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) -> Report:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from covid_keras import DISCLAIMER
-from covid_keras.files import atomic_path
+from covid_keras.common.files import atomic_path
 from covid_keras.preprocessing import LungBox
 from covid_keras.reporting.pictures import Explanation, colour_bar, short_name, show_heat, show_radiograph
 from covid_keras.reporting.style import MUTED, OKABE_ITO, WIDTH, report_style

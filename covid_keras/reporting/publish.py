@@ -14,18 +14,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import write_json, write_text
 from covid_keras.evaluation import read_predictions, write_predictions
-from covid_keras.files import write_json, write_text
 from covid_keras.models.registry import FOLDER
-from covid_keras.reporting.audited import audit_markdown, audit_of
+from covid_keras.paper.paper import Paper, load_papers
+from covid_keras.reporting.audits import audit_markdown, audit_of
 from covid_keras.reporting.committed import excerpt_markdown, results_markdown
-from covid_keras.reporting.evidence import SHARES, read_shares
+from covid_keras.reporting.heat_shares import SHARES, read_shares
 from covid_keras.reporting.html import write_report
 from covid_keras.reporting.overview import overview_markdown, overview_report
 from covid_keras.reporting.results import Results, results_json
 from covid_keras.reporting.tables import markdown_table
-from covid_keras.training.experiment import Paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_record, without_folders
+from covid_keras.common.provenance import provenance
 from covid_keras.evaluation import (
     Measured,
     PublishedCell,
@@ -22,16 +24,14 @@ from covid_keras.evaluation import (
     read_predictions,
     summarise,
 )
-from covid_keras.evaluation.published import load_titles
 from covid_keras.evaluation.seeds import seed_metrics
 from covid_keras.evaluation.summary import plain
 from covid_keras.evaluation.uncertainty import Difference, difference_of_sets
-from covid_keras.files import read_record, without_folders
-from covid_keras.reporting.audited import audit_of, audited_places
-from covid_keras.reporting.evidence import SHARES, compared_shares, pairs_of, read_shares
-from covid_keras.training.experiment import Paper, load_paper
-from covid_keras.training.protocol import SplitSettings
-from covid_keras.training.provenance import provenance
+from covid_keras.paper.paper import Paper, load_paper
+from covid_keras.paper.protocol import SplitSettings
+from covid_keras.published.cells import load_titles
+from covid_keras.reporting.audits import audit_of, audited_places
+from covid_keras.reporting.heat_shares import SHARES, compared_shares, pairs_of, read_shares
 from covid_keras.training.runfolder import Execution, RunFolder
 
 SYNTHETIC = "PHANTOM DATA: synthetic images made by this suite. No number on this page says anything about a patient."

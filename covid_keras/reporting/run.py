@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path, write_json, write_text
-from covid_keras.reporting.evidence import measure_shares
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path, write_json, write_text
+from covid_keras.reporting.heat_shares import measure_shares
 from covid_keras.reporting.html import FigureEntry, render_report
 from covid_keras.reporting.page import make_report, report_markdown
 from covid_keras.reporting.results import Results, banner_of, results_json
@@ -53,7 +53,7 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
 
 def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFrame]:
     """For each system the pictures of its first execution's examples, and the table of where the heat of all lies."""
-    from covid_keras._quiet import import_tensorflow
+    from covid_keras.common.quiet import import_tensorflow
 
     import_tensorflow()
     from covid_keras.reporting.examples import Examples, explain_examples, further_pictures, heat_table

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from covid_keras.evaluation.published import PublishedCell
 from covid_keras.evaluation.seeds import seed_summary
 from covid_keras.evaluation.uncertainty import Difference
+from covid_keras.published.cells import PublishedCell
 from covid_keras.reporting.html import TableEntry
 from covid_keras.reporting.style import INK, OURS_COLOUR, PAPER_COLOUR, WIDTH, report_style
 from covid_keras.reporting.tables import NOTHING, number

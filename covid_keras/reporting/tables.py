@@ -13,16 +13,16 @@ from typing import Any
 
 import pandas as pd
 
+from covid_keras.common.files import atomic_path, write_text
 from covid_keras.evaluation.comparison import (
     COMPARISON_COLUMNS,
     NOT_REPRODUCED,
     REPRODUCED,
     WITHIN_INTERVAL,
 )
-from covid_keras.evaluation.facts import table_title
-from covid_keras.evaluation.published import LOST_TEXT
 from covid_keras.evaluation.summary import Measured
-from covid_keras.files import atomic_path, write_text
+from covid_keras.published.cells import LOST_TEXT
+from covid_keras.published.facts import table_title
 
 NOT_COMPARABLE_KIND = "not comparable"
 NOT_MEASURED = "not measured"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 STRATEGIES = ("auto", "one", "mirrored", "tpu")
 # Name on the command line -> Keras dtype policy.

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from covid_keras.errors import UserError
-from covid_keras.progress import progress
+from covid_keras.common.errors import UserError
+from covid_keras.common.progress import progress
 from covid_keras.training.crossval import take_shard
 from covid_keras.training.runfolder import Execution, RunFolder
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from covid_keras.errors import UserError
-from covid_keras.progress import open_bar
-from covid_keras.training.experiment import load_paper
+from covid_keras.common.errors import UserError
+from covid_keras.common.progress import open_bar
+from covid_keras.paper.paper import load_paper
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.worker import ERROR
 

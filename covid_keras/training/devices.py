@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.training.choices import PRECISIONS, STRATEGIES, require_choice
 
 _log = logging.getLogger(__name__)

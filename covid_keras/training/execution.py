@@ -16,21 +16,21 @@ import pandas as pd
 import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path, locked, sha256_of, write_json
+from covid_keras.common.provenance import provenance
+from covid_keras.common.settings import as_plain
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.pipeline import make_dataset
-from covid_keras.errors import UserError
 from covid_keras.evaluation.predictions import read_predictions, write_predictions
-from covid_keras.files import atomic_path, locked, sha256_of, write_json
-from covid_keras.settings import as_plain
+from covid_keras.paper.paper import Paper, System
+from covid_keras.paper.protocol import OptimizerSettings, Protocol, TrainingSettings
+from covid_keras.paper.unfreezing import Stage, open_stage, stages_of
 from covid_keras.training.devices import describe_device, resolve_strategy, set_precision
-from covid_keras.training.experiment import Paper, System
 from covid_keras.training.inputs import Inputs, admitted, decide, inputs_of, part_of
 from covid_keras.training.networks import chosen_of, members_of, network_of
-from covid_keras.training.protocol import OptimizerSettings, Protocol, TrainingSettings
-from covid_keras.training.provenance import provenance
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 from covid_keras.training.runfolder import Execution, RunFolder
-from covid_keras.training.unfreezing import Stage, open_stage, stages_of
 
 PROGRESS = "@progress "
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from covid_keras._quiet import import_tensorflow
-from covid_keras.errors import UserError
-from covid_keras.files import sha256_of
-from covid_keras.training.experiment import load_paper
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import sha256_of
+from covid_keras.common.quiet import import_tensorflow
+from covid_keras.paper.paper import load_paper
 from covid_keras.training.runfolder import RunFolder
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
-from covid_keras.errors import UserError
-from covid_keras.training.experiment import Paper, System, load_paper
+from covid_keras.paper.paper import Paper, System, load_paper
 from covid_keras.training.runfolder import Execution, RunFolder
 
 # Of a network that ends in one sigmoid.

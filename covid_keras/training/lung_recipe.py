@@ -17,16 +17,16 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from covid_keras.common.files import atomic_path, write_json
+from covid_keras.common.progress import open_bar, progress
 from covid_keras.data.augment import Augmentation, augment_batch
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.sources.darwin_v7 import IGNORE, LUNG
 from covid_keras.evaluation.overlap import mask_overlap, summarise_overlap
-from covid_keras.files import atomic_path, write_json
 from covid_keras.models.lungs import probability_to_mask, unet_input
 from covid_keras.models.unet import build_unet
 from covid_keras.models.weights import save_weights
-from covid_keras.progress import open_bar, progress
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation.predictions import read_predictions, score_columns
-from covid_keras.training.experiment import Paper
+from covid_keras.paper.paper import Paper
 from covid_keras.training.inputs import execution_below
 from covid_keras.training.resume import BEST
 from covid_keras.training.runfolder import Execution, RunFolder

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path
 
 # So many times as long as a write took is waited before the next one.
 WRITE_SHARE = 9.0

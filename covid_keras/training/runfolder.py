@@ -12,14 +12,14 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_record, require_writable_folder, sha256_of, write_json, write_text
+from covid_keras.common.provenance import provenance
+from covid_keras.common.settings import as_plain, build, read_yaml
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.splits import read_split, write_split
-from covid_keras.errors import UserError
-from covid_keras.files import read_record, require_writable_folder, sha256_of, write_json, write_text
-from covid_keras.settings import as_plain, build, read_yaml
-from covid_keras.training.experiment import load_paper
-from covid_keras.training.protocol import Protocol
-from covid_keras.training.provenance import provenance
+from covid_keras.paper.paper import load_paper
+from covid_keras.paper.protocol import Protocol
 
 RECORD = "run.json"
 EXECUTIONS, EXECUTION_RECORD = "executions", "execution.json"

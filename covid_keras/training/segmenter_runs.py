@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import fingerprint, read_record, without_folders
+from covid_keras.common.settings import as_plain
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import duplicate_groups, find_duplicates
 from covid_keras.data.splits import hold_out
-from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import OVERLAP, RECORD
-from covid_keras.files import fingerprint, read_record, without_folders
-from covid_keras.settings import as_plain
-from covid_keras.training.cohorts import missing_collection
-from covid_keras.training.protocol import Protocol
+from covid_keras.paper.cohorts import missing_collection
+from covid_keras.paper.protocol import Protocol
 
 if TYPE_CHECKING:
     from covid_keras.training.runfolder import RunFolder

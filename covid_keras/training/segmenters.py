@@ -24,11 +24,15 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path, fingerprint, locked, read_record, sha256_of, write_json
+from covid_keras.common.progress import progress
+from covid_keras.common.provenance import provenance
+from covid_keras.common.settings import as_plain, build
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import image_size, read_mask
 from covid_keras.data.splits import check_disjoint
-from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import (
     NETWORK_SIZE,
     OVERLAP,
@@ -39,15 +43,11 @@ from covid_keras.evaluation.overlap import (
     mask_overlap,
     summary_of,
 )
-from covid_keras.files import atomic_path, fingerprint, locked, read_record, sha256_of, write_json
 from covid_keras.models.lungs import BATCH, LungSegmenter, probability_to_mask, unet_input
 from covid_keras.models.registry import WeightEntry
 from covid_keras.models.weights import load_weights, save_weights
-from covid_keras.progress import progress
-from covid_keras.settings import as_plain, build
 from covid_keras.training.devices import describe_device
 from covid_keras.training.lung_recipe import EpochBar, MaskedBatches, load_stack, moved_together
-from covid_keras.training.provenance import provenance
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 
 WEIGHTS, HISTORY, STARTED = "weights.h5", "history.csv", "started.json"
@@ -459,7 +459,7 @@ def _measure(kind: SegmenterKind, model: keras.Model, data: _Data, settings: Set
 
 
 class TrainedSegmenter(LungSegmenter):
-    """A trained segmenter, for `covid_keras.segmentation.segment_cohort`; the network is built where first needed.
+    """A trained segmenter, for `covid_keras.models.lung_masks.segment_cohort`; the network is built where first needed.
 
     Radiographs are scaled as validation images were, and neither holes nor islands of the mask are touched unless
     asked.

@@ -21,12 +21,12 @@ def main(arguments: list[str]) -> int:
     """Train the execution that the arguments name; errors of the user's go to standard error as one line."""
     die_with_parent()
     os.environ["COVID_KERAS_QUIET"] = "1"  # the parent shows the progress
-    from covid_keras._quiet import import_tensorflow
-    from covid_keras.errors import UserError
+    from covid_keras.common.errors import UserError
+    from covid_keras.common.quiet import import_tensorflow
 
     import_tensorflow()
+    from covid_keras.paper.paper import load_paper
     from covid_keras.training.execution import execute
-    from covid_keras.training.experiment import load_paper
     from covid_keras.training.runfolder import RunFolder
 
     path, system, repeat, fold = arguments

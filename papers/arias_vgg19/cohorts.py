@@ -17,7 +17,7 @@ import pandas as pd
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import load_source
 from covid_keras.data.sources.bimcv import upright_grey
-from covid_keras.training.cohorts import Cohorts, Kind, drawn, one_hospital, phantom_key
+from covid_keras.paper.cohorts import Cohorts, Kind, drawn, one_hospital, phantom_key
 
 # Labels of the stand-in cohort and of the phantom.
 COVID_PA, COVID_AP, COVID_LATERAL = "COVID-19, PA", "COVID-19, AP", "COVID-19, lateral"

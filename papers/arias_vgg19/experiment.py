@@ -12,8 +12,8 @@ import pandas as pd
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation
-from covid_keras.training.experiment import Paper, System
-from covid_keras.training.protocol import Protocol
+from covid_keras.paper.paper import Paper, System
+from covid_keras.paper.protocol import Protocol
 from papers.arias_vgg19 import cohorts as labels
 from papers.arias_vgg19 import networks, stages
 from papers.arias_vgg19.cohorts import available, make_cohort, sources

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.sources.darwin_v7 import LUNG
-from covid_keras.errors import UserError
+from covid_keras.inference.segmentation import overlay
 from covid_keras.reporting.pictures import short_name, show_radiograph
 from covid_keras.reporting.style import LUNG_OUTLINE, OKABE_ITO, WIDTH, report_style
-from covid_keras.segmentation import overlay
 from papers.arias_vgg19.overlap import read_overlap
 from papers.arias_vgg19.segmenters import PaperSegmenter
 

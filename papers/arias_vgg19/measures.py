@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.evaluation import Measured
-from covid_keras.evaluation.counted import balanced_accuracy, part_accuracies, summarise_counts, weighted_metrics
+from covid_keras.evaluation.counts import balanced_accuracy, part_accuracies, summarise_counts, weighted_metrics
 from covid_keras.evaluation.metrics import percent
 
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path
-from covid_keras.training.initial_weights import check_initial_weights
-from covid_keras.training.protocol import Protocol
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path
+from covid_keras.paper.initial_weights import check_initial_weights
+from covid_keras.paper.protocol import Protocol
 from papers.arias_vgg19.settings import options_of, segmenter_settings
 
 if TYPE_CHECKING:
     import keras
 
-    from covid_keras.training.experiment import Paper
+    from covid_keras.paper.paper import Paper
     from covid_keras.training.inputs import Inputs
     from covid_keras.training.runfolder import Execution, RunFolder
 
@@ -29,7 +29,7 @@ _BATCH = 64
 
 
 def vgg(depth: int) -> Callable[[Protocol, tuple[str, ...]], keras.Model]:
-    """Return the builder of VGG16 or VGG19 for `covid_keras.training.experiment.System`."""
+    """Return the builder of VGG16 or VGG19 for `covid_keras.paper.paper.System`."""
 
     def build(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
         from covid_keras.models import build_vgg

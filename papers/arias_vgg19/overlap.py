@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.files import read_record
 from covid_keras.evaluation import Measured
 from covid_keras.evaluation import overlap as core
 from covid_keras.evaluation.overlap import OVERLAP, PARTS, RECORD
 from covid_keras.evaluation.summary import LEVEL, RESAMPLES
-from covid_keras.files import read_record
 
 __all__ = ["OVERLAP", "PARTS", "PUBLISHED", "RECORD", "SUMS", "measured_of", "read_overlap", "summary_of"]
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import read_table
-from covid_keras.errors import UserError
 from covid_keras.evaluation import (
     Difference,
     Measured,
@@ -25,10 +25,12 @@ from covid_keras.evaluation import (
     difference_of_sets,
     summarise,
 )
-from covid_keras.evaluation.counted import accuracy, balanced_accuracy, summarise_counts
+from covid_keras.evaluation.counts import accuracy, balanced_accuracy, summarise_counts
 from covid_keras.evaluation.metrics import executions_of, percent
 from covid_keras.evaluation.overlap import summarise_overlap
-from covid_keras.reporting.beside import (
+from covid_keras.reporting.figures import roc_figure
+from covid_keras.reporting.html import FigureEntry, Section, TableEntry
+from covid_keras.reporting.pairs import (
     DAGGER,
     MeasuredOf,
     Printed,
@@ -42,8 +44,6 @@ from covid_keras.reporting.beside import (
     shared_test_rows,
     with_interval,
 )
-from covid_keras.reporting.figures import roc_figure
-from covid_keras.reporting.html import FigureEntry, Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from papers.arias_vgg19 import stages
@@ -71,7 +71,7 @@ DIFFERENCES = ("accuracy", "auc", "sensitivity", "specificity")
 CHANCE = 50.0  # percent: the AUC of a coin
 FIGURE_3 = ("unet1", "unet3")
 _STEPS = np.linspace(0, 1, 201)
-# The two of three functions of a matrix that `covid_keras.evaluation.counted` does not hold.
+# The two of three functions of a matrix that `covid_keras.evaluation.counts` does not hold.
 _OF_THRESHOLD = {
     "accuracy": accuracy,
     "sensitivity": lambda confusion: percent(confusion[..., 1, 1], confusion[..., 1, :].sum(axis=-1)),

@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.errors import UserError
 from covid_keras.models.unet import build_unet
 from covid_keras.training import segmenters as core
 from papers.arias_vgg19.overlap import (

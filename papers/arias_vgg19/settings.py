@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from covid_keras.errors import UserError
-from covid_keras.settings import build
-from covid_keras.training.protocol import Protocol
+from covid_keras.common.errors import UserError
+from covid_keras.common.settings import build
+from covid_keras.paper.protocol import Protocol
 
 UNETS = ("unet1", "unet2", "unet3")
 Standardise = Literal["global", "authors", "per_image"]

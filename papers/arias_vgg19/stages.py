@@ -11,9 +11,9 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import load_source
 from covid_keras.data.sources.united_masks import binary_masks
 from covid_keras.evaluation import Measured
+from covid_keras.paper.cohorts import missing_collection
+from covid_keras.paper.protocol import Protocol
 from covid_keras.training import segmenter_runs
-from covid_keras.training.cohorts import missing_collection
-from covid_keras.training.protocol import Protocol
 from covid_keras.training.segmenter_runs import LUNGS, STAGES, cache_of
 from papers.arias_vgg19.cohorts import PhantomCohort, make_cohort, settings_of
 from papers.arias_vgg19.networks import VERDICTS

@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
 from covid_keras.data.sources import get_source, load_source
-from covid_keras.errors import UserError
-from covid_keras.training.cohorts import Cohorts, Kind, missing_collection, one_hospital, phantom_key
-from covid_keras.training.protocol import Protocol
+from covid_keras.paper.cohorts import Cohorts, Kind, missing_collection, one_hospital, phantom_key
+from covid_keras.paper.protocol import Protocol
 
 NORMAL, CAP, COVID = CLASSES = ("normal", "CAP", "COVID-19")
 # Images of collections that no system is trained on: the test of Table 1.

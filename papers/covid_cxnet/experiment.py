@@ -11,8 +11,8 @@ import pandas as pd
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation
-from covid_keras.training.experiment import Paper, System
-from covid_keras.training.protocol import Protocol
+from covid_keras.paper.paper import Paper, System
+from covid_keras.paper.protocol import Protocol
 from papers.covid_cxnet import networks
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, OUTSIDE, PNEUMONIA, available, make_cohort, sources
 from papers.covid_cxnet.settings import options_of

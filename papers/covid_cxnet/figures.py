@@ -1,6 +1,6 @@
 """The paper's figures of single radiographs: enhancement, lung box, LIME beside Grad-CAM, text concealed.
 
-The functions `*_pictures` are hooks of `covid_keras.training.experiment.System.pictures`.
+The functions `*_pictures` are hooks of `covid_keras.paper.paper.System.pictures`.
 
 References
 ----------
@@ -28,11 +28,11 @@ from covid_keras.data.preparation import Preparation, crop_box, prepare_image
 from covid_keras.explain import authors_grad_cam, conceal, explain_by_lime, find_text, grad_cam
 from covid_keras.explain.lime_map import LimeExplanation
 from covid_keras.preprocessing import LungBox, resize_truncated
-from covid_keras.reporting.enhancements import beasf_figure, enhancement_figure
 from covid_keras.reporting.explanations import ConcealedCase, HeatCase, concealment_figure, heat_grid, lime_figure
 from covid_keras.reporting.pictures import short_name, show_radiograph
 from covid_keras.reporting.style import LUNG_OUTLINE, OKABE_ITO, WIDTH, report_style
 from papers.covid_cxnet.cohorts import COVID
+from papers.covid_cxnet.enhancements import beasf_figure, enhancement_figure
 from papers.covid_cxnet.settings import options_of
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
+from covid_keras.paper.protocol import Protocol
 from covid_keras.training.inputs import DECISION_THRESHOLD
-from covid_keras.training.protocol import Protocol
 from papers.covid_cxnet.cohorts import CAP, COVID, NORMAL
 from papers.covid_cxnet.settings import options_of
 

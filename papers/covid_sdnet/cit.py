@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models.backbones import backbone_weights
 from covid_keras.models.weights import load_weights
 from papers.covid_sdnet.generator import build_generator

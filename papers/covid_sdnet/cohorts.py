@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom import make_phantom
 from covid_keras.data.sources import get_source, load_source
-from covid_keras.errors import UserError
-from covid_keras.training.cohorts import Cohorts, Kind, phantom_key
-from covid_keras.training.protocol import Protocol
+from covid_keras.paper.cohorts import Cohorts, Kind, phantom_key
+from covid_keras.paper.protocol import Protocol
 
 CLASSES = ("N", "P")  # the labels of every cohort, and `PNEUMONIA` where it holds such images
 # COVIDNet's third class (section V-A): its head has three outputs and, as the paper says, cannot be removed.

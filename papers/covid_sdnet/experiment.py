@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.preparation import Preparation
-from covid_keras.errors import UserError
-from covid_keras.training.experiment import Paper, System
-from covid_keras.training.protocol import Protocol
+from covid_keras.paper.paper import Paper, System
+from covid_keras.paper.protocol import Protocol
 from papers.covid_sdnet import networks
 from papers.covid_sdnet.cohorts import (
     CLASSES,

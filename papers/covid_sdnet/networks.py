@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models.registry import find_weights, load_registry
-from covid_keras.training.protocol import Protocol, TrainingSettings
+from covid_keras.paper.protocol import Protocol, TrainingSettings
 from papers.covid_sdnet.settings import Options, options_of
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def build_covid_caps_retrained(protocol: Protocol, classes: tuple[str, ...]) -> 
 def compile_covid_caps(model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
     """Attach Adam and the margin loss; no class weights, as the paper retrains it."""
     from covid_keras.training.execution import make_optimizer
-    from covid_keras.training.margin import MarginLoss
+    from papers.covid_sdnet.margin import MarginLoss
 
     del protocol, counts
     model.compile(make_optimizer(training.optimizer), MarginLoss(), metrics=["accuracy"], jit_compile=False)
@@ -192,7 +192,7 @@ def build_covidnet_retrained(protocol: Protocol, classes: tuple[str, ...]) -> ke
 def compile_covidnet(model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
     """Attach Adam and the weighted cross-entropy; COVID-19 weighs `positive_weight`."""
     from covid_keras.training.execution import make_optimizer
-    from covid_keras.training.weighted import WeightedCrossEntropy
+    from papers.covid_sdnet.weighted import WeightedCrossEntropy
 
     weights = [1.0] * len(counts)
     weights[1] = options_of(protocol).covidnet.positive_weight
@@ -203,7 +203,7 @@ def compile_covidnet(model: keras.Model, training: TrainingSettings, protocol: P
 
 def plan_covidnet(labels: np.ndarray, training: TrainingSettings, protocol: Protocol, seed: int) -> np.ndarray:
     """Return the batches as COVIDNet draws them: the other classes in turn, some places taken by random positives."""
-    from covid_keras.training.weighted import covidnet_epoch
+    from papers.covid_sdnet.weighted import covidnet_epoch
 
     others, positives = np.flatnonzero(labels != 1), np.flatnonzero(labels == 1)
     share = options_of(protocol).covidnet.positive_share

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from covid_keras.common.files import fingerprint, sha256_of
+from covid_keras.common.progress import progress
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import PreparedImages, keep_prepared, kept
-from covid_keras.files import fingerprint, sha256_of
-from covid_keras.progress import progress
+from covid_keras.paper.protocol import Protocol
 from covid_keras.training.inputs import Inputs
-from covid_keras.training.protocol import Protocol
 from covid_keras.training.runfolder import Execution
 from papers.covid_sdnet.cohorts import CLASSES
 from papers.covid_sdnet.fusion import FOUR, relabel

@@ -18,8 +18,8 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
 from covid_keras.data.sources import get_source, load_source
 from covid_keras.data.sources.bimcv import upright_grey
-from covid_keras.training.cohorts import Cohorts, Kind, drawn, missing_collection, one_hospital, phantom_key
-from covid_keras.training.protocol import Protocol
+from covid_keras.paper.cohorts import Cohorts, Kind, drawn, missing_collection, one_hospital, phantom_key
+from covid_keras.paper.protocol import Protocol
 
 NORMAL, PNEUMONIA = "normal", "pneumonia"
 # COVID-19 by collection: in the paper that of COVIDx is for validation and test, that of BIMCV for training.

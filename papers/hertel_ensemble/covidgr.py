@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation import PublishedCell, load_published
 from covid_keras.evaluation.proportions import standard_error, wilson_interval
-from covid_keras.reporting.beside import (
+from covid_keras.paper.paper import load_paper
+from covid_keras.reporting.html import Section, TableEntry
+from covid_keras.reporting.pairs import (
     DAGGER,
     MeasuredOf,
     PrintedOf,
@@ -19,10 +21,8 @@ from covid_keras.reporting.beside import (
     printed_words,
     with_interval,
 )
-from covid_keras.reporting.html import Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
-from covid_keras.training.experiment import load_paper
 from papers.hertel_ensemble.cohorts import COVIDGR
 from papers.hertel_ensemble.networks import COVID
 from papers.hertel_ensemble.tasks import ENSEMBLES, NETWORKS, joined, systems_of

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from covid_keras.data import samplewise_standardize
 from covid_keras.data.preparation import Preparation
 from covid_keras.evaluation.ensembles import Combined, average_predictions, vote_predictions
-from covid_keras.training.experiment import Paper, System
-from covid_keras.training.protocol import Protocol
+from covid_keras.paper.paper import Paper, System
+from covid_keras.paper.protocol import Protocol
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble import networks, stages
 from papers.hertel_ensemble.cohorts import available, make_cohort, no_covidgr, sources

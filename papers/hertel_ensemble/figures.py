@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import keras
 
     from covid_keras.data.preparation import PreparedImages
+    from covid_keras.paper.paper import System
     from covid_keras.reporting.examples import Examples
-    from covid_keras.training.experiment import System
 
 HEAT_LAYER = "relu"  # the last feature maps of DenseNet
 FIGURE_11 = "With and without segmentation"

@@ -12,8 +12,8 @@ from covid_keras.data.images import read_mask
 from covid_keras.data.preparation import Preparation
 from covid_keras.evaluation import Measured, bootstrap_mean, summarise
 from covid_keras.evaluation.overlap import read_overlap
-from covid_keras.reporting.beside import interval_words, measured_of
 from covid_keras.reporting.html import Section, TableEntry
+from covid_keras.reporting.pairs import interval_words, measured_of
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from papers.hertel_ensemble import stages

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.evaluation import Measured, classes_of
-from covid_keras.evaluation.counted import OfConfusion, part_accuracies, rest_metrics, summarise_counts
+from covid_keras.evaluation.counts import OfConfusion, part_accuracies, rest_metrics, summarise_counts
 
 
 def measure(predictions: pd.DataFrame) -> list[Measured]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation.ensembles import POSITIVE_FROM
-from covid_keras.training.initial_weights import check_initial_weights
-from covid_keras.training.protocol import Protocol
+from covid_keras.paper.initial_weights import check_initial_weights
+from covid_keras.paper.protocol import Protocol
 from papers.hertel_ensemble.segmenter import segmenter_settings
 from papers.hertel_ensemble.settings import options_of
 
@@ -78,7 +78,7 @@ NETWORKS = {
 
 
 def builder(name: str) -> Callable[[Protocol, tuple[str, ...]], keras.Model]:
-    """Return the builder of one of `NETWORKS` for `covid_keras.training.experiment.System`."""
+    """Return the builder of one of `NETWORKS` for `covid_keras.paper.paper.System`."""
 
     def build(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
         options = options_of(protocol)

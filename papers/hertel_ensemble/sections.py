@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from covid_keras.evaluation import PublishedCell, summarise
-from covid_keras.evaluation.published import LOST_TEXT
-from covid_keras.reporting.beside import (
+from covid_keras.published.cells import LOST_TEXT
+from covid_keras.reporting.html import FigureEntry, Section, TableEntry
+from covid_keras.reporting.pairs import (
     DAGGER,
     MeasuredOf,
     PrintedOf,
@@ -21,7 +22,6 @@ from covid_keras.reporting.beside import (
     printed_words,
     with_interval,
 )
-from covid_keras.reporting.html import FigureEntry, Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number, published_number, table_title
 from papers.hertel_ensemble import stages

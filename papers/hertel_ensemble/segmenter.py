@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from covid_keras.errors import UserError
-from covid_keras.settings import as_plain, build
-from covid_keras.training.protocol import AugmentationSettings, Protocol
+from covid_keras.common.errors import UserError
+from covid_keras.common.settings import as_plain, build
+from covid_keras.paper.protocol import AugmentationSettings, Protocol
 from papers.hertel_ensemble.settings import options_of
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from covid_keras.settings import build
-from covid_keras.training.protocol import Protocol
+from covid_keras.common.settings import build
+from covid_keras.paper.protocol import Protocol
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from covid_keras.evaluation import Difference, bootstrap_mean, difference_of_sets
-from covid_keras.reporting.beside import difference_words, interval_words, rows_tested
 from covid_keras.reporting.forest import forest_figure
 from covid_keras.reporting.html import FigureEntry, Section, TableEntry
+from covid_keras.reporting.pairs import difference_words, interval_words, rows_tested
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from covid_keras.training.inputs import part_of

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path
 from covid_keras.data.cohort import Cohort, read_table
 from covid_keras.data.sources import darwin_v7_whole, load_source
 from covid_keras.data.splits import read_split
-from covid_keras.errors import UserError
 from covid_keras.evaluation import Measured, bootstrap_mean
 from covid_keras.evaluation.overlap import measured_part, parts_of, read_overlap
-from covid_keras.files import atomic_path
 from covid_keras.models.registry import FOLDER
+from covid_keras.paper.cohorts import missing_collection
+from covid_keras.paper.protocol import Protocol
 from covid_keras.training import segmenter_runs
-from covid_keras.training.cohorts import missing_collection
-from covid_keras.training.lung_command import SPLIT, load_lung_cohort
-from covid_keras.training.protocol import Protocol
+from covid_keras.training.lung_split import SPLIT, load_lung_cohort
 from covid_keras.training.segmenter_runs import LUNGS, cache_of
 from papers.hertel_ensemble.cohorts import make_cohort, settings_of
 from papers.hertel_ensemble.segmenter import SegmenterSettings, segmenter_settings

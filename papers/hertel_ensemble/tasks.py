@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.evaluation import Difference, bootstrap_mean
-from covid_keras.reporting.beside import interval_words
+from covid_keras.reporting.pairs import interval_words
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from papers.hertel_ensemble.experiment import TASKS as OF_PAPER

@@ -10,10 +10,10 @@ import pytest
 
 import papers
 from covid_keras.audit import audit
-from covid_keras.cli import main
-from covid_keras.errors import UserError
+from covid_keras.commands.cli import main
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation import load_published
-from covid_keras.evaluation.facts import NO_FACTS, Facts
+from covid_keras.published.facts import NO_FACTS, Facts
 
 EXAMPLE = Path(papers.__file__).parent / "example_audit.yaml"
 HEAD = """

@@ -16,9 +16,9 @@ from covid_keras.audit.confusion import METRICS
 from covid_keras.audit.printed import Interval
 from covid_keras.audit.relations import same_slip
 from covid_keras.audit.runs import MEAN, STD, Moments, Runs, at_fault, possible
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation import PublishedCell
-from covid_keras.evaluation.facts import Facts
+from covid_keras.published.facts import Facts
 
 SEVEN = (
     "sensitivity", "specificity", "accuracy", "precision_positive", "precision_negative", "f1_positive", "f1_negative",

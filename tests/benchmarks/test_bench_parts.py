@@ -19,7 +19,7 @@ from covid_keras.data.preparation import Preparation, prepare_cohort
 
 pytest.importorskip("tensorflow")
 
-from covid_keras.segmentation import segment_cohort
+from covid_keras.models.lung_masks import segment_cohort
 
 IMAGES = 8
 PARTS = (None, "keep", "remove")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from covid_keras import __version__
-from covid_keras._quiet import grow_memory
-from covid_keras.cli import main, make_parser
-from covid_keras.errors import UserError
-from covid_keras.training.provenance import git_revision
+from covid_keras.commands.cli import main, make_parser
+from covid_keras.common.errors import UserError
+from covid_keras.common.provenance import git_revision
+from covid_keras.common.quiet import grow_memory
 
 
 def _fails(capsys, *arguments: str) -> str:
@@ -29,7 +29,7 @@ def _fails(capsys, *arguments: str) -> str:
 
 def test_help_imports_no_tensorflow():
     code = (
-        "import sys; from covid_keras.cli import make_parser; make_parser().format_help();"
+        "import sys; from covid_keras.commands.cli import make_parser; make_parser().format_help();"
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -128,7 +128,7 @@ def test_what_cannot_be_used_gets_one_line(capsys, nowhere, arguments, words):
 @pytest.mark.parametrize("arguments", [["--shard", "9/4"], ["--strategy", "many"], ["--precision", "int8"]])
 def test_cheap_arguments_are_checked_before_heavy_imports(arguments):
     code = (
-        "import sys; from covid_keras.cli import main; status = main(sys.argv[1:]);"
+        "import sys; from covid_keras.commands.cli import main; status = main(sys.argv[1:]);"
         "sys.exit(status != 2 or 'pandas' in sys.modules)"
     )
     command = [sys.executable, "-c", code, "reproduce", "tabik", *arguments]
@@ -169,10 +169,10 @@ def test_only_reproduce_says_that_it_goes_on(capsys, monkeypatch, nowhere):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("covid_keras.data.commands.list_sources", interrupt)
+    monkeypatch.setattr("covid_keras.commands.data.list_sources", interrupt)
     assert main(["data", "list"]) == 130
     assert capsys.readouterr().err == "covid-keras: interrupted\n"
-    monkeypatch.setattr("covid_keras.workflow.reproduce", interrupt)
+    monkeypatch.setattr("covid_keras.commands.reproduce.reproduce", interrupt)
     assert main(["reproduce", "tabik"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
 
@@ -228,12 +228,12 @@ def test_revision_is_this_projects_or_unknown(tmp_path, monkeypatch):
     def hang(*arguments, **options):
         raise subprocess.TimeoutExpired("git", 20)
 
-    monkeypatch.setattr("covid_keras.training.provenance.subprocess.run", hang)
+    monkeypatch.setattr("covid_keras.common.provenance.subprocess.run", hang)
     assert git_revision(tmp_path) == "unknown"
 
 
 def test_a_misspelt_protocol_key_is_named(capsys, nowhere, monkeypatch):
-    from covid_keras.training.experiment import load_paper
+    from covid_keras.paper.paper import load_paper
 
     paper = load_paper("tabik")
     changed = nowhere / "protocol.yaml"

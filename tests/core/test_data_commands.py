@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.cli import main
-from covid_keras.data import commands
+from covid_keras.commands import data as commands
+from covid_keras.commands.cli import main
+from covid_keras.commands.data import overlap_lines
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.commands import overlap_lines
 from covid_keras.data.locations import VARIABLE, find_data
 from covid_keras.data.phantom import make_phantom
 from covid_keras.data.sources import SOURCES, load_source

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import test_report_run as made
 
-from covid_keras.cli import main
-from covid_keras.ensemble_command import Rule, combine_systems
-from covid_keras.ensemble_members import Member, find_members, match_members
-from covid_keras.errors import UserError
+from covid_keras.commands.cli import main
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json, sha256_of
 from covid_keras.evaluation import compute_metrics, read_predictions, write_predictions
 from covid_keras.evaluation.ensembles import average_predictions
-from covid_keras.files import read_json, sha256_of
+from covid_keras.reporting.ensemble import Rule, combine_systems
+from covid_keras.reporting.ensemble_members import Member, find_members, match_members
 
 ROOT = Path(__file__).resolve().parents[2]
 ARIAS = ROOT / "papers" / "arias_vgg19" / "results" / "cpu-predictions-2.csv"

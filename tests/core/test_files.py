@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from covid_keras import files
-from covid_keras.errors import UserError
+from covid_keras.common import files
+from covid_keras.common.errors import UserError
 
 
 def test_atomic_path_replaces_only_at_the_end(tmp_path):

@@ -17,15 +17,13 @@ from PIL import Image
 
 import covid_keras.models
 from covid_keras import DISCLAIMER
-from covid_keras.cli import main
+from covid_keras.commands.cli import main
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import sha256_of
 from covid_keras.data import Cohort, make_dataset, prepare_cohort, prepare_image, read_image, write_image
 from covid_keras.data.phantom import phantom_image
 from covid_keras.data.preparation import Preparation, crop_box
-from covid_keras.errors import UserError
-from covid_keras.files import sha256_of
-from covid_keras.models import LungSegmenter, registry, save_weights
-from covid_keras.models.registry import WeightEntry, find_model, load_registry, predictive_models
-from covid_keras.prediction import (
+from covid_keras.inference.prediction import (
     Predictor,
     class_probabilities,
     decide,
@@ -34,10 +32,12 @@ from covid_keras.prediction import (
     predict_files,
     view_box,
 )
+from covid_keras.models import LungSegmenter, registry, save_weights
+from covid_keras.models.lung_masks import segment_cohort
+from covid_keras.models.registry import WeightEntry, find_model, load_registry, predictive_models
 from covid_keras.preprocessing import LungBox, centre_square, drop_top
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.reporting.prediction_figure import prediction_figure
-from covid_keras.segmentation import segment_cohort
 
 SIZE = 48
 NOISE = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
@@ -208,7 +208,7 @@ def test_groups_are_as_images_alone(register, chest, tmp_path, monkeypatch):
     register(threshold=0.0)
     paths = [write_image(tmp_path / f"{i}.png", (chest // (i + 1)).astype(np.uint8)) for i in range(3)]
     (alone,) = predict_files(paths[2:], tmp_path / "alone", "tiny", heatmap=True).rows
-    monkeypatch.setattr("covid_keras.prediction.GROUP", 2)
+    monkeypatch.setattr("covid_keras.inference.prediction.GROUP", 2)
     together = predict_files(paths, tmp_path / "out", "tiny", heatmap=True).rows
     assert [row.image for row in together] == paths
     assert len({row.probabilities["COVID-19"] for row in together}) == 3
@@ -530,7 +530,7 @@ def test_a_folder_that_cannot_be_written(register, picture, capsys, tmp_path):
 
 def test_help_and_bad_arguments_come_without_tensorflow(tmp_path):
     code = (
-        "import sys; from covid_keras.cli import main\n"
+        "import sys; from covid_keras.commands.cli import main\n"
         "try: status = main(sys.argv[1:])\n"
         "except SystemExit as end: status = end.code\n"
         "print('tensorflow' in sys.modules, status)"

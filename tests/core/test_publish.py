@@ -10,15 +10,15 @@ import pytest
 import test_report_run as made
 import yaml
 
-from covid_keras.cli import main
-from covid_keras.errors import UserError
+from covid_keras.commands.cli import main
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json
 from covid_keras.evaluation import measured_from_json, read_predictions, summarise
-from covid_keras.files import read_json
+from covid_keras.paper.paper import load_paper, load_papers
 from covid_keras.reporting import publish
-from covid_keras.reporting.audited import audit_of
+from covid_keras.reporting.audits import audit_of
 from covid_keras.reporting.committed import Committed
 from covid_keras.reporting.publish import AUDIT, LUNGS, PLACE, ROOT, filled, portable, publish_run, readmes, regenerated
-from covid_keras.training.experiment import load_paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 
 tiny_paper, tiny_cohort, make_run = made.tiny_paper, made.tiny_cohort, made.make_run

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from covid_keras.files import read_json
+from covid_keras.common.files import read_json
 from covid_keras.models.registry import FOLDER, load_registry
-from covid_keras.training.experiment import load_paper
-from covid_keras.training.protocol import load_protocol
+from covid_keras.paper.paper import load_paper
+from covid_keras.paper.protocol import load_protocol
 
 MODELS = {"covid_cxnet": "cxnet", "covid_cxnet_base": "base_v2"}
 

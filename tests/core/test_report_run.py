@@ -16,12 +16,14 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from covid_keras.cli import main
+from covid_keras.commands.cli import main
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json, sha256_of, without_folders, write_json
+from covid_keras.common.provenance import provenance
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation
-from covid_keras.errors import UserError
 from covid_keras.evaluation import compute_metrics, read_predictions, write_predictions
-from covid_keras.files import read_json, sha256_of, without_folders, write_json
+from covid_keras.paper.paper import load_paper
 from covid_keras.preprocessing import lung_bounding_box
 from covid_keras.reporting import FigureEntry
 from covid_keras.reporting.examples import Examples, _framed, choose_examples
@@ -36,9 +38,7 @@ from covid_keras.reporting.results import (
 )
 from covid_keras.reporting.run import report_run
 from covid_keras.training.crossval import run_executions
-from covid_keras.training.experiment import load_paper
 from covid_keras.training.inputs import part_of
-from covid_keras.training.provenance import provenance
 from covid_keras.training.runfolder import Execution, RunFolder
 
 # The paper of three lines that the tests of training use.

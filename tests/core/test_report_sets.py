@@ -11,14 +11,14 @@ import pytest
 import test_report_run as made
 import yaml
 
+from covid_keras.common.files import read_json
 from covid_keras.evaluation import compute_metrics, measured_from_json, read_predictions, summarise
-from covid_keras.files import read_json
+from covid_keras.paper.paper import load_paper
 from covid_keras.reporting import publish
 from covid_keras.reporting.page import make_report
 from covid_keras.reporting.publish import filled, publish_run, regenerated
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.run import report_run
-from covid_keras.training.experiment import load_paper
 from covid_keras.training.runfolder import RunFolder
 
 tiny_paper, make_run = made.tiny_paper, made.make_run

@@ -12,21 +12,22 @@ import pytest
 from skimage.filters import rank
 from skimage.morphology import disk
 
-from covid_keras import segmentation
-from covid_keras.cli import main
+from covid_keras.commands.cli import main
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import fingerprint, sha256_of
 from covid_keras.data import file_hashes
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.phantom import phantom_image
 from covid_keras.data.preparation import Preparation, crop_box
 from covid_keras.data.splits import read_split
-from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import mask_overlap
-from covid_keras.files import fingerprint, sha256_of
+from covid_keras.inference import segmentation
+from covid_keras.inference.segmentation import overlay, segment_files
 from covid_keras.models import LungSegmenter, build_unet, lungs, registry, save_weights
+from covid_keras.models.lung_masks import segment_cohort
 from covid_keras.models.registry import REGISTRY, WeightEntry
-from covid_keras.segmentation import overlay, segment_cohort, segment_files
-from covid_keras.training.lung_command import SPLIT, load_lung_cohort
+from covid_keras.training.lung_split import SPLIT, load_lung_cohort
 
 SIZE = 32
 SHAPE = (64, 32)  # height and width: twice and once what the network sees

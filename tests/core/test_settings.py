@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import pytest
 
-from covid_keras.errors import UserError
-from covid_keras.settings import as_plain, build, merge, read_yaml
+from covid_keras.common.errors import UserError
+from covid_keras.common.settings import as_plain, build, merge, read_yaml
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,11 @@ import skimage.data
 from PIL import Image
 
 import covid_keras.models
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import sha256_of
 from covid_keras.data import read_image, write_image
 from covid_keras.data.phantom import phantom_image
-from covid_keras.errors import UserError
-from covid_keras.files import sha256_of
-from covid_keras.models import LungSegmenter, registry, save_weights
-from covid_keras.models.registry import WeightEntry, load_registry
-from covid_keras.view_check import (
+from covid_keras.inference.view_check import (
     VIEW_WEIGHTS,
     RefusedImages,
     ViewNetwork,
@@ -30,6 +28,8 @@ from covid_keras.view_check import (
     find_view_network,
     signs_of,
 )
+from covid_keras.models import LungSegmenter, registry, save_weights
+from covid_keras.models.registry import WeightEntry, load_registry
 
 
 class Answer:
@@ -326,7 +326,7 @@ def _refused(paths, network, segmenter) -> list:
 
 @pytest.mark.real
 def test_real_pictures_without_the_view_network(segmenter, real_data):
-    """A part of what the docstring of `covid_keras.view_check` counts; the lungs alone tell even laterals."""
+    """A part of what the docstring of `covid_keras.inference.view_check` counts; the lungs alone tell even laterals."""
     network = Answer(0.0)
     frontal = _cohen(real_data, lambda row: row["view"] in ("PA", "AP", "AP Supine"))[::60]
     frontal += sorted((real_data / "nih-chestxray14-subset" / "No_findings").glob("*.jpg"))[::80]

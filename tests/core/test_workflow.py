@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from covid_keras.cli import make_parser
-from covid_keras.errors import UserError
-from covid_keras.training.experiment import load_paper
-from covid_keras.training.published_weights import IMAGENET_NOTOP_MD5
-from covid_keras.workflow import _banner, choose_profile, counted, judged, make_plan, missing_systems, settings_of
+from covid_keras.commands.cli import make_parser
+from covid_keras.commands.reproduce import _banner
+from covid_keras.common.errors import UserError
+from covid_keras.models.imagenet import IMAGENET_NOTOP_MD5
+from covid_keras.paper.paper import load_paper
+from covid_keras.training.plan import choose_profile, counted, judged, make_plan, missing_systems, settings_of
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_keras_own_file_counts_as_imagenet(paper, tmp_path, monkeypatch):
     changed, written = paper.protocol("paper", {"weights": str(file)}), paper.protocol("paper")
     assert judged(changed, written, "float32").comparable == "initial weights any_name.h5 in place of imagenet"
     digest = hashlib.md5(b"weights").hexdigest()
-    monkeypatch.setattr("covid_keras.training.published_weights.IMAGENET_NOTOP_MD5", {digest: "ResNet50"})
+    monkeypatch.setattr("covid_keras.models.imagenet.IMAGENET_NOTOP_MD5", {digest: "ResNet50"})
     assert judged(changed, written, "float32").comparable is True
 
 
@@ -84,11 +85,11 @@ def test_the_md5_is_keras_own():
 def test_a_part_of_the_collection_is_not_the_papers_data(paper, monkeypatch, capsys):
     protocol = paper.protocol("paper")
     counts = [("images", 852, 100), ("positives", 426, 426)]
-    monkeypatch.setattr("covid_keras.workflow.check_source", lambda name, data: counts)
+    monkeypatch.setattr("covid_keras.training.plan.check_source", lambda name, data: counts)
     found = counted(paper, protocol, Path("/data"))
     assert found.comparable == "not the whole collection: 100 of 852 images of covidgr"
     assert "expected 852, found 100" in capsys.readouterr().out
-    monkeypatch.setattr("covid_keras.workflow.check_source", lambda name, data: counts[1:])
+    monkeypatch.setattr("covid_keras.training.plan.check_source", lambda name, data: counts[1:])
     assert counted(paper, protocol, Path("/data")).comparable is True
     assert counted(paper, paper.protocol("smoke"), None).comparable == "synthetic images"
 

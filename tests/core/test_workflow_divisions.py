@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras import workflow
+from covid_keras.commands import reproduce as workflow
+from covid_keras.common.errors import UserError
+from covid_keras.common.settings import build
 from covid_keras.data import Cohort, check_disjoint
 from covid_keras.data.duplicates import PAIR_COLUMNS
-from covid_keras.errors import UserError
-from covid_keras.settings import build
-from covid_keras.training.experiment import load_paper
-from covid_keras.training.protocol import Protocol, SplitSettings
-from covid_keras.workflow import chosen_images, divide, make_splits
+from covid_keras.paper.paper import load_paper
+from covid_keras.paper.protocol import Protocol, SplitSettings
+from covid_keras.training.division import chosen_images, divide, make_splits
 
 NO_PAIRS = pd.DataFrame(columns=list(PAIR_COLUMNS))
 HOLD_OUT = {"scheme": "hold_out", "folds": 1, "validation": 0.2, "test": 0.2}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 tf = pytest.importorskip("tensorflow")
 

@@ -7,9 +7,9 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 
-from covid_keras.errors import UserError
-from covid_keras.settings import as_plain, build
-from covid_keras.training.protocol import AugmentationSettings
+from covid_keras.common.errors import UserError
+from covid_keras.common.settings import as_plain, build
+from covid_keras.paper.protocol import AugmentationSettings
 
 tf = pytest.importorskip("tensorflow")
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data import Cohort, severity_level
 from covid_keras.data.cohort import COLUMNS
-from covid_keras.errors import UserError
 
 
 def table(n: int = 4, **columns: object) -> pd.DataFrame:

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import covid_keras.data.preparation as preparation_module
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.preparation import Preparation, crop_box, prepare_cohort, prepare_image
-from covid_keras.errors import UserError
 from covid_keras.preprocessing import beasf, match_histogram
 from covid_keras.reporting.examples import _framed
 

@@ -19,8 +19,8 @@ import pytest
 
 import covid_keras.data.download as module
 from covid_keras import __version__
+from covid_keras.common.errors import UserError
 from covid_keras.data.download import download, safe_unpack
-from covid_keras.errors import UserError
 
 CONTENT = bytes(range(256)) * 2000
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data import duplicates, file_hashes, preparation
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import (
@@ -22,7 +23,6 @@ from covid_keras.data.duplicates import (
 )
 from covid_keras.data.file_hashes import FileHashes
 from covid_keras.data.images import read_image, write_image
-from covid_keras.errors import UserError
 
 
 def picture(seed: int, size: int = 240) -> np.ndarray:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.images import MAX_SIDE, MIN_SIDE, image_size, read_image, read_mask, write_image
-from covid_keras.errors import UserError
 
 H, W = 24, 40
 

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from covid_keras.common.errors import UserError
 from covid_keras.data import check_source, load_source, make_phantom
 from covid_keras.data.phantom import (
     PhantomSettings,
@@ -21,7 +22,6 @@ from covid_keras.data.phantom import (
     phantom_image,
     plan_collection,
 )
-from covid_keras.errors import UserError
 
 
 @pytest.mark.parametrize("view", ["PA", "AP", "L"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.preparation import PreparedImages, stable_id
-from covid_keras.errors import UserError
 
 tf = pytest.importorskip("tensorflow")
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 import covid_keras.data.preparation as preparation_module
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation, prepare_cohort, prepare_image, stable_id
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path
 from covid_keras.preprocessing import (
     centre_square,
     clahe,

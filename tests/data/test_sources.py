@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data import SOURCES, check_source, get_source, load_source
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.sources.base import Source, image_ids
-from covid_keras.errors import UserError
 
 
 def picture(path: Path, size: tuple[int, int] = (20, 24)) -> Path:

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from covid_keras.common.errors import UserError
 from covid_keras.data import Cohort, check_source, get_source, images, load_source
 from covid_keras.data.images import image_size, read_image, read_mask
 from covid_keras.data.sources import bimcv
 from covid_keras.data.sources.united_masks import binary_masks
-from covid_keras.errors import UserError
 
 SIDE = 16
 

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data import check_source, get_source, load_source
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.sources import darwin_v7_whole, rsna
-from covid_keras.errors import UserError
 
 SIDE = 16
 # Ids of the RSNA's form

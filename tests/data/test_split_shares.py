@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from covid_keras.common.errors import UserError
 from covid_keras.data import Cohort, check_disjoint, hold_out
 from covid_keras.data.duplicates import PAIR_COLUMNS, duplicate_groups
-from covid_keras.errors import UserError
-from covid_keras.training.protocol import Protocol, SplitSettings
-from covid_keras.workflow import divide
+from covid_keras.paper.protocol import Protocol, SplitSettings
+from covid_keras.training.division import divide
 
 CLASSES = ("here", "there", "normal", "pneumonia")
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
@@ -226,7 +226,7 @@ def test_shares_are_of_a_hold_out_alone(others):
 
 def _protocol(**splits) -> Protocol:
     main = SplitSettings("hold_out", folds=1, images=dict.fromkeys(CLASSES, 0), shares=SHARES, seed=4)
-    from covid_keras.training.protocol import TrainingSettings
+    from covid_keras.paper.protocol import TrainingSettings
 
     return Protocol(
         "made", "smoke", "", {}, (8, 8), ("a",), main, TrainingSettings(1), "none", 1.0, "made", splits=splits

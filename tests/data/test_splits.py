@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from covid_keras.common.errors import UserError
 from covid_keras.data import (
     Cohort,
     check_disjoint,
@@ -19,7 +20,6 @@ from covid_keras.data import (
     write_split,
 )
 from covid_keras.data.splits import PARTS, SPLIT_COLUMNS, published_split, repeated
-from covid_keras.errors import UserError
 
 
 def make_cohort(images_per_patient: list[int], labels: list[str], severity: list[str] | None = None) -> Cohort:

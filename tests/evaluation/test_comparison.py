@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from covid_keras.audit import EXPLAINED, IMPOSSIBLE
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation import (
     COMPARISON_COLUMNS,
     NO_COUNTERPART,
@@ -22,7 +22,7 @@ from covid_keras.evaluation import (
     comparison_records,
 )
 from covid_keras.evaluation.comparison import NOT_IN_TEXT
-from covid_keras.evaluation.published import LOST_TEXT
+from covid_keras.published.cells import LOST_TEXT
 from covid_keras.reporting.results import comparable_of
 from covid_keras.reporting.tables import split_verdict
 

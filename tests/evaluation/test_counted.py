@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from covid_keras.evaluation import summarise
-from covid_keras.evaluation.counted import (
+from covid_keras.evaluation.counts import (
     accuracy,
     balanced_accuracy,
     part_accuracies,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation import check_predictions
 from covid_keras.evaluation.ensembles import (
     average_predictions,

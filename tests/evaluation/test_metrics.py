@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation import compute_metrics, per_execution
 from covid_keras.evaluation.metrics import metrics_from_confusion
 

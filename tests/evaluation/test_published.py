@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation import PublishedCell, load_paper, load_published
 
 PAPER = """

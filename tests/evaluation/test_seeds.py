@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation import bootstrap_difference, bootstrap_interval, per_execution
 from covid_keras.evaluation.seeds import SEED_COLUMNS, difference_of_sets, seed_summary
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation import (
     bootstrap_intervals,
     measured_from_json,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation import apply_thresholds, choose_threshold, choose_thresholds, compute_metrics
 
 SCORES = [0.1, 0.2, 0.3, 0.6, 0.35, 0.4, 0.7, 0.8]

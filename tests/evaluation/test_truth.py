@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation.truth import ALL, CONTRADICTED, RISE_UNCLEAR, SHOWN, known_truth
 
 LEVELS = ("Normal-PCR+", "Mild", "Moderate", "Severe")

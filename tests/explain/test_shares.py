@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation.uncertainty import bootstrap_mean
 from covid_keras.explain import compare_shares, grad_cam, heat_in_lungs, heat_shares
 

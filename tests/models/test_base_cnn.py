@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models import load_weights
 from covid_keras.models.cxnet import build_base_cnn
 

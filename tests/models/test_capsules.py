@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.explain import grad_cam
 from covid_keras.models import load_weights
 from covid_keras.models.capsules import Capsule, Length, build_covid_caps
-from covid_keras.training.margin import MarginLoss
+from papers.covid_sdnet.margin import MarginLoss
 
 FILE = "covid_caps_weights-improvement-binary-86.h5"
 EPSILON = 1e-7

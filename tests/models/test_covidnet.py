@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models import covidnet as module
 from covid_keras.models import save_weights
 from covid_keras.models.covidnet import BLOCKS, VARIANTS, build_covidnet

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.explain import grad_cam
 from covid_keras.models import build_chexnet, build_cxnet, load_weights
 from covid_keras.models.cxnet import CHEXNET_FINDINGS

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models import build_resnet50, save_weights
 
 NOTOP = 23_587_712  # keras.applications' ResNet-50 without its top

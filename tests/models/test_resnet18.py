@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models import load_weights, save_weights
 from covid_keras.models.resnet18 import FixedScaleBatchNormalization, build_resnet18, load_torchvision
 

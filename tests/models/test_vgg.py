@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.explain import grad_cam, grad_cam_batches
 from covid_keras.models import load_weights, save_weights
 from covid_keras.models.vgg import GREY_WEIGHTS, build_vgg, grey_kernel

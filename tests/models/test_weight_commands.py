@@ -17,8 +17,9 @@ import pytest
 from keras import layers
 
 import covid_keras.models
-from covid_keras.cli import main
-from covid_keras.models import load_weights, registry, save_weights, weight_files
+from covid_keras.commands import weights as weight_files
+from covid_keras.commands.cli import main
+from covid_keras.models import load_weights, registry, save_weights
 from covid_keras.models.registry import VARIABLE, WeightEntry, find_weights, load_registry
 
 CONTENT = bytes(range(256)) * 40
@@ -325,7 +326,7 @@ def test_convert_of_a_part_that_is_frozen(source, tmp_path):
 def test_convert_refuses_before_tensorflow_is_imported(tmp_path):
     (tmp_path / "w.h5").write_bytes(b"")
     code = (
-        "import sys; from covid_keras.cli import main; status = main(sys.argv[1:]);"
+        "import sys; from covid_keras.commands.cli import main; status = main(sys.argv[1:]);"
         "sys.exit(status != 2 or 'keras' in sys.modules)"
     )
     for arguments in (

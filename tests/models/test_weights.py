@@ -12,7 +12,7 @@ import pytest
 import yaml
 from keras import layers
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models import load_weights, save_weights
 from covid_keras.models.registry import DEFAULT_STORE, find_weights, load_registry, store_folder
 from covid_keras.models.weights import build_registered

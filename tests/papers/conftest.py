@@ -20,13 +20,13 @@ from covid_keras.training.runfolder import RunFolder
 ONE_PROCESS = """
 import functools
 import sys
-from covid_keras import workflow
-from covid_keras.cli import main
+from covid_keras.commands import reproduce as workflow
+from covid_keras.commands.cli import main
 from covid_keras.reporting import run as report
 
 def one_after_the_other(run, shard, jobs):
     from covid_keras.training.execution import execute
-    from covid_keras.training.experiment import load_paper
+    from covid_keras.paper.paper import load_paper
     for execution in run.executions():
         execute(load_paper(run.protocol.paper), run, execution)
 

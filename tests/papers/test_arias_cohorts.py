@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image
-from covid_keras.errors import UserError
 from papers.arias_vgg19 import cohorts as labels
 from papers.arias_vgg19.cohorts import PUBLISHED, STAND_IN, available, make_cohort, settings_of, sources
 from papers.arias_vgg19.experiment import PAPER, pneumonia_only

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import write_json
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_mask
-from covid_keras.errors import UserError
 from covid_keras.evaluation.metrics import confusion_matrix
-from covid_keras.files import write_json
-from covid_keras.training.experiment import load_paper
+from covid_keras.paper.paper import load_paper
+from covid_keras.training.division import divide, make_splits
 from covid_keras.training.runfolder import RunFolder
-from covid_keras.workflow import divide, make_splits
 from papers.arias_vgg19 import stages
 from papers.arias_vgg19.cohorts import make_cohort, settings_of
 from papers.arias_vgg19.experiment import CONTROLS, EXPERIMENTS, PAPER, PARTS

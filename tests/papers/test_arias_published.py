@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from covid_keras.common.settings import read_yaml
 from covid_keras.evaluation import Measured, compare, load_paper, load_published
-from covid_keras.evaluation.published import load_titles
-from covid_keras.settings import read_yaml
-from covid_keras.workflow import settings_of
+from covid_keras.published.cells import load_titles
+from covid_keras.training.plan import settings_of
 from papers.arias_vgg19.experiment import PAPER
 from papers.arias_vgg19.settings import UNETS, options_of
 

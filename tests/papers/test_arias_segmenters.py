@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_mask
-from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import binary_overlap, mask_overlap
-from covid_keras.segmentation import segment_cohort
+from covid_keras.models.lung_masks import segment_cohort
 from covid_keras.training import segmenters as core
 from papers.arias_vgg19 import segmenters
 from papers.arias_vgg19.mask_figures import mask_figures

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import sha256_of, write_json
 from covid_keras.data.cohort import Cohort
-from covid_keras.errors import UserError
 from covid_keras.evaluation import load_published
-from covid_keras.files import sha256_of, write_json
-from covid_keras.training.experiment import System
+from covid_keras.paper.paper import System
+from covid_keras.training.division import make_splits
 from covid_keras.training.inputs import admitted, part_of
+from covid_keras.training.plan import missing_systems
 from covid_keras.training.runfolder import Execution, RunFolder
-from covid_keras.workflow import make_splits, missing_systems
 from papers.arias_vgg19 import cohorts as labels
 from papers.arias_vgg19 import networks
 from papers.arias_vgg19.cohorts import COHORTS, PUBLISHED, STAND_IN, make_cohort, settings_of

@@ -11,7 +11,7 @@ import keras  # noqa: E402
 from keras import layers  # noqa: E402
 from tensorflow.python.framework.config import disable_op_determinism  # noqa: E402
 
-from covid_keras.errors import UserError  # noqa: E402
+from covid_keras.common.errors import UserError  # noqa: E402
 from covid_keras.training.resume import ResumableTraining  # noqa: E402
 from papers.covid_sdnet.cit import (  # noqa: E402
     LAMBDA_GRID,

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from papers.covid_cxnet.baselines import build_densenet121, build_resnet50_baseline
 
 HEAD = 1024 * 10 + 10 + 10 * 20 + 20 + 20 + 1

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
-from covid_keras.errors import UserError
-from covid_keras.workflow import divide
+from covid_keras.training.division import divide
 from papers.covid_cxnet.cohorts import (
     CAP,
     CLASSES,

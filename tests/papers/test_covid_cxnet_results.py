@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from covid_keras.common.files import read_json
 from covid_keras.evaluation import read_predictions
 from covid_keras.evaluation.uncertainty import difference_of_sets
-from covid_keras.files import read_json
-from covid_keras.reporting.evidence import compared_shares, read_shares
-from covid_keras.training.experiment import load_paper
+from covid_keras.paper.paper import load_paper
+from covid_keras.reporting.heat_shares import compared_shares, read_shares
 
 PAPER = load_paper("haghanifar")
 FOLDER = PAPER.folder / "results"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json
 from covid_keras.data.splits import check_disjoint
-from covid_keras.errors import UserError
-from covid_keras.files import read_json
+from covid_keras.paper.paper import load_paper
 from covid_keras.reporting.run import report_run
 from covid_keras.training.crossval import run_executions
-from covid_keras.training.experiment import load_paper
 from covid_keras.training.export import export_weights
+from covid_keras.training.plan import Plan
+from covid_keras.training.preparing import prepare_run
 from covid_keras.training.runfolder import RunFolder
-from covid_keras.workflow import Plan, prepare_run
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.errors import UserError
-from covid_keras.training.experiment import System
+from covid_keras.common.errors import UserError
+from covid_keras.paper.paper import System
 from covid_keras.training.inputs import decide
 from papers.covid_cxnet import networks
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, PNEUMONIA

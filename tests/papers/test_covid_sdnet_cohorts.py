@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.images import read_image
 from covid_keras.data.sources import load_source
-from covid_keras.errors import UserError
-from covid_keras.training.experiment import load_paper
+from covid_keras.paper.paper import load_paper
 from papers.covid_sdnet.cohorts import CLASSES, PNEUMONIA, available, make_cohort, no_pneumonia
 from papers.covid_sdnet.experiment import CROP_MARGIN, PAPER
 

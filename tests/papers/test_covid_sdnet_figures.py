@@ -13,8 +13,8 @@ import pytest
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import PreparedImages, keep_prepared, kept
+from covid_keras.paper.paper import load_paper
 from covid_keras.reporting.examples import Examples
-from covid_keras.training.experiment import load_paper
 from covid_keras.training.runfolder import Execution
 from papers.covid_sdnet import transforms
 from papers.covid_sdnet.figures import Pair, pair_figure, pairs_of, transformed_pairs

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from covid_keras.common.files import read_json
 from covid_keras.data.splits import read_split
 from covid_keras.evaluation import read_predictions
-from covid_keras.files import read_json
-from covid_keras.training.experiment import load_paper
-from covid_keras.training.lung_command import SPLIT
+from covid_keras.paper.paper import load_paper
+from covid_keras.training.lung_split import SPLIT
 
 
 def test_how_many_positives_the_unet_was_trained_on():

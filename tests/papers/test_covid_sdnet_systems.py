@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.cli import main
+from covid_keras.commands.cli import main
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation, prepare_cohort
 from covid_keras.data.splits import patient_folds
-from covid_keras.errors import UserError
 from covid_keras.evaluation import Measured, compare, load_published
 from covid_keras.reporting.results import comparable_of
 from covid_keras.training.inputs import decide

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from covid_keras.errors import UserError
-from covid_keras.training.experiment import load_paper
+from covid_keras.common.errors import UserError
+from covid_keras.paper.paper import load_paper
 
 PAPERS = ("arias_vgg19", "covid_cxnet", "covid_sdnet", "hertel_ensemble")
 

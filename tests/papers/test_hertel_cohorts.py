@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data import load_source
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
 from covid_keras.data.images import read_image
-from covid_keras.errors import UserError
-from covid_keras.workflow import divide
+from covid_keras.training.division import divide
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble.cohorts import (
     COVIDGR,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.models.steady import SteadyBatchNormalization, narrowed
-from covid_keras.training.unfreezing import layers_of, open_stage, stages_of
+from covid_keras.paper.unfreezing import layers_of, open_stage, stages_of
 from papers.hertel_ensemble import networks
 from papers.hertel_ensemble.experiment import BINARY, MULTI, PAPER
 from papers.hertel_ensemble.networks import NETWORKS, build_network, builder, decide_binary, evidence_single

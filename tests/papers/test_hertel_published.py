@@ -11,8 +11,8 @@ import pytest
 
 from covid_keras.evaluation import Measured, compare, load_paper, load_published, summarise
 from covid_keras.evaluation.comparison import COMPLEMENTS, NOT_IN_TEXT
-from covid_keras.evaluation.published import load_titles
-from covid_keras.workflow import settings_of
+from covid_keras.published.cells import load_titles
+from covid_keras.training.plan import settings_of
 from papers.hertel_ensemble import stages
 from papers.hertel_ensemble.experiment import PAPER
 from papers.hertel_ensemble.measures import measure

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from covid_keras import DISCLAIMER
+from covid_keras.common.files import read_json
 from covid_keras.data.images import read_image
 from covid_keras.data.splits import check_disjoint
 from covid_keras.evaluation.ensembles import average_predictions, vote_predictions
-from covid_keras.files import read_json
 from papers.hertel_ensemble import cohorts, stages
 from papers.hertel_ensemble.networks import NETWORKS
 

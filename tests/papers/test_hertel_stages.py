@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.splits import read_split
-from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import read_overlap
 from covid_keras.models.lungs import LungSegmenter
 from covid_keras.training import lung_recipe, segmenters
-from covid_keras.training.lung_command import SPLIT
+from covid_keras.training.lung_split import SPLIT
 from papers.hertel_ensemble import stages
 from papers.hertel_ensemble.experiment import PAPER
 from papers.hertel_ensemble.segmenter import SegmenterSettings, kind, segmenter_settings

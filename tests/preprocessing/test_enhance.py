@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from covid_keras import preprocessing
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.preprocessing import (
     beasf,
     clahe,

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.preprocessing.framing import centre_square, drop_top, resize_truncated, truncate
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.exposure import match_histograms
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.preprocessing import match_histogram, minmax_normalize, standardize
 
 

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.preprocessing import (
     LungBox,
     authors_threshold,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.preprocessing import beasf, clahe, equalize_adaptive, equalize_histogram
-from covid_keras.reporting.enhancements import beasf_figure, enhancement_figure
+from papers.covid_cxnet.enhancements import beasf_figure, enhancement_figure
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,13 @@ import pytest
 from test_reporting_html import Page
 
 from covid_keras import DISCLAIMER
-from covid_keras.cli import main
+from covid_keras.commands.cli import main
+from covid_keras.common.files import read_json, write_json
 from covid_keras.evaluation import load_published
-from covid_keras.evaluation.published import LOST_TEXT
-from covid_keras.files import read_json, write_json
+from covid_keras.paper.paper import Paper, load_paper, load_papers
+from covid_keras.published.cells import LOST_TEXT
 from covid_keras.reporting import overview, publish
-from covid_keras.reporting.audited import RULE_MEANINGS, audit_counts, audit_markdown, audit_section
+from covid_keras.reporting.audits import RULE_MEANINGS, audit_counts, audit_markdown, audit_section
 from covid_keras.reporting.committed import committed_profiles, excerpt_markdown
 from covid_keras.reporting.figures import headline_figure
 from covid_keras.reporting.html import AgainstEntry, Report, Section, TableEntry, render_report
@@ -32,7 +33,6 @@ from covid_keras.reporting.overview import (
 )
 from covid_keras.reporting.publish import OVERVIEW, ROOT
 from covid_keras.reporting.tables import Cell, PaperTable
-from covid_keras.training.experiment import Paper, load_paper, load_papers
 
 TABIK = "covid_sdnet"
 

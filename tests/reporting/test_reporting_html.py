@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from covid_keras import DISCLAIMER
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.reporting import (
     FigureEntry,
     Report,

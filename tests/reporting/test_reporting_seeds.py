@@ -11,9 +11,9 @@ import pytest
 
 from covid_keras.evaluation import PublishedCell
 from covid_keras.evaluation.uncertainty import Difference
-from covid_keras.reporting.range_test import range_figure
+from covid_keras.reporting.range_figure import range_figure
 from covid_keras.reporting.seeds import leak_table, published_values, seed_figure, seed_table
-from covid_keras.training.range_test import RangeTest
+from covid_keras.training.range_finder import RangeTest
 
 EXECUTIONS = pd.DataFrame(
     {

@@ -8,10 +8,10 @@ import math
 import pandas as pd
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.evaluation import PublishedCell, compare
-from covid_keras.evaluation.published import LOST_TEXT
 from covid_keras.evaluation.summary import Measured
+from covid_keras.published.cells import LOST_TEXT
 from covid_keras.reporting import (
     comparison_latex,
     comparison_markdown,

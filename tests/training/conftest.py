@@ -24,7 +24,7 @@ import pytest
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import PAIR_COLUMNS
-from covid_keras.workflow import divide
+from covid_keras.training.division import divide
 
 MODULE = """
 import dataclasses
@@ -32,9 +32,9 @@ import os
 import time
 from pathlib import Path
 import numpy as np
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.data.preparation import Preparation
-from covid_keras.training.experiment import Paper, System
+from covid_keras.paper.paper import Paper, System
 
 def build(protocol, classes, dropout=0.2):
     import keras
@@ -62,7 +62,7 @@ def saw(name, values):
 
 def two_views(protocol, cohort, before, part, prepared):
     from covid_keras.data.preparation import PreparedImages, keep_prepared, kept
-    from covid_keras.files import fingerprint, sha256_of
+    from covid_keras.common.files import fingerprint, sha256_of
     from covid_keras.training.inputs import Inputs
     rows, keys, ids = np.flatnonzero(part != ""), [], []
     for row in rows:
@@ -178,7 +178,7 @@ def not_refused(paper, run, before):
     return ~run.cohort.table["patient_id"].isin(REFUSED).to_numpy()
 
 def further_metrics(predictions):
-    from covid_keras.evaluation.counted import balanced_accuracy, summarise_counts
+    from covid_keras.evaluation.counts import balanced_accuracy, summarise_counts
     return summarise_counts(predictions, {"balanced_accuracy": balanced_accuracy}, n=50)
 
 def stage(run):
@@ -369,7 +369,7 @@ UNEVEN = "NP" * 10 + "N" * 12 + "o" * 12
 
 def _open(folder: Path, name: str, paper: str, cohort: Cohort, left_out=None, **changes):
     """Open the run folder `name` of a paper on a cohort."""
-    from covid_keras.training.experiment import load_paper
+    from covid_keras.paper.paper import load_paper
     from covid_keras.training.runfolder import RunFolder
 
     protocol = load_paper(paper).protocol("smoke", changes)
@@ -397,7 +397,7 @@ EXECUTE_ALL = """
 import os
 import sys
 from covid_keras.training.execution import execute
-from covid_keras.training.experiment import load_paper
+from covid_keras.paper.paper import load_paper
 from covid_keras.training.runfolder import RunFolder
 whole, stopped = (RunFolder.open(path) for path in sys.argv[1:])
 paper = load_paper("hooks")
@@ -441,7 +441,7 @@ def executed(tmp_path_factory) -> Iterator[Executed]:
 CHOOSE_ALL = """
 import sys
 from covid_keras.training.execution import execute
-from covid_keras.training.experiment import load_paper
+from covid_keras.paper.paper import load_paper
 from covid_keras.training.runfolder import RunFolder
 run = RunFolder.open(sys.argv[1])
 for execution in run.executions():
@@ -485,7 +485,7 @@ tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU"
                                            [tf.config.LogicalDeviceConfiguration()] * 2)
 from covid_keras.training import resume
 from covid_keras.training.execution import execute
-from covid_keras.training.experiment import load_paper
+from covid_keras.paper.paper import load_paper
 from covid_keras.training.runfolder import RunFolder
 whole, mirrored, *others = (RunFolder.open(path) for path in sys.argv[1:])
 mirrored.record["settings"]["strategy"] = "mirrored"

@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 import yaml
 
-from covid_keras import workflow
-from covid_keras.errors import UserError
+from covid_keras.commands import reproduce as workflow
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json, sha256_of, write_json
 from covid_keras.evaluation import read_predictions, write_predictions
-from covid_keras.evaluation.counted import balanced_accuracy
-from covid_keras.files import read_json, sha256_of, write_json
-from covid_keras.training.experiment import load_paper
+from covid_keras.evaluation.counts import balanced_accuracy
+from covid_keras.paper.paper import load_paper
 from covid_keras.training.inputs import admitted, part_of
+from covid_keras.training.plan import Plan, missing_systems
 from covid_keras.training.resume import BEST
 from covid_keras.training.runfolder import RunFolder
-from covid_keras.workflow import Plan, missing_systems
 
 pytestmark = pytest.mark.slow
 
@@ -333,7 +333,8 @@ def test_what_is_trained_beside_comes_before_the_report(tiny_paper, tmp_path, mo
 def test_the_papers_own_segmenter_marks_the_lungs(tiny_paper, tiny_cohort, tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(
-        "covid_keras.segmentation.segment_cohort", lambda *args, **kwargs: given.append((args, kwargs)) or ("c", {})
+        "covid_keras.models.lung_masks.segment_cohort",
+        lambda *args, **kwargs: given.append((args, kwargs)) or ("c", {}),
     )
     own = _plan(tmp_path, segmenter=lambda *args: args, lung_mode=lambda protocol: "authors")
     assert workflow._segment(own, tiny_cohort) == ("c", {})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from covid_keras.training.experiment import load_paper
+from covid_keras.paper.paper import load_paper
+from covid_keras.paper.protocol import TrainingSettings
 from covid_keras.training.inputs import inputs_of, part_of
-from covid_keras.training.protocol import TrainingSettings
 
 
 @pytest.mark.parametrize(

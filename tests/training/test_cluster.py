@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.training.cluster import run_on_dask
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json
 from covid_keras.evaluation import read_predictions
-from covid_keras.files import read_json
-from covid_keras.training.experiment import load_paper
+from covid_keras.paper.paper import load_paper
 from covid_keras.training.resume import BEST
 
 pytestmark = pytest.mark.slow

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json, sha256_of, write_json
 from covid_keras.evaluation import read_predictions, write_predictions
 from covid_keras.evaluation.ensembles import average_predictions, vote_predictions
-from covid_keras.files import read_json, sha256_of, write_json
-from covid_keras.training.experiment import Paper, load_paper
+from covid_keras.paper.paper import Paper, load_paper
+from covid_keras.training.plan import missing_systems
 from covid_keras.training.runfolder import Execution, RunFolder
-from covid_keras.workflow import missing_systems
 
 MEMBERS, ENSEMBLES = ("staged", "idle"), ("mean", "vote")
 PARAMETERS = {"staged": 1200, "idle": 34}

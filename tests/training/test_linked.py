@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
+from covid_keras.paper.paper import load_paper
 from covid_keras.training.crossval import take_shard
-from covid_keras.training.experiment import load_paper
 from covid_keras.training.runfolder import RunFolder, linked
 
 BEST = ["first", "second", "better", "next", "other", "best"]

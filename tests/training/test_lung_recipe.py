@@ -11,18 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.commands.train_lungs import train_lungs
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import sha256_of
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
 from covid_keras.data.sources import load_source
 from covid_keras.data.splits import check_disjoint, read_split
-from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import mask_overlap, summarise_overlap
-from covid_keras.files import sha256_of
 from covid_keras.models import build_unet, load_weights
 from covid_keras.models.registry import FOLDER, REGISTRY, load_registry
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
-from covid_keras.training.lung_command import SPLIT, load_lung_cohort, train_lungs
 from covid_keras.training.lung_recipe import LungRecipe, _Batches, fit_unet, load_stack, measure, run_recipe
+from covid_keras.training.lung_split import SPLIT, load_lung_cohort
 
 TINY = LungRecipe(size=32, filters=4, epochs=2, batch=2, precision="float32")
 SHAPE = (64, 32)  # height and width: twice and once the side that the network sees

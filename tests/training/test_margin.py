@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from covid_keras.training.margin import MarginLoss
+from papers.covid_sdnet.margin import MarginLoss
 
 TRUTH = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], np.float32)
 LENGTHS = np.array([[0.5, 0.3], [0.6, 0.2], [0.05, 0.95], [1.0, 0.1]], np.float32)

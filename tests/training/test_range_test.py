@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from covid_keras.errors import UserError
-from covid_keras.training.range_test import (
+from covid_keras.common.errors import UserError
+from covid_keras.training.range_finder import (
     DIVERGED,
     NOT_FINITE,
     lr_range_test,

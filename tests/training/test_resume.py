@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 from covid_keras.training import resume
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 

@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import locked
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_mask
-from covid_keras.errors import UserError
 from covid_keras.evaluation.overlap import (
     binary_overlap,
     mask_overlap,
@@ -32,8 +33,7 @@ from covid_keras.evaluation.overlap import (
     read_overlap,
     summary_of,
 )
-from covid_keras.files import locked
-from covid_keras.segmentation import segment_cohort
+from covid_keras.models.lung_masks import segment_cohort
 from covid_keras.training import segmenters
 from covid_keras.training.execution import execute
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
@@ -283,7 +283,7 @@ def test_a_good_network_is_not_warned_of(trained, made, caplog):
 
 HOLD = """
 import sys
-from covid_keras.files import locked
+from covid_keras.common.files import locked
 with locked(sys.argv[1], wait=True):
     print("held", flush=True)
     sys.stdin.readline()

@@ -12,16 +12,16 @@ import pytest
 import yaml
 from keras import layers
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json
 from covid_keras.evaluation import read_predictions
-from covid_keras.files import read_json
 from covid_keras.models.steady import SteadyBatchNormalization
+from covid_keras.paper.paper import load_paper
+from covid_keras.paper.protocol import OptimizerSettings, TrainingSettings, UnfreezeSettings
+from covid_keras.paper.unfreezing import Stage, epochs_of, layers_of, open_stage, stages_of
 from covid_keras.training import resume
 from covid_keras.training.crossval import epochs_of as epochs_of_run
-from covid_keras.training.experiment import load_paper
-from covid_keras.training.protocol import OptimizerSettings, TrainingSettings, UnfreezeSettings
 from covid_keras.training.resume import BEST, ResumableTraining
-from covid_keras.training.unfreezing import Stage, epochs_of, layers_of, open_stage, stages_of
 
 GROUPS = (("high_",), ("low_", "stem"))
 UNFREEZE = UnfreezeSettings(epochs=7, patience=3, learning_rate=1e-5, scratch=4, scratch_rate=0.02)

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.progress import progress
 from covid_keras.data.cohort import severity_level
 from covid_keras.data.phantom.drawing import stream
 from covid_keras.data.phantom.opacities import MAX_EXTENT
 from covid_keras.data.phantom.sample import HOSPITALS, LABELS, VIEWS, phantom_image
-from covid_keras.errors import UserError
-from covid_keras.progress import progress
 
 logger = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.phantom import frontal, lateral
 from covid_keras.data.phantom.anatomy import draw_body, draw_pose
 from covid_keras.data.phantom.drawing import Canvas
 from covid_keras.data.phantom.exposure import LOOKS, devices, expose, stamp_marker
 from covid_keras.data.phantom.opacities import MAX_EXTENT, draw_opacities
-from covid_keras.errors import UserError
 
 LABELS = ("normal", "cap", "covid")
 VIEWS = ("PA", "AP", "L")

@@ -6,9 +6,9 @@ import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.base import Download, Source, SourceCard
-from covid_keras.errors import UserError
 
 __all__ = ["SOURCES", "Download", "Source", "SourceCard", "check_source", "get_source", "load_source", "locate_source"]
 

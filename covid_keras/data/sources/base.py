@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort, read_table
-from covid_keras.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm"})
 

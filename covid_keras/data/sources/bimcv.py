@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, write_image
-from covid_keras.errors import UserError
 
 LOGGER = logging.getLogger(__name__)
 

@@ -44,6 +44,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort, severity_level
 from covid_keras.data.sources.base import (
     Download,
@@ -54,7 +55,6 @@ from covid_keras.data.sources.base import (
     parse_extent,
     read_metadata,
 )
-from covid_keras.errors import UserError
 
 LOGGER = logging.getLogger(__name__)
 

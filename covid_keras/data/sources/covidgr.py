@@ -30,9 +30,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import SEVERITIES, Cohort
 from covid_keras.data.sources.base import SourceCard, find_folder, image_files, image_ids, read_metadata
-from covid_keras.errors import UserError
 
 CLASSES = ("N", "P")
 LEVELS = {level.upper(): level for level in SEVERITIES}

@@ -40,11 +40,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.base import SourceCard, find_folder, image_files, image_ids
 from covid_keras.data.sources.listed import present
 from covid_keras.data.sources.rsna import nih_patients
-from covid_keras.errors import UserError
 
 CLASSES = ("normal", "pneumonia", "COVID-19")
 PARTS = ("train", "test")

@@ -29,10 +29,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import cohen
 from covid_keras.data.sources.base import SourceCard, find_folder, image_files
-from covid_keras.errors import UserError
 
 LUNG, IGNORE = 255, 127
 

@@ -47,14 +47,14 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import image_size, write_image
 from covid_keras.data.sources import cohen
 from covid_keras.data.sources.base import SourceCard, find_folder, image_ids
 from covid_keras.data.sources.darwin_v7 import IGNORE, LUNG
 from covid_keras.data.sources.listed import present
-from covid_keras.errors import UserError
-from covid_keras.files import read_json
 
 LOGGER = logging.getLogger(__name__)
 

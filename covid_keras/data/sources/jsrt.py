@@ -35,11 +35,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.base import IMAGE_SUFFIXES, SourceCard, find_folder
 from covid_keras.data.sources.nlm import masks_by_stem
 from covid_keras.data.sources.united_masks import LEFT, RIGHT
-from covid_keras.errors import UserError
 
 CLASSES = ("normal", "nodule")
 IMAGES = ("All247images", "images", "Images")

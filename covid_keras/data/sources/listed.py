@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 LOGGER = logging.getLogger(__name__)
 

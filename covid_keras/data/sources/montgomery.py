@@ -27,11 +27,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import nlm
 from covid_keras.data.sources.base import Download, SourceCard, find_folder
 from covid_keras.data.sources.united_masks import LEFT, RIGHT
-from covid_keras.errors import UserError
 
 MASKS = {LEFT: Path("ManualMask") / "leftMask", RIGHT: Path("ManualMask") / "rightMask"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.sources.base import image_files
-from covid_keras.errors import UserError
 
 CLASSES = ("normal", "tuberculosis")
 IMAGES = "CXR_png"

@@ -27,11 +27,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom.collection import FOLDERS, METADATA, SETTINGS
 from covid_keras.data.phantom.sample import LABELS
 from covid_keras.data.sources.base import SourceCard, find_folder, parse_extent, read_metadata
-from covid_keras.errors import UserError
 
 _COLUMNS = (
     "file", "image_id", "patient", "visit", "label", "view", "hospital", "marker", "extent", "severity",

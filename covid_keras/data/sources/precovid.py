@@ -29,9 +29,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.base import SourceCard, find_folder, image_files, image_ids, read_metadata
-from covid_keras.errors import UserError
 
 LOGGER = logging.getLogger(__name__)
 

@@ -34,10 +34,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import image_size
 from covid_keras.data.sources.base import SourceCard
-from covid_keras.errors import UserError
 
 CLASSES = ("COVID-19",)
 NAME = "MIDRC-RICORD-1C"

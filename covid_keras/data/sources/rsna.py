@@ -36,11 +36,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.base import SourceCard, find_folder, image_files, read_metadata
 from covid_keras.data.sources.listed import present
-from covid_keras.errors import UserError
-from covid_keras.files import read_json
 
 CLASSES = ("normal", "pneumonia", "other")
 LABELS = dict(zip(("Normal", "Lung Opacity", "No Lung Opacity / Not Normal"), CLASSES, strict=True))

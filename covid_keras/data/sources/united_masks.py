@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import image_size, read_mask, write_image
-from covid_keras.errors import UserError
 
 LEFT, RIGHT = "mask_left", "mask_right"
 

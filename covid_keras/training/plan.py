@@ -1,4 +1,4 @@
-"""The whole way of `covid-keras reproduce`: cohort, splits, masks, executions, report."""
+"""What was asked for, checked and resolved before any work."""
 
 from __future__ import annotations
 
@@ -12,26 +12,18 @@ from types import MappingProxyType
 from typing import Any
 
 import h5py
-import pandas as pd
 import yaml
 
-from covid_keras import DISCLAIMER
-from covid_keras.data.cohort import Cohort
-from covid_keras.data.duplicates import PAIR_COLUMNS, duplicate_groups, find_duplicates
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import require_writable_folder
+from covid_keras.common.settings import merge
 from covid_keras.data.locations import VARIABLE, find_data
 from covid_keras.data.sources import check_source
-from covid_keras.data.splits import check_disjoint, hold_out, patient_folds, published_split, repeated
-from covid_keras.errors import UserError
-from covid_keras.files import require_writable_folder, sha256_of, write_json
+from covid_keras.models.imagenet import is_imagenet
 from covid_keras.models.registry import load_registry
-from covid_keras.settings import merge
-from covid_keras.training.choices import parse_shard
-from covid_keras.training.crossval import run_executions
-from covid_keras.training.experiment import Paper, load_paper
-from covid_keras.training.inputs import part_of, preparation_of
-from covid_keras.training.protocol import Protocol, SplitSettings
-from covid_keras.training.published_weights import is_imagenet
-from covid_keras.training.runfolder import EXECUTION_RECORD, EXECUTIONS, RunFolder
+from covid_keras.paper.paper import Paper, load_paper
+from covid_keras.paper.protocol import Protocol
+from covid_keras.training.runfolder import EXECUTION_RECORD, EXECUTIONS
 
 
 @dataclass(frozen=True)
@@ -44,34 +36,6 @@ class Plan:
     out: Path
     cache: Path
     settings: dict[str, Any]
-
-
-def reproduce(options: Namespace) -> int:
-    """Run a paper's profile and end by saying where the report is; return the exit status."""
-    plan = make_plan(options)
-    print(_banner(plan), flush=True)
-    run = prepare_run(plan)
-    shard = parse_shard(options.shard)
-    if options.dask:
-        from covid_keras.training.cluster import run_on_dask
-
-        run_on_dask(run, options.dask, shard)
-    else:
-        run_executions(run, shard, options.jobs or plan.protocol.jobs)
-    missing = [execution for execution in run.executions() if not execution.done]
-    if missing:
-        print(f"{len(missing)} executions are left to other shards; then: covid-keras report {run.path}")
-        print(f"Output: {run.path}")
-        return 0
-    from covid_keras.reporting.run import report_run
-
-    try:
-        plan.paper.finish(run, plan.data)
-    except UserError:
-        report_run(run.path)  # what is trained is shown all the same
-        raise
-    print(f"Output: {report_run(run.path)}")
-    return 0
 
 
 def make_plan(options: Namespace) -> Plan:
@@ -240,129 +204,3 @@ def choose_profile(paper: Paper, data: Path | None, asked: bool = False) -> str:
         f"holds the images of no profile of {paper.name} ({'; '.join(passed_over)})",
         "`covid-keras data list` says how to get them; --profile smoke needs none",
     )
-
-
-def _banner(plan: Plan) -> str:
-    protocol = plan.protocol
-    comparable = (
-        "the paper's own data"
-        if protocol.comparable is True
-        else f"NOT COMPARABLE with the paper: {protocol.comparable}"
-    )
-    lines = [f"{plan.paper.name}, profile {protocol.profile}: {protocol.description}", comparable, DISCLAIMER]
-    for name, reason in plan.settings["left_out"].items():
-        lines.append(f"Left out: {plan.paper.system(name).title}: {reason}")
-    return "\n".join(lines)
-
-
-def prepare_run(plan: Plan) -> RunFolder:
-    """Make cohort, splits, masks and prepared images; open the run folder."""
-    protocol = plan.protocol
-    cohort = plan.paper.cohort(protocol, plan.data, plan.cache / "made")
-    print(f"Cohort: {len(cohort)} images of {len(cohort.patients())} patients, {cohort.counts()}", flush=True)
-    left_out = plan.settings.get("left_out", {})
-    systems = [name for name in protocol.systems if name not in left_out and not plan.paper.system(name).members]
-    preparations = {name: plan.paper.system(name).preparation(protocol) for name in systems}
-    lungs: dict[str, Any] = {}
-    if any(preparation.needs_mask for preparation in preparations.values()):
-        cohort, lungs = _segment(plan, cohort)
-    else:
-        cohort = Cohort(cohort.table.assign(mask_path=""), cohort.classes, cohort.name)
-    decided = {key: lungs[key] for key in ("weights_sha256", "threshold", "mode") if key in lungs}
-    given = dict(protocol.files)
-    if protocol.weights not in ("imagenet", "none"):
-        given["initial_weights"] = protocol.weights
-    decided |= {f"{name}_sha256": sha256_of(path) for name, path in given.items()}
-    run = RunFolder.create(
-        plan.out,
-        protocol,
-        cohort,
-        lambda: make_splits(cohort, protocol, plan.paper.splits_of(protocol), plan.cache),
-        plan.settings,
-        decided,
-    )
-    whole = _prepare(plan.paper, run, systems)
-    facts = {"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole}
-    write_json(run.path / "facts.json", facts)
-    return run
-
-
-def make_splits(
-    cohort: Cohort, protocol: Protocol, names: Sequence[str] | None = None, cache: Path | None = None
-) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
-    """Return the split tables by name ("" is the main one) and the near-duplicate pairs that they keep together.
-
-    Those named, all of the protocol's by default. What the search for pairs finds is kept below `cache`.
-    """
-    names = ("", *protocol.splits) if names is None else names
-    settings = {name: protocol.split_of(name) for name in names}
-    searched = any(one.duplicates for one in settings.values())
-    duplicates = find_duplicates(cohort, cache=cache) if searched else pd.DataFrame(columns=list(PAIR_COLUMNS))
-    return {name: divide(cohort, one, duplicates) for name, one in settings.items()}, duplicates
-
-
-def chosen_images(cohort: Cohort, images: Mapping[str, int]) -> Cohort:
-    """Return the first so many images of each label named (0: all), in the cohort's order; all where none is named."""
-    if not images:
-        return cohort
-    table = cohort.table
-    number = table.groupby("label").cumcount()
-    for label, count in images.items():
-        if (found := int((table["label"] == label).sum())) < max(count, 1):
-            raise UserError(
-                "split", f"asks for {count or 'some'} images {label!r}, there are {found}", "Change split.images"
-            )
-    wanted = table["label"].map(lambda label: images.get(label, -1) or len(table)).to_numpy()
-    return Cohort(table[number.to_numpy() < wanted], tuple(images), cohort.name)
-
-
-def divide(cohort: Cohort, settings: SplitSettings, duplicates: pd.DataFrame) -> pd.DataFrame:
-    """Return one division of the cohort, checked where patients must not cross."""
-    cohort = chosen_images(cohort, settings.images)
-    if not settings.duplicates:
-        duplicates = duplicates.iloc[:0]
-    if settings.scheme == "published":
-        return repeated(published_split(cohort, settings.test, settings.seed), settings.repeats)
-    groups = duplicate_groups(cohort, duplicates)
-    if settings.scheme == "hold_out":
-        parts = {"train": 1 - settings.validation - settings.test}
-        parts |= {"validation": settings.validation, "test": settings.test}
-        table = repeated(hold_out(cohort, parts, settings.seed, groups, settings.shares), settings.repeats)
-    else:
-        table = patient_folds(
-            cohort,
-            settings.folds,
-            settings.repeats,
-            settings.seed,
-            settings.validation,
-            groups=groups,
-            leaky_as_published=settings.leaky_as_published,
-        )
-    if not settings.leaky_as_published:
-        check_disjoint(table, cohort, duplicates)
-    return table
-
-
-def _segment(plan: Plan, cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:
-    from covid_keras._quiet import import_tensorflow
-
-    import_tensorflow()
-    from covid_keras.segmentation import segment_cohort
-
-    segmenter = plan.paper.segmenter(plan.protocol, plan.data, plan.cache)
-    return segment_cohort(cohort, plan.cache, segmenter, mode=plan.paper.lung_mode(plan.protocol))
-
-
-def _prepare(paper: Paper, run: RunFolder, systems: Sequence[str]) -> dict[str, list[str]]:
-    """Prepare every image once, before any training, so that a bad image is known at once."""
-    from covid_keras.data.preparation import prepare_cohort
-
-    whole: dict[str, list[str]] = {}
-    done: dict[str, list[str]] = {}
-    for name in systems:
-        preparation = preparation_of(paper.system(name), run, part_of(paper, run, run.execution(name, 0, 0)))
-        key = preparation.key()
-        if key not in done:
-            done[key] = list(prepare_cohort(run.cohort, preparation, run.settings["cache"]).whole_image_crops)
-        whole[name] = done[key]
-    return whole

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from covid_keras.audit import audit
-from covid_keras.evaluation.facts import Place
-from covid_keras.evaluation.published import LOST_TEXT
+from covid_keras.paper.paper import Paper
+from covid_keras.published.cells import LOST_TEXT
+from covid_keras.published.facts import Place
 from covid_keras.reporting.html import Section
 from covid_keras.reporting.tables import (
     AUDIT_MEANINGS,
@@ -23,7 +24,6 @@ from covid_keras.reporting.tables import (
     markdown_table,
     table_title,
 )
-from covid_keras.training.experiment import Paper
 
 PLACE = ["table", "row", "column"]
 AUDIT_CAPTION = (

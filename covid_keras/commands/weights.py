@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path, require_writable_folder
 from covid_keras.data.download import download
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path, require_writable_folder
 from covid_keras.models.registry import (
     REGISTRY,
     VARIABLE,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path
 from covid_keras.explain.shares import compare_shares
-from covid_keras.files import atomic_path
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import fingerprint
+from covid_keras.common.settings import as_plain, build
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
 from covid_keras.data.sources import get_source
-from covid_keras.errors import UserError
-from covid_keras.files import fingerprint
-from covid_keras.settings import as_plain, build
-from covid_keras.training.protocol import Protocol
+from covid_keras.paper.protocol import Protocol
 
 
 class Kind(NamedTuple):

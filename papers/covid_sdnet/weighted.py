@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 
 @keras.saving.register_keras_serializable("covid_keras")

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from covid_keras.training.protocol import TrainingSettings
+from covid_keras.paper.protocol import TrainingSettings
 
 if TYPE_CHECKING:
     import keras

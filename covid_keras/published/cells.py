@@ -35,7 +35,7 @@ is gone, a figure). Unlike "-" the cell is kept, with its system, metric and uni
 
 `audit`, at a table, column, row or cell, states what the audit of the printed numbers needs beyond them: how many
 images a share is of, over how many trainings a mean is, which cells a total adds up. Its keys are described in
-`covid_keras.evaluation.facts`; comparison and reports take no notice of it.
+`covid_keras.published.facts`; comparison and reports take no notice of it.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ from typing import Any
 
 import yaml
 
-from covid_keras.errors import UserError
-from covid_keras.evaluation.facts import NO_FACTS, Facts, parse_facts, place_text
+from covid_keras.common.errors import UserError
+from covid_keras.published.facts import NO_FACTS, Facts, parse_facts, place_text
 
 UNITS = ("percent", "points", "count", "ratio", "number", "text")
 

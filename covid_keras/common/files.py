@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 _CHUNK = 1 << 20
 _LOCK = ".lock"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import h5py
 
-from covid_keras.errors import UserError
-from covid_keras.training.protocol import Protocol
+from covid_keras.common.errors import UserError
+from covid_keras.paper.protocol import Protocol
 
 
 def check_initial_weights(protocol: Protocol, names: Iterable[str], networks: str, width: float) -> None:

@@ -1,6 +1,6 @@
 """`covid-keras ensemble`: the average or the vote of finished systems, of one run or of several, of any papers.
 
-Which images are tested, and how executions are paired, is told in `covid_keras.ensemble_members`.
+Which images are tested, and how executions are paired, is told in `covid_keras.reporting.ensemble_members`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from covid_keras import DISCLAIMER
-from covid_keras.ensemble_members import Matched, find_members, match_members, of_split, parted
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import require_writable_folder, write_json
+from covid_keras.common.provenance import provenance
 from covid_keras.evaluation import (
     Difference,
     Measured,
@@ -35,8 +36,7 @@ from covid_keras.evaluation.ensembles import (
 )
 from covid_keras.evaluation.seeds import seed_metrics
 from covid_keras.evaluation.summary import plain
-from covid_keras.files import require_writable_folder, write_json
-from covid_keras.training.provenance import provenance
+from covid_keras.reporting.ensemble_members import Matched, find_members, match_members, of_split, parted
 from covid_keras.training.runfolder import RECORD
 
 _TITLES = {

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 T = TypeVar("T")
 

@@ -14,10 +14,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covid_keras.errors import UserError
-from covid_keras.settings import unknown_key
-from covid_keras.training.protocol import Protocol, TrainingSettings, load_protocol, profile_names
-from covid_keras.training.unfreezing import epochs_of
+from covid_keras.common.errors import UserError
+from covid_keras.common.settings import unknown_key
+from covid_keras.paper.protocol import Protocol, TrainingSettings, load_protocol, profile_names
+from covid_keras.paper.unfreezing import epochs_of
 
 if TYPE_CHECKING:
     import keras
@@ -100,7 +100,7 @@ class System:
         `covid_keras.evaluation.ensembles.Combined`: predictions, and what was chosen on the way.
     unfreezing : tuple of tuple of str
         The groups of layers of the network's backbone, by the beginnings of their names, the topmost first: they
-        learn stage by stage where the training's `unfreeze` says so (see `covid_keras.training.unfreezing`).
+        learn stage by stage where the training's `unfreeze` says so (see `covid_keras.paper.unfreezing`).
     feed : callable, optional
         (protocol, cohort, the execution it builds on, parts, prepared images) to
         `covid_keras.training.inputs.Inputs`: what the network is fed where that is not the prepared images themselves.
@@ -251,12 +251,12 @@ class Paper:
     heat_pairs : tuple of (str, str)
         Systems whose share of heat in the lungs is compared over their whole test set.
     lung_mode : callable
-        Protocol to the way that the lung U-Net is used (see `covid_keras.segmentation.segment_cohort`).
+        Protocol to the way that the lung U-Net is used (see `covid_keras.models.lung_masks.segment_cohort`).
     sources : callable
         Protocol to the names of the collections it reads, whose counts are checked before a run.
     segmenter : callable
         (protocol, data root or None, cache folder) to what marks the lungs, trained on the way where it is the paper's
-        own (see `covid_keras.segmentation.segment_cohort`); None for the shipped U-Net.
+        own (see `covid_keras.models.lung_masks.segment_cohort`); None for the shipped U-Net.
     finish : callable
         (run, data root or None): what the paper trains beside its systems, once these are done.
     measure : callable

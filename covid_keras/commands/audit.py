@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from covid_keras.audit.core import audit
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path, require_writable_folder
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path, require_writable_folder
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -23,7 +23,7 @@ def files_of(given: str | None) -> dict[str, Path]:
     """
     if given and Path(given).suffix.lower() in SUFFIXES:
         return {given: Path(given)}
-    from covid_keras.training.experiment import load_paper, load_papers
+    from covid_keras.paper.paper import load_paper, load_papers
 
     try:
         papers = load_papers().values() if given is None else [load_paper(given)]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from covid_keras import DISCLAIMER, __version__
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -187,7 +187,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         raise UserError(f"--jobs {options.jobs}", "is no number of executions", "Give 1 or more")
     if options.dask and options.jobs is not None:
         raise UserError("--jobs", "is for one machine, and --dask was given", "Start as many Dask workers instead")
-    from covid_keras.workflow import reproduce
+    from covid_keras.commands.reproduce import reproduce
 
     return reproduce(options)
 
@@ -290,10 +290,10 @@ def _add_segment(commands) -> None:
 
 
 def _segment(options: argparse.Namespace) -> int:
-    from covid_keras._quiet import import_tensorflow
+    from covid_keras.common.quiet import import_tensorflow
 
     import_tensorflow()
-    from covid_keras.segmentation import segment_files
+    from covid_keras.inference.segmentation import segment_files
 
     _say_where(segment_files(options.images, options.out, options.weights, options.threshold))
     return 0
@@ -336,8 +336,8 @@ def _add_predict(commands) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from covid_keras.prediction import predict_files
-    from covid_keras.view_check import RefusedImages
+    from covid_keras.inference.prediction import predict_files
+    from covid_keras.inference.view_check import RefusedImages
 
     try:
         found = predict_files(
@@ -403,7 +403,7 @@ def _add_ensemble(commands) -> None:
 
 
 def _ensemble(options: argparse.Namespace) -> int:
-    from covid_keras.ensemble_command import Rule, combine_systems
+    from covid_keras.reporting.ensemble import Rule, combine_systems
 
     rule = Rule.of(options.method, options.weights, options.ties, options.step)
     found = combine_systems(options.sources, options.systems, options.out, rule, options.leave_out)
@@ -436,7 +436,7 @@ def _add_audit(commands) -> None:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from covid_keras.audit.command import run_audit
+    from covid_keras.commands.audit import run_audit
 
     run_audit(options.paper, options.all_cells, options.out)
     if options.out is not None:
@@ -472,7 +472,7 @@ def _add_lr_range(commands) -> None:
 
 
 def _lr_range(options: argparse.Namespace) -> int:
-    from covid_keras.training.range_command import run_range_test
+    from covid_keras.commands.lr_range import run_range_test
 
     _say_where(run_range_test(options))
     return 0
@@ -518,25 +518,25 @@ def _add_data(commands) -> None:
 
 
 def _data_list(options: argparse.Namespace) -> int:
-    from covid_keras.data import commands
+    from covid_keras.commands import data as commands
 
     return commands.list_sources(options.data)
 
 
 def _data_check(options: argparse.Namespace) -> int:
-    from covid_keras.data import commands
+    from covid_keras.commands import data as commands
 
     return commands.check_sources(options.data, options.sources)
 
 
 def _data_overlap(options: argparse.Namespace) -> int:
-    from covid_keras.data import commands
+    from covid_keras.commands import data as commands
 
     return commands.show_overlap(options.data, options.sources, options.out)
 
 
 def _data_download(options: argparse.Namespace) -> int:
-    from covid_keras.data import commands
+    from covid_keras.commands import data as commands
 
     return commands.download_sources(options.data, options.sources, options.unverified)
 
@@ -582,34 +582,34 @@ def _add_weights(commands) -> None:
 
 
 def _weights_list(options: argparse.Namespace) -> int:
-    from covid_keras.models import weight_files
+    from covid_keras.commands import weights as weight_files
 
     return weight_files.list_weights()
 
 
 def _weights_check(options: argparse.Namespace) -> int:
-    from covid_keras.models import weight_files
+    from covid_keras.commands import weights as weight_files
 
     return weight_files.check_weights()
 
 
 def _weights_add(options: argparse.Namespace) -> int:
-    from covid_keras.models import weight_files
+    from covid_keras.commands import weights as weight_files
 
     return weight_files.add_weights(options.file, options.name)
 
 
 def _weights_download(options: argparse.Namespace) -> int:
-    from covid_keras.models import weight_files
+    from covid_keras.commands import weights as weight_files
 
     return weight_files.download_weights(options.names)
 
 
 def _weights_convert(options: argparse.Namespace) -> int:
-    from covid_keras.models import weight_files
+    from covid_keras.commands import weights as weight_files
 
     entry = weight_files.check_conversion(options.source, options.target, options.like, options.legacy)
-    from covid_keras._quiet import import_tensorflow
+    from covid_keras.common.quiet import import_tensorflow
 
     import_tensorflow()
     from covid_keras.models.weights import convert_weights
@@ -633,7 +633,7 @@ def _add_papers(commands) -> None:
 
 
 def _papers(options: argparse.Namespace) -> int:
-    from covid_keras.training.experiment import load_papers
+    from covid_keras.paper.paper import load_papers
 
     for paper in load_papers().values():
         print(
@@ -668,7 +668,7 @@ def _add_train_lungs(commands) -> None:
 
 
 def _train_lungs(options: argparse.Namespace) -> int:
-    from covid_keras.training.lung_command import train_lungs
+    from covid_keras.commands.train_lungs import train_lungs
 
     _say_where(train_lungs(options.data, options.out, options.epochs, options.precision))
     return 0

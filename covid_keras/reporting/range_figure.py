@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from covid_keras.reporting.style import MUTED, NARROW, OKABE_ITO, OURS_COLOUR, report_style
-from covid_keras.training.range_test import SKIP_FIRST, SKIP_LAST, RangeTest, smoothed_losses
+from covid_keras.training.range_finder import SKIP_FIRST, SKIP_LAST, RangeTest, smoothed_losses
 
 
 @report_style()

@@ -16,16 +16,16 @@ import numpy as np
 import pandas as pd
 
 from covid_keras import DISCLAIMER, __version__, explain, models
-from covid_keras._quiet import import_tensorflow
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path, require_writable_folder, write_json
+from covid_keras.common.progress import progress
+from covid_keras.common.quiet import import_tensorflow
+from covid_keras.common.settings import as_plain
 from covid_keras.data.images import read_image
 from covid_keras.data.preparation import Preparation, crop_box, prepare_image
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path, require_writable_folder, write_json
+from covid_keras.inference.view_check import ViewNetwork, ViewVerdict, check_views, doubt_of, find_view_network
 from covid_keras.models.registry import SCALINGS, WeightEntry, find_model
 from covid_keras.preprocessing import LungBox, centre_square, drop_top
-from covid_keras.progress import progress
-from covid_keras.settings import as_plain
-from covid_keras.view_check import ViewNetwork, ViewVerdict, check_views, doubt_of, find_view_network
 
 if TYPE_CHECKING:
     import keras
@@ -145,7 +145,7 @@ def predict_files(
     heatmap : bool
         Explain the class decided for by Grad-CAM, and draw it.
     check_view : bool
-        Refuse what is no frontal chest radiograph (see `covid_keras.view_check`).
+        Refuse what is no frontal chest radiograph (see `covid_keras.inference.view_check`).
 
     Raises
     ------

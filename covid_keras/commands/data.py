@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path, require_writable_folder, sha256_of
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.download import download
 from covid_keras.data.duplicates import find_duplicates
 from covid_keras.data.locations import DEFAULT, VARIABLE, find_data, require_data
 from covid_keras.data.sources import SOURCES, check_source, get_source, load_source, locate_source
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path, require_writable_folder, sha256_of
 
 
 def list_sources(given: Path | None) -> int:

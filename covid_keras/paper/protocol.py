@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from covid_keras.errors import UserError
-from covid_keras.settings import as_plain, build, merge, read_yaml, unknown_key
+from covid_keras.common.errors import UserError
+from covid_keras.common.settings import as_plain, build, merge, read_yaml, unknown_key
 
 
 def _require(condition: bool, name: str, value: Any, rule: str) -> None:
@@ -123,7 +123,7 @@ class AugmentationSettings:
 
 @dataclass(frozen=True)
 class UnfreezeSettings:
-    """Progressive fine-tuning of a network with a backbone (see `covid_keras.training.unfreezing`).
+    """Progressive fine-tuning of a network with a backbone (see `covid_keras.paper.unfreezing`).
 
     Attributes
     ----------

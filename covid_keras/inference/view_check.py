@@ -44,12 +44,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.progress import progress
 from covid_keras.data.images import read_image
 from covid_keras.data.preparation import Preparation, prepare_image
-from covid_keras.errors import UserError
 from covid_keras.models import registry
 from covid_keras.models.registry import SCALINGS, WeightEntry
-from covid_keras.progress import progress
 
 if TYPE_CHECKING:
     import keras

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from covid_keras._quiet import import_tensorflow
-from covid_keras.errors import UserError
-from covid_keras.files import atomic_path
-from covid_keras.workflow import make_plan, prepare_run
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import atomic_path
+from covid_keras.common.quiet import import_tensorflow
+from covid_keras.training.plan import make_plan
+from covid_keras.training.preparing import prepare_run
 
 
 def run_range_test(options: Namespace) -> Path:
@@ -34,9 +35,9 @@ def run_range_test(options: Namespace) -> Path:
     plan = dataclasses.replace(plan, out=plan.out / f"run-{system.name}")
     run = prepare_run(plan)
     import_tensorflow()
-    from covid_keras.reporting.range_test import range_figure
+    from covid_keras.reporting.range_figure import range_figure
     from covid_keras.training.execution import untrained
-    from covid_keras.training.range_test import lr_range_test
+    from covid_keras.training.range_finder import lr_range_test
 
     model, batches = untrained(plan.paper, run, run.execution(system.name, 0, 0))
     found = lr_range_test(model, batches, options.low, options.high, options.steps)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from covid_keras.errors import UserError
+from covid_keras.common.errors import UserError
 
 if TYPE_CHECKING:
     import keras

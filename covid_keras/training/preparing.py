@@ -1,0 +1,71 @@
+"""Cohort, splits, lung masks and prepared images of a run, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from covid_keras.common.files import sha256_of, write_json
+from covid_keras.data.cohort import Cohort
+from covid_keras.paper.paper import Paper
+from covid_keras.training.division import make_splits
+from covid_keras.training.inputs import part_of, preparation_of
+from covid_keras.training.plan import Plan
+from covid_keras.training.runfolder import RunFolder
+
+
+def prepare_run(plan: Plan) -> RunFolder:
+    """Make cohort, splits, masks and prepared images; open the run folder."""
+    protocol = plan.protocol
+    cohort = plan.paper.cohort(protocol, plan.data, plan.cache / "made")
+    print(f"Cohort: {len(cohort)} images of {len(cohort.patients())} patients, {cohort.counts()}", flush=True)
+    left_out = plan.settings.get("left_out", {})
+    systems = [name for name in protocol.systems if name not in left_out and not plan.paper.system(name).members]
+    preparations = {name: plan.paper.system(name).preparation(protocol) for name in systems}
+    lungs: dict[str, Any] = {}
+    if any(preparation.needs_mask for preparation in preparations.values()):
+        cohort, lungs = _segment(plan, cohort)
+    else:
+        cohort = Cohort(cohort.table.assign(mask_path=""), cohort.classes, cohort.name)
+    decided = {key: lungs[key] for key in ("weights_sha256", "threshold", "mode") if key in lungs}
+    given = dict(protocol.files)
+    if protocol.weights not in ("imagenet", "none"):
+        given["initial_weights"] = protocol.weights
+    decided |= {f"{name}_sha256": sha256_of(path) for name, path in given.items()}
+    run = RunFolder.create(
+        plan.out,
+        protocol,
+        cohort,
+        lambda: make_splits(cohort, protocol, plan.paper.splits_of(protocol), plan.cache),
+        plan.settings,
+        decided,
+    )
+    whole = _prepare(plan.paper, run, systems)
+    facts = {"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole}
+    write_json(run.path / "facts.json", facts)
+    return run
+
+
+def _segment(plan: Plan, cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:
+    from covid_keras.common.quiet import import_tensorflow
+
+    import_tensorflow()
+    from covid_keras.models.lung_masks import segment_cohort
+
+    segmenter = plan.paper.segmenter(plan.protocol, plan.data, plan.cache)
+    return segment_cohort(cohort, plan.cache, segmenter, mode=plan.paper.lung_mode(plan.protocol))
+
+
+def _prepare(paper: Paper, run: RunFolder, systems: Sequence[str]) -> dict[str, list[str]]:
+    """Prepare every image once, before any training, so that a bad image is known at once."""
+    from covid_keras.data.preparation import prepare_cohort
+
+    whole: dict[str, list[str]] = {}
+    done: dict[str, list[str]] = {}
+    for name in systems:
+        preparation = preparation_of(paper.system(name), run, part_of(paper, run, run.execution(name, 0, 0)))
+        key = preparation.key()
+        if key not in done:
+            done[key] = list(prepare_cohort(run.cohort, preparation, run.settings["cache"]).whole_image_crops)
+        whole[name] = done[key]
+    return whole
