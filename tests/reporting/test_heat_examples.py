@@ -19,7 +19,7 @@ from covid_keras.data.preparation import Preparation, prepare_cohort, prepare_im
 from covid_keras.explain.gradcam import grad_cam  # noqa: E402
 from covid_keras.explain.where import heat_in_lungs  # noqa: E402
 from covid_keras.paper.paper import System  # noqa: E402
-from covid_keras.reporting import explanation_figure
+from covid_keras.reporting import explanation_figure  # noqa: E402
 from covid_keras.reporting import heat_shares as evidence  # noqa: E402
 from covid_keras.reporting.examples import Examples, _framed, explain_examples, lungs_as_fed  # noqa: E402
 from covid_keras.reporting.pictures import Explanation, cells_words  # noqa: E402
