@@ -23,15 +23,10 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from covid_keras.data.cohort import Cohort
     from covid_keras.data.preparation import Preparation, PreparedImages
-    from covid_keras.evaluation import Measured
     from covid_keras.evaluation.ensembles import Combined
-    from covid_keras.reporting.examples import Examples
-    from covid_keras.reporting.html import Section
-    from covid_keras.reporting.results import Results
     from covid_keras.training.inputs import Inputs
     from covid_keras.training.runfolder import Execution, RunFolder
 
@@ -113,11 +108,6 @@ class System:
     heat_layer : str
         The layer at which Grad-CAM is taken, or a prefix, of which the last layer so named counts; where empty, the
         last one that still has a spatial extent.
-    evidence_note : str
-        What the map of a class is a map of, for the reader of the report, where that is not simply the class's logit.
-    pictures : callable, optional
-        `covid_keras.reporting.examples.Examples` to a list of (title, caption, `matplotlib.figure.Figure`): what the
-        report shows of the example images beside the heat maps.
     compose : callable, optional
         (protocol, class names, the networks of the systems that it builds on, first to last) to a model: it is made
         of these and not trained.
@@ -164,8 +154,6 @@ class System:
     decide: Callable[[np.ndarray, tuple[str, ...]], tuple[np.ndarray, np.ndarray]] | None = None
     evidence: Callable[[keras.Model, np.ndarray, str], tuple[keras.Model, np.ndarray, int]] | None = None
     heat_layer: str = ""
-    evidence_note: str = ""
-    pictures: Callable[[Examples], list[tuple[str, str, Figure]]] | None = None
     compose: Callable[[Protocol, tuple[str, ...], list[keras.Model]], keras.Model] | None = None
     everywhere: bool = False
     released: bool = False
@@ -234,22 +222,14 @@ class Paper:
         The class whose sensitivity the tables give; "" where there are more than two.
     scored : tuple of str
         The classes that are evaluated; all of the cohort's where empty.
+    report : str
+        The module whose `REPORT` is the `covid_keras.reporting.paper_report.PaperReport`; "" for the plain one.
     files : mapping
         Weight files that a user may give by `--checkpoint NAME=FILE`: name to what it is.
     registered : mapping
         Of these, the registered file that each should be; another makes the run not comparable.
     check : callable
         Protocol; raises `UserError` for what would end a run hours later.
-    notes : tuple of (title, text)
-        What the reader must know before believing a number; every report and its page show them.
-    proposed : tuple of str
-        The paper's own systems: each of the others is compared with them on the same patients; all pairs where empty.
-    pairs : tuple of (str, str)
-        The pairs of systems whose difference is shown, the first minus the second; those of `proposed` where None.
-    leaks : tuple of (str, str)
-        Systems on a division that leaks as published, each with its twin on a disjoint one: their difference is shown.
-    heat_pairs : tuple of (str, str)
-        Systems whose share of heat in the lungs is compared over their whole test set.
     lung_mode : callable
         Protocol to the way that the lung U-Net is used (see `covid_keras.models.lung_masks.segment_cohort`).
     sources : callable
@@ -259,17 +239,6 @@ class Paper:
         own (see `covid_keras.models.lung_masks.segment_cohort`); None for the shipped U-Net.
     finish : callable
         (run, data root or None): what the paper trains beside its systems, once these are done.
-    measure : callable
-        (predictions of one set of classes) to further `covid_keras.evaluation.Measured` that the paper prints.
-    stages : callable
-        Run to the `Measured` of what `finish` trained; those that are done.
-    sections : callable
-        (results of a run) to further `covid_keras.reporting.html.Section`s of its report.
-    publishes : callable
-        Run to {file name: text} of what `covid-keras publish` keeps beside the predictions, each name after that of the
-        profile.
-    kept : callable
-        (folder of results, profile) to what `stages` gave, made again from the files that were published.
     """
 
     name: str
@@ -283,23 +252,14 @@ class Paper:
     available: Callable[[Protocol, Path | None], str | None]
     positive: str = ""
     scored: tuple[str, ...] = ()
+    report: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     registered: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Protocol], None] = lambda protocol: None
-    notes: tuple[tuple[str, str], ...] = ()
-    proposed: tuple[str, ...] = ()
-    pairs: tuple[tuple[str, str], ...] | None = None
-    leaks: tuple[tuple[str, str], ...] = ()
-    heat_pairs: tuple[tuple[str, str], ...] = ()
     lung_mode: Callable[[Protocol], str] = lambda protocol: "shipped"
     sources: Callable[[Protocol], tuple[str, ...]] = lambda protocol: ()
     segmenter: Callable[[Protocol, Path | None, Path], Any] = lambda protocol, data, cache: None
     finish: Callable[[RunFolder, Path | None], None] = lambda run, data: None
-    measure: Callable[[pd.DataFrame], list[Measured]] = lambda predictions: []
-    stages: Callable[[RunFolder], list[Measured]] = lambda run: []
-    sections: Callable[[Results], list[Section]] = lambda results: []
-    publishes: Callable[[RunFolder], dict[str, str]] = lambda run: {}
-    kept: Callable[[Path, str], list[Measured]] = lambda folder, profile: []
 
     @cached_property
     def protocol_path(self) -> Path:

@@ -15,6 +15,7 @@ from covid_keras.evaluation import Measured, compare, load_published, measured_f
 from covid_keras.paper.paper import Paper
 from covid_keras.published.cells import load_titles
 from covid_keras.reporting.audits import audit_of, audited_places
+from covid_keras.reporting.paper_report import report_of
 from covid_keras.reporting.results import comparable_of
 from covid_keras.reporting.tables import (
     AUDIT_MEANINGS,
@@ -143,7 +144,7 @@ def excerpt_markdown(paper: Paper, profile: str) -> str:
     rows = rows[rows["ours"].notna() & rows["metric"].isin(EXCERPT) & (rows["paper_text"] == "")]
     if rows.empty:
         raise UserError(paper.name, f"has no {', '.join(EXCERPT)} in its results of {profile}", "Take the full place")
-    tables = rows.assign(own=rows["system"].where(rows["system"].isin(paper.proposed)))
+    tables = rows.assign(own=rows["system"].where(rows["system"].isin(report_of(paper).proposed)))
     tables = tables.groupby("table", sort=False)[["metric", "own"]].nunique()
     rows = rows[rows["table"] == tables.apply(tuple, axis=1).idxmax()]
     columns = rows.sort_values("metric", key=lambda names: names.map(EXCERPT.index))["column"].unique()

@@ -23,6 +23,7 @@ from covid_keras.paper.paper import Paper, System
 from covid_keras.paper.protocol import Protocol
 from covid_keras.preprocessing import centre_square, drop_top, keep_lungs, remove_lungs
 from covid_keras.reporting.html import FigureEntry
+from covid_keras.reporting.paper_report import report_of
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.inputs import finished_before, part_of, preparation_of
 from covid_keras.training.networks import network_of
@@ -48,7 +49,7 @@ def choose_examples(predictions: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The n example images of one execution, and all that a figure of them may need: what `System.pictures` is given.
+    """The n example images of one execution, and all that a figure of them may need: what a paper's pictures are given.
 
     Attributes
     ----------
@@ -132,7 +133,7 @@ def explain_examples(examples: Examples) -> list[Explanation]:
 
 def further_pictures(examples: Examples) -> list[FigureEntry]:
     """Return the figures that the system's paper draws of the examples, beside the heat maps."""
-    draw = examples.system.pictures
+    draw = report_of(examples.paper).pictures.get(examples.execution.system)
     return [] if draw is None else [FigureEntry(*entry) for entry in draw(examples)]
 
 

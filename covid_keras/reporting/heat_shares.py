@@ -52,7 +52,7 @@ def pairs_of(results: Results) -> list[tuple[str, str]]:
     saturated = results.facts.get("lungs", {}).get("mode") == "authors"
     if saturated or results.run.cohort.table["mask_path"].eq("").all():
         return []
-    return [pair for pair in results.paper.heat_pairs if set(pair) <= set(results.systems)]
+    return [pair for pair in results.report.heat_pairs if set(pair) <= set(results.systems)]
 
 
 def read_shares(path: Path) -> pd.DataFrame:

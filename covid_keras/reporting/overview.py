@@ -32,6 +32,7 @@ from covid_keras.reporting.committed import Committed, committed_profiles
 from covid_keras.reporting.figures import headline_figure
 from covid_keras.reporting.html import AgainstEntry, FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.markdown import markdown_of
+from covid_keras.reporting.paper_report import report_of
 from covid_keras.reporting.tables import (
     AUDIT_MEANINGS,
     AUDIT_SIGNS,
@@ -356,8 +357,8 @@ def _paper_section(entry: Entry, everything: bool) -> Section:
         section.details.append(Section(title, against=[_against(entry, table) for table in others]))
     if doubts := doubtful_cells(entry.comparisons[0]):
         section.details.append(Section(f"† Doubtful numbers in the paper ({len(doubts)})", notes=doubts))
-    if everything and entry.paper.notes:
-        section.details.append(Section("Before you believe a number", notes=list(entry.paper.notes)))
+    if everything and (notes := report_of(entry.paper).notes):
+        section.details.append(Section("Before you believe a number", notes=list(notes)))
     return section
 
 

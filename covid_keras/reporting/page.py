@@ -43,7 +43,7 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
     ]
     if explained:
         sections.insert(1, _evidence_section(results, explained))
-    sections[1:1] = paper.sections(results)
+    sections[1:1] = results.report.sections(results)
     return Report(
         title=f"{paper.citation.split(',')[0]}: paper against ours",
         subtitle=f"{paper.title}. {paper.citation}. Profile {protocol.profile}: {protocol.description}",
@@ -102,7 +102,7 @@ def _evidence_section(results: Results, explained: Mapping[str, list[FigureEntry
     """The example pictures, a figure a system; of many systems only the paper's own stand open."""
     section = Section("Where the evidence lies", _heat_text(results))
     for name, entries in explained.items():
-        shown = len(explained) <= FEW_SYSTEMS or name in results.paper.proposed
+        shown = len(explained) <= FEW_SYSTEMS or name in results.report.proposed
         (section.figures if shown else section.folded).extend(entries)
     return section
 
@@ -316,9 +316,9 @@ def _seed_figures(results: Results) -> list[FigureEntry]:
 
 def _pairs(results: Results) -> list[tuple[str, str]]:
     """Return the pairs of systems that were tested on the same images; the paper's own, or the later one, first."""
-    if results.paper.pairs is not None:
-        return [pair for pair in results.paper.pairs if set(pair) <= set(results.systems)]
-    own = results.paper.proposed
+    if results.report.pairs is not None:
+        return [pair for pair in results.report.pairs if set(pair) <= set(results.systems)]
+    own = results.report.proposed
     pairs = [(b, a) for names in results.experiments for i, a in enumerate(names) for b in names[i + 1 :]]
     if not own:
         return pairs
@@ -500,7 +500,7 @@ def _history(execution: Execution) -> dict[str, list[float]]:
 def _notes(results: Results) -> list[tuple[str, str]]:
     """What the reader must know before believing a number."""
     facts = results.facts
-    notes = [*results.paper.notes, ("Near-duplicates", _duplicate_words(results))]
+    notes = [*results.report.notes, ("Near-duplicates", _duplicate_words(results))]
     for reason in dict.fromkeys(results.surrogates.values()):
         titles = [results.systems[name] for name, found in results.surrogates.items() if found == reason]
         notes.append((f"Not the paper's network: {'; '.join(titles)}", reason[:1].upper() + reason[1:]))

@@ -58,7 +58,7 @@ def publish_run(path: str | Path) -> Path:
         path.unlink()  # of an older run with more sets of classes
     if len(shares := read_shares(results.run.path / SHARES)):
         write_text(folder / f"{profile}-{SHARES}", shares.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    for name, text in results.paper.publishes(results.run).items():
+    for name, text in results.report.published_files(results.run).items():
         path = folder / f"{profile}-{name}"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)

@@ -32,6 +32,7 @@ from covid_keras.paper.protocol import SplitSettings
 from covid_keras.published.cells import load_titles
 from covid_keras.reporting.audits import audit_of, audited_places
 from covid_keras.reporting.heat_shares import SHARES, compared_shares, pairs_of, read_shares
+from covid_keras.reporting.paper_report import PaperReport, report_of
 from covid_keras.training.runfolder import Execution, RunFolder
 
 SYNTHETIC = "PHANTOM DATA: synthetic images made by this suite. No number on this page says anything about a patient."
@@ -53,6 +54,11 @@ class Results:
         if not done:
             raise UserError(run.path, "holds no finished execution", "Run `covid-keras reproduce` until one is done")
         return cls(run, load_paper(run.protocol.paper), done)
+
+    @cached_property
+    def report(self) -> PaperReport:
+        """What the paper's report has of its own."""
+        return report_of(self.paper)
 
     @cached_property
     def frames(self) -> list[pd.DataFrame]:
@@ -112,8 +118,8 @@ class Results:
     def measured(self) -> list[Measured]:
         """Mean, std over executions and 95 % interval by patient, of every metric."""
         summarised = [one for frame in self.frames for one in summarise(frame, self.paper.positive or None)]
-        further = [one for frame in self.frames for one in self.paper.measure(frame)]
-        return [*summarised, *further, *self.paper.stages(self.run)]
+        further = [one for frame in self.frames for one in self.report.measure(frame)]
+        return [*summarised, *further, *self.report.measured_beside(self.run)]
 
     @cached_property
     def published(self) -> list[PublishedCell]:
@@ -174,7 +180,7 @@ class Results:
     def leaks(self) -> list[tuple[str, Difference]]:
         """What a division that leaks adds to the metrics of each system that was trained on both."""
         found = []
-        for leaky, disjoint in self.paper.leaks:
+        for leaky, disjoint in self.report.leaks:
             if {leaky, disjoint} <= set(self.systems):
                 both = self.predictions_of(leaky), self.predictions_of(disjoint)
                 for metric in seed_metrics(per_execution(both[0], self.paper.positive or None)):

@@ -74,7 +74,7 @@ def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFra
             remedy = f"{error.remedy}, or make the report without heat maps (--no-heatmaps)"
             raise UserError(error.subject, error.problem, remedy) from error
         tables.append(heat_table(name, cases))
-        caption = f"{execution.name}. {examples.system.evidence_note}".strip()
+        caption = f"{execution.name}. {results.report.evidence_notes.get(name, '')}".strip()
         heat = FigureEntry(f"Grad-CAM: {title}", caption, explanation_figure(cases, title))
         further = [FigureEntry(f"{entry.title}: {title}", entry.caption, entry.figure) for entry in pictures]
         entries[name] = [*further, heat]

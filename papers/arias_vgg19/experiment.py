@@ -17,13 +17,11 @@ from covid_keras.paper.protocol import Protocol
 from papers.arias_vgg19 import cohorts as labels
 from papers.arias_vgg19 import networks, stages
 from papers.arias_vgg19.cohorts import available, make_cohort, sources
-from papers.arias_vgg19.measures import measure
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VIEWS
 from papers.arias_vgg19.settings import options_of
 
 if TYPE_CHECKING:
-    from covid_keras.reporting.html import Section
-    from covid_keras.reporting.results import Results
+    pass
 
 COVID, NEGATIVE = "COVID-19", "no COVID-19"
 DEPTHS = {"16": 16, "19": 19}
@@ -187,13 +185,6 @@ def at_hand(protocol: Protocol, data: Path | None) -> str | None:
     return reason
 
 
-def sections(results: Results) -> list[Section]:
-    """The parts of the report that only this paper has."""
-    from papers.arias_vgg19.sections import make_sections
-
-    return make_sections(results)
-
-
 _VIEWS = (filter_of("16"), filter_of("19"))
 SYSTEMS = (
     *_VIEWS,
@@ -203,30 +194,6 @@ SYSTEMS = (
     *(system for name in EXPERIMENTS for part in PARTS for system in part_of_experiment(name, part)),
     *(control(name, part) for name in CONTROLS for part in PARTS),
 )
-NOTES: tuple[tuple[str, str], ...] = (
-    (
-        "Class is collection",
-        "COVID-19 images come from other collections than the images without it, in the paper as here (profile cpu: "
-        "Cohen's collection against NIH ChestX-ray14): a network can win by telling collections apart, without looking "
-        "at any lung. Part e, from which the lungs are removed, and the controls show how far that goes.",
-    ),
-    (
-        "What stands in for the paper's experiments",
-        "In profile cpu the negatives of Experiment 1 are NIH images with pneumonia, those of Experiment 3 NIH images "
-        "without finding; Experiment 2, curated negatives of BIMCV, has no stand-in.",
-    ),
-    (
-        "Two accuracies",
-        'The "accuracy" of Tables 6, 10, 14 and 15 is (TP + TN) / (TP + TN + 2 FP): the authors\' code counts false '
-        "positives twice and false negatives never. It is measured here as accuracy_faulty, beside the true one.",
-    ),
-    (
-        "The U-Net knows some of the images",
-        "In profile cpu the lungs of parts d and e are marked by the shipped U-Net, trained on human masks of Cohen's "
-        "collection, as the COVID-19 images are, and on no NIH radiograph: the outline of its masks may itself tell "
-        "the collections apart, in d and in e.",
-    ),
-)
 
 PAPER = Paper(
     name="arias_vgg19",
@@ -234,6 +201,7 @@ PAPER = Paper(
     title="COVID-19 detection in X-ray images using convolutional neural networks",
     citation="D. Arias-Garzón et al., Machine Learning with Applications 6, 100138, 2021",
     doi="10.1016/j.mlwa.2021.100138",
+    report="papers.arias_vgg19.report",
     folder=Path(__file__).resolve().parent,
     systems=SYSTEMS,
     cohort=make_cohort,
@@ -243,17 +211,9 @@ PAPER = Paper(
         "vgg19": "VGG19 without top, likewise",
     },
     check=networks.check,
-    proposed=tuple(f"{name}_{part}" for name in EXPERIMENTS for part in PARTS),
-    pairs=(),  # its own section has them, with more than accuracy
-    notes=NOTES,
     sources=sources,
     segmenter=stages.segmenter,
     finish=stages.finish,
-    measure=measure,
-    stages=stages.measured,
-    sections=sections,
-    publishes=stages.published_files,
-    kept=stages.kept,
 )
 
 

@@ -18,9 +18,7 @@ from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, OUTSIDE, PNE
 from papers.covid_cxnet.settings import options_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from covid_keras.reporting.examples import Examples
+    pass
 
 LEAKY = "_leaky"
 BINARY = (NORMAL, COVID)
@@ -91,21 +89,6 @@ def outside(cohort: Cohort, splits: pd.DataFrame, classes: tuple[str, ...], seed
     return cohort.table["label"].isin(OUTSIDE).to_numpy()
 
 
-def pictures_of_whole(examples: Examples) -> list[tuple[str, str, Figure]]:
-    """Figures 2, 3, 12, 14 and 17 of the paper, of the examples."""
-    from papers.covid_cxnet.figures import enhancement_pictures, explanation_pictures
-    from papers.covid_cxnet.probing import probe_pictures
-
-    return [*enhancement_pictures(examples), *explanation_pictures(examples), *probe_pictures(examples)]
-
-
-def pictures_of_lungs(examples: Examples) -> list[tuple[str, str, Figure]]:
-    """Figures 4, 12, 17 and 18 of the paper, of the examples."""
-    from papers.covid_cxnet.figures import explanation_pictures, roi_pictures
-
-    return [*roi_pictures(examples), *explanation_pictures(examples)]
-
-
 def mixture(protocol: Protocol) -> str:
     """Say why the external test cannot be compared: the paper's 60 images are not known."""
     return "other external images than the paper's 30 and 30, and far fewer normal ones"
@@ -161,10 +144,8 @@ RESNET = dataclasses.replace(
     build=networks.build_resnet,
     missing=networks.baselines_missing,
 )
-CXNET_V1 = dataclasses.replace(_CXNET, pictures=pictures_of_whole)
-CXNET_V2 = dataclasses.replace(
-    _CXNET, name="cxnet_v2", title="COVID-CXNet v2", preparation=lung_image, pictures=pictures_of_lungs
-)
+CXNET_V1 = _CXNET
+CXNET_V2 = dataclasses.replace(_CXNET, name="cxnet_v2", title="COVID-CXNet v2", preparation=lung_image)
 FLAT = System(
     "flat",
     "Flat Multiclass COVID-CXNet",
@@ -200,7 +181,6 @@ HIERARCHICAL = dataclasses.replace(
     compose=networks.hierarchy,
     decide=networks.decide_hierarchy,
     evidence=networks.evidence_hierarchy,
-    evidence_note="The map for normal is of level 1, those for CAP and COVID-19 are of level 2.",
 )
 
 
@@ -213,45 +193,12 @@ def leaky(system: System, split: str) -> System:
         settings=system.settings or system.name,
         split=split,
         after=system.after and system.after + LEAKY,
-        pictures=None,  # those of its twin say what there is to see
     )
 
 
 DISJOINT = (BASE_V1, BASE_V2, CXNET_V1, CXNET_V2, FLAT, LEVEL1, LEVEL2, HIERARCHICAL)
 LEAKS = {"small": "small_leaky", "base": "base_leaky", "binary": "binary_leaky", "": "three_leaky"}
 
-NOTES = (
-    (
-        "Class is collection",
-        "COVID-19 images come from COVID-CXNet, which gathered them from publications and the web, normal and CAP "
-        "images from NIH ChestX-ray14: a network can win by telling collections apart, without looking at any lung. "
-        "This holds for the paper as for us; the external test and the shares of heat in the lungs show how much.",
-    ),
-    (
-        "Patients",
-        "Half of the COVID-19 images have no patient id and count as one patient each; NIH patients appear among "
-        'normal and CAP images and stay on one side of a split, as do near-duplicates. In the rows "split as '
-        'published" images are divided at random as the authors did (seed 18), and the test part chooses the epoch: '
-        "those numbers are flattered, and shown to say by how much.",
-    ),
-    (
-        "The external test is small",
-        "Of Cohen's collection only patients count of whom no image is, or looks like, one of the other cohorts: in "
-        "profile cpu 30 with COVID-19 and 6 normal ones, where the paper has 30 and 30. Accuracy and F-score depend on "
-        "that mixture (who always says COVID-19 has an F-score of 0.91 here, of 0.67 there): read sensitivity and "
-        "specificity.",
-    ),
-    (
-        "Flat and hierarchical",
-        "In profile cpu the two levels are trained with class weights, somewhat longer and with milder augmentation "
-        "than the flat network: the difference between them is not that of the scheme alone.",
-    ),
-    (
-        "The U-Net knows some of the images",
-        "The shipped lung U-Net was trained on human masks of Cohen's collection, which shares many images with "
-        "COVID-CXNet, and on no NIH radiograph: lung boxes may be better on COVID-19 images.",
-    ),
-)
 
 PAPER = Paper(
     name="covid_cxnet",
@@ -259,6 +206,7 @@ PAPER = Paper(
     title="COVID-CXNet: Detecting COVID-19 in frontal chest X-ray images using deep learning",
     citation="A. Haghanifar et al., arXiv 2006.13807, version of 30 July 2020",
     doi="10.48550/arXiv.2006.13807",
+    report="papers.covid_cxnet.report",
     folder=Path(__file__).resolve().parent,
     systems=(
         BASE_V1,
@@ -278,10 +226,6 @@ PAPER = Paper(
     available=available,
     files={networks.CHEXNET: "CheXNet: DenseNet-121 with 14 outputs, Keras .h5"},
     check=networks.check,
-    proposed=("cxnet_v1", "cxnet_v2", "flat", "hierarchical"),
-    notes=NOTES,
-    leaks=tuple((system.name + LEAKY, system.name) for system in DISJOINT),
-    heat_pairs=(("cxnet_v2", "cxnet_v1"),),
     lung_mode=lambda protocol: "authors" if options_of(protocol).roi.mode == "authors" else "shipped",
     sources=sources,
 )

@@ -24,20 +24,13 @@ from papers.covid_sdnet.settings import options_of
 from papers.covid_sdnet.transforms import evidence_pairs, feed_pairs
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from covid_keras.reporting.examples import Examples
+    pass
 
 # Section III-A of the paper: the lungs' box, enlarged by 2.5 % on each of its four sides.
 CROP_MARGIN = 0.025
 # COVIDNet's own preparation: the top 8 % of the rows are cut off, the middle square is kept.
 COVIDNET_DROP_TOP = 0.08
 NO_NORMAL_PCR = "_no_normal_pcr"
-CAPS_NOTE = "The score of a class is the length of its capsule, which no softmax follows."
-COVIDNET_NOTE = (
-    "Of its three logits those of the two classes evaluated. The pictures are cut as the network takes them: the top "
-    "8 % of the rows off, the middle square kept."
-)
 
 
 def full_image(protocol: Protocol) -> Preparation:
@@ -88,13 +81,6 @@ def check(protocol: Protocol) -> None:
         )
 
 
-def pictures_of_pairs(examples: Examples) -> list[tuple[str, str, Figure]]:
-    """The examples beside their transformed versions; see `papers.covid_sdnet.figures.transformed_pairs`."""
-    from papers.covid_sdnet.figures import transformed_pairs
-
-    return transformed_pairs(examples)
-
-
 WITHOUT_SEG = System(
     "resnet50_full",
     "Without seg. (ResNet-50)",
@@ -115,11 +101,6 @@ FUCITNET = System(
     decide=networks.decide_fucitnet,
     evidence=networks.evidence_fucitnet,
     one_device=True,
-    evidence_note=(
-        "The map for a class is of that class's logit on the image as the class's own generator made it; the picture "
-        "under the map is the crop before any transformation."
-    ),
-    pictures=pictures_of_pairs,
 )
 COVID_SDNET = System(
     "covid_sdnet",
@@ -131,11 +112,6 @@ COVID_SDNET = System(
     feed=feed_pairs,
     decide=networks.decide_covid_sdnet,
     evidence=evidence_pairs,
-    evidence_note=(
-        "The map for P is of the logit of P+ on the positive transformation x+, the map for N of N- on the negative "
-        "transformation x-; the picture under the map is the crop before any transformation."
-    ),
-    pictures=pictures_of_pairs,
 )
 CAPS_PRETRAINED = System(
     "covid_caps_pretrained",
@@ -145,7 +121,6 @@ CAPS_PRETRAINED = System(
     released=True,
     restore=networks.restore_covid_caps,
     missing=networks.caps_missing,
-    evidence_note=CAPS_NOTE,
 )
 CAPS_RETRAINED = System(
     "covid_caps_retrained",
@@ -153,7 +128,6 @@ CAPS_RETRAINED = System(
     caps_image,
     networks.build_covid_caps_retrained,
     compile=networks.compile_covid_caps,
-    evidence_note=CAPS_NOTE,
 )
 COVIDNET_PRETRAINED = System(
     "covidnet_pretrained",
@@ -164,7 +138,6 @@ COVIDNET_PRETRAINED = System(
     released=True,
     restore=networks.restore_covidnet,
     missing=networks.covidnet_file_missing,
-    evidence_note=COVIDNET_NOTE,
     surrogate=networks.covidnet_given,
 )
 COVIDNET_RETRAINED = System(
@@ -175,7 +148,6 @@ COVIDNET_RETRAINED = System(
     classes=(*CLASSES, PNEUMONIA),
     compile=networks.compile_covidnet,
     plan=networks.plan_covidnet,
-    evidence_note=COVIDNET_NOTE,
     missing=no_pneumonia,
     surrogate=networks.covidnet_surrogate,
 )
@@ -195,34 +167,6 @@ def without_normal(system: System) -> System:
 
 RETRAINED = (COVIDNET_RETRAINED, CAPS_RETRAINED, WITH_SEG, FUCITNET, COVID_SDNET)  # the rows of Table VII
 
-NOTES = (
-    (
-        "Patients of COVIDGR-1.0",
-        "The collection publishes no patient ids, so one image is taken as one patient (profile paper): images of one "
-        "patient may lie on both sides of a split, and nobody can tell.",
-    ),
-    (
-        "Severities of the stand-in cohort",
-        "The four levels are radiologists' extent scores (0 to 8) of Cohen's collection, rounded half up and binned as "
-        "the paper bins its RALE scores (profile cpu); they were not graded by the paper's radiologists.",
-    ),
-    (
-        "Class is collection in the stand-in cohort",
-        "All positives come from one collection and all negatives from another (profile cpu): a network can win by "
-        "telling the collections apart, without looking at any lung.",
-    ),
-    (
-        "The released COVID-CAPS knows the stand-in",
-        "COVID-CAPS as released was trained on COVIDx, which is made of the very collections of profile cpu: it has "
-        "likely seen many of the images that it is tested on there.",
-    ),
-    (
-        "The U-Net knows the stand-in's positives",
-        "The shipped lung U-Net was trained on human masks of Cohen's collection, from which all positives of profile "
-        "cpu come (never on their labels), and on no NIH radiograph. Masks, and so crops, may be better on positives; "
-        "the rows with segmentation can profit from that.",
-    ),
-)
 
 PAPER = Paper(
     name="covid_sdnet",
@@ -230,6 +174,7 @@ PAPER = Paper(
     title="COVIDGR dataset and COVID-SDNet methodology for predicting COVID-19 based on chest X-ray images",
     citation="S. Tabik et al., IEEE Journal of Biomedical and Health Informatics 24(12):3595-3605, 2020",
     doi="10.1109/JBHI.2020.3037127",
+    report="papers.covid_sdnet.report",
     folder=Path(__file__).resolve().parent,
     systems=(
         COVIDNET_PRETRAINED,
@@ -255,7 +200,5 @@ PAPER = Paper(
     },
     registered={"vgg16": "vgg16_notop", "resnet50v2": "resnet50v2_notop", "covid_caps": networks.CAPS_FILE},
     check=check,
-    proposed=("covid_sdnet", "covid_sdnet" + NO_NORMAL_PCR),
-    notes=NOTES,
     sources=sources,
 )

@@ -14,17 +14,12 @@ from covid_keras.paper.protocol import Protocol
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble import networks, stages
 from papers.hertel_ensemble.cohorts import available, make_cohort, no_covidgr, sources
-from papers.hertel_ensemble.measures import measure
 from papers.hertel_ensemble.networks import NETWORKS
 from papers.hertel_ensemble.settings import options_of
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
-    from covid_keras.reporting.examples import Examples
-    from covid_keras.reporting.html import Section
-    from covid_keras.reporting.results import Results
 
 COVID, NEGATIVE = networks.COVID, "no COVID-19"
 NORMAL, PNEUMONIA = labels.NORMAL, labels.PNEUMONIA
@@ -130,26 +125,12 @@ def vote(protocol: Protocol, frames: list[pd.DataFrame], name: str) -> Combined:
     return vote_predictions(frames, ties=options_of(protocol).ensemble.ties, system=name)
 
 
-def pictures_of_masking(examples: Examples) -> list[tuple[str, str, Figure]]:
-    """Figure 11 of the paper, of the examples."""
-    from papers.hertel_ensemble.figures import segmentation_pictures
-
-    return segmentation_pictures(examples)
-
-
 def at_hand(protocol: Protocol, data: Path | None) -> str | None:
     """Return None where a profile's images are at hand, and human masks where the ResUNet is to mark the lungs."""
     reason = available(protocol, data)
     if reason is None and options_of(protocol).masks != "shipped":
         return stages.missing(protocol, data)
     return reason
-
-
-def sections(results: Results) -> list[Section]:
-    """The parts of the report that only this paper has."""
-    from papers.hertel_ensemble.sections import make_sections
-
-    return make_sections(results)
 
 
 KINDS = ("average", "vote")
@@ -160,7 +141,6 @@ WHOLE = dataclasses.replace(
     title="DenseNet-201 without segmentation, three classes",
     preparation=whole,
     after="densenet201_multi",
-    pictures=pictures_of_masking,
 )
 SYSTEMS = (
     *(trained(network, "multi") for network in NETWORKS),
@@ -171,34 +151,6 @@ SYSTEMS = (
         *(ensemble(kind, task) for kind in KINDS),
     )),
 )  # fmt: skip
-NOTES: tuple[tuple[str, str], ...] = (
-    (
-        "Class goes with collection",
-        "In the paper BIMCV and RICORD have COVID-19 images alone, and nearly all normal and pneumonia images are the "
-        "RSNA's; in profile cpu the normal ones and most pneumonias are NIH ChestX-ray14's, no COVID-19 image is. A "
-        "network can win by telling collections apart; masking the lungs takes away only part of it, and the frame of "
-        "the picture, which decides how much of it the lungs fill, stays.",
-    ),
-    (
-        "COVID-19 for training and for testing differ",
-        "The paper trains on COVID-19 images of BIMCV and RICORD and tests on those of COVIDx and RICORD. In profile "
-        "cpu COVID-CXNet's take the place of the former, for all three parts as RICORD's, Cohen's that of COVIDx's, "
-        "for validation and test alone (three classes and two; not on the division in COVIDGR's place). Cohen's "
-        "pneumonias, as COVIDx's, are trained on: where a network knows that collection, it knows it as one without "
-        "COVID-19. So sensitivity is given by collection, and is lower on Cohen's by design.",
-    ),
-    (
-        "The segmenter was taught some of the test images",
-        "In profile cpu the ResUNet learns from human masks of Cohen's collection, whatever part the image is of here, "
-        "most of the COVID-19 images tested among them, and of no NIH or COVID-CXNet image: masks may be better on one "
-        "class than on the others. The report counts them. In the paper Darwin's set and COVIDx share images, too.",
-    ),
-    (
-        "Validation chose twice",
-        "The validation part chooses the epoch of each network and the weights of the average, as in the paper: "
-        "validation accuracies are flattered, those of the ensemble most.",
-    ),
-)
 
 PAPER = Paper(
     name="hertel_ensemble",
@@ -206,21 +158,14 @@ PAPER = Paper(
     title="A deep learning segmentation-classification pipeline for X-ray-based COVID-19 diagnosis",
     citation="R. Hertel, R. Benlamri, Biomedical Engineering Advances 3, 100041, 2022",
     doi="10.1016/j.bea.2022.100041",
+    report="papers.hertel_ensemble.report",
     folder=Path(__file__).resolve().parent,
     systems=SYSTEMS,
     cohort=make_cohort,
     available=at_hand,
     files={name: f"{one.kind} without top, Keras .h5 (as keras.applications has it)" for name, one in NETWORKS.items()},
     check=networks.check,
-    proposed=tuple(f"{kind}_{task}" for task in TASKS for kind in KINDS),
-    heat_pairs=(("densenet201_multi", "densenet201_whole"),),
-    notes=NOTES,
     sources=sources,
     segmenter=stages.segmenter,
     finish=stages.finish,
-    measure=measure,
-    stages=stages.measured,
-    sections=sections,
-    publishes=stages.published_files,
-    kept=stages.kept,
 )
