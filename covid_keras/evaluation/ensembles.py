@@ -1,9 +1,7 @@
 """Ensembles of classifiers: weighted averages of their scores and majority votes, on arrays and on predictions.
 
-A decision is the same everywhere here: of two classes the second, the positive one, from a score of `POSITIVE_FROM`
-on; of more the highest score, the lowest index where scores tie. Scores are compared as float32, in which predictions
-are written: so a file agrees with its own decisions, and ties of the members' float32 scores do not break on the last
-bit of a float64 sum.
+Scores are decided on as float32 (`covid_keras.evaluation.decisions`), in which predictions are written: so a file
+agrees with its own decisions, and ties of the members' float32 scores do not break on the last bit of a float64 sum.
 
 References
 ----------
@@ -24,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.evaluation.decisions import decide_scores
 from covid_keras.evaluation.predictions import (
     PREDICTION_COLUMNS,
     SCORE_PREFIX,
@@ -33,7 +32,6 @@ from covid_keras.evaluation.predictions import (
     score_columns,
 )
 
-POSITIVE_FROM = 0.5
 STEP = 0.05
 TIES = ("probability", "lowest")
 WEIGHTS = ("validation", "proportional", "equal")
@@ -42,24 +40,9 @@ _MOST_POINTS = 100_000
 _CHUNK_ELEMENTS = 1 << 21
 
 
-def decide_scores(scores: np.ndarray) -> np.ndarray:
-    """Decide on images by their scores.
-
-    Parameters
-    ----------
-    scores : ndarray of float, shape (..., n, classes)
-        0..1, two classes or more.
-
-    Returns
-    -------
-    ndarray of int64, shape (..., n)
-        Of two classes 1 where the score of the second is at least `POSITIVE_FROM`; of more the index of the highest
-        score, the lowest index of those that tie.
-    """
-    scores = np.asarray(scores).astype(np.float32)
-    if scores.shape[-1] == 2:
-        return (scores[..., 1] >= POSITIVE_FROM).astype(np.int64)
-    return scores.argmax(axis=-1).astype(np.int64)
+def _decided(scores: np.ndarray) -> np.ndarray:
+    """Decide by `decide_scores` on scores (..., n, classes) as float32, int64 (..., n)."""
+    return decide_scores(np.asarray(scores, np.float32))
 
 
 def weighted_average(scores: np.ndarray, weights: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -159,7 +142,7 @@ def majority_vote(scores: np.ndarray, ties: str = "probability") -> tuple[np.nda
     if ties not in TIES:
         raise UserError(f"ties {ties!r}", f"is none of {', '.join(TIES)}", "Choose one of them")
     members, _, classes = scores.shape
-    votes = (decide_scores(scores)[..., None] == np.arange(classes)).sum(axis=0)
+    votes = (_decided(scores)[..., None] == np.arange(classes)).sum(axis=0)
     leading = votes == votes.max(axis=1, keepdims=True)
     # Mean, and not sum, since it stays in 0..1, where float32 is what scores are written in.
     support = _average(scores, np.full(members, 1 / members)).astype(np.float32)
@@ -250,7 +233,7 @@ def choose_weights(scores: np.ndarray, truth: np.ndarray, step: float = STEP) ->
     size = max(1, _CHUNK_ELEMENTS // scores[0].size)
     right = np.concatenate(
         [
-            (decide_scores(_average(scores, weights[first : first + size])) == truth).sum(axis=1)
+            (_decided(_average(scores, weights[first : first + size])) == truth).sum(axis=1)
             for first in range(0, len(weights), size)
         ]
     )
@@ -327,7 +310,7 @@ def average_predictions(
     def combine(part: _Execution) -> tuple[np.ndarray, np.ndarray, list[float]]:
         chosen = _weights_of(part, weights, step)
         scores = _average(part.scores, chosen)
-        return decide_scores(scores), scores, chosen.tolist()
+        return _decided(scores), scores, chosen.tolist()
 
     return _combine(frames, combine, system)
 
@@ -390,7 +373,7 @@ def _weights_of(part: _Execution, weights: str | Sequence[float], step: float) -
         raise UserError(f"weights {weights!r}", problem, "Give the weights, or 'equal'")
     if weights == "validation":
         return choose_weights(part.scores[:, chosen], part.truth[chosen], step)
-    return proportional_weights(part.accuracy(decide_scores(part.scores)))
+    return proportional_weights(part.accuracy(_decided(part.scores)))
 
 
 _Combine = Callable[[_Execution], tuple[np.ndarray, np.ndarray, list[float] | None]]
@@ -409,7 +392,7 @@ def _combine(frames: Sequence[pd.DataFrame], combine: _Combine, system: str) -> 
 
 
 def _facts(part: _Execution, decided: np.ndarray, weights: list[float] | None) -> dict[str, Any]:
-    members, ensemble = part.accuracy(decide_scores(part.scores)), part.accuracy(decided)
+    members, ensemble = part.accuracy(_decided(part.scores)), part.accuracy(decided)
     return {
         "repeat": int(part.frame["repeat"].iloc[0]),
         "fold": int(part.frame["fold"].iloc[0]),

@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from covid_keras.common.errors import UserError
+from covid_keras.evaluation.decisions import is_positive
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS, classes_of, score_columns
 
 COUNT_KEYS = ("n", "tp", "tn", "fp", "fn")
@@ -90,7 +91,7 @@ def decide(predictions: pd.DataFrame, positive: str | None = None, threshold: fl
     if positive is None and len(classes) > 2:
         return Decisions(classes, truth, predicted, scores, severity, binary=False)
     chosen = index[positive] if positive is not None else 1
-    said = scores[:, chosen] >= threshold if threshold is not None else predicted == chosen
+    said = predicted == chosen if threshold is None else is_positive(scores[:, chosen], threshold)
     other = classes[1 - chosen] if len(classes) == 2 else "rest"
     two = np.stack([1 - scores[:, chosen], scores[:, chosen]], axis=1)
     truth, said = (truth == chosen).astype(np.int64), said.astype(np.int64)

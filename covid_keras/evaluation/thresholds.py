@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.metrics import roc_curve
 
 from covid_keras.common.errors import UserError
+from covid_keras.evaluation.decisions import is_positive
 from covid_keras.evaluation.metrics import decide
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS, classes_of
 
@@ -118,6 +119,6 @@ def apply_thresholds(
         limits = np.array([thresholds[key] for key in keys], dtype=np.float64)
     else:
         limits = thresholds
-    said = predictions[f"score_{chosen}"].to_numpy(np.float64) >= limits
+    said = is_positive(predictions[f"score_{chosen}"].to_numpy(np.float64), limits)
     other = classes[1 - classes.index(chosen)]
     return predictions.assign(predicted=np.where(said, chosen, other))

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from covid_keras.common.errors import UserError
+from covid_keras.evaluation.decisions import DECISION_THRESHOLD
 
 SCORES = ("logit", "probability")
 
@@ -83,7 +84,7 @@ class LayerGradients:
             Scaled as the model takes them.
         classes : int or sequence of int, length n, optional
             By default the class that the network decides for: the highest output, or 1 where a single output
-            lies above 0.5.
+            is at least `DECISION_THRESHOLD`.
 
         Raises
         ------
@@ -130,7 +131,7 @@ def _linear_copy(head: keras.layers.Layer) -> keras.layers.Layer:
 def _decided(outputs: tf.Tensor) -> tf.Tensor:
     if outputs.shape[-1] > 1:
         return tf.argmax(outputs, axis=-1)
-    return tf.cast(outputs[:, 0] > 0.5, tf.int64)
+    return tf.cast(outputs[:, 0] >= DECISION_THRESHOLD, tf.int64)
 
 
 def _own_scores(values: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:

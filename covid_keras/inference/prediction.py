@@ -23,6 +23,7 @@ from covid_keras.common.quiet import import_tensorflow
 from covid_keras.common.settings import as_plain
 from covid_keras.data.images import read_image
 from covid_keras.data.preparation import Preparation, crop_box, prepare_image
+from covid_keras.evaluation.decisions import decide_scores
 from covid_keras.inference.view_check import ViewNetwork, ViewVerdict, check_views, doubt_of, find_view_network
 from covid_keras.models.registry import SCALINGS, WeightEntry, find_model
 from covid_keras.preprocessing import LungBox, centre_square, drop_top
@@ -253,7 +254,7 @@ class Predictor:
         fed = self.network_input(paths, masks)
         outputs = np.asarray(self.model.predict_on_batch(fed), np.float64)
         scores = class_probabilities(outputs)
-        decided = [decide(row, self.entry.threshold) for row in scores]
+        decided = decide_scores(scores, self.entry.threshold).tolist()
         heats = explain.grad_cam(self.model, fed, decided) if heatmap else [None] * len(paths)
         for path, image, mask, row, index, heat in zip(paths, pictures, masks, scores, decided, heats, strict=True):
             known = dict(zip(self.entry.classes, map(float, row), strict=True))
@@ -296,13 +297,6 @@ def class_probabilities(outputs: np.ndarray) -> np.ndarray:
     A single output is the probability of the second of two classes.
     """
     return outputs if outputs.shape[1] > 1 else np.concatenate([1 - outputs, outputs], axis=1)
-
-
-def decide(probabilities: Sequence[float] | np.ndarray, threshold: float) -> int:
-    """Return the index of the class decided for: of two the second from the threshold on, else the most probable."""
-    if len(probabilities) == 2:
-        return int(probabilities[1] >= threshold)
-    return int(np.argmax(probabilities))
 
 
 def mask_box(mask: np.ndarray) -> LungBox:

@@ -30,7 +30,8 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import sha256_of
 from covid_keras.evaluation import PREDICTION_COLUMNS, classes_of, read_predictions, score_columns
-from covid_keras.evaluation.ensembles import decide_scores, require_same_classes
+from covid_keras.evaluation.decisions import decide_scores
+from covid_keras.evaluation.ensembles import require_same_classes
 from covid_keras.evaluation.predictions import SCORE_PREFIX
 from covid_keras.paper.paper import load_paper
 from covid_keras.training.inputs import execution_below, part_of

@@ -26,6 +26,7 @@ from covid_keras.evaluation import (
     summarise,
 )
 from covid_keras.evaluation.counts import accuracy, balanced_accuracy, summarise_counts
+from covid_keras.evaluation.decisions import DECISION_THRESHOLD, is_positive
 from covid_keras.evaluation.metrics import executions_of, percent
 from covid_keras.evaluation.overlap import summarise_overlap
 from covid_keras.reporting.figures import roc_figure
@@ -54,7 +55,7 @@ from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS
 from papers.arias_vgg19.overlap import PARTS as MASK_PARTS
 from papers.arias_vgg19.overlap import read_overlap
 
-PUBLISHED_THRESHOLD = 0.5
+PUBLISHED_THRESHOLD = DECISION_THRESHOLD
 VIEW_FILTERS = ("view16", "view19", "view_balanced", "view_all", "view")
 LATERAL_POSITIVE = {
     "accuracy": "accuracy (%)",
@@ -263,7 +264,7 @@ def _fates_of(results: Results) -> dict[tuple[str, str], Counter]:
             called = table["label"].map(system.relabel)
             for label in system.classes:
                 mine = table[tested & called.eq(label).to_numpy() & table["image_id"].isin(said.index).to_numpy()]
-                frontal = said.loc[mine["image_id"]].to_numpy(np.float64) >= PUBLISHED_THRESHOLD
+                frontal = is_positive(said.loc[mine["image_id"]].to_numpy(np.float64))
                 counted.setdefault((name, label), Counter()).update(fates(mine, frontal))
     return {key: counted[key] for key in sorted(counted, key=lambda key: names.index(key[0]))}
 

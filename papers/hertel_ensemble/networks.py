@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation.ensembles import POSITIVE_FROM
+from covid_keras.evaluation.decisions import DECISION_THRESHOLD
 from covid_keras.paper.initial_weights import check_initial_weights
 from covid_keras.paper.protocol import Protocol
 from papers.hertel_ensemble.segmenter import segmenter_settings
@@ -204,7 +204,7 @@ def decide_binary(outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.nda
     ndarray (n,) int64, ndarray (n, 2) float64
     """
     positive = outputs[:, 0, 0].astype(np.float64)
-    return (positive >= POSITIVE_FROM).astype(np.int64), np.stack([1 - positive, positive], axis=1)
+    return (positive >= DECISION_THRESHOLD).astype(np.int64), np.stack([1 - positive, positive], axis=1)
 
 
 def evidence_single(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[keras.Model, np.ndarray, int]:

@@ -26,7 +26,6 @@ from covid_keras.data.preparation import Preparation, crop_box
 from covid_keras.inference.prediction import (
     Predictor,
     class_probabilities,
-    decide,
     doubt_of,
     mask_box,
     predict_files,
@@ -222,14 +221,6 @@ def test_own_weights_take_the_registered_ones_place(register, picture, tmp_path)
     found = predict_files([picture], tmp_path / "out", "tiny", own)
     assert found.rows[0].probabilities["COVID-19"] == pytest.approx(0.9, abs=1e-6)
     assert json.loads((tmp_path / "out" / "predictions.json").read_text())["sha256"] == sha256_of(own)
-
-
-@pytest.mark.parametrize(
-    ("probabilities", "threshold", "index"),
-    [([0.4, 0.6], 0.6, 1), ([0.4, 0.6], 0.61, 0), ([0.5, 0.2, 0.3], 0.1, 0), ([0.1, 0.2, 0.7], 0.9, 2)],
-)
-def test_decisions(probabilities, threshold, index):
-    assert decide(probabilities, threshold) == index
 
 
 def test_one_output_is_the_probability_of_the_second_class():

@@ -11,10 +11,10 @@ import pytest
 
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation import check_predictions
+from covid_keras.evaluation.decisions import decide_scores
 from covid_keras.evaluation.ensembles import (
     average_predictions,
     choose_weights,
-    decide_scores,
     majority_vote,
     proportional_weights,
     simplex,
@@ -44,15 +44,6 @@ def test_average_is_the_formula_at_any_scale_of_weights():
 def test_what_are_no_weights(weights):
     with pytest.raises(UserError, match=r"weights .* for 3 members|are not numbers from 0 on"):
         weighted_average(_scores(3, 4, 2), weights)
-
-
-def test_decisions_and_their_ties():
-    assert decide_scores([[0.5, 0.5], [0.51, 0.49], [0.4, 0.6]]).tolist() == [1, 0, 1]
-    assert decide_scores([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [0.1, 0.2, 0.7]]).tolist() == [0, 1, 2]
-    # 0.7 * 0.5 + 0.2 * 0.5 + 0.1 * 0.5 is less than 0.5 in float64.
-    half = np.full((3, 1, 2), 0.5)
-    assert 0.7 * 0.5 + 0.2 * 0.5 + 0.1 * 0.5 < 0.5
-    assert decide_scores(weighted_average(half, [0.7, 0.2, 0.1])).tolist() == [1]
 
 
 @pytest.mark.parametrize(
