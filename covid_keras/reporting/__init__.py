@@ -11,6 +11,7 @@ _PICTURES = "covid_keras.reporting.pictures"
 _EXPLANATIONS = "covid_keras.reporting.explanations"
 _TABLES = "covid_keras.reporting.tables"
 _HTML = "covid_keras.reporting.html"
+_DOCUMENT = "covid_keras.reporting.document"
 _EXPORTS = {
     "confusion_figure": _FIGURES,
     "confusion_panels": _FIGURES,
@@ -45,10 +46,10 @@ _EXPORTS = {
     "verdict_counts": _TABLES,
     "verdict_legend": _TABLES,
     "write_comparison": _TABLES,
-    "Report": _HTML,
-    "Section": _HTML,
-    "FigureEntry": _HTML,
-    "TableEntry": _HTML,
+    "Report": _DOCUMENT,
+    "Section": _DOCUMENT,
+    "FigureEntry": _DOCUMENT,
+    "TableEntry": _DOCUMENT,
     "render_report": _HTML,
     "write_report": _HTML,
 }

@@ -15,15 +15,9 @@ from covid_keras.audit import audit
 from covid_keras.paper.paper import Paper
 from covid_keras.published.cells import LOST_TEXT
 from covid_keras.published.facts import Place
-from covid_keras.reporting.html import Section
-from covid_keras.reporting.tables import (
-    AUDIT_MEANINGS,
-    AUDIT_SIGNS,
-    NOT_CHECKED_KIND,
-    counted,
-    markdown_table,
-    table_title,
-)
+from covid_keras.reporting.document import Section
+from covid_keras.reporting.tables import AUDIT_MEANINGS, AUDIT_SIGNS, NOT_CHECKED_KIND, markdown_table, table_title
+from covid_keras.reporting.wording import counted
 
 PLACE = ["table", "row", "column"]
 AUDIT_CAPTION = (

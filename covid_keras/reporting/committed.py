@@ -20,7 +20,6 @@ from covid_keras.reporting.results import comparable_of
 from covid_keras.reporting.tables import (
     AUDIT_MEANINGS,
     AUDIT_SIGNS,
-    NOTHING,
     VERDICTS,
     Cell,
     comparison_pivot,
@@ -32,6 +31,7 @@ from covid_keras.reporting.tables import (
     table_title,
     verdict_legend,
 )
+from covid_keras.reporting.wording import NOTHING
 
 EXCERPT = ("sensitivity", "specificity", "accuracy")
 

@@ -22,7 +22,7 @@ from covid_keras.explain.where import heat_in_lungs, lung_area_share
 from covid_keras.paper.paper import Paper, System
 from covid_keras.paper.protocol import Protocol
 from covid_keras.preprocessing import centre_square, drop_top, keep_lungs, remove_lungs
-from covid_keras.reporting.html import FigureEntry
+from covid_keras.reporting.document import FigureEntry
 from covid_keras.reporting.paper_report import report_of
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.inputs import finished_before, part_of, preparation_of

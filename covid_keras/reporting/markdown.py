@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from covid_keras.reporting.html import AgainstEntry, Report, Section
+from covid_keras.reporting.document import AgainstEntry, Report, Section
 from covid_keras.reporting.tables import left_out_line, markdown_table, not_comparable_line, table_title
 
 NOTED = "tested on"

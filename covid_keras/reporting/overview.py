@@ -29,8 +29,8 @@ from covid_keras.reporting.audits import (
     audited_places,
 )
 from covid_keras.reporting.committed import Committed, committed_profiles
+from covid_keras.reporting.document import AgainstEntry, FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.figures import headline_figure
-from covid_keras.reporting.html import AgainstEntry, FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.markdown import markdown_of
 from covid_keras.reporting.paper_report import report_of
 from covid_keras.reporting.tables import (
@@ -42,19 +42,17 @@ from covid_keras.reporting.tables import (
     NOT_CHECKED_MEANING,
     NOT_COMPARABLE_KIND,
     NOT_MEASURED,
-    NOTHING,
     VERDICTS,
     Cell,
     PaperTable,
     cell_of,
-    counted,
     doubtful_cells,
     measured_table,
-    number,
     paper_tables,
     split_verdict,
     table_title,
 )
+from covid_keras.reporting.wording import NOTHING, counted, number
 
 # What becomes of a published cell, the most telling first: of several profiles that counts which says most.
 STATES = (*VERDICTS, NOT_MEASURED, NO_COUNTERPART_KIND, LOST_TEXT)

@@ -17,6 +17,7 @@ from covid_keras.paper.paper import System
 from covid_keras.paper.protocol import Protocol, TrainingSettings
 from covid_keras.paper.unfreezing import stages_of
 from covid_keras.reporting.audits import AUDIT_CAPTION, audit_markdown, audit_section
+from covid_keras.reporting.document import FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.figures import (
     FEW_SERIES,
     THIN_CURVES,
@@ -26,10 +27,10 @@ from covid_keras.reporting.figures import (
     roc_figure,
     severity_figure,
 )
-from covid_keras.reporting.html import FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.results import Group, Results, banner_of, is_phantom
 from covid_keras.reporting.seeds import leak_table, seed_figure, seed_table
-from covid_keras.reporting.tables import NOTHING, comparison_markdown, measured_table, number, table_title
+from covid_keras.reporting.tables import comparison_markdown, measured_table, table_title
+from covid_keras.reporting.wording import NOTHING, number
 from covid_keras.training.runfolder import Execution
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.evaluation import Difference, Measured, PublishedCell
-from covid_keras.reporting.tables import NOTHING, number
+from covid_keras.reporting.wording import NOTHING, number
 
 DAGGER = "†: the paper's own numbers, or its code, speak against the printed one; the tables of the comparison say why."
 _EXECUTION = ["repeat", "fold"]

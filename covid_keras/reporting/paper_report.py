@@ -12,7 +12,7 @@ import pandas as pd
 
 from covid_keras.evaluation import Measured
 from covid_keras.paper.paper import Paper
-from covid_keras.reporting.html import Section
+from covid_keras.reporting.document import Section
 from covid_keras.training.runfolder import RunFolder
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, write_json, write_text
+from covid_keras.reporting.document import FigureEntry
 from covid_keras.reporting.heat_shares import measure_shares
-from covid_keras.reporting.html import FigureEntry, render_report
+from covid_keras.reporting.html import render_report
 from covid_keras.reporting.page import make_report, report_markdown
 from covid_keras.reporting.results import Results, banner_of, results_json
 from covid_keras.reporting.tables import write_comparison

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from covid_keras.evaluation.seeds import seed_summary
 from covid_keras.evaluation.uncertainty import Difference
 from covid_keras.published.cells import PublishedCell
-from covid_keras.reporting.html import TableEntry
+from covid_keras.reporting.document import TableEntry
 from covid_keras.reporting.style import INK, OURS_COLOUR, PAPER_COLOUR, WIDTH, report_style
-from covid_keras.reporting.tables import NOTHING, number
+from covid_keras.reporting.wording import NOTHING, number
 
 SEED_CAPTION = (
     "Percent on the test images; every seed has its own initial weights, augmentation and order of batches, the "

@@ -23,12 +23,12 @@ from covid_keras.evaluation.comparison import (
 from covid_keras.evaluation.summary import Measured
 from covid_keras.published.cells import LOST_TEXT
 from covid_keras.published.facts import table_title
+from covid_keras.reporting.wording import NOTHING, counted, number, published_number  # noqa: F401
 
 NOT_COMPARABLE_KIND = "not comparable"
 NOT_MEASURED = "not measured"
 NOT_RUN_KIND = "not run"  # the reason of a row that nobody asked for
 NO_COUNTERPART_KIND = "no counterpart"
-NOTHING = "–"
 # Verdict -> symbol and meaning; the shape alone tells them apart, without colour.
 VERDICTS = {
     REPRODUCED: ("✓", "ours differs from the paper by no more than the tolerance set before the run"),
@@ -159,43 +159,6 @@ class PaperTable:
     def measured_row(self, row: str) -> bool:
         """Whether any cell of the row has a number of ours."""
         return any(cell.measured for (name, _), cell in self.cells.items() if name == row)
-
-
-def published_number(value: float, unit: str = "percent") -> str:
-    """Return a paper's number with two decimals, or with its own where it prints more; NaN as "–".
-
-    >>> published_number(76.2), published_number(72.689), published_number(float("nan"))
-    ('76.20', '72.689', '–')
-    >>> published_number(426, "count"), published_number(7_000_000, "count"), published_number(0.0001, "number")
-    ('426', '7,000,000', '0.0001')
-    """
-    if pd.isna(value):
-        return NOTHING
-    if unit in ("count", "number"):
-        return f"{value:,.12g}"
-    text = repr(float(value))
-    return text if "e" not in text and len(text.split(".")[-1]) > 2 else f"{value:.2f}"
-
-
-def number(value: float, signed: bool = False, unit: str = "percent") -> str:
-    """Return one of our numbers; NaN as "–"; with its sign where `signed`.
-
-    It has two decimals, a ratio four: the same steps as of percentages.
-
-    >>> number(-1.234, signed=True), number(0.9984, unit="ratio")
-    ('−1.23', '0.9984')
-    """
-    decimals = 4 if unit == "ratio" else 2
-    return NOTHING if pd.isna(value) else f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
-
-
-def counted(count: float, what: str) -> str:
-    """Return a number with what it counts.
-
-    >>> counted(1, "cell"), counted(2, "cell")
-    ('1 cell', '2 cells')
-    """
-    return f"{count:g} {what}{'s' * bool(count != 1)}"
 
 
 def split_verdict(verdict: object) -> tuple[str, str]:

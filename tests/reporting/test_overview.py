@@ -20,8 +20,9 @@ from covid_keras.published.cells import LOST_TEXT
 from covid_keras.reporting import overview, publish
 from covid_keras.reporting.audits import RULE_MEANINGS, audit_counts, audit_markdown, audit_section
 from covid_keras.reporting.committed import committed_profiles, excerpt_markdown
+from covid_keras.reporting.document import AgainstEntry, Report, Section, TableEntry
 from covid_keras.reporting.figures import headline_figure
-from covid_keras.reporting.html import AgainstEntry, Report, Section, TableEntry, render_report
+from covid_keras.reporting.html import render_report
 from covid_keras.reporting.markdown import markdown_of
 from covid_keras.reporting.overview import (
     Entry,

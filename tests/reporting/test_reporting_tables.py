@@ -24,15 +24,8 @@ from covid_keras.reporting import (
     verdict_legend,
     write_comparison,
 )
-from covid_keras.reporting.tables import (
-    latex_escape,
-    left_out_line,
-    measured_cells,
-    not_comparable_line,
-    number,
-    published_number,
-    split_verdict,
-)
+from covid_keras.reporting.tables import latex_escape, left_out_line, measured_cells, not_comparable_line, split_verdict
+from covid_keras.reporting.wording import number, published_number
 
 
 def cell(row: str, column: str, mean: float, **more) -> PublishedCell:

@@ -1,0 +1,94 @@
+"""Numbers as the reports write them: two decimals, a true minus sign, a dash where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+NOTHING = "–"
+
+
+def number(value: float, signed: bool = False, unit: str = "percent") -> str:
+    """Return one of our numbers; NaN as "–"; with its sign where `signed`.
+
+    It has two decimals, a ratio four: the same steps as of percentages.
+
+    >>> number(-1.234, signed=True), number(0.9984, unit="ratio")
+    ('−1.23', '0.9984')
+    """
+    decimals = 4 if unit == "ratio" else 2
+    return NOTHING if pd.isna(value) else f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
+
+
+def published_number(value: float, unit: str = "percent") -> str:
+    """Return a paper's number with two decimals, or with its own where it prints more; NaN as "–".
+
+    >>> published_number(76.2), published_number(72.689), published_number(float("nan"))
+    ('76.20', '72.689', '–')
+    >>> published_number(426, "count"), published_number(7_000_000, "count"), published_number(0.0001, "number")
+    ('426', '7,000,000', '0.0001')
+    """
+    if pd.isna(value):
+        return NOTHING
+    if unit in ("count", "number"):
+        return f"{value:,.12g}"
+    text = repr(float(value))
+    return text if "e" not in text and len(text.split(".")[-1]) > 2 else f"{value:.2f}"
+
+
+def interval(low: float, high: float, signed: bool = False, unit: str = "percent") -> str:
+    """Return an interval in brackets; "" where it is unknown.
+
+    >>> interval(75.5, 84), interval(-1, 2, signed=True), interval(float("nan"), 0)
+    ('[75.50, 84.00]', '[−1.00, +2.00]', '')
+    """
+    return "" if pd.isna(low) else f"[{number(low, signed, unit)}, {number(high, signed, unit)}]"
+
+
+def with_bounds(mean: float, low: float, high: float, signed: bool = False, unit: str = "percent") -> str:
+    """Return a number with its interval on the line below; "–" for NaN.
+
+    >>> with_bounds(80, 75.5, 84), with_bounds(float("nan"), 0, 0)
+    ('80.00\\n[75.50, 84.00]', '–')
+    """
+    if pd.isna(mean):
+        return NOTHING
+    return f"{number(mean, signed, unit)}\n{interval(low, high, signed, unit)}".rstrip()
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """Return a share (0..1) in percent.
+
+    >>> percent(0.256), percent(0.256, 1)
+    ('26 %', '25.6 %')
+    """
+    return NOTHING if pd.isna(share) else f"{100 * share:.{decimals}f} %"
+
+
+def counted(count: float, what: str) -> str:
+    """Return a number with what it counts.
+
+    >>> counted(1, "cell"), counted(2, "cell")
+    ('1 cell', '2 cells')
+    """
+    return f"{count:g} {what}{'s' * bool(count != 1)}"
+
+
+def span(values: Iterable[float]) -> str:
+    """Return the smallest and the largest of some whole numbers.
+
+    >>> span([3, 1, 2]), span([2, 2])
+    ('1 to 3', '2')
+    """
+    low, high = min(values := list(values)), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def sentence(text: str) -> str:
+    """Return a text with its first letter as a capital, the others as they are.
+
+    >>> sentence("images of COVIDGR")
+    'Images of COVIDGR'
+    """
+    return text[:1].upper() + text[1:]
