@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -12,7 +11,9 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from covid_keras.common.errors import UserError
 
@@ -90,8 +91,7 @@ def require_writable_folder(folder: str | Path) -> Path:
 def locked(folder: str | Path, wait: bool) -> Iterator[None]:
     """Hold a folder's lock for the block; the system drops it when the process dies, however it dies.
 
-    It keeps out only who asks for it too. The file `.lock` in the folder stays: were it removed, one who waits for the
-    old file and one who makes a new one would both hold "the" lock.
+    It keeps out only who asks for it too. The lock is the file `.lock` in the folder, which filelock looks after.
 
     Parameters
     ----------
@@ -107,26 +107,22 @@ def locked(folder: str | Path, wait: bool) -> Iterator[None]:
         Where another holds it and `wait` is false, or the folder cannot be written.
     """
     folder = Path(folder)
-    with contextlib.ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            stream = stack.enter_context(open(folder / _LOCK, "w", encoding="utf-8"))
-            _lock(stream, folder, wait)
-        except OSError as error:
-            raise _as_user_error(folder, error) from error
-        # By hand, since closing alone does not release what a forked process has open still.
-        stack.callback(fcntl.flock, stream, fcntl.LOCK_UN)
-        yield
-
-
-def _lock(stream: IO[str], folder: Path, wait: bool) -> None:
+    lock = FileLock(folder / _LOCK)
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        if not wait:
-            raise UserError(folder, "is in use by another process", "Wait for it, or end it first") from error
-        _log.warning("%s is in use by another process; waiting for it", folder)
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            if not wait:
+                raise UserError(folder, "is in use by another process", "Wait for it, or end it first") from error
+            _log.warning("%s is in use by another process; waiting for it", folder)
+            lock.acquire()
+    except OSError as error:
+        raise _as_user_error(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: str | Path, text: str) -> Path:
