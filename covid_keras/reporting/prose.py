@@ -10,8 +10,8 @@ broken anywhere: a paragraph is rendered as one line. ::
 
     prose("papers.arias_vgg19", "report.md", "filter_caption", frontal=1, lateral=2, recall=90.0, low=80.0, high=95.0)
 
-Besides Jinja's own filters there are `number`, `signed`, `percent` (of a share), `sentence` and, as functions,
-`interval(low, high)` and `counted(count, what)`; see `covid_keras.reporting.wording`.
+Besides Jinja's own filters there are `number`, `signed`, `percent` (of a share), `sentence`, `joined`, `level`,
+`points` and, as functions, `interval(low, high)` and `counted(count, what)`; see `covid_keras.reporting.wording`.
 """
 
 from __future__ import annotations
@@ -71,6 +71,12 @@ def notes(package: str | Path, template: str, block: str = "", **values: Any) ->
     return tuple(found)
 
 
+def titled(package: str | Path, template: str, block: str, **values: Any) -> tuple[str, str]:
+    """Render a block of one note; return its title and its text."""
+    ((title, text),) = notes(package, template, block, **values)
+    return title, text
+
+
 @lru_cache(maxsize=16)
 def _environment(package: str | Path) -> jinja2.Environment:
     loader: jinja2.BaseLoader = (
@@ -84,6 +90,9 @@ def _environment(package: str | Path) -> jinja2.Environment:
         signed=lambda value: wording.number(value, signed=True),
         percent=wording.percent,
         sentence=wording.sentence,
+        joined=wording.joined,
+        level=wording.level,
+        points=wording.points,
     )
     environment.globals.update(interval=wording.interval, counted=wording.counted, span=wording.span)
     return environment

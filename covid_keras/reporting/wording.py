@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from covid_keras.evaluation import Difference, Measured
+
 NOTHING = "–"
 
 
@@ -57,6 +59,17 @@ def with_bounds(mean: float, low: float, high: float, signed: bool = False, unit
     return f"{number(mean, signed, unit)}\n{interval(low, high, signed, unit)}".rstrip()
 
 
+def level(one: Measured) -> str:
+    """Return a mean in percent with its interval, in one line: "80.00 % (75.50 to 84.00)"."""
+    return f"{number(one.mean)} % ({number(one.low)} to {number(one.high)})"
+
+
+def points(one: Difference) -> str:
+    """Return a difference in points with its interval, in one line: "+2.00 points (+1.00 to +3.00)"."""
+    low, high = (number(value, signed=True) for value in (one.low, one.high))
+    return f"{number(one.difference, signed=True)} points ({low} to {high})"
+
+
 def percent(share: float, decimals: int = 0) -> str:
     """Return a share (0..1) in percent.
 
@@ -83,6 +96,16 @@ def span(values: Iterable[float]) -> str:
     """
     low, high = min(values := list(values)), max(values)
     return str(low) if low == high else f"{low} to {high}"
+
+
+def joined(names: Iterable[str]) -> str:
+    """Return names as a sentence lists them.
+
+    >>> joined(["a"]), joined(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def sentence(text: str) -> str:

@@ -29,9 +29,7 @@ from covid_keras.evaluation.counts import accuracy, balanced_accuracy, summarise
 from covid_keras.evaluation.decisions import DECISION_THRESHOLD, is_positive
 from covid_keras.evaluation.metrics import executions_of, percent
 from covid_keras.evaluation.overlap import summarise_overlap
-from covid_keras.reporting.figures import roc_figure
-from covid_keras.reporting.html import FigureEntry, Section, TableEntry
-from covid_keras.reporting.pairs import (
+from covid_keras.reporting.differences import (
     DAGGER,
     MeasuredOf,
     Printed,
@@ -45,6 +43,8 @@ from covid_keras.reporting.pairs import (
     shared_test_rows,
     with_interval,
 )
+from covid_keras.reporting.figures import roc_figure
+from covid_keras.reporting.html import FigureEntry, Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from papers.arias_vgg19 import stages

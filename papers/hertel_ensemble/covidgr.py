@@ -11,8 +11,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.evaluation import PublishedCell, load_published
 from covid_keras.evaluation.proportions import standard_error, wilson_interval
 from covid_keras.paper.paper import load_paper
-from covid_keras.reporting.html import Section, TableEntry
-from covid_keras.reporting.pairs import (
+from covid_keras.reporting.differences import (
     DAGGER,
     MeasuredOf,
     PrintedOf,
@@ -21,6 +20,7 @@ from covid_keras.reporting.pairs import (
     printed_words,
     with_interval,
 )
+from covid_keras.reporting.html import Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from papers.hertel_ensemble.cohorts import COVIDGR

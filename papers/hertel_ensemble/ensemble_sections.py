@@ -10,9 +10,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.evaluation import Difference, PublishedCell, bootstrap_difference, difference_of_sets
-from covid_keras.reporting.forest import forest_figure
-from covid_keras.reporting.html import FigureEntry, Section, TableEntry
-from covid_keras.reporting.pairs import (
+from covid_keras.reporting.differences import (
     DAGGER,
     MeasuredOf,
     PrintedOf,
@@ -24,6 +22,8 @@ from covid_keras.reporting.pairs import (
     rows_tested,
     shared_test_rows,
 )
+from covid_keras.reporting.forest import forest_figure
+from covid_keras.reporting.html import FigureEntry, Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from papers.hertel_ensemble.tasks import (

@@ -12,10 +12,11 @@ from covid_keras.data.images import read_mask
 from covid_keras.data.preparation import Preparation
 from covid_keras.evaluation import Measured, bootstrap_mean, summarise
 from covid_keras.evaluation.overlap import read_overlap
+from covid_keras.reporting.differences import measured_of
 from covid_keras.reporting.html import Section, TableEntry
-from covid_keras.reporting.pairs import interval_words, measured_of
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
+from covid_keras.reporting.wording import with_bounds
 from papers.hertel_ensemble import stages
 from papers.hertel_ensemble.experiment import COVID, NEGATIVE
 from papers.hertel_ensemble.source_sections import SPLITS, collection_words, divided_images
@@ -126,7 +127,7 @@ def share_table(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
     rows = []
     for name, collection, group in groups_of(images, classes):
         found = bootstrap_mean(100 * group["share"].to_numpy(), group["patient_id"].to_numpy())
-        row = {"class": name, "collection": collection, "share of the picture (%)": interval_words(*found)}
+        row = {"class": name, "collection": collection, "share of the picture (%)": with_bounds(*found)}
         rows.append(row | {"images": len(group), "patients": group["patient_id"].nunique()})
     return pd.DataFrame(rows)
 

@@ -12,8 +12,7 @@ import pandas as pd
 
 from covid_keras.evaluation import PublishedCell, summarise
 from covid_keras.published.cells import LOST_TEXT
-from covid_keras.reporting.html import FigureEntry, Section, TableEntry
-from covid_keras.reporting.pairs import (
+from covid_keras.reporting.differences import (
     DAGGER,
     MeasuredOf,
     PrintedOf,
@@ -22,6 +21,7 @@ from covid_keras.reporting.pairs import (
     printed_words,
     with_interval,
 )
+from covid_keras.reporting.html import FigureEntry, Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number, published_number, table_title
 from papers.hertel_ensemble import stages

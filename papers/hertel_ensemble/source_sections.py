@@ -13,11 +13,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from covid_keras.evaluation import Difference, bootstrap_mean, difference_of_sets
+from covid_keras.reporting.differences import difference_words, rows_tested
 from covid_keras.reporting.forest import forest_figure
 from covid_keras.reporting.html import FigureEntry, Section, TableEntry
-from covid_keras.reporting.pairs import difference_words, interval_words, rows_tested
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
+from covid_keras.reporting.wording import with_bounds
 from covid_keras.training.inputs import part_of
 from papers.hertel_ensemble.networks import COVID
 from papers.hertel_ensemble.tasks import TASKS, joined, sentence, short_title, systems_of
@@ -174,7 +175,7 @@ def source_table(frame: pd.DataFrame, groups: Iterable[SourceGroup]) -> pd.DataF
         mine = frame[frame["task"] == group.title]
         row = {"label (collection)": group.title, "training": f"{group.trained:,}"}
         row |= {"test (patients)": f"{mine['images'].iloc[0]:,} ({mine['patients'].iloc[0]:,})"}
-        rows.append(row | {one.part: interval_words(one.mean, one.low, one.high) for one in mine.itertuples()})
+        rows.append(row | {one.part: with_bounds(one.mean, one.low, one.high) for one in mine.itertuples()})
     return pd.DataFrame(rows)
 
 

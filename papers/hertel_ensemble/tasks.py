@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.evaluation import Difference, bootstrap_mean
-from covid_keras.reporting.pairs import interval_words
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
+from covid_keras.reporting.wording import with_bounds
 from papers.hertel_ensemble.experiment import TASKS as OF_PAPER
 from papers.hertel_ensemble.networks import NETWORKS as BUILT
 
@@ -48,7 +48,7 @@ def mean_words(values: pd.Series, patients: pd.Series) -> str:
     """Return the mean of true and false in percent, with its interval by patient."""
     if values.empty:
         return NOTHING
-    return interval_words(*bootstrap_mean(100 * values.to_numpy(np.float64), patients.to_numpy()))
+    return with_bounds(*bootstrap_mean(100 * values.to_numpy(np.float64), patients.to_numpy()))
 
 
 def verdict(one: Difference, more: str, less: str, neither: str) -> str:

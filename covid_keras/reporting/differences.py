@@ -1,4 +1,4 @@
-"""What the sections of papers have in common: ours and the printed number by system and metric, and their words."""
+"""Comparisons that the reports of papers share: ours beside the printed number, and systems on the same test rows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.evaluation import Difference, Measured, PublishedCell
-from covid_keras.reporting.wording import NOTHING, number
+from covid_keras.reporting.wording import NOTHING, number, with_bounds
 
 DAGGER = "†: the paper's own numbers, or its code, speak against the printed one; the tables of the comparison say why."
+CHANCE = 50.0  # percent: the AUC of a coin
 _EXECUTION = ["repeat", "fold"]
 
 MeasuredOf = Mapping[tuple[str, str], Measured]
@@ -45,23 +46,33 @@ def printed_of(published: Iterable[PublishedCell]) -> dict[tuple[str, str], Prin
     return found
 
 
-def with_interval(one: Measured | None) -> str:
-    """Return a mean with its interval on the line below."""
-    return interval_words(np.nan, np.nan, np.nan) if one is None else interval_words(one.mean, one.low, one.high)
+def standing(one: Measured | Difference, reference: float = 0.0) -> str:
+    """Return where an interval lies: wholly "above" a reference, wholly "below" it, "across" it; "unknown" for NaN.
 
-
-def interval_words(mean: float, low: float, high: float) -> str:
-    """Return a number with its interval on the line below, or the sign for nothing.
-
-    >>> interval_words(80, 75.5, 84), interval_words(float("nan"), 0, 0)
-    ('80.00\\n[75.50, 84.00]', '–')
+    >>> standing(Difference("auc", 80, 70, 10, 2, 18, 9)), standing(Difference("auc", 80, 70, 10, -2, 18, 9))
+    ('above', 'across')
     """
-    return NOTHING if np.isnan(mean) else f"{number(mean)}\n[{number(low)}, {number(high)}]"
+    if np.isnan([one.low, one.high]).any():
+        return "unknown"
+    return "above" if one.low > reference else "below" if one.high < reference else "across"
 
 
-def printed_words(one: Printed | None) -> str:
+# --- as the tables write them
+
+
+def with_interval(one: Measured | None, unit: str = "percent") -> str:
+    """Return a mean with its interval on the line below, of percentages also as a ratio."""
+    if one is None:
+        return NOTHING
+    scale = 100 if unit == "ratio" else 1
+    return with_bounds(one.mean / scale, one.low / scale, one.high / scale, unit=unit)
+
+
+def printed_words(one: Printed | None, unit: str = "percent") -> str:
     """Return a printed number with a mark where it is doubtful."""
-    return NOTHING if one is None or np.isnan(one.value) else number(one.value) + "†" * bool(one.doubt)
+    if one is None or np.isnan(one.value):
+        return NOTHING
+    return number(one.value / (100 if unit == "ratio" else 1), unit=unit) + "†" * bool(one.doubt)
 
 
 def difference_of_printed(first: Printed | None, second: Printed | None) -> str:
@@ -71,12 +82,12 @@ def difference_of_printed(first: Printed | None, second: Printed | None) -> str:
     return number(first.value - second.value, signed=True) + "†" * bool(first.doubt or second.doubt)
 
 
-def difference_words(one: Difference) -> str:
+def difference_words(one: Difference | None) -> str:
     """Return a difference, signed, with its interval on the line below."""
-    if np.isnan(one.difference):
-        return NOTHING
-    low, high = (number(value, signed=True) for value in (one.low, one.high))
-    return f"{number(one.difference, signed=True)}\n[{low}, {high}]"
+    return NOTHING if one is None else with_bounds(one.difference, one.low, one.high, signed=True)
+
+
+# --- rows that two systems share
 
 
 def rows_tested(frame: pd.DataFrame) -> pd.DataFrame:
