@@ -19,9 +19,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.progress import open_bar
 from covid_keras.paper.paper import load_paper
 from covid_keras.training.runfolder import Execution, RunFolder
-from covid_keras.training.worker import ERROR
-
-PROGRESS = "@progress "  # as covid_keras.training.execution writes; not imported, since that imports TensorFlow
+from covid_keras.training.worker import ERROR, PROGRESS
 
 
 def take_shard(folds: list[list[list[Execution]]], shard: tuple[int, int]) -> list[list[Execution]]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +24,11 @@ from covid_keras.paper.paper import Paper, System
 from covid_keras.paper.protocol import OptimizerSettings, Protocol, TrainingSettings
 from covid_keras.paper.unfreezing import Stage, open_stage, stages_of
 from covid_keras.training.devices import describe_device, resolve_strategy, set_precision
+from covid_keras.training.fitting import Feed, Tell, fit
 from covid_keras.training.inputs import Inputs, admitted, decide, inputs_of, part_of
 from covid_keras.training.networks import chosen_of, members_of, network_of
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 from covid_keras.training.runfolder import Execution, RunFolder
-
-PROGRESS = "@progress "
-
-_log = logging.getLogger(__name__)
 
 
 def make_optimizer(settings: OptimizerSettings) -> keras.optimizers.Optimizer:
@@ -52,8 +46,10 @@ def seed_of(training: TrainingSettings, execution: Execution) -> int:
     return training.seed + 1000 * execution.repeat + execution.fold
 
 
-def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
+def execute(paper: Paper, run: RunFolder, execution: Execution, tell: Tell = lambda epoch, values: None) -> None:
     """Train one execution, or go on with it, and write its predictions; nothing to do where it is done.
+
+    `tell` is called after each epoch.
 
     Raises
     ------
@@ -83,8 +79,7 @@ def execute(paper: Paper, run: RunFolder, execution: Execution) -> None:
             model, tracker = _model(job)
         if job.system.trained:
             # A TPU compiles for one shape of batch.
-            _fit(job, model, tracker, static=isinstance(strategy, tf.distribute.TPUStrategy))
-            tracker.restore_best(model)
+            _fit(job, model, tracker, isinstance(strategy, tf.distribute.TPUStrategy), tell)
         frame = predict(job, model)
         _write(job, frame, tracker, model, strategy)
 
@@ -201,66 +196,42 @@ def _remove_unfinished_files(folder: Path) -> None:
         path.unlink()
 
 
-class _Reporter(keras.callbacks.Callback):
-    """Tell the parent process, line by line, how far the training is."""
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        values = {key: round(float(value), 4) for key, value in (logs or {}).items()}
-        sys.stdout.write(PROGRESS + json.dumps({"epoch": epoch + 1} | values) + "\n")
-        sys.stdout.flush()
-
-
-def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool) -> None:
-    """Train stage after stage, each until its last epoch or until patience is spent, from where a killed one stood."""
-    stages, reached = job.stages, tracker.stage_reached()
-    for number in range(reached, len(stages)):
-        if len(stages) > 1:
-            if number > reached:
-                tracker.restore_best(model)
-            tracker.begin_stage(number, stages[number].patience)
-            open_stage(model, job.system.unfreezing, stages[number])
-            with model.distribute_strategy.scope():  # or the stage's optimiser would be one device's
-                _compile(job, model, stages[number].applied(job.training))
-            if number > reached:
-                tracker.keep(model)  # the best weights on disk may be of this stage before its first state is
-        start = tracker.restore(model) if number == reached else len(tracker.history)
-        end = tracker.stage_start + stages[number].epochs
-        if not tracker.finished and start < end:
-            _fit_epochs(job, model, tracker, start, end, static)
-
-
-def _fit_epochs(job: _Job, model: keras.Model, tracker: ResumableTraining, start: int, end: int, static: bool) -> None:
-    """Train the epochs `start` to `end` - 1."""
+def _feed_of(job: _Job, model: keras.Model, static: bool) -> Feed:
+    """Return what the network learns from; `static`: in batches of one size."""
     training, system, inputs = job.training, job.system, job.inputs
     train, validation = inputs.rows_of(job.part, "train"), inputs.rows_of(job.part, job.chosen_on)
-    plan = None
-    if system.plan is not None:
-        plan = system.plan(inputs.labels[train], training, job.run.protocol, job.seed)
-    common = _feeding(job, model)
-    batches = make_dataset(
-        inputs.prepared,
-        train,
-        seed=job.seed,
-        training=True,
-        augmentation=Augmentation(**as_plain(training.augmentation)),
-        epochs=end,
-        start_epoch=start,
-        drop_remainder=static,
-        plan=plan,
-        **common,
-    )
-    further = system.callbacks(job.run.protocol) if system.callbacks else []
-    model.fit(
-        batches,
-        epochs=end,
-        initial_epoch=start,
-        verbose=0,
-        shuffle=False,
-        steps_per_epoch=len(batches) // (end - start),
-        validation_data=make_dataset(inputs.prepared, validation, **common),
-        callbacks=[*further, tracker, _Reporter()],
-        class_weight=class_weights(inputs.labels[train], inputs.outputs, training),
-    )
+    common, augmentation = _feeding(job, model), Augmentation(**as_plain(training.augmentation))
+    plan = system.plan and system.plan(inputs.labels[train], training, job.run.protocol, job.seed)
+
+    def batches(start: int, end: int) -> tf.data.Dataset:
+        return make_dataset(
+            inputs.prepared,
+            train,
+            seed=job.seed,
+            training=True,
+            augmentation=augmentation,
+            epochs=end,
+            start_epoch=start,
+            drop_remainder=static,
+            plan=plan,
+            **common,
+        )
+
+    weights = class_weights(inputs.labels[train], inputs.outputs, training)
+    return Feed(batches, make_dataset(inputs.prepared, validation, **common), {"class_weight": weights})
+
+
+def _fit(job: _Job, model: keras.Model, tracker: ResumableTraining, static: bool, tell: Tell) -> None:
+    """Train the network; see `covid_keras.training.fitting.fit`."""
+    system, protocol = job.system, job.run.protocol
+
+    def begin(stage: Stage) -> None:
+        open_stage(model, system.unfreezing, stage)
+        with model.distribute_strategy.scope():  # or the stage's optimiser would be one device's
+            _compile(job, model, stage.applied(job.training))
+
+    watch = (lambda: system.callbacks(protocol)) if system.callbacks else list
+    fit(model, tracker, _feed_of(job, model, static), job.stages, tell, begin, watch)
 
 
 def ends_in_one(model: keras.Model) -> bool:

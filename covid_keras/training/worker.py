@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
-ERROR = "error: "  # marks the line that the parent shows
+# Beginnings of the lines that the parent reads: how far the training is, and the error that it shows.
+PROGRESS, ERROR = "@progress ", "error: "
 
 
 def die_with_parent() -> None:
     """Ask the kernel to end this process when the one that started it dies (Linux; elsewhere it goes on alone)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _tell(epoch: int, values: dict[str, float]) -> None:
+    rounded = {key: round(value, 4) for key, value in values.items()}
+    print(PROGRESS + json.dumps({"epoch": epoch} | rounded), flush=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -32,7 +39,7 @@ def main(arguments: list[str]) -> int:
     path, system, repeat, fold = arguments
     try:
         run = RunFolder.open(path)
-        execute(load_paper(run.protocol.paper), run, run.execution(system, int(repeat), int(fold)))
+        execute(load_paper(run.protocol.paper), run, run.execution(system, int(repeat), int(fold)), _tell)
     except UserError as error:
         sys.stderr.write(f"{ERROR}{error}\n")
         return 2

@@ -1,0 +1,158 @@
+"""The fit loop of classifiers and segmenters: stage after stage, resumed where a killed training stood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from covid_keras.common.progress import open_bar
+from covid_keras.paper.unfreezing import Stage
+from covid_keras.training.resume import ResumableTraining
+
+# Called after each epoch with the number of epochs done and what Keras logged.
+Tell = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """What a network is fed.
+
+    Attributes
+    ----------
+    batches : callable
+        (first epoch, end) to the training batches of the epochs up to `end` - 1: a data set of all of them, or a
+        `keras.utils.PyDataset` of one epoch, which keeps count of the epochs itself.
+    validation : Dataset or tuple of ndarray
+        As `model.fit` takes it.
+    options : dict
+        Further arguments of `model.fit`.
+    """
+
+    batches: Callable[[int, int], tf.data.Dataset | keras.utils.PyDataset]
+    validation: Any
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class _Telling(keras.callbacks.Callback):
+    """Tell how far the training is."""
+
+    def __init__(self, tell: Tell) -> None:
+        super().__init__()
+        self.tell = tell
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.tell(epoch + 1, {key: float(value) for key, value in (logs or {}).items()})
+
+
+def fit(
+    model: keras.Model,
+    tracker: ResumableTraining,
+    feed: Feed,
+    stages: Sequence[Stage],
+    tell: Tell,
+    open_stage: Callable[[Stage], None] | None = None,
+    watch: Callable[[], list[keras.callbacks.Callback]] = list,
+) -> None:
+    """Train stage after stage, each until its last epoch or until patience is spent; end with the best epoch's weights.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled, its optimiser built.
+    tracker : ResumableTraining
+        Its folder says where a killed training stood; the steps that follow are the very same.
+    feed : Feed
+    stages : sequence of Stage
+        One where nothing is unfrozen.
+    tell : callable
+    open_stage : callable, optional
+        Prepares the model for a stage and compiles it; called only where there are several.
+    watch : callable
+        Makes the callbacks that come before the tracker, anew for each stage.
+    """
+    reached = tracker.stage_reached()
+    for number in range(reached, len(stages)):
+        if len(stages) > 1:
+            if number > reached:
+                tracker.restore_best(model)
+            tracker.begin_stage(number, stages[number].patience)
+            open_stage(stages[number])
+            if number > reached:
+                tracker.keep(model)  # the best weights on disk may be of this stage before its first state is
+        start = tracker.restore(model) if number == reached else len(tracker.history)
+        end = tracker.stage_start + stages[number].epochs
+        if not tracker.finished and start < end:
+            fit_epochs(model, feed, start, end, [*watch(), tracker, _Telling(tell)])
+    tracker.restore_best(model)
+
+
+def fit_epochs(
+    model: keras.Model, feed: Feed, start: int, end: int, callbacks: Sequence[keras.callbacks.Callback]
+) -> None:
+    """Train the epochs `start` to `end` - 1 on batches in the order in which they are fed."""
+    batches = feed.batches(start, end)
+    steps = len(batches) // (end - start) if isinstance(batches, tf.data.Dataset) else None
+    options = {"shuffle": False, "steps_per_epoch": steps, "validation_data": feed.validation} | feed.options
+    model.fit(batches, initial_epoch=start, epochs=end, verbose=0, callbacks=list(callbacks), **options)
+
+
+@contextmanager
+def epoch_bar(what: str, epochs: int) -> Iterator[Tell]:
+    """Show a bar over epochs with losses, metrics and the time left; yield what is to be told."""
+    with open_bar(total=epochs, desc=f"training {what}", unit="epoch") as bar:
+
+        def tell(done: int, values: dict[str, float]) -> None:
+            bar.set_postfix({key: f"{value:.3f}" for key, value in values.items()}, refresh=False)
+            bar.update(done - bar.n)
+
+        yield tell
+
+
+# -------------------------------------------------------------------------------------------- a rate that falls
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """A learning rate that falls where the monitored quantity no longer rises.
+
+    Attributes
+    ----------
+    patience : int
+        Epochs in a row without a new best after which the rate falls; 0: never.
+    factor : float
+        What it is then multiplied with.
+    """
+
+    patience: int
+    factor: float
+
+    def rate(self, first: float, values: Sequence[float]) -> float:
+        """Return the rate of the next epoch, of the monitored quantity in all epochs so far; one with NaN is no best.
+
+        A function of the history alone, so that a resumed training has the same rates.
+        """
+        rate, best, waited = first, -np.inf, 0
+        for value in values:
+            waited = 0 if value > best else waited + 1
+            best = value if value > best else best
+            if waited == self.patience > 0:
+                rate, waited = rate * self.factor, 0
+        return rate
+
+
+class PlateauRate(keras.callbacks.Callback):
+    """Set the rate of each epoch by what the tracker saw before it."""
+
+    def __init__(self, plateau: Plateau, first: float, tracker: ResumableTraining) -> None:
+        super().__init__()
+        self.plateau, self.first, self.tracker = plateau, first, tracker
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        values = [one[self.tracker.monitor] for one in self.tracker.history]
+        self.model.optimizer.learning_rate = self.plateau.rate(self.first, values)
