@@ -2,7 +2,7 @@
 
 import sys
 
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import os
+from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from covid_keras.audit.core import audit
+from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, require_writable_folder
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SUFFIXES = (".yaml", ".yml")
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "audit",
+        "say of every printed number of a paper whether it is possible, and why not; no data needed",
+        run,
+        "  covid-keras audit                          all papers\n"
+        "  covid-keras audit tabik --all-cells        consistent numbers as well, with the arithmetic\n"
+        "  covid-keras audit my_paper.yaml --out my_paper.csv\n\n"
+        "A FILE.yaml holds the tables of any paper; papers/example_audit.yaml is one to start from, its keys are\n"
+        "described in covid_keras/published/cells.py and facts.py.\n",
+    )
+    parser.add_argument(
+        "paper",
+        nargs="?",
+        type=os.path.expanduser,
+        metavar="PAPER|FILE.yaml",
+        help="name or alias of a paper, or a file (default: all papers)",
+    )
+    parser.add_argument("--all-cells", action="store_true", help="print consistent and unchecked numbers as well")
+    parser.add_argument("--out", type=user_path, metavar="FILE.csv", help="write all cells, verdicts and proofs as CSV")
 
 
 def files_of(given: str | None) -> dict[str, Path]:
@@ -35,39 +63,36 @@ def files_of(given: str | None) -> dict[str, Path]:
     return {paper.name: paper.folder / "published.yaml" for paper in papers}
 
 
-def run_audit(given: str | None, all_cells: bool = False, out: Path | None = None) -> None:
-    """Print the verdicts of one paper, one file or all papers, and write them as CSV where a file is named.
-
-    Parameters
-    ----------
-    given : str or None
-        A paper's name or alias, or a file that ends in `.yaml`; all papers where left out.
-    all_cells : bool
-        Print consistent cells, and those that cannot be checked, as well.
-    out : Path, optional
-        CSV file with all cells; with a first column `paper`.
+def run(options: Namespace) -> None:
+    """Print the verdicts of one paper, one file or all papers; write all cells as CSV where `--out` names a file.
 
     Raises
     ------
     UserError
         For what cannot be read, or where the file cannot be written; nothing is written then.
     """
-    files = files_of(given)
+    files, out = files_of(options.paper), options.out
     if out is not None:
         if out.is_dir():
             raise UserError(f"--out {out}", "is a folder", "Name a file")
         if out.resolve() in {path.resolve() for path in files.values()}:
             raise UserError(f"--out {out}", "is the file that is audited", "Name another one")
         require_writable_folder(out.parent)
-    tables = {}
+    import pandas as pd
+
+    from covid_keras.audit.core import audit
+
+    tables = []
     for name, path in files.items():
         found = audit(path)
-        tables[name] = found.table()
-        print("\n".join(_lines(name, found.summary(), tables[name], all_cells)))
+        table = found.table()
+        print("\n".join(_lines(name, found.summary(), table, options.all_cells)))
+        table.insert(0, "paper", name)
+        tables.append(table)
     if out is not None:
-        whole = pd.concat([table.assign(paper=name) for name, table in tables.items()])
         with atomic_path(out) as temporary:
-            whole[["paper", *next(iter(tables.values())).columns]].to_csv(temporary, index=False)
+            pd.concat(tables).to_csv(temporary, index=False)
+        say_where(out)
 
 
 def _lines(name: str, summary: dict[str, int], table: pd.DataFrame, all_cells: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""What `covid-keras data list | check | overlap | download` print."""
+"""`covid-keras data list | check | overlap | download`: the image collections."""
 
 from __future__ import annotations
 
@@ -6,20 +6,58 @@ import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from covid_keras.commands.parsing import Commands, add_command, add_data, say_where, user_path
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, require_writable_folder, sha256_of
-from covid_keras.data.cohort import Cohort
-from covid_keras.data.download import download
-from covid_keras.data.duplicates import find_duplicates
 from covid_keras.data.locations import DEFAULT, VARIABLE, find_data, require_data
-from covid_keras.data.sources import SOURCES, check_source, get_source, load_source, locate_source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from covid_keras.data.cohort import Cohort
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command and its actions."""
+    parser = add_command(
+        commands,
+        "data",
+        "list, check, compare and download the image collections",
+        None,
+        "  covid-keras data list\n"
+        "  covid-keras data check --data ~/radiographs\n"
+        "  covid-keras data download cohen --unverified --data data\n",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="each collection: where it lives, its licence, size, how to get it")
+    listing.set_defaults(run=lambda options: list_sources(options.data))
+    check = actions.add_parser("check", help="expected and found counts of the collections that are there")
+    check.add_argument("sources", nargs="*", metavar="SOURCE", help="default: all that are found")
+    check.set_defaults(run=lambda options: check_sources(options.data, options.sources))
+    download = actions.add_parser("download", help="fetch a collection that has a plain address")
+    download.add_argument("sources", nargs="+", metavar="SOURCE")
+    download.add_argument(
+        "--unverified",
+        action="store_true",
+        help="fetch also what has no pinned SHA-256 (GitHub's archives); that of what came is printed",
+    )
+    download.set_defaults(run=lambda options: download_sources(options.data, options.sources, options.unverified))
+    overlap = actions.add_parser("overlap", help="near-duplicate images within and between collections")
+    overlap.add_argument("sources", nargs="*", metavar="SOURCE", help="default: all classification sources found")
+    overlap.add_argument(
+        "--out", type=user_path, default=Path("runs/overlap.csv"), metavar="FILE", help="the pairs, as CSV"
+    )
+    overlap.set_defaults(run=lambda options: show_overlap(options.data, options.sources, options.out))
+    for action in (listing, check, download, overlap):
+        add_data(action)
 
 
 def list_sources(given: Path | None) -> int:
     """Print each collection's card and whether it is at hand."""
+    from covid_keras.data.sources import SOURCES
+
     data = find_data(given)
     for name, source in SOURCES.items():
         card, folder = source.CARD, source.locate(data) if data else None
@@ -34,21 +72,16 @@ def list_sources(given: Path | None) -> int:
             ("cite", card.citation),
             ("here", str(folder) if folder else "not found"),
         ):
-            print(
-                textwrap.fill(
-                    f"{title:>8}: {' '.join(value.split())}",
-                    110,
-                    initial_indent="  ",
-                    subsequent_indent=" " * 12,
-                    break_on_hyphens=False,
-                )
-            )
-    print(f"Output: collections are looked for below {data or 'no folder (none found)'}")
+            text = f"  {title:>8}: {' '.join(value.split())}"
+            print(textwrap.fill(text, 110, subsequent_indent=" " * 12, break_on_hyphens=False))
+    say_where(f"collections are looked for below {data or 'no folder (none found)'}")
     return 0
 
 
 def check_sources(given: Path | None, names: Sequence[str]) -> int:
     """Print "expected n, found n" for each collection; return 1 where a count differs."""
+    from covid_keras.data.sources import SOURCES
+
     data = require_data(given)
     chosen = list(names) or [name for name, source in SOURCES.items() if source.locate(data) is not None]
     if not chosen:
@@ -56,12 +89,14 @@ def check_sources(given: Path | None, names: Sequence[str]) -> int:
             data, "holds no collection that this suite knows", "`covid-keras data list` says what is looked for"
         )
     wrong = sum(_print_counts(name, data) for name in chosen)
-    print(f"Output: {data} checked, {wrong} counts differ")
+    say_where(f"{data} checked, {wrong} counts differ")
     return 1 if wrong else 0
 
 
 def _print_counts(name: str, data: Path) -> int:
     """Print a collection's "expected n, found n"; return how many differ."""
+    from covid_keras.data.sources import check_source
+
     counts = check_source(name, data)
     for what, expected, found in counts:
         print(f"{name}: {what}: expected {expected:,}, found {found:,}{'' if expected == found else '  DIFFERS'}")
@@ -87,6 +122,8 @@ def download_sources(given: Path | None, names: Sequence[str], unverified: bool 
         Before anything is fetched, where one of the collections needs a person, or `unverified`; where fetching or
         unpacking fails, or what came has another layout.
     """
+    from covid_keras.data.sources import get_source, locate_source
+
     data = Path(given or os.environ.get(VARIABLE) or DEFAULT).expanduser().absolute()
     missing = [name for name in names if get_source(name).locate(data) is None]
     for name in missing:
@@ -96,11 +133,13 @@ def download_sources(given: Path | None, names: Sequence[str], unverified: bool 
             _fetch(name, data, unverified)
         folder = locate_source(name, data)
         differ = _print_counts(name, data)
-        print(f"Output: {folder} {'fetched' if name in missing else 'was there already'}, {differ} counts differ")
+        say_where(f"{folder} {'fetched' if name in missing else 'was there already'}, {differ} counts differ")
     return 0
 
 
 def _require_downloadable(name: str, unverified: bool) -> None:
+    from covid_keras.data.sources import get_source
+
     card = get_source(name).CARD
     if not card.downloads:
         raise UserError(
@@ -117,6 +156,9 @@ def _require_downloadable(name: str, unverified: bool) -> None:
 
 
 def _fetch(name: str, data: Path, unverified: bool) -> None:
+    from covid_keras.data.download import download
+    from covid_keras.data.sources import get_source
+
     for item in get_source(name).CARD.downloads:
         download(item, data, unverified=unverified)
         archive = data / item.file_name
@@ -125,6 +167,10 @@ def _fetch(name: str, data: Path, unverified: bool) -> None:
 
 def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
     """Find near-duplicates within and between collections, print their counts and write the pairs as CSV."""
+    from covid_keras.data.cohort import Cohort
+    from covid_keras.data.duplicates import find_duplicates
+    from covid_keras.data.sources import get_source, load_source
+
     data = require_data(given)
     chosen = list(dict.fromkeys(names)) or [
         n for n in ("cohen", "covid_cxnet", "chestxray14") if get_source(n).locate(data) is not None
@@ -145,7 +191,7 @@ def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
         print(line)
     with atomic_path(out) as temporary:
         pairs.to_csv(temporary, index=False)
-    print(f"Output: {out}")
+    say_where(out)
     return 0
 
 

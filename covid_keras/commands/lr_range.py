@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
+from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
-from covid_keras.common.quiet import import_tensorflow
-from covid_keras.training.plan import make_plan
-from covid_keras.training.preparing import prepare_run
 
 
-def run_range_test(options: Namespace) -> Path:
-    """Write `SYSTEM.csv` (learning_rate, loss) and its plot into `options.out`; return that folder.
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "lr-range",
+        "Smith's learning-rate range test of one of a paper's networks",
+        run,
+        "  covid-keras lr-range haghanifar base_v2 --profile smoke --out runs/range\n",
+    )
+    parser.add_argument("paper", metavar="PAPER", help="name or alias of a paper")
+    parser.add_argument("system", metavar="SYSTEM", help="one of its systems (covid-keras papers)")
+    parser.add_argument("--data", type=user_path, metavar="DIR", help="root of the collections")
+    parser.add_argument("--profile", metavar="P", help="paper, cpu or smoke (default: what the data allow)")
+    parser.add_argument("--weights", type=os.path.expanduser, metavar="W", help="imagenet, none or a file")
+    parser.add_argument("--checkpoint", action="append", default=[], metavar="NAME=FILE", help="a further weight file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the protocol")
+    parser.add_argument("--low", type=float, default=1e-7, metavar="LR", help="first rate (default: 1e-7)")
+    parser.add_argument("--high", type=float, default=0.1, metavar="LR", help="last rate (default: 0.1)")
+    parser.add_argument("--steps", type=int, default=100, metavar="N", help="batches (default: 100)")
+    parser.add_argument(
+        "--out",
+        type=user_path,
+        default=Path("runs/lr-range"),
+        metavar="DIR",
+        help="receives SYSTEM.csv and SYSTEM.png (default: runs/lr-range)",
+    )
+
+
+def run(options: Namespace) -> None:
+    """Write `SYSTEM.csv` (learning_rate, loss) and its plot into `options.out`.
 
     The images are not augmented, as in the authors' runs of it. Nothing is trained: weights are put back.
 
@@ -26,6 +50,10 @@ def run_range_test(options: Namespace) -> Path:
     UserError
         Where the system is unknown or not trained here, or the data or weights are missing.
     """
+    from covid_keras.common.quiet import import_tensorflow
+    from covid_keras.training.plan import make_plan
+    from covid_keras.training.preparing import prepare_run
+
     given = {"strategy": "one", "precision": "float32", "cache": None} | vars(options)
     given["set"] = [*options.set, f"systems=[{options.system}]"]
     plan = make_plan(Namespace(**given))
@@ -33,22 +61,24 @@ def run_range_test(options: Namespace) -> Path:
     if not system.trained:
         raise UserError(system.name, "is not trained, so it has no learning rate", "Choose a system that is")
     plan = dataclasses.replace(plan, out=plan.out / f"run-{system.name}")
-    run = prepare_run(plan)
+    folder = prepare_run(plan)
     import_tensorflow()
+    import numpy as np
+    import pandas as pd
+
     from covid_keras.reporting.range_figure import range_figure
     from covid_keras.training.execution import untrained
     from covid_keras.training.range_finder import lr_range_test
 
-    model, batches = untrained(plan.paper, run, run.execution(system.name, 0, 0))
+    model, batches = untrained(plan.paper, folder, folder.execution(system.name, 0, 0))
     found = lr_range_test(model, batches, options.low, options.high, options.steps)
     chosen = system.training(plan.protocol).optimizer.learning_rate
-    out = Path(options.out)
-    with atomic_path(out / f"{system.name}.csv") as temporary:
+    with atomic_path(options.out / f"{system.name}.csv") as temporary:
         pd.DataFrame({"learning_rate": found.rates, "loss": found.losses}).to_csv(temporary, index=False)
-    with atomic_path(out / f"{system.name}.png") as temporary:
+    with atomic_path(options.out / f"{system.name}.png") as temporary:
         range_figure(found, f"Learning-rate range test: {system.title}", chosen).savefig(
             temporary, format="png", dpi=150
         )
     suggested = f"{found.suggested:.2g}" if np.isfinite(found.suggested) else "none: the loss never falls"
     print(f"{system.title}: steepest descent at {suggested}; the protocol trains at {chosen:g}", flush=True)
-    return out
+    say_where(options.out)

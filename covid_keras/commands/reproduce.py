@@ -1,19 +1,75 @@
-"""The whole way of `covid-keras reproduce`: cohort, splits, masks, executions, report."""
+"""`covid-keras reproduce`: cohort, splits, masks, executions, report."""
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from covid_keras import DISCLAIMER
+from covid_keras.commands.parsing import Commands, add_command, add_data, say_where, user_path
 from covid_keras.common.errors import UserError
-from covid_keras.training.choices import parse_shard
-from covid_keras.training.crossval import run_executions
-from covid_keras.training.plan import Plan, make_plan
-from covid_keras.training.preparing import prepare_run
+from covid_keras.training.choices import PRECISIONS, STRATEGIES, parse_shard, require_choice
+
+if TYPE_CHECKING:
+    from covid_keras.training.plan import Plan
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "reproduce",
+        "train and evaluate a paper's systems and compare with its tables",
+        run,
+        "  covid-keras reproduce tabik --profile smoke\n"
+        "  covid-keras reproduce tabik --data ~/radiographs --profile cpu --out runs/tabik\n"
+        "  covid-keras reproduce tabik --data ~/covidgr --checkpoint resnet18=resnet18.npz --shard 1/4\n"
+        "  covid-keras reproduce tabik --set 'systems=[fucitnet]' --set options.cit.lambda_=0.05 --out runs/lambda\n",
+    )
+    add = parser.add_argument
+    add("paper", metavar="PAPER", help="name of a paper or its first author (see `covid-keras papers`)")
+    add_data(parser)
+    add("--profile", metavar="P", help="paper, cpu or smoke (default: the most demanding whose data are found)")
+    out_help = "run folder (default: runs/PAPER-PROFILE); an unfinished run there goes on"
+    add("--out", type=user_path, metavar="DIR", help=out_help)
+    add("--cache", type=user_path, metavar="DIR", help="prepared images and masks (default: OUT/../cache)")
+    weights_help = "initial weights: imagenet, none or a file (default: the protocol's)"
+    add("--weights", type=os.path.expanduser, metavar="W", help=weights_help)
+    checkpoint_help = "a weight file that one part needs, such as resnet18=FILE; may be given several times"
+    add("--checkpoint", action="append", default=[], metavar="NAME=FILE", help=checkpoint_help)
+    set_help = "change a setting of the protocol, such as options.cit.lambda_=0.05; may be given several times"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=set_help)
+    add("--strategy", default="auto", metavar="S", help="auto, one, mirrored or tpu (default: auto)")
+    precision_help = "float32, bf16 or fp16 (default: float32, as all reported numbers)"
+    add("--precision", default="float32", metavar="F", help=precision_help)
+    shard_help = "train only every N-th execution from the I-th on; the report is made once all are there"
+    add("--shard", default="1/1", metavar="I/N", help=shard_help)
+    jobs_help = (
+        "executions trained at the same time on this machine (default: the profile's); small networks gain by it"
+    )
+    add("--jobs", type=int, metavar="N", help=jobs_help)
+    add("--dask", metavar="ADDRESS", help="spread the executions over a Dask cluster that shares the run folder")
+
+
+def run(options: Namespace) -> int:
+    """Check what costs nothing to check, before pandas and scikit-learn are imported; then reproduce."""
+    require_choice("--strategy", options.strategy, STRATEGIES)
+    require_choice("--precision", options.precision, PRECISIONS)
+    parse_shard(options.shard)
+    if options.jobs is not None and options.jobs < 1:
+        raise UserError(f"--jobs {options.jobs}", "must be at least 1", "Leave it out for the profile's number")
+    if options.dask and options.jobs is not None:
+        raise UserError("--jobs", "is for one machine, and --dask was given", "Start as many Dask workers instead")
+    return reproduce(options)
 
 
 def reproduce(options: Namespace) -> int:
     """Run a paper's profile and end by saying where the report is; return the exit status."""
+    from covid_keras.training.crossval import run_executions
+    from covid_keras.training.plan import make_plan
+    from covid_keras.training.preparing import prepare_run
+
     plan = make_plan(options)
     print(_banner(plan), flush=True)
     run = prepare_run(plan)
@@ -27,7 +83,7 @@ def reproduce(options: Namespace) -> int:
     missing = [execution for execution in run.executions() if not execution.done]
     if missing:
         print(f"{len(missing)} executions are left to other shards; then: covid-keras report {run.path}")
-        print(f"Output: {run.path}")
+        say_where(run.path)
         return 0
     from covid_keras.reporting.run import report_run
 
@@ -36,7 +92,7 @@ def reproduce(options: Namespace) -> int:
     except UserError:
         report_run(run.path)  # what is trained is shown all the same
         raise
-    print(f"Output: {report_run(run.path)}")
+    say_where(report_run(run.path))
     return 0
 
 

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+from argparse import Namespace
 from pathlib import Path
 
+from covid_keras.commands.parsing import Commands, add_command, add_data, say_where, user_path
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import require_writable_folder, write_json
-from covid_keras.common.quiet import import_tensorflow
 from covid_keras.data.locations import require_data
-from covid_keras.data.splits import check_disjoint, read_split
 from covid_keras.training.choices import PRECISIONS, require_choice
-from covid_keras.training.lung_split import SPLIT, load_lung_cohort
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "train-lungs",
+        "train the lung U-Net again, by the recipe behind the shipped weights",
+        run,
+        "  covid-keras train-lungs --data ~/radiographs --out runs/lungs\n",
+    )
+    add_data(parser)
+    parser.add_argument("--out", type=user_path, default=Path("runs/lungs"), metavar="DIR", help="default: runs/lungs")
+    parser.add_argument("--epochs", type=int, metavar="N", help="default: as shipped")
+    parser.add_argument(
+        "--precision",
+        default="bf16",
+        metavar="F",
+        help="float32, bf16 or fp16 while training (default: bf16, as shipped)",
+    )
+
+
+def run(options: Namespace) -> None:
+    """Train the lung U-Net by the options."""
+    say_where(train_lungs(options.data, options.out, options.epochs, options.precision))
 
 
 def train_lungs(given: Path | None, out: Path, epochs: int | None, precision: str) -> Path:
@@ -19,12 +43,17 @@ def train_lungs(given: Path | None, out: Path, epochs: int | None, precision: st
     require_choice("--precision", precision, PRECISIONS)
     if epochs is not None and epochs < 1:
         raise UserError(f"--epochs {epochs}", "must be at least 1", "Leave it out for the shipped recipe")
+    from covid_keras.data.splits import check_disjoint, read_split
+    from covid_keras.training.lung_split import SPLIT, load_lung_cohort
+
     cohort = load_lung_cohort(require_data(given))
     require_writable_folder(out)
     table = read_split(SPLIT)
     check_disjoint(table, cohort)
-    import_tensorflow()
     from covid_keras.common.provenance import provenance
+    from covid_keras.common.quiet import import_tensorflow
+
+    import_tensorflow()
     from covid_keras.training.lung_recipe import LungRecipe, run_recipe
 
     recipe = LungRecipe(precision=PRECISIONS[precision])

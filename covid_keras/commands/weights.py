@@ -1,17 +1,18 @@
-"""What `covid-keras weights list | check | add | download` do with the user's store of weight files; no TensorFlow."""
+"""`covid-keras weights list | check | add | download | convert | export`: weight files and the user's store of them."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, require_writable_folder
-from covid_keras.data.download import download
 from covid_keras.models.registry import (
     REGISTRY,
     VARIABLE,
@@ -21,6 +22,47 @@ from covid_keras.models.registry import (
     load_registry,
     store_folder,
 )
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command and its actions."""
+    parser = add_command(
+        commands,
+        "weights",
+        "list, check, add, download and convert weight files",
+        None,
+        "  covid-keras weights list\n"
+        "  covid-keras weights download resnet50_notop\n"
+        "  covid-keras weights add ~/Downloads/weights-improvement-binary-86.h5\n"
+        "  covid-keras weights convert lungs.weights.h5 lungs.h5 --like lungs_unet16 --legacy\n\n"
+        "environment:\n"
+        "  COVID_KERAS_WEIGHTS   folder of the files that do not ship (default: ~/.cache/covid_keras/weights)\n",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="what each registered file is, its origin and licence, where it is")
+    listing.set_defaults(run=lambda options: list_weights())
+    check = actions.add_parser("check", help="whether the files that are here are the registered ones")
+    check.set_defaults(run=lambda options: check_weights())
+    add = actions.add_parser("add", help="keep a file fetched by hand, known by its digest, whatever it is called")
+    add.add_argument("file", type=user_path, metavar="FILE")
+    add.add_argument("--as", dest="name", metavar="NAME", help="the registered name that it should be")
+    add.set_defaults(run=lambda options: add_weights(options.file, options.name))
+    fetch = actions.add_parser("download", help="fetch registered files that have plain addresses")
+    fetch.add_argument("names", nargs="+", metavar="NAME")
+    fetch.set_defaults(run=lambda options: download_weights(options.names))
+    convert = actions.add_parser("convert", help="write a weight file in the other HDF5 layout")
+    convert.add_argument("source", type=user_path, metavar="IN", help="legacy .h5 or Keras 3 .weights.h5")
+    convert.add_argument("target", type=user_path, metavar="OUT", help=".weights.h5; with --legacy .h5 or .hdf5")
+    convert.add_argument("--like", required=True, metavar="NAME", help="registered name of the same network")
+    convert.add_argument("--legacy", action="store_true", help="write the layout of Keras 1 and 2, a group a layer")
+    convert.set_defaults(run=_convert)
+    export = actions.add_parser("export", help="write the best weights of a finished training as one .h5 file")
+    export.add_argument("path", type=user_path, metavar="RUN", help="a run folder")
+    export.add_argument("system", metavar="SYSTEM", help="one of its systems")
+    export.add_argument("file", type=user_path, metavar="FILE", help="the .h5 file to write")
+    export.add_argument("--repeat", type=int, default=0, metavar="N", help="from 0 (default: 0)")
+    export.add_argument("--fold", type=int, default=0, metavar="N", help="from 0 (default: 0)")
+    export.set_defaults(run=_export)
 
 
 @dataclass(frozen=True)
@@ -34,7 +76,7 @@ class _Item:
     strip_top: bool = False
 
 
-def list_weights() -> int:
+def list_weights() -> None:
     """Print what each registered file is, where it comes from and whether it is here; its bytes are not checked."""
     for entry in load_registry().values():
         kind = "ships" if entry.ships else "does not ship"
@@ -45,11 +87,10 @@ def list_weights() -> int:
             f"    {entry.title}\n    {entry.origin}\n    {here}"
         )
     print(f"Files that do not ship are looked for below {store_folder()} ({VARIABLE})")
-    print(f"Output: {REGISTRY}")
-    return 0
+    say_where(REGISTRY)
 
 
-def check_weights() -> int:
+def check_weights() -> None:
     """Print of each registered file whether it is here and whole, and how to get those that are not here.
 
     Raises
@@ -72,12 +113,11 @@ def check_weights() -> int:
             print(f"{entry.name}: ok, {proof}: {entry.path}")
     if faults:
         raise faults[0]
-    print(f"Output: {store_folder()}")
-    return 0
+    say_where(store_folder())
 
 
-def add_weights(path: Path, name: str | None = None) -> int:
-    """Copy a file that the user fetched into the store, under its registered name; return 0.
+def add_weights(path: Path, name: str | None = None) -> None:
+    """Copy a file that the user fetched into the store, under its registered name.
 
     Parameters
     ----------
@@ -106,19 +146,19 @@ def add_weights(path: Path, name: str | None = None) -> int:
             else f"Registered: {', '.join(e.name for e in entries)}",
         )
     if _is_here(entry):
-        print(f"{entry.name} was here already\nOutput: {entry.path}")
-        return 0
+        print(f"{entry.name} was here already")
+        return say_where(entry.path)
     target = _writable_store() / entry.file
     with atomic_path(target) as temporary:
         shutil.copyfile(path, temporary)
         if not entry.is_of(temporary):
             raise UserError(path, "changed while it was copied", "Run the same command again")
-    print(f"{entry.name}: {entry.title}\nOutput: {target}")
-    return 0
+    print(f"{entry.name}: {entry.title}")
+    say_where(target)
 
 
-def download_weights(names: Sequence[str]) -> int:
-    """Fetch registered files that have plain addresses into the store, verified, whole or not at all; return 0.
+def download_weights(names: Sequence[str]) -> None:
+    """Fetch registered files that have plain addresses into the store, verified, whole or not at all.
 
     Raises
     ------
@@ -131,16 +171,19 @@ def download_weights(names: Sequence[str]) -> int:
         if not entry.url and not _is_here(entry):
             raise UserError(entry.name, "has no plain address", entry.how_to_get)
     for entry in entries:
-        was_here = _is_here(entry)
-        if not was_here:
+        if _is_here(entry):
+            print(f"{entry.name} was here already")
+        else:
             _fetch(entry)
-        print(f"{entry.name} {'was here already' if was_here else 'fetched'}\nOutput: {entry.path}")
-    return 0
+            print(f"{entry.name} fetched")
+        say_where(entry.path)
 
 
 def _fetch(entry: WeightEntry) -> None:
     """Fetch a file beside its place, prove it, and only then put it there."""
     store = _writable_store()
+    from covid_keras.data.download import download
+
     by_hand = f"Run the same command again, or fetch {entry.url} by hand, then: covid-keras weights add FILE"
     with tempfile.TemporaryDirectory(dir=store, prefix=".fetching-") as folder:
         item = _Item(entry.url, entry.sha256 or None, entry.file)
@@ -190,3 +233,22 @@ def check_conversion(source: Path, target: Path, like: str, legacy: bool) -> Wei
     if not legacy and not is_keras3:
         raise UserError(target, "would not be read as Keras 3's layout", "Name it NAME.weights.h5, or add --legacy")
     return entry
+
+
+def _convert(options: Namespace) -> None:
+    entry = check_conversion(options.source, options.target, options.like, options.legacy)
+    from covid_keras.common.quiet import import_tensorflow
+
+    import_tensorflow()
+    from covid_keras.models.weights import convert_weights
+
+    report = convert_weights(options.source, options.target, entry, options.legacy)
+    print(f"{len(report.assigned)} tensors, {report.parameters:,} values, read in the {report.layout} layout")
+    say_where(options.target)
+
+
+def _export(options: Namespace) -> None:
+    from covid_keras.training.export import export_weights
+
+    print(export_weights(options.path, options.system, options.file, options.repeat, options.fold))
+    say_where(options.file)

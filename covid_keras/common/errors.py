@@ -25,6 +25,11 @@ class UserError(Exception):
         text = f"{self.subject}: {problem}." + (f" {remedy}." if remedy else "")
         super().__init__(" ".join(text.split()))
 
+    @property
+    def errors(self) -> tuple[UserError, ...]:
+        """The single errors, one line each; more than one where several things given were refused at once."""
+        return (self,)
+
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
         """Pickle by the three parts: an error crosses from a worker process to the one that asked."""
         return type(self), (self.subject, self.problem, self.remedy)

@@ -6,7 +6,7 @@ TensorFlow is imported once the arguments have been found usable, not when this 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -124,7 +124,7 @@ def predict_files(
     out: Path,
     model: str,
     weights: Path | None = None,
-    heatmap: bool = False,
+    draw: Draw | None = None,
     check_view: bool = False,
 ) -> Predictions:
     """Predict radiographs by a registered model; write `predictions.csv`, `predictions.json` and heat maps.
@@ -138,13 +138,13 @@ def predict_files(
         PNG, JPEG, TIFF or DICOM.
     out : Path
         Folder; made where missing. Receives `predictions.csv` (a row an image), `predictions.json` (the same and what
-        made it) and, with `heatmap`, `<stem>_heatmap.png`.
+        made it) and, with `draw`, `<stem>_heatmap.png`.
     model : str
         A registered name (see `covid_keras.models.registry.predictive_models`).
     weights : Path, optional
         A file of the same network in place of the registered one; every tensor must fit.
-    heatmap : bool
-        Explain the class decided for by Grad-CAM, and draw it.
+    draw : callable, optional
+        Explain the class decided for by Grad-CAM and have this draw it, given the PNG's path, the answer, the entry.
     check_view : bool
         Refuse what is no frontal chest radiograph (see `covid_keras.inference.view_check`).
 
@@ -159,7 +159,7 @@ def predict_files(
     entry = find_model(model, weights)
     predictor = Predictor(entry)
     view_network = find_view_network() if check_view else None
-    _check_images(images, heatmap)
+    _check_images(images, heatmap=draw is not None)
     import_tensorflow()
     predictor.load()
     verdicts: Sequence[ViewVerdict | None] = [None] * len(images)
@@ -167,10 +167,10 @@ def predict_files(
         verdicts = check_views(images, view_network.load(), predictor.segmenter)
     require_writable_folder(out)
     rows = []
-    answers = progress(predictor.answers(images, heatmap), "predicting", len(images))
+    answers = progress(predictor.answers(images, heatmap=draw is not None), "predicting", len(images))
     for answer, verdict in zip(answers, verdicts, strict=True):
-        if heatmap:
-            _write_heatmap(out, answer, entry)
+        if draw:
+            draw(out / answer.prediction.heatmap, answer, entry)
         rows.append(replace(answer.prediction, verdict=verdict))
     found = Predictions(entry, tuple(rows), out)
     _write_table(found, predictor, view_network)
@@ -212,6 +212,9 @@ class Answer(NamedTuple):
     image: np.ndarray
     mask: np.ndarray
     heat: np.ndarray | None
+
+
+Draw = Callable[[Path, Answer, WeightEntry], object]
 
 
 class Predictor:
@@ -377,28 +380,6 @@ def heat_words(row: Prediction) -> str:
 def _laid_on(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Enlarge a heat map from the network's input size to that of its view, float32 0..1."""
     return np.clip(cv2.resize(heat, shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
-
-
-def _write_heatmap(out: Path, answer: Answer, entry: WeightEntry) -> None:
-    # matplotlib takes a third of a second to import.
-    from covid_keras.reporting.pictures import Explanation
-    from covid_keras.reporting.prediction_figure import write_prediction_figure
-
-    row = answer.prediction
-    case = Explanation(
-        image=answer.image,
-        factual=answer.heat,
-        counterfactual=answer.heat,
-        label="",
-        predicted=row.predicted,
-        other="",
-        score=row.probabilities[row.predicted],
-        mask=answer.mask,
-        name=row.image.name,
-    )
-    made_by = f"Network: {entry.title}; weights {entry.sha256[:12]}."
-    notes = [made_by, *([doubt_words(row)] if row.doubt else []), *limits_of(entry)]
-    write_prediction_figure(out / row.heatmap, case, row.view, describe_decision(row, entry), heat_words(row), notes)
 
 
 def _write_table(found: Predictions, predictor: Predictor, view_network: ViewNetwork | None) -> None:

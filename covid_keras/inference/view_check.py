@@ -109,15 +109,20 @@ class RefusedImages(UserError):
     """
 
     def __init__(self, errors: Sequence[UserError]) -> None:
-        self.errors = tuple(errors)
-        first, others = self.errors[0], len(self.errors) - 1
+        self._errors = tuple(errors)
+        first, others = self._errors[0], len(self._errors) - 1
         super().__init__(
             first.subject, first.problem + (f" (and {others} more refused)" if others else ""), first.remedy
         )
 
+    @property
+    def errors(self) -> tuple[UserError, ...]:
+        """One a picture."""
+        return self._errors
+
     def __reduce__(self) -> tuple[type[RefusedImages], tuple[tuple[UserError, ...]]]:
         """Pickle by the single errors."""
-        return type(self), (self.errors,)
+        return type(self), (self._errors,)
 
 
 class ViewNetwork:

@@ -14,6 +14,8 @@ from matplotlib.patches import Rectangle
 
 from covid_keras import DISCLAIMER
 from covid_keras.common.files import atomic_path
+from covid_keras.inference.prediction import Answer, describe_decision, doubt_words, heat_words, limits_of
+from covid_keras.models.registry import WeightEntry
 from covid_keras.preprocessing import LungBox
 from covid_keras.reporting.pictures import Explanation, colour_bar, short_name, show_heat, show_radiograph
 from covid_keras.reporting.style import MUTED, OKABE_ITO, WIDTH, report_style
@@ -59,15 +61,26 @@ def prediction_figure(case: Explanation, view: LungBox, title: str, words: str, 
     return figure
 
 
-def write_prediction_figure(
-    path: Path, case: Explanation, view: LungBox, title: str, words: str, notes: Sequence[str] = ()
-) -> Path:
-    """Write a `prediction_figure` as PNG, whole or not at all; return the path."""
-    figure = prediction_figure(case, view, title, words, notes)
+def draw_prediction(path: Path, answer: Answer, entry: WeightEntry) -> None:
+    """Write the picture of an answer that has heat, as PNG, whole or not at all."""
+    row = answer.prediction
+    case = Explanation(
+        image=answer.image,
+        factual=answer.heat,
+        counterfactual=answer.heat,
+        label="",
+        predicted=row.predicted,
+        other="",
+        score=row.probabilities[row.predicted],
+        mask=answer.mask,
+        name=row.image.name,
+    )
+    made_by = f"Network: {entry.title}; weights {entry.sha256[:12]}."
+    notes = [made_by, *([doubt_words(row)] if row.doubt else []), *limits_of(entry)]
+    figure = prediction_figure(case, row.view, describe_decision(row, entry), heat_words(row), notes)
     with atomic_path(path) as temporary, report_style():
         # Without the program's name: the same picture gives the same bytes.
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
-    return path
 
 
 def _drawable(case: Explanation, view: LungBox) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

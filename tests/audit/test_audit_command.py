@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import papers
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 
 EXAMPLE = Path(papers.__file__).parent / "example_audit.yaml"
 

@@ -10,7 +10,7 @@ import pytest
 
 import papers
 from covid_keras.audit import audit
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation import load_published
 from covid_keras.published.facts import NO_FACTS, Facts

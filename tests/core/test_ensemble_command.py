@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import test_report_run as made
 
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json, sha256_of
 from covid_keras.evaluation import compute_metrics, read_predictions, write_predictions

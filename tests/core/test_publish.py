@@ -10,7 +10,7 @@ import pytest
 import test_report_run as made
 import yaml
 
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json
 from covid_keras.evaluation import measured_from_json, read_predictions, summarise

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json, sha256_of, without_folders, write_json
 from covid_keras.common.provenance import provenance

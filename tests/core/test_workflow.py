@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from covid_keras.commands.cli import make_parser
+from covid_keras.commands.main import make_parser
 from covid_keras.commands.reproduce import _banner
 from covid_keras.common.errors import UserError
 from covid_keras.models.imagenet import IMAGENET_NOTOP_MD5

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,11 +137,3 @@ def test_fingerprint_sees_labels_and_sizes_not_places_or_order(tmp_path) -> None
     (tmp_path / "here" / "1.png").unlink()
     with pytest.raises(UserError, match=r"1\.png: image 's/1' of the cohort is missing"):
         here.fingerprint()
-
-
-def test_importing_the_data_package_does_not_import_tensorflow() -> None:
-    code = (
-        "import sys; from covid_keras.data import Cohort, patient_folds, SOURCES; list(SOURCES.values());"
-        "sys.exit('tensorflow' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,8 +6,6 @@ import hashlib
 import http.server
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from keras import layers
 
 import covid_keras.models
 from covid_keras.commands import weights as weight_files
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 from covid_keras.models import load_weights, registry, save_weights
 from covid_keras.models.registry import VARIABLE, WeightEntry, find_weights, load_registry
 
@@ -321,20 +319,6 @@ def test_convert_of_a_part_that_is_frozen(source, tmp_path):
     model = build_tiny((8, 8, 1))
     model.load_weights(tmp_path / "w.h5")
     np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), source.predict(IMAGES, verbose=0))
-
-
-def test_convert_refuses_before_tensorflow_is_imported(tmp_path):
-    (tmp_path / "w.h5").write_bytes(b"")
-    code = (
-        "import sys; from covid_keras.commands.cli import main; status = main(sys.argv[1:]);"
-        "sys.exit(status != 2 or 'keras' in sys.modules)"
-    )
-    for arguments in (
-        ["convert", tmp_path / "w.h5", tmp_path / "o.h5", "--like", "lungs_unet16"],
-        ["add", tmp_path / "w.h5"],
-    ):
-        command = [sys.executable, "-c", code, "weights", *map(str, arguments)]
-        assert subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def test_convert_of_what_cannot_be(capsys, source, tmp_path):

@@ -21,7 +21,7 @@ ONE_PROCESS = """
 import functools
 import sys
 from covid_keras.commands import reproduce as workflow
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 from covid_keras.reporting import run as report
 
 def one_after_the_other(run, shard, jobs):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation, prepare_cohort

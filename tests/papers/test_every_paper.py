@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from covid_keras.common.errors import UserError
@@ -79,13 +76,3 @@ def test_a_wrong_cohort_is_named_before_anything_is_looked_for(tmp_path, paper, 
 def test_unknown_systems_trainings_and_files_are_named(paper, changes, words):
     with pytest.raises(UserError, match=words):
         load_paper(paper).protocol("cpu", changes)
-
-
-@pytest.mark.parametrize("paper", PAPERS)
-def test_a_paper_loads_without_tensorflow_or_matplotlib(paper):
-    code = (
-        f"import sys, papers.{paper}.experiment; "
-        "print([name for name in ('tensorflow', 'matplotlib') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

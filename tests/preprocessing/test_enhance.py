@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import cv2
 import numpy as np
 import pytest
@@ -124,10 +121,3 @@ def test_counting_in_blocks_is_exact(monkeypatch, image):
 def test_everything_public_is_there_and_documented():
     for name in preprocessing.__all__:
         assert getattr(preprocessing, name).__doc__
-
-
-def test_import_brings_no_tensorflow():
-    heavy = "('tensorflow', 'skimage')"
-    code = f"import sys, covid_keras.preprocessing; print([name in sys.modules for name in {heavy}])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == "[False, False]"

@@ -12,7 +12,7 @@ import pytest
 from test_reporting_html import Page
 
 from covid_keras import DISCLAIMER
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 from covid_keras.common.files import read_json, write_json
 from covid_keras.evaluation import load_published
 from covid_keras.paper.paper import Paper, load_paper, load_papers

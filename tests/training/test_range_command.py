@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 
 TINY = ["--set", "cohort.covid=12", "--set", "cohort.normal=12", "--set", "cohort.cap=6", "--set", "cohort.outside=2"]
 

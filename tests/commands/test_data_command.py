@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.commands import data as commands
-from covid_keras.commands.cli import main
 from covid_keras.commands.data import overlap_lines
+from covid_keras.commands.main import main
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.locations import VARIABLE, find_data
 from covid_keras.data.phantom import make_phantom
@@ -259,7 +258,7 @@ def test_addresses_are_githubs():
 
 def test_overlap_is_not_searched_for_in_vain(capsys, nowhere, monkeypatch):
     _covidgr(nowhere / "data")
-    monkeypatch.setattr(commands, "find_duplicates", lambda *given: pytest.fail("searched"))
+    monkeypatch.setattr("covid_keras.data.duplicates.find_duplicates", lambda *given: pytest.fail("searched"))
     (nowhere / "file").write_text("")
     assert "cannot be written" in _fails(capsys, "data", "overlap", "covidgr", "--out", "file/pairs.csv")
     assert "is a folder" in _fails(capsys, "data", "overlap", "covidgr", "--out", "data")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from covid_keras import __version__
-from covid_keras.commands.cli import main, make_parser
+from covid_keras.commands.main import main, make_parser
 from covid_keras.common.errors import UserError
 from covid_keras.common.provenance import git_revision
 from covid_keras.common.quiet import grow_memory
@@ -25,14 +25,6 @@ def _fails(capsys, *arguments: str) -> str:
     assert captured.err.count("\n") == 1
     assert "Traceback" not in captured.err
     return captured.err
-
-
-def test_help_imports_no_tensorflow():
-    code = (
-        "import sys; from covid_keras.commands.cli import make_parser; make_parser().format_help();"
-        "sys.exit('tensorflow' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -123,39 +115,6 @@ def test_what_cannot_be_used_gets_one_line(capsys, nowhere, arguments, words):
     for word in words:
         assert word in line
     assert sorted(path.name for path in nowhere.iterdir()) in (["empty", "file"], ["empty", "file", "runs"])
-
-
-@pytest.mark.parametrize("arguments", [["--shard", "9/4"], ["--strategy", "many"], ["--precision", "int8"]])
-def test_cheap_arguments_are_checked_before_heavy_imports(arguments):
-    code = (
-        "import sys; from covid_keras.commands.cli import main; status = main(sys.argv[1:]);"
-        "sys.exit(status != 2 or 'pandas' in sys.modules)"
-    )
-    command = [sys.executable, "-c", code, "reproduce", "tabik", *arguments]
-    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
-
-
-# What the docstring of covid_keras says, checked.
-HEAVY = {
-    *("segmentation", "data.augment", "data.pipeline", "explain.gradcam", "explain.network"),
-    "reporting.examples",
-    *(f"models.{name}" for name in ("backbones", "capsules", "covidnet", "cxnet", "lungs", "resnet", "resnet18")),
-    *(f"models.{name}" for name in ("resunet", "standardise", "steady", "unet", "vgg", "weights")),
-    *(f"training.{name}" for name in ("devices", "execution", "losses", "lung_recipe", "margin", "networks")),
-    *(f"training.{name}" for name in ("resume", "segmenters", "weighted")),
-}
-
-
-def test_only_what_needs_tensorflow_imports_it():
-    import pkgutil
-
-    import covid_keras
-
-    names = {module.name for module in pkgutil.walk_packages(covid_keras.__path__, "covid_keras.")}
-    assert {f"covid_keras.{name}" for name in HEAVY} <= names
-    light = sorted(names - {f"covid_keras.{name}" for name in HEAVY})
-    code = "import importlib, sys; [importlib.import_module(n) for n in sys.argv[1:]]; sys.exit('keras' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code, *light], check=False).returncode == 0
 
 
 def test_level_of_logging(capsys, monkeypatch, nowhere):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 
 import cv2
 import keras
@@ -17,7 +15,7 @@ from PIL import Image
 
 import covid_keras.models
 from covid_keras import DISCLAIMER
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import sha256_of
 from covid_keras.data import Cohort, make_dataset, prepare_cohort, prepare_image, read_image, write_image
@@ -36,7 +34,7 @@ from covid_keras.models.lung_masks import segment_cohort
 from covid_keras.models.registry import WeightEntry, find_model, load_registry, predictive_models
 from covid_keras.preprocessing import LungBox, centre_square, drop_top
 from covid_keras.reporting.pictures import Explanation
-from covid_keras.reporting.prediction_figure import prediction_figure
+from covid_keras.reporting.prediction_figure import draw_prediction, prediction_figure
 
 SIZE = 48
 NOISE = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
@@ -183,7 +181,7 @@ def test_more_than_two_classes_get_a_probability_each(register, picture, tmp_pat
 def test_heat_is_where_the_network_looks(register, segmenter, picture, tmp_path):
     """The map of a network that averages the picture is the picture: its share in the lungs is known."""
     register(preparation={"square": True}, threshold=0.0)
-    (row,) = predict_files([picture], tmp_path / "out", "tiny", heatmap=True).rows
+    (row,) = predict_files([picture], tmp_path / "out", "tiny", draw=draw_prediction).rows
     image = read_image(picture)
     mask = segmenter.masks([image])[0]
     assert row.view == (0, 200, 20, 220)
@@ -196,7 +194,7 @@ def test_heat_is_where_the_network_looks(register, segmenter, picture, tmp_path)
 def test_no_region_speaks_for_a_class(register, picture, tmp_path):
     """Brightness lowers the score of "negative" alone: no heat, said so, and NaN is no JSON."""
     register(preparation={"square": True}, threshold=1.0)
-    found = predict_files([picture], tmp_path / "out", "tiny", heatmap=True)
+    found = predict_files([picture], tmp_path / "out", "tiny", draw=draw_prediction)
     assert math.isnan(found.rows[0].heat_in_lungs)
     assert "no region speaks for negative" in found.lines()[0]
     record = json.loads((tmp_path / "out" / "predictions.json").read_text())
@@ -206,9 +204,9 @@ def test_no_region_speaks_for_a_class(register, picture, tmp_path):
 def test_groups_are_as_images_alone(register, chest, tmp_path, monkeypatch):
     register(threshold=0.0)
     paths = [write_image(tmp_path / f"{i}.png", (chest // (i + 1)).astype(np.uint8)) for i in range(3)]
-    (alone,) = predict_files(paths[2:], tmp_path / "alone", "tiny", heatmap=True).rows
+    (alone,) = predict_files(paths[2:], tmp_path / "alone", "tiny", draw=draw_prediction).rows
     monkeypatch.setattr("covid_keras.inference.prediction.GROUP", 2)
-    together = predict_files(paths, tmp_path / "out", "tiny", heatmap=True).rows
+    together = predict_files(paths, tmp_path / "out", "tiny", draw=draw_prediction).rows
     assert [row.image for row in together] == paths
     assert len({row.probabilities["COVID-19"] for row in together}) == 3
     assert together[2].probabilities == pytest.approx(alone.probabilities, abs=1e-6)
@@ -279,7 +277,7 @@ def test_what_is_unlike_a_frontal_radiograph(mask, words):
 def test_a_picture_without_lungs_is_predicted_whole_and_doubted(register, tmp_path):
     register()
     grey = write_image(tmp_path / "grey.png", np.full((90, 90), 128, np.uint8))
-    found = predict_files([grey], tmp_path / "out", "tiny", heatmap=True)
+    found = predict_files([grey], tmp_path / "out", "tiny", draw=draw_prediction)
     (row,) = found.rows
     assert row.doubt
     assert row.view.whole == (row.doubt == "no lungs found")
@@ -517,23 +515,6 @@ def test_a_folder_that_cannot_be_written(register, picture, capsys, tmp_path):
     register()
     (tmp_path / "file").write_text("")
     assert "cannot be written" in _fails(capsys, picture, "--model", "tiny", "--out", tmp_path / "file" / "out")
-
-
-def test_help_and_bad_arguments_come_without_tensorflow(tmp_path):
-    code = (
-        "import sys; from covid_keras.commands.cli import main\n"
-        "try: status = main(sys.argv[1:])\n"
-        "except SystemExit as end: status = end.code\n"
-        "print('tensorflow' in sys.modules, status)"
-    )
-    picture = write_image(tmp_path / "chest.png", np.zeros((64, 64), np.uint8))
-    for arguments, status in ((["--help"], 0), ([], 2), ([str(picture), "--model", "tyni"], 2)):
-        command = [sys.executable, "-c", code, "predict", *arguments]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
-        assert done.stdout.endswith(f"False {status}\n")
-        if arguments == ["--help"]:
-            assert "examples:" in done.stdout
-            assert DISCLAIMER in done.stdout
 
 
 # --- the registry

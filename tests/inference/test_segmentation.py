@@ -12,7 +12,7 @@ import pytest
 from skimage.filters import rank
 from skimage.morphology import disk
 
-from covid_keras.commands.cli import main
+from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import fingerprint, sha256_of
 from covid_keras.data import file_hashes

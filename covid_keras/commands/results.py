@@ -1,0 +1,33 @@
+"""`covid-keras results`: all papers on one page."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "results",
+        "write the suite's own page: every paper, system and cohort, from the committed results alone",
+        run,
+        "  covid-keras results\n  covid-keras results --out results.html\n",
+    )
+    parser.add_argument(
+        "--out",
+        type=user_path,
+        default=Path("runs/results.html"),
+        metavar="FILE",
+        help="the page (default: runs/results.html); in a checkout papers/RESULTS.md is written, too",
+    )
+
+
+def run(options: Namespace) -> None:
+    """Write the page."""
+    from covid_keras.reporting.publish import write_results
+
+    say_where(" and ".join(map(str, write_results(options.out))))

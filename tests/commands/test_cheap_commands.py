@@ -1,0 +1,61 @@
+"""What must answer at once imports no TensorFlow, and `--help` and bad arguments not even pandas."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+COMMANDS = (
+    *("reproduce", "report", "publish", "results", "segment", "predict", "ensemble", "audit"),
+    *("lr-range", "data", "weights", "papers", "train-lungs"),
+)
+HEAVY = ("tensorflow", "keras", "torch", "matplotlib.pyplot")
+# In this order, in one process: each with what may not be imported by then. A command is a list, a module a string.
+CHEAP = (
+    (
+        ("pandas", "sklearn", "cv2", "matplotlib", *HEAVY),
+        [
+            *([*name, "--help"] for name in ([], *([name] for name in COMMANDS), ["data", "list"], ["weights", "add"])),
+            *([], ["repoduce"], ["reproduce"], ["predict"], ["audit", "--fast"]),
+            *(["reproduce", "tabik", *bad] for bad in (["--shard", "9/4"], ["--strategy", "x"], ["--precision", "x"])),
+            ["weights", "list"],
+        ],
+    ),
+    (("skimage", "matplotlib", *HEAVY), ["covid_keras.preprocessing"]),
+    (("matplotlib", *HEAVY), [["papers"]]),  # loads every paper
+    (
+        HEAVY,
+        [
+            *(f"covid_keras.{name}" for name in ("data.sources", "data.preparation", "evaluation", "explain.shares")),
+            *("covid_keras.explain.text", "covid_keras.explain.where", "covid_keras.reporting.figures"),
+            *(
+                ["data", "list"],
+                ["data", "check"],
+                ["audit", "tabik"],
+                ["audit", "none.yaml"],
+                ["results", "--out", "o"],
+            ),
+            *(["predict", "none.png"], ["predict", "none.png", "--model", "tyni"], ["reproduce", "tabic"]),
+            *(["ensemble", "nowhere"], ["weights", "check"], ["weights", "add", "w.h5"]),
+            ["weights", "convert", "w.h5", "o.h5", "--like", "lungs_unet16"],
+        ],
+    ),
+)
+RUN = """
+import contextlib, importlib, json, sys
+from covid_keras.commands.main import main
+for forbidden, items in json.loads(sys.argv[1]):
+    for item in items:
+        with contextlib.suppress(SystemExit):
+            importlib.import_module(item) if isinstance(item, str) else main(item)
+        if loaded := [name for name in forbidden if name in sys.modules]:
+            sys.exit(f"{item} imports {loaded}")
+"""
+
+
+def test_what_is_cheap_imports_nothing_heavy(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(CHEAP)], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr.splitlines()[-1]
