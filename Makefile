@@ -57,9 +57,11 @@ test: $(STAMP) ## the test suite; real-data tests skip where COVID_KERAS_DATA is
 bench: $(STAMP) ## benchmarks: ratios against the obvious alternative, measured in the same run
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=median,iqr,rounds
 
-lint: $(STAMP) ## ruff
+lint: $(STAMP) ## ruff, the floors (import-linter), types of the public packages (mypy)
 	$(BIN)/ruff check covid_keras papers tests
 	$(BIN)/ruff format --check --quiet covid_keras papers tests
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
 
 clean: ## remove the virtual environment and caches, not the runs
 	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info

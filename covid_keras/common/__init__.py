@@ -1,0 +1,1 @@
+"""Errors, files, settings, progress and the import of TensorFlow: what every floor uses."""

@@ -1,0 +1,1 @@
+"""What a paper printed: published cells, claims and facts, read and validated."""
