@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,27 +14,27 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import fingerprint
 from covid_keras.common.settings import as_plain, build
 from covid_keras.data.cohort import Cohort
+from covid_keras.data.duplicates import find_duplicates
 from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
 from covid_keras.data.sources import get_source
 from covid_keras.paper.protocol import Protocol
 
 
-class Kind(NamedTuple):
-    """One kind of a paper's cohorts.
+class Kind:
+    """One kind of a paper's cohorts: a frozen dataclass that `cohort` in the protocol is read into.
 
-    Attributes
-    ----------
-    settings : type
-        The dataclass that `cohort` in the protocol is read into; its `kind` is this one's name.
-    make : callable
-        (settings, data root, folder to write made data into) to `Cohort`.
-    needs : tuple of str
-        The collections that it reads; where there are none the data root may be None.
+    Its field `kind` is the name by which the protocol chooses it.
     """
 
-    settings: type
-    make: Callable[[Any, Any, Path], Cohort]
-    needs: tuple[str, ...] = ()
+    needs: ClassVar[tuple[str, ...]] = ()  # the collections that it reads
+
+    def available(self, data: Path | None) -> str | None:
+        """Return None where the images are at hand, else what is missing."""
+        return missing_collection(self.needs, data)
+
+    def make(self, data: Path | None, made: Path) -> Cohort:
+        """Return the cohort; arguments as `Cohorts.make` takes them, `data` given where collections are needed."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,22 @@ class Cohorts:
     type.
     """
 
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, type[Kind]]
 
     def settings(self, protocol: Protocol) -> Any:
-        """Return the protocol's cohort as an instance of its kind's settings, checked."""
+        """Return the protocol's cohort as an instance of its kind, checked."""
         name = str(protocol.cohort.get("kind"))
         if name not in self.kinds:
             raise UserError("protocol.yaml", f"cohort.kind is {name!r}", f"It must be one of {', '.join(self.kinds)}")
-        return build(self.kinds[name].settings, protocol.cohort, "protocol.yaml", "cohort")
+        return build(self.kinds[name], protocol.cohort, "protocol.yaml", "cohort")
 
     def sources(self, protocol: Protocol) -> tuple[str, ...]:
         """Return the names of the collections that a profile reads."""
-        return self.kinds[self.settings(protocol).kind].needs
+        return self.settings(protocol).needs
 
     def available(self, protocol: Protocol, data: Path | None) -> str | None:
         """Return None where the profile's images are at hand, else what is missing."""
-        return missing_collection(self.sources(protocol), data)
+        return self.settings(protocol).available(data)
 
     def make(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
         """Return the cohort of a profile.
@@ -80,14 +80,13 @@ class Cohorts:
             Where it needs collections that are not there, or asks for more images than they have.
         """
         settings = self.settings(protocol)
-        kind = self.kinds[settings.kind]
-        if kind.needs and data is None:
+        if settings.needs and data is None:
             raise UserError(
                 f"profile {protocol.profile!r}",
                 "needs real radiographs and no data folder was found",
                 "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them",
             )
-        return kind.make(settings, data, made)
+        return settings.make(data, made)
 
 
 def missing_collection(names: Iterable[str], data: Path | None) -> str | None:
@@ -100,16 +99,49 @@ def missing_collection(names: Iterable[str], data: Path | None) -> str | None:
     return None
 
 
-def phantom_key(settings: Any) -> str:
-    """Return what the folder of a phantom of these settings is told by: papers, and edited protocols, share a cache."""
-    return fingerprint({"settings": as_plain(settings), "generator": GENERATOR_VERSION})
+def with_label(table: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Return the rows of a label."""
+    return table[table["label"] == label]
+
+
+def drawn(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
+    """Draw so many rows in the table's order, all for 0; raise `UserError` where there are fewer."""
+    require(count, table, what)
+    return table.iloc[np.sort(rng.permutation(len(table))[: count or len(table)])]
+
+
+def require(count: int, table: pd.DataFrame, what: str) -> None:
+    """Raise `UserError` where a protocol asks for more rows than a table has, or for fewer than none."""
+    if not 0 <= count <= len(table):
+        raise UserError(
+            "cohort", f"asks for {count} {what}, there are {len(table)}", "Change the counts in protocol.yaml"
+        )
+
+
+def joined(parts: Sequence[pd.DataFrame], classes: tuple[str, ...], name: str) -> Cohort:
+    """Join tables to a cohort without severities: its divisions are not stratified by what some images have."""
+    return Cohort(pd.concat(parts, ignore_index=True).assign(severity=""), classes, name)
+
+
+def copied(table: pd.DataFrame, others: pd.DataFrame, cache: Path) -> set[str]:
+    """Return the ids of all images, of either table, that have a near-duplicate in the other one."""
+    both = joined([part.assign(label="radiograph") for part in (table, others)], ("radiograph",), "copies")
+    pairs = find_duplicates(both, cache=cache)
+    first, second = (pairs[column].isin(others["image_id"]) for column in ("image_id_a", "image_id_b"))
+    crossing = pairs[first != second]
+    return {*crossing["image_id_a"], *crossing["image_id_b"]}
+
+
+def phantom_folder(made: Path, name: str, settings: Any) -> Path:
+    """Return the folder of a phantom, told by its settings: papers, and edited protocols, share a cache."""
+    return made / f"{name}-{fingerprint({'settings': as_plain(settings), 'generator': GENERATOR_VERSION})}"
 
 
 def one_hospital(
     folder: Path,
     settings: Any,
     hospital: str,
-    composition: Mapping[str, int],
+    patients: Mapping[str, tuple[str, int]],
     views: Mapping[str, float] | None = None,
     prefix: str = "",
 ) -> pd.DataFrame:
@@ -118,31 +150,25 @@ def one_hospital(
     Parameters
     ----------
     folder : Path
-        Where it is.
+        Where it is (see `phantom_folder`).
     settings : dataclass
         With `seed`, to which hospital B adds 1, and `size`.
     hospital : {"A", "B"}
-    composition, views : mapping
+    patients : mapping
+        The phantom's label to what it is called here, and for how many patients.
+    views : mapping, optional
         As `covid_keras.data.make_phantom` takes them.
     prefix : str
         Put before the ids of its images and patients: every phantom gives the same ones.
     """
     make_phantom(
         folder,
-        composition=composition,
+        composition={label: count for label, (_, count) in patients.items()},
         seed=settings.seed + (hospital == "B"),
         size=settings.size,
         views=views,
         hospitals={hospital: 1.0},
     )
     table = get_source("phantom").load(folder).table
-    return table.assign(**{name: prefix + table[name] for name in ("image_id", "patient_id")})
-
-
-def drawn(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
-    """Draw so many rows in the table's order, all for 0; raise `UserError` where there are fewer."""
-    if count > len(table):
-        raise UserError(
-            "cohort", f"asks for {count} {what}, there are {len(table)}", "Change the counts in protocol.yaml"
-        )
-    return table.iloc[np.sort(rng.permutation(len(table))[: count or len(table)])]
+    table["label"] = table["label"].map({label: name for label, (name, _) in patients.items()})
+    return table.assign(**{column: prefix + table[column] for column in ("image_id", "patient_id")})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ import pandas as pd
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import load_source
 from covid_keras.data.sources.bimcv import upright_grey
-from covid_keras.paper.cohorts import Cohorts, Kind, drawn, one_hospital, phantom_key
+from covid_keras.paper.cohorts import Cohorts, Kind, drawn, joined, one_hospital, phantom_folder, with_label
 
 # Labels of the stand-in cohort and of the phantom.
 COVID_PA, COVID_AP, COVID_LATERAL = "COVID-19, PA", "COVID-19, AP", "COVID-19, lateral"
@@ -49,7 +49,7 @@ NO_FINDING = "No Finding"  # as Cohen's table says it
 
 
 @dataclass(frozen=True)
-class StandInCohort:
+class StandInCohort(Kind):
     """Cohen's collection (COVID-19 and other pneumonias, lateral views too) and the NIH subset.
 
     Counts of 0 take all.
@@ -60,23 +60,70 @@ class StandInCohort:
     normal: int = 0
     pneumonia: int = 0
     seed: int = 2021
+    needs: ClassVar = ("cohen", "chestxray14")
+
+    def make(self, data: Path, made: Path) -> Cohort:
+        rng = np.random.default_rng(self.seed)
+        cohen = load_source("cohen", data).table
+        cohen["label"] = _view_labels(cohen)
+        covid = cohen["label"].isin((COVID_PA, COVID_AP, COVID_LATERAL))
+        nih = load_source("chestxray14", data).table
+        parts = [
+            drawn(cohen[covid], self.covid, rng, "COVID-19 images"),
+            cohen[~covid],
+            drawn(with_label(nih, "No_findings"), self.normal, rng, "NIH images").assign(label=NORMAL),
+            drawn(with_label(nih, "Pneumonia"), self.pneumonia, rng, "NIH images").assign(label=PNEUMONIA),
+        ]
+        return joined(parts, STAND_IN, "Cohen against NIH ChestX-ray14")
 
 
 @dataclass(frozen=True)
-class PublishedCohort:
+class PublishedCohort(Kind):
     """The paper's collections; `padchest` is how many (frontal, lateral) images of PadChest the filter learns from.
 
-    Which ones the paper took is not published: they are drawn by `seed`.
+    Which ones the paper took is not published: they are drawn by `seed`. Who is in BIMCV's positive collection too is
+    curated away in Experiment 2. BIMCV's PNG files with dark bone (MONOCHROME1) are turned, or polarity could tell its
+    two collections apart.
     """
 
     kind: Literal["published"]
     padchest: tuple[int, int] = (2481, 815)
     seed: int = 2021
+    needs: ClassVar = ("bimcv_positive", "bimcv_negative", "padchest", "precovid", "cohen", "kermany")
+
+    def make(self, data: Path, made: Path) -> Cohort:
+        rng = np.random.default_rng(self.seed)
+        padchest = load_source("padchest", data).table
+        positive, negative = (
+            upright_grey(load_source(f"bimcv_{name}", data), made / "upright").table
+            for name in ("positive", "negative")
+        )
+        positive = with_label(positive, "COVID-19")
+        positive = positive.assign(label=[_posture_label(view) for view in positive["view"]])
+        shared = negative["patient_id"].isin(positive["patient_id"])
+        kermany = load_source("kermany", data).table
+        kermany = kermany[kermany["part"] != "test"]  # what is left has the paper's counts: 1,349 and 3,883
+        normal = kermany["label"] == "normal"
+        parts = [
+            *(
+                drawn(with_label(padchest, view), count, rng, "of PadChest").assign(label=label)
+                for view, count, label in zip(("frontal", "lateral"), self.padchest, (FRONTAL, LATERAL), strict=True)
+            ),
+            positive,
+            negative.assign(label=np.where(shared, NEGATIVE_SHARED, NEGATIVE_CURATED)),
+            load_source("precovid", data).table.assign(label=PRE_COVID),
+            with_label(load_source("cohen", data).frontal().table, "COVID-19").assign(label=COMPARED_COVID),
+            kermany.assign(label=np.where(normal, COMPARED_NORMAL, COMPARED_PNEUMONIA)),
+        ]
+        return joined(parts, PUBLISHED, "the paper's collections")
 
 
 @dataclass(frozen=True)
-class PhantomCohort:
-    """Synthetic radiographs: patients of each kind, side in pixels. COVID-19 is of hospital A, the normal ones of B."""
+class PhantomCohort(Kind):
+    """Synthetic radiographs: patients of each kind, side in pixels.
+
+    Hospital A has COVID-19 and other pneumonias, lateral views too; hospital B the normal ones and pneumonias.
+    """
 
     kind: Literal["phantom"]
     covid: int
@@ -86,20 +133,28 @@ class PhantomCohort:
     seed: int
     size: int
 
+    def make(self, data: Path | None, made: Path) -> Cohort:
+        first = one_hospital(
+            phantom_folder(made, "phantom-arias-a", self),
+            self,
+            "A",
+            {"covid": ("COVID-19", self.covid), "cap": ("other", self.other)},
+            views={"PA": 0.4, "AP": 0.35, "L": 0.25},
+        )
+        first["label"] = _view_labels(first)
+        second = one_hospital(
+            phantom_folder(made, "phantom-arias-b", self),
+            self,
+            "B",
+            {"normal": (NORMAL, self.normal), "cap": (PNEUMONIA, self.pneumonia)},
+            prefix="elsewhere/",
+        )
+        return joined([first, second], STAND_IN, "phantom")
 
-def _stand_in(settings: StandInCohort, data: Path, made: Path) -> Cohort:
-    rng = np.random.default_rng(settings.seed)
-    cohen = load_source("cohen", data).table
-    cohen = cohen.assign(label=[_view_label(*row) for row in zip(cohen["label"], cohen["view"], strict=True)])
-    covid = cohen[cohen["label"].isin((COVID_PA, COVID_AP, COVID_LATERAL))]
-    nih = load_source("chestxray14", data).table
-    parts = [
-        drawn(covid, settings.covid, rng, "COVID-19 images"),
-        cohen[cohen["label"].isin((OTHER, OTHER_LATERAL))],
-        drawn(nih[nih["label"] == "No_findings"], settings.normal, rng, "NIH images").assign(label=NORMAL),
-        drawn(nih[nih["label"] == "Pneumonia"], settings.pneumonia, rng, "NIH images").assign(label=PNEUMONIA),
-    ]
-    return _joined(parts, STAND_IN, "Cohen against NIH ChestX-ray14")
+
+def _view_labels(table: pd.DataFrame) -> list[str]:
+    """Return the labels of the stand-in cohort: finding and view of each image of the collection with COVID-19."""
+    return [_view_label(*row) for row in zip(table["label"], table["view"], strict=True)]
 
 
 def _view_label(label: str, view: str) -> str:
@@ -114,77 +169,5 @@ def _posture_label(view: str) -> str:
     return POSITIVE_PA if view == "PA" else POSITIVE_AP if view.startswith("AP") else POSITIVE_OTHER
 
 
-def _published(settings: PublishedCohort, data: Path, made: Path) -> Cohort:
-    """All experiments of the paper; who is in the positive collection too is curated away in Experiment 2.
-
-    BIMCV's PNG files with dark bone (MONOCHROME1) are turned, or polarity could tell the two collections apart.
-    """
-    rng = np.random.default_rng(settings.seed)
-    padchest = load_source("padchest", data).table
-    positive, negative = (
-        upright_grey(load_source(f"bimcv_{name}", data), made / "upright").table for name in ("positive", "negative")
-    )
-    positive = positive[positive["label"] == "COVID-19"]
-    positive = positive.assign(label=[_posture_label(view) for view in positive["view"]])
-    negative = negative.assign(
-        label=np.where(negative["patient_id"].isin(positive["patient_id"]), NEGATIVE_SHARED, NEGATIVE_CURATED)
-    )
-    cohen = load_source("cohen", data).frontal().table
-    kermany = load_source("kermany", data).table
-    kermany = kermany[kermany["part"] != "test"]  # what is left has the paper's counts: 1,349 and 3,883
-    normal = kermany["label"] == "normal"
-    parts = [
-        drawn(padchest[padchest["label"] == "frontal"], settings.padchest[0], rng, "of PadChest").assign(label=FRONTAL),
-        drawn(padchest[padchest["label"] == "lateral"], settings.padchest[1], rng, "of PadChest").assign(label=LATERAL),
-        positive,
-        negative,
-        load_source("precovid", data).table.assign(label=PRE_COVID),
-        cohen[cohen["label"] == "COVID-19"].assign(label=COMPARED_COVID),
-        kermany.assign(label=np.where(normal, COMPARED_NORMAL, COMPARED_PNEUMONIA)),
-    ]
-    return _joined(parts, PUBLISHED, "the paper's collections")
-
-
-def _joined(parts: list[pd.DataFrame], classes: tuple[str, ...], name: str) -> Cohort:
-    """Join tables; severities are left out, since no table of the paper speaks of them."""
-    return Cohort(pd.concat(parts, ignore_index=True).assign(severity=""), classes, name)
-
-
-def _phantom(settings: PhantomCohort, data: Path | None, made: Path) -> Cohort:
-    """Hospital A has COVID-19 and other pneumonias, lateral views too; hospital B the normal ones and pneumonias."""
-    key = phantom_key(settings)
-    first = one_hospital(
-        made / f"phantom-arias-a-{key}",
-        settings,
-        "A",
-        {"covid": settings.covid, "cap": settings.other},
-        {"PA": 0.4, "AP": 0.35, "L": 0.25},
-    )
-    first["label"] = [
-        _view_label("COVID-19" if label == "covid" else label, view)
-        for label, view in zip(first["label"], first["view"], strict=True)
-    ]
-    second = one_hospital(
-        made / f"phantom-arias-b-{key}",
-        settings,
-        "B",
-        {"normal": settings.normal, "cap": settings.pneumonia},
-        {"PA": 1.0},
-        "elsewhere/",
-    )
-    second["label"] = second["label"].map({"normal": NORMAL, "cap": PNEUMONIA})
-    return _joined([first, second], STAND_IN, "phantom")
-
-
-COHORTS = Cohorts(
-    {
-        "stand_in": Kind(StandInCohort, _stand_in, ("cohen", "chestxray14")),
-        "published": Kind(
-            PublishedCohort,
-            _published,
-            ("bimcv_positive", "bimcv_negative", "padchest", "precovid", "cohen", "kermany"),
-        ),
-        "phantom": Kind(PhantomCohort, _phantom),
-    }
-)
+COHORTS = Cohorts({"stand_in": StandInCohort, "published": PublishedCohort, "phantom": PhantomCohort})
 settings_of, sources, available, make_cohort = COHORTS.settings, COHORTS.sources, COHORTS.available, COHORTS.make

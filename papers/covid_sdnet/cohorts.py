@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,31 +13,44 @@ from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom import make_phantom
 from covid_keras.data.sources import get_source, load_source
-from covid_keras.paper.cohorts import Cohorts, Kind, phantom_key
+from covid_keras.paper.cohorts import Cohorts, Kind, phantom_folder, require, with_label
 from covid_keras.paper.protocol import Protocol
 
 CLASSES = ("N", "P")  # the labels of every cohort, and `PNEUMONIA` where it holds such images
 # COVIDNet's third class (section V-A): its head has three outputs and, as the paper says, cannot be removed.
 PNEUMONIA = "pneumonia"
+_NIH_LABELS = {"No_findings": "N", "Pneumonia": PNEUMONIA}
 
 
 @dataclass(frozen=True)
-class CovidgrCohort:
+class CovidgrCohort(Kind):
     """COVIDGR-1.0, whole: 426 negative and 426 positive PA radiographs (paper, Table III).
 
-    `pneumonia` radiographs are added for COVIDNet alone, where NIH ChestX-ray14 is at hand; `seed` chooses them.
+    `pneumonia` radiographs are added for COVIDNet alone, where NIH ChestX-ray14 has as many (`no_pneumonia` says where
+    it has not); `seed` chooses them.
     """
 
     kind: Literal["covidgr"]
     pneumonia: int = 426
     seed: int = 2020
+    needs: ClassVar = ("covidgr",)
+
+    def make(self, data: Path, made: Path) -> Cohort:
+        cohort = load_source("covidgr", data)
+        if not self.pneumonia or get_source("chestxray14").locate(data) is None:
+            return cohort
+        nih, rng = load_source("chestxray14", data).table, np.random.default_rng(self.seed)
+        if len(with_label(nih, "Pneumonia")) < self.pneumonia:
+            return cohort
+        return _joined([cohort.table, _nih(nih, "Pneumonia", self.pneumonia, rng, more=True)], cohort.name)
 
 
 @dataclass(frozen=True)
-class StandInCohort:
+class StandInCohort(Kind):
     """Positives of Cohen's collection against NIH radiographs without finding; counts, and the seed of the choice.
 
-    `pneumonia` NIH radiographs of that label are added for COVIDNet alone.
+    All positives that have a score are among them. Each NIH patient gives one image; `pneumonia` NIH radiographs of
+    that label are added for COVIDNet alone.
     """
 
     kind: Literal["stand_in"]
@@ -45,10 +58,29 @@ class StandInCohort:
     negatives: int
     seed: int
     pneumonia: int = 0
+    needs: ClassVar = ("cohen", "chestxray14")
+
+    def make(self, data: Path, made: Path) -> Cohort:
+        rng = np.random.default_rng(self.seed)
+        positive = with_label(load_source("cohen", data).frontal().table, "COVID-19")
+        nih = load_source("chestxray14", data).table
+        unscored = positive["extent"].isna()
+        scored, others = positive[~unscored], positive[unscored]
+        if self.positives < len(scored):
+            raise UserError(
+                "cohort",
+                f"asks for {self.positives} positives, fewer than the {len(scored)} that have a score",
+                "Change the counts in protocol.yaml",
+            )
+        others = _draw(others, self.positives - len(scored), rng, "unscored COVID-19")
+        parts = [_nih(nih, "No_findings", self.negatives, rng), scored.assign(label="P"), others.assign(label="P")]
+        if self.pneumonia:
+            parts.append(_nih(nih, "Pneumonia", self.pneumonia, rng))
+        return _joined(parts, "Cohen COVID-19 against NIH no finding")
 
 
 @dataclass(frozen=True)
-class PhantomCohort:
+class PhantomCohort(Kind):
     """Synthetic radiographs: so many patients, half of them positive; side in pixels.
 
     `pneumonia` patients of the third class are added for COVIDNet alone.
@@ -60,52 +92,27 @@ class PhantomCohort:
     size: int
     pneumonia: int = 0
 
-
-def _covidgr(settings: CovidgrCohort, data: Path, made: Path) -> Cohort:
-    cohort = load_source("covidgr", data)
-    if not settings.pneumonia or get_source("chestxray14").locate(data) is None:
-        return cohort
-    if len(_labelled(data, "Pneumonia")) < settings.pneumonia:
-        return cohort  # `no_pneumonia` says so of the row that wants them
-    pneumonia = _nih(data, "Pneumonia", settings.pneumonia, np.random.default_rng(settings.seed), more=True)
-    table = pd.concat([cohort.table, pneumonia.assign(label=PNEUMONIA, severity="")], ignore_index=True)
-    return Cohort(table, (*CLASSES, PNEUMONIA), cohort.name)
-
-
-def _stand_in(settings: StandInCohort, data: Path, made: Path) -> Cohort:
-    """Every scored frontal COVID-19 radiograph first, then unscored ones; NIH "No finding", one a patient."""
-    rng = np.random.default_rng(settings.seed)
-    cohen = load_source("cohen", data).frontal().table
-    positive = cohen[cohen["label"] == "COVID-19"]
-    scored = positive[positive["extent"].notna()]
-    others = positive[positive["extent"].isna()]
-    if settings.positives < len(scored):
-        raise UserError(
-            "cohort",
-            f"asks for {settings.positives} positives, fewer than the {len(scored)} that have a score",
-            "Change the counts in protocol.yaml",
+    def make(self, data: Path | None, made: Path) -> Cohort:
+        half = self.patients // 2
+        folder = make_phantom(
+            phantom_folder(made, "phantom", self),
+            composition={"normal": half, "covid": self.patients - half, "cap": self.pneumonia},
+            seed=self.seed,
+            size=self.size,
         )
-    positive = pd.concat([scored, _draw(others, settings.positives - len(scored), rng, "unscored COVID-19")])
-    parts = [
-        _nih(data, "No_findings", settings.negatives, rng).assign(label="N", severity=""),
-        positive.assign(label="P"),
-    ]
-    classes = CLASSES
-    if settings.pneumonia:
-        parts.append(_nih(data, "Pneumonia", settings.pneumonia, rng).assign(label=PNEUMONIA, severity=""))
-        classes = (*CLASSES, PNEUMONIA)
-    return Cohort(pd.concat(parts, ignore_index=True), classes, "Cohen COVID-19 against NIH no finding")
+        classes = (*CLASSES, PNEUMONIA) if self.pneumonia else CLASSES
+        return get_source("phantom").load(folder).relabel({"normal": "N", "covid": "P", "cap": PNEUMONIA}, classes)
 
 
-def _labelled(data: Path, label: str) -> pd.DataFrame:
-    table = load_source("chestxray14", data).table
-    return table[table["label"] == label]
+def _joined(parts: list[pd.DataFrame], name: str) -> Cohort:
+    table = pd.concat(parts, ignore_index=True)
+    return Cohort(table, (*CLASSES, PNEUMONIA) if PNEUMONIA in set(table["label"]) else CLASSES, name)
 
 
-def _nih(data: Path, label: str, count: int, rng: np.random.Generator, more: bool = False) -> pd.DataFrame:
-    """Draw so many NIH radiographs of a label, one a patient; `more`: further ones where patients are too few."""
-    table = _labelled(data, label)
-    table = table.iloc[rng.permutation(len(table))]
+def _nih(nih: pd.DataFrame, label: str, count: int, rng: np.random.Generator, more: bool = False) -> pd.DataFrame:
+    """Draw so many NIH radiographs of a label, one per patient; `more`: further ones where patients are too few."""
+    table = with_label(nih, label)
+    table = table.iloc[rng.permutation(len(table))].assign(label=_NIH_LABELS[label], severity="")
     first = table.drop_duplicates("patient_id")
     if more and len(first) < count:
         return pd.concat([first, table[~table["image_id"].isin(first["image_id"])].head(count - len(first))])
@@ -114,33 +121,11 @@ def _nih(data: Path, label: str, count: int, rng: np.random.Generator, more: boo
 
 def _draw(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
     """Draw `count` rows without replacement, in the table's order."""
-    if count < 0 or count > len(table):
-        raise UserError(
-            "cohort", f"asks for {count} {what}, there are {len(table)}", "Change the counts in protocol.yaml"
-        )
+    require(count, table, what)
     return table.iloc[np.sort(rng.choice(len(table), count, replace=False))]
 
 
-def _phantom(settings: PhantomCohort, data: Path | None, made: Path) -> Cohort:
-    half = settings.patients // 2
-    folder = make_phantom(
-        made / f"phantom-{phantom_key(settings)}",
-        composition={"normal": half, "covid": settings.patients - half, "cap": settings.pneumonia},
-        seed=settings.seed,
-        size=settings.size,
-    )
-    cohort = get_source("phantom").load(folder)
-    classes = (*CLASSES, PNEUMONIA) if settings.pneumonia else CLASSES
-    return cohort.relabel({"normal": "N", "covid": "P", "cap": PNEUMONIA}, classes)
-
-
-COHORTS = Cohorts(
-    {
-        "covidgr": Kind(CovidgrCohort, _covidgr, ("covidgr",)),
-        "stand_in": Kind(StandInCohort, _stand_in, ("cohen", "chestxray14")),
-        "phantom": Kind(PhantomCohort, _phantom),
-    }
-)
+COHORTS = Cohorts({"covidgr": CovidgrCohort, "stand_in": StandInCohort, "phantom": PhantomCohort})
 settings_of, sources, available, make_cohort = COHORTS.settings, COHORTS.sources, COHORTS.available, COHORTS.make
 
 
@@ -153,7 +138,7 @@ def no_pneumonia(protocol: Protocol, data: Path | None) -> str | None:
         return None
     if data is None or get_source("chestxray14").locate(data) is None:
         return "not run: no pneumonia images (NIH ChestX-ray14) for COVIDNet's third class"
-    if (found := len(_labelled(data, "Pneumonia"))) < (wanted := settings.pneumonia):
+    if (found := len(with_label(load_source("chestxray14", data).table, "Pneumonia"))) < (wanted := settings.pneumonia):
         return f"not run: NIH ChestX-ray14 here has {found} pneumonia images for COVIDNet's third class, not {wanted}"
     return None
 

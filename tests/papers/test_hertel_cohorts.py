@@ -17,6 +17,7 @@ from covid_keras.data import load_source
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
 from covid_keras.data.images import read_image
+from covid_keras.paper import cohorts
 from covid_keras.training.division import divide
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble.cohorts import (
@@ -297,7 +298,7 @@ def test_the_real_stand_in(real_data, tmp_path, monkeypatch):
         searched.append((cohort, find_duplicates(cohort, **options)))
         return searched[-1][1]
 
-    monkeypatch.setattr(labels, "find_duplicates", search)
+    monkeypatch.setattr(cohorts, "find_duplicates", search)
     protocol = PAPER.protocol("cpu")
     cohort = make_cohort(protocol, real_data, tmp_path / "made")
     table = cohort.table
