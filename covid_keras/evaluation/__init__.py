@@ -3,18 +3,7 @@
 Nothing here imports TensorFlow.
 """
 
-from covid_keras.evaluation.comparison import (
-    COMPARISON_COLUMNS,
-    NO_COUNTERPART,
-    NOT_COMPARABLE,
-    NOT_REPRODUCED,
-    NOT_RUN,
-    REPRODUCED,
-    UNDEFINED,
-    WITHIN_INTERVAL,
-    compare,
-    comparison_records,
-)
+from covid_keras.evaluation.comparison import COMPARISON_COLUMNS, compare, comparison_records, verdict_of
 from covid_keras.evaluation.metrics import COUNT_KEYS, Decisions, compute_metrics, decide, per_execution
 from covid_keras.evaluation.predictions import (
     EXECUTION_COLUMNS,
@@ -36,6 +25,7 @@ from covid_keras.evaluation.uncertainty import (
     bootstrap_mean,
     difference_of_sets,
 )
+from covid_keras.evaluation.verdicts import Grade, Outcome, Verdict
 from covid_keras.published.cells import PublishedCell, load_paper, load_published
 
 __all__ = [
@@ -43,18 +33,14 @@ __all__ = [
     "COUNT_KEYS",
     "DDOF",
     "EXECUTION_COLUMNS",
-    "NOT_COMPARABLE",
-    "NOT_REPRODUCED",
-    "NOT_RUN",
-    "NO_COUNTERPART",
     "PREDICTION_COLUMNS",
-    "REPRODUCED",
-    "UNDEFINED",
-    "WITHIN_INTERVAL",
     "Decisions",
     "Difference",
+    "Grade",
     "Measured",
+    "Outcome",
     "PublishedCell",
+    "Verdict",
     "apply_thresholds",
     "bootstrap_difference",
     "bootstrap_interval",
@@ -78,5 +64,6 @@ __all__ = [
     "score_columns",
     "seed_summary",
     "summarise",
+    "verdict_of",
     "write_predictions",
 ]

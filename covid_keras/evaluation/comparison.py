@@ -6,35 +6,36 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.evaluation.possibility import NO_TARGETS, Audited, AuditVerdict
 from covid_keras.evaluation.summary import Measured
-from covid_keras.published.cells import LOST_TEXT, PublishedCell
+from covid_keras.evaluation.verdicts import (
+    LOST,
+    NO_COUNTERPART,
+    NOT_RUN,
+    UNDEFINED,
+    Grade,
+    Outcome,
+    Verdict,
+    grade_of,
+)
+from covid_keras.published.cells import PublishedCell
 from covid_keras.published.facts import Place
-
-REPRODUCED = "reproduced"
-WITHIN_INTERVAL = "within interval"
-NOT_REPRODUCED = "not reproduced"
-NOT_COMPARABLE = "not comparable ({reason})"
-NOT_RUN = NOT_COMPARABLE.format(reason="not run")
-NO_COUNTERPART = NOT_COMPARABLE.format(reason="no counterpart")
-UNDEFINED = NOT_COMPARABLE.format(reason="undefined in what we measured")
-NOT_IN_TEXT = NOT_COMPARABLE.format(reason=LOST_TEXT)
 
 COMPARISON_COLUMNS = (
     "table", "row", "column", "paper", "paper_std", "ours", "ours_std", "low", "high",
     "difference", "tolerance", "verdict", "doubt", "executions", "target", "unit", "system", "metric",
-    "paper_low", "paper_high", "paper_text",
+    "paper_low", "paper_high", "paper_text", "grade", "outcome", "reason",
 )  # fmt: skip
+AUDIT_COLUMNS = ("audit", "audit_reason", "proof")
 # In two classes what is not on the diagonal of the confusion matrix is the rest of its row.
 COMPLEMENTS = {"false_negative_rate": "sensitivity", "false_positive_rate": "specificity"}
 DEFAULT = "default"
-# How `covid_keras.audit`, which builds on this package, begins what it says of a number that is no target.
-_IMPOSSIBLE, _EXPLAINED = "impossible", "explained by "
-_OTHER_DATA = "measured on other data"
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +44,10 @@ def compare(
     published: Iterable[PublishedCell],
     measured: Iterable[Measured],
     tolerance: float | Mapping[str, float],
-    comparable: bool | str | Mapping[str, bool | str] = True,
+    comparable: bool | str = True,
     not_run: Mapping[str, str] | None = None,
-    audit: Mapping[Place, tuple[str, str]] | None = None,
+    audit: Mapping[Place, Audited] | None = None,
+    surrogates: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Set what we measured beside what a paper prints.
 
@@ -57,30 +59,31 @@ def compare(
         From `summarise`; matched by (system, metric). Published cells may also name the `COMPLEMENTS` of what was
         measured, 100 % less the metric, such as `false_positive_rate`.
     tolerance : float or mapping
-        Percentage points, from the protocol, set before the run: one for all, or one a metric with an
+        Percentage points, from the protocol, set before the run: one for all, or one per metric with an
         optional "default".
-    comparable : bool, str or mapping
+    comparable : bool or str
         True where we measured on the paper's data in the paper's way. Else the reason why not (False:
-        "measured on other data"): every measured cell gets the verdict "not comparable (reason)" and is shown
-        all the same. A mapping gives it for each system, the others are comparable.
+        "measured on other data"): every measured cell is then a stand-in, shown but not judged.
     not_run : mapping, optional
-        System to the reason why it was not run; without one the verdict says "not run" alone.
+        System to the reason why it was not run; without one the reason is "not run".
     audit : mapping, optional
-        (table, row, column) to the verdict and the proof of `covid_keras.audit`. A number that is impossible as
-        printed, or explained by something else, is no target unless the file of printed numbers names one.
+        (table, row, column) to what `covid_keras.audit` says of the number. One that is impossible as printed, or
+        explained by something else, is no target unless the file of printed numbers names one.
+    surrogates : mapping, optional
+        System to the reason why it is a stand-in although the data are the paper's.
 
     Returns
     -------
     pandas.DataFrame
-        A row a published cell, in the paper's order, the columns `COMPARISON_COLUMNS`. `paper` is as printed
+        One row per published cell, in the paper's order, the columns `COMPARISON_COLUMNS`. `paper` is as printed
         (a cell of a confusion matrix: its percentage of the row), with `paper_low` and `paper_high` where the paper
         prints an interval; `paper_text` is what is printed where the number alone does not say it ("Yes",
         "598 of 603"), or that it is lost, else "". `target` is what `difference` = `ours` - `target` is taken from;
         all in `unit` (a "ratio" is 0..1). Cells that were not measured have NaN for `ours` and 0 executions; those
-        that the paper's text has lost have NaN for `paper`, `target` and `difference`, and the verdict "not comparable
-        (not published in the text)" whether we measured them or not. Verdicts: `reproduced` (|difference| <=
-        tolerance), `within interval` (low <= target <= high), `not reproduced`, `not comparable (reason)`.
-        With an `audit` the columns `audit` and `proof` come last; of a number that is no target the reason is
+        that the paper's text has lost have NaN for `paper`, `target` and `difference` whether we measured them or not.
+        `grade`, `outcome` and `reason` are those of `Verdict` ("" for None), `verdict` the same in words. Outcomes:
+        `reproduced` (|difference| <= tolerance), `within interval` (low <= target <= high), `not reproduced`.
+        With an `audit` the columns `AUDIT_COLUMNS` come last; of a number that is no target the reason is
         "impossible as printed: ..." or "not as printed: ..."; where there is another reason already, or the printed
         number is named as the target nevertheless, the doubt says it.
 
@@ -94,33 +97,42 @@ def compare(
     tolerances = _tolerances(tolerance, metrics)
     for system in sorted({system for system, _ in found} - {cell.system for cell in cells}):
         logger.info("no published cell names the system %s; it is not in the comparison", system)
-    rows = [_row(cell, _counterpart(cell, found), tolerances, comparable) for cell in cells]
-    for row, cell in zip(rows, cells, strict=True):
-        if row["verdict"] == NOT_RUN and (reason := (not_run or {}).get(cell.system)):
-            row["verdict"] = NOT_COMPARABLE.format(reason=reason)
-    if audit is None:
-        return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
-    rows = [
-        _audited(row, cell, *audit.get((cell.table, cell.row, cell.column), ("", "")))
-        for row, cell in zip(rows, cells, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=[*COMPARISON_COLUMNS, "audit", "proof"])
+    rows = []
+    for cell in cells:
+        ours = _counterpart(cell, found)
+        row = _row(cell, ours, tolerances)
+        graded = grade_of(comparable, surrogates, cell.system, cell.table)
+        verdict = _verdict(cell, ours, row, graded, (not_run or {}).get(cell.system, ""))
+        if audit is not None:
+            said = audit.get((cell.table, cell.row, cell.column), Audited())
+            verdict, row["doubt"] = _audited(verdict, cell, said)
+            row |= dict(zip(AUDIT_COLUMNS, said, strict=True))
+        rows.append(row | {"verdict": str(verdict)} | {name: value or "" for name, value in asdict(verdict).items()})
+    columns = [*COMPARISON_COLUMNS, *(AUDIT_COLUMNS if audit is not None else ())]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _audited(row: dict[str, object], cell: PublishedCell, audit: str, proof: str) -> dict[str, object]:
-    """Return a row with what the audit says: as its verdict where it would be judged, else in its doubt, once."""
-    row = row | {"audit": audit, "proof": proof}
-    # Another value that the file names was not audited.
-    if cell.target != cell.value or not audit.startswith((_IMPOSSIBLE, _EXPLAINED)):
-        return row
-    what = audit.removeprefix(_EXPLAINED) if audit.startswith(_EXPLAINED) else ""
-    word = f"not as printed: {what}" if what else "impossible as printed"
-    if not cell.target_named and row["verdict"] in (REPRODUCED, WITHIN_INTERVAL, NOT_REPRODUCED):
-        reason = word if what else f"{word}: {_first_sentence(proof)}"
-        return row | {"verdict": NOT_COMPARABLE.format(reason=reason)}
-    if (what or _IMPOSSIBLE).lower() in cell.doubt.lower():
-        return row
-    return row | {"doubt": f"{cell.doubt} Audit: {word}.".strip()}
+def verdict_of(row: Mapping[str, Any]) -> Verdict:
+    """Return the verdict of a row of the comparison, also of one that is read back from CSV ("" comes back as NaN)."""
+    grade, outcome, reason = ("" if pd.isna(row[name]) else row[name] for name in ("grade", "outcome", "reason"))
+    return Verdict(Grade(grade) if grade else None, Outcome(outcome) if outcome else None, str(reason))
+
+
+def _audited(verdict: Verdict, cell: PublishedCell, said: Audited) -> tuple[Verdict, str]:
+    """Return verdict and doubt of a cell with what the audit says: as the reason where it would be judged.
+
+    Else the doubt says it, once; of another value that the file names nothing was audited.
+    """
+    if cell.target != cell.value or said.verdict not in NO_TARGETS:
+        return verdict, cell.doubt
+    explained = said.verdict == AuditVerdict.EXPLAINED
+    words = f"not as printed: {said.reason}" if explained else "impossible as printed"
+    if verdict.outcome and not cell.target_named:
+        reason = words if explained else f"{words}: {_first_sentence(said.proof)}"
+        return Verdict(verdict.grade, None, reason), cell.doubt
+    if (said.reason if explained else str(said.verdict)).lower() in cell.doubt.lower():
+        return verdict, cell.doubt
+    return verdict, f"{cell.doubt} Audit: {words}.".strip()
 
 
 def _first_sentence(text: str) -> str:
@@ -166,17 +178,12 @@ def _tolerances(tolerance: float | Mapping[str, float], metrics: set[str]) -> di
     return {metric: float(given.get(metric, given.get(DEFAULT, math.nan))) for metric in metrics}
 
 
-def _row(
-    cell: PublishedCell,
-    ours: Measured | None,
-    tolerances: Mapping[str, float],
-    comparable: bool | str | Mapping[str, bool | str],
-) -> dict[str, object]:
+def _row(cell: PublishedCell, ours: Measured | None, tolerances: Mapping[str, float]) -> dict[str, Any]:
+    """Return a cell beside ours, without a verdict."""
     scale = 0.01 if cell.unit == "ratio" else 1.0
     mean, std, low, high = (
         (scale * value for value in (ours.mean, ours.std, ours.low, ours.high)) if ours else [math.nan] * 4
     )
-    limit = scale * tolerances[cell.metric] if cell.metric else math.nan
     return {
         "table": cell.table,
         "row": cell.row,
@@ -188,8 +195,7 @@ def _row(
         "low": low,
         "high": high,
         "difference": mean - cell.target,
-        "tolerance": limit,
-        "verdict": _verdict(cell, ours, (mean, low, high), limit, comparable),
+        "tolerance": scale * tolerances[cell.metric] if cell.metric else math.nan,
         "doubt": cell.doubt,
         "executions": ours.executions if ours else 0,
         "target": cell.target,
@@ -203,25 +209,21 @@ def _row(
 
 
 def _verdict(
-    cell: PublishedCell,
-    ours: Measured | None,
-    values: tuple[float, float, float],
-    limit: float,
-    comparable: bool | str | Mapping[str, bool | str],
-) -> str:
+    cell: PublishedCell, ours: Measured | None, row: Mapping[str, Any], graded: tuple[Grade, str], not_run: str
+) -> Verdict:
     if cell.lost:
-        return NOT_IN_TEXT
+        return Verdict(None, None, LOST)
     if not (cell.system and cell.metric):
-        return NO_COUNTERPART
+        return Verdict(None, None, NO_COUNTERPART)
     if ours is None:
-        return NOT_RUN
-    state = comparable.get(cell.system, True) if isinstance(comparable, Mapping) else comparable
-    if state is not True:
-        return NOT_COMPARABLE.format(reason=state or _OTHER_DATA)
-    mean, low, high = values
-    if math.isnan(mean):
-        return UNDEFINED
+        return Verdict(None, None, not_run or NOT_RUN)
+    grade, reason = graded
+    if reason:
+        return Verdict(grade, None, reason)
+    if math.isnan(row["ours"]):
+        return Verdict(None, None, UNDEFINED)
     # Decimal numbers of two or three places: a difference that equals the tolerance on paper is within it.
-    if abs(mean - cell.target) <= limit + 1e-9:
-        return REPRODUCED
-    return WITHIN_INTERVAL if low <= cell.target <= high else NOT_REPRODUCED
+    if abs(row["ours"] - cell.target) <= row["tolerance"] + 1e-9:
+        return Verdict(grade, Outcome.REPRODUCED)
+    inside = row["low"] <= cell.target <= row["high"]
+    return Verdict(grade, Outcome.WITHIN_INTERVAL if inside else Outcome.NOT_REPRODUCED)

@@ -12,12 +12,14 @@ from typing import NamedTuple
 import pandas as pd
 
 from covid_keras.audit import audit
+from covid_keras.evaluation.comparison import AUDIT_COLUMNS
+from covid_keras.evaluation.possibility import NO_TARGETS, Audited, AuditVerdict
 from covid_keras.paper.paper import Paper
 from covid_keras.published.cells import LOST_TEXT
 from covid_keras.published.facts import Place
 from covid_keras.reporting.document import Section
-from covid_keras.reporting.tables import AUDIT_MEANINGS, AUDIT_SIGNS, NOT_CHECKED_KIND, markdown_table, table_title
-from covid_keras.reporting.wording import counted
+from covid_keras.reporting.tables import AUDIT_SIGNS, markdown_table, table_title
+from covid_keras.reporting.wording import counted, sentence
 
 PLACE = ["table", "row", "column"]
 AUDIT_CAPTION = (
@@ -33,12 +35,11 @@ AUDIT_REST = (
 )
 # Kind -> how its list is headed and its meaning.
 _LISTS = {
-    "impossible": ("with proofs", AUDIT_MEANINGS["impossible"]),
-    "explained": ("with proofs", AUDIT_MEANINGS["explained"]),
-    "consistent": ("with what was computed", AUDIT_MEANINGS["consistent"]),
-    NOT_CHECKED_KIND: ("with reasons", "neither possible nor impossible by any rule"),
+    AuditVerdict.IMPOSSIBLE: ("with proofs", AUDIT_SIGNS[AuditVerdict.IMPOSSIBLE][1]),
+    AuditVerdict.EXPLAINED: ("with proofs", AUDIT_SIGNS[AuditVerdict.EXPLAINED][1]),
+    AuditVerdict.CONSISTENT: ("with what was computed", AUDIT_SIGNS[AuditVerdict.CONSISTENT][1]),
+    AuditVerdict.NOT_CHECKABLE: ("with reasons", "neither possible nor impossible by any rule"),
 }
-NO_TARGETS = ("impossible", "explained")
 # What each rule asks, by the name under which it speaks; sources stand at the rules in `covid_keras.audit`.
 RULE_MEANINGS = {
     "grim": "Is there a whole number of right answers that gives the printed share of the stated images (the GRIM "
@@ -77,9 +78,10 @@ def audit_of(paper: Paper) -> pd.DataFrame:
     return _audited(_File(sha256(path.read_bytes()).hexdigest(), path)).copy()
 
 
-def audited_places(table: pd.DataFrame) -> dict[Place, tuple[str, str]]:
-    """Return what `covid_keras.evaluation.compare` wants of an audit: place to verdict and proof."""
-    return {(row.table, row.row, row.column): (row.audit, row.proof) for row in table.itertuples()}
+def audited_places(table: pd.DataFrame) -> dict[Place, Audited]:
+    """Return what `covid_keras.evaluation.compare` wants of an audit."""
+    columns = [table[name] for name in (*PLACE, *AUDIT_COLUMNS)]
+    return {row[:3]: Audited(*row[3:]) for row in zip(*columns, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -93,47 +95,44 @@ class _File:
 @lru_cache(maxsize=16)
 def _audited(file: _File) -> pd.DataFrame:
     """Audit a file, once for each content: a page asks for it several times, and it takes a second."""
-    table = audit(file.path).table().rename(columns={"verdict": "audit"})
-    return table[[*PLACE, "printed", "audit", "proof", "rules"]]
+    table = audit(file.path).table()
+    if "reason" not in table.columns:  # until the audit's verdicts are values
+        parts = table["verdict"].str.extract(
+            r"^(impossible|explained|consistent|cannot be checked)(?: by | \()?(.*?)\)?$"
+        )
+        explained = table["verdict"].str.startswith("explained by ")
+        parts.loc[explained, 1] = table["verdict"].str.removeprefix("explained by ")
+        table = table.assign(verdict=parts[0], reason=parts[1])
+    table = table.rename(columns={"verdict": "audit", "reason": "audit_reason"})
+    return table[[*PLACE, "printed", *AUDIT_COLUMNS, "rules"]]
 
 
 def audit_counts(table: pd.DataFrame) -> dict[str, int]:
     """Return how many cells of an audit are of each kind, headed by its sign."""
-    kinds = _audit_kinds(table).value_counts()
-    heads = {word: f"{AUDIT_SIGNS[word]} {word}" for word in AUDIT_MEANINGS} | {NOT_CHECKED_KIND: NOT_CHECKED_KIND}
-    return {head: int(kinds.get(word, 0)) for word, head in heads.items()}
-
-
-def _audit_kinds(table: pd.DataFrame) -> pd.Series:
-    return table["audit"].map(lambda text: next((w for w in AUDIT_SIGNS if text.startswith(w)), NOT_CHECKED_KIND))
+    kinds = table["audit"].value_counts()
+    return {f"{sign} {word}".strip(): int(kinds.get(word, 0)) for word, (sign, _) in AUDIT_SIGNS.items()}
 
 
 class _Finding(NamedTuple):
-    """Cells of one table that share their verdict and its proof, such as a Dice and its IoU."""
+    """Cells of one table that share the reason of their verdict and its proof, such as a Dice and its IoU."""
 
     table: str
     cells: str
-    verdict: str
+    reason: str
     proof: str
     rules: str
 
 
 def _findings(table: pd.DataFrame, kind: str) -> list[_Finding]:
     """Return what is found of the cells of a kind, in the paper's order; of what cannot be checked the proof is why."""
-    own = table[_audit_kinds(table) == kind]
-    if kind == NOT_CHECKED_KIND:
-        own = own.assign(proof=[_reason(verdict) for verdict in own["audit"]], audit=NOT_CHECKED_KIND)
-    groups = own.groupby(["table", "audit", "proof"], sort=False)
+    own = table[table["audit"] == kind]
+    if kind == AuditVerdict.NOT_CHECKABLE:
+        own = own.assign(proof=[f"{sentence(why)}." for why in own["audit_reason"]], audit_reason="")
+    groups = own.groupby(["table", "audit_reason", "proof"], sort=False)
     return [
-        _Finding(table_title(str(name)), _cells_words(part), said, proof, _rule_words(part["rules"]))
-        for (name, said, proof), part in groups
+        _Finding(table_title(str(name)), _cells_words(part), reason, proof, _rule_words(part["rules"]))
+        for (name, reason, proof), part in groups
     ]
-
-
-def _reason(verdict: str) -> str:
-    """Return the bracket of "cannot be checked (why)", as a sentence."""
-    why = verdict.removeprefix(NOT_CHECKED_KIND).strip(" ()")
-    return f"{why[:1].upper()}{why[1:]}."
 
 
 def _rule_words(rules: Iterable[str]) -> str:
@@ -141,8 +140,8 @@ def _rule_words(rules: Iterable[str]) -> str:
 
 
 def _title(kind: str, count: int) -> str:
-    sign = f"{AUDIT_SIGNS[kind]} {kind}" if kind in AUDIT_SIGNS else kind.capitalize()
-    return f"{sign}, {_LISTS[kind][0]} ({counted(count, 'cell')})"
+    sign = AUDIT_SIGNS[kind][0]
+    return f"{f'{sign} {kind}' if sign else kind.capitalize()}, {_LISTS[kind][0]} ({counted(count, 'cell')})"
 
 
 def _rules_asked(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -177,9 +176,9 @@ def audit_section(table: pd.DataFrame, everything: bool = True) -> Section:
 
 def _note(found: _Finding, kind: str) -> tuple[str, str]:
     """Return a finding as title and text; of what cannot be checked the reason is the title: its cells are many."""
-    if kind == NOT_CHECKED_KIND:
+    if kind == AuditVerdict.NOT_CHECKABLE:
         return f"{found.table}: {found.proof}", found.cells
-    said = f"{found.verdict}: " if kind == "explained" else ""
+    said = f"explained by {found.reason}: " if kind == AuditVerdict.EXPLAINED else ""
     return f"{found.table}: {said}{found.cells}", f"{found.proof} [{found.rules}]"
 
 
@@ -207,12 +206,12 @@ def audit_markdown(table: pd.DataFrame) -> str:
 
 def _kind_markdown(table: pd.DataFrame, kind: str, count: int) -> str:
     """Return the cells of one kind as a Markdown table below its heading, folded where they may be targets."""
-    last = "why" if kind == NOT_CHECKED_KIND else "computed" if kind == "consistent" else "proof"
+    last = {AuditVerdict.NOT_CHECKABLE: "why", AuditVerdict.CONSISTENT: "computed"}.get(kind, "proof")
     rows = [
         {"where": found.table, "as printed": found.cells}
-        | ({"explained by": found.verdict.removeprefix("explained by ")} if kind == "explained" else {})
+        | ({"explained by": found.reason} if kind == AuditVerdict.EXPLAINED else {})
         | {last: found.proof}
-        | ({"rules": found.rules} if kind != NOT_CHECKED_KIND else {})
+        | ({"rules": found.rules} if kind != AuditVerdict.NOT_CHECKABLE else {})
         for found in _findings(table, kind)
     ]
     title, body = _title(kind, count), f"{_LISTS[kind][1]}.\n\n{markdown_table(pd.DataFrame(rows))}"

@@ -16,9 +16,7 @@ from covid_keras.paper.paper import Paper
 from covid_keras.published.cells import load_titles
 from covid_keras.reporting.audits import audit_of, audited_places
 from covid_keras.reporting.paper_report import report_of
-from covid_keras.reporting.results import comparable_of
 from covid_keras.reporting.tables import (
-    AUDIT_MEANINGS,
     AUDIT_SIGNS,
     VERDICTS,
     Cell,
@@ -84,9 +82,10 @@ class Committed:
             load_published(self.paper.folder / "published.yaml"),
             self.measured,
             yaml.safe_load(self.source["protocol"])["tolerance"],
-            comparable_of(self.source["comparable"], self.source.get("surrogates", {})),
+            self.source["comparable"],
             self.left_out,
             audited_places(audit_of(self.paper)),
+            self.source.get("surrogates"),
         )
 
     @cached_property
@@ -154,10 +153,10 @@ def excerpt_markdown(paper: Paper, profile: str) -> str:
         for row in table.rows
         for whose, text in (("paper", _paper_text), ("ours", _our_text))
     ]
-    signs = {cell.verdict: cell.symbol for cell in table.cells.values()}
-    legend = "; ".join(f"{sign} {VERDICTS[verdict][1]}" for verdict, sign in signs.items())
+    kinds = dict.fromkeys(cell.kind for cell in table.cells.values())
+    legend = "; ".join(" ".join(VERDICTS[kind]) for kind in kinds)
     used = {cell.audit_sign for cell in table.cells.values()}
-    legend += "".join(f"; {sign} {AUDIT_MEANINGS[word]}" for word, sign in AUDIT_SIGNS.items() if sign in used)
+    legend += "".join(f"; {sign} {meaning}" for sign, meaning in AUDIT_SIGNS.values() if sign and sign in used)
     what = load_titles(paper.folder / "published.yaml")[table.name].rstrip(".")
     unit = "shares of 1" if set(rows["unit"]) == {"ratio"} else "percent"
     return (

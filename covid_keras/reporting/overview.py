@@ -15,13 +15,14 @@ import pandas as pd
 import yaml
 
 from covid_keras.evaluation import Measured, compare, load_published
-from covid_keras.evaluation.comparison import NO_COUNTERPART, NOT_IN_TEXT
+from covid_keras.evaluation.comparison import AUDIT_COLUMNS, verdict_of
+from covid_keras.evaluation.possibility import NO_TARGETS, AuditVerdict
+from covid_keras.evaluation.verdicts import LOST, NO_COUNTERPART, NOT_RUN
 from covid_keras.paper.paper import Paper
-from covid_keras.published.cells import LOST_TEXT, load_titles
 from covid_keras.published.cells import load_paper as load_citation
+from covid_keras.published.cells import load_titles
 from covid_keras.reporting.audits import (
     AUDIT_CAPTION,
-    NO_TARGETS,
     PLACE,
     audit_counts,
     audit_of,
@@ -34,13 +35,9 @@ from covid_keras.reporting.figures import headline_figure
 from covid_keras.reporting.markdown import markdown_of
 from covid_keras.reporting.paper_report import report_of
 from covid_keras.reporting.tables import (
-    AUDIT_MEANINGS,
     AUDIT_SIGNS,
-    NO_COUNTERPART_KIND,
     NO_SIGN,
-    NOT_CHECKED_KIND,
-    NOT_CHECKED_MEANING,
-    NOT_COMPARABLE_KIND,
+    NOT_JUDGED,
     NOT_MEASURED,
     VERDICTS,
     Cell,
@@ -49,13 +46,12 @@ from covid_keras.reporting.tables import (
     doubtful_cells,
     measured_table,
     paper_tables,
-    split_verdict,
     table_title,
 )
 from covid_keras.reporting.wording import NOTHING, counted, number
 
 # What becomes of a published cell, the most telling first: of several profiles that counts which says most.
-STATES = (*VERDICTS, NOT_MEASURED, NO_COUNTERPART_KIND, LOST_TEXT)
+STATES = (*VERDICTS, NOT_MEASURED, NO_COUNTERPART, LOST)
 SHOWN = {"accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 HEADLINE = "accuracy"
 _VALUES = ("paper", "paper_std", "paper_low", "paper_high", "target", "ours", "ours_std", "low", "high")
@@ -102,7 +98,7 @@ class Entry:
         """Every published cell beside ours, a table a profile; one without a number of ours where there is none."""
         frames = [found.comparison for found in self.results]
         frames = frames or [self._without_results]
-        frames = [frame.drop(columns=self.audit.columns.difference(PLACE), errors="ignore") for frame in frames]
+        frames = [frame.drop(columns=list(AUDIT_COLUMNS)) for frame in frames]
         return [frame.merge(self.audit, how="left", on=PLACE, validate="one_to_one") for frame in frames]
 
     @property
@@ -130,11 +126,10 @@ class Entry:
 
 def state_of(row: Mapping[str, Any]) -> str:
     """Return which of `STATES` a row of a comparison is in."""
-    if row["verdict"] == NOT_IN_TEXT:
-        return LOST_TEXT
-    if row["verdict"] == NO_COUNTERPART:
-        return NO_COUNTERPART_KIND
-    return NOT_MEASURED if pd.isna(row["ours"]) else split_verdict(row["verdict"])[0]
+    verdict = verdict_of(row)
+    if verdict.reason in (LOST, NO_COUNTERPART):
+        return verdict.reason
+    return NOT_MEASURED if pd.isna(row["ours"]) else verdict.outcome or NOT_JUDGED
 
 
 def overview_markdown(papers: Iterable[Paper]) -> str:
@@ -154,12 +149,12 @@ def overview_report(papers: Iterable[Paper], everything: bool = True) -> Report:
     entries.sort(key=lambda entry: (entry.name[-4:], entry.name))
     total = sum(entry.states for entry in entries)
     beside = int(total[list(VERDICTS)].sum())
-    judged = beside - int(total[NOT_COMPARABLE_KIND])
+    judged = beside - int(total[NOT_JUDGED])
     return Report(
         title="COVID-19 in chest radiographs: the papers against ours",
         subtitle="Made by covid-keras results, as one HTML page and as papers/RESULTS.md, from the committed results "
         "alone; no number here is typed by hand.",
-        banner="" if judged or not total[NOT_COMPARABLE_KIND] else NONE_JUDGED,
+        banner="" if judged or not total[NOT_JUDGED] else NONE_JUDGED,
         facts=[
             ("Papers", ", ".join(entry.name for entry in entries)),
             ("Published numbers", f"{total.sum()}; ours beside {beside} of them, {judged} judged"),
@@ -210,7 +205,7 @@ def _start(entries: list[Entry]) -> Section:
     if any(entry.results for entry in entries):
         section.tables.append(_cost_table(entries))
     if panels := _headline_panels(entries):
-        signs = ", ".join(f"{AUDIT_SIGNS[word]} {word}" for word in NO_TARGETS)
+        signs = ", ".join(f"{AUDIT_SIGNS[word][0]} {word}" for word in NO_TARGETS)
         caption = HEADLINE_CAPTION.format(metric=HEADLINE.capitalize(), signs=signs)
         figure = headline_figure(panels, f"{HEADLINE} (%)")
         section.figures.append(FigureEntry(f"{HEADLINE.capitalize()}, paper against ours", caption, figure))
@@ -229,27 +224,31 @@ def _signs() -> list[tuple[str, str]]:
         *((f"{sign} {kind}", meaning) for kind, (sign, meaning) in VERDICTS.items()),
         (NOTHING, "no number"),
         ("†", "doubtful in the paper, for a reason that this suite's authors give"),
-        *((f"{AUDIT_SIGNS[word]} {word}", f"audit: {meaning}") for word, meaning in AUDIT_MEANINGS.items()),
-        (f"{NO_SIGN}: {NOT_CHECKED_KIND}", f"audit: {NOT_CHECKED_MEANING}"),
+        *((_audit_head(word), f"audit: {meaning}") for word, (_, meaning) in AUDIT_SIGNS.items()),
     ]
 
 
 def _legend(table: PaperTable) -> str:
     """Explain the signs of a table in one line: those that stand in it."""
     cells = table.cells.values()
-    verdicts = {cell.verdict: cell.symbol for cell in cells if cell.symbol}
-    signs = [f"{sign} {verdict}" for verdict, sign in verdicts.items()]
+    signs = [f"{VERDICTS[kind][0]} {kind}" for kind in dict.fromkeys(cell.kind for cell in cells if cell.kind)]
     signs += ["† doubtful"] * any(cell.doubt for cell in cells)
-    used = {cell.audit_sign for cell in cells}
-    audit = [f"{sign} {word}" for word, sign in AUDIT_SIGNS.items() if sign in used]
+    used = {cell.audit.verdict for cell in cells}
+    audit = [_audit_head(word) for word in AUDIT_SIGNS if word in used and word != AuditVerdict.NOT_CHECKABLE]
     words = f"{'; '.join(signs)}. " if signs else ""
-    return words + (f"Audit of the printed number: {', '.join(audit)}; {NO_SIGN}: {NOT_CHECKED_KIND}." if audit else "")
+    rest = _audit_head(AuditVerdict.NOT_CHECKABLE)
+    return words + (f"Audit of the printed number: {', '.join(audit)}; {rest}." if audit else "")
+
+
+def _audit_head(word: str) -> str:
+    sign = AUDIT_SIGNS[word][0]
+    return f"{sign} {word}" if sign else f"{NO_SIGN}: {word}"
 
 
 def _cells_table(entries: list[Entry]) -> TableEntry:
     """The papers, a line each: what became of their published numbers."""
     heads = {kind: f"{VERDICTS[kind][0]} {kind}" if kind in VERDICTS else kind for kind in STATES}
-    heads[LOST_TEXT] = "lost"
+    heads[LOST] = "lost"
     rows = [
         {"paper": entry.name, "published": entry.states.sum()}
         | {heads[kind]: entry.states[kind] for kind in STATES}
@@ -330,7 +329,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _line_name(title: str, row: Mapping[str, Any]) -> str:
     """Return a system's name in the figure, with the audit's sign where the number drawn is no possible one."""
     cell = cell_of(row)
-    spoken_against = cell.audit.startswith(NO_TARGETS) and row["target"] == row["paper"]
+    spoken_against = cell.audit.verdict in NO_TARGETS and row["target"] == row["paper"]
     # A space at which no line is broken.
     return textwrap.shorten(title, 48) + f"\N{NO-BREAK SPACE}{cell.audit_sign}" * spoken_against
 
@@ -511,7 +510,7 @@ def _system_cell(frame: pd.DataFrame, one: Measured) -> Cell:
     rows = frame[(frame["system"] == one.system) & (frame["metric"] == one.metric)]
     if rows.empty:
         interval = "" if pd.isna(one.low) else f"[{number(one.low)}, {number(one.high)}]"
-        return Cell(NOTHING, number(one.mean), interval, "")
+        return Cell(NOTHING, number(one.mean), interval)
     # One number printed in two places is one, the first; where the text has lost it in one of them, it has the other.
     rows = rows[rows["paper"].notna()].drop_duplicates("paper") if rows["paper"].notna().any() else rows.head(1)
     first, *others = [cell_of(row) for row in rows.to_dict("records")]
@@ -538,9 +537,9 @@ def reasons_of(paper: Paper, found: Committed | None, frame: pd.DataFrame) -> li
     missing = frame[frame["state"] == NOT_MEASURED]
     undefined = missing[missing["system"].isin(systems)]
     reasons = [
-        Reason(state, len(part), split_verdict(verdict)[1], _table_words(part["table"]))
-        for state, cells in (("measured, not judged", frame[frame["state"] == NOT_COMPARABLE_KIND]), ("", undefined))
-        for verdict, part in cells.groupby("verdict", sort=False)
+        Reason(state, len(part), why, _table_words(part["table"]))
+        for state, cells in (("measured, not judged", frame[frame["state"] == NOT_JUDGED]), ("", undefined))
+        for why, part in cells.groupby("reason", sort=False)
     ]
     absent = {system.name: system.title for system in paper.systems if system.name not in systems}
     absent |= {name: name for name in missing["system"] if name not in {**absent, **systems}}
@@ -550,8 +549,8 @@ def reasons_of(paper: Paper, found: Committed | None, frame: pd.DataFrame) -> li
     for why, names in by_reason.items():
         count = int(missing["system"].isin(names).sum())
         titles = "; ".join(absent[name] for name in names)
-        reasons.append(Reason("not run", count, why.removeprefix("not run: "), titles))
-    for state, why in ((NO_COUNTERPART_KIND, NO_COUNTERPART_WORDS), (LOST_TEXT, LOST_WORDS)):
+        reasons.append(Reason(NOT_RUN, count, why.removeprefix("not run: "), titles))
+    for state, why in ((NO_COUNTERPART, NO_COUNTERPART_WORDS), (LOST, LOST_WORDS)):
         part = frame[frame["state"] == state]
         if len(part):
             reasons.append(Reason(state, len(part), why, _table_words(part["table"])))

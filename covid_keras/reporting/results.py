@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -139,9 +139,10 @@ class Results:
             self.published,
             self.measured,
             protocol.tolerance,
-            comparable_of(protocol.comparable, self.surrogates),
+            protocol.comparable,
             self.run.left_out,
             audited_places(self.audit),
+            self.surrogates,
         )
 
     @cached_property
@@ -270,11 +271,6 @@ def _named(titles: dict[str, str], alone: bool) -> Group:
     endings = {title.rpartition(", ")[2] if ", " in title else "" for title in titles.values()}
     ending = endings.pop() if len(endings) == 1 else ""
     return Group(ending, {name: title.removesuffix(f", {ending}") for name, title in titles.items()})
-
-
-def comparable_of(comparable: bool | str, surrogates: Mapping[str, str]) -> bool | str | Mapping[str, bool | str]:
-    """Return what `compare` wants: one reason for all where the data differ, else a reason for each surrogate."""
-    return dict(surrogates) if comparable is True and surrogates else comparable
 
 
 def results_json(results: Results) -> dict[str, Any]:

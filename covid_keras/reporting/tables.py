@@ -5,7 +5,6 @@ Each cell reads "paper | ours [95 % interval] symbol"; the symbol is the verdict
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,40 +13,37 @@ from typing import Any
 import pandas as pd
 
 from covid_keras.common.files import atomic_path, write_text
-from covid_keras.evaluation.comparison import (
-    COMPARISON_COLUMNS,
-    NOT_REPRODUCED,
-    REPRODUCED,
-    WITHIN_INTERVAL,
-)
+from covid_keras.evaluation.comparison import AUDIT_COLUMNS, COMPARISON_COLUMNS, verdict_of
+from covid_keras.evaluation.possibility import Audited, AuditVerdict
 from covid_keras.evaluation.summary import Measured
-from covid_keras.published.cells import LOST_TEXT
+from covid_keras.evaluation.verdicts import LOST, NO_COUNTERPART, NOT_RUN, Outcome, Verdict
 from covid_keras.published.facts import table_title
-from covid_keras.reporting.wording import NOTHING, counted, number, published_number  # noqa: F401
+from covid_keras.reporting.wording import NOTHING, counted, interval, number, published_number  # noqa: F401
 
-NOT_COMPARABLE_KIND = "not comparable"
+NOT_JUDGED = "not comparable"
 NOT_MEASURED = "not measured"
-NOT_RUN_KIND = "not run"  # the reason of a row that nobody asked for
-NO_COUNTERPART_KIND = "no counterpart"
-# Verdict -> symbol and meaning; the shape alone tells them apart, without colour.
-VERDICTS = {
-    REPRODUCED: ("✓", "ours differs from the paper by no more than the tolerance set before the run"),
-    WITHIN_INTERVAL: ("≈", "outside the tolerance, but the paper's value lies in our 95 % interval"),
-    NOT_REPRODUCED: ("✗", "outside the tolerance and outside our 95 % interval"),
-    NOT_COMPARABLE_KIND: (
+# Outcome, or that there is none -> symbol and meaning; the shape alone tells them apart, without colour.
+VERDICTS: dict[str, tuple[str, str]] = {
+    Outcome.REPRODUCED: ("✓", "ours differs from the paper by no more than the tolerance set before the run"),
+    Outcome.WITHIN_INTERVAL: ("≈", "outside the tolerance, but the paper's value lies in our 95 % interval"),
+    Outcome.NOT_REPRODUCED: ("✗", "outside the tolerance and outside our 95 % interval"),
+    NOT_JUDGED: (
         "○",
         "not measured under the paper's conditions, or no target as the paper prints it; shown, not judged",
     ),
 }
-# What the audit of the printed numbers says of a cell, by its first word; what cannot be checked has no sign.
-AUDIT_SIGNS = {"consistent": "⁼", "explained": "§", "impossible": "‡"}
-AUDIT_MEANINGS = {
-    "impossible": "not possible as printed, or not together with what is printed beside it",
-    "explained": "not possible as printed, and why is found: another formula, another n, a slip of the pen",
-    "consistent": "possible, and agrees with all that a rule sets beside it",
+# What the audit says of a printed number -> sign and meaning, the worst first.
+AUDIT_SIGNS: dict[str, tuple[str, str]] = {
+    AuditVerdict.IMPOSSIBLE: ("‡", "not possible as printed, or not together with what is printed beside it"),
+    AuditVerdict.EXPLAINED: (
+        "§",
+        "not possible as printed, and why is found: another formula, another n, a slip of the pen",
+    ),
+    AuditVerdict.CONSISTENT: ("⁼", "possible, and agrees with all that a rule sets beside it"),
+    AuditVerdict.NOT_CHECKABLE: ("", "no rule bears on the number, or the available text has lost it"),
 }
-NO_SIGN, NOT_CHECKED_KIND = "no sign", "cannot be checked"
-NOT_CHECKED_MEANING = "no rule bears on the number, or the available text has lost it"
+NO_SIGN = "no sign"
+UNASKED = Audited()
 _LATEX = {
     "✓": r"$\checkmark$",
     "≈": r"$\approx$",
@@ -83,21 +79,18 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A published number beside ours, as text; `verdict` is a key of `VERDICTS`, `reason` its bracket.
+    """A published number beside ours, as text.
 
-    `audit` says whether the printed number is possible at all: a key of `AUDIT_SIGNS`, which words may follow, other
-    words where it cannot be checked, "" where nobody asked; `proof` says why. `verdict` is "" where the paper prints no
-    such number; `paper` is, too, where ours stands alone.
+    `verdict` is None where the paper prints no such number; `paper` is "" where ours stands alone. `audit` says
+    whether the printed number is possible at all.
     """
 
     paper: str
     ours: str
     interval: str
-    verdict: str
-    reason: str = ""
+    verdict: Verdict | None = None
     doubt: str = ""
-    audit: str = ""
-    proof: str = ""
+    audit: Audited = UNASKED
 
     @property
     def measured(self) -> bool:
@@ -105,19 +98,32 @@ class Cell:
         return self.ours != NOTHING
 
     @property
+    def kind(self) -> str:
+        """The key of the verdict in `VERDICTS`, empty where there is nothing of ours to judge."""
+        if not self.measured or self.verdict is None:
+            return ""
+        return self.verdict.outcome or NOT_JUDGED
+
+    @property
     def symbol(self) -> str:
         """The verdict's sign, empty where there is nothing of ours to judge."""
-        return VERDICTS[self.verdict][0] if self.measured and self.verdict else ""
+        return VERDICTS[self.kind][0] if self.kind else ""
+
+    @property
+    def reason(self) -> str:
+        """Why the number is not judged."""
+        return self.verdict.reason if self.verdict else ""
 
     @property
     def audit_sign(self) -> str:
         """The sign of what the audit says of the printed number; "" where it was not, or cannot be, checked."""
-        return next((sign for word, sign in AUDIT_SIGNS.items() if self.audit.startswith(word)), "")
+        return AUDIT_SIGNS[self.audit.verdict][0] if self.audit.verdict else ""
 
     @property
     def audit_words(self) -> str:
         """What the audit says of the printed number; its proof where that is more than consistent."""
-        return f"{self.audit}: {self.proof}" if self.proof and not self.audit.startswith("consistent") else self.audit
+        proof = "" if self.audit.verdict == AuditVerdict.CONSISTENT else self.audit.proof
+        return f"{self.audit.words}: {proof}" if proof else self.audit.words
 
     def __str__(self) -> str:
         mark = ("†" if self.doubt else "") + self.audit_sign
@@ -153,20 +159,12 @@ class PaperTable:
         cells = [cell for (name, _), cell in self.cells.items() if name == row and cell.reason]
         if self.measured_row(row):
             cells = [cell for cell in cells if cell.measured]
-        cells = [cell for cell in cells if cell.reason != NO_COUNTERPART_KIND] or cells
+        cells = [cell for cell in cells if cell.reason != NO_COUNTERPART] or cells
         return tuple(dict.fromkeys(cell.reason for cell in cells))
 
     def measured_row(self, row: str) -> bool:
         """Whether any cell of the row has a number of ours."""
         return any(cell.measured for (name, _), cell in self.cells.items() if name == row)
-
-
-def split_verdict(verdict: object) -> tuple[str, str]:
-    """Return the verdict's key in `VERDICTS` and the reason in its brackets ("" where there is none)."""
-    found = re.fullmatch(r"([a-z ]+?)\s*(?:\((.*)\))?", str(verdict).strip(), flags=re.DOTALL)
-    if found is None or found[1] not in VERDICTS:
-        raise ValueError(f"unknown verdict {verdict!r}; known: {', '.join(VERDICTS)}")
-    return found[1], found[2] or ""
 
 
 def paper_tables(frame: pd.DataFrame) -> list[PaperTable]:
@@ -175,12 +173,12 @@ def paper_tables(frame: pd.DataFrame) -> list[PaperTable]:
     Parameters
     ----------
     frame : DataFrame
-        As `covid_keras.evaluation.compare` returns it: a row a published cell.
+        As `covid_keras.evaluation.compare` returns it: one row per published cell.
 
     Raises
     ------
     ValueError
-        Where a column is missing, a cell is there twice or a verdict is unknown.
+        Where a column is missing, a cell is there twice or a grade or outcome is unknown.
     """
     missing = [name for name in COMPARISON_COLUMNS if name not in frame.columns]
     if missing:
@@ -201,24 +199,26 @@ def paper_tables(frame: pd.DataFrame) -> list[PaperTable]:
 
 
 def cell_of(item: Mapping[str, Any]) -> Cell:
-    """Return a row of the comparison as text; its columns `audit` and `proof` may be there or not."""
-    kind, reason = split_verdict(item["verdict"])
-    unit = item["unit"]
-    interval = _interval(item["low"], item["high"], lambda value: number(value, unit=unit))
-    # An empty text comes back from CSV as NaN.
-    doubt = "" if pd.isna(item["doubt"]) else str(item["doubt"])
+    """Return a row of the comparison as text; its columns of the audit may be there or not."""
+    unit, doubt = item["unit"], _text(item, "doubt")
     if not pd.isna(item["target"]) and item["target"] != item["paper"]:
         doubt = f"{doubt} Compared with {published_number(item['target'], unit)}.".strip()
-    audit, proof = ("" if pd.isna(item.get(name, "")) else str(item.get(name, "")) for name in ("audit", "proof"))
-    return Cell(_paper_words(item), number(item["ours"], unit=unit), interval, kind, reason, doubt, audit, proof)
+    bounds = interval(item["low"], item["high"], unit=unit)
+    audited = Audited(*(_text(item, name) for name in AUDIT_COLUMNS))
+    return Cell(_paper_words(item), number(item["ours"], unit=unit), bounds, verdict_of(item), doubt, audited)
 
 
-def _paper_words(item: dict) -> str:
+def _text(item: Mapping[str, Any], name: str) -> str:
+    """Return a text of a row, "" where it has none; an empty one comes back from CSV as NaN."""
+    return "" if pd.isna(item.get(name, "")) else str(item.get(name, ""))
+
+
+def _paper_words(item: Mapping[str, Any]) -> str:
     """Return what the paper prints: a word, a number with its std or interval, a count with its share of the row.
 
     Where its text has lost the number, it says so.
     """
-    unit, text = item["unit"], "" if pd.isna(item["paper_text"]) else str(item["paper_text"])
+    unit, text = item["unit"], _text(item, "paper_text")
     if pd.isna(item["paper"]):
         return text or NOTHING
     if text:  # A cell of a confusion matrix: the paper prints the count, the share of the row is made here.
@@ -226,12 +226,9 @@ def _paper_words(item: dict) -> str:
     words = published_number(item["paper"], unit)
     if not pd.isna(item["paper_std"]):
         words += f" ± {published_number(item['paper_std'], unit)}"
-    interval = _interval(item["paper_low"], item["paper_high"], lambda value: published_number(value, unit))
-    return f"{words} {interval}".strip()
-
-
-def _interval(low: float, high: float, write: Callable[[float], str]) -> str:
-    return "" if pd.isna(low) else f"[{write(low)}, {write(high)}]"
+    if not pd.isna(item["paper_low"]):
+        words += f" [{published_number(item['paper_low'], unit)}, {published_number(item['paper_high'], unit)}]"
+    return words
 
 
 def comparison_pivot(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -250,9 +247,8 @@ def comparison_pivot(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def verdict_counts(frame: pd.DataFrame) -> dict[str, int]:
     """Return how many measured cells got each of `VERDICTS`, and how many are `NOT_MEASURED`."""
     measured = frame["ours"].notna()
-    kinds = frame.loc[measured, "verdict"].map(lambda text: split_verdict(text)[0])
-    counts = {kind: int((kinds == kind).sum()) for kind in VERDICTS}
-    return {**counts, NOT_MEASURED: int((~measured).sum())}
+    kinds = frame.loc[measured, "outcome"].replace("", NOT_JUDGED).fillna(NOT_JUDGED)
+    return {**{kind: int((kinds == kind).sum()) for kind in VERDICTS}, NOT_MEASURED: int((~measured).sum())}
 
 
 def verdict_legend(frame: pd.DataFrame | None = None) -> str:
@@ -267,8 +263,7 @@ def audit_signs(frame: pd.DataFrame | None) -> list[tuple[str, str, str]]:
     """Return sign, word and meaning of what the audit says of a cell; nothing where the comparison has no audit."""
     if frame is None or "audit" not in frame.columns:
         return []
-    signs = [(AUDIT_SIGNS[word], word, meaning) for word, meaning in AUDIT_MEANINGS.items()]
-    return [*signs, (NO_SIGN, NOT_CHECKED_KIND, NOT_CHECKED_MEANING)]
+    return [(sign or NO_SIGN, word, meaning) for word, (sign, meaning) in AUDIT_SIGNS.items()]
 
 
 def not_comparable_line(table: PaperTable) -> str:
@@ -276,13 +271,14 @@ def not_comparable_line(table: PaperTable) -> str:
 
     That the paper's text has lost a number is said in its cell, so here only where nothing else is to be said.
 
-    >>> not_comparable_line(PaperTable("V", ("A",), ("B",), {("A", "B"): Cell("1", "2", "", "not comparable", "why")}))
+    >>> cell = Cell("1", "2", "", Verdict(None, None, "why"))
+    >>> not_comparable_line(PaperTable("V", ("A",), ("B",), {("A", "B"): cell}))
     '○ not comparable: why.'
     """
     if not table.reasons:
         return ""
     rows = {row: table.reasons_of(row) for row in table.rows if table.measured_row(row)}
-    others = {row: tuple(reason for reason in reasons if reason != LOST_TEXT) for row, reasons in rows.items()}
+    others = {row: tuple(reason for reason in reasons if reason != LOST) for row, reasons in rows.items()}
     if any(others.values()):
         rows = {row: reasons for row, reasons in others.items() if reasons or not rows[row]}
     # One reason for all needs no names.
@@ -291,21 +287,18 @@ def not_comparable_line(table: PaperTable) -> str:
         if len(set(rows.values())) == 1
         else "; ".join(f"{' and '.join(names)}: {reason}" for reason, names in _by_reason(rows).items())
     )
-    return f"{VERDICTS[NOT_COMPARABLE_KIND][0]} {NOT_COMPARABLE_KIND}: {joined.rstrip('.')}."
+    return f"{VERDICTS[NOT_JUDGED][0]} {NOT_JUDGED}: {joined.rstrip('.')}."
 
 
 def left_out_line(table: PaperTable) -> str:
     """Return the line below a table that says which rows could not be run here, and why; "" where there is none.
 
-    >>> cell = Cell("1", "–", "", "not comparable", "checkpoint not obtainable")
+    >>> cell = Cell("1", "–", "", Verdict(None, None, "checkpoint not obtainable"))
     >>> left_out_line(PaperTable("V", ("A", "B"), ("C",), {("A", "C"): cell, ("B", "C"): cell}))
     'Left out: A and B: checkpoint not obtainable.'
     """
     rows = {row: table.reasons_of(row) for row in table.rows if not table.measured_row(row)}
-    rows = {
-        row: tuple(reason for reason in reasons if reason not in (NOT_RUN_KIND, LOST_TEXT))
-        for row, reasons in rows.items()
-    }
+    rows = {row: tuple(reason for reason in reasons if reason not in (NOT_RUN, LOST)) for row, reasons in rows.items()}
     said = [f"{' and '.join(names)}: {reason.rstrip('.')}" for reason, names in _by_reason(rows).items()]
     return f"Left out: {'; '.join(said)}." if said else ""
 
@@ -331,7 +324,7 @@ def measured_cells(frame: pd.DataFrame) -> list[dict[str, str]]:
             "interval": cell.interval,
             "difference": _difference_words(item),
             "executions": str(item["executions"]),
-            "verdict": cell.verdict,
+            "verdict": cell.kind,
             "symbol": cell.symbol,
         }
         for item in part.to_dict("records")

@@ -4,27 +4,44 @@ import json
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
-from covid_keras.audit import EXPLAINED, IMPOSSIBLE
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation import (
     COMPARISON_COLUMNS,
-    NO_COUNTERPART,
-    NOT_REPRODUCED,
-    NOT_RUN,
-    REPRODUCED,
-    UNDEFINED,
-    WITHIN_INTERVAL,
+    Grade,
     Measured,
+    Outcome,
     PublishedCell,
+    Verdict,
     compare,
     comparison_records,
+    verdict_of,
 )
-from covid_keras.evaluation.comparison import NOT_IN_TEXT
+from covid_keras.evaluation.possibility import Audited, AuditVerdict
+from covid_keras.evaluation.verdicts import LOST, NO_COUNTERPART, NOT_RUN, OTHER_DATA, UNDEFINED
 from covid_keras.published.cells import LOST_TEXT
-from covid_keras.reporting.results import comparable_of
-from covid_keras.reporting.tables import split_verdict
+
+REPRODUCED, WITHIN, MISSED = (Verdict(Grade.REPRODUCTION, outcome) for outcome in Outcome)
+
+
+def shown(reason):
+    """The verdict on a stand-in."""
+    return Verdict(Grade.STAND_IN, None, reason)
+
+
+def missing(reason):
+    """The verdict on a cell that has nothing to grade."""
+    return Verdict(None, None, reason)
+
+
+def verdicts(table):
+    """The verdicts of a comparison, each with the words that go with it checked."""
+    rows = table.to_dict("records")
+    found = [verdict_of(row) for row in rows]
+    assert [str(verdict) for verdict in found] == [row["verdict"] for row in rows]
+    return found
 
 
 def cell(mean, metric="accuracy", system="net", target=None, unit="percent", **more):
@@ -42,23 +59,29 @@ def ours(mean, low=0.0, high=100.0, metric="accuracy", system="net"):
     [
         (75.0, 74.9, 75.1, REPRODUCED),
         (76.3, 76.2, 76.4, REPRODUCED),  # 76.3 - 74.3 is 2 and a bit in binary
-        (72.2, 70.0, 75.0, WITHIN_INTERVAL),
-        (72.2, 70.0, 74.3, WITHIN_INTERVAL),
-        (72.2, 71.0, 73.0, NOT_REPRODUCED),
-        (math.nan, math.nan, math.nan, UNDEFINED),
+        (72.2, 70.0, 75.0, WITHIN),
+        (72.2, 70.0, 74.3, WITHIN),
+        (72.2, 71.0, 73.0, MISSED),
+        (math.nan, math.nan, math.nan, missing(UNDEFINED)),
     ],
 )
 def test_verdicts(mean, low, high, verdict):
-    row = compare([cell(74.3)], [ours(mean, low, high)], tolerance=2).iloc[0]
-    assert row.verdict == verdict
-    assert row.executions == 25
-    assert row.tolerance == 2
-    assert row.ours_std == 1.5
+    table = compare([cell(74.3)], [ours(mean, low, high)], tolerance=2)
+    assert verdicts(table) == [verdict]
+    assert table[["executions", "tolerance", "ours_std"]].to_numpy().tolist() == [[25, 2, 1.5]]
+
+
+def test_verdicts_come_back_from_csv(tmp_path):
+    table = compare([cell(74.3), cell(1, "auc"), cell(2, system="other")], [ours(74), ours(9, metric="auc")], 2)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    assert verdicts(pd.read_csv(tmp_path / "a.csv")) == verdicts(table) == [REPRODUCED, WITHIN, missing(NOT_RUN)]
+    with pytest.raises(ValueError, match="reproduced-ish"):
+        verdict_of({"grade": "", "outcome": "reproduced-ish", "reason": ""})
 
 
 def test_the_target_counts_where_the_printed_value_is_a_slip():
     row = compare([cell(3.36, target=63.36, doubt="lost digit")], [ours(62.0, 61, 63)], 2).iloc[0]
-    assert (row.paper, row.target, row.verdict, row.doubt) == (3.36, 63.36, REPRODUCED, "lost digit")
+    assert (row.paper, row.target, row.outcome, row.doubt) == (3.36, 63.36, "reproduced", "lost digit")
     assert row.difference == pytest.approx(-1.36)
 
 
@@ -66,7 +89,7 @@ def test_cells_stay_in_the_papers_order_and_unmeasured_ones_are_kept():
     cells = [cell(852, metric="", system="", unit="count"), cell(70, "sensitivity"), cell(74.3)]
     table = compare(cells, [ours(74)], 2)
     assert tuple(table.columns) == COMPARISON_COLUMNS
-    assert list(table["verdict"]) == [NO_COUNTERPART, NOT_RUN, REPRODUCED]
+    assert verdicts(table) == [missing(NO_COUNTERPART), missing(NOT_RUN), REPRODUCED]
     assert list(table["executions"]) == [0, 0, 25]
     assert table["ours"].isna().tolist() == [True, True, False]
     assert math.isnan(table["tolerance"][0])
@@ -74,62 +97,44 @@ def test_cells_stay_in_the_papers_order_and_unmeasured_ones_are_kept():
 
 
 @pytest.mark.parametrize(
-    ("comparable", "verdict"),
+    ("comparable", "surrogates", "verdict"),
     [
-        (True, REPRODUCED),
-        (False, "not comparable (measured on other data)"),
-        ("stand-in cohort", "not comparable (stand-in cohort)"),
-        ({"net": "surrogate"}, "not comparable (surrogate)"),
-        ({"other": "surrogate"}, REPRODUCED),
+        (True, {}, REPRODUCED),
+        (True, {"net": "smaller network"}, shown("smaller network")),
+        (True, {"other": "smaller network"}, REPRODUCED),
+        (False, {"net": "smaller network"}, shown(OTHER_DATA)),
+        ("stand-in cohort", {"net": "smaller network"}, shown("stand-in cohort")),
     ],
 )
-def test_a_number_of_other_data_is_shown_but_not_judged(comparable, verdict):
-    row = compare([cell(74.3)], [ours(74)], 2, comparable).iloc[0]
-    assert row.verdict == verdict
-    assert row.ours == 74
-    assert row.difference == pytest.approx(-0.3)
-    assert compare([cell(74.3)], [], 2, comparable).iloc[0].verdict == NOT_RUN
+def test_a_stand_in_is_shown_but_not_judged(comparable, surrogates, verdict):
+    table = compare([cell(74.3)], [ours(74)], 2, comparable, surrogates=surrogates)
+    assert verdicts(table) == [verdict]
+    assert table["ours"][0] == 74
+    assert table["difference"][0] == pytest.approx(-0.3)
+    assert verdicts(compare([cell(74.3)], [], 2, comparable, surrogates=surrogates)) == [missing(NOT_RUN)]
 
 
 def test_what_was_not_run_says_why():
     cells = [cell(74.3), cell(70, system="gone"), cell(70, system="other"), cell(5, metric="", system="", unit="count")]
     reasons = {"gone": "checkpoint not obtainable", "net": "left out later", "": "never"}
     table = compare(cells, [ours(74)], 2, not_run=reasons)
-    assert list(table["verdict"]) == [
-        REPRODUCED,
-        "not comparable (checkpoint not obtainable)",
-        NOT_RUN,
-        NO_COUNTERPART,
-    ]
+    gone = missing("checkpoint not obtainable")
+    assert verdicts(table) == [REPRODUCED, gone, missing(NOT_RUN), missing(NO_COUNTERPART)]
     assert table["ours"].isna().tolist() == [False, True, True, True]
     assert table["executions"].tolist() == [25, 0, 0, 0]
-    assert list(compare(cells, [ours(74)], 2, "other data", reasons)["verdict"])[:2] == [
-        "not comparable (other data)",
-        "not comparable (checkpoint not obtainable)",
-    ]
-
-
-def test_a_surrogate_is_not_judged_beside_those_that_are():
-    cells, measured = [cell(74.3), cell(74.3, system="like")], [ours(74), ours(74, system="like")]
-    assert list(compare(cells, measured, 2, comparable_of(True, {"like": "surrogate network"}))["verdict"]) == [
-        REPRODUCED,
-        "not comparable (surrogate network)",
-    ]
-    assert comparable_of(True, {}) is True
-    assert comparable_of("other data", {"like": "surrogate network"}) == "other data", "holds for all"
-    assert comparable_of(False, {"like": "surrogate network"}) is False
+    assert verdicts(compare(cells, [ours(74)], 2, "other data", reasons))[:2] == [shown("other data"), gone]
 
 
 def test_a_ratio_is_compared_as_a_ratio():
     row = compare([cell(0.91, "auc", unit="ratio")], [ours(90.0, 89, 92, "auc")], {"auc": 1.0}).iloc[0]
-    assert (row.ours, row.low, row.tolerance, row.verdict) == (0.9, 0.89, 0.01, REPRODUCED)
+    assert (row.ours, row.low, row.tolerance, row.outcome) == (0.9, 0.89, 0.01, "reproduced")
 
 
 def test_a_tolerance_a_metric():
     cells, measured = [cell(70), cell(70, "auc")], [ours(73), ours(73, metric="auc")]
     table = compare(cells, measured, {"auc": 1, "default": 4})
     assert list(table["tolerance"]) == [4, 1]
-    assert list(table["verdict"]) == [REPRODUCED, WITHIN_INTERVAL]
+    assert verdicts(table) == [REPRODUCED, WITHIN]
 
 
 @pytest.mark.parametrize(
@@ -168,15 +173,13 @@ def test_a_cell_of_a_confusion_matrix_is_compared_by_its_share():
     )
     assert (wrong["ours"], wrong["low"], wrong["high"], wrong["ours_std"]) == (3, 2, 5, 1.5)
     assert right["difference"] == pytest.approx(-wrong["difference"])
-    assert right["verdict"] == wrong["verdict"] == NOT_REPRODUCED
-    assert missed["verdict"] == NOT_RUN
+    assert right["outcome"] == wrong["outcome"] == "not reproduced"
+    assert missed["reason"] == NOT_RUN
 
 
 def test_a_complement_needs_no_tolerance_of_its_own():
-    assert (
-        compare([cell(70, "specificity")], [ours(70, metric="specificity")], {"specificity": 1})["verdict"][0]
-        == REPRODUCED
-    )
+    table = compare([cell(70, "specificity")], [ours(70, metric="specificity")], {"specificity": 1})
+    assert verdicts(table) == [REPRODUCED]
 
 
 def test_the_papers_interval_and_words_are_kept():
@@ -184,7 +187,7 @@ def test_the_papers_interval_and_words_are_kept():
     table = compare([cell(98.7, low=94.0, high=99.3), word], [ours(98)], 2)
     assert table[["paper_low", "paper_high"]].iloc[0].tolist() == [94.0, 99.3]
     assert table["paper_text"].tolist() == ["", "Yes"]
-    assert table["verdict"].tolist() == [REPRODUCED, NO_COUNTERPART]
+    assert verdicts(table) == [REPRODUCED, missing(NO_COUNTERPART)]
 
 
 @pytest.mark.parametrize("comparable", [True, "other data"])
@@ -199,8 +202,8 @@ def test_what_the_text_has_lost_is_shown_beside_ours_and_not_judged(comparable):
     ]
     measured = [ours(74, 72, 76), ours(90, 89, 92, "auc"), ours(97, 95, 98, "sensitivity")]
     table = compare(cells, measured, 2, comparable, {"left_out": "no file"})
-    assert set(table["verdict"]) == {NOT_IN_TEXT} == {"not comparable (not published in the text)"}
-    assert set(table["paper_text"]) == {"not published in the text"}
+    assert set(verdicts(table)) == {missing(LOST)}
+    assert set(table["paper_text"]) == {LOST_TEXT}
     assert table[["ours", "low", "high"]].head(3).to_numpy().tolist() == [[74, 72, 76], [0.9, 0.89, 0.92], [3, 2, 5]]
     assert table["unit"].tolist() == ["percent", "ratio", "percent", "percent", "count"]
     assert table["ours"].notna().tolist() == [True] * 3 + [False] * 2
@@ -215,7 +218,8 @@ def test_measured_twice_is_an_error():
 def test_records_are_json():
     records = comparison_records(compare([cell(70), cell(60, "auc")], [ours(70)], 2))
     back = json.loads(json.dumps(records, allow_nan=False))
-    assert back[0]["verdict"] == REPRODUCED
+    assert (back[0]["grade"], back[0]["outcome"], back[0]["reason"]) == ("reproduction", "reproduced", "")
+    assert back[1]["verdict"] == "not comparable (not run)"
     assert back[0]["paper_std"] is None
     assert back[1]["ours"] is None
 
@@ -223,39 +227,36 @@ def test_records_are_json():
 # --- what the audit calls impossible is no target
 
 PROOF = "No whole number of 120 is 74.3 %: 89 are 74.2 %. More of it."
+PLACE = ("V", "net", "accuracy")
+IMPOSSIBLE = Audited(AuditVerdict.IMPOSSIBLE, "", PROOF)
+EXPLAINED = Audited(AuditVerdict.EXPLAINED, "TP / (TP + FP)", PROOF)
 AUDITED = [
-    (IMPOSSIBLE, "not comparable (impossible as printed: No whole number of 120 is 74.3 %: 89 are 74.2 %)"),
-    (EXPLAINED.format(what="TP / (TP + FP)"), "not comparable (not as printed: TP / (TP + FP))"),
-    ("consistent", REPRODUCED),
-    ("cannot be checked (no rule applies)", REPRODUCED),
+    (IMPOSSIBLE, "impossible as printed: No whole number of 120 is 74.3 %: 89 are 74.2 %"),
+    (EXPLAINED, "not as printed: TP / (TP + FP)"),
+    (Audited(AuditVerdict.CONSISTENT, "", PROOF), ""),
+    (Audited(AuditVerdict.NOT_CHECKABLE, "no rule applies", PROOF), ""),
 ]
 
 
-def audited(verdict, *, doubt="", target=None, **options):
-    (row,) = compare(
-        [cell(74.3, doubt=doubt, target=target)], [ours(74.0, 70, 80)], 2, audit={PLACE: (verdict, PROOF)}, **options
-    ).to_dict("records")
-    return row
+def audited(said, *, doubt="", target=None, **options):
+    table = compare([cell(74.3, doubt=doubt, target=target)], [ours(74.0, 70, 80)], 2, audit={PLACE: said}, **options)
+    return verdicts(table)[0], table.iloc[0]
 
 
-PLACE = ("V", "net", "accuracy")
+@pytest.mark.parametrize(("said", "reason"), AUDITED)
+def test_what_is_not_as_printed_is_shown_and_not_judged(said, reason):
+    verdict, row = audited(said)
+    assert verdict == (Verdict(Grade.REPRODUCTION, None, reason) if reason else REPRODUCED)
+    assert (row.ours, row.target, row.doubt) == (74.0, 74.3, "")
+    assert (row.audit, row.audit_reason, row.proof) == said
 
 
-@pytest.mark.parametrize(("said", "verdict"), AUDITED)
-def test_what_is_not_as_printed_is_shown_and_not_judged(said, verdict):
-    row = audited(said)
-    assert (row["verdict"], row["ours"], row["target"], row["doubt"]) == (verdict, 74.0, 74.3, "")
-    assert (row["audit"], row["proof"]) == (said, PROOF)
-    assert split_verdict(row["verdict"])[0] == ("not comparable" if verdict != REPRODUCED else REPRODUCED)
-
-
-@pytest.mark.parametrize(("said", "verdict"), AUDITED)
-def test_a_named_target_is_judged_whatever_is_said_of_the_printed_number(said, verdict):
+@pytest.mark.parametrize(("said", "reason"), AUDITED)
+def test_a_named_target_is_judged_whatever_is_said_of_the_printed_number(said, reason):
     for target in (74.2, 74.3):
-        row = audited(said, target=target)
-        assert (row["verdict"], row["audit"]) == (REPRODUCED, said)
-        spoken = verdict != REPRODUCED and target == 74.3
-        assert row["doubt"].startswith("Audit: ") if spoken else row["doubt"] == ""
+        verdict, row = audited(said, target=target)
+        assert verdict == REPRODUCED
+        assert bool(row.doubt) == bool(reason and target == 74.3)
 
 
 @pytest.mark.parametrize(
@@ -264,14 +265,14 @@ def test_a_named_target_is_judged_whatever_is_said_of_the_printed_number(said, v
         (IMPOSSIBLE, "", "Audit: impossible as printed."),
         (IMPOSSIBLE, "A slip.", "A slip. Audit: impossible as printed."),
         (IMPOSSIBLE, "Impossible.", "Impossible."),
-        (EXPLAINED.format(what="a copy of table 8"), "", "Audit: not as printed: a copy of table 8."),
-        (EXPLAINED.format(what="a copy of table 8"), "A copy of Table 8.", "A copy of Table 8."),
-        ("consistent", "A slip.", "A slip."),
+        (EXPLAINED._replace(reason="a copy of table 8"), "", "Audit: not as printed: a copy of table 8."),
+        (EXPLAINED._replace(reason="a copy of table 8"), "A copy of Table 8.", "A copy of Table 8."),
+        (Audited(AuditVerdict.CONSISTENT), "A slip.", "A slip."),
     ],
 )
 def test_another_reason_stays_and_the_doubt_says_it_once(said, doubt, after):
-    row = audited(said, doubt=doubt, comparable="stand-in")
-    assert (row["verdict"], row["doubt"]) == ("not comparable (stand-in)", after)
+    verdict, row = audited(said, doubt=doubt, comparable="stand-in")
+    assert (verdict, row.doubt) == (shown("stand-in"), after)
 
 
 def test_without_an_audit_nothing_changes_and_a_cell_may_lack_one():
@@ -281,6 +282,6 @@ def test_without_an_audit_nothing_changes_and_a_cell_may_lack_one():
     nothing = compare(cells, [ours(74)], 2, audit={})
     assert nothing[list(COMPARISON_COLUMNS)].equals(plain)
     assert set(nothing["audit"]) == set(nothing["proof"]) == {""}
-    unmeasured = compare(cells, [], 2, audit={PLACE: (IMPOSSIBLE, PROOF)})
-    assert list(unmeasured["verdict"]) == [NOT_RUN, NOT_RUN]
+    unmeasured = compare(cells, [], 2, audit={PLACE: IMPOSSIBLE})
+    assert verdicts(unmeasured) == [missing(NOT_RUN)] * 2
     assert list(unmeasured["doubt"]) == ["Audit: impossible as printed.", ""]
