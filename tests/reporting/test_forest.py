@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from covid_keras.evaluation import Difference, Measured, PublishedCell
-from covid_keras.reporting import pairs as beside
+from covid_keras.reporting import differences as beside
 from covid_keras.reporting.forest import forest_figure
 
 

@@ -59,7 +59,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def comparison(verdict: str = "reproduced") -> pd.DataFrame:
+def comparison(outcome: str = "reproduced", reason: str = "") -> pd.DataFrame:
     row = {
         "table": "V",
         "row": "Crop " + NASTY,
@@ -72,7 +72,10 @@ def comparison(verdict: str = "reproduced") -> pd.DataFrame:
         "high": 78.0,
         "difference": -1.18,
         "tolerance": 2.0,
-        "verdict": verdict,
+        "verdict": "",
+        "grade": "",
+        "outcome": outcome,
+        "reason": reason,
         "doubt": "",
         "executions": 25,
         "target": 76.18,
@@ -89,7 +92,8 @@ def comparison(verdict: str = "reproduced") -> pd.DataFrame:
         "low": np.nan,
         "high": np.nan,
         "difference": np.nan,
-        "verdict": "not comparable (not run)",
+        "outcome": "",
+        "reason": "not run",
         "executions": 0,
     }
     return pd.DataFrame([row, {**row, **empty, "row": "Other"}, {**row, **empty, "table": "VII", "doubt": "Odd."}])
