@@ -12,7 +12,9 @@ from covid_keras.common.errors import UserError
 from covid_keras.training.choices import PRECISIONS, STRATEGIES, parse_shard, require_choice
 
 if TYPE_CHECKING:
+    from covid_keras.paper.protocol import Protocol
     from covid_keras.training.plan import Plan
+    from covid_keras.training.schedulers import Scheduler
 
 
 def add_parser(commands: Commands) -> None:
@@ -66,20 +68,14 @@ def run(options: Namespace) -> int:
 
 def reproduce(options: Namespace) -> int:
     """Run a paper's profile and end by saying where the report is; return the exit status."""
-    from covid_keras.training.crossval import run_executions
     from covid_keras.training.plan import make_plan
     from covid_keras.training.preparing import prepare_run
+    from covid_keras.training.schedulers import run_executions
 
     plan = make_plan(options)
     print(_banner(plan), flush=True)
     run = prepare_run(plan)
-    shard = parse_shard(options.shard)
-    if options.dask:
-        from covid_keras.training.cluster import run_on_dask
-
-        run_on_dask(run, options.dask, shard)
-    else:
-        run_executions(run, shard, options.jobs or plan.protocol.jobs)
+    run_executions(run, parse_shard(options.shard), scheduler_of(options, plan.protocol))
     missing = [execution for execution in run.executions() if not execution.done]
     if missing:
         print(f"{len(missing)} executions are left to other shards; then: covid-keras report {run.path}")
@@ -94,6 +90,18 @@ def reproduce(options: Namespace) -> int:
         raise
     say_where(report_run(run.path))
     return 0
+
+
+def scheduler_of(options: Namespace, protocol: Protocol) -> Scheduler:
+    """Return how executions are trained: as the command says, else as the protocol does."""
+    from covid_keras.training.cluster import Dask
+    from covid_keras.training.schedulers import InProcess, Processes
+
+    if options.dask:
+        return Dask(options.dask)
+    if options.jobs is None and protocol.in_process:
+        return InProcess()
+    return Processes(options.jobs or protocol.jobs)
 
 
 def _banner(plan: Plan) -> str:

@@ -240,7 +240,9 @@ class Protocol:
     options : dict
         Settings that only this paper knows; read by its own code.
     jobs : int
-        Executions to train at the same time where the command does not say.
+        Executions to train at the same time, each in a process of its own, where the command does not say.
+    in_process : bool
+        Train them one after another in the process of the command, in place of `jobs`.
     quick_start : bool
         Leave out TensorFlow's optimisation of graphs: trainings of a minute begin sooner, long ones run slower.
     files : dict
@@ -262,6 +264,7 @@ class Protocol:
     trainings: dict[str, Any] = field(default_factory=dict)
     splits: dict[str, Any] = field(default_factory=dict)
     jobs: int = 1
+    in_process: bool = False
     quick_start: bool = False
     files: dict[str, str] = field(default_factory=dict)
 

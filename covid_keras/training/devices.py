@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -62,6 +64,23 @@ def set_precision(name: str = "float32") -> None:
     """
     require_choice("--precision", name, PRECISIONS)
     keras.mixed_precision.set_dtype_policy(PRECISIONS[name])
+
+
+@contextmanager
+def fresh_state() -> Iterator[None]:
+    """Begin with Keras' global state as a fresh process has it, and leave none behind: names, seeds, policy, options.
+
+    Random kernels keep state, too; they are made anew. Models that are alive stay usable.
+    """
+    given = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    policy = keras.config.dtype_policy()
+    keras.utils.clear_session()
+    try:
+        yield
+    finally:
+        keras.utils.clear_session()
+        keras.config.set_dtype_policy(policy)
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": given})
 
 
 def describe_device() -> dict[str, Any]:

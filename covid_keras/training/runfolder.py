@@ -291,12 +291,12 @@ def linked(names: Sequence[str], chain: Callable[[str], list[str]]) -> list[list
 
 
 def _what_decides(protocol: Protocol) -> dict[str, Any]:
-    """Return the protocol without what changes no result: how many train at once, and where given files lie.
+    """Return the protocol without what changes no result: where and how many train at once, where given files lie.
 
     What those files hold is told by their sha256.
     """
     plain = as_plain(protocol)
-    del plain["jobs"]
+    del plain["jobs"], plain["in_process"]
     return plain | {"files": sorted(protocol.files), "weights": Path(protocol.weights).name}
 
 

@@ -7,10 +7,16 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 # Beginnings of the lines that the parent reads: how far the training is, and the error that it shows.
 PROGRESS, ERROR = "@progress ", "error: "
+
+
+def worker_command(path: str | Path, system: str, repeat: int, fold: int) -> list[str]:
+    """Return the command that trains one execution of the run folder `path`."""
+    return [sys.executable, "-m", "covid_keras.training.worker", str(path), system, str(repeat), str(fold)]
 
 
 def die_with_parent() -> None:

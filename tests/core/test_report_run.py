@@ -37,9 +37,9 @@ from covid_keras.reporting.results import (
     read_protocol_text,
 )
 from covid_keras.reporting.run import report_run
-from covid_keras.training.crossval import run_executions
 from covid_keras.training.inputs import part_of
 from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.schedulers import run_executions
 
 # The paper of three lines that the tests of training use.
 _PATH = Path(__file__).resolve().parents[1] / "training" / "conftest.py"

@@ -16,21 +16,13 @@ import pytest
 from covid_keras.evaluation import read_predictions
 from covid_keras.training.runfolder import RunFolder
 
-# The command as it is, but all executions in its own process, where TensorFlow is started once; and no heat maps.
+# The command as it is, without heat maps.
 ONE_PROCESS = """
 import functools
 import sys
-from covid_keras.commands import reproduce as workflow
 from covid_keras.commands.main import main
 from covid_keras.reporting import run as report
 
-def one_after_the_other(run, shard, jobs):
-    from covid_keras.training.execution import execute
-    from covid_keras.paper.paper import load_paper
-    for execution in run.executions():
-        execute(load_paper(run.protocol.paper), run, execution)
-
-workflow.run_executions = one_after_the_other
 report.report_run = functools.partial(report.report_run, heatmaps=False)
 """
 COMMAND = "\nsys.exit(main(sys.argv[1:]))\n"

@@ -10,11 +10,11 @@ from covid_keras.common.files import read_json
 from covid_keras.data.splits import check_disjoint
 from covid_keras.paper.paper import load_paper
 from covid_keras.reporting.run import report_run
-from covid_keras.training.crossval import run_executions
 from covid_keras.training.export import export_weights
 from covid_keras.training.plan import Plan
 from covid_keras.training.preparing import prepare_run
 from covid_keras.training.runfolder import RunFolder
+from covid_keras.training.schedulers import run_executions
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def run(tmp_path_factory) -> RunFolder:
     protocol = paper.protocol("smoke", TINY)
     settings = {"cache": str(folder / "cache" / "prepared"), "strategy": "one", "precision": "float32"}
     run = prepare_run(Plan(paper, protocol, None, folder / "run", folder / "cache", settings))
-    run_executions(run, jobs=2)
+    run_executions(run)
     return run
 
 

@@ -14,10 +14,10 @@ from covid_keras.data.splits import check_disjoint
 from covid_keras.evaluation import read_predictions
 from covid_keras.paper.paper import load_paper
 from covid_keras.reporting.run import report_run
-from covid_keras.training.crossval import run_executions
 from covid_keras.training.plan import Plan, choose_profile
 from covid_keras.training.preparing import prepare_run
 from covid_keras.training.runfolder import RunFolder
+from covid_keras.training.schedulers import run_executions
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def test_the_smoke_profile_walks_the_whole_way(tmp_path, capsys):
     assert "20 patients" in capsys.readouterr().out
     check_disjoint(run.splits, run.cohort)
     assert all(read_image(path).any() for path in run.cohort.table["mask_path"])  # the U-Net finds phantom lungs
-    run_executions(run, jobs=2)
+    run_executions(run)
     test = read_predictions([execution.predictions for execution in run.executions()]).query("split == 'test'")
     assert test.groupby("system")["fold"].nunique().to_dict() == dict.fromkeys(systems, 2)
     for name in systems[:2]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.training.cluster import run_on_dask
+from covid_keras.training.cluster import Dask
+from covid_keras.training.schedulers import run_executions
 
 
 @pytest.mark.slow
@@ -13,7 +14,7 @@ def test_executions_on_a_cluster(make_run):
     distributed = pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
     run = make_run("run", training={"epochs": 1})
     with distributed.LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        run_on_dask(run, cluster.scheduler_address)
+        run_executions(run, scheduler=Dask(cluster.scheduler_address))
     assert all(execution.done for execution in run.executions())
 
 
@@ -25,14 +26,14 @@ def test_no_scheduler_is_one_line(make_run, monkeypatch):
 
     monkeypatch.setattr(distributed, "Client", refuse)
     with pytest.raises(UserError, match=r"--dask tcp://nowhere:1: no scheduler answers"):
-        run_on_dask(make_run("run"), "tcp://nowhere:1")
+        run_executions(make_run("run"), scheduler=Dask("tcp://nowhere:1"))
 
 
 @pytest.mark.parametrize("address", ["foo", "tcp://foo", "nonsense://x:1"])
 def test_what_is_no_address_is_one_line(make_run, address):
     pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
     with pytest.raises(UserError, match=f"--dask {address}: ") as caught:
-        run_on_dask(make_run("run"), address)
+        run_executions(make_run("run"), scheduler=Dask(address))
     assert "\n" not in str(caught.value)
 
 
@@ -68,7 +69,7 @@ def test_a_lost_worker_is_one_line(make_run, monkeypatch, error):
     monkeypatch.setattr(distributed, "Client", lambda *arguments, **options: _Client(error))
     monkeypatch.setattr(distributed, "as_completed", iter)
     with pytest.raises(UserError, match=rf"--dask: an execution failed: {type(error).__name__}: {error}"):
-        run_on_dask(make_run("run"), "tcp://somewhere:1")
+        run_executions(make_run("run"), scheduler=Dask("tcp://somewhere:1"))
 
 
 def test_what_the_user_must_mend_on_a_worker_is_told_as_it_is(make_run, monkeypatch):
@@ -77,4 +78,4 @@ def test_what_the_user_must_mend_on_a_worker_is_told_as_it_is(make_run, monkeypa
     monkeypatch.setattr(distributed, "Client", lambda *arguments, **options: _Client(error))
     monkeypatch.setattr(distributed, "as_completed", iter)
     with pytest.raises(UserError, match=r"an execution failed: /run: is no run folder\. Share the folder\. See log"):
-        run_on_dask(make_run("run"), "tcp://somewhere:1")
+        run_executions(make_run("run"), scheduler=Dask("tcp://somewhere:1"))

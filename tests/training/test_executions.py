@@ -19,8 +19,8 @@ from covid_keras.data.splits import read_split
 from covid_keras.evaluation import compute_metrics, read_predictions
 from covid_keras.paper.paper import load_paper, load_papers
 from covid_keras.training.choices import parse_shard
-from covid_keras.training.crossval import last_words, run_executions, take_shard, worker_environment
 from covid_keras.training.runfolder import RunFolder
+from covid_keras.training.schedulers import Processes, last_words, run_executions, take_shard, worker_environment
 
 pytestmark = pytest.mark.slow
 
@@ -189,7 +189,7 @@ def test_several_at_a_time_give_the_predictions_of_one_at_a_time(make_run, third
     one, many = (make_run(name, "further", third_cohort, **changes) for name in ("one", "many"))
     run_executions(one, (1, 5))
     assert [e.name for e in one.executions() if e.done] == ["a repeat 1 fold 1", "pair repeat 1 fold 1"]
-    done = run_executions(many, (1, 2), jobs=2)
+    done = run_executions(many, (1, 2), Processes(2))
     assert [(e.system, e.fold) for e in done if e.done] == [("a", 0), ("pair", 0), ("released", 0), ("three", 1)]
     for name in ("a", "pair"):
         expected, found = (run.execution(name, 0, 0).predictions.read_bytes() for run in (one, many))
@@ -231,7 +231,7 @@ def test_a_failing_training_ends_the_others(make_run, tmp_path, monkeypatch):
     run = make_run("run", "further", systems=["sleeps", "fails"])
     begun = time.monotonic()
     with pytest.raises(UserError) as caught:
-        run_executions(run, jobs=2)
+        run_executions(run, scheduler=Processes(2))
     assert time.monotonic() - begun < 200, "the other one would sleep for five minutes"
     assert str(caught.value).startswith(
         "fails repeat 1 fold 1: training failed: the weights: are missing. Give others. The whole log is in "

@@ -7,8 +7,8 @@ import pytest
 
 from covid_keras.common.errors import UserError
 from covid_keras.paper.paper import load_paper
-from covid_keras.training.crossval import take_shard
 from covid_keras.training.runfolder import RunFolder, linked
+from covid_keras.training.schedulers import take_shard
 
 BEST = ["first", "second", "better", "next", "other", "best"]
 

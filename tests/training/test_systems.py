@@ -12,9 +12,9 @@ from covid_keras.common.files import sha256_of, write_json
 from covid_keras.common.settings import as_plain
 from covid_keras.paper.paper import load_paper
 from covid_keras.paper.protocol import AugmentationSettings
-from covid_keras.training.crossval import epochs_of, take_shard
 from covid_keras.training.inputs import decide, finished_before, inputs_of, part_of
 from covid_keras.training.runfolder import RunFolder
+from covid_keras.training.schedulers import epochs_of, take_shard
 
 
 def _names(run: RunFolder) -> list[list[str]]:

@@ -20,8 +20,8 @@ from covid_keras.paper.paper import load_paper
 from covid_keras.paper.protocol import OptimizerSettings, TrainingSettings, UnfreezeSettings
 from covid_keras.paper.unfreezing import Stage, epochs_of, layers_of, open_stage, stages_of
 from covid_keras.training import resume
-from covid_keras.training.crossval import epochs_of as epochs_of_run
 from covid_keras.training.resume import BEST, ResumableTraining
+from covid_keras.training.schedulers import epochs_of as epochs_of_run
 
 GROUPS = (("high_",), ("low_", "stem"))
 UNFREEZE = UnfreezeSettings(epochs=7, patience=3, learning_rate=1e-5, scratch=4, scratch_rate=0.02)
