@@ -1,42 +1,42 @@
-"""Figures that only this paper has: precision and recall of the parts, their AUC by task, accuracy by threshold."""
+"""Figures that only this paper has: precision and recall of the parts, accuracy by threshold, masks of the U-Nets."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from covid_keras.reporting.forest import forest_figure
-from covid_keras.reporting.style import MUTED, NARROW, OKABE_ITO, WIDTH, SeriesStyle, report_style, series_styles
+from covid_keras.common.errors import UserError
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.images import read_image, read_mask
+from covid_keras.data.sources.darwin_v7 import LUNG
+from covid_keras.inference.segmentation import overlay
+from covid_keras.reporting.pictures import short_name, show_radiograph
+from covid_keras.reporting.style import (
+    LUNG_OUTLINE,
+    MUTED,
+    NARROW,
+    OKABE_ITO,
+    WIDTH,
+    SeriesStyle,
+    report_style,
+    series_styles,
+)
+from papers.arias_vgg19.comparisons import STEPS, ThresholdCurves
+from papers.arias_vgg19.overlap import read_overlap
 
+SIDE = 320  # longest side of a picture in the report, pixels
 Curve = tuple[np.ndarray, np.ndarray]
-_CHANCE = 50.0  # percent: the AUC of a coin
 _PARTS_OF_SPLIT = {"validation": (OKABE_ITO["orange"], (0, (4, 1.5))), "test": (OKABE_ITO["blue"], "-")}
-
-
-@dataclass(frozen=True)
-class ThresholdCurves:
-    """What the threshold does to one system.
-
-    Attributes
-    ----------
-    thresholds : ndarray (t,)
-        0..1.
-    accuracy : dict
-        "validation" and "test" to the mean accuracy over executions at each threshold, percent, shape (t,).
-    chosen : tuple of float
-        The threshold that validation chose in each execution.
-    """
-
-    thresholds: np.ndarray
-    accuracy: Mapping[str, np.ndarray]
-    chosen: tuple[float, ...]
 
 
 @report_style()
@@ -93,7 +93,7 @@ def _draw_precision(axes: Axes, name: str, executions: Sequence[Curve], style: S
         raise ValueError(f"system {name!r} has no execution to draw")
     if any(len(np.unique(labels)) != 2 for labels, _ in executions):
         raise ValueError(f"an execution of {name!r} holds one class only: it has no precision at each recall")
-    grid = np.linspace(0, 1, 201)[1:]  # at a recall of 0 nothing is found, and precision is not defined
+    grid = STEPS[1:]  # at a recall of 0 nothing is found, and precision is not defined
     curves = np.array([precision_at(labels, scores, grid) for labels, scores in executions])
     areas = [average_precision_score(labels, scores) for labels, scores in executions]
     label = f"{name}: average precision {np.mean(areas):.3f}"
@@ -104,15 +104,6 @@ def _draw_precision(axes: Axes, name: str, executions: Sequence[Curve], style: S
     axes.step(
         grid, curves.mean(axis=0), where="pre", color=style.colour, linestyle=style.line, linewidth=2.2, label=label
     )
-
-
-def auc_figure(frame: pd.DataFrame, title: str = "AUC by part") -> Figure:
-    """Draw AUC with its interval, a line a task and a mark a part, the tasks of COVID-19 apart from the controls.
-
-    `frame` is as `covid_keras.reporting.forest.forest_figure` takes it, in percent.
-    """
-    words = f"chance ({_CHANCE:.0f} %)"
-    return forest_figure(frame, title, "AUC (%), mean over executions with 95 % interval", _CHANCE, words)
 
 
 @report_style()
@@ -172,3 +163,99 @@ def _draw_thresholds(axes: Axes, curves: ThresholdCurves, published: float) -> N
         label="chosen on validation, an execution each",
     )
     axes.set_xlim(-0.02, 1.02)
+
+
+# --- the masks of the U-Nets (figure 3)
+
+
+def mask_figure(folders: Mapping[str, Path], cohort: Cohort) -> tuple[Figure, float]:
+    """Return figure 3 of the paper, the masks of several U-Nets side by side, and the probability that is lung.
+
+    Parameters
+    ----------
+    folders : mapping
+        Name of each network, such as "U-Net 1", to its folder as `train_segmenter` leaves it, trained on the same
+        division. The first chooses the images: its worst, its median and its best of the validation part.
+    cohort : Cohort
+        The radiographs with human masks that they were trained on.
+
+    Raises
+    ------
+    UserError
+        Where a folder holds no finished training, or an image is missing.
+    ValueError
+        Where there is no network.
+    """
+    from papers.arias_vgg19.segmenters import PaperSegmenter  # with TensorFlow
+
+    if not folders:
+        raise ValueError("no segmenter to draw")
+    tables = {name: read_overlap(folder).set_index("image_id") for name, folder in folders.items()}
+    first = next(iter(folders))
+    chosen = chosen_images(tables[first])
+    segmenters = {name: PaperSegmenter(folder) for name, folder in folders.items()}
+    rows = cohort.table.set_index("image_id")
+    if unknown := [image for image in chosen.values() if image not in rows.index]:
+        raise UserError(unknown[0], "is not in the cohort that the segmenters were trained on", "Train them again")
+    drawn = []
+    for word, image_id in chosen.items():
+        image = read_image(rows.at[image_id, "path"])
+        human = np.where(read_mask(rows.at[image_id, "mask_path"], image.shape) == LUNG, 255, 0).astype(np.uint8)
+        masks = {
+            f"{name}: Dice {tables[name].at[image_id, 'dice']:.3f}": segmenter.masks([image])[0]
+            for name, segmenter in segmenters.items()
+        }
+        drawn.append((f"{short_name(image_id, 24)}\n({word})", image, human, masks))
+    return mask_grid(drawn, f"Lung masks of {' and '.join(folders)}"), segmenters[first].threshold
+
+
+def chosen_images(table: pd.DataFrame) -> dict[str, str]:
+    """Return the validation images that are worst, median and best by Dice; fewer where there are fewer.
+
+    `table` is as `read_overlap` gives it, image ids as its index. Chosen by Dice alone, so that nobody picks the
+    pretty ones; equals by their names.
+    """
+    ranked = table[table["part"] == "validation"].sort_index().sort_values("dice", kind="stable").index
+    places = {"worst": 0, "best": len(ranked) - 1, "median": len(ranked) // 2}
+    found: dict[str, str] = {}
+    for word, place in places.items():
+        if ranked[place] not in found.values():
+            found[word] = ranked[place]
+    return {word: found[word] for word in ("worst", "median", "best") if word in found}
+
+
+@report_style()
+def mask_grid(drawn: list[tuple[str, np.ndarray, np.ndarray, dict[str, np.ndarray]]], title: str) -> Figure:
+    """Draw a row an image: the radiograph with the human mask outlined, then with each network's mask tinted as well.
+
+    Parameters
+    ----------
+    drawn : list of (title, image, human mask, {title: mask})
+        Images (H, W) uint8, masks of their size, 0 or 255.
+    title : str
+        Above all of them.
+    """
+    columns = 1 + len(drawn[0][3])
+    ratios = [image.shape[0] / image.shape[1] for _, image, _, _ in drawn]
+    height = sum(WIDTH / columns * ratio + 0.5 for ratio in ratios) + 0.9
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(len(drawn), columns, squeeze=False, height_ratios=ratios)
+    for panels, (name, image, human, masks) in zip(grid, drawn, strict=True):
+        small, outline = _small(image, cv2.INTER_AREA), _small(human, cv2.INTER_NEAREST)
+        pictures = [small, *(overlay(small, _small(mask, cv2.INTER_NEAREST)) for mask in masks.values())]
+        for axes, picture, words in zip(panels, pictures, (name, *masks), strict=True):
+            show_radiograph(axes, picture, outline)
+            axes.set_title(words, fontsize=8.5)
+    handles = [
+        Line2D([], [], color=LUNG_OUTLINE, label="human mask"),
+        Patch(facecolor=OKABE_ITO["orange"], alpha=0.5, edgecolor=OKABE_ITO["orange"], label="network's mask"),
+    ]
+    figure.legend(handles=handles, loc="outside lower right", ncols=2)
+    return figure
+
+
+def _small(image: np.ndarray, interpolation: int) -> np.ndarray:
+    scale = SIDE / max(image.shape)
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return cv2.resize(image, size, interpolation=interpolation)

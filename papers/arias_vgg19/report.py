@@ -1,77 +1,210 @@
-"""The report of Arias-Garzón et al.: what its reader must know, and what only this paper shows."""
+"""The report of Arias-Garzón et al.: its sections in the order of the pipeline; their texts are in `templates`."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from covid_keras.evaluation import Measured
-from covid_keras.reporting.html import Section
+from covid_keras.common.errors import UserError
+from covid_keras.evaluation import classes_of
+from covid_keras.evaluation.decisions import DECISION_THRESHOLD
+from covid_keras.reporting.differences import DAGGER, measured_of, printed_of, rows_tested, standing
+from covid_keras.reporting.document import FigureEntry, Section, TableEntry
 from covid_keras.reporting.paper_report import PaperReport
-from covid_keras.training.runfolder import RunFolder
-from papers.arias_vgg19 import stages
-from papers.arias_vgg19.experiment import EXPERIMENTS, PARTS
+from covid_keras.reporting.prose import notes, titled
+from covid_keras.reporting.wording import NOTHING
+from papers.arias_vgg19 import comparisons, stages
+from papers.arias_vgg19.cohorts import available
+from papers.arias_vgg19.experiment import CONTROLS, DEPTHS, EXPERIMENTS, PARTS, experiments_of
 from papers.arias_vgg19.measures import measure
+from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS
+from papers.arias_vgg19.overlap import read_overlap
 
 if TYPE_CHECKING:
     from covid_keras.reporting.results import Results
 
-NOTES = (
-    (
-        "Class is collection",
-        "COVID-19 images come from other collections than the images without it, in the paper as here (profile cpu: "
-        "Cohen's collection against NIH ChestX-ray14): a network can win by telling collections apart, without looking "
-        "at any lung. Part e, from which the lungs are removed, and the controls show how far that goes.",
-    ),
-    (
-        "What stands in for the paper's experiments",
-        "In profile cpu the negatives of Experiment 1 are NIH images with pneumonia, those of Experiment 3 NIH images "
-        "without finding; Experiment 2, curated negatives of BIMCV, has no stand-in.",
-    ),
-    (
-        "Two accuracies",
-        'The "accuracy" of Tables 6, 10, 14 and 15 is (TP + TN) / (TP + TN + 2 FP): the authors\' code counts false '
-        "positives twice and false negatives never. It is measured here as accuracy_faulty, beside the true one.",
-    ),
-    (
-        "The U-Net knows some of the images",
-        "In profile cpu the lungs of parts d and e are marked by the shipped U-Net, trained on human masks of Cohen's "
-        "collection, as the COVID-19 images are, and on no NIH radiograph: the outline of its masks may itself tell "
-        "the collections apart, in d and in e.",
-    ),
-)
+PROSE = ("papers.arias_vgg19", "report.md.j2")
+FIGURE_3 = ("unet1", "unet3")
+_said: Callable[..., tuple[str, str]] = partial(titled, *PROSE, dagger=DAGGER)
 
 
 class Report(PaperReport):
     """The report of the paper, with its lung segmenters beside the systems."""
 
-    def measure(self, predictions: pd.DataFrame) -> list[Measured]:
-        """Return the metrics that only this paper prints."""
-        return measure(predictions)
-
-    def measured_beside(self, run: RunFolder) -> list[Measured]:
-        """Return Dice and IoU of what the run trained to mark the lungs."""
-        return stages.measured(run)
-
-    def measured_from(self, folder: Path, profile: str) -> list[Measured]:
-        """Return the same from the published files."""
-        return stages.kept(folder, profile)
-
-    def published_files(self, run: RunFolder) -> dict[str, str]:
-        """Return overlap and record of what the run trained to mark the lungs."""
-        return stages.published_files(run)
+    measure = staticmethod(measure)
+    measured_beside = staticmethod(stages.measured)
+    measured_from = staticmethod(stages.kept)
+    published_files = staticmethod(stages.published_files)
 
     def sections(self, results: Results) -> list[Section]:
-        """Return the sections that only this paper has."""
-        from papers.arias_vgg19.sections import make_sections
-
-        return make_sections(results)
+        """Return the sections whose systems or stages were run."""
+        made = (
+            view_section(results),
+            parts_section(results),
+            frame_section(results),
+            threshold_section(results),
+            unet_section(results),
+            depth_section(results),
+            faulty_section(results),
+        )
+        return [section for section in made if section is not None]
 
 
 REPORT = Report(
-    notes=NOTES,
+    notes=notes(*PROSE, "notes"),
     proposed=tuple(f"{name}_{part}" for name in EXPERIMENTS for part in PARTS),
     pairs=(),  # its own section has them, with more than accuracy
 )
+
+
+def view_section(results: Results) -> Section | None:
+    """How well the view filter tells lateral radiographs, and what it lets through to the classifiers."""
+    frames = comparisons.view_frames(results)
+    if not frames:
+        return None
+    counts = rows_tested(next(iter(frames.values()))).drop_duplicates("image_id")["label"].value_counts()
+    words = _said("filters", frontal=counts.get(FRONTAL_CLASS, 0), lateral=counts.get(LATERAL_CLASS, 0))
+    tables = [TableEntry(*words, comparisons.view_table(results, frames))]
+    answers = comparisons.filter_answers(results)
+    if len(answers):
+        frame = comparisons.fate_table(answers, comparisons.labels_of(results))
+        tables.append(TableEntry(*_said("fates"), frame))
+    return Section(*_said("view"), tables)
+
+
+def parts_section(results: Results) -> Section | None:
+    """What lungs alone and lungs removed do to each experiment, and whether e surpasses d as in the paper."""
+    paper, striking, tables = printed_of(results.published), [], []
+    figures: dict[bool, list[FigureEntry]] = {True: [], False: []}
+    for name in experiments_of(results.systems):
+        found = comparisons.part_differences(results, name)
+        title = comparisons.title_of(name, comparisons.labels_of(results))
+        frame = comparisons.difference_table(name, found, paper)
+        compared = any(column.startswith("paper") for column in frame)
+        tables.append(TableEntry(*_said("differences", title=title, compared=compared), frame))
+        if name in EXPERIMENTS and (less := found.get(("e", "d", "accuracy"))):
+            printed = comparisons.printed_difference(paper, name, "e", "d", "accuracy")
+            one = {"title": title, "less": less, "standing": standing(less)}
+            striking.append(one | {"printed": "" if printed == NOTHING else printed})
+        figures[name in EXPERIMENTS] += _curves(results, name, title)
+    return Section(*_said("parts", striking=striking), tables, figures[True], figures[False]) if tables else None
+
+
+def _curves(results: Results, name: str, title: str) -> list[FigureEntry]:
+    """ROC and precision-recall of the three parts, each in one figure."""
+    from covid_keras.reporting.figures import roc_figure
+    from papers.arias_vgg19.figures import precision_recall_figure
+
+    curves, positive = {}, ""
+    for part in PARTS:
+        frame = results.predictions_of(f"{name}_{part}")
+        positive = classes_of(frame)[-1]
+        if found := comparisons.curves_of(frame, positive):
+            curves[comparisons.part_title(part)] = found
+    if not curves:
+        return []
+    told = {"title": title, "executions": max(map(len, curves.values()))}
+    recall = precision_recall_figure(curves, f"Precision and recall: {title}", positive)
+    return [
+        FigureEntry(*_said("roc", **told), roc_figure(curves, f"ROC: {title}", positive)),
+        FigureEntry(*_said("precision", **told), recall),
+    ]
+
+
+def frame_section(results: Results) -> Section | None:
+    """What the parts tell where there is no COVID-19 to be told, beside the experiments."""
+    from covid_keras.reporting.forest import forest_figure
+
+    ours, present = measured_of(results.measured), comparisons.labels_of(results)
+    names = [*EXPERIMENTS, *CONTROLS]
+    tasks = [name for name in names if any(f"{name}_{part}" in results.systems for part in PARTS)]
+    if not set(tasks) & set(CONTROLS):
+        return None
+    tables = [TableEntry(*_said("controls"), comparisons.control_table(ours, tasks, present))]
+    found = comparisons.set_beside(results, ours, tasks)
+    if found:
+        tables.append(TableEntry(*_said("less"), comparisons.less_table(found)))
+    figures = []
+    frame = comparisons.auc_by_part(ours, tasks, present)
+    if len(frame):
+        axis = "AUC (%), mean over executions with 95 % interval"
+        title, caption = _said("auc")
+        figures.append(FigureEntry(title, caption, forest_figure(frame, title, axis, 50.0, "chance (50 %)")))
+    follow_up = comparisons.follow_ups(results.run.cohort.table, tasks)
+    words = _said("frame", controls=comparisons.told_controls(ours, found), follow_up=follow_up)
+    return Section(*words, tables, figures)
+
+
+def threshold_section(results: Results) -> Section | None:
+    """What a threshold chosen on validation makes of the accuracy on test."""
+    from papers.arias_vgg19.figures import threshold_figure
+
+    rows, curves = [], {}
+    for name in comparisons.chosen_systems(results.systems):
+        frame, title = results.predictions_of(name), results.systems[name]
+        if thresholds := comparisons.best_thresholds(frame):
+            rows += [{"system": title} | row for row in comparisons.threshold_rows(frame, thresholds)]
+            curves[title] = comparisons.threshold_curves(frame, thresholds)
+    if not rows:
+        return None
+    claims = [cell for cell in results.published if "threshold" in cell.row and cell.unit == "percent"]
+    figure = FigureEntry(*_said("curves"), threshold_figure(curves, DECISION_THRESHOLD))
+    return Section(*_said("threshold", claims=claims), [TableEntry(*_said("thresholds"), pd.DataFrame(rows))], [figure])
+
+
+def unet_section(results: Results) -> Section | None:
+    """True Dice and IoU of the U-Nets beside what the authors' functions give and the paper prints."""
+    folders = stages.done(results.run) if stages.named(results.run.protocol) else {}
+    if not folders:
+        return None
+    tables = {name: read_overlap(folder) for name, folder in folders.items()}
+    frame = comparisons.unet_table(tables, measured_of(results.measured), printed_of(results.published))
+    figures = _mask_figures(results, folders)
+    return Section(*_said("unets", drawn=bool(figures)), [TableEntry(*_said("overlap"), frame)], figures)
+
+
+def _mask_figures(results: Results, folders: dict[str, Path]) -> list[FigureEntry]:
+    """The masks of the U-Nets that the paper's figure 3 shows, where the images are at hand."""
+    from papers.arias_vgg19.figures import mask_figure
+
+    shown = {comparisons.unet_title(name): folders[name] for name in FIGURE_3 if name in folders}
+    try:
+        cohort = stages.mask_cohort(results.run.protocol, _data_of(results), stages.cache_of(results.run))
+        if not shown or not all(Path(path).is_file() for path in cohort.table["path"]):
+            return []
+    except UserError:  # a report is made of predictions alone too, on a machine without the collections
+        return []
+    figure, threshold = mask_figure(shown, cohort)
+    return [FigureEntry(*_said("masks", names=list(shown), threshold=threshold), figure)]
+
+
+def _data_of(results: Results) -> Path | None:
+    """Return the data root that the run's images lie in, the narrowest that holds all collections; None for none."""
+    first = Path(results.run.cohort.table["path"].iloc[0])
+    return next((folder for folder in first.parents if available(results.run.protocol, folder) is None), None)
+
+
+def depth_section(results: Results) -> Section | None:
+    """Which of the two networks validation chose, and how both do."""
+    names = [name for name in ("view", *comparisons.chosen_systems(results.systems)) if name in results.systems]
+    if not names:
+        return None
+    picked = {name: [record.get("chosen", "") for _, record in results.executions_of(name)] for name in names}
+    counts = Counter(depth for chosen in picked.values() for one in chosen for depth in DEPTHS if one.endswith(depth))
+    ours, paper = measured_of(results.measured), printed_of(results.published)
+    frame = comparisons.depth_table(picked, results.systems, ours, paper)
+    return Section(*_said("depth", counts=counts), [TableEntry(*_said("depths"), frame)])
+
+
+def faulty_section(results: Results) -> Section | None:
+    """The accuracy beside what the authors' code calls so."""
+    titles = {name: results.systems[name] for name in comparisons.chosen_systems(results.systems)}
+    if not titles:
+        return None
+    frame = comparisons.faulty_table(titles, measured_of(results.measured), printed_of(results.published))
+    return Section(*_said("faulty"), [TableEntry(*_said("accuracies"), frame)])

@@ -19,7 +19,7 @@ from covid_keras.evaluation.overlap import binary_overlap, mask_overlap
 from covid_keras.models.lung_masks import segment_cohort
 from covid_keras.training import segmenters as core
 from papers.arias_vgg19 import segmenters
-from papers.arias_vgg19.mask_figures import mask_figures
+from papers.arias_vgg19.figures import mask_figure
 from papers.arias_vgg19.overlap import (
     authors_dice,
     authors_iou,
@@ -241,9 +241,9 @@ def test_the_form_of_the_authors_code_is_another_network():
 
 def test_the_figure_shows_worst_median_and_best_with_both_masks(trained, made, monkeypatch):
     monkeypatch.setattr(PaperSegmenter, "masks", lambda self, images: [np.uint8(255 * (one > 115)) for one in images])
-    (title, caption, figure), *rest = mask_figures({"U-Net 1": trained, "U-Net 3": trained}, made[0])
-    assert not rest
-    assert caption.startswith("Figure 3 of the paper: the masks of U-Net 1 and U-Net 3")
+    figure, threshold = mask_figure({"U-Net 1": trained, "U-Net 3": trained}, made[0])
+    assert threshold == PaperSegmenter(trained).threshold
+    assert "U-Net 1 and U-Net 3" in figure.get_suptitle()
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     # Two validation images: the worst and the best; each with the human outline and a mask a network.
     assert len(titles) == 6
@@ -253,4 +253,3 @@ def test_the_figure_shows_worst_median_and_best_with_both_masks(trained, made, m
     assert f"{dice[-1]:.3f}" in titles[5]
     assert "worst" in titles[0]
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {"human mask", "network's mask"}
-    assert title
