@@ -21,9 +21,9 @@ from covid_keras.data.phantom import phantom_image
 from covid_keras.data.preparation import prepare_cohort
 from covid_keras.evaluation import Measured, PublishedCell, load_published, summarise
 from covid_keras.explain import grad_cam, heat_in_lungs
+from covid_keras.reporting.differences import measured_of, printed_of
 from covid_keras.reporting.examples import Examples
 from covid_keras.reporting.html import Section
-from covid_keras.reporting.differences import measured_of, printed_of
 from covid_keras.training import networks as trained_networks
 from covid_keras.training.runfolder import Execution
 from papers.hertel_ensemble import cohorts as labels
