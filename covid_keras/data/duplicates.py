@@ -34,11 +34,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import imagehash
@@ -48,12 +46,13 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from covid_keras.common.files import fingerprint, require_writable_folder
+from covid_keras.common.files import fingerprint
 from covid_keras.common.progress import open_bar, progress
+from covid_keras.common.threads import bounded_map
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.file_hashes import FileHashes
 from covid_keras.data.images import read_image
-from covid_keras.data.preparation import _bounded_map, _raw_path, keep_prepared, kept
+from covid_keras.data.store import Store
 
 # Raise it whenever an image gives another hash or thumbnail, or a pair another correlation, than before: all that
 # was kept is then made anew.
@@ -76,8 +75,6 @@ _COARSE_STOP, _FINE_STOP = (_STOP_RULE, 10, 1e-3), (_STOP_RULE, 40, 1e-4)
 _COARSE_CORRELATION = 0.85
 _CACHED_THUMBNAILS = 3000  # normalised ones in memory, of 64 KiB each
 _HASH_BYTES = HASH_SIZE**2 // 8
-# What is kept of an image: the bits of its hash, then its thumbnail before normalisation.
-_RECORD_SHAPE = (_HASH_BYTES + _THUMBNAIL**2, 1, 1)
 # Pairs that a thread compares, and that are kept, at a time: seconds of work, yet work for every thread.
 _MIN_GROUP, _MAX_GROUP, _GROUPS = 8, 1024, 64
 
@@ -123,7 +120,8 @@ def hash_cohort(cohort: Cohort, workers: int | None = None) -> np.ndarray:
         Where an image cannot be read.
     """
     paths = cohort.table["path"].tolist()
-    return np.array(list(_threaded(_hash_file, paths, "hashing", "image", workers)))
+    found = bounded_map(lambda path: perceptual_hash(read_image(path)), paths, workers)
+    return np.array(list(progress(found, "hashing", len(paths))))
 
 
 def candidate_distance(images: int) -> int:
@@ -251,22 +249,6 @@ def duplicate_groups(cohort: Cohort, pairs: pd.DataFrame) -> np.ndarray:
     return patients.groupby(component).transform("first").to_numpy(dtype=str)
 
 
-def _threaded(
-    function: Callable[[Any], Any], items: Sequence[Any], description: str, unit: str, workers: int | None
-) -> Iterator[Any]:
-    """Yield `function` of each item in order, under a bar, few items ahead; the first error stops the rest."""
-    yield from progress(_bounded_map(function, items, _threads(workers)), description, total=len(items), unit=unit)
-
-
-def _threads(workers: int | None) -> int:
-    # process_cpu_count (Python 3.13) heeds the processors that this process may use.
-    return workers or getattr(os, "process_cpu_count", os.cpu_count)() or 1
-
-
-def _hash_file(path: str) -> np.ndarray:
-    return perceptual_hash(read_image(path))
-
-
 class _Pictures:
     """Hash and thumbnail of each image of a cohort, made once, a file each; the correlations of pairs of them.
 
@@ -274,37 +256,37 @@ class _Pictures:
     ----------
     paths : sequence of str
         The images.
-    folder : Path
-        Where the files lie.
+    store : Store
+        Where they are kept. An image's entry is its hash, 32 bytes, then its thumbnail before normalisation.
     digests : FileHashes or None
-        Names a file by the bytes of its image, so that it holds for good. None: by its path, for one search, and
+        Names an entry by the bytes of its image, so that it holds for good. None: by its path, for one search, and
         correlations are not kept.
-    workers : int
+    workers : int or None
         Threads.
     """
 
-    def __init__(self, paths: Sequence[str], folder: Path, digests: FileHashes | None, workers: int) -> None:
-        self._paths, self._folder, self._digests, self._workers = paths, folder, digests, workers
+    def __init__(self, paths: Sequence[str], store: Store, digests: FileHashes | None, workers: int | None) -> None:
+        self._paths, self._store, self._digests, self._workers = paths, store, digests, workers
         self._keys = [""] * len(paths)
         self._normalised = functools.lru_cache(_CACHED_THUMBNAILS)(self._normalise)
 
     def hashes(self, numbers: Sequence[int], description: str) -> np.ndarray:
         """Make what is missing of the images of these numbers; return their hashes, (n, 256) bool."""
-        return np.array(list(_threaded(self._hash, numbers, description, "image", self._workers)))
+        return np.array(list(progress(bounded_map(self._hash, numbers, self._workers), description, len(numbers))))
 
     def _hash(self, number: int) -> np.ndarray:
         path = self._paths[number]
         content = path if self._digests is None else self._digests.of(path)
         key = self._keys[number] = fingerprint({"image": content, "duplicates": ALGORITHM})
-        if kept(self._folder, key, _RECORD_SHAPE):
-            return np.unpackbits(np.fromfile(_raw_path(self._folder, key), np.uint8, _HASH_BYTES)).astype(bool)
+        if (entry := self._store.find(key)) is not None:
+            return np.unpackbits(entry.data[:_HASH_BYTES]).astype(bool)
         image = read_image(path)
         found = perceptual_hash(image)
-        keep_prepared(self._folder, key, np.concatenate([np.packbits(found), _shrink(image).ravel()]))
+        self._store.put(key, np.concatenate([np.packbits(found), _shrink(image).ravel()]))
         return found
 
     def _normalise(self, number: int) -> np.ndarray:
-        record = np.fromfile(_raw_path(self._folder, self._keys[number]), np.uint8)
+        record = self._store.read(self._keys[number]).data
         return _normalise(record[_HASH_BYTES:].reshape(_THUMBNAIL, _THUMBNAIL))
 
     def correlations(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -315,7 +297,7 @@ class _Pictures:
         size = min(_MAX_GROUP, max(_MIN_GROUP, len(order) // _GROUPS))
         groups = [order[start : start + size] for start in range(0, len(order), size)]
         result = np.empty(len(order))
-        found = _bounded_map(lambda group: self._compare(first[group], second[group]), groups, self._workers)
+        found = bounded_map(lambda group: self._compare(first[group], second[group]), groups, self._workers)
         with open_bar(total=len(order), desc="comparing", unit="pair") as bar:
             for group, correlations in zip(groups, found, strict=True):
                 result[group] = correlations
@@ -324,17 +306,13 @@ class _Pictures:
 
     def _compare(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         names = [self._keys[number] for number in (*first, *second)]
-        key, shape = fingerprint({"pairs": names, "duplicates": ALGORITHM}), (8 * len(first), 1, 1)
-        if self._digests is not None and kept(self._folder, key, shape):
-            return np.fromfile(_raw_path(self._folder, key), np.float64)
-        result = np.array(
-            [
-                _registered_correlation(self._normalised(i), self._normalised(j))
-                for i, j in zip(first.tolist(), second.tolist(), strict=True)
-            ]
-        )
+        key = fingerprint({"pairs": names, "duplicates": ALGORITHM})
+        if self._digests is not None and (entry := self._store.find(key)) is not None:
+            return entry.data.view(np.float64)
+        pairs = zip(first.tolist(), second.tolist(), strict=True)
+        result = np.array([_registered_correlation(self._normalised(i), self._normalised(j)) for i, j in pairs])
         if self._digests is not None:
-            keep_prepared(self._folder, key, result.view(np.uint8))
+            self._store.put(key, result)
         return result
 
 
@@ -344,14 +322,11 @@ def _open_pictures(cohort: Cohort, cache: str | Path | None, workers: int | None
     paths = cohort.table["path"].tolist()
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="covid_keras-") as folder:
-            yield _Pictures(paths, Path(folder), None, _threads(workers))
-        return
-    folder = require_writable_folder(Path(cache).absolute() / "duplicates")
-    digests = FileHashes(folder / "files.json")
-    try:
-        yield _Pictures(paths, folder, digests, _threads(workers))
-    finally:
-        digests.save()
+            yield _Pictures(paths, Store(Path(folder)), None, workers)
+    else:
+        store = Store(Path(cache).absolute() / "duplicates")
+        with FileHashes(store.folder) as digests:
+            yield _Pictures(paths, store, digests, workers)
 
 
 def _near_pairs(hashes: np.ndarray, threshold: int, block: int = 2048) -> tuple[np.ndarray, ...]:

@@ -8,9 +8,10 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Self
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, write_json
+from covid_keras.common.files import read_json, require_writable_folder, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -23,23 +24,34 @@ _SAVE_EVERY = 60.0
 class FileHashes:
     """Hashes of files, remembered by (path, time of change, size). May be asked from several threads.
 
-    What is new is written once a minute while hashes are asked for, and by `save`.
+    What is new is written once a minute while hashes are asked for, and at the end of the `with` block.
 
     Parameters
     ----------
-    index : Path
-        The JSON file that remembers them. A missing or damaged one only costs time.
+    folder : Path
+        Where `files.json` remembers them; made. A missing or damaged file only costs time.
+
+    Raises
+    ------
+    UserError
+        Where the folder cannot be written.
     """
 
-    def __init__(self, index: Path) -> None:
-        self._index, self._lock, self._changed = index, threading.Lock(), False
-        self._saved = time.monotonic()
+    def __init__(self, folder: Path) -> None:
+        self._index = require_writable_folder(folder) / "files.json"
+        self._lock, self._changed, self._saved = threading.Lock(), False, time.monotonic()
         self._known: dict[str, list] = {}
-        if index.is_file():
+        if self._index.is_file():
             try:
-                self._known = dict(read_json(index))
+                self._known = dict(read_json(self._index))
             except (UserError, TypeError, ValueError):
-                _log.warning("%s is damaged; every file is read again", index)
+                _log.warning("%s is damaged; every file is read again", self._index)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.save()
 
     def of(self, path: str) -> str:
         """Return the SHA-256 of the file's bytes, in hexadecimal.

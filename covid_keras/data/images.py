@@ -17,6 +17,7 @@ since they hold dark as high, then the linear stretch.
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,14 +161,23 @@ def write_image(path: str | Path, image: np.ndarray) -> Path:
     UserError
         Where the file cannot be written; nothing is left behind.
     """
-    path, image = Path(path), np.asarray(image)
-    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-        raise ValueError(f"a PNG is written from uint8 (H, W) or (H, W, 3), not {image.dtype} {image.shape}")
+    path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"images are written as .png, not as {path.name}")
+    content = encode_png(image)
     with atomic_path(path) as temporary:
-        Image.fromarray(np.ascontiguousarray(image)).save(temporary, format="PNG")
+        temporary.write_bytes(content)
     return path
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Return an image as `write_image` writes it."""
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise ValueError(f"a PNG is written from uint8 (H, W) or (H, W, 3), not {image.dtype} {image.shape}")
+    with io.BytesIO() as stream:
+        Image.fromarray(np.ascontiguousarray(image)).save(stream, format="PNG")
+        return stream.getvalue()
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

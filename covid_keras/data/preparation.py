@@ -11,66 +11,60 @@ import dataclasses
 import functools
 import hashlib
 import logging
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, fingerprint, require_writable_folder, sha256_of
+from covid_keras.common.files import fingerprint
 from covid_keras.common.progress import progress
+from covid_keras.common.threads import bounded_map
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.file_hashes import FileHashes
 from covid_keras.data.images import read_image, read_mask
-from covid_keras.preprocessing import (
-    CHANNELS,
-    LungBox,
-    beasf,
-    centre_square,
-    clahe,
-    dilate_mask,
-    drop_top,
-    enhance_stack,
-    equalize_histogram,
-    keep_lungs,
-    lung_bounding_box,
-    match_histogram,
-    remove_lungs,
-    resize_truncated,
-)
+from covid_keras.data.store import Store, read_entry
+from covid_keras.preprocessing import CHANNELS, LungBox
 from covid_keras.preprocessing.framing import OVERFLOWS
+from covid_keras.preprocessing.steps import (
+    ENHANCEMENTS,
+    INTERPOLATIONS,
+    CentreSquare,
+    CropToLungs,
+    DropTop,
+    Enhance,
+    KeepLungs,
+    MarkLungs,
+    MatchHistogram,
+    Picture,
+    RemoveLungs,
+    Resize,
+    Stack,
+    Step,
+    ToFrame,
+)
 
 _log = logging.getLogger(__name__)
-_In, _Out = TypeVar("_In"), TypeVar("_Out")
 
 # Raise it whenever the same settings give other pixels than before: every cached image is then made anew.
-ALGORITHM = 1
-ENHANCEMENTS = ("equalize", "clahe", "beasf", "stack")
-INTERPOLATIONS = {
-    "area": cv2.INTER_AREA,
-    "linear": cv2.INTER_LINEAR,
-    "cubic": cv2.INTER_CUBIC,
-    "nearest": cv2.INTER_NEAREST,
-}
-BOXES = ("authors", "inclusive")
-EMPTY = ("whole", "black")
-# Settings that came after the first results: at their defaults they are left out of a key, which so stays what it was.
-_ADDED = ("frame", "overflow", "dilate", "margin_pixels", "box", "reference", "reference_mask", "empty")
-_INDEX_NAME = "files.json"
-# Results that may wait to be stored, for each thread: prepared images are small, so this costs little memory.
-_AHEAD = 8
+ALGORITHM = 2
 DEFAULT_MARGIN = 0.025
+_NAMES = {
+    "crop": (None, "lungs"),
+    "mask": (None, "keep", "remove"),
+    "enhance": (None, *ENHANCEMENTS, "stack"),
+    "interpolation": tuple(INTERPOLATIONS),
+    "overflow": OVERFLOWS,
+    "box": ("authors", "inclusive"),
+    "empty": ("whole", "black"),
+}
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The settings of everything deterministic that is done once to an image.
+    """Everything deterministic that is done once to an image: settings in words, and the `steps` that they stand for.
 
     Without `frame`: cut or mask, resize to `size`, match, enhance. With it, as COVID-CXNet does: resize to the frame,
     cut or mask there, resize what was cut to the frame again, match, enhance, and last, only where `size` is not the
@@ -121,7 +115,6 @@ class Preparation:
     reference_mask : str or Path, optional
         File of its lung mask, where the settings need masks; `prepare_cohort` finds it by itself where the reference
         is an image of the cohort.
-
     empty : {"whole", "black"}
         What becomes of an image whose mask shows no lung: used whole, neither cropped nor masked, and counted; or,
         with `mask` "keep" and no crop, black, since nothing of it is kept.
@@ -168,21 +161,10 @@ class Preparation:
         object.__setattr__(self, name, value)
 
     def _check_names(self) -> None:
-        for name, allowed in (
-            ("crop", (None, "lungs")),
-            ("mask", (None, "keep", "remove")),
-            ("enhance", (None, *ENHANCEMENTS)),
-            ("interpolation", tuple(INTERPOLATIONS)),
-            ("overflow", OVERFLOWS),
-            ("box", BOXES),
-            ("empty", EMPTY),
-        ):
-            if getattr(self, name) not in allowed:
-                raise UserError(
-                    f"preparation {name}",
-                    f"{getattr(self, name)!r} is unknown",
-                    f"Use one of {', '.join(map(str, allowed))}",
-                )
+        for name, allowed in _NAMES.items():
+            if (value := getattr(self, name)) not in allowed:
+                remedy = f"Use one of {', '.join(map(str, allowed))}"
+                raise UserError(f"preparation {name}", f"{value!r} is unknown", remedy)
 
     def _check_numbers(self) -> None:
         if not 0 <= self.margin < 1:
@@ -235,42 +217,47 @@ class Preparation:
         """(H, W, C) of a prepared image."""
         return (*self.size, self.channels)
 
-    def key(self) -> str:
-        """Return a key of the settings and of the algorithm's version (16 hexadecimal digits).
+    @functools.cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps in their order, from an image as it is read (and its mask, where `needs_mask`) to its pixels."""
+        possible = (
+            self.needs_mask and MarkLungs(self.mask_threshold),
+            self._frame,
+            self.crop and self._cropping,
+            self.mask == "keep" and KeepLungs(self.blackens_empty),
+            self.mask == "remove" and RemoveLungs(),
+            self.drop_top and DropTop(self.drop_top),
+            self.square and CentreSquare(),
+            Resize(self.frame or self.size, self.interpolation),
+            self.reference and MatchHistogram(self.reference, self.reference_mask if self.needs_mask else None),
+            self.enhance and (Stack(self.stack_order) if self.enhance == "stack" else Enhance(self.enhance)),
+            self.frame not in (None, self.size) and Resize(self.size, "area"),
+        )
+        return tuple(step for step in possible if isinstance(step, Step))
 
-        The reference enters by the content of its file and of its mask, where masks are used, and not by their names.
+    @property
+    def _frame(self) -> ToFrame | None:
+        return ToFrame(self.frame, self.interpolation, self.overflow) if self.frame else None
+
+    @property
+    def _cropping(self) -> CropToLungs:
+        return CropToLungs(self.margin, self.margin_pixels, self.box == "inclusive", self.dilate)
+
+    def key(self) -> str:
+        """Return a key of the steps and of the algorithm's version (16 hexadecimal digits).
 
         Raises
         ------
         UserError
             Where the reference cannot be read.
         """
-        defaults = {field.name: field.default for field in dataclasses.fields(self) if field.name in _ADDED}
-        settings = {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if name not in _ADDED or value != defaults[name]
-        }
-        if not self.needs_mask:
-            settings.pop("reference_mask", None)
-        for name in {"reference", "reference_mask"} & set(settings):
-            settings[name] = _content(settings[name])
-        return fingerprint({"algorithm": ALGORITHM, **settings})
+        return fingerprint([ALGORITHM, [step.key() for step in self.steps]])
 
 
 def _two_sides(name: str, value: object, meaning: str = "(height, width)") -> tuple[int, int]:
     if not isinstance(value, list | tuple) or len(value) != 2 or any(int(v) != v or v < 1 for v in value):
         raise UserError(f"preparation {name}", f"{value!r} is not {meaning}", "Give two whole numbers")
     return int(value[0]), int(value[1])
-
-
-def _content(path: str) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise UserError(
-            path, f"the reference of the matching cannot be read ({error.strerror})", "Give another reference"
-        ) from error
 
 
 def prepare_image(path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation) -> np.ndarray:
@@ -295,64 +282,35 @@ def prepare_image(path: str | Path, mask: np.ndarray | str | Path | None, prepar
     UserError
         Where the image or mask cannot be read, differ in size, or a mask is needed and missing.
     """
-    return _prepare(path, mask, preparation, _template(preparation))[0]
+    picture = _run(path, mask, preparation, _bound(preparation))
+    return np.ascontiguousarray(picture.image.reshape(preparation.shape))
 
 
-def _prepare(
-    path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation, template: np.ndarray | None
-) -> tuple[np.ndarray, bool]:
-    """Return the prepared image and whether the whole image was taken since its mask shows no lung."""
-    image, whole = _plane(path, mask, preparation)
-    if template is not None:
-        image = match_histogram(image, template)
-    image = _enhance(image, preparation)
-    if image.shape[:2] != preparation.size:  # only in a frame of another size
-        image = _resize(image, preparation.size, "area")
-    return np.ascontiguousarray(image.reshape(preparation.shape)), whole
+def _run(
+    path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation, steps: tuple[Step, ...]
+) -> Picture:
+    image = read_image(path)
+    picture = Picture(image, _read_mask(path, mask, image.shape) if preparation.needs_mask else None)
+    for step in steps:
+        picture = step(picture)
+    return picture
 
 
-def _template(preparation: Preparation) -> np.ndarray | None:
-    """Return the reference as every image is before it is matched, uint8 (H, W); None without a reference."""
-    if preparation.reference is None:
-        return None
-    template, whole = _plane(preparation.reference, preparation.reference_mask, preparation)
-    if whole:
-        _log.warning(
-            "%s: the reference of the matching shows no lung in its mask and is used whole", preparation.reference
-        )
-    return template
+def _bound(preparation: Preparation) -> tuple[Step, ...]:
+    """Return the steps, the reference of the matching brought to what every image is before it is matched."""
+    steps = preparation.steps
+    for place, step in enumerate(steps):
+        if isinstance(step, MatchHistogram):
+            found = _run(preparation.reference, preparation.reference_mask, preparation, steps[:place])
+            if found.whole:
+                _log.warning(
+                    "%s: the reference of the matching shows no lung in its mask and is used whole", step.reference
+                )
+            return (*steps[:place], dataclasses.replace(step, template=found.image), *steps[place + 1 :])
+    return steps
 
 
-def _plane(path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation) -> tuple[np.ndarray, bool]:
-    """Read an image, cut or mask it and resize it: all before matching and enhancing, uint8 (H, W)."""
-    image, whole = read_image(path), False
-    lungs = _read_lungs(path, mask, image.shape, preparation) if preparation.needs_mask else None
-    if preparation.frame:
-        name = _shrinking(preparation.interpolation, image.shape, preparation.frame)
-        image = resize_truncated(image, preparation.frame, INTERPOLATIONS[name], preparation.overflow)
-    if lungs is not None:
-        lungs = _in_frame(lungs, preparation)
-        whole = not lungs.any() and not preparation.blackens_empty
-        if not whole:
-            image = _crop_and_mask(image, lungs, preparation)
-    if preparation.drop_top:
-        image = drop_top(image, preparation.drop_top)
-    if preparation.square:
-        image = centre_square(image)
-    return _resize(image, preparation.frame or preparation.size, preparation.interpolation), whole
-
-
-def _in_frame(lungs: np.ndarray, preparation: Preparation) -> np.ndarray:
-    """Bring a mask, bool (H, W), to the frame where there is one."""
-    if not preparation.frame:
-        return lungs
-    height, width = preparation.frame
-    return cv2.resize(lungs.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
-
-
-def _read_lungs(
-    path: str | Path, mask: np.ndarray | str | Path | None, shape: tuple[int, ...], preparation: Preparation
-) -> np.ndarray:
+def _read_mask(path: str | Path, mask: np.ndarray | str | Path | None, shape: tuple[int, ...]) -> np.ndarray:
     if mask is None or (isinstance(mask, str) and not mask):
         raise _mask_missing(path)
     if not isinstance(mask, np.ndarray):
@@ -363,7 +321,7 @@ def _read_lungs(
             f"its mask has {mask.shape[0]} x {mask.shape[1]} pixels, the image {shape[0]} x {shape[1]}",
             "Give the mask of this very image",
         )
-    return mask > (0 if mask.dtype == bool else preparation.mask_threshold)
+    return mask
 
 
 def _mask_missing(subject: str | Path) -> UserError:
@@ -371,25 +329,6 @@ def _mask_missing(subject: str | Path) -> UserError:
         subject,
         "has no lung mask, which the crop or masking asked for needs",
         "Segment the lungs first (covid-keras segment) or fill in mask_path",
-    )
-
-
-def _crop_and_mask(image: np.ndarray, lungs: np.ndarray, preparation: Preparation) -> np.ndarray:
-    if preparation.crop == "lungs":
-        box = _lung_box(lungs, preparation).slices
-        image, lungs = image[box], lungs[box]
-    if preparation.mask == "keep":
-        return keep_lungs(image, lungs)
-    if preparation.mask == "remove":
-        return remove_lungs(image, lungs)
-    return image
-
-
-def _lung_box(lungs: np.ndarray, preparation: Preparation) -> LungBox:
-    if preparation.dilate:
-        lungs = dilate_mask(lungs, *preparation.dilate)
-    return lung_bounding_box(
-        lungs, preparation.margin, pixels=preparation.margin_pixels, inclusive=preparation.box == "inclusive"
     )
 
 
@@ -409,33 +348,16 @@ def crop_box(mask: np.ndarray, preparation: Preparation) -> LungBox:
         Where the crop is made in a frame, the box is brought back to the image's size and rounded to whole pixels.
         The whole image, with `whole` set, where the mask, in the frame, has no lung.
     """
-    box = _lung_box(_in_frame(np.asarray(mask) != 0, preparation), preparation)
-    if not preparation.frame:
+    lungs, frame = np.asarray(mask) != 0, preparation._frame
+    box = preparation._cropping.box(lungs if frame is None else frame.mask(lungs))
+    if frame is None:
         return box
-    (height, width), (rows, columns) = mask.shape[:2], preparation.frame
+    (height, width), (rows, columns) = mask.shape[:2], frame.size
     top, left = round(box.top * height / rows), round(box.left * width / columns)
     # a frame larger than the image may round a thin box away
     top, left = min(top, height - 1), min(left, width - 1)
     bottom, right = round(box.bottom * height / rows), round(box.right * width / columns)
     return LungBox(top, max(bottom, top + 1), left, max(right, left + 1), box.whole)
-
-
-def _resize(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
-    name = _shrinking(interpolation, image.shape, size)
-    return cv2.resize(image, (size[1], size[0]), interpolation=INTERPOLATIONS[name])
-
-
-def _shrinking(interpolation: str, shape: tuple[int, ...], size: tuple[int, int]) -> str:
-    """Return "linear" for an "area" that would enlarge, which repeats pixels; else what was asked for."""
-    return "linear" if interpolation == "area" and (size[0] > shape[0] or size[1] > shape[1]) else interpolation
-
-
-def _enhance(image: np.ndarray, preparation: Preparation) -> np.ndarray:
-    if preparation.enhance is None:
-        return image
-    if preparation.enhance == "stack":
-        return enhance_stack(image, preparation.stack_order)
-    return {"equalize": equalize_histogram, "clahe": clahe, "beasf": beasf}[preparation.enhance](image)
 
 
 def stable_id(image_id: str) -> int:
@@ -452,7 +374,7 @@ class PreparedImages:
     folder : Path
         The cache.
     keys : tuple of str
-        Of each image; its pixels are `folder/<key[:2]>/<key>.raw`, uint8, H * W * C bytes, row by row.
+        Of each image in the `Store` there: uint8, H * W * C bytes, row by row.
     image_ids : tuple of str
     shape : (int, int, int)
         (H, W, C) of every image.
@@ -480,8 +402,8 @@ class PreparedImages:
 
     @functools.cached_property
     def paths(self) -> tuple[str, ...]:
-        """The file of each image's pixels."""
-        return tuple(str(_raw_path(self.folder, key)) for key in self.keys)
+        """The file of each image."""
+        return tuple(str(Store(self.folder).path(key)) for key in self.keys)
 
     @functools.cached_property
     def ids(self) -> np.ndarray:
@@ -489,19 +411,8 @@ class PreparedImages:
         return np.array([stable_id(image_id) for image_id in self.image_ids], np.int64)
 
     def load(self, index: int) -> np.ndarray:
-        """Return one prepared image, (H, W, C) uint8, 0..255."""
-        path = self.paths[index]
-        try:
-            pixels = np.fromfile(path, np.uint8)
-        except OSError as error:
-            raise UserError(
-                path,
-                f"prepared image cannot be read ({error.strerror})",
-                "Run the same command again to prepare it anew",
-            ) from error
-        if pixels.size != int(np.prod(self.shape)):
-            raise UserError(path, "prepared image is damaged", "Run the same command again to prepare it anew")
-        return pixels.reshape(self.shape)
+        """Return one prepared image, (H, W, C) uint8, 0..255; raise `UserError` where it is missing or damaged."""
+        return read_entry(self.paths[index]).data.reshape(self.shape)
 
     def batch(self, indices: Iterable[int]) -> np.ndarray:
         """Return several prepared images, (n, H, W, C) uint8, 0..255, in the order of `indices`."""
@@ -524,8 +435,8 @@ def prepare_cohort(
     preparation : Preparation
         Its reference, where there is one, is prepared once, before the images.
     cache_dir : str or Path
-        The cache; may be shared by cohorts, settings and runs. A file of a wrong size in it is made anew; other
-        damage to it is not noticed (delete the folder where in doubt).
+        The cache; may be shared by cohorts, settings and runs. Every image found there is read, and one that is
+        damaged is made anew.
     workers : int, optional
         Threads; the number of processors by default. Each holds one decoded image at a time, and at most
         eight prepared ones wait to be stored.
@@ -549,41 +460,35 @@ def prepare_cohort(
         if preparation.needs_mask and not row.mask_path:
             raise _mask_missing(row.image_id)
     preparation = _with_reference_mask(preparation, cohort)
-    template, settings_key = _template(preparation), preparation.key()
-    folder = require_writable_folder(Path(cache_dir).absolute())
-    hashes = FileHashes(folder / _INDEX_NAME)
+    steps, settings_key = _bound(preparation), preparation.key()
+    store = Store(Path(cache_dir).absolute())
 
     def work(row: _Row) -> _Result:
-        key = _image_key(row, settings_key, hashes)
-        if kept(folder, key, preparation.shape):
-            return _Result(key, _whole_path(folder, key).exists(), None)
-        pixels, whole = _prepare(row.path, row.mask_path, preparation, template)
-        return _Result(key, whole, pixels)
+        contents = [hashes.of(path) if path else "" for path in (row.path, row.mask_path)]
+        key = fingerprint([*contents, settings_key])
+        if (entry := store.find(key)) is not None:
+            return _Result(key, entry.mark)
+        picture = _run(row.path, row.mask_path, preparation, steps)
+        return _Result(key, bool(picture.whole), picture.image)
 
     keys, whole, prepared = [], [], 0
-    done = _bounded_map(work, rows, workers or os.cpu_count() or 1)
-    for row, result in zip(rows, progress(done, "preparing images", len(rows)), strict=True):
-        # Written here, not in the threads: one writer, and the images of a failing cohort stop at once.
-        if result.pixels is not None:
-            prepared += 1
-            _store(folder, result)
-        keys.append(result.key)
-        if result.whole:
-            whole.append(row.image_id)
-    hashes.save()
+    with FileHashes(store.folder) as hashes:
+        done = bounded_map(work, rows, workers)
+        for row, result in zip(rows, progress(done, "preparing images", len(rows)), strict=True):
+            # Written here, not in the threads: one writer, and the images of a failing cohort stop at once.
+            if result.pixels is not None:
+                prepared += 1
+                store.put(result.key, result.pixels, result.whole)
+            keys.append(result.key)
+            if result.whole:
+                whole.append(row.image_id)
     if whole:
         _log.warning(
             "%d of %d images show no lung in their mask and are used whole, e.g. %s", len(whole), len(rows), whole[0]
         )
-    return PreparedImages(
-        folder,
-        tuple(keys),
-        tuple(row.image_id for row in rows),
-        preparation.shape,
-        tuple(whole),
-        prepared,
-        len(rows) - prepared,
-    )
+    ids = tuple(row.image_id for row in rows)
+    shape, reused = preparation.shape, len(rows) - prepared
+    return PreparedImages(store.folder, tuple(keys), ids, shape, tuple(whole), prepared, reused)
 
 
 def _with_reference_mask(preparation: Preparation, cohort: Cohort) -> Preparation:
@@ -605,54 +510,4 @@ class _Row(NamedTuple):
 class _Result(NamedTuple):
     key: str
     whole: bool
-    pixels: np.ndarray | None  # None where the cache had them
-
-
-def kept(folder: Path, key: str, shape: tuple[int, int, int]) -> bool:
-    """Whether the pixels of a key are in a cache, whole."""
-    path = _raw_path(folder, key)
-    return path.is_file() and path.stat().st_size == int(np.prod(shape))
-
-
-def keep_prepared(folder: Path, key: str, pixels: np.ndarray) -> None:
-    """Put pixels, uint8 (H, W, C), into a cache under their key, whole or not at all."""
-    with atomic_path(_raw_path(folder, key)) as temporary:
-        np.ascontiguousarray(pixels, np.uint8).tofile(temporary)
-
-
-def _raw_path(folder: Path, key: str) -> Path:
-    return folder / key[:2] / f"{key}.raw"
-
-
-def _whole_path(folder: Path, key: str) -> Path:
-    """The empty file that says of a cached image that its mask shows no lung."""
-    return folder / key[:2] / f"{key}.whole"
-
-
-def _image_key(row: _Row, settings_key: str, hashes: FileHashes) -> str:
-    mask_hash = hashes.of(row.mask_path) if row.mask_path else ""
-    return fingerprint([hashes.of(row.path), mask_hash, settings_key])
-
-
-def _store(folder: Path, result: _Result) -> None:
-    # The mark first: whoever sees the pixels must see it too.
-    if result.whole:
-        with atomic_path(_whole_path(folder, result.key)):
-            pass
-    keep_prepared(folder, result.key, result.pixels)
-
-
-def _bounded_map(function: Callable[[_In], _Out], items: Sequence[_In], workers: int) -> Iterator[_Out]:
-    """Yield `function(item)` in order, computed by threads at most _AHEAD * workers items ahead."""
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) >= _AHEAD * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+    pixels: np.ndarray | None = None  # None where the cache had them

@@ -11,7 +11,8 @@ import numpy as np
 from covid_keras.common.files import fingerprint, sha256_of
 from covid_keras.common.progress import progress
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import PreparedImages, keep_prepared, kept
+from covid_keras.data.preparation import PreparedImages
+from covid_keras.data.store import Store
 from covid_keras.paper.protocol import Protocol
 from covid_keras.training.inputs import Inputs
 from covid_keras.training.runfolder import Execution
@@ -62,13 +63,14 @@ def feed_pairs(
     settings = {"algorithm": ALGORITHM, "weights": sha256_of(before.folder / BEST), "size": [height, width]}
     rows, shape = np.flatnonzero(part != ""), (height, width, 3)
     keys = [[fingerprint([prepared.keys[row], view, settings]) for view in VIEWS] for row in rows]
-    todo = [i for i, pair in enumerate(keys) if not all(kept(prepared.folder, key, shape) for key in pair)]
+    store = Store(prepared.folder)
+    todo = [i for i, pair in enumerate(keys) if any(store.find(key) is None for key in pair)]
     if todo:
         network = load_cit(protocol, before)
         pairs = _transform(network, prepared, rows[todo], (height, width))
         for i, pair in zip(todo, progress(pairs, "transforming images", len(todo)), strict=True):
             for key, pixels in zip(keys[i], pair, strict=True):
-                keep_prepared(prepared.folder, key, pixels)
+                store.put(key, pixels)
     labels = cohort.table["label"].to_numpy()[rows]
     four = np.stack([relabel(labels, np.full(len(rows), view)) for view in VIEWS], axis=1).ravel()
     index = {name: number for number, name in enumerate(FOUR)}

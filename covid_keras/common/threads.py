@@ -1,0 +1,35 @@
+"""Work spread over threads, few items ahead of who takes the results."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+_In, _Out = TypeVar("_In"), TypeVar("_Out")
+
+# Results that may wait to be taken, per thread.
+AHEAD = 8
+
+
+def bounded_map(function: Callable[[_In], _Out], items: Sequence[_In], workers: int | None = None) -> Iterator[_Out]:
+    """Yield `function(item)` in order, computed by `workers` threads (default: one per core).
+
+    At most `AHEAD * workers` items are begun before the first result is taken; the first error stops the rest.
+    """
+    # process_cpu_count (Python 3.13) heeds the processors that this process may use.
+    workers = workers or getattr(os, "process_cpu_count", os.cpu_count)() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque[Future[_Out]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= AHEAD * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,227 @@
+"""The steps of which a preparation is made: each takes a picture and returns the next one.
+
+A step's name and fields are its key: steps of one key give the same pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import sha256_of
+from covid_keras.preprocessing.beasf import beasf
+from covid_keras.preprocessing.enhance import clahe, enhance_stack, equalize_histogram
+from covid_keras.preprocessing.framing import centre_square, drop_top, resize_truncated
+from covid_keras.preprocessing.intensity import match_histogram
+from covid_keras.preprocessing.lungs import LungBox, dilate_mask, keep_lungs, lung_bounding_box, remove_lungs
+
+ENHANCEMENTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "equalize": equalize_histogram,
+    "clahe": clahe,
+    "beasf": beasf,
+}
+INTERPOLATIONS = {
+    "area": cv2.INTER_AREA,
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "nearest": cv2.INTER_NEAREST,
+}
+
+
+class Picture(NamedTuple):
+    """An image on its way.
+
+    Attributes
+    ----------
+    image : ndarray (H, W) or (H, W, C) uint8
+    lungs : ndarray (H, W), optional
+        Its mask, where a step needs one: grey levels, bool from `MarkLungs` on.
+    whole : bool, optional
+        Whether the mask shows no lung and the image is therefore used whole; None until a step asked.
+    """
+
+    image: np.ndarray
+    lungs: np.ndarray | None = None
+    whole: bool | None = None
+
+    def judged(self) -> Picture:
+        """Return the picture with `whole` decided, once: a crop may cut the last pixels of lung away."""
+        return self if self.whole is not None else self._replace(whole=not self.lungs.any())
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is done to one picture after another; a new picture each time, the given one stays as it was."""
+
+    def __call__(self, picture: Picture) -> Picture:
+        """Return the next picture."""
+        raise NotImplementedError
+
+    def key(self) -> list[Any]:
+        """Return name and fields, JSON-able."""
+        return [type(self).__name__, dataclasses.asdict(self)]
+
+
+@dataclass(frozen=True)
+class MarkLungs(Step):
+    """Take mask values above the threshold for lung; a mask of bool says it itself."""
+
+    threshold: int
+
+    def __call__(self, picture: Picture) -> Picture:
+        lungs = picture.lungs
+        return picture._replace(lungs=lungs > (0 if lungs.dtype == bool else self.threshold))
+
+
+@dataclass(frozen=True)
+class ToFrame(Step):
+    """Resize to a frame in floating point, rounding down; of the mask the nearest pixel."""
+
+    size: tuple[int, int]
+    interpolation: str
+    overflow: str
+
+    def __call__(self, picture: Picture) -> Picture:
+        image, lungs = picture.image, picture.lungs
+        how = _interpolation(self.interpolation, image.shape, self.size)
+        image = resize_truncated(image, self.size, how, self.overflow)
+        return Picture(image, None if lungs is None else self.mask(lungs))
+
+    def mask(self, lungs: np.ndarray) -> np.ndarray:
+        """Return a mask, bool (H, W), in the frame."""
+        return cv2.resize(lungs.astype(np.uint8), self.size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+
+
+@dataclass(frozen=True)
+class CropToLungs(Step):
+    """Cut to the box around both lungs; an image whose mask shows none stays whole."""
+
+    margin: float
+    pixels: int | None
+    inclusive: bool
+    dilate: tuple[int, int] | None
+
+    def __call__(self, picture: Picture) -> Picture:
+        picture = picture.judged()
+        if picture.whole:
+            return picture
+        box = self.box(picture.lungs).slices
+        return picture._replace(image=picture.image[box], lungs=picture.lungs[box])
+
+    def box(self, lungs: np.ndarray) -> LungBox:
+        """Return what a mask, bool (H, W), is cut to, in its own pixels."""
+        if self.dilate:
+            lungs = dilate_mask(lungs, *self.dilate)
+        return lung_bounding_box(lungs, self.margin, pixels=self.pixels, inclusive=self.inclusive)
+
+
+@dataclass(frozen=True)
+class KeepLungs(Step):
+    """Set everything outside the lungs to 0; an image whose mask shows none stays whole, or becomes black."""
+
+    blacken: bool
+
+    def __call__(self, picture: Picture) -> Picture:
+        picture = picture.judged()
+        if picture.whole and not self.blacken:
+            return picture
+        return picture._replace(image=keep_lungs(picture.image, picture.lungs), whole=False)
+
+
+@dataclass(frozen=True)
+class RemoveLungs(Step):
+    """Set the lungs to 0."""
+
+    def __call__(self, picture: Picture) -> Picture:
+        picture = picture.judged()
+        return picture if picture.whole else picture._replace(image=remove_lungs(picture.image, picture.lungs))
+
+
+@dataclass(frozen=True)
+class DropTop(Step):
+    """Cut a share of the rows off the top."""
+
+    share: float
+
+    def __call__(self, picture: Picture) -> Picture:
+        return picture._replace(image=drop_top(picture.image, self.share))
+
+
+@dataclass(frozen=True)
+class CentreSquare(Step):
+    """Cut the largest square out of the middle."""
+
+    def __call__(self, picture: Picture) -> Picture:
+        return picture._replace(image=centre_square(picture.image))
+
+
+@dataclass(frozen=True)
+class Resize(Step):
+    """Resize as OpenCV does it for 8 bits; the aspect is not kept."""
+
+    size: tuple[int, int]
+    interpolation: str
+
+    def __call__(self, picture: Picture) -> Picture:
+        how = _interpolation(self.interpolation, picture.image.shape, self.size)
+        return picture._replace(image=cv2.resize(picture.image, self.size[::-1], interpolation=how))
+
+
+@dataclass(frozen=True)
+class MatchHistogram(Step):
+    """Match the grey levels to those of a reference image that went the same way.
+
+    The reference enters the key by the content of its files, and not by their names.
+    """
+
+    reference: str
+    mask: str | None
+    template: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    def __call__(self, picture: Picture) -> Picture:
+        return picture._replace(image=match_histogram(picture.image, self.template))
+
+    def key(self) -> list[Any]:
+        """Return name and contents; raise `UserError` where a file cannot be read."""
+        return [type(self).__name__, [_content(path) for path in (self.reference, self.mask) if path]]
+
+
+@dataclass(frozen=True)
+class Enhance(Step):
+    """Raise the contrast by one of `ENHANCEMENTS`."""
+
+    method: str
+
+    def __call__(self, picture: Picture) -> Picture:
+        return picture._replace(image=ENHANCEMENTS[self.method](picture.image))
+
+
+@dataclass(frozen=True)
+class Stack(Step):
+    """Stack three enhancements as channels."""
+
+    channels: tuple[str, ...]
+
+    def __call__(self, picture: Picture) -> Picture:
+        return picture._replace(image=enhance_stack(picture.image, self.channels))
+
+
+def _interpolation(name: str, shape: tuple[int, ...], size: tuple[int, int]) -> int:
+    """Return OpenCV's constant: "linear" for an "area" that would enlarge, which repeats pixels."""
+    enlarges = size[0] > shape[0] or size[1] > shape[1]
+    return INTERPOLATIONS["linear" if name == "area" and enlarges else name]
+
+
+def _content(path: str) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise UserError(
+            path, f"the reference of the matching cannot be read ({error.strerror})", "Give another reference"
+        ) from error
