@@ -22,7 +22,6 @@ from covid_keras.common.files import atomic_path
 _log = logging.getLogger(__name__)
 
 _CHECKSUM = struct.Struct("<I")
-_TRAILER = 1 + _CHECKSUM.size
 _REMEDY = "Run the same command again to make it anew"
 
 
@@ -32,7 +31,7 @@ class Entry(NamedTuple):
     Attributes
     ----------
     data : ndarray (n,) uint8
-        The payload, read-only.
+        The payload.
     mark : bool
         A remark of whoever made it, e.g. that a mask is empty.
     """
@@ -44,13 +43,13 @@ class Entry(NamedTuple):
 def read_entry(path: str | Path) -> Entry:
     """Read an entry by its path; raise `UserError` where it is missing or damaged in any byte."""
     try:
-        content = Path(path).read_bytes()
+        content = np.fromfile(path, np.uint8)
     except OSError as error:
         raise UserError(path, f"the kept file cannot be read ({error.strerror})", _REMEDY) from error
-    end = len(content) - _CHECKSUM.size
-    if end < 1 or content[end:] != _CHECKSUM.pack(zlib.crc32(memoryview(content)[:end])):
+    end = content.size - _CHECKSUM.size
+    if end < 1 or content[end:].tobytes() != _CHECKSUM.pack(zlib.crc32(content[:end])):
         raise UserError(path, "the kept file is damaged", _REMEDY)
-    return Entry(np.frombuffer(content, np.uint8, len(content) - _TRAILER), bool(content[end - 1]))
+    return Entry(content[: end - 1], bool(content[end - 1]))
 
 
 @dataclass(frozen=True)

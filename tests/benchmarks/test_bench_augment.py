@@ -17,8 +17,8 @@ pytest.importorskip("tensorflow")
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.phantom import phantom_image
 from covid_keras.data.pipeline import make_dataset
-from covid_keras.data.preparation import PreparedImages
 from covid_keras.data.scalings import samplewise_standardize
+from tests.helpers.images import prepared_images
 
 SIDE, BATCH, STEPS, EPOCHS = 64, 32, 8, 8
 SETTINGS = {
@@ -42,11 +42,7 @@ def test_bench_augment(benchmark, pixels, tmp_path):
     legacy = pytest.importorskip("keras.src.legacy.preprocessing.image")
     if not hasattr(scipy.ndimage, "interpolation"):
         pytest.skip("Keras' ImageDataGenerator needs scipy.ndimage.interpolation, which this scipy lacks")
-    keys = tuple(f"{number:016x}" for number in range(len(pixels)))
-    (tmp_path / "00").mkdir()
-    for key, image in zip(keys, pixels, strict=True):
-        image.tofile(tmp_path / "00" / f"{key}.raw")
-    prepared = PreparedImages(tmp_path, keys, keys, (SIDE, SIDE, 1))
+    prepared = prepared_images(tmp_path, pixels)
     dataset = make_dataset(
         prepared,
         range(len(pixels)),

@@ -22,11 +22,6 @@ FRAME = (320, 320)
 ROI = {"frame": FRAME, "size": FRAME, "interpolation": "cubic", "crop": "lungs", "dilate": (5, 3), "enhance": "stack"}
 PUBLISHED = {**ROI, "overflow": "wrap", "margin_pixels": 0}
 RECOMMENDED = {**ROI, "margin_pixels": 10, "box": "inclusive"}
-KEYS_BEFORE_FRAMES = {
-    "369fc07c0938443a": {},
-    "4c8313df8b86df10": {"size": (32, 40)},
-    "5a5e95535aa4ef2e": {"size": (64, 64), "crop": "lungs", "interpolation": "cubic", "enhance": "stack"},
-}
 
 
 # --- the steps, as the spec of the authors' code lists them
@@ -294,14 +289,6 @@ def test_a_reference_without_lungs_is_used_whole_and_said(folder, tmp_path, capl
 
 
 # --- the settings
-
-
-def test_settings_that_were_known_before_keep_their_keys():
-    """A cache, and a run's prepared images, outlive the settings that came later."""
-    for key, settings in KEYS_BEFORE_FRAMES.items():
-        assert Preparation(**settings).key() == key
-        spelled = {"frame": None, "overflow": "clip", "dilate": None, "margin_pixels": None, "box": "authors"}
-        assert Preparation(**settings, **spelled, reference=None, reference_mask=None).key() == key
 
 
 def test_the_key_follows_every_setting_of_the_chain():

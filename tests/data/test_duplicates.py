@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common import threads
 from covid_keras.common.errors import UserError
-from covid_keras.data import duplicates, file_hashes, preparation
+from covid_keras.data import duplicates, file_hashes
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import (
     candidate_distance,
@@ -140,7 +141,7 @@ def test_duplicates_blocks_agree_with_every_pair_counted():
 
 
 def test_duplicates_ask_for_no_function_of_linux_alone(tmp_path, monkeypatch):
-    monkeypatch.delattr(duplicates.os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(threads.os, "sched_getaffinity", raising=False)
     cohort = cohort_of(tmp_path, {f"a/{seed}": picture(seed) for seed in range(2)})
     assert hash_cohort(cohort).shape == (2, 256)
 
@@ -321,18 +322,6 @@ def test_duplicates_stopped_search_goes_on_where_it_was(tmp_path, work, monkeypa
     pd.testing.assert_frame_equal(pairs, find_duplicates(cohort, **ALL), check_exact=True)
 
 
-@pytest.mark.parametrize("damage", [b"", b"short", b"x" * 20_000])
-def test_duplicates_damaged_cache_files_are_made_anew(tmp_path, work, damage):
-    cohort, cache = noise_cohort(tmp_path, 4), tmp_path / "cache"
-    first = find_duplicates(cohort, **ALL, cache=cache)
-    files = list((cache / "duplicates").rglob("*.raw"))
-    assert len(files) == 5, "four images and one group of pairs"
-    for file in files:
-        file.write_bytes(damage)
-    pd.testing.assert_frame_equal(find_duplicates(cohort, **ALL, cache=cache), first, check_exact=True)
-    assert (work["read"], work["compared"]) == (8, 12)
-
-
 def test_duplicates_thumbnails_in_memory_are_few_and_used_together(tmp_path, work, monkeypatch):
     cohort = noise_cohort(tmp_path, 12)
     expected = find_duplicates(cohort, **ALL, workers=1)
@@ -356,11 +345,11 @@ def test_duplicates_few_pairs_wait_for_a_thread(tmp_path, work, monkeypatch):
             return future
 
     futures = []
-    monkeypatch.setattr(preparation, "ThreadPoolExecutor", Watched)
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", Watched)
     monkeypatch.setattr(duplicates, "_MIN_GROUP", 1)
     find_duplicates(noise_cohort(tmp_path, 12), **ALL, workers=1)
     assert len(futures) == 12 + 66
-    assert max(waiting) <= preparation._AHEAD
+    assert max(waiting) <= threads.AHEAD
 
 
 def test_hashes_of_files_are_saved_on_the_way(tmp_path, monkeypatch):
@@ -368,7 +357,7 @@ def test_hashes_of_files_are_saved_on_the_way(tmp_path, monkeypatch):
     paths = [str(tmp_path / f"{i}") for i in range(40)]
     for path in paths:
         Path(path).write_text(path)
-    hashes = FileHashes(tmp_path / "files.json")
+    hashes = FileHashes(tmp_path)
     hashes.of(paths[0])
     assert not (tmp_path / "files.json").exists(), "not after each"
     monkeypatch.setattr(file_hashes, "_SAVE_EVERY", 0.0)
@@ -378,7 +367,7 @@ def test_hashes_of_files_are_saved_on_the_way(tmp_path, monkeypatch):
         digests = list(pool.map(hashes.of, paths))
     assert set(json.loads((tmp_path / "files.json").read_text())) == set(paths)
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail(f"{self} was read again"))
-    assert [FileHashes(tmp_path / "files.json").of(path) for path in paths[:5]] == digests[:5]
+    assert [FileHashes(tmp_path).of(path) for path in paths[:5]] == digests[:5]
 
 
 # ---------------------------------------------------------------------------------- real radiographs

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.preparation import PreparedImages, stable_id
+from tests.helpers.images import DAMAGES, damage, prepared_images
 
 tf = pytest.importorskip("tensorflow")
 
@@ -21,13 +24,9 @@ AUGMENTATION = Augmentation(rotation=15, shift=(0.1, 0.1), zoom=(0.9, 1.2), shea
 
 def make_prepared(folder, n: int = N, shape=(12, 10, 1)) -> PreparedImages:
     """Return images whose first pixel is their number."""
-    keys = tuple(f"{number:016x}" for number in range(n))
-    (folder / "00").mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8)
     pixels[:, 0, 0, 0] = np.arange(n) % 256
-    for key, image in zip(keys, pixels, strict=True):
-        image.tofile(folder / "00" / f"{key}.raw")
-    return PreparedImages(folder, keys, tuple(f"made/{number}" for number in range(n)), shape)
+    return prepared_images(folder, pixels)
 
 
 @pytest.fixture(scope="module")
@@ -232,13 +231,14 @@ def test_pipeline_does_not_hold_the_cohort_in_its_graph(tmp_path):
     assert graph_bytes(few, memory=True) > 30 * 4096  # the measure does see what is held in memory
 
 
-def test_pipeline_damaged_cache_file_stops_the_run(tmp_path):
+@pytest.mark.parametrize("how", DAMAGES)
+def test_pipeline_damaged_cache_file_stops_the_run(tmp_path, how):
     prepared = make_prepared(tmp_path, 4)
-    with open(prepared.paths[2], "wb") as stream:
-        stream.write(b"short")
-    with pytest.raises(tf.errors.OpError):
-        batches(make_dataset(prepared, range(4), memory=False))
-    with pytest.raises(UserError, match="damaged"):
+    dataset = make_dataset(prepared, range(4), memory=False)
+    damage(prepared.paths[2], how)
+    with pytest.raises(tf.errors.OpError, match=Path(prepared.paths[2]).name):
+        batches(dataset)
+    with pytest.raises(UserError, match=Path(prepared.paths[2]).name):
         make_dataset(prepared, range(4), memory=True)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covid_keras.data import samplewise_standardize
-from covid_keras.data.preparation import PreparedImages
+from tests.helpers.images import prepared_images
 
 tf = pytest.importorskip("tensorflow")
 
@@ -60,11 +60,7 @@ def test_standardize_in_the_pipeline_after_augmentation(tmp_path):
 
     pixels = np.rint(radiographs(6)).astype(np.uint8)
     pixels[2] = 0  # no lung was found
-    keys = tuple(f"{number:016x}" for number in range(6))
-    (tmp_path / "00").mkdir()
-    for key, image in zip(keys, pixels, strict=True):
-        image.tofile(tmp_path / "00" / f"{key}.raw")
-    prepared = PreparedImages(tmp_path, keys, tuple(map(str, range(6))), pixels.shape[1:])
+    prepared = prepared_images(tmp_path, pixels)
     how = {"batch_size": 6, "scaling": samplewise_standardize, "channels": 3}
     augmentation = Augmentation.like_generator(rotation_range=15, zoom_range=0.15, fill_mode="constant")
     plan = np.arange(6).reshape(1, 1, 6)

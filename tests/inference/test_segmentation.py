@@ -14,17 +14,16 @@ from skimage.morphology import disk
 
 from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import fingerprint, sha256_of
+from covid_keras.common.files import sha256_of
 from covid_keras.data import file_hashes
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.images import read_image, read_mask
+from covid_keras.data.images import encode_png, read_image, read_mask
 from covid_keras.data.phantom import phantom_image
 from covid_keras.data.preparation import Preparation, crop_box
 from covid_keras.data.splits import read_split
 from covid_keras.evaluation.overlap import mask_overlap
-from covid_keras.inference import segmentation
 from covid_keras.inference.segmentation import overlay, segment_files
-from covid_keras.models import LungSegmenter, build_unet, lungs, registry, save_weights
+from covid_keras.models import LungSegmenter, build_unet, lung_masks, lungs, registry, save_weights
 from covid_keras.models.lung_masks import segment_cohort
 from covid_keras.models.registry import REGISTRY, WeightEntry
 from covid_keras.training.lung_split import SPLIT, load_lung_cohort
@@ -283,65 +282,31 @@ def cache(cohort, tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def _forbid_reading(monkeypatch):
+def test_a_resume_neither_reads_radiographs_nor_decodes_masks(cohort, cache, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail(f"{self} was read"))
-    monkeypatch.setattr(segmentation, "read_image", lambda path: pytest.fail(f"{path} was decoded"))
-
-
-def test_a_resume_reads_neither_radiographs_nor_masks(cohort, cache, monkeypatch):
-    _forbid_reading(monkeypatch)
+    monkeypatch.setattr(lung_masks, "read_image", lambda path: pytest.fail(f"{path} was decoded"))
     masked, facts = segment_cohort(cohort, cache, _Bright())
     assert (facts["computed"], facts["empty_ids"]) == (0, ["made/1"])
     assert all(Path(path).is_file() for path in masked.table["mask_path"])
 
 
-def test_masks_of_older_versions_stay_and_are_read_once(cohort, cache, monkeypatch):
-    """They lie under the same key, without a note of their emptiness and without remembered hashes."""
-    masks = cache / "masks"
-    for file in masks.iterdir():
-        if file.suffix != ".png":
-            file.unlink()
-    keys = {fingerprint({"image": sha256_of(path)} | _Bright.key) for path in cohort.table["path"]}
-    assert {file.stem for file in masks.iterdir()} == keys
-    read = []
-    monkeypatch.setattr(segmentation, "read_image", lambda path: read.append(path) or read_image(path))
-    _, facts = segment_cohort(cohort, cache, _Bright())
-    assert (facts["computed"], facts["empty_ids"]) == (0, ["made/1"])
-    assert sorted(read) == sorted(masks.glob("*.png"))
-    _forbid_reading(monkeypatch)
-    assert segment_cohort(cohort, cache, _Bright())[1] == facts
-
-
-def test_emptiness_is_that_of_the_mask_that_is_kept(cohort, cache):
-    """Of masks that were deleted, or never written since the run was killed just before, nothing is believed."""
-    for file in (cache / "masks").glob("*.png"):
-        file.unlink()
-        for suffix, other in ((".lungs", ".empty"), (".empty", ".lungs")):
-            if file.with_suffix(suffix).exists():
-                file.with_suffix(suffix).rename(file.with_suffix(other))
-                break
-    _, facts = segment_cohort(cohort, cache, _Bright())
-    assert (facts["computed"], facts["empty_ids"]) == (3, ["made/1"])
-    assert segment_cohort(cohort, cache, _Bright())[1]["empty_ids"] == ["made/1"]
-
-
 def test_a_stopped_segmentation_keeps_what_it_had(cohort, tmp_path, monkeypatch):
     """The batch that was done is kept, its emptiness with it; what remains is computed."""
-    monkeypatch.setattr(segmentation, "BATCH", 1)
-    write, written = segmentation.write_image, []
+    monkeypatch.setattr(lung_masks, "BATCH", 1)
+    written = []
 
-    def stopping(path, mask):
+    def stopping(mask):
         if len(written) == 2:
             raise KeyboardInterrupt
-        written.append(path)
-        return write(path, mask)
+        written.append(mask)
+        return encode_png(mask)
 
-    monkeypatch.setattr(segmentation, "write_image", stopping)
+    monkeypatch.setattr(lung_masks, "encode_png", stopping)
     with pytest.raises(KeyboardInterrupt):
         segment_cohort(cohort, tmp_path / "cache", _Bright())
-    monkeypatch.setattr(segmentation, "write_image", write)
+    monkeypatch.setattr(lung_masks, "encode_png", encode_png)
     read = []
-    monkeypatch.setattr(segmentation, "read_image", lambda path: read.append(path) or read_image(path))
+    monkeypatch.setattr(lung_masks, "read_image", lambda path: read.append(path) or read_image(path))
     _, facts = segment_cohort(cohort, tmp_path / "cache", _Bright())
     assert (facts["computed"], facts["empty_ids"]) == (1, ["made/1"])
     assert read == [cohort.table["path"][2]], "one radiograph and no mask"

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import PreparedImages, keep_prepared, kept
 from covid_keras.paper.paper import load_paper
 from covid_keras.reporting.examples import Examples
 from covid_keras.training.runfolder import Execution
 from papers.covid_sdnet import transforms
 from papers.covid_sdnet.figures import Pair, pair_figure, pairs_of, transformed_pairs
+from tests.helpers.images import prepared_images
 
 SIDE = 8
 
@@ -77,9 +77,8 @@ def examples(tmp_path, monkeypatch) -> Examples:
     """Three prepared crops and an execution of FuCiTNet with weights."""
     rows = [(f"i{n}", f"/data/i{n}.png", f"p{n}", "made", "NP"[n % 2], "") for n in range(3)]
     table = pd.DataFrame(rows, columns=["image_id", "path", "patient_id", "source", "label", "severity"])
-    for n in range(3):
-        keep_prepared(tmp_path, f"ab{n}", flat(10 * (n + 1), 1))
-    prepared = PreparedImages(tmp_path, ("ab0", "ab1", "ab2"), tuple(table["image_id"]), (SIDE, SIDE, 1))
+    prepared = prepared_images(tmp_path, np.stack([flat(10 * (n + 1), 1) for n in range(3)]))
+    prepared = dataclasses.replace(prepared, image_ids=tuple(table["image_id"]))
     execution = Execution(tmp_path / "run", "fucitnet", 0, 0)
     execution.folder.mkdir()
     (execution.folder / "best.weights.h5").write_bytes(b"weights")
@@ -110,7 +109,6 @@ def test_nothing_is_transformed_twice(examples):
     ((_, caption, _),) = transformed_pairs(of_twins)
     assert Counting.calls == 2
     assert "fucitnet repeat 1 fold 1" in caption, "the generators are those that the twins build on"
-    assert kept(examples.prepared.folder, "ab0", (SIDE, SIDE, 1))
 
 
 def test_both_networks_draw_their_pairs_and_say_what_a_map_is_of():

@@ -61,15 +61,16 @@ def saw(name, values):
         np.save(Path(folder) / name, values)
 
 def two_views(protocol, cohort, before, part, prepared):
-    from covid_keras.data.preparation import PreparedImages, keep_prepared, kept
+    from covid_keras.data.preparation import PreparedImages
+    from covid_keras.data.store import Store
     from covid_keras.common.files import fingerprint, sha256_of
     from covid_keras.training.inputs import Inputs
     rows, keys, ids = np.flatnonzero(part != ""), [], []
     for row in rows:
         for view in (0, 1):
             key = fingerprint([prepared.keys[row], view, sha256_of(before.predictions)])
-            if not kept(prepared.folder, key, prepared.shape):
-                keep_prepared(prepared.folder, key, 255 - prepared.load(row) if view else prepared.load(row))
+            if Store(prepared.folder).find(key) is None:
+                Store(prepared.folder).put(key, 255 - prepared.load(row) if view else prepared.load(row))
             keys.append(key)
             ids.append(f"{prepared.image_ids[row]}#{view}")
     labels = np.repeat((cohort.table["label"].to_numpy()[rows] == "P").astype(np.int64), 2)
