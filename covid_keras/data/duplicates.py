@@ -386,8 +386,8 @@ def _registered_correlation(fixed: np.ndarray, moving: np.ndarray) -> float:
     A registration at half the size, six times faster, ends the search where it is clear that they differ: all
     copies but one of those seen reached 0.95 there, 95 % of the other candidates stayed under 0.83.
     """
-    halves = (cv2.resize(x, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for x in (fixed, moving))
-    coarse, _ = _register(*halves, _COARSE_STOP, 3)
+    half, moving_half = (cv2.resize(x, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for x in (fixed, moving))
+    coarse, _ = _register(half, moving_half, _COARSE_STOP, 3)
     if not coarse >= _COARSE_CORRELATION:
         return coarse
     _, transform = _register(fixed, moving, _FINE_STOP, 5)

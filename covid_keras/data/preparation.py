@@ -290,7 +290,9 @@ def _run(
     path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation, steps: tuple[Step, ...]
 ) -> Picture:
     image = read_image(path)
-    picture = Picture(image, _read_mask(path, mask, image.shape) if preparation.needs_mask else None)
+    picture = Picture(image)
+    if preparation.needs_mask:
+        picture = Picture(image, _read_mask(path, mask, image.shape))
     for step in steps:
         picture = step(picture)
     return picture
@@ -301,7 +303,7 @@ def _bound(preparation: Preparation) -> tuple[Step, ...]:
     steps = preparation.steps
     for place, step in enumerate(steps):
         if isinstance(step, MatchHistogram):
-            found = _run(preparation.reference, preparation.reference_mask, preparation, steps[:place])
+            found = _run(step.reference, step.mask, preparation, steps[:place])
             if found.whole:
                 _log.warning(
                     "%s: the reference of the matching shows no lung in its mask and is used whole", step.reference

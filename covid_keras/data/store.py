@@ -47,7 +47,7 @@ def read_entry(path: str | Path) -> Entry:
     except OSError as error:
         raise UserError(path, f"the kept file cannot be read ({error.strerror})", _REMEDY) from error
     end = content.size - _CHECKSUM.size
-    if end < 1 or content[end:].tobytes() != _CHECKSUM.pack(zlib.crc32(content[:end])):
+    if end < 1 or content[end:].tobytes() != _CHECKSUM.pack(zlib.crc32(content[:end].data)):
         raise UserError(path, "the kept file is damaged", _REMEDY)
     return Entry(content[: end - 1], bool(content[end - 1]))
 

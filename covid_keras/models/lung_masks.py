@@ -55,17 +55,17 @@ def segment_cohort(
         digests = list(progress(bounded_map(hashes.of, paths), "reading radiographs", len(paths)))
     keys = [fingerprint({"image": digest} | segmenter.key) for digest in digests]
     found = progress(bounded_map(store.find, keys), "checking masks", len(keys))
-    empty = [None if entry is None else entry.mark for entry in found]
-    missing = [i for i, known in enumerate(empty) if known is None]
+    empty = {i: entry.mark for i, entry in enumerate(found) if entry is not None}
+    missing = [i for i in range(len(keys)) if i not in empty]
     groups = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
     with ThreadPoolExecutor() as pool:
         # A batch at a time, so that memory does not grow with the cohort.
         for group in progress(groups, "marking lungs", len(groups), "batch"):
             images = list(pool.map(lambda i: read_image(paths[i]), group))
             for i, mask in zip(group, segmenter.masks(images), strict=True):
-                empty[i] = not mask.any()
+                empty[i] = not bool(mask.any())
                 store.put(keys[i], encode_png(mask), empty[i])
-    empty_ids = cohort.table["image_id"][empty].tolist()
+    empty_ids = [name for i, name in enumerate(cohort.table["image_id"]) if empty[i]]
     table = cohort.table.assign(mask_path=[str(store.path(key)) for key in keys])
     facts = {
         "images": len(cohort),

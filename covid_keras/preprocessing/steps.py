@@ -40,19 +40,19 @@ class Picture(NamedTuple):
     Attributes
     ----------
     image : ndarray (H, W) or (H, W, C) uint8
-    lungs : ndarray (H, W), optional
-        Its mask, where a step needs one: grey levels, bool from `MarkLungs` on.
+    lungs : ndarray (H, W)
+        Its mask, where a step needs one (else without pixels): grey levels, bool from `MarkLungs` on.
     whole : bool, optional
         Whether the mask shows no lung and the image is therefore used whole; None until a step asked.
     """
 
     image: np.ndarray
-    lungs: np.ndarray | None = None
+    lungs: np.ndarray = np.empty((0, 0), bool)
     whole: bool | None = None
 
     def judged(self) -> Picture:
         """Return the picture with `whole` decided, once: a crop may cut the last pixels of lung away."""
-        return self if self.whole is not None else self._replace(whole=not self.lungs.any())
+        return self if self.whole is not None else self._replace(whole=not bool(self.lungs.any()))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ToFrame(Step):
         image, lungs = picture.image, picture.lungs
         how = _interpolation(self.interpolation, image.shape, self.size)
         image = resize_truncated(image, self.size, how, self.overflow)
-        return Picture(image, None if lungs is None else self.mask(lungs))
+        return Picture(image, self.mask(lungs) if lungs.size else lungs)
 
     def mask(self, lungs: np.ndarray) -> np.ndarray:
         """Return a mask, bool (H, W), in the frame."""
@@ -182,7 +182,7 @@ class MatchHistogram(Step):
 
     reference: str
     mask: str | None
-    template: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
+    template: Any = dataclasses.field(default=None, compare=False, repr=False)  # an image, before any is matched
 
     def __call__(self, picture: Picture) -> Picture:
         return picture._replace(image=match_histogram(picture.image, self.template))
