@@ -1,26 +1,44 @@
-"""Checked settings: YAML mappings turned into frozen dataclasses, with a clear word on a misspelt key."""
+"""Checked settings: YAML mappings become frozen dataclasses through pydantic; a mistake gets one clear line."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import types
+import functools
+import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import yaml
+from annotated_types import Ge, Gt, Lt
 
 from covid_keras.common.errors import UserError
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
 T = TypeVar("T")
 
+# Ranges of settings, checked by `build`.
+Count = Annotated[int, Ge(1)]
+CountOrZero = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Gt(0), Lt(1)]
+BelowOne = Annotated[float, Ge(0), Lt(1)]
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping; raise `UserError` where the file is missing, broken or no mapping."""
+_UNKNOWN_KEY = "unexpected_keyword_argument"
+_NO_MAPPING = ("dataclass_type", "dict_type")
+# The key that names an entry of a list, for messages.
+_NAMES = ("table", "row", "name", "id")
+
+
+def read_yaml(path: str | Path, loader: type = yaml.SafeLoader) -> dict[str, Any]:
+    """Read a YAML mapping; raise `UserError` where the file is missing, broken or not a mapping."""
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=loader)
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -39,7 +57,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def unknown_key(where: str | Path, key: str, known: typing.Iterable[str], place: str = "") -> UserError:
+def unknown_key(where: str | Path, key: str, known: Iterable[str], place: str = "") -> UserError:
     """Return the error of a key that nobody reads, with the nearest known one."""
     known = sorted(known)
     near = difflib.get_close_matches(key, known, n=1)
@@ -47,77 +65,88 @@ def unknown_key(where: str | Path, key: str, known: typing.Iterable[str], place:
     return UserError(where, f"unknown key {key!r}" + (f" in {place}" if place else ""), remedy)
 
 
-def build(cls: type[T], mapping: Mapping[str, Any], where: str | Path, place: str = "") -> T:
-    """Make a dataclass of a mapping, checking keys and types, nested dataclasses included.
+def build(cls: type[T], mapping: Any, where: str | Path, place: str = "", strict: bool = True) -> T:
+    """Make a dataclass of a mapping, checking keys, types and ranges, nested dataclasses included.
 
     Parameters
     ----------
     cls : type
-        A dataclass whose annotations are int, float, str, bool, dict, tuples of these, dataclasses, or unions.
+        A dataclass whose annotations pydantic knows.
     mapping : Mapping
         As read from YAML.
     where : str or Path
         The file, for messages.
     place : str
         The path of keys inside the file, for messages.
+    strict : bool
+        Whether "5" is no number; False where a file was read as text throughout.
 
     Raises
     ------
     UserError
-        Naming the unknown or missing key, or the value of the wrong type.
+        Naming the unknown or missing key, or the value of the wrong type or out of range.
     """
-    if not isinstance(mapping, Mapping):
-        raise UserError(where, f"{place or 'the file'} must be a mapping, not {mapping!r}", "Write 'key: value' lines")
-    hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls) if f.init}
-    for key in mapping:
-        if key not in fields:
-            raise unknown_key(where, str(key), fields, place)
-    values = {}
-    for name, field in fields.items():
-        inside = f"{place}.{name}" if place else name
-        if name in mapping:
-            values[name] = _convert(hints[name], mapping[name], where, inside)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise UserError(where, f"lacks the key {inside!r}", "Add it")
-    return cls(**values)
+    from pydantic import ValidationError
+
+    # From JSON pydantic takes lists as tuples and mappings as dataclasses, and is strict in everything else.
+    text = json.dumps(mapping, default=str)
+    try:
+        return _adapter(cls).validate_json(text, strict=strict, extra="forbid")
+    except ValidationError as error:
+        raise user_error(error, cls, json.loads(text), where, place) from error
 
 
-def _convert(hint: Any, value: Any, where: str | Path, place: str) -> Any:
-    """Return `value` as `hint` asks; raise `UserError` where it is of another type."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _convert_union(arguments, value, where, place)
-    if origin is typing.Literal:
-        if value in arguments:
-            return value
-        raise UserError(where, f"{place} is {value!r}", f"It must be one of {', '.join(map(str, arguments))}")
+@functools.cache
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    from pydantic import TypeAdapter  # a tenth of a second, which `--help` need not wait for
+
+    return TypeAdapter(cls)
+
+
+def user_error(error: ValidationError, cls: type, mapping: Any, where: str | Path, place: str = "") -> UserError:
+    """Return what pydantic found in a mapping as one line: an unknown key, else the first of the rest."""
+    first = min(error.errors(include_url=False), key=lambda found: found["type"] != _UNKNOWN_KEY)
+    kind, loc, value, message = first["type"], first["loc"], first["input"], first["msg"]
+    inside = _place(place, mapping, loc)
+    if kind == _UNKNOWN_KEY:
+        return unknown_key(where, str(loc[-1]), _keys(cls, loc[:-1]), _place(place, mapping, loc[:-1]))
+    if kind == "missing" and isinstance(loc[-1], str):
+        return UserError(where, f"lacks the key {'.'.join(filter(None, (inside, loc[-1])))!r}", "Add it")
+    if kind == "missing":
+        return UserError(where, f"{inside} is {value!r}", "It must have more values")
+    if kind in _NO_MAPPING:
+        return UserError(where, f"{inside or 'the file'} must be a mapping, not {value!r}", "Write 'key: value' lines")
+    if kind == "value_error":
+        return UserError(where, f"{inside}: {first['ctx']['error']}", "Correct the value")
+    remedy = message.replace("Input should", "It must").replace("a valid array", "a list")
+    return UserError(where, f"{inside} is {value!r}", remedy)
+
+
+def _place(place: str, value: Any, loc: Iterable[int | str]) -> str:
+    """Return a place as text, an entry of a list by its name where it has one; what pydantic adds is left out."""
+    for key in loc:
+        if isinstance(value, Mapping) and key in value:
+            place, value = f"{place}.{key}" if place else str(key), value[key]
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+            named = [value[name] for name in _NAMES if name in value] if isinstance(value, Mapping) else []
+            place += f"[{(named or [key])[0]}]"
+    return place
+
+
+def _keys(cls: type, loc: Iterable[int | str]) -> list[str]:
+    """Return the keys of the dataclass at a place below another one."""
+    for key in loc:
+        cls = next(_dataclasses(typing.get_type_hints(cls).get(str(key))), cls)
+    return [field.name for field in dataclasses.fields(cls) if field.init]
+
+
+def _dataclasses(hint: Any) -> Iterator[type]:
+    """Give the dataclasses that an annotation names."""
     if dataclasses.is_dataclass(hint):
-        return build(hint, value, where, place)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        inner = [arguments[0]] * len(value) if len(arguments) == 2 and arguments[1] is Ellipsis else list(arguments)
-        if len(inner) == len(value):
-            return tuple(
-                _convert(h, v, where, f"{place}[{i}]") for i, (h, v) in enumerate(zip(inner, value, strict=True))
-            )
-    elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    elif hint is Any or (dict in (hint, origin) and isinstance(value, dict)) or type(value) is hint:
-        return value
-    raise UserError(where, f"{place} is {value!r}, which is no {getattr(hint, '__name__', hint)}", "Correct the value")
-
-
-def _convert_union(arguments: tuple[Any, ...], value: Any, where: str | Path, place: str) -> Any:
-    if value is None and type(None) in arguments:
-        return None
-    errors = []
-    for hint in arguments:
-        if hint is type(None):
-            continue
-        try:
-            return _convert(hint, value, where, place)
-        except UserError as error:
-            errors.append(error)
-    raise errors[-1]
+        yield typing.cast(type, hint)
+    for inner in typing.get_args(hint):
+        yield from _dataclasses(inner)
 
 
 def as_plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.settings import build, read_yaml
@@ -91,7 +91,7 @@ class WeightEntry:
     arguments: dict[str, Any] = field(default_factory=dict)
     threshold: float = 0.5
     preparation: dict[str, Any] = field(default_factory=dict)
-    scaling: str = "0-1"
+    scaling: Literal["0-1", "0-255"] = "0-1"
     limits: str = ""
     card: str = ""
     measured: dict[str, Any] = field(default_factory=dict)
@@ -146,7 +146,6 @@ class WeightEntry:
         for fits, problem in (
             (preparation.size == self.input_shape[:2], "preparation.size and input_shape differ"),
             (preparation.channels in (1, channels), f"prepares {preparation.channels} channels for {channels}"),
-            (self.scaling in SCALINGS, f"scaling {self.scaling!r} is unknown (known: {', '.join(SCALINGS)})"),
             (len(self.classes) > 1, "names fewer than two classes"),
             (bool(self.builder), "names no builder"),
         ):

@@ -1,4 +1,4 @@
-"""What can be said against the initial weights that a user gives before any network is built."""
+"""Validate user-supplied initial weights before any network is built."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_initial_weights(protocol: Protocol, names: Iterable[str], networks: st
     Raises
     ------
     UserError
-        For one file for all networks, weights for networks of another width, or a file that is no HDF5.
+        For one file for all networks, weights for networks of another width, or a file that is not HDF5.
     """
     if protocol.weights not in ("imagenet", "none"):
         raise UserError(
@@ -43,4 +43,4 @@ def check_initial_weights(protocol: Protocol, names: Iterable[str], networks: st
         )
     for name, path in protocol.files.items():
         if not h5py.is_hdf5(path):
-            raise UserError(path, "is no HDF5 weight file", f"Give the .h5 file of {name} as Keras wrote it")
+            raise UserError(path, "is not an HDF5 weight file", f"Give the .h5 file of {name} as Keras wrote it")

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
+
+from annotated_types import MinLen
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.settings import as_plain, build, merge, read_yaml, unknown_key
+from covid_keras.common.settings import (
+    BelowOne,
+    Count,
+    CountOrZero,
+    NotNegative,
+    Positive,
+    Share,
+    as_plain,
+    build,
+    merge,
+    read_yaml,
+)
+
+T = TypeVar("T")
 
 
 def _require(condition: bool, name: str, value: Any, rule: str) -> None:
@@ -51,9 +67,9 @@ class SplitSettings:
 
     scheme: Literal["folds", "hold_out", "published"] = "folds"
     folds: int = 5
-    repeats: int = 1
-    validation: float = 0.1
-    test: float = 0.2
+    repeats: Count = 1
+    validation: Share = 0.1
+    test: Share = 0.2
     seed: int = 0
     leaky_as_published: bool = False
     duplicates: bool = True
@@ -61,21 +77,15 @@ class SplitSettings:
     shares: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.shares and self.scheme != "hold_out":
-            _require(False, "split.shares", self.shares, "left out where the scheme is not hold_out")
+        divided = not self.shares or self.scheme == "hold_out"
+        _require(divided, "split.shares", self.shares, "left out where the scheme is not hold_out")
         if self.scheme == "folds":
             _require(self.folds >= 2, "split.folds", self.folds, "at least 2")
-        else:
-            _require(self.folds == 1, "split.folds", self.folds, f"1 where the scheme is {self.scheme}")
-        if self.scheme == "published":
-            rule = "true where the split is as published, by image"
-            _require(self.leaky_as_published, "split.leaky_as_published", self.leaky_as_published, rule)
-        elif self.scheme == "hold_out":
-            rule = "false where one part is held out"
-            _require(not self.leaky_as_published, "split.leaky_as_published", self.leaky_as_published, rule)
-        _require(self.repeats >= 1, "split.repeats", self.repeats, "at least 1")
-        _require(0 < self.validation < 1, "split.validation", self.validation, "a share between 0 and 1")
-        _require(0 < self.test < 1, "split.test", self.test, "a share between 0 and 1")
+            return
+        rule = f"where the scheme is {self.scheme}"
+        _require(self.folds == 1, "split.folds", self.folds, f"1 {rule}")
+        leaky, published = self.leaky_as_published, self.scheme == "published"
+        _require(leaky == published, "split.leaky_as_published", leaky, f"{str(published).lower()} {rule}")
 
     @property
     def chosen_on_test(self) -> bool:
@@ -88,17 +98,11 @@ class OptimizerSettings:
     """An optimiser in Keras' terms; `decay` is the legacy one: lr / (1 + decay * step), `epsilon` Adam's."""
 
     name: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = 1e-3
-    momentum: float = 0.0
+    learning_rate: Positive = 1e-3
+    momentum: BelowOne = 0.0
     nesterov: bool = False
-    decay: float = 0.0
-    epsilon: float = 1e-7
-
-    def __post_init__(self) -> None:
-        _require(self.learning_rate > 0, "optimizer.learning_rate", self.learning_rate, "positive")
-        _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "in 0..1, 1 excluded")
-        _require(self.decay >= 0, "optimizer.decay", self.decay, "0 or more")
-        _require(self.epsilon > 0, "optimizer.epsilon", self.epsilon, "positive")
+    decay: NotNegative = 0.0
+    epsilon: Positive = 1e-7
 
 
 @dataclass(frozen=True)
@@ -142,22 +146,16 @@ class UnfreezeSettings:
         Learning rate of those.
     """
 
-    epochs: int = 0
-    groups: int | None = None
-    patience: int = 5
-    learning_rate: float = 1e-5
-    scratch: int = 0
-    scratch_rate: float = 1e-3
+    epochs: CountOrZero = 0
+    groups: Count | None = None
+    patience: Count = 5
+    learning_rate: Positive = 1e-5
+    scratch: CountOrZero = 0
+    scratch_rate: Positive = 1e-3
 
     def __post_init__(self) -> None:
-        if self.scratch and not self.epochs:
-            _require(False, "training.unfreeze.scratch", self.scratch, "0 where no stage follows (epochs 0)")
-        for name in ("epochs", "scratch"):
-            _require(getattr(self, name) >= 0, f"training.unfreeze.{name}", getattr(self, name), "0 or more")
-        _require(self.groups is None or self.groups >= 1, "training.unfreeze.groups", self.groups, "at least 1")
-        _require(self.patience >= 1, "training.unfreeze.patience", self.patience, "at least 1")
-        for name in ("learning_rate", "scratch_rate"):
-            _require(getattr(self, name) > 0, f"training.unfreeze.{name}", getattr(self, name), "positive")
+        followed = not self.scratch or self.epochs > 0
+        _require(followed, "training.unfreeze.scratch", self.scratch, "0 where no stage follows (epochs 0)")
 
 
 @dataclass(frozen=True)
@@ -191,26 +189,46 @@ class TrainingSettings:
         Of systems whose network has groups of layers to unfreeze; `epochs` and `optimizer` then are the head's.
     """
 
-    epochs: int
-    batch_size: int = 16
+    epochs: Count
+    batch_size: Count = 16
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     monitor: Literal["val_accuracy", "val_loss"] = "val_accuracy"
-    patience: int = 10
+    patience: Count = 10
     stop: Literal["", "val_accuracy", "val_loss"] = ""
     ties: Literal["first", "last"] = "first"
     class_weights: Literal["none", "balanced", "ignored"] = "none"
-    label_smoothing: float = 0.0
-    repeats: int | None = None
+    label_smoothing: BelowOne = 0.0
+    repeats: Count | None = None
     seed: int = 0
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     unfreeze: UnfreezeSettings = field(default_factory=UnfreezeSettings)
 
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            _require(value >= 1, f"training.{name}", value, "at least 1")
-        _require(0 <= self.label_smoothing < 1, "training.label_smoothing", self.label_smoothing, "0 to below 1")
-        _require(self.repeats is None or self.repeats >= 1, "training.repeats", self.repeats, "at least 1")
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """A paper's own lung network and its training; a subclass holds the paper's defaults and what else it needs.
+
+    Attributes
+    ----------
+    size : int
+        Side of the square input in pixels.
+    epochs, batch_size, learning_rate : int, int, float
+        Of Adam.
+    threshold : float
+        Probability from which on a pixel is lung.
+    filters : int
+        Of the first level.
+    seed : int
+        Of initial weights, order and whatever else is random.
+    """
+
+    size: Count
+    epochs: Count
+    batch_size: Count
+    threshold: Share
+    filters: Count = 64
+    learning_rate: Positive = 1e-3
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -253,26 +271,22 @@ class Protocol:
     profile: str
     description: str
     cohort: dict[str, Any]
-    size: tuple[int, int]
-    systems: tuple[str, ...]
+    size: tuple[Count, Count]
+    systems: Annotated[tuple[str, ...], MinLen(1)]
     split: SplitSettings
     training: TrainingSettings
     weights: str
-    tolerance: float
+    tolerance: NotNegative
     comparable: bool | str
     options: dict[str, Any] = field(default_factory=dict)
-    trainings: dict[str, Any] = field(default_factory=dict)
-    splits: dict[str, Any] = field(default_factory=dict)
-    jobs: int = 1
+    trainings: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    splits: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    jobs: Count = 1
     in_process: bool = False
     quick_start: bool = False
     files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _require(min(self.size) >= 1, "size", self.size, "height and width in pixels")
-        _require(self.tolerance >= 0, "tolerance", self.tolerance, "0 or more percentage points")
-        _require(self.jobs >= 1, "jobs", self.jobs, "at least 1")
-        _require(bool(self.systems), "systems", self.systems, "at least one system")
         known = self.weights in ("imagenet", "none") or Path(self.weights).is_absolute()
         _require(known, "weights", self.weights, "imagenet, none or the absolute path of a file")
         for name in self.trainings:
@@ -294,23 +308,33 @@ class Protocol:
             raise UserError("protocol", f"has no split {name!r}", f"Add splits.{name}")
         own = self.splits.get(name)
         # Which images are divided is a choice of its own, not an addition to the main split's; so are their shares.
-        apart = isinstance(own, dict) and "images" in own
+        apart = own is not None and "images" in own
         others = dataclasses.replace(self.split, images={}, shares={}) if apart else self.split
         return _overlaid(others, own, f"splits.{name}")
 
 
-def _overlaid(common: Any, own: Any, place: str) -> Any:
+def _overlaid(common: T, own: dict[str, Any] | None, place: str) -> T:
     """Return settings with what a mapping changes of them."""
-    if own is None:
-        return common
-    if not isinstance(own, dict):
-        raise UserError("protocol", f"{place} must be a mapping, not {own!r}", "Write 'key: value' lines")
-    return build(type(common), merge(as_plain(common), own), "protocol", place)
+    return common if own is None else build(type(common), merge(as_plain(common), own), "protocol", place)
+
+
+def options_reader(cls: type[T]) -> Callable[[Protocol], T]:
+    """Return the function that reads a protocol's options as a paper's own dataclass, checked."""
+    return lambda protocol: build(cls, protocol.options, "protocol.yaml", "options")
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A `protocol.yaml`: settings of all profiles, and of each its own."""
+
+    profiles: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    common: dict[str, Any] | None = None
+    paper: str = ""
 
 
 def profile_names(path: str | Path) -> list[str]:
     """Return the profiles that a `protocol.yaml` offers, in its order."""
-    return list(_mapping(path, read_yaml(path), "profiles"))
+    return list(build(_Document, read_yaml(path), path).profiles)
 
 
 def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None = None) -> Protocol:
@@ -321,20 +345,8 @@ def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None
     UserError
         Where the profile is unknown, a key is misspelt, or a value is of the wrong type.
     """
-    document = read_yaml(path)
-    for key in document:
-        if key not in ("paper", "common", "profiles"):
-            raise unknown_key(path, key, ("paper", "common", "profiles"))
-    profiles = _mapping(path, document, "profiles")
-    if profile not in profiles:
-        raise UserError(path, f"has no profile {profile!r}", f"Choose one of {', '.join(profiles)}")
-    merged = merge(merge(_mapping(path, document, "common"), _mapping(path, profiles, profile)), changes or {})
-    return build(Protocol, merged | {"paper": document.get("paper", ""), "profile": profile}, path)
-
-
-def _mapping(path: str | Path, document: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return a section of the file, {} where it is empty; raise `UserError` where it is something else."""
-    section = document.get(key)
-    if section is not None and not isinstance(section, dict):
-        raise UserError(path, f"{key} must be a mapping, not {section!r}", "Write 'key: value' lines")
-    return section or {}
+    document = build(_Document, read_yaml(path), path)
+    if profile not in document.profiles:
+        raise UserError(path, f"has no profile {profile!r}", f"Choose one of {', '.join(document.profiles)}")
+    merged = merge(merge(document.common or {}, document.profiles[profile] or {}), changes or {})
+    return build(Protocol, merged | {"paper": document.paper, "profile": profile}, path)

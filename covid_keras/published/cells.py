@@ -6,7 +6,7 @@ Layout of the file (a mapping; every number is kept exactly as printed, so decim
     tables:
       - table: "V"                 # the paper's own name
         title: what it shows
-        unit: percent              # of UNITS; a column, row or cell may say otherwise
+        unit: percent              # of Unit; a column, row or cell may say otherwise
         doubt: a reason to distrust the whole table (optional)
         columns:
           - {name: N Specificity, metric: specificity}
@@ -42,16 +42,19 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from annotated_types import MinLen
 
 from covid_keras.common.errors import UserError
-from covid_keras.published.facts import NO_FACTS, Facts, parse_facts, place_text
+from covid_keras.common.settings import as_plain, build, read_yaml
+from covid_keras.published.facts import NO_FACTS, Facts, place_text, read_facts
 
-UNITS = ("percent", "points", "count", "ratio", "number", "text")
+Unit = Literal["percent", "points", "count", "ratio", "number", "text"]
 
 _DECIMAL = r"-?\d+(?:\.\d+)?"
 _NUMBER = re.compile(
@@ -64,18 +67,71 @@ _Numbers = tuple[str | None, str | None, str | None, str | None]
 _NO_NUMBERS: _Numbers = (None, None, None, None)
 _NOT_PRINTED, _LOST, _AS_PRINTED = "-", "lost", "printed"
 _REMEDY = "Correct the file"
-_KEYS = {
-    "file": ({"paper", "tables"}, set()),
-    "table": ({"table", "title", "unit", "rows"}, {"columns", "doubt", "source", "audit"}),
-    "column": ({"name"}, {"metric", "unit", "predicted", "target", "audit"}),
-    "row": ({"row", "values"}, {"system", "metric", "unit", "doubt", "source", "cells", "actual", "audit"}),
-    "cell": (set(), {"target", "doubt", "metric", "unit", "source", "system", "audit"}),
-}
-_CONTAINERS = {
-    "paper": dict, "tables": list, "columns": list, "rows": list, "values": (list, dict), "cells": dict,
-    "audit": dict,
-}  # fmt: skip
-_PAPER_KEYS = ("title", "authors", "journal", "year", "doi", "citation")
+_Words = Annotated[str, MinLen(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """What may stand at a table, column, row or cell; the closest one counts."""
+
+    unit: Unit | None = None
+    audit: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Column(_Entry):
+    name: str
+    metric: str | None = None
+    predicted: str = ""
+    target: Literal["printed"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Printed(_Entry):
+    metric: str | None = None
+    system: str | None = None
+    source: str | None = None
+    doubt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cell(_Printed):
+    target: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row(_Printed):
+    row: str
+    values: list[str] | dict[str, str]
+    cells: dict[str, _Cell] = field(default_factory=dict)
+    actual: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table(_Entry):
+    table: str
+    title: str
+    unit: Unit = field()  # without the default
+    rows: tuple[_Row, ...]
+    columns: tuple[_Column, ...] = ()
+    source: str | None = None
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
+class _Citation:
+    title: _Words
+    authors: Annotated[tuple[str, ...], MinLen(1)]
+    journal: _Words
+    year: _Words
+    doi: _Words
+    citation: _Words
+
+
+@dataclass(frozen=True)
+class _Document:
+    paper: _Citation
+    tables: tuple[_Table, ...]
 
 
 @dataclass(frozen=True)
@@ -89,7 +145,7 @@ class PublishedCell:
     mean, std : float or None
         As printed, in `unit`; std is None where none is printed, mean is NaN for a word and where `lost`.
     unit : str
-        One of `UNITS`; "ratio" is 0..1, "points" are percentage points, "number" is any other plain number (a
+        One of `Unit`; "ratio" is 0..1, "points" are percentage points, "number" is any other plain number (a
         learning rate), "text" a word.
     target : float
         The value to compare with, in `compared_unit`: `value`, or the recommended one where that is an evident
@@ -165,7 +221,7 @@ class PublishedCell:
 
 def load_paper(path: str | Path) -> dict[str, Any]:
     """Return the paper's own entry: title, journal, year, doi, citation (str) and authors (list of str)."""
-    return _load(Path(path))["paper"]
+    return as_plain(_load(path).paper)
 
 
 def load_titles(path: str | Path) -> dict[str, str]:
@@ -176,7 +232,7 @@ def load_titles(path: str | Path) -> dict[str, str]:
     UserError
         Where the file cannot be read or a table is malformed.
     """
-    return {table["table"]: " ".join(table["title"].split()) for table in _tables(Path(path))}
+    return {table.table: " ".join(table.title.split()) for table in _load(path).tables}
 
 
 def load_published(path: str | Path) -> list[PublishedCell]:
@@ -197,102 +253,56 @@ def load_published(path: str | Path) -> list[PublishedCell]:
     UserError
         Naming the file and the table, row and column at fault.
     """
-    path = Path(path)
-    cells: list[PublishedCell] = []
-    seen: set[tuple[str, str, str]] = set()
-    for table in _tables(path):
-        where = f"table {table['table']}"
-        columns = table.get("columns", [])
-        for column in columns:
-            _check_keys(column, "column", path, where)
-        for row in table["rows"]:
-            for cell in _row_cells(path, table, {column["name"]: column for column in columns}, row):
-                key = (cell.table, cell.row, cell.column)
-                if key in seen:
+    cells: dict[tuple[str, str, str], PublishedCell] = {}
+    for table in _load(path).tables:
+        for row in table.rows:
+            for cell in _row_cells(path, table, row):
+                if (cell.table, cell.row, cell.column) in cells:
                     raise UserError(path, f"{cell.name} stands there twice", _REMEDY)
-                seen.add(key)
-                cells.append(cell)
+                cells[cell.table, cell.row, cell.column] = cell
     _check_places(cells, path)
-    return cells
+    return list(cells.values())
 
 
-def _check_places(cells: list[PublishedCell], path: Path) -> None:
+def _load(path: str | Path) -> _Document:
+    # BaseLoader keeps every scalar as text: 72.00 and 72 are different statements.
+    return build(_Document, read_yaml(path, yaml.BaseLoader), path, strict=False)
+
+
+def _check_places(cells: Mapping[tuple[str, str, str], PublishedCell], path: str | Path) -> None:
     """Refuse facts that name a cell that is not there, or that count images by a cell that is no count."""
-    known = {(cell.table, cell.row, cell.column): cell for cell in cells}
-    for cell in cells:
-        if missing := [place for place in cell.facts.places() if place not in known]:
+    for cell in cells.values():
+        if missing := [place for place in cell.facts.places() if place not in cells]:
             raise UserError(path, f"{cell.name}: audit names {place_text(missing[0])}, which is not there", _REMEDY)
         for place in cell.facts.counted():
-            if known[place].unit != "count" or known[place].lost or not _is_count(known[place].mean):
+            if cells[place].unit != "count" or cells[place].lost or not _is_count(cells[place].mean):
                 raise UserError(path, f"{cell.name}: audit counts images by {place_text(place)}, no count", _REMEDY)
 
 
-def _tables(path: Path) -> list[dict[str, Any]]:
-    """Return the tables of the file, the keys of each checked."""
-    tables = _load(path)["tables"]
-    for table in tables:
-        where = f"table {table.get('table', '?') if isinstance(table, dict) else table}"
-        _check_keys(table, "table", path, where)
-    return tables
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        # BaseLoader keeps every scalar as text: 72.00 and 72 are different statements.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(path, f"is not valid YAML ({error})", _REMEDY) from error
-    _check_keys(content, "file", path, "the file")
-    paper = content["paper"]
-    missing = [key for key in _PAPER_KEYS if not paper.get(key)]
-    if missing:
-        raise UserError(path, f"paper lacks {', '.join(missing)}", _REMEDY)
-    return content
-
-
-def _check_keys(entry: Any, kind: str, path: Path, where: str) -> None:
-    required, optional = _KEYS[kind]
-    if not isinstance(entry, dict):
-        raise UserError(path, f"{where}: a {kind} is a mapping, here is {entry!r}", _REMEDY)
-    if missing := sorted(required - set(entry)):
-        raise UserError(path, f"{where}: a {kind} lacks {', '.join(missing)}", _REMEDY)
-    if unknown := sorted(set(entry) - required - optional):
-        text = f"{where}: a {kind} has the unknown key {unknown[0]!r}"
-        raise UserError(path, text, f"Known keys: {', '.join(sorted(required | optional))}")
-    for key, value in entry.items():
-        if not isinstance(value, _CONTAINERS.get(key, str)):
-            raise UserError(path, f"{where}: {key} of a {kind} cannot be {value!r}", _REMEDY)
-
-
-def _row_cells(path: Path, table: dict, columns: dict[str, dict], row: Any) -> list[PublishedCell]:
-    where = f"table {table['table']}, row {row.get('row', '?') if isinstance(row, dict) else row!r}"
-    _check_keys(row, "row", path, where)
-    values = row["values"]
+def _row_cells(path: str | Path, table: _Table, row: _Row) -> list[PublishedCell]:
+    where = f"table {table.table}, row {row.row!r}"
+    columns = {column.name: column for column in table.columns}
+    values = row.values
     if isinstance(values, list):
         if len(values) != len(columns):
             raise UserError(path, f"{where}: {len(values)} values for {len(columns)} columns", _REMEDY)
         values = dict(zip(columns, values, strict=True))
-    special = row.get("cells", {})
-    for name in special:
-        _check_keys(special[name], "cell", path, f"{where}, column {name!r}")
-        if name not in values:
-            raise UserError(path, f"{where}: cells name the column {name!r}, which has no value", _REMEDY)
+    if without := [name for name in row.cells if name not in values]:
+        raise UserError(path, f"{where}: cells name the column {without[0]!r}, which has no value", _REMEDY)
     cells = [
-        _cell(path, table, columns.get(name, {}), row, special.get(name, {}), name, text)
+        _cell(path, table, columns.get(name, _Column(name=name)), row, row.cells.get(name, _Cell()), text)
         for name, text in values.items()
         if text != _NOT_PRINTED
     ]
-    return _confusion_row(cells, columns, row, path, where) if "actual" in row else cells
+    return cells if row.actual is None else list(_confusion_row(cells, columns, row.actual, path, where))
 
 
 def _confusion_row(
-    cells: list[PublishedCell], columns: dict[str, dict], row: dict, path: Path, where: str
-) -> list[PublishedCell]:
-    """Return the cells of a row of a confusion matrix with their classes, compared by their share of the row."""
-    predicted = [columns.get(cell.column, {}).get("predicted", "") for cell in cells]
-    if not all(predicted) or len(set(predicted)) < len(columns):
+    cells: list[PublishedCell], columns: dict[str, _Column], actual: str, path: str | Path, where: str
+) -> Iterator[PublishedCell]:
+    """Give the cells of a row of a confusion matrix with their classes, compared by their share of the row."""
+    predicted = [columns[cell.column].predicted for cell in cells if cell.column in columns]
+    if len(predicted) < len(cells) or not all(predicted) or len(set(predicted)) < len(columns):
         raise UserError(path, f"{where}: has an actual class, but not one cell a predicted class", _REMEDY)
     if not all(cell.unit == "count" and (cell.lost or _is_count(cell.mean)) for cell in cells):
         raise UserError(path, f"{where}: holds what is no count of images", _REMEDY)
@@ -302,65 +312,60 @@ def _confusion_row(
     total = None if lost else int(sum(cell.mean for cell in cells))
     if total == 0:
         raise UserError(path, f"{where}: holds no image", _REMEDY)
-    made = []
     for cell, name in zip(cells, predicted, strict=True):
-        metric = cell.metric or CONFUSION.format(actual=row["actual"], predicted=name)
-        share = cell.target if lost else 100 * cell.target / total
-        made.append(replace(cell, target=share, metric=metric, actual=row["actual"], predicted=name, row_total=total))
-    return made
+        metric = cell.metric or CONFUSION.format(actual=actual, predicted=name)
+        share = cell.target if total is None else 100 * cell.target / total
+        yield replace(cell, target=share, metric=metric, actual=actual, predicted=name, row_total=total)
 
 
 def _is_count(value: float) -> bool:
     return value.is_integer() and value >= 0
 
 
-def _cell(path: Path, table: dict, column: dict, row: dict, special: dict, name: str, text: str) -> PublishedCell:
-    where = f"table {table['table']}, row {row['row']!r}, column {name!r}"
-    closest = [special, row, column, table]
-    unit = next(entry["unit"] for entry in closest if "unit" in entry)
-    if unit not in UNITS:
-        raise UserError(path, f"{where}: unknown unit {unit!r}", f"Choose one of {', '.join(UNITS)}")
+def _cell(path: str | Path, table: _Table, column: _Column, row: _Row, special: _Cell, text: str) -> PublishedCell:
+    where = f"table {table.table}, row {row.row!r}, column {column.name!r}"
+    closest = (special, row, column, table)
+    unit = _closest("unit", closest)
     lost = text == _LOST
-    if lost and "target" in special:
+    if lost and special.target is not None:
         raise UserError(path, f"{where}: is lost, so there is nothing to compare with", "Leave out its target")
-    if column.get("target", _AS_PRINTED) != _AS_PRINTED:
-        raise UserError(path, f"{where}: one number is no target for a column", f"Write target: {_AS_PRINTED}")
     numbers = _NO_NUMBERS if lost or unit == TEXT else _parse(text, path, where)
     mean, std, low, high = (None if number is None else float(number) for number in numbers)
-    named = special.get("target", _AS_PRINTED)
-    target = mean if named == _AS_PRINTED else float(_parse(named, path, where)[0])
-    doubts = [entry["doubt"] for entry in (table, row, special) if entry.get("doubt")]
-    try:
-        facts = parse_facts([entry["audit"] for entry in closest if "audit" in entry])
-    except ValueError as error:
-        raise UserError(path, f"{where}: {error}", _REMEDY) from error
+    printed = special.target in (None, _AS_PRINTED)
+    target = mean if printed else float(_parse(special.target, path, where)[0])
+    facts = {key: value for entry in reversed(closest) for key, value in entry.audit.items()}
     return PublishedCell(
-        table=table["table"],
-        row=row["row"],
-        column=name,
+        table=table.table,
+        row=row.row,
+        column=column.name,
         # One and the same NaN, so that equal cells compare equal.
         mean=math.nan if mean is None else mean,
         std=std,
         unit=unit,
         target=math.nan if target is None else target,
-        doubt=" ".join(" ".join(doubts).split()),
-        system=special.get("system", row.get("system", "")),
-        metric=next((entry["metric"] for entry in closest if "metric" in entry), ""),
+        doubt=" ".join(" ".join((table.doubt, row.doubt, special.doubt)).split()),
+        system=_closest("system", (special, row)) or "",
+        metric=_closest("metric", (special, row, column)) or "",
         decimals=_decimals(numbers[0] or ""),
         std_decimals=_decimals(numbers[1] or ""),
-        source=next((entry["source"] for entry in closest if "source" in entry), ""),
+        source=_closest("source", (special, row, table)) or "",
         low=low,
         high=high,
         text=LOST_TEXT if lost else " ".join(text.split()) if unit == TEXT else "",
         lost=lost,
-        facts=facts,
-        target_named="target" in special or "target" in column,
+        facts=read_facts(facts, path, where) if facts else NO_FACTS,
+        target_named=special.target is not None or column.target is not None,
     )
 
 
-def _parse(text: Any, path: Path, where: str) -> _Numbers:
+def _closest(name: str, entries: tuple[_Entry, ...]) -> Any:
+    """Return the first of the entries' values that is given, else None."""
+    return next((value for entry in entries if (value := getattr(entry, name)) is not None), None)
+
+
+def _parse(text: str, path: str | Path, where: str) -> _Numbers:
     """Return mean, std, low and high as they are written; None for what is not."""
-    match = _NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
+    match = _NUMBER.fullmatch(text.strip())
     if match is None:
         remedy = "Write 78.41, 78.41 ± 7.09, 78.41 [70.1, 85.2], lost or -, or give it the unit text"
         raise UserError(path, f"{where}: {text!r} is not a number", remedy)

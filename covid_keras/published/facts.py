@@ -40,40 +40,80 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, MinLen
+from pydantic import BeforeValidator
+
+from covid_keras.common.errors import UserError
+from covid_keras.common.settings import build
 
 Place = tuple[str, str, str]
 Count = int | Place
 
 _COUNTS = ("images", "positives", "negatives", "positives_total", "negatives_total", "images_from", "images_to")
-BOUNDS = ("least", "most")
-EQUAL = ("images", "classes")
 _COLUMN = "printed"
+
+
+def _place(value: Any) -> Any:
+    """Read `TABLE | ROW | COLUMN`."""
+    if isinstance(value, tuple):
+        return value
+    parts = tuple(part.strip() for part in value.split("|")) if isinstance(value, str) else ()
+    if len(parts) not in (2, 3) or not all(parts):
+        raise ValueError(f"{value!r} is not a place; write TABLE | ROW | COLUMN")
+    return (*parts, _COLUMN) if len(parts) == 2 else parts
+
+
+def _counts(value: Any) -> tuple[Count, ...]:
+    """Read a number of images, the place of one, or a list of these."""
+    if isinstance(value, tuple):
+        return value
+    values = value if isinstance(value, list) and value else [value]
+    return tuple(
+        int(one) if isinstance(one, str) and one.isascii() and one.isdigit() else _place(one) for one in values
+    )
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _lists(value: Any) -> Any:
+    return value if value and isinstance(value, list) and all(isinstance(one, list) for one in value) else [value]
+
+
+# As `published.yaml` writes them.
+_Place = Annotated[Place, BeforeValidator(_place)]
+_Places = Annotated[tuple[_Place, ...], MinLen(1)]
+_Counts = Annotated[tuple[Count, ...], BeforeValidator(_counts)]
+_Counted = Annotated[tuple[tuple[_Place, _Counts], ...], MinLen(1)]
 
 
 @dataclass(frozen=True)
 class Facts:
     """The facts of one cell; see the module's docstring. Counts are tuples of numbers and places to be added up."""
 
-    quantity: str = ""
-    images: tuple[Count, ...] = ()
-    positives: tuple[Count, ...] = ()
-    negatives: tuple[Count, ...] = ()
-    positives_total: tuple[Count, ...] = ()
-    negatives_total: tuple[Count, ...] = ()
-    images_from: tuple[Count, ...] = ()
-    images_to: tuple[Count, ...] = ()
-    executions: int = 1
-    folds: int = 1
-    equal_folds: str = ""
-    same_as: tuple[Place, ...] = ()
-    sum_of: tuple[tuple[Place, ...], ...] = ()
-    mean_of: tuple[Place, ...] = ()
-    weighted_mean_of: tuple[tuple[Place, tuple[Count, ...]], ...] = ()
-    share_of: tuple[tuple[Place, tuple[Count, ...]], ...] = ()
-    difference_of: tuple[tuple[Place, Place], ...] = ()
-    bound: str = ""
+    quantity: Annotated[str, MinLen(1)] = ""
+    images: _Counts = ()
+    positives: _Counts = ()
+    negatives: _Counts = ()
+    positives_total: _Counts = ()
+    negatives_total: _Counts = ()
+    images_from: _Counts = ()
+    images_to: _Counts = ()
+    executions: Annotated[int, Ge(1)] = 1
+    folds: Annotated[int, Ge(1)] = 1
+    equal_folds: Literal["", "images", "classes"] = ""
+    same_as: Annotated[_Places, BeforeValidator(_listed)] = ()
+    sum_of: Annotated[tuple[_Places, ...], BeforeValidator(_lists)] = ()
+    mean_of: _Places = ()
+    weighted_mean_of: _Counted = ()
+    share_of: _Counted = ()
+    difference_of: Annotated[tuple[tuple[_Place, _Place], ...], MinLen(1)] = ()
+    bound: Literal["", "least", "most"] = ""
 
     def places(self) -> list[Place]:
         """Return every cell that is named."""
@@ -94,35 +134,19 @@ class Facts:
 
 
 NO_FACTS = Facts()
-_KEYS = tuple(field.name for field in fields(Facts))
 
 
-def parse_facts(entries: list[Mapping[str, Any]]) -> Facts:
-    """Return the facts of a cell from the `audit` entries that reach it, the closest first.
-
-    Raises
-    ------
-    ValueError
-        Saying in words what is wrong with an entry.
-    """
-    found: dict[str, Any] = {}
-    for entry in reversed(entries):
-        if not isinstance(entry, Mapping):
-            raise ValueError(f"audit is a mapping, here is {entry!r}")
-        if unknown := sorted(set(entry) - set(_KEYS)):
-            raise ValueError(f"audit has the unknown key {unknown[0]!r}; known are {', '.join(_KEYS)}")
-        found |= {key: _PARSERS[key](value) for key, value in entry.items()}
-    if not found:
-        return NO_FACTS
-    facts = Facts(**found)
-    if facts.executions % facts.folds:
-        raise ValueError(f"audit: {facts.executions} executions are no whole number of divisions by {facts.folds}")
-    if facts.equal_folds and facts.folds == 1:
-        raise ValueError("audit: equal_folds without folds")
-    if bool(facts.images_from) != bool(facts.images_to):
-        raise ValueError("audit: images_from and images_to go together")
-    if facts.bound and not facts.difference_of:
-        raise ValueError("audit: a bound is one of a difference_of")
+def read_facts(mapping: Mapping[str, Any], path: str | Path, where: str) -> Facts:
+    """Return the facts of a cell; raise `UserError` where one cannot be, or two exclude each other."""
+    facts = build(Facts, mapping, path, f"{where}: audit", strict=False)
+    for wrong, problem in (
+        (facts.executions % facts.folds, f"{facts.executions} executions are not a multiple of {facts.folds} folds"),
+        (facts.equal_folds and facts.folds == 1, "equal_folds without folds"),
+        (bool(facts.images_from) != bool(facts.images_to), "images_from and images_to go together"),
+        (facts.bound and not facts.difference_of, "a bound is one of a difference_of"),
+    ):
+        if wrong:
+            raise UserError(path, f"{where}: audit: {problem}", "Correct the file")
     return facts
 
 
@@ -148,77 +172,3 @@ def table_title(name: str) -> str:
         part = name.removeprefix("text ")
         return f"Running text, {'section ' if part[0].isdigit() else ''}{part}"
     return f"Table {name}" if re.match(r"([IVXLC]+|\d+)\b", name) else name
-
-
-def _place(value: Any) -> Place:
-    parts = tuple(part.strip() for part in value.split("|")) if isinstance(value, str) else ()
-    if len(parts) not in (2, 3) or not all(parts):
-        raise ValueError(f"audit: {value!r} is no place; write TABLE | ROW | COLUMN")
-    return (*parts, _COLUMN) if len(parts) == 2 else parts
-
-
-def _list(value: Any, what: str) -> list[Any]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"audit: {value!r} is no list of {what}")
-    return value
-
-
-def _places(value: Any) -> tuple[Place, ...]:
-    return tuple(_place(one) for one in _list(value, "places"))
-
-
-def _count(value: Any) -> tuple[Count, ...]:
-    values = value if isinstance(value, list) and value else [value]
-    return tuple(
-        int(one) if isinstance(one, str) and one.isascii() and one.isdigit() else _place(one) for one in values
-    )
-
-
-def _whole(value: Any) -> int:
-    if not (isinstance(value, str) and value.isascii() and value.isdigit() and int(value) > 0):
-        raise ValueError(f"audit: {value!r} is no number of executions or folds")
-    return int(value)
-
-
-def _word(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"audit: quantity cannot be {value!r}")
-    return value
-
-
-def _one_of(name: str, value: Any, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise ValueError(f"audit: {name} cannot be {value!r}; choose one of {', '.join(known)}")
-    return value
-
-
-def _sums(value: Any) -> tuple[tuple[Place, ...], ...]:
-    lists = value if isinstance(value, list) and value and all(isinstance(one, list) for one in value) else [value]
-    return tuple(_places(one) for one in lists)
-
-
-def _pairs(value: Any) -> list[list[Any]]:
-    pairs = _list(value, "pairs")
-    if wrong := [one for one in pairs if not isinstance(one, list) or len(one) != 2]:
-        raise ValueError(f"audit: {wrong[0]!r} is no pair")
-    return pairs
-
-
-def _counted_pairs(value: Any) -> tuple[tuple[Place, tuple[Count, ...]], ...]:
-    return tuple((_place(place), _count(count)) for place, count in _pairs(value))
-
-
-_PARSERS = {
-    "quantity": _word,
-    "bound": lambda value: _one_of("bound", value, BOUNDS),
-    "equal_folds": lambda value: _one_of("equal_folds", value, EQUAL),
-    "executions": _whole,
-    "folds": _whole,
-    "same_as": lambda value: _places(value if isinstance(value, list) else [value]),
-    "sum_of": _sums,
-    "mean_of": _places,
-    "weighted_mean_of": lambda value: _counted_pairs(value),
-    "share_of": lambda value: _counted_pairs(value),
-    "difference_of": lambda value: tuple((_place(first), _place(second)) for first, second in _pairs(value)),
-    **dict.fromkeys(_COUNTS, _count),
-}

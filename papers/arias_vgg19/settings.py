@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Gt, MultipleOf
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.settings import build
-from covid_keras.paper.protocol import Protocol
+from covid_keras.common.settings import Count, Share, build, unknown_key
+from covid_keras.paper import protocol as shared
+from covid_keras.paper.protocol import Protocol, options_reader
 
 UNETS = ("unet1", "unet2", "unet3")
 Standardise = Literal["global", "authors", "per_image"]
@@ -46,55 +49,35 @@ class Options:
     channels: Literal["authors", "bgr"] = "authors"
     masks: Literal["shipped", "unet1", "unet2", "unet3"] = "shipped"
     threshold: float = 0.3
-    segmenters: dict[str, Any] = field(default_factory=dict)
+    segmenters: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def options_of(protocol: Protocol) -> Options:
-    """Return the protocol's options, checked."""
-    return build(Options, protocol.options, "protocol.yaml", "options")
+options_of = options_reader(Options)
 
 
 @dataclass(frozen=True)
-class SegmenterSettings:
-    """One network and its training; the defaults are those published for U-Net 3.
+class SegmenterSettings(shared.SegmenterSettings):
+    """One U-Net and its training; the defaults are those published for U-Net 3.
+
+    `filters` is F0 of equation 3: 16, 112 and 64 for U-Net 1, 2 and 3. The authors' code has a batch of 32 where the
+    paper says 64.
 
     Attributes
     ----------
-    filters : int
-        F0 of equation 3: 16, 112 and 64 for U-Net 1, 2 and 3.
+    size : int
+        A multiple of 16: four poolings halve it each.
     form : {"published", "authors"}
         "authors" is U-Net 2 as in the authors' code (see `covid_keras.models.build_unet`).
-    size : int
-        Side of the square input in pixels, a multiple of 16.
-    epochs, batch_size, learning_rate : int, int, float
-        Of Adam. The authors' code has a batch of 32 where the paper says 64.
-    seed : int
-        Of initial weights, order and dropout.
     standardise : {"global", "authors", "per_image"}
         How equation 2 is read, see `Scaling`.
-    threshold : float
-        Probability from which on a pixel is lung.
     """
 
-    filters: int = 64
+    size: Annotated[int, Gt(0), MultipleOf(16)] = 224
+    epochs: Count = 200
+    batch_size: Count = 64
+    threshold: Share = 0.3
     form: Literal["published", "authors"] = "published"
-    size: int = 224
-    epochs: int = 200
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    seed: int = 0
     standardise: Standardise = "global"
-    threshold: float = 0.3
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained, before anything is read."""
-        if self.size < 16 or self.size % 16:
-            raise UserError("segmenter", f"size {self.size} is no multiple of 16", "Four poolings halve it each")
-        for name in ("filters", "epochs", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise UserError("segmenter", f"{name} {getattr(self, name)} is not above 0", "Correct the protocol")
-        if not 0 < self.threshold < 1:
-            raise UserError("segmenter", f"threshold {self.threshold} is no probability", "The paper's is 0.3")
 
 
 def segmenter_settings(protocol: Protocol) -> dict[str, SegmenterSettings]:
@@ -107,7 +90,7 @@ def segmenter_settings(protocol: Protocol) -> dict[str, SegmenterSettings]:
     """
     options = options_of(protocol)
     if unknown := [name for name in options.segmenters if name not in UNETS]:
-        raise UserError("protocol.yaml", f"options.segmenters names {unknown[0]!r}", f"Known: {', '.join(UNETS)}")
+        raise unknown_key("protocol.yaml", unknown[0], UNETS, "options.segmenters")
     if options.masks not in ("shipped", *options.segmenters):
         problem = f"options.masks is {options.masks!r}, which is not trained"
         raise UserError("protocol.yaml", problem, "Name it in options.segmenters")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from covid_keras.common.settings import build
-from covid_keras.paper.protocol import Protocol
+from covid_keras.paper.protocol import options_reader
 from covid_keras.preprocessing import CHANNELS
 
 
@@ -81,6 +80,4 @@ class Options:
     baselines: BaselineOptions = field(default_factory=BaselineOptions)
 
 
-def options_of(protocol: Protocol) -> Options:
-    """Return the protocol's options, checked."""
-    return build(Options, protocol.options, "protocol.yaml", "options")
+options_of = options_reader(Options)

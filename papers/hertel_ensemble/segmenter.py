@@ -10,11 +10,14 @@ Nothing here imports TensorFlow before `kind` is called.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Gt, MultipleOf
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.settings import as_plain, build
+from covid_keras.common.settings import Count, CountOrZero, Share, as_plain, build
+from covid_keras.paper import protocol as shared
 from covid_keras.paper.protocol import AugmentationSettings, Protocol
 from papers.hertel_ensemble.settings import options_of
 
@@ -35,50 +38,29 @@ PUBLISHED = AugmentationSettings(
 
 
 @dataclass(frozen=True)
-class SegmenterSettings:
-    """The network and its training; the defaults are those of profile `paper`.
+class SegmenterSettings(shared.SegmenterSettings):
+    """The ResUNet and its training; the defaults are those of profile `paper`, `filters` those of table 5.
 
     Attributes
     ----------
-    filters : int
-        Of the first level; 64 in table 5.
     size : int
-        Side of the square input in pixels, a multiple of 8.
-    epochs, batch_size, learning_rate : int, int, float
-        Of Adam.
+        A multiple of 8: three strides of 2 halve it each.
     patience_lr, factor : int, float
         After so many epochs without a better validation Dice the rate is multiplied by `factor`; 0 keeps the rate.
-    seed : int
-        Of initial weights, order and augmentation.
-    threshold : float
-        Probability from which on a pixel is lung.
     augmentation : AugmentationSettings
         Of radiograph and mask alike; the paper's where not given. What a mapping does not name is not done.
     """
 
-    filters: int = 64
-    size: int = 256
-    epochs: int = 45
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    patience_lr: int = 5
-    factor: float = 0.5
-    seed: int = 0
-    threshold: float = 0.5
-    augmentation: AugmentationSettings = field(default=PUBLISHED)
+    size: Annotated[int, Gt(0), MultipleOf(8)] = 256
+    epochs: Count = 45
+    batch_size: Count = 16
+    threshold: Share = 0.5
+    patience_lr: CountOrZero = 5
+    factor: Share = 0.5
+    augmentation: AugmentationSettings = PUBLISHED
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained, before anything is read."""
-        if self.size < 8 or self.size % 8:
-            raise UserError("segmenter", f"size {self.size} is no multiple of 8", "Three strides of 2 halve it each")
-        for name in ("filters", "epochs", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise UserError("segmenter", f"{name} {getattr(self, name)} is not above 0", "Correct the protocol")
-        if self.patience_lr < 0 or not 0 < self.factor < 1:
-            decay = f"patience_lr {self.patience_lr} and factor {self.factor} are no decay"
-            raise UserError("segmenter", decay, "Give epochs, 0 for a constant rate, and a factor between 0 and 1")
-        if not 0 < self.threshold < 1:
-            raise UserError("segmenter", f"threshold {self.threshold} is no probability", "The paper's is 0.5")
+        """Refuse what would change the masks too."""
         if self.augmentation.brightness != (1.0, 1.0):
             raise UserError("segmenter", "augmentation.brightness would change the masks too", "Leave it out")
 

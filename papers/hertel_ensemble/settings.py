@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from covid_keras.common.settings import build
-from covid_keras.paper.protocol import Protocol
+from covid_keras.paper.protocol import options_reader
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,4 @@ class Options:
     ensemble: EnsembleSettings = field(default_factory=EnsembleSettings)
 
 
-def options_of(protocol: Protocol) -> Options:
-    """Return the protocol's options, checked."""
-    return build(Options, protocol.options, "protocol.yaml", "options")
+options_of = options_reader(Options)

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.settings import as_plain, build, merge, read_yaml
+from covid_keras.common.settings import Positive, as_plain, build, merge, read_yaml
 
 
 @dataclass(frozen=True)
 class Inner:
-    rate: float = 0.1
+    rate: Positive = 0.1
     name: Literal["sgd", "adam"] = "sgd"
 
 
@@ -24,6 +24,7 @@ class Outer:
     inner: Inner = field(default_factory=Inner)
     comparable: bool | str = True
     free: dict[str, Any] = field(default_factory=dict)
+    more: tuple[Inner, ...] = ()
 
 
 def test_round_trip():
@@ -35,6 +36,13 @@ def test_round_trip():
     assert isinstance(made.inner.rate, float)
 
 
+def test_a_file_read_as_text_gives_numbers_where_they_are_asked_for():
+    given = {"size": ["3", "4"], "inner": {"rate": "1"}}
+    assert build(Outer, given, "f", strict=False) == Outer((3, 4), inner=Inner(1.0))
+    with pytest.raises(UserError, match="size"):
+        build(Outer, given, "f")
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -42,10 +50,16 @@ def test_round_trip():
         ({"size": [3, 4], "colour": 1}, ("unknown key 'colour'", "Known keys: comparable")),
         ({}, ("lacks the key 'size'",)),
         ({"size": [3]}, ("size is [3]",)),
-        ({"size": [3, "4"]}, ("size[1] is '4'", "no int")),
-        ({"size": [3, 4], "inner": {"name": "rmsprop"}}, ("inner.name is 'rmsprop'", "sgd, adam")),
+        ({"size": [3, "4"]}, ("size[1] is '4'", "integer")),
+        ({"size": [3, 4], "inner": {"name": "rmsprop"}}, ("inner.name is 'rmsprop'", "'sgd' or 'adam'")),
         ({"size": [3, 4], "inner": {"rate": True}}, ("inner.rate is True",)),
         ({"size": [3, 4], "inner": [1]}, ("inner must be a mapping",)),
+        ({"size": [3, 4], "inner": {"rate": -1}}, ("inner.rate is -1", "greater than 0")),
+        ({"size": [3, 4], "comparable": [1]}, ("comparable is [1]",)),
+        ({"size": [3, 4], "more": [{"name": "x"}]}, ("more[x].name is 'x'",)),
+        ({"size": [3, 4], "more": [{"rte": 1}]}, ("unknown key 'rte' in more[0]", "'rate'")),
+        ({"siz": [3, 4]}, ("unknown key 'siz'", "'size'")),
+        ([3], ("the file must be a mapping",)),
     ],
 )
 def test_mistakes_are_named(given, words):

@@ -68,8 +68,8 @@ def parts_of(table: pd.DataFrame, repeat: int = 0, fold: int = 0) -> pd.Series:
         (PUBLISHED | {"folds": 2}, r"split\.folds is 2\. It must be 1 where the scheme is published"),
         ({"folds": 1}, r"split\.folds is 1\. It must be at least 2"),
         ({"scheme": "random"}, "scheme"),
-        (HOLD_OUT | {"test": 1.0}, r"split\.test is 1\.0"),
-        (HOLD_OUT | {"repeats": 0}, r"split\.repeats is 0"),
+        (HOLD_OUT | {"test": 1.0}, r"\.test is 1\.0"),
+        (HOLD_OUT | {"repeats": 0}, r"\.repeats is 0"),
     ],
 )
 def test_schemes_that_make_no_sense_are_refused(split, words):

@@ -527,7 +527,6 @@ def test_a_folder_that_cannot_be_written(register, picture, capsys, tmp_path):
         ({"preparation": {"corp": "lungs"}}, "Did you mean 'crop'"),
         ({"preparation": {"size": [64, 64]}}, "preparation.size and input_shape differ"),
         ({"preparation": {"enhance": "stack"}}, "prepares 3 channels for 1"),
-        ({"scaling": "0-2"}, "scaling '0-2' is unknown"),
         ({"classes": ("COVID-19",)}, "names fewer than two classes"),
         ({"builder": ""}, "names no builder"),
         ({"preparation": {}}, "does not say how its input is prepared"),

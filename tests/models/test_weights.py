@@ -624,6 +624,7 @@ def test_registry_faults(tmp_path):
         ("b", {"licence": None}, r"lacks the key 'x\.licence'"),
         ("c", {"input_shape": [1, 1]}, r"x\.input_shape is \[1, 1\]"),
         ("d", {"bytes": "many"}, r"x\.bytes is 'many'"),
+        ("e", {"scaling": "0-2"}, r"x\.scaling is '0-2'"),
         ("g", {"md5": "0" * 32}, "x must have either sha256 or md5"),
         ("h", {"sha256": None}, "x must have either sha256 or md5"),
     ):

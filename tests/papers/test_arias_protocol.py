@@ -134,8 +134,8 @@ def test_three_fifths_are_trained_on_a_fifth_chooses_a_fifth_is_tested(profile):
     ("options", "words"),
     [
         ({"pool": 8}, r"unknown key 'pool'.*Did you mean 'pool5'"),
-        ({"standardise": "both"}, r"options\.standardise is 'both'.*global, authors, per_image"),
-        ({"masks": "unet4"}, r"options\.masks is 'unet4'.*shipped, unet1, unet2, unet3"),
+        ({"standardise": "both"}, r"options\.standardise is 'both'"),
+        ({"masks": "unet4"}, r"options\.masks is 'unet4'"),
         ({"channels": "rgb"}, r"options\.channels is 'rgb'"),
         ({"width": "narrow"}, "width"),
     ],
@@ -148,7 +148,7 @@ def test_unknown_options_are_named(options, words):
 @pytest.mark.parametrize(
     ("segmenters", "words"),
     [
-        ({"unet4": {"filters": 8}}, r"options\.segmenters names 'unet4'.*Known: unet1, unet2, unet3"),
+        ({"unet4": {"filters": 8}}, r"unknown key 'unet4' in options\.segmenters"),
         ({"unet1": {"filers": 8}}, r"unknown key 'filers' in options\.segmenters\.unet1.*Did you mean 'filters'"),
         ({"unet3": {"form": "ours"}}, r"options\.segmenters\.unet3\.form is 'ours'"),
     ],

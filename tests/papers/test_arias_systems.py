@@ -402,7 +402,7 @@ def test_the_scale_is_that_of_the_rows_given():
         ("cpu", {"weights": "imagenet"}, r"options\.width 0\.25: does not fit ImageNet weights"),
         ("cpu", {"files": {"vgg19": "/a.h5"}}, r"options\.width 0\.25: does not fit ImageNet weights"),
         ("paper", {"weights": "/a.h5"}, r"--weights a\.h5: cannot be the initial weights of VGG16 and of VGG19"),
-        ("paper", {"files": {"vgg19": __file__}}, r"is no HDF5 weight file.*of vgg19"),
+        ("paper", {"files": {"vgg19": __file__}}, r"HDF5 weight file.*of vgg19"),
         ("cpu", {"options": {"pool5": 8}}, r"is too small for five poolings, the last of 8"),
         ("smoke", {"size": [64, 31]}, r"size \(64, 31\): is too small for five poolings, the last of 2"),
     ],
