@@ -97,7 +97,7 @@ def build(cls: type[T], mapping: Any, where: str | Path, place: str = "", strict
 
 
 @functools.cache
-def _adapter(cls: type[T]) -> TypeAdapter[T]:
+def _adapter(cls: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter  # a tenth of a second, which `--help` need not wait for
 
     return TypeAdapter(cls)

@@ -331,8 +331,9 @@ def _cell(path: str | Path, table: _Table, column: _Column, row: _Row, special: 
         raise UserError(path, f"{where}: is lost, so there is nothing to compare with", "Leave out its target")
     numbers = _NO_NUMBERS if lost or unit == TEXT else _parse(text, path, where)
     mean, std, low, high = (None if number is None else float(number) for number in numbers)
-    printed = special.target in (None, _AS_PRINTED)
-    target = mean if printed else float(_parse(special.target, path, where)[0])
+    target = mean
+    if special.target is not None and special.target != _AS_PRINTED:
+        target = float(_parse(special.target, path, where)[0])
     facts = {key: value for entry in reversed(closest) for key, value in entry.audit.items()}
     return PublishedCell(
         table=table.table,

@@ -72,9 +72,9 @@ def test_a_mapping_of_augmentation_is_all_there_is():
     ("wrong", "words"),
     [
         ({"size": 100}, "multiple of 8"),
-        ({"epochs": 0}, "epochs 0"),
-        ({"factor": 1.5}, "no decay"),
-        ({"threshold": 1.0}, "no probability"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"factor": 1.5}, r"factor is 1\.5"),
+        ({"threshold": 1.0}, r"threshold is 1\.0"),
         ({"augmentation": {"brightness": [0.8, 1.2]}}, "masks too"),
         ({"filers": 8}, "Did you mean 'filters'"),
     ],
