@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from covid_keras.audit.confusion import METRICS
 from covid_keras.audit.findings import place_of
-from covid_keras.audit.printed import SHARES, Interval
+from covid_keras.audit.intervals import SHARES, Interval
 from covid_keras.common.errors import UserError
 from covid_keras.published.cells import PublishedCell
 from covid_keras.published.facts import Count, Facts, Place, place_text
@@ -25,36 +24,21 @@ _MOST_IMAGES = 10**8
 
 @dataclass(frozen=True)
 class Row:
-    """The metrics of one evaluation in one row: quantity to cell, and the images that they are of.
+    """The shares that one evaluation gives, and the images that they are of.
 
     Parameters
     ----------
-    cells : dict
-        By quantity, one of `METRICS`.
+    table, row, system : str
+        Where it stands, and of which system of ours.
     positives, negatives, images : int or None
         As the paper states them.
     executions, folds : int
         See `covid_keras.published.facts`.
     totals : tuple of int or None
         Positives and negatives of all parts of the division.
+    cells : dict
+        By quantity.
     """
-
-    cells: dict[str, PublishedCell]
-    positives: int | None
-    negatives: int | None
-    images: int | None
-    executions: int
-    folds: int
-    totals: tuple[int | None, int | None] = (None, None)
-
-    @property
-    def table(self) -> str:
-        """Return the table that the row stands in."""
-        return next(iter(self.cells.values())).table
-
-
-class Evaluation(NamedTuple):
-    """What the numbers of one evaluation have in common; see `Row`."""
 
     table: str
     row: str
@@ -65,6 +49,7 @@ class Evaluation(NamedTuple):
     executions: int
     folds: int
     totals: tuple[int | None, int | None]
+    cells: dict[str, PublishedCell]
 
 
 class Book:
@@ -133,32 +118,31 @@ class Book:
         found = [(cell, self.images(cell)) for cell in self.numbers]
         return [(cell, images) for cell, images in found if images]
 
-    def evaluations(self) -> list[tuple[Evaluation, dict[str, PublishedCell]]]:
-        """Return the shares that one evaluation gives, by quantity: of one row, one system and the same facts.
+    def evaluations(self) -> list[Row]:
+        """Return the shares that one evaluation gives: of one row, one system and the same facts.
 
         Where a row holds a quantity twice, nothing tells which of the others belong to which of the two: it is left
         out.
         """
-        groups: dict[Evaluation, list[tuple[str, PublishedCell]]] = defaultdict(list)
+        groups: dict[tuple, list[tuple[str, PublishedCell]]] = defaultdict(list)
         for cell in self.numbers:
             if cell.unit not in ("percent", "ratio") or cell.actual:
                 continue
             facts = cell.facts
             counts = tuple(self.count(one) for one in (facts.positives, facts.negatives, facts.images))
             totals = (self.count(facts.positives_total), self.count(facts.negatives_total))
-            key = Evaluation(cell.table, cell.row, cell.system, *counts, facts.executions, facts.folds, totals)
+            key = (cell.table, cell.row, cell.system, *counts, facts.executions, facts.folds, totals)
             if quantity := self.quantity(cell):
                 groups[key].append((quantity, cell))
-        return [(key, dict(cells)) for key, cells in groups.items() if len(dict(cells)) == len(cells)]
+        return [Row(*key, dict(cells)) for key, cells in groups.items() if len(dict(cells)) == len(cells)]
 
     def rows(self) -> list[Row]:
-        """Return the rows of two or more metrics of two classes, all of one evaluation; of a stated number of runs."""
-        found = []
-        for key, cells in self.evaluations():
-            own = {name: cell for name, cell in cells.items() if name in METRICS}
-            if len(own) > 1 and not any(map(self.of_unknown_runs, own.values())):
-                found.append(Row(own, key.positives, key.negatives, key.images, key.executions, key.folds, key.totals))
-        return found
+        """Return the rows of two or more of `METRICS`, all of one evaluation; of a stated number of runs."""
+        rows = [
+            replace(row, cells={name: cell for name, cell in row.cells.items() if name in METRICS})
+            for row in self.evaluations()
+        ]
+        return [row for row in rows if len(row.cells) > 1 and not any(map(self.of_unknown_runs, row.cells.values()))]
 
     def matrices(self) -> dict[tuple[str, str], list[PublishedCell]]:
         """Return the printed confusion matrices, (table, system) to cells; those without a lost count."""

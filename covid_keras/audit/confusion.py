@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covid_keras.audit.printed import SLACK, Interval
+from covid_keras.audit.intervals import SLACK, Interval
 
 
 class TooManyError(Exception):

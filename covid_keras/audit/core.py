@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from covid_keras.audit import printed_matrices, relations, rules
+from covid_keras.audit import matrices, relations, rules
 from covid_keras.audit.book import Book, check_facts
-from covid_keras.audit.findings import IMPOSSIBLE, Audit, Finding
-from covid_keras.audit.judging import Rule
+from covid_keras.audit.findings import Audit, Finding
 from covid_keras.audit.rows import one_matrix
 from covid_keras.audit.run_rows import class_weights, runs_of_row
+from covid_keras.evaluation.possibility import AuditVerdict
 from covid_keras.published.cells import PublishedCell, load_published
 
 # In this order: what a row implies is compared with what is printed elsewhere.
-RULES: tuple[Rule, ...] = (
+RULES: tuple[Callable[[Book], list[Finding]], ...] = (
     rules.grim,
     rules.common_images,
-    printed_matrices.of_matrix,
+    matrices.of_matrix,
     one_matrix,
     runs_of_row,
     class_weights,
@@ -32,10 +32,9 @@ RULES: tuple[Rule, ...] = (
     relations.same_slip,
     relations.repeats,
     relations.mean_of_copies,
-    printed_matrices.mean_is_one_run,
+    matrices.mean_is_one_run,
 )
-
-
+# A number that is of other images, or of another table, has nothing to answer for to rules that do not know that.
 _EXPLAINING = ("one_matrix", "repeats", "mean_of_copies", "same_slip")
 
 
@@ -50,7 +49,7 @@ def audit(published: str | Path | Iterable[PublishedCell]) -> Audit:
     Returns
     -------
     Audit
-        `table()` has a row a cell with its verdict, the proof and the rules.
+        `table()` has one row per cell with its verdict, the proof and the rules.
 
     Raises
     ------
@@ -60,22 +59,19 @@ def audit(published: str | Path | Iterable[PublishedCell]) -> Audit:
     source = published if isinstance(published, str | Path) else ""
     book = Book(load_published(published) if source else published)
     check_facts(book, source)
-    return Audit(book.cells, _settled([finding for rule in RULES for finding in rule(book)]))
+    return Audit(book.cells, tuple(_settled([finding for rule in RULES for finding in rule(book)])))
 
 
-def _settled(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Return the findings, those that an explanation of the whole row or table covers with its verdict.
-
-    A number that is of other images, or of another table, has nothing to answer for to rules that do not know that.
-    """
+def _settled(findings: list[Finding]) -> Iterator[Finding]:
+    """Yield the findings; what an explanation of the whole row or table covers gets its verdict."""
     explained = {
-        finding.place: finding.verdict
+        place: finding
         for finding in findings
-        if finding.rule in _EXPLAINING and finding.verdict.startswith("explained")
+        if finding.rule in _EXPLAINING and finding.verdict is AuditVerdict.EXPLAINED
+        for place in finding.places
     }
-    return tuple(
-        replace(finding, verdict=explained[finding.place])
-        if finding.verdict == IMPOSSIBLE and finding.place in explained
-        else finding
-        for finding in findings
-    )
+    for finding in findings:
+        for place in finding.places:
+            own = replace(finding, places=(place,))
+            by = explained.get(place) if finding.verdict is AuditVerdict.IMPOSSIBLE else None
+            yield replace(own, verdict=by.verdict, reason=by.reason) if by else own

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
+from covid_keras.evaluation.possibility import AuditVerdict
 from covid_keras.published.cells import LOST_TEXT, TEXT, PublishedCell
 from covid_keras.published.facts import Place
 
-CONSISTENT, IMPOSSIBLE = "consistent", "impossible"
-EXPLAINED = "explained by {what}"
-NOT_CHECKED = "cannot be checked ({why})"
-AUDIT_COLUMNS = ("table", "row", "column", "printed", "verdict", "proof", "rules")
+AUDIT_COLUMNS = ("table", "row", "column", "printed", "verdict", "reason", "proof", "rules")
+# An explanation counts where so few random numbers would be explained as well.
+UNLIKELY = 0.05
+TRUNCATED = "digits cut off instead of rounded"
 
 _WORD, _NO_RULE = "a word", "no rule applies: nothing else that the paper states bears on it"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule says of one cell.
+    """What one rule says of one cell or several.
 
     Parameters
     ----------
-    place : tuple of str
-        Table, row and column.
     rule : str
         Name of the rule.
-    verdict : str
-        `CONSISTENT`, `IMPOSSIBLE`, `EXPLAINED` or `NOT_CHECKED` filled in.
+    verdict : AuditVerdict
     proof : str
         The arithmetic, in one sentence.
+    places : tuple of (table, row, column)
+        The cells.
+    reason : str
+        What explains an explained number, or why a number cannot be checked; else "".
     """
 
-    place: Place
     rule: str
-    verdict: str
+    verdict: AuditVerdict
     proof: str
+    places: tuple[Place, ...]
+    reason: str = ""
 
 
 def place_of(cell: PublishedCell) -> Place:
@@ -45,10 +51,34 @@ def place_of(cell: PublishedCell) -> Place:
     return cell.table, cell.row, cell.column
 
 
-def weight(verdict: str) -> int:
-    """Return how bad a verdict is: the worst of a cell counts; a rule that could not decide gives way to all others."""
-    kinds = ("cannot", "consistent", "explained", "impossible")
-    return next(number for number, kind in enumerate(kinds) if verdict.startswith(kind))
+def find(rule: str, verdict: AuditVerdict, proof: str, *cells: PublishedCell, reason: str = "") -> Finding:
+    """Return what a rule finds of cells."""
+    return Finding(rule, verdict, proof, tuple(map(place_of, cells)), reason)
+
+
+def judge(rule: str, holds: bool, proof: str, *cells: PublishedCell) -> Finding:
+    """Return the finding that a check holds or does not."""
+    return find(rule, AuditVerdict.CONSISTENT if holds else AuditVerdict.IMPOSSIBLE, proof, *cells)
+
+
+def explain(rule: str, reason: str, proof: str, *cells: PublishedCell) -> Finding:
+    """Return the finding that something explains a number which is not as printed."""
+    return find(rule, AuditVerdict.EXPLAINED, proof, *cells, reason=reason)
+
+
+def leave_open(rule: str, why: str, *cells: PublishedCell, proof: str | None = None) -> Finding:
+    """Return the finding that a rule cannot decide; the proof is by default the reason, as a sentence."""
+    proof = f"{why.capitalize()}." if proof is None else proof
+    return find(rule, AuditVerdict.NOT_CHECKABLE, proof, *cells, reason=why)
+
+
+def odds(chance: float) -> str:
+    """Return a chance in words, of rare ones the power of ten.
+
+    >>> odds(1 / 946), odds(3.1e-11)
+    ('1 in 946', '1 in 10^10')
+    """
+    return f"1 in {1 / chance:,.0f}" if chance > 1e-6 else f"1 in 10^{math.floor(-math.log10(chance))}"
 
 
 @dataclass(frozen=True)
@@ -68,49 +98,46 @@ class Audit:
 
     def of(self, place: Place) -> list[Finding]:
         """Return what is found of a cell, the worst first."""
-        own = [finding for finding in self.findings if finding.place == place]
-        return sorted(own, key=lambda finding: -weight(finding.verdict))
+        return self._by_place[place]
 
-    def verdict(self, place: Place) -> str:
-        """Return the verdict of a cell, the worst of all findings."""
-        return self._rows[place]["verdict"]
-
-    @property
-    def _rows(self) -> dict[Place, dict[str, str]]:
+    @cached_property
+    def _by_place(self) -> dict[Place, list[Finding]]:
         found: dict[Place, list[Finding]] = {place_of(cell): [] for cell in self.cells}
         for finding in self.findings:
-            found[finding.place].append(finding)
-        return {place_of(cell): _row(cell, found[place_of(cell)]) for cell in self.cells}
+            for place in finding.places:
+                found[place].append(finding)
+        return {place: sorted(own, key=lambda one: -one.verdict.weight) for place, own in found.items()}
 
     def table(self) -> pd.DataFrame:
-        """Return a row a cell, in the paper's order, with the columns `AUDIT_COLUMNS`, all text.
+        """Return one row per cell, in the paper's order, with the columns `AUDIT_COLUMNS`, all text.
 
-        `proof` holds the proofs of all findings that share the verdict's kind, `rules` the names of all rules that
-        had something to say, the worst first.
+        `verdict` is the worst of all findings, an `AuditVerdict`, with its `reason`; `proof` holds the proofs of all
+        findings that share it, `rules` the names of all rules that had something to say, the worst first.
         """
-        return pd.DataFrame(list(self._rows.values()), columns=list(AUDIT_COLUMNS))
+        rows = [_row(cell, self.of(place_of(cell))) for cell in self.cells]
+        return pd.DataFrame(rows, columns=list(AUDIT_COLUMNS))
 
     def summary(self) -> dict[str, int]:
         """Return how many cells are consistent, explained, impossible and not to be checked, and how many there are."""
-        kinds = {"consistent": 0, "explained": 0, "impossible": 0, "cannot be checked": 0}
-        for row in self._rows.values():
-            kinds[next(kind for kind in kinds if row["verdict"].startswith(kind))] += 1
-        return {**kinds, "cells": len(self.cells)}
+        first, *others = AuditVerdict
+        counts = Counter(self.table()["verdict"])
+        return {**{verdict.value: counts[verdict] for verdict in (*others, first)}, "cells": len(self.cells)}
 
 
-def _row(cell: PublishedCell, findings: Iterable[Finding]) -> dict[str, str]:
-    own = sorted(findings, key=lambda finding: -weight(finding.verdict))
+def _row(cell: PublishedCell, own: Sequence[Finding]) -> dict[str, str]:
+    """Return one row of the table; `own` are the cell's findings, the worst first."""
     why = LOST_TEXT if cell.lost else _WORD if cell.unit == TEXT else _NO_RULE
-    verdict = own[0].verdict if own else NOT_CHECKED.format(why=why)
+    worst = own[0] if own else leave_open("", why, cell, proof="")
     # What speaks against a number, the worst first; where nothing does, what speaks for it.
-    least = max(min(weight(verdict), weight(EXPLAINED)), 0)
-    proofs = dict.fromkeys(finding.proof for finding in own if weight(finding.verdict) >= least)
+    least = min(worst.verdict.weight, AuditVerdict.EXPLAINED.weight)
+    proofs = dict.fromkeys(finding.proof for finding in own if finding.verdict.weight >= least)
     return {
         "table": cell.table,
         "row": cell.row,
         "column": cell.column,
         "printed": printed_text(cell),
-        "verdict": verdict,
+        "verdict": worst.verdict.value,
+        "reason": worst.reason,
         "proof": " ".join(proofs),
         "rules": ", ".join(dict.fromkeys(finding.rule for finding in own)),
     }

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from covid_keras.audit.book import Book
 from covid_keras.audit.confusion import common_images_of
-from covid_keras.audit.findings import EXPLAINED, NOT_CHECKED, Finding, place_of
-from covid_keras.audit.judging import judge, odds
-from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, scale_of, shown, spread_of, value_of
+from covid_keras.audit.findings import Finding, explain, judge, leave_open, odds, place_of
+from covid_keras.audit.intervals import SHARES, Interval, as_printed, last_digit, scale_of, shown, spread_of, value_of
+from covid_keras.audit.slips import slip_of
 from covid_keras.published.cells import PublishedCell
 from covid_keras.published.facts import Place, place_text, table_title
 
@@ -46,7 +46,7 @@ def totals(book: Book) -> list[Finding]:
         doubted = [place for place in places if place not in confirmed] if not holds else places
         if not holds and rule == "same_quantity":
             doubted = [place for place in places if place in book.ruled_out] or doubted
-        found += [judge(book.at[place], rule, holds, proof) for place in doubted or places]
+        found.append(judge(rule, holds, proof, *(book.at[place] for place in doubted or places)))
     return found
 
 
@@ -126,8 +126,8 @@ def mean_of_copies(book: Book) -> list[Finding]:
         if min(one.low for one in rest) <= needed.low <= needed.high <= max(one.high for one in rest):
             part = book.at[copies[0]]
             values = f"{shown(part, needed.low)} to {shown(part, needed.high)}"
-            what = EXPLAINED.format(what=f"the copied number of {place_text(copies[0])}")
-            found.append(Finding(place_of(cell), "mean_of_copies", what, f"With {values} in its place the mean holds."))
+            reason = f"the copied number of {place_text(copies[0])}"
+            found.append(explain("mean_of_copies", reason, f"With {values} in its place the mean holds.", cell))
     return found
 
 
@@ -178,7 +178,7 @@ def same_system(book: Book) -> list[Finding]:
             if wrong or alike:
                 places = ", ".join(f"{as_printed(other)} in {table_title(other.table)}" for other in wrong or alike)
                 proof = f"Printed as {as_printed(cell)} here, as {places}."
-                found.append(judge(cell, "same_quantity", not wrong, proof))
+                found.append(judge("same_quantity", not wrong, proof, cell))
     return found
 
 
@@ -212,11 +212,10 @@ def same_slip(book: Book) -> list[Finding]:
                 continue
             there = f"{text}, which explains the same number of {place_text(other)},"
             if float(text) * scale_of(cell.unit) in allowed:
-                what = EXPLAINED.format(what=f"a slip of the pen, {text}")
-                found.append(Finding(place, "same_slip", what, f"Here {there} is possible too."))
+                found.append(explain("same_slip", slip_of(text), f"Here {there} is possible too.", cell))
             else:
                 proof = f"Here {there} is impossible as well, so another number of the row is wrong besides."
-                found.append(judge(cell, "same_slip", False, proof))
+                found.append(judge("same_slip", False, proof, cell))
     return found
 
 
@@ -240,12 +239,11 @@ def weighted_mean(book: Book) -> list[Finding]:
         loose = Interval(mean.low - slack, mean.high + slack).meets(value_of(cell))
         terms = " + ".join(f"{count:,} x {as_printed(part)}" for part, count in parts)
         proof = f"({terms}) / {total:,} = {_text(cell, mean)}; printed {as_printed(cell)}."
-        for one in (cell, *(part for part, _ in parts)):
-            if meets or not loose:
-                found.append(judge(one, "weighted_mean", meets, proof))
-            else:
-                why = "the folds need not hold each part's share"
-                found.append(Finding(place_of(one), "weighted_mean", NOT_CHECKED.format(why=why), proof))
+        cells = (cell, *(part for part, _ in parts))
+        if meets or not loose:
+            found.append(judge("weighted_mean", meets, proof, *cells))
+        else:
+            found.append(leave_open("weighted_mean", "the folds need not hold each part's share", *cells, proof=proof))
     return found
 
 
@@ -279,7 +277,7 @@ def repeats(book: Book) -> list[Finding]:
     for at, later in enumerate(names):
         for first in names[:at]:
             found += _repeat(book, tables[first], tables[later])
-    book.copies |= {finding.place for finding in found}
+    book.copies |= {place for finding in found for place in finding.places}
     return found
 
 
@@ -294,8 +292,7 @@ def _repeat(book: Book, first: list[PublishedCell], later: list[PublishedCell]) 
     tables = [table_title(cells[0].table) for cells in (first, later)]
     chance = f"by chance {odds(10.0 ** -math.floor(digits))}"
     proof = f"All {len(equal)} numbers of {tables[0]} and {tables[1]} are equal, {chance}: one is a copy"
-    what = EXPLAINED.format(what=f"a copy of {tables[0]}")
-    return [Finding(place_of(cell), "repeats", what, f"{proof}, the later one as far as is known.") for cell in later]
+    return [explain("repeats", f"a copy of {tables[0]}", f"{proof}, the later one as far as is known.", *later)]
 
 
 def _digits(book: Book, cells: Sequence[PublishedCell]) -> float:

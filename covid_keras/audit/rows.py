@@ -23,9 +23,8 @@ from covid_keras.audit.confusion import (
     solve,
     solve_images,
 )
-from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
-from covid_keras.audit.judging import TRUNCATED, UNLIKELY, odds
-from covid_keras.audit.printed import SLACK, Interval, as_printed, last_digit, value_of
+from covid_keras.audit.findings import TRUNCATED, UNLIKELY, Finding, explain, judge, leave_open, odds, place_of
+from covid_keras.audit.intervals import SLACK, Interval, as_printed, last_digit, value_of
 from covid_keras.published.cells import PublishedCell
 
 RULE = "one_matrix"
@@ -92,9 +91,7 @@ def one_matrix(book: Book) -> list[Finding]:
                 made = solve_images(_printed(_values(row)), row.images)
                 found += _consistent(book, row, made) if len(made) else _without_sizes(row)
         except TooManyError:
-            found += [
-                Finding(place_of(cell), RULE, NOT_CHECKED.format(why=_TOO_MANY), "") for cell in row.cells.values()
-            ]
+            found.append(leave_open(RULE, _TOO_MANY, *row.cells.values(), proof=""))
     return found + _tables(book, list(tables.values()))
 
 
@@ -104,7 +101,7 @@ def _matrices(row: Row) -> Matrices:
 
 def _without_sizes(row: Row) -> list[Finding]:
     proof = f"No confusion matrix of {row.images:,} images gives the row: {_text(row.cells)}. At least one is wrong."
-    return [Finding(place_of(cell), RULE, IMPOSSIBLE, proof) for cell in row.cells.values()]
+    return [judge(RULE, False, proof, *row.cells.values())]
 
 
 def _values(row: Row) -> dict[str, Interval]:
@@ -136,7 +133,7 @@ def _consistent(book: Book, row: Row, made: Matrices) -> list[Finding]:
     book.confirmed |= {place_of(cell) for cell in row.cells.values()} if len(row.cells) > 2 else set()
     many = "the only one" if made.total == 1 else f"one of {made.total:,}"
     proof = f"{made.first()} gives the row, {many} that does."
-    return [Finding(place_of(cell), RULE, CONSISTENT, proof) for cell in row.cells.values()]
+    return [judge(RULE, True, proof, *row.cells.values())]
 
 
 def _tables(book: Book, tables: Sequence[Sequence[tuple[Row, Matrices]]]) -> list[Finding]:
@@ -338,10 +335,12 @@ def _explained(
         )
         if row not in failing:
             proof = f"{reading.matrices.first()} gives the row."
+        fine = row not in failing and not one.sizes.cost and not reading.swapped
         for name, cell in row.cells.items():
-            verdict = EXPLAINED.format(what=", ".join(changes[name])) if changes[name] else CONSISTENT
-            fine = row not in failing and not one.sizes.cost and not reading.swapped
-            found.append(Finding(place_of(cell), RULE, CONSISTENT if fine else verdict, proof))
+            if changes[name] and not fine:
+                found.append(explain(RULE, ", ".join(changes[name]), proof, cell))
+            else:
+                found.append(judge(RULE, True, proof, cell))
         if one.formula != one.heading:
             book.implied[place_of(row.cells[one.heading])] = reading.matrices.range_of(METRICS[one.heading])
     return found
@@ -359,17 +358,14 @@ def _blame(book: Book, row: Row) -> list[Finding]:
     sizes = f"{row.positives:,} positives and {row.negatives:,} negatives"
     if best is None:
         proof = f"No confusion matrix of {sizes} gives even one number of the row."
-        return [Finding(place_of(cell), RULE, IMPOSSIBLE, proof) for cell in row.cells.values()]
+        return [judge(RULE, False, proof, *row.cells.values())]
     dropped, made = best
     given = {name: float(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn)[0]) for name in dropped}
     others = {name: cell for name, cell in row.cells.items() if name not in dropped}
     book.confirmed |= {place_of(cell) for cell in others.values()} if len(others) > 2 else set()
     nearest = ", ".join(f"{name.replace('_', ' ')} {_share(given[name])}" for name in dropped)
     proof = f"No confusion matrix of {sizes} gives the row. {made.first()} gives {_text(others)}, but {nearest}."
-    return [
-        Finding(place_of(cell), RULE, IMPOSSIBLE if name in dropped else CONSISTENT, proof)
-        for name, cell in row.cells.items()
-    ]
+    return [judge(RULE, name not in dropped, proof, cell) for name, cell in row.cells.items()]
 
 
 def _fewest(row: Row, values: Values) -> tuple[tuple[str, ...], Matrices] | None:
@@ -396,9 +392,10 @@ def _cut(row: Row, dropped: tuple[str, ...], made: Matrices) -> list[Finding]:
     proof += f", but for {' and '.join(dropped).replace('_', ' ')}." if dropped else "."
     found = []
     for name, cell in row.cells.items():
-        rounded = given[name] in value_of(cell)
-        verdict = IMPOSSIBLE if name in dropped else CONSISTENT if rounded else TRUNCATED
-        found.append(Finding(place_of(cell), RULE, verdict, proof))
+        if name in dropped or given[name] in value_of(cell):
+            found.append(judge(RULE, name not in dropped, proof, cell))
+        else:
+            found.append(explain(RULE, TRUNCATED, proof, cell))
     return found
 
 

@@ -16,9 +16,8 @@ import numpy as np
 
 from covid_keras.audit.book import Book
 from covid_keras.audit.confusion import common_images_of, counts_for
-from covid_keras.audit.findings import EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
-from covid_keras.audit.judging import TRUNCATED, UNLIKELY, judge, slip_or
-from covid_keras.audit.printed import (
+from covid_keras.audit.findings import TRUNCATED, UNLIKELY, Finding, explain, judge, leave_open, place_of
+from covid_keras.audit.intervals import (
     SLACK,
     Interval,
     as_printed,
@@ -29,7 +28,9 @@ from covid_keras.audit.printed import (
     spread_of,
     value_of,
 )
-from covid_keras.audit.runs import harmonic
+from covid_keras.audit.moments import harmonic
+from covid_keras.audit.slips import slip_or_impossible
+from covid_keras.evaluation.possibility import AuditVerdict
 from covid_keras.published.cells import PublishedCell
 
 _ALWAYS_DEFINED = ("accuracy", "weighted_recall")
@@ -52,7 +53,7 @@ def grim(book: Book) -> list[Finding]:
             continue
         if folds > 1 and (images % folds or book.quantity(cell) != "accuracy" or not _in_equal_folds(cell, images)):
             why = f"how the {images:,} images lie in {folds} folds is not stated, so any mean of {runs} shares may be"
-            found.append(Finding(place_of(cell), "grim", NOT_CHECKED.format(why=why), why.capitalize() + "."))
+            found.append(leave_open("grim", why, cell))
             continue
         found.append(_grim(book, cell, images, images // folds * runs))
     return found
@@ -65,14 +66,14 @@ def _grim_of_folds(cell: PublishedCell, images: int) -> Finding:
     sizes = f"{size:,}" + (f" or {size + 1:,}" if larger else "")
     if not size or size * runs * last_digit(cell) >= 1 or images * runs > _MOST_TRIED:
         why = f"of {runs} shares of {sizes} images each every printed number is some mean"
-        return Finding(place_of(cell), "grim", NOT_CHECKED.format(why=why), why.capitalize() + ".")
+        return leave_open("grim", why, cell)
     # What the larger folds add to the sum of all shares, and the number of hits that the others need for the rest.
     added = np.arange(runs // folds * larger * (size + 1) + 1) / (size + 1)
     low, high = ((end * runs - added) * size for end in (values.low - 1e-9, values.high + 1e-9))
     most = runs // folds * (folds - larger) * size
     holds = bool((np.ceil(np.maximum(low, 0)) <= np.floor(np.minimum(high, most))).any())
     proof = f"{'A' if holds else 'No'} mean of {runs} shares of {sizes} images each is {as_printed(cell)}."
-    return judge(cell, "grim", holds, proof)
+    return judge("grim", holds, proof, cell)
 
 
 def _in_equal_folds(cell: PublishedCell, images: int) -> bool:
@@ -86,19 +87,18 @@ def _grim(book: Book, cell: PublishedCell, images: int, grid: int) -> Finding:
     if hits:
         if grid * step >= 1:
             why = f"with {of} images every printed number is some share"
-            return Finding(place_of(cell), "grim", NOT_CHECKED.format(why=why), why.capitalize() + ".")
-        return judge(cell, "grim", True, f"{hits[0]:,} of {of} are {as_printed(cell)}.")
+            return leave_open("grim", why, cell)
+        return judge("grim", True, f"{hits[0]:,} of {of} are {as_printed(cell)}.", cell)
     near = math.floor(values.low * grid)
     beside = " and ".join(f"{k:,} are {shown(cell, k / grid, 1)}" for k in (near, near + 1) if 0 <= k <= grid)
     proof = f"No whole number of {of} is {as_printed(cell)}" + (f": {beside}." if beside else ".")
     if counts_for(value_of(cell, cut=True), grid) and grid * step < UNLIKELY:
-        return Finding(place_of(cell), "grim", TRUNCATED, f"{proof} Cut off after the last digit, one of them is.")
+        return explain("grim", TRUNCATED, f"{proof} Cut off after the last digit, one of them is.", cell)
     others = [n for n in book.stated_images() if n != images and counts_for(values, n)]
     tried = [n for n in book.stated_images() if n != images]
     if grid == images and len(others) == 1 and sum(min(1, n * step) for n in tried) < UNLIKELY:
-        what = EXPLAINED.format(what=f"{others[0]:,} images, which the paper states elsewhere")
-        return Finding(place_of(cell), "grim", what, proof)
-    return judge(cell, "grim", False, proof)
+        return explain("grim", f"{others[0]:,} images, which the paper states elsewhere", proof, cell)
+    return judge("grim", False, proof, cell)
 
 
 def common_images(book: Book) -> list[Finding]:
@@ -128,7 +128,7 @@ def common_images(book: Book) -> list[Finding]:
             beyond = common_images_of([value_of(cell) for cell in cells], high, min(10 * high, high + _MOST_TRIED))
             later = f"; the first larger number is {beyond[0]:,}" if len(beyond) else ""
             proof = f"No number of images from {low:,} to {high:,} gives all of {values}{later}. At least one is wrong."
-        found += [judge(cell, "common_images", bool(len(fits)), proof) for cell in cells]
+        found.append(judge("common_images", bool(len(fits)), proof, *cells))
     return found
 
 
@@ -141,7 +141,7 @@ def deviation(book: Book) -> list[Finding]:
             continue
         if runs < 2:
             why = "over how many trainings the deviation is, is not stated"
-            found.append(Finding(place_of(cell), "deviation", NOT_CHECKED.format(why=why), why.capitalize() + "."))
+            found.append(leave_open("deviation", why, cell))
             continue
         mean = value_of(cell)
         middle = min(max(0.5, mean.low), mean.high)
@@ -151,7 +151,7 @@ def deviation(book: Book) -> list[Finding]:
         if std.low > most + SLACK and book.quantity(cell) not in _ALWAYS_DEFINED:
             most, few = math.sqrt(2 * variance), ", of no more than two trainings that have it,"
         proof = f"Numbers from 0 to 100 % with this mean{few} deviate by {shown(cell, most)} at most."
-        found.append(judge(cell, "deviation", std.low <= most + 1e-9, proof))
+        found.append(judge("deviation", std.low <= most + 1e-9, proof, cell))
     return found
 
 
@@ -163,7 +163,7 @@ def interval(book: Book) -> list[Finding]:
             proof = f"The interval is {cell.low:g} to {cell.high:g}."
             scale, own = scale_of(cell.unit), value_of(cell)
             ends = [Interval(end - _half(end), end + _half(end)).scaled(scale) for end in (cell.low, cell.high)]
-            found.append(judge(cell, "interval", Interval(ends[0].low, ends[1].high).meets(own), proof))
+            found.append(judge("interval", Interval(ends[0].low, ends[1].high).meets(own), proof, cell))
         found += _range(book, cell)
     return found
 
@@ -177,12 +177,11 @@ def _range(book: Book, cell: PublishedCell) -> list[Finding]:
     values, proof = value_of(cell), "No share is below 0 or above 100 %."
     if cell.unit in ("percent", "ratio") and (values.high < -SLACK or values.low > 1 + SLACK):
         if book.quantity(cell):
-            return [judge(cell, "interval", False, proof)]
+            return [judge("interval", False, proof, cell)]
         # A gain in percent may be more than 100 %, or negative.
-        why = NOT_CHECKED.format(why="no share, and what it is the paper's file does not say")
-        return [Finding(place_of(cell), "interval", why, proof)]
+        return [leave_open("interval", "no share, and what it is the paper's file does not say", cell, proof=proof)]
     if cell.unit == "count" and cell.mean < 0 and not cell.facts.difference_of:
-        return [judge(cell, "interval", False, "No number of images is below 0.")]
+        return [judge("interval", False, "No number of images is below 0.", cell)]
     return []
 
 
@@ -193,9 +192,9 @@ def dice_and_iou(book: Book) -> list[Finding]:
     of the mean IoU.
     """
     found, broken = [], []
-    for _, row in book.evaluations():
-        for name, dice in row.items():
-            iou = row.get("iou" + name.removeprefix("dice")) if name.startswith("dice") else None
+    for row in book.evaluations():
+        for name, dice in row.cells.items():
+            iou = row.cells.get("iou" + name.removeprefix("dice")) if name.startswith("dice") else None
             if iou is None:
                 continue
             overlap, values = share_of(iou), share_of(dice)
@@ -204,16 +203,17 @@ def dice_and_iou(book: Book) -> list[Finding]:
             proof += f" or is below the IoU; the Dice is {as_printed(dice)}."
             holds = values.low <= most + 1e-9 and overlap.low <= values.high + 1e-9
             if holds:
-                found += [judge(cell, "dice_and_iou", True, proof) for cell in (dice, iou)]
+                found.append(judge("dice_and_iou", True, proof, dice, iou))
                 continue
             broken.append((dice, iou, proof))
     for dice, iou, proof in broken:
         values = share_of(dice)
-        other = judge(iou, "dice_and_iou", False, proof)
+        other = judge("dice_and_iou", False, proof, iou)
         # Where several pairs are impossible, something else than one pen has slipped.
         if len(broken) == 1:
-            other = slip_or(book, iou, "dice_and_iou", Interval(values.low / (2 - values.low), values.high), proof)
-        found += [judge(dice, "dice_and_iou", other.verdict != IMPOSSIBLE, proof), other]
+            possible = Interval(values.low / (2 - values.low), values.high)
+            other = slip_or_impossible(book, "dice_and_iou", iou, possible, proof)
+        found += [judge("dice_and_iou", other.verdict is not AuditVerdict.IMPOSSIBLE, proof, dice), other]
     return found
 
 
@@ -225,17 +225,17 @@ def identities(book: Book) -> list[Finding]:
     Where they do not, what follows from the others is named, though one of these may be wrong instead: nothing tells.
     """
     found = []
-    for evaluation, row in book.evaluations():
-        one_run = evaluation.executions == 1 and not any(map(book.of_unknown_runs, row.values()))
-        for names, allowed in _identities(row, one_run):
-            cells = [row[name] for name in names]
-            terms = ", ".join(f"{name.replace('_', ' ')} {as_printed(row[name])}" for name in names[1:])
+    for row in book.evaluations():
+        one_run = row.executions == 1 and not any(map(book.of_unknown_runs, row.cells.values()))
+        for names, allowed in _identities(row.cells, one_run):
+            cells = [row.cells[name] for name in names]
+            terms = ", ".join(f"{name.replace('_', ' ')} {as_printed(row.cells[name])}" for name in names[1:])
             holds = allowed.meets(value_of(cells[0]))
             more = "" if holds else ", or one of those is wrong"
             span = f"{shown(cells[0], allowed.low, 1)} to {shown(cells[0], allowed.high, 1)}"
             proof = f"With {terms} it is {span}{more}."
             book.ruled_out |= set() if holds else {place_of(cells[0])}
-            found += [judge(cell, "identities", holds, proof) for cell in (cells if holds else cells[:1])]
+            found.append(judge("identities", holds, proof, *(cells if holds else cells[:1])))
     return found
 
 

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from covid_keras.audit.book import Book, Row
-from covid_keras.audit.findings import CONSISTENT, EXPLAINED, IMPOSSIBLE, NOT_CHECKED, Finding, place_of
-from covid_keras.audit.judging import UNLIKELY, odds, slip_or
-from covid_keras.audit.printed import Interval, as_printed, scale_of, shown, spread_of, value_of
-from covid_keras.audit.runs import (
+from covid_keras.audit.findings import UNLIKELY, Finding, explain, judge, leave_open, odds
+from covid_keras.audit.intervals import Interval, as_printed, scale_of, shown, spread_of, value_of
+from covid_keras.audit.moments import (
     MEAN,
     OF_IMAGES,
     OF_PATIENTS,
@@ -23,6 +22,7 @@ from covid_keras.audit.runs import (
     range_of,
     runs_of,
 )
+from covid_keras.audit.slips import slip_or_impossible
 from covid_keras.published.cells import PublishedCell
 
 RULE, WEIGHTS = "runs", "class_weights"
@@ -61,7 +61,7 @@ def _row(book: Book, row: Row) -> list[Finding]:
             found.append(_fault(book, row, cell, moments, name, blamed))
         elif name in checked:
             proof = f"There are sets of {row.executions} trainings with the row's means and deviations."
-            found.append(Finding(place_of(cell), RULE, CONSISTENT, proof))
+            found.append(judge(RULE, True, proof, cell))
     return found
 
 
@@ -105,7 +105,7 @@ def _fault(
     # A number within what the others allow was excluded on the finer grid that it makes for all of them.
     if values is None or values.meets(printed):
         proof = f"No set of {row.executions} trainings has the row's means and deviations."
-        return Finding(place_of(cell), RULE, IMPOSSIBLE, proof)
+        return judge(RULE, False, proof, cell)
     proof = (
         f"With {others.replace('_', ' ')} and their deviations, no {row.executions} trainings have this {word}: it is "
         f"{shown(cell, values.low)} to {shown(cell, values.high)}."
@@ -115,8 +115,8 @@ def _fault(
     if rivals := _rivals(name, moments, _planes(row)):
         proof += f" Or another number is the wrong one: {' or '.join(rivals).replace('_', ' ')}."
     if what == STD or rivals:
-        return Finding(place_of(cell), RULE, IMPOSSIBLE, proof)
-    return slip_or(book, cell, RULE, values, proof)
+        return judge(RULE, False, proof, cell)
+    return slip_or_impossible(book, RULE, cell, values, proof)
 
 
 def _rivals(name: str, row: Mapping[str, Moments], planes: Sequence[Runs]) -> list[str]:
@@ -170,20 +170,19 @@ def class_weights(book: Book) -> list[Finding]:
         checks = [_weigh(row) for row in rows]
         if all(stated for stated, _, _, _ in checks):
             found += [
-                Finding(place_of(row.cells[name]), WEIGHTS, CONSISTENT, proof)
+                judge(WEIGHTS, True, proof, *(row.cells[name] for name in ("accuracy", "sensitivity", "specificity")))
                 for row, (_, _, _, proof) in zip(rows, checks, strict=True)
-                for name in ("accuracy", "sensitivity", "specificity")
             ]
             continue
         chance = math.prod(one[2] for one in checks)
         equal = all(one[1] for one in checks) and chance < UNLIKELY / 10
         for row, (_, _, _, proof) in zip(rows, checks, strict=True):
+            cell = row.cells["accuracy"]
             if equal:
-                verdict = EXPLAINED.format(what="classes of equal size, or a balanced accuracy")
                 proof += f" Equal weights give all {len(rows)} rows of the table; by chance about {odds(chance)}."
+                found.append(explain(WEIGHTS, "classes of equal size, or a balanced accuracy", proof, cell))
             else:
-                verdict = NOT_CHECKED.format(why="the folds need not hold each class's share")
-            found.append(Finding(place_of(row.cells["accuracy"]), WEIGHTS, verdict, proof))
+                found.append(leave_open(WEIGHTS, "the folds need not hold each class's share", cell, proof=proof))
     return found
 
 

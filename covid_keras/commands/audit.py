@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, require_writable_folder
+from covid_keras.evaluation.possibility import NO_TARGETS, verdict_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,9 +99,9 @@ def run(options: Namespace) -> None:
 def _lines(name: str, summary: dict[str, int], table: pd.DataFrame, all_cells: bool) -> list[str]:
     counts = ", ".join(f"{number} {kind}" for kind, number in summary.items() if kind != "cells")
     lines = [f"{name}: {summary['cells']} printed cells: {counts}"]
-    unsettled = ~table["verdict"].str.startswith(("consistent", "cannot be checked"))
-    for row in table[unsettled | all_cells].itertuples():
-        lines.append(f"  table {row.table} | {row.row} | {row.column} | {row.printed}: {row.verdict}")
+    for row in table[table["verdict"].isin(NO_TARGETS) | all_cells].itertuples():
+        words = verdict_words(row.verdict, row.reason)
+        lines.append(f"  table {row.table} | {row.row} | {row.column} | {row.printed}: {words}")
         if row.proof:
             lines.append(f"      {row.proof}")
     return [*lines, ""]

@@ -95,15 +95,7 @@ class _File:
 @lru_cache(maxsize=16)
 def _audited(file: _File) -> pd.DataFrame:
     """Audit a file, once for each content: a page asks for it several times, and it takes a second."""
-    table = audit(file.path).table()
-    if "reason" not in table.columns:  # until the audit's verdicts are values
-        parts = table["verdict"].str.extract(
-            r"^(impossible|explained|consistent|cannot be checked)(?: by | \()?(.*?)\)?$"
-        )
-        explained = table["verdict"].str.startswith("explained by ")
-        parts.loc[explained, 1] = table["verdict"].str.removeprefix("explained by ")
-        table = table.assign(verdict=parts[0], reason=parts[1])
-    table = table.rename(columns={"verdict": "audit", "reason": "audit_reason"})
+    table = audit(file.path).table().rename(columns={"verdict": "audit", "reason": "audit_reason"})
     return table[[*PLACE, "printed", *AUDIT_COLUMNS, "rules"]]
 
 

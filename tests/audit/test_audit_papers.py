@@ -11,6 +11,7 @@ import pytest
 import papers
 from covid_keras.audit import AUDIT_COLUMNS, audit
 from covid_keras.evaluation import load_published
+from covid_keras.evaluation.possibility import verdict_words
 
 FOLDER = Path(papers.__file__).parent
 NAMES = ("covid_sdnet", "covid_cxnet", "arias_vgg19", "hertel_ensemble")
@@ -22,14 +23,21 @@ def audited(name):
     return audit(FOLDER / name / "published.yaml")
 
 
+@cache
+def table_of(name):
+    """Return the audit's table, each verdict with its reason."""
+    table = audited(name).table()
+    return table.assign(verdict=list(map(verdict_words, table["verdict"], table["reason"])))
+
+
 def finding(name, table, row, column="printed"):
-    frame = audited(name).table()
+    frame = table_of(name)
     (found,) = frame[(frame["table"] == table) & (frame["row"] == row) & (frame["column"] == column)].itertuples()
     return found
 
 
 def verdicts(name, table):
-    frame = audited(name).table()
+    frame = table_of(name)
     own = frame[frame["table"] == table]
     return {
         (row, column): verdict for row, column, verdict in zip(own["row"], own["column"], own["verdict"], strict=True)
@@ -37,14 +45,14 @@ def verdicts(name, table):
 
 
 def spoken_against(name):
-    frame = audited(name).table()
+    frame = table_of(name)
     wrong = frame[~frame["verdict"].str.startswith(("consistent", "cannot be checked"))]
     return set(zip(wrong["table"], wrong["row"], wrong["column"], strict=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_a_cell_in_the_order_of_the_file(name):
-    frame, cells = audited(name).table(), load_published(FOLDER / name / "published.yaml")
+    frame, cells = table_of(name), load_published(FOLDER / name / "published.yaml")
     assert tuple(frame.columns) == AUDIT_COLUMNS
     assert [tuple(row[:3]) for row in frame.itertuples(index=False)] == [(c.table, c.row, c.column) for c in cells]
     kinds = r"consistent|impossible|explained by .+|cannot be checked \(.+\)"
@@ -212,7 +220,7 @@ def test_arias_shares_that_no_number_of_images_gives():
         for cell in load_published(FOLDER / "arias_vgg19" / "published.yaml")
         if "number of right answers" in cell.doubt and cell.table.isdigit()
     }
-    frame = audited("arias_vgg19").table()
+    frame = table_of("arias_vgg19")
     found = frame[frame["proof"].str.contains("No whole number of [34],") & frame["column"].str.endswith("accuracy")]
     assert {tuple(row[:3]) for row in found.itertuples(index=False)} == noted
     assert len(noted) == 17
@@ -222,7 +230,7 @@ def test_arias_shares_that_no_number_of_images_gives():
 
 def test_arias_two_families_of_tables():
     tables = ("3", "4", "5", "7", "8", "11", "12", "13")
-    frame = audited("arias_vgg19").table()
+    frame = table_of("arias_vgg19")
     two = frame[frame["table"].isin(tables) & frame["proof"].str.contains("for the same quantity")]
     two = two[two["verdict"] == "impossible"]
     assert set(zip(two["table"], two["row"], strict=True)) == {(t, "VGG19") for t in ("3", "4", "7", "8", "11")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 from covid_keras.published.cells import PublishedCell
 
@@ -82,35 +81,3 @@ def shown(cell: PublishedCell, value: float, more: int = 0) -> str:
     """Return a value, shares as 0..1, in the cell's unit with its decimals and `more` further ones."""
     number = f"{value / scale_of(cell.unit):.{cell.decimals + more}f}"
     return f"{number} %" if cell.unit == "percent" else number
-
-
-def slips(cell: PublishedCell) -> dict[str, float]:
-    """Return what the printed mean would be without one common slip of the pen: text to value, shares as 0..1.
-
-    A digit lost, a digit too many, two neighbours exchanged, the decimal point moved by one place.
-    """
-    text = f"{cell.mean:.{cell.decimals}f}"
-    return {slip: scale_of(cell.unit) * float(slip) for slip in _slips_of(text)}
-
-
-def _slips_of(text: str) -> set[str]:
-    whole, point, rest = text.partition(".")
-    digits, at = whole + rest, len(whole)
-    made = {(digits[:i] + d + digits[i:], at + (i <= at)) for i in range(len(digits) + 1) for d in "0123456789"}
-    made |= {(digits[:i] + d + digits[i:], at) for i in (at,) for d in "0123456789"}
-    made |= {(digits[:i] + digits[i + 1 :], at - (i < at)) for i in range(len(digits) - 1)}
-    made |= {
-        (digits[:i] + digits[i + 1] + digits[i] + digits[i + 2 :], at)
-        for i in range(len(digits) - 1)
-        if digits[i] != digits[i + 1]
-    }
-    if point:
-        made |= {(digits, at - 1), (digits, at + 1)}
-    same = Decimal(text)
-    found = set()
-    for number, place in made:
-        if 0 < place <= len(number):
-            slip = number[:place] + ("." + number[place:] if place < len(number) else "")
-            if Decimal(slip) != same:
-                found.add(slip)
-    return found

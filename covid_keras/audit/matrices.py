@@ -10,9 +10,9 @@ import numpy as np
 
 from covid_keras.audit.book import Book
 from covid_keras.audit.confusion import counts_for
-from covid_keras.audit.findings import EXPLAINED, NOT_CHECKED, Finding, place_of
-from covid_keras.audit.judging import TRUNCATED, UNLIKELY, judge, odds, slip_or
-from covid_keras.audit.printed import SHARES, Interval, as_printed, last_digit, scale_of, shown, value_of
+from covid_keras.audit.findings import TRUNCATED, UNLIKELY, Finding, explain, judge, leave_open, odds
+from covid_keras.audit.intervals import SHARES, Interval, as_printed, last_digit, scale_of, shown, value_of
+from covid_keras.audit.slips import slip_or_impossible
 from covid_keras.evaluation.comparison import COMPLEMENTS
 from covid_keras.evaluation.counts import rest_metrics, weighted_metrics
 from covid_keras.evaluation.metrics import metrics_from_confusion
@@ -31,7 +31,7 @@ def of_matrix(book: Book) -> list[Finding]:
     for (table, system), cells in book.matrices().items():
         for cell in cells:
             proof = f"The {int(cell.row_total):,} images of the row are whole numbers; {table_title(table)}."
-            found.append(judge(cell, "of_matrix", True, proof))
+            found.append(judge("of_matrix", True, proof, cell))
         if system:
             by_system[system].append((table, cells))
     for system, printed in by_system.items():
@@ -106,17 +106,16 @@ def _recomputed(book: Book, cell: PublishedCell, matrices: Sequence[Matrix]) -> 
         return []
     proof = " ".join(f"The matrix of {table_title(table)} gives {shown(cell, value, 2)}." for table, value in known)
     if alike:
-        return [judge(cell, "of_matrix", True, proof)]
+        return [judge("of_matrix", True, proof, cell)]
     if cell.facts.executions > 1 or book.of_unknown_runs(cell):
-        why = NOT_CHECKED.format(why="the printed matrix need not be that of all trainings")
-        return [Finding(place_of(cell), "of_matrix", why, proof)]
+        return [leave_open("of_matrix", "the printed matrix need not be that of all trainings", cell, proof=proof)]
     if any(value in value_of(cell, cut=True) for _, value in known):
-        return [Finding(place_of(cell), "of_matrix", TRUNCATED, proof)]
+        return [explain("of_matrix", TRUNCATED, proof, cell)]
     if len(known) > 1:
-        return [judge(cell, "of_matrix", False, proof)]
+        return [judge("of_matrix", False, proof, cell)]
     ((_, value),) = known
     near = Interval(value - last_digit(cell) / 2, value + last_digit(cell) / 2)
-    return [slip_or(book, cell, "of_matrix", near, proof)]
+    return [slip_or_impossible(book, "of_matrix", cell, near, proof)]
 
 
 def mean_is_one_run(book: Book) -> list[Finding]:
@@ -144,12 +143,12 @@ def mean_is_one_run(book: Book) -> list[Finding]:
     if chance > UNLIKELY / 100:
         return []
     return _like_them(book, {cell.table for cell, _ in found}) + [
-        Finding(
-            place_of(cell),
+        explain(
             "mean_is_one_run",
-            EXPLAINED.format(what=f"the one training of {table_title(table)}"),
+            f"the one training of {table_title(table)}",
             f"Called a mean of {cell.facts.executions} trainings, and exactly what the one matrix of "
             f"{table_title(table)} gives, as all {len(found)} such means are; by chance that is {odds(chance)}.",
+            cell,
         )
         for cell, table in found
     ]
@@ -174,5 +173,5 @@ def _like_them(book: Book, tables: set[str]) -> list[Finding]:
                 f"The other means of the column are of one training each; of one training, no whole number of "
                 f"{images:,} is {as_printed(cell)}."
             )
-            found.append(judge(cell, "mean_is_one_run", False, proof))
+            found.append(judge("mean_is_one_run", False, proof, cell))
     return found

@@ -26,7 +26,7 @@ from scipy.ndimage import maximum_filter
 from scipy.optimize import linprog
 
 from covid_keras.audit.confusion import METRICS
-from covid_keras.audit.printed import Interval
+from covid_keras.audit.intervals import Interval
 
 _STEPS, _FINE = 30, 5
 # How far the share of positives of a test part may be from that of all images, in standard deviations of drawing images

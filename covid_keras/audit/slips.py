@@ -1,0 +1,49 @@
+"""Slips of the pen: what a printed number may have been before one digit went wrong."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from covid_keras.audit.book import Book
+from covid_keras.audit.findings import Finding, explain, judge, place_of
+from covid_keras.audit.intervals import Interval, scale_of
+from covid_keras.published.cells import PublishedCell
+
+
+def slip_of(text: str) -> str:
+    """Return the reason of a number that one slip explains: what it would be without it."""
+    return f"a slip of the pen, {text}"
+
+
+def slip_or_impossible(book: Book, rule: str, cell: PublishedCell, values: Interval, proof: str) -> Finding:
+    """Return that one slip of the pen explains a number, where one alone gives a possible number, else impossible."""
+    usual = book.usual_decimals(cell)
+    fits = [text for text, value in slips(cell).items() if value in values and len(text.partition(".")[2]) == usual]
+    if len(fits) == 1:
+        book.slips[place_of(cell)] = fits[0]
+        more = (
+            f"{fits[0]} is the only possible number that a lost, added or exchanged digit or a moved point makes of it."
+        )
+        return explain(rule, slip_of(fits[0]), f"{proof} {more}", cell)
+    book.allowed[place_of(cell)] = values
+    return judge(rule, False, proof, cell)
+
+
+def slips(cell: PublishedCell) -> dict[str, float]:
+    """Return what the printed mean would be without one common slip of the pen: text to value, shares as 0..1.
+
+    A digit lost, a digit too many, two neighbours exchanged, the decimal point moved by one place.
+    """
+    printed = f"{cell.mean:.{cell.decimals}f}"
+    whole, point, rest = printed.partition(".")
+    digits, at = whole + rest, len(whole)
+    # All digits, and before which of them the point stands.
+    made = {(digits[:i] + d + digits[i:], at + (i <= at)) for i in range(len(digits) + 1) for d in "0123456789"}
+    made |= {(digits[:at] + d + digits[at:], at) for d in "0123456789"}
+    for i in range(len(digits) - 1):
+        made.add((digits[:i] + digits[i + 1 :], at - (i < at)))
+        made.add((digits[:i] + digits[i + 1] + digits[i] + digits[i + 2 :], at))
+    if point:
+        made |= {(digits, at - 1), (digits, at + 1)}
+    texts = {f"{number[:place]}.{number[place:]}".rstrip(".") for number, place in made if 0 < place <= len(number)}
+    return {text: scale_of(cell.unit) * float(text) for text in texts if Decimal(text) != Decimal(printed)}
