@@ -250,7 +250,8 @@ def test_ratios_become_percent_without_dust():
 @pytest.fixture
 def found(monkeypatch) -> pd.DataFrame:
     table = {"table": ["V"] * 3, "row": ["COVIDNet-CXR (retrained A)"] * 3}
-    table |= {"column": ["N Precision", "N F1", "Accuracy"], "audit": ["impossible", "impossible", "consistent"]}
+    table |= {"column": ["N Precision", "N F1", "Accuracy"], "audit_reason": ""}
+    table |= {"audit": ["impossible", "impossible", "consistent"]}
     table |= {"printed": ["3.36 ± 6.15", "73.31", "67.82"]}
     return pd.DataFrame(table | {"proof": ["2 is not 3.", "2 is not 3.", "Fits."], "rules": ["made"] * 3})
 
@@ -281,9 +282,9 @@ def test_cells_with_one_proof_are_one_finding(found):
 
 def test_what_cannot_be_checked_is_named_with_its_reason_in_page_and_readme(found):
     lost = found.iloc[:1].assign(
-        printed=LOST_TEXT, audit=f"cannot be checked ({LOST_TEXT})", proof="", rules="", column="N F1"
+        printed=LOST_TEXT, audit="cannot be checked", audit_reason=LOST_TEXT, proof="", rules="", column="N F1"
     )
-    text = found.iloc[:1].assign(audit="cannot be checked (a word)", printed="Yes", rules="", proof="")
+    text = found.iloc[:1].assign(audit="cannot be checked", audit_reason="a word", printed="Yes", rules="", proof="")
     table = pd.concat([text, lost, found.iloc[2:].assign(rules="grim, runs")])
     *_, unchecked, rules = audit_section(table).details
     assert unchecked.title == "Cannot be checked, with reasons (2 cells)"
