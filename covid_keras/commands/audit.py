@@ -52,7 +52,7 @@ def files_of(given: str | None) -> dict[str, Path]:
     """
     if given and Path(given).suffix.lower() in SUFFIXES:
         return {given: Path(given)}
-    from covid_keras.paper.paper import load_paper, load_papers
+    from covid_keras.paper.registered import load_paper, load_papers
 
     try:
         papers = load_papers().values() if given is None else [load_paper(given)]

@@ -58,8 +58,7 @@ def run(options: Namespace) -> None:
     given["set"] = [*options.set, f"systems=[{options.system}]"]
     plan = make_plan(Namespace(**given))
     system = plan.paper.system(options.system)
-    if not system.trained:
-        raise UserError(system.name, "is not trained, so it has no learning rate", "Choose a system that is")
+    system.require_trained("Choose a system that is: it has a learning rate")
     plan = dataclasses.replace(plan, out=plan.out / f"run-{system.name}")
     folder = prepare_run(plan)
     import_tensorflow()
@@ -70,7 +69,7 @@ def run(options: Namespace) -> None:
     from covid_keras.training.execution import untrained
     from covid_keras.training.range_finder import lr_range_test
 
-    model, batches = untrained(plan.paper, folder, folder.execution(system.name, 0, 0))
+    model, batches = untrained(folder.execution(system.name, 0, 0))
     found = lr_range_test(model, batches, options.low, options.high, options.steps)
     chosen = system.training(plan.protocol).optimizer.learning_rate
     with atomic_path(options.out / f"{system.name}.csv") as temporary:

@@ -84,7 +84,7 @@ def reproduce(options: Namespace) -> int:
     from covid_keras.reporting.run import report_run
 
     try:
-        plan.paper.finish(run, plan.data)
+        plan.paper.finish(plan.protocol, plan.data, plan.cache)
     except UserError:
         report_run(run.path)  # what is trained is shown all the same
         raise

@@ -81,11 +81,6 @@ def stages_of(training: TrainingSettings, groups: Groups) -> list[Stage]:
     return stages
 
 
-def epochs_of(training: TrainingSettings, groups: Groups) -> int:
-    """Return how many epochs a training has at most."""
-    return sum(stage.epochs for stage in stages_of(training, groups))
-
-
 def open_stage(model: keras.Model, groups: Groups, stage: Stage) -> None:
     """Let the head and the stage's groups learn, nothing else; compile the model afterwards.
 

@@ -33,8 +33,6 @@ from covid_keras.evaluation import PREDICTION_COLUMNS, classes_of, read_predicti
 from covid_keras.evaluation.decisions import decide_scores
 from covid_keras.evaluation.ensembles import require_same_classes
 from covid_keras.evaluation.predictions import SCORE_PREFIX
-from covid_keras.paper.paper import load_paper
-from covid_keras.training.inputs import execution_below, part_of
 from covid_keras.training.runfolder import Execution, RunFolder
 
 LEVELS = {"execution": ("repeat", "fold"), "repeat": ("repeat",), "image": ()}
@@ -75,14 +73,13 @@ class _Run:
 
     def __init__(self, path: Path) -> None:
         self.path, self.run = path, RunFolder.open(path)
-        self.paper = load_paper(self.run.protocol.paper)
 
     @cached_property
     def systems(self) -> list[str]:
-        return list(dict.fromkeys(execution.system for execution in self.run.executions()))
+        return list(dict.fromkeys(execution.system.name for execution in self.run.executions()))
 
     def read(self, system: str) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Any]]:
-        executions = [execution for execution in self.run.executions() if execution.system == system]
+        executions = [execution for execution in self.run.executions() if execution.system.name == system]
         if lacking := [execution.name for execution in executions if not execution.done]:
             problem = f"{len(lacking)} of {len(executions)} executions of {system} are not done ({lacking[0]})"
             raise UserError(self.path, problem, "Run `covid-keras reproduce` until they are")
@@ -98,11 +95,8 @@ class _Run:
         """
         table = self.run.cohort.table
         chosen = np.zeros(len(table), bool)
-        for name in self.paper.chain(execution.system):
-            # One that is tested on all of its images is not trained on them; what it builds on comes by itself.
-            if self.paper.system(name).trained and not self.paper.system(name).everywhere:
-                below = execution_below(self.paper, self.run, name, execution)
-                chosen |= part_of(self.paper, self.run, below) == "train"
+        for one in (*execution.chain, execution):
+            chosen |= one.system.learned_from(one)
         own = table.loc[chosen, ["image_id", "patient_id"]]
         return own.assign(repeat=execution.repeat, fold=execution.fold)
 

@@ -19,15 +19,13 @@ from covid_keras.data.preparation import Preparation, PreparedImages, crop_box, 
 from covid_keras.explain.gradcam import grad_cam
 from covid_keras.explain.network import map_cells
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
-from covid_keras.paper.paper import Paper, System
 from covid_keras.paper.protocol import Protocol
+from covid_keras.paper.systems import System
 from covid_keras.preprocessing import centre_square, drop_top, keep_lungs, remove_lungs
 from covid_keras.reporting.document import FigureEntry
 from covid_keras.reporting.paper_report import report_of
 from covid_keras.reporting.pictures import Explanation
-from covid_keras.training.inputs import finished_before, part_of, preparation_of
-from covid_keras.training.networks import network_of
-from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.runfolder import Execution
 
 if TYPE_CHECKING:
     import keras
@@ -53,14 +51,10 @@ class Examples:
 
     Attributes
     ----------
-    paper : Paper
-    run : RunFolder
     execution : Execution
         The finished execution that the images are examples of.
-    before : Execution, optional
-        The finished one that it builds on, None where its system builds on none.
     predictions : pandas.DataFrame
-        A row an image, n of its test part, in the order of `choose_examples`; columns as
+        One row per image, n of its test part, in the order of `choose_examples`; columns as
         `covid_keras.evaluation.read_predictions` gives them, scores 0..1.
     cohort : Cohort
         The same n images in the same order: files, patients, masks.
@@ -71,51 +65,50 @@ class Examples:
         of them.
     """
 
-    paper: Paper
-    run: RunFolder
     execution: Execution
-    before: Execution | None
     predictions: pd.DataFrame
     cohort: Cohort
     prepared: PreparedImages
     network: keras.Model
 
     @classmethod
-    def of(cls, paper: Paper, run: RunFolder, execution: Execution, predictions: pd.DataFrame) -> Examples:
+    def of(cls, execution: Execution, predictions: pd.DataFrame, network: keras.Model) -> Examples:
         """Choose the examples among an execution's predictions, and prepare them where they are not kept.
 
         Raises
         ------
         UserError
-            Where an image or the weights are missing or damaged, the execution that it builds on is not done, or the
-            folder of prepared images cannot be written.
+            Where an image is missing or damaged, the execution that it builds on is not done, or the folder of
+            prepared images cannot be written.
         """
-        system = paper.system(execution.system)
         rows = choose_examples(predictions)
+        whole = execution.cohort
         # Only the rows shown: the others' files may be gone, and nobody waits for them.
-        places = pd.Index(run.cohort.table["image_id"]).get_indexer(rows["image_id"])
-        cohort = Cohort(run.cohort.table.iloc[places], run.cohort.classes, run.cohort.name)
+        places = pd.Index(whole.table["image_id"]).get_indexer(rows["image_id"])
+        cohort = Cohort(whole.table.iloc[places], whole.classes, whole.name)
         _require_files(cohort)
-        preparation = preparation_of(system, run, part_of(paper, run, execution))
-        prepared = prepare_cohort(cohort, preparation, run.settings["cache"])
-        before, network = finished_before(run, system, execution), network_of(paper, run, execution)
-        return cls(paper, run, execution, before, rows, cohort, prepared, network)
+        prepared = prepare_cohort(cohort, execution.preparation, execution.run.cache)
+        return cls(execution, rows, cohort, prepared, network)
+
+    @property
+    def before(self) -> Execution | None:
+        """The finished execution that it comes after, None where its system comes after none."""
+        return self.execution.before
 
     @property
     def system(self) -> System:
         """The system of the execution."""
-        return self.paper.system(self.execution.system)
+        return self.execution.system
 
     @property
     def protocol(self) -> Protocol:
         """The protocol of the run."""
-        return self.run.protocol
+        return self.execution.protocol
 
 
 def explain_examples(examples: Examples) -> list[Explanation]:
     """Explain the examples of one execution with its best weights, in their order."""
-    system, run, rows = examples.system, examples.run, examples.predictions
-    scored = examples.paper.scored_of(system, run.cohort)
+    system, rows, scored = examples.system, examples.predictions, examples.execution.scored
     fed = _inputs(examples)
     scores = rows[[f"score_{name}" for name in scored]].to_numpy()
     predicted = [scored.index(name) for name in rows["predicted"]]
@@ -133,7 +126,7 @@ def explain_examples(examples: Examples) -> list[Explanation]:
 
 def further_pictures(examples: Examples) -> list[FigureEntry]:
     """Return the figures that the system's paper draws of the examples, beside the heat maps."""
-    draw = report_of(examples.paper).pictures.get(examples.execution.system)
+    draw = report_of(examples.execution.run.paper).pictures.get(examples.system.name)
     return [] if draw is None else [FigureEntry(*entry) for entry in draw(examples)]
 
 
@@ -146,10 +139,9 @@ def _predicted_first(scores: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 def _inputs(examples: Examples) -> np.ndarray:
     """Return what the network is fed for each example, scaled: float32 (n, views, H, W, C)."""
-    system, cohort, prepared = examples.system, examples.cohort, examples.prepared
-    if system.feed is not None:
-        part = np.full(len(cohort), "test", object)
-        prepared = system.feed(examples.protocol, cohort, examples.before, part, prepared).prepared
+    system, cohort = examples.system, examples.cohort
+    part = np.full(len(cohort), "test", object)
+    prepared = system.feed(examples.execution, cohort, part, examples.prepared).prepared
     batches = make_dataset(prepared, np.arange(len(prepared)), scaling=system.scaling, channels=system.channels)
     images = np.concatenate([batch.numpy() for batch in batches])
     return images.reshape(len(cohort), -1, *images.shape[1:])
@@ -173,10 +165,7 @@ def _maps(
     for name in dict.fromkeys(name for pair in names for name in pair):
         places = [(row, rank) for row, pair in enumerate(names) for rank, one in enumerate(pair) if one == name]
         rows = [row for row, _ in places]
-        if system.evidence is not None:
-            network, images, index = system.evidence(model, fed[rows], name)
-        else:
-            network, images, index = model, fed[rows, 0], (system.classes or classes).index(name)
+        network, images, index = system.evidence(model, fed[rows], name, classes)
         asked.setdefault(id(network), (network, []))[1].append((places, images, index))
     layer = system.heat_layer or None
     maps: dict[tuple[int, int], _Heat] = {}

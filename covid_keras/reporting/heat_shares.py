@@ -80,15 +80,14 @@ def compared_shares(table: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[d
 
 def _shares_of(results: Results, name: str) -> pd.DataFrame:
     from covid_keras.explain.shares import heat_shares
-    from covid_keras.training.networks import network_of
 
-    execution = next(one for one in results.executions if one.system == name)
+    execution = results.executions_of(name)[0][0]
     frame = results.predictions_of(name)
     frame = frame[
         (frame["repeat"] == execution.repeat) & (frame["fold"] == execution.fold) & (frame["split"] == "test")
     ]
     shares = heat_shares(
-        network_of(results.paper, results.run, execution),
+        execution.network,
         _batches(results, execution, frame),
         image_ids=frame["image_id"].tolist(),
         patient_ids=frame["patient_id"].tolist(),
@@ -103,12 +102,9 @@ def _batches(results: Results, execution: Execution, frame: pd.DataFrame) -> Ite
 
     from covid_keras.data.pipeline import make_dataset
     from covid_keras.reporting.examples import lungs_as_fed
-    from covid_keras.training.inputs import inputs_of, part_of, preparation_of
 
-    paper, run = results.paper, results.run
-    system, part = paper.system(execution.system), part_of(paper, run, execution)
-    prepared = inputs_of(paper, run, execution, part).prepared
-    preparation = preparation_of(system, run, part)
+    run, system, preparation = results.run, execution.system, execution.preparation
+    prepared = system.feed(execution, run.cohort, execution.division, execution.prepared).prepared
     rows = pd.Index(run.cohort.table["image_id"]).get_indexer(frame["image_id"])
     fed = make_dataset(prepared, rows, batch_size=_BATCH, scaling=system.scaling, channels=system.channels)
     for start, images in zip(range(0, len(rows), _BATCH), fed, strict=True):

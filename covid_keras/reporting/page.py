@@ -9,13 +9,9 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import SEVERITIES
 from covid_keras.evaluation import bootstrap_difference
 from covid_keras.evaluation.truth import known_truth
-from covid_keras.paper.paper import System
-from covid_keras.paper.protocol import Protocol, TrainingSettings
-from covid_keras.paper.unfreezing import stages_of
 from covid_keras.reporting.audits import AUDIT_CAPTION, audit_markdown, audit_section
 from covid_keras.reporting.document import FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.figures import (
@@ -31,7 +27,6 @@ from covid_keras.reporting.results import Group, Results, banner_of, is_phantom
 from covid_keras.reporting.seeds import leak_table, seed_figure, seed_table
 from covid_keras.reporting.tables import comparison_markdown, measured_table, table_title
 from covid_keras.reporting.wording import NOTHING, number
-from covid_keras.training.runfolder import Execution
 
 
 def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) -> Report:
@@ -158,7 +153,7 @@ def _execution_words(results: Results) -> str:
         chosen = "test" if results.split_of(leaky[0]).chosen_on_test else "validation"
         who = "" if len(leaky) == len(results.systems) else f": {_titles(results, leaky)}"
         words.append(f"divided by image as published (patients cross), the epoch chosen on {chosen}{who}")
-    released = [name for name in results.systems if results.paper.system(name).released]
+    released = [name for name in results.systems if results.paper.system(name).origin]
     if released:
         words.append(f"{RELEASED}: {_titles(results, released)}")
     return "; ".join(words)
@@ -168,7 +163,7 @@ def _repeat_words(results: Results) -> str:
     """How often each system was trained."""
     protocol = results.run.protocol
     systems = [results.paper.system(name) for name in results.systems]
-    trained = [system for system in systems if not system.released] or systems
+    trained = [system for system in systems if not system.origin] or systems
     if any(not results.has_seeds(system.name) for system in trained):
         split = protocol.split_of(trained[0].split)
         return f"{split.repeats} x {split.folds} folds a system"
@@ -415,10 +410,10 @@ def _history_figures(results: Results, group: Group) -> list[FigureEntry]:
     """Learning curves of a group's systems, all executions; none of what nobody trained here."""
     drawn = {}
     for name, title in group.titles.items():
-        if results.paper.system(name).trained:
-            mine = results.executions_of(name)
-            best = [record["best_epoch"] + 1 for _, record in mine]
-            drawn[title] = ([_history(execution) for execution, _ in mine], best)
+        mine = results.executions_of(name)
+        histories = [execution.history for execution, _ in mine]
+        if curves := [one.to_dict("list") for one in histories if one is not None]:
+            drawn[title] = (curves, [record["best_epoch"] + 1 for _, record in mine])
     if not drawn:
         return []
     title = group.titled("Learning curves")
@@ -439,10 +434,10 @@ def _trained_table(results: Results) -> TableEntry:
             "system": title,
             "input (px)": _pixels(system.preparation(protocol).size),
             "parameters": f"{records[0]['parameters']:,}",
-            "training": _training_words(system, protocol),
-            "images": NOTHING if not system.trained or not images else " / ".join(map(str, images.values())),
+            "training": system.summary(protocol),
+            "images": " / ".join(map(str, images.values())) if records[0]["epochs"] and images else NOTHING,
             "executions": len(records),
-            "best epoch": NOTHING if not system.trained else _span([record["best_epoch"] + 1 for record in records]),
+            "best epoch": _span([one["best_epoch"] + 1 for one in records]) if records[0]["epochs"] else NOTHING,
             "minutes": f"{sum(record['seconds'] for record in records) / 60:.1f}",
         }
         rows.append(row)
@@ -455,47 +450,8 @@ def _trained_table(results: Results) -> TableEntry:
     return TableEntry("What was trained", caption, pd.DataFrame(rows))
 
 
-def _training_words(system: System, protocol: Protocol) -> str:
-    """How a system was trained, or why it was not."""
-    if system.released:
-        return RELEASED.replace(", ", ",\n")
-    if system.compose is not None:
-        return f"made of {system.after},\nnot trained"
-    if system.choose:
-        return f"the better of {' and '.join(system.choose)}\non validation"
-    if system.members:
-        return f"an ensemble of {' and '.join(system.members)},\nnot trained"
-    words = _recipe_words(system.training(protocol))
-    if len(stages := stages_of(system.training(protocol), system.unfreezing)) > 1:
-        words += f"\nin stages: {', '.join(stage.name for stage in stages)}"
-    return words
-
-
-def _recipe_words(training: TrainingSettings) -> str:
-    """The settings of a training that tell systems apart."""
-    optimizer = training.optimizer
-    # Adam has moments of its own and does not read this setting.
-    momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum and optimizer.name == "sgd" else ""
-    return (
-        f"{optimizer.name.upper() if optimizer.name == 'sgd' else optimizer.name.capitalize()} "
-        f"{optimizer.learning_rate:g}{momentum}\nat most {training.epochs} epochs of batches of {training.batch_size}"
-    )
-
-
 def _span(values: Sequence[int]) -> str:
     return str(values[0]) if len(set(values)) == 1 else f"{min(values)} to {max(values)}"
-
-
-def _history(execution: Execution) -> dict[str, list[float]]:
-    """Read an execution's losses and accuracies by epoch."""
-    path = execution.folder / "history.csv"
-    remedy = f"Restore it, or remove {execution.folder} and run `covid-keras reproduce` again"
-    try:
-        return pd.read_csv(path).to_dict("list")
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", remedy) from error
-    except ValueError as error:  # covers ParserError, EmptyDataError and UnicodeDecodeError
-        raise UserError(path, f"is not a readable CSV table ({error})", remedy) from error
 
 
 def _notes(results: Results) -> list[tuple[str, str]]:

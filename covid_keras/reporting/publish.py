@@ -18,7 +18,8 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import write_json, write_text
 from covid_keras.evaluation import read_predictions, write_predictions
 from covid_keras.models.registry import FOLDER
-from covid_keras.paper.paper import Paper, load_papers
+from covid_keras.paper.paper import Paper
+from covid_keras.paper.registered import load_papers
 from covid_keras.reporting.audits import audit_markdown, audit_of
 from covid_keras.reporting.committed import excerpt_markdown, results_markdown
 from covid_keras.reporting.heat_shares import SHARES, read_shares

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -27,7 +28,7 @@ from covid_keras.evaluation import (
 from covid_keras.evaluation.seeds import seed_metrics
 from covid_keras.evaluation.summary import plain
 from covid_keras.evaluation.uncertainty import Difference, difference_of_sets
-from covid_keras.paper.paper import Paper, load_paper
+from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import SplitSettings
 from covid_keras.published.cells import load_titles
 from covid_keras.reporting.audits import audit_of, audited_places
@@ -53,7 +54,7 @@ class Results:
         done = [execution for execution in run.executions() if execution.done]
         if not done:
             raise UserError(run.path, "holds no finished execution", "Run `covid-keras reproduce` until one is done")
-        return cls(run, load_paper(run.protocol.paper), done)
+        return cls(run, run.paper, done)
 
     @cached_property
     def report(self) -> PaperReport:
@@ -65,7 +66,7 @@ class Results:
         """The predictions of the finished executions, a table for each set of classes that systems are evaluated in."""
         paths: dict[tuple[str, ...], list[Path]] = {}
         for execution in self.executions:
-            paths.setdefault(self.classes_of(execution.system), []).append(execution.predictions)
+            paths.setdefault(self.classes_of(execution.system.name), []).append(execution.predictions)
         return [read_predictions(of_classes) for of_classes in paths.values()]
 
     @cached_property
@@ -81,7 +82,7 @@ class Results:
     @cached_property
     def systems(self) -> dict[str, str]:
         """The systems measured: name to title."""
-        return {name: self.paper.system(name).title for name in dict.fromkeys(e.system for e in self.executions)}
+        return {name: self.paper.system(name).title for name in dict.fromkeys(e.system.name for e in self.executions)}
 
     def classes_of(self, system: str) -> tuple[str, ...]:
         """Return the classes that a system is evaluated in."""
@@ -102,11 +103,11 @@ class Results:
     @cached_property
     def groups(self) -> list[Group]:
         """The experiments, each with its name and its systems' titles without what all of them share."""
-        released = [name for name in self.systems if self.paper.system(name).released]
+        origins = {name: self.paper.system(name).origin for name in self.systems}
         several = len(self.frames) > 1
         return named_groups(
             [{name: self.systems[name] for name in names} for names in self.experiments],
-            released,
+            origins,
             [" or ".join(self.classes_of(names[0])) if several else "" for names in self.experiments],
         )
 
@@ -163,11 +164,7 @@ class Results:
     @property
     def leaky(self) -> list[str]:
         """The systems measured whose images are divided as published, patients crossing."""
-        return [
-            name
-            for name in self.systems
-            if self.split_of(name).leaky_as_published and not self.paper.system(name).everywhere
-        ]
+        return [name for name in self.systems if self.split_of(name).leaky_as_published]
 
     @cached_property
     def seeds(self) -> pd.DataFrame:
@@ -207,7 +204,7 @@ class Results:
     def executions_of(self, system: str) -> list[tuple[Execution, dict[str, Any]]]:
         """Return a system's finished executions with their records."""
         both = zip(self.executions, self.records, strict=True)
-        return [(execution, record) for execution, record in both if execution.system == system]
+        return [(execution, record) for execution, record in both if execution.system.name == system]
 
     @property
     def complete(self) -> bool:
@@ -236,11 +233,11 @@ class Group:
 
 
 def named_groups(
-    groups: list[dict[str, str]], released: Iterable[str] = (), classes: Sequence[str] = ()
+    groups: list[dict[str, str]], origins: Mapping[str, str] = MappingProxyType({}), classes: Sequence[str] = ()
 ) -> list[Group]:
     """Name groups of systems (name to title) by the ending, after a comma, that all titles of a group share.
 
-    A group of one system among several is named by its title, one of released systems by that; where systems tell
+    A group of one system among several is named by its title, one of systems of one origin by that; where systems tell
     other classes apart, those (of each group, as text) stand before the name. What has no such name or not its own
     gets its place too.
 
@@ -250,8 +247,8 @@ def named_groups(
     {'c': 'A', 'd': 'B'}
     """
     named = [
-        Group("as released", titles)
-        if len(titles) > 1 and set(titles) <= set(released)
+        Group(origin, titles)
+        if len(titles) > 1 and (origin := _common(origins.get(name, "") for name in titles))
         else _named(titles, alone=len(groups) == 1)
         for titles in groups
     ]
@@ -263,6 +260,12 @@ def named_groups(
         Group(f"{group.name} ({place} of {len(named)})".strip(), group.titles) if names.count(group.name) > 1 else group
         for place, group in enumerate(named, 1)
     ]
+
+
+def _common(values: Iterable[str]) -> str:
+    """Return the value that all have; "" where they differ."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else ""
 
 
 def _named(titles: dict[str, str], alone: bool) -> Group:

@@ -62,13 +62,13 @@ def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFra
 
     entries, tables = {}, []
     for name, title in results.systems.items():
-        if results.paper.system(name).members:
-            continue  # no network of its own to look into
-        execution = next(e for e in results.executions if e.system == name)
+        execution = results.executions_of(name)[0][0]
+        if (network := execution.network) is None:
+            continue
         mine = results.predictions_of(name)
         mine = mine[(mine["repeat"] == execution.repeat) & (mine["fold"] == execution.fold)]
         try:
-            examples = Examples.of(results.paper, results.run, execution, mine)
+            examples = Examples.of(execution, mine, network)
             cases = explain_examples(examples)
             pictures = further_pictures(examples)
         except UserError as error:

@@ -35,7 +35,7 @@ class Dask(Scheduler):
                 "--dask", "the package 'distributed' is not installed", "pip install 'covid-keras[cluster]'"
             ) from error
         with self._connect() as client:
-            places = [[(one.system, one.repeat, one.fold) for one in chain] for chain in chains]
+            places = [[(one.system.name, one.repeat, one.fold) for one in chain] for chain in chains]
             futures = [client.submit(_train, str(run.path), chain, pure=False) for chain in places]
             chain_of = dict(zip(futures, chains, strict=True))
             for future in as_completed(futures):

@@ -7,7 +7,6 @@ from pathlib import Path
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import sha256_of
 from covid_keras.common.quiet import import_tensorflow
-from covid_keras.paper.paper import load_paper
 from covid_keras.training.runfolder import RunFolder
 
 
@@ -31,9 +30,7 @@ def export_weights(path: str | Path, system: str, out: str | Path, repeat: int =
         Where the run has no such execution, it is not done, or its network is none of its own.
     """
     run = RunFolder.open(path)
-    paper = load_paper(run.protocol.paper)
-    if not paper.system(system).trained:
-        raise UserError(system, "has no weights of its own", "Export the system that it builds on")
+    run.paper.system(system).require_trained("Export the system that it builds on")
     if Path(out).suffix not in (".h5", ".hdf5"):
         raise UserError(out, "does not end in .h5", "Call it so: other programs go by it")
     execution = run.execution(system, repeat, fold)
@@ -41,9 +38,8 @@ def export_weights(path: str | Path, system: str, out: str | Path, repeat: int =
         raise UserError(execution.name, f"is not done in {run.path}", "Train it first")
     import_tensorflow()
     from covid_keras.models.weights import save_weights
-    from covid_keras.training.networks import network_of
 
-    model = network_of(paper, run, execution)
+    model = execution.network
     saved = save_weights(model, out)
     return (
         f"{execution.name}: {model.count_params():,} parameters, input {model.input_shape[1:]}\n"

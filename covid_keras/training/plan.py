@@ -21,8 +21,9 @@ from covid_keras.data.locations import VARIABLE, find_data
 from covid_keras.data.sources import check_source
 from covid_keras.models.imagenet import is_imagenet
 from covid_keras.models.registry import load_registry
-from covid_keras.paper.paper import Paper, load_paper
+from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.runfolder import EXECUTION_RECORD, EXECUTIONS
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from covid_keras.common.files import sha256_of, write_json
+from covid_keras.common.quiet import import_tensorflow
 from covid_keras.data.cohort import Cohort
-from covid_keras.paper.paper import Paper
 from covid_keras.training.division import make_splits
-from covid_keras.training.inputs import part_of, preparation_of
 from covid_keras.training.plan import Plan
 from covid_keras.training.runfolder import RunFolder
 
@@ -20,8 +19,8 @@ def prepare_run(plan: Plan) -> RunFolder:
     cohort = plan.paper.cohort(protocol, plan.data, plan.cache / "made")
     print(f"Cohort: {len(cohort)} images of {len(cohort.patients())} patients, {cohort.counts()}", flush=True)
     left_out = plan.settings.get("left_out", {})
-    systems = [name for name in protocol.systems if name not in left_out and not plan.paper.system(name).members]
-    preparations = {name: plan.paper.system(name).preparation(protocol) for name in systems}
+    images = {name: plan.paper.system(name).images(protocol) for name in protocol.systems if name not in left_out}
+    preparations = {name: preparation for name, preparation in images.items() if preparation is not None}
     lungs: dict[str, Any] = {}
     if any(preparation.needs_mask for preparation in preparations.values()):
         cohort, lungs = _segment(plan, cohort)
@@ -40,32 +39,27 @@ def prepare_run(plan: Plan) -> RunFolder:
         plan.settings,
         decided,
     )
-    whole = _prepare(plan.paper, run, systems)
+    whole = _prepare(run, preparations)
     facts = {"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole}
     write_json(run.path / "facts.json", facts)
     return run
 
 
 def _segment(plan: Plan, cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:
-    from covid_keras.common.quiet import import_tensorflow
-
     import_tensorflow()
     from covid_keras.models.lung_masks import segment_cohort
 
-    segmenter = plan.paper.segmenter(plan.protocol, plan.data, plan.cache)
-    return segment_cohort(cohort, plan.cache, segmenter, mode=plan.paper.lung_mode(plan.protocol))
+    return segment_cohort(cohort, plan.cache, plan.paper.segmenter(plan.protocol, plan.data, plan.cache))
 
 
-def _prepare(paper: Paper, run: RunFolder, systems: Sequence[str]) -> dict[str, list[str]]:
+def _prepare(run: RunFolder, systems: Iterable[str]) -> dict[str, list[str]]:
     """Prepare every image once, before any training, so that a bad image is known at once."""
-    from covid_keras.data.preparation import prepare_cohort
-
     whole: dict[str, list[str]] = {}
     done: dict[str, list[str]] = {}
     for name in systems:
-        preparation = preparation_of(paper.system(name), run, part_of(paper, run, run.execution(name, 0, 0)))
-        key = preparation.key()
+        execution = run.execution(name, 0, 0)
+        key = execution.preparation.key()
         if key not in done:
-            done[key] = list(prepare_cohort(run.cohort, preparation, run.settings["cache"]).whole_image_crops)
+            done[key] = list(execution.prepared.whole_image_crops)
         whole[name] = done[key]
     return whole

@@ -13,10 +13,11 @@ import numpy as np
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
+from covid_keras.training.runfolder import BEST
 
 # So many times as long as a write took is waited before the next one.
 WRITE_SHARE = 9.0
-STATE, BEST = "state.npz", "best.weights.h5"
+STATE = "state.npz"
 
 
 class ResumableTraining(keras.callbacks.Callback):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -17,34 +19,54 @@ from covid_keras.common.files import read_record, require_writable_folder, sha25
 from covid_keras.common.provenance import provenance
 from covid_keras.common.settings import as_plain, build, read_yaml
 from covid_keras.data.cohort import Cohort
+from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
 from covid_keras.data.splits import read_split, write_split
-from covid_keras.paper.paper import load_paper
-from covid_keras.paper.protocol import Protocol
+from covid_keras.paper.inputs import Inputs
+from covid_keras.paper.paper import Paper
+from covid_keras.paper.protocol import Protocol, TrainingSettings
+from covid_keras.paper.registered import load_paper
+from covid_keras.paper.systems import System
+
+if TYPE_CHECKING:
+    import keras
 
 RECORD = "run.json"
 EXECUTIONS, EXECUTION_RECORD = "executions", "execution.json"
-_EXECUTION_KEYS = ("predictions_sha256", "seconds", "best_epoch", "versions", "machine", "device", "revision")
+BEST, HISTORY = "best.weights.h5", "history.csv"
+_EXECUTION_KEYS = ("predictions_sha256", "seconds", "epochs", "best_epoch", "versions", "machine", "device", "revision")
 _RECORD_KEYS = ("identity", "paper", "profile", "settings", "cohort_fingerprint", "classes", "files", "provenance")
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One training: a system on one fold of one repeat, in its own folder."""
+    """One training: a system on one fold of one repeat of a run; see `covid_keras.paper.execution.Execution`."""
 
-    folder: Path
-    system: str
+    run: RunFolder
+    system: System
     repeat: int
     fold: int
 
     @property
     def name(self) -> str:
         """As progress and logs call it."""
-        return f"{self.system} repeat {self.repeat + 1} fold {self.fold + 1}"
+        return f"{self.system.name} repeat {self.repeat + 1} fold {self.fold + 1}"
+
+    # ------------------------------------------------------------------------------------------------ its files
+
+    @property
+    def folder(self) -> Path:
+        """Everything that it leaves."""
+        return self.run.path / EXECUTIONS / self.system.name / f"repeat{self.repeat}-fold{self.fold}"
 
     @property
     def predictions(self) -> Path:
         """The file that training ends in."""
         return self.folder / "predictions.csv"
+
+    @property
+    def weights(self) -> Path:
+        """The best weights."""
+        return self.folder / BEST
 
     @property
     def record(self) -> Path:
@@ -67,6 +89,125 @@ class Execution:
     def begun(self) -> bool:
         """Whether a training left anything worth going on from."""
         return any(path.name != "log.txt" and not path.name.startswith(".") for path in self.folder.glob("*"))
+
+    # ------------------------------------------------------------------------------------------------ its run
+
+    @property
+    def protocol(self) -> Protocol:
+        """The run's protocol."""
+        return self.run.protocol
+
+    @property
+    def cohort(self) -> Cohort:
+        """The run's n images."""
+        return self.run.cohort
+
+    @property
+    def training(self) -> TrainingSettings:
+        """How its system is trained."""
+        return self.system.training(self.protocol)
+
+    @property
+    def seed(self) -> int:
+        """The protocol's seed, the repeat and the fold mixed in, distinct within a protocol."""
+        return self.training.seed + 1000 * self.repeat + self.fold
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels of its network, in the order of its outputs."""
+        return self.run.paper.classes_of(self.system, self.cohort)
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The labels that are evaluated."""
+        return self.run.paper.scored_of(self.system, self.cohort)
+
+    def below(self, name: str) -> Execution:
+        """Return the execution of another system that this one builds on; raise `UserError` where it is not done."""
+        system = self.run.paper.system(name)
+        one = Execution(self.run, system, *system.place(self.repeat, self.fold))
+        if not one.done:
+            raise UserError(one.name, f"is not done, and {self.name} builds on it", "Train it first")
+        return one
+
+    @property
+    def before(self) -> Execution | None:
+        """The finished execution that it comes after, None where its system comes after none."""
+        return self.below(self.system.after) if self.system.after else None
+
+    @property
+    def chain(self) -> list[Execution]:
+        """The finished executions of all systems that it builds on, first to last."""
+        return [self.below(name) for name in self.run.paper.chain(self.system.name)[:-1]]
+
+    # ------------------------------------------------------------------------------------------------ its images
+
+    @property
+    def splits(self) -> pd.DataFrame:
+        """The split table of this repeat."""
+        table = self.run.splits_of(self.system.split)
+        return table[table["repeat"] == self.repeat]
+
+    @property
+    def split_seed(self) -> int:
+        """Of the division of this repeat."""
+        return self.protocol.split_of(self.system.split).seed + self.repeat
+
+    @property
+    def divided(self) -> np.ndarray:
+        """The part of each image by the split alone, (n,) of str, "" for none."""
+        return self.run.part(self.repeat, self.fold, self.system.split).fillna("").to_numpy(dtype=object)
+
+    @cached_property
+    def division(self) -> np.ndarray:
+        """The part of each image, "" where it takes no part."""
+        return self.system.division(self)
+
+    @cached_property
+    def part(self) -> np.ndarray:
+        """The division without the images that a system below does not let through."""
+        return self.system.part(self)
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """What is done once to every image, the template of histogram matching taken from the training part."""
+        preparation, template = self.system.preparation(self.protocol), self.system.template(self)
+        if template is None:
+            return preparation
+        row = self.cohort.table.iloc[template]
+        mask = row["mask_path"] if preparation.needs_mask else None
+        return dataclasses.replace(preparation, reference=row["path"], reference_mask=mask)
+
+    @property
+    def prepared(self) -> PreparedImages:
+        """The prepared images of the cohort, made and kept in the run's cache where they are not there yet."""
+        return prepare_cohort(self.cohort, self.preparation, self.run.cache)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """What its network is fed."""
+        return self.system.feed(self, self.cohort, self.part, self.prepared)
+
+    # ------------------------------------------------------------------------------------------------ its result
+
+    @property
+    def network(self) -> keras.Model | None:
+        """Its network with the best weights; None where its system has none."""
+        return self.system.network(self)
+
+    @property
+    def history(self) -> pd.DataFrame | None:
+        """Losses and accuracies of each epoch, None where nothing was trained; raise `UserError` where unreadable."""
+        if not self.details["epochs"]:
+            return None
+        path = self.folder / HISTORY
+        remedy = f"Restore it, or remove {self.folder} and run `covid-keras reproduce` again"
+        try:
+            return pd.read_csv(path)
+        except OSError as error:
+            raise UserError(path, f"cannot be read ({error.strerror})", remedy) from error
+        except ValueError as error:  # covers ParserError, EmptyDataError and UnicodeDecodeError
+            raise UserError(path, f"is not a readable CSV table ({error})", remedy) from error
 
 
 @dataclass(frozen=True)
@@ -124,7 +265,7 @@ class RunFolder:
         if (run.path / RECORD).is_file():
             difference = first_difference(run.record["identity"], identity)
             if difference is None:
-                splits = {name: run.splits_of(name) for name in load_paper(protocol.paper).splits_of(protocol)}
+                splits = {name: run.splits_of(name) for name in run.paper.splits_of(protocol)}
             elif any(execution.begun for execution in run.executions()):
                 raise UserError(
                     run.path,
@@ -186,6 +327,16 @@ class RunFolder:
         return build(Protocol, read_yaml(path), path)
 
     @cached_property
+    def paper(self) -> Paper:
+        """The paper that it reproduces."""
+        return load_paper(self.record["paper"])
+
+    @property
+    def cache(self) -> Path:
+        """The folder of prepared images."""
+        return Path(self.settings["cache"])
+
+    @cached_property
     def cohort(self) -> Cohort:
         """The cohort, its masks included, unchanged since the run began."""
         return Cohort.from_csv(self._unchanged("cohort.csv"), classes=tuple(self.record["classes"]))
@@ -237,7 +388,7 @@ class RunFolder:
 
     def execution(self, system: str, repeat: int, fold: int) -> Execution:
         """Return one execution by its place in the tables."""
-        return Execution(self.path / EXECUTIONS / system / f"repeat{repeat}-fold{fold}", system, repeat, fold)
+        return Execution(self, self.paper.system(system), repeat, fold)
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -254,8 +405,7 @@ class RunFolder:
         A chain stays in its place, empty, where all of it is left out: machines that lack different files still agree
         on who trains what.
         """
-        protocol, folds = self.protocol, []
-        paper = load_paper(protocol.paper)
+        protocol, paper, folds = self.protocol, self.paper, []
         systems = [paper.system(name) for name in protocol.systems]
         splits = [protocol.split_of(name) for name in dict.fromkeys(system.split for system in systems)]
         for repeat, fold in itertools.product(

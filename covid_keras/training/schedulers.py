@@ -20,7 +20,6 @@ from pathlib import Path
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.progress import open_bar
-from covid_keras.paper.paper import load_paper
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.worker import ERROR, PROGRESS, worker_command
 
@@ -35,8 +34,7 @@ def take_shard(folds: list[list[list[Execution]]], shard: tuple[int, int]) -> li
 
 def epochs_of(run: RunFolder) -> dict[str, int]:
     """Return how many epochs each system of the run trains at most; one that is not trained counts as one."""
-    paper = load_paper(run.protocol.paper)
-    systems = [paper.system(name) for name in run.protocol.systems]
+    systems = [run.paper.system(name) for name in run.protocol.systems]
     return {one.name: one.epochs(run.protocol) for one in systems}
 
 
@@ -45,8 +43,8 @@ class EpochBar:
 
     def __init__(self, run: RunFolder, executions: list[Execution]) -> None:
         self._epochs, self._told, self._lock = epochs_of(run), {}, threading.Lock()
-        total = sum(self._epochs[one.system] for one in executions)
-        done = sum(self._epochs[one.system] for one in executions if one.done)
+        total = sum(self._epochs[one.system.name] for one in executions)
+        done = sum(self._epochs[one.system.name] for one in executions if one.done)
         self._bar = open_bar(total=total, initial=done, unit="epoch")
 
     def begin(self, execution: Execution) -> None:
@@ -63,7 +61,7 @@ class EpochBar:
 
     def end(self, execution: Execution) -> None:
         """Bring the bar to the last epoch of an execution."""
-        self.tell(execution, self._epochs[execution.system], {})
+        self.tell(execution, self._epochs[execution.system.name], {})
 
     def close(self) -> None:
         """Leave the bar as it is."""
@@ -127,11 +125,10 @@ class InProcess(Scheduler):
         from covid_keras.training.devices import fresh_state
         from covid_keras.training.execution import execute
 
-        paper = load_paper(run.protocol.paper)
         for execution in (one for chain in chains for one in chain):
             bar.begin(execution)
             with _logged(execution), fresh_state():
-                execute(paper, run, execution, functools.partial(bar.tell, execution))
+                execute(execution, functools.partial(bar.tell, execution))
             bar.end(execution)
 
 
@@ -209,7 +206,7 @@ class Processes(Scheduler):
     @contextlib.contextmanager
     def _worker(self, run: RunFolder, execution: Execution, log) -> Iterator[subprocess.Popen]:
         """A fresh process for one execution."""
-        command = worker_command(run.path, execution.system, execution.repeat, execution.fold)
+        command = worker_command(run.path, execution.system.name, execution.repeat, execution.fold)
         environment = worker_environment(self.jobs)
         with self.lock:
             if self.ending:

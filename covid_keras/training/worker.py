@@ -38,14 +38,13 @@ def main(arguments: list[str]) -> int:
     from covid_keras.common.quiet import import_tensorflow
 
     import_tensorflow()
-    from covid_keras.paper.paper import load_paper
     from covid_keras.training.execution import execute
     from covid_keras.training.runfolder import RunFolder
 
     path, system, repeat, fold = arguments
     try:
         run = RunFolder.open(path)
-        execute(load_paper(run.protocol.paper), run, run.execution(system, int(repeat), int(fold)), _tell)
+        execute(run.execution(system, int(repeat), int(fold)), _tell)
     except UserError as error:
         sys.stderr.write(f"{ERROR}{error}\n")
         return 2

@@ -10,21 +10,20 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
+from covid_keras.evaluation.decisions import is_positive
+from covid_keras.paper.execution import Execution
 from covid_keras.paper.initial_weights import check_initial_weights
+from covid_keras.paper.inputs import Inputs
 from covid_keras.paper.protocol import Protocol
 from papers.arias_vgg19.settings import options_of, segmenter_settings
 
 if TYPE_CHECKING:
     import keras
 
-    from covid_keras.paper.paper import Paper
-    from covid_keras.training.inputs import Inputs
-    from covid_keras.training.runfolder import Execution, RunFolder
 
 FRONTAL_CLASS, LATERAL_CLASS = VIEWS = ("frontal", "lateral")
 VERDICTS = "verdicts.csv"
 HEAT_LAYER = "block5_conv"  # the last of them, as in the authors' code
-FRONTAL_FROM = 0.5
 _BATCH = 64
 
 
@@ -69,33 +68,31 @@ def check(protocol: Protocol) -> None:
         )
 
 
-def frontal(paper: Paper, run: RunFolder, view: Execution) -> np.ndarray:
-    """Return which images of the cohort the view filter of the same fold calls frontal, bool (n,).
+def frontal(view: Execution) -> np.ndarray:
+    """Return which images of the cohort the view filter of a fold calls frontal, bool (n,).
 
     The filter looks at every image once; what it said is kept beside its predictions.
     """
-    path = view.folder / VERDICTS
-    ids = run.cohort.table["image_id"]
+    path, ids = view.folder / VERDICTS, view.cohort.table["image_id"]
     network = view.details["predictions_sha256"][:12]  # of another training it would be another filter
     if path.is_file():
         said = pd.read_csv(path, dtype=str, keep_default_na=False)
         if list(said["image_id"]) == list(ids) and set(said.get("filter", "")) == {network}:
-            return said["frontal"].to_numpy(np.float64) >= FRONTAL_FROM
-    scores = _frontal_scores(paper, run, view)
+            return is_positive(said["frontal"].to_numpy(np.float64))
+    scores = _frontal_scores(view)
     with atomic_path(path) as temporary:
         table = pd.DataFrame({"image_id": ids, "frontal": scores, "filter": network})
         table.to_csv(temporary, index=False, float_format="%.9g")
-    return scores >= FRONTAL_FROM
+    return is_positive(scores)
 
 
-def _frontal_scores(paper: Paper, run: RunFolder, view: Execution) -> np.ndarray:
+def _frontal_scores(view: Execution) -> np.ndarray:
     """Return the filter's probability of "frontal" of every image of the cohort, float64 (n,)."""
     from covid_keras.data.pipeline import make_dataset
-    from covid_keras.data.preparation import prepare_cohort
-    from covid_keras.training.networks import network_of
 
-    system = paper.system(view.system)
-    prepared = prepare_cohort(run.cohort, system.preparation(run.protocol), run.settings["cache"])
-    batches = make_dataset(prepared, np.arange(len(prepared)), batch_size=_BATCH, channels=system.channels)
-    scores = network_of(paper, run, view).predict(batches, verbose=0)
+    prepared = view.prepared
+    batches = make_dataset(
+        prepared, np.arange(len(prepared)), batch_size=_BATCH, channels=prepared.shape[-1]
+    )
+    scores = view.network.predict(batches, verbose=0)
     return scores[:, VIEWS.index(FRONTAL_CLASS)].astype(np.float64)

@@ -52,13 +52,14 @@ def segmenter(protocol: Protocol, data: Path | None, cache: Path) -> Any:
     return PaperSegmenter(_trained(protocol, data, cache, masks))
 
 
-def finish(run: RunFolder, data: Path | None) -> None:
+def finish(protocol: Protocol, data: Path | None, cache: Path) -> None:
     """Train and measure the U-Nets of the protocol that are not done yet; say so where there are no masks for them."""
-    if named(run.protocol) and (reason := missing(run.protocol, data)):
-        print(f"Left out: {', '.join(named(run.protocol))}: {reason}", flush=True)
+    names = named(protocol)
+    if names and (reason := missing(protocol, data)):
+        print(f"Left out: {', '.join(names)}: {reason}", flush=True)
         return
-    for name in named(run.protocol):
-        _trained(run.protocol, data, cache_of(run), name)
+    for name in names:
+        _trained(protocol, data, cache, name)
 
 
 def named(protocol: Protocol) -> list[str]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
-import numpy as np
 
 from covid_keras.common.errors import UserError
 from covid_keras.paper.protocol import Protocol
-from covid_keras.training.inputs import DECISION_THRESHOLD
-from papers.covid_cxnet.cohorts import CAP, COVID, NORMAL
 from papers.covid_cxnet.settings import options_of
 
 if TYPE_CHECKING:
@@ -90,40 +87,6 @@ def hierarchy(protocol: Protocol, classes: tuple[str, ...], parts: list[keras.Mo
     return keras.Model(inputs, keras.layers.Concatenate(name="levels")([part(inputs) for part in parts]))
 
 
-def decide_hierarchy(outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Call an image normal where level 1 does; the others take the class of level 2.
-
-    Parameters
-    ----------
-    outputs : ndarray (n, 1, 2)
-        P(pneumonia), P(COVID-19 | pneumonia).
-    classes : tuple of str
-        normal, CAP and COVID-19 in any order.
-
-    Returns
-    -------
-    ndarray (n,) int64, ndarray (n, 3) float64
-        Class indices; probabilities by the product rule. Where both levels are unsure the most probable class can
-        differ from the one decided for, as the paper decides level by level.
-    """
-    ill, covid = outputs[:, 0].astype(np.float64).T
-    scores = {NORMAL: 1 - ill, CAP: ill * (1 - covid), COVID: ill * covid}
-    second = np.where(covid > DECISION_THRESHOLD, classes.index(COVID), classes.index(CAP))
-    decided = np.where(ill > DECISION_THRESHOLD, second, classes.index(NORMAL))
-    return decided, np.stack([scores[name] for name in classes], axis=1)
-
-
-def evidence_hierarchy(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[keras.Model, np.ndarray, int]:
-    """Look for the evidence of "normal" in level 1, for that of the other two in level 2."""
-    level = LEVELS[0] if name == NORMAL else LEVELS[1]
-    return model.get_layer(level), inputs[:, 0], int(name == COVID)
-
-
-def evidence_single(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[keras.Model, np.ndarray, int]:
-    """Look for the evidence of either class in the one sigmoid."""
-    return model, inputs[:, 0], int(name == COVID)
-
-
 def check(protocol: Protocol) -> None:
     """Say before the first training which initial weights will be wanted."""
     needs = [name for name in protocol.systems if name.startswith(("cxnet", "flat", "level"))]
@@ -143,7 +106,7 @@ def check(protocol: Protocol) -> None:
         )
 
 
-def baselines_missing(protocol: Protocol, data: Any) -> str | None:
+def baselines_missing(protocol: Protocol) -> str | None:
     """Return None where the baselines make sense: what they show is what ImageNet weights are worth."""
     if protocol.weights == "none" and options_of(protocol).baselines.frozen:
         return "not run: it starts from ImageNet weights, and the protocol from random ones"

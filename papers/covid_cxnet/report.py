@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from covid_keras.reporting.paper_report import PaperReport, Pictures
-from papers.covid_cxnet.experiment import DISJOINT, LEAKY
+from papers.covid_cxnet.paper import DISJOINT
+from papers.covid_cxnet.systems import LEAKY
 
 if TYPE_CHECKING:
     from covid_keras.reporting.examples import Examples

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from covid_keras.common.errors import UserError
 from covid_keras.models.registry import find_weights, load_registry
 from covid_keras.paper.protocol import Protocol, TrainingSettings
@@ -70,14 +68,6 @@ def build_cit(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     return CiTNetwork(generators, classifier, perceptual)
 
 
-def compile_cit(model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
-    """Attach the three optimisers and the losses; a class of fewer images weighs more, equal classes 1."""
-    weights = counts.max() / np.maximum(counts, 1)
-    model.compile_cit(
-        cit_settings(options_of(protocol), training, model.perceptual is not None), weights / weights.max()
-    )
-
-
 def cit_settings(options: Options, training: TrainingSettings, perceptual: bool) -> Any:
     """Return the settings of the transformation network's training."""
     from papers.covid_sdnet.cit import CiTSettings
@@ -95,56 +85,11 @@ def cit_settings(options: Options, training: TrainingSettings, perceptual: bool)
     )
 
 
-def cit_callbacks(protocol: Protocol) -> list[Any]:
-    """The classifier's learning rate by epoch."""
-    from papers.covid_sdnet.cit import rate_callback
-
-    return [rate_callback(cit_settings(options_of(protocol), protocol.training_of("fucitnet"), False))]
-
-
-def decide_fucitnet(outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Decide by the largest of the logits of both transformed versions (the authors' own test program).
-
-    The score of a class is its largest softmax probability among them, as a share of the sum over classes.
-    """
-    from papers.covid_sdnet.cit import fuse_logits
-
-    logits = outputs[:, 0].astype(np.float64)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True)).reshape(len(logits), -1, len(classes)).max(axis=1)
-    return fuse_logits(logits, len(classes)), odds / odds.sum(axis=1, keepdims=True)
-
-
-def evidence_fucitnet(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[keras.Model, np.ndarray, int]:
-    """The evidence for a class: what the classifier sees in the image that the class's own generator made."""
-    from papers.covid_sdnet.cohorts import CLASSES
-
-    index = CLASSES.index(name)
-    # As the decision sees it: not clipped to grey levels.
-    return model.classifier, model.generators[index].predict(inputs[:, 0], verbose=0), index
-
-
-def decide_covid_sdnet(outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Fuse the twins' softmax outputs for x+ (first view) and x- by the paper's rules (section IV-D)."""
-    from papers.covid_sdnet.fusion import fuse
-
-    positive, score = fuse(outputs[:, 0], outputs[:, 1])
-    return positive.astype(np.int64), np.stack([1 - score, score], axis=1)
-
-
 def build_covid_caps_retrained(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """COVID-CAPS from random weights."""
     from covid_keras.models import build_covid_caps
 
     return build_covid_caps((*options_of(protocol).covid_caps.size, 3), len(classes))
-
-
-def compile_covid_caps(model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
-    """Attach Adam and the margin loss; no class weights, as the paper retrains it."""
-    from covid_keras.training.execution import make_optimizer
-    from papers.covid_sdnet.margin import MarginLoss
-
-    del protocol, counts
-    model.compile(make_optimizer(training.optimizer), MarginLoss(), metrics=["accuracy"], jit_compile=False)
 
 
 def caps_file(protocol: Protocol) -> Path:
@@ -153,7 +98,7 @@ def caps_file(protocol: Protocol) -> Path:
     return Path(given) if given else find_weights(CAPS_FILE).path
 
 
-def caps_missing(protocol: Protocol, data: Path | None) -> str | None:
+def caps_missing(protocol: Protocol) -> str | None:
     """Return None where the authors' file is at hand."""
     try:
         caps_file(protocol)
@@ -189,39 +134,6 @@ def build_covidnet_retrained(protocol: Protocol, classes: tuple[str, ...]) -> ke
     )
 
 
-def compile_covidnet(model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
-    """Attach Adam and the weighted cross-entropy; COVID-19 weighs `positive_weight`."""
-    from covid_keras.training.execution import make_optimizer
-    from papers.covid_sdnet.weighted import WeightedCrossEntropy
-
-    weights = [1.0] * len(counts)
-    weights[1] = options_of(protocol).covidnet.positive_weight
-    model.compile(
-        make_optimizer(training.optimizer), WeightedCrossEntropy(weights), metrics=["accuracy"], jit_compile=False
-    )
-
-
-def plan_covidnet(labels: np.ndarray, training: TrainingSettings, protocol: Protocol, seed: int) -> np.ndarray:
-    """Return the batches as COVIDNet draws them: the other classes in turn, some places taken by random positives."""
-    from papers.covid_sdnet.weighted import covidnet_epoch
-
-    others, positives = np.flatnonzero(labels != 1), np.flatnonzero(labels == 1)
-    share = options_of(protocol).covidnet.positive_share
-    return np.stack(
-        [covidnet_epoch(others, positives, training.batch_size, share, seed, epoch) for epoch in range(training.epochs)]
-    )
-
-
-def covidnet_file_missing(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None where the user gave a COVIDNet checkpoint."""
-    return None if "covidnet" in protocol.files else "checkpoint not obtainable"
-
-
-def covidnet_given(protocol: Protocol) -> str:
-    """Why the row of a given COVIDNet checkpoint cannot be compared."""
-    return "the checkpoint given is not COVIDNet-CXR A, whose widths were never published"
-
-
 def restore_covidnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """The COVIDNet of the protocol's variant with the weights of the user's file."""
     from covid_keras.models import build_covidnet, load_weights
@@ -232,9 +144,18 @@ def restore_covidnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Mode
     return model
 
 
-def covidnet_surrogate(protocol: Protocol) -> str:
-    """Why no COVIDNet row can be compared."""
-    return (
-        "surrogate network: widths and checkpoint of COVIDNet-CXR A are not obtainable "
-        f"(variant {options_of(protocol).covidnet.variant} trained here)"
-    )
+def check(protocol: Protocol) -> None:
+    """Say before the first training what the transformation network will want."""
+    needed = any(name.startswith("fucitnet") for name in protocol.systems)
+    if needed and initial_weights(protocol, "resnet18") == "none" and options_of(protocol).cit.frozen:
+        raise UserError(
+            "--weights none",
+            "would freeze the first half of ResNet-18 at random values",
+            "Add --set options.cit.frozen=false",
+        )
+    if needed and protocol.weights != "none" and "resnet18" not in protocol.files:
+        raise UserError(
+            "ResNet-18 ImageNet weights",
+            "are needed by FuCiTNet and COVID-SDNet, and keras.applications has none",
+            "Give --checkpoint resnet18=FILE (torchvision's: see papers/covid_sdnet/README.md), or --weights none",
+        )

@@ -13,9 +13,9 @@ from covid_keras.common.progress import progress
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import PreparedImages
 from covid_keras.data.store import Store
+from covid_keras.paper.execution import Execution
+from covid_keras.paper.inputs import Inputs
 from covid_keras.paper.protocol import Protocol
-from covid_keras.training.inputs import Inputs
-from covid_keras.training.runfolder import Execution
 from papers.covid_sdnet.cohorts import CLASSES
 from papers.covid_sdnet.fusion import FOUR, relabel
 
@@ -31,11 +31,10 @@ VIEWS = ("P", "N")
 
 def load_cit(protocol: Protocol, before: Execution) -> keras.Model:
     """Return the transformation network that an execution of FuCiTNet trained, for inference."""
-    from covid_keras.training.resume import BEST
     from papers.covid_sdnet.networks import build_cit
 
     network = build_cit(protocol.without_weights(), CLASSES)
-    network.load_weights(before.folder / BEST)
+    network.load_weights(before.weights)
     return network
 
 
@@ -57,10 +56,8 @@ def feed_pairs(
     prepared : PreparedImages
         The images as FuCiTNet takes them.
     """
-    from covid_keras.training.resume import BEST
-
     height, width = protocol.size
-    settings = {"algorithm": ALGORITHM, "weights": sha256_of(before.folder / BEST), "size": [height, width]}
+    settings = {"algorithm": ALGORITHM, "weights": sha256_of(before.weights), "size": [height, width]}
     rows, shape = np.flatnonzero(part != ""), (height, width, 3)
     keys = [[fingerprint([prepared.keys[row], view, settings]) for view in VIEWS] for row in rows]
     store = Store(prepared.folder)

@@ -10,7 +10,7 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation import PublishedCell, load_published
 from covid_keras.evaluation.proportions import standard_error, wilson_interval
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.reporting.differences import (
     DAGGER,
     MeasuredOf,

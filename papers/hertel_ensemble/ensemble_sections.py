@@ -100,7 +100,7 @@ def weight_table(results: Results) -> pd.DataFrame:
             system = f"{name}_{task}"
             facts = [fact for _, record in results.executions_of(system) for fact in record.get("combined", ())]
             if facts:
-                members = [short_title(one) for one in results.paper.system(system).members]
+                members = [short_title(one) for one in results.paper.system(system).below]
                 rows += _weight_rows(f"{words}, {title}", members, facts)
     return pd.DataFrame(rows)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import keras
 
     from covid_keras.data.preparation import PreparedImages
-    from covid_keras.paper.paper import System
+    from covid_keras.paper.systems import System
     from covid_keras.reporting.examples import Examples
 
 HEAT_LAYER = "relu"  # the last feature maps of DenseNet
@@ -105,21 +105,18 @@ def segmentation_pictures(examples: Examples) -> list[tuple[str, str, Figure]]:
     """
     from covid_keras.data.preparation import prepare_cohort
     from covid_keras.explain.network import map_cells
-    from covid_keras.training.networks import network_of
 
     table, before = examples.cohort.table, examples.before
     shown = np.flatnonzero(examples.predictions["label"].eq(COVID).to_numpy() & table["mask_path"].ne("").to_numpy())
     if before is None or not len(shown):
         return []
-    paper, run = examples.paper, examples.run
-    without, with_masks = examples.system, paper.system(before.system)
-    segmented = prepare_cohort(examples.cohort, with_masks.preparation(run.protocol), run.settings["cache"])
+    segmented = prepare_cohort(examples.cohort, before.preparation, before.run.cache)
     sides = (
-        _explained(examples, shown, without, examples.network, examples.prepared),
-        _explained(examples, shown, with_masks, network_of(paper, run, before), segmented),
+        _explained(examples, shown, examples.execution, examples.network, examples.prepared),
+        _explained(examples, shown, before, before.network, segmented),
     )
     pairs = [Pair(name, *both) for name, *both in zip(table["image_id"].iloc[shown], *sides, strict=True)]
-    cells = cells_words(*map_cells(examples.network, _layer(without), examples.prepared.shape))
+    cells = cells_words(*map_cells(examples.network, _layer(examples.system), examples.prepared.shape))
     return [(FIGURE_11, CAPTION.format(cells=cells), segmentation_figure(pairs))]
 
 
@@ -133,19 +130,19 @@ def _layer(system: System) -> str:
 
 
 def _explained(
-    examples: Examples, places: np.ndarray, system: System, network: keras.Model, prepared: PreparedImages
+    examples: Examples, places: np.ndarray, execution: Execution, network: keras.Model, prepared: PreparedImages
 ) -> list[HeatCase]:
     """Return what a network was fed of some of the examples, its map for COVID-19 and its probability."""
     from covid_keras.data.pipeline import make_dataset
     from covid_keras.explain import grad_cam
     from covid_keras.reporting.examples import lungs_as_fed
 
-    index = examples.paper.classes_of(system, examples.run.cohort).index(COVID)
+    system, index = execution.system, execution.classes.index(COVID)
     batches = make_dataset(prepared, places, scaling=system.scaling, channels=system.channels)
     fed = np.concatenate([batch.numpy() for batch in batches])
     scores = np.asarray(network.predict_on_batch(fed))[:, index]
     maps = grad_cam(network, fed, index, _layer(system))
-    preparation = system.preparation(examples.protocol)
+    preparation = execution.preparation
     files = examples.cohort.table.iloc[places].itertuples()
     return [
         HeatCase(

@@ -23,7 +23,6 @@ from papers.hertel_ensemble.settings import options_of
 if TYPE_CHECKING:
     import keras
 
-COVID = "COVID-19"
 DROPOUT = 0.1
 HEAT_LAYERS = {"densenet201": "relu", "resnet152": "conv5_block3_out", "vgg19": "block5_conv"}
 _SMALLEST = 32
@@ -188,28 +187,6 @@ def _backbone(
     if weights == "none" and kind.startswith("VGG"):
         base = he_initialised(base)
     return steadied(base) if steady and not kind.startswith("VGG") else base
-
-
-def decide_binary(outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Turn the one sigmoid into decisions: COVID-19, the second class, from 0.5 on.
-
-    Parameters
-    ----------
-    outputs : ndarray (n, 1, 1)
-    classes : tuple of str
-        Two.
-
-    Returns
-    -------
-    ndarray (n,) int64, ndarray (n, 2) float64
-    """
-    positive = outputs[:, 0, 0].astype(np.float64)
-    return (positive >= DECISION_THRESHOLD).astype(np.int64), np.stack([1 - positive, positive], axis=1)
-
-
-def evidence_single(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[keras.Model, np.ndarray, int]:
-    """Look for the evidence of either class in the one sigmoid."""
-    return model, inputs[:, 0], int(name == COVID)
 
 
 def check(protocol: Protocol) -> None:

@@ -19,7 +19,6 @@ from covid_keras.reporting.html import FigureEntry, Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from covid_keras.reporting.wording import with_bounds
-from covid_keras.training.inputs import part_of
 from papers.hertel_ensemble.networks import COVID
 from papers.hertel_ensemble.tasks import TASKS, joined, sentence, short_title, systems_of
 
@@ -110,7 +109,7 @@ def divided_images(results: Results, system: str) -> pd.DataFrame:
     """Return the cohort's images with `called` (the system's class) and `part` (of its first execution, "" none)."""
     cohort = results.run.cohort
     called = results.paper.system(system).labelled(cohort).table["label"].to_numpy()
-    part = part_of(results.paper, results.run, results.run.execution(system, 0, 0))
+    part = results.run.execution(system, 0, 0).division
     return cohort.table.assign(called=called, part=part)
 
 

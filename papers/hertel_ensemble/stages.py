@@ -51,14 +51,14 @@ def segmenter(protocol: Protocol, data: Path | None, cache: Path) -> Any:
     return TrainedSegmenter(kind(), _trained(protocol, data, cache))
 
 
-def finish(run: RunFolder, data: Path | None) -> None:
+def finish(protocol: Protocol, data: Path | None, cache: Path) -> None:
     """Train, measure and compare the ResUNet where the protocol has one; say so where there are no masks for it."""
-    if segmenter_settings(run.protocol) is None:
+    if segmenter_settings(protocol) is None:
         return
-    if reason := missing(run.protocol, data):
+    if reason := missing(protocol, data):
         print(f"Left out: {NAME}: {reason}", flush=True)
         return
-    _trained(run.protocol, data, cache_of(run))
+    _trained(protocol, data, cache)
 
 
 def missing(protocol: Protocol, data: Path | None) -> str | None:

@@ -192,7 +192,7 @@ def test_revision_is_this_projects_or_unknown(tmp_path, monkeypatch):
 
 
 def test_a_misspelt_protocol_key_is_named(capsys, nowhere, monkeypatch):
-    from covid_keras.paper.paper import load_paper
+    from covid_keras.paper.registered import load_paper
 
     paper = load_paper("tabik")
     changed = nowhere / "protocol.yaml"

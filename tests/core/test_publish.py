@@ -14,7 +14,7 @@ from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json
 from covid_keras.evaluation import measured_from_json, read_predictions, summarise
-from covid_keras.paper.paper import load_paper, load_papers
+from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.reporting import publish
 from covid_keras.reporting.audits import audit_of
 from covid_keras.reporting.committed import Committed

@@ -23,7 +23,7 @@ from covid_keras.common.provenance import provenance
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation
 from covid_keras.evaluation import compute_metrics, read_predictions, write_predictions
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.preprocessing import lung_bounding_box
 from covid_keras.reporting import FigureEntry
 from covid_keras.reporting.examples import Examples, _framed, choose_examples

@@ -13,7 +13,7 @@ import yaml
 
 from covid_keras.common.files import read_json
 from covid_keras.evaluation import compute_metrics, measured_from_json, read_predictions, summarise
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.reporting import publish
 from covid_keras.reporting.page import make_report
 from covid_keras.reporting.publish import filled, publish_run, regenerated

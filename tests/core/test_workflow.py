@@ -12,7 +12,7 @@ from covid_keras.commands.main import make_parser
 from covid_keras.commands.reproduce import _banner
 from covid_keras.common.errors import UserError
 from covid_keras.models.imagenet import IMAGENET_NOTOP_MD5
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.plan import choose_profile, counted, judged, make_plan, missing_systems, settings_of
 
 

@@ -11,7 +11,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.settings import build
 from covid_keras.data import Cohort, check_disjoint
 from covid_keras.data.duplicates import PAIR_COLUMNS
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.paper.protocol import Protocol, SplitSettings
 from covid_keras.training.division import chosen_images, divide, make_splits
 

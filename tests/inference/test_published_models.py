@@ -6,7 +6,7 @@ import pytest
 
 from covid_keras.common.files import read_json
 from covid_keras.models.registry import FOLDER, load_registry
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.paper.protocol import load_protocol
 
 MODELS = {"covid_cxnet": "cxnet", "covid_cxnet_base": "base_v2"}

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from covid_keras.models.registry import FOLDER, load_registry
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 
 ENTRY = "arias_view"
 

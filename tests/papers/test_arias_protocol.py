@@ -13,7 +13,7 @@ from covid_keras.common.files import write_json
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_mask
 from covid_keras.evaluation.metrics import confusion_matrix
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.division import divide, make_splits
 from covid_keras.training.runfolder import RunFolder
 from papers.arias_vgg19 import stages

@@ -7,7 +7,7 @@ import pytest
 
 from covid_keras.common.files import read_json
 from covid_keras.evaluation import measured_from_json, summarise
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.reporting.publish import regenerated
 from papers.arias_vgg19.experiment import CONTROLS, DEPTHS, PAPER, PARTS
 from papers.arias_vgg19.networks import VERDICTS

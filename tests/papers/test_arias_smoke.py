@@ -13,7 +13,7 @@ from covid_keras import DISCLAIMER
 from covid_keras.common.files import read_json
 from covid_keras.data.images import read_image
 from covid_keras.data.splits import check_disjoint
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from papers.arias_vgg19 import stages
 from papers.arias_vgg19.networks import VERDICTS
 

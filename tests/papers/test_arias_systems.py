@@ -12,7 +12,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import sha256_of, write_json
 from covid_keras.data.cohort import Cohort
 from covid_keras.evaluation import load_published
-from covid_keras.paper.paper import System
+from covid_keras.paper.systems import System
 from covid_keras.training.division import make_splits
 from covid_keras.training.inputs import admitted, part_of
 from covid_keras.training.plan import missing_systems

@@ -9,7 +9,7 @@ import pytest
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.evaluation import load_published
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.division import divide
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL
 from papers.covid_cxnet.experiment import DISJOINT, LEAKY, PAPER

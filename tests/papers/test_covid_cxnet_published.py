@@ -12,7 +12,7 @@ import pytest
 import papers.covid_cxnet
 from covid_keras.evaluation import compute_metrics, load_paper, load_published, metrics
 from covid_keras.evaluation.comparison import COMPLEMENTS
-from covid_keras.paper.paper import load_paper as load_experiment
+from covid_keras.paper.registered import load_paper as load_experiment
 from covid_keras.published.cells import load_titles
 
 PATH = Path(papers.covid_cxnet.__file__).parent / "published.yaml"

@@ -7,7 +7,7 @@ import pytest
 from covid_keras.common.files import read_json
 from covid_keras.evaluation import read_predictions
 from covid_keras.evaluation.uncertainty import difference_of_sets
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.reporting.heat_shares import compared_shares, read_shares
 
 PAPER = load_paper("haghanifar")

@@ -8,7 +8,7 @@ import pytest
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json
 from covid_keras.data.splits import check_disjoint
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.reporting.run import report_run
 from covid_keras.training.export import export_weights
 from covid_keras.training.plan import Plan

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.paper.paper import System
+from covid_keras.paper.systems import System
 from covid_keras.training.inputs import decide
 from papers.covid_cxnet import networks
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, PNEUMONIA

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.reporting.examples import Examples
 from covid_keras.training.runfolder import Execution
 from papers.covid_sdnet import transforms

@@ -5,7 +5,7 @@ from __future__ import annotations
 from covid_keras.common.files import read_json
 from covid_keras.data.splits import read_split
 from covid_keras.evaluation import read_predictions
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.lung_split import SPLIT
 
 

@@ -12,7 +12,7 @@ from covid_keras.common.files import read_json
 from covid_keras.data.images import read_image
 from covid_keras.data.splits import check_disjoint
 from covid_keras.evaluation import read_predictions
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.reporting.run import report_run
 from covid_keras.training.plan import Plan, choose_profile
 from covid_keras.training.preparing import prepare_run

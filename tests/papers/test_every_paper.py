@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 
 PAPERS = ("arias_vgg19", "covid_cxnet", "covid_sdnet", "hertel_ensemble")
 

@@ -13,7 +13,7 @@ from covid_keras.data import samplewise_standardize
 from covid_keras.data.cohort import Cohort
 from covid_keras.evaluation import compute_metrics
 from covid_keras.evaluation.ensembles import Combined
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.unfreezing import stages_of
 from covid_keras.training.division import divide

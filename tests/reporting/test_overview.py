@@ -15,7 +15,8 @@ from covid_keras import DISCLAIMER
 from covid_keras.commands.main import main
 from covid_keras.common.files import read_json, write_json
 from covid_keras.evaluation import load_published
-from covid_keras.paper.paper import Paper, load_paper, load_papers
+from covid_keras.paper.paper import Paper
+from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.published.cells import LOST_TEXT
 from covid_keras.reporting import overview, publish
 from covid_keras.reporting.audits import RULE_MEANINGS, audit_counts, audit_markdown, audit_section

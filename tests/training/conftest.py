@@ -34,7 +34,8 @@ from pathlib import Path
 import numpy as np
 from covid_keras.common.errors import UserError
 from covid_keras.data.preparation import Preparation
-from covid_keras.paper.paper import Paper, System
+from covid_keras.paper.paper import Paper
+from covid_keras.paper.systems import System
 
 def build(protocol, classes, dropout=0.2):
     import keras
@@ -64,7 +65,7 @@ def two_views(protocol, cohort, before, part, prepared):
     from covid_keras.data.preparation import PreparedImages
     from covid_keras.data.store import Store
     from covid_keras.common.files import fingerprint, sha256_of
-    from covid_keras.training.inputs import Inputs
+    from covid_keras.paper.inputs import Inputs
     rows, keys, ids = np.flatnonzero(part != ""), [], []
     for row in rows:
         for view in (0, 1):
@@ -87,7 +88,7 @@ def fixed_plan(labels, training, protocol, seed):
     return rng.integers(0, len(labels), (training.epochs, 3, 5))
 
 def compile_counted(model, training, protocol, counts):
-    from covid_keras.training.execution import compile_classifier
+    from covid_keras.models.compiling import compile_classifier
     saw("counts", counts)
     compile_classifier(model, training, protocol, counts)
 
@@ -370,7 +371,7 @@ UNEVEN = "NP" * 10 + "N" * 12 + "o" * 12
 
 def _open(folder: Path, name: str, paper: str, cohort: Cohort, left_out=None, **changes):
     """Open the run folder `name` of a paper on a cohort."""
-    from covid_keras.paper.paper import load_paper
+    from covid_keras.paper.registered import load_paper
     from covid_keras.training.runfolder import RunFolder
 
     protocol = load_paper(paper).protocol("smoke", changes)
@@ -398,7 +399,7 @@ EXECUTE_ALL = """
 import os
 import sys
 from covid_keras.training.execution import execute
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.runfolder import RunFolder
 whole, stopped = (RunFolder.open(path) for path in sys.argv[1:])
 paper = load_paper("hooks")
@@ -442,7 +443,7 @@ def executed(tmp_path_factory) -> Iterator[Executed]:
 CHOOSE_ALL = """
 import sys
 from covid_keras.training.execution import execute
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.runfolder import RunFolder
 run = RunFolder.open(sys.argv[1])
 for execution in run.executions():
@@ -486,7 +487,7 @@ tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU"
                                            [tf.config.LogicalDeviceConfiguration()] * 2)
 from covid_keras.training import resume
 from covid_keras.training.execution import execute
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.runfolder import RunFolder
 whole, mirrored, *others = (RunFolder.open(path) for path in sys.argv[1:])
 mirrored.record["settings"]["strategy"] = "mirrored"

@@ -9,7 +9,7 @@ import pytest
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json
 from covid_keras.evaluation import read_predictions
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.resume import BEST
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,8 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json, sha256_of, write_json
 from covid_keras.evaluation import read_predictions, write_predictions
 from covid_keras.evaluation.ensembles import average_predictions, vote_predictions
-from covid_keras.paper.paper import Paper, load_paper
+from covid_keras.paper.paper import Paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.plan import missing_systems
 from covid_keras.training.runfolder import Execution, RunFolder
 

@@ -17,7 +17,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json, write_json
 from covid_keras.data.splits import read_split
 from covid_keras.evaluation import compute_metrics, read_predictions
-from covid_keras.paper.paper import load_paper, load_papers
+from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.training.choices import parse_shard
 from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.schedulers import Processes, last_words, run_executions, take_shard, worker_environment
@@ -280,7 +280,7 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0],
                                            [tf.config.LogicalDeviceConfiguration()] * 2)
 from covid_keras.training.execution import execute
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.runfolder import RunFolder
 run = RunFolder.open(sys.argv[1])
 run.record["settings"]["strategy"] = "mirrored"

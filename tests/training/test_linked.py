@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.paper.paper import load_paper
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.runfolder import RunFolder, linked
 from covid_keras.training.schedulers import take_shard
 

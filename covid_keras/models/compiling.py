@@ -1,0 +1,42 @@
+"""Optimisers and losses in Keras' terms, as protocols name them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import keras
+
+
+class OptimizerSettings(Protocol):
+    """What describes an optimiser (see `covid_keras.paper.protocol.OptimizerSettings`)."""
+
+    name: str
+    learning_rate: float
+    momentum: float
+    nesterov: bool
+    decay: float
+    epsilon: float
+
+
+def make_optimizer(settings: OptimizerSettings) -> keras.optimizers.Optimizer:
+    """Return the optimiser that the protocol describes."""
+    rate: Any = settings.learning_rate
+    if settings.decay:
+        rate = keras.optimizers.schedules.InverseTimeDecay(settings.learning_rate, 1, settings.decay)
+    if settings.name == "adam":
+        return keras.optimizers.Adam(rate, epsilon=settings.epsilon)
+    return keras.optimizers.SGD(rate, momentum=settings.momentum, nesterov=settings.nesterov)
+
+
+def compile_classifier(model: keras.Model, optimizer: OptimizerSettings, label_smoothing: float) -> None:
+    """Attach optimiser and cross-entropy: on softmax outputs, or on one sigmoid; `label_smoothing` is 0 to below 1."""
+    loss = keras.losses.BinaryCrossentropy if ends_in_one(model) else keras.losses.CategoricalCrossentropy
+    model.compile(
+        make_optimizer(optimizer), loss(label_smoothing=label_smoothing), metrics=["accuracy"], jit_compile=False
+    )
+
+
+def ends_in_one(model: keras.Model) -> bool:
+    """Whether a network ends in a single unit; one that is no graph of layers, with losses of its own, does not."""
+    outputs = getattr(model, "outputs", None)
+    return bool(outputs) and len(outputs) == 1 and outputs[0].shape[-1] == 1

@@ -1,0 +1,20 @@
+"""The contract between the suite and a paper: `Paper`, the kinds of `System`, the protocol.
+
+It names nothing of training or reporting, and importing it does not import TensorFlow.
+"""
+
+from covid_keras.paper.paper import Paper
+from covid_keras.paper.registered import load_paper, load_papers
+from covid_keras.paper.systems import BestOf, Composed, Ensemble, Released, System, Trained
+
+__all__ = [
+    "BestOf",
+    "Composed",
+    "Ensemble",
+    "Paper",
+    "Released",
+    "System",
+    "Trained",
+    "load_paper",
+    "load_papers",
+]

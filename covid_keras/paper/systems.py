@@ -1,0 +1,478 @@
+"""The kinds of systems: each knows how to make its predictions for one execution.
+
+A system is one row of a paper's tables. It is `Trained` here, `Released` by its authors, `Composed` of networks that
+were trained before, the `BestOf` several on validation, or an `Ensemble` of predictions. What differs in one paper only
+is a subclass in that paper that overrides a method. Nothing outside this module asks of which kind a system is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from covid_keras.common.errors import UserError
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.preparation import Preparation, PreparedImages
+from covid_keras.evaluation.decisions import decide_scores
+from covid_keras.evaluation.ensembles import Combined, average_predictions
+from covid_keras.evaluation.predictions import read_predictions, score_columns
+from covid_keras.paper.execution import Execution, Outcome, Trainer
+from covid_keras.paper.inputs import Inputs
+from covid_keras.paper.protocol import Protocol, TrainingSettings
+from covid_keras.paper.unfreezing import Groups, Stage, stages_of
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of a paper's tables.
+
+    Attributes
+    ----------
+    name, title : str
+        Name in predictions and protocol; how the tables call it.
+    preparation : callable
+        Protocol to `Preparation`: what is done once to every image.
+    classes : tuple of str
+        The labels that it tells apart, in the order of its outputs; the paper's scored classes where empty.
+    relabel : mapping
+        What it calls some labels of the cohort, such as all kinds of pneumonia by one name.
+    split : str
+        The protocol's division of the cohort that it is trained and tested on (key of `splits`); "" is the main one.
+    parts : tuple of str
+        The parts of the split that it predicts; "train" too where the paper prints training accuracies.
+    settings : str
+        Key of the protocol's `trainings` that holds what its training has of its own; `name` where empty.
+    after : str
+        The system whose finished execution on the same fold this one builds on.
+    scaling : str or callable
+        How the pipeline scales prepared images (see `covid_keras.data.pipeline.make_dataset`).
+    channels : int
+        Channels that the network takes; grey images are repeated.
+    """
+
+    name: str
+    title: str
+    preparation: Callable[[Protocol], Preparation]
+    classes: tuple[str, ...] = ()
+    relabel: Mapping[str, str] = field(default_factory=dict)
+    split: str = ""
+    parts: tuple[str, ...] = ("validation", "test")
+    settings: str = ""
+    after: str = ""
+    scaling: str | Callable[[Any], Any] = "0-1"
+    channels: int = 3
+
+    # What distinguishes a group of such systems from others in a table's title; "" for those of the protocol.
+    origin: ClassVar[str] = ""
+    # The layer at which Grad-CAM is taken, or a prefix, of which the last layer so named counts; where empty, the last
+    # layer that still has a spatial extent.
+    heat_layer: ClassVar[str] = ""
+
+    @classmethod
+    def like(cls, system: System, **changes: Any) -> Self:
+        """Return a system of this class that agrees with another in all that every system has, but for `changes`."""
+        return cls(**{one.name: getattr(system, one.name) for one in fields(System)} | changes)
+
+    # ------------------------------------------------------------------------------------------------ its place
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        """The systems that it is directly made of, or builds on."""
+        return (self.after,) if self.after else ()
+
+    def training(self, protocol: Protocol) -> TrainingSettings:
+        """Return how the protocol trains it."""
+        return protocol.training_of(self.settings or self.name)
+
+    def epochs(self, protocol: Protocol) -> int:
+        """Return how many epochs it trains at most, over all stages; 1 where it is not trained."""
+        return 1
+
+    def repeats(self, protocol: Protocol) -> int:
+        """Return in how many repeats of its split it runs."""
+        repeats = protocol.split_of(self.split).repeats
+        return min(repeats, self.training(protocol).repeats or repeats)
+
+    def folds(self, protocol: Protocol) -> int:
+        """Return in how many folds of each repeat it runs."""
+        return protocol.split_of(self.split).folds
+
+    def place(self, repeat: int, fold: int) -> tuple[int, int]:
+        """Return the repeat and fold of its execution that a system in (repeat, fold) builds on."""
+        return repeat, fold
+
+    def runs_where(self, protocol: Protocol, repeat: int, fold: int) -> bool:
+        """Whether a system that builds on it can run in a fold."""
+        return repeat < self.repeats(protocol) and fold < self.folds(protocol)
+
+    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
+        """Return None where all that it needs is at hand; else what is missing: it is left out, and tables say why."""
+        return None
+
+    def surrogate(self, protocol: Protocol) -> str:
+        """Return why its numbers cannot be compared even on the paper's data; "" where they can."""
+        return ""
+
+    def summary(self, protocol: Protocol) -> str:
+        """Return how its predictions come about, in words for a table's cell."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------------------ its images
+
+    def images(self, protocol: Protocol) -> Preparation | None:
+        """Return what is done once to every image; None where it sees none."""
+        return self.preparation(protocol)
+
+    def labelled(self, cohort: Cohort) -> Cohort:
+        """Return the cohort with its labels as this system calls them."""
+        if not self.relabel:
+            return cohort
+        mapping = {name: self.relabel.get(name, name) for name in cohort.classes}
+        return cohort.relabel(mapping, tuple(dict.fromkeys(mapping.values())))
+
+    def takes_part(self, execution: Execution) -> np.ndarray:
+        """Return which images take part, bool (n,): every image whose label is one of the system's classes."""
+        return self.labelled(execution.cohort).table["label"].isin(execution.classes).to_numpy()
+
+    def division(self, execution: Execution) -> np.ndarray:
+        """Return "train", "validation", "test" or "" (takes no part) for each image of the cohort, (n,) of str."""
+        return np.where(self.takes_part(execution), execution.divided, "")
+
+    def part(self, execution: Execution) -> np.ndarray:
+        """Return the division without the images that a system which it builds on does not let through."""
+        return execution.division
+
+    def learned_from(self, execution: Execution) -> np.ndarray:
+        """Return which images its own weights were fitted to here, bool (n,), what it builds on aside."""
+        return np.zeros(len(execution.cohort), bool)
+
+    def template(self, execution: Execution) -> int | None:
+        """Return the row of the image that is the template of histogram matching; None without one."""
+        return None
+
+    def feed(self, execution: Execution, cohort: Cohort, part: np.ndarray, prepared: PreparedImages) -> Inputs:
+        """Return what the network is fed of a cohort's n prepared images; by default these, each once.
+
+        Parameters
+        ----------
+        execution : Execution
+        cohort : Cohort
+            The execution's, or some of its images.
+        part : ndarray (n,) of str
+        prepared : PreparedImages
+        """
+        index = {name: number for number, name in enumerate(execution.classes)}
+        labels = self.labelled(cohort).table["label"].map(index).fillna(-1).to_numpy(dtype=np.int64)
+        return Inputs(prepared, labels, np.arange(len(cohort)), len(execution.classes))
+
+    # ------------------------------------------------------------------------------------------------ its answer
+
+    def run(self, trainer: Trainer) -> Outcome:
+        """Make the predictions of one execution."""
+        return trainer.apply()
+
+    def network(self, execution: Execution) -> keras.Model | None:
+        """Return the network of an execution that is done, with its best weights; None where it has none.
+
+        Raises
+        ------
+        UserError
+            Where the weights are missing, damaged, or another network's.
+        """
+        raise NotImplementedError
+
+    def strategy(self, asked: str) -> str:
+        """Return the distribution strategy that it runs with, of the one that was asked for."""
+        return asked
+
+    def decide(self, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Turn a network's outputs into decisions.
+
+        Parameters
+        ----------
+        outputs : ndarray (n, views, outputs) float
+            Finite; a view for each input of the image.
+        classes : tuple of str
+            The classes that are scored.
+
+        Returns
+        -------
+        ndarray (n,) int64, ndarray (n, classes) float64
+            Index of the class decided for, and scores that sum to 1: of one sigmoid the probability of the second
+            class from 0.5 on, else by the largest output of the only view.
+        """
+        scores = outputs[:, 0].astype(np.float64)
+        if scores.shape[1] == 1:
+            scores = np.concatenate([1 - scores, scores], axis=1)
+            return decide_scores(scores[:, 1:]), scores
+        scores = scores[:, [(self.classes or classes).index(name) for name in classes]]
+        total = scores.sum(axis=1, keepdims=True)
+        if (total <= 0).any():
+            raise UserError(self.name, "gave an image the score 0 for every class", "Train it anew")
+        return decide_scores(scores / total), scores / total
+
+    def evidence(
+        self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
+    ) -> tuple[keras.Model, np.ndarray, int]:
+        """Say where Grad-CAM looks for the evidence of a class.
+
+        Parameters
+        ----------
+        model : keras.Model
+        inputs : ndarray (n, views, H, W, C)
+        name : str
+            The class.
+        classes : tuple of str
+            The classes that are scored.
+
+        Returns
+        -------
+        keras.Model, ndarray (n, H, W, C), int
+            A flat model, its inputs, the index of its output.
+        """
+        return model, inputs[:, 0], (self.classes or classes).index(name)
+
+    def require_trained(self, remedy: str) -> None:
+        """Raise `UserError` where it is not trained here."""
+        raise UserError(self.name, "is not trained here and has no weights of its own", remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained(System):
+    """A network that is trained here.
+
+    Attributes
+    ----------
+    build : callable
+        Protocol and class names to an uncompiled `keras.Model`.
+    """
+
+    build: Callable[[Protocol, tuple[str, ...]], keras.Model]
+
+    # Groups of layers of the network's backbone, by the beginnings of their names, the topmost first: they learn
+    # stage by stage where the training's `unfreeze` says so (see `covid_keras.paper.unfreezing`).
+    groups: ClassVar[Groups] = ()
+
+    def epochs(self, protocol: Protocol) -> int:
+        return sum(stage.epochs for stage in self.stages(protocol))
+
+    def stages(self, protocol: Protocol) -> list[Stage]:
+        """Return the stages of its training; one where nothing is unfrozen."""
+        return stages_of(self.training(protocol), self.groups)
+
+    def summary(self, protocol: Protocol) -> str:
+        training, stages = self.training(protocol), self.stages(protocol)
+        optimizer = training.optimizer
+        # Adam has moments of its own and does not read this setting.
+        momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum and optimizer.name == "sgd" else ""
+        words = (
+            f"{'SGD' if optimizer.name == 'sgd' else optimizer.name.capitalize()} {optimizer.learning_rate:g}"
+            f"{momentum}\nat most {training.epochs} epochs of batches of {training.batch_size}"
+        )
+        return words if len(stages) == 1 else f"{words}\nin stages: {', '.join(stage.name for stage in stages)}"
+
+    def learned_from(self, execution: Execution) -> np.ndarray:
+        return execution.division == "train"
+
+    def run(self, trainer: Trainer) -> Outcome:
+        return trainer.train()
+
+    def network(self, execution: Execution) -> keras.Model:
+        path = execution.weights
+        if not path.is_file():
+            raise UserError(path, "is missing", "Restore the file")
+        model = self.build(execution.protocol.without_weights(), execution.classes)
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            # What Keras and HDF5 raise for a file that is cut short, no HDF5, or another network's.
+            problem = f"does not hold the weights of {execution.name} ({error})"
+            raise UserError(path, problem, "Restore it") from error
+        return model
+
+    def require_trained(self, remedy: str) -> None:
+        return None
+
+    # ------------------------------------------------------------------------------------------------ its training
+
+    def compile(self, model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
+        """Attach optimiser and loss: cross-entropy on softmax outputs, or on one sigmoid.
+
+        `counts` holds the training images of each class, (classes,).
+        """
+        from covid_keras.models.compiling import compile_classifier
+
+        compile_classifier(model, training.optimizer, training.label_smoothing)
+
+    def callbacks(self, protocol: Protocol) -> list[keras.callbacks.Callback]:
+        """Return further callbacks; each a function of the epoch alone, so that a resumed training agrees."""
+        return []
+
+    def plan(self, labels: np.ndarray, training: TrainingSettings, protocol: Protocol, seed: int) -> np.ndarray | None:
+        """Return the batches of a training part, int64 (epochs, steps, batch); None for all images shuffled.
+
+        `labels` are those of the training part, int64 (n,), in which the batches are places.
+        """
+        return None
+
+    def adapt(self, model: keras.Model, inputs: Inputs, rows: np.ndarray) -> None:
+        """Set what the network learns from its training images, `rows` of `inputs`, before any step.
+
+        Such as the mean and std of a standardising layer; it is kept with the weights.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released(System):
+    """A network as its authors released it: one execution, tested on all images.
+
+    Attributes
+    ----------
+    restore : callable
+        Protocol and class names to the model with the released weights.
+    """
+
+    restore: Callable[[Protocol, tuple[str, ...]], keras.Model]
+
+    origin: ClassVar[str] = "as released"
+
+    def repeats(self, protocol: Protocol) -> int:
+        return 1
+
+    def folds(self, protocol: Protocol) -> int:
+        return 1
+
+    def place(self, repeat: int, fold: int) -> tuple[int, int]:
+        return 0, 0
+
+    def runs_where(self, protocol: Protocol, repeat: int, fold: int) -> bool:
+        return True
+
+    def summary(self, protocol: Protocol) -> str:
+        return "run as released,\none execution on all images"
+
+    def division(self, execution: Execution) -> np.ndarray:
+        return np.where(self.takes_part(execution), "test", "").astype(object)
+
+    def network(self, execution: Execution) -> keras.Model:
+        return self.restore(execution.protocol, execution.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed(System):
+    """A network that is made of those of the systems that it builds on, and not trained.
+
+    Attributes
+    ----------
+    compose : callable
+        Protocol, class names and the networks below, first to last, to a model.
+    """
+
+    compose: Callable[[Protocol, tuple[str, ...], list[keras.Model]], keras.Model]
+
+    def summary(self, protocol: Protocol) -> str:
+        return f"made of {self.after},\nnot trained"
+
+    def network(self, execution: Execution) -> keras.Model:
+        parts = [one.network for one in execution.chain]
+        return self.compose(execution.protocol, execution.classes, parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestOf(System):
+    """On each fold, the one of several systems that is right most often on the validation part.
+
+    Attributes
+    ----------
+    candidates : tuple of str
+        Systems alike but for their network. Of equals on validation the one with the smaller cross-entropy there is
+        taken; of those the first.
+    """
+
+    candidates: tuple[str, ...]
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        return self.candidates
+
+    def summary(self, protocol: Protocol) -> str:
+        return f"the better of {' and '.join(self.candidates)}\non validation"
+
+    def part(self, execution: Execution) -> np.ndarray:
+        return execution.below(self.candidates[0]).part
+
+    def run(self, trainer: Trainer) -> Outcome:
+        outcome = trainer.apply()
+        chosen = self._chosen(trainer.execution)
+        return Outcome(outcome.frame, outcome.facts | {"chosen": chosen})
+
+    def network(self, execution: Execution) -> keras.Model | None:
+        return execution.below(self._chosen(execution)).network
+
+    def _chosen(self, execution: Execution) -> str:
+        return max(self.candidates, key=lambda name: _merit(execution.below(name)))
+
+
+def _merit(execution: Execution) -> tuple[float, float]:
+    """Accuracy and mean log score of the truth on the validation part."""
+    frame = read_predictions(execution.predictions)
+    frame = frame[frame["split"] == "validation"]
+    right = float((frame["label"] == frame["predicted"]).mean())
+    scores = frame[score_columns(frame)].to_numpy(np.float64)
+    names = np.array([column.removeprefix("score_") for column in score_columns(frame)])
+    of_truth = scores[frame["label"].to_numpy()[:, None] == names[None, :]]
+    return right, float(np.log(np.maximum(of_truth, 1e-12)).mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble(System):
+    """Predictions made of those of other systems on the same fold; it has no network.
+
+    Attributes
+    ----------
+    members : tuple of str
+    """
+
+    members: tuple[str, ...]
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        return self.members
+
+    def summary(self, protocol: Protocol) -> str:
+        return f"an ensemble of {' and '.join(self.members)},\nnot trained"
+
+    def images(self, protocol: Protocol) -> None:
+        return None
+
+    def combine(self, protocol: Protocol, frames: list[pd.DataFrame]) -> Combined:
+        """Return predictions made of the members', a table each, and what was chosen on the way."""
+        return average_predictions(frames, system=self.name)
+
+    def run(self, trainer: Trainer) -> Outcome:
+        members = [trainer.execution.below(name) for name in self.members]
+        protocol = trainer.execution.protocol
+        combined = self.combine(protocol, [read_predictions(one.predictions) for one in members])
+        part = combined.frame["split"]
+        facts = {
+            "seed": self.training(protocol).seed,
+            "parameters": sum(one.details["parameters"] for one in members),
+            "images": {name: int((part == name).sum()) for name in PARTS},
+            "device": members[0].details["device"],
+            "policy": members[0].details["policy"],
+            "combined": combined.facts,
+        }
+        return Outcome(combined.frame, facts)
+
+    def network(self, execution: Execution) -> None:
+        return None

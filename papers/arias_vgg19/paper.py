@@ -1,0 +1,71 @@
+"""Arias-Garzon et al. 2021: the view filter, parts c, d and e of each experiment, controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.paper import Paper
+from covid_keras.paper.protocol import Protocol
+from papers.arias_vgg19 import networks, stages
+from papers.arias_vgg19.cohorts import available, make_cohort, sources
+from papers.arias_vgg19.experiments import BOTH_VIEWS, CONTROLS, EXPERIMENTS, PARTS
+from papers.arias_vgg19.settings import options_of
+from papers.arias_vgg19.systems import best_of, control, filter_of, part_of_experiment
+
+if TYPE_CHECKING:
+    from covid_keras.models.lungs import LungSegmenter
+
+VIEW_FILTERS = (filter_of("16"), filter_of("19"))
+
+
+@dataclass(frozen=True)
+class AriasPaper(Paper):
+    """BIMCV, PadChest and the pre-COVID collection, or what stands in for them; lungs by the paper's U-Nets."""
+
+    def cohort(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
+        return make_cohort(protocol, data, made)
+
+    def available(self, protocol: Protocol, data: Path | None) -> str | None:
+        """Return None where a profile's images are at hand, and lung masks where d and e need the paper's U-Net."""
+        reason = available(protocol, data)
+        if reason is None and options_of(protocol).masks != "shipped":
+            return stages.missing(protocol, data)
+        return reason
+
+    def sources(self, protocol: Protocol) -> tuple[str, ...]:
+        return sources(protocol)
+
+    def check(self, protocol: Protocol) -> None:
+        networks.check(protocol)
+
+    def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
+        return stages.segmenter(protocol, data, cache)
+
+    def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
+        stages.finish(protocol, data, cache)
+
+
+PAPER = AriasPaper(
+    name="arias_vgg19",
+    aliases=("arias", "arias-garzon"),
+    title="COVID-19 detection in X-ray images using convolutional neural networks",
+    citation="D. Arias-Garzón et al., Machine Learning with Applications 6, 100138, 2021",
+    doi="10.1016/j.mlwa.2021.100138",
+    folder=Path(__file__).resolve().parent,
+    systems=(
+        *VIEW_FILTERS,
+        filter_of("16", "view_balanced", "view_balanced", "View filter, VGG16, classes weighted"),
+        filter_of("16", "view_all", "view_all", "View filter, VGG16, both collections", BOTH_VIEWS),
+        best_of(VIEW_FILTERS, "view", "View filter, the better one"),
+        *(system for name in EXPERIMENTS for part in PARTS for system in part_of_experiment(name, part)),
+        *(control(name, part) for name in CONTROLS for part in PARTS),
+    ),
+    report="papers.arias_vgg19.report",
+    files={
+        "vgg16": "VGG16 without top, Keras .h5 (ImageNet weights as keras.applications has them)",
+        "vgg19": "VGG19 without top, likewise",
+    },
+)

@@ -1,0 +1,141 @@
+"""The view filter, the parts of the experiments, and the controls, as systems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from covid_keras.data.preparation import Preparation
+from covid_keras.paper import BestOf, Trained
+from covid_keras.paper.execution import Execution
+from covid_keras.paper.inputs import Inputs
+from covid_keras.paper.protocol import Protocol
+from papers.arias_vgg19 import cohorts as labels
+from papers.arias_vgg19 import networks
+from papers.arias_vgg19.experiments import CONTROLS, COVID, EXPERIMENTS, NEGATIVE, VIEW_OF
+from papers.arias_vgg19.networks import VIEWS
+
+if TYPE_CHECKING:
+    import keras
+
+DEPTHS = {"16": 16, "19": 19}
+MASKS: dict[str, str | None] = {"c": None, "d": "keep", "e": "remove"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vgg(Trained):
+    """VGG16 or VGG19 on one channel, standardised by mean and std of the training part (equation 2)."""
+
+    channels: int = 1
+
+    heat_layer: ClassVar[str] = networks.HEAT_LAYER
+
+    def adapt(self, model: keras.Model, inputs: Inputs, rows: np.ndarray) -> None:
+        networks.adapt(model, inputs, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filtered(Vgg):
+    """A network that sees only what the view filter of the same fold, `after`, calls frontal."""
+
+    def part(self, execution: Execution) -> np.ndarray:
+        frontal = networks.frontal(execution.below(self.after))
+        return np.where(frontal, execution.division, "").astype(object)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceControl(Vgg):
+    """Pneumonia of either collection: Cohen's others include some without finding."""
+
+    def takes_part(self, execution: Execution) -> np.ndarray:
+        table = execution.cohort.table
+        chosen = table["label"].isin((labels.OTHER, labels.PNEUMONIA))
+        if "finding" in table.columns:
+            chosen &= table["finding"].fillna("") != labels.NO_FINDING
+        return chosen.to_numpy()
+
+    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
+        """Return None where the cohort has pneumonia that is not COVID-19 of both collections."""
+        if isinstance(labels.settings_of(protocol), labels.PublishedCohort):
+            return "not run: the paper's COVID-19 collections label no other pneumonia"
+        return None
+
+
+class BestVgg(BestOf):
+    """Whichever of the depths is better on validation, fold by fold."""
+
+    heat_layer: ClassVar[str] = networks.HEAT_LAYER
+
+
+def part_image(part: str) -> Callable[[Protocol], Preparation]:
+    """Return the preparation of part c, d or e: the whole image, the lungs alone, all but the lungs."""
+
+    def preparation(protocol: Protocol) -> Preparation:
+        # Where no lung is found nothing is left of part d, as in the authors' code, which then drops the image.
+        empty = "black" if MASKS[part] == "keep" else "whole"
+        return Preparation(size=protocol.size, mask=MASKS[part], interpolation="linear", empty=empty)
+
+    return preparation
+
+
+def filter_of(
+    depth: str, name: str = "", settings: str = "view", title: str = "", relabel: Mapping[str, str] = VIEW_OF
+) -> Vgg:
+    """Return the view filter (part a) of one depth."""
+    return Vgg(
+        name or f"view{depth}",
+        title or f"View filter, VGG{depth}",
+        part_image("c"),
+        classes=VIEWS,
+        relabel=relabel,
+        settings=settings,
+        parts=("train", "validation", "test"),
+        build=networks.vgg(DEPTHS[depth]),
+    )
+
+
+def best_of(systems: tuple[Vgg, ...], name: str, title: str) -> BestVgg:
+    """Return whichever of these systems is better on validation, fold by fold."""
+    candidates = tuple(one.name for one in systems)
+    return BestVgg.like(
+        systems[0], name=name, title=title, parts=("validation", "test"), after="", candidates=candidates
+    )
+
+
+def part_of_experiment(experiment: str, part: str) -> tuple[Vgg | BestVgg, ...]:
+    """Return VGG16, VGG19 and the better of them for one part of an experiment."""
+    title, positive, negative = EXPERIMENTS[experiment]
+    trained = tuple(
+        Filtered(
+            f"{experiment}_{part}{depth}",
+            f"Part {part} (VGG{depth}), {title}",
+            part_image(part),
+            classes=(NEGATIVE, COVID),
+            relabel=dict.fromkeys(positive, COVID) | dict.fromkeys(negative, NEGATIVE),
+            settings="covid",
+            parts=("train", "validation", "test"),
+            after="view",
+            build=networks.vgg(DEPTHS[depth]),
+        )
+        for depth in DEPTHS
+    )
+    return (*trained, best_of(trained, f"{experiment}_{part}", f"Part {part}, {title}"))
+
+
+def control(name: str, part: str) -> Vgg:
+    """Return one part of a control: VGG16, told apart what is not COVID-19."""
+    title, relabel = CONTROLS[name]
+    kind = SourceControl if name == "source" else Vgg
+    return kind(
+        f"{name}_{part}",
+        f"Part {part}, {title}",
+        part_image(part),
+        classes=tuple(dict.fromkeys(relabel.values())),
+        relabel=relabel,
+        settings="source" if name == "source" else "control",
+        build=networks.vgg(16),
+    )

@@ -1,0 +1,150 @@
+"""COVID-CXNet (Haghanifar et al. 2020): every row of its tables as a system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.paper import Paper
+from covid_keras.paper.protocol import Protocol
+from papers.covid_cxnet import images, networks
+from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, OUTSIDE, PNEUMONIA, available, make_cohort, sources
+from papers.covid_cxnet.settings import options_of
+from papers.covid_cxnet.systems import Baseline, External, Flat, Hierarchical, Level, Single, leaky
+
+if TYPE_CHECKING:
+    from covid_keras.models.lungs import LungSegmenter
+
+CXNET_V1 = Single(
+    "cxnet_v1",
+    "COVID-CXNet v1",
+    images.whole_image,
+    classes=(NORMAL, COVID),
+    split="binary",
+    build=networks.build_covid_cxnet,
+)
+BASE_V1 = replace(
+    CXNET_V1,
+    name="base_v1",
+    title="Base Model v1",
+    preparation=images.grey_image,
+    build=networks.build_base_v1,
+    channels=1,
+    split="small",
+)
+BASE_V1_EXTERNAL = External.like(
+    BASE_V1,
+    name="base_v1_external",
+    title="Base Model v1, other sources",
+    settings="base_v1",
+    after="base_v1",
+    relabel=OUTSIDE,
+    compose=networks.same_network,
+)
+BASE_V2 = replace(
+    CXNET_V1,
+    name="base_v2",
+    title="Base Model v2",
+    preparation=images.base_image,
+    build=networks.build_base_v2,
+    split="base",
+)
+DENSENET = Baseline.like(
+    CXNET_V1,
+    name="densenet121",
+    title="DenseNet-121 (ImageNet)",
+    preparation=images.densenet_image,
+    build=networks.build_densenet,
+)
+RESNET = Baseline.like(
+    CXNET_V1,
+    name="resnet50",
+    title="ResNet-50 (ImageNet)",
+    preparation=images.resnet_image,
+    build=networks.build_resnet,
+)
+CXNET_V2 = replace(CXNET_V1, name="cxnet_v2", title="COVID-CXNet v2", preparation=images.lung_image)
+FLAT = Flat(
+    "flat",
+    "Flat Multiclass COVID-CXNet",
+    images.lung_image,
+    classes=CLASSES,
+    build=networks.build_covid_cxnet,
+)
+LEVEL1 = Level.like(
+    FLAT,
+    name="level1",
+    title="Hierarchical, level 1 (normal or pneumonia)",
+    classes=(NORMAL, PNEUMONIA),
+    relabel={CAP: PNEUMONIA, COVID: PNEUMONIA},
+    build=networks.build_covid_cxnet,
+)
+LEVEL2 = Level.like(
+    FLAT,
+    name="level2",
+    title="Hierarchical, level 2 (CAP or COVID-19)",
+    classes=(CAP, COVID),
+    after="level1",
+    build=networks.build_covid_cxnet,
+)
+HIERARCHICAL = Hierarchical.like(
+    FLAT,
+    name="hierarchical",
+    title="Hierarchical Multiclass COVID-CXNet",
+    after="level2",
+    compose=networks.hierarchy,
+)
+DISJOINT = (BASE_V1, BASE_V2, CXNET_V1, CXNET_V2, FLAT, LEVEL1, LEVEL2, HIERARCHICAL)
+# The authors' division in place of the disjoint one.
+LEAKS = {"small": "small_leaky", "base": "base_leaky", "binary": "binary_leaky", "": "three_leaky"}
+
+
+@dataclass(frozen=True)
+class CxnetPaper(Paper):
+    """COVID-CXNet's images and those that it is told from."""
+
+    def cohort(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
+        return make_cohort(protocol, data, made)
+
+    def available(self, protocol: Protocol, data: Path | None) -> str | None:
+        return available(protocol, data)
+
+    def sources(self, protocol: Protocol) -> tuple[str, ...]:
+        return sources(protocol)
+
+    def check(self, protocol: Protocol) -> None:
+        networks.check(protocol)
+
+    def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter:
+        """Return the shipped U-Net, used as it was trained, or as the authors use theirs."""
+        from covid_keras.models.lungs import LungSegmenter
+
+        return LungSegmenter(mode="authors" if options_of(protocol).roi.mode == "authors" else "shipped")
+
+
+PAPER = CxnetPaper(
+    name="covid_cxnet",
+    aliases=("haghanifar",),
+    title="COVID-CXNet: Detecting COVID-19 in frontal chest X-ray images using deep learning",
+    citation="A. Haghanifar et al., arXiv 2006.13807, version of 30 July 2020",
+    doi="10.48550/arXiv.2006.13807",
+    folder=Path(__file__).resolve().parent,
+    systems=(
+        BASE_V1,
+        BASE_V1_EXTERNAL,
+        BASE_V2,
+        DENSENET,
+        RESNET,
+        CXNET_V1,
+        CXNET_V2,
+        FLAT,
+        LEVEL1,
+        LEVEL2,
+        HIERARCHICAL,
+        *(leaky(system, LEAKS[system.split]) for system in DISJOINT),
+    ),
+    report="papers.covid_cxnet.report",
+    files={networks.CHEXNET: "CheXNet: DenseNet-121 with 14 outputs, Keras .h5"},
+)

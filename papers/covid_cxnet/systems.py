@@ -1,0 +1,126 @@
+"""What the systems have of their own: where the evidence lies, the two levels, the template, the external test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from covid_keras.evaluation.decisions import is_positive
+from covid_keras.paper import Composed, System, Trained
+from covid_keras.paper.execution import Execution
+from covid_keras.paper.protocol import Protocol
+from papers.covid_cxnet import networks
+from papers.covid_cxnet.cohorts import CAP, COVID, NORMAL, OUTSIDE
+
+if TYPE_CHECKING:
+    import keras
+
+LEAKY = "_leaky"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Single(Trained):
+    """A network of two classes that ends in one sigmoid, in which the evidence of either class lies."""
+
+    def evidence(
+        self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
+    ) -> tuple[keras.Model, np.ndarray, int]:
+        return model, inputs[:, 0], int(name == classes[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline(Single):
+    """A network of keras.applications that shows what ImageNet weights are worth."""
+
+    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
+        return networks.baselines_missing(protocol)
+
+
+@dataclass(frozen=True, kw_only=True)
+class External(Composed):
+    """A network that was trained before, tested on images of a collection that nothing is trained on."""
+
+    def surrogate(self, protocol: Protocol) -> str:
+        return "other external images than the paper's 30 and 30, and far fewer normal ones"
+
+    def takes_part(self, execution: Execution) -> np.ndarray:
+        return execution.cohort.table["label"].isin(OUTSIDE).to_numpy()
+
+    def division(self, execution: Execution) -> np.ndarray:
+        return np.where(self.takes_part(execution), "test", "").astype(object)
+
+    def evidence(
+        self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
+    ) -> tuple[keras.Model, np.ndarray, int]:
+        return model, inputs[:, 0], int(name == classes[1])
+
+
+class _Matched(System):
+    """A system whose images are matched to a template."""
+
+    def template(self, execution: Execution) -> int:
+        """Return the row of the first COVID-19 image of the training part.
+
+        The authors take the first of all images, wherever it falls in the split.
+        """
+        covid = (execution.cohort.table["label"] == COVID).to_numpy()
+        return int(np.flatnonzero(covid & (execution.division == "train"))[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flat(_Matched, Trained):
+    """Three classes at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level(_Matched, Single):
+    """One level of the hierarchy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hierarchical(_Matched, Composed):
+    """Both levels: normal or pneumonia, then CAP or COVID-19."""
+
+    def decide(self, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Call an image normal where level 1 does; the others take the class of level 2.
+
+        Parameters
+        ----------
+        outputs : ndarray (n, 1, 2)
+            P(pneumonia), P(COVID-19 | pneumonia).
+        classes : tuple of str
+            normal, CAP and COVID-19 in any order.
+
+        Returns
+        -------
+        ndarray (n,) int64, ndarray (n, 3) float64
+            Class indices; probabilities by the product rule. Where both levels are unsure the most probable class can
+            differ from the one decided for, as the paper decides level by level.
+        """
+        ill, covid = outputs[:, 0].astype(np.float64).T
+        scores = {NORMAL: 1 - ill, CAP: ill * (1 - covid), COVID: ill * covid}
+        second = np.where(is_positive(covid), classes.index(COVID), classes.index(CAP))
+        decided = np.where(is_positive(ill), second, classes.index(NORMAL))
+        return decided, np.stack([scores[name] for name in classes], axis=1)
+
+    def evidence(
+        self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
+    ) -> tuple[keras.Model, np.ndarray, int]:
+        """Look for the evidence of "normal" in level 1, for that of the other two in level 2."""
+        level = networks.LEVELS[0] if name == NORMAL else networks.LEVELS[1]
+        return model.get_layer(level), inputs[:, 0], int(name == COVID)
+
+
+def leaky(system: System, split: str) -> System:
+    """Return the same system on the authors' division by image, whose test part chooses the epoch too."""
+    return replace(
+        system,
+        name=system.name + LEAKY,
+        title=f"{system.title}, split as published",
+        settings=system.settings or system.name,
+        split=split,
+        after=system.after and system.after + LEAKY,
+    )

@@ -1,0 +1,188 @@
+"""What the rows of the tables have of their own: how each network is compiled, fed and asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.preparation import PreparedImages
+from covid_keras.paper import Released, Trained
+from covid_keras.paper.execution import Execution
+from covid_keras.paper.inputs import Inputs
+from covid_keras.paper.protocol import Protocol, TrainingSettings
+from papers.covid_sdnet import networks, transforms
+from papers.covid_sdnet.cohorts import CLASSES, no_pneumonia, without_normal_pcr
+from papers.covid_sdnet.settings import options_of
+
+if TYPE_CHECKING:
+    import keras
+
+NO_NORMAL_PCR = "_no_normal_pcr"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet50(Trained):
+    """ResNet-50 as keras.applications scales its inputs: BGR order, ImageNet channel means subtracted, from 0..255."""
+
+    scaling: Any = networks.imagenet_scaling
+    build: Any = networks.build_resnet50_classifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class CovidSdnet(ResNet50):
+    """The four-class twins on the transformed pairs that FuCiTNet makes (section IV-D)."""
+
+    build: Any = networks.build_twins
+
+    def feed(self, execution: Execution, cohort: Cohort, part: np.ndarray, prepared: PreparedImages) -> Inputs:
+        return transforms.feed_pairs(execution.protocol, cohort, execution.below(self.after), part, prepared)
+
+    def decide(self, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Fuse the twins' softmax outputs for x+ (first view) and x- by the paper's rules (section IV-D)."""
+        from papers.covid_sdnet.fusion import fuse
+
+        positive, score = fuse(outputs[:, 0], outputs[:, 1])
+        return positive.astype(np.int64), np.stack([1 - score, score], axis=1)
+
+    def evidence(
+        self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
+    ) -> tuple[keras.Model, np.ndarray, int]:
+        return transforms.evidence_pairs(model, inputs, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuCiTNet(Trained):
+    """The class-inherent transformation network: its training step is its own, written for one device."""
+
+    build: Any = networks.build_cit
+
+    def strategy(self, asked: str) -> str:
+        return "one"
+
+    def compile(self, model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
+        """Attach the three optimisers and the losses; a class of fewer images weighs more, equal classes 1."""
+        weights = counts.max() / np.maximum(counts, 1)
+        settings = networks.cit_settings(options_of(protocol), training, model.perceptual is not None)
+        model.compile_cit(settings, weights / weights.max())
+
+    def callbacks(self, protocol: Protocol) -> list[keras.callbacks.Callback]:
+        """Return the classifier's learning rate by epoch."""
+        from papers.covid_sdnet.cit import rate_callback
+
+        settings = networks.cit_settings(options_of(protocol), protocol.training_of("fucitnet"), False)
+        return [rate_callback(settings)]
+
+    def decide(self, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Decide by the largest of the logits of both transformed versions (the authors' own test program).
+
+        The score of a class is its largest softmax probability among them, as a share of the sum over classes.
+        """
+        from papers.covid_sdnet.cit import fuse_logits
+
+        logits = outputs[:, 0].astype(np.float64)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True)).reshape(len(logits), -1, len(classes)).max(axis=1)
+        return fuse_logits(logits, len(classes)), odds / odds.sum(axis=1, keepdims=True)
+
+    def evidence(
+        self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
+    ) -> tuple[keras.Model, np.ndarray, int]:
+        """Look at what the classifier sees in the image that the class's own generator made."""
+        index = CLASSES.index(name)
+        # As the decision sees it: not clipped to grey levels.
+        return model.classifier, model.generators[index].predict(inputs[:, 0], verbose=0), index
+
+
+@dataclass(frozen=True, kw_only=True)
+class CovidCaps(Trained):
+    """COVID-CAPS trained anew."""
+
+    build: Any = networks.build_covid_caps_retrained
+
+    def compile(self, model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
+        """Attach Adam and the margin loss; no class weights, as the paper retrains it."""
+        from covid_keras.models.compiling import make_optimizer
+        from papers.covid_sdnet.margin import MarginLoss
+
+        model.compile(make_optimizer(training.optimizer), MarginLoss(), metrics=["accuracy"], jit_compile=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CovidCapsReleased(Released):
+    """COVID-CAPS with its authors' weights."""
+
+    restore: Any = networks.restore_covid_caps
+
+    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
+        return networks.caps_missing(protocol)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CovidNet(Trained):
+    """A surrogate of COVIDNet-CXR A, with a third class, its own batches and loss."""
+
+    build: Any = networks.build_covidnet_retrained
+
+    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
+        return no_pneumonia(protocol, data)
+
+    def surrogate(self, protocol: Protocol) -> str:
+        return (
+            "surrogate network: widths and checkpoint of COVIDNet-CXR A are not obtainable "
+            f"(variant {options_of(protocol).covidnet.variant} trained here)"
+        )
+
+    def compile(self, model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
+        """Attach Adam and the weighted cross-entropy; COVID-19 weighs `positive_weight`."""
+        from covid_keras.models.compiling import make_optimizer
+        from papers.covid_sdnet.weighted import WeightedCrossEntropy
+
+        weights = [1.0] * len(counts)
+        weights[1] = options_of(protocol).covidnet.positive_weight
+        loss = WeightedCrossEntropy(weights)
+        model.compile(make_optimizer(training.optimizer), loss, metrics=["accuracy"], jit_compile=False)
+
+    def plan(self, labels: np.ndarray, training: TrainingSettings, protocol: Protocol, seed: int) -> np.ndarray:
+        """Return the batches as COVIDNet draws them: the other classes in turn, some places taken by positives."""
+        from papers.covid_sdnet.weighted import covidnet_epoch
+
+        others, positives = np.flatnonzero(labels != 1), np.flatnonzero(labels == 1)
+        size, share = training.batch_size, options_of(protocol).covidnet.positive_share
+        epochs = range(training.epochs)
+        return np.stack([covidnet_epoch(others, positives, size, share, seed, epoch) for epoch in epochs])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CovidNetReleased(Released):
+    """COVIDNet with the weights of a file that the user gives."""
+
+    restore: Any = networks.restore_covidnet
+
+    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
+        return None if "covidnet" in protocol.files else "checkpoint not obtainable"
+
+    def surrogate(self, protocol: Protocol) -> str:
+        return "the checkpoint given is not COVIDNet-CXR A, whose widths were never published"
+
+
+class WithoutNormalPcr(Trained):
+    """A system in the experiment of Tables VII and VIII."""
+
+    def takes_part(self, execution: Execution) -> np.ndarray:
+        return without_normal_pcr(execution.cohort, execution.splits, execution.classes, execution.split_seed)
+
+
+def without_normal(system: Trained) -> Trained:
+    """Return the same system in the experiment of Tables VII and VIII."""
+    kind = type(f"{type(system).__name__}WithoutNormalPcr", (WithoutNormalPcr, type(system)), {})
+    same = {one.name: getattr(system, one.name) for one in fields(system)}
+    changes = {
+        "name": system.name + NO_NORMAL_PCR,
+        "title": f"{system.title}, Normal-PCR+ removed",
+        "settings": system.settings or system.name,
+        "after": system.after and system.after + NO_NORMAL_PCR,
+    }
+    return kind(**same | changes)

@@ -1,0 +1,68 @@
+"""Hertel & Benlamri 2022: three networks and two ensembles of each task, masks on and off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covid_keras.data.cohort import Cohort
+from covid_keras.paper import Paper
+from covid_keras.paper.protocol import Protocol
+from papers.hertel_ensemble import networks, stages
+from papers.hertel_ensemble.cohorts import available, make_cohort, sources
+from papers.hertel_ensemble.networks import NETWORKS
+from papers.hertel_ensemble.settings import options_of
+from papers.hertel_ensemble.systems import classifier, systems_of, whole
+
+if TYPE_CHECKING:
+    from covid_keras.models.lungs import LungSegmenter
+
+# Its twin is trained before it, on the same images, with masks: Figure 11 needs both.
+WHOLE = replace(
+    classifier("densenet201", "multi"),
+    name="densenet201_whole",
+    title="DenseNet-201 without segmentation, three classes",
+    preparation=whole,
+    after="densenet201_multi",
+)
+
+
+@dataclass(frozen=True)
+class HertelPaper(Paper):
+    """COVIDx, RICORD, BIMCV and COVIDGR-1.0, or what stands in for them; lungs by the paper's ResUNet."""
+
+    def cohort(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
+        return make_cohort(protocol, data, made)
+
+    def available(self, protocol: Protocol, data: Path | None) -> str | None:
+        """Return None where a profile's images are at hand, and human masks where the ResUNet is to mark the lungs."""
+        reason = available(protocol, data)
+        if reason is None and options_of(protocol).masks != "shipped":
+            return stages.missing(protocol, data)
+        return reason
+
+    def sources(self, protocol: Protocol) -> tuple[str, ...]:
+        return sources(protocol)
+
+    def check(self, protocol: Protocol) -> None:
+        networks.check(protocol)
+
+    def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
+        return stages.segmenter(protocol, data, cache)
+
+    def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
+        stages.finish(protocol, data, cache)
+
+
+PAPER = HertelPaper(
+    name="hertel_ensemble",
+    aliases=("hertel",),
+    title="A deep learning segmentation-classification pipeline for X-ray-based COVID-19 diagnosis",
+    citation="R. Hertel, R. Benlamri, Biomedical Engineering Advances 3, 100041, 2022",
+    doi="10.1016/j.bea.2022.100041",
+    folder=Path(__file__).resolve().parent,
+    systems=(*systems_of("multi"), WHOLE, *systems_of("binary"), *systems_of("gr"), *systems_of("gr5")),
+    report="papers.hertel_ensemble.report",
+    files={name: f"{one.kind} without top, Keras .h5 (as keras.applications has it)" for name, one in NETWORKS.items()},
+)
