@@ -8,7 +8,6 @@ from argparse import Namespace
 from pathlib import Path
 
 from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
-from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
 
 

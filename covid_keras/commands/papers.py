@@ -14,7 +14,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: Namespace) -> None:
     """Print the list."""
-    from covid_keras.paper.paper import load_papers
+    from covid_keras.paper.registered import load_papers
 
     for paper in load_papers().values():
         print(

@@ -29,6 +29,7 @@ from covid_keras.training.fitting import Feed, Tell, fit
 from covid_keras.training.resume import STATE, ResumableTraining
 from covid_keras.training.runfolder import HISTORY, Execution
 
+
 def execute(execution: Execution, tell: Tell = lambda epoch, values: None) -> None:
     """Train one execution, or go on with it, and write its predictions; nothing to do where it is done.
 

@@ -1,7 +1,7 @@
 """The cohorts of Arias-Garzon et al.: the paper's collections, what stands in for them, and the phantom.
 
 One cohort holds the images of every experiment; a label says from which collection an image comes and what it shows,
-and each system takes the labels that it tells apart (`papers.arias_vgg19.experiment`). So one division by patient
+and each system takes the labels that it tells apart (`papers.arias_vgg19.experiments`). So one division by patient
 serves the view filter, all parts and all controls.
 """
 

@@ -42,7 +42,8 @@ from covid_keras.reporting.differences import (
 )
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.wording import NOTHING, number
-from papers.arias_vgg19.experiment import CONTROLS, DEPTHS, EXPERIMENTS, PARTS, VIEW_OF
+from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS, VIEW_OF
+from papers.arias_vgg19.systems import DEPTHS
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS
 from papers.arias_vgg19.overlap import PARTS as MASK_PARTS
 

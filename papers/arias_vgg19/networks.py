@@ -91,8 +91,6 @@ def _frontal_scores(view: Execution) -> np.ndarray:
     from covid_keras.data.pipeline import make_dataset
 
     prepared = view.prepared
-    batches = make_dataset(
-        prepared, np.arange(len(prepared)), batch_size=_BATCH, channels=prepared.shape[-1]
-    )
+    batches = make_dataset(prepared, np.arange(len(prepared)), batch_size=_BATCH, channels=prepared.shape[-1])
     scores = view.network.predict(batches, verbose=0)
     return scores[:, VIEWS.index(FRONTAL_CLASS)].astype(np.float64)

@@ -21,10 +21,10 @@ from covid_keras.reporting.wording import NOTHING
 from papers.arias_vgg19 import comparisons, stages
 from papers.arias_vgg19.cohorts import available
 from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS, experiments_of
-from papers.arias_vgg19.systems import DEPTHS
 from papers.arias_vgg19.measures import measure
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS
 from papers.arias_vgg19.overlap import read_overlap
+from papers.arias_vgg19.systems import DEPTHS
 
 if TYPE_CHECKING:
     from covid_keras.reporting.results import Results

@@ -2,7 +2,7 @@
 
 One cohort holds the images of every experiment; a label says what an image shows and, where that decides on its part of
 the division, of which collection it is. Each system calls the labels by the classes that it tells apart
-(`papers.hertel_ensemble.experiment`).
+(`papers.hertel_ensemble.systems`).
 """
 
 from __future__ import annotations

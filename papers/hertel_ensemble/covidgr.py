@@ -24,7 +24,7 @@ from covid_keras.reporting.html import Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from papers.hertel_ensemble.cohorts import COVIDGR
-from papers.hertel_ensemble.networks import COVID
+from papers.hertel_ensemble.systems import COVID
 from papers.hertel_ensemble.tasks import ENSEMBLES, NETWORKS, joined, systems_of
 
 METRICS = ("accuracy", "sensitivity")

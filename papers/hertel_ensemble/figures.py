@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from covid_keras.reporting.explanations import HeatCase
 from covid_keras.reporting.pictures import colour_bar, short_name, show_heat, show_radiograph
 from covid_keras.reporting.style import MUTED, NARROW, OKABE_ITO, WIDTH, report_style
-from papers.hertel_ensemble.networks import COVID
+from papers.hertel_ensemble.systems import COVID
 
 if TYPE_CHECKING:
     import keras
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from covid_keras.data.preparation import PreparedImages
     from covid_keras.paper.systems import System
     from covid_keras.reporting.examples import Examples
+    from covid_keras.training.runfolder import Execution
 
 HEAT_LAYER = "relu"  # the last feature maps of DenseNet
 FIGURE_11 = "With and without segmentation"

@@ -18,8 +18,8 @@ from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from covid_keras.reporting.wording import with_bounds
 from papers.hertel_ensemble import stages
-from papers.hertel_ensemble.systems import COVID, NEGATIVE
 from papers.hertel_ensemble.source_sections import SPLITS, collection_words, divided_images
+from papers.hertel_ensemble.systems import COVID, NEGATIVE
 from papers.hertel_ensemble.tasks import joined, systems_of
 
 CHANCE = 50.0

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation.decisions import DECISION_THRESHOLD
 from covid_keras.paper.initial_weights import check_initial_weights
 from covid_keras.paper.protocol import Protocol
 from papers.hertel_ensemble.segmenter import segmenter_settings

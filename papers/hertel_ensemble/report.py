@@ -12,8 +12,8 @@ from covid_keras.reporting.html import Section
 from covid_keras.reporting.paper_report import PaperReport, Pictures
 from covid_keras.training.runfolder import RunFolder
 from papers.hertel_ensemble import stages
-from papers.hertel_ensemble.systems import KINDS, TASKS
 from papers.hertel_ensemble.measures import measure
+from papers.hertel_ensemble.systems import KINDS, TASKS
 
 if TYPE_CHECKING:
     from covid_keras.reporting.examples import Examples

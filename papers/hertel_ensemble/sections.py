@@ -27,10 +27,10 @@ from covid_keras.reporting.tables import NOTHING, number, published_number, tabl
 from papers.hertel_ensemble import stages
 from papers.hertel_ensemble.covidgr import covidgr_section
 from papers.hertel_ensemble.ensemble_sections import agreement_section, drop_section, ensembles_section
-from papers.hertel_ensemble.systems import NEGATIVE, NORMAL, PNEUMONIA
 from papers.hertel_ensemble.figures import dice_figure
 from papers.hertel_ensemble.mask_sections import masks_section
 from papers.hertel_ensemble.source_sections import SPLITS, collection_words, divided_images, sources_section
+from papers.hertel_ensemble.systems import NEGATIVE, NORMAL, PNEUMONIA
 from papers.hertel_ensemble.tasks import TASKS, systems_of
 
 COUNTED = {"2": "multi", "3": "binary", "4": "gr"}  # the paper's table of images, and whose they are

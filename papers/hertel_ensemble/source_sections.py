@@ -19,7 +19,7 @@ from covid_keras.reporting.html import FigureEntry, Section, TableEntry
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from covid_keras.reporting.wording import with_bounds
-from papers.hertel_ensemble.networks import COVID
+from papers.hertel_ensemble.systems import COVID
 from papers.hertel_ensemble.tasks import TASKS, joined, sentence, short_title, systems_of
 
 

@@ -11,8 +11,8 @@ from covid_keras.evaluation import Difference, bootstrap_mean
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.tables import NOTHING, number
 from covid_keras.reporting.wording import with_bounds
-from papers.hertel_ensemble.systems import TASKS as OF_PAPER
 from papers.hertel_ensemble.networks import NETWORKS as BUILT
+from papers.hertel_ensemble.systems import TASKS as OF_PAPER
 
 NETWORKS = {name: network.title for name, network in BUILT.items()}
 ENSEMBLES = {"average": "weighted average", "vote": "majority vote"}
