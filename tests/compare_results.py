@@ -18,7 +18,8 @@ from pathlib import Path
 
 from covid_keras.common.files import read_json, write_json
 from covid_keras.evaluation import Measured, comparison_records, measured_from_json, summarise
-from covid_keras.paper.paper import Paper, load_papers
+from covid_keras.paper.paper import Paper
+from covid_keras.paper.registered import load_papers
 from covid_keras.reporting.committed import Committed, committed_profiles
 from covid_keras.reporting.paper_report import report_of
 from covid_keras.reporting.publish import regenerated
