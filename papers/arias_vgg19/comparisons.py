@@ -43,9 +43,9 @@ from covid_keras.reporting.differences import (
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.wording import NOTHING, number
 from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS, VIEW_OF
-from papers.arias_vgg19.systems import DEPTHS
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS
 from papers.arias_vgg19.overlap import PARTS as MASK_PARTS
+from papers.arias_vgg19.systems import DEPTHS
 
 VIEW_FILTERS = ("view16", "view19", "view_balanced", "view_all", "view")
 LATERAL_POSITIVE = {
