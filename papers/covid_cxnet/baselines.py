@@ -67,10 +67,8 @@ def build_densenet121(
     """
     if variant not in TRAINED_LAYERS:
         raise ValueError(f"variant must be one of {', '.join(TRAINED_LAYERS)}, not {variant!r}")
-    with_top = variant == "top"
-    base = _backbone("DenseNet121", input_shape, with_top, weights, batchnorm_momentum)
-    model = keras.Model(base.input, _probability(base.output if with_top else _head(base.output)), name=name)
-    return _freeze_below(model, TRAINED_LAYERS[variant]) if frozen else model
+    trained = TRAINED_LAYERS[variant] if frozen else None
+    return _build("DenseNet121", input_shape, variant == "top", weights, batchnorm_momentum, trained, name)
 
 
 def build_resnet50_baseline(
@@ -103,38 +101,37 @@ def build_resnet50_baseline(
     UserError
         Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     """
-    base = _backbone("ResNet50", input_shape, True, weights, batchnorm_momentum)
-    model = keras.Model(base.input, _probability(base.output), name=name)
-    return _freeze_below(model, 1) if frozen else model
+    return _build("ResNet50", input_shape, True, weights, batchnorm_momentum, 1 if frozen else None, name)
 
 
-def _backbone(
-    kind: str, input_shape: tuple[int, int, int], with_top: bool, weights: str | Path, momentum: float | None
+def _build(
+    kind: str,
+    input_shape: tuple[int, int, int],
+    with_top: bool,
+    weights: str | Path,
+    momentum: float | None,
+    trained: int | None,
+    name: str,
 ) -> keras.Model:
+    """Build a network of keras.applications with one sigmoid; its last `trained` layers learn, all for None."""
     make: Callable[..., keras.Model] = getattr(keras.applications, kind)
     inputs = keras.Input(input_shape, name="radiograph")
-    return load_backbone(
-        kind,
-        lambda given: make(include_top=with_top, weights=given, input_tensor=inputs),
-        weights,
-        momentum,
+    base = load_backbone(
+        kind, lambda given: make(include_top=with_top, weights=given, input_tensor=inputs), weights, momentum
     )
+    x = base.output if with_top else _head(base.output)
+    # float32 also under a mixed-precision policy: a probability in bfloat16 has three digits.
+    output = layers.Dense(1, activation="sigmoid", dtype="float32", name="output_layer")(x)
+    model = keras.Model(base.input, output, name=name)
+    if trained is not None:
+        for layer in model.layers[:-trained]:
+            layer.trainable = False
+    return model
 
 
-def _head(x):
+def _head(x: keras.KerasTensor) -> keras.KerasTensor:
     x = layers.GlobalAveragePooling2D(name="pooling_layer")(x)
     for number, units in ((1, 10), (2, 20)):
         x = layers.Dense(units, activation="sigmoid", name=f"fc{number}_layer")(x)
         x = layers.Dropout(_DROPOUT, name=f"dropout{number}_layer")(x)
     return x
-
-
-def _probability(x):
-    # float32 also under a mixed-precision policy: a probability in bfloat16 has three digits.
-    return layers.Dense(1, activation="sigmoid", dtype="float32", name="output_layer")(x)
-
-
-def _freeze_below(model: keras.Model, trained: int) -> keras.Model:
-    for layer in model.layers[:-trained]:
-        layer.trainable = False
-    return model

@@ -39,7 +39,7 @@ def enhancement_figure(image: np.ndarray, title: str = "Contrast enhancement") -
     Returns
     -------
     matplotlib.figure.Figure
-        A column a picture, and under each its mean and the shares of its grey levels.
+        One column per picture, and under each its mean and the shares of its grey levels.
 
     Raises
     ------
@@ -47,15 +47,8 @@ def enhancement_figure(image: np.ndarray, title: str = "Contrast enhancement") -
         Not one grey plane of integers 0..255.
     """
     plane = _shrunk(image)
-    return _panels(
-        {
-            "original": plane,
-            "HE": equalize_histogram(plane),
-            "AHE": equalize_adaptive(plane),
-            "CLAHE": clahe(plane),
-        },
-        title,
-    )
+    made = {"HE": equalize_histogram(plane), "AHE": equalize_adaptive(plane), "CLAHE": clahe(plane)}
+    return _panels({"original": plane, **made}, title)
 
 
 def beasf_figure(image: np.ndarray, gammas: Sequence[float] = GAMMAS, title: str = "BEASF") -> Figure:
@@ -63,16 +56,10 @@ def beasf_figure(image: np.ndarray, gammas: Sequence[float] = GAMMAS, title: str
 
     Parameters
     ----------
-    image : ndarray, (H, W) or (H, W, 1)
-        Integers 0..255, shrunk as in `enhancement_figure`.
+    image, title
+        As of `enhancement_figure`, whose result this has too, with four pictures per row.
     gammas : sequence of float
         The slopes; 1.5 is what the networks are trained on.
-    title : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Four pictures a row, each with its grey levels as in `enhancement_figure`.
 
     Raises
     ------
@@ -110,7 +97,8 @@ def _panels(pictures: Mapping[str, np.ndarray], title: str) -> Figure:
     highest = 1.05 * max(share.max() for share in shares.values())
     for place, (name, picture) in enumerate(pictures.items()):
         row, column = 2 * (place // columns), place % columns
-        _draw_picture(grid[row, column], picture, name)
+        show_radiograph(grid[row, column], picture)
+        grid[row, column].set_title(name, fontsize=9.5)
         _draw_shares(grid[row + 1, column], picture, shares[name], highest, first=column == 0)
     for empty in range(len(pictures), bands * columns):
         for axes in grid[2 * (empty // columns) :, empty % columns]:
@@ -122,11 +110,6 @@ def _shares(picture: np.ndarray) -> np.ndarray:
     """Return the share of the pixels, in percent, in each of `_BINS` equal ranges of grey."""
     counts = np.bincount(picture.ravel() // (256 // _BINS), minlength=_BINS)
     return 100 * counts / picture.size
-
-
-def _draw_picture(axes: Axes, picture: np.ndarray, name: str) -> None:
-    show_radiograph(axes, picture)
-    axes.set_title(name, fontsize=9.5)
 
 
 def _draw_shares(axes: Axes, picture: np.ndarray, shares: np.ndarray, highest: float, first: bool) -> None:

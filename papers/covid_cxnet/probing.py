@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import keras
@@ -48,31 +47,19 @@ PANELS = ("Atelectasis", "Infiltration", "Mass", "Nodule", "Pneumonia", "Consoli
 IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How CheXNet is asked.
-
-    Attributes
-    ----------
-    title : str
-    activation : str
-        Of its last layer, "softmax" or "sigmoid".
-    upstream_scaling : bool
-        Whether images are of the size and scaling that its weights were trained with.
-    """
+class Reading(NamedTuple):
+    """How CheXNet is asked: its last activation, and size and scaling of its images (see `images_for`)."""
 
     title: str
     activation: str
+    side: int
     upstream_scaling: bool
 
-    @property
-    def side(self) -> int:
-        """Height and width of its images in pixels."""
-        return 224 if self.upstream_scaling else 320
 
-
-AS_AUTHORS = Reading("as the authors: softmax, 320 pixels, 0 to 1", "softmax", upstream_scaling=False)
-AS_TRAINED = Reading("as it was trained: sigmoid, 224 pixels, ImageNet's scaling", "sigmoid", upstream_scaling=True)
+AS_AUTHORS = Reading("as the authors: softmax, 320 pixels, 0 to 1", "softmax", 320, upstream_scaling=False)
+AS_TRAINED = Reading(
+    "as it was trained: sigmoid, 224 pixels, ImageNet's scaling", "sigmoid", 224, upstream_scaling=True
+)
 
 
 def images_for(paths: Sequence[str | Path], side: int = 320, upstream_scaling: bool = False) -> np.ndarray:
@@ -110,7 +97,7 @@ def probe(model: keras.Model, images: np.ndarray, batch_size: int = 8) -> pd.Dat
     Returns
     -------
     pandas.DataFrame
-        A row an image, a column a finding, probabilities. With softmax a row sums to 1.
+        Probabilities, one row per image, one column per finding. With softmax a row sums to 1.
 
     Raises
     ------
@@ -124,19 +111,9 @@ def probe(model: keras.Model, images: np.ndarray, batch_size: int = 8) -> pd.Dat
 
 
 def finding_maps(model: keras.Model, image: np.ndarray, findings: Sequence[str] = PANELS) -> np.ndarray:
-    """Return a Grad-CAM map a finding, of its logit, which is the same whichever way the outputs are read.
+    """Return one Grad-CAM map per finding, of its logit, which is the same whichever way the outputs are read.
 
-    Parameters
-    ----------
-    model : keras.Model
-        CheXNet.
-    image : ndarray (H, W, 3) float
-        As `images_for` gives it.
-    findings : sequence of str
-
-    Returns
-    -------
-    ndarray (findings, H, W) float32, 0..1
+    `image` is (H, W, 3) float, as `images_for` gives it; the maps are (findings, H, W) float32, 0..1.
     """
     indices = [CHEXNET_FINDINGS.index(name) for name in findings]
     return grad_cam(model, np.repeat(image[None], len(indices), axis=0), indices)
@@ -149,16 +126,9 @@ def panels_figure(
     title: str,
     findings: Sequence[str] = PANELS,
 ) -> Figure:
-    """Draw the radiograph without heat and with the map of each finding, its probability above.
+    """Draw the radiograph, (H, W) uint8, without heat and with the map of each finding, its probability above.
 
-    Parameters
-    ----------
-    image : ndarray (H, W) uint8
-    maps : ndarray (findings, H, W), 0..1
-    probabilities : mapping
-        Of each finding.
-    title : str
-    findings : sequence of str
+    `maps` are (findings, H, W), 0..1, in the order of `findings`; `probabilities` has each finding.
     """
     plain = HeatCase(image, np.zeros(image.shape), "plain")
     cases = [
@@ -172,18 +142,10 @@ def panels_figure(
 def findings_figure(
     readings: Mapping[str, pd.DataFrame], title: str = "What CheXNet finds without fine-tuning"
 ) -> Figure:
-    """Draw the fourteen probabilities, a panel a reading, a mark an image.
+    """Draw the fourteen probabilities, one panel per reading, one mark per image.
 
-    Parameters
-    ----------
-    readings : mapping
-        Title of the reading to its result of `probe`, with the images' names as index.
-    title : str
-
-    Raises
-    ------
-    ValueError
-        Where there is no reading.
+    `readings` maps the title of each reading to its result of `probe`, with the images' names as index; there must be
+    one, else `ValueError`.
     """
     if not readings:
         raise ValueError("no reading to draw")
@@ -195,16 +157,9 @@ def findings_figure(
         styles = series_styles(table.index)
         # Side by side, so that no mark hides another.
         for shift, (image, row) in zip(np.linspace(-0.15, 0.15, len(table)), table.iterrows(), strict=True):
-            style = styles[image]
-            values = row[list(CHEXNET_FINDINGS)].to_numpy(dtype=float)
-            axes.plot(
-                values,
-                places + shift,
-                style.marker,
-                color=style.colour,
-                markersize=6.5,
-                label=short_name(str(image), 40),
-            )
+            values, style = row[list(CHEXNET_FINDINGS)].to_numpy(dtype=float), styles[image]
+            label = short_name(str(image), 40)
+            axes.plot(values, places + shift, style.marker, color=style.colour, markersize=6.5, label=label)
         axes.set(xlim=(-0.03, 1.03), xlabel="probability", ylim=(len(places) - 0.5, -0.5))
         axes.set_title(name.replace(": ", ":\n"), fontsize=9)
     panels[0].set(yticks=places, yticklabels=[name.replace("_", " ").lower() for name in CHEXNET_FINDINGS])
@@ -238,36 +193,27 @@ def pictures_of(
 ) -> list[tuple[str, str, Figure]]:
     """Return the probabilities of some images by each reading, and the maps of each by the first reading.
 
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        Rows of a cohort's table.
-    weights : str or Path
-        As `covid_keras.models.build_chexnet` takes them.
-    readings : sequence of Reading
-
-    Raises
-    ------
-    UserError
-        Where the file is missing or is not CheXNet's.
+    `rows` are of a cohort's table, `weights` as `covid_keras.models.build_chexnet` takes them; `UserError` where the
+    file is missing or is not CheXNet's.
     """
     names = [f"{row.image_id} ({row.label})" for row in rows.itertuples()]
-    tables, panels = {}, []
+    tables: dict[str, pd.DataFrame] = {}
     for reading in readings:
         chexnet = build_chexnet((reading.side, reading.side, 3), reading.activation, weights)
         images = images_for(rows["path"].tolist(), reading.side, reading.upstream_scaling)
         tables[reading.title] = table = probe(chexnet, images).set_axis(names)
-        for name, path, image in zip(names, rows["path"], images, strict=True):
-            if reading is readings[0]:
-                panels.append(_panels(chexnet, path, image, table.loc[name], f"CheXNet on {short_name(name, 50)}"))
+        if reading is readings[0]:
+            panels = [
+                _panels(chexnet, path, image, table.loc[name], f"CheXNet on {short_name(name, 50)}")
+                for name, path, image in zip(names, rows["path"], images, strict=True)
+            ]
     caption = (
         "CheXNet as it is, without fine-tuning (figure 14 of the paper). Read by softmax, the fourteen findings share "
         "one probability of 1; the network was trained with a sigmoid each, where several may be present or none."
     )
     maps = f"Evidence for single findings, {readings[0].title} (figure 14 of the paper)."
-    return [("CheXNet without fine-tuning", caption, findings_figure(tables))] + [
-        ("CheXNet's findings", maps, figure) for figure in panels
-    ]
+    pictures = [("CheXNet's findings", maps, figure) for figure in panels]
+    return [("CheXNet without fine-tuning", caption, findings_figure(tables)), *pictures]
 
 
 def _panels(chexnet: keras.Model, path: str, image: np.ndarray, probabilities: pd.Series, title: str) -> Figure:

@@ -1,19 +1,19 @@
 """The class-inherent transformation network: a generator for each class and a classifier, trained together.
 
 Each generator learns to keep an image recognisable (mean squared error, perceptual distance) while making it easier
-to classify, as the images of its class; the classifier learns on the outputs of all generators. Where paper and
-authors' code (FuCiTNet) differ or the paper is silent, the code is followed, with these differences:
+to classify as its class; the classifier learns on the outputs of all generators. Where paper and authors' code
+(FuCiTNet) differ or the paper is silent, this follows the code, except that
 
-- All gradients of a batch belong to one state of the networks; the code updates the classifier before the generators'
-  gradients pass through it.
-- The transforms are not computed a second time for logging, so moving statistics are updated once a batch, not twice.
+- all gradients of a batch belong to one state of the networks: the code updates the classifier before the generators'
+  gradients pass through it;
+- the transforms are not computed again for logging: moving statistics are updated once per batch, not twice.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import keras
@@ -69,18 +69,16 @@ class CiTSettings:
     filters: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("lambda_", "perceptual", "total_variation", "generator_decay"):
-            self._check(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("generator_rate", "classifier_rate", "classifier_gamma"):
-            self._check(name, getattr(self, name) > 0, "above 0")
-        for name in ("classifier_step", "filters"):
-            value = getattr(self, name)
-            self._check(name, value == int(value) and value >= 1, "a whole number above 0")
-
-    def _check(self, name: str, good: bool, wanted: str) -> None:
-        value = getattr(self, name)
-        if not (good and math.isfinite(value)):
-            raise UserError(name, f"is {value}", f"Give a value that is {wanted}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, int):
+                good, wanted = value >= 1 and value == int(value), "a whole number above 0"
+            elif field.name in ("generator_rate", "classifier_rate", "classifier_gamma"):
+                good, wanted = value > 0, "above 0"
+            else:
+                good, wanted = value >= 0, "at least 0"
+            if not (good and math.isfinite(value)):
+                raise UserError(field.name, f"is {value}", f"Give a value that is {wanted}")
 
 
 def classifier_rate(settings: CiTSettings, epoch: int) -> float:
@@ -93,8 +91,7 @@ def classifier_rate(settings: CiTSettings, epoch: int) -> float:
 
 
 def rate_callback(settings: CiTSettings) -> keras.callbacks.Callback:
-    """Return a callback that sets the classifier's rate for each epoch; a resumed training sees the same rates."""
-    # Keras' own would pass on what a callback set before; this depends on the epoch alone.
+    """Return a callback that sets the classifier's rate by the epoch alone: a resumed training sees the same rates."""
     return keras.callbacks.LearningRateScheduler(lambda epoch, _: classifier_rate(settings, epoch))
 
 
@@ -216,17 +213,13 @@ class CiTNetwork(keras.Model):
         self.class_names = tuple(class_names)
         self.settings = CiTSettings()
         self.class_weights = (1.0,) * len(class_names)
-        self.generator_optimizers: list[keras.optimizers.Optimizer] = []
+        # The generators' optimisers, whose state belongs to a training beside that of `optimizer`.
+        self.extra_optimizers: list[keras.optimizers.Optimizer] = []
         self.loss_metric, self.accuracy_metric = keras.metrics.Mean("loss"), keras.metrics.Mean("accuracy")
         self.mse_metrics = [keras.metrics.Mean(f"mse_{name}") for name in class_names]
         self.ce_metrics = [keras.metrics.Mean(f"ce_{name}") for name in class_names]
         # All variables exist: the parts are built.
         self.built = True
-
-    @property
-    def extra_optimizers(self) -> list[keras.optimizers.Optimizer]:
-        """The generators' optimisers, whose state belongs to a training beside that of `optimizer`."""
-        return list(self.generator_optimizers)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -265,16 +258,24 @@ class CiTNetwork(keras.Model):
             jit_compile=jit_compile,
             auto_scale_loss=False,  # `train_step` takes the gradients itself and scales none
         )
-        self.generator_optimizers = [
+        self.extra_optimizers = [
             _adam(settings.generator_rate, generator, f"adam_{generator.name}") for generator in self.generators
         ]
 
     def call(self, images, training: bool = False):
         """Return the logits of D(G_k(x)) for k in class order, side by side: (batch, K * K)."""
+        logits = self._logits(self._versions(images, training), training)
+        return tf.reshape(logits, (-1, len(self.generators) ** 2))
+
+    def _versions(self, images, training: bool):
+        """G_k(x) for k in class order: (batch, K, height, width, channels)."""
+        return tf.stack([generator(images, training=training) for generator in self.generators], axis=1)
+
+    def _logits(self, versions, training: bool):
+        """Logits of D for each version: float32 (batch, K, K)."""
         classes = len(self.generators)
-        versions = tf.stack([generator(images, training=training) for generator in self.generators], axis=1)
         logits = self.classifier(_images(versions), training=training)
-        return tf.reshape(tf.cast(logits, tf.float32), (-1, classes * classes))
+        return tf.reshape(tf.cast(logits, tf.float32), (-1, classes, classes))
 
     def transform(self, images: np.ndarray, k: int, batch_size: int = 16) -> np.ndarray:
         """Return the images as generator `k` makes them, in inference mode, clipped to 0..1: float32, same shape."""
@@ -325,14 +326,12 @@ class CiTNetwork(keras.Model):
         features = self._features(images)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(versions)
-            mse = tf.reduce_mean(tf.math.squared_difference(versions, images[:, None]), axis=(0, 2, 3, 4))
+            mse = _distances(versions, images)
             total = tf.reduce_sum(mse)
             if features is not None:
-                made = tf.reshape(
-                    self._features(_images(versions)), tf.concat([tf.shape(versions)[:2], tf.shape(features)[1:]], 0)
-                )
-                distance = tf.reduce_mean(tf.math.squared_difference(made, features[:, None]), axis=(0, 2, 3, 4))
-                total += self.settings.perceptual * tf.reduce_sum(distance)
+                shape = tf.concat([tf.shape(versions)[:2], tf.shape(features)[1:]], 0)
+                made = tf.reshape(self._features(_images(versions)), shape)
+                total += self.settings.perceptual * tf.reduce_sum(_distances(made, features))
             if self.settings.total_variation > 0:
                 total += self.settings.total_variation * tf.reduce_sum(total_variation(versions))
         return mse, tape.gradient(total, versions)
@@ -348,8 +347,7 @@ class CiTNetwork(keras.Model):
         sources = [versions, *_values(self.classifier)]
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(sources)
-            logits = tf.cast(self.classifier(_images(versions), training=True), tf.float32)
-            logits = tf.reshape(logits, (-1, classes, classes))
+            logits = self._logits(versions, training=True)
             ce = _class_means(_cross_entropy(logits, labels), labels)
         share = self._shares(labels)
         of_classifier, of_ce = [0.0] * (len(sources) - 1), []
@@ -369,29 +367,24 @@ class CiTNetwork(keras.Model):
         images, labels = _unpacked(data)
         of_classifier, of_generators, losses = self.gradients(images, labels)
         self.optimizer.apply(of_classifier, self.classifier.trainable_variables)
-        for generator, optimizer, gradients in zip(
-            self.generators, self.generator_optimizers, of_generators, strict=True
-        ):
+        for generator, optimizer, gradients in zip(self.generators, self.extra_optimizers, of_generators, strict=True):
             optimizer.apply(gradients, generator.trainable_variables)
         return self._report(labels, losses)
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
         """Evaluate one batch, all in inference mode; return the metrics so far."""
         images, labels = _unpacked(data)
-        classes = len(self.generators)
-        versions = tf.stack([generator(images, training=False) for generator in self.generators], axis=1)
-        logits = tf.cast(self.classifier(_images(versions), training=False), tf.float32)
-        logits = tf.reshape(logits, (-1, classes, classes))
-        mse = tf.reduce_mean(tf.math.squared_difference(versions, images[:, None]), axis=(0, 2, 3, 4))
+        versions = self._versions(images, training=False)
+        logits = self._logits(versions, training=False)
         ce = _class_means(_cross_entropy(logits, labels), labels)
-        return self._report(labels, {"logits": logits, "mse": mse, "ce": ce})
+        return self._report(labels, {"logits": logits, "mse": _distances(versions, images), "ce": ce})
 
     def _report(self, labels, losses) -> dict[str, tf.Tensor]:
         """Add a batch to the metrics, each weighted so that an epoch's value is that of all its images at once."""
-        classes = len(self.generators)
         counts = tf.reduce_sum(labels, axis=0)
         weight = tf.reduce_sum(tf.constant(self.class_weights) * counts)
         self.loss_metric.update_state(tf.reduce_sum(self._shares(labels) * losses["ce"]), sample_weight=weight)
+        classes = len(self.generators)
         found = tf.argmax(tf.reshape(losses["logits"], (-1, classes * classes)), axis=1) % classes
         self.accuracy_metric.update_state(tf.cast(found == tf.argmax(labels, axis=1), tf.float32))
         for k in range(classes):
@@ -403,21 +396,8 @@ class CiTNetwork(keras.Model):
 def fuse_logits(logits: np.ndarray, classes: int) -> np.ndarray:
     """Return the class that the network alone predicts: index of the largest logit, modulo the number of classes.
 
-    Parameters
-    ----------
-    logits : ndarray, (n, classes * classes)
-        As CiTNetwork returns them. The first of equal logits counts.
-    classes : int
-        Number of classes, and of generators.
-
-    Returns
-    -------
-    ndarray of int, (n,)
-
-    Raises
-    ------
-    ValueError
-        Where the shape is another.
+    `logits` are (n, classes * classes), as CiTNetwork returns them, else `ValueError`; the first of equal ones counts.
+    The result is int, (n,).
     """
     logits = np.asarray(logits)
     if logits.ndim != 2 or logits.shape[1] != classes * classes:
@@ -437,9 +417,9 @@ def total_variation(versions: tf.Tensor) -> tf.Tensor:
     tensor, float32 (K,)
         Sums are divided by batch, channels and number of steps.
     """
-    down = tf.math.squared_difference(versions[:, :, 1:], versions[:, :, :-1])
-    along = tf.math.squared_difference(versions[:, :, :, 1:], versions[:, :, :, :-1])
-    return 2 * (tf.reduce_mean(down, axis=(0, 2, 3, 4)) + tf.reduce_mean(along, axis=(0, 2, 3, 4)))
+    steps = (versions[:, :, 1:], versions[:, :, :-1]), (versions[:, :, :, 1:], versions[:, :, :, :-1])
+    down, along = (tf.reduce_mean(tf.math.squared_difference(*pair), axis=(0, 2, 3, 4)) for pair in steps)
+    return 2 * (down + along)
 
 
 def _adam(rate: float, model: keras.Model, name: str) -> keras.optimizers.Adam:
@@ -463,6 +443,11 @@ def _values(model: keras.Model) -> list[tf.Variable]:
 def _images(versions):
     """(batch, K, height, width, channels) as one batch, image by image and within an image by generator."""
     return tf.reshape(versions, tf.concat([[-1], tf.shape(versions)[2:]], 0))
+
+
+def _distances(versions, originals):
+    """Mean squared difference of all versions by one generator from what they were made of: (K,)."""
+    return tf.reduce_mean(tf.math.squared_difference(versions, originals[:, None]), axis=(0, 2, 3, 4))
 
 
 def _cross_entropy(logits, labels):
