@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from covid_keras.reporting.explanations import HeatCase
 from covid_keras.reporting.pictures import colour_bar, short_name, show_heat, show_radiograph
+from covid_keras.reporting.prose import titled
 from covid_keras.reporting.style import MUTED, NARROW, OKABE_ITO, WIDTH, report_style
 from papers.hertel_ensemble.systems import COVID
 
@@ -24,18 +25,6 @@ if TYPE_CHECKING:
 
 HEAT_LAYER = "relu"  # the last feature maps of DenseNet
 FIGURE_11 = "With and without segmentation"
-CAPTION = (
-    "Figure 11 of the paper: (a) a test radiograph of COVID-19, (b) where the network trained without masks finds "
-    f"evidence for {COVID}, (c) what segmentation leaves of it, (d) the same of the network trained with masks on the "
-    "same images. Grad-CAM of the logit at the last feature maps; lungs outlined. {cells} Heat outside the lungs in "
-    "(d) lies where the picture is black. The images shown are those that the network without masks was surest about, "
-    "right and wrong. The table of heat shares is no sum of such figures: it has every test image of all classes, each "
-    f"mapped for the class that the network decides for, where every map here is for {COVID}."
-)
-CELLS = (
-    "Each map has {rows} x {columns} cells, here as in the table of heat shares, and is enlarged to the picture: a "
-    "cell is {share} % of its area, and a share of heat in the lungs is no finer than that."
-)
 
 
 @report_style()
@@ -117,13 +106,9 @@ def segmentation_pictures(examples: Examples) -> list[tuple[str, str, Figure]]:
         _explained(examples, shown, before, before.network, segmented),
     )
     pairs = [Pair(name, *both) for name, *both in zip(table["image_id"].iloc[shown], *sides, strict=True)]
-    cells = cells_words(*map_cells(examples.network, _layer(examples.system), examples.prepared.shape))
-    return [(FIGURE_11, CAPTION.format(cells=cells), segmentation_figure(pairs))]
-
-
-def cells_words(rows: int, columns: int) -> str:
-    """Return how coarse a map of so many cells is."""
-    return CELLS.format(rows=rows, columns=columns, share=f"{100 / (rows * columns):.1f}")
+    rows, columns = map_cells(examples.network, _layer(examples.system), examples.prepared.shape)
+    words = titled("papers.hertel_ensemble", "report.md.j2", "figure_11", rows=rows, columns=columns)
+    return [(*words, segmentation_figure(pairs))]
 
 
 def _layer(system: System) -> str:

@@ -1,52 +1,32 @@
-"""The report of Hertel & Benlamri: what its reader must know, and what only this paper shows."""
+"""The report of Hertel & Benlamri: its sections in the order of the paper; their texts are in `templates`."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from covid_keras.evaluation import Measured
-from covid_keras.reporting.html import Section
+from covid_keras.evaluation.overlap import read_overlap
+from covid_keras.published.facts import table_title
+from covid_keras.reporting.differences import CHANCE, DAGGER, measured_of, printed_of, standing
+from covid_keras.reporting.document import FigureEntry, Section, TableEntry
 from covid_keras.reporting.paper_report import PaperReport, Pictures
-from covid_keras.training.runfolder import RunFolder
-from papers.hertel_ensemble import stages
+from covid_keras.reporting.prose import notes, titled
+from papers.hertel_ensemble import comparisons, images, stages
+from papers.hertel_ensemble.cohorts import COVIDGR
+from papers.hertel_ensemble.comparisons import TASKS, systems_of
 from papers.hertel_ensemble.measures import measure
-from papers.hertel_ensemble.systems import KINDS, TASKS
+from papers.hertel_ensemble.systems import COVID, KINDS
 
 if TYPE_CHECKING:
     from covid_keras.reporting.examples import Examples
     from covid_keras.reporting.results import Results
 
-NOTES = (
-    (
-        "Class goes with collection",
-        "In the paper BIMCV and RICORD have COVID-19 images alone, and nearly all normal and pneumonia images are the "
-        "RSNA's; in profile cpu the normal ones and most pneumonias are NIH ChestX-ray14's, no COVID-19 image is. A "
-        "network can win by telling collections apart; masking the lungs takes away only part of it, and the frame of "
-        "the picture, which decides how much of it the lungs fill, stays.",
-    ),
-    (
-        "COVID-19 for training and for testing differ",
-        "The paper trains on COVID-19 images of BIMCV and RICORD and tests on those of COVIDx and RICORD. In profile "
-        "cpu COVID-CXNet's take the place of the former, for all three parts as RICORD's, Cohen's that of COVIDx's, "
-        "for validation and test alone (three classes and two; not on the division in COVIDGR's place). Cohen's "
-        "pneumonias, as COVIDx's, are trained on: where a network knows that collection, it knows it as one without "
-        "COVID-19. So sensitivity is given by collection, and is lower on Cohen's by design.",
-    ),
-    (
-        "The segmenter was taught some of the test images",
-        "In profile cpu the ResUNet learns from human masks of Cohen's collection, whatever part the image is of here, "
-        "most of the COVID-19 images tested among them, and of no NIH or COVID-CXNet image: masks may be better on one "
-        "class than on the others. The report counts them. In the paper Darwin's set and COVIDx share images, too.",
-    ),
-    (
-        "Validation chose twice",
-        "The validation part chooses the epoch of each network and the weights of the average, as in the paper: "
-        "validation accuracies are flattered, those of the ensemble most.",
-    ),
-)
+PROSE = ("papers.hertel_ensemble", "report.md.j2")
+COUNTED = {"2": "multi", "3": "binary", "4": "gr"}  # the paper's table of images, and whose they are
+_said: Callable[..., tuple[str, str]] = partial(titled, *PROSE, dagger=DAGGER)
 
 
 def pictures_of_masking(examples: Examples) -> Pictures:
@@ -59,32 +39,191 @@ def pictures_of_masking(examples: Examples) -> Pictures:
 class Report(PaperReport):
     """The report of the paper, with its lung segmenter beside the systems."""
 
-    def measure(self, predictions: pd.DataFrame) -> list[Measured]:
-        """Return the metrics that only this paper prints."""
-        return measure(predictions)
-
-    def measured_beside(self, run: RunFolder) -> list[Measured]:
-        """Return Dice and IoU of what the run trained to mark the lungs."""
-        return stages.measured(run)
-
-    def measured_from(self, folder: Path, profile: str) -> list[Measured]:
-        """Return the same from the published files."""
-        return stages.kept(folder, profile)
-
-    def published_files(self, run: RunFolder) -> dict[str, str]:
-        """Return overlap and record of what the run trained to mark the lungs."""
-        return stages.published_files(run)
+    measure = staticmethod(measure)
+    measured_beside = staticmethod(stages.measured)
+    measured_from = staticmethod(stages.kept)
+    published_files = staticmethod(stages.published_files)
 
     def sections(self, results: Results) -> list[Section]:
-        """Return the sections that only this paper has."""
-        from papers.hertel_ensemble.sections import make_sections
-
-        return make_sections(results)
+        """Return the sections whose systems or stages were run."""
+        made = (
+            counts_section(results),
+            segmentation_section(results),
+            masks_section(results),
+            ensembles_section(results),
+            agreement_section(results),
+            drop_section(results),
+            classes_section(results),
+            sources_section(results),
+            covidgr_section(results),
+            literature_section(results),
+        )
+        return [section for section in made if section is not None]
 
 
 REPORT = Report(
-    notes=NOTES,
+    notes=notes(*PROSE, "notes"),
     proposed=tuple(f"{kind}_{task}" for task in TASKS for kind in KINDS),
     heat_pairs=(("densenet201_multi", "densenet201_whole"),),
     pictures={"densenet201_whole": pictures_of_masking},
 )
+
+
+def counts_section(results: Results) -> Section | None:
+    """Images and patients of each class, collection and part, beside what the paper states (Tables 1 to 4)."""
+    tables = []
+    masks = images.mask_counts(measured_of(results.measured))
+    if len(masks):
+        tables.append(TableEntry(*_said("masked"), masks))
+    for name, task in COUNTED.items():
+        for system in systems_of(results, task)[:1]:
+            words = _said(
+                "divided", table=table_title(name), task=TASKS[task], repeats=results.split_of(system).repeats
+            )
+            cells = [cell for cell in results.published if cell.table == name]
+            tables.append(TableEntry(*words, images.count_table(results, system, cells)))
+    if not tables:
+        return None
+    tables.append(TableEntry(*_said("stated"), images.stated_table(results.published, ("1", *COUNTED))))
+    return Section(*_said("counts"), tables)
+
+
+def segmentation_section(results: Results) -> Section:
+    """Dice of the ResUNet, and the same images marked by the U-Net that the suite ships."""
+    from papers.hertel_ensemble.figures import dice_figure
+
+    table = comparisons.segmenter_table(measured_of(results.measured), printed_of(results.published))
+    if table.empty or not stages.done(results.run):
+        return Section(*_said("segmentation", trained=False))
+    tables, figures, less = [TableEntry(*_said("overlap"), table)], [], None
+    frame = stages.compared_masks(results.run)
+    if len(frame):
+        paired, less = comparisons.segmenter_difference(frame)
+        tables.append(TableEntry(*_said("segmenters"), paired))
+        figures.append(FigureEntry(*_said("dice"), dice_figure(frame)))
+    where = standing(less) if less else ""
+    return Section(*_said("segmentation", trained=True, less=less, standing=where), tables, figures)
+
+
+def masks_section(results: Results) -> Section | None:
+    """Of the division in three classes: images that taught the ResUNet, and the masks' share of the picture."""
+    systems = systems_of(results, "multi")
+    if not systems:
+        return None
+    divided, classes = images.divided_images(results, systems[0]), results.classes_of(systems[0])
+    tables, told = [], {"groups": None, "tested": 0, "gone": 0, "auc": None, "standing": ""}
+    if folder := (stages.done(results.run) or {}).get(stages.NAME):
+        overlap = read_overlap(folder)
+        divided["taught"] = divided["image_id"].isin(overlap.loc[overlap["part"] == "train", "image_id"])
+        tables.append(TableEntry(*_said("taught"), images.taught_table(divided, classes)))
+        told["groups"] = images.taught_groups(divided, classes)
+    tested = divided[divided["part"] == "test"]
+    if tested["mask_path"].ne("").any():
+        shares = tested.assign(share=[images.mask_share(path) for path in tested["mask_path"]])
+        there = shares[shares["share"].notna()]  # what of a picture is left cannot be told where the mask file is gone
+        told |= {"tested": len(tested), "gone": len(tested) - len(there)}
+        if len(there):
+            tables.append(TableEntry(*_said("shares"), images.share_table(there, classes)))
+            told["auc"] = auc = images.share_auc(there)
+            told["standing"] = standing(auc, CHANCE) if auc else ""
+    return Section(*_said("masks", **told), tables) if told["groups"] is not None or told["tested"] else None
+
+
+def ensembles_section(results: Results) -> Section | None:
+    """The weights that were chosen, and what each ensemble gains over each network."""
+    from covid_keras.reporting.forest import forest_figure
+
+    found = comparisons.gains(results)
+    if not found:
+        return None
+    weights = comparisons.weight_table(results)
+    tables = [TableEntry(*_said("weights"), weights)] if len(weights) else []
+    tables.append(TableEntry(*_said("gains"), comparisons.gain_table(found, printed_of(results.published))))
+    frame, axis = comparisons.gain_frame(found), "accuracy, points, 95 % interval"
+    figure = forest_figure(frame, tables[-1].title, axis, 0, "no gain")
+    best = [{"gain": one, "standing": standing(one.less)} for one in found if "test" in one.best_on]
+    return Section(*_said("ensembles", gains=best), tables, [FigureEntry(*_said("gain_figure"), figure)])
+
+
+def agreement_section(results: Results) -> Section | None:
+    """How often the three networks agree, and how right the ensembles then are."""
+    found = {task: comparisons.agreement(results, task) for task in TASKS}
+    rows = [row for task, frame in found.items() for row in comparisons.agreement_rows(frame, task)]
+    return Section(*_said("agreement"), [TableEntry(*_said("votes"), pd.DataFrame(rows))]) if rows else None
+
+
+def drop_section(results: Results) -> Section | None:
+    """Test accuracy less validation accuracy of every system, beside the paper's."""
+    paper, found = printed_of(results.published), comparisons.drops(results)
+    if not found:
+        return None
+    claim = comparisons.claimed_drop(results.published, paper)
+    words = _said("drop", claim=claim, standings=[standing(one) for one in found.values()])
+    return Section(*words, [TableEntry(*_said("drops"), comparisons.drop_table(found, paper))])
+
+
+def classes_section(results: Results) -> Section | None:
+    """The metrics of Tables 8 and 9: each of three classes against the rest."""
+    systems = [name for name in (*systems_of(results, "multi"), "densenet201_whole") if name in results.systems]
+    if not systems:
+        return None
+    paper = printed_of(results.published)
+    frames = {name: comparisons.class_table(results, systems, name, paper) for name in results.classes_of(systems[0])}
+    return Section(*_said("classes"), [TableEntry(*_said("class", name=name), frame) for name, frame in frames.items()])
+
+
+def sources_section(results: Results) -> Section | None:
+    """How often images of each collection are called COVID-19, and as what each collection was trained on."""
+    from covid_keras.reporting.forest import forest_figure
+
+    tables, figures, told = [], [], []
+    for task in COUNTED.values():
+        systems = systems_of(results, task)
+        if not systems:
+            continue
+        groups = images.source_groups(results, systems[0])
+        frame = images.source_frame(results, systems, groups)
+        title = TASKS[task]
+        tables.append(TableEntry(*_said("called", task=title), images.source_table(frame, groups)))
+        words = _said("called_figure", task=title)
+        figures.append(
+            FigureEntry(*words, forest_figure(frame, words[0], f"called {COVID} (%), 95 % interval by patient"))
+        )
+        collections = images.collections_of(results, systems[0])
+        trained = images.trained_table(collections, results.classes_of(systems[0]))
+        tables.append(TableEntry(*_said("trained", task=title), trained))
+        less = {name: images.seen_less_unseen(results, name, groups) for name in systems}
+        known = {name: one for name, one in less.items() if one is not None}
+        if known:
+            tables.append(TableEntry(*_said("seen", task=title), images.seen_table(known)))
+        tested = [one for one in collections if one.tested]
+        told.append({"title": title, "collections": tested, "tested": sum(one.tested for one in tested)})
+        told[-1]["standings"] = [standing(one) for one in known.values()]
+    return Section(*_said("sources", tasks=told), tables, figures) if tables else None
+
+
+def covidgr_section(results: Results) -> Section | None:
+    """One division against folds, and how far a gain on so few test images can be told from chance."""
+    folded = systems_of(results, "gr5")
+    if not systems_of(results, "gr") and not folded:
+        return None
+    ours, paper, other = measured_of(results.measured), printed_of(results.published), comparisons.compared_cells()
+    words = _said("divisions", split=results.split_of(folded[0]) if folded else None)
+    tables = [TableEntry(*words, comparisons.covidgr_table(ours, paper, other))]
+    claims = comparisons.claims_of(paper, other, comparisons.counted_images(results.published))
+    if claims:
+        tables.append(TableEntry(*_said("claims"), comparisons.claims_table(claims)))
+    one, folds = (ours.get((f"average_{task}", "accuracy")) for task in ("gr", "gr5"))
+    told = {"claims": claims, "stand_in": not set(COVIDGR) & set(results.run.cohort.classes)}
+    told |= {"one": one, "folds": None if folds is None or pd.isna(folds.std) else folds}
+    return Section(*_said("covidgr", **told), tables)
+
+
+def literature_section(results: Results) -> Section | None:
+    """What the paper prints of others and of itself, beside ours (Tables 13 and 14)."""
+    ours, tables = measured_of(results.measured), []
+    for name, title in (("13", "Radiologists"), ("14", "Literature")):
+        frame = comparisons.literature_table([cell for cell in results.published if cell.table == name], ours)
+        if len(frame):
+            tables.append(TableEntry(*_said("printed", title=title, table=table_title(name)), frame))
+    return Section(*_said("literature"), tables) if tables else None

@@ -1,0 +1,440 @@
+"""The numbers of the report on systems: segmenters, ensembles, validation and test, COVIDGR-1.0, literature.
+
+Everything follows from predictions, records and printed numbers. Nothing here imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.common.errors import UserError
+from covid_keras.evaluation import (
+    Difference,
+    PublishedCell,
+    bootstrap_difference,
+    bootstrap_mean,
+    difference_of_sets,
+    load_published,
+    summarise,
+)
+from covid_keras.evaluation.proportions import standard_error, wilson_interval
+from covid_keras.paper.registered import load_paper
+from covid_keras.reporting.differences import (
+    MeasuredOf,
+    Printed,
+    PrintedOf,
+    difference_of_printed,
+    difference_words,
+    measured_of,
+    printed_words,
+    rows_tested,
+    shared_test_rows,
+    with_interval,
+)
+from covid_keras.reporting.results import Results
+from covid_keras.reporting.wording import NOTHING, number, published_number, with_bounds
+from papers.hertel_ensemble import stages
+from papers.hertel_ensemble.networks import NETWORKS as BUILT
+from papers.hertel_ensemble.systems import COVID
+from papers.hertel_ensemble.systems import TASKS as OF_PAPER
+
+# Display names shared by the report's sections.
+NETWORKS = {name: network.title for name, network in BUILT.items()}
+ENSEMBLES = {"average": "weighted average", "vote": "majority vote"}
+TASKS = {name: task.title for name, task in OF_PAPER.items()}
+
+PATTERNS = {1: "3-0", 2: "2-1", 3: "1-1-1"}  # votes, by how many classes are named
+FEW_EXECUTIONS = 5
+ONE_AGAINST_REST = {
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "f1_positive": "F1",
+    "precision_positive": "PPV",
+    "precision_negative": "NPV",
+    "auc": "AUC",
+}
+COVIDGR_METRICS = ("accuracy", "sensitivity")
+COMPARED_PAPER = COMPARED_SYSTEM = "covid_sdnet"
+_KEYS = ["repeat", "fold", "image_id"]
+_BEFORE = "accuracy_validation"
+_FELL = "accuracies fell by at {}"  # the paper's claim, as its published cells name it
+
+
+def systems_of(results: Results, task: str) -> list[str]:
+    """Return the systems of a task that were run, the networks first."""
+    names = [f"{name}_{task}" for name in (*NETWORKS, *ENSEMBLES)]
+    return [name for name in names if name in results.systems]
+
+
+def short_title(system: str) -> str:
+    """Return the name of a system where its task is told beside it.
+
+    >>> short_title("vgg19_multi"), short_title("vote_gr5"), short_title("densenet201_whole")
+    ('VGG-19', 'majority vote', 'DenseNet-201')
+    """
+    return (NETWORKS | ENSEMBLES)[system.rpartition("_")[0]]
+
+
+def mean_words(values: pd.Series, patients: pd.Series) -> str:
+    """Return the mean of true and false in percent, with its interval by patient."""
+    if values.empty:
+        return NOTHING
+    return with_bounds(*bootstrap_mean(100 * values.to_numpy(np.float64), patients.to_numpy()))
+
+
+def cell_words(cell: PublishedCell) -> str:
+    """Return a printed number in its own unit, with a mark where it is doubtful; a text as it is."""
+    if cell.lost or cell.text:
+        return cell.text
+    unit = " %" if cell.unit == "percent" else ""
+    spread = "" if cell.std is None else f" ± {published_number(cell.std, cell.unit)}"
+    return f"{published_number(cell.mean, cell.unit)}{spread}{unit}" + "†" * bool(cell.doubt)
+
+
+# --- the ResUNet
+
+
+def segmenter_table(ours: MeasuredOf, paper: PrintedOf) -> pd.DataFrame:
+    """Return Dice and IoU of the ResUNet, one row per part and measure, beside what the paper prints."""
+    rows = []
+    for part in ("train", "validation"):
+        for measure, words in (("dice", "Dice"), ("iou", "IoU")):
+            key = stages.NAME, f"{measure}_{part}"
+            if one := ours.get(key):
+                row = {"part": part, "measure": words, "ours": with_interval(one)}
+                row |= {"images": one.n_images, "patients": one.n_patients}
+                rows.append(row | {"paper": printed_words(paper.get(key))})
+    return pd.DataFrame(rows)
+
+
+def segmenter_difference(frame: pd.DataFrame) -> tuple[pd.DataFrame, Difference]:
+    """Return the ResUNet less the shipped U-Net, as a table of one row and as a difference in points of Dice.
+
+    `frame` is as `papers.hertel_ensemble.stages.compared_masks` returns it, not empty.
+    """
+    found = stages.paired_difference(frame)
+    means = [100 * frame[name].mean() for name in ("dice", "dice_shipped")]
+    less = Difference("dice", *means, *(100 * found[name] for name in ("mean", "low", "high")), found["patients"])
+    row = {
+        "ResUNet": number(less.a),
+        "shipped U-Net": number(less.b),
+        "difference (points)": difference_words(less),
+        "wins / losses / ties": " / ".join(str(found[name]) for name in ("wins", "losses", "ties")),
+        "images": found["images"],
+        "patients": less.n_patients,
+    }
+    return pd.DataFrame([row]), less
+
+
+# --- what the ensembles gain, and how often the networks agree
+
+
+class Gain(NamedTuple):
+    """An ensemble less one of its members, on the same test images."""
+
+    task: str
+    ensemble: str
+    member: str
+    less: Difference
+    best_on: tuple[str, ...]  # of "validation", "test": where the member is the best single network
+
+    @property
+    def titles(self) -> tuple[str, str, str]:
+        """The names of task, ensemble and member."""
+        return TASKS[self.task], short_title(self.ensemble), short_title(self.member)
+
+
+def weight_table(results: Results) -> pd.DataFrame:
+    """Return weights and validation accuracies of every ensemble, one row per execution, of many executions one row."""
+    rows = []
+    for task, title in TASKS.items():
+        for name, words in ENSEMBLES.items():
+            system = f"{name}_{task}"
+            facts = [fact for _, record in results.executions_of(system) for fact in record.get("combined", ())]
+            if facts:
+                members = [short_title(one) for one in results.paper.system(system).below]
+                rows += weight_rows(f"{words}, {title}", members, facts)
+    return pd.DataFrame(rows)
+
+
+def weight_rows(title: str, members: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the rows of one ensemble; `facts` are what its executions recorded of their combination."""
+    groups = [[fact] for fact in facts] if len(facts) <= FEW_EXECUTIONS else [facts]
+    rows = []
+    for group in groups:
+        alone = f"repeat {group[0]['repeat'] + 1}, fold {group[0]['fold'] + 1}"
+        row = {"ensemble": title, "execution": alone if len(group) == 1 else f"{len(group)} executions"}
+        for place, member in enumerate(members):
+            weights = [fact["weights"][place] for fact in group if fact["weights"] is not None]
+            accuracy = _mean([fact["accuracy"][place] for fact in group if fact["accuracy"] is not None])
+            spread = f" ({number(min(weights))} to {number(max(weights))})" if len(weights) > 1 else ""
+            row[member] = f"{number(_mean(weights))}{spread} / {number(accuracy)}"
+        ensemble = [fact["accuracy_ensemble"] for fact in group if fact["accuracy_ensemble"] is not None]
+        rows.append(row | {"ensemble on validation (%)": number(_mean(ensemble))})
+    return rows
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def gains(results: Results) -> list[Gain]:
+    """Return each ensemble less each of its members."""
+    ours, found = measured_of(results.measured), []
+    for task in TASKS:
+        systems = systems_of(results, task)
+        members = [name for name in systems if name.rpartition("_")[0] in NETWORKS]
+        best = {
+            part: max(members, key=lambda name: _value(ours, name, metric), default="")
+            for part, metric in (("validation", _BEFORE), ("test", "accuracy"))
+            if any((name, metric) in ours for name in members)
+        }
+        for ensemble in (name for name in systems if name not in members):
+            for member in members:
+                both = shared_test_rows(*(results.predictions_of(name) for name in (ensemble, member)))
+                if len(both[0]):
+                    where = tuple(part for part, name in best.items() if name == member)
+                    found.append(Gain(task, ensemble, member, bootstrap_difference(*both, "accuracy"), where))
+    return found
+
+
+def _value(ours: MeasuredOf, system: str, metric: str) -> float:
+    one = ours.get((system, metric))
+    return -math.inf if one is None or math.isnan(one.mean) else one.mean
+
+
+def gain_table(found: Iterable[Gain], paper: PrintedOf) -> pd.DataFrame:
+    """Return the gains, one row each."""
+    rows = []
+    for one in found:
+        row = dict(zip(("task", "ensemble", "network"), one.titles, strict=True))
+        row |= {
+            "best single network on": " and ".join(one.best_on) or NOTHING,
+            "ensemble (%)": number(one.less.a),
+            "network (%)": number(one.less.b),
+            "gain (points)": difference_words(one.less),
+            "paper, gain": difference_of_printed(
+                *(paper.get((name, "accuracy")) for name in (one.ensemble, one.member))
+            ),
+        }
+        rows.append(row | {"patients": one.less.n_patients})
+    return pd.DataFrame(rows)
+
+
+def gain_frame(found: Iterable[Gain]) -> pd.DataFrame:
+    """Return the gains as `covid_keras.reporting.forest.forest_figure` takes them."""
+    rows = []
+    for one in found:
+        task, ensemble, member = one.titles
+        row = {"task": f"{ensemble}, {task}", "part": f"less {member}", "mean": one.less.difference}
+        rows.append(row | {"low": one.less.low, "high": one.less.high})
+    return pd.DataFrame(rows)
+
+
+def agreement(results: Results, task: str) -> pd.DataFrame:
+    """Return the votes of the three networks, one row per test image of an execution that all of them have.
+
+    Columns `patient_id`, `pattern` ("3-0", "2-1", "1-1-1"), `some` (bool, a network is right) and, by the name of each
+    ensemble that was run, whether it is right. Empty where a network was not run.
+    """
+    members = [f"{name}_{task}" for name in NETWORKS]
+    if not set(members) <= set(results.systems):
+        return pd.DataFrame()
+    frames = {name: rows_tested(results.predictions_of(name)).set_index(_KEYS) for name in systems_of(results, task)}
+    said = pd.concat({name: frame["predicted"] for name, frame in frames.items()}, axis=1, join="inner")
+    truth = frames[members[0]].loc[said.index]
+    found = pd.DataFrame({"patient_id": truth["patient_id"]}, index=said.index)
+    found["pattern"] = said[members].nunique(axis=1).map(PATTERNS)
+    right = said.eq(truth["label"], axis=0)
+    found["some"] = right[members].any(axis=1)
+    return found.join(right.drop(columns=members)).reset_index(drop=True)
+
+
+def agreement_rows(frame: pd.DataFrame, task: str) -> list[dict[str, Any]]:
+    """Return one row per pattern of votes that occurs."""
+    rows = []
+    for pattern in PATTERNS.values() if len(frame) else ():
+        shown = frame["pattern"].eq(pattern)
+        mine = frame[shown]
+        if mine.empty:
+            continue
+        row = {"task": TASKS[task], "votes": pattern, "images": f"{len(mine):,}"}
+        row["share (%)"] = mean_words(shown, frame["patient_id"])
+        for name, words in ENSEMBLES.items():
+            right = mine.get(f"{name}_{task}", pd.Series(dtype=float))
+            row[f"{words} right (%)"] = mean_words(right, mine["patient_id"])
+        rows.append(row | {"some network right (%)": mean_words(mine["some"], mine["patient_id"])})
+    return rows
+
+
+# --- from validation to test
+
+
+def drops(results: Results) -> dict[str, Difference]:
+    """Return test accuracy less validation accuracy of every system that has both parts."""
+    found = {}
+    for name in (name for task in TASKS for name in systems_of(results, task)):
+        frame = results.predictions_of(name)
+        validation, test = frame[frame["split"] == "validation"], rows_tested(frame)
+        if len(validation) and len(test):
+            found[name] = difference_of_sets(test, validation.assign(split="test"), "accuracy")
+    return found
+
+
+def drop_table(found: Mapping[str, Difference], paper: PrintedOf) -> pd.DataFrame:
+    """Return validation and test accuracy and their difference, one row per system."""
+    rows = []
+    for name, one in found.items():
+        before, after = (paper.get((name, metric)) for metric in (_BEFORE, "accuracy"))
+        row = {"task": TASKS[name.rpartition("_")[2]], "system": short_title(name)}
+        row |= {"validation": number(one.b), "test": number(one.a), "difference (points)": difference_words(one)}
+        row |= {"paper, validation": printed_words(before), "paper, test": printed_words(after)}
+        rows.append(row | {"paper, difference": difference_of_printed(after, before)})
+    return pd.DataFrame(rows)
+
+
+def claimed_drop(published: Iterable[PublishedCell], paper: PrintedOf) -> dict[str, Any]:
+    """Return what the paper says of the difference, and for whom its own numbers say otherwise; empty if it is silent.
+
+    The claim is read from the published cells whose rows tell it: accuracies fell by `least` to `most` percent. Of the
+    `systems` whose falls the paper prints, `outside` are those that are not between: (title, fall in points).
+    """
+    bounds = {word: cell.mean for cell in published for word in ("least", "most") if _FELL.format(word) in cell.row}
+    if len(bounds) < 2:
+        return {}
+    pairs = {name: (paper[name, metric], paper.get((name, "accuracy"))) for name, metric in paper if metric == _BEFORE}
+    fell = [(short_title(name), one.value - other.value) for name, (one, other) in pairs.items() if other is not None]
+    outside = [one for one in fell if not bounds["least"] <= round(one[1], 6) <= bounds["most"]]
+    return bounds | {"systems": len(fell), "outside": outside}
+
+
+# --- each class against the rest
+
+
+def class_table(results: Results, systems: Iterable[str], name: str, paper: PrintedOf) -> pd.DataFrame:
+    """Return the metrics of one class against the rest, one row per system."""
+    rows = []
+    for system in systems:
+        found = measured_of(summarise(results.predictions_of(system), positive=name))
+        row = {"system": results.systems[system]}
+        for metric, words in ONE_AGAINST_REST.items():
+            voted = metric == "auc" and system.startswith("vote_")
+            row[words] = NOTHING if voted else with_interval(found.get((system, metric)))
+        rows.append(row | {"paper, sensitivity": printed_words(paper.get((system, f"recall_{name}")))})
+    frame = pd.DataFrame(rows)
+    return frame if frame["paper, sensitivity"].ne(NOTHING).any() else frame.drop(columns="paper, sensitivity")
+
+
+# --- COVIDGR-1.0: one division against folds and against COVID-SDNet (Table 12)
+
+
+class Claim(NamedTuple):
+    """A gain of the paper over COVID-SDNet, and what sampling of `n` test images allows; percent and points."""
+
+    metric: str
+    printed: Printed
+    other: float
+    n: int
+
+    @property
+    def gain(self) -> float:
+        """The printed number less COVID-SDNet's."""
+        return self.printed.value - self.other
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the printed number: Wilson's, 95 %."""
+        return wilson_interval(self.printed.value, self.n)
+
+    @property
+    def within(self) -> bool:
+        """Whether another draw of so many test images could undo the gain."""
+        return self.interval[0] <= self.other <= self.interval[1]
+
+
+def compared_cells() -> dict[str, PublishedCell]:
+    """Return what COVID-SDNet's own paper prints of it, by metric; nothing where that paper is not installed."""
+    try:
+        cells = load_published(load_paper(COMPARED_PAPER).folder / "published.yaml")
+    except UserError:
+        return {}
+    found: dict[str, PublishedCell] = {}
+    for cell in cells:
+        if cell.system == COMPARED_SYSTEM and cell.metric and cell.std is not None:
+            found.setdefault(cell.metric, cell)
+    return found
+
+
+def covidgr_table(ours: MeasuredOf, paper: PrintedOf, other: Mapping[str, PublishedCell]) -> pd.DataFrame:
+    """Return accuracy and sensitivity of every system, one row each; the last row is COVID-SDNet's."""
+    rows = []
+    for name, title in (NETWORKS | ENSEMBLES).items():
+        row = {"system": title}
+        for task, words in (("gr", "one division"), ("gr5", "folds")):
+            for metric in COVIDGR_METRICS:
+                if one := ours.get((f"{name}_{task}", metric)):
+                    spread = "" if task == "gr" or math.isnan(one.std) else f" ± {number(one.std)}"
+                    row[f"{words}, {metric}"] = with_interval(one).replace("\n", f"{spread}\n")
+        if len(row) > 1:
+            row |= {f"paper, {metric}": printed_words(paper.get((f"{name}_gr", metric))) for metric in COVIDGR_METRICS}
+            rows.append(row)
+    printed = {
+        f"folds, {m}": f"{number(other[m].mean)} ± {number(other[m].std)}" for m in COVIDGR_METRICS if m in other
+    }
+    if printed:
+        rows.append({"system": "COVID-SDNet, as printed"} | printed)
+    columns = [f"{words}, {metric}" for words in ("one division", "folds", "paper") for metric in COVIDGR_METRICS]
+    return pd.DataFrame(rows, columns=["system", *columns]).fillna(NOTHING)
+
+
+def counted_images(published: Iterable[PublishedCell]) -> dict[str, int]:
+    """Return how many test images of COVIDGR-1.0 accuracy and sensitivity are shares of, by the totals of Table 4.
+
+    Nothing where the paper's totals, or the share that it tests on, are not among its cells.
+    """
+    cells = [cell for cell in published if cell.table == "4" and not cell.lost]
+    totals = {cell.row: cell.mean for cell in cells if cell.unit == "count" and cell.column == "total"}
+    shares = [cell.mean / 100 for cell in cells if cell.unit == "percent" and cell.column == "test"]
+    if COVID not in totals or not shares:
+        return {}
+    each = {name: round(shares[0] * total) for name, total in totals.items()}
+    return {"accuracy": sum(each.values()), "sensitivity": each[COVID]}
+
+
+def claims_of(paper: PrintedOf, other: Mapping[str, PublishedCell], images: Mapping[str, int]) -> list[Claim]:
+    """Return the paper's gains over COVID-SDNet by metric; `images` are as `counted_images` returns them."""
+    return [
+        Claim(metric, printed, other[metric].mean, n)
+        for metric, n in images.items()
+        if metric in other and (printed := paper.get(("average_gr", metric)))
+    ]
+
+
+def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
+    """Return what sampling allows the claims, one row each."""
+    rows = []
+    for one in claims:
+        error = standard_error(one.printed.value, one.n)
+        row = {"metric": one.metric, "paper": printed_words(one.printed), "n": one.n, "standard error": number(error)}
+        row |= {"interval": " to ".join(map(number, one.interval)), "COVID-SDNet": number(one.other)}
+        row |= {"gain": number(one.gain, signed=True), "gain / standard error": number(one.gain / error, signed=True)}
+        rows.append(row | {"within what n allows": "yes" if one.within else "no"})
+    return pd.DataFrame(rows)
+
+
+# --- radiologists and literature (Tables 13 and 14)
+
+
+def literature_table(cells: Iterable[PublishedCell], ours: MeasuredOf) -> pd.DataFrame:
+    """Return the cells of a table of the paper, one row each, with ours where there is a counterpart."""
+    rows = []
+    for cell in cells:
+        one = ours.get((cell.system, cell.metric)) if cell.system else None
+        row = {"who": cell.row, "what": cell.column, "paper": cell_words(cell), "ours": with_interval(one)}
+        rows.append(row | {"test images": NOTHING if one is None else f"{one.n_images:,}"})
+    return pd.DataFrame(rows)
