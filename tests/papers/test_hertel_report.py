@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import keras
-import matplotlib.text
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.phantom import phantom_image
 from covid_keras.data.preparation import prepare_cohort
-from covid_keras.evaluation import Measured, PublishedCell, load_published, summarise
+from covid_keras.evaluation import Difference, Measured, PublishedCell
 from covid_keras.explain import grad_cam, heat_in_lungs
 from covid_keras.reporting.differences import measured_of, printed_of
+from covid_keras.reporting.document import Section
 from covid_keras.reporting.examples import Examples
-from covid_keras.reporting.html import Section
+from covid_keras.reporting.prose import prose
 from covid_keras.training import networks as trained_networks
 from covid_keras.training.runfolder import Execution
 from papers.hertel_ensemble import cohorts as labels
-from papers.hertel_ensemble import covidgr, ensemble_sections, figures, mask_sections, sections, source_sections, stages
+from papers.hertel_ensemble import comparisons, figures, images, report, stages
+from papers.hertel_ensemble.comparisons import NETWORKS, TASKS, short_title
 from papers.hertel_ensemble.experiment import COVID, MULTI, NEGATIVE, PAPER
 from papers.hertel_ensemble.measures import measure
-from papers.hertel_ensemble.tasks import NETWORKS, short_title
+from tests.helpers.made_results import MadeResults, interval_of, mean_of, table, text_of
+from tests.helpers.pictures import phantom_cohort, texts
 
 FOLDS = 2
 # How far apart the scores of the classes lie, in standard deviations of their noise.
@@ -60,11 +60,10 @@ def made_cohort() -> tuple[Cohort, pd.Series]:
     """A cohort of pairs of images, and which part each is in."""
     rows, parts = [], []
     for label, counts in COUNTS.items():
-        part = np.repeat(["train", "validation", "test"], counts)
-        for number, name in enumerate(part):
+        for number, part in enumerate(np.repeat(["train", "validation", "test"], counts)):
             source = "cohen" if label == labels.COVID_COHEN or (label, number % 4) == (labels.PNEUMONIA, 1) else "nih"
             rows.append((f"{label}-{number}", "x.png", f"{label}-{source}-p{number // 2}", label, source))
-            parts.append(name)
+            parts.append(part)
     table = pd.DataFrame(rows, columns=["image_id", "path", "patient_id", "label", "source"])
     return Cohort(table, labels.STAND_IN), pd.Series(parts)
 
@@ -94,53 +93,38 @@ def made(system: str) -> pd.DataFrame:
         score = np.exp(strength * truth + rng.normal(0, 1, truth.shape))
         score /= score.sum(axis=1, keepdims=True)
         frame["predicted"] = np.array(one.classes)[score.argmax(axis=1)]
-        frame = frame.assign(**{f"score_{name}": score[:, k] for k, name in enumerate(one.classes)})
-        frames.append(frame)
+        frames.append(frame.assign(**{f"score_{name}": score[:, k] for k, name in enumerate(one.classes)}))
     return pd.concat(frames, ignore_index=True)
 
 
-@dataclass
-class Made:
-    """What the sections read of `Results`."""
+def run_of(cohort: Cohort, parts: pd.Series) -> SimpleNamespace:
+    """A run of which the division alone is read."""
+    return SimpleNamespace(
+        cohort=cohort,
+        part=lambda repeat, fold, split="": parts,
+        execution=lambda system, repeat, fold: Execution(None, system, repeat, fold),
+    )
 
-    names: list[str]
-    further: list[Measured] = field(default_factory=list)
-    paper = PAPER
 
-    def __post_init__(self):
-        self.frames, self.records = {}, {}
-        for name in self.names:
-            one = PAPER.system(name)
+class Results(MadeResults):
+    """Results of systems by name; ensembles are combined of their members as in a run."""
+
+    def __init__(self, names: Iterable[str], further: Iterable[Measured] = ()):
+        frames, self.records = {}, {}
+        for name in names:
+            one, self.records[name] = PAPER.system(name), {}
             if one.members:
                 combined = one.combine(PROTOCOL, [made(member) for member in one.members], name)
-                self.frames[name], self.records[name] = combined.frame, {"combined": combined.facts}
+                frames[name], self.records[name] = combined.frame, {"combined": combined.facts}
             else:
-                self.frames[name], self.records[name] = made(name), {}
-        self.systems = {name: PAPER.system(name).title for name in self.names}
-        frames = self.frames.values()
-        self.measured = [one for frame in frames for one in (*summarise(frame, n=50), *measure(frame))] + self.further
-        self.published = load_published(PAPER.folder / "published.yaml")
-        self.run = SimpleNamespace(
-            cohort=COHORT,
-            part=lambda repeat, fold, split="": PARTS,
-            execution=lambda system, repeat, fold: Execution(None, system, repeat, fold),
-        )
-
-    def predictions_of(self, system):
-        return self.frames[system]
+                frames[name] = made(name)
+        super().__init__(PAPER, frames, run_of(COHORT, PARTS), further)
 
     def executions_of(self, system):
         return [(None, self.records[system])] if system in self.records else []
 
-    def classes_of(self, system):
-        return PAPER.system(system).classes
-
     def split_of(self, system):
         return SimpleNamespace(repeats=5, folds=5) if system.endswith("gr5") else SimpleNamespace(repeats=1, folds=1)
-
-
-def of_task(*tasks: str) -> list[str]:
-    return [f"{name}_{task}" for task in tasks for name in (*NETWORKS, "average", "vote")]
 
 
 def dice(part: str, mean: float) -> Measured:
@@ -148,9 +132,9 @@ def dice(part: str, mean: float) -> Measured:
 
 
 @pytest.fixture(scope="module")
-def whole() -> Made:
-    names = [*of_task("multi", "binary", "gr", "gr5"), "densenet201_whole"]
-    return Made(names, [dice("train", 97.0), dice("validation", 94.0)])
+def whole() -> Results:
+    names = [f"{name}_{task}" for task in TASKS for name in (*NETWORKS, "average", "vote")]
+    return Results([*names, "densenet201_whole"], [dice("train", 97.0), dice("validation", 94.0)])
 
 
 @pytest.fixture(scope="module")
@@ -164,32 +148,21 @@ def overlap() -> pd.DataFrame:
 TAUGHT = [*(f"{labels.COVID_COHEN}-{number}" for number in (10, 12, 17, 19)), *(f"pneumonia-{n}" for n in (1, 5, 33))]
 
 
-def write_overlap(folder: Path) -> Path:
-    table = pd.DataFrame({"image_id": [*TAUGHT, "normal-40", "elsewhere/1"]})
-    table = table.assign(patient_id=table["image_id"], part=["train"] * len(TAUGHT) + ["validation", "train"])
-    table.assign(dice=0.9, iou=0.8, dice_small=0.9, iou_small=0.8).to_csv(folder / "overlap.csv", index=False)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def drawn(whole, overlap, tmp_path_factory) -> list[Section]:
-    folder = write_overlap(tmp_path_factory.mktemp("resunet"))
+    folder = tmp_path_factory.mktemp("resunet")
+    masks = pd.DataFrame({"image_id": [*TAUGHT, "normal-40", "elsewhere/1"]})
+    masks = masks.assign(patient_id=masks["image_id"], part=["train"] * len(TAUGHT) + ["validation", "train"])
+    masks.assign(dice=0.9, iou=0.8, dice_small=0.9, iou_small=0.8).to_csv(folder / "overlap.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stages, "done", lambda run: {"resunet": folder})
         patch.setattr(stages, "compared_masks", lambda run: overlap)
-        return sections.make_sections(whole)
+        return report.REPORT.sections(whole)
 
 
-def table(entries: list[Section], title: str) -> pd.DataFrame:
-    return next(entry.frame for section in entries for entry in section.tables if entry.title == title)
-
-
-def text_of(entries: list[Section], title: str) -> str:
-    return next(section.text for section in entries if section.title == title)
-
-
-def mean_of(words: str) -> float:
-    return float(words.split("\n")[0].replace("−", "-"))
+@pytest.fixture
+def without_resunet(monkeypatch):
+    monkeypatch.setattr(stages, "done", lambda run: {})
 
 
 def accuracy(frame: pd.DataFrame, split: str = "test") -> float:
@@ -198,24 +171,24 @@ def accuracy(frame: pd.DataFrame, split: str = "test") -> float:
     return float(np.mean([100 * (r["label"] == r["predicted"]).mean() for _, r in rows.groupby(["repeat", "fold"])]))
 
 
+def rows_of(results: Results, system: str) -> pd.DataFrame:
+    return results.frames[system][lambda rows: rows["split"] == "test"]
+
+
 # --- the whole, and parts of it
 
 
-def test_a_run_has_the_sections_whose_systems_it_has(drawn, monkeypatch):
+def test_a_run_has_the_sections_whose_systems_it_has(drawn, without_resunet):
     assert [section.title for section in drawn] == TITLES
     for section in drawn:
         assert section.text
+        assert "nan" not in section.text.lower().split()
         assert section.tables
         assert all(len(entry.frame) and not entry.frame.isna().any().any() for entry in section.tables)
         for entry in (*section.figures, *section.folded):
             entry.figure.draw_without_rendering()
-    monkeypatch.setattr(stages, "done", lambda run: {})
-    one = [section.title for section in sections.make_sections(Made(["densenet201_multi"]))]
-    assert one == [TITLES[place] for place in (0, 1, 5, 6, 7, 9)]
-
-
-def test_what_is_told_needs_no_tensorflow_names(drawn):
-    assert not any("NaN" in section.text or "nan" in section.text.split() for section in drawn)
+    one = report.REPORT.sections(Results(["densenet201_multi"]))
+    assert [section.title for section in one] == [TITLES[place] for place in (0, 1, 5, 6, 7, 9)]
 
 
 # --- images
@@ -229,9 +202,9 @@ def test_images_and_patients_are_counted_by_collection(drawn):
     assert covid["train"].tolist() == ["24 (12)", "0 (0)", "24 (12)"]
     assert covid["all parts"].tolist() == ["60 (30)", "20 (10)", "40 (20)"]
     assert covid["paper, all parts"].tolist() == ["4,013", "–", "–"]
-    assert frame.set_index("class").loc["pneumonia", "paper, all parts"] == "5,445†"
-    normal = frame.set_index("class").loc["normal"]
-    assert normal[["collection", "validation", "test"]].tolist() == ["nih", "12 (6)", "12 (6)"]
+    frame = frame.set_index("class")
+    assert frame.loc["pneumonia", "paper, all parts"] == "5,445†"
+    assert frame.loc["normal", ["collection", "validation", "test"]].tolist() == ["nih", "12 (6)", "12 (6)"]
     binary = table(drawn, "Images of Table 3 (COVID-19 against all else)")
     assert binary["paper, all parts"].tolist()[0] == "not published in the text"
     gr = table(drawn, "Images of Table 4 (COVIDGR)").set_index("class")
@@ -243,9 +216,8 @@ def test_what_the_paper_states_is_listed_and_what_is_lost_said(drawn):
     assert frame["Table 2", "BIMCV, COVID-19", "total"] == "2,474†"
     assert frame["Table 1", "training", "share"] == "80.00 %"
     assert frame["Table 3", COVID, "training, validation, test"] == "not published in the text"
-    lost = sections.stated_table([], ["3"])
-    assert lost["paper"].tolist() == ["not published in the text"]
-    assert sections._of_collection({"bimcv, covid-19": "7"}, labels.COVID_BIMCV, COVID) == "7"
+    assert images.stated_table([], ["3"])["paper"].tolist() == ["not published in the text"]
+    assert images.total_of_collection({"bimcv, covid-19": "7"}, labels.COVID_BIMCV, COVID) == "7"
 
 
 # --- the ResUNet
@@ -253,27 +225,30 @@ def test_what_the_paper_states_is_listed_and_what_is_lost_said(drawn):
 
 def test_both_segmenters_are_compared_on_the_same_images(drawn, overlap):
     frame = table(drawn, "How well the masks fit")
-    assert frame["ours"].tolist() == ["97.00\n[96.00, 98.00]", "94.00\n[93.00, 95.00]"]
+    assert [(mean_of(cell), interval_of(cell)) for cell in frame["ours"]] == [(97, (96, 98)), (94, (93, 95))]
     assert frame["paper"].tolist() == ["–", "95.04†"]
     (row,) = table(drawn, "The ResUNet less the shipped U-Net").to_dict("records")
-    mean, interval = row["difference (points)"].split("\n")
-    low, high = (float(word.replace("−", "-")) for word in interval.strip("[]").split(", "))
     # Patients' means are +5, -2 and +4; one drawn three times gives the extremes.
-    assert (mean, low, high) == ("+3.00", -2, 5)
+    assert (mean_of(row["difference (points)"]), interval_of(row["difference (points)"])) == (3, (-2, 5))
     assert (row["ResUNet"], row["shipped U-Net"]) == ("90.50", "87.50")
     assert row["wins / losses / ties"] == "3 / 1 / 0"
     (entry,) = next(section for section in drawn if section.title == TITLES[1]).figures
     points = next(line for line in entry.figure.axes[0].lines if line.get_label() == "an image")
     np.testing.assert_array_equal(points.get_xydata(), overlap[["dice_shipped", "dice"]])
-    assert "Neither network's masks are shown" in text_of(drawn, TITLES[1])
-    both = {"low": -0.02, "high": -0.01}, {"low": 0.01, "high": 0.02}
-    assert [sections.paired_words(one)[:7] for one in both] == ["The shi", "The Res"]
+    assert "Neither" in text_of(drawn, TITLES[1])
 
 
-def test_without_a_resunet_it_is_said(whole, monkeypatch):
-    monkeypatch.setattr(stages, "done", lambda run: {})
-    section = sections.segmentation_section(whole)
-    assert "was not trained in this run" in section.text
+@pytest.mark.parametrize(
+    ("standing", "said"), [("above", "The ResUNet's masks fit"), ("below", "The shipped U-Net's masks fit")]
+)
+def test_which_masks_fit_better_is_told_by_the_interval(standing, said):
+    less = Difference("dice", 90, 88, 2, 1, 3, 9)
+    assert said in prose(*report.PROSE, "segmentation", trained=True, less=less, standing=standing)
+
+
+def test_without_a_resunet_it_is_said(whole, without_resunet):
+    section = report.segmentation_section(whole)
+    assert "was not trained" in section.text
     assert section.tables == []
 
 
@@ -287,13 +262,13 @@ def test_images_that_taught_the_resunet_are_counted_by_part(drawn):
     assert frame.loc[("normal", "nih")].tolist() == ["0 of 24", "0 of 12", "0 of 12"]
     assert frame.loc[("pneumonia", "cohen")].tolist() == ["2 of 6", "0 of 2", "1 of 2"]
     said = text_of(drawn, TITLES[2])
-    assert "was itself taught 4 of 10 of COVID-19, Cohen (cohen) and 1 of 2 of pneumonia (cohen), and none of" in said
+    assert "taught 4 of 10 of COVID-19, Cohen (cohen) and 1 of 2 of pneumonia (cohen), and none of" in said
     assert "none of COVID-19, COVID-CXNet (nih), normal (nih) and pneumonia (nih)." in said
-    assert "A segmenter marks best what it was taught" in said
     assert "How much of the picture" not in said, "these images have no masks"
-    images = COHORT.table.assign(called=COHORT.table["label"], part=PARTS, taught=False)
-    said = mask_sections.taught_words(images, (labels.NORMAL,))
-    assert said == "None of the test images, by their ids, taught the ResUNet."
+    table_ = COHORT.table.assign(called=COHORT.table["label"], part=PARTS, taught=False)
+    groups = images.taught_groups(table_, (labels.NORMAL,))
+    assert groups == [{"title": "normal (nih)", "taught": 0, "images": 12}]
+    assert "None of the test images" in prose(*report.PROSE, "masks", groups=groups, tested=0, gone=0)
 
 
 # Of each test image: label, patient, and rows of 20 that are lung.
@@ -304,21 +279,17 @@ MASKED = [
 ]  # fmt: skip
 
 
-def masked_results(folder: Path) -> SimpleNamespace:
+@pytest.fixture
+def masked(tmp_path, without_resunet) -> SimpleNamespace:
     """What the section of masks reads, of test images whose masks are on disk; one further image is trained on."""
     rows = []
     for number, (label, patient, height) in enumerate([*MASKED, (labels.NORMAL, "h", 20)]):
         mask = np.full((20, 30), 127, np.uint8)  # what a person has not judged is no lung
         mask[:height] = 255
-        cv2.imwrite(str(folder / f"{number}.png"), mask)
-        rows.append((f"i{number}", "x.png", patient, label, "one", str(folder / f"{number}.png")))
+        cv2.imwrite(str(tmp_path / f"{number}.png"), mask)
+        rows.append((f"i{number}", "x.png", patient, label, "one", str(tmp_path / f"{number}.png")))
     frame = pd.DataFrame(rows, columns=["image_id", "path", "patient_id", "label", "source", "mask_path"])
-    part = pd.Series(["test"] * len(MASKED) + ["train"])
-    run = SimpleNamespace(
-        cohort=Cohort(frame, labels.STAND_IN),
-        part=lambda repeat, fold, split="": part,
-        execution=lambda system, repeat, fold: Execution(None, system, repeat, fold),
-    )
+    run = run_of(Cohort(frame, labels.STAND_IN), pd.Series(["test"] * len(MASKED) + ["train"]))
     return SimpleNamespace(run=run, paper=PAPER, systems={"vgg19_multi": ""}, classes_of=lambda system: MULTI)
 
 
@@ -331,158 +302,138 @@ def resampled(statistic, patients: list[str]) -> tuple[float, float]:
     return low, high
 
 
-def test_the_masks_share_is_told_by_collection_and_ranks_the_classes(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "done", lambda run: {})
-    section = mask_sections.masks_section(masked_results(tmp_path))
+def test_the_masks_share_is_told_by_collection_and_ranks_the_classes(masked):
+    section = report.masks_section(masked)
     (entry,) = section.tables
-    frame = entry.frame.set_index(["class", "collection"])
-    assert frame.index.tolist() == [
+    frame = entry.frame
+    assert list(zip(frame["class"], frame["collection"], strict=True)) == [
         (COVID, "COVID-19, Cohen (one)"), (COVID, "COVID-19, COVID-CXNet (one)"),
         ("normal", "one"), ("pneumonia", "one"),
     ]  # fmt: skip
     assert frame[["images", "patients"]].to_numpy().tolist() == [[3, 2], [2, 2], [3, 2], [1, 1]]
-    means = [mean_of(words) for words in frame["share of the picture (%)"]]
-    assert means == pytest.approx([100 * 22 / 60, 100 * 11 / 40, 100 * 8 / 60, 30], abs=0.006)
+    cells = frame["share of the picture (%)"]
+    assert cells.map(mean_of).tolist() == pytest.approx([100 * 22 / 60, 100 * 11 / 40, 100 * 8 / 60, 30], abs=0.006)
     share = np.array([height / 20 for *_, height in MASKED])
-    low, high = resampled(lambda places: 100 * share[:3][places].mean(), ["a", "a", "b"])
-    assert frame["share of the picture (%)"].iloc[0].split("\n")[1] == f"[{low:.2f}, {high:.2f}]"
+    wanted = resampled(lambda places: 100 * share[:3][places].mean(), ["a", "a", "b"])
+    assert interval_of(cells[0]) == pytest.approx(wanted, abs=0.006)
     covid = np.array([label.startswith(COVID) for label, *_ in MASKED])
-    wanted = 100 * roc_auc_score(covid, share)
 
     def ranked(places):
         ours, others = share[places][covid[places]], share[places][~covid[places]]
         pairs = (ours[:, None] > others).astype(float) + (ours[:, None] == others) / 2
         return 100 * pairs.mean() if pairs.size else np.nan
 
-    assert ranked(np.arange(len(share))) == pytest.approx(wanted)
+    mean = 100 * roc_auc_score(covid, share)
+    assert ranked(np.arange(len(share))) == pytest.approx(mean)
     low, high = resampled(ranked, [patient for _, patient, _ in MASKED])
-    assert f"an AUC of {wanted:.2f} % ({low:.2f} to {high:.2f}, by patient; 50 is chance)" in section.text
+    assert f"an AUC of {mean:.2f} % ({low:.2f} to {high:.2f}, by patient" in section.text
     assert ("not shown to tell" in section.text) == (low <= 50 <= high)
 
 
-def test_masks_that_are_gone_are_left_out_and_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "done", lambda run: {})
-    results = masked_results(tmp_path)
+def test_masks_that_are_gone_are_left_out_and_counted(masked, tmp_path):
     (tmp_path / "0.png").unlink()
-    section = mask_sections.masks_section(results)
+    section = report.masks_section(masked)
     assert section.tables[0].frame["images"].tolist() == [2, 2, 3, 1]
-    assert "The mask files of 1 of the 9 test images are gone" in section.text
+    assert "1 of the 9 test images are gone" in section.text
     for number in range(1, 9):
         (tmp_path / f"{number}.png").unlink()
-    section = mask_sections.masks_section(results)
+    section = report.masks_section(masked)
     assert section.tables == []
     assert "is not told: the mask files of 9 of the 9" in section.text
-    assert mask_sections.share_words(None) == ""
-    results.systems = {"vgg19_gr": ""}
-    assert mask_sections.masks_section(results) is None
+    masked.systems = {"vgg19_gr": ""}
+    assert report.masks_section(masked) is None
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [(51, 60, "goes with the larger"), (40, 49, "goes with the smaller"), (49, 51, "not shown")],
-)
-def test_what_the_share_alone_tells_is_what_its_interval_allows(low, high, said):
-    one = Measured("s", "auc", (low + high) / 2, float("nan"), 1, 1, low, high, 5, 9)
-    assert said in mask_sections.share_words(one)
+@pytest.mark.parametrize(("standing", "said"), [("above", "larger"), ("below", "smaller"), ("across", "not shown")])
+def test_what_the_share_alone_tells_is_what_its_interval_allows(standing, said):
+    auc = Measured("s", "auc", 55, float("nan"), 1, 1, 50, 60, 5, 9)
+    assert said in prose(*report.PROSE, "masks", groups=None, tested=9, gone=0, auc=auc, standing=standing)
 
 
 # --- the ensembles
 
 
 def test_gains_are_differences_of_accuracies(whole, drawn):
-    frame = table(drawn, "Ensemble less member")
+    frame = table(drawn, "Ensemble less member").set_index(["task", "ensemble", "network"])
     assert len(frame) == 4 * 2 * 3
     for ensemble in ("average_multi", "vote_binary", "average_gr5"):
         task = ensemble.rpartition("_")[2]
-        title = ensemble_sections.TASKS[task]
         for member, words in NETWORKS.items():
-            mine = (frame["task"] == title) & (frame["ensemble"] == short_title(ensemble)) & (frame["network"] == words)
             wanted = accuracy(whole.frames[ensemble]) - accuracy(whole.frames[f"{member}_{task}"])
-            assert mean_of(frame.loc[mine, "gain (points)"].item()) == pytest.approx(wanted, abs=0.006)
-    first = frame[(frame["task"] == "three classes") & (frame["ensemble"] == "weighted average")]
+            cell = frame.loc[(TASKS[task], short_title(ensemble), words), "gain (points)"]
+            assert mean_of(cell) == pytest.approx(wanted, abs=0.006)
+    first = frame.xs(("three classes", "weighted average"))
     assert first["paper, gain"].tolist() == ["+1.65†", "+2.23†", "+6.54†"]
-    tested = {name: accuracy(whole.frames[f"{name}_multi"]) for name in NETWORKS}
-    best = first.loc[first["best single network on"].str.contains("test"), "network"].tolist()
-    assert best == [NETWORKS[max(tested, key=tested.get)]]
-    assert text_of(drawn, TITLES[3]).count("the best single network:") == 8
+    best = max(NETWORKS, key=lambda name: accuracy(whole.frames[f"{name}_multi"]))
+    assert first.index[first["best single network on"].str.contains("test")].tolist() == [NETWORKS[best]]
+    said = text_of(drawn, TITLES[3])
+    assert said.count("the best single network:") == 8
+    shown = frame.loc[frame["best single network on"].str.contains("test"), "gain (points)"]
+    assert said.count("network: better.") == sum(interval_of(cell)[0] > 0 for cell in shown)
 
 
 def test_weights_are_those_of_the_record(whole, drawn):
-    frame = table(drawn, "Weights of the members")
+    frame = table(drawn, "Weights of the members").set_index("ensemble")
     (fact,) = whole.records["average_multi"]["combined"]
-    row = frame[frame["ensemble"] == "weighted average, three classes"].iloc[0]
+    row = frame.loc["weighted average, three classes"]
     for place, (member, words) in enumerate(NETWORKS.items()):
         own = accuracy(whole.frames[f"{member}_multi"], "validation")
         assert row[words] == f"{fact['weights'][place]:.2f} / {own:.2f}"
-    ensemble = accuracy(whole.frames["average_multi"], "validation")
-    assert row["ensemble on validation (%)"] == f"{ensemble:.2f}"
-    vote = frame[frame["ensemble"] == "majority vote, three classes"].iloc[0]
-    assert vote["VGG-19"].startswith("– / ")
+    assert float(row["ensemble on validation (%)"]) == pytest.approx(
+        accuracy(whole.frames["average_multi"], "validation"), abs=0.006
+    )
+    assert frame.loc["majority vote, three classes", "VGG-19"].startswith("– / ")
     fact = {"repeat": 0, "fold": 0, "weights": [0.2, 0.8], "accuracy": [60.0, 70.0], "accuracy_ensemble": 75.0}
     facts = [fact, *({**fact, "fold": fold, "weights": [0.4, 0.6]} for fold in range(1, 6))]
-    (many,) = ensemble_sections._weight_rows("e", ["A", "B"], facts)
+    (many,) = comparisons.weight_rows("e", ["A", "B"], facts)
     assert many["execution"] == "6 executions"
     assert many["A"] == "0.37 (0.20 to 0.40) / 60.00"
 
 
-def votes(said: str, truth: str, average: str, vote: str) -> Made:
-    """Three networks of few images: `said` holds the votes of an image, c, n or p each, images apart by spaces."""
-    names = dict(zip("cnp", MULTI, strict=True))
-    frame = pd.DataFrame({"label": [names[letter] for letter in truth.split()], "repeat": 0, "fold": 0})
-    frame["image_id"] = frame["patient_id"] = [f"i{n}" for n in range(len(frame))]
-    frame["split"] = "test"
-    columns = zip(*said.split(), strict=True)
-    frames = {f"{name}_multi": column for name, column in zip(NETWORKS, columns, strict=True)}
-    frames |= {"average_multi": average.split(), "vote_multi": vote.split()}
-    frames = {name: frame.assign(predicted=[names[one] for one in column]) for name, column in frames.items()}
-    return SimpleNamespace(systems=dict.fromkeys(frames, ""), predictions_of=frames.get)
-
-
 def test_agreement_is_counted_with_who_is_right():
-    results = votes("ccc nnn cnn pcp cnp cpn", "c c c c c n", "c n c p c n", "c n n p p c")
-    frame = ensemble_sections.agreement(results, "multi")
-    assert frame["pattern"].tolist() == ["3-0", "3-0", "2-1", "2-1", "1-1-1", "1-1-1"]
-    rows = {row["votes"]: row for row in ensemble_sections.agreement_rows(frame, "multi")}
-    assert {name: mean_of(row["share (%)"]) for name, row in rows.items()} == pytest.approx(
-        {"3-0": 33.33, "2-1": 33.33, "1-1-1": 33.33}
-    )
-    assert {name: mean_of(row["majority vote right (%)"]) for name, row in rows.items()} == {
-        "3-0": 50, "2-1": 0, "1-1-1": 0,
-    }  # fmt: skip
-    assert mean_of(rows["2-1"]["weighted average right (%)"]) == 50
-    assert mean_of(rows["1-1-1"]["weighted average right (%)"]) == 100
-    assert mean_of(rows["3-0"]["some network right (%)"]) == 50
-    assert mean_of(rows["2-1"]["some network right (%)"]) == 100
+    """Six images; a word of `said` holds the votes of the three networks on one: c(ovid), n(ormal) or p(neumonia)."""
+    names = dict(zip("cnp", MULTI, strict=True))
+    said, truth, average, vote = "ccc nnn cnn pcp cnp cpn", "cccccn", "cncpcn", "cnnppc"
+    frame = pd.DataFrame({"label": [names[one] for one in truth], "repeat": 0, "fold": 0, "split": "test"})
+    frame["image_id"] = frame["patient_id"] = [f"i{n}" for n in range(len(frame))]
+    columns = dict(zip(NETWORKS, zip(*said.split(), strict=True), strict=True)) | {"average": average, "vote": vote}
+    frames = {f"{name}_multi": frame.assign(predicted=[names[one] for one in own]) for name, own in columns.items()}
+    results = SimpleNamespace(systems=dict.fromkeys(frames, ""), predictions_of=frames.get)
+    found = comparisons.agreement(results, "multi")
+    assert found["pattern"].tolist() == ["3-0", "3-0", "2-1", "2-1", "1-1-1", "1-1-1"]
+    rows = pd.DataFrame(comparisons.agreement_rows(found, "multi")).set_index("votes")
+    shown = rows.drop(columns=["task", "images"]).map(mean_of)
+    assert shown["share (%)"].tolist() == pytest.approx([33.33] * 3)
+    assert shown["majority vote right (%)"].tolist() == [50, 0, 0]
+    assert shown["weighted average right (%)"].tolist() == [50, 50, 100]
+    assert shown["some network right (%)"].tolist() == [50, 100, 100]
     del results.systems["vgg19_multi"]
-    assert ensemble_sections.agreement(results, "multi").empty
+    assert comparisons.agreement(results, "multi").empty
 
 
 def test_two_classes_have_two_patterns(whole, drawn):
     frame = table(drawn, "Votes")
-    binary = frame[frame["task"] == ensemble_sections.TASKS["binary"]]
+    binary = frame[frame["task"] == TASKS["binary"]]
     assert binary["votes"].tolist() == ["3-0", "2-1"]
     said = np.stack([rows_of(whole, f"{name}_binary")["predicted"].to_numpy(str) for name in NETWORKS])
     agree = (said == said[0]).all(axis=0)
     assert mean_of(binary["share (%)"].iloc[0]) == pytest.approx(100 * agree.mean(), abs=0.006)
 
 
-def rows_of(whole: Made, system: str) -> pd.DataFrame:
-    frame = whole.frames[system]
-    return frame[frame["split"] == "test"]
-
-
 def test_test_less_validation_stands_beside_what_the_paper_says(whole, drawn):
     frame = table(drawn, "Test less validation").set_index(["task", "system"])
     for name in ("resnet152_multi", "average_gr5"):
-        row = frame.loc[ensemble_sections.TASKS[name.rpartition("_")[2]], short_title(name)]
+        cell = frame.loc[(TASKS[name.rpartition("_")[2]], short_title(name)), "difference (points)"]
         wanted = accuracy(whole.frames[name]) - accuracy(whole.frames[name], "validation")
-        assert mean_of(row["difference (points)"]) == pytest.approx(wanted, abs=0.006)
+        assert mean_of(cell) == pytest.approx(wanted, abs=0.006)
     assert frame.loc[("three classes", "DenseNet-201"), "paper, difference"] == "+0.26†"
     assert frame.loc[("three classes", "VGG-19"), "paper, difference"] == "−3.56†"
     said = text_of(drawn, TITLES[5])
     assert "fell by 2 to 4 %" in said
     assert "not so for DenseNet-201 (+0.26 points), 1 of 5" in said
-    assert ensemble_sections.drop_words([], {}) == ""
+    fell = sum(interval_of(cell)[1] < 0 for cell in frame["difference (points)"])
+    assert f"Of 20 systems of ours {fell} are shown to fall" in said
+    assert comparisons.claimed_drop([], {}) == {}
 
 
 # --- classes
@@ -496,17 +447,14 @@ def test_each_class_is_measured_against_the_rest(whole, drawn):
             rows = rows_of(whole, system)
             truth, said = rows["label"].eq(name), rows["predicted"].eq(name)
             precision, recall, f1, _ = precision_recall_fscore_support(truth, said, labels=[False, True])
-            row = frame.loc[whole.systems[system]]
             wanted = {"sensitivity": recall[1], "specificity": recall[0], "F1": f1[1]}
-            wanted |= {"PPV": precision[1], "NPV": precision[0]}
+            wanted |= {"PPV": precision[1], "NPV": precision[0], "AUC": roc_auc_score(truth, rows[f"score_{name}"])}
+            row = frame.loc[whole.systems[system]]
+            if system == "vote_multi":
+                del wanted["AUC"]
+                assert row["AUC"] == "–"
             for words, value in wanted.items():
                 assert mean_of(row[words]) == pytest.approx(100 * value, abs=0.006)
-            if system == "vote_multi":
-                assert row["AUC"] == "–"
-            else:
-                assert mean_of(row["AUC"]) == pytest.approx(
-                    100 * roc_auc_score(truth, rows[f"score_{name}"]), abs=0.006
-                )
     frame = table(drawn, f"{COVID} against the rest").set_index("system")
     assert frame.loc[whole.systems["vote_multi"], "paper, sensitivity"] == "82.00†"
 
@@ -534,41 +482,38 @@ def test_what_is_called_covid_is_told_by_collection(whole, drawn):
     assert frame.index.tolist()[:2] == ["COVID-19, Cohen (cohen)", "COVID-19, COVID-CXNet (nih)"]
     assert frame["training"].tolist()[:2] == ["0", "24"]
     assert set(frame.index[2:]) == {"normal (nih)", "pneumonia (nih)", "pneumonia (cohen)"}
-    rows = rows_of(whole, "densenet201_multi")
-    ours = rows[rows["image_id"].str.startswith(labels.COVID_COHEN)]
-    assert len(ours) == 10
-    words = frame.loc["COVID-19, Cohen (cohen)", "DenseNet-201"]
-    assert mean_of(words) == pytest.approx(100 * ours["predicted"].eq(COVID).mean(), abs=0.006)
     assert frame.loc["COVID-19, Cohen (cohen)", "test (patients)"] == "10 (5)"
-    pneumonia = rows[rows["image_id"].str.startswith(labels.PNEUMONIA) & rows["source"].eq("nih")]
-    words = frame.loc["pneumonia (nih)", "DenseNet-201"]
-    assert mean_of(words) == pytest.approx(100 * pneumonia["predicted"].eq(COVID).mean(), abs=0.006)
+    rows = rows_of(whole, "densenet201_multi")
+    for label, source, title in (
+        (labels.COVID_COHEN, "cohen", "COVID-19, Cohen (cohen)"),
+        (labels.PNEUMONIA, "nih", "pneumonia (nih)"),
+    ):
+        mine = rows[rows["image_id"].str.startswith(label) & rows["source"].eq(source)]
+        assert mean_of(frame.loc[title, "DenseNet-201"]) == pytest.approx(
+            100 * mine["predicted"].eq(COVID).mean(), abs=0.006
+        )
 
 
 def test_sensitivity_falls_on_collections_that_nobody_trained_on(whole, drawn):
-    frame = table(drawn, "Sensitivity, trained on less not: three classes").set_index("system")
+    frame = table(drawn, "Sensitivity, trained on less not: three classes").set_index("system")["difference (points)"]
     rows = rows_of(whole, "densenet201_multi")
-    found = [
+    seen, unseen = (
         100 * rows.loc[rows["image_id"].str.startswith(label), "predicted"].eq(COVID).mean()
         for label in (labels.COVID_CXNET, labels.COVID_COHEN)
-    ]
-    row = frame.loc["DenseNet-201"]
-    assert mean_of(row["difference (points)"]) == pytest.approx(found[0] - found[1], abs=0.011)
-    assert mean_of(row["difference (points)"]) > 20
-    lower = sum(
-        float(words.split("[")[1].split(",")[0].replace("−", "-")) > 0 for words in frame["difference (points)"]
     )
+    assert mean_of(frame["DenseNet-201"]) == pytest.approx(seen - unseen, abs=0.011)
+    assert mean_of(frame["DenseNet-201"]) > 20
+    lower = sum(interval_of(cell)[0] > 0 for cell in frame)
     said = text_of(drawn, TITLES[7])
-    assert "Where none of its COVID-19 was trained on, it is found less often" in said
     assert f"by {lower} of 5 systems, and more often by 0; for {5 - lower} neither" in said
-    groups = [group for group in source_sections.source_groups(whole, "vgg19_multi") if group.trained]
-    assert source_sections.seen_less_unseen(whole, "vgg19_multi", groups) is None
+    groups = [group for group in images.source_groups(whole, "vgg19_multi") if group.trained]
+    assert images.seen_less_unseen(whole, "vgg19_multi", groups) is None
 
 
 def test_as_what_a_collection_was_trained_on_is_counted(drawn):
     """Of Cohen's collection every fourth of 24 pneumonias is trained on, and no COVID-19."""
     multi, binary, gr = (
-        table(drawn, f"Trained on, by collection: {source_sections.TASKS[task]}").set_index("collection")
+        table(drawn, f"Trained on, by collection: {TASKS[task]}").set_index("collection")
         for task in ("multi", "binary", "gr")
     )
     columns = [f"{name}, training" for name in MULTI]
@@ -582,28 +527,25 @@ def test_as_what_a_collection_was_trained_on_is_counted(drawn):
     assert known[2] == {"cohen": "nothing trained on", "nih": "trained on"}
 
 
+LOWER = "so a lower sensitivity there is by design"
+
+
 def test_a_lower_sensitivity_by_design_is_told_from_an_unseen_collection(drawn):
     _, multi, binary, gr = text_of(drawn, TITLES[7]).split("\n\n")
-    lower = "learnt it as one without COVID-19, so a lower sensitivity there is by design"
-    assert multi.startswith("Three classes: of cohen no image of COVID-19 was trained on, but other images of it were")
-    assert 'other images of it were, 6 as "pneumonia":' in multi
-    assert 'other images of it were, 6 as "no COVID-19":' in binary
-    assert lower in multi
-    assert lower in binary
-    assert lower not in gr
-    assert "of cohen no image of any class was trained on: the whole collection is unseen." in gr
-    for said in (multi, binary, gr):
-        assert "It supplies 10 of the 18 images of COVID-19 that are tested." in said
-    assert (
-        'Images of COVID-19 of nih were trained on (24), and of other classes 24 as "normal" and 18 as "pneumonia".'
-        in (multi)
-    )
-    alone = source_sections.Collection("a", {COVID: 1200, labels.NORMAL: 0}, 3)
-    said = source_sections.trained_words("multi", [alone, source_sections.Collection("b", {labels.NORMAL: 2}, 0)])
-    assert "images of COVID-19 of a were trained on (1,200), and none of another class" in said
-    assert "It supplies 3 of the 3" in said
+    assert LOWER in multi
+    assert LOWER in binary
+    assert LOWER not in gr
+    assert 'were, 6 as "pneumonia":' in multi
+    assert 'were, 6 as "no COVID-19":' in binary
+    assert 'of other classes 24 as "normal" and 18 as "pneumonia".' in multi
+    assert "Of cohen no image of any class was trained on" in gr
+    assert all("10 of the 18 images of COVID-19 that are tested." in said for said in (multi, binary, gr))
+    alone = images.Collection("a", {COVID: 1200, labels.NORMAL: 0}, 3)
+    told = {"title": "three classes", "collections": [alone], "tested": 3, "standings": []}
+    said = prose(*report.PROSE, "sources", tasks=[told]).split("\n\n")[2]
+    assert "(1,200), and none of another class" in said
     assert "lower" not in said
-    assert source_sections.shift_words({"vgg19_multi": None}) == ""
+    assert "neither is shown" not in said
 
 
 def test_a_collection_is_seen_whatever_label_its_covid_is_trained_under():
@@ -611,13 +553,9 @@ def test_a_collection_is_seen_whatever_label_its_covid_is_trained_under():
     rows = [("a", labels.COVID_RICORD, "train"), ("b", labels.COVID_COVIDX, "test"), ("c", labels.NORMAL, "test")]
     frame = pd.DataFrame(rows, columns=["image_id", "label", "split"]).assign(path="x.png", source="ricord")
     frame["patient_id"] = frame["image_id"]
-    run = SimpleNamespace(
-        cohort=Cohort(frame.drop(columns="split"), labels.PUBLISHED),
-        part=lambda repeat, fold, split="": frame["split"],
-        execution=lambda system, repeat, fold: Execution(None, system, repeat, fold),
-    )
+    run = run_of(Cohort(frame.drop(columns="split"), labels.PUBLISHED), frame["split"])
     results = SimpleNamespace(run=run, paper=PAPER, predictions_of=lambda system: frame)
-    covid, normal = source_sections.source_groups(results, "vgg19_multi")
+    covid, normal = images.source_groups(results, "vgg19_multi")
     assert (covid.covid, covid.trained, covid.seen) == (True, 0, True)
     assert not normal.covid
 
@@ -629,9 +567,8 @@ def test_one_division_stands_beside_folds_and_covid_sdnet(whole, drawn):
     frame = table(drawn, "One division, folds, and COVID-SDNet").set_index("system")
     ours = frame.loc["weighted average"]
     assert mean_of(ours["one division, accuracy"]) == pytest.approx(accuracy(whole.frames["average_gr"]), abs=0.006)
-    values = [
-        100 * (rows["label"] == rows["predicted"]).mean() for _, rows in rows_of(whole, "average_gr5").groupby("fold")
-    ]
+    folds = rows_of(whole, "average_gr5").groupby("fold")
+    values = [100 * (rows["label"] == rows["predicted"]).mean() for _, rows in folds]
     mean, spread = ours["folds, accuracy"].split("\n")[0].split(" ± ")
     assert (float(mean), float(spread)) == pytest.approx((np.mean(values), np.std(values, ddof=1)), abs=0.006)
     assert ours[["paper, accuracy", "paper, sensitivity"]].tolist() == ["77.00†", "78.00†"]
@@ -644,28 +581,27 @@ def test_one_division_stands_beside_folds_and_covid_sdnet(whole, drawn):
 def test_the_papers_gain_is_within_what_its_test_images_allow(drawn):
     frame = table(drawn, "What so few test images allow").set_index("metric")
     assert frame["n"].tolist() == [170, 85]
-    assert frame["standard error"].tolist() == [
-        f"{100 * np.sqrt(p * (1 - p) / n):.2f}" for p, n in ((0.77, 170), (0.78, 85))
-    ]
+    wanted = [f"{100 * np.sqrt(p * (1 - p) / n):.2f}" for p, n in ((0.77, 170), (0.78, 85))]
+    assert frame["standard error"].tolist() == wanted
     assert frame["gain"].tolist() == ["+0.82", "+5.41"]
     assert frame["within what n allows"].tolist() == ["yes", "yes"]
-    assert "None of this is more than so few test images allow" in text_of(drawn, TITLES[8])
-    assert covidgr.counted_images([]) == {}
+    assert "no gain is shown" in text_of(drawn, TITLES[8])
+    assert comparisons.counted_images([]) == {}
 
 
-def test_a_gain_beyond_sampling_is_told():
-    def cells(accuracy: float, sensitivity: float):
-        values = {"accuracy": accuracy, "sensitivity": sensitivity}
-        return printed_of([
-            PublishedCell("12", "r", m, v, None, "percent", v, system="average_gr", metric=m) for m, v in values.items()
-        ])  # fmt: skip
-
-    other, images = covidgr.compared_cells(), {"accuracy": 170, "sensitivity": 85}
-    both = covidgr.claims_table(cells(90, 95), other, images)
-    assert both["within what n allows"].tolist() == ["no", "no"]
-    assert "more than the draw of the test images alone" in covidgr.claim_words(both)
-    one = covidgr.claims_table(cells(90, 74), other, images)
-    assert "the gain in sensitivity is within" in covidgr.claim_words(one)
+@pytest.mark.parametrize(
+    ("printed", "within", "said"),
+    [((90, 95), [False, False], "more than the draw"), ((90, 74), [False, True], "the gain in sensitivity is within")],
+)
+def test_a_gain_beyond_sampling_is_told(printed, within, said):
+    cells = [
+        PublishedCell("12", "r", metric, value, None, "percent", value, system="average_gr", metric=metric)
+        for metric, value in zip(("accuracy", "sensitivity"), printed, strict=True)
+    ]
+    images_of = {"accuracy": 170, "sensitivity": 85}
+    claims = comparisons.claims_of(printed_of(cells), comparisons.compared_cells(), images_of)
+    assert [one.within for one in claims] == within
+    assert said in prose(*report.PROSE, "covidgr", claims=claims, stand_in=False, folds=None)
 
 
 # --- radiologists and literature
@@ -680,7 +616,6 @@ def test_literature_has_ours_in_the_papers_own_rows_alone(whole, drawn):
     literature = table(drawn, "Literature (Table 14)")
     assert literature.loc[literature["who"].str.startswith("Wehbe"), "ours"].eq("–").all()
     assert mean_of(literature.set_index(["who", "what"]).loc[("Ours, segmentation", "DSC"), "ours"]) == 94
-    assert "no paired test is possible" in text_of(drawn, TITLES[9])
 
 
 # --- figure 11
@@ -694,46 +629,32 @@ def tiny(seed: int, size: tuple[int, int]) -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
 
 
-def texts(figure) -> str:
-    figure.draw_without_rendering()
-    return "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
-
-
-def test_figure_11_shows_both_networks_on_the_same_image(tmp_path, monkeypatch):
-    protocol = PROTOCOL
-    rows = []
-    for number, label in enumerate((labels.NORMAL, labels.COVID_CXNET)):
-        shown = phantom_image(number + 1, 96)
-        paths = [str(tmp_path / f"{kind}{number}.png") for kind in ("image", "mask")]
-        cv2.imwrite(paths[0], shown.image)
-        cv2.imwrite(paths[1], np.where(shown.lungs > 0, 255, 0).astype(np.uint8))
-        rows.append((f"i{number}", paths[0], f"p{number}", label, paths[1]))
-    cohort = Cohort(
-        pd.DataFrame(rows, columns=["image_id", "path", "patient_id", "label", "mask_path"]), labels.STAND_IN
-    )
-    system, size = PAPER.system("densenet201_whole"), tuple(protocol.size)
-    prepared = prepare_cohort(cohort, system.preparation(protocol), tmp_path / "cache", workers=1)
+@pytest.fixture
+def examples(tmp_path, monkeypatch) -> Examples:
+    """A normal phantom and one of COVID-19, of the network without masks; the one with masks is another."""
+    cohort = phantom_cohort(tmp_path, (labels.NORMAL, labels.COVID_CXNET), labels.STAND_IN)
+    size = tuple(PROTOCOL.size)
+    preparation = PAPER.system("densenet201_whole").preparation(PROTOCOL)
+    prepared = prepare_cohort(cohort, preparation, tmp_path / "cache", workers=1)
     predictions = pd.DataFrame({"image_id": ["i0", "i1"], "label": [labels.NORMAL, COVID]})
-    execution, before = (
-        Execution(tmp_path / "run" / "executions" / name / "repeat0-fold0", name, 0, 0)
-        for name in ("densenet201_whole", "densenet201_multi")
-    )
-    run = SimpleNamespace(protocol=protocol, cohort=cohort, settings={"cache": str(tmp_path / "cache")})
-    other, asked = tiny(2, size), []
-    monkeypatch.setattr(trained_networks, "network_of", lambda *given: asked.append(given) or other)
-    examples = Examples(PAPER, run, execution, before, predictions, cohort, prepared, tiny(1, size))
+    execution, before = (Execution(tmp_path / name, name, 0, 0) for name in ("densenet201_whole", "densenet201_multi"))
+    run = SimpleNamespace(protocol=PROTOCOL, cohort=cohort, settings={"cache": str(tmp_path / "cache")})
+    networks = {before.system: tiny(2, size)}
+    monkeypatch.setattr(trained_networks, "network_of", lambda paper, run, of: networks[of.system])
+    return Examples(PAPER, run, execution, before, predictions, cohort, prepared, tiny(1, size))
+
+
+def test_figure_11_shows_both_networks_on_the_same_image(examples):
     ((title, caption, figure),) = figures.segmentation_pictures(examples)
-    assert asked == [(PAPER, run, before)]
-    assert title == figures.FIGURE_11
+    other = trained_networks.network_of(PAPER, examples.run, examples.before)
+    assert title == figure.get_suptitle()
     side = other.get_layer("relu").output.shape[1]
-    assert f"{side} x {side} cells, here as in the table of heat shares" in caption
+    assert f"{side} x {side} cells" in caption
     assert f"a cell is {100 / side**2:.1f} % of its area" in caption
-    assert "mapped for the class that the network decides for, where every map here is for COVID-19" in caption
-    assert figures.cells_words(3, 4).startswith("Each map has 3 x 4 cells")
-    assert "a cell is 8.3 %" in figures.cells_words(3, 4)
     panels = [axes for axes in figure.axes if axes.images][:4]
-    image = prepared.load(1)[..., 0]
-    mask = cv2.resize(cv2.imread(rows[1][4], 0), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    image = examples.prepared.load(1)[..., 0]
+    mask = cv2.imread(examples.cohort.table["mask_path"][1], 0)
+    mask = cv2.resize(mask, PROTOCOL.size[::-1], interpolation=cv2.INTER_NEAREST) > 0
     np.testing.assert_array_equal(panels[0].images[0].get_array(), image)
     cut = panels[2].images[0].get_array()
     assert (cut[cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) == 0] == 0).all(), "black outside the lungs"
@@ -743,17 +664,14 @@ def test_figure_11_shows_both_networks_on_the_same_image(tmp_path, monkeypatch):
     if heat.any():
         assert panels[3].get_xlabel().startswith(f"{100 * heat_in_lungs(heat, mask):.0f} %")
     shown = texts(figure)
-    assert "i1" in shown
+    assert all(word in shown for word in ("i1", "(b) without masks", "(c) segmented", "(d) with masks"))
     assert "i0" not in shown
-    for word in ("(b) without masks", "(c) segmented", "(d) with masks"):
-        assert word in shown
-    none = dataclasses.replace(examples, predictions=predictions.assign(label=labels.NORMAL))
+
+
+def test_without_covid_there_is_no_figure(examples):
+    none = dataclasses.replace(examples, predictions=examples.predictions.assign(label=labels.NORMAL))
     assert figures.segmentation_pictures(none) == []
     with pytest.raises(ValueError, match="no image"):
         figures.segmentation_figure([])
     with pytest.raises(ValueError, match="no image"):
         figures.dice_figure(pd.DataFrame({"dice": [], "dice_shipped": []}))
-
-
-def test_negatives_of_two_classes_are_one(whole):
-    assert set(whole.frames["vote_binary"]["label"]) == {NEGATIVE, COVID}
