@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 
+from covid_keras.data.cohort import Cohort
 from covid_keras.evaluation import Measured, PublishedCell, load_published, summarise
 from covid_keras.paper.paper import Paper
 from covid_keras.reporting.document import Section
 from covid_keras.reporting.paper_report import report_of
+from covid_keras.training.runfolder import Execution
+
+
+def made_run(paper: Paper, cohort: Cohort, parts: pd.Series | None = None, **more: Any) -> SimpleNamespace:
+    """What the sections and figures of a paper read of a run whose images lie in `parts`, whatever the fold."""
+    run = SimpleNamespace(paper=paper, cohort=cohort, part=lambda repeat, fold, split="": parts, **more)
+    run.execution = lambda system, repeat=0, fold=0: Execution(run, paper.system(system), repeat, fold)
+    return run
 
 
 class MadeResults:

@@ -17,8 +17,9 @@ from covid_keras.reporting.document import FigureEntry, Section
 from covid_keras.reporting.prose import prose
 from papers.arias_vgg19 import cohorts as labels
 from papers.arias_vgg19 import comparisons, figures, report
-from papers.arias_vgg19.experiment import COVID, NEGATIVE, PAPER
+from papers.arias_vgg19.experiments import COVID, NEGATIVE
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS
+from papers.arias_vgg19.paper import PAPER
 from tests.helpers.made_results import MadeResults, interval_of, mean_of, table, text_of
 
 FOLDS = 2
@@ -39,7 +40,7 @@ IDS = [f"i{fold}-{n}" for fold in range(FOLDS) for n in range(48)]
 
 def made(system: str, strength: float, shift: float = 0.0, positives: int = 10) -> pd.DataFrame:
     """Predictions of 24 validation and 24 test images a fold, two images a patient; `shift` moves all logits."""
-    negative, positive = PAPER.system(system).scored
+    negative, positive = PAPER.system(system).classes
     rng = np.random.default_rng(len(system))
     frames = []
     for fold in range(FOLDS):

@@ -18,18 +18,19 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import prepare_cohort
 from covid_keras.evaluation import Difference, Measured, PublishedCell
 from covid_keras.explain import grad_cam, heat_in_lungs
+from covid_keras.paper import Ensemble
 from covid_keras.reporting.differences import measured_of, printed_of
 from covid_keras.reporting.document import Section
 from covid_keras.reporting.examples import Examples
 from covid_keras.reporting.prose import prose
-from covid_keras.training import networks as trained_networks
 from covid_keras.training.runfolder import Execution
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble import comparisons, figures, images, report, stages
 from papers.hertel_ensemble.comparisons import NETWORKS, TASKS, short_title
-from papers.hertel_ensemble.experiment import COVID, MULTI, NEGATIVE, PAPER
 from papers.hertel_ensemble.measures import measure
-from tests.helpers.made_results import MadeResults, interval_of, mean_of, table, text_of
+from papers.hertel_ensemble.paper import PAPER
+from papers.hertel_ensemble.systems import COVID, MULTI, NEGATIVE
+from tests.helpers.made_results import MadeResults, interval_of, made_run, mean_of, table, text_of
 from tests.helpers.pictures import phantom_cohort, texts
 
 FOLDS = 2
@@ -97,15 +98,6 @@ def made(system: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def run_of(cohort: Cohort, parts: pd.Series) -> SimpleNamespace:
-    """A run of which the division alone is read."""
-    return SimpleNamespace(
-        cohort=cohort,
-        part=lambda repeat, fold, split="": parts,
-        execution=lambda system, repeat, fold: Execution(None, system, repeat, fold),
-    )
-
-
 class Results(MadeResults):
     """Results of systems by name; ensembles are combined of their members as in a run."""
 
@@ -113,12 +105,12 @@ class Results(MadeResults):
         frames, self.records = {}, {}
         for name in names:
             one, self.records[name] = PAPER.system(name), {}
-            if one.members:
-                combined = one.combine(PROTOCOL, [made(member) for member in one.members], name)
+            if isinstance(one, Ensemble):
+                combined = one.combine(PROTOCOL, [made(member) for member in one.members])
                 frames[name], self.records[name] = combined.frame, {"combined": combined.facts}
             else:
                 frames[name] = made(name)
-        super().__init__(PAPER, frames, run_of(COHORT, PARTS), further)
+        super().__init__(PAPER, frames, made_run(PAPER, COHORT, PARTS), further)
 
     def executions_of(self, system):
         return [(None, self.records[system])] if system in self.records else []
@@ -289,7 +281,7 @@ def masked(tmp_path, without_resunet) -> SimpleNamespace:
         cv2.imwrite(str(tmp_path / f"{number}.png"), mask)
         rows.append((f"i{number}", "x.png", patient, label, "one", str(tmp_path / f"{number}.png")))
     frame = pd.DataFrame(rows, columns=["image_id", "path", "patient_id", "label", "source", "mask_path"])
-    run = run_of(Cohort(frame, labels.STAND_IN), pd.Series(["test"] * len(MASKED) + ["train"]))
+    run = made_run(PAPER, Cohort(frame, labels.STAND_IN), pd.Series(["test"] * len(MASKED) + ["train"]))
     return SimpleNamespace(run=run, paper=PAPER, systems={"vgg19_multi": ""}, classes_of=lambda system: MULTI)
 
 
@@ -553,7 +545,7 @@ def test_a_collection_is_seen_whatever_label_its_covid_is_trained_under():
     rows = [("a", labels.COVID_RICORD, "train"), ("b", labels.COVID_COVIDX, "test"), ("c", labels.NORMAL, "test")]
     frame = pd.DataFrame(rows, columns=["image_id", "label", "split"]).assign(path="x.png", source="ricord")
     frame["patient_id"] = frame["image_id"]
-    run = run_of(Cohort(frame.drop(columns="split"), labels.PUBLISHED), frame["split"])
+    run = made_run(PAPER, Cohort(frame.drop(columns="split"), labels.PUBLISHED), frame["split"])
     results = SimpleNamespace(run=run, paper=PAPER, predictions_of=lambda system: frame)
     covid, normal = images.source_groups(results, "vgg19_multi")
     assert (covid.covid, covid.trained, covid.seen) == (True, 0, True)
@@ -633,20 +625,20 @@ def tiny(seed: int, size: tuple[int, int]) -> keras.Model:
 def examples(tmp_path, monkeypatch) -> Examples:
     """A normal phantom and one of COVID-19, of the network without masks; the one with masks is another."""
     cohort = phantom_cohort(tmp_path, (labels.NORMAL, labels.COVID_CXNET), labels.STAND_IN)
-    size = tuple(PROTOCOL.size)
-    preparation = PAPER.system("densenet201_whole").preparation(PROTOCOL)
-    prepared = prepare_cohort(cohort, preparation, tmp_path / "cache", workers=1)
+    size, cache = tuple(PROTOCOL.size), tmp_path / "cache"
+    run = made_run(PAPER, cohort, protocol=PROTOCOL, cache=cache)
+    execution, before = (run.execution(name) for name in ("densenet201_whole", "densenet201_multi"))
+    networks = {before.system.name: tiny(2, size)}
+    monkeypatch.setattr(Execution, "before", property(lambda self: before))
+    monkeypatch.setattr(Execution, "network", property(lambda self: networks[self.system.name]))
+    prepared = prepare_cohort(cohort, execution.preparation, cache, workers=1)
     predictions = pd.DataFrame({"image_id": ["i0", "i1"], "label": [labels.NORMAL, COVID]})
-    execution, before = (Execution(tmp_path / name, name, 0, 0) for name in ("densenet201_whole", "densenet201_multi"))
-    run = SimpleNamespace(protocol=PROTOCOL, cohort=cohort, settings={"cache": str(tmp_path / "cache")})
-    networks = {before.system: tiny(2, size)}
-    monkeypatch.setattr(trained_networks, "network_of", lambda paper, run, of: networks[of.system])
-    return Examples(PAPER, run, execution, before, predictions, cohort, prepared, tiny(1, size))
+    return Examples(execution, predictions, cohort, prepared, tiny(1, size))
 
 
 def test_figure_11_shows_both_networks_on_the_same_image(examples):
     ((title, caption, figure),) = figures.segmentation_pictures(examples)
-    other = trained_networks.network_of(PAPER, examples.run, examples.before)
+    other = examples.before.network
     assert title == figure.get_suptitle()
     side = other.get_layer("relu").output.shape[1]
     assert f"{side} x {side} cells" in caption
