@@ -4,9 +4,8 @@ Nothing here imports TensorFlow.
 """
 
 from covid_keras.evaluation.comparison import COMPARISON_COLUMNS, compare, comparison_records, verdict_of
-from covid_keras.evaluation.metrics import COUNT_KEYS, Decisions, compute_metrics, decide, per_execution
+from covid_keras.evaluation.metrics import compute_metrics, per_execution
 from covid_keras.evaluation.predictions import (
-    EXECUTION_COLUMNS,
     PREDICTION_COLUMNS,
     check_predictions,
     classes_of,
@@ -15,7 +14,7 @@ from covid_keras.evaluation.predictions import (
     write_predictions,
 )
 from covid_keras.evaluation.seeds import seed_summary
-from covid_keras.evaluation.summary import DDOF, Measured, measured_from_json, metrics_json, summarise
+from covid_keras.evaluation.summary import Measured, measured_from_json, metrics_json, summarise
 from covid_keras.evaluation.thresholds import apply_thresholds, choose_threshold, choose_thresholds
 from covid_keras.evaluation.uncertainty import (
     Difference,
@@ -30,11 +29,7 @@ from covid_keras.published.cells import PublishedCell, load_paper, load_publishe
 
 __all__ = [
     "COMPARISON_COLUMNS",
-    "COUNT_KEYS",
-    "DDOF",
-    "EXECUTION_COLUMNS",
     "PREDICTION_COLUMNS",
-    "Decisions",
     "Difference",
     "Grade",
     "Measured",
@@ -53,7 +48,6 @@ __all__ = [
     "compare",
     "comparison_records",
     "compute_metrics",
-    "decide",
     "difference_of_sets",
     "load_paper",
     "load_published",

@@ -7,9 +7,17 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from covid_keras.evaluation.metrics import decide, executions_of, percent
-from covid_keras.evaluation.summary import DDOF, Measured
-from covid_keras.evaluation.uncertainty import LEVEL, RESAMPLES, interval_of, patient_weights
+from covid_keras.evaluation.metrics import percent
+from covid_keras.evaluation.summary import Measured, measured_of
+from covid_keras.evaluation.uncertainty import (
+    LEVEL,
+    RESAMPLES,
+    ExecutionCounts,
+    count_executions,
+    interval_of,
+    mean_metrics,
+    patient_weights,
+)
 
 OfConfusion = Callable[[np.ndarray], np.ndarray]
 
@@ -87,40 +95,20 @@ def summarise_counts(
     """
     rows = predictions[predictions["split"] == part]
     measured = []
+
+    def metrics(execution: ExecutionCounts, weights: np.ndarray) -> dict[str, np.ndarray]:
+        confusion = execution.confusion(weights)
+        return {name: function(confusion) for name, function in functions.items()}
+
     for system in dict.fromkeys(rows["system"]):
         mine = rows[rows["system"] == system]
         patients = pd.Index(sorted(mine["patient_id"].unique()))
-        executions = [_counts(frame, patients) for _, frame in executions_of(mine)]
-        drawn = list(patient_weights(len(patients), n, seed))
-        for name, function in functions.items():
-            values = np.array([float(function(counts.sum(axis=0))) for counts in executions])
-            values = values[np.isfinite(values)]
-            means = np.concatenate([_means(executions, weights, function) for weights in drawn])
-            found = (
-                float(values.mean()) if len(values) else float("nan"),
-                float(values.std(ddof=DDOF)) if len(values) > DDOF else float("nan"),
-                DDOF,
-                len(values),
-                *interval_of(means, level),
-                len(patients),
-                mine["image_id"].nunique(),
-            )
-            measured.append(Measured(system, name, *found, level, n, seed))
+        executions = count_executions(mine, patients)
+        once = [metrics(execution, np.ones((1, len(patients)))) for execution in executions]
+        drawn = [mean_metrics(executions, weights, metrics) for weights in patient_weights(len(patients), n, seed)]
+        sizes = len(patients), mine["image_id"].nunique()
+        for name in functions:
+            values = np.concatenate([one[name] for one in once])
+            interval = interval_of(np.concatenate([chunk[name] for chunk in drawn]), level)
+            measured.append(measured_of(system, name, values, interval, sizes, (level, n, seed)))
     return measured
-
-
-def _counts(frame: pd.DataFrame, patients: pd.Index) -> np.ndarray:
-    """Return the confusion matrix of each patient, float64 (patients, K, K)."""
-    decisions = decide(frame)
-    size = len(decisions.classes)
-    counts = np.zeros((len(patients), size, size))
-    np.add.at(counts, (patients.get_indexer(frame["patient_id"]), decisions.truth, decisions.predicted), 1)
-    return counts
-
-
-def _means(executions: list[np.ndarray], weights: np.ndarray, function: OfConfusion) -> np.ndarray:
-    """Return the mean over executions of a metric under `weights` (b, patients), shape (b,); NaN where undefined."""
-    values = np.stack([function(np.tensordot(weights, counts, axes=(1, 0))) for counts in executions])
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
-        return np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)

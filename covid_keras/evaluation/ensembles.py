@@ -38,6 +38,7 @@ WEIGHTS = ("validation", "proportional", "equal")
 
 _MOST_POINTS = 100_000
 _CHUNK_ELEMENTS = 1 << 21
+_SAME_IMAGES = "Combine systems of the same images"
 
 
 def _decided(scores: np.ndarray) -> np.ndarray:
@@ -172,29 +173,23 @@ def simplex(members: int, step: float = STEP) -> np.ndarray:
     UserError
         For a step that does not divide 1, and for more points than 100,000.
     """
-    return _counts(members, step) / _parts(step)
+    counts, parts = _whole_steps(members, step)
+    return counts / parts
 
 
-def _parts(step: float) -> int:
-    """Return 1/step as a whole number."""
+def _whole_steps(members: int, step: float) -> tuple[np.ndarray, int]:
+    """Return the whole numbers of steps behind `simplex`, int64 (points, members), and their sum, 1/step."""
+    if members < 1:
+        raise ValueError(f"weights need a member at least, not {members}")
     parts = round(1 / step) if np.isfinite(step) and 0 < step <= 1 else 0
     if parts < 1 or abs(parts * step - 1) > 1e-9:
         raise UserError(f"step {step:g}", "is no whole part of 1", "Give one such as 0.05 or 0.1")
-    return parts
-
-
-def _counts(members: int, step: float) -> np.ndarray:
-    """Return the whole numbers of steps behind `simplex`, int64 (points, members)."""
-    if members < 1:
-        raise ValueError(f"weights need a member at least, not {members}")
-    parts = _parts(step)
     if (points := math.comb(parts + members - 1, members - 1)) > _MOST_POINTS:
         problem = f"makes {points:,} combinations of {members} weights, more than {_MOST_POINTS:,}"
         raise UserError(f"step {step:g}", problem, "Give a larger one")
     # Stars and bars: where members - 1 bars stand among the stars says how many stars each member has.
     bars = np.array(list(combinations(range(parts + members - 1), members - 1)), np.int64).reshape(points, members - 1)
-    counts = np.diff(bars, axis=1, prepend=-1, append=parts + members - 1) - 1
-    return counts[::-1]
+    return (np.diff(bars, axis=1, prepend=-1, append=parts + members - 1) - 1)[::-1], parts
 
 
 def choose_weights(scores: np.ndarray, truth: np.ndarray, step: float = STEP) -> np.ndarray:
@@ -228,17 +223,13 @@ def choose_weights(scores: np.ndarray, truth: np.ndarray, step: float = STEP) ->
         raise ValueError(f"truth of shape {truth.shape} does not go with {images} images")
     if not images:
         raise UserError("weights", "there are no validation images to choose them on", "Give the weights, or 'equal'")
-    counts = _counts(members, step)
-    weights = counts / _parts(step)
+    counts, parts = _whole_steps(members, step)
+    weights = counts / parts
     size = max(1, _CHUNK_ELEMENTS // scores[0].size)
-    right = np.concatenate(
-        [
-            (_decided(_average(scores, weights[first : first + size])) == truth).sum(axis=1)
-            for first in range(0, len(weights), size)
-        ]
-    )
+    chunks = (weights[first : first + size] for first in range(0, len(weights), size))
+    right = np.concatenate([(_decided(_average(scores, chunk)) == truth).sum(axis=1) for chunk in chunks])
     # Whole numbers, so that equally distant weights tie exactly.
-    distance = ((members * counts - _parts(step)) ** 2).sum(axis=1)
+    distance = ((members * counts - parts) ** 2).sum(axis=1)
     return weights[np.lexsort((distance, -right))[0]]
 
 
@@ -262,7 +253,7 @@ class Combined:
     frame : pandas.DataFrame
         Predictions as `covid_keras.evaluation.read_predictions` returns them, without further columns.
     facts : list of dict
-        One a (repeat, fold), JSON-able: `repeat`, `fold`; `weights` of the members (None for a vote); `accuracy`, the
+        One per (repeat, fold), JSON-able: `repeat`, `fold`; `weights` of the members (None for a vote); `accuracy`, the
         members' validation accuracy, and `accuracy_ensemble`, that of the ensemble (percent; None without validation
         rows); `images`, how many of each split.
     """
@@ -282,7 +273,7 @@ def average_predictions(
     Parameters
     ----------
     frames : sequence of pandas.DataFrame
-        One a member, two or more: predictions of one system, as `covid_keras.evaluation.check_predictions` wants
+        One per member, two or more: predictions of one system, as `covid_keras.evaluation.check_predictions` wants
         them, of the same executions (repeat, fold). Each execution is combined by itself. Where a member has no rows of
         a split at all, such as the training part, the split is left out.
     weights : {"validation", "proportional", "equal"} or sequence of float
@@ -352,12 +343,16 @@ class _Execution:
     """float64, (members, n, classes)"""
 
     def rows(self, split: str) -> np.ndarray:
+        """Return which rows are of a split, bool (n,)."""
         return (self.frame["split"] == split).to_numpy()
 
-    def accuracy(self, decided: np.ndarray) -> np.ndarray | None:
-        """Return the validation accuracy in percent of decisions (..., n), shape (...); None without such rows."""
+    def accuracy(self, decided: np.ndarray) -> Any:
+        """Return the validation accuracy in percent of decisions (..., n), as lists (...); None without such rows."""
         chosen = self.rows("validation")
-        return 100 * (decided[..., chosen] == self.truth[chosen]).mean(axis=-1) if chosen.any() else None
+        return (100 * (decided[..., chosen] == self.truth[chosen]).mean(axis=-1)).tolist() if chosen.any() else None
+
+
+_Combine = Callable[[_Execution], tuple[np.ndarray, np.ndarray, list[float] | None]]
 
 
 def _weights_of(part: _Execution, weights: str | Sequence[float], step: float) -> np.ndarray:
@@ -376,31 +371,24 @@ def _weights_of(part: _Execution, weights: str | Sequence[float], step: float) -
     return proportional_weights(part.accuracy(_decided(part.scores)))
 
 
-_Combine = Callable[[_Execution], tuple[np.ndarray, np.ndarray, list[float] | None]]
-
-
 def _combine(frames: Sequence[pd.DataFrame], combine: _Combine, system: str) -> Combined:
     """Apply a function of an aligned execution, to (decided, scores, weights), to each execution."""
     parts, facts = [], []
     for part in _executions(frames):
-        classes = np.array(classes_of(part.frame))
         decided, scores, weights = combine(part)
         columns = dict(zip(score_columns(part.frame), scores.astype(np.float32).T, strict=True))
-        parts.append(part.frame.assign(system=system, predicted=classes[decided], **columns))
-        facts.append(_facts(part, decided, weights))
+        predicted = np.array(classes_of(part.frame))[decided]
+        parts.append(part.frame.assign(system=system, predicted=predicted, **columns))
+        fact = {
+            "repeat": int(part.frame["repeat"].iloc[0]),
+            "fold": int(part.frame["fold"].iloc[0]),
+            "weights": weights,
+            "accuracy": part.accuracy(_decided(part.scores)),
+            "accuracy_ensemble": part.accuracy(decided),
+            "images": {split: int(part.rows(split).sum()) for split in SPLITS if part.rows(split).any()},
+        }
+        facts.append(fact)
     return Combined(pd.concat(parts, ignore_index=True), facts)
-
-
-def _facts(part: _Execution, decided: np.ndarray, weights: list[float] | None) -> dict[str, Any]:
-    members, ensemble = part.accuracy(_decided(part.scores)), part.accuracy(decided)
-    return {
-        "repeat": int(part.frame["repeat"].iloc[0]),
-        "fold": int(part.frame["fold"].iloc[0]),
-        "weights": weights,
-        "accuracy": None if members is None else members.tolist(),
-        "accuracy_ensemble": None if ensemble is None else float(ensemble),
-        "images": {split: int(part.rows(split).sum()) for split in SPLITS if part.rows(split).any()},
-    }
 
 
 def _executions(frames: Sequence[pd.DataFrame]) -> list[_Execution]:
@@ -446,39 +434,34 @@ def _align(frames: list[pd.DataFrame], names: list[str], classes: tuple[str, ...
     """Put all members' rows of one execution into the order of the first's."""
     common = [split for split in SPLITS if all((frame["split"] == split).any() for frame in frames)]
     if not common:
-        raise UserError(names[0], "has no split in common with the other members", "Combine systems of the same images")
+        raise UserError(names[0], "has no split in common with the other members", _SAME_IMAGES)
     frames = [frame[frame["split"].isin(common)] for frame in frames]
     first, columns = frames[0], [SCORE_PREFIX + name for name in classes]
-    images = pd.Index(first["image_id"])
     stacked = []
     for name, frame in zip(names, frames, strict=True):
-        places = pd.Index(frame["image_id"]).get_indexer(images)
-        _require_same_images(images, places, frame, name, names[0])
-        own = frame.iloc[places]
-        for column in ("split", "label"):
-            _require_same(first, own, column, name, names[0])
+        own = _rows_of(first, frame, names[0], name)
         stacked.append(own[columns].to_numpy(np.float64))
-    index = {name: number for number, name in enumerate(classes)}
-    truth = first["label"].map(index).to_numpy(np.int64)
+    truth = first["label"].map({name: number for number, name in enumerate(classes)}).to_numpy(np.int64)
     return _Execution(first[[*PREDICTION_COLUMNS, *columns]].reset_index(drop=True), truth, np.stack(stacked))
 
 
-def _require_same_images(images: pd.Index, places: np.ndarray, frame: pd.DataFrame, name: str, first: str) -> None:
-    lacking = images[places < 0]
-    further = pd.Index(frame["image_id"]).difference(images)
-    for missing, whose, other in ((lacking, name, first), (further, first, name)):
+def _rows_of(first: pd.DataFrame, frame: pd.DataFrame, other: str, name: str) -> pd.DataFrame:
+    """Return a member's rows in the order of the first's; raise `UserError` for other images, splits or labels."""
+    images, own_images = pd.Index(first["image_id"]), pd.Index(frame["image_id"])
+    repeat, fold = frame[["repeat", "fold"]].iloc[0]
+    for missing, lacks, has in (
+        (images.difference(own_images, sort=False), name, other),
+        (own_images.difference(images), other, name),
+    ):
         if len(missing):
-            repeat, fold = frame[["repeat", "fold"]].iloc[0]
-            problem = (
-                f"lacks {len(missing)} images that {other} has in repeat {repeat}, fold {fold}, {missing[0]} first"
-            )
-            raise UserError(whose, problem, "Combine systems of the same images")
-
-
-def _require_same(first: pd.DataFrame, own: pd.DataFrame, column: str, name: str, other: str) -> None:
-    differs = first[column].to_numpy() != own[column].to_numpy()
-    if differs.any():
-        row = int(np.flatnonzero(differs)[0])
-        image, here, there = own["image_id"].iloc[row], own[column].iloc[row], first[column].iloc[row]
-        problem = f"has {column} {here!r} for image {image}, but {other} has {there!r} ({int(differs.sum())} differ)"
-        raise UserError(name, problem, "Combine systems of the same images")
+            problem = f"lacks {len(missing)} images that {has} has in repeat {repeat}, fold {fold}, {missing[0]} first"
+            raise UserError(lacks, problem, _SAME_IMAGES)
+    own = frame.iloc[own_images.get_indexer(images)]
+    for column in ("split", "label"):
+        differs = own[column].to_numpy() != first[column].to_numpy()
+        if differs.any():
+            row = int(differs.argmax())
+            here, there = own[column].iloc[row], first[column].iloc[row]
+            problem = f"has {column} {here!r} for image {images[row]}, but {other} has {there!r}"
+            raise UserError(name, f"{problem} ({int(differs.sum())} differ)", _SAME_IMAGES)
+    return own

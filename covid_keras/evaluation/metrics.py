@@ -55,7 +55,7 @@ class Decisions:
         return {level: counted & (self.severity == level) for level in levels}
 
 
-def decide(predictions: pd.DataFrame, positive: str | None = None, threshold: float | None = None) -> Decisions:
+def decisions_of(predictions: pd.DataFrame, positive: str | None = None, threshold: float | None = None) -> Decisions:
     """Turn predictions into numbers.
 
     Parameters
@@ -130,9 +130,9 @@ def compute_metrics(
     Parameters
     ----------
     predictions : pandas.DataFrame
-        One split of one execution (or of several, pooled); see `decide` for the columns.
+        One split of one execution (or of several, pooled); see `decisions_of` for the columns.
     positive, threshold
-        As in `decide`.
+        As in `decisions_of`.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def compute_metrics(
     >>> compute_metrics(table)["sensitivity"]
     50.0
     """
-    decisions = decide(predictions, positive, threshold)
+    decisions = decisions_of(predictions, positive, threshold)
     metrics = _binary_metrics(decisions) if decisions.binary else _class_metrics(decisions)
     for level, rows in decisions.severity_rows().items():
         right = decisions.truth[rows] == decisions.predicted[rows]
@@ -306,7 +306,7 @@ def per_execution(
     predictions : pandas.DataFrame
         As read by `read_predictions`; rows of other splits are left out.
     positive, threshold
-        As in `decide`.
+        As in `decisions_of`.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """The predictions file: what one execution says about each image, and the only input of every metric.
 
-One file an execution, a row an image, in the columns of `PREDICTION_COLUMNS` followed by one `score_<class>`
-column a class. The order of the score columns is the order of the classes.
+One file per execution, one row per image, in the columns of `PREDICTION_COLUMNS` followed by one `score_<class>`
+column per class. The order of the score columns is the order of the classes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ SPLITS = ("train", "validation", "test")
 SCORE_PREFIX = "score_"
 SCORE_SUM_TOLERANCE = 1e-3
 
+_KEYS = ("image_id", *EXECUTION_COLUMNS)
 _INTEGERS = ("repeat", "fold")
 _REMEDY = "Run the execution again, or restore the file"
 
@@ -64,12 +65,10 @@ def check_predictions(frame: pd.DataFrame, where: str | Path = "predictions") ->
     if frame.empty:
         raise UserError(where, "holds no predictions", _REMEDY)
     _check_names(frame, classes, where)
-    keys = ["image_id", *EXECUTION_COLUMNS]
-    twice = frame.duplicated(keys)
+    twice = frame.duplicated(list(_KEYS))
     if twice.any():
-        image, system, repeat, fold = frame.loc[twice, keys].iloc[0]
-        text = f"lists image {image} twice for {system}, repeat {repeat}, fold {fold}"
-        raise UserError(where, text, _REMEDY)
+        image, system, repeat, fold = frame.loc[twice, list(_KEYS)].iloc[0]
+        raise UserError(where, f"lists image {image} twice for {system}, repeat {repeat}, fold {fold}", _REMEDY)
     _check_scores(frame, where)
 
 
@@ -163,16 +162,12 @@ def _read_one(path: Path) -> pd.DataFrame:
         raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(path, f"is not a table of predictions ({error})", _REMEDY) from error
-    missing = [name for name in PREDICTION_COLUMNS if name not in text.columns]
-    if missing:
-        raise UserError(path, f"has no column {', '.join(missing)}", _REMEDY)
-    for column in (*_INTEGERS, *score_columns(text)):
-        kind = np.int64 if column in _INTEGERS else np.float32
+    kinds = dict.fromkeys(_INTEGERS, np.int64) | dict.fromkeys(score_columns(text), np.float32)
+    for column in (name for name in kinds if name in text.columns):
         try:
-            text[column] = text[column].to_numpy(dtype=object).astype(kind)
+            text[column] = text[column].to_numpy(dtype=object).astype(kinds[column])
         except (ValueError, OverflowError) as error:
-            problem = f"column {column} holds something that is no number ({error})"
-            raise UserError(path, problem, _REMEDY) from error
+            raise UserError(path, f"column {column} holds something that is no number ({error})", _REMEDY) from error
     check_predictions(text, path)
     return text
 
@@ -184,7 +179,7 @@ def _check_together(paths: list[str | Path], frames: list[pd.DataFrame]) -> None
         if classes_of(frame) != classes:
             text = f"has the classes {', '.join(classes_of(frame))}, but {paths[0]} has {', '.join(classes)}"
             raise UserError(path, text, "Read predictions of the same classes together")
-        keys = set(frame[["image_id", *EXECUTION_COLUMNS]].itertuples(index=False, name=None))
+        keys = set(frame[list(_KEYS)].itertuples(index=False, name=None))
         if repeated := sorted(keys & seen):
             image, system, repeat, fold = repeated[0]
             text = f"repeats image {image} of {system}, repeat {repeat}, fold {fold} from an earlier file"

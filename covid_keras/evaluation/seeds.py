@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation.summary import DDOF
+from covid_keras.evaluation.summary import std_of
 from covid_keras.evaluation.uncertainty import difference_of_sets
 
 __all__ = ["SEED_COLUMNS", "difference_of_sets", "seed_metrics", "seed_summary"]
@@ -68,6 +68,5 @@ def seed_metrics(executions: pd.DataFrame) -> list[str]:
 
 def _summary(system: str, metric: str, values: np.ndarray) -> tuple[str | int | float, ...]:
     values = values[np.isfinite(values)]
-    std = float(values.std(ddof=DDOF)) if len(values) > DDOF else float("nan")
     low, high = np.percentile(values, PERCENTILES)
-    return (system, metric, len(values), float(values.mean()), std, values.min(), values.max(), low, high)
+    return (system, metric, len(values), float(values.mean()), std_of(values), values.min(), values.max(), low, high)

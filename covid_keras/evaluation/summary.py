@@ -17,7 +17,7 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import SEVERITIES
-from covid_keras.evaluation.metrics import COUNT_KEYS, SEVERITY_PREFIX, decide, per_execution, rows_of_test
+from covid_keras.evaluation.metrics import COUNT_KEYS, SEVERITY_PREFIX, decisions_of, per_execution, rows_of_test
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS
 from covid_keras.evaluation.uncertainty import LEVEL, RESAMPLES, bootstrap_intervals
 
@@ -77,7 +77,7 @@ def summarise(
     predictions : pandas.DataFrame
         As read by `read_predictions`.
     positive, threshold
-        As in `covid_keras.evaluation.decide`.
+        As in `covid_keras.evaluation.metrics.decisions_of`.
     n, seed, level
         Resamples, seed and level of the interval.
 
@@ -99,14 +99,31 @@ def summarise(
         intervals = bootstrap_intervals(own_rows, positive, threshold, n, seed, level)
         sizes = _sizes(own_rows, positive, threshold)
         for metric in _order(intervals):
-            values = own[metric].to_numpy(np.float64)
-            values = values[np.isfinite(values)]
-            mean = float(values.mean()) if len(values) else float("nan")
-            std = float(values.std(ddof=DDOF)) if len(values) > DDOF else float("nan")
-            patients, images = sizes.get(metric, sizes["accuracy"])
-            found = (mean, std, DDOF, len(values), *intervals[metric], patients, images)
-            measured.append(Measured(system, metric, *found, level, n, seed))
+            values, size = own[metric].to_numpy(np.float64), sizes.get(metric, sizes["accuracy"])
+            measured.append(measured_of(system, metric, values, intervals[metric], size, (level, n, seed)))
     return measured
+
+
+def measured_of(
+    system: str,
+    metric: str,
+    values: np.ndarray,
+    interval: tuple[float, float],
+    sizes: tuple[int, int],
+    drawing: tuple[float, int, int],
+) -> Measured:
+    """Return the summary of a metric's values, one per execution, those that are NaN left out.
+
+    `sizes` are numbers of patients and images, `drawing` the level, resamples and seed of the interval.
+    """
+    values = values[np.isfinite(values)]
+    mean = float(values.mean()) if len(values) else float("nan")
+    return Measured(system, metric, mean, std_of(values), DDOF, len(values), *interval, *sizes, *drawing)
+
+
+def std_of(values: np.ndarray) -> float:
+    """Return the std (ddof 1) of values; NaN of fewer than two."""
+    return float(values.std(ddof=DDOF)) if len(values) > DDOF else float("nan")
 
 
 def _order(names: Iterable[str]) -> list[str]:
@@ -118,7 +135,7 @@ def _order(names: Iterable[str]) -> list[str]:
 def _sizes(rows: pd.DataFrame, positive: str | None, threshold: float | None) -> dict[str, tuple[int, int]]:
     """Return distinct (patients, images) of the test rows, and of each severity level."""
     patients, images = rows["patient_id"].to_numpy(object), rows["image_id"].to_numpy(object)
-    masks = decide(rows, positive, threshold).severity_rows()
+    masks = decisions_of(rows, positive, threshold).severity_rows()
     masks = {SEVERITY_PREFIX + level: mask for level, mask in masks.items()}
     masks["accuracy"] = np.ones(len(rows), bool)
     return {name: (len(set(patients[mask])), len(set(images[mask]))) for name, mask in masks.items()}

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_curve
 
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation.decisions import is_positive
-from covid_keras.evaluation.metrics import decide
+from covid_keras.evaluation.metrics import decisions_of
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS, classes_of
 
 RULES = ("youden", "sensitivity")
@@ -47,15 +47,20 @@ def choose_threshold(
     ----------
     .. [1] W. J. Youden, Index for rating diagnostic tests, Cancer 3(1), 1950.
     """
-    _check_rule(rule, target)
+    if rule not in RULES:
+        raise UserError(rule, "is no rule for a threshold", f"Choose one of {', '.join(RULES)}")
+    if (rule == "sensitivity") != (target is not None):
+        raise UserError(rule, "goes with a target where it is 'sensitivity', and only there", "Correct the protocol")
+    if target is not None and not 0 < target <= 100:
+        raise UserError("target", f"{target} is no sensitivity in percent", "Give a number above 0, at most 100")
     if "split" not in predictions.columns:
         raise UserError("threshold", "the predictions have no column split", "Pass validation predictions")
     if wrong := sorted(set(predictions["split"]) - {"validation"}):
         text = f"would be chosen on {', '.join(wrong)} predictions"
         raise UserError("threshold", text, "Choose it on validation predictions only")
-    if positive is None and len(classes_of(predictions)) > 2:
+    decisions = decisions_of(predictions, positive)
+    if not decisions.binary:
         raise UserError("threshold", "needs a positive class where there are more than two", "Name it")
-    decisions = decide(predictions, positive)
     if len(np.unique(decisions.truth)) < 2:
         raise UserError("threshold", "the validation predictions hold one class only", "Enlarge it")
     false_alarms, sensitivity, thresholds = roc_curve(decisions.truth, decisions.scores[:, 1], drop_intermediate=False)
@@ -64,15 +69,6 @@ def choose_threshold(
     if rule == "youden":
         return float(thresholds[np.argmax(sensitivity - false_alarms)])
     return float(thresholds[np.argmax(100 * sensitivity >= target - 1e-9)])
-
-
-def _check_rule(rule: str, target: float | None) -> None:
-    if rule not in RULES:
-        raise UserError(rule, "is no rule for a threshold", f"Choose one of {', '.join(RULES)}")
-    if (rule == "sensitivity") != (target is not None):
-        raise UserError(rule, "goes with a target where it is 'sensitivity', and only there", "Correct the protocol")
-    if target is not None and not 0 < target <= 100:
-        raise UserError("target", f"{target} is no sensitivity in percent", "Give a number above 0, at most 100")
 
 
 def choose_thresholds(
@@ -110,15 +106,12 @@ def apply_thresholds(
     chosen = classes[-1] if positive is None else positive
     if chosen not in classes:
         raise UserError(chosen, f"is none of the classes {', '.join(classes)}", "Choose one of them")
-    limits: float | np.ndarray
     if isinstance(thresholds, Mapping):
         keys = list(predictions[list(EXECUTION_COLUMNS)].itertuples(index=False, name=None))
         if missing := sorted(set(keys) - set(thresholds)):
             system, repeat, fold = missing[0]
             raise UserError("threshold", f"none for {system}, repeat {repeat}, fold {fold}", "Choose one for each")
-        limits = np.array([thresholds[key] for key in keys], dtype=np.float64)
-    else:
-        limits = thresholds
-    said = is_positive(predictions[f"score_{chosen}"].to_numpy(np.float64), limits)
+        thresholds = np.array([thresholds[key] for key in keys], dtype=np.float64)
+    said = is_positive(predictions[f"score_{chosen}"].to_numpy(np.float64), thresholds)
     other = classes[1 - classes.index(chosen)]
     return predictions.assign(predicted=np.where(said, chosen, other))

@@ -14,7 +14,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.evaluation.metrics import (
     SEVERITY_PREFIX,
     Decisions,
-    decide,
+    decisions_of,
     executions_of,
     metrics_from_confusion,
     percent,
@@ -57,17 +57,109 @@ class _Ranking:
     is_class: np.ndarray  # (n,) bool
     starts: np.ndarray  # where each run of equal scores begins
 
+    @classmethod
+    def of(cls, scores: np.ndarray, is_class: np.ndarray, patient: np.ndarray) -> _Ranking:
+        order = np.argsort(scores, kind="stable")
+        starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)
+        return cls(patient[order], is_class[order], starts)
+
+    def auc(self, weights: np.ndarray) -> np.ndarray:
+        """Return the AUC in percent under each row of `weights`: weighted Mann-Whitney statistic, ties half."""
+        every = weights[:, self.patient]
+        positives = np.where(self.is_class, every, 0.0)
+        negatives = every - positives
+        if len(self.starts) < len(self.patient):
+            positives = np.add.reduceat(positives, self.starts, axis=1)
+            negatives = np.add.reduceat(negatives, self.starts, axis=1)
+        below = np.cumsum(negatives, axis=1) - negatives / 2
+        pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+        return percent(np.einsum("bn,bn->b", positives, below), pairs)
+
 
 @dataclass(frozen=True)
-class _Execution:
-    """What resampling needs of one execution."""
+class ExecutionCounts:
+    """What resampling needs of one execution.
+
+    Attributes
+    ----------
+    classes, binary
+        As of `Decisions`.
+    patient : ndarray of int, shape (m,)
+        Index into all patients of each that the execution tests.
+    counts : ndarray of float64, shape (m, K * K + 2 L)
+        Of each: the confusion matrix, then (right, all) of each of the L severity levels.
+    levels : tuple of str
+    rankings : tuple
+        For the AUC: one of two classes, else one per class.
+    """
 
     classes: tuple[str, ...]
     binary: bool
-    patient: np.ndarray  # (m,) index into the patients
-    counts: np.ndarray  # (m, K*K + 2L): confusion matrix, then (right, all) of each severity level
+    patient: np.ndarray
+    counts: np.ndarray
     levels: tuple[str, ...]
     rankings: tuple[_Ranking, ...]
+
+    @classmethod
+    def of(cls, decisions: Decisions, patient: np.ndarray) -> ExecutionCounts:
+        """Count the decisions of images (N,) whose patients have the index `patient`, (N,)."""
+        present, local = np.unique(patient, return_inverse=True)
+        size = len(decisions.classes)
+        severity = decisions.severity_rows()
+        counts = np.zeros((len(present), size * size + 2 * len(severity)))
+        np.add.at(counts, (local, decisions.truth * size + decisions.predicted), 1)
+        right = decisions.truth == decisions.predicted
+        for place, mask in enumerate(severity.values()):
+            column = size * size + 2 * place
+            np.add.at(counts[:, column], local[mask & right], 1)
+            np.add.at(counts[:, column + 1], local[mask], 1)
+        columns = [1] if decisions.binary else range(size)
+        rankings = tuple(_Ranking.of(decisions.scores[:, k], decisions.truth == k, patient) for k in columns)
+        return cls(decisions.classes, decisions.binary, present, counts, tuple(severity), rankings)
+
+    def confusion(self, weights: np.ndarray) -> np.ndarray:
+        """Return the confusion matrices, (b, K, K), under each row of `weights`, (b, patients)."""
+        size = len(self.classes)
+        return (weights[:, self.patient] @ self.counts[:, : size * size]).reshape(-1, size, size)
+
+    def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the metrics under each row of `weights`, shape (b,) each."""
+        metrics = metrics_from_confusion(self.confusion(weights), self.classes, self.binary)
+        metrics["auc"] = np.mean([ranking.auc(weights) for ranking in self.rankings], axis=0)
+        levels = weights[:, self.patient] @ self.counts[:, len(self.classes) ** 2 :]
+        for place, name in enumerate(self.levels):
+            metrics[SEVERITY_PREFIX + name] = percent(levels[:, 2 * place], levels[:, 2 * place + 1])
+        return metrics
+
+
+def count_executions(
+    rows: pd.DataFrame, patients: pd.Index, positive: str | None = None, threshold: float | None = None
+) -> list[ExecutionCounts]:
+    """Return the counts of each execution in rows of predictions, all of whose patients are in `patients`."""
+    return [
+        ExecutionCounts.of(decisions_of(group, positive, threshold), patients.get_indexer(group["patient_id"]))
+        for _, group in executions_of(rows)
+    ]
+
+
+def mean_metrics(
+    executions: Iterable[ExecutionCounts],
+    weights: np.ndarray,
+    metrics: Callable[[ExecutionCounts, np.ndarray], dict[str, np.ndarray]] = ExecutionCounts.metrics,
+) -> dict[str, np.ndarray]:
+    """Return the mean over executions of each metric under `weights` (b, patients): name to shape (b,).
+
+    Executions in which a metric is undefined are left out of its mean; NaN where it is undefined in all.
+    """
+    sums: dict[str, np.ndarray] = {}
+    defined: dict[str, np.ndarray] = {}
+    for execution in executions:
+        for name, values in metrics(execution, weights).items():
+            known = np.isfinite(values)
+            sums[name] = sums.get(name, 0.0) + np.where(known, values, 0.0)
+            defined[name] = defined.get(name, 0) + known
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+        return {name: sums[name] / defined[name] for name in sums}
 
 
 def bootstrap_intervals(
@@ -85,7 +177,7 @@ def bootstrap_intervals(
     predictions : pandas.DataFrame
         One system, one or several executions; only test rows are used.
     positive, threshold
-        As in `covid_keras.evaluation.decide`.
+        As in `covid_keras.evaluation.metrics.decisions_of`.
     n : int
         Resamples of patients.
     seed : int
@@ -108,8 +200,8 @@ def bootstrap_intervals(
     if rows["system"].nunique() > 1:
         raise UserError("predictions", "hold several systems", "Choose the rows of one system")
     patients = pd.Index(sorted(rows["patient_id"].unique()))
-    executions = _prepare(rows, patients, positive, threshold)
-    chunks = [_means(executions, weights) for weights in patient_weights(len(patients), n, seed)]
+    executions = count_executions(rows, patients, positive, threshold)
+    chunks = [mean_metrics(executions, weights) for weights in patient_weights(len(patients), n, seed)]
     return {name: interval_of(np.concatenate([chunk[name] for chunk in chunks]), level) for name in chunks[0]}
 
 
@@ -161,8 +253,10 @@ def bootstrap_difference(
     patients = pd.Index(sorted(set(sides[0]["patient_id"]) & set(sides[1]["patient_id"])))
     if patients.empty:
         raise UserError("predictions", "share no patient", "Compare systems tested on the same patients")
-    prepared = [_prepare(rows[rows["patient_id"].isin(patients)], patients, positive, threshold) for rows in sides]
-    return _difference(prepared, len(patients), metric, n, seed, level)
+    executions = [
+        count_executions(rows[rows["patient_id"].isin(patients)], patients, positive, threshold) for rows in sides
+    ]
+    return _difference(executions, len(patients), metric, n, seed, level)
 
 
 def difference_of_sets(
@@ -200,20 +294,20 @@ def difference_of_sets(
     """
     sides = [rows_of_test(predictions_a), rows_of_test(predictions_b)]
     patients = pd.Index(sorted(set(sides[0]["patient_id"]) | set(sides[1]["patient_id"])))
-    prepared = [_prepare(rows, patients, positive, threshold) for rows in sides]
-    return _difference(prepared, len(patients), metric, n, seed, level)
+    executions = [count_executions(rows, patients, positive, threshold) for rows in sides]
+    return _difference(executions, len(patients), metric, n, seed, level)
 
 
 def _difference(
-    prepared: list[list[_Execution]], patients: int, metric: str, n: int, seed: int, level: float
+    sides: list[list[ExecutionCounts]], patients: int, metric: str, n: int, seed: int, level: float
 ) -> Difference:
     """Return what the first side has more than the second, on the same drawn patients."""
-    once = np.ones((1, patients))
-    a, b = (float(_pick(_means(executions, once), metric)[0]) for executions in prepared)
-    chunks = [
-        _pick(_means(prepared[0], weights), metric) - _pick(_means(prepared[1], weights), metric)
-        for weights in patient_weights(patients, n, seed)
-    ]
+
+    def means(weights: np.ndarray) -> list[np.ndarray]:
+        return [_pick(mean_metrics(executions, weights), metric) for executions in sides]
+
+    a, b = (float(mean[0]) for mean in means(np.ones((1, patients))))
+    chunks = [np.subtract(*means(weights)) for weights in patient_weights(patients, n, seed)]
     low, high = interval_of(np.concatenate(chunks), level)
     return Difference(metric, a, b, a - b, low, high, patients)
 
@@ -275,71 +369,3 @@ def patient_weights(patients: int, n: int, seed: int) -> Iterator[np.ndarray]:
         drawn = generator.integers(0, patients, size=(rows, patients))
         drawn += patients * np.arange(rows)[:, None]
         yield np.bincount(drawn.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float64)
-
-
-def _prepare(rows: pd.DataFrame, patients: pd.Index, positive: str | None, threshold: float | None) -> list[_Execution]:
-    return [
-        _prepare_one(decide(group, positive, threshold), patients.get_indexer(group["patient_id"]))
-        for _, group in executions_of(rows)
-    ]
-
-
-def _prepare_one(decisions: Decisions, patient: np.ndarray) -> _Execution:
-    present, local = np.unique(patient, return_inverse=True)
-    size = len(decisions.classes)
-    severity = decisions.severity_rows()
-    counts = np.zeros((len(present), size * size + 2 * len(severity)))
-    np.add.at(counts, (local, decisions.truth * size + decisions.predicted), 1)
-    right = decisions.truth == decisions.predicted
-    for place, mask in enumerate(severity.values()):
-        column = size * size + 2 * place
-        np.add.at(counts[:, column], local[mask & right], 1)
-        np.add.at(counts[:, column + 1], local[mask], 1)
-    columns = [1] if decisions.binary else range(size)
-    rankings = tuple(_rank(decisions.scores[:, k], decisions.truth == k, patient) for k in columns)
-    return _Execution(decisions.classes, decisions.binary, present, counts, tuple(severity), rankings)
-
-
-def _rank(scores: np.ndarray, is_class: np.ndarray, patient: np.ndarray) -> _Ranking:
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)
-    return _Ranking(patient[order], is_class[order], starts)
-
-
-def _means(executions: list[_Execution], weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the mean over executions of each metric under `weights` (b, patients): name to shape (b,)."""
-    sums: dict[str, np.ndarray] = {}
-    defined: dict[str, np.ndarray] = {}
-    for execution in executions:
-        for name, values in _metrics(execution, weights).items():
-            known = np.isfinite(values)
-            sums[name] = sums.get(name, 0.0) + np.where(known, values, 0.0)
-            defined[name] = defined.get(name, 0) + known
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
-        return {name: sums[name] / defined[name] for name in sums}
-
-
-def _metrics(execution: _Execution, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the metrics of one execution under `weights`, shape (b,) each."""
-    counts = weights[:, execution.patient] @ execution.counts
-    size = len(execution.classes)
-    confusion = counts[:, : size * size].reshape(-1, size, size)
-    metrics = metrics_from_confusion(confusion, execution.classes, execution.binary)
-    metrics["auc"] = np.mean([_weighted_auc(ranking, weights) for ranking in execution.rankings], axis=0)
-    for place, name in enumerate(execution.levels):
-        column = size * size + 2 * place
-        metrics[SEVERITY_PREFIX + name] = percent(counts[:, column], counts[:, column + 1])
-    return metrics
-
-
-def _weighted_auc(ranking: _Ranking, weights: np.ndarray) -> np.ndarray:
-    """Return the AUC in percent under each row of `weights`: weighted Mann-Whitney statistic, ties half."""
-    every = weights[:, ranking.patient]
-    positives = np.where(ranking.is_class, every, 0.0)
-    negatives = every - positives
-    if len(ranking.starts) < len(ranking.patient):
-        positives = np.add.reduceat(positives, ranking.starts, axis=1)
-        negatives = np.add.reduceat(negatives, ranking.starts, axis=1)
-    below = np.cumsum(negatives, axis=1) - negatives / 2
-    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
-    return percent(np.einsum("bn,bn->b", positives, below), pairs)

@@ -16,7 +16,7 @@ from covid_keras.evaluation import (
     bootstrap_intervals,
     per_execution,
 )
-from covid_keras.evaluation.uncertainty import _means, _prepare
+from covid_keras.evaluation.uncertainty import count_executions, mean_metrics
 
 
 def coin(make, n, p, seed, **columns):
@@ -31,7 +31,7 @@ def coin(make, n, p, seed, **columns):
 def test_without_resampling_it_is_the_mean_over_executions(two_by_three):
     rows = two_by_three.query("split == 'test'")
     patients = pd.Index(sorted(rows["patient_id"].unique()))
-    means = _means(_prepare(rows, patients, None, None), np.ones((1, len(patients))))
+    means = mean_metrics(count_executions(rows, patients), np.ones((1, len(patients))))
     table = per_execution(two_by_three)
     assert {"auc", "f1_negative", "accuracy_Mild"} <= set(means)
     for name, values in means.items():
@@ -43,8 +43,8 @@ def test_a_weight_of_two_is_the_image_listed_twice(make_predictions):
     truth, scores = rng.integers(0, 3, 40), np.round(rng.dirichlet([1, 1, 1], 40), 1)
     frame = make_predictions(np.array(["a", "b", "c"])[truth], scores, ("a", "b", "c"))
     weights = rng.integers(0, 3, 40)
-    prepared = _prepare(frame, pd.Index(frame["patient_id"]), None, None)
-    means = _means(prepared, weights[None].astype(float))
+    prepared = count_executions(frame, pd.Index(frame["patient_id"]))
+    means = mean_metrics(prepared, weights[None].astype(float))
     repeated = np.repeat(np.arange(40), weights)
     columns = frame[["score_a", "score_b", "score_c"]].to_numpy()
     areas = [roc_auc_score(truth[repeated] == k, columns[repeated, k]) for k in range(3)]
