@@ -9,7 +9,7 @@ import json
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import yaml
 from annotated_types import Ge, Gt, Lt
@@ -91,7 +91,7 @@ def build(cls: type[T], mapping: Any, where: str | Path, place: str = "", strict
     # From JSON pydantic takes lists as tuples and mappings as dataclasses, and is strict in everything else.
     text = json.dumps(mapping, default=str)
     try:
-        return _adapter(cls).validate_json(text, strict=strict, extra="forbid")
+        return _adapter(cast(Any, cls)).validate_json(text, strict=strict, extra="forbid")
     except ValidationError as error:
         raise user_error(error, cls, json.loads(text), where, place) from error
 
@@ -144,7 +144,7 @@ def _keys(cls: type, loc: Iterable[int | str]) -> list[str]:
 def _dataclasses(hint: Any) -> Iterator[type]:
     """Give the dataclasses that an annotation names."""
     if dataclasses.is_dataclass(hint):
-        yield typing.cast(type, hint)
+        yield cast(type, hint)
     for inner in typing.get_args(hint):
         yield from _dataclasses(inner)
 

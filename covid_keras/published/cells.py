@@ -364,7 +364,7 @@ def _closest(name: str, entries: tuple[_Entry, ...]) -> Any:
     return next((value for entry in entries if (value := getattr(entry, name)) is not None), None)
 
 
-def _parse(text: str, path: str | Path, where: str) -> _Numbers:
+def _parse(text: str, path: str | Path, where: str) -> tuple[str, str | None, str | None, str | None]:
     """Return mean, std, low and high as they are written; None for what is not."""
     match = _NUMBER.fullmatch(text.strip())
     if match is None:

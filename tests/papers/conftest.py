@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 
 from covid_keras.evaluation import read_predictions
+from covid_keras.published.cells import PublishedCell
 from covid_keras.training.runfolder import RunFolder
+from tests.helpers.printed import Printed, printed
 
 # The command as it is, without heat maps.
 ONE_PROCESS = """
@@ -69,3 +71,29 @@ def collections_of() -> Callable[[str], ModuleType]:
         return module
 
     return load
+
+
+@pytest.fixture(scope="module")
+def theirs(request) -> Printed:
+    """The published numbers of the paper that a module is about, called by its `NAME`."""
+    return printed(request.module.NAME)
+
+
+@pytest.fixture
+def cells(theirs) -> list[PublishedCell]:
+    return theirs.cells
+
+
+@pytest.fixture
+def at(theirs) -> Callable[..., PublishedCell]:
+    return theirs.at
+
+
+@pytest.fixture
+def value(theirs) -> Callable[..., float]:
+    return theirs.value
+
+
+@pytest.fixture
+def doubt(theirs) -> Callable[..., str]:
+    return theirs.doubt

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from papers.arias_vgg19.experiment import CONTROLS, EXPERIMENTS, PAPER, PARTS
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import write_json
@@ -18,7 +19,6 @@ from covid_keras.training.division import divide, make_splits
 from covid_keras.training.runfolder import RunFolder
 from papers.arias_vgg19 import stages
 from papers.arias_vgg19.cohorts import make_cohort, settings_of
-from papers.arias_vgg19.experiment import CONTROLS, EXPERIMENTS, PAPER, PARTS
 from papers.arias_vgg19.measures import faulty_accuracy, measure
 from papers.arias_vgg19.networks import VERDICTS
 from papers.arias_vgg19.overlap import OVERLAP, RECORD

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from papers.covid_cxnet.experiment import DISJOINT, LEAKY, PAPER
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
@@ -12,7 +13,6 @@ from covid_keras.evaluation import load_published
 from covid_keras.paper.registered import load_paper
 from covid_keras.training.division import divide
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL
-from papers.covid_cxnet.experiment import DISJOINT, LEAKY, PAPER
 from papers.covid_cxnet.report import REPORT
 from papers.covid_cxnet.settings import options_of
 

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from papers.covid_sdnet.experiment import CROP_MARGIN, PAPER
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.images import read_image
 from covid_keras.data.sources import load_source
 from covid_keras.paper.registered import load_paper
 from papers.covid_sdnet.cohorts import CLASSES, PNEUMONIA, available, make_cohort, no_pneumonia
-from papers.covid_sdnet.experiment import CROP_MARGIN, PAPER
 
 PROFILES = ("paper", "cpu", "smoke")
 SYSTEMS = (

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-import papers.covid_sdnet
-from covid_keras.evaluation import load_paper, load_published
-
-PATH = Path(papers.covid_sdnet.__file__).parent / "published.yaml"
+NAME = "covid_sdnet"
 IMAGES = {"Normal-PCR+": 76, "Mild": 100, "Moderate": 171, "Severe": 79}
 
 
-@pytest.fixture(scope="module")
-def cells():
-    return load_published(PATH)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def value(cells):
     """Return a lookup of the target by table, system and metric, or by table, row and column."""
     found = {(cell.table, cell.system, cell.metric): cell.target for cell in cells if cell.system}
@@ -27,29 +18,9 @@ def value(cells):
     return lambda *key: found[key]
 
 
-def test_every_cell_of_every_table_is_there(cells):
-    assert Counter(cell.table for cell in cells) == {
-        "I": 6, "II": 25, "III": 10, "IV": 20, "V": 42, "VI": 4, "VI (as printed)": 20, "VII": 35, "VIII": 3,
-        "text": 22,
-    }  # fmt: skip
-
-
 def test_stds_stand_where_the_paper_trained(cells):
     without = Counter(cell.table for cell in cells if cell.std is None)
     assert without == {"I": 6, "II": 25, "III": 10, "IV": 10, "VI (as printed)": 10, "text": 22}
-
-
-def test_sums_guard_every_number(cells):
-    tables = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "text")
-    sums = {t: round(sum(c.mean for c in cells if c.table == t), 3) for t in tables}
-    spread = {t: round(sum(c.std or 0 for c in cells if c.table == t), 3) for t in tables}
-    assert sums == {
-        "I": 22802, "II": 1719.79, "III": 2130, "IV": 1052.13, "V": 2977.439, "VI": 274.84, "VII": 2679.07,
-        "VIII": 228.6, "text": 2345.82,
-    }  # fmt: skip
-    assert {t: total for t, total in spread.items() if total} == {
-        "IV": 68.14, "V": 234.75, "VI": 12.22, "VII": 235.41, "VIII": 10.81,
-    }  # fmt: skip
 
 
 def test_counts_add_up(value):
@@ -142,9 +113,3 @@ def test_the_cells_that_we_measure(cells):
         "resnet50_full", "resnet50_crop", "fucitnet", "covid_sdnet", "covid_caps_pretrained",
         "covid_caps_retrained", "covidnet_pretrained", "covidnet_retrained",
     }  # fmt: skip
-
-
-def test_the_paper_itself():
-    paper = load_paper(PATH)
-    assert paper["doi"] == "10.1109/JBHI.2020.3037127"
-    assert len(paper["authors"]) == 13

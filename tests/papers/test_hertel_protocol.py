@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from papers.hertel_ensemble.experiment import BINARY, COVID, MULTI, NEGATIVE, NORMAL, PAPER, PNEUMONIA, TASKS
 
 from covid_keras.common.errors import UserError
 from covid_keras.data import samplewise_standardize
 from covid_keras.data.cohort import Cohort
 from covid_keras.evaluation import compute_metrics
 from covid_keras.evaluation.ensembles import Combined
-from covid_keras.paper.registered import load_paper
 from covid_keras.paper.protocol import Protocol
+from covid_keras.paper.registered import load_paper
 from covid_keras.paper.unfreezing import stages_of
 from covid_keras.training.division import divide
 from covid_keras.training.plan import missing_systems
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble import networks
 from papers.hertel_ensemble.cohorts import COVIDGR, PUBLISHED, STAND_IN, settings_of
-from papers.hertel_ensemble.experiment import BINARY, COVID, MULTI, NEGATIVE, NORMAL, PAPER, PNEUMONIA, TASKS
 from papers.hertel_ensemble.networks import NETWORKS
 from papers.hertel_ensemble.report import REPORT
 from papers.hertel_ensemble.settings import EnsembleSettings, options_of

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from papers.hertel_ensemble.experiment import PAPER
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.augment import Augmentation
@@ -18,7 +19,6 @@ from covid_keras.models.lungs import LungSegmenter
 from covid_keras.training import lung_recipe, segmenters
 from covid_keras.training.lung_split import SPLIT
 from papers.hertel_ensemble import stages
-from papers.hertel_ensemble.experiment import PAPER
 from papers.hertel_ensemble.segmenter import SegmenterSettings, kind, segmenter_settings
 
 TINY = {
