@@ -60,16 +60,16 @@ def list_sources(given: Path | None) -> int:
 
     data = find_data(given)
     for name, source in SOURCES.items():
-        card, folder = source.CARD, source.locate(data) if data else None
-        print(f"{name}: {card.title}")
+        folder = source.locate(data) if data else None
+        print(f"{name}: {source.title}")
         for title, value in (
-            ("images", f"{card.images:,}"),
-            ("size", card.size),
-            ("licence", card.licence),
-            ("where", card.url),
-            ("layout", card.layout),
-            ("get it", card.access),
-            ("cite", card.citation),
+            ("images", f"{source.images:,}"),
+            ("size", source.size),
+            ("licence", source.licence),
+            ("where", source.url),
+            ("layout", source.layout),
+            ("get it", source.access),
+            ("cite", source.citation),
             ("here", str(folder) if folder else "not found"),
         ):
             text = f"  {title:>8}: {' '.join(value.split())}"
@@ -140,7 +140,7 @@ def download_sources(given: Path | None, names: Sequence[str], unverified: bool 
 def _require_downloadable(name: str, unverified: bool) -> None:
     from covid_keras.data.sources import get_source
 
-    card = get_source(name).CARD
+    card = get_source(name)
     if not card.downloads:
         raise UserError(
             name,
@@ -159,7 +159,7 @@ def _fetch(name: str, data: Path, unverified: bool) -> None:
     from covid_keras.data.download import download
     from covid_keras.data.sources import get_source
 
-    for item in get_source(name).CARD.downloads:
+    for item in get_source(name).downloads:
         download(item, data, unverified=unverified)
         archive = data / item.file_name
         print(f"{name}: {item.url}\n    {archive}: sha256 {sha256_of(archive)}")

@@ -269,8 +269,8 @@ class Cohort:
         return digest.hexdigest()[:16]
 
 
-def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
-    """Read a CSV with every cell as text ("" where empty).
+def read_table(path: str | Path, columns: Iterable[str] = (), sep: str = ",") -> pd.DataFrame:
+    """Read a table with every cell as text ("" where empty).
 
     Parameters
     ----------
@@ -278,6 +278,8 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
         A UTF-8 CSV file with a header.
     columns : iterable of str
         Columns that must be there.
+    sep : str
+        What separates its cells.
 
     Raises
     ------
@@ -285,7 +287,7 @@ def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
         Where the file is missing, empty, not text, ragged, or lacks a column.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "Check that the file is there") from error
     except ValueError as error:  # covers ParserError, EmptyDataError and UnicodeDecodeError

@@ -95,7 +95,7 @@ def missing_collection(names: Iterable[str], data: Path | None) -> str | None:
         if data is None:
             return "no data folder"
         if get_source(name).locate(data) is None:
-            return f"no {get_source(name).CARD.title} below {data}"
+            return f"no {get_source(name).title} below {data}"
     return None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources import get_source, load_source
+from covid_keras.data.sources import chestxray14, load_source
 from covid_keras.paper.cohorts import (
     Cohorts,
     Kind,
@@ -54,9 +54,9 @@ class RadiographCohort(Kind):
     def available(self, data: Path | None) -> str | None:
         if reason := missing_collection(self.needs if self.outside else self.needs[:-1], data):
             return reason
-        nih = get_source("chestxray14")
-        if self.whole and not (nih.locate(data) / nih.TABLE).is_file():
-            return f"only the two-folder subset of {nih.CARD.title} below {data}, without {nih.TABLE}"
+        nih = chestxray14.SOURCE
+        if self.whole and not chestxray14.is_whole(nih.locate(data)):
+            return f"only the two-folder subset of {nih.title} below {data}, without {chestxray14.TABLE}"
         return None
 
     def make(self, data: Path, made: Path) -> Cohort:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.server
+import importlib
 import io
 import threading
 import zipfile
@@ -60,7 +61,7 @@ def test_list_prints_licence_and_how_to_get_each_collection(capsys):
     assert main(["data", "list"]) == 0
     out = " ".join(capsys.readouterr().out.split())  # as if it had not been wrapped; no name may be torn apart
     for name, source in SOURCES.items():
-        card = source.CARD
+        card = source
         assert f"{name}: {card.title}" in out
         for value in (card.licence, card.access, card.layout, card.citation):
             assert " ".join(value.split()) in out
@@ -197,9 +198,10 @@ def serve(monkeypatch):
                 bundle.writestr(member, content)
         _Archives.archive = buffer.getvalue()
         source = SOURCES[name]
-        (item,) = source.CARD.downloads
+        (item,) = source.downloads
         here = dataclasses.replace(item, url=f"http://127.0.0.1:{listener.server_port}/master.zip")
-        monkeypatch.setattr(source, "CARD", dataclasses.replace(source.CARD, downloads=(here,)))
+        module = importlib.import_module(f"covid_keras.data.sources.{name}")
+        monkeypatch.setattr(module, "SOURCE", dataclasses.replace(source, downloads=(here,)))
         return _Archives.archive
 
     yield start
@@ -249,7 +251,7 @@ def test_nothing_is_fetched_where_one_of_several_needs_a_person(capsys, nowhere,
 def test_addresses_are_githubs():
     """One archive a repository, kept under a name that `locate` knows once it is unpacked."""
     for name in ARCHIVES:
-        card = SOURCES[name].CARD
+        card = SOURCES[name]
         (item,) = card.downloads
         assert item.url == f"{card.url}/archive/refs/heads/master.zip"
         assert item.sha256 is None

@@ -281,7 +281,7 @@ def test_missing_image_of_the_table_is_named(tmp_path: Path) -> None:
     [
         ("extent", "many", r"metadata\.csv: 'many' in column 'extent' of '.*' is not a number"),
         ("extent", "9", "lies outside 0 to 8"),
-        ("visit", "first", "column 'visit' of '.*' is no whole number"),
+        ("visit", "first", "image '.*'visit'"),
     ],
 )
 def test_an_edited_table_is_named(tmp_path: Path, column: str, value: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from pathlib import Path
 
@@ -39,13 +40,12 @@ def drop_column(path: Path, column: str) -> None:
 def test_card_is_complete_and_the_module_says_what_it_is(name: str, tmp_path: Path) -> None:
     source = get_source(name)
     assert isinstance(source, Source)
-    card = source.CARD
-    assert card.name == name
-    assert card.images > 0 or name == "phantom"
-    assert card.checks or name == "phantom"
-    assert all((card.title, card.licence, card.size, card.layout, card.access))
-    if name != "phantom":
-        assert all(word in source.__doc__ for word in ("Licence", "Layout", "Known problems", "Citation"))
+    assert source.name == name
+    assert source.images > 0 or name == "phantom"
+    assert source.checks or name == "phantom"
+    assert all((source.title, source.licence, source.size, source.layout, source.access, source.citation))
+    said = importlib.import_module(f"covid_keras.data.sources.{name}").__doc__
+    assert all(word in said for word in ("What\n", "Layout\n", "Cohort\n", "Known problems\n"))
     assert source.locate(tmp_path) is None
     assert source.locate(tmp_path / "absent") is None
 
@@ -55,7 +55,7 @@ def test_absent_collection_says_where_it_looked_and_how_to_get_it(name: str, tmp
     with pytest.raises(UserError) as caught:
         load_source(name, tmp_path)
     assert str(tmp_path) in str(caught.value)
-    assert get_source(name).CARD.url in str(caught.value)
+    assert get_source(name).url in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -108,7 +108,7 @@ def test_covidgr_reads_labels_and_levels(covidgr: Path) -> None:
         ("ba,MILD", r"severity\.csv: 'ba' is listed twice in column 'Name'"),
         ("zz,MILD", r"severity\.csv: image 'zz' of column 'Name' is not in P/"),
         ("aa,MILD", r"image 'aa' of column 'Name' is in N/, not in P/"),
-        ("be,GRAVE", r"severity 'GRAVE' of image 'be' is unknown"),
+        ("be,GRAVE", r"'be' has the unknown severity 'GRAVE'"),
         (",MILD", r"column 'Name' is empty in line 6"),
     ],
 )
@@ -221,7 +221,7 @@ def test_cohen_tolerates_few_missing_files(cohen: Path, caplog: pytest.LogCaptur
     assert "more3.jpg" in caplog.text
     for number in range(4, 10):
         (cohen / "images" / f"more{number}.jpg").unlink()
-    with pytest.raises(UserError, match=r"more3\.jpg: listed in metadata\.csv but missing, as are 6 of"):
+    with pytest.raises(UserError, match=r"more3\.jpg: .*6 of"):
         load_source("cohen", cohen)
 
 
@@ -243,7 +243,7 @@ def test_cohen_without_scores_has_no_severity(cohen: Path) -> None:
         (SCORES, "a.jpg,1,1", "'a.jpg' is listed twice in column 'filename'"),
         (SCORES, "b.png,much,1", "'much' in column 'geographic_mean' of 'b.png'"),
         (SCORES, "b.png,9,1", "9 in column 'geographic_mean' of 'b.png' lies outside"),
-        ("metadata.csv", ",COVID-19,PA,X-ray,b.png,", "column 'patientid' is empty in line 11"),
+        ("metadata.csv", ",COVID-19,PA,X-ray,b.png,", "line '11' .*patientid"),
     ],
 )
 def test_cohen_refuses_bad_cells(cohen: Path, file: str, row: str, message: str) -> None:
@@ -318,7 +318,7 @@ def test_covid_cxnet_refuses_bad_tables(cxnet: Path) -> None:
     with pytest.raises(UserError, match=r"metadata\.csv: image '010' is listed twice"):
         load_source("covid_cxnet", cxnet)
     write_rows(cxnet / "metadata.csv", "filename,patient_id,view", "z.jpg,1,")
-    with pytest.raises(UserError, match=r"z\.jpg: listed in metadata\.csv but missing"):
+    with pytest.raises(UserError, match=r"z\.jpg: .*missing"):
         load_source("covid_cxnet", cxnet)
     write_rows(cxnet / "metadata.csv", "filename,view", "001.jpg,")
     with pytest.raises(UserError, match="column 'patient_id' is missing"):
@@ -390,8 +390,8 @@ def test_subset_refuses_an_image_in_both_folders_and_odd_names(subset: Path) -> 
     [
         ("00000003_000.png,No Finding,0,3,58,PA", "'00000003_000.png' of column 'Image Index' is missing"),
         ("00000001_000.png,No Finding,0,1,58,PA", "'00000001_000.png' is listed twice in column 'Image Index'"),
-        ("00000001_002.png,Effusion|Flu,2,1,58,PA", "finding 'Flu' of image '00000001_002.png' is unknown"),
-        ("00000001_002.png,Effusion,2,one,58,PA", "'one' in column 'Patient ID' of '00000001_002.png' is not"),
+        ("00000001_002.png,Effusion|Flu,2,1,58,PA", "00000001_002.png.*'Flu'"),
+        ("00000001_002.png,Effusion,2,one,58,PA", "00000001_002.png.*'Patient ID': one"),
     ],
 )
 def test_whole_chestxray14_refuses_bad_rows(nih: Path, row: str, message: str) -> None:

@@ -199,7 +199,7 @@ def test_every_collection_is_found_and_none_is_taken_for_another(tmp_path: Path)
         assert get_source(name).locate(tmp_path) == folder.resolve()
         found = [other for other in MAKERS if get_source(other).locate(folder) is not None]
         assert found == [name]
-        assert set(get_source(name).CARD.checks) <= set(get_source(name).count(folder))
+        assert set(get_source(name).checks) <= set(get_source(name).count(folder))
         cohort = load_source(name, folder)
         assert {read_image(path).shape for path in cohort.table["path"]} <= {(SIDE, SIDE), (2 * SIDE, 2 * SIDE)}
         assert set(cohort.table["source"]) == {name}
@@ -245,7 +245,7 @@ def test_bimcv_tells_what_is_missing(tmp_path: Path) -> None:
     assert get_source("bimcv_positive").count(folder)["listed radiographs missing"] == 0
     listing.write_text(text + "sub-S03001\tses-E1\tsub-S03001/ses-E1/mod-rx/sub-S03001_ses-E1_vp-pa_cr.png\n")
     with pytest.raises(
-        UserError, match=r"lists 'sub-S03001_ses-E1_vp-pa_cr\.png', which is missing, as are 0 of the 6"
+        UserError, match=r"sub-S03001_ses-E1_vp-pa_cr\.png: .*0 of the 6"
     ):
         load_source("bimcv_positive", folder)
     lines(listing, "subject\tfile", "sub-S03001\tx.png")
@@ -339,9 +339,9 @@ def test_padchest_takes_frontal_and_lateral_of_the_unpacked_archives(tmp_path: P
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("8,e.png,0,16,OBLIQUE,", "projection 'OBLIQUE' of image 'e.png' is unknown"),
+        ("8,e.png,0,16,OBLIQUE,", "e.png.*OBLIQUE"),
         ("8,a.png,0,16,PA,", "'a.png' is listed twice in column 'ImageID'"),
-        ("8,gone.png,0,16,PA,", r"gone\.png: is listed but missing, as are 0 of the 5 images"),
+        ("8,gone.png,0,16,PA,", r"gone\.png: .*0 of the 5 images"),
     ],
 )
 def test_padchest_refuses_bad_rows(tmp_path: Path, row: str, message: str) -> None:
@@ -386,7 +386,7 @@ def test_precovid_reads_a_folder_of_ones_own(tmp_path: Path) -> None:
         ("c.png,2,PA,2016", r"metadata\.csv: image 'c.png' is not in images/"),
         ("../metadata.csv,2,PA,2016", "image '../metadata.csv' is not in images/"),
         ("unlisted.png,,PA,2016", "image 'unlisted.png' has no patient_id"),
-        ("unlisted.png,2,frontal,2016", "image 'unlisted.png' has an unknown view.*AP Supine"),
+        ("unlisted.png,2,frontal,2016", "image 'unlisted.png' has the unknown view 'frontal'.*AP Supine"),
         ("a.png,2,PA,2016", "'a.png' is listed twice"),
         (",2,PA,2016", "column 'filename' is empty in line 4"),
     ],

@@ -201,7 +201,7 @@ def test_every_collection_is_found_and_none_is_taken_for_another(tmp_path: Path)
     for name, folder in folders.items():
         assert get_source(name).locate(tmp_path) == folder.resolve()
         assert [other for other in MAKERS if get_source(other).locate(folder) is not None] == [name]
-        assert set(get_source(name).CARD.checks) <= set(get_source(name).count(folder))
+        assert set(get_source(name).checks) <= set(get_source(name).count(folder))
         cohort = load_source(name, folder)
         assert all(read_image(path).ndim == 2 for path in cohort.table["path"])
         assert set(cohort.table["source"]) == {name}
@@ -602,7 +602,7 @@ def test_darwin_refuses_other_files(tmp_path: Path, old: str, new: str, message:
 def test_darwin_refuses_doubled_and_missing_images_and_no_annotations(tmp_path: Path) -> None:
     folder = make_darwin(tmp_path)
     copy = lines(folder / "annotations" / "z.json", (folder / "annotations" / "a.json").read_text())
-    with pytest.raises(UserError, match=r"z\.json: is the second of the image 'a\.jpg'"):
+    with pytest.raises(UserError, match=r"a\.jpg.*z\.json"):
         load_source("darwin_v7_whole", folder)
     copy.unlink()
     (folder / "images" / "a.jpg").unlink()

@@ -1,4 +1,8 @@
-"""Public collections of chest radiographs, one module each, read in their official folder layout."""
+"""Public collections of chest radiographs, one module each, read in their official folder layout.
+
+A module's docstring says what the collection is and what is known to be wrong with it; its `SOURCE` is the card: where
+it lives, its licence, size and citation, and how to get it.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +12,24 @@ from pathlib import Path
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import Download, Source, SourceCard
+from covid_keras.data.sources.base import Download, Source
 
-__all__ = ["SOURCES", "Download", "Source", "SourceCard", "check_source", "get_source", "load_source", "locate_source"]
+__all__ = ["SOURCES", "Download", "Source", "check_source", "get_source", "load_source", "locate_source"]
 
 
 class _Sources(Mapping[str, Source]):
-    """Name -> module, imported on first use."""
+    """Name -> source, its module imported on first use."""
 
     _names = (
-        "covidgr",
-        "cohen",
-        "darwin_v7",
-        "covid_cxnet",
-        "chestxray14",
-        "bimcv_positive",
-        "bimcv_negative",
-        "precovid",
-        "padchest",
-        "kermany",
-        "covidx",
-        "ricord",
-        "rsna",
-        "montgomery",
-        "shenzhen",
-        "jsrt",
-        "nih_masks",
-        "darwin_v7_whole",
-        "phantom",
-    )
+        "covidgr", "cohen", "darwin_v7", "covid_cxnet", "chestxray14", "bimcv_positive", "bimcv_negative", "precovid",
+        "padchest", "kermany", "covidx", "ricord", "rsna", "montgomery", "shenzhen", "jsrt", "nih_masks",
+        "darwin_v7_whole", "phantom",
+    )  # fmt: skip
 
     def __getitem__(self, name: str) -> Source:
         if name not in self._names:
             raise KeyError(name)
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(f"{__name__}.{name}").SOURCE
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -54,7 +42,7 @@ SOURCES: Mapping[str, Source] = _Sources()
 
 
 def get_source(name: str) -> Source:
-    """Return the module of a source; raise `UserError` where there is none of that name."""
+    """Return a source by its name; raise `UserError` where there is none of that name."""
     try:
         return SOURCES[name]
     except KeyError as error:
@@ -74,8 +62,8 @@ def locate_source(name: str, data_root: str | Path) -> Path:
     if folder is None:
         raise UserError(
             Path(data_root).absolute(),
-            f"holds no {source.CARD.title} ({name}); expected layout: {source.CARD.layout}",
-            source.CARD.access,
+            f"holds no {source.title} ({name}); expected layout: {source.layout}",
+            source.access,
         )
     return folder
 
@@ -94,8 +82,6 @@ def load_source(name: str, data_root: str | Path) -> Cohort:
 def check_source(name: str, data_root: str | Path) -> list[tuple[str, int, int]]:
     """Return (what, expected, found) for each count on the source's card.
 
-    A source with several layouts offers `expected(folder)`, the counts for the layout that lies there.
-
     Raises
     ------
     UserError
@@ -103,6 +89,5 @@ def check_source(name: str, data_root: str | Path) -> list[tuple[str, int, int]]
     """
     source = get_source(name)
     folder = locate_source(name, data_root)
-    checks = source.expected(folder) if hasattr(source, "expected") else source.CARD.checks
     found = source.count(folder)
-    return [(what, expected, found.get(what, 0)) for what, expected in checks.items()]
+    return [(what, expected, found.get(what, 0)) for what, expected in source.expected(folder).items()]

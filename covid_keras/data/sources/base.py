@@ -1,18 +1,20 @@
-"""What every source offers, and the checks they share."""
+"""A source is a card with methods: what a collection is, where it lives, how it is found, read and counted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort, read_table
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm"})
+FETCH_AGAIN = "Correct the file or fetch it again"
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Download:
     strip_top: bool = False
 
 
-@dataclass(frozen=True)
-class SourceCard:
-    """The data card of a collection: what it is, where it lives, what may be done with it.
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A collection: what it is, what may be done with it, and how it is read. Each subclass reads one layout.
 
     Parameters
     ----------
@@ -54,6 +56,10 @@ class SourceCard:
         what a person must do to get it.
     images : int
         Number of images that the collection is expected to give.
+    classes : tuple of str
+        The labels of its cohort, in class order.
+    folders, marks : tuple of str
+        Usual names of its folder, and files or folders in it of which one is enough to know it by (see `find_folder`).
     checks : dict
         Expected counts, compared with `count(folder)` as "expected n, found n".
     downloads : tuple of Download
@@ -69,25 +75,39 @@ class SourceCard:
     layout: str
     access: str
     citation: str
+    classes: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
     doi: str = ""
     checks: dict[str, int] = field(default_factory=dict)
     downloads: tuple[Download, ...] = ()
 
-
-@runtime_checkable
-class Source(Protocol):
-    """What a module of this package offers."""
-
-    CARD: SourceCard
-
     def locate(self, data: Path) -> Path | None:
         """Return the collection's folder at or below the data root, None where there is none."""
+        folder = find_folder(data, self.folders, self.marks)
+        return folder if folder and self.is_own(folder) else None
+
+    def is_own(self, folder: Path) -> bool:
+        """Whether a folder with one of the marks, which may be the data root, is really this collection's."""
+        return True
 
     def load(self, folder: Path) -> Cohort:
-        """Return the collection's cohort."""
+        """Return the collection's cohort; raise `UserError` where its files do not fit its layout."""
+        raise NotImplementedError
 
     def count(self, folder: Path) -> dict[str, int]:
-        """Return what was found for each key of `CARD.checks`."""
+        """Return what was found for each key of `checks`; by default, the images of each class."""
+        return self.load(folder).counts()
+
+    def expected(self, folder: Path) -> dict[str, int]:
+        """Return the expected counts of the layout that lies in `folder`."""
+        return self.checks
+
+    def cohort(self, columns: Mapping[str, Any], classes: tuple[str, ...] = ()) -> Cohort:
+        """Return the cohort of these columns, of this source and by default its classes; paths become absolute."""
+        table = pd.DataFrame(columns).assign(source=self.name)
+        table["path"] = [str(path.resolve()) if isinstance(path, Path) else path for path in table["path"]]
+        return Cohort(table, classes or self.classes, self.name)
 
 
 def find_folder(data: str | Path, names: Iterable[str], marks: Iterable[str]) -> Path | None:
@@ -120,14 +140,14 @@ def image_files(folder: str | Path) -> list[Path]:
     UserError
         Where the folder is missing or holds no image.
     """
-    folder = Path(folder)
+    folder, remedy = Path(folder), "Unpack the collection in its official layout"
     if not folder.is_dir():
-        raise UserError(folder, "the folder is missing", "Unpack the collection in its official layout")
+        raise UserError(folder, "the folder is missing", remedy)
     files = sorted(
         path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
     if not files:
-        raise UserError(folder, "the folder holds no image", "Unpack the collection in its official layout")
+        raise UserError(folder, "the folder holds no image", remedy)
     return files
 
 
@@ -151,31 +171,39 @@ def read_metadata(path: Path, columns: Iterable[str], key: str | None = None) ->
         raise UserError(path, "the table has no row", "Fetch the file again")
     if key is not None:
         if (table[key] == "").any():
-            raise UserError(
-                path,
-                f"column '{key}' is empty in line {int((table[key] == '').argmax()) + 2}",
-                "Correct the file or fetch it again",
-            )
+            line = int((table[key] == "").argmax()) + 2
+            raise UserError(path, f"column '{key}' is empty in line {line}", FETCH_AGAIN)
         repeated = table[key][table[key].duplicated()]
         if len(repeated):
-            raise UserError(
-                path, f"'{repeated.iloc[0]}' is listed twice in column '{key}'", "Keep one row, or fetch the file again"
-            )
+            problem = f"'{repeated.iloc[0]}' is listed twice in column '{key}'"
+            raise UserError(path, problem, "Keep one row, or fetch the file again")
     return table
+
+
+def refuse(
+    path: Path,
+    wrong: pd.Series,
+    names: pd.Series | pd.Index,
+    problem: str | pd.Series,
+    remedy: str = FETCH_AGAIN,
+    what: str = "image",
+) -> None:
+    """Refuse a table with rows that are `wrong` (bool): name the first of them, and its problem."""
+    rows = np.flatnonzero(wrong)
+    if len(rows):
+        said = problem if isinstance(problem, str) else problem.iloc[rows[0]]
+        raise UserError(path, f"{what} '{names[wrong.to_numpy()].tolist()[0]}' {said}", remedy)
 
 
 def parse_extent(text: str, path: Path, column: str, key: str) -> float:
     """Return a score 0 to 8 from a CSV cell, NaN where empty; raise `UserError` naming the cell otherwise."""
     if not text:
         return float("nan")
+    cell = f"in column '{column}' of '{key}'"
     try:
         value = float(text)
     except ValueError as error:
-        raise UserError(
-            path, f"'{text}' in column '{column}' of '{key}' is not a number", "Correct the file or fetch it again"
-        ) from error
+        raise UserError(path, f"'{text}' {cell} is not a number", FETCH_AGAIN) from error
     if not 0 <= value <= 8:
-        raise UserError(
-            path, f"{text} in column '{column}' of '{key}' lies outside 0 to 8", "Correct the file or fetch it again"
-        )
+        raise UserError(path, f"{text} {cell} lies outside 0 to 8", FETCH_AGAIN)
     return value

@@ -9,23 +9,21 @@ folder for each archive) and iterations 1 + 2 + 3 (tables of other names) are no
 from __future__ import annotations
 
 import json
-import logging
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.data.cohort import Cohort
+from covid_keras.data.cohort import Cohort, read_table
 from covid_keras.data.images import read_image, write_image
-
-LOGGER = logging.getLogger(__name__)
+from covid_keras.data.sources.base import Source
+from covid_keras.data.sources.listed import present
 
 PARTITIONS = Path("derivatives") / "partitions.tsv"
 RADIOGRAPHS = "mod-rx"
-# More than this share missing of the subjects that are there means that unpacking stopped.
-MAX_MISSING = 0.1
 _NAME = re.compile(r"(sub-S\d+)_(ses-E\d+)(?=_|$)")
 _VIEW = re.compile(r"_(?:vp-)?(ap|pa|ll|rl|lat|lateral)(?=_|$)")
 _VIEWS = {"ap": "AP", "pa": "PA", "ll": "L", "rl": "L", "lat": "L", "lateral": "L"}
@@ -34,27 +32,8 @@ _VIEW_POSITION, _PHOTOMETRIC = "00185101", "00280004"
 
 
 def read_tsv(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Read a tab-separated table with every cell as text ("" where empty).
-
-    Raises
-    ------
-    UserError
-        Where the file is missing, is no table, or lacks a column.
-    """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", "Unpack the archive of tables again") from error
-    except ValueError as error:
-        raise UserError(path, f"is not a readable table ({error})", "Unpack the archive of tables again") from error
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise UserError(
-            path,
-            f"column {', '.join(map(repr, missing))} is missing",
-            f"It has {', '.join(map(repr, table.columns))}. Unpack the archive of tables again",
-        )
-    return table
+    """Read a tab-separated table with every cell as text; errors as of `read_table`."""
+    return read_table(path, columns, sep="	")
 
 
 def radiographs(folder: Path) -> list[Path]:
@@ -97,27 +76,11 @@ def listed(folder: Path) -> set[str]:
     return {Path(name).name for name in files if f"/{RADIOGRAPHS}/" in name and name.endswith(".png")}
 
 
-def missing(folder: Path, files: list[Path]) -> list[str]:
-    """Return the listed radiographs that unpacked subjects lack.
-
-    Raises
-    ------
-    UserError
-        Where they are more than a tenth.
-    """
+def missing(folder: Path, files: list[Path]) -> int:
+    """Return how many of the listed radiographs unpacked subjects lack; raise `UserError` for more than a tenth."""
     subjects = {path.parts[-4] for path in files}
-    due = {name for name in listed(folder) if name.split("_")[0] in subjects}
-    absent = sorted(due - {path.name for path in files})
-    if len(absent) > MAX_MISSING * len(due):
-        raise UserError(
-            folder / PARTITIONS,
-            f"lists '{absent[0]}', which is missing, as are {len(absent) - 1} of the {len(due)} radiographs of the"
-            " unpacked subjects",
-            "Unpack the archives of subjects again",
-        )
-    if absent:
-        LOGGER.info("%d listed radiographs are missing in %s, the first: %s", len(absent), folder, absent[0])
-    return absent
+    due = sorted(name for name in listed(folder) if name.split("_")[0] in subjects)
+    return int((~present(due, {path.name for path in files}, folder, folder / PARTITIONS)).sum())
 
 
 def header(path: str | Path) -> dict[str, str]:
@@ -146,65 +109,59 @@ def view(path: Path) -> str:
     return _VIEWS.get(token, "")
 
 
-def load(folder: Path, name: str, labels: Path, classes: tuple[str, ...], label: str) -> Cohort:
-    """Return every radiograph as a cohort with one label, patients shared between the two collections.
+@dataclass(frozen=True, kw_only=True)
+class Bimcv(Source):
+    """One of the two collections; patients carry one id in both.
 
     Parameters
     ----------
-    folder : Path
-        `covid19_posi/` or `covid19_neg/`.
-    name : str
-        The source.
-    labels : Path
-        The table of findings (PatientID, ReportID, Labels) below it.
-    classes : tuple of str
-    label : str
-        That of every image.
-
-    Raises
-    ------
-    UserError
-        As for `radiographs` and `missing`; where the table of findings or a column of it is missing.
+    labels : str
+        The table of findings (PatientID, ReportID, Labels) below the collection's folder.
     """
-    files = radiographs(folder)
-    missing(folder, files)
-    table = read_tsv(folder / labels, ("PatientID", "ReportID", "Labels"))
-    findings = dict(zip(table["ReportID"], table["Labels"], strict=True))
-    return Cohort(
-        pd.DataFrame(
+
+    labels: str
+
+    def load(self, folder: Path) -> Cohort:
+        """Return every radiograph as a cohort with one label. Further columns: `session`, `finding`.
+
+        Raises
+        ------
+        UserError
+            As for `radiographs` and `missing`; where the table of findings or a column of it is missing.
+        """
+        files = radiographs(folder)
+        missing(folder, files)
+        table = read_tsv(folder / self.labels, ("PatientID", "ReportID", "Labels"))
+        findings = dict(zip(table["ReportID"], table["Labels"], strict=True))
+        return self.cohort(
             {
-                "image_id": [f"{name}/{path.stem}" for path in files],
-                "path": [str(path.resolve()) for path in files],
+                "image_id": [f"{self.name}/{path.stem}" for path in files],
+                "path": files,
                 "patient_id": [f"bimcv/{path.parts[-4]}" for path in files],
-                "source": name,
-                "label": label,
+                "label": self.classes[0],
                 "view": [view(path) for path in files],
                 "session": [path.parts[-3] for path in files],
                 "finding": [findings.get(path.parts[-3], "") for path in files],
             }
-        ),
-        classes,
-        name,
-    )
+        )
 
+    def count(self, folder: Path) -> dict[str, int]:
+        """Return how many radiographs there are, of which view, of how many patients, and what is missing."""
+        cohort = self.load(folder)
+        views = cohort.table["view"]
+        return {
+            "radiographs": len(cohort),
+            "frontal radiographs": int(views.isin(["PA", "AP"]).sum()),
+            "lateral radiographs": int((views == "L").sum()),
+            "radiographs of unknown view": int((views == "").sum()),
+            "patients": len(cohort.patients()),
+            "listed radiographs missing": missing(folder, [Path(path) for path in cohort.table["path"]]),
+        }
 
-def count(folder: Path, cohort: Cohort) -> dict[str, int]:
-    """Return how many radiographs there are, of which view, of how many patients, and what is missing."""
-    views = cohort.table["view"]
-    return {
-        "radiographs": len(cohort),
-        "frontal radiographs": int(views.isin(["PA", "AP"]).sum()),
-        "lateral radiographs": int((views == "L").sum()),
-        "radiographs of unknown view": int((views == "").sum()),
-        "patients": len(cohort.patients()),
-        "listed radiographs missing": len(missing(folder, [Path(path) for path in cohort.table["path"]])),
-    }
-
-
-def expected(folder: Path, checks: dict[str, int]) -> dict[str, int]:
-    """Return the card's counts and, where the collection lists its files, how many radiographs it lists."""
-    names = listed(folder)
-    return {**checks, **({"radiographs": len(names)} if names else {})}
+    def expected(self, folder: Path) -> dict[str, int]:
+        """Return the card's counts and, where the collection lists its files, how many radiographs it lists."""
+        names = listed(folder)
+        return {**self.checks, **({"radiographs": len(names)} if names else {})}
 
 
 def without_patients_of(negative: Cohort, positive: Cohort) -> Cohort:

@@ -3,12 +3,6 @@
 What
     Radiographs (CR, DX) and CT of patients of the Valencian health system with negative tests for COVID-19, from the
     same hospitals and months as BIMCV-COVID19+. Many have another disease. Read here: the radiographs.
-Where
-    https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/ (share BIMCV-COVID19-cIter_1_2-Negative)
-Licence
-    BIMCV's research use agreement (LICENSE.md of the download).
-Size
-    63 archives, some hundred GB, most of it CT.
 Layout
     That of iterations 1 + 2, all archives unpacked into one folder `covid19_neg/`: as `bimcv_positive`, with
     `derivatives/labels/Labels_covid_NEG_JAN21.tsv` (PatientID, ReportID, Labels) and without a table of tests.
@@ -21,24 +15,15 @@ Known problems
     positive)` removes them (Experiment 2 of Arias-Garzon and others, 2021: 1,370 of 4,610 images). Inverted images,
     windows and views: see `bimcv_positive`. No published number of radiographs was found; what is compared is the
     4,610 frontal images of that paper, chosen by its own filter of views: yours will differ.
-Citation
-    M. de la Iglesia Vayá and others: BIMCV COVID-19-: a large annotated dataset of RX and CT images from COVID-19
-    patients. IEEE Dataport, 2021.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from covid_keras.data.sources.bimcv import Bimcv
 
-from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources import bimcv
-from covid_keras.data.sources.base import SourceCard, find_folder
-
-CLASSES = ("no COVID-19",)
-LABELS = Path("derivatives") / "labels" / "Labels_covid_NEG_JAN21.tsv"
-
-CARD = SourceCard(
+SOURCE = Bimcv(
     name="bimcv_negative",
+    classes=("no COVID-19",),
     title="BIMCV-COVID19- (iterations 1 + 2)",
     url="https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/",
     licence="BIMCV's research use agreement",
@@ -51,39 +36,13 @@ CARD = SourceCard(
     " patients. IEEE Dataport, 2021",
     doi="10.21227/m4j2-ap59",
     checks={"frontal radiographs": 4_610},
-)
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    names = (
+    folders=(
         "covid19_neg",
         "BIMCV-COVID19-cIter_1_2-Negative/covid19_neg",
         "BIMCV-COVID19-",
         "bimcv_negative",
         "bimcv-",
-    )
-    return find_folder(data, names, (LABELS.as_posix(),))
-
-
-def load(folder: Path) -> Cohort:
-    """Return the radiographs as a cohort of the one class "no COVID-19".
-
-    Further columns: `session`, `finding`.
-
-    Raises
-    ------
-    UserError
-        As for `bimcv.load`.
-    """
-    return bimcv.load(folder, "bimcv_negative", LABELS, CLASSES, CLASSES[0])
-
-
-def expected(folder: Path) -> dict[str, int]:
-    """Return the card's counts and how many radiographs the collection itself lists."""
-    return bimcv.expected(folder, CARD.checks)
-
-
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found for each key of `expected`, and more."""
-    return bimcv.count(folder, load(folder))
+    ),
+    marks=("derivatives/labels/Labels_covid_NEG_JAN21.tsv",),
+    labels="derivatives/labels/Labels_covid_NEG_JAN21.tsv",
+)

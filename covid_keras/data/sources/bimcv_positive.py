@@ -3,13 +3,6 @@
 What
     Radiographs (CR, DX) and CT of patients of the Valencian health system with a positive PCR or antibody test, with
     findings from the reports, tests and DICOM headers. Read here: the radiographs.
-Where
-    https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/ (share BIMCV-COVID19-cIter_1_2)
-Licence
-    BIMCV's research use agreement (LICENSE.md of the download).
-Size
-    81 archives, some hundred GB, about half of it CT. 7,377 CR and 9,463 DX are the numbers published for iterations
-    1 + 2 (iteration 1 alone: 1,380 and 885 studies of 1,311 patients; iterations 1 + 2 + 3: 21,342 and 34,829).
 Layout
     That of iterations 1 + 2, all archives unpacked into one folder `covid19_posi/`: `participants.tsv`,
     `sub-S*/ses-E*/mod-rx/sub-S<n>_ses-E<n>_..._vp-<ap, pa, ll>_<cr, dx>.png` (16 bits) with a `.json` of the DICOM
@@ -26,11 +19,9 @@ Known problems
     (`bimcv.upright_grey` turns these), and no window is applied. Others report lateral images under a frontal name, a
     few upside down and some that are no chest. Images from long before or after the disease carry the label too. Some
     patients are also in BIMCV-COVID19- (`bimcv.without_patients_of`). The numbers of CR and DX of iterations 1 + 2 were
-    not verified. What is compared is the 12,802 frontal images of Arias-Garzon and others, 2021, chosen by their own
+    not verified (iteration 1 alone: 1,380 and 885 studies of 1,311 patients; iterations 1 + 2 + 3: 21,342 and 34,829).
+    What is compared is the 12,802 frontal images of Arias-Garzon and others, 2021, chosen by their own
     filter of views: yours will differ.
-Citation
-    M. de la Iglesia Vayá and others: BIMCV COVID-19+: a large annotated dataset of RX and CT images from COVID-19
-    patients. arXiv:2006.01174, 2020.
 """
 
 from __future__ import annotations
@@ -38,15 +29,35 @@ from __future__ import annotations
 from pathlib import Path
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources import bimcv
-from covid_keras.data.sources.base import SourceCard, find_folder
+from covid_keras.data.sources.bimcv import Bimcv, read_tsv
 
-CLASSES = ("COVID-19",)
-LABELS = Path("derivatives") / "labels" / "labels_covid_posi.tsv"
 TESTS = Path("derivatives") / "EHR" / "sil_reg_covid_posi.tsv"
 
-CARD = SourceCard(
+
+class BimcvPositive(Bimcv):
+    """BIMCV-COVID19+, with its table of tests."""
+
+    def load(self, folder: Path) -> Cohort:
+        """Return the radiographs as a cohort. Further columns: `session`, `finding`, `tested`.
+
+        Raises
+        ------
+        UserError
+            As for `Bimcv.load`; where the table of tests is there and lacks a column.
+        """
+        cohort = super().load(folder)
+        tested: set[str] = set()
+        if (folder / TESTS).is_file():
+            table = read_tsv(folder / TESTS, ("participant", "result"))
+            tested = set(table["participant"][table["result"].str.upper() == "POSITIVO"])
+        subjects = cohort.table["patient_id"].str.removeprefix("bimcv/")
+        marks = subjects.isin(tested).map({True: "positive", False: ""})
+        return Cohort(cohort.table.assign(tested=marks), cohort.classes, cohort.name)
+
+
+SOURCE = BimcvPositive(
     name="bimcv_positive",
+    classes=("COVID-19",),
     title="BIMCV-COVID19+ (iterations 1 + 2)",
     url="https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/",
     licence="BIMCV's research use agreement",
@@ -59,43 +70,7 @@ CARD = SourceCard(
     " patients. arXiv:2006.01174, 2020",
     doi="10.48550/arXiv.2006.01174",
     checks={"frontal radiographs": 12_802},
+    folders=("covid19_posi", "BIMCV-COVID19-cIter_1_2/covid19_posi", "BIMCV-COVID19+", "bimcv_positive", "bimcv+"),
+    marks=("derivatives/labels/labels_covid_posi.tsv",),
+    labels="derivatives/labels/labels_covid_posi.tsv",
 )
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    names = ("covid19_posi", "BIMCV-COVID19-cIter_1_2/covid19_posi", "BIMCV-COVID19+", "bimcv_positive", "bimcv+")
-    return find_folder(data, names, (LABELS.as_posix(),))
-
-
-def _tested_positive(folder: Path) -> set[str]:
-    if not (folder / TESTS).is_file():
-        return set()
-    table = bimcv.read_tsv(folder / TESTS, ("participant", "result"))
-    return set(table["participant"][table["result"].str.upper() == "POSITIVO"])
-
-
-def load(folder: Path) -> Cohort:
-    """Return the radiographs as a cohort of the one class "COVID-19".
-
-    Further columns: `session`, `finding`, `tested`.
-
-    Raises
-    ------
-    UserError
-        As for `bimcv.load`; where the table of tests is there and lacks a column.
-    """
-    cohort = bimcv.load(folder, "bimcv_positive", LABELS, CLASSES, CLASSES[0])
-    subjects = cohort.table["patient_id"].str.removeprefix("bimcv/")
-    tested = subjects.isin(_tested_positive(folder)).map({True: "positive", False: ""})
-    return Cohort(cohort.table.assign(tested=tested), cohort.classes, cohort.name)
-
-
-def expected(folder: Path) -> dict[str, int]:
-    """Return the card's counts and how many radiographs the collection itself lists."""
-    return bimcv.expected(folder, CARD.checks)
-
-
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found for each key of `expected`, and more."""
-    return bimcv.count(folder, load(folder))

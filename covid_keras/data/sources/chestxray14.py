@@ -3,13 +3,6 @@
 What
     112,120 frontal radiographs of 30,805 patients of the NIH Clinical Center, with up to fourteen findings
     each, mined from the reports (so some are wrong; more than 90 % are thought right).
-Where
-    https://nihcc.app.box.com/v/ChestXray-NIHCC. The subset: `No_findings` and `Pneumonia` as used by Ozturk
-    and others, 2020, https://github.com/muhammedtalo/COVID-19
-Licence
-    Free to use; name the NIH Clinical Center as the source, link to the download and cite the paper.
-Size
-    45 GB (twelve archives); the subset 906 images.
 Layout
     Whole: `Data_Entry_2017.csv` (Image Index, Finding Labels, Follow-up #, Patient ID, View Position, ...)
     with the images in `images/` or `images_001/images/` to `images_012/images/`, `<patient>_<follow-up>.png`.
@@ -23,25 +16,22 @@ Known problems
     follow-ups of one patient in the subset are the same picture. Labels come from reports, not from readers.
     Against COVID-19 collections, source and disease are confounded: a classifier can win by telling sources
     apart, and every result must say so.
-Citation
-    X. Wang, Y. Peng, L. Lu, Z. Lu, M. Bagheri, R. M. Summers: ChestX-ray8: Hospital-Scale Chest X-Ray
-    Database and Benchmarks. CVPR 2017, 3462-3471.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import SourceCard, find_folder, image_files, read_metadata
+from covid_keras.data.sources.base import Source, find_folder, image_files, read_metadata, refuse
 
 FOLDERS = ("No_findings", "Pneumonia")
-CLASSES = (*FOLDERS, "other")
 TABLE = "Data_Entry_2017.csv"
 COLUMNS = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "View Position")
 NO_FINDING = "No Finding"
@@ -64,8 +54,120 @@ FINDINGS = (  # in the collection's order, which is that of the outputs of netwo
 SUBSET_CHECKS = {"No_findings": 456, "Pneumonia": 450, "patients": 612}
 _NAME = re.compile(r"(\d+)_(\d+)$")
 
-CARD = SourceCard(
+
+def is_whole(folder: Path) -> bool:
+    """Whether the folder holds the whole collection, with its table, and not the two-folder subset."""
+    return (folder / TABLE).is_file()
+
+
+def _patient(digits: str) -> str:
+    return f"chestxray14/{int(digits):08d}"
+
+
+def _parse_name(path: Path) -> tuple[str, int]:
+    """Return patient id and follow-up number from `<patient>_<follow-up>.<suffix>`."""
+    match = _NAME.match(path.stem)
+    if match is None:
+        problem = "is not named <patient>_<follow-up>, so its patient is unknown"
+        raise UserError(path, problem, "Restore the collection's own file name")
+    return _patient(match[1]), int(match[2])
+
+
+def _read_subset(folder: Path) -> dict[str, Any]:
+    files = [path for label in FOLDERS for path in image_files(folder / label)]
+    stems = pd.Series([path.stem for path in files])
+    if stems.duplicated().any():
+        name = stems[stems.duplicated()].iloc[0]
+        places = " and ".join(str(path.relative_to(folder)) for path in files if path.stem == name)
+        raise UserError(folder, f"image '{name}' is there twice ({places})", "Keep the one that is right")
+    patients, follow_ups = zip(*(_parse_name(path) for path in files), strict=True)
+    folders = [path.parent.name for path in files]
+    return {
+        "image_id": "chestxray14/" + stems,
+        "path": files,
+        "patient_id": patients,
+        "label": folders,
+        "finding": folders,
+        "follow_up": follow_ups,
+    }
+
+
+def _check_findings(table: pd.DataFrame, path: Path) -> None:
+    names, again = table["Image Index"], "Fetch the original table again"
+    for finding in table["Finding Labels"].unique():
+        for unknown in sorted(set(finding.split("|")) - {NO_FINDING, *FINDINGS})[:1]:
+            problem = f"has the unknown finding '{unknown}' in column 'Finding Labels'"
+            refuse(path, table["Finding Labels"] == finding, names, problem, again)
+    for column in ("Patient ID", "Follow-up #"):
+        refuse(
+            path,
+            ~table[column].str.fullmatch(r"\d+"),
+            names,
+            f"has no number in column '{column}': " + table[column],
+            again,
+        )
+
+
+def _read_whole(folder: Path) -> dict[str, Any]:
+    listing = folder / TABLE
+    table = read_metadata(listing, COLUMNS, key="Image Index")
+    _check_findings(table, listing)
+    places = [place for place in (folder / "images", *sorted(folder.glob("images_[0-9]*/images"))) if place.is_dir()]
+    if not places:
+        raise UserError(folder, "holds neither images/ nor images_001/images/", "Unpack the image archives here")
+    files = {path.name: path for place in places for path in image_files(place)}
+    names = table["Image Index"]
+    absent = ~names.isin(files)
+    problem = f"of column 'Image Index' is missing on disk, as are {absent.sum() - 1} more"
+    refuse(listing, absent, names, problem, "Unpack the missing archives, or remove these rows")
+    findings = table["Finding Labels"]
+    pneumonia = findings.str.contains("Pneumonia", regex=False)
+    return {
+        "image_id": ["chestxray14/" + Path(name).stem for name in names],
+        "path": [files[name] for name in names],
+        "patient_id": table["Patient ID"].map(_patient),
+        "label": np.select([findings == NO_FINDING, pneumonia], FOLDERS, "other"),
+        "view": table["View Position"],
+        "finding": findings,
+        "follow_up": table["Follow-up #"].astype(int),
+    }
+
+
+class ChestXray14(Source):
+    """NIH ChestX-ray14."""
+
+    def locate(self, data: Path) -> Path | None:
+        """Return the collection's folder (whole before subset) at or below the data root, None where none."""
+        return super().locate(data) or find_folder(data, self.folders, (f"{FOLDERS[0]}/",))
+
+    def load(self, folder: Path) -> Cohort:
+        """Return the whole collection (where its table is there) or the two-folder subset as a cohort.
+
+        Further columns: `finding` (raw text), `follow_up` (int).
+
+        Raises
+        ------
+        UserError
+            Where a folder is missing or empty, a name does not tell the patient, an image is in both folders; a
+            column of the table is missing, an image is listed twice or missing on disk, a finding is unknown.
+        """
+        if is_whole(folder):
+            return self.cohort(_read_whole(folder))
+        return self.cohort(_read_subset(folder), FOLDERS)
+
+    def count(self, folder: Path) -> dict[str, int]:
+        """Return how many images, patients and images of each class were found."""
+        cohort = self.load(folder)
+        return {"images": len(cohort), "patients": len(cohort.patients()), **cohort.counts()}
+
+    def expected(self, folder: Path) -> dict[str, int]:
+        """Return the expected counts of the layout that lies in `folder`."""
+        return self.checks if is_whole(folder) else SUBSET_CHECKS
+
+
+SOURCE = ChestXray14(
     name="chestxray14",
+    classes=(*FOLDERS, "other"),
     title="NIH ChestX-ray14",
     url="https://nihcc.app.box.com/v/ChestXray-NIHCC",
     licence="free to use with attribution to the NIH Clinical Center",
@@ -78,12 +180,7 @@ CARD = SourceCard(
     citation="Wang et al.: ChestX-ray8: Hospital-Scale Chest X-Ray Database and Benchmarks. CVPR 2017",
     doi="10.1109/CVPR.2017.369",
     checks={"images": 112_120, "patients": 30_805},
-)
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder (whole before subset) at or below the data root, None where none."""
-    names = (
+    folders=(
         "ChestX-ray14",
         "chestxray14",
         "ChestXray-NIHCC",
@@ -91,128 +188,6 @@ def locate(data: Path) -> Path | None:
         "nih-chestxray14",
         "NIH",
         "nih-chestxray14-subset",
-    )
-    return find_folder(data, names, (TABLE,)) or find_folder(data, names, (f"{FOLDERS[0]}/",))
-
-
-def _patient(digits: str) -> str:
-    return f"chestxray14/{int(digits):08d}"
-
-
-def _parse_name(path: Path) -> tuple[str, int]:
-    """Return patient id and follow-up number from `<patient>_<follow-up>.<suffix>`."""
-    match = _NAME.match(path.stem)
-    if match is None:
-        raise UserError(
-            path,
-            "is not named <patient>_<follow-up>, so its patient is unknown",
-            "Restore the collection's own file name",
-        )
-    return _patient(match[1]), int(match[2])
-
-
-def _load_subset(folder: Path) -> Cohort:
-    files = [path for label in FOLDERS for path in image_files(folder / label)]
-    stems = pd.Series([path.stem for path in files])
-    if stems.duplicated().any():
-        name = stems[stems.duplicated()].iloc[0]
-        places = " and ".join(str(path.relative_to(folder)) for path in files if path.stem == name)
-        raise UserError(folder, f"image '{name}' is there twice ({places})", "Keep the one that is right")
-    patients, follow_ups = zip(*(_parse_name(path) for path in files), strict=True)
-    return Cohort(
-        pd.DataFrame(
-            {
-                "image_id": "chestxray14/" + stems,
-                "path": [str(path.resolve()) for path in files],
-                "patient_id": patients,
-                "source": "chestxray14",
-                "label": [path.parent.name for path in files],
-                "finding": [path.parent.name for path in files],
-                "follow_up": follow_ups,
-            }
-        ),
-        FOLDERS,
-        "chestxray14",
-    )
-
-
-def _check_findings(table: pd.DataFrame, path: Path) -> None:
-    for finding in table["Finding Labels"].unique():
-        unknown = set(finding.split("|")) - {NO_FINDING, *FINDINGS}
-        if unknown:
-            name = table["Image Index"][table["Finding Labels"] == finding].iloc[0]
-            raise UserError(
-                path,
-                f"finding '{min(unknown)}' of image '{name}' is unknown (column 'Finding Labels')",
-                "Fetch the original table again",
-            )
-    for column in ("Patient ID", "Follow-up #"):
-        wrong = ~table[column].str.fullmatch(r"\d+")
-        if wrong.any():
-            row = table[wrong].iloc[0]
-            raise UserError(
-                path,
-                f"'{row[column]}' in column '{column}' of '{row['Image Index']}' is not a number",
-                "Fetch the original table again",
-            )
-
-
-def _load_whole(folder: Path) -> Cohort:
-    listing = folder / TABLE
-    table = read_metadata(listing, COLUMNS, key="Image Index")
-    _check_findings(table, listing)
-    places = [place for place in (folder / "images", *sorted(folder.glob("images_[0-9]*/images"))) if place.is_dir()]
-    if not places:
-        raise UserError(folder, "holds neither images/ nor images_001/images/", "Unpack the image archives here")
-    files = {path.name: path for place in places for path in image_files(place)}
-    absent = table["Image Index"][~table["Image Index"].isin(files)]
-    if len(absent):
-        raise UserError(
-            listing,
-            f"image '{absent.iloc[0]}' of column 'Image Index' is missing on disk, as are {len(absent) - 1} more",
-            "Unpack the missing archives, or remove these rows",
-        )
-    findings = table["Finding Labels"]
-    return Cohort(
-        pd.DataFrame(
-            {
-                "image_id": ["chestxray14/" + Path(name).stem for name in table["Image Index"]],
-                "path": [str(files[name].resolve()) for name in table["Image Index"]],
-                "patient_id": table["Patient ID"].map(_patient),
-                "source": "chestxray14",
-                "label": np.select(
-                    [findings == NO_FINDING, findings.str.contains("Pneumonia", regex=False)], FOLDERS, "other"
-                ),
-                "view": table["View Position"],
-                "finding": findings,
-                "follow_up": table["Follow-up #"].astype(int),
-            }
-        ),
-        CLASSES,
-        "chestxray14",
-    )
-
-
-def load(folder: Path) -> Cohort:
-    """Return the whole collection (where its table is there) or the two-folder subset as a cohort.
-
-    Further columns: `finding` (raw text), `follow_up` (int).
-
-    Raises
-    ------
-    UserError
-        Where a folder is missing or empty, a name does not tell the patient, an image is in both folders; a
-        column of the table is missing, an image is listed twice or missing on disk, a finding is unknown.
-    """
-    return _load_whole(folder) if (folder / TABLE).is_file() else _load_subset(folder)
-
-
-def expected(folder: Path) -> dict[str, int]:
-    """Return the expected counts of the layout that lies in `folder`."""
-    return CARD.checks if (folder / TABLE).is_file() else SUBSET_CHECKS
-
-
-def count(folder: Path) -> dict[str, int]:
-    """Return how many images, patients and images of each class were found."""
-    cohort = load(folder)
-    return {"images": len(cohort), "patients": len(cohort.patients()), **cohort.counts()}
+    ),
+    marks=(TABLE,),
+)

@@ -3,14 +3,6 @@
 What
     Radiographs and CT slices gathered from publications and web pages, of patients with COVID-19 or another
     pneumonia; patient, day, view, finding and licence of each in `metadata.csv`.
-Where
-    https://github.com/ieee8023/covid-chestxray-dataset
-Licence
-    One for each image (column `license`, kept; empty where unknown). Several forbid commercial use or
-    derivatives.
-Size
-    561 images in the snapshot of June 2020, to which the expected counts belong; some hundred MB at full
-    size.
 Layout
     `images/*`, `metadata.csv` (patientid, finding, view, modality, filename, license, ...),
     `annotations/covid-severity-scores.csv` (filename, geographic_mean 0-8, opacity_mean 0-6: means of three
@@ -29,9 +21,6 @@ Known problems
     (find_duplicates finds those). Images from publications carry arrows, letters and compression artefacts,
     and the finding goes with the publication: a classifier can learn the source instead of the disease.
     A later snapshot gives other counts; that is no error.
-Citation
-    J. P. Cohen, P. Morrison, L. Dao, K. Roth, T. Q. Duong, M. Ghassemi: COVID-19 Image Data Collection:
-    Prospective Predictions Are the Future. Journal of Machine Learning for Biomedical Imaging, 2020.
 """
 
 from __future__ import annotations
@@ -44,35 +33,148 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort, severity_level
 from covid_keras.data.sources.base import (
     Download,
-    SourceCard,
-    find_folder,
+    Source,
     image_files,
     image_ids,
     parse_extent,
     read_metadata,
+    refuse,
 )
+from covid_keras.data.sources.listed import present
 
 LOGGER = logging.getLogger(__name__)
 
-CLASSES = ("other", "COVID-19")
 COLUMNS = ("patientid", "finding", "view", "modality", "filename")
-FOLDERS = ("covid-chestxray-dataset", "covid-chestxray-dataset-master", "cohen")
 MASKS = Path("annotations") / "lung-masks-darwin-v7"
 SCORES = Path("annotations") / "covid-severity-scores.csv"
-# A few listed files are absent from copies in use; more than this share means that unpacking stopped.
-MAX_MISSING = 0.1
 # What the collection's table holds where nobody has decided on a finding yet.
 _UNDECIDED = {"", "todo", "unknown"}
 
-CARD = SourceCard(
+
+def _is_this_table(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return {"patientid", "finding"} <= set(stream.readline().strip().split(","))
+
+
+def _one_row_per_file(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep each file's first row; give patients who share a file one id (the first in the table)."""
+    files, _ = pd.factorize(table["filename"])
+    patients, names = pd.factorize(table["patientid"])
+    size = len(names) + files.max() + 1
+    links = coo_array((np.ones(len(table)), (patients, files + len(names))), shape=(size, size))
+    component = connected_components(links, directed=False)[1][: len(names)]
+    # np.unique's first occurrence: factorize numbers the ids in the order of the table.
+    _, first, group = np.unique(component, return_index=True, return_inverse=True)
+    table = table.assign(patientid=np.asarray(names)[first[group]][patients])
+    return table.drop_duplicates("filename").reset_index(drop=True)
+
+
+def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the table of usable X-ray rows (with `path`) and how many of what was left out."""
+    listing = folder / "metadata.csv"
+    table = read_metadata(listing, COLUMNS)
+    for column in ("filename", "patientid"):
+        refuse(listing, table[column] == "", table.index + 2, f"has an empty column '{column}'", what="line")
+    files = {path.name: path for path in image_files(folder / "images")}
+    unlisted = len(set(files) - set(table["filename"]))
+    table = _one_row_per_file(table)
+    is_xray = table["modality"].str.casefold() == "x-ray"
+    computed = int((~is_xray & table["filename"].isin(files)).sum())
+    table = table[is_xray]
+    there = present(table["filename"].tolist(), files, folder / "images", listing)
+    table = table[there]
+    undecided = table["finding"].str.strip().str.casefold().isin(_UNDECIDED)
+    table = table[~undecided].assign(path=[str(files[name]) for name in table["filename"][~undecided]])
+    return table, {
+        "CT left out": computed,
+        "images without a row left out": unlisted,
+        "listed X-rays missing": int((~there).sum()),
+        "undecided findings left out": int(undecided.sum()),
+    }
+
+
+def read_scores(folder: Path) -> dict[str, float]:
+    """Return geographic_mean (extent, 0 to 8) by file name; empty where the file of scores is absent.
+
+    Raises
+    ------
+    UserError
+        Where a column is missing, a file is listed twice, or a score is no number from 0 to 8.
+    """
+    path = folder / SCORES
+    if not path.is_file():
+        LOGGER.warning("%s is missing: the cohort has no severity levels", path)
+        return {}
+    table = read_metadata(path, ("filename", "geographic_mean"), key="filename")
+    return {
+        name: parse_extent(score, path, "geographic_mean", name)
+        for name, score in zip(table["filename"], table["geographic_mean"], strict=True)
+    }
+
+
+class Cohen(Source):
+    """COVID-19 Image Data Collection."""
+
+    def is_own(self, folder: Path) -> bool:
+        """Other collections have a metadata.csv too: tell by the folder's name or by the table's head."""
+        return folder.name in self.folders or _is_this_table(folder / "metadata.csv")
+
+    def load(self, folder: Path) -> Cohort:
+        """Return the X-rays of the collection as a cohort, classes "other" and "COVID-19".
+
+        Further columns: `finding` (raw text), `license`.
+
+        Raises
+        ------
+        UserError
+            Where a file or column is missing, the image folder is empty, or more than a tenth of the X-rays
+            listed are missing.
+        """
+        table, _ = _survey(folder)
+        names = table["filename"]
+        extent = names.map(read_scores(folder)).astype(float)
+        covid = table["finding"].str.contains("COVID-19", regex=False)
+        masks = [(folder / MASKS / f"{Path(name).stem}.png").resolve() for name in names]
+        levels = [severity_level(score) if positive else "" for score, positive in zip(extent, covid, strict=True)]
+        return self.cohort(
+            {
+                "image_id": image_ids("cohen", names),
+                "path": table["path"],
+                "patient_id": "cohen/" + table["patientid"],
+                "label": np.where(covid, "COVID-19", "other"),
+                "view": table["view"],
+                "severity": levels,
+                "extent": extent,
+                "mask_path": [str(mask) if mask.is_file() else "" for mask in masks],
+                "finding": table["finding"],
+                "license": table.get("license", ""),
+            }
+        )
+
+    def count(self, folder: Path) -> dict[str, int]:
+        """Return what was found for each key of `checks`, and how many X-rays have no finding yet."""
+        _, left_out = _survey(folder)
+        cohort = self.load(folder)
+        frontal = cohort.frontal()
+        return {
+            "X-rays": len(cohort),
+            "frontal X-rays": len(frontal),
+            "frontal COVID-19": frontal.counts()["COVID-19"],
+            "patients (frontal)": len(frontal.patients()),
+            "severity scores": int(cohort.table["extent"].notna().sum()),
+            **left_out,
+        }
+
+
+SOURCE = Cohen(
     name="cohen",
+    classes=("other", "COVID-19"),
     title="COVID-19 Image Data Collection",
     url="https://github.com/ieee8023/covid-chestxray-dataset",
-    licence="one for each image (column license of metadata.csv); several are non-commercial",
+    licence="one for each image (column license of metadata.csv); several forbid commercial use or derivatives",
     size="561 images, some hundred MB (snapshot of June 2020)",
     images=491,
     layout="covid-chestxray-dataset/ with images/, metadata.csv, annotations/covid-severity-scores.csv",
@@ -102,138 +204,6 @@ CARD = SourceCard(
         "images without a row left out": 13,
         "listed X-rays missing": 11,
     },
+    folders=("covid-chestxray-dataset", "covid-chestxray-dataset-master", "cohen"),
+    marks=("metadata.csv",),
 )
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    folder = find_folder(data, FOLDERS, ("metadata.csv",))
-    # Other collections have a metadata.csv too: the data root itself may be one of them.
-    if folder is None or (folder.name not in FOLDERS and not _is_this_table(folder / "metadata.csv")):
-        return None
-    return folder
-
-
-def _is_this_table(path: Path) -> bool:
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        return {"patientid", "finding"} <= set(stream.readline().strip().split(","))
-
-
-def _one_row_per_file(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep each file's first row; give patients who share a file one id (the first in the table)."""
-    files, _ = pd.factorize(table["filename"])
-    patients, names = pd.factorize(table["patientid"])
-    size = len(names) + files.max() + 1
-    links = coo_array((np.ones(len(table)), (patients, files + len(names))), shape=(size, size))
-    component = connected_components(links, directed=False)[1][: len(names)]
-    # np.unique's first occurrence: factorize numbers the ids in the order of the table.
-    _, first, group = np.unique(component, return_index=True, return_inverse=True)
-    table = table.assign(patientid=np.asarray(names)[first[group]][patients])
-    return table.drop_duplicates("filename").reset_index(drop=True)
-
-
-def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return the table of usable X-ray rows (with `path`) and how many of what was left out."""
-    listing = folder / "metadata.csv"
-    table = read_metadata(listing, COLUMNS)
-    for column in ("filename", "patientid"):
-        if (table[column] == "").any():
-            line = int(table[column].eq("").argmax()) + 2
-            raise UserError(listing, f"column '{column}' is empty in line {line}", "Correct the file or fetch it again")
-    files = {path.name: path for path in image_files(folder / "images")}
-    unlisted = len(set(files) - set(table["filename"]))
-    table = _one_row_per_file(table)
-    is_xray = table["modality"].str.casefold() == "x-ray"
-    computed = int((~is_xray & table["filename"].isin(files)).sum())
-    table = table[is_xray]
-    absent = table["filename"][~table["filename"].isin(files)]
-    if len(absent) > MAX_MISSING * len(table):
-        raise UserError(
-            folder / "images" / absent.iloc[0],
-            f"listed in {listing.name} but missing, as are {len(absent) - 1} of the {len(table)} X-rays listed",
-            "Fetch the images again, or remove their rows",
-        )
-    if len(absent):
-        LOGGER.info("%s lists %d X-rays that are not in images/, the first: %s", listing, len(absent), absent.iloc[0])
-    table = table[table["filename"].isin(files)]
-    undecided = table["finding"].str.strip().str.casefold().isin(_UNDECIDED)
-    table = table[~undecided].assign(path=[str(files[name]) for name in table["filename"][~undecided]])
-    return table, {
-        "CT left out": computed,
-        "images without a row left out": unlisted,
-        "listed X-rays missing": len(absent),
-        "undecided findings left out": int(undecided.sum()),
-    }
-
-
-def read_scores(folder: Path) -> dict[str, float]:
-    """Return geographic_mean (extent, 0 to 8) by file name; empty where the file of scores is absent.
-
-    Raises
-    ------
-    UserError
-        Where a column is missing, a file is listed twice, or a score is no number from 0 to 8.
-    """
-    path = folder / SCORES
-    if not path.is_file():
-        LOGGER.warning("%s is missing: the cohort has no severity levels", path)
-        return {}
-    table = read_metadata(path, ("filename", "geographic_mean"), key="filename")
-    return {
-        name: parse_extent(score, path, "geographic_mean", name)
-        for name, score in zip(table["filename"], table["geographic_mean"], strict=True)
-    }
-
-
-def load(folder: Path) -> Cohort:
-    """Return the X-rays of the collection as a cohort, classes "other" and "COVID-19".
-
-    Further columns: `finding` (raw text), `license`.
-
-    Raises
-    ------
-    UserError
-        Where a file or column is missing, the image folder is empty, or more than a tenth of the X-rays
-        listed are missing.
-    """
-    table, _ = _survey(folder)
-    names = table["filename"]
-    extent = names.map(read_scores(folder)).astype(float)
-    covid = table["finding"].str.contains("COVID-19", regex=False)
-    masks = [(folder / MASKS / f"{Path(name).stem}.png").resolve() for name in names]
-    return Cohort(
-        pd.DataFrame(
-            {
-                "image_id": image_ids("cohen", names),
-                "path": table["path"],
-                "patient_id": "cohen/" + table["patientid"],
-                "source": "cohen",
-                "label": np.where(covid, "COVID-19", "other"),
-                "view": table["view"],
-                "severity": [
-                    severity_level(score) if positive else "" for score, positive in zip(extent, covid, strict=True)
-                ],
-                "extent": extent,
-                "mask_path": [str(mask) if mask.is_file() else "" for mask in masks],
-                "finding": table["finding"],
-                "license": table.get("license", ""),
-            }
-        ),
-        CLASSES,
-        "cohen",
-    )
-
-
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found for each key of `CARD.checks`, and how many X-rays have no finding yet."""
-    _, left_out = _survey(folder)
-    cohort = load(folder)
-    frontal = cohort.frontal()
-    return {
-        "X-rays": len(cohort),
-        "frontal X-rays": len(frontal),
-        "frontal COVID-19": frontal.counts()["COVID-19"],
-        "patients (frontal)": len(frontal.patients()),
-        "severity scores": int(cohort.table["extent"].notna().sum()),
-        **left_out,
-    }

@@ -3,12 +3,6 @@
 What
     About 900 frontal radiographs of patients with COVID-19, the positive class of the COVID-CXNet paper.
     There are no other classes.
-Where
-    https://github.com/armiro/COVID-CXNet
-Licence
-    CC BY 4.0 as stated by the authors of the collection; the images come from publications and web pages.
-Size
-    898 images here (900 in the repository's last state), some hundred MB at full size.
 Layout
     `chest_xray_images/covid19/*`, `metadata.csv` (filename, patient_id, view, label, ...) for half of them.
 Cohort
@@ -20,10 +14,6 @@ Known problems
     cross a split unseen. Many images are also in Cohen's collection (and Hannover's): never put one
     collection in training and the other in test without `find_duplicates`. Some images occur twice, even
     under two patient ids.
-Citation
-    A. Haghanifar, M. M. Majdabadi, Y. Choi, S. Deivalakshmi, S. Ko: COVID-CXNet: Detecting COVID-19 in
-    Frontal Chest X-ray Images using Deep Learning. Multimedia Tools and Applications, 2022
-    (arXiv:2006.13807).
 """
 
 from __future__ import annotations
@@ -35,18 +25,74 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import Download, SourceCard, find_folder, image_files, image_ids, read_metadata
+from covid_keras.data.sources.base import Download, Source, image_files, image_ids, read_metadata, refuse
 
 LOGGER = logging.getLogger(__name__)
 
 IMAGES = Path("chest_xray_images") / "covid19"
-CLASSES = ("COVID-19",)
 
-CARD = SourceCard(
+
+def _rows(folder: Path, stems: set[str]) -> pd.DataFrame:
+    """Return patient_id and view by stem, for the images that have a row."""
+    path = folder / "metadata.csv"
+    table = read_metadata(path, ("filename", "patient_id", "view"), key="filename")
+    table.index = pd.Index([Path(name).stem for name in table["filename"]])
+    twice = pd.Series(table.index.duplicated())
+    refuse(path, twice, table.index, "is listed twice in column 'filename'", "Keep one row, or fetch the file again")
+    absent = table["filename"][~table.index.isin(stems)]
+    if len(absent) == len(table):
+        problem = f"is listed in {path.name} but missing, as is every other image listed"
+        raise UserError(folder / IMAGES / absent.iloc[0], problem, "Fetch the images again")
+    if len(absent):
+        LOGGER.info("%s lists %d images that are not in %s, the first: %s", path, len(absent), IMAGES, absent.iloc[0])
+    return table[table.index.isin(stems)]
+
+
+class CovidCXNet(Source):
+    """COVID-CXNet images."""
+
+    def load(self, folder: Path) -> Cohort:
+        """Return the collection as a cohort of one class, "COVID-19".
+
+        Raises
+        ------
+        UserError
+            Where the image folder is missing or empty, or `metadata.csv` is missing, lacks a column, lists an
+            image twice or lists none of the images.
+        """
+        files = image_files(folder / IMAGES)
+        stems = [path.stem for path in files]
+        rows = _rows(folder, set(stems))
+        patient, view = rows["patient_id"].to_dict(), rows["view"].to_dict()
+        return self.cohort(
+            {
+                "image_id": image_ids("covid_cxnet", (path.name for path in files)),
+                "path": files,
+                "patient_id": [f"covid_cxnet/{patient.get(stem) or f'unknown-{stem}'}" for stem in stems],
+                "label": self.classes[0],
+                "view": [view.get(stem, "") for stem in stems],
+                "early": ["-" in stem for stem in stems],
+                "child": ["p" in stem for stem in stems],
+                "patient_known": [bool(patient.get(stem)) for stem in stems],
+            }
+        )
+
+    def count(self, folder: Path) -> dict[str, int]:
+        table = self.load(folder).table
+        return {
+            "images": len(table),
+            "images with a row": int(table["patient_known"].sum()),
+            "early (no visible abnormality)": int(table["early"].sum()),
+            "children": int(table["child"].sum()),
+        }
+
+
+SOURCE = CovidCXNet(
     name="covid_cxnet",
+    classes=("COVID-19",),
     title="COVID-CXNet images",
     url="https://github.com/armiro/COVID-CXNet",
-    licence="CC BY 4.0",
+    licence="CC BY 4.0, as its authors state; the images come from publications and web pages",
     size="898 images, some hundred MB",
     images=898,
     layout="COVID-CXNet/ with chest_xray_images/covid19/, metadata.csv",
@@ -66,74 +112,6 @@ CARD = SourceCard(
         ),
     ),
     checks={"images": 898, "images with a row": 451, "early (no visible abnormality)": 44, "children": 15},
+    folders=("COVID-CXNet", "COVID-CXNet-master", "covid_cxnet"),
+    marks=(f"{IMAGES.as_posix()}/",),
 )
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    return find_folder(data, ("COVID-CXNet", "COVID-CXNet-master", "covid_cxnet"), (f"{IMAGES.as_posix()}/",))
-
-
-def _rows(folder: Path, stems: set[str]) -> pd.DataFrame:
-    """Return patient_id and view by stem, for the images that have a row."""
-    path = folder / "metadata.csv"
-    table = read_metadata(path, ("filename", "patient_id", "view"), key="filename")
-    table.index = pd.Index([Path(name).stem for name in table["filename"]])
-    repeated = table.index[table.index.duplicated()]
-    if len(repeated):
-        raise UserError(
-            path, f"image '{repeated[0]}' is listed twice in column 'filename'", "Keep one row, or fetch the file again"
-        )
-    absent = table["filename"][~table.index.isin(stems)]
-    if len(absent) == len(table):
-        raise UserError(
-            folder / IMAGES / absent.iloc[0],
-            f"listed in {path.name} but missing, as is every other image listed",
-            "Fetch the images again",
-        )
-    if len(absent):
-        LOGGER.info("%s lists %d images that are not in %s, the first: %s", path, len(absent), IMAGES, absent.iloc[0])
-    return table[table.index.isin(stems)]
-
-
-def load(folder: Path) -> Cohort:
-    """Return the collection as a cohort of one class, "COVID-19".
-
-    Raises
-    ------
-    UserError
-        Where the image folder is missing or empty, or `metadata.csv` is missing, lacks a column, lists an
-        image twice or lists none of the images.
-    """
-    files = image_files(folder / IMAGES)
-    stems = [path.stem for path in files]
-    rows = _rows(folder, set(stems))
-    patient, view = rows["patient_id"].to_dict(), rows["view"].to_dict()
-    return Cohort(
-        pd.DataFrame(
-            {
-                "image_id": image_ids("covid_cxnet", (path.name for path in files)),
-                "path": [str(path.resolve()) for path in files],
-                "patient_id": [f"covid_cxnet/{patient.get(stem) or f'unknown-{stem}'}" for stem in stems],
-                "source": "covid_cxnet",
-                "label": CLASSES[0],
-                "view": [view.get(stem, "") for stem in stems],
-                "early": ["-" in stem for stem in stems],
-                "child": ["p" in stem for stem in stems],
-                "patient_known": [bool(patient.get(stem)) for stem in stems],
-            }
-        ),
-        CLASSES,
-        "covid_cxnet",
-    )
-
-
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found for each key of `CARD.checks`."""
-    table = load(folder).table
-    return {
-        "images": len(table),
-        "images with a row": int(table["patient_known"].sum()),
-        "early (no visible abnormality)": int(table["early"].sum()),
-        "children": int(table["child"].sum()),
-    }

@@ -4,12 +4,6 @@ What
     14,258 frontal radiographs that COVID-Net's notebook gathers from the COVID-19 Image Data Collection (cohen), the
     COVID-19 collections Figure 1 (fig1) and Actualmed (actmed), the COVID-19 Radiography Database (sirm) and the RSNA
     Pneumonia Detection Challenge (rsna), with a list of the training and one of the test images.
-Where
-    https://github.com/lindawangg/COVID-Net (lists in `labels/`, how to make the folders in `docs/COVIDx.md`)
-Licence
-    One for each collection; COVID-Net's lists are under the GNU Affero General Public License 3.
-Size
-    14,258 files, PNG and JPEG, some GB.
 Layout
     `COVIDx5/` with `train_COVIDx5.txt`, `test_COVIDx5.txt` (or `labels/` with the two: a clone of COVID-Net), a line
     an image, `<patient> <file> <class> <collection>`, and the images in `data/train/`, `data/test/` (or `train/`,
@@ -28,9 +22,6 @@ Known problems
     since theirs are not published. The RSNA's "patients" are images (see `rsna`). Hertel and Benlamri, 2022, count
     5,445 pneumonias, the lists 5,575. Normal and pneumonia come from one collection, COVID-19 from others: source and
     disease are confounded. COVIDx5 joined with `cohen`, `covid_cxnet`, `rsna` or `chestxray14` holds images twice.
-Citation
-    L. Wang, Z. Q. Lin, A. Wong: COVID-Net: a tailored deep convolutional neural network design for detection of
-    COVID-19 cases from chest X-ray images. Scientific Reports 10, 19549, 2020.
 """
 
 from __future__ import annotations
@@ -42,7 +33,7 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import SourceCard, find_folder, image_files, image_ids
+from covid_keras.data.sources.base import Source, image_files, image_ids
 from covid_keras.data.sources.listed import present
 from covid_keras.data.sources.rsna import nih_patients
 
@@ -57,42 +48,10 @@ COLLECTIONS = {
     "rsna": re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$"),
 }
 
-CARD = SourceCard(
-    name="covidx",
-    title="COVIDx5 of COVID-Net",
-    url="https://github.com/lindawangg/COVID-Net",
-    licence="one for each of the five collections; the lists: AGPL 3",
-    size="14,258 images, some GB",
-    images=14_258,
-    layout="COVIDx5/ with train_COVIDx5.txt, test_COVIDx5.txt (or labels/ with them), data/train/, data/test/",
-    access="Take the lists of COVIDx5 from https://github.com/lindawangg/COVID-Net (labels/), make the folders of"
-    " images by its docs/COVIDx.md, and put both into COVIDx5/ in the data folder",
-    citation="Wang et al.: COVID-Net: a tailored deep convolutional neural network design for detection of COVID-19"
-    " cases from chest X-ray images. Scientific Reports 10, 2020",
-    doi="10.1038/s41598-020-76550-z",
-    checks={
-        "normal": 8_066,
-        "pneumonia": 5_575,
-        "COVID-19": 617,
-        "normal, train": 7_966,
-        "pneumonia, train": 5_475,
-        "COVID-19, train": 517,
-        "normal, test": 100,
-        "pneumonia, test": 100,
-        "COVID-19, test": 100,
-    },
-)
-
 
 def list_name(part: str) -> str:
     """Return the file name of the list of a part."""
     return f"{part}_COVIDx5.txt"
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    name = list_name("train")
-    return find_folder(data, ("COVIDx5", "COVIDx", "COVID-Net", "COVID-Net-master", "covidx"), (name, f"labels/{name}"))
 
 
 def _lists(folder: Path) -> Path:
@@ -130,12 +89,11 @@ def _read_list(path: Path) -> pd.DataFrame:
     for number, line in enumerate(lines, 1):
         fields = _fields(line)
         if line.strip() and (fields is None or fields[3] not in COLLECTIONS):
-            raise UserError(
-                path,
+            problem = (
                 f"line {number} is not '<patient> <file> <class> <collection>' with a class of {', '.join(CLASSES)}"
-                f" and a collection of {', '.join(COLLECTIONS)}",
-                "Fetch the list of COVIDx5 again",
             )
+            problem += f" and a collection of {', '.join(COLLECTIONS)}"
+            raise UserError(path, problem, "Fetch the list of COVIDx5 again")
         if fields is not None:
             rows.append(fields)
     if not rows:
@@ -170,21 +128,23 @@ def _patient(collection: str, name: str, nih: dict[str, str]) -> str:
     return nih.get(name, f"{collection}/{match[1] if match else name}")
 
 
-def load(folder: Path) -> Cohort:
-    """Return the listed images as a cohort, classes "normal", "pneumonia", "COVID-19".
+class Covidx(Source):
+    """COVIDx5 of COVID-Net."""
 
-    Further columns: `part` ("train" or "test"), `collection`.
+    def load(self, folder: Path) -> Cohort:
+        """Return the listed images as a cohort, classes "normal", "pneumonia", "COVID-19".
 
-    Raises
-    ------
-    UserError
-        Where a list or a folder of images is missing or empty, a line is not of the lists' form, an image is listed
-        twice, or more than a tenth of a list's images are missing.
-    """
-    table, _ = _survey(folder)
-    nih = nih_patients(_lists(folder))
-    return Cohort(
-        pd.DataFrame(
+        Further columns: `part` ("train" or "test"), `collection`.
+
+        Raises
+        ------
+        UserError
+            Where a list or a folder of images is missing or empty, a line is not of the lists' form, an image is listed
+            twice, or more than a tenth of a list's images are missing.
+        """
+        table, _ = _survey(folder)
+        nih = nih_patients(_lists(folder))
+        return self.cohort(
             {
                 "image_id": image_ids("covidx", table["file"]),
                 "path": table["path"],
@@ -192,26 +152,56 @@ def load(folder: Path) -> Cohort:
                     _patient(collection, name, nih)
                     for collection, name in zip(table["collection"], table["patient"], strict=True)
                 ],
-                "source": "covidx",
                 "label": table["label"],
                 "part": table["part"],
                 "collection": table["collection"],
             }
-        ),
-        CLASSES,
-        "covidx",
-    )
+        )
+
+    def count(self, folder: Path) -> dict[str, int]:
+        """Return the images of each class, together and by part, and what is missing or crosses the parts."""
+        _, absent = _survey(folder)
+        cohort = self.load(folder)
+        table = cohort.table
+        by_part = {
+            f"{label}, {part}": int(((table["label"] == label) & (table["part"] == part)).sum())
+            for part in PARTS
+            for label in CLASSES
+        }
+        train, test = (set(table["patient_id"][table["part"] == part]) for part in PARTS)
+        return {
+            **cohort.counts(),
+            **by_part,
+            "patients in both parts": len(train & test),
+            "listed images missing": absent,
+        }
 
 
-def count(folder: Path) -> dict[str, int]:
-    """Return the images of each class, together and by part, and what is missing or crosses the parts."""
-    _, absent = _survey(folder)
-    cohort = load(folder)
-    table = cohort.table
-    by_part = {
-        f"{label}, {part}": int(((table["label"] == label) & (table["part"] == part)).sum())
-        for part in PARTS
-        for label in CLASSES
-    }
-    train, test = (set(table["patient_id"][table["part"] == part]) for part in PARTS)
-    return {**cohort.counts(), **by_part, "patients in both parts": len(train & test), "listed images missing": absent}
+SOURCE = Covidx(
+    name="covidx",
+    classes=CLASSES,
+    title="COVIDx5 of COVID-Net",
+    url="https://github.com/lindawangg/COVID-Net",
+    licence="one for each of the five collections; the lists: AGPL 3",
+    size="14,258 images, some GB",
+    images=14_258,
+    layout="COVIDx5/ with train_COVIDx5.txt, test_COVIDx5.txt (or labels/ with them), data/train/, data/test/",
+    access="Take the lists of COVIDx5 from https://github.com/lindawangg/COVID-Net (labels/), make the folders of"
+    " images by its docs/COVIDx.md, and put both into COVIDx5/ in the data folder",
+    citation="Wang et al.: COVID-Net: a tailored deep convolutional neural network design for detection of COVID-19"
+    " cases from chest X-ray images. Scientific Reports 10, 2020",
+    doi="10.1038/s41598-020-76550-z",
+    checks={
+        "normal": 8_066,
+        "pneumonia": 5_575,
+        "COVID-19": 617,
+        "normal, train": 7_966,
+        "pneumonia, train": 5_475,
+        "COVID-19, train": 517,
+        "normal, test": 100,
+        "pneumonia, test": 100,
+        "COVID-19, test": 100,
+    },
+    folders=("COVIDx5", "COVIDx", "COVID-Net", "COVID-Net-master", "covidx"),
+    marks=(list_name("train"), f"labels/{list_name('train')}"),
+)

@@ -4,12 +4,6 @@ What
     Lungs outlined by human annotators (CloudFactory), reviewed by V7, on about 6,500 chest radiographs: 517
     cases of Cohen's COVID-19 Image Data Collection and 5,863 paediatric images of Kermany's collection. Read
     here: the masks of Cohen's images. Trains the lung U-Net.
-Where
-    https://github.com/v7labs/covid-19-xray-dataset, https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset
-Licence
-    Masks: CC BY 4.0. Images: as in the collection they come from (see `cohen`).
-Size
-    456 masks, a few MB.
 Layout
     Inside the collection `covid-chestxray-dataset/`: `annotations/lung-masks-darwin-v7/<image stem>.png`,
     8-bit grey, same size as the image: 255 = lung, 127 = "ignore" (devices and markings over the lung),
@@ -21,8 +15,6 @@ Known problems
     The lung includes what lies behind the heart and, where visible, below the dome of the diaphragm. Lateral
     views and CT slices were not outlined. Three masks belong to images that are no frontal X-ray with a row
     in the table (one CT slice, two without a row) and are left out. "Ignore" pixels belong in no loss.
-Citation
-    V7 Labs: COVID-19 X-ray dataset, 2020.
 """
 
 from __future__ import annotations
@@ -32,12 +24,42 @@ from pathlib import Path
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import cohen
-from covid_keras.data.sources.base import SourceCard, find_folder, image_files
+from covid_keras.data.sources.base import Source, find_folder, image_files
 
 LUNG, IGNORE = 255, 127
 
-CARD = SourceCard(
+
+class DarwinV7(Source):
+    """Darwin V7 lung masks of the COVID-19 Image Data Collection."""
+
+    def locate(self, data: Path) -> Path | None:
+        """Return the folder of Cohen's collection where it holds the masks, else None."""
+        folder = cohen.SOURCE.locate(data)
+        return folder and find_folder(folder, (), (f"{cohen.MASKS.as_posix()}/",))
+
+    def load(self, folder: Path) -> Cohort:
+        """Return the frontal X-rays that have a human lung mask, as a cohort with `mask_path` set.
+
+        Raises
+        ------
+        UserError
+            As for `cohen.load`; where the folder of masks is missing or empty, or no mask belongs to an image.
+        """
+        masks = image_files(folder / cohen.MASKS)
+        cohort = cohen.SOURCE.load(folder).frontal()
+        has_mask = cohort.table["mask_path"] != ""
+        if not has_mask.any():
+            problem = "is named after no frontal X-ray of the collection"
+            raise UserError(masks[0], problem, "Name each mask <image stem>.png")
+        return Cohort(cohort.table[has_mask], cohort.classes, self.name)
+
+    def count(self, folder: Path) -> dict[str, int]:
+        return {"masks": len(image_files(folder / cohen.MASKS)), "frontal X-rays with a mask": len(self.load(folder))}
+
+
+SOURCE = DarwinV7(
     name="darwin_v7",
+    classes=cohen.SOURCE.classes,
     title="Darwin V7 lung masks of the COVID-19 Image Data Collection",
     url="https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset",
     licence="CC BY 4.0 (masks); the images carry one licence each",
@@ -49,33 +71,3 @@ CARD = SourceCard(
     citation="V7 Labs: COVID-19 X-ray dataset, 2020",
     checks={"masks": 456, "frontal X-rays with a mask": 453},
 )
-
-
-def locate(data: Path) -> Path | None:
-    """Return the folder of Cohen's collection where it holds the masks, else None."""
-    folder = cohen.locate(data)
-    return folder and find_folder(folder, (), (f"{cohen.MASKS.as_posix()}/",))
-
-
-def load(folder: Path) -> Cohort:
-    """Return the frontal X-rays that have a human lung mask, as a cohort with `mask_path` set.
-
-    Raises
-    ------
-    UserError
-        As for `cohen.load`; where the folder of masks is missing or empty, or no mask belongs to an image.
-    """
-    masks = image_files(folder / cohen.MASKS)
-    cohort = cohen.load(folder).frontal()
-    has_mask = cohort.table["mask_path"] != ""
-    if not has_mask.any():
-        raise UserError(
-            masks[0], "is named after no frontal X-ray of the collection", "Name each mask <image stem>.png"
-        )
-    chosen = cohort.filter(has_mask)
-    return Cohort(chosen.table, chosen.classes, "darwin_v7")
-
-
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found for each key of `CARD.checks`."""
-    return {"masks": len(image_files(folder / cohen.MASKS)), "frontal X-rays with a mask": len(load(folder))}

@@ -4,12 +4,6 @@ What
     About 6,500 chest radiographs, the lungs outlined as polygons by human annotators (CloudFactory), reviewed by V7:
     5,863 paediatric images of Kermany's collection, the others of Cohen's COVID-19 Image Data Collection, among them
     517 of COVID-19. Trains the ResUNet of Hertel and Benlamri, 2022.
-Where
-    https://github.com/v7labs/covid-19-xray-dataset, https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset
-Licence
-    Annotations: CC BY 4.0. Images: as in the collection they come from (Kermany's CC BY 4.0; for Cohen's see `cohen`).
-Size
-    6,504 images of 156 x 156 to 5600 x 4700 pixels, and a JSON file each.
 Layout
     `covid-19-chest-x-ray-dataset/` with `images/*` and `annotations/*.json`, or the places where `darwin dataset pull
     v7-labs/covid-19-chest-x-ray-dataset:all-images` and the repository put the JSON files: `releases/<release>/
@@ -31,8 +25,6 @@ Known problems
     Cohen's patients count as several patients and may cross a split. The lung includes what lies behind the heart and,
     where visible, below the dome of the diaphragm. Most images are of children, from one hospital. "Ignore" pixels
     belong in no loss. Joining with `cohen`, `darwin_v7` or `kermany` joins images with themselves.
-Citation
-    V7 Labs: COVID-19 X-ray dataset, 2020.
 """
 
 from __future__ import annotations
@@ -52,13 +44,12 @@ from covid_keras.common.files import read_json
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import image_size, write_image
 from covid_keras.data.sources import cohen
-from covid_keras.data.sources.base import SourceCard, find_folder, image_ids
+from covid_keras.data.sources.base import Source, image_ids, refuse
 from covid_keras.data.sources.darwin_v7 import IGNORE, LUNG
 from covid_keras.data.sources.listed import present
 
 LOGGER = logging.getLogger(__name__)
 
-CLASSES = ("normal", "COVID-19", "viral pneumonia", "bacterial pneumonia", "fungal pneumonia", "other")
 ANNOTATIONS = (
     "annotations",
     "releases/all-images/annotations",
@@ -66,7 +57,7 @@ ANNOTATIONS = (
     "annotations/all-images",
 )
 MIN_SIDE = 256
-_TEAM = "v7-labs"
+_TEAM, _NAME = "v7-labs", "covid-19-chest-x-ray-dataset"
 _LUNGS = frozenset({"lung", "lungs", "left lung", "right lung"})
 _IGNORED = "ignore"
 # What tags say, their groups ("View/...") and cases aside; of the labels, the first that an image has.
@@ -91,21 +82,6 @@ _DRAWING = "1"
 
 Paths = list[list[tuple[float, float]]]
 
-CARD = SourceCard(
-    name="darwin_v7_whole",
-    title="Darwin V7 COVID-19 X-ray dataset, whole",
-    url="https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset",
-    licence="CC BY 4.0 (annotations); the images as in Kermany's and Cohen's collections",
-    size="6,504 images of 156 x 156 to 5600 x 4700 pixels",
-    images=6_504,
-    layout="covid-19-chest-x-ray-dataset/ with images/*, annotations/*.json (or releases/all-images/annotations/)",
-    access="Sign in and export the images and the annotations (Darwin JSON) from"
-    " https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset, or pull them with V7's darwin-py"
-    " (v7-labs/covid-19-chest-x-ray-dataset:all-images), into the data folder",
-    citation="V7 Labs: COVID-19 X-ray dataset, 2020",
-    checks={"annotated images": 6_504, "frontal and large": 6_377},
-)
-
 
 class Annotated(NamedTuple):
     """What a file in Darwin JSON says of its image; each outline is a list of closed paths, holes among them."""
@@ -122,15 +98,6 @@ class Annotated(NamedTuple):
 def _annotations(folder: Path) -> Path | None:
     places = (folder / place for place in ANNOTATIONS)
     return next((place for place in places if any(place.glob("*.json"))), None)
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    name = "covid-19-chest-x-ray-dataset"
-    names = (name, f"{_TEAM}/{name}", "covid-19-xray-dataset", "covid-19-xray-dataset-master", "darwin_v7_whole")
-    folder = find_folder(data, names, [f"{place}/" for place in ANNOTATIONS])
-    # Other collections have a folder of annotations too: the data root itself may be one of them.
-    return folder if folder and _annotations(folder) and (folder / "images").is_dir() else None
 
 
 # --- Darwin JSON
@@ -150,9 +117,8 @@ def read_annotated(path: Path) -> Annotated:
         shapes = [(entry["name"].strip().casefold(), _paths(entry)) for entry in data["annotations"]]
         tags = tuple(entry["name"].strip() for entry in data["annotations"] if "tag" in entry)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise UserError(
-            path, "is not an image's annotations in Darwin JSON", "Export it again, or remove it"
-        ) from error
+        problem = "is not an image's annotations in Darwin JSON"
+        raise UserError(path, problem, "Export it again, or remove it") from error
     return Annotated(
         *head,
         tags,
@@ -228,13 +194,9 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
         raise UserError(folder, f"holds no JSON files in {', '.join(ANNOTATIONS)}", "Export the annotations again")
     listings = sorted(place.glob("*.json"))
     table = pd.DataFrame([_summary(path) for path in listings])
-    repeated = table[table["file"].duplicated()]
-    if len(repeated):
-        raise UserError(
-            repeated["annotation"].iloc[0],
-            f"is the second of the image '{repeated['file'].iloc[0]}'",
-            "Keep the right one of the two",
-        )
+    twice = table["file"].duplicated()
+    second = "has a second annotation, " + table["annotation"].map(lambda path: Path(path).name)
+    refuse(place, twice, table["file"], second, "Keep the right one of the two")
     images = folder / "images"
     table["path"] = [str((images / name).resolve()) for name in table["file"]]
     files = {name for name, path in zip(table["file"], table["path"], strict=True) if Path(path).is_file()}
@@ -251,60 +213,17 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
 def _cohen_patients(folder: Path) -> dict[str, str]:
     """Return Cohen's patient by file name, where that collection lies beside this one."""
     # darwin-py puts the folder into one of V7's name.
-    place = cohen.locate(folder.parents[1] if folder.parent.name == _TEAM else folder.parent)
+    place = cohen.SOURCE.locate(folder.parents[1] if folder.parent.name == _TEAM else folder.parent)
     if place is None:
         LOGGER.warning("no cohen beside %s: each of its images counts as a patient of its own", folder)
         return {}
-    table = cohen.load(place).table
+    table = cohen.SOURCE.load(place).table
     return {Path(path).name: patient for path, patient in zip(table["path"], table["patient_id"], strict=True)}
 
 
 def _kermany_patient(name: str) -> str:
     match = _KERMANY.match(Path(name).stem)
     return f"kermany/{match[match.lastgroup]}" if match else ""
-
-
-def load(folder: Path) -> Cohort:
-    """Return the annotated X-rays as a cohort; masks are drawn by `draw_masks`.
-
-    Further columns: `width`, `height` (int), `tags`, `outlined` (bool), `annotation`.
-
-    Raises
-    ------
-    UserError
-        As for `_survey`: annotations missing, of another form or two of one image, more than a tenth of the images
-        missing; as for `cohen.load`, where that collection lies beside this one and is damaged.
-    """
-    table, _ = _survey(folder)
-    said = table["tags"].map(_said)
-    ids = image_ids("darwin_v7_whole", table["file"])
-    of_cohen = _cohen_patients(folder)
-    of_kermany = table["original"].map(_kermany_patient)
-    names = [Path(name).name for name in table["original"]]
-    return Cohort(
-        pd.DataFrame(
-            {
-                "image_id": ids,
-                "path": table["path"],
-                "patient_id": [
-                    child or of_cohen.get(name, own) for child, name, own in zip(of_kermany, names, ids, strict=True)
-                ],
-                "source": "darwin_v7_whole",
-                "label": [_first(words, _LABELS, "other") for words in said],
-                # Kermany's radiographs are anterior-posterior, and are not tagged so.
-                "view": [
-                    _first(words, _VIEWS, "AP" if child else "") for words, child in zip(said, of_kermany, strict=True)
-                ],
-                "width": table["width"],
-                "height": table["height"],
-                "tags": table["tags"].map("|".join),
-                "outlined": table["outlined"],
-                "annotation": table["annotation"],
-            }
-        ),
-        CLASSES,
-        "darwin_v7_whole",
-    )
 
 
 def frontal_and_large(cohort: Cohort) -> Cohort:
@@ -326,21 +245,6 @@ def _is_large(table: pd.DataFrame) -> pd.Series:
 
 def _is_usable(table: pd.DataFrame) -> pd.Series:
     return (table["view"] != "L") & table["outlined"] & _is_large(table)
-
-
-def count(folder: Path) -> dict[str, int]:
-    """Return the annotated images, those that remain of them, the X-rays of each class, and what was left out."""
-    _, counts = _survey(folder)
-    cohort = load(folder)
-    table = cohort.table
-    return {
-        **counts,
-        "frontal and large": int(_is_usable(table).sum()),
-        "lateral X-rays": int((table["view"] == "L").sum()),
-        "X-rays without an outline": int((~table["outlined"]).sum()),
-        "X-rays with a side under 256 pixels": int((~_is_large(table)).sum()),
-        **cohort.counts(),
-    }
 
 
 # --- masks
@@ -399,11 +303,8 @@ def _mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Return the mask of one annotation, uint8 (H, W) of 0, 127 and 255."""
     annotated = read_annotated(path)
     if (annotated.height, annotated.width) != shape:
-        raise UserError(
-            path,
-            f"was drawn on {annotated.width}x{annotated.height} pixels but its image is {shape[1]}x{shape[0]}",
-            "Give the image that was annotated",
-        )
+        problem = f"was drawn on {annotated.width}x{annotated.height} pixels but its image is {shape[1]}x{shape[0]}"
+        raise UserError(path, problem, "Give the image that was annotated")
     mask = np.zeros(shape, np.uint8)
     for value, outlines in ((LUNG, annotated.lungs), (IGNORE, annotated.ignored)):
         for paths in outlines:
@@ -414,3 +315,77 @@ def _mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
         marked = "every pixel" if lung.any() else "no lung"
         raise UserError(path, f"its outlines mark {marked}", "Export it again, or leave its image out")
     return mask
+
+
+class DarwinV7Whole(Source):
+    """Darwin V7 COVID-19 X-ray dataset, whole."""
+
+    def is_own(self, folder: Path) -> bool:
+        """Other collections have a folder of annotations too."""
+        return _annotations(folder) is not None and (folder / "images").is_dir()
+
+    def load(self, folder: Path) -> Cohort:
+        """Return the annotated X-rays as a cohort; masks are drawn by `draw_masks`.
+
+        Further columns: `width`, `height` (int), `tags`, `outlined` (bool), `annotation`.
+
+        Raises
+        ------
+        UserError
+            As for `_survey`: annotations missing, of another form or two of one image, more than a tenth of the images
+            missing; as for `cohen.load`, where that collection lies beside this one and is damaged.
+        """
+        table, _ = _survey(folder)
+        said = table["tags"].map(_said)
+        ids = image_ids("darwin_v7_whole", table["file"])
+        of_cohen = _cohen_patients(folder)
+        of_kermany = table["original"].map(_kermany_patient)
+        names = [Path(name).name for name in table["original"]]
+        patients = [child or of_cohen.get(name, own) for child, name, own in zip(of_kermany, names, ids, strict=True)]
+        # Kermany's radiographs are anterior-posterior, and are not tagged so.
+        views = [_first(words, _VIEWS, "AP" if child else "") for words, child in zip(said, of_kermany, strict=True)]
+        return self.cohort(
+            {
+                "image_id": ids,
+                "path": table["path"],
+                "patient_id": patients,
+                "label": [_first(words, _LABELS, "other") for words in said],
+                "view": views,
+                **table[["width", "height"]],
+                "tags": table["tags"].map("|".join),
+                **table[["outlined", "annotation"]],
+            }
+        )
+
+    def count(self, folder: Path) -> dict[str, int]:
+        """Return the annotated images, those that remain of them, the X-rays of each class, and what was left out."""
+        _, counts = _survey(folder)
+        cohort = self.load(folder)
+        table = cohort.table
+        return {
+            **counts,
+            "frontal and large": int(_is_usable(table).sum()),
+            "lateral X-rays": int((table["view"] == "L").sum()),
+            "X-rays without an outline": int((~table["outlined"]).sum()),
+            "X-rays with a side under 256 pixels": int((~_is_large(table)).sum()),
+            **cohort.counts(),
+        }
+
+
+SOURCE = DarwinV7Whole(
+    name="darwin_v7_whole",
+    classes=("normal", "COVID-19", "viral pneumonia", "bacterial pneumonia", "fungal pneumonia", "other"),
+    title="Darwin V7 COVID-19 X-ray dataset, whole",
+    url="https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset",
+    licence="CC BY 4.0 (annotations); the images as in Kermany's and Cohen's collections",
+    size="6,504 images of 156 x 156 to 5600 x 4700 pixels",
+    images=6_504,
+    layout="covid-19-chest-x-ray-dataset/ with images/*, annotations/*.json (or releases/all-images/annotations/)",
+    access="Sign in and export the images and the annotations (Darwin JSON) from"
+    " https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset, or pull them with V7's darwin-py"
+    " (v7-labs/covid-19-chest-x-ray-dataset:all-images), into the data folder",
+    citation="V7 Labs: COVID-19 X-ray dataset, 2020",
+    checks={"annotated images": 6_504, "frontal and large": 6_377},
+    folders=(_NAME, f"{_TEAM}/{_NAME}", "covid-19-xray-dataset", "covid-19-xray-dataset-master", "darwin_v7_whole"),
+    marks=tuple(f"{place}/" for place in ANNOTATIONS),
+)

@@ -3,13 +3,6 @@
 What
     247 posterior-anterior radiographs from film, of 13 institutions in Japan and one in the USA: 154 with one lung
     nodule, 93 without. SCR: both lungs (also heart and clavicles) outlined by hand in each. Trains the lung U-Nets.
-Where
-    Images: http://db.jsrt.or.jp/eng.php. Masks: https://www.isi.uu.nl/Research/Databases/SCR/
-Licence
-    Images: the terms of the JSRT (register). Masks: free for research and education, no redistribution, no commercial
-    use; cite both papers.
-Size
-    247 raw files of 2048 x 2048 pixels, 12 bits in 16 (8 MB each); the masks have 1024 x 1024 pixels.
 Layout
     `JSRT/` with `All247images/*.IMG` (JPCLN001 to JPCLN154 with, JPCNN001 to JPCNN093 without a nodule) or the same
     images as PNG in `All247images/` or `images/`, and what SCR unpacks to: `scratch/fold1/masks/left lung/*.gif`,
@@ -22,10 +15,6 @@ Known problems
     and are inverted when they are read. PNG conversions are of anybody's making: look whether bone is bright. Patient
     ids are not published: each image counts as a patient of its own. Arias-Garzon and others, 2021, count 240 of the
     247 images and do not say which.
-Citation
-    J. Shiraishi and others: Development of a digital image database for chest radiographs with and without a lung
-    nodule. American Journal of Roentgenology 174, 71-74, 2000. B. van Ginneken, M. B. Stegmann, M. Loog: Segmentation
-    of anatomical structures in chest radiographs using supervised methods. Medical Image Analysis 10(1), 19-40, 2006.
 """
 
 from __future__ import annotations
@@ -37,39 +26,15 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import IMAGE_SUFFIXES, SourceCard, find_folder
+from covid_keras.data.sources.base import IMAGE_SUFFIXES, Source
 from covid_keras.data.sources.nlm import masks_by_stem
-from covid_keras.data.sources.united_masks import LEFT, RIGHT
+from covid_keras.data.sources.united_masks import LEFT, RIGHT, require_both
 
-CLASSES = ("normal", "nodule")
 IMAGES = ("All247images", "images", "Images")
 MASKS = tuple(f"{top}{fold}masks" for top in ("scratch/", "") for fold in ("fold1/", "fold2/", ""))
 LUNGS = {LEFT: "left lung", RIGHT: "right lung"}
 SUFFIXES = IMAGE_SUFFIXES | {".img"}
 _NAME = re.compile(r"JPC(LN|NN)\d{3}$")
-
-CARD = SourceCard(
-    name="jsrt",
-    title="JSRT database with the lung masks of SCR",
-    url="http://db.jsrt.or.jp/eng.php",
-    licence="images: terms of the JSRT; masks: research and education only, no redistribution",
-    size="247 images of 2048 x 2048 pixels, 2 GB unpacked",
-    images=247,
-    layout="JSRT/ with All247images/*.IMG (or *.png) and SCR's scratch/fold1/masks/left lung/*.gif, .../right lung/,"
-    " the same in fold2",
-    access="Register at http://db.jsrt.or.jp/eng.php and unpack All247images into JSRT/ in the data folder; get the"
-    " masks from https://www.isi.uu.nl/Research/Databases/SCR/ and unpack them there too",
-    citation="Shiraishi et al.: Development of a digital image database for chest radiographs with and without a lung"
-    " nodule. AJR 174, 2000; masks: van Ginneken et al., Medical Image Analysis 10(1), 2006",
-    doi="10.2214/ajr.174.1.1740071",
-    checks={"nodule": 154, "normal": 93, "images with both masks": 247},
-)
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    marks = [f"{place}/JPCLN001{suffix}" for place in IMAGES for suffix in (".IMG", ".img", ".png")]
-    return find_folder(data, ("JSRT", "jsrt", "JSRT-SCR"), marks)
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -93,43 +58,58 @@ def _one_file_each(files: list[Path]) -> list[Path]:
     return list(chosen.values())
 
 
-def load(folder: Path) -> Cohort:
-    """Return the database as a cohort, classes "normal" and "nodule".
+class Jsrt(Source):
+    """JSRT database with the lung masks of SCR."""
 
-    Further columns: `mask_left`, `mask_right` (see `united_masks`), empty where SCR is not there.
+    def load(self, folder: Path) -> Cohort:
+        """Return the database as a cohort, classes "normal" and "nodule".
 
-    Raises
-    ------
-    UserError
-        Where no image is found, or an image has the mask of one lung only.
-    """
-    files = _image_files(folder)
-    ids = [f"jsrt/{path.stem}" for path in files]
-    masks = {
-        column: masks_by_stem((folder / place / lung for place in MASKS), [path.stem for path in files])
-        for column, lung in LUNGS.items()
-    }
-    for path, left, right in zip(files, masks[LEFT], masks[RIGHT], strict=True):
-        if bool(left) != bool(right):
-            raise UserError(path, "has the mask of one lung only", "Unpack the masks of both lungs again")
-    return Cohort(
-        pd.DataFrame(
+        Further columns: `mask_left`, `mask_right` (see `united_masks`), empty where SCR is not there.
+
+        Raises
+        ------
+        UserError
+            Where no image is found, or an image has the mask of one lung only.
+        """
+        files = _image_files(folder)
+        ids = [f"jsrt/{path.stem}" for path in files]
+        masks = {
+            column: masks_by_stem((folder / place / lung for place in MASKS), [path.stem for path in files])
+            for column, lung in LUNGS.items()
+        }
+        require_both(pd.DataFrame(masks), files)
+        return self.cohort(
             {
                 "image_id": ids,
-                "path": [str(path.resolve()) for path in files],
+                "path": files,
                 "patient_id": ids,
-                "source": "jsrt",
                 "label": ["nodule" if path.stem.startswith("JPCLN") else "normal" for path in files],
                 "view": "PA",
                 **masks,
             }
-        ),
-        CLASSES,
-        "jsrt",
-    )
+        )
+
+    def count(self, folder: Path) -> dict[str, int]:
+        cohort = self.load(folder)
+        return {**cohort.counts(), "images with both masks": int((cohort.table[LEFT] != "").sum())}
 
 
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found for each key of `CARD.checks`."""
-    cohort = load(folder)
-    return {**cohort.counts(), "images with both masks": int((cohort.table[LEFT] != "").sum())}
+SOURCE = Jsrt(
+    name="jsrt",
+    classes=("normal", "nodule"),
+    title="JSRT database with the lung masks of SCR",
+    url="http://db.jsrt.or.jp/eng.php",
+    licence="images: terms of the JSRT; masks: research and education only, no redistribution; cite both papers",
+    size="247 images of 2048 x 2048 pixels, 2 GB unpacked (8 MB each: 12 bits in 16); masks of 1024 x 1024 pixels",
+    images=247,
+    layout="JSRT/ with All247images/*.IMG (or *.png) and SCR's scratch/fold1/masks/left lung/*.gif, .../right lung/,"
+    " the same in fold2",
+    access="Register at http://db.jsrt.or.jp/eng.php and unpack All247images into JSRT/ in the data folder; get the"
+    " masks from https://www.isi.uu.nl/Research/Databases/SCR/ and unpack them there too",
+    citation="Shiraishi et al.: Development of a digital image database for chest radiographs with and without a lung"
+    " nodule. AJR 174, 2000; masks: van Ginneken et al., Medical Image Analysis 10(1), 2006",
+    doi="10.2214/ajr.174.1.1740071",
+    checks={"nodule": 154, "normal": 93, "images with both masks": 247},
+    folders=("JSRT", "jsrt", "JSRT-SCR"),
+    marks=tuple(f"{place}/JPCLN001{suffix}" for place in IMAGES for suffix in (".IMG", ".img", ".png")),
+)

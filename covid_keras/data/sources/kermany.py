@@ -3,12 +3,6 @@
 What
     5,856 anterior-posterior radiographs of children of one to five years, Guangzhou Women and Children's Medical
     Center; diagnoses of two physicians, those of the test part checked by a third.
-Where
-    https://data.mendeley.com/datasets/rscbjbr9sj (ChestXRay2017), and on Kaggle as "Chest X-Ray Images (Pneumonia)"
-Licence
-    CC BY 4.0
-Size
-    5,856 JPEG files, 1.2 GB.
 Layout
     `chest_xray/` with `train/`, `test/` and (Kaggle only) `val/`, each with `NORMAL/` and `PNEUMONIA/`. Two ways of
     naming: Kaggle's `IM-0115-0001.jpeg`, `NORMAL2-IM-0588-0001.jpeg`, `person1_virus_6.jpeg`,
@@ -23,9 +17,6 @@ Known problems
     are source and disease. Kaggle's numbers after "person" are used for several parts and both kinds of pneumonia, and
     whether equal numbers are one child is not published: they count as one, so no child can cross a split. The two
     series of normal names ("IM", "NORMAL2-IM") count as different children. Many images hold letters and tubes.
-Citation
-    D. S. Kermany and others: Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep Learning. Cell
-    172(5), 1122-1131, 2018.
 """
 
 from __future__ import annotations
@@ -33,11 +24,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import SourceCard, find_folder, image_files
+from covid_keras.data.sources.base import Source, image_files
 
 CLASSES = ("normal", "viral pneumonia", "bacterial pneumonia")
 PARTS = ("train", "val", "test")
@@ -46,34 +35,6 @@ _LABELS = {"virus": CLASSES[1], "bacteria": CLASSES[2]}
 _NORMAL = re.compile(r"((?:NORMAL2-)?IM-\d+|NORMAL-\d+)-\d+(?:-\d+)?$")
 _PNEUMONIA = re.compile(r"(person\d+)_(virus|bacteria)_\d+$")
 _MENDELEY = re.compile(r"(VIRUS|BACTERIA)-(\d+)-\d+$")
-
-CARD = SourceCard(
-    name="kermany",
-    title="Paediatric chest X-rays of Kermany and others",
-    url="https://data.mendeley.com/datasets/rscbjbr9sj",
-    licence="CC BY 4.0",
-    size="5,856 images, 1.2 GB",
-    images=5_856,
-    layout="chest_xray/ with train/, test/ (and val/), each with NORMAL/, PNEUMONIA/",
-    access="Get ChestXRay2017 from https://data.mendeley.com/datasets/rscbjbr9sj, or, signed in,"
-    " https://www.kaggle.com/datasets/paultimothymooney/chest-xray-pneumonia, and unpack it into the data folder",
-    citation="Kermany et al.: Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep Learning."
-    " Cell 172(5), 2018",
-    doi="10.1016/j.cell.2018.02.010",
-    checks={
-        "normal": 1_583,
-        "viral pneumonia": 1_493,
-        "bacterial pneumonia": 2_780,
-        "normal, train and val": 1_349,
-        "pneumonia, train and val": 3_883,
-    },
-)
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    names = ("chest_xray", "chest_xray/chest_xray", "ChestXRay2017/chest_xray", "CellData/chest_xray", "kermany")
-    return find_folder(data, names, ("train/PNEUMONIA/",))
 
 
 def _parse_name(path: Path) -> tuple[str, str]:
@@ -93,43 +54,65 @@ def _parse_name(path: Path) -> tuple[str, str]:
     )
 
 
-def load(folder: Path) -> Cohort:
-    """Return the collection as a cohort, classes "normal", "viral pneumonia", "bacterial pneumonia".
+class Kermany(Source):
+    """Paediatric chest X-rays of Kermany and others."""
 
-    Further column: `part`, "train", "val" or "test".
+    def load(self, folder: Path) -> Cohort:
+        """Return the collection as a cohort, classes "normal", "viral pneumonia", "bacterial pneumonia".
 
-    Raises
-    ------
-    UserError
-        Where a folder of `train/` or `test/` is missing or empty, or a name does not tell label and patient.
-    """
-    parts = [part for part in PARTS if part != "val" or (folder / part).is_dir()]
-    files = [(part, path) for part in parts for name in FOLDERS for path in image_files(folder / part / name)]
-    labels, patients = zip(*(_parse_name(path) for _, path in files), strict=True)
-    return Cohort(
-        pd.DataFrame(
+        Further column: `part`, "train", "val" or "test".
+
+        Raises
+        ------
+        UserError
+            Where a folder of `train/` or `test/` is missing or empty, or a name does not tell label and patient.
+        """
+        parts = [part for part in PARTS if part != "val" or (folder / part).is_dir()]
+        files = [(part, path) for part in parts for name in FOLDERS for path in image_files(folder / part / name)]
+        labels, patients = zip(*(_parse_name(path) for _, path in files), strict=True)
+        return self.cohort(
             {
                 "image_id": [f"kermany/{part}/{path.stem}" for part, path in files],
-                "path": [str(path.resolve()) for _, path in files],
+                "path": [path for _, path in files],
                 "patient_id": patients,
-                "source": "kermany",
                 "label": labels,
                 "view": "AP",
                 "part": [part for part, _ in files],
             }
-        ),
-        CLASSES,
-        "kermany",
-    )
+        )
+
+    def count(self, folder: Path) -> dict[str, int]:
+        cohort = self.load(folder)
+        training = cohort.table["label"][cohort.table["part"] != "test"]
+        normal = int((training == CLASSES[0]).sum())
+        return {
+            **cohort.counts(),
+            "normal, train and val": normal,
+            "pneumonia, train and val": len(training) - normal,
+        }
 
 
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found for each key of `CARD.checks`."""
-    cohort = load(folder)
-    training = cohort.table["label"][cohort.table["part"] != "test"]
-    normal = int((training == CLASSES[0]).sum())
-    return {
-        **cohort.counts(),
-        "normal, train and val": normal,
-        "pneumonia, train and val": len(training) - normal,
-    }
+SOURCE = Kermany(
+    name="kermany",
+    classes=CLASSES,
+    title="Paediatric chest X-rays of Kermany and others",
+    url="https://data.mendeley.com/datasets/rscbjbr9sj",
+    licence="CC BY 4.0",
+    size="5,856 images, 1.2 GB",
+    images=5_856,
+    layout="chest_xray/ with train/, test/ (and val/), each with NORMAL/, PNEUMONIA/",
+    access="Get ChestXRay2017 from https://data.mendeley.com/datasets/rscbjbr9sj, or, signed in,"
+    " https://www.kaggle.com/datasets/paultimothymooney/chest-xray-pneumonia, and unpack it into the data folder",
+    citation="Kermany et al.: Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep Learning."
+    " Cell 172(5), 2018",
+    doi="10.1016/j.cell.2018.02.010",
+    checks={
+        "normal": 1_583,
+        "viral pneumonia": 1_493,
+        "bacterial pneumonia": 2_780,
+        "normal, train and val": 1_349,
+        "pneumonia, train and val": 3_883,
+    },
+    folders=("chest_xray", "chest_xray/chest_xray", "ChestXRay2017/chest_xray", "CellData/chest_xray", "kermany"),
+    marks=("train/PNEUMONIA/",),
+)

@@ -3,12 +3,6 @@
 What
     138 posterior-anterior radiographs of the tuberculosis control programme of Montgomery County, Maryland, USA: 80
     normal, 58 with manifestations of tuberculosis. Both lungs outlined by hand. Trains the lung U-Nets.
-Where
-    https://lhncbc.nlm.nih.gov/LHC-publications/pubs/TuberculosisChestXrayImageDataSets.html
-Licence
-    Free for research; the terms are in the ReadMe of the download (name the source, cite the papers).
-Size
-    138 PNG files of 4020 x 4892 or 4892 x 4020 pixels, 12 bits.
 Layout
     `MontgomerySet/` with `CXR_png/MCUCXR_<number>_<0 normal, 1 tuberculosis>.png`, `ManualMask/leftMask/*.png` and
     `ManualMask/rightMask/*.png` of the same names, `ClinicalReadings/*.txt` (not read).
@@ -18,29 +12,53 @@ Cohort
 Known problems
     Not run here on the real collection; names, sizes and counts are the published ones. Patient ids are not published:
     each image counts as a patient of its own.
-Citation
-    S. Jaeger, S. Candemir, S. Antani, Y.-X. J. Wang, P.-X. Lu, G. Thoma: Two public chest X-ray datasets for
-    computer-aided screening of pulmonary diseases. Quantitative Imaging in Medicine and Surgery 4(6), 475-477, 2014.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import nlm
-from covid_keras.data.sources.base import Download, SourceCard, find_folder
-from covid_keras.data.sources.united_masks import LEFT, RIGHT
+from covid_keras.data.sources.base import Download, Source
+from covid_keras.data.sources.united_masks import LEFT, RIGHT, require_both
 
 MASKS = {LEFT: Path("ManualMask") / "leftMask", RIGHT: Path("ManualMask") / "rightMask"}
 
-CARD = SourceCard(
+
+class Montgomery(Source):
+    """Montgomery County chest X-ray set."""
+
+    def load(self, folder: Path) -> Cohort:
+        """Return the collection as a cohort, classes "normal" and "tuberculosis".
+
+        Further columns: `mask_left`, `mask_right` (see `united_masks`).
+
+        Raises
+        ------
+        UserError
+            Where the folder of images is missing or empty, a file's name does not tell the diagnosis, or an image has
+            the mask of one lung only.
+        """
+        table = nlm.read_images(folder, "montgomery", "MCUCXR")
+        stems = [Path(path).stem for path in table["path"]]
+        for column, place in MASKS.items():
+            table[column] = nlm.masks_by_stem((folder / place,), stems)
+        require_both(table, table["path"])
+        return self.cohort(table)
+
+    def count(self, folder: Path) -> dict[str, int]:
+        cohort = self.load(folder)
+        return {**cohort.counts(), "images with both masks": int((cohort.table[LEFT] != "").sum())}
+
+
+SOURCE = Montgomery(
     name="montgomery",
+    classes=nlm.CLASSES,
     title="Montgomery County chest X-ray set",
     url="https://lhncbc.nlm.nih.gov/LHC-publications/pubs/TuberculosisChestXrayImageDataSets.html",
     licence="free for research; terms in the ReadMe of the download",
-    size="138 images of 4020 x 4892 pixels",
+    size="138 images of 4020 x 4892 or 4892 x 4020 pixels, 12 bits",
     images=138,
     layout="MontgomerySet/ with CXR_png/, ManualMask/leftMask/, ManualMask/rightMask/",
     access="Get the set from https://lhncbc.nlm.nih.gov/LHC-publications/pubs/TuberculosisChestXrayImageDataSets.html"
@@ -57,39 +75,6 @@ CARD = SourceCard(
         ),
     ),
     checks={"normal": 80, "tuberculosis": 58, "images with both masks": 138},
+    folders=("MontgomerySet", "NLM-MontgomeryCXRSet/MontgomerySet", "NLM-MontgomeryCXRSet", "montgomery"),
+    marks=(f"{MASKS[LEFT].as_posix()}/",),
 )
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    names = ("MontgomerySet", "NLM-MontgomeryCXRSet/MontgomerySet", "NLM-MontgomeryCXRSet", "montgomery")
-    return find_folder(data, names, (f"{MASKS[LEFT].as_posix()}/",))
-
-
-def load(folder: Path) -> Cohort:
-    """Return the collection as a cohort, classes "normal" and "tuberculosis".
-
-    Further columns: `mask_left`, `mask_right` (see `united_masks`).
-
-    Raises
-    ------
-    UserError
-        Where the folder of images is missing or empty, a file's name does not tell the diagnosis, or an image has the
-        mask of one lung only.
-    """
-    table = nlm.read_images(folder, "montgomery", "MCUCXR")
-    stems = [Path(path).stem for path in table["path"]]
-    for column, place in MASKS.items():
-        table[column] = nlm.masks_by_stem((folder / place,), stems)
-    one_only = (table[LEFT] == "") != (table[RIGHT] == "")
-    if one_only.any():
-        raise UserError(
-            table["path"][one_only].iloc[0], "has the mask of one lung only", "Unpack the masks of both lungs again"
-        )
-    return Cohort(table, nlm.CLASSES, "montgomery")
-
-
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found for each key of `CARD.checks`."""
-    cohort = load(folder)
-    return {**cohort.counts(), "images with both masks": int((cohort.table[LEFT] != "").sum())}

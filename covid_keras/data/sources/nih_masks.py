@@ -3,15 +3,9 @@
 What
     100 radiographs of NIH ChestX-ray14 with both lungs outlined by hand in one mask each: the test set of XLSor.
     Trains the lung U-Nets.
-Where
-    https://github.com/rsummers11/CADLab/tree/master/Lung_Segmentation_XLSor (links to https://nihcc.box.com)
-Licence
-    Images: free to use with attribution to the NIH Clinical Center. Masks: cite the XLSor paper; the folder's LICENSE
-    and LEGAL NOTICE apply.
-Size
-    100 PNG files and their masks; the archive also holds the synthetic images of XLSor's augmentation (not read).
 Layout
-    `XLSor_data/data/NIH/` with `images/<patient>_<follow-up>.png` and `masks/<same stem>_mask.png`.
+    `XLSor_data/data/NIH/` with `images/<patient>_<follow-up>.png` and `masks/<same stem>_mask.png` (the archive's
+    synthetic images are not read).
 Cohort
     Every image, label "unlabelled" (`chestxray14` has the findings). Patients carry their ids of `chestxray14`, on
     purpose: a split by patient then holds across the two collections. `binary_masks(cohort, folder)` (see
@@ -20,9 +14,6 @@ Known problems
     Not run here on the real collection: the layout was taken from programs that read it, and the form of the file
     names is assumed; an image named otherwise counts as a patient of its own. The views are not stated and stay
     unknown.
-Citation
-    Y. Tang, Y. Tang, J. Xiao, R. M. Summers: XLSor: A Robust and Accurate Lung Segmentor on Chest X-Rays Using
-    Criss-Cross Attention and Customized Radiorealistic Abnormalities Generation. MIDL 2019.
 """
 
 from __future__ import annotations
@@ -30,19 +21,59 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pandas as pd
-
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import SourceCard, find_folder, image_files
+from covid_keras.data.sources.base import Source, image_files
 from covid_keras.data.sources.nlm import masks_by_stem
 
-CLASSES = ("unlabelled",)
 IMAGES, MASKS = "images", "masks"
 _NAME = re.compile(r"(\d{8})_\d{3}$")
 
-CARD = SourceCard(
+
+def _patient(stem: str) -> str:
+    match = _NAME.match(stem)
+    return f"chestxray14/{match[1]}" if match else f"nih_masks/{stem}"
+
+
+class NihMasks(Source):
+    """Lung masks of 100 NIH radiographs (XLSor)."""
+
+    def is_own(self, folder: Path) -> bool:
+        """Other collections have a folder of masks too."""
+        return any((folder / MASKS).glob("*_mask.png"))
+
+    def load(self, folder: Path) -> Cohort:
+        """Return the radiographs with their masks as a cohort.
+
+        Raises
+        ------
+        UserError
+            Where a folder is missing or empty, or an image has no mask.
+        """
+        files = image_files(folder / IMAGES)
+        image_files(folder / MASKS)  # for its checks
+        masks = masks_by_stem((folder / MASKS,), [path.stem for path in files], "_mask")
+        if "" in masks:
+            path, remedy = files[masks.index("")], "Unpack the masks again, or remove the image"
+            raise UserError(path, f"has no mask {MASKS}/{path.stem}_mask.png", remedy)
+        return self.cohort(
+            {
+                "image_id": [f"nih_masks/{path.stem}" for path in files],
+                "path": files,
+                "patient_id": [_patient(path.stem) for path in files],
+                "label": self.classes[0],
+                "mask_path": masks,
+            }
+        )
+
+    def count(self, folder: Path) -> dict[str, int]:
+        table = self.load(folder).table
+        return {"images": len(table), "images with a mask": int((table["mask_path"] != "").sum())}
+
+
+SOURCE = NihMasks(
     name="nih_masks",
+    classes=("unlabelled",),
     title="Lung masks of 100 NIH radiographs (XLSor)",
     url="https://github.com/rsummers11/CADLab",
     licence="images: attribution to the NIH Clinical Center; masks: cite XLSor, terms beside its code",
@@ -54,55 +85,6 @@ CARD = SourceCard(
     citation="Tang et al.: XLSor: A Robust and Accurate Lung Segmentor on Chest X-Rays Using Criss-Cross Attention"
     " and Customized Radiorealistic Abnormalities Generation. MIDL 2019",
     checks={"images": 100, "images with a mask": 100},
+    folders=("XLSor_data/data/NIH", "XLSor_data/NIH", "XLSor/NIH", "data/NIH", "nih_masks"),
+    marks=(f"{MASKS}/",),
 )
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    names = ("XLSor_data/data/NIH", "XLSor_data/NIH", "XLSor/NIH", "data/NIH", "nih_masks")
-    folder = find_folder(data, names, (f"{MASKS}/",))
-    # Other collections have a folder of masks too: the data root itself may be one of them.
-    return folder if folder and any((folder / MASKS).glob("*_mask.png")) else None
-
-
-def load(folder: Path) -> Cohort:
-    """Return the radiographs with their masks as a cohort.
-
-    Raises
-    ------
-    UserError
-        Where a folder is missing or empty, or an image has no mask.
-    """
-    files = image_files(folder / IMAGES)
-    image_files(folder / MASKS)  # for its checks
-    masks = masks_by_stem((folder / MASKS,), [path.stem for path in files], "_mask")
-    for path, mask in zip(files, masks, strict=True):
-        if not mask:
-            raise UserError(
-                path, f"has no mask {MASKS}/{path.stem}_mask.png", "Unpack the masks again, or remove the image"
-            )
-    return Cohort(
-        pd.DataFrame(
-            {
-                "image_id": [f"nih_masks/{path.stem}" for path in files],
-                "path": [str(path.resolve()) for path in files],
-                "patient_id": [_patient(path.stem) for path in files],
-                "source": "nih_masks",
-                "label": CLASSES[0],
-                "mask_path": masks,
-            }
-        ),
-        CLASSES,
-        "nih_masks",
-    )
-
-
-def _patient(stem: str) -> str:
-    match = _NAME.match(stem)
-    return f"chestxray14/{match[1]}" if match else f"nih_masks/{stem}"
-
-
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found for each key of `CARD.checks`."""
-    table = load(folder).table
-    return {"images": len(table), "images with a mask": int((table["mask_path"] != "").sum())}

@@ -39,9 +39,8 @@ def read_images(folder: Path, source: str, prefix: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "image_id": ids,
-            "path": [str(path.resolve()) for path in files],
+            "path": files,
             "patient_id": ids,
-            "source": source,
             "label": [CLASSES[int(path.stem[-1])] for path in files],
             "view": "PA",
         }

@@ -3,12 +3,6 @@
 What
     160,868 radiographs of 67,625 patients of the Hospital San Juan de Alicante, Spain, 2009 to 2017, six projections,
     reports labelled with 174 findings (27 % by physicians).
-Where
-    https://bimcv.cipf.es/bimcv-projects/padchest/
-Licence
-    For research; accept BIMCV's terms at the download.
-Size
-    About 1 TB (55 archives, 0.zip to 54.zip). Any of them will do: rows of other archives are left out.
 Layout
     `PadChest/` with `PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv` (or `.csv.gz`; ImageID, ImageDir, PatientID,
     Projection, Labels, ...) and the images, 16-bit PNG, in `<ImageDir>/<ImageID>` or `images/<ImageDir>/<ImageID>`.
@@ -21,25 +15,19 @@ Known problems
     to have 160,861 rows, which is what is checked here. Some forty PNG files are reported truncated: reading such a
     file stops with its name; remove it or its row. Projections come from the DICOM header and partly from a network:
     some are wrong. Arias-Garzon and others, 2021, labelled 3,296 images by hand and do not say which.
-Citation
-    A. Bustos, A. Pertusa, J.-M. Salinas, M. de la Iglesia-Vayá: PadChest: A large chest x-ray image dataset with
-    multi-label annotated reports. Medical Image Analysis 66, 101797, 2020.
 """
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import SourceCard, find_folder, image_files, read_metadata
+from covid_keras.data.sources.base import Source, image_files, read_metadata, refuse
+from covid_keras.data.sources.listed import present
 
-LOGGER = logging.getLogger(__name__)
-
-CLASSES = ("frontal", "lateral")
 TABLE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
 TABLES = (TABLE, f"{TABLE}.gz")
 COLUMNS = ("ImageID", "ImageDir", "PatientID", "Projection", "Labels")
@@ -51,52 +39,25 @@ PROJECTIONS = {
     "L": ("lateral", "L"),
 }
 OTHERS = frozenset({"COSTAL", "EXCLUDE", "UNK", ""})
-# More than this share missing in the folders that are there means that unpacking stopped.
-MAX_MISSING = 0.1
-
-CARD = SourceCard(
-    name="padchest",
-    title="PadChest",
-    url="https://bimcv.cipf.es/bimcv-projects/padchest/",
-    licence="research use; BIMCV's terms apply",
-    size="about 1 TB (55 archives; a few of them will do)",
-    images=160_861,
-    layout=f"PadChest/ with {TABLE} and 0/ to 54/ (or images/0/ ...)",
-    access="Accept the terms at https://bimcv.cipf.es/bimcv-projects/padchest/, fetch the table and one or more of the"
-    " archives, and unpack each to a folder of its number in PadChest/ in the data folder",
-    citation="Bustos et al.: PadChest: A large chest x-ray image dataset with multi-label annotated reports."
-    " Medical Image Analysis 66, 2020",
-    doi="10.1016/j.media.2020.101797",
-    checks={"rows of the table": 160_861, "patients of the table": 67_625},
-)
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    return find_folder(data, ("PadChest", "padchest", "PADCHEST", "BIMCV-PadChest"), TABLES)
 
 
 def _read_table(folder: Path) -> pd.DataFrame:
     listing = next((folder / name for name in TABLES if (folder / name).is_file()), folder / TABLE)
     table = read_metadata(listing, COLUMNS, key="ImageID")
-    unknown = ~table["Projection"].isin(OTHERS.union(PROJECTIONS))
-    if unknown.any():
-        row = table[unknown].iloc[0]
-        raise UserError(
-            listing,
-            f"projection '{row['Projection']}' of image '{row['ImageID']}' is unknown (column 'Projection')",
-            f"Use one of {', '.join((*PROJECTIONS, *sorted(OTHERS - {''})))}, or fetch the original table again",
-        )
+    known = OTHERS.union(PROJECTIONS)
+    remedy = f"Use one of {', '.join((*PROJECTIONS, *sorted(OTHERS - {''})))}, or fetch the original table again"
+    unknown = "has the unknown projection '" + table["Projection"] + "'"
+    refuse(listing, ~table["Projection"].isin(known), table["ImageID"], unknown, remedy)
     return table
 
 
-def _files(folder: Path, numbers: pd.Series) -> dict[tuple[str, str], Path]:
-    """Return the files by (ImageDir, ImageID) of those folders of images that are there."""
+def _files(folder: Path, numbers: pd.Series) -> dict[str, Path]:
+    """Return the files by <ImageDir>/<ImageID> of those folders of images that are there."""
     files = {}
     for number in numbers.unique():
         for place in (folder / number, folder / "images" / number):
             if number and place.is_dir():
-                files.update({(number, path.name): path for path in image_files(place)})
+                files.update({f"{number}/{path.name}": path for path in image_files(place)})
                 break
     return files
 
@@ -110,20 +71,10 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     files = _files(folder, rows["ImageDir"])
     if not files:
         raise UserError(folder, "holds none of the folders 0/ to 54/ of images", "Unpack at least one archive here")
-    unpacked = {number for number, _ in files}
+    unpacked = {name.split("/")[0] for name in files}
     here = rows[rows["ImageDir"].isin(unpacked)]
-    keys = list(zip(here["ImageDir"], here["ImageID"], strict=True))
-    there = pd.Series([key in files for key in keys], index=here.index, dtype=bool)
-    absent = here[~there]
-    if len(absent):
-        first = folder / absent["ImageDir"].iloc[0] / absent["ImageID"].iloc[0]
-        if len(absent) > MAX_MISSING * len(here):
-            raise UserError(
-                first,
-                f"is listed but missing, as are {len(absent) - 1} of the {len(here)} images of the unpacked archives",
-                "Unpack the archives again, or remove these rows",
-            )
-        LOGGER.info("%d listed images are missing, the first: %s", len(absent), first)
+    keys = [f"{number}/{name}" for number, name in zip(here["ImageDir"], here["ImageID"], strict=True)]
+    there = present(keys, files, folder, folder / TABLE)
     found = here[there].assign(path=[str(files[key].resolve()) for key in keys if key in files])
     return found, {
         "rows of the table": len(table),
@@ -131,41 +82,58 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
         "other projections left out": int((~usable).sum()),
         "rows without a patient left out": int(without_patient.sum()),
         "of archives that are not here": len(rows) - len(here),
-        "listed images missing": len(absent),
+        "listed images missing": int((~there).sum()),
     }
 
 
-def load(folder: Path) -> Cohort:
-    """Return the frontal and lateral radiographs of the unpacked archives, classes "frontal" and "lateral".
+class PadChest(Source):
+    """PadChest."""
 
-    Further columns: `projection`, `finding` (both raw).
+    def load(self, folder: Path) -> Cohort:
+        """Return the frontal and lateral radiographs of the unpacked archives, classes "frontal" and "lateral".
 
-    Raises
-    ------
-    UserError
-        Where the table or a column is missing, an image is listed twice, a projection is unknown, no archive is
-        unpacked, or more than a tenth of the images of the unpacked archives are missing.
-    """
-    table, _ = _survey(folder)
-    return Cohort(
-        pd.DataFrame(
+        Further columns: `projection`, `finding` (both raw).
+
+        Raises
+        ------
+        UserError
+            Where the table or a column is missing, an image is listed twice, a projection is unknown, no archive is
+            unpacked, or more than a tenth of the images of the unpacked archives are missing.
+        """
+        table, _ = _survey(folder)
+        return self.cohort(
             {
                 "image_id": "padchest/" + table["ImageID"].str.removesuffix(".png"),
                 "path": table["path"],
                 "patient_id": "padchest/" + table["PatientID"],
-                "source": "padchest",
                 "label": [PROJECTIONS[name][0] for name in table["Projection"]],
                 "view": [PROJECTIONS[name][1] for name in table["Projection"]],
                 "projection": table["Projection"],
                 "finding": table["Labels"],
             }
-        ),
-        CLASSES,
-        "padchest",
-    )
+        )
+
+    def count(self, folder: Path) -> dict[str, int]:
+        """Return what was found for each key of `checks`, of each class, and what was left out."""
+        _, counts = _survey(folder)
+        return {**counts, **self.load(folder).counts()}
 
 
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found for each key of `CARD.checks`, of each class, and what was left out."""
-    _, counts = _survey(folder)
-    return {**counts, **load(folder).counts()}
+SOURCE = PadChest(
+    name="padchest",
+    classes=("frontal", "lateral"),
+    title="PadChest",
+    url="https://bimcv.cipf.es/bimcv-projects/padchest/",
+    licence="research use; BIMCV's terms apply",
+    size="about 1 TB (55 archives; a few of them will do)",
+    images=160_861,
+    layout=f"PadChest/ with {TABLE} and 0/ to 54/ (or images/0/ ...)",
+    access="Accept the terms at https://bimcv.cipf.es/bimcv-projects/padchest/, fetch the table and one or more of the"
+    " archives, and unpack each to a folder of its number in PadChest/ in the data folder",
+    citation="Bustos et al.: PadChest: A large chest x-ray image dataset with multi-label annotated reports."
+    " Medical Image Analysis 66, 2020",
+    doi="10.1016/j.media.2020.101797",
+    checks={"rows of the table": 160_861, "patients of the table": 67_625},
+    folders=("PadChest", "padchest", "PADCHEST", "BIMCV-PadChest"),
+    marks=TABLES,
+)

@@ -4,12 +4,6 @@ What
     Drawings that look like chest radiographs, made by `covid_keras.data.phantom.make_phantom`: normal,
     community-acquired pneumonia ("cap") and COVID-like ("covid"), with lung masks, opacity masks and extent.
     Stands in where no real radiographs are found; nothing measured on it says anything about patients.
-Where
-    Nowhere: made from a seed.
-Licence
-    That of this project.
-Size
-    About 0.1 MB an image of 256 px, its two masks included.
 Layout
     `phantom/metadata.csv` (file, image_id, patient, visit, label, view, hospital, marker, extent, severity),
     `phantom/images/`, `phantom/masks/` (lungs, 0/255), `phantom/opacities/` (0/255), `phantom/phantom.yaml`.
@@ -31,7 +25,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom.collection import FOLDERS, METADATA, SETTINGS
 from covid_keras.data.phantom.sample import LABELS
-from covid_keras.data.sources.base import SourceCard, find_folder, parse_extent, read_metadata
+from covid_keras.data.sources.base import Source, parse_extent, read_metadata, refuse
 
 _COLUMNS = (
     "file", "image_id", "patient", "visit", "label", "view", "hospital", "marker", "extent", "severity",
@@ -39,64 +33,10 @@ _COLUMNS = (
 
 _AGAIN = "Delete the phantom's folder and make it again"
 
-CARD = SourceCard(
-    name="phantom",
-    title="Phantom (synthetic radiographs with known truth)",
-    url="",
-    licence="Apache-2.0",
-    size="about 0.1 MB an image of 256 px",
-    images=0,
-    layout="phantom/metadata.csv, images/, masks/, opacities/, phantom.yaml",
-    access="Made on the spot by covid_keras.data.make_phantom(folder)",
-    citation="covid-keras, covid_keras.data.phantom",
-)
-
-
-def locate(data: Path) -> Path | None:
-    """Return the phantom's folder at or below the data root, None where there is none."""
-    return find_folder(data, ("phantom",), (SETTINGS,))
-
-
-def load(folder: Path) -> Cohort:
-    """Return the collection as a cohort of classes normal, cap, covid.
-
-    Raises
-    ------
-    UserError
-        Where the table is missing, lacks a column, holds an extent or visit that is no number, or names a file that
-        is not there.
-    """
-    folder = Path(folder).resolve()
-    listing = folder / METADATA
-    table = read_metadata(listing, _COLUMNS, key="file")
-    images, masks, opacities = (_paths(folder / name, table["file"]) for name in FOLDERS)
-    cohort = pd.DataFrame(
-        {
-            "image_id": "phantom/" + table["image_id"],
-            "path": images,
-            "patient_id": "phantom/" + table["patient"],
-            "source": "phantom",
-            "label": table["label"],
-            "view": table["view"],
-            "severity": table["severity"],
-            "extent": [
-                parse_extent(text, listing, "extent", name)
-                for text, name in zip(table["extent"], table["file"], strict=True)
-            ],
-            "mask_path": masks,
-            "hospital": table["hospital"],
-            "marker": table["marker"],
-            "opacity_path": opacities,
-            "visit": _visits(table, listing),
-        }
-    )
-    return Cohort(cohort, LABELS, "phantom")
-
 
 def _visits(table: pd.DataFrame, path: Path) -> pd.Series:
-    odd = table["file"][~table["visit"].str.fullmatch(r"\d+")]
-    if len(odd):
-        raise UserError(path, f"column 'visit' of '{odd.iloc[0]}' is no whole number", _AGAIN)
+    odd = ~table["visit"].str.fullmatch(r"\d+")
+    refuse(path, odd, table["file"], "has no whole number in column 'visit'", _AGAIN)
     return table["visit"].astype(int)
 
 
@@ -106,12 +46,6 @@ def _paths(folder: Path, names: pd.Series) -> list[str]:
     if missing:
         raise UserError(folder / missing[0], "is listed in the phantom's table but missing", _AGAIN)
     return [str(folder / name) for name in names]
-
-
-def expected(folder: Path) -> dict[str, int]:
-    """Return the counts that `phantom.yaml` asks for."""
-    composition = read_settings(folder)["composition"]
-    return {"patients": sum(composition.values()), **_by_label(composition)}
 
 
 def _by_label(counts: dict[str, int]) -> dict[str, int]:
@@ -130,7 +64,59 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found: patients, and patients of each label."""
-    table = load(folder).table.drop_duplicates("patient_id")
-    return {"patients": len(table), **_by_label(table["label"].value_counts().to_dict())}
+class PhantomSource(Source):
+    """Phantom (synthetic radiographs with known truth)."""
+
+    def load(self, folder: Path) -> Cohort:
+        """Return the collection as a cohort of classes normal, cap, covid.
+
+        Raises
+        ------
+        UserError
+            Where the table is missing, lacks a column, holds an extent or visit that is no number, or names a file
+            that is not there.
+        """
+        folder = Path(folder).resolve()
+        listing = folder / METADATA
+        table = read_metadata(listing, _COLUMNS, key="file")
+        images, masks, opacities = (_paths(folder / name, table["file"]) for name in FOLDERS)
+        rows = zip(table["extent"], table["file"], strict=True)
+        return self.cohort(
+            {
+                "image_id": "phantom/" + table["image_id"],
+                "path": images,
+                "patient_id": "phantom/" + table["patient"],
+                **table[["label", "view", "severity"]],
+                "extent": [parse_extent(text, listing, "extent", name) for text, name in rows],
+                "mask_path": masks,
+                **table[["hospital", "marker"]],
+                "opacity_path": opacities,
+                "visit": _visits(table, listing),
+            }
+        )
+
+    def count(self, folder: Path) -> dict[str, int]:
+        """Return what was found: patients, and patients of each label."""
+        table = self.load(folder).table.drop_duplicates("patient_id")
+        return {"patients": len(table), **_by_label(table["label"].value_counts().to_dict())}
+
+    def expected(self, folder: Path) -> dict[str, int]:
+        """Return the counts that `phantom.yaml` asks for."""
+        composition = read_settings(folder)["composition"]
+        return {"patients": sum(composition.values()), **_by_label(composition)}
+
+
+SOURCE = PhantomSource(
+    name="phantom",
+    classes=LABELS,
+    title="Phantom (synthetic radiographs with known truth)",
+    url="",
+    licence="Apache-2.0",
+    size="about 0.1 MB an image of 256 px",
+    images=0,
+    layout="phantom/metadata.csv, images/, masks/, opacities/, phantom.yaml",
+    access="Made on the spot by covid_keras.data.make_phantom(folder)",
+    citation="covid-keras, covid_keras.data.phantom",
+    folders=("phantom",),
+    marks=(SETTINGS,),
+)

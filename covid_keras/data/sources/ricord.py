@@ -3,12 +3,6 @@
 What
     Chest radiographs of 361 adults with COVID-19 (PCR or clinical diagnosis) from four sites in three countries: 998
     studies, one or more images each. Read by thoracic radiologists (appearance, extent).
-Where
-    https://www.cancerimagingarchive.net/collection/midrc-ricord-1c/
-Licence
-    CC BY-NC 4.0
-Size
-    998 studies as DICOM, some GB.
 Layout
     `MIDRC-RICORD-1C/` (as the archive's own downloader unpacks it, in `manifest-<number>/`) with
     `MIDRC-RICORD-1C-<site>-<number>/<study>/<series>/*.dcm`. The annotations (JSON) and the clinical table are not
@@ -23,9 +17,6 @@ Known problems
     which. Headers may call a view wrongly. Many images have black or white borders and burned-in letters; borders are
     not cut here. COVIDx7 and later contain this set, COVIDx5 does not. There are positives only, so against other
     collections source and disease are confounded.
-Citation
-    E. B. Tsai and others: The RSNA International COVID-19 Open Radiology Database (RICORD). Radiology 299(1),
-    E204-E213, 2021.
 """
 
 from __future__ import annotations
@@ -37,36 +28,11 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import image_size
-from covid_keras.data.sources.base import SourceCard
+from covid_keras.data.sources.base import Source
 
-CLASSES = ("COVID-19",)
 NAME = "MIDRC-RICORD-1C"
 MODALITIES = ("CR", "DX")
 _TAGS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "Modality", "ViewPosition")
-
-CARD = SourceCard(
-    name="ricord",
-    title="MIDRC-RICORD-1C",
-    url="https://www.cancerimagingarchive.net/collection/midrc-ricord-1c/",
-    licence="CC BY-NC 4.0",
-    size="998 studies as DICOM, some GB",
-    images=998,
-    layout=f"{NAME}/ (or manifest-<number>/{NAME}/) with {NAME}-<site>-<number>/<study>/<series>/*.dcm",
-    access="Get MIDRC-RICORD-1C with the downloader of"
-    " https://www.cancerimagingarchive.net/collection/midrc-ricord-1c/ into the data folder",
-    citation="Tsai et al.: The RSNA International COVID-19 Open Radiology Database (RICORD). Radiology 299(1), 2021",
-    doi="10.1148/radiol.2021203957",
-    checks={"studies": 998, "patients": 361},
-)
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    data = Path(data)
-    for folder in (data / NAME, *sorted(data.glob(f"manifest-*/{NAME}")), data / "ricord", data):
-        if any(path.is_dir() for path in folder.glob(f"{NAME}-*")):
-            return folder.resolve()
-    return None
 
 
 def _header(path: Path, folder: Path) -> dict[str, str]:
@@ -109,49 +75,71 @@ def _frontal(table: pd.DataFrame) -> pd.Series:
     return table["Modality"].isin(MODALITIES) & table["ViewPosition"].str.match(r"(PA|AP)\b")
 
 
-def load(folder: Path) -> Cohort:
-    """Return the frontal radiographs as a cohort of the one class "COVID-19".
+class Ricord(Source):
+    """MIDRC-RICORD-1C."""
 
-    Further column: `study`.
+    def locate(self, data: Path) -> Path | None:
+        """Return the collection's folder at or below the data root, None where there is none."""
+        data = Path(data)
+        for folder in (data / NAME, *sorted(data.glob(f"manifest-*/{NAME}")), data / "ricord", data):
+            if any(path.is_dir() for path in folder.glob(f"{NAME}-*")):
+                return folder.resolve()
+        return None
 
-    Raises
-    ------
-    UserError
-        As for `_survey`: no file, a damaged one, one in the folder of another patient, pydicom missing; where an image
-        is there twice or no image is frontal.
-    """
-    table = _survey(folder)
-    table = table[_frontal(table)]
-    return Cohort(
-        pd.DataFrame(
+    def load(self, folder: Path) -> Cohort:
+        """Return the frontal radiographs as a cohort of the one class "COVID-19".
+
+        Further column: `study`.
+
+        Raises
+        ------
+        UserError
+            As for `_survey`: no file, a damaged one, one in the folder of another patient, pydicom missing; where an
+            image is there twice or no image is frontal.
+        """
+        table = _survey(folder)
+        table = table[_frontal(table)]
+        return self.cohort(
             {
                 "image_id": "ricord/" + table["SOPInstanceUID"],
                 "path": table["path"],
                 "patient_id": "ricord/" + table["PatientID"].str.removeprefix(f"{NAME}-"),
-                "source": "ricord",
-                "label": CLASSES[0],
+                "label": self.classes[0],
                 "view": table["ViewPosition"],
                 "study": table["StudyInstanceUID"],
             }
-        ),
-        CLASSES,
-        "ricord",
-    )
+        )
+
+    def count(self, folder: Path) -> dict[str, int]:
+        """Return studies and patients of the whole collection, the images kept, and what was left out and why."""
+        table = _survey(folder)
+        radiograph = table["Modality"].isin(MODALITIES)
+        untold = table["ViewPosition"] == ""
+        frontal = _frontal(table)
+        return {
+            "studies": table["StudyInstanceUID"].nunique(),
+            "patients": table["PatientID"].nunique(),
+            "images": len(table),
+            "frontal radiographs": int(frontal.sum()),
+            "patients with a frontal radiograph": table["PatientID"][frontal].nunique(),
+            "other views left out": int((radiograph & ~frontal & ~untold).sum()),
+            "unknown views left out": int((radiograph & untold).sum()),
+            "other modalities left out": int((~radiograph).sum()),
+        }
 
 
-def count(folder: Path) -> dict[str, int]:
-    """Return studies and patients of the whole collection, the images kept, and what was left out and why."""
-    table = _survey(folder)
-    radiograph = table["Modality"].isin(MODALITIES)
-    untold = table["ViewPosition"] == ""
-    frontal = _frontal(table)
-    return {
-        "studies": table["StudyInstanceUID"].nunique(),
-        "patients": table["PatientID"].nunique(),
-        "images": len(table),
-        "frontal radiographs": int(frontal.sum()),
-        "patients with a frontal radiograph": table["PatientID"][frontal].nunique(),
-        "other views left out": int((radiograph & ~frontal & ~untold).sum()),
-        "unknown views left out": int((radiograph & untold).sum()),
-        "other modalities left out": int((~radiograph).sum()),
-    }
+SOURCE = Ricord(
+    name="ricord",
+    classes=("COVID-19",),
+    title="MIDRC-RICORD-1C",
+    url="https://www.cancerimagingarchive.net/collection/midrc-ricord-1c/",
+    licence="CC BY-NC 4.0",
+    size="998 studies as DICOM, some GB",
+    images=998,
+    layout=f"{NAME}/ (or manifest-<number>/{NAME}/) with {NAME}-<site>-<number>/<study>/<series>/*.dcm",
+    access="Get MIDRC-RICORD-1C with the downloader of"
+    " https://www.cancerimagingarchive.net/collection/midrc-ricord-1c/ into the data folder",
+    citation="Tsai et al.: The RSNA International COVID-19 Open Radiology Database (RICORD). Radiology 299(1), 2021",
+    doi="10.1148/radiol.2021203957",
+    checks={"studies": 998, "patients": 361},
+)

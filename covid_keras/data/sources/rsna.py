@@ -3,12 +3,6 @@
 What
     26,684 frontal radiographs of NIH ChestX-ray14, read again by radiologists of the Radiological Society of North
     America and the Society of Thoracic Radiology, with boxes around opacities that may be pneumonia.
-Where
-    https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge
-Licence
-    The competition's rules: research and education; name the RSNA and the NIH Clinical Center.
-Size
-    26,684 DICOM files of 1024 x 1024 pixels, 8 bits, about 4 GB (part "stage 2 train", the one with labels).
 Layout
     `rsna-pneumonia-detection-challenge/` with `stage_2_train_images/<patientId>.dcm` (or conversions to .png or .jpg
     of the same stem), `stage_2_detailed_class_info.csv` (patientId, class) and `stage_2_train_labels.csv` (patientId,
@@ -24,9 +18,6 @@ Known problems
     opacity is what may be pneumonia, no clinical diagnosis. Some patients are children. The views stand in the DICOM
     headers and are not read. Joining with `chestxray14`, or with `covidx`, which draws on this set, joins images with
     themselves.
-Citation
-    G. Shih and others: Augmenting the National Institutes of Health Chest Radiograph Dataset with Expert Annotations of
-    Possible Pneumonia. Radiology: Artificial Intelligence 1(1), e180041, 2019.
 """
 
 from __future__ import annotations
@@ -39,7 +30,7 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import SourceCard, find_folder, image_files, read_metadata
+from covid_keras.data.sources.base import Source, image_files, read_metadata, refuse
 from covid_keras.data.sources.listed import present
 
 CLASSES = ("normal", "pneumonia", "other")
@@ -48,28 +39,7 @@ FINDINGS = "stage_2_detailed_class_info.csv"
 BOXES = "stage_2_train_labels.csv"
 IMAGES = "stage_2_train_images"
 MAPPINGS = "pneumonia-challenge-dataset-mappings_2018.json"
-_NIH_NAME = re.compile(r"(\d{8})_\d{3}(?:\.png)?$")
-
-CARD = SourceCard(
-    name="rsna",
-    title="RSNA Pneumonia Detection Challenge 2018",
-    url="https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge",
-    licence="the competition's rules: research and education, with attribution to RSNA and NIH",
-    size="26,684 images of 1024 x 1024 pixels, about 4 GB",
-    images=26_684,
-    layout=f"rsna-pneumonia-detection-challenge/ with {IMAGES}/, {FINDINGS}, {BOXES}",
-    access="Signed in and with its rules accepted, get the data of"
-    " https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge and unpack them into the data folder",
-    citation="Shih et al.: Augmenting the National Institutes of Health Chest Radiograph Dataset with Expert"
-    " Annotations of Possible Pneumonia. Radiology: Artificial Intelligence 1(1), 2019",
-    doi="10.1148/ryai.2019180041",
-    checks={"normal": 8_851, "pneumonia": 6_012, "other": 11_821},
-)
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    return find_folder(data, ("rsna-pneumonia-detection-challenge", "RSNA", "rsna"), (FINDINGS,))
+_NIH_NAME = re.compile(r"^(\d{8})_\d{3}(?:\.png)?$")
 
 
 def nih_patients(folder: Path) -> dict[str, str]:
@@ -84,39 +54,29 @@ def nih_patients(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        matches = {entry["subset_img_id"]: _NIH_NAME.match(entry["img_id"]) for entry in read_json(path)}
-        return {name: f"chestxray14/{match[1]}" for name, match in matches.items()}
-    except (KeyError, TypeError) as error:  # TypeError: no list of mappings, or a name that does not match
-        raise UserError(
-            path,
-            "is not the RSNA's list of subset_img_id and img_id (<patient>_<follow-up>.png)",
-            "Fetch it again, or remove it",
-        ) from error
-
-
-def _refuse(path: Path, wrong: pd.Series, problem: str) -> None:
-    """Refuse a table whose rows `wrong` (bool, by patientId) are not all false."""
-    if wrong.any():
-        raise UserError(path, f"patientId '{wrong.index[wrong][0]}' {problem}", "Fetch the original table again")
+        matches = {entry["subset_img_id"]: _NIH_NAME.findall(entry["img_id"]) for entry in read_json(path)}
+        return {name: f"chestxray14/{found[0]}" for name, found in matches.items()}
+    except (KeyError, TypeError, IndexError) as error:
+        problem = "is not the RSNA's list of subset_img_id and img_id (<patient>_<follow-up>.png)"
+        raise UserError(path, problem, "Fetch it again, or remove it") from error
 
 
 def _read_tables(folder: Path) -> pd.DataFrame:
     """Return class and number of boxes of each patientId (the index), the two tables checked against each other."""
-    rows = read_metadata(folder / FINDINGS, ("patientId", "class"))
-    by_patient = rows.set_index("patientId")["class"]
-    _refuse(folder / FINDINGS, ~by_patient.isin(LABELS), f"has a class that is none of {', '.join(LABELS)}")
-    _refuse(folder / FINDINGS, by_patient.groupby(level=0).nunique() > 1, "has two classes")
+
+    def check(name: str, wrong: pd.Series, problem: str) -> None:
+        refuse(folder / name, wrong, wrong.index, problem, "Fetch the original table again", "patientId")
+
+    by_patient = read_metadata(folder / FINDINGS, ("patientId", "class")).set_index("patientId")["class"]
+    check(FINDINGS, ~by_patient.isin(LABELS), f"has a class that is none of {', '.join(LABELS)}")
+    check(FINDINGS, by_patient.groupby(level=0).nunique() > 1, "has two classes")
     findings = by_patient[~by_patient.index.duplicated()]
-    rows = read_metadata(folder / BOXES, ("patientId", "Target"))
-    targets = rows.set_index("patientId")["Target"]
-    _refuse(folder / BOXES, ~targets.isin(["0", "1"]), "has a Target that is neither 0 nor 1")
+    targets = read_metadata(folder / BOXES, ("patientId", "Target")).set_index("patientId")["Target"]
+    check(BOXES, ~targets.isin(["0", "1"]), "has a Target that is neither 0 nor 1")
     boxes = (targets == "1").groupby(level=0).sum().reindex(findings.index)
-    _refuse(folder / BOXES, boxes.isna(), f"is not listed, but is in {FINDINGS}")
-    _refuse(
-        folder / BOXES,
-        (boxes > 0) != (findings == "Lung Opacity"),
-        f"has a Target that does not fit its class in {FINDINGS}",
-    )
+    check(BOXES, boxes.isna(), f"is not listed, but is in {FINDINGS}")
+    opaque = findings == "Lung Opacity"
+    check(BOXES, (boxes > 0) != opaque, f"has a Target that does not fit its class in {FINDINGS}")
     return pd.DataFrame({"class": findings, "boxes": boxes.astype(int)})
 
 
@@ -129,37 +89,54 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, int]:
     return found.assign(path=[str(files[name].resolve()) for name in found.index]), int((~there).sum())
 
 
-def load(folder: Path) -> Cohort:
-    """Return the collection as a cohort, classes "normal", "pneumonia", "other".
+class Rsna(Source):
+    """RSNA Pneumonia Detection Challenge 2018."""
 
-    Further column: `boxes` (int).
+    def load(self, folder: Path) -> Cohort:
+        """Return the collection as a cohort, classes "normal", "pneumonia", "other".
 
-    Raises
-    ------
-    UserError
-        Where a table or a column is missing, a class or a Target is unknown, the tables disagree, the folder of images
-        is missing or empty, more than a tenth of the images are missing, or the file of mappings is not one.
-    """
-    table, _ = _survey(folder)
-    patients = nih_patients(folder)
-    return Cohort(
-        pd.DataFrame(
+        Further column: `boxes` (int).
+
+        Raises
+        ------
+        UserError
+            Where a table or a column is missing, a class or a Target is unknown, the tables disagree, the folder of
+            images is missing or empty, more than a tenth of the images are missing, or the file of mappings is not one.
+        """
+        table, _ = _survey(folder)
+        patients = nih_patients(folder)
+        return self.cohort(
             {
                 "image_id": "rsna/" + table.index,
                 "path": table["path"],
                 "patient_id": [patients.get(name, f"rsna/{name}") for name in table.index],
-                "source": "rsna",
                 "label": table["class"].map(LABELS),
                 "boxes": table["boxes"],
             }
-        ),
-        CLASSES,
-        "rsna",
-    )
+        )
+
+    def count(self, folder: Path) -> dict[str, int]:
+        """Return the images of each class, the patients, and the listed images that are missing."""
+        _, absent = _survey(folder)
+        cohort = self.load(folder)
+        return {**cohort.counts(), "patients": len(cohort.patients()), "listed images missing": absent}
 
 
-def count(folder: Path) -> dict[str, int]:
-    """Return the images of each class, the patients, and the listed images that are missing."""
-    _, absent = _survey(folder)
-    cohort = load(folder)
-    return {**cohort.counts(), "patients": len(cohort.patients()), "listed images missing": absent}
+SOURCE = Rsna(
+    name="rsna",
+    classes=CLASSES,
+    title="RSNA Pneumonia Detection Challenge 2018",
+    url="https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge",
+    licence="the competition's rules: research and education, with attribution to RSNA and NIH",
+    size="26,684 images of 1024 x 1024 pixels, about 4 GB",
+    images=26_684,
+    layout=f"rsna-pneumonia-detection-challenge/ with {IMAGES}/, {FINDINGS}, {BOXES}",
+    access="Signed in and with its rules accepted, get the data of"
+    " https://www.kaggle.com/competitions/rsna-pneumonia-detection-challenge and unpack them into the data folder",
+    citation="Shih et al.: Augmenting the National Institutes of Health Chest Radiograph Dataset with Expert"
+    " Annotations of Possible Pneumonia. Radiology: Artificial Intelligence 1(1), 2019",
+    doi="10.1148/ryai.2019180041",
+    checks={"normal": 8_851, "pneumonia": 6_012, "other": 11_821},
+    folders=("rsna-pneumonia-detection-challenge", "RSNA", "rsna"),
+    marks=(FINDINGS,),
+)

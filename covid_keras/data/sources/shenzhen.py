@@ -3,13 +3,6 @@
 What
     662 frontal radiographs of Shenzhen No. 3 People's Hospital, China: 326 normal, 336 with manifestations of
     tuberculosis. Lungs outlined by hand at Kyiv Polytechnic Institute for 566 of them.
-Where
-    Images: https://lhncbc.nlm.nih.gov/LHC-publications/pubs/TuberculosisChestXrayImageDataSets.html. Masks:
-    https://www.kaggle.com/datasets/yoctoman/shcxr-lung-mask
-Licence
-    Images: free for research, terms in the ReadMe of the download. Masks: CC BY-NC-SA 4.0.
-Size
-    662 PNG files of about 3000 x 3000 pixels.
 Layout
     `ChinaSet_AllFiles/` with `CXR_png/CHNCXR_<number>_<0 normal, 1 tuberculosis>.png`, `ClinicalReadings/*.txt` (not
     read); the masks as `mask/<stem>_mask.png` in the same folder (also `mask/mask/` or `masks/`, as they unpack).
@@ -18,11 +11,6 @@ Cohort
 Known problems
     Not run here on the real collection; names and counts are the published ones. Patient ids are not published: each
     image counts as a patient of its own. All count as PA, as the paper calls them; that was not looked at one by one.
-Citation
-    S. Jaeger, S. Candemir, S. Antani, Y.-X. J. Wang, P.-X. Lu, G. Thoma: Two public chest X-ray datasets for
-    computer-aided screening of pulmonary diseases. Quantitative Imaging in Medicine and Surgery 4(6), 475-477, 2014.
-    S. Stirenko and others: Chest X-Ray Analysis of Tuberculosis by Deep Learning with Segmentation and Augmentation.
-    ELNANO 2018 (arXiv:1803.01199).
 """
 
 from __future__ import annotations
@@ -31,12 +19,39 @@ from pathlib import Path
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import nlm
-from covid_keras.data.sources.base import SourceCard, find_folder
+from covid_keras.data.sources.base import Source
 
 MASKS = ("mask", "mask/mask", "masks")
 
-CARD = SourceCard(
+
+class Shenzhen(Source):
+    """Shenzhen Hospital chest X-ray set."""
+
+    def is_own(self, folder: Path) -> bool:
+        """The Montgomery set has a folder of that name too."""
+        return any((folder / nlm.IMAGES).glob("CHNCXR_*"))
+
+    def load(self, folder: Path) -> Cohort:
+        """Return the collection as a cohort, classes "normal" and "tuberculosis", masks where there are.
+
+        Raises
+        ------
+        UserError
+            Where the folder of images is missing or empty, or a file's name does not tell the diagnosis.
+        """
+        table = nlm.read_images(folder, "shenzhen", "CHNCXR")
+        stems = [Path(path).stem for path in table["path"]]
+        table["mask_path"] = nlm.masks_by_stem((folder / name for name in MASKS), stems, "_mask")
+        return self.cohort(table)
+
+    def count(self, folder: Path) -> dict[str, int]:
+        cohort = self.load(folder)
+        return {**cohort.counts(), "images with a mask": int((cohort.table["mask_path"] != "").sum())}
+
+
+SOURCE = Shenzhen(
     name="shenzhen",
+    classes=nlm.CLASSES,
     title="Shenzhen Hospital chest X-ray set",
     url="https://lhncbc.nlm.nih.gov/LHC-publications/pubs/TuberculosisChestXrayImageDataSets.html",
     licence="images free for research, terms in the ReadMe of the download; masks CC BY-NC-SA 4.0",
@@ -49,32 +64,6 @@ CARD = SourceCard(
     citation=f"{nlm.CITATION}; masks: Stirenko et al., arXiv:1803.01199, 2018",
     doi=nlm.DOI,
     checks={"normal": 326, "tuberculosis": 336, "images with a mask": 566},
+    folders=("ChinaSet_AllFiles", "NLM-ChinaCXRSet/ChinaSet_AllFiles", "NLM-ChinaCXRSet", "shenzhen"),
+    marks=(f"{nlm.IMAGES}/",),
 )
-
-
-def locate(data: Path) -> Path | None:
-    """Return the collection's folder at or below the data root, None where there is none."""
-    names = ("ChinaSet_AllFiles", "NLM-ChinaCXRSet/ChinaSet_AllFiles", "NLM-ChinaCXRSet", "shenzhen")
-    folder = find_folder(data, names, (f"{nlm.IMAGES}/",))
-    # The Montgomery set has a folder of that name too: the data root itself may be one of them.
-    return folder if folder and any((folder / nlm.IMAGES).glob("CHNCXR_*")) else None
-
-
-def load(folder: Path) -> Cohort:
-    """Return the collection as a cohort, classes "normal" and "tuberculosis", masks where there are.
-
-    Raises
-    ------
-    UserError
-        Where the folder of images is missing or empty, or a file's name does not tell the diagnosis.
-    """
-    table = nlm.read_images(folder, "shenzhen", "CHNCXR")
-    stems = [Path(path).stem for path in table["path"]]
-    table["mask_path"] = nlm.masks_by_stem((folder / name for name in MASKS), stems, "_mask")
-    return Cohort(table, nlm.CLASSES, "shenzhen")
-
-
-def count(folder: Path) -> dict[str, int]:
-    """Return what was found for each key of `CARD.checks`."""
-    cohort = load(folder)
-    return {**cohort.counts(), "images with a mask": int((cohort.table["mask_path"] != "").sum())}

@@ -7,16 +7,26 @@ value, 127, means "not judged".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import image_size, read_mask, write_image
 
 LEFT, RIGHT = "mask_left", "mask_right"
+
+
+def require_both(masks: pd.DataFrame, paths: Sequence[str | Path]) -> None:
+    """Refuse images (`paths`) of whose two masks, columns `mask_left` and `mask_right`, one alone is there."""
+    one_only = (masks[LEFT] == "") != (masks[RIGHT] == "")
+    if one_only.any():
+        problem = "has the mask of one lung only"
+        raise UserError(paths[int(one_only.argmax())], problem, "Unpack the masks of both lungs again")
 
 
 def binary_masks(cohort: Cohort, folder: str | Path) -> Cohort:
