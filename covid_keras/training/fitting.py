@@ -88,18 +88,18 @@ def fit(
         start = tracker.restore(model) if number == reached else len(tracker.history)
         end = tracker.stage_start + stages[number].epochs
         if not tracker.finished and start < end:
-            fit_epochs(model, feed, start, end, [*watch(), tracker, _Telling(tell)])
+            fit_epochs(model, feed, start, end, [*watch(), tracker], tell)
     tracker.restore_best(model)
 
 
 def fit_epochs(
-    model: keras.Model, feed: Feed, start: int, end: int, callbacks: Sequence[keras.callbacks.Callback]
+    model: keras.Model, feed: Feed, start: int, end: int, callbacks: Sequence[keras.callbacks.Callback], tell: Tell
 ) -> None:
     """Train the epochs `start` to `end` - 1 on batches in the order in which they are fed."""
     batches = feed.batches(start, end)
     steps = len(batches) // (end - start) if isinstance(batches, tf.data.Dataset) else None
     options = {"shuffle": False, "steps_per_epoch": steps, "validation_data": feed.validation} | feed.options
-    model.fit(batches, initial_epoch=start, epochs=end, verbose=0, callbacks=list(callbacks), **options)
+    model.fit(batches, initial_epoch=start, epochs=end, verbose=0, callbacks=[*callbacks, _Telling(tell)], **options)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pandas as pd
 import tensorflow as tf
 
 from covid_keras.common.files import atomic_path, write_json
-from covid_keras.common.progress import open_bar, progress
+from covid_keras.common.progress import progress
 from covid_keras.data.augment import Augmentation, augment_batch
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
@@ -27,6 +27,7 @@ from covid_keras.evaluation.overlap import mask_overlap, summarise_overlap
 from covid_keras.models.lungs import probability_to_mask, unet_input
 from covid_keras.models.unet import build_unet
 from covid_keras.models.weights import save_weights
+from covid_keras.training.fitting import Feed, epoch_bar, fit_epochs
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
 
 
@@ -80,21 +81,6 @@ class LungRecipe:
             zoom=(1 - self.zoom, 1 + self.zoom),
             fill="constant",
         )
-
-
-class EpochBar(keras.callbacks.Callback):
-    """A bar over epochs with losses, Dice and the time left; `what` is being trained, from epoch `first` on."""
-
-    def __init__(self, what: str, epochs: int, first: int = 0) -> None:
-        super().__init__()
-        self.bar = open_bar(initial=first, total=epochs, desc=f"training {what}", unit="epoch")
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.bar.set_postfix({key: f"{value:.3f}" for key, value in (logs or {}).items()}, refresh=False)
-        self.bar.update()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self.bar.close()
 
 
 class MaskedBatches(keras.utils.PyDataset):
@@ -208,16 +194,15 @@ def fit_unet(stack: np.ndarray, validation: np.ndarray, recipe: LungRecipe) -> t
         warmup_steps=len(batches),
     )
     model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), MaskedDiceCrossEntropy(), metrics=[masked_dice])
-    scaled = validation.astype(np.float32) / 255
-    fitted = model.fit(
-        batches,
-        validation_data=(scaled[..., :1], (scaled[..., 1:] > 0.5).astype(np.float32)),
-        validation_batch_size=16,
-        epochs=recipe.epochs,
-        verbose=0,
-        callbacks=[EpochBar("the U-Net", recipe.epochs)],
+    scaled, history = validation.astype(np.float32) / 255, keras.callbacks.History()
+    feed = Feed(
+        lambda start, end: batches,
+        (scaled[..., :1], (scaled[..., 1:] > 0.5).astype(np.float32)),
+        {"validation_batch_size": 16, "shuffle": True},  # of the weights that ship
     )
-    return model, pd.DataFrame(fitted.history)
+    with epoch_bar("the U-Net", recipe.epochs) as tell:
+        fit_epochs(model, feed, 0, recipe.epochs, [history], tell)
+    return model, pd.DataFrame(history.history)
 
 
 def measure(model: keras.Model, cohort: Cohort, threshold: float = 0.5, clean: bool = True) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -135,9 +136,11 @@ class InProcess(Scheduler):
 @contextlib.contextmanager
 def _logged(execution: Execution) -> Iterator[None]:
     """Write what a training says into its log, and why it failed."""
-    path = log_of(execution)
+    path, root = log_of(execution), logging.getLogger()
+    handlers = root.handlers
     with open(path, "a", encoding="utf-8") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         start = log.tell()
+        root.handlers = [logging.StreamHandler(log)]
         try:
             yield
         except Exception as error:
@@ -145,6 +148,8 @@ def _logged(execution: Execution) -> Iterator[None]:
             log.write(told)
             log.flush()
             raise failure(execution, last_words(path, start, 1)) from error
+        finally:
+            root.handlers = handlers
 
 
 class Processes(Scheduler):

@@ -1,14 +1,15 @@
-"""A paper's own lung segmenters in a run: where they are kept, what they learn from, what is published of them.
+"""A paper's own lung segmenters in a run: trained where masks are wanted of them, else once the classifiers are done.
 
-They are trained by `covid_keras.training.segmenters`; nothing here imports TensorFlow.
+`covid_keras.training.segmenters` trains them; nothing here imports TensorFlow before that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
@@ -17,17 +18,181 @@ from covid_keras.common.files import fingerprint, read_record, without_folders
 from covid_keras.common.settings import as_plain
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import duplicate_groups, find_duplicates
+from covid_keras.data.sources import load_source
 from covid_keras.data.splits import hold_out
-from covid_keras.evaluation.overlap import OVERLAP, RECORD
-from covid_keras.paper.cohorts import missing_collection
+from covid_keras.evaluation import Measured
+from covid_keras.evaluation.overlap import OVERLAP, RECORD, measured_part, parts_of, read_overlap
+from covid_keras.paper.cohorts import Cohorts, missing_collection
 from covid_keras.paper.protocol import Protocol
 
 if TYPE_CHECKING:
+    from covid_keras.models.lungs import LungSegmenter
     from covid_keras.training.runfolder import RunFolder
+    from covid_keras.training.segmenters import SegmenterKind
 
 STAGES = "segmenters"
 LUNGS = "lungs"  # the one label that a cohort of masks needs
 VALIDATION = 0.2
+PHANTOM, SHIPPED = "phantom", "shipped"
+
+
+class PaperSegmenters(ABC):
+    """The lung segmenters that a paper trains itself; it overrides what it does differently.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of all segmenters of the paper, in its order.
+    cohorts : Cohorts
+        Of the paper; one of kind "phantom" has masks.
+    collections : mapping
+        Kind of cohort to the collections with human masks that its segmenters learn from.
+    further : tuple of str
+        Text files in a segmenter's folder that are published beside overlap and record.
+    """
+
+    names: ClassVar[tuple[str, ...]]
+    cohorts: ClassVar[Cohorts]
+    collections: ClassVar[Mapping[str, tuple[str, ...]]]
+    further: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def settings(self, protocol: Protocol) -> dict[str, Any]:
+        """Return the settings of those that a protocol trains, by name; raise `UserError` for what makes no sense."""
+
+    @abstractmethod
+    def masks(self, protocol: Protocol) -> str:
+        """Return the name of the one that marks the lungs; "shipped" for the suite's U-Net."""
+
+    @abstractmethod
+    def kind(self) -> SegmenterKind:
+        """Return how they are built and trained; imports TensorFlow."""
+
+    def cohort_key(self, protocol: Protocol) -> Any:
+        """Return what of a protocol's cohort decides on the radiographs with masks."""
+        return protocol.cohort
+
+    def load_masked(self, kind: str, data: Path | None, cache: Path) -> Cohort:
+        """Return the radiographs with human masks of a kind of cohort, under one label."""
+        names = self.collections[kind]
+        return lung_cohort(pd.concat([load_source(name, data).table for name in names]), " and ".join(names))
+
+    def division(self, protocol: Protocol, cohort: Cohort, cache: Path) -> pd.Series:
+        """Return the part of each masked radiograph: 80 % training, 20 % validation, patients apart.
+
+        Near-duplicates stay together, too, apart from those of the phantom, whose images look alike to a perceptual
+        hash.
+        """
+        synthetic = self._kind_of(protocol) == PHANTOM
+        groups = None if synthetic else duplicate_groups(cohort, find_duplicates(cohort, cache=cache))
+        split = hold_out(cohort, {"train": 1 - VALIDATION, "validation": VALIDATION}, protocol.split.seed, groups)
+        return split.set_index("image_id")["split"]
+
+    def measured_of(self, folder: Path, name: str) -> list[Measured]:
+        """Return `dice_<part>` and `iou_<part>` in percent, of masks at the radiograph's own size."""
+        return [one for part, table in parts_of(read_overlap(folder)) for one in measured_part(table, name, part)]
+
+    # ---------------------------------------------------------------------------------------- what is trained where
+
+    def folder_of(self, protocol: Protocol, cache: Path, name: str) -> Path:
+        """Return where the segmenter of that name is kept, told by its settings, cohort and division."""
+        settings = self.settings(protocol)
+        if name not in settings:
+            raise UserError("protocol.yaml", f"options: no {name} is trained", "Give its settings")
+        identity = {"settings": as_plain(settings[name]), "cohort": self.cohort_key(protocol)}
+        key = fingerprint(identity | {"seed": protocol.split.seed})
+        return cache / STAGES / f"{name}-{key}"
+
+    def mask_cohort(self, protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
+        """Return the masked radiographs that they learn from; raise `UserError` where a collection is missing."""
+        kind = self._kind_of(protocol)
+        if kind == PHANTOM:
+            return phantom_masks(self.cohorts.make(protocol, data, cache / "made"))
+        if reason := self.missing(protocol, data):
+            place = f"options of profile {protocol.profile!r}"
+            raise UserError(place, reason, "`covid-keras data list` says how to get it")
+        return self.load_masked(kind, data, cache)
+
+    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
+        """Return None where the radiographs with lung masks are at hand, else what is missing."""
+        return missing_collection(self.collections.get(self._kind_of(protocol), ()), data)
+
+    def _kind_of(self, protocol: Protocol) -> str:
+        return self.cohorts.settings(protocol).kind
+
+    def train(self, protocol: Protocol, data: Path | None, cache: Path, name: str) -> Path:
+        """Return the folder of a segmenter, trained and measured."""
+        from covid_keras.training.segmenters import train_segmenter
+
+        folder, settings = self.folder_of(protocol, cache, name), self.settings(protocol)[name]
+        cohort = self.mask_cohort(protocol, data, cache)
+        return train_segmenter(self.kind(), name, settings, cohort, self.division(protocol, cohort, cache), folder)
+
+    # ---------------------------------------------------------------------------------------- in a run
+
+    def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
+        """Return what marks the lungs, trained here where it is the paper's own; None: the shipped U-Net."""
+        if (name := self.masks(protocol)) == SHIPPED:
+            return None
+        from covid_keras.training.segmenters import TrainedSegmenter
+
+        return TrainedSegmenter(self.kind(), self.train(protocol, data, cache, name))
+
+    def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
+        """Train and measure those of the protocol that are not done yet; say so where there are no masks for them."""
+        names = list(self.settings(protocol))
+        if names and (reason := self.missing(protocol, data)):
+            print(f"Left out: {', '.join(names)}: {reason}", flush=True)
+            return
+        for name in names:
+            self.train(protocol, data, cache, name)
+
+    def _folders(self, run: RunFolder) -> dict[str, Path]:
+        names = self.settings(run.protocol)
+        return {name: self.folder_of(run.protocol, cache_of(run), name) for name in names}
+
+    def done(self, run: RunFolder) -> dict[str, Path]:
+        """Return the folders of the segmenters of a run that are trained and measured, by name."""
+        files = (RECORD, *self.further)
+        return {
+            name: folder
+            for name, folder in self._folders(run).items()
+            if all((folder / one).is_file() for one in files)
+        }
+
+    def measured(self, run: RunFolder) -> list[Measured]:
+        """Return Dice and IoU of those that are done."""
+        return [one for name, folder in self.done(run).items() for one in self.measured_of(folder, name)]
+
+    def published_files(self, run: RunFolder) -> dict[str, str]:
+        """Return what is kept of a run's segmenters beside its predictions.
+
+        Returns
+        -------
+        dict
+            `<name>/<file>` to text: Dice and IoU of every image, the record without folders of this machine, and
+            `further`.
+
+        Raises
+        ------
+        UserError
+            Where one is not trained.
+        """
+        folders = self._folders(run)
+        if unfinished := set(folders) - set(self.done(run)):
+            raise UserError(run.path, f"{min(unfinished)} is not trained yet", "Let `covid-keras reproduce` finish it")
+        files = {}
+        for name, folder in folders.items():
+            for file in (OVERLAP, *self.further):
+                files[f"{name}/{file}"] = (folder / file).read_text(encoding="utf-8")
+            record = without_folders(read_record(folder / RECORD, ("settings",)))
+            files[f"{name}/{RECORD}"] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        return files
+
+    def kept(self, folder: Path, profile: str) -> list[Measured]:
+        """Return what `measured` gave, from the files of `published_files` among a paper's results."""
+        folders = {name: folder / f"{profile}-{name}" for name in self.names}
+        return [one for name, path in folders.items() if path.is_dir() for one in self.measured_of(path, name)]
 
 
 def cache_of(run: RunFolder) -> Path:
@@ -35,73 +200,12 @@ def cache_of(run: RunFolder) -> Path:
     return Path(run.settings["cache"]).parent
 
 
-def folder_of(cache: Path, name: str, settings: Any, cohort: Any, seed: int) -> Path:
-    """Return where a segmenter of these settings is kept, trained on this `cohort` of a protocol, divided by `seed`."""
-    key = fingerprint({"settings": as_plain(settings), "cohort": cohort, "seed": seed})
-    return cache / STAGES / f"{name}-{key}"
-
-
-def done(folders: Mapping[str, Path]) -> dict[str, Path]:
-    """Return those of the folders whose segmenter is trained and measured."""
-    return {name: folder for name, folder in folders.items() if (folder / RECORD).is_file()}
-
-
-def published_files(run: RunFolder, folders: Mapping[str, Path], further: Iterable[str] = ()) -> dict[str, str]:
-    """Return what is kept of a run's segmenters beside its predictions.
-
-    Parameters
-    ----------
-    run : RunFolder
-    folders : mapping
-        Name to the folder of each segmenter that the protocol trains.
-    further : iterable of str
-        Further text files of each folder.
-
-    Returns
-    -------
-    dict
-        `<name>/<file>` to text: Dice and IoU of every image, the record without folders of this machine, and `further`.
-
-    Raises
-    ------
-    UserError
-        Where one is not trained.
-    """
-    if unfinished := set(folders) - set(done(folders)):
-        raise UserError(run.path, f"{min(unfinished)} is not trained yet", "Let `covid-keras reproduce` finish it")
-    files = {}
-    for name, folder in folders.items():
-        for file in (OVERLAP, *further):
-            files[f"{name}/{file}"] = (folder / file).read_text(encoding="utf-8")
-        record = without_folders(read_record(folder / RECORD, ("settings",)))
-        files[f"{name}/{RECORD}"] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    return files
-
-
-def kept_folders(folder: Path, profile: str, names: Iterable[str]) -> dict[str, Path]:
-    """Return the folders among a paper's results in which the files of `published_files` lie, by name."""
-    folders = {name: folder / f"{profile}-{name}" for name in names}
-    return {name: path for name, path in folders.items() if path.is_dir()}
+def lung_cohort(table: pd.DataFrame, name: str) -> Cohort:
+    """Return radiographs with masks as a cohort of one label."""
+    return Cohort(table.reset_index(drop=True).assign(label=LUNGS, severity=""), (LUNGS,), name)
 
 
 def phantom_masks(cohort: Cohort) -> Cohort:
     """Return a phantom's frontal radiographs, which have masks, under one label."""
     cohort = cohort.filter(~cohort.table["view"].str.startswith("L"))
     return Cohort(cohort.table.assign(label=LUNGS), (LUNGS,), cohort.name)
-
-
-def missing_masks(protocol: Protocol, data: Path | None, collections: Iterable[str]) -> None:
-    """Raise `UserError` where a collection with lung masks that the profile needs is missing."""
-    if reason := missing_collection(collections, data):
-        place = f"options of profile {protocol.profile!r}"
-        raise UserError(place, reason, "`covid-keras data list` says how to get it")
-
-
-def divide(protocol: Protocol, cohort: Cohort, cache: Path, synthetic: bool) -> pd.Series:
-    """Return the part of each masked radiograph: 80 % training, 20 % validation, patients apart.
-
-    Near-duplicates stay together, too, apart from those of the phantom, whose images look alike to a perceptual hash.
-    """
-    groups = None if synthetic else duplicate_groups(cohort, find_duplicates(cohort, cache=cache))
-    split = hold_out(cohort, {"train": 1 - VALIDATION, "validation": VALIDATION}, protocol.split.seed, groups)
-    return split.set_index("image_id")["split"]

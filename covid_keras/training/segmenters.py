@@ -1,9 +1,8 @@
 """Lung segmenters that a paper trains itself, on radiographs with human masks, once, and uses on others.
 
-The folder receives weights, history, overlap an image, and last the record, whose presence says that the training is
-done. What papers do differently is a `SegmenterKind`; everything else is here: one process at a time, going on after a
-kill to the very same result, the epoch that is best on the validation part, Dice and IoU at the radiograph's own size,
-masks for a cohort. (The recipe of the U-Net that ships selects nothing on validation:
+What papers do differently is a subclass of `SegmenterKind`; everything else is here: one process at a time, resumed
+after a kill to the very same result, the epoch that is best on the validation part, Dice and IoU at the radiograph's
+own size, masks for a cohort. (The recipe of the U-Net that ships selects nothing on validation:
 `covid_keras.training.lung_recipe`.)
 
 Pixels that annotators marked "ignore" count neither in the loss nor in any measure, and large radiographs are shrunk by
@@ -14,7 +13,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,8 +46,11 @@ from covid_keras.evaluation.overlap import (
 from covid_keras.models.lungs import BATCH, LungSegmenter, probability_to_mask, unet_input
 from covid_keras.models.registry import WeightEntry
 from covid_keras.models.weights import load_weights, save_weights
+from covid_keras.paper.unfreezing import WHOLE, Stage
 from covid_keras.training.devices import describe_device
-from covid_keras.training.lung_recipe import EpochBar, MaskedBatches, load_stack, moved_together
+from covid_keras.training.fitting import Feed, Plateau, PlateauRate, epoch_bar, fit
+from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
+from covid_keras.training.lung_recipe import MaskedBatches, load_stack, moved_together
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 
 WEIGHTS, HISTORY, STARTED = "weights.h5", "history.csv", "started.json"
@@ -108,38 +111,8 @@ class UnitScaling:
         return {}
 
 
-@dataclass(frozen=True)
-class Plateau:
-    """A learning rate that falls where the monitored quantity no longer rises.
-
-    Attributes
-    ----------
-    patience : int
-        Epochs in a row without a new best after which the rate falls; 0: never.
-    factor : float
-        What it is then multiplied with.
-    """
-
-    patience: int
-    factor: float
-
-    def rate(self, first: float, values: Sequence[float]) -> float:
-        """Return the rate of the next epoch, of the monitored quantity in all epochs so far; one with NaN is no best.
-
-        A function of the history alone, so that a training that goes on after a kill has the same rates.
-        """
-        rate, best, waited = first, -np.inf, 0
-        for value in values:
-            waited = 0 if value > best else waited + 1
-            best = value if value > best else best
-            if waited == self.patience > 0:
-                rate, waited = rate * self.factor, 0
-        return rate
-
-
-@dataclass(frozen=True)
-class SegmenterKind:
-    """A paper's segmenters.
+class SegmenterKind(ABC):
+    """How a paper builds, trains and measures its segmenters; it overrides what it does differently.
 
     Attributes
     ----------
@@ -147,48 +120,58 @@ class SegmenterKind:
         Short name, part of the keys of kept masks; what the report calls its authors.
     settings : type
         The dataclass of its `Settings`.
-    network : callable
-        Settings to the uncompiled network, of input (size, size, 1), with random weights.
-    loss : callable or keras.losses.Loss
-        Of targets (batch, H, W, 2), the mask and the pixels that count, and probabilities (batch, H, W, 1).
-    metrics : tuple
-        Of the same arguments.
     monitor : str
-        The quantity whose largest value chooses the epoch, such as "val_dice".
-    scaling : callable
-        (settings, training images (n, H, W) in 0..1) to `Scaling`.
-    scaling_of : callable
-        (settings, record) to the same.
+        The quantity whose largest value chooses the epoch.
     input_range : str
         What the network takes, in words.
-    augmentation : callable
-        Settings to how training images are moved; None not at all. Grey levels outside the picture are those of the
-        scaled one.
-    plateau : callable
-        Settings to `Plateau`; None keeps the rate.
-    further : callable, optional
-        (mask (H, W), probability (H, W), pixels that count (H, W)) to further numbers of an image, by column of the
-        table of overlaps.
-    summary : callable
-        (table of overlaps, settings) to what the record says of each part; `dice` among it.
     """
 
     paper: str
     citation: str
-    settings: type
-    network: Callable[[Any], keras.Model]
-    loss: Any
-    metrics: tuple[Any, ...]
-    monitor: str
-    scaling: Callable[[Any, np.ndarray], Scaling] = lambda settings, images: UnitScaling()
-    scaling_of: Callable[[Any, dict[str, Any]], Scaling] = lambda settings, record: UnitScaling()
+    settings: type[Any]
+    monitor: str = "val_masked_dice"
     input_range: str = "0-1"
-    augmentation: Callable[[Any], Augmentation | None] = lambda settings: None
-    plateau: Callable[[Any], Plateau | None] = lambda settings: None
-    further: Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, float]] | None = None
-    summary: Callable[[pd.DataFrame, Any], dict[str, dict[str, float | int]]] = lambda table, settings: summary_of(
-        table
-    )
+
+    @abstractmethod
+    def network(self, settings: Any) -> keras.Model:
+        """Return the uncompiled network, of input (size, size, 1), with random weights."""
+
+    def losses(self) -> tuple[Any, list[Any]]:
+        """Return loss and metrics.
+
+        They take targets (batch, H, W, 2), the mask and the pixels that count, and probabilities (batch, H, W, 1).
+        """
+        return MaskedDiceCrossEntropy(), [masked_dice]
+
+    def scaling(self, settings: Any, images: np.ndarray) -> Scaling:
+        """Return how radiographs are scaled, found in the training images (n, H, W) in 0..1."""
+        return UnitScaling()
+
+    def scaling_of(self, settings: Any, record: dict[str, Any]) -> Scaling:
+        """Return the scaling of a finished training, of its record."""
+        return UnitScaling()
+
+    def augmentation(self, settings: Any) -> Augmentation | None:
+        """Return how training images are moved; None not at all.
+
+        Grey levels outside the picture are those of the scaled one.
+        """
+        return None
+
+    def plateau(self, settings: Any) -> Plateau | None:
+        """Return how the rate falls; None keeps it."""
+        return None
+
+    def measure(self, lung: np.ndarray, p: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+        """Return further numbers of an image by column of the table of overlaps, of arrays (H, W).
+
+        Mask, probability and the pixels that count, at the network's size.
+        """
+        return {}
+
+    def summary(self, table: pd.DataFrame, settings: Any) -> dict[str, dict[str, float | int]]:
+        """Return what the record says of each part, of the table of overlaps; `dice` among it."""
+        return summary_of(table)
 
 
 # -------------------------------------------------------------------------------------------- training
@@ -240,22 +223,10 @@ class _Batches(MaskedBatches):
         return moved_together(inputs, soft, rows, self.seed, self.epoch, self.augmentation)
 
 
-class _PlateauRate(keras.callbacks.Callback):
-    """Set the rate of each epoch by what the tracker saw before it."""
-
-    def __init__(self, plateau: Plateau, first: float, tracker: ResumableTraining) -> None:
-        super().__init__()
-        self.plateau, self.first, self.tracker = plateau, first, tracker
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        values = [one[self.tracker.monitor] for one in self.tracker.history]
-        self.model.optimizer.learning_rate = self.plateau.rate(self.first, values)
-
-
 def train_segmenter(
     kind: SegmenterKind, name: str, settings: Settings, cohort: Cohort, split: pd.Series, folder: Path
 ) -> Path:
-    """Train one segmenter into `folder`, or go on with it; nothing to do where it is done.
+    """Train one segmenter into `folder`, or resume it; nothing to do where it is done.
 
     One process trains a folder at a time; any other waits and then finds it done. Where it is done, the files are
     hashed and no more, so this may be called whenever the segmenter is needed. A true Dice below 0.5 on the validation
@@ -274,7 +245,7 @@ def train_segmenter(
         "train" or "validation"; images that it does not name take no part. Patients must be disjoint.
     folder : Path
         Receives `weights.h5`, `history.csv`, `overlap.csv` and, last, `record.json`; while training also what a killed
-        one goes on from, to the very same result.
+        one is resumed from, to the very same result.
 
     Returns
     -------
@@ -287,71 +258,14 @@ def train_segmenter(
         Where the split leaks or lacks a part, a mask is missing, the folder holds the training of other settings or
         other images, or the training diverged.
     """
-    folder = Path(folder)
-    cohort, parts = _taken(cohort, split)
-    key = _key_of(settings, cohort, parts)
-    if not _is_done(folder, key):
-        with locked(folder, wait=True):
-            if not _is_done(folder, key):  # by the process that was waited for
-                _claim(folder, key)
-                _train(kind, name, settings, cohort, parts, folder, key)
-    _warn_if_poor(name, folder)
-    return folder
-
-
-def _is_done(folder: Path, key: str) -> bool:
-    """Whether the training is done; refuse one of other settings or other images."""
-    if not (folder / RECORD).is_file():
-        return False
-    _require_same(folder / RECORD, key)
-    _remove_state(folder)
-    return True
-
-
-def _train(
-    kind: SegmenterKind, name: str, settings: Settings, cohort: Cohort, parts: pd.Series, folder: Path, key: str
-) -> None:
-    """Train, measure, and write all of it; the record last."""
-    tf.config.experimental.enable_op_determinism()
-    data = _load(kind, settings, cohort, parts)
-    # After the data: a training that goes on must draw the numbers of one that was never killed.
-    keras.utils.set_random_seed(settings.seed)
-    model = kind.network(settings)
-    tracker = _fit(kind, name, model, data, settings, folder)
-    table = _measure(kind, model, data, settings)
-    save_weights(model, folder / WEIGHTS)
-    for file, frame in ((HISTORY, pd.DataFrame(tracker.history)), (OVERLAP, table)):
-        with atomic_path(folder / file) as temporary:
-            frame.to_csv(temporary, index=False)
-    record = provenance(
-        name=name,
-        key=key,
-        settings=as_plain(settings),
-        parameters=int(model.count_params()),
-        seconds=round(tracker.seconds, 1),
-        epochs=len(tracker.history),
-        best_epoch=tracker.best_epoch,
-        **data.scaling.recorded(),
-        overlap=kind.summary(table, settings),
-        cohort=cohort.name,
-        cohort_fingerprint=cohort.fingerprint(),
-        device=describe_device(),
-        weights_sha256=sha256_of(folder / WEIGHTS),
-    )
-    write_json(folder / RECORD, record)
-    _remove_state(folder)
-
-
-def _warn_if_poor(name: str, folder: Path) -> None:
-    reached = read_record(folder / RECORD, ("overlap",))["overlap"]["validation"]["dice"]
-    if not reached >= POOR:
-        _log.warning(
-            "%s: a true Dice of only %.3f on the validation images, its masks are of no use; another seed or a lower "
-            "learning rate may help (%s)",
-            name,
-            reached,
-            folder,
-        )
+    training = _Training(kind, name, settings, *_taken(cohort, split), Path(folder))
+    if not training.done:
+        with locked(training.folder, wait=True):
+            if not training.done:  # by the process that was waited for
+                training.claim()
+                training.run()
+    training.warn_if_poor()
+    return training.folder
 
 
 def _taken(cohort: Cohort, split: pd.Series) -> tuple[Cohort, pd.Series]:
@@ -368,91 +282,138 @@ def _taken(cohort: Cohort, split: pd.Series) -> tuple[Cohort, pd.Series]:
     return known, parts
 
 
-def _key_of(settings: Settings, cohort: Cohort, parts: pd.Series) -> str:
-    """Return what decides a training: settings, images, masks and division."""
-    rows = zip(cohort.table["image_id"], parts, cohort.table["mask_path"], strict=True)
-    masks = sorted((image, part, sha256_of(path)) for image, part, path in rows)
-    return fingerprint({"settings": as_plain(settings), "cohort": cohort.fingerprint(), "masks": masks})
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """The training of one segmenter; `parts` are those of the cohort's images, in its order."""
 
+    kind: SegmenterKind
+    name: str
+    settings: Settings
+    cohort: Cohort
+    parts: pd.Series
+    folder: Path
 
-def _claim(folder: Path, key: str) -> None:
-    """Note whose training is begun here, so that no other goes on from its state."""
-    for path in folder.glob(".writing-*"):  # of a process killed while it wrote
-        path.unlink()
-    if (folder / STARTED).is_file():
-        _require_same(folder / STARTED, key)
-    write_json(folder / STARTED, {"key": key})
+    @functools.cached_property
+    def key(self) -> str:
+        """What decides a training: settings, images, masks and division."""
+        rows = zip(self.cohort.table["image_id"], self.parts, self.cohort.table["mask_path"], strict=True)
+        masks = sorted((image, part, sha256_of(path)) for image, part, path in rows)
+        settings = as_plain(self.settings)
+        return fingerprint({"settings": settings, "cohort": self.cohort.fingerprint(), "masks": masks})
 
+    @property
+    def done(self) -> bool:
+        """Whether it is done; raise `UserError` where one of other settings or other images is."""
+        if not (self.folder / RECORD).is_file():
+            return False
+        self._require_same(RECORD)
+        self._remove_state()
+        return True
 
-def _require_same(path: Path, key: str) -> None:
-    if read_record(path, ("key",))["key"] != key:
-        raise UserError(
-            path.parent,
-            "holds a segmenter of other settings or other images",
-            "Choose another folder, or delete this one",
+    def claim(self) -> None:
+        """Note whose training is begun here, so that no other goes on from its state."""
+        for path in self.folder.glob(".writing-*"):  # of a process killed while it wrote
+            path.unlink()
+        if (self.folder / STARTED).is_file():
+            self._require_same(STARTED)
+        write_json(self.folder / STARTED, {"key": self.key})
+
+    def _require_same(self, name: str) -> None:
+        if read_record(self.folder / name, ("key",))["key"] != self.key:
+            problem = "holds a segmenter of other settings or other images"
+            raise UserError(self.folder, problem, "Choose another folder, or delete this one")
+
+    def _remove_state(self) -> None:
+        for name in (STATE, BEST, STARTED):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def run(self) -> None:
+        """Train, measure, and write all of it; the record last."""
+        tf.config.experimental.enable_op_determinism()
+        data = self.load()
+        # After the data: a resumed training must draw the numbers of one that was never killed.
+        keras.utils.set_random_seed(self.settings.seed)
+        model = self.kind.network(self.settings)
+        tracker = self.fit(model, data)
+        table = self.measure(model, data)
+        save_weights(model, self.folder / WEIGHTS)
+        for file, frame in ((HISTORY, pd.DataFrame(tracker.history)), (OVERLAP, table)):
+            with atomic_path(self.folder / file) as temporary:
+                frame.to_csv(temporary, index=False)
+        record = provenance(
+            name=self.name,
+            key=self.key,
+            settings=as_plain(self.settings),
+            parameters=int(model.count_params()),
+            seconds=round(tracker.seconds, 1),
+            epochs=len(tracker.history),
+            best_epoch=tracker.best_epoch,
+            **data.scaling.recorded(),
+            overlap=self.kind.summary(table, self.settings),
+            cohort=self.cohort.name,
+            cohort_fingerprint=self.cohort.fingerprint(),
+            device=describe_device(),
+            weights_sha256=sha256_of(self.folder / WEIGHTS),
         )
+        write_json(self.folder / RECORD, record)
+        self._remove_state()
 
+    def load(self) -> _Data:
+        """Read radiographs and masks; the scaling is found in the training part."""
+        stack = load_stack(self.cohort, self.settings.size)
+        grey = stack[(self.parts == "train").to_numpy(), ..., 0].astype(np.float32) / 255
+        table = self.cohort.table[["image_id", "patient_id", "path", "mask_path"]].assign(part=self.parts)
+        return _Data(table, stack, self.kind.scaling(self.settings, grey))
 
-def _remove_state(folder: Path) -> None:
-    for name in (STATE, BEST, STARTED):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _load(kind: SegmenterKind, settings: Settings, cohort: Cohort, parts: pd.Series) -> _Data:
-    """Read radiographs and masks; the scaling is found in the training part."""
-    stack = load_stack(cohort, settings.size)
-    grey = stack[(parts == "train").to_numpy(), ..., 0].astype(np.float32) / 255
-    table = cohort.table[["image_id", "patient_id", "path", "mask_path"]].assign(part=parts)
-    return _Data(table, stack, kind.scaling(settings, grey))
-
-
-def _fit(
-    kind: SegmenterKind, name: str, model: keras.Model, data: _Data, settings: Settings, folder: Path
-) -> ResumableTraining:
-    """Train to the last epoch, from wherever a killed training stood; leave the best epoch's weights in the model."""
-    optimizer = keras.optimizers.Adam(settings.learning_rate)
-    model.compile(optimizer, kind.loss, metrics=list(kind.metrics), jit_compile=False)
-    model.optimizer.build(model.trainable_variables)
-    tracker = ResumableTraining(folder, kind.monitor, patience=settings.epochs)
-    start = tracker.restore(model)
-    callbacks = [tracker, EpochBar(name, settings.epochs, start)]
-    if (plateau := kind.plateau(settings)) is not None:
-        callbacks.append(_PlateauRate(plateau, settings.learning_rate, tracker))
-    validation = data.rows("validation")
-    if start < settings.epochs:
-        model.fit(
-            _Batches(data, settings, kind.augmentation(settings), start),
-            validation_data=(data.inputs(validation), data.targets(validation)),
-            validation_batch_size=settings.batch_size,
-            initial_epoch=start,
-            epochs=settings.epochs,
-            shuffle=False,  # the batches are shuffled already; this would shuffle their order by Python's own state
-            verbose=0,
-            callbacks=callbacks,
+    def fit(self, model: keras.Model, data: _Data) -> ResumableTraining:
+        """Train to the last epoch, from wherever a killed training stood; leave the best epoch's weights."""
+        settings, (loss, metrics) = self.settings, self.kind.losses()
+        model.compile(keras.optimizers.Adam(settings.learning_rate), loss, metrics=metrics, jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+        tracker = ResumableTraining(self.folder, self.kind.monitor, patience=settings.epochs)
+        moved, plateau, validation = self.kind.augmentation(settings), self.kind.plateau(settings), data.rows(PARTS[1])
+        feed = Feed(
+            lambda start, end: _Batches(data, settings, moved, start),
+            (data.inputs(validation), data.targets(validation)),
+            {"validation_batch_size": settings.batch_size},
         )
-    tracker.restore_best(model)
-    return tracker
+        watch = [PlateauRate(plateau, settings.learning_rate, tracker)] if plateau else []
+        stage = Stage(WHOLE, 0, settings.epochs, settings.epochs, settings.learning_rate)
+        with epoch_bar(self.name, settings.epochs) as tell:
+            fit(model, tracker, feed, [stage], tell, watch=lambda: watch)
+        return tracker
 
+    def measure(self, model: keras.Model, data: _Data) -> pd.DataFrame:
+        """Return the overlap of every image.
 
-def _measure(kind: SegmenterKind, model: keras.Model, data: _Data, settings: Settings) -> pd.DataFrame:
-    """Return the overlap of every image.
+        `dice` and `iou` are of the binary mask at the radiograph's own size, neither filled nor freed of islands,
+        `dice_small` and `iou_small` of that at the network's; then what the kind measures further.
+        """
+        threshold, rows, every = self.settings.threshold, [], np.arange(len(data.table))
+        for i, row in enumerate(progress(data.table.itertuples(index=False), "measuring Dice", len(data.table))):
+            if i % BATCH == 0:
+                batch = every[i : i + BATCH]
+                found, targets = model.predict_on_batch(data.inputs(batch))[..., 0], data.targets(batch)
+            p, (lung, counts) = found[i % BATCH], np.moveaxis(targets[i % BATCH], -1, 0)
+            truth = read_mask(row.mask_path, image_size(row.path))
+            whole = mask_overlap(probability_to_mask(p, truth.shape, threshold, clean=False), truth)
+            small = binary_overlap(lung, p, counts, threshold)
+            measured = dict(zip((*OWN_SIZE, *NETWORK_SIZE), (*whole, *small), strict=True))
+            measured |= self.kind.measure(lung, p, counts)
+            rows.append({"image_id": row.image_id, "patient_id": row.patient_id, "part": row.part} | measured)
+        return pd.DataFrame(rows)
 
-    `dice` and `iou` are of the binary mask at the radiograph's own size, neither filled nor freed of islands,
-    `dice_small` and `iou_small` of that at the network's; then what the kind measures further.
-    """
-    rows, every = [], np.arange(len(data.table))
-    for i, row in enumerate(progress(data.table.itertuples(index=False), "measuring Dice", len(data.table))):
-        if i % BATCH == 0:
-            batch = every[i : i + BATCH]
-            found, targets = model.predict_on_batch(data.inputs(batch))[..., 0], data.targets(batch)
-        p, (lung, counts) = found[i % BATCH], np.moveaxis(targets[i % BATCH], -1, 0)
-        truth = read_mask(row.mask_path, image_size(row.path))
-        whole = mask_overlap(probability_to_mask(p, truth.shape, settings.threshold, clean=False), truth)
-        small = binary_overlap(lung, p, counts, settings.threshold)
-        measured = dict(zip((*OWN_SIZE, *NETWORK_SIZE), (*whole, *small), strict=True))
-        measured |= kind.further(lung, p, counts) if kind.further else {}
-        rows.append({"image_id": row.image_id, "patient_id": row.patient_id, "part": row.part} | measured)
-    return pd.DataFrame(rows)
+    def warn_if_poor(self) -> None:
+        """Warn where its masks are of no use."""
+        reached = read_record(self.folder / RECORD, ("overlap",))["overlap"]["validation"]["dice"]
+        if not reached >= POOR:
+            _log.warning(
+                "%s: a true Dice of only %.3f on the validation images, its masks are of no use; another seed or a "
+                "lower learning rate may help (%s)",
+                self.name,
+                reached,
+                self.folder,
+            )
 
 
 # -------------------------------------------------------------------------------------------- use

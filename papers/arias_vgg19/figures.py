@@ -186,14 +186,15 @@ def mask_figure(folders: Mapping[str, Path], cohort: Cohort) -> tuple[Figure, fl
     ValueError
         Where there is no network.
     """
-    from papers.arias_vgg19.segmenters import PaperSegmenter  # with TensorFlow
+    from covid_keras.training.segmenters import TrainedSegmenter  # with TensorFlow
+    from papers.arias_vgg19.segmenters import UNetKind
 
     if not folders:
         raise ValueError("no segmenter to draw")
     tables = {name: read_overlap(folder).set_index("image_id") for name, folder in folders.items()}
     first = next(iter(folders))
     chosen = chosen_images(tables[first])
-    segmenters = {name: PaperSegmenter(folder) for name, folder in folders.items()}
+    segmenters = {name: TrainedSegmenter(UNetKind(), folder) for name, folder in folders.items()}
     rows = cohort.table.set_index("image_id")
     if unknown := [image for image in chosen.values() if image not in rows.index]:
         raise UserError(unknown[0], "is not in the cohort that the segmenters were trained on", "Train them again")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from covid_keras.data.cohort import Cohort
 from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
-from papers.arias_vgg19 import networks, stages
+from papers.arias_vgg19 import networks
 from papers.arias_vgg19.cohorts import available, make_cohort, sources
 from papers.arias_vgg19.experiments import BOTH_VIEWS, CONTROLS, EXPERIMENTS, PARTS
 from papers.arias_vgg19.settings import options_of
+from papers.arias_vgg19.stages import SEGMENTERS
 from papers.arias_vgg19.systems import best_of, control, filter_of, part_of_experiment
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class AriasPaper(Paper):
         """Return None where a profile's images are at hand, and lung masks where d and e need the paper's U-Net."""
         reason = available(protocol, data)
         if reason is None and options_of(protocol).masks != "shipped":
-            return stages.missing(protocol, data)
+            return SEGMENTERS.missing(protocol, data)
         return reason
 
     def sources(self, protocol: Protocol) -> tuple[str, ...]:
@@ -42,10 +43,10 @@ class AriasPaper(Paper):
         networks.check(protocol)
 
     def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
-        return stages.segmenter(protocol, data, cache)
+        return SEGMENTERS.segmenter(protocol, data, cache)
 
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
-        stages.finish(protocol, data, cache)
+        SEGMENTERS.finish(protocol, data, cache)
 
 
 PAPER = AriasPaper(

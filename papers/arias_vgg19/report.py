@@ -18,6 +18,7 @@ from covid_keras.reporting.document import FigureEntry, Section, TableEntry
 from covid_keras.reporting.paper_report import PaperReport
 from covid_keras.reporting.prose import notes, titled
 from covid_keras.reporting.wording import NOTHING
+from covid_keras.training.segmenter_runs import cache_of
 from papers.arias_vgg19 import comparisons, stages
 from papers.arias_vgg19.cohorts import available
 from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS, experiments_of
@@ -38,9 +39,9 @@ class Report(PaperReport):
     """The report of the paper, with its lung segmenters beside the systems."""
 
     measure = staticmethod(measure)
-    measured_beside = staticmethod(stages.measured)
-    measured_from = staticmethod(stages.kept)
-    published_files = staticmethod(stages.published_files)
+    measured_beside = staticmethod(stages.SEGMENTERS.measured)
+    measured_from = staticmethod(stages.SEGMENTERS.kept)
+    published_files = staticmethod(stages.SEGMENTERS.published_files)
 
     def sections(self, results: Results) -> list[Section]:
         """Return the sections whose systems or stages were run."""
@@ -160,7 +161,7 @@ def threshold_section(results: Results) -> Section | None:
 
 def unet_section(results: Results) -> Section | None:
     """True Dice and IoU of the U-Nets beside what the authors' functions give and the paper prints."""
-    folders = stages.done(results.run) if stages.named(results.run.protocol) else {}
+    folders = stages.SEGMENTERS.done(results.run) if stages.SEGMENTERS.settings(results.run.protocol) else {}
     if not folders:
         return None
     tables = {name: read_overlap(folder) for name, folder in folders.items()}
@@ -175,7 +176,7 @@ def _mask_figures(results: Results, folders: dict[str, Path]) -> list[FigureEntr
 
     shown = {comparisons.unet_title(name): folders[name] for name in FIGURE_3 if name in folders}
     try:
-        cohort = stages.mask_cohort(results.run.protocol, _data_of(results), stages.cache_of(results.run))
+        cohort = stages.SEGMENTERS.mask_cohort(results.run.protocol, _data_of(results), cache_of(results.run))
         if not shown or not all(Path(path).is_file() for path in cohort.table["path"]):
             return []
     except UserError:  # a report is made of predictions alone too, on a machine without the collections

@@ -18,7 +18,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,21 +26,10 @@ import pandas as pd
 from keras import ops
 
 from covid_keras.common.errors import UserError
-from covid_keras.data.cohort import Cohort
 from covid_keras.models.unet import build_unet
-from covid_keras.training import segmenters as core
-from papers.arias_vgg19.overlap import (
-    SUMS,
-    authors_dice,
-    iou_of_sums,
-    measured_of,
-    pixel_dice,
-    soft_sums,
-    summary_of,
-)
+from covid_keras.training.segmenters import SegmenterKind
+from papers.arias_vgg19.overlap import SUMS, authors_dice, iou_of_sums, pixel_dice, soft_sums, summary_of
 from papers.arias_vgg19.settings import SegmenterSettings, Standardise
-
-__all__ = ["KIND", "PaperSegmenter", "Scaling", "SegmenterSettings", "measured_of", "network_of", "train_segmenter"]
 
 
 @dataclass(frozen=True)
@@ -96,12 +85,6 @@ class Scaling:
         return {"mean": self.mean, "std": self.std}
 
 
-def network_of(settings: SegmenterSettings) -> keras.Model:
-    """Return the uncompiled network with random weights."""
-    further = {"form": settings.form} if settings.form != "published" else {}
-    return build_unet((settings.size, settings.size, 1), settings.filters, **further)
-
-
 # -------------------------------------------------------------------------------------------- loss and metrics
 
 
@@ -127,38 +110,32 @@ def dice_loss(y_true, y_pred):
     return 1 - dice(y_true, y_pred)
 
 
-# -------------------------------------------------------------------------------------------- training and use
+class UNetKind(SegmenterKind):
+    """The three U-Nets."""
 
+    paper = "arias_vgg19"
+    citation = "Arias-Garzon et al."
+    settings = SegmenterSettings
+    monitor = "val_dice"
+    input_range = "standardised, see record.json"
 
-def _published(lung: np.ndarray, p: np.ndarray, counts: np.ndarray) -> dict[str, float]:
-    """Return what the authors' functions measure of one image, from the probability."""
-    sums = dict(zip(SUMS, soft_sums(lung, p, counts), strict=True))
-    return {"dice_published": authors_dice(lung, p, counts)} | sums
+    def network(self, settings: SegmenterSettings) -> keras.Model:
+        further = {"form": settings.form} if settings.form != "published" else {}
+        return build_unet((settings.size, settings.size, 1), settings.filters, **further)
 
+    def losses(self) -> tuple[Any, list[Any]]:
+        return dice_loss, [dice, iou]
 
-KIND = core.SegmenterKind(
-    paper="arias_vgg19",
-    citation="Arias-Garzon et al.",
-    settings=SegmenterSettings,
-    network=network_of,
-    loss=dice_loss,
-    metrics=(dice, iou),
-    monitor="val_dice",
-    scaling=lambda settings, images: Scaling.of(settings.standardise, images),
-    scaling_of=lambda settings, record: Scaling(settings.standardise, record["mean"], record["std"]),
-    input_range="standardised, see record.json",
-    further=_published,
-    summary=lambda table, settings: summary_of(table, settings.batch_size),
-)
+    def scaling(self, settings: SegmenterSettings, images: np.ndarray) -> Scaling:
+        return Scaling.of(settings.standardise, images)
 
+    def scaling_of(self, settings: SegmenterSettings, record: dict[str, Any]) -> Scaling:
+        return Scaling(settings.standardise, record["mean"], record["std"])
 
-def train_segmenter(name: str, settings: SegmenterSettings, cohort: Cohort, split: pd.Series, folder: Path) -> Path:
-    """Train one of the U-Nets into `folder`, or go on with it; see `covid_keras.training.segmenters`."""
-    return core.train_segmenter(KIND, name, settings, cohort, split, folder)
+    def measure(self, lung: np.ndarray, p: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+        """Return what the authors' functions measure of one image, from the probability."""
+        sums = dict(zip(SUMS, soft_sums(lung, p, counts), strict=True))
+        return {"dice_published": authors_dice(lung, p, counts)} | sums
 
-
-class PaperSegmenter(core.TrainedSegmenter):
-    """One of the paper's U-Nets, trained; see `covid_keras.training.segmenters.TrainedSegmenter`."""
-
-    def __init__(self, folder: str | Path, threshold: float | None = None, clean: bool = False) -> None:
-        super().__init__(KIND, folder, threshold, clean)
+    def summary(self, table: pd.DataFrame, settings: SegmenterSettings) -> dict[str, dict[str, float | int]]:
+        return summary_of(table, settings.batch_size)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from covid_keras.data.cohort import Cohort
 from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
-from papers.hertel_ensemble import networks, stages
+from papers.hertel_ensemble import networks
 from papers.hertel_ensemble.cohorts import available, make_cohort, sources
 from papers.hertel_ensemble.networks import NETWORKS
 from papers.hertel_ensemble.settings import options_of
+from papers.hertel_ensemble.stages import SEGMENTERS
 from papers.hertel_ensemble.systems import classifier, systems_of, whole
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class HertelPaper(Paper):
         """Return None where a profile's images are at hand, and human masks where the ResUNet is to mark the lungs."""
         reason = available(protocol, data)
         if reason is None and options_of(protocol).masks != "shipped":
-            return stages.missing(protocol, data)
+            return SEGMENTERS.missing(protocol, data)
         return reason
 
     def sources(self, protocol: Protocol) -> tuple[str, ...]:
@@ -49,10 +50,10 @@ class HertelPaper(Paper):
         networks.check(protocol)
 
     def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
-        return stages.segmenter(protocol, data, cache)
+        return SEGMENTERS.segmenter(protocol, data, cache)
 
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
-        stages.finish(protocol, data, cache)
+        SEGMENTERS.finish(protocol, data, cache)
 
 
 PAPER = HertelPaper(

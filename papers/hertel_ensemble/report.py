@@ -40,9 +40,9 @@ class Report(PaperReport):
     """The report of the paper, with its lung segmenter beside the systems."""
 
     measure = staticmethod(measure)
-    measured_beside = staticmethod(stages.measured)
-    measured_from = staticmethod(stages.kept)
-    published_files = staticmethod(stages.published_files)
+    measured_beside = staticmethod(stages.SEGMENTERS.measured)
+    measured_from = staticmethod(stages.SEGMENTERS.kept)
+    published_files = staticmethod(stages.SEGMENTERS.published_files)
 
     def sections(self, results: Results) -> list[Section]:
         """Return the sections whose systems or stages were run."""
@@ -93,7 +93,7 @@ def segmentation_section(results: Results) -> Section:
     from papers.hertel_ensemble.figures import dice_figure
 
     table = comparisons.segmenter_table(measured_of(results.measured), printed_of(results.published))
-    if table.empty or not stages.done(results.run):
+    if table.empty or not stages.SEGMENTERS.done(results.run):
         return Section(*_said("segmentation", trained=False))
     tables, figures, less = [TableEntry(*_said("overlap"), table)], [], None
     frame = stages.compared_masks(results.run)
@@ -112,7 +112,7 @@ def masks_section(results: Results) -> Section | None:
         return None
     divided, classes = images.divided_images(results, systems[0]), results.classes_of(systems[0])
     tables, told = [], {"groups": None, "tested": 0, "gone": 0, "auc": None, "standing": ""}
-    if folder := (stages.done(results.run) or {}).get(stages.NAME):
+    if folder := (stages.SEGMENTERS.done(results.run) or {}).get(stages.NAME):
         overlap = read_overlap(folder)
         divided["taught"] = divided["image_id"].isin(overlap.loc[overlap["part"] == "train", "image_id"])
         tables.append(TableEntry(*_said("taught"), images.taught_table(divided, classes)))

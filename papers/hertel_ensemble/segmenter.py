@@ -5,24 +5,21 @@ cross-entropy plus 1 - Dice, Adam at 1e-3 with a rate that falls where validatio
 epoch of the best validation Dice. Radiographs are scaled to 0..1, in one channel. A mask is what has a probability of
 0.5 or more, neither filled nor freed of islands.
 
-Nothing here imports TensorFlow before `kind` is called.
+Here are its settings; nothing imports TensorFlow. `papers.hertel_ensemble.resunet` trains it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from annotated_types import Gt, MultipleOf
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.settings import Count, CountOrZero, Share, as_plain, build
+from covid_keras.common.settings import Count, CountOrZero, Share, build
 from covid_keras.paper import protocol as shared
 from covid_keras.paper.protocol import AugmentationSettings, Protocol
 from papers.hertel_ensemble.settings import options_of
-
-if TYPE_CHECKING:
-    from covid_keras.training.segmenters import SegmenterKind
 
 # The paper's numbers as typed into ImageDataGenerator, whose shear is in degrees: "20 %" is 0.2, which moves next to
 # nothing. The other reading is shear 20.
@@ -79,23 +76,3 @@ def segmenter_settings(protocol: Protocol) -> SegmenterSettings | None:
     if options.masks == "shipped" and not options.segmenter:
         return None
     return build(SegmenterSettings, options.segmenter, "protocol.yaml", "options.segmenter")
-
-
-def kind() -> SegmenterKind:
-    """Return how it is trained and used."""
-    from covid_keras.data.augment import Augmentation
-    from covid_keras.models.resunet import build_resunet
-    from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
-    from covid_keras.training.segmenters import Plateau, SegmenterKind
-
-    return SegmenterKind(
-        paper="hertel_ensemble",
-        citation="Hertel and Benlamri",
-        settings=SegmenterSettings,
-        network=lambda settings: build_resunet((settings.size, settings.size, 1), settings.filters),
-        loss=MaskedDiceCrossEntropy(),
-        metrics=(masked_dice,),
-        monitor="val_masked_dice",
-        augmentation=lambda settings: Augmentation(**as_plain(settings.augmentation)),
-        plateau=lambda settings: Plateau(settings.patience_lr, settings.factor),
-    )

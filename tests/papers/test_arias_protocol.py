@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from papers.arias_vgg19.experiment import CONTROLS, EXPERIMENTS, PAPER, PARTS
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import write_json
@@ -17,11 +16,14 @@ from covid_keras.evaluation.metrics import confusion_matrix
 from covid_keras.paper.registered import load_paper
 from covid_keras.training.division import divide, make_splits
 from covid_keras.training.runfolder import RunFolder
+from covid_keras.training.segmenter_runs import STAGES, cache_of
 from papers.arias_vgg19 import stages
 from papers.arias_vgg19.cohorts import make_cohort, settings_of
+from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS
 from papers.arias_vgg19.measures import faulty_accuracy, measure
 from papers.arias_vgg19.networks import VERDICTS
 from papers.arias_vgg19.overlap import OVERLAP, RECORD
+from papers.arias_vgg19.paper import PAPER
 from papers.arias_vgg19.settings import UNETS, options_of
 
 PROFILES = ("paper", "cpu", "smoke")
@@ -83,9 +85,9 @@ def test_what_is_not_the_papers_is_trained_as_long(name, weights):
 
 def test_the_papers_u_nets():
     protocol = PAPER.protocol("paper")
-    assert stages.named(protocol) == list(UNETS)
+    assert list(stages.SEGMENTERS.settings(protocol)) == list(UNETS)
     for name, filters in zip(UNETS, (16, 112, 64), strict=True):
-        settings = stages._settings(protocol, name)
+        settings = stages.SEGMENTERS.settings(protocol)[name]
         assert (settings.filters, settings.size, settings.epochs, settings.batch_size) == (filters, 224, 200, 64)
         assert (settings.form, settings.learning_rate) == ("published", 1e-3)
         assert (settings.threshold, settings.standardise) == (0.3, "global"), "those of the whole"
@@ -156,7 +158,9 @@ def test_unknown_options_are_named(options, words):
 def test_unknown_u_nets_are_named(tmp_path, segmenters, words):
     protocol = PAPER.protocol("smoke", {"options": {"segmenters": segmenters}})
     with pytest.raises(UserError, match=words):
-        _ = [stages.folder_of(protocol, tmp_path, name) for name in stages.named(protocol)]
+        _ = [
+            stages.SEGMENTERS.folder_of(protocol, tmp_path, name) for name in list(stages.SEGMENTERS.settings(protocol))
+        ]
 
 
 @pytest.mark.parametrize("segmenters", [{"unet4": {}}, {"unet1": {"filers": 8}}])
@@ -211,7 +215,7 @@ def test_what_is_measured_beside_the_usual_metrics():
 
 
 def _folder(tmp_path, name: str = "unet1", **changes):
-    return stages.folder_of(PAPER.protocol("smoke", changes), tmp_path, name)
+    return stages.SEGMENTERS.folder_of(PAPER.protocol("smoke", changes), tmp_path, name)
 
 
 @pytest.mark.parametrize(
@@ -234,19 +238,19 @@ def test_what_does_not_decide_it_shares_the_folder(tmp_path):
     other = {"options": {"width": 0.25, "masks": "unet3", "segmenters": {"unet3": {"filters": 6}}}}
     assert _folder(tmp_path, **other, systems=["exp1_d"], training={"epochs": 9}) == _folder(tmp_path)
     assert _folder(tmp_path, "unet3") != _folder(tmp_path)
-    assert _folder(tmp_path).parent == tmp_path / stages.STAGES
+    assert _folder(tmp_path).parent == tmp_path / STAGES
 
 
 def test_the_shipped_u_net_marks_where_the_protocol_says_so(tmp_path):
-    assert stages.segmenter(PAPER.protocol("cpu"), None, tmp_path) is None
-    assert PAPER.segmenter is stages.segmenter
+    assert stages.SEGMENTERS.segmenter(PAPER.protocol("cpu"), None, tmp_path) is None
+    assert PAPER.segmenter(PAPER.protocol("cpu"), None, tmp_path) is None
     assert PAPER.lung_mode(PAPER.protocol("cpu")) == "shipped"
 
 
 def test_the_phantoms_u_nets_learn_from_its_frontal_images(tmp_path):
     protocol = PAPER.protocol("smoke", TINY)
     whole = make_cohort(protocol, None, tmp_path / "made")
-    cohort = stages.mask_cohort(protocol, None, tmp_path)
+    cohort = stages.SEGMENTERS.mask_cohort(protocol, None, tmp_path)
     frontal = whole.table["view"] != "L"
     assert cohort.table["image_id"].tolist() == whole.table["image_id"][frontal].tolist()
     assert 0 < len(cohort) < len(whole)
@@ -258,23 +262,16 @@ def test_the_phantoms_u_nets_learn_from_its_frontal_images(tmp_path):
 def test_radiographs_with_masks_that_are_missing_are_named(tmp_path, profile, words, capsys):
     protocol = PAPER.protocol(profile)
     with pytest.raises(UserError, match=rf"options of profile '{profile}': no .* below"):
-        stages.mask_cohort(protocol, tmp_path, tmp_path)
-    reason = stages.missing(protocol, tmp_path)
+        stages.SEGMENTERS.mask_cohort(protocol, tmp_path, tmp_path)
+    reason = stages.SEGMENTERS.missing(protocol, tmp_path)
     assert str(tmp_path) in reason
     assert words in reason or words == "none"
-    assert stages.missing(protocol, None) == "no data folder"
-    assert stages.missing(PAPER.protocol("smoke"), None) is None
-    stages.finish(_Asked(protocol), tmp_path)
+    assert stages.SEGMENTERS.missing(protocol, None) == "no data folder"
+    assert stages.SEGMENTERS.missing(PAPER.protocol("smoke"), None) is None
+    stages.SEGMENTERS.finish(protocol, tmp_path, tmp_path)
     assert capsys.readouterr().out == f"Left out: unet1, unet2, unet3: {reason}\n", (
         "the classifiers were not for nothing"
     )
-
-
-class _Asked:
-    """A run of which only the protocol may be looked at."""
-
-    def __init__(self, protocol) -> None:
-        self.protocol = protocol
 
 
 @pytest.fixture
@@ -289,7 +286,7 @@ def run(tmp_path) -> RunFolder:
 
 def _pretend_trained(run: RunFolder, name: str) -> None:
     """Leave a U-Net as a finished training leaves it, as far as its measures look."""
-    folder = stages.folder_of(run.protocol, stages.cache_of(run), name)
+    folder = stages.SEGMENTERS.folder_of(run.protocol, cache_of(run), name)
     rng = np.random.default_rng(len(name))
     table = pd.DataFrame({"image_id": [f"i{number}" for number in range(12)]})
     table = table.assign(patient_id=table["image_id"], part=["train"] * 8 + ["validation"] * 4)
@@ -302,15 +299,15 @@ def _pretend_trained(run: RunFolder, name: str) -> None:
 
 
 def test_what_is_published_of_the_u_nets_gives_their_measures_again(run, tmp_path):
-    assert stages.measured(run) == []
+    assert stages.SEGMENTERS.measured(run) == []
     with pytest.raises(UserError, match="unet1 is not trained yet"):
-        stages.published_files(run)
+        stages.SEGMENTERS.published_files(run)
     _pretend_trained(run, "unet1")
-    assert {one.system for one in stages.measured(run)} == {"unet1"}
+    assert {one.system for one in stages.SEGMENTERS.measured(run)} == {"unet1"}
     with pytest.raises(UserError, match="unet3 is not trained yet"):
-        stages.published_files(run)
+        stages.SEGMENTERS.published_files(run)
     _pretend_trained(run, "unet3")
-    files = stages.published_files(run)
+    files = stages.SEGMENTERS.published_files(run)
     assert set(files) == {f"{name}/{file}" for name in ("unet1", "unet3") for file in (OVERLAP, RECORD)}
     assert "/home" not in files[f"unet1/{RECORD}"], "no folder of this machine"
     assert json.loads(files[f"unet1/{RECORD}"])["settings"] == {"batch_size": 3}
@@ -318,10 +315,10 @@ def test_what_is_published_of_the_u_nets_gives_their_measures_again(run, tmp_pat
         path = tmp_path / f"smoke-{name}"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    assert stages.kept(tmp_path, "smoke") == stages.measured(run)
-    assert stages.kept(tmp_path, "cpu") == []
+    assert stages.SEGMENTERS.kept(tmp_path, "smoke") == stages.SEGMENTERS.measured(run)
+    assert stages.SEGMENTERS.kept(tmp_path, "cpu") == []
     kinds = ("dice", "iou", "dice_published", "iou_published")
-    names = {one.metric for one in stages.measured(run)}
+    names = {one.metric for one in stages.SEGMENTERS.measured(run)}
     assert names == {f"{kind}_{part}" for kind in kinds for part in ("train", "validation")}
 
 
@@ -332,11 +329,11 @@ def _publish_verdicts(run: RunFolder, filter_: str) -> str:
     execution = run.execution("view", 0, 0)
     execution.folder.mkdir(parents=True)
     (execution.folder / VERDICTS).write_text(SAID.format(filter_))
-    return stages._verdicts(run)
+    return stages.said_by_filters(run)
 
 
 def test_what_the_filter_said_is_published_fold_by_fold(run):
-    assert stages._verdicts(run) == ""
+    assert stages.said_by_filters(run) == ""
     text = _publish_verdicts(run, "01234f6789ab")
     assert text == "image_id,frontal,filter,repeat,fold\na/1,0.25,01234f6789ab,0,0\na/2,0.75,01234f6789ab,0,0\n"
 

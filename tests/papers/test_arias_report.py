@@ -455,8 +455,8 @@ def test_true_overlap_stands_beside_the_authors_and_the_papers(whole, tmp_path, 
     assert (mean_of(row["authors' function"]), interval_of(row["authors' function"])) == (0.96, (0.95, 0.97))
     assert row["paper"] == "0.9645†"
     assert frame["network"].unique().tolist() == ["U-Net 1"]
-    monkeypatch.setattr(report.stages, "named", lambda protocol: ["unet1"])
-    monkeypatch.setattr(report.stages, "done", lambda run: {"unet1": tmp_path})
+    monkeypatch.setattr(report.stages.SEGMENTERS, "settings", lambda protocol: {"unet1": None})
+    monkeypatch.setattr(report.stages.SEGMENTERS, "done", lambda run: {"unet1": tmp_path})
     monkeypatch.setattr(report, "read_overlap", lambda folder: overlap)
     for entries in ([], [FigureEntry("masks", "", None)]):
         monkeypatch.setattr(report, "_mask_figures", lambda results, folders, drawn=entries: drawn)

@@ -19,6 +19,7 @@ from covid_keras.data.images import read_mask
 from covid_keras.evaluation.overlap import binary_overlap, mask_overlap
 from covid_keras.models.lung_masks import segment_cohort
 from covid_keras.training import segmenters as core
+from covid_keras.training.segmenters import TrainedSegmenter
 from papers.arias_vgg19 import segmenters
 from papers.arias_vgg19.figures import mask_figure
 from papers.arias_vgg19.overlap import (
@@ -29,9 +30,11 @@ from papers.arias_vgg19.overlap import (
     read_overlap,
     soft_sums,
 )
-from papers.arias_vgg19.segmenters import PaperSegmenter, Scaling, SegmenterSettings, train_segmenter
+from papers.arias_vgg19.segmenters import Scaling, SegmenterSettings, UNetKind
+from tests.training.test_segmenters import end_blind
 
 SHAPE = (48, 40)
+KIND = UNetKind()
 TINY = SegmenterSettings(filters=8, size=16, epochs=6, batch_size=2, learning_rate=3e-3, seed=1)
 
 
@@ -69,7 +72,7 @@ def made(tmp_path_factory) -> tuple[Cohort, pd.Series]:
 
 @pytest.fixture(scope="module")
 def trained(made, tmp_path_factory):
-    return train_segmenter("unet1", TINY, *made, tmp_path_factory.mktemp("cache") / "unet1")
+    return core.train_segmenter(KIND, "unet1", TINY, *made, tmp_path_factory.mktemp("cache") / "unet1")
 
 
 # --- the authors' measures
@@ -180,12 +183,8 @@ def test_measured_in_percent_with_intervals(trained):
 def test_a_network_that_marks_nothing_is_warned_of(made, tmp_path, monkeypatch, caplog):
     """Without batch normalisation a training can end there; the paper's "Dice" would still look fair."""
 
-    def end_blind(kind, name, model, *others):
-        model.layers[-1].bias.assign([-20.0])
-        return SimpleNamespace(history=[{"epoch": 0}], seconds=1.0, best_epoch=0)
-
-    monkeypatch.setattr(core, "_fit", end_blind)
-    folder = train_segmenter("unet2", TINY, *made, tmp_path / "unet2")
+    monkeypatch.setattr(core._Training, "fit", end_blind)
+    folder = core.train_segmenter(KIND, "unet2", TINY, *made, tmp_path / "unet2")
     reached = json.loads((folder / "record.json").read_text())["overlap"]["validation"]
     assert reached["dice"] == reached["iou"] == 0
     assert reached["dice_published"] > 0.7
@@ -201,8 +200,9 @@ def test_what_cannot_be_trained():
 def test_what_was_trained_before_still_counts(trained, made):
     """Were the keys of folders and of kept masks others, U-Nets would be trained, and masks made, anew."""
     nothing = SimpleNamespace(table=made[0].table[:0], fingerprint=str)
-    assert core._key_of(TINY, nothing, pd.Series(dtype=str)) == "e8344ab5c7d5cd17"
-    key = PaperSegmenter(trained).key
+    training = core._Training(KIND, "unet1", TINY, nothing, pd.Series(dtype=str), None)
+    assert training.key == "e8344ab5c7d5cd17"
+    key = TrainedSegmenter(KIND, trained).key
     record = json.loads((trained / "record.json").read_text())
     assert key == {
         "sha256": record["weights_sha256"],
@@ -218,21 +218,21 @@ def test_what_was_trained_before_still_counts(trained, made):
 
 def test_the_segmenter_marks_a_cohort_and_agrees_with_what_was_measured(trained, made, tmp_path, monkeypatch):
     cohort, _ = made
-    segmenter = PaperSegmenter(trained)
+    segmenter = TrainedSegmenter(KIND, trained)
     marked, facts = segment_cohort(cohort, tmp_path, segmenter)
     assert (facts["computed"], facts["threshold"], facts["mode"]) == (8, 0.3, "arias_vgg19 unet1")
     table = read_overlap(trained).set_index("image_id")
     for row, human in zip(marked.table.itertuples(), cohort.table["mask_path"], strict=True):
         found = mask_overlap(read_mask(row.mask_path, SHAPE), read_mask(human, SHAPE))
         assert found == pytest.approx(tuple(table.loc[row.image_id, ["dice", "iou"]]), abs=0.02)
-    monkeypatch.setattr(PaperSegmenter, "probabilities", None)  # all masks are kept: none is made again
-    assert segment_cohort(cohort, tmp_path, PaperSegmenter(trained))[1]["computed"] == 0
-    keys = [PaperSegmenter(trained, **more).key for more in ({}, {"threshold": 0.5}, {"clean": True})]
+    monkeypatch.setattr(TrainedSegmenter, "probabilities", None)  # all masks are kept: none is made again
+    assert segment_cohort(cohort, tmp_path, TrainedSegmenter(KIND, trained))[1]["computed"] == 0
+    keys = [TrainedSegmenter(KIND, trained, **more).key for more in ({}, {"threshold": 0.5}, {"clean": True})]
     assert keys[0] != keys[1] != keys[2] != keys[0]
 
 
 def test_the_form_of_the_authors_code_is_another_network():
-    published, authors = (segmenters.network_of(replace(TINY, form=form)) for form in ("published", "authors"))
+    published, authors = (KIND.network(replace(TINY, form=form)) for form in ("published", "authors"))
     assert published.input_shape == authors.input_shape == (None, 16, 16, 1)
     assert authors.count_params() < published.count_params()
 
@@ -241,9 +241,9 @@ def test_the_form_of_the_authors_code_is_another_network():
 
 
 def test_the_figure_shows_worst_median_and_best_with_both_masks(trained, made, monkeypatch):
-    monkeypatch.setattr(PaperSegmenter, "masks", lambda self, images: [np.uint8(255 * (one > 115)) for one in images])
+    monkeypatch.setattr(TrainedSegmenter, "masks", lambda self, images: [np.uint8(255 * (one > 115)) for one in images])
     figure, threshold = mask_figure({"U-Net 1": trained, "U-Net 3": trained}, made[0])
-    assert threshold == PaperSegmenter(trained).threshold
+    assert threshold == TrainedSegmenter(KIND, trained).threshold
     assert "U-Net 1 and U-Net 3" in figure.get_suptitle()
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     # Two validation images: the worst and the best; each with the human outline and a mask a network.

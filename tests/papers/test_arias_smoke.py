@@ -14,6 +14,7 @@ from covid_keras.common.files import read_json
 from covid_keras.data.images import read_image
 from covid_keras.data.splits import check_disjoint
 from covid_keras.paper.registered import load_paper
+from covid_keras.training.segmenter_runs import cache_of
 from papers.arias_vgg19 import stages
 from papers.arias_vgg19.networks import VERDICTS
 
@@ -71,14 +72,14 @@ def test_only_what_the_filter_lets_through_is_classified(smoke):
 
 def test_the_lungs_are_marked_by_the_papers_own_u_net(smoke):
     run = smoke.run
-    assert set(stages.done(run)) == {"unet1", "unet3"}, "that of the masks, and that which is only measured"
+    assert set(stages.SEGMENTERS.done(run)) == {"unet1", "unet3"}, "that of the masks, and that which is only measured"
     lungs = read_json(run.path / "facts.json")["lungs"]
     assert lungs["by"].startswith("unet1 of Arias-Garzon")
-    record = read_json(stages.done(run)["unet1"] / "record.json")
+    record = read_json(stages.SEGMENTERS.done(run)["unet1"] / "record.json")
     assert lungs["weights_sha256"] == record["weights_sha256"]
     assert run.record["identity"]["lungs"]["weights_sha256"] == record["weights_sha256"], "other masks, another run"
     for path in run.cohort.table["mask_path"]:
-        assert Path(path).parent == stages.cache_of(run) / "masks"
+        assert Path(path).parent == cache_of(run) / "masks"
         assert read_image(path).shape == (48, 48)
 
 

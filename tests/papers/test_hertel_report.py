@@ -147,14 +147,14 @@ def drawn(whole, overlap, tmp_path_factory) -> list[Section]:
     masks = masks.assign(patient_id=masks["image_id"], part=["train"] * len(TAUGHT) + ["validation", "train"])
     masks.assign(dice=0.9, iou=0.8, dice_small=0.9, iou_small=0.8).to_csv(folder / "overlap.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "done", lambda run: {"resunet": folder})
+        patch.setattr(stages.SEGMENTERS, "done", lambda run: {"resunet": folder})
         patch.setattr(stages, "compared_masks", lambda run: overlap)
         return report.REPORT.sections(whole)
 
 
 @pytest.fixture
 def without_resunet(monkeypatch):
-    monkeypatch.setattr(stages, "done", lambda run: {})
+    monkeypatch.setattr(stages.SEGMENTERS, "done", lambda run: {})
 
 
 def accuracy(frame: pd.DataFrame, split: str = "test") -> float:

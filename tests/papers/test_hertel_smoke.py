@@ -88,7 +88,7 @@ def test_ensembles_are_made_of_the_members_predictions(smoke, name, combine):
 
 def test_lungs_are_marked_by_the_resunet_of_this_run(smoke):
     assert "resunet" in read_json(smoke.run.path / "facts.json")["lungs"]["by"]
-    assert set(stages.done(smoke.run)) == {stages.NAME}
+    assert set(stages.SEGMENTERS.done(smoke.run)) == {stages.NAME}
     compared = stages.compared_masks(smoke.run)
     assert len(compared) > 0
     path = smoke.run.cohort.table["mask_path"].iloc[0]

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from papers.hertel_ensemble.experiment import PAPER
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.augment import Augmentation
@@ -18,8 +17,12 @@ from covid_keras.evaluation.overlap import read_overlap
 from covid_keras.models.lungs import LungSegmenter
 from covid_keras.training import lung_recipe, segmenters
 from covid_keras.training.lung_split import SPLIT
+from covid_keras.training.segmenter_runs import cache_of
 from papers.hertel_ensemble import stages
-from papers.hertel_ensemble.segmenter import SegmenterSettings, kind, segmenter_settings
+from papers.hertel_ensemble.paper import PAPER
+from papers.hertel_ensemble.resunet import ResUNetKind
+from papers.hertel_ensemble.segmenter import SegmenterSettings, segmenter_settings
+from papers.hertel_ensemble.stages import SEGMENTERS as RESUNET
 
 TINY = {
     "cohort": {"cohen": 3, "cxnet": 4, "normal": 4, "pneumonia": 4, "size": 48},
@@ -41,7 +44,7 @@ class Asked:
 def run(tmp_path_factory) -> Asked:
     """A run whose ResUNet is trained."""
     run = Asked(PAPER.protocol("smoke", TINY), tmp_path_factory.mktemp("cache"))
-    stages.finish(run, None)
+    RESUNET.finish(run.protocol, None, cache_of(run))
     return run
 
 
@@ -52,7 +55,7 @@ def test_the_defaults_are_the_papers():
     settings = segmenter_settings(PAPER.protocol("paper"))
     assert settings == SegmenterSettings()
     assert (settings.filters, settings.size, settings.epochs) == (64, 256, 45)
-    assert kind().augmentation(settings) == Augmentation.like_generator(
+    assert ResUNetKind().augmentation(settings) == Augmentation.like_generator(
         rotation_range=180,
         width_shift_range=0.3,
         height_shift_range=0.3,
@@ -64,7 +67,7 @@ def test_the_defaults_are_the_papers():
 
 def test_a_mapping_of_augmentation_is_all_there_is():
     options = {"masks": "resunet", "segmenter": {"augmentation": {"rotation": 5.0, "flip": True}}}
-    moved = kind().augmentation(segmenter_settings(SimpleNamespace(options=options)))
+    moved = ResUNetKind().augmentation(segmenter_settings(SimpleNamespace(options=options)))
     assert moved == Augmentation(rotation=5.0, flip=True)
 
 
@@ -86,24 +89,24 @@ def test_what_cannot_be_trained_is_named(wrong, words):
 
 def test_the_shipped_u_net_marks_where_the_protocol_says_so(tmp_path):
     given = PAPER.protocol("smoke", TINY | {"options": TINY["options"] | {"masks": "shipped"}})
-    assert stages.segmenter(given, None, tmp_path) is None
+    assert RESUNET.segmenter(given, None, tmp_path) is None
     assert segmenter_settings(given).filters == 2, "it is trained and measured all the same"
     without = replace(given, options={"masks": "shipped"})
     assert segmenter_settings(without) is None
     run = Asked(without, tmp_path)
-    stages.finish(run, None)
-    assert stages.done(run) == {}
-    assert stages.measured(run) == []
-    assert stages.published_files(run) == {}
+    RESUNET.finish(run.protocol, None, cache_of(run))
+    assert RESUNET.done(run) == {}
+    assert RESUNET.measured(run) == []
+    assert RESUNET.published_files(run) == {}
     assert stages.compared_masks(run).empty
     assert not any(tmp_path.iterdir())
-    with pytest.raises(UserError, match="no ResUNet is trained"):
-        stages.folder_of(without, tmp_path)
+    with pytest.raises(UserError, match="no resunet"):
+        RESUNET.folder_of(without, tmp_path, "resunet")
 
 
 def test_what_decides_the_resunet_decides_its_folder(tmp_path):
     def folder(profile: str, **changes):
-        return stages.folder_of(PAPER.protocol(profile, changes), tmp_path)
+        return RESUNET.folder_of(PAPER.protocol(profile, changes), tmp_path, "resunet")
 
     smoke, cpu = folder("smoke", **TINY), folder("cpu")
     assert folder("smoke", **TINY | {"cohort": TINY["cohort"] | {"seed": 5}}) != smoke
@@ -117,11 +120,11 @@ def test_what_decides_the_resunet_decides_its_folder(tmp_path):
 
 def test_the_stand_in_is_divided_as_the_shipped_u_net_was(tmp_path):
     protocol, split = PAPER.protocol("cpu"), read_split(SPLIT)
-    parts = stages.division(protocol, None, tmp_path)
+    parts = RESUNET.division(protocol, None, tmp_path)
     assert parts.to_dict() == dict(zip(split["image_id"], split["split"], strict=True))
     assert parts.value_counts().to_dict() == {"train": 362, "validation": 91}
     validation = Cohort(split[split["split"] == "validation"].assign(path="x", label="lungs"), ("lungs",), "some")
-    known = stages._shipped_overlap(protocol, validation)
+    known = stages._shipped_overlap("stand_in", validation)
     assert set(known["image_id"]) == set(validation.table["image_id"])
 
 
@@ -137,8 +140,7 @@ def test_patients_that_the_shipped_u_net_learnt_from_are_not_compared(tmp_path, 
 
     monkeypatch.setattr(lung_recipe, "measure", measure)
     monkeypatch.setattr(LungSegmenter, "model", None)
-    protocol = PAPER.protocol("paper")
-    found = stages._shipped_overlap(protocol, Cohort(table, ("lungs",), "darwin_v7_whole"))
+    found = stages._shipped_overlap("published", Cohort(table, ("lungs",), "darwin_v7_whole"))
     assert seen == [rows[1]["patient_id"]]
     assert found["image_id"].tolist() == [rows[1]["image_id"]]
 
@@ -146,20 +148,20 @@ def test_patients_that_the_shipped_u_net_learnt_from_are_not_compared(tmp_path, 
 @pytest.mark.parametrize("profile", ["paper", "cpu"])
 def test_masks_that_are_missing_are_named(tmp_path, profile, capsys):
     protocol = PAPER.protocol(profile)
-    reason = stages.missing(protocol, tmp_path)
+    reason = RESUNET.missing(protocol, tmp_path)
     assert "Darwin V7" in reason
     with pytest.raises(UserError, match="Darwin V7"):
-        stages.mask_cohort(protocol, tmp_path, tmp_path)
-    assert stages.missing(protocol, None) == "no data folder"
-    stages.finish(Asked(protocol, tmp_path), tmp_path)
+        RESUNET.mask_cohort(protocol, tmp_path, tmp_path)
+    assert RESUNET.missing(protocol, None) == "no data folder"
+    RESUNET.finish(protocol, tmp_path, tmp_path)
     assert capsys.readouterr().out == f"Left out: resunet: {reason}\n"
 
 
 @pytest.mark.real
 def test_the_stand_in_learns_from_all_human_masks(real_data, tmp_path):
     protocol = PAPER.protocol("cpu")
-    assert stages.missing(protocol, real_data) is None
-    cohort = stages.mask_cohort(protocol, real_data, tmp_path)
+    assert RESUNET.missing(protocol, real_data) is None
+    cohort = RESUNET.mask_cohort(protocol, real_data, tmp_path)
     assert set(cohort.table["image_id"]) == set(read_split(SPLIT)["image_id"])
     assert (cohort.table["mask_path"] != "").all()
     assert cohort.classes == ("lungs",)
@@ -169,10 +171,10 @@ def test_the_stand_in_learns_from_all_human_masks(real_data, tmp_path):
 
 
 def test_it_is_trained_measured_and_compared(run, monkeypatch):
-    folder = stages.folder_of(run.protocol, stages.cache_of(run))
-    assert stages.done(run) == {"resunet": folder}
+    folder = RESUNET.folder_of(run.protocol, cache_of(run), "resunet")
+    assert RESUNET.done(run) == {"resunet": folder}
     table = read_overlap(folder)
-    measured = {one.metric: one for one in stages.measured(run)}
+    measured = {one.metric: one for one in RESUNET.measured(run)}
     assert set(measured) == {f"{name}_{part}" for name in ("dice", "iou") for part in ("train", "validation")}
     validation = table[table["part"] == "validation"]
     assert measured["dice_validation"].mean == pytest.approx(100 * validation["dice"].mean())
@@ -181,13 +183,13 @@ def test_it_is_trained_measured_and_compared(run, monkeypatch):
     assert frame["image_id"].tolist() == validation["image_id"].tolist()
     assert frame["dice"].tolist() == validation["dice"].tolist()
     assert frame["dice_shipped"].between(0, 1).all()
-    monkeypatch.setattr(segmenters, "_train", None)
+    monkeypatch.setattr(segmenters._Training, "run", None)
     monkeypatch.setattr(lung_recipe, "measure", None)
-    stages.finish(run, None)  # all is there: nothing is trained or measured again
+    RESUNET.finish(run.protocol, None, cache_of(run))  # all is there: nothing is trained or measured again
 
 
 def test_the_shipped_u_net_is_measured_on_the_same_images(run, tmp_path):
-    cohort = stages.mask_cohort(run.protocol, None, stages.cache_of(run))
+    cohort = RESUNET.mask_cohort(run.protocol, None, cache_of(run))
     frame = stages.compared_masks(run)
     one = cohort.filter(cohort.table["image_id"] == frame["image_id"][0])
     dice = lung_recipe.measure(LungSegmenter().model, one)["dice"][0]
@@ -195,24 +197,24 @@ def test_the_shipped_u_net_is_measured_on_the_same_images(run, tmp_path):
 
 
 def test_it_marks_the_lungs_of_the_run(run):
-    found = stages.segmenter(run.protocol, None, stages.cache_of(run))
+    found = RESUNET.segmenter(run.protocol, None, cache_of(run))
     assert (found.mode, found.threshold, found.clean) == ("hertel_ensemble resunet", 0.5, False)
     (mask,) = found.masks([np.random.default_rng(0).integers(0, 255, (30, 20)).astype(np.uint8)])
     assert mask.shape == (30, 20)
 
 
 def test_what_is_published_gives_its_measures_again(run, tmp_path):
-    files = stages.published_files(run)
+    files = RESUNET.published_files(run)
     assert set(files) == {"resunet/overlap.csv", "resunet/record.json", "resunet/shipped.csv"}
     for name, text in files.items():
         path = tmp_path / f"smoke-{name}"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    assert stages.kept(tmp_path, "smoke") == stages.measured(run)
-    assert stages.kept(tmp_path, "cpu") == []
+    assert RESUNET.kept(tmp_path, "smoke") == RESUNET.measured(run)
+    assert RESUNET.kept(tmp_path, "cpu") == []
     pd.testing.assert_frame_equal(stages.compared_masks(tmp_path / "smoke-resunet"), stages.compared_masks(run))
     with pytest.raises(UserError, match="resunet is not trained yet"):
-        stages.published_files(Asked(run.protocol, tmp_path / "elsewhere"))
+        RESUNET.published_files(Asked(run.protocol, tmp_path / "elsewhere"))
 
 
 def test_the_paired_difference_by_hand():

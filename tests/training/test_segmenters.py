@@ -36,10 +36,10 @@ from covid_keras.evaluation.overlap import (
 from covid_keras.models.lung_masks import segment_cohort
 from covid_keras.training import segmenters
 from covid_keras.training.execution import execute
-from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
+from covid_keras.training.fitting import Plateau
 from covid_keras.training.resume import ResumableTraining
-from covid_keras.training.segmenter_runs import kept_folders, phantom_masks, published_files
-from covid_keras.training.segmenters import Plateau, SegmenterKind, TrainedSegmenter, UnitScaling, train_segmenter
+from covid_keras.training.segmenter_runs import PaperSegmenters, phantom_masks
+from covid_keras.training.segmenters import SegmenterKind, TrainedSegmenter, UnitScaling, train_segmenter
 
 SHAPE = (48, 40)
 
@@ -57,25 +57,28 @@ class Tiny:
     patience: int = 2
 
 
-def _network(settings: Tiny) -> keras.Model:
-    inputs = keras.Input((settings.size, settings.size, 1), name="radiograph")
-    x = keras.layers.Conv2D(4, 3, padding="same", activation="tanh", name="conv")(inputs)
-    x = keras.layers.Dropout(0.1, name="dropout")(x)
-    return keras.Model(inputs, keras.layers.Conv2D(1, 1, activation="sigmoid", name="lung")(x), name="tiny")
-
-
 MOVED = Augmentation(rotation=90.0, shift=(0.1, 0.1), flip=True)
-KIND = SegmenterKind(
-    paper="made",
-    citation="Nobody et al.",
-    settings=Tiny,
-    network=_network,
-    loss=MaskedDiceCrossEntropy(),
-    metrics=(masked_dice,),
-    monitor="val_masked_dice",
-    augmentation=lambda settings: MOVED,
-    plateau=lambda settings: Plateau(settings.patience, 0.5),
-)
+
+
+class TinyKind(SegmenterKind):
+    paper = "made"
+    citation = "Nobody et al."
+    settings = Tiny
+
+    def network(self, settings: Tiny) -> keras.Model:
+        inputs = keras.Input((settings.size, settings.size, 1), name="radiograph")
+        x = keras.layers.Conv2D(4, 3, padding="same", activation="tanh", name="conv")(inputs)
+        x = keras.layers.Dropout(0.1, name="dropout")(x)
+        return keras.Model(inputs, keras.layers.Conv2D(1, 1, activation="sigmoid", name="lung")(x), name="tiny")
+
+    def augmentation(self, settings: Tiny) -> Augmentation:
+        return MOVED
+
+    def plateau(self, settings: Tiny) -> Plateau:
+        return Plateau(settings.patience, 0.5)
+
+
+KIND = TinyKind()
 TINY = Tiny()
 
 
@@ -143,7 +146,8 @@ def test_the_rate_of_each_epoch_follows_from_those_before(made, tmp_path, monkey
 
 def test_radiograph_and_mask_are_moved_alike_and_masks_stay_binary(made):
     cohort, split = made
-    data = segmenters._load(KIND, TINY, cohort, cohort.table["image_id"].map(split))
+    parts = cohort.table["image_id"].map(split)
+    data = segmenters._Training(KIND, "disc", TINY, cohort, parts, None).load()
     one = replace(TINY, batch_size=6)
     images, targets = (np.asarray(part) for part in segmenters._Batches(data, one, MOVED, 0)[0])
     assert images.shape == (6, 16, 16, 1)
@@ -230,19 +234,16 @@ def test_a_killed_training_goes_on_to_the_same_result(trained, made, tmp_path, m
     assert {"weights.h5", "history.csv", "overlap.csv"} <= there["record.json"]
 
 
-@pytest.fixture
-def untrainable() -> SegmenterKind:
+class Untrainable(TinyKind):
     """The same kind, of a network that must not be built."""
 
-    def no_network(settings):
+    def network(self, settings: Tiny) -> keras.Model:
         raise AssertionError("trained again")
 
-    return replace(KIND, network=no_network)
 
-
-def test_a_done_training_is_left_alone(trained, made, untrainable):
+def test_a_done_training_is_left_alone(trained, made):
     before = (trained / "record.json").stat().st_mtime_ns
-    assert _train(trained, *made, TINY, untrainable) == trained
+    assert _train(trained, *made, TINY, Untrainable()) == trained
     assert (trained / "record.json").stat().st_mtime_ns == before
     with pytest.raises(UserError, match="other settings"):
         _train(trained, *made, replace(TINY, seed=2))
@@ -255,12 +256,14 @@ def test_a_done_training_is_left_alone(trained, made, untrainable):
         _train(trained, others, split)
 
 
-def test_a_network_that_marks_nothing_is_warned_of(made, tmp_path, monkeypatch, caplog):
-    def end_blind(kind, name, model, *others):
-        model.layers[-1].bias.assign([-20.0])
-        return SimpleNamespace(history=[{"epoch": 0}], seconds=1.0, best_epoch=0)
+def end_blind(training, model, data) -> SimpleNamespace:
+    """In place of a training: leave a network that marks nothing."""
+    model.layers[-1].bias.assign([-20.0])
+    return SimpleNamespace(history=[{"epoch": 0}], seconds=1.0, best_epoch=0)
 
-    monkeypatch.setattr(segmenters, "_fit", end_blind)
+
+def test_a_network_that_marks_nothing_is_warned_of(made, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(segmenters._Training, "fit", end_blind)
     folder = _train(tmp_path / "disc", *made)
     assert json.loads((folder / "record.json").read_text())["overlap"]["validation"] == {
         "images": 2,
@@ -309,12 +312,12 @@ def _until(condition) -> None:
         time.sleep(0.02)
 
 
-def test_the_second_process_waits_and_finds_it_done(trained, made, tmp_path, untrainable, caplog):
+def test_the_second_process_waits_and_finds_it_done(trained, made, tmp_path, caplog):
     folder = tmp_path / "disc"
     with _held(folder) as process, ThreadPoolExecutor(1) as pool:
         live = folder / ".writing-live.h5"
         live.write_bytes(b"half a file")
-        second = pool.submit(_train, folder, *made, TINY, untrainable)
+        second = pool.submit(_train, folder, *made, TINY, Untrainable())
         _until(lambda: second.done() or "in use by another process; waiting for it" in caplog.text)
         assert not second.done()
         assert live.read_bytes() == b"half a file", "what the first one is writing"
@@ -406,16 +409,30 @@ def test_altered_weights_are_refused(trained, tmp_path):
 # --- in a run
 
 
+class Discs(PaperSegmenters):
+    """The segmenters of the made-up paper, in the folders given."""
+
+    names = ("disc", "other")
+    further = ("history.csv",)
+    settings = masks = kind = None
+
+    def __init__(self, **folders) -> None:
+        self._folders = lambda run: folders
+
+
 def test_what_is_published_of_a_segmenter(trained, tmp_path):
-    run, missing = SimpleNamespace(path=tmp_path), tmp_path / "nothing"
-    files = published_files(run, {"disc": trained}, ("history.csv",))
+    run, discs = SimpleNamespace(path=tmp_path), Discs(disc=trained)
+    files = discs.published_files(run)
     assert set(files) == {"disc/overlap.csv", "disc/record.json", "disc/history.csv"}
     assert files["disc/overlap.csv"] == (trained / "overlap.csv").read_text()
     assert str(trained.parent) not in "".join(files.values())
-    with pytest.raises(UserError, match="other is not trained yet"):
-        published_files(run, {"disc": trained, "other": missing})
+    with pytest.raises(UserError, match="other is not trained"):
+        Discs(disc=trained, other=tmp_path / "nothing").published_files(run)
     (tmp_path / "cpu-disc").mkdir()
-    assert kept_folders(tmp_path, "cpu", ("disc", "other")) == {"disc": tmp_path / "cpu-disc"}
+    for name in ("overlap.csv", "record.json"):
+        (tmp_path / "cpu-disc" / name).write_text(files[f"disc/{name}"])
+    assert discs.kept(tmp_path, "cpu") == discs.measured(run)
+    assert {one.system for one in discs.measured(run)} == {"disc"}
 
 
 def test_a_phantoms_lateral_images_teach_no_frontal_lungs(made):

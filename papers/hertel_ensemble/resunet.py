@@ -1,0 +1,29 @@
+"""How the paper's ResUNet is built and trained; its settings are in `papers.hertel_ensemble.segmenter`."""
+
+from __future__ import annotations
+
+import keras
+
+from covid_keras.common.settings import as_plain
+from covid_keras.data.augment import Augmentation
+from covid_keras.models.resunet import build_resunet
+from covid_keras.training.fitting import Plateau
+from covid_keras.training.segmenters import SegmenterKind
+from papers.hertel_ensemble.segmenter import SegmenterSettings
+
+
+class ResUNetKind(SegmenterKind):
+    """The ResUNet."""
+
+    paper = "hertel_ensemble"
+    citation = "Hertel and Benlamri"
+    settings = SegmenterSettings
+
+    def network(self, settings: SegmenterSettings) -> keras.Model:
+        return build_resunet((settings.size, settings.size, 1), settings.filters)
+
+    def augmentation(self, settings: SegmenterSettings) -> Augmentation:
+        return Augmentation(**as_plain(settings.augmentation))
+
+    def plateau(self, settings: SegmenterSettings) -> Plateau:
+        return Plateau(settings.patience_lr, settings.factor)
