@@ -242,9 +242,7 @@ def test_what_does_not_decide_it_shares_the_folder(tmp_path):
 
 
 def test_the_shipped_u_net_marks_where_the_protocol_says_so(tmp_path):
-    assert stages.SEGMENTERS.segmenter(PAPER.protocol("cpu"), None, tmp_path) is None
     assert PAPER.segmenter(PAPER.protocol("cpu"), None, tmp_path) is None
-    assert PAPER.lung_mode(PAPER.protocol("cpu")) == "shipped"
 
 
 def test_the_phantoms_u_nets_learn_from_its_frontal_images(tmp_path):

@@ -334,7 +334,7 @@ def test_a_lock_refuses_or_waits_until_its_holder_dies(tmp_path, caplog):
     with _held(execution.folder) as process:
         for _ in range(2):  # to be refused takes nothing from the holder
             with pytest.raises(UserError, match="in use by another process"):
-                execute(None, None, execution)
+                execute(execution)
         with ThreadPoolExecutor(1) as pool:
 
             def enter():
@@ -346,7 +346,7 @@ def test_a_lock_refuses_or_waits_until_its_holder_dies(tmp_path, caplog):
             assert not waiting.done()
             process.kill()
             waiting.result(timeout=20)
-    execute(None, None, execution)
+    execute(execution)
     with pytest.raises(KeyError), locked(execution.folder, wait=False):
         raise KeyError
     with locked(execution.folder, wait=False):
