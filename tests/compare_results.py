@@ -16,36 +16,26 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from covid_keras.common.files import read_json, write_json
-from covid_keras.evaluation import Measured, comparison_records, measured_from_json, summarise
-from covid_keras.paper.paper import Paper
+from covid_keras.common.files import write_json
+from covid_keras.evaluation import comparison_records
 from covid_keras.paper.registered import load_papers
-from covid_keras.reporting.committed import Committed, committed_profiles
-from covid_keras.reporting.paper_report import report_of
-from covid_keras.reporting.publish import regenerated
+from covid_keras.reporting.results import Results
+from covid_keras.reporting.sources import committed_profiles
 
 VALUES = ("mean", "std", "low", "high", "executions", "n_patients", "n_images", "ddof", "resamples")
 CELL = ("table", "row", "column", "paper", "target", "ours", "low", "high", "difference", "verdict", "doubt")
 
 
-def committed_results() -> list[tuple[Paper, str]]:
-    """Return every paper and profile of which results are committed."""
+def committed_results() -> list[Results]:
+    """Return the committed results of every paper and profile."""
     papers = load_papers().values()
-    return [(paper, profile) for paper in papers for profile in committed_profiles(paper)]
+    return [Results.committed(paper, profile) for paper in papers for profile in committed_profiles(paper)]
 
 
-def recomputed(paper: Paper, profile: str) -> list[Measured]:
-    """Return what was measured, made again from the published files."""
-    frames, report = regenerated(paper, profile), report_of(paper)
-    again = [one for frame in frames for one in (*summarise(frame, paper.positive or None), *report.measure(frame))]
-    return [*again, *report.measured_from(paper.folder / "results", profile)]
-
-
-def metric_differences(paper: Paper, profile: str) -> Iterator[str]:
+def metric_differences(results: Results) -> Iterator[str]:
     """Yield where the committed JSON is not what its predictions give (within the six decimals it is written with)."""
-    path = paper.folder / "results" / f"{profile}.json"
-    committed = {(one.system, one.metric): one for one in measured_from_json(read_json(path))}
-    again = {(one.system, one.metric): one for one in recomputed(paper, profile)}
+    committed = {(one.system, one.metric): one for one in results.measured}
+    again = {(one.system, one.metric): one for one in results.source.recomputed(results.report)}
     for system, metric in sorted(set(committed) ^ set(again)):
         yield f"{metric} of {system} is not in both"
     for key in sorted(set(committed) & set(again)):
@@ -55,9 +45,9 @@ def metric_differences(paper: Paper, profile: str) -> Iterator[str]:
                 yield f"{name} of {key[1]} of {key[0]}: committed {theirs}, made again {ours}"
 
 
-def verdict_cells(paper: Paper, profile: str) -> list[dict[str, object]]:
+def verdict_cells(results: Results) -> list[dict[str, object]]:
     """Return every published cell beside ours, with its verdict, as plain records."""
-    records = comparison_records(Committed.read(paper, profile).comparison)
+    records = comparison_records(results.comparison)
     return [{name: record[name] for name in CELL} for record in records]
 
 
@@ -73,12 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", type=Path, metavar="FILE")
     parser.add_argument("--against", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
-    cells = {f"{paper.name} {profile}": verdict_cells(paper, profile) for paper, profile in committed_results()}
-    found = [
-        f"{paper.name} {profile}: {text}"
-        for paper, profile in committed_results()
-        for text in metric_differences(paper, profile)
-    ]
+    everything = {f"{one.paper.name} {one.profile}": one for one in committed_results()}
+    cells = {name: verdict_cells(results) for name, results in everything.items()}
+    found = [f"{name}: {text}" for name, results in everything.items() for text in metric_differences(results)]
     if options.against:
         before = json.loads(options.against.read_text(encoding="utf-8"))
         found += [f"{name}: not in both" for name in sorted(set(before) ^ set(cells))]

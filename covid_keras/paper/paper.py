@@ -42,7 +42,7 @@ class Paper:
     scored : tuple of str
         The classes that are evaluated; each system's own, else all of the cohort's, where empty.
     report : str
-        The module whose `REPORT` is the `covid_keras.reporting.paper_report.PaperReport`; "" for the plain one.
+        The module whose `REPORT` is the `covid_keras.reporting.results.PaperReport`; "" for the plain one.
     files : mapping
         Weight files that a user may give by `--checkpoint NAME=FILE`: name to what it is.
     registered : mapping

@@ -32,10 +32,7 @@ class TableEntry(NamedTuple):
 
 
 class AgainstEntry(NamedTuple):
-    """A table of paper against ours with what it shows and a caption.
-
-    One that is `brief` has ours on one line, and no lines below it that give reasons.
-    """
+    """A table of paper against ours with what it shows and a caption; one that is `brief` has ours on one line."""
 
     table: PaperTable
     what: str = ""
@@ -63,6 +60,11 @@ class Section:
     details: list[Section] = field(default_factory=list)
     link: str = ""
 
+    @property
+    def empty(self) -> bool:
+        """Whether it holds nothing but its title."""
+        return not any(value for name, value in vars(self).items() if name not in ("title", "link"))
+
 
 @dataclass
 class Report:
@@ -71,40 +73,25 @@ class Report:
     Parameters
     ----------
     title, subtitle : str
-    comparison : DataFrame, optional
-        As `covid_keras.evaluation.compare` returns it.
     banner : str
-        A warning across the top, such as that the images are synthetic; "" for none.
+        Warning across the page, such as that the images are synthetic; "" for none.
     facts : list of (name, value)
-        What the reader must know first: data, profile, executions.
-    table_titles : mapping
-        Name of a published table ("V") to what it shows.
-    comparison_figures : list of FigureEntry
-        The comparison drawn; shown below its tables.
-    tables, figures : lists of `TableEntry`, `FigureEntry` (or plain tuples of the same order)
-        Shown after the comparison.
+        What the page is about: profile, cohort, executions, time.
+    verdicts : mapping
+        Verdict to how many cells got it, shown at the top.
     sections : list of Section
-    notes : list of (title, text)
-        Deviations from the paper and doubts about it.
+        Empty ones are left out.
     citations : list of (text, url)
         The only links that leave the page; `url` is "" or starts with http:// or https://.
-    provenance : mapping
-        Versions, revision, device, seeds; may be nested.
     disclaimer : str
         Stands at the top and at the bottom.
     """
 
-    title: str
+    title: str = ""
     subtitle: str = ""
-    comparison: pd.DataFrame | None = None
     banner: str = ""
     facts: list[tuple[str, Any]] = field(default_factory=list)
-    table_titles: Mapping[str, str] = field(default_factory=dict)
-    comparison_figures: list[FigureEntry] = field(default_factory=list)
-    tables: list[TableEntry] = field(default_factory=list)
-    figures: list[FigureEntry] = field(default_factory=list)
+    verdicts: Mapping[str, int] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)
     citations: list[tuple[str, str]] = field(default_factory=list)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
     disclaimer: str = DISCLAIMER

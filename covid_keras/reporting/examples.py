@@ -22,8 +22,6 @@ from covid_keras.explain.where import heat_in_lungs, lung_area_share
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.systems import System
 from covid_keras.preprocessing import centre_square, drop_top, keep_lungs, remove_lungs
-from covid_keras.reporting.document import FigureEntry
-from covid_keras.reporting.paper_report import report_of
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.runfolder import Execution
 
@@ -124,14 +122,8 @@ def explain_examples(examples: Examples) -> list[Explanation]:
     ]
 
 
-def further_pictures(examples: Examples) -> list[FigureEntry]:
-    """Return the figures that the system's paper draws of the examples, beside the heat maps."""
-    draw = report_of(examples.execution.run.paper).pictures.get(examples.system.name)
-    return [] if draw is None else [FigureEntry(*entry) for entry in draw(examples)]
-
-
 def _predicted_first(scores: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return, a row an image, the class indices: the one decided for, then the others by falling score."""
+    """Return, one row per image, the class indices: the one decided for, then the others by falling score."""
     others = scores.copy()
     others[np.arange(len(scores)), predicted] = np.inf
     return np.argsort(-others, axis=1, kind="stable")
@@ -238,7 +230,7 @@ def _framed(
 
 
 def heat_table(system: str, cases: Iterable[Explanation]) -> pd.DataFrame:
-    """Return, a row an example, the share of each map's heat that lies in the lungs, and the lungs' share of area.
+    """Return, one row per example, the share of each map's heat that lies in the lungs, and the lungs' share of area.
 
     The shares are NaN where no mask is known.
     """

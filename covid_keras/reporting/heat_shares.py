@@ -1,58 +1,16 @@
-"""The share of heat in the lungs over the whole test set of a run's systems: measured, kept in the run, compared."""
+"""The share of heat in the lungs over a whole test set: the table that a report leaves in the run, compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path
 from covid_keras.explain.shares import compare_shares
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from covid_keras.reporting.results import Results
-    from covid_keras.training.runfolder import Execution
-
 SHARES = "heat-shares.csv"
-_BATCH = 16
-
-
-def measure_shares(results: Results) -> pd.DataFrame:
-    """Measure the systems that the paper compares by their heat, and write the table into the run folder.
-
-    Returns
-    -------
-    DataFrame
-        `system`, and the columns of `covid_keras.explain.heat_shares`, a row a test image of the system's first
-        execution, for the class that the network decided for. Empty where the paper compares none that is there.
-
-    Raises
-    ------
-    UserError
-        Where weights, images or masks are missing.
-    """
-    names = list(dict.fromkeys(name for pair in pairs_of(results) for name in pair))
-    frames = [_shares_of(results, name) for name in names]
-    if not frames:
-        return pd.DataFrame()
-    table = pd.concat(frames, ignore_index=True)
-    with atomic_path(results.run.path / SHARES) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
-    return read_shares(results.run.path / SHARES)
-
-
-def pairs_of(results: Results) -> list[tuple[str, str]]:
-    """Return the pairs that the paper compares by their heat, as far as this run has measured both and knows lungs."""
-    # The saturated pixels of the authors' mode are for cropping; they do not say where the lungs are.
-    saturated = results.facts.get("lungs", {}).get("mode") == "authors"
-    if saturated or results.run.cohort.table["mask_path"].eq("").all():
-        return []
-    return [pair for pair in results.report.heat_pairs if set(pair) <= set(results.systems)]
 
 
 def read_shares(path: Path) -> pd.DataFrame:
@@ -66,7 +24,7 @@ def read_shares(path: Path) -> pd.DataFrame:
 
 
 def compared_shares(table: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return, a record a pair and measure, both means and their paired difference with its interval by patient."""
+    """Return, one record per pair and measure, both means and their paired difference with its interval by patient."""
     if table.empty:
         return []
     frames = dict(list(table.groupby("system")))
@@ -76,38 +34,3 @@ def compared_shares(table: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[d
         if {a, b} <= set(frames)
         for record in compare_shares(frames[a], frames[b]).to_dict("records")
     ]
-
-
-def _shares_of(results: Results, name: str) -> pd.DataFrame:
-    from covid_keras.explain.shares import heat_shares
-
-    execution = results.executions_of(name)[0][0]
-    frame = results.predictions_of(name)
-    frame = frame[
-        (frame["repeat"] == execution.repeat) & (frame["fold"] == execution.fold) & (frame["split"] == "test")
-    ]
-    shares = heat_shares(
-        execution.network,
-        _batches(results, execution, frame),
-        image_ids=frame["image_id"].tolist(),
-        patient_ids=frame["patient_id"].tolist(),
-        layer=results.paper.system(name).heat_layer or None,
-    )
-    return shares.assign(system=name)
-
-
-def _batches(results: Results, execution: Execution, frame: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield inputs as the network takes them, with the lungs in the same geometry."""
-    import numpy as np
-
-    from covid_keras.data.pipeline import make_dataset
-    from covid_keras.reporting.examples import lungs_as_fed
-
-    run, system, preparation = results.run, execution.system, execution.preparation
-    prepared = system.feed(execution, run.cohort, execution.division, execution.prepared).prepared
-    rows = pd.Index(run.cohort.table["image_id"]).get_indexer(frame["image_id"])
-    fed = make_dataset(prepared, rows, batch_size=_BATCH, scaling=system.scaling, channels=system.channels)
-    for start, images in zip(range(0, len(rows), _BATCH), fed, strict=True):
-        of_batch = run.cohort.table.iloc[rows[start : start + _BATCH]]
-        masks = [lungs_as_fed(row.path, row.mask_path, preparation) for row in of_batch.itertuples()]
-        yield images.numpy(), np.stack(masks)

@@ -10,7 +10,7 @@ broken anywhere: a paragraph is rendered as one line. ::
 
     prose("papers.arias_vgg19", "report.md", "filter_caption", frontal=1, lateral=2, recall=90.0, low=80.0, high=95.0)
 
-Besides Jinja's own filters there are `number`, `signed`, `percent` (of a share), `sentence`, `joined`, `level`,
+Besides Jinja's own filters there are `number`, `signed`, `percent` (of a share), `sentence`, `stopped`, `joined`, `level`,
 `points` and, as functions, `interval(low, high)` and `counted(count, what)`; see `covid_keras.reporting.wording`.
 """
 
@@ -90,6 +90,7 @@ def _environment(package: str | Path) -> jinja2.Environment:
         signed=lambda value: wording.number(value, signed=True),
         percent=wording.percent,
         sentence=wording.sentence,
+        stopped=wording.stopped,
         joined=wording.joined,
         level=wording.level,
         points=wording.points,

@@ -16,17 +16,16 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import write_json, write_text
-from covid_keras.evaluation import read_predictions, write_predictions
+from covid_keras.evaluation import write_predictions
 from covid_keras.models.registry import FOLDER
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_papers
-from covid_keras.reporting.audits import audit_markdown, audit_of
-from covid_keras.reporting.committed import excerpt_markdown, results_markdown
-from covid_keras.reporting.heat_shares import SHARES, read_shares
-from covid_keras.reporting.html import write_report
-from covid_keras.reporting.overview import overview_markdown, overview_report
+from covid_keras.reporting.heat_shares import SHARES
+from covid_keras.reporting.overview import overview_report
+from covid_keras.reporting.readme import audit_markdown, excerpt_markdown, lungs_markdown, results_markdown
+from covid_keras.reporting.renderer import render, write_report
 from covid_keras.reporting.results import Results, results_json
-from covid_keras.reporting.tables import markdown_table
+from covid_keras.reporting.sources import predictions_files
 from covid_keras.training.runfolder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +56,7 @@ def publish_run(path: str | Path) -> Path:
         write_predictions(path, portable(frame))
     for path in set(folder.glob(f"{profile}-predictions*.csv")) - set(files):
         path.unlink()  # of an older run with more sets of classes
-    if len(shares := read_shares(results.run.path / SHARES)):
+    if len(shares := results.source.shares):
         write_text(folder / f"{profile}-{SHARES}", shares.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     for name, text in results.report.published_files(results.run).items():
         path = folder / f"{profile}-{name}"
@@ -89,7 +88,7 @@ def refresh_overview() -> list[Path]:
     Papers that are installed from elsewhere are on their user's page (`write_results`) and not in this repository.
     """
     own = [paper for paper in _published_papers() if paper.folder.is_relative_to(ROOT)]
-    return [write_text(ROOT / OVERVIEW, overview_markdown(own))] if own else []
+    return [write_text(ROOT / OVERVIEW, render(overview_report(own, everything=False), "md"))] if own else []
 
 
 def write_results(out: str | Path) -> list[Path]:
@@ -107,11 +106,6 @@ def write_results(out: str | Path) -> list[Path]:
 def _published_papers() -> list[Paper]:
     """Return the papers that have a file of printed numbers; without one there is nothing to set ours against."""
     return [paper for paper in load_papers().values() if (paper.folder / "published.yaml").is_file()]
-
-
-def predictions_files(folder: Path, profile: str, count: int) -> list[Path]:
-    """Return the files of a profile's predictions, one for each set of classes that systems are evaluated in."""
-    return [folder / f"{profile}-predictions{'' if place == 1 else f'-{place}'}.csv" for place in range(1, count + 1)]
 
 
 def require_checkout() -> None:
@@ -153,29 +147,7 @@ def filled(text: str) -> str:
     def fill_audit(match: re.Match[str]) -> str:
         if (paper := papers.get(match["paper"])) is None or not (paper.folder / "published.yaml").is_file():
             return match[0]
-        return f"{match['head']}{audit_markdown(audit_of(paper))}{match['end']}"
+        return f"{match['head']}{audit_markdown(paper)}{match['end']}"
 
     text = AUDIT.sub(fill_audit, PLACE.sub(fill, text))
-    return LUNGS.sub(lambda match: f"{match[1]}{lungs_markdown()}{match[2]}", text)
-
-
-def lungs_markdown() -> str:
-    """Return the shipped U-Net's Dice and IoU as Markdown: mean, percentiles, and the ten worst images."""
-    from covid_keras.evaluation.overlap import summarise_overlap
-
-    table = pd.read_csv(FOLDER / "lungs_unet16_dice.csv")
-    found = summarise_overlap(table)
-    names = ("mean", "std", "min", "p5", "p25", "p50", "p75", "p95", "max")
-    rows = [[measure, *(f"{found[f'{measure}_{name}']:.4f}" for name in names)] for measure in ("dice", "iou")]
-    worst = table.head(10)[["image_id", "view", "dice", "iou"]].round(4).astype(str)
-    return (
-        f"{found['images']} images of {found['patients']} patients (percentiles over images, std with ddof 1).\n\n"
-        f"{markdown_table(pd.DataFrame(rows, columns=['', *names]))}\nThe ten worst:\n\n{markdown_table(worst)}"
-    )
-
-
-def regenerated(paper: Paper, profile: str) -> list[pd.DataFrame]:
-    """Return the committed predictions of a profile, checked, a table for each set of classes."""
-    folder = paper.folder / "results"
-    count = len(list(folder.glob(f"{profile}-predictions*.csv")))
-    return [read_predictions(path) for path in predictions_files(folder, profile, count)]
+    return LUNGS.sub(lambda match: f"{match[1]}{lungs_markdown(FOLDER / 'lungs_unet16_dice.csv')}{match[2]}", text)

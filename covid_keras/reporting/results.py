@@ -1,20 +1,17 @@
-"""What a run has measured: its predictions, and everything that follows from them and the paper's printed numbers."""
+"""What a paper's report has of its own; and what was measured and what follows from it and the paper's printed numbers, of a run or of what is committed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 
-from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_record, without_folders
-from covid_keras.common.provenance import provenance
 from covid_keras.evaluation import (
     Measured,
     PublishedCell,
@@ -22,8 +19,6 @@ from covid_keras.evaluation import (
     load_published,
     metrics_json,
     per_execution,
-    read_predictions,
-    summarise,
 )
 from covid_keras.evaluation.seeds import seed_metrics
 from covid_keras.evaluation.summary import plain
@@ -32,29 +27,145 @@ from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import SplitSettings
 from covid_keras.published.cells import load_titles
 from covid_keras.reporting.audits import audit_of, audited_places
-from covid_keras.reporting.heat_shares import SHARES, compared_shares, pairs_of, read_shares
-from covid_keras.reporting.paper_report import PaperReport, report_of
+from covid_keras.reporting.document import Section
+from covid_keras.reporting.groups import Group, named_groups
+from covid_keras.reporting.heat_shares import compared_shares
+from covid_keras.reporting.prose import prose
+from covid_keras.reporting.sources import CommittedSource, RunSource, Source, finished
+from covid_keras.reporting.wording import sentence
 from covid_keras.training.runfolder import Execution, RunFolder
 
-SYNTHETIC = "PHANTOM DATA: synthetic images made by this suite. No number on this page says anything about a patient."
-OTHER_DATA = "OTHER DATA THAN THE PAPER'S: every number of ours is shown, none is comparable. {reason}."
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from covid_keras.reporting.examples import Examples
+
+
+Pictures = list[tuple[str, str, "Figure"]]
+
+
+@dataclass(frozen=True)
+class PaperReport:
+    """The report of a paper; a paper that measures or shows something of its own overrides the methods.
+
+    Attributes
+    ----------
+    notes : tuple of (title, text)
+        What the reader must know before believing a number; every report and its page show them.
+    proposed : tuple of str
+        The paper's own systems: each of the others is compared with them on the same patients; all pairs where empty.
+    pairs : tuple of (str, str)
+        The pairs of systems whose difference is shown, the first minus the second; those of `proposed` where None.
+    leaks : tuple of (str, str)
+        Systems on a division that leaks as published, each with its twin on a disjoint one: their difference is shown.
+    heat_pairs : tuple of (str, str)
+        Systems whose share of heat in the lungs is compared over their whole test set.
+    pictures : mapping
+        System to a function of `covid_keras.reporting.examples.Examples` that returns a list of (title, caption,
+        `matplotlib.figure.Figure`): what the report shows of the example images beside the heat maps.
+    evidence_notes : mapping
+        System to what the map of a class is a map of, where that is not simply the class's logit.
+    """
+
+    notes: tuple[tuple[str, str], ...] = ()
+    proposed: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] | None = None
+    leaks: tuple[tuple[str, str], ...] = ()
+    heat_pairs: tuple[tuple[str, str], ...] = ()
+    pictures: Mapping[str, Callable[[Examples], Pictures]] = field(default_factory=dict)
+    evidence_notes: Mapping[str, str] = field(default_factory=dict)
+
+    def measure(self, predictions: pd.DataFrame) -> list[Measured]:
+        """Return further metrics that the paper prints, of the predictions of one set of classes."""
+        return []
+
+    def measured_beside(self, run: RunFolder) -> list[Measured]:
+        """Return what was measured of what the paper trains beside its systems, as far as that is done."""
+        return []
+
+    def measured_from(self, folder: Path, profile: str) -> list[Measured]:
+        """Return the same, made again from the files that were published into a folder of results."""
+        return []
+
+    def published_files(self, run: RunFolder) -> dict[str, str]:
+        """Return {file name: text} of what is published beside the predictions; names follow the profile's."""
+        return {}
+
+    def sections(self, results: Results) -> list[Section]:
+        """Return the sections that only this paper's report has."""
+        return []
+
+
+def report_of(paper: Paper) -> PaperReport:
+    """Return the `REPORT` of the module that a paper names as its report; the plain one where it names none."""
+    return importlib.import_module(paper.report).REPORT if paper.report else PaperReport()
 
 
 @dataclass(frozen=True)
 class Results:
-    """A run's predictions and everything that follows from them."""
+    """Predictions and everything that follows from them.
 
-    run: RunFolder
-    paper: Paper
-    executions: list[Execution]
+    `run`, `executions` and what asks for the cohort or the splits need a source that is a run folder.
+    """
+
+    source: Source
 
     @classmethod
     def of(cls, run: RunFolder) -> Results:
         """Read a run's finished executions; raise `UserError` where there is none."""
-        done = [execution for execution in run.executions() if execution.done]
-        if not done:
-            raise UserError(run.path, "holds no finished execution", "Run `covid-keras reproduce` until one is done")
-        return cls(run, run.paper, done)
+        return cls(finished(run))
+
+    @classmethod
+    def committed(cls, paper: Paper, profile: str) -> Results:
+        """Read what is committed of a paper's profile; a missing or malformed file is an error once it is asked for."""
+        return cls(CommittedSource(paper, profile))
+
+    # --- of either source
+
+    @property
+    def paper(self) -> Paper:
+        """The paper."""
+        return self.source.paper
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Protocol, data, device, revision and cost, as they are committed."""
+        return self.source.provenance
+
+    @property
+    def profile(self) -> str:
+        """The profile."""
+        return self.provenance["profile"]
+
+    @cached_property
+    def protocol_text(self) -> dict[str, Any]:
+        """The protocol of the run as it was then, as plain values."""
+        return yaml.safe_load(self.provenance["protocol"])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was counted while the run was prepared."""
+        return self.provenance["facts"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every execution of the protocol is done."""
+        return self.provenance["complete"]
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The systems that could not be run, and why."""
+        return self.provenance.get("left_out", {})
+
+    @property
+    def surrogates(self) -> dict[str, str]:
+        """The systems measured that are no match for the paper's even on its own data, and why."""
+        return self.provenance.get("surrogates", {})
+
+    @property
+    def phantom(self) -> bool:
+        """Whether the images are synthetic, of known truth."""
+        return self.protocol_text["cohort"].get("kind") == "phantom"
 
     @cached_property
     def report(self) -> PaperReport:
@@ -62,12 +173,59 @@ class Results:
         return report_of(self.paper)
 
     @cached_property
+    def measured(self) -> list[Measured]:
+        """Mean, std over executions and 95 % interval by patient, of every metric."""
+        return self.source.measured(self.report)
+
+    @cached_property
+    def published(self) -> list[PublishedCell]:
+        """The paper's numbers."""
+        return load_published(self.paper.folder / "published.yaml")
+
+    @cached_property
+    def published_titles(self) -> dict[str, str]:
+        """What each of the paper's tables shows, by its name."""
+        return load_titles(self.paper.folder / "published.yaml")
+
+    @cached_property
+    def audit(self) -> pd.DataFrame:
+        """Whether the paper's numbers are possible, as `audit_of` returns it."""
+        return audit_of(self.paper)
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """Every published cell beside ours; the tolerance is the one of the run's own protocol, set before it."""
+        return compare(
+            self.published,
+            self.measured,
+            self.protocol_text["tolerance"],
+            self.provenance["comparable"],
+            self.left_out,
+            audited_places(self.audit),
+            self.surrogates,
+        )
+
+    @cached_property
+    def systems(self) -> dict[str, str]:
+        """The systems with finished executions: name to title."""
+        return {name: self.paper.system(name).title for name in self.source.systems}
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """All that was measured, systems and stages: name to title.
+
+        The title of a stage is the row of the paper's, where all its numbers stand in rows of one name, else its name.
+        """
+        rows = self.comparison.groupby("system")["row"].unique()
+        return {
+            name: self.systems.get(name) or (str(rows[name][0]) if name in rows and len(rows[name]) == 1 else name)
+            for name in dict.fromkeys(one.system for one in self.measured)
+        }
+
+    @property
     def frames(self) -> list[pd.DataFrame]:
-        """The predictions of the finished executions, a table for each set of classes that systems are evaluated in."""
-        paths: dict[tuple[str, ...], list[Path]] = {}
-        for execution in self.executions:
-            paths.setdefault(self.classes_of(execution.system.name), []).append(execution.predictions)
-        return [read_predictions(of_classes) for of_classes in paths.values()]
+        """The predictions of the finished executions, one table per set of classes that systems are evaluated in."""
+        return self.source.frames
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -79,14 +237,50 @@ class Results:
         frame = next(frame for frame in self.frames if (frame["system"] == system).any())
         return frame[frame["system"] == system]
 
-    @cached_property
-    def systems(self) -> dict[str, str]:
-        """The systems measured: name to title."""
-        return {name: self.paper.system(name).title for name in dict.fromkeys(e.system.name for e in self.executions)}
+    # --- of a run folder
+
+    @property
+    def _source(self) -> RunSource:
+        if not isinstance(self.source, RunSource):
+            raise TypeError(f"{type(self.source).__name__} holds no run folder")
+        return self.source
+
+    @property
+    def run(self) -> RunFolder:
+        """The run folder."""
+        return self._source.run
+
+    @property
+    def executions(self) -> list[Execution]:
+        """The finished executions."""
+        return self._source.executions
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The provenance of each execution."""
+        return self._source.records
+
+    def executions_of(self, system: str) -> list[tuple[Execution, dict[str, Any]]]:
+        """Return a system's finished executions with their records."""
+        both = zip(self.executions, self.records, strict=True)
+        return [(execution, record) for execution, record in both if execution.system.name == system]
 
     def classes_of(self, system: str) -> tuple[str, ...]:
         """Return the classes that a system is evaluated in."""
-        return self.paper.scored_of(self.paper.system(system), self.run.cohort)
+        return self.executions_of(system)[0][0].scored
+
+    def split_of(self, system: str) -> SplitSettings:
+        """Return how the images of a system are divided."""
+        return self.run.protocol.split_of(self.paper.system(system).split)
+
+    def has_seeds(self, system: str) -> bool:
+        """Whether a system's executions differ by their seed alone, not by their fold."""
+        return self.split_of(system).scheme != "folds"
+
+    @property
+    def leaky(self) -> list[str]:
+        """The systems measured whose images are divided as published, patients crossing."""
+        return [name for name in self.systems if self.split_of(name).leaky_as_published]
 
     @cached_property
     def experiments(self) -> list[list[str]]:
@@ -111,201 +305,44 @@ class Results:
             [" or ".join(self.classes_of(names[0])) if several else "" for names in self.experiments],
         )
 
-    def has_seeds(self, system: str) -> bool:
-        """Whether a system's executions differ by their seed alone, not by their fold."""
-        return self.split_of(system).scheme != "folds"
-
-    @cached_property
-    def measured(self) -> list[Measured]:
-        """Mean, std over executions and 95 % interval by patient, of every metric."""
-        summarised = [one for frame in self.frames for one in summarise(frame, self.paper.positive or None)]
-        further = [one for frame in self.frames for one in self.report.measure(frame)]
-        return [*summarised, *further, *self.report.measured_beside(self.run)]
-
-    @cached_property
-    def published(self) -> list[PublishedCell]:
-        """The paper's numbers."""
-        return load_published(self.paper.folder / "published.yaml")
-
-    @cached_property
-    def published_titles(self) -> dict[str, str]:
-        """What each of the paper's tables shows, by its name."""
-        return load_titles(self.paper.folder / "published.yaml")
-
-    @cached_property
-    def comparison(self) -> pd.DataFrame:
-        """Paper against ours, cell by cell."""
-        protocol = self.run.protocol
-        return compare(
-            self.published,
-            self.measured,
-            protocol.tolerance,
-            protocol.comparable,
-            self.run.left_out,
-            audited_places(self.audit),
-            self.surrogates,
-        )
-
-    @cached_property
-    def audit(self) -> pd.DataFrame:
-        """Whether the paper's numbers are possible, as `audit_of` returns it."""
-        return audit_of(self.paper)
-
-    @cached_property
-    def surrogates(self) -> dict[str, str]:
-        """The systems measured that are no match for the paper's even on its own data, and why."""
-        reasons = {name: self.paper.system(name).surrogate(self.run.protocol) for name in self.systems}
-        return {name: reason for name, reason in reasons.items() if reason}
-
-    def split_of(self, system: str) -> SplitSettings:
-        """Return how the images of a system are divided."""
-        return self.run.protocol.split_of(self.paper.system(system).split)
-
-    @property
-    def leaky(self) -> list[str]:
-        """The systems measured whose images are divided as published, patients crossing."""
-        return [name for name in self.systems if self.split_of(name).leaky_as_published]
-
     @cached_property
     def seeds(self) -> pd.DataFrame:
         """The metrics of each execution of the systems whose executions differ by their seed, and not by their fold."""
-        single = [name for name in self.systems if self.has_seeds(name)]
         frames = [per_execution(one, self.paper.positive or None) for one in self.frames]
         frame = pd.concat(frames, ignore_index=True)
-        return frame[frame["system"].isin(single)]
+        return frame[frame["system"].map(self.has_seeds)]
 
     @cached_property
     def leaks(self) -> list[tuple[str, Difference]]:
         """What a division that leaks adds to the metrics of each system that was trained on both."""
-        found = []
+        found, positive = [], self.paper.positive or None
         for leaky, disjoint in self.report.leaks:
             if {leaky, disjoint} <= set(self.systems):
                 both = self.predictions_of(leaky), self.predictions_of(disjoint)
-                for metric in seed_metrics(per_execution(both[0], self.paper.positive or None)):
-                    found.append((disjoint, difference_of_sets(*both, metric, self.paper.positive or None)))
+                for metric in seed_metrics(per_execution(both[0], positive)):
+                    found.append((disjoint, difference_of_sets(*both, metric, positive)))
         return found
 
-    @cached_property
-    def heat_shares(self) -> list[dict[str, Any]]:
-        """The share of heat in the lungs of the systems that the paper compares, once a report has measured it."""
-        return compared_shares(read_shares(self.run.path / SHARES), pairs_of(self))
-
-    @cached_property
-    def facts(self) -> dict[str, Any]:
-        """What was counted while the run was prepared."""
-        path = self.run.path / "facts.json"
-        return read_record(path, ()) if path.is_file() else {}
-
-    @cached_property
-    def records(self) -> list[dict[str, Any]]:
-        """The provenance of each execution."""
-        return [execution.details for execution in self.executions]
-
-    def executions_of(self, system: str) -> list[tuple[Execution, dict[str, Any]]]:
-        """Return a system's finished executions with their records."""
-        both = zip(self.executions, self.records, strict=True)
-        return [(execution, record) for execution, record in both if execution.system.name == system]
+    @property
+    def heat_pairs(self) -> list[tuple[str, str]]:
+        """The pairs that the paper compares by their heat, as far as both are measured and the lungs are known."""
+        # The saturated pixels of the authors' mode are for cropping; they do not say where the lungs are.
+        saturated = self.facts.get("lungs", {}).get("mode") == "authors"
+        if saturated or self.run.cohort.table["mask_path"].eq("").all():
+            return []
+        return [pair for pair in self.report.heat_pairs if set(pair) <= set(self.systems)]
 
     @property
-    def complete(self) -> bool:
-        """Whether every execution of the protocol is done."""
-        return len(self.executions) == len(self.run.executions())
-
-
-@dataclass(frozen=True)
-class Group:
-    """Systems that were tested on the same images.
-
-    Attributes
-    ----------
-    name : str
-        What tells the group from the others; "" where there is nothing to tell.
-    titles : dict
-        System to title, without the group's name.
-    """
-
-    name: str
-    titles: dict[str, str]
-
-    def titled(self, what: str) -> str:
-        """Return the title of a figure or table of the group."""
-        return f"{what}: {self.name}" if self.name else what
-
-
-def named_groups(
-    groups: list[dict[str, str]], origins: Mapping[str, str] = MappingProxyType({}), classes: Sequence[str] = ()
-) -> list[Group]:
-    """Name groups of systems (name to title) by the ending, after a comma, that all titles of a group share.
-
-    A group of one system among several is named by its title, one of systems of one origin by that; where systems tell
-    other classes apart, those (of each group, as text) stand before the name. What has no such name or not its own
-    gets its place too.
-
-    >>> [group.name for group in named_groups([{"a": "A", "b": "B"}, {"c": "A, cut", "d": "B, cut"}])]
-    ['', 'cut']
-    >>> named_groups([{"c": "A, cut", "d": "B, cut"}])[0].titles
-    {'c': 'A', 'd': 'B'}
-    """
-    named = [
-        Group(origin, titles)
-        if len(titles) > 1 and (origin := _common(origins.get(name, "") for name in titles))
-        else _named(titles, alone=len(groups) == 1)
-        for titles in groups
-    ]
-    for place, (group, what) in enumerate(zip(named, classes, strict=False)):
-        if what and len(group.titles) > 1:
-            named[place] = Group(", ".join(filter(None, (what, group.name))), group.titles)
-    names = [group.name for group in named]
-    return [
-        Group(f"{group.name} ({place} of {len(named)})".strip(), group.titles) if names.count(group.name) > 1 else group
-        for place, group in enumerate(named, 1)
-    ]
-
-
-def _common(values: Iterable[str]) -> str:
-    """Return the value that all have; "" where they differ."""
-    found = set(values)
-    return found.pop() if len(found) == 1 else ""
-
-
-def _named(titles: dict[str, str], alone: bool) -> Group:
-    if len(titles) == 1:
-        return Group("" if alone else next(iter(titles.values())), titles)
-    endings = {title.rpartition(", ")[2] if ", " in title else "" for title in titles.values()}
-    ending = endings.pop() if len(endings) == 1 else ""
-    return Group(ending, {name: title.removesuffix(f", {ending}") for name, title in titles.items()})
+    def heat_shares(self) -> list[dict[str, Any]]:
+        """The share of heat in the lungs of the systems that the paper compares, once a report has measured it."""
+        return compared_shares(self.source.shares, self.heat_pairs)
 
 
 def results_json(results: Results) -> dict[str, Any]:
-    """Return the run's metrics with their provenance, as committed below `papers/<paper>/results/`.
-
-    Paths of this machine are given by their file name alone.
-    """
-    run, records = results.run, results.records
-    seconds = sum(record["seconds"] for record in records)
-    source = without_folders(
-        provenance(
-            paper=run.protocol.paper,
-            profile=run.protocol.profile,
-            complete=results.complete,
-            executions=len(results.executions),
-            cohort_fingerprint=run.record["cohort_fingerprint"],
-            cohort_counts=run.cohort.counts(),
-            comparable=run.protocol.comparable,
-            surrogates=results.surrogates,
-            left_out=run.left_out,
-            precision=run.settings["precision"],
-            trained_with=records[0]["versions"],
-            trained_on=records[0]["machine"] | {"device": records[0]["device"]},
-            training_revisions=sorted({record["revision"] for record in records}),
-            training_hours=round(seconds / 3600, 3),
-            protocol=read_protocol_text(run),
-            facts=results.facts,
-        )
-    )
-    positive = results.paper.positive or None
+    """Return the metrics with their provenance, as committed below `papers/<paper>/results/`."""
+    source, positive = dict(results.provenance), results.paper.positive or None
     if results.heat_shares:
-        source["heat_shares"] = plain_records(results.heat_shares)
+        source["heat_shares"] = [{key: plain(value) for key, value in one.items()} for one in results.heat_shares]
     whole = metrics_json(results.measured, per_execution(results.frames[0], positive), source)
     for frame in results.frames[1:]:
         for name, entry in metrics_json([], per_execution(frame, positive))["systems"].items():
@@ -313,36 +350,16 @@ def results_json(results: Results) -> dict[str, Any]:
     return whole
 
 
-def plain_records(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return records with numbers rounded to six decimals, NaN as None."""
-    return [{key: plain(value) for key, value in record.items()} for record in records]
-
-
-def read_protocol_text(run: RunFolder) -> str:
-    """Return the resolved protocol as YAML text, its paths (such as that of `--weights`) as file names."""
-    text = (run.path / "protocol.yaml").read_text(encoding="utf-8")
-    given = yaml.safe_load(text)
-    portable = without_folders(given)
-    return text if portable == given else yaml.safe_dump(portable, sort_keys=False, allow_unicode=True)
-
-
-def is_phantom(results: Results) -> bool:
-    """Whether the run's images are synthetic, of known truth."""
-    return results.run.protocol.cohort.get("kind") == "phantom"
-
-
 def banner_of(results: Results) -> str:
     """Return the warning across the page; "" where the numbers are comparable."""
-    protocol = results.run.protocol
-    parts = (
-        []
-        if results.complete
-        else [f"INCOMPLETE: {len(results.executions)} of {len(results.run.executions())} executions."]
+    comparable = results.provenance["comparable"]
+    return prose(
+        "covid_keras.reporting",
+        "report.md",
+        "banner",
+        complete=results.complete,
+        done=results.provenance["executions"],
+        planned=0 if results.complete else len(results.run.executions()),
+        phantom=results.phantom,
+        reason="" if comparable is True else sentence(str(comparable).strip().rstrip(".")),
     )
-    if is_phantom(results):
-        parts.append(SYNTHETIC)
-    elif protocol.comparable is not True:
-        reason = str(protocol.comparable).strip().rstrip(".")
-        # Only the first letter: capitalize() would write Covidgr and Nih.
-        parts.append(OTHER_DATA.format(reason=reason[:1].upper() + reason[1:]))
-    return " ".join(parts)

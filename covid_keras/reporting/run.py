@@ -8,12 +8,11 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, write_json, write_text
+from covid_keras.reporting.comparisons import write_comparison
 from covid_keras.reporting.document import FigureEntry
-from covid_keras.reporting.heat_shares import measure_shares
-from covid_keras.reporting.html import render_report
-from covid_keras.reporting.page import make_report, report_markdown
+from covid_keras.reporting.page import make_report
+from covid_keras.reporting.renderer import render
 from covid_keras.reporting.results import Results, banner_of, results_json
-from covid_keras.reporting.tables import write_comparison
 from covid_keras.training.runfolder import RunFolder
 
 
@@ -36,13 +35,8 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
     results = Results.of(RunFolder.open(path))
     folder, banner = results.run.path, banner_of(results)
     explained, heat = _explain(results) if heatmaps else ({}, None)
-    if heatmaps:
-        measure_shares(results)
-    page, text, numbers = (
-        render_report(make_report(results, explained)),
-        report_markdown(results),
-        results_json(results),
-    )
+    report, numbers = make_report(results, explained), results_json(results)
+    page, text = render(report, "html"), render(report, "md")
     write_comparison(folder, results.comparison, banner=banner)
     write_json(folder / "metrics.json", numbers)
     if heat is not None:
@@ -57,26 +51,27 @@ def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFra
     from covid_keras.common.quiet import import_tensorflow
 
     import_tensorflow()
-    from covid_keras.reporting.examples import Examples, explain_examples, further_pictures, heat_table
+    from covid_keras.reporting.examples import Examples, explain_examples, heat_table
+    from covid_keras.reporting.lung_heat import measure_shares
     from covid_keras.reporting.pictures import explanation_figure
 
     entries, tables = {}, []
     for name, title in results.systems.items():
         execution = results.executions_of(name)[0][0]
-        if (network := execution.network) is None:
-            continue
         mine = results.predictions_of(name)
         mine = mine[(mine["repeat"] == execution.repeat) & (mine["fold"] == execution.fold)]
         try:
+            if (network := execution.network) is None:
+                continue
             examples = Examples.of(execution, mine, network)
             cases = explain_examples(examples)
-            pictures = further_pictures(examples)
+            pictures = results.report.pictures.get(name, lambda _: [])(examples)
         except UserError as error:
             remedy = f"{error.remedy}, or make the report without heat maps (--no-heatmaps)"
             raise UserError(error.subject, error.problem, remedy) from error
         tables.append(heat_table(name, cases))
         caption = f"{execution.name}. {results.report.evidence_notes.get(name, '')}".strip()
-        heat = FigureEntry(f"Grad-CAM: {title}", caption, explanation_figure(cases, title))
-        further = [FigureEntry(f"{entry.title}: {title}", entry.caption, entry.figure) for entry in pictures]
-        entries[name] = [*further, heat]
+        further = [FigureEntry(f"{what}: {title}", text, figure) for what, text, figure in pictures]
+        entries[name] = [*further, FigureEntry(f"Grad-CAM: {title}", caption, explanation_figure(cases, title))]
+    measure_shares(results)
     return entries, pd.concat(tables)

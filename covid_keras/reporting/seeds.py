@@ -13,22 +13,9 @@ from covid_keras.evaluation.seeds import seed_summary
 from covid_keras.evaluation.uncertainty import Difference
 from covid_keras.published.cells import PublishedCell
 from covid_keras.reporting.document import TableEntry
+from covid_keras.reporting.prose import prose
 from covid_keras.reporting.style import INK, OURS_COLOUR, PAPER_COLOUR, WIDTH, report_style
-from covid_keras.reporting.wording import NOTHING, number
-
-SEED_CAPTION = (
-    "Percent on the test images; every seed has its own initial weights, augmentation and order of batches, the "
-    "division is the same. Std with ddof 1; percentiles are interpolated, so of few seeds they lie close to the "
-    "smallest and the largest. Beside them what the paper prints: its value and, in brackets, its interval, of which "
-    "it does not say how it was made."
-)
-LEAK_CAPTION = (
-    "Percent, means over seeds: images divided at random as published, so that images of a patient may lie on both "
-    "sides and the test part chooses the epoch, against patients kept on one side. The two are tested on different "
-    "images, and the division as published leaves more of them for training, since none are held out to choose the "
-    "epoch: the difference in points, with its 95 % interval by patient (patients of either test set are drawn, both "
-    "sides computed on them), holds all of that, and that one test set may be the easier one."
-)
+from covid_keras.reporting.wording import NOTHING, interval, number, with_bounds
 
 
 def seed_table(
@@ -54,7 +41,7 @@ def seed_table(
     Returns
     -------
     TableEntry
-        Its frame has a row a system and metric; it has none where no system was trained more than once.
+        Its frame has one row per system and metric; it has none where no system was trained more than once.
     """
     repeated = _repeated(executions)
     printed = published_values(published)
@@ -64,13 +51,13 @@ def seed_table(
             "metric": one["metric"].replace("_", " "),
             "seeds": str(one["n"]),
             "mean ± std": f"{number(one['mean'])} ± {number(one['std'])}",
-            "smallest to largest": _span(one["min"], one["max"]),
-            "2.5 to 97.5 %": _span(one["low"], one["high"]),
+            "smallest to largest": f"{number(one['min'])} to {number(one['max'])}",
+            "2.5 to 97.5 %": f"{number(one['low'])} to {number(one['high'])}",
             "paper": _printed_words(printed.get((one["system"], one["metric"]))),
         }
         for one in (seed_summary(repeated, metrics).to_dict("records") if len(repeated) else [])
     ]
-    return TableEntry(title, SEED_CAPTION, pd.DataFrame(rows, dtype=str))
+    return TableEntry(title, prose("covid_keras.reporting", "report.md", "seeds"), pd.DataFrame(rows, dtype=str))
 
 
 def leak_table(
@@ -97,13 +84,12 @@ def leak_table(
             "paper": _printed_words(printed.get((name, found.metric))),
             "by image": number(found.a),
             "by patient": number(found.b),
-            "difference": f"{number(found.difference, signed=True)}\n[{number(found.low, signed=True)}, "
-            f"{number(found.high, signed=True)}]",
+            "difference": with_bounds(found.difference, found.low, found.high, signed=True),
             "patients": f"{found.n_patients:,}",
         }
         for name, found in differences
     ]
-    return TableEntry(title, LEAK_CAPTION, pd.DataFrame(rows, dtype=str))
+    return TableEntry(title, prose("covid_keras.reporting", "report.md", "leaks"), pd.DataFrame(rows, dtype=str))
 
 
 def published_values(published: Iterable[PublishedCell]) -> dict[tuple[str, str], tuple[float, float, float]]:
@@ -130,7 +116,7 @@ def seed_figure(
     metrics: Iterable[str] | None = None,
     title: str = "Spread over seeds",
 ) -> Figure:
-    """Draw every seed as a dot, a panel a metric and a line a system, with the paper's value and interval beside.
+    """Draw every seed as a dot, one panel per metric and one line per system, with the paper's value and interval beside.
 
     Parameters
     ----------
@@ -192,12 +178,8 @@ def _repeated(executions: pd.DataFrame) -> pd.DataFrame:
     return executions[executions.groupby("system")["system"].transform("size") > 1]
 
 
-def _span(low: float, high: float) -> str:
-    return f"{number(low)} to {number(high)}"
-
-
 def _printed_words(paper: tuple[float, float, float] | None) -> str:
     if paper is None:
         return NOTHING
     value, low, high = paper
-    return number(value) if np.isnan(low) else f"{number(value)} [{number(low)}, {number(high)}]"
+    return f"{number(value)} {interval(low, high)}".rstrip()

@@ -1,24 +1,23 @@
-"""Paper against ours as tables: laid out as the paper prints them, in Markdown, LaTeX and CSV.
+"""Paper against ours as tables, laid out as the paper prints them.
 
 Each cell reads "paper | ours [95 % interval] symbol"; the symbol is the verdict (`VERDICTS`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from covid_keras.common.files import atomic_path, write_text
 from covid_keras.evaluation.comparison import AUDIT_COLUMNS, COMPARISON_COLUMNS, verdict_of
 from covid_keras.evaluation.possibility import Audited, AuditVerdict
 from covid_keras.evaluation.summary import Measured
 from covid_keras.evaluation.verdicts import LOST, NO_COUNTERPART, NOT_RUN, Outcome, Verdict
 from covid_keras.published.facts import table_title
-from covid_keras.reporting.wording import NOTHING, counted, interval, number, published_number  # noqa: F401
+from covid_keras.reporting.prose import prose
+from covid_keras.reporting.wording import NOTHING, interval, number, published_number
 
 NOT_JUDGED = "not comparable"
 NOT_MEASURED = "not measured"
@@ -44,37 +43,6 @@ AUDIT_SIGNS: dict[str, tuple[str, str]] = {
 }
 NO_SIGN = "no sign"
 UNASKED = Audited()
-_LATEX = {
-    "✓": r"$\checkmark$",
-    "≈": r"$\approx$",
-    "✗": r"$\times$",
-    "○": r"$\circ$",
-    "±": r"$\pm$",
-    "–": "--",
-    "†": r"$\dagger$",
-    "‡": r"$\ddagger$",
-    "§": r"\S{}",
-    "⁼": r"$^{=}$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "−": "$-$",
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "|": r"\textbar{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    # A bracket after a line break would be read as the break's optional argument.
-    "[": "{[}",
-    "]": "{]}",
-}
 
 
 @dataclass(frozen=True)
@@ -146,11 +114,6 @@ class PaperTable:
         """Whether any cell has a number of ours."""
         return any(cell.measured for cell in self.cells.values())
 
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why measured cells are not comparable, each reason once."""
-        return tuple(dict.fromkeys(cell.reason for cell in self.cells.values() if cell.measured and cell.reason))
-
     def reasons_of(self, row: str) -> tuple[str, ...]:
         """Why a row's cells are not comparable, each reason once; of a row that was measured those with a number.
 
@@ -161,6 +124,16 @@ class PaperTable:
             cells = [cell for cell in cells if cell.measured]
         cells = [cell for cell in cells if cell.reason != NO_COUNTERPART] or cells
         return tuple(dict.fromkeys(cell.reason for cell in cells))
+
+    @property
+    def grid(self) -> tuple[list[str], list[list[str]]]:
+        """The head and the rows as text: system, the note where any row has one, a cell per column."""
+        noted = bool(self.notes)
+        rows = [
+            [row, *[self.notes.get(row, "")] * noted, *(str(self.cells.get((row, name), "")) for name in self.columns)]
+            for row in self.rows
+        ]
+        return ["system", *["tested on"] * noted, *self.columns], rows
 
     def measured_row(self, row: str) -> bool:
         """Whether any cell of the row has a number of ours."""
@@ -231,32 +204,11 @@ def _paper_words(item: Mapping[str, Any]) -> str:
     return words
 
 
-def comparison_pivot(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return each table as text: rows = systems, columns = metrics, cells "paper | ours [interval] sign"."""
-    return {
-        table.name: pd.DataFrame(
-            [[str(table.cells.get((row, column), "")) for column in table.columns] for row in table.rows],
-            index=pd.Index(table.rows, name="system"),
-            columns=list(table.columns),
-            dtype=str,
-        )
-        for table in paper_tables(frame)
-    }
-
-
 def verdict_counts(frame: pd.DataFrame) -> dict[str, int]:
     """Return how many measured cells got each of `VERDICTS`, and how many are `NOT_MEASURED`."""
     measured = frame["ours"].notna()
     kinds = frame.loc[measured, "outcome"].replace("", NOT_JUDGED).fillna(NOT_JUDGED)
     return {**{kind: int((kinds == kind).sum()) for kind in VERDICTS}, NOT_MEASURED: int((~measured).sum())}
-
-
-def verdict_legend(frame: pd.DataFrame | None = None) -> str:
-    """Return one line that explains the cell and the verdicts' signs, and the audit's where the comparison has any."""
-    signs = "; ".join(f"{sign} {kind}: {meaning}" for kind, (sign, meaning) in VERDICTS.items())
-    line = f"Cell: paper | ours [95 % interval] sign. {signs}. {NOTHING} no number; † doubtful in the paper."
-    audit = "; ".join(f"{sign} {word}: {meaning}" for sign, word, meaning in audit_signs(frame))
-    return f"{line} Audit of the printed number: {audit}." if audit else line
 
 
 def audit_signs(frame: pd.DataFrame | None) -> list[tuple[str, str, str]]:
@@ -266,41 +218,31 @@ def audit_signs(frame: pd.DataFrame | None) -> list[tuple[str, str, str]]:
     return [(sign or NO_SIGN, word, meaning) for word, (sign, meaning) in AUDIT_SIGNS.items()]
 
 
-def not_comparable_line(table: PaperTable) -> str:
-    """Return the line below a table that says why its cells are not comparable; "" where all are.
+def reason_lines(table: PaperTable) -> str:
+    """Return the paragraphs below a table: why cells are not judged, and which rows could not be run here.
 
     That the paper's text has lost a number is said in its cell, so here only where nothing else is to be said.
 
-    >>> cell = Cell("1", "2", "", Verdict(None, None, "why"))
-    >>> not_comparable_line(PaperTable("V", ("A",), ("B",), {("A", "B"): cell}))
-    '○ not comparable: why.'
+    >>> judged, gone = Cell("1", "2", "", Verdict(None, None, "why")), Cell("1", "–", "", Verdict(None, None, "no file"))
+    >>> reason_lines(PaperTable("V", ("A", "B"), ("C",), {("A", "C"): judged, ("B", "C"): gone}))
+    '○ not comparable: why.\\n\\nLeft out: B: no file.'
     """
-    if not table.reasons:
-        return ""
-    rows = {row: table.reasons_of(row) for row in table.rows if table.measured_row(row)}
-    others = {row: tuple(reason for reason in reasons if reason != LOST) for row, reasons in rows.items()}
+    measured = {row: table.reasons_of(row) for row in table.rows if table.measured_row(row)}
+    others = {row: tuple(reason for reason in reasons if reason != LOST) for row, reasons in measured.items()}
     if any(others.values()):
-        rows = {row: reasons for row, reasons in others.items() if reasons or not rows[row]}
-    # One reason for all needs no names.
-    joined = (
-        "; ".join(next(iter(rows.values())))
-        if len(set(rows.values())) == 1
-        else "; ".join(f"{' and '.join(names)}: {reason}" for reason, names in _by_reason(rows).items())
+        measured = {row: reasons for row, reasons in others.items() if reasons or not measured[row]}
+    missing = {row: table.reasons_of(row) for row in table.rows if not table.measured_row(row)}
+    missing = {row: tuple(one for one in reasons if one not in (NOT_RUN, LOST)) for row, reasons in missing.items()}
+    return prose(
+        "covid_keras.reporting",
+        "comparison.md",
+        "reasons",
+        # One reason for all needs no names.
+        everywhere=next(iter(measured.values())) if len(set(measured.values())) == 1 else (),
+        not_comparable=_by_reason(measured),
+        left_out=_by_reason(missing),
+        sign=VERDICTS[NOT_JUDGED][0],
     )
-    return f"{VERDICTS[NOT_JUDGED][0]} {NOT_JUDGED}: {joined.rstrip('.')}."
-
-
-def left_out_line(table: PaperTable) -> str:
-    """Return the line below a table that says which rows could not be run here, and why; "" where there is none.
-
-    >>> cell = Cell("1", "–", "", Verdict(None, None, "checkpoint not obtainable"))
-    >>> left_out_line(PaperTable("V", ("A", "B"), ("C",), {("A", "C"): cell, ("B", "C"): cell}))
-    'Left out: A and B: checkpoint not obtainable.'
-    """
-    rows = {row: table.reasons_of(row) for row in table.rows if not table.measured_row(row)}
-    rows = {row: tuple(reason for reason in reasons if reason not in (NOT_RUN, LOST)) for row, reasons in rows.items()}
-    said = [f"{' and '.join(names)}: {reason.rstrip('.')}" for reason, names in _by_reason(rows).items()]
-    return f"Left out: {'; '.join(said)}." if said else ""
 
 
 def _by_reason(rows: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
@@ -311,64 +253,25 @@ def _by_reason(rows: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
     return found
 
 
-def measured_cells(frame: pd.DataFrame) -> list[dict[str, str]]:
-    """Return the cells with a number of ours as text, one dict a cell, for a list that shows every step."""
-    part = frame[frame["ours"].notna()]
-    return [
-        {
-            "table": table_title(str(item["table"])),
-            "row": str(item["row"]),
-            "column": str(item["column"]),
-            "paper": (cell := cell_of(item)).paper,
-            "ours": f"{cell.ours} ± {number(item['ours_std'], unit=item['unit'])}",
-            "interval": cell.interval,
-            "difference": _difference_words(item),
-            "executions": str(item["executions"]),
-            "verdict": cell.kind,
-            "symbol": cell.symbol,
-        }
-        for item in part.to_dict("records")
-    ]
-
-
-def _difference_words(item: dict) -> str:
-    """Return the difference with its tolerance; without one where the paper's text has lost the number."""
-    if pd.isna(item["difference"]):
-        return NOTHING
-    unit = item["unit"]
-    return f"{number(item['difference'], signed=True, unit=unit)} (±{number(item['tolerance'], unit=unit)})"
-
-
-def comparison_markdown(frame: pd.DataFrame, banner: str = "") -> str:
-    """Return the comparison as Markdown: measured tables, legend, tables without a number of ours, doubts.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        As `covid_keras.evaluation.compare` returns it.
-    banner : str
-        The first line, such as that the images are synthetic; "" for none.
-    """
-    tables, pivots = paper_tables(frame), comparison_pivot(frame)
-    texts = {
-        table.name: "\n".join(
-            [
-                f"### {table_title(table.name)}\n",
-                markdown_table(pivots[table.name].reset_index()),
-                *(f"{line}\n" for line in (not_comparable_line(table), left_out_line(table)) if line),
-            ]
+def measured_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells with a number of ours as text, one row per cell, with difference and tolerance."""
+    rows = []
+    for item in frame[frame["ours"].notna()].to_dict("records"):
+        cell, unit = cell_of(item), item["unit"]
+        difference = f"{number(item['difference'], signed=True, unit=unit)} (±{number(item['tolerance'], unit=unit)})"
+        rows.append(
+            {
+                "cell": f"{table_title(str(item['table']))}, {item['row']}, {item['column']}",
+                "verdict": f"{cell.symbol} {cell.kind}",
+                "paper": cell.paper,
+                "ours, mean ± std": f"{cell.ours} ± {number(item['ours_std'], unit=unit)}",
+                "95 % interval": cell.interval,
+                # The paper's text has lost some numbers: there is nothing to subtract.
+                "difference (tolerance)": NOTHING if pd.isna(item["difference"]) else difference,
+                "executions": item["executions"],
+            }
         )
-        for table in tables
-    }
-    measured = [table.name for table in tables if table.measured]
-    parts = [f"**{banner}**\n"] if banner else []
-    parts += [*(texts.pop(name) for name in measured), verdict_legend(frame) + "\n"]
-    if texts:
-        parts += ["## Published, not measured in this run\n", *texts.values()]
-    doubts = [f"- {place}: {text}" for place, text in doubtful_cells(frame)]
-    if doubts:
-        parts.append("Doubtful in the paper (†):\n\n" + "\n".join(doubts) + "\n")
-    return "\n".join(parts)
+    return pd.DataFrame(rows)
 
 
 def doubtful_cells(frame: pd.DataFrame) -> list[tuple[str, str]]:
@@ -410,57 +313,3 @@ def _measured_text(one: Measured | None) -> str:
     spread = "" if pd.isna(one.std) else f" ± {number(one.std)}"
     interval = "" if pd.isna(one.low) else f" [{number(one.low)}, {number(one.high)}]"
     return f"{number(one.mean)}{spread}{interval}"
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """Return a DataFrame as a Markdown pipe table without its index; pipes in cells are escaped."""
-
-    def line(values: list[str]) -> str:
-        return "| " + " | ".join(values) + " |\n"
-
-    def clean(value: object) -> str:
-        return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|")
-
-    head = line([clean(name) for name in frame.columns]) + line(["---"] * len(frame.columns))
-    return head + "".join(line([clean(value) for value in row]) for row in frame.itertuples(index=False))
-
-
-def comparison_latex(frame: pd.DataFrame, banner: str = "") -> str:
-    """Return each table that holds a number of ours as LaTeX (packages booktabs, amssymb, graphicx), and the legend.
-
-    `banner` is the first line, such as that the images are synthetic; "" for none.
-    """
-    pivots = comparison_pivot(frame)
-    parts = [f"\\noindent\\textbf{{{latex_escape(banner)}}}\n"] if banner else []
-    parts += [_latex_table(table, pivots[table.name]) for table in paper_tables(frame) if table.measured]
-    return "\n".join([*parts, f"\\noindent{{\\footnotesize {latex_escape(verdict_legend(frame))}}}\n"])
-
-
-def _latex_table(table: PaperTable, pivot: pd.DataFrame) -> str:
-    escaped = pivot.rename(index=latex_escape, columns=latex_escape).map(latex_escape)
-    escaped.index.name = None
-    body = escaped.style.to_latex(hrules=True, column_format="l" + "c" * pivot.shape[1])
-    said = f"{table_title(table.name)} of the paper against ours. {not_comparable_line(table)} {left_out_line(table)}"
-    caption = latex_escape(" ".join(said.split()))
-    return (
-        "\\begin{table}\n\\centering\n" + f"\\caption{{{caption}}}\n"
-        "\\resizebox{\\linewidth}{!}{%\n" + body + "}\n\\end{table}\n"
-    )
-
-
-def latex_escape(text: object) -> str:
-    """Return text with LaTeX's special characters and our signs written so that LaTeX sets them."""
-    return "".join(_LATEX.get(character, character) for character in str(text))
-
-
-def write_comparison(folder: str | Path, frame: pd.DataFrame, stem: str = "comparison", banner: str = "") -> list[Path]:
-    """Write the comparison as `<stem>.csv` (full precision), `.md` and `.tex`; return the paths.
-
-    `banner` is the first line of the Markdown and LaTeX; the CSV says the same in its column `verdict`.
-    """
-    folder = Path(folder)
-    with atomic_path(folder / f"{stem}.csv") as temporary:
-        frame.to_csv(temporary, index=False)
-    writers: dict[str, Callable[[pd.DataFrame, str], str]] = {"md": comparison_markdown, "tex": comparison_latex}
-    texts = [write_text(folder / f"{stem}.{suffix}", write(frame, banner)) for suffix, write in writers.items()]
-    return [folder / f"{stem}.csv", *texts]

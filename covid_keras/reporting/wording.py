@@ -115,3 +115,12 @@ def sentence(text: str) -> str:
     'Images of COVIDGR'
     """
     return text[:1].upper() + text[1:]
+
+
+def stopped(text: str) -> str:
+    """Return a text with one full stop at its end.
+
+    >>> stopped("made images."), stopped("made images")
+    ('made images.', 'made images.')
+    """
+    return f"{text.rstrip('.')}."

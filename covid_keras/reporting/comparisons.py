@@ -1,0 +1,99 @@
+"""Paper against ours as a section of a page, and as the files `comparison.csv`, `.md` and `.tex`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from covid_keras.common.files import atomic_path, write_text
+from covid_keras.reporting.document import AgainstEntry, FigureEntry, Report, Section, TableEntry
+from covid_keras.reporting.prose import prose
+from covid_keras.reporting.renderer import render
+from covid_keras.reporting.tables import (
+    VERDICTS,
+    PaperTable,
+    audit_signs,
+    doubtful_cells,
+    measured_cells,
+    paper_tables,
+    reason_lines,
+)
+from covid_keras.reporting.wording import NOTHING
+
+HERE, TEXTS = "covid_keras.reporting", "comparison.md"
+
+
+def comparison_section(
+    frame: pd.DataFrame, titles: Mapping[str, str] | None = None, figures: Iterable[FigureEntry] = ()
+) -> Section:
+    """Return a comparison as a section: the tables with a number of ours, and folded all that explains them.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As `covid_keras.evaluation.compare` returns it.
+    titles : mapping, optional
+        Table to what it shows.
+    figures : iterable of FigureEntry
+        Drawn below the tables.
+    """
+    tables, cells, doubts = paper_tables(frame), measured_cells(frame), doubtful_cells(frame)
+    measured, others = ([against(one, titles) for one in tables if one.measured == wanted] for wanted in (True, False))
+    details = [
+        Section("What the signs mean", notes=signs(frame)),
+        Section(
+            f"Cell by cell: difference and tolerance ({len(cells)} cells)",
+            tables=[TableEntry("Cell by cell", "", cells)] if len(cells) else [],
+        ),
+        Section(f"Published tables not measured in this run ({len(others)})", against=others),
+        Section(f"† Doubtful numbers in the paper ({len(doubts)})", notes=doubts),
+    ]
+    key = prose(HERE, TEXTS, "key", measured=measured, audit=audit_signs(frame))
+    return Section(
+        "Paper against ours",
+        key,
+        against=measured,
+        figures=list(figures),
+        details=[detail for detail in details if not detail.empty],
+    )
+
+
+def against(table: PaperTable, titles: Mapping[str, str] | None = None, brief: bool = False) -> AgainstEntry:
+    """Return a table of the paper with what it shows and, unless `brief`, why cells are not judged."""
+    return AgainstEntry(table, (titles or {}).get(table.name, ""), "" if brief else reason_lines(table), brief)
+
+
+def legend(frame: pd.DataFrame) -> str:
+    """Return one paragraph that explains a cell and its signs, those of the audit where the comparison has any."""
+    return prose(HERE, TEXTS, "legend", verdicts=VERDICTS, audit=audit_signs(frame))
+
+
+def signs(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return what stands in a cell, sign by sign."""
+    return [
+        ("Layout", prose(HERE, TEXTS, "layout")),
+        *((f"{sign} {kind}", meaning) for kind, (sign, meaning) in VERDICTS.items()),
+        (NOTHING, "no number"),
+        ("†", "doubtful in the paper, for a reason that this suite's authors give"),
+        *((f"{sign} {word}", f"audit: {meaning}") for sign, word, meaning in audit_signs(frame)),
+    ]
+
+
+def write_comparison(folder: str | Path, frame: pd.DataFrame, stem: str = "comparison", banner: str = "") -> list[Path]:
+    """Write the comparison as `<stem>.csv` (full precision), `.md` and `.tex`; return the paths.
+
+    `banner` is the first line of the Markdown and LaTeX; the CSV says the same in its column `reason`. The LaTeX holds
+    the tables with a number of ours and needs the packages booktabs, amssymb and graphicx.
+    """
+    folder, section = Path(folder), comparison_section(frame)
+    with atomic_path(folder / f"{stem}.csv") as temporary:
+        frame.to_csv(temporary, index=False)
+    page = Report(banner=banner, sections=[section], disclaimer="")
+    latex = Report(banner=banner, sections=[Section("", legend(frame), against=section.against)])
+    return [
+        folder / f"{stem}.csv",
+        write_text(folder / f"{stem}.md", render(page, "md")),
+        write_text(folder / f"{stem}.tex", render(latex, "tex")),
+    ]

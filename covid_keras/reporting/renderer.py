@@ -1,0 +1,151 @@
+"""The one renderer: templates turn a `Report` into HTML, Markdown or LaTeX.
+
+The HTML page is self-contained and opens anywhere, offline, and prints: figures are inlined (SVG where they are
+drawings, PNG where they hold pictures). Markdown names the figures and leaves them to the page; LaTeX holds the tables
+of paper against ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from covid_keras.common.files import write_text
+from covid_keras.published.facts import table_title
+from covid_keras.reporting.document import Report, Section
+from covid_keras.reporting.style import report_style
+from covid_keras.reporting.tables import VERDICTS
+from covid_keras.reporting.wording import NOTHING, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Kind = Literal["html", "md", "tex"]
+PICTURE_DPI = 144
+_LATEX = {
+    "✓": r"$\checkmark$",
+    "≈": r"$\approx$",
+    "✗": r"$\times$",
+    "○": r"$\circ$",
+    "±": r"$\pm$",
+    "–": "--",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "§": r"\S{}",
+    "⁼": r"$^{=}$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "−": "$-$",
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    # A bracket after a line break would be read as the break's optional argument.
+    "[": "{[}",
+    "]": "{]}",
+}
+
+
+def render(report: Report, kind: Kind = "html") -> str:
+    """Return a report as text; the same report gives the same bytes.
+
+    Raises
+    ------
+    ValueError
+        Where a citation's address is not http(s).
+    """
+    for text, url in report.citations:
+        if url and not url.startswith(("https://", "http://")):
+            raise ValueError(f"the address of {text!r} is not http(s): {url}")
+    sections = [section for section in report.sections if not section.empty]
+    text = _environment(kind).get_template(f"page.{kind}.j2").render(report=report, sections=sections)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def fragment(*sections: Section) -> str:
+    """Return sections as Markdown that stands in another file, without a page around them."""
+    return render(Report(disclaimer="", sections=list(sections)), "md")
+
+
+def write_report(path: str | Path, report: Report) -> Path:
+    """Write the HTML page to `path`, whole or not at all; return the path."""
+    return write_text(path, render(report))
+
+
+def inline_figure(figure: Figure, alternative: str) -> Markup:
+    """Return a figure as an `<img>` with a data URI: SVG for drawings, PNG where it holds pictures."""
+    holds_pictures = any(image.get_array().size > 10_000 for axes in figure.axes for image in axes.images)
+    buffer = io.BytesIO()
+    with report_style():
+        if holds_pictures:
+            figure.savefig(buffer, format="png", dpi=PICTURE_DPI, metadata={"Software": None})
+        else:
+            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    kind = "png" if holds_pictures else "svg+xml"
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    width, height = (round(96 * side) for side in figure.get_size_inches())
+    return Markup(
+        f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alternative)}" '
+        f'width="{width}" height="{height}">'
+    )
+
+
+def latex_escape(text: object) -> str:
+    """Return text with LaTeX's special characters and our signs written so that LaTeX sets them."""
+    return "".join(_LATEX.get(character, character) for character in str(text))
+
+
+@lru_cache(maxsize=3)
+def _environment(kind: Kind) -> jinja2.Environment:
+    marks = {"variable_start_string": "<<", "variable_end_string": ">>"} if kind == "tex" else {}
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("covid_keras.reporting"),
+        autoescape=kind == "html",
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **marks,
+    )
+    environment.globals.update(
+        inline_figure=inline_figure, table_title=table_title, verdict_signs=VERDICTS, paragraphs=_paragraphs
+    )
+    environment.filters.update(shown=_shown, line=_line, cell=_cell, tex=latex_escape)
+    return environment
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [part.strip() for part in text.split("\n\n") if part.strip()]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return NOTHING if value is None or value is pd.NA else str(value)
+
+
+def _line(value: Any) -> str:
+    """Return text on one line, as a list of Markdown needs it."""
+    return " ".join(_shown(value).split())
+
+
+def _cell(value: Any) -> str:
+    """Return text as a cell of a Markdown table: on one line, without a pipe."""
+    return _line(value).replace("\\", "\\\\").replace("|", "\\|")

@@ -1,0 +1,206 @@
+"""Where results come from: the folder of a run, or what is committed of it below `papers/<paper>/results/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import yaml
+
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json, read_record, without_folders
+from covid_keras.common.provenance import provenance
+from covid_keras.evaluation import Measured, measured_from_json, read_predictions, summarise
+from covid_keras.paper.paper import Paper
+from covid_keras.reporting.heat_shares import SHARES, read_shares
+from covid_keras.training.runfolder import Execution, RunFolder
+
+
+class Measures(Protocol):
+    """What is measured of a paper beyond the metrics of all, see `covid_keras.reporting.results.PaperReport`."""
+
+    def measure(self, predictions: pd.DataFrame) -> list[Measured]: ...
+    def measured_beside(self, run: RunFolder) -> list[Measured]: ...
+    def measured_from(self, folder: Path, profile: str) -> list[Measured]: ...
+
+
+class Source(Protocol):
+    """What `covid_keras.reporting.results.Results` reads of a run.
+
+    Attributes
+    ----------
+    paper : Paper
+    provenance : dict
+        Protocol, data, device, revision and cost, as they are committed.
+    systems : sequence of str
+        The systems with finished executions.
+    frames : list of DataFrame
+        Their predictions, one table per set of classes that systems are evaluated in.
+    shares : DataFrame
+        The share of heat in the lungs, as `covid_keras.reporting.heat_shares.measure_shares` wrote it; may be empty.
+    """
+
+    @property
+    def paper(self) -> Paper: ...
+    @property
+    def provenance(self) -> dict[str, Any]: ...
+    @property
+    def systems(self) -> Sequence[str]: ...
+    @property
+    def frames(self) -> list[pd.DataFrame]: ...
+    @property
+    def shares(self) -> pd.DataFrame: ...
+
+    def measured(self, further: Measures) -> list[Measured]:
+        """Return mean, std over executions and 95 % interval by patient, of every metric of every system and stage."""
+
+
+@dataclass(frozen=True)
+class RunSource:
+    """A run folder, of which the `executions` count."""
+
+    run: RunFolder
+    executions: list[Execution]
+
+    @property
+    def paper(self) -> Paper:
+        """The paper that is reproduced."""
+        return self.run.paper
+
+    @property
+    def systems(self) -> Sequence[str]:
+        """The systems with finished executions."""
+        return tuple(dict.fromkeys(execution.system.name for execution in self.executions))
+
+    @cached_property
+    def frames(self) -> list[pd.DataFrame]:
+        """The predictions of the executions, one table per set of classes."""
+        paths: dict[tuple[str, ...], list[Path]] = {}
+        for execution in self.executions:
+            paths.setdefault(execution.scored, []).append(execution.predictions)
+        return [read_predictions(of_classes) for of_classes in paths.values()]
+
+    def measured(self, further: Measures) -> list[Measured]:
+        """Return what follows from the predictions, and what is measured beside them."""
+        return [*_measured_in(self, further), *further.measured_beside(self.run)]
+
+    @property
+    def shares(self) -> pd.DataFrame:
+        """The share of heat in the lungs, once a report has measured it."""
+        return read_shares(self.run.path / SHARES)
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """The provenance of each execution."""
+        return [execution.details for execution in self.executions]
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Where the numbers come from, as it is committed; paths of this machine as file names."""
+        run, records, protocol = self.run, self.records, self.run.protocol
+        facts = run.path / "facts.json"
+        reasons = {name: self.paper.system(name).surrogate(protocol) for name in self.systems}
+        return without_folders(
+            provenance(
+                paper=protocol.paper,
+                profile=protocol.profile,
+                complete=len(self.executions) == len(run.executions()),
+                executions=len(self.executions),
+                cohort_fingerprint=run.record["cohort_fingerprint"],
+                cohort_counts=run.cohort.counts(),
+                comparable=protocol.comparable,
+                surrogates={name: reason for name, reason in reasons.items() if reason},
+                left_out=run.left_out,
+                precision=run.settings["precision"],
+                trained_with=records[0]["versions"],
+                trained_on=records[0]["machine"] | {"device": records[0]["device"]},
+                training_revisions=sorted({record["revision"] for record in records}),
+                training_hours=round(sum(record["seconds"] for record in records) / 3600, 3),
+                protocol=read_protocol_text(run),
+                facts=read_record(facts, ()) if facts.is_file() else {},
+            )
+        )
+
+
+@dataclass(frozen=True)
+class CommittedSource:
+    """The committed results of a paper in one profile."""
+
+    paper: Paper
+    profile: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds them."""
+        return self.paper.folder / "results"
+
+    @cached_property
+    def _file(self) -> dict[str, Any]:
+        """The metrics; raise `UserError` where they are missing or of another layout."""
+        return read_json(self.folder / f"{self.profile}.json")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the numbers come from."""
+        return self._file["provenance"]
+
+    @property
+    def systems(self) -> Sequence[str]:
+        """The systems with finished executions."""
+        own = {system.name for system in self.paper.systems}
+        return tuple(name for name in self._file["systems"] if name in own)
+
+    @cached_property
+    def frames(self) -> list[pd.DataFrame]:
+        """The committed predictions, checked, one table per set of classes."""
+        count = len(list(self.folder.glob(f"{self.profile}-predictions*.csv")))
+        return [read_predictions(path) for path in predictions_files(self.folder, self.profile, count)]
+
+    def measured(self, further: Measures) -> list[Measured]:
+        """Return the committed metrics."""
+        return measured_from_json(self._file, str(self.folder / f"{self.profile}.json"))
+
+    def recomputed(self, further: Measures) -> list[Measured]:
+        """Return the metrics made again from the committed predictions and what is published beside them."""
+        return [*_measured_in(self, further), *further.measured_from(self.folder, self.profile)]
+
+    @property
+    def shares(self) -> pd.DataFrame:
+        """The committed share of heat in the lungs."""
+        return read_shares(self.folder / f"{self.profile}-{SHARES}")
+
+
+def _measured_in(source: Source, further: Measures) -> list[Measured]:
+    """Return what follows from predictions: every metric, then those that only the paper prints."""
+    found = [one for frame in source.frames for one in summarise(frame, source.paper.positive or None)]
+    return [*found, *(one for frame in source.frames for one in further.measure(frame))]
+
+
+def predictions_files(folder: Path, profile: str, count: int) -> list[Path]:
+    """Return the files of a profile's predictions, one per set of classes that systems are evaluated in."""
+    return [folder / f"{profile}-predictions{'' if place == 1 else f'-{place}'}.csv" for place in range(1, count + 1)]
+
+
+def committed_profiles(paper: Paper) -> list[str]:
+    """Return the profiles of which results of a paper are committed, the most demanding first."""
+    return [profile for profile in paper.profiles if (paper.folder / "results" / f"{profile}.json").is_file()]
+
+
+def read_protocol_text(run: RunFolder) -> str:
+    """Return the resolved protocol as YAML text, its paths (such as that of `--weights`) as file names."""
+    text = (run.path / "protocol.yaml").read_text(encoding="utf-8")
+    given = yaml.safe_load(text)
+    portable = without_folders(given)
+    return text if portable == given else yaml.safe_dump(portable, sort_keys=False, allow_unicode=True)
+
+
+def finished(run: RunFolder) -> RunSource:
+    """Read a run's finished executions; raise `UserError` where there is none."""
+    done = [execution for execution in run.executions() if execution.done]
+    if not done:
+        raise UserError(run.path, "holds no finished execution", "Run `covid-keras reproduce` until one is done")
+    return RunSource(run, done)
