@@ -6,51 +6,26 @@ drawn.
 
 from covid_keras.common.lazy import lazy_exports
 
-_FIGURES = "covid_keras.reporting.figures"
-_PICTURES = "covid_keras.reporting.pictures"
-_EXPLANATIONS = "covid_keras.reporting.explanations"
-_TABLES = "covid_keras.reporting.tables"
-_HTML = "covid_keras.reporting.html"
-_DOCUMENT = "covid_keras.reporting.document"
-_EXPORTS = {
-    "confusion_figure": _FIGURES,
-    "confusion_panels": _FIGURES,
-    "roc_figure": _FIGURES,
-    "learning_curves": _FIGURES,
-    "learning_panels": _FIGURES,
-    "severity_figure": _FIGURES,
-    "comparison_figure": _FIGURES,
-    "enhancement_figure": "papers.covid_cxnet.enhancements",
-    "beasf_figure": "papers.covid_cxnet.enhancements",
-    "Explanation": _PICTURES,
-    "explanation_figure": _PICTURES,
-    "lung_overlay": _PICTURES,
-    "HeatCase": _EXPLANATIONS,
-    "ConcealedCase": _EXPLANATIONS,
-    "heat_grid": _EXPLANATIONS,
-    "lime_figure": _EXPLANATIONS,
-    "concealment_figure": _EXPLANATIONS,
-    "shares_figure": _EXPLANATIONS,
-    "seed_table": "covid_keras.reporting.seeds",
-    "seed_figure": "covid_keras.reporting.seeds",
-    "leak_table": "covid_keras.reporting.seeds",
-    "range_figure": "covid_keras.reporting.range_figure",
-    "PaperTable": _TABLES,
-    "paper_tables": _TABLES,
-    "comparison_pivot": _TABLES,
-    "comparison_markdown": _TABLES,
-    "comparison_latex": _TABLES,
-    "markdown_table": _TABLES,
-    "measured_table": _TABLES,
-    "table_title": _TABLES,
-    "verdict_counts": _TABLES,
-    "verdict_legend": _TABLES,
-    "write_comparison": _TABLES,
-    "Report": _DOCUMENT,
-    "Section": _DOCUMENT,
-    "FigureEntry": _DOCUMENT,
-    "TableEntry": _DOCUMENT,
-    "render_report": _HTML,
-    "write_report": _HTML,
+_MODULES = {
+    "document": ("AgainstEntry", "FigureEntry", "Report", "Section", "TableEntry"),
+    "renderer": ("fragment", "render", "write_report"),
+    "results": ("PaperReport", "Results"),
+    "prose": ("notes", "prose"),
+    "comparisons": ("comparison_section", "write_comparison"),
+    "tables": ("PaperTable", "measured_table", "paper_tables", "verdict_counts"),
+    "figures": (
+        "comparison_figure",
+        "confusion_figure",
+        "confusion_panels",
+        "learning_curves",
+        "learning_panels",
+        "roc_figure",
+        "severity_figure",
+    ),
+    "pictures": ("Explanation", "explanation_figure", "lung_overlay"),
+    "explanations": ("ConcealedCase", "HeatCase", "concealment_figure", "heat_grid", "lime_figure", "shares_figure"),
+    "seeds": ("leak_table", "seed_figure", "seed_table"),
+    "range_figure": ("range_figure",),
 }
+_EXPORTS = {name: f"covid_keras.reporting.{module}" for module, names in _MODULES.items() for name in names}
 __getattr__, __dir__, __all__ = lazy_exports(__name__, _EXPORTS)

@@ -12,6 +12,7 @@ from covid_keras.reporting.document import AgainstEntry, FigureEntry, Report, Se
 from covid_keras.reporting.prose import prose
 from covid_keras.reporting.renderer import render
 from covid_keras.reporting.tables import (
+    NO_SIGN,
     VERDICTS,
     PaperTable,
     audit_signs,
@@ -77,7 +78,10 @@ def signs(frame: pd.DataFrame) -> list[tuple[str, str]]:
         *((f"{sign} {kind}", meaning) for kind, (sign, meaning) in VERDICTS.items()),
         (NOTHING, "no number"),
         ("†", "doubtful in the paper, for a reason that this suite's authors give"),
-        *((f"{sign} {word}", f"audit: {meaning}") for sign, word, meaning in audit_signs(frame)),
+        *(
+            (f"{sign}{':' * (sign == NO_SIGN)} {word}", f"audit: {meaning}")
+            for sign, word, meaning in audit_signs(frame)
+        ),
     ]
 
 

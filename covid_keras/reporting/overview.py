@@ -437,6 +437,8 @@ def reasons_of(paper: Paper, found: Results | None, frame: pd.DataFrame) -> list
         by_reason.setdefault(left_out.get(name, absent_words), []).append(name)
     for why, names in by_reason.items():
         count = int(missing["system"].isin(names).sum())
+        # Older results say so in the reason, too.
+        why = why.removeprefix(f"{NOT_RUN}: ")
         reasons.append(Reason(NOT_RUN, count, why, "; ".join(absent[name] for name in names)))
     for state, block in ((NO_COUNTERPART, "no_counterpart"), (LOST, "lost")):
         part = frame[frame["state"] == state]

@@ -10,8 +10,9 @@ broken anywhere: a paragraph is rendered as one line. ::
 
     prose("papers.arias_vgg19", "report.md", "filter_caption", frontal=1, lateral=2, recall=90.0, low=80.0, high=95.0)
 
-Besides Jinja's own filters there are `number`, `signed`, `percent` (of a share), `sentence`, `stopped`, `joined`, `level`,
-`points` and, as functions, `interval(low, high)` and `counted(count, what)`; see `covid_keras.reporting.wording`.
+Besides Jinja's own filters there are `number`, `signed`, `percent` (of a share), `sentence`, `stopped`, `joined`,
+`level`, `points` and, as functions, `interval(low, high)`, `counted(count, what)` and `span(values)`; see
+`covid_keras.reporting.wording`.
 """
 
 from __future__ import annotations

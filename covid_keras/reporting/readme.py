@@ -28,7 +28,7 @@ def results_markdown(paper: Paper, profile: str) -> str:
     """Return a profile's committed results: the paper's tables with ours beside, then all metrics."""
     found = Results.committed(paper, profile)
     rows = _rows(found)
-    tables = [against(table)._replace(what="paper \\| ours") for table in paper_tables(rows) if table.measured]
+    tables = [against(table)._replace(what="(paper \\| ours)") for table in paper_tables(rows) if table.measured]
     everything = TableEntry("All that was measured", "", measured_table(found.measured, found.titles))
     head = prose(*TEXTS, "readme", source=found.provenance)
     return fragment(Section("", head, against=tables), Section("", legend(rows), tables=[everything]))

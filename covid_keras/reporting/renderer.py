@@ -115,14 +115,15 @@ def latex_escape(text: object) -> str:
 
 @lru_cache(maxsize=3)
 def _environment(kind: Kind) -> jinja2.Environment:
-    marks = {"variable_start_string": "<<", "variable_end_string": ">>"} if kind == "tex" else {}
+    # Braces mean something to LaTeX.
+    marks = ("<%", "%>", "<<", ">>", "<#", "#>") if kind == "tex" else ("{%", "%}", "{{", "}}", "{#", "#}")
     environment = jinja2.Environment(
+        *marks,
         loader=jinja2.PackageLoader("covid_keras.reporting"),
         autoescape=kind == "html",
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        **marks,
     )
     environment.globals.update(
         inline_figure=inline_figure, table_title=table_title, verdict_signs=VERDICTS, paragraphs=_paragraphs

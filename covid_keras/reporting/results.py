@@ -1,4 +1,4 @@
-"""What a paper's report has of its own; and what was measured and what follows from it and the paper's printed numbers, of a run or of what is committed."""
+"""The report that a paper adds of its own, and all that follows from predictions and the paper's printed numbers."""
 
 from __future__ import annotations
 

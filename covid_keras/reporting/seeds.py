@@ -116,7 +116,7 @@ def seed_figure(
     metrics: Iterable[str] | None = None,
     title: str = "Spread over seeds",
 ) -> Figure:
-    """Draw every seed as a dot, one panel per metric and one line per system, with the paper's value and interval beside.
+    """Draw every seed as a dot, one panel per metric, one line per system, beside the paper's value and interval.
 
     Parameters
     ----------

@@ -223,7 +223,8 @@ def reason_lines(table: PaperTable) -> str:
 
     That the paper's text has lost a number is said in its cell, so here only where nothing else is to be said.
 
-    >>> judged, gone = Cell("1", "2", "", Verdict(None, None, "why")), Cell("1", "–", "", Verdict(None, None, "no file"))
+    >>> judged = Cell("1", "2", "", Verdict(None, None, "why"))
+    >>> gone = Cell("1", "–", "", Verdict(None, None, "no file"))
     >>> reason_lines(PaperTable("V", ("A", "B"), ("C",), {("A", "C"): judged, ("B", "C"): gone}))
     '○ not comparable: why.\\n\\nLeft out: B: no file.'
     """

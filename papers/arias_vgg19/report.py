@@ -15,8 +15,8 @@ from covid_keras.evaluation import classes_of
 from covid_keras.evaluation.decisions import DECISION_THRESHOLD
 from covid_keras.reporting.differences import DAGGER, measured_of, printed_of, rows_tested, standing
 from covid_keras.reporting.document import FigureEntry, Section, TableEntry
-from covid_keras.reporting.paper_report import PaperReport
 from covid_keras.reporting.prose import notes, titled
+from covid_keras.reporting.results import PaperReport
 from covid_keras.reporting.wording import NOTHING
 from covid_keras.training.segmenter_runs import cache_of
 from papers.arias_vgg19 import comparisons, stages

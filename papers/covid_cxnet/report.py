@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from covid_keras.reporting.paper_report import PaperReport, Pictures
+from covid_keras.reporting.results import PaperReport, Pictures
 from papers.covid_cxnet.paper import DISJOINT
 from papers.covid_cxnet.systems import LEAKY
 

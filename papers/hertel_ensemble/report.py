@@ -12,8 +12,8 @@ from covid_keras.evaluation.overlap import read_overlap
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.differences import CHANCE, DAGGER, measured_of, printed_of, standing
 from covid_keras.reporting.document import FigureEntry, Section, TableEntry
-from covid_keras.reporting.paper_report import PaperReport, Pictures
 from covid_keras.reporting.prose import notes, titled
+from covid_keras.reporting.results import PaperReport, Pictures
 from papers.hertel_ensemble import comparisons, images, stages
 from papers.hertel_ensemble.cohorts import COVIDGR
 from papers.hertel_ensemble.comparisons import TASKS, systems_of

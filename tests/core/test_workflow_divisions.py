@@ -11,8 +11,8 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.settings import build
 from covid_keras.data import Cohort, check_disjoint
 from covid_keras.data.duplicates import PAIR_COLUMNS
-from covid_keras.paper.registered import load_paper
 from covid_keras.paper.protocol import Protocol, SplitSettings
+from covid_keras.paper.registered import load_paper
 from covid_keras.training.division import chosen_images, divide, make_splits
 
 NO_PAIRS = pd.DataFrame(columns=list(PAIR_COLUMNS))

@@ -12,7 +12,7 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.evaluation import Measured, PublishedCell, load_published, summarise
 from covid_keras.paper.paper import Paper
 from covid_keras.reporting.document import Section
-from covid_keras.reporting.paper_report import report_of
+from covid_keras.reporting.results import report_of
 from covid_keras.training.runfolder import Execution
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from covid_keras.common.files import read_json
 from covid_keras.models.registry import FOLDER, load_registry
-from covid_keras.paper.registered import load_paper
 from covid_keras.paper.protocol import load_protocol
+from covid_keras.paper.registered import load_paper
 
 MODELS = {"covid_cxnet": "cxnet", "covid_cxnet_base": "base_v2"}
 

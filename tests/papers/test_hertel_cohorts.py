@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from papers.hertel_ensemble.experiment import PAPER
 
 from covid_keras.common.errors import UserError
 from covid_keras.data import load_source
@@ -29,7 +30,6 @@ from papers.hertel_ensemble.cohorts import (
     no_covidgr,
     sources,
 )
-from papers.hertel_ensemble.experiment import PAPER
 
 NO_PAIRS = pd.DataFrame({"image_id_a": [], "image_id_b": []})
 SMALL = {"cohort": {"cohen": 5, "cxnet": 6, "normal": 4, "pneumonia": 3, "size": 32}}

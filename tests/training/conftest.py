@@ -188,7 +188,7 @@ def stage(run):
     return [Measured("stage", "dice", 90.0, 1.0, 1, 1, 89.0, 91.0, 5, 6)]
 
 def only_here(results):
-    from covid_keras.reporting.html import Section
+    from covid_keras.reporting.document import Section
     return [Section("Only here", f"Of {len(results.systems)} systems.")]
 
 FIRST = System("first", "First", whole, standardised, channels=1, adapt=learn_scale)

@@ -16,8 +16,8 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json
 from covid_keras.evaluation import read_predictions
 from covid_keras.models.steady import SteadyBatchNormalization
-from covid_keras.paper.registered import load_paper
 from covid_keras.paper.protocol import OptimizerSettings, TrainingSettings, UnfreezeSettings
+from covid_keras.paper.registered import load_paper
 from covid_keras.paper.unfreezing import Stage, epochs_of, layers_of, open_stage, stages_of
 from covid_keras.training import resume
 from covid_keras.training.resume import BEST, ResumableTraining
