@@ -9,7 +9,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,18 +55,13 @@ MIRRORED = {
 }
 MIRRORED |= {second: first for first, second in MIRRORED.items()}
 
+# The printed metrics of a row: one of `METRICS` to the values that are printed so.
+Values = Mapping[str, Interval]
+
 # So many matrices are kept of all that give a row.
 _KEPT = 20_000
 # Beyond so many lines a row is not looked through.
 MOST_LINES = 1_000_000
-
-
-@dataclass(frozen=True)
-class Printed:
-    """One printed metric of a row: what it is computed by and the values that are printed so."""
-
-    formula: Formula
-    values: Interval
 
 
 @dataclass(frozen=True)
@@ -86,9 +81,15 @@ class Matrices:
         """Return those of the matrices kept for which `fits`, bool (M,), holds."""
         return Matrices(self.tp[fits], self.fn[fits], self.fp[fits], self.tn[fits], int(fits.sum()))
 
+    def ratio(self, formula: Formula) -> np.ndarray:
+        """Return a metric of the matrices, (M,), NaN where its denominator is zero."""
+        top, bottom = formula(*(np.asarray(part, float) for part in (self.tp, self.fn, self.fp, self.tn)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(bottom > 0, top / bottom, np.nan)
+
     def range_of(self, formula: Formula) -> Interval:
         """Return the least and the largest value of a metric over the matrices."""
-        values = ratio(formula, self.tp, self.fn, self.fp, self.tn)
+        values = self.ratio(formula)
         return Interval(float(np.nanmin(values)), float(np.nanmax(values)))
 
     def first(self) -> str:
@@ -96,11 +97,7 @@ class Matrices:
         return f"TP {self.tp[0]}, FN {self.fn[0]}, FP {self.fp[0]}, TN {self.tn[0]}"
 
 
-def ratio(formula: Formula, tp: np.ndarray, fn: np.ndarray, fp: np.ndarray, tn: np.ndarray) -> np.ndarray:
-    """Return the metric of matrices, NaN where its denominator is zero."""
-    top, bottom = formula(*(np.asarray(part, float) for part in (tp, fn, fp, tn)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(bottom > 0, top / bottom, np.nan)
+NO_MATRICES = Matrices(*[np.zeros(0, int)] * 4, 0)
 
 
 def counts_for(values: Interval, images: int) -> range:
@@ -119,7 +116,7 @@ def common_images_of(shares: Iterable[Interval], low: int, high: int) -> np.ndar
     return images
 
 
-def solve(row: Mapping[str, Printed], positives: int, negatives: int) -> Matrices:
+def solve(row: Values, positives: int, negatives: int) -> Matrices:
     """Return the matrices of so many positives and negatives that give all printed metrics of a row.
 
     Raises
@@ -141,7 +138,7 @@ def solve(row: Mapping[str, Printed], positives: int, negatives: int) -> Matrice
     return _on_lines(row, start, (1, -1, 0, 0), np.full_like(tn, len(hits)))
 
 
-def solve_images(row: Mapping[str, Printed], images: int) -> Matrices:
+def solve_images(row: Values, images: int) -> Matrices:
     """Return the matrices of so many images, whatever the classes, that give all printed metrics of a row.
 
     The classes have an image each at least. Needs an accuracy among the metrics, else the search is too wide. Of very
@@ -152,10 +149,10 @@ def solve_images(row: Mapping[str, Printed], images: int) -> Matrices:
     TooManyError
         Where there are too many images to look through.
     """
-    right = counts_for(row["accuracy"].values, images)
+    right = counts_for(row["accuracy"], images)
     if sum(images - correct + 1 for correct in right) > MOST_LINES:
         raise TooManyError
-    found = [Matrices(*[np.zeros(0, int)] * 4, 0)]
+    found = [NO_MATRICES]
     for correct in right:
         # Lines along the hits, of so many false alarms each.
         fp = np.arange(images - correct + 1)
@@ -168,31 +165,29 @@ def solve_images(row: Mapping[str, Printed], images: int) -> Matrices:
     return Matrices(*parts, len(parts[0]))
 
 
-def _allowed(row: Mapping[str, Printed], rate: str, rest: str, images: int) -> range:
+def _allowed(row: Values, rate: str, rest: str, images: int) -> range:
     """Return the numbers of right answers in a class that a printed rate, of right or of wrong ones, allows."""
     known = range(images + 1)
     if rate in row:
-        known = counts_for(row[rate].values, images)
+        known = counts_for(row[rate], images)
     if rest in row:
-        wrong = counts_for(row[rest].values, images)
+        wrong = counts_for(row[rest], images)
         known = range(max(known.start, images - wrong.stop + 1), min(known.stop, images - wrong.start + 1))
     return known
 
 
-def _on_lines(
-    row: Mapping[str, Printed], start: tuple[np.ndarray, ...], step: tuple[int, ...], length: np.ndarray
-) -> Matrices:
+def _on_lines(row: Values, start: tuple[np.ndarray, ...], step: tuple[int, ...], length: np.ndarray) -> Matrices:
     """Return the matrices start + t step, 0 <= t < length, that give a row; `start` holds four arrays (lines,).
 
     Along such a line numerator and denominator of every metric are affine in t, so the t of which a metric is at least
     (at most) a value are all those above or below a bound, and nothing has to be tried.
     """
     low, high = np.zeros(len(length)), length - 1.0
-    for one in row.values():
-        top, bottom = one.formula(*(np.asarray(part, float) for part in start))
-        after = one.formula(*(np.asarray(part + by, float) for part, by in zip(start, step, strict=True)))
+    for name, values in row.items():
+        top, bottom = METRICS[name](*(np.asarray(part, float) for part in start))
+        after = METRICS[name](*(np.asarray(part + by, float) for part, by in zip(start, step, strict=True)))
         more, wider = after[0] - top, after[1] - bottom
-        for value, sign in ((one.values.low - SLACK, 1), (one.values.high + SLACK, -1)):
+        for value, sign in ((values.low - SLACK, 1), (values.high + SLACK, -1)):
             # sign (top + t more - value (bottom + t wider)) >= 0; without a denominator that is so.
             at, slope = sign * (top - value * bottom), sign * (more - value * wider)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -200,7 +195,7 @@ def _on_lines(
             low = np.maximum(low, np.where(slope > 0, bound - SLACK, 0))
             high = np.minimum(high, np.where(slope < 0, bound + SLACK, np.where((slope == 0) & (at < 0), -1, np.inf)))
         if not (low <= high).any():
-            return Matrices(*[np.zeros(0, int)] * 4, 0)
+            return NO_MATRICES
     low, high = np.ceil(low), np.floor(high)
     many = np.maximum(high - low + 1, 0)
     total = int(many.sum())
@@ -208,14 +203,11 @@ def _on_lines(
     many = np.minimum(many[lines], _KEPT).astype(int)
     t = np.repeat(low[lines].astype(int), many) + np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
     parts = (np.repeat(part[lines], many) + t * by for part, by in zip(start, step, strict=True))
-    kept = _keep(row, Matrices(*parts, total))
-    return kept if total > _KEPT else Matrices(kept.tp, kept.fn, kept.fp, kept.tn, len(kept))
-
-
-def _keep(row: Mapping[str, Printed], made: Matrices) -> Matrices:
-    """Return those of the matrices that give a row; a ratio without a denominator may be printed as anything."""
+    made = Matrices(*parts, total)
+    # A ratio without a denominator may be printed as anything.
     fits = np.ones(len(made), bool)
-    for one in row.values():
-        values = ratio(one.formula, made.tp, made.fn, made.fp, made.tn)
-        fits &= np.isnan(values) | ((values >= one.values.low - SLACK) & (values <= one.values.high + SLACK))
-    return Matrices(made.tp[fits], made.fn[fits], made.fp[fits], made.tn[fits], made.total)
+    for name, values in row.items():
+        found = made.ratio(METRICS[name])
+        fits &= np.isnan(found) | values.holds(found)
+    kept = made.where(fits)
+    return replace(kept, total=total) if total > _KEPT else kept

@@ -15,7 +15,7 @@ from covid_keras.evaluation.possibility import AuditVerdict
 from covid_keras.published.cells import PublishedCell, load_published
 
 # In this order: what a row implies is compared with what is printed elsewhere.
-RULES: tuple[Callable[[Book], list[Finding]], ...] = (
+RULES: tuple[Callable[[Book], Iterable[Finding]], ...] = (
     rules.grim,
     rules.common_images,
     matrices.of_matrix,

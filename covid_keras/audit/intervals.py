@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from covid_keras.published.cells import PublishedCell
 
 SHARES = ("percent", "points", "ratio")
@@ -18,8 +20,17 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def middle(self) -> float:
+        """Return the value halfway between both ends."""
+        return (self.low + self.high) / 2
+
     def __contains__(self, value: float) -> bool:
         return self.low - SLACK <= value <= self.high + SLACK
+
+    def holds(self, values: np.ndarray) -> np.ndarray:
+        """Return which values lie in the interval, bool of their shape."""
+        return (values >= self.low - SLACK) & (values <= self.high + SLACK)
 
     def meets(self, other: Interval) -> bool:
         """Return whether the two have a value in common."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,26 +20,25 @@ from covid_keras.published.cells import PublishedCell
 from covid_keras.published.facts import table_title
 
 
-def of_matrix(book: Book) -> list[Finding]:
+def of_matrix(book: Book) -> Iterator[Finding]:
     """Are metrics what the printed confusion matrix of the same system gives?
 
     Where a system has several matrices, one has to give the metric. A matrix of another number of images than the
     paper states of the metric has no say in it, and that a mean over trainings is not what one matrix gives is no
     fault. Of two classes the paper's positive one is that which gives more of the system's metrics.
     """
-    found, by_system = [], defaultdict(list)
+    by_system = defaultdict(list)
     for (table, system), cells in book.matrices().items():
         for cell in cells:
             proof = f"The {int(cell.row_total):,} images of the row are whole numbers; {table_title(table)}."
-            found.append(judge("of_matrix", True, proof, cell))
+            yield judge("of_matrix", True, proof, cell)
         if system:
             by_system[system].append((table, cells))
     for system, printed in by_system.items():
         own = [cell for cell in book.numbers if cell.system == system and not cell.actual and cell.unit in SHARES]
         matrices = [Matrix.of(table, cells, [(book.quantity(one), one) for one in own]) for table, cells in printed]
         for cell in own:
-            found += _recomputed(book, cell, [one for one in matrices if book.quantity(cell) in one.metrics])
-    return found
+            yield from _recomputed(book, cell, [one for one in matrices if book.quantity(cell) in one.metrics])
 
 
 @dataclass(frozen=True)
@@ -97,25 +96,24 @@ def _metrics_of(counts: Mapping[tuple[str, str], int], classes: tuple[str, ...])
     return {name: float(value) / 100 for name, value in known.items() if np.ndim(value) == 0 and np.isfinite(value)}
 
 
-def _recomputed(book: Book, cell: PublishedCell, matrices: Sequence[Matrix]) -> list[Finding]:
-    """Return what matrices that have a cell's metric say of it."""
+def _recomputed(book: Book, cell: PublishedCell, matrices: Sequence[Matrix]) -> Iterator[Finding]:
+    """Yield what matrices that have a cell's metric say of it."""
     quantity = book.quantity(cell)
     alike = [one for one in matrices if one.metrics[quantity] in value_of(cell)]
     known = [(one.table, one.metrics[quantity]) for one in alike or matrices if alike or one.is_of(book, cell)]
-    if not known:
-        return []
     proof = " ".join(f"The matrix of {table_title(table)} gives {shown(cell, value, 2)}." for table, value in known)
     if alike:
-        return [judge("of_matrix", True, proof, cell)]
-    if cell.facts.executions > 1 or book.of_unknown_runs(cell):
-        return [leave_open("of_matrix", "the printed matrix need not be that of all trainings", cell, proof=proof)]
-    if any(value in value_of(cell, cut=True) for _, value in known):
-        return [explain("of_matrix", TRUNCATED, proof, cell)]
-    if len(known) > 1:
-        return [judge("of_matrix", False, proof, cell)]
-    ((_, value),) = known
-    near = Interval(value - last_digit(cell) / 2, value + last_digit(cell) / 2)
-    return [slip_or_impossible(book, "of_matrix", cell, near, proof)]
+        yield judge("of_matrix", True, proof, cell)
+    elif known and (cell.facts.executions > 1 or book.of_unknown_runs(cell)):
+        yield leave_open("of_matrix", "the printed matrix need not be that of all trainings", cell, proof=proof)
+    elif any(value in value_of(cell, cut=True) for _, value in known):
+        yield explain("of_matrix", TRUNCATED, proof, cell)
+    elif len(known) > 1:
+        yield judge("of_matrix", False, proof, cell)
+    elif known:
+        half = last_digit(cell) / 2
+        near = Interval(known[0][1] - half, known[0][1] + half)
+        yield slip_or_impossible(book, "of_matrix", cell, near, proof)
 
 
 def mean_is_one_run(book: Book) -> list[Finding]:
@@ -142,7 +140,7 @@ def mean_is_one_run(book: Book) -> list[Finding]:
         found.append((cell, one.table))
     if chance > UNLIKELY / 100:
         return []
-    return _like_them(book, {cell.table for cell, _ in found}) + [
+    return [*_like_them(book, {cell.table for cell, _ in found})] + [
         explain(
             "mean_is_one_run",
             f"the one training of {table_title(table)}",
@@ -164,14 +162,12 @@ def _may_be_sum(book: Book, cell: PublishedCell, matrix: Matrix) -> bool:
     return all(count % cell.facts.executions == 0 for count in matrix.actual)
 
 
-def _like_them(book: Book, tables: set[str]) -> list[Finding]:
-    """Return which further so-called means of these tables are no share of their images, read as one training too."""
-    found = []
+def _like_them(book: Book, tables: set[str]) -> Iterator[Finding]:
+    """Yield which further so-called means of these tables are no share of their images, read as one training too."""
     for cell, images in book.shares():
         if cell.table in tables and cell.facts.executions > 1 and not counts_for(value_of(cell), images):
             proof = (
                 f"The other means of the column are of one training each; of one training, no whole number of "
                 f"{images:,} is {as_printed(cell)}."
             )
-            found.append(judge("mean_is_one_run", False, proof, cell))
-    return found
+            yield judge("mean_is_one_run", False, proof, cell)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
 
 from covid_keras.audit.book import Book
 from covid_keras.audit.confusion import common_images_of
 from covid_keras.audit.findings import Finding, explain, judge, leave_open, odds, place_of
 from covid_keras.audit.intervals import SHARES, Interval, as_printed, last_digit, scale_of, shown, spread_of, value_of
 from covid_keras.audit.slips import slip_of
+from covid_keras.evaluation.possibility import AuditVerdict
 from covid_keras.published.cells import PublishedCell
-from covid_keras.published.facts import Place, place_text, table_title
+from covid_keras.published.facts import place_text, table_title
 
-# Rule, cells that take part, whether it holds, proof.
-_Check = tuple[str, list[Place], bool, str]
 # Of so many images a fold, drawn at random, one of many folds may have none.
 _FEW = 12
 # A copy by chance is less likely than 1 in ten to the power of this.
@@ -28,7 +29,7 @@ _SHARES_OF_IMAGES = (
 )  # fmt: skip
 
 
-def totals(book: Book) -> list[Finding]:
+def totals(book: Book) -> Iterator[Finding]:
     """Do sums, means, differences and numbers given twice agree with the numbers that they are of?
 
     Where they do not, the number is at fault that no other such statement and no confusion matrix confirms; of two
@@ -38,58 +39,54 @@ def totals(book: Book) -> list[Finding]:
     checks = [
         check for cell in book.numbers if unknown.isdisjoint(cell.facts.places()) for check in _checks(book, cell)
     ]
-    confirmed = book.confirmed | {
-        place for _, places, holds, _ in checks if holds and len(places) > 1 for place in places
-    }
-    found = []
-    for rule, places, holds, proof in checks:
-        doubted = [place for place in places if place not in confirmed] if not holds else places
-        if not holds and rule == "same_quantity":
-            doubted = [place for place in places if place in book.ruled_out] or doubted
-        found.append(judge(rule, holds, proof, *(book.at[place] for place in doubted or places)))
-    return found
+    right = [check.places for check in checks if check.verdict is AuditVerdict.CONSISTENT]
+    confirmed = book.confirmed.union(*(places for places in right if len(places) > 1))
+    for check in checks:
+        doubted = []
+        if check.verdict is AuditVerdict.IMPOSSIBLE:
+            doubted = [place for place in check.places if place not in confirmed]
+            if check.rule == "same_quantity":
+                doubted = [place for place in check.places if place in book.ruled_out] or doubted
+        yield replace(check, places=tuple(doubted) or check.places)
 
 
-def _checks(book: Book, cell: PublishedCell) -> list[_Check]:
-    """Return the checks of one cell: rule, cells that take part, whether it holds, proof."""
-    facts, here = cell.facts, place_of(cell)
-    checks: list[_Check] = []
-    for other in facts.same_as:
-        holds = agree(cell, book.at[other])
-        if other in book.implied:
-            implied = book.implied[other]
-            shares = " to ".join(dict.fromkeys(shown(cell, share, 1) for share in (implied.low, implied.high)))
-            proof = (
-                f"The row of {place_text(other)}, implies {shares} for the same quantity; printed {as_printed(cell)}."
-            )
-            # The number there stands under another name; only the one here is of this quantity.
-            checks.append(("same_quantity", [here], implied.meets(value_of(cell)), proof))
-            continue
-        there = f"{as_printed(book.at[other])} in {place_text(other)}"
-        proof = f"The same quantity is {as_printed(cell)} in {place_text(here)}, and {there}."
-        checks.append(("same_quantity", [here, other], holds, proof))
-    for parts in facts.sum_of:
-        total = _sum([value_of(book.at[part]) for part in parts])
-        terms = " + ".join(as_printed(book.at[part]) for part in parts)
+def _checks(book: Book, cell: PublishedCell) -> Iterator[Finding]:
+    """Yield the checks of one cell, with all cells that take part."""
+    facts, own = cell.facts, value_of(cell)
+    for place in facts.same_as:
+        yield _same_check(book, cell, book.at[place])
+    for places in facts.sum_of:
+        parts = [book.at[place] for place in places]
+        total, terms = _sum(map(value_of, parts)), " + ".join(map(as_printed, parts))
         proof = f"{terms} = {_text(cell, total)}; printed {as_printed(cell)}."
         if len(parts) == 1:
-            proof = f"All of it is {place_text(parts[0])}, {terms}; printed {as_printed(cell)}."
-        checks.append(("sum", [here, *parts], total.meets(value_of(cell)), proof))
+            proof = f"All of it is {place_text(places[0])}, {terms}; printed {as_printed(cell)}."
+        yield judge("sum", total.meets(own), proof, cell, *parts)
     if facts.mean_of:
-        checks.append(_mean_check(book, cell))
-    for pair in facts.difference_of if not facts.bound else ():
-        gap = value_of(book.at[pair[0]]) - value_of(book.at[pair[1]])
-        terms = " - ".join(as_printed(book.at[place]) for place in pair)
-        proof = f"{terms} = {_text(cell, gap)}; printed {as_printed(cell)}."
-        checks.append(("difference", [here, *pair], gap.meets(value_of(cell)), proof))
+        yield _mean_check(book, cell)
+    for places in facts.difference_of if not facts.bound else ():
+        first, second = (book.at[place] for place in places)
+        gap = value_of(first) - value_of(second)
+        proof = f"{as_printed(first)} - {as_printed(second)} = {_text(cell, gap)}; printed {as_printed(cell)}."
+        yield judge("difference", gap.meets(own), proof, cell, first, second)
     if facts.share_of:
-        checks.append(_share_check(book, cell))
+        yield _share_check(book, cell)
     if facts.bound:
-        checks.append(_bound_check(book, cell))
-    return checks
+        yield _bound_check(book, cell)
 
 
-def _share_check(book: Book, cell: PublishedCell) -> _Check:
+def _same_check(book: Book, cell: PublishedCell, other: PublishedCell) -> Finding:
+    here, there = place_text(place_of(cell)), place_text(place_of(other))
+    if (implied := book.implied.get(place_of(other))) is not None:
+        shares = " to ".join(dict.fromkeys(shown(cell, share, 1) for share in (implied.low, implied.high)))
+        proof = f"The row of {there}, implies {shares} for the same quantity; printed {as_printed(cell)}."
+        # The number there stands under another name; only the one here is of this quantity.
+        return judge("same_quantity", implied.meets(value_of(cell)), proof, cell)
+    proof = f"The same quantity is {as_printed(cell)} in {here}, and {as_printed(other)} in {there}."
+    return judge("same_quantity", agree(cell, other), proof, cell, other)
+
+
+def _share_check(book: Book, cell: PublishedCell) -> Finding:
     shares = []
     for part, whole in cell.facts.share_of:
         count, images = int(book.at[part].mean), book.count(whole)
@@ -97,51 +94,45 @@ def _share_check(book: Book, cell: PublishedCell) -> _Check:
         shares.append((count / images in value_of(cell), words))
     holds = all(one for one, _ in shares)
     wrong = [words for one, words in shares if one == holds]
-    proof = f"{'; '.join(wrong[:_FEW])}; printed {as_printed(cell)}."
     # The counts are those of the images; the share is what is said of them.
-    return "share", [place_of(cell)], holds, proof
+    return judge("share", holds, f"{'; '.join(wrong[:_FEW])}; printed {as_printed(cell)}.", cell)
 
 
-def _mean_check(book: Book, cell: PublishedCell) -> _Check:
-    parts = [book.at[part] for part in cell.facts.mean_of]
-    mean = _sum([value_of(part) for part in parts]).scaled(1 / len(parts))
+def _mean_check(book: Book, cell: PublishedCell) -> Finding:
+    parts = [value_of(book.at[part]) for part in cell.facts.mean_of]
+    mean = _sum(parts).scaled(1 / len(parts))
     proof = f"The {len(parts)} numbers have the mean {_text(cell, mean)}; printed {as_printed(cell)}."
     # A mean is of many numbers: that it holds says little of each of them, and where it does not, it is at fault.
-    return "mean", [place_of(cell)], mean.meets(value_of(cell)), proof
+    return judge("mean", mean.meets(value_of(cell)), proof, cell)
 
 
-def mean_of_copies(book: Book) -> list[Finding]:
+def mean_of_copies(book: Book) -> Iterator[Finding]:
     """Would a mean that does not hold do so with another number in place of one that is a copy?
 
     One number can put any mean right, so it has to lie among the others of which the mean is.
     """
-    found = []
     for cell in book.numbers:
         copies = [place for place in cell.facts.mean_of if place in book.copies]
-        if len(copies) != 1 or _mean_check(book, cell)[2]:
+        if len(copies) != 1 or _mean_check(book, cell).verdict is AuditVerdict.CONSISTENT:
             continue
         rest = [value_of(book.at[place]) for place in cell.facts.mean_of if place not in copies]
-        others = _sum([Interval((one.low + one.high) / 2, (one.low + one.high) / 2) for one in rest])
-        needed = value_of(cell).scaled(len(rest) + 1) - others
+        needed = value_of(cell).scaled(len(rest) + 1) - _sum(Interval(one.middle, one.middle) for one in rest)
         if min(one.low for one in rest) <= needed.low <= needed.high <= max(one.high for one in rest):
             part = book.at[copies[0]]
-            values = f"{shown(part, needed.low)} to {shown(part, needed.high)}"
-            reason = f"the copied number of {place_text(copies[0])}"
-            found.append(explain("mean_of_copies", reason, f"With {values} in its place the mean holds.", cell))
-    return found
+            proof = f"With {shown(part, needed.low)} to {shown(part, needed.high)} in its place the mean holds."
+            yield explain("mean_of_copies", f"the copied number of {place_text(copies[0])}", proof, cell)
 
 
-def _bound_check(book: Book, cell: PublishedCell) -> _Check:
+def _bound_check(book: Book, cell: PublishedCell) -> Finding:
     own, least = value_of(cell), cell.facts.bound == "least"
     broken = []
     for first, second in cell.facts.difference_of:
         gap = value_of(book.at[first]) - value_of(book.at[second])
         if (least and gap.high < own.low - 1e-9) or (not least and gap.low > own.high + 1e-9):
-            broken.append(f"{first[1]}: {shown(cell, (gap.low + gap.high) / 2, 2)}")
-    number = len(cell.facts.difference_of)
-    proof = f"Each of {number} differences is said to be at {cell.facts.bound} {as_printed(cell)}"
-    proof += f"; not so {', '.join(broken)}." if broken else ", and is."
-    return "bound", [place_of(cell)], not broken, proof
+            broken.append(f"{first[1]}: {shown(cell, gap.middle, 2)}")
+    proof = f"Each of {len(cell.facts.difference_of)} differences is said to be at {cell.facts.bound} "
+    proof += as_printed(cell) + (f"; not so {', '.join(broken)}." if broken else ", and is.")
+    return judge("bound", not broken, proof, cell)
 
 
 def agree(first: PublishedCell, second: PublishedCell) -> bool:
@@ -152,15 +143,15 @@ def agree(first: PublishedCell, second: PublishedCell) -> bool:
     return None in stds or stds[0].meets(stds[1])
 
 
-def _sum(values: Sequence[Interval]) -> Interval:
-    return Interval(sum(one.low for one in values), sum(one.high for one in values))
+def _sum(values: Iterable[Interval]) -> Interval:
+    return sum(values, Interval(0, 0))
 
 
 def _text(cell: PublishedCell, values: Interval) -> str:
-    return shown(cell, (values.low + values.high) / 2)
+    return shown(cell, values.middle)
 
 
-def same_system(book: Book) -> list[Finding]:
+def same_system(book: Book) -> Iterator[Finding]:
     """Is the same metric of the same system the same number wherever it is printed?
 
     Numbers of which the paper states other images, or another number of trainings, are not the same.
@@ -169,7 +160,6 @@ def same_system(book: Book) -> list[Finding]:
     for cell in book.numbers:
         if cell.system and book.quantity(cell) and not cell.actual and cell.unit in SHARES:
             groups[cell.system, book.quantity(cell)].append(cell)
-    found = []
     for cells in groups.values():
         for cell in cells:
             others = [other for other in cells if other is not cell]
@@ -178,31 +168,30 @@ def same_system(book: Book) -> list[Finding]:
             if wrong or alike:
                 places = ", ".join(f"{as_printed(other)} in {table_title(other.table)}" for other in wrong or alike)
                 proof = f"Printed as {as_printed(cell)} here, as {places}."
-                found.append(judge("same_quantity", not wrong, proof, cell))
-    return found
+                yield judge("same_quantity", not wrong, proof, cell)
 
 
 def _same_images(book: Book, first: PublishedCell, second: PublishedCell) -> bool:
     """Return whether nothing says that two numbers are of other images or of another number of trainings."""
-    facts = first.facts, second.facts
-    runs = {(cell.facts.executions, cell.facts.folds, book.of_unknown_runs(cell)) for cell in (first, second)}
-    if len(runs) > 1:
-        return False
-    counts = [[book.count(one.positives), book.count(one.negatives), book.count(one.images)] for one in facts]
-    for one in counts:
-        if one[2] is None and None not in one[:2]:
-            one[2] = one[0] + one[1]
-    bounds = [(book.count(one.images_from), book.count(one.images_to)) for one in facts]
-    pairs = zip(*counts, strict=True)
-    return bounds[0] == bounds[1] and all(a is None or b is None or a == b for a, b in pairs)
+    stated = []
+    for cell in (first, second):
+        facts = cell.facts
+        positives, negatives, images = map(book.count, (facts.positives, facts.negatives, facts.images))
+        if images is None and None not in (positives, negatives):
+            images = positives + negatives
+        same = facts.executions, facts.folds, book.of_unknown_runs(cell), book.count(facts.images_from)
+        stated.append(((*same, book.count(facts.images_to)), (positives, negatives, images)))
+    (same, counts), (other_same, other_counts) = stated
+    return same == other_same and all(
+        None in pair or pair[0] == pair[1] for pair in zip(counts, other_counts, strict=True)
+    )
 
 
-def same_slip(book: Book) -> list[Finding]:
+def same_slip(book: Book) -> Iterator[Finding]:
     """Is an impossible number the same metric of the same system as one that a slip of the pen explains elsewhere?
 
     Where the number without the slip is possible there too, the slip explains it; else more than the slip is wrong.
     """
-    found = []
     for place, allowed in book.allowed.items():
         cell = book.at[place]
         for other, text in book.slips.items():
@@ -212,39 +201,33 @@ def same_slip(book: Book) -> list[Finding]:
                 continue
             there = f"{text}, which explains the same number of {place_text(other)},"
             if float(text) * scale_of(cell.unit) in allowed:
-                found.append(explain("same_slip", slip_of(text), f"Here {there} is possible too.", cell))
+                yield explain("same_slip", slip_of(text), f"Here {there} is possible too.", cell)
             else:
                 proof = f"Here {there} is impossible as well, so another number of the row is wrong besides."
-                found.append(judge("same_slip", False, proof, cell))
-    return found
+                yield judge("same_slip", False, proof, cell)
 
 
-def weighted_mean(book: Book) -> list[Finding]:
+def weighted_mean(book: Book) -> Iterator[Finding]:
     """Is a rate the mean of the rates of its parts, weighted by their images?
 
     Over folds that is exact only where each part has its share in every fold; drawn at random, the mean may be off by
     as much as the parts' images and rates vary together, |covariance| <= product of the deviations.
     """
-    found = []
     for cell in book.numbers:
-        if not cell.facts.weighted_mean_of:
-            continue
         parts = [(book.at[place], book.count(count)) for place, count in cell.facts.weighted_mean_of]
-        if any(not math.isfinite(part.mean) for part, _ in parts):
+        if not parts or any(not math.isfinite(part.mean) for part, _ in parts):
             continue
         total, folds = sum(count for _, count in parts), cell.facts.folds
-        mean = _sum([value_of(part).scaled(count / total) for part, count in parts])
-        slack = sum(_drift(part, count, total, folds, (mean.low + mean.high) / 2) for part, count in parts)
+        mean = _sum(value_of(part).scaled(count / total) for part, count in parts)
+        slack = sum(_drift(part, count, total, folds, mean.middle) for part, count in parts)
         meets = mean.meets(value_of(cell))
-        loose = Interval(mean.low - slack, mean.high + slack).meets(value_of(cell))
         terms = " + ".join(f"{count:,} x {as_printed(part)}" for part, count in parts)
         proof = f"({terms}) / {total:,} = {_text(cell, mean)}; printed {as_printed(cell)}."
         cells = (cell, *(part for part, _ in parts))
-        if meets or not loose:
-            found.append(judge("weighted_mean", meets, proof, *cells))
+        if meets or not Interval(mean.low - slack, mean.high + slack).meets(value_of(cell)):
+            yield judge("weighted_mean", meets, proof, *cells)
         else:
-            found.append(leave_open("weighted_mean", "the folds need not hold each part's share", *cells, proof=proof))
-    return found
+            yield leave_open("weighted_mean", "the folds need not hold each part's share", *cells, proof=proof)
 
 
 def _drift(part: PublishedCell, count: int, total: int, folds: int, mean: float) -> float:
@@ -254,10 +237,8 @@ def _drift(part: PublishedCell, count: int, total: int, folds: int, mean: float)
     # A part of few images has none in some fold, whose rate is not defined and not in the mean.
     if count < _FEW * folds:
         return 1.0
-    std = spread_of(part)
-    fold = total / folds
+    std, value, fold = spread_of(part), value_of(part), total / folds
     drawn = math.sqrt(fold * (count / total) * (1 - 1 / folds)) / fold
-    value = value_of(part)
     return 3 * drawn * ((std.high if std else 0.5) + max(abs(value.low - mean), abs(value.high - mean)))
 
 
@@ -273,11 +254,9 @@ def repeats(book: Book) -> list[Finding]:
     for cell in book.numbers:
         if cell.unit in ("percent", "ratio") and cell.decimals:
             tables[cell.table].append(cell)
-    found, names = [], list(tables)
-    for at, later in enumerate(names):
-        for first in names[:at]:
-            found += _repeat(book, tables[first], tables[later])
-    book.copies |= {place for finding in found for place in finding.places}
+    pairs = combinations(tables.values(), 2)
+    found = [finding for first, later in pairs for finding in _repeat(book, first, later)]
+    book.copies.update(*(finding.places for finding in found))
     return found
 
 

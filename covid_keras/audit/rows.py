@@ -17,9 +17,8 @@ from covid_keras.audit.confusion import (
     OTHER_FORMULAS,
     Formula,
     Matrices,
-    Printed,
     TooManyError,
-    ratio,
+    Values,
     solve,
     solve_images,
 )
@@ -35,7 +34,6 @@ _FEWER = 2
 # or as they stand.
 _MOST_READINGS = 20_000
 _TOO_MANY = "there are too many matrices of so many images to look through"
-Values = Mapping[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a row is read: its values in the order of its headings, the sizes, and what that changes."""
+    """How a row is read: the columns exchanged, at what cost, what gives it then, and that in words."""
 
-    row: Row
-    sizes: tuple[int, int]
-    values: Values
     swapped: tuple[str, ...]
     cost: int
     matrices: Matrices
@@ -88,34 +83,29 @@ def one_matrix(book: Book) -> list[Finding]:
             if row.positives and row.negatives:
                 tables[row.table, row.positives, row.negatives].append((row, _matrices(row)))
             elif row.images and "accuracy" in row.cells:
-                made = solve_images(_printed(_values(row)), row.images)
-                found += _consistent(book, row, made) if len(made) else _without_sizes(row)
+                made = solve_images(_values(row), row.images)
+                if len(made):
+                    found.append(_consistent(book, row, made))
+                    continue
+                proof = f"No confusion matrix of {row.images:,} images gives the row: {_text(row.cells)}."
+                found.append(judge(RULE, False, f"{proof} At least one is wrong.", *row.cells.values()))
         except TooManyError:
             found.append(leave_open(RULE, _TOO_MANY, *row.cells.values(), proof=""))
     return found + _tables(book, list(tables.values()))
 
 
 def _matrices(row: Row) -> Matrices:
-    return solve(_printed(_values(row)), row.positives, row.negatives)
+    return solve(_values(row), row.positives, row.negatives)
 
 
-def _without_sizes(row: Row) -> list[Finding]:
-    proof = f"No confusion matrix of {row.images:,} images gives the row: {_text(row.cells)}. At least one is wrong."
-    return [judge(RULE, False, proof, *row.cells.values())]
-
-
-def _values(row: Row) -> dict[str, Interval]:
-    return {quantity: value_of(cell) for quantity, cell in row.cells.items()}
-
-
-def _printed(values: Values) -> dict[str, Printed]:
-    return {name: Printed(METRICS[name], one) for name, one in values.items()}
+def _values(row: Row, cut: bool = False) -> dict[str, Interval]:
+    return {quantity: value_of(cell, cut) for quantity, cell in row.cells.items()}
 
 
 def _tried(values: Values, positives: int, negatives: int) -> Matrices | None:
     """Return the matrices that give the values, None where there are none or too many to look through."""
     try:
-        made = solve(_printed(values), positives, negatives)
+        made = solve(values, positives, negatives)
     except TooManyError:
         return None
     return made if len(made) else None
@@ -129,11 +119,17 @@ def _text(cells: Mapping[str, PublishedCell]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {as_printed(cell)}" for name, cell in cells.items())
 
 
-def _consistent(book: Book, row: Row, made: Matrices) -> list[Finding]:
-    book.confirmed |= {place_of(cell) for cell in row.cells.values()} if len(row.cells) > 2 else set()
+def _consistent(book: Book, row: Row, made: Matrices) -> Finding:
+    _confirm(book, row.cells)
     many = "the only one" if made.total == 1 else f"one of {made.total:,}"
     proof = f"{made.first()} gives the row, {many} that does."
-    return [judge(RULE, True, proof, *row.cells.values())]
+    return judge(RULE, True, proof, *row.cells.values())
+
+
+def _confirm(book: Book, cells: Mapping[str, PublishedCell]) -> None:
+    """Note that a matrix gives cells; of two it may by chance."""
+    if len(cells) > 2:
+        book.confirmed.update(map(place_of, cells.values()))
 
 
 def _tables(book: Book, tables: Sequence[Sequence[tuple[Row, Matrices]]]) -> list[Finding]:
@@ -147,7 +143,7 @@ def _tables(book: Book, tables: Sequence[Sequence[tuple[Row, Matrices]]]) -> lis
         if failing:
             judged.append((rows, failing, Candidates.of(book, rows)))
         else:
-            found += [finding for row, made in table for finding in _consistent(book, row, made)]
+            found += [_consistent(book, row, made) for row, made in table]
     best = [candidates.best(failing) for _, failing, candidates in judged]
     known = {_named(one[0]) for one in best if one is not None}
     for (rows, failing, candidates), explanation in zip(judged, best, strict=True):
@@ -157,7 +153,7 @@ def _tables(book: Book, tables: Sequence[Sequence[tuple[Row, Matrices]]]) -> lis
             continue
         for row in rows:
             if row not in failing:
-                found += _consistent(book, row, _matrices(row))
+                found.append(_consistent(book, row, _matrices(row)))
                 continue
             alone = Candidates.of(book, [row]).best([row]) if len(rows) > 1 else None
             found += _explained(book, [row], [row], *alone) if alone else _blame(book, row)
@@ -264,22 +260,17 @@ def _read(row: Row, values: Values, heading: str, sizes: Sizes) -> dict[str, Rea
             if made is None:
                 continue
             for name, formula in _formulas(heading).items():
-                kept = _kept(made, formula, changed[heading])
+                kept = made.where(changed[heading].holds(made.ratio(formula)))
                 if len(kept) and (name not in found or cost < found[name].cost):
                     words = f"{actual[0]:,} positives and {actual[1]:,} negatives" if sizes.cost else ""
                     less = f", less {fewer} positives" if fewer > 1 else ", less one positive" if fewer else ""
-                    found[name] = Reading(row, actual, changed, swapped, cost, kept, words, less)
+                    found[name] = Reading(swapped, cost, kept, words, less)
     return found
 
 
 def _formulas(heading: str) -> dict[str, Formula]:
     others = {name: formula for name, formula in METRICS.items() if name != heading}
     return {heading: METRICS[heading], **OTHER_FORMULAS, **others}
-
-
-def _kept(made: Matrices, formula: Formula, values: Interval) -> Matrices:
-    got = ratio(formula, made.tp, made.fn, made.fp, made.tn)
-    return made.where((got >= values.low - SLACK) & (got <= values.high + SLACK))
 
 
 def _swaps(values: Values) -> Iterator[tuple[tuple[str, ...], dict[str, Interval]]]:
@@ -297,11 +288,9 @@ def _luck(row: Row, one: Explanation) -> float:
     values, rng = _values(row), np.random.default_rng(0)
     if not one.sizes.cost and not any(reading.swapped for reading in one.readings):
         rest = {name: values[name] for name in values if name != one.heading}
-        made = solve(_printed(rest), *one.sizes.pairs[0])
-        got = ratio(_formulas(one.heading)[one.formula], made.tp, made.fn, made.fp, made.tn)
-        steps = np.rint(
-            (got - (values[one.heading].low + values[one.heading].high) / 2) / last_digit(row.cells[one.heading])
-        )
+        made = solve(rest, *one.sizes.pairs[0])
+        got = made.ratio(_formulas(one.heading)[one.formula])
+        steps = np.rint((got - values[one.heading].middle) / last_digit(row.cells[one.heading]))
         return max(len(set(steps[np.abs(steps) <= _REACH])), 1) / (2 * _REACH + 1)
     hits = 0
     for _ in range(_DRAWS):
@@ -351,7 +340,7 @@ def _blame(book: Book, row: Row) -> list[Finding]:
 
     Among sets of equal size that which leaves the numbers least far from those of a matrix of the others.
     """
-    best, cut = _fewest(row, _values(row)), _fewest(row, {name: value_of(one, True) for name, one in row.cells.items()})
+    best, cut = _fewest(row, _values(row)), _fewest(row, _values(row, cut=True))
     # Cutting digits off is believed where it puts two numbers right: one it may by luck.
     if cut is not None and (best is None or len(cut[0]) < len(best[0]) - 1):
         return _cut(row, *cut)
@@ -360,10 +349,9 @@ def _blame(book: Book, row: Row) -> list[Finding]:
         proof = f"No confusion matrix of {sizes} gives even one number of the row."
         return [judge(RULE, False, proof, *row.cells.values())]
     dropped, made = best
-    given = {name: float(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn)[0]) for name in dropped}
     others = {name: cell for name, cell in row.cells.items() if name not in dropped}
-    book.confirmed |= {place_of(cell) for cell in others.values()} if len(others) > 2 else set()
-    nearest = ", ".join(f"{name.replace('_', ' ')} {_share(given[name])}" for name in dropped)
+    _confirm(book, others)
+    nearest = ", ".join(f"{name.replace('_', ' ')} {_share(made.ratio(METRICS[name])[0])}" for name in dropped)
     proof = f"No confusion matrix of {sizes} gives the row. {made.first()} gives {_text(others)}, but {nearest}."
     return [judge(RULE, name not in dropped, proof, cell) for name, cell in row.cells.items()]
 
@@ -386,7 +374,7 @@ def _fewest(row: Row, values: Values) -> tuple[tuple[str, ...], Matrices] | None
 
 def _cut(row: Row, dropped: tuple[str, ...], made: Matrices) -> list[Finding]:
     """Return the findings of a row whose numbers are cut off after the last digit, but for those that are dropped."""
-    given = {name: float(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn)[0]) for name in row.cells}
+    given = {name: made.ratio(METRICS[name])[0] for name in row.cells}
     text = ", ".join(f"{name.replace('_', ' ')} {_share(given[name], 3)}" for name in row.cells)
     proof = f"{made.first()} gives {text}: the row with its digits cut off"
     proof += f", but for {' and '.join(dropped).replace('_', ' ')}." if dropped else "."
@@ -404,7 +392,7 @@ def _gaps(made: Matrices, dropped: Mapping[str, PublishedCell]) -> tuple[float, 
     gaps = np.zeros(len(made))
     for name, cell in dropped.items():
         values = value_of(cell)
-        got = np.nan_to_num(ratio(METRICS[name], made.tp, made.fn, made.fp, made.tn))
+        got = np.nan_to_num(made.ratio(METRICS[name]))
         gaps += np.maximum(np.maximum(values.low - got, got - values.high), 0) / max(last_digit(cell), SLACK)
     nearest = int(gaps.argmin())
     return float(gaps[nearest]), made.where(np.arange(len(made)) == nearest)

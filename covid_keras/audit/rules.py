@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -38,25 +39,23 @@ _ALWAYS_DEFINED = ("accuracy", "weighted_recall")
 _MOST_TRIED = 1_000_000
 
 
-def grim(book: Book) -> list[Finding]:
+def grim(book: Book) -> Iterator[Finding]:
     """Is there a whole number of right answers that gives the printed share of the stated images [1]_?
 
     Of a mean over trainings on the same images the grid is that much finer. A mean over folds lies on the grid of the
     shares of their images where the paper states folds of equal size; else an accuracy on that grid is consistent, and
     one beside it is not impossible, since folds by patients, or by class, differ in size.
     """
-    found = []
     for cell, images in book.shares():
-        runs, folds = cell.facts.executions, cell.facts.folds
-        if cell.facts.equal_folds == "classes" or (cell.facts.equal_folds and book.quantity(cell) in _ALWAYS_DEFINED):
-            found.append(_grim_of_folds(cell, images))
-            continue
-        if folds > 1 and (images % folds or book.quantity(cell) != "accuracy" or not _in_equal_folds(cell, images)):
+        runs, folds, quantity = cell.facts.executions, cell.facts.folds, book.quantity(cell)
+        grid = images // folds * runs
+        if cell.facts.equal_folds == "classes" or (cell.facts.equal_folds and quantity in _ALWAYS_DEFINED):
+            yield _grim_of_folds(cell, images)
+        elif folds == 1 or (images % folds == 0 and quantity == "accuracy" and counts_for(value_of(cell), grid)):
+            yield _grim(book, cell, images, grid)
+        else:
             why = f"how the {images:,} images lie in {folds} folds is not stated, so any mean of {runs} shares may be"
-            found.append(leave_open("grim", why, cell))
-            continue
-        found.append(_grim(book, cell, images, images // folds * runs))
-    return found
+            yield leave_open("grim", why, cell)
 
 
 def _grim_of_folds(cell: PublishedCell, images: int) -> Finding:
@@ -76,10 +75,6 @@ def _grim_of_folds(cell: PublishedCell, images: int) -> Finding:
     return judge("grim", holds, proof, cell)
 
 
-def _in_equal_folds(cell: PublishedCell, images: int) -> bool:
-    return bool(counts_for(value_of(cell), images // cell.facts.folds * cell.facts.executions))
-
-
 def _grim(book: Book, cell: PublishedCell, images: int, grid: int) -> Finding:
     values, step = value_of(cell), last_digit(cell)
     of = f"{grid:,}" + ("" if grid == images else f" ({cell.facts.executions} trainings, {images:,} images)")
@@ -94,14 +89,14 @@ def _grim(book: Book, cell: PublishedCell, images: int, grid: int) -> Finding:
     proof = f"No whole number of {of} is {as_printed(cell)}" + (f": {beside}." if beside else ".")
     if counts_for(value_of(cell, cut=True), grid) and grid * step < UNLIKELY:
         return explain("grim", TRUNCATED, f"{proof} Cut off after the last digit, one of them is.", cell)
-    others = [n for n in book.stated_images() if n != images and counts_for(values, n)]
     tried = [n for n in book.stated_images() if n != images]
+    others = [n for n in tried if counts_for(values, n)]
     if grid == images and len(others) == 1 and sum(min(1, n * step) for n in tried) < UNLIKELY:
         return explain("grim", f"{others[0]:,} images, which the paper states elsewhere", proof, cell)
     return judge("grim", False, proof, cell)
 
 
-def common_images(book: Book) -> list[Finding]:
+def common_images(book: Book) -> Iterator[Finding]:
     """Is there one number of images, between the stated bounds, of which all shares of a column are shares [1]_?"""
     groups: dict[tuple, list[PublishedCell]] = defaultdict(list)
     for cell in book.numbers:
@@ -112,11 +107,11 @@ def common_images(book: Book) -> list[Finding]:
         if cell.unit in ("percent", "ratio") and cell.facts.executions == 1 and not book.of_unknown_runs(cell):
             bounds = book.count(cell.facts.images_from), book.count(cell.facts.images_to)
             groups[(cell.table, cell.column, quantity, *bounds)].append(cell)
-    found = []
     for (*_, low, high), cells in groups.items():
         if high - low >= _MOST_TRIED:
             continue
-        fits = common_images_of([value_of(cell) for cell in cells], low, high)
+        shares = [value_of(cell) for cell in cells]
+        fits = common_images_of(shares, low, high)
         if len(cells) == 1 and len(fits):
             continue
         values = ", ".join(f"{cell.mean:.{cell.decimals}f}" for cell in cells)
@@ -125,23 +120,20 @@ def common_images(book: Book) -> list[Finding]:
                 f"{values} are shares of {fits[0]:,} images, one of {len(fits)} such numbers from {low:,} to {high:,}."
             )
         else:
-            beyond = common_images_of([value_of(cell) for cell in cells], high, min(10 * high, high + _MOST_TRIED))
+            beyond = common_images_of(shares, high, min(10 * high, high + _MOST_TRIED))
             later = f"; the first larger number is {beyond[0]:,}" if len(beyond) else ""
             proof = f"No number of images from {low:,} to {high:,} gives all of {values}{later}. At least one is wrong."
-        found.append(judge("common_images", bool(len(fits)), proof, *cells))
-    return found
+        yield judge("common_images", bool(len(fits)), proof, *cells)
 
 
-def deviation(book: Book) -> list[Finding]:
+def deviation(book: Book) -> Iterator[Finding]:
     """Is the standard deviation one that numbers between 0 and 1 with this mean can have [2]_?"""
-    found = []
     for cell in book.numbers:
         std, runs = spread_of(cell), cell.facts.executions
         if std is None or cell.unit not in ("percent", "ratio"):
             continue
         if runs < 2:
-            why = "over how many trainings the deviation is, is not stated"
-            found.append(leave_open("deviation", why, cell))
+            yield leave_open("deviation", "over how many trainings the deviation is, is not stated", cell)
             continue
         mean = value_of(cell)
         middle = min(max(0.5, mean.low), mean.high)
@@ -151,21 +143,28 @@ def deviation(book: Book) -> list[Finding]:
         if std.low > most + SLACK and book.quantity(cell) not in _ALWAYS_DEFINED:
             most, few = math.sqrt(2 * variance), ", of no more than two trainings that have it,"
         proof = f"Numbers from 0 to 100 % with this mean{few} deviate by {shown(cell, most)} at most."
-        found.append(judge("deviation", std.low <= most + 1e-9, proof, cell))
-    return found
+        yield judge("deviation", std.low <= most + 1e-9, proof, cell)
 
 
-def interval(book: Book) -> list[Finding]:
+def interval(book: Book) -> Iterator[Finding]:
     """Does the printed interval hold the printed number, is a share within 0 and 100 %, and no count below 0?"""
-    found = []
     for cell in book.numbers:
+        values, share = value_of(cell), cell.unit in ("percent", "ratio")
         if cell.low is not None:
-            proof = f"The interval is {cell.low:g} to {cell.high:g}."
-            scale, own = scale_of(cell.unit), value_of(cell)
-            ends = [Interval(end - _half(end), end + _half(end)).scaled(scale) for end in (cell.low, cell.high)]
-            found.append(judge("interval", Interval(ends[0].low, ends[1].high).meets(own), proof, cell))
-        found += _range(book, cell)
-    return found
+            low, high = cell.low - _half(cell.low), cell.high + _half(cell.high)
+            holds = Interval(low, high).scaled(scale_of(cell.unit)).meets(values)
+            yield judge("interval", holds, f"The interval is {cell.low:g} to {cell.high:g}.", cell)
+        if share and (values.high < -SLACK or values.low > 1 + SLACK):
+            proof = "No share is below 0 or above 100 %."
+            if book.quantity(cell):
+                yield judge("interval", False, proof, cell)
+            else:
+                # A gain in percent may be more than 100 %, or negative.
+                yield leave_open(
+                    "interval", "no share, and what it is the paper's file does not say", cell, proof=proof
+                )
+        if cell.unit == "count" and cell.mean < 0 and not cell.facts.difference_of:
+            yield judge("interval", False, "No number of images is below 0.", cell)
 
 
 def _half(end: float) -> float:
@@ -173,25 +172,13 @@ def _half(end: float) -> float:
     return 10.0 ** -len(f"{end!r}".partition(".")[2].rstrip("0")) / 2
 
 
-def _range(book: Book, cell: PublishedCell) -> list[Finding]:
-    values, proof = value_of(cell), "No share is below 0 or above 100 %."
-    if cell.unit in ("percent", "ratio") and (values.high < -SLACK or values.low > 1 + SLACK):
-        if book.quantity(cell):
-            return [judge("interval", False, proof, cell)]
-        # A gain in percent may be more than 100 %, or negative.
-        return [leave_open("interval", "no share, and what it is the paper's file does not say", cell, proof=proof)]
-    if cell.unit == "count" and cell.mean < 0 and not cell.facts.difference_of:
-        return [judge("interval", False, "No number of images is below 0.", cell)]
-    return []
-
-
-def dice_and_iou(book: Book) -> list[Finding]:
+def dice_and_iou(book: Book) -> Iterator[Finding]:
     """Are the means of Dice and IoU a pair, mean IoU <= mean Dice <= 2 mean IoU / (1 + mean IoU)?
 
     Of one mask Dice is 2 IoU / (1 + IoU) [3]_, a concave function: by Jensen's inequality a mean Dice is at most that
     of the mean IoU.
     """
-    found, broken = [], []
+    broken = []
     for row in book.evaluations():
         for name, dice in row.cells.items():
             iou = row.cells.get("iou" + name.removeprefix("dice")) if name.startswith("dice") else None
@@ -201,57 +188,53 @@ def dice_and_iou(book: Book) -> list[Finding]:
             most = 2 * overlap.high / (1 + overlap.high)
             proof = f"With a mean IoU of {as_printed(iou)} no mean Dice exceeds 2 IoU / (1 + IoU) = {shown(dice, most)}"
             proof += f" or is below the IoU; the Dice is {as_printed(dice)}."
-            holds = values.low <= most + 1e-9 and overlap.low <= values.high + 1e-9
-            if holds:
-                found.append(judge("dice_and_iou", True, proof, dice, iou))
-                continue
-            broken.append((dice, iou, proof))
+            if values.low <= most + 1e-9 and overlap.low <= values.high + 1e-9:
+                yield judge("dice_and_iou", True, proof, dice, iou)
+            else:
+                broken.append((dice, iou, proof))
     for dice, iou, proof in broken:
-        values = share_of(dice)
-        other = judge("dice_and_iou", False, proof, iou)
         # Where several pairs are impossible, something else than one pen has slipped.
-        if len(broken) == 1:
+        if len(broken) > 1:
+            yield judge("dice_and_iou", False, proof, dice, iou)
+        else:
+            values = share_of(dice)
             possible = Interval(values.low / (2 - values.low), values.high)
             other = slip_or_impossible(book, "dice_and_iou", iou, possible, proof)
-        found += [judge("dice_and_iou", other.verdict is not AuditVerdict.IMPOSSIBLE, proof, dice), other]
-    return found
+            yield judge("dice_and_iou", other.verdict is not AuditVerdict.IMPOSSIBLE, proof, dice)
+            yield other
 
 
-def identities(book: Book) -> list[Finding]:
+def identities(book: Book) -> Iterator[Finding]:
     """Do the metrics of a row agree with each other, whatever the images?
 
     Of one training F1 is the harmonic mean of precision and recall, and the accuracy lies between sensitivity and
     specificity; recall weighted by the classes is the accuracy, of means too. Means of F1 are left to `runs_of_row`.
     Where they do not, what follows from the others is named, though one of these may be wrong instead: nothing tells.
     """
-    found = []
     for row in book.evaluations():
         one_run = row.executions == 1 and not any(map(book.of_unknown_runs, row.cells.values()))
         for names, allowed in _identities(row.cells, one_run):
             cells = [row.cells[name] for name in names]
             terms = ", ".join(f"{name.replace('_', ' ')} {as_printed(row.cells[name])}" for name in names[1:])
-            holds = allowed.meets(value_of(cells[0]))
-            more = "" if holds else ", or one of those is wrong"
-            span = f"{shown(cells[0], allowed.low, 1)} to {shown(cells[0], allowed.high, 1)}"
-            proof = f"With {terms} it is {span}{more}."
-            book.ruled_out |= set() if holds else {place_of(cells[0])}
-            found.append(judge("identities", holds, proof, *(cells if holds else cells[:1])))
-    return found
+            proof = f"With {terms} it is {shown(cells[0], allowed.low, 1)} to {shown(cells[0], allowed.high, 1)}"
+            if allowed.meets(value_of(cells[0])):
+                yield judge("identities", True, f"{proof}.", *cells)
+            else:
+                book.ruled_out.add(place_of(cells[0]))
+                yield judge("identities", False, f"{proof}, or one of those is wrong.", cells[0])
 
 
-def _identities(row: dict[str, PublishedCell], one_run: bool) -> list[tuple[tuple[str, ...], Interval]]:
-    """Return the metric and those that it follows from, with the values that these allow."""
+def _identities(row: dict[str, PublishedCell], one_run: bool) -> Iterator[tuple[tuple[str, ...], Interval]]:
+    """Yield the metric and those that it follows from, with the values that these allow."""
     values = {name: share_of(cell) for name, cell in row.items()}
-    found = []
     for side, recall in (("positive", "sensitivity"), ("negative", "specificity")):
         names = (f"f1_{side}", f"precision_{side}", recall)
         if one_run and set(names) <= set(row):
             first, second = values[names[1]], values[recall]
-            found.append((names, Interval(harmonic(first.low, second.low), harmonic(first.high, second.high))))
+            yield names, Interval(harmonic(first.low, second.low), harmonic(first.high, second.high))
     names = ("accuracy", "sensitivity", "specificity")
     if one_run and set(names) <= set(row):
         rates = values["sensitivity"], values["specificity"]
-        found.append((names, Interval(min(one.low for one in rates), max(one.high for one in rates))))
+        yield names, Interval(min(one.low for one in rates), max(one.high for one in rates))
     if {"accuracy", "weighted_recall"} <= set(row):
-        found.append((("weighted_recall", "accuracy"), values["accuracy"]))
-    return found
+        yield ("weighted_recall", "accuracy"), values["accuracy"]
