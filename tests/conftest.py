@@ -22,3 +22,12 @@ def real_data() -> Path:
     if not (folder / "covid-chestxray-dataset" / "metadata.csv").is_file():
         pytest.skip(f"no real radiographs below {folder} (set COVID_KERAS_DATA to a folder that holds them)")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def copies(tmp_path_factory) -> Path:
+    """Where searches for near-duplicates among the real radiographs are kept, for all tests and workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "copies"
+    folder.mkdir(exist_ok=True)
+    return folder

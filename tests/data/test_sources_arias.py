@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,167 +16,22 @@ from covid_keras.data import Cohort, check_source, get_source, images, load_sour
 from covid_keras.data.images import image_size, read_image, read_mask
 from covid_keras.data.sources import bimcv
 from covid_keras.data.sources.united_masks import binary_masks
-
-SIDE = 16
-
-
-def picture(path: Path, side: int = SIDE, dtype: type = np.uint8) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    top = np.iinfo(dtype).max
-    assert cv2.imwrite(str(path), np.linspace(0, top, side * side).reshape(side, side).astype(dtype))
-    return path
-
-
-def half(path: Path, left: bool, side: int = SIDE, value: int = 255) -> Path:
-    """A mask of the left or the right half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mask = np.zeros((side, side), np.uint8)
-    mask[:, slice(0, side // 2 - 1) if left else slice(side // 2 + 1, side)] = value
-    Image.fromarray(mask).save(path)
-    return path
-
-
-def lines(path: Path, *rows: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return path
-
-
-# --- the made collections
-
-BIMCV = "sub-S{0}/ses-E{1}/mod-rx/sub-S{0}_ses-E{1}_run-1_bp-chest{2}"
-
-
-def make_bimcv(folder: Path, labels: str, *names: tuple[str, str, str]) -> Path:
-    listed = ["subject\tsession\tfilepath"]
-    for subject, session, rest in names:
-        path = BIMCV.format(subject, session, rest)
-        picture(folder / f"{path}.png", dtype=np.uint16)
-        listed.append(f"sub-S{subject}\tses-E{session}\t{path}.png")
-    lines(folder / "participants.tsv", "participant", *(f"sub-S{subject}" for subject, *_ in names))
-    lines(folder / "derivatives" / "partitions.tsv", *listed)
-    lines(
-        folder / "derivatives" / "labels" / labels,
-        "PatientID\tReportID\tReport\tLabels",
-        "sub-S03001\tses-E1\tno report\t\"['pneumonia'\t'unchanged']\"",
-    )
-    return folder
-
-
-def make_positive(root: Path) -> Path:
-    folder = make_bimcv(
-        root / "BIMCV-COVID19-cIter_1_2" / "covid19_posi",
-        "labels_covid_posi.tsv",
-        ("03001", "1", "_vp-ap_cr"),
-        ("03001", "2", "_vp-pa_dx"),
-        ("03002", "3", "_vp-ll_dx"),
-        ("03003", "4", "_dx"),
-        ("03003", "4", "_acq-2_dx"),
-    )
-    lines(
-        folder / "derivatives" / "EHR" / "sil_reg_covid_posi.tsv",
-        "participant\tdate\ttest\tresult",
-        "sub-S03001\t01.04.2020\tPCR\tPOSITIVO",
-        "sub-S03002\t01.04.2020\tPCR\tNEGATIVO",
-    )
-    dicom = folder / BIMCV.format("03003", "4", "_dx.json")
-    tags = {
-        "00185101": {"vr": "CS", "Value": ["LL "]},
-        "00280004": {"vr": "CS", "Value": ["MONOCHROME1"]},
-        "00280010": {"vr": "US", "Value": [16]},
-        "00080050": {"vr": "SH"},
-    }
-    dicom.write_text(json.dumps(tags))
-    return folder
-
-
-def make_negative(root: Path) -> Path:
-    return make_bimcv(
-        root / "covid19_neg",
-        "Labels_covid_NEG_JAN21.tsv",
-        ("03002", "7", "_vp-pa_dx"),
-        ("04001", "8", "_vp-pa_dx"),
-        ("04001", "9", "_vp-ap_dx"),
-    )
-
-
-def make_padchest(root: Path) -> Path:
-    folder = root / "PadChest"
-    for place, name in (("0", "a"), ("0", "b"), ("images/12", "c"), ("0", "d"), ("0", "ribs"), ("0", "lost")):
-        picture(folder / place / f"{name}.png", dtype=np.uint16)
-    lines(
-        folder / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv",
-        ",ImageID,ImageDir,PatientID,Projection,Labels",
-        "0,a.png,0,11,PA,\"['normal', 'exclude']\"",
-        "1,b.png,0,11,L,['normal']",
-        "2,c.png,12,12,AP_horizontal,",
-        "3,d.png,0,13,AP,['pneumonia']",
-        "4,ribs.png,0,13,COSTAL,",
-        "5,lost.png,0,,PA,",
-        "6,else.png,54,14,PA,",
-        "7,none.png,0,15,UNK,",
-    )
-    return folder
-
-
-def make_precovid(root: Path) -> Path:
-    folder = root / "pre-covid"
-    for name in ("a.png", "b.png", "unlisted.png"):
-        picture(folder / "images" / name)
-    lines(folder / "metadata.csv", "filename,patient_id,view,year", "a.png,1,PA,2016", "b.png,1,,2017")
-    return folder
-
-
-def make_kermany(root: Path) -> Path:
-    folder = root / "chest_xray"
-    for name in (
-        "train/NORMAL/IM-0115-0001.jpeg",
-        "train/NORMAL/NORMAL2-IM-0588-0001-0002.jpeg",
-        "train/PNEUMONIA/person1_bacteria_1.jpeg",
-        "train/PNEUMONIA/person2_bacteria_3.jpeg",
-        "val/NORMAL/IM-0115-0002.jpeg",
-        "val/PNEUMONIA/person1946_bacteria_4874.jpeg",
-        "test/NORMAL/IM-0001-0001.jpeg",
-        "test/PNEUMONIA/person1_virus_6.jpeg",
-    ):
-        picture(folder / name)
-    return folder
-
-
-def make_montgomery(root: Path) -> Path:
-    folder = root / "MontgomerySet"
-    for stem in ("MCUCXR_0001_0", "MCUCXR_0104_1"):
-        picture(folder / "CXR_png" / f"{stem}.png")
-        half(folder / "ManualMask" / "leftMask" / f"{stem}.png", left=True)
-        half(folder / "ManualMask" / "rightMask" / f"{stem}.png", left=False)
-    return folder
-
-
-def make_shenzhen(root: Path) -> Path:
-    folder = root / "ChinaSet_AllFiles"
-    for stem in ("CHNCXR_0001_0", "CHNCXR_0002_0", "CHNCXR_0327_1"):
-        picture(folder / "CXR_png" / f"{stem}.png")
-    for stem in ("CHNCXR_0001_0", "CHNCXR_0327_1"):
-        half(folder / "mask" / f"{stem}_mask.png", left=True)
-    return folder
-
-
-def make_jsrt(root: Path) -> Path:
-    folder = root / "JSRT"
-    for fold, stem in (("fold1", "JPCLN001"), ("fold2", "JPCNN001"), ("fold2", "JPCNN002")):
-        picture(folder / "All247images" / f"{stem}.png", side=2 * SIDE, dtype=np.uint16)
-        for lung in ("left lung", "right lung"):
-            half(folder / "scratch" / fold / "masks" / lung / f"{stem}.gif", left=lung.startswith("left"))
-    return folder
-
-
-def make_nih_masks(root: Path) -> Path:
-    folder = root / "XLSor_data" / "data" / "NIH"
-    for stem in ("00000013_005", "odd"):
-        picture(folder / "images" / f"{stem}.png")
-        half(folder / "masks" / f"{stem}_mask.png", left=True)
-    return folder
-
+from tests.helpers.collections import (
+    BIMCV,
+    SIDE,
+    half,
+    lines,
+    make_jsrt,
+    make_kermany,
+    make_montgomery,
+    make_negative,
+    make_nih_masks,
+    make_padchest,
+    make_positive,
+    make_precovid,
+    make_shenzhen,
+    picture,
+)
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "bimcv_positive": make_positive,
@@ -244,9 +97,7 @@ def test_bimcv_tells_what_is_missing(tmp_path: Path) -> None:
     listing.write_text(text)
     assert get_source("bimcv_positive").count(folder)["listed radiographs missing"] == 0
     listing.write_text(text + "sub-S03001\tses-E1\tsub-S03001/ses-E1/mod-rx/sub-S03001_ses-E1_vp-pa_cr.png\n")
-    with pytest.raises(
-        UserError, match=r"sub-S03001_ses-E1_vp-pa_cr\.png: .*0 of the 6"
-    ):
+    with pytest.raises(UserError, match=r"sub-S03001_ses-E1_vp-pa_cr\.png: .*0 of the 6"):
         load_source("bimcv_positive", folder)
     lines(listing, "subject\tfile", "sub-S03001\tx.png")
     with pytest.raises(UserError, match=r"partitions\.tsv: has 2 columns, not subject, session, file"):
@@ -559,7 +410,7 @@ def test_jsrt_unites_gifs_of_half_the_size(tmp_path: Path) -> None:
 
 def test_a_mask_of_0_and_1_and_a_larger_mask_are_united_too(tmp_path: Path) -> None:
     folder = make_jsrt(tmp_path)
-    picture(folder / "All247images" / "JPCLN001.png", side=SIDE)
+    picture(folder / "All247images" / "JPCLN001.png")
     for lung in ("left lung", "right lung"):
         place = folder / "scratch" / "fold1" / "masks" / lung
         half(place / "JPCLN001.gif", left=lung.startswith("left"), side=2 * SIDE, value=1)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -17,114 +16,21 @@ from covid_keras.common.errors import UserError
 from covid_keras.data import check_source, get_source, load_source
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.sources import darwin_v7_whole, rsna
-
-SIDE = 16
-# Ids of the RSNA's form
-ONE, TWO, THREE = (f"{digit * 8}-aaaa-bbbb-cccc-{digit * 12}" for digit in "123")
-
-
-def picture(path: Path, width: int = SIDE, height: int = SIDE) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.linspace(0, 255, width * height).reshape(height, width).astype(np.uint8))
-    return path
-
-
-def lines(path: Path, *rows: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-# --- the made collections
-
-TRAIN = (
-    "7 SARS-Fig4a-day7.jpeg pneumonia cohen",
-    "311a lancet-a.png COVID-19 cohen",
-    "COVID-00015a COVID-00015a.png COVID-19 fig1",
-    "COVID-00015b COVID-00015b.png COVID-19 fig1",
-    "ANON66 CR.1.2.840.66.png COVID-19 actmed",
-    "COVID-19(69) COVID-19 (69).png COVID-19 sirm",
-    f"{ONE} {ONE}.png normal rsna",
-    f"{TWO} {TWO}.png pneumonia rsna",
+from tests.helpers.collections import (
+    COVIDX_TEST,
+    COVIDX_TRAIN,
+    ONE,
+    SIDE,
+    THREE,
+    TWO,
+    lines,
+    make_covidx,
+    make_dicom,
+    make_ricord,
+    make_rsna,
+    picture,
+    replace,
 )
-TEST = ("311a lancet-b.jpg COVID-19", "ANON66 DX.1.2.840.67.png COVID-19", f"{THREE} {THREE}.png normal")
-
-
-def make_covidx(root: Path) -> Path:
-    folder = root / "COVIDx5"
-    for part, rows in (("train", TRAIN), ("test", TEST)):
-        lines(folder / f"{part}_COVIDx5.txt", *rows)
-        for row in rows:
-            words = [word for word in row.split() if word not in ("cohen", "fig1", "actmed", "sirm", "rsna")]
-            picture(folder / "data" / part / " ".join(words[1:-1]))
-    return folder
-
-
-def make_rsna(root: Path) -> Path:
-    folder = root / "rsna-pneumonia-detection-challenge"
-    for name in (f"{ONE}.png", f"{TWO}.jpg", f"{THREE}.png"):
-        picture(folder / "stage_2_train_images" / name)
-    lines(
-        folder / "stage_2_detailed_class_info.csv",
-        "patientId,class",
-        f"{ONE},Normal",
-        f"{TWO},Lung Opacity",
-        f"{TWO},Lung Opacity",
-        f"{THREE},No Lung Opacity / Not Normal",
-    )
-    lines(
-        folder / "stage_2_train_labels.csv",
-        "patientId,x,y,width,height,Target",
-        f"{ONE},,,,,0",
-        f"{TWO},1,2,3,4,1",
-        f"{TWO},5,6,3,4,1",
-        f"{THREE},,,,,0",
-    )
-    return folder
-
-
-def make_dicom(path: Path, subject: str, number: int, **tags: str) -> Path:
-    pydicom = pytest.importorskip("pydicom")
-    pixels = np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE)
-    data = pydicom.Dataset()
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
-    data.PatientID, data.StudyInstanceUID, data.Modality, data.ViewPosition = subject, f"1.9.{number // 2}", "CR", "AP"
-    data.Rows, data.Columns, data.SamplesPerPixel, data.PixelRepresentation = SIDE, SIDE, 1, 0
-    data.PhotometricInterpretation, data.BitsAllocated, data.BitsStored, data.HighBit = "MONOCHROME1", 16, 12, 11
-    data.PixelData = pixels.tobytes()
-    for name, value in tags.items():
-        setattr(data, name, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
-    return path
-
-
-def make_ricord(root: Path) -> Path:
-    folder = root / "manifest-1" / "MIDRC-RICORD-1C"
-    first, second = "MIDRC-RICORD-1C-419639-000025", "MIDRC-RICORD-1C-SITE2-000002"
-    for number, (subject, tags) in enumerate(
-        (
-            (first, {}),
-            (first, {"ViewPosition": "PA", "Modality": "DX"}),
-            (first, {"ViewPosition": "LL"}),
-            (second, {"ViewPosition": "AP SUPINE"}),
-            (second, {"ViewPosition": ""}),
-            (second, {"Modality": "CT"}),
-        ),
-        2,
-    ):
-        make_dicom(folder / subject / f"study-{number // 2}" / f"1.{number}" / "1-1.dcm", subject, number, **tags)
-    return folder
-
 
 Points = list[dict[str, float]]
 
@@ -273,7 +179,7 @@ def test_covidx_reads_a_clone_of_covid_net_with_the_mappings(tmp_path: Path) -> 
     ],
 )
 def test_covidx_refuses_bad_lines(tmp_path: Path, row: str, message: str) -> None:
-    lines(make_covidx(tmp_path) / "train_COVIDx5.txt", *TRAIN, row)
+    lines(make_covidx(tmp_path) / "train_COVIDx5.txt", *COVIDX_TRAIN, row)
     with pytest.raises(UserError, match=message):
         load_source("covidx", tmp_path)
 
@@ -281,7 +187,7 @@ def test_covidx_refuses_bad_lines(tmp_path: Path, row: str, message: str) -> Non
 def test_covidx_refuses_missing_lists_and_images(tmp_path: Path) -> None:
     folder = make_covidx(tmp_path)
     listing = folder / "test_COVIDx5.txt"
-    lines(listing, *TEST, TRAIN[1])
+    lines(listing, *COVIDX_TEST, COVIDX_TRAIN[1])
     picture(folder / "data" / "test" / "lancet-a.png")
     with pytest.raises(UserError, match=r"test_COVIDx5\.txt: 'lancet-a\.png' is listed twice"):
         load_source("covidx", folder)
@@ -305,7 +211,7 @@ def test_a_few_missing_images_are_left_out_and_counted(tmp_path: Path) -> None:
     more = [f"{number} {number}.png pneumonia cohen" for number in range(1000, 1003)]
     for row in more[:-1]:
         picture(folder / "data" / "train" / row.split()[1])
-    lines(folder / "train_COVIDx5.txt", *TRAIN, *more)
+    lines(folder / "train_COVIDx5.txt", *COVIDX_TRAIN, *more)
     counts = get_source("covidx").count(folder)
     assert (counts["pneumonia, train"], counts["listed images missing"]) == (4, 1)
 

@@ -1,13 +1,10 @@
-"""What the tests of several papers share: their collections in little, and a whole run of the smoke profile."""
+"""What the tests of several papers share: a whole run of the smoke profile."""
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import pandas as pd
@@ -57,20 +54,6 @@ def reproduce(tmp_path_factory) -> Callable[..., Smoke]:
         return Smoke(run, (run.path / "report.html").read_text(encoding="utf-8"), done.stdout)
 
     return run_paper
-
-
-@pytest.fixture(scope="session")
-def collections_of() -> Callable[[str], ModuleType]:
-    """Return a module of `tests/data`, whose functions make the official layouts in little."""
-
-    def load(name: str) -> ModuleType:
-        path = Path(__file__).resolve().parents[1] / "data" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"papers_{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 @pytest.fixture(scope="module")

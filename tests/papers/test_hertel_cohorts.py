@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
 
-import cv2
-import numpy as np
 import pandas as pd
 import pytest
-from papers.hertel_ensemble.experiment import PAPER
 
 from covid_keras.common.errors import UserError
 from covid_keras.data import load_source
@@ -21,47 +17,44 @@ from covid_keras.data.images import read_image
 from covid_keras.paper import cohorts
 from covid_keras.training.division import divide
 from papers.hertel_ensemble import cohorts as labels
-from papers.hertel_ensemble.cohorts import (
-    COVIDGR,
-    PUBLISHED,
-    STAND_IN,
-    available,
-    make_cohort,
-    no_covidgr,
-    sources,
+from papers.hertel_ensemble.cohorts import COVIDGR, PUBLISHED, STAND_IN, available, make_cohort, no_covidgr
+from papers.hertel_ensemble.paper import PAPER
+from tests.helpers.collections import (
+    BIMCV,
+    COVIDX_TRAIN,
+    lines,
+    make_cohen,
+    make_covid_cxnet,
+    make_covidgr,
+    make_covidx,
+    make_dicom,
+    make_nih_subset,
+    make_positive,
+    make_ricord,
+    picture,
+    replace,
+    stems,
 )
 
 NO_PAIRS = pd.DataFrame({"image_id_a": [], "image_id_b": []})
-SMALL = {"cohort": {"cohen": 5, "cxnet": 6, "normal": 4, "pneumonia": 3, "size": 32}}
-
-
-def _picture(path: Path, seed: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 255, (64, 64)).astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
-def ours(collections_of) -> ModuleType:
-    return collections_of("test_sources_hertel")
-
-
-@pytest.fixture(scope="module")
-def published(ours, collections_of, tmp_path_factory) -> Path:
+def published(tmp_path_factory) -> Path:
     """The paper's collections in little, without COVIDGR-1.0; one more of BIMCV's images has dark bone."""
     pytest.importorskip("pydicom")
-    root, arias = tmp_path_factory.mktemp("published"), collections_of("test_sources_arias")
-    covidx = ours.make_covidx(root)
+    root = tmp_path_factory.mktemp("published")
+    covidx = make_covidx(root)
     more = [f"{90 + place} {90 + place}.png {('normal', 'pneumonia')[place % 2]} cohen" for place in range(40)]
     for row in more:
-        ours.picture(covidx / "data" / "train" / row.split()[1])
-    ours.lines(covidx / "train_COVIDx5.txt", *ours.TRAIN, *more)
-    ricord = ours.make_ricord(root)
+        picture(covidx / "data" / "train" / row.split()[1])
+    lines(covidx / "train_COVIDx5.txt", *COVIDX_TRAIN, *more)
+    ricord = make_ricord(root)
     for number in range(20):
         subject = f"MIDRC-RICORD-1C-SITE1-{number:06d}"
-        ours.make_dicom(ricord / subject / f"s{number}" / "1.1" / "1-1.dcm", subject, 50 + number)
-    bimcv = arias.make_positive(root)
+        make_dicom(ricord / subject / f"s{number}" / "1.1" / "1-1.dcm", subject, 50 + number)
     header = {"00280004": {"vr": "CS", "Value": ["MONOCHROME1"]}, "00280010": {"vr": "US", "Value": [16]}}
-    (bimcv / arias.BIMCV.format("03001", "2", "_vp-pa_dx.json")).write_text(json.dumps(header))
+    (make_positive(root) / BIMCV.format("03001", "2", "_vp-pa_dx.json")).write_text(json.dumps(header))
     return root
 
 
@@ -70,12 +63,9 @@ def with_covidgr(published, tmp_path_factory) -> Path:
     """The same, and COVIDGR-1.0."""
     root = tmp_path_factory.mktemp("all")
     for path in published.iterdir():
-        if path.name != "made":
+        if path.name != "cache":
             (root / path.name).symlink_to(path)
-    folder = root / "COVIDGR-1.0"
-    for name in ("N/aa", "N/ab", "P/ba", "P/bb", "P/bc"):
-        _picture(folder / f"{name}.jpg")
-    (folder / "severity.csv").write_text("Name,Severity\nba,NORMAL-PCR+\nbb,MILD\n")
+    make_covidgr(root, ("N/aa", "N/ab", "P/ba", "P/bb", "P/bc"), "ba,NORMAL-PCR+", "bb,MILD")
     return root
 
 
@@ -95,33 +85,17 @@ COHEN = [  # patient, finding, view
 def stand_in(tmp_path_factory) -> Path:
     """What stands in, in little; in COVID-CXNet a child, a side view, copies of two of Cohen's (COVID-19 and SARS)."""
     root = tmp_path_factory.mktemp("stand_in")
-    cohen = root / "covid-chestxray-dataset"
-    rows = ["patientid,finding,view,modality,filename"]
-    for number, (patient, finding, view) in enumerate(COHEN):
-        _picture(cohen / "images" / f"c{number}.png", 50 + number)
-        rows.append(f"{patient},{finding},{view},X-ray,c{number}.png")
-    (cohen / "metadata.csv").write_text("\n".join(rows) + "\n")
-    images = root / "COVID-CXNet" / "chest_xray_images" / "covid19"
-    for seed, stem in enumerate(("001", "010", "192-", "446p", "500")):
-        _picture(images / f"{stem}.png", seed)
-    shutil.copy(cohen / "images" / "c0.png", images / "600.png")
-    shutil.copy(cohen / "images" / "c4.png", images / "601.png")
-    (images.parents[1] / "metadata.csv").write_text("filename,patient_id,view\n010.jpg,10,AP\n500.jpg,10,L\n")
-    nih = root / "nih-chestxray14-subset"
-    for seed, name in enumerate(("Pneumonia/00000001_000", "Pneumonia/00000002_000", "No_findings/00000001_001")):
-        _picture(nih / f"{name}.jpg", 20 + seed)
-    for number in range(3, 6):
-        _picture(nih / "No_findings" / f"0000000{number}_000.jpg", 30 + number)
+    cohen = make_cohen(root, COHEN)
+    cxnet = make_covid_cxnet(root, ("001", "010", "192-", "446p", "500"), "010.jpg,10,AP", "500.jpg,10,L")
+    for name, copy in (("c0", "600"), ("c4", "601")):
+        shutil.copy(cohen / "images" / f"{name}.png", cxnet / "chest_xray_images" / "covid19" / f"{copy}.png")
+    make_nih_subset(root, ("1_0", "2_0"), ("1_1", "3_0", "4_0", "5_0"))
     return root
 
 
 def _make(root: Path, profile: str, **changes) -> Cohort:
     given = {"ricord": 0, "bimcv": 0} if profile == "paper" else {"cohen": 0}
     return make_cohort(PAPER.protocol(profile, {"cohort": given | changes}), root, root / "cache" / "made")
-
-
-def _stems(cohort: Cohort, label: str) -> list[str]:
-    return cohort.table.loc[cohort.table["label"] == label, "image_id"].str.partition("/")[2].tolist()
 
 
 # --- the paper's collections
@@ -131,14 +105,9 @@ def test_every_label_is_of_its_collection(published):
     cohort = _make(published, "paper")
     assert cohort.classes == PUBLISHED
     assert cohort.counts() == dict(zip(PUBLISHED, (7, 23, 3, 22, 22), strict=True))
-    of_label = cohort.table.groupby("label")["source"].unique().map(lambda names: "".join(names)).to_dict()
-    assert of_label == {
-        labels.COVID_COVIDX: "covidx",
-        labels.COVID_RICORD: "ricord",
-        labels.COVID_BIMCV: "bimcv_positive",
-        labels.NORMAL: "covidx",
-        labels.PNEUMONIA: "covidx",
-    }
+    of_label = cohort.table.groupby("label")["source"].unique().map("".join).to_dict()
+    sources = ("covidx", "ricord", "bimcv_positive", "covidx", "covidx")
+    assert of_label == dict(zip(PUBLISHED, sources, strict=True))
     assert (cohort.table["severity"] == "").all()
     assert not cohort.table["view"].str.startswith("L").any(), "frontal alone"
 
@@ -147,7 +116,7 @@ def test_covidgr_is_beside_it_where_it_is_at_hand(with_covidgr, published):
     cohort = _make(with_covidgr, "paper")
     assert cohort.classes == (*PUBLISHED, *COVIDGR)
     assert (cohort.counts()[labels.POSITIVE_GR], cohort.counts()[labels.NEGATIVE_GR]) == (3, 2)
-    assert _stems(cohort, labels.NEGATIVE_GR) == ["aa", "ab"]
+    assert stems(cohort, labels.NEGATIVE_GR) == ["aa", "ab"]
     assert (cohort.table["severity"] == "").all()
     protocol = PAPER.protocol("paper")
     assert no_covidgr(protocol, with_covidgr) is None
@@ -167,14 +136,14 @@ def test_dark_bone_is_turned_and_nothing_else(published):
 
 @pytest.mark.parametrize(("name", "label"), [("ricord", labels.COVID_RICORD), ("bimcv", labels.COVID_BIMCV)])
 def test_as_many_as_the_paper_counts_are_drawn_by_the_seed(published, name, label):
-    everything = _stems(_make(published, "paper"), label)
-    found = [_stems(_make(published, "paper", **{name: 2}, seed=seed), label) for seed in range(4)]
-    assert {len(stems) for stems in found} == {2}
-    assert len({tuple(stems) for stems in found}) > 1
-    for stems in found:
-        assert [stem for stem in everything if stem in stems] == stems, "in the collection's order"
-    assert found[0] == _stems(_make(published, "paper", **{name: 2}, seed=0), label)
-    with pytest.raises(UserError, match=rf"asks for {len(everything) + 1} .*, there are {len(everything)}"):
+    everything = stems(_make(published, "paper"), label)
+    found = [stems(_make(published, "paper", **{name: 2}, seed=seed), label) for seed in range(4)]
+    assert {len(names) for names in found} == {2}
+    assert len(set(map(tuple, found))) > 1
+    for names in found:
+        assert [name for name in everything if name in names] == names, "in the collection's order"
+    assert found[0] == stems(_make(published, "paper", **{name: 2}, seed=0), label)
+    with pytest.raises(UserError, match=f"{len(everything) + 1} .*, there are {len(everything)}"):
         _make(published, "paper", **{name: len(everything) + 1})
 
 
@@ -190,15 +159,13 @@ def test_the_collections_are_divided_as_the_paper_says(published):
     assert set(table["image_id"]) == set(cohort.table["image_id"])
 
 
-def test_a_patient_of_covidx_with_two_findings_follows_covid(published, ours, tmp_path):
+def test_a_patient_of_covidx_with_two_findings_follows_covid(published, tmp_path):
     """COVID-19 is named first: the patient's other image is tested with it, and not trained on."""
     for path in published.iterdir():
-        if path.name not in ("made", "cache", "COVIDx5"):
+        if path.name not in ("cache", "COVIDx5"):
             (tmp_path / path.name).symlink_to(path)
     shutil.copytree(published / "COVIDx5", tmp_path / "COVIDx5")
-    rows = (tmp_path / "COVIDx5" / "train_COVIDx5.txt").read_text().splitlines()
-    rows = [row.replace("7 SARS-Fig4a", "311a SARS-Fig4a") for row in rows]
-    ours.lines(tmp_path / "COVIDx5" / "train_COVIDx5.txt", *rows)
+    replace(tmp_path / "COVIDx5" / "train_COVIDx5.txt", "7 SARS-Fig4a", "311a SARS-Fig4a")
     table = divide(_make(tmp_path, "paper"), PAPER.protocol("paper").split, NO_PAIRS)
     mine = table[table["patient_id"] == "cohen/311a"]
     assert set(mine["label"]) == {labels.COVID_COVIDX, labels.PNEUMONIA}
@@ -212,12 +179,12 @@ def test_a_patient_of_covidx_with_two_findings_follows_covid(published, ours, tm
 def test_who_stands_in_for_whom(stand_in):
     cohort = _make(stand_in, "cpu")
     assert cohort.classes == STAND_IN
-    assert {label: _stems(cohort, label) for label in STAND_IN[:2]} == {
+    assert {label: stems(cohort, label) for label in STAND_IN[:2]} == {
         labels.COVID_COHEN: ["c0", "c2", "c3"],
         labels.COVID_CXNET: ["001", "010", "192-"],
     }
-    assert sorted(_stems(cohort, labels.PNEUMONIA)) == ["00000001_000", "00000002_000", "c4", "c6"]
-    assert len(_stems(cohort, labels.NORMAL)) == 4
+    assert sorted(stems(cohort, labels.PNEUMONIA)) == ["00000001_000", "00000002_000", "c4", "c6"]
+    assert len(stems(cohort, labels.NORMAL)) == 4
     normal = cohort.table["label"] == labels.NORMAL
     assert set(cohort.table["source"][normal]) == {"chestxray14"}, "Cohen's without finding are in none"
     assert "c5" not in set(cohort.table["image_id"].str.partition("/")[2])
@@ -227,62 +194,38 @@ def test_no_copy_of_cohens_images_is_trained_on(stand_in):
     """Of whatever finding, drawn or not: 600 and 601 are copies, 446p a child, 500 lateral."""
     for drawn in (0, 1):
         cohort = _make(stand_in, "cpu", cohen=drawn)
-        assert _stems(cohort, labels.COVID_CXNET) == ["001", "010", "192-"]
-    assert len(_stems(cohort, labels.COVID_COHEN)) == 1
+        assert stems(cohort, labels.COVID_CXNET) == ["001", "010", "192-"]
+    assert len(stems(cohort, labels.COVID_COHEN)) == 1
 
 
 @pytest.mark.parametrize(
-    ("key", "words"),
-    [
-        ("cohen", "asks for 4 COVID-19 images of Cohen's, there are 3"),
-        ("cxnet", "asks for 4 images of COVID-CXNet, there are 3"),
-        ("normal", "asks for 5 NIH images, there are 4"),
-        ("pneumonia", "asks for 5 pneumonias, there are 4"),
-    ],
+    ("key", "label", "there"),
+    list(zip(("cohen", "cxnet", "normal", "pneumonia"), STAND_IN, (3, 3, 4, 4), strict=True)),
 )
-def test_counts_are_drawn_and_what_is_too_many_is_named(stand_in, key, words):
-    label = dict(zip(("cohen", "cxnet", "normal", "pneumonia"), STAND_IN, strict=True))[key]
-    assert len(_stems(_make(stand_in, "cpu", **{key: 2}), label)) == 2
-    with pytest.raises(UserError, match=words):
-        _make(stand_in, "cpu", **{key: int(words.split()[2])})
+def test_counts_are_drawn_and_what_is_too_many_is_named(stand_in, key, label, there):
+    assert len(stems(_make(stand_in, "cpu", **{key: 2}), label)) == 2
+    with pytest.raises(UserError, match=f"{there + 1} .*, there are {there}"):
+        _make(stand_in, "cpu", **{key: there + 1})
 
 
-# --- what is at hand
-
-
-def test_available_says_what_is_missing(published, stand_in, tmp_path):
-    paper, cpu, smoke = (PAPER.protocol(name) for name in ("paper", "cpu", "smoke"))
-    assert available(paper, None) == available(cpu, None) == "no data folder"
-    assert available(smoke, None) is None
+def test_available_says_what_is_missing(published, stand_in):
+    paper, cpu = PAPER.protocol("paper"), PAPER.protocol("cpu")
     assert available(paper, published) is None, "COVIDGR-1.0 is asked for by its own rows"
     assert available(cpu, stand_in) is None
     assert "below" in available(paper, stand_in)
     assert "below" in available(cpu, published)
-    assert sources(paper) == ("covidx", "ricord", "bimcv_positive")
-    assert sources(cpu) == ("covid_cxnet", "cohen", "chestxray14")
-    assert sources(smoke) == ()
-
-
-# --- the phantom
 
 
 def test_the_phantoms_hospitals_and_patients(tmp_path):
-    protocol = PAPER.protocol("smoke", SMALL)
-    cohort = make_cohort(protocol, None, tmp_path / "one")
+    small = {"cohen": 5, "cxnet": 6, "normal": 4, "pneumonia": 3, "size": 32}
+    cohort = make_cohort(PAPER.protocol("smoke", {"cohort": small}), None, tmp_path)
     table = cohort.table
     assert cohort.classes == STAND_IN
-    assert set(cohort.counts()) == set(STAND_IN)
     elsewhere = table["label"] == labels.COVID_COHEN
     assert elsewhere.equals(table["image_id"].str.startswith("elsewhere/"))
-    assert table["image_id"].is_unique
     assert not set(table["patient_id"][elsewhere]) & set(table["patient_id"][~elsewhere])
     patients = table.groupby("label")["patient_id"].nunique().to_dict()
     assert patients == dict(zip(STAND_IN, (5, 6, 4, 3), strict=True))
-    assert all(Path(path).is_file() for path in table["mask_path"])
-    again = make_cohort(protocol, None, tmp_path / "two")
-    assert again.fingerprint() == cohort.fingerprint()
-    other = make_cohort(PAPER.protocol("smoke", {"cohort": SMALL["cohort"] | {"seed": 5}}), None, tmp_path / "one")
-    assert other.fingerprint() != cohort.fingerprint()
 
 
 # --- the real images
@@ -290,7 +233,7 @@ def test_the_phantoms_hospitals_and_patients(tmp_path):
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_the_real_stand_in(real_data, tmp_path, monkeypatch):
+def test_the_real_stand_in(real_data, copies, monkeypatch):
     """The search for copies is done once, over all that is offered of both collections, and looked at here."""
     searched = []
 
@@ -300,7 +243,7 @@ def test_the_real_stand_in(real_data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cohorts, "find_duplicates", search)
     protocol = PAPER.protocol("cpu")
-    cohort = make_cohort(protocol, real_data, tmp_path / "made")
+    cohort = make_cohort(protocol, real_data, copies / "made")
     table = cohort.table
     assert cohort.counts() == dict(zip(STAND_IN, (200, 656, 456, 523), strict=True))
     assert not table["child"].fillna(False).astype(bool)[table["label"] == labels.COVID_CXNET].any()
@@ -322,5 +265,3 @@ def test_the_real_stand_in(real_data, tmp_path, monkeypatch):
     assert main.groupby("patient_id")["split"].nunique().max() == 1
     counts = {labels.COVID_COHEN: 200, labels.COVID_CXNET: 226, labels.NORMAL: 426}
     assert once["label"].value_counts().to_dict() == counts
-    assert available(protocol, real_data) is None
-    assert "below" in available(PAPER.protocol("paper"), real_data)
