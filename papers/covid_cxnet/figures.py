@@ -1,6 +1,6 @@
 """The paper's figures of single radiographs: enhancement, lung box, LIME beside Grad-CAM, text concealed.
 
-The functions `*_pictures` are hooks of `covid_keras.paper.paper.System.pictures`.
+The functions `*_pictures` return (title, caption, figure) of examples; `papers.covid_cxnet.report` says for whom.
 
 References
 ----------
@@ -30,9 +30,12 @@ from covid_keras.explain.lime_map import LimeExplanation
 from covid_keras.preprocessing import LungBox, resize_truncated
 from covid_keras.reporting.explanations import ConcealedCase, HeatCase, concealment_figure, heat_grid, lime_figure
 from covid_keras.reporting.pictures import short_name, show_radiograph
+from covid_keras.reporting.prose import titled
+from covid_keras.reporting.results import Pictures
 from covid_keras.reporting.style import LUNG_OUTLINE, OKABE_ITO, WIDTH, report_style
 from papers.covid_cxnet.cohorts import COVID
 from papers.covid_cxnet.enhancements import beasf_figure, enhancement_figure
+from papers.covid_cxnet.report import PROSE
 from papers.covid_cxnet.settings import options_of
 
 if TYPE_CHECKING:
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
 
     from covid_keras.reporting.examples import Examples
 
-Entry = tuple[str, str, Figure]
 SIDE = 320  # longest side of a picture, pixels; more where the network sees more
 LIME_EXAMPLES = 2
 CONCEALED_EXAMPLES = 4
@@ -89,32 +91,21 @@ class Asked:
 # --- enhancement (figures 2 and 3)
 
 
-def enhancement_pictures(examples: Examples) -> list[Entry]:
+def enhancement_pictures(examples: Examples) -> Pictures:
     """Return figures 2 and 3 of the first example: HE, AHE and CLAHE, and BEASF over its gammas."""
     options, row = options_of(examples.protocol), examples.cohort.table.iloc[0]
     image = resize_truncated(read_image(row["path"]), options.frame, overflow=options.overflow)
-    height, width = options.frame
-    where = f"Image {row['image_id']}, brought to {height} × {width} pixels, where all enhancement is done"
+    told = {"image": row["image_id"], "height": options.frame[0], "width": options.frame[1]}
     return [
-        (
-            "Contrast enhancement",
-            f"{where} (figure 2 of the paper): histogram equalisation of the whole picture (HE), in a disk around each "
-            "pixel (AHE), and in tiles with limited contrast (CLAHE). Below, the grey levels of each.",
-            enhancement_figure(image),
-        ),
-        (
-            "BEASF",
-            f"{where} (figure 3 of the paper): CLAHE, and BEASF, which stretches both halves of the histogram by a "
-            "sigmoid whose slope is γ; the networks are fed γ = 1.5.",
-            beasf_figure(image),
-        ),
+        (*titled(*PROSE, "enhancement", **told), enhancement_figure(image)),
+        (*titled(*PROSE, "beasf", **told), beasf_figure(image)),
     ]
 
 
 # --- the box of the lungs (figures 4 and 18)
 
 
-def roi_pictures(examples: Examples) -> list[Entry]:
+def roi_pictures(examples: Examples) -> Pictures:
     """Return figure 4 of the examples: radiograph with lungs and box, crop, the channels that the network is fed.
 
     Nothing for a network that is fed whole radiographs.
@@ -127,12 +118,7 @@ def roi_pictures(examples: Examples) -> list[Entry]:
         [Roi.of(row, preparation, examples.prepared.load(place)) for place, row in rows],
         [_CHANNELS[name] for name in preparation.stack_order],
     )
-    caption = (
-        "Each radiograph with the lungs that the U-Net found and the box around them, the crop, and the channels that "
-        "the network is fed (figures 4 and 18 of the paper). The box cuts, it does not mask: what lies in it beside "
-        "the lungs stays, devices and text too."
-    )
-    return [("The box of the lungs", caption, figure)]
+    return [(*titled(*PROSE, "box"), figure)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +206,7 @@ def _draw_box(axes: Axes, box: LungBox) -> None:
 # --- explanations (figures 12 and 17)
 
 
-def explanation_pictures(examples: Examples) -> list[Entry]:
+def explanation_pictures(examples: Examples) -> Pictures:
     """Return what LIME and the authors' Grad-CAM say of up to two examples, and text concealed where there is any.
 
     COVID-19 images come first. Text is left out for networks whose images are matched to the histogram of another one:
@@ -229,12 +215,12 @@ def explanation_pictures(examples: Examples) -> list[Entry]:
     asked = list(_ask(examples))
     first = sorted(asked, key=lambda one: one.label != COVID)[:LIME_EXAMPLES]
     pictures = _beside_grad_cam(first, options_of(examples.protocol).lime_samples)
-    if examples.system.template is None:
+    if examples.system.template(examples.execution) is None:
         pictures += _without_text(asked, examples)
     return pictures
 
 
-def _beside_grad_cam(asked: Sequence[Asked], samples: int) -> list[Entry]:
+def _beside_grad_cam(asked: Sequence[Asked], samples: int) -> Pictures:
     heat = _heat(grad_cam, asked)
     authors = _heat(authors_grad_cam, asked)
     cases = [
@@ -246,24 +232,11 @@ def _beside_grad_cam(asked: Sequence[Asked], samples: int) -> list[Entry]:
         for case, one, *maps in zip(cases, asked, heat, authors, strict=True)
         for how, map_ in zip(("Grad-CAM", "as the authors"), maps, strict=True)
     ]
-    return [
-        (
-            "LIME",
-            "Evidence for the class decided for (figure 12 of the paper): Grad-CAM, and up to ten superpixels with "
-            f"the most weight in LIME's linear model of {samples:,} copies in which superpixels are blackened at "
-            "random. R² says how well that model fits; near 0 its weights mean little.",
-            lime_figure(cases),
-        ),
-        (
-            "Grad-CAM and the authors' variant",
-            "Left, the gradient of the logit; right, as the authors' code draws its maps: the gradient of the "
-            "probability, only where it and the activation are positive, stretched so that each map has a 0 and a 1.",
-            heat_grid(variants, "Two ways to draw the same evidence", columns=2),
-        ),
-    ]
+    both = heat_grid(variants, "Two ways to draw the same evidence", columns=2)
+    return [(*titled(*PROSE, "lime", samples=samples), lime_figure(cases)), (*titled(*PROSE, "authors"), both)]
 
 
-def _without_text(asked: Sequence[Asked], examples: Examples) -> list[Entry]:
+def _without_text(asked: Sequence[Asked], examples: Examples) -> Pictures:
     preparation, channels = examples.system.preparation(examples.protocol), examples.system.channels
     pairs = []
     for one, row in zip(asked, examples.cohort.table.itertuples(), strict=True):
@@ -276,12 +249,7 @@ def _without_text(asked: Sequence[Asked], examples: Examples) -> list[Entry]:
         ConcealedCase(old.image, new.image, *maps, text, old.probability, new.probability, old.name)
         for (old, new, text), maps in zip(pairs, zip(heat[::2], heat[1::2], strict=True), strict=True)
     ]
-    caption = (
-        "Markers and letters (outlined; found by their look alone, so that a wire may be among them) painted over from "
-        "their surroundings in the original image, which then went the same way to the network (figure 17 of the "
-        "paper). p and heat are of the class decided for with the text."
-    )
-    return [("Text concealed", caption, concealment_figure(cases))]
+    return [(*titled(*PROSE, "concealed"), concealment_figure(cases))]
 
 
 def _concealed(one: Asked, row, preparation: Preparation, channels: int) -> tuple[Asked, np.ndarray] | None:
@@ -313,21 +281,9 @@ def _ask(examples: Examples) -> Iterator[Asked]:
         window = _window(lungs, preparation)
         size = _size_of_view(image[window].shape, preparation.size)
         fed = _scaled(examples.prepared.load(place), system.channels)
-        if system.evidence is not None:
-            network, images, index = system.evidence(model, fed[None, None], row.predicted)
-            fed = images[0]
-        else:
-            network, index = model, system.classes.index(row.predicted)
-        yield Asked(
-            row.image_id,
-            row.label,
-            row.predicted,
-            _fit(image[window], size),
-            None if lungs is None else _fit(lungs[window], size),
-            fed,
-            network,
-            index,
-        )
+        network, images, index = system.evidence(model, fed[None, None], row.predicted, examples.execution.classes)
+        picture, outline = _fit(image[window], size), None if lungs is None else _fit(lungs[window], size)
+        yield Asked(row.image_id, row.label, row.predicted, picture, outline, images[0], network, index)
 
 
 def _read(row, preparation: Preparation) -> tuple[np.ndarray, np.ndarray | None]:

@@ -11,18 +11,15 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from covid_keras.reporting.pictures import colour_bar, short_name, show_radiograph
+from covid_keras.reporting.prose import titled
+from covid_keras.reporting.results import Pictures
 from covid_keras.reporting.style import DIFFERENCE_MAP, WIDTH, report_style
+from papers.covid_sdnet.report import PROSE
 from papers.covid_sdnet.transforms import VIEWS, feed_pairs
 
 if TYPE_CHECKING:
     from covid_keras.reporting.examples import Examples
     from covid_keras.training.runfolder import Execution
-
-CAPTION = (
-    "The lung crop as the network takes it, the version of the negative class's generator, that of the positive "
-    "class's, and positive minus negative in grey levels of 0 to 255 (mean of the three channels): orange where the "
-    "positive version is brighter, violet where the negative one is. One scale for all rows. Generators of {name}."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +48,10 @@ class Pair:
         return (self.positive.astype(np.int64) - self.negative).mean(axis=-1)
 
 
-def transformed_pairs(examples: Examples) -> list[tuple[str, str, Figure]]:
+def transformed_pairs(examples: Examples) -> Pictures:
     """Return the figure of examples of FuCiTNet, or of what builds on it, with title and caption."""
-    return [("Transformed images", CAPTION.format(name=_trained(examples).name), pair_figure(pairs_of(examples)))]
+    words = titled(*PROSE, "pairs", execution=_trained(examples).name)
+    return [(*words, pair_figure(pairs_of(examples)))]
 
 
 def pairs_of(examples: Examples) -> list[Pair]:

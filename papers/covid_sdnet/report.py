@@ -4,61 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from covid_keras.reporting.prose import notes, prose
 from covid_keras.reporting.results import PaperReport, Pictures
 from papers.covid_sdnet.systems import NO_NORMAL_PCR
 
 if TYPE_CHECKING:
     from covid_keras.reporting.examples import Examples
 
-CAPS_NOTE = "The score of a class is the length of its capsule, which no softmax follows."
-COVIDNET_NOTE = (
-    "Of its three logits those of the two classes evaluated. The pictures are cut as the network takes them: the top "
-    "8 % of the rows off, the middle square kept."
-)
-FUCITNET_NOTE = (
-    "The map for a class is of that class's logit on the image as the class's own generator made it; the picture "
-    "under the map is the crop before any transformation."
-)
-SDNET_NOTE = (
-    "The map for P is of the logit of P+ on the positive transformation x+, the map for N of N- on the negative "
-    "transformation x-; the picture under the map is the crop before any transformation."
-)
+PROSE = ("papers.covid_sdnet", "report.md.j2")
 EVIDENCE = {
-    "covid_caps_pretrained": CAPS_NOTE,
-    "covid_caps_retrained": CAPS_NOTE,
-    "covidnet_pretrained": COVIDNET_NOTE,
-    "covidnet_retrained": COVIDNET_NOTE,
-    "fucitnet": FUCITNET_NOTE,
-    "covid_sdnet": SDNET_NOTE,
+    "covid_caps_pretrained": "covid_caps",
+    "covid_caps_retrained": "covid_caps",
+    "covidnet_pretrained": "covidnet",
+    "covidnet_retrained": "covidnet",
+    "fucitnet": "fucitnet",
+    "covid_sdnet": "covid_sdnet",
 }
-NOTES = (
-    (
-        "Patients of COVIDGR-1.0",
-        "The collection publishes no patient ids, so one image is taken as one patient (profile paper): images of one "
-        "patient may lie on both sides of a split, and nobody can tell.",
-    ),
-    (
-        "Severities of the stand-in cohort",
-        "The four levels are radiologists' extent scores (0 to 8) of Cohen's collection, rounded half up and binned as "
-        "the paper bins its RALE scores (profile cpu); they were not graded by the paper's radiologists.",
-    ),
-    (
-        "Class is collection in the stand-in cohort",
-        "All positives come from one collection and all negatives from another (profile cpu): a network can win by "
-        "telling the collections apart, without looking at any lung.",
-    ),
-    (
-        "The released COVID-CAPS knows the stand-in",
-        "COVID-CAPS as released was trained on COVIDx, which is made of the very collections of profile cpu: it has "
-        "likely seen many of the images that it is tested on there.",
-    ),
-    (
-        "The U-Net knows the stand-in's positives",
-        "The shipped lung U-Net was trained on human masks of Cohen's collection, from which all positives of profile "
-        "cpu come (never on their labels), and on no NIH radiograph. Masks, and so crops, may be better on positives; "
-        "the rows with segmentation can profit from that.",
-    ),
-)
 
 
 def pictures_of_pairs(examples: Examples) -> Pictures:
@@ -74,8 +35,8 @@ def _with_twins(table: dict) -> dict:
 
 
 REPORT = PaperReport(
-    notes=NOTES,
+    notes=notes(*PROSE, "notes"),
     proposed=("covid_sdnet", "covid_sdnet" + NO_NORMAL_PCR),
     pictures=_with_twins(dict.fromkeys(("fucitnet", "covid_sdnet"), pictures_of_pairs)),
-    evidence_notes=_with_twins(EVIDENCE),
+    evidence_notes=_with_twins({name: prose(*PROSE, f"evidence_of_{block}") for name, block in EVIDENCE.items()}),
 )

@@ -19,10 +19,10 @@ from covid_keras.data.phantom import phantom_image
 def phantom_cohort(
     folder: Path, labels: Iterable[str], classes: Sequence[str], side: int = 96, unmarked: Sequence[int] = ()
 ) -> Cohort:
-    """Phantoms i0, i1, ... with their lungs, one per label; those `unmarked` have no letter."""
+    """Phantoms i0, i1, ... with their lungs, one per label; on all but the `unmarked` stands an R."""
     rows = []
     for number, label in enumerate(labels):
-        made = phantom_image(number + 1, side, **({"marker": ""} if number in unmarked else {}))
+        made = phantom_image(number + 1, side, marker="" if number in unmarked else "R")
         paths = [str(folder / f"{kind}{number}.png") for kind in ("image", "mask")]
         cv2.imwrite(paths[0], made.image)
         cv2.imwrite(paths[1], np.where(made.lungs > 0, 255, 0).astype(np.uint8))

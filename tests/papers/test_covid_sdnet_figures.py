@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import io
-from types import SimpleNamespace
 
-import matplotlib.text
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,14 +14,12 @@ from covid_keras.reporting.examples import Examples
 from covid_keras.training.runfolder import Execution
 from papers.covid_sdnet import transforms
 from papers.covid_sdnet.figures import Pair, pair_figure, pairs_of, transformed_pairs
+from papers.covid_sdnet.report import REPORT
 from tests.helpers.images import prepared_images
+from tests.helpers.made_results import made_run
+from tests.helpers.pictures import texts
 
 SIDE = 8
-
-
-def texts(figure) -> str:
-    figure.savefig(io.BytesIO(), format="png", dpi=40)
-    return "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text())
 
 
 def flat(level: int, channels: int = 3) -> np.ndarray:
@@ -75,19 +70,18 @@ class Counting:
 @pytest.fixture
 def examples(tmp_path, monkeypatch) -> Examples:
     """Three prepared crops and an execution of FuCiTNet with weights."""
+    paper = load_paper("covid_sdnet")
     rows = [(f"i{n}", f"/data/i{n}.png", f"p{n}", "made", "NP"[n % 2], "") for n in range(3)]
     table = pd.DataFrame(rows, columns=["image_id", "path", "patient_id", "source", "label", "severity"])
     prepared = prepared_images(tmp_path, np.stack([flat(10 * (n + 1), 1) for n in range(3)]))
     prepared = dataclasses.replace(prepared, image_ids=tuple(table["image_id"]))
-    execution = Execution(tmp_path / "run", "fucitnet", 0, 0)
-    execution.folder.mkdir()
-    (execution.folder / "best.weights.h5").write_bytes(b"weights")
+    cohort, protocol = Cohort(table, ("N", "P")), paper.protocol("smoke", {"size": [SIDE, SIDE]})
+    execution = made_run(paper, cohort, path=tmp_path, protocol=protocol).execution("fucitnet")
+    execution.folder.mkdir(parents=True)
+    execution.weights.write_bytes(b"weights")
     Counting.calls = 0
     monkeypatch.setattr(transforms, "load_cit", lambda protocol, before: Counting())
-    paper = load_paper("covid_sdnet")
-    run = SimpleNamespace(protocol=paper.protocol("smoke", {"size": [SIDE, SIDE]}))
-    cohort, predictions = Cohort(table, ("N", "P")), table.assign(predicted="P")
-    return Examples(paper, run, execution, None, predictions, cohort, prepared, None)
+    return Examples(execution, table.assign(predicted="P"), cohort, prepared, None)
 
 
 def test_pairs_are_those_that_the_twins_are_fed(examples):
@@ -99,22 +93,18 @@ def test_pairs_are_those_that_the_twins_are_fed(examples):
     assert (found[1].label, found[1].predicted) == ("P", "P")
 
 
-def test_nothing_is_transformed_twice(examples):
-    ((title, caption, _),) = transformed_pairs(examples)
-    assert title == "Transformed images"
-    assert "fucitnet repeat 1 fold 1" in caption
-    assert Counting.calls == 2, "one batch, two generators"
-    twins = Execution(examples.execution.folder.parent / "twins", "covid_sdnet", 0, 0)
-    of_twins = dataclasses.replace(examples, execution=twins, before=examples.execution)
-    ((_, caption, _),) = transformed_pairs(of_twins)
-    assert Counting.calls == 2
-    assert "fucitnet repeat 1 fold 1" in caption, "the generators are those that the twins build on"
+def test_nothing_is_transformed_twice(examples, monkeypatch):
+    twins = dataclasses.replace(examples, execution=examples.execution.run.execution("covid_sdnet"))
+    monkeypatch.setattr(Execution, "below", lambda self, name: examples.execution)
+    for shown in (examples, twins):  # the generators are those that the twins build on
+        ((_, caption, _),) = transformed_pairs(shown)
+        assert "fucitnet repeat 1 fold 1" in caption
+        assert Counting.calls == 2, "one batch, two generators"
 
 
 def test_both_networks_draw_their_pairs_and_say_what_a_map_is_of():
-    paper = load_paper("covid_sdnet")
-    drawing = {system.name for system in paper.systems if system.pictures}
-    assert drawing == {name + end for name in ("fucitnet", "covid_sdnet") for end in ("", "_no_normal_pcr")}
-    assert "own generator" in paper.system("fucitnet").evidence_note
-    assert "P+" in paper.system("covid_sdnet_no_normal_pcr").evidence_note
-    assert "capsule" in paper.system("covid_caps_retrained").evidence_note
+    drawing = {name + end for name in ("fucitnet", "covid_sdnet") for end in ("", "_no_normal_pcr")}
+    assert set(REPORT.pictures) == drawing
+    assert "own generator" in REPORT.evidence_notes["fucitnet"]
+    assert "P+" in REPORT.evidence_notes["covid_sdnet_no_normal_pcr"]
+    assert "capsule" in REPORT.evidence_notes["covid_caps_retrained"]
