@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, require_writable_folder
-from covid_keras.evaluation.possibility import NO_TARGETS, verdict_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,6 +96,8 @@ def run(options: Namespace) -> None:
 
 
 def _lines(name: str, summary: dict[str, int], table: pd.DataFrame, all_cells: bool) -> list[str]:
+    from covid_keras.evaluation.possibility import NO_TARGETS, verdict_words
+
     counts = ", ".join(f"{number} {kind}" for kind, number in summary.items() if kind != "cells")
     lines = [f"{name}: {summary['cells']} printed cells: {counts}"]
     for row in table[table["verdict"].isin(NO_TARGETS) | all_cells].itertuples():

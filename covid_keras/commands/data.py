@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_keras.commands.parsing import Commands, add_command, add_data, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, add_data, add_out, say_where
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, require_writable_folder, sha256_of
 from covid_keras.data.locations import DEFAULT, VARIABLE, find_data, require_data
@@ -46,9 +46,7 @@ def add_parser(commands: Commands) -> None:
     download.set_defaults(run=lambda options: download_sources(options.data, options.sources, options.unverified))
     overlap = actions.add_parser("overlap", help="near-duplicate images within and between collections")
     overlap.add_argument("sources", nargs="*", metavar="SOURCE", help="default: all classification sources found")
-    overlap.add_argument(
-        "--out", type=user_path, default=Path("runs/overlap.csv"), metavar="FILE", help="the pairs, as CSV"
-    )
+    add_out(overlap, "runs/overlap.csv", "the pairs, as CSV", "FILE")
     overlap.set_defaults(run=lambda options: show_overlap(options.data, options.sources, options.out))
     for action in (listing, check, download, overlap):
         add_data(action)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from pathlib import Path
 
-from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, add_out, say_where
 
 
 def add_parser(commands: Commands) -> None:
@@ -21,43 +20,23 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras ensemble papers/arias_vgg19/results/cpu-predictions-2.csv --systems exp1_c exp1_d exp1_e\n"
         "  covid-keras ensemble runs/arias_vgg19-cpu --systems exp1_c exp1_e --weights 0.7,0.3\n",
     )
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        type=os.path.expanduser,
-        metavar="RUN[:SYSTEM]",
-        help="run folder, or a file of predictions, with one of its systems or without",
+    add = parser.add_argument
+    text = "run folder, or a file of predictions, with one of its systems or without"
+    add("sources", nargs="+", type=os.path.expanduser, metavar="RUN[:SYSTEM]", help=text)
+    text = "members, looked for in what is given without a system"
+    add("--systems", nargs="+", default=[], metavar="S", help=text)
+    add("--method", choices=("average", "vote"), default="average", help="default: average")
+    text = (
+        "of an average: validation (chosen by accuracy on validation images; default), proportional (to that accuracy),"
+        " equal, or numbers in the order of the members, such as 0.3,0.3,0.4"
     )
-    parser.add_argument(
-        "--systems", nargs="+", default=[], metavar="S", help="members, looked for in what is given without a system"
-    )
-    parser.add_argument("--method", choices=("average", "vote"), default="average", help="default: average")
-    parser.add_argument(
-        "--weights",
-        metavar="W",
-        help="of an average: validation (chosen by accuracy on validation images; default), proportional (to that"
-        " accuracy), equal, or numbers in the order of the members, such as 0.3,0.3,0.4",
-    )
-    parser.add_argument(
-        "--step", type=float, metavar="X", help="grid of the weights that validation tries (default: 0.05)"
-    )
-    parser.add_argument(
-        "--ties",
-        choices=("probability", "lowest"),
-        help="of a vote: the class with the largest summed score of those that tie (default), or the first",
-    )
-    parser.add_argument(
-        "--leave-out",
-        action="store_true",
-        help="leave out images that one member was trained on and another tests, instead of refusing",
-    )
-    parser.add_argument(
-        "--out",
-        type=user_path,
-        default=Path("runs/ensemble"),
-        metavar="DIR",
-        help="receives predictions.csv and ensemble.json (default: runs/ensemble)",
-    )
+    add("--weights", metavar="W", help=text)
+    add("--step", type=float, metavar="X", help="grid of the weights that validation tries (default: 0.05)")
+    text = "of a vote: the class with the largest summed score of those that tie (default), or the first"
+    add("--ties", choices=("probability", "lowest"), help=text)
+    text = "leave out images that one member was trained on and another tests, instead of refusing"
+    add("--leave-out", action="store_true", help=text)
+    add_out(parser, "runs/ensemble", "receives predictions.csv and ensemble.json (default: runs/ensemble)")
 
 
 def run(options: Namespace) -> None:

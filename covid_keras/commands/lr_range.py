@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 from argparse import Namespace
-from pathlib import Path
 
-from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, add_out, say_where, user_path
 from covid_keras.common.files import atomic_path
 
 
@@ -30,13 +29,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--low", type=float, default=1e-7, metavar="LR", help="first rate (default: 1e-7)")
     parser.add_argument("--high", type=float, default=0.1, metavar="LR", help="last rate (default: 0.1)")
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="batches (default: 100)")
-    parser.add_argument(
-        "--out",
-        type=user_path,
-        default=Path("runs/lr-range"),
-        metavar="DIR",
-        help="receives SYSTEM.csv and SYSTEM.png (default: runs/lr-range)",
-    )
+    add_out(parser, "runs/lr-range", "receives SYSTEM.csv and SYSTEM.png (default: runs/lr-range)")
 
 
 def run(options: Namespace) -> None:

@@ -35,12 +35,13 @@ def add_command(commands: Commands, name: str, text: str, run: Run | None, examp
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add `--data`, the folder of the collections."""
-    parser.add_argument(
-        "--data",
-        type=user_path,
-        metavar="DIR",
-        help="folder of the collections (default: COVID_KERAS_DATA, then data/)",
-    )
+    text = "folder of the collections (default: COVID_KERAS_DATA, then data/)"
+    parser.add_argument("--data", type=user_path, metavar="DIR", help=text)
+
+
+def add_out(parser: argparse.ArgumentParser, default: str, text: str, metavar: str = "DIR") -> None:
+    """Add `--out`, where the output goes; `text` says what that is."""
+    parser.add_argument("--out", type=user_path, default=Path(default), metavar=metavar, help=text)
 
 
 def say_where(path: str | Path) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 
 from covid_keras import DISCLAIMER
-from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, add_out, say_where, user_path
 
 
 def add_parser(commands: Commands) -> None:
@@ -20,33 +19,16 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras predict --check-view *.png     refuse lateral views and what is no chest radiograph\n\n"
         f"{DISCLAIMER}\n",
     )
-    parser.add_argument(
-        "images", nargs="+", type=user_path, metavar="IMAGE", help="frontal chest radiograph: PNG, JPEG, TIFF or DICOM"
-    )
-    parser.add_argument(
-        "--model", default="covid_cxnet", metavar="NAME", help="registered network (default: covid_cxnet)"
-    )
-    parser.add_argument(
-        "--heatmap", action="store_true", help="draw the lungs and a Grad-CAM heat map of each, STEM_heatmap.png"
-    )
-    parser.add_argument(
-        "--out",
-        type=user_path,
-        default=Path("predictions"),
-        metavar="DIR",
-        help="receives predictions.csv, predictions.json and the heat maps (default: predictions)",
-    )
-    parser.add_argument(
-        "--weights",
-        type=user_path,
-        metavar="FILE",
-        help="your own weights of the same network (default: the registered)",
-    )
-    parser.add_argument(
-        "--check-view",
-        action="store_true",
-        help="predict nothing unless every IMAGE is a frontal chest radiograph; name each that is not, and why",
-    )
+    add = parser.add_argument
+    add("images", nargs="+", type=user_path, metavar="IMAGE", help="frontal chest radiograph: PNG, JPEG, TIFF or DICOM")
+    add("--model", default="covid_cxnet", metavar="NAME", help="registered network (default: covid_cxnet)")
+    add("--heatmap", action="store_true", help="draw the lungs and a Grad-CAM heat map of each, STEM_heatmap.png")
+    text = "receives predictions.csv, predictions.json and the heat maps (default: predictions)"
+    add_out(parser, "predictions", text)
+    text = "your own weights of the same network (default: the registered)"
+    add("--weights", type=user_path, metavar="FILE", help=text)
+    text = "predict nothing unless every IMAGE is a frontal chest radiograph; name each that is not, and why"
+    add("--check-view", action="store_true", help=text)
 
 
 def run(options: Namespace) -> None:

@@ -33,24 +33,22 @@ def add_parser(commands: Commands) -> None:
     add("paper", metavar="PAPER", help="name of a paper or its first author (see `covid-keras papers`)")
     add_data(parser)
     add("--profile", metavar="P", help="paper, cpu or smoke (default: the most demanding whose data are found)")
-    out_help = "run folder (default: runs/PAPER-PROFILE); an unfinished run there goes on"
-    add("--out", type=user_path, metavar="DIR", help=out_help)
+    text = "run folder (default: runs/PAPER-PROFILE); an unfinished run there goes on"
+    add("--out", type=user_path, metavar="DIR", help=text)
     add("--cache", type=user_path, metavar="DIR", help="prepared images and masks (default: OUT/../cache)")
-    weights_help = "initial weights: imagenet, none or a file (default: the protocol's)"
-    add("--weights", type=os.path.expanduser, metavar="W", help=weights_help)
-    checkpoint_help = "a weight file that one part needs, such as resnet18=FILE; may be given several times"
-    add("--checkpoint", action="append", default=[], metavar="NAME=FILE", help=checkpoint_help)
-    set_help = "change a setting of the protocol, such as options.cit.lambda_=0.05; may be given several times"
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help=set_help)
+    text = "initial weights: imagenet, none or a file (default: the protocol's)"
+    add("--weights", type=os.path.expanduser, metavar="W", help=text)
+    text = "a weight file that one part needs, such as resnet18=FILE; may be given several times"
+    add("--checkpoint", action="append", default=[], metavar="NAME=FILE", help=text)
+    text = "change a setting of the protocol, such as options.cit.lambda_=0.05; may be given several times"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
     add("--strategy", default="auto", metavar="S", help="auto, one, mirrored or tpu (default: auto)")
-    precision_help = "float32, bf16 or fp16 (default: float32, as all reported numbers)"
-    add("--precision", default="float32", metavar="F", help=precision_help)
-    shard_help = "train only every N-th execution from the I-th on; the report is made once all are there"
-    add("--shard", default="1/1", metavar="I/N", help=shard_help)
-    jobs_help = (
-        "executions trained at the same time on this machine (default: the profile's); small networks gain by it"
-    )
-    add("--jobs", type=int, metavar="N", help=jobs_help)
+    text = "float32, bf16 or fp16 (default: float32, as all reported numbers)"
+    add("--precision", default="float32", metavar="F", help=text)
+    text = "train only every N-th execution from the I-th on; the report is made once all are there"
+    add("--shard", default="1/1", metavar="I/N", help=text)
+    text = "executions trained at the same time on this machine (default: the profile's); small networks gain by it"
+    add("--jobs", type=int, metavar="N", help=text)
     add("--dask", metavar="ADDRESS", help="spread the executions over a Dask cluster that shares the run folder")
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 
-from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, add_out, say_where
 
 
 def add_parser(commands: Commands) -> None:
@@ -17,13 +16,8 @@ def add_parser(commands: Commands) -> None:
         run,
         "  covid-keras results\n  covid-keras results --out results.html\n",
     )
-    parser.add_argument(
-        "--out",
-        type=user_path,
-        default=Path("runs/results.html"),
-        metavar="FILE",
-        help="the page (default: runs/results.html); in a checkout papers/RESULTS.md is written, too",
-    )
+    text = "the page (default: runs/results.html); in a checkout papers/RESULTS.md is written, too"
+    add_out(parser, "runs/results.html", text, "FILE")
 
 
 def run(options: Namespace) -> None:

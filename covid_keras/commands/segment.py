@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from pathlib import Path
 
-from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, add_out, say_where, user_path
 
 
 def add_parser(commands: Commands) -> None:
@@ -19,13 +18,7 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras segment chest.png other.dcm --out lungs\n",
     )
     parser.add_argument("images", nargs="+", type=user_path, metavar="IMAGE", help="PNG, JPEG, TIFF or DICOM")
-    parser.add_argument(
-        "--out",
-        type=user_path,
-        default=Path("lungs"),
-        metavar="DIR",
-        help="receives STEM_mask.png, STEM_crop.png, STEM_overlay.png (default: lungs)",
-    )
+    add_out(parser, "lungs", "receives STEM_mask.png, STEM_crop.png, STEM_overlay.png (default: lungs)")
     parser.add_argument(
         "--weights",
         type=os.path.expanduser,

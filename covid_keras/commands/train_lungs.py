@@ -6,7 +6,7 @@ import dataclasses
 from argparse import Namespace
 from pathlib import Path
 
-from covid_keras.commands.parsing import Commands, add_command, add_data, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, add_data, add_out, say_where
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import require_writable_folder, write_json
 from covid_keras.data.locations import require_data
@@ -23,14 +23,10 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras train-lungs --data ~/radiographs --out runs/lungs\n",
     )
     add_data(parser)
-    parser.add_argument("--out", type=user_path, default=Path("runs/lungs"), metavar="DIR", help="default: runs/lungs")
+    add_out(parser, "runs/lungs", "default: runs/lungs")
     parser.add_argument("--epochs", type=int, metavar="N", help="default: as shipped")
-    parser.add_argument(
-        "--precision",
-        default="bf16",
-        metavar="F",
-        help="float32, bf16 or fp16 while training (default: bf16, as shipped)",
-    )
+    text = "float32, bf16 or fp16 while training (default: bf16, as shipped)"
+    parser.add_argument("--precision", default="bf16", metavar="F", help=text)
 
 
 def run(options: Namespace) -> None:

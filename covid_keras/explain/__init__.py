@@ -8,7 +8,6 @@ from covid_keras.common.lazy import lazy_exports
 _GRADCAM = "covid_keras.explain.gradcam"
 _EXPORTS = {
     "grad_cam": _GRADCAM,
-    "grad_cam_batches": _GRADCAM,
     "authors_grad_cam": _GRADCAM,
     "LimeExplanation": "covid_keras.explain.lime_map",
     "explain_by_lime": "covid_keras.explain.lime_map",

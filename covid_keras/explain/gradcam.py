@@ -1,4 +1,4 @@
-"""Grad-CAM: which regions raise the score of a class; for a few images, for whole sets, and as COVID-CXNet drew it.
+"""Grad-CAM: which regions raise the score of a class, and the heat maps as COVID-CXNet drew them.
 
 References
 ----------
@@ -14,7 +14,7 @@ References
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import keras
@@ -44,7 +44,7 @@ def grad_cam(
     layer: str | None = None,
     batch_size: int = 8,
 ) -> np.ndarray:
-    """Return one Grad-CAM heat map an image, for the class asked [1]_.
+    """Return one Grad-CAM heat map per image, for the class asked [1]_.
 
     The score is the class's logit: the activation of the output layer (softmax or sigmoid) is taken off in a
     copy of the model, the model itself stays as it was. A single sigmoid unit, output (N, 1), has one logit z
@@ -100,48 +100,11 @@ def grad_cam(
     return heat
 
 
-def grad_cam_batches(
-    model: keras.Model,
-    batches: Iterable[np.ndarray],
-    class_index: int | None = None,
-    layer: str | None = None,
-) -> Iterator[np.ndarray]:
-    """Yield the maps of `grad_cam` for a whole set, a batch at a time, by one traced function.
-
-    The same maps as those of `grad_cam` to 1e-5, but the network is traced once and not copied for every call.
-
-    Parameters
-    ----------
-    model, layer
-        As `grad_cam` takes them.
-    batches : iterable of ndarray (n, H, W, C) float
-        Scaled as the model takes them; only one is held at a time.
-    class_index : int, optional
-        The class to explain in all images; by default, in each image the class that the network decides for.
-
-    Yields
-    ------
-    ndarray (n, H, W) float32
-        0 to 1, as of `grad_cam`.
-
-    Raises
-    ------
-    UserError, ValueError
-        As `grad_cam`.
-    """
-    taker = LayerGradients(model, layer)
-    for images in batches:
-        yield cam_of(taker(images, class_index), np.shape(images)[1:3])
-
-
 def cam_of(taken: Gradients, shape: tuple[int, int]) -> np.ndarray:
     """Return the Grad-CAM maps (n, *shape) float32, 0 to 1, of gradients that `LayerGradients` took."""
     weights = taken.gradients.mean(axis=(1, 2))
     cams = np.maximum(np.einsum("nhwk,nk->nhw", taken.activations, weights), 0)
-    heat = np.zeros((len(cams), *shape), np.float32)
-    for place, cam in enumerate(cams):
-        heat[place] = _enlarge(cam, shape)
-    return heat
+    return np.stack([_enlarge(cam, shape) for cam in cams]) if len(cams) else np.zeros((0, *shape), np.float32)
 
 
 def authors_grad_cam(

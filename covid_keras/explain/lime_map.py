@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from lime.lime_image import LimeImageExplainer
@@ -114,7 +115,7 @@ def explain_by_lime(
     explainer = _Explainer(feature_selection="none", random_state=np.random.RandomState(seed))
     found = explainer.explain_instance(
         image,
-        _Columns(predict, class_index),
+        partial(_columns, predict, class_index),
         labels=(class_index,),
         top_labels=None,
         hide_color=0,
@@ -149,21 +150,16 @@ def _superpixels(image: np.ndarray, seed: int) -> np.ndarray:
     return np.unique(segments, return_inverse=True)[1].reshape(image.shape[:2])
 
 
-class _Columns:
-    """`predict` with a column a class, whichever of its forms it answers in."""
-
-    def __init__(self, predict: Predict, class_index: int) -> None:
-        self._predict, self._class_index = predict, class_index
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        found = np.asarray(self._predict(images), dtype=np.float64)
-        if found.ndim not in (1, 2) or len(found) != len(images):
-            raise ValueError(f"predict gave the shape {found.shape} for {len(images)} images, not (n,) or (n, classes)")
-        if found.ndim == 1 or found.shape[1] == 1:
-            found = np.stack([1 - found.ravel(), found.ravel()], axis=1)
-        if not 0 <= self._class_index < found.shape[1]:
-            raise ValueError(f"there is no class {self._class_index} among {found.shape[1]}")
-        return found
+def _columns(predict: Predict, class_index: int, images: np.ndarray) -> np.ndarray:
+    """Return what `predict` answers with one column per class, whichever of its forms it answers in."""
+    found = np.asarray(predict(images), dtype=np.float64)
+    if found.ndim not in (1, 2) or len(found) != len(images):
+        raise ValueError(f"predict gave the shape {found.shape} for {len(images)} images, not (n,) or (n, classes)")
+    if found.ndim == 1 or found.shape[1] == 1:
+        found = np.stack([1 - found.ravel(), found.ravel()], axis=1)
+    if not 0 <= class_index < found.shape[1]:
+        raise ValueError(f"there is no class {class_index} among {found.shape[1]}")
+    return found
 
 
 class _Explainer(LimeImageExplainer):

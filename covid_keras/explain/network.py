@@ -83,8 +83,7 @@ class LayerGradients:
         images : ndarray (n, H, W, C) float
             Scaled as the model takes them.
         classes : int or sequence of int, length n, optional
-            By default the class that the network decides for: the highest output, or 1 where a single output
-            is at least `DECISION_THRESHOLD`.
+            By default the class that the network decides for (`covid_keras.evaluation.decisions.decide_scores`).
 
         Raises
         ------
@@ -129,9 +128,10 @@ def _linear_copy(head: keras.layers.Layer) -> keras.layers.Layer:
 
 
 def _decided(outputs: tf.Tensor) -> tf.Tensor:
-    if outputs.shape[-1] > 1:
+    """`covid_keras.evaluation.decisions.decide_scores` in a traced function."""
+    if outputs.shape[-1] > 2:
         return tf.argmax(outputs, axis=-1)
-    return tf.cast(outputs[:, 0] >= DECISION_THRESHOLD, tf.int64)
+    return tf.cast(outputs[:, -1] >= DECISION_THRESHOLD, tf.int64)
 
 
 def _own_scores(values: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
@@ -148,23 +148,16 @@ def require_flat(model: keras.Model) -> None:
     remedy = "Build it flat: the head on base.output of the backbone, keras.Model(base.input, outputs)"
     if isinstance(model, keras.Sequential):
         raise UserError(name, "Grad-CAM cannot explain a Sequential model", remedy)
-    nested = [part.name for part in model.layers if isinstance(part, keras.Model)]
-    if nested:
+    if nested := [part.name for part in model.layers if isinstance(part, keras.Model)]:
         raise UserError(name, f"Grad-CAM cannot explain a nested model (it holds {nested[0]!r})", remedy)
     if not getattr(model, "inputs", None) or not hasattr(model, "operations"):
         raise UserError(name, "Grad-CAM needs a functional model, and this one is subclassed", remedy)
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
-        raise UserError(
-            name,
-            "Grad-CAM needs one input of images and one output (N, classes)",
-            "Make a keras.Model of that input and output alone",
-        )
+        remedy = "Make a keras.Model of that input and output alone"
+        raise UserError(name, "Grad-CAM needs one input of images and one output (N, classes)", remedy)
     if isinstance(output_layer(model), keras.layers.Softmax):
-        raise UserError(
-            name,
-            "it ends in a Softmax layer, whose logits cannot be reached by its activation",
-            'Use Dense(classes, activation="softmax") or an Activation("softmax") layer',
-        )
+        remedy = 'Use Dense(classes, activation="softmax") or an Activation("softmax") layer'
+        raise UserError(name, "it ends in a Softmax layer, whose logits cannot be reached by its activation", remedy)
 
 
 def output_layer(model: keras.Model) -> keras.layers.Layer:
@@ -189,22 +182,16 @@ def spatial_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
     UserError
         Where the model has no such layer, or its output has no spatial extent.
     """
-    if name is None:
-        asked = model.layers
-    else:
-        asked = [part for part in model.layers if part.name == name]
-        asked = asked or [part for part in model.layers if part.name.startswith(name)]
+    asked = [part for part in model.layers if part.name == name]
+    asked = asked or [part for part in model.layers if part.name.startswith(name or "")]
     for part in reversed(asked):
         if _has_extent(part):
             return part
     if name is not None:
         problem = "has no spatial extent" if asked else f"model {model.name!r} has none whose name begins so"
         raise UserError(f"layer {name!r}", problem, f"Choose another, such as {spatial_layer(model, None).name!r}")
-    raise UserError(
-        f"model {model.name!r}",
-        "no layer has an output with a spatial extent to map",
-        "Grad-CAM needs a convolutional model",
-    )
+    problem = "no layer has an output with a spatial extent to map"
+    raise UserError(f"model {model.name!r}", problem, "Grad-CAM needs a convolutional model")
 
 
 def map_cells(model: keras.Model, layer: str | None, shape: tuple[int, int, int]) -> tuple[int, int]:
@@ -241,7 +228,7 @@ def checked_classes(
     class_indices: int | Sequence[int] | np.ndarray,
     decided: bool = False,
 ) -> np.ndarray:
-    """Return a class an image (N,) int64; with `decided`, -1 stands for the class that the network decides for.
+    """Return one class per image, (N,) int64; with `decided`, -1 stands for the class that the network decides for.
 
     Raises
     ------

@@ -49,7 +49,7 @@ def heat_shares(
 
     Returns
     -------
-    DataFrame, a row an image
+    DataFrame, one row per image
         `image_id`, `patient_id`, `class_index`, `probability` (the model's output for that class);
         `heat_in_lungs`, the share of heat in the lungs; `lung_area`, the lungs' share of the picture;
         `enrichment`, the first divided by the second (1 = chance; its ceiling, 1 / area, falls as the lungs fill
@@ -100,13 +100,13 @@ def compare_shares(
     Parameters
     ----------
     frame_a, frame_b : DataFrame
-        Two results of `heat_shares`, one row an image each.
+        Two results of `heat_shares`, one row per image.
     n, seed, level
         As in `covid_keras.evaluation.bootstrap_intervals`.
 
     Returns
     -------
-    DataFrame, a row a measure
+    DataFrame, one row per measure
         `measure` (`heat_in_lungs`, the raw share; `lung_area`, what the geometry alone changes; `enrichment` and
         `beyond_chance`, relative to the area), the means `a` and `b`, `difference` = a - b with its interval `low`
         to `high`, `n_images`, `n_patients`. Images in which a measure is undefined in either system are left out
@@ -124,11 +124,9 @@ def compare_shares(
         known = np.isfinite(sides).all(axis=1)
         a, b = sides[known].T
         patients = pairs["patient_id_a"][known]
+        means = (np.nan,) * 5
         if known.any():
-            difference, low, high = bootstrap_mean(a - b, patients, n, seed, level)
-            means = (a.mean(), b.mean(), difference, low, high)
-        else:
-            means = (np.nan,) * 5
+            means = (a.mean(), b.mean(), *bootstrap_mean(a - b, patients, n, seed, level))
         rows.append((measure, *means, int(known.sum()), patients.nunique()))
     columns = ["measure", "a", "b", "difference", "low", "high", "n_images", "n_patients"]
     return pd.DataFrame(rows, columns=columns)
@@ -144,13 +142,11 @@ def _relative_to_area(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _paired(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
     for frame in (frame_a, frame_b):
-        twice = frame["image_id"][frame["image_id"].duplicated()]
-        if len(twice):
-            raise UserError(f"image {twice.iloc[0]}", "is explained twice", "Keep one row an image, of one execution")
+        if len(twice := frame["image_id"][frame["image_id"].duplicated()]):
+            raise UserError(f"image {twice.iloc[0]}", "is explained twice", "Keep one row per image, of one execution")
     pairs = frame_a.merge(frame_b, on="image_id", suffixes=("_a", "_b"))
     if pairs.empty:
         raise UserError("the shares of heat", "have no image in common", "Compare systems tested on the same images")
-    torn = pairs[pairs["patient_id_a"] != pairs["patient_id_b"]]
-    if len(torn):
+    if len(torn := pairs[pairs["patient_id_a"] != pairs["patient_id_b"]]):
         raise UserError(f"image {torn['image_id'].iloc[0]}", "belongs to two patients", "Correct the patient ids")
     return pairs

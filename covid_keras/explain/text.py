@@ -89,13 +89,12 @@ def find_text(image: np.ndarray, lungs: np.ndarray | None = None) -> np.ndarray:
 def _sharp_ones(grey: np.ndarray, shapes: Sequence[_Shape]) -> np.ndarray:
     """Return the shapes with edges as sharp as those of text, and blurred ones beside them: uint8 (H, W), 0 or 1."""
     found = np.zeros(grey.shape, np.uint8)
-    sharpness = [_edge_sharpness(grey, shape) for shape in shapes]
-    for shape, sharp in zip(shapes, sharpness, strict=True):
-        if sharp >= _SHARP:
-            found[shape.window][shape.pixels] = 1
+    sharpness = [(shape, _edge_sharpness(grey, shape)) for shape in shapes]
+    for shape in (shape for shape, sharp in sharpness if sharp >= _SHARP):
+        found[shape.window][shape.pixels] = 1
     beside = cv2.dilate(found, _disk(2 * _NEAR * max(grey.shape))) > 0
-    for shape, sharp in zip(shapes, sharpness, strict=True):
-        if sharp >= _LESS_SHARP and beside[shape.window][shape.pixels].any():
+    for shape in (shape for shape, sharp in sharpness if sharp >= _LESS_SHARP):
+        if beside[shape.window][shape.pixels].any():
             found[shape.window][shape.pixels] = 1
     return found
 
@@ -161,7 +160,7 @@ def text_effect(
 
     Returns
     -------
-    DataFrame, a row an image
+    DataFrame, one row per image
         `probability_before`, `probability_after` (the model's output for the class); `heat_on_text_before`,
         `heat_on_text_after` (share of the heat, NaN where there is no heat at all); `text_area` (share of the
         picture: what heat spread evenly would score).

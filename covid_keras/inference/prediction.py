@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -22,15 +22,15 @@ from covid_keras.common.progress import progress
 from covid_keras.common.quiet import import_tensorflow
 from covid_keras.common.settings import as_plain
 from covid_keras.data.images import read_image
-from covid_keras.data.preparation import Preparation, crop_box, prepare_image
+from covid_keras.data.preparation import Preparation, crop_box
 from covid_keras.evaluation.decisions import decide_scores
+from covid_keras.inference.files import has_dicom_header, require_different_stems
+from covid_keras.inference.network import RegisteredNetwork
 from covid_keras.inference.view_check import ViewNetwork, ViewVerdict, check_views, doubt_of, find_view_network
-from covid_keras.models.registry import SCALINGS, WeightEntry, find_model
+from covid_keras.models.registry import WeightEntry, find_model
 from covid_keras.preprocessing import LungBox, centre_square, drop_top
 
 if TYPE_CHECKING:
-    import keras
-
     from covid_keras.models.lungs import LungSegmenter
 
 # Images that go through the networks at a time: bounds the memory, and Grad-CAM copies its network for each group.
@@ -115,7 +115,7 @@ class Predictions:
     folder: Path
 
     def lines(self) -> list[str]:
-        """Return what a user is to read: a line an image, what the model cannot tell, the disclaimer."""
+        """Return what a user is to read: one line per image, what the model cannot tell, the disclaimer."""
         return [*(describe(row, self.entry) for row in self.rows), *limits_of(self.entry), DISCLAIMER]
 
 
@@ -137,8 +137,8 @@ def predict_files(
     images : sequence of Path
         PNG, JPEG, TIFF or DICOM.
     out : Path
-        Folder; made where missing. Receives `predictions.csv` (a row an image), `predictions.json` (the same and what
-        made it) and, with `draw`, `<stem>_heatmap.png`.
+        Folder; made where missing. Receives `predictions.csv` (one row per image), `predictions.json` (the same and
+        what made it) and, with `draw`, `<stem>_heatmap.png`.
     model : str
         A registered name (see `covid_keras.models.registry.predictive_models`).
     weights : Path, optional
@@ -162,9 +162,7 @@ def predict_files(
     _check_images(images, heatmap=draw is not None)
     import_tensorflow()
     predictor.load()
-    verdicts: Sequence[ViewVerdict | None] = [None] * len(images)
-    if view_network:
-        verdicts = check_views(images, view_network.load(), predictor.segmenter)
+    verdicts = check_views(images, view_network.load(), predictor.segmenter) if view_network else [None] * len(images)
     require_writable_folder(out)
     rows = []
     answers = progress(predictor.answers(images, heatmap=draw is not None), "predicting", len(images))
@@ -178,13 +176,8 @@ def predict_files(
 
 
 def _check_images(images: Sequence[Path], heatmap: bool) -> None:
-    stems = [path.stem for path in images]
-    if heatmap and (repeated := next((stem for stem in stems if stems.count(stem) > 1), None)):
-        raise UserError(
-            repeated,
-            "is the name of two images, whose heat maps would overwrite each other",
-            "Predict them into two folders",
-        )
+    if heatmap:
+        require_different_stems(images, "heat maps", "Predict")
     for path in images:
         read_image(path)
         if (modality := _modality(path)) in _NO_RADIOGRAPH:
@@ -193,9 +186,8 @@ def _check_images(images: Sequence[Path], heatmap: bool) -> None:
 
 def _modality(path: Path) -> str:
     """Return a DICOM file's modality, such as "DX" or "CT"; "" where it says none or is no DICOM file."""
-    with open(path, "rb") as stream:
-        if stream.read(132)[128:] != b"DICM":
-            return ""
+    if not has_dicom_header(path):
+        return ""
     from pydicom import dcmread  # an extra, which `read_image` has found installed
 
     return str(dcmread(path, stop_before_pixels=True, specific_tags=["Modality"]).get("Modality") or "")
@@ -217,8 +209,8 @@ class Answer(NamedTuple):
 Draw = Callable[[Path, Answer, WeightEntry], object]
 
 
-class Predictor:
-    """A registered model with everything between a radiograph's file and its answer.
+class Predictor(RegisteredNetwork):
+    """A registered network that predicts, with the lung U-Net.
 
     Parameters
     ----------
@@ -231,20 +223,16 @@ class Predictor:
         Where the entry does not say how its input is prepared.
     """
 
+    segmenter: LungSegmenter
+
     def __init__(self, entry: WeightEntry) -> None:
-        self.entry = entry
-        self.preparation: Preparation = entry.input_preparation()
-        self.model: keras.Model | None = None
-        self.segmenter: LungSegmenter | None = None
+        super().__init__(entry, entry.input_preparation())
 
-    def load(self) -> None:
+    def load(self) -> Self:
         """Build the network and the lung U-Net and load their weights; raise `UserError` where a file does not fit."""
-        from covid_keras.models.weights import build_registered
-
-        self.model = build_registered(self.entry)
-        models.load_weights(self.model, self.entry.path)
         self.segmenter = models.LungSegmenter()
         self.segmenter.model  # noqa: B018 - loaded now, so that a damaged file leaves no empty folder
+        return super().load()
 
     def answers(self, images: Sequence[Path], heatmap: bool = False) -> Iterator[Answer]:
         """Yield the answer on each radiograph, in order; see `predict_files` for the errors."""
@@ -255,22 +243,13 @@ class Predictor:
         pictures = [read_image(path) for path in paths]
         masks = self.segmenter.masks(pictures)
         fed = self.network_input(paths, masks)
-        outputs = np.asarray(self.model.predict_on_batch(fed), np.float64)
-        scores = class_probabilities(outputs)
+        scores = self.probabilities(fed)
         decided = decide_scores(scores, self.entry.threshold).tolist()
         heats = explain.grad_cam(self.model, fed, decided) if heatmap else [None] * len(paths)
         for path, image, mask, row, index, heat in zip(paths, pictures, masks, scores, decided, heats, strict=True):
             known = dict(zip(self.entry.classes, map(float, row), strict=True))
             prediction = self._prediction(path, mask, known, self.entry.classes[index], heat)
             yield Answer(prediction, image, mask, heat)
-
-    def network_input(self, paths: Sequence[Path], masks: Sequence[np.ndarray]) -> np.ndarray:
-        """Return what the network is fed, float32 (n, H, W, C), of radiographs and their masks, uint8 (h, w) 0/255."""
-        grey = [prepare_image(path, mask, self.preparation) for path, mask in zip(paths, masks, strict=True)]
-        fed = np.stack(grey).astype(np.float32)
-        if fed.shape[-1] != (channels := self.entry.input_shape[2]):
-            fed = np.repeat(fed, channels, axis=-1)
-        return fed / np.float32(SCALINGS[self.entry.scaling])
 
     def _prediction(
         self, path: Path, mask: np.ndarray, known: dict[str, float], predicted: str, heat: np.ndarray | None
@@ -280,26 +259,9 @@ class Predictor:
         if heat is not None:
             lungs = mask[view.slices]
             shares = explain.heat_in_lungs(_laid_on(heat, lungs.shape), lungs), explain.lung_area_share(lungs)
-        return Prediction(
-            path,
-            known,
-            predicted,
-            mask.shape,
-            explain.lung_area_share(mask),
-            mask_box(mask),
-            view,
-            doubt_of(mask),
-            *shares,
-            f"{path.stem}_heatmap.png" if heat is not None else "",
-        )
-
-
-def class_probabilities(outputs: np.ndarray) -> np.ndarray:
-    """Return the probability of each class, (n, classes), of a network's outputs, (n, classes) or (n, 1).
-
-    A single output is the probability of the second of two classes.
-    """
-    return outputs if outputs.shape[1] > 1 else np.concatenate([1 - outputs, outputs], axis=1)
+        area, picture = explain.lung_area_share(mask), f"{path.stem}_heatmap.png" if heat is not None else ""
+        box = mask_box(mask)
+        return Prediction(path, known, predicted, mask.shape, area, box, view, doubt_of(mask), *shares, picture)
 
 
 def mask_box(mask: np.ndarray) -> LungBox:
@@ -398,9 +360,7 @@ def _write_table(found: Predictions, predictor: Predictor, view_network: ViewNet
         "preparation": as_plain(predictor.preparation),
         "scaling": entry.scaling,
         "lungs": predictor.segmenter.key,
-        "view_network": {"name": view_network.entry.name, "sha256": view_network.entry.sha256}
-        if view_network
-        else None,
+        "view_network": view_network and {"name": view_network.entry.name, "sha256": view_network.entry.sha256},
         "version": __version__,
         # JSON knows no NaN.
         "predictions": [{key: None if value != value else value for key, value in row.items()} for row in rows],

@@ -1,4 +1,4 @@
-"""Lung masks for a whole cohort by the shipped U-Net, each computed once and kept."""
+"""`covid-keras segment`: mask, crop and overlay of the user's radiographs by the shipped U-Net."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import require_writable_folder
 from covid_keras.common.progress import progress
 from covid_keras.data.images import read_image, write_image
+from covid_keras.inference.files import require_different_stems
 from covid_keras.models.lungs import LungSegmenter
 from covid_keras.preprocessing import crop_to_lungs
 
@@ -53,13 +54,7 @@ def segment_files(images: Sequence[Path], out: Path, weights: str | Path, thresh
     """
     if threshold is not None and not 0 < threshold < 1:
         raise UserError(f"--threshold {threshold}", "must lie between 0 and 1", "0.5 is usual")
-    stems = [path.stem for path in images]
-    if repeated := next((stem for stem in stems if stems.count(stem) > 1), None):
-        raise UserError(
-            repeated,
-            "is the name of two images, whose outputs would overwrite each other",
-            "Segment them into two folders",
-        )
+    require_different_stems(images, "outputs", "Segment")
     for path in images:
         read_image(path)
     segmenter = LungSegmenter(weights, threshold)

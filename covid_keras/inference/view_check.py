@@ -6,7 +6,7 @@ Three questions, in this order.
    passes), where the shipped lung U-Net is unsure of what it marks (haze), or where what it marks is black against what
    lies between and around it, as air is in a CT slice (darkness).
 2. Is it a lateral radiograph? The registered view network, after the filter of Arias-Garzon et al. 2021, says so with a
-   probability above 0.5.
+   probability of 0.5 or more.
 3. Are the lungs those of a frontal one? Two, side by side, large enough (`doubt_of`) and without deep dents (solidity).
 
 Measured with the shipped U-Net, questions 1 and 3 alone, the view network left out:
@@ -47,20 +47,19 @@ from PIL import Image
 from covid_keras.common.errors import UserError
 from covid_keras.common.progress import progress
 from covid_keras.data.images import read_image
-from covid_keras.data.preparation import Preparation, prepare_image
+from covid_keras.data.preparation import Preparation
+from covid_keras.evaluation.decisions import is_positive
+from covid_keras.inference.files import has_dicom_header
+from covid_keras.inference.network import RegisteredNetwork
 from covid_keras.models import registry
 from covid_keras.models.registry import SCALINGS, WeightEntry
 
 if TYPE_CHECKING:
-    import keras
-
     from covid_keras.models.lungs import LungSegmenter
 
 VIEW_WEIGHTS = "arias_view"
 FRONTAL, LATERAL, NONE = "frontal", "lateral", "none"
 _OPTION = "--check-view"
-# Probability above which a radiograph is lateral.
-_LATERAL_FROM = 0.5
 # Limits of `colour_of` and of `LungSigns`. Haze reaches 0.126, 0.143 and 0.217 in the three collections of frontal
 # radiographs, and is 0.161 or more in every whole picture that is none. The median CT slice has a darkness of 0.40,
 # which 8 of 2257 frontal radiographs are above.
@@ -105,19 +104,18 @@ class RefusedImages(UserError):
     Parameters
     ----------
     errors : sequence of UserError
-        One a picture, at least one. The message is the first one's, with the number of the others.
+        One per picture, at least one. The message is the first one's, with the number of the others.
     """
 
     def __init__(self, errors: Sequence[UserError]) -> None:
         self._errors = tuple(errors)
         first, others = self._errors[0], len(self._errors) - 1
-        super().__init__(
-            first.subject, first.problem + (f" (and {others} more refused)" if others else ""), first.remedy
-        )
+        more = f" (and {others} more refused)" if others else ""
+        super().__init__(first.subject, first.problem + more, first.remedy)
 
     @property
     def errors(self) -> tuple[UserError, ...]:
-        """One a picture."""
+        """One per picture."""
         return self._errors
 
     def __reduce__(self) -> tuple[type[RefusedImages], tuple[tuple[UserError, ...]]]:
@@ -125,7 +123,7 @@ class RefusedImages(UserError):
         return type(self), (self._errors,)
 
 
-class ViewNetwork:
+class ViewNetwork(RegisteredNetwork):
     """The registered view network; its file is checked at once, the network built and loaded by `load`.
 
     Parameters
@@ -142,29 +140,14 @@ class ViewNetwork:
 
     def __init__(self, entry: WeightEntry) -> None:
         if LATERAL not in entry.classes or not entry.builder or entry.scaling not in SCALINGS:
-            raise UserError(
-                entry.name, "is no view network (class 'lateral', builder, scaling)", "Correct the registry's entry"
-            )
-        self.entry = entry
-        self.preparation = (
-            entry.input_preparation() if entry.preparation else Preparation(size=tuple(entry.input_shape[:2]))
-        )
-        self.model: keras.Model | None = None
-
-    def load(self) -> ViewNetwork:
-        """Build the network and load its weights; return self. Raise `UserError` where the file does not fit."""
-        from covid_keras.models.weights import build_registered, load_weights
-
-        self.model = build_registered(self.entry)
-        load_weights(self.model, self.entry.path)
-        return self
+            problem = "is no view network (class 'lateral', builder, scaling)"
+            raise UserError(entry.name, problem, "Correct the registry's entry")
+        whole = Preparation(size=tuple(entry.input_shape[:2]))
+        super().__init__(entry, entry.input_preparation() if entry.preparation else whole)
 
     def lateral_probability(self, path: Path) -> float:
         """Return the probability, 0 to 1, that a radiograph's file shows a lateral view."""
-        fed = prepare_image(path, None, self.preparation)[None].astype(np.float32) / SCALINGS[self.entry.scaling]
-        channels = self.entry.input_shape[2]
-        fed = fed if fed.shape[-1] == channels else np.repeat(fed, channels, axis=-1)
-        return float(np.asarray(self.model.predict_on_batch(fed))[0, self.entry.classes.index(LATERAL)])
+        return float(self.probabilities(self.network_input([path], [None]))[0, self.entry.classes.index(LATERAL)])
 
 
 def find_view_network() -> ViewNetwork:
@@ -176,9 +159,8 @@ def find_view_network() -> ViewNetwork:
         Where none is registered, or its file is missing or altered.
     """
     if VIEW_WEIGHTS not in registry.load_registry():
-        raise UserError(
-            _OPTION, f"needs the view network {VIEW_WEIGHTS}, which is not registered", f"Predict without {_OPTION}"
-        )
+        problem = f"needs the view network {VIEW_WEIGHTS}, which is not registered"
+        raise UserError(_OPTION, problem, f"Predict without {_OPTION}")
     return ViewNetwork(registry.find_weights(VIEW_WEIGHTS))
 
 
@@ -195,12 +177,8 @@ def check_views(images: Sequence[Path], view_network: Network, segmenter: LungSe
     checked = progress(images, "checking views", len(images))
     verdicts = [check_view(read_image(path), path, view_network, segmenter) for path in checked]
     remedy = f"Leave it out, or predict without {_OPTION}"
-    refused = [
-        UserError(path, verdict.reason, remedy)
-        for path, verdict in zip(images, verdicts, strict=True)
-        if verdict.view != FRONTAL
-    ]
-    if refused:
+    pairs = zip(images, verdicts, strict=True)
+    if refused := [UserError(path, verdict.reason, remedy) for path, verdict in pairs if verdict.view != FRONTAL]:
         raise RefusedImages(refused)
     return verdicts
 
@@ -227,7 +205,7 @@ def check_view(image: np.ndarray, path: str | Path, view_network: Network, segme
     if signs.darkness > _MOST_DARKNESS:
         return ViewVerdict(NONE, math.nan, "is no chest radiograph: its lungs are black, as in a CT slice")
     lateral = view_network.lateral_probability(Path(path))
-    if lateral > _LATERAL_FROM:
+    if is_positive(lateral):
         return ViewVerdict(LATERAL, lateral, f"is a lateral radiograph (probability {lateral:.3f})")
     doubt = signs.doubt or ("lungs of odd shape" if signs.solidity < _LEAST_SOLIDITY else "")
     if doubt:
@@ -340,17 +318,16 @@ def colour_of(path: str | Path) -> float:
 
 def _colours(path: Path) -> Image.Image | None:
     """Return a file as RGB, None where it holds one grey channel; `read_image` has found it sound."""
-    with open(path, "rb") as stream:
-        if stream.read(132)[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
-            return _dicom_colours(path)
-        with Image.open(stream) as image:
-            if image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F")):
-                return None
-            image.draft("RGB", (2 * _COLOUR_SIDE, 2 * _COLOUR_SIDE))  # JPEG files are decoded reduced
-            if not image.has_transparency_data:
-                return image.convert("RGB")
-            colour = image.convert("RGBA")  # over black, as `read_image` has it
-            return Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour).convert("RGB")
+    if has_dicom_header(path) or path.suffix.lower() in (".dcm", ".dicom"):
+        return _dicom_colours(path)
+    with Image.open(path) as image:
+        if image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F")):
+            return None
+        image.draft("RGB", (2 * _COLOUR_SIDE, 2 * _COLOUR_SIDE))  # JPEG files are decoded reduced
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        colour = image.convert("RGBA")  # over black, as `read_image` has it
+        return Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour).convert("RGB")
 
 
 def _dicom_colours(path: Path) -> Image.Image | None:

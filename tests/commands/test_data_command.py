@@ -23,6 +23,7 @@ from covid_keras.data.phantom import make_phantom
 from covid_keras.data.sources import SOURCES, load_source
 from covid_keras.models import registry
 from covid_keras.models.registry import REGISTRY
+from tests.helpers.command import fails
 
 needs_weights = pytest.mark.skipif(not REGISTRY.is_file(), reason=f"no weights ship yet: {REGISTRY} is missing")
 
@@ -44,14 +45,6 @@ def _covidgr(folder):
         cv2.imwrite(str(path), rng.integers(0, 255, (40, 40)).astype(np.uint8))
     (folder / "COVIDGR-1.0" / "severity.csv").write_text("Name,Severity\nc,MILD\nd,SEVERE\n")
     return folder
-
-
-def _fails(capsys, *arguments: object) -> str:
-    assert main([str(argument) for argument in arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("covid-keras: error: ")
-    assert error.count("\n") == 1
-    return error
 
 
 # --- data list
@@ -94,9 +87,9 @@ def test_data_are_looked_for_in_order(nowhere, monkeypatch):
 
 def test_a_misspelt_folder_is_not_passed_over(capsys, nowhere, monkeypatch):
     (nowhere / "data").mkdir()
-    assert "--data radiograhps: is no folder" in _fails(capsys, "data", "list", "--data", "radiograhps")
+    assert "--data radiograhps: is no folder" in fails(capsys, "data", "list", "--data", "radiograhps")
     monkeypatch.setenv(VARIABLE, "radiograhps")
-    assert f"{VARIABLE} radiograhps: is no folder" in _fails(capsys, "data", "check")
+    assert f"{VARIABLE} radiograhps: is no folder" in fails(capsys, "data", "check")
 
 
 # --- data check
@@ -121,12 +114,12 @@ def test_check_of_a_whole_collection_ends_well(capsys, nowhere):
 
 def test_check_names_what_is_missing_or_unknown(capsys, nowhere):
     _covidgr(nowhere / "data")
-    assert "cohan: there is no such source. Choose one of covidgr, cohen" in _fails(capsys, "data", "check", "cohan")
-    line = _fails(capsys, "data", "check", "cohen")
+    assert "cohan: there is no such source. Choose one of covidgr, cohen" in fails(capsys, "data", "check", "cohan")
+    line = fails(capsys, "data", "check", "cohen")
     assert "holds no COVID-19 Image Data Collection (cohen)" in line
     assert "Clone https://github.com/ieee8023/covid-chestxray-dataset" in line
     (nowhere / "data" / "COVIDGR-1.0" / "severity.csv").write_text("Name,Severity\nzz,MILD\n")
-    assert "image 'zz'" in _fails(capsys, "data", "check", "covidgr")
+    assert "image 'zz'" in fails(capsys, "data", "check", "covidgr")
 
 
 @pytest.mark.real
@@ -143,7 +136,7 @@ def test_check_of_the_real_collections_ends_well(real_data, capsys):
 
 @pytest.mark.parametrize("name", ["covidgr", "chestxray14"])
 def test_what_needs_a_person_is_said(capsys, name):
-    line = _fails(capsys, "data", "download", name)
+    line = fails(capsys, "data", "download", name)
     assert "cannot be downloaded by a program" in line
     assert f"covid-keras data check {name}" in line
 
@@ -233,7 +226,7 @@ def test_download_fetches_unpacks_and_counts(capsys, nowhere, serve, name, line)
 
 def test_download_without_a_digest_must_be_asked_for(capsys, nowhere, serve):
     serve("cohen")
-    line = _fails(capsys, "data", "download", "cohen", "--data", "new")
+    line = fails(capsys, "data", "download", "cohen", "--data", "new")
     assert "cohen: is served without a fixed SHA-256" in line
     assert "Add --unverified" in line
     assert list(nowhere.iterdir()) == []
@@ -242,7 +235,7 @@ def test_download_without_a_digest_must_be_asked_for(capsys, nowhere, serve):
 
 def test_nothing_is_fetched_where_one_of_several_needs_a_person(capsys, nowhere, serve):
     serve("cohen")
-    line = _fails(capsys, "data", "download", "cohen", "covidgr", "--unverified", "--data", "new")
+    line = fails(capsys, "data", "download", "cohen", "covidgr", "--unverified", "--data", "new")
     assert "covidgr: cannot be downloaded by a program" in line
     assert list(nowhere.iterdir()) == []
     assert _Archives.asked == 0
@@ -262,8 +255,8 @@ def test_overlap_is_not_searched_for_in_vain(capsys, nowhere, monkeypatch):
     _covidgr(nowhere / "data")
     monkeypatch.setattr("covid_keras.data.duplicates.find_duplicates", lambda *given: pytest.fail("searched"))
     (nowhere / "file").write_text("")
-    assert "cannot be written" in _fails(capsys, "data", "overlap", "covidgr", "--out", "file/pairs.csv")
-    assert "is a folder" in _fails(capsys, "data", "overlap", "covidgr", "--out", "data")
+    assert "cannot be written" in fails(capsys, "data", "overlap", "covidgr", "--out", "file/pairs.csv")
+    assert "is a folder" in fails(capsys, "data", "overlap", "covidgr", "--out", "data")
 
 
 def test_overlap_counts_pairs_within_and_between():
@@ -294,7 +287,7 @@ def test_overlap_writes_the_pairs(capsys, nowhere):
 
 def test_overlap_of_nothing_says_so(capsys, nowhere):
     (nowhere / "data").mkdir()
-    assert "holds no collection to compare" in _fails(capsys, "data", "overlap")
+    assert "holds no collection to compare" in fails(capsys, "data", "overlap")
 
 
 # --- weights
@@ -328,7 +321,7 @@ def test_an_altered_file_fails_the_check(capsys, tmp_path, monkeypatch):
         if entry.ships:
             (tmp_path / entry.file).write_bytes(entry.path.read_bytes()[:-1] + b"\0\0")
     monkeypatch.setattr(registry, "FOLDER", tmp_path)
-    assert "is not the registered file" in _fails(capsys, "weights", "check")
+    assert "is not the registered file" in fails(capsys, "weights", "check", printed=True)
     for path in tmp_path.glob("*.h5"):
         path.unlink()
-    assert "the weight file is missing" in _fails(capsys, "weights", "check")
+    assert "the weight file is missing" in fails(capsys, "weights", "check", printed=True)

@@ -6,8 +6,6 @@ import pickle
 import subprocess
 import sys
 
-import cv2
-import numpy as np
 import pytest
 
 from covid_keras import __version__
@@ -15,16 +13,7 @@ from covid_keras.commands.main import main, make_parser
 from covid_keras.common.errors import UserError
 from covid_keras.common.provenance import git_revision
 from covid_keras.common.quiet import grow_memory
-
-
-def _fails(capsys, *arguments: str) -> str:
-    """Run the command, assert that it fails as a user's error should, and return the line."""
-    assert main([str(argument) for argument in arguments]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("covid-keras: error: ")
-    assert captured.err.count("\n") == 1
-    assert "Traceback" not in captured.err
-    return captured.err
+from tests.helpers.command import fails
 
 
 @pytest.mark.parametrize(
@@ -111,7 +100,7 @@ def nowhere(tmp_path, monkeypatch):
 def test_what_cannot_be_used_gets_one_line(capsys, nowhere, arguments, words):
     (nowhere / "file").write_text("")
     (nowhere / "empty").mkdir()
-    line = _fails(capsys, *arguments)
+    line = fails(capsys, *arguments)
     for word in words:
         assert word in line
     assert sorted(path.name for path in nowhere.iterdir()) in (["empty", "file"], ["empty", "file", "runs"])
@@ -121,7 +110,7 @@ def test_level_of_logging(capsys, monkeypatch, nowhere):
     monkeypatch.setenv("COVID_KERAS_LOG", "debug")
     assert main(["papers"]) == 0
     monkeypatch.setenv("COVID_KERAS_LOG", "loud")
-    assert "COVID_KERAS_LOG=loud: is no log level. Set it to debug" in _fails(capsys, "papers")
+    assert "COVID_KERAS_LOG=loud: is no log level. Set it to debug" in fails(capsys, "papers")
 
 
 def test_only_reproduce_says_that_it_goes_on(capsys, monkeypatch, nowhere):
@@ -198,37 +187,11 @@ def test_a_misspelt_protocol_key_is_named(capsys, nowhere, monkeypatch):
     changed = nowhere / "protocol.yaml"
     changed.write_text(paper.protocol_path.read_text().replace("patience: 16", "patiense: 16"))
     monkeypatch.setitem(paper.__dict__, "protocol_path", changed)
-    line = _fails(capsys, "reproduce", "tabik", "--profile", "cpu")
+    line = fails(capsys, "reproduce", "tabik", "--profile", "cpu")
     assert "unknown key 'patiense' in training" in line
     assert "Did you mean 'patience'" in line
 
 
-def _png(path, shape=(64, 64)):
-    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda path: path.write_bytes(b""), "empty"),
-        (lambda path: path.write_text("not a picture"), "is not a PNG"),
-        (lambda path: path.write_bytes(_png(path).read_bytes()[:1500]), "truncated"),
-        (lambda path: _png(path, (1, 1)), "1x1"),
-        (lambda path: _png(path, (16, 20_000)), "20000"),
-        (lambda path: None, "there is no such image"),
-    ],
-)
-def test_bad_images_leave_nothing_behind(capsys, nowhere, make, words):
-    good, bad = _png(nowhere / "good.png"), nowhere / "bad.png"
-    make(bad)
-    line = _fails(capsys, "segment", good, bad, "--out", nowhere / "out")
-    assert "bad.png" in line
-    assert words.lower() in line.lower()
-    assert not (nowhere / "out").exists()
-
-
 def test_two_images_of_one_name_are_refused(capsys, nowhere):
-    (nowhere / "a").mkdir()
-    line = _fails(capsys, "segment", _png(nowhere / "x.png"), _png(nowhere / "a" / "x.png"), "--out", nowhere / "out")
+    line = fails(capsys, "segment", nowhere / "x.png", nowhere / "a" / "x.png", "--out", nowhere / "out")
     assert "is the name of two images" in line

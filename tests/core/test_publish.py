@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import test_report_run as made
 import yaml
-from covid_keras.reporting.committed import Committed
 
 from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
@@ -18,6 +17,7 @@ from covid_keras.evaluation import measured_from_json, read_predictions, summari
 from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.reporting import publish
 from covid_keras.reporting.audits import audit_of
+from covid_keras.reporting.committed import Committed
 from covid_keras.reporting.publish import AUDIT, LUNGS, PLACE, ROOT, filled, portable, publish_run, readmes, regenerated
 from covid_keras.training.runfolder import RunFolder
 

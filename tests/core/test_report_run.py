@@ -14,8 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from covid_keras.reporting.html import render_report
-from covid_keras.training.inputs import part_of
 from matplotlib.figure import Figure
 
 from covid_keras.commands.main import main
@@ -29,6 +27,7 @@ from covid_keras.paper.registered import load_paper
 from covid_keras.preprocessing import lung_bounding_box
 from covid_keras.reporting import FigureEntry
 from covid_keras.reporting.examples import Examples, _framed, choose_examples
+from covid_keras.reporting.html import render_report
 from covid_keras.reporting.page import RELEASED, make_report, report_markdown
 from covid_keras.reporting.results import (
     SYNTHETIC,
@@ -38,6 +37,7 @@ from covid_keras.reporting.results import (
     read_protocol_text,
 )
 from covid_keras.reporting.run import report_run
+from covid_keras.training.inputs import part_of
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.schedulers import run_executions
 

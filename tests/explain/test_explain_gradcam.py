@@ -50,7 +50,7 @@ def centre(heat: np.ndarray) -> tuple[float, float]:
 
 @pytest.mark.parametrize("head", ["softmax", "sigmoid", "linear"])
 def test_the_heat_lies_on_the_evidence_of_each_class(head):
-    model = bright_dark_model("sigmoid" if head == "sigmoid" else head)
+    model = bright_dark_model(head)
     bright = grad_cam(model, squares(), 1)
     dark = grad_cam(model, squares(), [0, 0, 0], batch_size=2)
     assert bright.shape == dark.shape == (3, SIDE, SIDE)
@@ -90,36 +90,22 @@ def test_no_evidence_gives_a_map_of_zeros():
 
 
 def test_models_it_cannot_explain_get_one_clear_line():
-    base = bright_dark_model()
-    inputs = keras.Input((SIDE, SIDE, 1))
-    nested = keras.Model(inputs, keras.layers.Dense(2)(base(inputs)))
-    with pytest.raises(UserError, match=r"nested model.*Build it flat"):
-        grad_cam(nested, squares(), 1)
-    sequential = keras.Sequential([inputs, keras.layers.Flatten(), keras.layers.Dense(2)])
-    with pytest.raises(UserError, match="Sequential"):
-        grad_cam(sequential, squares(), 1)
-    ending = keras.Model(base.inputs, keras.layers.Softmax()(base.get_layer("head").output))
-    with pytest.raises(UserError, match="Softmax layer"):
-        grad_cam(ending, squares(), 1)
-    flat = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
-    with pytest.raises(UserError, match="spatial extent to map"):
-        grad_cam(flat, squares(), 1)
-    with pytest.raises(UserError, match=r"layer 'conv9'.*such as 'pooled'"):
-        grad_cam(base, squares(), 1, layer="conv9")
-    with pytest.raises(UserError, match=r"layer 'head': has no spatial extent"):
-        grad_cam(base, squares(), 1, layer="head")
-    with pytest.raises(UserError, match="subclassed"):
-        grad_cam(Subclassed(), squares(), 1)
+    base, inputs = bright_dark_model(), keras.Input((SIDE, SIDE, 1))
+    ending = keras.layers.Softmax()(base.get_layer("head").output)
+    for model, layer, word in (
+        (keras.Model(inputs, keras.layers.Dense(2)(base(inputs))), None, "nested"),
+        (keras.Sequential([inputs, keras.layers.Flatten(), keras.layers.Dense(2)]), None, "Sequential"),
+        (keras.Model(base.inputs, ending), None, "Softmax"),
+        (keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs))), None, "spatial extent"),
+        (base, "conv9", "such as 'pooled'"),
+        (base, "head", "no spatial extent"),
+        (Subclassed(), None, "subclassed"),
+    ):
+        with pytest.raises(UserError, match=word):
+            grad_cam(model, squares(), 1, layer=layer)
 
 
-@pytest.mark.parametrize(
-    ("images", "classes", "message"),
-    [
-        (np.zeros((SIDE, SIDE, 1)), 1, r"\(N, H, W, C\)"),
-        (np.zeros((1, SIDE, SIDE, 1)), 2, r"0\.\.1"),
-        (np.zeros((1, SIDE, SIDE, 1)), -1, r"0\.\.1"),
-    ],
-)
-def test_images_and_classes_that_do_not_fit_are_refused(images, classes, message):
-    with pytest.raises(ValueError, match=message):
-        grad_cam(bright_dark_model(), images, classes)
+def test_images_and_classes_that_do_not_fit_are_refused():
+    for images, class_index, word in ((squares()[0], 1, "shape"), (squares(), 2, "class"), (squares(), -1, "class")):
+        with pytest.raises(ValueError, match=word):
+            grad_cam(bright_dark_model(), images, class_index)

@@ -9,6 +9,7 @@ import pytest
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation.uncertainty import bootstrap_mean
 from covid_keras.explain import compare_shares, grad_cam, heat_in_lungs, heat_shares
+from covid_keras.explain.shares import MEASURES
 
 keras = pytest.importorskip("keras")
 
@@ -54,7 +55,7 @@ def test_the_class_decided_for_is_explained_by_default_and_agrees_with_grad_cam(
     model = light_network()
     images = np.random.default_rng(0).random((5, SIDE, SIDE, 1)).astype(np.float32)
     frame = heat_shares(model, [(images, left_quarter(5))], image_ids=list("abcde"), patient_ids=list("abcde"))
-    assert frame["class_index"].tolist() == (model.predict(images, verbose=0)[:, 0] > 0.5).astype(int).tolist()
+    assert frame["class_index"].tolist() == (model.predict(images, verbose=0)[:, 0] >= 0.5).astype(int).tolist()
     maps = grad_cam(model, images, frame["class_index"].to_numpy())
     expected = [heat_in_lungs(heat, mask) for heat, mask in zip(maps, left_quarter(5), strict=True)]
     np.testing.assert_allclose(frame["heat_in_lungs"], expected, atol=1e-5)
@@ -62,10 +63,9 @@ def test_the_class_decided_for_is_explained_by_default_and_agrees_with_grad_cam(
 
 def test_ids_and_images_must_be_as_many():
     batch = [(np.zeros((2, SIDE, SIDE, 1)), left_quarter(2))]
-    with pytest.raises(ValueError, match="hold 2 images, but 1"):
-        heat_shares(light_network(), batch, 1, image_ids=["a"], patient_ids=["p"])
-    with pytest.raises(ValueError, match="1 image ids and 2 patient ids"):
-        heat_shares(light_network(), batch, 1, image_ids=["a"], patient_ids=["p", "q"])
+    for patients in (["p"], ["p", "q"]):
+        with pytest.raises(ValueError, match="ids"):
+            heat_shares(light_network(), batch, 1, image_ids=["a"], patient_ids=patients)
 
 
 def shares(values: dict[str, float], area: float = 0.25, patients: dict[str, str] | None = None) -> pd.DataFrame:
@@ -102,26 +102,21 @@ def test_undefined_shares_are_left_out_and_order_does_not_matter():
     b = shares({"z": 0.1, "x": 0.2, "y": 0.2})
     found = compare_shares(a, b, n=30)
     pd.testing.assert_frame_equal(found, compare_shares(a.iloc[::-1], b, n=30))
-    assert found.set_index("measure")["n_images"].to_dict() == {
-        "heat_in_lungs": 2,
-        "lung_area": 3,
-        "enrichment": 2,
-        "beyond_chance": 2,
-    }
+    assert dict(zip(found["measure"], found["n_images"], strict=True)) == dict(zip(MEASURES, (2, 3, 2, 2), strict=True))
     nothing = compare_shares(shares({"x": np.nan}), shares({"x": 0.5}), n=10)
     assert np.isnan(nothing["difference"][0])
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "message"),
+    ("a", "b", "word"),
     [
         (shares({"x": 0.5}), shares({"y": 0.5}), "no image in common"),
-        (pd.concat([shares({"x": 0.5})] * 2), shares({"x": 0.5}), "image x: is explained twice"),
+        (pd.concat([shares({"x": 0.5})] * 2), shares({"x": 0.5}), "explained twice"),
         (shares({"x": 0.5}), shares({"x": 0.5}, patients={"x": "p"}), "belongs to two patients"),
     ],
 )
-def test_frames_that_do_not_belong_together_are_refused(a, b, message):
-    with pytest.raises(UserError, match=message):
+def test_frames_that_do_not_belong_together_are_refused(a, b, word):
+    with pytest.raises(UserError, match=word):
         compare_shares(a, b)
 
 

@@ -23,7 +23,6 @@ from covid_keras.data.phantom import phantom_image
 from covid_keras.data.preparation import Preparation, crop_box
 from covid_keras.inference.prediction import (
     Predictor,
-    class_probabilities,
     doubt_of,
     mask_box,
     predict_files,
@@ -35,6 +34,9 @@ from covid_keras.models.registry import WeightEntry, find_model, load_registry, 
 from covid_keras.preprocessing import LungBox, centre_square, drop_top
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.reporting.prediction_figure import draw_prediction, prediction_figure
+from tests.helpers.command import fails
+from tests.helpers.dicom import write_dicom
+from tests.helpers.networks import registered
 
 SIZE = 48
 NOISE = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
@@ -76,23 +78,8 @@ def register(tmp_path, monkeypatch, segmenter):
         file = tmp_path / "made" / f"{name}.h5"
         file.parent.mkdir(exist_ok=True)
         save_weights(build_tiny(shape, **arguments), file)
-        fields = {
-            "file": str(file),
-            "title": "bright is COVID-19",
-            "origin": "this test",
-            "licence": "none",
-            "sha256": sha256_of(file),
-            "bytes": file.stat().st_size,
-            "ships": True,
-            "input_shape": shape,
-            "input_range": "0..1",
-            "classes": classes,
-            "builder": "build_tiny",
-            "arguments": arguments,
-            "preparation": {"crop": "lungs"},
-            "limits": LIMITS,
-        }
-        known[name] = WeightEntry(name=name, **(fields | given))
+        fields = {"classes": classes, "builder": "build_tiny", "arguments": arguments, "limits": LIMITS}
+        known[name] = registered(name, file, shape, **({"preparation": {"crop": "lungs"}} | fields | given))
         return known[name]
 
     return add
@@ -108,21 +95,6 @@ def chest() -> np.ndarray:
 @pytest.fixture
 def picture(tmp_path, chest):
     return write_image(tmp_path / "chest.png", chest)
-
-
-def _dicom(path, image: np.ndarray, modality: str = "DX"):
-    pydicom = pytest.importorskip("pydicom", reason="DICOM needs covid-keras[dicom]")
-    file = pydicom.dataset.FileDataset(str(path), {}, file_meta=pydicom.dataset.FileMetaDataset(), preamble=bytes(128))
-    file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
-    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = pydicom.uid.generate_uid()
-    file.Modality = modality
-    file.Rows, file.Columns = image.shape
-    file.SamplesPerPixel, file.BitsAllocated, file.BitsStored, file.HighBit = 1, 16, 12, 11
-    file.PixelRepresentation, file.PhotometricInterpretation = 0, "MONOCHROME2"
-    file.PixelData = (image.astype("<u2") * 16).tobytes()
-    file.save_as(path, enforce_file_format=True)
-    return path
 
 
 def _sigmoid(value: float) -> float:
@@ -219,12 +191,6 @@ def test_own_weights_take_the_registered_ones_place(register, picture, tmp_path)
     found = predict_files([picture], tmp_path / "out", "tiny", own)
     assert found.rows[0].probabilities["COVID-19"] == pytest.approx(0.9, abs=1e-6)
     assert json.loads((tmp_path / "out" / "predictions.json").read_text())["sha256"] == sha256_of(own)
-
-
-def test_one_output_is_the_probability_of_the_second_class():
-    np.testing.assert_allclose(class_probabilities(np.array([[0.25], [1.0]])), [[0.75, 0.25], [0, 1]])
-    softmax = np.array([[0.2, 0.3, 0.5]])
-    assert class_probabilities(softmax) is softmax
 
 
 # --- lungs and view
@@ -358,7 +324,7 @@ def test_the_picture_holds_what_it_must():
 
 def test_png_and_dicom_alike(register, picture, chest, tmp_path):
     register()
-    found = predict_files([picture, _dicom(tmp_path / "other.dcm", chest)], tmp_path / "out", "tiny").rows
+    found = predict_files([picture, write_dicom(tmp_path / "other.dcm", chest)], tmp_path / "out", "tiny").rows
     assert found[0].probabilities == found[1].probabilities
     assert found[0].lung_box == found[1].lung_box
 
@@ -434,21 +400,12 @@ def test_one_line_for_each_refused_image_and_nothing_written(
 def test_the_check_needs_its_network(register, picture, tmp_path, capsys):
     register()
     registry.load_registry().pop("arias_view", None)
-    line = _fails(capsys, "--check-view", picture, "--model", "tiny", "--out", tmp_path / "out")
+    line = fails(capsys, "predict", "--check-view", picture, "--model", "tiny", "--out", tmp_path / "out")
     assert "--check-view: needs the view network arias_view, which is not registered." in line
     assert not (tmp_path / "out").exists()
 
 
 # --- what cannot be used
-
-
-def _fails(capsys, *arguments) -> str:
-    assert main(["predict", *map(str, arguments)]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("covid-keras: error: ")
-    assert captured.err.count("\n") == 1
-    assert not captured.out
-    return captured.err
 
 
 @pytest.mark.parametrize(
@@ -458,46 +415,47 @@ def _fails(capsys, *arguments) -> str:
         (lambda path: path.write_text("not a picture"), "is not a PNG"),
         (lambda path: path.write_bytes(write_image(path, NOISE).read_bytes()[:1500]), "truncated"),
         (lambda path: write_image(path, np.zeros((1, 1), np.uint8)), "1x1"),
+        (lambda path: write_image(path, np.zeros((16, 20_000), np.uint8)), "20000"),
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: None, "there is no such image"),
-        (lambda path: _dicom(path, np.zeros((64, 64), np.uint8), "CT"), "is no radiograph (DICOM modality CT)"),
+        (lambda path: write_dicom(path, np.zeros((64, 64), np.uint8), "CT"), "is no radiograph (DICOM modality CT)"),
     ],
 )
 def test_one_bad_image_among_many_leaves_nothing_behind(register, picture, tmp_path, capsys, make, words):
     register()
     make(tmp_path / "bad.png")
-    line = _fails(capsys, picture, tmp_path / "bad.png", "--model", "tiny", "--heatmap", "--out", tmp_path / "out")
-    assert "bad.png" in line
-    assert words in line
-    assert not (tmp_path / "out").exists()
+    commands = [["predict", "--model", "tiny", "--heatmap"], *([] if "modality" in words else [["segment"]])]
+    for command in commands:
+        line = fails(capsys, *command, "--out", tmp_path / "out", picture, tmp_path / "bad.png")
+        assert "bad.png" in line
+        assert words in line
+        assert not (tmp_path / "out").exists()
 
 
 def test_unknown_models_name_the_known(register, picture, capsys, tmp_path):
     register("tiny")
     register("other")
-    line = _fails(capsys, picture, "--model", "tyni", "--out", tmp_path / "out")
-    assert "--model tyni: is no registered model. Known: " in line
+    line = fails(capsys, "predict", picture, "--model", "tyni", "--out", tmp_path / "out")
+    assert "--model tyni" in line
     assert line.rstrip().endswith("tiny, other.")
-    line = _fails(capsys, picture, "--model", "lungs_unet16", "--out", tmp_path / "out")
-    assert "--model lungs_unet16: is registered, but does not predict" in line
+    assert "does not predict" in fails(capsys, "predict", picture, "--model", "lungs_unet16", "--out", tmp_path / "out")
 
 
 def test_weights_that_are_missing_altered_or_anothers(register, picture, capsys, tmp_path):
     entry = register()
-    out = ("--out", tmp_path / "out")
-    assert "there.h5" in (line := _fails(capsys, picture, "--model", "tiny", "--weights", tmp_path / "there.h5", *out))
-    assert "cannot be read" in line
+    given = (picture, "--model", "tiny", "--out", tmp_path / "out")
     other = save_weights(build_tiny((SIZE, SIZE, 3)), tmp_path / "other.h5")
-    line = _fails(capsys, picture, "--model", "tiny", "--weights", other, *out)
-    assert "other.h5: " in line
-    assert "has shape" in line
-    assert "cannot be read as HDF5" in _fails(capsys, picture, "--model", "tiny", "--weights", picture, *out)
-    register(sha256="0" * 64)
-    assert "is not the registered file" in _fails(capsys, picture, "--model", "tiny", *out)
-    register(file=f"{entry.file}.none")
-    assert "the weight file is missing" in _fails(capsys, picture, "--model", "tiny", *out)
-    register(ships=False, url="https://example.org/tiny.h5", file="tiny_never_fetched.h5")
-    assert "Run covid-keras weights download tiny" in _fails(capsys, picture, "--model", "tiny", *out)
+    for file, words in ((tmp_path / "there.h5", "cannot be read"), (other, "has shape"), (picture, "HDF5")):
+        line = fails(capsys, "predict", *given, "--weights", file)
+        assert f"{file}: " in line
+        assert words in line
+    for fields, words in (
+        ({"sha256": "0" * 64}, "is not the registered file"),
+        ({"file": f"{entry.file}.none"}, "is missing"),
+        ({"ships": False, "url": "https://example.org/t.h5", "file": "never.h5"}, "covid-keras weights download tiny"),
+    ):
+        register(**fields)
+        assert words in fails(capsys, "predict", *given)
     assert not (tmp_path / "out").exists()
 
 
@@ -506,7 +464,7 @@ def test_heat_maps_of_one_name_are_refused(register, picture, chest, capsys, tmp
     (tmp_path / "a").mkdir()
     twin = write_image(tmp_path / "a" / "chest.png", chest)
     arguments = (picture, twin, "--model", "tiny", "--out", tmp_path / "out")
-    assert "is the name of two images" in _fails(capsys, *arguments, "--heatmap")
+    assert "is the name of two images" in fails(capsys, "predict", *arguments, "--heatmap")
     assert not (tmp_path / "out").exists()
     assert main(["predict", *map(str, arguments)]) == 0, "a table has room for both"
 
@@ -514,7 +472,9 @@ def test_heat_maps_of_one_name_are_refused(register, picture, chest, capsys, tmp
 def test_a_folder_that_cannot_be_written(register, picture, capsys, tmp_path):
     register()
     (tmp_path / "file").write_text("")
-    assert "cannot be written" in _fails(capsys, picture, "--model", "tiny", "--out", tmp_path / "file" / "out")
+    assert "cannot be written" in fails(
+        capsys, "predict", picture, "--model", "tiny", "--out", tmp_path / "file" / "out"
+    )
 
 
 # --- the registry
@@ -563,7 +523,7 @@ def test_a_real_radiograph_as_png_as_dicom_and_through_the_training_pipeline(reg
     entry = register(input_shape=(SIZE, SIZE, 3), preparation=preparation)
     source = sorted((real_data / "covid-chestxray-dataset" / "images").glob("*.jpg"))[3]
     image = cv2.normalize(read_image(source), None, 0, 255, cv2.NORM_MINMAX)  # as DICOM files are stretched
-    paths = [write_image(tmp_path / "real.png", image), _dicom(tmp_path / "real.dcm", image)]
+    paths = [write_image(tmp_path / "real.png", image), write_dicom(tmp_path / "real.dcm", image)]
     png, dicom = predict_files(paths, tmp_path / "out", "tiny").rows
     assert png.probabilities == dicom.probabilities
     row = {"image_id": "made/0", "path": str(paths[0]), "patient_id": "made/0", "source": "made", "label": "N"}

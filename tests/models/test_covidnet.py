@@ -12,9 +12,9 @@ import tensorflow as tf
 from keras import layers
 
 from covid_keras.common.errors import UserError
-from covid_keras.models import covidnet as module
 from covid_keras.models import save_weights
 from covid_keras.models.covidnet import BLOCKS, VARIANTS, build_covidnet
+from tests.helpers.networks import same_weights
 
 
 @pytest.fixture(scope="module")
@@ -107,29 +107,9 @@ def test_links_are_sums_over_all_earlier_blocks_of_the_stage(small):
 @pytest.mark.parametrize(("variant", "shape"), [("b", (64, 96, 3)), ("large", (64, 64, 3)), ("large", (50, 40, 3))])
 def test_outputs_are_probabilities_at_other_sizes(variant, shape):
     model = build_covidnet(shape, 2, variant)
-    assert not [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    assert not model.compiled
     scores = model(np.random.default_rng(0).random((2, *shape)).astype(np.float32)).numpy()
     assert scores.shape == (2, 2)
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
-
-
-def test_probabilities_are_float32_also_in_mixed_precision():
-    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
-    try:
-        mixed = build_covidnet((32, 32, 3), 3, "b")
-    finally:
-        keras.mixed_precision.set_dtype_policy("float32")
-    assert mixed.get_layer("conv1").compute_dtype == "bfloat16"
-    assert mixed.output.dtype == "float32"
-
-
-@pytest.mark.parametrize(("variant", "usual"), [("b", 0.9), ("large", 0.99)])
-def test_momentum_of_batch_normalisation(variant, usual):
-    for given, wanted in ((None, usual), (0.8, 0.8)):
-        model = build_covidnet((32, 32, 3), 3, variant, batchnorm_momentum=given)
-        found = {layer.momentum for layer in model.layers if isinstance(layer, layers.BatchNormalization)}
-        assert found == {wanted}
 
 
 def test_every_convolution_of_a_surrogate_is_normalised(small):
@@ -151,8 +131,7 @@ def test_a_gradient_reaches_every_layer_of_a_surrogate(small):
 def test_files_load_whole_into_a_surrogate_and_as_backbone_into_large(tmp_path, small):
     path = save_weights(small, tmp_path / "b.h5")
     again = build_covidnet((96, 96, 3), 3, "b", weights=path)
-    for one, other in zip(small.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert same_weights(small, again)
     with pytest.raises(UserError, match="shape"):
         build_covidnet((64, 64, 3), 3, "b", weights=path)
     with pytest.raises(UserError, match="has no weights for the layer"):
@@ -163,20 +142,6 @@ def test_files_load_whole_into_a_surrogate_and_as_backbone_into_large(tmp_path, 
     np.testing.assert_array_equal(
         large.get_layer("conv4_block2_2_conv").kernel.numpy(), base.get_layer("conv4_block2_2_conv").kernel.numpy()
     )
-
-
-def test_imagenet_weights_are_keras_applications(monkeypatch):
-    asked = []
-    actual = keras.applications.ResNet50V2
-
-    def resnet(weights, **others):
-        asked.append(weights)
-        return actual(weights=None, **others)
-
-    monkeypatch.setattr(module.keras.applications, "ResNet50V2", resnet)
-    build_covidnet((32, 32, 3), 3, "large", weights="imagenet")
-    build_covidnet((32, 32, 3), 3, "large", weights="none")
-    assert asked == ["imagenet", None]
 
 
 @pytest.mark.parametrize(

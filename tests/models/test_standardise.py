@@ -8,6 +8,7 @@ import pytest
 
 from covid_keras.models.standardise import MODES, Standardise, minmax
 from covid_keras.models.weights import load_weights, save_weights
+from tests.helpers.networks import same_weights
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +136,7 @@ def test_statistics_travel_with_the_weights(images, tmp_path, mode, suffix):
         other = _network(mode, images.shape[1:])
         load(other) if load is not keras.Model.load_weights else other.load_weights(path)
         np.testing.assert_array_equal(other(images), network(images))
-        for one, two in zip(network.get_weights(), other.get_weights(), strict=True):
-            np.testing.assert_array_equal(one, two)
+        assert same_weights(network, other)
 
 
 def test_a_saved_model_knows_its_reading(images, tmp_path):

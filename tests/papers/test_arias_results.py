@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from papers.arias_vgg19.experiment import CONTROLS, DEPTHS, PAPER, PARTS
 
 from covid_keras.common.files import read_json
 from covid_keras.evaluation import measured_from_json, summarise
 from covid_keras.paper.registered import load_paper
 from covid_keras.reporting.publish import regenerated
+from papers.arias_vgg19.experiment import CONTROLS, DEPTHS, PAPER, PARTS
 from papers.arias_vgg19.networks import VERDICTS
 from papers.arias_vgg19.settings import UNETS
 

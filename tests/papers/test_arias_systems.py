@@ -7,7 +7,19 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import sha256_of, write_json
+from covid_keras.data.cohort import Cohort
+from covid_keras.evaluation import load_published
+from covid_keras.paper.systems import System
+from covid_keras.training.division import make_splits
 from covid_keras.training.inputs import admitted, part_of
+from covid_keras.training.plan import missing_systems
+from covid_keras.training.runfolder import Execution, RunFolder
+from papers.arias_vgg19 import cohorts as labels
+from papers.arias_vgg19 import networks
+from papers.arias_vgg19.cohorts import COHORTS, PUBLISHED, STAND_IN, make_cohort, settings_of
 from papers.arias_vgg19.experiment import (
     CONTROLS,
     COVID,
@@ -21,18 +33,6 @@ from papers.arias_vgg19.experiment import (
     no_control,
     pneumonia_only,
 )
-
-from covid_keras.common.errors import UserError
-from covid_keras.common.files import sha256_of, write_json
-from covid_keras.data.cohort import Cohort
-from covid_keras.evaluation import load_published
-from covid_keras.paper.systems import System
-from covid_keras.training.division import make_splits
-from covid_keras.training.plan import missing_systems
-from covid_keras.training.runfolder import Execution, RunFolder
-from papers.arias_vgg19 import cohorts as labels
-from papers.arias_vgg19 import networks
-from papers.arias_vgg19.cohorts import COHORTS, PUBLISHED, STAND_IN, make_cohort, settings_of
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS, VIEWS, frontal
 
 COVID_STAND_IN = {labels.COVID_PA, labels.COVID_AP, labels.COVID_LATERAL}

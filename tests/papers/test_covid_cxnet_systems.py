@@ -10,13 +10,13 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from covid_keras.training.inputs import decide
-from papers.covid_cxnet.experiment import DISJOINT, HIERARCHICAL, LEAKY, PAPER, first_covid
 
 from covid_keras.common.errors import UserError
 from covid_keras.paper.systems import System
+from covid_keras.training.inputs import decide
 from papers.covid_cxnet import networks
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, PNEUMONIA
+from papers.covid_cxnet.experiment import DISJOINT, HIERARCHICAL, LEAKY, PAPER, first_covid
 
 ALL = [system.name for system in PAPER.systems]
 CROPPED = {"cxnet_v2", "flat", "level1", "level2", "hierarchical"}

@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from covid_keras.reporting.committed import committed_profiles, excerpt_markdown
-from covid_keras.reporting.html import render_report
-from covid_keras.reporting.markdown import markdown_of
 from test_reporting_html import Page
 
 from covid_keras import DISCLAIMER
@@ -23,8 +20,11 @@ from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.published.cells import LOST_TEXT
 from covid_keras.reporting import overview, publish
 from covid_keras.reporting.audits import RULE_MEANINGS, audit_counts, audit_markdown, audit_section
+from covid_keras.reporting.committed import committed_profiles, excerpt_markdown
 from covid_keras.reporting.document import AgainstEntry, Report, Section, TableEntry
 from covid_keras.reporting.figures import headline_figure
+from covid_keras.reporting.html import render_report
+from covid_keras.reporting.markdown import markdown_of
 from covid_keras.reporting.overview import (
     Entry,
     Reason,

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from covid_keras.training.inputs import admitted, part_of
 
 from covid_keras.commands import reproduce as workflow
 from covid_keras.common.errors import UserError
@@ -19,6 +18,7 @@ from covid_keras.common.files import read_json, sha256_of, write_json
 from covid_keras.evaluation import read_predictions, write_predictions
 from covid_keras.evaluation.counts import balanced_accuracy
 from covid_keras.paper.registered import load_paper
+from covid_keras.training.inputs import admitted, part_of
 from covid_keras.training.plan import Plan, missing_systems
 from covid_keras.training.resume import BEST
 from covid_keras.training.runfolder import RunFolder

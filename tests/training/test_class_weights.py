@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from covid_keras.training.inputs import inputs_of, part_of
 
 from covid_keras.paper.protocol import TrainingSettings
 from covid_keras.paper.registered import load_paper
+from covid_keras.training.inputs import inputs_of, part_of
 
 
 @pytest.mark.parametrize(

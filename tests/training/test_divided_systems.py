@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from covid_keras.training.inputs import inputs_of, part_of, preparation_of
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.splits import check_disjoint
 from covid_keras.paper.registered import load_paper
+from covid_keras.training.inputs import inputs_of, part_of, preparation_of
 from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.schedulers import epochs_of, take_shard
 

@@ -1,0 +1,19 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+from covid_keras.commands.main import main
+
+
+def fails(capsys, *arguments: object, printed: bool = False) -> str:
+    """Run the command, assert that it fails as a user's error should, and return its one line.
+
+    Nothing is on standard output unless `printed`.
+    """
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("covid-keras: error: ")
+    assert captured.err.count("\n") == 1
+    assert bool(captured.out) == printed
+    return captured.err
