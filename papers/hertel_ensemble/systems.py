@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from covid_keras.data import samplewise_standardize
@@ -22,7 +21,7 @@ from papers.hertel_ensemble.networks import NETWORKS
 from papers.hertel_ensemble.settings import options_of
 
 if TYPE_CHECKING:
-    import keras
+    pass
 
 COVID, NEGATIVE = "COVID-19", "no COVID-19"
 NORMAL, PNEUMONIA = labels.NORMAL, labels.PNEUMONIA
@@ -91,14 +90,6 @@ class Classifier(Trained):
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
         return no_covidgr(protocol, data) if self.split else None
-
-    def evidence(
-        self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
-    ) -> tuple[keras.Model, np.ndarray, int]:
-        """Look for the evidence of either of two classes in the one sigmoid."""
-        if len(classes) == 2:
-            return model, inputs[:, 0], int(name == COVID)
-        return super().evidence(model, inputs, name, classes)
 
 
 class WeightedAverage(Ensemble):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -23,82 +24,76 @@ tables:
     title: counts
     unit: count
     columns: [{name: "n"}]
-    rows:
-      - {row: yes, values: [80]}
-      - {row: no, values: [120]}
+    rows: [{row: yes, values: [80]}, {row: no, values: [120]}]
   - table: "2"
     title: shares
     unit: percent
     audit: {positives: 1 | yes | n, executions: 10}
-    columns:
-      - {name: Acc, metric: accuracy, audit: {quantity: sensitivity}}
-      - {name: Rec, metric: recall}
-    rows:
-      - {row: net, values: [72.5, 1.0], audit: {executions: 5}, cells: {Acc: {audit: {folds: 5}}}}
+    columns: [{name: Acc, metric: accuracy, audit: {quantity: sensitivity}}, {name: Rec, metric: recall}]
+    rows: [{row: net, values: [72.5, 1.0], audit: {executions: 5}, cells: {Acc: {audit: {folds: 5}}}}]
 """
-CELL = "{audit: {folds: 5}}"
+YES, NO = ("1", "yes", "n"), ("1", "no", "n")
 
 
-def write(folder, text=HEAD):
-    path = folder / "published.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
+@pytest.fixture
+def write(tmp_path):
+    def written(fact: str = "{folds: 5}") -> Path:
+        path = tmp_path / "published.yaml"
+        path.write_text(HEAD.replace("{folds: 5}", fact), encoding="utf-8")
+        return path
+
+    return written
 
 
-def test_the_closest_fact_counts(tmp_path):
-    *counts, first, second = load_published(write(tmp_path))
+def test_the_closest_fact_counts(write):
+    *counts, first, second = load_published(write())
     assert all(cell.facts == NO_FACTS for cell in counts)
-    assert first.facts == Facts(quantity="sensitivity", positives=(("1", "yes", "n"),), executions=5, folds=5)
-    assert second.facts == Facts(positives=(("1", "yes", "n"),), executions=5)
+    assert first.facts == Facts(quantity="sensitivity", positives=(YES,), executions=5, folds=5)
+    assert second.facts == Facts(positives=(YES,), executions=5)
 
 
 @pytest.mark.parametrize(
-    ("fact", "message"),
+    ("fact", "word"),
     [
         ("{fold: 5}", "unknown key 'fold'"),
-        ("{folds: 2}", "5 executions are not a multiple of 2 folds"),
-        ("{executions: 0}", "audit.executions is '0'"),
-        ("{executions: [5]}", "audit.executions is ['5']"),
-        ("{images: many}", "'many' is not a place; write TABLE | ROW | COLUMN"),
-        ("{images: 1 | maybe | n}", "audit names Table 1, 'maybe', 'n', which is not there"),
-        ("{images: 2 | net | Rec}", "audit counts images by Table 2, 'net', 'Rec', no count"),
-        ("{images_from: 5}", "images_from and images_to go together"),
-        ("{images_from: 9, images_to: 5}", "audit: images from 9 to 5"),
-        ("{images: 99, negatives: 10}", "audit: 80 positives and 10 negatives are not 99 images"),
-        ("{images: 0}", "audit: a share of no image"),
-        ("{equal_folds: patients, folds: 5, executions: 5}", "equal_folds is 'patients'"),
+        ("{folds: 2}", "5 executions"),
+        ("{executions: 0}", "audit.executions"),
+        ("{executions: [5]}", "audit.executions"),
+        ("{images: many}", "'many'"),
+        ("{images: 1 | maybe | n}", "Table 1, 'maybe', 'n', which is not there"),
+        ("{images: 2 | net | Rec}", "Table 2, 'net', 'Rec', no count"),
+        ("{images_from: 5}", "images_from and images_to"),
+        ("{images_from: 9, images_to: 5}", "from 9 to 5"),
+        ("{images: 99, negatives: 10}", "not 99 images"),
+        ("{images: 0}", "a share of no image"),
+        ("{equal_folds: patients, folds: 5, executions: 5}", "audit.equal_folds is 'patients'"),
         ("{equal_folds: images}", "equal_folds without folds"),
         ("{bound: least}", "a bound is one of a difference_of"),
-        ("{bound: about, difference_of: [[1 | yes | n, 1 | no | n]]}", "bound is 'about'"),
-        ("{difference_of: [1 | yes | n]}", "difference_of[0] is '1 | yes | n'"),
-        ("{mean_of: 1 | yes | n}", "mean_of is '1 | yes | n'"),
-        ("{sum_of: []}", "sum_of is []"),
-        ("{quantity: [a]}", "quantity is ['a']"),
-        ("five", "audit must be a mapping, not 'five'"),
+        ("{bound: about, difference_of: [[1 | yes | n, 1 | no | n]]}", "audit.bound"),
+        ("{difference_of: [1 | yes | n]}", "audit.difference_of"),
+        ("{mean_of: 1 | yes | n}", "audit.mean_of"),
+        ("{sum_of: []}", "audit.sum_of"),
+        ("{quantity: [a]}", "audit.quantity"),
+        ("five", "'five'"),
     ],
 )
-def test_a_fact_that_cannot_be_is_refused(tmp_path, fact, message):
-    path = write(tmp_path, HEAD.replace(CELL, f"{{audit: {fact}}}"))
-    with pytest.raises(UserError, match=re.escape(message)) as caught:
-        audit(path)
+def test_a_fact_that_cannot_be_is_refused(write, fact, word):
+    with pytest.raises(UserError, match=re.escape(word)) as caught:
+        audit(write(fact))
     assert "\n" not in str(caught.value)
 
 
-def test_sums_of_several_kinds(tmp_path):
-    facts = (
-        "{sum_of: [[1 | yes | n, 1 | no | n], [1 | yes | n]], weighted_mean_of: [[2 | net | Rec, [1 | yes | n, 3]]]}"
-    )
-    *_, first, _ = load_published(write(tmp_path, HEAD.replace(CELL, f"{{audit: {facts}}}")))
-    yes, no = ("1", "yes", "n"), ("1", "no", "n")
-    assert first.facts.sum_of == ((yes, no), (yes,))
-    assert first.facts.weighted_mean_of == ((("2", "net", "Rec"), (yes, 3)),)
-    assert set(first.facts.places()) == {yes, no, ("2", "net", "Rec")}
+def test_sums_of_several_kinds(write):
+    sums = "sum_of: [[1 | yes | n, 1 | no | n], [1 | yes | n]]"
+    *_, first, _ = load_published(write(f"{{{sums}, weighted_mean_of: [[2 | net | Rec, [1 | yes | n, 3]]]}}"))
+    assert first.facts.sum_of == ((YES, NO), (YES,))
+    assert first.facts.weighted_mean_of == ((("2", "net", "Rec"), (YES, 3)),)
+    assert set(first.facts.places()) == {YES, NO, ("2", "net", "Rec")}
 
 
 def test_the_example_has_one_of_each_kind():
     found = {(row.table, row.row, row.column): row for row in audit(EXAMPLE).table().itertuples()}
-    wrong = {place for place, row in found.items() if row.verdict == "impossible"}
-    assert wrong == {
+    assert {place for place, row in found.items() if row.verdict == "impossible"} == {
         ("1", "COVID-19", "training"), ("1", "COVID-19", "test"), ("1", "COVID-19", "total"),
         ("2", "second", "Sensitivity"), ("3", "third", "F1"), ("5", "fourth", "F1 of COVID-19"),
         ("6", "wide U-Net", "Dice"), ("6", "wide U-Net", "IoU"), ("6", "deep U-Net", "found"),
@@ -116,27 +111,37 @@ def test_the_command_names_what_is_wrong(capsys, tmp_path):
     assert "table 2 | second | Sensitivity | 88.2: impossible" in said
     assert "table 2 | first" not in said
     frame = pd.read_csv(out, dtype=str)
-    assert list(frame)[:5] == ["paper", "table", "row", "column", "printed"]
+    assert list(frame)[:7] == ["paper", "table", "row", "column", "printed", "verdict", "reason"]
     assert len(frame) == len(load_published(EXAMPLE))
     assert main(["audit", str(EXAMPLE), "--all-cells"]) == 0
     assert "table 2 | first" in capsys.readouterr().out
 
 
-def test_the_command_knows_papers(capsys):
-    assert main(["audit", "haghanifar"]) == 0
-    assert capsys.readouterr().out.startswith("covid_cxnet: 186 printed cells: ")
+@pytest.mark.parametrize(("name", "begin"), [("haghanifar", "covid_cxnet: 186 "), ("hertel", "hertel_ensemble: 230 ")])
+def test_the_command_knows_papers_whatever_folders_are_called(tmp_path, monkeypatch, capsys, name, begin):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hertel").mkdir()
+    assert main(["audit", name]) == 0
+    assert capsys.readouterr().out.startswith(f"{begin}printed cells: ")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nobody"], "nobody: is no paper that this suite knows"),
+        (["nobody"], "nobody: is no paper"),
         (["gone.yaml"], "gone.yaml: cannot be read"),
         ([str(EXAMPLE), "--out", "."], "--out .: is a folder"),
+        (["table.json"], "table.json: is neither a paper of this suite nor a file"),
+        (["folder"], "folder: is neither a paper of this suite nor a file"),
+        (["mine.yaml", "--out", "mine.yaml"], "--out mine.yaml: is the file that is audited"),
     ],
 )
-def test_what_the_command_cannot_use_gets_one_line(capsys, arguments, message):
+def test_what_the_command_cannot_use_gets_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    shutil.copy(EXAMPLE, tmp_path / "mine.yaml")
     assert main(["audit", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"covid-keras: error: {message}")
     assert error.count("\n") == 1
+    assert (tmp_path / "mine.yaml").read_bytes() == EXAMPLE.read_bytes()

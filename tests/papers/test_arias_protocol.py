@@ -10,44 +10,28 @@ import pytest
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import write_json
-from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_mask
 from covid_keras.evaluation.metrics import confusion_matrix
-from covid_keras.paper.registered import load_paper
-from covid_keras.training.division import divide, make_splits
+from covid_keras.training.division import make_splits
 from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.segmenter_runs import STAGES, cache_of
 from papers.arias_vgg19 import stages
-from papers.arias_vgg19.cohorts import make_cohort, settings_of
+from papers.arias_vgg19.cohorts import make_cohort
 from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS
 from papers.arias_vgg19.measures import faulty_accuracy, measure
 from papers.arias_vgg19.networks import VERDICTS
 from papers.arias_vgg19.overlap import OVERLAP, RECORD
 from papers.arias_vgg19.paper import PAPER
-from papers.arias_vgg19.settings import UNETS, options_of
+from papers.arias_vgg19.settings import UNETS
+from tests.helpers.divisions import cohort_of, divided, shares_of
 
-PROFILES = ("paper", "cpu", "smoke")
-NO_PAIRS = pd.DataFrame({"image_id_a": [], "image_id_b": []})
 CHOSEN = ("view", *(f"{name}_{part}" for name in EXPERIMENTS for part in PARTS))
 TINY = {"cohort": {"covid": 8, "other": 6, "normal": 6, "pneumonia": 4, "size": 32}, "systems": ["view"]}
 # Patients of whom each part gets every label.
 ENOUGH = {"covid": 24, "other": 16, "normal": 14, "pneumonia": 14, "size": 32}
 
 
-# --- profiles
-
-
-def test_the_three_profiles_load_the_most_demanding_first():
-    assert tuple(PAPER.profiles) == PROFILES
-    kinds = []
-    for name in PROFILES:
-        protocol = PAPER.protocol(name)
-        assert (protocol.paper, protocol.profile, protocol.tolerance) == ("arias_vgg19", name, 1.0)
-        kinds.append(settings_of(protocol).kind)
-        for system in protocol.systems:
-            assert PAPER.system(system).folds(protocol) == (5 if name == "cpu" else 1)
-    assert kinds == ["published", "stand_in", "phantom"]
-    assert load_paper("arias") is load_paper("arias-garzon") is load_paper("arias_vgg19") is PAPER
+# --- the paper's own
 
 
 def test_the_paper_profile_runs_every_row_of_the_paper():
@@ -55,32 +39,6 @@ def test_the_paper_profile_runs_every_row_of_the_paper():
     rows = {name for chosen in CHOSEN for name in (*PAPER.chain(chosen), chosen)}
     assert rows < set(protocol.systems)
     assert set(protocol.systems) - rows == {"view_balanced", *(f"{name}_{part}" for name in CONTROLS for part in PARTS)}
-    assert (protocol.size, protocol.weights, protocol.cohort["padchest"]) == ((224, 224), "imagenet", [2481, 815])
-    options = options_of(protocol)
-    assert (options.standardise, options.width, options.pool5) == ("global", 1.0, 2)
-    assert (options.kernel_bug, options.channels) == (False, "authors")
-    assert (options.masks, options.threshold) == ("unet3", 0.3)
-
-
-@pytest.mark.parametrize("name", ["view16", "view19", "exp1_c16", "exp2_d19", "exp3_e16", "comparison_c19"])
-def test_the_paper_profile_trains_as_the_paper(name):
-    training = PAPER.system(name).training(PAPER.protocol("paper"))
-    assert (training.epochs, training.batch_size) == (30, 64)
-    assert (training.optimizer.name, training.optimizer.learning_rate) == ("adam", 1e-4)
-    assert (training.monitor, training.class_weights, training.label_smoothing) == ("val_accuracy", "none", 0.0)
-    assert training.patience >= training.epochs, "no early stopping"
-    still = training.augmentation
-    assert (still.rotation, still.flip, still.vertical_flip) == (0, False, False)
-    assert still.zoom == (1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("name", "weights"),
-    [("view_balanced", "balanced"), ("posture_c", "balanced"), ("finding_e", "balanced"), ("source_d", "none")],
-)
-def test_what_is_not_the_papers_is_trained_as_long(name, weights):
-    training = PAPER.system(name).training(PAPER.protocol("paper"))
-    assert (training.class_weights, training.epochs, training.batch_size) == (weights, 30, 64)
 
 
 def test_the_papers_u_nets():
@@ -93,58 +51,21 @@ def test_the_papers_u_nets():
         assert (settings.threshold, settings.standardise) == (0.3, "global"), "those of the whole"
 
 
-@pytest.mark.parametrize("name", ["cpu", "smoke"])
-def test_other_profiles_have_narrower_networks(name):
-    assert options_of(PAPER.protocol(name)).width < 1
-
-
-def _cohort(kind: str) -> Cohort:
-    """900 patients of one to three images, each kind of image 300 patients; no files."""
-    rng = np.random.default_rng(0)
-    rows = [
-        {"patient_id": f"p{patient}", "label": "abc"[patient % 3]}
-        for patient in range(900)
-        for _ in range(rng.integers(1, 4))
-    ]
-    ids = [f"i{number:04d}" for number in range(len(rows))]
-    return Cohort(pd.DataFrame(rows).assign(image_id=ids, path=ids), ("a", "b", "c"), kind)
-
-
 @pytest.mark.parametrize("profile", ["paper", "cpu"])
 def test_three_fifths_are_trained_on_a_fifth_chooses_a_fifth_is_tested(profile):
-    protocol, cohort = PAPER.protocol(profile), _cohort(profile)
-    table = divide(cohort, protocol.split, NO_PAIRS)
+    protocol, cohort = PAPER.protocol(profile), cohort_of(("a", "b", "c"), 300)
+    table = divided(protocol, "", cohort)
     folds = 5 if profile == "cpu" else 1
     assert set(table["fold"]) == set(range(folds))
     for _, one in table.groupby("fold"):
-        shares = one.groupby("label")["split"].value_counts(normalize=True)
-        for label in "abc":
-            found = [shares[label, part] for part in ("train", "validation", "test")]
-            assert found == pytest.approx([0.6, 0.2, 0.2], abs=0.025), "as the paper says, by patient"
+        for label, shares in shares_of(one).items():
+            assert shares == pytest.approx({"train": 0.6, "validation": 0.2, "test": 0.2}, abs=0.03), label
         parts = one.merge(cohort.table[["image_id", "patient_id"]]).groupby("patient_id")["split"].nunique()
         assert (parts == 1).all()
     tested = table[table["split"] == "test"]["image_id"]
     assert tested.is_unique
     if folds == 5:
         assert len(tested) == len(cohort), "each image is tested once"
-
-
-# --- what is misspelt is named
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"pool": 8}, r"unknown key 'pool'.*Did you mean 'pool5'"),
-        ({"standardise": "both"}, r"options\.standardise is 'both'"),
-        ({"masks": "unet4"}, r"options\.masks is 'unet4'"),
-        ({"channels": "rgb"}, r"options\.channels is 'rgb'"),
-        ({"width": "narrow"}, "width"),
-    ],
-)
-def test_unknown_options_are_named(options, words):
-    with pytest.raises(UserError, match=words):
-        options_of(PAPER.protocol("smoke", {"options": options}))
 
 
 @pytest.mark.parametrize(
@@ -155,18 +76,12 @@ def test_unknown_options_are_named(options, words):
         ({"unet3": {"form": "ours"}}, r"options\.segmenters\.unet3\.form is 'ours'"),
     ],
 )
-def test_unknown_u_nets_are_named(tmp_path, segmenters, words):
+def test_wrong_u_nets_are_named_before_the_first_training(segmenters, words):
     protocol = PAPER.protocol("smoke", {"options": {"segmenters": segmenters}})
     with pytest.raises(UserError, match=words):
-        _ = [
-            stages.SEGMENTERS.folder_of(protocol, tmp_path, name) for name in list(stages.SEGMENTERS.settings(protocol))
-        ]
-
-
-@pytest.mark.parametrize("segmenters", [{"unet4": {}}, {"unet1": {"filers": 8}}])
-def test_wrong_u_nets_are_named_before_the_first_training(segmenters):
-    with pytest.raises(UserError, match=r"options\.segmenters"):
-        PAPER.check(PAPER.protocol("cpu", {"options": {"segmenters": segmenters}}))
+        stages.SEGMENTERS.settings(protocol)
+    with pytest.raises(UserError, match=words):
+        PAPER.check(protocol)
 
 
 # --- what the paper calls accuracy
@@ -323,18 +238,12 @@ def test_what_is_published_of_the_u_nets_gives_their_measures_again(run, tmp_pat
 SAID = "image_id,frontal,filter\na/1,0.25,{0}\na/2,0.75,{0}\n"
 
 
-def _publish_verdicts(run: RunFolder, filter_: str) -> str:
+@pytest.mark.parametrize("fingerprint", ["01234f6789ab", "012345678901"])
+def test_what_the_filter_said_is_published_fold_by_fold(run, fingerprint):
+    """A fingerprint of digits alone is no number."""
+    assert stages.said_by_filters(run) == ""
     execution = run.execution("view", 0, 0)
     execution.folder.mkdir(parents=True)
-    (execution.folder / VERDICTS).write_text(SAID.format(filter_))
-    return stages.said_by_filters(run)
-
-
-def test_what_the_filter_said_is_published_fold_by_fold(run):
-    assert stages.said_by_filters(run) == ""
-    text = _publish_verdicts(run, "01234f6789ab")
-    assert text == "image_id,frontal,filter,repeat,fold\na/1,0.25,01234f6789ab,0,0\na/2,0.75,01234f6789ab,0,0\n"
-
-
-def test_the_fingerprint_of_a_filter_is_no_number(run):
-    assert "012345678901" in _publish_verdicts(run, "012345678901")
+    (execution.folder / VERDICTS).write_text(SAID.format(fingerprint))
+    rows = f"a/1,0.25,{fingerprint},0,0\na/2,0.75,{fingerprint},0,0\n"
+    assert stages.said_by_filters(run) == f"image_id,frontal,filter,repeat,fold\n{rows}"

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.evaluation import load_published
-from covid_keras.paper.registered import load_paper
-from covid_keras.training.division import divide
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL
-from papers.covid_cxnet.experiment import DISJOINT, LEAKY, PAPER
+from papers.covid_cxnet.paper import DISJOINT, PAPER
 from papers.covid_cxnet.report import REPORT
-from papers.covid_cxnet.settings import options_of
+from papers.covid_cxnet.systems import LEAKY
+from tests.helpers.divisions import divided, shares_of
+from tests.helpers.printed import printed as load_printed
 
 PROFILES = ("paper", "cpu", "smoke")
-NO_PAIRS = pd.DataFrame({"image_id_a": [], "image_id_b": []})
 
 
 # --- profiles
 
 
-def test_the_three_profiles_load_the_most_demanding_first():
-    assert tuple(PAPER.profiles) == PROFILES
-    for name in PROFILES:
-        protocol = PAPER.protocol(name)
-        assert (protocol.paper, protocol.profile, protocol.tolerance) == ("covid_cxnet", name, 1.0)
-        for system in protocol.systems:
-            assert PAPER.system(system).repeats(protocol) >= 1
-            assert PAPER.system(system).folds(protocol) == 1
-    assert load_paper("haghanifar") is load_paper("covid_cxnet") is PAPER
-
-
 def test_the_paper_profile_runs_every_system_on_the_papers_counts():
     protocol = PAPER.protocol("paper")
     assert set(protocol.systems) == {system.name for system in PAPER.systems}
-    assert (protocol.size, protocol.weights, protocol.split.repeats) == ((320, 320), "imagenet", 10)
     images = {name: protocol.split_of(name).images for name in ("", "small", "base", "binary")}
     assert images == {
         "": {COVID: 700, CAP: 0, NORMAL: 3500},
@@ -46,35 +33,6 @@ def test_the_paper_profile_runs_every_system_on_the_papers_counts():
         "binary": {COVID: 428, NORMAL: 3200},
     }
     assert protocol.cohort["whole"]
-    options = options_of(protocol)
-    assert (options.frame, options.base_v1, options.base_v2) == ((320, 320), (400, 400), (320, 320))
-    assert (options.order, options.overflow) == (("beasf", "clahe", "original"), "clip")
-    assert (options.roi.dilate, options.roi.margin_pixels, options.batchnorm_momentum) == ((5, 3), 10, None)
-
-
-@pytest.mark.parametrize(
-    ("name", "epochs", "batch", "rate", "smoothing", "weights"),
-    [
-        ("base_v1", 100, 32, 1e-3, 0.0, "none"),
-        ("base_v2", 120, 32, 1e-3, 0.0, "balanced"),
-        ("cxnet_v1", 10, 16, 1e-3, 0.0, "balanced"),
-        ("cxnet_v2", 10, 16, 1e-3, 0.1, "balanced"),
-        ("flat", 30, 16, 1e-4, 0.1, "balanced"),
-        ("level1", 10, 16, 1e-4, 0.1, "none"),
-        ("level2", 20, 16, 1e-4, 0.1, "none"),
-    ],
-)
-def test_the_paper_profile_trains_as_the_paper(name, epochs, batch, rate, smoothing, weights):
-    protocol = PAPER.protocol("paper")
-    training = PAPER.system(name).training(protocol)
-    assert (training.epochs, training.batch_size, training.optimizer.learning_rate) == (epochs, batch, rate)
-    assert (training.label_smoothing, training.class_weights, training.optimizer.name) == (smoothing, weights, "adam")
-    assert training.monitor == ("val_accuracy" if name == "base_v1" else "val_loss")
-    assert training.augmentation.rotation == (170 if smoothing else 90)
-    assert training.augmentation.flip
-    assert training.augmentation.vertical_flip
-    # ImageDataGenerator's zoom [0.8, 1.5] is a factor of the field of view.
-    assert training.augmentation.zoom == ((0.667, 1.25) if smoothing else (1.0, 1.0))
 
 
 def test_every_leaky_row_has_a_disjoint_twin_trained_alike():
@@ -91,34 +49,32 @@ def test_every_leaky_row_has_a_disjoint_twin_trained_alike():
     assert REPORT.leaks == tuple((system.name + LEAKY, system.name) for system in DISJOINT)
 
 
-def test_every_published_system_is_one_of_ours():
-    named = {cell.system for cell in load_published(PAPER.folder / "published.yaml") if cell.system}
-    assert named <= {system.name for system in PAPER.systems}
-    assert {system.name for system in DISJOINT if not system.name.startswith("level")} <= named
-
-
 # --- splits on a cohort of the paper's size
 
 
-@pytest.fixture(scope="module")
-def cohort() -> Cohort:
-    """700 COVID-19, 3,500 CAP and 3,500 normal images in the authors' order; no files."""
-    labels = [COVID] * 700 + [CAP] * 3500 + [NORMAL] * 3500
+def _cohort(covid: int, cap: int, normal: int) -> Cohort:
+    """Return so many images of each label in the authors' order, a patient each; no files."""
+    labels = [COVID] * covid + [CAP] * cap + [NORMAL] * normal
     ids = [f"i{number:04d}" for number in range(len(labels))]
     return Cohort(pd.DataFrame({"image_id": ids, "path": ids, "patient_id": ids, "label": labels}), CLASSES)
 
 
+@pytest.fixture(scope="module")
+def cohort() -> Cohort:
+    """As many as the paper has."""
+    return _cohort(700, 3500, 3500)
+
+
 def _tested(cohort, name: str) -> dict[str, int]:
-    table = divide(cohort, PAPER.protocol("paper").split_of(name), NO_PAIRS)
+    table = divided(PAPER.protocol("paper"), name, cohort)
     assert table["repeat"].nunique() == 10
     return table[(table["repeat"] == 0) & (table["split"] == "test")]["label"].value_counts().to_dict()
 
 
 def test_the_binary_split_is_that_of_table_3(cohort):
-    printed = {cell.actual: 0 for cell in load_published(PAPER.folder / "published.yaml") if cell.table == "3"}
-    for cell in load_published(PAPER.folder / "published.yaml"):
-        if cell.table == "3":
-            printed[cell.actual] += cell.mean
+    printed = Counter()
+    for cell in load_printed(PAPER.name).of("3"):
+        printed[cell.actual] += cell.mean
     assert _tested(cohort, "binary_leaky") == printed == {NORMAL: 645, COVID: 81}
 
 
@@ -132,44 +88,22 @@ def test_the_splits_of_other_tables_cannot_be_had_again(cohort):
 
 def test_every_split_that_the_smoke_profile_trains_on_can_be_made_of_its_phantom():
     protocol = PAPER.protocol("smoke")
-    labels = [COVID] * protocol.cohort["covid"] + [CAP] * protocol.cohort["cap"] + [NORMAL] * protocol.cohort["normal"]
-    ids = [f"i{number:03d}" for number in range(len(labels))]
-    phantom = Cohort(pd.DataFrame({"image_id": ids, "path": ids, "patient_id": ids, "label": labels}), CLASSES)
+    phantom = _cohort(*(protocol.cohort[name] for name in ("covid", "cap", "normal")))
     for name in {PAPER.system(system).split for system in protocol.systems}:
-        assert len(divide(phantom, protocol.split_of(name), NO_PAIRS)) > 0, name
+        assert len(divided(protocol, name, phantom)) > 0, name
 
 
 @pytest.mark.parametrize("name", ["", "binary"])
 def test_disjoint_splits_hold_out_a_fifth_of_each_class(cohort, name):
-    table = divide(cohort, PAPER.protocol("paper").split_of(name), NO_PAIRS)
+    table = divided(PAPER.protocol("paper"), name, cohort)
     one = table[table["repeat"] == 3]
     assert set(one["split"]) == {"train", "validation", "test"}
-    shares = one.groupby("label")["split"].value_counts(normalize=True)
-    for label in one["label"].unique():
-        assert shares[label, "test"] == pytest.approx(0.2, abs=0.01)
-        assert shares[label, "validation"] == pytest.approx(0.1, abs=0.01)
+    for label, shares in shares_of(one).items():
+        assert shares == pytest.approx({"train": 0.7, "validation": 0.1, "test": 0.2}, abs=0.01), label
 
 
 def test_repeats_share_one_division(cohort):
     for name in ("small", "small_leaky"):
-        table = divide(cohort, PAPER.protocol("paper").split_of(name), NO_PAIRS)
+        table = divided(PAPER.protocol("paper"), name, cohort)
         parts = table.pivot(index="image_id", columns="repeat", values="split").to_numpy()
         assert np.all(parts == parts[:, :1])
-
-
-# --- what is misspelt is named
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"fram": [1, 1]}, r"unknown key 'fram'.*Did you mean 'frame'"),
-        ({"roi": {"dilat": [5, 3]}}, r"unknown key 'dilat' in options\.roi.*Did you mean 'dilate'"),
-        ({"baselines": {"size": 96}}, r"unknown key 'size' in options\.baselines"),
-        ({"roi": {"mode": "author"}}, "mode"),
-        ({"overflow": "wraps"}, "overflow"),
-    ],
-)
-def test_unknown_options_are_named(options, words):
-    with pytest.raises(UserError, match=words):
-        options_of(PAPER.protocol("smoke", {"options": options}))

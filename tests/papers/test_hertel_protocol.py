@@ -10,26 +10,25 @@ import pytest
 
 from covid_keras.common.errors import UserError
 from covid_keras.data import samplewise_standardize
-from covid_keras.data.cohort import Cohort
 from covid_keras.evaluation import compute_metrics
 from covid_keras.evaluation.ensembles import Combined
-from covid_keras.paper.protocol import Protocol
-from covid_keras.paper.registered import load_paper
+from covid_keras.paper import Ensemble
 from covid_keras.paper.unfreezing import stages_of
-from covid_keras.training.division import divide
 from covid_keras.training.plan import missing_systems
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble import networks
 from papers.hertel_ensemble.cohorts import COVIDGR, PUBLISHED, STAND_IN, settings_of
 from papers.hertel_ensemble.experiment import BINARY, COVID, MULTI, NEGATIVE, NORMAL, PAPER, PNEUMONIA, TASKS
 from papers.hertel_ensemble.networks import NETWORKS
+from papers.hertel_ensemble.paper import PAPER
 from papers.hertel_ensemble.report import REPORT
-from papers.hertel_ensemble.settings import EnsembleSettings, options_of
+from papers.hertel_ensemble.systems import BINARY, COVID, MULTI, NEGATIVE, NORMAL, PNEUMONIA, TASKS, Classifier
+from tests.helpers.divisions import cohort_of, divided, shares_of
 
 PROFILES = ("paper", "cpu", "smoke")
 MEMBERS = tuple(NETWORKS)
 ENSEMBLES = ("average", "vote")
-NO_PAIRS = pd.DataFrame({"image_id_a": [], "image_id_b": []})
+CLASSIFIERS = [system.name for system in PAPER.systems if isinstance(system, Classifier)]
 COVID_LABELS = {
     labels.COVID_COVIDX, labels.COVID_RICORD, labels.COVID_BIMCV, labels.COVID_COHEN, labels.COVID_CXNET
 }  # fmt: skip
@@ -45,48 +44,19 @@ def _called(name: str) -> dict[str, set[str]]:
 # --- profiles
 
 
-def test_the_three_profiles_load_the_most_demanding_first():
-    assert tuple(PAPER.profiles) == PROFILES
-    kinds = []
-    for name in PROFILES:
-        protocol = PAPER.protocol(name)
-        assert (protocol.paper, protocol.profile, protocol.tolerance) == ("hertel_ensemble", name, 1.0)
-        assert isinstance(protocol.comparable, str)
-        kinds.append(settings_of(protocol).kind)
-        options_of(protocol)
-        PAPER.check(protocol)
-    assert kinds == ["published", "stand_in", "phantom"]
-    assert load_paper("hertel") is load_paper("hertel_ensemble") is PAPER
-
-
 def test_the_paper_profile_runs_every_row():
     protocol = PAPER.protocol("paper")
     assert set(protocol.systems) == {system.name for system in PAPER.systems}
-    assert (protocol.size, protocol.weights) == ((256, 256), "imagenet")
     cohort = settings_of(protocol)
     assert (cohort.ricord, cohort.bimcv) == (922, 2474), "table 2's"
-    options = options_of(protocol)
-    assert (options.masks, options.pooling, options.statistics) == ("resunet", "average", "frozen")
-    assert (options.width, options.shallow, options.batchnorm_momentum) == (1.0, False, None)
-    assert options.ensemble == EnsembleSettings("validation", 0.05, "probability")
-    expected = {"filters": 64, "size": 256, "epochs": 45, "batch_size": 16, "learning_rate": 1e-3}
-    assert options.segmenter == expected
 
 
-@pytest.mark.parametrize("name", [system.name for system in PAPER.systems if system.trained])
-def test_the_paper_profile_trains_as_the_paper(name):
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_the_paper_profile_unfreezes_as_the_paper(name):
     """Sections 3.4 and 3.5."""
     system = PAPER.system(name)
     training = system.training(PAPER.protocol("paper"))
-    assert (training.epochs, training.batch_size, training.monitor) == (5, 32, "val_accuracy")
-    optimizer = training.optimizer
-    assert (optimizer.name, optimizer.learning_rate, optimizer.epsilon, optimizer.decay) == ("adam", 1e-3, 1e-7, 0)
-    assert (training.class_weights, training.label_smoothing) == ("balanced", 0.0)
-    move = training.augmentation
-    assert (move.rotation, move.shift, move.shear, move.zoom_range) == (15.0, (0.15, 0.15), 0.15, (0.85, 1.15))
-    assert (move.flip, move.vertical_flip, move.fill, move.zoom) == (True, False, "nearest", (1.0, 1.0))
-    assert not move.keep_aspect, "zoomed in each direction by itself"
-    stages = stages_of(training, system.unfreezing)
+    stages = stages_of(training, system.groups)
     names = ["block5", "block4", "block3", "block2", "block1"]
     if not name.startswith("vgg19"):
         names = ["conv5", "conv4", "conv3", "conv2"]
@@ -99,11 +69,9 @@ def test_the_paper_profile_trains_as_the_paper(name):
 @pytest.mark.parametrize("profile", ["cpu", "smoke"])
 def test_other_profiles_need_no_download_and_say_so(profile):
     protocol = PAPER.protocol(profile)
-    assert protocol.weights == "none"
-    assert options_of(protocol).width < 1
     for name in MEMBERS:
         system = PAPER.system(f"{name}_multi")
-        first, head, *_ = stages_of(system.training(protocol), system.unfreezing)
+        first, head, *_ = stages_of(system.training(protocol), system.groups)
         assert (first.name, first.steady, head.name) == ("scratch", False, "head"), "else statistics of nothing"
         assert first.groups == len(NETWORKS[name].groups)
 
@@ -121,7 +89,7 @@ def test_names_titles_and_classes():
     assert BINARY == ("no COVID-19", "COVID-19"), "the positive one is the second"
     for system in PAPER.systems:
         three = system.name.endswith(("multi", "whole"))
-        assert system.classes == system.scored == (MULTI if three else BINARY)
+        assert system.classes == (MULTI if three else BINARY)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -131,12 +99,11 @@ def test_ensembles_are_of_the_tasks_networks_on_the_same_images(task):
         system = PAPER.system(f"{kind}_{task}")
         assert system.members == members
         assert PAPER.chain(system.name) == [*members, system.name]
-        assert not system.trained
-        assert system.unfreezing == ()
+        assert isinstance(system, Ensemble)
         for member in map(PAPER.system, members):
-            same = ("classes", "scored", "relabel", "split", "parts", "preparation", "scaling")
+            same = ("classes", "relabel", "split", "parts", "preparation", "scaling")
             assert all(getattr(member, key) == getattr(system, key) for key in same)
-            assert member.trained
+            assert isinstance(member, Classifier)
             assert {"train", "validation", "test"} == set(member.parts), "ensembles choose on validation"
     splits = {"multi": "", "binary": "", "gr": "covidgr", "gr5": "covidgr_folds"}
     assert PAPER.system(members[0]).split == splits[task]
@@ -146,25 +113,17 @@ def test_ensembles_are_of_the_tasks_networks_on_the_same_images(task):
 def test_networks_are_trained_by_their_own_settings(name):
     protocol = PAPER.protocol("paper", {"trainings": {name: {"epochs": 9}}})
     for system in PAPER.systems:
-        mine = system.trained and system.name.startswith(name)
+        mine = system.name in CLASSIFIERS and system.name.startswith(name)
         assert system.training(protocol).epochs == (9 if mine else 5)
         if mine:
-            assert system.unfreezing == NETWORKS[name].groups
+            assert system.groups == NETWORKS[name].groups
             assert system.heat_layer == networks.HEAT_LAYERS[name]
-
-
-def test_one_sigmoid_decides_by_the_papers_rule():
-    for system in PAPER.systems:
-        single = system.trained and len(system.classes) == 2
-        assert (system.decide, system.evidence) == (
-            (networks.decide_binary, networks.evidence_single) if single else (None, None)
-        )
 
 
 def test_the_network_without_masks_is_its_twin_in_all_else():
     one, twin = PAPER.system("densenet201_whole"), PAPER.system("densenet201_multi")
     assert PAPER.chain(one.name) == [twin.name, one.name], "trained after it, on the same fold"
-    for key in ("classes", "relabel", "split", "settings", "scaling", "unfreezing", "heat_layer", "parts", "channels"):
+    for key in ("classes", "relabel", "split", "settings", "scaling", "groups", "heat_layer", "parts", "channels"):
         assert getattr(one, key) == getattr(twin, key), key
     for profile in PROFILES:
         protocol = PAPER.protocol(profile)
@@ -190,20 +149,26 @@ def test_images_are_scaled_one_by_one():
 # --- labels
 
 
-def test_three_classes():
-    for name in ("vgg19_multi", "average_multi", "densenet201_whole"):
-        assert _called(name) == {COVID: COVID_LABELS, NORMAL: {NORMAL}, PNEUMONIA: {PNEUMONIA}}
+ALL_ELSE = {COVID: COVID_LABELS, NEGATIVE: {NORMAL, PNEUMONIA}}
+IN_COVIDGR = {COVID: COVID_LABELS | {labels.POSITIVE_GR}, NEGATIVE: {labels.NEGATIVE_GR, NORMAL}}
 
 
-def test_covid_against_all_else():
-    assert _called("resnet152_binary") == {COVID: COVID_LABELS, NEGATIVE: {NORMAL, PNEUMONIA}}
-
-
-@pytest.mark.parametrize("task", ["gr", "gr5"])
-def test_covidgr_or_what_stands_in_for_it(task):
-    found = _called(f"densenet201_{task}")
-    assert found == {COVID: COVID_LABELS | {labels.POSITIVE_GR}, NEGATIVE: {labels.NEGATIVE_GR, NORMAL}}
-    assert PNEUMONIA not in PAPER.system(f"densenet201_{task}").relabel, "takes no part"
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (
+            ("vgg19_multi", "average_multi", "densenet201_whole"),
+            {COVID: COVID_LABELS, NORMAL: {NORMAL}, PNEUMONIA: {PNEUMONIA}},
+        ),
+        (("resnet152_binary",), ALL_ELSE),
+        # Pneumonia takes no part.
+        (("densenet201_gr", "densenet201_gr5"), IN_COVIDGR),
+    ],
+)
+def test_the_labels_of_each_class(names, expected):
+    for name in names:
+        assert _called(name) == expected, name
+        assert (PNEUMONIA in PAPER.system(name).relabel) == (expected is ALL_ELSE)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -224,32 +189,10 @@ def test_each_system_has_images_of_all_its_classes(profile):
 # --- divisions
 
 
-def _cohort(classes: tuple[str, ...], images: int = 120) -> Cohort:
-    """So many patients of one to three images for each label; no files."""
-    rng = np.random.default_rng(0)
-    rows = [
-        {"patient_id": f"{label}{patient}", "label": label}
-        for label in classes
-        for patient in range(images)
-        for _ in range(rng.integers(1, 4))
-    ]
-    ids = [f"i{number:04d}" for number in range(len(rows))]
-    return Cohort(pd.DataFrame(rows).assign(image_id=ids, path=ids), classes, "made")
-
-
-def _shares(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    found = table.groupby("label")["split"].value_counts(normalize=True).unstack(fill_value=0.0)
-    return found.round(3).to_dict("index")
-
-
-def _divided(protocol: Protocol, split: str, cohort: Cohort) -> pd.DataFrame:
-    return divide(cohort, protocol.split_of(split), NO_PAIRS)
-
-
 def test_the_papers_division():
     """80 / 10 / 10, COVID-19 of COVIDx for validation and test alone, of BIMCV for training alone."""
-    protocol, cohort = PAPER.protocol("paper"), _cohort((*PUBLISHED, *COVIDGR))
-    table = _divided(protocol, "", cohort)
+    protocol, cohort = PAPER.protocol("paper"), cohort_of((*PUBLISHED, *COVIDGR), 120)
+    table = divided(protocol, "", cohort)
     usual = {"train": 0.8, "validation": 0.1, "test": 0.1}
     expected = {
         labels.COVID_COVIDX: {"train": 0, "validation": 0.5, "test": 0.5},
@@ -258,7 +201,7 @@ def test_the_papers_division():
         NORMAL: usual,
         PNEUMONIA: usual,
     }
-    found = _shares(table)
+    found = shares_of(table)
     assert set(found) == set(expected)
     for label, shares in expected.items():
         assert found[label] == pytest.approx(shares, abs=0.035), label
@@ -266,10 +209,10 @@ def test_the_papers_division():
 
 
 def test_covidgr_is_divided_once_and_in_folds():
-    protocol, cohort = PAPER.protocol("paper"), _cohort((*PUBLISHED, *COVIDGR), 100)
-    table = _divided(protocol, "covidgr", cohort)
+    protocol, cohort = PAPER.protocol("paper"), cohort_of((*PUBLISHED, *COVIDGR), 100)
+    table = divided(protocol, "covidgr", cohort)
     for label in COVIDGR:
-        assert _shares(table)[label] == pytest.approx({"train": 0.7, "validation": 0.1, "test": 0.2}, abs=0.035)
+        assert shares_of(table)[label] == pytest.approx({"train": 0.7, "validation": 0.1, "test": 0.2}, abs=0.035)
     assert set(table["label"]) == set(COVIDGR)
     folds = protocol.split_of("covidgr_folds")
     assert (folds.scheme, folds.folds, folds.repeats, folds.shares) == ("folds", 5, 5, {})
@@ -280,13 +223,13 @@ def test_covidgr_is_divided_once_and_in_folds():
 
 @pytest.mark.parametrize("profile", ["cpu", "smoke"])
 def test_what_stands_in_is_divided_alike(profile):
-    protocol, cohort = PAPER.protocol(profile), _cohort(STAND_IN, 250)
-    found = _shares(_divided(protocol, "", cohort))
+    protocol, cohort = PAPER.protocol(profile), cohort_of(STAND_IN, 250)
+    found = shares_of(divided(protocol, "", cohort))
     assert found[labels.COVID_COHEN] == pytest.approx({"train": 0, "validation": 0.5, "test": 0.5}, abs=0.035)
     assert found[labels.COVID_CXNET] == pytest.approx({"train": 0.8, "validation": 0.1, "test": 0.1}, abs=0.035)
     for label in (NORMAL, PNEUMONIA):
         assert found[label] == pytest.approx({"train": 0.6, "validation": 0.2, "test": 0.2}, abs=0.035)
-    table = _divided(protocol, "covidgr", cohort)
+    table = divided(protocol, "covidgr", cohort)
     assert set(table["label"]) == {labels.COVID_COHEN, labels.COVID_CXNET, NORMAL}
     if profile == "cpu":
         counts = table["label"].value_counts()
@@ -320,7 +263,7 @@ def _frames() -> list[pd.DataFrame]:
 
 def _combined(kind: str, ensemble: dict | None = None) -> Combined:
     protocol = PAPER.protocol("smoke", {"options": {"ensemble": ensemble or {}}})
-    return PAPER.system(f"{kind}_multi").combine(protocol, _frames(), f"{kind}_multi")
+    return PAPER.system(f"{kind}_multi").combine(protocol, _frames())
 
 
 def test_the_average_is_weighted_as_the_protocol_says():
@@ -356,7 +299,7 @@ def test_the_vote_goes_with_the_majority_and_ties_as_the_protocol_says():
         frame.loc[5, "predicted"] = MULTI[int(np.argmax(said))]
     for ties, expected in (("probability", PNEUMONIA), ("lowest", COVID)):
         protocol = PAPER.protocol("smoke", {"options": {"ensemble": {"ties": ties}}})
-        answer = PAPER.system("vote_multi").combine(protocol, frames, "vote").frame
+        answer = PAPER.system("vote_multi").combine(protocol, frames).frame
         assert answer["predicted"].iloc[5] == expected
 
 
@@ -395,23 +338,6 @@ def test_settings_that_exclude_each_other_are_named(profile, changes, words):
 )
 def test_the_other_readings_are_options(profile, changes):
     PAPER.check(PAPER.protocol(profile, changes))
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"pool": "max"}, r"unknown key 'pool'.*Did you mean 'pooling'"),
-        ({"pooling": "max"}, r"options\.pooling is 'max'"),
-        ({"masks": "unet"}, r"options\.masks is 'unet'"),
-        ({"statistics": "fixed"}, r"options\.statistics is 'fixed'"),
-        ({"ensemble": {"weights": "best"}}, r"options\.ensemble\.weights is 'best'"),
-        ({"ensemble": {"ties": "first"}}, r"options\.ensemble\.ties is 'first'"),
-        ({"ensemble": {"stepp": 0.1}}, r"unknown key 'stepp' in options\.ensemble.*Did you mean 'step'"),
-    ],
-)
-def test_unknown_options_are_named(options, words):
-    with pytest.raises(UserError, match=words):
-        options_of(PAPER.protocol("smoke", {"options": options}))
 
 
 def test_without_covidgr_its_rows_are_left_out_and_nothing_else(tmp_path: Path):

@@ -1,0 +1,166 @@
+"""The protocols of all papers: their profiles, what `paper` sets as the paper has it, and what is misspelt."""
+
+from __future__ import annotations
+
+import importlib
+from functools import reduce
+
+import pytest
+
+from covid_keras.common.errors import UserError
+from covid_keras.paper import load_paper
+
+# Each paper's further names, the kinds of cohort of its profiles, the folds of profile `cpu`, and the tolerance.
+PROFILES = {
+    "arias_vgg19": (("arias", "arias-garzon"), ["published", "stand_in", "phantom"], 5, 1.0),
+    "covid_cxnet": (("haghanifar",), ["radiographs", "radiographs", "phantom"], 1, 1.0),
+    "covid_sdnet": (("tabik",), ["covidgr", "stand_in", "phantom"], 3, 2.0),
+    "hertel_ensemble": (("hertel",), ["published", "stand_in", "phantom"], 1, 1.0),
+}
+STILL = {"augmentation.rotation": 0, "augmentation.flip": False, "augmentation.vertical_flip": False}
+
+
+def options_of(protocol):
+    return importlib.import_module(f"papers.{protocol.paper}.settings").options_of(protocol)
+
+
+def found(value, settings: dict) -> dict:
+    """Return what the settings named by dotted paths are."""
+    return {path: reduce(getattr, path.split("."), value) for path in settings}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_three_profiles_load_the_most_demanding_first(name):
+    paper, (aliases, kinds, folds, tolerance) = load_paper(name), PROFILES[name]
+    assert all(load_paper(alias) is paper for alias in aliases)
+    protocols = [paper.protocol(profile) for profile in paper.profiles]
+    assert [one.profile for one in protocols] == ["paper", "cpu", "smoke"]
+    assert [one.cohort["kind"] for one in protocols] == kinds
+    for protocol in protocols:
+        assert (protocol.paper, protocol.tolerance) == (name, tolerance)
+        if protocol.profile != "paper":  # which may need weight files
+            paper.check(protocol)
+        for system in map(paper.system, protocol.systems):
+            assert system.repeats(protocol) >= 1
+    assert protocols[1].split.folds == folds
+
+
+@pytest.mark.parametrize("name", ["arias_vgg19", "hertel_ensemble"])
+@pytest.mark.parametrize("profile", ["cpu", "smoke"])
+def test_other_profiles_have_narrower_networks(name, profile):
+    assert options_of(load_paper(name).protocol(profile)).width < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "options"),
+    [
+        (
+            "arias_vgg19",
+            {"size": (224, 224), "weights": "imagenet", "cohort": {"kind": "published", "padchest": [2481, 815],
+                                                                    "seed": 2021}},
+            {"standardise": "global", "width": 1.0, "pool5": 2, "kernel_bug": False, "channels": "authors",
+             "masks": "unet3", "threshold": 0.3},
+        ),
+        (
+            "covid_cxnet",
+            {"size": (320, 320), "weights": "imagenet", "split.repeats": 10},
+            {"frame": (320, 320), "base_v1": (400, 400), "base_v2": (320, 320), "overflow": "clip",
+             "order": ("beasf", "clahe", "original"), "roi.dilate": (5, 3), "roi.margin_pixels": 10,
+             "batchnorm_momentum": None},
+        ),
+        (
+            "hertel_ensemble",
+            {"size": (256, 256), "weights": "imagenet"},
+            {"masks": "resunet", "pooling": "average", "statistics": "frozen", "width": 1.0, "shallow": False,
+             "batchnorm_momentum": None, "ensemble.weights": "validation", "ensemble.step": 0.05,
+             "ensemble.ties": "probability",
+             "segmenter": {"filters": 64, "size": 256, "epochs": 45, "batch_size": 16, "learning_rate": 1e-3}},
+        ),
+    ],
+)  # fmt: skip
+def test_the_paper_profile_is_the_papers(name, protocol, options):
+    given = load_paper(name).protocol("paper")
+    assert found(given, protocol) == protocol
+    assert found(options_of(given), options) == options
+
+
+@pytest.mark.parametrize(
+    ("name", "systems", "settings"),
+    [
+        (
+            "arias_vgg19",
+            ("view16", "view19", "exp1_c16", "exp2_d19", "exp3_e16", "comparison_c19"),
+            STILL | {"epochs": 30, "batch_size": 64, "optimizer.name": "adam", "optimizer.learning_rate": 1e-4,
+             "monitor": "val_accuracy", "class_weights": "none", "label_smoothing": 0.0, "patience": 30,
+             "augmentation.zoom": (1.0, 1.0)},
+        ),
+        # What is not the paper's is trained as long.
+        ("arias_vgg19", ("view_balanced", "posture_c", "finding_e"),
+         {"class_weights": "balanced", "epochs": 30, "batch_size": 64}),
+        ("arias_vgg19", ("source_d",), {"class_weights": "none", "epochs": 30, "batch_size": 64}),
+        (
+            "hertel_ensemble",
+            tuple(f"{name}_{task}" for name in ("densenet201", "resnet152", "vgg19") for task in ("multi", "gr5")),
+            {"epochs": 5, "batch_size": 32, "monitor": "val_accuracy", "optimizer.name": "adam",
+             "optimizer.learning_rate": 1e-3, "optimizer.epsilon": 1e-7, "optimizer.decay": 0,
+             "class_weights": "balanced", "label_smoothing": 0.0, "augmentation.rotation": 15.0,
+             "augmentation.shift": (0.15, 0.15), "augmentation.shear": 0.15, "augmentation.zoom_range": (0.85, 1.15),
+             "augmentation.flip": True, "augmentation.vertical_flip": False, "augmentation.fill": "nearest",
+             "augmentation.zoom": (1.0, 1.0), "augmentation.keep_aspect": False},
+        ),
+        *(
+            (
+                "covid_cxnet",
+                (system,),
+                {"epochs": epochs, "batch_size": batch, "optimizer.learning_rate": rate, "optimizer.name": "adam",
+                 "label_smoothing": smoothing, "class_weights": weights,
+                 "monitor": "val_accuracy" if system == "base_v1" else "val_loss",
+                 "augmentation.rotation": 170 if smoothing else 90, "augmentation.flip": True,
+                 "augmentation.vertical_flip": True,
+                 # ImageDataGenerator's zoom [0.8, 1.5] is a factor of the field of view.
+                 "augmentation.zoom": (0.667, 1.25) if smoothing else (1.0, 1.0)},
+            )
+            for system, epochs, batch, rate, smoothing, weights in (
+                ("base_v1", 100, 32, 1e-3, 0.0, "none"),
+                ("base_v2", 120, 32, 1e-3, 0.0, "balanced"),
+                ("cxnet_v1", 10, 16, 1e-3, 0.0, "balanced"),
+                ("cxnet_v2", 10, 16, 1e-3, 0.1, "balanced"),
+                ("flat", 30, 16, 1e-4, 0.1, "balanced"),
+                ("level1", 10, 16, 1e-4, 0.1, "none"),
+                ("level2", 20, 16, 1e-4, 0.1, "none"),
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_the_paper_profile_trains_as_the_paper(name, systems, settings):
+    paper = load_paper(name)
+    for system in systems:
+        assert found(paper.system(system).training(paper.protocol("paper")), settings) == settings, system
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("arias_vgg19", {"pool": 8}, r"unknown key 'pool'.*Did you mean 'pool5'"),
+        ("arias_vgg19", {"standardise": "both"}, r"options\.standardise is 'both'"),
+        ("arias_vgg19", {"masks": "unet4"}, r"options\.masks is 'unet4'"),
+        ("arias_vgg19", {"channels": "rgb"}, r"options\.channels is 'rgb'"),
+        ("arias_vgg19", {"width": "narrow"}, r"options\.width is 'narrow'"),
+        ("covid_cxnet", {"fram": [1, 1]}, r"unknown key 'fram'.*Did you mean 'frame'"),
+        ("covid_cxnet", {"roi": {"dilat": [5, 3]}}, r"unknown key 'dilat' in options\.roi.*Did you mean 'dilate'"),
+        ("covid_cxnet", {"baselines": {"size": 96}}, r"unknown key 'size' in options\.baselines"),
+        ("covid_cxnet", {"roi": {"mode": "author"}}, r"options\.roi\.mode is 'author'"),
+        ("covid_cxnet", {"overflow": "wraps"}, r"options\.overflow is 'wraps'"),
+        ("covid_sdnet", {"covidnet": {"variant": "d"}}, r"options\.covidnet\.variant is 'd'"),
+        ("hertel_ensemble", {"pool": "max"}, r"unknown key 'pool'.*Did you mean 'pooling'"),
+        ("hertel_ensemble", {"pooling": "max"}, r"options\.pooling is 'max'"),
+        ("hertel_ensemble", {"masks": "unet"}, r"options\.masks is 'unet'"),
+        ("hertel_ensemble", {"statistics": "fixed"}, r"options\.statistics is 'fixed'"),
+        ("hertel_ensemble", {"ensemble": {"weights": "best"}}, r"options\.ensemble\.weights is 'best'"),
+        ("hertel_ensemble", {"ensemble": {"ties": "first"}}, r"options\.ensemble\.ties is 'first'"),
+        ("hertel_ensemble", {"ensemble": {"stepp": 0.1}}, r"'stepp' in options\.ensemble.*Did you mean 'step'"),
+    ],
+)
+def test_unknown_options_are_named(name, options, words):
+    with pytest.raises(UserError, match=words):
+        options_of(load_paper(name).protocol("smoke", {"options": options}))
