@@ -21,9 +21,11 @@ from covid_keras.data.splits import check_disjoint, read_split
 from covid_keras.evaluation.overlap import mask_overlap, summarise_overlap
 from covid_keras.models import build_unet, load_weights
 from covid_keras.models.registry import FOLDER, REGISTRY, load_registry
+from covid_keras.training import lung_recipe
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
 from covid_keras.training.lung_recipe import LungRecipe, _Batches, fit_unet, load_stack, measure, run_recipe
 from covid_keras.training.lung_split import SPLIT, load_lung_cohort
+from tests.helpers.images import cohort_of
 
 TINY = LungRecipe(size=32, filters=4, epochs=2, batch=2, precision="float32")
 SHAPE = (64, 32)  # height and width: twice and once the side that the network sees
@@ -44,26 +46,11 @@ def masked(tmp_path) -> Cohort:
     """Three radiographs whose lungs are bright: marked right, with ignored pixels, and with one lung forgotten."""
     forgotten = _lungs()
     forgotten[RIGHT] = 0
-    rows = []
-    for i, mask in enumerate((_lungs(), _lungs(ignore=True), forgotten)):
-        image = np.full(SHAPE, 40, np.uint8)
-        image[LEFT] = image[RIGHT] = 200
-        paths = [tmp_path / kind / f"{i}.png" for kind in ("images", "masks")]
-        for path, pixels in zip(paths, (image, mask), strict=True):
-            path.parent.mkdir(exist_ok=True)
-            cv2.imwrite(str(path), pixels)
-        rows.append(
-            {
-                "image_id": f"made/{i}",
-                "path": str(paths[0]),
-                "patient_id": f"made/p{i // 2}",
-                "source": "made",
-                "label": "x",
-                "view": "PA",
-                "mask_path": str(paths[1]),
-            }
-        )
-    return Cohort(pd.DataFrame(rows), ("x",), "made")
+    image = np.where(_lungs() > 0, 200, 40).astype(np.uint8)
+    names = [f"made/{i}" for i in range(3)]
+    masks = dict(zip(names, (_lungs(), _lungs(ignore=True), forgotten), strict=True))
+    table = cohort_of(tmp_path, dict.fromkeys(names, image), masks).table
+    return Cohort(table.assign(label="x", view="PA", patient_id=["made/p0", "made/p0", "made/p1"]), ("x",), "made")
 
 
 class BrightIsLung:
@@ -77,29 +64,28 @@ class BrightIsLung:
 
 # --- overlap
 
-
-def test_overlap_known_answers():
-    truth = np.zeros((4, 4), np.uint8)
-    truth[:, :2] = 255
-    marked = np.zeros((4, 4), np.uint8)
-    marked[:, 1:3] = 255
-    assert mask_overlap(marked, truth) == (0.5, pytest.approx(1 / 3))
-    assert mask_overlap(truth, truth) == (1.0, 1.0)
-    assert mask_overlap(255 - truth, truth) == (0.0, 0.0)
+LEFT_HALF = np.repeat([[255, 255, 0, 0]], 4, axis=0).astype(np.uint8)
+EMPTY, FULL, IGNORE = (np.full((4, 4), value, np.uint8) for value in (0, 255, 127))
+PARTLY = np.repeat([[255, 255, 127, 0]], 4, axis=0).astype(np.uint8)
 
 
-def test_overlap_leaves_ignored_pixels_out_whatever_was_marked_there():
-    truth = np.zeros((4, 4), np.uint8)
-    truth[:, :2], truth[:, 2] = 255, 127
-    assert mask_overlap(np.where(truth > 0, 255, 0).astype(np.uint8), truth) == (1.0, 1.0)
-    assert mask_overlap(np.where(truth == 255, 255, 0).astype(np.uint8), truth) == (1.0, 1.0)
-
-
-def test_overlap_of_nothing_with_nothing_is_whole():
-    empty, ignored = np.zeros((4, 4), np.uint8), np.full((4, 4), 127, np.uint8)
-    assert mask_overlap(empty, empty) == (1.0, 1.0)
-    assert mask_overlap(np.full((4, 4), 255, np.uint8), ignored) == (1.0, 1.0)
-    assert mask_overlap(np.full((4, 4), 255, np.uint8), empty) == (0.0, 0.0)
+@pytest.mark.parametrize(
+    ("marked", "truth", "dice", "iou"),
+    [
+        (np.roll(LEFT_HALF, 1, axis=1), LEFT_HALF, 0.5, 1 / 3),
+        (LEFT_HALF, LEFT_HALF, 1, 1),
+        (255 - LEFT_HALF, LEFT_HALF, 0, 0),
+        # What was marked where nobody judged does not count.
+        (np.where(PARTLY > 0, 255, 0), PARTLY, 1, 1),
+        (LEFT_HALF, PARTLY, 1, 1),
+        # Nothing against nothing is whole.
+        (EMPTY, EMPTY, 1, 1),
+        (FULL, IGNORE, 1, 1),
+        (FULL, EMPTY, 0, 0),
+    ],
+)
+def test_overlap_by_hand(marked, truth, dice, iou):
+    assert mask_overlap(marked, truth) == pytest.approx((dice, iou))
 
 
 # --- loss
@@ -174,22 +160,23 @@ def test_measure_drops_islands_unless_told_not_to(masked):
 # --- training
 
 
-def _weights(stack: np.ndarray, recipe: LungRecipe) -> tuple[list[np.ndarray], pd.DataFrame]:
-    model, history = fit_unet(stack, stack[:2], recipe)
-    return model.get_weights(), history
-
-
-@pytest.mark.slow
-def test_one_seed_gives_one_network():
+def test_one_seed_gives_one_network(monkeypatch):
+    """Of a network of one convolution and dropout, which takes seconds less to compile."""
+    monkeypatch.setattr(lung_recipe, "build_unet", one_convolution)
     stack = np.random.default_rng(5).integers(0, 255, (4, 32, 32, 3)).astype(np.uint8)
     stack[..., 1:] = np.where(stack[..., 1:] > 127, 255, 0)
-    first, history = _weights(stack, TINY)
-    again, history_again = _weights(stack, TINY)
+    (first, history), (again, history_again) = (fit_unet(stack, stack[:2], TINY) for _ in range(2))
     assert list(history.columns) == ["loss", "masked_dice", "val_loss", "val_masked_dice"]
     assert len(history) == TINY.epochs
     assert np.isfinite(history.to_numpy()).all()
     pd.testing.assert_frame_equal(history, history_again)
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), again.get_weights(), strict=True))
+
+
+def one_convolution(shape, filters, normalisation) -> keras.Model:
+    inputs = keras.Input(shape)
+    x = keras.layers.Dropout(0.2)(keras.layers.Conv2D(filters, 3, padding="same")(inputs))
+    return keras.Model(inputs, keras.layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 
 def test_batches_are_those_of_seed_and_epoch():
@@ -223,19 +210,18 @@ def test_what_augmentation_moves_in_from_outside_does_not_count():
 def test_the_recipe_writes_weights_that_load_and_their_dice(masked, tmp_path):
     """In bfloat16, as shipped: the weights are float32 all the same, and so is every model made afterwards."""
     split = pd.Series({"made/0": "train", "made/1": "train", "made/2": "validation"})
-    recipe = LungRecipe(size=32, filters=4, epochs=1, batch=2)
-    summary = run_recipe(masked, split, tmp_path / "out", recipe)
+    recipe, out = replace(TINY, epochs=1, precision="mixed_bfloat16"), tmp_path / "out"
+    summary = run_recipe(masked, split, out, recipe)
     assert keras.config.dtype_policy().name == "float32"
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"lungs_unet16.h5", "history.csv", "dice.csv", "dice.json", "recipe.json"}
+    assert {path.name for path in out.iterdir()} == {
+        "lungs_unet16.h5", "history.csv", "dice.csv", "dice.json", "recipe.json"
+    }  # fmt: skip
     model = build_unet((32, 32, 1), 4, "encoder")
-    assert load_weights(model, tmp_path / "out" / "lungs_unet16.h5").parameters == model.count_params()
-    validation = masked.filter(masked.table["image_id"] == "made/2")
-    table = measure(model, validation)
-    assert table["dice"][0] == pytest.approx(pd.read_csv(tmp_path / "out" / "dice.csv")["dice"][0])
-    assert summary["images"] == 1
-    assert summary["dice_mean"] == round(table["dice"][0], 4)
-    assert json.loads((tmp_path / "out" / "recipe.json").read_text())["precision"] == "mixed_bfloat16"
+    assert load_weights(model, out / "lungs_unet16.h5").parameters == model.count_params()
+    table = measure(model, masked.filter(masked.table["image_id"] == "made/2"))
+    assert table["dice"][0] == pytest.approx(pd.read_csv(out / "dice.csv")["dice"][0])
+    assert (summary["images"], summary["dice_mean"]) == (1, round(table["dice"][0], 4))
+    assert json.loads((out / "recipe.json").read_text())["precision"] == "mixed_bfloat16"
 
 
 def test_the_summary_of_one_image_is_json_all_the_same():
