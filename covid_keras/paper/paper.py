@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.settings import unknown_key
 from covid_keras.data.cohort import Cohort
+from covid_keras.paper.cohorts import Cohorts
 from covid_keras.paper.protocol import Protocol, load_protocol, profile_names
 from covid_keras.paper.systems import System
 
@@ -62,6 +63,9 @@ class Paper:
     files: Mapping[str, str] = field(default_factory=dict)
     registered: Mapping[str, str] = field(default_factory=dict)
 
+    # What its profiles choose their images among; a subclass sets it, or overrides `cohort`.
+    cohorts: ClassVar[Cohorts | None] = None
+
     # ------------------------------------------------------------------------------------------------ to override
 
     def cohort(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
@@ -80,15 +84,17 @@ class Paper:
         UserError
             Where the data are not there.
         """
-        raise NotImplementedError
+        if self.cohorts is None:
+            raise NotImplementedError
+        return self.cohorts.make(protocol, data, made)
 
     def available(self, protocol: Protocol, data: Path | None) -> str | None:
         """Return None where the profile's data are at hand, else the reason."""
-        return None
+        return None if self.cohorts is None else self.cohorts.available(protocol, data)
 
     def sources(self, protocol: Protocol) -> tuple[str, ...]:
         """Return the names of the collections that a profile reads, whose counts are checked before a run."""
-        return ()
+        return () if self.cohorts is None else self.cohorts.sources(protocol)
 
     def check(self, protocol: Protocol) -> None:
         """Raise `UserError` for what would end a run hours later."""

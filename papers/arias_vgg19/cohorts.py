@@ -170,4 +170,3 @@ def _posture_label(view: str) -> str:
 
 
 COHORTS = Cohorts({"stand_in": StandInCohort, "published": PublishedCohort, "phantom": PhantomCohort})
-settings_of, sources, available, make_cohort = COHORTS.settings, COHORTS.sources, COHORTS.available, COHORTS.make

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_keras.data.cohort import Cohort
 from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from papers.arias_vgg19 import networks
-from papers.arias_vgg19.cohorts import available, make_cohort, sources
+from papers.arias_vgg19.cohorts import COHORTS
 from papers.arias_vgg19.experiments import BOTH_VIEWS, CONTROLS, EXPERIMENTS, PARTS
 from papers.arias_vgg19.settings import options_of
 from papers.arias_vgg19.stages import SEGMENTERS
@@ -26,18 +25,14 @@ VIEW_FILTERS = (filter_of("16"), filter_of("19"))
 class AriasPaper(Paper):
     """BIMCV, PadChest and the pre-COVID collection, or what stands in for them; lungs by the paper's U-Nets."""
 
-    def cohort(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
-        return make_cohort(protocol, data, made)
+    cohorts = COHORTS
 
     def available(self, protocol: Protocol, data: Path | None) -> str | None:
         """Return None where a profile's images are at hand, and lung masks where d and e need the paper's U-Net."""
-        reason = available(protocol, data)
+        reason = super().available(protocol, data)
         if reason is None and options_of(protocol).masks != "shipped":
             return SEGMENTERS.missing(protocol, data)
         return reason
-
-    def sources(self, protocol: Protocol) -> tuple[str, ...]:
-        return sources(protocol)
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

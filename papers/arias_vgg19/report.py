@@ -20,7 +20,7 @@ from covid_keras.reporting.results import PaperReport
 from covid_keras.reporting.wording import NOTHING
 from covid_keras.training.segmenter_runs import cache_of
 from papers.arias_vgg19 import comparisons, stages
-from papers.arias_vgg19.cohorts import available
+from papers.arias_vgg19.cohorts import COHORTS
 from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS, experiments_of
 from papers.arias_vgg19.measures import measure
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS
@@ -188,7 +188,7 @@ def _mask_figures(results: Results, folders: dict[str, Path]) -> list[FigureEntr
 def _data_of(results: Results) -> Path | None:
     """Return the data root that the run's images lie in, the narrowest that holds all collections; None for none."""
     first = Path(results.run.cohort.table["path"].iloc[0])
-    return next((folder for folder in first.parents if available(results.run.protocol, folder) is None), None)
+    return next((folder for folder in first.parents if COHORTS.available(results.run.protocol, folder) is None), None)
 
 
 def depth_section(results: Results) -> Section | None:

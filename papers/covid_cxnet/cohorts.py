@@ -121,4 +121,3 @@ def _first(table: pd.DataFrame, count: int, what: str) -> pd.DataFrame:
 
 
 COHORTS = Cohorts({"radiographs": RadiographCohort, "phantom": PhantomCohort})
-settings_of, sources, available, make_cohort = COHORTS.settings, COHORTS.sources, COHORTS.available, COHORTS.make

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_keras.data.cohort import Cohort
 from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from papers.covid_cxnet import images, networks
-from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, OUTSIDE, PNEUMONIA, available, make_cohort, sources
+from papers.covid_cxnet.cohorts import CAP, CLASSES, COHORTS, COVID, NORMAL, OUTSIDE, PNEUMONIA
 from papers.covid_cxnet.settings import options_of
 from papers.covid_cxnet.systems import Baseline, External, Flat, Hierarchical, Level, Single, leaky
 
@@ -105,14 +104,7 @@ LEAKS = {"small": "small_leaky", "base": "base_leaky", "binary": "binary_leaky",
 class CxnetPaper(Paper):
     """COVID-CXNet's images and those that it is told from."""
 
-    def cohort(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
-        return make_cohort(protocol, data, made)
-
-    def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        return available(protocol, data)
-
-    def sources(self, protocol: Protocol) -> tuple[str, ...]:
-        return sources(protocol)
+    cohorts = COHORTS
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

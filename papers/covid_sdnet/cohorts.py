@@ -126,12 +126,11 @@ def _draw(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) 
 
 
 COHORTS = Cohorts({"covidgr": CovidgrCohort, "stand_in": StandInCohort, "phantom": PhantomCohort})
-settings_of, sources, available, make_cohort = COHORTS.settings, COHORTS.sources, COHORTS.available, COHORTS.make
 
 
 def no_pneumonia(protocol: Protocol, data: Path | None) -> str | None:
     """Return None where the third class that COVIDNet is trained with is at hand, else why it is not."""
-    settings = settings_of(protocol)
+    settings = COHORTS.settings(protocol)
     if not settings.pneumonia:
         return "not run: the protocol has no pneumonia images, COVIDNet's third class"
     if not isinstance(settings, CovidgrCohort):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from covid_keras.data.cohort import Cohort
 from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from papers.covid_sdnet import images, networks
-from papers.covid_sdnet.cohorts import CLASSES, PNEUMONIA, available, make_cohort, sources
+from papers.covid_sdnet.cohorts import CLASSES, COHORTS, PNEUMONIA
 from papers.covid_sdnet.systems import (
     CovidCaps,
     CovidCapsReleased,
@@ -50,14 +49,7 @@ RETRAINED = (COVIDNET_RETRAINED, CAPS_RETRAINED, WITH_SEG, FUCITNET, COVID_SDNET
 class SdnetPaper(Paper):
     """COVIDGR-1.0, or what stands in for it."""
 
-    def cohort(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
-        return make_cohort(protocol, data, made)
-
-    def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        return available(protocol, data)
-
-    def sources(self, protocol: Protocol) -> tuple[str, ...]:
-        return sources(protocol)
+    cohorts = COHORTS
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

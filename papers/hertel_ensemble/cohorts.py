@@ -139,12 +139,11 @@ class PhantomCohort(Kind):
 
 
 COHORTS = Cohorts({"published": PublishedCohort, "stand_in": StandInCohort, "phantom": PhantomCohort})
-settings_of, sources, available, make_cohort = COHORTS.settings, COHORTS.sources, COHORTS.available, COHORTS.make
 
 
 def no_covidgr(protocol: Protocol, data: Path | None) -> str | None:
     """Return None where the images of Table 12 are at hand, or what stands in for them, else what is missing."""
-    if not isinstance(settings_of(protocol), PublishedCohort):
+    if not isinstance(COHORTS.settings(protocol), PublishedCohort):
         return None
     reason = missing_collection(("covidgr",), data)
     return reason and f"not run: {reason}"

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_keras.data.cohort import Cohort
 from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from papers.hertel_ensemble import networks
-from papers.hertel_ensemble.cohorts import available, make_cohort, sources
+from papers.hertel_ensemble.cohorts import COHORTS
 from papers.hertel_ensemble.networks import NETWORKS
 from papers.hertel_ensemble.settings import options_of
 from papers.hertel_ensemble.stages import SEGMENTERS
@@ -33,18 +32,14 @@ WHOLE = replace(
 class HertelPaper(Paper):
     """COVIDx, RICORD, BIMCV and COVIDGR-1.0, or what stands in for them; lungs by the paper's ResUNet."""
 
-    def cohort(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
-        return make_cohort(protocol, data, made)
+    cohorts = COHORTS
 
     def available(self, protocol: Protocol, data: Path | None) -> str | None:
         """Return None where a profile's images are at hand, and human masks where the ResUNet is to mark the lungs."""
-        reason = available(protocol, data)
+        reason = super().available(protocol, data)
         if reason is None and options_of(protocol).masks != "shipped":
             return SEGMENTERS.missing(protocol, data)
         return reason
-
-    def sources(self, protocol: Protocol) -> tuple[str, ...]:
-        return sources(protocol)
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

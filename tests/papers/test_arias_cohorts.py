@@ -11,7 +11,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image
 from papers.arias_vgg19 import cohorts as labels
-from papers.arias_vgg19.cohorts import PUBLISHED, STAND_IN, make_cohort, settings_of
+from papers.arias_vgg19.cohorts import COHORTS, PUBLISHED, STAND_IN
 from papers.arias_vgg19.paper import PAPER
 from papers.arias_vgg19.systems import SourceControl
 from tests.helpers.collections import (
@@ -51,7 +51,7 @@ def collections(tmp_path_factory) -> Path:
 
 def _make(collections: Path, profile: str, **changes) -> Cohort:
     given = {"padchest": [3, 1]} if profile == "paper" else {}
-    return make_cohort(PAPER.protocol(profile, {"cohort": given | changes}), collections, collections / "made")
+    return PAPER.cohort(PAPER.protocol(profile, {"cohort": given | changes}), collections, collections / "made")
 
 
 def _control(cohort: Cohort):
@@ -115,7 +115,7 @@ def test_how_many_of_padchest_is_drawn_by_the_seed(collections):
     assert len(set(map(tuple, found))) > 1
     with pytest.raises(UserError, match="4 of PadChest, there are 3"):
         _make(collections, "paper", padchest=[4, 1])
-    assert settings_of(PAPER.protocol("paper")).padchest == (2481, 815), "table 1's"
+    assert COHORTS.settings(PAPER.protocol("paper")).padchest == (2481, 815), "table 1's"
 
 
 # --- what stands in
@@ -151,7 +151,7 @@ def test_images_without_finding_are_no_pneumonia(collections):
 
 @pytest.mark.real
 def test_the_real_stand_in(real_data, tmp_path):
-    cohort = make_cohort(PAPER.protocol("cpu"), real_data, tmp_path)
+    cohort = PAPER.cohort(PAPER.protocol("cpu"), real_data, tmp_path)
     assert cohort.counts() == dict(zip(STAND_IN, (201, 166, 21, 86, 17, 456, 450), strict=True))
     assert len(cohort.patients()) == 878
     lateral = cohort.table["label"].isin((labels.COVID_LATERAL, labels.OTHER_LATERAL))
@@ -164,7 +164,7 @@ def test_the_real_stand_in(real_data, tmp_path):
 
 def test_the_phantoms_views_and_hospitals(tmp_path):
     small = {"covid": 12, "other": 8, "normal": 6, "pneumonia": 4, "size": 32}
-    cohort = make_cohort(PAPER.protocol("smoke", {"cohort": small}), None, tmp_path)
+    cohort = PAPER.cohort(PAPER.protocol("smoke", {"cohort": small}), None, tmp_path)
     table = cohort.table
     assert cohort.classes == STAND_IN == tuple(cohort.counts())
     elsewhere = table["label"].isin((labels.NORMAL, labels.PNEUMONIA))

@@ -16,7 +16,6 @@ from covid_keras.training.division import make_splits
 from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.segmenter_runs import STAGES, cache_of
 from papers.arias_vgg19 import stages
-from papers.arias_vgg19.cohorts import make_cohort
 from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS
 from papers.arias_vgg19.measures import faulty_accuracy, measure
 from papers.arias_vgg19.networks import VERDICTS
@@ -162,7 +161,7 @@ def test_the_shipped_u_net_marks_where_the_protocol_says_so(tmp_path):
 
 def test_the_phantoms_u_nets_learn_from_its_frontal_images(tmp_path):
     protocol = PAPER.protocol("smoke", TINY)
-    whole = make_cohort(protocol, None, tmp_path / "made")
+    whole = PAPER.cohort(protocol, None, tmp_path / "made")
     cohort = stages.SEGMENTERS.mask_cohort(protocol, None, tmp_path)
     frontal = whole.table["view"] != "L"
     assert cohort.table["image_id"].tolist() == whole.table["image_id"][frontal].tolist()
@@ -190,7 +189,7 @@ def test_radiographs_with_masks_that_are_missing_are_named(tmp_path, profile, wo
 @pytest.fixture
 def run(tmp_path) -> RunFolder:
     protocol = PAPER.protocol("smoke", {"cohort": ENOUGH, "systems": ["view"]})
-    cohort = make_cohort(protocol, None, tmp_path / "cache" / "made")
+    cohort = PAPER.cohort(protocol, None, tmp_path / "cache" / "made")
     settings = {"cache": str(tmp_path / "cache" / "prepared"), "strategy": "one", "precision": "float32"}
     return RunFolder.create(
         tmp_path / "run", protocol, cohort, lambda: make_splits(cohort, protocol, PAPER.splits_of(protocol)), settings

@@ -19,7 +19,7 @@ from covid_keras.training.plan import missing_systems
 from covid_keras.training.runfolder import Execution, RunFolder
 from papers.arias_vgg19 import cohorts as labels
 from papers.arias_vgg19 import networks
-from papers.arias_vgg19.cohorts import COHORTS, PUBLISHED, STAND_IN, make_cohort, settings_of
+from papers.arias_vgg19.cohorts import COHORTS, PUBLISHED, STAND_IN
 from papers.arias_vgg19.experiment import (
     CONTROLS,
     COVID,
@@ -169,7 +169,7 @@ def test_controls_are_left_out_where_the_collections_do_not_say():
 @pytest.mark.parametrize("profile", PAPER.profiles)
 def test_a_profile_has_images_of_both_classes_of_each_system(profile):
     protocol = PAPER.protocol(profile)
-    known = set(PUBLISHED if settings_of(protocol).kind == "published" else STAND_IN)
+    known = set(PUBLISHED if COHORTS.settings(protocol).kind == "published" else STAND_IN)
     for name in set(protocol.systems) - set(missing_systems(PAPER, protocol, None)):
         system = PAPER.system(name)
         assert all(_labels_of(system, one) & known for one in system.classes), name
@@ -203,7 +203,7 @@ def run(tmp_path_factory) -> RunFolder:
     """A run on a tiny phantom, nothing trained."""
     folder = tmp_path_factory.mktemp("arias")
     protocol = PAPER.protocol("smoke", TINY)
-    cohort = make_cohort(protocol, None, folder / "made")
+    cohort = PAPER.cohort(protocol, None, folder / "made")
     cohort = Cohort(cohort.table.assign(mask_path=""), cohort.classes, cohort.name)
     settings = {"cache": str(folder / "cache" / "prepared"), "strategy": "one", "precision": "float32"}
     return RunFolder.create(
@@ -428,5 +428,5 @@ def test_settings_that_go_together_pass(profile, changes):
 
 
 def test_a_kind_of_cohort_a_profile():
-    assert {settings_of(PAPER.protocol(profile)).kind for profile in PAPER.profiles} == set(COHORTS.kinds)
+    assert {COHORTS.settings(PAPER.protocol(profile)).kind for profile in PAPER.profiles} == set(COHORTS.kinds)
     assert PAPER.system("view").classes == (FRONTAL_CLASS, LATERAL_CLASS)

@@ -14,7 +14,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
 from covid_keras.training.division import divide
-from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, OUTSIDE, available, make_cohort
+from papers.covid_cxnet.cohorts import CAP, CLASSES, COHORTS, COVID, NORMAL, OUTSIDE
 from papers.covid_cxnet.paper import BASE_V1_EXTERNAL, FLAT, PAPER
 from papers.covid_cxnet.report import REPORT
 from tests.helpers.collections import make_cohen, make_covid_cxnet, make_nih_subset, stems
@@ -47,7 +47,7 @@ def collections(tmp_path_factory) -> Path:
 
 
 def _make(collections: Path, **changes) -> Cohort:
-    return make_cohort(PAPER.protocol("cpu", {"cohort": changes}), collections, collections / "cache" / "made")
+    return PAPER.cohort(PAPER.protocol("cpu", {"cohort": changes}), collections, collections / "cache" / "made")
 
 
 # --- the radiographs
@@ -116,17 +116,17 @@ def test_the_template_is_a_covid_image_of_the_training_part(collections):
 
 
 def test_whole_nih_and_the_external_test_are_asked_for_where_they_are_needed(collections, tmp_path):
-    assert available(PAPER.protocol("cpu"), collections) is None
-    assert "Data_Entry_2017.csv" in available(PAPER.protocol("paper"), collections)
+    assert COHORTS.available(PAPER.protocol("cpu"), collections) is None
+    assert "Data_Entry_2017.csv" in COHORTS.available(PAPER.protocol("paper"), collections)
     for name in ("COVID-CXNet", "nih-chestxray14-subset"):
         (tmp_path / name).symlink_to(collections / name)
-    assert "COVID-19 Image Data Collection" in available(PAPER.protocol("cpu"), tmp_path)
-    assert available(PAPER.protocol("cpu", {"cohort": {"outside": 0}}), tmp_path) is None
+    assert "COVID-19 Image Data Collection" in COHORTS.available(PAPER.protocol("cpu"), tmp_path)
+    assert COHORTS.available(PAPER.protocol("cpu", {"cohort": {"outside": 0}}), tmp_path) is None
 
 
 def test_the_phantoms_external_test_is_of_another_hospital(tmp_path):
     small = {"covid": 3, "normal": 4, "cap": 2, "outside": 2, "size": 64}
-    table = make_cohort(PAPER.protocol("smoke", {"cohort": small}), None, tmp_path).table
+    table = PAPER.cohort(PAPER.protocol("smoke", {"cohort": small}), None, tmp_path).table
     patients = table.drop_duplicates("patient_id")["label"].value_counts()
     assert patients.to_dict() == dict(zip(ALL, (4, 2, 3, 2, 2), strict=True))
     order = table["label"].drop_duplicates().tolist()
@@ -141,7 +141,7 @@ def test_the_phantoms_external_test_is_of_another_hospital(tmp_path):
 
 @pytest.fixture(scope="module")
 def real_cohort(real_data, copies) -> Cohort:
-    return make_cohort(PAPER.protocol("cpu"), real_data, copies / "made")
+    return PAPER.cohort(PAPER.protocol("cpu"), real_data, copies / "made")
 
 
 @pytest.fixture(scope="module")

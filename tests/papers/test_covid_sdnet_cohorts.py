@@ -13,7 +13,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import load_source
 from covid_keras.paper.registered import load_paper
-from papers.covid_sdnet.cohorts import CLASSES, PNEUMONIA, make_cohort, no_pneumonia
+from papers.covid_sdnet.cohorts import CLASSES, PNEUMONIA, no_pneumonia
 from papers.covid_sdnet.paper import PAPER
 from tests.helpers.collections import make_cohen, make_covidgr, make_nih_subset
 
@@ -30,7 +30,7 @@ SYSTEMS = (
 
 def _make(data: Path | None, profile: str, **changes) -> Cohort:
     """The cohort of a profile; what is made lies below the data root's parent."""
-    return make_cohort(PAPER.protocol(profile, {"cohort": changes}), data, (data or Path()) / "made")
+    return PAPER.cohort(PAPER.protocol(profile, {"cohort": changes}), data, (data or Path()) / "made")
 
 
 # --- profiles
@@ -184,7 +184,7 @@ def test_counts_that_cannot_be_had_are_named(collections, positives, negatives, 
 
 @pytest.mark.real
 def test_the_stand_in_of_real_radiographs(real_data, tmp_path):
-    cohort = make_cohort(PAPER.protocol("cpu"), real_data, tmp_path)
+    cohort = PAPER.cohort(PAPER.protocol("cpu"), real_data, tmp_path)
     assert cohort.counts() == {"N": 200, "P": 200, "pneumonia": 200}
     parts = dict(iter(cohort.table.groupby("label")))
     assert parts["P"]["extent"].notna().sum() == 93
@@ -197,8 +197,8 @@ def test_the_stand_in_of_real_radiographs(real_data, tmp_path):
     assert parts[PNEUMONIA]["patient_id"].is_unique
     assert set(parts["N"]["finding"]) == {"No_findings"}
     assert (parts["N"]["severity"] == "").all()
-    changed = make_cohort(PAPER.protocol("cpu", {"cohort": {"seed": 1}}), real_data, tmp_path)
+    changed = PAPER.cohort(PAPER.protocol("cpu", {"cohort": {"seed": 1}}), real_data, tmp_path)
     assert changed.fingerprint() != cohort.fingerprint()
     assert scored <= set(changed.table["image_id"])
     with pytest.raises(UserError, match="1000 NIH patients"):
-        make_cohort(PAPER.protocol("cpu", {"cohort": {"negatives": 1000}}), real_data, tmp_path)
+        PAPER.cohort(PAPER.protocol("cpu", {"cohort": {"negatives": 1000}}), real_data, tmp_path)

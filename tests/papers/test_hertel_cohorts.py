@@ -17,7 +17,7 @@ from covid_keras.data.images import read_image
 from covid_keras.paper import cohorts
 from covid_keras.training.division import divide
 from papers.hertel_ensemble import cohorts as labels
-from papers.hertel_ensemble.cohorts import COVIDGR, PUBLISHED, STAND_IN, available, make_cohort, no_covidgr
+from papers.hertel_ensemble.cohorts import COHORTS, COVIDGR, PUBLISHED, STAND_IN, no_covidgr
 from papers.hertel_ensemble.paper import PAPER
 from tests.helpers.collections import (
     BIMCV,
@@ -95,7 +95,7 @@ def stand_in(tmp_path_factory) -> Path:
 
 def _make(root: Path, profile: str, **changes) -> Cohort:
     given = {"ricord": 0, "bimcv": 0} if profile == "paper" else {"cohen": 0}
-    return make_cohort(PAPER.protocol(profile, {"cohort": given | changes}), root, root / "cache" / "made")
+    return PAPER.cohort(PAPER.protocol(profile, {"cohort": given | changes}), root, root / "cache" / "made")
 
 
 # --- the paper's collections
@@ -210,15 +210,15 @@ def test_counts_are_drawn_and_what_is_too_many_is_named(stand_in, key, label, th
 
 def test_available_says_what_is_missing(published, stand_in):
     paper, cpu = PAPER.protocol("paper"), PAPER.protocol("cpu")
-    assert available(paper, published) is None, "COVIDGR-1.0 is asked for by its own rows"
-    assert available(cpu, stand_in) is None
-    assert "below" in available(paper, stand_in)
-    assert "below" in available(cpu, published)
+    assert COHORTS.available(paper, published) is None, "COVIDGR-1.0 is asked for by its own rows"
+    assert COHORTS.available(cpu, stand_in) is None
+    assert "below" in COHORTS.available(paper, stand_in)
+    assert "below" in COHORTS.available(cpu, published)
 
 
 def test_the_phantoms_hospitals_and_patients(tmp_path):
     small = {"cohen": 5, "cxnet": 6, "normal": 4, "pneumonia": 3, "size": 32}
-    cohort = make_cohort(PAPER.protocol("smoke", {"cohort": small}), None, tmp_path)
+    cohort = PAPER.cohort(PAPER.protocol("smoke", {"cohort": small}), None, tmp_path)
     table = cohort.table
     assert cohort.classes == STAND_IN
     elsewhere = table["label"] == labels.COVID_COHEN
@@ -243,7 +243,7 @@ def test_the_real_stand_in(real_data, copies, monkeypatch):
 
     monkeypatch.setattr(cohorts, "find_duplicates", search)
     protocol = PAPER.protocol("cpu")
-    cohort = make_cohort(protocol, real_data, copies / "made")
+    cohort = PAPER.cohort(protocol, real_data, copies / "made")
     table = cohort.table
     assert cohort.counts() == dict(zip(STAND_IN, (200, 656, 456, 523), strict=True))
     assert not table["child"].fillna(False).astype(bool)[table["label"] == labels.COVID_CXNET].any()

@@ -17,7 +17,7 @@ from covid_keras.paper.unfreezing import stages_of
 from covid_keras.training.plan import missing_systems
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble import networks
-from papers.hertel_ensemble.cohorts import COVIDGR, PUBLISHED, STAND_IN, settings_of
+from papers.hertel_ensemble.cohorts import COHORTS, COVIDGR, PUBLISHED, STAND_IN
 from papers.hertel_ensemble.experiment import BINARY, COVID, MULTI, NEGATIVE, NORMAL, PAPER, PNEUMONIA, TASKS
 from papers.hertel_ensemble.networks import NETWORKS
 from papers.hertel_ensemble.paper import PAPER
@@ -47,7 +47,7 @@ def _called(name: str) -> dict[str, set[str]]:
 def test_the_paper_profile_runs_every_row():
     protocol = PAPER.protocol("paper")
     assert set(protocol.systems) == {system.name for system in PAPER.systems}
-    cohort = settings_of(protocol)
+    cohort = COHORTS.settings(protocol)
     assert (cohort.ricord, cohort.bimcv) == (922, 2474), "table 2's"
 
 
@@ -234,7 +234,7 @@ def test_what_stands_in_is_divided_alike(profile):
     if profile == "cpu":
         counts = table["label"].value_counts()
         assert (counts[labels.COVID_CXNET], counts[NORMAL]) == (226, 426), "and 200 of Cohen's: 426 against 426"
-        assert settings_of(protocol).cohen + 226 == 426
+        assert COHORTS.settings(protocol).cohen + 226 == 426
     assert set(table.loc[table["label"] == labels.COVID_COHEN, "split"]) == {"train", "validation", "test"}, (
         "the shares of the main division are its own"
     )
