@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -75,6 +75,11 @@ def printed_words(one: Printed | None, unit: str = "percent") -> str:
     return number(one.value / (100 if unit == "ratio" else 1), unit=unit) + "†" * bool(one.doubt)
 
 
+def measured_cells(ours: MeasuredOf, system: str, columns: Mapping[str, str]) -> dict[str, str]:
+    """Return a system's means with their intervals by column; `columns` maps the metrics to theirs."""
+    return {words: with_interval(ours.get((system, metric))) for metric, words in columns.items()}
+
+
 def difference_of_printed(first: Printed | None, second: Printed | None) -> str:
     """Return what is printed first less what is printed second; with a mark where either is doubtful."""
     if first is None or second is None or np.isnan([first.value, second.value]).any():
@@ -85,6 +90,12 @@ def difference_of_printed(first: Printed | None, second: Printed | None) -> str:
 def difference_words(one: Difference | None) -> str:
     """Return a difference, signed, with its interval on the line below."""
     return NOTHING if one is None else with_bounds(one.difference, one.low, one.high, signed=True)
+
+
+def forest_row(task: str, part: str, one: Measured | Difference, **more: Any) -> dict[str, Any]:
+    """Return a row of what `covid_keras.reporting.forest.forest_figure` draws: a mean, or a difference."""
+    mean = one.difference if isinstance(one, Difference) else one.mean
+    return {"task": task, "part": part, "mean": mean, "low": one.low, "high": one.high} | more
 
 
 # --- rows that two systems share

@@ -54,6 +54,39 @@ class Explanation:
     cells: tuple[tuple[int, int], ...] = ()
 
 
+def picture_grid(
+    title: str, ratios: Sequence[float], columns: int, words: float = 0.6, edge: float = 1.0
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure of pictures, one row per image, and its axes, (rows, columns).
+
+    Parameters
+    ----------
+    title : str
+    ratios : sequence of float
+        Height of each row's pictures by their width.
+    columns : int
+    words, edge : float
+        Room in inches for what stands above and below a row, and above and below all of them.
+
+    Raises
+    ------
+    ValueError
+        Where there is no image.
+    """
+    if not len(ratios):
+        raise ValueError("no image to draw")
+    width = WIDTH / columns - 0.1
+    height = sum(width * ratio + words for ratio in ratios) + edge
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure, figure.subplots(len(ratios), columns, squeeze=False, height_ratios=ratios)
+
+
+def aspect(image: np.ndarray) -> float:
+    """Return the height of a picture by its width."""
+    return image.shape[0] / image.shape[1]
+
+
 @report_style()
 def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evidence lies (Grad-CAM)") -> Figure:
     """Draw a row an image: radiograph with the lungs outlined, factual map, counterfactual map.
@@ -61,14 +94,7 @@ def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evi
     Under each map stands the share of its heat that lies in the lungs, and the lungs' share of the picture,
     which is what heat spread evenly would score; below all maps, of how many cells they are.
     """
-    if not len(cases):
-        raise ValueError("no image to explain")
-    ratios = [case.image.shape[0] / case.image.shape[1] for case in cases]
-    width = WIDTH / 3 - 0.1
-    height = sum(width * ratio + 0.66 for ratio in ratios) + 1.0
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
-    grid = figure.subplots(len(cases), 3, squeeze=False, height_ratios=ratios)
+    figure, grid = picture_grid(title, [aspect(case.image) for case in cases], 3, words=0.66)
     for (plain, factual, counterfactual), case in zip(grid, cases, strict=True):
         right = "correct" if case.label == case.predicted else "wrong"
         words = f"true: {case.label}\npredicted: {case.predicted} ({case.score:.2f}, {right})"

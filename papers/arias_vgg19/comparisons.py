@@ -31,6 +31,8 @@ from covid_keras.reporting.differences import (
     PrintedOf,
     difference_of_printed,
     difference_words,
+    forest_row,
+    measured_cells,
     measured_of,
     printed_of,
     printed_words,
@@ -124,21 +126,18 @@ def view_frames(results: Results) -> dict[str, pd.DataFrame]:
 def view_table(results: Results, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the filters' metrics below those of the baseline that calls every image frontal."""
     ours, paper = measured_of(results.measured), printed_of(results.published)
-    rows = [_view_row("always frontal", measured_of(always_frontal(next(iter(frames.values())))), "always")]
+    found = {"always": measured_of(always_frontal(next(iter(frames.values()))))}
     for name, frame in frames.items():
+        balanced = summarise_counts(frame, {"balanced_accuracy": balanced_accuracy})
         whole = len(frame) == len(results.predictions_of(name))
-        row = _view_row(results.systems[name], ours if whole else measured_of(_view_metrics(frame)), name)
-        rows.append(row | {"paper, accuracy (%)": printed_words(paper.get((name, "accuracy")))})
+        found[name] = ours if whole else measured_of([*summarise(frame), *balanced])
+    rows = [
+        {"filter": results.systems.get(name, "always frontal")}
+        | measured_cells(own, name, LATERAL_POSITIVE)
+        | {"paper, accuracy (%)": printed_words(paper.get((name, "accuracy")))}
+        for name, own in found.items()
+    ]
     return pd.DataFrame(rows)
-
-
-def _view_row(title: str, found: MeasuredOf, system: str) -> dict[str, str]:
-    row = {words: with_interval(found.get((system, metric))) for metric, words in LATERAL_POSITIVE.items()}
-    return {"filter": title} | row | {"paper, accuracy (%)": NOTHING}
-
-
-def _view_metrics(frame: pd.DataFrame) -> list[Measured]:
-    return [*summarise(frame), *summarise_counts(frame, {"balanced_accuracy": balanced_accuracy})]
 
 
 def always_frontal(predictions: pd.DataFrame) -> list[Measured]:
@@ -299,27 +298,26 @@ class Beside(NamedTuple):
 
 def auc_by_part(ours: MeasuredOf, tasks: Sequence[str], present: Collection[str] = ()) -> pd.DataFrame:
     """Return the AUC of each part of each task, as `covid_keras.reporting.forest.forest_figure` takes it."""
-    rows = []
-    for name in tasks:
-        for part in PARTS:
-            one = ours.get((f"{name}_{part}", "auc"))
-            if one is not None and not np.isnan(one.mean):
-                row = {"task": title_of(name, present), "control": name in CONTROLS, "part": part_title(part)}
-                rows.append(row | {"mean": one.mean, "low": one.low, "high": one.high})
+    rows = [
+        forest_row(title_of(name, present), part_title(part), one, control=name in CONTROLS)
+        for name in tasks
+        for part in PARTS
+        if (one := ours.get((f"{name}_{part}", "auc"))) and not np.isnan(one.mean)
+    ]
     return pd.DataFrame(rows)
 
 
 def control_table(ours: MeasuredOf, tasks: Sequence[str], present: Collection[str] = ()) -> pd.DataFrame:
     """Return accuracy, balanced accuracy and AUC, one row per part of a task."""
     metrics = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "auc": "AUC"}
-    rows = []
-    for name in tasks:
-        for part in PARTS:
-            system = f"{name}_{part}"
-            if (system, "accuracy") in ours:
-                row = {"task": title_of(name, present), "part": part_title(part)}
-                row |= {words: with_interval(ours.get((system, metric))) for metric, words in metrics.items()}
-                rows.append(row | {"images": ours[system, "accuracy"].n_images})
+    rows = [
+        {"task": title_of(name, present), "part": part_title(part)}
+        | measured_cells(ours, system, metrics)
+        | {"images": ours[system, "accuracy"].n_images}
+        for name in tasks
+        for part in PARTS
+        if ((system := f"{name}_{part}"), "accuracy") in ours
+    ]
     return pd.DataFrame(rows)
 
 
@@ -500,25 +498,21 @@ def depth_table(
     """Return one row per choice: how often each depth, and the accuracies of both on validation and test."""
     rows = []
     for name, chosen in picked.items():
-        row = {"system": titles[name]}
-        row["chosen, 16 / 19"] = " / ".join(str(sum(one == f"{name}{depth}" for one in chosen)) for depth in DEPTHS)
+        both = {depth: f"{name}{depth}" for depth in DEPTHS}
+        row = {"system": titles[name], "chosen, 16 / 19": " / ".join(str(chosen.count(one)) for one in both.values())}
         for words, metric in (("validation", "accuracy_validation"), ("test", "accuracy")):
-            for depth in DEPTHS:
-                row[f"{words}, VGG{depth}"] = with_interval(ours.get((f"{name}{depth}", metric)))
-        for depth in DEPTHS:
-            row[f"paper, VGG{depth}"] = printed_words(paper.get((f"{name}{depth}", "accuracy")))
+            row |= {f"{words}, VGG{depth}": with_interval(ours.get((one, metric))) for depth, one in both.items()}
+        row |= {f"paper, VGG{depth}": printed_words(paper.get((one, "accuracy"))) for depth, one in both.items()}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def faulty_table(titles: Mapping[str, str], ours: MeasuredOf, paper: PrintedOf) -> pd.DataFrame:
     """Return one row per system: accuracy, the authors' accuracy, their difference, and what the paper prints."""
-    rows = []
+    columns, rows = {"accuracy": "accuracy", "accuracy_faulty": "as the authors compute it"}, []
     for name, title in titles.items():
-        true, faulty = (ours.get((name, metric)) for metric in ("accuracy", "accuracy_faulty"))
-        change = NOTHING if true is None or faulty is None else number(faulty.mean - true.mean, signed=True)
-        row = {"system": title, "accuracy": with_interval(true), "as the authors compute it": with_interval(faulty)}
-        row |= {"change (points)": change}
-        row["paper, as the authors compute it"] = printed_words(paper.get((name, "accuracy_faulty")))
-        rows.append(row)
+        true, faulty = (ours.get((name, metric)) for metric in columns)
+        row = {"system": title} | measured_cells(ours, name, columns)
+        row["change (points)"] = number(faulty.mean - true.mean, signed=True) if true and faulty else NOTHING
+        rows.append(row | {"paper, as the authors compute it": printed_words(paper.get((name, "accuracy_faulty")))})
     return pd.DataFrame(rows)

@@ -20,7 +20,7 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.sources.darwin_v7 import LUNG
 from covid_keras.inference.segmentation import overlay
-from covid_keras.reporting.pictures import short_name, show_radiograph
+from covid_keras.reporting.pictures import aspect, picture_grid, short_name, show_radiograph
 from covid_keras.reporting.style import (
     LUNG_OUTLINE,
     MUTED,
@@ -236,12 +236,7 @@ def mask_grid(drawn: list[tuple[str, np.ndarray, np.ndarray, dict[str, np.ndarra
     title : str
         Above all of them.
     """
-    columns = 1 + len(drawn[0][3])
-    ratios = [image.shape[0] / image.shape[1] for _, image, _, _ in drawn]
-    height = sum(WIDTH / columns * ratio + 0.5 for ratio in ratios) + 0.9
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
-    grid = figure.subplots(len(drawn), columns, squeeze=False, height_ratios=ratios)
+    figure, grid = picture_grid(title, [aspect(image) for _, image, _, _ in drawn], 1 + len(drawn[0][3]))
     for panels, (name, image, human, masks) in zip(grid, drawn, strict=True):
         small, outline = _small(image, cv2.INTER_AREA), _small(human, cv2.INTER_NEAREST)
         pictures = [small, *(overlay(small, _small(mask, cv2.INTER_NEAREST)) for mask in masks.values())]

@@ -29,10 +29,10 @@ from covid_keras.explain import authors_grad_cam, conceal, explain_by_lime, find
 from covid_keras.explain.lime_map import LimeExplanation
 from covid_keras.preprocessing import LungBox, resize_truncated
 from covid_keras.reporting.explanations import ConcealedCase, HeatCase, concealment_figure, heat_grid, lime_figure
-from covid_keras.reporting.pictures import short_name, show_radiograph
+from covid_keras.reporting.pictures import aspect, picture_grid, short_name, show_radiograph
 from covid_keras.reporting.prose import titled
 from covid_keras.reporting.results import Pictures
-from covid_keras.reporting.style import LUNG_OUTLINE, OKABE_ITO, WIDTH, report_style
+from covid_keras.reporting.style import LUNG_OUTLINE, OKABE_ITO, report_style
 from papers.covid_cxnet.cohorts import COVID
 from papers.covid_cxnet.enhancements import beasf_figure, enhancement_figure
 from papers.covid_cxnet.report import PROSE
@@ -168,14 +168,7 @@ def roi_figure(
     ValueError
         Where there is no case.
     """
-    if not len(cases):
-        raise ValueError("no image to draw")
-    columns = 2 + len(channels)
-    ratios = [case.image.shape[0] / case.image.shape[1] for case in cases]
-    width = WIDTH / columns - 0.1
-    figure = Figure(figsize=(WIDTH, sum(width * max(ratio, 1) + 0.6 for ratio in ratios) + 0.8), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
-    grid = figure.subplots(len(cases), columns, squeeze=False, height_ratios=[max(ratio, 1) for ratio in ratios])
+    figure, grid = picture_grid(title, [max(aspect(case.image), 1) for case in cases], 2 + len(channels))
     for (plain, crop, *fed), case in zip(grid, cases, strict=True):
         show_radiograph(plain, case.image, case.lungs, short_name(case.name, 15), case.label)
         _draw_box(plain, case.box)

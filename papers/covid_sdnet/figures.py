@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from covid_keras.reporting.pictures import colour_bar, short_name, show_radiograph
+from covid_keras.reporting.pictures import aspect, colour_bar, picture_grid, short_name, show_radiograph
 from covid_keras.reporting.prose import titled
 from covid_keras.reporting.results import Pictures
-from covid_keras.reporting.style import DIFFERENCE_MAP, WIDTH, report_style
+from covid_keras.reporting.style import DIFFERENCE_MAP, report_style
 from papers.covid_sdnet.report import PROSE
 from papers.covid_sdnet.transforms import VIEWS, feed_pairs
 
@@ -83,13 +83,9 @@ def pair_figure(pairs: Sequence[Pair], title: str = "Class-inherent transformati
     ValueError
         Where there is no pair.
     """
-    if not len(pairs):
-        raise ValueError("no pair to draw")
+    figure, grid = picture_grid(title, [aspect(pair.original) for pair in pairs], 4, words=0.9)
     limit = max(1.0, *(float(np.abs(pair.difference).max()) for pair in pairs))
     scale = Normalize(-limit, limit)
-    figure = Figure(figsize=(WIDTH, 1.0 + 2.5 * len(pairs)), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
-    grid = figure.subplots(len(pairs), 4, squeeze=False)
     for (plain, negative, positive, difference), pair in zip(grid, pairs, strict=True):
         right = "correct" if pair.label == pair.predicted else "wrong"
         answer = f"true: {pair.label}, predicted: {pair.predicted}\n({right})"

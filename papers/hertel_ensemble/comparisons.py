@@ -30,6 +30,8 @@ from covid_keras.reporting.differences import (
     PrintedOf,
     difference_of_printed,
     difference_words,
+    forest_row,
+    measured_cells,
     measured_of,
     printed_words,
     rows_tested,
@@ -228,11 +230,11 @@ def gain_table(found: Iterable[Gain], paper: PrintedOf) -> pd.DataFrame:
 
 def gain_frame(found: Iterable[Gain]) -> pd.DataFrame:
     """Return the gains as `covid_keras.reporting.forest.forest_figure` takes them."""
-    rows = []
-    for one in found:
-        task, ensemble, member = one.titles
-        row = {"task": f"{ensemble}, {task}", "part": f"less {member}", "mean": one.less.difference}
-        rows.append(row | {"low": one.less.low, "high": one.less.high})
+    rows = [
+        forest_row(f"{ensemble}, {task}", f"less {member}", one.less)
+        for one in found
+        for task, ensemble, member in [one.titles]
+    ]
     return pd.DataFrame(rows)
 
 
@@ -321,10 +323,9 @@ def class_table(results: Results, systems: Iterable[str], name: str, paper: Prin
     rows = []
     for system in systems:
         found = measured_of(summarise(results.predictions_of(system), positive=name))
-        row = {"system": results.systems[system]}
-        for metric, words in ONE_AGAINST_REST.items():
-            voted = metric == "auc" and system.startswith("vote_")
-            row[words] = NOTHING if voted else with_interval(found.get((system, metric)))
+        row = {"system": results.systems[system]} | measured_cells(found, system, ONE_AGAINST_REST)
+        if system.startswith("vote_"):
+            row["AUC"] = NOTHING  # of three votes the paper draws no curve
         rows.append(row | {"paper, sensitivity": printed_words(paper.get((system, f"recall_{name}")))})
     frame = pd.DataFrame(rows)
     return frame if frame["paper, sensitivity"].ne(NOTHING).any() else frame.drop(columns="paper, sensitivity")

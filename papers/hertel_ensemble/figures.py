@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from covid_keras.reporting.explanations import HeatCase
-from covid_keras.reporting.pictures import colour_bar, short_name, show_heat, show_radiograph
+from covid_keras.reporting.pictures import aspect, colour_bar, picture_grid, short_name, show_heat, show_radiograph
 from covid_keras.reporting.prose import titled
-from covid_keras.reporting.style import MUTED, NARROW, OKABE_ITO, WIDTH, report_style
+from covid_keras.reporting.style import MUTED, NARROW, OKABE_ITO, report_style
 from papers.hertel_ensemble.systems import COVID
 
 if TYPE_CHECKING:
@@ -149,14 +149,7 @@ def segmentation_figure(pairs: list[Pair], title: str = FIGURE_11) -> Figure:
     ValueError
         Where there is no image.
     """
-    if not pairs:
-        raise ValueError("no image of COVID-19 to explain")
-    width = WIDTH / 4 - 0.1
-    ratios = [pair.whole.image.shape[0] / pair.whole.image.shape[1] for pair in pairs]
-    height = sum(width * ratio + 0.85 for ratio in ratios) + 1.0
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
-    grid = figure.subplots(len(pairs), 4, squeeze=False, height_ratios=ratios)
+    figure, grid = picture_grid(title, [aspect(pair.whole.image) for pair in pairs], 4, words=0.85)
     for (plain, before, cut, after), pair in zip(grid, pairs, strict=True):
         show_radiograph(plain, pair.whole.image, pair.whole.mask, f"(a) {short_name(pair.name, 15)}")
         show_heat(before, pair.whole, pair.whole.heat, f"(b) without masks\n{pair.whole.title}")

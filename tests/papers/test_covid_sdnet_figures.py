@@ -53,7 +53,7 @@ def test_pictures_stand_in_the_order_of_their_titles():
 
 def test_equal_versions_are_drawn_and_none_are_refused():
     assert "mean absolute 0.0" in texts(pair_figure([pair(7, 7)]))
-    with pytest.raises(ValueError, match="no pair"):
+    with pytest.raises(ValueError, match="no image"):
         pair_figure([])
 
 
