@@ -7,6 +7,7 @@ import pytest
 
 from covid_keras.evaluation.decisions import DECISION_THRESHOLD, decide_scores, is_positive
 from covid_keras.evaluation.ensembles import average_predictions
+from tests.helpers.predictions import make_predictions
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ def test_threshold_of_each_image():
     assert is_positive([0.5, 0.5], [0.5, 0.6]).tolist() == [True, False]
 
 
-def test_average_of_members_at_the_threshold_is_at_the_threshold(make_predictions):
+def test_average_of_members_at_the_threshold_is_at_the_threshold():
     # In float64 the average is less than 0.5, in float32, as written, it is 0.5.
     assert 0.7 * 0.5 + 0.2 * 0.5 + 0.1 * 0.5 < 0.5
     members = [make_predictions(["P"], [0.5], system=name) for name in "abc"]

@@ -12,9 +12,10 @@ from covid_keras.evaluation import (
     read_predictions,
     write_predictions,
 )
+from tests.helpers.predictions import make_predictions
 
 
-def test_written_and_read_back_is_the_same_to_the_bit(tmp_path, make_predictions):
+def test_written_and_read_back_is_the_same_to_the_bit(tmp_path):
     rng = np.random.default_rng(0)
     scores = rng.dirichlet([0.1, 1, 3], 500).astype(np.float32)
     scores[0] = [1e-38, 0.25, 0.75]
@@ -32,14 +33,14 @@ def test_written_and_read_back_is_the_same_to_the_bit(tmp_path, make_predictions
     assert set(back["source"]) == {"NA"}
 
 
-def test_columns_are_put_in_order_and_further_ones_kept(tmp_path, make_predictions):
+def test_columns_are_put_in_order_and_further_ones_kept(tmp_path):
     frame = make_predictions(["N", "P"], [0.2, 0.7])
     shuffled = frame.assign(site="x")[[*reversed(frame.columns), "site"]]
     back = read_predictions(write_predictions(tmp_path / "p.csv", shuffled))
     assert list(back.columns) == [*PREDICTION_COLUMNS, "score_P", "score_N", "site"]
 
 
-def test_files_are_put_below_one_another(tmp_path, make_predictions):
+def test_files_are_put_below_one_another(tmp_path):
     frame = make_predictions(["N", "P"], [0.2, 0.7])
     paths = [write_predictions(tmp_path / f"{fold}.csv", frame.assign(fold=fold)) for fold in range(3)]
     assert list(read_predictions(paths)["fold"]) == [0, 0, 1, 1, 2, 2]
@@ -64,16 +65,13 @@ def test_files_are_put_below_one_another(tmp_path, make_predictions):
         (lambda f: f.assign(predicted=["N", "p"]), "image made/0001 has predicted 'p'"),
         (lambda f: f.assign(split="dev"), "has split 'dev', which is none of train, validation, test"),
         (lambda f: f.assign(patient_id=["x", ""]), "row 2 has no patient_id"),
-        (
-            lambda f: f.assign(score_P=[0.2, np.nan]),
-            r"image made/0001 has a score that is not a finite number",
-        ),
+        (lambda f: f.assign(score_P=[0.2, np.nan]), "image made/0001 has a score that is not a finite"),
         (lambda f: f.assign(score_P=[0.2, np.inf]), "not a finite number"),
         (lambda f: f.assign(score_P=1.2, score_N=-0.2), r"outside 0..1 \(-0.2, 1.2\)"),
         (lambda f: f.assign(score_P=[0.2, 0.702]), "scores that do not sum to 1"),
     ],
 )
-def test_a_wrong_table_is_refused_and_nothing_written(tmp_path, make_predictions, change, message):
+def test_a_wrong_table_is_refused_and_nothing_written(tmp_path, change, message):
     frame = change(make_predictions(["N", "P"], [0.2, 0.7]))
     with pytest.raises(UserError, match=message):
         check_predictions(frame)
@@ -86,7 +84,7 @@ def test_a_wrong_table_is_refused_and_nothing_written(tmp_path, make_predictions
             read_predictions(tmp_path / "p.csv")
 
 
-def test_sums_within_the_tolerance_pass(make_predictions):
+def test_sums_within_the_tolerance_pass():
     check_predictions(make_predictions(["N", "P"], [0.2, 0.7]).assign(score_P=[0.2004, 0.6996]))
 
 
@@ -103,14 +101,14 @@ def test_a_file_of_another_kind_is_named(tmp_path, content, message):
     path = tmp_path / "p.csv"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"p\.csv: " + message):
+    with pytest.raises(UserError, match=rf"p\.csv: {message}"):
         read_predictions(path)
 
 
 @pytest.mark.parametrize(("column", "value"), [("fold", "one"), ("fold", ""), ("score_P", "high")])
-def test_a_word_where_a_number_belongs_is_named(tmp_path, make_predictions, column, value):
+def test_a_word_where_a_number_belongs_is_named(tmp_path, column, value):
     frame = make_predictions(["N", "P"], [0.2, 0.7]).astype({column: object})
     frame.loc[1, column] = value
     frame.to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(UserError, match=rf"p\.csv: column {column} holds something that is no number"):
+    with pytest.raises(UserError, match=rf"p\.csv: column {column} .* no number"):
         read_predictions(tmp_path / "p.csv")

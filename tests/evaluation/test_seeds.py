@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation import bootstrap_difference, bootstrap_interval, per_execution
 from covid_keras.evaluation.seeds import SEED_COLUMNS, difference_of_sets, seed_summary
-
-
-def coin(make, n, p, seed=0, first=0, repeat=0):
-    """Return predictions of patients `first` and on, of which each is right with probability p."""
-    rng = np.random.default_rng(seed)
-    truth = np.arange(n) % 2
-    score = np.where((truth == 1) == (rng.random(n) < p), 0.8, 0.2)
-    patients = [f"p{number:04d}" for number in range(first, first + n)]
-    return make(np.array(["N", "P"])[truth], score, patient_id=patients, image_id=patients, repeat=repeat)
+from tests.helpers.predictions import coin
 
 
 def test_known_answers():
@@ -34,9 +25,9 @@ def test_known_answers():
     assert found.iloc[1]["std"] == 0
 
 
-def test_seeds_of_predictions_by_system_in_order(make_predictions):
-    parts = [coin(make_predictions, 40, 0.8, seed, repeat=seed).assign(system="z") for seed in range(4)]
-    executions = per_execution(pd.concat([*parts, coin(make_predictions, 40, 0.6).assign(system="a")]))
+def test_seeds_of_predictions_by_system_in_order():
+    parts = [coin(40, 0.8, seed, repeat=seed).assign(system="z") for seed in range(4)]
+    executions = per_execution(pd.concat([*parts, coin(40, 0.6).assign(system="a")]))
     found = seed_summary(executions)
     assert list(found["system"].unique()) == ["z", "a"]
     assert list(found["metric"].unique()) == ["accuracy", "f1_positive", "auc"]
@@ -79,8 +70,8 @@ def test_on_the_same_set_it_is_the_paired_difference(two_by_three):
         )
 
 
-def test_of_sets_that_share_nobody_the_variances_add_up(make_predictions):
-    a, b = coin(make_predictions, 400, 0.9, 1), coin(make_predictions, 300, 0.8, 2, first=400)
+def test_of_sets_that_share_nobody_the_variances_add_up():
+    a, b = coin(400, 0.9, 1), coin(300, 0.8, 2, first=400)
     found = difference_of_sets(a, b, "accuracy", n=2000)
     assert found.n_patients == 700
     right = [100 * (side["label"] == side["predicted"]).mean() for side in (a, b)]
@@ -90,11 +81,11 @@ def test_of_sets_that_share_nobody_the_variances_add_up(make_predictions):
     assert found.low < right[0] - right[1] < found.high
 
 
-def test_patients_of_both_sets_stay_paired(make_predictions):
+def test_patients_of_both_sets_stay_paired():
     # The sets share 200 patients on whom both are right or wrong together; 40 more each have their own.
-    both = coin(make_predictions, 200, 0.7, 3)
-    a = pd.concat([both, coin(make_predictions, 40, 0.7, 4, first=200)])
-    b = pd.concat([both, coin(make_predictions, 40, 0.7, 5, first=240)]).assign(system="other")
+    both = coin(200, 0.7, 3)
+    a = pd.concat([both, coin(40, 0.7, 4, first=200)])
+    b = pd.concat([both, coin(40, 0.7, 5, first=240)]).assign(system="other")
     strangers = b.assign(patient_id="other/" + b["patient_id"])
     paired, unpaired = (difference_of_sets(a, side, "accuracy", n=800) for side in (b, strangers))
     assert (paired.a, paired.b) == (unpaired.a, unpaired.b)
@@ -103,9 +94,9 @@ def test_patients_of_both_sets_stay_paired(make_predictions):
     assert paired.high - paired.low < 0.6 * (unpaired.high - unpaired.low)
 
 
-def test_several_seeds_are_averaged(make_predictions):
-    seeds = pd.concat([coin(make_predictions, 60, p, 7, repeat=k) for k, p in enumerate((0.6, 0.7, 0.95))])
-    one = coin(make_predictions, 50, 0.9, 8, first=60).assign(system="other")
+def test_several_seeds_are_averaged():
+    seeds = pd.concat([coin(60, p, 7, repeat=k) for k, p in enumerate((0.6, 0.7, 0.95))])
+    one = coin(50, 0.9, 8, first=60).assign(system="other")
     found = difference_of_sets(seeds, one, "accuracy", n=200)
     assert found.a == pytest.approx(per_execution(seeds)["accuracy"].mean())
     assert found.difference == pytest.approx(found.a - found.b)
@@ -114,8 +105,8 @@ def test_several_seeds_are_averaged(make_predictions):
     assert found.high - found.low > high - low
 
 
-def test_a_side_without_test_rows_and_an_unknown_metric(make_predictions):
-    a = coin(make_predictions, 20, 0.8)
+def test_a_side_without_test_rows_and_an_unknown_metric():
+    a = coin(20, 0.8)
     with pytest.raises(UserError, match="hold no test rows"):
         difference_of_sets(a, a.assign(split="train"), "accuracy")
     with pytest.raises(UserError, match="kappa: is none of the metrics"):

@@ -15,6 +15,7 @@ from covid_keras.evaluation import (
     per_execution,
     summarise,
 )
+from tests.helpers.predictions import make_predictions
 
 
 def test_mean_std_and_interval_of_each_metric(two_by_three):
@@ -37,7 +38,7 @@ def test_mean_std_and_interval_of_each_metric(two_by_three):
     assert by_metric["accuracy_Mild"].n_patients == mild["patient_id"].nunique()
 
 
-def test_executions_where_a_metric_is_undefined_are_not_counted(make_predictions):
+def test_executions_where_a_metric_is_undefined_are_not_counted():
     whole = make_predictions(["N", "P", "P"], [0.2, 0.7, 0.1])
     both = pd.concat([whole, make_predictions(["P", "P"], [0.2, 0.7], fold=1)])
     measured = {one.metric: one for one in summarise(both, n=20)}
@@ -53,14 +54,14 @@ def test_systems_keep_their_order(two_by_three):
     assert list(dict.fromkeys(one.system for one in summarise(both, n=10))) == ["z", "a"]
 
 
-def test_three_classes(make_predictions):
+def test_three_classes():
     scores = np.random.default_rng(0).dirichlet([1, 1, 1], 60)
     frame = make_predictions(np.array(["a", "b", "c"])[np.arange(60) % 3], scores, ("a", "b", "c"))
     assert {"recall_c", "f1_a", "auc"} <= {one.metric for one in summarise(frame, n=10)}
     assert {"sensitivity"} <= {one.metric for one in summarise(frame, positive="c", n=10)}
 
 
-def test_json_holds_what_the_tables_need(two_by_three, make_predictions):
+def test_json_holds_what_the_tables_need(two_by_three):
     alone = make_predictions(["P", "P"], [0.2, 0.7], system="alone", severity="Severe")
     both = pd.concat([two_by_three, alone])
     measured, table = summarise(both, n=20), per_execution(both)

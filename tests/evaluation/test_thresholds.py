@@ -4,13 +4,14 @@ import pytest
 
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation import apply_thresholds, choose_threshold, choose_thresholds, compute_metrics
+from tests.helpers.predictions import make_predictions
 
 SCORES = [0.1, 0.2, 0.3, 0.6, 0.35, 0.4, 0.7, 0.8]
 LABELS = ["N", "N", "N", "N", "P", "P", "P", "P"]
 
 
 @pytest.fixture
-def validation(make_predictions):
+def validation():
     return make_predictions(LABELS, SCORES, split="validation")
 
 
@@ -18,7 +19,7 @@ def test_youden_takes_the_largest_sum(validation):
     assert choose_threshold(validation) == pytest.approx(0.35)
 
 
-def test_equally_good_thresholds_give_the_highest(make_predictions):
+def test_equally_good_thresholds_give_the_highest():
     frame = make_predictions(["N", "P", "N", "P"], [0.1, 0.3, 0.5, 0.7], split="validation")
     assert choose_threshold(frame) == pytest.approx(0.7)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from covid_keras.evaluation.counts import (
     weighted_metrics,
 )
 from covid_keras.evaluation.metrics import percent
+from tests.helpers.predictions import make_predictions
 
 NAMES = ("weighted_precision", "weighted_recall", "weighted_f1")
 
@@ -68,43 +69,28 @@ def test_stacks_of_matrices_give_stacks_of_values():
         assert found[1, 3] == pytest.approx(float(function(matrices[1, 3])))
 
 
-def test_mean_std_and_interval_are_those_of_summarise(two_by_three):
+@pytest.mark.parametrize("asked", [{}, {"n": 200, "seed": 3, "level": 0.8}])
+def test_mean_std_and_interval_are_those_of_summarise(two_by_three, asked):
     """The same draws of the same patients: the very numbers, of two systems, six executions each."""
-    worse = two_by_three.assign(
-        system="worse", predicted=two_by_three["predicted"].mask(two_by_three.index % 3 == 0, "N")
-    )
-    frame = pd.concat([two_by_three, worse], ignore_index=True)
+    worse = two_by_three["predicted"].mask(two_by_three.index % 3 == 0, "N")
+    frame = pd.concat([two_by_three, two_by_three.assign(system="worse", predicted=worse)], ignore_index=True)
     functions = {"sensitivity": _sensitivity, "accuracy": accuracy}
-    ours = summarise_counts(frame, functions)
+    ours = summarise_counts(frame, functions, **asked)
     assert [(one.system, one.metric) for one in ours] == [(s, m) for s in ("ours", "worse") for m in functions]
-    theirs = {(one.system, one.metric): one for one in summarise(frame, "P")}
+    theirs = {(one.system, one.metric): one for one in summarise(frame, "P", **asked)}
     for one in ours:
-        expected = dataclasses.asdict(theirs[one.system, one.metric])
-        found = dataclasses.asdict(one)
-        assert [found.pop(key) for key in ("system", "metric")] == [expected.pop(key) for key in ("system", "metric")]
-        assert found == pytest.approx(expected, abs=1e-9)
-        assert one.low < one.mean < one.high
-        assert one.executions == 6
-
-
-def test_draws_are_as_asked(two_by_three):
-    def one(**asked):
-        return summarise_counts(two_by_three, {"accuracy": accuracy}, **asked)[0]
-
-    (theirs,) = (m for m in summarise(two_by_three, "P", n=200, seed=3, level=0.8) if m.metric == "accuracy")
-    found = one(n=200, seed=3, level=0.8)
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high))
-    assert (found.level, found.resamples, found.seed) == (0.8, 200, 3)
-    assert one(n=200, seed=3, level=0.95).low < found.low
-    assert one(n=200, seed=4, level=0.8) != found
+        _, _, *values = astuple(theirs[one.system, one.metric])
+        assert astuple(one)[2:] == pytest.approx(tuple(values))
+    assert all(one.low < one.mean < one.high and one.executions == 6 for one in ours)
+    other = summarise_counts(frame, functions, **asked | {"seed": 4})[0]
+    assert (other.low, other.high) != (ours[0].low, ours[0].high)
 
 
 def test_other_parts_count_their_own_rows(two_by_three):
     test, train = (summarise_counts(two_by_three, {"accuracy": accuracy}, part)[0] for part in ("test", "train"))
     mine = two_by_three[two_by_three["split"] == "train"]
-    right = (mine["label"] == mine["predicted"]).groupby([mine["repeat"], mine["fold"]]).mean()
-    assert train.mean == pytest.approx(100 * right.mean())
-    assert train.std == pytest.approx(100 * right.std(ddof=1))
+    right = 100 * (mine["label"] == mine["predicted"]).groupby([mine["repeat"], mine["fold"]]).mean()
+    assert (train.mean, train.std) == pytest.approx((right.mean(), right.std(ddof=1)))
     assert train.mean != pytest.approx(test.mean)
     assert (train.n_patients, train.n_images) == (60, 90)
     assert summarise_counts(two_by_three, {"accuracy": accuracy}, "validation") == []
@@ -113,28 +99,25 @@ def test_other_parts_count_their_own_rows(two_by_three):
     assert [one.system for one in summarise_counts(both, {"accuracy": accuracy}, "train")] == ["ours"]
 
 
-def test_what_is_undefined_in_an_execution_does_not_count(make_predictions):
+def test_what_is_undefined_in_an_execution_does_not_count():
     """Sensitivity of an execution without positives is none; without any at all it is NaN throughout."""
     frame = make_predictions(["P", "P", "N", "N"], [0.9, 0.2, 0.4, 0.1]).assign(fold=[0, 0, 0, 1])
     (one,) = summarise_counts(frame, {"sensitivity": _sensitivity}, n=100)
-    assert (one.mean, one.executions) == (50, 1)
+    assert (one.mean, one.executions, one.low, one.high) == (50, 1, 0, 100)
     assert np.isnan(one.std)
-    assert (one.low, one.high) == (0, 100)
     (none,) = summarise_counts(frame[frame["label"] == "N"], {"sensitivity": _sensitivity}, n=100)
     assert np.isnan([none.mean, none.std, none.low, none.high]).all()
     assert (none.executions, none.n_images) == (0, 2)
 
 
-def test_patients_are_drawn_not_images(make_predictions):
+def test_patients_are_drawn_not_images():
     """Of patients of whom each has one half right, any draw has."""
     truth, scores = np.tile(["N", "P"], 40), np.tile(np.repeat([0.2, 0.8], [10, 10]), 4)
     one = summarise_counts(make_predictions(truth, scores), {"accuracy": accuracy})[0]
     groups = np.char.add("p", np.repeat(np.arange(8), 10).astype(str))
     few = summarise_counts(make_predictions(truth, scores, patient_id=groups), {"accuracy": accuracy})[0]
-    assert few.mean == one.mean == 50
-    assert (few.n_patients, few.n_images) == (8, 80)
-    assert (few.low, few.high) == (50, 50)
-    assert one.low < 45 < 55 < one.high
+    assert (few.n_patients, few.n_images, few.low, few.mean, few.high) == (8, 80, 50, 50, 50)
+    assert one.low < 45 < one.mean < 55 < one.high
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -149,12 +132,8 @@ def test_specificity_and_npv_are_those_of_each_class_against_the_rest(classes):
 
 
 def test_accuracies_of_other_parts_are_of_their_own_rows():
-    rows = [("train", "N", "P"), ("train", "P", "P"), ("validation", "N", "N"), ("test", "N", "P")]
-    frame = pd.DataFrame(rows, columns=["split", "label", "predicted"])
-    frame = frame.assign(image_id=list("abcd"), patient_id=list("abcd"), system="s", repeat=0, fold=0, severity="")
-    frame = frame.assign(score_N=0.5, score_P=0.5)
-    assert {one.metric: one.mean for one in part_accuracies(frame)} == {
-        "accuracy_train": 50,
-        "accuracy_validation": 100,
-    }
+    split = ["train", "train", "validation", "test"]
+    frame = make_predictions(["N", "P", "N", "N"], [0.5] * 4, predicted=["P", "P", "N", "P"], split=split)
+    found = {one.metric: one.mean for one in part_accuracies(frame)}
+    assert found == {"accuracy_train": 50, "accuracy_validation": 100}
     assert [one.metric for one in part_accuracies(frame[2:])] == ["accuracy_validation"]
