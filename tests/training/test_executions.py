@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,9 +16,8 @@ from covid_keras.common.files import read_json, write_json
 from covid_keras.data.splits import read_split
 from covid_keras.evaluation import compute_metrics, read_predictions
 from covid_keras.paper.registered import load_paper, load_papers
-from covid_keras.training.choices import parse_shard
 from covid_keras.training.runfolder import RunFolder
-from covid_keras.training.schedulers import Processes, last_words, run_executions, take_shard, worker_environment
+from covid_keras.training.schedulers import Processes, run_executions
 
 pytestmark = pytest.mark.slow
 
@@ -67,29 +64,6 @@ def test_cross_validation_trains_each_execution_once(make_run, monkeypatch):
     # A training whose predictions were touched afterwards is not done.
     run.execution("a", 0, 0).predictions.write_text("edited")
     assert not run.execution("a", 0, 0).done
-
-
-def test_a_failing_training_is_one_line_with_its_log(make_run, tiny_cohort):
-    run = make_run("run")
-    for path in tiny_cohort.table["path"]:
-        with open(path, "wb"):
-            pass
-    with pytest.raises(UserError, match=r"a repeat 1 fold 1: training failed: .*The whole log is in"):
-        run_executions(run)
-
-
-def test_the_error_is_told_even_where_other_lines_follow(tmp_path):
-    log = tmp_path / "log.txt"
-    log.write_text("error: of an earlier attempt.\n")
-    start = log.stat().st_size
-    assert last_words(log, start, -signal.SIGKILL) == "killed by SIGKILL (out of memory?)"
-    assert last_words(log, start, 3) == "it ended with status 3 and without a word"
-    with open(log, "a") as stream:
-        stream.write("some warning\n")
-    assert last_words(log, start, 1) == "some warning"
-    with open(log, "a") as stream:
-        stream.write("error: the weights are missing. Give others.\nDownloading data from somewhere\n\n")
-    assert last_words(log, start, 2) == "the weights are missing. Give others"
 
 
 def test_a_run_folder_is_of_one_protocol(make_run):
@@ -153,21 +127,6 @@ def test_broken_protocol_files_are_one_line(tiny_paper, text, words):
         load_paper("tiny").protocol("smoke")
 
 
-def test_shards_cover_everything_once(make_run):
-    folds = make_run("run", split={"folds": 3, "repeats": 2}, systems=["a", "b"]).chains()
-    assert [[len(chain) for chain in chains] for chains in folds] == [[1, 1]] * 6
-    everything = sorted(one.name for chains in folds for (one,) in chains)
-    for n in (2, 5):
-        shards = [take_shard(folds, (i, n)) for i in range(1, n + 1)]
-        assert sorted(one.name for shard in shards for (one,) in shard) == everything
-    # Two machines, two systems: neither gets one system alone.
-    assert {one.system for (one,) in take_shard(folds, (1, 2))} == {"a", "b"}
-    assert parse_shard("2/4") == (2, 4)
-    for wrong in ("0/4", "5/4", "2", "a/b", "1/2/3"):
-        with pytest.raises(UserError, match="--shard"):
-            parse_shard(wrong)
-
-
 def test_papers_come_by_entry_points(tiny_paper):
     assert "tiny" in load_papers()
     assert load_paper("nobody").name == "tiny"
@@ -180,10 +139,10 @@ def test_papers_come_by_entry_points(tiny_paper):
         load_paper("tiny").protocol("smoke", {"systems": ["c"]})
 
 
-def test_several_at_a_time_give_the_predictions_of_one_at_a_time(make_run, third_cohort, tmp_path, monkeypatch):
-    """Every kind of system at once. Threads are the same: of several, sums differ in their last digits."""
+def test_fresh_processes_give_the_predictions_of_one_process(make_run, third_cohort, tmp_path, monkeypatch):
+    """Every kind of system at once. Threads are the same: of others, sums differ in their last digits."""
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-        monkeypatch.setenv(name, "1")
+        monkeypatch.setenv(name, str(os.cpu_count()))
     monkeypatch.setenv("TINY_SAW", str(tmp_path))
     changes = {"systems": ["pair", "three", "released"], "training": {"epochs": 2}, "trainings": {"own": {"seed": 50}}}
     one, many = (make_run(name, "further", third_cohort, **changes) for name in ("one", "many"))
@@ -216,31 +175,6 @@ def test_several_at_a_time_give_the_predictions_of_one_at_a_time(make_run, third
     assert counts.min() > 0
 
 
-def _commands() -> str:
-    """The command lines of all processes."""
-    lines = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return "\n".join(lines)
-
-
-@pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="needs /proc to see what is running")
-def test_a_failing_training_ends_the_others(make_run, tmp_path, monkeypatch):
-    monkeypatch.setenv("TINY_SAW", str(tmp_path))
-    run = make_run("run", "further", systems=["sleeps", "fails"])
-    begun = time.monotonic()
-    with pytest.raises(UserError) as caught:
-        run_executions(run, scheduler=Processes(2))
-    assert time.monotonic() - begun < 200, "the other one would sleep for five minutes"
-    assert str(caught.value).startswith(
-        "fails repeat 1 fold 1: training failed: the weights: are missing. Give others. The whole log is in "
-    )
-    assert "\n" not in str(caught.value)
-    assert list(tmp_path.glob("pid-*")), "the other one had begun"
-    assert str(run.path) not in _commands()
-
-
 def test_a_planned_training_is_resumed_with_the_batches_it_would_have_had(make_run, third_cohort):
     whole, killed = (make_run(name, "further", third_cohort, systems=["three"]) for name in ("whole", "killed"))
     assert _start(whole, 0, "three").wait() == 0
@@ -257,21 +191,6 @@ def test_a_planned_training_is_resumed_with_the_batches_it_would_have_had(make_r
     assert other.predictions.read_bytes() == one.predictions.read_bytes()
     history = [pd.read_csv(execution.folder / "history.csv") for execution in (one, other)]
     pd.testing.assert_frame_equal(*history)
-
-
-@pytest.mark.parametrize(
-    ("jobs", "given", "threads"), [(1, None, None), (2, None, 4), (3, None, 2), (20, None, 1), (2, "7", 7)]
-)
-def test_workers_share_the_processors(monkeypatch, jobs, given, threads):
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-        if given:
-            monkeypatch.setenv(name, given)
-    found = worker_environment(jobs)
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-        assert found.get(name) == (None if threads is None else str(threads))
-    assert found["PATH"]
 
 
 MIRRORED = """

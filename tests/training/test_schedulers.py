@@ -1,0 +1,296 @@
+"""Schedulers: chains in their order, one failure ends the others, one line says why; workers are stand-ins."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import pytest
+import tensorflow as tf
+
+from covid_keras.common.errors import UserError
+from covid_keras.training import execution as executing
+from covid_keras.training import schedulers
+from covid_keras.training.choices import parse_shard
+from covid_keras.training.cluster import Dask
+from covid_keras.training.devices import fresh_state
+from covid_keras.training.schedulers import (
+    InProcess,
+    Processes,
+    last_words,
+    run_executions,
+    take_shard,
+    worker_environment,
+)
+
+DONE = 'print(\'@progress {"epoch": 1, "loss": 0.5}\', flush=True); open(sys.argv[1] + "/done", "w")'
+WORKERS = {
+    "good": f"import sys; {DONE}",
+    "next": f'import os, sys; assert os.path.exists(sys.argv[1].replace("next", "good") + "/done"); {DONE}',
+    "fails": 'import sys; print("error: the weights: are missing.\\nlater", file=sys.stderr); sys.exit(2)',
+    "killed": f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})",
+    "sleeps": "import time; time.sleep(60)",
+    "idle": "",
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """An execution as far as schedulers look at one."""
+
+    folder: Path
+    system: SimpleNamespace
+    repeat: int = 0
+    fold: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.system.name
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "done").is_file()
+
+
+class Bar:
+    """What the user sees."""
+
+    def __init__(self, total: int, initial: int, unit: str) -> None:
+        self.total, self.n, self.shown = total, initial, {}
+
+    def set_description(self, text: str) -> None:
+        pass
+
+    def set_postfix(self, values: dict[str, str], refresh: bool) -> None:
+        self.shown = values
+
+    def update(self, n: int) -> None:
+        self.n += n
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def run_of(tmp_path, monkeypatch):
+    """Return a function that makes a run of chains of systems, each of three epochs, and the bars that are opened."""
+    bars = []
+    monkeypatch.setattr(schedulers, "open_bar", lambda **given: bars.append(Bar(**given)) or bars[-1])
+
+    def command(path, system: str, repeat: int, fold: int) -> list[str]:
+        return [sys.executable, "-c", WORKERS[system], str(tmp_path / system)]
+
+    monkeypatch.setattr(schedulers, "worker_command", command)
+
+    def make(*chains: str) -> SimpleNamespace:
+        systems = {
+            name: SimpleNamespace(name=name, epochs=lambda protocol: 3) for text in chains for name in text.split()
+        }
+        made = [[Made(tmp_path / name, systems[name]) for name in text.split()] for text in chains]
+        protocol, paper = SimpleNamespace(systems=list(systems)), SimpleNamespace(system=systems.get)
+        return SimpleNamespace(path=tmp_path, chains=lambda: [made], protocol=protocol, paper=paper, bars=bars)
+
+    return make
+
+
+def execute(execution: Made, tell) -> None:
+    """In place of a training in this process."""
+    logging.getLogger("tensorflow").warning("retracing of %s", execution.name)
+    if execution.name == "fails":
+        raise UserError("the weights", "are missing", "Give others")
+    if execution.name == "killed":
+        raise MemoryError("no memory")
+    if execution.name == "sleeps":
+        raise KeyboardInterrupt
+    tell(1, {"loss": 0.5})
+    (execution.folder / "done").touch()
+
+
+@pytest.fixture(params=[InProcess, Processes])
+def scheduler(request, monkeypatch):
+    monkeypatch.setattr(executing, "execute", execute)
+    return request.param()
+
+
+def test_executions_are_trained_once_and_in_the_order_of_their_chain(run_of, scheduler):
+    run = run_of("good next")
+    assert [one.name for one in run_executions(run, scheduler=scheduler)] == ["good", "next"]
+    (bar,) = run.bars
+    assert (bar.n, bar.total, bar.shown) == (6, 6, {"loss": "0.500"}), "early stopping fills the bar up"
+    written = (run.path / "good" / "done").stat().st_mtime_ns
+    run_executions(run, scheduler=scheduler)
+    assert run.bars[1].n == 6
+    assert (run.path / "good" / "done").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("system", ["fails", "killed"])
+def test_a_failing_training_is_one_line_with_its_log(run_of, scheduler, system):
+    with pytest.raises(UserError) as caught:
+        run_executions(run_of("good", system), scheduler=scheduler)
+    assert str(caught.value).startswith(f"{system}: training failed: ")
+    assert ("the weights: are missing" in str(caught.value)) == (system == "fails")
+    assert "log.txt" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_in_this_process_a_trainings_words_go_into_its_log(run_of, monkeypatch, capsys):
+    monkeypatch.setattr(executing, "execute", execute)
+    handlers = logging.getLogger().handlers
+    run = run_of("good sleeps next")
+    with pytest.raises(KeyboardInterrupt):
+        run_executions(run)
+    assert logging.getLogger().handlers is handlers
+    assert "retracing of good" in (run.path / "good" / "log.txt").read_text()
+    assert capsys.readouterr() == ("", "")
+    assert [(run.path / name / "done").is_file() for name in ("good", "sleeps", "next")] == [True, False, False]
+
+
+def test_a_failing_training_ends_the_others(run_of):
+    begun = time.monotonic()
+    with pytest.raises(UserError, match="fails"):
+        run_executions(run_of("sleeps", "fails"), scheduler=Processes(2))
+    assert time.monotonic() - begun < 30, "the other one would sleep for a minute"
+
+
+def test_a_training_without_predictions_is_not_done(run_of):
+    with pytest.raises(UserError, match="no predictions"):
+        run_executions(run_of("idle"), scheduler=Processes())
+
+
+def test_the_error_is_told_even_where_other_lines_follow(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("error: of an earlier attempt.\n")
+    start = log.stat().st_size
+    assert "SIGKILL" in last_words(log, start, -signal.SIGKILL)
+    assert "status 3" in last_words(log, start, 3)
+    for text, words in (
+        ("some warning\n", "some warning"),
+        ("error: the weights are missing. Give others.\nDownloading data\n\n", "the weights are missing. Give others"),
+    ):
+        with open(log, "a") as stream:
+            stream.write(text)
+        assert last_words(log, start, 1) == words
+
+
+@pytest.mark.parametrize(
+    ("jobs", "given", "threads"), [(1, None, None), (2, None, 4), (3, None, 2), (20, None, 1), (2, "7", 7)]
+)
+def test_workers_share_the_processors(monkeypatch, jobs, given, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+        if given:
+            monkeypatch.setenv(name, given)
+    found = worker_environment(jobs)
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        assert found.get(name) == (None if threads is None else str(threads))
+    assert found["PATH"] == os.environ["PATH"]
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_shards_cover_everything_once(n):
+    folds = [[[f"{system}{fold}"] for system in "ab"] for fold in range(6)]
+    shards = [[name for (name,) in take_shard(folds, (i, n))] for i in range(1, n + 1)]
+    assert sorted(name for shard in shards for name in shard) == sorted(name for chains in folds for (name,) in chains)
+    assert {name[0] for name in shards[0]} == {"a", "b"}, "no machine gets one system alone"
+    assert parse_shard(f"2/{n}") == (2, n)
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "2", "a/b", "1/2/3"])
+def test_what_is_no_shard(text):
+    with pytest.raises(UserError, match="--shard"):
+        parse_shard(text)
+
+
+def test_each_execution_begins_with_the_state_of_a_fresh_process_and_leaves_none():
+    keras.layers.Dense(1)
+    with fresh_state():
+        assert keras.layers.Dense(1).name == "dense"
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    assert keras.layers.Dense(1).name == "dense"
+    assert keras.config.dtype_policy().name == "float32"
+    assert not tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
+
+
+# --- a Dask cluster
+
+
+class Lost:
+    """A future whose worker was killed, had no such package, or raised."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def result(self):
+        raise self.error
+
+
+class Client:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        return False
+
+    def submit(self, *arguments, **options):
+        return Lost(self.error)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ImportError("No module named 'covid_keras'"), "ImportError: No module named 'covid_keras'"),
+        (RuntimeError("worker died 3 times"), "RuntimeError: worker died 3 times"),
+        (UserError("/run", "is no run folder", "Share the folder"), "/run: is no run folder. Share the folder"),
+    ],
+)
+def test_a_lost_worker_is_one_line(run_of, monkeypatch, error, words):
+    distributed = pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
+    monkeypatch.setattr(distributed, "Client", lambda *arguments, **options: Client(error))
+    monkeypatch.setattr(distributed, "as_completed", iter)
+    with pytest.raises(UserError) as caught:
+        run_executions(run_of("good"), scheduler=Dask("tcp://somewhere:1"))
+    assert str(caught.value).startswith(f"--dask: an execution failed: {words}. ")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("tcp://nowhere:1", "no scheduler"), ("foo", "address"), ("tcp://foo", "address"), ("nonsense://x:1", "address")],
+)
+def test_no_scheduler_is_one_line(run_of, monkeypatch, address, words):
+    distributed = pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
+
+    def refuse(*args, **kwargs):
+        raise OSError("Timed out trying to connect")
+
+    if "nowhere" in address:
+        monkeypatch.setattr(distributed, "Client", refuse)
+    with pytest.raises(UserError, match=f"--dask {address}: .*{words}") as caught:
+        run_executions(run_of("good"), scheduler=Dask(address))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_executions_on_a_cluster(run_of, monkeypatch):
+    """A cluster of one thread of this process."""
+    distributed = pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
+    run = run_of("good next", "fails")
+    monkeypatch.setattr("covid_keras.training.cluster.worker_command", schedulers.worker_command)
+    executions = {one.name: one for chain in run.chains()[0] for one in chain}
+    opened = SimpleNamespace(execution=lambda system, repeat, fold: executions[system])
+    monkeypatch.setattr("covid_keras.training.cluster.RunFolder", SimpleNamespace(open=lambda path: opened))
+    with distributed.LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        with pytest.raises(UserError, match="fails: the weights: are missing"):
+            run_executions(run, scheduler=Dask(cluster.scheduler_address))
+        assert executions["next"].done or run_executions(run_of("good next"), scheduler=Dask(cluster.scheduler_address))
