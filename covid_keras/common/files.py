@@ -71,9 +71,8 @@ def _as_user_error(path: Path, error: OSError) -> UserError:
     if error.errno == errno.ENOSPC:
         return UserError(path, "the disk is full, nothing was written", "Free some space or choose another --out")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        return UserError(
-            path, f"cannot be written ({error.strerror})", "Choose another --out or change its permissions"
-        )
+        problem = f"cannot be written ({error.strerror})"
+        return UserError(path, problem, "Choose another --out or change its permissions")
     return UserError(path, f"could not be written ({error})", "Check the path and the disk")
 
 

@@ -11,7 +11,7 @@ from covid_keras.common.lazy import lazy_exports
 _NAMES = {
     "cohort": ("Cohort", "severity_level"),
     "images": ("read_image", "read_mask", "write_image", "image_size"),
-    "splits": ("patient_folds", "hold_out", "check_disjoint", "write_split", "read_split", "split_counts"),
+    "splits": ("patient_folds", "hold_out", "check_disjoint", "write_split", "read_split"),
     "duplicates": ("find_duplicates", "duplicate_groups", "hash_cohort", "perceptual_hash"),
     "download": ("safe_unpack",),
     "phantom": ("phantom_image", "make_phantom"),

@@ -95,11 +95,8 @@ class Augmentation:
         for name in factors:
             low, high = getattr(self, name)
             if not 0 < low <= high < math.inf:
-                raise UserError(
-                    f"augmentation {name}",
-                    f"({low}, {high}) is not 0 < smallest <= largest",
-                    "Give the smallest and the largest factor; 1 changes nothing",
-                )
+                remedy = "Give the smallest and the largest factor; 1 changes nothing"
+                raise UserError(f"augmentation {name}", f"({low}, {high}) is not 0 < smallest <= largest", remedy)
         if self.zoom_range is not None and self.zoom != (1.0, 1.0):
             raise UserError("augmentation zoom_range", f"{self.zoom} is given as zoom too", "Give one of the two")
         if self.fill not in FILLS:
@@ -156,7 +153,9 @@ class Augmentation:
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise UserError(name, f"{value!r} is no fraction of the side from 0 to below 1", "Give a fraction")
         # One number is half the width of the range around 1.
-        zooms = (1 - zoom_range, 1 + zoom_range) if isinstance(zoom_range, int | float) else tuple(zoom_range)
+        zooms = (
+            (1 - zoom_range, 1 + zoom_range) if isinstance(zoom_range, int | float) else _pair("zoom_range", zoom_range)
+        )
         return cls(
             rotation=float(rotation_range),
             shift=(width_shift_range, height_shift_range),

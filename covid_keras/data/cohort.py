@@ -1,4 +1,4 @@
-"""The cohort: a checked table of radiographs, a row an image."""
+"""The cohort: a checked table of radiographs, one row per image."""
 
 from __future__ import annotations
 
@@ -60,13 +60,7 @@ def severity_level(extent: float) -> str:
 
 def _with_all_columns(table: pd.DataFrame, subject: str) -> pd.DataFrame:
     """Return a copy in the column order of COLUMNS, optional columns filled in as "unknown"."""
-    missing = [column for column in REQUIRED if column not in table.columns]
-    if missing:
-        raise UserError(
-            subject,
-            f"column {', '.join(map(repr, missing))} is missing",
-            f"A cohort needs the columns {', '.join(REQUIRED)}",
-        )
+    _require_columns(table, REQUIRED, subject, f"A cohort needs the columns {', '.join(REQUIRED)}")
     table = table.reset_index(drop=True).copy()
     for column in TEXT_COLUMNS:
         values = table[column] if column in table.columns else pd.Series("", index=table.index)
@@ -75,12 +69,15 @@ def _with_all_columns(table: pd.DataFrame, subject: str) -> pd.DataFrame:
     try:
         table["extent"] = pd.to_numeric(extent).astype(float)
     except (ValueError, TypeError) as error:
-        raise UserError(
-            subject,
-            f"column 'extent' holds something that is not a number ({error})",
-            "Give numbers 0 to 8, or leave the cell empty",
-        ) from error
+        problem = f"column 'extent' holds something that is not a number ({error})"
+        raise UserError(subject, problem, "Give numbers 0 to 8, or leave the cell empty") from error
     return table[[*COLUMNS, *(column for column in table.columns if column not in COLUMNS)]]
+
+
+def _require_columns(table: pd.DataFrame, columns: Iterable[str], subject: str | Path, remedy: str) -> None:
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise UserError(subject, f"column {', '.join(map(repr, missing))} is missing", remedy)
 
 
 def _check(table: pd.DataFrame, classes: tuple[str, ...], subject: str) -> None:
@@ -93,27 +90,18 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], subject: str) -> None:
         if empty.any():
             named = table["image_id"][empty].iloc[0] or f"row {int(np.flatnonzero(empty)[0]) + 1}"
             raise UserError(subject, f"column '{column}' is empty for {named}", "Fill it in")
-    repeated = table["image_id"][table["image_id"].duplicated()]
-    if len(repeated):
-        raise UserError(
-            subject, f"image id '{repeated.iloc[0]}' is listed more than once", "Keep one row for each image"
-        )
-    unknown = ~table["label"].isin(classes)
-    if unknown.any():
-        row = table[unknown].iloc[0]
-        raise UserError(
-            subject,
-            f"label '{row['label']}' of image '{row['image_id']}' is unknown",
-            f"Use one of {', '.join(classes)}",
-        )
     outside = table["extent"].notna() & ~table["extent"].between(0, MAX_EXTENT)
-    if outside.any():
-        row = table[outside].iloc[0]
-        raise UserError(
-            subject,
-            f"extent {row['extent']:g} of image '{row['image_id']}' lies outside 0 to 8",
-            "Correct the severity scores",
-        )
+    for wrong, problem, remedy in (
+        (table["image_id"].duplicated(), "image id '{0.image_id}' is listed more than once", "Keep one row per image"),
+        (
+            ~table["label"].isin(classes),
+            "label '{0.label}' of image '{0.image_id}' is unknown",
+            f"Use one of {', '.join(classes)}",
+        ),
+        (outside, "extent {0.extent:g} of image '{0.image_id}' lies outside 0 to 8", "Correct the severity scores"),
+    ):
+        if wrong.any():
+            raise UserError(subject, problem.format(table[wrong].iloc[0]), remedy)
 
 
 @dataclass(frozen=True)
@@ -123,7 +111,7 @@ class Cohort:
     Parameters
     ----------
     table : pandas.DataFrame
-        A row an image; `image_id`, `path`, `patient_id` and `label` are required. Optional: `source`, `view`
+        One row per image; `image_id`, `path`, `patient_id` and `label` are required. Optional: `source`, `view`
         ("PA", "AP", "AP Supine", "L", "" unknown), `severity` ("Normal-PCR+", "Mild", "Moderate",
         "Severe", "" unknown), `extent` (0 to 8, NaN unknown), `mask_path` ("" none). Further columns are
         kept. The order of the rows is kept; the index is renumbered from 0.
@@ -160,10 +148,7 @@ class Cohort:
     def filter(self, keep: np.ndarray | pd.Series | Callable[[pd.DataFrame], object]) -> Cohort:
         """Return the cohort of the rows where `keep` (boolean array, or callable on the table) is true.
 
-        Raises
-        ------
-        UserError
-            Where nothing is left.
+        Raises `UserError` where nothing is left.
         """
         mask = np.asarray(keep(self.table) if callable(keep) else keep, dtype=bool)
         if mask.shape != (len(self.table),):
@@ -187,20 +172,14 @@ class Cohort:
     def frontal(self) -> Cohort:
         """Return the cohort of the frontal views: `view` is PA or AP, whatever the posture ("AP Supine").
 
-        Raises
-        ------
-        UserError
-            Where there is none.
+        Raises `UserError` where there is none.
         """
         return self.filter(self.table["view"].str.match(r"(PA|AP)\b"))
 
     def relabel(self, mapping: Mapping[str, str], classes: Sequence[str]) -> Cohort:
         """Return the cohort with labels renamed or merged; labels absent from `mapping` stay.
 
-        Raises
-        ------
-        UserError
-            Where a resulting label is not in `classes`.
+        Raises `UserError` where a resulting label is not in `classes`.
         """
         table = self.table.copy()
         table["label"] = [mapping.get(label, label) for label in table["label"]]
@@ -250,21 +229,16 @@ class Cohort:
     def fingerprint(self) -> str:
         """Return a key (16 hexadecimal digits) of the ids, patients, labels, severities and file sizes.
 
-        It does not depend on where the files lie or on the order of the rows.
-
-        Raises
-        ------
-        UserError
-            Where an image's file is missing.
+        It does not depend on where the files lie or on the order of the rows. Raises `UserError` where an image's file
+        is missing.
         """
         digest = hashlib.sha256(repr(self.classes).encode())
         for row in self.table.sort_values("image_id").itertuples():
             try:
                 size = Path(row.path).stat().st_size
             except OSError as error:
-                raise UserError(
-                    row.path, f"image '{row.image_id}' of the cohort is missing", "Restore the file or remove the row"
-                ) from error
+                problem = f"image '{row.image_id}' of the cohort is missing"
+                raise UserError(row.path, problem, "Restore the file or remove the row") from error
             digest.update(repr((row.image_id, row.patient_id, row.label, row.severity, size)).encode())
         return digest.hexdigest()[:16]
 
@@ -292,11 +266,7 @@ def read_table(path: str | Path, columns: Iterable[str] = (), sep: str = ",") ->
         raise UserError(path, f"cannot be read ({error.strerror})", "Check that the file is there") from error
     except ValueError as error:  # covers ParserError, EmptyDataError and UnicodeDecodeError
         raise UserError(path, f"is not a readable CSV table ({error})", "Fetch the file again") from error
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise UserError(
-            path,
-            f"column {', '.join(map(repr, missing))} is missing",
-            f"It has {', '.join(map(repr, table.columns))}. Fetch the original file again",
-        )
+    _require_columns(
+        table, columns, path, f"It has {', '.join(map(repr, table.columns))}. Fetch the original file again"
+    )
     return table

@@ -76,11 +76,8 @@ def download(item: Item, folder: str | Path, *, unverified: bool = False, retrie
     """
     folder, path = Path(folder), Path(folder) / item.file_name
     if item.sha256 is None and not unverified:
-        raise UserError(
-            item.url,
-            "its SHA-256 is not known, so what arrives could not be verified",
-            f"Add --unverified to fetch it all the same, or fetch it by hand to {path}",
-        )
+        remedy = f"Add --unverified to fetch it all the same, or fetch it by hand to {path}"
+        raise UserError(item.url, "its SHA-256 is not known, so what arrives could not be verified", remedy)
     is_new = not folder.exists()
     require_writable_folder(path.parent)
     try:
@@ -121,43 +118,27 @@ def _fetch(item: Item, folder: Path, retries: int) -> None:
 
 
 def _fetch_error(item: Item, path: Path, error: Exception) -> UserError:
-    by_hand = f"fetch it by hand to {path}"
-    host = urlsplit(item.url).netloc
-    if isinstance(error, requests.exceptions.HTTPError):
-        status = error.response.status_code
-        return UserError(
-            item.url,
-            f"the server answered {status} ({error.response.reason})",
-            f"Look for the file's new address, and {by_hand}",
-        )
+    by_hand, again = f"fetch it by hand to {path}", "Run the same command again"
+    if isinstance(error, requests.exceptions.HTTPError) and error.response is not None:
+        problem = f"the server answered {error.response.status_code} ({error.response.reason})"
+        return UserError(item.url, problem, f"Look for the file's new address, and {by_hand}")
     # A cut connection is a ConnectionError of requests too, or a ChunkedEncodingError.
     if isinstance(error, requests.exceptions.ChunkedEncodingError) or "IncompleteRead" in str(error):
-        return UserError(
-            item.url,
-            "the connection was cut before the file was complete, nothing was kept",
-            "Run the same command again",
-        )
+        return UserError(item.url, "the connection was cut before the file was complete, nothing was kept", again)
     if isinstance(error, requests.exceptions.RequestException):
-        return UserError(
-            item.url,
-            f"{host} cannot be reached ({type(error).__name__})",
-            f"Check the network and its proxy, or {by_hand}",
-        )
-    if isinstance(error, ValueError):
-        return UserError(
-            item.url,
-            f"what arrived does not have the SHA-256 {item.sha256} and was removed",
-            f"Run the same command again; if it stays so, the file has changed: {by_hand}",
-        )
-    return _disk_error(path, error)
+        problem = f"{urlsplit(item.url).netloc} cannot be reached ({type(error).__name__})"
+        return UserError(item.url, problem, f"Check the network and its proxy, or {by_hand}")
+    if isinstance(error, OSError):
+        return _disk_error(path, error)
+    problem = f"what arrived does not have the SHA-256 {item.sha256} and was removed"
+    return UserError(item.url, problem, f"{again}; if it stays so, the file has changed: {by_hand}")
 
 
 def _disk_error(path: Path, error: OSError) -> UserError:
     if error.errno == errno.ENOSPC:
         return UserError(path, "the disk is full, nothing was kept", "Free some space or choose another folder")
-    return UserError(
-        path, f"cannot be written ({error.strerror or error})", "Choose another folder or change its permissions"
-    )
+    problem = f"cannot be written ({error.strerror or error})"
+    return UserError(path, problem, "Choose another folder or change its permissions")
 
 
 def _without_suffix(name: str) -> str:
@@ -237,11 +218,8 @@ def _unpacker(archive: Path) -> Callable[[Path, Path], None]:
 
 
 def _unsafe(archive: Path, name: str, why: str) -> UserError:
-    return UserError(
-        archive,
-        f"its member '{name}' {why}, so nothing was unpacked",
-        "Do not use this archive; fetch it from its official address",
-    )
+    remedy = "Do not use this archive; fetch it from its official address"
+    return UserError(archive, f"its member '{name}' {why}, so nothing was unpacked", remedy)
 
 
 def _check_name(archive: Path, name: str) -> None:

@@ -37,6 +37,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import imagehash
@@ -107,7 +108,7 @@ def hash_cohort(cohort: Cohort, workers: int | None = None) -> np.ndarray:
     cohort : Cohort
         The radiographs.
     workers : int, optional
-        Threads. Default: one a core.
+        Threads. Default: one per core.
 
     Returns
     -------
@@ -179,7 +180,7 @@ def find_duplicates(
         Least correlation after registration, -1 to 1. None: the hash alone decides, and no image is read where
         `hashes` is given; take a threshold of at most 36 then.
     workers : int, optional
-        Threads. Default: one a core.
+        Threads. Default: one per core.
     cache : str or Path, optional
         Hashes and thumbnails are kept below `cache/duplicates` under a key of the image's bytes, and so are the
         correlations of groups of pairs: a search that was stopped goes on there, one that is repeated decodes
@@ -189,7 +190,7 @@ def find_duplicates(
     Returns
     -------
     pandas.DataFrame
-        A row a pair, in the order of the cohort: `image_id_a`, `image_id_b`, `source_a`, `source_b`,
+        One row per pair, in the order of the cohort: `image_id_a`, `image_id_b`, `source_a`, `source_b`,
         `distance` (int, bits) and `correlation` (float; NaN where it was not measured or is undefined). Empty
         where there are none.
 
@@ -204,12 +205,11 @@ def find_duplicates(
             raise ValueError(f"hashes of shape {hashes.shape} do not fit {len(cohort)} images")
     threshold = candidate_distance(len(cohort)) if threshold is None else threshold
     with _open_pictures(cohort, cache, workers) as pictures:
-        known = hashes is not None
-        hashes = hashes if known else pictures.hashes(range(len(cohort)), "hashing")
-        first, second, distance = _near_pairs(hashes, threshold)
+        bits = pictures.hashes(range(len(cohort)), "hashing") if hashes is None else hashes
+        first, second, distance = _near_pairs(bits, threshold)
         correlation = np.full(len(first), np.nan)
         if min_correlation is not None and len(first):
-            if known:
+            if hashes is not None:
                 pictures.hashes(np.unique([first, second]).tolist(), "reading")
             correlation = pictures.correlations(first, second)
             keep = (distance <= SURE_DISTANCE) | (correlation >= min_correlation)
@@ -220,7 +220,7 @@ def find_duplicates(
 
 
 def duplicate_groups(cohort: Cohort, pairs: pd.DataFrame) -> np.ndarray:
-    """Return a group key an image: patients joined, transitively, where they share a near-duplicate.
+    """Return a group key per image: patients joined, transitively, where they share a near-duplicate.
 
     Parameters
     ----------
@@ -375,7 +375,9 @@ def _register(
     """Return the enhanced correlation and the (2, 3) affine matrix; NaN and the identity where there is none."""
     start = np.eye(2, 3, dtype=np.float32)
     try:
-        return cv2.findTransformECC(fixed, moving, start.copy(), cv2.MOTION_AFFINE, stop, None, blur)
+        # OpenCV's stubs do not know the None for "no mask".
+        arguments: tuple[Any, ...] = (cv2.MOTION_AFFINE, stop, None, blur)
+        return cv2.findTransformECC(fixed, moving, start.copy(), *arguments)
     except cv2.error:  # OpenCV's way of saying that it did not converge, or that an image is constant
         return float("nan"), start
 

@@ -56,10 +56,7 @@ class FileHashes:
     def of(self, path: str) -> str:
         """Return the SHA-256 of the file's bytes, in hexadecimal.
 
-        Raises
-        ------
-        UserError
-            Where the file cannot be read, or the index not be written.
+        Raises `UserError` where the file cannot be read, or the index not be written.
         """
         try:
             status = os.stat(path)
@@ -69,9 +66,8 @@ class FileHashes:
                 return known[2]
             digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         except OSError as error:
-            raise UserError(
-                path, f"cannot be read ({error.strerror})", "Check the path in the cohort's table"
-            ) from error
+            problem = f"cannot be read ({error.strerror})"
+            raise UserError(path, problem, "Check the path in the cohort's table") from error
         if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
             with self._lock:
                 self._known[path], self._changed = [*stamp, digest], True

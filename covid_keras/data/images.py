@@ -41,23 +41,15 @@ _MASK_FORMATS = (*_FORMATS, "GIF")
 # The JSRT database's files have no header: side and depth are those of its description.
 _RAW_SUFFIX, _RAW_SIDE, _RAW_BYTES = ".img", 2048, 2
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+_DICOM_EXTRA = "Run: pip install 'covid-keras[dicom]'"
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 262
 
 # What Pillow and pydicom raise on damaged files; anything else is a fault of ours and must show itself.
 _DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-    OverflowError,
-)
+    OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, AttributeError,
+    NotImplementedError, OverflowError,
+)  # fmt: skip
 
 # EXIF orientation -> what makes the picture upright.
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -136,11 +128,8 @@ def read_mask(path: str | Path, shape: tuple[int, ...] | None = None) -> np.ndar
         values = values.astype(np.uint8)
     mask = _upright(values, orientation)
     if shape is not None and mask.shape != tuple(shape[:2]):
-        raise UserError(
-            path,
-            f"the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image is {shape[1]}x{shape[0]}",
-            "Give the mask that was drawn on this image, at its size",
-        )
+        problem = f"the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image is {shape[1]}x{shape[0]}"
+        raise UserError(path, problem, "Give the mask that was drawn on this image, at its size")
     return mask
 
 
@@ -183,10 +172,7 @@ def encode_png(image: np.ndarray) -> bytes:
 def image_size(path: str | Path) -> tuple[int, int]:
     """Return (height, width) as `read_image` would give it, from the header alone.
 
-    Raises
-    ------
-    UserError
-        As for `read_image`, as far as the header tells.
+    Raises `UserError` as for `read_image`, as far as the header tells.
     """
     path = Path(path)
     if _is_dicom(path):
@@ -226,13 +212,10 @@ def _open(path: Path, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Ima
     with open(path, "rb") as stream:
         try:
             image = Image.open(stream, formats=formats)
-            frames = image.n_frames if image.format in ("TIFF", "GIF") else 1
+            frames = getattr(image, "n_frames", 1) if image.format in ("TIFF", "GIF") else 1
         except UnidentifiedImageError as error:
-            raise UserError(
-                path,
-                "is not a PNG, JPEG, TIFF, BMP or DICOM image, whatever its name says",
-                "Convert it to PNG, or remove it",
-            ) from error
+            problem = "is not a PNG, JPEG, TIFF, BMP or DICOM image, whatever its name says"
+            raise UserError(path, problem, "Convert it to PNG, or remove it") from error
         except Image.DecompressionBombError as error:
             # Raised above 179 million pixels: one side is then longer than 13,000.
             raise UserError(path, f"has a side of more than {MAX_SIDE} pixels", "Scale it down") from error
@@ -240,25 +223,21 @@ def _open(path: Path, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Ima
             raise _damaged(path, error) from error
         _check_size(path, image.height, image.width)
         if frames > 1:
-            raise UserError(path, f"holds {frames} pages", "Save one radiograph a file")
+            raise UserError(path, f"holds {frames} pages", "Save one radiograph per file")
         yield image
 
 
 def _check_size(path: Path, height: int, width: int) -> None:
     if min(height, width) < MIN_SIDE:
-        raise UserError(
-            path,
-            f"is {width}x{height} pixels, a radiograph has at least {MIN_SIDE} a side",
-            "Fetch the full image, or remove it",
-        )
+        problem = f"is {width}x{height} pixels, a radiograph has at least {MIN_SIDE} a side"
+        raise UserError(path, problem, "Fetch the full image, or remove it")
     if max(height, width) > MAX_SIDE:
         raise UserError(path, f"is {width}x{height} pixels, more than {MAX_SIDE} a side", "Scale it down")
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(
-        path, f"the image is damaged or truncated ({str(error) or type(error).__name__})", "Fetch the file again"
-    )
+    problem = f"the image is damaged or truncated ({str(error) or type(error).__name__})"
+    return UserError(path, problem, "Fetch the file again")
 
 
 def _decode(path: Path, image: Image.Image, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
@@ -289,7 +268,7 @@ def _raw_values(image: Image.Image) -> np.ndarray:
     if image.mode.startswith(("I", "F")):
         values = np.array(image)
         # Pillow inverts "0 is white" itself, but only up to 8 bits.
-        if image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:
+        if image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0:
             values = values.max() - values
         return values
     if image.has_transparency_data:
@@ -327,11 +306,8 @@ def _is_raw(path: Path) -> bool:
         return False
     size, expected = path.stat().st_size, _RAW_SIDE**2 * _RAW_BYTES
     if size != expected:
-        raise UserError(
-            path,
-            f"has {size:,} bytes, a raw image of the JSRT database has {expected:,}",
-            "Fetch it again, or convert it to PNG",
-        )
+        problem = f"has {size:,} bytes, a raw image of the JSRT database has {expected:,}"
+        raise UserError(path, problem, "Fetch it again, or convert it to PNG")
     return True
 
 
@@ -348,9 +324,7 @@ def _pydicom(path: Path) -> Any:
         import pydicom
         import pydicom.pixels
     except ImportError as error:
-        raise UserError(
-            path, "is a DICOM file, and pydicom 3 is not installed", "Run: pip install 'covid-keras[dicom]'"
-        ) from error
+        raise UserError(path, "is a DICOM file, and pydicom 3 is not installed", _DICOM_EXTRA) from error
     return pydicom
 
 
@@ -366,7 +340,7 @@ def _dicom_header(path: Path) -> Dataset:
         raise UserError(path, "is not a DICOM file with an image in it", "Check the file, or remove it") from error
     _check_size(path, height, width)
     if frames > 1:
-        raise UserError(path, f"holds {frames} frames", "Save one radiograph a file")
+        raise UserError(path, f"holds {frames} frames", "Save one radiograph per file")
     return header
 
 
@@ -379,9 +353,7 @@ def _read_dicom(path: Path) -> np.ndarray:
             data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
         return np.ascontiguousarray(_dicom_grey(pydicom.pixels, data))
     except RuntimeError as error:  # covers NotImplementedError
-        raise UserError(
-            path, f"its compression cannot be decoded ({error})", "Run: pip install 'covid-keras[dicom]'"
-        ) from error
+        raise UserError(path, f"its compression cannot be decoded ({error})", _DICOM_EXTRA) from error
     except _DECODE_ERRORS as error:
         raise _damaged(path, error) from error
 

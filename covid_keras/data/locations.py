@@ -14,10 +14,7 @@ DEFAULT = Path("data")
 def find_data(given: Path | None) -> Path | None:
     """Return the data root: `--data`, then the variable COVID_KERAS_DATA, then `data/`; None where there is none.
 
-    Raises
-    ------
-    UserError
-        Where a folder was named that does not exist: a typing mistake must not end in the phantom.
+    Raises `UserError` where a folder was named that does not exist: a typing mistake must not end in the phantom.
     """
     for folder, origin in ((given, "--data"), (os.environ.get(VARIABLE), VARIABLE)):
         if folder:
@@ -32,9 +29,6 @@ def require_data(given: Path | None) -> Path:
     """Return the data root; raise `UserError` where none is found."""
     found = find_data(given)
     if found is None:
-        raise UserError(
-            "data folder",
-            f"none found (no --data, no {VARIABLE}, no {DEFAULT}/)",
-            "Name one with --data; `covid-keras data list` says how to get the collections",
-        )
+        remedy = "Name one with --data; `covid-keras data list` says how to get the collections"
+        raise UserError("data folder", f"none found (no --data, no {VARIABLE}, no {DEFAULT}/)", remedy)
     return found

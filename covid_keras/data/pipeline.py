@@ -170,9 +170,8 @@ def _checked_indices(indices: Sequence[int] | np.ndarray, n: int, batch_size: in
     if batch_size < 1:
         raise UserError("batch size", f"{batch_size} is not positive", "Use 16")
     if drop_remainder and indices.size < batch_size:
-        raise UserError(
-            "batch size", f"{indices.size} images do not fill a batch of {batch_size}", "Lower the batch size"
-        )
+        problem = f"{indices.size} images do not fill a batch of {batch_size}"
+        raise UserError("batch size", problem, "Lower the batch size")
     return indices.astype(np.int64)
 
 

@@ -246,10 +246,7 @@ class Preparation:
     def key(self) -> str:
         """Return a key of the steps and of the algorithm's version (16 hexadecimal digits).
 
-        Raises
-        ------
-        UserError
-            Where the reference cannot be read.
+        Raises `UserError` where the reference cannot be read.
         """
         return fingerprint([ALGORITHM, [step.key() for step in self.steps]])
 
@@ -289,10 +286,9 @@ def prepare_image(path: str | Path, mask: np.ndarray | str | Path | None, prepar
 def _run(
     path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation, steps: tuple[Step, ...]
 ) -> Picture:
-    image = read_image(path)
-    picture = Picture(image)
+    picture = Picture(read_image(path))
     if preparation.needs_mask:
-        picture = Picture(image, _read_mask(path, mask, image.shape))
+        picture = picture._replace(lungs=_read_mask(path, mask, picture.image.shape))
     for step in steps:
         picture = step(picture)
     return picture
@@ -318,20 +314,14 @@ def _read_mask(path: str | Path, mask: np.ndarray | str | Path | None, shape: tu
     if not isinstance(mask, np.ndarray):
         mask = read_mask(mask, shape)
     if mask.shape != shape:
-        raise UserError(
-            path,
-            f"its mask has {mask.shape[0]} x {mask.shape[1]} pixels, the image {shape[0]} x {shape[1]}",
-            "Give the mask of this very image",
-        )
+        problem = f"its mask has {mask.shape[0]} x {mask.shape[1]} pixels, the image {shape[0]} x {shape[1]}"
+        raise UserError(path, problem, "Give the mask of this very image")
     return mask
 
 
 def _mask_missing(subject: str | Path) -> UserError:
-    return UserError(
-        subject,
-        "has no lung mask, which the crop or masking asked for needs",
-        "Segment the lungs first (covid-keras segment) or fill in mask_path",
-    )
+    remedy = "Segment the lungs first (covid-keras segment) or fill in mask_path"
+    return UserError(subject, "has no lung mask, which the crop or masking asked for needs", remedy)
 
 
 def crop_box(mask: np.ndarray, preparation: Preparation) -> LungBox:
@@ -420,7 +410,7 @@ class PreparedImages:
         """Return several prepared images, (n, H, W, C) uint8, 0..255, in the order of `indices`."""
         indices = list(indices)
         result = np.empty((len(indices), *self.shape), np.uint8)
-        for place, index in enumerate(indices):
+        for place, index in enumerate(indices):  # not np.stack, which would hold all of them twice
             result[place] = self.load(index)
         return result
 
@@ -454,20 +444,16 @@ def prepare_cohort(
         For the first image, in the cohort's order, that cannot be prepared; the images before it stay in the
         cache, and no file is half-written. Where `cache_dir` cannot be written.
     """
-    rows = [
-        _Row(row.image_id, row.path, row.mask_path if preparation.needs_mask else "")
-        for row in cohort.table.itertuples()
-    ]
-    for row in rows:
-        if preparation.needs_mask and not row.mask_path:
-            raise _mask_missing(row.image_id)
+    table, needs_mask = cohort.table, preparation.needs_mask
+    rows = [_Row(*row) for row in zip(table["image_id"], table["path"], table["mask_path"], strict=True)]
+    if needs_mask and (table["mask_path"] == "").any():
+        raise _mask_missing(table["image_id"][table["mask_path"] == ""].iloc[0])
     preparation = _with_reference_mask(preparation, cohort)
     steps, settings_key = _bound(preparation), preparation.key()
     store = Store(Path(cache_dir).absolute())
 
     def work(row: _Row) -> _Result:
-        contents = [hashes.of(path) if path else "" for path in (row.path, row.mask_path)]
-        key = fingerprint([*contents, settings_key])
+        key = fingerprint([hashes.of(row.path), hashes.of(row.mask_path) if needs_mask else "", settings_key])
         if (entry := store.find(key)) is not None:
             return _Result(key, entry.mark)
         picture = _run(row.path, row.mask_path, preparation, steps)
@@ -488,9 +474,8 @@ def prepare_cohort(
         _log.warning(
             "%d of %d images show no lung in their mask and are used whole, e.g. %s", len(whole), len(rows), whole[0]
         )
-    ids = tuple(row.image_id for row in rows)
-    shape, reused = preparation.shape, len(rows) - prepared
-    return PreparedImages(store.folder, tuple(keys), ids, shape, tuple(whole), prepared, reused)
+    made = (tuple(whole), prepared, len(rows) - prepared)
+    return PreparedImages(store.folder, tuple(keys), tuple(table["image_id"]), preparation.shape, *made)
 
 
 def _with_reference_mask(preparation: Preparation, cohort: Cohort) -> Preparation:

@@ -1,6 +1,6 @@
 """Who is in which set: patient-disjoint stratified folds and hold-outs, and the refusal of leakage.
 
-A split is a table with one row an image in each (repeat, fold): `repeat, fold, image_id, patient_id, label,
+A split is a table with one row per image in each (repeat, fold): `repeat, fold, image_id, patient_id, label,
 split`, split being "train", "validation" or "test". It is written as CSV beside its SHA-256 and read back, so
 that everybody trains and tests on the very same images.
 """
@@ -19,7 +19,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, sha256_of, write_text
-from covid_keras.data.cohort import SEVERITIES, Cohort, read_table
+from covid_keras.data.cohort import Cohort, read_table
 
 SPLIT_COLUMNS = ("repeat", "fold", "image_id", "patient_id", "label", "split")
 PARTS = ("train", "validation", "test")
@@ -52,7 +52,7 @@ def patient_folds(
     validation : float
         Share of each training part that becomes "validation", 0 (none) to below 1; rounded to a twentieth.
     groups : sequence of str, optional
-        One key an image; images of one key stay together. Default: `patient_id`. `duplicate_groups` gives
+        One key per image; images of one key stay together. Default: `patient_id`. `duplicate_groups` gives
         keys that also join near-duplicates.
     leaky_as_published : bool
         Split by image, patients crossing as they may. Only for reproducing a paper that did so.
@@ -60,7 +60,7 @@ def patient_folds(
     Returns
     -------
     pandas.DataFrame
-        Columns repeat, fold (int, from 0), image_id, patient_id, label, split; repeats * n_folds rows an
+        Columns repeat, fold (int, from 0), image_id, patient_id, label, split; repeats * n_folds rows per
         image, in the cohort's order within each fold.
 
     Raises
@@ -73,11 +73,9 @@ def patient_folds(
     Tabik et al., IEEE JBHI 24(12), 2020, section V: 5 x 5 folds, 10 % of each training part for validation.
     """
     if n_folds < 2 or repeats < 1 or not 0 <= validation < 1:
-        raise UserError(
-            "split",
-            f"{n_folds} folds, {repeats} repeats, validation {validation} make no split",
-            "Ask for 2 or more folds, 1 or more repeats, validation from 0 to below 1",
-        )
+        problem = f"{n_folds} folds, {repeats} repeats, validation {validation} make no split"
+        remedy = "Ask for 2 or more folds, 1 or more repeats, validation from 0 to below 1"
+        raise UserError("split", problem, remedy)
     keys = None if leaky_as_published else _group_keys(cohort, groups)
     _require_enough(cohort, keys, n_folds)
     tables = []
@@ -120,7 +118,7 @@ def hold_out(
     Returns
     -------
     pandas.DataFrame
-        A row an image, columns as in `patient_folds`.
+        One row per image, columns as in `patient_folds`.
 
     Raises
     ------
@@ -129,8 +127,9 @@ def hold_out(
     """
     fractions = {"train": 0.8, "test": 0.2} if fractions is None else fractions
     keys = _group_keys(cohort, groups)
-    rules = [dict(fractions), *(dict(own) for own in (shares or {}).values())]
-    of_image = _rules(cohort, keys, tuple(shares or ()))
+    shares = shares or {}
+    rules = [dict(fractions), *(dict(own) for own in shares.values())]
+    of_image = _rules(cohort, keys, tuple(shares))
     split = np.full(len(cohort), "", dtype=object)
     for number, rule in enumerate(rules):
         rows = of_image == number
@@ -167,9 +166,8 @@ def _divided(cohort: Cohort, shares: Mapping[str, float], keys: np.ndarray, seed
     """Return the part of each image, object (n,), by one rule."""
     unknown = [part for part in shares if part not in PARTS]
     if unknown or min(shares.values(), default=-1.0) < 0 or not np.isclose(sum(shares.values()), 1):
-        raise UserError(
-            "split", f"the shares {shares} make no split", f"Give shares of {', '.join(PARTS)} that sum to 1"
-        )
+        remedy = f"Give shares of {', '.join(PARTS)} that sum to 1"
+        raise UserError("split", f"the shares {shares} make no split", remedy)
     asked = tuple(part for part in PARTS if shares.get(part, 0) > 0)
     split = np.full(len(cohort), asked[0], dtype=object)
     rest = 1.0
@@ -198,7 +196,7 @@ def published_split(cohort: Cohort, test: float, seed: int) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row an image, columns as in `patient_folds`, parts train and test.
+        One row per image, columns as in `patient_folds`, parts train and test.
 
     Examples
     --------
@@ -261,11 +259,9 @@ def _require_enough(cohort: Cohort, keys: np.ndarray | None, n_folds: int) -> No
         found = len(set(units[labels == name]))
         if found < n_folds:
             what = "image(s)" if keys is None else "patient(s)"
-            raise UserError(
-                cohort.name or "split",
-                f"class '{name}' has {found} {what}, too few for {n_folds} folds",
-                "Use fewer folds, add images of the class, or merge it with another",
-            )
+            problem = f"class '{name}' has {found} {what}, too few for {n_folds} folds"
+            remedy = "Use fewer folds, add images of the class, or merge it with another"
+            raise UserError(cohort.name or "split", problem, remedy)
 
 
 def _take(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, share: float, seed: int) -> np.ndarray:
@@ -279,9 +275,8 @@ def _take(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, share: floa
     largest_class = int(np.unique(labels[pool], return_counts=True)[1].max())
     finest = min(_FINEST, len(set(units)), largest_class)
     if finest < 2:
-        raise UserError(
-            cohort.name or "split", "one patient cannot be divided into two parts", "Add patients, or use fewer parts"
-        )
+        problem = "one patient cannot be divided into two parts"
+        raise UserError(cohort.name or "split", problem, "Add patients, or use fewer parts")
     # Not below one part: a share asked for is never rounded away.
     ratio = max(Fraction(share).limit_denominator(finest), Fraction(1, finest))
     parts = _deal(cohort, pool, keys, max(ratio.denominator, 2), seed)
@@ -295,16 +290,12 @@ def _take(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, share: floa
 
 def _check_classes(table: pd.DataFrame, cohort: Cohort, asked: tuple[str, ...]) -> None:
     found = set(table[["repeat", "fold", "split", "label"]].itertuples(index=False, name=None))
-    for repeat, fold in table[["repeat", "fold"]].drop_duplicates().itertuples(index=False, name=None):
-        for part in asked:
-            for label in cohort.classes:
-                if (repeat, fold, part, label) not in found:
-                    raise UserError(
-                        cohort.name or "split",
-                        f"no image of class '{label}' is left for {part} in repeat {repeat}, fold {fold}",
-                        "Use fewer folds, a larger "
-                        "validation or test part, another seed, or merge the class with another",
-                    )
+    folds = table[["repeat", "fold"]].drop_duplicates().itertuples(index=False, name=None)
+    for (repeat, fold), part, label in itertools.product(folds, asked, cohort.classes):
+        if (repeat, fold, part, label) not in found:
+            problem = f"no image of class '{label}' is left for {part} in repeat {repeat}, fold {fold}"
+            remedy = "Use fewer folds, a larger validation or test part, another seed, or merge the class with another"
+            raise UserError(cohort.name or "split", problem, remedy)
 
 
 def _named(items: Sequence[str]) -> str:
@@ -346,11 +337,8 @@ def check_disjoint(table: pd.DataFrame, cohort: Cohort, duplicates: pd.DataFrame
         kinds = part["split"].groupby(part["image_id"].map(patients)).nunique()
         crossing = list(kinds.index[kinds > 1])
         if crossing:
-            raise UserError(
-                "split",
-                f"leakage in {where}: in more than one part are the patients {_named(crossing)}",
-                "Split by patient (patient_folds or hold_out)",
-            )
+            problem = f"leakage in {where}: in more than one part are the patients {_named(crossing)}"
+            raise UserError("split", problem, "Split by patient (patient_folds or hold_out)")
         if duplicates is not None and len(duplicates):
             _check_pairs(part, duplicates, where)
 
@@ -361,32 +349,8 @@ def _check_pairs(part: pd.DataFrame, duplicates: pd.DataFrame, where: str) -> No
     crossing = duplicates[first.notna() & second.notna() & (first != second)]
     if len(crossing):
         pairs = [f"{a} = {b}" for a, b in zip(crossing["image_id_a"], crossing["image_id_b"], strict=True)]
-        raise UserError(
-            "split",
-            f"leakage in {where}: near-duplicates in more than one part are {_named(pairs)}",
-            "Give groups=duplicate_groups(cohort, pairs) when splitting",
-        )
-
-
-def split_counts(table: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
-    """Return images, patients, and images of each class and severity level in each part of each fold.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index (repeat, fold, split), parts in the order train, validation, test; integer columns `images`,
-        `patients`, one a class, and one a severity level where the cohort has any.
-    """
-    severity = table["image_id"].map(cohort.table.set_index("image_id")["severity"])
-    levels = [level for level in SEVERITIES if (severity == level).any()]
-    keys = [table["repeat"], table["fold"], pd.Categorical(table["split"], categories=PARTS, ordered=True)]
-    grouped = table.groupby(keys, observed=True)
-    columns = {"images": grouped.size(), "patients": grouped["patient_id"].nunique()}
-    for values, names in ((table["label"], cohort.classes), (severity, levels)):
-        columns |= {name: values.eq(name).groupby(keys, observed=True).sum() for name in names}
-    counts = pd.DataFrame(columns).astype(int)
-    counts.index = counts.index.set_names(["repeat", "fold", "split"])
-    return counts
+        problem = f"leakage in {where}: near-duplicates in more than one part are {_named(pairs)}"
+        raise UserError("split", problem, "Give groups=duplicate_groups(cohort, pairs) when splitting")
 
 
 def write_split(path: str | Path, table: pd.DataFrame) -> Path:
@@ -406,25 +370,18 @@ def _sidecar(path: Path) -> Path:
 def read_split(path: str | Path) -> pd.DataFrame:
     """Read a split written by `write_split`; its SHA-256 must fit.
 
-    Raises
-    ------
-    UserError
-        Where the split or its digest is missing, they do not fit, or a column or part is unknown.
+    Raises `UserError` where the split or its digest is missing, they do not fit, or a column or part is unknown.
     """
     path = Path(path)
     table = read_table(path, SPLIT_COLUMNS)
     try:
         recorded = _sidecar(path).read_text(encoding="utf-8", errors="replace").split()[:1]
     except OSError as error:
-        raise UserError(
-            _sidecar(path), f"cannot be read ({error.strerror})", "Restore it beside the split, or make the split again"
-        ) from error
+        remedy = "Restore it beside the split, or make the split again"
+        raise UserError(_sidecar(path), f"cannot be read ({error.strerror})", remedy) from error
     if recorded != [sha256_of(path)]:
-        raise UserError(
-            path,
-            f"was changed since it was written (its SHA-256 is not that of {path.name}.sha256)",
-            "Restore the file, or make the split again",
-        )
+        problem = f"was changed since it was written (its SHA-256 is not that of {path.name}.sha256)"
+        raise UserError(path, problem, "Restore the file, or make the split again")
     unknown = set(table["split"]) - set(PARTS)
     if unknown:
         raise UserError(path, f"part '{min(unknown)}' in column 'split' is unknown", f"Use {', '.join(PARTS)}")

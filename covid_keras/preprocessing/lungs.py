@@ -130,8 +130,8 @@ def lung_bounding_box(
         raise UserError("shape", f"{(height, width)} is no image size", "Give the image's height and width")
     if not kept.any():
         return LungBox(0, height, 0, width, whole=True)
-    top, bottom = _side(kept.any(axis=1), height, margin, pixels, inclusive)
-    left, right = _side(kept.any(axis=0), width, margin, pixels, inclusive)
+    top, bottom = _side(kept.max(axis=1), height, margin, pixels, inclusive)
+    left, right = _side(kept.max(axis=0), width, margin, pixels, inclusive)
     return LungBox(top, bottom, left, right)
 
 
@@ -235,7 +235,7 @@ def dilate_mask(mask: np.ndarray, kernel: int | tuple[int, int] = (5, 5), iterat
     COVID-CXNet (Haghanifar et al. 2020), `cv2.dilate`.
     """
     mask = np.asarray(mask)
-    height, width = (kernel, kernel) if np.ndim(kernel) == 0 else tuple(kernel)
+    height, width = (kernel, kernel) if isinstance(kernel, int | np.integer) else kernel
     if min(height, width) < 1:
         raise UserError("kernel", f"{kernel} has no pixels", "COVID-CXNet uses (5, 5)")
     if iterations < 0:
@@ -295,11 +295,8 @@ def _picture(image: np.ndarray) -> np.ndarray:
 def _require_same_size(image: np.ndarray, mask: np.ndarray) -> None:
     height, width = _mask_plane(mask).shape
     if (height, width) != image.shape[:2]:
-        raise UserError(
-            "mask",
-            f"{height} rows x {width} columns, but its image has {image.shape[0]} x {image.shape[1]}",
-            "Give the mask of this very image, at the image's size",
-        )
+        problem = f"{height} rows x {width} columns, but its image has {image.shape[0]} x {image.shape[1]}"
+        raise UserError("mask", problem, "Give the mask of this very image, at the image's size")
 
 
 def _blank(image: np.ndarray, mask: np.ndarray, threshold: Threshold, lungs: bool) -> np.ndarray:

@@ -222,6 +222,5 @@ def _content(path: str) -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        raise UserError(
-            path, f"the reference of the matching cannot be read ({error.strerror})", "Give another reference"
-        ) from error
+        problem = f"the reference of the matching cannot be read ({error.strerror})"
+        raise UserError(path, problem, "Give another reference") from error

@@ -39,7 +39,35 @@ _PLAN = 11  # stream number: who is in the collection
 
 @dataclass(frozen=True)
 class PhantomSettings:
-    """What a collection is made of; see `make_phantom`."""
+    """What a collection is made of.
+
+    Parameters
+    ----------
+    composition : mapping label -> patients
+        "normal", "cap", "covid".
+    seed : int
+        Same seed, same collection, at any number of workers.
+    size : int
+        Pixels a side.
+    severities : mapping level -> share
+        Of the "covid" patients' first images; default as in COVIDGR-1.0.
+    views : mapping view -> share
+        "PA", "AP", "L"; default PA only.
+    hospitals : mapping hospital -> share
+        Default half "A", half "B".
+    follow_ups : float
+        Probability that a patient has one more image, up to four.
+    markers : float
+        Probability of a burnt-in marker ("R" in hospital A, "L" in B, "PORTABLE" in AP views).
+    hospital_shortcut, marker_shortcut : float
+        Probability that the label alone decides the hospital (normal A, others B) or whether there is a
+        marker (normal none, others one). 0: the label plays no part.
+
+    Raises
+    ------
+    UserError
+        For unknown names or shares that make no sense.
+    """
 
     composition: dict[str, int]
     seed: int = 0
@@ -63,8 +91,7 @@ class PhantomSettings:
             if any(share < 0 for share in shares.values()) or sum(shares.values()) <= 0:
                 raise UserError("phantom", f"{what} {dict(shares)} has no share above 0 or one below", "Correct it")
         for what in ("follow_ups", "markers", "hospital_shortcut", "marker_shortcut"):
-            if not 0.0 <= getattr(self, what) <= 1.0:
-                value = getattr(self, what)
+            if not 0.0 <= (value := getattr(self, what)) <= 1.0:
                 raise UserError("phantom", f"{what} {value} lies outside 0..1", "Give a probability")
 
 
@@ -89,7 +116,7 @@ def _pick(shares: Mapping[str, float], rng: np.random.Generator) -> str:
 
 
 def plan_collection(settings: PhantomSettings) -> pd.DataFrame:
-    """Return the collection's table, a row an image, before anything is drawn.
+    """Return the collection's table, one row per image, before anything is drawn.
 
     Columns: file, image_id, patient, visit, label, view, hospital, marker, extent, severity, image_seed. The
     composition and the severities of first images are exact; later images drift by a point or two.
@@ -113,20 +140,15 @@ def plan_collection(settings: PhantomSettings) -> pd.DataFrame:
         for visit in range(visits):
             if visit and label != "normal":
                 extent = int(np.clip(extent + own.choice([-2, -1, 0, 1, 2]), 0, MAX_EXTENT))
-            rows.append(_row(settings, own, f"P{number:05d}", visit, label, hospital, extent, body_seed))
+            row = {"label": label, "extent": extent, "hospital": hospital, "image_seed": body_seed}
+            rows.append(_row(settings, own, f"P{number:05d}", visit, row))
     return pd.DataFrame(rows)
 
 
 def _row(
-    settings: PhantomSettings,
-    rng: np.random.Generator,
-    patient: str,
-    visit: int,
-    label: str,
-    hospital: str,
-    extent: int,
-    body_seed: int,
+    settings: PhantomSettings, rng: np.random.Generator, patient: str, visit: int, known: dict[str, Any]
 ) -> dict[str, Any]:
+    label, extent, hospital = known["label"], known["extent"], known["hospital"]
     view = _pick(settings.views, rng)
     marked = rng.random() < settings.markers
     if rng.random() < settings.marker_shortcut:
@@ -143,7 +165,7 @@ def _row(
         "marker": text if marked else "",
         "extent": extent,
         "severity": severity_level(extent) if label == "covid" else "",
-        "image_seed": body_seed,
+        "image_seed": known["image_seed"],
     }
 
 
@@ -154,18 +176,12 @@ def make_phantom(
     size: int = 256,
     *,
     composition: Mapping[str, float] | None = None,
-    severities: Mapping[str, float] | None = None,
-    views: Mapping[str, float] | None = None,
-    hospitals: Mapping[str, float] | None = None,
-    follow_ups: float = 0.2,
-    markers: float = 0.5,
-    hospital_shortcut: float = 0.0,
-    marker_shortcut: float = 0.0,
     workers: int | None = None,
+    **others: Any,
 ) -> Path:
     """Write a phantom collection, whole or not at all; reuse the one that is there where the settings agree.
 
-    Written are `images/`, `masks/` (lungs, 0/255) and `opacities/` (0/255), in each a PNG an image, of the same
+    Written are `images/`, `masks/` (lungs, 0/255) and `opacities/` (0/255), in each one PNG per image, of the same
     name, `metadata.csv` (see `plan_collection`) and `phantom.yaml` (settings, generator version).
 
     Parameters
@@ -174,27 +190,12 @@ def make_phantom(
         Where to; made. Must be new, empty, or hold the very same phantom.
     patients : int, optional
         Number of patients, shared out in proportion to `composition`. Without it `composition` counts them.
-    seed : int
-        Same seed, same collection, at any number of workers.
-    size : int
-        Pixels a side.
     composition : mapping label -> patients or share
         Default 60 "normal" and 60 "covid"; "cap" is the third label.
-    severities : mapping level -> share
-        Of the "covid" patients' first images; default as in COVIDGR-1.0.
-    views : mapping view -> share
-        "PA", "AP", "L"; default PA only.
-    hospitals : mapping hospital -> share
-        Default half "A", half "B".
-    follow_ups : float
-        Probability that a patient has one more image, up to four.
-    markers : float
-        Probability of a burnt-in marker ("R" in hospital A, "L" in B, "PORTABLE" in AP views).
-    hospital_shortcut, marker_shortcut : float
-        Probability that the label alone decides the hospital (normal A, others B) or whether there is a
-        marker (normal none, others one). 0: the label plays no part.
     workers : int, optional
         Threads; default the number of cores, at most 8.
+    seed, size, **others
+        As in `PhantomSettings`.
 
     Returns
     -------
@@ -204,27 +205,17 @@ def make_phantom(
     Raises
     ------
     UserError
-        For unknown names or shares that make no sense; where the folder holds something else; where it cannot
-        be written.
+        For settings that make no sense; where the folder holds something else; where it cannot be written.
     """
-    shares = dict(composition or {"normal": 60, "covid": 60})
-    settings = PhantomSettings(
-        composition=_counts(patients, shares),
-        seed=seed,
-        size=size,
-        severities=dict(severities or TABIK_SEVERITIES),
-        views=dict(views or {"PA": 1.0}),
-        hospitals=dict(hospitals or {"A": 0.5, "B": 0.5}),
-        follow_ups=follow_ups,
-        markers=markers,
-        hospital_shortcut=hospital_shortcut,
-        marker_shortcut=marker_shortcut,
-    )
+    counts = _counts(patients, dict(composition or {"normal": 60, "covid": 60}))
+    given: dict[str, Any] = {name: value for name, value in others.items() if value is not None}
+    given = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
+    settings = PhantomSettings(counts, seed, size, **given)
     folder = Path(folder)
     if _already_there(folder, settings):
         logger.info("phantom of the same settings found in %s: reused", folder)
-        return folder
-    _write_whole(folder, settings, workers)
+    else:
+        _write_whole(folder, settings, workers)
     return folder
 
 
@@ -274,10 +265,8 @@ def _write_whole(folder: Path, settings: PhantomSettings, workers: int | None) -
             if not _already_there(folder, settings):  # another process may have been faster
                 raise
     except OSError as error:
-        raise UserError(
-            folder, f"the phantom could not be written ({error.strerror or error}), nothing was kept",
-            "Free some space or choose another folder",
-        ) from error  # fmt: skip
+        problem = f"the phantom could not be written ({error.strerror or error}), nothing was kept"
+        raise UserError(folder, problem, "Free some space or choose another folder") from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)

@@ -71,7 +71,7 @@ def expose(canvas: Canvas, attenuation: np.ndarray, seed: int, visit: int, hospi
     return _border(canvas.shape, grey, rng, look)
 
 
-def _curve(layer: np.ndarray, contrast: float, level: float) -> np.ndarray:
+def _curve(layer: np.ndarray | np.float32, contrast: float, level: float) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-contrast * (layer - level)))
 
 

@@ -95,7 +95,8 @@ def _vessels(canvas: Canvas, body: Body, pose: Pose, seed: int) -> np.ndarray:
     layer = np.zeros(canvas.shape, np.float32)
     for width, weight, right, left in zip(widths, weights, *trees, strict=True):
         layer += weight * canvas.blur(canvas.strokes(np.concatenate([right, left]), width), 0.3 * width)
-    knots = canvas.fill(ellipse(*hila[0], 0.05, 0.12, 12), ellipse(*hila[1], 0.05, 0.10, -12))
+    (x, y), (left_x, left_y) = hila
+    knots = canvas.fill(ellipse(x, y, 0.05, 0.12, 12), ellipse(left_x, left_y, 0.05, 0.10, -12))
     return body.vessels * (layer + 0.05 * canvas.blur(knots, 0.03))
 
 

@@ -99,7 +99,8 @@ def draw_opacities(
         return Opacities(nothing, nothing > 0, 0.0)
     rng = stream(seed, _SPLIT, visit)
     points = share_out(label, extent, stream(seed, _SPLIT))
-    density, mask = nothing, nothing > 0
+    density: np.ndarray = nothing
+    mask: np.ndarray = nothing > 0
     covid = label == "covid"
     soft = 0.75 if covid else 0.45
     for side, outline, score in zip((-1, 1), outlines, points, strict=True):

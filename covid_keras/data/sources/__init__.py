@@ -52,41 +52,26 @@ def get_source(name: str) -> Source:
 def locate_source(name: str, data_root: str | Path) -> Path:
     """Return the folder of a source at or below the data root.
 
-    Raises
-    ------
-    UserError
-        Where it is not found: says where it was looked for and how to get it.
+    Raises `UserError` where it is not found: says where it was looked for and how to get it.
     """
     source = get_source(name)
     folder = source.locate(Path(data_root))
     if folder is None:
-        raise UserError(
-            Path(data_root).absolute(),
-            f"holds no {source.title} ({name}); expected layout: {source.layout}",
-            source.access,
-        )
+        problem = f"holds no {source.title} ({name}); expected layout: {source.layout}"
+        raise UserError(Path(data_root).absolute(), problem, source.access)
     return folder
 
 
 def load_source(name: str, data_root: str | Path) -> Cohort:
     """Return the cohort of a source found at or below the data root.
 
-    Raises
-    ------
-    UserError
-        Where the collection is not found, or its files do not fit its layout.
+    Raises `UserError` where the collection is not found, or its files do not fit its layout.
     """
     return get_source(name).load(locate_source(name, data_root))
 
 
 def check_source(name: str, data_root: str | Path) -> list[tuple[str, int, int]]:
-    """Return (what, expected, found) for each count on the source's card.
-
-    Raises
-    ------
-    UserError
-        As for `load_source`.
-    """
+    """Return (what, expected, found) for each count on the source's card; raise `UserError` as for `load_source`."""
     source = get_source(name)
     folder = locate_source(name, data_root)
     found = source.count(folder)

@@ -135,10 +135,7 @@ def find_folder(data: str | Path, names: Iterable[str], marks: Iterable[str]) ->
 def image_files(folder: str | Path) -> list[Path]:
     """Return the image files of a folder (not of its subfolders), sorted by name.
 
-    Raises
-    ------
-    UserError
-        Where the folder is missing or holds no image.
+    Raises `UserError` where the folder is missing or holds no image.
     """
     folder, remedy = Path(folder), "Unpack the collection in its official layout"
     if not folder.is_dir():
@@ -161,10 +158,7 @@ def image_ids(source: str, names: Iterable[str]) -> list[str]:
 def read_metadata(path: Path, columns: Iterable[str], key: str | None = None) -> pd.DataFrame:
     """Read a collection's CSV as text; where `key` is given, its values must be there and not repeat.
 
-    Raises
-    ------
-    UserError
-        Where the file or a column is missing, it has no row, or a key is empty or listed twice.
+    Raises `UserError` where the file or a column is missing, it has no row, or a key is empty or listed twice.
     """
     table = read_table(path, columns)
     if table.empty:

@@ -39,32 +39,25 @@ def read_tsv(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
 def radiographs(folder: Path) -> list[Path]:
     """Return the radiographs of every unpacked subject, sorted; their names checked against their folders.
 
-    Raises
-    ------
-    UserError
-        Where there is none, or a file lies in the folder of another subject or session.
+    Raises `UserError` where there is none, or a file lies in the folder of another subject or session.
     """
     files = sorted(folder.glob(f"sub-S*/ses-E*/{RADIOGRAPHS}/*.png"))
     if not files:
-        raise UserError(
-            folder, f"holds no sub-S*/ses-E*/{RADIOGRAPHS}/*.png", "Unpack at least one archive of subjects here"
-        )
+        problem = f"holds no sub-S*/ses-E*/{RADIOGRAPHS}/*.png"
+        raise UserError(folder, problem, "Unpack at least one archive of subjects here")
     for path in files:
         match = _NAME.match(path.stem)
         if match is None or (match[1], match[2]) != (path.parts[-4], path.parts[-3]):
-            raise UserError(
-                path, "its name is not of the subject and session of its folder", "Unpack the archive again"
-            )
+            problem = "its name is not of the subject and session of its folder"
+            raise UserError(path, problem, "Unpack the archive again")
     return files
 
 
 def listed(folder: Path) -> set[str]:
     """Return the file names of the radiographs that `derivatives/partitions.tsv` lists; none without that table.
 
-    Raises
-    ------
-    UserError
-        Where the table does not have the three columns subject, session, file (their names differ and are not used).
+    Raises `UserError` where the table does not have the three columns subject, session, file (their names differ and
+    are not used).
     """
     path = folder / PARTITIONS
     if not path.is_file():
@@ -86,10 +79,7 @@ def missing(folder: Path, files: list[Path]) -> int:
 def header(path: str | Path) -> dict[str, str]:
     """Return the first value of each text tag of an image's DICOM header; nothing where its `.json` is absent.
 
-    Raises
-    ------
-    UserError
-        Where the file is there and is no JSON of a DICOM header.
+    Raises `UserError` where the file is there and is no JSON of a DICOM header.
     """
     path = Path(path).with_suffix(".json")
     if not path.is_file():
@@ -124,10 +114,7 @@ class Bimcv(Source):
     def load(self, folder: Path) -> Cohort:
         """Return every radiograph as a cohort with one label. Further columns: `session`, `finding`.
 
-        Raises
-        ------
-        UserError
-            As for `radiographs` and `missing`; where the table of findings or a column of it is missing.
+        Raises `UserError` as for `radiographs` and `missing`; where the table of findings or a column of it is missing.
         """
         files = radiographs(folder)
         missing(folder, files)
@@ -167,12 +154,8 @@ class Bimcv(Source):
 def without_patients_of(negative: Cohort, positive: Cohort) -> Cohort:
     """Return the cohort without the images of patients who are also in another: the curated negatives of Experiment 2.
 
-    Patients carry one id in both collections. Arias-Garzon and others, 2021, removed 1,370 of 4,610 images so.
-
-    Raises
-    ------
-    UserError
-        Where nothing is left.
+    Patients carry one id in both collections. Arias-Garzon and others, 2021, removed 1,370 of 4,610 images so. Raises
+    `UserError` where nothing is left.
     """
     return negative.filter(~negative.table["patient_id"].isin(positive.patients()))
 

@@ -40,10 +40,7 @@ class BimcvPositive(Bimcv):
     def load(self, folder: Path) -> Cohort:
         """Return the radiographs as a cohort. Further columns: `session`, `finding`, `tested`.
 
-        Raises
-        ------
-        UserError
-            As for `Bimcv.load`; where the table of tests is there and lacks a column.
+        Raises `UserError` as for `Bimcv.load`; where the table of tests is there and lacks a column.
         """
         cohort = super().load(folder)
         tested: set[str] = set()

@@ -35,22 +35,11 @@ FOLDERS = ("No_findings", "Pneumonia")
 TABLE = "Data_Entry_2017.csv"
 COLUMNS = ("Image Index", "Finding Labels", "Follow-up #", "Patient ID", "View Position")
 NO_FINDING = "No Finding"
-FINDINGS = (  # in the collection's order, which is that of the outputs of networks trained on it
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
-)
+# In the collection's order, which is that of the outputs of networks trained on it.
+FINDINGS = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+)  # fmt: skip
 SUBSET_CHECKS = {"No_findings": 456, "Pneumonia": 450, "patients": 612}
 _NAME = re.compile(r"(\d+)_(\d+)$")
 
@@ -143,13 +132,9 @@ class ChestXray14(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the whole collection (where its table is there) or the two-folder subset as a cohort.
 
-        Further columns: `finding` (raw text), `follow_up` (int).
-
-        Raises
-        ------
-        UserError
-            Where a folder is missing or empty, a name does not tell the patient, an image is in both folders; a
-            column of the table is missing, an image is listed twice or missing on disk, a finding is unknown.
+        Further columns: `finding` (raw text), `follow_up` (int). Raises `UserError` where a folder is missing or empty,
+        a name does not tell the patient, an image is in both folders; a column of the table is missing, an image is
+        listed twice or missing on disk, a finding is unknown.
         """
         if is_whole(folder):
             return self.cohort(_read_whole(folder))

@@ -54,11 +54,8 @@ class CovidCXNet(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort of one class, "COVID-19".
 
-        Raises
-        ------
-        UserError
-            Where the image folder is missing or empty, or `metadata.csv` is missing, lacks a column, lists an
-            image twice or lists none of the images.
+        Raises `UserError` where the image folder is missing or empty, or `metadata.csv` is missing, lacks a column,
+        lists an image twice or lists none of the images.
         """
         files = image_files(folder / IMAGES)
         stems = [path.stem for path in files]

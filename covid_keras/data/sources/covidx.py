@@ -74,10 +74,7 @@ def _fields(line: str) -> tuple[str, str, str, str] | None:
 def _read_list(path: Path) -> pd.DataFrame:
     """Return patient, file, label and collection of each line of a list.
 
-    Raises
-    ------
-    UserError
-        Where the list is missing, empty, not text, or a line is not of its form.
+    Raises `UserError` where the list is missing, empty, not text, or a line is not of its form.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -134,13 +131,9 @@ class Covidx(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the listed images as a cohort, classes "normal", "pneumonia", "COVID-19".
 
-        Further columns: `part` ("train" or "test"), `collection`.
-
-        Raises
-        ------
-        UserError
-            Where a list or a folder of images is missing or empty, a line is not of the lists' form, an image is listed
-            twice, or more than a tenth of a list's images are missing.
+        Further columns: `part` ("train" or "test"), `collection`. Raises `UserError` where a list or a folder of images
+        is missing or empty, a line is not of the lists' form, an image is listed twice, or more than a tenth of a
+        list's images are missing.
         """
         table, _ = _survey(folder)
         nih = nih_patients(_lists(folder))

@@ -15,7 +15,7 @@ Cohort
     `width`, `height`, `tags` (joined by "|"), `outlined` (bool: has a lung), `annotation` (the JSON file).
     Patients are Kermany's where the file's name tells them, Cohen's where the file is listed in `cohen`, looked for
     beside this collection, on purpose: a split by patient then holds across the collections. Other images count as
-    a patient each.
+    one patient each.
     `frontal_and_large(cohort)` drops lateral views, images without an outline and those with a side under 256 pixels:
     6,377 remain in Hertel and Benlamri, 2022. `draw_masks(cohort, folder)` draws the outlines: 255 = lung, 127 =
     "ignore" (devices and markings), 0 = rest, as in `darwin_v7`.
@@ -106,10 +106,7 @@ def _annotations(folder: Path) -> Path | None:
 def read_annotated(path: Path) -> Annotated:
     """Read one file in Darwin JSON 1.0 or 2.0.
 
-    Raises
-    ------
-    UserError
-        Where the file is missing, is no JSON, or is not of either form.
+    Raises `UserError` where the file is missing, is no JSON, or is not of either form.
     """
     data = read_json(path)
     try:
@@ -183,11 +180,8 @@ def _summary(path: Path) -> dict[str, Any]:
 def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return what is annotated and there, X-rays only (with `path`, `annotation`), and how much of what there is.
 
-    Raises
-    ------
-    UserError
-        Where the annotations are missing, one is not in Darwin JSON, two are of one image, or more than a tenth of the
-        images are missing.
+    Raises `UserError` where the annotations are missing, one is not in Darwin JSON, two are of one image, or more than
+    a tenth of the images are missing.
     """
     place = _annotations(folder)
     if place is None:
@@ -223,18 +217,14 @@ def _cohen_patients(folder: Path) -> dict[str, str]:
 
 def _kermany_patient(name: str) -> str:
     match = _KERMANY.match(Path(name).stem)
-    return f"kermany/{match[match.lastgroup]}" if match else ""
+    return f"kermany/{match[match.lastgroup or 0]}" if match else ""
 
 
 def frontal_and_large(cohort: Cohort) -> Cohort:
     """Return the images that Hertel and Benlamri, 2022, train their segmenter on (6,377 of 6,504).
 
-    Dropped: lateral views, images on which no lung is outlined, and images with a side under 256 pixels.
-
-    Raises
-    ------
-    UserError
-        Where nothing is left.
+    Dropped: lateral views, images on which no lung is outlined, and images with a side under 256 pixels. Raises
+    `UserError` where nothing is left.
     """
     return cohort.filter(_is_usable)
 
@@ -327,13 +317,9 @@ class DarwinV7Whole(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the annotated X-rays as a cohort; masks are drawn by `draw_masks`.
 
-        Further columns: `width`, `height` (int), `tags`, `outlined` (bool), `annotation`.
-
-        Raises
-        ------
-        UserError
-            As for `_survey`: annotations missing, of another form or two of one image, more than a tenth of the images
-            missing; as for `cohen.load`, where that collection lies beside this one and is damaged.
+        Further columns: `width`, `height` (int), `tags`, `outlined` (bool), `annotation`. Raises `UserError` as for
+        `_survey`: annotations missing, of another form or two of one image, more than a tenth of the images missing; as
+        for `cohen.load`, where that collection lies beside this one and is damaged.
         """
         table, _ = _survey(folder)
         said = table["tags"].map(_said)

@@ -8,7 +8,7 @@ Layout
     images as PNG in `All247images/` or `images/`, and what SCR unpacks to: `scratch/fold1/masks/left lung/*.gif`,
     `scratch/fold1/masks/right lung/*.gif`, and the same in `fold2` (`scratch/` may be left out; so may the folds).
 Cohort
-    Every image; labels "normal" and "nodule". The masks are one file a lung: columns `mask_left` and `mask_right`;
+    Every image; labels "normal" and "nodule". The masks are one file per lung: columns `mask_left` and `mask_right`;
     `binary_masks(cohort, folder)` writes their unions at the image's size and fills in `mask_path`.
 Known problems
     Not run here on the real collection; names, sizes and counts are the published ones. Raw files hold dark as high
@@ -44,9 +44,8 @@ def _image_files(folder: Path) -> list[Path]:
             files = [path for path in files if _NAME.match(path.stem)]
             if files:
                 return _one_file_each(files)
-    raise UserError(
-        folder, f"holds no JPCLN*.IMG or JPCNN*.IMG in {' or '.join(IMAGES)}", "Unpack All247images here, or its PNGs"
-    )
+    problem = f"holds no JPCLN*.IMG or JPCNN*.IMG in {' or '.join(IMAGES)}"
+    raise UserError(folder, problem, "Unpack All247images here, or its PNGs")
 
 
 def _one_file_each(files: list[Path]) -> list[Path]:
@@ -64,12 +63,8 @@ class Jsrt(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the database as a cohort, classes "normal" and "nodule".
 
-        Further columns: `mask_left`, `mask_right` (see `united_masks`), empty where SCR is not there.
-
-        Raises
-        ------
-        UserError
-            Where no image is found, or an image has the mask of one lung only.
+        Further columns: `mask_left`, `mask_right` (see `united_masks`), empty where SCR is not there. Raises
+        `UserError` where no image is found, or an image has the mask of one lung only.
         """
         files = _image_files(folder)
         ids = [f"jsrt/{path.stem}" for path in files]

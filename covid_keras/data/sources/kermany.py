@@ -47,11 +47,8 @@ def _parse_name(path: Path) -> tuple[str, str]:
         return _LABELS[match[2]], f"kermany/{match[1]}"
     if not is_normal and (match := _MENDELEY.match(stem)):
         return _LABELS[match[1].lower()], f"kermany/{match[2]}"
-    raise UserError(
-        path,
-        f"is not named like a file of {path.parent.name}/, so its patient is unknown",
-        "Restore the collection's own file name and folder",
-    )
+    problem = f"is not named like a file of {path.parent.name}/, so its patient is unknown"
+    raise UserError(path, problem, "Restore the collection's own file name and folder")
 
 
 class Kermany(Source):
@@ -60,12 +57,8 @@ class Kermany(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort, classes "normal", "viral pneumonia", "bacterial pneumonia".
 
-        Further column: `part`, "train", "val" or "test".
-
-        Raises
-        ------
-        UserError
-            Where a folder of `train/` or `test/` is missing or empty, or a name does not tell label and patient.
+        Further column: `part`, "train", "val" or "test". Raises `UserError` where a folder of `train/` or `test/` is
+        missing or empty, or a name does not tell label and patient.
         """
         parts = [part for part in PARTS if part != "val" or (folder / part).is_dir()]
         files = [(part, path) for part in parts for name in FOLDERS for path in image_files(folder / part / name)]

@@ -45,10 +45,7 @@ def present(names: Sequence[str], files: Collection[str], place: Path, listing: 
     if absent:
         first = names[int(np.argmin(there))]
         if absent > MAX_MISSING * len(there):
-            raise UserError(
-                place / first,
-                f"is listed in {listing.name} but missing, as are {absent - 1} of the {len(there)} images listed",
-                "Unpack the images again, or remove these rows",
-            )
+            problem = f"is listed in {listing.name} but missing, as are {absent - 1} of the {len(there)} images listed"
+            raise UserError(place / first, problem, "Unpack the images again, or remove these rows")
         LOGGER.info("%s lists %d images that are not there, the first: %s", listing, absent, place / first)
     return there

@@ -7,7 +7,7 @@ Layout
     `MontgomerySet/` with `CXR_png/MCUCXR_<number>_<0 normal, 1 tuberculosis>.png`, `ManualMask/leftMask/*.png` and
     `ManualMask/rightMask/*.png` of the same names, `ClinicalReadings/*.txt` (not read).
 Cohort
-    Every image; labels "normal" and "tuberculosis". The masks are one file a lung: columns `mask_left` and
+    Every image; labels "normal" and "tuberculosis". The masks are one file per lung: columns `mask_left` and
     `mask_right`; `binary_masks(cohort, folder)` writes their unions and fills in `mask_path`.
 Known problems
     Not run here on the real collection; names, sizes and counts are the published ones. Patient ids are not published:
@@ -32,13 +32,8 @@ class Montgomery(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort, classes "normal" and "tuberculosis".
 
-        Further columns: `mask_left`, `mask_right` (see `united_masks`).
-
-        Raises
-        ------
-        UserError
-            Where the folder of images is missing or empty, a file's name does not tell the diagnosis, or an image has
-            the mask of one lung only.
+        Further columns: `mask_left`, `mask_right` (see `united_masks`). Raises `UserError` where the folder of images
+        is missing or empty, a file's name does not tell the diagnosis, or an image has the mask of one lung only.
         """
         table = nlm.read_images(folder, "montgomery", "MCUCXR")
         stems = [Path(path).stem for path in table["path"]]

@@ -20,21 +20,15 @@ DOI = "10.3978/j.issn.2223-4292.2014.11.20"
 
 
 def read_images(folder: Path, source: str, prefix: str) -> pd.DataFrame:
-    """Return the cohort table of `CXR_png/`: `<prefix>_<number>_<0 normal, 1 tuberculosis>.png`, a patient each.
+    """Return the cohort table of `CXR_png/`: `<prefix>_<number>_<0 normal, 1 tuberculosis>.png`, one patient each.
 
-    Raises
-    ------
-    UserError
-        Where the folder is missing or empty, or a file is named otherwise.
+    Raises `UserError` where the folder is missing or empty, or a file is named otherwise.
     """
     files = image_files(folder / IMAGES)
     for path in files:
         if not (path.stem.startswith(f"{prefix}_") and path.stem[-2:] in ("_0", "_1")):
-            raise UserError(
-                path,
-                f"is not named {prefix}_<number>_<0 or 1>, so its diagnosis is unknown",
-                "Restore the collection's own file name",
-            )
+            problem = f"is not named {prefix}_<number>_<0 or 1>, so its diagnosis is unknown"
+            raise UserError(path, problem, "Restore the collection's own file name")
     ids = [f"{source}/{path.stem}" for path in files]
     return pd.DataFrame(
         {

@@ -92,13 +92,9 @@ class PadChest(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the frontal and lateral radiographs of the unpacked archives, classes "frontal" and "lateral".
 
-        Further columns: `projection`, `finding` (both raw).
-
-        Raises
-        ------
-        UserError
-            Where the table or a column is missing, an image is listed twice, a projection is unknown, no archive is
-            unpacked, or more than a tenth of the images of the unpacked archives are missing.
+        Further columns: `projection`, `finding` (both raw). Raises `UserError` where the table or a column is missing,
+        an image is listed twice, a projection is unknown, no archive is unpacked, or more than a tenth of the images of
+        the unpacked archives are missing.
         """
         table, _ = _survey(folder)
         return self.cohort(

@@ -70,11 +70,8 @@ class PhantomSource(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort of classes normal, cap, covid.
 
-        Raises
-        ------
-        UserError
-            Where the table is missing, lacks a column, holds an extent or visit that is no number, or names a file
-            that is not there.
+        Raises `UserError` where the table is missing, lacks a column, holds an extent or visit that is no number, or
+        names a file that is not there.
         """
         folder = Path(folder).resolve()
         listing = folder / METADATA
@@ -112,7 +109,7 @@ SOURCE = PhantomSource(
     title="Phantom (synthetic radiographs with known truth)",
     url="",
     licence="Apache-2.0",
-    size="about 0.1 MB an image of 256 px",
+    size="about 0.1 MB per image of 256 px",
     images=0,
     layout="phantom/metadata.csv, images/, masks/, opacities/, phantom.yaml",
     access="Made on the spot by covid_keras.data.make_phantom(folder)",

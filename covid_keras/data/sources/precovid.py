@@ -37,11 +37,8 @@ class PreCovid(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the radiographs as a cohort of the one class "normal".
 
-        Raises
-        ------
-        UserError
-            Where the table or a column is missing, a file name is empty or listed twice, a patient is empty, a view is
-            unknown, or a listed image is missing.
+        Raises `UserError` where the table or a column is missing, a file name is empty or listed twice, a patient is
+        empty, a view is unknown, or a listed image is missing.
         """
         listing = folder / "metadata.csv"
         table = read_metadata(listing, COLUMNS, key="filename")

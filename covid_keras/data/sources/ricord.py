@@ -44,11 +44,8 @@ def _header(path: Path, folder: Path) -> dict[str, str]:
     tags = {name: str(header.get(name) or "").strip() for name in _TAGS}
     subject = path.relative_to(folder).parts[0]
     if tags["PatientID"] != subject:
-        raise UserError(
-            path,
-            f"its header names the patient '{tags['PatientID']}', its folder '{subject}'",
-            "Unpack the collection again",
-        )
+        problem = f"its header names the patient '{tags['PatientID']}', its folder '{subject}'"
+        raise UserError(path, problem, "Unpack the collection again")
     for name in ("StudyInstanceUID", "SOPInstanceUID"):
         if not tags[name]:
             raise UserError(path, f"its header has no {name}", "Fetch the file again")
@@ -56,18 +53,15 @@ def _header(path: Path, folder: Path) -> dict[str, str]:
 
 
 def _survey(folder: Path) -> pd.DataFrame:
-    """Return path and header of every image of the collection, a row an image.
+    """Return path and header of every image of the collection, one row per image.
 
-    Raises
-    ------
-    UserError
-        Where there is none, a file is no DICOM image, pydicom is missing, or a header does not fit its folder.
+    Raises `UserError` where there is none, a file is no DICOM image, pydicom is missing, or a header does not fit its
+    folder.
     """
     files = sorted(folder.glob(f"{NAME}-*/*/*/*.dcm"))
     if not files:
-        raise UserError(
-            folder, f"holds no {NAME}-*/<study>/<series>/*.dcm", "Unpack the collection in its official layout"
-        )
+        problem = f"holds no {NAME}-*/<study>/<series>/*.dcm"
+        raise UserError(folder, problem, "Unpack the collection in its official layout")
     return pd.DataFrame([{"path": str(path.resolve()), **_header(path, folder)} for path in files])
 
 
@@ -89,13 +83,8 @@ class Ricord(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the frontal radiographs as a cohort of the one class "COVID-19".
 
-        Further column: `study`.
-
-        Raises
-        ------
-        UserError
-            As for `_survey`: no file, a damaged one, one in the folder of another patient, pydicom missing; where an
-            image is there twice or no image is frontal.
+        Further column: `study`. Raises `UserError` as for `_survey`: no file, a damaged one, one in the folder of
+        another patient, pydicom missing; where an image is there twice or no image is frontal.
         """
         table = _survey(folder)
         table = table[_frontal(table)]

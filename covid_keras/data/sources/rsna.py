@@ -45,10 +45,7 @@ _NIH_NAME = re.compile(r"^(\d{8})_\d{3}(?:\.png)?$")
 def nih_patients(folder: Path) -> dict[str, str]:
     """Return the patient of `chestxray14` by patientId of the challenge; nothing where the file of mappings is absent.
 
-    Raises
-    ------
-    UserError
-        Where the file is there and is no list of subset_img_id and img_id (`<patient>_<follow-up>.png`).
+    Raises `UserError` where the file is there and is no list of subset_img_id and img_id (`<patient>_<follow-up>.png`).
     """
     path = folder / MAPPINGS
     if not path.is_file():
@@ -95,13 +92,9 @@ class Rsna(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort, classes "normal", "pneumonia", "other".
 
-        Further column: `boxes` (int).
-
-        Raises
-        ------
-        UserError
-            Where a table or a column is missing, a class or a Target is unknown, the tables disagree, the folder of
-            images is missing or empty, more than a tenth of the images are missing, or the file of mappings is not one.
+        Further column: `boxes` (int). Raises `UserError` where a table or a column is missing, a class or a Target is
+        unknown, the tables disagree, the folder of images is missing or empty, more than a tenth of the images are
+        missing, or the file of mappings is not one.
         """
         table, _ = _survey(folder)
         patients = nih_patients(folder)

@@ -113,8 +113,5 @@ def _at_size(lungs: np.ndarray, shape: tuple[int, int], subject: str) -> np.ndar
     if rows % height == 0 and rows // height * width == columns:
         step = rows // height
         return lungs[step // 2 :: step, step // 2 :: step]
-    raise UserError(
-        subject,
-        f"the mask is {columns}x{rows} pixels but its image is {width}x{height}",
-        "Give the mask that was drawn on this image",
-    )
+    problem = f"the mask is {columns}x{rows} pixels but its image is {width}x{height}"
+    raise UserError(subject, problem, "Give the mask that was drawn on this image")
