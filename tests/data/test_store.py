@@ -102,7 +102,10 @@ def _transform(folder: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     prepared = PreparedImages(folder / "cache", images.keys, images.image_ids, images.shape)
     for number, key in enumerate(images.keys):
         Store(prepared.folder).put(key, images.load(number))
-    protocol, before = type("Protocol", (), {"size": (16, 16)}), type("Before", (), {"folder": folder})
+    protocol, before = (
+        type("Protocol", (), {"size": (16, 16)}),
+        type("Before", (), {"weights": folder / "best.weights.h5"}),
+    )
     pairs = transforms.feed_pairs(protocol, cohort, before, np.array(["train", "test"]), prepared).prepared
     return pairs.batch(range(4))
 
