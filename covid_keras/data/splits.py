@@ -134,7 +134,7 @@ def hold_out(
     for number, rule in enumerate(rules):
         rows = of_image == number
         if rows.any():
-            part = _alike(cohort, rows, list(shares)[number - 1]) if number else _present(cohort, rows)
+            part = _alike(cohort, rows, list(shares or ())[number - 1]) if number else _present(cohort, rows)
             split[rows] = _divided(part, rule, keys[rows], _seed(seed, number) if number else seed)
     return _table(cohort, split, 0, 0)
 

@@ -78,20 +78,21 @@ def decisions_of(predictions: pd.DataFrame, positive: str | None = None, thresho
     classes = classes_of(predictions)
     _check_input(predictions, classes, positive, threshold)
     index = {name: number for number, name in enumerate(classes)}
-    truth = predictions["label"].astype(str).map(index).to_numpy(np.int64)
+
+    def numbers(column: str) -> np.ndarray:
+        return predictions[column].astype(str).map(index).to_numpy(np.int64)
+
+    truth = numbers("label")
     scores = predictions[score_columns(predictions)].to_numpy(np.float64)
     if not np.isfinite(scores).all():
         raise UserError("predictions", "hold a score that is not a finite number", _REMEDY)
     severity = np.full(len(truth), "", dtype=object)
     if "severity" in predictions.columns:
         severity = predictions["severity"].astype(object).fillna("").to_numpy(dtype=object)
-    predicted = None
-    if threshold is None:
-        predicted = predictions["predicted"].astype(str).map(index).to_numpy(np.int64)
     if positive is None and len(classes) > 2:
-        return Decisions(classes, truth, predicted, scores, severity, binary=False)
+        return Decisions(classes, truth, numbers("predicted"), scores, severity, binary=False)
     chosen = index[positive] if positive is not None else 1
-    said = predicted == chosen if threshold is None else is_positive(scores[:, chosen], threshold)
+    said = numbers("predicted") == chosen if threshold is None else is_positive(scores[:, chosen], threshold)
     other = classes[1 - chosen] if len(classes) == 2 else "rest"
     two = np.stack([1 - scores[:, chosen], scores[:, chosen]], axis=1)
     truth, said = (truth == chosen).astype(np.int64), said.astype(np.int64)

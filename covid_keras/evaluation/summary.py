@@ -118,7 +118,8 @@ def measured_of(
     """
     values = values[np.isfinite(values)]
     mean = float(values.mean()) if len(values) else float("nan")
-    return Measured(system, metric, mean, std_of(values), DDOF, len(values), *interval, *sizes, *drawing)
+    level, resamples, seed = drawing
+    return Measured(system, metric, mean, std_of(values), DDOF, len(values), *interval, *sizes, level, resamples, seed)
 
 
 def std_of(values: np.ndarray) -> float:
@@ -180,12 +181,16 @@ def metrics_json(
     }
 
 
+def _read(value: Any) -> Any:
+    return float("nan") if value is None else value
+
+
 def measured_from_json(value: dict[str, Any], where: str = "metrics") -> list[Measured]:
     """Read `metrics_json` back; raise `UserError` naming `where` for another layout."""
     names = [field.name for field in fields(Measured) if field.name not in ("system", "metric")]
     try:
         return [
-            Measured(system, metric, **{k: float("nan") if entry[k] is None else entry[k] for k in names})
+            Measured(system, metric, **{k: _read(entry[k]) for k in names})
             for system, both in value["systems"].items()
             for metric, entry in both["metrics"].items()
         ]

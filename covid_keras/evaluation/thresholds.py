@@ -66,7 +66,7 @@ def choose_threshold(
     false_alarms, sensitivity, thresholds = roc_curve(decisions.truth, decisions.scores[:, 1], drop_intermediate=False)
     # The first point of a ROC curve is "nobody is positive" at an infinite threshold: no choice.
     false_alarms, sensitivity, thresholds = false_alarms[1:], sensitivity[1:], thresholds[1:]
-    if rule == "youden":
+    if target is None:  # Youden's rule
         return float(thresholds[np.argmax(sensitivity - false_alarms)])
     return float(thresholds[np.argmax(100 * sensitivity >= target - 1e-9)])
 
@@ -111,7 +111,9 @@ def apply_thresholds(
         if missing := sorted(set(keys) - set(thresholds)):
             system, repeat, fold = missing[0]
             raise UserError("threshold", f"none for {system}, repeat {repeat}, fold {fold}", "Choose one for each")
-        thresholds = np.array([thresholds[key] for key in keys], dtype=np.float64)
-    said = is_positive(predictions[f"score_{chosen}"].to_numpy(np.float64), thresholds)
+        limits = np.array([thresholds[key] for key in keys], dtype=np.float64)
+    else:
+        limits = np.asarray(thresholds, np.float64)
+    said = is_positive(predictions[f"score_{chosen}"].to_numpy(np.float64), limits)
     other = classes[1 - classes.index(chosen)]
     return predictions.assign(predicted=np.where(said, chosen, other))

@@ -65,7 +65,7 @@ def _one(rows: pd.DataFrame, n: int, seed: int) -> dict[str, float | str]:
     weights = np.random.default_rng(seed).multinomial(len(patients), np.full(len(patients), 1 / len(patients)), n)
     whole, resampled = _measures(count.sum(0)[None], called.sum(0)[None]), _measures(weights @ count, weights @ called)
     tail = 50 * (1 - _LEVEL)
-    found: dict[str, float | str] = {"false_alarms": whole["shares"][0, 0]}
+    found: dict[str, float] = {"false_alarms": whole["shares"][0, 0]}
     found |= {level: whole["shares"][0, place] for place, level in enumerate(SEVERITIES, 1)}
     for name in ("excess", "rise"):
         low, high = np.nanpercentile(resampled[name], [tail, 100 - tail])

@@ -10,12 +10,18 @@ import keras
 class OptimizerSettings(Protocol):
     """What describes an optimiser (see `covid_keras.paper.protocol.OptimizerSettings`)."""
 
-    name: str
-    learning_rate: float
-    momentum: float
-    nesterov: bool
-    decay: float
-    epsilon: float
+    @property
+    def name(self) -> str: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def momentum(self) -> float: ...
+    @property
+    def nesterov(self) -> bool: ...
+    @property
+    def decay(self) -> float: ...
+    @property
+    def epsilon(self) -> float: ...
 
 
 def make_optimizer(settings: OptimizerSettings) -> keras.optimizers.Optimizer:
@@ -38,5 +44,5 @@ def compile_classifier(model: keras.Model, optimizer: OptimizerSettings, label_s
 
 def ends_in_one(model: keras.Model) -> bool:
     """Whether a network ends in a single unit; one that is no graph of layers, with losses of its own, does not."""
-    outputs = getattr(model, "outputs", None)
-    return bool(outputs) and len(outputs) == 1 and outputs[0].shape[-1] == 1
+    outputs: Any = getattr(model, "outputs", None) or ()
+    return len(outputs) == 1 and outputs[0].shape[-1] == 1

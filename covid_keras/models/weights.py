@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -274,7 +274,7 @@ def _attribute(path: Path, group: h5py.Group, key: str) -> list[str]:
         raise UserError(path, f"{key} of {group.name} is no text", _NO_KERAS)
     if count > _MOST_NAMES or count * width > _LONGEST_NAMES:
         raise UserError(path, f"{key} of {group.name} is too long a list ({count} names)", _NO_KERAS)
-    values = np.atleast_1d(group.attrs[key]) if count else []
+    values: Iterable[bytes | str] = np.atleast_1d(group.attrs[key]) if count else ()
     found = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
     if (longest := max(map(len, found), default=0)) > _LONGEST_NAME:
         raise UserError(path, f"{key} of {group.name} holds a name of {longest} letters", _NO_KERAS)

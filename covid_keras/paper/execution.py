@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,6 +52,8 @@ class Execution(Protocol):
         Whether the predictions are there, as they were written.
     details : dict
         The record of an execution that is done.
+    chain : sequence of Execution
+        The finished executions of all systems that this one builds on, first to last.
     """
 
     repeat: int
@@ -92,6 +95,8 @@ class Execution(Protocol):
     def done(self) -> bool: ...
     @property
     def details(self) -> dict[str, Any]: ...
+    @property
+    def chain(self) -> Sequence[Execution]: ...
 
     def below(self, name: str) -> Execution:
         """Return the execution of the system `name` that this one builds on; raise `UserError` where it is not done."""

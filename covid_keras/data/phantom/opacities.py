@@ -94,7 +94,7 @@ def draw_opacities(
     The share of each lung lies in the middle of its quarter, so that the extent measured from the mask is the
     one asked for at any image size.
     """
-    nothing = np.zeros(canvas.shape, np.float32)
+    nothing: np.ndarray = np.zeros(canvas.shape, np.float32)
     if extent == 0 or label == "normal":
         return Opacities(nothing, nothing > 0, 0.0)
     rng = stream(seed, _SPLIT, visit)
