@@ -18,7 +18,6 @@ from covid_keras.training.plan import missing_systems
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble import networks
 from papers.hertel_ensemble.cohorts import COHORTS, COVIDGR, PUBLISHED, STAND_IN
-from papers.hertel_ensemble.experiment import BINARY, COVID, MULTI, NEGATIVE, NORMAL, PAPER, PNEUMONIA, TASKS
 from papers.hertel_ensemble.networks import NETWORKS
 from papers.hertel_ensemble.paper import PAPER
 from papers.hertel_ensemble.report import REPORT
