@@ -38,22 +38,21 @@ _TOO_MANY = "there are too many matrices of so many images to look through"
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of positives and negatives to try, in words ("" where the paper states them), and at what cost."""
+    """Positives and negatives to try, in words ("" where the paper states them), and how many positives may lack."""
 
-    pairs: tuple[tuple[int, int], ...]
-    words: str
-    cost: int
+    pair: tuple[int, int]
+    words: str = ""
+    spare: int = 0
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a row is read: the columns exchanged, at what cost, what gives it then, and that in words."""
+    """How a row is read: the columns exchanged, at what cost, what gives it then, and its sizes if not as stated."""
 
     swapped: tuple[str, ...]
     cost: int
     matrices: Matrices
     words: str
-    less: str
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,13 @@ class Explanation:
     readings: tuple[Reading, ...]
     cost: int
 
+    @property
+    def named(self) -> tuple[str, str]:
+        """Return the heading and the formula that it stands for, empty where that is its own."""
+        return ("", "") if self.formula == self.heading else (self.heading, self.formula)
 
-def one_matrix(book: Book) -> list[Finding]:
+
+def one_matrix(book: Book) -> Iterator[Finding]:
     """Is there one confusion matrix of the stated classes that gives every metric of a row?
 
     The GRIM idea for several proportions of the same images. Where the classes are not stated, any classes of the
@@ -75,7 +79,7 @@ def one_matrix(book: Book) -> list[Finding]:
     impossible row are then read in other ways, cheapest first, and a reading that makes all of their rows possible
     explains them where few random rows would be explained as well.
     """
-    found, tables = [], defaultdict(list)
+    tables = defaultdict(list)
     for row in book.rows():
         if row.executions > 1:
             continue
@@ -84,14 +88,12 @@ def one_matrix(book: Book) -> list[Finding]:
                 tables[row.table, row.positives, row.negatives].append((row, _matrices(row)))
             elif row.images and "accuracy" in row.cells:
                 made = solve_images(_values(row), row.images)
-                if len(made):
-                    found.append(_consistent(book, row, made))
-                    continue
                 proof = f"No confusion matrix of {row.images:,} images gives the row: {_text(row.cells)}."
-                found.append(judge(RULE, False, f"{proof} At least one is wrong.", *row.cells.values()))
+                wrong = judge(RULE, False, f"{proof} At least one is wrong.", *row.cells.values())
+                yield _consistent(book, row, made) if len(made) else wrong
         except TooManyError:
-            found.append(leave_open(RULE, _TOO_MANY, *row.cells.values(), proof=""))
-    return found + _tables(book, list(tables.values()))
+            yield leave_open(RULE, _TOO_MANY, *row.cells.values(), proof="")
+    yield from _tables(book, list(tables.values()))
 
 
 def _matrices(row: Row) -> Matrices:
@@ -132,32 +134,31 @@ def _confirm(book: Book, cells: Mapping[str, PublishedCell]) -> None:
         book.confirmed.update(map(place_of, cells.values()))
 
 
-def _tables(book: Book, tables: Sequence[Sequence[tuple[Row, Matrices]]]) -> list[Finding]:
-    """Return the findings of tables, each a list of rows of the same images with the matrices that give them.
+def _tables(book: Book, tables: Sequence[Sequence[tuple[Row, Matrices]]]) -> Iterator[Finding]:
+    """Yield the findings of tables, each a list of rows of the same images with the matrices that give them.
 
     A formula that explains one table is the only one that is tried where another is not explained by itself.
     """
-    found, judged = [], []
+    judged = []
     for table in tables:
         rows, failing = [row for row, _ in table], [row for row, made in table if not len(made)]
         if failing:
             judged.append((rows, failing, Candidates.of(book, rows)))
         else:
-            found += [_consistent(book, row, made) for row, made in table]
+            yield from (_consistent(book, row, made) for row, made in table)
     best = [candidates.best(failing) for _, failing, candidates in judged]
-    known = {_named(one[0]) for one in best if one is not None}
+    known = {one[0].named for one in best if one is not None}
     for (rows, failing, candidates), explanation in zip(judged, best, strict=True):
         explanation = explanation or candidates.best(failing, known)
         if explanation is not None:
-            found += _explained(book, rows, failing, *explanation)
+            yield from _explained(book, rows, failing, *explanation)
             continue
         for row in rows:
             if row not in failing:
-                found.append(_consistent(book, row, _matrices(row)))
+                yield _consistent(book, row, _matrices(row))
                 continue
             alone = Candidates.of(book, [row]).best([row]) if len(rows) > 1 else None
-            found += _explained(book, [row], [row], *alone) if alone else _blame(book, row)
-    return found
+            yield from _explained(book, [row], [row], *alone) if alone else _blame(book, row)
 
 
 @dataclass(frozen=True)
@@ -195,9 +196,9 @@ class Candidates:
 
         With `known`, only headings and formulas that explain other tables.
         """
-        found = [one for one in self.found if known is None or _named(one) in known]
+        found = [one for one in self.found if known is None or one.named in known]
         found = [one for one in found if one.cost == found[0].cost]
-        same = {(_named(one), one.sizes.words, tuple(reading.swapped for reading in one.readings)) for one in found}
+        same = {(one.named, one.sizes.words, tuple(reading.swapped for reading in one.readings)) for one in found}
         if len(same) != 1:
             return None
         tried = self.sizes * (self.formulas if known is None else len(known))
@@ -214,23 +215,22 @@ def _effort(row: Row) -> float:
     return (math.comb(len(row.cells), 2) + 1) * (1 + wide * min(row.positives, row.negatives) / 1000)
 
 
-def _named(one: Explanation) -> tuple[str, str]:
-    return ("", "") if one.formula == one.heading else (one.heading, one.formula)
-
-
 def _sizes(book: Book, row: Row) -> Iterator[Sizes]:
     """Yield the stated sizes, then those that the paper states elsewhere, then other shares of the stated totals."""
-    yield Sizes(((row.positives, row.negatives),), "", 0)
+    stated = row.positives, row.negatives
+    yield Sizes(stated)
     others = {(r.positives, r.negatives) for r in book.rows() if r.positives and r.negatives}
-    for pair in sorted(others - {(row.positives, row.negatives)}):
-        yield Sizes((pair,), f"{pair[0]:,} positives and {pair[1]:,} negatives, which the paper states elsewhere", 1)
-    if None in row.totals:
-        return
-    for share in _SHARES:
+    for pair in sorted(others - {stated}):
+        yield Sizes(pair, f"{_of_classes(pair)}, which the paper states elsewhere")
+    for share in _SHARES if None not in row.totals else ():
         parts = [(math.floor(total * share / 100), math.ceil(total * share / 100)) for total in row.totals]
         if not parts[0][0] <= row.positives <= parts[0][1]:
             for pair in product(*(sorted(set(part)) for part in parts)):
-                yield Sizes((pair,), f"{share} % of the class totals", 1)
+                yield Sizes(pair, f"{share} % of the class totals", _FEWER)
+
+
+def _of_classes(pair: tuple[int, int]) -> str:
+    return f"{pair[0]:,} positives and {pair[1]:,} negatives"
 
 
 def _readings(rows: Sequence[Row], heading: str, sizes: Sizes) -> list[Explanation]:
@@ -240,7 +240,7 @@ def _readings(rows: Sequence[Row], heading: str, sizes: Sizes) -> list[Explanati
     found = []
     for name in sorted(names):
         chosen = tuple(one[name] for one in options)
-        cost = sizes.cost + (name != heading) + sum(reading.cost for reading in chosen)
+        cost = bool(sizes.words) + (name != heading) + sum(reading.cost for reading in chosen)
         if cost <= 1 + len(rows):
             found.append(Explanation(heading, name, sizes, chosen, cost))
     return found
@@ -249,22 +249,18 @@ def _readings(rows: Sequence[Row], heading: str, sizes: Sizes) -> list[Explanati
 def _read(row: Row, values: Values, heading: str, sizes: Sizes) -> dict[str, Reading]:
     """Return the cheapest reading of a row for every formula that its heading may stand for."""
     found: dict[str, Reading] = {}
-    for pair, fewer in product(sizes.pairs, range(_FEWER + 1 if sizes.cost and sizes.words.endswith("totals") else 1)):
-        for swapped, changed in _swaps(values):
-            cost = (fewer > 0) + bool(swapped)
-            if cost > 1 or pair[0] <= fewer:
-                continue
-            actual = (pair[0] - fewer, pair[1])
-            rest = {name: one for name, one in changed.items() if name != heading}
-            made = _tried(rest, *actual) if heading in changed else None
-            if made is None:
-                continue
-            for name, formula in _formulas(heading).items():
-                kept = made.where(changed[heading].holds(made.ratio(formula)))
-                if len(kept) and (name not in found or cost < found[name].cost):
-                    words = f"{actual[0]:,} positives and {actual[1]:,} negatives" if sizes.cost else ""
-                    less = f", less {fewer} positives" if fewer > 1 else ", less one positive" if fewer else ""
-                    found[name] = Reading(swapped, cost, kept, words, less)
+    for fewer, (swapped, changed) in product(range(sizes.spare + 1), list(_swaps(values))):
+        cost = (fewer > 0) + bool(swapped)
+        actual = (sizes.pair[0] - fewer, sizes.pair[1])
+        if cost > 1 or actual[0] <= 0 or heading not in changed:
+            continue
+        made = _tried({name: one for name, one in changed.items() if name != heading}, *actual)
+        for name, formula in _formulas(heading).items() if made is not None else ():
+            kept = made.where(changed[heading].holds(made.ratio(formula)))
+            if len(kept) and (name not in found or cost < found[name].cost):
+                less = f", less {fewer} positives" if fewer > 1 else ", less one positive" if fewer else ""
+                words = f"{_of_classes(actual)} ({sizes.words}{less})" if sizes.words else ""
+                found[name] = Reading(swapped, cost, kept, words)
     return found
 
 
@@ -286,9 +282,9 @@ def _swaps(values: Values) -> Iterator[tuple[tuple[str, ...], dict[str, Interval
 def _luck(row: Row, one: Explanation) -> float:
     """Return the share of random rows like this one, each number up to 30 last digits off, that are explained too."""
     values, rng = _values(row), np.random.default_rng(0)
-    if not one.sizes.cost and not any(reading.swapped for reading in one.readings):
+    if not one.sizes.words and not any(reading.swapped for reading in one.readings):
         rest = {name: values[name] for name in values if name != one.heading}
-        made = solve(rest, *one.sizes.pairs[0])
+        made = solve(rest, *one.sizes.pair)
         got = made.ratio(_formulas(one.heading)[one.formula])
         steps = np.rint((got - values[one.heading].middle) / last_digit(row.cells[one.heading]))
         return max(len(set(steps[np.abs(steps) <= _REACH])), 1) / (2 * _REACH + 1)
@@ -304,35 +300,28 @@ def _luck(row: Row, one: Explanation) -> float:
 
 def _explained(
     book: Book, rows: Sequence[Row], failing: Sequence[Row], one: Explanation, chance: float
-) -> list[Finding]:
-    """Return the findings of rows that another reading makes possible."""
-    found = []
-    repaired = sum(len(row.cells) if one.sizes.cost else 1 for row in failing)
+) -> Iterator[Finding]:
+    """Yield the findings of rows that another reading makes possible."""
+    repaired = sum(len(row.cells) if one.sizes.words else 1 for row in failing)
     for row, reading in zip(rows, one.readings, strict=True):
-        changes = {name: [] for name in row.cells}
-        for name in row.cells if one.sizes.words else ():
-            changes[name].append(f"{reading.words} ({one.sizes.words}{reading.less})")
-        if one.formula != one.heading:
-            changes[one.heading].append(one.formula)
-        for name in reading.swapped:
-            if name in changes:
-                changes[name].append(f"exchanged {' and '.join(reading.swapped)}")
         proof = (
-            f"No matrix of {row.positives:,} positives and {row.negatives:,} negatives gives the row; "
+            f"No matrix of {_of_classes((row.positives, row.negatives))} gives the row; "
             f"{reading.matrices.first()} does so. Makes {len(failing)} impossible rows of {len(rows)} possible and "
             f"puts {repaired} numbers right; by luck about {odds(chance)}."
         )
         if row not in failing:
             proof = f"{reading.matrices.first()} gives the row."
-        fine = row not in failing and not one.sizes.cost and not reading.swapped
+        fine = row not in failing and not one.sizes.words and not reading.swapped
         for name, cell in row.cells.items():
-            if changes[name] and not fine:
-                found.append(explain(RULE, ", ".join(changes[name]), proof, cell))
-            else:
-                found.append(judge(RULE, True, proof, cell))
+            changes = [
+                reading.words,
+                one.formula if name == one.heading != one.formula else "",
+                f"exchanged {' and '.join(reading.swapped)}" if name in reading.swapped else "",
+            ]
+            reason = ", ".join(filter(None, changes))
+            yield explain(RULE, reason, proof, cell) if reason and not fine else judge(RULE, True, proof, cell)
         if one.formula != one.heading:
             book.implied[place_of(row.cells[one.heading])] = reading.matrices.range_of(METRICS[one.heading])
-    return found
 
 
 def _blame(book: Book, row: Row) -> list[Finding]:
@@ -344,7 +333,7 @@ def _blame(book: Book, row: Row) -> list[Finding]:
     # Cutting digits off is believed where it puts two numbers right: one it may by luck.
     if cut is not None and (best is None or len(cut[0]) < len(best[0]) - 1):
         return _cut(row, *cut)
-    sizes = f"{row.positives:,} positives and {row.negatives:,} negatives"
+    sizes = _of_classes((row.positives, row.negatives))
     if best is None:
         proof = f"No confusion matrix of {sizes} gives even one number of the row."
         return [judge(RULE, False, proof, *row.cells.values())]
