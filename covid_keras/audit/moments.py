@@ -129,7 +129,7 @@ def range_of(metric: str, what: str, row: Sequence[Moments], runs: Runs) -> Inte
     """
     box = _box(row, runs)
     mean = next((one.mean for one in row if one.metric == metric), None)
-    lower, upper = _moment(runs, box, metric, None if what == MEAN else _middle(mean))
+    lower, upper = _moment(runs, box, metric, None if what == MEAN else mean.middle)
     least, most = _solve(row, runs, lower), _solve(row, runs, -upper)
     if least is None or most is None:
         return None
@@ -148,7 +148,7 @@ def _solve(row: Sequence[Moments], runs: Runs, aim: np.ndarray | None = None) ->
         if one.std is not None:
             half = (one.mean.high - one.mean.low) / 2
             # About the middle of what the mean may be; by n or by n - 1, the paper does not say.
-            bounds.append((_middle(one.mean), Interval(less * one.std.low**2, one.std.high**2 + half**2)))
+            bounds.append((one.mean.middle, Interval(less * one.std.low**2, one.std.high**2 + half**2)))
         for about, values in bounds:
             lower, upper = _moment(runs, box, one.metric, about)
             left += [lower, -upper]
@@ -183,24 +183,21 @@ def _least_part(runs: Runs, box: tuple[Interval, Interval], metric: str) -> floa
     return (some - 1) / some
 
 
-def _middle(values: Interval) -> float:
-    return (values.low + values.high) / 2
-
-
 def _box(row: Sequence[Moments], runs: Runs) -> tuple[Interval, Interval]:
     """Return where the two metrics of the plane can lie: no run is further than sqrt(n - 1) deviations from the mean.
 
     Samuelson's inequality; the printed deviation may divide by n or by n - 1.
     """
-    known = {one.metric: one for one in row}
-    return tuple(_side(known.get(metric), runs.executions) for metric in runs.metrics[:2])
-
-
-def _side(one: Moments | None, executions: int) -> Interval:
-    if one is None or one.std is None:
-        return Interval(0.0, 1.0)
-    reach = one.std.high * math.sqrt(max(executions - 1, 1)) + 1e-3
-    return Interval(max(one.mean.low - reach, 0.0), min(one.mean.high + reach, 1.0))
+    known = {one.metric: one for one in row if one.std is not None}
+    sides = []
+    for metric in runs.metrics[:2]:
+        low, high = 0.0, 1.0
+        if metric in known:
+            mean, std = known[metric].mean, known[metric].std
+            reach = std.high * math.sqrt(max(runs.executions - 1, 1)) + 1e-3
+            low, high = max(mean.low - reach, 0.0), min(mean.high + reach, 1.0)
+        sides.append(Interval(low, high))
+    return tuple(sides)
 
 
 @lru_cache(maxsize=256)
@@ -208,22 +205,14 @@ def _moment(
     runs: Runs, box: tuple[Interval, Interval], metric: str, about: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and largest value near each node, (nodes,), of a metric or its squared distance `about`."""
-    odds = {runs.odds.low, runs.odds.high} if runs.odds else {1.0}
+    odds = (runs.odds.low, runs.odds.high) if runs.odds else (1.0, 1.0)
     ends = [_near_nodes(runs, box, metric, about, value) for value in odds]
     low, high = np.min([low for low, _ in ends], axis=0), np.max([high for _, high in ends], axis=0)
-    if about is not None and len(ends) == 2:
+    if about is not None and odds[0] != odds[1]:
         # Between the ends the metric may pass the value itself.
-        passes = _passes(runs, box, metric, about)
-        low = np.where(passes, np.minimum(low, 0.0), low)
+        first, second = (np.nan_to_num(_on_grid(runs, box, metric, value, 1), nan=about) - about for value in odds)
+        low = np.where((first * second <= 0).ravel(), np.minimum(low, 0.0), low)
     return low, high
-
-
-def _passes(runs: Runs, box: tuple[Interval, Interval], metric: str, about: float) -> np.ndarray:
-    first, second = (
-        np.nan_to_num(_on_grid(runs, box, metric, odds, 1), nan=about) - about
-        for odds in (runs.odds.low, runs.odds.high)
-    )
-    return (first * second <= 0).ravel()
 
 
 def _on_grid(runs: Runs, box: tuple[Interval, Interval], metric: str, odds: float, fine: int) -> np.ndarray:

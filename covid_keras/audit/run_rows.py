@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from covid_keras.audit.book import Book, Row
 from covid_keras.audit.findings import UNLIKELY, Finding, explain, judge, leave_open, odds
@@ -23,14 +24,13 @@ from covid_keras.audit.moments import (
     runs_of,
 )
 from covid_keras.audit.slips import slip_or_impossible
-from covid_keras.published.cells import PublishedCell
 
 RULE, WEIGHTS = "runs", "class_weights"
 # Of several numbers of which one must be wrong, the one that is computed from the others.
 _DERIVED = ("f1_positive", "f1_negative", "precision_positive", "precision_negative", "accuracy")
 
 
-def runs_of_row(book: Book) -> list[Finding]:
+def runs_of_row(book: Book) -> Iterator[Finding]:
     """Is there any set of trainings with these means and standard deviations (see `covid_keras.audit.runs`)?
 
     Of recall, precision and F1 of a class, whatever the images: a mean F1 is at most the F1 of the mean precision and
@@ -40,29 +40,30 @@ def runs_of_row(book: Book) -> list[Finding]:
     the proof; a slip of the pen explains it only where no other number can be the wrong one. A wrong mean accuracy is
     found only where it is far off.
     """
-    return [finding for row in book.rows() if row.executions > 1 for finding in _row(book, row)]
+    for row in book.rows():
+        if row.executions > 1:
+            yield from _row(book, row)
 
 
-def _row(book: Book, row: Row) -> list[Finding]:
+def _row(book: Book, row: Row) -> Iterator[Finding]:
     moments = {name: Moments(name, value_of(cell), spread_of(cell)) for name, cell in row.cells.items()}
-    planes = _planes(row)
     blamed: dict[str, str] = {}
     checked: set[str] = set()
-    for runs in planes:
+    for runs in _planes(row):
         here = {name: one for name, one in _cleared(moments, blamed).items() if name in runs.metrics}
         if len(here) < 3 and not (runs.plane == "rates" and len(here) == 2):
             continue
         checked |= set(here)
         if not possible(list(here.values()), runs):
-            blamed |= _at_fault(here, runs)
-    found = []
+            # The one number that is to blame, or all of them where no single one is.
+            single = at_fault(here, runs, _DERIVED)
+            blamed |= dict([single]) if single else dict.fromkeys(here, MEAN)
     for name, cell in row.cells.items():
         if name in blamed:
-            found.append(_fault(book, row, cell, moments, name, blamed))
+            yield _fault(book, row, moments, name, blamed)
         elif name in checked:
             proof = f"There are sets of {row.executions} trainings with the row's means and deviations."
-            found.append(judge(RULE, True, proof, cell))
-    return found
+            yield judge(RULE, True, proof, cell)
 
 
 def _planes(row: Row, spreads: float = OF_PATIENTS) -> list[Runs]:
@@ -81,20 +82,9 @@ def _cleared(moments: Mapping[str, Moments], blamed: Mapping[str, str]) -> dict[
     return {name: Moments(name, one.mean, None) if name in blamed else one for name, one in found.items()}
 
 
-def _at_fault(row: Mapping[str, Moments], runs: Runs) -> dict[str, str]:
-    """Return the number of an impossible row that is to blame, or all of them where no single one is."""
-    single = at_fault(row, runs, _DERIVED)
-    return dict([single]) if single else dict.fromkeys(row, MEAN)
-
-
-def _fault(
-    book: Book,
-    row: Row,
-    cell: PublishedCell,
-    moments: Mapping[str, Moments],
-    name: str,
-    blamed: Mapping[str, str],
-) -> Finding:
+def _fault(book: Book, row: Row, moments: Mapping[str, Moments], name: str, blamed: Mapping[str, str]) -> Finding:
+    """Return what is found of a number that is to blame: a slip of the pen, or impossible."""
+    cell = row.cells[name]
     what, rest = blamed[name], _cleared(moments, blamed)
     # What it would be is said for folds of images drawn at random; that it is wrong holds for folds of patients too.
     ranges = (_range(name, what, rest, _planes(row, spreads)) for spreads in (OF_IMAGES, OF_PATIENTS))
@@ -104,8 +94,7 @@ def _fault(
     printed = value_of(cell) if what == MEAN else spread_of(cell)
     # A number within what the others allow was excluded on the finer grid that it makes for all of them.
     if values is None or values.meets(printed):
-        proof = f"No set of {row.executions} trainings has the row's means and deviations."
-        return judge(RULE, False, proof, cell)
+        return judge(RULE, False, f"No set of {row.executions} trainings has the row's means and deviations.", cell)
     proof = (
         f"With {others.replace('_', ' ')} and their deviations, no {row.executions} trainings have this {word}: it is "
         f"{shown(cell, values.low)} to {shown(cell, values.high)}."
@@ -141,69 +130,65 @@ def _range(name: str, what: str, rest: Mapping[str, Moments], planes: Sequence[R
     """Return which values of a number the other numbers of the row allow, in all planes that it is in."""
     found = []
     for runs in planes:
-        here = [one for other, one in rest.items() if other in runs.metrics]
-        if name in runs.metrics and (others := [one for one in here if one.metric != name]):
-            kept = here if what == STD else others
-            if possible(kept, runs):
-                found.append(range_of(name, what, kept, runs))
-    found = [one for one in found if one is not None]
+        others = [one for other, one in rest.items() if other in runs.metrics and other != name]
+        if name in runs.metrics and others:
+            kept = [one for other, one in rest.items() if other in runs.metrics] if what == STD else others
+            values = range_of(name, what, kept, runs) if possible(kept, runs) else None
+            found += [] if values is None else [values]
     return Interval(max(one.low for one in found), min(one.high for one in found)) if found else None
 
 
-def class_weights(book: Book) -> list[Finding]:
+def class_weights(book: Book) -> Iterator[Finding]:
     """Is a mean accuracy over folds the mean of sensitivity and specificity, weighted by the stated classes?
 
     A division by class keeps the weights in every fold up to one image; a division that the paper does not describe
     need not, so a row that the stated classes do not give is not impossible. Where equal weights give all such rows of
     a table to the last digit, they explain it: classes of equal size, or a balanced accuracy.
     """
-    found, tables = [], defaultdict(list)
+    names, tables = ("accuracy", "sensitivity", "specificity"), defaultdict(list)
     for row in book.rows():
-        if (
-            {"accuracy", "sensitivity", "specificity"} <= set(row.cells)
-            and row.folds > 1
-            and row.positives
-            and row.negatives
-        ):
-            tables[row.table].append(row)
-    for rows in tables.values():
-        checks = [_weigh(row) for row in rows]
-        if all(stated for stated, _, _, _ in checks):
-            found += [
-                judge(WEIGHTS, True, proof, *(row.cells[name] for name in ("accuracy", "sensitivity", "specificity")))
-                for row, (_, _, _, proof) in zip(rows, checks, strict=True)
-            ]
-            continue
-        chance = math.prod(one[2] for one in checks)
-        equal = all(one[1] for one in checks) and chance < UNLIKELY / 10
-        for row, (_, _, _, proof) in zip(rows, checks, strict=True):
-            cell = row.cells["accuracy"]
-            if equal:
-                proof += f" Equal weights give all {len(rows)} rows of the table; by chance about {odds(chance)}."
-                found.append(explain(WEIGHTS, "classes of equal size, or a balanced accuracy", proof, cell))
+        if set(names) <= set(row.cells) and row.folds > 1 and row.positives and row.negatives:
+            tables[row.table].append((row, _weigh(row)))
+    for checks in tables.values():
+        stated = all(one.stated for _, one in checks)
+        chance = math.prod(one.chance for _, one in checks)
+        equal = all(one.equal for _, one in checks) and chance < UNLIKELY / 10
+        for row, one in checks:
+            accuracy = row.cells["accuracy"]
+            if stated:
+                yield judge(WEIGHTS, True, one.proof, *(row.cells[name] for name in names))
+            elif equal:
+                proof = f"Equal weights give all {len(checks)} rows of the table; by chance about {odds(chance)}."
+                reason = "classes of equal size, or a balanced accuracy"
+                yield explain(WEIGHTS, reason, f"{one.proof} {proof}", accuracy)
             else:
-                found.append(leave_open(WEIGHTS, "the folds need not hold each class's share", cell, proof=proof))
-    return found
+                yield leave_open(WEIGHTS, "the folds need not hold each class's share", accuracy, proof=one.proof)
 
 
-def _weigh(row: Row) -> tuple[bool, bool, float, str]:
-    """Return whether the stated weights and equal ones give the accuracy, the latter's chance, and the arithmetic."""
+class _Weighing(NamedTuple):
+    """Whether the stated weights and equal ones give an accuracy, the latter's chance, and the arithmetic."""
+
+    stated: bool
+    equal: bool
+    chance: float
+    proof: str
+
+
+def _weigh(row: Row) -> _Weighing:
     accuracy, rates = row.cells["accuracy"], [row.cells[name] for name in ("sensitivity", "specificity")]
-    share = row.positives / (row.positives + row.negatives)
-    sensitivity, specificity = (value_of(cell) for cell in rates)
-    stds = [spread_of(cell) for cell in rates]
-    apart = abs(sensitivity.low - specificity.low) + sum(one.high if one else 0.5 for one in stds)
-    fold = (row.positives + row.negatives) / row.folds
+    images = row.positives + row.negatives
+    share, fold = row.positives / images, images / row.folds
+    sensitivity, specificity = map(value_of, rates)
+    apart = abs(sensitivity.low - specificity.low) + sum(one.high if one else 0.5 for one in map(spread_of, rates))
     stated = sensitivity.scaled(share) + specificity.scaled(1 - share)
     equal = sensitivity.scaled(0.5) + specificity.scaled(0.5)
     slack = apart / fold
-    own = value_of(accuracy)
     drawn = 2 * math.sqrt(share * (1 - share) * (1 - 1 / row.folds) / fold) * apart
     step = 2 * scale_of(accuracy.unit) * 10.0**-accuracy.decimals
     proof = (
         f"{row.positives:,} positives and {row.negatives:,} negatives weigh {as_printed(rates[0])} and "
-        f"{as_printed(rates[1])} to {shown(accuracy, (stated.low + stated.high) / 2)}, equal classes to "
-        f"{shown(accuracy, (equal.low + equal.high) / 2)}; printed {as_printed(accuracy)}."
+        f"{as_printed(rates[1])} to {shown(accuracy, stated.middle)}, equal classes to "
+        f"{shown(accuracy, equal.middle)}; printed {as_printed(accuracy)}."
     )
-    fits = Interval(stated.low - slack, stated.high + slack).meets(own)
-    return fits, equal.meets(own), min(1.0, step / (2 * drawn + step)), proof
+    fits = Interval(stated.low - slack, stated.high + slack).meets(value_of(accuracy))
+    return _Weighing(fits, equal.meets(value_of(accuracy)), min(1.0, step / (2 * drawn + step)), proof)
