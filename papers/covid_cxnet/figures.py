@@ -13,6 +13,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,6 @@ from covid_keras.reporting.results import Pictures
 from covid_keras.reporting.style import LUNG_OUTLINE, OKABE_ITO, report_style
 from papers.covid_cxnet.cohorts import COVID
 from papers.covid_cxnet.enhancements import beasf_figure, enhancement_figure
-from papers.covid_cxnet.report import PROSE
 from papers.covid_cxnet.settings import options_of
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ SIDE = 320  # longest side of a picture, pixels; more where the network sees mor
 LIME_EXAMPLES = 2
 CONCEALED_EXAMPLES = 4
 BOX_COLOUR = OKABE_ITO["vermilion"]
+_said = partial(titled, "papers.covid_cxnet", "report.md.j2")
 _CHANNELS = {"beasf": "BEASF", "clahe": "CLAHE", "original": "as cut"}
 
 
@@ -97,8 +98,8 @@ def enhancement_pictures(examples: Examples) -> Pictures:
     image = resize_truncated(read_image(row["path"]), options.frame, overflow=options.overflow)
     told = {"image": row["image_id"], "height": options.frame[0], "width": options.frame[1]}
     return [
-        (*titled(*PROSE, "enhancement", **told), enhancement_figure(image)),
-        (*titled(*PROSE, "beasf", **told), beasf_figure(image)),
+        (*_said("enhancement", **told), enhancement_figure(image)),
+        (*_said("beasf", **told), beasf_figure(image)),
     ]
 
 
@@ -118,7 +119,7 @@ def roi_pictures(examples: Examples) -> Pictures:
         [Roi.of(row, preparation, examples.prepared.load(place)) for place, row in rows],
         [_CHANNELS[name] for name in preparation.stack_order],
     )
-    return [(*titled(*PROSE, "box"), figure)]
+    return [(*_said("box"), figure)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +227,7 @@ def _beside_grad_cam(asked: Sequence[Asked], samples: int) -> Pictures:
         for how, map_ in zip(("Grad-CAM", "as the authors"), maps, strict=True)
     ]
     both = heat_grid(variants, "Two ways to draw the same evidence", columns=2)
-    return [(*titled(*PROSE, "lime", samples=samples), lime_figure(cases)), (*titled(*PROSE, "authors"), both)]
+    return [(*_said("lime", samples=samples), lime_figure(cases)), (*_said("authors"), both)]
 
 
 def _without_text(asked: Sequence[Asked], examples: Examples) -> Pictures:
@@ -242,7 +243,7 @@ def _without_text(asked: Sequence[Asked], examples: Examples) -> Pictures:
         ConcealedCase(old.image, new.image, *maps, text, old.probability, new.probability, old.name)
         for (old, new, text), maps in zip(pairs, zip(heat[::2], heat[1::2], strict=True), strict=True)
     ]
-    return [(*titled(*PROSE, "concealed"), concealment_figure(cases))]
+    return [(*_said("concealed"), concealment_figure(cases))]
 
 
 def _concealed(one: Asked, row, preparation: Preparation, channels: int) -> tuple[Asked, np.ndarray] | None:

@@ -14,7 +14,6 @@ from covid_keras.reporting.pictures import aspect, colour_bar, picture_grid, sho
 from covid_keras.reporting.prose import titled
 from covid_keras.reporting.results import Pictures
 from covid_keras.reporting.style import DIFFERENCE_MAP, report_style
-from papers.covid_sdnet.report import PROSE
 from papers.covid_sdnet.transforms import VIEWS, feed_pairs
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Pair:
 
 def transformed_pairs(examples: Examples) -> Pictures:
     """Return the figure of examples of FuCiTNet, or of what builds on it, with title and caption."""
-    words = titled(*PROSE, "pairs", execution=_trained(examples).name)
+    words = titled("papers.covid_sdnet", "report.md.j2", "pairs", execution=_trained(examples).name)
     return [(*words, pair_figure(pairs_of(examples)))]
 
 

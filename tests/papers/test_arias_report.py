@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
-from covid_keras.evaluation import Difference, Measured, classes_of
+from covid_keras.evaluation import Difference, Measured
 from covid_keras.reporting.differences import measured_of, printed_of, standing
 from covid_keras.reporting.document import FigureEntry, Section
 from covid_keras.reporting.prose import prose
@@ -129,9 +129,6 @@ def test_figures_are_drawn_and_say_what_they_show(drawn):
         figure.savefig(io.BytesIO(), format="svg")
 
 
-# --- the view filter
-
-
 def test_who_always_says_frontal_has_the_share_of_frontal_as_accuracy(whole, drawn):
     found = {one.metric: one.mean for one in comparisons.always_frontal(whole.frames["view16"])}
     assert found["accuracy"] == pytest.approx(100 * 20 / 24)
@@ -158,14 +155,8 @@ def test_a_filter_of_both_collections_is_measured_where_lateral_images_are(whole
 
 
 def test_the_truth_of_the_view_is_the_table_s_then_the_label_s_then_the_collection_s():
-    of_label = {
-        labels.NEGATIVE_CURATED: ["a", "b", "c", "d"],
-        labels.COVID_LATERAL: ["e"],
-        labels.OTHER: ["f"],
-        labels.NORMAL: ["g"],
-        labels.COMPARED_NORMAL: ["h"],
-        labels.PRE_COVID: ["i"],
-    }
+    rest = (labels.COVID_LATERAL, labels.OTHER, labels.NORMAL, labels.COMPARED_NORMAL, labels.PRE_COVID)
+    of_label = {labels.NEGATIVE_CURATED: list("abcd")} | {label: [label] for label in rest}
     views = ["L", "PA", "AP Supine", "", "", "", "", "", None]
     source = ["bimcv_negative"] * 4 + ["", "", "chestxray14", "kermany", "precovid"]
     front, side, unknown = FRONTAL_CLASS, LATERAL_CLASS, comparisons.UNKNOWN_VIEW
@@ -203,9 +194,6 @@ def test_only_test_images_of_the_experiments_labels_are_counted(whole, tmp_path)
     assert frame.loc[NEGATIVE, list(comparisons.FATES)[:4]].tolist() == ["2", "0", "0", "0"]
     assert frame["lateral refused (%)"].to_dict() == {NEGATIVE: "–", COVID: "50.00"}
     assert not any("unknown" in column for column in frame)
-
-
-# --- with lungs and without
 
 
 def test_parts_are_compared_on_the_executions_of_both(whole):
@@ -274,9 +262,6 @@ def test_executions_of_one_class_have_no_curve(whole):
             figures.precision_recall_figure({"c": executions})
     with pytest.raises(ValueError, match="no system"):
         figures.threshold_figure({})
-
-
-# --- how much is the picture's frame
 
 
 def auc_of(system: str, mean: float, low: float, high: float) -> Measured:
@@ -402,9 +387,6 @@ def test_the_forest_sets_controls_apart_and_keeps_the_values(whole, drawn):
     assert shown["AUC"].map(mean_of).tolist() == pytest.approx(wanted, abs=0.006)
 
 
-# --- the threshold
-
-
 def test_the_threshold_is_the_best_on_validation_and_stays_where_it_may():
     truth = np.array([0, 0, 1, 1], bool)
     assert comparisons.best_threshold(truth, np.array([0.1, 0.4, 0.6, 0.9])) == 0.5
@@ -439,9 +421,6 @@ def test_test_images_do_not_choose_and_the_chosen_threshold_is_applied():
 def test_what_the_paper_says_of_thresholds_is_read_from_its_cells(drawn):
     assert "up to 98 %" in text_of(drawn, TITLES[3])
     assert "The paper says" not in prose(*report.PROSE, "threshold", claims=[])
-
-
-# --- the three U-Nets, VGG16 or VGG19, and the two accuracies
 
 
 def test_true_overlap_stands_beside_the_authors_and_the_papers(whole, tmp_path, monkeypatch):
@@ -488,8 +467,3 @@ def test_the_authors_accuracy_stands_beside_the_true_one(whole, drawn):
     said = frame.loc[whole.systems["exp1_d"], "change (points)"]
     assert mean_of(said) == pytest.approx(np.mean(changes), abs=0.006)
     assert frame["paper, as the authors compute it"].tolist() == ["93.90†", "93.30†", "95.60†"]
-
-
-def test_the_second_class_of_made_predictions_is_the_positive_one(whole):
-    assert classes_of(whole.frames["view16"]) == (FRONTAL_CLASS, LATERAL_CLASS)
-    assert classes_of(whole.frames["exp1_c"]) == (NEGATIVE, COVID)

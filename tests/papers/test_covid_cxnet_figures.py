@@ -64,9 +64,6 @@ def examples_of(run, tmp_path):
     return make
 
 
-# --- enhancement and the box of the lungs
-
-
 def test_enhancement_is_shown_in_the_frame(examples_of):
     pictures = figures.enhancement_pictures(examples_of("base_v2"))
     for (_, words, figure), count in zip(pictures, (4, 7), strict=True):
@@ -100,9 +97,6 @@ def test_where_no_lung_was_found_the_box_says_so():
     assert "no lung found" in texts(figures.roi_figure([case], ["a", "b", "c"]))
     with pytest.raises(ValueError, match="no image"):
         figures.roi_figure([], [])
-
-
-# --- explanations
 
 
 def test_lime_stands_beside_both_kinds_of_grad_cam(examples_of):
@@ -181,9 +175,6 @@ def test_each_network_is_asked_once_and_maps_come_back_in_order():
 def test_no_superpixel_is_lost_where_a_picture_is_narrow():
     assert figures._size_of_view((1000, 500), (48, 48)) == (320, 160)
     assert figures._size_of_view((1000, 500), (320, 320)) == (640, 320)
-
-
-# --- CheXNet without fine-tuning
 
 
 @pytest.fixture(scope="module")
