@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-tf = pytest.importorskip("tensorflow")
-
-import keras  # noqa: E402
-
-from papers.covid_sdnet.generator import SingleImageBatchNormalization, build_generator  # noqa: E402
+from papers.covid_sdnet.generator import SingleImageBatchNormalization, build_generator
 
 RNG = np.random.default_rng(0)
 
@@ -39,9 +37,8 @@ def one_at_a_time(layer, images):
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_each_image_has_its_own_statistics_and_they_enter_in_order(n):
     layer = made_layer()
-    images = (
-        RNG.normal(size=(n, 5, 4, 3)) * (RNG.random((n, 1, 1, 3)) + 0.5) + np.arange(n)[:, None, None, None]
-    ).astype("f")
+    images = RNG.normal(size=(n, 5, 4, 3)) * (RNG.random((n, 1, 1, 3)) + 0.5) + np.arange(n).reshape(-1, 1, 1, 1)
+    images = images.astype("f")
     out, mean, variance = one_at_a_time(layer, images)
     np.testing.assert_allclose(layer(images, training=True), out, atol=2e-5)
     np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-5)
@@ -65,9 +62,8 @@ def test_gradient_is_that_of_images_fed_alone():
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(images)
         together = tf.reduce_sum(layer(images, training=True) * weights)
-        alone = tf.reduce_sum(
-            tf.concat([layer(images[i : i + 1], training=True) for i in range(3)], 0) * weights,
-        )
+        apart = [layer(images[i : i + 1], training=True) for i in range(3)]
+        alone = tf.reduce_sum(tf.concat(apart, 0) * weights)
     sources = [images, layer.gamma.value, layer.beta.value]
     for a, b in zip(tape.gradient(together, sources), tape.gradient(alone, sources), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
