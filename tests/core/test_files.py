@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from covid_keras.common import files
-from covid_keras.common.errors import UserError
+from tests.helpers.refusals import refused
 
 
 def test_atomic_path_replaces_only_at_the_end(tmp_path):
@@ -44,25 +44,21 @@ def test_disk_full_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(UserError, match=r"x\.json: the disk is full"):
-        files.write_json(tmp_path / "x.json", {"a": 1})
+    refused(r"x\.json: the disk is full", files.write_json, tmp_path / "x.json", {"a": 1})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unwritable_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        files.require_writable_folder(tmp_path / "file" / "out")
+    refused("cannot be written", files.require_writable_folder, tmp_path / "file" / "out")
 
 
 def test_json_round_trip_and_faults(tmp_path):
     path = files.write_json(tmp_path / "x.json", {"ä": [1, 2]})
     assert files.read_json(path) == {"ä": [1, 2]}
     path.write_text("{")
-    with pytest.raises(UserError, match="not valid JSON"):
-        files.read_json(path)
-    with pytest.raises(UserError, match="cannot be read"):
-        files.read_json(tmp_path / "none.json")
+    refused("not valid JSON", files.read_json, path)
+    refused("cannot be read", files.read_json, tmp_path / "none.json")
 
 
 def test_hashes(tmp_path):

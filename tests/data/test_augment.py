@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from covid_keras.common.errors import UserError
+from tests.helpers.refusals import refused
 
 tf = pytest.importorskip("tensorflow")
 
@@ -208,5 +208,4 @@ def test_augment_masks_keep_their_values_and_follow_the_image():
     ],
 )
 def test_augment_bad_settings_are_named(settings, message):
-    with pytest.raises(UserError, match=message):
-        Augmentation(**settings)
+    refused(message, Augmentation, **settings)

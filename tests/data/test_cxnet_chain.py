@@ -17,6 +17,7 @@ from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.preparation import Preparation, crop_box, prepare_cohort, prepare_image
 from covid_keras.preprocessing import beasf, match_histogram
 from covid_keras.reporting.examples import _framed
+from tests.helpers.refusals import refused
 
 FRAME = (320, 320)
 ROI = {"frame": FRAME, "size": FRAME, "interpolation": "cubic", "crop": "lungs", "dilate": (5, 3), "enhance": "stack"}
@@ -265,8 +266,7 @@ def test_a_mask_that_is_not_used_is_not_in_the_key(folder):
 def test_a_reference_that_cannot_be_used_is_named(cohort, folder, tmp_path):
     with pytest.raises(UserError, match=r"gone\.png: .*cannot be read"):
         Preparation(reference=tmp_path / "gone.png").key()
-    with pytest.raises(UserError, match=r"gone\.png"):
-        prepare_cohort(cohort, Preparation(reference=tmp_path / "gone.png"), tmp_path / "cache")
+    refused(r"gone\.png", prepare_cohort, cohort, Preparation(reference=tmp_path / "gone.png"), tmp_path / "cache")
     other = shutil.copy(folder / "0.png", tmp_path / "other.png")
     with pytest.raises(UserError, match=r"other\.png: has no lung mask"):
         prepare_cohort(cohort, Preparation(**RECOMMENDED, reference=other), tmp_path / "cache")
@@ -326,8 +326,7 @@ def test_the_key_follows_every_setting_of_the_chain():
     ],
 )
 def test_settings_that_do_not_fit_are_named(settings, message):
-    with pytest.raises(UserError, match=message):
-        Preparation(**settings)
+    refused(message, Preparation, **settings)
 
 
 # --- the picture under a heat map

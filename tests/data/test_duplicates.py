@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from covid_keras.common import threads
-from covid_keras.common.errors import UserError
 from covid_keras.data import duplicates, file_hashes
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import (
@@ -24,6 +23,7 @@ from covid_keras.data.duplicates import (
 )
 from covid_keras.data.file_hashes import FileHashes
 from covid_keras.data.images import read_image, write_image
+from tests.helpers.refusals import refused
 
 
 def picture(seed: int, size: int = 240) -> np.ndarray:
@@ -149,8 +149,7 @@ def test_duplicates_ask_for_no_function_of_linux_alone(tmp_path, monkeypatch):
 def test_duplicates_unreadable_image_is_named(tmp_path):
     cohort = cohort_of(tmp_path, {f"a/{seed}": picture(seed) for seed in range(3)})
     (tmp_path / "a" / "1.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"1\.png: the file is empty"):
-        find_duplicates(cohort)
+    refused(r"1\.png: the file is empty", find_duplicates, cohort)
 
 
 def test_duplicates_groups_join_patients_transitively(tmp_path):
@@ -173,8 +172,7 @@ def test_duplicates_pairs_that_cross_a_split_are_named(tmp_path):
 
     cohort = cohort_of(tmp_path, {"a/1": picture(1), "b/copy": picture(1), "a/2": picture(2)})
     table = cohort.table[["image_id", "patient_id", "label"]].assign(repeat=0, fold=0, split=["train", "test", "test"])
-    with pytest.raises(UserError, match=r"a/1.*b/copy"):
-        check_disjoint(table, cohort, find_duplicates(cohort))
+    refused(r"a/1.*b/copy", check_disjoint, table, cohort, find_duplicates(cohort))
 
 
 def test_duplicates_other_phantoms_are_none(tmp_path):
@@ -299,8 +297,7 @@ def test_duplicates_stopped_search_goes_on_where_it_was(tmp_path, work, monkeypa
     cohort, cache = noise_cohort(tmp_path, 9), tmp_path / "cache"
     good = Path(cohort.table["path"][6]).read_bytes()
     Path(cohort.table["path"][6]).write_bytes(b"")
-    with pytest.raises(UserError, match=r"06\.png: the file is empty"):
-        find_duplicates(cohort, **ALL, cache=cache, workers=1)
+    refused(r"06\.png: the file is empty", find_duplicates, cohort, **ALL, cache=cache, workers=1)
     Path(cohort.table["path"][6]).write_bytes(good)
     quick = duplicates._registered_correlation
 

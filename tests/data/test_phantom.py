@@ -22,6 +22,7 @@ from covid_keras.data.phantom import (
     phantom_image,
     plan_collection,
 )
+from tests.helpers.refusals import refused
 
 
 @pytest.mark.parametrize("view", ["PA", "AP", "L"])
@@ -111,8 +112,7 @@ def test_visits_keep_the_patient_and_change_the_exposure() -> None:
     ],
 )
 def test_image_refuses_nonsense(arguments: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        phantom_image(0, **arguments)
+    refused(message, phantom_image, 0, **arguments)
 
 
 def _features(sample: object) -> np.ndarray:
@@ -226,8 +226,7 @@ def test_same_settings_are_reused_others_refused(made: Path, monkeypatch: pytest
 
 def test_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="something other"):
-        make_phantom(tmp_path, patients=2, size=64)
+    refused("something other", make_phantom, tmp_path, patients=2, size=64)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -240,15 +239,13 @@ def test_disk_full_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(collection, "_write_png", full)
-    with pytest.raises(UserError, match="No space left on device"):
-        make_phantom(tmp_path / "phantom", patients=4, size=64)
+    refused("No space left on device", make_phantom, tmp_path / "phantom", patients=4, size=64)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="could not be written"):
-        make_phantom(tmp_path / "file" / "phantom", patients=2, size=64)
+    refused("could not be written", make_phantom, tmp_path / "file" / "phantom", patients=2, size=64)
 
 
 @pytest.mark.parametrize(
@@ -263,8 +260,7 @@ def test_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_make_phantom_refuses_nonsense(tmp_path: Path, arguments: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        make_phantom(tmp_path / "phantom", **arguments)
+    refused(message, make_phantom, tmp_path / "phantom", **arguments)
     assert not (tmp_path / "phantom").exists()
 
 
@@ -272,8 +268,7 @@ def test_missing_image_of_the_table_is_named(tmp_path: Path) -> None:
     folder = make_phantom(tmp_path / "phantom", patients=2, size=64)
     name = pd.read_csv(folder / "metadata.csv")["file"].iloc[0]
     (folder / "masks" / name).unlink()
-    with pytest.raises(UserError, match=f"masks/{name}: is listed in the phantom's table but missing"):
-        load_source("phantom", tmp_path)
+    refused(f"masks/{name}: is listed in the phantom's table but missing", load_source, "phantom", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -289,13 +284,11 @@ def test_an_edited_table_is_named(tmp_path: Path, column: str, value: str, messa
     table = pd.read_csv(folder / "metadata.csv", dtype=str, keep_default_na=False)
     table.loc[0, column] = value
     table.to_csv(folder / "metadata.csv", index=False)
-    with pytest.raises(UserError, match=message):
-        load_source("phantom", tmp_path)
+    refused(message, load_source, "phantom", tmp_path)
 
 
 def test_edited_settings_are_named(tmp_path: Path) -> None:
     folder = make_phantom(tmp_path / "phantom", patients=2, size=64)
     for text in ("settings: {}", "settings: {composition: {covid: many}}", "settings: [", "3"):
         (folder / "phantom.yaml").write_text(text)
-        with pytest.raises(UserError, match=r"phantom\.yaml: is (missing or )?damaged"):
-            check_source("phantom", tmp_path)
+        refused(r"phantom\.yaml: is (missing or )?damaged", check_source, "phantom", tmp_path)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covid_keras.common.errors import UserError
 from covid_keras.data.preparation import PreparedImages, stable_id
 from tests.helpers.images import DAMAGES, damage, prepared_images
+from tests.helpers.refusals import refused
 
 tf = pytest.importorskip("tensorflow")
 
@@ -238,19 +238,14 @@ def test_pipeline_damaged_cache_file_stops_the_run(tmp_path, how):
     damage(prepared.paths[2], how)
     with pytest.raises(tf.errors.OpError, match=Path(prepared.paths[2]).name):
         batches(dataset)
-    with pytest.raises(UserError, match=Path(prepared.paths[2]).name):
-        make_dataset(prepared, range(4), memory=True)
+    refused(Path(prepared.paths[2]).name, make_dataset, prepared, range(4), memory=True)
 
 
 def test_pipeline_bad_arguments(prepared):
-    with pytest.raises(UserError, match="no image is chosen"):
-        make_dataset(prepared, [])
-    with pytest.raises(UserError, match="do not fill a batch of 16"):
-        make_dataset(prepared, range(4), drop_remainder=True)
-    with pytest.raises(UserError, match="scaling"):
-        make_dataset(prepared, range(4), scaling="0-2")
-    with pytest.raises(UserError, match="seed"):
-        make_dataset(prepared, range(4), seed=-1)
+    refused("no image is chosen", make_dataset, prepared, [])
+    refused("do not fill a batch of 16", make_dataset, prepared, range(4), drop_remainder=True)
+    refused("scaling", make_dataset, prepared, range(4), scaling="0-2")
+    refused("seed", make_dataset, prepared, range(4), seed=-1)
     with pytest.raises(ValueError, match="one for every prepared image"):
         make_dataset(prepared, range(4), LABELS[:4])
     with pytest.raises(ValueError, match="of 2 classes"):

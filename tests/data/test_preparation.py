@@ -24,6 +24,7 @@ from covid_keras.preprocessing import (
     remove_lungs,
 )
 from tests.helpers.images import cohort_of, smooth_noise
+from tests.helpers.refusals import refused
 
 SMALL = Preparation(size=(32, 40))
 LUNGS = np.zeros((90, 80), np.uint8)
@@ -147,8 +148,7 @@ def test_preparation_key_is_that_of_its_steps():
     ],
 )
 def test_preparation_bad_settings_are_named(settings, message):
-    with pytest.raises(UserError, match=message):
-        Preparation(**settings)
+    refused(message, Preparation, **settings)
 
 
 def test_prepared_cohort_is_what_single_images_are(cohort, tmp_path):
@@ -223,8 +223,7 @@ def test_prepared_bad_image_is_named_and_nothing_is_half_written(cohort, tmp_pat
         (tmp_path / "images" / "4.png").unlink()
     else:
         (tmp_path / "images" / "4.png").write_bytes(bad)
-    with pytest.raises(UserError, match=path):
-        prepare_cohort(cohort, SMALL, tmp_path / "cache", workers=4)
+    refused(path, prepare_cohort, cohort, SMALL, tmp_path / "cache", workers=4)
     assert len(raw_files(tmp_path / "cache")) == 4
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.name.startswith(".")]
 
@@ -233,19 +232,15 @@ def test_prepared_missing_or_wrong_mask_is_named(cohort, tmp_path):
     preparation = Preparation(size=(32, 40), crop="lungs")
     with pytest.raises(UserError, match=r"made/0: has no lung mask.*mask_path"):
         prepare_cohort(without_masks(cohort), preparation, tmp_path / "cache")
-    with pytest.raises(UserError, match="no lung mask"):
-        prepare_image(cohort.table.path[0], None, preparation)
+    refused("no lung mask", prepare_image, cohort.table.path[0], None, preparation)
     cv2.imwrite(cohort.table.mask_path[2], LUNGS[:50, :50])
-    with pytest.raises(UserError, match=r"2_mask\.png"):
-        prepare_cohort(cohort, preparation, tmp_path / "cache")
-    with pytest.raises(UserError, match="50 x 50"):
-        prepare_image(cohort.table.path[0], LUNGS[:50, :50], preparation)
+    refused(r"2_mask\.png", prepare_cohort, cohort, preparation, tmp_path / "cache")
+    refused("50 x 50", prepare_image, cohort.table.path[0], LUNGS[:50, :50], preparation)
 
 
 def test_prepared_unwritable_cache_and_full_disk(cohort, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        prepare_cohort(cohort, SMALL, tmp_path / "file" / "cache")
+    refused("cannot be written", prepare_cohort, cohort, SMALL, tmp_path / "file" / "cache")
 
     def full(store, key, *given):
         with atomic_path(store.path(key)) as temporary:
@@ -253,8 +248,7 @@ def test_prepared_unwritable_cache_and_full_disk(cohort, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Store, "put", full)
-    with pytest.raises(UserError, match="disk is full"):
-        prepare_cohort(cohort, SMALL, tmp_path / "cache")
+    refused("disk is full", prepare_cohort, cohort, SMALL, tmp_path / "cache")
     assert raw_files(tmp_path / "cache") == []
 
 

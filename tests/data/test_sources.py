@@ -15,6 +15,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.data import SOURCES, check_source, get_source, load_source
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.sources.base import Source, image_ids
+from tests.helpers.refusals import refused
 
 
 def picture(path: Path, size: tuple[int, int] = (20, 24)) -> Path:
@@ -60,8 +61,7 @@ def test_absent_collection_says_where_it_looked_and_how_to_get_it(name: str, tmp
 
 
 def test_unknown_source_lists_the_known() -> None:
-    with pytest.raises(UserError, match=r"no such source.*covidgr, cohen"):
-        get_source("cohan")
+    refused(r"no such source.*covidgr, cohen", get_source, "cohan")
 
 
 def test_ids_are_stems_unless_two_files_share_one() -> None:
@@ -115,24 +115,19 @@ def test_covidgr_reads_labels_and_levels(covidgr: Path) -> None:
 def test_covidgr_refuses_bad_rows(covidgr: Path, row: str, message: str) -> None:
     with (covidgr / "severity.csv").open("a") as stream:
         stream.write(row + "\n")
-    with pytest.raises(UserError, match=message):
-        load_source("covidgr", covidgr)
+    refused(message, load_source, "covidgr", covidgr)
 
 
 def test_covidgr_refuses_missing_column_folder_and_table(covidgr: Path) -> None:
     drop_column(covidgr / "severity.csv", "Severity")
-    with pytest.raises(UserError, match=r"severity\.csv: column 'Severity' is missing"):
-        load_source("covidgr", covidgr)
+    refused(r"severity\.csv: column 'Severity' is missing", load_source, "covidgr", covidgr)
     (covidgr / "severity.csv").unlink()
-    with pytest.raises(UserError, match=r"severity\.csv: cannot be read"):
-        load_source("covidgr", covidgr)
+    refused(r"severity\.csv: cannot be read", load_source, "covidgr", covidgr)
     for path in (covidgr / "N").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match="N: the folder holds no image"):
-        load_source("covidgr", covidgr)
+    refused("N: the folder holds no image", load_source, "covidgr", covidgr)
     (covidgr / "N").rmdir()
-    with pytest.raises(UserError, match="N: the folder is missing"):
-        load_source("covidgr", covidgr)
+    refused("N: the folder is missing", load_source, "covidgr", covidgr)
 
 
 # --- cohen and darwin_v7
@@ -221,8 +216,7 @@ def test_cohen_tolerates_few_missing_files(cohen: Path, caplog: pytest.LogCaptur
     assert "more3.jpg" in caplog.text
     for number in range(4, 10):
         (cohen / "images" / f"more{number}.jpg").unlink()
-    with pytest.raises(UserError, match=r"more3\.jpg: .*6 of"):
-        load_source("cohen", cohen)
+    refused(r"more3\.jpg: .*6 of", load_source, "cohen", cohen)
 
 
 def test_cohen_is_not_taken_for_another_collection_with_a_metadata_table(tmp_path: Path) -> None:
@@ -257,8 +251,7 @@ def test_cohen_refuses_bad_cells(cohen: Path, file: str, row: str, message: str)
 @pytest.mark.parametrize("column", ["patientid", "finding", "view", "modality", "filename"])
 def test_cohen_refuses_a_missing_column(cohen: Path, column: str) -> None:
     drop_column(cohen / "metadata.csv", column)
-    with pytest.raises(UserError, match=rf"metadata\.csv: column '{column}' is missing"):
-        load_source("cohen", cohen)
+    refused(rf"metadata\.csv: column '{column}' is missing", load_source, "cohen", cohen)
 
 
 def test_darwin_v7_is_the_frontal_images_with_a_mask(cohen: Path) -> None:
@@ -269,8 +262,7 @@ def test_darwin_v7_is_the_frontal_images_with_a_mask(cohen: Path) -> None:
     masks = cohen / "annotations" / "lung-masks-darwin-v7"
     (masks / "a.png").unlink()
     (masks / "b.png").unlink()
-    with pytest.raises(UserError, match="is named after no frontal X-ray"):
-        load_source("darwin_v7", cohen)
+    refused("is named after no frontal X-ray", load_source, "darwin_v7", cohen)
     for path in masks.iterdir():
         path.unlink()
     masks.rmdir()
@@ -315,14 +307,11 @@ def test_covid_cxnet_joins_by_stem_and_reads_the_flags(cxnet: Path) -> None:
 def test_covid_cxnet_refuses_bad_tables(cxnet: Path) -> None:
     with (cxnet / "metadata.csv").open("a") as stream:
         stream.write("010.jpeg,11,\n")
-    with pytest.raises(UserError, match=r"metadata\.csv: image '010' is listed twice"):
-        load_source("covid_cxnet", cxnet)
+    refused(r"metadata\.csv: image '010' is listed twice", load_source, "covid_cxnet", cxnet)
     write_rows(cxnet / "metadata.csv", "filename,patient_id,view", "z.jpg,1,")
-    with pytest.raises(UserError, match=r"z\.jpg: .*missing"):
-        load_source("covid_cxnet", cxnet)
+    refused(r"z\.jpg: .*missing", load_source, "covid_cxnet", cxnet)
     write_rows(cxnet / "metadata.csv", "filename,view", "001.jpg,")
-    with pytest.raises(UserError, match="column 'patient_id' is missing"):
-        load_source("covid_cxnet", cxnet)
+    refused("column 'patient_id' is missing", load_source, "covid_cxnet", cxnet)
 
 
 # --- chestxray14
@@ -378,11 +367,9 @@ def test_subset_groups_patients_over_both_folders(subset: Path) -> None:
 
 def test_subset_refuses_an_image_in_both_folders_and_odd_names(subset: Path) -> None:
     picture(subset / "Pneumonia" / "00000150_002.jpg")
-    with pytest.raises(UserError, match=r"image '00000150_002' is there twice \(No_findings/.*Pneumonia/"):
-        load_source("chestxray14", subset)
+    refused(r"image '00000150_002' is there twice \(No_findings/.*Pneumonia/", load_source, "chestxray14", subset)
     (subset / "Pneumonia" / "00000150_002.jpg").rename(subset / "Pneumonia" / "person7.jpg")
-    with pytest.raises(UserError, match=r"person7\.jpg: is not named <patient>_<follow-up>"):
-        load_source("chestxray14", subset)
+    refused(r"person7\.jpg: is not named <patient>_<follow-up>", load_source, "chestxray14", subset)
 
 
 @pytest.mark.parametrize(
@@ -404,11 +391,9 @@ def test_whole_chestxray14_refuses_bad_rows(nih: Path, row: str, message: str) -
 
 def test_whole_chestxray14_refuses_a_missing_column_and_no_images(nih: Path, tmp_path: Path) -> None:
     drop_column(nih / "Data_Entry_2017.csv", "Patient ID")
-    with pytest.raises(UserError, match="column 'Patient ID' is missing"):
-        load_source("chestxray14", nih)
+    refused("column 'Patient ID' is missing", load_source, "chestxray14", nih)
     write_rows(tmp_path / "bare" / "Data_Entry_2017.csv", NIH, "00000001_000.png,No Finding,0,1,58,PA")
-    with pytest.raises(UserError, match="holds neither images/ nor images_001/images/"):
-        load_source("chestxray14", tmp_path / "bare")
+    refused("holds neither images/ nor images_001/images/", load_source, "chestxray14", tmp_path / "bare")
 
 
 # --- the real collections

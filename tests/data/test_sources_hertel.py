@@ -31,6 +31,7 @@ from tests.helpers.collections import (
     picture,
     replace,
 )
+from tests.helpers.refusals import refused
 
 Points = list[dict[str, float]]
 
@@ -180,8 +181,7 @@ def test_covidx_reads_a_clone_of_covid_net_with_the_mappings(tmp_path: Path) -> 
 )
 def test_covidx_refuses_bad_lines(tmp_path: Path, row: str, message: str) -> None:
     lines(make_covidx(tmp_path) / "train_COVIDx5.txt", *COVIDX_TRAIN, row)
-    with pytest.raises(UserError, match=message):
-        load_source("covidx", tmp_path)
+    refused(message, load_source, "covidx", tmp_path)
 
 
 def test_covidx_refuses_missing_lists_and_images(tmp_path: Path) -> None:
@@ -189,21 +189,16 @@ def test_covidx_refuses_missing_lists_and_images(tmp_path: Path) -> None:
     listing = folder / "test_COVIDx5.txt"
     lines(listing, *COVIDX_TEST, COVIDX_TRAIN[1])
     picture(folder / "data" / "test" / "lancet-a.png")
-    with pytest.raises(UserError, match=r"test_COVIDx5\.txt: 'lancet-a\.png' is listed twice"):
-        load_source("covidx", folder)
+    refused(r"test_COVIDx5\.txt: 'lancet-a\.png' is listed twice", load_source, "covidx", folder)
     listing.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="is not a text file"):
-        load_source("covidx", folder)
+    refused("is not a text file", load_source, "covidx", folder)
     lines(listing, "")
-    with pytest.raises(UserError, match="the list has no line"):
-        load_source("covidx", folder)
+    refused("the list has no line", load_source, "covidx", folder)
     listing.unlink()
-    with pytest.raises(UserError, match=r"test_COVIDx5\.txt: cannot be read"):
-        load_source("covidx", folder)
+    refused(r"test_COVIDx5\.txt: cannot be read", load_source, "covidx", folder)
     for path in (folder / "data" / "train").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match=r"data/train: the folder holds no image"):
-        load_source("covidx", folder)
+    refused(r"data/train: the folder holds no image", load_source, "covidx", folder)
 
 
 def test_a_few_missing_images_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -242,8 +237,7 @@ def test_rsna_patients_are_those_of_chestxray14_with_the_mappings(tmp_path: Path
         if text == "{}":
             assert rsna.nih_patients(folder) == {}
             continue
-        with pytest.raises(UserError, match=r"mappings_2018\.json: is not the RSNA's list"):
-            load_source("rsna", folder)
+        refused(r"mappings_2018\.json: is not the RSNA's list", load_source, "rsna", folder)
 
 
 @pytest.mark.parametrize(
@@ -259,24 +253,19 @@ def test_rsna_patients_are_those_of_chestxray14_with_the_mappings(tmp_path: Path
 def test_rsna_refuses_bad_rows(tmp_path: Path, table: str, row: str, message: str) -> None:
     with (make_rsna(tmp_path) / table).open("a") as stream:
         stream.write(f"{row}\n")
-    with pytest.raises(UserError, match=message):
-        load_source("rsna", tmp_path)
+    refused(message, load_source, "rsna", tmp_path)
 
 
 def test_rsna_refuses_missing_images_tables_and_columns(tmp_path: Path) -> None:
     folder = make_rsna(tmp_path)
     (folder / rsna.IMAGES / f"{ONE}.png").unlink()
-    with pytest.raises(UserError, match=f"{ONE}: is listed in {rsna.FINDINGS} but missing, as are 0 of the 3"):
-        load_source("rsna", folder)
+    refused(f"{ONE}: is listed in {rsna.FINDINGS} but missing, as are 0 of the 3", load_source, "rsna", folder)
     replace(folder / rsna.BOXES, "Target", "Label")
-    with pytest.raises(UserError, match="column 'Target' is missing"):
-        load_source("rsna", folder)
+    refused("column 'Target' is missing", load_source, "rsna", folder)
     (folder / rsna.BOXES).unlink()
-    with pytest.raises(UserError, match=r"stage_2_train_labels\.csv: cannot be read"):
-        load_source("rsna", folder)
+    refused(r"stage_2_train_labels\.csv: cannot be read", load_source, "rsna", folder)
     replace(folder / rsna.FINDINGS, "patientId", "patient")
-    with pytest.raises(UserError, match="column 'patientId' is missing"):
-        load_source("rsna", folder)
+    refused("column 'patientId' is missing", load_source, "rsna", folder)
 
 
 # --- ricord
@@ -317,8 +306,7 @@ def test_ricord_keeps_what_the_header_calls_frontal(tmp_path: Path) -> None:
 def test_ricord_refuses_bad_headers(tmp_path: Path, tags: dict[str, str], message: str) -> None:
     folder, subject = make_ricord(tmp_path), "MIDRC-RICORD-1C-SITE2-000002"
     make_dicom(folder / subject / "study-9" / "1.9" / "1-1.dcm", subject, 9, **tags)
-    with pytest.raises(UserError, match=message):
-        load_source("ricord", folder)
+    refused(message, load_source, "ricord", folder)
 
 
 def test_ricord_refuses_no_images_no_dicom_and_no_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,15 +321,12 @@ def test_ricord_refuses_no_images_no_dicom_and_no_pydicom(tmp_path: Path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(builtins, "__import__", without_pydicom)
-        with pytest.raises(UserError, match=r"pydicom 3 is not installed.*covid-keras\[dicom\]"):
-            load_source("ricord", folder)
+        refused(r"pydicom 3 is not installed.*covid-keras\[dicom\]", load_source, "ricord", folder)
     files[0].write_bytes(b"no")
-    with pytest.raises(UserError, match=r"1-1\.dcm: is not a DICOM file"):
-        load_source("ricord", folder)
+    refused(r"1-1\.dcm: is not a DICOM file", load_source, "ricord", folder)
     for path in files:
         path.unlink()
-    with pytest.raises(UserError, match=r"holds no MIDRC-RICORD-1C-\*/<study>/<series>/\*\.dcm"):
-        load_source("ricord", folder)
+    refused(r"holds no MIDRC-RICORD-1C-\*/<study>/<series>/\*\.dcm", load_source, "ricord", folder)
 
 
 # --- darwin_v7_whole
@@ -404,8 +389,7 @@ def test_frontal_and_large_drops_laterals_and_small_images(tmp_path: Path) -> No
     darwin_1(make_darwin(tmp_path), "outlined.jpg", outline(LEFT), tag("View/Lateral"))
     cohort = darwin_v7_whole.frontal_and_large(load_source("darwin_v7_whole", tmp_path))
     assert list(cohort.table["image_id"].str.removeprefix("darwin_v7_whole/")) == ["a", "b", "person1_virus_6"]
-    with pytest.raises(UserError, match="holds no image"):
-        darwin_v7_whole.frontal_and_large(cohort.filter(cohort.table["width"] < 0))
+    refused("holds no image", cohort.filter, cohort.table["width"] < 0)
 
 
 def test_darwin_masks_hold_lungs_holes_and_ignored_areas(tmp_path: Path) -> None:
@@ -467,8 +451,7 @@ def test_darwin_outlines_are_cut_at_the_border(tmp_path: Path, path: Points, mes
     darwin_1(tmp_path / "darwin_v7_whole", "a.png", outline(path))
     cohort = load_source("darwin_v7_whole", tmp_path)
     if message:
-        with pytest.raises(UserError, match=rf"a\.json: {message}"):
-            darwin_v7_whole.draw_masks(cohort, tmp_path / "masks")
+        refused(rf"a\.json: {message}", darwin_v7_whole.draw_masks, cohort, tmp_path / "masks")
         assert not list((tmp_path).rglob("masks/**/*.png"))
     else:
         mask = read_mask(darwin_v7_whole.draw_masks(cohort, tmp_path / "masks").table["mask_path"][0])
@@ -479,14 +462,12 @@ def test_darwin_masks_refuse_what_does_not_fit(tmp_path: Path) -> None:
     folder = tmp_path / "darwin_v7_whole"
     annotation = darwin_1(folder, "a.png", outline(LEFT), outline(box(0, 0, 259, 255), "Ignore"))
     cohort = load_source("darwin_v7_whole", tmp_path)
-    with pytest.raises(UserError, match=r"a\.json: its outlines mark no lung"):
-        darwin_v7_whole.draw_masks(cohort, tmp_path / "masks")
+    refused(r"a\.json: its outlines mark no lung", darwin_v7_whole.draw_masks, cohort, tmp_path / "masks")
     picture(folder / "images" / "a.png", 20, 30)
     with pytest.raises(UserError, match=r"a\.json: was drawn on 260x256 pixels but its image is 20x30"):
         darwin_v7_whole.draw_masks(cohort, tmp_path / "masks")
     annotation.unlink()
-    with pytest.raises(UserError, match=r"a\.json: cannot be read"):
-        darwin_v7_whole.draw_masks(cohort, tmp_path / "masks")
+    refused(r"a\.json: cannot be read", darwin_v7_whole.draw_masks, cohort, tmp_path / "masks")
 
 
 @pytest.mark.parametrize(
@@ -501,15 +482,13 @@ def test_darwin_masks_refuse_what_does_not_fit(tmp_path: Path) -> None:
 )
 def test_darwin_refuses_other_files(tmp_path: Path, old: str, new: str, message: str) -> None:
     replace(darwin_1(tmp_path / "darwin_v7_whole", "a.png", outline(LEFT)), old, new)
-    with pytest.raises(UserError, match=rf"a\.json: {message}"):
-        load_source("darwin_v7_whole", tmp_path)
+    refused(rf"a\.json: {message}", load_source, "darwin_v7_whole", tmp_path)
 
 
 def test_darwin_refuses_doubled_and_missing_images_and_no_annotations(tmp_path: Path) -> None:
     folder = make_darwin(tmp_path)
     copy = lines(folder / "annotations" / "z.json", (folder / "annotations" / "a.json").read_text())
-    with pytest.raises(UserError, match=r"a\.jpg.*z\.json"):
-        load_source("darwin_v7_whole", folder)
+    refused(r"a\.jpg.*z\.json", load_source, "darwin_v7_whole", folder)
     copy.unlink()
     (folder / "images" / "a.jpg").unlink()
     with pytest.raises(UserError, match=r"images/a\.jpg: is listed in annotations but missing, as are 0 of the 6"):

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covid_keras.common.errors import UserError
 from covid_keras.data import Cohort, check_disjoint, hold_out
 from covid_keras.data.duplicates import PAIR_COLUMNS, duplicate_groups
 from covid_keras.paper.protocol import Protocol, SplitSettings
 from covid_keras.training.division import divide
+from tests.helpers.refusals import refused
 
 CLASSES = ("here", "there", "normal", "pneumonia")
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
@@ -202,22 +202,19 @@ def test_no_patient_and_no_copy_is_in_two_parts(words, seed, order, pairs):
     ],
 )
 def test_shares_that_make_no_sense_are_refused(shares, words):
-    with pytest.raises(UserError, match=words):
-        hold_out(many(), FRACTIONS, shares=shares)
+    refused(words, hold_out, many(), FRACTIONS, shares=shares)
 
 
 def test_a_part_that_a_label_would_be_missing_in_is_refused():
     one = make_cohort("h", *["t"] * 10, *["n"] * 20, *["p"] * 20)
-    with pytest.raises(UserError, match="one patient cannot be divided into two parts"):
-        hold_out(one, FRACTIONS, shares=SHARES)
+    refused("one patient cannot be divided into two parts", hold_out, one, FRACTIONS, shares=SHARES)
 
 
 @pytest.mark.parametrize(
     "others", [{"scheme": "folds"}, {"scheme": "published", "folds": 1, "leaky_as_published": True}]
 )
 def test_shares_are_of_a_hold_out_alone(others):
-    with pytest.raises(UserError, match=r"split\.shares is .*left out where the scheme is not hold_out"):
-        SplitSettings(**others, shares=SHARES)
+    refused(r"split\.shares is .*left out where the scheme is not hold_out", SplitSettings, **others, shares=SHARES)
     assert SplitSettings(**others).shares == {}
 
 
@@ -246,8 +243,7 @@ def test_a_division_of_other_images_has_none_of_the_main_ones_shares():
     assert (apart.images, apart.shares, apart.seed) == ({"normal": 0, "here": 3}, {}, 4), "the rest stays"
     assert own.shares == {"here": {"test": 1.0}}
     assert (folds.scheme, folds.shares) == ("folds", {})
-    with pytest.raises(UserError, match=r"split\.shares"):
-        _protocol(folds={"scheme": "folds", "folds": 2})
+    refused(r"split\.shares", _protocol, folds={"scheme": "folds", "folds": 2})
 
 
 def test_a_division_by_shares_is_of_its_images_alone():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from covid_keras.common.errors import UserError
 from covid_keras.data import Cohort, check_disjoint, hold_out, load_source, patient_folds, read_split, write_split
 from covid_keras.data.splits import PARTS, SPLIT_COLUMNS, published_split, repeated
+from tests.helpers.refusals import refused
 
 
 def make_cohort(images_per_patient: list[int], labels: list[str], severity: list[str] | None = None) -> Cohort:
@@ -104,14 +105,12 @@ def test_crossing_duplicates_are_named(cohort: Cohort) -> None:
     fold = table[table["fold"] == 0].set_index("image_id")["split"]
     a, b = fold.index[fold == "train"][0], fold.index[fold == "test"][0]
     pairs = pd.DataFrame({"image_id_a": [a, "elsewhere/1"], "image_id_b": [b, "made/0"]})
-    with pytest.raises(UserError, match=f"near-duplicates in more than one part are {a} = {b}"):
-        check_disjoint(table, cohort, pairs)
+    refused(f"near-duplicates in more than one part are {a} = {b}", check_disjoint, table, cohort, pairs)
 
 
 def test_leaky_split_needs_its_flag_and_names_its_patients(cohort: Cohort) -> None:
     leaky = patient_folds(cohort, 5, seed=0, leaky_as_published=True)
-    with pytest.raises(UserError, match=r"repeat 0, fold 0.*patients (made/p\d+, ){4}made/p\d+ and \d+ more"):
-        check_disjoint(leaky, cohort)
+    refused(r"repeat 0, fold 0.*patients (made/p\d+, ){4}made/p\d+ and \d+ more", check_disjoint, leaky, cohort)
     by_class = split_counts(leaky, cohort).xs("test", level="split")
     assert by_class["N"].max() - by_class["N"].min() <= 2
     check_disjoint(patient_folds(cohort, 5, seed=0), cohort)
@@ -119,16 +118,13 @@ def test_leaky_split_needs_its_flag_and_names_its_patients(cohort: Cohort) -> No
 
 def test_patients_are_taken_from_the_cohort_not_from_the_table(cohort: Cohort) -> None:
     leaky = patient_folds(cohort, 5, seed=0, leaky_as_published=True)
-    with pytest.raises(UserError, match="leakage"):
-        check_disjoint(leaky.assign(patient_id=leaky["image_id"]), cohort)
+    refused("leakage", check_disjoint, leaky.assign(patient_id=leaky["image_id"]), cohort)
 
 
 def test_unknown_and_repeated_images_are_refused(cohort: Cohort) -> None:
     table = hold_out(cohort)
-    with pytest.raises(UserError, match="'made/x' is not in the cohort"):
-        check_disjoint(table.assign(image_id="made/x"), cohort)
-    with pytest.raises(UserError, match="'made/0' is there twice in repeat 0, fold 0"):
-        check_disjoint(pd.concat([table, table[:1]]), cohort)
+    refused("'made/x' is not in the cohort", check_disjoint, table.assign(image_id="made/x"), cohort)
+    refused("'made/0' is there twice in repeat 0, fold 0", check_disjoint, pd.concat([table, table[:1]]), cohort)
 
 
 def test_hold_out_shares(cohort: Cohort) -> None:
@@ -142,20 +138,17 @@ def test_hold_out_shares(cohort: Cohort) -> None:
 
 @pytest.mark.parametrize("shares", [{"train": 0.8}, {"train": 0.8, "val": 0.2}, {"train": 1.2, "test": -0.2}, {}])
 def test_shares_that_make_no_split_are_refused(cohort: Cohort, shares: dict) -> None:
-    with pytest.raises(UserError, match="make no split"):
-        hold_out(cohort, shares)
+    refused("make no split", hold_out, cohort, shares)
 
 
 def test_too_few_patients_of_a_class_say_what_to_change() -> None:
     made = make_cohort([3] * 20 + [9] * 3, ["N"] * 20 + ["P"] * 3)
-    with pytest.raises(UserError, match=r"class 'P' has 3 patient\(s\), too few for 5 folds.*fewer folds"):
-        patient_folds(made, 5)
+    refused(r"class 'P' has 3 patient\(s\), too few for 5 folds.*fewer folds", patient_folds, made, 5)
     table = patient_folds(made, 3, validation=0.2)
     check_disjoint(table, made)
     with pytest.raises(UserError, match="no image of class 'P' is left for"):
         patient_folds(make_cohort([3] * 20 + [9] * 2, ["N"] * 20 + ["P"] * 2), 2, validation=0.2)
-    with pytest.raises(UserError, match="make no split"):
-        patient_folds(made, 1)
+    refused("make no split", patient_folds, made, 1)
 
 
 def test_small_cohorts_still_get_a_validation_part() -> None:
@@ -190,13 +183,11 @@ def test_the_published_split_goes_by_the_order_of_images_alone(cohort: Cohort) -
     assert list(table["image_id"]) == list(cohort.table["image_id"])
     assert set(table["split"]) == {"train", "test"}
     assert (table["split"] == "test").sum() == np.ceil(0.2 * len(cohort)), "sklearn rounds up"
-    with pytest.raises(UserError, match="leakage in repeat 0, fold 0"):
-        check_disjoint(table, cohort)
+    refused("leakage in repeat 0, fold 0", check_disjoint, table, cohort)
     turned = published_split(Cohort(cohort.table[::-1], cohort.classes, "turned"), 0.2, 18)
     assert list(turned["split"]) == list(table["split"])
     rare = make_cohort([1] * 40, ["N"] * 39 + ["P"])
-    with pytest.raises(UserError, match="no image of class 'P' is left for"):
-        published_split(rare, 0.2, 18)
+    refused("no image of class 'P' is left for", published_split, rare, 0.2, 18)
 
 
 def test_repeats_of_one_division_are_the_same_division(cohort: Cohort) -> None:
@@ -213,17 +204,14 @@ def test_files_round_trip_and_tampering_is_noticed(cohort: Cohort, tmp_path) -> 
     pd.testing.assert_frame_equal(read_split(path), table, check_dtype=False)
     assert (path.parent / "folds.csv.sha256").read_text().endswith("  folds.csv\n")
     path.write_text(path.read_text().replace("train", "test", 1))
-    with pytest.raises(UserError, match=r"folds\.csv: was changed since it was written"):
-        read_split(path)
+    refused(r"folds\.csv: was changed since it was written", read_split, path)
     (path.parent / "folds.csv.sha256").unlink()
-    with pytest.raises(UserError, match=r"folds\.csv\.sha256: cannot be read"):
-        read_split(path)
+    refused(r"folds\.csv\.sha256: cannot be read", read_split, path)
 
 
 def test_a_failed_write_leaves_nothing(cohort: Cohort, tmp_path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        write_split(tmp_path / "file" / "folds.csv", hold_out(cohort))
+    refused("cannot be written", write_split, tmp_path / "file" / "folds.csv", hold_out(cohort))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from covid_keras.common.errors import UserError
 from covid_keras.preprocessing import beasf
 from covid_keras.preprocessing.beasf import _lower_levels, _upper_levels
+from tests.helpers.refusals import refused
 
 
 class Undefined(Exception):
@@ -192,11 +192,9 @@ def test_the_argument_is_left_alone_and_may_be_a_view():
     ],
 )
 def test_an_image_that_cannot_be_used_is_named(image, problem):
-    with pytest.raises(UserError, match=problem):
-        beasf(image)
+    refused(problem, beasf, image)
 
 
 @pytest.mark.parametrize("gamma", [math.nan, math.inf])
 def test_gamma_must_be_finite(gamma):
-    with pytest.raises(UserError, match=r"gamma: .* not a finite number"):
-        beasf(np.zeros((4, 4), dtype=np.uint8), gamma)
+    refused(r"gamma: .* not a finite number", beasf, np.zeros((4, 4), dtype=np.uint8), gamma)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from covid_keras import preprocessing
-from covid_keras.common.errors import UserError
 from covid_keras.preprocessing import (
     beasf,
     clahe,
@@ -14,6 +13,7 @@ from covid_keras.preprocessing import (
     equalize_histogram,
 )
 from covid_keras.preprocessing._grey import level_counts
+from tests.helpers.refusals import refused
 
 ENHANCEMENTS = [beasf, clahe, equalize_adaptive, equalize_histogram]
 
@@ -48,8 +48,7 @@ def test_the_smallest_images_pass(enhance):
 @pytest.mark.parametrize("enhance", [*ENHANCEMENTS, enhance_stack])
 def test_other_images_are_refused(enhance, image):
     for wrong in (image / 255, np.dstack([image] * 3), np.zeros((0, 0), np.uint8)):
-        with pytest.raises(UserError, match=r"^image: "):
-            enhance(wrong)
+        refused(r"^image: ", enhance, wrong)
 
 
 def test_histogram_equalisation_uses_the_whole_range(image):
@@ -83,12 +82,9 @@ def test_clahe_is_that_of_opencv(image, clip_limit, tile_grid):
 
 
 def test_settings_out_of_range_are_refused(image):
-    with pytest.raises(UserError, match="clip_limit: 0 is not above 0"):
-        clahe(image, clip_limit=0)
-    with pytest.raises(UserError, match="tile_grid"):
-        clahe(image, tile_grid=(8, 0))
-    with pytest.raises(UserError, match="radius: 0 is below 1"):
-        equalize_adaptive(image, radius=0)
+    refused("clip_limit: 0 is not above 0", clahe, image, clip_limit=0)
+    refused("tile_grid", clahe, image, tile_grid=(8, 0))
+    refused("radius: 0 is below 1", equalize_adaptive, image, radius=0)
 
 
 def test_stack_is_beasf_clahe_and_the_original(image):
@@ -107,8 +103,7 @@ def test_stack_in_another_order(image):
 
 @pytest.mark.parametrize("order", [("beasf", "clahe"), ("beasf", "clahe", "ahe"), ()])
 def test_stack_refuses_another_order(image, order):
-    with pytest.raises(UserError, match=r"^order: "):
-        enhance_stack(image, order)
+    refused(r"^order: ", enhance_stack, image, order)
 
 
 def test_counting_in_blocks_is_exact(monkeypatch, image):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skimage.exposure import match_histograms
 
-from covid_keras.common.errors import UserError
 from covid_keras.preprocessing import match_histogram, minmax_normalize, standardize
+from tests.helpers.refusals import refused
 
 
 def literal_match(source: np.ndarray, template: np.ndarray) -> np.ndarray:
@@ -48,10 +48,8 @@ def test_minmax_of_one_level_is_zero(level):
     ("image", "problem"), [(np.zeros((0, 3)), "no pixels"), (np.array([[0, np.nan]]), "not finite")]
 )
 def test_pixels_that_cannot_be_scaled(image, problem):
-    with pytest.raises(UserError, match=problem):
-        minmax_normalize(image)
-    with pytest.raises(UserError, match=problem):
-        standardize(image, 0, 1)
+    refused(problem, minmax_normalize, image)
+    refused(problem, standardize, image, 0, 1)
 
 
 def test_standardize_with_own_moments_has_mean_0_and_std_1(rng):
@@ -70,17 +68,13 @@ def test_standardize_takes_one_mean_a_channel(rng):
 
 @pytest.mark.parametrize("std", [0, -1, np.nan, np.inf, [1, 0, 1]])
 def test_standardize_refuses_a_std_it_cannot_divide_by(std):
-    with pytest.raises(UserError, match="std: is not above 0"):
-        standardize(np.ones((2, 3)), 0, std)
+    refused("std: is not above 0", standardize, np.ones((2, 3)), 0, std)
 
 
 def test_standardize_refuses_other_moments():
-    with pytest.raises(UserError, match="mean: is not finite"):
-        standardize(np.ones((2, 3)), np.nan, 1)
-    with pytest.raises(UserError, match="do not fit an image"):
-        standardize(np.ones((2, 3)), np.zeros(4), 1)
-    with pytest.raises(UserError, match="do not fit an image"):
-        standardize(np.ones((2, 3)), np.zeros((5, 2, 3)), 1)
+    refused("mean: is not finite", standardize, np.ones((2, 3)), np.nan, 1)
+    refused("do not fit an image", standardize, np.ones((2, 3)), np.zeros(4), 1)
+    refused("do not fit an image", standardize, np.ones((2, 3)), np.zeros((5, 2, 3)), 1)
 
 
 def test_matching_is_the_literal_method():
@@ -115,7 +109,5 @@ def test_one_level_becomes_the_brightest_of_the_reference(rng):
 
 def test_the_argument_at_fault_is_named(rng):
     grey = rng.integers(0, 256, (5, 5), dtype=np.uint8)
-    with pytest.raises(UserError, match=r"^image: float64 pixels"):
-        match_histogram(grey / 255, grey)
-    with pytest.raises(UserError, match=r"^reference: shape \(5, 5, 3\)"):
-        match_histogram(grey, np.dstack([grey] * 3))
+    refused(r"^image: float64 pixels", match_histogram, grey / 255, grey)
+    refused(r"^reference: shape \(5, 5, 3\)", match_histogram, grey, np.dstack([grey] * 3))

@@ -5,7 +5,6 @@ import pickle
 import numpy as np
 import pytest
 
-from covid_keras.common.errors import UserError
 from covid_keras.preprocessing import (
     LungBox,
     authors_threshold,
@@ -15,6 +14,7 @@ from covid_keras.preprocessing import (
     lung_bounding_box,
     remove_lungs,
 )
+from tests.helpers.refusals import refused
 
 
 def authors_box(probability: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
@@ -163,8 +163,7 @@ def test_box_is_a_plain_tuple_of_four_that_survives_pickling():
     ],
 )
 def test_what_cannot_be_used_is_named(mask, settings, problem):
-    with pytest.raises(UserError, match=problem):
-        lung_bounding_box(mask, **settings)
+    refused(problem, lung_bounding_box, mask, **settings)
 
 
 @pytest.mark.parametrize("channels", [(), (1,), (3,)])
@@ -184,8 +183,7 @@ def test_crop_by_an_empty_mask_is_the_image(image):
 def test_crop_by_a_small_map_must_be_asked_for(image):
     probability = np.zeros((12, 10), dtype=np.float32)
     probability[2:9, 1:8] = 1
-    with pytest.raises(UserError, match="mask: 12 rows x 10 columns, but its image has 120 x 100"):
-        crop_to_lungs(image, probability)
+    refused("mask: 12 rows x 10 columns, but its image has 120 x 100", crop_to_lungs, image, probability)
     out = crop_to_lungs(image, probability, threshold=0.5)  # rows 20..80, columns 10..70, 1 more each
     np.testing.assert_array_equal(out, image[19:81, 9:71])
 
@@ -213,10 +211,8 @@ def test_keep_and_remove_take_channels_and_maps(image):
 
 @pytest.mark.parametrize("function", [keep_lungs, remove_lungs])
 def test_masking_refuses_another_mask(image, function):
-    with pytest.raises(UserError, match="119 rows x 100 columns"):
-        function(image, np.ones((119, 100), np.uint8))
-    with pytest.raises(UserError, match="map of probabilities"):
-        function(image, np.full((120, 100), 0.4))
+    refused("119 rows x 100 columns", function, image, np.ones((119, 100), np.uint8))
+    refused("map of probabilities", function, image, np.full((120, 100), 0.4))
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
@@ -249,8 +245,7 @@ def test_dilation_by_nothing_and_by_a_line():
     ],
 )
 def test_dilation_refuses(mask, kernel, iterations, problem):
-    with pytest.raises(UserError, match=problem):
-        dilate_mask(mask, kernel, iterations)
+    refused(problem, dilate_mask, mask, kernel, iterations)
 
 
 @pytest.mark.real
