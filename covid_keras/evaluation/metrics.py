@@ -104,8 +104,9 @@ def _check_input(
 ) -> None:
     needed = ["label"] if threshold is not None else ["label", "predicted"]
     missing = [name for name in needed if name not in predictions.columns]
-    if missing or len(classes) < 2:
-        missing += [] if len(classes) >= 2 else ["score_<class> (two or more)"]
+    if len(classes) < 2:
+        missing.append("score_<class> (two or more)")
+    if missing:
         raise UserError("predictions", f"have no column {', '.join(missing)}", _REMEDY)
     if predictions.empty:
         raise UserError("predictions", "hold no rows", _REMEDY)
@@ -312,7 +313,7 @@ def per_execution(
     Returns
     -------
     pandas.DataFrame
-        A row an execution: `system, repeat, fold`, then the keys of `compute_metrics`. A severity level that
+        One row per execution: `system, repeat, fold`, then the keys of `compute_metrics`. A severity level that
         an execution has no image of is NaN there.
 
     Raises
@@ -320,8 +321,7 @@ def per_execution(
     UserError
         Where a system has no test rows.
     """
-    rows = [
+    return pd.DataFrame(
         dict(zip(EXECUTION_COLUMNS, key, strict=True)) | compute_metrics(group, positive, threshold)
         for key, group in executions_of(rows_of_test(predictions))
-    ]
-    return pd.DataFrame(rows)
+    )

@@ -250,13 +250,10 @@ def bootstrap_difference(
         Where no patient is shared, or the metric is unknown.
     """
     sides = [rows_of_test(predictions_a), rows_of_test(predictions_b)]
-    patients = pd.Index(sorted(set(sides[0]["patient_id"]) & set(sides[1]["patient_id"])))
-    if patients.empty:
+    patients = set(sides[0]["patient_id"]) & set(sides[1]["patient_id"])
+    if not patients:
         raise UserError("predictions", "share no patient", "Compare systems tested on the same patients")
-    executions = [
-        count_executions(rows[rows["patient_id"].isin(patients)], patients, positive, threshold) for rows in sides
-    ]
-    return _difference(executions, len(patients), metric, n, seed, level)
+    return _difference(sides, patients, metric, positive, threshold, (n, seed, level))
 
 
 def difference_of_sets(
@@ -275,17 +272,8 @@ def difference_of_sets(
     and where nobody is shared the sides vary independently. The images differ as well as the networks, so the
     difference also holds that one set may be the easier one.
 
-    Parameters
-    ----------
-    predictions_a, predictions_b : pandas.DataFrame
-        One system each; several seeds are several executions, whose mean is compared. All test rows are used.
-    metric, positive, threshold, n, seed, level
-        As in `bootstrap_difference`, which is what this is where the sets are the same.
-
-    Returns
-    -------
-    Difference
-        Its `n_patients` are those of both sides together.
+    Parameters and what is returned are as in `bootstrap_difference`, which this is where the sets are the same; all
+    test rows are used, several seeds are several executions, and `n_patients` are those of both sides together.
 
     Raises
     ------
@@ -293,23 +281,28 @@ def difference_of_sets(
         Where a side has no test rows, or the metric is unknown.
     """
     sides = [rows_of_test(predictions_a), rows_of_test(predictions_b)]
-    patients = pd.Index(sorted(set(sides[0]["patient_id"]) | set(sides[1]["patient_id"])))
-    executions = [count_executions(rows, patients, positive, threshold) for rows in sides]
-    return _difference(executions, len(patients), metric, n, seed, level)
+    patients = set(sides[0]["patient_id"]) | set(sides[1]["patient_id"])
+    return _difference(sides, patients, metric, positive, threshold, (n, seed, level))
 
 
 def _difference(
-    sides: list[list[ExecutionCounts]], patients: int, metric: str, n: int, seed: int, level: float
+    sides: list[pd.DataFrame],
+    patients: set[str],
+    metric: str,
+    positive: str | None,
+    threshold: float | None,
+    drawing: tuple[int, int, float],
 ) -> Difference:
     """Return what the first side has more than the second, on the same drawn patients."""
+    names, (n, seed, level) = pd.Index(sorted(patients)), drawing
+    counted = [count_executions(rows[rows["patient_id"].isin(names)], names, positive, threshold) for rows in sides]
 
     def means(weights: np.ndarray) -> list[np.ndarray]:
-        return [_pick(mean_metrics(executions, weights), metric) for executions in sides]
+        return [_pick(mean_metrics(executions, weights), metric) for executions in counted]
 
-    a, b = (float(mean[0]) for mean in means(np.ones((1, patients))))
-    chunks = [np.subtract(*means(weights)) for weights in patient_weights(patients, n, seed)]
-    low, high = interval_of(np.concatenate(chunks), level)
-    return Difference(metric, a, b, a - b, low, high, patients)
+    a, b = (float(mean[0]) for mean in means(np.ones((1, len(names)))))
+    chunks = [np.subtract(*means(weights)) for weights in patient_weights(len(names), n, seed)]
+    return Difference(metric, a, b, a - b, *interval_of(np.concatenate(chunks), level), len(names))
 
 
 def bootstrap_mean(
