@@ -10,10 +10,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= dicom,cluster,dev$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 RUN := $(BIN)/covid-keras reproduce
+# Each worker takes a file at a time, those with slow tests first (tests/conftest.py), and imports TensorFlow once.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel reproduce-all results audit segment-recipe test bench lint clean
+.PHONY: help install reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel reproduce-all results audit segment-recipe test-fast test bench lint clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -51,8 +53,11 @@ audit: $(STAMP) ## are the printed numbers possible? All papers, or PAPER=tabik,
 segment-recipe: $(STAMP) ## train the shipped lung U-Net again (needs DATA)
 	$(BIN)/covid-keras train-lungs $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
 
+test-fast: $(STAMP) ## the quick tests alone, without whole trainings
+	$(PYTEST) -m "not slow" $(ARGS)
+
 test: $(STAMP) ## the test suite; real-data tests skip where COVID_KERAS_DATA is absent
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) $(ARGS)
 
 bench: $(STAMP) ## benchmarks: ratios against the obvious alternative, measured in the same run
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=median,iqr,rounds
