@@ -45,7 +45,10 @@ def pixel_dice(lung, p):
 
 
 def iou_of_sums(both, lung, p):
-    """Return the authors' IoU from the sums over pixels of y p, of y and of p: (both + 1) / (lung + p - both + 1)."""
+    """Return the authors' IoU from the sums over a batch's pixels of y p, of y and of p; of no lung and no p it is 1.
+
+    It is (both + 1) / (lung + p - both + 1): of all pixels at once, the probability standing for the mask.
+    """
     return (both + SMOOTH) / (lung + p - both + SMOOTH)
 
 
@@ -71,14 +74,6 @@ def authors_dice(lung: np.ndarray, p: np.ndarray, counts: np.ndarray | None = No
         return float(each.mean())
     counts = np.asarray(counts, np.float64)
     return float((each * counts).sum() / counts.sum()) if counts.any() else math.nan
-
-
-def authors_iou(lung: np.ndarray, p: np.ndarray, counts: np.ndarray | None = None) -> float:
-    """Return the authors' "IoU" of one batch: of all its pixels at once, the probability standing for the mask.
-
-    Parameters are those of `authors_dice`; of no lung and no probability it is 1.
-    """
-    return float(iou_of_sums(*soft_sums(lung, p, counts)))
 
 
 def soft_sums(lung: np.ndarray, p: np.ndarray, counts: np.ndarray | None = None) -> tuple[float, float, float]:

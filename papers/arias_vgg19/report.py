@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -16,7 +15,7 @@ from covid_keras.evaluation.decisions import DECISION_THRESHOLD
 from covid_keras.reporting.differences import DAGGER, measured_of, printed_of, rows_tested, standing
 from covid_keras.reporting.document import FigureEntry, Section, TableEntry
 from covid_keras.reporting.prose import notes, titled
-from covid_keras.reporting.results import PaperReport
+from covid_keras.reporting.results import PaperReport, Results
 from covid_keras.reporting.wording import NOTHING
 from covid_keras.training.segmenter_runs import cache_of
 from papers.arias_vgg19 import comparisons, stages
@@ -26,9 +25,6 @@ from papers.arias_vgg19.measures import measure
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS
 from papers.arias_vgg19.overlap import read_overlap
 from papers.arias_vgg19.systems import DEPTHS
-
-if TYPE_CHECKING:
-    from covid_keras.reporting.results import Results
 
 PROSE = ("papers.arias_vgg19", "report.md.j2")
 FIGURE_3 = ("unet1", "unet3")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from covid_keras.published.facts import table_title
 from covid_keras.reporting.differences import CHANCE, DAGGER, measured_of, printed_of, standing
 from covid_keras.reporting.document import FigureEntry, Section, TableEntry
 from covid_keras.reporting.prose import notes, titled
-from covid_keras.reporting.results import PaperReport, Pictures
+from covid_keras.reporting.results import PaperReport, Pictures, Results
 from papers.hertel_ensemble import comparisons, images, stages
 from papers.hertel_ensemble.cohorts import COVIDGR
 from papers.hertel_ensemble.comparisons import TASKS, systems_of
@@ -22,7 +22,6 @@ from papers.hertel_ensemble.systems import COVID, KINDS
 
 if TYPE_CHECKING:
     from covid_keras.reporting.examples import Examples
-    from covid_keras.reporting.results import Results
 
 PROSE = ("papers.hertel_ensemble", "report.md.j2")
 COUNTED = {"2": "multi", "3": "binary", "4": "gr"}  # the paper's table of images, and whose they are
@@ -111,7 +110,8 @@ def masks_section(results: Results) -> Section | None:
     if not systems:
         return None
     divided, classes = images.divided_images(results, systems[0]), results.classes_of(systems[0])
-    tables, told = [], {"groups": None, "tested": 0, "gone": 0, "auc": None, "standing": ""}
+    tables: list[TableEntry] = []
+    told: dict[str, Any] = {"groups": None, "tested": 0, "gone": 0, "auc": None, "standing": ""}
     if folder := (stages.SEGMENTERS.done(results.run) or {}).get(stages.NAME):
         overlap = read_overlap(folder)
         divided["taught"] = divided["image_id"].isin(overlap.loc[overlap["part"] == "train", "image_id"])
