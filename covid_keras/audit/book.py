@@ -10,7 +10,7 @@ from pathlib import Path
 
 from covid_keras.audit.confusion import METRICS
 from covid_keras.audit.findings import place_of
-from covid_keras.audit.intervals import SHARES, Interval
+from covid_keras.audit.intervals import Interval
 from covid_keras.common.errors import UserError
 from covid_keras.published.cells import PublishedCell
 from covid_keras.published.facts import Count, Facts, Place, place_text
@@ -90,24 +90,26 @@ class Book:
         found = [int(self.at[one].mean) if isinstance(one, tuple) else one for one in counts]
         return sum(found) if found else None
 
+    def stated(self, cell: PublishedCell) -> tuple[int | None, int | None, int | None]:
+        """Return the positives, the negatives and the images, or the sum of both, that are stated of a cell."""
+        positives, negatives, images = map(self.count, (cell.facts.positives, cell.facts.negatives, cell.facts.images))
+        return positives, negatives, positives + negatives if images is None and positives and negatives else images
+
     def images(self, cell: PublishedCell) -> int | None:
         """Return how many images a share is of, None where that is not stated or the cell is no plain share.
 
         A mean with a standard deviation, over trainings that are not stated, is none.
         """
-        facts, quantity = cell.facts, self.quantity(cell)
-        if cell.unit not in SHARES or cell.unit == "points" or self.of_unknown_runs(cell):
+        quantity, (positives, negatives, images) = self.quantity(cell), self.stated(cell)
+        if cell.unit not in ("percent", "ratio") or self.of_unknown_runs(cell):
             return None
-        positives, negatives = self.count(facts.positives), self.count(facts.negatives)
         if quantity in ("sensitivity", "false_negative_rate"):
             return positives
         if quantity in ("specificity", "false_positive_rate"):
             return negatives
-        images, both = self.count(facts.images), None if None in (positives, negatives) else positives + negatives
-        if quantity in _OF_ALL:
-            return images or both
         # What is stated of the row's whole test set is not of a level of severity, or of the training images.
-        return images if quantity.startswith(_OF_A_PART) and both is None else None
+        of_a_part = quantity.startswith(_OF_A_PART) and None in (positives, negatives)
+        return images if quantity in _OF_ALL or of_a_part else None
 
     def of_unknown_runs(self, cell: PublishedCell) -> bool:
         """Return whether a cell stands in a row with standard deviations of which no number of trainings is stated."""

@@ -8,7 +8,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,24 +66,28 @@ MOST_LINES = 1_000_000
 
 @dataclass(frozen=True)
 class Matrices:
-    """Matrices that give a row, each array of shape (M,): all, or the first ones where there are `total` > M."""
+    """Matrices that give a row: all, or the first ones where there are `total` > M.
 
-    tp: np.ndarray
-    fn: np.ndarray
-    fp: np.ndarray
-    tn: np.ndarray
+    Parameters
+    ----------
+    counts : ndarray of int, shape (4, M)
+        TP, FN, FP and TN.
+    total : int
+    """
+
+    counts: np.ndarray
     total: int
 
     def __len__(self) -> int:
-        return len(self.tp)
+        return self.counts.shape[1]
 
     def where(self, fits: np.ndarray) -> Matrices:
         """Return those of the matrices kept for which `fits`, bool (M,), holds."""
-        return Matrices(self.tp[fits], self.fn[fits], self.fp[fits], self.tn[fits], int(fits.sum()))
+        return Matrices(self.counts[:, fits], int(fits.sum()))
 
     def ratio(self, formula: Formula) -> np.ndarray:
         """Return a metric of the matrices, (M,), NaN where its denominator is zero."""
-        top, bottom = formula(*(np.asarray(part, float) for part in (self.tp, self.fn, self.fp, self.tn)))
+        top, bottom = formula(*self.counts.astype(float))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(bottom > 0, top / bottom, np.nan)
 
@@ -94,10 +98,12 @@ class Matrices:
 
     def first(self) -> str:
         """Return one of the matrices in words."""
-        return f"TP {self.tp[0]}, FN {self.fn[0]}, FP {self.fp[0]}, TN {self.tn[0]}"
+        return ", ".join(
+            f"{name} {count}" for name, count in zip(("TP", "FN", "FP", "TN"), self.counts[:, 0], strict=True)
+        )
 
 
-NO_MATRICES = Matrices(*[np.zeros(0, int)] * 4, 0)
+NO_MATRICES = Matrices(np.zeros((4, 0), int), 0)
 
 
 def counts_for(values: Interval, images: int) -> range:
@@ -131,11 +137,11 @@ def solve(row: Values, positives: int, negatives: int) -> Matrices:
     # A line of matrices for each number of hits, or of right negatives where these are fewer.
     if len(hits) <= len(rights):
         tp = np.arange(hits.start, hits.stop)
-        start = (tp, positives - tp, np.full_like(tp, negatives - rights.start), np.full_like(tp, rights.start))
-        return _on_lines(row, start, (0, 0, -1, 1), np.full_like(tp, len(rights)))
+        start = (tp, positives - tp, negatives - rights.start, rights.start)
+        return _on_lines(row, start, (0, 0, -1, 1), len(rights))
     tn = np.arange(rights.start, rights.stop)
-    start = (np.full_like(tn, hits.start), np.full_like(tn, positives - hits.start), negatives - tn, tn)
-    return _on_lines(row, start, (1, -1, 0, 0), np.full_like(tn, len(hits)))
+    start = (hits.start, positives - hits.start, negatives - tn, tn)
+    return _on_lines(row, start, (1, -1, 0, 0), len(hits))
 
 
 def solve_images(row: Values, images: int) -> Matrices:
@@ -156,13 +162,13 @@ def solve_images(row: Values, images: int) -> Matrices:
     for correct in right:
         # Lines along the hits, of so many false alarms each.
         fp = np.arange(images - correct + 1)
-        start = (np.zeros_like(fp), images - correct - fp, fp, np.full_like(fp, correct))
-        made = _on_lines(row, start, (1, 0, 0, -1), np.full_like(fp, correct + 1))
-        found.append(made.where((made.tp + made.fn > 0) & (made.tn + made.fp > 0)))
+        made = _on_lines(row, (0, images - correct - fp, fp, correct), (1, 0, 0, -1), correct + 1)
+        tp, fn, fp, tn = made.counts
+        found.append(made.where((tp + fn > 0) & (tn + fp > 0)))
         if sum(map(len, found)) >= _KEPT:
             break
-    parts = [np.concatenate([getattr(one, name) for one in found]) for name in ("tp", "fn", "fp", "tn")]
-    return Matrices(*parts, len(parts[0]))
+    counts = np.concatenate([one.counts for one in found], axis=1)
+    return Matrices(counts, counts.shape[1])
 
 
 def _allowed(row: Values, rate: str, rest: str, images: int) -> range:
@@ -176,16 +182,17 @@ def _allowed(row: Values, rate: str, rest: str, images: int) -> range:
     return known
 
 
-def _on_lines(row: Values, start: tuple[np.ndarray, ...], step: tuple[int, ...], length: np.ndarray) -> Matrices:
-    """Return the matrices start + t step, 0 <= t < length, that give a row; `start` holds four arrays (lines,).
+def _on_lines(row: Values, start: Sequence[np.ndarray | int], step: Sequence[int], length: int) -> Matrices:
+    """Return the matrices start + t step, 0 <= t < length, that give a row; `start` holds four counts, of all lines.
 
     Along such a line numerator and denominator of every metric are affine in t, so the t of which a metric is at least
     (at most) a value are all those above or below a bound, and nothing has to be tried.
     """
-    low, high = np.zeros(len(length)), length - 1.0
+    begin, by = np.stack(np.broadcast_arrays(*start)), np.array(step)[:, None]
+    low, high = np.zeros(begin.shape[1]), np.full(begin.shape[1], length - 1.0)
     for name, values in row.items():
-        top, bottom = METRICS[name](*(np.asarray(part, float) for part in start))
-        after = METRICS[name](*(np.asarray(part + by, float) for part, by in zip(start, step, strict=True)))
+        top, bottom = METRICS[name](*begin.astype(float))
+        after = METRICS[name](*(begin + by).astype(float))
         more, wider = after[0] - top, after[1] - bottom
         for value, sign in ((values.low - SLACK, 1), (values.high + SLACK, -1)):
             # sign (top + t more - value (bottom + t wider)) >= 0; without a denominator that is so.
@@ -202,8 +209,7 @@ def _on_lines(row: Values, start: tuple[np.ndarray, ...], step: tuple[int, ...],
     lines = np.flatnonzero(many)[: np.searchsorted(np.cumsum(many[many > 0]), _KEPT) + 1]
     many = np.minimum(many[lines], _KEPT).astype(int)
     t = np.repeat(low[lines].astype(int), many) + np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
-    parts = (np.repeat(part[lines], many) + t * by for part, by in zip(start, step, strict=True))
-    made = Matrices(*parts, total)
+    made = Matrices(np.repeat(begin[:, lines], many, axis=1) + t * by, total)
     # A ratio without a denominator may be printed as anything.
     fits = np.ones(len(made), bool)
     for name, values in row.items():

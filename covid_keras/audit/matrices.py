@@ -75,10 +75,7 @@ class Matrix:
 
     def is_of(self, book: Book, cell: PublishedCell) -> bool:
         """Return whether the matrix is of as many images as the paper states of a metric, if it does."""
-        facts = cell.facts
-        images, parts = book.count(facts.images), [book.count(facts.positives), book.count(facts.negatives)]
-        if images is None and None not in parts:
-            images = sum(parts)
+        *parts, images = book.stated(cell)
         of_classes = len(self.actual) > 2 or None in parts or sorted(parts) == sorted(self.actual)
         return images in (None, sum(self.actual)) and of_classes
 

@@ -173,18 +173,13 @@ def same_system(book: Book) -> Iterator[Finding]:
 
 def _same_images(book: Book, first: PublishedCell, second: PublishedCell) -> bool:
     """Return whether nothing says that two numbers are of other images or of another number of trainings."""
-    stated = []
+    ways, counts = [], []
     for cell in (first, second):
         facts = cell.facts
-        positives, negatives, images = map(book.count, (facts.positives, facts.negatives, facts.images))
-        if images is None and None not in (positives, negatives):
-            images = positives + negatives
-        same = facts.executions, facts.folds, book.of_unknown_runs(cell), book.count(facts.images_from)
-        stated.append(((*same, book.count(facts.images_to)), (positives, negatives, images)))
-    (same, counts), (other_same, other_counts) = stated
-    return same == other_same and all(
-        None in pair or pair[0] == pair[1] for pair in zip(counts, other_counts, strict=True)
-    )
+        bounds = book.count(facts.images_from), book.count(facts.images_to)
+        ways.append((facts.executions, facts.folds, book.of_unknown_runs(cell), bounds))
+        counts.append(book.stated(cell))
+    return ways[0] == ways[1] and all(None in pair or pair[0] == pair[1] for pair in zip(*counts, strict=True))
 
 
 def same_slip(book: Book) -> Iterator[Finding]:
