@@ -12,7 +12,7 @@ _NAMES = {
     "cohort": ("Cohort", "severity_level"),
     "images": ("read_image", "read_mask", "write_image", "image_size"),
     "splits": ("patient_folds", "hold_out", "check_disjoint", "write_split", "read_split"),
-    "duplicates": ("find_duplicates", "duplicate_groups", "hash_cohort", "perceptual_hash"),
+    "duplicates": ("find_duplicates", "duplicate_groups", "perceptual_hash"),
     "download": ("safe_unpack",),
     "phantom": ("phantom_image", "make_phantom"),
     "sources": ("SOURCES", "get_source", "load_source", "check_source"),

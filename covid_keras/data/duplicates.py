@@ -100,31 +100,6 @@ def perceptual_hash(image: np.ndarray) -> np.ndarray:
     return imagehash.phash(Image.fromarray(image), hash_size=HASH_SIZE).hash.ravel()
 
 
-def hash_cohort(cohort: Cohort, workers: int | None = None) -> np.ndarray:
-    """Hash every image of a cohort, in threads, under a progress bar.
-
-    Parameters
-    ----------
-    cohort : Cohort
-        The radiographs.
-    workers : int, optional
-        Threads. Default: one per core.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n, 256), bool, in the order of the rows.
-
-    Raises
-    ------
-    UserError
-        Where an image cannot be read.
-    """
-    paths = cohort.table["path"].tolist()
-    found = bounded_map(lambda path: perceptual_hash(read_image(path)), paths, workers)
-    return np.array(list(progress(found, "hashing", len(paths))))
-
-
 def candidate_distance(images: int) -> int:
     """Return the largest distance of two hashes, in bits of 256, of a pair that is worth comparing.
 
@@ -151,7 +126,6 @@ def candidate_distance(images: int) -> int:
 def find_duplicates(
     cohort: Cohort,
     threshold: int | None = None,
-    hashes: np.ndarray | None = None,
     *,
     min_correlation: float | None = MIN_CORRELATION,
     workers: int | None = None,
@@ -174,11 +148,9 @@ def find_duplicates(
         40,000, at least 64 (see `candidate_distance`): the number of pairs to compare, some milliseconds each,
         grows steeply with it and with the square of the images. Of the 271 copies in the evidence above, 84 bits
         find 263, 76 find 248, 64 find 237.
-    hashes : numpy.ndarray, optional
-        What `hash_cohort` returned for this cohort, shape (n, bits).
     min_correlation : float or None
-        Least correlation after registration, -1 to 1. None: the hash alone decides, and no image is read where
-        `hashes` is given; take a threshold of at most 36 then.
+        Least correlation after registration, -1 to 1. None: the hash alone decides; take a threshold of at most 36
+        then.
     workers : int, optional
         Threads. Default: one per core.
     cache : str or Path, optional
@@ -199,18 +171,11 @@ def find_duplicates(
     UserError
         Where an image cannot be read, or the cache (the temporary folder) cannot be written.
     """
-    if hashes is not None:
-        hashes = np.asarray(hashes, dtype=bool)
-        if hashes.ndim != 2 or len(hashes) != len(cohort):
-            raise ValueError(f"hashes of shape {hashes.shape} do not fit {len(cohort)} images")
     threshold = candidate_distance(len(cohort)) if threshold is None else threshold
     with _open_pictures(cohort, cache, workers) as pictures:
-        bits = pictures.hashes(range(len(cohort)), "hashing") if hashes is None else hashes
-        first, second, distance = _near_pairs(bits, threshold)
+        first, second, distance = _near_pairs(pictures.hashes(), threshold)
         correlation = np.full(len(first), np.nan)
         if min_correlation is not None and len(first):
-            if hashes is not None:
-                pictures.hashes(np.unique([first, second]).tolist(), "reading")
             correlation = pictures.correlations(first, second)
             keep = (distance <= SURE_DISTANCE) | (correlation >= min_correlation)
             first, second, distance, correlation = (x[keep] for x in (first, second, distance, correlation))
@@ -270,9 +235,10 @@ class _Pictures:
         self._keys = [""] * len(paths)
         self._normalised = functools.lru_cache(_CACHED_THUMBNAILS)(self._normalise)
 
-    def hashes(self, numbers: Sequence[int], description: str) -> np.ndarray:
-        """Make what is missing of the images of these numbers; return their hashes, (n, 256) bool."""
-        return np.array(list(progress(bounded_map(self._hash, numbers, self._workers), description, len(numbers))))
+    def hashes(self) -> np.ndarray:
+        """Make what is missing; return the hash of each image, (n, 256) bool."""
+        numbers = range(len(self._paths))
+        return np.array(list(progress(bounded_map(self._hash, numbers, self._workers), "hashing", len(numbers))))
 
     def _hash(self, number: int) -> np.ndarray:
         path = self._paths[number]
@@ -290,7 +256,7 @@ class _Pictures:
         return _normalise(record[_HASH_BYTES:].reshape(_THUMBNAIL, _THUMBNAIL))
 
     def correlations(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Return the correlation of each pair after registration; `hashes` must have been asked for its images."""
+        """Return the correlation of each pair after registration; `hashes` must have been asked for before."""
         # Pairs of the same few images together, so that memory holds the thumbnails that are needed next.
         tile = _CACHED_THUMBNAILS // 2
         order = np.lexsort((second, first, second // tile, first // tile))

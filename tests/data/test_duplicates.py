@@ -18,7 +18,6 @@ from covid_keras.data.duplicates import (
     candidate_distance,
     duplicate_groups,
     find_duplicates,
-    hash_cohort,
     perceptual_hash,
 )
 from covid_keras.data.file_hashes import FileHashes
@@ -114,19 +113,15 @@ def test_duplicates_constant_images_equal_by_hash(tmp_path):
     assert pairs["correlation"].isna().all()
 
 
-def test_duplicates_given_hashes_and_no_confirmation_read_nothing(tmp_path):
-    cohort = cohort_of(tmp_path, {f"a/{seed}": picture(seed) for seed in (0, 1, 0 + 2)})
-    hashes = hash_cohort(cohort, workers=2)
-    assert hashes.shape == (3, 256)
-    for path in cohort.table["path"]:
-        (tmp_path / path).unlink()
-    hashes[2] = hashes[0]
-    hashes[2, :5] ^= True
-    pairs = find_duplicates(cohort, threshold=5, hashes=hashes, min_correlation=None)
-    assert pairs[["image_id_a", "image_id_b", "distance"]].to_numpy().tolist() == [["a/0", "a/2", 5]]
-    assert len(find_duplicates(cohort, threshold=4, hashes=hashes, min_correlation=None)) == 0
-    with pytest.raises(ValueError, match="do not fit 3 images"):
-        find_duplicates(cohort, hashes=hashes[:2])
+def test_duplicates_by_the_hash_alone(tmp_path):
+    cohort = cohort_of(tmp_path, {f"a/{seed}": picture(seed) for seed in range(3)})
+    hashes = [perceptual_hash(read_image(path)) for path in cohort.table["path"]]
+    apart = int(np.sum(hashes[0] != hashes[1]))
+    pairs = find_duplicates(cohort, threshold=256, min_correlation=None).set_index(["image_id_a", "image_id_b"])
+    assert len(pairs) == 3
+    assert pairs.loc[("a/0", "a/1"), "distance"] == apart
+    assert pairs["correlation"].isna().all()
+    assert ("a/0", "a/1") not in found(find_duplicates(cohort, threshold=apart - 1, min_correlation=None))
 
 
 def test_duplicates_blocks_agree_with_every_pair_counted():
@@ -143,7 +138,7 @@ def test_duplicates_blocks_agree_with_every_pair_counted():
 def test_duplicates_ask_for_no_function_of_linux_alone(tmp_path, monkeypatch):
     monkeypatch.delattr(threads.os, "sched_getaffinity", raising=False)
     cohort = cohort_of(tmp_path, {f"a/{seed}": picture(seed) for seed in range(2)})
-    assert hash_cohort(cohort).shape == (2, 256)
+    assert len(find_duplicates(cohort, 256, min_correlation=-1)) == 1
 
 
 def test_duplicates_unreadable_image_is_named(tmp_path):
@@ -221,13 +216,12 @@ def test_duplicates_candidates_are_nearer_where_there_are_many_images(tmp_path, 
     many = [candidate_distance(n) for n in range(10_000, 200_000, 997)]
     assert many == sorted(many, reverse=True)
     assert not any(distance % 2 for distance in many)
-    hashes = np.zeros((2, 256), bool)
-    hashes[1, :86] = True
-    cohort = noise_cohort(tmp_path, 2)
-    assert len(find_duplicates(cohort, hashes=hashes, min_correlation=None)) == 1
+    monkeypatch.setattr(duplicates, "perceptual_hash", lambda image: np.arange(256) < (0, 86)[int(image.max() > 9)])
+    cohort = cohort_of(tmp_path, {f"a/{level}": np.full((32, 32), level, np.uint8) for level in (1, 99)})
+    assert len(find_duplicates(cohort, min_correlation=None)) == 1
     monkeypatch.setattr(duplicates, "MANY_IMAGES", 1)  # two images are then twice as many: 84 bits
-    assert len(find_duplicates(cohort, hashes=hashes, min_correlation=None)) == 0
-    assert len(find_duplicates(cohort, 86, hashes, min_correlation=None)) == 1
+    assert len(find_duplicates(cohort, min_correlation=None)) == 0
+    assert len(find_duplicates(cohort, 86, min_correlation=None)) == 1
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -249,23 +243,6 @@ def test_duplicates_agree_with_every_pair_compared_from_its_files(tmp_path, cach
         assert pairs["distance"].dtype == np.int64
 
 
-def test_duplicates_decode_each_image_once(tmp_path, work):
-    cohort = noise_cohort(tmp_path, 9)
-    pairs = find_duplicates(cohort, **ALL)
-    assert len(pairs) == 36
-    assert work["read"] == 9
-    assert work["compared"] == 36
-
-
-def test_duplicates_of_images_given_with_hashes_are_read_where_they_are_candidates(tmp_path, work):
-    cohort = noise_cohort(tmp_path, 4)
-    hashes = np.random.default_rng(1).random((4, 256)) < 0.5
-    hashes[3] = hashes[1]
-    Path(cohort.table["path"][0]).unlink()
-    assert found(find_duplicates(cohort, 30, hashes)) == {("a/01", "a/03")}
-    assert work["read"] == 2
-
-
 def test_duplicates_kept_in_a_cache_need_no_work_again(tmp_path, work, monkeypatch):
     cohort, cache = noise_cohort(tmp_path, 9), tmp_path / "cache"
     first = find_duplicates(cohort, **ALL, cache=cache)
@@ -276,6 +253,7 @@ def test_duplicates_kept_in_a_cache_need_no_work_again(tmp_path, work, monkeypat
     assert (work["read"], work["compared"]) == (9, 36)
     pd.testing.assert_frame_equal(again, first, check_exact=True)
     pd.testing.assert_frame_equal(find_duplicates(cohort, **ALL), first, check_exact=True)
+    assert (work["read"], work["compared"]) == (18, 72), "without a cache each image is decoded once, too"
     # The key is the image's bytes: another picture under an old name is noticed, an old one in a new place is known.
     write_image(cohort.table["path"][4], np.full((32, 32), 7, np.uint8))
     work.update(read=0)
