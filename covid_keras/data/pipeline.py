@@ -6,7 +6,9 @@ at `start_epoch` sees the very batches that an uninterrupted one would have seen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,8 @@ from covid_keras.data.preparation import PreparedImages
 # Up to here the pixels (uint8) are kept in memory unless asked otherwise.
 MEMORY_LIMIT = 256 * 2**20
 _PREFETCH = 2
+# Of readers that TensorFlow runs: it passes on the text of an error and not the error.
+_refused: deque[UserError] = deque(maxlen=1)
 # The second word of the key of an epoch's order; the first is (seed, epoch), as for an image's augmentation.
 _ORDER_KEY = -1
 Scaling = str | Callable[[tf.Tensor], tf.Tensor]
@@ -196,13 +200,29 @@ def _reader(prepared: PreparedImages, indices: np.ndarray, memory: bool | None) 
         return lambda places: tf.gather(pixels, places)
 
     def load(places: np.ndarray) -> np.ndarray:
-        return prepared.batch(indices[places])
+        try:
+            return prepared.batch(indices[places])
+        except UserError as error:
+            _refused.append(error)
+            raise
 
     def read(places: tf.Tensor) -> tf.Tensor:
         images = tf.numpy_function(load, [places], tf.uint8, stateful=False)  # which checks each image
         return tf.ensure_shape(images, [places.shape[0], *prepared.shape])
 
     return read
+
+
+@contextlib.contextmanager
+def naming_damage() -> Iterator[None]:
+    """Raise the `UserError` about a damaged image for what TensorFlow makes of it while batches are read."""
+    _refused.clear()
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if not _refused:
+            raise
+        raise _refused.pop() from error
 
 
 def _targets(labels: np.ndarray, indices: np.ndarray, n: int, one_hot: int | None) -> tf.Tensor:

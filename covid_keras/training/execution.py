@@ -17,7 +17,7 @@ from covid_keras.common.files import atomic_path, locked, sha256_of, write_json
 from covid_keras.common.provenance import provenance
 from covid_keras.common.settings import as_plain
 from covid_keras.data.augment import Augmentation
-from covid_keras.data.pipeline import make_dataset
+from covid_keras.data.pipeline import make_dataset, naming_damage
 from covid_keras.evaluation.predictions import write_predictions
 from covid_keras.models.compiling import ends_in_one
 from covid_keras.paper.execution import Outcome
@@ -218,7 +218,8 @@ class Training:
             scaling=system.scaling,
             channels=system.channels,
         )
-        outputs = model.predict(batches, verbose=0)
+        with naming_damage():
+            outputs = model.predict(batches, verbose=0)
         if not np.isfinite(outputs).all():
             for path in (execution.folder / STATE, execution.weights):  # to go on from here would end here
                 path.unlink(missing_ok=True)

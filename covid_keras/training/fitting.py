@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from covid_keras.common.progress import open_bar
+from covid_keras.data.pipeline import naming_damage
 from covid_keras.paper.unfreezing import Stage
 from covid_keras.training.resume import ResumableTraining
 
@@ -99,7 +100,9 @@ def fit_epochs(
     batches = feed.batches(start, end)
     steps = len(batches) // (end - start) if isinstance(batches, tf.data.Dataset) else None
     options = {"shuffle": False, "steps_per_epoch": steps, "validation_data": feed.validation} | feed.options
-    model.fit(batches, initial_epoch=start, epochs=end, verbose=0, callbacks=[*callbacks, _Telling(tell)], **options)
+    callbacks = [*callbacks, _Telling(tell)]
+    with naming_damage():
+        model.fit(batches, initial_epoch=start, epochs=end, verbose=0, callbacks=callbacks, **options)
 
 
 @contextmanager

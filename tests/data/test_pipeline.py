@@ -16,7 +16,7 @@ tf = pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 
 from covid_keras.data.augment import Augmentation  # noqa: E402
-from covid_keras.data.pipeline import make_dataset, steps_per_epoch  # noqa: E402
+from covid_keras.data.pipeline import make_dataset, naming_damage, steps_per_epoch  # noqa: E402
 
 N = 22
 AUGMENTATION = Augmentation(rotation=15, shift=(0.1, 0.1), zoom=(0.9, 1.2), shear=5, flip=True)
@@ -236,9 +236,11 @@ def test_pipeline_damaged_cache_file_stops_the_run(tmp_path, how):
     prepared = make_prepared(tmp_path, 4)
     dataset = make_dataset(prepared, range(4), memory=False)
     damage(prepared.paths[2], how)
-    with pytest.raises(tf.errors.OpError, match=Path(prepared.paths[2]).name):
+    name = Path(prepared.paths[2]).name
+    with pytest.raises(tf.errors.OpError, match=name):
         batches(dataset)
-    refused(Path(prepared.paths[2]).name, make_dataset, prepared, range(4), memory=True)
+    refused(name, naming_damage()(batches), dataset)
+    refused(name, make_dataset, prepared, range(4), memory=True)
 
 
 def test_pipeline_bad_arguments(prepared):
