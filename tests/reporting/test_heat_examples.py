@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from types import SimpleNamespace
 
 import cv2
-import matplotlib.text
+import keras
 import numpy as np
 import pandas as pd
 import pytest
 
-keras = pytest.importorskip("keras")
-
-from covid_keras.data.cohort import Cohort  # noqa: E402
-from covid_keras.data.preparation import Preparation, prepare_cohort, prepare_image  # noqa: E402
-from covid_keras.explain.gradcam import grad_cam  # noqa: E402
-from covid_keras.explain.where import heat_in_lungs  # noqa: E402
-from covid_keras.paper.paper import System  # noqa: E402
-from covid_keras.reporting import explanation_figure  # noqa: E402
-from covid_keras.reporting import heat_shares as evidence  # noqa: E402
-from covid_keras.reporting.examples import Examples, _framed, explain_examples, lungs_as_fed  # noqa: E402
-from covid_keras.reporting.pictures import Explanation, cells_words  # noqa: E402
+from covid_keras.data.cohort import Cohort
+from covid_keras.data.preparation import Preparation, prepare_cohort, prepare_image
+from covid_keras.explain.gradcam import grad_cam
+from covid_keras.explain.where import heat_in_lungs
+from covid_keras.paper.systems import Trained
+from covid_keras.reporting import explanation_figure, lung_heat
+from covid_keras.reporting.examples import Examples, _framed, explain_examples, lungs_as_fed
+from covid_keras.reporting.pictures import Explanation, cells_words
+from tests.helpers.pages import words_of
 
 SHAPE = (60, 40)
 CLASSES = ("N", "P")
@@ -80,39 +77,37 @@ def network() -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
 
 
-def examples(folder, system: System, model: keras.Model) -> Examples:
+def examples(folder, system: Trained, model: keras.Model) -> Examples:
     path, mask_path, *_ = radiograph(folder)
-    table = pd.DataFrame(
-        {"image_id": ["i"], "path": [path], "label": ["P"], "patient_id": ["p"], "mask_path": [mask_path]}
-    )
-    cohort = Cohort(table, CLASSES, "one")
-    predictions = table.assign(predicted="P", score_N=0.2, score_P=0.8)
-    return Examples(
-        SimpleNamespace(system=lambda name: system, scored_of=lambda system, cohort: CLASSES),
-        SimpleNamespace(cohort=cohort, protocol=None),
-        SimpleNamespace(system=system.name),
-        None,
-        predictions,
-        cohort,
-        prepare_cohort(cohort, system.preparation(None), folder / "cache"),
-        model,
-    )
+    row = {"image_id": "i", "path": path, "label": "P", "patient_id": "p", "mask_path": mask_path}
+    cohort = Cohort(pd.DataFrame([row]), CLASSES, "one")
+    execution = SimpleNamespace(system=system, protocol=None, scored=CLASSES, classes=CLASSES, cohort=cohort)
+    prepared = prepare_cohort(cohort, system.preparation(None), folder / "cache")
+    predictions = cohort.table.assign(predicted="P", score_N=0.2, score_P=0.8)
+    return Examples(execution, predictions, cohort, prepared, model)
 
 
-@pytest.fixture
-def removed() -> System:
+class AtConvolution(Trained):
+    """A system whose maps are taken at a layer that it names."""
+
+    heat_layer = "block5_conv"
+
+
+def removed(kind: type[Trained]) -> Trained:
+    """A system that is fed images without their lungs."""
     preparation = Preparation(size=(32, 32), mask="remove", interpolation="linear")
-    return System("e", "Part e", lambda protocol: preparation, lambda protocol, classes: network(), channels=1)
+    return kind("e", "Part e", lambda protocol: preparation, channels=1, build=lambda protocol, classes: network())
 
 
-@pytest.mark.parametrize(("heat_layer", "cells"), [("", (4, 4)), ("block5_conv", (8, 8))])
-def test_examples_are_explained_at_the_layer_named_over_what_was_fed(tmp_path, removed, heat_layer, cells):
-    system, model = dataclasses.replace(removed, heat_layer=heat_layer), network()
-    asked = examples(tmp_path, system, model)
+@pytest.mark.parametrize(
+    ("kind", "layer", "cells"), [(Trained, "block5_pool", (4, 4)), (AtConvolution, "block5_conv3", (8, 8))]
+)
+def test_examples_are_explained_at_the_layer_named_over_what_was_fed(tmp_path, kind, layer, cells):
+    model = network()
+    asked = examples(tmp_path, removed(kind), model)
     (case,) = explain_examples(asked)
     assert case.cells == (cells, cells)
     fed = asked.prepared.load(0)[None] / np.float32(255)
-    layer = "block5_conv3" if heat_layer else "block5_pool"
     for index, heat in ((1, case.factual), (0, case.counterfactual)):
         expected = cv2.resize(grad_cam(model, fed, index, layer)[0], heat.shape[::-1])
         np.testing.assert_allclose(heat, np.clip(expected, 0, 1), atol=1e-5)
@@ -122,25 +117,23 @@ def test_examples_are_explained_at_the_layer_named_over_what_was_fed(tmp_path, r
     assert case.image[: case.image.shape[0] // 3].min() > 0
 
 
-def test_the_shares_of_a_whole_set_are_of_the_layer_named(monkeypatch, removed):
+@pytest.mark.parametrize(("kind", "layer"), [(Trained, "block5_pool"), (AtConvolution, "block5_conv3")])
+def test_the_shares_of_a_whole_set_are_of_the_layer_named(monkeypatch, kind, layer):
     model, images = network(), np.random.default_rng(2).random((3, 32, 32, 1), np.float32)
     masks = np.zeros((3, 32, 32), np.uint8)
     masks[:, :10, :9] = 255
     frame = pd.DataFrame({"image_id": list("abc"), "patient_id": list("abc")}).assign(repeat=0, fold=0, split="test")
-    monkeypatch.setattr("covid_keras.training.networks.network_of", lambda *given: model)
-    monkeypatch.setattr(evidence, "_batches", lambda *given: [(images, masks)])
-    for heat_layer, layer in (("", "block5_pool"), ("block5_conv", "block5_conv3")):
-        system = dataclasses.replace(removed, heat_layer=heat_layer)
-        results = SimpleNamespace(
-            executions=[SimpleNamespace(system="e", repeat=0, fold=0)],
-            predictions_of=lambda name: frame,
-            paper=SimpleNamespace(system=lambda name, system=system: system),
-            run=None,
-        )
-        found = evidence._shares_of(results, "e")
-        maps = grad_cam(model, images, found["class_index"].to_numpy(), layer)
-        expected = [heat_in_lungs(heat, mask) for heat, mask in zip(maps, masks, strict=True)]
-        np.testing.assert_allclose(found["heat_in_lungs"], expected, atol=1e-5)
+    monkeypatch.setattr(lung_heat, "_batches", lambda *given: [(images, masks)])
+    execution = SimpleNamespace(system=removed(kind), repeat=0, fold=0, network=model)
+    results = SimpleNamespace(
+        executions_of=lambda name: [(execution, {})],
+        predictions_of=lambda name: frame,
+        paper=SimpleNamespace(system=lambda name: execution.system),
+    )
+    found = lung_heat._shares_of(results, "e")
+    maps = grad_cam(model, images, found["class_index"].to_numpy(), layer)
+    expected = [heat_in_lungs(heat, mask) for heat, mask in zip(maps, masks, strict=True)]
+    np.testing.assert_allclose(found["heat_in_lungs"], expected, atol=1e-5)
 
 
 def test_a_figure_says_of_how_many_cells_its_maps_are():
@@ -150,8 +143,6 @@ def test_a_figure_says_of_how_many_cells_its_maps_are():
     wide = dataclasses.replace(case, cells=((4, 4), (7, 5)))
     assert cells_words([case, wide]) == "each a map of 4 x 4 or 7 x 5 cells"
     for cases, said in (([wide], True), ([dataclasses.replace(case, cells=())], False)):
-        figure = explanation_figure(cases)
-        figure.savefig(io.BytesIO(), format="png", dpi=40)
-        texts = "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+        texts = words_of(explanation_figure(cases))
         assert "heat (share of the map's maximum)" in texts
         assert ("each a map of 4 x 4 or 7 x 5 cells" in texts) is said

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_reporting_html import Page
 
 from covid_keras import DISCLAIMER
 from covid_keras.commands.main import main
@@ -19,22 +18,17 @@ from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.published.cells import LOST_TEXT
 from covid_keras.reporting import overview, publish
-from covid_keras.reporting.audits import RULE_MEANINGS, audit_counts, audit_markdown, audit_section
-from covid_keras.reporting.committed import committed_profiles, excerpt_markdown
-from covid_keras.reporting.document import AgainstEntry, Report, Section, TableEntry
+from covid_keras.reporting import results as reading
+from covid_keras.reporting.audits import audit_counts, audit_section
+from covid_keras.reporting.document import Report
 from covid_keras.reporting.figures import headline_figure
-from covid_keras.reporting.html import render_report
-from covid_keras.reporting.markdown import markdown_of
-from covid_keras.reporting.overview import (
-    Entry,
-    Reason,
-    in_percent,
-    overview_markdown,
-    overview_report,
-    reasons_of,
-)
+from covid_keras.reporting.overview import Entry, Reason, in_percent, overview_report, reasons_of
+from covid_keras.reporting.prose import notes
 from covid_keras.reporting.publish import OVERVIEW, ROOT
-from covid_keras.reporting.tables import Cell, PaperTable
+from covid_keras.reporting.readme import excerpt_markdown
+from covid_keras.reporting.renderer import fragment, render
+from covid_keras.reporting.sources import committed_profiles
+from tests.helpers.pages import Page
 
 TABIK = "covid_sdnet"
 
@@ -51,15 +45,25 @@ def report() -> Report:
 
 @pytest.fixture(scope="module")
 def page(report) -> str:
-    return render_report(report)
+    return render(report)
+
+
+def overview_markdown(papers) -> str:
+    """The page as it is committed."""
+    return render(overview_report(papers, everything=False), "md")
+
+
+def audited_by(monkeypatch, table: pd.DataFrame) -> None:
+    """Let a table be what the audit says of any paper."""
+    for module in (overview, reading):
+        monkeypatch.setattr(module, "audit_of", lambda paper: table)
 
 
 @pytest.fixture
 def copied(tmp_path, monkeypatch) -> Paper:
     """Tabik et al. with files of their own, which a test may change; the audit is that of the committed file."""
     paper = load_paper(TABIK)
-    table = overview.audit_of(paper)
-    monkeypatch.setattr(overview, "audit_of", lambda _: table)
+    audited_by(monkeypatch, overview.audit_of(paper))
     for name in ("published.yaml", "protocol.yaml", "results/cpu.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(paper.folder / name, tmp_path / name)
@@ -85,20 +89,19 @@ def test_the_committed_file_is_made_of_the_committed_results():
 
 def test_every_published_number_is_counted_once(entries):
     for entry in entries.values():
-        assert entry.states.sum() == len(load_published(entry.paper.folder / "published.yaml"))
-        assert entry.states["not published in the text"] == sum(
-            cell.lost for cell in load_published(entry.paper.folder / "published.yaml")
-        )
+        cells = load_published(entry.paper.folder / "published.yaml")
+        assert entry.states.sum() == len(cells)
+        assert entry.states[LOST_TEXT] == sum(cell.lost for cell in cells)
 
 
 def test_every_paper_profile_and_system_has_its_place(entries, report):
-    text = markdown_of(report)
+    text = render(report, "md")
     for entry in entries.values():
         assert f"\n## {entry.name}\n" in text
         for found in entry.results:
-            assert f"| {entry.name} | {found.profile} | {found.source['executions']} |" in text
-            assert found.source["cohort_fingerprint"] in text
-            assert all(f"| {title.replace('|', chr(92) + '|')} |" in text for title in found.systems.values())
+            assert f"| {entry.name} | {found.profile} | {found.provenance['executions']} |" in text
+            assert found.provenance["cohort_fingerprint"] in text
+            assert all(f"| {title.replace('|', chr(92) + '|')} |" in text for title in found.titles.values())
 
 
 def test_the_page_is_self_contained(page):
@@ -142,7 +145,7 @@ def test_publishing_writes_the_papers_of_the_checkout_alone(copied, tmp_path, mo
 def test_an_excerpt_shows_the_papers_own_systems():
     # Tables IV and V both hold the three metrics, and the paper's own network stands in the second.
     text = excerpt_markdown(load_paper(TABIK), "cpu")
-    assert text.startswith("Table V, percent:\n")
+    assert text.startswith("**Table V, percent**\n")
     assert "| COVID-SDNet, ours | " in text
     assert "\nCOVID-SDNet against other methods on COVIDGR-1.0. Paper: as printed. " in text
 
@@ -161,29 +164,29 @@ def test_one_other_number_makes_another_text(copied):
     after = overview_markdown([copied])
     assert before != after
     assert before.replace(f"| {old:.2f} [", "| 12.35 [") == after
-    page = render_report(overview_report([copied]))
+    page = render(overview_report([copied]))
     assert "12.35" in page
-    assert page == render_report(overview_report([copied]))
+    assert page == render(overview_report([copied]))
 
 
 def test_a_paper_without_results_is_named_as_such(copied):
     shutil.rmtree(copied.folder / "results")
     report = overview_report([copied])
-    text = markdown_of(report)
+    text = render(report, "md")
     assert "No results are committed yet: none of its 13 systems has a number here." in text
     assert "| Tabik et al. 2020 | 187 | 0 | 0 | 0 | 0 | 104 | 83 | 0 | 0 |" in text
     assert "- **83 cells: no counterpart**: Tables I, II, III, VI (as printed); Running text: numbers of" in text
     assert "- **104 cells: not run**: COVIDNet-CXR (pretrained); " in text
     assert report.banner == ""
     assert not report.sections[0].figures
-    Page(render_report(report))
+    Page(render(report))
 
 
 def test_two_profiles_stand_beside_each_other_and_a_cell_counts_once(copied):
     folder = copied.folder / "results"
     edited(folder / "cpu.json", folder / "paper.json", comparable=True, profile="paper", training_hours=100)
     report = overview_report([copied])
-    text = markdown_of(report)
+    text = render(report, "md")
     assert [part.title for part in report.sections[2].parts][:2] == ["Profile paper", "Profile cpu"]
     states = Entry.of(copied).states
     assert states.sum() == 187
@@ -258,19 +261,19 @@ def found(monkeypatch) -> pd.DataFrame:
 
 
 def test_what_the_audit_says_stands_beside_the_cell(copied, found, monkeypatch):
-    monkeypatch.setattr(overview, "audit_of", lambda paper: found)
+    audited_by(monkeypatch, found)
     text = overview_markdown([copied])
     assert "| 3.36 ± 6.15†‡ \\| 70.46 [64.50, 76.63] ○ |" in text
     assert "67.82 ± 6.11⁼ \\|" in text
     assert "| Tabik et al. 2020 | 2 | 0 | 1 | 0 |" in text
-    parsed = Page(render_report(overview_report([copied])))
+    parsed = Page(render(overview_report([copied])))
     assert {"class": "audit", "title": "impossible: 2 is not 3."} in parsed.all("abbr")
     assert {"class": "audit", "title": "consistent"} in parsed.all("abbr")
 
 
 def test_cells_with_one_proof_are_one_finding(found):
     section = audit_section(found)
-    assert "2 ‡ impossible, 0 § explained, 1 ⁼ consistent, 0 cannot be checked." in section.text
+    assert section.text == "3 published numbers: 2 ‡ impossible, 0 § explained, 1 ⁼ consistent, 0 cannot be checked."
     wrong, right = section.details
     assert wrong.title == "‡ impossible, with proofs (2 cells)"
     row = "COVIDNet-CXR (retrained A)"
@@ -281,7 +284,7 @@ def test_cells_with_one_proof_are_one_finding(found):
     assert only == wrong
 
 
-def test_what_cannot_be_checked_is_named_with_its_reason_in_page_and_readme(found):
+def test_what_cannot_be_checked_is_named_with_its_reason(found):
     lost = found.iloc[:1].assign(
         printed=LOST_TEXT, audit="cannot be checked", audit_reason=LOST_TEXT, proof="", rules="", column="N F1"
     )
@@ -295,30 +298,28 @@ def test_what_cannot_be_checked_is_named_with_its_reason_in_page_and_readme(foun
         ("Table V: Not published in the text.", f"{row}, N F1"),
     ]
     assert [name for name, _ in rules.notes] == ["grim", "runs"]
-    made = audit_markdown(table)
-    assert f"| Table V | {row}, N F1 | Not published in the text. |" in made
-    assert f"| Table V | {row}, Accuracy = 67.82 | Fits. | grim, runs |" in made
-    assert made.count("<details>") == made.count("</details>") == 3
+    made = fragment(audit_section(table, opened=["consistent"]))
+    assert f"\n- **Table V: {row}, Accuracy = 67.82**: Fits. [grim, runs]\n" in made
+    assert made.count("<details>") == made.count("</details>") == 2, "what is opened is not folded"
 
 
-def test_every_cell_of_every_paper_stands_with_its_verdict_in_readme_and_page(entries):
+def test_every_cell_of_every_paper_stands_with_its_verdict(entries):
     for entry in entries.values():
         table = entry.audit
-        listed = [note for part in audit_section(table).details for note in part.notes]
-        text = "\n".join(" ".join(note) for note in listed)
-        made = audit_markdown(table)
+        section = audit_section(table)
+        text = "\n".join(" ".join(note) for part in section.details for note in part.notes)
         for one in table.itertuples():
             place = f" = {one.printed}" if one.column == "printed" else f"{one.column} = {one.printed}"
-            words = one.column if one.printed == LOST_TEXT else place
-            assert words in text
-            assert " ".join(words.split()).replace("|", "\\|") in made
-        counts = [re.search(r"\((\d+) cells?\)$", part.title) for part in audit_section(table).details]
-        assert sum(int(count[1]) for count in counts if count) == len(table)
+            assert (one.column if one.printed == LOST_TEXT else place) in text
+        counts = [re.search(r"\((\d+) cells?\)$", part.title) for part in section.details]
+        assert sum(int(count[1]) for count in counts if count) == len(table) == entry.states.sum()
+        assert audit_counts(table)["‡ impossible"] > 0
 
 
 def test_every_rule_that_speaks_is_explained(entries):
     used = {rule for entry in entries.values() for names in entry.audit["rules"] for rule in names.split(", ")}
-    assert used - {""} <= set(RULE_MEANINGS)
+    explained = {title for title, _ in notes("covid_keras.reporting", "audit.md", "rules")}
+    assert {rule.replace("_", " ") for rule in used - {""}} <= explained
 
 
 def test_signs_are_explained_before_and_below_the_tables(report, page):
@@ -347,41 +348,7 @@ def test_a_wide_table_of_the_paper_is_set_in_narrow_columns(report):
 
 
 def test_a_segmenter_has_the_name_of_the_papers_row(entries, report):
-    assert entries["arias_vgg19"].results[0].systems["unet1"] == "U-Net 1"
-    text = markdown_of(report)
+    assert entries["arias_vgg19"].results[0].titles["unet1"] == "U-Net 1"
+    text = render(report, "md")
     assert "0 cells: not run" not in text
     assert "Published: as the authors' code computes it" in text
-
-
-def test_every_cell_is_audited_and_what_is_doubtful_for_good_reason_is_seen(entries):
-    for entry in entries.values():
-        assert sum(audit_counts(entry.audit).values()) == entry.states.sum()
-        assert audit_counts(entry.audit)["‡ impossible"] > 0
-
-
-# --- a report as Markdown
-
-
-def test_markdown_has_all_parts_of_a_section():
-    cells = {("a", "x"): Cell("1", "2", "[1, 3]", "reproduced"), ("b", "x"): Cell("4", "5", "", "")}
-    section = Section(
-        "Title",
-        "Text.",
-        facts=[("Fact", "two\nlines")],
-        against=[AgainstEntry(PaperTable("V", ("a", "b"), ("x",), cells, {"a": "3 images"}), "what", "Caption.")],
-        tables=[TableEntry("Table", "Below.", pd.DataFrame({"k": ["v"]}))],
-        notes=[("Note", "text")],
-        parts=[Section("Part", "Inner.")],
-        details=[Section("Folded", "Hidden.")],
-    )
-    text = markdown_of(Report("Page", sections=[section], citations=[("Paper", "https://doi.org/1"), ("Other", "")]))
-    assert text.startswith(
-        f"# Page\n\n> {DISCLAIMER}\n\n## Title\n\nText.\n\n- **Fact**: two lines\n\n**Table V** what\n"
-    )
-    assert "| a | 3 images | 1 \\| 2 [1, 3] ✓ |\n| b |  | 4 \\| 5 |\n\nCaption.\n\n**Table**\n" in text
-    assert "\n\nBelow.\n\n- **Note**: text\n\n### Part\n\nInner.\n" in text
-    assert "<details><summary>Folded</summary>\n\nHidden.\n\n</details>" in text
-    assert text.endswith("- [Paper](https://doi.org/1)\n- Other\n")
-    parsed = Page(render_report(Report("Page", sections=[section])))
-    assert [text in parsed.text for text in ("3 images", "Caption.", "Inner.", "Hidden.", "Below.")] == [True] * 5
-    assert len(parsed.all("details")) == 1

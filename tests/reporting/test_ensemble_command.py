@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import test_report_run as made
 
 from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
@@ -16,6 +15,7 @@ from covid_keras.evaluation import compute_metrics, read_predictions, write_pred
 from covid_keras.evaluation.ensembles import average_predictions
 from covid_keras.reporting.ensemble import Rule, combine_systems
 from covid_keras.reporting.ensemble_members import Member, find_members, match_members
+from tests.helpers.made_runs import finish
 
 ROOT = Path(__file__).resolve().parents[2]
 ARIAS = ROOT / "papers" / "arias_vgg19" / "results" / "cpu-predictions-2.csv"
@@ -24,8 +24,6 @@ SDNET = ROOT / "papers" / "covid_sdnet" / "results" / "cpu-predictions.csv"
 CXNET = ROOT / "papers" / "covid_cxnet" / "results" / "cpu-predictions.csv"
 SEEDS = CXNET.with_name("cpu-predictions-4.csv")
 EQUAL = Rule(weights="equal")
-
-tiny_paper, tiny_cohort, make_run, finish = made.tiny_paper, made.tiny_cohort, made.make_run, made.finish
 
 
 # --- the committed predictions
@@ -302,9 +300,9 @@ def test_a_class_that_is_not_tested_is_told():
 # --- run folders
 
 
-def test_systems_of_a_run_and_of_two_runs(make_run, tmp_path):
-    one = finish(make_run("one", systems=["a", "b"]))
-    other = finish(make_run("other", systems=["a"], split={"seed": 5}), seed=9)
+def test_systems_of_a_run_and_of_two_runs(made, tmp_path):
+    one = made.finished("one", systems=["a", "b"])
+    other = made.finished("other", seed=9, systems=["a"], split={"seed": 5})
     found = combine_systems([str(one.path)], ["a", "b"], tmp_path / "first", Rule(weights="proportional"))
     assert (found.matched.level, found.matched.notes) == ("execution", [])
     report = read_json(tmp_path / "first" / "ensemble.json")
@@ -321,9 +319,9 @@ def test_systems_of_a_run_and_of_two_runs(make_run, tmp_path):
         combine_systems([str(one.path)], ["a", "b"], one.path)
 
 
-def test_a_run_knows_what_its_systems_learned_from(make_run, tmp_path):
+def test_a_run_knows_what_its_systems_learned_from(made, tmp_path):
     division = {"scheme": "hold_out", "folds": 1, "test": 0.4, "validation": 0.2}
-    runs = [finish(make_run(f"run{seed}", systems=["a"], split=division | {"seed": seed})) for seed in (0, 2)]
+    runs = [made.finished(f"run{seed}", systems=["a"], split=division | {"seed": seed}) for seed in (0, 2)]
     splits = [run.splits.set_index("image_id")["split"] for run in runs]
     expected = int(((splits[0] == "train") & (splits[1].loc[splits[0].index] == "test")).sum())
     common = int(((splits[0] == "test") & (splits[1].loc[splits[0].index] == "test")).sum())
@@ -335,8 +333,10 @@ def test_a_run_knows_what_its_systems_learned_from(make_run, tmp_path):
     assert (found.combined.frame["split"] == "test").sum() == common
 
 
-def test_a_system_must_be_finished(make_run, tmp_path):
-    run = make_run("run", systems=["a", "b"])
-    finish(run, [one for one in run.executions() if one.system == "a" or one.fold == 0])
+def test_a_system_must_be_finished(made, tmp_path):
+    run = made.run(systems=["a", "b"])
+    for execution in run.executions():
+        if execution.system.name == "a" or execution.fold == 0:
+            finish(execution)
     with pytest.raises(UserError, match=r"1 of 2 executions of b are not done \(b repeat 1 fold 2\)"):
         combine_systems([str(run.path)], ["a", "b"], tmp_path / "out")

@@ -1,0 +1,266 @@
+"""Published results: the READMEs say what the JSON says, and the JSON what the predictions say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from covid_keras.commands.main import main
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json
+from covid_keras.evaluation import read_predictions
+from covid_keras.paper.registered import load_paper, load_papers
+from covid_keras.reporting import publish
+from covid_keras.reporting.audits import audit_of
+from covid_keras.reporting.publish import AUDIT, LUNGS, PLACE, ROOT, filled, portable, publish_run, readmes
+from covid_keras.reporting.results import Results
+from tests.compare_results import committed_results, metric_differences
+
+COMMITTED = committed_results()
+named = pytest.mark.parametrize("results", COMMITTED, ids=lambda one: f"{one.paper.name} {one.source.profile}")
+each_readme = pytest.mark.parametrize("path", readmes(), ids=lambda path: str(path.relative_to(ROOT)))
+
+
+# --- the repository as it is
+
+
+@each_readme
+def test_readmes_say_what_the_json_says(path):
+    text = path.read_text(encoding="utf-8")
+    assert filled(text) == text
+    places = len(PLACE.findall(text)) + len(LUNGS.findall(text)) + len(AUDIT.findall(text))
+    assert sum(text.count(head) for head in ("<!-- results ", "<!-- lungs -->", "<!-- audit ")) == places
+    assert text.count("<!-- end -->") == places
+
+
+@each_readme
+def test_places_name_papers_and_profiles_that_exist(path):
+    papers, text = load_papers(), path.read_text(encoding="utf-8")
+    assert {place["paper"] for place in AUDIT.finditer(text)} <= set(papers)
+    for place in PLACE.finditer(text):
+        assert place["profile"] in papers[place["paper"]].profiles
+
+
+@pytest.mark.parametrize("name", sorted(load_papers()))
+def test_each_readme_holds_the_audit_of_its_paper(name):
+    paper = load_paper(name)
+    (place,) = AUDIT.finditer((paper.folder / "README.md").read_text(encoding="utf-8"))
+    assert place["paper"] == name
+    table = audit_of(paper)
+    assert place[0].startswith(f"<!-- audit {name} -->\n{len(table)} published numbers: ")
+    wrong = table[table["audit"].isin(["impossible", "explained"])]
+    assert len(wrong)
+    assert all(proof in place[0] for proof in wrong["proof"].unique())
+
+
+@named
+def test_committed_predictions_give_the_committed_metrics(results):
+    assert list(metric_differences(results)) == []
+
+
+def _scheme(protocol: dict, name: str) -> dict:
+    """The division called `name` of a protocol as it was committed, which may lack what came later."""
+    own = protocol.get("splits", {}).get(name, {}) if name else {}
+    return {"scheme": "folds", "images": {}} | protocol["split"] | own
+
+
+@named
+def test_committed_results_are_whole_and_name_no_machine(results):
+    predictions, source = results.predictions, results.provenance
+    assert not predictions["path"].str.contains("/").any()
+    assert source["complete"] is True
+    assert source["executions"] == len(predictions.drop_duplicates(["system", "repeat", "fold"]))
+    test = predictions[predictions["split"] == "test"]
+    images = test.groupby(["system", "repeat"])["image_id"]
+    assert (images.nunique() == images.size()).all(), "each image is tested once per repeat"
+    counts = source["cohort_counts"]
+    for (name, _), number in images.nunique().items():
+        system = results.paper.system(name)
+        scored = results.paper.scored or system.classes or tuple(counts)
+        every = sum(count for label, count in counts.items() if system.relabel.get(label, label) in scored)
+        split = _scheme(results.protocol_text, system.split)
+        assert 0 < number <= every, f"{name} is tested on what it is let have"
+        if split["scheme"] != "folds" and not system.origin:
+            assert number < every or split["images"], f"{name} holds images out"
+    parts = predictions.groupby(["system", "repeat", "fold", "patient_id"])["split"].nunique()
+    assert (parts == 1).all(), "no patient is in both validation and test"
+
+
+# --- filling
+
+
+@pytest.fixture
+def checkout(made, tmp_path, monkeypatch) -> Path:
+    """A checkout of its own to publish into: the repository's READMEs stay as they are."""
+    root = tmp_path / "checkout"
+    (root / "papers" / "tiny").mkdir(parents=True)
+    (root / "README.md").write_text("# Suite\n\n<!-- results tiny smoke -->\nold\n<!-- end -->\n\nafter\n")
+    (root / "papers" / "tiny" / "README.md").write_text("no place here\n")
+    (root / "setup.cfg").write_text("")
+    (root / "weights").mkdir()
+    (root / "weights" / "README.md").write_text("<!-- lungs -->\nold\n<!-- end -->\n")
+    (root / "weights" / "lungs_unet16_dice.csv").write_text(
+        "image_id,patient_id,view,dice,iou\nmade/1,made/p,PA,0.8,0.6\nmade/2,made/q,AP,0.9,0.7\n"
+    )
+    monkeypatch.setattr(publish, "ROOT", root)
+    monkeypatch.setattr(publish, "FOLDER", root / "weights")
+    return root
+
+
+@pytest.fixture
+def published(finished, checkout) -> Path:
+    """The folder that a finished run was published into."""
+    return publish_run(finished.path)
+
+
+def test_unknown_places_stay_as_they_are():
+    text = (
+        "a\n<!-- results nobody smoke -->\nby hand\n<!-- end -->\nb\n"
+        "<!-- results covid_sdnet never -->\n<!-- end -->\n<!-- audit nobody -->\nby hand\n<!-- end -->\nc\n"
+    )
+    assert filled(text) == text
+    assert filled("no place at all") == "no place at all"
+
+
+def test_filling_replaces_between_the_marks_alone_and_again_the_same(published):
+    text = (
+        "before | <!-- a comment -->\n"
+        "<!-- results tiny smoke -->\nold\nlines\n<!-- end -->\n"
+        "between\n"
+        "<!-- results nobody smoke -->\nkept\n<!-- end -->\n"
+        "<!-- results tiny smoke -->\n<!-- end -->\n"
+        "after \\1\n"
+    )
+    once = filled(text)
+    assert once[: next(PLACE.finditer(once)).start()] == "before | <!-- a comment -->\n"
+    assert once.endswith("<!-- end -->\nafter \\1\n")
+    assert "\nbetween\n<!-- results nobody smoke -->\nkept\n<!-- end -->\n" in once
+    assert "old\nlines" not in once
+    assert once.count("**Table V**") == 2
+    assert filled(once) == once
+
+
+def test_publishing_puts_results_and_fills_the_readmes(finished, checkout, capsys):
+    assert main(["publish", str(finished.path)]) == 0
+    folder = finished.paper.folder / "results"
+    assert f"Output: {folder}" in capsys.readouterr().out
+    assert {path.name for path in folder.iterdir()} == {"smoke.json", "smoke-predictions.csv"}
+    text = (checkout / "README.md").read_text()
+    assert text.startswith("# Suite\n\n<!-- results tiny smoke -->\nProfile `smoke`, 4 executions, N 12, P 12 images")
+    assert text.endswith("<!-- end -->\n\nafter\n")
+    assert "Not comparable with the paper: made images." in text
+    mean = read_json(folder / "smoke.json")["systems"]["a"]["metrics"]["accuracy"]["mean"]
+    assert f"{mean:.2f}" in text
+    assert filled(text) == text
+    assert (checkout / "papers" / "tiny" / "README.md").read_text() == "no place here\n"
+    lungs = (checkout / "weights" / "README.md").read_text()
+    assert lungs.startswith("<!-- lungs -->\n2 images of 2 patients")
+    for line in ("| dice | 0.8500 | 0.0707 |", "| made/1 | PA | 0.8 | 0.6 |"):
+        assert line in lungs
+    assert "old" not in lungs
+
+
+def test_what_is_published_is_read_like_the_run(finished, published):
+    run, committed = Results.of(finished), Results.committed(finished.paper, "smoke")
+    assert list(metric_differences(committed)) == []
+    (frame,), (own,) = committed.frames, run.frames
+    pd.testing.assert_frame_equal(frame.drop(columns="path"), own.drop(columns="path"))
+    assert list(frame["path"]) == [Path(path).name for path in own["path"]]
+    assert (committed.systems, committed.profile, committed.complete) == (run.systems, "smoke", True)
+    columns = ["table", "row", "column", "verdict", "grade", "outcome", "reason"]
+    pd.testing.assert_frame_equal(committed.comparison[columns], run.comparison[columns])
+    with pytest.raises(TypeError):
+        committed.run  # noqa: B018
+    before = {path.name: path.read_bytes() for path in published.glob("*.csv")}
+    publish_run(finished.path)
+    assert {path.name: path.read_bytes() for path in published.glob("*.csv")} == before
+
+
+def test_sets_of_classes_are_published_in_files_of_their_own(made, checkout):
+    made.paper = dataclasses.replace(made.paper, positive="")
+    cohort, split = made.cohort("NP" * 10 + "N" * 12 + "o" * 12), {"folds": 2}
+    folder = publish_run(made.finished(cohort=cohort, systems=["a", "ill"], split=split).path)
+    assert sorted(path.name for path in folder.glob("*.csv")) == ["smoke-predictions-2.csv", "smoke-predictions.csv"]
+    committed = Results.committed(made.paper, "smoke")
+    assert [set(frame["system"]) for frame in committed.frames] == [{"a"}, {"ill"}]
+    assert list(metric_differences(committed)) == []
+    publish_run(made.finished("one", systems=["a"]).path)
+    assert [path.name for path in folder.glob("*.csv")] == ["smoke-predictions.csv"], "the older run's second set goes"
+
+
+def test_the_published_json_names_no_place_of_this_machine(made, checkout, tmp_path):
+    folder = publish_run(made.finished(weights=str(tmp_path / "secret" / "resnet.h5")).path)
+    text = (folder / "smoke.json").read_text()
+    assert str(tmp_path) not in text
+    assert "secret" not in text
+    assert str(tmp_path) not in (folder / "smoke-predictions.csv").read_text()
+    assert yaml.safe_load(read_json(folder / "smoke.json")["provenance"]["protocol"])["weights"] == "resnet.h5"
+    json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_the_tolerance_is_the_runs_own(made, checkout):
+    """A protocol edited after the run does not change what the run showed."""
+    publish_run(made.finished(comparable=True, tolerance=100.0).path)
+    assert made.paper.protocol("smoke").tolerance == 1.0
+    found = Results.committed(made.paper, "smoke").comparison
+    assert set(found["tolerance"]) == {100.0}
+    assert "reproduced" in set(found["outcome"])
+
+
+def test_an_excerpt_is_one_table_and_a_line(published):
+    head = "<!-- results tiny smoke excerpt -->\n"
+    text = filled(f"before\n{head}old\n<!-- end -->\n<!-- results tiny smoke -->\n<!-- end -->\n")
+    assert filled(text) == text
+    excerpt = text.split(head)[1].split("<!-- end -->")[0]
+    lines = excerpt.splitlines()
+    assert lines[0] == "**Table V, percent**"
+    assert lines[2] == "| system | Sens | Acc |"
+    rows = [line.split(" | ")[0] for line in lines[4:8]]
+    assert rows == [f"| {name} of the paper, {whose}" for name in "AB" for whose in ("paper", "ours")]
+    assert "75.00 ± 2.00" in lines[4]
+    mean = read_json(published / "smoke.json")["systems"]["a"]["metrics"]["accuracy"]
+    assert f"**{mean['mean']:.2f}** [{mean['low']:.2f}, {mean['high']:.2f}] ○" in lines[5]
+    assert len(lines) == 10
+    assert lines[9].endswith("Not comparable with the paper: made images.")
+    assert "All that was measured" not in excerpt
+    assert "All that was measured" in text.split("<!-- results tiny smoke -->")[1]
+
+
+def test_an_audit_is_counts_and_proofs(published):
+    text = filled("before\n<!-- audit tiny -->\nold\n<!-- end -->\nafter\n")
+    assert filled(text) == text
+    assert text.startswith("before\n<!-- audit tiny -->\n3 published numbers: 0 ‡ impossible, 0 § explained")
+    assert text.endswith("<!-- end -->\nafter\n")
+    assert "old" not in text
+
+
+def test_half_a_run_is_not_published(made, checkout):
+    run = made.finished(keep=slice(3), systems=["a", "b"])
+    with pytest.raises(UserError, match="not complete"):
+        publish_run(run.path)
+    assert not (made.paper.folder / "results").exists()
+
+
+def test_without_a_checkout_nothing_is_published(finished, tmp_path, monkeypatch):
+    """Installed from a wheel there is no README to fill: said in one line, nothing written."""
+    root = tmp_path / "site-packages"
+    root.mkdir()
+    for name in ("ROOT", "FOLDER"):
+        monkeypatch.setattr(publish, name, root)
+    for _ in range(2):
+        for publishing in (lambda: publish_run(finished.path), publish.refresh_readmes):
+            with pytest.raises(UserError, match="no checkout"):
+                publishing()
+        (root / "setup.cfg").write_text("")  # even beside a setup.cfg of somebody else's
+    assert not (finished.paper.folder / "results").exists()
+
+
+def test_portable_keeps_the_file_name(finished):
+    frame = read_predictions(finished.executions()[0].predictions)
+    assert list(portable(frame)["path"]) == [Path(path).name for path in frame["path"]]
+    assert Path(frame["path"][0]).is_absolute(), "what was given stays as it was"

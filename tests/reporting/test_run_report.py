@@ -1,0 +1,208 @@
+"""The report of a run: made from predictions alone, saying what is missing and what is not comparable."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from covid_keras.commands.main import main
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json, without_folders
+from covid_keras.evaluation import compute_metrics, read_predictions, write_predictions
+from covid_keras.reporting.results import Results, banner_of
+from covid_keras.reporting.run import report_run
+from covid_keras.reporting.sources import read_protocol_text
+from tests.helpers.made_runs import with_changed_file
+from tests.helpers.pages import Page
+
+METRICS = ("accuracy", "sensitivity", "specificity", "precision_positive", "f1_positive", "auc", "accuracy_Mild")
+FILES = ("report.html", "report.md", "metrics.json", "comparison.csv", "comparison.md", "comparison.tex")
+
+
+def numbers(run) -> dict:
+    return read_json(run.path / "metrics.json")["systems"]
+
+
+def files(run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+
+
+def test_a_finished_run_gets_all_its_files(finished):
+    page = report_run(finished.path, heatmaps=False)
+    assert page == finished.path / "report.html"
+    assert set(FILES) <= set(files(finished))
+    assert not (finished.path / "explanations.csv").exists()
+    parsed = Page(page.read_text(encoding="utf-8"))
+    for words in (
+        "A of the paper",
+        "75.00",
+        "What was trained",
+        "B minus A",
+        "Seems to be a slip.",
+        "24 images of 12 patients",
+        "2 minutes of training",
+        "Test images of 2 executions, added up.",
+        "Thin: each execution; thick: their mean.",
+    ):
+        assert words in parsed.text
+    drawn = [image["alt"].split(".")[0] for image in parsed.all("img")]
+    assert drawn == ["Table V, drawn", "Confusion", "ROC", "Accuracy per severity", "Learning curves"]
+    assert "INCOMPLETE" not in parsed.text
+    text = (finished.path / "report.md").read_text(encoding="utf-8")
+    for title in ("Paper against ours", "Results", "Are the printed numbers possible?", "Provenance"):
+        assert f"\n## {title}\n" in text
+    assert "\n## Where the evidence lies\n" not in text
+
+
+def test_metrics_json_is_what_the_predictions_say(finished):
+    report_run(finished.path, heatmaps=False)
+    assert list(numbers(finished)) == ["a", "b"]
+    for name, entry in numbers(finished).items():
+        frames = [read_predictions(e.predictions) for e in finished.executions() if e.system.name == name]
+        tests = [frame[frame["split"] == "test"] for frame in frames]
+        byhand = [compute_metrics(frame, "P") for frame in tests]
+        assert [(row["repeat"], row["fold"]) for row in entry["executions"]] == [(0, 0), (0, 1)]
+        for metric in METRICS:
+            values, found = [one[metric] for one in byhand], entry["metrics"][metric]
+            assert [row[metric] for row in entry["executions"]] == pytest.approx(values, abs=1e-6)
+            assert found["mean"] == pytest.approx(np.mean(values), abs=1e-6)
+            assert found["std"] == pytest.approx(np.std(values, ddof=1), abs=1e-6)
+            assert found["executions"] == 2
+            assert found["low"] <= found["mean"] <= found["high"]
+        # By the definition, counting by hand.
+        right = [(frame["label"] == frame["predicted"]).mean() * 100 for frame in tests]
+        assert entry["metrics"]["accuracy"]["mean"] == pytest.approx(np.mean(right), abs=1e-6)
+        assert entry["metrics"]["accuracy"]["n_images"] == 24
+
+
+def test_provenance_stands_beside_the_numbers(finished):
+    report_run(finished.path, heatmaps=False)
+    source = read_json(finished.path / "metrics.json")["provenance"]
+    found = {name: source[name] for name in ("paper", "profile", "complete", "executions", "comparable")}
+    assert found == {
+        "paper": "tiny",
+        "profile": "smoke",
+        "complete": True,
+        "executions": 4,
+        "comparable": "made images",
+    }
+    assert source["cohort_counts"] == {"N": 12, "P": 12}
+    assert source["training_hours"] == round(4 * 30 / 3600, 3)
+    assert source["cohort_fingerprint"] == finished.cohort.fingerprint()
+    assert yaml.safe_load(source["protocol"])["training"]["epochs"] == 4
+
+
+def test_comparison_holds_every_published_cell_and_judges_none_of_other_data(finished):
+    report_run(finished.path, heatmaps=False)
+    frame = pd.read_csv(finished.path / "comparison.csv", keep_default_na=False, na_values={"ours": ""})
+    assert frame[["system", "metric"]].to_numpy().tolist() == [
+        ["a", "accuracy"],
+        ["a", "sensitivity"],
+        ["b", "accuracy"],
+    ]
+    assert set(zip(frame["grade"], frame["outcome"], frame["reason"], strict=True)) == {("stand-in", "", "made images")}
+    assert set(frame["verdict"]) == {"not comparable (made images)"}
+    for row in frame.itertuples():
+        assert row.ours == pytest.approx(numbers(finished)[row.system]["metrics"][row.metric]["mean"], abs=1e-6)
+        assert row.difference == pytest.approx(row.ours - row.paper, abs=1e-6)
+
+
+def test_comparable_data_get_verdicts_and_no_banner(made):
+    run = made.finished(comparable=True, tolerance=100.0)
+    report_run(run.path, heatmaps=False)
+    frame = pd.read_csv(run.path / "comparison.csv", keep_default_na=False)
+    assert frame["grade"].tolist() == ["reproduction", "reproduction", ""]
+    assert frame["outcome"].tolist() == ["reproduced", "reproduced", ""]
+    assert frame["reason"].tolist() == ["", "", "not run"]
+    assert banner_of(Results.of(run)) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "banner"),
+    [
+        ({"cohort": {"kind": "phantom"}}, "PHANTOM DATA: "),
+        ({}, "OTHER DATA THAN THE PAPER'S: every number of ours is shown, none is comparable. Made images."),
+        ({"comparable": "radiographs of NIH and COVID-CXNet."}, "Radiographs of NIH and COVID-CXNet."),
+    ],
+    ids=["phantom", "other data", "names keep their capitals"],
+)
+def test_the_banner_says_what_the_numbers_are_of(made, changes, banner):
+    run = made.finished()
+    protocol = yaml.safe_load((run.path / "protocol.yaml").read_text()) | changes
+    run = with_changed_file(run, "protocol.yaml", yaml.safe_dump(protocol))
+    found = banner_of(Results.of(run))
+    assert banner in found
+    report_run(run.path, heatmaps=False)
+    for name in ("report.md", "comparison.md"):
+        assert f"**{found}**\n" in (run.path / name).read_text(), name
+    assert (run.path / "comparison.tex").read_text().startswith("\\noindent\\textbf{")
+
+
+def test_missing_executions_are_said_first(made):
+    run = made.finished(keep=slice(3), systems=["a", "b"])
+    page = report_run(run.path, heatmaps=False).read_text()
+    for text in (page, (run.path / "report.md").read_text()):
+        assert "INCOMPLETE: 3 of 4 executions." in text
+    assert read_json(run.path / "metrics.json")["provenance"]["complete"] is False
+    assert [len(entry["executions"]) for entry in numbers(run).values()] == [2, 1]
+    assert numbers(run)["b"]["metrics"]["accuracy"]["std"] is None, "one execution has no spread"
+
+
+def test_edited_predictions_do_not_count(finished):
+    first = finished.executions()[0]
+    write_predictions(first.predictions, read_predictions(first.predictions).assign(predicted="P"))
+    assert banner_of(Results.of(finished)).startswith("INCOMPLETE: 3 of 4")
+
+
+def test_nothing_done_is_no_report(made, capsys):
+    run = made.run()
+    assert main(["report", str(run.path), "--no-heatmaps"]) == 2
+    assert "no finished execution" in capsys.readouterr().err
+    assert not (run.path / "report.html").exists()
+
+
+def test_regenerating_gives_the_same_numbers_elsewhere_too(finished, tmp_path, capsys):
+    report_run(finished.path, heatmaps=False)
+    first, before = files(finished), numbers(finished)
+    assert main(["report", str(finished.path), "--no-heatmaps"]) == 0
+    assert f"Output: {finished.path / 'report.html'}" in capsys.readouterr().out
+    changing = {"metrics.json"}  # which says when it was made
+    assert {name for name, text in files(finished).items() if text != first[name]} <= changing
+    finished.path.rename(tmp_path / "moved")
+    report_run(tmp_path / "moved", heatmaps=False)
+    assert read_json(tmp_path / "moved" / "metrics.json")["systems"] == before
+
+
+def test_metrics_json_is_json(made):
+    """One system, one fold done: stds are undefined, and JSON knows no NaN."""
+    run = made.finished(keep=slice(1))
+    report_run(run.path, heatmaps=False)
+    text = (run.path / "metrics.json").read_text()
+    json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+@pytest.mark.parametrize("content", [None, ""], ids=["missing", "empty"])
+def test_a_missing_history_is_named_and_the_old_report_stays(finished, content):
+    report_run(finished.path, heatmaps=False)
+    before = files(finished)
+    path = finished.executions()[0].folder / "history.csv"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    (finished.path / "facts.json").write_text('{"duplicate_pairs": 3}')
+    with pytest.raises(UserError, match=r"history\.csv"):
+        report_run(finished.path, heatmaps=False)
+    (finished.path / "facts.json").unlink()
+    assert files(finished) == before
+
+
+def test_paths_are_cut_to_file_names(made):
+    given = {"a": ["/home/me/x.h5", 1, None], "b": "C:\\me\\y.h5", "c": "1/2 of N / A"}
+    assert without_folders(given) == {"a": ["x.h5", 1, None], "b": "y.h5", "c": "1/2 of N / A"}
+    run, plain = made.run(weights="/home/me/resnet.h5"), made.run("plain")
+    assert yaml.safe_load(read_protocol_text(run))["weights"] == "resnet.h5"
+    assert read_protocol_text(plain) == (plain.path / "protocol.yaml").read_text(), "left as it is, byte by byte"
