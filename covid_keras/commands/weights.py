@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
@@ -63,17 +62,6 @@ def add_parser(commands: Commands) -> None:
     export.add_argument("--repeat", type=int, default=0, metavar="N", help="from 0 (default: 0)")
     export.add_argument("--fold", type=int, default=0, metavar="N", help="from 0 (default: 0)")
     export.set_defaults(run=_export)
-
-
-@dataclass(frozen=True)
-class _Item:
-    """What `covid_keras.data.download.download` fetches."""
-
-    url: str
-    sha256: str | None
-    file_name: str
-    unpack: bool = False
-    strip_top: bool = False
 
 
 def list_weights() -> None:
@@ -183,10 +171,11 @@ def _fetch(entry: WeightEntry) -> None:
     """Fetch a file beside its place, prove it, and only then put it there."""
     store = _writable_store()
     from covid_keras.data.download import download
+    from covid_keras.data.sources.base import Download
 
     by_hand = f"Run the same command again, or fetch {entry.url} by hand, then: covid-keras weights add FILE"
     with tempfile.TemporaryDirectory(dir=store, prefix=".fetching-") as folder:
-        item = _Item(entry.url, entry.sha256 or None, entry.file)
+        item = Download(entry.url, entry.sha256 or None, entry.file, unpack=False)
         try:
             path = download(item, folder, unverified=True)
         except UserError as error:

@@ -87,8 +87,5 @@ def backbone_weights(name: str, make: Callable[[str | None], keras.Model], weigh
         # proxy's page, say); anything else is a bug and goes on.
         if weights != "imagenet" or not any(words in str(error) for words in _DOWNLOAD_FAILED):
             raise
-        raise UserError(
-            f"{name} ImageNet weights",
-            "could not be downloaded",
-            "Give --weights FILE (keras.applications' notop .h5), or --weights none to train from scratch",
-        ) from error
+        remedy = "Give --weights FILE (keras.applications' notop .h5), or --weights none to train from scratch"
+        raise UserError(f"{name} ImageNet weights", "could not be downloaded", remedy) from error

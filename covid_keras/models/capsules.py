@@ -75,11 +75,8 @@ class Capsule(layers.Layer):
         return (input_shape[0], self.capsules, self.dimension)
 
     def get_config(self):
-        return super().get_config() | {
-            "capsules": self.capsules,
-            "dimension": self.dimension,
-            "routings": self.routings,
-        }
+        own = {"capsules": self.capsules, "dimension": self.dimension, "routings": self.routings}
+        return super().get_config() | own
 
 
 @keras.saving.register_keras_serializable("covid_keras")

@@ -106,9 +106,8 @@ def build_covidnet(
         For "large" those of the convolutional part: keras.applications' (downloaded once), random, or a file in the
         layout of its `notop` file. For the surrogates "none", or a file of the whole network.
     batchnorm_momentum : float, optional
-        Of the moving statistics. Where not given, keras.applications' 0.99 for "large" and 0.9 for the surrogates,
-        which are trained from random weights: after a hundred steps at 0.99 the statistics are still those of
-        the start.
+        Of the moving statistics; where not given, keras.applications' 0.99 for "large" and 0.9 for the surrogates,
+        which are trained from random weights (see `set_batchnorm_momentum`).
     name : str
         Name of the model.
 
@@ -130,9 +129,8 @@ def build_covidnet(
     if weights == "imagenet":
         raise UserError(VARIANTS[variant].title, "has no ImageNet weights", "Give none or a file, or variant large")
     if any(not side or side % _REDUCTION for side in input_shape[:2]):
-        raise UserError(
-            "input_shape", f"{input_shape[:2]} are no multiples of {_REDUCTION}", "COVIDNet-CXR takes (480, 480)"
-        )
+        problem = f"{input_shape[:2]} are no multiples of {_REDUCTION}"
+        raise UserError("input_shape", problem, "COVIDNet-CXR takes (480, 480)")
     momentum = _SURROGATE_MOMENTUM if batchnorm_momentum is None else batchnorm_momentum
     x = layers.Flatten(name="flatten")(_Surrogate(VARIANTS[variant], momentum).features(inputs))
     model = keras.Model(inputs, _probability(x, classes), name=name)

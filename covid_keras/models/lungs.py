@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from covid_keras.common.errors import UserError
-from covid_keras.models.registry import WeightEntry, find_weights, load_registry, with_file
+from covid_keras.models.registry import find_weights, load_registry, with_file
 from covid_keras.models.unet import build_unet
 from covid_keras.models.weights import load_weights
 from covid_keras.preprocessing import equalize_adaptive, minmax_normalize, resize_truncated
@@ -148,15 +148,11 @@ class LungSegmenter:
     ) -> None:
         if mode not in MODES:
             raise UserError("segmentation mode", f"{mode!r} is unknown", f"Use one of {', '.join(MODES)}")
-        entry: WeightEntry
-        if Path(weights).is_file():
-            entry = with_file(load_registry()[DEFAULT_WEIGHTS], weights)
-        else:
-            entry = find_weights(str(weights))
+        is_file = Path(weights).is_file()
+        entry = with_file(load_registry()[DEFAULT_WEIGHTS], weights) if is_file else find_weights(str(weights))
         if entry.builder != "build_unet":
-            raise UserError(
-                weights, "is a registered file, but of no lung U-Net", f"Use {DEFAULT_WEIGHTS} or an .h5 file"
-            )
+            problem = "is a registered file, but of no lung U-Net"
+            raise UserError(weights, problem, f"Use {DEFAULT_WEIGHTS} or an .h5 file")
         self.entry, self.mode, self.clean = entry, mode, clean and mode == "shipped"
         usual = entry.threshold if mode == "shipped" else SATURATED
         self.threshold = usual if threshold is None else threshold
@@ -172,12 +168,8 @@ class LungSegmenter:
     @property
     def key(self) -> dict[str, object]:
         """What decides a mask besides the radiograph; for cache keys."""
-        decided = {
-            "sha256": self.entry.sha256,
-            "threshold": self.threshold,
-            "clean": self.clean,
-            "algorithm": ALGORITHM,
-        }
+        settings = {"threshold": self.threshold, "clean": self.clean, "algorithm": ALGORITHM}
+        decided = {"sha256": self.entry.sha256} | settings
         # Named only where it is another than what every mask was made by before there were two.
         return decided if self.mode == "shipped" else {**decided, "mode": self.mode}
 

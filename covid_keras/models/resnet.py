@@ -33,9 +33,7 @@ def build_resnet50(
         Initial weights of the convolutional part: those of keras.applications (downloaded once), random, or a
         file in the layout of keras.applications' `notop` file.
     batchnorm_momentum : float, optional
-        Of the moving statistics that batch normalisation uses at inference; keras.applications' 0.99 where not
-        given. From random weights a short training needs less (0.9): at 0.99 the statistics are still those of
-        the start after a hundred steps, and predictions are noise.
+        Of the moving statistics, keras.applications' 0.99 where not given; see `set_batchnorm_momentum`.
     name : str
         Name of the model.
 

@@ -38,7 +38,12 @@ class SteadyBatchNormalization(layers.BatchNormalization):
 
 def steadied(model: keras.Model) -> keras.Model:
     """Return a copy of a flat model, weights and layer names included, whose batch normalisation is steady."""
-    copy = _cloned(model, _steady_layer)
+
+    def steady(layer: layers.Layer) -> layers.Layer:
+        kind = SteadyBatchNormalization if type(layer) is layers.BatchNormalization else type(layer)
+        return kind.from_config(layer.get_config())
+
+    copy = _cloned(model, steady)
     copy.set_weights(model.get_weights())
     return copy
 
@@ -92,12 +97,6 @@ def hold_statistics(model: keras.Model, steady: bool) -> None:
     for layer in model.layers:
         if isinstance(layer, SteadyBatchNormalization):
             layer.steady = steady
-
-
-def _steady_layer(layer: layers.Layer) -> layers.Layer:
-    if type(layer) is layers.BatchNormalization:
-        return SteadyBatchNormalization(**layer.get_config())
-    return type(layer).from_config(layer.get_config())
 
 
 def _cloned(model: keras.Model, make) -> keras.Model:

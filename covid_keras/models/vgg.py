@@ -122,13 +122,8 @@ def build_vgg(
     if file := weight_file(weights):
         _load(model, file, build, convert)
     elif weights == "imagenet":
-        application = getattr(keras.applications, f"VGG{depth}")
-        source = backbone_weights(
-            f"VGG{depth}",
-            lambda given: application(include_top=False, weights=given, input_shape=_SMALLEST),
-            weights,
-        )
-        _copy(source, model, convert)
+        application = partial(getattr(keras.applications, f"VGG{depth}"), include_top=False, input_shape=_SMALLEST)
+        _copy(backbone_weights(f"VGG{depth}", lambda given: application(weights=given), weights), model, convert)
     return model
 
 

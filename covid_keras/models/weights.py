@@ -230,9 +230,8 @@ def _group(path: Path, parent: h5py.Group, name: str) -> h5py.Group:
 
 
 def _stored_elsewhere(path: Path, name: str) -> UserError:
-    return UserError(
-        path, f"{name!r} is a link, which may lead out of the file", "Give a file that holds all of its tensors"
-    )
+    problem = f"{name!r} is a link, which may lead out of the file"
+    return UserError(path, problem, "Give a file that holds all of its tensors")
 
 
 def _legacy_tensors(path: Path, root: h5py.Group) -> _Tensors:
@@ -365,15 +364,11 @@ def _values(path: Path, place: str, dataset: h5py.Dataset | h5py.Group, variable
     if not is_tensor or dataset.dtype.kind not in ("f" if is_float else "iub") or dataset.dtype.itemsize > 8:
         raise UserError(path, f"{place} is no tensor of numbers of the kind {variable.dtype}", "Fetch the file again")
     if dataset.shape != (shape := tuple(variable.shape)):
-        raise UserError(
-            path,
-            f"{place} has shape {dataset.shape}, the model wants {shape}",
-            "Give the file of this very model and input size",
-        )
+        problem = f"{place} has shape {dataset.shape}, the model wants {shape}"
+        raise UserError(path, problem, "Give the file of this very model and input size")
     # A chunk is unpacked whole, even where the tensor is a corner of it.
-    if dataset.chunks and np.prod(dataset.chunks, dtype=float) * dataset.dtype.itemsize > max(
-        _LARGEST_CHUNK, dataset.nbytes
-    ):
+    chunk = np.prod(dataset.chunks or 0, dtype=float) * dataset.dtype.itemsize
+    if chunk > max(_LARGEST_CHUNK, dataset.nbytes):
         raise UserError(path, f"{place} is stored in pieces larger than itself, {dataset.chunks}", _NO_KERAS)
     value = dataset[()]
     with np.errstate(over="ignore"):

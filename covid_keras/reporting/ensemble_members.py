@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,6 @@ class Member:
     frame: pd.DataFrame
     trained: pd.DataFrame | None
     facts: dict[str, Any]
-
-    def rows(self, split: str) -> pd.DataFrame:
-        """Return the rows of one split."""
-        return self.frame[self.frame["split"] == split]
 
 
 class _Run:
@@ -203,7 +199,7 @@ def _only(sources: list[_Run | _Table]) -> Iterator[tuple[_Run | _Table, str]]:
 
 def _member(source: _Run | _Table, system: str, name: str) -> Member:
     frame, trained, facts = source.read(system)
-    if not (frame["split"] == "test").any():
+    if of_split(frame, "test").empty:
         raise UserError(name, "has no test rows", "Choose a system that was tested")
     return Member(name, frame, trained, {"source": str(source.path), "system": system} | facts)
 
@@ -251,7 +247,7 @@ def match_members(members: Sequence[Member], leave_out: bool = False) -> Matched
         named = ", ".join(member.name for member in members) or "nothing"
         raise UserError("ensemble", f"{named} makes no ensemble", "Name two members or more")
     classes = require_same_classes([member.frame for member in members], [member.name for member in members])
-    common = set.intersection(*(set(member.rows("test")["image_id"]) for member in members))
+    common = set.intersection(*(set(of_split(member.frame, "test")["image_id"]) for member in members))
     if not common:
         problem = f"{_and(members)} test no image in common"
         raise UserError("ensemble", problem, "Combine systems that were tested on the same images")
@@ -284,7 +280,7 @@ def _first(images: Sequence[str]) -> str:
 
 def _level(members: list[Member], common: set[str]) -> str:
     """Return the first of `LEVELS` at which all members test every common image in the same places, once in each."""
-    tested = [rows[rows["image_id"].isin(common)] for rows in (member.rows("test") for member in members)]
+    tested = [rows[rows["image_id"].isin(common)] for rows in (of_split(member.frame, "test") for member in members)]
     for level, keys in LEVELS.items():
         places = [list(rows[["image_id", *keys]].itertuples(index=False, name=None)) for rows in tested]
         once = all(len(set(of_member)) == len(of_member) for of_member in places)
@@ -294,9 +290,8 @@ def _level(members: list[Member], common: set[str]) -> str:
     image = next((one for one in sorted(common) if len({count[one] for count in counts}) > 1), min(common))
     times = ", ".join(f"{member.name} {count[image]}" for member, count in zip(members, counts, strict=True))
     problem = f"the executions cannot be paired: image {image} is tested so many times: {times}"
-    raise UserError(
-        "ensemble", problem, "Combine systems with the same repeats and folds, or that test each image once"
-    )
+    remedy = "Combine systems with the same repeats and folds, or that test each image once"
+    raise UserError("ensemble", problem, remedy)
 
 
 def _grouped(rows: pd.DataFrame, level: str) -> pd.DataFrame:
@@ -331,12 +326,10 @@ def _leaks(members: list[Member], grouped: list[pd.DataFrame], level: str) -> It
 def _kept(grouped: list[pd.DataFrame], level: str) -> list[pd.DataFrame]:
     """Return the rows that all members have: tested by all, or where executions stay apart validated on by all."""
     splits = ("validation", "test") if level == "execution" else ("test",)
-    common = {}
-    for split in splits:
-        places = [_places(of_split(frame, split)) for frame in grouped]
-        common[split] = places[0]
-        for others in places[1:]:
-            common[split] = common[split].intersection(others)
+    common = {
+        split: reduce(pd.MultiIndex.intersection, (_places(of_split(frame, split)) for frame in grouped))
+        for split in splits
+    }
     tested = common["test"].droplevel("image_id").unique()
     kept = []
     for frame in grouped:
@@ -353,20 +346,19 @@ def _notes(
     found = set(of_split(frames[0], "test")["label"])
     notes = [f"no image of class {name} is tested by all" for name in classes_of(frames[0]) if name not in found]
     for member, frame in zip(members, frames, strict=True):
-        tested = member.rows("test")["image_id"].nunique()
+        tested = of_split(member.frame, "test")["image_id"].nunique()
         if tested > len(common):
             notes.append(f"{tested - len(common)} of the {tested} images that {member.name} tests are left out")
         if crossing := _crossing(member, common):
             notes.append(f"{crossing} images tested are of patients in the training part of {member.name}")
         decided = np.array(classes_of(frame))[decide_scores(frame[score_columns(frame)].to_numpy())]
         if otherwise := int((decided != frame["predicted"]).sum()):
-            text = (
-                f"{member.name} decides {otherwise} of {len(frame)} images otherwise than its scores, which count here"
-            )
-            notes.append(text)
-    for one, other, images in leaks:
-        text = f"{len(images)} images that {other} tests are left out, since they are in the training part of {one}"
-        notes.append(text)
+            said = f"{member.name} decides {otherwise} of {len(frame)} images otherwise than its scores"
+            notes.append(f"{said}, which count here")
+    notes += [
+        f"{len(images)} images that {other} tests are left out, since they are in the training part of {one}"
+        for one, other, images in leaks
+    ]
     if unknown := [member.name for member in members if member.trained is None]:
         notes.append(f"what {', '.join(unknown)} learned from is not in the file: no leak is looked for")
     return notes
@@ -376,7 +368,7 @@ def _crossing(member: Member, common: set[str]) -> int:
     """Return how many of the common images are of patients that the member's own execution was trained on."""
     if member.trained is None:
         return 0
-    tested = member.rows("test")
+    tested = of_split(member.frame, "test")
     tested = tested[tested["image_id"].isin(common)]
     keys = ["patient_id", "repeat", "fold"]
     seen = pd.MultiIndex.from_frame(member.trained[keys]).unique()

@@ -24,7 +24,7 @@ from covid_keras.evaluation.overlap import mask_overlap
 from covid_keras.inference.segmentation import overlay, segment_files
 from covid_keras.models import LungSegmenter, build_unet, lung_masks, lungs, registry, save_weights
 from covid_keras.models.lung_masks import segment_cohort
-from covid_keras.models.registry import REGISTRY, WeightEntry
+from covid_keras.models.registry import WeightEntry
 from covid_keras.training.lung_split import SPLIT, load_lung_cohort
 from tests.helpers.dicom import write_dicom
 from tests.helpers.networks import registered
@@ -32,8 +32,6 @@ from tests.helpers.networks import registered
 SIZE = 32
 SHAPE = (64, 32)  # height and width: twice and once what the network sees
 LEFT, RIGHT, ISLAND = np.s_[16:48, 4:12], np.s_[16:48, 20:28], np.s_[58:60, 15]
-
-needs_weights = pytest.mark.skipif(not REGISTRY.is_file(), reason=f"no weights ship yet: {REGISTRY} is missing")
 
 
 def _bright_is_lung():
@@ -355,7 +353,6 @@ def test_the_command_segments_png_and_dicom_alike(entry, tmp_path, capsys):
     np.testing.assert_array_equal(two, one)
 
 
-@needs_weights
 @pytest.mark.parametrize("kind", ["png", "dcm"])
 def test_the_command_with_the_weights_that_ship(tmp_path, kind):
     sample = phantom_image(1, (300, 240), "normal", 0)
@@ -370,7 +367,6 @@ def test_the_command_with_the_weights_that_ship(tmp_path, kind):
     assert crop.shape[1] <= 240
 
 
-@needs_weights
 @pytest.mark.real
 @pytest.mark.slow
 def test_the_weights_that_ship_find_real_lungs(real_data):
@@ -385,7 +381,6 @@ def test_the_weights_that_ship_find_real_lungs(real_data):
     assert np.mean([mask_overlap(mask, read_mask(path, image.shape))[0] for mask, image, path in rows]) > 0.93
 
 
-@needs_weights
 @pytest.mark.real
 @pytest.mark.slow
 def test_the_boxes_of_both_modes_are_near_those_of_human_masks(real_data):
