@@ -18,7 +18,7 @@ from covid_keras.published.facts import Count, Facts, Place, place_text
 _OF_ALL = ("accuracy", "weighted_recall")
 _OF_A_PART = "accuracy_"
 _COUNTS = ("images", "positives", "negatives", "positives_total", "negatives_total", "images_from", "images_to")
-# More is no number of images; beyond it the arithmetic of floating point is no proof either.
+# Larger numbers of images are refused: beyond it floating-point arithmetic proves nothing.
 _MOST_IMAGES = 10**8
 
 
@@ -96,9 +96,9 @@ class Book:
         return positives, negatives, positives + negatives if images is None and positives and negatives else images
 
     def images(self, cell: PublishedCell) -> int | None:
-        """Return how many images a share is of, None where that is not stated or the cell is no plain share.
+        """Return how many images a share is of, None where that is not stated or the cell is not a plain share.
 
-        A mean with a standard deviation, over trainings that are not stated, is none.
+        A mean with a standard deviation, over an unstated number of trainings, is not one.
         """
         quantity, (positives, negatives, images) = self.quantity(cell), self.stated(cell)
         if cell.unit not in ("percent", "ratio") or self.of_unknown_runs(cell):
@@ -188,7 +188,7 @@ def _places_wrong(book: Book, facts: Facts) -> str:
             return f"{place_text(place)}, is not there"
         cell = book.at[place]
         if place in counted and not (cell.unit == "count" and cell.mean.is_integer() and cell.mean >= 0):
-            return f"{place_text(place)}, is no number of images"
+            return f"{place_text(place)}, is not a number of images"
     return ""
 
 
@@ -215,5 +215,5 @@ def _counts_wrong(book: Book, facts: Facts) -> str:
     if too_many := [count for count in (*counts.values(), *weights, *shares) if count and count > _MOST_IMAGES]:
         return f"{too_many[0]:.3g} images are more than {_MOST_IMAGES:,}"
     if facts.executions < 1 or facts.folds < 1 or facts.executions % facts.folds:
-        return f"{facts.executions} executions are no whole number of divisions by {facts.folds}"
+        return f"{facts.executions} executions are not a whole number of divisions by {facts.folds}"
     return ""

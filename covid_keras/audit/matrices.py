@@ -160,7 +160,7 @@ def _may_be_sum(book: Book, cell: PublishedCell, matrix: Matrix) -> bool:
 
 
 def _like_them(book: Book, tables: set[str]) -> Iterator[Finding]:
-    """Yield which further so-called means of these tables are no share of their images, read as one training too."""
+    """Yield the further means of these tables that, read as one training too, are not a share of their images."""
     for cell, images in book.shares():
         if cell.table in tables and cell.facts.executions > 1 and not counts_for(value_of(cell), images):
             proof = (

@@ -66,7 +66,7 @@ def weighted_average(scores: np.ndarray, weights: Sequence[float] | np.ndarray) 
     ValueError
         For another shape of the scores.
     UserError
-        For weights that are no weights.
+        For a negative or not finite weight, only zeros, or another number than members.
 
     Examples
     --------

@@ -72,7 +72,7 @@ def decisions_of(predictions: pd.DataFrame, positive: str | None = None, thresho
     Raises
     ------
     UserError
-        For missing columns, names that are no class, no rows, rows of several splits, an unknown `positive`,
+        For missing columns, unknown classes, no rows, rows of several splits, an unknown `positive`,
         and a threshold without a positive class.
     """
     classes = classes_of(predictions)

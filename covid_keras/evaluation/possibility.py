@@ -20,7 +20,7 @@ class AuditVerdict(StrEnum):
         return list(AuditVerdict).index(self)
 
 
-# A number with such a verdict is no target for a reproduction, unless the file of published numbers names it as one.
+# A number with such a verdict is not a target for a reproduction, unless the file of published numbers names it as one.
 NO_TARGETS = (AuditVerdict.IMPOSSIBLE, AuditVerdict.EXPLAINED)
 
 

@@ -167,7 +167,7 @@ def _read_one(path: Path) -> pd.DataFrame:
         try:
             text[column] = text[column].to_numpy(dtype=object).astype(kinds[column])
         except (ValueError, OverflowError) as error:
-            raise UserError(path, f"column {column} holds something that is no number ({error})", _REMEDY) from error
+            raise UserError(path, f"column {column} holds a value that is not a number ({error})", _REMEDY) from error
     check_predictions(text, path)
     return text
 

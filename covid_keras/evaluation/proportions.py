@@ -31,7 +31,7 @@ def wilson_interval(share: float, n: int, level: float = LEVEL) -> tuple[float, 
     share : float
         Percent, 0 to 100; need not be a whole number of cases, since papers print rounded ones.
     n : int
-        At least 1. Images of one patient are no independent cases: for them it is too narrow.
+        At least 1. Images of one patient are not independent: for them it is too narrow.
     level : float
         0.95 for a 95 % interval.
 

@@ -28,22 +28,22 @@ def seed_summary(executions: pd.DataFrame, metrics: Iterable[str] | None = None)
     Parameters
     ----------
     executions : pandas.DataFrame
-        As `per_execution` returns it, a row an execution; those of a system differ by their seed.
+        As `per_execution` returns it, one row per execution; those of a system differ by their seed.
     metrics : iterable of str, optional
         Columns to summarise; by default `seed_metrics`.
 
     Returns
     -------
     pandas.DataFrame
-        A row a system and metric, systems as they appear, the columns `SEED_COLUMNS`: `n` executions in which the
+        One row per system and metric, systems as they appear, the columns `SEED_COLUMNS`: `n` executions in which the
         metric is defined, mean, std (ddof 1; NaN for fewer than two), min, max, and in `low` and `high` the
         percentiles `PERCENTILES` (interpolated, so of few seeds they lie close to min and max). All but `n` in
-        percent. What a system never has, such as the class of another experiment, is no row.
+        percent. What a system never has, such as the class of another experiment, is left out.
 
     Raises
     ------
     UserError
-        Where `executions` is no such table, or a metric is none of its columns.
+        Where `executions` is another table, or lacks a column of `metrics`.
     """
     if "system" not in executions.columns or executions.empty:
         raise UserError("executions", "hold no metrics of a system", "Pass what per_execution returns")

@@ -48,11 +48,11 @@ def choose_threshold(
     .. [1] W. J. Youden, Index for rating diagnostic tests, Cancer 3(1), 1950.
     """
     if rule not in RULES:
-        raise UserError(rule, "is no rule for a threshold", f"Choose one of {', '.join(RULES)}")
+        raise UserError(rule, "is not a rule for a threshold", f"Choose one of {', '.join(RULES)}")
     if (rule == "sensitivity") != (target is not None):
         raise UserError(rule, "goes with a target where it is 'sensitivity', and only there", "Correct the protocol")
     if target is not None and not 0 < target <= 100:
-        raise UserError("target", f"{target} is no sensitivity in percent", "Give a number above 0, at most 100")
+        raise UserError("target", f"{target} is not a sensitivity in percent", "Give a number above 0, at most 100")
     if "split" not in predictions.columns:
         raise UserError("threshold", "the predictions have no column split", "Pass validation predictions")
     if wrong := sorted(set(predictions["split"]) - {"validation"}):

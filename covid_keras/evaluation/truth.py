@@ -34,7 +34,7 @@ def known_truth(predictions: pd.DataFrame, positive: str, n: int = _RESAMPLES, s
     Returns
     -------
     pandas.DataFrame
-        A row a system and one of all together. `false_alarms` and one column a severity: percent called positive;
+        One row per system and one of all together. `false_alarms` and one column per severity: percent called positive;
         `excess`, `excess_low`, `excess_high`: Normal-PCR+ minus false alarms, points; `rise`, `rise_low`, `rise_high`:
         slope of the share called positive over the levels 0 (Normal-PCR+) to 3 (Severe), points a level; `verdict`:
         "contradicted" where the excess lies above 0 with its whole interval, or the rise below; "shown" where the

@@ -2,7 +2,7 @@
 
 Images of one patient are alike, and the same patient is tested in every repeat. So patients are drawn with
 replacement, and each brings along all images in all executions; the statistic is the mean over executions of
-a metric [1]_ [2]_. All metrics that are ratios of counts come from one matrix product a chunk of resamples:
+a metric [1]_ [2]_. All metrics that are ratios of counts come from one matrix product per chunk of resamples:
 weights (resamples, patients) times counts (patients, cells of the confusion matrix). The AUC is the weighted
 rank statistic of each execution.
 
@@ -326,7 +326,7 @@ def bootstrap_mean(
     Raises
     ------
     ValueError
-        Where there is no value, or one that is not finite, or not a patient for each.
+        Where there are no values, one is not finite, or patients and values differ in number.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values) or len(values) != len(patients) or not np.isfinite(values).all():

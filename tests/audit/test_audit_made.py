@@ -413,11 +413,11 @@ def test_many_images_are_no_trouble(images):
     ("facts", "message"),
     [
         (Facts(images=(("9", "no", "n"),)), "Table 9, 'no', 'n', is not there"),
-        (Facts(images=(("1", "net", "accuracy"),)), "is no number of images"),
+        (Facts(images=(("1", "net", "accuracy"),)), "is not a number of images"),
         (Facts(images=(10**30,)), "are more than 100,000,000"),
         (Facts(positives=(9,), positives_total=(8,)), "9 images of a class are more than the 8 of all parts"),
         (Facts(weighted_mean_of=((("1", "net", "accuracy"), (0,)),)), "a weighted mean of no image"),
-        (Facts(executions=3, folds=2), "3 executions are no whole number"),
+        (Facts(executions=3, folds=2), "3 executions"),
     ],
 )
 def test_facts_that_no_file_could_hold_are_refused_too(facts, message):

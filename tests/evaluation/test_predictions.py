@@ -110,5 +110,5 @@ def test_a_word_where_a_number_belongs_is_named(tmp_path, column, value):
     frame = make_predictions(["N", "P"], [0.2, 0.7]).astype({column: object})
     frame.loc[1, column] = value
     frame.to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(UserError, match=rf"p\.csv: column {column} .* no number"):
+    with pytest.raises(UserError, match=rf"p\.csv: column {column} .* not a number"):
         read_predictions(tmp_path / "p.csv")

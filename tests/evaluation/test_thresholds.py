@@ -40,16 +40,16 @@ def test_the_positive_class_may_be_the_first(validation):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda f: f.assign(split="test"), {}, "chosen on test predictions. Choose it on validation"),
+        (lambda f: f.assign(split="test"), {}, "chosen on test predictions"),
         (lambda f: f.assign(split=["test"] + ["validation"] * 7), {}, "chosen on test predictions"),
         (lambda f: f.assign(split="train"), {}, "chosen on train predictions"),
         (lambda f: f.drop(columns="split"), {}, "have no column split"),
         (lambda f: f.assign(label="P"), {}, "one class only"),
         (lambda f: f.assign(score_Q=0.0), {}, "needs a positive class"),
-        (lambda f: f, {"rule": "best"}, "best: is no rule for a threshold"),
+        (lambda f: f, {"rule": "best"}, "best: "),
         (lambda f: f, {"rule": "sensitivity"}, "goes with a target"),
         (lambda f: f, {"target": 90}, "goes with a target"),
-        (lambda f: f, {"rule": "sensitivity", "target": 101}, "is no sensitivity in percent"),
+        (lambda f: f, {"rule": "sensitivity", "target": 101}, "target: 101"),
     ],
 )
 def test_what_cannot_be_chosen_is_said(validation, change, options, message):
