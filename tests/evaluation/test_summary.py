@@ -8,13 +8,7 @@ import pandas as pd
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation import (
-    bootstrap_intervals,
-    measured_from_json,
-    metrics_json,
-    per_execution,
-    summarise,
-)
+from covid_keras.evaluation import bootstrap_intervals, measured_from_json, metrics_json, per_execution, summarise
 from tests.helpers.predictions import make_predictions
 
 
@@ -42,11 +36,10 @@ def test_executions_where_a_metric_is_undefined_are_not_counted():
     whole = make_predictions(["N", "P", "P"], [0.2, 0.7, 0.1])
     both = pd.concat([whole, make_predictions(["P", "P"], [0.2, 0.7], fold=1)])
     measured = {one.metric: one for one in summarise(both, n=20)}
-    assert measured["specificity"].executions == 1
-    assert measured["specificity"].mean == 100
-    assert math.isnan(measured["specificity"].std)
-    assert measured["sensitivity"].executions == 2
-    assert measured["sensitivity"].std == 0
+    specificity, sensitivity = measured["specificity"], measured["sensitivity"]
+    assert (specificity.executions, specificity.mean) == (1, 100)
+    assert math.isnan(specificity.std)
+    assert (sensitivity.executions, sensitivity.std) == (2, 0)
 
 
 def test_systems_keep_their_order(two_by_three):
@@ -71,12 +64,11 @@ def test_json_holds_what_the_tables_need(two_by_three):
     assert "ddof=1" in value["std"]
     rows = value["systems"]["ours"]["executions"]
     assert [(row["repeat"], row["fold"]) for row in rows] == [(r, f) for r in range(2) for f in range(3)]
-    assert rows[0]["tp"] + rows[0]["fn"] + rows[0]["tn"] + rows[0]["fp"] == rows[0]["n"]
+    assert sum(rows[0][name] for name in ("tp", "fn", "tn", "fp")) == rows[0]["n"]
     assert value["systems"]["alone"]["executions"][0]["specificity"] is None
     for one, back in zip(measured, measured_from_json(json.loads(text)), strict=True):
         assert (one.system, one.metric, one.executions) == (back.system, back.metric, back.executions)
-        assert back.mean == pytest.approx(one.mean, abs=1e-6, nan_ok=True)
-        assert back.low == pytest.approx(one.low, abs=1e-6, nan_ok=True)
+        assert (back.mean, back.low) == pytest.approx((one.mean, one.low), abs=1e-6, nan_ok=True)
 
 
 @pytest.mark.parametrize("value", [{}, [], {"systems": {"a": {}}}, {"systems": {"a": {"metrics": {"m": {}}}}}])

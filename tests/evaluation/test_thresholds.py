@@ -15,11 +15,8 @@ def validation():
     return make_predictions(LABELS, SCORES, split="validation")
 
 
-def test_youden_takes_the_largest_sum(validation):
+def test_youden_takes_the_largest_sum_and_of_equally_good_thresholds_the_highest(validation):
     assert choose_threshold(validation) == pytest.approx(0.35)
-
-
-def test_equally_good_thresholds_give_the_highest():
     frame = make_predictions(["N", "P", "N", "P"], [0.1, 0.3, 0.5, 0.7], split="validation")
     assert choose_threshold(frame) == pytest.approx(0.7)
 
@@ -66,17 +63,20 @@ def test_each_execution_has_its_own(two_by_three):
     assert len(set(thresholds.values())) > 1
     decided = apply_thresholds(frame, thresholds)
     for (_, repeat, fold), threshold in thresholds.items():
-        mine = (decided["repeat"] == repeat) & (decided["fold"] == fold) & (decided["split"] == "test")
-        part = decided[mine]
+        part = decided[(decided["repeat"] == repeat) & (decided["fold"] == fold) & (decided["split"] == "test")]
         assert compute_metrics(part) == compute_metrics(part, threshold=threshold)
     assert (apply_thresholds(frame, 0.0)["predicted"] == "P").all()
     assert (apply_thresholds(frame, 0.0, positive="N")["predicted"] == "N").all()
 
 
-def test_a_missing_threshold_or_class_is_named(two_by_three):
-    with pytest.raises(UserError, match="none for ours, repeat 0, fold 1"):
-        apply_thresholds(two_by_three, {("ours", 0, 0): 0.5})
-    with pytest.raises(UserError, match="covid: is none of the classes N, P"):
-        apply_thresholds(two_by_three, 0.5, positive="covid")
-    with pytest.raises(UserError, match="decides between two classes, here are 3"):
-        apply_thresholds(two_by_three.assign(score_Q=0.0), 0.5)
+@pytest.mark.parametrize(
+    ("thresholds", "columns", "positive", "word"),
+    [
+        ({("ours", 0, 0): 0.5}, {}, None, "none for ours, repeat 0, fold 1"),
+        (0.5, {}, "covid", "covid: is none of the classes N, P"),
+        (0.5, {"score_Q": 0.0}, None, "between two classes, here are 3"),
+    ],
+)
+def test_a_missing_threshold_or_class_is_named(two_by_three, thresholds, columns, positive, word):
+    with pytest.raises(UserError, match=word):
+        apply_thresholds(two_by_three.assign(**columns), thresholds, positive)

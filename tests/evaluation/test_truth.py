@@ -8,24 +8,21 @@ import pytest
 
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation.truth import ALL, CONTRADICTED, RISE_UNCLEAR, SHOWN, known_truth
+from tests.helpers.predictions import make_predictions
 
 LEVELS = ("Normal-PCR+", "Mild", "Moderate", "Severe")
 
 
 def predictions(rates: dict[str, float], each: int = 40, system: str = "a") -> pd.DataFrame:
-    """Predictions that call so many of each group positive, exactly; a patient an image."""
-    rows = []
+    """Predictions that call so many of each group positive, exactly; one image per patient."""
+    frames = []
     for group, rate in rates.items():
-        for i in range(each):
-            called = i < round(rate * each)
-            rows.append(
-                {
-                    "image_id": f"{group}{i}", "patient_id": f"{group}{i}", "system": system, "repeat": 0, "fold": 0,
-                    "split": "test", "severity": "" if group == "N" else group, "label": "N" if group == "N" else "P",
-                    "predicted": "P" if called else "N", "score_N": 1.0 - called, "score_P": float(called),
-                }
-            )  # fmt: skip
-    return pd.DataFrame(rows)
+        called = (np.arange(each) < round(rate * each)).astype(float)
+        names = [f"{group}{number}" for number in range(each)]
+        known = {"severity": "" if group == "N" else group, "system": system}
+        labels = ["N" if group == "N" else "P"] * each
+        frames.append(make_predictions(labels, called, image_id=names, patient_id=names, **known))
+    return pd.concat(frames)
 
 
 def rates(*values: float) -> dict[str, float]:

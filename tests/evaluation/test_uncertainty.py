@@ -59,20 +59,16 @@ def test_agrees_with_scipy_where_a_patient_is_an_image():
 
 def test_wider_where_images_of_a_patient_go_together():
     alone = coin(400, 0.8, 1)
-    one, four = (np.repeat(np.arange(n), 400 // n) for n in (400, 100))
-    rng = np.random.default_rng(2)
-    wrong = rng.random(100) < 0.2
-    truth = np.repeat(np.arange(100) % 2, 4)
-    score = np.where((truth == 1) != np.repeat(wrong, 4), 0.8, 0.2)
-    together = make_predictions(np.array(["N", "P"])[truth], score)
+    truth, wrong = np.repeat(np.arange(100) % 2, 4), np.repeat(np.random.default_rng(2).random(100) < 0.2, 4)
+    together = make_predictions(np.array(["N", "P"])[truth], np.where((truth == 1) != wrong, 0.8, 0.2))
 
-    def width(frame, patient):
-        frame = frame.assign(patient_id=[f"p{number}" for number in patient])
+    def width(frame, images):
+        frame = frame.assign(patient_id=[f"p{number // images}" for number in range(400)])
         low, high = bootstrap_interval(frame, "accuracy", n=500)
         return high - low
 
-    assert width(together, four) == pytest.approx(2 * width(together, one), rel=0.2)
-    assert width(alone, four) == pytest.approx(width(alone, one), rel=0.3)
+    assert width(together, 4) == pytest.approx(2 * width(together, 1), rel=0.2)
+    assert width(alone, 4) == pytest.approx(width(alone, 1), rel=0.3)
 
 
 def test_repeats_of_the_same_images_do_not_narrow_it():
