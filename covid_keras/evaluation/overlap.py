@@ -38,7 +38,7 @@ def summarise_overlap(table: pd.DataFrame) -> dict[str, float | None]:
     Parameters
     ----------
     table : pandas.DataFrame
-        A row an image: `patient_id`, `dice`, `iou` (0..1).
+        One row per image: `patient_id`, `dice`, `iou` (0..1).
 
     Returns
     -------
@@ -47,15 +47,12 @@ def summarise_overlap(table: pd.DataFrame) -> dict[str, float | None]:
         and the percentiles `_p5`, `_p25`, `_p50`, `_p75`, `_p95`.
     """
     values: dict[str, float | None] = {"images": len(table), "patients": int(table["patient_id"].nunique())}
-    for name in ("dice", "iou"):
+    for name in OWN_SIZE:
         column = table[name]
-        values |= {
-            f"{name}_mean": column.mean(),
-            f"{name}_std": column.std(ddof=1) if len(column) > 1 else None,
-            f"{name}_min": column.min(),
-            f"{name}_max": column.max(),
-        }
-        values |= {f"{name}_p{p}": np.percentile(column, p) for p in (5, 25, 50, 75, 95)}
+        found = {"mean": column.mean(), "std": column.std(ddof=1) if len(column) > 1 else None}
+        found |= {"min": column.min(), "max": column.max()}
+        found |= {f"p{p}": np.percentile(column, p) for p in (5, 25, 50, 75, 95)}
+        values |= {f"{name}_{key}": value for key, value in found.items()}
     return {key: round(float(value), 4) if isinstance(value, float) else value for key, value in values.items()}
 
 
@@ -90,7 +87,7 @@ def read_overlap(folder: Path, further: tuple[str, ...] = ()) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row an image: `image_id`, `patient_id`, `part` ("train" or "validation"), `dice`, `iou`, `dice_small`,
+        One row per image: `image_id`, `patient_id`, `part` ("train" or "validation"), `dice`, `iou`, `dice_small`,
         `iou_small` (0..1) and `further`.
 
     Raises

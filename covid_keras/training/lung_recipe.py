@@ -168,13 +168,9 @@ def load_stack(cohort: Cohort, size: int) -> np.ndarray:
         image = read_image(row.path)
         mask = read_mask(row.mask_path, image.shape)
         stack[i, ..., 0] = np.rint(unet_input(image, size)[..., 0] * 255)
-        small = (size, size)
-        stack[i, ..., 1] = cv2.resize(
-            np.where(mask == LUNG, 255, 0).astype(np.uint8), small, interpolation=cv2.INTER_AREA
-        )
-        stack[i, ..., 2] = cv2.resize(
-            np.where(mask == IGNORE, 0, 255).astype(np.uint8), small, interpolation=cv2.INTER_AREA
-        )
+        for channel, marked in ((1, mask == LUNG), (2, mask != IGNORE)):
+            full = np.where(marked, 255, 0).astype(np.uint8)
+            stack[i, ..., channel] = cv2.resize(full, (size, size), interpolation=cv2.INTER_AREA)
     return stack
 
 
@@ -206,17 +202,16 @@ def fit_unet(stack: np.ndarray, validation: np.ndarray, recipe: LungRecipe) -> t
 
 
 def measure(model: keras.Model, cohort: Cohort, threshold: float = 0.5, clean: bool = True) -> pd.DataFrame:
-    """Return Dice and IoU an image, measured at the radiograph's own size; one row an image, worst first."""
+    """Return Dice and IoU at the radiograph's own size, one row per image, worst first."""
     size, rows = model.input_shape[1], []
     for row in progress(cohort.table.itertuples(index=False), "measuring Dice", len(cohort)):
         image = read_image(row.path)
         truth = read_mask(row.mask_path, image.shape)
         probability = model.predict_on_batch(unet_input(image, size)[None])[0, ..., 0]
-        dice, iou = mask_overlap(probability_to_mask(probability, image.shape, threshold, clean), truth)
-        rows.append(
-            {"image_id": row.image_id, "patient_id": row.patient_id, "view": row.view, "dice": dice, "iou": iou}
-        )
-    return pd.DataFrame(rows).sort_values("dice", ignore_index=True)
+        overlap = mask_overlap(probability_to_mask(probability, image.shape, threshold, clean), truth)
+        rows.append((row.image_id, row.patient_id, row.view, *overlap))
+    columns = ["image_id", "patient_id", "view", "dice", "iou"]
+    return pd.DataFrame(rows, columns=columns).sort_values("dice", ignore_index=True)
 
 
 def run_recipe(cohort: Cohort, split: pd.Series, out: Path, recipe: LungRecipe) -> dict[str, float]:

@@ -147,14 +147,16 @@ def smoothed_losses(losses: np.ndarray) -> np.ndarray:
 
 
 def _check(model: keras.Model, low: float, high: float, steps: int, stop_factor: float) -> None:
-    if not model.built or getattr(model, "optimizer", None) is None:
-        raise UserError("range test", "needs a model that is built and compiled", "Build it and call compile()")
-    if not 0 < low < high:
-        raise UserError("range test", f"cannot go from {low} to {high}", "Give rates above 0, the lower one first")
-    if steps < 2:
-        raise UserError("range test", f"has no range in {steps} steps", f"Give {SKIP_FIRST + SKIP_LAST + 2} or more")
-    if not stop_factor > 1:
-        raise UserError("range test", f"would stop at once at {stop_factor} times the best loss", "Give more than 1")
+    ready = model.built and getattr(model, "optimizer", None) is not None
+    fewest = SKIP_FIRST + SKIP_LAST + 2
+    for sound, problem, remedy in (
+        (ready, "needs a model that is built and compiled", "Build it and call compile()"),
+        (0 < low < high, f"cannot go from {low} to {high}", "Give rates above 0, the lower one first"),
+        (steps >= 2, f"has no range in {steps} steps", f"Give {fewest} or more"),
+        (stop_factor > 1, f"would stop at once at {stop_factor} times the best loss", "Give more than 1"),
+    ):
+        if not sound:
+            raise UserError("range test", problem, remedy)
 
 
 @contextmanager

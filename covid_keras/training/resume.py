@@ -59,17 +59,11 @@ class ResumableTraining(keras.callbacks.Callback):
 
     @property
     def seconds(self) -> float:
-        """Wall time of the training, what a killed one had spent up to its last state included."""
+        """Wall time of the training, including what a killed one had spent up to its last state."""
         return self.seconds_before + time.monotonic() - self.started
 
     def stage_reached(self) -> int:
-        """Return the stage that a killed training was in, 0 where there is none.
-
-        Raises
-        ------
-        UserError
-            Where the state is damaged.
-        """
+        """Return the stage that a killed training was in, 0 for none; raise `UserError` for a damaged state."""
         return self._read()[0].get("stage", 0) if (self.folder / STATE).is_file() else 0
 
     def begin_stage(self, number: int, patience: int) -> None:

@@ -46,6 +46,7 @@ from covid_keras.evaluation.overlap import (
 from covid_keras.models.lungs import BATCH, LungSegmenter, probability_to_mask, unet_input
 from covid_keras.models.registry import WeightEntry
 from covid_keras.models.weights import load_weights, save_weights
+from covid_keras.paper.protocol import SegmenterSettings
 from covid_keras.paper.unfreezing import WHOLE, Stage
 from covid_keras.training.devices import describe_device
 from covid_keras.training.fitting import Feed, Plateau, PlateauRate, epoch_bar, fit
@@ -65,29 +66,6 @@ _log = logging.getLogger(__name__)
 # -------------------------------------------------------------------------------------------- what papers differ in
 
 
-class Settings(Protocol):
-    """What the settings of every segmenter hold; a dataclass of the paper's, which may hold more.
-
-    Attributes
-    ----------
-    size : int
-        Side of the square input in pixels.
-    epochs, batch_size, learning_rate : int, int, float
-        Of Adam.
-    seed : int
-        Of initial weights, order, dropout and augmentation.
-    threshold : float
-        Probability from which on a pixel is lung.
-    """
-
-    size: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seed: int
-    threshold: float
-
-
 class Scaling(Protocol):
     """How a network takes radiographs: a dataclass, whose fields decide a mask as the weights do."""
 
@@ -103,12 +81,10 @@ class UnitScaling:
     """Radiographs as they are, their smallest grey level 0, their largest 1."""
 
     def __call__(self, images: np.ndarray, training: bool = False) -> np.ndarray:
-        """Return images, (n, H, W) in 0..1, as float32 (n, H, W, 1)."""
         return images.astype(np.float32)[..., None]
 
     def recorded(self) -> dict[str, float]:
-        """Return nothing: it is the same whatever the images."""
-        return {}
+        return {}  # it is the same whatever the images
 
 
 class SegmenterKind(ABC):
@@ -119,7 +95,7 @@ class SegmenterKind(ABC):
     paper, citation : str
         Short name, part of the keys of kept masks; what the report calls its authors.
     settings : type
-        The dataclass of its `Settings`.
+        Their dataclass of settings.
     monitor : str
         The quantity whose largest value chooses the epoch.
     input_range : str
@@ -211,7 +187,7 @@ class _Data:
 class _Batches(MaskedBatches):
     """The training part as a network takes it, moved where the paper moves it."""
 
-    def __init__(self, data: _Data, settings: Settings, augmentation: Augmentation | None, epoch: int) -> None:
+    def __init__(self, data: _Data, settings: SegmenterSettings, augmentation: Augmentation | None, epoch: int) -> None:
         self.data, self.augmentation = data, augmentation
         super().__init__(data.rows("train"), settings.batch_size, settings.seed, epoch)
 
@@ -224,21 +200,20 @@ class _Batches(MaskedBatches):
 
 
 def train_segmenter(
-    kind: SegmenterKind, name: str, settings: Settings, cohort: Cohort, split: pd.Series, folder: Path
+    kind: SegmenterKind, name: str, settings: SegmenterSettings, cohort: Cohort, split: pd.Series, folder: Path
 ) -> Path:
     """Train one segmenter into `folder`, or resume it; nothing to do where it is done.
 
-    One process trains a folder at a time; any other waits and then finds it done. Where it is done, the files are
-    hashed and no more, so this may be called whenever the segmenter is needed. A true Dice below 0.5 on the validation
-    part, as of a network that came to mark nothing at all, is warned of each time.
+    One process trains a folder at a time; any other waits and then finds it done. Where it is done, files are only
+    hashed, so this may be called whenever the segmenter is needed. A true Dice below 0.5 on the validation part, as of
+    a network that came to mark nothing at all, is warned of each time.
 
     Parameters
     ----------
     kind : SegmenterKind
     name : str
         What it is called in progress and record, such as "unet1".
-    settings : Settings
-        Of the kind's dataclass.
+    settings : SegmenterSettings
     cohort : Cohort
         Radiographs with human masks (`mask_path`; 255 lung, 127 not counted).
     split : Series of str, index image_id
@@ -288,7 +263,7 @@ class _Training:
 
     kind: SegmenterKind
     name: str
-    settings: Settings
+    settings: SegmenterSettings
     cohort: Cohort
     parts: pd.Series
     folder: Path
@@ -420,10 +395,9 @@ class _Training:
 
 
 class TrainedSegmenter(LungSegmenter):
-    """A trained segmenter, for `covid_keras.models.lung_masks.segment_cohort`; the network is built where first needed.
+    """A trained segmenter, for `covid_keras.models.lung_masks.segment_cohort`.
 
-    Radiographs are scaled as validation images were, and neither holes nor islands of the mask are touched unless
-    asked.
+    Radiographs are scaled as validation images were; the network is built where first needed.
 
     Parameters
     ----------
@@ -434,7 +408,7 @@ class TrainedSegmenter(LungSegmenter):
     threshold : float, optional
         Probability from which on a pixel is lung; that of the training's settings where not given.
     clean : bool
-        Fill holes and drop islands as the shipped segmenter does.
+        Fill holes and drop islands of the mask as the shipped segmenter does.
 
     Raises
     ------
@@ -486,7 +460,7 @@ class TrainedSegmenter(LungSegmenter):
         return probability_to_mask(probability, shape, self.threshold, self.clean)
 
 
-def _entry_of(kind: SegmenterKind, path: Path, record: dict[str, Any], settings: Settings) -> WeightEntry:
+def _entry_of(kind: SegmenterKind, path: Path, record: dict[str, Any], settings: SegmenterSettings) -> WeightEntry:
     """Return the weights as a registered file would be; refuse those that were altered since."""
     if not path.is_file() or sha256_of(path) != record["weights_sha256"]:
         raise UserError(path, "is missing or is not what the training wrote", "Delete its folder and train it again")
