@@ -6,8 +6,6 @@ as both come. With --benchmark-disable there is one round, which only shows that
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -19,6 +17,7 @@ from covid_keras.data.phantom import phantom_image
 from covid_keras.data.pipeline import make_dataset
 from covid_keras.data.scalings import samplewise_standardize
 from tests.helpers.images import prepared_images
+from tests.helpers.timing import in_turns
 
 SIDE, BATCH, STEPS, EPOCHS = 64, 32, 8, 8
 SETTINGS = {
@@ -61,11 +60,8 @@ def test_bench_augment(benchmark, pixels, tmp_path):
     def theirs() -> int:
         return sum(len(flow[step]) > 0 for _ in range(EPOCHS) for step in range(STEPS))
 
-    best: dict[str, float] = {}
-    for name, run in (("suite", ours), ("generator", theirs)) * (1 if benchmark.disabled else 4):
-        start = time.perf_counter()
-        assert run() == EPOCHS * STEPS
-        best[name] = min(best.get(name, np.inf), time.perf_counter() - start)
+    best = {name: one.wall for name, one in in_turns(benchmark, {"suite": ours, "generator": theirs}, 4).items()}
+    assert ours() == theirs() == EPOCHS * STEPS
     for name, seconds in best.items():
         benchmark.extra_info[f"{name}_batches_per_s"] = round(EPOCHS * STEPS / seconds, 1)
     benchmark.extra_info["suite_over_generator"] = round(best["generator"] / best["suite"], 2)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
+import functools
 
 import cv2
 import numpy as np
 
 from covid_keras.preprocessing import beasf, enhance_stack
+from tests.helpers.timing import in_turns
 
 
 def _image() -> np.ndarray:
@@ -19,27 +18,12 @@ def _image() -> np.ndarray:
     return np.clip(255 * coarse + rng.normal(0, 4, (320, 320)), 0, 255).astype(np.uint8)
 
 
-def _medians(functions: dict[str, Callable[[], object]], rounds: int = 200) -> dict[str, float]:
-    """Return each function's median time in ms, taken in turns so that a busy machine slows all alike."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(1000 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def test_bench_enhance_stack(benchmark):
     image = _image()
     operator = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8))
-    medians = _medians(
-        {
-            "clahe": lambda: operator.apply(image),
-            "beasf": lambda: beasf(image),
-            "stack": lambda: enhance_stack(image),
-        }
-    )
-    benchmark.extra_info |= {f"{name}_ms": round(value, 3) for name, value in medians.items()}
-    benchmark.extra_info["stack_over_clahe"] = round(medians["stack"] / medians["clahe"], 2)
+    functions = {"clahe": operator.apply, "beasf": beasf, "stack": enhance_stack}
+    runs = {name: functools.partial(function, image) for name, function in functions.items()}
+    best = {name: 1000 * one.wall for name, one in in_turns(benchmark, runs, 200).items()}
+    benchmark.extra_info |= {f"{name}_ms": round(value, 3) for name, value in best.items()}
+    benchmark.extra_info["stack_over_clahe"] = round(best["stack"] / best["clahe"], 2)
     assert benchmark(enhance_stack, image).shape == (320, 320, 3)

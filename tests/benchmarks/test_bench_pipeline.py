@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,6 +20,7 @@ import pytest
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom import phantom_image
 from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
+from tests.helpers.timing import Best, in_turns
 
 tf = pytest.importorskip("tensorflow")
 
@@ -73,24 +72,6 @@ def bare(files: list[str]) -> None:
             pass
 
 
-class Best(NamedTuple):
-    """The shortest time of a function: by the clock, and of all threads on the processors, in seconds."""
-
-    wall: float
-    processor: float
-
-
-def in_turns(benchmark, functions: dict[str, Callable[[], object]]) -> dict[str, Best]:
-    """Return each function's best of some rounds; turns, so that a busy machine slows all alike."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
-    for _ in range(1 if benchmark.disabled else 3):
-        for name, function in functions.items():
-            wall, processor = time.perf_counter(), time.process_time()
-            function()
-            times[name].append((time.perf_counter() - wall, time.process_time() - processor))
-    return {name: Best(*map(min, zip(*values, strict=True))) for name, values in times.items()}
-
-
 def note(benchmark, best: dict[str, Best], reference: str, images: int) -> None:
     """Note each one's images/s as a multiple of the reference's.
 
@@ -127,23 +108,10 @@ def test_bench_feed(benchmark, prepared, files, memory):
     """Batches, plain and augmented, against decoding and resizing anew in every epoch."""
     epochs = 4
 
-    def feed(augmentation: Augmentation | None) -> Callable[[], None]:
-        dataset = make_dataset(
-            prepared,
-            np.arange(IMAGES),
-            np.zeros(IMAGES, int),
-            BATCH,
-            training=True,
-            augmentation=augmentation,
-            epochs=epochs,
-            memory=memory,
-        )
-
-        def run() -> None:
-            for _ in dataset:
-                pass
-
-        return run
+    def feed(augmentation: Augmentation | None) -> Callable[[], int]:
+        settings = {"training": True, "augmentation": augmentation, "epochs": epochs, "memory": memory}
+        dataset = make_dataset(prepared, np.arange(IMAGES), np.zeros(IMAGES, int), BATCH, **settings)
+        return lambda: sum(1 for _ in dataset)
 
     runs = {
         "plain": feed(None),
