@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 
 import covid_keras.data.preparation as preparation_module
@@ -17,6 +17,7 @@ from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.preparation import Preparation, crop_box, prepare_cohort, prepare_image
 from covid_keras.preprocessing import beasf, match_histogram
 from covid_keras.reporting.examples import _framed
+from tests.helpers.images import cohort_of
 from tests.helpers.refusals import refused
 
 FRAME = (320, 320)
@@ -89,16 +90,8 @@ def radiograph(seed: int, height: int, width: int) -> np.ndarray:
 def lungs(seed: int, height: int, width: int) -> np.ndarray:
     mask = np.zeros((height, width), np.uint8)
     for centre in (0.3, 0.68):
-        cv2.ellipse(
-            mask,
-            (int(centre * width), int((0.45 + 0.02 * seed) * height)),
-            (int(0.14 * width), int(0.3 * height)),
-            0,
-            0,
-            360,
-            255,
-            -1,
-        )
+        middle = (int(centre * width), int((0.45 + 0.02 * seed) * height))
+        cv2.ellipse(mask, middle, (int(0.14 * width), int(0.3 * height)), 0, 0, 360, 255, -1)
     return mask
 
 
@@ -106,27 +99,23 @@ SHAPES = [(400, 350), (500, 650), (200, 260), (320, 320), (333, 1000)]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("chests")
-    for seed, shape in enumerate(SHAPES):
-        cv2.imwrite(str(folder / f"{seed}.png"), radiograph(seed, *shape))
-        cv2.imwrite(str(folder / f"{seed}_mask.png"), lungs(seed, *shape))
-    return folder
+def cohort(tmp_path_factory) -> Cohort:
+    images = {f"made/{seed}": radiograph(seed, *shape) for seed, shape in enumerate(SHAPES)}
+    masks = {f"made/{seed}": lungs(seed, *shape) for seed, shape in enumerate(SHAPES)}
+    return cohort_of(tmp_path_factory.mktemp("chests"), images, masks)
 
 
-@pytest.fixture
-def cohort(folder) -> Cohort:
-    rows = [
-        {
-            "image_id": f"made/{seed}",
-            "path": str(folder / f"{seed}.png"),
-            "patient_id": f"made/{seed}",
-            "label": ("normal", "covid")[seed % 2],
-            "mask_path": str(folder / f"{seed}_mask.png"),
-        }
-        for seed in range(len(SHAPES))
-    ]
-    return Cohort(pd.DataFrame(rows), ("normal", "covid"))
+@pytest.fixture(scope="module")
+def folder(cohort) -> Path:
+    return Path(cohort.table["path"][0]).parent
+
+
+def prepared(folder: Path, seed: int, **settings) -> np.ndarray:
+    return prepare_image(folder / f"{seed}.png", folder / f"{seed}_mask.png", Preparation(**settings))
+
+
+def template(folder: Path, seed: int) -> dict[str, Path]:
+    return {"reference": folder / f"{seed}.png", "reference_mask": folder / f"{seed}_mask.png"}
 
 
 # --- the whole chain
@@ -135,17 +124,14 @@ def cohort(folder) -> Cohort:
 @pytest.mark.parametrize("settings", [PUBLISHED, RECOMMENDED], ids=["published", "recommended"])
 def test_the_whole_chain_is_the_steps(folder, settings):
     """Resize, crop to the region of the lungs, match to the first image, enhance, stack."""
-    reference = {"reference": folder / "0.png", "reference_mask": folder / "0_mask.png"}
     order = ("beasf", "clahe", "original")
-    template = to_roi(radiograph(0, *SHAPES[0]), lungs(0, *SHAPES[0]), settings)
+    first = to_roi(radiograph(0, *SHAPES[0]), lungs(0, *SHAPES[0]), settings)
     for seed, shape in enumerate(SHAPES):
         cut = to_roi(radiograph(seed, *shape), lungs(seed, *shape), settings)
-        plain = prepare_image(folder / f"{seed}.png", folder / f"{seed}_mask.png", Preparation(**settings))
+        plain = prepared(folder, seed, **settings)
         np.testing.assert_array_equal(plain, channels(cut, order))
-        matched = prepare_image(
-            folder / f"{seed}.png", folder / f"{seed}_mask.png", Preparation(**settings, **reference)
-        )
-        np.testing.assert_array_equal(matched, channels(hist_match(cut, template), order))
+        matched = prepared(folder, seed, **settings, **template(folder, 0))
+        np.testing.assert_array_equal(matched, channels(hist_match(cut, first), order))
         assert (matched != plain).any() == (seed > 0), "the template alone is matched to itself"
 
 
@@ -160,22 +146,20 @@ def test_the_whole_chain_is_the_steps(folder, settings):
 )
 def test_every_order_of_channels_that_was_run(folder, order):
     """Whole images of 320 x 320, as the base model and the run of 99.04 % had them."""
-    preparation = Preparation(size=FRAME, frame=FRAME, interpolation="cubic", enhance="stack", stack_order=order)
-    got = prepare_image(folder / "1.png", None, preparation)
+    settings = {"size": FRAME, "frame": FRAME, "interpolation": "cubic", "enhance": "stack", "stack_order": order}
+    got = prepared(folder, 1, **settings)
     np.testing.assert_array_equal(got, channels(load_and_resize(radiograph(1, *SHAPES[1]), "clip"), order))
 
 
 def test_another_size_is_the_frame_averaged_over_areas_at_the_end(folder):
-    preparation = Preparation(**{**RECOMMENDED, "size": (80, 96)})
-    got = prepare_image(folder / "1.png", folder / "1_mask.png", preparation)
-    in_frame = prepare_image(folder / "1.png", folder / "1_mask.png", Preparation(**RECOMMENDED))
+    got, in_frame = prepared(folder, 1, **{**RECOMMENDED, "size": (80, 96)}), prepared(folder, 1, **RECOMMENDED)
     np.testing.assert_array_equal(got, cv2.resize(in_frame, (96, 80), interpolation=cv2.INTER_AREA))
     exact = in_frame[:, :, 0].reshape(80, 4, 320).mean(axis=1)
     assert np.abs(cv2.resize(exact, (96, 80), interpolation=cv2.INTER_AREA) - got[..., 0]).max() <= 0.51
 
 
 def test_nearest_is_what_the_scripts_with_nearest_do(folder):
-    got = prepare_image(folder / "1.png", None, Preparation(size=FRAME, frame=FRAME, interpolation="nearest"))
+    got = prepared(folder, 1, size=FRAME, frame=FRAME, interpolation="nearest")
     image = radiograph(1, *SHAPES[1])
     np.testing.assert_array_equal(got[..., 0], cv2.resize(image, (320, 320), interpolation=cv2.INTER_NEAREST))
 
@@ -189,8 +173,7 @@ def test_an_empty_mask_is_the_whole_image(folder, mask):
 
 
 def test_what_is_masked_does_not_grow_with_the_box(folder):
-    preparation = Preparation(**{**RECOMMENDED, "enhance": None, "mask": "keep"})
-    got = prepare_image(folder / "1.png", folder / "1_mask.png", preparation)[..., 0]
+    got = prepared(folder, 1, **{**RECOMMENDED, "enhance": None, "mask": "keep"})[..., 0]
     image, mask = load_and_resize(radiograph(1, *SHAPES[1]), "clip"), nearest(lungs(1, *SHAPES[1]))
     rows, columns = np.where(cv2.dilate(mask, np.ones((13, 13))))
     box = np.s_[rows.min() - 10 : rows.max() + 11, columns.min() - 10 : columns.max() + 11]
@@ -206,8 +189,7 @@ def test_without_a_frame_the_reference_is_of_the_final_size(folder):
         rows, columns = np.where(cv2.dilate(lungs(seed, *SHAPES[seed]), np.ones((13, 13))))
         box = np.s_[max(rows.min() - 4, 0) : rows.max() + 5, max(columns.min() - 4, 0) : columns.max() + 5]
         planes.append(cv2.resize(radiograph(seed, *SHAPES[seed])[box], (48, 64), interpolation=cv2.INTER_AREA))
-    reference = {"reference": str(folder / "2.png"), "reference_mask": str(folder / "2_mask.png")}
-    got = prepare_image(folder / "1.png", folder / "1_mask.png", Preparation(**settings, **reference))
+    got = prepared(folder, 1, **settings, **template(folder, 2))
     np.testing.assert_array_equal(got[..., 0], match_histogram(*planes))
 
 
@@ -244,7 +226,7 @@ def test_a_cohort_prepares_its_reference_once_and_finds_its_mask(cohort, folder,
 
 def test_the_key_follows_the_content_of_the_reference_and_not_its_place(cohort, folder, tmp_path):
     copy, copy_mask = (shutil.copy(folder / name, tmp_path / f"moved_{name}") for name in ("0.png", "0_mask.png"))
-    here = Preparation(**RECOMMENDED, reference=folder / "0.png", reference_mask=folder / "0_mask.png")
+    here = Preparation(**RECOMMENDED, **template(folder, 0))
     there = Preparation(**RECOMMENDED, reference=copy, reference_mask=copy_mask)
     assert here.key() == there.key()
     assert prepare_cohort(cohort, here, tmp_path / "cache").prepared == len(cohort)
@@ -280,11 +262,10 @@ def test_a_reference_without_lungs_is_used_whole_and_said(folder, tmp_path, capl
     empty = str(tmp_path / "empty.png")
     cv2.imwrite(empty, np.zeros(SHAPES[0], np.uint8))
     settings = {**RECOMMENDED, "enhance": None}
-    preparation = Preparation(**settings, reference=str(folder / "0.png"), reference_mask=empty)
-    got = prepare_image(folder / "1.png", folder / "1_mask.png", preparation)[..., 0]
-    template = load_and_resize(radiograph(0, *SHAPES[0]), "clip")
+    got = prepared(folder, 1, **settings, reference=folder / "0.png", reference_mask=empty)[..., 0]
+    whole = load_and_resize(radiograph(0, *SHAPES[0]), "clip")
     cut = to_roi(radiograph(1, *SHAPES[1]), lungs(1, *SHAPES[1]), settings)
-    np.testing.assert_array_equal(got, hist_match(cut, template))
+    np.testing.assert_array_equal(got, hist_match(cut, whole))
     assert "0.png: the reference of the matching shows no lung" in caplog.text
 
 
