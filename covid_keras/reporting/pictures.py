@@ -57,21 +57,10 @@ class Explanation:
 def picture_grid(
     title: str, ratios: Sequence[float], columns: int, words: float = 0.6, edge: float = 1.0
 ) -> tuple[Figure, np.ndarray]:
-    """Return a figure of pictures, one row per image, and its axes, (rows, columns).
+    """Return a figure of pictures, one row per image, and its axes, (rows, columns); `ValueError` for no image.
 
-    Parameters
-    ----------
-    title : str
-    ratios : sequence of float
-        Height of each row's pictures by their width.
-    columns : int
-    words, edge : float
-        Room in inches for what stands above and below a row, and above and below all of them.
-
-    Raises
-    ------
-    ValueError
-        Where there is no image.
+    `ratios` are the heights of the rows' pictures by their width; `words` and `edge` are the room in inches for what
+    stands above and below a row, and above and below all of them.
     """
     if not len(ratios):
         raise ValueError("no image to draw")

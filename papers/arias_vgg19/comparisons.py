@@ -388,16 +388,9 @@ def follow_ups(table: pd.DataFrame, tasks: Collection[str]) -> dict[str, float]:
 
 
 class ThresholdCurves(NamedTuple):
-    """What the threshold does to one system.
+    """What the threshold does to one system: mean accuracies over executions at t thresholds, 0..1.
 
-    Attributes
-    ----------
-    thresholds : ndarray (t,)
-        0..1.
-    accuracy : dict
-        "validation" and "test" to the mean accuracy over executions at each threshold, percent, shape (t,).
-    chosen : tuple of float
-        The threshold that validation chose in each execution.
+    `accuracy` maps "validation" and "test" to percent, shape (t,); `chosen` is the choice of each execution.
     """
 
     thresholds: np.ndarray

@@ -43,19 +43,10 @@ _PARTS_OF_SPLIT = {"validation": (OKABE_ITO["orange"], (0, (4, 1.5))), "test": (
 def precision_recall_figure(
     systems: Mapping[str, Sequence[Curve]], title: str = "Precision and recall", positive: str = "positive"
 ) -> Figure:
-    """Draw the precision over the recall, a curve a system: the mean over executions at equal recall.
+    """Draw the precision over the recall, one curve per system: the mean over executions at equal recall.
 
-    Parameters
-    ----------
-    systems : mapping
-        System to its executions, each a pair: labels (n,) with 1 = positive, and scores (n,) of the positive.
-    positive : str
-        Name of the positive class, for the axes.
-
-    Raises
-    ------
-    ValueError
-        Where a system has no execution, or an execution holds only one class.
+    Each execution is a pair: labels (n,) with 1 = positive, and scores (n,) of the positive class, which the axes call
+    `positive`. `ValueError` where a system has no execution, or an execution holds only one class.
     """
     figure = Figure(figsize=(NARROW + 0.6, NARROW + 1.3 + 0.2 * len(systems)), layout="constrained")
     axes = figure.subplots()
@@ -110,19 +101,9 @@ def _draw_precision(axes: Axes, name: str, executions: Sequence[Curve], style: S
 def threshold_figure(
     systems: Mapping[str, ThresholdCurves], published: float = 0.5, title: str = "Accuracy by threshold"
 ) -> Figure:
-    """Draw the accuracy over the threshold on validation and on test, a panel a system.
+    """Draw the accuracy over the threshold on validation and on test, one panel per system (title to curves).
 
-    Parameters
-    ----------
-    systems : mapping
-        Title to curves.
-    published : float
-        The threshold of the tables, drawn in every panel.
-
-    Raises
-    ------
-    ValueError
-        For no system.
+    `published` is the threshold of the tables, drawn in every panel; `ValueError` for no system.
     """
     if not systems:
         raise ValueError("no system whose threshold could be drawn")
@@ -174,8 +155,8 @@ def mask_figure(folders: Mapping[str, Path], cohort: Cohort) -> tuple[Figure, fl
     Parameters
     ----------
     folders : mapping
-        Name of each network, such as "U-Net 1", to its folder as `train_segmenter` leaves it, trained on the same
-        division. The first chooses the images: its worst, its median and its best of the validation part.
+        Name of each network, such as "U-Net 1", to its folder as training leaves it, all on the same division; at least
+        one. The first chooses the images: its worst, its median and its best of the validation part.
     cohort : Cohort
         The radiographs with human masks that they were trained on.
 
@@ -183,14 +164,10 @@ def mask_figure(folders: Mapping[str, Path], cohort: Cohort) -> tuple[Figure, fl
     ------
     UserError
         Where a folder holds no finished training, or an image is missing.
-    ValueError
-        Where there is no network.
     """
     from covid_keras.training.segmenters import TrainedSegmenter  # with TensorFlow
     from papers.arias_vgg19.segmenters import UNetKind
 
-    if not folders:
-        raise ValueError("no segmenter to draw")
     tables = {name: read_overlap(folder).set_index("image_id") for name, folder in folders.items()}
     first = next(iter(folders))
     chosen = chosen_images(tables[first])
@@ -227,14 +204,9 @@ def chosen_images(table: pd.DataFrame) -> dict[str, str]:
 
 @report_style()
 def mask_grid(drawn: list[tuple[str, np.ndarray, np.ndarray, dict[str, np.ndarray]]], title: str) -> Figure:
-    """Draw a row an image: the radiograph with the human mask outlined, then with each network's mask tinted as well.
+    """Draw one row per image: the radiograph with the human mask outlined, then with each network's mask tinted too.
 
-    Parameters
-    ----------
-    drawn : list of (title, image, human mask, {title: mask})
-        Images (H, W) uint8, masks of their size, 0 or 255.
-    title : str
-        Above all of them.
+    `drawn` holds (title, image, human mask, {title: mask}): images (H, W) uint8, masks of their size, 0 or 255.
     """
     figure, grid = picture_grid(title, [aspect(image) for _, image, _, _ in drawn], 1 + len(drawn[0][3]))
     for panels, (name, image, human, masks) in zip(grid, drawn, strict=True):

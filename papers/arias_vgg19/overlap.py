@@ -53,21 +53,10 @@ def iou_of_sums(both, lung, p):
 
 
 def authors_dice(lung: np.ndarray, p: np.ndarray, counts: np.ndarray | None = None) -> float:
-    """Return the authors' "Dice": the mean of `pixel_dice` over the pixels that count.
+    """Return the authors' "Dice", 1/2 (every pixel wrong) to 1: the mean of `pixel_dice` over the pixels that count.
 
-    Parameters
-    ----------
-    lung : ndarray, any shape, 0 or 1
-        The human mask.
-    p : ndarray of the same shape, 0..1
-        The probability of lung, or a binary mask.
-    counts : ndarray of the same shape, 0 or 1, optional
-        The pixels that a person has judged; all where not given, as in the authors' code.
-
-    Returns
-    -------
-    float
-        1/2 (every pixel wrong) to 1; NaN where no pixel counts.
+    `lung` (0 or 1) is the human mask, `p` (0..1) the probability of lung or a binary mask of the same shape; `counts`
+    (0 or 1) are the pixels that a person has judged, in the authors' code all. NaN where none counts.
     """
     each = pixel_dice(np.asarray(lung, np.float64), np.asarray(p, np.float64))
     if counts is None:

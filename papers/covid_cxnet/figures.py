@@ -53,22 +53,11 @@ _CHANNELS = {"beasf": "BEASF", "clahe": "CLAHE", "original": "as cut"}
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """An example image, and the network that is asked about it.
+    """An example image, and the flat network that is asked for the evidence for the class decided for, `predicted`.
 
-    Parameters
-    ----------
-    name, label, predicted : str
-        The image's id, its true class and the class decided for, which is the one explained.
-    image : ndarray (H, W) uint8
-        Cut as the network sees it, in its own aspect.
-    lungs : ndarray (H, W) bool, optional
-        Where a mask is known, in the geometry of `image`.
-    fed : ndarray (h, w, C) float32, 0..1
-        What the network is fed.
-    network : keras.Model
-        The flat network with the evidence for the class.
-    index : int
-        The class, among the network's outputs.
+    `image`, (H, W) uint8, is cut as the network sees it, in its own aspect; `lungs`, (H, W) bool, are in its geometry,
+    None without a mask; `fed`, (h, w, C) float32 of 0..1, is what the network is fed. `index` is the class among the
+    network's outputs.
     """
 
     name: str
@@ -124,17 +113,9 @@ def roi_pictures(examples: Examples) -> Pictures:
 
 @dataclass(frozen=True, eq=False)
 class Roi:
-    """A radiograph and what becomes of it.
+    """A radiograph, (H, W) uint8, its lungs, (H, W) bool, their box in its pixels, and what the network is fed of it.
 
-    Parameters
-    ----------
-    image : ndarray (H, W) uint8
-    lungs : ndarray (H, W) bool
-    box : LungBox
-        In pixels of the image.
-    fed : ndarray (h, w, C) uint8
-        What the network is fed.
-    name, label : str
+    `fed` is (h, w, C) uint8.
     """
 
     image: np.ndarray

@@ -23,16 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A prepared image beside its two transformed versions.
-
-    Parameters
-    ----------
-    original : ndarray (H, W) uint8
-    negative, positive : ndarray (h, w, 3) uint8
-        The versions of the generators of N and of P.
-    name, label, predicted : str
-        The image's id, its true and its predicted class.
-    """
+    """A prepared image, (H, W) uint8, beside the versions of the generators of N and of P, (h, w, 3) uint8."""
 
     original: np.ndarray
     negative: np.ndarray

@@ -83,7 +83,7 @@ def short_title(system: str) -> str:
 
 
 def mean_words(values: pd.Series, patients: pd.Series) -> str:
-    """Return the mean of true and false in percent, with its interval by patient."""
+    """Return the mean of values of 0..1, such as true and false, in percent, with its interval by patient."""
     if values.empty:
         return NOTHING
     return with_bounds(*bootstrap_mean(100 * values.to_numpy(np.float64), patients.to_numpy()))

@@ -29,18 +29,7 @@ FIGURE_11 = "With and without segmentation"
 
 @report_style()
 def dice_figure(frame: pd.DataFrame, title: str = "ResUNet and the shipped U-Net") -> Figure:
-    """Draw the Dice of two segmenters against one another, a point an image.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Columns `dice` and `dice_shipped`, 0..1.
-
-    Raises
-    ------
-    ValueError
-        For no image.
-    """
+    """Draw `dice` against `dice_shipped`, 0..1, one point per image; raise `ValueError` for no image."""
     if frame.empty:
         raise ValueError("no image that both segmenters marked")
     figure = Figure(figsize=(NARROW, NARROW + 0.5), layout="constrained")
@@ -64,15 +53,9 @@ def dice_figure(frame: pd.DataFrame, title: str = "ResUNet and the shipped U-Net
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A radiograph with the evidence of two networks, all (H, W) in the geometry that both are fed.
+    """What the networks without and with masks were fed of a radiograph, each with its map, all (H, W) in one geometry.
 
-    Parameters
-    ----------
-    name : str
-        The image's id.
-    whole, segmented : HeatCase
-        What the network without masks and the one with masks was fed, each with its map and the lungs; `title` says
-        what the network made of it.
+    The titles of `whole` and `segmented` say what the networks made of it.
     """
 
     name: str
@@ -81,17 +64,10 @@ class Pair:
 
 
 def segmentation_pictures(examples: Examples) -> list[tuple[str, str, Figure]]:
-    """Return figure 11 of the examples of COVID-19; nothing where there are none. A hook `System.pictures`.
+    """Return figure 11 of the examples of COVID-19; nothing where there are none.
 
-    Parameters
-    ----------
-    examples : Examples
-        Of the network trained without masks; what it builds on is the one trained with masks on the same fold.
-
-    Raises
-    ------
-    UserError
-        Where the other network's weights, or an image, are missing.
+    The examples are of the network trained without masks, which comes after the one trained with masks on the same
+    fold; `UserError` where that one's weights, or an image, are missing.
     """
     from covid_keras.data.preparation import prepare_cohort
     from covid_keras.explain.network import map_cells
@@ -140,14 +116,9 @@ def _explained(
 
 @report_style()
 def segmentation_figure(pairs: list[Pair], title: str = FIGURE_11) -> Figure:
-    """Draw a row an image: radiograph, heat without masks, segmented radiograph, heat with masks.
+    """Draw one row per image: radiograph, heat without masks, segmented radiograph, heat with masks.
 
     Under each map stands the share of its heat inside the lungs, and the lungs' share of the picture.
-
-    Raises
-    ------
-    ValueError
-        Where there is no image.
     """
     figure, grid = picture_grid(title, [aspect(pair.whole.image) for pair in pairs], 4, words=0.85)
     for (plain, before, cut, after), pair in zip(grid, pairs, strict=True):

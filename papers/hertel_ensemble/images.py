@@ -28,7 +28,7 @@ from covid_keras.reporting.differences import MeasuredOf, difference_words, meas
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.wording import NOTHING, number, with_bounds
 from papers.hertel_ensemble import stages
-from papers.hertel_ensemble.comparisons import cell_words, short_title
+from papers.hertel_ensemble.comparisons import cell_words, mean_words, short_title
 from papers.hertel_ensemble.systems import COVID, NEGATIVE, NORMAL, PNEUMONIA
 
 SPLITS = ("train", "validation", "test")
@@ -154,12 +154,14 @@ def taught_table(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
 
 def taught_groups(images: pd.DataFrame, classes: Iterable[str]) -> list[dict[str, Any]]:
     """Return `title`, images `taught` and `images` of each class and collection of the test part."""
-    found = []
-    for one in groups_of(images[images["part"] == "test"], classes):
-        own = one.collection.startswith(one.name)
-        title = one.collection if own else f"{one.name} ({one.collection})"
-        found.append({"title": title, "taught": int(one.rows["taught"].sum()), "images": len(one.rows)})
-    return found
+    return [
+        {
+            "title": one.collection if one.collection.startswith(one.name) else f"{one.name} ({one.collection})",
+            "taught": int(one.rows["taught"].sum()),
+            "images": len(one.rows),
+        }
+        for one in groups_of(images[images["part"] == "test"], classes)
+    ]
 
 
 def mask_share(path: str) -> float:
@@ -171,26 +173,20 @@ def mask_share(path: str) -> float:
 
 def share_table(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
     """Return the mean `share` (0..1) in percent with its interval, one row per class and collection."""
-    rows = []
-    for one in groups_of(images, classes):
-        found = bootstrap_mean(100 * one.rows["share"].to_numpy(), one.rows["patient_id"].to_numpy())
-        row = {"class": one.name, "collection": one.collection, "share of the picture (%)": with_bounds(*found)}
-        rows.append(row | {"images": len(one.rows), "patients": one.rows["patient_id"].nunique()})
+    rows = [
+        {"class": one.name, "collection": one.collection}
+        | {"share of the picture (%)": mean_words(one.rows["share"], one.rows["patient_id"])}
+        | {"images": len(one.rows), "patients": one.rows["patient_id"].nunique()}
+        for one in groups_of(images, classes)
+    ]
     return pd.DataFrame(rows)
 
 
 def share_auc(images: pd.DataFrame) -> Measured | None:
-    """Return the AUC of the `share` alone for COVID-19 against all else, percent; None where one of them is missing.
+    """Return the AUC of the `share` (0..1) alone for COVID-19 against all else; None where one of them is missing.
 
-    Parameters
-    ----------
-    images : DataFrame
-        `image_id`, `patient_id`, `called` and `share`, 0..1: the larger, the likelier COVID-19.
-
-    Returns
-    -------
-    Measured or None
-        With its 95 % interval by bootstrap over patients; equal shares count half.
+    In percent, with its 95 % interval by bootstrap over patients: the larger the share, the likelier COVID-19; equal
+    shares count half.
     """
     covid = images["called"].eq(COVID)
     if covid.all() or not covid.any():
@@ -331,9 +327,11 @@ def seen_table(less: Mapping[str, Difference]) -> pd.DataFrame:
 
 def trained_table(collections: Iterable[Collection], classes: Iterable[str]) -> pd.DataFrame:
     """Return the images of each class trained on, one row per collection, and what that makes of its COVID-19."""
-    classes, rows = list(classes), []
-    for one in collections:
-        row = {"collection": one.name} | {f"{name}, training": f"{one.trained[name]:,}" for name in classes}
-        known = one.standing if one.tested else NOTHING
-        rows.append(row | {f"{COVID}, test": f"{one.tested:,}", f"its {COVID}": known})
+    classes = list(classes)
+    rows = [
+        {"collection": one.name}
+        | {f"{name}, training": f"{one.trained[name]:,}" for name in classes}
+        | {f"{COVID}, test": f"{one.tested:,}", f"its {COVID}": one.standing if one.tested else NOTHING}
+        for one in collections
+    ]
     return pd.DataFrame(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -34,12 +34,19 @@ class MadeResults:
         What the sections read of the run: its cohort, protocol and parts.
     further
         What was measured beside the predictions.
+    executions
+        Executions and their records by system, where the sections read them.
     """
 
     def __init__(
-        self, paper: Paper, frames: Mapping[str, pd.DataFrame], run: Any, further: Iterable[Measured] = ()
+        self,
+        paper: Paper,
+        frames: Mapping[str, pd.DataFrame],
+        run: Any,
+        further: Iterable[Measured] = (),
+        executions: Mapping[str, list] = MappingProxyType({}),
     ) -> None:
-        self.paper, self.frames, self.run = paper, frames, run
+        self.paper, self.frames, self.run, self.executions = paper, frames, run, executions
         self.systems = {name: paper.system(name).title for name in frames}
         report = report_of(paper)
         self.measured = [one for frame in frames.values() for one in (*summarise(frame, n=50), *report.measure(frame))]
@@ -48,6 +55,9 @@ class MadeResults:
 
     def predictions_of(self, system: str) -> pd.DataFrame:
         return self.frames[system]
+
+    def executions_of(self, system: str) -> list:
+        return self.executions.get(system, [])
 
     def classes_of(self, system: str) -> tuple[str, ...]:
         return self.paper.system(system).classes

@@ -20,7 +20,7 @@ from papers.arias_vgg19 import comparisons, figures, report
 from papers.arias_vgg19.experiments import COVID, NEGATIVE
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS
 from papers.arias_vgg19.paper import PAPER
-from tests.helpers.made_results import MadeResults, interval_of, mean_of, table, text_of
+from tests.helpers.made_results import MadeResults, interval_of, made_run, mean_of, table, text_of
 
 FOLDS = 2
 # How far apart the scores of two classes lie, in standard deviations of their logit.
@@ -64,34 +64,28 @@ def images(of_label: dict[str, list[str]], **columns: list[str]) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["image_id", "label"]).assign(**({"view": "", "source": ""} | columns))
 
 
-class Results(MadeResults):
+def results_of(frames, folder=Path(), cohort=None, parts=None, chosen="16") -> MadeResults:
     """Results of one repeat of two folds; `chosen` is the depth that validation chose everywhere."""
-
-    def __init__(self, frames, folder=Path(), cohort=None, parts=None, chosen="16"):
-        table = images({labels.OTHER: IDS, labels.PNEUMONIA: ["nih"]}) if cohort is None else cohort
-        run = SimpleNamespace(
-            cohort=SimpleNamespace(table=table),
-            protocol=SimpleNamespace(options={}),
-            part=lambda repeat, fold: pd.Series(parts[fold]),
-        )
-        super().__init__(PAPER, frames, run)
-        self.folder, self.chosen = folder, chosen
-
-    def executions_of(self, system):
-        if system not in self.frames:
-            return []
-        folds = sorted(set(self.frames[system]["fold"]))
-        folders = [SimpleNamespace(folder=self.folder / system / str(fold), repeat=0, fold=fold) for fold in folds]
-        return [(one, {"chosen": system + self.chosen}) for one in folders]
+    table = images({labels.OTHER: IDS, labels.PNEUMONIA: ["nih"]}) if cohort is None else cohort
+    run = made_run(PAPER, SimpleNamespace(table=table), protocol=SimpleNamespace(options={}))
+    run.part = lambda repeat, fold: pd.Series(parts[fold])
+    executions = {
+        system: [
+            (SimpleNamespace(folder=folder / system / str(fold), repeat=0, fold=fold), {"chosen": system + chosen})
+            for fold in sorted(set(frame["fold"]))
+        ]
+        for system, frame in frames.items()
+    }
+    return MadeResults(PAPER, frames, run, executions=executions)
 
 
 @pytest.fixture(scope="module")
-def whole() -> Results:
+def whole() -> MadeResults:
     """A run of Experiment 1, two view filters and a control."""
     systems = {"view16": 1.5, "view": 1.5}
     systems |= {f"exp1_{part}{depth}": s for part, s in STRENGTH.items() for depth in ("16", "")}
     systems |= {f"source_{part}": s for part, s in STRENGTH.items()}
-    return Results({name: made(name, s, positives=4 if "view" in name else 10) for name, s in systems.items()})
+    return results_of({name: made(name, s, positives=4 if "view" in name else 10) for name, s in systems.items()})
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +105,7 @@ def drawn(whole) -> list[Section]:
 def test_a_run_has_the_sections_whose_systems_it_has(whole, drawn, keep, titles):
     assert [section.title for section in drawn] == TITLES
     assert all(section.text and section.tables for section in drawn)
-    part = Results({name: whole.frames[name] for name in keep})
+    part = results_of({name: whole.frames[name] for name in keep})
     assert [section.title for section in report.REPORT.sections(part)] == titles
 
 
@@ -144,7 +138,7 @@ def test_a_filter_of_both_collections_is_measured_where_lateral_images_are(whole
     nih = cohen[cohen["label"] == FRONTAL_CLASS].assign(predicted=LATERAL_CLASS, source="chestxray14")
     nih = nih.assign(image_id="nih" + nih["image_id"], patient_id="nih" + nih["patient_id"])
     cohort = images({labels.OTHER: IDS, labels.NORMAL: list(nih["image_id"])})
-    (section,) = report.REPORT.sections(Results({"view_all": pd.concat([cohen, nih])}, cohort=cohort))
+    (section,) = report.REPORT.sections(results_of({"view_all": pd.concat([cohen, nih])}, cohort=cohort))
     (entry,) = section.tables
     assert "40 frontal and 8 lateral" in entry.caption
     always, ours = entry.frame.to_dict("records")
@@ -181,7 +175,7 @@ def test_only_test_images_of_the_experiments_labels_are_counted(whole, tmp_path)
     cohort = pd.DataFrame({"image_id": ids, "label": names * 2, "view": ["PA", "L", "AP", "PA", ""] * 2})
     parts = {0: ["test"] * 5 + ["train"] * 5, 1: ["train"] * 5 + ["test"] * 5}
     frames = {name: whole.frames[name] for name in ("view", "exp1_c")}
-    results = Results(frames, tmp_path, cohort.assign(source="bimcv"), parts)
+    results = results_of(frames, tmp_path, cohort.assign(source="bimcv"), parts)
     for fold, lateral in ((0, 0.9), (1, 0.2)):
         (tmp_path / "view" / str(fold)).mkdir(parents=True)
         # The images of the other fold's test part are called otherwise: they must not be counted here.
@@ -202,7 +196,7 @@ def test_parts_are_compared_on_the_executions_of_both(whole):
     first, second = comparisons.shared_test_rows(whole.frames["exp1_e"], cut)
     assert len(first) == len(second) == 23
     assert set(first["fold"]) == set(second["fold"]) == {0}
-    partial = Results({**{name: whole.frames[name] for name in ("exp1_c", "exp1_e")}, "exp1_d": cut})
+    partial = results_of({**{name: whole.frames[name] for name in ("exp1_c", "exp1_e")}, "exp1_d": cut})
     found = comparisons.part_differences(partial, "exp1")
     assert found["e", "d", "accuracy"].n_patients == 12
     assert found["e", "c", "accuracy"].n_patients == 24
@@ -364,7 +358,7 @@ def test_controls_are_set_beside_the_same_part_in_shared_executions(whole, drawn
     shared = comparisons.shared_executions(second, whole.frames["exp1_e"])
     assert [set(rows["fold"]) for rows in shared] == [{1}, {1}]
     assert len(shared[1]) == 24
-    apart = Results({"source_e": second, "exp1_e": whole.frames["exp1_e"][lambda rows: rows["fold"] == 0]})
+    apart = results_of({"source_e": second, "exp1_e": whole.frames["exp1_e"][lambda rows: rows["fold"] == 0]})
     assert comparisons.set_beside(apart, measured_of(apart.measured), ["exp1", "source"]) == []
 
 
@@ -451,7 +445,7 @@ def test_choices_are_counted(whole, drawn):
     assert frame.loc[title, "test, VGG19"] == "–", "it was not run"
     assert frame.loc[title, "test, VGG16"] != "–"
     assert frame.loc[title, ["paper, VGG16", "paper, VGG19"]].tolist() == ["82.74†", "89.96†"]
-    other = Results({"exp1_c": whole.frames["exp1_c"]}, chosen="19")
+    other = results_of({"exp1_c": whole.frames["exp1_c"]}, chosen="19")
     assert "0 fell on VGG16 and 2 on VGG19" in report.depth_section(other).text
 
 

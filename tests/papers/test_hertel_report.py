@@ -94,25 +94,21 @@ def made(system: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-class Results(MadeResults):
+def results_of(names: Iterable[str], further: Iterable[Measured] = ()) -> MadeResults:
     """Results of systems by name; ensembles are combined of their members as in a run."""
-
-    def __init__(self, names: Iterable[str], further: Iterable[Measured] = ()):
-        frames, self.records = {}, {}
-        for name in names:
-            one, self.records[name] = PAPER.system(name), {}
-            if isinstance(one, Ensemble):
-                combined = one.combine(PROTOCOL, [made(member) for member in one.members])
-                frames[name], self.records[name] = combined.frame, {"combined": combined.facts}
-            else:
-                frames[name] = made(name)
-        super().__init__(PAPER, frames, made_run(PAPER, COHORT, PARTS), further)
-
-    def executions_of(self, system):
-        return [(None, self.records[system])] if system in self.records else []
-
-    def split_of(self, system):
-        return SimpleNamespace(repeats=5, folds=5) if system.endswith("gr5") else SimpleNamespace(repeats=1, folds=1)
+    frames, records = {}, {}
+    for name in names:
+        one, records[name] = PAPER.system(name), {}
+        if isinstance(one, Ensemble):
+            combined = one.combine(PROTOCOL, [made(member) for member in one.members])
+            frames[name], records[name] = combined.frame, {"combined": combined.facts}
+        else:
+            frames[name] = made(name)
+    executions = {name: [(None, record)] for name, record in records.items()}
+    results = MadeResults(PAPER, frames, made_run(PAPER, COHORT, PARTS), further, executions)
+    folds = SimpleNamespace(repeats=5, folds=5), SimpleNamespace(repeats=1, folds=1)
+    results.split_of = lambda system: folds[not system.endswith("gr5")]
+    return results
 
 
 def dice(part: str, mean: float) -> Measured:
@@ -120,9 +116,9 @@ def dice(part: str, mean: float) -> Measured:
 
 
 @pytest.fixture(scope="module")
-def whole() -> Results:
+def whole() -> MadeResults:
     names = [f"{name}_{task}" for task in TASKS for name in (*NETWORKS, "average", "vote")]
-    return Results([*names, "densenet201_whole"], [dice("train", 97.0), dice("validation", 94.0)])
+    return results_of([*names, "densenet201_whole"], [dice("train", 97.0), dice("validation", 94.0)])
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +155,7 @@ def accuracy(frame: pd.DataFrame, split: str = "test") -> float:
     return float(np.mean([100 * (r["label"] == r["predicted"]).mean() for _, r in rows.groupby(["repeat", "fold"])]))
 
 
-def rows_of(results: Results, system: str) -> pd.DataFrame:
+def rows_of(results: MadeResults, system: str) -> pd.DataFrame:
     return results.frames[system][lambda rows: rows["split"] == "test"]
 
 
@@ -172,7 +168,7 @@ def test_a_run_has_the_sections_whose_systems_it_has(drawn, without_resunet):
         assert all(len(entry.frame) and not entry.frame.isna().any().any() for entry in section.tables)
         for entry in (*section.figures, *section.folded):
             entry.figure.draw_without_rendering()
-    one = report.REPORT.sections(Results(["densenet201_multi"]))
+    one = report.REPORT.sections(results_of(["densenet201_multi"]))
     assert [section.title for section in one] == [TITLES[place] for place in (0, 1, 5, 6, 7, 9)]
 
 
@@ -327,7 +323,7 @@ def test_what_the_share_alone_tells_is_what_its_interval_allows(standing, said):
 
 
 def test_gains_are_differences_of_accuracies(whole, drawn):
-    frame = table(drawn, "Ensemble less member").set_index(["task", "ensemble", "network"])
+    frame = table(drawn, "Ensemble less member").set_index(["task", "ensemble", "network"]).sort_index()
     assert len(frame) == 4 * 2 * 3
     for ensemble in ("average_multi", "vote_binary", "average_gr5"):
         task = ensemble.rpartition("_")[2]
@@ -347,7 +343,7 @@ def test_gains_are_differences_of_accuracies(whole, drawn):
 
 def test_weights_are_those_of_the_record(whole, drawn):
     frame = table(drawn, "Weights of the members").set_index("ensemble")
-    (fact,) = whole.records["average_multi"]["combined"]
+    (fact,) = whole.executions["average_multi"][0][1]["combined"]
     row = frame.loc["weighted average, three classes"]
     for place, (member, words) in enumerate(NETWORKS.items()):
         own = accuracy(whole.frames[f"{member}_multi"], "validation")
