@@ -15,15 +15,13 @@ _MODULES = {
     "tables": ("PaperTable", "measured_table", "paper_tables", "verdict_counts"),
     "figures": (
         "comparison_figure",
-        "confusion_figure",
         "confusion_panels",
-        "learning_curves",
         "learning_panels",
         "roc_figure",
         "severity_figure",
     ),
-    "pictures": ("Explanation", "explanation_figure", "lung_overlay"),
-    "explanations": ("ConcealedCase", "HeatCase", "concealment_figure", "heat_grid", "lime_figure", "shares_figure"),
+    "pictures": ("Explanation", "explanation_figure"),
+    "explanations": ("ConcealedCase", "HeatCase", "concealment_figure", "heat_grid", "lime_figure"),
     "seeds": ("leak_table", "seed_figure", "seed_table"),
     "range_figure": ("range_figure",),
 }

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -29,6 +28,8 @@ from covid_keras.reporting.style import (
     PAPER_COLOUR,
     WIDTH,
     SeriesStyle,
+    name_looks,
+    panel_grid,
     report_style,
     series_styles,
 )
@@ -46,61 +47,39 @@ FEW_SERIES = 3
 
 
 @report_style()
-def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str = "Confusion matrix") -> Figure:
-    """Draw a confusion matrix: counts, and below each its percentage of the row (the true class).
-
-    Parameters
-    ----------
-    matrix : ndarray (K, K) or (executions, K, K) of counts
-        Row = true class, column = predicted class. Several executions are summed.
-    classes : sequence of K str
-    """
-    side = NARROW if len(classes) < 4 else NARROW + 0.7 * (len(classes) - 3)
-    figure = Figure(figsize=(side, 0.86 * side), layout="constrained")
-    axes = figure.subplots()
-    image, executions = _draw_confusion(axes, matrix, classes, title)
-    figure.colorbar(image, ax=axes, shrink=0.85, label=_share_label(executions))
-    return figure
-
-
-@report_style()
 def confusion_panels(
     matrices: Mapping[str, np.ndarray], classes: Sequence[str], title: str = "Confusion matrices"
 ) -> Figure:
-    """Draw the confusion matrices of systems that were tested on the same images, a panel a system.
+    """Draw the confusion matrices of systems that were tested on the same images, one panel per system.
+
+    Each cell holds the count and below it the percentage of the row (the true class).
 
     Parameters
     ----------
     matrices : mapping
-        System to its matrix, as `confusion_figure` takes it.
+        System to its matrix, (K, K) or (executions, K, K) of counts; row = true class, column = predicted class.
+        Several executions are summed.
     classes : sequence of K str
     """
     if not matrices:
         raise ValueError("no confusion matrix to draw")
-    columns = min(3, len(matrices))
-    rows = -(-len(matrices) // columns)
     side = 2.6 + 0.5 * max(0, len(classes) - 2)
-    figure = Figure(figsize=(max(NARROW, columns * side), rows * (side + 0.1) + 0.9), layout="constrained")
-    figure.suptitle(textwrap.fill(title, 34 * columns), x=0.01, ha="left")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    drawn = [
-        _draw_confusion(axes, matrix, classes, textwrap.fill(name, 28))
-        for axes, (name, matrix) in zip(grid, matrices.items(), strict=False)
-    ]
-    for place, axes in enumerate(grid):
-        axes.set_visible(place < len(matrices))
-        axes.title.set_fontsize(9)
+    title = textwrap.fill(title, 34 * min(3, len(matrices)))
+    figure, grid, columns = panel_grid(
+        len(matrices), 3, title, lambda across, down: (max(NARROW, across * side), down * (side + 0.1) + 0.9)
+    )
+    drawn = [_draw_confusion(axes, matrix, classes) for axes, matrix in zip(grid, matrices.values(), strict=True)]
+    for place, (axes, name) in enumerate(zip(grid, matrices, strict=True)):
+        axes.set_title(textwrap.fill(name, 28), fontsize=9)
         # The axes say the same in every panel.
-        axes.set(
-            xlabel=axes.get_xlabel() if place + columns >= len(matrices) else "",
-            ylabel=axes.get_ylabel() if place % columns == 0 else "",
-        )
+        axes.set_xlabel("predicted class" if place + columns >= len(matrices) else "")
+        axes.set_ylabel("true class" if place % columns == 0 else "")
     label = _share_label(max(executions for _, executions in drawn))
-    figure.colorbar(drawn[0][0], ax=list(grid), location="bottom", shrink=0.5, aspect=40, pad=0.03, label=label)
+    figure.colorbar(drawn[0][0], ax=grid, location="bottom", shrink=0.5, aspect=40, pad=0.03, label=label)
     return figure
 
 
-def _draw_confusion(axes: Axes, matrix: np.ndarray, classes: Sequence[str], title: str) -> tuple[AxesImage, int]:
+def _draw_confusion(axes: Axes, matrix: np.ndarray, classes: Sequence[str]) -> tuple[AxesImage, int]:
     """Draw one matrix into axes; return its image, for the colour bar, and the number of executions summed."""
     matrix = np.asarray(matrix)
     executions = len(matrix) if matrix.ndim == 3 else 1
@@ -110,24 +89,10 @@ def _draw_confusion(axes: Axes, matrix: np.ndarray, classes: Sequence[str], titl
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, cmap=COUNT_MAP, vmin=0, vmax=100)
     for (row, column), percent in np.ndenumerate(share):
-        axes.text(
-            column,
-            row,
-            f"{counts[row, column]:,}\n{percent:.1f} %",
-            ha="center",
-            va="center",
-            color="black" if percent > 55 else "white",
-            fontsize=11,
-        )
-    axes.set(
-        xticks=range(len(classes)),
-        yticks=range(len(classes)),
-        xticklabels=classes,
-        yticklabels=classes,
-        xlabel="predicted class",
-        ylabel="true class",
-        title=title,
-    )
+        text, colour = f"{counts[row, column]:,}\n{percent:.1f} %", "black" if percent > 55 else "white"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11)
+    places = range(len(classes))
+    axes.set(xticks=places, yticks=places, xticklabels=classes, yticklabels=classes)
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -144,7 +109,7 @@ def roc_figure(
     title: str = "ROC",
     positive: str = "positive",
 ) -> Figure:
-    """Draw a ROC curve a system: the mean over executions of the sensitivity at equal false positive rates.
+    """Draw one ROC curve per system: the mean over executions of the sensitivity at equal false positive rates.
 
     Parameters
     ----------
@@ -223,42 +188,18 @@ def _draw_roc(
 
 
 @report_style()
-def learning_curves(
-    histories: Sequence[Mapping[str, Sequence[float]]],
-    title: str = "Learning curves",
-    best_epochs: Sequence[int] | None = None,
-) -> Figure:
-    """Draw loss and accuracy over epochs, training and validation, with each execution's best epoch marked.
-
-    Parameters
-    ----------
-    histories : sequence of mappings (or DataFrames)
-        Keys `loss`, `val_loss`, `accuracy` (0 to 1), `val_accuracy`; a panel is drawn for what is there.
-    best_epochs : sequence of int, optional
-        Best epoch of each execution, counted from 1; by default the lowest validation loss.
-    """
-    if not len(histories):
-        raise ValueError("no history to draw")
-    panels = [(key, label) for key, label in _PANELS if key in histories[0]]
-    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
-    for axes, (key, label) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
-        _draw_histories(axes, histories, key, label, best_epochs)
-    axes.legend(loc="best")
-    return figure
-
-
-@report_style()
 def learning_panels(
     systems: Mapping[str, tuple[Sequence[Mapping[str, Sequence[float]]], Sequence[int] | None]],
     title: str = "Learning curves",
 ) -> Figure:
-    """Draw the learning curves of several systems, a row a system: loss on the left, accuracy on the right.
+    """Draw loss and accuracy over epochs, training and validation, one row per system; best epochs are marked.
 
     Parameters
     ----------
     systems : mapping
-        System to its histories and best epochs, as `learning_curves` takes them.
+        System to its histories and best epochs. A history maps `loss`, `val_loss`, `accuracy` (0 to 1) and
+        `val_accuracy` to a value per epoch; a panel is drawn for what is there. Best epochs are counted from 1, one
+        per history; None for the lowest validation loss.
     """
     if not systems:
         raise ValueError("no history to draw")
@@ -341,7 +282,7 @@ def severity_figure(
     levels: Sequence[str] = SEVERITIES,
     title: str = "Accuracy per severity",
 ) -> Figure:
-    """Draw the accuracy of each severity, a panel a system: ours with its 95 % interval, the paper's mean ± std.
+    """Draw the accuracy of each severity, one panel per system: ours with its 95 % interval, the paper's mean ± std.
 
     Parameters
     ----------
@@ -366,22 +307,21 @@ def severity_figure(
     frame = frame.assign(place=frame["metric"].map({f"accuracy_{level}": at for at, level in enumerate(levels)}))
     frame = frame.sort_values("place", kind="stable")
     systems = list(dict.fromkeys(row[0] for row in rows if row[0] in set(frame["system"])))
-    columns = min(4, len(systems))
-    lines = -(-len(systems) // columns)
-    size = (max(NARROW, WIDTH * columns / 4 + 0.6), 2.3 * lines + 1.1)
-    figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
-    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, system in zip(grid, systems, strict=False):
+    figure, grid, columns = panel_grid(
+        len(systems),
+        4,
+        title,
+        lambda across, down: (max(NARROW, WIDTH * across / 4 + 0.6), 2.3 * down + 1.1),
+        sharex=True,
+        sharey=True,
+    )
+    for place, (axes, system) in enumerate(zip(grid, systems, strict=True)):
         _draw_severities(axes, frame[frame["system"] == system], levels)
         axes.set_title("\n".join(textwrap.wrap((names or {}).get(system, system), 24)), fontsize=9)
-    for axes in grid[len(systems) :]:
-        axes.set_visible(False)
-    # Not a label of the figure: the legend would lie upon it.
-    for axes in grid[max(0, len(systems) - columns) : len(systems)]:
-        axes.set_xlabel("severity of the positives", fontsize=8.5)
+        if place + columns >= len(systems):  # not a label of the figure: the legend would lie upon it
+            axes.set_xlabel("severity of the positives", fontsize=8.5)
     figure.supylabel("accuracy (%)", fontsize=9.5)
-    _legend_of_panels(figure, grid, "outside lower center")
+    name_looks(figure, grid, "outside lower center")
     return figure
 
 
@@ -400,15 +340,6 @@ def _draw_severities(axes: Axes, part: pd.DataFrame, levels: Sequence[str]) -> N
     )
     axes.tick_params(axis="x", labelrotation=45, labelsize=8, labelbottom=True)
     axes.grid(axis="x", visible=False)
-
-
-def _legend_of_panels(figure: Figure, grid: Iterable[Axes], loc: str = "outside upper right") -> None:
-    """Name each look once, outside all panels."""
-    named: dict[str, Artist] = {}
-    for axes in grid:
-        handles, labels = axes.get_legend_handles_labels()
-        named.update(zip(labels, handles, strict=True))
-    figure.legend(named.values(), named.keys(), loc=loc, ncols=2)
 
 
 _LOOKS = {
@@ -440,7 +371,7 @@ def _draw_points(
 
 @report_style()
 def comparison_figure(frame: pd.DataFrame, title: str = "Paper against ours") -> Figure:
-    """Draw a dot plot, a panel a metric and a line a system: paper mean ± std, ours with its 95 % interval.
+    """Draw a dot plot, one panel per metric, one line per system: paper mean ± std, ours with its 95 % interval.
 
     Parameters
     ----------
@@ -451,19 +382,15 @@ def comparison_figure(frame: pd.DataFrame, title: str = "Paper against ours") ->
     if frame.empty:
         raise ValueError("no cell to draw")
     systems, metrics = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
-    columns = min(4, len(metrics))
-    rows = -(-len(metrics) // columns)
-    height = rows * (0.62 + 0.36 * len(systems)) + 0.8
-    figure = Figure(figsize=(WIDTH + 0.6, height), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-    for axes, metric in zip(grid, metrics, strict=False):
+    height = 0.62 + 0.36 * len(systems)
+    figure, grid, _ = panel_grid(
+        len(metrics), 4, title, lambda across, down: (WIDTH + 0.6, down * height + 0.8), sharey=True
+    )
+    for axes, metric in zip(grid, metrics, strict=True):
         _draw_metric(axes, frame[frame["column"] == metric], systems)
         axes.set_title(metric, fontsize=9.5)
-    for axes in grid[len(metrics) :]:
-        axes.set_visible(False)
     figure.supxlabel("percent", fontsize=9.5)
-    _legend_of_panels(figure, grid)
+    name_looks(figure, grid)
     return figure
 
 
@@ -482,7 +409,7 @@ def _draw_metric(axes: Axes, part: pd.DataFrame, systems: list[str]) -> None:
 
 @report_style()
 def headline_figure(panels: Mapping[str, pd.DataFrame], xlabel: str) -> Figure:
-    """Draw one metric of several papers, a panel a paper and a line a system, on one axis.
+    """Draw one metric of several papers on one axis, one panel per paper and one line per system.
 
     Parameters
     ----------

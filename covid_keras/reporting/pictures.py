@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
-from covid_keras.reporting.style import HEAT_MAP, LUNG_OUTLINE, NARROW, WIDTH, report_style
+from covid_keras.reporting.style import HEAT_MAP, LUNG_OUTLINE, WIDTH, report_style
 
 MAX_NAME = 26  # characters that fit above a picture
 HEAT_WORDS = "heat (share of the map's maximum)"
@@ -78,7 +78,7 @@ def aspect(image: np.ndarray) -> float:
 
 @report_style()
 def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evidence lies (Grad-CAM)") -> Figure:
-    """Draw a row an image: radiograph with the lungs outlined, factual map, counterfactual map.
+    """Draw one row per image: radiograph with the lungs outlined, factual map, counterfactual map.
 
     Under each map stands the share of its heat that lies in the lungs, and the lungs' share of the picture,
     which is what heat spread evenly would score; below all maps, of how many cells they are.
@@ -114,16 +114,6 @@ def short_name(name: str, longest: int = MAX_NAME) -> str:
     '…/image-0001.png'
     """
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
-
-
-@report_style()
-def lung_overlay(image: np.ndarray, mask: np.ndarray, title: str = "Lungs found") -> Figure:
-    """Draw a radiograph (H, W) uint8 with its lung mask (`mask > 0`) outlined, and how much of it is lung."""
-    figure = Figure(figsize=(NARROW, NARROW * image.shape[0] / image.shape[1] + 0.6), layout="constrained")
-    axes = figure.subplots()
-    show_radiograph(axes, image, mask, below=f"lungs: {100 * lung_area_share(mask):.0f} % of the picture")
-    axes.set_title(title)
-    return figure
 
 
 def show_radiograph(

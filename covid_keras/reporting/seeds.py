@@ -14,7 +14,7 @@ from covid_keras.evaluation.uncertainty import Difference
 from covid_keras.published.cells import PublishedCell
 from covid_keras.reporting.document import TableEntry
 from covid_keras.reporting.prose import prose
-from covid_keras.reporting.style import INK, OURS_COLOUR, PAPER_COLOUR, WIDTH, report_style
+from covid_keras.reporting.style import INK, OURS_COLOUR, PAPER_COLOUR, WIDTH, name_looks, panel_grid, report_style
 from covid_keras.reporting.wording import NOTHING, interval, number, with_bounds
 
 
@@ -133,26 +133,21 @@ def seed_figure(
         raise ValueError("no system has several seeds to draw")
     shown, printed = seed_summary(repeated, metrics), published_values(published)
     systems, panels = list(dict.fromkeys(shown["system"])), list(dict.fromkeys(shown["metric"]))
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(WIDTH + 0.6, lines * (0.7 + 0.42 * len(systems)) + 0.9), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
-    grid = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
-    for axes, metric in zip(grid, panels, strict=False):
+    height = 0.7 + 0.42 * len(systems)
+    figure, grid, _ = panel_grid(
+        len(panels), 3, title, lambda across, down: (WIDTH + 0.6, down * height + 0.9), sharey=True
+    )
+    names = [(titles or {}).get(system, system) for system in systems]
+    for axes, metric in zip(grid, panels, strict=True):
         for place, system in enumerate(systems):
             values = repeated.loc[repeated["system"] == system, metric].dropna().to_numpy(np.float64)
             _draw_seeds(axes, place, values, printed.get((system, metric)))
         axes.set_title(metric.replace("_", " "), fontsize=9.5)
-        names = [(titles or {}).get(system, system) for system in systems]
         axes.set(yticks=range(len(systems)), yticklabels=names, ylim=(len(systems) - 0.5, -0.5))
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.08)
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
     figure.supxlabel("percent", fontsize=9.5)
-    # The first of a look is enough: every panel has the same.
-    looks = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(looks.values(), looks.keys(), loc="outside upper right", ncols=3)
+    name_looks(figure, grid, columns=3)
     return figure
 
 

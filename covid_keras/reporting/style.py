@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 # M. Okabe and K. Ito, "Color Universal Design", 2008; black and yellow left out as series colours.
 OKABE_ITO = {
@@ -87,3 +89,26 @@ def series_styles(names: Iterable[str]) -> dict[str, SeriesStyle]:
     return {
         name: SeriesStyle(colours[i % 6], MARKERS[(i + i // 6) % 6], LINES[i // 6 % 3]) for i, name in enumerate(names)
     }
+
+
+def panel_grid(
+    count: int, most: int, title: str, size: Callable[[int, int], tuple[float, float]], **share: bool
+) -> tuple[Figure, list[Axes], int]:
+    """Return a figure with `count` panels, at most `most` side by side, their axes, and how many are side by side.
+
+    `size` gives its width and height in inches for so many columns and rows; `share` is as `Figure.subplots` takes it.
+    """
+    columns = min(most, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=size(columns, rows), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    grid = figure.subplots(rows, columns, squeeze=False, **share).ravel()
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    return figure, list(grid[:count]), columns
+
+
+def name_looks(figure: Figure, panels: Sequence[Axes], loc: str = "outside upper right", columns: int = 2) -> None:
+    """Name each look of several panels once, in a legend outside all of them."""
+    looks = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(looks.values(), looks.keys(), loc=loc, ncols=columns)

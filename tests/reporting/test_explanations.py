@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import matplotlib
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
 
 from covid_keras.explain.lime_map import LimeExplanation
 from covid_keras.reporting.explanations import (
@@ -20,17 +16,10 @@ from covid_keras.reporting.explanations import (
     concealment_figure,
     heat_grid,
     lime_figure,
-    shares_figure,
 )
+from tests.helpers.pages import words_of
 
 SHAPE = (40, 32)
-
-
-def texts(figure: Figure) -> str:
-    """All text of a figure, which is drawn on the way."""
-    figure.savefig(io.BytesIO(), format="png", dpi=40)
-    found = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
-    return "\n".join(text for text in found if text)
 
 
 def heat_case(name: str = "p1", lime: LimeExplanation | None = None) -> HeatCase:
@@ -51,7 +40,7 @@ def explanation() -> LimeExplanation:
 def test_the_grid_shows_every_map_with_its_share(plain):
     cases = [heat_case(f"p{i}") for i in range(4)]
     figure = heat_grid(cases, columns=3, plain=plain)
-    shown = texts(figure)
+    shown = words_of(figure)
     assert all(f"p{i}" in shown for i in range(4))
     assert shown.count("p = 0.93") == 4
     assert shown.count("50 % of the heat in the lungs") == 4
@@ -63,7 +52,7 @@ def test_the_grid_shows_every_map_with_its_share(plain):
 
 def test_lime_is_green_and_red_with_signs_and_hatching():
     figure = lime_figure([heat_case(lime=explanation())])
-    shown = texts(figure)
+    shown = words_of(figure)
     assert "2 heaviest superpixels" in shown
     assert "p = 0.93; linear fit R² = 0.71" in shown
     assert shown.count("−") >= 2  # in the picture, and in the legend
@@ -80,29 +69,9 @@ def test_concealment_says_both_probabilities_and_shares():
     before[:4, :8] = 1
     picture = np.full(SHAPE, 80, np.uint8)
     case = ConcealedCase(picture, picture, before, np.zeros(SHAPE), text, 0.91, 0.34, "p7")
-    shown = texts(concealment_figure([case, case]))
+    shown = words_of(concealment_figure([case, case]))
     for said in ("p7\nbefore", "p = 0.91", "p = 0.34", "50 % of it on the text", "no heat"):
         assert said in shown
-
-
-def shares(level: float, seed: int) -> pd.DataFrame:
-    share = np.clip(level + np.random.default_rng(seed).normal(0, 0.1, 60), 0, 1)
-    frame = pd.DataFrame({"image_id": [f"i{i}" for i in range(60)], "patient_id": [f"p{i // 2}" for i in range(60)]})
-    return frame.assign(heat_in_lungs=share, lung_area=0.3, enrichment=share / 0.3, beyond_chance=(share - 0.3) / 0.7)
-
-
-def test_shares_show_the_interval_of_the_paired_difference():
-    frames = {"whole picture": shares(0.4, 0), "lung crop": shares(0.6, 1), "third": shares(0.4, 2)}
-    figure = shares_figure(frames, n=200)
-    shown = texts(figure)
-    assert shown.count("30 patients") == 4
-    assert "mean difference to whole picture" in shown
-    assert "+0.2" in shown
-    bars = figure.axes[2].containers[0]
-    ((low, _), (high, _)) = bars.lines[2][0].get_segments()[0]
-    assert 0.1 < low < high < 0.3
-    with pytest.raises(ValueError, match="two systems"):
-        shares_figure({"one": frames["third"]})
 
 
 def test_figures_leave_the_style_of_others_alone():

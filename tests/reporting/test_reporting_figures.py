@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 import matplotlib
@@ -16,23 +15,14 @@ from covid_keras.evaluation.summary import Measured
 from covid_keras.reporting import (
     Explanation,
     comparison_figure,
-    confusion_figure,
     confusion_panels,
     explanation_figure,
-    learning_curves,
     learning_panels,
-    lung_overlay,
     roc_figure,
     severity_figure,
 )
 from covid_keras.reporting.style import OKABE_ITO, series_styles
-
-
-def texts(figure: Figure) -> str:
-    """All text of a figure, which is drawn on the way."""
-    figure.savefig(io.BytesIO(), format="png", dpi=40)
-    found = [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
-    return "\n".join(text for text in found if text)
+from tests.helpers.pages import words_of
 
 
 def legend_of(figure: Figure) -> list[str]:
@@ -50,14 +40,13 @@ def square_case() -> Explanation:
 
 
 def test_confusion_sums_executions_and_gives_row_percentages():
-    figure = confusion_figure(np.array([[[3, 1], [0, 4]], [[3, 1], [2, 2]]]), ["negative", "positive"], "Crop")
-    shown = texts(figure)
+    matrix = np.array([[[3, 1], [0, 4]], [[3, 1], [2, 2]]])
+    figure = confusion_panels({"Crop": matrix}, ["negative", "positive"])
+    shown = words_of(figure)
     assert "6\n75.0 %" in shown
     assert "2\n25.0 %" in shown
     assert "sum of 2 executions" in shown
-    assert "0\n0.0 %" in texts(confusion_figure(np.array([[0, 0], [1, 1]]), ["a", "b"]))
-    with pytest.raises(ValueError, match="3 classes"):
-        confusion_figure(np.eye(2), ["a", "b", "c"])
+    assert "0\n0.0 %" in words_of(confusion_panels({"a": np.array([[0, 0], [1, 1]])}, ["a", "b"]))
 
 
 def test_roc_of_a_perfect_and_a_chance_system():
@@ -76,7 +65,7 @@ def test_roc_of_a_perfect_and_a_chance_system():
     curve = next(line for line in figure.axes[0].lines if line.get_label().startswith("perfect"))
     assert curve.get_xydata()[0].tolist() == [0.0, 0.0]
     assert curve.get_ydata()[1:].min() == 1.0
-    assert "sensitivity for COVID-19" in texts(figure)
+    assert "sensitivity for COVID-19" in words_of(figure)
 
 
 def test_confusion_panels_hold_each_systems_own_matrix():
@@ -86,7 +75,7 @@ def test_confusion_panels_hold_each_systems_own_matrix():
     panels = [axes for axes in figure.axes if axes.get_visible() and axes.images]
     assert [axes.get_title("left") for axes in panels] == list("abcd")
     assert [axes.texts[0].get_text().split("\n")[0] for axes in panels] == ["11", "12", "13", "14"]
-    assert "All of them" in texts(figure)
+    assert "All of them" in words_of(figure)
     with pytest.raises(ValueError, match="no confusion matrix"):
         confusion_panels({}, ["a", "b"])
     with pytest.raises(ValueError, match="3 classes"):
@@ -129,7 +118,7 @@ def test_roc_refuses_what_has_no_curve():
 def test_a_long_title_of_a_roc_figure_is_not_cut_off():
     title = "Two classes: COVID-19 against normal and pneumonia, lungs alone, all five systems of the profile"
     figure = roc_figure({"a": [(np.array([0, 1]), np.array([0.1, 0.9]))]}, title)
-    assert title in texts(figure).replace("\n", " ")
+    assert title in words_of(figure).replace("\n", " ")
     (drawn,) = [part for part in figure.axes[0].findobj(matplotlib.text.Text) if part.get_text().startswith("Two ")]
     box = drawn.get_window_extent()
     assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
@@ -142,18 +131,13 @@ def test_learning_curves_mark_the_best_epoch():
         "accuracy": [0.5, 0.6, 0.7, 0.9],
         "val_accuracy": [0.5, 0.7, 0.6, 0.6],
     }
-    figure = learning_curves([history, pd.DataFrame(history)], "Crop")
+    figure = learning_panels({"Crop": ([history, pd.DataFrame(history)], None)})
     marks = [line.get_xydata()[0].tolist() for line in figure.axes[0].lines if line.get_marker() == "o"]
-    assert marks == [[2, 1], [2, 1]]
-    given = learning_curves([history], best_epochs=[4])
-    assert [line.get_xydata()[0].tolist() for line in given.axes[1].lines if line.get_marker() == "o"] == [[4, 60]]
-    assert legend_of(figure) == ["training", "validation", "best epoch (validation)"]
-    assert len(learning_curves([{"loss": [1.0, 0.5]}]).axes) == 1
+    assert marks == [[2, 1], [2, 1]], "the lowest validation loss"
     assert figure.axes[0].get_yscale() == "linear"
-    flat = learning_curves([{"loss": [0.7, 0.6, 0.5], "val_loss": [9000.0, 2.0, 0.6]}]).axes[0]
+    bumpy = {"loss": [0.7, 0.6, 0.5], "val_loss": [9000.0, 2.0, 0.6]}
+    flat = learning_panels({"Crop": ([bumpy], None)}).axes[0]
     assert (flat.get_yscale(), flat.get_ylabel()) == ("log", "loss (log scale)")
-    with pytest.raises(ValueError, match="no history"):
-        learning_curves([])
 
 
 def test_severity_shows_ours_and_the_papers():
@@ -164,7 +148,7 @@ def test_severity_shows_ours_and_the_papers():
     paper = PublishedCell("VI", "Mild", "accuracy", 61.8, 5.49, "percent", 61.8, "", "sdnet", "accuracy_Mild", 2, 2, "")
     figure = severity_figure(measured, [paper], {"crop": "With crop"})
     assert sorted(legend_of(figure)) == ["ours (95 % interval)", "paper (mean ± std)"]
-    assert "accuracy (%)" in texts(figure)
+    assert "accuracy (%)" in words_of(figure)
     assert [axes.get_title("left") for axes in figure.axes] == ["With crop", "sdnet"], "a panel a system"
     heights = [{float(y) for line in axes.lines for y in line.get_ydata()} for axes in figure.axes]
     assert 60.0 in heights[0]
@@ -186,25 +170,19 @@ def test_comparison_figure_has_a_panel_a_metric():
 
 def test_explanation_captions_give_the_shares():
     case = square_case()
-    shown = texts(explanation_figure([case, replace(case, mask=None, predicted="normal", other="covid")]))
+    shown = words_of(explanation_figure([case, replace(case, mask=None, predicted="normal", other="covid")]))
     assert "100 % of the heat in the lungs\n(lungs: 50 % of the picture)" in shown
     assert "no heat" in shown
     assert "predicted: covid (0.90, correct)" in shown
     assert "predicted: normal (0.90, wrong)" in shown
-    assert "no lungs found" in texts(explanation_figure([replace(case, mask=np.zeros((40, 30)))]))
+    assert "no lungs found" in words_of(explanation_figure([replace(case, mask=np.zeros((40, 30)))]))
     with pytest.raises(ValueError, match="no image"):
         explanation_figure([])
 
 
-def test_lung_overlay_outlines_and_says_how_much():
-    case = square_case()
-    assert "lungs: 50 % of the picture" in texts(lung_overlay(case.image, case.mask))
-    assert "lungs: 0 %" in texts(lung_overlay(case.image, np.zeros_like(case.mask)))
-
-
 def test_no_state_is_left_behind():
     before = dict(matplotlib.rcParams)
-    confusion_figure(np.eye(2, dtype=int), ["a", "b"])
+    confusion_panels({"a": np.eye(2, dtype=int)}, ["a", "b"])
     assert dict(matplotlib.rcParams) == before
 
 
