@@ -23,7 +23,7 @@ def test_what_is_said_of_severities_holds_for_every_trained_network():
     paper = load_paper("tabik")
     assert "finds severe cases *less* often than mild ones" in (paper.folder / "README.md").read_text(encoding="utf-8")
     systems = read_json(paper.folder / "results" / "cpu.json")["systems"]
-    trained = [name for name in systems if not paper.system(name).released]
+    trained = [name for name in systems if not paper.system(name).origin]
     assert len(trained) == 11
     for name in trained:
         metrics = systems[name]["metrics"]
