@@ -104,7 +104,7 @@ def _print_counts(name: str, data: Path) -> int:
 def download_sources(given: Path | None, names: Sequence[str], unverified: bool = False) -> int:
     """Fetch the collections that have plain addresses, unpack and count them; return 0.
 
-    Counts that differ are shown and are no error: such an address may serve a later state than the counted one.
+    Counts that differ are shown and are not an error: such an address may serve a later state than the counted one.
 
     Parameters
     ----------

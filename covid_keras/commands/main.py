@@ -78,7 +78,7 @@ def _log_level() -> int:
     given = os.environ.get("COVID_KERAS_LOG") or "warning"
     levels = logging.getLevelNamesMapping()
     if given.upper() not in levels:
-        raise UserError(f"COVID_KERAS_LOG={given}", "is no log level", "Set it to debug, info, warning or error")
+        raise UserError(f"COVID_KERAS_LOG={given}", "is not a log level", "Set it to debug, info, warning or error")
     return levels[given.upper()]
 
 

@@ -117,18 +117,18 @@ def add_weights(path: Path, name: str | None = None) -> None:
     Raises
     ------
     UserError
-        Where it is no file or not a registered one, or the store cannot be written.
+        Where it is not a file or not a registered one, or the store cannot be written.
     """
     entries = [get_entry(name)] if name else list(load_registry().values())
     if not path.is_file():
-        raise UserError(path, "is no file", "Check the path")
+        raise UserError(path, "is not a file", "Check the path")
     digests = {algorithm: digest_of(path, algorithm) for algorithm in dict.fromkeys(e.digest[0] for e in entries)}
     entry = next((e for e in entries if digests[e.digest[0]] == e.digest[1]), None)
     if entry is None:
         found = ", ".join(f"{algorithm} {digest}" for algorithm, digest in digests.items())
         raise UserError(
             path,
-            f"is not {name} as registered ({found})" if name else f"is no registered file ({found})",
+            f"is not {name} as registered ({found})" if name else f"is not a registered file ({found})",
             f"Fetch it from {entries[0].url or entries[0].origin}"
             if name
             else f"Registered: {', '.join(e.name for e in entries)}",
@@ -168,7 +168,7 @@ def download_weights(names: Sequence[str]) -> None:
 
 
 def _fetch(entry: WeightEntry) -> None:
-    """Fetch a file beside its place, prove it, and only then put it there."""
+    """Fetch a file into a temporary folder of the store, verify it, and only then move it into place."""
     store = _writable_store()
     from covid_keras.data.download import download
     from covid_keras.data.sources.base import Download
@@ -205,7 +205,7 @@ def check_conversion(source: Path, target: Path, like: str, legacy: bool) -> Wei
     Raises
     ------
     UserError
-        Where `source` is no file, or is `target`; `target` has a suffix that Keras would read as the other layout;
+        Where `source` is not a file, or is `target`; `target` has a suffix that Keras would read as the other layout;
         the suite builds no network for `like`.
     """
     entry = get_entry(like)
@@ -213,7 +213,7 @@ def check_conversion(source: Path, target: Path, like: str, legacy: bool) -> Wei
         known = [e.name for e in load_registry().values() if e.builder]
         raise UserError(f"--like {like}", "is of no network that this suite builds", f"Known: {', '.join(known)}")
     if not source.is_file():
-        raise UserError(source, "is no file", "Check the path")
+        raise UserError(source, "is not a file", "Check the path")
     if target.exists() and target.samefile(source):
         raise UserError(target, "is the file to convert", "Name another file to write")
     is_keras3 = target.name.endswith(".weights.h5")

@@ -29,7 +29,7 @@ def open_bar(*arguments: Any, **options: Any) -> tqdm:
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "image") -> Iterator[T]:
     """Yield `items` under a bar with rate and time left.
 
-    Where standard error is no terminal (a log file, CI) the bar prints a line about every 30 seconds instead of
+    Where standard error is not a terminal (a log file, CI) the bar prints a line about every 30 seconds instead of
     redrawing itself; `COVID_KERAS_QUIET=1` silences it.
     """
     yield from open_bar(items, desc=description, total=total, unit=unit)

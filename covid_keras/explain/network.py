@@ -233,7 +233,7 @@ def checked_classes(
     Raises
     ------
     ValueError
-        Where the images are no batch, or a class is none of the model's.
+        Where the images are not a batch, or a class is not one of the model's.
     """
     if images.ndim != 4:
         raise ValueError(f"images must have the shape (N, H, W, C), not {images.shape}")

@@ -1,4 +1,4 @@
-"""A model's answer on radiographs of one's own: probability, decision, the lungs, and where the evidence lies.
+"""A model's answer on radiographs of the user's own: probability, decision, the lungs, and where the evidence lies.
 
 TensorFlow is imported once the arguments have been found usable, not when this module is.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # Images that go through the networks at a time: bounds the memory, and Grad-CAM copies its network for each group.
 GROUP = 16
-# DICOM modalities that are no projection radiographs; what has another or none (converted files) is taken.
+# DICOM modalities that are not projection radiographs; what has another or none (converted files) is taken.
 _NO_RADIOGRAPH = frozenset({"CT", "MR", "US", "PT", "NM", "MG"})
 TABLE, RECORD = "predictions.csv", "predictions.json"
 
@@ -146,14 +146,14 @@ def predict_files(
     draw : callable, optional
         Explain the class decided for by Grad-CAM and have this draw it, given the PNG's path, the answer, the entry.
     check_view : bool
-        Refuse what is no frontal chest radiograph (see `covid_keras.inference.view_check`).
+        Refuse what is not a frontal chest radiograph (see `covid_keras.inference.view_check`).
 
     Raises
     ------
     RefusedImages
         A `UserError` that names every picture refused by the check of the view.
     UserError
-        For an unknown model, weights that are missing, altered or of another network, a file that is no radiograph,
+        For an unknown model, weights that are missing, altered or of another network, a file that is not a radiograph,
         two of one stem whose pictures would overwrite each other, or a folder that cannot be written.
     """
     entry = find_model(model, weights)
@@ -181,11 +181,11 @@ def _check_images(images: Sequence[Path], heatmap: bool) -> None:
     for path in images:
         read_image(path)
         if (modality := _modality(path)) in _NO_RADIOGRAPH:
-            raise UserError(path, f"is no radiograph (DICOM modality {modality})", "Give a frontal chest radiograph")
+            raise UserError(path, f"is not a radiograph (DICOM modality {modality})", "Give a frontal chest radiograph")
 
 
 def _modality(path: Path) -> str:
-    """Return a DICOM file's modality, such as "DX" or "CT"; "" where it says none or is no DICOM file."""
+    """Return a DICOM file's modality, such as "DX" or "CT"; "" where it says none or is not a DICOM file."""
     if not has_dicom_header(path):
         return ""
     from pydicom import dcmread  # an extra, which `read_image` has found installed

@@ -50,7 +50,7 @@ def segment_files(images: Sequence[Path], out: Path, weights: str | Path, thresh
     Raises
     ------
     UserError
-        For a file that is no radiograph, two of one stem, or a folder that cannot be written.
+        For a file that is not a radiograph, two of one stem, or a folder that cannot be written.
     """
     if threshold is not None and not 0 < threshold < 1:
         raise UserError(f"--threshold {threshold}", "must lie between 0 and 1", "0.5 is usual")

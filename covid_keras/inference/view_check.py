@@ -99,7 +99,7 @@ class ViewVerdict:
 
 
 class RefusedImages(UserError):
-    """Some pictures are no frontal chest radiographs.
+    """Some pictures are not frontal chest radiographs.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class ViewNetwork(RegisteredNetwork):
 
     def __init__(self, entry: WeightEntry) -> None:
         if LATERAL not in entry.classes or not entry.builder or entry.scaling not in SCALINGS:
-            problem = "is no view network (class 'lateral', builder, scaling)"
+            problem = "is not a view network (class 'lateral', builder, scaling)"
             raise UserError(entry.name, problem, "Correct the registry's entry")
         whole = Preparation(size=tuple(entry.input_shape[:2]))
         super().__init__(entry, entry.input_preparation() if entry.preparation else whole)
@@ -198,18 +198,18 @@ def check_view(image: np.ndarray, path: str | Path, view_network: Network, segme
         The shipped U-Net, by whose masks the limits were chosen.
     """
     if colour_of(path) > _MOST_COLOUR:
-        return ViewVerdict(NONE, math.nan, "is no radiograph: it is in colour")
+        return ViewVerdict(NONE, math.nan, "is not a radiograph: it is in colour")
     signs = lung_signs(image, segmenter)
     if signs.haze > _MOST_HAZE:
-        return ViewVerdict(NONE, math.nan, "is no chest radiograph: the lung network finds nothing it is sure of")
+        return ViewVerdict(NONE, math.nan, "is not a chest radiograph: the lung network finds nothing it is sure of")
     if signs.darkness > _MOST_DARKNESS:
-        return ViewVerdict(NONE, math.nan, "is no chest radiograph: its lungs are black, as in a CT slice")
+        return ViewVerdict(NONE, math.nan, "is not a chest radiograph: its lungs are black, as in a CT slice")
     lateral = view_network.lateral_probability(Path(path))
     if is_positive(lateral):
         return ViewVerdict(LATERAL, lateral, f"is a lateral radiograph (probability {lateral:.3f})")
     doubt = signs.doubt or ("lungs of odd shape" if signs.solidity < _LEAST_SOLIDITY else "")
     if doubt:
-        return ViewVerdict(NONE, math.nan, f"is no frontal chest radiograph: {doubt}")
+        return ViewVerdict(NONE, math.nan, f"is not a frontal chest radiograph: {doubt}")
     return ViewVerdict(FRONTAL, 1 - lateral)
 
 

@@ -58,7 +58,7 @@ def weight_file(weights: str | Path) -> Path | None:
     if weights in ("imagenet", "none"):
         return None
     if not Path(weights).is_file():
-        raise UserError(weights, "is no weight file", "Give a path, or --weights imagenet, or --weights none")
+        raise UserError(weights, "is not a weight file", "Give a path, or --weights imagenet, or --weights none")
     return Path(weights)
 
 
@@ -77,7 +77,7 @@ def backbone_weights(name: str, make: Callable[[str | None], keras.Model], weigh
     Raises
     ------
     UserError
-        Where the download fails, or the path is no file.
+        Where the download fails, or the path is not a file.
     """
     weight_file(weights)
     try:

@@ -43,6 +43,6 @@ def compile_classifier(model: keras.Model, optimizer: OptimizerSettings, label_s
 
 
 def ends_in_one(model: keras.Model) -> bool:
-    """Whether a network ends in a single unit; one that is no graph of layers, with losses of its own, does not."""
+    """Whether a network ends in a single unit; one that is not a graph of layers, with losses of its own, does not."""
     outputs: Any = getattr(model, "outputs", None) or ()
     return len(outputs) == 1 and outputs[0].shape[-1] == 1

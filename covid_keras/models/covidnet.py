@@ -122,14 +122,14 @@ def build_covidnet(
         Where the variant is unknown, the size does not fit, or weights are not to be had or do not fit.
     """
     if variant not in VARIANTS:
-        raise UserError("variant", f"{variant!r} is no COVIDNet", f"Give one of {', '.join(VARIANTS)}")
+        raise UserError("variant", f"{variant!r} is not a COVIDNet", f"Give one of {', '.join(VARIANTS)}")
     inputs = keras.Input(input_shape, name="radiograph")
     if variant == "large":
         return _build_large(inputs, classes, weights, batchnorm_momentum, name)
     if weights == "imagenet":
         raise UserError(VARIANTS[variant].title, "has no ImageNet weights", "Give none or a file, or variant large")
     if any(not side or side % _REDUCTION for side in input_shape[:2]):
-        problem = f"{input_shape[:2]} are no multiples of {_REDUCTION}"
+        problem = f"{input_shape[:2]} are not multiples of {_REDUCTION}"
         raise UserError("input_shape", problem, "COVIDNet-CXR takes (480, 480)")
     momentum = _SURROGATE_MOMENTUM if batchnorm_momentum is None else batchnorm_momentum
     x = layers.Flatten(name="flatten")(_Surrogate(VARIANTS[variant], momentum).features(inputs))

@@ -169,7 +169,7 @@ class LungSegmenter:
     def key(self) -> dict[str, object]:
         """What decides a mask besides the radiograph; for cache keys."""
         settings = {"threshold": self.threshold, "clean": self.clean, "algorithm": ALGORITHM}
-        decided = {"sha256": self.entry.sha256} | settings
+        decided: dict[str, object] = {"sha256": self.entry.sha256, **settings}
         # Named only where it is another than what every mask was made by before there were two.
         return decided if self.mode == "shipped" else {**decided, "mode": self.mode}
 

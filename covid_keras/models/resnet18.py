@@ -185,7 +185,7 @@ class _Builder:
 def _load(model: keras.Model, path: str | Path) -> LoadReport:
     """Load a file of either kind, told apart by its contents."""
     if not Path(path).is_file():
-        raise UserError(path, "is no weight file", "Check the path, or give none for random weights")
+        raise UserError(path, "is not a weight file", "Check the path, or give none for random weights")
     return load_torchvision(model, path) if zipfile.is_zipfile(path) else load_weights(model, path)
 
 

@@ -81,7 +81,7 @@ def build_unet(
     Raises
     ------
     ValueError
-        Where height or width is no such multiple, or `normalisation` or `form` is unknown.
+        Where height or width is not such a multiple, or `normalisation` or `form` is unknown.
 
     References
     ----------

@@ -63,7 +63,7 @@ class LoadReport:
     path : Path
         The file read.
     layout : str
-        "legacy" (a group a layer, as Keras 1 and 2 wrote) or "keras3" (`*.weights.h5`).
+        "legacy" (one group per layer, as Keras 1 and 2 wrote) or "keras3" (`*.weights.h5`).
     assigned : dict of str to str
         "layer/variable" of the model to the path of its data set, below the group that holds the layers.
     parameters : int
@@ -77,7 +77,7 @@ class LoadReport:
 
 
 def save_weights(model: keras.Model, path: str | Path) -> Path:
-    """Write a model's weights as legacy-layout HDF5, a group a layer, addressed by name.
+    """Write a model's weights as legacy-layout HDF5, one group per layer, addressed by name.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def load_weights(model: keras.Model, path: str | Path) -> LoadReport:
     ------
     UserError
         Naming the file and the first tensor that is missing, left over, of another shape, no finite real numbers
-        or stored in another file, or where the file is no HDF5 weight file, or is damaged.
+        or stored in another file, or where the file is not an HDF5 weight file, or is damaged.
     """
     path = Path(path)
     if not path.is_file():
@@ -202,7 +202,7 @@ def _member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Datas
     parts = name.split("/")
     is_odd = len(parts) > _DEEPEST or not name.isprintable()
     if is_odd or not {"", ".", ".."}.isdisjoint(parts):
-        raise UserError(path, f"{name[:80]!r} is no name of a layer or tensor", _NO_KERAS)
+        raise UserError(path, f"{name[:80]!r} is not the name of a layer or tensor", _NO_KERAS)
     found: h5py.Group | h5py.Dataset = group
     for part in parts:
         link = _link(found, part) if isinstance(found, h5py.Group) else None
@@ -225,7 +225,7 @@ def _link(group: h5py.Group, name: str) -> int | None:
 def _group(path: Path, parent: h5py.Group, name: str) -> h5py.Group:
     found = _member(path, parent, name)
     if not isinstance(found, h5py.Group):
-        raise UserError(path, f"{name!r} is no group", _NO_KERAS)
+        raise UserError(path, f"{name!r} is not a group", _NO_KERAS)
     return found
 
 
@@ -270,7 +270,7 @@ def _attribute(path: Path, group: h5py.Group, key: str) -> list[str]:
     count, width = stored.get_space().get_simple_extent_npoints(), stored.get_type().get_size()
     # A list without names is stored as one of numbers.
     if count and not isinstance(stored.get_type(), h5py.h5t.TypeStringID):
-        raise UserError(path, f"{key} of {group.name} is no text", _NO_KERAS)
+        raise UserError(path, f"{key} of {group.name} is not text", _NO_KERAS)
     if count > _MOST_NAMES or count * width > _LONGEST_NAMES:
         raise UserError(path, f"{key} of {group.name} is too long a list ({count} names)", _NO_KERAS)
     values: Iterable[bytes | str] = np.atleast_1d(group.attrs[key]) if count else ()
@@ -362,7 +362,8 @@ def _values(path: Path, place: str, dataset: h5py.Dataset | h5py.Group, variable
     is_float = keras.backend.is_float_dtype(variable.dtype)
     is_tensor = isinstance(dataset, h5py.Dataset)
     if not is_tensor or dataset.dtype.kind not in ("f" if is_float else "iub") or dataset.dtype.itemsize > 8:
-        raise UserError(path, f"{place} is no tensor of numbers of the kind {variable.dtype}", "Fetch the file again")
+        problem = f"{place} is not a tensor of numbers of the kind {variable.dtype}"
+        raise UserError(path, problem, "Fetch the file again")
     if dataset.shape != (shape := tuple(variable.shape)):
         problem = f"{place} has shape {dataset.shape}, the model wants {shape}"
         raise UserError(path, problem, "Give the file of this very model and input size")

@@ -79,7 +79,7 @@ def _weights(given: str) -> str:
     if not Path(given).is_file():
         raise UserError(f"--weights {given}", "is no file", "Give a path, imagenet or none")
     if not h5py.is_hdf5(given):
-        raise UserError(f"--weights {given}", "is no HDF5 weight file", "Give an .h5 file written by Keras")
+        raise UserError(f"--weights {given}", "is not an HDF5 weight file", "Give an .h5 file written by Keras")
     return str(Path(given).resolve())
 
 
@@ -92,7 +92,7 @@ def _checkpoints(given: list[str], paper: Paper) -> dict[str, str]:
             raise UserError(f"--checkpoint {text}", "is not NAME=FILE", f"Names: {', '.join(paper.files) or 'none'}")
         if name not in paper.files:
             known = ", ".join(f"{key} ({what})" for key, what in paper.files.items()) or "none"
-            raise UserError(f"--checkpoint {name}", f"is no weight file of {paper.name}", f"Known: {known}")
+            raise UserError(f"--checkpoint {name}", f"is not a weight file of {paper.name}", f"Known: {known}")
         if not Path(path).expanduser().is_file():
             raise UserError(f"--checkpoint {name}={path}", "is no file", "Check the path")
         files[name] = str(Path(path).expanduser().resolve())

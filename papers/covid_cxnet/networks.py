@@ -97,7 +97,7 @@ def check(protocol: Protocol) -> None:
             "Give --checkpoint chexnet=FILE (see papers/covid_cxnet/README.md), or --weights none",
         )
     if (path := protocol.files.get(CHEXNET)) and not h5py.is_hdf5(path):
-        raise UserError(path, "is no HDF5 weight file", "Give CheXNet's .h5 file as Keras wrote it")
+        raise UserError(path, "is not an HDF5 weight file", "Give CheXNet's .h5 file as Keras wrote it")
     if protocol.weights not in ("imagenet", "none") and {"densenet121", "resnet50"} <= set(protocol.systems):
         raise UserError(
             f"--weights {Path(protocol.weights).name}",

@@ -86,7 +86,7 @@ def test_level_of_logging(capsys, monkeypatch, nowhere):
     monkeypatch.setenv("COVID_KERAS_LOG", "debug")
     assert main(["papers"]) == 0
     monkeypatch.setenv("COVID_KERAS_LOG", "loud")
-    assert "COVID_KERAS_LOG=loud: is no log level. Set it to debug" in fails(capsys, "papers")
+    assert "COVID_KERAS_LOG=loud: is not a log level. Set it to debug" in fails(capsys, "papers")
 
 
 def test_only_reproduce_says_that_it_goes_on(capsys, monkeypatch, nowhere):

@@ -131,11 +131,11 @@ def test_weight_files_are_given_by_name(plan_of, tmp_path):
         ("net.npz", r"--checkpoint net\.npz: is not NAME=FILE\. Names: resnet18, vgg16"),
         (
             "resnet=net.npz",
-            r"--checkpoint resnet: is no weight file of covid_sdnet\. Known: resnet18 \(ImageNet ResNet-18",
+            r"--checkpoint resnet: is not a weight file of covid_sdnet\. Known: resnet18 \(ImageNet ResNet-18",
         ),
         ("resnet18=gone.npz", r"--checkpoint resnet18=gone\.npz: is no file"),
         ("resnet18=", "--checkpoint resnet18=: is no file"),
-        ("=net.npz", "--checkpoint : is no weight file"),
+        ("=net.npz", "--checkpoint : is not a weight file"),
     ],
 )
 def test_wrong_weight_files_are_one_line(plan_of, tmp_path, given, words):

@@ -92,7 +92,7 @@ def test_bimcv_tells_what_is_missing(tmp_path: Path) -> None:
     folder = make_positive(tmp_path)
     tables = folder / "derivatives"
     listing = tables / "partitions.tsv"
-    # a subject whose archive is not unpacked is no error, CT is no radiograph
+    # a subject whose archive is not unpacked is no error, CT is not a radiograph
     text = listing.read_text() + "sub-S09999\tses-E5\tsub-S09999/ses-E5/mod-rx/sub-S09999_ses-E5_vp-ap_cr.png\n"
     text += "sub-S03001\tses-E1\tsub-S03001/ses-E1/mod-ct/sub-S03001_ses-E1_ct.nii.gz\n"
     listing.write_text(text)

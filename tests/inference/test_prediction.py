@@ -389,7 +389,7 @@ def test_one_line_for_each_refused_image_and_nothing_written(
     lines = said.err.splitlines()
     assert len(lines) == 2
     remedy = "Leave it out, or predict without --check-view."
-    assert lines[0] == f"covid-keras: error: {images[0]}: is no radiograph: it is in colour. {remedy}"
+    assert lines[0] == f"covid-keras: error: {images[0]}: is not a radiograph: it is in colour. {remedy}"
     assert lines[1].startswith(f"covid-keras: error: {images[2]}: is a lateral radiograph (probability 0.")
     assert lines[1].endswith(remedy)
     assert not said.out
@@ -418,7 +418,7 @@ def test_the_check_needs_its_network(register, picture, tmp_path, capsys):
         (lambda path: write_image(path, np.zeros((16, 20_000), np.uint8)), "20000"),
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: None, "there is no such image"),
-        (lambda path: write_dicom(path, np.zeros((64, 64), np.uint8), "CT"), "is no radiograph (DICOM modality CT)"),
+        (lambda path: write_dicom(path, np.zeros((64, 64), np.uint8), "CT"), "is not a radiograph (DICOM modality CT)"),
     ],
 )
 def test_one_bad_image_among_many_leaves_nothing_behind(register, picture, tmp_path, capsys, make, words):

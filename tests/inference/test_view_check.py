@@ -1,4 +1,4 @@
-"""`--check-view`: what is no frontal chest radiograph, on phantoms, made masks and colours, and on real pictures."""
+"""`--check-view`: what is not a frontal chest radiograph, on phantoms, made masks and colours, and on real pictures."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_no_network_no_check(register):
 
 @pytest.mark.parametrize("fields", [{"classes": ("frontal", "side")}, {"builder": ""}, {"scaling": "z"}])
 def test_entries_of_no_view_network(register, fields):
-    with pytest.raises(UserError, match="arias_view: is no view network"):
+    with pytest.raises(UserError, match="arias_view: is not a view network"):
         ViewNetwork(register(**fields))
 
 

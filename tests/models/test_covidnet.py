@@ -147,11 +147,11 @@ def test_files_load_whole_into_a_surrogate_and_as_backbone_into_large(tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"variant": "a"}, "'a' is no COVIDNet. Give one of large, b, c"),
-        ({"input_shape": (100, 96, 3)}, "no multiples of 32"),
-        ({"input_shape": (None, 96, 3)}, "no multiples of 32"),
+        ({"variant": "a"}, "'a' is not a COVIDNet. Give one of large, b, c"),
+        ({"input_shape": (100, 96, 3)}, "not multiples of 32"),
+        ({"input_shape": (None, 96, 3)}, "not multiples of 32"),
         ({"weights": "imagenet"}, r"surrogate \(B\): has no ImageNet weights"),
-        ({"variant": "large", "weights": "absent.h5", "input_shape": (32, 32, 3)}, "is no weight file"),
+        ({"variant": "large", "weights": "absent.h5", "input_shape": (32, 32, 3)}, "is not a weight file"),
         ({"weights": "absent.h5", "input_shape": (32, 32, 3)}, "no such file"),
     ],
 )

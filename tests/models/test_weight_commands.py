@@ -105,7 +105,7 @@ def test_add_of_an_unknown_file_names_its_digest_and_what_is_registered(capsys, 
     given = tmp_path / "other.h5"
     given.write_bytes(b"other")
     error = _fails(capsys, "weights", "add", given)
-    assert f"is no registered file (sha256 {hashlib.sha256(b'other').hexdigest()}, md5 " in error
+    assert f"is not a registered file (sha256 {hashlib.sha256(b'other').hexdigest()}, md5 " in error
     assert "Registered: ours, theirs, kerass." in error
     given.write_bytes(KERAS_CONTENT)
     error = _fails(capsys, "weights", "add", given, "--as", "theirs")
@@ -116,10 +116,10 @@ def test_add_of_an_unknown_file_names_its_digest_and_what_is_registered(capsys, 
 
 
 def test_add_of_what_is_no_file(capsys, store, tmp_path):
-    assert "none.h5: is no file" in _fails(capsys, "weights", "add", tmp_path / "none.h5")
+    assert "none.h5: is not a file" in _fails(capsys, "weights", "add", tmp_path / "none.h5")
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        assert "is no file" in _fails(capsys, "weights", "add", path)
+        assert "is not a file" in _fails(capsys, "weights", "add", path)
 
 
 def test_add_replaces_an_altered_file(capsys, store, tmp_path):
@@ -332,7 +332,7 @@ def test_convert_of_what_cannot_be(capsys, source, tmp_path):
 
     assert "is no registered weight file" in fails(path, "o.h5", "--legacy", "--like", "none")
     assert "no network that this suite builds. Known: ours" in fails(path, "o.h5", "--legacy", "--like", "theirs")
-    assert "is no file" in fails(tmp_path / "none.h5", "o.h5", "--legacy", "--like", "ours")
+    assert "is not a file" in fails(tmp_path / "none.h5", "o.h5", "--legacy", "--like", "ours")
     assert "is the file to convert" in fails(path, path.name, "--like", "ours")
     assert "Name it NAME.weights.h5, or add --legacy" in fails(path, "o.h5", "--like", "ours")
     for name in ("o.weights.h5", "o.keras", "o"):

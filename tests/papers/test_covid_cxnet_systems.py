@@ -191,7 +191,7 @@ def test_chexnets_weights_are_asked_for_before_any_work(tmp_path):
     with pytest.raises(UserError, match=r"CheXNet weights: are needed by cxnet_v1.*--checkpoint chexnet=FILE"):
         PAPER.check(PAPER.protocol("paper"))
     PAPER.check(PAPER.protocol("paper", {"files": {"chexnet": str(tmp_path / "chexnet.h5")}}))
-    with pytest.raises(UserError, match="is no HDF5 weight file"):
+    with pytest.raises(UserError, match="is not an HDF5 weight file"):
         PAPER.check(PAPER.protocol("paper", {"files": {"chexnet": str(tmp_path / "page.h5")}}))
     with pytest.raises(UserError, match="cannot be the initial weights of DenseNet-121 and of ResNet-50"):
         PAPER.check(PAPER.protocol("paper", {"weights": str(tmp_path / "chexnet.h5")}))
