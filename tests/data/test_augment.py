@@ -19,16 +19,9 @@ from covid_keras.data.augment import (  # noqa: E402
 )
 
 EVERYTHING = Augmentation(
-    rotation=20,
-    shift=(0.1, 0.05),
-    zoom=(0.8, 1.3),
-    shear=10,
-    flip=True,
-    vertical_flip=True,
-    keep_aspect=False,
-    brightness=(0.9, 1.1),
+    20, (0.1, 0.05), (0.8, 1.3), 10, True, vertical_flip=True, keep_aspect=False, brightness=(0.9, 1.1),
     contrast=(0.9, 1.1),
-)
+)  # fmt: skip
 NOTHING = dict.fromkeys(("rotation", "shift_y", "shift_x", "shear"), 0.0)
 NOTHING |= dict.fromkeys(("zoom_y", "zoom_x", "flip", "vertical_flip"), 1.0)
 

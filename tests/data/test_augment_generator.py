@@ -23,22 +23,10 @@ from covid_keras.data.augment import (  # noqa: E402
 
 SIDE = 40
 # Hertel and Benlamri 2022, classifiers and segmenter, the percentages typed as Keras' numbers (degrees for angles).
-PAPER = {
-    "rotation_range": 15,
-    "width_shift_range": 0.15,
-    "height_shift_range": 0.15,
-    "shear_range": 0.15,
-    "zoom_range": 0.15,
-    "horizontal_flip": True,
-}
-SEGMENTER = {
-    "rotation_range": 180,
-    "width_shift_range": 0.3,
-    "height_shift_range": 0.3,
-    "shear_range": 20,
-    "zoom_range": 0.2,
-    "horizontal_flip": True,
-}
+PAPER = dict(rotation_range=15, width_shift_range=0.15, height_shift_range=0.15, shear_range=0.15, zoom_range=0.15)
+SEGMENTER = dict(rotation_range=180, width_shift_range=0.3, height_shift_range=0.3, shear_range=20, zoom_range=0.2)
+for _settings in (PAPER, SEGMENTER):
+    _settings["horizontal_flip"] = True
 UNEQUAL = {"width_shift_range": 0.3, "height_shift_range": 0.05, "zoom_range": [0.7, 1.1], "vertical_flip": True}
 DRAWS = 3000
 
@@ -112,11 +100,8 @@ def test_the_same_parameters_give_the_generators_picture(generator, settings, fi
 def test_what_the_generator_draws_gives_its_picture_here(generator):
     legacy, images = generator(**SEGMENTER), pictures(8)
     transforms = [legacy.get_random_transform(images.shape[1:], seed=seed) for seed in range(8)]
-    of = {
-        name: np.array([float(one[name]) for one in transforms], np.float32)
-        for name in transforms[0]
-        if name[0] in "tszf"
-    }
+    names = [name for name in transforms[0] if name[0] in "tszf"]
+    of = {name: np.array([float(one[name]) for one in transforms], np.float32) for name in names}
     ours = {
         "rotation": of["theta"],
         "shear": of["shear"],

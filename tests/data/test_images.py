@@ -122,17 +122,8 @@ def test_images_32_bit_float_and_constant(tmp_path, grey):
 def test_images_tiff_where_zero_is_white(tmp_path, grey):
     # By hand, as Pillow cannot write it: one strip, 16 bits, PhotometricInterpretation 0.
     wide = grey.astype("<u2") * 200
-    tags = [
-        (256, 3, W),
-        (257, 3, H),
-        (258, 3, 16),
-        (259, 3, 1),
-        (262, 3, 0),
-        (273, 4, 8),
-        (277, 3, 1),
-        (278, 3, H),
-        (279, 4, wide.nbytes),
-    ]
+    tags = [(256, 3, W), (257, 3, H), (258, 3, 16), (259, 3, 1), (262, 3, 0), (273, 4, 8), (277, 3, 1), (278, 3, H)]
+    tags += [(279, 4, wide.nbytes)]
     directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", t, k, 1, v) for t, k, v in tags)
     content = struct.pack("<2sHI", b"II", 42, 8 + wide.nbytes) + wide.tobytes() + directory + bytes(4)
     (tmp_path / "white.tif").write_bytes(content)
@@ -147,16 +138,8 @@ def test_images_exif_orientation(tmp_path, grey, orientation, suffix):
     exif[0x0112] = orientation
     path = tmp_path / f"turned.{suffix}"
     Image.fromarray(grey).save(path, exif=exif, **({"quality": 100} if suffix == "jpg" else {}))
-    turned = {
-        1: grey,
-        2: grey[:, ::-1],
-        3: grey[::-1, ::-1],
-        4: grey[::-1],
-        5: grey.T,
-        6: grey[::-1].T,
-        7: grey[::-1, ::-1].T,
-        8: grey[:, ::-1].T,
-    }[orientation]
+    upright = (grey, grey[:, ::-1], grey[::-1, ::-1], grey[::-1])
+    turned = (*upright, grey.T, grey[::-1].T, grey[::-1, ::-1].T, grey[:, ::-1].T)[orientation - 1]
     check(path, turned, 3)
     if suffix == "jpg":  # cv2 turns it by its own reading of the marker
         check(path, cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(float), 1)
@@ -347,14 +330,8 @@ def test_images_dicom_rescale_then_window(dicom, stored):
     check(dicom(stored, RescaleSlope=2, RescaleIntercept=-1024), span(stored))
     # The window's bounds are in rescaled units: stored 500..1500 becomes -24..1976 (centre, width as in the
     # standard, C.11.2.1.2.1: linear between c - 0.5 -+ (w - 1)/2).
-    path = dicom(
-        stored,
-        RescaleSlope=2,
-        RescaleIntercept=-1024,
-        WindowCenter=976.5,
-        WindowWidth=2001,
-        PhotometricInterpretation="MONOCHROME1",
-    )
+    scaled = {"RescaleSlope": 2, "RescaleIntercept": -1024, "WindowCenter": 976.5, "WindowWidth": 2001}
+    path = dicom(stored, PhotometricInterpretation="MONOCHROME1", **scaled)
     check(path, 255 - span(np.clip(stored, 500, 1500)), 1)
     two = dicom(stored, WindowCenter=[1000.5, 9], WindowWidth=[1001, 9])  # the first of two windows
     check(two, span(np.clip(stored, 500, 1500)), 1)
@@ -427,9 +404,7 @@ def test_images_real_files_equal_an_independent_decoder(real_data):
         "covid-chestxray-dataset/annotations/lung-masks-darwin-v7",
     ]
     for group in groups:
-        files = sorted(
-            path for path in (real_data / group).iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"}
-        )
+        files = sorted(path for path in (real_data / group).iterdir() if path.suffix in (".jpg", ".jpeg", ".png"))
         assert files, group
         for path in files[::8]:
             theirs = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.common.errors import UserError
 from covid_keras.data import SOURCES, check_source, get_source, load_source
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.sources.base import Source, image_ids
@@ -53,11 +53,7 @@ def test_card_is_complete_and_the_module_says_what_it_is(name: str, tmp_path: Pa
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name != "phantom"])
 def test_absent_collection_says_where_it_looked_and_how_to_get_it(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        load_source(name, tmp_path)
-    assert str(tmp_path) in str(caught.value)
-    assert get_source(name).url in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert get_source(name).url in refused(re.escape(str(tmp_path)), load_source, name, tmp_path)
 
 
 def test_unknown_source_lists_the_known() -> None:
@@ -92,14 +88,8 @@ def test_covidgr_reads_labels_and_levels(covidgr: Path) -> None:
     assert len(cohort.patients()) == 7
     assert read_image(cohort.table["path"][0]).shape == (20, 24)
     checks = {what: (expected, found) for what, expected, found in check_source("covidgr", covidgr)}
-    assert checks == {
-        "N": (426, 2),
-        "P": (426, 5),
-        "Normal-PCR+": (76, 1),
-        "Mild": (100, 1),
-        "Moderate": (171, 1),
-        "Severe": (79, 1),
-    }
+    levels = {"Normal-PCR+": (76, 1), "Mild": (100, 1), "Moderate": (171, 1), "Severe": (79, 1)}
+    assert checks == {"N": (426, 2), "P": (426, 5), **levels}
 
 
 @pytest.mark.parametrize(
@@ -181,13 +171,8 @@ def test_cohen_joins_patients_who_share_a_file(cohen: Path) -> None:
     with (cohen / "metadata.csv").open("a") as stream:
         stream.write("8,Pneumonia,PA,X-ray,e.jpg,\n7,Pneumonia,PA,X-ray,a.jpg,\n")
     rows = load_source("cohen", cohen).table.set_index("image_id")
-    assert rows["patient_id"].to_dict() == {
-        "cohen/a": "cohen/1",
-        "cohen/b": "cohen/2",
-        "cohen/c": "cohen/3",
-        "cohen/d": "cohen/1",
-        "cohen/e": "cohen/1",
-    }
+    assert rows.index.tolist() == [f"cohen/{name}" for name in "abcde"]
+    assert rows["patient_id"].tolist() == [f"cohen/{number}" for number in (1, 2, 3, 1, 1)]
 
 
 def test_cohen_counts_what_it_leaves_out(cohen: Path) -> None:
@@ -243,9 +228,7 @@ def test_cohen_without_scores_has_no_severity(cohen: Path) -> None:
 def test_cohen_refuses_bad_cells(cohen: Path, file: str, row: str, message: str) -> None:
     with (cohen / file).open("a") as stream:
         stream.write(row + "\n")
-    with pytest.raises(UserError, match=message) as caught:
-        load_source("cohen", cohen)
-    assert Path(file).name in str(caught.value)
+    assert Path(file).name in refused(message, load_source, "cohen", cohen)
 
 
 @pytest.mark.parametrize("column", ["patientid", "finding", "view", "modality", "filename"])
@@ -292,13 +275,9 @@ def test_covid_cxnet_joins_by_stem_and_reads_the_flags(cxnet: Path) -> None:
     cohort = load_source("covid_cxnet", cxnet.parent)
     rows = cohort.table.set_index("image_id")
     assert cohort.counts() == {"COVID-19": 5}
-    assert rows["patient_id"].to_dict() == {
-        "covid_cxnet/001": "covid_cxnet/unknown-001",
-        "covid_cxnet/010": "covid_cxnet/10",
-        "covid_cxnet/192-": "covid_cxnet/unknown-192-",
-        "covid_cxnet/446p": "covid_cxnet/10",
-        "covid_cxnet/481p-": "covid_cxnet/unknown-481p-",
-    }
+    assert rows.index.tolist() == [f"covid_cxnet/{name}" for name in ("001", "010", "192-", "446p", "481p-")]
+    patients = ("unknown-001", "10", "unknown-192-", "10", "unknown-481p-")
+    assert rows["patient_id"].tolist() == [f"covid_cxnet/{name}" for name in patients]
     assert list(rows.index[rows["early"]]) == ["covid_cxnet/192-", "covid_cxnet/481p-"]
     assert list(rows.index[rows["child"]]) == ["covid_cxnet/446p", "covid_cxnet/481p-"]
     assert rows.loc["covid_cxnet/010", "view"] == "AP"
@@ -384,9 +363,7 @@ def test_subset_refuses_an_image_in_both_folders_and_odd_names(subset: Path) -> 
 def test_whole_chestxray14_refuses_bad_rows(nih: Path, row: str, message: str) -> None:
     with (nih / "Data_Entry_2017.csv").open("a") as stream:
         stream.write(row + "\n")
-    with pytest.raises(UserError, match=message) as caught:
-        load_source("chestxray14", nih)
-    assert "Data_Entry_2017.csv" in str(caught.value)
+    assert "Data_Entry_2017.csv" in refused(message, load_source, "chestxray14", nih)
 
 
 def test_whole_chestxray14_refuses_a_missing_column_and_no_images(nih: Path, tmp_path: Path) -> None:
