@@ -15,6 +15,7 @@ import pytest
 from covid_keras.data import SOURCES, check_source, get_source, load_source
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.sources.base import Source, image_ids
+from tests.helpers.collections import append, empty
 from tests.helpers.refusals import refused
 
 
@@ -103,8 +104,7 @@ def test_covidgr_reads_labels_and_levels(covidgr: Path) -> None:
     ],
 )
 def test_covidgr_refuses_bad_rows(covidgr: Path, row: str, message: str) -> None:
-    with (covidgr / "severity.csv").open("a") as stream:
-        stream.write(row + "\n")
+    append(covidgr / "severity.csv", row)
     refused(message, load_source, "covidgr", covidgr)
 
 
@@ -113,8 +113,7 @@ def test_covidgr_refuses_missing_column_folder_and_table(covidgr: Path) -> None:
     refused(r"severity\.csv: column 'Severity' is missing", load_source, "covidgr", covidgr)
     (covidgr / "severity.csv").unlink()
     refused(r"severity\.csv: cannot be read", load_source, "covidgr", covidgr)
-    for path in (covidgr / "N").iterdir():
-        path.unlink()
+    empty(covidgr / "N")
     refused("N: the folder holds no image", load_source, "covidgr", covidgr)
     (covidgr / "N").rmdir()
     refused("N: the folder is missing", load_source, "covidgr", covidgr)
@@ -168,8 +167,7 @@ def test_cohen_maps_findings_views_scores_and_masks(cohen: Path) -> None:
 
 
 def test_cohen_joins_patients_who_share_a_file(cohen: Path) -> None:
-    with (cohen / "metadata.csv").open("a") as stream:
-        stream.write("8,Pneumonia,PA,X-ray,e.jpg,\n7,Pneumonia,PA,X-ray,a.jpg,\n")
+    append(cohen / "metadata.csv", "8,Pneumonia,PA,X-ray,e.jpg,\n7,Pneumonia,PA,X-ray,a.jpg,")
     rows = load_source("cohen", cohen).table.set_index("image_id")
     assert rows.index.tolist() == [f"cohen/{name}" for name in "abcde"]
     assert rows["patient_id"].tolist() == [f"cohen/{number}" for number in (1, 2, 3, 1, 1)]
@@ -226,8 +224,7 @@ def test_cohen_without_scores_has_no_severity(cohen: Path) -> None:
     ],
 )
 def test_cohen_refuses_bad_cells(cohen: Path, file: str, row: str, message: str) -> None:
-    with (cohen / file).open("a") as stream:
-        stream.write(row + "\n")
+    append(cohen / file, row)
     assert Path(file).name in refused(message, load_source, "cohen", cohen)
 
 
@@ -246,8 +243,7 @@ def test_darwin_v7_is_the_frontal_images_with_a_mask(cohen: Path) -> None:
     (masks / "a.png").unlink()
     (masks / "b.png").unlink()
     refused("is named after no frontal X-ray", load_source, "darwin_v7", cohen)
-    for path in masks.iterdir():
-        path.unlink()
+    empty(masks)
     masks.rmdir()
     assert get_source("darwin_v7").locate(cohen.parent) is None
 
@@ -284,8 +280,7 @@ def test_covid_cxnet_joins_by_stem_and_reads_the_flags(cxnet: Path) -> None:
 
 
 def test_covid_cxnet_refuses_bad_tables(cxnet: Path) -> None:
-    with (cxnet / "metadata.csv").open("a") as stream:
-        stream.write("010.jpeg,11,\n")
+    append(cxnet / "metadata.csv", "010.jpeg,11,")
     refused(r"metadata\.csv: image '010' is listed twice", load_source, "covid_cxnet", cxnet)
     write_rows(cxnet / "metadata.csv", "filename,patient_id,view", "z.jpg,1,")
     refused(r"z\.jpg: .*missing", load_source, "covid_cxnet", cxnet)
@@ -361,8 +356,7 @@ def test_subset_refuses_an_image_in_both_folders_and_odd_names(subset: Path) -> 
     ],
 )
 def test_whole_chestxray14_refuses_bad_rows(nih: Path, row: str, message: str) -> None:
-    with (nih / "Data_Entry_2017.csv").open("a") as stream:
-        stream.write(row + "\n")
+    append(nih / "Data_Entry_2017.csv", row)
     assert "Data_Entry_2017.csv" in refused(message, load_source, "chestxray14", nih)
 
 

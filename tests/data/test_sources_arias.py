@@ -19,6 +19,8 @@ from covid_keras.data.sources.united_masks import binary_masks
 from tests.helpers.collections import (
     BIMCV,
     SIDE,
+    append,
+    empty,
     half,
     lines,
     make_jsrt,
@@ -189,8 +191,7 @@ def test_padchest_takes_frontal_and_lateral_of_the_unpacked_archives(tmp_path: P
 )
 def test_padchest_refuses_bad_rows(tmp_path: Path, row: str, message: str) -> None:
     folder = make_padchest(tmp_path)
-    with next(folder.glob("*.csv")).open("a") as stream:
-        stream.write(row + "\n")
+    append(next(folder.glob("*.csv")), row)
     refused(message, load_source, "padchest", folder)
 
 
@@ -232,8 +233,7 @@ def test_precovid_reads_a_folder_of_ones_own(tmp_path: Path) -> None:
 )
 def test_precovid_refuses_bad_rows(tmp_path: Path, row: str, message: str) -> None:
     folder = make_precovid(tmp_path)
-    with (folder / "metadata.csv").open("a") as stream:
-        stream.write(row + "\n")
+    append(folder / "metadata.csv", row)
     refused(message, load_source, "precovid", folder)
 
 
@@ -287,8 +287,7 @@ def test_kermany_refuses_odd_names_and_missing_folders(tmp_path: Path) -> None:
     odd.rename(folder / "train" / "PNEUMONIA" / "person9_fungus_9.jpeg")
     refused("is not named like a file of PNEUMONIA/", load_source, "kermany", folder)
     (folder / "train" / "PNEUMONIA" / "person9_fungus_9.jpeg").unlink()
-    for path in (folder / "test" / "NORMAL").iterdir():
-        path.unlink()
+    empty(folder / "test" / "NORMAL")
     refused("NORMAL: the folder holds no image", load_source, "kermany", folder)
 
 
@@ -351,8 +350,7 @@ def test_shenzhen_has_masks_for_some(tmp_path: Path) -> None:
     half(folder / "mask" / "CHNCXR_0001_0_mask.png", left=True, side=20)
     row = load_source("shenzhen", folder).table.iloc[0]
     refused("the mask is 20x20 pixels but its image is 16x16", read_mask, row.mask_path, read_image(row.path).shape)
-    for path in (folder / "CXR_png").iterdir():
-        path.unlink()
+    empty(folder / "CXR_png")
     refused("CXR_png: the folder holds no image", get_source("shenzhen").load, folder)
 
 
@@ -367,8 +365,7 @@ def test_jsrt_unites_gifs_of_half_the_size(tmp_path: Path) -> None:
     assert (mask[:, SIDE + 2 :] == 255).all()
     (folder / "scratch" / "fold2" / "masks" / "left lung" / "JPCNN002.gif").unlink()
     refused(r"JPCNN002\.png: has the mask of one lung only", load_source, "jsrt", folder)
-    for path in (folder / "All247images").iterdir():
-        path.unlink()
+    empty(folder / "All247images")
     refused(r"holds no JPCLN\*\.IMG or JPCNN\*\.IMG", get_source("jsrt").load, folder)
 
 

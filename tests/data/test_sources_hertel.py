@@ -23,6 +23,8 @@ from tests.helpers.collections import (
     SIDE,
     THREE,
     TWO,
+    append,
+    empty,
     lines,
     make_covidx,
     make_dicom,
@@ -196,8 +198,7 @@ def test_covidx_refuses_missing_lists_and_images(tmp_path: Path) -> None:
     refused("the list has no line", load_source, "covidx", folder)
     listing.unlink()
     refused(r"test_COVIDx5\.txt: cannot be read", load_source, "covidx", folder)
-    for path in (folder / "data" / "train").iterdir():
-        path.unlink()
+    empty(folder / "data" / "train")
     refused(r"data/train: the folder holds no image", load_source, "covidx", folder)
 
 
@@ -251,8 +252,7 @@ def test_rsna_patients_are_those_of_chestxray14_with_the_mappings(tmp_path: Path
     ],
 )
 def test_rsna_refuses_bad_rows(tmp_path: Path, table: str, row: str, message: str) -> None:
-    with (make_rsna(tmp_path) / table).open("a") as stream:
-        stream.write(f"{row}\n")
+    append(make_rsna(tmp_path) / table, row)
     refused(message, load_source, "rsna", tmp_path)
 
 
@@ -493,7 +493,6 @@ def test_darwin_refuses_doubled_and_missing_images_and_no_annotations(tmp_path: 
     (folder / "images" / "a.jpg").unlink()
     with pytest.raises(UserError, match=r"images/a\.jpg: is listed in annotations but missing, as are 0 of the 6"):
         load_source("darwin_v7_whole", folder)
-    for path in (folder / "annotations").iterdir():
-        path.unlink()
+    empty(folder / "annotations")
     with pytest.raises(UserError, match="holds no JSON files in annotations, releases/all-images/annotations"):
         get_source("darwin_v7_whole").load(folder)

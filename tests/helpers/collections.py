@@ -46,6 +46,19 @@ def lines(path: Path, *rows: str) -> Path:
     return path
 
 
+def append(path: Path, row: str) -> None:
+    """Add a line to a table."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(f"{row}\n")
+
+
+def empty(folder: Path) -> Path:
+    """Remove the files of a folder."""
+    for path in folder.iterdir():
+        path.unlink()
+    return folder
+
+
 def replace(path: Path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert old in text
