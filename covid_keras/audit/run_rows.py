@@ -31,7 +31,7 @@ _DERIVED = ("f1_positive", "f1_negative", "precision_positive", "precision_negat
 
 
 def runs_of_row(book: Book) -> Iterator[Finding]:
-    """Is there any set of trainings with these means and standard deviations (see `covid_keras.audit.runs`)?
+    """Is there any set of trainings with these means and standard deviations (see `covid_keras.audit.moments`)?
 
     Of recall, precision and F1 of a class, whatever the images: a mean F1 is at most the F1 of the mean precision and
     the mean recall (Jensen's inequality, the harmonic mean is concave), and its deviation follows from theirs within

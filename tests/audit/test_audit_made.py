@@ -22,6 +22,7 @@ from tests.helpers.printed_numbers import SEVEN, metrics_of, printed, printed_co
 
 QUICK = settings(max_examples=40, deadline=None)
 SLOW = settings(max_examples=12, deadline=None)
+FOUR = ("accuracy", "sensitivity", "specificity", "f1_positive")
 
 
 def accused(cells):
@@ -71,6 +72,17 @@ def test_rows_of_real_matrices_are_possible(matrices, decimals, unit):
     for number, (tp, fn, fp, tn) in enumerate(matrices):
         cells += printed_row((tp, fn + 1, fp, tn + 1), decimals, unit, row=f"net {number}")
     assert not accused(cells)
+
+
+@QUICK
+@given(st.tuples(*[st.integers(1, 60)] * 4), st.integers(1, 3))
+def test_rows_of_real_matrices_are_possible_where_the_classes_are_not_stated(matrix, decimals):
+    values = metrics_of(*matrix)
+    cells = [printed(values[name], name, decimals, images=(sum(matrix),)) for name in FOUR]
+    assert not accused(cells)
+    # Of ten images in classes of one to nine no share is 0.55.
+    wrong = [printed(value, name, images=(10,)) for name, value in (("accuracy", 0.7), ("sensitivity", 0.55))]
+    assert accused(wrong) == ["impossible", "impossible"]
 
 
 @QUICK
@@ -176,9 +188,6 @@ def test_a_changed_digit_is_found(metric):
         cells[at] = replace(cells[at], mean=float(f"{wrong:.3f}"))
         found.append(audit(cells).table()["verdict"][at] != "consistent")
     assert np.mean(found) >= 0.9
-
-
-FOUR = ("accuracy", "sensitivity", "specificity", "f1_positive")
 
 
 def table_of_three(rng, change):
