@@ -23,14 +23,9 @@ _LOCK = ".lock"
 _log = logging.getLogger(__name__)
 
 
-def _read_umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 # Once, at import: reading it means setting it, which two threads must not do at a time.
-_UMASK = _read_umask()
+_UMASK = os.umask(0)
+os.umask(_UMASK)
 
 
 @contextlib.contextmanager

@@ -90,7 +90,10 @@ def download(item: Item, folder: str | Path, *, unverified: bool = False, retrie
     path.chmod(0o644)  # pooch leaves it private to this user
     if not item.unpack:
         return path
-    target = path.with_name(_without_suffix(path.name))
+    suffix = next(
+        (end for end in _ARCHIVE_SUFFIXES if path.name.lower().endswith(end) and len(path.name) > len(end)), ""
+    )
+    target = path.with_name(path.name[: -len(suffix)] if suffix else f"{path.name}.contents")
     try:
         return target if target.is_dir() else safe_unpack(path, target, strip_top=item.strip_top)
     except UserError:
@@ -141,13 +144,6 @@ def _disk_error(path: Path, error: OSError) -> UserError:
     return UserError(path, problem, "Choose another folder or change its permissions")
 
 
-def _without_suffix(name: str) -> str:
-    for suffix in _ARCHIVE_SUFFIXES:
-        if name.lower().endswith(suffix) and len(name) > len(suffix):
-            return name[: -len(suffix)]
-    return f"{name}.contents"
-
-
 def safe_unpack(archive: str | Path, folder: str | Path, *, strip_top: bool = False) -> Path:
     """Unpack a zip or tar archive (plain, gz, bz2, xz) into a new folder, whole or not at all.
 
@@ -183,7 +179,10 @@ def safe_unpack(archive: str | Path, folder: str | Path, *, strip_top: bool = Fa
         inner.mkdir()
         unpack(archive, inner)
         if strip_top:
-            inner = _only_folder(archive, inner)
+            found = list(inner.iterdir())
+            if len(found) != 1 or not found[0].is_dir() or found[0].is_symlink():
+                raise UserError(archive, "does not hold one folder and nothing beside it", "Unpack it by hand")
+            inner = found[0]
         if folder.exists():
             folder.rmdir()
         inner.rename(folder)
@@ -194,13 +193,6 @@ def safe_unpack(archive: str | Path, folder: str | Path, *, strip_top: bool = Fa
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
-
-
-def _only_folder(archive: Path, unpacked: Path) -> Path:
-    found = list(unpacked.iterdir())
-    if len(found) != 1 or not found[0].is_dir() or found[0].is_symlink():
-        raise UserError(archive, "does not hold one folder and nothing beside it", "Unpack it by hand")
-    return found[0]
 
 
 def _unpacker(archive: Path) -> Callable[[Path, Path], None]:

@@ -248,7 +248,8 @@ class _Pictures:
             return np.unpackbits(entry.data[:_HASH_BYTES]).astype(bool)
         image = read_image(path)
         found = perceptual_hash(image)
-        self._store.put(key, np.concatenate([np.packbits(found), _shrink(image).ravel()]))
+        thumbnail = cv2.resize(image, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
+        self._store.put(key, np.concatenate([np.packbits(found), thumbnail.ravel()]))
         return found
 
     def _normalise(self, number: int) -> np.ndarray:
@@ -315,11 +316,6 @@ def _near_pairs(hashes: np.ndarray, threshold: int, block: int = 2048) -> tuple[
     first, second, distance = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((second, first))
     return first[order], second[order], distance[order]
-
-
-def _shrink(image: np.ndarray) -> np.ndarray:
-    """Return the (128, 128) uint8 thumbnail of a radiograph (H, W) uint8."""
-    return cv2.resize(image, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
 
 
 def _normalise(thumbnail: np.ndarray) -> np.ndarray:

@@ -90,7 +90,8 @@ def read_image(path: str | Path) -> np.ndarray:
     if _is_dicom(path):
         return _read_dicom(path)
     if _is_raw(path):
-        return _read_raw(path)
+        values = np.fromfile(path, ">u2").astype(np.int32).reshape(_RAW_SIDE, _RAW_SIDE)
+        return _stretch(-values)
     with _open(path) as image:
         orientation = _orientation(image)
         grey = _decode(path, image, _grey)
@@ -309,11 +310,6 @@ def _is_raw(path: Path) -> bool:
         problem = f"has {size:,} bytes, a raw image of the JSRT database has {expected:,}"
         raise UserError(path, problem, "Fetch it again, or convert it to PNG")
     return True
-
-
-def _read_raw(path: Path) -> np.ndarray:
-    values = np.fromfile(path, ">u2").astype(np.int32).reshape(_RAW_SIDE, _RAW_SIDE)
-    return _stretch(-values)
 
 
 # ------------------------------------------------------------------------------------- DICOM

@@ -54,11 +54,6 @@ SCORES = Path("annotations") / "covid-severity-scores.csv"
 _UNDECIDED = {"", "todo", "unknown"}
 
 
-def _is_this_table(path: Path) -> bool:
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        return {"patientid", "finding"} <= set(stream.readline().strip().split(","))
-
-
 def _one_row_per_file(table: pd.DataFrame) -> pd.DataFrame:
     """Keep each file's first row; give patients who share a file one id (the first in the table)."""
     files, _ = pd.factorize(table["filename"])
@@ -117,7 +112,9 @@ class Cohen(Source):
 
     def is_own(self, folder: Path) -> bool:
         """Other collections have a metadata.csv too: tell by the folder's name or by the table's head."""
-        return folder.name in self.folders or _is_this_table(folder / "metadata.csv")
+        with (folder / "metadata.csv").open(encoding="utf-8", errors="replace") as stream:
+            head = set(stream.readline().strip().split(","))
+        return folder.name in self.folders or {"patientid", "finding"} <= head
 
     def load(self, folder: Path) -> Cohort:
         """Return the X-rays of the collection as a cohort, classes "other" and "COVID-19".

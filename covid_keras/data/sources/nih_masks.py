@@ -30,11 +30,6 @@ IMAGES, MASKS = "images", "masks"
 _NAME = re.compile(r"(\d{8})_\d{3}$")
 
 
-def _patient(stem: str) -> str:
-    match = _NAME.match(stem)
-    return f"chestxray14/{match[1]}" if match else f"nih_masks/{stem}"
-
-
 class NihMasks(Source):
     """Lung masks of 100 NIH radiographs (XLSor)."""
 
@@ -49,15 +44,16 @@ class NihMasks(Source):
         """
         files = image_files(folder / IMAGES)
         image_files(folder / MASKS)  # for its checks
-        masks = masks_by_stem((folder / MASKS,), [path.stem for path in files], "_mask")
+        stems = [path.stem for path in files]
+        masks = masks_by_stem((folder / MASKS,), stems, "_mask")
         if "" in masks:
             path, remedy = files[masks.index("")], "Unpack the masks again, or remove the image"
             raise UserError(path, f"has no mask {MASKS}/{path.stem}_mask.png", remedy)
         return self.cohort(
             {
-                "image_id": [f"nih_masks/{path.stem}" for path in files],
+                "image_id": [f"nih_masks/{stem}" for stem in stems],
                 "path": files,
-                "patient_id": [_patient(path.stem) for path in files],
+                "patient_id": [f"chestxray14/{m[1]}" if (m := _NAME.match(s)) else f"nih_masks/{s}" for s in stems],
                 "label": self.classes[0],
                 "mask_path": masks,
             }

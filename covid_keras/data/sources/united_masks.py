@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +57,8 @@ def binary_masks(cohort: Cohort, folder: str | Path) -> Cohort:
     table = cohort.table.fillna({name: "" for name in (LEFT, RIGHT) if name in cohort.table})
     masks = []
     for row in table.itertuples():
-        sources = _two_files(row) or ((row.mask_path,) if row.mask_path else ())
+        two = (getattr(row, LEFT, ""), getattr(row, RIGHT, ""))
+        sources = two if all(two) else (row.mask_path,) if row.mask_path else ()
         if not sources:
             masks.append(row.mask_path)
             continue
@@ -67,11 +67,6 @@ def binary_masks(cohort: Cohort, folder: str | Path) -> Cohort:
             write_image(target, _binary(sources, image_size(row.path)))
         masks.append(str(target))
     return Cohort(table.assign(mask_path=masks), cohort.classes, cohort.name)
-
-
-def _two_files(row: Any) -> tuple[str, ...]:
-    files = getattr(row, LEFT, ""), getattr(row, RIGHT, "")
-    return files if all(files) else ()
 
 
 def _is_newer(target: Path, sources: tuple[str, ...]) -> bool:
