@@ -1,4 +1,4 @@
-"""Means with their intervals, a line a task and a mark a series."""
+"""Means with their intervals, one line per task and one mark per series."""
 
 from __future__ import annotations
 

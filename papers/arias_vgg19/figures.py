@@ -28,6 +28,7 @@ from covid_keras.reporting.style import (
     OKABE_ITO,
     WIDTH,
     SeriesStyle,
+    panel_grid,
     report_style,
     series_styles,
 )
@@ -107,17 +108,15 @@ def threshold_figure(
     """
     if not systems:
         raise ValueError("no system whose threshold could be drawn")
-    columns = min(3, len(systems))
-    rows = -(-len(systems) // columns)
-    figure = Figure(figsize=(max(NARROW, WIDTH * columns / 3), 0.9 + 2.1 * rows), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, (name, curves) in zip(grid, systems.items(), strict=False):
+
+    def size(across: int, down: int) -> tuple[float, float]:
+        return max(NARROW, WIDTH * across / 3), 0.9 + 2.1 * down
+
+    figure, grid, columns = panel_grid(len(systems), 3, title, size, sharex=True, sharey=True)
+    for axes, (name, curves) in zip(grid, systems.items(), strict=True):
         _draw_thresholds(axes, curves, published)
         axes.set_title(textwrap.fill(name, 30), fontsize=9)
-    for axes in grid[len(systems) :]:
-        axes.set_visible(False)
-    for axes in grid[max(0, len(systems) - columns) : len(systems)]:
+    for axes in grid[-columns:]:
         axes.set(xlabel="threshold (score, 0 to 1)", xticks=(0, 0.5, 1))
         axes.tick_params(labelbottom=True)
     for axes in grid[::columns]:
@@ -190,7 +189,7 @@ def mask_figure(folders: Mapping[str, Path], cohort: Cohort) -> tuple[Figure, fl
 def chosen_images(table: pd.DataFrame) -> dict[str, str]:
     """Return the validation images that are worst, median and best by Dice; fewer where there are fewer.
 
-    `table` is as `read_overlap` gives it, image ids as its index. Chosen by Dice alone, so that nobody picks the
+    `table` is as `read_overlap` gives it, image ids as its index. Chosen by Dice only, so that nobody picks the
     pretty ones; equals by their names.
     """
     ranked = table[table["part"] == "validation"].sort_index().sort_values("dice", kind="stable").index

@@ -2,7 +2,7 @@
 
 The paper's "Dice" is taken pixel by pixel and averaged: a right pixel scores 1, a wrong one 1/2, so of a binary mask it
 is 1 - (share of wrong pixels) / 2, background included. Its "IoU" is that of all pixels of a batch at once, with the
-probability in place of the mask. The two are no pair of one mask, and neither is what its name says; the true Dice
+probability in place of the mask. The two do not belong to one mask, and neither is what its name says; the true Dice
 and IoU of an image are those of `covid_keras.evaluation.overlap.mask_overlap`.
 
 Nothing here imports TensorFlow; `pixel_dice` and `iou_of_sums` take its tensors as well as arrays.

@@ -143,13 +143,7 @@ class Roi:
 def roi_figure(
     cases: Sequence[Roi], channels: Sequence[str], title: str = "From the radiograph to the input"
 ) -> Figure:
-    """Draw a row an image: radiograph with lungs and box, crop, and one picture a channel.
-
-    Raises
-    ------
-    ValueError
-        Where there is no case.
-    """
+    """Draw one row per image: radiograph with lungs and box, crop, and one picture per channel."""
     figure, grid = picture_grid(title, [max(aspect(case.image), 1) for case in cases], 2 + len(channels))
     for (plain, crop, *fed), case in zip(grid, cases, strict=True):
         show_radiograph(plain, case.image, case.lungs, short_name(case.name, 15), case.label)
@@ -279,7 +273,7 @@ def _size_of_view(shape: tuple[int, ...], network: tuple[int, int]) -> tuple[int
 
 
 def _fit(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resize a picture, or by the nearest pixel what is no picture but marks places."""
+    """Resize a picture; what marks places instead, by the nearest pixel."""
     if image.dtype == np.uint8:
         shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
         return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -294,7 +288,7 @@ def _scaled(images: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _heat(explain: Callable[..., np.ndarray], asked: Sequence[Asked]) -> list[np.ndarray]:
-    """Return a map an image, of the size of its picture; each network is asked once, since asking copies it."""
+    """Return one map per image, of the size of its picture; each network is asked once, since asking copies it."""
     maps: dict[int, np.ndarray] = {}
     for network in {id(one.network): one.network for one in asked}.values():
         places = [place for place, one in enumerate(asked) if one.network is network]

@@ -66,13 +66,7 @@ def _trained(examples: Examples) -> Execution:
 
 @report_style()
 def pair_figure(pairs: Sequence[Pair], title: str = "Class-inherent transformations") -> Figure:
-    """Draw a row an image: crop, negative version, positive version, positive minus negative.
-
-    Raises
-    ------
-    ValueError
-        Where there is no pair.
-    """
+    """Draw one row per image: crop, negative version, positive version, positive minus negative."""
     figure, grid = picture_grid(title, [aspect(pair.original) for pair in pairs], 4, words=0.9)
     limit = max(1.0, *(float(np.abs(pair.difference).max()) for pair in pairs))
     scale = Normalize(-limit, limit)
