@@ -68,11 +68,10 @@ def set_precision(name: str = "float32") -> None:
 
 @contextmanager
 def fresh_state() -> Iterator[None]:
-    """Begin with Keras' global state as a fresh process has it, and leave none behind: names, seeds, policy, options.
+    """Begin with Keras' global state as a fresh process has it, and leave none behind: names, seeds, policy.
 
     Random kernels keep state, too; they are made anew. Models that are alive stay usable.
     """
-    given = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
     policy = keras.config.dtype_policy()
     keras.utils.clear_session()
     try:
@@ -80,7 +79,15 @@ def fresh_state() -> Iterator[None]:
     finally:
         keras.utils.clear_session()
         keras.config.set_dtype_policy(policy)
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": given})
+
+
+def set_graph_optimizer(quick_start: bool) -> None:
+    """Leave out TensorFlow's optimisation of graphs where trainings are to start quickly.
+
+    TensorFlow reads this once, before its first operation: a run in one process sets it before it marks any lung, or
+    its trainings would round otherwise than those of a process of their own.
+    """
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": quick_start})
 
 
 def describe_device() -> dict[str, Any]:

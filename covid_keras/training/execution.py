@@ -24,7 +24,7 @@ from covid_keras.paper.execution import Outcome
 from covid_keras.paper.protocol import TrainingSettings
 from covid_keras.paper.systems import PARTS, System
 from covid_keras.paper.unfreezing import Stage, open_stage
-from covid_keras.training.devices import describe_device, resolve_strategy, set_precision
+from covid_keras.training.devices import describe_device, resolve_strategy, set_graph_optimizer, set_precision
 from covid_keras.training.fitting import Feed, Tell, fit
 from covid_keras.training.resume import STATE, ResumableTraining
 from covid_keras.training.runfolder import HISTORY, Execution
@@ -91,7 +91,7 @@ class Training:
         """Set devices, precision and seed, the inputs made; return the strategy."""
         run, execution = self.execution.run, self.execution
         tf.config.experimental.enable_op_determinism()
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": run.protocol.quick_start})
+        set_graph_optimizer(run.protocol.quick_start)
         strategy = resolve_strategy(self.system.strategy(run.settings["strategy"]))
         set_precision(run.settings["precision"])
         _ = execution.inputs

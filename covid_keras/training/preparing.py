@@ -48,7 +48,9 @@ def prepare_run(plan: Plan) -> RunFolder:
 def _segment(plan: Plan, cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:
     import_tensorflow()
     from covid_keras.models.lung_masks import segment_cohort
+    from covid_keras.training.devices import set_graph_optimizer
 
+    set_graph_optimizer(plan.protocol.quick_start)
     return segment_cohort(cohort, plan.cache, plan.paper.segmenter(plan.protocol, plan.data, plan.cache))
 
 
