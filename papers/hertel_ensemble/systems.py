@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -19,9 +19,6 @@ from papers.hertel_ensemble import networks
 from papers.hertel_ensemble.cohorts import no_covidgr
 from papers.hertel_ensemble.networks import NETWORKS
 from papers.hertel_ensemble.settings import options_of
-
-if TYPE_CHECKING:
-    pass
 
 COVID, NEGATIVE = "COVID-19", "no COVID-19"
 NORMAL, PNEUMONIA = labels.NORMAL, labels.PNEUMONIA

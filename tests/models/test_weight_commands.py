@@ -7,6 +7,7 @@ import http.server
 import os
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -19,25 +20,28 @@ from covid_keras.commands import weights as weight_files
 from covid_keras.commands.main import main
 from covid_keras.models import load_weights, registry, save_weights
 from covid_keras.models.registry import VARIABLE, WeightEntry, find_weights, load_registry
+from tests.helpers.command import fails
 
 CONTENT = bytes(range(256)) * 40
 KERAS_CONTENT = CONTENT[::-1]
 REGISTERED = load_registry()
 
 
-def _entry(name: str, **given) -> WeightEntry:
-    known = {
-        "file": f"{name}_v1.0.h5",
-        "title": f"title of {name}",
-        "origin": "github.com/someone/something: x.h5",
-        "licence": "MIT",
-        "bytes": len(CONTENT),
-        "ships": False,
-        "input_shape": (8, 8, 1),
-        "input_range": "0..1",
-        "classes": ("a",),
-    }
-    return WeightEntry(name=name, **(known | given))
+def _entry(name: str, content: bytes = b"", **given) -> WeightEntry:
+    """The entry of a file of such content, which does not ship."""
+    given = {"ships": False, "bytes": len(content), "origin": "github.com/someone/something: x.h5"} | given
+    if "md5" not in given:
+        given["sha256"] = hashlib.sha256(content).hexdigest()
+    return WeightEntry(
+        name=name,
+        file=f"{name}_v1.0.h5",
+        title=f"title of {name}",
+        licence="MIT",
+        input_shape=(8, 8, 1),
+        input_range="0..1",
+        classes=("a",),
+        **given,
+    )
 
 
 @pytest.fixture
@@ -48,9 +52,9 @@ def store(tmp_path, monkeypatch) -> Path:
     (shipped / "ours_v1.0.h5").write_bytes(b"ours")
     _register(
         monkeypatch,
-        _entry("ours", ships=True, sha256=hashlib.sha256(b"ours").hexdigest(), builder="build_tiny"),
-        _entry("theirs", sha256=hashlib.sha256(CONTENT).hexdigest()),
-        _entry("kerass", md5=hashlib.md5(KERAS_CONTENT).hexdigest()),
+        _entry("ours", b"ours", ships=True, builder="build_tiny"),
+        _entry("theirs", CONTENT),
+        _entry("kerass", KERAS_CONTENT, md5=hashlib.md5(KERAS_CONTENT).hexdigest()),
     )
     monkeypatch.setattr(registry, "FOLDER", shipped)
     monkeypatch.setenv(VARIABLE, str(folder))
@@ -63,23 +67,14 @@ def _register(monkeypatch, *entries: WeightEntry) -> None:
         monkeypatch.setattr(module, "load_registry", lambda: known)
 
 
-def _with_url(monkeypatch, name: str, url: str, **given) -> None:
+def _with_url(monkeypatch, name: str, url: str) -> None:
     """Give an entry an address, and leave the other ones as they are."""
-    known = dict(registry.load_registry())
-    known[name] = WeightEntry(**(vars(known[name]) | {"url": url} | given))
+    known = registry.load_registry() | {name: replace(registry.load_registry()[name], url=url)}
     _register(monkeypatch, *known.values())
 
 
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*")) if folder.exists() else []
-
-
-def _fails(capsys, *arguments: object) -> str:
-    assert main([str(argument) for argument in arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("covid-keras: error: ")
-    assert error.count("\n") == 1
-    return error
 
 
 # --- add
@@ -101,25 +96,21 @@ def test_add_knows_a_file_by_its_digest(capsys, store, tmp_path, content, name):
     assert kept.stat().st_mtime == 1
 
 
-def test_add_of_an_unknown_file_names_its_digest_and_what_is_registered(capsys, store, tmp_path):
+def test_add_of_what_is_not_registered_names_its_digest(capsys, store, tmp_path):
     given = tmp_path / "other.h5"
     given.write_bytes(b"other")
-    error = _fails(capsys, "weights", "add", given)
-    assert f"is not a registered file (sha256 {hashlib.sha256(b'other').hexdigest()}, md5 " in error
+    error = fails(capsys, "weights", "add", given)
+    assert f"(sha256 {hashlib.sha256(b'other').hexdigest()}, md5 " in error
     assert "Registered: ours, theirs, kerass." in error
     given.write_bytes(KERAS_CONTENT)
-    error = _fails(capsys, "weights", "add", given, "--as", "theirs")
-    assert f"is not theirs as registered (sha256 {hashlib.sha256(KERAS_CONTENT).hexdigest()})" in error
-    assert "Fetch it from github.com/someone" in error
-    assert "is no registered weight file" in _fails(capsys, "weights", "add", given, "--as", "thiers")
-    assert _names(store) == []
-
-
-def test_add_of_what_is_no_file(capsys, store, tmp_path):
-    assert "none.h5: is not a file" in _fails(capsys, "weights", "add", tmp_path / "none.h5")
+    error = fails(capsys, "weights", "add", given, "--as", "theirs")
+    assert f"theirs as registered (sha256 {hashlib.sha256(KERAS_CONTENT).hexdigest()})" in error
+    assert "github.com/someone" in error
+    assert "thiers" in fails(capsys, "weights", "add", given, "--as", "thiers")
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path, tmp_path / "pipe"):
-        assert "is not a file" in _fails(capsys, "weights", "add", path)
+    for path in (tmp_path / "none.h5", tmp_path, tmp_path / "pipe"):
+        assert f"{path}: is not a file" in fails(capsys, "weights", "add", path)
+    assert _names(store) == []
 
 
 def test_add_replaces_an_altered_file(capsys, store, tmp_path):
@@ -133,14 +124,14 @@ def test_add_replaces_an_altered_file(capsys, store, tmp_path):
 def test_add_of_a_file_that_changes_meanwhile_keeps_nothing(capsys, store, tmp_path, monkeypatch):
     (tmp_path / "given").write_bytes(CONTENT)
     monkeypatch.setattr(weight_files.shutil, "copyfile", lambda source, target: target.write_bytes(b"half"))
-    assert "changed while it was copied" in _fails(capsys, "weights", "add", tmp_path / "given")
+    assert "changed while it was copied" in fails(capsys, "weights", "add", tmp_path / "given")
     assert _names(store) == []
 
 
 def test_a_store_that_cannot_be_written(capsys, store, tmp_path, monkeypatch):
     (tmp_path / "given").write_bytes(CONTENT)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "given" / "below"))
-    assert f"Set {VARIABLE} to a folder that can be written" in _fails(capsys, "weights", "add", tmp_path / "given")
+    assert f"Set {VARIABLE} to a folder that can be written" in fails(capsys, "weights", "add", tmp_path / "given")
 
 
 # --- list and check
@@ -156,13 +147,12 @@ def test_list_and_check_say_what_is_here(capsys, store, tmp_path, monkeypatch):
     assert f"looked for below {store} ({VARIABLE})" in listed
     assert main(["weights", "check"]) == 0
     checked = capsys.readouterr().out.splitlines()
-    assert checked == [
-        f"ours: ok, sha256 as registered: {tmp_path / 'shipped' / 'ours_v1.0.h5'}",
-        "theirs: not here. Fetch it from github.com/someone/something: x.h5, then: covid-keras weights add FILE",
-        "kerass: not here. Run covid-keras weights download kerass, or fetch it from http://somewhere/k.h5, "
-        "then: covid-keras weights add FILE",
-        f"Output: {store}",
-    ]
+    assert [line.partition(" ")[0] for line in checked] == ["ours:", "theirs:", "kerass:", "Output:"]
+    assert checked[0].endswith(f"sha256 as registered: {tmp_path / 'shipped' / 'ours_v1.0.h5'}")
+    for line, how in ((checked[1], "github.com/someone/something"), (checked[2], "weights download kerass")):
+        assert "not here" in line
+        assert how in line
+    assert checked[3] == f"Output: {store}"
     (tmp_path / "given").write_bytes(KERAS_CONTENT)
     assert main(["weights", "add", str(tmp_path / "given")]) == 0
     assert main(["weights", "check"]) == 0
@@ -254,7 +244,7 @@ def test_download_of_another_file_or_none_keeps_nothing(capsys, store, server, m
     store.mkdir(parents=True)
     (store / f"{name}_v1.0.h5").write_bytes(b"altered")
     _with_url(monkeypatch, name, f"{server}/{served}")
-    error = _fails(capsys, "weights", "download", name)
+    error = fails(capsys, "weights", "download", name)
     assert f"{server}/{served}" in error
     assert words in error
     assert "by hand, then: covid-keras weights add FILE" in error
@@ -264,8 +254,8 @@ def test_download_of_another_file_or_none_keeps_nothing(capsys, store, server, m
 
 def test_nothing_is_fetched_where_one_name_cannot_be(capsys, store, server, monkeypatch):
     _with_url(monkeypatch, "kerass", f"{server}/kerass")
-    assert "theirs: has no plain address" in _fails(capsys, "weights", "download", "kerass", "theirs")
-    assert "is no registered weight file" in _fails(capsys, "weights", "download", "kerass", "none")
+    assert "theirs: has no plain address" in fails(capsys, "weights", "download", "kerass", "theirs")
+    assert "is no registered weight file" in fails(capsys, "weights", "download", "kerass", "none")
     assert Handler.asked == []
 
 
@@ -325,20 +315,20 @@ def test_convert_of_what_cannot_be(capsys, source, tmp_path):
     path = tmp_path / "w.weights.h5"
     source.save_weights(path)
 
-    def fails(source, target, *more):
-        error = _fails(capsys, "weights", "convert", source, tmp_path / target, *more)
+    convert = ("weights", "convert")
+    for source_file, target, more, words in (
+        (path, "o.h5", ("--legacy", "--like", "none"), "no registered weight file"),
+        (path, "o.h5", ("--legacy", "--like", "theirs"), "Known: ours"),
+        (tmp_path / "none.h5", "o.h5", ("--legacy", "--like", "ours"), "is not a file"),
+        (path, path.name, ("--like", "ours"), "is the file to convert"),
+        (path, "o.h5", ("--like", "ours"), "Name it NAME.weights.h5"),
+        *((path, name, ("--legacy", "--like", "ours"), "NAME.hdf5") for name in ("o.weights.h5", "o.keras", "o")),
+    ):
+        assert words in fails(capsys, *convert, source_file, tmp_path / target, *more)
         assert target == path.name or not (tmp_path / target).exists()
-        return error
-
-    assert "is no registered weight file" in fails(path, "o.h5", "--legacy", "--like", "none")
-    assert "no network that this suite builds. Known: ours" in fails(path, "o.h5", "--legacy", "--like", "theirs")
-    assert "is not a file" in fails(tmp_path / "none.h5", "o.h5", "--legacy", "--like", "ours")
-    assert "is the file to convert" in fails(path, path.name, "--like", "ours")
-    assert "Name it NAME.weights.h5, or add --legacy" in fails(path, "o.h5", "--like", "ours")
-    for name in ("o.weights.h5", "o.keras", "o"):
-        assert "Name it NAME.h5 or NAME.hdf5" in fails(path, name, "--legacy", "--like", "ours")
     build_tiny((8, 8, 1), width=4).save_weights(path)
-    assert "the model wants (3, 3, 1, 3)" in fails(path, "o.h5", "--legacy", "--like", "ours")
+    assert "(3, 3, 1, 3)" in fails(capsys, *convert, path, tmp_path / "o.h5", "--legacy", "--like", "ours")
+    assert not (tmp_path / "o.h5").exists()
 
 
 # --- the authors' own files
