@@ -1,8 +1,4 @@
-"""The claims of a paper: the file `claims.yaml`, checked.
-
-Layout: `paper`, its name, and `claims`, a list of `Claim`. The statements are this suite's wording of what the authors
-say; nothing is quoted.
-"""
+"""The claims of a paper: the file `claims.yaml`, checked. Statements are this suite's wording; nothing is quoted."""
 
 from __future__ import annotations
 
@@ -35,24 +31,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ClaimTest:
-    """One test of a claim on predictions of ours.
+    """One test of a claim on predictions of ours; the claim's verdict depends on the primary ones.
 
-    Attributes
-    ----------
-    what : str
-        The test in words.
-    how : str
-        "paired": a against b on the same images; "sets": on different images; "within": one system alone.
-    expected : str
-        The claimed side: "+", "-", or a bound such as "> 50" or "within 5".
-    value, interval : float, tuple of float
-        Measured, in points, with its 95 % interval.
-    verdict : str
-        Whether the whole interval lies on the claimed side, on the other one, or neither.
-    primary : bool
-        Whether the verdict on the claim depends on it.
-    a, b, metric : str
-        Systems and metric, where the test is of such.
+    `how`: a against b on the same images ("paired") or on different ones ("sets"), or one system alone ("within").
+    `expected`: the claimed side, "+" or "-", or a bound such as "> 50". `value` and its 95 % `interval` are in points.
     """
 
     what: str
@@ -69,25 +51,9 @@ class ClaimTest:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of a paper.
+    """One claim: its statement and where the paper makes it, the evidence in the paper, what we found.
 
-    Attributes
-    ----------
-    id, statement, where : str
-        Its name, what is claimed, the sections and tables that say so.
-    kind : str
-        What sort of statement it is.
-    systems : Systems, optional
-        None where it is about no system of ours.
-    metric, direction, data : str
-        Of what, which side, on which images.
-    evidence_in_paper : Evidence
-    testable_now : str
-        Whether predictions of ours can test it, and which.
-    verdict : str
-        It holds where all primary tests hold, and does not where one does not.
-    measured, tests, caution, needs
-        What we found; the tests; why to distrust them; what a test would need that is not here.
+    `systems` is None where it is about no system of ours; `needs` says what a test would need that is not here.
     """
 
     id: str

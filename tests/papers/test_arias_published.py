@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 
 import pytest
 
@@ -24,7 +23,6 @@ NEGATIVE = {
     "exp3": "negative, Experiment 3 (Pre-COVID)",
 }
 COMPARISON = ("COVID-19 (Cohen)", "normal", "pneumonia")
-DIVISION_OF_CODE = (72, 784)
 HALF = 0.0005 + 1e-9
 
 
@@ -82,20 +80,17 @@ def test_ratios_are_compared_with_our_percentages(cells):
     assert round(table.loc[("16", "Proposed Method", "Precision")].difference, 5) == -0.07
 
 
-def test_table_9_repeats_table_8(cells, value, doubt):
-    printed = [[(c.row, c.column, c.mean) for c in cells if c.table == table] for table in "89"]
+def test_table_9_repeats_table_8(theirs, value, doubt):
+    printed = [[(c.row, c.column, c.mean) for c in theirs.of(table)] for table in "89"]
     assert printed[0] == printed[1]
-    nine = [c for c in cells if c.table == "9"]
-    assert all("repeat Table 8" in c.doubt for c in nine)
-    assert [(c.row, c.column, c.target) for c in nine if c.target != c.mean] == [("VGG19", "Test accuracy", 0.944)]
+    assert all("repeat Table 8" in cell.doubt for cell in theirs.of("9"))
     nine = [value(table, "VGG19", "Test accuracy") for table in ACCURACIES.values()]
     assert round(100 * sum(nine) / 9, 2) == 92.61 != value("text 5", "all experiments: accuracy") == 92.72
     rest = sum(nine) - value("9", "VGG19", "Test accuracy")
     fit = [x / 10000 for x in range(9000, 10000) if round(100 * (rest + x / 10000) / 9, 2) == 92.72]
     assert (fit[0], fit[-1]) == (0.944, 0.9448)
     for text in (doubt("9", "VGG19", "Test accuracy"), doubt("text 5", "all experiments: accuracy")):
-        assert "0.944" in text
-        assert "92.72" in text
+        assert {"0.944", "92.72"} <= set(re.findall(r"[\d.]*\d", text))
     assert "92.61" in doubt("text 5", "all experiments: accuracy")
 
 
@@ -157,19 +152,6 @@ def test_accuracies_that_no_stated_count_gives_are_named(value, doubt, name, tab
             assert said != is_share(value(table, network, column), images), (table, network, part)
 
 
-def test_how_many_accuracies_no_stated_count_gives(cells):
-    without = [cell for cell in cells if "number of right answers" in cell.doubt and cell.table.isdigit()]
-    assert Counter(cell.column for cell in without) == {"Validation accuracy": 9, "Test accuracy": 8}
-    assert not any(cell.table == "1" for cell in without)
-
-
-def test_those_that_some_count_gives_are_as_many_as_chance_would_give(value):
-    # Of 10,000 values of four decimals n images give n.
-    for part, fits in (("validation", 9), ("test", 10)):
-        images = [value("text 2.2", POSITIVE, part) + value("text 2.2", NEGATIVE[name], part) for name in METRICS]
-        assert sum(6 * n / 10000 for n in images) == pytest.approx(fits, abs=2.1)
-
-
 def test_vgg19_is_right_most_often_with_the_lungs_removed(value):
     for experiment in ("exp1", "exp3"):
         c, d, e = (value(ACCURACIES[f"{experiment}_{part}"], "VGG19", "Test accuracy") for part in "cde")
@@ -191,32 +173,13 @@ def test_dice_above_what_the_iou_allows(cells, value):
     assert "a digit is lost" in named["2", "U-Net 3", "IoU Validation"]
 
 
-def test_table_15_needs_the_division_of_the_authors_code(value, row_of):
-    stated = {name: int(value("text 2.2", f"comparison, {name}", "test")) for name in COMPARISON}
-    stated = (stated.pop(COMPARISON[0]), sum(stated.values()))
-    assert stated == (96, 1047)
-    for part in "cde":
-        assert not matrices(*row_of("15", part)[1:], *stated), part
-    e, d, c = (row_of("15", part) for part in "edc")
-    positives, negatives = DIVISION_OF_CODE
-    assert [found[0] for found in matrices(*e[1:], positives, negatives)] == [(71, 1, 3, 781)]
-    assert not matrices(*d[1:], positives, negatives)
-    assert [found[0] for found in matrices(*d[1:], positives - 2, negatives)] == [(68, 2, 3, 781)]
-    assert not matrices(*c[1:], positives, negatives)
-    ((swapped, _, faulty),) = matrices(c[2], c[1], c[3], positives, negatives)
-    assert swapped == (71, 1, 4, 780)
-    assert round(faulty, 3) == c[0]
-    assert not any(abs(hits / images - c[1]) <= HALF for images in (72, 96) for hits in range(images + 1))
-
-
-def test_what_changed_places_or_is_implied_are_the_only_targets(cells):
-    moved = {(c.table, c.row, c.column): (c.mean, c.target) for c in cells if c.target != c.mean}
-    assert moved == {
+def test_what_changed_places_or_is_implied_are_the_only_targets(theirs):
+    assert theirs.moved() == {
         ("9", "VGG19", "Test accuracy"): (0.9344, 0.944),
         ("15", "Part c", "Sensitivity"): (0.995, 0.986),
         ("15", "Part c", "Specificity"): (0.986, 0.995),
     }
-    assert all("changed places" in c.doubt for c in cells if (c.table, c.row) == ("15", "Part c"))
+    assert all("changed places" in cell.doubt for cell in theirs.of("15") if cell.row == "Part c")
 
 
 def test_table_16_is_of_no_row_of_table_15(cells, value, doubt):
@@ -247,27 +210,23 @@ def test_the_stated_division_is_that_of_the_comparison_set_alone(cells, value, d
 
 
 def test_counts_add_up(value):
-    def total(row):
-        return sum(value("text 2.2", row, part) for part in ("train", "test", "validation"))
-
-    assert total("projection filter, frontal") == value("text 2.1.2", "PadChest subset: frontal")
-    assert total("projection filter, lateral") == value("text 2.1.2", "PadChest subset: lateral")
-    assert total(POSITIVE) == value("text 2.1.2", "BIMCV-COVID19+ (positive): frontal")
-    first = value("text 2.1.2", "BIMCV-COVID- (negative, Experiment 1): frontal")
-    assert total(NEGATIVE["exp1"]) == first
-    assert total(NEGATIVE["exp2"]) == first - value("text 2.1.2", "BIMCV-COVID- curated (Experiment 2): excluded")
-    assert total(NEGATIVE["exp3"]) == value("text 2.1.2", "Pre-COVID (negative, Experiment 3): images")
     lungs = [value("text 2.1.3", f"{name}: images") for name in ("Montgomery", "JSRT", "NIH")]
     assert sum(lungs) == 478 == value("text 2.2", "segmentation", "train") + 96
     assert round(sum(value("text 2.5", name) for name in ("red", "green", "blue")), 4) == 0.9999
 
 
-def test_where_the_authors_code_has_other_settings(doubt):
-    assert "32" in doubt("text 3.2", "batch size")
-    assert "100" in doubt("text 3.3", "epochs")
-    assert "128" in doubt("text 3.3", "batch size")
-    assert "247" in doubt("text 2.1.3", "JSRT: images")
-    assert "0.9705" in doubt("text abstract", "best models: accuracy (around)")
+@pytest.mark.parametrize(
+    ("table", "row", "other"),
+    [
+        ("text 3.2", "batch size", "32"),
+        ("text 3.3", "epochs", "100"),
+        ("text 3.3", "batch size", "128"),
+        ("text 2.1.3", "JSRT: images", "247"),
+        ("text abstract", "best models: accuracy (around)", "0.9705"),
+    ],
+)
+def test_where_the_authors_code_has_other_settings(doubt, table, row, other):
+    assert other in doubt(table, row)
 
 
 def test_settings_that_the_readme_names_exist(theirs):

@@ -23,34 +23,6 @@ def test_stds_stand_where_the_paper_trained(cells):
     assert without == {"I": 6, "II": 25, "III": 10, "IV": 10, "VI (as printed)": 10, "text": 22}
 
 
-def test_counts_add_up(value):
-    for row in ("Negative", "COVID-19 (positive)"):
-        assert value("III", row, "women") + value("III", row, "men") == value("III", row, "#images") == 426
-    for level, images in IMAGES.items():
-        assert value("III", "COVID-19 (positive)", f"severity {level}") == images
-    assert sum(IMAGES.values()) == 426
-    assert value("text", "COVIDGR-1.0", "images") == 2 * 426
-
-
-@pytest.mark.parametrize("table", ["IV", "V", "VII"])
-def test_accuracy_is_the_mean_of_specificity_and_sensitivity(cells, value, table):
-    systems = {cell.system for cell in cells if cell.table == table}
-    assert len(systems) == {"IV": 4, "V": 6, "VII": 5}[table]
-    for system in systems:
-        mean = (value(table, system, "specificity") + value(table, system, "sensitivity")) / 2
-        assert value(table, system, "accuracy") == pytest.approx(mean, abs=0.0101), system
-
-
-@pytest.mark.parametrize("table", ["V", "VII"])
-def test_f1_is_near_what_precision_and_recall_give(cells, value, table):
-    # Means of 25 executions: F1 of the means is close to the mean of F1, closer where recalls spread less.
-    for system in {cell.system for cell in cells if cell.table == table}:
-        slack = 4.0 if "covidnet" in system else 1.0
-        for side, recall in (("positive", "sensitivity"), ("negative", "specificity")):
-            p, r = value(table, system, f"precision_{side}"), value(table, system, recall)
-            assert value(table, system, f"f1_{side}") == pytest.approx(2 * p * r / (p + r), abs=slack), system
-
-
 def test_sensitivity_is_the_weighted_mean_of_severities(value):
     found = {level: value("VI", "covid_sdnet", f"accuracy_{level}") for level in IMAGES}
     mean = sum(found[level] * IMAGES[level] for level in IMAGES) / 426
@@ -73,9 +45,8 @@ def test_tables_iv_and_v_agree_and_vi_repeats_iv(cells, value):
     assert not any(cell.system for cell in cells if cell.table == "VI (as printed)")
 
 
-def test_slips_have_a_target_and_a_doubt(cells):
-    slips = {(c.table, c.row, c.column): (c.mean, c.target) for c in cells if c.target != c.mean}
-    assert slips == {
+def test_slips_have_a_target_and_a_doubt(theirs):
+    assert theirs.moved() == {
         ("IV", "Retrained COVIDNet-CXR A", "Negative Precision"): (3.36, 63.36),
         ("VI (as printed)", "Retrained COVIDNet-CXR A", "Negative Precision"): (3.36, 63.36),
         ("V", "COVIDNet-CXR (retrained A)", "N Precision"): (3.36, 63.36),
@@ -90,8 +61,7 @@ def test_slips_have_a_target_and_a_doubt(cells):
             }.items()
         },
     }
-    assert all(cell.doubt for cell in cells if cell.target != cell.mean)
-    (tiny,) = [cell for cell in cells if cell.std == 0.04]
+    (tiny,) = [cell for cell in theirs.cells if cell.std == 0.04]
     assert (tiny.table, tiny.system, tiny.metric) == ("VII", "covid_sdnet_no_normal_pcr", "f1_positive")
     assert "0.04 is not credible" in tiny.doubt
 

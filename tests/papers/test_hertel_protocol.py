@@ -66,13 +66,13 @@ def test_the_paper_profile_unfreezes_as_the_paper(name):
 
 
 @pytest.mark.parametrize("profile", ["cpu", "smoke"])
-def test_other_profiles_need_no_download_and_say_so(profile):
-    protocol = PAPER.protocol(profile)
-    for name in MEMBERS:
-        system = PAPER.system(f"{name}_multi")
-        first, head, *_ = stages_of(system.training(protocol), system.groups)
-        assert (first.name, first.steady, head.name) == ("scratch", False, "head"), "else statistics of nothing"
-        assert first.groups == len(NETWORKS[name].groups)
+@pytest.mark.parametrize("name", MEMBERS)
+def test_other_profiles_train_the_backbones_from_random_weights_first(profile, name):
+    """Else their statistics would be of nothing."""
+    system = PAPER.system(f"{name}_multi")
+    first, head, *_ = stages_of(system.training(PAPER.protocol(profile)), system.groups)
+    assert (first.name, first.steady, head.name) == ("scratch", False, "head")
+    assert first.groups == len(NETWORKS[name].groups)
 
 
 # --- systems
@@ -188,55 +188,61 @@ def test_each_system_has_images_of_all_its_classes(profile):
 # --- divisions
 
 
-def test_the_papers_division():
-    """80 / 10 / 10, COVID-19 of COVIDx for validation and test alone, of BIMCV for training alone."""
-    protocol, cohort = PAPER.protocol("paper"), cohort_of((*PUBLISHED, *COVIDGR), 120)
-    table = divided(protocol, "", cohort)
-    usual = {"train": 0.8, "validation": 0.1, "test": 0.1}
-    expected = {
-        labels.COVID_COVIDX: {"train": 0, "validation": 0.5, "test": 0.5},
-        labels.COVID_RICORD: usual,
-        labels.COVID_BIMCV: {"train": 1, "validation": 0, "test": 0},
-        NORMAL: usual,
-        PNEUMONIA: usual,
-    }
+def _shares(train: float, validation: float, test: float) -> dict[str, float]:
+    return {"train": train, "validation": validation, "test": test}
+
+
+USUAL, CHOSEN_AND_TESTED, GR = _shares(0.8, 0.1, 0.1), _shares(0, 0.5, 0.5), _shares(0.7, 0.1, 0.2)
+# COVID-19 of COVIDx is for validation and test alone, of BIMCV for training alone.
+PAPERS = {
+    labels.COVID_COVIDX: CHOSEN_AND_TESTED,
+    labels.COVID_BIMCV: _shares(1, 0, 0),
+    **dict.fromkeys((labels.COVID_RICORD, NORMAL, PNEUMONIA), USUAL),
+}
+STAND_INS = {
+    labels.COVID_COHEN: CHOSEN_AND_TESTED,
+    labels.COVID_CXNET: USUAL,
+    **dict.fromkeys((NORMAL, PNEUMONIA), _shares(0.6, 0.2, 0.2)),
+}
+
+
+@pytest.mark.parametrize(
+    ("profile", "split", "classes", "expected"),
+    [
+        ("paper", "", (*PUBLISHED, *COVIDGR), PAPERS),
+        ("paper", "covidgr", (*PUBLISHED, *COVIDGR), dict.fromkeys(COVIDGR, GR)),
+        ("cpu", "", STAND_IN, STAND_INS),
+        ("smoke", "", STAND_IN, STAND_INS),
+    ],
+)
+def test_each_label_is_shared_out_as_the_protocol_says(profile, split, classes, expected):
+    table = divided(PAPER.protocol(profile), split, cohort_of(classes, 250))
     found = shares_of(table)
     assert set(found) == set(expected)
     for label, shares in expected.items():
-        assert found[label] == pytest.approx(shares, abs=0.035), label
+        assert {part: found[label].get(part, 0) for part in shares} == pytest.approx(shares, abs=0.035), label
     assert table.groupby("patient_id")["split"].nunique().max() == 1
 
 
-def test_covidgr_is_divided_once_and_in_folds():
-    protocol, cohort = PAPER.protocol("paper"), cohort_of((*PUBLISHED, *COVIDGR), 100)
-    table = divided(protocol, "covidgr", cohort)
-    for label in COVIDGR:
-        assert shares_of(table)[label] == pytest.approx({"train": 0.7, "validation": 0.1, "test": 0.2}, abs=0.035)
-    assert set(table["label"]) == set(COVIDGR)
+def test_covidgr_is_divided_in_folds_too():
+    protocol = PAPER.protocol("paper")
     folds = protocol.split_of("covidgr_folds")
     assert (folds.scheme, folds.folds, folds.repeats, folds.shares) == ("folds", 5, 5, {})
-    system = PAPER.system("average_gr5")
-    assert (system.folds(protocol), system.repeats(protocol)) == (5, 5)
-    assert (PAPER.system("average_gr").folds(protocol), PAPER.system("vote_multi").repeats(protocol)) == (1, 1)
+    runs = {name: (PAPER.system(name).folds(protocol), PAPER.system(name).repeats(protocol))
+            for name in ("average_gr5", "average_gr", "vote_multi")}  # fmt: skip
+    assert runs == {"average_gr5": (5, 5), "average_gr": (1, 1), "vote_multi": (1, 1)}
 
 
 @pytest.mark.parametrize("profile", ["cpu", "smoke"])
-def test_what_stands_in_is_divided_alike(profile):
-    protocol, cohort = PAPER.protocol(profile), cohort_of(STAND_IN, 250)
-    found = shares_of(divided(protocol, "", cohort))
-    assert found[labels.COVID_COHEN] == pytest.approx({"train": 0, "validation": 0.5, "test": 0.5}, abs=0.035)
-    assert found[labels.COVID_CXNET] == pytest.approx({"train": 0.8, "validation": 0.1, "test": 0.1}, abs=0.035)
-    for label in (NORMAL, PNEUMONIA):
-        assert found[label] == pytest.approx({"train": 0.6, "validation": 0.2, "test": 0.2}, abs=0.035)
-    table = divided(protocol, "covidgr", cohort)
+def test_what_stands_in_for_covidgr_has_shares_of_its_own(profile):
+    protocol = PAPER.protocol(profile)
+    table = divided(protocol, "covidgr", cohort_of(STAND_IN, 250))
     assert set(table["label"]) == {labels.COVID_COHEN, labels.COVID_CXNET, NORMAL}
+    assert set(table.loc[table["label"] == labels.COVID_COHEN, "split"]) == {"train", "validation", "test"}
     if profile == "cpu":
         counts = table["label"].value_counts()
         assert (counts[labels.COVID_CXNET], counts[NORMAL]) == (226, 426), "and 200 of Cohen's: 426 against 426"
         assert COHORTS.settings(protocol).cohen + 226 == 426
-    assert set(table.loc[table["label"] == labels.COVID_COHEN, "split"]) == {"train", "validation", "test"}, (
-        "the shares of the main division are its own"
-    )
 
 
 # --- ensembles
@@ -265,25 +271,25 @@ def _combined(kind: str, ensemble: dict | None = None) -> Combined:
     return PAPER.system(f"{kind}_multi").combine(protocol, _frames())
 
 
-def test_the_average_is_weighted_as_the_protocol_says():
-    weights = {
-        name: _combined("average", given).facts[0]["weights"]
-        for name, given in (
-            ("validation", {}),
-            ("coarse", {"step": 0.5}),
-            ("equal", {"weights": "equal"}),
-            ("proportional", {"weights": "proportional"}),
-        )
-    }
-    assert weights["validation"][0] > 0.5, "the one that is right there"
-    assert np.allclose(np.array(weights["validation"]) * 20 % 1, 0), "steps of 0.05"
-    assert weights["coarse"] == [1, 0, 0]
-    assert weights["equal"] == pytest.approx([1 / 3] * 3)
-    assert weights["proportional"] == pytest.approx([1, 0, 0])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"step": 0.5}, [1, 0, 0]),
+        ({"weights": "equal"}, [1 / 3] * 3),
+        ({"weights": "proportional"}, [1, 0, 0]),
+    ],
+)
+def test_the_average_is_weighted_as_the_protocol_says(given, expected):
+    assert _combined("average", given).facts[0]["weights"] == pytest.approx(expected)
+
+
+def test_the_average_takes_the_weights_that_are_right_on_validation():
     found = _combined("average")
+    weights = np.array(found.facts[0]["weights"])
+    assert weights[0] > 0.5, "the one that is right there"
+    assert np.allclose(weights * 20 % 1, 0), "steps of 0.05"
     assert set(found.frame["system"]) == {"average_multi"}
-    validation = found.frame[found.frame["split"] == "validation"]
-    assert compute_metrics(validation)["accuracy"] == 100
+    assert compute_metrics(found.frame[found.frame["split"] == "validation"])["accuracy"] == 100
 
 
 def test_the_vote_goes_with_the_majority_and_ties_as_the_protocol_says():
