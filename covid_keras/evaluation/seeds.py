@@ -1,8 +1,8 @@
 """Systems trained again with other seeds: how far their numbers spread.
 
 Everything but the seed is the same, so the spread is that of initial weights, augmentation and the order of batches,
-and not that of other patients: for those see `covid_keras.evaluation.uncertainty`. `difference_of_sets`, the
-comparison of two divisions of the images, is at home there and named here for those who look for it.
+and not that of other patients: for those, and for two divisions of the images, see
+`covid_keras.evaluation.uncertainty`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation.summary import std_of
-from covid_keras.evaluation.uncertainty import difference_of_sets
-
-__all__ = ["SEED_COLUMNS", "difference_of_sets", "seed_metrics", "seed_summary"]
 
 PERCENTILES = (2.5, 97.5)
 SEED_COLUMNS = ("system", "metric", "n", "mean", "std", "min", "max", "low", "high")

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation import bootstrap_difference, bootstrap_interval, per_execution
-from covid_keras.evaluation.seeds import SEED_COLUMNS, difference_of_sets, seed_summary
+from covid_keras.evaluation import bootstrap_difference, bootstrap_interval, difference_of_sets, per_execution
+from covid_keras.evaluation.seeds import SEED_COLUMNS, seed_summary
 from tests.helpers.predictions import coin
 
 
