@@ -44,7 +44,7 @@ def read_yaml(path: str | Path, loader: type = yaml.SafeLoader) -> dict[str, Any
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(path, f"is not valid YAML ({error})", "Correct the file") from error
     if not isinstance(value, dict):
-        raise UserError(path, "holds no mapping", "Write 'key: value' lines")
+        raise UserError(path, "is not a mapping", "Write 'key: value' lines")
     return value
 
 
@@ -58,7 +58,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unknown_key(where: str | Path, key: str, known: Iterable[str], place: str = "") -> UserError:
-    """Return the error of a key that nobody reads, with the nearest known one."""
+    """Return the error of an unknown key, with the nearest known one."""
     known = sorted(known)
     near = difflib.get_close_matches(key, known, n=1)
     remedy = f"Did you mean {near[0]!r}" if near else f"Known keys: {', '.join(known)}"
@@ -79,7 +79,7 @@ def build(cls: type[T], mapping: Any, where: str | Path, place: str = "", strict
     place : str
         The path of keys inside the file, for messages.
     strict : bool
-        Whether "5" is no number; False where a file was read as text throughout.
+        Whether to refuse "5" as a number; False where the file was read as text throughout.
 
     Raises
     ------

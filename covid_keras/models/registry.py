@@ -205,7 +205,7 @@ def get_entry(name: str) -> WeightEntry:
     """Return the entry of a registered name, whether its file is here or not; raise `UserError` for other names."""
     registry = load_registry()
     if name not in registry:
-        raise UserError(name, "is no registered weight file", f"Registered: {', '.join(registry)}")
+        raise UserError(name, "is not a registered weight file", f"Registered: {', '.join(registry)}")
     return registry[name]
 
 
@@ -232,7 +232,7 @@ def find_model(name: str, weights: str | Path | None = None) -> WeightEntry:
     """
     known = predictive_models()
     if name not in known:
-        problem = "is registered, but does not predict" if name in load_registry() else "is no registered model"
+        problem = "is registered, but does not predict" if name in load_registry() else "is not a registered model"
         raise UserError(f"--model {name}", problem, f"Known: {', '.join(known) or 'none yet'}")
     entry = get_entry(name)
     return entry.verified() if weights is None else with_file(entry, weights)

@@ -18,7 +18,7 @@ def check_initial_weights(protocol: Protocol, names: Iterable[str], networks: st
     ----------
     protocol : Protocol
     names : iterable of str
-        The weight files that a user may give, one a network.
+        The weight files that a user may give, one per network.
     networks : str
         The networks in words.
     width : float

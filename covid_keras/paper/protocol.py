@@ -45,7 +45,7 @@ class SplitSettings:
         `sklearn.model_selection.train_test_split` divides the images in the cohort's order, by image, unstratified;
         the test part chooses the epoch too.
     folds, repeats : int
-        k x n executions a system; other schemes than "folds" have one fold.
+        k x n executions per system; other schemes than "folds" have one fold.
     validation : float
         Share of each training part ("folds") or of all ("hold_out") held out to choose the epoch.
     test : float
@@ -165,7 +165,7 @@ class TrainingSettings:
     Attributes
     ----------
     epochs, batch_size : int
-        At most so many epochs; images a step.
+        Maximum number of epochs; images per step.
     optimizer : OptimizerSettings
     monitor : str
         The quantity that chooses the epoch, "val_accuracy" (largest) or "val_loss" (smallest).
@@ -295,7 +295,7 @@ class Protocol:
             self.split_of(name)
 
     def without_weights(self) -> Protocol:
-        """Return the protocol with random initial weights, for a network whose trained ones are loaded next."""
+        """Return the protocol with random initial weights, for a network whose trained weights are loaded next."""
         return dataclasses.replace(self, weights="none", files={})
 
     def training_of(self, name: str) -> TrainingSettings:

@@ -13,7 +13,7 @@ Layout of the file (a mapping; every number is kept exactly as printed, so decim
         rows:
           - row: With seg. (ResNet-50)
             system: resnet50_crop  # the system of ours that this row is compared with (optional)
-            values: [78.41 ± 7.09] # one a column, "-" where nothing is printed; or {column: value, ...}
+            values: [78.41 ± 7.09] # one per column, "-" where nothing is printed; or {column: value, ...}
             cells:                 # what a single cell needs to have said (optional)
               N Specificity: {target: 78.4, doubt: why}
 
@@ -23,7 +23,7 @@ cell, is the value to compare with where the printed one is an evident slip. `ta
 says that the printed one is it although the audit speaks against it: our metric is what is printed, whatever the paper
 calls it, or the number is off by no more than its last digit.
 
-An interval is written as the paper prints it, `98.68 [94.0, 99.3]`; what is no number (`Yes`) has the unit
+An interval is written as the paper prints it, `98.68 [94.0, 99.3]`; a word (`Yes`) has the unit
 `text`. A confusion matrix is a table of counts whose rows name the class with `actual` and whose columns name
 it with `predicted`. Matrices of test sets of different sizes are compared by the share of the row, so such
 cells are compared in percent of the row's sum, with our metric `confusion_<actual>_<predicted>` where the file
@@ -270,13 +270,15 @@ def _load(path: str | Path) -> _Document:
 
 
 def _check_places(cells: Mapping[tuple[str, str, str], PublishedCell], path: str | Path) -> None:
-    """Refuse facts that name a cell that is not there, or that count images by a cell that is no count."""
+    """Refuse facts that name a cell that is not there, or that count images by a cell that is not a count."""
     for cell in cells.values():
         if missing := [place for place in cell.facts.places() if place not in cells]:
             raise UserError(path, f"{cell.name}: audit names {place_text(missing[0])}, which is not there", _REMEDY)
         for place in cell.facts.counted():
             if cells[place].unit != "count" or cells[place].lost or not _is_count(cells[place].mean):
-                raise UserError(path, f"{cell.name}: audit counts images by {place_text(place)}, no count", _REMEDY)
+                raise UserError(
+                    path, f"{cell.name}: audit counts images by {place_text(place)}, which is not a count", _REMEDY
+                )
 
 
 def _row_cells(path: str | Path, table: _Table, row: _Row) -> list[PublishedCell]:
@@ -305,13 +307,13 @@ def _confusion_row(
     if len(predicted) < len(cells) or not all(predicted) or len(set(predicted)) < len(columns):
         raise UserError(path, f"{where}: has an actual class, but not one cell a predicted class", _REMEDY)
     if not all(cell.unit == "count" and (cell.lost or _is_count(cell.mean)) for cell in cells):
-        raise UserError(path, f"{where}: holds what is no count of images", _REMEDY)
+        raise UserError(path, f"{where}: must hold counts of images", _REMEDY)
     lost = any(cell.lost for cell in cells)
     if lost and not all(cell.lost for cell in cells):
         raise UserError(path, f"{where}: has lost some of its counts, so no share is known", "Call all of them lost")
     total = None if lost else int(sum(cell.mean for cell in cells))
     if total == 0:
-        raise UserError(path, f"{where}: holds no image", _REMEDY)
+        raise UserError(path, f"{where}: counts no image", _REMEDY)
     for cell, name in zip(cells, predicted, strict=True):
         metric = cell.metric or CONFUSION.format(actual=actual, predicted=name)
         share = cell.target if total is None else 100 * cell.target / total

@@ -61,7 +61,7 @@ def test_the_closest_fact_counts(write):
         ("{executions: [5]}", "audit.executions"),
         ("{images: many}", "'many'"),
         ("{images: 1 | maybe | n}", "Table 1, 'maybe', 'n', which is not there"),
-        ("{images: 2 | net | Rec}", "Table 2, 'net', 'Rec', no count"),
+        ("{images: 2 | net | Rec}", "'Rec', which is not a count"),
         ("{images_from: 5}", "images_from and images_to"),
         ("{images_from: 9, images_to: 5}", "from 9 to 5"),
         ("{images: 99, negatives: 10}", "not 99 images"),

@@ -507,7 +507,7 @@ def test_the_store_is_where_the_variable_says(tmp_path, monkeypatch):
 
 
 def test_registry_faults(tmp_path):
-    with pytest.raises(UserError, match="is no registered weight file"):
+    with pytest.raises(UserError, match="registered weight file"):
         find_weights("no_such_file")
     row = {
         "file": "x.h5",

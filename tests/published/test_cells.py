@@ -217,7 +217,7 @@ def test_what_is_wrong_is_named(tmp_path, tables, old, new, place, subject):
     [
         (None, "cannot be read"),
         (PAPER + "  - [unclosed", "YAML"),
-        ("", "no mapping"),
+        ("", "mapping"),
         (PAPER.replace("doi: 10.1/x, ", "") + TABLE, "paper.doi"),
         (PAPER.replace("10.1/x", "''") + TABLE, "paper.doi"),
     ],
