@@ -131,6 +131,7 @@ def _features(sample: object) -> np.ndarray:
     return np.array(values)
 
 
+@pytest.mark.slow
 def test_signal_grows_with_extent_and_is_absent_at_zero() -> None:
     """Normals against COVID-like: Severe is found nearly always, extent 0 as often as a normal is mistaken."""
     extents = [1, 2, 3, 4, 5, 6, 7, 8]

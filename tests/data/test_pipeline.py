@@ -177,6 +177,7 @@ def test_pipeline_fit_keeps_one_iterator_over_the_epochs(prepared):
     assert [len(labels) for _, labels in seen] == [8, 8, 6] * 3
 
 
+@pytest.mark.slow
 def test_pipeline_does_not_hold_the_cohort_in_its_graph(tmp_path):
     few = make_prepared(tmp_path / "few", 30, (64, 64, 1))
     many = make_prepared(tmp_path / "many", 600, (64, 64, 1))

@@ -38,6 +38,7 @@ def cohort() -> Cohort:
     return make_cohort(list(rng.integers(1, 5, 80)), labels, [""] * 40 + ["Mild", "Severe"] * 20)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, database=None)
 @given(
     sizes=st.lists(st.integers(1, 4), min_size=40, max_size=70), seed=st.integers(0, 2**31), n_folds=st.integers(2, 5)
@@ -75,6 +76,7 @@ def test_more_repeats_leave_the_first_ones_as_they_were(cohort: Cohort) -> None:
     pd.testing.assert_frame_equal(patient_folds(cohort, 5, repeats=1, seed=1), longer[longer["repeat"] == 0])
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_covid_sdnet() -> None:
     levels = ["Normal-PCR+"] * 76 + ["Mild"] * 100 + ["Moderate"] * 171 + ["Severe"] * 79
     made = make_cohort([1] * 852, ["N"] * 426 + ["P"] * 426, [""] * 426 + levels)

@@ -172,6 +172,7 @@ def test_no_region_speaks_for_a_class(register, picture, tmp_path):
     assert record["predictions"][0]["heat_in_lungs"] is None
 
 
+@pytest.mark.slow
 def test_groups_are_as_images_alone(register, chest, tmp_path, monkeypatch):
     register(threshold=0.0)
     paths = [write_image(tmp_path / f"{i}.png", (chest // (i + 1)).astype(np.uint8)) for i in range(3)]
@@ -490,6 +491,7 @@ def test_the_registry_lists_what_predicts(register):
     assert find_model("tiny").input_preparation().size == (SIZE, SIZE), "the size is that of input_shape"
 
 
+@pytest.mark.slow
 def test_every_registered_model_that_predicts_is_whole():
     for name in predictive_models():
         entry = REGISTERED[name]

@@ -133,6 +133,7 @@ def test_saved_and_loaded_whole(tmp_path):
     assert loaded.get_layer("capsule_2").get_config()["routings"] == 3
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss():
     """From lengths of 1e-8 at first: nothing on the way may cut off so small a gradient."""
     keras.utils.set_random_seed(0)
@@ -146,6 +147,7 @@ def test_training_lowers_the_loss():
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.slow
 def test_black_images_leave_the_weights_finite():
     model = build_covid_caps((16, 16, 3))
     model.compile("adam", MarginLoss())

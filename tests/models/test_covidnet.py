@@ -16,6 +16,8 @@ from covid_keras.models import save_weights
 from covid_keras.models.covidnet import BLOCKS, VARIANTS, build_covidnet
 from tests.helpers.networks import same_weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small() -> keras.Model:

@@ -14,6 +14,8 @@ from covid_keras.models import build_chexnet, build_cxnet, load_weights
 from covid_keras.models.cxnet import CHEXNET_FINDINGS
 from tests.helpers.networks import momenta, read_names, same_weights, write_legacy, write_names
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (64, 64, 3)
 BACKBONE = 7_037_504  # DenseNet-121 without its top
 STATISTICS = 83_648  # of its batch normalisation, not trained

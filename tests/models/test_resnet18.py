@@ -103,6 +103,7 @@ def learnt(model: keras.Model, prefix: str = "") -> int:
     return sum(math.prod(v.shape) for v in variables if "moving" not in v.name)
 
 
+@pytest.mark.slow
 def test_parameters_are_torchvisions():
     for classes, parameters in ((1000, 11_689_512), (2, 11_177_538)):
         assert learnt(build_resnet18((32, 32, 3), classes)) == parameters
@@ -131,6 +132,7 @@ def test_batch_normalisation_is_pytorchs(model):
     assert {(layer.momentum, layer.epsilon) for layer in found} == {(0.9, 1e-5)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [(64, 64), (50, 75)])
 def test_it_computes_what_the_tensors_of_torchvision_say(tmp_path, side):
     state = made_state(5)
@@ -153,6 +155,7 @@ def train_once(network: keras.Model) -> dict[str, np.ndarray]:
     return {v.path: np.abs(v.numpy() - before[v.path]).max() for v in network.variables if v.path in before}
 
 
+@pytest.mark.slow
 def test_frozen_weights_stay_and_their_statistics_move():
     network = build_resnet18((32, 32, 3), frozen=True)
     assert sum(math.prod(v.shape) for v in network.trainable_variables) == 2_099_712 + 8_393_728 + 1_026
@@ -183,6 +186,7 @@ def test_scale_stays_fixed_where_the_model_is_made_trainable_again():
     assert not [name for name in names if name.startswith(("bn1", "layer1_0_bn", "layer2_0_downsample_1"))]
 
 
+@pytest.mark.slow
 def test_frozen_weights_are_files_of_the_free_network_and_models_can_be_saved(tmp_path):
     frozen = build_resnet18((32, 32, 3), frozen=True)
     free = build_resnet18((32, 32, 3), weights=save_weights(frozen, tmp_path / "frozen.h5"))
@@ -220,6 +224,7 @@ def test_a_head_for_other_classes_stays_random_and_is_named(model, tmp_path):
         np.testing.assert_array_equal(found, value)
 
 
+@pytest.mark.slow
 def test_files_without_counters_and_of_other_precision_are_taken(model, tmp_path):
     state = {name: value for name, value in made_state().items() if not name.endswith("tracked")}
     state["conv1.weight"] = np.asfortranarray(state["conv1.weight"].astype(np.float16))
@@ -243,6 +248,7 @@ def _nan(state):
     state["bn1.bias"][3] = np.nan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

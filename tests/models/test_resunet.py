@@ -89,6 +89,7 @@ def test_every_second_pixel_is_a_convolution_of_stride_2(channels):
     np.testing.assert_allclose(np.asarray(plain(taken)), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_narrow_networks_train_with_several_threads():
     # TensorFlow's strided 1x1 convolution of few channels ended the process here.
     model = build_resunet((16, 16, 1), 4)

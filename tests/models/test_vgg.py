@@ -92,6 +92,7 @@ def test_head_is_the_authors():
     assert (model.output_shape, model.name) == ((None, 3), "other")
 
 
+@pytest.mark.slow
 def test_full_network_computes_what_that_of_keras_applications_does(monkeypatch, tmp_path, images):
     """The only full networks with values: 15 million parameters each; from a file in colour, as ImageNet's in grey."""
     official = with_biases(keras.applications.VGG16(include_top=False, weights=None, input_shape=RGB))
@@ -159,6 +160,7 @@ def test_last_pooling_of_the_authors_sees_the_upper_left_only():
     assert (standard[:, 4:] == 9).all()
 
 
+@pytest.mark.slow
 def test_files_of_the_suite_load_whole_or_as_convolutions(tmp_path, images):
     trained = with_biases(small(19))
     expected = trained.predict_on_batch(images)

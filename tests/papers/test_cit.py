@@ -101,6 +101,7 @@ def literal_losses(network, images, labels):
     return loss_d, losses, mses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "class_weights"),
     [([0, 1, 1, 0], None), ([1, 0, 1], (1.0, 0.4)), ([1, 1], (0.3, 1.0)), ([0], None), ([2, 0, 1], (1.0, 0.5, 0.7))],
@@ -208,6 +209,7 @@ def test_the_frozen_features_stay_and_are_not_saved():
     assert not {id(v) for v in network.variables} & {id(v) for v in frozen}
 
 
+@pytest.mark.slow
 def test_fit_lowers_the_error_and_takes_a_short_last_batch():
     network = tiny_network(CiTSettings(perceptual=0.1, generator_rate=3e-3, filters=4), eager=False)
     images, labels = made_batch([0, 1] * 5 + [1])
@@ -218,6 +220,7 @@ def test_fit_lowers_the_error_and_takes_a_short_last_batch():
     assert int(network.optimizer.iterations) == int(network.extra_optimizers[0].iterations) == 12
 
 
+@pytest.mark.slow
 def test_metrics_of_an_epoch_are_those_of_all_its_images():
     network = tiny_network(class_weights=(1.0, 0.25))
     images, labels = made_batch([0, 1, 1, 1, 0, 1, 1])
@@ -228,6 +231,7 @@ def test_metrics_of_an_epoch_are_those_of_all_its_images():
     assert whole["accuracy"] == pytest.approx(np.mean(fuse_logits(logits, 2) == np.argmax(labels, 1)))
 
 
+@pytest.mark.slow
 def test_fit_repeats_itself_exactly_where_operations_are_deterministic():
     images, labels = made_batch([0, 1, 1, 0, 1])
     runs = []
@@ -242,6 +246,7 @@ def test_fit_repeats_itself_exactly_where_operations_are_deterministic():
     assert_equal(*runs)
 
 
+@pytest.mark.slow
 def test_weights_come_back_whole(tmp_path):
     network = tiny_network()
     images, labels = made_batch([0, 1, 1])
@@ -257,6 +262,7 @@ def test_weights_come_back_whole(tmp_path):
         np.testing.assert_array_equal(again(images), network(images))
 
 
+@pytest.mark.slow
 def test_a_killed_training_continues_with_the_same_steps(tmp_path):
     images, labels = made_batch([0, 1, 1, 0, 1])
     settings = CiTSettings(perceptual=0.0, classifier_step=2, filters=4)
@@ -295,6 +301,7 @@ def test_fuse_logits_takes_the_first_of_equals():
         fuse_logits(np.zeros((2, 4)), 3)
 
 
+@pytest.mark.slow
 def test_classifier_rate_steps_at_the_start_of_an_epoch():
     settings = CiTSettings()
     rates = [classifier_rate(settings, epoch) for epoch in range(15)]

@@ -9,6 +9,8 @@ import pytest
 from covid_keras.common.errors import UserError
 from papers.covid_cxnet.baselines import build_densenet121, build_resnet50_baseline
 
+pytestmark = pytest.mark.slow
+
 HEAD = 1024 * 10 + 10 + 10 * 20 + 20 + 20 + 1
 TOPPED_DENSENET = 8_062_504  # keras.applications' with its 1000 outputs
 TOPPED_RESNET = 25_636_712

@@ -99,6 +99,7 @@ def test_where_no_lung_was_found_the_box_says_so():
         figures.roi_figure([], [])
 
 
+@pytest.mark.slow
 def test_lime_stands_beside_both_kinds_of_grad_cam(examples_of):
     lime, variants, _ = figures.explanation_pictures(examples_of("cxnet_v2", network()))
     assert "12 copies" in lime[1]
@@ -131,6 +132,7 @@ def test_text_is_concealed_in_the_original_and_the_rest_repeated(examples_of, ru
         assert one.network is after.network
 
 
+@pytest.mark.slow
 def test_the_panel_of_text_shows_both_probabilities(examples_of):
     *_, (title, _, figure) = figures.explanation_pictures(examples_of("base_v1", network(1, size=(66, 70))))
     assert title == "Text concealed"
@@ -186,6 +188,7 @@ def chexnet_file(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_softmax_and_sigmoid_are_two_readings_of_the_same_logits(chexnet_file):
     images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
     softmax, sigmoid = (

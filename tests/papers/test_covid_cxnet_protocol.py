@@ -93,6 +93,7 @@ def test_every_split_that_the_smoke_profile_trains_on_can_be_made_of_its_phantom
         assert len(divided(protocol, name, phantom)) > 0, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["", "binary"])
 def test_disjoint_splits_hold_out_a_fifth_of_each_class(cohort, name):
     table = divided(PAPER.protocol("paper"), name, cohort)

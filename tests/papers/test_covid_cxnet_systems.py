@@ -76,6 +76,7 @@ def test_the_authors_reading_is_an_option():
     assert PAPER.lung_mode(PAPER.protocol("paper", {"options": {"roi": {"mode": "authors"}}})) == "authors"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "outputs"),
     [("base_v1", 1), ("base_v2", 1), ("cxnet_v2", 1), ("flat", 3), ("densenet121", 1), ("resnet50", 1)],

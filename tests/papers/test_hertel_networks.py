@@ -19,6 +19,8 @@ from papers.hertel_ensemble.paper import PAPER
 from papers.hertel_ensemble.systems import BINARY, MULTI, Classifier
 from tests.helpers.networks import unallocated
 
+pytestmark = pytest.mark.slow
+
 SIDE = 64
 HEAD = ("pooling", "hidden", "dropout", "probability")
 UNITS = {"densenet201": 128, "resnet152": 1024, "vgg19": 4096}

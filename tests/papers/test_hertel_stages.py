@@ -24,6 +24,8 @@ from papers.hertel_ensemble.resunet import ResUNetKind
 from papers.hertel_ensemble.segmenter import SegmenterSettings, segmenter_settings
 from papers.hertel_ensemble.stages import SEGMENTERS as RESUNET
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     "cohort": {"cohen": 3, "cxnet": 4, "normal": 4, "pneumonia": 4, "size": 48},
     "options": {

@@ -81,6 +81,7 @@ def edited(path: Path, target: Path | None = None, **provenance) -> dict:
 # --- the repository as it is
 
 
+@pytest.mark.slow
 def test_the_committed_file_is_made_of_the_committed_results():
     assert (ROOT / OVERVIEW).read_bytes().decode() == overview_markdown(load_papers().values()), (
         "papers/RESULTS.md and papers/*/results disagree: run `covid-keras publish`"
@@ -153,6 +154,7 @@ def test_an_excerpt_shows_the_papers_own_systems():
 # --- what it says follows the files
 
 
+@pytest.mark.slow
 def test_one_other_number_makes_another_text(copied):
     before = overview_markdown([copied])
     assert before == overview_markdown([load_paper(TABIK)])

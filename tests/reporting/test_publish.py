@@ -29,6 +29,7 @@ each_readme = pytest.mark.parametrize("path", readmes(), ids=lambda path: str(pa
 # --- the repository as it is
 
 
+@pytest.mark.slow
 @each_readme
 def test_readmes_say_what_the_json_says(path):
     text = path.read_text(encoding="utf-8")
@@ -58,6 +59,7 @@ def test_each_readme_holds_the_audit_of_its_paper(name):
     assert all(proof in place[0] for proof in wrong["proof"].unique())
 
 
+@pytest.mark.slow
 @named
 def test_committed_predictions_give_the_committed_metrics(results):
     assert list(metric_differences(results)) == []

@@ -180,6 +180,7 @@ def test_explanation_captions_give_the_shares():
         explanation_figure([])
 
 
+@pytest.mark.slow
 def test_no_state_is_left_behind():
     before = dict(matplotlib.rcParams)
     confusion_panels({"a": np.eye(2, dtype=int)}, ["a", "b"])

@@ -38,6 +38,7 @@ def _entropy(scores: np.ndarray, labels: np.ndarray, smoothing: float) -> np.nda
     return -(truth * np.log(scores)).sum(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "weights", "smoothing"),
     [("leaky", "balanced", 0.0), ("leaky", "ignored", 0.2), ("smooth", "balanced", 0.2)],

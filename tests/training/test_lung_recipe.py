@@ -160,6 +160,7 @@ def test_measure_drops_islands_unless_told_not_to(masked):
 # --- training
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_network(monkeypatch):
     """Of a network of one convolution and dropout, which takes seconds less to compile."""
     monkeypatch.setattr(lung_recipe, "build_unet", one_convolution)

@@ -85,6 +85,7 @@ def test_weights_of_the_samples_count():
     assert thrice == pytest.approx(3 * once, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", [False, True])
 def test_nothing_is_left_behind(trained):
     model = restless()

@@ -166,6 +166,7 @@ def test_improvement_renews_patience(tmp_path):
     assert model.stop_training
 
 
+@pytest.mark.slow
 def test_restored_means_all_variables(tmp_path):
     model, tracker = _model(), ResumableTraining(tmp_path, "val_loss", 10)
     _fit(model, tracker, 2)
@@ -185,6 +186,7 @@ def test_restored_means_all_variables(tmp_path):
     assert again.best_epoch == tracker.best_epoch
 
 
+@pytest.mark.slow
 def test_a_training_in_two_halves_is_the_whole_one(tmp_path):
     for name in ("whole", "halves"):
         (tmp_path / name).mkdir()
@@ -198,6 +200,7 @@ def test_a_training_in_two_halves_is_the_whole_one(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_state_that_is_some_epochs_old_leads_to_the_same_end(tmp_path, monkeypatch):
     """Large networks are not written after every epoch; what was lost is trained again, best weights included."""
     monkeypatch.setattr(resume, "WRITE_SHARE", 1e9)

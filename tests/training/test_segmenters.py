@@ -166,6 +166,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_result(trained, made, tmp_path, monkeypatch):
     folder, at_end, write = tmp_path / "disc", ResumableTraining.on_epoch_end, segmenters.write_json
     epochs, rates, there = [], [], {}
