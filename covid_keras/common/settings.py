@@ -89,7 +89,7 @@ def build(cls: type[T], mapping: Any, where: str | Path, place: str = "", strict
     from pydantic import ValidationError
 
     # From JSON pydantic takes lists as tuples and mappings as dataclasses, and is strict in everything else.
-    text = json.dumps(mapping, default=str)
+    text = json.dumps(as_plain(mapping), default=str)
     try:
         return _adapter(cast(Any, cls)).validate_json(text, strict=strict, extra="forbid")
     except ValidationError as error:

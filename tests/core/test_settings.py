@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal
 
 import pytest
@@ -60,6 +61,7 @@ def test_a_file_read_as_text_gives_numbers_where_they_are_asked_for():
         ({"size": [3, 4], "more": [{"rte": 1}]}, ("unknown key 'rte' in more[0]", "'rate'")),
         ({"siz": [3, 4]}, ("unknown key 'siz'", "'size'")),
         ([3], ("the file must be a mapping",)),
+        ({"size": [3, 4], date(2020, 1, 1): 1}, ("unknown key '2020-01-01'",)),
     ],
 )
 def test_mistakes_are_named(given, words):
