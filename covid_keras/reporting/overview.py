@@ -39,7 +39,7 @@ from covid_keras.reporting.tables import (
     measured_table,
     paper_tables,
 )
-from covid_keras.reporting.wording import NOTHING, counted, interval, number, stopped
+from covid_keras.reporting.wording import NOTHING, counted, grouped, interval, number, stopped
 
 # What becomes of a published cell, the most telling first: of several profiles that counts which says most.
 STATES = (*VERDICTS, NOT_MEASURED, NO_COUNTERPART, LOST)
@@ -432,10 +432,7 @@ def reasons_of(paper: Paper, found: Results | None, frame: pd.DataFrame) -> list
     ]
     absent = {system.name: system.title for system in paper.systems if system.name not in systems}
     absent |= {name: name for name in missing["system"] if name not in {**absent, **systems}}
-    by_reason: dict[str, list[str]] = {}
-    for name in absent:
-        by_reason.setdefault(left_out.get(name, absent_words), []).append(name)
-    for why, names in by_reason.items():
+    for why, names in grouped((left_out.get(name, absent_words), name) for name in absent).items():
         count = int(missing["system"].isin(names).sum())
         # Older results say so in the reason, too.
         why = why.removeprefix(f"{NOT_RUN}: ")
@@ -455,11 +452,8 @@ def _reasons_part(paper: Paper, found: Results | None, frame: pd.DataFrame) -> S
         if one.cells:
             title = ": ".join(part for part in (counted(one.cells, "cell"), one.state) if part)
         lines.append((title, f"{one.which}: {stopped(one.why)}"))
-    surrogates: dict[str, list[str]] = {}
-    for name, reason in (found.surrogates if found else {}).items():
-        if found and name in found.titles:
-            surrogates.setdefault(reason, []).append(found.titles[name])
-    for reason, titles in surrogates.items():
+    surrogates = {found.titles.get(name, ""): why for name, why in found.surrogates.items()} if found else {}
+    for reason, titles in grouped((why, title) for title, why in surrogates.items() if title).items():
         lines.append(("Not the paper's own network or images", f"{'; '.join(titles)}: {stopped(reason)}"))
     return Section("What cannot be compared, and why", notes=lines)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from covid_keras.reporting.prose import notes, prose
 from covid_keras.reporting.results import Results, banner_of
 from covid_keras.reporting.seeds import leak_table, seed_figure, seed_table
 from covid_keras.reporting.tables import measured_table, verdict_counts
-from covid_keras.reporting.wording import NOTHING, interval, number, span, with_bounds
+from covid_keras.reporting.wording import NOTHING, grouped, interval, number, span, with_bounds
 
 # Systems up to which every figure of theirs is open on the page; of more only those of the paper's own systems.
 FEW_SYSTEMS = 4
@@ -125,7 +125,7 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
         "systems": systems,
         "leaky": [results.systems[name] for name in leaky],
         "leaky_chosen_on": "test" if leaky and results.split_of(leaky[0]).chosen_on_test else "validation",
-        "origins": _grouped((one.origin, one.title) for one in systems.values() if one.origin),
+        "origins": grouped((one.origin, one.title) for one in systems.values() if one.origin),
         "sizes": sorted({system.preparation(protocol).size for system in systems.values()}),
         "seconds": sum(record["seconds"] for record in results.records),
         "precision": run.settings["precision"],
@@ -134,14 +134,6 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
         "segmenter": _segmenter(results),
     }
     return list(notes(*TEXTS, "facts", **values))
-
-
-def _grouped(pairs: Iterable[tuple[Hashable, str]]) -> dict[Any, list[str]]:
-    """Return the second of each pair under the first."""
-    found: dict[Any, list[str]] = {}
-    for key, value in pairs:
-        found.setdefault(key, []).append(value)
-    return found
 
 
 def _segmenter(results: Results) -> str:
@@ -363,7 +355,7 @@ def _notes(results: Results) -> list[tuple[str, str]]:
         pairs=results.facts.get("duplicate_pairs"),
         leaky=[results.systems[name] for name in results.leaky],
         all_leaky=len(results.leaky) == len(results.systems),
-        surrogates=_grouped((reason, results.systems[name]) for name, reason in results.surrogates.items()),
-        whole=_grouped((tuple(ids), system) for system, ids in whole.items() if ids),
+        surrogates=grouped((reason, results.systems[name]) for name, reason in results.surrogates.items()),
+        whole=grouped((tuple(ids), system) for system, ids in whole.items() if ids),
     )
     return [*results.report.notes, *own]

@@ -135,7 +135,7 @@ class Results:
     @property
     def profile(self) -> str:
         """The profile."""
-        return self.provenance["profile"]
+        return self.source.profile
 
     @cached_property
     def protocol_text(self) -> dict[str, Any]:

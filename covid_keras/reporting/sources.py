@@ -1,4 +1,9 @@
-"""Where results come from: the folder of a run, or what is committed of it below `papers/<paper>/results/`."""
+"""Where results come from: the folder of a run, or what is committed of it below `papers/<paper>/results/`.
+
+Both kinds of `Source` know their `paper`, `profile` and `systems`; the `provenance`, as it is committed; `frames`, the
+predictions, one table per set of classes that systems are evaluated in; the `shares` of heat in the lungs, a table that
+may be empty; and `measured`, every metric of every system and stage: mean, std over executions and 95 % interval.
+"""
 
 from __future__ import annotations
 
@@ -28,37 +33,6 @@ class Measures(Protocol):
     def measured_from(self, folder: Path, profile: str) -> list[Measured]: ...
 
 
-class Source(Protocol):
-    """What `covid_keras.reporting.results.Results` reads of a run.
-
-    Attributes
-    ----------
-    paper : Paper
-    provenance : dict
-        Protocol, data, device, revision and cost, as they are committed.
-    systems : sequence of str
-        The systems with finished executions.
-    frames : list of DataFrame
-        Their predictions, one table per set of classes that systems are evaluated in.
-    shares : DataFrame
-        The share of heat in the lungs, as `covid_keras.reporting.heat_shares.measure_shares` wrote it; may be empty.
-    """
-
-    @property
-    def paper(self) -> Paper: ...
-    @property
-    def provenance(self) -> dict[str, Any]: ...
-    @property
-    def systems(self) -> Sequence[str]: ...
-    @property
-    def frames(self) -> list[pd.DataFrame]: ...
-    @property
-    def shares(self) -> pd.DataFrame: ...
-
-    def measured(self, further: Measures) -> list[Measured]:
-        """Return mean, std over executions and 95 % interval by patient, of every metric of every system and stage."""
-
-
 @dataclass(frozen=True)
 class RunSource:
     """A run folder, of which the `executions` count."""
@@ -70,6 +44,11 @@ class RunSource:
     def paper(self) -> Paper:
         """The paper that is reproduced."""
         return self.run.paper
+
+    @property
+    def profile(self) -> str:
+        """The profile that was run."""
+        return self.run.protocol.profile
 
     @property
     def systems(self) -> Sequence[str]:
@@ -172,6 +151,9 @@ class CommittedSource:
     def shares(self) -> pd.DataFrame:
         """The committed share of heat in the lungs."""
         return read_shares(self.folder / f"{self.profile}-{SHARES}")
+
+
+Source = RunSource | CommittedSource
 
 
 def _measured_in(source: Source, further: Measures) -> list[Measured]:

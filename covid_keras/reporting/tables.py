@@ -17,7 +17,7 @@ from covid_keras.evaluation.summary import Measured
 from covid_keras.evaluation.verdicts import LOST, NO_COUNTERPART, NOT_RUN, Outcome, Verdict
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.prose import prose
-from covid_keras.reporting.wording import NOTHING, interval, number, published_number
+from covid_keras.reporting.wording import NOTHING, grouped, interval, number, published_number
 
 NOT_JUDGED = "not comparable"
 NOT_MEASURED = "not measured"
@@ -240,18 +240,10 @@ def reason_lines(table: PaperTable) -> str:
         "reasons",
         # One reason for all needs no names.
         everywhere=next(iter(measured.values())) if len(set(measured.values())) == 1 else (),
-        not_comparable=_by_reason(measured),
-        left_out=_by_reason(missing),
+        not_comparable=grouped((reason, row) for row, reasons in measured.items() for reason in reasons),
+        left_out=grouped((reason, row) for row, reasons in missing.items() for reason in reasons),
         sign=VERDICTS[NOT_JUDGED][0],
     )
-
-
-def _by_reason(rows: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for row, reasons in rows.items():
-        for reason in reasons:
-            found.setdefault(reason, []).append(row)
-    return found
 
 
 def measured_cells(frame: pd.DataFrame) -> pd.DataFrame:

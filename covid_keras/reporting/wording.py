@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from typing import TypeVar
 
 import pandas as pd
 
 from covid_keras.evaluation import Difference, Measured
 
 NOTHING = "–"
+Key = TypeVar("Key", bound=Hashable)
 
 
 def number(value: float, signed: bool = False, unit: str = "percent") -> str:
@@ -124,3 +126,15 @@ def stopped(text: str) -> str:
     ('made images.', 'made images.')
     """
     return f"{text.rstrip('.')}."
+
+
+def grouped(pairs: Iterable[tuple[Key, str]]) -> dict[Key, list[str]]:
+    """Return the names that share a reason, or another key.
+
+    >>> grouped([("why", "a"), ("other", "b"), ("why", "c")])
+    {'why': ['a', 'c'], 'other': ['b']}
+    """
+    found: dict[Key, list[str]] = {}
+    for key, name in pairs:
+        found.setdefault(key, []).append(name)
+    return found
