@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import papers
 
 COMMANDS = (
     *("reproduce", "report", "publish", "results", "segment", "predict", "ensemble", "audit"),
     *("lr-range", "data", "weights", "papers", "train-lungs"),
 )
+EXAMPLE = str(Path(papers.__file__).parent / "example_audit.yaml")
 HEAVY = ("tensorflow", "keras", "torch", "matplotlib.pyplot")
 # In this order, in one process: each with what may not be imported by then. A command is a list, a module a string.
 CHEAP = (
@@ -29,7 +33,7 @@ CHEAP = (
         [
             *(f"covid_keras.{name}" for name in ("data.sources", "data.preparation", "evaluation", "explain.shares")),
             *("covid_keras.explain.text", "covid_keras.explain.where", "covid_keras.reporting.figures"),
-            *(["data", "list"], ["data", "check"], ["audit", "tabik"], ["audit", "none.yaml"]),
+            *(["data", "list"], ["data", "check"], ["audit", EXAMPLE], ["audit", "none.yaml"]),
             *("covid_keras.reporting.publish", ["results"]),
             *(["predict", "none.png"], ["predict", "none.png", "--model", "tyni"], ["reproduce", "tabic"]),
             *(["ensemble", "nowhere"], ["weights", "check"], ["weights", "add", "w.h5"]),
