@@ -33,6 +33,7 @@ from covid_keras.models import build_chexnet
 from covid_keras.models.cxnet import CHEXNET_FINDINGS
 from covid_keras.reporting.explanations import HeatCase, heat_grid
 from covid_keras.reporting.pictures import short_name
+from covid_keras.reporting.prose import titled
 from covid_keras.reporting.style import WIDTH, report_style, series_styles
 from papers.covid_cxnet.cohorts import COVID, NORMAL
 from papers.covid_cxnet.networks import CHEXNET
@@ -168,7 +169,7 @@ def findings_figure(
 
 
 def probe_pictures(examples: Examples) -> list[tuple[str, str, Figure]]:
-    """Return figure 14 for one COVID-19 and one normal example (hook of `System.pictures`).
+    """Return figure 14 for one COVID-19 and one normal example.
 
     Nothing where the user gave no file of CheXNet's weights, or one that holds another network's.
     """
@@ -207,13 +208,9 @@ def pictures_of(
                 _panels(chexnet, path, image, table.loc[name], f"CheXNet on {short_name(name, 50)}")
                 for name, path, image in zip(names, rows["path"], images, strict=True)
             ]
-    caption = (
-        "CheXNet as it is, without fine-tuning (figure 14 of the paper). Read by softmax, the fourteen findings share "
-        "one probability of 1; the network was trained with a sigmoid each, where several may be present or none."
-    )
-    maps = f"Evidence for single findings, {readings[0].title} (figure 14 of the paper)."
-    pictures = [("CheXNet's findings", maps, figure) for figure in panels]
-    return [("CheXNet without fine-tuning", caption, findings_figure(tables)), *pictures]
+    prose = "papers.covid_cxnet", "report.md.j2"
+    maps = titled(*prose, "findings", reading=readings[0].title)
+    return [(*titled(*prose, "probing"), findings_figure(tables)), *((*maps, figure) for figure in panels)]
 
 
 def _panels(chexnet: keras.Model, path: str, image: np.ndarray, probabilities: pd.Series, title: str) -> Figure:

@@ -243,28 +243,30 @@ class Collection(NamedTuple):
         return "trained on" if self.covid else known
 
 
-def source_groups(results: Results, system: str) -> list[SourceGroup]:
-    """Return the groups of images that a system is tested on, COVID-19 first; the labels are the cohort's."""
-    table = divided_images(results, system)
-    tested = set(rows_tested(results.predictions_of(system))["image_id"])
-    seen = set(table.loc[table["part"].eq("train") & table["called"].eq(COVID), "source"])
+def tested_images(results: Results, system: str) -> pd.DataFrame:
+    """Return `divided_images` with `tested` (bool): whether the system is tested on them in any execution."""
+    divided = divided_images(results, system)
+    return divided.assign(tested=divided["image_id"].isin(rows_tested(results.predictions_of(system))["image_id"]))
+
+
+def source_groups(images: pd.DataFrame) -> list[SourceGroup]:
+    """Return the groups of `tested_images` that are tested, COVID-19 first; the labels are the cohort's."""
+    seen = set(images.loc[images["part"].eq("train") & images["called"].eq(COVID), "source"])
     groups = []
-    for (label, source), rows in table.groupby(["label", "source"], sort=False):
-        if ids := frozenset(rows["image_id"]) & tested:
+    for (label, source), rows in images.groupby(["label", "source"], sort=False):
+        if ids := frozenset(rows.loc[rows["tested"], "image_id"]):
             covid, trained = rows["called"].iloc[0] == COVID, int((rows["part"] == "train").sum())
             groups.append(SourceGroup(f"{label} ({source})", covid, trained, source in seen, ids))
     return sorted(groups, key=lambda group: not group.covid)
 
 
-def collections_of(results: Results, system: str) -> list[Collection]:
-    """Return the collections that a system is trained on, or tested on for COVID-19; those tested first."""
-    table = divided_images(results, system)
-    tested = set(rows_tested(results.predictions_of(system))["image_id"])
-    found = []
-    for source, rows in table.groupby("source", sort=False):
+def collections_of(images: pd.DataFrame, classes: Iterable[str]) -> list[Collection]:
+    """Return the collections of `tested_images` that are trained on, or tested on for COVID-19; those tested first."""
+    classes, found = list(classes), []
+    for source, rows in images.groupby("source", sort=False):
         training = rows.loc[rows["part"] == "train", "called"]
-        trained = {name: int((training == name).sum()) for name in results.classes_of(system)}
-        covid = int((rows["image_id"].isin(tested) & rows["called"].eq(COVID)).sum())
+        trained = {name: int((training == name).sum()) for name in classes}
+        covid = int((rows["tested"] & rows["called"].eq(COVID)).sum())
         if covid or any(trained.values()):
             found.append(Collection(source, trained, covid))
     return sorted(found, key=lambda one: not one.tested)
@@ -300,11 +302,11 @@ def source_table(frame: pd.DataFrame, groups: Iterable[SourceGroup]) -> pd.DataF
 def seen_less_unseen(results: Results, system: str, groups: Iterable[SourceGroup]) -> Difference | None:
     """Return the sensitivity on collections whose COVID-19 was trained on less that on others; None without both."""
     test = rows_tested(results.predictions_of(system))
-    ids: dict[bool, set[str]] = {True: set(), False: set()}
-    for group in groups:
-        if group.covid:
-            ids[group.seen] |= group.image_ids
-    seen, unseen = (test[test["image_id"].isin(ids[trained])] for trained in (True, False))
+    groups = [group for group in groups if group.covid]
+    seen, unseen = (
+        test[test["image_id"].isin(frozenset().union(*(one.image_ids for one in groups if one.seen == known)))]
+        for known in (True, False)
+    )
     if seen.empty or unseen.empty:
         return None
     return difference_of_sets(seen, unseen, "sensitivity", positive=COVID)

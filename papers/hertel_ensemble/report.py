@@ -181,7 +181,8 @@ def sources_section(results: Results) -> Section | None:
         systems = systems_of(results, task)
         if not systems:
             continue
-        groups = images.source_groups(results, systems[0])
+        tested, classes = images.tested_images(results, systems[0]), results.classes_of(systems[0])
+        groups = images.source_groups(tested)
         frame = images.source_frame(results, systems, groups)
         title = TASKS[task]
         tables.append(TableEntry(*_said("called", task=title), images.source_table(frame, groups)))
@@ -189,15 +190,14 @@ def sources_section(results: Results) -> Section | None:
         figures.append(
             FigureEntry(*words, forest_figure(frame, words[0], f"called {COVID} (%), 95 % interval by patient"))
         )
-        collections = images.collections_of(results, systems[0])
-        trained = images.trained_table(collections, results.classes_of(systems[0]))
-        tables.append(TableEntry(*_said("trained", task=title), trained))
+        collections = images.collections_of(tested, classes)
+        tables.append(TableEntry(*_said("trained", task=title), images.trained_table(collections, classes)))
         less = {name: images.seen_less_unseen(results, name, groups) for name in systems}
         known = {name: one for name, one in less.items() if one is not None}
         if known:
             tables.append(TableEntry(*_said("seen", task=title), images.seen_table(known)))
-        tested = [one for one in collections if one.tested]
-        told.append({"title": title, "collections": tested, "tested": sum(one.tested for one in tested)})
+        covid = [one for one in collections if one.tested]
+        told.append({"title": title, "collections": covid, "tested": sum(one.tested for one in covid)})
         told[-1]["standings"] = [standing(one) for one in known.values()]
     return Section(*_said("sources", tasks=told), tables, figures) if tables else None
 

@@ -463,7 +463,7 @@ def test_sensitivity_falls_on_collections_that_nobody_trained_on(whole, drawn):
     lower = sum(interval_of(cell)[0] > 0 for cell in frame)
     said = text_of(drawn, TITLES[7])
     assert f"by {lower} of 5 systems, and more often by 0; for {5 - lower} neither" in said
-    groups = [group for group in images.source_groups(whole, "vgg19_multi") if group.trained]
+    groups = [group for group in images.source_groups(images.tested_images(whole, "vgg19_multi")) if group.trained]
     assert images.seen_less_unseen(whole, "vgg19_multi", groups) is None
 
 
@@ -512,7 +512,7 @@ def test_a_collection_is_seen_whatever_label_its_covid_is_trained_under():
     frame["patient_id"] = frame["image_id"]
     run = made_run(PAPER, Cohort(frame.drop(columns="split"), labels.PUBLISHED), frame["split"])
     results = SimpleNamespace(run=run, paper=PAPER, predictions_of=lambda system: frame)
-    covid, normal = images.source_groups(results, "vgg19_multi")
+    covid, normal = images.source_groups(images.tested_images(results, "vgg19_multi"))
     assert (covid.covid, covid.trained, covid.seen) == (True, 0, True)
     assert not normal.covid
 
