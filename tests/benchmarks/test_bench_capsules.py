@@ -1,20 +1,17 @@
 """COVID-CAPS at 224 x 224 against the same convolutions followed by routing written in the two obvious ways.
 
 In NumPy, a loop over passes and output capsules; in Keras, with the prediction of every input capsule for every
-output capsule made first (11.5 MB an image). Times are medians in turns, so that a busy machine slows all alike.
+output capsule made first (11.5 MB per image).
 """
 
 from __future__ import annotations
-
-import statistics
-import time
-from collections.abc import Callable
 
 import keras
 import numpy as np
 from keras import ops
 
 from covid_keras.models.capsules import Capsule, build_covid_caps, squash
+from tests.helpers.timing import in_turns
 
 IMAGES = 4
 SIDE = 224
@@ -61,16 +58,6 @@ def _predictions_first(model: keras.Model) -> keras.Model:
     return other
 
 
-def _medians(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(1000 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def test_bench_covid_caps(benchmark):
     keras.utils.set_random_seed(0)
     model = build_covid_caps((SIDE, SIDE, 3))
@@ -93,10 +80,10 @@ def test_bench_covid_caps(benchmark):
     found = {name: function() for name, function in functions.items()}  # compiles
     np.testing.assert_allclose(found["loop"], found["covid_caps"], rtol=1e-2, atol=1e-6)
     np.testing.assert_allclose(found["predictions_first"], found["covid_caps"], rtol=1e-2, atol=1e-6)
-    medians = _medians(functions, 1 if benchmark.disabled else 9)
-    routing = {name: value - medians["convolutions"] for name, value in medians.items()}
-    benchmark.extra_info |= {f"{name}_ms_an_image": round(value / IMAGES, 1) for name, value in medians.items()}
+    best = {name: time.wall for name, time in in_turns(benchmark, functions, rounds=9).items()}
+    routing = {name: value - best["convolutions"] for name, value in best.items()}
+    benchmark.extra_info |= {f"{name}_ms_per_image": round(1000 * value / IMAGES, 1) for name, value in best.items()}
     for name in ("loop", "predictions_first"):
-        benchmark.extra_info[f"{name}_over_covid_caps"] = round(medians[name] / medians["covid_caps"], 2)
+        benchmark.extra_info[f"{name}_over_covid_caps"] = round(best[name] / best["covid_caps"], 2)
         benchmark.extra_info[f"{name}_over_covid_caps_routing_alone"] = round(routing[name] / routing["covid_caps"], 2)
     benchmark.pedantic(functions["covid_caps"], rounds=1)

@@ -7,19 +7,17 @@ optimisers' updates. Ratios are of the best of several rounds taken in turns.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-tf = pytest.importorskip("tensorflow")
-
-import keras  # noqa: E402
-
-from covid_keras.models.resnet18 import build_resnet18  # noqa: E402
-from papers.covid_sdnet.cit import CiTNetwork, CiTSettings, build_cit, build_perceptual  # noqa: E402
+from covid_keras.models.resnet18 import build_resnet18
+from papers.covid_sdnet.cit import CiTNetwork, CiTSettings, build_cit, build_perceptual
+from tests.helpers.timing import in_turns
 
 SIDE, BATCH = 64, 2
 
@@ -68,17 +66,15 @@ def parts(network: CiTNetwork, images, versions) -> dict[str, Callable[[], objec
     return {**found, "updates": update}
 
 
-def best_in_turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Shortest (wall, processor) time of each; turns, so that a busy machine slows all alike."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
-            wall, processor = time.perf_counter(), time.process_time()
-            for tensor in tf.nest.flatten(function()):
-                if tensor is not None:
-                    tensor.numpy()  # waits, where calls return before they are done
-            times[name].append((time.perf_counter() - wall, time.process_time() - processor))
-    return {name: tuple(map(min, zip(*values, strict=True))) for name, values in times.items()}
+def waiting(function: Callable[[], object]) -> Callable[[], None]:
+    """Wait for the results, where calls return before they are done."""
+
+    def run() -> None:
+        for tensor in tf.nest.flatten(function()):
+            if tensor is not None:
+                tensor.numpy()
+
+    return run
 
 
 @pytest.mark.parametrize("perceptual", [0.0, 0.006], ids=["mse_and_ce", "with_vgg"])
@@ -102,12 +98,12 @@ def test_bench_step(benchmark, perceptual):
     train = tf.function(network.train_step)
     pieces = parts(network, images, versions)
     runs = {"step": lambda: train((images, labels)), **pieces}
-    best_in_turns(runs, 1)  # traces
-    best = best_in_turns(runs, 1 if benchmark.disabled else 4)
+    timed = {name: waiting(function) for name, function in runs.items()}
+    in_turns(benchmark, timed, 1)  # traces
+    best = in_turns(benchmark, timed, 4)
     for which, clock in enumerate(("", "_processor")):
         floor = sum(best[name][which] for name in pieces)
         benchmark.extra_info[f"step_over_sum_of_parts{clock}"] = round(best["step"][which] / floor, 3)
-    for name, (wall, _) in best.items():
-        benchmark.extra_info[f"{name}_ms"] = round(1000 * wall, 1)
+    benchmark.extra_info |= {f"{name}_ms": round(1000 * time.wall, 1) for name, time in best.items()}
     logs = benchmark.pedantic(runs["step"], rounds=1)
     assert np.isfinite(float(logs["loss"]))

@@ -69,6 +69,12 @@ def test_other_profiles_have_narrower_networks(name, profile):
              "batchnorm_momentum": None},
         ),
         (
+            "covid_sdnet",
+            {"size": (224, 224), "weights": "imagenet", "comparable": True, "split.repeats": 5, "split.folds": 5,
+             "split.validation": 0.1, "split.duplicates": True, "split.leaky_as_published": False},
+            {"batchnorm_momentum": None},
+        ),
+        (
             "hertel_ensemble",
             {"size": (256, 256), "weights": "imagenet"},
             {"masks": "resunet", "pooling": "average", "statistics": "frozen", "width": 1.0, "shallow": False,
@@ -93,6 +99,14 @@ def test_the_paper_profile_is_the_papers(name, protocol, options):
             STILL | {"epochs": 30, "batch_size": 64, "optimizer.name": "adam", "optimizer.learning_rate": 1e-4,
              "monitor": "val_accuracy", "class_weights": "none", "label_smoothing": 0.0, "patience": 30,
              "augmentation.zoom": (1.0, 1.0)},
+        ),
+        (
+            "covid_sdnet",
+            ("resnet50_full", "resnet50_crop"),
+            {"epochs": 50, "batch_size": 16, "patience": 10, "monitor": "val_accuracy", "optimizer.name": "sgd",
+             "optimizer.learning_rate": 1e-3, "optimizer.momentum": 0.9, "optimizer.nesterov": True,
+             "optimizer.decay": 1e-6, "augmentation.rotation": 0, "augmentation.shear": 0, "augmentation.flip": False,
+             "augmentation.shift": (0, 0), "augmentation.zoom": (1, 1)},
         ),
         # What is not the paper's is trained as long.
         ("arias_vgg19", ("view_balanced", "posture_c", "finding_e"),
