@@ -69,4 +69,4 @@ lint: $(STAMP) ## ruff, the floors (import-linter), types of the public packages
 	$(BIN)/mypy
 
 clean: ## remove the virtual environment and caches, not the runs
-	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
