@@ -293,11 +293,12 @@ def _profile_part(entry: Entry, found: Results, everything: bool) -> Section:
         facts=list(notes(*TEXTS, "facts", source=source, protocol=protocol, device=device, software=software)),
         parts=[_reasons_part(entry.paper, found, found.comparison)],
     )
-    for own, table in _system_tables(found):
-        if own:
-            part.against.append(table)
+    for printed, of_systems in _system_tables(found):
+        if printed:
+            part.against.append(of_systems)
         else:
-            part.details.append(Section(f"{table.table.name} ({len(table.table.rows)})", against=[table]))
+            title = f"{of_systems.table.name} ({len(of_systems.table.rows)})"
+            part.details.append(Section(title, against=[of_systems]))
     for table in paper_tables(found.comparison):
         if table.measured:
             count = counted(sum(cell.measured for cell in table.cells.values()), "number")
