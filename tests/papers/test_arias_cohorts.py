@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image
 from papers.arias_vgg19 import cohorts as labels
@@ -24,6 +23,7 @@ from tests.helpers.collections import (
     make_precovid,
     stems,
 )
+from tests.helpers.refusals import refused
 
 POSITIVE = (labels.POSITIVE_PA, labels.POSITIVE_AP, labels.POSITIVE_OTHER)
 COHEN = [  # patient, finding, view
@@ -113,8 +113,7 @@ def test_how_many_of_padchest_is_drawn_by_the_seed(collections):
     assert found[4] == found[1]
     assert {len(names) for names in found} == {1}
     assert len(set(map(tuple, found))) > 1
-    with pytest.raises(UserError, match="4 of PadChest, there are 3"):
-        _make(collections, "paper", padchest=[4, 1])
+    refused("4 of PadChest, there are 3", _make, collections, "paper", padchest=[4, 1])
     assert COHORTS.settings(PAPER.protocol("paper")).padchest == (2481, 815), "table 1's"
 
 
@@ -137,8 +136,7 @@ def test_counts_are_drawn_and_what_is_too_many_is_named(collections):
     assert sum(counts.get(label, 0) for label in STAND_IN[:3]) == 2
     assert [counts[label] for label in STAND_IN[3:]] == [2, 1, 1, 2]
     for key, count, words in (("covid", 5, "COVID-19 images, there are 4"), ("normal", 6, "NIH images, there are 5")):
-        with pytest.raises(UserError, match=f"{count} {words}"):
-            _make(collections, "cpu", **{key: count})
+        refused(f"{count} {words}", _make, collections, "cpu", **{key: count})
 
 
 def test_images_without_finding_are_no_pneumonia(collections):

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image
 from covid_keras.paper.cohorts import drawn
 from covid_keras.paper.registered import load_paper
+from tests.helpers.refusals import refused
 
 # Small phantoms.
 SMALL = {
@@ -73,13 +73,11 @@ def test_what_is_missing_is_named(name: str, tmp_path: Path) -> None:
         assert paper.sources(protocol) == sources
         assert missing in paper.available(protocol, tmp_path)
         assert paper.available(protocol, None)
-        with pytest.raises(UserError, match="--data"):
-            paper.cohort(protocol, None, tmp_path)
+        refused("--data", paper.cohort, protocol, None, tmp_path)
     smoke = paper.protocol("smoke")
     assert paper.sources(smoke) == ()
     assert paper.available(smoke, None) is None
-    with pytest.raises(UserError, match=r"cohort\.kind"):
-        paper.cohort(paper.protocol("smoke", {"cohort": {"kind": "other"}}), None, tmp_path)
+    refused(r"cohort\.kind", paper.cohort, paper.protocol("smoke", {"cohort": {"kind": "other"}}), None, tmp_path)
 
 
 @pytest.mark.real
@@ -97,5 +95,4 @@ def test_rows_are_drawn_in_the_tables_order_and_all_for_none() -> None:
     assert len(set(map(tuple, found))) > 1
     assert drawn(table, 0, np.random.default_rng(0), "images").equals(table)
     for count in (7, -1):
-        with pytest.raises(UserError, match=f"{count} images, there are 6"):
-            drawn(table, count, np.random.default_rng(0), "images")
+        refused(f"{count} images, there are 6", drawn, table, count, np.random.default_rng(0), "images")

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from covid_keras.common.errors import UserError
 from papers.covid_cxnet.baselines import build_densenet121, build_resnet50_baseline
+from tests.helpers.refusals import refused
 
 pytestmark = pytest.mark.slow
 
@@ -100,8 +100,7 @@ def test_whole_files_are_for_the_forms_with_top_alone(resnet, tmp_path):
     for name in ("conv1_conv", "predictions"):
         for one, other in zip(base.get_layer(name).get_weights(), loaded.get_layer(name).get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
-    with pytest.raises(UserError, match=r"whole\.weights\.h5"):
-        build_densenet121((32, 32, 3), path)
+    refused(r"whole\.weights\.h5", build_densenet121, (32, 32, 3), path)
 
 
 def test_unknown_variants_are_refused():

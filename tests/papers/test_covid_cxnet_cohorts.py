@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
 from covid_keras.training.division import divide
@@ -18,6 +17,7 @@ from papers.covid_cxnet.cohorts import CAP, CLASSES, COHORTS, COVID, NORMAL, OUT
 from papers.covid_cxnet.paper import BASE_V1_EXTERNAL, FLAT, PAPER
 from papers.covid_cxnet.report import REPORT
 from tests.helpers.collections import make_cohen, make_covid_cxnet, make_nih_subset, stems
+from tests.helpers.refusals import refused
 
 ALL = (*CLASSES, *OUTSIDE)
 COHEN = [  # patient, finding, view
@@ -72,8 +72,7 @@ def test_counts_take_the_first_and_name_what_is_too_many(collections):
     assert cohort.counts() == dict(zip(ALL, (3, 1, 2, 1, 1), strict=True))
     assert stems(cohort, COVID) == ["001", "010"]
     for key, count, words in (("covid", 5, "COVID-19 images, there are 4"), ("cap", 4, "NIH .*, there are 3")):
-        with pytest.raises(UserError, match=f"{count} {words}"):
-            _make(collections, **{key: count})
+        refused(f"{count} {words}", _make, collections, **{key: count})
 
 
 def test_the_nih_images_are_the_seeds(collections):

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import load_source
 from papers.covid_sdnet.cohorts import CLASSES, PNEUMONIA, no_pneumonia
 from papers.covid_sdnet.paper import PAPER
 from tests.helpers.collections import make_cohen, make_covidgr, make_nih_subset
+from tests.helpers.refusals import refused
 
 THREE = (*CLASSES, PNEUMONIA)
 LEVELS = {"Normal-PCR+", "Mild", "Moderate", "Severe"}
@@ -153,8 +153,7 @@ def test_the_choice_is_the_seeds(collections):
     ],
 )
 def test_counts_that_cannot_be_had_are_named(collections, positives, negatives, pneumonia, words):
-    with pytest.raises(UserError, match=words):
-        _make(collections, "cpu", positives=positives, negatives=negatives, pneumonia=pneumonia)
+    refused(words, _make, collections, "cpu", positives=positives, negatives=negatives, pneumonia=pneumonia)
 
 
 @pytest.mark.real
@@ -175,5 +174,6 @@ def test_the_stand_in_of_real_radiographs(real_data, tmp_path):
     changed = PAPER.cohort(PAPER.protocol("cpu", {"cohort": {"seed": 1}}), real_data, tmp_path)
     assert changed.fingerprint() != cohort.fingerprint()
     assert scored <= set(changed.table["image_id"])
-    with pytest.raises(UserError, match="1000 NIH patients"):
-        PAPER.cohort(PAPER.protocol("cpu", {"cohort": {"negatives": 1000}}), real_data, tmp_path)
+    refused(
+        "1000 NIH patients", PAPER.cohort, PAPER.protocol("cpu", {"cohort": {"negatives": 1000}}), real_data, tmp_path
+    )

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from covid_keras.common.errors import UserError
 from covid_keras.data import load_source
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
@@ -35,6 +34,7 @@ from tests.helpers.collections import (
     replace,
     stems,
 )
+from tests.helpers.refusals import refused
 
 NO_PAIRS = pd.DataFrame({"image_id_a": [], "image_id_b": []})
 
@@ -143,8 +143,13 @@ def test_as_many_as_the_paper_counts_are_drawn_by_the_seed(published, name, labe
     for names in found:
         assert [name for name in everything if name in names] == names, "in the collection's order"
     assert found[0] == stems(_make(published, "paper", **{name: 2}, seed=0), label)
-    with pytest.raises(UserError, match=f"{len(everything) + 1} .*, there are {len(everything)}"):
-        _make(published, "paper", **{name: len(everything) + 1})
+    refused(
+        f"{len(everything) + 1} .*, there are {len(everything)}",
+        _make,
+        published,
+        "paper",
+        **{name: len(everything) + 1},
+    )
 
 
 def test_the_collections_are_divided_as_the_paper_says(published):
@@ -204,8 +209,7 @@ def test_no_copy_of_cohens_images_is_trained_on(stand_in):
 )
 def test_counts_are_drawn_and_what_is_too_many_is_named(stand_in, key, label, there):
     assert len(stems(_make(stand_in, "cpu", **{key: 2}), label)) == 2
-    with pytest.raises(UserError, match=f"{there + 1} .*, there are {there}"):
-        _make(stand_in, "cpu", **{key: there + 1})
+    refused(f"{there + 1} .*, there are {there}", _make, stand_in, "cpu", **{key: there + 1})
 
 
 def test_available_says_what_is_missing(published, stand_in):
