@@ -263,10 +263,10 @@ def test_the_committed_dice_is_of_the_validation_part_and_registered():
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_the_committed_split_divides_the_real_collection_without_leak(real_data):
+def test_the_committed_split_divides_the_real_collection_without_leak(real_data, copies):
     cohort, table = load_lung_cohort(real_data), read_split(SPLIT)
     assert set(cohort.table["image_id"]) == set(load_source("darwin_v7", real_data).table["image_id"])
     assert set(cohort.table["image_id"]) == set(table["image_id"])
-    pairs = find_duplicates(cohort)
+    pairs = find_duplicates(cohort, cache=copies)
     assert len(pairs) > 0, "the collection is known to hold copies, so that none found means none looked for"
     check_disjoint(table, cohort, pairs)
