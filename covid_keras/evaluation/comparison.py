@@ -169,12 +169,14 @@ def _counterpart(cell: PublishedCell, found: Mapping[tuple[str, str], Measured])
 def _tolerances(tolerance: float | Mapping[str, float], metrics: set[str]) -> dict[str, float]:
     given = dict(tolerance) if isinstance(tolerance, Mapping) else {DEFAULT: tolerance}
     if unknown := sorted(set(given) - metrics - {DEFAULT}):
-        raise UserError("tolerance", f"names {unknown[0]!r}, which is no metric here", "Correct the protocol")
+        raise UserError("tolerance", f"names {unknown[0]!r}, which is not a metric here", "Correct the protocol")
     if missing := sorted(metrics - set(given)) if DEFAULT not in given else []:
         raise UserError("tolerance", f"is not given for {missing[0]}", f"Add it, or {DEFAULT!r}, to the protocol")
     for name, value in given.items():
         if not (isinstance(value, int | float) and value >= 0):
-            raise UserError("tolerance", f"{name}: {value!r} is no number of points", "Correct the protocol")
+            raise UserError(
+                "tolerance", f"{name}: {value!r} must be a number of points, 0 or more", "Correct the protocol"
+            )
     return {metric: float(given.get(metric, given.get(DEFAULT, math.nan))) for metric in metrics}
 
 

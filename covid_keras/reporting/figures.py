@@ -189,7 +189,7 @@ def _draw_roc(
 
 @report_style()
 def learning_panels(
-    systems: Mapping[str, tuple[Sequence[Mapping[str, Sequence[float]]], Sequence[int] | None]],
+    systems: Mapping[str, tuple[Sequence[Mapping[str, Sequence[float]]], Sequence[int]]],
     title: str = "Learning curves",
 ) -> Figure:
     """Draw loss and accuracy over epochs, training and validation, one row per system; best epochs are marked.
@@ -199,7 +199,7 @@ def learning_panels(
     systems : mapping
         System to its histories and best epochs. A history maps `loss`, `val_loss`, `accuracy` (0 to 1) and
         `val_accuracy` to a value per epoch; a panel is drawn for what is there. Best epochs are counted from 1, one
-        per history; None for the lowest validation loss.
+        per history.
     """
     if not systems:
         raise ValueError("no history to draw")
@@ -223,11 +223,10 @@ def _draw_histories(
     histories: Sequence[Mapping[str, Sequence[float]]],
     key: str,
     label: str,
-    best_epochs: Sequence[int] | None,
+    best_epochs: Sequence[int],
 ) -> None:
     """Draw one quantity of all executions."""
-    for index, history in enumerate(histories):
-        best = best_epochs[index] if best_epochs is not None else _best_epoch(history)
+    for index, (history, best) in enumerate(zip(histories, best_epochs, strict=True)):
         _draw_history(axes, history, key, best, first=index == 0, alone=len(histories) == 1)
     axes.set(xlabel="epoch", ylabel=label)
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -245,12 +244,8 @@ def _scale_loss(axes: Axes) -> None:
         axes.set_ylim(bottom=0)
 
 
-def _best_epoch(history: Mapping[str, Sequence[float]]) -> int | None:
-    return int(np.nanargmin(np.asarray(history["val_loss"]))) + 1 if "val_loss" in history else None
-
-
 def _draw_history(
-    axes: Axes, history: Mapping[str, Sequence[float]], key: str, best: int | None, first: bool, alone: bool
+    axes: Axes, history: Mapping[str, Sequence[float]], key: str, best: int, first: bool, alone: bool
 ) -> None:
     scale = 100 if key == "accuracy" else 1
     look = {"linewidth": 1.8, "alpha": 1.0} if alone else {"linewidth": 1.0, "alpha": 0.65}
@@ -258,20 +253,12 @@ def _draw_history(
         if prefix + key not in history:
             continue
         values = scale * np.asarray(history[prefix + key], dtype=float)
-        axes.plot(
-            np.arange(1, len(values) + 1), values, color=colour, linestyle=style, label=name if first else None, **look
-        )
-        if name == "validation" and best is not None:
-            axes.plot(
-                best,
-                values[best - 1],
-                "o",
-                color=OKABE_ITO["vermilion"],
-                markersize=6,
-                zorder=5,
-                markeredgecolor="white",
-                label="best epoch (validation)" if first else None,
-            )
+        epochs, label = np.arange(1, len(values) + 1), name if first else None
+        axes.plot(epochs, values, color=colour, linestyle=style, label=label, **look)
+        if name == "validation":
+            label = "best epoch (validation)" if first else None
+            mark = {"color": OKABE_ITO["vermilion"], "markersize": 6, "markeredgecolor": "white", "zorder": 5}
+            axes.plot(best, values[best - 1], "o", label=label, **mark)
 
 
 @report_style()

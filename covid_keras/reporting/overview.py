@@ -244,7 +244,7 @@ def _headline_panels(entries: Iterable[Entry]) -> dict[str, pd.DataFrame]:
 
 
 def _line_name(title: str, row: Mapping[str, Any]) -> str:
-    """Return a system's name in the figure, with the audit's sign where the number drawn is no possible one."""
+    """Return a system's name in the figure, with the audit's sign where the number drawn is not possible as printed."""
     cell = cell_of(row)
     spoken_against = cell.audit.verdict in NO_TARGETS and row["target"] == row["paper"]
     # A space at which no line is broken.

@@ -44,12 +44,12 @@ def publish_run(path: str | Path) -> Path:
     Raises
     ------
     UserError
-        Where the run is not complete, or this is no checkout.
+        Where the run is not complete, or the suite does not run from a checkout.
     """
     require_checkout()
     results = Results.of(RunFolder.open(path))
     if not results.complete:
-        raise UserError(path, "is not complete, and half a run is no result", "Let `covid-keras reproduce` finish it")
+        raise UserError(path, "is not complete; only whole runs are published", "Let `covid-keras reproduce` finish it")
     folder, profile = results.paper.folder / "results", results.run.protocol.profile
     files = predictions_files(folder, profile, len(results.frames))
     for path, frame in zip(files, results.frames, strict=True):
@@ -73,7 +73,7 @@ def refresh_readmes() -> Path:
     Raises
     ------
     UserError
-        Where this is no checkout.
+        Where the suite does not run from a checkout.
     """
     require_checkout()
     for readme in readmes():
@@ -113,7 +113,7 @@ def require_checkout() -> None:
     if not is_checkout():
         raise UserError(
             ROOT,
-            "is no checkout of covid_keras, so there are no READMEs to fill",
+            "is not a checkout of covid_keras: there are no READMEs to fill",
             "Clone the repository, `pip install -e .` there, and publish again",
         )
 

@@ -280,7 +280,7 @@ def doubtful_cells(frame: pd.DataFrame) -> list[tuple[str, str]]:
 def measured_table(
     measured: Iterable[Measured], names: Mapping[str, str] | None = None, metrics: Iterable[str] | None = None
 ) -> pd.DataFrame:
-    """Return what was measured as text: a row a metric, a column a system, "mean ± std [low, high]".
+    """Return what was measured as text: one row per metric, one column per system, "mean ± std [low, high]".
 
     Parameters
     ----------

@@ -140,11 +140,11 @@ def test_a_tolerance_a_metric():
 @pytest.mark.parametrize(
     ("tolerance", "message"),
     [
-        ({}, "is not given for accuracy"),
-        ({"acuracy": 1, "default": 2}, "names 'acuracy', which is no metric here"),
-        (-1, "-1 is no number of points"),
-        ({"default": "2"}, "default: '2' is no number of points"),
-        (math.nan, "nan is no number of points"),
+        ({}, "not given for accuracy"),
+        ({"acuracy": 1, "default": 2}, "acuracy"),
+        (-1, "default: -1"),
+        ({"default": "2"}, "default: '2'"),
+        (math.nan, "default: nan"),
     ],
 )
 def test_a_wrong_tolerance_is_said(tolerance, message):

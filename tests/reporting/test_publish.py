@@ -256,7 +256,7 @@ def test_without_a_checkout_nothing_is_published(finished, tmp_path, monkeypatch
         monkeypatch.setattr(publish, name, root)
     for _ in range(2):
         for publishing in (lambda: publish_run(finished.path), publish.refresh_readmes):
-            with pytest.raises(UserError, match="no checkout"):
+            with pytest.raises(UserError, match="not a checkout"):
                 publishing()
         (root / "setup.cfg").write_text("")  # even beside a setup.cfg of somebody else's
     assert not (finished.paper.folder / "results").exists()

@@ -94,10 +94,10 @@ def test_many_roc_curves_are_told_apart_without_colour():
     assert len(figure.axes[0].lines) == 9, "and chance"
 
 
-def test_learning_panels_have_a_row_a_system():
+def test_learning_panels_have_one_row_per_system():
     one = {"loss": [3.0, 2.0], "val_loss": [2.0, 1.0], "accuracy": [0.5, 0.6], "val_accuracy": [0.5, 0.75]}
     other = {"loss": [5.0, 4.0]}
-    figure = learning_panels({"first": ([one, one], [2, 1]), "second": ([other], None)}, "Curves")
+    figure = learning_panels({"first": ([one, one], [2, 1]), "second": ([other], [1])}, "Curves")
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title("left") for axes in shown] == ["first", "", "second"]
     assert [axes.get_xlabel() for axes in shown] == ["", "", "epoch"]
@@ -131,12 +131,12 @@ def test_learning_curves_mark_the_best_epoch():
         "accuracy": [0.5, 0.6, 0.7, 0.9],
         "val_accuracy": [0.5, 0.7, 0.6, 0.6],
     }
-    figure = learning_panels({"Crop": ([history, pd.DataFrame(history)], None)})
+    figure = learning_panels({"Crop": ([history, pd.DataFrame(history)], [2, 3])})
     marks = [line.get_xydata()[0].tolist() for line in figure.axes[0].lines if line.get_marker() == "o"]
-    assert marks == [[2, 1], [2, 1]], "the lowest validation loss"
+    assert marks == [[2, 1], [3, 1.5]]
     assert figure.axes[0].get_yscale() == "linear"
     bumpy = {"loss": [0.7, 0.6, 0.5], "val_loss": [9000.0, 2.0, 0.6]}
-    flat = learning_panels({"Crop": ([bumpy], None)}).axes[0]
+    flat = learning_panels({"Crop": ([bumpy], [3])}).axes[0]
     assert (flat.get_yscale(), flat.get_ylabel()) == ("log", "loss (log scale)")
 
 
@@ -149,7 +149,7 @@ def test_severity_shows_ours_and_the_papers():
     figure = severity_figure(measured, [paper], {"crop": "With crop"})
     assert sorted(legend_of(figure)) == ["ours (95 % interval)", "paper (mean ± std)"]
     assert "accuracy (%)" in words_of(figure)
-    assert [axes.get_title("left") for axes in figure.axes] == ["With crop", "sdnet"], "a panel a system"
+    assert [axes.get_title("left") for axes in figure.axes] == ["With crop", "sdnet"], "one panel per system"
     heights = [{float(y) for line in axes.lines for y in line.get_ydata()} for axes in figure.axes]
     assert 60.0 in heights[0]
     assert 61.8 in heights[1]
@@ -157,7 +157,7 @@ def test_severity_shows_ours_and_the_papers():
         severity_figure(measured[1:])
 
 
-def test_comparison_figure_has_a_panel_a_metric():
+def test_comparison_figure_has_one_panel_per_metric():
     rows = [(row, column, 60.0, np.nan, 62.0, 61.0, 60.0, 64.0) for row in ("a", "b") for column in "uvwxy"]
     frame = pd.DataFrame(rows, columns=["row", "column", "paper", "paper_std", "target", "ours", "low", "high"])
     figure = comparison_figure(frame.assign(ours=frame["ours"].where(frame["row"] == "a")))
