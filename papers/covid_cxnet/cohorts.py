@@ -35,8 +35,8 @@ class RadiographCohort(Kind):
     """COVID-CXNet's COVID-19 images, and NIH ChestX-ray14 ones without finding and with pneumonia.
 
     Counts of 0 take all. `early` and `children`: whether COVID-19 images without visible abnormality, and of children,
-    are kept (the authors' last code keeps both, that of May 2020 neither). `outside`: at most so many images a class of
-    Cohen's collection for the external test, one per patient, none of a patient who has an image among the others.
+    are kept (the authors' last code keeps both, that of May 2020 neither). `outside`: at most so many images per class
+    of Cohen's collection for the external test, one per patient, none of a patient with an image among the others.
     `whole` asks for the whole NIH collection.
     """
 

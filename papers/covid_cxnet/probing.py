@@ -1,6 +1,6 @@
 """CheXNet asked about COVID-19 radiographs without any fine-tuning (figure 14): its findings, and their heat maps.
 
-CheXNet was trained with one sigmoid a finding on 224 pixels, scaled by ImageNet's mean and spread. The authors of
+CheXNet was trained with one sigmoid per finding on 224 pixels, scaled by ImageNet's mean and spread. The authors of
 COVID-CXNet ran it with softmax over the findings, so that the fourteen sum to 1 and the largest looks certain, on
 320 pixels scaled to 0..1. Both readings are offered side by side.
 

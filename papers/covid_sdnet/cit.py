@@ -172,7 +172,7 @@ class CiTNetwork(keras.Model):
     Parameters
     ----------
     generators : sequence of keras.Model
-        One a class, in class order; images to images of the same shape, built.
+        One per class, in class order; images to images of the same shape, built.
     classifier : keras.Model
         Images to logits (batch, K), built. Only its trainable variables are trained.
     perceptual : keras.Model, optional
@@ -206,7 +206,7 @@ class CiTNetwork(keras.Model):
         if not len(generators) == len(class_names) == classifier.output_shape[-1]:
             raise ValueError(
                 f"{len(generators)} generators, {len(class_names)} names and a classifier of "
-                f"{classifier.output_shape[-1]} outputs: one of each a class"
+                f"{classifier.output_shape[-1]} outputs do not agree"
             )
         self.generators, self.classifier = list(generators), classifier
         self.perceptual = None if perceptual is None else _Aside(perceptual)

@@ -38,7 +38,7 @@ class SingleImageBatchNormalization(layers.Layer):
         self.momentum, self.epsilon = momentum, epsilon
 
     def build(self, input_shape) -> None:
-        """Make scale, offset and moving statistics, one value a channel."""
+        """Make scale, offset and moving statistics, one value per channel."""
         shape = (input_shape[-1],)
         self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma")
         self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
@@ -115,7 +115,7 @@ def build_generator(
     ----------
     S. Tabik et al., "COVIDGR dataset and COVID-SDNet methodology for predicting COVID-19 based on chest X-ray
     images", IEEE JBHI 24(12), 2020, section IV-B; first block and place of the PReLU as in the authors' code
-    (FuCiTNet), where the paper leaves out the former and has a second PReLU a block.
+    (FuCiTNet), where the paper leaves out the former and has a second PReLU in each block.
     """
     height, width = size if isinstance(size, tuple) else (size, size)
     inputs = keras.Input((height, width, 3), name="image")

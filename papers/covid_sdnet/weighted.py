@@ -38,7 +38,7 @@ class WeightedCrossEntropy(keras.losses.Loss):
     Raises
     ------
     ValueError
-        Where a weight is negative or not finite, or, when called, there is not one a class.
+        Where a weight is negative or not finite, or, when called, there is not one per class.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ SYSTEMS = (
 
 
 def _make(data: Path | None, profile: str, **changes) -> Cohort:
-    """The cohort of a profile; what is made lies below the data root's parent."""
+    """The cohort of a profile; what is made lies in the folder `made` of the data root."""
     return PAPER.cohort(PAPER.protocol(profile, {"cohort": changes}), data, (data or Path()) / "made")
 
 
