@@ -1,19 +1,20 @@
-"""What `reproduce` decides before any work is done."""
+"""What was asked for, checked and resolved before any work is done."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from covid_keras.commands.main import make_parser
 from covid_keras.commands.reproduce import _banner
-from covid_keras.common.errors import UserError
 from covid_keras.models.imagenet import IMAGENET_NOTOP_MD5
 from covid_keras.paper.registered import load_paper
 from covid_keras.training.plan import choose_profile, counted, judged, make_plan, missing_systems, settings_of
+from tests.helpers.refusals import refused
 
 
 @pytest.fixture
@@ -35,9 +36,8 @@ def test_what_the_command_changed_is_named(paper, tmp_path):
     written, file = paper.protocol("paper"), tmp_path / "vgg.h5"
     file.write_bytes(b"other weights")
     given = dataclasses.replace(written, files={"vgg16": str(file), "resnet18": str(file)})
-    assert (
-        judged(given, written, "float32", (), paper.registered).comparable == "vgg16 from another file than vgg16_notop"
-    )
+    found = judged(given, written, "float32", (), paper.registered).comparable
+    assert found == "vgg16 from another file than vgg16_notop"
     changed = judged(written, written, "float32", ["options.cit.lambda_=0.05", "systems=[fucitnet]"])
     assert changed.comparable == "options.cit.lambda_=0.05 set on the command line"
     random = paper.protocol("cpu")
@@ -47,8 +47,7 @@ def test_what_the_command_changed_is_named(paper, tmp_path):
 
 @pytest.mark.parametrize("text", ["split", "=3", "a..b=1", "split.folds=[1"])
 def test_settings_that_are_none_get_one_line(text):
-    with pytest.raises(UserError, match="--set"):
-        settings_of([text])
+    refused("--set", settings_of, [text])
 
 
 def test_settings_are_nested_and_typed():
@@ -94,12 +93,11 @@ def test_a_part_of_the_collection_is_not_the_papers_data(paper, monkeypatch, cap
     assert counted(paper, paper.protocol("smoke"), None).comparable == "synthetic images"
 
 
-def test_a_data_folder_that_holds_nothing_does_not_end_in_the_phantom(paper, tmp_path):
+def test_a_data_folder_that_holds_nothing_does_not_end_in_the_phantom(paper, tmp_path, monkeypatch):
     assert choose_profile(paper, tmp_path) == "smoke"
-    with pytest.raises(UserError, match=r"holds the images of no profile of covid_sdnet \(paper: no COVIDGR-1.0"):
-        choose_profile(paper, tmp_path, asked=True)
-    only = dataclasses.replace(paper, available=lambda protocol, data: None)
-    assert choose_profile(only, tmp_path, asked=True) == "paper"
+    refused(r"covid_sdnet \(paper: no COVIDGR-1.0", choose_profile, paper, tmp_path, asked=True)
+    monkeypatch.setattr(type(paper), "available", lambda self, protocol, data: None)
+    assert choose_profile(paper, tmp_path, asked=True) == "paper"
 
 
 # --- weight files that are given by name
@@ -128,21 +126,16 @@ def test_weight_files_are_given_by_name(plan_of, tmp_path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("net.npz", r"--checkpoint net\.npz: is not NAME=FILE\. Names: resnet18, vgg16"),
-        (
-            "resnet=net.npz",
-            r"--checkpoint resnet: is not a weight file of covid_sdnet\. Known: resnet18 \(ImageNet ResNet-18",
-        ),
+        ("net.npz", r"--checkpoint net\.npz: .*NAME=FILE.*resnet18, vgg16"),
+        ("resnet=net.npz", r"--checkpoint resnet: .*resnet18 \(ImageNet ResNet-18"),
         ("resnet18=gone.npz", r"--checkpoint resnet18=gone\.npz: is no file"),
         ("resnet18=", "--checkpoint resnet18=: is no file"),
-        ("=net.npz", "--checkpoint : is not a weight file"),
+        ("=net.npz", "--checkpoint : "),
     ],
 )
 def test_wrong_weight_files_are_one_line(plan_of, tmp_path, given, words):
     (tmp_path / "net.npz").write_bytes(b"weights")
-    with pytest.raises(UserError, match=words) as caught:
-        plan_of("--checkpoint", given)
-    assert "\n" not in str(caught.value)
+    refused(words, plan_of, "--checkpoint", given)
     assert not (tmp_path / "runs").exists(), "nothing is made for a command that is wrong"
 
 
@@ -150,12 +143,12 @@ def test_wrong_weight_files_are_one_line(plan_of, tmp_path, given, words):
 
 
 def _only(paper, missing: dict[str, str]):
-    """The paper with systems of which those named lack what they need."""
-    systems = [
-        dataclasses.replace(system, missing=lambda protocol, data, name=system.name: missing.get(name))
-        for system in paper.systems
-    ]
-    return dataclasses.replace(paper, systems=tuple(systems))
+    """The paper, as far as it is asked here, with systems of which those named lack what they need."""
+
+    def system(name: str):
+        return SimpleNamespace(below=paper.system(name).below, missing=lambda protocol, data: missing.get(name))
+
+    return SimpleNamespace(system=system)
 
 
 def test_what_cannot_be_run_is_left_out_with_what_builds_on_it(paper):
@@ -164,8 +157,8 @@ def test_what_cannot_be_run_is_left_out_with_what_builds_on_it(paper):
     found = missing_systems(_only(paper, {"fucitnet": "no generators", "covid_sdnet": "other"}), protocol, None)
     assert found == {"fucitnet": "no generators", "covid_sdnet": "no generators"}
     assert list(missing_systems(_only(paper, {"covid_sdnet": "no twins"}), protocol, None)) == ["covid_sdnet"]
-    with pytest.raises(UserError, match=r"profile 'smoke': has no system to run: no weights"):
-        missing_systems(_only(paper, dict.fromkeys(protocol.systems, "no weights")), protocol, None)
+    none = _only(paper, dict.fromkeys(protocol.systems, "no weights"))
+    refused("profile 'smoke': .*no weights", missing_systems, none, protocol, None)
 
 
 def test_the_command_names_what_is_left_out(plan_of):
@@ -173,5 +166,4 @@ def test_the_command_names_what_is_left_out(plan_of):
     assert plan.protocol.systems == ("covidnet_pretrained", "resnet50_full")
     assert plan.settings["left_out"] == {"covidnet_pretrained": "checkpoint not obtainable"}
     assert "Left out: COVIDNet-CXR (pretrained): checkpoint not obtainable" in _banner(plan)
-    with pytest.raises(UserError, match="has no system to run: checkpoint not obtainable"):
-        plan_of("--set", "systems=[covidnet_pretrained]")
+    refused("checkpoint not obtainable", plan_of, "--set", "systems=[covidnet_pretrained]")
