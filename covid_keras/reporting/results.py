@@ -339,7 +339,10 @@ class Results:
 
 
 def results_json(results: Results) -> dict[str, Any]:
-    """Return the metrics with their provenance, as committed below `papers/<paper>/results/`."""
+    """Return the metrics with their provenance, as committed below `papers/<paper>/results/`.
+
+    `verdicts` lists the verdict on each published cell with a number of ours.
+    """
     source, positive = dict(results.provenance), results.paper.positive or None
     if results.heat_shares:
         source["heat_shares"] = [{key: plain(value) for key, value in one.items()} for one in results.heat_shares]
@@ -347,7 +350,9 @@ def results_json(results: Results) -> dict[str, Any]:
     for frame in results.frames[1:]:
         for name, entry in metrics_json([], per_execution(frame, positive))["systems"].items():
             whole["systems"][name]["executions"] = entry["executions"]
-    return whole
+    measured = results.comparison[results.comparison["ours"].notna()]
+    verdicts = measured[["table", "row", "column", "grade", "outcome", "reason"]].to_dict("records")
+    return whole | {"verdicts": verdicts}
 
 
 def banner_of(results: Results) -> str:

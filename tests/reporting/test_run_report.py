@@ -106,6 +106,8 @@ def test_comparison_holds_every_published_cell_and_judges_none_of_other_data(fin
     ]
     assert set(zip(frame["grade"], frame["outcome"], frame["reason"], strict=True)) == {("stand-in", "", "made images")}
     assert set(frame["verdict"]) == {"not comparable (made images)"}
+    verdicts = read_json(finished.path / "metrics.json")["verdicts"]
+    assert verdicts == frame[["table", "row", "column", "grade", "outcome", "reason"]].to_dict("records")
     for row in frame.itertuples():
         assert row.ours == pytest.approx(numbers(finished)[row.system]["metrics"][row.metric]["mean"], abs=1e-6)
         assert row.difference == pytest.approx(row.ours - row.paper, abs=1e-6)
