@@ -45,6 +45,7 @@ def spoken_against(name: str) -> set[tuple[str, str, str]]:
     return set(zip(wrong["table"], wrong["row"], wrong["column"], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_one_row_per_cell_in_the_order_of_the_file(name):
     frame, cells = audited(name).table(), load_published(FOLDER / name / "published.yaml")

@@ -36,6 +36,7 @@ def pixels() -> np.ndarray:
     return np.tile(few[..., None], (BATCH * STEPS // len(few), 1, 1, 1))
 
 
+@pytest.mark.slow
 def test_bench_augment(benchmark, pixels, tmp_path):
     """Batches of 32 images of 64 x 64 a second, augmented and standardised, eight epochs with the pipeline's start."""
     legacy = pytest.importorskip("keras.src.legacy.preprocessing.image")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from covid_keras.models.capsules import Capsule, build_covid_caps, squash
 from tests.helpers.timing import in_turns
+
+pytestmark = pytest.mark.slow
 
 IMAGES = 4
 SIDE = 224

@@ -20,6 +20,8 @@ pytest.importorskip("tensorflow")
 
 from covid_keras.models.lung_masks import segment_cohort
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 8
 PARTS = (None, "keep", "remove")
 

@@ -29,6 +29,8 @@ import keras  # noqa: E402
 from covid_keras.data.augment import Augmentation  # noqa: E402
 from covid_keras.data.pipeline import make_dataset, steps_per_epoch  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 192
 BATCH = 16
 SIDE = 224

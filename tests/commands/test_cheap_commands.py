@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import papers
 
 COMMANDS = (
@@ -56,6 +58,7 @@ for forbidden, items in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_what_is_cheap_imports_nothing_heavy(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(CHEAP)], capture_output=True, text=True, cwd=tmp_path, check=False

@@ -45,6 +45,7 @@ def test_positive_of_extent_zero_is_the_normal_picture(label: str) -> None:
     assert not positive.opacity.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 96, (160, 200), 384])
 @pytest.mark.parametrize("label", ["covid", "cap"])
 def test_measured_extent_is_the_stored_one(size: int | tuple[int, int], label: str) -> None:

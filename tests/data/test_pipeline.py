@@ -90,6 +90,7 @@ def test_pipeline_labels_follow_their_images_through_the_shuffle(prepared):
     assert sorted(seen) == indices.tolist()
 
 
+@pytest.mark.slow
 def test_pipeline_same_batches_at_any_parallelism_and_from_memory(prepared):
     def stream(**how):
         how |= {"seed": 7, "training": True, "augmentation": AUGMENTATION, "epochs": 2}

@@ -95,6 +95,7 @@ def test_three_classes_against_sklearn():
     assert one["n"] == 200
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_the_vectorised_formulas_are_those_of_sklearn(pairs, binary):

@@ -65,6 +65,7 @@ def test_grey_colour_and_float_pictures_agree():
     np.testing.assert_array_equal(find_text(image / 255.0), expected)
 
 
+@pytest.mark.slow
 def test_markers_are_found_at_any_size():
     for size in (160, 500, 1200):
         marked, plain = marked_and_plain(3, "A", "R", size)

@@ -254,6 +254,7 @@ def test_a_picture_without_lungs_is_predicted_whole_and_doubted(register, tmp_pa
 # --- the command
 
 
+@pytest.mark.slow
 def test_the_command_says_writes_and_draws(register, picture, tmp_path, capsys):
     entry = register(threshold=0.25)
     out = tmp_path / "out"

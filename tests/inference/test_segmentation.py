@@ -204,6 +204,7 @@ def test_a_cohort_is_segmented_once(entry, cohort, tmp_path):
     assert list(cohort.table["mask_path"]) == ["/human.png"] * 3, "the cohort given stays as it was"
 
 
+@pytest.mark.slow
 def test_another_image_or_threshold_is_segmented_anew(entry, cohort, tmp_path):
     segment_cohort(cohort, tmp_path / "cache")
     write_image(tmp_path / "images" / "1.png", _chest())
@@ -294,6 +295,7 @@ def test_a_radiograph_that_is_gone_is_named(cohort, tmp_path):
 # --- COVID-CXNet's way
 
 
+@pytest.mark.slow
 def test_the_authors_masks_are_the_saturated_pixels_of_the_equalised_picture(entry):
     """Against the steps one by one; a rank is 1 where nothing in the disk is brighter, and the network marks that."""
     chest = cv2.resize(_chest(), (120, 200), interpolation=cv2.INTER_LINEAR)
@@ -318,6 +320,7 @@ def test_the_letter_of_saturation_is_a_probability_of_exactly_1():
     assert (corner == np.kron([[255, 0], [0, 0]], np.ones((3, 2)))).all()
 
 
+@pytest.mark.slow
 def test_the_masks_of_the_two_modes_are_kept_apart(entry, cohort, tmp_path):
     shipped, facts = segment_cohort(cohort, tmp_path / "cache")
     assert "mode" not in facts

@@ -40,6 +40,7 @@ BUILDERS = {
 SOFTMAX = ("cxnet", "covidnet_b", "covidnet_large", "resnet18", "resnet50", "vgg16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDERS)
 def test_a_network_is_flat_trainable_uncompiled_and_answers_in_float32(name):
     keras.utils.set_random_seed(0)
@@ -58,6 +59,7 @@ def test_a_network_is_flat_trainable_uncompiled_and_answers_in_float32(name):
         np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "usual"),
     [
@@ -72,6 +74,7 @@ def test_momentum_of_batch_normalisation(build, usual):
     assert momenta(build(batchnorm_momentum=0.8)) == {0.8}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "layer"),
     [
@@ -126,6 +129,7 @@ def test_another_error_while_building_is_not_called_a_download(monkeypatch):
             build_resnet50(weights=weights)
 
 
+@pytest.mark.slow
 def test_imagenet_is_asked_for_by_its_name_alone(monkeypatch):
     asked, actual = [], keras.applications.ResNet50V2
     monkeypatch.setattr(

@@ -166,6 +166,7 @@ def test_frozen_weights_stay_and_their_statistics_move():
         assert (change == 0) == (path in frozen and "moving" not in path), path
 
 
+@pytest.mark.slow
 def test_frozen_normalisation_uses_the_batch_in_training_and_the_statistics_at_inference():
     frozen, free = (build_resnet18((32, 32, 3), frozen=flag) for flag in (True, False))
     free.set_weights(frozen.get_weights())

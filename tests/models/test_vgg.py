@@ -234,6 +234,7 @@ def test_loaded_convolutions_stand_below_a_head_of_keras_start(notop):
     assert kinds == ["HeNormal", "GlorotUniform"]
 
 
+@pytest.mark.slow
 def test_standardised_network_is_the_same_one_behind_its_first_layer(rgb, notop):
     """In one graph: heat maps and features are those of the network without, on standardised images."""
     shape = (64, 64, 1)
@@ -253,6 +254,7 @@ def test_standardised_network_is_the_same_one_behind_its_first_layer(rgb, notop)
     np.testing.assert_allclose(*maps, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["global", "per_image"])
 def test_standardised_network_loads_files_with_and_without_statistics(mode, rgb, notop, tmp_path, images):
     trained = with_biases(small(standardise=mode))

@@ -244,6 +244,7 @@ def test_a_lists_order_does_not_matter(tmp_path):
     assert _same(source, target)
 
 
+@pytest.mark.slow
 def test_code_in_a_file_is_not_run(tmp_path):
     """A whole model of Keras 2, `Lambda` included: its tensors are read, its architecture is not."""
     marker = tmp_path / "ran"
@@ -371,6 +372,7 @@ def _virtual(file: h5py.File) -> None:
 NO_TENSOR = "first/bias:0 is not a tensor of numbers"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -459,6 +461,7 @@ def test_hostile_keras3_files(tmp_path, spoil, words):
     _refused(_model(2), path, words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, entry in load_registry().items() if entry.builder])
 def test_every_registered_network_takes_its_file(name):
     entry = load_registry()[name]

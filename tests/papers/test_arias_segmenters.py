@@ -21,6 +21,8 @@ from papers.arias_vgg19.overlap import authors_dice, batched_iou, iou_of_sums, m
 from papers.arias_vgg19.segmenters import Scaling, SegmenterSettings, UNetKind
 from tests.helpers.discs import check_marks, end_blind, make_discs
 
+pytestmark = pytest.mark.slow
+
 KIND = UNetKind()
 TINY = SegmenterSettings(filters=8, size=16, epochs=6, batch_size=2, learning_rate=3e-3, seed=1)
 

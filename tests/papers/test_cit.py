@@ -147,6 +147,7 @@ def test_only_its_own_class_reaches_a_generator():
     assert not np.allclose(gradients[0][0][0], gradients[1][0][0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_class_weights_weigh_the_classifiers_loss_only():
     images, labels = made_batch([0, 1, 1, 1])
     plain, weighted = tiny_network(), tiny_network(class_weights=(1.0, 1 / 3))

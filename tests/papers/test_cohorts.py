@@ -47,6 +47,7 @@ def _pixels(cohort: Cohort) -> str:
     return digest.hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_the_phantom_is_the_same_wherever_it_is_made(name: str, tmp_path: Path) -> None:
     paper, settings = load_paper(name), SMALL[name]

@@ -235,6 +235,7 @@ def probed(cohort: Cohort, changes: dict) -> Examples:
     return Examples(run.execution("cxnet_v1"), pd.DataFrame(), cohort, None, None)
 
 
+@pytest.mark.slow
 def test_figure_14_is_of_one_covid_and_one_normal_image(cohort, monkeypatch):
     built = []
 

@@ -88,6 +88,7 @@ def test_the_committed_file_is_made_of_the_committed_results():
     )
 
 
+@pytest.mark.slow
 def test_every_published_number_is_counted_once(entries):
     for entry in entries.values():
         cells = load_published(entry.paper.folder / "published.yaml")
@@ -184,6 +185,7 @@ def test_a_paper_without_results_is_named_as_such(copied):
     Page(render(report))
 
 
+@pytest.mark.slow
 def test_two_profiles_stand_beside_each_other_and_a_cell_counts_once(copied):
     folder = copied.folder / "results"
     edited(folder / "cpu.json", folder / "paper.json", comparable=True, profile="paper", training_hours=100)

@@ -62,6 +62,7 @@ def test_the_loss_is_that_of_the_batch_and_each_batch_trains_at_its_rate():
         weight = weight - found.rates[step] * 2 * x.T @ wrong / len(x)
 
 
+@pytest.mark.slow
 def test_it_ends_where_the_loss_explodes():
     found = lr_range_test(line(), BATCHES, low=1e-4, high=100.0, steps=200)
     assert found.stopped == DIVERGED

@@ -114,6 +114,7 @@ def test_which_of_equally_good_epochs_is_kept(tmp_path, monitor, values, first, 
 CURVES = [(0.8, 0.9), (0.7, 0.8), (0.6, 0.5), (0.8, 0.5), (0.7, 0.6), (0.8, 0.7), (0.9, 0.9)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stop", "ties", "patience", "epochs", "best"),
     [
