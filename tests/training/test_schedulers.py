@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import keras
 import pytest
-import tensorflow as tf
 
 from covid_keras.common.errors import UserError
 from covid_keras.training import execution as executing
@@ -214,10 +213,8 @@ def test_each_execution_begins_with_the_state_of_a_fresh_process_and_leaves_none
     with fresh_state():
         assert keras.layers.Dense(1).name == "dense"
         keras.config.set_dtype_policy("mixed_bfloat16")
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     assert keras.layers.Dense(1).name == "dense"
     assert keras.config.dtype_policy().name == "float32"
-    assert not tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
 
 
 # --- a Dask cluster
