@@ -1,4 +1,4 @@
-"""What `--strategy`, `--precision` and `--shard` may be, without heavy imports: a bad one is refused at once."""
+"""Values allowed for `--strategy`, `--precision` and `--shard`, checked without heavy imports."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Dask(Scheduler):
             raise UserError(option, f"no scheduler answers ({error})", "Start one with `dask scheduler`") from error
         except (ValueError, TypeError) as error:
             raise UserError(
-                option, f"is no address ({error})", "Write it as tcp://HOST:8786, as `dask scheduler` says it"
+                option, f"is not an address ({error})", "Write it as tcp://HOST:8786, as `dask scheduler` prints it"
             ) from error
 
 

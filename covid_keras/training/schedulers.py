@@ -258,4 +258,4 @@ def last_words(log: Path, start: int, code: int) -> str:
         return (told or lines)[-1].strip().rstrip(".")
     if code < 0:
         return f"killed by {signal.Signals(-code).name} (out of memory?)"
-    return f"it ended with status {code} and without a word"
+    return f"it ended with status {code} and no message"
