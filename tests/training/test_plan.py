@@ -94,7 +94,7 @@ def test_a_part_of_the_collection_is_not_the_papers_data(paper, monkeypatch, cap
 
 
 def test_a_data_folder_that_holds_nothing_does_not_end_in_the_phantom(paper, tmp_path, monkeypatch):
-    assert choose_profile(paper, tmp_path) == "smoke"
+    assert choose_profile(paper, None) == choose_profile(paper, tmp_path) == "smoke"
     refused(r"covid_sdnet \(paper: no COVIDGR-1.0", choose_profile, paper, tmp_path, asked=True)
     monkeypatch.setattr(type(paper), "available", lambda self, protocol, data: None)
     assert choose_profile(paper, tmp_path, asked=True) == "paper"
