@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ COMMANDS = (
     *("reproduce", "report", "publish", "results", "segment", "predict", "ensemble", "audit"),
     *("lr-range", "data", "weights", "papers", "train-lungs"),
 )
-EXAMPLE = str(Path(papers.__file__).parent / "example_audit.yaml")
+ROOT = Path(papers.__file__).parents[1]
+EXAMPLE = str(ROOT / "papers" / "example_audit.yaml")
 HEAVY = ("tensorflow", "keras", "torch", "matplotlib.pyplot")
 # In this order, in one process: each with what may not be imported by then. A command is a list, a module a string.
 CHEAP = (
@@ -43,24 +45,11 @@ CHEAP = (
         ],
     ),
 )
-RUN = """
-import contextlib, importlib, json, pathlib, sys
-module = None
-from covid_keras.commands.main import main
-for forbidden, items in json.loads(sys.argv[1]):
-    for item in items:
-        with contextlib.suppress(SystemExit):
-            module = importlib.import_module(item) if isinstance(item, str) else main(item)
-        if hasattr(module, "OVERVIEW"):
-            module.ROOT = pathlib.Path()  # no page of this checkout is written
-        if loaded := [name for name in forbidden if name in sys.modules]:
-            sys.exit(f"{item} imports {loaded}")
-"""
 
 
 @pytest.mark.slow
 def test_what_is_cheap_imports_nothing_heavy(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, json.dumps(CHEAP)], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    command = [sys.executable, "-m", "tests.helpers.cheap_imports", json.dumps(CHEAP)]
+    found = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=found, check=False)
     assert done.returncode == 0, done.stderr.splitlines()[-1]
