@@ -413,13 +413,14 @@ class BestOf(System):
 
     def run(self, trainer: Trainer) -> Outcome:
         outcome = trainer.apply()
-        chosen = self._chosen(trainer.execution)
+        chosen = self.chosen(trainer.execution)
         return Outcome(outcome.frame, outcome.facts | {"chosen": chosen})
 
     def network(self, execution: Execution) -> keras.Model | None:
-        return execution.below(self._chosen(execution)).network
+        return execution.below(self.chosen(execution)).network
 
-    def _chosen(self, execution: Execution) -> str:
+    def chosen(self, execution: Execution) -> str:
+        """Return the candidate that validation chose."""
         return max(self.candidates, key=lambda name: _merit(execution.below(name)))
 
 

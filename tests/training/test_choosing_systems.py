@@ -18,10 +18,8 @@ from covid_keras.common.files import read_json, sha256_of, write_json
 from covid_keras.evaluation import read_predictions, write_predictions
 from covid_keras.evaluation.counts import balanced_accuracy
 from covid_keras.paper.registered import load_paper
-from covid_keras.training.inputs import admitted, part_of
 from covid_keras.training.plan import Plan, missing_systems
-from covid_keras.training.resume import BEST
-from covid_keras.training.runfolder import RunFolder
+from covid_keras.training.runfolder import BEST, RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -44,15 +42,12 @@ def _record(run, name: str) -> dict:
 
 
 def _weights(run, name: str) -> list[np.ndarray]:
-    from covid_keras.training.networks import network_of
 
-    return network_of(load_paper("choosing"), run, run.execution(name, 0, 0)).get_weights()
+    return run.execution(name, 0, 0).network.get_weights()
 
 
 def _refused(run) -> pd.Series:
-    import tinypaper
-
-    return run.cohort.table["patient_id"].isin(tinypaper.REFUSED)
+    return run.cohort.table["patient_id"].isin(REFUSED)
 
 
 # --- who is chosen
@@ -68,13 +63,10 @@ def _finish(execution, **parts: list[tuple[str, float]]) -> None:
     rows = [(part, *answer) for part, answers in parts.items() for answer in answers]
     frame = pd.DataFrame(rows, columns=["split", "label", "score_P"])
     frame["image_id"] = frame["patient_id"] = [f"i{number}" for number in range(len(frame))]
-    frame = frame.assign(path="", source="made", severity="", system=execution.system, repeat=0, fold=0)
+    frame = frame.assign(path="", source="made", severity="", system=execution.system.name, repeat=0, fold=0)
     frame["predicted"] = np.where(frame["score_P"] > 0.5, "P", "N")
     frame["score_N"] = 1 - frame["score_P"]
-    execution.folder.mkdir(parents=True, exist_ok=True)
-    write_predictions(execution.predictions, frame)
-    record = dict.fromkeys(("seconds", "best_epoch", "versions", "machine", "device", "revision"), 0)
-    write_json(execution.record, record | {"predictions_sha256": sha256_of(execution.predictions)})
+    finish(execution, frame)
 
 
 CHOICES = [
@@ -91,25 +83,25 @@ CHOICES = [
 @pytest.mark.parametrize(("first", "second", "expected"), CHOICES)
 def test_the_validation_part_alone_decides(tiny_paper, tmp_path, first, second, expected):
     """Whoever is right about every image of the training and the test part."""
-    from covid_keras.training.networks import chosen_of
 
-    run, paper = RunFolder(tmp_path), load_paper("choosing")
+    run, _paper = RunFolder(tmp_path), load_paper("choosing")
     for elsewhere in ("first", "second", ""):
         for name, answers in (("first", first), ("second", second)):
             other = _answers(0, 9, 0.99) if elsewhere and name != elsewhere else _answers(9, 0, 0.99)
             _finish(run.execution(name, 0, 0), validation=answers, test=other, train=other)
-        assert chosen_of(paper, run, run.execution("better", 0, 0)) == run.execution(expected, 0, 0)
+        assert run.execution("better", 0, 0).system.chosen(run.execution("better", 0, 0)) == run.execution(
+            expected, 0, 0
+        )
 
 
 def test_nothing_is_chosen_before_all_are_done(tiny_paper, tmp_path):
-    from covid_keras.training.networks import chosen_of
 
     run = RunFolder(tmp_path)
     for name, fold in (("first", 0), ("second", 0), ("first", 1)):
         _finish(run.execution(name, 0, fold), validation=_answers(1, 0, 0.9))
-    assert chosen_of(load_paper("choosing"), run, run.execution("better", 0, 0)).system == "first"
+    assert run.execution("better", 0, 0).system.chosen(run.execution("better", 0, 0)).system == "first"
     with pytest.raises(UserError, match="second repeat 1 fold 2: is not done, and better repeat 1 fold 2 chooses amo"):
-        chosen_of(load_paper("choosing"), run, run.execution("better", 0, 1))
+        run.execution("better", 0, 1).system.chosen(run.execution("better", 0, 1))
 
 
 def test_the_better_one_is_chosen_and_not_trained(chosen):
@@ -167,17 +159,17 @@ def test_what_is_refused_takes_no_part(chosen):
 
 
 def test_images_are_asked_for_only_where_a_system_refuses_some(make_run):
-    run, paper = make_run("run", "choosing", systems=["best"]), load_paper("choosing")
+    run, _paper = make_run("run", "choosing", systems=["best"]), load_paper("choosing")
     first, later = run.execution("first", 0, 0), run.execution("next", 0, 0)
-    part = part_of(paper, run, later)
-    assert admitted(paper, run, first, part) is part
+    part = later.division
+    assert first.part is part
     with pytest.raises(UserError, match="better repeat 1 fold 1: is not done, and next repeat 1 fold 1 builds on it"):
-        admitted(paper, run, later, part)
+        _ = later.part
     _finish(run.execution("better", 0, 0), validation=_answers(1, 0, 0.9))
-    left = admitted(paper, run, later, part)
+    left = later.part
     assert left.dtype == object
     assert left.tolist() == np.where(_refused(run), "", part).tolist()
-    assert (part == part_of(paper, run, later)).all(), "the parts themselves are not changed"
+    assert (part == later.division).all(), "the parts themselves are not changed"
 
 
 def test_the_range_test_sees_what_the_training_sees(chosen):
@@ -185,7 +177,7 @@ def test_the_range_test_sees_what_the_training_sees(chosen):
 
     run, images = chosen.run, {}
     for name in ("first", "next"):
-        model, batches = untrained(load_paper("choosing"), run, run.execution(name, 0, 0))
+        model, batches = untrained(run.execution(name, 0, 0))
         images[name] = sum(len(batch) for batch, _ in batches)
         assert images[name] == _record(run, name)["images"]["train"]
         np.testing.assert_allclose(_scale(model), _scale_of(run, name), rtol=1e-5)
@@ -206,7 +198,7 @@ def _scale_of(run, name: str, *parts: str) -> tuple[float, float]:
 
     paper = load_paper("choosing")
     execution = run.execution(name, 0, 0)
-    part = admitted(paper, run, execution, part_of(paper, run, execution))
+    part = execution.part
     prepared = prepare_cohort(run.cohort, paper.system(name).preparation(run.protocol), run.settings["cache"])
     images = prepared.batch(np.flatnonzero(np.isin(part, parts or ("train",)))).astype(np.float64)
     low, high = (reduce(axis=(1, 2, 3), keepdims=True) for reduce in (images.min, images.max))
@@ -215,11 +207,10 @@ def _scale_of(run, name: str, *parts: str) -> tuple[float, float]:
 
 
 def test_a_scale_is_learnt_from_the_training_images_and_kept(chosen):
-    from covid_keras.training.networks import network_of
 
     found = {}
     for name in ("first", "next"):
-        found[name] = _scale(network_of(load_paper("choosing"), chosen.run, chosen.run.execution(name, 0, 0)))
+        found[name] = _scale(chosen.run.execution(name, 0, 0).network)
         np.testing.assert_allclose(found[name], _scale_of(chosen.run, name), rtol=1e-5)
         everything = _scale_of(chosen.run, name, "train", "validation", "test")
         assert not np.allclose(found[name], everything, rtol=1e-4), "it would show if other images had a say"
@@ -262,7 +253,7 @@ def results(chosen):
 
 
 def test_further_metrics_and_stages_are_measured_and_compared(results):
-    measured = {(one.system, one.metric): one for one in results.measured}
+    measured = {(one.system.name, one.metric): one for one in results.measured}
     assert ("best", "accuracy") in measured, "the usual ones stay"
     for name in results.systems:
         test = results.predictions_of(name).query("split == 'test'")

@@ -7,7 +7,6 @@ import pytest
 
 from covid_keras.paper.protocol import TrainingSettings
 from covid_keras.paper.registered import load_paper
-from covid_keras.training.inputs import inputs_of, part_of
 
 
 @pytest.mark.parametrize(
@@ -45,18 +44,17 @@ def _entropy(scores: np.ndarray, labels: np.ndarray, smoothing: float) -> np.nda
 )
 def test_the_loss_is_that_of_the_formula(make_run, uneven_cohort, name, weights, smoothing):
     """Softmax and one sigmoid, all images in one batch, steps too small to matter; the test part chooses the epoch."""
-    from covid_keras.training.execution import _fit, _Job, _model
+    from covid_keras.training.execution import Training
 
     own = {"class_weights": weights, "label_smoothing": smoothing, "epochs": 1, "batch_size": 64}
     own |= {"optimizer": {"learning_rate": 1e-12}, "augmentation": {"rotation": 0.0, "flip": False}}
     run, paper = make_run("run", "hooks", uneven_cohort, systems=[name], trainings={name: own}), load_paper("hooks")
     execution = run.execution(name, 0, 0)
     execution.folder.mkdir(parents=True)
-    part = part_of(paper, run, execution)
-    inputs = inputs_of(paper, run, execution, part)
-    job = _Job(paper, paper.system(name), run, execution, part, inputs, seed=0)
-    assert job.chosen_on == "test"
-    model, tracker = _model(job)
+    part = execution.division
+    inputs = execution.inputs
+    training = Training(execution)
+    model, tracker = training.untrained(), training._tracker()
     expected = {}
     for key, chosen in (("loss", "train"), ("val_loss", "test")):
         rows = inputs.rows_of(part, chosen)
@@ -66,5 +64,5 @@ def test_the_loss_is_that_of_the_formula(make_run, uneven_cohort, name, weights,
             weight = (len(rows) / (2 * np.bincount(inputs.labels[rows])))[inputs.labels[rows]]
             assert weight.min() < 0.8 < 1.5 < weight.max(), "classes that differ in size"
         expected[key] = (weight * _entropy(scores, inputs.labels[rows], smoothing)).mean()
-    _fit(job, model, tracker, static=False)
+    training._fit(model, tracker, static=False)
     assert {key: tracker.history[0][key] for key in expected} == pytest.approx(expected, rel=1e-4)

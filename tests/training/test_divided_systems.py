@@ -8,7 +8,6 @@ import pytest
 from covid_keras.common.errors import UserError
 from covid_keras.data.splits import check_disjoint
 from covid_keras.paper.registered import load_paper
-from covid_keras.training.inputs import inputs_of, part_of, preparation_of
 from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.schedulers import epochs_of, take_shard
 
@@ -23,7 +22,7 @@ def hooks_run(make_run, uneven_cohort) -> RunFolder:
 
 def _part(run: RunFolder, name: str, repeat: int = 0, fold: int = 0) -> pd.Series:
     """The part of each image in one execution, the cohort's labels as index."""
-    part = part_of(load_paper("hooks"), run, run.execution(name, repeat, fold))
+    part = run.execution(name, repeat, fold).division
     return pd.Series(part, index=run.cohort.table["label"])
 
 
@@ -91,7 +90,7 @@ def test_a_system_needs_the_division_it_names(make_run, uneven_cohort):
 
 
 def _counts(run: RunFolder) -> dict[str, int]:
-    return pd.Series([execution.system for execution in run.executions()]).value_counts().to_dict()
+    return pd.Series([execution.system.name for execution in run.executions()]).value_counts().to_dict()
 
 
 def test_repeats_of_a_training_limit_its_executions(make_run, uneven_cohort):
@@ -102,7 +101,7 @@ def test_repeats_of_a_training_limit_its_executions(make_run, uneven_cohort):
     assert sum(len(chain) for shard in shards for chain in shard) == 8
     one = make_run("one", "hooks", uneven_cohort, systems=["a", "ill"], training={"repeats": 1})
     assert _counts(one) == {"a": 1, "ill": 1}
-    with pytest.raises(UserError, match=r"training\.repeats is 0"):
+    with pytest.raises(UserError, match=r"repeats is 0"):
         load_paper("hooks").protocol("smoke", {"trainings": {"ill": {"repeats": 0}}})
 
 
@@ -127,7 +126,7 @@ def test_what_is_composed_counts_as_one_epoch(hooks_run):
     epochs = epochs_of(hooks_run)
     assert (epochs["product"], epochs["elsewhere"], epochs["sigmoid"]) == (1, 1, 4)
     (chain,) = [chain for chain in hooks_run.chains()[0] if len(chain) > 1]
-    assert [execution.system for execution in chain] == ["a", "sigmoid", "product", "elsewhere"]
+    assert [execution.system.name for execution in chain] == ["a", "sigmoid", "product", "elsewhere"]
 
 
 # --- labels
@@ -144,8 +143,7 @@ def test_a_system_calls_labels_by_its_own_names(hooks_run):
     assert (paper.scored_of(ill, cohort), paper.classes_of(ill, cohort)) == (("N", "ill"), ("N", "ill"))
     assert paper.scored_of(paper.system("a"), cohort) == ("N", "P")
     execution = run.execution("ill", 0, 0)
-    part = part_of(paper, run, execution)
-    inputs = inputs_of(paper, run, execution, part)
+    inputs = execution.inputs
     assert inputs.outputs == 2
     assert inputs.labels.tolist() == (cohort.table["label"] != "N").astype(int).tolist()
 
@@ -162,21 +160,19 @@ def test_what_is_tested_everywhere_trains_on_nothing(hooks_run):
 def test_the_template_comes_from_the_training_part(make_run, uneven_cohort):
     split = {"scheme": "folds", "folds": 2, "repeats": 1}
     run = make_run("run", "hooks", uneven_cohort, systems=["matched", "ill"], split=split, splits={"small": split})
-    paper, table, keys = load_paper("hooks"), uneven_cohort.table.set_index("path"), {}
+    table, keys = uneven_cohort.table.set_index("path"), {}
     for execution in run.executions():
-        system, part = paper.system(execution.system), part_of(paper, run, execution)
-        preparation = preparation_of(system, run, part)
-        keys[execution.system, execution.fold] = preparation.key()
-        if execution.system == "ill":
+        system, preparation = execution.system, execution.preparation
+        keys[execution.system.name, execution.fold] = preparation.key()
+        if execution.system.name == "ill":
             assert preparation == system.preparation(run.protocol), "no template, nothing changed"
             continue
         own = run.part(0, execution.fold).to_numpy()[table.index.get_loc(preparation.reference)]
         assert own == "train"
         assert preparation.reference_mask is None, "the images are used whole"
-        assert preparation_of(system, run, part).key() == preparation.key()
     assert keys["ill", 0] == keys["ill", 1]
     assert len({keys["matched", 0], keys["matched", 1], keys["ill", 0]}) == 3
     both = [run.execution("matched", 0, fold) for fold in (0, 1)]
-    prepared = [inputs_of(paper, run, one, part_of(paper, run, one)).prepared for one in both]
+    prepared = [one.inputs.prepared for one in both]
     assert set(prepared[0].keys).isdisjoint(prepared[1].keys), "no fold sees what another's template made"
     assert (prepared[0].load(0) != prepared[1].load(0)).any()

@@ -149,7 +149,7 @@ def test_fresh_processes_give_the_predictions_of_one_process(make_run, third_coh
     run_executions(one, (1, 5))
     assert [e.name for e in one.executions() if e.done] == ["a repeat 1 fold 1", "pair repeat 1 fold 1"]
     done = run_executions(many, (1, 2), Processes(2))
-    assert [(e.system, e.fold) for e in done if e.done] == [("a", 0), ("pair", 0), ("released", 0), ("three", 1)]
+    assert [(e.system.name, e.fold) for e in done if e.done] == [("a", 0), ("pair", 0), ("released", 0), ("three", 1)]
     for name in ("a", "pair"):
         expected, found = (run.execution(name, 0, 0).predictions.read_bytes() for run in (one, many))
         assert found == expected
@@ -163,7 +163,7 @@ def test_fresh_processes_give_the_predictions_of_one_process(make_run, third_coh
     own = scored.loc[(part == "test") & (scored["patient_id"] != "made/0-0"), "image_id"]
     assert sorted(test.loc[test["system"] == "three", "image_id"]) == sorted(own)
     np.testing.assert_allclose(frame[["score_N", "score_P"]].sum(axis=1), 1, atol=1e-6)
-    records = {(e.system, e.fold): read_json(e.record) for e in done}
+    records = {(e.system.name, e.fold): read_json(e.record) for e in done}
     assert (records["released", 0]["epochs"], records["released", 0]["images"]["train"]) == (0, 0)
     assert records["three", 1]["seed"] == 51, "its own training's seed"
     assert records["a", 0]["seed"] == 0
@@ -203,7 +203,7 @@ from covid_keras.paper.registered import load_paper
 from covid_keras.training.runfolder import RunFolder
 run = RunFolder.open(sys.argv[1])
 run.record["settings"]["strategy"] = "mirrored"
-execute(load_paper("tiny"), run, run.execution("b", 0, 0))
+execute(run.execution("b", 0, 0))
 """
 
 

@@ -12,22 +12,14 @@ from covid_keras.common.files import sha256_of, write_json
 from covid_keras.common.settings import as_plain
 from covid_keras.paper.protocol import AugmentationSettings
 from covid_keras.paper.registered import load_paper
-from covid_keras.training.inputs import decide, finished_before, inputs_of, part_of
 from covid_keras.training.runfolder import RunFolder
+from tests.helpers.executions import finish
 from covid_keras.training.schedulers import epochs_of, take_shard
 
 
 def _names(run: RunFolder) -> list[list[str]]:
     chains = [chain for of_fold in run.chains() for chain in of_fold if chain]
-    return [[f"{one.system}{one.repeat}{one.fold}" for one in chain] for chain in chains]
-
-
-def _pretend_done(execution) -> None:
-    """Leave an execution as a training that ended leaves it, as far as `done` looks."""
-    execution.folder.mkdir(parents=True)
-    execution.predictions.write_text("predictions")
-    record = dict.fromkeys(("seconds", "best_epoch", "versions", "machine", "device", "revision"), 0)
-    write_json(execution.record, record | {"predictions_sha256": sha256_of(execution.predictions)})
+    return [[f"{one.system.name}{one.repeat}{one.fold}" for one in chain] for chain in chains]
 
 
 # --- the protocol
@@ -128,13 +120,13 @@ def test_what_is_left_out_is_skipped(make_run):
 
 
 def test_three_classes_are_learnt_and_two_scored(make_run, third_cohort):
-    run, paper = make_run("run", "further", third_cohort, systems=["a", "three"]), load_paper("further")
+    run, _paper = make_run("run", "further", third_cohort, systems=["a", "three"]), load_paper("further")
     labels = third_cohort.table["label"]
     for name, classes in (("a", ["N", "P"]), ("three", ["N", "P", "other"])):
         execution = run.execution(name, 0, 0)
-        part = part_of(paper, run, execution)
+        part = execution.division
         assert set(labels[part != ""]) == set(classes)
-        inputs = inputs_of(paper, run, execution, part)
+        inputs = execution.inputs
         assert inputs.outputs == len(classes)
         assert inputs.labels.dtype == np.int64
         assert inputs.labels.tolist() == [classes.index(label) if label in classes else -1 for label in labels]
@@ -147,7 +139,7 @@ def test_three_classes_are_learnt_and_two_scored(make_run, third_cohort):
 
 def test_a_released_system_is_tested_on_all_that_take_part(make_run, third_cohort):
     run = make_run("run", "further", third_cohort, systems=["released"])
-    part = part_of(load_paper("further"), run, run.execution("released", 0, 0))
+    part = run.execution("released", 0, 0).division
     assert part.tolist() == ["test" if label != "other" else "" for label in third_cohort.table["label"]]
 
 
@@ -156,7 +148,7 @@ def test_each_repeat_draws_its_experiment_anew(make_run, tmp_path, monkeypatch):
     run = make_run("run", "further", systems=["three"], split={"repeats": 2, "seed": 40})
     seeds = {}
     for execution in run.executions():
-        part_of(load_paper("further"), run, execution)
+        _ = execution.division
         seeds[execution.repeat, execution.fold] = int(np.load(tmp_path / "seed.npy"))
     assert seeds == {(0, 0): 40, (0, 1): 40, (1, 0): 41, (1, 1): 41}
 
@@ -165,16 +157,16 @@ def test_each_repeat_draws_its_experiment_anew(make_run, tmp_path, monkeypatch):
 
 
 def test_what_is_not_trained_yet_cannot_be_built_on(make_run):
-    run, paper = make_run("run", "further", systems=["pair"]), load_paper("further")
+    run, _paper = make_run("run", "further", systems=["pair"]), load_paper("further")
     execution = run.execution("pair", 0, 1)
     with pytest.raises(UserError, match=r"a repeat 1 fold 2: is not done, and pair repeat 1 fold 2 builds on it"):
-        inputs_of(paper, run, execution, part_of(paper, run, execution))
-    _pretend_done(run.execution("a", 0, 0))
+        _ = execution.inputs
+    finish(run.execution("a", 0, 0))
     with pytest.raises(UserError, match="is not done"):  # the other fold does not do
-        finished_before(run, paper.system("pair"), execution)
-    _pretend_done(run.execution("a", 0, 1))
-    assert finished_before(run, paper.system("pair"), execution) == run.execution("a", 0, 1)
-    assert finished_before(run, paper.system("a"), execution) is None
+        _ = execution.before
+    finish(run.execution("a", 0, 1))
+    assert execution.before == run.execution("a", 0, 1)
+    assert execution.before is None
 
 
 class _FirstPixels:
@@ -186,17 +178,17 @@ class _FirstPixels:
 
 def test_decide_gets_the_views_of_each_image_in_order(make_run, third_cohort, tmp_path, monkeypatch):
     """Views of different images, or of one in the wrong order, must not be mixed; batches cut across them."""
-    from covid_keras.training.execution import _Job, predict
+    from covid_keras.training.execution import Training
 
     monkeypatch.setenv("TINY_SAW", str(tmp_path))
     run, paper = make_run("run", "further", third_cohort, systems=["pair"], training={"batch_size": 3}), None
     paper = load_paper("further")
-    _pretend_done(run.execution("a", 0, 0))
+    finish(run.execution("a", 0, 0))
     execution = run.execution("pair", 0, 0)
-    part = part_of(paper, run, execution)
-    inputs = inputs_of(paper, run, execution, part)
+    part = execution.division
+    inputs = execution.inputs
     assert inputs.owner.tolist() == np.repeat(np.flatnonzero(part != ""), 2).tolist()
-    frame = predict(_Job(paper, paper.system("pair"), run, execution, part, inputs, 0), _FirstPixels())
+    frame = Training(execution).predict(_FirstPixels())
     rows = np.flatnonzero(np.isin(part, ("validation", "test")))
     assert frame["image_id"].tolist() == third_cohort.table["image_id"][rows].tolist()
     assert frame["split"].tolist() == part[rows].tolist()
@@ -217,8 +209,8 @@ def test_scores_are_those_of_the_scored_classes(tiny_paper):
     paper = load_paper("further")
     outputs = np.array([[[0.1, 0.3, 0.6]], [[0.5, 0.1, 0.4]]])
     for name, scores in (("three", [[0.25, 0.75], [5 / 6, 1 / 6]]), ("turned", [[2 / 3, 1 / 3], [0.8, 0.2]])):
-        decided, found = decide(paper.system(name), outputs, ("N", "P"))
+        decided, found = paper.system(name).decide(outputs, ("N", "P"))
         np.testing.assert_allclose(found, scores)
         assert decided.tolist() == np.argmax(scores, axis=1).tolist()
     with pytest.raises(UserError, match="three: gave an image the score 0 for every class"):
-        decide(paper.system("three"), np.array([[[0.0, 0.0, 1.0]]]), ("N", "P"))
+        paper.system("three").decide(np.array([[[0.0, 0.0, 1.0]]]), ("N", "P"))

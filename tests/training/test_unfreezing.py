@@ -20,7 +20,7 @@ from covid_keras.paper.protocol import OptimizerSettings, TrainingSettings, Unfr
 from covid_keras.paper.registered import load_paper
 from covid_keras.paper.unfreezing import Stage, epochs_of, layers_of, open_stage, stages_of
 from covid_keras.training import resume
-from covid_keras.training.resume import BEST, ResumableTraining
+from covid_keras.training.runfolder import BEST, ResumableTraining
 from covid_keras.training.schedulers import epochs_of as epochs_of_run
 
 GROUPS = (("high_",), ("low_", "stem"))
@@ -279,14 +279,13 @@ def test_each_stage_has_its_learning_rate(unfrozen):
 
 
 def test_the_best_weights_of_all_stages_are_kept(unfrozen):
-    from covid_keras.training.networks import network_of
 
     execution = _execution(unfrozen, "staged")
     history, record = _history(execution), read_json(execution.record)
     best = int(history["val_loss"].idxmin())
     assert record["best_epoch"] == best
     assert history["stage"][best] < 3, "the training goes on after it"
-    model = network_of(load_paper("unfreezing"), unfrozen.whole, execution)
+    model = execution.network
     weights = {f"{one.name} {i}": value for one in model.layers for i, value in enumerate(one.get_weights())}
     assert _changed(weights, _epochs(unfrozen)[best]) == set()
 
@@ -381,7 +380,7 @@ def test_stages_on_two_devices_agree_with_one(unfrozen):
 
 
 def test_an_ensemble_of_trained_networks(unfrozen):
-    records = {one.system: read_json(one.record) for one in unfrozen.whole.executions()}
+    records = {one.system.name: read_json(one.record) for one in unfrozen.whole.executions()}
     assert [*records] == ["staged", "idle", "mean", "vote", "still"]
     for name in ("mean", "vote"):
         assert records[name]["parameters"] == records["staged"]["parameters"] + records["idle"]["parameters"]
