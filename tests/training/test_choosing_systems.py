@@ -14,12 +14,16 @@ import yaml
 
 from covid_keras.commands import reproduce as workflow
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, sha256_of, write_json
-from covid_keras.evaluation import read_predictions, write_predictions
+from covid_keras.common.files import read_json, write_text
+from covid_keras.evaluation import read_predictions
 from covid_keras.evaluation.counts import balanced_accuracy
 from covid_keras.paper.registered import load_paper
+from covid_keras.training import preparing
 from covid_keras.training.plan import Plan, missing_systems
 from covid_keras.training.runfolder import BEST, RunFolder
+from tests.helpers import made_papers
+from tests.helpers.executions import finish, without
+from tests.helpers.made_papers import REFUSED, report
 
 pytestmark = pytest.mark.slow
 
@@ -81,27 +85,25 @@ CHOICES = [
 
 
 @pytest.mark.parametrize(("first", "second", "expected"), CHOICES)
-def test_the_validation_part_alone_decides(tiny_paper, tmp_path, first, second, expected):
+def test_the_validation_part_alone_decides(make_run, first, second, expected):
     """Whoever is right about every image of the training and the test part."""
-
-    run, _paper = RunFolder(tmp_path), load_paper("choosing")
+    run = make_run("run", "choosing", systems=["better"])
     for elsewhere in ("first", "second", ""):
         for name, answers in (("first", first), ("second", second)):
             other = _answers(0, 9, 0.99) if elsewhere and name != elsewhere else _answers(9, 0, 0.99)
             _finish(run.execution(name, 0, 0), validation=answers, test=other, train=other)
-        assert run.execution("better", 0, 0).system.chosen(run.execution("better", 0, 0)) == run.execution(
-            expected, 0, 0
-        )
+        better = run.execution("better", 0, 0)
+        assert better.system.chosen(better) == expected
 
 
-def test_nothing_is_chosen_before_all_are_done(tiny_paper, tmp_path):
-
-    run = RunFolder(tmp_path)
+def test_nothing_is_chosen_before_all_are_done(make_run):
+    run = make_run("run", "choosing", systems=["better"])
     for name, fold in (("first", 0), ("second", 0), ("first", 1)):
         _finish(run.execution(name, 0, fold), validation=_answers(1, 0, 0.9))
-    assert run.execution("better", 0, 0).system.chosen(run.execution("better", 0, 0)).system == "first"
-    with pytest.raises(UserError, match="second repeat 1 fold 2: is not done, and better repeat 1 fold 2 chooses amo"):
-        run.execution("better", 0, 1).system.chosen(run.execution("better", 0, 1))
+    done, other = (run.execution("better", 0, fold) for fold in (0, 1))
+    assert done.system.chosen(done) == "first"
+    with pytest.raises(UserError, match="second repeat 1 fold 2: is not done, and better repeat 1 fold 2"):
+        other.system.chosen(other)
 
 
 def test_the_better_one_is_chosen_and_not_trained(chosen):
@@ -159,10 +161,10 @@ def test_what_is_refused_takes_no_part(chosen):
 
 
 def test_images_are_asked_for_only_where_a_system_refuses_some(make_run):
-    run, _paper = make_run("run", "choosing", systems=["best"]), load_paper("choosing")
+    run = make_run("run", "choosing", systems=["best"])
     first, later = run.execution("first", 0, 0), run.execution("next", 0, 0)
     part = later.division
-    assert first.part is part
+    assert first.part is first.division
     with pytest.raises(UserError, match="better repeat 1 fold 1: is not done, and next repeat 1 fold 1 builds on it"):
         _ = later.part
     _finish(run.execution("better", 0, 0), validation=_answers(1, 0, 0.9))
@@ -194,20 +196,14 @@ def _scale(model) -> tuple[float, float]:
 
 def _scale_of(run, name: str, *parts: str) -> tuple[float, float]:
     """Mean and std of the prepared images of some parts (training by default), each normalised, by numpy."""
-    from covid_keras.data.preparation import prepare_cohort
-
-    paper = load_paper("choosing")
     execution = run.execution(name, 0, 0)
-    part = execution.part
-    prepared = prepare_cohort(run.cohort, paper.system(name).preparation(run.protocol), run.settings["cache"])
-    images = prepared.batch(np.flatnonzero(np.isin(part, parts or ("train",)))).astype(np.float64)
+    images = execution.prepared.batch(np.flatnonzero(np.isin(execution.part, parts or ("train",)))).astype(np.float64)
     low, high = (reduce(axis=(1, 2, 3), keepdims=True) for reduce in (images.min, images.max))
     images = (images - low) / (high - low)
     return images.mean(), images.std()
 
 
 def test_a_scale_is_learnt_from_the_training_images_and_kept(chosen):
-
     found = {}
     for name in ("first", "next"):
         found[name] = _scale(chosen.run.execution(name, 0, 0).network)
@@ -231,12 +227,7 @@ def test_a_scale_is_learnt_from_the_training_images_and_kept(chosen):
     ],
 )
 def test_who_chooses_among_what_is_left_out_is_left_out(tiny_paper, missing, left_out):
-    paper = load_paper("choosing")
-    systems = [
-        dataclasses.replace(one, missing=lambda protocol, data: "no file") if one.name == missing else one
-        for one in paper.systems
-    ]
-    paper = dataclasses.replace(paper, systems=tuple(systems))
+    paper = without(load_paper("choosing"), missing)
     protocol = paper.protocol("smoke", {"systems": ["best", "apart"]})
     assert missing_systems(paper, protocol, None) == dict.fromkeys(left_out, "no file")
 
@@ -245,15 +236,17 @@ def test_who_chooses_among_what_is_left_out_is_left_out(tiny_paper, missing, lef
 
 
 @pytest.fixture
-def results(chosen):
+def results(chosen, tmp_path, monkeypatch):
+    """The run's, the paper's folder one that may be written."""
     from covid_keras.reporting.results import Results
 
-    (load_paper("choosing").folder / "published.yaml").write_text(yaml.safe_dump(PUBLISHED))
-    return Results.of(chosen.run)
+    monkeypatch.setattr(made_papers, "CHOOSING", dataclasses.replace(made_papers.CHOOSING, folder=tmp_path / "paper"))
+    write_text(tmp_path / "paper" / "published.yaml", yaml.safe_dump(PUBLISHED))
+    return Results.of(RunFolder.open(chosen.run.path))
 
 
 def test_further_metrics_and_stages_are_measured_and_compared(results):
-    measured = {(one.system.name, one.metric): one for one in results.measured}
+    measured = {(one.system, one.metric): one for one in results.measured}
     assert ("best", "accuracy") in measured, "the usual ones stay"
     for name in results.systems:
         test = results.predictions_of(name).query("split == 'test'")
@@ -265,11 +258,13 @@ def test_further_metrics_and_stages_are_measured_and_compared(results):
     assert rows.loc[("Best", "Balanced"), "ours"] == measured["best", "balanced_accuracy"].mean
 
 
-def test_the_papers_pairs_are_compared_where_both_were_run(results):
+def test_the_papers_pairs_are_compared_where_both_were_run(results, monkeypatch):
     from covid_keras.reporting.page import _pairs
 
     assert _pairs(results) == [("best", "apart")]
-    results = dataclasses.replace(results, paper=dataclasses.replace(results.paper, pairs=None, proposed=("best",)))
+    own = dataclasses.replace(report.REPORT, pairs=None, proposed=("best",))
+    monkeypatch.setattr(report, "REPORT", own)
+    results.__dict__.pop("report", None)
     assert {frozenset(pair) for pair in _pairs(results)} > {frozenset(("best", "next"))}
     assert all(pair[0] == "best" for pair in _pairs(results))
 
@@ -301,36 +296,43 @@ def test_further_files_are_published(results, tmp_path, monkeypatch):
 # --- the whole way
 
 
-def _plan(tmp_path: Path, **hooks) -> Plan:
-    paper = dataclasses.replace(load_paper("choosing"), **hooks)
-    protocol = paper.protocol("smoke", {"systems": ["first"]})
-    return Plan(paper, protocol, tmp_path / "data", tmp_path / "run", tmp_path / "cache", {"left_out": {}})
-
-
 @pytest.mark.parametrize("done", [True, False])
 def test_what_is_trained_beside_comes_before_the_report(tiny_paper, tmp_path, monkeypatch, done, capsys):
     said = []
-    plan = _plan(tmp_path, finish=lambda run, data: said.append(("finish", run, data)))
+
+    class Finishing(made_papers.Made):
+        def finish(self, protocol, data, cache):
+            said.append(("finish", data, cache))
+
+    plan = _plan(tmp_path, Finishing)
     run = SimpleNamespace(path=plan.out, executions=lambda: [SimpleNamespace(done=True), SimpleNamespace(done=done)])
     monkeypatch.setattr(workflow, "make_plan", lambda options: plan)
     monkeypatch.setattr(workflow, "prepare_run", lambda given: run)
     monkeypatch.setattr(workflow, "run_executions", lambda *given: said.append("executions"))
     monkeypatch.setattr("covid_keras.reporting.run.report_run", lambda path: said.append("report") or path)
     assert workflow.reproduce(Namespace(shard="1/1", dask=None, jobs=1)) == 0
-    assert said == ["executions", *([("finish", run, plan.data), "report"] if done else [])]
+    assert said == ["executions", *([("finish", plan.data, plan.cache), "report"] if done else [])]
     assert ("left to other shards" in capsys.readouterr().out) != done
 
 
 def test_the_papers_own_segmenter_marks_the_lungs(tiny_paper, tiny_cohort, tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr(
-        "covid_keras.models.lung_masks.segment_cohort",
-        lambda *args, **kwargs: given.append((args, kwargs)) or ("c", {}),
-    )
-    own = _plan(tmp_path, segmenter=lambda *args: args, lung_mode=lambda protocol: "authors")
-    assert workflow._segment(own, tiny_cohort) == ("c", {})
-    workflow._segment(_plan(tmp_path), tiny_cohort)
-    (first, mode), (second, usual) = given
-    assert first == (tiny_cohort, own.cache, (own.protocol, own.data, own.cache))
-    assert second == (tiny_cohort, own.cache, None), "the shipped one"
-    assert (mode, usual) == ({"mode": "authors"}, {"mode": "shipped"})
+    monkeypatch.setattr("covid_keras.models.lung_masks.segment_cohort", lambda *args: given.append(args) or ("c", {}))
+
+    class Segmenting(made_papers.Made):
+        def segmenter(self, protocol, data, cache):
+            return protocol, data, cache
+
+    own = _plan(tmp_path, Segmenting)
+    assert preparing._segment(own, tiny_cohort) == ("c", {})
+    preparing._segment(_plan(tmp_path, made_papers.Made), tiny_cohort)
+    assert given[0] == (tiny_cohort, own.cache, (own.protocol, own.data, own.cache))
+    assert given[1] == (tiny_cohort, own.cache, None), "the shipped one"
+
+
+def _plan(tmp_path: Path, kind: type[made_papers.Made]) -> Plan:
+    """A plan of the paper `choosing`, of another class."""
+    same = made_papers.CHOOSING
+    paper = kind(**{one.name: getattr(same, one.name) for one in dataclasses.fields(same)})
+    protocol = paper.protocol("smoke", {"systems": ["first"]})
+    return Plan(paper, protocol, tmp_path / "data", tmp_path / "run", tmp_path / "cache", {"left_out": {}})

@@ -12,7 +12,6 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json, sha256_of, write_json
 from covid_keras.evaluation import read_predictions, write_predictions
 from covid_keras.evaluation.ensembles import average_predictions, vote_predictions
-from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_paper
 from covid_keras.training.plan import missing_systems
 from covid_keras.training.runfolder import Execution, RunFolder
@@ -217,7 +216,7 @@ def test_an_ensemble_has_no_network(run):
 def test_an_ensemble_is_not_exported(run, tmp_path):
     from covid_keras.training.export import export_weights
 
-    with pytest.raises(UserError, match="mean: .*no weights of its own"):
+    with pytest.raises(UserError, match="no weights of its own"):
         export_weights(run.path, "mean", tmp_path / "mean.h5")
 
 

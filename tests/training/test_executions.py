@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, write_json
+from covid_keras.common.files import read_json, write_json, write_text
 from covid_keras.data.splits import read_split
 from covid_keras.evaluation import compute_metrics, read_predictions
+from covid_keras.paper.protocol import load_protocol
 from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.schedulers import Processes, run_executions
@@ -121,10 +122,10 @@ def test_settings_that_make_no_sense_are_refused_before_any_work(tiny_paper, cha
         ("paper: tiny\nprofile: {}\n", "unknown key 'profile'"),
     ],
 )
-def test_broken_protocol_files_are_one_line(tiny_paper, text, words):
-    (tiny_paper / "tinypaper" / "protocol.yaml").write_text(text)
+def test_broken_protocol_files_are_one_line(tmp_path, text, words):
+    path = write_text(tmp_path / "protocol.yaml", text)
     with pytest.raises(UserError, match=words):
-        load_paper("tiny").protocol("smoke")
+        load_protocol(path, "smoke")
 
 
 def test_papers_come_by_entry_points(tiny_paper):
@@ -193,25 +194,12 @@ def test_a_planned_training_is_resumed_with_the_batches_it_would_have_had(make_r
     pd.testing.assert_frame_equal(*history)
 
 
-MIRRORED = """
-import sys
-import tensorflow as tf
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0],
-                                           [tf.config.LogicalDeviceConfiguration()] * 2)
-from covid_keras.training.execution import execute
-from covid_keras.paper.registered import load_paper
-from covid_keras.training.runfolder import RunFolder
-run = RunFolder.open(sys.argv[1])
-run.record["settings"]["strategy"] = "mirrored"
-execute(run.execution("b", 0, 0))
-"""
-
-
 def test_mirrored_over_two_devices_agrees_with_one(make_run):
     """Same global batch, nothing random in the network: the same training up to the order of sums."""
     one, two = (make_run(name, systems=["b"], training={"epochs": 2}) for name in ("one", "two"))
     assert _start(one, 0, "b").wait() == 0
-    done = subprocess.run([sys.executable, "-c", MIRRORED, str(two.path)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tests.helpers.train", "mirror", str(two.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert read_json(two.execution("b", 0, 0).record)["device"]["replicas"] == 2
     scores = [read_predictions(run.execution("b", 0, 0).predictions)["score_P"] for run in (one, two)]

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import sha256_of, write_json
 from covid_keras.common.settings import as_plain
 from covid_keras.paper.protocol import AugmentationSettings
 from covid_keras.paper.registered import load_paper
 from covid_keras.training.runfolder import RunFolder
-from tests.helpers.executions import finish
 from covid_keras.training.schedulers import epochs_of, take_shard
+from tests.helpers.executions import finish
 
 
 def _names(run: RunFolder) -> list[list[str]]:
