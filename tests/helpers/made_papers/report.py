@@ -5,7 +5,7 @@ from __future__ import annotations
 from covid_keras.evaluation import Measured
 from covid_keras.evaluation.counts import balanced_accuracy, summarise_counts
 from covid_keras.reporting.document import Section
-from covid_keras.reporting.paper_report import PaperReport
+from covid_keras.reporting.results import PaperReport
 
 
 class Report(PaperReport):
