@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -14,10 +15,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from covid_keras.common.files import write_text
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import PAIR_COLUMNS
 from covid_keras.training.division import divide
+from tests.helpers import made_papers
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPERS = ("tiny", "further", "hooks", "choosing", "unfreezing")
@@ -35,6 +39,27 @@ def installed(folder: Path) -> Iterator[Path]:
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (info.parent, ROOT))))
         monkeypatch.syspath_prepend(str(info.parent))
         yield info.parent
+
+
+@pytest.fixture
+def publish(tmp_path, monkeypatch):
+    """Return a function that gives a made paper a folder that may be written, with published numbers of one table."""
+
+    def published(name: str, columns: dict[str, str], rows: dict[str, tuple[str, list[str]]]) -> None:
+        words = {"title": "Tiny", "authors": ["N. Obody"], "journal": "None", "year": "2026", "doi": "10.0/0"}
+        table = {
+            "table": "1",
+            "title": "One table",
+            "unit": "percent",
+            "columns": [{"name": column, "metric": metric} for column, metric in columns.items()],
+            "rows": [{"row": row, "system": system, "values": values} for row, (system, values) in rows.items()],
+        }
+        text = yaml.safe_dump({"paper": words | {"citation": "N. Obody, 2026"}, "tables": [table]})
+        write_text(tmp_path / "paper" / "published.yaml", text)
+        paper = getattr(made_papers, name.upper())
+        monkeypatch.setattr(made_papers, name.upper(), dataclasses.replace(paper, folder=tmp_path / "paper"))
+
+    return published
 
 
 @pytest.fixture

@@ -10,11 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from covid_keras.commands import reproduce as workflow
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, write_text
+from covid_keras.common.files import read_json
 from covid_keras.evaluation import read_predictions
 from covid_keras.evaluation.counts import balanced_accuracy
 from covid_keras.paper.registered import load_paper
@@ -26,15 +25,6 @@ from tests.helpers.executions import finish, without
 from tests.helpers.made_papers import REFUSED, report
 
 pytestmark = pytest.mark.slow
-
-PUBLISHED = {
-    "paper": {"title": "Tiny", "authors": ["N. Obody"], "journal": "None", "year": "2026", "doi": "10.0/0",
-              "citation": "N. Obody, 2026"},
-    "tables": [{"table": "1", "title": "One row", "unit": "percent",
-                "columns": [{"name": "Balanced", "metric": "balanced_accuracy"}, {"name": "Dice", "metric": "dice"}],
-                "rows": [{"row": "Best", "system": "best", "values": ["75.00", "-"]},
-                         {"row": "Stage", "system": "stage", "values": ["-", "88.00"]}]}],
-}  # fmt: skip
 
 
 def _frame(run, name: str) -> pd.DataFrame:
@@ -236,12 +226,12 @@ def test_who_chooses_among_what_is_left_out_is_left_out(tiny_paper, missing, lef
 
 
 @pytest.fixture
-def results(chosen, tmp_path, monkeypatch):
+def results(chosen, publish):
     """The run's, the paper's folder one that may be written."""
     from covid_keras.reporting.results import Results
 
-    monkeypatch.setattr(made_papers, "CHOOSING", dataclasses.replace(made_papers.CHOOSING, folder=tmp_path / "paper"))
-    write_text(tmp_path / "paper" / "published.yaml", yaml.safe_dump(PUBLISHED))
+    columns = {"Balanced": "balanced_accuracy", "Dice": "dice"}
+    publish("choosing", columns, {"Best": ("best", ["75.00", "-"]), "Stage": ("stage", ["-", "88.00"])})
     return Results.of(RunFolder.open(chosen.run.path))
 
 

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from keras import layers
 
 from covid_keras.common.errors import UserError
@@ -387,19 +386,10 @@ def test_an_ensemble_of_trained_networks(unfrozen):
         assert records[name]["combined"][0]["images"] == {"validation": 10, "test": 12}
 
 
-PUBLISHED = {
-    "paper": {"title": "Tiny", "authors": ["N. Obody"], "journal": "None", "year": "2026", "doi": "10.0/0",
-              "citation": "N. Obody, 2026"},
-    "tables": [{"table": "1", "title": "One row", "unit": "percent",
-                "columns": [{"name": "Accuracy", "metric": "accuracy"}],
-                "rows": [{"row": "Mean", "system": "mean", "values": ["75.00"]}]}],
-}  # fmt: skip
-
-
-def test_the_report_has_the_ensembles_and_heat_maps_of_their_members_alone(unfrozen):
+def test_the_report_has_the_ensembles_and_heat_maps_of_their_members_alone(unfrozen, publish):
     from covid_keras.reporting.run import report_run
 
-    (load_paper("unfreezing").folder / "published.yaml").write_text(yaml.safe_dump(PUBLISHED))
+    publish("unfreezing", {"Accuracy": "accuracy"}, {"Mean": ("mean", ["75.00"])})
     page = report_run(unfrozen.whole.path).read_text()
     assert "Grad-CAM: Staged" in page
     assert "Grad-CAM: Idle" in page
