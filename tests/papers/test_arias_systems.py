@@ -383,41 +383,6 @@ def test_the_scale_is_that_of_the_rows_given():
     assert (float(layer.mean), float(layer.std)) == pytest.approx((mine.mean(), mine.std()), rel=1e-4)
 
 
-# --- what a run would find out hours later
-
-
-@pytest.mark.parametrize(
-    ("profile", "changes", "words"),
-    [
-        ("paper", {"options": {"width": 0.5}}, r"options\.width 0\.5"),
-        ("cpu", {"weights": "imagenet"}, r"options\.width 0\.25"),
-        ("cpu", {"files": {"vgg19": "/a.h5"}}, r"options\.width 0\.25"),
-        ("paper", {"weights": "/a.h5"}, r"--weights a\.h5.*VGG16.*VGG19"),
-        ("paper", {"files": {"vgg19": __file__}}, r"HDF5 weight file.*of vgg19"),
-        ("cpu", {"options": {"pool5": 8}}, "too small.* 8"),
-        ("smoke", {"size": [64, 31]}, r"size \(64, 31\).*too small"),
-    ],
-)
-def test_settings_that_exclude_each_other_are_named(profile, changes, words):
-    with pytest.raises(UserError, match=words):
-        PAPER.check(PAPER.protocol(profile, changes))
-
-
-@pytest.mark.parametrize(
-    ("profile", "changes"),
-    [
-        ("paper", {}),
-        ("cpu", {}),
-        ("smoke", {}),
-        ("paper", {"options": {"pool5": 8}}),
-        ("paper", {"weights": "none", "options": {"width": 0.5}}),
-        ("smoke", {"size": [32, 32]}),
-    ],
-)
-def test_settings_that_go_together_pass(profile, changes):
-    PAPER.check(PAPER.protocol(profile, changes))
-
-
 def test_a_kind_of_cohort_a_profile():
     assert {COHORTS.settings(PAPER.protocol(profile)).kind for profile in PAPER.profiles} == set(COHORTS.kinds)
     assert PAPER.system("view").classes == (FRONTAL_CLASS, LATERAL_CLASS)

@@ -1,4 +1,4 @@
-"""The protocols of all papers: their profiles, what `paper` sets as the paper has it, and what is misspelt."""
+"""The protocols of all papers: their profiles, what `paper` sets as the paper has it, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import reduce
 
 import pytest
 
-from covid_keras.common.errors import UserError
 from covid_keras.paper import load_paper
+from tests.helpers.refusals import refused
 
 # Each paper's further names, the kinds of cohort of its profiles, the folds of profile `cpu`, and the tolerance.
 PROFILES = {
@@ -176,5 +176,55 @@ def test_the_paper_profile_trains_as_the_paper(name, systems, settings):
     ],
 )
 def test_unknown_options_are_named(name, options, words):
-    with pytest.raises(UserError, match=words):
-        options_of(load_paper(name).protocol("smoke", {"options": options}))
+    protocol = load_paper(name).protocol("smoke", {"options": options})
+    refused(words, options_of, protocol)
+
+
+ARIAS, HERTEL = "arias_vgg19", "hertel_ensemble"
+
+
+@pytest.mark.parametrize(
+    ("name", "profile", "changes", "words"),
+    [
+        *(
+            (name, *rest)
+            for name, networks in ((ARIAS, "VGG16.*VGG19"), (HERTEL, "three networks"))
+            for rest in (
+                ("paper", {"options": {"width": 0.5}}, r"options\.width 0\.5.*ImageNet"),
+                ("cpu", {"weights": "imagenet"}, r"options\.width 0\.25.*ImageNet"),
+                ("cpu", {"files": {"vgg19": "/a.h5"}}, r"options\.width 0\.25.*ImageNet"),
+                ("paper", {"weights": "/a.h5"}, rf"--weights a\.h5.*{networks}"),
+                ("paper", {"files": {"vgg19": __file__}}, r"test_every_protocol\.py: .*HDF5.*of vgg19"),
+                ("cpu", {"size": [64, 31]}, r"size \(64, 31\).*too small"),
+            )
+        ),
+        (ARIAS, "cpu", {"options": {"pool5": 8}}, r"too small.* 8\b"),
+        (ARIAS, "smoke", {"size": [64, 31]}, r"too small.* 2\b"),
+        (HERTEL, "paper", {"weights": "none"}, r"options\.statistics frozen.*DenseNet-201"),
+        (HERTEL, "cpu", {"training": {"unfreeze": {"scratch": 0}}}, "statistics of DenseNet-201"),
+        (HERTEL, "cpu", {"training": {"unfreeze": {"epochs": 0, "scratch": 0}}}, "statistics of DenseNet-201"),
+        (HERTEL, "cpu", {"trainings": {"resnet152": {"unfreeze": {"scratch": 0}}}}, "statistics of ResNet-152"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_named(name, profile, changes, words):
+    paper = load_paper(name)
+    refused(words, paper.check, paper.protocol(profile, changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "profile", "changes"),
+    [
+        (ARIAS, "paper", {}),
+        (ARIAS, "paper", {"options": {"pool5": 8}}),
+        (ARIAS, "paper", {"weights": "none", "options": {"width": 0.5}}),
+        (ARIAS, "smoke", {"size": [32, 32]}),
+        (HERTEL, "paper", {"weights": "none", "options": {"statistics": "trained"}}),
+        (HERTEL, "paper", {"weights": "none", "training": {"unfreeze": {"scratch": 3}}}),
+        (HERTEL, "paper", {"weights": "none", "options": {"width": 0.5, "statistics": "trained"}}),
+        (HERTEL, "paper", {"options": {"pooling": "flatten"}, "training": {"augmentation": {"shear": 15.0}}}),
+        (HERTEL, "cpu", {"size": [32, 32]}),
+    ],
+)
+def test_settings_that_go_together_pass(name, profile, changes):
+    paper = load_paper(name)
+    paper.check(paper.protocol(profile, changes))

@@ -1,4 +1,4 @@
-"""Hertel & Benlamri: what the profiles set, which systems there are and on which images, what is refused beforehand."""
+"""Hertel & Benlamri: what the profiles set, which systems there are and on which images, what is left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.common.errors import UserError
 from covid_keras.data import samplewise_standardize
 from covid_keras.evaluation import compute_metrics
 from covid_keras.evaluation.ensembles import Combined
@@ -306,43 +305,6 @@ def test_the_vote_goes_with_the_majority_and_ties_as_the_protocol_says():
         protocol = PAPER.protocol("smoke", {"options": {"ensemble": {"ties": ties}}})
         answer = PAPER.system("vote_multi").combine(protocol, frames).frame
         assert answer["predicted"].iloc[5] == expected
-
-
-# --- what is refused
-
-
-@pytest.mark.parametrize(
-    ("profile", "changes", "words"),
-    [
-        ("paper", {"options": {"width": 0.5}}, r"options\.width 0\.5: does not fit ImageNet weights"),
-        ("cpu", {"weights": "imagenet"}, r"options\.width 0\.25: does not fit ImageNet weights"),
-        ("cpu", {"files": {"vgg19": "/a.h5"}}, r"options\.width 0\.25: does not fit ImageNet weights"),
-        ("paper", {"weights": "/a.h5"}, r"--weights a\.h5: cannot be the initial weights of three networks"),
-        ("paper", {"files": {"vgg19": __file__}}, r"test_hertel_protocol\.py: .*HDF5 weight file.*of vgg19"),
-        ("cpu", {"size": [64, 31]}, r"size \(64, 31\): is too small"),
-        ("paper", {"weights": "none"}, r"options\.statistics frozen: holds statistics of DenseNet-201 that nobody has"),
-        ("cpu", {"training": {"unfreeze": {"scratch": 0}}}, "statistics of DenseNet-201 that nobody has measured"),
-        ("cpu", {"training": {"unfreeze": {"epochs": 0, "scratch": 0}}}, "of DenseNet-201 that nobody has measured"),
-        ("cpu", {"trainings": {"resnet152": {"unfreeze": {"scratch": 0}}}}, "statistics of ResNet-152 that nobody"),
-    ],
-)
-def test_settings_that_exclude_each_other_are_named(profile, changes, words):
-    with pytest.raises(UserError, match=words):
-        PAPER.check(PAPER.protocol(profile, changes))
-
-
-@pytest.mark.parametrize(
-    ("profile", "changes"),
-    [
-        ("paper", {"weights": "none", "options": {"statistics": "trained"}}),
-        ("paper", {"weights": "none", "training": {"unfreeze": {"scratch": 3}}}),
-        ("paper", {"weights": "none", "options": {"width": 0.5, "statistics": "trained"}}),
-        ("paper", {"options": {"pooling": "flatten"}, "training": {"augmentation": {"shear": 15.0}}}),
-        ("cpu", {"size": [32, 32]}),
-    ],
-)
-def test_the_other_readings_are_options(profile, changes):
-    PAPER.check(PAPER.protocol(profile, changes))
 
 
 def test_without_covidgr_its_rows_are_left_out_and_nothing_else(tmp_path: Path):
