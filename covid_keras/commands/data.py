@@ -86,7 +86,16 @@ def check_sources(given: Path | None, names: Sequence[str]) -> int:
         raise UserError(
             data, "holds no collection that this suite knows", "`covid-keras data list` says what is looked for"
         )
-    wrong = sum(_print_counts(name, data) for name in chosen)
+    wrong, unreadable = 0, []
+    for name in chosen:
+        try:
+            wrong += _print_counts(name, data)
+        except UserError as error:  # which must not hide the collections that come after it
+            unreadable.append(error)
+    if unreadable:
+        for error in unreadable[:-1]:
+            print(error)
+        raise unreadable[-1]
     say_where(f"{data} checked, {wrong} counts differ")
     return 1 if wrong else 0
 

@@ -118,11 +118,16 @@ def test_check_names_what_is_missing_or_unknown(capsys, nowhere):
     assert "Clone https://github.com/ieee8023/covid-chestxray-dataset" in line
     (nowhere / "data" / "COVIDGR-1.0" / "severity.csv").write_text("Name,Severity\nzz,MILD\n")
     assert "image 'zz'" in fails(capsys, "data", "check", "covidgr")
+    make_phantom(nowhere / "data" / "phantom", composition={"normal": 2}, size=48, follow_ups=0.0)
+    assert main(["data", "check", "covidgr", "phantom"]) == 2
+    said = capsys.readouterr()
+    assert "image 'zz'" in said.err
+    assert "phantom: patients: expected 2, found 2" in said.out, "one that is unreadable does not hide the others"
 
 
 @pytest.mark.real
 def test_check_of_the_real_collections_ends_well(real_data, capsys):
-    assert main(["data", "check", "--data", str(real_data)]) == 0
+    assert main(["data", "check", "cohen", "darwin_v7", "covid_cxnet", "chestxray14", "--data", str(real_data)]) == 0
     out = capsys.readouterr().out
     assert "DIFFERS" not in out
     assert "cohen: severity scores: expected 93, found 93" in out

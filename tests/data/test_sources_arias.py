@@ -279,6 +279,13 @@ def test_kermany_reads_the_names_of_the_first_release(tmp_path: Path) -> None:
     assert cohort.patients() == ["kermany/11419", "kermany/614452"]
 
 
+def test_kermany_has_one_image_with_two_numbers(tmp_path: Path) -> None:
+    folder = make_kermany(tmp_path)
+    picture(folder / "train" / "PNEUMONIA" / "person447_virus_921_1.jpeg")
+    row = load_source("kermany", folder).table.set_index("image_id").loc["kermany/train/person447_virus_921_1"]
+    assert (row["label"], row["patient_id"]) == ("viral pneumonia", "kermany/person447")
+
+
 def test_kermany_refuses_odd_names_and_missing_folders(tmp_path: Path) -> None:
     folder = make_kermany(tmp_path)
     odd = picture(folder / "train" / "NORMAL" / "person9_virus_9.jpeg")

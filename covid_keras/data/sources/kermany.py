@@ -6,7 +6,8 @@ What
 Layout
     `chest_xray/` with `train/`, `test/` and (Kaggle only) `val/`, each with `NORMAL/` and `PNEUMONIA/`. Two ways of
     naming: Kaggle's `IM-0115-0001.jpeg`, `NORMAL2-IM-0588-0001.jpeg`, `person1_virus_6.jpeg`,
-    `person1_bacteria_2.jpeg`; Mendeley's `NORMAL-<patient>-<number>.jpeg`, `VIRUS-...`, `BACTERIA-...`.
+    `person1_bacteria_2.jpeg`, one `person447_virus_921_1.jpeg`; Mendeley's
+    `NORMAL-<patient>-<number>.jpeg`, `VIRUS-...`, `BACTERIA-...`.
 Cohort
     Every image; labels "normal", "viral pneumonia", "bacterial pneumonia"; the patient from the file's name. Further
     column `part`: "train", "val" or "test". Arias-Garzon and others, 2021, count 1,349 normal and 3,883 pneumonias:
@@ -33,7 +34,7 @@ PARTS = ("train", "val", "test")
 FOLDERS = ("NORMAL", "PNEUMONIA")
 _LABELS = {"virus": CLASSES[1], "bacteria": CLASSES[2]}
 _NORMAL = re.compile(r"((?:NORMAL2-)?IM-\d+|NORMAL-\d+)-\d+(?:-\d+)?$")
-_PNEUMONIA = re.compile(r"(person\d+)_(virus|bacteria)_\d+$")
+_PNEUMONIA = re.compile(r"(person\d+)_(virus|bacteria)_\d+(?:_\d+)?$")
 _MENDELEY = re.compile(r"(VIRUS|BACTERIA)-(\d+)-\d+$")
 
 
