@@ -22,9 +22,8 @@ PROFILES = ("paper", "cpu", "smoke")
 # --- profiles
 
 
-def test_the_paper_profile_runs_every_system_on_the_papers_counts():
+def test_the_paper_profile_has_the_papers_counts():
     protocol = PAPER.protocol("paper")
-    assert set(protocol.systems) == {system.name for system in PAPER.systems}
     images = {name: protocol.split_of(name).images for name in ("", "small", "base", "binary")}
     assert images == {
         "": {COVID: 700, CAP: 0, NORMAL: 3500},

@@ -16,7 +16,6 @@ from covid_keras.paper import Composed, System
 from papers.covid_cxnet import networks
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, PNEUMONIA
 from papers.covid_cxnet.paper import DISJOINT, HIERARCHICAL, PAPER
-from papers.covid_cxnet.report import REPORT
 from papers.covid_cxnet.systems import LEAKY
 
 ALL = [system.name for system in PAPER.systems]
@@ -30,8 +29,8 @@ TINY = {
 # --- what the systems are
 
 
-def test_names_are_unique_and_what_builds_on_others_names_them():
-    assert len(ALL) == len(set(ALL)) == 11 + len(DISJOINT)
+def test_what_builds_on_others_names_them():
+    assert len(ALL) == 11 + len(DISJOINT)
     chains = {name: PAPER.chain(name) for name in ALL if len(PAPER.chain(name)) > 1}
     three = ["level1", "level2", "hierarchical"]
     assert chains == {
@@ -41,8 +40,6 @@ def test_names_are_unique_and_what_builds_on_others_names_them():
         "level2_leaky": [name + LEAKY for name in three[:2]],
         "hierarchical_leaky": [name + LEAKY for name in three],
     }
-    assert set(REPORT.proposed) <= set(ALL)
-    assert {name for pair in REPORT.heat_pairs for name in pair} <= set(ALL)
 
 
 @pytest.mark.parametrize("system", DISJOINT, ids=lambda system: system.name)

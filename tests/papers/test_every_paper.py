@@ -1,4 +1,4 @@
-"""What holds for each paper alike: profiles that need no download say what they are, misspelt names are named."""
+"""What holds for each paper alike: unique names, profiles that say what they are, misspelt names are named."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ import pytest
 from covid_keras.common.errors import UserError
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_paper
+from covid_keras.reporting.results import report_of
 
 
 @pytest.fixture(params=["arias_vgg19", "covid_cxnet", "covid_sdnet", "hertel_ensemble"])
 def paper(request) -> Paper:
     return load_paper(request.param)
+
+
+def test_systems_are_named_once_and_the_report_names_no_others(paper):
+    names = [system.name for system in paper.systems]
+    assert len(names) == len(set(names)) == len({system.title for system in paper.systems})
+    report = report_of(paper)
+    paired = {name for pair in (*(report.pairs or ()), *report.leaks, *report.heat_pairs) for name in pair}
+    assert {*report.proposed, *report.pictures} | paired <= set(names)
+
+
+def test_the_paper_profile_runs_every_system_but_the_filter_that_ships(paper):
+    assert {system.name for system in paper.systems} - set(paper.protocol("paper").systems) <= {"view_all"}
 
 
 @pytest.mark.parametrize("name", ["cpu", "smoke"])
