@@ -93,8 +93,8 @@ def check_sources(given: Path | None, names: Sequence[str]) -> int:
         except UserError as error:  # which must not hide the collections that come after it
             unreadable.append(error)
     if unreadable:
-        for error in unreadable[:-1]:
-            print(error)
+        for earlier in unreadable[:-1]:
+            print(earlier)
         raise unreadable[-1]
     say_where(f"{data} checked, {wrong} counts differ")
     return 1 if wrong else 0
