@@ -279,7 +279,7 @@ def test_files_of_another_kind_are_refused(model, tmp_path):
     for damaged in (whole[:100_000], whole[:20_000] + bytes(100) + whole[20_100:]):
         path.write_bytes(damaged)
         assert_refused(model, lambda: load_torchvision(model, path), "cannot be read as .npz")
-    with pytest.raises(UserError, match="no weight file"):
+    with pytest.raises(UserError, match="not a weight file"):
         build_resnet18((32, 32, 3), weights=tmp_path / "absent.npz")
     text = tmp_path / "text.npz"
     text.write_text("no archive")
