@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 import yaml
@@ -34,6 +34,7 @@ from covid_keras.reporting.prose import prose
 from covid_keras.reporting.sources import CommittedSource, RunSource, Source, finished
 from covid_keras.reporting.wording import sentence
 from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.segmenter_runs import PaperSegmenters
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,21 +76,24 @@ class PaperReport:
     pictures: Mapping[str, Callable[[Examples], Pictures]] = field(default_factory=dict)
     evidence_notes: Mapping[str, str] = field(default_factory=dict)
 
+    # The lung segmenters that the paper trains itself.
+    segmenters: ClassVar[PaperSegmenters | None] = None
+
     def measure(self, predictions: pd.DataFrame) -> list[Measured]:
         """Return further metrics that the paper prints, of the predictions of one set of classes."""
         return []
 
     def measured_beside(self, run: RunFolder) -> list[Measured]:
         """Return what was measured of what the paper trains beside its systems, as far as that is done."""
-        return []
+        return self.segmenters.measured(run) if self.segmenters else []
 
     def measured_from(self, folder: Path, profile: str) -> list[Measured]:
         """Return the same, made again from the files that were published into a folder of results."""
-        return []
+        return self.segmenters.kept(folder, profile) if self.segmenters else []
 
     def published_files(self, run: RunFolder) -> dict[str, str]:
         """Return {file name: text} of what is published beside the predictions; names follow the profile's."""
-        return {}
+        return self.segmenters.published_files(run) if self.segmenters else {}
 
     def sections(self, results: Results) -> list[Section]:
         """Return the sections that only this paper's report has."""

@@ -23,6 +23,7 @@ from covid_keras.data.splits import hold_out
 from covid_keras.evaluation import Measured
 from covid_keras.evaluation.overlap import OVERLAP, RECORD, measured_part, parts_of, read_overlap
 from covid_keras.paper.cohorts import Cohorts, missing_collection
+from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -193,6 +194,25 @@ class PaperSegmenters(ABC):
         """Return what `measured` gave, from the files of `published_files` among a paper's results."""
         folders = {name: folder / f"{profile}-{name}" for name in self.names}
         return [one for name, path in folders.items() if path.is_dir() for one in self.measured_of(path, name)]
+
+
+class SegmentingPaper(Paper):
+    """A paper whose lungs are marked by segmenters of its own where its protocol says so."""
+
+    segmenters: ClassVar[PaperSegmenters]
+
+    def available(self, protocol: Protocol, data: Path | None) -> str | None:
+        """Return None where a profile's images are at hand, and human masks where its own segmenter marks the lungs."""
+        reason = super().available(protocol, data)
+        if reason is None and self.segmenters.masks(protocol) != SHIPPED:
+            return self.segmenters.missing(protocol, data)
+        return reason
+
+    def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
+        return self.segmenters.segmenter(protocol, data, cache)
+
+    def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
+        self.segmenters.finish(protocol, data, cache)
 
 
 def cache_of(run: RunFolder) -> Path:

@@ -4,44 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
+from covid_keras.training.segmenter_runs import SegmentingPaper
 from papers.arias_vgg19 import networks
 from papers.arias_vgg19.cohorts import COHORTS
 from papers.arias_vgg19.experiments import BOTH_VIEWS, CONTROLS, EXPERIMENTS, PARTS
-from papers.arias_vgg19.settings import options_of
 from papers.arias_vgg19.stages import SEGMENTERS
 from papers.arias_vgg19.systems import best_of, control, filter_of, part_of_experiment
-
-if TYPE_CHECKING:
-    from covid_keras.models.lungs import LungSegmenter
 
 VIEW_FILTERS = (filter_of("16"), filter_of("19"))
 
 
 @dataclass(frozen=True)
-class AriasPaper(Paper):
+class AriasPaper(SegmentingPaper):
     """BIMCV, PadChest and the pre-COVID collection, or what stands in for them; lungs by the paper's U-Nets."""
 
     cohorts = COHORTS
-
-    def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None where a profile's images are at hand, and lung masks where d and e need the paper's U-Net."""
-        reason = super().available(protocol, data)
-        if reason is None and options_of(protocol).masks != "shipped":
-            return SEGMENTERS.missing(protocol, data)
-        return reason
+    segmenters = SEGMENTERS
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)
-
-    def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
-        return SEGMENTERS.segmenter(protocol, data, cache)
-
-    def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
-        SEGMENTERS.finish(protocol, data, cache)
 
 
 PAPER = AriasPaper(

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
+from covid_keras.training.segmenter_runs import SegmentingPaper
 from papers.hertel_ensemble import networks
 from papers.hertel_ensemble.cohorts import COHORTS
 from papers.hertel_ensemble.networks import NETWORKS
-from papers.hertel_ensemble.settings import options_of
 from papers.hertel_ensemble.stages import SEGMENTERS
 from papers.hertel_ensemble.systems import classifier, systems_of, whole
-
-if TYPE_CHECKING:
-    from covid_keras.models.lungs import LungSegmenter
 
 # Its twin is trained before it, on the same images, with masks: Figure 11 needs both.
 WHOLE = replace(
@@ -29,26 +24,14 @@ WHOLE = replace(
 
 
 @dataclass(frozen=True)
-class HertelPaper(Paper):
+class HertelPaper(SegmentingPaper):
     """COVIDx, RICORD, BIMCV and COVIDGR-1.0, or what stands in for them; lungs by the paper's ResUNet."""
 
     cohorts = COHORTS
-
-    def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None where a profile's images are at hand, and human masks where the ResUNet is to mark the lungs."""
-        reason = super().available(protocol, data)
-        if reason is None and options_of(protocol).masks != "shipped":
-            return SEGMENTERS.missing(protocol, data)
-        return reason
+    segmenters = SEGMENTERS
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)
-
-    def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
-        return SEGMENTERS.segmenter(protocol, data, cache)
-
-    def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
-        SEGMENTERS.finish(protocol, data, cache)
 
 
 PAPER = HertelPaper(

@@ -39,9 +39,7 @@ class Report(PaperReport):
     """The report of the paper, with its lung segmenter beside the systems."""
 
     measure = staticmethod(measure)
-    measured_beside = staticmethod(stages.SEGMENTERS.measured)
-    measured_from = staticmethod(stages.SEGMENTERS.kept)
-    published_files = staticmethod(stages.SEGMENTERS.published_files)
+    segmenters = stages.SEGMENTERS
 
     def sections(self, results: Results) -> list[Section]:
         """Return the sections whose systems or stages were run."""
