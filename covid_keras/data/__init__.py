@@ -10,7 +10,7 @@ from covid_keras.common.lazy import lazy_exports
 
 _NAMES = {
     "cohort": ("Cohort", "severity_level"),
-    "images": ("read_image", "read_mask", "write_image", "image_size"),
+    "images": ("read_image", "read_radiograph", "read_mask", "write_image", "image_size"),
     "splits": ("patient_folds", "hold_out", "check_disjoint", "write_split", "read_split"),
     "duplicates": ("find_duplicates", "duplicate_groups", "perceptual_hash"),
     "download": ("safe_unpack",),

@@ -21,7 +21,7 @@ import io
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -61,6 +61,38 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda image: np.rot90(image, 2).T,
     8: lambda image: np.rot90(image, 1),
 }
+
+
+class ImageWarning(UserWarning):
+    """The reader had to decide something that the file leaves in doubt."""
+
+
+class Radiograph(NamedTuple):
+    """A radiograph as a network is to see it, whatever file it came from.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (H, W)
+        Bright = dense, stretched linearly from the picture's own minimum and maximum to 0..255; 0 where it is constant.
+    warnings : tuple of str
+        What was doubtful in the file and how it was decided: short sentences, to be read after "FILE: ".
+    modality : str
+        The DICOM modality, such as "DX" or "CT"; "" where the file does not say it.
+    """
+
+    pixels: np.ndarray
+    warnings: tuple[str, ...] = ()
+    modality: str = ""
+
+
+def read_radiograph(path: str | Path) -> Radiograph:
+    """Read a radiograph for a network: grey, normalised alike whatever the file's format and depth.
+
+    Takes the files of `read_image` and raises its errors.
+    """
+    path = Path(path)
+    modality = str(_dicom_header(path).get("Modality") or "") if _is_dicom(path) else ""
+    return Radiograph(_stretch(read_image(path)), (), modality)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -295,7 +327,8 @@ def _stretch(values: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
         raise ValueError("it holds values that are not finite numbers")
     if high == low:
         return np.zeros(values.shape, np.uint8)
-    return np.rint(np.clip((values - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
+    # Multiplied first, so that the same picture gives the same levels at any depth.
+    return np.rint(np.clip((values - low) * 255.0 / (high - low), 0, 255)).astype(np.uint8)
 
 
 # ------------------------------------------------------------------------------------- JSRT's raw files

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from covid_keras.common.errors import UserError
-from covid_keras.data.images import MAX_SIDE, MIN_SIDE, image_size, read_image, read_mask, write_image
+from covid_keras.data.images import MAX_SIDE, MIN_SIDE, image_size, read_image, read_mask, read_radiograph, write_image
 
 H, W = 24, 40
 
@@ -143,6 +143,15 @@ def test_images_exif_orientation(tmp_path, grey, orientation, suffix):
     check(path, turned, 3)
     if suffix == "jpg":  # cv2 turns it by its own reading of the marker
         check(path, cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(float), 1)
+
+
+def test_images_radiograph_is_normalised_alike_at_any_depth(tmp_path, grey):
+    narrow = grey // 2 + 40
+    Image.fromarray(narrow).save(tmp_path / "8.png")
+    Image.fromarray(narrow.astype(np.uint16) * 13 + 700).save(tmp_path / "16.png")
+    read = [read_radiograph(tmp_path / name) for name in ("8.png", "16.png")]
+    assert np.array_equal(read[0].pixels, read[1].pixels)
+    assert (read[0].pixels.min(), read[0].pixels.max(), read[0].modality) == (0, 255, "")
 
 
 # --------------------------------------------------------------------------------- bad files
