@@ -49,6 +49,7 @@ examples:
 environment:
   COVID_KERAS_DATA   folder of the collections, where --data is not given
   COVID_KERAS_WEIGHTS  folder of weight files that do not ship (default: ~/.cache/covid_keras/weights)
+  XDG_CACHE_HOME     used in place of ~/.cache
   COVID_KERAS_LOG    debug, info, warning or error: what is logged (default: warning)
   COVID_KERAS_QUIET  1: no progress bars
 """

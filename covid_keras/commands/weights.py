@@ -35,7 +35,8 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras weights add ~/Downloads/weights-improvement-binary-86.h5\n"
         "  covid-keras weights convert lungs.weights.h5 lungs.h5 --like lungs_unet16 --legacy\n\n"
         "environment:\n"
-        "  COVID_KERAS_WEIGHTS   folder of the files that do not ship (default: ~/.cache/covid_keras/weights)\n",
+        "  COVID_KERAS_WEIGHTS   folder of the files that do not ship (default: ~/.cache/covid_keras/weights)\n"
+        "  XDG_CACHE_HOME        used in place of ~/.cache\n",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="what each registered file is, its origin and licence, where it is")

@@ -152,6 +152,15 @@ def read_record(path: str | Path, keys: tuple[str, ...]) -> dict[str, Any]:
     return record
 
 
+def cache_folder() -> Path:
+    """Return the user's cache of this suite, which may be missing still: in XDG_CACHE_HOME, else in ~/.cache.
+
+    As the XDG Base Directory Specification has it, a relative XDG_CACHE_HOME is ignored.
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME", "")).expanduser()
+    return (given if given.is_absolute() else Path.home() / ".cache") / "covid_keras"
+
+
 def sha256_of(path: str | Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()

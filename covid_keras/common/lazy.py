@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
+
+from covid_keras.common.quiet import quiet_import
 
 
 def lazy_exports(
@@ -23,6 +27,9 @@ def lazy_exports(
     def get(name: str) -> Any:
         if name not in exports:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(exports[name]), name)
+        module = exports[name]
+        # Some of these modules import TensorFlow.
+        with nullcontext() if module in sys.modules else quiet_import():
+            return getattr(importlib.import_module(module), name)
 
     return get, lambda: sorted(exports), sorted(exports)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import cache_folder
 from covid_keras.common.settings import build, read_yaml
 
 if TYPE_CHECKING:
@@ -19,17 +20,16 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[2] / "weights"
 REGISTRY = FOLDER / "registry.yaml"
 VARIABLE = "COVID_KERAS_WEIGHTS"
-DEFAULT_STORE = Path("~/.cache/covid_keras/weights")
 # What the grey levels of a prepared image, 0..255, are divided by.
 SCALINGS = {"0-1": 255.0, "0-255": 1.0}
 
 
 def store_folder() -> Path:
-    """Return the user's folder of weight files that do not ship: COVID_KERAS_WEIGHTS, else one in ~/.cache.
+    """Return the user's folder of weight files that do not ship: COVID_KERAS_WEIGHTS, else one in the cache.
 
     It may be missing still. Its files are called as in the registry.
     """
-    return Path(os.environ.get(VARIABLE) or DEFAULT_STORE).expanduser().absolute()
+    return Path(os.environ.get(VARIABLE) or cache_folder() / "weights").expanduser().absolute()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import base64
 import html
 import io
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,9 +20,9 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from covid_keras.common.files import write_text
+from covid_keras.common.files import atomic_path, write_text
 from covid_keras.published.facts import table_title
-from covid_keras.reporting.document import Report, Section
+from covid_keras.reporting.document import FigureEntry, Report, Section
 from covid_keras.reporting.style import report_style
 from covid_keras.reporting.tables import VERDICTS
 from covid_keras.reporting.wording import NOTHING, number
@@ -90,17 +91,44 @@ def write_report(path: str | Path, report: Report) -> Path:
     return write_text(path, render(report))
 
 
+def write_figures(folder: Path, report: Report) -> list[Path]:
+    """Write every figure of a report as PNG, named by its place on the page and its title; return the files.
+
+    PNG files that an earlier report left in the folder are removed.
+    """
+    written: list[Path] = []
+    for section in report.sections:
+        for entry in _figures_of(section):
+            words = re.sub(r"[^a-z0-9]+", "-", entry.title.lower()).strip("-")[:80]
+            written.append(folder / f"{len(written) + 1:02d}-{words}.png")
+            with atomic_path(written[-1]) as temporary:
+                temporary.write_bytes(_drawn(entry.figure, "png"))
+    for path in set(folder.glob("*.png")) - set(written):
+        path.unlink()
+    return written
+
+
+def _figures_of(section: Section) -> Iterator[FigureEntry]:
+    yield from (*section.figures, *section.folded)
+    for part in (*section.parts, *section.details):
+        yield from _figures_of(part)
+
+
+def _drawn(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+    buffer = io.BytesIO()
+    # Without date and program: the same figure gives the same bytes.
+    metadata: dict[str, None] = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    with report_style():
+        dpi: Any = PICTURE_DPI if kind == "png" else "figure"
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
+
+
 def inline_figure(figure: Figure, alternative: str) -> Markup:
     """Return a figure as an `<img>` with a data URI: SVG for drawings, PNG where it holds pictures."""
     holds_pictures = any(image.get_array().size > 10_000 for axes in figure.axes for image in axes.images)
-    buffer = io.BytesIO()
-    with report_style():
-        if holds_pictures:
-            figure.savefig(buffer, format="png", dpi=PICTURE_DPI, metadata={"Software": None})
-        else:
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     kind = "png" if holds_pictures else "svg+xml"
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    data = base64.b64encode(_drawn(figure, "png" if holds_pictures else "svg")).decode("ascii")
     width, height = (round(96 * side) for side in figure.get_size_inches())
     return Markup(
         f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alternative)}" '

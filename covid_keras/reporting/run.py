@@ -11,13 +11,13 @@ from covid_keras.common.files import atomic_path, write_json, write_text
 from covid_keras.reporting.comparisons import write_comparison
 from covid_keras.reporting.document import FigureEntry
 from covid_keras.reporting.page import make_report
-from covid_keras.reporting.renderer import render
+from covid_keras.reporting.renderer import render, write_figures
 from covid_keras.reporting.results import Results, banner_of, results_json
 from covid_keras.training.runfolder import RunFolder
 
 
 def report_run(path: str | Path, heatmaps: bool = True) -> Path:
-    """Write `report.html`, `report.md`, `comparison.*` and `metrics.json` into a run folder; return the page.
+    """Write `report.html`, `report.md`, `figures/*.png`, `comparison.*` and `metrics.json` of a run; return the page.
 
     Parameters
     ----------
@@ -42,6 +42,7 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
     if heat is not None:
         with atomic_path(folder / "explanations.csv") as temporary:
             heat.to_csv(temporary, index=False)
+    write_figures(folder / "figures", report)
     write_text(folder / "report.md", text)
     return write_text(folder / "report.html", page)
 

@@ -14,7 +14,7 @@ from keras import layers
 
 from covid_keras.common.errors import UserError
 from covid_keras.models import load_weights, save_weights
-from covid_keras.models.registry import DEFAULT_STORE, find_weights, load_registry, store_folder
+from covid_keras.models.registry import find_weights, load_registry, store_folder
 from covid_keras.models.weights import build_registered
 from tests.helpers.networks import assert_refused, read_names, same_weights, write_names
 
@@ -495,7 +495,12 @@ def test_files_of_keras_applications_are_registered_as_the_installed_keras_lists
 
 def test_the_store_is_where_the_variable_says(tmp_path, monkeypatch):
     monkeypatch.delenv("COVID_KERAS_WEIGHTS", raising=False)
-    assert store_folder() == DEFAULT_STORE.expanduser()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in ("", "relative/path"):
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+        assert store_folder() == tmp_path / ".cache" / "covid_keras" / "weights"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert store_folder() == tmp_path / "xdg" / "covid_keras" / "weights"
     monkeypatch.setenv("COVID_KERAS_WEIGHTS", str(tmp_path / "store"))
     assert store_folder() == tmp_path / "store"
     entry = load_registry()["covid_cxnet_base_v1"]
