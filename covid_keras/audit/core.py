@@ -34,6 +34,7 @@ RULES: tuple[Callable[[Book], Iterable[Finding]], ...] = (
     relations.mean_of_copies,
     matrices.mean_is_one_run,
 )
+_ACCUSING = (AuditVerdict.IMPOSSIBLE, AuditVerdict.ONE_OF_THESE)
 # A number that is of other images, or of another table, has nothing to answer for to rules that do not know that.
 _EXPLAINING = ("one_matrix", "repeats", "mean_of_copies", "same_slip")
 
@@ -73,5 +74,5 @@ def _settled(findings: list[Finding]) -> Iterator[Finding]:
     for finding in findings:
         for place in finding.places:
             own = replace(finding, places=(place,))
-            by = explained.get(place) if finding.verdict is AuditVerdict.IMPOSSIBLE else None
+            by = explained.get(place) if finding.verdict in _ACCUSING else None
             yield replace(own, verdict=by.verdict, reason=by.reason) if by else own

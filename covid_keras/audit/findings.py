@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
 
 from covid_keras.evaluation.possibility import AuditVerdict
 from covid_keras.published.cells import LOST_TEXT, TEXT, PublishedCell
-from covid_keras.published.facts import Place
+from covid_keras.published.facts import Place, place_text
+from covid_keras.published.metrics import OF_MATRIX, WITHOUT_RULE
 
 AUDIT_COLUMNS = ("table", "row", "column", "printed", "verdict", "reason", "proof", "rules")
 # An explanation counts where so few random numbers would be explained as well.
@@ -36,7 +37,8 @@ class Finding:
     places : tuple of (table, row, column)
         The cells.
     reason : str
-        What explains an explained number, or why a number cannot be checked; else "".
+        What explains an explained number, why a number cannot be checked, or which numbers cannot stand together; else
+        "".
     """
 
     rule: str
@@ -59,6 +61,12 @@ def find(rule: str, verdict: AuditVerdict, proof: str, *cells: PublishedCell, re
 def judge(rule: str, holds: bool, proof: str, *cells: PublishedCell) -> Finding:
     """Return the finding that a check holds or does not."""
     return find(rule, AuditVerdict.CONSISTENT if holds else AuditVerdict.IMPOSSIBLE, proof, *cells)
+
+
+def one_of(finding: Finding, *places: Place) -> Finding:
+    """Return the finding that one of several numbers is wrong, and nothing tells which; of the cells at `places`."""
+    names = "; ".join(map(place_text, finding.places))
+    return replace(finding, verdict=AuditVerdict.ONE_OF_THESE, places=places, reason=names)
 
 
 def explain(rule: str, reason: str, proof: str, *cells: PublishedCell) -> Finding:
@@ -118,18 +126,21 @@ class Audit:
         return pd.DataFrame(rows, columns=list(AUDIT_COLUMNS))
 
     def summary(self) -> dict[str, int]:
-        """Return how many cells are consistent, explained, impossible and not to be checked, and how many there are."""
+        """Return how many cells got each verdict, the strongest last but for those not checked, and how many there are.
+
+        "one of these is wrong" is there only where a cell got it.
+        """
         first, *others = AuditVerdict
         counts = Counter(self.table()["verdict"])
-        return {**{verdict.value: counts[verdict] for verdict in (*others, first)}, "cells": len(self.cells)}
+        shown = [one for one in (*others, first) if counts[one] or one is not AuditVerdict.ONE_OF_THESE]
+        return {**{verdict.value: counts[verdict] for verdict in shown}, "cells": len(self.cells)}
 
 
 def _row(cell: PublishedCell, own: Sequence[Finding]) -> dict[str, str]:
     """Return one row of the table; `own` are the cell's findings, the worst first."""
-    why = LOST_TEXT if cell.lost else _WORD if cell.unit == TEXT else _NO_RULE
-    worst = own[0] if own else leave_open("", why, cell, proof="")
+    worst = own[0] if own else leave_open("", _why_open(cell), cell, proof="")
     # What speaks against a number, the worst first; where nothing does, what speaks for it.
-    least = min(worst.verdict.weight, AuditVerdict.EXPLAINED.weight)
+    least = min(worst.verdict.weight, AuditVerdict.ONE_OF_THESE.weight)
     proofs = dict.fromkeys(finding.proof for finding in own if finding.verdict.weight >= least)
     return {
         "table": cell.table,
@@ -141,6 +152,16 @@ def _row(cell: PublishedCell, own: Sequence[Finding]) -> dict[str, str]:
         "proof": " ".join(proofs),
         "rules": ", ".join(dict.fromkeys(finding.rule for finding in own)),
     }
+
+
+def _why_open(cell: PublishedCell) -> str:
+    """Return why no rule has anything to say of a cell."""
+    quantity = cell.facts.quantity or cell.metric
+    if cell.lost or cell.unit == TEXT:
+        return LOST_TEXT if cell.lost else _WORD
+    if quantity in WITHOUT_RULE:
+        return f"no rule checks {quantity}"
+    return f"{quantity} is checked beside a printed confusion matrix only" if quantity in OF_MATRIX else _NO_RULE
 
 
 def printed_text(cell: PublishedCell) -> str:

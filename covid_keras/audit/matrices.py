@@ -14,7 +14,13 @@ from covid_keras.audit.findings import TRUNCATED, UNLIKELY, Finding, explain, ju
 from covid_keras.audit.intervals import SHARES, Interval, as_printed, last_digit, scale_of, shown, value_of
 from covid_keras.audit.slips import slip_or_impossible
 from covid_keras.evaluation.comparison import COMPLEMENTS
-from covid_keras.evaluation.counts import rest_metrics, weighted_metrics
+from covid_keras.evaluation.counts import (
+    agreement_metrics,
+    balanced_accuracy,
+    macro_metrics,
+    rest_metrics,
+    weighted_metrics,
+)
 from covid_keras.evaluation.metrics import metrics_from_confusion
 from covid_keras.published.cells import PublishedCell
 from covid_keras.published.facts import table_title
@@ -86,7 +92,9 @@ def _metrics_of(counts: Mapping[tuple[str, str], int], classes: tuple[str, ...])
     known = dict(metrics_from_confusion(matrix, classes, binary=False))
     if len(classes) == 2:
         known |= metrics_from_confusion(matrix, classes, binary=True)
-    known |= weighted_metrics(matrix)
+        known["youden"] = known["sensitivity"] + known["specificity"] - 100
+    known |= weighted_metrics(matrix) | macro_metrics(matrix) | agreement_metrics(matrix)
+    known["balanced_accuracy"] = balanced_accuracy(matrix)
     known |= {f"{name}_{label}": float(values[i]) for name, values in rest_metrics(matrix).items()
               for i, label in enumerate(classes)}  # fmt: skip
     known |= {name: 100 - known[other] for name, other in COMPLEMENTS.items() if other in known}

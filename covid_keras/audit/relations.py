@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
 from covid_keras.audit.book import Book
 from covid_keras.audit.confusion import common_images_of
-from covid_keras.audit.findings import Finding, explain, judge, leave_open, odds, place_of
+from covid_keras.audit.findings import Finding, explain, judge, leave_open, odds, one_of, place_of
 from covid_keras.audit.intervals import SHARES, Interval, as_printed, last_digit, scale_of, shown, spread_of, value_of
 from covid_keras.audit.slips import slip_of
 from covid_keras.evaluation.possibility import AuditVerdict
 from covid_keras.published.cells import PublishedCell
-from covid_keras.published.facts import place_text, table_title
+from covid_keras.published.facts import Place, place_text, table_title
 
 # Of so many images a fold, drawn at random, one of many folds may have none.
 _FEW = 12
@@ -32,8 +32,8 @@ _SHARES_OF_IMAGES = (
 def totals(book: Book) -> Iterator[Finding]:
     """Do sums, means, differences and numbers given twice agree with the numbers that they are of?
 
-    Where they do not, the number is at fault that no other such statement and no confusion matrix confirms; of two
-    values of one quantity that which the row it stands in rules out; where that is not decided, all are.
+    Where they do not, see `_at_fault` for sums and the like; of two values of one quantity that is at fault which
+    nothing confirms, or which the row it stands in rules out; where that is not decided, both are.
     """
     unknown = {place_of(cell) for cell in book.cells} - {place_of(cell) for cell in book.numbers}
     checks = [
@@ -41,13 +41,34 @@ def totals(book: Book) -> Iterator[Finding]:
     ]
     right = [check.places for check in checks if check.verdict is AuditVerdict.CONSISTENT]
     confirmed = book.confirmed.union(*(places for places in right if len(places) > 1))
+    wrong = [check for check in checks if check.verdict is AuditVerdict.IMPOSSIBLE]
+    often = Counter(place for check in wrong for place in check.places if place not in confirmed)
     for check in checks:
-        doubted = []
-        if check.verdict is AuditVerdict.IMPOSSIBLE:
-            doubted = [place for place in check.places if place not in confirmed]
-            if check.rule == "same_quantity":
-                doubted = [place for place in check.places if place in book.ruled_out] or doubted
-        yield replace(check, places=tuple(doubted) or check.places)
+        if check.verdict is not AuditVerdict.IMPOSSIBLE:
+            yield check
+        elif check.rule == "same_quantity":
+            doubted = [place for place in check.places if place in book.ruled_out]
+            doubted = doubted or [place for place in check.places if place not in confirmed]
+            yield replace(check, places=tuple(doubted) or check.places)
+        else:
+            yield from _at_fault(check, confirmed, often)
+
+
+def _at_fault(check: Finding, confirmed: Collection[Place], often: Mapping[Place, int]) -> Iterator[Finding]:
+    """Yield what a number is called, and those that it should follow from, where it does not.
+
+    Impossible is the one that nothing else confirms, or that alone is in the most wrong statements; else the number
+    that is said to follow, unless something confirms it. Of the rest nothing tells which is wrong.
+    """
+    doubted = [place for place in check.places if place not in confirmed] or [check.places[0]]
+    most = max(often.get(place, 0) for place in doubted)
+    fault = [place for place in doubted if often.get(place, 0) == most]
+    if len(fault) > 1:
+        fault = [place for place in doubted if place == check.places[0]]
+    if fault:
+        yield replace(check, places=tuple(fault))
+    if rest := [place for place in doubted if place not in fault]:
+        yield one_of(replace(check, places=tuple(doubted)), *rest)
 
 
 def _checks(book: Book, cell: PublishedCell) -> Iterator[Finding]:
@@ -220,7 +241,8 @@ def weighted_mean(book: Book) -> Iterator[Finding]:
         proof = f"({terms}) / {total:,} = {_text(cell, mean)}; printed {as_printed(cell)}."
         cells = (cell, *(part for part, _ in parts))
         if meets or not Interval(mean.low - slack, mean.high + slack).meets(value_of(cell)):
-            yield judge("weighted_mean", meets, proof, *cells)
+            check = judge("weighted_mean", meets, proof, *cells)
+            yield from [check] if meets else _at_fault(check, book.confirmed, {})
         else:
             yield leave_open("weighted_mean", "the folds need not hold each part's share", *cells, proof=proof)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".yaml", ".yml")
+# Verdicts, as `covid_keras.evaluation.possibility.AuditVerdict` words them, that `--fail-on-impossible` is about.
+_FAILING = ("impossible", "one of these is wrong")
 
 
 def add_parser(commands: Commands) -> None:
@@ -24,11 +29,18 @@ def add_parser(commands: Commands) -> None:
         "audit",
         "say of every printed number of a paper whether it is possible, and why not; no data needed",
         run,
-        "  covid-keras audit                          all papers\n"
+        "  covid-keras audit                          all papers of the suite\n"
         "  covid-keras audit tabik --all-cells        consistent numbers as well, with the arithmetic\n"
-        "  covid-keras audit my_paper.yaml --out my_paper.csv\n\n"
-        "A FILE.yaml holds the tables of any paper; papers/example_audit.yaml is one to start from, its keys are\n"
-        "described in covid_keras/published/cells.py and facts.py.\n",
+        "  covid-keras audit my_table.yaml --json     the tables of any paper, as JSON\n"
+        "  covid-keras audit my_table.yaml --fail-on-impossible --out cells.csv\n\n"
+        "a FILE.yaml needs no more than a table:\n"
+        "  tables:\n"
+        "    - table: '1'\n"
+        "      unit: percent\n"
+        "      audit: {positives: 80, negatives: 120}\n"
+        "      columns: [{name: Accuracy, metric: accuracy}, {name: Recall, metric: recall}]\n"
+        "      rows: [{row: network, values: [89.0, 87.5]}]\n"
+        "papers/example_audit.yaml has one of each kind; covid_keras/published describes the keys.\n",
     )
     parser.add_argument(
         "paper",
@@ -37,8 +49,12 @@ def add_parser(commands: Commands) -> None:
         metavar="PAPER|FILE.yaml",
         help="name or alias of a paper, or a file (default: all papers)",
     )
-    parser.add_argument("--all-cells", action="store_true", help="print consistent and unchecked numbers as well")
-    parser.add_argument("--out", type=user_path, metavar="FILE.csv", help="write all cells, verdicts and proofs as CSV")
+    add = parser.add_argument
+    add("--all-cells", action="store_true", help="print consistent and unchecked numbers as well")
+    add("--out", type=user_path, metavar="FILE.csv", help="write all cells, verdicts and proofs as CSV")
+    add("--json", action="store_true", help="print all cells, verdicts and proofs as JSON instead of text")
+    text = "exit with status 1 where a number is impossible, or one of several must be wrong"
+    add("--fail-on-impossible", action="store_true", help=text)
 
 
 def files_of(given: str | None) -> dict[str, Path]:
@@ -63,8 +79,13 @@ def files_of(given: str | None) -> dict[str, Path]:
     return {paper.name: paper.folder / "published.yaml" for paper in papers}
 
 
-def run(options: Namespace) -> None:
+def run(options: Namespace) -> int:
     """Print the verdicts of one paper, one file or all papers; write all cells as CSV where `--out` names a file.
+
+    Returns
+    -------
+    int
+        1 where `--fail-on-impossible` is given and a number is impossible, or one of several must be wrong; else 0.
 
     Raises
     ------
@@ -73,34 +94,49 @@ def run(options: Namespace) -> None:
     """
     files, out = files_of(options.paper), options.out
     if out is not None:
-        if out.is_dir():
-            raise UserError(f"--out {out}", "is a folder", "Name a file")
-        if out.resolve() in {path.resolve() for path in files.values()}:
-            raise UserError(f"--out {out}", "is the file that is audited", "Name another one")
-        require_writable_folder(out.parent)
-    import pandas as pd
-
+        _check_out(out, files)
     from covid_keras.audit.core import audit
 
-    tables = []
+    tables, summaries = {}, {}
     for name, path in files.items():
         found = audit(path)
-        table = found.table()
-        print("\n".join(_lines(name, found.summary(), table, options.all_cells)))
-        table.insert(0, "paper", name)
-        tables.append(table)
+        tables[name], summaries[name] = found.table(), found.summary()
+        if not options.json:
+            print("\n".join(_lines(name, summaries[name], tables[name], options.all_cells)))
+    if options.json:
+        print(json.dumps(_records(tables, summaries), indent=2, ensure_ascii=False))
     if out is not None:
-        with atomic_path(out) as temporary:
-            pd.concat(tables).to_csv(temporary, index=False)
-        say_where(out)
+        _write(tables, out)
+        say_where(out, sys.stderr if options.json else None)
+    wrong = [one.get(kind, 0) for one in summaries.values() for kind in _FAILING]
+    return int(options.fail_on_impossible and any(wrong))
+
+
+def _check_out(out: Path, files: Mapping[str, Path]) -> None:
+    if out.is_dir():
+        raise UserError(f"--out {out}", "is a folder", "Name a file")
+    if out.resolve() in {path.resolve() for path in files.values()}:
+        raise UserError(f"--out {out}", "is the file that is audited", "Name another one")
+    require_writable_folder(out.parent)
+
+
+def _write(tables: Mapping[str, pd.DataFrame], out: Path) -> None:
+    import pandas as pd
+
+    with atomic_path(out) as temporary:
+        pd.concat(tables, names=["paper"]).reset_index("paper").to_csv(temporary, index=False)
+
+
+def _records(tables: Mapping[str, pd.DataFrame], summaries: Mapping[str, dict[str, int]]) -> dict[str, object]:
+    return {name: {"summary": summaries[name], "cells": table.to_dict("records")} for name, table in tables.items()}
 
 
 def _lines(name: str, summary: dict[str, int], table: pd.DataFrame, all_cells: bool) -> list[str]:
-    from covid_keras.evaluation.possibility import NO_TARGETS, verdict_words
+    from covid_keras.evaluation.possibility import WRONG, verdict_words
 
     counts = ", ".join(f"{number} {kind}" for kind, number in summary.items() if kind != "cells")
     lines = [f"{name}: {summary['cells']} printed cells: {counts}"]
-    for row in table[table["verdict"].isin(NO_TARGETS) | all_cells].itertuples():
+    for row in table[table["verdict"].isin(WRONG) | all_cells].itertuples():
         words = verdict_words(row.verdict, row.reason)
         lines.append(f"  table {row.table} | {row.row} | {row.column} | {row.printed}: {words}")
         if row.proof:

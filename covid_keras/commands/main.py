@@ -45,7 +45,8 @@ examples:
   covid-keras ensemble runs/hertel --systems A B C     average or vote of trained systems
   covid-keras audit tabik                              are the paper's printed numbers possible?
   covid-keras data list                                the collections, and how to get them
-
+"""
+ENVIRONMENT = """\
 environment:
   COVID_KERAS_DATA   folder of the collections, where --data is not given
   COVID_KERAS_WEIGHTS  folder of weight files that do not ship (default: ~/.cache/covid_keras/weights)
@@ -87,8 +88,8 @@ def make_parser() -> argparse.ArgumentParser:
     """Build the parser; nothing heavy is imported for `--help` or a bad argument."""
     parser = argparse.ArgumentParser(
         prog="covid-keras",
-        description=f"Four papers on COVID-19 in chest radiographs, reproduced. {DISCLAIMER}",
-        epilog=EXAMPLES,
+        description=f"Four papers on COVID-19 in chest radiographs, reproduced.\n{DISCLAIMER}\n\n{EXAMPLES}",
+        epilog=ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"covid-keras {__version__}")

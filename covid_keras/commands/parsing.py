@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Run: TypeAlias = Callable[[argparse.Namespace], "int | None"]
@@ -17,17 +17,28 @@ def user_path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help that starts with the description and its examples: the usage line names what is required alone."""
+
+    def add_usage(self, usage: str | None, actions: Iterable[argparse.Action], *others: Any, **named: Any) -> None:
+        """Write "[options]" for all options that may be left out."""
+        self._prog += " [options]"
+        super().add_usage(usage, [one for one in actions if one.required or not one.option_strings], *others, **named)
+
+
 def add_command(commands: Commands, name: str, text: str, run: Run | None, examples: str) -> argparse.ArgumentParser:
     """Add a command that calls `run`, which returns the exit status (None is 0); return its parser.
 
-    `text` is its line in the list of commands; capitalised, its description. `run` is None where actions follow.
+    `text` is its line in the list of commands; capitalised, its description. `examples` stand below it, and what
+    follows on them after an empty line stands at the end. `run` is None where actions follow.
     """
+    examples, _, notes = examples.rstrip().partition("\n\n")
     parser = commands.add_parser(
         name,
         help=text,
-        description=text[0].upper() + text[1:] + ".",
-        epilog="examples:\n" + examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"{text[0].upper()}{text[1:]}.\n\nexamples:\n{examples}",
+        epilog=notes,
+        formatter_class=HelpFormatter,
     )
     parser.set_defaults(run=run)
     return parser
@@ -44,6 +55,6 @@ def add_out(parser: argparse.ArgumentParser, default: str, text: str, metavar: s
     parser.add_argument("--out", type=user_path, default=Path(default), metavar=metavar, help=text)
 
 
-def say_where(path: str | Path) -> None:
-    """Print where a command's output is, the last line of each command."""
-    print(f"Output: {path}")
+def say_where(path: str | Path, stream: TextIO | None = None) -> None:
+    """Print where a command's output is, the last line of each command; to standard output, or to another stream."""
+    print(f"Output: {path}", file=stream)

@@ -50,6 +50,37 @@ def weighted_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
     return {f"weighted_{name}": (np.nan_to_num(values) * shares).sum(axis=-1) for name, values in parts.items()}
 
 
+def macro_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Return precision, recall and F1 as plain means over the classes, percent, shape (...) each.
+
+    Keys `macro_precision`, `macro_recall`, `macro_f1`; NaN where one of the classes has none.
+    """
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    actual, said = np.asarray(confusion).sum(axis=-1), np.asarray(confusion).sum(axis=-2)
+    parts = {"precision": (right, said), "recall": (right, actual), "f1": (2 * right, actual + said)}
+    return {f"macro_{name}": percent(*ratio).mean(axis=-1) for name, ratio in parts.items()}
+
+
+def agreement_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how far truth and prediction agree beyond chance, 100 for perfect agreement, shape (...) each.
+
+    Keys `mcc`, the correlation coefficient of K classes (of Matthews [1]_ for two), and `kappa`, Cohen's [2]_; NaN
+    where all images are, or all are called, of one class.
+
+    References
+    ----------
+    .. [1] J. Gorodkin, Comparing two K-category assignments by a K-category correlation coefficient, Comput. Biol.
+       Chem. 28, 2004.
+    .. [2] J. Cohen, A coefficient of agreement for nominal scales, Educ. Psychol. Meas. 20(1), 1960.
+    """
+    confusion = np.asarray(confusion, np.float64)
+    actual, said, n = confusion.sum(axis=-1), confusion.sum(axis=-2), confusion.sum(axis=(-2, -1))
+    chance = (actual * said).sum(axis=-1)
+    beyond = np.trace(confusion, axis1=-2, axis2=-1) * n - chance
+    spread = np.sqrt((n**2 - (actual**2).sum(axis=-1)) * (n**2 - (said**2).sum(axis=-1)))
+    return {"mcc": percent(beyond, spread), "kappa": np.where(spread > 0, percent(beyond, n**2 - chance), np.nan)}
+
+
 def rest_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """Return what `metrics_from_confusion` lacks of each class against the rest, percent, shape (..., K) each.
 

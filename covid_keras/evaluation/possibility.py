@@ -11,6 +11,7 @@ class AuditVerdict(StrEnum):
 
     NOT_CHECKABLE = "cannot be checked"
     CONSISTENT = "consistent"
+    ONE_OF_THESE = "one of these is wrong"
     EXPLAINED = "explained"
     IMPOSSIBLE = "impossible"
 
@@ -20,6 +21,8 @@ class AuditVerdict(StrEnum):
         return list(AuditVerdict).index(self)
 
 
+# What a reader should look at.
+WRONG = (AuditVerdict.IMPOSSIBLE, AuditVerdict.EXPLAINED, AuditVerdict.ONE_OF_THESE)
 # A number with such a verdict is not a target for a reproduction, unless the file of published numbers names it as one.
 NO_TARGETS = (AuditVerdict.IMPOSSIBLE, AuditVerdict.EXPLAINED)
 
@@ -32,7 +35,7 @@ class Audited(NamedTuple):
     verdict : AuditVerdict or ""
         "" where nobody asked.
     reason : str
-        What explains the number, or why it cannot be checked; else "".
+        What explains the number, why it cannot be checked, or with which others it cannot stand; else "".
     proof : str
         The arithmetic.
     """

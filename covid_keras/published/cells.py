@@ -5,7 +5,7 @@ Layout of the file (a mapping; every number is kept exactly as printed, so decim
     paper: {title: ..., authors: [...], journal: ..., year: ..., doi: ..., citation: ...}
     tables:
       - table: "V"                 # the paper's own name
-        title: what it shows
+        title: what it shows       # (optional)
         unit: percent              # of Unit; a column, row or cell may say otherwise
         doubt: a reason to distrust the whole table (optional)
         columns:
@@ -16,6 +16,9 @@ Layout of the file (a mapping; every number is kept exactly as printed, so decim
             values: [78.41 ± 7.09] # one per column, "-" where nothing is printed; or {column: value, ...}
             cells:                 # what a single cell needs to have said (optional)
               N Specificity: {target: 78.4, doubt: why}
+
+`paper` may be left out where a table is only to be audited. Names of metrics are those of
+`covid_keras.published.metrics`, which knows the usual other ones (recall, PPV) and refuses the rest.
 
 `metric` and `unit` may stand at the column, the row or the cell, `system` at the row or the cell, `doubt` and
 `source` (where in the paper) at the table, the row or the cell; the closest one counts, doubts add up. `target`, at a
@@ -40,19 +43,22 @@ images a share is of, over how many trainings a mean is, which cells a total add
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from annotated_types import MinLen
+from pydantic import AfterValidator
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.settings import as_plain, build, read_yaml
+from covid_keras.common.settings import as_plain, build, read_yaml, unknown_key
 from covid_keras.published.facts import NO_FACTS, Facts, place_text, read_facts
+from covid_keras.published.metrics import FAMILIES, metric_name
 
 Unit = Literal["percent", "points", "count", "ratio", "number", "text"]
 
@@ -68,6 +74,7 @@ _NO_NUMBERS: _Numbers = (None, None, None, None)
 _NOT_PRINTED, _LOST, _AS_PRINTED = "-", "lost", "printed"
 _REMEDY = "Correct the file"
 _Words = Annotated[str, MinLen(1)]
+_Metric = Annotated[str, AfterValidator(metric_name)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +88,14 @@ class _Entry:
 @dataclass(frozen=True, kw_only=True)
 class _Column(_Entry):
     name: str
-    metric: str | None = None
+    metric: _Metric | None = None
     predicted: str = ""
     target: Literal["printed"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Printed(_Entry):
-    metric: str | None = None
+    metric: _Metric | None = None
     system: str | None = None
     source: str | None = None
     doubt: str = ""
@@ -110,7 +117,7 @@ class _Row(_Printed):
 @dataclass(frozen=True, kw_only=True)
 class _Table(_Entry):
     table: str
-    title: str
+    title: str = ""
     unit: Unit = field()  # without the default
     rows: tuple[_Row, ...]
     columns: tuple[_Column, ...] = ()
@@ -130,8 +137,8 @@ class _Citation:
 
 @dataclass(frozen=True)
 class _Document:
-    paper: _Citation
-    tables: tuple[_Table, ...]
+    tables: Annotated[tuple[_Table, ...], MinLen(1)]
+    paper: _Citation | None = None
 
 
 @dataclass(frozen=True)
@@ -220,8 +227,16 @@ class PublishedCell:
 
 
 def load_paper(path: str | Path) -> dict[str, Any]:
-    """Return the paper's own entry: title, journal, year, doi, citation (str) and authors (list of str)."""
-    return as_plain(_load(path).paper)
+    """Return the paper's own entry: title, journal, year, doi, citation (str) and authors (list of str).
+
+    Raises
+    ------
+    UserError
+        Where the file cannot be read or has no such entry.
+    """
+    if (paper := _load(path).paper) is None:
+        raise UserError(path, "lacks the key 'paper'", "Add it")
+    return as_plain(paper)
 
 
 def load_titles(path: str | Path) -> dict[str, str]:
@@ -255,12 +270,14 @@ def load_published(path: str | Path) -> list[PublishedCell]:
     """
     cells: dict[tuple[str, str, str], PublishedCell] = {}
     for table in _load(path).tables:
+        _check_classes(table, path)
         for row in table.rows:
             for cell in _row_cells(path, table, row):
                 if (cell.table, cell.row, cell.column) in cells:
                     raise UserError(path, f"{cell.name} stands there twice", _REMEDY)
                 cells[cell.table, cell.row, cell.column] = cell
     _check_places(cells, path)
+    _check_metrics(cells.values(), path)
     return list(cells.values())
 
 
@@ -281,6 +298,31 @@ def _check_places(cells: Mapping[tuple[str, str, str], PublishedCell], path: str
                 )
 
 
+def _check_metrics(cells: Collection[PublishedCell], path: str | Path) -> None:
+    """Refuse a metric of a class that is nearly, but not, one of the file's confusion matrices."""
+    classes = {name.casefold(): name for cell in cells for name in (cell.actual, cell.predicted) if name}
+    for cell in cells:
+        family, _, suffix = cell.metric.partition("_")
+        near = difflib.get_close_matches(suffix.casefold(), classes, n=1, cutoff=0.8)
+        if family in FAMILIES and near and suffix != classes[near[0]] and not cell.actual:
+            guess = f"{family}_{classes[near[0]]}"
+            raise UserError(
+                path, f"{cell.name}: unknown class in the metric {cell.metric!r}", f"Did you mean {guess!r}"
+            )
+
+
+def _check_classes(table: _Table, path: str | Path) -> None:
+    """Refuse a confusion matrix whose rows name a class that its columns do not, and its columns one that rows do not.
+
+    A misspelt class would leave the matrix without a metric, and what is printed beside it unchecked.
+    """
+    actual = {row.actual for row in table.rows if row.actual}
+    predicted = {column.predicted for column in table.columns if column.predicted}
+    if actual and actual - predicted and predicted - actual:
+        here, there = sorted(actual - predicted)[0], ", ".join(sorted(predicted))
+        raise UserError(path, f"table {table.table}: the actual class {here!r} is none of {there}", _REMEDY)
+
+
 def _row_cells(path: str | Path, table: _Table, row: _Row) -> list[PublishedCell]:
     where = f"table {table.table}, row {row.row!r}"
     columns = {column.name: column for column in table.columns}
@@ -289,6 +331,8 @@ def _row_cells(path: str | Path, table: _Table, row: _Row) -> list[PublishedCell
         if len(values) != len(columns):
             raise UserError(path, f"{where}: {len(values)} values for {len(columns)} columns", _REMEDY)
         values = dict(zip(columns, values, strict=True))
+    if columns and (unknown := [name for name in values if name not in columns and name not in row.cells]):
+        raise unknown_key(path, unknown[0], columns, f"the values of {where}")
     if without := [name for name in row.cells if name not in values]:
         raise UserError(path, f"{where}: cells name the column {without[0]!r}, which has no value", _REMEDY)
     cells = [

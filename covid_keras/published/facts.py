@@ -29,11 +29,8 @@ A PLACE is the table, row and column of another printed cell, `text 2.2 | compar
 `printed` may be left out. A number of images is a whole number, the PLACE of a printed count, or a list of these that
 is added up, so what the paper states once stands in the file once.
 
-The rules know these metrics, as `metric` or as `quantity`: accuracy, sensitivity (recall of the positive class),
-specificity, precision_positive, precision_negative, f1_positive, f1_negative, false_positive_rate,
-false_negative_rate, weighted_recall, and pairs of dice and iou (dice_train with iou_train). Beside a printed confusion
-matrix of the same system also what `covid_keras.evaluation` computes of one, such as f1_<class>, macro_f1 or
-weighted_precision. Rules that need no metric (sums, means, shares, repeated tables, intervals) look at every number.
+Names of metrics, as `metric` or as `quantity`, are those of `covid_keras.published.metrics`; which of them rules know
+stands there. Rules that need no metric (sums, means, shares, repeated tables, intervals) look at every number.
 """
 
 from __future__ import annotations
@@ -45,10 +42,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.settings import build
+from covid_keras.published.metrics import metric_name
 
 Place = tuple[str, str, str]
 Count = int | Place
@@ -96,7 +94,7 @@ _Counted = Annotated[tuple[tuple[_Place, _Counts], ...], MinLen(1)]
 class Facts:
     """The facts of one cell; see the module's docstring. Counts are tuples of numbers and places to be added up."""
 
-    quantity: Annotated[str, MinLen(1)] = ""
+    quantity: Annotated[str, MinLen(1), AfterValidator(metric_name)] = ""
     images: _Counts = ()
     positives: _Counts = ()
     negatives: _Counts = ()

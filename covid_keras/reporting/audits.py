@@ -17,7 +17,7 @@ from covid_keras.published.cells import LOST_TEXT
 from covid_keras.published.facts import Place, table_title
 from covid_keras.reporting.document import Section
 from covid_keras.reporting.prose import notes, prose
-from covid_keras.reporting.tables import AUDIT_SIGNS
+from covid_keras.reporting.tables import AUDIT_SIGNS, audit_kinds
 from covid_keras.reporting.wording import counted, sentence
 
 PLACE = ["table", "row", "column"]
@@ -25,6 +25,7 @@ PLACE = ["table", "row", "column"]
 _LISTS = {
     AuditVerdict.IMPOSSIBLE: "with proofs",
     AuditVerdict.EXPLAINED: "with proofs",
+    AuditVerdict.ONE_OF_THESE: "with proofs",
     AuditVerdict.CONSISTENT: "with what was computed",
     AuditVerdict.NOT_CHECKABLE: "with reasons",
 }
@@ -56,7 +57,7 @@ def _audited(path: Path, digest: str) -> pd.DataFrame:
 def audit_counts(table: pd.DataFrame) -> dict[str, int]:
     """Return how many cells of an audit are of each kind, headed by its sign."""
     kinds = table["audit"].value_counts()
-    return {f"{sign} {word}".strip(): int(kinds.get(word, 0)) for word, (sign, _) in AUDIT_SIGNS.items()}
+    return {f"{AUDIT_SIGNS[word][0]} {word}".strip(): int(kinds.get(word, 0)) for word in audit_kinds(kinds.index)}
 
 
 def audit_caption() -> str:
@@ -79,7 +80,7 @@ def audit_section(table: pd.DataFrame, everything: bool = True, opened: Collecti
     counts = audit_counts(table)
     text = prose(HERE, TEXTS, "counts", cells=len(table), counts=counts, folded=not everything)
     section = Section("Are the printed numbers possible?", text)
-    for kind, count in zip(AUDIT_SIGNS, counts.values(), strict=True):
+    for kind, count in zip(audit_kinds(table["audit"]), counts.values(), strict=True):
         if count and (everything or kind in NO_TARGETS):
             sign = AUDIT_SIGNS[kind][0]
             title = f"{f'{sign} {kind}' if sign else kind.capitalize()}, {_LISTS[kind]} ({counted(count, 'cell')})"

@@ -176,7 +176,9 @@ def _cells_table(entries: list[Entry]) -> TableEntry:
 
 def _audit_table(entries: list[Entry]) -> TableEntry:
     """What the audit says of the printed numbers, one line per paper."""
-    rows = [{"paper": entry.name} | audit_counts(entry.audit) for entry in entries]
+    counts = [audit_counts(entry.audit) for entry in entries]
+    heads = dict.fromkeys(head for one in counts for head in one)
+    rows = [{"paper": entry.name} | dict.fromkeys(heads, 0) | one for entry, one in zip(entries, counts, strict=True)]
     return TableEntry("Are the printed numbers possible?", audit_caption(), _with_total(rows))
 
 

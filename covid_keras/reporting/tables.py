@@ -38,6 +38,7 @@ AUDIT_SIGNS: dict[str, tuple[str, str]] = {
         "§",
         "not possible as printed, and why is found: another formula, another n, a slip of the pen",
     ),
+    AuditVerdict.ONE_OF_THESE: ("¶", "not possible together with others, and which of them is wrong is not known"),
     AuditVerdict.CONSISTENT: ("⁼", "possible, and agrees with all that a rule sets beside it"),
     AuditVerdict.NOT_CHECKABLE: ("", "no rule bears on the number, or the available text has lost it"),
 }
@@ -215,7 +216,13 @@ def audit_signs(frame: pd.DataFrame | None) -> list[tuple[str, str, str]]:
     """Return sign, word and meaning of what the audit says of a cell; nothing where the comparison has no audit."""
     if frame is None or "audit" not in frame.columns:
         return []
-    return [(sign or NO_SIGN, word, meaning) for word, (sign, meaning) in AUDIT_SIGNS.items()]
+    return [(AUDIT_SIGNS[word][0] or NO_SIGN, word, AUDIT_SIGNS[word][1]) for word in audit_kinds(frame["audit"])]
+
+
+def audit_kinds(said: Iterable[str]) -> list[str]:
+    """Return the keys of `AUDIT_SIGNS`; "one of these is wrong" only where it is among what is said."""
+    rare = {AuditVerdict.ONE_OF_THESE} - set(said)
+    return [word for word in AUDIT_SIGNS if word not in rare]
 
 
 def reason_lines(table: PaperTable) -> str:

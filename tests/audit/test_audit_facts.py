@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ import papers
 from covid_keras.audit import audit
 from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation import load_published
+from covid_keras.evaluation import load_paper, load_published
 from covid_keras.published.facts import NO_FACTS, Facts
 
 EXAMPLE = Path(papers.__file__).parent / "example_audit.yaml"
@@ -74,6 +75,7 @@ def test_the_closest_fact_counts(write):
         ("{mean_of: 1 | yes | n}", "audit.mean_of"),
         ("{sum_of: []}", "audit.sum_of"),
         ("{quantity: [a]}", "audit.quantity"),
+        ("{quantity: sensitvity}", "did you mean 'sensitivity'"),
         ("five", "'five'"),
     ],
 )
@@ -94,11 +96,13 @@ def test_sums_of_several_kinds(write):
 def test_the_example_has_one_of_each_kind():
     found = {(row.table, row.row, row.column): row for row in audit(EXAMPLE).table().itertuples()}
     assert {place for place, row in found.items() if row.verdict == "impossible"} == {
-        ("1", "COVID-19", "training"), ("1", "COVID-19", "test"), ("1", "COVID-19", "total"),
+        ("1", "COVID-19", "total"),
         ("2", "second", "Sensitivity"), ("3", "third", "F1"), ("5", "fourth", "F1 of COVID-19"),
         ("6", "wide U-Net", "Dice"), ("6", "wide U-Net", "IoU"), ("6", "deep U-Net", "found"),
         ("text", "gain of the second network over the first", "printed"),
     }  # fmt: skip
+    parts = [place for place, row in found.items() if row.verdict == "one of these is wrong"]
+    assert parts == [("1", "COVID-19", "training"), ("1", "COVID-19", "test")]
     assert "TP 70, FN 10, FP 12, TN 108" in found["2", "first", "F1"].proof
     assert "The matrix of" in found["5", "fourth", "Accuracy"].proof
 
@@ -115,6 +119,30 @@ def test_the_command_names_what_is_wrong(capsys, tmp_path):
     assert len(frame) == len(load_published(EXAMPLE))
     assert main(["audit", str(EXAMPLE), "--all-cells"]) == 0
     assert "table 2 | first" in capsys.readouterr().out
+
+
+QUICK = """
+tables:
+  - table: "1"
+    unit: percent
+    audit: {positives: 80, negatives: 120}
+    columns: [{name: Acc, metric: accuracy}, {name: Rec, metric: recall}]
+    rows: [{row: net, values: [89.0, 87.5]}]
+"""
+
+
+def test_a_table_alone_is_audited_and_its_status_and_json_follow(tmp_path, capsys):
+    path = tmp_path / "quick.yaml"
+    for text, status, verdict in ((QUICK, 0, "consistent"), (QUICK.replace("89.0", "89.3"), 1, "impossible")):
+        path.write_text(text, encoding="utf-8")
+        assert main(["audit", str(path), "--json", "--fail-on-impossible"]) == status
+        (found,) = json.loads(capsys.readouterr().out).values()
+        assert found["cells"][0]["verdict"] == verdict
+        assert found["summary"]["impossible"] == sum(one["verdict"] == "impossible" for one in found["cells"])
+        assert main(["audit", str(path), "--out", str(tmp_path / "cells.csv"), "--json"]) == 0
+        assert "Output" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="'paper'"):
+        load_paper(path)
 
 
 @pytest.mark.parametrize(("name", "begin"), [("haghanifar", "covid_cxnet: 186 "), ("hertel", "hertel_ensemble: 230 ")])

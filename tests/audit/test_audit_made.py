@@ -16,7 +16,7 @@ from covid_keras.audit.intervals import Interval
 from covid_keras.audit.moments import MEAN, STD, Moments, Runs, at_fault, possible
 from covid_keras.audit.relations import same_slip
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation.possibility import NO_TARGETS
+from covid_keras.evaluation.possibility import WRONG
 from covid_keras.published.facts import Facts
 from tests.helpers.printed_numbers import SEVEN, metrics_of, printed, printed_count, printed_matrix, printed_row
 
@@ -27,7 +27,7 @@ FOUR = ("accuracy", "sensitivity", "specificity", "f1_positive")
 
 def accused(cells):
     """Return the verdicts that find fault with a cell."""
-    return [verdict for verdict in audit(cells).table()["verdict"] if verdict in NO_TARGETS]
+    return [verdict for verdict in audit(cells).table()["verdict"] if verdict in WRONG]
 
 
 def reasons_of(cells, verdict="explained"):
@@ -375,6 +375,53 @@ OTHER_ROW = printed_row(OTHER, system="net", table="3")
 )  # fmt: skip
 def test_other_images_systems_and_trainings_are_not_held_against_each_other(cells):
     assert not accused(cells)
+
+
+def sums(*groups):
+    return {"sum_of": tuple(tuple(("1", row, "n") for row in group) for group in groups)}
+
+
+A, B, C = (printed_count(row, n) for row, n in (("a", 300), ("b", 80), ("c", 20)))
+WRONG_PART = printed_count("a", 310)
+
+
+@pytest.mark.parametrize(
+    ("cells", "impossible", "one_of"),
+    [
+        ([A, B, printed_count("all", 390, **sums("ab"))], ["all"], ["a", "b"]),
+        ([A, B, printed_count("gap", 190, difference_of=((("1", "a", "n"), ("1", "b", "n")),))], ["gap"], ["a", "b"]),
+        # The total is right elsewhere, so a part is wrong.
+        ([A, B, C, printed_count("all", 400, **sums("ab", "abc"))], ["all"], []),
+        ([WRONG_PART, B, printed_count("all", 380, **sums("ab")), printed_count("more", 400, **sums(["all", "c"])), C],
+         [], ["a", "b"]),
+        # Two sums are wrong, and one number is in both.
+        ([WRONG_PART, B, C, printed_count("x", 380, **sums("ab")), printed_count("y", 320, **sums("ac"))],
+         ["a"], ["b", "c", "x", "y"]),
+        ([A, B, C, printed_count("x", 380, **sums("ab")), printed_count("y", 110, **sums("bc"))], ["y"], ["c"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_sum_accuses_what_can_be_pinned_down(cells, impossible, one_of):
+    table = audit(cells).table()
+    assert sorted(table.loc[table["verdict"] == "impossible", "row"]) == impossible
+    doubted = table[table["verdict"] == "one of these is wrong"]
+    assert sorted(doubted["row"]) == one_of
+    assert all(f"'{row}'" in reason for row, reason in zip(doubted["row"], doubted["reason"], strict=True))
+
+
+def test_a_wrong_weighted_mean_does_not_accuse_its_parts():
+    parts = [printed(share, f"accuracy_{row}", row=row) for row, share in (("a", 0.9), ("b", 0.8))]
+    weights = tuple((("1", row, f"accuracy_{row}"), (50,)) for row in "ab")
+    verdicts = list(audit([*parts, printed(0.87, "sensitivity", weighted_mean_of=weights)]).table()["verdict"])
+    assert verdicts == ["one of these is wrong", "one of these is wrong", "impossible"]
+
+
+def test_what_only_a_matrix_checks_and_what_no_rule_does():
+    row = [
+        printed(value, name, 3, "ratio", system="net") for name, value in (("mcc", 0.6), ("kappa", 0.6), ("brier", 0.1))
+    ]
+    assert [reason.split()[-1] for reason in audit(row).table()["reason"]] == ["only", "only", "brier"]
+    beside = audit([*printed_matrix((40, 10, 10, 40), "net", "2"), *row]).table()["verdict"]
+    assert list(beside[4:]) == ["consistent", "consistent", "cannot be checked"]
 
 
 def test_a_mean_of_counts_is_rounded():

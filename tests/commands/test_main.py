@@ -18,11 +18,14 @@ from tests.helpers.command import fails
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
-def test_every_command_explains_itself(capsys, command):
+def test_every_command_explains_itself_on_a_screen_examples_first(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
         main([*command, "--help"])
     assert caught.value.code == 0
-    assert "examples:" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert 0 < text.index("examples:") < text.index("options:")
+    assert text.count("\n") <= (40 if command else 60)
 
 
 def test_the_package_is_the_command():

@@ -8,6 +8,7 @@ import pytest
 
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation import PublishedCell, load_paper, load_published
+from covid_keras.published.metrics import metric_name
 
 PAPER = """
 paper: {title: T, authors: [A, B], journal: J, year: 2020, doi: 10.1/x, citation: C}
@@ -203,6 +204,12 @@ CELL = "table 1, row 'best', column 'Acc'"
         (TABLE, "{name: Acc, metric", "{metric", "tables[1].columns[0].name", "lacks"),
         (TABLE, "system: net", "system: [net]", "tables[1].rows[best].system", "['net']"),
         (TABLE, "{Acc: 0.90, other: 5}", "0.90", "tables[1].rows[severe].values", "'0.90'"),
+        (TABLE, "metric: accuracy}", "metric: accuraccy}", "tables[1].columns[Acc].metric", "did you mean 'accuracy'"),
+        (TABLE, "metric: auc", "metric: acu_roc", "tables[1].rows[severe].cells.other.metric", "'acu_roc'"),
+        (TABLE, "accuracy_Severe", "precison_COVID-19", "tables[1].rows[severe].metric", "'precison_COVID-19'"),
+        (TABLE, "accuracy_Severe", "precision_postive", "tables[1].rows[severe].metric", "'precision_positive'"),
+        (TABLE, "{Acc: 0.90, other", "{Ac: 0.90, other", "row 'severe'", "'Ac'"),
+        (MATRIX, "predicted: b", "predicted: B", "table 2", "'b'"),
         (LOST, "{doubt: Only drawn.}", "{target: 0.9}", "row 'net', column 'AUC'", "lost"),
     ],
 )
@@ -210,6 +217,36 @@ def test_what_is_wrong_is_named(tmp_path, tables, old, new, place, subject):
     problem = refusal(tmp_path, tables, old, new)
     assert place in problem
     assert subject in problem
+
+
+def test_a_metric_of_a_class_that_the_matrix_nearly_has_is_refused(tmp_path):
+    beside = MATRIX.replace("said a", "COVID").replace(" a}", " COVID-19}").replace("actual: a", "actual: COVID-19")
+    beside += TABLE.replace("metric: accuracy}", "metric: f1_COVID-19}")
+    assert load_published(write(tmp_path, beside))[4].metric == "f1_COVID-19"
+    assert "'f1_Covid19'" in refusal(tmp_path, beside, "f1_COVID-19", "f1_Covid19")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("ppv", "precision_positive"),
+        ("NPV", "precision_negative"),
+        ("mcc", "mcc"),
+        ("Recall", "sensitivity"),
+        ("tpr", "sensitivity"),
+        ("TNR", "specificity"),
+        ("f1-score", "f1_positive"),
+        ("AUROC", "auc"),
+        ("cohen's kappa", "kappa"),
+        ("Balanced Accuracy", "balanced_accuracy"),
+        ("sensitivity_COVID-19", "recall_COVID-19"),
+        ("f1_negative", "f1_negative"),
+        ("accuracy_Normal-PCR+", "accuracy_Normal-PCR+"),
+    ],
+)
+def test_usual_names_of_metrics_are_known(text, name):
+    assert metric_name(text) == name
+    assert metric_name(name) == name
 
 
 @pytest.mark.parametrize(
