@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +14,31 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
+from covid_keras.common.tables import (
+    choose,
+    clean,
+    name_key,
+    one_spelling,
+    parse_numbers,
+    patient_key,
+    read_table,
+    require_columns,
+    whole_number,
+    word_key,
+)
 
 TEXT_COLUMNS = ("image_id", "path", "patient_id", "source", "label", "view", "severity", "mask_path")
 COLUMNS = ("image_id", "path", "patient_id", "source", "label", "view", "severity", "extent", "mask_path")
 REQUIRED = ("image_id", "path", "patient_id", "label")
 SEVERITIES = ("Normal-PCR+", "Mild", "Moderate", "Severe")
 MAX_EXTENT = 8.0
+# How tables spell the views (by `word_key`); others stay as they are.
+_VIEWS = {"pa": "PA", "ap": "AP", "apsupine": "AP Supine", "l": "L", "lateral": "L"}
+# What pandas, R and SQL write into an empty cell: all who are called so would be one patient.
+_MISSING = frozenset({"nan", "NaN", "NA", "<NA>", "NULL"})
+_NAMED = 5
+
+_log = logging.getLogger(__name__)
 
 
 def severity_level(extent: float) -> str:
@@ -60,24 +80,48 @@ def severity_level(extent: float) -> str:
 
 def _with_all_columns(table: pd.DataFrame, subject: str) -> pd.DataFrame:
     """Return a copy in the column order of COLUMNS, optional columns filled in as "unknown"."""
-    _require_columns(table, REQUIRED, subject, f"A cohort needs the columns {', '.join(REQUIRED)}")
+    require_columns(table, REQUIRED, subject, f"A cohort needs the columns {', '.join(REQUIRED)}")
     table = table.reset_index(drop=True).copy()
     for column in TEXT_COLUMNS:
         values = table[column] if column in table.columns else pd.Series("", index=table.index)
         table[column] = values.astype(object).where(values.notna(), "").astype(str)
+    for column in ("image_id", "patient_id", "label", "view", "severity"):
+        table[column] = _each(table[column], clean)
+    table["patient_id"] = one_patient_each(table["patient_id"], subject)
+    table["view"] = _each(table["view"], lambda view: _VIEWS.get(word_key(view), view))
+    table["severity"] = _each(table["severity"], lambda severity: choose(severity, SEVERITIES))
     extent = table["extent"] if "extent" in table.columns else pd.Series(np.nan, index=table.index)
     try:
-        table["extent"] = pd.to_numeric(extent).astype(float)
+        table["extent"] = parse_numbers(extent.astype(object).where(extent.notna(), np.nan))
     except (ValueError, TypeError) as error:
         problem = f"column 'extent' holds something that is not a number ({error})"
         raise UserError(subject, problem, "Give numbers 0 to 8, or leave the cell empty") from error
     return table[[*COLUMNS, *(column for column in table.columns if column not in COLUMNS)]]
 
 
-def _require_columns(table: pd.DataFrame, columns: Iterable[str], subject: str | Path, remedy: str) -> None:
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise UserError(subject, f"column {', '.join(map(repr, missing))} is missing", remedy)
+def _each(cells: pd.Series, change: Callable[[str], str]) -> pd.Series:
+    """Return the cells changed, each different one only once."""
+    return cells.map({text: change(text) for text in cells.unique()})
+
+
+def one_patient_each(cells: pd.Series, subject: str) -> pd.Series:
+    """Return patients' ids with one spelling per patient ("" where unknown); warn of other spellings."""
+    cells = _each(cells, lambda text: "" if text.rpartition("/")[2] in _MISSING else whole_number(text))
+    patients, changed = one_spelling(cells, patient_key)
+    if changed:
+        named = ", ".join(f"'{text}' = '{kept}'" for text, kept in changed[:_NAMED])
+        _log.warning("%s: %d patient ids are other spellings of one patient's: %s", subject, len(changed), named)
+    return patients
+
+
+def _check_spellings(names: Iterable[str], key: Callable[[str], str], what: str, subject: str) -> None:
+    """Refuse two names that differ in case, blanks or dashes only."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(key(name), name)
+        if other != name:
+            problem = f"{what} '{other}' and '{name}' differ in case, blanks or dashes only"
+            raise UserError(subject, problem, "Rename one of them, or keep one")
 
 
 def _check(table: pd.DataFrame, classes: tuple[str, ...], subject: str) -> None:
@@ -85,6 +129,8 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], subject: str) -> None:
         raise UserError(subject, "the cohort holds no image", "Check the folder, or the filter that emptied it")
     if len(set(classes)) != len(classes) or not classes:
         raise UserError(subject, f"the classes {list(classes)} are empty or repeat", "Name each class once")
+    _check_spellings(classes, word_key, "the classes", subject)
+    _check_spellings(table["image_id"], name_key, "the image ids", subject)
     for column in REQUIRED:
         empty = table[column] == ""
         if empty.any():
@@ -116,7 +162,8 @@ class Cohort:
         "Severe", "" unknown), `extent` (0 to 8, NaN unknown), `mask_path` ("" none). Further columns are
         kept. The order of the rows is kept; the index is renumbered from 0.
     classes : tuple of str
-        The labels, in the order of the class indices.
+        The labels, in the order of the class indices. A label that differs from one of them in case, blanks, dashes
+        or underscores only counts as that one.
     name : str
         What errors call the cohort, usually its source or its file.
 
@@ -124,10 +171,12 @@ class Cohort:
     ------
     UserError
         Where a required column is missing or has an empty cell, an image id is listed twice, a label is not
-        in `classes`, an extent lies outside 0..8, or no image is left.
+        in `classes`, an extent lies outside 0..8, or no image is left; where two image ids or two classes differ in
+        case, blanks or dashes only.
 
     Notes
     -----
+    Cells are stripped. Patients 3, 3.0, "3 " and 003 are one, and so are P1 and p1: a warning names such ids.
     Treat `table` as read-only: `filter`, `relabel` and `concat` return new cohorts.
     """
 
@@ -138,6 +187,7 @@ class Cohort:
     def __post_init__(self) -> None:
         classes = tuple(str(label) for label in self.classes)
         table = _with_all_columns(self.table, self.name or "cohort")
+        table["label"] = _each(table["label"], lambda label: choose(label, classes))
         _check(table, classes, self.name or "cohort")
         object.__setattr__(self, "table", table)
         object.__setattr__(self, "classes", classes)
@@ -206,8 +256,8 @@ class Cohort:
         Parameters
         ----------
         path : str or Path
-            The CSV. Relative `path` and `mask_path` cells are taken from the CSV's own folder. Cells of
-            further columns are read as text.
+            The CSV, as `covid_keras.common.tables.read_table` takes it. Relative `path` and `mask_path` cells are
+            taken from the CSV's own folder. Cells of further columns are read as text.
         classes : sequence of str, optional
             The labels in class order. Without it: the labels found, sorted.
 
@@ -217,13 +267,15 @@ class Cohort:
             Where the file cannot be read, or the table fails the cohort's checks.
         """
         path = Path(path)
-        table = read_table(path, REQUIRED)
+        table = read_table(path, REQUIRED, COLUMNS)
         for column in ("path", "mask_path"):
             if column in table.columns:
                 cells = table[column]
                 table[column] = [str((path.parent / cell).resolve()) if cell else "" for cell in cells]
         if "extent" in table.columns:
             table["extent"] = table["extent"].replace("", np.nan)
+        if not classes:
+            table["label"], _ = one_spelling(table["label"], word_key)
         return cls(table, tuple(classes) if classes else tuple(sorted(set(table["label"]))), path.name)
 
     def fingerprint(self) -> str:
@@ -241,32 +293,3 @@ class Cohort:
                 raise UserError(row.path, problem, "Restore the file or remove the row") from error
             digest.update(repr((row.image_id, row.patient_id, row.label, row.severity, size)).encode())
         return digest.hexdigest()[:16]
-
-
-def read_table(path: str | Path, columns: Iterable[str] = (), sep: str = ",") -> pd.DataFrame:
-    """Read a table with every cell as text ("" where empty).
-
-    Parameters
-    ----------
-    path : str or Path
-        A UTF-8 CSV file with a header.
-    columns : iterable of str
-        Columns that must be there.
-    sep : str
-        What separates its cells.
-
-    Raises
-    ------
-    UserError
-        Where the file is missing, empty, not text, ragged, or lacks a column.
-    """
-    try:
-        table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", "Check that the file is there") from error
-    except ValueError as error:  # covers ParserError, EmptyDataError and UnicodeDecodeError
-        raise UserError(path, f"is not a readable CSV table ({error})", "Fetch the file again") from error
-    _require_columns(
-        table, columns, path, f"It has {', '.join(map(repr, table.columns))}. Fetch the original file again"
-    )
-    return table

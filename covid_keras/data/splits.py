@@ -19,7 +19,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, sha256_of, write_text
-from covid_keras.data.cohort import Cohort, read_table
+from covid_keras.common.tables import read_table
+from covid_keras.data.cohort import Cohort
 
 SPLIT_COLUMNS = ("repeat", "fold", "image_id", "patient_id", "label", "split")
 PARTS = ("train", "validation", "test")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.data.cohort import read_table
+from covid_keras.common.tables import read_table
 from covid_keras.data.sources.darwin_v7 import IGNORE, LUNG
 from covid_keras.evaluation.summary import DDOF, Measured
 from covid_keras.evaluation.uncertainty import bootstrap_mean

@@ -14,6 +14,8 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
+from covid_keras.common.tables import choose, parse_numbers, read_table
+from covid_keras.data.cohort import SEVERITIES, one_patient_each
 
 PREDICTION_COLUMNS = (
     "image_id", "path", "patient_id", "source", "severity", "system",
@@ -133,7 +135,8 @@ def read_predictions(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     Parameters
     ----------
     paths : path or iterable of paths
-        Files written by `write_predictions`. All must have the same classes in the same order.
+        Files written by `write_predictions`, or saved again by a spreadsheet (see `covid_keras.common.tables`). All
+        must have the same classes in the same order.
 
     Returns
     -------
@@ -156,18 +159,19 @@ def read_predictions(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
 
 
 def _read_one(path: Path) -> pd.DataFrame:
-    try:
-        text = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(path, f"is not a table of predictions ({error})", _REMEDY) from error
+    text = read_table(path, optional=PREDICTION_COLUMNS)
     kinds = dict.fromkeys(_INTEGERS, np.int64) | dict.fromkeys(score_columns(text), np.float32)
     for column in (name for name in kinds if name in text.columns):
         try:
-            text[column] = text[column].to_numpy(dtype=object).astype(kinds[column])
+            text[column] = parse_numbers(text[column], kinds[column])
         except (ValueError, OverflowError) as error:
             raise UserError(path, f"column {column} holds a value that is not a number ({error})", _REMEDY) from error
+    classes = classes_of(text)
+    for column, known in (("label", classes), ("predicted", classes), ("split", SPLITS), ("severity", SEVERITIES)):
+        if column in text.columns:
+            text[column] = text[column].map({cell: choose(cell, known) for cell in text[column].unique()})
+    if "patient_id" in text.columns:
+        text["patient_id"] = one_patient_each(text["patient_id"], str(path))
     check_predictions(text, path)
     return text
 

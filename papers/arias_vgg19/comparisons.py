@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from covid_keras.data.cohort import read_table
+from covid_keras.common.tables import read_table
 from covid_keras.evaluation import (
     Difference,
     Measured,

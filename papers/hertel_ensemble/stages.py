@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.files import atomic_path
-from covid_keras.data.cohort import Cohort, read_table
+from covid_keras.common.tables import read_table
+from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import darwin_v7_whole, load_source
 from covid_keras.data.splits import read_split
 from covid_keras.evaluation import bootstrap_mean

@@ -65,7 +65,7 @@ def nowhere(tmp_path, monkeypatch):
         (["reproduce", "tabik", "--weights", "none.h5"], ["--weights none.h5", "is no file"]),
         (["reproduce", "tabik", "--out", "file/run"], ["file/run", "cannot be written"]),
         (["report", "empty"], ["is no run folder"]),
-        (["ensemble", "file"], ["file", "is not a table of predictions"]),
+        (["ensemble", "file"], ["file", "is not a readable CSV table"]),
         (["audit", "file.yaml"], ["file.yaml", "cannot be read"]),
         (["audit", "tabic"], ["tabic", "is no paper"]),
         (["audit", "tabik", "--out", "empty"], ["--out empty", "is a folder"]),

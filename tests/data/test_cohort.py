@@ -132,3 +132,25 @@ def test_fingerprint_sees_labels_and_sizes_not_places_or_order(tmp_path) -> None
     assert here.fingerprint() != made("other", [3, 4], ["P", "P"]).fingerprint()
     (tmp_path / "here" / "1.png").unlink()
     refused(r"1\.png: image 's/1' of the cohort is missing", here.fingerprint)
+
+
+def test_cells_that_differ_in_spelling_only_are_one(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "own.csv").write_bytes(
+        "Image ID;Path;patient-id;LABEL;extent\na;a.png;3;Covid-19;2,5\nb;b.png;3.0;COVID19;\n"
+        "c;c.png;P1;covid-19 ;1\nd;d.png;p1;no finding;\n".encode("utf-16")
+    )
+    cohort = Cohort.from_csv(tmp_path / "own.csv")
+    assert cohort.classes == ("Covid-19", "no finding")
+    assert cohort.patients() == ["3", "P1"]
+    assert cohort.table["extent"].tolist()[0] == 2.5
+    assert "'p1' = 'P1'" in caplog.text
+    assert Cohort.from_csv(tmp_path / "own.csv", ("No Finding", "COVID-19")).labels().tolist() == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("other", ["A", "a ", "\u00a0a"])
+def test_ids_that_differ_in_case_or_blanks_only_are_refused(other: str) -> None:
+    refused("differ in case|more than once", Cohort, table(2, image_id=["a", other]), ("N", "P"))
+
+
+def test_patients_called_missing_are_none() -> None:
+    refused("'patient_id' is empty", Cohort, table(2, patient_id=["1", "nan"]), ("N", "P"))

@@ -281,7 +281,7 @@ def test_covid_cxnet_joins_by_stem_and_reads_the_flags(cxnet: Path) -> None:
 
 def test_covid_cxnet_refuses_bad_tables(cxnet: Path) -> None:
     append(cxnet / "metadata.csv", "010.jpeg,11,")
-    refused(r"metadata\.csv: image '010' is listed twice", load_source, "covid_cxnet", cxnet)
+    refused(r"metadata\.csv: image '010.jpeg' is listed twice", load_source, "covid_cxnet", cxnet)
     write_rows(cxnet / "metadata.csv", "filename,patient_id,view", "z.jpg,1,")
     refused(r"z\.jpg: .*missing", load_source, "covid_cxnet", cxnet)
     write_rows(cxnet / "metadata.csv", "filename,view", "001.jpg,")
@@ -399,3 +399,64 @@ def test_real_masks_fit_their_images(real_data: Path) -> None:
         mask = read_mask(row.mask_path, read_image(row.path).shape)
         assert set(np.unique(mask)) <= {0, 127, 255}
         assert 0.05 < (mask == 255).mean() < 0.8
+
+
+# --- cells and files as people leave them
+
+
+def test_cohen_takes_every_spelling_of_finding_patient_view_and_file(
+    cohen: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (cohen / "images" / "folder.jpg").mkdir()
+    write_rows(
+        cohen / "metadata.csv",
+        "\ufeff" + COHEN.replace(",", ";").replace("filename", "File Name"),
+        '"3";"Covid-19";"pa";"X-Ray";"A.JPG";',
+        "3.0;COVID19;ap supine;xray;b;",
+        '"3 ";covid\u201319 ;AP;X-ray;c.jpg;',
+        "nan3;non-COVID-19 pneumonia;PA;X-ray;d.jpg;",
+        "4;Pneumonia;Lateral;X-ray;e.jpg;",
+        *(f"5;SARS;PA;X-ray;more{number}.png;" for number in range(20)),
+        "5;SARS;PA;X-ray;folder.jpg;",
+    )
+    for number in range(20):
+        picture(cohen / "images" / f"more{number}.png")
+    table = load_source("cohen", cohen).table[:5]
+    assert table["label"].tolist() == ["COVID-19"] * 3 + ["other"] * 2
+    assert table["patient_id"].tolist() == ["cohen/3"] * 3 + ["cohen/nan3", "cohen/4"]
+    assert table["view"].tolist() == ["PA", "AP Supine", "AP", "PA", "L"]
+    assert [Path(path).name for path in table["path"]] == ["a.jpg", "b.png", "c.jpeg", "d.jpg", "e.jpg"]
+    assert table["extent"].tolist()[0] == 2.5
+    lost = [record.getMessage() for record in caplog.records if "listed images that are not there (1)" in record.msg]
+    assert len(lost) == 1
+    assert "folder.jpg" in lost[0]
+
+
+@pytest.mark.parametrize(
+    "row", ["ba.jpg,Normal PCR+", "BA,normal\u2013pcr+", " ba ,NORMAL-PCR+", "ba.jpeg,normal_pcr+"]
+)
+def test_covidgr_takes_names_with_a_suffix_and_levels_in_any_spelling(covidgr: Path, row: str) -> None:
+    write_rows(covidgr / "severity.csv", "name,SEVERITY", row, "bb.jpg,mild")
+    assert load_source("covidgr", covidgr).table["severity"].tolist()[2:4] == ["Normal-PCR+", "Mild"]
+
+
+def test_names_that_may_be_two_files_or_are_one_twice_are_refused(covidgr: Path) -> None:
+    append(covidgr / "severity.csv", "BA,MILD")
+    refused("'BA' is listed twice", load_source, "covidgr", covidgr)
+    write_rows(covidgr / "severity.csv", "Name,Severity", "ba,MILD", "ba.png,MILD")
+    refused("'ba' and 'ba.png' are the same file", load_source, "covidgr", covidgr)
+    write_rows(covidgr / "severity.csv", "Name,Severity", "ba,MILD")
+    picture(covidgr / "P" / "ba.png")
+    refused(r"'ba' may be 'ba\.jpg' or 'ba\.png'", load_source, "covidgr", covidgr)
+    picture(covidgr / "P" / "BA.jpg").rename(covidgr / "P" / "BA.png")
+    (covidgr / "P" / "ba.png").unlink()
+    write_rows(covidgr / "severity.csv", "Name,Severity", "bb,MILD")
+    refused("differ in case", load_source, "covidgr", covidgr)
+
+
+def test_chestxray14_takes_numbers_that_passed_through_floats(nih: Path) -> None:
+    listing = nih / "Data_Entry_2017.csv"
+    before = load_source("chestxray14", nih).table
+    text = listing.read_text().replace(",0,1,", ",0.0,1.0,").replace("No Finding", "no finding").replace(".png", "")
+    listing.write_text(text.replace(",", "\t"), encoding="utf-16")
+    pd.testing.assert_frame_equal(load_source("chestxray14", nih).table, before)

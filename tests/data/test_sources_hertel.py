@@ -277,7 +277,7 @@ def test_ricord_keeps_what_the_header_calls_frontal(tmp_path: Path) -> None:
     assert cohort.table[["image_id", "patient_id", "label", "view", "study"]].to_numpy().tolist() == [
         ["ricord/1.2.3.2", "ricord/419639-000025", "COVID-19", "AP", "1.9.1"],
         ["ricord/1.2.3.3", "ricord/419639-000025", "COVID-19", "PA", "1.9.1"],
-        ["ricord/1.2.3.5", "ricord/SITE2-000002", "COVID-19", "AP SUPINE", "1.9.2"],
+        ["ricord/1.2.3.5", "ricord/SITE2-000002", "COVID-19", "AP Supine", "1.9.2"],
     ]
     assert len(cohort.frontal()) == 3
     assert read_image(cohort.table["path"][0])[0, 0] == 255, "MONOCHROME1 is turned"

@@ -62,7 +62,7 @@ def test_files_are_put_below_one_another(tmp_path):
         (lambda f: f.iloc[:0], "holds no predictions"),
         (lambda f: pd.concat([f, f.iloc[:1]]), "lists image made/0000 twice for ours, repeat 0, fold 0"),
         (lambda f: f.assign(label="X"), "image made/0000 has label 'X', which is none of N, P"),
-        (lambda f: f.assign(predicted=["N", "p"]), "image made/0001 has predicted 'p'"),
+        (lambda f: f.assign(predicted=["N", "q"]), "image made/0001 has predicted 'q'"),
         (lambda f: f.assign(split="dev"), "has split 'dev', which is none of train, validation, test"),
         (lambda f: f.assign(patient_id=["x", ""]), "row 2 has no patient_id"),
         (lambda f: f.assign(score_P=[0.2, np.nan]), "image made/0001 has a score that is not a finite"),
@@ -92,8 +92,8 @@ def test_sums_within_the_tolerance_pass():
     ("content", "message"),
     [
         (None, "cannot be read"),
-        (b"", "is not a table of predictions"),
-        (b"\x89PNG\r\n\x1a\n\xff\xfe", "is not a table of predictions"),
+        (b"", "is not a readable CSV table"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe", "is a PNG image"),
         (b"a,b\n1,2\n", "has no column image_id"),
     ],
 )
@@ -112,3 +112,13 @@ def test_a_word_where_a_number_belongs_is_named(tmp_path, column, value):
     frame.to_csv(tmp_path / "p.csv", index=False)
     with pytest.raises(UserError, match=rf"p\.csv: column {column} .* not a number"):
         read_predictions(tmp_path / "p.csv")
+
+
+def test_a_table_saved_again_by_a_spreadsheet_is_the_same(tmp_path):
+    frame = make_predictions(["N", "P"], [0.2, 0.75])
+    write_predictions(tmp_path / "p.csv", frame)
+    again = frame.assign(label=["n", "P "], repeat="0.0", patient_id=["7.0", "7"])
+    again = again.assign(score_N=["0,8", "0,25"], score_P=["0,2", "0,75"])
+    again.to_csv(tmp_path / "again.csv", sep=";", index=False, encoding="utf-16")
+    expected = read_predictions(tmp_path / "p.csv").assign(patient_id="7")
+    pd.testing.assert_frame_equal(read_predictions(tmp_path / "again.csv"), expected)

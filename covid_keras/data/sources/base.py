@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,14 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.data.cohort import Cohort, read_table
+from covid_keras.common.tables import name_key, parse_number, read_table
+from covid_keras.data.cohort import Cohort, one_patient_each
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm"})
 FETCH_AGAIN = "Correct the file or fetch it again"
+_NAMED = 5
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,12 +146,29 @@ def image_files(folder: str | Path) -> list[Path]:
     folder, remedy = Path(folder), "Unpack the collection in its official layout"
     if not folder.is_dir():
         raise UserError(folder, "the folder is missing", remedy)
-    files = sorted(
+    named = sorted(
         path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
+    files = [path for path in named if path.is_file()]
+    if len(files) < len(named):
+        warn_lost(
+            folder, "folders or broken links that are named like images", [p.name for p in named if p not in files]
+        )
     if not files:
         raise UserError(folder, "the folder holds no image", remedy)
     return files
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    LOGGER.warning(message)
+
+
+def warn_lost(listing: Path, why: str, names: Sequence[str]) -> None:
+    """Warn, once per process, of what does not become a part of the cohort: how many, and the first of them."""
+    if len(names):
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        _warn_once(f"{listing}: {why} ({len(names)}): {', '.join(names[:_NAMED])}{more}")
 
 
 def image_ids(source: str, names: Iterable[str]) -> list[str]:
@@ -155,19 +178,26 @@ def image_ids(source: str, names: Iterable[str]) -> list[str]:
     return [f"{source}/{name if twice else Path(name).stem}" for name, twice in zip(names, repeated, strict=True)]
 
 
-def read_metadata(path: Path, columns: Iterable[str], key: str | None = None) -> pd.DataFrame:
-    """Read a collection's CSV as text; where `key` is given, its values must be there and not repeat.
+def read_metadata(
+    path: Path, columns: Iterable[str], key: str | None = None, optional: Iterable[str] = (), patient: str = ""
+) -> pd.DataFrame:
+    """Read a collection's CSV as text, the column `patient` with one spelling per patient.
 
-    Raises `UserError` where the file or a column is missing, it has no row, or a key is empty or listed twice.
+    Where `key` is given, its values must be there and not repeat.
+
+    Raises `UserError` where the file or a column is missing, it has no row, or a key is empty or listed twice, be it in
+    another case or with other blanks.
     """
-    table = read_table(path, columns)
+    table = read_table(path, columns, optional)
+    if patient:
+        table[patient] = one_patient_each(table[patient], str(path))
     if table.empty:
         raise UserError(path, "the table has no row", "Fetch the file again")
     if key is not None:
         if (table[key] == "").any():
             line = int((table[key] == "").argmax()) + 2
             raise UserError(path, f"column '{key}' is empty in line {line}", FETCH_AGAIN)
-        repeated = table[key][table[key].duplicated()]
+        repeated = table[key][table[key].map(name_key).duplicated()]
         if len(repeated):
             problem = f"'{repeated.iloc[0]}' is listed twice in column '{key}'"
             raise UserError(path, problem, "Keep one row, or fetch the file again")
@@ -195,7 +225,7 @@ def parse_extent(text: str, path: Path, column: str, key: str) -> float:
         return float("nan")
     cell = f"in column '{column}' of '{key}'"
     try:
-        value = float(text)
+        value = parse_number(text)
     except ValueError as error:
         raise UserError(path, f"'{text}' {cell} is not a number", FETCH_AGAIN) from error
     if not 0 <= value <= 8:

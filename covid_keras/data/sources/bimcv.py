@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.data.cohort import Cohort, read_table
+from covid_keras.common.tables import read_table
+from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, write_image
 from covid_keras.data.sources.base import Source
 from covid_keras.data.sources.listed import present
@@ -29,11 +29,6 @@ _VIEW = re.compile(r"_(?:vp-)?(ap|pa|ll|rl|lat|lateral)(?=_|$)")
 _VIEWS = {"ap": "AP", "pa": "PA", "ll": "L", "rl": "L", "lat": "L", "lateral": "L"}
 # DICOM tags as the JSON files write them
 _VIEW_POSITION, _PHOTOMETRIC = "00185101", "00280004"
-
-
-def read_tsv(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Read a tab-separated table with every cell as text; errors as of `read_table`."""
-    return read_table(path, columns, sep="	")
 
 
 def radiographs(folder: Path) -> list[Path]:
@@ -62,7 +57,7 @@ def listed(folder: Path) -> set[str]:
     path = folder / PARTITIONS
     if not path.is_file():
         return set()
-    table = read_tsv(path)
+    table = read_table(path)
     if table.shape[1] < 3:
         raise UserError(path, f"has {table.shape[1]} columns, not subject, session, file", "Unpack the tables again")
     files = table.iloc[:, 2]
@@ -73,7 +68,7 @@ def missing(folder: Path, files: list[Path]) -> int:
     """Return how many of the listed radiographs unpacked subjects lack; raise `UserError` for more than a tenth."""
     subjects = {path.parts[-4] for path in files}
     due = sorted(name for name in listed(folder) if name.split("_")[0] in subjects)
-    return int((~present(due, {path.name for path in files}, folder, folder / PARTITIONS)).sum())
+    return len(due) - len(present(due, {path.name for path in files}, folder, folder / PARTITIONS))
 
 
 def header(path: str | Path) -> dict[str, str]:
@@ -118,7 +113,7 @@ class Bimcv(Source):
         """
         files = radiographs(folder)
         missing(folder, files)
-        table = read_tsv(folder / self.labels, ("PatientID", "ReportID", "Labels"))
+        table = read_table(folder / self.labels, ("PatientID", "ReportID", "Labels"))
         findings = dict(zip(table["ReportID"], table["Labels"], strict=True))
         return self.cohort(
             {

@@ -28,8 +28,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from covid_keras.common.tables import read_table
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.bimcv import Bimcv, read_tsv
+from covid_keras.data.sources.bimcv import Bimcv
 
 TESTS = Path("derivatives") / "EHR" / "sil_reg_covid_posi.tsv"
 
@@ -45,8 +46,8 @@ class BimcvPositive(Bimcv):
         cohort = super().load(folder)
         tested: set[str] = set()
         if (folder / TESTS).is_file():
-            table = read_tsv(folder / TESTS, ("participant", "result"))
-            tested = set(table["participant"][table["result"].str.upper() == "POSITIVO"])
+            table = read_table(folder / TESTS, ("participant", "result"))
+            tested = set(table["participant"][table["result"].str.casefold() == "positivo"])
         subjects = cohort.table["patient_id"].str.removeprefix("bimcv/")
         marks = subjects.isin(tested).map({True: "positive", False: ""})
         return Cohort(cohort.table.assign(tested=marks), cohort.classes, cohort.name)

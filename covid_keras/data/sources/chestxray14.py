@@ -28,8 +28,10 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.tables import choose, clean, whole_number
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.base import Source, find_folder, image_files, read_metadata, refuse
+from covid_keras.data.sources.listed import match_names
 
 FOLDERS = ("No_findings", "Pneumonia")
 TABLE = "Data_Entry_2017.csv"
@@ -81,13 +83,19 @@ def _read_subset(folder: Path) -> dict[str, Any]:
     }
 
 
-def _check_findings(table: pd.DataFrame, path: Path) -> None:
+def _check_cells(table: pd.DataFrame, path: Path) -> None:
+    """Bring findings and numbers to their one spelling; refuse what is none."""
     names, again = table["Image Index"], "Fetch the original table again"
+    known = (NO_FINDING, *FINDINGS)
+    table["Finding Labels"] = [
+        "|".join(choose(clean(one), known) for one in cell.split("|")) for cell in table["Finding Labels"]
+    ]
     for finding in table["Finding Labels"].unique():
-        for unknown in sorted(set(finding.split("|")) - {NO_FINDING, *FINDINGS})[:1]:
+        for unknown in sorted(set(finding.split("|")) - set(known))[:1]:
             problem = f"has the unknown finding '{unknown}' in column 'Finding Labels'"
             refuse(path, table["Finding Labels"] == finding, names, problem, again)
     for column in ("Patient ID", "Follow-up #"):
+        table[column] = table[column].map(whole_number)
         refuse(
             path,
             ~table[column].str.fullmatch(r"\d+"),
@@ -100,20 +108,21 @@ def _check_findings(table: pd.DataFrame, path: Path) -> None:
 def _read_whole(folder: Path) -> dict[str, Any]:
     listing = folder / TABLE
     table = read_metadata(listing, COLUMNS, key="Image Index")
-    _check_findings(table, listing)
+    _check_cells(table, listing)
     places = [place for place in (folder / "images", *sorted(folder.glob("images_[0-9]*/images"))) if place.is_dir()]
     if not places:
         raise UserError(folder, "holds neither images/ nor images_001/images/", "Unpack the image archives here")
     files = {path.name: path for place in places for path in image_files(place)}
     names = table["Image Index"]
-    absent = ~names.isin(files)
+    found = match_names(names, files, listing)
+    absent = ~names.isin(found)
     problem = f"of column 'Image Index' is missing on disk, as are {absent.sum() - 1} more"
     refuse(listing, absent, names, problem, "Unpack the missing archives, or remove these rows")
     findings = table["Finding Labels"]
     pneumonia = findings.str.contains("Pneumonia", regex=False)
     return {
         "image_id": ["chestxray14/" + Path(name).stem for name in names],
-        "path": [files[name] for name in names],
+        "path": [files[found[name]] for name in names],
         "patient_id": table["Patient ID"].map(_patient),
         "label": np.select([findings == NO_FINDING, pneumonia], FOLDERS, "other"),
         "view": table["View Position"],

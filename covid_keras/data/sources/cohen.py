@@ -10,7 +10,7 @@ Layout
     `annotations/lung-masks-darwin-v7/<stem>.png` (optional; see `darwin_v7`).
 Cohort
     X-ray images that have a row and a finding, lateral views included (`Cohort.frontal()` selects PA and AP).
-    label "COVID-19" where `finding` contains "COVID-19" (both "COVID-19, ARDS" and the later spelling
+    label "COVID-19" where `finding` contains "COVID-19" in any spelling (both "COVID-19, ARDS" and the later
     "Pneumonia/Viral/COVID-19"), else "other" (mostly other pneumonias, a few "No Finding"); the raw text
     stays in the column `finding`. `extent` is geographic_mean; `severity` is its level, for COVID-19 only.
 Known problems
@@ -26,6 +26,8 @@ Known problems
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,8 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.tables import name_key, one_spelling, read_table, word_key
 from covid_keras.data.cohort import Cohort, severity_level
 from covid_keras.data.sources.base import (
     Download,
@@ -42,8 +46,9 @@ from covid_keras.data.sources.base import (
     parse_extent,
     read_metadata,
     refuse,
+    warn_lost,
 )
-from covid_keras.data.sources.listed import present
+from covid_keras.data.sources.listed import match_names, require_most
 
 LOGGER = logging.getLogger(__name__)
 
@@ -52,6 +57,8 @@ MASKS = Path("annotations") / "lung-masks-darwin-v7"
 SCORES = Path("annotations") / "covid-severity-scores.csv"
 # What the collection's table holds where nobody has decided on a finding yet.
 _UNDECIDED = {"", "todo", "unknown"}
+# In a finding's `word_key`: "COVID-19", "Covid 19", "Pneumonia/Viral/COVID-19", but not "non-COVID-19".
+_COVID = re.compile(r"(?<!non)(?<!not)(?<!\bno)(covid|sars-?cov-?2|2019-?ncov)(?!(19)?negative)")
 
 
 def _one_row_per_file(table: pd.DataFrame) -> pd.DataFrame:
@@ -70,29 +77,32 @@ def _one_row_per_file(table: pd.DataFrame) -> pd.DataFrame:
 def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return the table of usable X-ray rows (with `path`) and how many of what was left out."""
     listing = folder / "metadata.csv"
-    table = read_metadata(listing, COLUMNS)
+    table = read_metadata(listing, COLUMNS, optional=("license",), patient="patientid")
     for column in ("filename", "patientid"):
         refuse(listing, table[column] == "", table.index + 2, f"has an empty column '{column}'", what="line")
+    table["filename"], _ = one_spelling(table["filename"], name_key)
     files = {path.name: path for path in image_files(folder / "images")}
-    unlisted = len(set(files) - set(table["filename"]))
+    found = match_names(table["filename"], files, listing)
     table = _one_row_per_file(table)
-    is_xray = table["modality"].str.casefold() == "x-ray"
-    computed = int((~is_xray & table["filename"].isin(files)).sum())
+    is_xray = table["modality"].map(word_key) == "xray"
+    computed = int((~is_xray & table["filename"].isin(found)).sum())
     table = table[is_xray]
-    there = present(table["filename"].tolist(), files, folder / "images", listing)
+    require_most(table["filename"].tolist(), found, folder / "images", listing)
+    there = table["filename"].isin(found)
     table = table[there]
-    undecided = table["finding"].str.strip().str.casefold().isin(_UNDECIDED)
-    table = table[~undecided].assign(path=[str(files[name]) for name in table["filename"][~undecided]])
-    return table, {
+    undecided = table["finding"].str.casefold().isin(_UNDECIDED)
+    warn_lost(listing, "X-rays without a finding", table["filename"][undecided].tolist())
+    table = table[~undecided].assign(filename=table["filename"][~undecided].map(found))
+    return table.assign(path=[str(files[name]) for name in table["filename"]]), {
         "CT left out": computed,
-        "images without a row left out": unlisted,
+        "images without a row left out": len(files) - len(found),
         "listed X-rays missing": int((~there).sum()),
         "undecided findings left out": int(undecided.sum()),
     }
 
 
-def read_scores(folder: Path) -> dict[str, float]:
-    """Return geographic_mean (extent, 0 to 8) by file name; empty where the file of scores is absent.
+def read_scores(folder: Path, files: Iterable[str]) -> dict[str, float]:
+    """Return geographic_mean (extent, 0 to 8) by the files' names; empty where the table of scores is absent.
 
     Raises `UserError` where a column is missing, a file is listed twice, or a score is no number from 0 to 8.
     """
@@ -101,8 +111,9 @@ def read_scores(folder: Path) -> dict[str, float]:
         LOGGER.warning("%s is missing: the cohort has no severity levels", path)
         return {}
     table = read_metadata(path, ("filename", "geographic_mean"), key="filename")
+    found = match_names(table["filename"], files, path)
     return {
-        name: parse_extent(score, path, "geographic_mean", name)
+        found.get(name, name): parse_extent(score, path, "geographic_mean", name)
         for name, score in zip(table["filename"], table["geographic_mean"], strict=True)
     }
 
@@ -112,9 +123,13 @@ class Cohen(Source):
 
     def is_own(self, folder: Path) -> bool:
         """Other collections have a metadata.csv too: tell by the folder's name or by the table's head."""
-        with (folder / "metadata.csv").open(encoding="utf-8", errors="replace") as stream:
-            head = set(stream.readline().strip().split(","))
-        return folder.name in self.folders or {"patientid", "finding"} <= head
+        if folder.name in self.folders:
+            return True
+        try:
+            read_table(folder / "metadata.csv", ("patientid", "finding"))
+        except UserError:
+            return False
+        return True
 
     def load(self, folder: Path) -> Cohort:
         """Return the X-rays of the collection as a cohort, classes "other" and "COVID-19".
@@ -124,8 +139,8 @@ class Cohen(Source):
         """
         table, _ = _survey(folder)
         names = table["filename"]
-        extent = names.map(read_scores(folder)).astype(float)
-        covid = table["finding"].str.contains("COVID-19", regex=False)
+        extent = names.map(read_scores(folder, names)).astype(float)
+        covid = table["finding"].map(lambda finding: bool(_COVID.search(word_key(finding))))
         masks = [(folder / MASKS / f"{Path(name).stem}.png").resolve() for name in names]
         levels = [severity_level(score) if positive else "" for score, positive in zip(extent, covid, strict=True)]
         return self.cohort(

@@ -18,34 +18,32 @@ Known problems
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import Download, Source, image_files, image_ids, read_metadata, refuse
-
-LOGGER = logging.getLogger(__name__)
+from covid_keras.data.sources.base import Download, Source, image_files, image_ids, read_metadata, refuse, warn_lost
+from covid_keras.data.sources.listed import match_names, stem_key
 
 IMAGES = Path("chest_xray_images") / "covid19"
 
 
-def _rows(folder: Path, stems: set[str]) -> pd.DataFrame:
-    """Return patient_id and view by stem, for the images that have a row."""
+def _rows(folder: Path, files: list[str]) -> pd.DataFrame:
+    """Return patient_id and view by file name, for the images that have a row."""
     path = folder / "metadata.csv"
-    table = read_metadata(path, ("filename", "patient_id", "view"), key="filename")
-    table.index = pd.Index([Path(name).stem for name in table["filename"]])
-    twice = pd.Series(table.index.duplicated())
-    refuse(path, twice, table.index, "is listed twice in column 'filename'", "Keep one row, or fetch the file again")
-    absent = table["filename"][~table.index.isin(stems)]
-    if len(absent) == len(table):
+    table = read_metadata(path, ("filename", "patient_id", "view"), key="filename", patient="patient_id")
+    twice = table["filename"].map(stem_key).duplicated()
+    remedy = "Keep one row, or fetch the file again"
+    refuse(path, twice, table["filename"], "is listed twice in column 'filename'", remedy)
+    found = match_names(table["filename"], files, path)
+    if not found:
         problem = f"is listed in {path.name} but missing, as is every other image listed"
-        raise UserError(folder / IMAGES / absent.iloc[0], problem, "Fetch the images again")
-    if len(absent):
-        LOGGER.info("%s lists %d images that are not in %s, the first: %s", path, len(absent), IMAGES, absent.iloc[0])
-    return table[table.index.isin(stems)]
+        raise UserError(folder / IMAGES / table["filename"].iloc[0], problem, "Fetch the images again")
+    there = table["filename"].isin(found)
+    warn_lost(path, f"listed images that are not in {IMAGES}", table["filename"][~there].tolist())
+    return table[there].set_index(table["filename"][there].map(found))
 
 
 class CovidCXNet(Source):
@@ -59,18 +57,18 @@ class CovidCXNet(Source):
         """
         files = image_files(folder / IMAGES)
         stems = [path.stem for path in files]
-        rows = _rows(folder, set(stems))
+        rows = _rows(folder, [path.name for path in files])
         patient, view = rows["patient_id"].to_dict(), rows["view"].to_dict()
         return self.cohort(
             {
                 "image_id": image_ids("covid_cxnet", (path.name for path in files)),
                 "path": files,
-                "patient_id": [f"covid_cxnet/{patient.get(stem) or f'unknown-{stem}'}" for stem in stems],
+                "patient_id": [f"covid_cxnet/{patient.get(path.name) or f'unknown-{path.stem}'}" for path in files],
                 "label": self.classes[0],
-                "view": [view.get(stem, "") for stem in stems],
+                "view": [view.get(path.name, "") for path in files],
                 "early": ["-" in stem for stem in stems],
                 "child": ["p" in stem for stem in stems],
-                "patient_known": [bool(patient.get(stem)) for stem in stems],
+                "patient_known": [bool(patient.get(path.name)) for path in files],
             }
         )
 

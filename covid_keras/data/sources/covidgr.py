@@ -5,7 +5,7 @@ What
     Granada: 426 positive (RT-PCR within 24 hours of the radiograph) and 426 negative. The positives have a
     severity level from the modified RALE score: Normal-PCR+ 0, Mild 1-2, Moderate 3-5, Severe 6-8.
 Layout
-    `N/*.jpg`, `P/*.jpg` (hash-named), `severity.csv` with `Name` (file name without suffix) and `Severity`
+    `N/*.jpg`, `P/*.jpg` (hash-named), `severity.csv` with `Name` (file name with or without suffix) and `Severity`
     (NORMAL-PCR+, MILD, MODERATE, SEVERE); positives only.
 Cohort
     Labels "N" and "P"; `severity` in the suite's spelling.
@@ -19,23 +19,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from covid_keras.common.tables import choose
 from covid_keras.data.cohort import SEVERITIES, Cohort
 from covid_keras.data.sources.base import Source, image_files, image_ids, read_metadata, refuse
-
-LEVELS = {level.upper(): level for level in SEVERITIES}
+from covid_keras.data.sources.listed import match_names
 
 
 def _severities(folder: Path, positives: list[str], negatives: list[str]) -> dict[str, str]:
-    """Return the severity level by image stem, each row checked against the files."""
+    """Return the severity level by the positives' file names, each row checked against the files."""
     path = folder / "severity.csv"
     table = read_metadata(path, ("Name", "Severity"), key="Name")
-    names, levels = table["Name"], table["Severity"].str.strip().str.upper()
+    names, levels = table["Name"], table["Severity"].map(lambda level: choose(level, SEVERITIES))
+    found = match_names(names, positives, path)
+    in_p, in_n = names.isin(found), names.isin(match_names(names, negatives, path))
     whole = "Unpack the whole collection again, or remove the row"
-    refuse(path, names.isin(negatives) & ~names.isin(positives), names, "of column 'Name' is in N/, not in P/", whole)
-    refuse(path, ~names.isin(positives), names, "of column 'Name' is not in P/", whole)
+    refuse(path, in_n & ~in_p, names, "of column 'Name' is in N/, not in P/", whole)
+    refuse(path, ~in_p, names, "of column 'Name' is not in P/", whole)
     unknown = "has the unknown severity '" + table["Severity"] + "'"
-    refuse(path, ~levels.isin(LEVELS), names, unknown, f"Use one of {', '.join(LEVELS)}")
-    return dict(zip(names, levels.map(LEVELS), strict=True))
+    refuse(path, ~levels.isin(SEVERITIES), names, unknown, f"Use one of {', '.join(SEVERITIES)}")
+    return dict(zip(names.map(found), levels, strict=True))
 
 
 class CovidGr(Source):
@@ -48,8 +50,8 @@ class CovidGr(Source):
         no positive image or holds an unknown level.
         """
         files = {label: image_files(folder / label) for label in self.classes}
-        stems = {label: [path.stem for path in paths] for label, paths in files.items()}
-        severity = _severities(folder, stems["P"], stems["N"])
+        names = {label: [path.name for path in paths] for label, paths in files.items()}
+        severity = _severities(folder, names["P"], names["N"])
         paths = [path for label in self.classes for path in files[label]]
         ids = image_ids("covidgr", (path.name for path in paths))
         return self.cohort(
@@ -59,7 +61,7 @@ class CovidGr(Source):
                 "patient_id": ids,  # none is published
                 "label": [path.parent.name for path in paths],
                 "view": "PA",
-                "severity": [severity.get(path.stem, "") if path.parent.name == "P" else "" for path in paths],
+                "severity": [severity.get(path.name, "") if path.parent.name == "P" else "" for path in paths],
             }
         )
 

@@ -32,6 +32,7 @@ from pathlib import Path
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.tables import choose, read_text
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.base import Source, image_files, image_ids
 from covid_keras.data.sources.listed import present
@@ -62,10 +63,10 @@ def _lists(folder: Path) -> Path:
 def _fields(line: str) -> tuple[str, str, str, str] | None:
     """Return patient, file, class and collection of a line ("" where unknown); None where it is no such line."""
     words = line.split()
-    collection = "" if not words or words[-1] in CLASSES else words.pop()
-    if len(words) < 3 or words[-1] not in CLASSES:
+    collection = "" if not words or choose(words[-1], CLASSES) in CLASSES else choose(words.pop(), COLLECTIONS)
+    if len(words) < 3 or choose(words[-1], CLASSES) not in CLASSES:
         return None
-    patient, *file, label = words  # a file's name may hold a blank
+    patient, *file, label = *words[:-1], choose(words[-1], CLASSES)  # a file's name may hold a blank
     if not collection:
         collection = next((name for name, form in COLLECTIONS.items() if form.match(patient)), "")
     return patient, " ".join(file), label, collection
@@ -76,14 +77,8 @@ def _read_list(path: Path) -> pd.DataFrame:
 
     Raises `UserError` where the list is missing, empty, not text, or a line is not of its form.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", "Fetch the list again") from error
-    except UnicodeDecodeError as error:
-        raise UserError(path, "is not a text file", "Fetch the list again") from error
     rows = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         fields = _fields(line)
         if line.strip() and (fields is None or fields[3] not in COLLECTIONS):
             problem = (
@@ -107,9 +102,10 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, int]:
         listing = lists / list_name(part)
         table = _read_list(listing)
         files = {path.name: path for path in image_files(images / part)}
-        there = present(list(table["file"]), files, images / part, listing)
+        named = present(list(table["file"]), files, images / part, listing)
+        there = table["file"].isin(named)
         absent += int((~there).sum())
-        table = table[there]
+        table = table[there].assign(file=table["file"][there].map(named))
         found.append(table.assign(path=[str(files[name].resolve()) for name in table["file"]], part=part))
     table = pd.concat(found, ignore_index=True)
     repeated = table[table["file"].duplicated()]

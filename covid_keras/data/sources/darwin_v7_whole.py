@@ -194,7 +194,7 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     images = folder / "images"
     table["path"] = [str((images / name).resolve()) for name in table["file"]]
     files = {name for name, path in zip(table["file"], table["path"], strict=True) if Path(path).is_file()}
-    there = present(list(table["file"]), files, images, place)
+    there = table["file"].isin(present(list(table["file"]), files, images, place))
     table = table[there]
     is_ct = table["tags"].map(lambda tags: not _CT.isdisjoint(_said(tags)))
     return table[~is_ct].reset_index(drop=True), {

@@ -40,7 +40,7 @@ _NAME = re.compile(r"JPC(LN|NN)\d{3}$")
 def _image_files(folder: Path) -> list[Path]:
     for place in (folder / name for name in IMAGES):
         if place.is_dir():
-            files = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES)
+            files = sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
             files = [path for path in files if _NAME.match(path.stem)]
             if files:
                 return _one_file_each(files)

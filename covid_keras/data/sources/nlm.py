@@ -47,6 +47,6 @@ def masks_by_stem(folders: Iterable[Path], stems: Iterable[str], suffix: str = "
     for folder in folders:
         if folder.is_dir():
             for path in sorted(folder.iterdir()):
-                if not path.name.startswith("."):
+                if path.is_file() and not path.name.startswith("."):
                     found.setdefault(path.stem, path)
     return [str(found[name].resolve()) if (name := f"{stem}{suffix}") in found else "" for stem in stems]

@@ -21,9 +21,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.tables import choose, whole_number
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.base import Source, image_files, read_metadata, refuse
 from covid_keras.data.sources.listed import present
@@ -43,8 +45,10 @@ OTHERS = frozenset({"COSTAL", "EXCLUDE", "UNK", ""})
 
 def _read_table(folder: Path) -> pd.DataFrame:
     listing = next((folder / name for name in TABLES if (folder / name).is_file()), folder / TABLE)
-    table = read_metadata(listing, COLUMNS, key="ImageID")
+    table = read_metadata(listing, COLUMNS, key="ImageID", patient="PatientID")
     known = OTHERS.union(PROJECTIONS)
+    table["Projection"] = table["Projection"].map(lambda name: choose(name, known))
+    table["ImageDir"] = table["ImageDir"].map(whole_number)
     remedy = f"Use one of {', '.join((*PROJECTIONS, *sorted(OTHERS - {''})))}, or fetch the original table again"
     unknown = "has the unknown projection '" + table["Projection"] + "'"
     refuse(listing, ~table["Projection"].isin(known), table["ImageID"], unknown, remedy)
@@ -74,9 +78,10 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     unpacked = {name.split("/")[0] for name in files}
     here = rows[rows["ImageDir"].isin(unpacked)]
     keys = [f"{number}/{name}" for number, name in zip(here["ImageDir"], here["ImageID"], strict=True)]
-    there = present(keys, files, folder, folder / TABLE)
-    found = here[there].assign(path=[str(files[key].resolve()) for key in keys if key in files])
-    return found, {
+    found = present(keys, files, folder, folder / TABLE)
+    there = np.array([key in found for key in keys], bool)
+    paths = [str(files[found[key]].resolve()) for key in keys if key in found]
+    return here[there].assign(path=paths), {
         "rows of the table": len(table),
         "patients of the table": table["PatientID"].replace("", pd.NA).nunique(),
         "other projections left out": int((~usable).sum()),

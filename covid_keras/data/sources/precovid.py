@@ -15,13 +15,12 @@ Known problems
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
+from covid_keras.common.tables import choose
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import Source, image_files, image_ids, read_metadata, refuse
-
-LOGGER = logging.getLogger(__name__)
+from covid_keras.data.sources.base import Source, image_files, image_ids, read_metadata, refuse, warn_lost
+from covid_keras.data.sources.listed import match_names
 
 COLUMNS = ("filename", "patient_id", "view")
 VIEWS = ("PA", "AP", "AP Supine", "L", "")
@@ -41,21 +40,22 @@ class PreCovid(Source):
         empty, a view is unknown, or a listed image is missing.
         """
         listing = folder / "metadata.csv"
-        table = read_metadata(listing, COLUMNS, key="filename")
+        table = read_metadata(listing, COLUMNS, key="filename", patient="patient_id")
         names = table["filename"]
         files = {path.name: path for path in image_files(folder / "images")}
+        found = match_names(names, files, listing)
+        table["view"] = table["view"].map(lambda view: choose(view, VIEWS))
         views = f"Use one of {', '.join(VIEWS[:-1])}, or leave it empty"
-        refuse(listing, ~names.isin(files), names, "is not in images/", "Put the image there, or remove the row")
+        refuse(listing, ~names.isin(found), names, "is not in images/", "Put the image there, or remove the row")
         nobody = table["patient_id"] == ""
         refuse(listing, nobody, names, "has no patient_id", "Fill it in: splits are made by patient")
         refuse(listing, ~table["view"].isin(VIEWS), names, "has the unknown view '" + table["view"] + "'", views)
-        if len(files) > len(table):
-            LOGGER.warning("%s lists %d of the %d images in images/", listing, len(table), len(files))
+        warn_lost(listing, "images in images/ without a row", sorted(set(files) - set(found.values())))
         return self.cohort(
             {
                 **{column: table[column] for column in table.columns if column not in COLUMNS},
-                "image_id": image_ids("precovid", names),
-                "path": [files[name] for name in names],
+                "image_id": image_ids("precovid", names.map(found)),
+                "path": [files[found[name]] for name in names],
                 "patient_id": "precovid/" + table["patient_id"],
                 "label": self.classes[0],
                 "view": table["view"],

@@ -29,6 +29,7 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json
+from covid_keras.common.tables import choose, name_key, whole_number
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.base import Source, image_files, read_metadata, refuse
 from covid_keras.data.sources.listed import present
@@ -51,11 +52,16 @@ def nih_patients(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        matches = {entry["subset_img_id"]: _NIH_NAME.findall(entry["img_id"]) for entry in read_json(path)}
+        matches = {name_key(entry["subset_img_id"]): _NIH_NAME.findall(entry["img_id"]) for entry in read_json(path)}
         return {name: f"chestxray14/{found[0]}" for name, found in matches.items()}
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         problem = "is not the RSNA's list of subset_img_id and img_id (<patient>_<follow-up>.png)"
         raise UserError(path, problem, "Fetch it again, or remove it") from error
+
+
+def _column(path: Path, name: str) -> pd.Series:
+    table = read_metadata(path, ("patientId", name))
+    return table.set_index(table["patientId"].map(name_key))[name]
 
 
 def _read_tables(folder: Path) -> pd.DataFrame:
@@ -64,11 +70,11 @@ def _read_tables(folder: Path) -> pd.DataFrame:
     def check(name: str, wrong: pd.Series, problem: str) -> None:
         refuse(folder / name, wrong, wrong.index, problem, "Fetch the original table again", "patientId")
 
-    by_patient = read_metadata(folder / FINDINGS, ("patientId", "class")).set_index("patientId")["class"]
+    by_patient = _column(folder / FINDINGS, "class").map(lambda name: choose(name, LABELS))
     check(FINDINGS, ~by_patient.isin(LABELS), f"has a class that is none of {', '.join(LABELS)}")
     check(FINDINGS, by_patient.groupby(level=0).nunique() > 1, "has two classes")
     findings = by_patient[~by_patient.index.duplicated()]
-    targets = read_metadata(folder / BOXES, ("patientId", "Target")).set_index("patientId")["Target"]
+    targets = _column(folder / BOXES, "Target").map(whole_number)
     check(BOXES, ~targets.isin(["0", "1"]), "has a Target that is neither 0 nor 1")
     boxes = (targets == "1").groupby(level=0).sum().reindex(findings.index)
     check(BOXES, boxes.isna(), f"is not listed, but is in {FINDINGS}")
@@ -81,9 +87,9 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, int]:
     """Return the rows with an image (and its `path`), and how many have none."""
     table = _read_tables(folder)
     files = {path.stem: path for path in image_files(folder / IMAGES)}
-    there = present(list(table.index), files, folder / IMAGES, folder / FINDINGS)
-    found = table[there]
-    return found.assign(path=[str(files[name].resolve()) for name in found.index]), int((~there).sum())
+    found = present(list(table.index), files, folder / IMAGES, folder / FINDINGS)
+    there = table[table.index.isin(found)]
+    return there.assign(path=[str(files[found[name]].resolve()) for name in there.index]), len(table) - len(there)
 
 
 class Rsna(Source):
