@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from covid_keras.common.errors import UserError
+from covid_keras.data.sniff import DICOM, sniff
 
 
 def require_different_stems(images: Sequence[Path], outputs: str, verb: str) -> None:
@@ -17,6 +18,5 @@ def require_different_stems(images: Sequence[Path], outputs: str, verb: str) -> 
 
 
 def has_dicom_header(path: Path) -> bool:
-    """Return whether a file begins as a DICOM file does."""
-    with open(path, "rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+    """Return whether a file is DICOM, by its content."""
+    return sniff(path) == DICOM

@@ -46,10 +46,9 @@ from PIL import Image
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.progress import progress
-from covid_keras.data.images import read_image
+from covid_keras.data.images import read_image, read_radiograph
 from covid_keras.data.preparation import Preparation
 from covid_keras.evaluation.decisions import is_positive
-from covid_keras.inference.files import has_dicom_header
 from covid_keras.inference.network import RegisteredNetwork
 from covid_keras.models import registry
 from covid_keras.models.registry import SCALINGS, WeightEntry
@@ -68,8 +67,8 @@ _MOST_COLOUR, _MOST_HAZE, _MOST_DARKNESS, _LEAST_SOLIDITY = 3.0, 0.16, 0.40, 0.7
 # them or more on either side of the middle. On the COVID-19 Image Data Collection and the NIH subset the doubt falls on
 # 2 of 853 frontal radiographs, 36 of 38 lateral ones, but only 12 of 57 CT slices: two lungs, too.
 _LEAST_AREA, _LEAST_HALF = 0.10, 0.25
-# Side to which a picture is reduced before its colours are looked at, and width of the bands of luma.
-_COLOUR_SIDE, _BAND = 256, 16
+# Width of the bands of luma.
+_BAND = 16
 
 
 class Network(Protocol):
@@ -305,43 +304,16 @@ def colour_of(path: str | Path) -> float:
         from the mean of the pixels that are about as bright. So a radiograph on blue film, or sepia, is near 0, and a
         coloured letter or arrow counts for no more than the area it covers.
     """
-    picture = _colours(Path(path))
-    if picture is None:
+    return colour_spread(read_radiograph(path).colours)
+
+
+def colour_spread(colours: np.ndarray | None) -> float:
+    """Return the same of a radiograph's `colours`, uint8 (h, w, 3); 0 for None."""
+    if colours is None:
         return 0.0
-    picture.thumbnail((_COLOUR_SIDE, _COLOUR_SIDE), Image.Resampling.BOX)
-    luma, *chroma = np.moveaxis(np.asarray(picture.convert("YCbCr"), np.float64).reshape(-1, 3), 1, 0)
+    ycc = np.asarray(Image.fromarray(colours).convert("YCbCr"), np.float64)
+    luma, *chroma = np.moveaxis(ycc.reshape(-1, 3), 1, 0)
     band = (luma // _BAND).astype(int)
     counts = np.maximum(np.bincount(band), 1)
     off = [plane - (np.bincount(band, plane) / counts)[band] for plane in chroma]
     return float(np.hypot(*off).mean())
-
-
-def _colours(path: Path) -> Image.Image | None:
-    """Return a file as RGB, None where it holds one grey channel; `read_image` has found it sound."""
-    if has_dicom_header(path) or path.suffix.lower() in (".dcm", ".dicom"):
-        return _dicom_colours(path)
-    with Image.open(path) as image:
-        if image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F")):
-            return None
-        image.draft("RGB", (2 * _COLOUR_SIDE, 2 * _COLOUR_SIDE))  # JPEG files are decoded reduced
-        if not image.has_transparency_data:
-            return image.convert("RGB")
-        colour = image.convert("RGBA")  # over black, as `read_image` has it
-        return Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour).convert("RGB")
-
-
-def _dicom_colours(path: Path) -> Image.Image | None:
-    from pydicom import dcmread  # an extra, which `read_image` has found installed
-    from pydicom.pixels import apply_color_lut
-    from pydicom.uid import ImplicitVRLittleEndian
-
-    data = dcmread(path, force=True)
-    is_palette = data.get("PhotometricInterpretation") == "PALETTE COLOR"
-    if data.get("SamplesPerPixel", 1) == 1 and not is_palette:
-        return None
-    if "TransferSyntaxUID" not in data.file_meta:  # a file without preamble has no header to say it
-        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    stored = data.pixel_array
-    values = apply_color_lut(stored, data)[..., :3] if is_palette else stored
-    scale = 255 / max(int(values.max()), 1) if values.dtype != np.uint8 else 1
-    return Image.fromarray((values * scale).astype(np.uint8))

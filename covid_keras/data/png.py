@@ -1,0 +1,124 @@
+"""The chunks of a PNG file: what counts for the pixels is checked, what does not is left out before it is decoded.
+
+Pillow checks neither the checksums of the pixels nor that they are all there, and refuses sound files for a large
+colour profile or a bad checksum in a comment.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from covid_keras.common.errors import UserError
+from covid_keras.data.picture import check_size, damaged
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_CRITICAL = (b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_USEFUL = (b"eXIf", b"gAMA", b"pHYs", b"sRGB")
+# First column and row, and the steps between them, of an interlaced file's seven passes, and of a plain file's one.
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_PLAIN = ((0, 0, 1, 1),)
+
+
+class Header(NamedTuple):
+    """A PNG file's header: sides in pixels, bits per channel, the colour type, whether it is interlaced."""
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+    interlaced: bool
+
+    @property
+    def channels(self) -> int:
+        """Return the number of channels, alpha included."""
+        return _CHANNELS[self.colour]
+
+    def decoded_bytes(self) -> int:
+        """Return how many bytes the inflated pixels have, one filter byte per row included."""
+        total = 0
+        for left, top, across, down in _ADAM7 if self.interlaced else _PLAIN:
+            columns, rows = -(-(self.width - left) // across), -(-(self.height - top) // down)
+            if columns > 0 and rows > 0:
+                total += rows * (1 + -(-columns * self.channels * self.depth // 8))
+        return total
+
+
+class Png(NamedTuple):
+    """A PNG file: its header, and the bodies of its chunks that are of use, by name."""
+
+    header: Header
+    chunks: dict[bytes, bytearray]
+
+    def encode(self, without: bytes = b"") -> bytes:
+        """Return a PNG file of the chunks that count for the pixels."""
+        head = struct.pack(">IIBBBBB", *self.header[:4], 0, 0, self.header.interlaced)
+        kept = [name for name in _CRITICAL if name in self.chunks and name != without]
+        return _SIGNATURE + _chunk(b"IHDR", head) + b"".join(_chunk(name, self.chunks[name]) for name in kept)
+
+
+def read_png(path: Path, pixels: bool = True) -> Png:
+    """Read a PNG file; without `pixels` its header and what else is small.
+
+    Raises `UserError` where the size is out of bounds, the file is animated, or a chunk that counts for the pixels is
+    missing, has a wrong checksum or holds fewer pixels than the header says. A bad chunk of another kind is left out.
+    """
+    chunks: dict[bytes, bytearray] = {}
+    with open(path, "rb") as stream:
+        header = _read_header(path, stream)
+        while b"IEND" not in chunks:
+            _read_chunk(path, stream, chunks, pixels)
+    if pixels:
+        _check_pixels(path, header, chunks.get(b"IDAT", b""))
+    return Png(header, chunks)
+
+
+def _read_header(path: Path, stream: BinaryIO) -> Header:
+    start = stream.read(33)[8:]
+    if len(start) < 25 or start[:8] != b"\0\0\0\rIHDR" or start[8:] != start[8:21] + _checksum(start[4:8], start[8:21]):
+        raise damaged(path, "its header")
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", start[8:21])
+    if depth not in _DEPTHS.get(colour, ()):
+        raise damaged(path, "its header")
+    check_size(path, height, width)
+    return Header(width, height, depth, colour, bool(interlaced))
+
+
+def _read_chunk(path: Path, stream: BinaryIO, chunks: dict[bytes, bytearray], pixels: bool) -> None:
+    start = stream.read(8)
+    if len(start) < 8:
+        raise damaged(path, "it ends before its last chunk")
+    length, name = struct.unpack(">I4s", start)
+    if name == b"fdAT":
+        raise UserError(path, "is animated", "Save one radiograph per file")
+    if name not in _CRITICAL + _USEFUL or (name == b"IDAT" and not pixels):
+        stream.seek(length + 4, os.SEEK_CUR)
+        return
+    body = stream.read(length)
+    if stream.read(4) == _checksum(name, body):
+        chunks.setdefault(name, bytearray()).extend(body)
+    elif name in _CRITICAL:
+        raise damaged(path, f"chunk {name.decode()} is cut or has a wrong checksum")
+
+
+def _check_pixels(path: Path, header: Header, deflated: bytes | bytearray) -> None:
+    expected = header.decoded_bytes()
+    try:
+        found = len(zlib.decompressobj().decompress(deflated, expected))
+    except zlib.error as error:
+        raise damaged(path, error) from error
+    if found < expected:
+        raise damaged(path, f"{100 * found // expected} % of its pixels are there")
+
+
+def _checksum(name: bytes, body: bytes | bytearray) -> bytes:
+    return zlib.crc32(body, zlib.crc32(name)).to_bytes(4, "big")
+
+
+def _chunk(name: bytes, body: bytes | bytearray) -> bytes:
+    return len(body).to_bytes(4, "big") + name + bytes(body) + _checksum(name, body)

@@ -1,0 +1,292 @@
+"""PNG, JPEG, TIFF, BMP and, for masks, GIF: from the file to a `Picture`.
+
+Pillow decodes what has 8 bits per channel or less. It keeps only the high byte of deeper colour, so PNG of 16 bits goes
+through OpenCV, and TIFF of another type than uint8 through tifffile (through OpenCV where tifffile would need a codec
+that is not installed).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from covid_keras.common.errors import UserError
+from covid_keras.data.picture import DECODE_ERRORS, MAX_SIDE, Picture, check_finite, check_size, damaged, luma
+from covid_keras.data.png import Png, read_png
+from covid_keras.data.sniff import GIF, PNG, TIFF
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+_EXIF_ORIENTATION = 0x0112
+_OLD_SUBFILE_TYPE, _X_RESOLUTION, _Y_RESOLUTION = 255, 282, 283  # TIFF tags
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5  # TIFF's photometric interpretations
+_PREMULTIPLIED, _ALPHA = 1, 2  # TIFF's kinds of extra channels
+_ONE_EACH = "Save one radiograph per file"
+
+
+def raster_size(path: Path, kind: str) -> tuple[int, int]:
+    """Return (height, width) of the upright picture, from the header alone."""
+    if kind == PNG:
+        png = read_png(path, pixels=False)
+        size, orientation = (png.header.height, png.header.width), _png_orientation(png)
+    elif kind == TIFF:
+        with _tiff_page(path, []) as page:
+            size, orientation = (page.imagelength, page.imagewidth), _tiff_orientation(page)
+    else:
+        with _opened(path, kind) as image:
+            size, orientation = (image.height, image.width), _exif_orientation(image)
+    return size[::-1] if orientation >= 5 else size
+
+
+def read_raster(path: Path, kind: str) -> Picture:
+    """Decode a file whole and turn it upright.
+
+    Raises `UserError` where it is damaged, its size or number of pages is out of bounds, or its colour model is not
+    understood.
+    """
+    notes: list[str] = []
+    if kind == PNG:
+        picture, orientation = _read_png(path, notes)
+    elif kind == TIFF:
+        picture, orientation = _read_tiff(path, notes)
+    else:
+        with _opened(path, kind) as image:
+            orientation = _exif_orientation(image)
+            _note_aspect(notes, *image.info.get("jfif_density", (1, 1)))
+            picture = _decoded(path, image)
+    check_finite(path, picture.values)
+    if picture.valid is not None and not picture.valid.any():
+        notes.append("it is transparent all over, so it is black")
+    return picture._replace(warnings=tuple(notes)).turned(orientation)
+
+
+def _note_aspect(notes: list[str], x: float, y: float) -> None:
+    if x > 0 and y > 0 and not 0.99 <= x / y <= 1.01:
+        notes.append(f"its pixels are said not to be square (resolution {x:g} across, {y:g} down); it is not resampled")
+
+
+# --- what Pillow decodes: 8 bits per channel and less
+
+
+@contextlib.contextmanager
+def _opened(path: Path, kind: str, content: bytes | None = None, page: int = 0) -> Iterator[Image.Image]:
+    """Open a file, or its `content`, without decoding; refuse a size or a number of pages out of bounds."""
+    # A stream, not the path: Pillow maps uncompressed TIFF files into memory by their path, and then mixes up
+    # the sides of those whose orientation swaps them (seen with Pillow 13.0).
+    with open(path, "rb") if content is None else io.BytesIO(content) as stream:
+        try:
+            image = Image.open(stream, formats=(kind,))
+            pages = getattr(image, "n_frames", 1) if kind == GIF else 1
+            if page:
+                image.seek(page)
+        except Image.DecompressionBombError as error:
+            # Raised above 179 million pixels: one side is then longer than 13,000.
+            raise UserError(path, f"has a side of more than {MAX_SIDE} pixels", "Scale it down") from error
+        except UnidentifiedImageError as error:
+            raise damaged(path, f"its {kind} header cannot be read, or is of a rare kind") from error
+        except DECODE_ERRORS as error:
+            raise damaged(path, error) from error
+        check_size(path, image.height, image.width)
+        if pages > 1:
+            raise UserError(path, f"holds {pages} pages", _ONE_EACH)
+        yield image
+
+
+def _decoded(path: Path, image: Image.Image) -> Picture:
+    try:
+        image.load()
+        if image.mode.startswith(("I", "F")):
+            return Picture(np.array(image))
+        return _from_pillow(image)
+    except DECODE_ERRORS as error:
+        raise damaged(path, error) from error
+
+
+def _from_pillow(image: Image.Image) -> Picture:
+    valid = None
+    if image.has_transparency_data:
+        colour = image.convert("RGBA")
+        clear = np.asarray(colour.getchannel("A")) == 0
+        valid = ~clear if clear.any() else None
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), colour)
+    colours = None
+    if image.mode not in ("1", "L"):
+        # Through RGB: a direct conversion from RGBA, CMYK or a palette to L does not exist for every mode.
+        image = image.convert("RGB")
+        colours = np.asarray(image)
+    return Picture(np.array(image.convert("L")), valid, colours)  # a copy: asarray would be read-only
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    try:
+        return _orientation(image.getexif().get(_EXIF_ORIENTATION))
+    except DECODE_ERRORS:  # a camera's broken EXIF block says nothing, and the pixels are sound
+        return 1
+
+
+def _orientation(value: Any) -> int:
+    return value if value in range(1, 9) else 1
+
+
+# --- deeper channels
+
+
+def _from_channels(colour: np.ndarray, opacity: np.ndarray | None = None, premultiplied: bool = False) -> Picture:
+    """Return the picture of channels (H, W, 1 or 3) of any type, over black where `opacity` (H, W) says so."""
+    grey = colour.shape[2] == 1
+    values = colour[..., 0] if grey else luma(colour)
+    colours = None if grey else np.clip(colour * (255 / max(float(colour.max()), 1e-9)), 0, 255).astype(np.uint8)
+    if opacity is None or (opacity.all() and opacity.min() == opacity.max()):
+        return Picture(values, None, colours)
+    if not premultiplied:
+        values = values * (opacity / opacity.max() if opacity.any() else 0.0)
+    return Picture(values, opacity > 0, colours)
+
+
+def _read_png(path: Path, notes: list[str]) -> tuple[Picture, int]:
+    png = read_png(path)
+    gamma = int.from_bytes(png.chunks.get(b"gAMA", b""), "big")
+    if gamma and b"sRGB" not in png.chunks and not 40_000 <= gamma <= 60_000:
+        notes.append(f"its values are said to be stored with gamma {gamma / 100_000:g}, which is not applied")
+    if len(aspect := png.chunks.get(b"pHYs", b"")) == 9:
+        _note_aspect(notes, int.from_bytes(aspect[:4], "big"), int.from_bytes(aspect[4:8], "big"))
+    if png.header.depth == 16:
+        return _deep_png(path, png), _png_orientation(png)
+    with _opened(path, PNG, png.encode()) as image:
+        return _decoded(path, image), _png_orientation(png)
+
+
+def _deep_png(path: Path, png: Png) -> Picture:
+    """Decode 16 bits per channel; the transparent colour is left to us, since OpenCV's versions differ in it."""
+    planes = cv2.imdecode(np.frombuffer(png.encode(without=b"tRNS"), np.uint8), cv2.IMREAD_UNCHANGED)
+    if planes is None or planes.dtype != np.uint16:
+        raise damaged(path, "its pixels")
+    planes = planes[..., None] if planes.ndim == 2 else planes
+    count = 1 if png.header.channels < 3 else 3
+    colour = planes[..., :count][..., ::-1]  # OpenCV has blue first; grey with alpha comes as four channels
+    if png.header.channels % 2 == 0:
+        return _from_channels(colour, planes[..., -1].astype(np.float64) / 65_535)
+    key = np.frombuffer(png.chunks.get(b"tRNS", b""), ">u2")
+    return _from_channels(colour, (colour != key).any(axis=2) if len(key) == count else None)
+
+
+def _png_orientation(png: Png) -> int:
+    exif = Image.Exif()
+    try:
+        exif.load(bytes(png.chunks.get(b"eXIf", b"")))
+        return _orientation(exif.get(_EXIF_ORIENTATION))
+    except DECODE_ERRORS:
+        return 1
+
+
+# --- TIFF
+
+
+def _read_tiff(path: Path, notes: list[str]) -> tuple[Picture, int]:
+    with _tiff_page(path, notes) as page:
+        _note_aspect(notes, *(_ratio(page, tag) for tag in (_X_RESOLUTION, _Y_RESOLUTION)))
+        if page.dtype is not None and page.dtype.name in ("uint8", "bool"):
+            with _opened(path, TIFF, page=page.index) as image:
+                return _decoded(path, image), 1  # Pillow turns TIFF files upright by itself
+        return _deep_tiff(path, page), _tiff_orientation(page)
+
+
+@contextlib.contextmanager
+def _tiff_page(path: Path, notes: list[str]) -> Iterator[TiffPage]:
+    """Yield the one page that is no reduced copy of another, its size checked."""
+    import tifffile
+
+    with contextlib.ExitStack() as stack:
+        try:
+            pages = list(stack.enter_context(tifffile.TiffFile(path)).pages)
+            page = _full_page(path, pages, notes)
+            height, width = page.imagelength, page.imagewidth
+        except (tifffile.TiffFileError, *DECODE_ERRORS) as error:
+            raise damaged(path, error) from error
+        check_size(path, height, width)
+        yield page
+
+
+def _full_page(path: Path, pages: list[Any], notes: list[str]) -> Any:
+    full = [page for page in pages if not (page.is_reduced or page.is_mask or _tag(page, _OLD_SUBFILE_TYPE) == 2)]
+    largest = max(full or pages, key=lambda page: page.imagelength * page.imagewidth)
+    others = [page for page in full if page is not largest]
+    if any(not _is_small_copy(page, largest) for page in others):
+        raise UserError(path, f"holds {len(full)} pages", _ONE_EACH)
+    if others:
+        notes.append(f"its {len(others)} smaller pages of the same shape are taken for thumbnails")
+    return largest
+
+
+def _is_small_copy(page: Any, full: Any) -> bool:
+    height, width = full.imagelength / page.imagelength, full.imagewidth / page.imagewidth
+    return min(height, width) >= 2 and 0.95 <= height / width <= 1.05
+
+
+def _tag(page: Any, code: int) -> Any:
+    return page.tags[code].value if code in page.tags else None
+
+
+def _ratio(page: Any, code: int) -> float:
+    value = _tag(page, code)
+    return value[0] / value[1] if isinstance(value, tuple) and len(value) == 2 and value[1] else 0.0
+
+
+def _tiff_orientation(page: Any) -> int:
+    return _orientation(_tag(page, 274))
+
+
+def _deep_tiff(path: Path, page: Any) -> Picture:
+    planes = _tiff_planes(path, page)
+    kind, declared = page.photometric, tuple(page.extrasamples)
+    count = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _PALETTE: 1, _RGB: 3, _CMYK: 4}.get(kind, 0)
+    if not count or planes.shape[2] < count:
+        problem = f"its colour model ({getattr(kind, 'name', kind)}, {planes.shape[2]} channels) is not understood"
+        raise UserError(path, problem, "Save it as grey PNG")
+    colour = planes[..., :count]
+    if kind == _WHITE_IS_ZERO:
+        colour = colour.max() - colour if colour.dtype.kind == "u" else -colour.astype(np.float64)
+    elif kind == _PALETTE:
+        colour = np.moveaxis(np.asarray(page.colormap), 0, -1)[colour[..., 0]]
+    elif kind == _CMYK:
+        left = 1 - colour.astype(np.float64) / np.iinfo(colour.dtype).max
+        colour = left[..., :3] * left[..., 3:]
+    alpha = next((k for k, extra in enumerate(declared) if extra in (_PREMULTIPLIED, _ALPHA)), None)
+    if alpha is None:
+        return _from_channels(colour)
+    opacity = planes[..., planes.shape[2] - len(declared) + alpha]
+    if opacity.dtype.kind != "f":
+        opacity = opacity / np.iinfo(opacity.dtype).max
+    return _from_channels(colour, opacity, declared[alpha] == _PREMULTIPLIED)
+
+
+def _tiff_planes(path: Path, page: Any) -> np.ndarray:
+    """Decode a page, (H, W, channels)."""
+    try:
+        planes = page.asarray()
+    except DECODE_ERRORS as error:
+        if "imagecodecs" not in str(error):
+            raise damaged(path, error) from error
+        return _opencv_planes(path, page)
+    if page.axes not in ("YX", "YXS", "SYX"):
+        raise UserError(path, f"holds {planes.shape} values", _ONE_EACH)
+    return planes[..., None] if planes.ndim == 2 else np.moveaxis(planes, 0, -1) if page.axes == "SYX" else planes
+
+
+def _opencv_planes(path: Path, page: Any) -> np.ndarray:
+    """Decode a page whose compression tifffile does not have, where OpenCV keeps its type and number of channels."""
+    count = page.samplesperpixel
+    read, found = cv2.imreadmulti(str(path), start=page.index, count=1, flags=cv2.IMREAD_UNCHANGED)
+    if read and count in (1, 3, 4) and found[0].dtype == page.dtype and found[0].size == page.size:
+        planes = found[0].reshape(page.imagelength, page.imagewidth, count)
+        return planes if count == 1 else planes[..., [2, 1, 0, 3][:count]]
+    name = getattr(page.compression, "name", page.compression)
+    raise UserError(path, f"its compression ({name}) of {count} channels of {page.dtype} is not read", "Save it as PNG")

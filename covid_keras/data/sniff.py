@@ -1,0 +1,150 @@
+"""What a file is, told by its content: the one place that asks for a file's kind."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+from covid_keras.common.errors import UserError
+
+PNG, JPEG, TIFF, BMP, GIF, DICOM = "PNG", "JPEG", "TIFF", "BMP", "GIF", "DICOM"
+JSRT_RAW = "raw JSRT"
+RADIOGRAPHS = frozenset({PNG, JPEG, TIFF, BMP, DICOM, JSRT_RAW})
+
+# (offset, bytes, kind), the first that fits counts.
+_SIGNATURES = (
+    (0, b"\x89PNG\r\n\x1a\n", PNG),
+    (0, b"\xff\xd8\xff", JPEG),
+    (128, b"DICM", DICOM),  # before TIFF: a DICOM file's preamble may make it a TIFF file as well
+    *((0, start, TIFF) for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    (0, b"GIF8", GIF),
+    (8, b"WEBP", "WebP"),
+    (4, b"jP  \r\n", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (4, b"JXL \r\n", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    *((4, b"ftyp" + brand, "AVIF") for brand in (b"avif", b"avis")),
+    *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")),
+    (4, b"ftyp", "video"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"%PDF", "PDF"),
+    (0, b"%!PS", "PostScript"),
+    (344, b"n+1\0", "NIfTI"),
+    (344, b"ni1\0", "NIfTI"),
+    (4, b"n+2\0", "NIfTI"),
+    (0, b"NRRD", "NRRD"),
+    (0, b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (0, b"\x93NUMPY", "NumPy"),
+    (0, b"PK\x03\x04", "zip"),
+    (0, b"PK\x05\x06", "zip"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    (0, b"Rar!", "RAR"),
+    (257, b"ustar", "tar"),
+    (0, b"BZh", "bzip2"),
+    (0, b"\xfd7zXZ\0", "xz"),
+    (0, b"version https://git-lfs", "Git LFS pointer"),
+)
+_GZIP = b"\x1f\x8b"
+_START = 512
+# The sizes that a BMP file's second header may have: two letters alone are not enough to tell it.
+_BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
+
+
+def sniff(path: str | Path) -> str:
+    """Return what a file is, whatever its name says.
+
+    Returns
+    -------
+    str
+        One of `RADIOGRAPHS`, or the name of another kind: "GIF", "WebP", "HEIC", "PDF", "NIfTI", "zip", "web page",
+        "text", ...; "" where the content is not known. Raw files of the JSRT database have no signature and are known
+        by their suffix `.IMG`; DICOM files without the preamble by their first element.
+
+    Raises
+    ------
+    UserError
+        Where the file is missing, a folder, empty or cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(path, "is a folder, not an image", "Give the image file itself")
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(_START)
+    except FileNotFoundError as error:
+        raise UserError(path, "there is no such image", "Check the path") from error
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", "Check its permissions") from error
+    if not start:
+        raise UserError(path, "the file is empty (0 bytes)", "Fetch it again")
+    return _kind_of(start) or (JSRT_RAW if path.suffix.lower() == ".img" else _text_kind(start))
+
+
+def not_a_radiograph(path: str | Path, kind: str) -> UserError:
+    """Return the error for a file of a kind that is not read, named as what it is."""
+    problem = "is not a PNG, JPEG, TIFF, BMP or DICOM image, whatever its name says"
+    problem += f", but {kind}" if kind else ""
+    if kind == "Git LFS pointer":
+        return UserError(path, problem, "Run git lfs pull to fetch the file itself")
+    packed = kind in ("zip", "gzip", "tar", "7-Zip", "RAR", "bzip2", "xz")
+    return UserError(path, problem, "Unpack it first" if packed else "Convert it to PNG, or leave it out")
+
+
+def _kind_of(start: bytes) -> str:
+    for offset, signature, kind in _SIGNATURES:
+        if start[offset : offset + len(signature)] == signature:
+            return kind
+    if start[:2] == b"BM" and start[14:18] and int.from_bytes(start[14:18], "little") in _BMP_HEADERS:
+        return BMP
+    if start[:2] == _GZIP:
+        return _packed_kind(start)
+    return DICOM if _starts_as_dicom(start) else ""
+
+
+def _packed_kind(start: bytes) -> str:
+    """Tell a gzip file of a NIfTI volume from any other by its first bytes."""
+    try:
+        inside = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(start, _START)
+    except zlib.error:
+        return "gzip"
+    # 348 and 540 are the lengths of the headers of NIfTI's two versions, which they begin with.
+    return "NIfTI" if inside[:4] in (struct.pack("<i", 348), struct.pack("<i", 540)) else "gzip"
+
+
+def _starts_as_dicom(start: bytes) -> bool:
+    """Tell DICOM without a preamble: an element of group 2 or 8, of a length that fits, and one after it."""
+    for order in "<>":
+        offset, last = 0, (0, 0)
+        for _ in range(2):
+            element = _element(start[offset : offset + 12], order)
+            if element is None or element[0] <= last or element[0][0] not in (2, 8):
+                break
+            last, offset = element[0], offset + element[1]
+        else:
+            return True
+    return False
+
+
+def _element(data: bytes, order: str) -> tuple[tuple[int, int], int] | None:
+    """Return tag and whole length of the DICOM element at the start of `data`, None where there is none."""
+    if len(data) < 12:
+        return None
+    group, number = struct.unpack(order + "HH", data[:4])
+    representation = data[4:6]
+    if not (representation.isalpha() and representation.isupper()):
+        header, length = 8, struct.unpack(order + "I", data[4:8])[0]
+    elif representation in (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC", b"UR", b"OF", b"OD", b"OL", b"SV", b"UV"):
+        header, length = 12, struct.unpack(order + "I", data[8:12])[0]
+    else:
+        header, length = 8, struct.unpack(order + "H", data[6:8])[0]
+    return None if length % 2 or length > _START - 24 else ((group, number), header + length)
+
+
+def _text_kind(start: bytes) -> str:
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text[:1] == b"<":
+        lower = text.lower()
+        return "SVG" if b"<svg" in lower else "web page" if b"<html" in lower or b"<!doctype" in lower else "XML"
+    printable = sum(32 <= byte < 127 or byte in b"\t\r\n" or byte >= 128 for byte in start)
+    return "text" if printable == len(start) and sum(byte < 128 for byte in start) > len(start) / 2 else ""
