@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covid_keras.common.files import write_json
-from covid_keras.evaluation import comparison_records
+from covid_keras.evaluation import Measured, comparison_records
+from covid_keras.evaluation.uncertainty import EXACT
 from covid_keras.paper.registered import load_papers
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.sources import committed_profiles
@@ -41,8 +42,13 @@ def metric_differences(results: Results) -> Iterator[str]:
     for key in sorted(set(committed) & set(again)):
         for name in VALUES:
             theirs, ours = getattr(committed[key], name), getattr(again[key], name)
-            if not _same(theirs, ours):
+            if not _same(theirs, ours) and not (name in ("low", "high") and is_exact_now(committed[key], again[key])):
                 yield f"{name} of {key[1]} of {key[0]}: committed {theirs}, made again {ours}"
+
+
+def is_exact_now(committed: Measured, again: Measured) -> bool:
+    """Whether a metric of 0 or 100 % was committed when its interval had no width, and has an exact one now."""
+    return again.interval == EXACT and committed.low == committed.high == committed.mean
 
 
 def verdict_cells(results: Results) -> list[dict[str, object]]:

@@ -30,7 +30,7 @@ from covid_keras.published.facts import Place
 COMPARISON_COLUMNS = (
     "table", "row", "column", "paper", "paper_std", "ours", "ours_std", "low", "high",
     "difference", "tolerance", "verdict", "doubt", "executions", "target", "unit", "system", "metric",
-    "paper_low", "paper_high", "paper_text", "grade", "outcome", "reason",
+    "paper_low", "paper_high", "paper_text", "grade", "outcome", "reason", "interval",
 )  # fmt: skip
 AUDIT_COLUMNS = ("audit", "audit_reason", "proof")
 # In two classes what is not on the diagonal of the confusion matrix is the rest of its row.
@@ -81,7 +81,8 @@ def compare(
         "598 of 603"), or that it is lost, else "". `target` is what `difference` = `ours` - `target` is taken from;
         all in `unit` (a "ratio" is 0..1). Cells that were not measured have NaN for `ours` and 0 executions; those
         that the paper's text has lost have NaN for `paper`, `target` and `difference` whether we measured them or not.
-        `grade`, `outcome` and `reason` are those of `Verdict` ("" for None), `verdict` the same in words. Outcomes:
+        `interval` says how ours was made (see `Measured`). `grade`, `outcome` and `reason` are those of `Verdict` (""
+        for None), `verdict` the same in words. Outcomes:
         `reproduced` (|difference| <= tolerance), `within interval` (low <= target <= high), `not reproduced`.
         With an `audit` the columns `AUDIT_COLUMNS` come last; of a number that is no target the reason is
         "impossible as printed: ..." or "not as printed: ..."; where there is another reason already, or the printed
@@ -207,6 +208,7 @@ def _row(cell: PublishedCell, ours: Measured | None, tolerances: Mapping[str, fl
         "paper_low": math.nan if cell.low is None else cell.low,
         "paper_high": math.nan if cell.high is None else cell.high,
         "paper_text": cell.printed,
+        "interval": ours.interval if ours else "",
     }
 
 

@@ -13,6 +13,7 @@ from covid_keras.evaluation.uncertainty import (
     LEVEL,
     RESAMPLES,
     ExecutionCounts,
+    bearing_patients,
     count_executions,
     interval_of,
     mean_metrics,
@@ -131,15 +132,19 @@ def summarise_counts(
         confusion = execution.confusion(weights)
         return {name: function(confusion) for name, function in functions.items()}
 
+    def alone(execution: ExecutionCounts) -> dict[str, np.ndarray]:
+        return {name: function(execution.alone()) for name, function in functions.items()}
+
     for system in dict.fromkeys(rows["system"]):
         mine = rows[rows["system"] == system]
         patients = pd.Index(sorted(mine["patient_id"].unique()))
         executions = count_executions(mine, patients)
         once = [metrics(execution, np.ones((1, len(patients)))) for execution in executions]
         drawn = [mean_metrics(executions, weights, metrics) for weights in patient_weights(len(patients), n, seed)]
+        bearing = bearing_patients(executions, len(patients), alone)
         sizes = len(patients), mine["image_id"].nunique()
         for name in functions:
             values = np.concatenate([one[name] for one in once])
-            interval = interval_of(np.concatenate([chunk[name] for chunk in drawn]), level)
+            interval = interval_of(np.concatenate([chunk[name] for chunk in drawn]), level, bearing[name])
             measured.append(measured_of(system, name, values, interval, sizes, (level, n, seed)))
     return measured

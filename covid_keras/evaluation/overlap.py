@@ -13,7 +13,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.tables import read_table
 from covid_keras.data.sources.darwin_v7 import IGNORE, LUNG
 from covid_keras.evaluation.summary import DDOF, Measured
-from covid_keras.evaluation.uncertainty import bootstrap_mean
+from covid_keras.evaluation.uncertainty import SHARES, Interval, mean_interval
 
 PARTS = ("train", "validation")
 # Of the folder of a trained segmenter: the overlap of every image, and what vouches for the training.
@@ -138,17 +138,18 @@ def measured_part(part: pd.DataFrame, system: str, name: str, measures: tuple[st
     found = []
     for measure in measures:
         values = part[measure].to_numpy()
-        mean, low, high = bootstrap_mean(values, patients)
-        found.append(measured_of_part(part, system, f"{measure}_{name}", (mean, std_of(values), low, high)))
+        interval = mean_interval(100 * values, patients, sure=SHARES)
+        found.append(measured_of_part(part, system, f"{measure}_{name}", (values.mean(), std_of(values)), interval))
     return found
 
 
 def measured_of_part(
-    part: pd.DataFrame, system: str, metric: str, found: tuple[float, float, float, float]
+    part: pd.DataFrame, system: str, metric: str, found: tuple[float, float], interval: Interval
 ) -> Measured:
-    """Return (mean, std, low, high), 0..1, of the images of `part` as `Measured` in percent."""
-    mean, std, low, high = (100 * value for value in found)
-    return Measured(system, metric, mean, std, DDOF, 1, low, high, part["patient_id"].nunique(), len(part))
+    """Return (mean, std), 0..1, of the images of `part`, and an interval in percent, as `Measured` in percent."""
+    mean, std = (100 * float(value) for value in found)
+    sizes = part["patient_id"].nunique(), len(part)
+    return Measured(system, metric, mean, std, DDOF, 1, *interval, *sizes, interval=interval.kind)
 
 
 def std_of(values: np.ndarray) -> float:

@@ -19,10 +19,14 @@ from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import SEVERITIES
 from covid_keras.evaluation.metrics import COUNT_KEYS, SEVERITY_PREFIX, decisions_of, per_execution, rows_of_test
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS
-from covid_keras.evaluation.uncertainty import LEVEL, RESAMPLES, bootstrap_intervals
+from covid_keras.evaluation.uncertainty import BOOTSTRAP, LEVEL, RESAMPLES, Interval, bootstrap_intervals
 
 DDOF = 1
 _DECIMALS = 6
+INTERVAL_WORDS = (
+    "percentile bootstrap of the mean over executions, patients drawn with replacement; where a metric has"
+    ' "interval": exact, of 0 or 100 %, Clopper-Pearson on patients; none of fewer than two patients'
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class Measured:
         Distinct ones in the test rows; for `accuracy_<severity>`, those of that level.
     level, resamples, seed
         Of the interval.
+    interval : str
+        How it was made: "bootstrap"; "exact" at 0 and 100 %; "none" for fewer than two patients (`low` and `high` are
+        NaN).
     """
 
     system: str
@@ -60,6 +67,7 @@ class Measured:
     level: float = LEVEL
     resamples: int = RESAMPLES
     seed: int = 0
+    interval: str = BOOTSTRAP
 
 
 def summarise(
@@ -108,7 +116,7 @@ def measured_of(
     system: str,
     metric: str,
     values: np.ndarray,
-    interval: tuple[float, float],
+    interval: Interval,
     sizes: tuple[int, int],
     drawing: tuple[float, int, int],
 ) -> Measured:
@@ -119,7 +127,8 @@ def measured_of(
     values = values[np.isfinite(values)]
     mean = float(values.mean()) if len(values) else float("nan")
     level, resamples, seed = drawing
-    return Measured(system, metric, mean, std_of(values), DDOF, len(values), *interval, *sizes, level, resamples, seed)
+    found = (mean, std_of(values), DDOF, len(values), *interval, *sizes)
+    return Measured(system, metric, *found, level, resamples, seed, interval.kind)
 
 
 def std_of(values: np.ndarray) -> float:
@@ -166,7 +175,9 @@ def metrics_json(
     for one in measured:
         entry = systems.setdefault(one.system, {"metrics": {}, "executions": []})
         entry["metrics"][one.metric] = {
-            name: plain(value) for name, value in asdict(one).items() if name not in ("system", "metric")
+            name: plain(value)
+            for name, value in asdict(one).items()
+            if name not in ("system", "metric") and (name, value) != ("interval", BOOTSTRAP)
         }
     for row in executions.to_dict("records"):
         system = row.pop("system")
@@ -176,7 +187,7 @@ def metrics_json(
     return {
         "provenance": provenance or {},
         "std": f"sample standard deviation over executions (ddof={DDOF})",
-        "interval": "percentile bootstrap of the mean over executions, patients drawn with replacement",
+        "interval": INTERVAL_WORDS,
         "systems": systems,
     }
 
@@ -187,10 +198,10 @@ def _read(value: Any) -> Any:
 
 def measured_from_json(value: dict[str, Any], where: str = "metrics") -> list[Measured]:
     """Read `metrics_json` back; raise `UserError` naming `where` for another layout."""
-    names = [field.name for field in fields(Measured) if field.name not in ("system", "metric")]
+    names = [field.name for field in fields(Measured) if field.name not in ("system", "metric", "interval")]
     try:
         return [
-            Measured(system, metric, **{k: _read(entry[k]) for k in names})
+            Measured(system, metric, interval=entry.get("interval", BOOTSTRAP), **{k: _read(entry[k]) for k in names})
             for system, both in value["systems"].items()
             for metric, entry in both["metrics"].items()
         ]

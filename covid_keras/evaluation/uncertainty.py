@@ -6,10 +6,17 @@ a metric [1]_ [2]_. All metrics that are ratios of counts come from one matrix p
 weights (resamples, patients) times counts (patients, cells of the confusion matrix). The AUC is the weighted
 rank statistic of each execution.
 
+At 0 and 100 % every resample is the same, which is a limit of the bootstrap and no certainty: there the interval is the
+exact one of Clopper and Pearson [3]_, of so many patients as bear on the metric (those with an image in its
+denominator; for an AUC, or a mean over classes, those of the rarest class). Of fewer than two patients there is none.
+
 References
 ----------
 .. [1] B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile interval).
 .. [2] C. Field, A. Welsh, Bootstrapping clustered data, J. R. Stat. Soc. B 69(3), 2007 (cluster bootstrap).
+.. [3] C. Clopper, E. Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial,
+   Biometrika 26(4), 1934. All n of values in 0..1 being 1 has at most the probability mean^n, so that at the bounds it
+   holds for such values too, not only for shares.
 """
 
 from __future__ import annotations
@@ -19,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation.metrics import (
@@ -33,12 +41,42 @@ from covid_keras.evaluation.metrics import (
 
 RESAMPLES = 1000
 LEVEL = 0.95
+# What a share, in percent, and a difference of two are where nothing, or everything, is the same in all patients.
+SHARES, DIFFERENCES = (0.0, 100.0), (0.0, -100.0, 100.0)
+_SAME = 1e-9
 _CHUNK_ELEMENTS = 4_000_000  # weights held at a time: 32 MB
+
+
+# How an interval was made.
+BOOTSTRAP, EXACT, NONE = "bootstrap", "exact", "none"
+
+
+class Interval(tuple[float, float]):
+    """An interval (low, high), NaN where there is none, with how it was made.
+
+    Attributes
+    ----------
+    kind : str
+        "bootstrap", "exact" (Clopper-Pearson on patients, at 0 and 100 %) or "none" (fewer than two patients).
+    """
+
+    kind: str
+
+    def __new__(cls, low: float, high: float, kind: str = BOOTSTRAP) -> Interval:
+        made = super().__new__(cls, (low, high))
+        made.kind = kind
+        return made
+
+    def __getnewargs__(self) -> tuple[float, float, str]:  # type: ignore[override]
+        return (*self, self.kind)
+
+
+NO_INTERVAL = Interval(float("nan"), float("nan"), NONE)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of two systems: `a` minus `b`, percentage points, with its interval."""
+    """A metric of two systems: `a` minus `b`, percentage points, with its interval and how that was made."""
 
     metric: str
     a: float
@@ -47,6 +85,7 @@ class Difference:
     low: float
     high: float
     n_patients: int
+    interval: str = BOOTSTRAP
 
 
 @dataclass(frozen=True)
@@ -131,6 +170,40 @@ class ExecutionCounts:
             metrics[SEVERITY_PREFIX + name] = percent(levels[:, 2 * place], levels[:, 2 * place + 1])
         return metrics
 
+    def alone(self) -> np.ndarray:
+        """Return the confusion matrix of each patient that is tested, (m, K, K)."""
+        size = len(self.classes)
+        return self.counts[:, : size * size].reshape(-1, size, size)
+
+    def metrics_alone(self) -> dict[str, np.ndarray]:
+        """Return the metrics of each patient alone, (m,) each; NaN where the patient does not bear on one."""
+        metrics = metrics_from_confusion(self.alone(), self.classes, self.binary)
+        metrics["auc"] = np.full(len(self.patient), np.nan)
+        levels = self.counts[:, len(self.classes) ** 2 :]
+        for place, name in enumerate(self.levels):
+            metrics[SEVERITY_PREFIX + name] = percent(levels[:, 2 * place], levels[:, 2 * place + 1])
+        return metrics
+
+
+def bearing_patients(
+    executions: Sequence[ExecutionCounts],
+    patients: int,
+    alone: Callable[[ExecutionCounts], dict[str, np.ndarray]] = ExecutionCounts.metrics_alone,
+) -> dict[str, int]:
+    """Return how many patients bear on each metric: on whom alone it is defined, in some execution.
+
+    Of a metric that no patient alone defines, such as an AUC, they are those of the rarest class.
+    """
+    bearing: dict[str, np.ndarray] = {}
+    of_class: dict[int, np.ndarray] = {}
+    for execution in executions:
+        for name, values in alone(execution).items():
+            bearing.setdefault(name, np.zeros(patients, bool))[execution.patient[np.isfinite(values)]] = True
+        for number, images in enumerate(execution.alone().sum(axis=2).T):
+            of_class.setdefault(number, np.zeros(patients, bool))[execution.patient[images > 0]] = True
+    rarest = min(int(found.sum()) for found in of_class.values())
+    return {name: int(found.sum()) or rarest for name, found in bearing.items()}
+
 
 def count_executions(
     rows: pd.DataFrame, patients: pd.Index, positive: str | None = None, threshold: float | None = None
@@ -169,8 +242,8 @@ def bootstrap_intervals(
     n: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
-) -> dict[str, tuple[float, float]]:
-    """Compute the percentile interval of every metric of one system.
+) -> dict[str, Interval]:
+    """Compute the interval of every metric of one system.
 
     Parameters
     ----------
@@ -187,9 +260,9 @@ def bootstrap_intervals(
 
     Returns
     -------
-    dict of str to (low, high)
-        Percent. Executions (or whole resamples) in which a metric is undefined are left out of its mean; NaN
-        where it is undefined in all.
+    dict of str to Interval (low, high)
+        Percent, with `kind`: how it was made. Executions (or whole resamples) in which a metric is undefined are left
+        out of its mean; NaN where it is undefined in all.
 
     Raises
     ------
@@ -202,7 +275,10 @@ def bootstrap_intervals(
     patients = pd.Index(sorted(rows["patient_id"].unique()))
     executions = count_executions(rows, patients, positive, threshold)
     chunks = [mean_metrics(executions, weights) for weights in patient_weights(len(patients), n, seed)]
-    return {name: interval_of(np.concatenate([chunk[name] for chunk in chunks]), level) for name in chunks[0]}
+    bearing = bearing_patients(executions, len(patients))
+    return {
+        name: interval_of(np.concatenate([chunk[name] for chunk in chunks]), level, bearing[name]) for name in chunks[0]
+    }
 
 
 def bootstrap_interval(
@@ -213,7 +289,7 @@ def bootstrap_interval(
     level: float = LEVEL,
     positive: str | None = None,
     threshold: float | None = None,
-) -> tuple[float, float]:
+) -> Interval:
     """Return (low, high) of one metric, named as in `compute_metrics`; see `bootstrap_intervals`."""
     return _pick(bootstrap_intervals(predictions, positive, threshold, n, seed, level), statistic)
 
@@ -302,7 +378,11 @@ def _difference(
 
     a, b = (float(mean[0]) for mean in means(np.ones((1, len(names)))))
     chunks = [np.subtract(*means(weights)) for weights in patient_weights(len(names), n, seed)]
-    return Difference(metric, a, b, a - b, *interval_of(np.concatenate(chunks), level), len(names))
+    bearing = min(bearing_patients(executions, len(names))[metric] for executions in counted)
+    # Two systems that say the same do not differ, whatever the patients; two that are always right may.
+    sure = DIFFERENCES if {a, b} <= set(SHARES) else ()
+    interval = interval_of(np.concatenate(chunks), level, bearing, sure)
+    return Difference(metric, a, b, a - b, *interval, len(names), interval.kind)
 
 
 def bootstrap_mean(
@@ -311,8 +391,26 @@ def bootstrap_mean(
     n: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
+    sure: tuple[float, ...] = (),
 ) -> tuple[float, float, float]:
     """Return (mean, low, high) of values of images, such as paired differences, by bootstrap over patients.
+
+    As `mean_interval`, which also says how the interval was made.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    interval = mean_interval(values, patients, n, seed, level, sure)
+    return float(values.mean()), *interval
+
+
+def mean_interval(
+    values: Sequence[float] | np.ndarray,
+    patients: Sequence[str],
+    n: int = RESAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+    sure: tuple[float, ...] = (),
+) -> Interval:
+    """Return the interval of the mean of values of images, by bootstrap over patients.
 
     Parameters
     ----------
@@ -322,6 +420,8 @@ def bootstrap_mean(
         Whose image each is. A patient brings along all images, so one with many weighs more, as in the mean.
     n, seed, level
         As in `bootstrap_intervals`.
+    sure : tuple of float
+        As in `interval_of`: `SHARES` where the values are shares in percent; by default nowhere.
 
     Raises
     ------
@@ -335,7 +435,7 @@ def bootstrap_mean(
     sums = np.bincount(patient, weights=values)
     counts = np.bincount(patient).astype(np.float64)
     means = [(weights @ sums) / (weights @ counts) for weights in patient_weights(len(names), n, seed)]
-    return float(values.mean()), *interval_of(np.concatenate(means), level)
+    return interval_of(np.concatenate(means), level, len(names), sure)
 
 
 def _pick(values: dict, name: str):
@@ -344,13 +444,34 @@ def _pick(values: dict, name: str):
     return values[name]
 
 
-def interval_of(values: np.ndarray, level: float) -> tuple[float, float]:
-    """Return the percentile interval (low, high) of resampled values; NaN where none is finite."""
+def interval_of(values: np.ndarray, level: float, patients: int, sure: tuple[float, ...] = SHARES) -> Interval:
+    """Return the interval of resampled values of a metric.
+
+    Parameters
+    ----------
+    values : ndarray (n,)
+        Those that are not finite are left out.
+    level : float
+        0.95 for a 95 % interval.
+    patients : int
+        How many bear on the metric.
+    sure : tuple of float
+        The values that look certain when every resample has them: `SHARES` (percent), `DIFFERENCES` (points).
+
+    Returns
+    -------
+    Interval
+        Percentiles; at a sure value the exact interval; none for fewer than two patients or without a finite value.
+    """
     values = values[np.isfinite(values)]
-    if not len(values):
-        return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    if not len(values) or patients < 2:
+        return NO_INTERVAL
+    low, high = (float(value) for value in np.quantile(values, [(1 - level) / 2, (1 + level) / 2]))
+    for value in sure:
+        if abs(low - value) < _SAME and abs(high - value) < _SAME:
+            slack = 100 * float(binomtest(0, patients).proportion_ci(level, "exact").high)
+            return Interval(max(value - slack, min(sure)), min(value + slack, max(sure)), EXACT)
+    return Interval(low, high)
 
 
 def patient_weights(patients: int, n: int, seed: int) -> Iterator[np.ndarray]:

@@ -65,7 +65,7 @@ def with_interval(one: Measured | None, unit: str = "percent") -> str:
     if one is None:
         return NOTHING
     scale = 100 if unit == "ratio" else 1
-    return with_bounds(one.mean / scale, one.low / scale, one.high / scale, unit=unit)
+    return with_bounds(one.mean / scale, one.low / scale, one.high / scale, unit=unit, kind=one.interval)
 
 
 def printed_words(one: Printed | None, unit: str = "percent") -> str:
@@ -89,7 +89,7 @@ def difference_of_printed(first: Printed | None, second: Printed | None) -> str:
 
 def difference_words(one: Difference | None) -> str:
     """Return a difference, signed, with its interval on the line below."""
-    return NOTHING if one is None else with_bounds(one.difference, one.low, one.high, signed=True)
+    return NOTHING if one is None else with_bounds(one.difference, one.low, one.high, signed=True, kind=one.interval)
 
 
 def forest_row(task: str, part: str, one: Measured | Difference, **more: Any) -> dict[str, Any]:

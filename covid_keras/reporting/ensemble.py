@@ -36,7 +36,9 @@ from covid_keras.evaluation.ensembles import (
 )
 from covid_keras.evaluation.seeds import seed_metrics
 from covid_keras.evaluation.summary import plain
+from covid_keras.evaluation.uncertainty import EXACT
 from covid_keras.reporting.ensemble_members import Matched, find_members, match_members, of_split, parted
+from covid_keras.reporting.wording import EXACT_WORDS
 from covid_keras.training.runfolder import RECORD
 
 _TITLES = {
@@ -151,15 +153,16 @@ class Ensemble:
 
     def _table(self) -> list[str]:
         """Return means with intervals, and below them the differences with theirs, in columns."""
-        cells = {(one.system, one.metric): _cell(".1f", one.mean, one.low, one.high) for one in self.measured}
+        cells = {(one.system, one.metric): _cell(".1f", one.mean, one) for one in self.measured}
         for name, one in self.differences:
-            cells[f"minus {name}", one.metric] = _cell("+.1f", one.difference, one.low, one.high)
+            cells[f"minus {name}", one.metric] = _cell("+.1f", one.difference, one)
         names = [member.name for member in self.matched.members]
         rows = [*names, self.name, *(f"minus {name}" for name in names)]
         table = pd.DataFrame(
             [[cells.get((row, metric), "-") for metric in self.shown] for row in rows], index=rows, columns=self.shown
         )
-        return ["Percent, with 95 % intervals by patient", *table.to_string(justify="right").splitlines()]
+        legend = [EXACT_WORDS] if any(one.interval == EXACT for one in self.measured) else []
+        return ["Percent, with 95 % intervals by patient", *legend, *table.to_string(justify="right").splitlines()]
 
     def _weights(self) -> list[str]:
         facts = [one for one in self.combined.facts if one["weights"] is not None]
@@ -179,7 +182,7 @@ class Ensemble:
         numbers = metrics_json(self.measured, _without_auc_of_vote(per_execution(frame), self.name, self.rule))
         differences = [
             {"member": name, "ensemble": one.a, "of_member": one.b}
-            | {key: getattr(one, key) for key in ("metric", "difference", "low", "high", "n_patients")}
+            | {key: getattr(one, key) for key in ("metric", "difference", "low", "high", "n_patients", "interval")}
             for name, one in self.differences
         ]
         return {
@@ -201,8 +204,10 @@ class Ensemble:
         }
 
 
-def _cell(form: str, value: float, low: float, high: float) -> str:
-    return f"{value:{form}} ({low:{form}} to {high:{form}})" if np.isfinite(value) else "-"
+def _cell(form: str, value: float, one: Measured | Difference) -> str:
+    if not np.isfinite([value, one.low]).all():
+        return f"{value:{form}}" if np.isfinite(value) else "-"
+    return f"{value:{form}} ({one.low:{form}} to {one.high:{form}}{', exact' if one.interval == EXACT else ''})"
 
 
 def _numbers(weights: Sequence[float]) -> str:

@@ -392,7 +392,7 @@ def _system_cell(frame: pd.DataFrame, one: Measured) -> Cell:
     """A metric of a system: what the paper prints for it, wherever it does, beside ours."""
     rows = frame[(frame["system"] == one.system) & (frame["metric"] == one.metric)]
     if rows.empty:
-        return Cell(NOTHING, number(one.mean), interval(one.low, one.high))
+        return Cell(NOTHING, number(one.mean), interval(one.low, one.high, kind=one.interval))
     # One number printed in two places is one, the first; where the text has lost it in one of them, it has the other.
     rows = rows[rows["paper"].notna()].drop_duplicates("paper") if rows["paper"].notna().any() else rows.head(1)
     first, *others = [cell_of(row) for row in rows.to_dict("records")]

@@ -197,7 +197,7 @@ def _difference_table(results: Results) -> list[TableEntry]:
                 "systems": f"{results.systems[a]} minus {results.systems[b]}",
                 "metric": "accuracy",
                 "difference (points)": number(found.difference, signed=True),
-                "95 % interval": f"{number(found.low, signed=True)} to {number(found.high, signed=True)}",
+                "95 % interval": interval(found.low, found.high, signed=True, kind=found.interval),
                 "patients": found.n_patients,
             }
         )

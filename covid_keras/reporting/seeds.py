@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from covid_keras.evaluation.seeds import seed_summary
 from covid_keras.evaluation.uncertainty import Difference
 from covid_keras.published.cells import PublishedCell
+from covid_keras.reporting.differences import difference_words
 from covid_keras.reporting.document import TableEntry
 from covid_keras.reporting.prose import prose
 from covid_keras.reporting.style import INK, OURS_COLOUR, PAPER_COLOUR, WIDTH, name_looks, panel_grid, report_style
-from covid_keras.reporting.wording import NOTHING, interval, number, with_bounds
+from covid_keras.reporting.wording import NOTHING, interval, number
 
 
 def seed_table(
@@ -84,7 +85,7 @@ def leak_table(
             "paper": _printed_words(printed.get((name, found.metric))),
             "by image": number(found.a),
             "by patient": number(found.b),
-            "difference": with_bounds(found.difference, found.low, found.high, signed=True),
+            "difference": difference_words(found),
             "patients": f"{found.n_patients:,}",
         }
         for name, found in differences

@@ -177,7 +177,7 @@ def cell_of(item: Mapping[str, Any]) -> Cell:
     unit, doubt = item["unit"], _text(item, "doubt")
     if not pd.isna(item["target"]) and item["target"] != item["paper"]:
         doubt = f"{doubt} Compared with {published_number(item['target'], unit)}.".strip()
-    bounds = interval(item["low"], item["high"], unit=unit)
+    bounds = interval(item["low"], item["high"], unit=unit, kind=_text(item, "interval"))
     audited = Audited(*(_text(item, name) for name in AUDIT_COLUMNS))
     return Cell(_paper_words(item), number(item["ours"], unit=unit), bounds, verdict_of(item), doubt, audited)
 
@@ -311,5 +311,4 @@ def _measured_text(one: Measured | None) -> str:
     if one is None or pd.isna(one.mean):
         return NOTHING
     spread = "" if pd.isna(one.std) else f" ± {number(one.std)}"
-    interval = "" if pd.isna(one.low) else f" [{number(one.low)}, {number(one.high)}]"
-    return f"{number(one.mean)}{spread}{interval}"
+    return f"{number(one.mean)}{spread} {interval(one.low, one.high, kind=one.interval)}".rstrip()

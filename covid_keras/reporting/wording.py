@@ -8,8 +8,11 @@ from typing import TypeVar
 import pandas as pd
 
 from covid_keras.evaluation import Difference, Measured
+from covid_keras.evaluation.uncertainty import EXACT
 
 NOTHING = "–"
+# Legend of the mark that `interval` sets.
+EXACT_WORDS = "exact: of 0 or 100 %, where no resample differs, by Clopper and Pearson on patients"
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -41,16 +44,24 @@ def published_number(value: float, unit: str = "percent") -> str:
     return text if "e" not in text and len(text.split(".")[-1]) > 2 else f"{value:.2f}"
 
 
-def interval(low: float, high: float, signed: bool = False, unit: str = "percent") -> str:
-    """Return an interval in brackets; "" where it is unknown.
+def interval(low: float, high: float, signed: bool = False, unit: str = "percent", kind: str = "") -> str:
+    """Return an interval in brackets, marked where it is exact (see `EXACT_WORDS`); "" where there is none.
 
     >>> interval(75.5, 84), interval(-1, 2, signed=True), interval(float("nan"), 0)
     ('[75.50, 84.00]', '[−1.00, +2.00]', '')
+    >>> interval(15.8, 100, kind="exact")
+    '[15.80, 100.00] exact'
     """
-    return "" if pd.isna(low) else f"[{number(low, signed, unit)}, {number(high, signed, unit)}]"
+    return "" if pd.isna(low) else f"[{number(low, signed, unit)}, {number(high, signed, unit)}]{_mark(kind)}"
 
 
-def with_bounds(mean: float, low: float, high: float, signed: bool = False, unit: str = "percent") -> str:
+def _mark(kind: str) -> str:
+    return f" {EXACT}" if kind == EXACT else ""
+
+
+def with_bounds(
+    mean: float, low: float, high: float, signed: bool = False, unit: str = "percent", kind: str = ""
+) -> str:
     """Return a number with its interval on the line below; "–" for NaN.
 
     >>> with_bounds(80, 75.5, 84), with_bounds(float("nan"), 0, 0)
@@ -58,18 +69,22 @@ def with_bounds(mean: float, low: float, high: float, signed: bool = False, unit
     """
     if pd.isna(mean):
         return NOTHING
-    return f"{number(mean, signed, unit)}\n{interval(low, high, signed, unit)}".rstrip()
+    return f"{number(mean, signed, unit)}\n{interval(low, high, signed, unit, kind)}".rstrip()
 
 
 def level(one: Measured) -> str:
     """Return a mean in percent with its interval, in one line: "80.00 % (75.50 to 84.00)"."""
-    return f"{number(one.mean)} % ({number(one.low)} to {number(one.high)})"
+    return f"{number(one.mean)} %{_in_line(one)}"
 
 
 def points(one: Difference) -> str:
     """Return a difference in points with its interval, in one line: "+2.00 points (+1.00 to +3.00)"."""
-    low, high = (number(value, signed=True) for value in (one.low, one.high))
-    return f"{number(one.difference, signed=True)} points ({low} to {high})"
+    return f"{number(one.difference, signed=True)} points{_in_line(one, signed=True)}"
+
+
+def _in_line(one: Measured | Difference, signed: bool = False) -> str:
+    low, high = number(one.low, signed), number(one.high, signed)
+    return "" if pd.isna(one.low) else f" ({low} to {high}{', exact' if one.interval == EXACT else ''})"
 
 
 def percent(share: float, decimals: int = 0) -> str:

@@ -25,7 +25,7 @@ from covid_keras.common.files import read_record
 from covid_keras.evaluation import Measured
 from covid_keras.evaluation import overlap as core
 from covid_keras.evaluation.overlap import OVERLAP, PARTS, RECORD
-from covid_keras.evaluation.summary import LEVEL, RESAMPLES
+from covid_keras.evaluation.uncertainty import LEVEL, RESAMPLES, Interval, interval_of
 
 __all__ = ["OVERLAP", "PARTS", "PUBLISHED", "RECORD", "SUMS", "measured_of", "read_overlap", "summary_of"]
 
@@ -124,12 +124,12 @@ def measured_of(folder: Path, system: str) -> list[Measured]:
     measured = []
     for name, part in core.parts_of(read_overlap(folder)):
         measured += core.measured_part(part, system, name, (*core.OWN_SIZE, "dice_published"))
-        found = _published_iou(part, int(record["settings"]["batch_size"]))
-        measured.append(core.measured_of_part(part, system, f"iou_published_{name}", found))
+        found, interval = _published_iou(part, int(record["settings"]["batch_size"]))
+        measured.append(core.measured_of_part(part, system, f"iou_published_{name}", found, interval))
     return measured
 
 
-def _published_iou(part: pd.DataFrame, batch_size: int) -> tuple[float, float, float, float]:
+def _published_iou(part: pd.DataFrame, batch_size: int) -> tuple[tuple[float, float], Interval]:
     """Return mean, std over batches and interval: the images of drawn patients are cut into batches again."""
     sums = part[list(SUMS)].to_numpy()
     values = batched_iou(sums, batch_size)
@@ -139,5 +139,4 @@ def _published_iou(part: pd.DataFrame, batch_size: int) -> tuple[float, float, f
         batched_iou(sums[np.concatenate([rows[i] for i in drawn])], batch_size).mean()
         for drawn in rng.integers(0, len(rows), size=(RESAMPLES, len(rows)))
     ]
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(values.mean()), core.std_of(values), float(low), float(high)
+    return (float(values.mean()), core.std_of(values)), interval_of(100 * np.array(means), LEVEL, len(rows))

@@ -17,12 +17,12 @@ from covid_keras.evaluation import (
     Difference,
     PublishedCell,
     bootstrap_difference,
-    bootstrap_mean,
     difference_of_sets,
     load_published,
     summarise,
 )
 from covid_keras.evaluation.proportions import standard_error, wilson_interval
+from covid_keras.evaluation.uncertainty import SHARES, mean_interval
 from covid_keras.paper.registered import load_paper
 from covid_keras.reporting.differences import (
     MeasuredOf,
@@ -86,7 +86,9 @@ def mean_words(values: pd.Series, patients: pd.Series) -> str:
     """Return the mean of values of 0..1, such as true and false, in percent, with its interval by patient."""
     if values.empty:
         return NOTHING
-    return with_bounds(*bootstrap_mean(100 * values.to_numpy(np.float64), patients.to_numpy()))
+    shares = 100 * values.to_numpy(np.float64)
+    interval = mean_interval(shares, patients.to_numpy(), sure=SHARES)
+    return with_bounds(shares.mean(), *interval, kind=interval.kind)
 
 
 def cell_words(cell: PublishedCell) -> str:

@@ -18,10 +18,10 @@ from covid_keras.evaluation import (
     Difference,
     Measured,
     PublishedCell,
-    bootstrap_mean,
     difference_of_sets,
     summarise,
 )
+from covid_keras.evaluation.uncertainty import SHARES, mean_interval
 from covid_keras.published.cells import LOST_TEXT
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.differences import MeasuredOf, difference_words, measured_of, rows_tested
@@ -281,9 +281,9 @@ def source_frame(results: Results, systems: Iterable[str], groups: Iterable[Sour
             mine = test[test["image_id"].isin(group.image_ids)]
             if len(mine):
                 values = 100 * mine["predicted"].eq(COVID).to_numpy(np.float64)
-                mean, low, high = bootstrap_mean(values, mine["patient_id"].to_numpy())
+                interval = mean_interval(values, mine["patient_id"].to_numpy(), sure=SHARES)
                 row = {"task": group.title, "control": not group.covid, "part": short_title(system)}
-                row |= {"mean": mean, "low": low, "high": high}
+                row |= {"mean": values.mean(), "low": interval[0], "high": interval[1], "interval": interval.kind}
                 rows.append(row | {"images": mine["image_id"].nunique(), "patients": mine["patient_id"].nunique()})
     return pd.DataFrame(rows)
 
@@ -295,7 +295,9 @@ def source_table(frame: pd.DataFrame, groups: Iterable[SourceGroup]) -> pd.DataF
         mine = frame[frame["task"] == group.title]
         row = {"label (collection)": group.title, "training": f"{group.trained:,}"}
         row |= {"test (patients)": f"{mine['images'].iloc[0]:,} ({mine['patients'].iloc[0]:,})"}
-        rows.append(row | {one.part: with_bounds(one.mean, one.low, one.high) for one in mine.itertuples()})
+        rows.append(
+            row | {one.part: with_bounds(one.mean, one.low, one.high, kind=one.interval) for one in mine.itertuples()}
+        )
     return pd.DataFrame(rows)
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -10,8 +12,16 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation import bootstrap_difference, bootstrap_interval, bootstrap_intervals, per_execution
-from covid_keras.evaluation.uncertainty import count_executions, mean_metrics
+from covid_keras.evaluation import (
+    bootstrap_difference,
+    bootstrap_interval,
+    bootstrap_intervals,
+    measured_from_json,
+    metrics_json,
+    per_execution,
+    summarise,
+)
+from covid_keras.evaluation.uncertainty import EXACT, SHARES, Interval, count_executions, mean_interval, mean_metrics
 from tests.helpers.predictions import coin, make_predictions
 
 
@@ -137,3 +147,58 @@ def test_difference_is_paired_on_shared_patients():
 def test_what_cannot_be_resampled_is_said(two_by_three, call, message):
     with pytest.raises(UserError, match=message):
         call(two_by_three)
+
+
+# --- where no resample differs
+
+
+def clopper_pearson(n: int) -> float:
+    """The lower bound, in percent, of n of n: mean^n = 0.025."""
+    return 100 * 0.025 ** (1 / n)
+
+
+def test_all_found_is_no_certainty():
+    frame = make_predictions(["P", "P", "P", "N", "N"], [0.9, 0.8, 0.7, 0.2, 0.6], patient_id=["a", "a", "b", "c", "d"])
+    found = bootstrap_intervals(frame)
+    assert found["sensitivity"] == pytest.approx((clopper_pearson(2), 100)), "two patients, not three images"
+    assert found["sensitivity"].kind == EXACT
+    assert found["specificity"] == (0, 100)
+    assert found["specificity"].kind == "bootstrap"
+    assert found["precision_negative"].kind == "none", "one patient was called negative"
+    assert found["auc"] == pytest.approx((clopper_pearson(2), 100)), "as many patients as the rarer class has"
+
+
+def test_none_found_is_no_certainty_either():
+    frame = make_predictions(["P"] * 4 + ["N"] * 4, [0.1] * 8)
+    found = bootstrap_intervals(frame)
+    assert found["sensitivity"] == pytest.approx((0, 100 - clopper_pearson(4)))
+    measured = {one.metric: one for one in summarise(frame)}
+    assert measured["sensitivity"].interval == EXACT
+    again = measured_from_json(json.loads(json.dumps(metrics_json(list(measured.values()), per_execution(frame)))))
+    assert {one.metric: one.interval for one in again} == {name: one.interval for name, one in measured.items()}
+
+
+def test_one_patient_has_no_interval():
+    frame = make_predictions(["N", "P", "P"], [0.2, 0.7, 0.4], patient_id=["a"] * 3)
+    found = bootstrap_intervals(frame)
+    assert all(interval.kind == "none" and np.isnan(interval).all() for interval in found.values())
+    assert np.isnan(bootstrap_difference(frame, frame.assign(predicted="P"), "accuracy").low)
+
+
+def test_two_systems_that_are_always_right_may_differ():
+    frame = make_predictions(["N", "P"] * 3, [0.2, 0.7] * 3)
+    one = bootstrap_difference(frame, frame.assign(system="copy"), "accuracy")
+    assert (one.difference, one.interval) == (0, EXACT)
+    assert (one.low, one.high) == pytest.approx((clopper_pearson(6) - 100, 100 - clopper_pearson(6)))
+
+
+def test_a_mean_of_shares_is_exact_at_its_bounds_only():
+    patients = ["a", "a", "b", "c"]
+    assert mean_interval([100] * 4, patients, sure=SHARES) == pytest.approx((clopper_pearson(3), 100))
+    assert mean_interval([50] * 4, patients, sure=SHARES) == (50, 50)
+    assert mean_interval([100] * 4, patients) == (100, 100), "a difference of 100 or a Dice of 1 is not a share"
+
+
+def test_an_interval_crosses_processes_with_its_kind():
+    one = pickle.loads(pickle.dumps(Interval(1, 2, EXACT)))
+    assert (tuple(one), one.kind) == ((1, 2), EXACT)
