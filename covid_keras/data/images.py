@@ -46,6 +46,8 @@ __all__ = [
 _RAW_SIDE, _RAW_BYTES = 2048, 2
 # Longest side to which a radiograph's colours are reduced.
 _COLOUR_SIDE = 256
+# Masks of nothing above number their parts, or hold 0 and 1.
+_MAX_LABEL = 9
 
 
 class ImageWarning(UserWarning):
@@ -111,7 +113,7 @@ def read_image(path: str | Path) -> np.ndarray:
     return picture.values if picture.values.dtype == np.uint8 else picture.stretched()
 
 
-def read_mask(path: str | Path, shape: tuple[int, ...] | None = None) -> np.ndarray:
+def read_mask(path: str | Path, shape: tuple[int, ...] | None = None, labels: bool = False) -> np.ndarray:
     """Read a mask with the values that the file holds, never stretched.
 
     Parameters
@@ -120,6 +122,9 @@ def read_mask(path: str | Path, shape: tuple[int, ...] | None = None) -> np.ndar
         A PNG, JPEG, TIFF, BMP or GIF file. 1-bit files give 0 and 255; colour and palette files become grey.
     shape : tuple of int, optional
         The image's (H, W), which the mask must have.
+    labels : bool
+        Take a mask of small numbers too, such as 0 and 1, which the caller tells apart. Else it is refused: read with
+        255 as lung it would be empty.
 
     Returns
     -------
@@ -129,7 +134,8 @@ def read_mask(path: str | Path, shape: tuple[int, ...] | None = None) -> np.ndar
     Raises
     ------
     UserError
-        As for `read_image`; where the mask has another shape; where it holds values over 255 or below 0.
+        As for `read_image`; where the mask has another shape; where it holds values over 255 or below 0, or,
+        without `labels`, no value but small ones.
     """
     path = Path(path)
     kind = sniff(path)
@@ -140,6 +146,9 @@ def read_mask(path: str | Path, shape: tuple[int, ...] | None = None) -> np.ndar
         if mask.min() < 0 or mask.max() > 255:
             raise UserError(path, "the mask holds values outside 0 to 255", "Save it as an 8-bit PNG, 255 = lung")
         mask = mask.astype(np.uint8)
+    if not labels and 0 < mask.max() <= _MAX_LABEL:
+        remedy = "Multiply its values by 255 (255 = lung, 0 = rest)"
+        raise UserError(path, f"the mask holds no value but 0 to {mask.max()}, so that no pixel would be lung", remedy)
     if shape is not None and mask.shape != tuple(shape[:2]):
         problem = f"the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image is {shape[1]}x{shape[0]}"
         raise UserError(path, problem, "Give the mask that was drawn on this image, at its size")

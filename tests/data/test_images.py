@@ -257,7 +257,19 @@ def test_images_mask_values_are_kept(tmp_path, grey):
     Image.fromarray(mask > 0).save(tmp_path / "b.png")
     assert set(np.unique(read_mask(tmp_path / "b.png"))) == {0, 255}
     Image.fromarray((mask > 0).astype(np.uint16)).save(tmp_path / "w.png")  # 16-bit 0/1: not stretched
-    assert set(np.unique(read_mask(tmp_path / "w.png"))) == {0, 1}
+    assert set(np.unique(read_mask(tmp_path / "w.png", labels=True))) == {0, 1}
+
+
+@pytest.mark.parametrize("value", [1, 2])
+def test_a_mask_of_labels_is_refused_where_255_means_lung(tmp_path, value: int) -> None:
+    mask = np.zeros((H, W), np.uint8)
+    write_image(tmp_path / "m.png", mask)
+    assert not read_mask(tmp_path / "m.png").any(), "an empty mask is one"
+    mask[4:20, 5:15] = value
+    write_image(tmp_path / "m.png", mask)
+    with pytest.raises(UserError, match=rf"m\.png: .*0 to {value}.*Multiply"):
+        read_mask(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png", labels=True), mask)
 
 
 def test_images_mask_of_another_size_or_range(tmp_path):

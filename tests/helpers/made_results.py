@@ -80,5 +80,5 @@ def mean_of(cell: str) -> float:
 
 def interval_of(cell: str) -> tuple[float, float]:
     """The interval of such a cell."""
-    low, high = cell.split("\n")[1].strip("[]").replace("−", "-").split(", ")
+    low, high = cell.split("\n")[1].removesuffix(" exact").strip("[]").replace("−", "-").split(", ")
     return float(low), float(high)

@@ -88,7 +88,7 @@ def _binary(sources: tuple[str, ...], shape: tuple[int, int]) -> np.ndarray:
 
 def _lungs(path: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Read a file; tell lung in a mask of 0 and 255, of 0 and 1, of a value a lung (0, 1, 2) and with soft borders."""
-    mask = read_mask(path, shape)
+    mask = read_mask(path, shape, labels=True)
     return _some(mask >= max(mask.max() / 2, 0.5), path)
 
 
