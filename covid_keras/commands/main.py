@@ -12,6 +12,7 @@ from covid_keras.commands import (
     audit,
     data,
     ensemble,
+    evaluate,
     lr_range,
     papers,
     predict,
@@ -30,7 +31,7 @@ EXIT_INTERRUPTED = 130
 
 # In the order of the help.
 COMMANDS = (
-    *(reproduce, report, publish, results, segment, predict, ensemble, audit),
+    *(reproduce, report, publish, results, segment, predict, evaluate, ensemble, audit),
     *(lr_range, data, weights, papers, train_lungs),
 )
 
@@ -42,6 +43,7 @@ examples:
   covid-keras results                                  all papers on one page
   covid-keras segment chest.png --out lungs            mask, crop and overlay of a radiograph
   covid-keras predict chest.png --heatmap              a trained network's answer, and where it looked
+  covid-keras evaluate mine.csv --against theirs.csv   metrics of your own predictions, with intervals
   covid-keras ensemble runs/hertel --systems A B C     average or vote of trained systems
   covid-keras audit tabik                              are the paper's printed numbers possible?
   covid-keras data list                                the collections, and how to get them

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -216,9 +217,9 @@ def count_executions(
 
 
 def mean_metrics(
-    executions: Iterable[ExecutionCounts],
+    executions: Iterable[Any],
     weights: np.ndarray,
-    metrics: Callable[[ExecutionCounts, np.ndarray], dict[str, np.ndarray]] = ExecutionCounts.metrics,
+    metrics: Callable[[Any, np.ndarray], dict[str, np.ndarray]] = ExecutionCounts.metrics,
 ) -> dict[str, np.ndarray]:
     """Return the mean over executions of each metric under `weights` (b, patients): name to shape (b,).
 

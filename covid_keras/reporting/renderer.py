@@ -102,7 +102,7 @@ def write_figures(folder: Path, report: Report) -> list[Path]:
             words = re.sub(r"[^a-z0-9]+", "-", entry.title.lower()).strip("-")[:80]
             written.append(folder / f"{len(written) + 1:02d}-{words}.png")
             with atomic_path(written[-1]) as temporary:
-                temporary.write_bytes(_drawn(entry.figure, "png"))
+                temporary.write_bytes(drawn(entry.figure, "png"))
     for path in set(folder.glob("*.png")) - set(written):
         path.unlink()
     return written
@@ -114,7 +114,7 @@ def _figures_of(section: Section) -> Iterator[FigureEntry]:
         yield from _figures_of(part)
 
 
-def _drawn(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+def drawn(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
     buffer = io.BytesIO()
     # Without date and program: the same figure gives the same bytes.
     metadata: dict[str, None] = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
@@ -128,7 +128,7 @@ def inline_figure(figure: Figure, alternative: str) -> Markup:
     """Return a figure as an `<img>` with a data URI: SVG for drawings, PNG where it holds pictures."""
     holds_pictures = any(image.get_array().size > 10_000 for axes in figure.axes for image in axes.images)
     kind = "png" if holds_pictures else "svg+xml"
-    data = base64.b64encode(_drawn(figure, "png" if holds_pictures else "svg")).decode("ascii")
+    data = base64.b64encode(drawn(figure, "png" if holds_pictures else "svg")).decode("ascii")
     width, height = (round(96 * side) for side in figure.get_size_inches())
     return Markup(
         f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alternative)}" '

@@ -1,0 +1,160 @@
+"""All metrics of somebody's own predictions, each with its interval, and the differences of two such sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.evaluation.calibration import Scored
+from covid_keras.evaluation.counts import agreement_metrics, balanced_accuracy, macro_metrics
+from covid_keras.evaluation.metrics import decisions_of, executions_of
+from covid_keras.evaluation.own_tables import OwnPredictions
+from covid_keras.evaluation.uncertainty import (
+    LEVEL,
+    RESAMPLES,
+    ExecutionCounts,
+    interval_of,
+    mean_metrics,
+    patient_weights,
+)
+
+PERCENT, NUMBER = "percent", "number"
+_NUMBERS = ("mcc", "kappa", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
+_BEST_BETWEEN = ("calibration_slope", "calibration_intercept")
+_OF_SCORES = ("auc", "auprc", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
+
+
+class Estimate(NamedTuple):
+    """A value and its interval; in percent, or a plain number. NaN where undefined."""
+
+    value: float
+    low: float
+    high: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How intervals are drawn: resamples of patients, seed and level."""
+
+    resamples: int = RESAMPLES
+    seed: int = 0
+    level: float = LEVEL
+
+    def weights(self, patients: int) -> Iterable[np.ndarray]:
+        """Yield how often each patient is drawn, (b, patients) a chunk; nothing for fewer than two patients."""
+        return patient_weights(patients, self.resamples, self.seed) if patients > 1 else ()
+
+
+@dataclass(frozen=True)
+class _Execution:
+    """What one execution says of its images: counts, and of two classes scores."""
+
+    counts: ExecutionCounts
+    scored: Scored | None
+
+    def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        found = self.counts.metrics(weights)
+        confusion = self.counts.confusion(weights)
+        agreement = {name: value / 100 for name, value in agreement_metrics(confusion).items()}
+        found |= {"balanced_accuracy": balanced_accuracy(confusion)} | agreement
+        if self.scored is None:
+            return found | macro_metrics(confusion)
+        return found | self.scored.metrics(weights)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Predictions ready to be resampled: their executions and patients.
+
+    Parameters
+    ----------
+    executions : tuple
+        One per repeat and fold.
+    patients : pandas.Index
+        All of them, sorted.
+    scored : bool
+        Whether there are scores.
+    """
+
+    executions: tuple[_Execution, ...]
+    patients: pd.Index
+    scored: bool
+
+    @classmethod
+    def of(
+        cls,
+        own: OwnPredictions,
+        positive: str | None = None,
+        threshold: float | None = None,
+        patients: pd.Index | None = None,
+    ) -> Sample:
+        """Return the sample of predictions; `positive` and `threshold` as in `covid_keras.evaluation.metrics`."""
+        patients = pd.Index(sorted(own.frame["patient_id"].unique())) if patients is None else patients
+        found = []
+        for _, rows in executions_of(own.frame):
+            decisions, patient = decisions_of(rows, positive, threshold), patients.get_indexer(rows["patient_id"])
+            scored = Scored(patient, decisions.truth == 1, decisions.scores[:, 1]) if decisions.binary else None
+            found.append(_Execution(ExecutionCounts.of(decisions, patient), scored))
+        return cls(tuple(found), patients, own.scored)
+
+    def values(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the mean over executions of each metric under each row of weights (b, patients)."""
+        found = mean_metrics(self.executions, weights, _Execution.metrics)
+        return found if self.scored else {name: one for name, one in found.items() if name not in _OF_SCORES}
+
+    def once(self) -> np.ndarray:
+        """Return the weights under which each patient counts once, (1, patients)."""
+        return np.ones((1, len(self.patients)))
+
+    def estimates(self, drawing: Drawing) -> dict[str, Estimate]:
+        """Return all metrics with their intervals."""
+        drawn = [self.values(weights) for weights in drawing.weights(len(self.patients))]
+        return _estimates(self.values(self.once()), drawn, drawing)
+
+    def curve(self, drawing: Drawing) -> pd.DataFrame:
+        """Return the calibration curve over all executions: `score`, `share`, `low`, `high` (0..1) and `images`."""
+        parts = [one.scored for one in self.executions if one.scored]
+
+        def shares(weights: np.ndarray) -> list[np.ndarray]:
+            sums = [np.nan_to_num(part.curve(weights)) for part in parts]
+            score, share, images = (np.stack([one[k] for one in sums]) for k in range(3))
+            total = images.sum(axis=0)
+            with np.errstate(invalid="ignore"):
+                return [(score * images).sum(axis=0) / total, (share * images).sum(axis=0) / total, total]
+
+        score, share, images = (one[0] for one in shares(self.once()))
+        chunks = [shares(weights)[1] for weights in drawing.weights(len(self.patients))]
+        drawn = np.concatenate(chunks) if chunks else np.full((1, len(score)), np.nan)
+        low, high = np.transpose([interval_of(column, drawing.level) for column in drawn.T])
+        frame = pd.DataFrame({"score": score, "share": share, "low": low, "high": high, "images": images.astype(int)})
+        return frame[frame["images"] > 0].reset_index(drop=True)
+
+
+def differences(a: Sample, b: Sample, drawing: Drawing) -> dict[str, Estimate]:
+    """Return what one sample has more than another, of the same patients, drawn together.
+
+    Of calibration slope and intercept a difference would say nothing: they are best at 1 and 0.
+    """
+    drawn = [_minus(a.values(weights), b.values(weights)) for weights in drawing.weights(len(a.patients))]
+    return _estimates(_minus(a.values(a.once()), b.values(b.once())), drawn, drawing)
+
+
+def _minus(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: first[name] - second[name] for name in first if name in second and name not in _BEST_BETWEEN}
+
+
+def _estimates(
+    values: dict[str, np.ndarray], drawn: list[dict[str, np.ndarray]], drawing: Drawing
+) -> dict[str, Estimate]:
+    nothing = np.array([np.nan])
+    found = {}
+    for name, value in values.items():
+        several = np.concatenate([one[name] for one in drawn]) if drawn else nothing
+        low, high = interval_of(several, drawing.level) if np.isfinite(value[0]) else (np.nan, np.nan)
+        found[name] = Estimate(float(value[0]), low, high, NUMBER if name in _NUMBERS else PERCENT)
+    return found
