@@ -35,7 +35,7 @@ def add_command(commands: Commands, name: str, text: str, run: Run | None, examp
     examples, _, notes = examples.rstrip().partition("\n\n")
     parser = commands.add_parser(
         name,
-        help=text,
+        help=text.replace("%", "%%"),
         description=f"{text[0].upper()}{text[1:]}.\n\nexamples:\n{examples}",
         epilog=notes,
         formatter_class=HelpFormatter,

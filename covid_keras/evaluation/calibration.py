@@ -24,7 +24,7 @@ from covid_keras.evaluation.metrics import percent
 BINS = 10
 # Scores of exactly 0 or 1 have no logit.
 NEAREST = 1e-6
-_STEPS, _TOLERANCE, _STEEPEST = 30, 1e-8, 100.0
+_STEPS, _SMALL, _TOLERANCE, _STEEPEST = 60, 1e-6, 1e-8, 50.0
 _ELEMENTS = 2_000_000
 
 
@@ -48,22 +48,17 @@ class Scored:
     def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return the metrics under each row of `weights` (b, patients), shape (b,) each.
 
-        `auprc`, the average precision, in percent; `brier` and `calibration_error` (expected, of `BINS` bins of equal
-        width), 0..1; `calibration_slope` and `calibration_intercept`, 1 and 0 where scores are calibrated: of a
-        logistic regression of the truth on the scores' logits, the intercept with the slope held at 1. NaN where
-        undefined: of one class, or of classes that the scores part without error.
+        `auprc`, the average precision, in percent, NaN of one class; `brier` and `calibration_error` (expected, of
+        `BINS` bins of equal width), 0..1.
         """
         every = weights[:, self.patient]
         total = every.sum(axis=1)
         scores, shares, sizes = self.curve(weights)
         gaps = np.nansum(np.abs(scores - shares) * sizes, axis=1)
-        slope, intercept = self._lines(every)
         return {
             "auprc": self._average_precision(every),
             "brier": every @ (self.score - self.truth) ** 2 / total,
             "calibration_error": gaps / total,
-            "calibration_slope": slope,
-            "calibration_intercept": intercept,
         }
 
     def curve(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,37 +84,63 @@ class Scored:
         both = (found[:, -1] > 0) & (found[:, -1] < said[:, -1])
         return percent((np.diff(found, axis=1, prepend=0) * precision).sum(axis=1), found[:, -1] * both) / 100
 
-    def _lines(self, every: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the calibration slope and intercept under each row of weights of images (b, n)."""
-        logits = logit(np.clip(self.score, NEAREST, 1 - NEAREST))
-        rows = max(1, _ELEMENTS // len(logits))
-        parts = [
-            (_fit(logits, self.truth, part)[1], _fit(logits, self.truth, part, slope=1.0)[0])
-            for part in np.array_split(every, -(-len(every) // rows))
-        ]
-        slopes, intercepts = zip(*parts, strict=True)
-        return np.concatenate(slopes), np.concatenate(intercepts)
+    def lines(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return `calibration_slope` and `calibration_intercept` under each row of `weights`, shape (b,) each.
+
+        1 and 0 where scores are calibrated: of a logistic regression of the truth on the scores' logits, the intercept
+        with the slope held at 1. NaN where undefined: of one class, or of classes that the scores part without error.
+        """
+        every = weights[:, self.patient]
+        rows = max(1, _ELEMENTS // len(self.truth))
+        parts = np.array_split(every, -(-len(every) // rows))
+        slopes, intercepts = (
+            np.concatenate([_fit(self._logits, self.truth, part, start, held)[1 - held] for part in parts])
+            for held, start in enumerate(self._starts)
+        )
+        return {"calibration_slope": slopes, "calibration_intercept": intercepts}
+
+    @cached_property
+    def _logits(self) -> np.ndarray:
+        return logit(np.clip(self.score, NEAREST, 1 - NEAREST))
+
+    @cached_property
+    def _starts(self) -> list[np.ndarray]:
+        """Intercept and slope of all images, from which those of resamples are soon found; with the slope held last."""
+        once, start = np.ones((1, len(self.truth))), np.array([0.0, 1.0])
+        found = [_fit(self._logits, self.truth, once, start, held)[:, 0] for held in (0, 1)]
+        return [one if np.isfinite(one).all() else start for one in found]
 
 
-def _fit(x: np.ndarray, truth: np.ndarray, weights: np.ndarray, slope: float | None = None) -> np.ndarray:
+def _fit(x: np.ndarray, truth: np.ndarray, weights: np.ndarray, start: np.ndarray, held: int) -> np.ndarray:
     """Return intercept and slope (2, b) of logistic regressions of `truth` on `x`, (n,), one per row of `weights`.
 
-    By Newton's method from intercept 0 and slope 1; NaN where it does not converge. A given `slope` is held.
+    By Newton's method from `start`, (2,), damped wherever a step does not raise the likelihood (scores near 0 and 1
+    mislead it); NaN where it does not converge. The slope stays as it is where `held` is 1.
     """
-    line = np.stack([np.zeros(len(weights)), np.ones(len(weights))])
+    line, damp = np.repeat(start[:, None], len(weights), axis=1), np.zeros(len(weights))
+    at = _likelihood(x, truth, weights, line)
+    step = np.full_like(line, np.inf)
     for _ in range(_STEPS):
-        p = expit(line[0][:, None] + line[1][:, None] * x)
-        wrong, spread = weights * (truth - p), weights * p * (1 - p)
-        g0, g1 = wrong.sum(axis=1), wrong @ x
-        h00, h01, h11 = spread.sum(axis=1), spread @ x, spread @ x**2
-        if slope is not None:
-            step = np.stack([np.divide(g0, h00, out=np.full_like(g0, np.nan), where=h00 > 0), np.zeros_like(g0)])
-        else:
-            det = h00 * h11 - h01**2
-            step = np.stack([h11 * g0 - h01 * g1, h00 * g1 - h01 * g0])
-            step = np.divide(step, det, out=np.full_like(step, np.nan), where=det > _TOLERANCE)
-        line = line + np.clip(step, -5, 5)
-        if not (np.abs(step) > _TOLERANCE).any():
+        _, g0, g1, h00, h01, h11 = at
+        h00, h11, h01, g1 = h00 * (1 + damp), h11 * (1 + damp) + held, h01 * (1 - held), g1 * (1 - held)
+        det = h00 * h11 - h01**2
+        step = np.stack([h11 * g0 - h01 * g1, h00 * g1 - h01 * g0])
+        step = np.divide(step, det, out=np.full_like(step, np.inf), where=det > _TOLERANCE**2)
+        trial = line + np.clip(step, -_STEEPEST, _STEEPEST)
+        there = _likelihood(x, truth, weights, trial)
+        better = there[0] >= at[0] - _TOLERANCE
+        line, at = np.where(better, trial, line), np.where(better, there, at)
+        damp = np.where(better, damp / 10, np.maximum(10 * damp, 0.01))
+        if (better & (np.abs(step) < _SMALL).all(axis=0)).all():
             break
-    settled = (np.abs(step) <= 1e-4).all(axis=0) & (np.abs(line) < _STEEPEST).all(axis=0)
+    settled = (np.abs(step) <= 100 * _SMALL).all(axis=0) & (np.abs(line) < _STEEPEST).all(axis=0) & (damp < 1)
     return np.where(settled, line, np.nan)
+
+
+def _likelihood(x: np.ndarray, truth: np.ndarray, weights: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """Return, (6, b), the log likelihood of lines (2, b), its gradient, and the entries of the information matrix."""
+    eta = line[0][:, None] + line[1][:, None] * x
+    p = expit(eta)
+    wrong, spread = weights * (truth - p), weights * p * (1 - p)
+    likelihood = (weights * (truth * eta - np.logaddexp(0, eta))).sum(axis=1)
+    return np.stack([likelihood, wrong.sum(axis=1), wrong @ x, spread.sum(axis=1), spread @ x, spread @ x**2])

@@ -24,7 +24,6 @@ from covid_keras.evaluation.uncertainty import (
 
 PERCENT, NUMBER = "percent", "number"
 _NUMBERS = ("mcc", "kappa", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
-_BEST_BETWEEN = ("calibration_slope", "calibration_intercept")
 _OF_SCORES = ("auc", "auprc", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
 
 
@@ -57,7 +56,8 @@ class _Execution:
     counts: ExecutionCounts
     scored: Scored | None
 
-    def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+    def comparable(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the metrics that are the better the higher, or the lower, (b,) each."""
         found = self.counts.metrics(weights)
         confusion = self.counts.confusion(weights)
         agreement = {name: value / 100 for name, value in agreement_metrics(confusion).items()}
@@ -65,6 +65,10 @@ class _Execution:
         if self.scored is None:
             return found | macro_metrics(confusion)
         return found | self.scored.metrics(weights)
+
+    def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return all metrics, (b,) each."""
+        return self.comparable(weights) | (self.scored.lines(weights) if self.scored else {})
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,9 @@ class Sample:
             found.append(_Execution(ExecutionCounts.of(decisions, patient), scored))
         return cls(tuple(found), patients, own.scored)
 
-    def values(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the mean over executions of each metric under each row of weights (b, patients)."""
-        found = mean_metrics(self.executions, weights, _Execution.metrics)
+    def values(self, weights: np.ndarray, comparable: bool = False) -> dict[str, np.ndarray]:
+        """Return the mean over executions of each (comparable) metric under each row of weights (b, patients)."""
+        found = mean_metrics(self.executions, weights, _Execution.comparable if comparable else _Execution.metrics)
         return found if self.scored else {name: one for name, one in found.items() if name not in _OF_SCORES}
 
     def once(self) -> np.ndarray:
@@ -140,12 +144,12 @@ def differences(a: Sample, b: Sample, drawing: Drawing) -> dict[str, Estimate]:
 
     Of calibration slope and intercept a difference would say nothing: they are best at 1 and 0.
     """
-    drawn = [_minus(a.values(weights), b.values(weights)) for weights in drawing.weights(len(a.patients))]
-    return _estimates(_minus(a.values(a.once()), b.values(b.once())), drawn, drawing)
 
+    def gaps(weights: np.ndarray) -> dict[str, np.ndarray]:
+        first, second = (one.values(weights, comparable=True) for one in (a, b))
+        return {name: first[name] - second[name] for name in first if name in second}
 
-def _minus(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: first[name] - second[name] for name in first if name in second and name not in _BEST_BETWEEN}
+    return _estimates(gaps(a.once()), [gaps(weights) for weights in drawing.weights(len(a.patients))], drawing)
 
 
 def _estimates(

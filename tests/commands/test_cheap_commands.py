@@ -13,7 +13,7 @@ import pytest
 import papers
 
 COMMANDS = (
-    *("reproduce", "report", "publish", "results", "segment", "predict", "ensemble", "audit"),
+    *("reproduce", "report", "publish", "results", "segment", "predict", "evaluate", "ensemble", "audit"),
     *("lr-range", "data", "weights", "papers", "train-lungs"),
 )
 ROOT = Path(papers.__file__).parents[1]
@@ -40,7 +40,7 @@ CHEAP = (
             *(["data", "list"], ["data", "check"], ["audit", EXAMPLE], ["audit", "none.yaml"]),
             *("covid_keras.reporting.publish", ["results"]),
             *(["predict", "none.png"], ["predict", "none.png", "--model", "tyni"], ["reproduce", "tabic"]),
-            *(["ensemble", "nowhere"], ["weights", "check"], ["weights", "add", "w.h5"]),
+            *(["evaluate", "none.csv"], ["ensemble", "nowhere"], ["weights", "check"], ["weights", "add", "w.h5"]),
             ["weights", "convert", "w.h5", "o.h5", "--like", "lungs_unet16"],
         ],
     ),
