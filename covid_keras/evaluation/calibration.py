@@ -63,12 +63,22 @@ class Scored:
 
     def curve(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return mean score, share of positives (0..1, NaN where empty) and images of each bin: (b, BINS) each."""
-        place = np.minimum((self.score * BINS).astype(int), BINS - 1)
+        place = self._bins
         sums = np.zeros((weights.shape[1], 3 * BINS))
         for number, values in enumerate((self.score, self.truth, np.ones(len(self.score)))):
             np.add.at(sums, (self.patient, number * BINS + place), values)
         score, positives, images = np.split(weights @ sums, 3, axis=1)
         return percent(score, images) / 100, percent(positives, images) / 100, images
+
+    def tested(self, patients: int) -> np.ndarray:
+        """Return which patients have an image in each bin, bool (patients, BINS)."""
+        found = np.zeros((patients, BINS), bool)
+        found[self.patient, self._bins] = True
+        return found
+
+    @cached_property
+    def _bins(self) -> np.ndarray:
+        return np.minimum((self.score * BINS).astype(int), BINS - 1)
 
     @cached_property
     def _descending(self) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -14,26 +15,35 @@ from covid_keras.evaluation.counts import agreement_metrics, balanced_accuracy, 
 from covid_keras.evaluation.metrics import decisions_of, executions_of
 from covid_keras.evaluation.own_tables import OwnPredictions
 from covid_keras.evaluation.uncertainty import (
+    DIFFERENCES,
     LEVEL,
+    NO_INTERVAL,
     RESAMPLES,
+    SHARES,
     ExecutionCounts,
+    bearing_patients,
     interval_of,
     mean_metrics,
     patient_weights,
 )
 
+_MACRO = ("macro_precision", "macro_recall", "macro_f1")
 PERCENT, NUMBER = "percent", "number"
 _NUMBERS = ("mcc", "kappa", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
 _OF_SCORES = ("auc", "auprc", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
 
 
 class Estimate(NamedTuple):
-    """A value and its interval; in percent, or a plain number. NaN where undefined."""
+    """A value and its interval; in percent, or a plain number. NaN where undefined.
+
+    `interval` says how it was made, as in `covid_keras.evaluation.uncertainty.Interval`.
+    """
 
     value: float
     low: float
     high: float
     unit: str
+    interval: str
 
 
 @dataclass(frozen=True)
@@ -115,10 +125,16 @@ class Sample:
         """Return the weights under which each patient counts once, (1, patients)."""
         return np.ones((1, len(self.patients)))
 
+    def bearing(self) -> dict[str, int]:
+        """Return how many patients bear on each metric in percent."""
+        found = bearing_patients([one.counts for one in self.executions], len(self.patients))
+        return dict.fromkeys(("auprc", "balanced_accuracy", *_MACRO), found["auc"]) | found
+
     def estimates(self, drawing: Drawing) -> dict[str, Estimate]:
         """Return all metrics with their intervals."""
         drawn = [self.values(weights) for weights in drawing.weights(len(self.patients))]
-        return _estimates(self.values(self.once()), drawn, drawing)
+        values = {name: value[0] for name, value in self.values(self.once()).items()}
+        return _estimates(values, drawn, dict.fromkeys(values, SHARES), self.bearing(), drawing)
 
     def curve(self, drawing: Drawing) -> pd.DataFrame:
         """Return the calibration curve over all executions: `score`, `share`, `low`, `high` (0..1) and `images`."""
@@ -133,8 +149,10 @@ class Sample:
 
         score, share, images = (one[0] for one in shares(self.once()))
         chunks = [shares(weights)[1] for weights in drawing.weights(len(self.patients))]
-        drawn = np.concatenate(chunks) if chunks else np.full((1, len(score)), np.nan)
-        low, high = np.transpose([interval_of(column, drawing.level) for column in drawn.T])
+        drawn = 100 * np.concatenate(chunks) if chunks else np.full((1, len(score)), np.nan)
+        bearing = np.sum([part.tested(len(self.patients)) for part in parts], axis=0).astype(bool).sum(axis=0)
+        intervals = [interval_of(*one) for one in zip(drawn.T, repeat(drawing.level), bearing, strict=False)]
+        low, high = np.transpose(intervals) / 100
         frame = pd.DataFrame({"score": score, "share": share, "low": low, "high": high, "images": images.astype(int)})
         return frame[frame["images"] > 0].reset_index(drop=True)
 
@@ -149,16 +167,30 @@ def differences(a: Sample, b: Sample, drawing: Drawing) -> dict[str, Estimate]:
         first, second = (one.values(weights, comparable=True) for one in (a, b))
         return {name: first[name] - second[name] for name in first if name in second}
 
-    return _estimates(gaps(a.once()), [gaps(weights) for weights in drawing.weights(len(a.patients))], drawing)
+    here, there = a.values(a.once(), comparable=True), b.values(b.once(), comparable=True)
+    # Two that say the same do not differ, whatever the patients; two that are always right may.
+    sure = {name: DIFFERENCES if {here[name][0], there[name][0]} <= set(SHARES) else () for name in gaps(a.once())}
+    drawn = [gaps(weights) for weights in drawing.weights(len(a.patients))]
+    bearing = {name: min(n, b.bearing().get(name, n)) for name, n in a.bearing().items()}
+    values = {name: value[0] for name, value in gaps(a.once()).items()}
+    return _estimates(values, drawn, sure, bearing, drawing)
 
 
 def _estimates(
-    values: dict[str, np.ndarray], drawn: list[dict[str, np.ndarray]], drawing: Drawing
+    values: Mapping[str, float],
+    drawn: Sequence[Mapping[str, np.ndarray]],
+    sure: Mapping[str, tuple[float, ...]],
+    bearing: Mapping[str, int],
+    drawing: Drawing,
 ) -> dict[str, Estimate]:
-    nothing = np.array([np.nan])
+    """Return values with intervals of what was drawn; `sure` and `bearing` as `interval_of` takes them, by metric."""
     found = {}
     for name, value in values.items():
-        several = np.concatenate([one[name] for one in drawn]) if drawn else nothing
-        low, high = interval_of(several, drawing.level) if np.isfinite(value[0]) else (np.nan, np.nan)
-        found[name] = Estimate(float(value[0]), low, high, NUMBER if name in _NUMBERS else PERCENT)
+        several = np.concatenate([one[name] for one in drawn]) if drawn and np.isfinite(value) else np.empty(0)
+        number = name in _NUMBERS
+        made = interval_of(several, drawing.level, bearing.get(name, len(several)), () if number else sure[name])
+        # An MCC or a Brier score that is the same in every resample has no exact interval.
+        if number and made[0] == made[1] and value:
+            made = NO_INTERVAL
+        found[name] = Estimate(float(value), *made, NUMBER if number else PERCENT, made.kind)
     return found

@@ -23,11 +23,12 @@ from covid_keras.evaluation.image_matching import match_images
 from covid_keras.evaluation.metrics import Decisions, decisions_of, executions_of
 from covid_keras.evaluation.own_tables import Columns, OwnPredictions, Table, as_text, has_labels, read_own
 from covid_keras.evaluation.predictions import classes_of
-from covid_keras.evaluation.summary import plain
-from covid_keras.evaluation.uncertainty import LEVEL, RESAMPLES
+from covid_keras.evaluation.summary import INTERVAL_WORDS, plain
+from covid_keras.evaluation.uncertainty import EXACT, LEVEL, RESAMPLES
 from covid_keras.reporting.figures import confusion_panels, roc_figure
 from covid_keras.reporting.renderer import drawn
 from covid_keras.reporting.score_figures import calibration_figure, precision_recall_figure, score_figure
+from covid_keras.reporting.wording import EXACT_WORDS
 
 REPORT = "evaluation.json"
 _TITLES = {
@@ -131,7 +132,8 @@ class Evaluation:
         lines += _table(self.metrics, f"{100 * self.drawing.level:g} % interval by patient")
         if self.comparison:
             lines += ["", *self._compared(self.comparison)]
-        return [*lines, "", *(f"Note: {note}." for note in self.notes), DISCLAIMER]
+        exact = [EXACT_WORDS] if any(one.interval == EXACT for one in self.metrics.values()) else []
+        return [*lines, "", *(f"Note: {note}." for note in (*self.notes, *exact)), DISCLAIMER]
 
     def _decided(self) -> str:
         positive = f"Positive: {self.positive}. " if self.positive else ""
@@ -171,7 +173,7 @@ class Evaluation:
                 "delong": found.delong and vars(found.delong),
             },
             "interval": {
-                "method": "percentile bootstrap, patients drawn with replacement",
+                "method": INTERVAL_WORDS,
                 "level": self.drawing.level,
                 "resamples": self.drawing.resamples,
                 "seed": self.drawing.seed,
@@ -242,7 +244,8 @@ def _number(value: float, one: Estimate, sign: str) -> str:
 
 def _interval(one: Estimate, sign: str) -> str:
     known = np.isfinite([one.low, one.high]).all()
-    return f"{_number(one.low, one, sign)} to {_number(one.high, one, sign)}" if known else ""
+    mark = f", {EXACT}" if one.interval == EXACT else ""
+    return f"{_number(one.low, one, sign)} to {_number(one.high, one, sign)}{mark}" if known else ""
 
 
 def _records(estimates: dict[str, Estimate]) -> dict[str, dict[str, Any]]:

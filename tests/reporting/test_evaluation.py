@@ -80,6 +80,15 @@ def test_labels_and_scores_as_people_write_them(table):
     assert evaluate(table, **QUICK).metrics["auc"].value == pytest.approx(100 * roc_auc_score(TRUTH, MINE["prob"]))
 
 
+def test_what_is_always_right_is_not_certain():
+    found = evaluate(MINE.assign(prob=TRUTH * 0.8 + 0.1)[:10], **QUICK)
+    assert {found.metrics[name].interval for name in ("accuracy", "sensitivity", "auc", "auprc")} == {"exact"}
+    assert found.metrics["sensitivity"].low < found.metrics["accuracy"].low < 60
+    assert np.isnan(found.metrics["mcc"].low)
+    assert (found.curve["high"] - found.curve["low"] > 0.3).all()
+    assert any("exact" in line for line in found.lines())
+
+
 def test_columns_are_named_by_whoever_calls(tmp_path, capsys):
     odd = MINE.rename(columns={"diagnosis": "a", "prob": "b", "subject": "c", "file": "d"})
     odd.to_csv(tmp_path / "odd.csv", sep=";", index=False, encoding="utf-8-sig")
