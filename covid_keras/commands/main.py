@@ -67,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         for one in error.errors:
             sys.stderr.write(f"covid-keras: error: {one}\n")
+            for note in getattr(one, "__notes__", ()):
+                sys.stderr.write(f"{note}\n")
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         resumable = "; the same command goes on from here" if options.run is reproduce.run else ""

@@ -41,8 +41,10 @@ def add_parser(commands: Commands) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="what each registered file is, its origin and licence, where it is")
     listing.set_defaults(run=lambda options: list_weights())
-    check = actions.add_parser("check", help="whether the files that are here are the registered ones")
-    check.set_defaults(run=lambda options: check_weights())
+    check = actions.add_parser("check", help="whether registered files are here and whole, or FILE fits a network")
+    check.add_argument("file", nargs="?", type=user_path, metavar="FILE", help="a file of your own, with --like")
+    check.add_argument("--like", metavar="NAME", help="registered name of the network that FILE is for")
+    check.set_defaults(run=lambda options: _check(options.file, options.like))
     add = actions.add_parser("add", help="keep a file fetched by hand, known by its digest, whatever it is called")
     add.add_argument("file", type=user_path, metavar="FILE")
     add.add_argument("--as", dest="name", metavar="NAME", help="the registered name that it should be")
@@ -51,7 +53,7 @@ def add_parser(commands: Commands) -> None:
     fetch.add_argument("names", nargs="+", metavar="NAME")
     fetch.set_defaults(run=lambda options: download_weights(options.names))
     convert = actions.add_parser("convert", help="write a weight file in the other HDF5 layout")
-    convert.add_argument("source", type=user_path, metavar="IN", help="legacy .h5 or Keras 3 .weights.h5")
+    convert.add_argument("source", type=user_path, metavar="IN", help=".h5, .weights.h5 or .keras")
     convert.add_argument("target", type=user_path, metavar="OUT", help=".weights.h5; with --legacy .h5 or .hdf5")
     convert.add_argument("--like", required=True, metavar="NAME", help="registered name of the same network")
     convert.add_argument("--legacy", action="store_true", help="write the layout of Keras 1 and 2, a group a layer")
@@ -77,6 +79,30 @@ def list_weights() -> None:
         )
     print(f"Files that do not ship are looked for below {store_folder()} ({VARIABLE})")
     say_where(REGISTRY)
+
+
+def _check(path: Path | None, like: str | None) -> None:
+    if path is None and like is None:
+        return check_weights()
+    if path is None or like is None:
+        raise UserError("weights check", "needs FILE and --like NAME together", "Give both, or neither")
+    entry = _entry_of_network(like)
+    from covid_keras.common.quiet import import_tensorflow
+
+    import_tensorflow()
+    from covid_keras.models.weights import build_registered, load_weights
+
+    print("\n".join(load_weights(build_registered(entry), path).lines()))
+    return say_where(path)
+
+
+def _entry_of_network(name: str) -> WeightEntry:
+    """Return the entry of a name; raise `UserError` where the suite builds no network for it."""
+    entry = get_entry(name)
+    if not entry.builder:
+        known = [e.name for e in load_registry().values() if e.builder]
+        raise UserError(f"--like {name}", "is of no network that this suite builds", f"Known: {', '.join(known)}")
+    return entry
 
 
 def check_weights() -> None:
@@ -209,10 +235,7 @@ def check_conversion(source: Path, target: Path, like: str, legacy: bool) -> Wei
         Where `source` is not a file, or is `target`; `target` has a suffix that Keras would read as the other layout;
         the suite builds no network for `like`.
     """
-    entry = get_entry(like)
-    if not entry.builder:
-        known = [e.name for e in load_registry().values() if e.builder]
-        raise UserError(f"--like {like}", "is of no network that this suite builds", f"Known: {', '.join(known)}")
+    entry = _entry_of_network(like)
     if not source.is_file():
         raise UserError(source, "is not a file", "Check the path")
     if target.exists() and target.samefile(source):
@@ -233,7 +256,7 @@ def _convert(options: Namespace) -> None:
     from covid_keras.models.weights import convert_weights
 
     report = convert_weights(options.source, options.target, entry, options.legacy)
-    print(f"{len(report.assigned)} tensors, {report.parameters:,} values, read in the {report.layout} layout")
+    print("\n".join(report.lines()))
     say_where(options.target)
 
 

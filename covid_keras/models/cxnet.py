@@ -11,20 +11,17 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 from keras import layers
 
-from covid_keras.common.errors import UserError
 from covid_keras.data.sources.chestxray14 import FINDINGS
 from covid_keras.models.backbones import backbone_weights, set_batchnorm_momentum, weight_file
-from covid_keras.models.weights import load_weights
+from covid_keras.models.weights import load_first, load_weights
 
 CHEXNET_FINDINGS = FINDINGS  # what CheXNet's outputs mean, in the order of the published weight files
-# Of CheXNet's last layer: in the authors' models, and in weight files of the project that trained it.
-_HEAD, _HEAD_OF_FILES = "output_layer", "predictions"
+_HEAD = "output_layer"
 
 # The shortest side of which five valid convolutions of stride 2, 5x5 and then 3x3, leave one pixel.
 SMALLEST_SIDE = 65
@@ -87,7 +84,7 @@ def build_chexnet(
     weights : {"none", "imagenet"} or path
         "imagenet" are those of keras.applications and leave the outputs random. A file must hold the whole of CheXNet;
         layers called as keras.applications calls them (`conv1/conv` in files of Keras 2, `conv1_conv` now: the same
-        but for the slash), the last one `output_layer` or `predictions`.
+        but for the slash), the last one anyhow.
     name : str
         Name of the model.
 
@@ -107,11 +104,9 @@ def build_chexnet(
     if activation not in ("sigmoid", "softmax"):
         raise ValueError(f"activation must be sigmoid or softmax, not {activation!r}")
     trunk = _pooled_densenet(input_shape, weights)
-    model = _with_findings(trunk, _HEAD, activation, name)
+    model = _with_findings(trunk, activation, name)
     if file := weight_file(weights):
-        other = _with_findings(trunk, _HEAD_OF_FILES, activation, name)
-        if _load_first([model, other], file) is other:
-            model.get_layer(_HEAD).set_weights(other.get_layer(_HEAD_OF_FILES).get_weights())
+        load_weights(model, file)
     return model
 
 
@@ -164,8 +159,7 @@ def build_cxnet(
         raise ValueError(f"classes must be at least 1, not {classes}")
     trunk = _pooled_densenet(input_shape, weights)
     if file := weight_file(weights):
-        chexnets = [_with_findings(trunk, head, "sigmoid", "chexnet") for head in (_HEAD, _HEAD_OF_FILES)]
-        _load_first([*chexnets, trunk], file)
+        load_first([_with_findings(trunk, "sigmoid", "chexnet"), trunk], file)
     set_batchnorm_momentum(trunk, batchnorm_momentum)
     x = layers.Dense(hidden, activation="relu", name="fc")(trunk.output)
     x = layers.Dropout(dropout, name="dropout")(x)
@@ -186,25 +180,6 @@ def _pooled_densenet(input_shape: tuple[int, int, int], weights: str | Path) -> 
     return keras.Model(inputs, layers.GlobalAveragePooling2D(name="pooling_layer")(base.output), name="densenet121")
 
 
-def _with_findings(trunk: keras.Model, head: str, activation: str, name: str) -> keras.Model:
-    outputs = layers.Dense(len(CHEXNET_FINDINGS), activation=activation, dtype="float32", name=head)(trunk.output)
+def _with_findings(trunk: keras.Model, activation: str, name: str) -> keras.Model:
+    outputs = layers.Dense(len(CHEXNET_FINDINGS), activation=activation, dtype="float32", name=_HEAD)(trunk.output)
     return keras.Model(trunk.input, outputs, name=name)
-
-
-def _load_first(models: Sequence[keras.Model], file: Path) -> keras.Model:
-    """Load a file into the first of `models`, which differ in their last layer alone, that it fits; return that one."""
-    problems = []
-    for model in models:
-        try:
-            load_weights(model, file)
-        except UserError as error:
-            problems.append(error)
-        else:
-            return model
-    # That the other names of the last layer are not in the file was to be expected; what else is wrong says more.
-    expected = tuple(
-        f"{words} {head!r}"
-        for words in ("has no weights for the layer", "holds weights of a layer")
-        for head in (_HEAD, _HEAD_OF_FILES)
-    )
-    raise next((each for each in problems if not each.problem.startswith(expected)), problems[0])

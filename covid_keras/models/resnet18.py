@@ -12,6 +12,7 @@ import numpy as np
 from keras import layers
 
 from covid_keras.common.errors import UserError
+from covid_keras.models.weight_kinds import is_numpy_archive
 from covid_keras.models.weights import LoadReport, load_weights
 
 STAGES = (64, 128, 256, 512)
@@ -186,7 +187,7 @@ def _load(model: keras.Model, path: str | Path) -> LoadReport:
     """Load a file of either kind, told apart by its contents."""
     if not Path(path).is_file():
         raise UserError(path, "is not a weight file", "Check the path, or give none for random weights")
-    return load_torchvision(model, path) if zipfile.is_zipfile(path) else load_weights(model, path)
+    return load_torchvision(model, path) if is_numpy_archive(path) else load_weights(model, path)
 
 
 def load_torchvision(model: keras.Model, path: str | Path) -> TorchvisionReport:
@@ -224,7 +225,7 @@ def load_torchvision(model: keras.Model, path: str | Path) -> TorchvisionReport:
         variable.assign(value)
     random = () if any(name.startswith(f"{_HEAD}.") for name in pairs) else (_HEAD,)
     assigned = {"/".join(variable.path.split("/")[-2:]): name for name, variable in pairs.items()}
-    return TorchvisionReport(path, "torchvision", assigned, sum(value.size for value in values), random)
+    return TorchvisionReport(path, "torchvision", assigned, sum(value.size for value in values), random=random)
 
 
 def _fitted(

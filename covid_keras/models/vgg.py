@@ -19,10 +19,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from covid_keras.common.errors import UserError
 from covid_keras.models.backbones import backbone_weights, weight_file
 from covid_keras.models.standardise import Standardise
-from covid_keras.models.weights import load_weights
+from covid_keras.models.weights import load_first
 
 # Convolutions of each block, by the depth.
 CONVOLUTIONS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -238,24 +237,10 @@ def _load(model: keras.Model, file: Path, build: _Builder, convert: Callable[[np
     start, last = model.get_layer(_FIRST).input, model.get_layer(_LAST).output
     network = keras.Model(start, model.output, name=model.name)
     features = keras.Model(start, last, name=model.name)
-    # What `load_weights` says of a good file of the next kind.
-    kinds = (
-        (model, ("has no weights for the layer 'standardise'", "has no weights for the layer 'hidden1'")),
-        (network, ("has no weights for the layer 'hidden1'",)),
-        (features, ("has shape (3, 3, 3, ",)),
-    )
-    for part, words in kinds:
-        try:
-            load_weights(part, file)
-        except UserError as error:
-            if not any(each in error.problem for each in words):
-                raise
-        else:
-            return
     inputs = keras.Input(_SMALLEST)
     source = keras.Model(inputs, _Builder(build.depth, build.width, "zeros").features(inputs, 2), name=model.name)
-    load_weights(source, file)
-    _copy(source, model, convert)
+    if load_first([model, network, features, source], file) is source:
+        _copy(source, model, convert)
 
 
 def _copy(source: keras.Model, model: keras.Model, convert: Callable[[np.ndarray], np.ndarray]) -> None:

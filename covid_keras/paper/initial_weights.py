@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import h5py
-
 from covid_keras.common.errors import UserError
+from covid_keras.models.weight_kinds import require_weight_file
 from covid_keras.paper.protocol import Protocol
 
 
@@ -41,6 +40,5 @@ def check_initial_weights(protocol: Protocol, names: Iterable[str], networks: st
             "does not fit ImageNet weights, which are of the whole network",
             "Set options.width to 1, or --weights none",
         )
-    for name, path in protocol.files.items():
-        if not h5py.is_hdf5(path):
-            raise UserError(path, "is not an HDF5 weight file", f"Give the .h5 file of {name} as Keras wrote it")
+    for path in protocol.files.values():
+        require_weight_file(path)

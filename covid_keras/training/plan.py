@@ -11,7 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import h5py
 import yaml
 
 from covid_keras.common.errors import UserError
@@ -21,6 +20,7 @@ from covid_keras.data.locations import VARIABLE, find_data
 from covid_keras.data.sources import check_source
 from covid_keras.models.imagenet import is_imagenet
 from covid_keras.models.registry import load_registry
+from covid_keras.models.weight_kinds import require_weight_file
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.registered import load_paper
@@ -78,8 +78,7 @@ def _weights(given: str) -> str:
         return given
     if not Path(given).is_file():
         raise UserError(f"--weights {given}", "is no file", "Give a path, imagenet or none")
-    if not h5py.is_hdf5(given):
-        raise UserError(f"--weights {given}", "is not an HDF5 weight file", "Give an .h5 file written by Keras")
+    require_weight_file(given)
     return str(Path(given).resolve())
 
 

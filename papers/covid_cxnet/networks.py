@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
-
 from covid_keras.common.errors import UserError
+from covid_keras.models.weight_kinds import require_weight_file
 from covid_keras.paper.protocol import Protocol
 from papers.covid_cxnet.settings import options_of
 
@@ -96,8 +95,8 @@ def check(protocol: Protocol) -> None:
             f"are needed by {needs[0]}, and cannot be downloaded by this suite",
             "Give --checkpoint chexnet=FILE (see papers/covid_cxnet/README.md), or --weights none",
         )
-    if (path := protocol.files.get(CHEXNET)) and not h5py.is_hdf5(path):
-        raise UserError(path, "is not an HDF5 weight file", "Give CheXNet's .h5 file as Keras wrote it")
+    if path := protocol.files.get(CHEXNET):
+        require_weight_file(path)
     if protocol.weights not in ("imagenet", "none") and {"densenet121", "resnet50"} <= set(protocol.systems):
         raise UserError(
             f"--weights {Path(protocol.weights).name}",

@@ -6,7 +6,7 @@ from covid_keras.commands.main import main
 
 
 def fails(capsys, *arguments: object, printed: bool = False) -> str:
-    """Run the command, assert that it fails as a user's error should, and return its one line.
+    """Run the command, assert that it fails as a user's error should, and return its one line and the list below.
 
     Nothing is on standard output unless `printed`.
     """
@@ -14,6 +14,6 @@ def fails(capsys, *arguments: object, printed: bool = False) -> str:
     assert main([str(argument) for argument in arguments]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("covid-keras: error: ")
-    assert captured.err.count("\n") == 1
+    assert sum(not line.startswith("  ") for line in captured.err.splitlines()) == 1
     assert bool(captured.out) == printed
     return captured.err

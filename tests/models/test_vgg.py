@@ -208,7 +208,7 @@ def test_files_of_other_networks_are_refused(rgb, notop, tmp_path):
     deeper = write_notop(tmp_path / "deeper.h5", features(small(19, RGB)))
     with pytest.raises(UserError, match="holds weights of a layer 'block3_conv4'"):
         small(16, weights=deeper)
-    with pytest.raises(UserError, match=r"shape \(3, 3, 3, 4\), the model wants \(3, 3, 3, 8\)"):
+    with pytest.raises(UserError, match=r"shape \(3, 3, 3, 4\), the model wants \(3, 3, 1, 8\)"):
         build_vgg(16, GREY, weights=notop, width=1 / 8)
     with pytest.raises(UserError, match=r"shape \(3, 3, 3, 4\), the model wants \(3, 3, 1, 4\)"):
         small(weights=save_weights(rgb, tmp_path / "whole.h5"))

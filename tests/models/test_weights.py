@@ -190,22 +190,6 @@ def test_misfits_are_named_and_change_nothing(tmp_path):
     _refused(_model(2), path, "no weights for the layer 'second'")
 
 
-@pytest.mark.parametrize("content", [b"", b"no HDF5 at all" * 50])
-def test_files_that_are_no_weights(tmp_path, content):
-    path = tmp_path / "w.h5"
-    path.write_bytes(content)
-    _refused(_model(1), path, "cannot be read as HDF5")
-    h5py.File(tmp_path / "empty.h5", "w").close()
-    _refused(_model(1), tmp_path / "empty.h5", "holds no Keras weights")
-
-
-def test_a_missing_file_and_another_kind_of_file(tmp_path):
-    _refused(_model(1), tmp_path / "none.h5", "there is no such file")
-    _refused(_model(1), tmp_path, "there is no such file")
-    _model(1).save(tmp_path / "model.keras")
-    _refused(_model(2), tmp_path / "model.keras", "cannot be read as HDF5")
-
-
 @pytest.mark.parametrize("name", ["w.h5", "w.weights.h5"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_truncated_files_are_refused(tmp_path, name, share):
@@ -447,7 +431,6 @@ def _linked_layer(file: h5py.File) -> None:
         (_linked("layers/conv2d/vars/more", "layers/conv2d"), "has two names in the file"),
         (_linked("layers/conv2d/seed_generator", "layers"), "has two names in the file"),
         (_deep, "is not the name of a layer or tensor"),
-        (lambda file: file.move("layers/conv2d_1/vars", "layers/conv2d_1/inner/vars"), "a layer inside another"),
         (_noted("first"), "holds two layers called 'first'"),
         (_noted(7), "name of /layers/conv2d/vars is not text"),
         (_linked_layer, "'conv2d' is a link"),
