@@ -33,6 +33,7 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras weights list\n"
         "  covid-keras weights download resnet50_notop\n"
         "  covid-keras weights add ~/Downloads/weights-improvement-binary-86.h5\n"
+        "  covid-keras weights check mine.keras --like covid_caps_binary_86\n"
         "  covid-keras weights convert lungs.weights.h5 lungs.h5 --like lungs_unet16 --legacy\n\n"
         "environment:\n"
         "  COVID_KERAS_WEIGHTS   folder of the files that do not ship (default: ~/.cache/covid_keras/weights)\n"
