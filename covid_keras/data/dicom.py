@@ -9,7 +9,7 @@ import numpy as np
 
 from covid_keras.common.errors import UserError
 from covid_keras.data import dicom_display as display
-from covid_keras.data.picture import DECODE_ERRORS, Picture, check_finite, check_size, damaged, luma
+from covid_keras.data.picture import DECODE_ERRORS, Picture, check_finite, check_size, damaged, luma, small_colours
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -41,13 +41,12 @@ def read_dicom(path: Path) -> Picture:
     stored = _decode(path, data)
     if data.PhotometricInterpretation == _PALETTE:
         stored = _from_palette(path, stored, header)
+    check_finite(path, stored)
     if stored.ndim == 3:
-        full = 255 if stored.dtype == np.uint8 else max(int(stored.max()), 1)
-        picture = Picture(luma(stored), None, np.clip(stored * (255 / full), 0, 255).astype(np.uint8))
+        picture = Picture(luma(stored), None, small_colours(stored))
     else:
         stored, valid = display.stored_bits(path, stored, header, notes)
         picture = Picture(display.display_values(stored, valid, header, notes), valid)
-    check_finite(path, picture.values)
     return geometry.apply(picture)._replace(warnings=tuple(notes), modality=_modality(path, header))
 
 

@@ -149,7 +149,11 @@ def _rescaled(stored: np.ndarray, header: Dataset, notes: list[str]) -> np.ndarr
     if slope == [0.0]:
         notes.append(f"its RescaleSlope is 0, {_IGNORED}")
         slope = []
-    return stored.astype(np.float64) * (slope or [1.0])[0] + (intercept or [0.0])[0]
+    values = stored.astype(np.float64)
+    if slope or intercept:
+        values *= (slope or [1.0])[0]
+        values += (intercept or [0.0])[0]
+    return values
 
 
 def _shown(values: np.ndarray, header: Dataset, notes: list[str]) -> np.ndarray:

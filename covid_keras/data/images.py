@@ -19,7 +19,6 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -44,8 +43,6 @@ __all__ = [
 
 # The JSRT database's files have no header: side and depth are those of its description.
 _RAW_SIDE, _RAW_BYTES = 2048, 2
-# Longest side to which a radiograph's colours are reduced.
-_COLOUR_SIDE = 256
 # Masks of nothing above number their parts, or hold 0 and 1.
 _MAX_LABEL = 9
 
@@ -66,7 +63,7 @@ class Radiograph(NamedTuple):
     modality : str
         The DICOM modality, such as "DX" or "CT"; "" where the file does not say it.
     colours : ndarray of uint8, shape (h, w, 3), optional
-        The picture as RGB, reduced to at most 256 a side; None where the file holds one grey channel.
+        The picture as RGB, reduced to less than 512 a side; None where the file holds one grey channel.
     """
 
     pixels: np.ndarray
@@ -81,7 +78,7 @@ def read_radiograph(path: str | Path) -> Radiograph:
     Takes the files of `read_image` and raises its errors.
     """
     picture = _read(Path(path))
-    return Radiograph(picture.stretched(), picture.warnings, picture.modality, _reduced(picture.colours))
+    return Radiograph(picture.stretched(), picture.warnings, picture.modality, picture.colours)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -230,10 +227,3 @@ def _check_raw(path: Path) -> None:
     if size != expected:
         problem = f"has {size:,} bytes, a raw image of the JSRT database has {expected:,}"
         raise UserError(path, problem, "Fetch it again, or convert it to PNG")
-
-
-def _reduced(colours: np.ndarray | None) -> np.ndarray | None:
-    if colours is None or (scale := _COLOUR_SIDE / max(colours.shape[:2])) >= 1:
-        return colours
-    size = [max(1, round(side * scale)) for side in colours.shape[1::-1]]
-    return cv2.resize(colours, size, interpolation=cv2.INTER_AREA)

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
+from PIL import Image
 
 from covid_keras.common.errors import UserError
 
 MIN_SIDE = 16
 MAX_SIDE = 12_000
+# Colours are reduced by a whole number, until their longest side is not much more than this.
+_COLOUR_SIDE = 256
 # ITU-R 601 in 65,536ths, as Pillow has it: whole numbers, so that grey stored as colour stays exactly what it was.
 _LUMA = (19_595, 38_470, 7_471)
 
@@ -43,8 +47,8 @@ class Picture(NamedTuple):
         Display values, bright = dense: uint8 as they are, or of any other type, to be stretched.
     valid : ndarray of bool, shape (H, W), optional
         False where there is no picture, only padding or nothing but transparency; default all.
-    colours : ndarray of uint8, shape (H, W, 3), optional
-        RGB; None where the file holds one grey channel.
+    colours : ndarray of uint8, shape (h, w, 3), optional
+        RGB, reduced to less than 512 a side; None where the file holds one grey channel.
     warnings : tuple of str
         What was doubtful, and how it was decided.
     modality : str
@@ -73,7 +77,7 @@ class Picture(NamedTuple):
         inside = self.values if self.valid is None or not self.valid.any() else self.values[self.valid]
         low, high = inside.min(), inside.max()
         if self.values.dtype == np.uint8:
-            grey = _linear(np.arange(256), int(low), int(high))[self.values]
+            grey = cv2.LUT(self.values, _linear(np.arange(256), int(low), int(high)))
         else:
             grey = _linear(self.values, float(low), float(high))
         if self.valid is not None and self.valid.any():
@@ -84,14 +88,27 @@ class Picture(NamedTuple):
 def _linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
     if high == low:
         return np.zeros(values.shape, np.uint8)
-    # Multiplied first: the same picture then gives the same levels at any depth.
-    return np.rint(np.clip((values.astype(np.float64) - low) * 255.0 / (high - low), 0, 255)).astype(np.uint8)
+    scaled = values.astype(np.float64)
+    scaled -= low
+    scaled *= 255.0  # before the division: the same picture then gives the same levels at any depth
+    scaled /= high - low
+    return np.rint(np.clip(scaled, 0, 255, out=scaled), out=scaled).astype(np.uint8)
 
 
 def luma(colours: np.ndarray) -> np.ndarray:
     """Return the grey, float64 (H, W), of colours (H, W, 3), exact where the three are equal."""
-    red, green, blue = (colours[..., k].astype(np.float64) * weight for k, weight in enumerate(_LUMA))
-    return (red + green + blue) / 65_536
+    wide = np.dtype(np.uint32 if colours.dtype in (np.uint8, np.uint16) else np.float64)
+    red, green, blue = (colours[..., k].astype(wide) * wide.type(weight) for k, weight in enumerate(_LUMA))
+    return np.asarray((red + green + blue) / 65_536)
+
+
+def small_colours(colours: Image.Image | np.ndarray) -> np.ndarray:
+    """Return RGB, as `Picture.colours` has it; deeper colours than 8 bits are scaled by their largest value."""
+    if not isinstance(colours, Image.Image):
+        if colours.dtype != np.uint8:
+            colours = np.clip(colours * (255 / max(float(colours.max()), 1e-9)), 0, 255).astype(np.uint8)
+        colours = Image.fromarray(np.ascontiguousarray(colours))
+    return np.asarray(colours.reduce(max(1, max(colours.size) // _COLOUR_SIDE)))
 
 
 def check_size(path: Path, height: int, width: int) -> None:

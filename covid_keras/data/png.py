@@ -74,7 +74,8 @@ def read_png(path: Path, pixels: bool = True) -> Png:
         while b"IEND" not in chunks:
             _read_chunk(path, stream, chunks, pixels)
     if pixels:
-        _check_pixels(path, header, chunks.get(b"IDAT", b""))
+        # Inflated once, here: the decoder is given stored bytes.
+        chunks[b"IDAT"] = bytearray(zlib.compress(_inflated(path, header, chunks.get(b"IDAT", b"")), 0))
     return Png(header, chunks)
 
 
@@ -106,14 +107,15 @@ def _read_chunk(path: Path, stream: BinaryIO, chunks: dict[bytes, bytearray], pi
         raise damaged(path, f"chunk {name.decode()} is cut or has a wrong checksum")
 
 
-def _check_pixels(path: Path, header: Header, deflated: bytes | bytearray) -> None:
+def _inflated(path: Path, header: Header, deflated: bytes | bytearray) -> bytes:
     expected = header.decoded_bytes()
     try:
-        found = len(zlib.decompressobj().decompress(deflated, expected))
+        found = zlib.decompressobj().decompress(deflated, expected)
     except zlib.error as error:
         raise damaged(path, error) from error
-    if found < expected:
-        raise damaged(path, f"{100 * found // expected} % of its pixels are there")
+    if len(found) < expected:
+        raise damaged(path, f"only {100 * len(found) // expected} % of its pixels are there")
+    return found
 
 
 def _checksum(name: bytes, body: bytes | bytearray) -> bytes:

@@ -18,7 +18,16 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from covid_keras.common.errors import UserError
-from covid_keras.data.picture import DECODE_ERRORS, MAX_SIDE, Picture, check_finite, check_size, damaged, luma
+from covid_keras.data.picture import (
+    DECODE_ERRORS,
+    MAX_SIDE,
+    Picture,
+    check_finite,
+    check_size,
+    damaged,
+    luma,
+    small_colours,
+)
 from covid_keras.data.png import Png, read_png
 from covid_keras.data.sniff import GIF, PNG, TIFF
 
@@ -121,7 +130,7 @@ def _from_pillow(image: Image.Image) -> Picture:
     if image.mode not in ("1", "L"):
         # Through RGB: a direct conversion from RGBA, CMYK or a palette to L does not exist for every mode.
         image = image.convert("RGB")
-        colours = np.asarray(image)
+        colours = small_colours(image)
     return Picture(np.array(image.convert("L")), valid, colours)  # a copy: asarray would be read-only
 
 
@@ -143,7 +152,7 @@ def _from_channels(colour: np.ndarray, opacity: np.ndarray | None = None, premul
     """Return the picture of channels (H, W, 1 or 3) of any type, over black where `opacity` (H, W) says so."""
     grey = colour.shape[2] == 1
     values = colour[..., 0] if grey else luma(colour)
-    colours = None if grey else np.clip(colour * (255 / max(float(colour.max()), 1e-9)), 0, 255).astype(np.uint8)
+    colours = None if grey else small_colours(colour)
     if opacity is None or (opacity.all() and opacity.min() == opacity.max()):
         return Picture(values, None, colours)
     if not premultiplied:
