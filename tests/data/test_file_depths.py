@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 from covid_keras.common.errors import UserError
 from covid_keras.data.images import ImageWarning, image_size, read_image, read_mask, read_radiograph
 from covid_keras.data.sniff import sniff
+from covid_keras.data.sources.base import image_files
 from tests.helpers.dicom import write_dicom
 from tests.helpers.made_files import png_chunk, write_png
 
@@ -278,3 +279,16 @@ def test_dicom_is_known_by_its_content(tmp_path, grey, preamble, name):
     path = write_dicom(tmp_path / name, grey, modality="CT", preamble=preamble)
     assert sniff(path) == "DICOM"
     assert read_radiograph(path).modality == "CT"
+
+
+def test_a_collections_images_without_a_suffix_are_found(tmp_path, grey):
+    found = [
+        write_png(tmp_path / "a.png", grey),
+        write_dicom(tmp_path / "bare", grey, preamble=False),
+        write_dicom(tmp_path / "x.1.2.840", grey),
+    ]
+    write_dicom(tmp_path / "DICOMDIR", grey)
+    write_png(tmp_path / "b.png.bak", grey)
+    for name in ("LICENSE", "empty", "notes.txt"):
+        (tmp_path / name).write_text("text" if name != "empty" else "")
+    assert image_files(tmp_path) == sorted(found)

@@ -15,8 +15,9 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.common.tables import name_key, parse_number, read_table
 from covid_keras.data.cohort import Cohort, one_patient_each
+from covid_keras.data.sniff import RADIOGRAPHS, sniff
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
 FETCH_AGAIN = "Correct the file or fetch it again"
 _NAMED = 5
 
@@ -139,16 +140,14 @@ def find_folder(data: str | Path, names: Iterable[str], marks: Iterable[str]) ->
 
 
 def image_files(folder: str | Path) -> list[Path]:
-    """Return the image files of a folder (not of its subfolders), sorted by name.
+    """Return the image files of a folder (not of its subfolders), sorted by name; without a suffix, by their content.
 
     Raises `UserError` where the folder is missing or holds no image.
     """
     folder, remedy = Path(folder), "Unpack the collection in its official layout"
     if not folder.is_dir():
         raise UserError(folder, "the folder is missing", remedy)
-    named = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    named = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _is_image(path))
     files = [path for path in named if path.is_file()]
     if len(files) < len(named):
         warn_lost(
@@ -169,6 +168,14 @@ def warn_lost(listing: Path, why: str, names: Sequence[str]) -> None:
     if len(names):
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         _warn_once(f"{listing}: {why} ({len(names)}): {', '.join(names[:_NAMED])}{more}")
+
+
+def _is_image(path: Path) -> bool:
+    """Tell an image by its suffix; by its content where it has none, as DICOM files from an archive, or a number."""
+    suffix = path.suffix.lower()
+    if suffix and not suffix[1:].isdigit():
+        return suffix in IMAGE_SUFFIXES
+    return path.is_file() and path.name != "DICOMDIR" and path.stat().st_size > 0 and sniff(path) in RADIOGRAPHS
 
 
 def image_ids(source: str, names: Iterable[str]) -> list[str]:
