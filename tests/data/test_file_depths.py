@@ -292,3 +292,35 @@ def test_a_collections_images_without_a_suffix_are_found(tmp_path, grey):
     for name in ("LICENSE", "empty", "notes.txt"):
         (tmp_path / name).write_text("text" if name != "empty" else "")
     assert image_files(tmp_path) == sorted(found)
+
+
+def _jpegs(grey):
+    smooth = cv2.GaussianBlur(np.kron(grey, np.ones((8, 8), np.uint8)), (0, 0), 3)
+    image = Image.fromarray(smooth)
+    colour = Image.fromarray(np.dstack([smooth, smooth[::-1], smooth[:, ::-1]]))
+    yield image, {}
+    yield image, {"quality": 95, "restart_marker_rows": 4}
+    yield colour, {"quality": 90}
+    yield colour, {"progressive": True}
+    yield colour.convert("CMYK"), {}
+    yield Image.fromarray(np.full((64, 64), 128, np.uint8)), {}  # the very grey of what is missing
+
+
+@pytest.mark.parametrize("kind", range(6))
+def test_jpeg_without_all_its_pixels_is_refused(tmp_path, grey, kind):
+    image, options = list(_jpegs(grey))[kind]
+    path = tmp_path / "a.jpg"
+    image.save(path, **options)
+    sound = path.read_bytes()
+    read_image(path)
+    scan = sound.find(b"\xff\xda") + 14
+    half = sound[: (scan + len(sound)) // 2] + b"\xff\xd9"
+    zeroed = sound[: scan + 40] + bytes(200) + sound[scan + 240 :]
+    for name, content in {"half": half, "zeroed": zeroed}.items():
+        if kind == 5 or (name == "zeroed" and options.get("progressive")):
+            continue  # one grey all over has no half; where scans refine each other, zeros are data
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="damaged or truncated"):
+            read_image(path)
+    path.write_bytes(sound + b"\0" * 500)
+    assert read_image(path).shape == image.size[::-1]
