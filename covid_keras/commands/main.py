@@ -59,7 +59,10 @@ environment:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return the exit status: 0 done, 2 the user's input cannot be used, 130 interrupted."""
+    """Run the command and return the exit status.
+
+    0 done, 2 the user's input cannot be used, 3 some files were left out, 130 interrupted.
+    """
     options = make_parser().parse_args(arguments)
     try:
         logging.basicConfig(level=_log_level(), format="%(name)s: %(message)s")

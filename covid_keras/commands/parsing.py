@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
+
+from covid_keras.common.errors import UserError
+
+# Exit status where some files were left out.
+EXIT_SOME_FAILED = 3
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Run: TypeAlias = Callable[[argparse.Namespace], "int | None"]
@@ -53,6 +59,35 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def add_out(parser: argparse.ArgumentParser, default: str, text: str, metavar: str = "DIR") -> None:
     """Add `--out`, where the output goes; `text` says what that is."""
     parser.add_argument("--out", type=user_path, default=Path(default), metavar=metavar, help=text)
+
+
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that work on the user's radiographs."""
+    text = "go on after a file that cannot be used, list it in errors.csv, and exit with status 3"
+    parser.add_argument("--skip-unreadable", action="store_true", help=text)
+    text = "print the result as JSON; messages and progress go to standard error"
+    parser.add_argument("--json", action="store_true", help=text)
+    parser.add_argument("--threads", type=int, metavar="N", help="processor threads (default: one per processor)")
+
+
+def require_threads(threads: int | None) -> None:
+    """Raise `UserError` where `--threads` is not a number of threads."""
+    if threads is not None and threads < 1:
+        raise UserError(f"--threads {threads}", "must be at least 1", "Leave it out for one per processor")
+
+
+def say_failed(failed: Sequence[tuple[Path, str]], verb: str) -> int:
+    """Say on standard error how many files were left out; return the exit status, 0 where none was."""
+    if not failed:
+        return 0
+    sys.stderr.write(f"covid-keras: {len(failed)} not {verb}, see errors.csv\n")
+    return EXIT_SOME_FAILED
+
+
+def in_red(text: str) -> str:
+    """Return text for standard output in bold red where that is a terminal in colour (see no-color.org)."""
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return f"\033[1;31m{text}\033[0m" if coloured else text
 
 
 def say_where(path: str | Path, stream: TextIO | None = None) -> None:

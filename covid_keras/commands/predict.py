@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+import sys
+from argparse import BooleanOptionalAction, Namespace
 
 from covid_keras import DISCLAIMER
-from covid_keras.commands.parsing import Commands, add_command, add_out, say_where, user_path
+from covid_keras.commands.parsing import (
+    Commands,
+    add_batch,
+    add_command,
+    add_out,
+    in_red,
+    require_threads,
+    say_failed,
+    say_where,
+    user_path,
+)
 
 
 def add_parser(commands: Commands) -> None:
@@ -15,29 +26,48 @@ def add_parser(commands: Commands) -> None:
         "predict",
         "say what a trained network makes of radiographs of your own, for research only",
         run,
-        "  covid-keras predict chest.png other.dcm --model covid_cxnet --heatmap --out predictions\n"
-        "  covid-keras predict --check-view *.png     refuse lateral views and what is no chest radiograph\n\n"
+        "  covid-keras predict chest.png other.dcm --heatmap --out predictions\n"
+        "  covid-keras predict ward/ --skip-unreadable     every radiograph in a folder, whatever else is in it\n"
+        "  covid-keras predict chest.png --json            the result as JSON\n\n"
         f"{DISCLAIMER}\n",
     )
     add = parser.add_argument
-    add("images", nargs="+", type=user_path, metavar="IMAGE", help="frontal chest radiograph: PNG, JPEG, TIFF or DICOM")
+    text = "frontal chest radiographs (PNG, JPEG, TIFF, BMP, DICOM), or folders that are searched for them"
+    add("images", nargs="+", type=user_path, metavar="PATH", help=text)
     add("--model", default="covid_cxnet", metavar="NAME", help="registered network (default: covid_cxnet)")
-    add("--heatmap", action="store_true", help="draw the lungs and a Grad-CAM heat map of each, STEM_heatmap.png")
+    add("--weights", type=user_path, metavar="FILE", help="your own weights of the same network")
+    add("--heatmap", action="store_true", help="draw the lungs and a Grad-CAM heat map of each, NAME_heatmap.png")
     text = "receives predictions.csv, predictions.json and the heat maps (default: predictions)"
     add_out(parser, "predictions", text)
-    text = "your own weights of the same network (default: the registered)"
-    add("--weights", type=user_path, metavar="FILE", help=text)
-    text = "predict nothing unless every IMAGE is a frontal chest radiograph; name each that is not, and why"
-    add("--check-view", action="store_true", help=text)
+    text = "refuse what is not a frontal chest radiograph, and say why (default); --no-check-view asks nothing"
+    add("--check-view", action=BooleanOptionalAction, default=True, help=text)
+    add("--score-doubtful", action="store_true", help="predict what that check would refuse, too, with a warning")
+    add_batch(parser)
 
 
-def run(options: Namespace) -> None:
-    """Predict the images and print one line per image."""
-    from covid_keras.inference.prediction import predict_files
+def run(options: Namespace) -> int:
+    """Predict the images; print one line per image, or JSON; return the exit status."""
+    require_threads(options.threads)
+    from covid_keras.inference.prediction import RECORD, predict_files
 
     draw = None
     if options.heatmap:
         from covid_keras.reporting.prediction_figure import draw_prediction as draw
-    found = predict_files(options.images, options.out, options.model, options.weights, draw, options.check_view)
-    print("\n".join(found.lines()))
-    say_where(found.folder)
+    found = predict_files(
+        options.images,
+        options.out,
+        options.model,
+        options.weights,
+        draw,
+        options.check_view,
+        score_doubtful=options.score_doubtful,
+        skip_unreadable=options.skip_unreadable,
+        threads=options.threads,
+    )
+    if options.json:
+        sys.stdout.write((found.folder / RECORD).read_text(encoding="utf-8"))
+    else:
+        print("\n".join([*map(in_red, found.alarms()), *found.lines()]))
+    status = say_failed(found.failed, "predicted")
+    say_where(found.folder, sys.stderr if options.json else sys.stdout)
+    return status

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from argparse import Namespace
 
-from covid_keras.commands.parsing import Commands, add_command, add_out, say_where, user_path
+from covid_keras.commands.parsing import (
+    Commands,
+    add_batch,
+    add_command,
+    add_out,
+    require_threads,
+    say_failed,
+    say_where,
+    user_path,
+)
 
 
 def add_parser(commands: Commands) -> None:
@@ -15,27 +26,37 @@ def add_parser(commands: Commands) -> None:
         "segment",
         "mark the lungs of radiographs with the shipped U-Net",
         run,
-        "  covid-keras segment chest.png other.dcm --out lungs\n",
+        "  covid-keras segment chest.png other.dcm --out lungs\n"
+        "  covid-keras segment ward/ --skip-unreadable --out lungs     every radiograph in a folder\n",
     )
-    parser.add_argument("images", nargs="+", type=user_path, metavar="IMAGE", help="PNG, JPEG, TIFF or DICOM")
-    add_out(parser, "lungs", "receives STEM_mask.png, STEM_crop.png, STEM_overlay.png (default: lungs)")
-    parser.add_argument(
-        "--weights",
-        type=os.path.expanduser,
-        metavar="W",
-        default="lungs_unet16",
-        help="registered name or file (default: lungs_unet16)",
-    )
-    parser.add_argument(
-        "--threshold", type=float, metavar="T", help="probability from which a pixel is lung (default: the registry's)"
-    )
+    add = parser.add_argument
+    text = "radiographs (PNG, JPEG, TIFF, BMP, DICOM), or folders that are searched for them"
+    add("images", nargs="+", type=user_path, metavar="PATH", help=text)
+    add_out(parser, "lungs", "receives NAME_mask.png, NAME_crop.png, NAME_overlay.png (default: lungs)")
+    text = "registered name or file (default: lungs_unet16)"
+    add("--weights", type=os.path.expanduser, metavar="W", default="lungs_unet16", help=text)
+    text = "probability from which a pixel is lung (default: the registry's)"
+    add("--threshold", type=float, metavar="T", help=text)
+    add_batch(parser)
 
 
-def run(options: Namespace) -> None:
-    """Write mask, crop and overlay of each image."""
-    from covid_keras.common.quiet import import_tensorflow
-
-    import_tensorflow()
+def run(options: Namespace) -> int:
+    """Write mask, crop and overlay of each image; print JSON where asked; return the exit status."""
+    require_threads(options.threads)
     from covid_keras.inference.segmentation import segment_files
 
-    say_where(segment_files(options.images, options.out, options.weights, options.threshold))
+    found = segment_files(
+        options.images,
+        options.out,
+        options.weights,
+        options.threshold,
+        skip_unreadable=options.skip_unreadable,
+        threads=options.threads,
+    )
+    if options.json:
+        print(json.dumps(found.record, indent=2, ensure_ascii=False))
+    for path, problem in found.failed:
+        sys.stderr.write(f"{path}: not segmented, {problem}\n")
+    status = say_failed(found.failed, "segmented")
+    say_where(found.folder, sys.stderr if options.json else sys.stdout)
+    return status

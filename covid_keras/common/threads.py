@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -34,3 +35,19 @@ def bounded_map(function: Callable[[_In], _Out], items: Sequence[_In], workers: 
         finally:
             for future in pending:
                 future.cancel()
+
+
+def limit_threads(threads: int | None) -> None:
+    """Have OpenCV and TensorFlow compute with so many threads; None leaves their own choice.
+
+    To be called before TensorFlow computes anything; later only OpenCV can be told.
+    """
+    if threads is None:
+        return
+    import cv2
+    import tensorflow as tf
+
+    cv2.setNumThreads(threads)
+    with contextlib.suppress(RuntimeError):  # TensorFlow has begun
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)

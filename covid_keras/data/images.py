@@ -64,12 +64,22 @@ class Radiograph(NamedTuple):
         The DICOM modality, such as "DX" or "CT"; "" where the file does not say it.
     colours : ndarray of uint8, shape (h, w, 3), optional
         The picture as RGB, reduced to less than 512 a side; None where the file holds one grey channel.
+    stored : ndarray of uint8, shape (H, W), optional
+        The grey levels as `read_image` has them: as the file holds them where it has 8 bits, else `pixels`.
     """
 
     pixels: np.ndarray
     warnings: tuple[str, ...] = ()
     modality: str = ""
     colours: np.ndarray | None = None
+    stored: np.ndarray | None = None
+
+
+def radiograph_of(picture: Picture) -> Radiograph:
+    """Return a decoded picture as a radiograph."""
+    pixels = picture.stretched()
+    stored = picture.values if picture.values.dtype == np.uint8 else pixels
+    return Radiograph(pixels, picture.warnings, picture.modality, picture.colours, stored)
 
 
 def read_radiograph(path: str | Path) -> Radiograph:
@@ -77,8 +87,7 @@ def read_radiograph(path: str | Path) -> Radiograph:
 
     Takes the files of `read_image` and raises its errors.
     """
-    picture = _read(Path(path))
-    return Radiograph(picture.stretched(), picture.warnings, picture.modality, picture.colours)
+    return radiograph_of(_read(Path(path)))
 
 
 def read_image(path: str | Path) -> np.ndarray:

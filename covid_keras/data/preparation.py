@@ -257,13 +257,15 @@ def _two_sides(name: str, value: object, meaning: str = "(height, width)") -> tu
     return int(value[0]), int(value[1])
 
 
-def prepare_image(path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation) -> np.ndarray:
-    """Read one radiograph and prepare it.
+def prepare_image(
+    image: np.ndarray | str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation
+) -> np.ndarray:
+    """Prepare one radiograph.
 
     Parameters
     ----------
-    path : str or Path
-        The image.
+    image : ndarray (H, W) uint8, str or Path
+        The image or its file.
     mask : ndarray (H, W), str, Path or None
         Its lung mask, or the mask's file; needed where the settings crop or mask.
     preparation : Preparation
@@ -279,16 +281,20 @@ def prepare_image(path: str | Path, mask: np.ndarray | str | Path | None, prepar
     UserError
         Where the image or mask cannot be read, differ in size, or a mask is needed and missing.
     """
-    picture = _run(path, mask, preparation, _bound(preparation))
+    picture = _run(image, mask, preparation, _bound(preparation))
     return np.ascontiguousarray(picture.image.reshape(preparation.shape))
 
 
 def _run(
-    path: str | Path, mask: np.ndarray | str | Path | None, preparation: Preparation, steps: tuple[Step, ...]
+    image: np.ndarray | str | Path,
+    mask: np.ndarray | str | Path | None,
+    preparation: Preparation,
+    steps: tuple[Step, ...],
 ) -> Picture:
-    picture = Picture(read_image(path))
+    picture = Picture(image if isinstance(image, np.ndarray) else read_image(image))
     if preparation.needs_mask:
-        picture = picture._replace(lungs=_read_mask(path, mask, picture.image.shape))
+        name = "radiograph" if isinstance(image, np.ndarray) else image
+        picture = picture._replace(lungs=_read_mask(name, mask, picture.image.shape))
     for step in steps:
         picture = step(picture)
     return picture

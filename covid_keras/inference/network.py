@@ -1,4 +1,4 @@
-"""A registered network with everything between a radiograph's file and its outputs; no TensorFlow until loaded."""
+"""A registered network with everything between a radiograph and its outputs; no TensorFlow until loaded."""
 
 from __future__ import annotations
 
@@ -19,17 +19,26 @@ if TYPE_CHECKING:
 class RegisteredNetwork:
     """A registered network and the preparation of what it is fed.
 
+    A network of another kind is a subclass: of `entry` its name, classes, threshold and the like are said, `load` makes
+    `model`, `probabilities` asks it.
+
     Parameters
     ----------
     entry : WeightEntry
         Of `covid_keras.models.registry.find_model` or `find_weights`: its file is verified.
-    preparation : Preparation
+    preparation : Preparation, optional
+        The entry's own where not given.
+
+    Raises
+    ------
+    UserError
+        Where the entry does not say how its input is prepared, or contradicts itself.
     """
 
     model: keras.Model
 
-    def __init__(self, entry: WeightEntry, preparation: Preparation) -> None:
-        self.entry, self.preparation = entry, preparation
+    def __init__(self, entry: WeightEntry, preparation: Preparation | None = None) -> None:
+        self.entry, self.preparation = entry, preparation or entry.input_preparation()
 
     def load(self) -> Self:
         """Build the network and load its weights; raise `UserError` where the file does not fit."""
@@ -39,9 +48,11 @@ class RegisteredNetwork:
         models.load_weights(self.model, self.entry.path)
         return self
 
-    def network_input(self, paths: Sequence[Path], masks: Sequence[np.ndarray | None]) -> np.ndarray:
+    def network_input(
+        self, images: Sequence[np.ndarray | str | Path], masks: Sequence[np.ndarray | None]
+    ) -> np.ndarray:
         """Return what the network is fed, float32 (n, H, W, C), of radiographs and their masks, uint8 (h, w) 0/255."""
-        grey = [prepare_image(path, mask, self.preparation) for path, mask in zip(paths, masks, strict=True)]
+        grey = [prepare_image(image, mask, self.preparation) for image, mask in zip(images, masks, strict=True)]
         fed = np.stack(grey).astype(np.float32)
         if fed.shape[-1] != (channels := self.entry.input_shape[2]):
             fed = np.repeat(fed, channels, axis=-1)

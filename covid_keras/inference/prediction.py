@@ -1,267 +1,242 @@
-"""A model's answer on radiographs of the user's own: probability, decision, the lungs, and where the evidence lies.
+"""A network's answer on radiographs of the user's own: probability, decision, the lungs, and where the evidence lies.
 
 TensorFlow is imported once the arguments have been found usable, not when this module is.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import cv2
 import numpy as np
-import pandas as pd
 
 from covid_keras import DISCLAIMER, __version__, explain, models
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, require_writable_folder, write_json
-from covid_keras.common.progress import progress
+from covid_keras.common.files import atomic_path, write_json
 from covid_keras.common.quiet import import_tensorflow
 from covid_keras.common.settings import as_plain
-from covid_keras.data.images import read_image
+from covid_keras.common.threads import limit_threads
 from covid_keras.data.preparation import Preparation, crop_box
 from covid_keras.evaluation.decisions import decide_scores
-from covid_keras.inference.files import has_dicom_header, require_different_stems
+from covid_keras.inference.answers import Answer, Heat, Prediction, Predictions, row_of
+from covid_keras.inference.inputs import (
+    Item,
+    Read,
+    RefusedImages,
+    cell_text,
+    filled,
+    find_items,
+    output_folder,
+    read_in_groups,
+    require_readable,
+    write_errors,
+)
 from covid_keras.inference.network import RegisteredNetwork
-from covid_keras.inference.view_check import ViewNetwork, ViewVerdict, check_views, doubt_of, find_view_network
+from covid_keras.inference.view_check import (
+    FRONTAL,
+    ViewNetwork,
+    ViewVerdict,
+    check_view,
+    doubt_of,
+    find_view_network,
+    refusal,
+)
 from covid_keras.models.registry import WeightEntry, find_model
 from covid_keras.preprocessing import LungBox, centre_square, drop_top
 
 if TYPE_CHECKING:
     from covid_keras.models.lungs import LungSegmenter
 
-# Images that go through the networks at a time: bounds the memory, and Grad-CAM copies its network for each group.
-GROUP = 16
-# DICOM modalities that are not projection radiographs; what has another or none (converted files) is taken.
-_NO_RADIOGRAPH = frozenset({"CT", "MR", "US", "PT", "NM", "MG"})
 TABLE, RECORD = "predictions.csv", "predictions.json"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one radiograph.
-
-    Attributes
-    ----------
-    image : Path
-        As given.
-    probabilities : dict of str to float
-        Of each class, 0 to 1, in the order of the entry's classes.
-    predicted : str
-        The class decided for.
-    size : (int, int)
-        Height and width of the radiograph, pixels.
-    lung_area : float
-        Share of the picture that is lung, 0 to 1.
-    lung_box : LungBox
-        The smallest box that holds the marked lungs, in pixels of the radiograph; the whole where none were found.
-    view : LungBox
-        The part of the radiograph that the network saw.
-    doubt : str
-        Why the picture may be no frontal chest radiograph; "" where nothing speaks against it.
-    heat_in_lungs, lungs_in_view : float
-        Share of the Grad-CAM heat (for the class decided for, within `view`) that lies on the lungs, and the
-        lungs' share of the view, which heat spread evenly would have. NaN where no heat was asked for; the first also
-        where no region raises the class's score.
-    heatmap : str
-        Name of the picture, "" where none was asked for.
-    verdict : ViewVerdict, optional
-        What the check of the view found, "frontal" and its probability; None where none was asked for.
-    """
-
-    image: Path
-    probabilities: dict[str, float]
-    predicted: str
-    size: tuple[int, int]
-    lung_area: float
-    lung_box: LungBox
-    view: LungBox
-    doubt: str = ""
-    heat_in_lungs: float = math.nan
-    lungs_in_view: float = math.nan
-    heatmap: str = ""
-    verdict: ViewVerdict | None = None
-
-    def row(self) -> dict[str, object]:
-        """Return the prediction as a row of `predictions.csv`."""
-        height, width = self.size
-        return {
-            "image": str(self.image),
-            "predicted": self.predicted,
-            **{f"probability_{name}": value for name, value in self.probabilities.items()},
-            "checked_view": self.verdict.view if self.verdict else "",
-            "checked_view_probability": self.verdict.probability if self.verdict else math.nan,
-            "doubt": self.doubt,
-            "height": height,
-            "width": width,
-            "lung_area": self.lung_area,
-            **{f"lungs_{side}": value for side, value in self.lung_box._asdict().items()},
-            **{f"view_{side}": value for side, value in self.view._asdict().items()},
-            "heat_in_lungs": self.heat_in_lungs,
-            "lungs_in_view": self.lungs_in_view,
-            "heatmap": self.heatmap,
-        }
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The predictions of a call, in the order of its images, and the folder that holds them."""
-
-    entry: WeightEntry
-    rows: tuple[Prediction, ...]
-    folder: Path
-
-    def lines(self) -> list[str]:
-        """Return what a user is to read: one line per image, what the model cannot tell, the disclaimer."""
-        return [*(describe(row, self.entry) for row in self.rows), *limits_of(self.entry), DISCLAIMER]
-
-
-def predict_files(
-    images: Sequence[Path],
-    out: Path,
-    model: str,
-    weights: Path | None = None,
-    draw: Draw | None = None,
-    check_view: bool = False,
-) -> Predictions:
-    """Predict radiographs by a registered model; write `predictions.csv`, `predictions.json` and heat maps.
-
-    Every file is read, and checked where that is asked for, before the first is predicted, and all are predicted before
-    the table is written, so that a bad one leaves nothing behind.
-
-    Parameters
-    ----------
-    images : sequence of Path
-        PNG, JPEG, TIFF or DICOM.
-    out : Path
-        Folder; made where missing. Receives `predictions.csv` (one row per image), `predictions.json` (the same and
-        what made it) and, with `draw`, `<stem>_heatmap.png`.
-    model : str
-        A registered name (see `covid_keras.models.registry.predictive_models`).
-    weights : Path, optional
-        A file of the same network in place of the registered one; every tensor must fit.
-    draw : callable, optional
-        Explain the class decided for by Grad-CAM and have this draw it, given the PNG's path, the answer, the entry.
-    check_view : bool
-        Refuse what is not a frontal chest radiograph (see `covid_keras.inference.view_check`).
-
-    Raises
-    ------
-    RefusedImages
-        A `UserError` that names every picture refused by the check of the view.
-    UserError
-        For an unknown model, weights that are missing, altered or of another network, a file that is not a radiograph,
-        two of one stem whose pictures would overwrite each other, or a folder that cannot be written.
-    """
-    entry = find_model(model, weights)
-    predictor = Predictor(entry)
-    view_network = find_view_network() if check_view else None
-    _check_images(images, heatmap=draw is not None)
-    import_tensorflow()
-    predictor.load()
-    verdicts = check_views(images, view_network.load(), predictor.segmenter) if view_network else [None] * len(images)
-    require_writable_folder(out)
-    rows = []
-    answers = progress(predictor.answers(images, heatmap=draw is not None), "predicting", len(images))
-    for answer, verdict in zip(answers, verdicts, strict=True):
-        if draw:
-            draw(out / answer.prediction.heatmap, answer, entry)
-        rows.append(replace(answer.prediction, verdict=verdict))
-    found = Predictions(entry, tuple(rows), out)
-    _write_table(found, predictor, view_network)
-    return found
-
-
-def _check_images(images: Sequence[Path], heatmap: bool) -> None:
-    if heatmap:
-        require_different_stems(images, "heat maps", "Predict")
-    for path in images:
-        read_image(path)
-        if (modality := _modality(path)) in _NO_RADIOGRAPH:
-            raise UserError(path, f"is not a radiograph (DICOM modality {modality})", "Give a frontal chest radiograph")
-
-
-def _modality(path: Path) -> str:
-    """Return a DICOM file's modality, such as "DX" or "CT"; "" where it says none or is not a DICOM file."""
-    if not has_dicom_header(path):
-        return ""
-    from pydicom import dcmread  # an extra, which `read_image` has found installed
-
-    return str(dcmread(path, stop_before_pixels=True, specific_tags=["Modality"]).get("Modality") or "")
-
-
-class Answer(NamedTuple):
-    """A prediction with what its picture is drawn of.
-
-    `image` and `mask`, uint8 (H, W), are the whole radiograph and its lungs (0/255); `heat`, float32 0..1, of the
-    network's input size, lies on the prediction's `view`. None where no heat was asked for.
-    """
-
-    prediction: Prediction
-    image: np.ndarray
-    mask: np.ndarray
-    heat: np.ndarray | None
-
 
 Draw = Callable[[Path, Answer, WeightEntry], object]
 
 
-class Predictor(RegisteredNetwork):
-    """A registered network that predicts, with the lung U-Net.
+def predict_files(
+    given: Sequence[Path],
+    out: Path,
+    model: str | RegisteredNetwork,
+    weights: Path | None = None,
+    draw: Draw | None = None,
+    check_view: bool = False,
+    *,
+    score_doubtful: bool = False,
+    skip_unreadable: bool = False,
+    threads: int | None = None,
+) -> Predictions:
+    """Predict radiographs; write `predictions.csv`, `predictions.json`, heat maps and `errors.csv`.
 
     Parameters
     ----------
-    entry : WeightEntry
-        Of `covid_keras.models.registry.find_model`.
+    given : sequence of Path
+        Files (PNG, JPEG, TIFF, BMP or DICOM), and folders that are searched for them.
+    out : Path
+        Folder; made where missing. Receives `predictions.csv` (one row per image), `predictions.json` (the same and
+        what made it) and, with `draw`, `<name>_heatmap.png`, in folders as the input is (see `find_items`).
+    model : str or RegisteredNetwork
+        A registered name (see `covid_keras.models.registry.predictive_models`), or a network, not yet loaded.
+    weights : Path, optional
+        A file of the registered network in place of its own; every tensor must fit.
+    draw : callable, optional
+        Explain the class decided for by Grad-CAM and have this draw it, given the PNG's path, the answer, the entry.
+    check_view : bool
+        Refuse what is not a frontal chest radiograph (see `covid_keras.inference.view_check`).
+    score_doubtful : bool
+        Predict what the check would refuse, too; its `doubt` says why.
+    skip_unreadable : bool
+        Go on after a file that cannot be read or is refused: its row has an `error`, and `errors.csv` lists it. Without
+        it one such file leaves nothing behind, and every one is named.
+    threads : int, optional
+        Processor threads; as many as there are processors where not given.
 
     Raises
     ------
+    RefusedImages
+        A `UserError` that names every file that cannot be read or is refused.
     UserError
-        Where the entry does not say how its input is prepared.
+        For an unknown model, weights that are missing, altered or of another network, a folder without radiographs, or
+        one that cannot be written.
+    """
+    network = RegisteredNetwork(find_model(model, weights)) if isinstance(model, str) else model
+    predictor = Predictor(network, find_view_network() if check_view else None)
+    items = find_items(given, out)
+    if not skip_unreadable:
+        require_readable(items)
+    import_tensorflow()
+    limit_threads(threads)
+    predictor.load()
+    with output_folder(out, skip_unreadable) as folder:
+        answers = []
+        for answer in predictor.answers(items, draw is not None, score_doubtful, skip_unreadable, threads):
+            if draw and answer.heatmap:
+                draw(folder / answer.heatmap, answer, network.entry)
+            answers.append(answer._replace(image=None, mask=None, heat=None))
+        found = Predictions(network.entry, tuple(answers), out)
+        _write_table(folder, found, predictor)
+    write_errors(out, found.failed)
+    return found
+
+
+class Predictor:
+    """A network that predicts, with the lung U-Net and, where the view is checked, the view network.
+
+    Parameters
+    ----------
+    network : RegisteredNetwork
+    view_network : ViewNetwork, optional
+        Without it the view is not checked.
     """
 
     segmenter: LungSegmenter
 
-    def __init__(self, entry: WeightEntry) -> None:
-        super().__init__(entry, entry.input_preparation())
+    def __init__(self, network: RegisteredNetwork, view_network: ViewNetwork | None = None) -> None:
+        self.network, self.view_network = network, view_network
 
     def load(self) -> Self:
-        """Build the network and the lung U-Net and load their weights; raise `UserError` where a file does not fit."""
+        """Build the networks and load their weights; raise `UserError` where a file does not fit."""
         self.segmenter = models.LungSegmenter()
         self.segmenter.model  # noqa: B018 - loaded now, so that a damaged file leaves no empty folder
-        return super().load()
+        self.network.load()
+        if self.view_network:
+            self.view_network.load()
+        return self
 
-    def answers(self, images: Sequence[Path], heatmap: bool = False) -> Iterator[Answer]:
-        """Yield the answer on each radiograph, in order; see `predict_files` for the errors."""
-        for start in range(0, len(images), GROUP):
-            yield from self._group(images[start : start + GROUP], heatmap)
+    def answers(
+        self,
+        items: Sequence[Item],
+        heatmap: bool = False,
+        score_doubtful: bool = False,
+        skip_unreadable: bool = False,
+        threads: int | None = None,
+    ) -> Iterator[Answer]:
+        """Yield the answer on each radiograph, in order, reading each once.
 
-    def _group(self, paths: Sequence[Path], heatmap: bool) -> Iterator[Answer]:
-        pictures = [read_image(path) for path in paths]
-        masks = self.segmenter.masks(pictures)
-        fed = self.network_input(paths, masks)
-        scores = self.probabilities(fed)
-        decided = decide_scores(scores, self.entry.threshold).tolist()
-        heats = explain.grad_cam(self.model, fed, decided) if heatmap else [None] * len(paths)
-        for path, image, mask, row, index, heat in zip(paths, pictures, masks, scores, decided, heats, strict=True):
-            known = dict(zip(self.entry.classes, map(float, row), strict=True))
-            prediction = self._prediction(path, mask, known, self.entry.classes[index], heat)
-            yield Answer(prediction, image, mask, heat)
+        Where some cannot be read or are refused, and are not skipped, the others are still read and checked, though no
+        longer predicted, and `RefusedImages` names them all at the end.
+        """
+        errors: list[UserError] = []
+        for group in read_in_groups(items, "predicting", threads):
+            lungs = self._lungs(group, items)
+            seen = [self._look(read, found, score_doubtful) for read, found in zip(group, lungs, strict=True)]
+            errors += [one.error for one in seen if one.error]
+            if skip_unreadable or not errors:
+                yield from self._answer(seen, heatmap, items)
+        if errors and not skip_unreadable:
+            raise RefusedImages(errors)
 
-    def _prediction(
-        self, path: Path, mask: np.ndarray, known: dict[str, float], predicted: str, heat: np.ndarray | None
-    ) -> Prediction:
-        view = view_box(mask, self.preparation)
-        shares = (math.nan, math.nan)
+    def _lungs(self, group: Sequence[Read], items: Sequence[Item]) -> Iterator[np.ndarray | None]:
+        """Yield the lung U-Net's probabilities on each radiograph, None where there is none."""
+        images = [read.radiograph.pixels for read in group if read.radiograph]
+        found = iter(self.segmenter.probabilities(filled(images, items)))
+        return (next(found) if read.radiograph else None for read in group)
+
+    def _look(self, read: Read, lungs: np.ndarray | None, score_doubtful: bool) -> _Seen:
+        if read.radiograph is None or lungs is None:
+            return _Seen(read, error=read.error)
+        mask = self.segmenter.to_mask(lungs, read.radiograph.pixels.shape)
+        if self.view_network is None:
+            return _Seen(read, mask, doubt=doubt_of(mask))
+        verdict = check_view(read.radiograph, self.view_network, self.segmenter, lungs)
+        refused = verdict.view != FRONTAL and not score_doubtful
+        return _Seen(read, mask, verdict, verdict.doubt, refusal(read.item.path, verdict) if refused else None)
+
+    def _answer(self, seen: Sequence[_Seen], heatmap: bool, items: Sequence[Item]) -> Iterator[Answer]:
+        scored = [one for one in seen if one.error is None]
+        scores, decided, heats = [], [], [None] * len(scored)
+        if scored:
+            fed = self.network.network_input([one.image for one in scored], [one.mask for one in scored])
+            scores = self.network.probabilities(np.stack(filled(fed, items)))[: len(fed)]
+            decided = decide_scores(scores, self.network.entry.threshold).tolist()
+            heats = explain.grad_cam(self.network.model, fed, decided) if heatmap else heats
+        found = zip(scores, decided, heats, strict=True)
+        for one in seen:
+            yield Answer(one.failed()) if one.error else self._predicted(one, *next(found))
+
+    def _predicted(self, one: _Seen, scores: np.ndarray, decided: int, heat: np.ndarray | None) -> Answer:
+        classes, mask = self.network.entry.classes, one.mask
+        view, share = view_box(mask, self.network.preparation), None
         if heat is not None:
             lungs = mask[view.slices]
-            shares = explain.heat_in_lungs(_laid_on(heat, lungs.shape), lungs), explain.lung_area_share(lungs)
-        area, picture = explain.lung_area_share(mask), f"{path.stem}_heatmap.png" if heat is not None else ""
-        box = mask_box(mask)
-        return Prediction(path, known, predicted, mask.shape, area, box, view, doubt_of(mask), *shares, picture)
+            in_lungs = explain.heat_in_lungs(_laid_on(heat, lungs.shape), lungs)
+            share = Heat(in_lungs, explain.lung_area_share(lungs))
+        prediction = Prediction(
+            image=one.read.item.path,
+            predicted=classes[decided],
+            probabilities=dict(zip(classes, map(float, scores), strict=True)),
+            doubt=one.doubt,
+            warnings=one.read.radiograph.warnings,
+            size=mask.shape,
+            lung_area=explain.lung_area_share(mask),
+            lung_box=mask_box(mask),
+            view=view,
+            heat=share,
+            verdict=one.verdict,
+        )
+        picture = f"{one.read.item.place}_heatmap.png" if heat is not None else ""
+        return Answer(prediction, picture, one.image, mask, heat)
+
+
+class _Seen(NamedTuple):
+    """A radiograph before it is predicted, with its lungs; or why it is not."""
+
+    read: Read
+    mask: np.ndarray | None = None
+    verdict: ViewVerdict | None = None
+    doubt: str = ""
+    error: UserError | None = None
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.read.radiograph.pixels
+
+    def failed(self) -> Prediction:
+        """Return the prediction that says why there is none."""
+        warnings = self.read.radiograph.warnings if self.read.radiograph else ()
+        return Prediction(
+            self.read.item.path, doubt=self.doubt, warnings=warnings, error=self.error.problem, verdict=self.verdict
+        )
 
 
 def mask_box(mask: np.ndarray) -> LungBox:
@@ -298,56 +273,21 @@ def view_box(mask: np.ndarray, preparation: Preparation) -> LungBox:
     return LungBox(int(rows[0, 0]), int(rows[-1, 0]) + 1, int(columns[0, 0]), int(columns[0, -1]) + 1)
 
 
-def describe_decision(row: Prediction, entry: WeightEntry) -> str:
-    """Say the probability of the second of two classes, or of each, and the class decided for."""
-    if len(entry.classes) > 2:
-        return ", ".join(f"{name} {value:.3f}" for name, value in row.probabilities.items()) + f": {row.predicted}"
-    name = entry.classes[1]
-    side = "at or above" if row.predicted == name else "below"
-    return f"{name} {row.probabilities[name]:.3f}, {side} the threshold {entry.threshold:g}: {row.predicted}"
-
-
-def describe(row: Prediction, entry: WeightEntry) -> str:
-    """Return one line on one image: its probability, the decision, the lungs, where the evidence lies."""
-    parts = [f"{row.image}: {describe_decision(row, entry)}", f"lungs {100 * row.lung_area:.0f} % of the picture"]
-    if row.verdict:
-        parts.append(f"view: {row.verdict.view} ({row.verdict.probability:.3f})")
-    if row.heatmap:
-        parts.append(heat_words(row))
-    if row.doubt:
-        parts.append(doubt_words(row))
-    return "; ".join(parts)
-
-
-def limits_of(entry: WeightEntry) -> list[str]:
-    """Return the sentence on what the model cannot tell, where its entry has one."""
-    return [f"What the network cannot tell: {entry.limits}"] if entry.limits else []
-
-
-def doubt_words(row: Prediction) -> str:
-    """Say why a picture may be none that the model is for."""
-    return f"DOUBTFUL, {row.doubt}: is it a frontal chest radiograph?"
-
-
-def heat_words(row: Prediction) -> str:
-    """Say how much of the heat lies in the lungs, beside what chance would give."""
-    if row.lung_box.whole:
-        return "no lungs to compare the heat with"
-    if math.isnan(row.heat_in_lungs):
-        return f"no region speaks for {row.predicted}"
-    chance = f"by chance {100 * row.lungs_in_view:.0f} %"
-    return f"{100 * row.heat_in_lungs:.0f} % of the heat for {row.predicted} in the lungs ({chance})"
-
-
 def _laid_on(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Enlarge a heat map from the network's input size to that of its view, float32 0..1."""
     return np.clip(cv2.resize(heat, shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
 
 
-def _write_table(found: Predictions, predictor: Predictor, view_network: ViewNetwork | None) -> None:
-    rows, entry = [row.row() for row in found.rows], found.entry
-    with atomic_path(found.folder / TABLE) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.7g")
+def _write_table(folder: Path, found: Predictions, predictor: Predictor) -> None:
+    import pandas as pd
+
+    entry, view = found.entry, predictor.view_network
+    rows = [row_of(answer, entry) for answer in found.answers]
+    table = pd.DataFrame(rows)
+    table["image"] = [cell_text(row.image) for row in found.rows]
+    table["warnings"] = ["; ".join(row.warnings) for row in found.rows]
+    with atomic_path(folder / TABLE) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.7g")
     record = {
         "disclaimer": DISCLAIMER,
         "limits": entry.limits,
@@ -357,12 +297,11 @@ def _write_table(found: Predictions, predictor: Predictor, view_network: ViewNet
         "sha256": entry.sha256,
         "classes": list(entry.classes),
         "threshold": entry.threshold,
-        "preparation": as_plain(predictor.preparation),
+        "preparation": as_plain(predictor.network.preparation),
         "scaling": entry.scaling,
         "lungs": predictor.segmenter.key,
-        "view_network": view_network and {"name": view_network.entry.name, "sha256": view_network.entry.sha256},
+        "view_network": view and {"name": view.entry.name, "sha256": view.entry.sha256},
         "version": __version__,
-        # JSON knows no NaN.
-        "predictions": [{key: None if value != value else value for key, value in row.items()} for row in rows],
+        "predictions": rows,
     }
-    write_json(found.folder / RECORD, record)
+    write_json(folder / RECORD, record)

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from covid_keras import models
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import require_writable_folder
-from covid_keras.common.progress import progress
-from covid_keras.data.images import read_image, write_image
-from covid_keras.inference.files import require_different_stems
-from covid_keras.models.lungs import LungSegmenter
+from covid_keras.common.quiet import import_tensorflow
+from covid_keras.common.threads import limit_threads
+from covid_keras.data.images import write_image
+from covid_keras.inference.inputs import (
+    Item,
+    Read,
+    RefusedImages,
+    filled,
+    find_items,
+    output_folder,
+    read_in_groups,
+    require_readable,
+    write_errors,
+)
 from covid_keras.preprocessing import crop_to_lungs
+
+if TYPE_CHECKING:
+    from covid_keras.models.lungs import LungSegmenter
 
 _log = logging.getLogger(__name__)
 
@@ -31,41 +45,117 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return colour
 
 
-def segment_files(images: Sequence[Path], out: Path, weights: str | Path, threshold: float | None = None) -> Path:
-    """Write mask, crop and overlay of each radiograph; return the folder.
+class Segmented(NamedTuple):
+    """What `segment_files` made.
 
-    Every file is read before the first is written, so that a bad one leaves nothing half-done.
+    Attributes
+    ----------
+    folder : Path
+        Holds the pictures.
+    record : dict
+        JSON-able: the network, and under "images" one row per radiograph: its file, the names of its pictures below the
+        folder, the lungs' share of it, warnings, and an error where there are no pictures.
+    failed : list of (Path, str)
+        The files without a mask, and why.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    failed: list[tuple[Path, str]]
+
+
+def segment_files(
+    given: Sequence[Path],
+    out: Path,
+    weights: str | Path,
+    threshold: float | None = None,
+    *,
+    skip_unreadable: bool = False,
+    threads: int | None = None,
+) -> Segmented:
+    """Write mask, crop and overlay of each radiograph, and `errors.csv` of those that cannot be read.
 
     Parameters
     ----------
-    images : sequence of Path
+    given : sequence of Path
+        Files (PNG, JPEG, TIFF, BMP or DICOM), and folders that are searched for them.
     out : Path
-        Receives `<stem>_mask.png` (0/255, the radiograph's own size), `<stem>_crop.png` (the box of both lungs
-        with 2.5 % on each side) and `<stem>_overlay.png`.
+        Receives `<name>_mask.png` (0/255, the radiograph's own size), `<name>_crop.png` (the box of both lungs
+        with 2.5 % on each side) and `<name>_overlay.png`, in folders as the input is (see `find_items`).
     weights : str or Path
         Registered name or file.
     threshold : float, optional
         In 0..1; the registry's where not given.
+    skip_unreadable : bool
+        Go on after a file that cannot be read. Without it one such file leaves nothing behind, and every one is named.
+    threads : int, optional
+        Processor threads; as many as there are processors where not given.
 
     Raises
     ------
+    RefusedImages
+        A `UserError` that names every file that cannot be read.
     UserError
-        For a file that is not a radiograph, two of one stem, or a folder that cannot be written.
+        For a threshold out of range, unusable weights, a folder without radiographs, or one that cannot be written.
     """
+    require_threshold(threshold)
+    items = find_items(given, out)
+    if not skip_unreadable:
+        require_readable(items)
+    import_tensorflow()
+    limit_threads(threads)
+    segmenter = models.LungSegmenter(weights, threshold)
+    segmenter.model  # noqa: B018 - loaded now, so that weights of another network leave no empty folder
+    rows: list[dict[str, Any]] = []
+    with output_folder(out, skip_unreadable) as folder:
+        for read, mask in masks_of(items, segmenter, skip_unreadable, threads):
+            rows.append(_written(folder, read, mask))
+    failed = [(Path(row["image"]), row["error"]) for row in rows if row["error"]]
+    write_errors(out, failed)
+    entry = segmenter.entry
+    network = {"weights": entry.name, "sha256": entry.sha256, "threshold": segmenter.threshold}
+    return Segmented(out, {"folder": str(out), **network, "images": rows}, failed)
+
+
+def require_threshold(threshold: float | None) -> None:
+    """Raise `UserError` where a threshold is given that is not between 0 and 1."""
     if threshold is not None and not 0 < threshold < 1:
         raise UserError(f"--threshold {threshold}", "must lie between 0 and 1", "0.5 is usual")
-    require_different_stems(images, "outputs", "Segment")
-    for path in images:
-        read_image(path)
-    segmenter = LungSegmenter(weights, threshold)
-    segmenter.model  # noqa: B018 - loaded now, so that weights of another network leave no empty folder
-    require_writable_folder(out)
-    for path in progress(images, "marking lungs", len(images)):
-        image = read_image(path)
-        mask = segmenter.masks([image])[0]
-        if not mask.any():
-            _log.warning("%s: no lungs found, the crop is the whole image", path)
-        write_image(out / f"{path.stem}_mask.png", mask)
-        write_image(out / f"{path.stem}_crop.png", crop_to_lungs(image, mask))
-        write_image(out / f"{path.stem}_overlay.png", overlay(image, mask))
-    return out
+
+
+def masks_of(
+    items: Sequence[Item], segmenter: LungSegmenter, skip_unreadable: bool = False, threads: int | None = None
+) -> Iterator[tuple[Read, np.ndarray | None]]:
+    """Yield each radiograph with its mask, uint8 (H, W) of 0/255, None where it cannot be read, in order.
+
+    Where some cannot be read and are not skipped, the others are still read, and `RefusedImages` names them all.
+    """
+    errors: list[UserError] = []
+    for group in read_in_groups(items, "marking lungs", threads):
+        errors += [read.error for read in group if read.error]
+        if skip_unreadable or not errors:
+            images = [read.radiograph.pixels for read in group if read.radiograph]
+            masks = iter(segmenter.masks(filled(images, items)))
+            yield from ((read, next(masks) if read.radiograph else None) for read in group)
+    if errors and not skip_unreadable:
+        raise RefusedImages(errors)
+
+
+def _written(folder: Path, read: Read, mask: np.ndarray | None) -> dict[str, Any]:
+    """Write the pictures of one radiograph; return its row."""
+    kinds = ("mask", "crop", "overlay")
+    row: dict[str, Any] = {"image": str(read.item.path)}
+    if read.radiograph is None or mask is None:
+        problem = read.error.problem if read.error else ""
+        return row | dict.fromkeys(kinds, "") | {"lung_area": None, "warnings": [], "error": problem}
+    image = read.radiograph.pixels if read.radiograph.stored is None else read.radiograph.stored
+    warnings = list(read.radiograph.warnings)
+    if not mask.any():
+        warnings.append("no lungs found, the crop is the whole image")
+    for warning in warnings:
+        _log.warning("%s: %s", read.item.path, warning)
+    names = {kind: f"{read.item.place}_{kind}.png" for kind in kinds}
+    pictures = (mask, crop_to_lungs(image, mask), overlay(image, mask))
+    for name, picture in zip(names.values(), pictures, strict=True):
+        write_image(folder / name, picture)
+    return row | names | {"lung_area": float((mask > 0).mean()), "warnings": warnings, "error": ""}

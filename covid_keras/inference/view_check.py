@@ -1,4 +1,4 @@
-"""Whether a picture is a frontal chest radiograph: what `covid-keras predict --check-view` asks before it predicts.
+"""Whether a picture is a frontal chest radiograph: what `covid-keras predict` asks before it predicts.
 
 Three questions, in this order.
 
@@ -35,7 +35,6 @@ black margin that leaves them 42 % of the picture, but only 24 upside down. Othe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -45,8 +44,7 @@ import numpy as np
 from PIL import Image
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.progress import progress
-from covid_keras.data.images import read_image, read_radiograph
+from covid_keras.data.images import Radiograph, read_radiograph
 from covid_keras.data.preparation import Preparation
 from covid_keras.evaluation.decisions import is_positive
 from covid_keras.inference.network import RegisteredNetwork
@@ -58,7 +56,6 @@ if TYPE_CHECKING:
 
 VIEW_WEIGHTS = "arias_view"
 FRONTAL, LATERAL, NONE = "frontal", "lateral", "none"
-_OPTION = "--check-view"
 # Limits of `colour_of` and of `LungSigns`. Haze reaches 0.126, 0.143 and 0.217 in the three collections of frontal
 # radiographs, and is 0.161 or more in every whole picture that is none. The median CT slice has a darkness of 0.40,
 # which 8 of 2257 frontal radiographs are above.
@@ -74,8 +71,8 @@ _BAND = 16
 class Network(Protocol):
     """What `check_view` asks for the view: the registered `ViewNetwork`, or another that answers alike."""
 
-    def lateral_probability(self, path: Path) -> float:
-        """Return the probability, 0 to 1, that a radiograph's file shows a lateral view."""
+    def lateral_probability(self, image: np.ndarray) -> float:
+        """Return the probability, 0 to 1, that a radiograph, uint8 (H, W), shows a lateral view."""
 
 
 @dataclass(frozen=True)
@@ -96,30 +93,10 @@ class ViewVerdict:
     probability: float
     reason: str = ""
 
-
-class RefusedImages(UserError):
-    """Some pictures are not frontal chest radiographs.
-
-    Parameters
-    ----------
-    errors : sequence of UserError
-        One per picture, at least one. The message is the first one's, with the number of the others.
-    """
-
-    def __init__(self, errors: Sequence[UserError]) -> None:
-        self._errors = tuple(errors)
-        first, others = self._errors[0], len(self._errors) - 1
-        more = f" (and {others} more refused)" if others else ""
-        super().__init__(first.subject, first.problem + more, first.remedy)
-
     @property
-    def errors(self) -> tuple[UserError, ...]:
-        """One per picture."""
-        return self._errors
-
-    def __reduce__(self) -> tuple[type[RefusedImages], tuple[tuple[UserError, ...]]]:
-        """Pickle by the single errors."""
-        return type(self), (self._errors,)
+    def doubt(self) -> str:
+        """The reason as words for what the picture seems to be; "" for a frontal radiograph."""
+        return self.reason.removeprefix("is ")
 
 
 class ViewNetwork(RegisteredNetwork):
@@ -144,9 +121,9 @@ class ViewNetwork(RegisteredNetwork):
         whole = Preparation(size=tuple(entry.input_shape[:2]))
         super().__init__(entry, entry.input_preparation() if entry.preparation else whole)
 
-    def lateral_probability(self, path: Path) -> float:
-        """Return the probability, 0 to 1, that a radiograph's file shows a lateral view."""
-        return float(self.probabilities(self.network_input([path], [None]))[0, self.entry.classes.index(LATERAL)])
+    def lateral_probability(self, image: np.ndarray | str | Path) -> float:
+        """Return the probability, 0 to 1, that a radiograph, uint8 (H, W) or a file, shows a lateral view."""
+        return float(self.probabilities(self.network_input([image], [None]))[0, self.entry.classes.index(LATERAL)])
 
 
 def find_view_network() -> ViewNetwork:
@@ -159,51 +136,39 @@ def find_view_network() -> ViewNetwork:
     """
     if VIEW_WEIGHTS not in registry.load_registry():
         problem = f"needs the view network {VIEW_WEIGHTS}, which is not registered"
-        raise UserError(_OPTION, problem, f"Predict without {_OPTION}")
+        raise UserError("--check-view", problem, "Predict without it (--no-check-view)")
     return ViewNetwork(registry.find_weights(VIEW_WEIGHTS))
 
 
-def check_views(images: Sequence[Path], view_network: Network, segmenter: LungSegmenter) -> list[ViewVerdict]:
-    """Check every picture; return the verdicts, all "frontal".
-
-    Raises
-    ------
-    RefusedImages
-        Where one or more are not: each is named, with the reason and what to do.
-    UserError
-        Where a file cannot be read.
-    """
-    checked = progress(images, "checking views", len(images))
-    verdicts = [check_view(read_image(path), path, view_network, segmenter) for path in checked]
-    remedy = f"Leave it out, or predict without {_OPTION}"
-    pairs = zip(images, verdicts, strict=True)
-    if refused := [UserError(path, verdict.reason, remedy) for path, verdict in pairs if verdict.view != FRONTAL]:
-        raise RefusedImages(refused)
-    return verdicts
+def refusal(path: str | Path, verdict: ViewVerdict) -> UserError:
+    """Return the error of a picture that is not a frontal chest radiograph."""
+    remedy = "Leave it out, or score it all the same (--score-doubtful, in Python score_doubtful=True)"
+    return UserError(path, verdict.reason, remedy)
 
 
-def check_view(image: np.ndarray, path: str | Path, view_network: Network, segmenter: LungSegmenter) -> ViewVerdict:
+def check_view(
+    radiograph: Radiograph, view_network: Network, segmenter: LungSegmenter, lungs: np.ndarray | None = None
+) -> ViewVerdict:
     """Say whether a picture is a frontal or a lateral chest radiograph or neither.
 
     Parameters
     ----------
-    image : ndarray of uint8, shape (H, W)
-        As `covid_keras.data.read_image` reads it, 0..255.
-    path : str or Path
-        The file it was read from: its colours are looked at, and the view network is given it.
+    radiograph : Radiograph
     view_network : Network
         See `find_view_network`; asked only where nothing speaks against a chest radiograph.
     segmenter : LungSegmenter
         The shipped U-Net, by whose masks the limits were chosen.
+    lungs : ndarray of float32, shape (size, size), optional
+        The U-Net's probabilities on the picture, where they are known already.
     """
-    if colour_of(path) > _MOST_COLOUR:
+    if colour_spread(radiograph.colours) > _MOST_COLOUR:
         return ViewVerdict(NONE, math.nan, "is not a radiograph: it is in colour")
-    signs = lung_signs(image, segmenter)
+    signs = lung_signs(radiograph.pixels, segmenter, lungs)
     if signs.haze > _MOST_HAZE:
         return ViewVerdict(NONE, math.nan, "is not a chest radiograph: the lung network finds nothing it is sure of")
     if signs.darkness > _MOST_DARKNESS:
         return ViewVerdict(NONE, math.nan, "is not a chest radiograph: its lungs are black, as in a CT slice")
-    lateral = view_network.lateral_probability(Path(path))
+    lateral = view_network.lateral_probability(radiograph.pixels)
     if is_positive(lateral):
         return ViewVerdict(LATERAL, lateral, f"is a lateral radiograph (probability {lateral:.3f})")
     doubt = signs.doubt or ("lungs of odd shape" if signs.solidity < _LEAST_SOLIDITY else "")
@@ -238,11 +203,14 @@ class LungSigns(NamedTuple):
     doubt: str
 
 
-def lung_signs(image: np.ndarray, segmenter: LungSegmenter) -> LungSigns:
-    """Return the signs of a picture, uint8 (H, W); they are read at the U-Net's own size, whatever the picture's."""
+def lung_signs(image: np.ndarray, segmenter: LungSegmenter, lungs: np.ndarray | None = None) -> LungSigns:
+    """Return the signs of a picture, uint8 (H, W); they are read at the U-Net's own size, whatever the picture's.
+
+    `lungs` are the U-Net's probabilities on it, where they are known already.
+    """
     from covid_keras.models.lungs import unet_input
 
-    probability = segmenter.probabilities([image])[0]
+    probability = segmenter.probabilities([image])[0] if lungs is None else lungs
     mask = segmenter.to_mask(probability, probability.shape)
     return signs_of(unet_input(image, segmenter.size)[..., 0], probability, mask)
 

@@ -14,20 +14,23 @@ from matplotlib.patches import Rectangle
 
 from covid_keras import DISCLAIMER
 from covid_keras.common.files import atomic_path
-from covid_keras.inference.prediction import Answer, describe_decision, doubt_words, heat_words, limits_of
+from covid_keras.inference.answers import Answer, describe_decision, doubt_words, heat_words, limits_of
 from covid_keras.models.registry import WeightEntry
 from covid_keras.preprocessing import LungBox
 from covid_keras.reporting.pictures import Explanation, colour_bar, short_name, show_heat, show_radiograph
-from covid_keras.reporting.style import MUTED, OKABE_ITO, WIDTH, report_style
+from covid_keras.reporting.style import ALARM, INK, MUTED, OKABE_ITO, WIDTH, report_style
 
 DPI = 150
 _SIDE = 640  # longest side of what is drawn, pixels: no more can be seen at this DPI
 _LETTERS = 118  # in a line of the notes
+_HEADLINE = 90  # in a line above the pictures
 _NAME = 48  # letters that fit above a picture of half the width
 
 
 @report_style()
-def prediction_figure(case: Explanation, view: LungBox, title: str, words: str, notes: Sequence[str] = ()) -> Figure:
+def prediction_figure(
+    case: Explanation, view: LungBox, title: str, words: str, notes: Sequence[str] = (), alarm: str = ""
+) -> Figure:
     """Draw the radiograph with its lungs and the box that the network saw, and again with the heat of its decision.
 
     Parameters
@@ -40,14 +43,18 @@ def prediction_figure(case: Explanation, view: LungBox, title: str, words: str, 
         The decision; what is said below the heat map.
     notes : sequence of str
         Said at the bottom, above the disclaimer, which always is.
+    alarm : str
+        Why the decision may mean nothing: said at the top in red, and the decision small at the bottom.
     """
+    notes = (title, *notes) if alarm else notes
     lines = [line for note in (*notes, DISCLAIMER) for line in textwrap.wrap(note, _LETTERS)]
     image, mask, heat = _drawable(case, view)
     panel = WIDTH / 2 - 0.15
     figure = Figure(
         figsize=(WIDTH, panel * image.shape[0] / image.shape[1] + 1.75 + 0.16 * len(lines)), layout="constrained"
     )
-    figure.suptitle(title, x=0.01, ha="left")
+    headline, colour = ("\n".join(textwrap.wrap(alarm, _HEADLINE)), ALARM) if alarm else (title, INK)
+    figure.suptitle(headline, x=0.01, ha="left", color=colour)
     plain, hot = figure.subplots(1, 2)
     below = "outlined: the lungs found" + ("" if view.whole else "; box: what the network saw")
     show_radiograph(plain, image, mask, short_name(case.name, _NAME), below)
@@ -76,8 +83,9 @@ def draw_prediction(path: Path, answer: Answer, entry: WeightEntry) -> None:
         name=row.image.name,
     )
     made_by = f"Network: {entry.title}; weights {entry.sha256[:12]}."
-    notes = [made_by, *([doubt_words(row)] if row.doubt else []), *limits_of(entry)]
-    figure = prediction_figure(case, row.view, describe_decision(row, entry), heat_words(row), notes)
+    notes = [*(f"Warning: {warning}" for warning in row.warnings), made_by, *limits_of(entry)]
+    alarm = doubt_words(row) if row.doubt else ""
+    figure = prediction_figure(case, row.view, describe_decision(row, entry), heat_words(row), notes, alarm)
     with atomic_path(path) as temporary, report_style():
         # Without the program's name: the same picture gives the same bytes.
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})

@@ -20,6 +20,7 @@ OKABE_ITO = {
 }
 INK = "#222222"
 MUTED = "#6b7280"
+ALARM = "#b91c1c"
 GRID = "#e2e4e8"
 PAPER_COLOUR = INK
 OURS_COLOUR = OKABE_ITO["blue"]

@@ -24,6 +24,7 @@ CHEAP = (
     (
         ("pandas", "sklearn", "cv2", "matplotlib", *HEAVY),
         [
+            "covid_keras",
             *([*name, "--help"] for name in ([], *([name] for name in COMMANDS), ["data", "list"], ["weights", "add"])),
             *([], ["repoduce"], ["reproduce"], ["predict"], ["audit", "--fast"]),
             *(["reproduce", "tabik", *bad] for bad in (["--shard", "9/4"], ["--strategy", "x"], ["--precision", "x"])),

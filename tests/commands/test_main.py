@@ -64,6 +64,9 @@ def nowhere(tmp_path, monkeypatch):
         (["reproduce", "tabik", "--precision", "int8"], ["--precision int8", "float32, bf16, fp16"]),
         (["reproduce", "tabik", "--weights", "none.h5"], ["--weights none.h5", "is no file"]),
         (["reproduce", "tabik", "--out", "file/run"], ["file/run", "cannot be written"]),
+        (["predict", "empty"], ["empty", "is a folder without"]),
+        (["segment", "none.png"], ["none.png", "there is no such image"]),
+        (["segment", "none.png", "--threads", "0"], ["--threads 0", "at least 1"]),
         (["report", "empty"], ["is no run folder"]),
         (["ensemble", "file"], ["file", "is not a readable CSV table"]),
         (["audit", "file.yaml"], ["file.yaml", "cannot be read"]),
@@ -169,8 +172,3 @@ def test_a_misspelt_protocol_key_is_named(capsys, nowhere, monkeypatch):
     line = fails(capsys, "reproduce", "tabik", "--profile", "cpu")
     assert "unknown key 'patiense' in training" in line
     assert "Did you mean 'patience'" in line
-
-
-def test_two_images_of_one_name_are_refused(capsys, nowhere):
-    line = fails(capsys, "segment", nowhere / "x.png", nowhere / "a" / "x.png", "--out", nowhere / "out")
-    assert "is the name of two images" in line

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from pathlib import Path
 
 import cv2
 import keras
@@ -16,24 +18,24 @@ from PIL import Image
 import covid_keras.models
 from covid_keras import DISCLAIMER
 from covid_keras.commands.main import main
+from covid_keras.commands.parsing import in_red
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import sha256_of
 from covid_keras.data import Cohort, make_dataset, prepare_cohort, prepare_image, read_image, write_image
+from covid_keras.data.images import Radiograph
 from covid_keras.data.phantom import phantom_image
 from covid_keras.data.preparation import Preparation, crop_box
-from covid_keras.inference.prediction import (
-    Predictor,
-    doubt_of,
-    mask_box,
-    predict_files,
-    view_box,
-)
+from covid_keras.inference import inputs
+from covid_keras.inference.network import RegisteredNetwork
+from covid_keras.inference.prediction import Predictor, mask_box, predict_files, view_box
+from covid_keras.inference.view_check import doubt_of
 from covid_keras.models import LungSegmenter, registry, save_weights
 from covid_keras.models.lung_masks import segment_cohort
 from covid_keras.models.registry import WeightEntry, find_model, load_registry, predictive_models
 from covid_keras.preprocessing import LungBox, centre_square, drop_top
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.reporting.prediction_figure import draw_prediction, prediction_figure
+from covid_keras.reporting.style import ALARM
 from tests.helpers.command import fails
 from tests.helpers.dicom import write_dicom
 from tests.helpers.networks import registered
@@ -69,7 +71,7 @@ def register(tmp_path, monkeypatch, segmenter):
     """Put networks set by hand into the registry, beside what is registered."""
     known = dict(REGISTERED)
     monkeypatch.setattr(registry, "load_registry", lambda: known)
-    monkeypatch.setattr(covid_keras.models, "LungSegmenter", lambda: segmenter)  # built and loaded once
+    monkeypatch.setattr(covid_keras.models, "LungSegmenter", lambda *_: segmenter)  # built and loaded once
     monkeypatch.setattr(covid_keras.models, "build_tiny", build_tiny, raising=False)
 
     def add(name: str = "tiny", classes=("negative", "COVID-19"), **given) -> WeightEntry:
@@ -118,7 +120,7 @@ def test_the_probability_is_the_networks_on_the_prepared_image(register, segment
     rows, columns = np.nonzero(mask)
     assert row.lung_box == (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
     assert row.view == crop_box(mask, entry.input_preparation())
-    assert math.isnan(row.heat_in_lungs)
+    assert row.heat is None
 
 
 def test_grey_is_repeated_and_scaling_is_the_entrys(register, picture, tmp_path):
@@ -157,16 +159,16 @@ def test_heat_is_where_the_network_looks(register, segmenter, picture, tmp_path)
     mask = segmenter.masks([image])[0]
     assert row.view == (0, 200, 20, 220)
     bright, lungs = image[:, 20:220].astype(float), mask[:, 20:220] > 0
-    assert row.heat_in_lungs == pytest.approx(bright[lungs].sum() / bright.sum(), abs=0.01)
-    assert row.lungs_in_view == lungs.mean()
-    assert abs(row.heat_in_lungs - row.lungs_in_view) > 0.05, "the phantom's lungs are darker than the rest"
+    assert row.heat.in_lungs == pytest.approx(bright[lungs].sum() / bright.sum(), abs=0.01)
+    assert row.heat.by_chance == lungs.mean()
+    assert abs(row.heat.in_lungs - row.heat.by_chance) > 0.05, "the phantom's lungs are darker than the rest"
 
 
 def test_no_region_speaks_for_a_class(register, picture, tmp_path):
     """Brightness lowers the score of "negative" alone: no heat, said so, and NaN is no JSON."""
     register(preparation={"square": True}, threshold=1.0)
     found = predict_files([picture], tmp_path / "out", "tiny", draw=draw_prediction)
-    assert math.isnan(found.rows[0].heat_in_lungs)
+    assert math.isnan(found.rows[0].heat.in_lungs)
     assert "no region speaks for negative" in found.lines()[0]
     record = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert record["predictions"][0]["heat_in_lungs"] is None
@@ -177,12 +179,12 @@ def test_groups_are_as_images_alone(register, chest, tmp_path, monkeypatch):
     register(threshold=0.0)
     paths = [write_image(tmp_path / f"{i}.png", (chest // (i + 1)).astype(np.uint8)) for i in range(3)]
     (alone,) = predict_files(paths[2:], tmp_path / "alone", "tiny", draw=draw_prediction).rows
-    monkeypatch.setattr("covid_keras.inference.prediction.GROUP", 2)
+    monkeypatch.setattr("covid_keras.inference.inputs.GROUP", 2)
     together = predict_files(paths, tmp_path / "out", "tiny", draw=draw_prediction).rows
     assert [row.image for row in together] == paths
     assert len({row.probabilities["COVID-19"] for row in together}) == 3
     assert together[2].probabilities == pytest.approx(alone.probabilities, abs=1e-6)
-    assert together[2].heat_in_lungs == pytest.approx(alone.heat_in_lungs, abs=1e-5)
+    assert together[2].heat.in_lungs == pytest.approx(alone.heat.in_lungs, abs=1e-5)
 
 
 def test_own_weights_take_the_registered_ones_place(register, picture, tmp_path):
@@ -256,27 +258,27 @@ def test_a_picture_without_lungs_is_predicted_whole_and_doubted(register, tmp_pa
 
 @pytest.mark.slow
 def test_the_command_says_writes_and_draws(register, picture, tmp_path, capsys):
-    entry = register(threshold=0.25)
+    entry = register(threshold=0.6)
     out = tmp_path / "out"
-    other = write_image(tmp_path / "dark.png", (read_image(picture) // 3).astype(np.uint8))
+    other = write_image(tmp_path / "bright.png", (255 * (read_image(picture) / 255) ** 0.8).astype(np.uint8))
     assert main(["predict", str(picture), str(other), "--model", "tiny", "--heatmap", "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     table = pd.read_csv(out / "predictions.csv")
     probabilities = table["probability_COVID-19"]
-    assert f"{picture}: COVID-19 {probabilities[0]:.3f}, at or above the threshold 0.25: COVID-19; " in lines[0]
-    assert f"{other}: COVID-19 {probabilities[1]:.3f}, below the threshold 0.25: negative; " in lines[1]
+    assert f"{picture}: COVID-19 {probabilities[0]:.3f}, below the threshold 0.6: negative; " in lines[0]
+    assert f"{other}: COVID-19 {probabilities[1]:.3f}, at or above the threshold 0.6: COVID-19; " in lines[1]
     assert f"lungs {100 * table['lung_area'][0]:.0f} % of the picture" in lines[0]
-    assert f"{100 * table['heat_in_lungs'][0]:.0f} % of the heat for COVID-19 in the lungs" in lines[0]
+    assert f"{100 * table['heat_in_lungs'][1]:.0f} % of the heat for COVID-19 in the lungs" in lines[1]
     assert lines[2:] == [f"What the network cannot tell: {LIMITS}", DISCLAIMER, f"Output: {out}"]
-    pictures = ["chest_heatmap.png", "dark_heatmap.png"]
+    pictures = ["bright_heatmap.png", "chest_heatmap.png"]
     assert sorted(file.name for file in out.iterdir()) == [*pictures, "predictions.csv", "predictions.json"]
     record = json.loads((out / "predictions.json").read_text())
     assert (record["disclaimer"], record["limits"], record["sha256"]) == (DISCLAIMER, LIMITS, entry.sha256)
     assert record["preparation"]["crop"] == "lungs"
     assert record["lungs"]["sha256"] == REGISTERED["lungs_unet16"].sha256
     assert [row["image"] for row in record["predictions"]] == [str(picture), str(other)] == list(table["image"])
-    with Image.open(out / "chest_heatmap.png") as drawn:
+    with Image.open(out / "bright_heatmap.png") as drawn:
         assert drawn.size[0] == 1200
         colours = np.asarray(drawn.convert("RGB")).reshape(-1, 3).astype(int)
     assert (np.ptp(colours, axis=1) > 60).sum() > 10_000, "heat, outline and box are in colour"
@@ -331,7 +333,7 @@ def register_view(register):
 @pytest.fixture
 def dark(tmp_path, chest):
     """What the made view network calls frontal; the phantom itself, brighter than 0.5, is lateral to it."""
-    return write_image(tmp_path / "dark.png", (chest * 0.6).astype(np.uint8))
+    return write_image(tmp_path / "dark.png", np.pad(chest, ((0, 0), (25, 25))))
 
 
 def test_a_checked_image_is_said_to_be_frontal(register, register_view, dark, tmp_path, capsys):
@@ -371,25 +373,142 @@ def test_one_line_for_each_refused_image_and_nothing_written(
     colours.save(tmp_path / "photo.png")
     images = [str(tmp_path / "photo.png"), str(dark), str(picture)]
     out = tmp_path / "out"
-    assert main(["predict", "--check-view", *images, "--model", "tiny", "--heatmap", "--out", str(out)]) == 2
+    assert main(["predict", *images, "--model", "tiny", "--heatmap", "--out", str(out)]) == 2
     said = capsys.readouterr()
     lines = said.err.splitlines()
     assert len(lines) == 2
-    remedy = "Leave it out, or predict without --check-view."
-    assert lines[0] == f"covid-keras: error: {images[0]}: is not a radiograph: it is in colour. {remedy}"
+    remedy = "(--score-doubtful, in Python score_doubtful=True)."
+    assert lines[0].startswith(f"covid-keras: error: {images[0]}: is not a radiograph: it is in colour. ")
+    assert lines[0].endswith(remedy)
     assert lines[1].startswith(f"covid-keras: error: {images[2]}: is a lateral radiograph (probability 0.")
     assert lines[1].endswith(remedy)
     assert not said.out
     assert not out.exists()
-    assert main(["predict", *images, "--model", "tiny", "--out", str(out)]) == 0, "all are predicted where not checked"
+    unchecked = ["predict", *images, "--no-check-view", "--model", "tiny", "--out", str(out)]
+    assert main(unchecked) == 0, "all are predicted where not checked"
 
 
 def test_the_check_needs_its_network(register, picture, tmp_path, capsys):
     register()
     registry.load_registry().pop("arias_view", None)
-    line = fails(capsys, "predict", "--check-view", picture, "--model", "tiny", "--out", tmp_path / "out")
+    line = fails(capsys, "predict", picture, "--model", "tiny", "--out", tmp_path / "out")
     assert "--check-view: needs the view network arias_view, which is not registered." in line
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_doubtful_gets_a_score_only_where_asked(register, register_view, picture, dark, tmp_path, capsys):
+    register()
+    register_view()
+    command = ["predict", str(dark), str(picture), "--model", "tiny", "--skip-unreadable", "--out"]
+    assert main([*command, str(tmp_path / "skipped")]) == 3
+    good, bad = pd.read_csv(tmp_path / "skipped" / "predictions.csv").to_dict("records")
+    assert isinstance(good["predicted"], str)
+    assert "is a lateral radiograph" in bad["error"]
+    assert (bad["checked_view"], math.isnan(bad["probability_COVID-19"])) == ("lateral", True)
+    assert pd.read_csv(tmp_path / "skipped" / "errors.csv")["image"].tolist() == [str(picture)]
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "asked"), "--score-doubtful"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{picture}: DOUBTFUL, a lateral radiograph"), "on top"
+    assert f"{picture}: DOUBTFUL" in lines[1]
+    rows = pd.read_csv(tmp_path / "asked" / "predictions.csv")
+    assert rows["doubt"].str.contains("lateral").tolist()[1]
+    assert rows["probability_COVID-19"].notna().all()
+
+
+def test_the_doubt_is_red_on_a_terminal_alone(monkeypatch):
+    assert in_red("doubt") == "doubt"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert "doubt" in in_red("doubt") != "doubt"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert in_red("doubt") == "doubt"
+
+
+def test_a_doubtful_picture_says_so_in_red_and_its_score_small():
+    case = Explanation(NOISE, NOISE / 255, NOISE / 255, "", "COVID-19", "", 1.0, np.zeros_like(NOISE), "noise.png")
+    whole = LungBox(0, 64, 0, 64, True)
+    figure = prediction_figure(case, whole, "COVID-19 1.000", "", alarm="DOUBTFUL, no lungs found")
+    assert figure.get_suptitle() == "DOUBTFUL, no lungs found"
+    assert figure._suptitle.get_color() == ALARM
+    assert "COVID-19 1.000" in figure.get_supxlabel()
+
+
+# --- files that cannot be used, among others that can
+
+
+@pytest.fixture
+def ward(tmp_path, chest):
+    """A folder of four radiographs, one of which is truncated, and of what else lies in folders."""
+    folder = tmp_path / "ward"
+    for name in ("a.png", "b.png", "deeper/a.png"):
+        write_image(folder / name, chest)
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:1500])
+    write_dicom(folder / "IM0001", chest)
+    write_dicom(folder / "DICOMDIR", chest)
+    for name in (".hidden.png", "notes.txt"):
+        (folder / name).write_text("no radiograph")
+    return folder
+
+
+def test_the_others_are_predicted_in_folders_like_the_input(register, ward, tmp_path, capsys):
+    register()
+    out = tmp_path / "out"
+    command = ["predict", str(ward), "--model", "tiny", "--no-check-view", "--out", str(out)]
+    assert main([*command, "--heatmap", "--skip-unreadable", "--json", "--threads", "2"]) == 3
+    said = capsys.readouterr()
+    rows = json.loads(said.out)["predictions"]
+    assert "Output:" in said.err
+    images = [ward / name for name in ("IM0001", "a.png", "b.png", "deeper/a.png")]
+    assert [row["image"] for row in rows] == list(map(str, images))
+    assert [bool(row["error"]) for row in rows] == [False, False, True, False]
+    assert len({row["probability_COVID-19"] for row in rows if not row["error"]}) == 1
+    pictures = ["IM0001_heatmap.png", "a_heatmap.png", "", "deeper/a_heatmap.png"]
+    assert [row["heatmap"] for row in rows] == pictures
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png")) == sorted(filter(None, pictures))
+    table = pd.read_csv(out / "predictions.csv", keep_default_na=False)
+    assert "truncated" in table["error"][2]
+    assert "truncated" in (out / "errors.csv").read_text()
+    (ward / "b.png").unlink()
+    assert main([*command, "--skip-unreadable"]) == 0
+    assert not (out / "errors.csv").exists(), "it would be of an earlier call"
+
+
+def test_every_bad_file_is_named_where_none_may_be(register, ward, tmp_path, capsys):
+    register()
+    (ward / "c.png").write_text("")
+    for extra in ([], [str(tmp_path / "none.png")]):
+        command = ["predict", str(ward), *extra, "--model", "tiny", "--out", str(tmp_path / "out")]
+        assert main(command) == 2
+        lines = capsys.readouterr().err.splitlines()
+        errors = [line for line in lines if line.startswith("covid-keras: error: ")]
+        assert [name in error for name, error in zip(["b.png", "c.png", "none.png"], errors, strict=False)] == [
+            True
+        ] * (2 + len(extra))
+        assert not (tmp_path / "out").exists()
+    (ward / "c.png").unlink()
+    assert main(["predict", str(ward), "--model", "tiny", "--out", str(tmp_path / "deep" / "out"), "--heatmap"]) == 2
+    assert not (tmp_path / "deep").exists(), "found only when it is decoded, with heat maps drawn already"
+
+
+def test_warnings_of_the_reader_are_said(register, picture, tmp_path, monkeypatch):
+    register()
+    monkeypatch.setattr(inputs, "read_radiograph", lambda path: Radiograph(read_image(path), ("its window is empty",)))
+    found = predict_files([picture], tmp_path / "out", "tiny")
+    assert found.rows[0].warnings == ("its window is empty",)
+    assert "its window is empty" in found.lines()[1]
+    assert pd.read_csv(tmp_path / "out" / "predictions.csv")["warnings"][0] == "its window is empty"
+
+
+def test_no_path_is_a_formula(register, picture, tmp_path, monkeypatch):
+    register()
+    monkeypatch.chdir(tmp_path)
+    picture.rename(tmp_path / "=1+1.png")
+    predict_files([Path("=1+1.png")], tmp_path / "out", "tiny")
+    written = pd.read_csv(tmp_path / "out" / "predictions.csv")["image"][0]
+    assert not written.startswith("=")
+    assert Path(written).is_file()
 
 
 # --- what cannot be used
@@ -446,16 +565,6 @@ def test_weights_that_are_missing_altered_or_anothers(register, picture, capsys,
     assert not (tmp_path / "out").exists()
 
 
-def test_heat_maps_of_one_name_are_refused(register, picture, chest, capsys, tmp_path):
-    register()
-    (tmp_path / "a").mkdir()
-    twin = write_image(tmp_path / "a" / "chest.png", chest)
-    arguments = (picture, twin, "--model", "tiny", "--out", tmp_path / "out")
-    assert "is the name of two images" in fails(capsys, "predict", *arguments, "--heatmap")
-    assert not (tmp_path / "out").exists()
-    assert main(["predict", *map(str, arguments)]) == 0, "a table has room for both"
-
-
 def test_a_folder_that_cannot_be_written(register, picture, capsys, tmp_path):
     register()
     (tmp_path / "file").write_text("")
@@ -481,7 +590,7 @@ def test_a_folder_that_cannot_be_written(register, picture, capsys, tmp_path):
 )
 def test_entries_that_contradict_themselves(register, fields, words):
     with pytest.raises(UserError, match=words):
-        Predictor(register(**fields))
+        RegisteredNetwork(register(**fields))
 
 
 def test_the_registry_lists_what_predicts(register):
@@ -501,7 +610,7 @@ def test_every_registered_model_that_predicts_is_whole():
         assert entry.card
         assert entry.builder in covid_keras.models.__all__
         if entry.ships:
-            Predictor(find_model(name)).load()
+            Predictor(RegisteredNetwork(find_model(name))).load()
 
 
 @pytest.mark.real

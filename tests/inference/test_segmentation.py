@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,7 +92,7 @@ def _truth() -> np.ndarray:
 def test_files_get_mask_crop_and_overlay(entry, tmp_path):
     chest = _chest()
     path = write_image(tmp_path / "chest.png", chest)
-    out = segment_files([path], tmp_path / "out", "lungs_unet16")
+    out = segment_files([path], tmp_path / "out", "lungs_unet16").folder
     assert out == tmp_path / "out"
     assert {file.name for file in out.iterdir()} == {"chest_mask.png", "chest_crop.png", "chest_overlay.png"}
     # The speck is no lung: islands below a tenth of the largest are dropped.
@@ -116,7 +117,7 @@ def test_overlay_tints_the_lungs_alone():
 
 def test_no_lungs_give_an_empty_mask_and_the_whole_image(entry, tmp_path, caplog):
     path = write_image(tmp_path / "dark.png", _chest(empty=True))
-    out = segment_files([path], tmp_path / "out", "lungs_unet16")
+    out = segment_files([path], tmp_path / "out", "lungs_unet16").folder
     assert not read_mask(out / "dark_mask.png").any()
     assert read_image(out / "dark_crop.png").shape == SHAPE
     assert "dark.png: no lungs found" in caplog.text
@@ -128,7 +129,7 @@ def test_threshold_is_the_callers(entry, tmp_path):
     path = write_image(tmp_path / "grey.png", grey)
     strict = segment_files([path], tmp_path / "strict", "lungs_unet16", threshold=0.999)
     lenient = segment_files([path], tmp_path / "lenient", "lungs_unet16", threshold=0.001)
-    strict, lenient = (read_mask(out / "grey_mask.png") > 0 for out in (strict, lenient))
+    strict, lenient = (read_mask(out.folder / "grey_mask.png") > 0 for out in (strict, lenient))
     assert strict[LEFT].mean() > 0.8
     assert not strict[RIGHT].any()
     assert lenient[RIGHT].all()
@@ -348,6 +349,23 @@ def test_the_command_segments_png_and_dicom_alike(entry, tmp_path, capsys):
     one, two = (read_mask(tmp_path / "out" / f"{stem}_mask.png") for stem in ("one", "two"))
     np.testing.assert_array_equal(one, _truth())
     np.testing.assert_array_equal(two, one)
+
+
+def test_the_command_goes_on_where_asked(entry, tmp_path, capsys):
+    for name in ("a/chest.png", "b/chest.png"):
+        write_image(tmp_path / name, _chest())
+    (tmp_path / "a" / "bad.png").write_bytes(b"")
+    command = ["segment", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out"), "--json"]
+    assert main(command) == 2
+    assert "bad.png" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--skip-unreadable"]) == 3
+    rows = json.loads(capsys.readouterr().out)["images"]
+    assert [row["mask"] for row in rows] == ["", "a/chest_mask.png", "b/chest_mask.png"]
+    assert "empty" in rows[0]["error"]
+    for row in rows[1:]:
+        np.testing.assert_array_equal(read_mask(tmp_path / "out" / row["mask"]), _truth())
+    assert "bad.png" in (tmp_path / "out" / "errors.csv").read_text()
 
 
 @pytest.mark.parametrize("kind", ["png", "dcm"])

@@ -1,10 +1,9 @@
-"""`--check-view`: what is not a frontal chest radiograph, on phantoms, made masks and colours, and on real pictures."""
+"""The check of the view, on phantoms, made masks and colours, and on real pictures."""
 
 from __future__ import annotations
 
 import csv
 import math
-import pickle
 
 import cv2
 import keras
@@ -16,13 +15,12 @@ from PIL import Image
 import covid_keras.models
 from covid_keras.common.errors import UserError
 from covid_keras.data import read_image, write_image
+from covid_keras.data.images import Radiograph, read_radiograph
 from covid_keras.data.phantom import phantom_image
 from covid_keras.inference.view_check import (
     VIEW_WEIGHTS,
-    RefusedImages,
     ViewNetwork,
     check_view,
-    check_views,
     colour_of,
     find_view_network,
     signs_of,
@@ -39,7 +37,7 @@ class Answer:
     def __init__(self, lateral: float) -> None:
         self.lateral, self.asked = lateral, 0
 
-    def lateral_probability(self, path) -> float:
+    def lateral_probability(self, image) -> float:
         self.asked += 1
         return self.lateral
 
@@ -56,7 +54,7 @@ def chest() -> np.ndarray:
 
 def _check(path, image, network, segmenter):
     write_image(path, image)
-    return check_view(read_image(path), path, network, segmenter)
+    return check_view(read_radiograph(path), network, segmenter)
 
 
 # --- the verdict
@@ -150,25 +148,6 @@ def test_signs_are_what_they_say():
     bent = signs_of(grey, BENT / np.float32(255), BENT).solidity
     # corners of pixels: the L is 59 x 29 with legs 5 wide, its hull loses a triangle
     assert bent == pytest.approx((59 * 5 + 24 * 5) / (59 * 29 - 24 * 54 / 2), abs=0.02)
-
-
-# --- several pictures
-
-
-def test_every_refused_picture_is_named(chest, segmenter, tmp_path):
-    good = write_image(tmp_path / "good.png", chest)
-    negative = write_image(tmp_path / "negative.png", 255 - chest)
-    flat = write_image(tmp_path / "flat.png", np.zeros_like(chest))
-    with pytest.raises(RefusedImages) as raised:
-        check_views([negative, good, flat], Answer(0.0), segmenter)
-    assert [error.subject for error in raised.value.errors] == [str(negative), str(flat)]
-    for error in (*raised.value.errors, raised.value):
-        assert error.remedy == "Leave it out, or predict without --check-view"
-    assert "(and 1 more refused)" in str(raised.value)
-    again = pickle.loads(pickle.dumps(raised.value))
-    assert [str(error) for error in again.errors] == [str(error) for error in raised.value.errors]
-    assert str(again) == str(raised.value)
-    assert [verdict.view for verdict in check_views([good], Answer(0.0), segmenter)] == ["frontal"]
 
 
 # --- colours
@@ -291,7 +270,7 @@ def _cohen(real_data, wanted) -> list:
 
 
 def _refused(paths, network, segmenter) -> list:
-    return [path for path in paths if check_view(read_image(path), path, network, segmenter).view != "frontal"]
+    return [path for path in paths if check_view(read_radiograph(path), network, segmenter).view != "frontal"]
 
 
 @pytest.mark.real
@@ -309,7 +288,7 @@ def test_real_pictures_without_the_view_network(segmenter, real_data):
     assert _refused(lateral, network, segmenter) == lateral
     for path in frontal[:2]:
         lying = np.ascontiguousarray(np.rot90(read_image(path)))
-        assert check_view(lying, path, network, segmenter).view == "none"
+        assert check_view(Radiograph(lying), network, segmenter).view == "none"
 
 
 @pytest.mark.parametrize("name", ["coins", "page", "moon", "cat", "coffee"])
@@ -327,6 +306,6 @@ def test_the_shipped_view_network_on_real_radiographs(segmenter, real_data):
     frontal = _cohen(real_data, lambda row: row["view"] in ("PA", "AP"))[::40]
     assert len(_refused(frontal, network, segmenter)) <= 1
     lateral = _cohen(real_data, lambda row: row["view"] == "L")[::4]
-    views = [check_view(read_image(path), path, network, segmenter).view for path in lateral]
+    views = [check_view(read_radiograph(path), network, segmenter).view for path in lateral]
     assert "frontal" not in views
     assert views.count("lateral") >= 0.6 * len(views)

@@ -1,0 +1,198 @@
+"""What a network says of a radiograph, as a value, as a row of a table and in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from covid_keras import DISCLAIMER
+from covid_keras.inference.view_check import FRONTAL, ViewVerdict
+from covid_keras.models.registry import WeightEntry
+from covid_keras.preprocessing import LungBox
+
+
+class Heat(NamedTuple):
+    """Where the Grad-CAM heat lies, for the class decided for and within the prediction's view.
+
+    Attributes
+    ----------
+    in_lungs, by_chance : float
+        Share of the heat that lies on the lungs, and the lungs' share of the view, which heat spread evenly would
+        have, 0 to 1. The first is NaN where no region raises the class's score.
+    """
+
+    in_lungs: float
+    by_chance: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one radiograph.
+
+    Attributes
+    ----------
+    image : Path
+        The file; of an array "array 2", the second one given.
+    predicted : str
+        The class decided for; "" where there is an `error`.
+    probabilities : dict of str to float
+        Of each class, 0 to 1, in the order of the network's classes; empty where there is an `error`.
+    doubt : str
+        Why the picture may be no frontal chest radiograph; "" where nothing speaks against it.
+    warnings : tuple of str
+        What was doubtful in the file, and how it was decided.
+    error : str
+        Why there is no prediction; "" where there is one.
+    size : (int, int), optional
+        Height and width of the radiograph, pixels. This and what follows is None where there is an `error`.
+    lung_area : float, optional
+        Share of the picture that is lung, 0 to 1.
+    lung_box : LungBox, optional
+        The smallest box that holds the marked lungs, in pixels of the radiograph; the whole where none were found.
+    view : LungBox, optional
+        The part of the radiograph that the network saw.
+    heat : Heat, optional
+        None where no heat map was asked for.
+    verdict : ViewVerdict, optional
+        What the check of the view found; None where none was asked for.
+    """
+
+    image: Path
+    predicted: str = ""
+    probabilities: dict[str, float] = field(default_factory=dict)
+    doubt: str = ""
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+    size: tuple[int, int] | None = None
+    lung_area: float | None = None
+    lung_box: LungBox | None = None
+    view: LungBox | None = None
+    heat: Heat | None = None
+    verdict: ViewVerdict | None = None
+
+
+class Answer(NamedTuple):
+    """A prediction with what its picture is drawn of.
+
+    Attributes
+    ----------
+    prediction : Prediction
+    heatmap : str
+        Name of the picture, below the folder of the outputs; "" where none is to be drawn.
+    image, mask : ndarray of uint8, shape (H, W), optional
+        The whole radiograph and its lungs (0/255).
+    heat : ndarray of float32, optional
+        In 0..1, of the network's input size; it lies on the prediction's `view`.
+    """
+
+    prediction: Prediction
+    heatmap: str = ""
+    image: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    heat: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The answers of a call, without pixels, in the order of its images, and the folder that holds them."""
+
+    entry: WeightEntry
+    answers: tuple[Answer, ...]
+    folder: Path
+
+    @property
+    def rows(self) -> tuple[Prediction, ...]:
+        """The predictions."""
+        return tuple(answer.prediction for answer in self.answers)
+
+    @property
+    def failed(self) -> list[tuple[Path, str]]:
+        """The pictures without a prediction, and why."""
+        return [(row.image, row.error) for row in self.rows if row.error]
+
+    def alarms(self) -> list[str]:
+        """Return what a user is to read first: one line per score that may mean nothing."""
+        return [f"{row.image}: {doubt_words(row)}" for row in self.rows if row.doubt and not row.error]
+
+    def lines(self) -> list[str]:
+        """Return what a user is to read: a line or more per image, what the network cannot tell, the disclaimer."""
+        lines = [line for answer in self.answers for line in describe(answer, self.entry)]
+        return [*lines, *limits_of(self.entry), DISCLAIMER]
+
+
+def row_of(answer: Answer, entry: WeightEntry) -> dict[str, object]:
+    """Return an answer as a row of the table, of the same columns whether there is a prediction or not."""
+    row = answer.prediction
+    height, width = row.size or (None, None)
+    boxes = [(name, box or (None,) * 4) for name, box in (("lungs", row.lung_box), ("view", row.view))]
+    return {
+        "image": str(row.image),
+        "predicted": row.predicted,
+        **{f"probability_{name}": row.probabilities.get(name) for name in entry.classes},
+        "checked_view": row.verdict.view if row.verdict else "",
+        "checked_view_probability": _number(row.verdict.probability) if row.verdict else None,
+        "doubt": row.doubt,
+        "warnings": list(row.warnings),
+        "error": row.error,
+        "height": height,
+        "width": width,
+        "lung_area": row.lung_area,
+        **{f"{name}_{side}": value for name, box in boxes for side, value in zip(LungBox._fields, box, strict=True)},
+        "heat_in_lungs": _number(row.heat.in_lungs) if row.heat else None,
+        "lungs_in_view": row.heat.by_chance if row.heat else None,
+        "heatmap": answer.heatmap,
+    }
+
+
+def _number(value: float) -> float | None:
+    """Return a number as JSON has it, which knows no NaN."""
+    return None if math.isnan(value) else value
+
+
+def describe_decision(row: Prediction, entry: WeightEntry) -> str:
+    """Say the probability of the second of two classes, or of each, and the class decided for."""
+    if len(entry.classes) > 2:
+        return ", ".join(f"{name} {value:.3f}" for name, value in row.probabilities.items()) + f": {row.predicted}"
+    name = entry.classes[1]
+    side = "at or above" if row.predicted == name else "below"
+    return f"{name} {row.probabilities[name]:.3f}, {side} the threshold {entry.threshold:g}: {row.predicted}"
+
+
+def describe(answer: Answer, entry: WeightEntry) -> list[str]:
+    """Return a line on one image (the probability, the decision, the lungs, the evidence) and one per warning."""
+    row = answer.prediction
+    warnings = [f"  warning: {warning}" for warning in row.warnings]
+    if row.error or row.lung_area is None:
+        return [f"{row.image}: not predicted, {row.error}", *warnings]
+    parts = [describe_decision(row, entry), f"lungs {100 * row.lung_area:.0f} % of the picture"]
+    if row.verdict and row.verdict.view == FRONTAL:
+        parts.append(f"view: {row.verdict.view} ({row.verdict.probability:.3f})")
+    if row.heat:
+        parts.append(heat_words(row))
+    if row.doubt:
+        parts.insert(0, doubt_words(row))
+    return [f"{row.image}: " + "; ".join(parts), *warnings]
+
+
+def limits_of(entry: WeightEntry) -> list[str]:
+    """Return the sentence on what the network cannot tell, where its entry has one."""
+    return [f"What the network cannot tell: {entry.limits}"] if entry.limits else []
+
+
+def doubt_words(row: Prediction) -> str:
+    """Say why the score of a picture may mean nothing."""
+    return f"DOUBTFUL, {row.doubt}: the score may mean nothing"
+
+
+def heat_words(row: Prediction) -> str:
+    """Say how much of the heat lies in the lungs, beside what chance would give."""
+    if row.heat is None or row.lung_box is None or row.lung_box.whole:
+        return "no lungs to compare the heat with"
+    if math.isnan(row.heat.in_lungs):
+        return f"no region speaks for {row.predicted}"
+    chance = f"by chance {100 * row.heat.by_chance:.0f} %"
+    return f"{100 * row.heat.in_lungs:.0f} % of the heat for {row.predicted} in the lungs ({chance})"

@@ -1,0 +1,129 @@
+"""`covid_keras.predict` and `covid_keras.segment`: what the commands of that name do, in Python, writing no file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from covid_keras import models
+from covid_keras.common.quiet import import_tensorflow
+from covid_keras.inference.answers import Prediction
+from covid_keras.inference.inputs import items_of, require_readable
+from covid_keras.inference.network import RegisteredNetwork
+from covid_keras.inference.prediction import Predictor
+from covid_keras.inference.segmentation import masks_of, require_threshold
+from covid_keras.inference.view_check import find_view_network
+from covid_keras.models.registry import find_model
+
+Radiograph: TypeAlias = "str | os.PathLike[str] | np.ndarray"
+
+# What was loaded last, by kind, with the settings it was loaded for: a loop over pictures loads its networks once.
+_loaded: dict[str, tuple[str, Any]] = {}
+
+
+def predict(
+    images: Radiograph | Iterable[Radiograph],
+    model: str = "covid_cxnet",
+    *,
+    weights: str | Path | None = None,
+    check_view: bool = True,
+    score_doubtful: bool = False,
+    skip_unreadable: bool = False,
+) -> Prediction | list[Prediction]:
+    """Say what a trained network makes of chest radiographs. For research only, not for diagnosis.
+
+    Parameters
+    ----------
+    images : str, path, ndarray or iterable of them
+        Files (PNG, JPEG, TIFF, BMP or DICOM), folders that are searched for them, or arrays (H, W) of any integer or
+        floating-point type, bright = dense. The grey levels of all are stretched from their minimum to their maximum.
+    model : str
+        A registered network; `covid-keras weights list` lists them.
+    weights : str or Path, optional
+        A file of the same network in place of the registered one.
+    check_view : bool
+        Refuse what is not a frontal chest radiograph.
+    score_doubtful : bool
+        Predict what that check would refuse, too; `Prediction.doubt` says why.
+    skip_unreadable : bool
+        Return a `Prediction` with an `error` for a picture that cannot be read or is refused, in place of raising.
+
+    Returns
+    -------
+    Prediction or list of Prediction
+        One for one file or array, else a list in the order of the pictures. Among its attributes are `probabilities`,
+        `predicted`, `doubt` and `warnings`.
+
+    Raises
+    ------
+    UserError
+        Where a picture cannot be read or is refused (`errors` lists all), or the model or its weights cannot be used.
+
+    Examples
+    --------
+    >>> found = covid_keras.predict("chest.png")  # doctest: +SKIP
+    >>> found.predicted, found.probabilities["COVID-19"]  # doctest: +SKIP
+    ('normal', 0.031)
+    """
+    items, single = items_of(images)
+    network = RegisteredNetwork(find_model(model, weights))
+    view_network = find_view_network() if check_view else None
+    if not skip_unreadable:
+        require_readable(items)
+    import_tensorflow()
+    key = repr((network.entry, view_network and view_network.entry))
+    predictor = _keep("predict", key, lambda: Predictor(network, view_network).load())
+    answers = predictor.answers(items, score_doubtful=score_doubtful, skip_unreadable=skip_unreadable)
+    found = [answer.prediction for answer in answers]
+    return found[0] if single else found
+
+
+def segment(
+    images: Radiograph | Iterable[Radiograph],
+    *,
+    weights: str | Path = "lungs_unet16",
+    threshold: float | None = None,
+    skip_unreadable: bool = False,
+) -> np.ndarray | list[np.ndarray | None]:
+    """Mark the lungs of chest radiographs.
+
+    Parameters
+    ----------
+    images : str, path, ndarray or iterable of them
+        As for `predict`.
+    weights : str or Path
+        A registered lung network, or a file of the same network.
+    threshold : float, optional
+        Probability from which a pixel is lung, 0 to 1; the registry's where not given.
+    skip_unreadable : bool
+        Return None for a picture that cannot be read, in place of raising.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W), or list of them
+        255 where the lungs are, else 0, of the radiograph's own size; one for one file or array.
+
+    Raises
+    ------
+    UserError
+        Where a picture cannot be read (`errors` lists all), or the weights cannot be used.
+    """
+    require_threshold(threshold)
+    items, single = items_of(images)
+    if not skip_unreadable:
+        require_readable(items)
+    import_tensorflow()
+    segmenter = models.LungSegmenter(weights, threshold)
+    segmenter = _keep("segment", repr(segmenter.key), lambda: segmenter)
+    masks = [mask for _, mask in masks_of(items, segmenter, skip_unreadable)]
+    return masks[0] if single else masks
+
+
+def _keep(kind: str, key: str, load: Callable[[], Any]) -> Any:
+    if kind not in _loaded or _loaded[kind][0] != key:
+        _loaded[kind] = (key, load())
+    return _loaded[kind][1]
