@@ -28,6 +28,7 @@ def add_parser(commands: Commands) -> None:
         None,
         "  covid-keras data list\n"
         "  covid-keras data check --data ~/radiographs\n"
+        "  covid-keras data overlap train_images test_images --out pairs.csv\n"
         "  covid-keras data download cohen --unverified --data data\n",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -44,8 +45,10 @@ def add_parser(commands: Commands) -> None:
         help="fetch also what has no pinned SHA-256 (GitHub's archives); that of what came is printed",
     )
     download.set_defaults(run=lambda options: download_sources(options.data, options.sources, options.unverified))
-    overlap = actions.add_parser("overlap", help="near-duplicate images within and between collections")
-    overlap.add_argument("sources", nargs="*", metavar="SOURCE", help="default: all classification sources found")
+    text = "near-duplicate images within and between collections or folders of your own"
+    overlap = actions.add_parser("overlap", help=text)
+    text = "collections, or folders with images of your own (default: all classification sources found)"
+    overlap.add_argument("sources", nargs="*", metavar="SOURCE|FOLDER", help=text)
     add_out(overlap, "runs/overlap.csv", "the pairs, as CSV", "FILE")
     overlap.set_defaults(run=lambda options: show_overlap(options.data, options.sources, options.out))
     for action in (listing, check, download, overlap):
@@ -173,33 +176,51 @@ def _fetch(name: str, data: Path, unverified: bool) -> None:
 
 
 def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
-    """Find near-duplicates within and between collections, print their counts and write the pairs as CSV."""
+    """Find near-duplicates within and between collections or folders, print their counts, write the pairs as CSV.
+
+    Images that cannot be read are left out and named.
+    """
     from covid_keras.data.cohort import Cohort
     from covid_keras.data.duplicates import find_duplicates
-    from covid_keras.data.sources import get_source, load_source
+    from covid_keras.data.own_images import folders_cohort
+    from covid_keras.data.sources import SOURCES, load_source
 
-    data = require_data(given)
-    chosen = list(dict.fromkeys(names)) or [
-        n for n in ("cohen", "covid_cxnet", "chestxray14") if get_source(n).locate(data) is not None
-    ]
-    if not chosen:
-        raise UserError(data, "holds no collection to compare", "`covid-keras data list` says what is looked for")
+    chosen = list(dict.fromkeys(names)) or _compared_sources(require_data(given))
+    folders = [name for name in chosen if name not in SOURCES]
+    for name in folders:
+        if not Path(name).is_dir():
+            problem = "is neither a collection nor a folder"
+            raise UserError(name, problem, f"Name a folder of images, or one of {', '.join(SOURCES)}")
     if {"cohen", "darwin_v7"} <= set(chosen):
         raise UserError("darwin_v7", "holds the very images of cohen", "Compare one of the two")
     # The search takes minutes: a place that cannot be written is told before.
     if out.is_dir():
         raise UserError(f"--out {out}", "is a folder", "Name the CSV file to write")
     require_writable_folder(out.parent)
-    cohorts = [_not_lateral(load_source(name, data)) for name in chosen]
+    cohorts = [_not_lateral(load_source(name, require_data(given))) for name in chosen if name in SOURCES]
+    cohorts += [folders_cohort(folders)] if folders else []
     classes = tuple(dict.fromkeys(label for cohort in cohorts for label in cohort.classes))
     cohort = Cohort.concat(cohorts, classes, " and ".join(chosen))
-    pairs = find_duplicates(cohort)
+    skipped: dict[str, str] = {}
+    pairs = find_duplicates(cohort, skipped=skipped)
     for line in overlap_lines(cohort, pairs):
         print(line)
+    for name, problem in skipped.items():
+        print(f"left out: {name}: {problem}")
     with atomic_path(out) as temporary:
         pairs.to_csv(temporary, index=False)
     say_where(out)
     return 0
+
+
+def _compared_sources(data: Path) -> list[str]:
+    """Return the sources that are compared where none is named: those for classification that are at hand."""
+    from covid_keras.data.sources import get_source
+
+    found = [name for name in ("cohen", "covid_cxnet", "chestxray14") if get_source(name).locate(data) is not None]
+    if not found:
+        raise UserError(data, "holds no collection to compare", "`covid-keras data list` says what is looked for")
+    return found
 
 
 def _not_lateral(cohort: Cohort) -> Cohort:
@@ -209,14 +230,18 @@ def _not_lateral(cohort: Cohort) -> Cohort:
 
 def overlap_lines(cohort: Cohort, pairs: pd.DataFrame) -> list[str]:
     """Return, for each two collections, how many pairs there are and how many images of each they touch."""
+    from covid_keras.data.own_images import UNLABELLED
+
     patient = cohort.table.set_index("image_id")["patient_id"]
     sizes, lines = cohort.table["source"].value_counts(), []
     across = patient[pairs["image_id_a"]].to_numpy() != patient[pairs["image_id_b"]].to_numpy()
     for (a, b), part in pairs.assign(across=across).groupby(["source_a", "source_b"], sort=False):
         if a == b:
             touched = len({*part["image_id_a"], *part["image_id_b"]})
-            patients = f"{part['across'].sum()} pairs across patients"
-            lines.append(f"within {a}: {len(part)} pairs, {touched} of {sizes[a]} images; {patients}")
+            # Of folders of one's own the patients are not known.
+            known = (cohort.table["label"][cohort.table["source"] == a] != UNLABELLED).all()
+            patients = f"; {part['across'].sum()} pairs across patients" if known else ""
+            lines.append(f"within {a}: {len(part)} pairs, {touched} of {sizes[a]} images{patients}")
             continue
         left, right = part["image_id_a"].nunique(), part["image_id_b"].nunique()
         lines.append(f"{a} and {b}: {len(part)} pairs, {left} of {sizes[a]} and {right} of {sizes[b]} images")

@@ -10,6 +10,7 @@ import sys
 from covid_keras import DISCLAIMER, __version__
 from covid_keras.commands import (
     audit,
+    check_split,
     data,
     ensemble,
     evaluate,
@@ -31,7 +32,7 @@ EXIT_INTERRUPTED = 130
 
 # In the order of the help.
 COMMANDS = (
-    *(reproduce, report, publish, results, segment, predict, evaluate, ensemble, audit),
+    *(reproduce, report, publish, results, segment, predict, evaluate, ensemble, audit, check_split),
     *(lr_range, data, weights, papers, train_lungs),
 )
 
@@ -46,6 +47,7 @@ examples:
   covid-keras evaluate mine.csv --against theirs.csv   metrics of your own predictions, with intervals
   covid-keras ensemble runs/hertel --systems A B C     average or vote of trained systems
   covid-keras audit tabik                              are the paper's printed numbers possible?
+  covid-keras check-split split.csv --images DIR       patients or near-duplicates in two parts?
   covid-keras data list                                the collections, and how to get them
 """
 ENVIRONMENT = """\

@@ -47,6 +47,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from covid_keras.common.errors import UserError
 from covid_keras.common.files import fingerprint
 from covid_keras.common.progress import open_bar, progress
 from covid_keras.common.threads import bounded_map
@@ -130,6 +131,7 @@ def find_duplicates(
     min_correlation: float | None = MIN_CORRELATION,
     workers: int | None = None,
     cache: str | Path | None = None,
+    skipped: dict[str, str] | None = None,
 ) -> pd.DataFrame:
     """Find the pairs of images that show the same radiograph.
 
@@ -158,6 +160,9 @@ def find_duplicates(
         correlations of groups of pairs: a search that was stopped goes on there, one that is repeated decodes
         nothing and compares nothing. May be shared by cohorts. Where not given, thumbnails lie in a temporary
         folder during the search.
+    skipped : dict, optional
+        Where given, an image that cannot be read is left out, and its id and what is wrong are entered here; else it
+        is an error.
 
     Returns
     -------
@@ -173,7 +178,12 @@ def find_duplicates(
     """
     threshold = candidate_distance(len(cohort)) if threshold is None else threshold
     with _open_pictures(cohort, cache, workers) as pictures:
-        first, second, distance = _near_pairs(pictures.hashes(), threshold)
+        hashes, wrong = pictures.hashes(skipped is not None)
+        if skipped is not None:
+            skipped |= {str(cohort.table["image_id"].iloc[number]): problem for number, problem in wrong.items()}
+        first, second, distance = _near_pairs(hashes, threshold)
+        readable = np.setdiff1d(np.arange(len(cohort)), list(wrong))
+        first, second = readable[first], readable[second]
         correlation = np.full(len(first), np.nan)
         if min_correlation is not None and len(first):
             correlation = pictures.correlations(first, second)
@@ -235,10 +245,25 @@ class _Pictures:
         self._keys = [""] * len(paths)
         self._normalised = functools.lru_cache(_CACHED_THUMBNAILS)(self._normalise)
 
-    def hashes(self) -> np.ndarray:
-        """Make what is missing; return the hash of each image, (n, 256) bool."""
-        numbers = range(len(self._paths))
-        return np.array(list(progress(bounded_map(self._hash, numbers, self._workers), "hashing", len(numbers))))
+    def hashes(self, skip: bool = False) -> tuple[np.ndarray, dict[int, str]]:
+        """Make what is missing; return the hash of each image that is readable, (n, 256) bool, and what others have.
+
+        Without `skip` an image that is not readable is an error.
+        """
+        numbers, wrong = range(len(self._paths)), {}
+
+        def hashed(number: int) -> np.ndarray | None:
+            try:
+                return self._hash(number)
+            except UserError as error:
+                if not skip:
+                    raise
+                wrong[number] = error.problem
+                return None
+
+        made = progress(bounded_map(hashed, numbers, self._workers), "hashing", len(numbers))
+        found = [one for one in made if one is not None]
+        return np.array(found, bool).reshape(len(found), HASH_SIZE**2), wrong
 
     def _hash(self, number: int) -> np.ndarray:
         path = self._paths[number]

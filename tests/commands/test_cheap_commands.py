@@ -13,7 +13,18 @@ import pytest
 import papers
 
 COMMANDS = (
-    *("reproduce", "report", "publish", "results", "segment", "predict", "evaluate", "ensemble", "audit"),
+    *(
+        "reproduce",
+        "report",
+        "publish",
+        "results",
+        "segment",
+        "predict",
+        "evaluate",
+        "ensemble",
+        "audit",
+        "check-split",
+    ),
     *("lr-range", "data", "weights", "papers", "train-lungs"),
 )
 ROOT = Path(papers.__file__).parents[1]

@@ -288,6 +288,19 @@ def test_overlap_writes_the_pairs(capsys, nowhere):
     assert pairs[["image_id_a", "image_id_b"]].to_numpy().tolist() == [["covidgr/a", "covidgr/e"]]
 
 
+def test_overlap_takes_folders_of_ones_own_and_names_what_it_leaves_out(capsys, nowhere):
+    folder = _covidgr(nowhere) / "COVIDGR-1.0"
+    (folder / "P" / "again.jpg").write_bytes((folder / "N" / "a.jpg").read_bytes())
+    (folder / "P" / "bad.jpg").write_bytes(b"no image")
+    assert main(["data", "overlap", "COVIDGR-1.0/N", "COVIDGR-1.0/P", "--out", "pairs.csv"]) == 0
+    out = capsys.readouterr().out
+    assert "COVIDGR-1.0/N and COVIDGR-1.0/P: 1 pairs, 1 of 2 and 1 of 5 images" in out
+    assert "left out: COVIDGR-1.0/P/bad.jpg" in out
+    assert main(["data", "overlap", "COVIDGR-1.0", "--out", "pairs.csv"]) == 0
+    assert "across patients" not in capsys.readouterr().out, "of folders the patients are not known"
+    assert "neither a collection nor a folder" in fails(capsys, "data", "overlap", "cohan")
+
+
 def test_overlap_of_nothing_says_so(capsys, nowhere):
     (nowhere / "data").mkdir()
     assert "holds no collection to compare" in fails(capsys, "data", "overlap")
