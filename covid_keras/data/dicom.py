@@ -9,6 +9,7 @@ import numpy as np
 
 from covid_keras.common.errors import UserError
 from covid_keras.data import dicom_display as display
+from covid_keras.data.jpeg import check_jpeg
 from covid_keras.data.picture import DECODE_ERRORS, Picture, check_finite, check_size, damaged, luma, small_colours
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _DEFAULTS = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "PhotometricInterpr
 _STORAGE = {"CT Image": "CT", "MR Image": "MR", "Ultrasound": "US", "Positron": "PT", "Nuclear": "NM", "Mammo": "MG"}
 _COLOUR_MODELS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420"})
 _PALETTE = "PALETTE COLOR"
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def dicom_size(path: Path) -> tuple[int, int]:
@@ -69,11 +71,15 @@ def _read_header(path: Path) -> Dataset:
         height, width = int(header.Rows), int(header.Columns)
         frames = int(header.get("NumberOfFrames") or 1)
     except DECODE_ERRORS as error:
-        raise UserError(path, "is not a DICOM file with an image in it", "Check the file, or remove it") from error
+        raise _no_image(path) from error
     check_size(path, height, width)
     if frames > 1:
         raise UserError(path, f"holds {frames} frames", "Save one radiograph per file")
     return header
+
+
+def _no_image(path: Path) -> UserError:
+    return UserError(path, "is not a DICOM file with an image in it", "Check the file, or remove it")
 
 
 def _read_data(path: Path, notes: list[str]) -> Dataset:
@@ -81,19 +87,13 @@ def _read_data(path: Path, notes: list[str]) -> Dataset:
     pydicom = _pydicom(path)
     try:
         data = pydicom.dcmread(path, force=True)
+        if not any(keyword in data for keyword in _PIXELS):
+            raise _no_image(path)
         if "TransferSyntaxUID" not in data.file_meta:  # a file without preamble has no header to say it
-            implicit, little = data.original_encoding
-            uid = pydicom.uid
-            explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
-            data.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
-        allocated = int(data.BitsAllocated)
-        defaults = _DEFAULTS | {"BitsStored": allocated, "HighBit": int(data.get("BitsStored") or allocated) - 1}
-        for keyword, value in defaults.items():
-            if data.get(keyword) in (None, ""):
-                setattr(data, keyword, value)
-                notes.append(f"it does not say its {keyword}, taken as {value}")
-        if data.file_meta.TransferSyntaxUID.name.startswith("JPEG ") and data.SamplesPerPixel == 1:
-            _trust_codec(pydicom, data)
+            data.file_meta.TransferSyntaxUID = _guessed_syntax(pydicom, data)
+        _fill_in(data, notes)
+        if "PixelData" in data:
+            _check_length(path, data)
     except DECODE_ERRORS as error:
         raise damaged(path, error) from error
     kinds = _COLOUR_MODELS if data.SamplesPerPixel != 1 else {"MONOCHROME1", "MONOCHROME2", _PALETTE}
@@ -103,30 +103,79 @@ def _read_data(path: Path, notes: list[str]) -> Dataset:
     return data
 
 
-def _trust_codec(pydicom: Any, data: Dataset) -> None:
-    """Set the number of allocated bits to that of the JPEG stream: some files have 8 bits in what they call 16."""
-    frame = next(pydicom.encaps.generate_frames(data.PixelData, number_of_frames=1))
+def _fill_in(data: Dataset, notes: list[str]) -> None:
+    """Set what says how the pixels are stored, where it is missing or impossible."""
+    allocated = int(data.BitsAllocated)
+    if not 1 <= int(data.get("BitsStored") or 0) <= allocated:
+        data.BitsStored = None
+    for keyword, value in (*_DEFAULTS.items(), ("BitsStored", allocated), ("HighBit", None)):
+        if data.get(keyword) in (None, ""):
+            value = data.BitsStored - 1 if value is None else value
+            setattr(data, keyword, value)
+            notes.append(f"it does not say its {keyword}, taken as {value}")
+    data.PhotometricInterpretation = str(data.PhotometricInterpretation).strip().upper()
+
+
+def _check_length(path: Path, data: Dataset) -> None:
+    """Refuse a row or more of uncompressed pixels too many: the size is then wrong, and the rows are shifted."""
+    if data.file_meta.TransferSyntaxUID.is_encapsulated or data.PhotometricInterpretation == "YBR_FULL_422":
+        return
+    row = int(data.Columns) * int(data.SamplesPerPixel) * int(data.BitsAllocated) // 8
+    if (excess := len(data.PixelData) - row * int(data.Rows)) >= row:
+        problem = f"holds {excess:,} bytes more than an image of {data.Columns}x{data.Rows} pixels has"
+        raise UserError(path, problem, "Correct Rows and Columns, or fetch the file again")
+
+
+def _first_frame(pydicom: Any, data: Dataset) -> bytes:
+    return next(pydicom.encaps.generate_frames(data.PixelData, number_of_frames=1))
+
+
+def _guessed_syntax(pydicom: Any, data: Dataset) -> Any:
+    """Return the transfer syntax of a file that does not say it, by how it was read and how its pixels begin."""
+    uid, (implicit, little) = pydicom.uid, data.original_encoding
+    if "PixelData" in data and data["PixelData"].is_undefined_length:
+        frame = _first_frame(pydicom, data)
+        if frame[:2] != b"\xff\xd8":
+            return uid.JPEG2000 if frame[:2] == b"\xff\x4f" or frame[4:6] == b"jP" else uid.RLELossless
+        marker = (_jpeg_frame(frame) or (0, 0))[0]
+        return {0xC0: uid.JPEGBaseline8Bit, 0xC3: uid.JPEGLossless, 0xF7: uid.JPEGLSLossless}.get(
+            marker, uid.JPEGExtended12Bit
+        )
+    explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+    return uid.ImplicitVRLittleEndian if implicit else explicit
+
+
+def _jpeg_frame(stream: bytes) -> tuple[int, int] | None:
+    """Return marker and bits per channel of a JPEG stream's frame header, None where there is none."""
     place = 2
-    while place + 5 <= len(frame) and frame[place] == 0xFF:
-        marker = frame[place + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header: its first byte is the depth
-            precision = frame[place + 4]
-            data.BitsAllocated = 8 if precision <= 8 else 16
-            data.BitsStored = min(data.BitsStored, data.BitsAllocated)
-            data.HighBit = data.BitsStored - 1
-            return
-        place += 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
+    while place + 5 <= len(stream) and stream[place] == 0xFF:
+        marker = stream[place + 1]
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return marker, stream[place + 4]
+        place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
+    return None
 
 
 def _decode(path: Path, data: Dataset) -> np.ndarray:
     pydicom = _pydicom(path)
     try:
+        frame, known = b"", None
+        if data.file_meta.TransferSyntaxUID.name.startswith("JPEG ") and data.SamplesPerPixel == 1:
+            frame = _first_frame(pydicom, data)
+        if known := _jpeg_frame(frame):
+            # Some files have 8 bits in what they call 16: the stream knows better.
+            data.BitsAllocated = 8 if known[1] <= 8 else 16
+            data.BitsStored = min(data.BitsStored, data.BitsAllocated)
+            data.HighBit = data.BitsStored - 1
         # The bits that are not stored are left to `stored_bits`: pydicom takes them to be the highest, always.
-        return pydicom.pixels.pixel_array(data, correct_unused_bits=False)
+        stored = pydicom.pixels.pixel_array(data, correct_unused_bits=False)
     except RuntimeError as error:  # covers NotImplementedError
         raise UserError(path, f"its compression cannot be decoded ({error})", _EXTRA) from error
     except DECODE_ERRORS as error:
         raise damaged(path, error) from error
+    if known and known[0] <= 0xC2 and stored.dtype == np.uint8:
+        check_jpeg(path, frame)
+    return stored
 
 
 def _from_palette(path: Path, stored: np.ndarray, header: Dataset) -> np.ndarray:

@@ -185,7 +185,7 @@ def _windowed(values: np.ndarray, centre: float, width: float, function: str) ->
 
 
 def _is_inverted(header: Dataset, notes: list[str]) -> bool:
-    low_is_white = header.get("PhotometricInterpretation") == "MONOCHROME1"
+    low_is_white = str(header.get("PhotometricInterpretation") or "").strip().upper() == "MONOCHROME1"
     shape = str(header.get("PresentationLUTShape") or "").strip().upper()
     inverted = low_is_white or shape == "INVERSE"
     if shape and low_is_white != (shape == "INVERSE"):

@@ -6,13 +6,15 @@ marker, or that has zeros in its middle, decodes without an error.
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from covid_keras.data.picture import damaged
+from covid_keras.data.picture import DECODE_ERRORS, damaged
 
 # A marker, not a stuffed byte, a restart within a scan or a fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -62,6 +64,27 @@ def read_jpeg(path: Path, content: bytes) -> Jpeg:
     if frame in _SEQUENTIAL and scan and speaking and content.find(_ZEROS, scan, end) >= 0:
         raise damaged(path, "zeros in place of pixels")
     return Jpeg(end, frame in _SEQUENTIAL and len(missing) < 4)
+
+
+def check_jpeg(path: Path, content: bytes, grey: np.ndarray | None = None) -> None:
+    """Raise `UserError` where a JPEG lacks pixels.
+
+    It is decoded again where the picture seems cut, and before that where `grey`, (H, W) as Pillow decodes it, is not
+    given.
+    """
+    jpeg = read_jpeg(path, content)
+    grey = _levels(path, content) if grey is None else grey
+    if jpeg.seems_cut(grey) and not np.array_equal(_levels(path, jpeg.continued(content)), grey):
+        raise damaged(path, "some of its pixels are missing")
+
+
+def _levels(path: Path, content: bytes) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+            grey = image if image.mode == "L" else image.convert("RGB").convert("L")
+            return np.asarray(grey)
+    except DECODE_ERRORS as error:
+        raise damaged(path, error) from error
 
 
 def _mark(missing: dict[int, np.ndarray], scan: bytes) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from covid_keras.common.errors import UserError
-from covid_keras.data.jpeg import read_jpeg
+from covid_keras.data.jpeg import check_jpeg
 from covid_keras.data.picture import (
     DECODE_ERRORS,
     MAX_SIDE,
@@ -74,7 +74,7 @@ def read_raster(path: Path, kind: str) -> Picture:
             _note_aspect(notes, *image.info.get("jfif_density", (1, 1)))
             picture = _decoded(path, image)
         if kind == JPEG:
-            _check_jpeg(path, content, picture)
+            check_jpeg(path, content, picture.values)
     check_finite(path, picture.values)
     if picture.valid is not None and not picture.valid.any():
         notes.append("it is transparent all over, so it is black")
@@ -136,14 +136,6 @@ def _from_pillow(image: Image.Image) -> Picture:
         image = image.convert("RGB")
         colours = small_colours(image)
     return Picture(np.array(image.convert("L")), valid, colours)  # a copy: asarray would be read-only
-
-
-def _check_jpeg(path: Path, content: bytes, picture: Picture) -> None:
-    jpeg = read_jpeg(path, content)
-    if jpeg.seems_cut(picture.values):
-        with _opened(path, JPEG, jpeg.continued(content)) as image:
-            if not np.array_equal(_decoded(path, image).values, picture.values):
-                raise damaged(path, "some of its pixels are missing")
 
 
 def _exif_orientation(image: Image.Image) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.images import ImageWarning, image_size, read_image, read_radiograph
@@ -242,17 +245,56 @@ def test_overlay_in_the_unused_bits(write, stored):
 # --- compression
 
 
-def test_jpeg_of_8_bits_in_what_is_said_to_be_16(write, stored):
-    pytest.importorskip("libjpeg")
-    levels = stretched(stored)
-    path = write(stored)
+def _compressed(path, stream, syntax, meta=True):
     data = pydicom.dcmread(path)
-    data.PixelData = pydicom.encaps.encapsulate([lossless_jpeg(levels)])
-    data["PixelData"].VR = "OB"
-    data.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+    data.PixelData = pydicom.encaps.encapsulate([stream])
+    data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 8, 7
+    data.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    if not meta:
+        plain = pydicom.Dataset()
+        plain.update({element.tag: element for element in data})
+        data = plain
     data.save_as(path, implicit_vr=False, little_endian=True)
-    check(path, levels)
+    return path
+
+
+def _jpeg(levels):
+    with io.BytesIO() as stream:
+        Image.fromarray(levels).save(stream, "JPEG", quality=100)
+        return stream.getvalue()
+
+
+@pytest.mark.parametrize("meta", [True, False])
+@pytest.mark.parametrize(
+    ("encode", "syntax", "tolerance"), [(lossless_jpeg, "JPEGLosslessSV1", 0), (_jpeg, "JPEGBaseline8Bit", 9)]
+)
+def test_jpeg_of_8_bits_in_what_is_said_to_be_16(write, stored, encode, syntax, tolerance, meta):
+    pytest.importorskip("libjpeg")
+    levels = stretched(cv2.GaussianBlur(stored, (0, 0), 4))
+    check(_compressed(write(), encode(levels), syntax, meta), levels, tolerance=tolerance)
+
+
+def test_jpeg_that_was_cut_is_refused(write, stored):
+    stream = _jpeg(stretched(stored))
+    path = _compressed(write(), stream[: len(stream) * 3 // 4] + b"\xff\xd9", "JPEGBaseline8Bit")
+    with pytest.raises(UserError, match="damaged"):
+        read_radiograph(path)
+
+
+def test_pixels_of_another_size_are_refused(write, stored):
+    for tags in ({"Columns": W - 2}, {"Rows": H - 1}, {"Rows": H + 1}):
+        with pytest.raises(UserError, match="bytes"):
+            read_radiograph(write(stored, **tags))
+
+
+def test_dicom_without_pixels_is_no_image(write):
+    path = write()
+    data = pydicom.dcmread(path)
+    del data.PixelData
+    data.save_as(path)
+    with pytest.raises(UserError, match="not a DICOM file with an image"):
+        read_radiograph(path)
 
 
 def test_rle_keeps_its_values(write, stored):
@@ -347,12 +389,11 @@ def test_ybr_colour(tmp_path, stored):
         read_radiograph(path)
 
 
-def test_missing_tags_are_filled_in(write, stored):
-    path = write()
-    data = pydicom.dcmread(path)
-    del data.PhotometricInterpretation
-    data.save_as(path)
-    check(path, stretched(stored), "PhotometricInterpretation")
+@pytest.mark.parametrize(
+    "tags", [{"PhotometricInterpretation": None}, {"BitsStored": 0}, {"HighBit": None}, {"PixelRepresentation": None}]
+)
+def test_missing_tags_are_filled_in(write, stored, tags):
+    check(write(**tags), stretched(stored), next(iter(tags)))
 
 
 @pytest.mark.parametrize(
