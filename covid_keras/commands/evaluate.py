@@ -37,6 +37,7 @@ def add_parser(commands: Commands) -> None:
     add("--threshold", type=float, metavar="T", help=text)
     add("--system", metavar="S", help="of a run's predictions of several systems")
     add("--against", type=user_path, metavar="CSV", help="other predictions of the same images: the difference")
+    add("--against-system", metavar="S", help="the same of --against")
     add("--out", type=user_path, metavar="DIR", help="receives evaluation.json and the figures")
     add("--json", action="store_true", help="print evaluation.json instead of text")
 
@@ -48,8 +49,8 @@ def run(options: Namespace) -> None:
     from covid_keras.reporting.evaluation import evaluate
 
     columns = {name: getattr(options, name) for name in ("label", "score", "patient", "image", "predicted")}
-    others = {name: getattr(options, name) for name in ("labels", "positive", "threshold", "system", "against", "out")}
-    found = evaluate(options.predictions, **columns, **others)
+    names = ("labels", "positive", "threshold", "system", "against", "against_system", "out")
+    found = evaluate(options.predictions, **columns, **{name: getattr(options, name) for name in names})
     print(json.dumps(found.report(), indent=2, ensure_ascii=False) if options.json else "\n".join(found.lines()))
     if options.out is not None:
         say_where(options.out, sys.stderr if options.json else None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.progress import open_bar
 from covid_keras.evaluation.calibration import Scored
 from covid_keras.evaluation.counts import agreement_metrics, balanced_accuracy, macro_metrics
 from covid_keras.evaluation.metrics import decisions_of, executions_of
@@ -28,6 +30,8 @@ from covid_keras.evaluation.uncertainty import (
 )
 
 _MACRO = ("macro_precision", "macro_recall", "macro_f1")
+# Patients from which on resampling takes more than a few seconds.
+_MANY = 5000
 PERCENT, NUMBER = "percent", "number"
 _NUMBERS = ("mcc", "kappa", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
 _OF_SCORES = ("auc", "auprc", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
@@ -54,9 +58,18 @@ class Drawing:
     seed: int = 0
     level: float = LEVEL
 
-    def weights(self, patients: int) -> Iterable[np.ndarray]:
+    def weights(self, patients: int) -> Iterator[np.ndarray]:
         """Yield how often each patient is drawn, (b, patients) a chunk; nothing for fewer than two patients."""
-        return patient_weights(patients, self.resamples, self.seed) if patients > 1 else ()
+        if patients < 2:
+            return
+        chunks = patient_weights(patients, self.resamples, self.seed)
+        if patients < _MANY:
+            yield from chunks
+            return
+        with open_bar(total=self.resamples, desc="resampling", unit="resample") as bar:
+            for weights in chunks:
+                yield weights
+                bar.update(len(weights))
 
 
 @dataclass(frozen=True)
@@ -190,7 +203,7 @@ def _estimates(
         number = name in _NUMBERS
         made = interval_of(several, drawing.level, bearing.get(name, len(several)), () if number else sure[name])
         # An MCC or a Brier score that is the same in every resample has no exact interval.
-        if number and made[0] == made[1] and value:
+        if number and value and math.isclose(*made):
             made = NO_INTERVAL
         found[name] = Estimate(float(value), *made, NUMBER if number else PERCENT, made.kind)
     return found

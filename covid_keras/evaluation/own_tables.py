@@ -134,7 +134,7 @@ def read_own(
     if set(PREDICTION_COLUMNS) <= set(raw.columns) and columns == Columns() and labels is None:
         return _of_run(table, system, where)
     if system is not None:
-        raise UserError(f"--system {system}", f"{where} is not a run's file of predictions", "Leave it out")
+        raise UserError(f"system {system}", f"{where} is not a run's file of predictions", "Leave it out")
     if labels is not None:
         raw = _with_labels(raw, labels, columns, where, notes)
     names = _resolve(raw, columns, where)
@@ -170,9 +170,13 @@ def _of_run(table: Table, system: str | None, where: str) -> OwnPredictions:
     rows = rows_of_test(table if isinstance(table, pd.DataFrame) else read_predictions(table))
     systems = list(dict.fromkeys(rows["system"]))
     if system is None and len(systems) > 1:
-        raise UserError(where, f"holds the systems {', '.join(systems)}", "Choose one with --system")
+        raise UserError(
+            where,
+            f"holds the systems {', '.join(systems)}",
+            "Choose one with --system, or of the other table with --against-system",
+        )
     if system is not None and system not in systems:
-        raise UserError(f"--system {system}", f"{where} holds {', '.join(systems)}", "Choose one of these")
+        raise UserError(f"system {system}", f"{where} holds {', '.join(systems)}", "Choose one of these")
     frame = rows[rows["system"] == (system or systems[0])].reset_index(drop=True)
     notes = [f"System {system or systems[0]}, test images only"]
     if (several := frame.groupby(["repeat", "fold"]).ngroups) > 1:

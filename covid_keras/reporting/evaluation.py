@@ -126,8 +126,8 @@ class Evaluation:
     def lines(self) -> list[str]:
         """Return what a user is to read."""
         frame, counts = self.own.frame, self.confusion.sum(axis=1)
-        classes = ", ".join(f"{n:,} {name}" for n, name in zip(counts, self.classes, strict=True))
-        head = f"{frame['image_id'].nunique():,} images of {frame['patient_id'].nunique():,} patients: {classes}"
+        classes = ", ".join(f"{name} {n:,}" for n, name in zip(counts, self.classes, strict=True))
+        head = f"{frame['image_id'].nunique():,} images of {frame['patient_id'].nunique():,} patients ({classes})"
         lines = [f"{self.source}: {head}", self._decided()]
         lines += _table(self.metrics, f"{100 * self.drawing.level:g} % interval by patient")
         if self.comparison:
@@ -227,7 +227,7 @@ class Evaluation:
 
 def _table(estimates: dict[str, Estimate], interval: str, sign: str = "") -> list[str]:
     shown = {name: one for name, one in estimates.items() if not name.startswith(_HIDDEN)}
-    titles = [_TITLES.get(name, name.replace("_", " ")) for name in shown]
+    titles = [_TITLES.get(name, name.replace("_", " ").replace("f1", "F1")) for name in shown]
     width = max(map(len, titles))
     lines = [f"  {'':{width}}  {'value':>12}  {interval}"]
     return lines + [
@@ -239,6 +239,7 @@ def _table(estimates: dict[str, Estimate], interval: str, sign: str = "") -> lis
 def _number(value: float, one: Estimate, sign: str) -> str:
     if not np.isfinite(value):
         return "-"
+    value = round(value, 3) + 0.0  # no -0.000
     return f"{value:{sign}.1f} {'points' if sign else '%'}" if one.unit == PERCENT else f"{value:{sign}.3f}"
 
 
@@ -269,6 +270,7 @@ def evaluate(
     threshold: float | None = None,
     system: str | None = None,
     against: Table | None = None,
+    against_system: str | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
     level: float = LEVEL,
@@ -296,6 +298,8 @@ def evaluate(
     against : DataFrame, str or Path, optional
         Other predictions of the same images, paired by image; labels and patients are those of `predictions` where it
         has none.
+    against_system : str, optional
+        Which one, where those are a run's of several systems.
     resamples, seed, level
         Of the bootstrap over patients.
     out : str or Path, optional
@@ -325,7 +329,7 @@ def evaluate(
     drawing = Drawing(resamples, seed, level)
     found = _measured(source, own, positive, threshold, drawing)
     if against is not None:
-        found = _compare(found, against, _there(columns, against), positive, threshold, system)
+        found = _compare(found, against, _there(columns, against), positive, threshold, against_system)
     if out is not None:
         found.write(out)
     return found
@@ -436,8 +440,8 @@ def _delong(pair: tuple[OwnPredictions, OwnPredictions], positive: str) -> tuple
     frames = [one.frame.set_index("image_id") for one in pair]
     if not positive or not all(one.scored for one in pair):
         return None, []
-    if not all(frame.index.is_unique for frame in frames):
-        return None, ["No comparison by DeLong's method: images are tested in several executions"]
+    if any(one.frame.groupby(["repeat", "fold"]).ngroups > 1 for one in pair):
+        return None, ["No comparison by DeLong's method: scores of several executions are not of one scale"]
     scores = [frame[f"score_{positive}"].reindex(frames[0].index).to_numpy(np.float64) for frame in frames]
     try:
         truth, patients = (frames[0]["label"] == positive).to_numpy(), frames[0]["patient_id"].to_numpy(str)

@@ -154,7 +154,7 @@ def test_what_is_odd_is_said(table, note, images):
         (MINE.assign(diagnosis=""), {}, "no row has a label"),
         (pd.concat([MINE, MINE[:1].assign(prob=0.5)]), {}, "lists image scans/im00.png several times"),
         (MINE.assign(score_a=0.5, score_b=0.5), {}, "holds 'COVID-19', which is none of the classes a, b"),
-        (MINE, {"system": "net"}, "--system net"),
+        (MINE, {"system": "net"}, "system net"),
         (MINE.drop(columns="file"), {"against": MINE}, "no column that names the images"),
         (MINE, {"against": MINE.assign(file=[f"other{n}" for n in range(N)])}, "none of the images"),
         (MINE, {"against": with_cell("diagnosis", "normal", row=0)}, "calls image scans/im00.png normal"),
@@ -222,8 +222,8 @@ def test_the_difference_is_paired_by_image():
 
 def test_two_systems_of_a_run_are_compared_without_delong(tmp_path):
     frame = two_by_three()
-    paths = [write_predictions(tmp_path / f"{name}.csv", frame.assign(system=name)) for name in "ab"]
-    found = evaluate(paths[0], against=paths[1], **QUICK)
+    path = write_predictions(tmp_path / "run.csv", pd.concat([frame.assign(system=name) for name in "ab"]))
+    found = evaluate(path, system="a", against=path, against_system="b", **QUICK)
     assert found.comparison.delong is None
     assert found.comparison.differences["accuracy"].value == 0
     assert "several executions" in said(found)
