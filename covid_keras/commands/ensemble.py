@@ -17,24 +17,24 @@ def add_parser(commands: Commands) -> None:
         run,
         "  covid-keras ensemble runs/arias_vgg19-cpu --systems exp1_c exp1_d exp1_e\n"
         "  covid-keras ensemble runs/first:flat runs/second:flat --method vote --out runs/both\n"
-        "  covid-keras ensemble papers/arias_vgg19/results/cpu-predictions-2.csv --systems exp1_c exp1_d exp1_e\n"
+        "  covid-keras ensemble papers/arias_vgg19/results/cpu-predictions-2.csv --systems exp1_c exp1_e\n"
         "  covid-keras ensemble runs/arias_vgg19-cpu --systems exp1_c exp1_e --weights 0.7,0.3\n",
     )
     add = parser.add_argument
-    text = "run folder, or a file of predictions, with one of its systems or without"
+    text = "run folder or file of predictions, and which of its systems"
     add("sources", nargs="+", type=os.path.expanduser, metavar="RUN[:SYSTEM]", help=text)
-    text = "members, looked for in what is given without a system"
+    text = "systems to combine, of each RUN that names none"
     add("--systems", nargs="+", default=[], metavar="S", help=text)
     add("--method", choices=("average", "vote"), default="average", help="default: average")
     text = (
-        "of an average: validation (chosen by accuracy on validation images; default), proportional (to that accuracy),"
-        " equal, or numbers in the order of the members, such as 0.3,0.3,0.4"
+        "of an average: validation (chosen by accuracy on validation images; the default), proportional (to that"
+        " accuracy), equal, or one number per system, such as 0.3,0.3,0.4"
     )
     add("--weights", metavar="W", help=text)
-    add("--step", type=float, metavar="X", help="grid of the weights that validation tries (default: 0.05)")
-    text = "of a vote: the class with the largest summed score of those that tie (default), or the first"
+    add("--step", type=float, metavar="X", help="step between the weights tried on validation (default: 0.05)")
+    text = "of a vote: the tied class of the largest summed score (default), or the first"
     add("--ties", choices=("probability", "lowest"), help=text)
-    text = "leave out images that one member was trained on and another tests, instead of refusing"
+    text = "leave out images that one system was trained on and another tests; else they are an error"
     add("--leave-out", action="store_true", help=text)
     add_out(parser, "runs/ensemble", "receives predictions.csv and ensemble.json (default: runs/ensemble)")
 

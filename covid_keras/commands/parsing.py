@@ -27,8 +27,8 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help that starts with the description and its examples: the usage line names what is required alone."""
 
     def add_usage(self, usage: str | None, actions: Iterable[argparse.Action], *others: Any, **named: Any) -> None:
-        """Write "[options]" for all options that may be left out."""
-        self._prog += " [options]"
+        """Write "[options]" for all options that may be left out; a prefix for the usage of actions has none."""
+        self._prog += " [options]" * any(one.option_strings for one in actions)
         super().add_usage(usage, [one for one in actions if one.required or not one.option_strings], *others, **named)
 
 

@@ -14,14 +14,15 @@ def add_parser(commands: Commands) -> None:
         "publish",
         "put a finished run's numbers into this repository: results, and the tables of the READMEs",
         run,
-        "  covid-keras publish runs/covid_sdnet-cpu\n",
+        "  covid-keras publish runs/covid_sdnet-cpu    its results, and every page that shows them\n"
+        "  covid-keras publish                         the pages alone\n",
     )
     parser.add_argument(
         "run_folder",
         type=user_path,
         nargs="?",
         metavar="RUN",
-        help="without it only the READMEs and papers/RESULTS.md are made again",
+        help="a complete run; left out, only the READMEs and papers/RESULTS.md are written anew",
     )
 
 

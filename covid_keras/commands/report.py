@@ -14,9 +14,9 @@ def add_parser(commands: Commands) -> None:
         "report",
         "make the tables, figures and the page of a run again, from its predictions",
         run,
-        "  covid-keras report runs/covid_sdnet-cpu\n",
+        "  covid-keras report runs/covid_sdnet-cpu\n  covid-keras report runs/covid_sdnet-cpu --no-heatmaps\n",
     )
-    parser.add_argument("run_folder", type=user_path, metavar="RUN")
+    parser.add_argument("run_folder", type=user_path, metavar="RUN", help="a run folder, also of an unfinished run")
     parser.add_argument(
         "--no-heatmaps", action="store_true", help="leave out Grad-CAM, which needs TensorFlow and the images"
     )

@@ -16,7 +16,7 @@ def add_parser(commands: Commands) -> None:
         run,
         "  covid-keras results\n  covid-keras results --out results.html\n",
     )
-    text = "the page (default: runs/results.html); in a checkout papers/RESULTS.md is written, too"
+    text = "the page (default: runs/results.html); in a checkout papers/RESULTS.md is written as well"
     add_out(parser, "runs/results.html", text, "FILE")
 
 

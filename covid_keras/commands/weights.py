@@ -40,32 +40,62 @@ def add_parser(commands: Commands) -> None:
         "  XDG_CACHE_HOME        used in place of ~/.cache\n",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="what each registered file is, its origin and licence, where it is")
-    listing.set_defaults(run=lambda options: list_weights())
-    check = actions.add_parser("check", help="whether registered files are here and whole, or FILE fits a network")
+    text = "what each registered file is, its origin and licence, where it is"
+    add_command(actions, "list", text, lambda options: list_weights(), "  covid-keras weights list\n")
+    text = "whether registered files are here and whole, or FILE fits a network"
+    check = add_command(
+        actions,
+        "check",
+        text,
+        lambda options: _check(options.file, options.like),
+        "  covid-keras weights check\n  covid-keras weights check mine.keras --like covid_caps_binary_86\n",
+    )
     check.add_argument("file", nargs="?", type=user_path, metavar="FILE", help="a file of your own, with --like")
     check.add_argument("--like", metavar="NAME", help="registered name of the network that FILE is for")
-    check.set_defaults(run=lambda options: _check(options.file, options.like))
-    add = actions.add_parser("add", help="keep a file fetched by hand, known by its digest, whatever it is called")
+    text = "keep a file fetched by hand, known by its digest, whatever it is called"
+    add = add_command(
+        actions,
+        "add",
+        text,
+        lambda options: add_weights(options.file, options.name),
+        "  covid-keras weights add ~/Downloads/weights-improvement-binary-86.h5\n",
+    )
     add.add_argument("file", type=user_path, metavar="FILE")
     add.add_argument("--as", dest="name", metavar="NAME", help="the registered name that it should be")
-    add.set_defaults(run=lambda options: add_weights(options.file, options.name))
-    fetch = actions.add_parser("download", help="fetch registered files that have plain addresses")
+    text = "fetch registered files that have plain addresses"
+    fetch = add_command(
+        actions,
+        "download",
+        text,
+        lambda options: download_weights(options.names),
+        "  covid-keras weights download resnet50_notop\n",
+    )
     fetch.add_argument("names", nargs="+", metavar="NAME")
-    fetch.set_defaults(run=lambda options: download_weights(options.names))
-    convert = actions.add_parser("convert", help="write a weight file in the other HDF5 layout")
+    text = "write a weight file in the other HDF5 layout"
+    convert = add_command(
+        actions,
+        "convert",
+        text,
+        _convert,
+        "  covid-keras weights convert lungs.weights.h5 lungs.h5 --like lungs_unet16 --legacy\n",
+    )
     convert.add_argument("source", type=user_path, metavar="IN", help=".h5, .weights.h5 or .keras")
     convert.add_argument("target", type=user_path, metavar="OUT", help=".weights.h5; with --legacy .h5 or .hdf5")
     convert.add_argument("--like", required=True, metavar="NAME", help="registered name of the same network")
     convert.add_argument("--legacy", action="store_true", help="write the layout of Keras 1 and 2, a group a layer")
-    convert.set_defaults(run=_convert)
-    export = actions.add_parser("export", help="write the best weights of a finished training as one .h5 file")
+    text = "write the best weights of a finished training as one .h5 file"
+    export = add_command(
+        actions,
+        "export",
+        text,
+        _export,
+        "  covid-keras weights export runs/covid_sdnet-cpu fucitnet fucitnet.h5 --fold 2\n",
+    )
     export.add_argument("path", type=user_path, metavar="RUN", help="a run folder")
     export.add_argument("system", metavar="SYSTEM", help="one of its systems")
     export.add_argument("file", type=user_path, metavar="FILE", help="the .h5 file to write")
     export.add_argument("--repeat", type=int, default=0, metavar="N", help="from 0 (default: 0)")
     export.add_argument("--fold", type=int, default=0, metavar="N", help="from 0 (default: 0)")
-    export.set_defaults(run=_export)
 
 
 def list_weights() -> None:

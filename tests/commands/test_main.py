@@ -17,7 +17,10 @@ from tests.commands.test_cheap_commands import COMMANDS
 from tests.helpers.command import fails
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+ACTIONS = [["weights", name] for name in ("list", "check", "add", "download", "convert", "export")]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), *ACTIONS])
 def test_every_command_explains_itself_on_a_screen_examples_first(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
