@@ -24,7 +24,7 @@ from covid_keras.evaluation.metrics import percent
 BINS = 10
 # Scores of exactly 0 or 1 have no logit.
 NEAREST = 1e-6
-_STEPS, _SMALL, _TOLERANCE, _STEEPEST = 60, 1e-6, 1e-8, 50.0
+_STEPS, _SMALL, _TOLERANCE, _STEEPEST = 60, 1e-6, 1e-8, 30.0
 _ELEMENTS = 2_000_000
 
 

@@ -16,7 +16,6 @@ from covid_keras.common.quiet import grow_memory
 from tests.commands.test_cheap_commands import COMMANDS
 from tests.helpers.command import fails
 
-
 ACTIONS = [["weights", name] for name in ("list", "check", "add", "download", "convert", "export")]
 
 
