@@ -49,6 +49,8 @@ _ENCODINGS = (
 )
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad"))
 _DASHES = re.compile(r"[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
+# How spreadsheets are kept from taking "003" for a number.
+_KEPT_AS_TEXT = re.compile(r'="(.*)"$|\'(?=\d)(.*)$')
 _SEPARATOR_HINT = re.compile(r'\s*"?sep=(.)"?\s*$', re.IGNORECASE)
 _WHOLE = re.compile(r"(?:^|(?<=/))(\d+)[.,]0+$")
 _LEADING_ZEROS = re.compile(r"(?:^|(?<=/))0+(?=\d+$)")
@@ -61,8 +63,14 @@ _JOINTS = re.compile(r"(?<=[^\W\d_])[-_\s]+(?=[^\W_])|(?<=\d)[-_\s]+(?=[^\W\d_])
 
 
 def clean(text: str) -> str:
-    """Return a cell without blanks at its ends and without characters that nobody sees."""
-    return text.translate(_INVISIBLE).strip()
+    """Return a cell without blanks at its ends and without characters that nobody sees.
+
+    >>> [clean(text) for text in (" 3\u00a0", '="003"', "'003", "'s")]
+    ['3', '003', '003', "'s"]
+    """
+    text = text.translate(_INVISIBLE).strip()
+    kept = _KEPT_AS_TEXT.match(text)
+    return (kept[1] or kept[2] or "").strip() if kept else text
 
 
 def name_key(text: str) -> str:

@@ -88,7 +88,7 @@ def _with_all_columns(table: pd.DataFrame, subject: str) -> pd.DataFrame:
     for column in ("image_id", "patient_id", "label", "view", "severity"):
         table[column] = _each(table[column], clean)
     table["patient_id"] = one_patient_each(table["patient_id"], subject)
-    table["view"] = _each(table["view"], lambda view: _VIEWS.get(word_key(view), view))
+    table["view"] = _each(table["view"], view_name)
     table["severity"] = _each(table["severity"], lambda severity: choose(severity, SEVERITIES))
     extent = table["extent"] if "extent" in table.columns else pd.Series(np.nan, index=table.index)
     try:
@@ -102,6 +102,11 @@ def _with_all_columns(table: pd.DataFrame, subject: str) -> pd.DataFrame:
 def _each(cells: pd.Series, change: Callable[[str], str]) -> pd.Series:
     """Return the cells changed, each different one only once."""
     return cells.map({text: change(text) for text in cells.unique()})
+
+
+def view_name(text: str) -> str:
+    """Return a view as this suite spells it ("PA", "AP", "AP Supine", "L"); other text as it is."""
+    return _VIEWS.get(word_key(text), text)
 
 
 def one_patient_each(cells: pd.Series, subject: str) -> pd.Series:

@@ -415,7 +415,7 @@ def test_cohen_takes_every_spelling_of_finding_patient_view_and_file(
         "3.0;COVID19;ap supine;xray;b;",
         '"3 ";covid\u201319 ;AP;X-ray;c.jpg;',
         "nan3;non-COVID-19 pneumonia;PA;X-ray;d.jpg;",
-        "4;Pneumonia;Lateral;X-ray;e.jpg;",
+        "4;Pneumonia;Lateral;X-ray;images/e.jpg;",
         *(f"5;SARS;PA;X-ray;more{number}.png;" for number in range(20)),
         "5;SARS;PA;X-ray;folder.jpg;",
     )
@@ -433,7 +433,8 @@ def test_cohen_takes_every_spelling_of_finding_patient_view_and_file(
 
 
 @pytest.mark.parametrize(
-    "row", ["ba.jpg,Normal PCR+", "BA,normal\u2013pcr+", " ba ,NORMAL-PCR+", "ba.jpeg,normal_pcr+"]
+    "row",
+    ["ba.jpg,Normal PCR+", "BA,normal\u2013pcr+", "P\\BA.JPG,normal pcr+", " ba ,NORMAL-PCR+", "ba.jpeg,normal_pcr+"],
 )
 def test_covidgr_takes_names_with_a_suffix_and_levels_in_any_spelling(covidgr: Path, row: str) -> None:
     write_rows(covidgr / "severity.csv", "name,SEVERITY", row, "bb.jpg,mild")

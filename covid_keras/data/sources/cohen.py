@@ -49,6 +49,7 @@ from covid_keras.data.sources.base import (
     warn_lost,
 )
 from covid_keras.data.sources.listed import match_names, require_most
+from covid_keras.data.sources.nlm import masks_by_stem
 
 LOGGER = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class Cohen(Source):
         names = table["filename"]
         extent = names.map(read_scores(folder, names)).astype(float)
         covid = table["finding"].map(lambda finding: bool(_COVID.search(word_key(finding))))
-        masks = [(folder / MASKS / f"{Path(name).stem}.png").resolve() for name in names]
+        masks = masks_by_stem((folder / MASKS,), [Path(name).stem for name in names])
         levels = [severity_level(score) if positive else "" for score, positive in zip(extent, covid, strict=True)]
         return self.cohort(
             {
@@ -152,7 +153,7 @@ class Cohen(Source):
                 "view": table["view"],
                 "severity": levels,
                 "extent": extent,
-                "mask_path": [str(mask) if mask.is_file() else "" for mask in masks],
+                "mask_path": masks,
                 "finding": table["finding"],
                 "license": table.get("license", ""),
             }

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.tables import name_key
+from covid_keras.common.tables import name_key, whole_number
 from covid_keras.data.sources.base import IMAGE_SUFFIXES, warn_lost
 
 # Copies in use lack a few files; more than this share means that unpacking stopped.
@@ -15,15 +15,20 @@ MAX_MISSING = 0.1
 
 def stem_key(name: str) -> str:
     """Return `name_key` of a file's name without an image's suffix: of `im03` and of `IM03.jpg` the same."""
-    key = name_key(name)
+    key = whole_number(name_key(name))
     return key.removesuffix(suffix) if (suffix := PurePosixPath(key).suffix) in IMAGE_SUFFIXES else key
+
+
+def _bare_key(name: str) -> str:
+    return stem_key(name.replace("\\", "/").rpartition("/")[2])
 
 
 def match_names(names: Iterable[str], there: Iterable[str], listing: Path) -> dict[str, str]:
     """Return which of the names that are there each listed name means; those that mean none are left out.
 
     The very name counts first, then one that differs in case, blanks or dashes only, then one that differs in the
-    suffix too, such as `im03` and `im03.jpg`. A name that is listed as it is belongs to nobody else.
+    suffix too, such as `im03` and `im03.jpg`, then one without the folders that are listed with it. A name that is
+    listed as it is belongs to nobody else.
 
     Raises
     ------
@@ -32,10 +37,10 @@ def match_names(names: Iterable[str], there: Iterable[str], listing: Path) -> di
     """
     names, there = list(dict.fromkeys(names)), set(there)
     found = {name: name for name in names if name in there}
-    for key in (name_key, stem_key):
+    for key, key_there in ((name_key, name_key), (stem_key, stem_key), (_bare_key, stem_key)):
         free: dict[str, list[str]] = {}
         for one in sorted(there.difference(found.values())):
-            free.setdefault(key(one), []).append(one)
+            free.setdefault(key_there(one), []).append(one)
         taken: dict[str, str] = {}
         for name in names:
             if name in found or key(name) not in free:

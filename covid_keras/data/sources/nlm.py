@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.tables import name_key
 from covid_keras.data.sources.base import image_files
 
 CLASSES = ("normal", "tuberculosis")
@@ -48,5 +49,6 @@ def masks_by_stem(folders: Iterable[Path], stems: Iterable[str], suffix: str = "
         if folder.is_dir():
             for path in sorted(folder.iterdir()):
                 if path.is_file() and not path.name.startswith("."):
-                    found.setdefault(path.stem, path)
-    return [str(found[name].resolve()) if (name := f"{stem}{suffix}") in found else "" for stem in stems]
+                    found.setdefault(name_key(path.stem), path)
+    names = [name_key(f"{stem}{suffix}") for stem in stems]
+    return [str(found[name].resolve()) if name in found else "" for name in names]

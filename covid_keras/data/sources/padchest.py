@@ -27,7 +27,7 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.common.tables import choose, whole_number
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import Source, image_files, read_metadata, refuse
+from covid_keras.data.sources.base import Source, image_files, read_metadata, refuse, warn_lost
 from covid_keras.data.sources.listed import present
 
 TABLE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
@@ -72,6 +72,7 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     usable = table["Projection"].isin(PROJECTIONS)
     without_patient = usable & (table["PatientID"] == "")
     rows = table[usable & ~without_patient]
+    warn_lost(folder / TABLE, "images without a patient", table["ImageID"][without_patient].tolist())
     files = _files(folder, rows["ImageDir"])
     if not files:
         raise UserError(folder, "holds none of the folders 0/ to 54/ of images", "Unpack at least one archive here")

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from covid_keras.common.tables import choose
-from covid_keras.data.cohort import Cohort
+from covid_keras.data.cohort import Cohort, view_name
 from covid_keras.data.sources.base import Source, image_files, image_ids, read_metadata, refuse, warn_lost
 from covid_keras.data.sources.listed import match_names
 
@@ -44,7 +43,7 @@ class PreCovid(Source):
         names = table["filename"]
         files = {path.name: path for path in image_files(folder / "images")}
         found = match_names(names, files, listing)
-        table["view"] = table["view"].map(lambda view: choose(view, VIEWS))
+        table["view"] = table["view"].map(view_name)
         views = f"Use one of {', '.join(VIEWS[:-1])}, or leave it empty"
         refuse(listing, ~names.isin(found), names, "is not in images/", "Put the image there, or remove the row")
         nobody = table["patient_id"] == ""
