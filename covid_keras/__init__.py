@@ -13,6 +13,7 @@ DISCLAIMER = "For research only. Not a medical device: nothing here may be used 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
+        "Prediction": "covid_keras.inference.answers",
         "predict": "covid_keras.inference.library",
         "segment": "covid_keras.inference.library",
         "evaluate": "covid_keras.reporting.evaluation",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from covid_keras import DISCLAIMER
+from covid_keras.inference.inputs import printable
 from covid_keras.inference.view_check import FRONTAL, ViewVerdict
 from covid_keras.models.registry import WeightEntry
 from covid_keras.preprocessing import LungBox
@@ -116,7 +117,7 @@ class Predictions:
 
     def alarms(self) -> list[str]:
         """Return what a user is to read first: one line per score that may mean nothing."""
-        return [f"{row.image}: {doubt_words(row)}" for row in self.rows if row.doubt and not row.error]
+        return [f"{printable(row.image)}: {doubt_words(row)}" for row in self.rows if row.doubt and not row.error]
 
     def lines(self) -> list[str]:
         """Return what a user is to read: a line or more per image, what the network cannot tell, the disclaimer."""
@@ -130,7 +131,7 @@ def row_of(answer: Answer, entry: WeightEntry) -> dict[str, object]:
     height, width = row.size or (None, None)
     boxes = [(name, box or (None,) * 4) for name, box in (("lungs", row.lung_box), ("view", row.view))]
     return {
-        "image": str(row.image),
+        "image": printable(row.image),
         "predicted": row.predicted,
         **{f"probability_{name}": row.probabilities.get(name) for name in entry.classes},
         "checked_view": row.verdict.view if row.verdict else "",
@@ -144,7 +145,7 @@ def row_of(answer: Answer, entry: WeightEntry) -> dict[str, object]:
         **{f"{name}_{side}": value for name, box in boxes for side, value in zip(LungBox._fields, box, strict=True)},
         "heat_in_lungs": _number(row.heat.in_lungs) if row.heat else None,
         "lungs_in_view": row.heat.by_chance if row.heat else None,
-        "heatmap": answer.heatmap,
+        "heatmap": printable(Path(answer.heatmap)) if answer.heatmap else "",
     }
 
 
@@ -167,7 +168,7 @@ def describe(answer: Answer, entry: WeightEntry) -> list[str]:
     row = answer.prediction
     warnings = [f"  warning: {warning}" for warning in row.warnings]
     if row.error or row.lung_area is None:
-        return [f"{row.image}: not predicted, {row.error}", *warnings]
+        return [f"{printable(row.image)}: not predicted, {row.error}", *warnings]
     parts = [describe_decision(row, entry), f"lungs {100 * row.lung_area:.0f} % of the picture"]
     if row.verdict and row.verdict.view == FRONTAL:
         parts.append(f"view: {row.verdict.view} ({row.verdict.probability:.3f})")
@@ -175,7 +176,7 @@ def describe(answer: Answer, entry: WeightEntry) -> list[str]:
         parts.append(heat_words(row))
     if row.doubt:
         parts.insert(0, doubt_words(row))
-    return [f"{row.image}: " + "; ".join(parts), *warnings]
+    return [f"{printable(row.image)}: " + "; ".join(parts), *warnings]
 
 
 def limits_of(entry: WeightEntry) -> list[str]:

@@ -146,7 +146,8 @@ def _search(folder: Path, out: Path | None) -> list[Path]:
         shown = sorted(name for name in folders if not name.startswith("."))
         folders[:] = [name for name in shown if out is None or Path(parent, name).absolute() != out.absolute()]
         for path in (Path(parent, name) for name in sorted(files) if not name.startswith(".")):
-            (found if _is_candidate(path) else others).append(path)
+            if path.is_file() or path.is_symlink():  # no pipe, which nothing may come out of
+                (found if _is_candidate(path) else others).append(path)
     if not found:
         problem = "is a folder without PNG, JPEG, TIFF, BMP or DICOM files"
         raise UserError(folder, problem, "Give radiographs, or a folder of them")
@@ -283,7 +284,12 @@ def write_errors(out: Path, errors: Sequence[tuple[Path, str]]) -> None:
         writer.writerows([("image", "error"), *((cell_text(path), problem) for path, problem in errors)])
 
 
+def printable(path: Path) -> str:
+    """Return a path as text that can be written: bytes of its name that are no characters become escapes."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def cell_text(path: Path) -> str:
     """Return a path as a cell that no spreadsheet takes for a formula, and that is still the path."""
-    text = str(path)
+    text = printable(path)
     return os.path.join(".", text) if text.startswith(("=", "+", "-", "@")) else text

@@ -22,6 +22,7 @@ from covid_keras.inference.inputs import (
     filled,
     find_items,
     output_folder,
+    printable,
     read_in_groups,
     require_readable,
     write_errors,
@@ -144,7 +145,7 @@ def masks_of(
 def _written(folder: Path, read: Read, mask: np.ndarray | None) -> dict[str, Any]:
     """Write the pictures of one radiograph; return its row."""
     kinds = ("mask", "crop", "overlay")
-    row: dict[str, Any] = {"image": str(read.item.path)}
+    row: dict[str, Any] = {"image": printable(read.item.path)}
     if read.radiograph is None or mask is None:
         problem = read.error.problem if read.error else ""
         return row | dict.fromkeys(kinds, "") | {"lung_area": None, "warnings": [], "error": problem}
@@ -158,4 +159,5 @@ def _written(folder: Path, read: Read, mask: np.ndarray | None) -> dict[str, Any
     pictures = (mask, crop_to_lungs(image, mask), overlay(image, mask))
     for name, picture in zip(names.values(), pictures, strict=True):
         write_image(folder / name, picture)
-    return row | names | {"lung_area": float((mask > 0).mean()), "warnings": warnings, "error": ""}
+    written = {kind: printable(Path(name)) for kind, name in names.items()}
+    return row | written | {"lung_area": float((mask > 0).mean()), "warnings": warnings, "error": ""}

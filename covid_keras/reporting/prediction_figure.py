@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from covid_keras import DISCLAIMER
 from covid_keras.common.files import atomic_path
 from covid_keras.inference.answers import Answer, describe_decision, doubt_words, heat_words, limits_of
+from covid_keras.inference.inputs import printable
 from covid_keras.models.registry import WeightEntry
 from covid_keras.preprocessing import LungBox
 from covid_keras.reporting.pictures import Explanation, colour_bar, short_name, show_heat, show_radiograph
@@ -80,7 +81,7 @@ def draw_prediction(path: Path, answer: Answer, entry: WeightEntry) -> None:
         other="",
         score=row.probabilities[row.predicted],
         mask=answer.mask,
-        name=row.image.name,
+        name=printable(Path(row.image.name)),
     )
     made_by = f"Network: {entry.title}; weights {entry.sha256[:12]}."
     notes = [*(f"Warning: {warning}" for warning in row.warnings), made_by, *limits_of(entry)]

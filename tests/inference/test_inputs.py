@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,12 @@ def folder(tmp_path, monkeypatch):
 )
 def test_outputs_are_in_folders_like_the_input(folder, given, places):
     assert [item.place for item in find_items(list(map(Path, given)))] == places
+
+
+def test_what_is_no_file_is_left_out(folder):
+    os.mkfifo("a/pipe.png")
+    Path("a/gone.png").symlink_to("nowhere.png")
+    assert [item.place for item in find_items([Path("a")])] == ["gone", "x", "sub/y"]
 
 
 def test_outputs_are_no_input(folder):

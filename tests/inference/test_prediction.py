@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from covid_keras.commands.parsing import in_red
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import sha256_of
 from covid_keras.data import Cohort, make_dataset, prepare_cohort, prepare_image, read_image, write_image
-from covid_keras.data.images import Radiograph
+from covid_keras.data.images import Radiograph, encode_png
 from covid_keras.data.phantom import phantom_image
 from covid_keras.data.preparation import Preparation, crop_box
 from covid_keras.inference import inputs
@@ -499,6 +500,15 @@ def test_warnings_of_the_reader_are_said(register, picture, tmp_path, monkeypatc
     assert found.rows[0].warnings == ("its window is empty",)
     assert "its window is empty" in found.lines()[1]
     assert pd.read_csv(tmp_path / "out" / "predictions.csv")["warnings"][0] == "its window is empty"
+
+
+def test_a_name_that_is_no_text_stops_nothing(register, chest, tmp_path):
+    register()
+    path = tmp_path / os.fsdecode(b"chest\xff.png")
+    path.write_bytes(encode_png(chest))
+    found = predict_files([path], tmp_path / "out", "tiny", draw=draw_prediction)
+    "\n".join(found.lines()).encode()
+    assert pd.read_csv(tmp_path / "out" / "predictions.csv")["predicted"].notna().all()
 
 
 def test_no_path_is_a_formula(register, picture, tmp_path, monkeypatch):
