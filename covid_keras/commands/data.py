@@ -32,25 +32,42 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras data download cohen --unverified --data data\n",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="each collection: where it lives, its licence, size, how to get it")
-    listing.set_defaults(run=lambda options: list_sources(options.data))
-    check = actions.add_parser("check", help="expected and found counts of the collections that are there")
-    check.add_argument("sources", nargs="*", metavar="SOURCE", help="default: all that are found")
-    check.set_defaults(run=lambda options: check_sources(options.data, options.sources))
-    download = actions.add_parser("download", help="fetch a collection that has a plain address")
-    download.add_argument("sources", nargs="+", metavar="SOURCE")
-    download.add_argument(
-        "--unverified",
-        action="store_true",
-        help="fetch also what has no pinned SHA-256 (GitHub's archives); that of what came is printed",
+    listing = add_command(
+        actions,
+        "list",
+        "say of each collection where it lives, its licence, its size and how to get it",
+        lambda options: list_sources(options.data),
+        "  covid-keras data list\n",
     )
-    download.set_defaults(run=lambda options: download_sources(options.data, options.sources, options.unverified))
-    text = "near-duplicate images within and between collections or folders of your own"
-    overlap = actions.add_parser("overlap", help=text)
+    check = add_command(
+        actions,
+        "check",
+        "compare expected and found counts of the collections that are there",
+        lambda options: check_sources(options.data, options.sources),
+        "  covid-keras data check\n  covid-keras data check cohen covidgr --data ~/radiographs\n",
+    )
+    check.add_argument("sources", nargs="*", metavar="SOURCE", help="default: all that are found")
+    download = add_command(
+        actions,
+        "download",
+        "fetch a collection that has a plain address",
+        lambda options: download_sources(options.data, options.sources, options.unverified),
+        "  covid-keras data download cohen --unverified --data data\n",
+    )
+    download.add_argument("sources", nargs="+", metavar="SOURCE")
+    text = "fetch also what has no pinned SHA-256 (GitHub's archives); that of what came is printed"
+    download.add_argument("--unverified", action="store_true", help=text)
+    overlap = add_command(
+        actions,
+        "overlap",
+        "find near-duplicate images within and between collections or folders of your own",
+        lambda options: show_overlap(options.data, options.sources, options.out),
+        "  covid-keras data overlap cohen covid_cxnet --data ~/radiographs\n"
+        "  covid-keras data overlap train_images test_images --out pairs.csv\n",
+    )
     text = "collections, or folders with images of your own (default: all classification sources found)"
     overlap.add_argument("sources", nargs="*", metavar="SOURCE|FOLDER", help=text)
-    add_out(overlap, "runs/overlap.csv", "the pairs, as CSV", "FILE")
-    overlap.set_defaults(run=lambda options: show_overlap(options.data, options.sources, options.out))
+    add_out(overlap, "runs/overlap.csv", "the pairs, as CSV (default: runs/overlap.csv)", "FILE")
     for action in (listing, check, download, overlap):
         add_data(action)
 

@@ -17,6 +17,7 @@ from tests.commands.test_cheap_commands import COMMANDS
 from tests.helpers.command import fails
 
 ACTIONS = [["weights", name] for name in ("list", "check", "add", "download", "convert", "export")]
+ACTIONS += [["data", name] for name in ("list", "check", "download", "overlap")]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), *ACTIONS])
