@@ -36,9 +36,9 @@ _NAMES = ("table", "row", "name", "id")
 
 
 def read_yaml(path: str | Path, loader: type = yaml.SafeLoader) -> dict[str, Any]:
-    """Read a YAML mapping; raise `UserError` where the file is missing, broken or not a mapping."""
+    """Read a YAML mapping; raise `UserError` where the file is missing, broken, not a mapping, or has a key twice."""
     try:
-        value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=loader)
+        value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_with_keys_once(loader))
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -46,6 +46,19 @@ def read_yaml(path: str | Path, loader: type = yaml.SafeLoader) -> dict[str, Any
     if not isinstance(value, dict):
         raise UserError(path, "is not a mapping", "Write 'key: value' lines")
     return value
+
+
+@functools.cache
+def _with_keys_once(loader: Any) -> type:
+    """Return a loader that refuses a mapping with one key twice, of which YAML would keep the last in silence."""
+
+    def construct_mapping(self: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if again := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {again[0]!r} stands twice", node.start_mark)
+        return loader.construct_mapping(self, node, deep)
+
+    return type("KeysOnce", (loader,), {"construct_mapping": construct_mapping})
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import PureWindowsPath
 
 import numpy as np
@@ -14,34 +15,38 @@ from covid_keras.common.tables import name_key
 def match_images(here: Sequence[str], there: Sequence[str], where: str, other: str, notes: list[str]) -> np.ndarray:
     """Return of each image of one table its row in another, -1 where it has none, (n,) int; note what is unmatched.
 
-    Images are the same by their whole name, else by that without folders, else by that without a suffix; of these
-    counts the one that tells the images of either table apart and finds most.
+    Images are the same by their whole name, else by its last parts (folder and file name, file name, file name without
+    its suffix): by those that tell all images of either table apart, and of them by those that match most.
 
     Raises
     ------
     UserError
-        Where no image is in both.
+        Where no image is in both, or the other table lists one twice.
     """
+    if again := [name for name, count in Counter(there).items() if count > 1]:
+        raise UserError(other, f"lists image {again[0]} several times", "Keep one row per image")
     best = np.full(len(here), -1)
-    for key in (str, _file_name, _stem):
+    for key in _KEYS:
         mine, theirs = [key(name) for name in here], [key(name) for name in there]
-        if len(set(mine)) == len(mine) and len(set(theirs)) == len(theirs):
+        if len(set(mine)) == len(set(here)) and len(set(theirs)) == len(there):
             place = {name: at for at, name in enumerate(theirs)}
             found = np.array([place.get(name, -1) for name in mine])
             best = found if (found >= 0).sum() > (best >= 0).sum() else best
-    matched = int((best >= 0).sum())
-    if not matched:
-        problem = f"names none of the images of {other}, or some of them twice ({here[0]}; there {there[0]})"
+    if (best < 0).all():
+        problem = f"names none of the images of {other} (it has {here[0]}, and there is {there[0]})"
         raise UserError(where, problem, "Name the column of images with --image")
-    for left, total, one, two in ((len(here), len(here), where, other), (len(there), len(there), other, where)):
-        if left > matched:
-            notes.append(f"LEFT OUT: {left - matched} of {total} images of {one} are not in {two}")
+    sides = ((len(set(here)), where, other), (len(there), other, where))
+    matched = len({place for place in best.tolist() if place >= 0})
+    notes += [
+        f"LEFT OUT: {n - matched} of {n} images of {one} are not in {two}" for n, one, two in sides if n > matched
+    ]
     return best
 
 
-def _file_name(name: str) -> str:
-    return name_key(PureWindowsPath(name).name)
+def _last(parts: int) -> Callable[[str], str]:
+    return lambda name: name_key("/".join(PureWindowsPath(name).parts[-parts:]))
 
 
-def _stem(name: str) -> str:
-    return name_key(PureWindowsPath(name).stem)
+_KEYS: tuple[Callable[[str], str], ...] = (
+    str, _last(3), _last(2), _last(1), lambda name: name_key(PureWindowsPath(name).stem),
+)  # fmt: skip

@@ -426,8 +426,10 @@ def _with_labels(raw: pd.DataFrame, labels: Table, columns: Columns, where: str,
     for column, table, what in ((image, where, "image"), (key, there, "image"), (label, there, "label")):
         if column is None:
             raise UserError(table, f"has no column of {what}s", f"Name it with --{what}")
-    matched = match_images(list(raw[image]), list(theirs[key]), where, there, notes)
     patient = _found(theirs, columns.patient if columns.patient in theirs else None, "patient", there)
+    named = [column for column in (key, label, patient) if column is not None]
+    theirs = theirs.loc[~_empty(theirs[key]), list(dict.fromkeys(named))].drop_duplicates()
+    matched = match_images(list(raw[image]), list(theirs[key]), where, there, notes)
     for what, column in (("label", label), ("patient", patient)):
         if column is not None:
             name = getattr(columns, what) or _USUAL[what][0]

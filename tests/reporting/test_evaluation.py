@@ -157,6 +157,11 @@ def test_what_is_odd_is_said(table, note, images):
         (MINE, {"system": "net"}, "system net"),
         (MINE.drop(columns="file"), {"against": MINE}, "no column that names the images"),
         (MINE, {"against": MINE.assign(file=[f"other{n}" for n in range(N)])}, "none of the images"),
+        (
+            MINE,
+            {"labels": pd.concat([MINE, MINE[:1].assign(diagnosis="normal")])},
+            "labels: lists image scans/im00.png",
+        ),
         (MINE, {"against": with_cell("diagnosis", "normal", row=0)}, "calls image scans/im00.png normal"),
     ],
 )
@@ -190,6 +195,20 @@ def test_what_predict_writes_fits_with_a_table_of_labels():
     called = (MINE["prob"] >= 0.7)[-70:]
     assert found.metrics["sensitivity"].value == pytest.approx(100 * called[TRUTH[-70:]].mean())
     assert found.decided_at is None
+
+
+@pytest.mark.parametrize("spelling", ["/data/scans/{}.png", "scans\\{}.png", "{}.PNG", "{}", "other/{}.dcm"])
+def test_images_are_matched_by_the_parts_of_their_names_that_tell_them_apart(spelling):
+    labels = MINE.assign(file=[spelling.format(f"im{n:02d}") for n in range(N)])[["file", "diagnosis"]]
+    found = evaluate(MINE.drop(columns="diagnosis"), labels=pd.concat([labels, labels[:5]]), **QUICK)
+    assert found.metrics["auc"].value == evaluate(MINE, **QUICK).metrics["auc"].value
+    assert "LEFT OUT" not in said(found)
+
+
+def test_files_of_one_name_in_two_folders_are_two_images():
+    two = pd.concat([MINE, MINE.assign(file=MINE["file"].str.replace("scans", "more"), prob=MINE["prob"][::-1])])
+    found = evaluate(two.drop(columns="diagnosis"), labels=two.assign(file="/data/" + two["file"])[::-1], **QUICK)
+    assert found.metrics["auc"].value == evaluate(two, **QUICK).metrics["auc"].value
 
 
 def test_a_run_gives_what_its_report_gives(tmp_path, capsys):
