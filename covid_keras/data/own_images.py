@@ -11,8 +11,7 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.common.tables import name_key
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sniff import RADIOGRAPHS, sniff
-from covid_keras.data.sources.base import IMAGE_SUFFIXES
+from covid_keras.data.sniff import is_radiograph
 from covid_keras.data.sources.listed import stem_key
 
 UNLABELLED = "unlabelled"
@@ -28,7 +27,7 @@ def find_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(folder, "is not a folder" if folder.exists() else "there is no such folder", "Check the path")
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_hidden(path.relative_to(folder))]
-    found = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES or _is_radiograph(path)]
+    found = [path for path in files if is_radiograph(path)]
     if not found:
         raise UserError(folder, "holds no image, nor do its subfolders", "Name the folder of the images")
     return found
@@ -36,13 +35,6 @@ def find_images(folder: str | Path) -> list[Path]:
 
 def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-
-
-def _is_radiograph(path: Path) -> bool:
-    try:
-        return sniff(path) in RADIOGRAPHS
-    except UserError:
-        return False
 
 
 def folders_cohort(folders: Sequence[str | Path]) -> Cohort:

@@ -11,6 +11,8 @@ from covid_keras.common.errors import UserError
 PNG, JPEG, TIFF, BMP, GIF, DICOM = "PNG", "JPEG", "TIFF", "BMP", "GIF", "DICOM"
 JSRT_RAW = "raw JSRT"
 RADIOGRAPHS = frozenset({PNG, JPEG, TIFF, BMP, DICOM, JSRT_RAW})
+# The usual suffixes of what is read; raw JSRT files are left out, since `.img` is that of many other files.
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
 
 # (offset, bytes, kind), the first that fits counts.
 _SIGNATURES = (
@@ -79,6 +81,16 @@ def sniff(path: str | Path) -> str:
     if not start:
         raise UserError(path, "the file is empty (0 bytes)", "Fetch it again")
     return _kind_of(start) or (JSRT_RAW if path.suffix.lower() == ".img" else _text_kind(start))
+
+
+def is_radiograph(path: Path) -> bool:
+    """Tell a radiograph among a folder's files by its suffix, or else by its content; never raises."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        return path.name != "DICOMDIR" and sniff(path) in RADIOGRAPHS
+    except UserError:  # empty, or not to be read
+        return False
 
 
 def not_a_radiograph(path: str | Path, kind: str) -> UserError:

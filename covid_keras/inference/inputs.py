@@ -20,11 +20,11 @@ from covid_keras.common.progress import open_bar
 from covid_keras.common.threads import bounded_map
 from covid_keras.data.images import Radiograph, image_size, radiograph_of, read_radiograph
 from covid_keras.data.picture import Picture, check_finite, check_size
-from covid_keras.data.sniff import RADIOGRAPHS, sniff
+from covid_keras.data.sniff import IMAGE_SUFFIXES, is_radiograph
 
 ERRORS = "errors.csv"
 # What a folder is searched for, besides radiographs of other names: archives call DICOM files what they like.
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".dicom", ".img"})
+SUFFIXES = IMAGE_SUFFIXES | {".img"}
 # DICOM modalities that are not projection radiographs; what has another or none (converted files) is taken.
 _NO_RADIOGRAPH = frozenset({"CT", "MR", "US", "PT", "NM", "MG"})
 # Images that go through the networks at a time: bounds the memory.
@@ -92,7 +92,7 @@ class RefusedImages(UserError):
 def find_items(given: Sequence[Path], out: Path | None = None) -> list[Item]:
     """Return the radiographs of files and folders, in the order given, each once.
 
-    A folder is searched to any depth for files of `SUFFIXES` and what `sniff` takes for a radiograph; what is hidden
+    A folder is searched to any depth for files of `SUFFIXES` and what `is_radiograph` finds; what is hidden
     (".name") and the folder of the outputs are left out. The outputs of a single folder mirror it; those of several
     arguments mirror the folders below the one that holds them all, where a folder is among them or two files have one
     name.
@@ -147,7 +147,7 @@ def _search(folder: Path, out: Path | None) -> list[Path]:
         folders[:] = [name for name in shown if out is None or Path(parent, name).absolute() != out.absolute()]
         for path in (Path(parent, name) for name in sorted(files) if not name.startswith(".")):
             if path.is_file() or path.is_symlink():  # no pipe, which nothing may come out of
-                (found if _is_candidate(path) else others).append(path)
+                (found if is_radiograph(path) else others).append(path)
     if not found:
         problem = "is a folder without PNG, JPEG, TIFF, BMP or DICOM files"
         raise UserError(folder, problem, "Give radiographs, or a folder of them")
@@ -155,15 +155,6 @@ def _search(folder: Path, out: Path | None) -> list[Path]:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         _log.warning("%s: left out %s%s, which are not of these kinds", folder, others[0].name, more)
     return found
-
-
-def _is_candidate(path: Path) -> bool:
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        return path.name != "DICOMDIR" and sniff(path) in RADIOGRAPHS
-    except UserError:  # empty, or not to be read
-        return False
 
 
 def items_of(images: Any) -> tuple[list[Item], bool]:

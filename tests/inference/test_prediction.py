@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from keras import layers
 from PIL import Image
 
@@ -39,6 +40,7 @@ from covid_keras.reporting.prediction_figure import draw_prediction, prediction_
 from covid_keras.reporting.style import ALARM
 from tests.helpers.command import fails
 from tests.helpers.dicom import write_dicom
+from tests.helpers.made_files import write_png
 from tests.helpers.networks import registered
 
 SIZE = 48
@@ -310,11 +312,25 @@ def test_the_picture_holds_what_it_must():
     assert not prediction_figure(case, LungBox(0, 120, 0, 90, True), "", "").axes[0].patches
 
 
-def test_png_and_dicom_alike(register, picture, chest, tmp_path):
+def test_one_picture_in_eight_encodings_has_one_score(register, chest, tmp_path):
     register()
-    found = predict_files([picture, write_dicom(tmp_path / "other.dcm", chest)], tmp_path / "out", "tiny").rows
-    assert found[0].probabilities == found[1].probabilities
-    assert found[0].lung_box == found[1].lung_box
+    levels = chest // 2 + 40  # a narrow range: what the file's depth says of it must not count
+    deep = levels.astype(np.uint16)
+    rgb = np.repeat(deep[..., None], 3, axis=2) * 257
+    files = [
+        write_image(tmp_path / "8.png", levels),
+        write_png(tmp_path / "16.png", deep * 16 + 7),
+        write_png(tmp_path / "rgb.png", rgb),
+        write_png(tmp_path / "rgba.png", np.dstack([rgb, np.full_like(deep, 65_535)])),
+        write_dicom(tmp_path / "a.dcm", levels),
+        *(tmp_path / name for name in ("rgb.tif", "float.tif", "a.bmp")),
+    ]
+    tifffile.imwrite(files[5], rgb, photometric="rgb")
+    tifffile.imwrite(files[6], deep.astype(np.float32) / 4095)
+    Image.fromarray(levels).save(files[7])
+    found = predict_files(files, tmp_path / "out", "tiny").rows
+    assert len({tuple(row.probabilities.values()) for row in found}) == 1
+    assert len({row.lung_box for row in found}) == 1
 
 
 # --- the check of the view

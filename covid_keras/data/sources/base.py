@@ -15,9 +15,8 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.common.tables import name_key, parse_number, read_table
 from covid_keras.data.cohort import Cohort, one_patient_each
-from covid_keras.data.sniff import RADIOGRAPHS, sniff
+from covid_keras.data.sniff import IMAGE_SUFFIXES, is_radiograph
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
 FETCH_AGAIN = "Correct the file or fetch it again"
 _NAMED = 5
 
@@ -171,11 +170,9 @@ def warn_lost(listing: Path, why: str, names: Sequence[str]) -> None:
 
 
 def _is_image(path: Path) -> bool:
-    """Tell an image by its suffix; by its content where it has none, as DICOM files from an archive, or a number."""
+    """Tell an image; by its content only where it has no suffix, or a number as DICOM files from an archive have."""
     suffix = path.suffix.lower()
-    if suffix and not suffix[1:].isdigit():
-        return suffix in IMAGE_SUFFIXES
-    return path.is_file() and path.name != "DICOMDIR" and path.stat().st_size > 0 and sniff(path) in RADIOGRAPHS
+    return suffix in IMAGE_SUFFIXES or ((not suffix or suffix[1:].isdigit()) and is_radiograph(path))
 
 
 def image_ids(source: str, names: Iterable[str]) -> list[str]:

@@ -26,7 +26,8 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import IMAGE_SUFFIXES, Source
+from covid_keras.data.sniff import IMAGE_SUFFIXES
+from covid_keras.data.sources.base import Source
 from covid_keras.data.sources.nlm import masks_by_stem
 from covid_keras.data.sources.united_masks import LEFT, RIGHT, require_both
 

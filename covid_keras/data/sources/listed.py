@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.tables import name_key, whole_number
-from covid_keras.data.sources.base import IMAGE_SUFFIXES, warn_lost
+from covid_keras.data.sniff import IMAGE_SUFFIXES
+from covid_keras.data.sources.base import warn_lost
 
 # Copies in use lack a few files; more than this share means that unpacking stopped.
 MAX_MISSING = 0.1
