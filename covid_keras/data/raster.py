@@ -104,7 +104,9 @@ def _opened(path: Path, kind: str, content: bytes | None = None, page: int = 0) 
             # Raised above 179 million pixels: one side is then longer than 13,000.
             raise UserError(path, f"has a side of more than {MAX_SIDE} pixels", "Scale it down") from error
         except UnidentifiedImageError as error:
-            raise damaged(path, f"its {kind} header cannot be read, or is of a rare kind") from error
+            if kind == TIFF:  # whose header has been read by then
+                raise UserError(path, "its layout of pixels is not read", "Save it as grey PNG") from error
+            raise damaged(path, f"its {kind} header") from error
         except DECODE_ERRORS as error:
             raise damaged(path, error) from error
         check_size(path, image.height, image.width)
@@ -261,8 +263,9 @@ def _deep_tiff(path: Path, page: Any) -> Picture:
     planes = _tiff_planes(path, page)
     kind, declared = page.photometric, tuple(page.extrasamples)
     count = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _PALETTE: 1, _RGB: 3, _CMYK: 4}.get(kind, 0)
-    if not count or planes.shape[2] < count:
-        problem = f"its colour model ({getattr(kind, 'name', kind)}, {planes.shape[2]} channels) is not understood"
+    if not count or planes.shape[2] < count or planes.dtype.kind not in "iuf":
+        model = f"{getattr(kind, 'name', kind)}, {planes.shape[2]} channels of {planes.dtype}"
+        problem = f"its colour model ({model}) is not understood"
         raise UserError(path, problem, "Save it as grey PNG")
     colour = planes[..., :count]
     if kind == _WHITE_IS_ZERO:
@@ -298,6 +301,8 @@ def _opencv_planes(path: Path, page: Any) -> np.ndarray:
     """Decode a page whose compression tifffile does not have, where OpenCV keeps its type and number of channels."""
     count = page.samplesperpixel
     read, found = cv2.imreadmulti(str(path), start=page.index, count=1, flags=cv2.IMREAD_UNCHANGED)
+    if not read and count in (1, 3, 4) and page.planarconfig == 1:
+        raise damaged(path, "its pixels")
     if read and count in (1, 3, 4) and found[0].dtype == page.dtype and found[0].size == page.size:
         planes = found[0].reshape(page.imagelength, page.imagewidth, count)
         return planes if count == 1 else planes[..., [2, 1, 0, 3][:count]]

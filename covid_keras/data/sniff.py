@@ -71,6 +71,8 @@ def sniff(path: str | Path) -> str:
     path = Path(path)
     if path.is_dir():
         raise UserError(path, "is a folder, not an image", "Give the image file itself")
+    if path.exists() and not path.is_file():  # a pipe: nothing may ever come out of it
+        raise UserError(path, "is not a regular file", "Give the image file itself")
     try:
         with open(path, "rb") as stream:
             start = stream.read(_START)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 
@@ -324,3 +325,23 @@ def test_jpeg_without_all_its_pixels_is_refused(tmp_path, grey, kind):
             read_image(path)
     path.write_bytes(sound + b"\0" * 500)
     assert read_image(path).shape == image.size[::-1]
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
+@pytest.mark.parametrize("share", [0.4, 0.95])
+def test_deep_tiff_that_was_cut_is_refused(tmp_path, compression, share):
+    noise = np.random.default_rng(1).integers(0, 65_536, (100, 100), dtype=np.uint16)
+    path = tmp_path / "a.tif"
+    Image.fromarray(noise).save(path, compression=compression)
+    content = path.read_bytes()
+    assert np.array_equal(read_radiograph(path).pixels, stretched(noise))
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match=r"a\.tif"):
+        read_radiograph(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UserError, match="not a regular file"):
+        read_radiograph(tmp_path / "pipe.png")
