@@ -223,6 +223,8 @@ def test_a_metric_of_a_class_that_the_matrix_nearly_has_is_refused(tmp_path):
     beside = MATRIX.replace("said a", "COVID").replace(" a}", " COVID-19}").replace("actual: a", "actual: COVID-19")
     beside += TABLE.replace("metric: accuracy}", "metric: f1_COVID-19}")
     assert load_published(write(tmp_path, beside))[4].metric == "f1_COVID-19"
+    positives = beside.replace("COVID-19", "positives").replace("f1_positives", "f1_positive")
+    assert load_published(write(tmp_path, positives))[4].metric == "f1_positive"
     assert "'f1_Covid19'" in refusal(tmp_path, beside, "f1_COVID-19", "f1_Covid19")
 
 
