@@ -7,7 +7,11 @@ import os
 from argparse import Namespace
 
 from covid_keras.commands.parsing import Commands, add_command, add_out, say_where, user_path
+from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
+
+# What the loss was where a test ended early (`RangeTest.stopped`).
+_ENDED = {"diverged": "diverged", "not finite": "was no finite number"}
 
 
 def add_parser(commands: Commands) -> None:
@@ -40,12 +44,15 @@ def run(options: Namespace) -> None:
     Raises
     ------
     UserError
-        Where the system is unknown or not trained here, or the data or weights are missing.
+        Where the range has too few steps, the system is unknown or not trained here, the data or weights are missing,
+        or the loss diverged at once.
     """
     from covid_keras.common.quiet import import_tensorflow
     from covid_keras.training.plan import make_plan
     from covid_keras.training.preparing import prepare_run
+    from covid_keras.training.range_finder import FEWEST, lr_range_test, require_range
 
+    require_range(options.low, options.high, options.steps)
     given = {"strategy": "one", "precision": "float32", "cache": None} | vars(options)
     given["set"] = [*options.set, f"systems=[{options.system}]"]
     plan = make_plan(Namespace(**given))
@@ -59,10 +66,12 @@ def run(options: Namespace) -> None:
 
     from covid_keras.reporting.range_figure import range_figure
     from covid_keras.training.execution import untrained
-    from covid_keras.training.range_finder import lr_range_test
 
     model, batches = untrained(folder.execution(system.name, 0, 0))
     found = lr_range_test(model, batches, options.low, options.high, options.steps)
+    if (seen := len(found.rates)) < FEWEST:
+        problem = f"ended after {seen} batches, too few to say anything: the loss {_ENDED[found.stopped]}"
+        raise UserError(f"range test of {system.name}", problem, "Give a lower --low and --high, or more --steps")
     chosen = system.training(plan.protocol).optimizer.learning_rate
     with atomic_path(options.out / f"{system.name}.csv") as temporary:
         pd.DataFrame({"learning_rate": found.rates, "loss": found.losses}).to_csv(temporary, index=False)
@@ -70,6 +79,8 @@ def run(options: Namespace) -> None:
         range_figure(found, f"Learning-rate range test: {system.title}", chosen).savefig(
             temporary, format="png", dpi=150
         )
-    suggested = f"{found.suggested:.2g}" if np.isfinite(found.suggested) else "none: the loss never falls"
-    print(f"{system.title}: steepest descent at {suggested}; the protocol trains at {chosen:g}", flush=True)
+    suggested = "no rate stands out (the loss falls by no more than its noise)"
+    if np.isfinite(found.suggested):
+        suggested = f"steepest descent at {found.suggested:.2g}"
+    print(f"{system.title}: {suggested}; the protocol trains at {chosen:g}", flush=True)
     say_where(options.out)

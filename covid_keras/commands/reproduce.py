@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from covid_keras import DISCLAIMER
 from covid_keras.commands.parsing import Commands, add_command, add_data, say_where, user_path
 from covid_keras.common.errors import UserError
-from covid_keras.training.choices import PRECISIONS, STRATEGIES, parse_shard, require_choice
+from covid_keras.training.choices import PRECISIONS, STRATEGIES, parse_shard, require_choice, require_devices
 
 if TYPE_CHECKING:
     from covid_keras.paper.protocol import Protocol
@@ -61,6 +61,8 @@ def run(options: Namespace) -> int:
         raise UserError(f"--jobs {options.jobs}", "must be at least 1", "Leave it out for the profile's number")
     if options.dask and options.jobs is not None:
         raise UserError("--jobs", "is for one machine, and --dask was given", "Start as many Dask workers instead")
+    if not options.dask:
+        require_devices(options.strategy)
     return reproduce(options)
 
 

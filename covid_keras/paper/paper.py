@@ -65,6 +65,8 @@ class Paper:
 
     # What its profiles choose their images among; a subclass sets it, or overrides `cohort`.
     cohorts: ClassVar[Cohorts | None] = None
+    # The options (keys below `options`) that some systems alone read, each with the beginnings of those systems' names.
+    option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     # ------------------------------------------------------------------------------------------------ to override
 

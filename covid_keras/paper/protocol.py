@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -323,6 +323,19 @@ def options_reader(cls: type[T]) -> Callable[[Protocol], T]:
     return lambda protocol: build(cls, protocol.options, "protocol.yaml", "options")
 
 
+def _without(settings: Any, given: Mapping[str, Any]) -> Any:
+    """Return settings without those that `given` holds too, mappings key by key."""
+    if not isinstance(settings, Mapping):
+        return settings
+    left = {}
+    for key, value in settings.items():
+        if key not in given:
+            left[key] = value
+        elif isinstance(value, Mapping) and isinstance(given[key], Mapping):
+            left[key] = _without(value, given[key])
+    return left
+
+
 @dataclass(frozen=True)
 class _Document:
     """A `protocol.yaml`: settings of all profiles, and of each its own."""
@@ -340,6 +353,9 @@ def profile_names(path: str | Path) -> list[str]:
 def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None = None) -> Protocol:
     """Read one profile: the file's `common` section, the profile's own settings, then `changes`.
 
+    What `changes` set of `training` or `split` holds for all systems and divisions, also those for which the file says
+    otherwise (`trainings`, `splits`); what they set of one of these holds for that one.
+
     Raises
     ------
     UserError
@@ -348,5 +364,10 @@ def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None
     document = build(_Document, read_yaml(path), path)
     if profile not in document.profiles:
         raise UserError(path, f"has no profile {profile!r}", f"Choose one of {', '.join(document.profiles)}")
-    merged = merge(merge(document.common or {}, document.profiles[profile] or {}), changes or {})
+    written = merge(document.common or {}, document.profiles[profile] or {})
+    for common, apart in (("training", "trainings"), ("split", "splits")):
+        given, own = (changes or {}).get(common), written.get(apart)
+        if isinstance(given, Mapping) and isinstance(own, Mapping):
+            written |= {apart: {name: _without(one, given) for name, one in own.items()}}
+    merged = merge(written, changes or {})
     return build(Protocol, merged | {"paper": document.paper, "profile": profile}, path)

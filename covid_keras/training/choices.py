@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterable
 
 from covid_keras.common.errors import UserError
@@ -23,6 +26,26 @@ def require_choice(option: str, given: str, allowed: Iterable[str]) -> str:
     if given not in allowed:
         raise UserError(f"{option} {given}", "is unknown", f"Choose one of {', '.join(allowed)}")
     return given
+
+
+def require_devices(strategy: str) -> None:
+    """Refuse a strategy whose devices this machine lacks, before any work.
+
+    A process of its own looks for them: they are not taken from those that train, nor is TensorFlow imported here.
+
+    Raises
+    ------
+    UserError
+        As `covid_keras.training.devices.resolve_strategy`.
+    """
+    if strategy in ("auto", "one"):
+        return
+    command = [sys.executable, "-m", "covid_keras.training.devices", strategy]
+    found = subprocess.run(command, capture_output=True, text=True)
+    if found.returncode:
+        said = found.stdout.splitlines()[-1:]
+        error = json.loads(said[0]) if said else ("--strategy", "cannot be looked into", found.stderr[-500:])
+        raise UserError(*error)
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -96,3 +98,11 @@ def describe_device() -> dict[str, Any]:
     for device in tf.config.list_physical_devices("GPU"):
         details.append(tf.config.experimental.get_device_details(device).get("device_name", device.name))
     return {"gpus": details, "tpus": len(tf.config.list_physical_devices("TPU"))}
+
+
+if __name__ == "__main__":
+    # Asked by `covid_keras.training.choices.require_devices`; the answer is the last line.
+    try:
+        resolve_strategy(sys.argv[1])
+    except UserError as error:
+        sys.exit(print(json.dumps([error.subject, error.problem, error.remedy])) or 2)

@@ -21,6 +21,7 @@ from covid_keras.data.sources import check_source
 from covid_keras.models.imagenet import is_imagenet
 from covid_keras.models.registry import load_registry
 from covid_keras.models.weight_kinds import require_weight_file
+from covid_keras.paper.changes import require_effect
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.registered import load_paper
@@ -45,11 +46,15 @@ def make_plan(options: Namespace) -> Plan:
     data = find_data(options.data)
     changes: dict[str, Any] = {} if options.weights is None else {"weights": _weights(options.weights)}
     changes |= {"files": _checkpoints(options.checkpoint, paper)} if options.checkpoint else {}
-    changes = merge(settings_of(options.set), changes)
+    given = settings_of(options.set)
+    if "weights" in given and options.weights is not None:
+        raise UserError("--set weights", "contradicts --weights", "Give one of them")
+    changes = merge(given, changes)
     profile = options.profile or choose_profile(paper, data, asked=bool(options.data or os.environ.get(VARIABLE)))
     protocol = judged(
         paper.protocol(profile, changes), paper.protocol(profile), options.precision, options.set, paper.registered
     )
+    require_effect(paper, protocol, given)
     if reason := paper.available(protocol, data):
         raise UserError(
             f"profile {profile!r}",
@@ -128,10 +133,15 @@ def settings_of(given: Sequence[str]) -> dict[str, Any]:
     {'options': {'cit': {'lambda_': 0.05}}, 'split': {'repeats': 1}, 'systems': ['fucitnet']}
     """
     changes: dict[str, Any] = {}
+    keys: list[str] = []
     for text in given:
         key, equals, value = text.partition("=")
         if not (equals and all(key.split("."))):
             raise UserError(f"--set {text}", "is not KEY=VALUE", "Write, for one, --set options.cit.lambda_=0.05")
+        for other in keys:
+            if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
+                raise UserError(f"--set {text}", f"overlaps --set {other}", "Set it once")
+        keys.append(key)
         try:
             nested = yaml.safe_load(value)
         except yaml.YAMLError as error:

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 # What the authors' plot leaves out: the first batches, whose loss is noise, and the last, where it explodes.
 SKIP_FIRST, SKIP_LAST = 10, 5
+FEWEST = SKIP_FIRST + SKIP_LAST + 2
 SMOOTHING = 0.9
+# A fall of the smoothed loss, in standard deviations of a batch's loss, that noise alone shows in fewer than one test in
+# a thousand (by simulation, up to 400 batches).
+_STANDS_OUT = 1.25
 DIVERGED, NOT_FINITE = "diverged", "not finite"
 
 
@@ -45,7 +49,7 @@ class RangeTest:
     rates, losses : ndarray of float64, shape (N,)
         Of each batch the rate of its step and its loss before that step; all finite.
     suggested : float
-        The rate where the smoothed loss falls steepest per decade, see `suggested_rate`; NaN where it never falls.
+        The rate where the smoothed loss falls steepest per decade, see `suggested_rate`; NaN where no rate stands out.
     stopped : str
         Why it ended before the highest rate, `DIVERGED` or `NOT_FINITE`; "" where it did not.
     """
@@ -128,16 +132,24 @@ def suggested_rate(rates: np.ndarray, losses: np.ndarray) -> float:
     Returns
     -------
     float
-        NaN where there are too few batches for a slope, or the loss falls nowhere.
+        NaN where there are too few batches for a slope, or the loss falls by no more than its noise.
     """
-    if len(rates) < SKIP_FIRST + SKIP_LAST + 2:
+    if len(rates) < FEWEST:
         return math.nan
     kept, values = np.log10(rates[:-SKIP_LAST]), pd.Series(losses[:-SKIP_LAST])
     smooth = smoothed_losses(values.to_numpy())
     slope = np.gradient(smooth, kept)[SKIP_FIRST:]
     lowest = int(smooth[SKIP_FIRST:].argmin())
     steepest = int(slope[: lowest + 1].argmin())
-    return float(rates[SKIP_FIRST + steepest]) if lowest and slope[steepest] < 0 else math.nan
+    fall = float(smooth[SKIP_FIRST:][: lowest + 1].max() - smooth[SKIP_FIRST:][lowest])
+    if not lowest or slope[steepest] >= 0 or fall <= _STANDS_OUT * _noise(values.to_numpy()):
+        return math.nan
+    return float(rates[SKIP_FIRST + steepest])
+
+
+def _noise(losses: np.ndarray) -> float:
+    """Return the standard deviation of a batch's loss about its course, by the median of its second differences."""
+    return float(np.median(np.abs(np.diff(losses, 2)))) / (0.6745 * math.sqrt(6))
 
 
 def smoothed_losses(losses: np.ndarray) -> np.ndarray:
@@ -146,13 +158,22 @@ def smoothed_losses(losses: np.ndarray) -> np.ndarray:
     return forwards[::-1].ewm(alpha=1 - SMOOTHING).mean()[::-1].to_numpy()
 
 
+def require_range(low: float, high: float, steps: int) -> None:
+    """Refuse rates that do not rise, and fewer steps than a suggestion needs, before anything is trained."""
+    if not 0 < low < high < math.inf:
+        problem = f"cannot go from {low:g} to {high:g}"
+        raise UserError("range test", problem, "Give rates above 0, the lower one first: --low, --high")
+    if steps < FEWEST:
+        problem = f"shows nothing in {steps} steps: the first {SKIP_FIRST} and the last {SKIP_LAST} do not count"
+        raise UserError("range test", problem, f"Give --steps {FEWEST} or more; 100 is usual")
+
+
 def _check(model: keras.Model, low: float, high: float, steps: int, stop_factor: float) -> None:
     ready = model.built and getattr(model, "optimizer", None) is not None
-    fewest = SKIP_FIRST + SKIP_LAST + 2
     for sound, problem, remedy in (
         (ready, "needs a model that is built and compiled", "Build it and call compile()"),
         (0 < low < high, f"cannot go from {low} to {high}", "Give rates above 0, the lower one first"),
-        (steps >= 2, f"has no range in {steps} steps", f"Give {fewest} or more"),
+        (steps >= 2, f"has no range in {steps} steps", f"Give {FEWEST} or more"),
         (stop_factor > 1, f"would stop at once at {stop_factor} times the best loss", "Give more than 1"),
     ):
         if not sound:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
@@ -105,6 +106,15 @@ class CxnetPaper(Paper):
     """COVID-CXNet's images and those that it is told from."""
 
     cohorts = COHORTS
+    option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "base_v1": ("base_v1",),
+        "base_v2": ("base_v2",),
+        "baselines.densenet": ("densenet121",),
+        "baselines.frozen": ("densenet121",),
+        "baselines.resnet": ("resnet50",),
+        "batchnorm_momentum": ("cxnet", "flat", "level", "densenet121", "resnet50"),
+        "roi": ("cxnet_v2", "flat", "level"),
+    }
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
@@ -50,6 +52,12 @@ class SdnetPaper(Paper):
     """COVIDGR-1.0, or what stands in for it."""
 
     cohorts = COHORTS
+    option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "cit": ("fucitnet", "covid_sdnet"),
+        "covid_caps": ("covid_caps_retrained",),
+        "covidnet": ("covidnet",),
+        "batchnorm_momentum": ("resnet50", "covid_sdnet"),
+    }
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from covid_keras.paper.protocol import Protocol
 from covid_keras.training.segmenter_runs import SegmentingPaper
@@ -29,6 +31,7 @@ class HertelPaper(SegmentingPaper):
 
     cohorts = COHORTS
     segmenters = SEGMENTERS
+    option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {"ensemble": ("average", "vote")}
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

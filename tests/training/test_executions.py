@@ -19,6 +19,7 @@ from covid_keras.paper.protocol import load_protocol
 from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.schedulers import Processes, run_executions
+from tests.helpers.command import fails
 
 pytestmark = pytest.mark.slow
 
@@ -231,3 +232,12 @@ def test_devices_that_are_not_there_get_one_line(strategy, words):
 
     with pytest.raises(UserError, match=words):
         resolve_strategy(strategy)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["tpu", "mirrored"])
+def test_devices_that_are_not_there_are_missed_before_any_work(tmp_path, capsys, strategy):
+    out = tmp_path / "run"
+    error = fails(capsys, "reproduce", "tabik", "--profile", "smoke", "--strategy", strategy, "--out", out)
+    assert f"--strategy {strategy}: " in error
+    assert not out.exists()

@@ -139,6 +139,64 @@ def test_wrong_weight_files_are_one_line(plan_of, tmp_path, given, words):
     assert not (tmp_path / "runs").exists(), "nothing is made for a command that is wrong"
 
 
+# --- every --set takes effect or is an error
+
+
+@pytest.mark.parametrize("paper", ["tabik", "haghanifar", "arias", "hertel"])
+@pytest.mark.parametrize("profile", ["paper", "cpu", "smoke"])
+def test_what_the_command_sets_for_all_holds_for_all(paper, profile):
+    found = load_paper(paper)
+    given = ["training.epochs=31", "training.optimizer.learning_rate=0.5", "split.seed=77"]
+    changed, written = found.protocol(profile, settings_of(given)), found.protocol(profile)
+    for name in changed.systems:
+        training, before = (found.system(name).training(one) for one in (changed, written))
+        assert (training.epochs, training.optimizer.learning_rate) == (31, 0.5)
+        assert training.optimizer.name == before.optimizer.name
+        assert changed.split_of(found.system(name).split).seed == 77
+
+
+def test_what_the_command_sets_for_one_holds_for_that_one(paper):
+    given = settings_of(["training.epochs=31", "trainings.fucitnet.epochs=5", "trainings.fucitnet.patience=3"])
+    protocol = paper.protocol("cpu", given)
+    assert protocol.training_of("fucitnet").epochs == 5
+    assert protocol.training_of("fucitnet").stop == "val_loss"
+    assert protocol.training_of("covid_sdnet").epochs == 31
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["profile=cpu"], "--set profile: .*--profile"),
+        (["paper=arias"], "--set paper: "),
+        (["files.resnet18=x.npz"], "--set files.resnet18: .*--checkpoint"),
+        (["jobs=4"], "--set jobs: .*one process"),
+        (
+            ["systems=[resnet50_full]", "trainings.fucitnet.epochs=3"],
+            "--set trainings.fucitnet.epochs: .*resnet50_full",
+        ),
+        (["systems=[resnet50_full]", "options.cit.lambda_=0.1"], "--set options.cit.lambda_: .*fucitnet"),
+        (["systems=[covid_caps_pretrained]", "training.epochs=3"], "--set training.epochs: .*is trained"),
+        (["systems=[fucitnet]", "training.optimizer.momentum=0.5"], "momentum: .*adam has no momentum"),
+        (["training.unfreeze.epochs=3"], "--set training.unfreeze.epochs: "),
+        (["split.test=0.3"], "--set split.test: .*fold"),
+        (["training.epochs=3", "training.epochs=4"], "overlaps"),
+        (["training.optimizer={name: adam}", "training.optimizer.name=sgd"], "overlaps"),
+        (["weights=none"], "--set weights: contradicts"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(plan_of, tmp_path, given, words):
+    more = ("--weights", "none") if given == ["weights=none"] else ()
+    refused(words, plan_of, *(part for text in given for part in ("--set", text)), *more)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_divisions_that_no_system_uses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = ["reproduce", "haghanifar", "--profile", "smoke", "--set", "systems=[base_v1]", "--set"]
+    refused("--set splits.binary.seed: .*small", make_plan, make_parser().parse_args([*given, "splits.binary.seed=3"]))
+    assert make_plan(make_parser().parse_args([*given, "splits.small.seed=3"])).protocol.split_of("small").seed == 3
+
+
 # --- what cannot be run here
 
 

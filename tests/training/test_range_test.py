@@ -16,6 +16,7 @@ from covid_keras.training.range_finder import (
     smoothed_losses,
     suggested_rate,
 )
+from tests.helpers.command import fails
 
 DATA = np.random.default_rng(0).normal(size=(6, 8, 3)).astype("float32")
 TRUTH = DATA.sum(axis=2, keepdims=True)
@@ -140,6 +141,29 @@ def test_no_suggestion_where_nothing_falls_or_little_was_seen():
     assert math.isnan(suggested_rate(rates, np.linspace(1, 2, 60)))
     assert math.isnan(suggested_rate(rates[:16], np.linspace(2, 1, 16)))
     assert suggested_rate(rates[:17], np.linspace(2, 1, 17)) > 0
+
+
+@pytest.mark.parametrize("steps", [17, 60, 100, 400])
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_about_a_flat_line_suggests_nothing(steps, seed):
+    rates, rng = np.geomspace(1e-7, 1, steps), np.random.default_rng(seed)
+    assert math.isnan(suggested_rate(rates, 0.7 + rng.normal(scale=0.1, size=steps)))
+    assert math.isnan(suggested_rate(rates, np.full(steps, 0.7)))
+
+
+def test_a_fall_that_noise_does_not_hide_is_found():
+    rates, rng = np.geomspace(1e-7, 1, 100), np.random.default_rng(0)
+    fall = 0.7 - 0.5 / (1 + np.exp(-4 * (np.log10(rates) + 3))) + rng.normal(scale=0.1, size=100)
+    assert np.log10(suggested_rate(rates, fall)) == pytest.approx(-3, abs=0.7)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(("--steps", 15), "Give --steps 17"), (("--steps", -1), "Give --steps"), (("--low", 0.2), "lower one first")],
+)
+def test_a_range_that_shows_nothing_is_refused_before_any_work(capsys, tmp_path, options, words):
+    assert words in fails(capsys, "lr-range", "haghanifar", "base_v2", "--out", tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_way_down_from_a_jump_is_no_descent():
