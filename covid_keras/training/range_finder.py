@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SKIP_FIRST, SKIP_LAST = 10, 5
 FEWEST = SKIP_FIRST + SKIP_LAST + 2
 SMOOTHING = 0.9
-# A fall of the smoothed loss, in standard deviations of a batch's loss, that noise alone shows in fewer than one test in
+# A fall of the smoothed loss, in standard deviations of a batch's loss, that noise alone shows in under one test in
 # a thousand (by simulation, up to 400 batches).
 _STANDS_OUT = 1.25
 DIVERGED, NOT_FINITE = "diverged", "not finite"
