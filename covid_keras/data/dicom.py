@@ -26,7 +26,7 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 def dicom_size(path: Path) -> tuple[int, int]:
     """Return (height, width) as `read_dicom` would give it, from the header alone."""
-    return display.Geometry.of(_read_header(path), []).size(path)
+    return display.Geometry.of(_read_header(path, []), []).size(path)
 
 
 def read_dicom(path: Path) -> Picture:
@@ -35,8 +35,8 @@ def read_dicom(path: Path) -> Picture:
     Raises `UserError` where pydicom or the decoder of its compression is missing, where there is no image, or several,
     or one out of bounds, or where its pixels are damaged or not understood.
     """
-    header, notes = _read_header(path), list[str]()
-    display.drop_empty(header, notes)
+    notes: list[str] = []
+    header = _read_header(path, notes)
     geometry = display.Geometry.of(header, notes)
     geometry.size(path)
     data = _read_data(path, notes)
@@ -62,12 +62,11 @@ def _pydicom(path: Path) -> Any:
     return pydicom
 
 
-def _read_header(path: Path) -> Dataset:
+def _read_header(path: Path, notes: list[str]) -> Dataset:
     """Read everything but the pixels; check that it is one image of a usable size."""
-    pydicom = _pydicom(path)
+    header = _read_file(path, stop_before_pixels=True)
+    display.drop_senseless(header, notes)
     try:
-        # force: some archives store DICOM without the 128-byte preamble.
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         height, width = int(header.Rows), int(header.Columns)
         frames = int(header.get("NumberOfFrames") or 1)
     except DECODE_ERRORS as error:
@@ -78,15 +77,23 @@ def _read_header(path: Path) -> Dataset:
     return header
 
 
+def _read_file(path: Path, **options: Any) -> Dataset:
+    pydicom = _pydicom(path)
+    try:
+        # force: some archives store DICOM without the 128-byte preamble.
+        return pydicom.dcmread(path, force=True, **options)
+    except Exception as error:  # pydicom raises errors of many classes on malformed files
+        raise _no_image(path) from error
+
+
 def _no_image(path: Path) -> UserError:
     return UserError(path, "is not a DICOM file with an image in it", "Check the file, or remove it")
 
 
 def _read_data(path: Path, notes: list[str]) -> Dataset:
     """Read the whole file, what its decoder needs filled in where it is missing."""
-    pydicom = _pydicom(path)
+    pydicom, data = _pydicom(path), _read_file(path)
     try:
-        data = pydicom.dcmread(path, force=True)
         if not any(keyword in data for keyword in _PIXELS):
             raise _no_image(path)
         if "TransferSyntaxUID" not in data.file_meta:  # a file without preamble has no header to say it

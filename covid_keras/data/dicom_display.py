@@ -38,21 +38,25 @@ _IGNORED = "which is ignored"
 # --- tags
 
 
-def drop_empty(header: Dataset, notes: list[str]) -> None:
-    """Delete optional tags that are empty, with one warning for all of them."""
-    empty = [keyword for keyword in _OPTIONAL if keyword in header and _is_empty(header, keyword)]
-    for keyword in empty:
-        del header[keyword]
-    if empty:
-        notes.append(f"empty tags ignored: {', '.join(empty)}")
+def drop_senseless(header: Dataset, notes: list[str]) -> None:
+    """Delete tags whose value cannot be read and optional ones that are empty, with a warning for each of the two."""
+    broken, empty = [], []
+    for tag in list(header.keys()):
+        try:
+            element = header[tag]  # decoded now
+        except Exception:  # pydicom raises errors of many classes on malformed values
+            broken.append(str(tag))
+            del header[tag]
+            continue
+        if element.keyword in _OPTIONAL and _is_empty(element.value):
+            empty.append(element.keyword)
+            del header[tag]
+    notes += [f"tags ignored, since their values cannot be read: {', '.join(broken)}"] if broken else []
+    notes += [f"empty tags ignored: {', '.join(empty)}"] if empty else []
 
 
-def _is_empty(header: Dataset, keyword: str) -> bool:
-    try:
-        value = header[keyword].value
-        return value is None or (not isinstance(value, (int, float)) and len(value) == 0)
-    except DECODE_ERRORS:  # of a malformed value, which is reported where it is used
-        return False
+def _is_empty(value: Any) -> bool:
+    return value is None or (not isinstance(value, (int, float)) and len(value) == 0)
 
 
 def _numbers(header: Dataset, keyword: str, notes: list[str]) -> list[float]:

@@ -24,7 +24,7 @@ _LUMA = (19_595, 38_470, 7_471)
 # What the decoders raise on damaged files; anything else is a fault of ours and must show itself.
 DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, AttributeError,
-    NotImplementedError, OverflowError, zlib.error,
+    NotImplementedError, ArithmeticError, zlib.error,
 )  # fmt: skip
 
 # EXIF orientation -> what makes the picture upright.

@@ -211,7 +211,10 @@ def _read_tiff(path: Path, notes: list[str]) -> tuple[Picture, int]:
         if page.dtype is not None and page.dtype.name in ("uint8", "bool"):
             with _opened(path, TIFF, page=page.index) as image:
                 return _decoded(path, image), 1  # Pillow turns TIFF files upright by itself
-        return _deep_tiff(path, page), _tiff_orientation(page)
+        try:
+            return _deep_tiff(path, page), _tiff_orientation(page)
+        except DECODE_ERRORS as error:  # of tags that contradict each other
+            raise damaged(path, error) from error
 
 
 @contextlib.contextmanager
@@ -223,10 +226,9 @@ def _tiff_page(path: Path, notes: list[str]) -> Iterator[TiffPage]:
         try:
             pages = list(stack.enter_context(tifffile.TiffFile(path)).pages)
             page = _full_page(path, pages, notes)
-            height, width = page.imagelength, page.imagewidth
-        except (tifffile.TiffFileError, *DECODE_ERRORS) as error:
+            check_size(path, page.imagelength, page.imagewidth)
+        except (tifffile.TiffFileError, MemoryError, *DECODE_ERRORS) as error:
             raise damaged(path, error) from error
-        check_size(path, height, width)
         yield page
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
@@ -345,3 +346,16 @@ def test_a_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(UserError, match="not a regular file"):
         read_radiograph(tmp_path / "pipe.png")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bytes_at_random_are_read_or_refused(tmp_path, grey, seed):
+    rng = np.random.default_rng(seed)
+    for path in _encodings(tmp_path, grey):
+        content = bytearray(path.read_bytes())
+        for place in rng.integers(0, min(len(content), 900), 3):
+            content[place] = rng.integers(0, 256)
+        path.write_bytes(content)
+        for read in (image_size, read_radiograph):
+            with contextlib.suppress(UserError):  # any other error fails the test
+                read(path)
