@@ -1,4 +1,4 @@
-"""`covid-keras audit`: are the printed numbers of a paper, or of all of them, possible?"""
+"""`covid-keras audit`: check whether a paper's printed numbers are possible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".yaml", ".yml")
-# Verdicts, as `covid_keras.evaluation.possibility.AuditVerdict` words them, that `--fail-on-impossible` is about.
+# Values of `covid_keras.evaluation.possibility.AuditVerdict` that make `--fail-on-impossible` fail.
 _FAILING = ("impossible", "one of these is wrong")
 
 
@@ -27,43 +27,43 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "audit",
-        "say of every printed number of a paper whether it is possible, and why not; no data needed",
+        "check whether the numbers that a paper prints are possible",
         run,
         "  covid-keras audit                          all papers of the suite\n"
-        "  covid-keras audit tabik --all-cells        consistent numbers as well, with the arithmetic\n"
-        "  covid-keras audit my_table.yaml --json     the tables of any paper, as JSON\n"
+        "  covid-keras audit tabik --all-cells        also the consistent numbers, with the arithmetic\n"
+        "  covid-keras audit my_table.yaml --json     tables of your own, as JSON\n"
         "  covid-keras audit my_table.yaml --fail-on-impossible --out cells.csv\n\n"
-        "a FILE.yaml needs no more than a table:\n"
+        "the smallest FILE.yaml:\n"
         "  tables:\n"
         "    - table: '1'\n"
         "      unit: percent\n"
         "      audit: {positives: 80, negatives: 120}\n"
         "      columns: [{name: Accuracy, metric: accuracy}, {name: Recall, metric: recall}]\n"
         "      rows: [{row: network, values: [89.0, 87.5]}]\n"
-        "papers/example_audit.yaml has one of each kind; covid_keras/published describes the keys.\n",
+        "All keys: papers/example_audit.yaml. No data needed.\n",
     )
     parser.add_argument(
         "paper",
         nargs="?",
         type=os.path.expanduser,
         metavar="PAPER|FILE.yaml",
-        help="name or alias of a paper, or a file (default: all papers)",
+        help="paper, its first author, or a file (default: all papers)",
     )
     add = parser.add_argument
-    add("--all-cells", action="store_true", help="print consistent and unchecked numbers as well")
-    add("--out", type=user_path, metavar="FILE.csv", help="write all cells, verdicts and proofs as CSV")
-    add("--json", action="store_true", help="print all cells, verdicts and proofs as JSON instead of text")
-    text = "exit with status 1 where a number is impossible, or one of several must be wrong"
+    add("--all-cells", action="store_true", help="also print consistent and unchecked numbers")
+    add("--out", type=user_path, metavar="FILE.csv", help="write all numbers, verdicts and proofs as CSV")
+    add("--json", action="store_true", help="print all numbers, verdicts and proofs as JSON")
+    text = "exit with status 1 if a number is impossible or several contradict each other"
     add("--fail-on-impossible", action="store_true", help=text)
 
 
 def files_of(given: str | None) -> dict[str, Path]:
-    """Return the name and the file of what is to be audited: a file, a paper, or all papers where nothing is given.
+    """Return {name: file} of the papers to audit: one file, one paper, or all papers for None.
 
     Raises
     ------
     UserError
-        For what is neither a file nor a paper.
+        If `given` is neither a file nor a paper.
     """
     if given and Path(given).suffix.lower() in SUFFIXES:
         return {given: Path(given)}
@@ -73,24 +73,24 @@ def files_of(given: str | None) -> dict[str, Path]:
         papers = load_papers().values() if given is None else [load_paper(given)]
     except UserError:
         if given and (Path(given).exists() or Path(given).suffix or len(Path(given).parts) > 1):
-            problem = f"is neither a paper of this suite nor a file that ends in {' or '.join(SUFFIXES)}"
+            problem = f"is neither a paper of this suite nor a {' or '.join(SUFFIXES)} file"
             raise UserError(given, problem, "Name a file such as papers/example_audit.yaml") from None
         raise
     return {paper.name: paper.folder / "published.yaml" for paper in papers}
 
 
 def run(options: Namespace) -> int:
-    """Print the verdicts of one paper, one file or all papers; write all cells as CSV where `--out` names a file.
+    """Print the verdicts; write all numbers to the CSV file that `--out` names.
 
     Returns
     -------
     int
-        1 where `--fail-on-impossible` is given and a number is impossible, or one of several must be wrong; else 0.
+        1 if `--fail-on-impossible` is given and a number is impossible or several contradict each other; else 0.
 
     Raises
     ------
     UserError
-        For what cannot be read, or where the file cannot be written; nothing is written then.
+        If an input cannot be read or the output cannot be written. Nothing is written then.
     """
     files, out = files_of(options.paper), options.out
     if out is not None:
@@ -116,7 +116,7 @@ def _check_out(out: Path, files: Mapping[str, Path]) -> None:
     if out.is_dir():
         raise UserError(f"--out {out}", "is a folder", "Name a file")
     if out.resolve() in {path.resolve() for path in files.values()}:
-        raise UserError(f"--out {out}", "is the file that is audited", "Name another one")
+        raise UserError(f"--out {out}", "is the file to audit", "Name another file")
     require_writable_folder(out.parent)
 
 

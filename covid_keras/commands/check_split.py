@@ -1,4 +1,4 @@
-"""`covid-keras check-split`: what the parts of a split share."""
+"""`covid-keras check-split`: find leaks between the parts of a split."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "check-split",
-        "say whether patients, images or near-duplicates are in more than one part of a split",
+        "find patients, images and near-duplicates shared by the parts of a split",
         run,
         "  covid-keras check-split split.csv\n"
         "  covid-keras check-split split.csv --images radiographs --out leaks.csv\n"
         "  covid-keras check-split train.csv val.csv test.csv --patient subject\n"
         "  covid-keras check-split split.csv --image file --patient case --part set --json\n\n"
-        "exit status: 0 nothing is shared, 1 the split leaks, 2 it could not be checked\n",
+        "exit status: 0 no leak, 1 the split leaks, 2 it could not be checked\n",
     )
     add = parser.add_argument
-    add("tables", nargs="+", type=user_path, metavar="CSV", help="a table with a column of parts, or one per part")
-    add("--image", metavar="COLUMN", help="column of image ids or files (default: found by its name)")
-    add("--patient", metavar="COLUMN", help="column of patients (default: found by its name)")
-    add("--part", metavar="COLUMN", help="column of parts, such as train and test (default: found by its name)")
-    add("--images", type=user_path, metavar="DIR", help="folder of the images: look for near-duplicates too")
+    add("tables", nargs="+", type=user_path, metavar="CSV", help="one table with a column of parts, or one per part")
+    add("--image", metavar="COLUMN", help="column of image ids or files (default: found by name)")
+    add("--patient", metavar="COLUMN", help="column of patients (default: found by name)")
+    add("--part", metavar="COLUMN", help="column of parts, such as train and test (default: found by name)")
+    add("--images", type=user_path, metavar="DIR", help="folder of the images, to search for near-duplicates")
     add("--out", type=user_path, metavar="FILE.csv", help="write the pairs of images that leak")
     add("--json", action="store_true", help="print the result as JSON")
 
 
 def run(options: Namespace) -> int:
-    """Print what the parts share; return 1 where they share anything.
+    """Print what the parts share; return 1 if the split leaks.
 
     Raises
     ------
     UserError
-        For tables or folders that cannot be used, and where there is nothing to check by.
+        If a table or folder cannot be used, or there are neither patients nor images to check.
     """
     if options.out is not None:
         if options.out.is_dir():
@@ -58,7 +58,7 @@ def run(options: Namespace) -> int:
     parts = read_parts(options.tables, {role: getattr(options, role) or "" for role in ("image", "patient", "part")})
     found = check_parts(parts, options.images)
     if not parts.columns["patient"] and not found.searched:
-        remedy = "Name it with --patient, or give the folder of the images with --images"
+        remedy = "Name it with --patient, or name the image folder with --images"
         raise UserError(", ".join(map(str, options.tables)), "no column of patients was found", remedy)
     print(json.dumps(_record(found), indent=2, ensure_ascii=False) if options.json else "\n".join(_lines(found)))
     if options.out is not None:
@@ -87,7 +87,7 @@ def _record(found: Leakage) -> dict[str, Any]:
 
 
 def _sizes(found: Leakage) -> dict[str, dict[str, int]]:
-    """Return the number of images and patients of each part; of several divisions, of the first."""
+    """Return the number of images and patients per part, in the first division."""
     table = found.parts.table
     first = table[table["division"] == table["division"].iloc[0]]
     return {
@@ -102,7 +102,7 @@ def _nameless(found: Leakage) -> int:
 
 
 def _lines(found: Leakage) -> list[str]:
-    """Return the result as text, one screen of it."""
+    """Return the result as text that fits a screen."""
     parts, sizes = found.parts, _sizes(found)
     divisions = parts.table["division"].nunique()
     columns = ", ".join(f"{role} = {name}" for role, name in parts.columns.items() if name)
@@ -141,20 +141,20 @@ def _pair_lines(found: Leakage, one: dict[str, Any], divisions: int) -> list[str
 
 def _notes(found: Leakage) -> Iterable[str]:
     if not found.parts.columns["patient"]:
-        yield "patients were not checked, since no column of them was found (--patient names one)"
+        yield "patients not checked: no column of patients found (name it with --patient)"
     if nameless := _nameless(found):
-        yield f"{_count(nameless, 'image')} without a patient: not checked for patients"
+        yield f"{_count(nameless, 'image')} without a patient not checked for patients"
     if found.parts.without_part:
         yield f"{_count(found.parts.without_part, 'row')} without an image or a part left out"
     if not found.searched:
-        yield "near-duplicates were not looked for (--images names the folder of the images)"
+        yield "near-duplicates not searched for (name the image folder with --images)"
     else:
-        yield f"near-duplicates were looked for among {_count(found.searched, 'image')}"
+        yield f"near-duplicates searched for among {_count(found.searched, 'image')}"
     if found.absent:
         yield f"{_count(len(found.absent), 'image')} not found: {_named(found.absent)}"
     if found.unreadable:
         first = [f"{name} ({problem})" for name, problem in found.unreadable.items()]
-        yield f"{_count(len(first), 'image')} that cannot be read left out: {_named(first)}"
+        yield f"{_count(len(first), 'unreadable image')} left out: {_named(first)}"
 
 
 def _count(number: int, what: str) -> str:

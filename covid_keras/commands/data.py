@@ -1,4 +1,4 @@
-"""`covid-keras data list | check | overlap | download`: the image collections."""
+"""`covid-keras data list | check | download | overlap`: the image collections."""
 
 from __future__ import annotations
 
@@ -35,37 +35,37 @@ def add_parser(commands: Commands) -> None:
     listing = add_command(
         actions,
         "list",
-        "say of each collection where it lives, its licence, its size and how to get it",
+        "describe each collection: licence, size and how to get it",
         lambda options: list_sources(options.data),
         "  covid-keras data list\n",
     )
     check = add_command(
         actions,
         "check",
-        "compare expected and found counts of the collections that are there",
+        "compare the expected and found image counts of each collection",
         lambda options: check_sources(options.data, options.sources),
         "  covid-keras data check\n  covid-keras data check cohen covidgr --data ~/radiographs\n",
     )
-    check.add_argument("sources", nargs="*", metavar="SOURCE", help="default: all that are found")
+    check.add_argument("sources", nargs="*", metavar="SOURCE", help="collections (default: all found)")
     download = add_command(
         actions,
         "download",
-        "fetch a collection that has a plain address",
+        "download collections that have a direct link",
         lambda options: download_sources(options.data, options.sources, options.unverified),
         "  covid-keras data download cohen --unverified --data data\n",
     )
-    download.add_argument("sources", nargs="+", metavar="SOURCE")
-    text = "fetch also what has no pinned SHA-256 (GitHub's archives); that of what came is printed"
+    download.add_argument("sources", nargs="+", metavar="SOURCE", help="collections")
+    text = "also download files without a pinned SHA-256 (GitHub archives); print theirs"
     download.add_argument("--unverified", action="store_true", help=text)
     overlap = add_command(
         actions,
         "overlap",
-        "find near-duplicate images within and between collections or folders of your own",
+        "find near-duplicates within and between collections or your own folders",
         lambda options: show_overlap(options.data, options.sources, options.out),
         "  covid-keras data overlap cohen covid_cxnet --data ~/radiographs\n"
         "  covid-keras data overlap train_images test_images --out pairs.csv\n",
     )
-    text = "collections, or folders with images of your own (default: all classification sources found)"
+    text = "collections or folders of images (default: all classification collections found)"
     overlap.add_argument("sources", nargs="*", metavar="SOURCE|FOLDER", help=text)
     add_out(overlap, "runs/overlap.csv", "the pairs, as CSV (default: runs/overlap.csv)", "FILE")
     for action in (listing, check, download, overlap):
@@ -73,7 +73,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def list_sources(given: Path | None) -> int:
-    """Print each collection's card and whether it is at hand."""
+    """Print each collection's card and where it was found."""
     from covid_keras.data.sources import SOURCES
 
     data = find_data(given)
@@ -92,25 +92,23 @@ def list_sources(given: Path | None) -> int:
         ):
             text = f"  {title:>8}: {' '.join(value.split())}"
             print(textwrap.fill(text, 110, subsequent_indent=" " * 12, break_on_hyphens=False))
-    say_where(f"collections are looked for below {data or 'no folder (none found)'}")
+    say_where(f"collections are searched for in {data or 'no folder (none found)'}")
     return 0
 
 
 def check_sources(given: Path | None, names: Sequence[str]) -> int:
-    """Print "expected n, found n" for each collection; return 1 where a count differs."""
+    """Print "expected n, found n" for each collection; return 1 if a count differs."""
     from covid_keras.data.sources import SOURCES
 
     data = require_data(given)
     chosen = list(names) or [name for name, source in SOURCES.items() if source.locate(data) is not None]
     if not chosen:
-        raise UserError(
-            data, "holds no collection that this suite knows", "`covid-keras data list` says what is looked for"
-        )
+        raise UserError(data, "holds no known collection", "See `covid-keras data list`")
     wrong, unreadable = 0, []
     for name in chosen:
         try:
             wrong += _print_counts(name, data)
-        except UserError as error:  # which must not hide the collections that come after it
+        except UserError as error:  # must not hide the collections after it
             unreadable.append(error)
     if unreadable:
         for earlier in unreadable[:-1]:
@@ -121,7 +119,7 @@ def check_sources(given: Path | None, names: Sequence[str]) -> int:
 
 
 def _print_counts(name: str, data: Path) -> int:
-    """Print a collection's "expected n, found n"; return how many differ."""
+    """Print a collection's "expected n, found n"; return the number of differences."""
     from covid_keras.data.sources import check_source
 
     counts = check_source(name, data)
@@ -131,23 +129,23 @@ def _print_counts(name: str, data: Path) -> int:
 
 
 def download_sources(given: Path | None, names: Sequence[str], unverified: bool = False) -> int:
-    """Fetch the collections that have plain addresses, unpack and count them; return 0.
+    """Download, unpack and count collections; return 0.
 
-    Counts that differ are shown and are not an error: such an address may serve a later state than the counted one.
+    Different counts are reported but are not an error: a link may serve a later version than the one counted.
 
     Parameters
     ----------
     given : Path or None
-        `--data`; may be a new folder, and so may be what COVID_KERAS_DATA names.
+        `--data`. This folder, or COVID_KERAS_DATA, is created if missing.
     names : sequence of str
     unverified : bool
-        Fetch also what no SHA-256 is pinned for.
+        Also download files without a pinned SHA-256.
 
     Raises
     ------
     UserError
-        Before anything is fetched, where one of the collections needs a person, or `unverified`; where fetching or
-        unpacking fails, or what came has another layout.
+        If a collection has no direct link or needs `unverified` (before anything is downloaded), or downloading or
+        unpacking fails, or the layout is unexpected.
     """
     from covid_keras.data.sources import get_source, locate_source
 
@@ -160,7 +158,7 @@ def download_sources(given: Path | None, names: Sequence[str], unverified: bool 
             _fetch(name, data, unverified)
         folder = locate_source(name, data)
         differ = _print_counts(name, data)
-        say_where(f"{folder} {'fetched' if name in missing else 'was there already'}, {differ} counts differ")
+        say_where(f"{folder} {'downloaded' if name in missing else 'was there already'}, {differ} counts differ")
     return 0
 
 
@@ -171,14 +169,14 @@ def _require_downloadable(name: str, unverified: bool) -> None:
     if not card.downloads:
         raise UserError(
             name,
-            "cannot be downloaded by a program",
+            "cannot be downloaded automatically",
             f"{card.access.rstrip('.')}, then: covid-keras data check {name}",
         )
     if not unverified and any(item.sha256 is None for item in card.downloads):
         raise UserError(
             name,
-            "is served without a fixed SHA-256, so what arrives could not be verified",
-            "Add --unverified to fetch it all the same; the SHA-256 of what came is printed",
+            "has no pinned SHA-256, so the download cannot be verified",
+            "Add --unverified to download it anyway and print its SHA-256",
         )
 
 
@@ -193,9 +191,9 @@ def _fetch(name: str, data: Path, unverified: bool) -> None:
 
 
 def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
-    """Find near-duplicates within and between collections or folders, print their counts, write the pairs as CSV.
+    """Find near-duplicates within and between collections or folders; print counts, write the pairs as CSV.
 
-    Images that cannot be read are left out and named.
+    Unreadable images are left out and named.
     """
     from covid_keras.data.cohort import Cohort
     from covid_keras.data.duplicates import find_duplicates
@@ -209,8 +207,8 @@ def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
             problem = "is neither a collection nor a folder"
             raise UserError(name, problem, f"Name a folder of images, or one of {', '.join(SOURCES)}")
     if {"cohen", "darwin_v7"} <= set(chosen):
-        raise UserError("darwin_v7", "holds the very images of cohen", "Compare one of the two")
-    # The search takes minutes: a place that cannot be written is told before.
+        raise UserError("darwin_v7", "contains the images of cohen", "Compare only one of the two")
+    # Checked first: the search takes minutes.
     if out.is_dir():
         raise UserError(f"--out {out}", "is a folder", "Name the CSV file to write")
     require_writable_folder(out.parent)
@@ -231,12 +229,12 @@ def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
 
 
 def _compared_sources(data: Path) -> list[str]:
-    """Return the sources that are compared where none is named: those for classification that are at hand."""
+    """Return the classification collections found, compared by default."""
     from covid_keras.data.sources import get_source
 
     found = [name for name in ("cohen", "covid_cxnet", "chestxray14") if get_source(name).locate(data) is not None]
     if not found:
-        raise UserError(data, "holds no collection to compare", "`covid-keras data list` says what is looked for")
+        raise UserError(data, "holds no collection to compare", "See `covid-keras data list`")
     return found
 
 
@@ -246,7 +244,7 @@ def _not_lateral(cohort: Cohort) -> Cohort:
 
 
 def overlap_lines(cohort: Cohort, pairs: pd.DataFrame) -> list[str]:
-    """Return, for each two collections, how many pairs there are and how many images of each they touch."""
+    """Return one line per pair of collections: number of pairs, and of images involved."""
     from covid_keras.data.own_images import UNLABELLED
 
     patient = cohort.table.set_index("image_id")["patient_id"]
@@ -255,7 +253,7 @@ def overlap_lines(cohort: Cohort, pairs: pd.DataFrame) -> list[str]:
     for (a, b), part in pairs.assign(across=across).groupby(["source_a", "source_b"], sort=False):
         if a == b:
             touched = len({*part["image_id_a"], *part["image_id_b"]})
-            # Of folders of one's own the patients are not known.
+            # Patients are unknown in the user's own folders.
             known = (cohort.table["label"][cohort.table["source"] == a] != UNLABELLED).all()
             patients = f"; {part['across'].sum()} pairs across patients" if known else ""
             lines.append(f"within {a}: {len(part)} pairs, {touched} of {sizes[a]} images{patients}")

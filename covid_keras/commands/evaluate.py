@@ -1,4 +1,4 @@
-"""`covid-keras evaluate`: somebody's own predictions measured."""
+"""`covid-keras evaluate`: evaluate the user's own predictions."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "evaluate",
-        "measure predictions of your own: metrics with 95 % intervals by patient, calibration, figures",
+        "compute metrics of your predictions, with 95 % intervals by patient, and figures",
         run,
         "  covid-keras evaluate mine.csv --label truth --score prob --patient subject --out evaluation\n"
         "  covid-keras evaluate mine.csv --positive COVID-19 --threshold 0.3 --json\n"
-        "  covid-keras evaluate predictions/predictions.csv --labels labels.csv    what predict wrote\n"
+        "  covid-keras evaluate predictions/predictions.csv --labels labels.csv    output of `predict`\n"
         "  covid-keras evaluate mine.csv --against theirs.csv --image file         paired by image\n\n"
-        "CSV has one row per image: labels, and scores from 0 to 1, or decisions. Columns that are not named\n"
-        "are looked for under their usual names. Rows that cannot be used are counted and named.\n",
+        "CSV has one row per image, with its label and its scores from 0 to 1 or its decision. Columns that are\n"
+        "not named are found by their usual names. Unusable rows are reported and left out.\n",
     )
     add = parser.add_argument
-    add("predictions", type=user_path, metavar="CSV", help="predictions, of anybody's network or a run's")
-    add("--label", metavar="COLUMN", help="what each image is")
+    add("predictions", type=user_path, metavar="CSV", help="predictions of any network, or of a run")
+    add("--label", metavar="COLUMN", help="column of true classes")
     add("--score", nargs="+", default=[], metavar="COLUMN", help="score of the positive class, or one per class")
-    add("--patient", metavar="COLUMN", help="whose image it is")
-    add("--image", metavar="COLUMN", help="which image it is; needed to pair tables")
-    add("--predicted", metavar="COLUMN", help="the class decided for")
-    add("--labels", type=user_path, metavar="CSV", help="a table of images, labels and patients")
-    add("--positive", metavar="CLASS", help="the positive class; of several, all others are negative")
-    text = "score from which an image is positive (default: the table's decisions, else 0.5)"
+    add("--patient", metavar="COLUMN", help="column of patients")
+    add("--image", metavar="COLUMN", help="column of images; required to pair tables")
+    add("--predicted", metavar="COLUMN", help="column of predicted classes")
+    add("--labels", type=user_path, metavar="CSV", help="table of images, labels and patients")
+    add("--positive", metavar="CLASS", help="positive class; all others are negative")
+    text = "score threshold (default: the table's decisions, else 0.5)"
     add("--threshold", type=float, metavar="T", help=text)
-    add("--system", metavar="S", help="of a run's predictions of several systems")
-    add("--against", type=user_path, metavar="CSV", help="other predictions of the same images: the difference")
-    add("--against-system", metavar="S", help="the same of --against")
-    add("--out", type=user_path, metavar="DIR", help="receives evaluation.json and the figures")
+    add("--system", metavar="S", help="system to evaluate, for a run's predictions of several systems")
+    add("--against", type=user_path, metavar="CSV", help="predictions of the same images to compare with")
+    add("--against-system", metavar="S", help="system to compare with, in --against")
+    add("--out", type=user_path, metavar="DIR", help="folder for evaluation.json and the figures")
     add("--json", action="store_true", help="print evaluation.json instead of text")
 
 
 def run(options: Namespace) -> None:
-    """Evaluate the predictions; print text or JSON, and write the folder where `--out` names one."""
+    """Evaluate the predictions; print text or JSON, and write the `--out` folder."""
     if options.out is not None and options.out.is_file():
         raise UserError(f"--out {options.out}", "is a file", "Name a folder")
     from covid_keras.reporting.evaluation import evaluate

@@ -1,4 +1,4 @@
-"""`covid-keras lr-range`: the range test of one network of a paper, on the training part of its first fold."""
+"""`covid-keras lr-range`: learning-rate range test on the training part of the first fold."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import dataclasses
 import os
 from argparse import Namespace
 
-from covid_keras.commands.parsing import Commands, add_command, add_out, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, add_data, add_out, say_where
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
 
-# What the loss was where a test ended early (`RangeTest.stopped`).
-_ENDED = {"diverged": "diverged", "not finite": "was no finite number"}
+# Wording of `RangeTest.stopped`.
+_ENDED = {"diverged": "diverged", "not finite": "was not finite"}
 
 
 def add_parser(commands: Commands) -> None:
@@ -19,33 +19,37 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "lr-range",
-        "Smith's learning-rate range test of one of a paper's networks",
+        "run Smith's learning-rate range test on one of a paper's networks",
         run,
         "  covid-keras lr-range haghanifar base_v2 --profile smoke --out runs/range\n",
     )
-    parser.add_argument("paper", metavar="PAPER", help="name or alias of a paper")
-    parser.add_argument("system", metavar="SYSTEM", help="one of its systems (covid-keras papers)")
-    parser.add_argument("--data", type=user_path, metavar="DIR", help="root of the collections")
-    parser.add_argument("--profile", metavar="P", help="paper, cpu or smoke (default: what the data allow)")
-    parser.add_argument("--weights", type=os.path.expanduser, metavar="W", help="imagenet, none or a file")
-    parser.add_argument("--checkpoint", action="append", default=[], metavar="NAME=FILE", help="a further weight file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the protocol")
+    parser.add_argument("paper", metavar="PAPER", help="paper or its first author")
+    parser.add_argument("system", metavar="SYSTEM", help="one of its systems (see `covid-keras papers`)")
+    add_data(parser)
+    text = "paper, cpu or smoke (default: the first whose data are found)"
+    parser.add_argument("--profile", metavar="P", help=text)
+    text = "initial weights: imagenet, none or a file (default: from the protocol)"
+    parser.add_argument("--weights", type=os.path.expanduser, metavar="W", help=text)
+    text = "further weight file; repeatable"
+    parser.add_argument("--checkpoint", action="append", default=[], metavar="NAME=FILE", help=text)
+    text = "change a setting of the protocol; repeatable"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
     parser.add_argument("--low", type=float, default=1e-7, metavar="LR", help="first rate (default: 1e-7)")
     parser.add_argument("--high", type=float, default=0.1, metavar="LR", help="last rate (default: 0.1)")
-    parser.add_argument("--steps", type=int, default=100, metavar="N", help="batches (default: 100)")
-    add_out(parser, "runs/lr-range", "receives SYSTEM.csv and SYSTEM.png (default: runs/lr-range)")
+    parser.add_argument("--steps", type=int, default=100, metavar="N", help="number of batches (default: 100)")
+    add_out(parser, "runs/lr-range", "folder for SYSTEM.csv and SYSTEM.png (default: runs/lr-range)")
 
 
 def run(options: Namespace) -> None:
     """Write `SYSTEM.csv` (learning_rate, loss) and its plot into `options.out`.
 
-    The images are not augmented, as in the authors' runs of it. Nothing is trained: weights are put back.
+    As in the authors' runs, images are not augmented. The weights are restored afterwards.
 
     Raises
     ------
     UserError
-        Where the range has too few steps, the system is unknown or not trained here, the data or weights are missing,
-        or the loss diverged at once.
+        If there are too few steps, the system is unknown or not trained here, data or weights are missing, or the loss
+        diverges at once.
     """
     from covid_keras.common.quiet import import_tensorflow
     from covid_keras.training.plan import make_plan

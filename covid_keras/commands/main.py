@@ -1,4 +1,4 @@
-"""The `covid-keras` command: arguments in, the work done elsewhere, one line where a user's input cannot be used."""
+"""The `covid-keras` command: parse the arguments, run the command, report bad input in one line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Iterable
+from types import ModuleType
 
 from covid_keras import DISCLAIMER, __version__
 from covid_keras.commands import (
@@ -25,45 +27,37 @@ from covid_keras.commands import (
     train_lungs,
     weights,
 )
+from covid_keras.commands.parsing import Commands
 from covid_keras.common.errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 # In the order of the help.
-COMMANDS = (
-    *(reproduce, report, publish, results, segment, predict, evaluate, ensemble, audit, check_split),
-    *(lr_range, data, weights, papers, train_lungs),
-)
-
+COMMANDS = {
+    "reproduce papers": (reproduce, report, ensemble, lr_range, audit, results, publish, papers),
+    "own radiographs and predictions": (predict, segment, evaluate, check_split),
+    "data and weights": (data, weights, train_lungs),
+}
 EXAMPLES = """\
 examples:
-  covid-keras reproduce tabik                          phantom where no data is found, minutes
-  covid-keras reproduce tabik --data ~/radiographs     real radiographs
-  covid-keras report runs/covid_sdnet-smoke            the report again, without training
-  covid-keras results                                  all papers on one page
-  covid-keras segment chest.png --out lungs            mask, crop and overlay of a radiograph
-  covid-keras predict chest.png --heatmap              a trained network's answer, and where it looked
-  covid-keras evaluate mine.csv --against theirs.csv   metrics of your own predictions, with intervals
-  covid-keras ensemble runs/hertel --systems A B C     average or vote of trained systems
-  covid-keras audit tabik                              are the paper's printed numbers possible?
-  covid-keras check-split split.csv --images DIR       patients or near-duplicates in two parts?
-  covid-keras data list                                the collections, and how to get them
+  covid-keras reproduce tabik --profile smoke          a few minutes, on synthetic radiographs
+  covid-keras reproduce tabik --data ~/radiographs     on real ones
+  covid-keras predict chest.png --heatmap              a score, and a map of the evidence
 """
 ENVIRONMENT = """\
 environment:
-  COVID_KERAS_DATA   folder of the collections, where --data is not given
-  COVID_KERAS_WEIGHTS  folder of weight files that do not ship (default: ~/.cache/covid_keras/weights)
-  XDG_CACHE_HOME     used in place of ~/.cache
-  COVID_KERAS_LOG    debug, info, warning or error: what is logged (default: warning)
-  COVID_KERAS_QUIET  1: no progress bars
+  COVID_KERAS_DATA     folder of the collections, if --data is not given
+  COVID_KERAS_WEIGHTS  folder of downloaded weights (default: in XDG_CACHE_HOME, else ~/.cache)
+  COVID_KERAS_LOG      log level: debug, info, warning or error (default: warning)
+  COVID_KERAS_QUIET    1 hides progress bars
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return the exit status.
 
-    0 done, 2 the user's input cannot be used, 3 some files were left out, 130 interrupted.
+    0 success, 1 a check failed, 2 bad input, 3 some files were left out, 130 interrupted.
     """
     options = make_parser().parse_args(arguments)
     try:
@@ -76,11 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
                 sys.stderr.write(f"{note}\n")
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        resumable = "; the same command goes on from here" if options.run is reproduce.run else ""
+        resumable = "; run the same command again to continue" if options.run is reproduce.run else ""
         sys.stderr.write(f"covid-keras: interrupted{resumable}\n")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has gone; closing quietly is what it wants.
+        # The reader (head, less) closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -94,18 +88,30 @@ def _log_level() -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Build the parser; nothing heavy is imported for `--help` or a bad argument."""
+    """Build the parser without importing anything heavy."""
     parser = argparse.ArgumentParser(
         prog="covid-keras",
-        description=f"Four papers on COVID-19 in chest radiographs, reproduced.\n{DISCLAIMER}\n\n{EXAMPLES}",
+        usage="%(prog)s [-h] [--version] COMMAND ...",
         epilog=ENVIRONMENT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"covid-keras {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(commands)
+    commands = parser.add_subparsers(prog="covid-keras", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    listed = [f"{title}:\n{_add_group(commands, group)}" for title, group in COMMANDS.items()]
+    about = f"Reproduce four papers on COVID-19 in chest radiographs.\n{DISCLAIMER}"
+    parser.description = "\n".join([about, "", EXAMPLES, *listed])
     return parser
+
+
+def _add_group(commands: Commands, group: Iterable[ModuleType]) -> str:
+    """Add the commands of a group; return one line per command."""
+    lines = ""
+    for command in group:
+        command.add_parser(commands)
+        name, parser = list(commands.choices.items())[-1]
+        summary = str(parser.description).partition(".\n")[0]
+        lines += f"  {name:<13}{summary}\n"
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`covid-keras papers`: the papers, their profiles and systems."""
+"""`covid-keras papers`: list the papers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parsers of the commands share; nothing heavy is imported."""
+"""Options and output shared by the commands. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TextIO, TypeAlias
 
 from covid_keras.common.errors import UserError
 
-# Exit status where some files were left out.
+# Exit status if some files were left out.
 EXIT_SOME_FAILED = 3
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -19,24 +19,24 @@ Run: TypeAlias = Callable[[argparse.Namespace], "int | None"]
 
 
 def user_path(text: str) -> Path:
-    """Return a path as the shell would read it, which leaves "~" alone after "--out=" and in quotes."""
+    """Expand "~", which the shell leaves alone after "--out=" and in quotes."""
     return Path(os.path.expanduser(text))
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Help that starts with the description and its examples: the usage line names what is required alone."""
+    """Formatter with a short usage line, so that the examples come first."""
 
     def add_usage(self, usage: str | None, actions: Iterable[argparse.Action], *others: Any, **named: Any) -> None:
-        """Write "[options]" for all options that may be left out; a prefix for the usage of actions has none."""
+        """Write "[options]" in place of the optional arguments."""
         self._prog += " [options]" * any(one.option_strings for one in actions)
         super().add_usage(usage, [one for one in actions if one.required or not one.option_strings], *others, **named)
 
 
 def add_command(commands: Commands, name: str, text: str, run: Run | None, examples: str) -> argparse.ArgumentParser:
-    """Add a command that calls `run`, which returns the exit status (None is 0); return its parser.
+    """Add a command that calls `run` and return its parser.
 
-    `text` is its line in the list of commands; capitalised, its description. `examples` stand below it, and what
-    follows on them after an empty line stands at the end. `run` is None where actions follow.
+    `run` returns the exit status (None means 0); it is None for a command with actions. `text` is the one-line
+    summary. The first paragraph of `examples` follows it; the rest stands at the end of the help.
     """
     examples, _, notes = examples.rstrip().partition("\n\n")
     parser = commands.add_parser(
@@ -57,13 +57,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_out(parser: argparse.ArgumentParser, default: str, text: str, metavar: str = "DIR") -> None:
-    """Add `--out`, where the output goes; `text` says what that is."""
+    """Add `--out`; `text` describes the output."""
     parser.add_argument("--out", type=user_path, default=Path(default), metavar=metavar, help=text)
 
 
 def add_batch(parser: argparse.ArgumentParser) -> None:
-    """Add the options of commands that work on the user's radiographs."""
-    text = "go on after a file that cannot be used, list it in errors.csv, and exit with status 3"
+    """Add the options shared by `predict` and `segment`."""
+    text = "skip files that cannot be used, list them in errors.csv and exit with status 3"
     parser.add_argument("--skip-unreadable", action="store_true", help=text)
     text = "print the result as JSON; messages and progress go to standard error"
     parser.add_argument("--json", action="store_true", help=text)
@@ -71,13 +71,13 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
 
 
 def require_threads(threads: int | None) -> None:
-    """Raise `UserError` where `--threads` is not a number of threads."""
+    """Raise `UserError` if `--threads` is below 1."""
     if threads is not None and threads < 1:
-        raise UserError(f"--threads {threads}", "must be at least 1", "Leave it out for one per processor")
+        raise UserError("--threads", f"must be at least 1 (got {threads})", "Omit it for one per processor")
 
 
 def say_failed(failed: Sequence[tuple[Path, str]], verb: str) -> int:
-    """Say on standard error how many files were left out; return the exit status, 0 where none was."""
+    """Print to standard error how many files were left out; return the exit status."""
     if not failed:
         return 0
     sys.stderr.write(f"covid-keras: {len(failed)} not {verb}, see errors.csv\n")
@@ -85,11 +85,11 @@ def say_failed(failed: Sequence[tuple[Path, str]], verb: str) -> int:
 
 
 def in_red(text: str) -> str:
-    """Return text for standard output in bold red where that is a terminal in colour (see no-color.org)."""
+    """Return text in bold red if standard output is a colour terminal (see no-color.org)."""
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return f"\033[1;31m{text}\033[0m" if coloured else text
 
 
 def say_where(path: str | Path, stream: TextIO | None = None) -> None:
-    """Print where a command's output is, the last line of each command; to standard output, or to another stream."""
+    """Print the location of the output: the last line of every command."""
     print(f"Output: {path}", file=stream)

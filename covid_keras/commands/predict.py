@@ -1,4 +1,4 @@
-"""`covid-keras predict`: a trained network's answer on the user's radiographs."""
+"""`covid-keras predict`: score the user's radiographs with a trained network."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "predict",
-        "say what a trained network makes of radiographs of your own, for research only",
+        "score your radiographs with a trained network (research only)",
         run,
         "  covid-keras predict chest.png other.dcm --heatmap --out predictions\n"
-        "  covid-keras predict ward/ --skip-unreadable     every radiograph in a folder, whatever else is in it\n"
+        "  covid-keras predict ward/ --skip-unreadable     every radiograph in a folder\n"
         "  covid-keras predict chest.png --json            the result as JSON\n\n"
         f"{DISCLAIMER}\n",
     )
     add = parser.add_argument
-    text = "frontal chest radiographs (PNG, JPEG, TIFF, BMP, DICOM), or folders that are searched for them"
+    text = "frontal chest radiographs (PNG, JPEG, TIFF, BMP, DICOM) or folders of them"
     add("images", nargs="+", type=user_path, metavar="PATH", help=text)
     add("--model", default="covid_cxnet", metavar="NAME", help="registered network (default: covid_cxnet)")
     add("--weights", type=user_path, metavar="FILE", help="your own weights of the same network")
-    add("--heatmap", action="store_true", help="draw the lungs and a Grad-CAM heat map of each, NAME_heatmap.png")
-    text = "receives predictions.csv, predictions.json and the heat maps (default: predictions)"
+    add("--heatmap", action="store_true", help="write NAME_heatmap.png: the lungs and a Grad-CAM heat map")
+    text = "folder for predictions.csv, predictions.json and heat maps (default: predictions)"
     add_out(parser, "predictions", text)
-    text = "refuse what is not a frontal chest radiograph, and say why (default); --no-check-view asks nothing"
+    text = "refuse images that are not frontal chest radiographs (default: on)"
     add("--check-view", action=BooleanOptionalAction, default=True, help=text)
-    add("--score-doubtful", action="store_true", help="predict what that check would refuse, too, with a warning")
+    add("--score-doubtful", action="store_true", help="score the images that the check refuses, with a warning")
     add_batch(parser)
 
 

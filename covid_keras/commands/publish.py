@@ -1,4 +1,4 @@
-"""`covid-keras publish`: a run's numbers into this repository."""
+"""`covid-keras publish`: copy a run's results into this repository."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "publish",
-        "put a finished run's numbers into this repository: results, and the tables of the READMEs",
+        "copy a finished run's results into this repository and rewrite its pages",
         run,
-        "  covid-keras publish runs/covid_sdnet-cpu    its results, and every page that shows them\n"
-        "  covid-keras publish                         the pages alone\n",
+        "  covid-keras publish runs/covid_sdnet-cpu    results and pages\n"
+        "  covid-keras publish                         pages only\n",
     )
     parser.add_argument(
         "run_folder",
         type=user_path,
         nargs="?",
         metavar="RUN",
-        help="a complete run; left out, only the READMEs and papers/RESULTS.md are written anew",
+        help="a complete run (default: only rewrite the READMEs and papers/RESULTS.md)",
     )
 
 
 def run(options: Namespace) -> None:
-    """Publish the run, or make the READMEs again."""
+    """Publish the run, or rewrite the READMEs."""
     from covid_keras.reporting.publish import publish_run, refresh_readmes
 
     say_where(publish_run(options.run_folder) if options.run_folder else refresh_readmes())

@@ -1,4 +1,4 @@
-"""`covid-keras report`: the report of a run, from its predictions."""
+"""`covid-keras report`: rebuild the report of a run from its predictions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "report",
-        "make the tables, figures and the page of a run again, from its predictions",
+        "rebuild the tables, figures and page of a run from its predictions",
         run,
         "  covid-keras report runs/covid_sdnet-cpu\n  covid-keras report runs/covid_sdnet-cpu --no-heatmaps\n",
     )
-    parser.add_argument("run_folder", type=user_path, metavar="RUN", help="a run folder, also of an unfinished run")
-    parser.add_argument(
-        "--no-heatmaps", action="store_true", help="leave out Grad-CAM, which needs TensorFlow and the images"
-    )
+    parser.add_argument("run_folder", type=user_path, metavar="RUN", help="run folder; the run may be unfinished")
+    text = "leave out Grad-CAM, which needs TensorFlow and the images"
+    parser.add_argument("--no-heatmaps", action="store_true", help=text)
 
 
 def run(options: Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`covid-keras reproduce`: cohort, splits, masks, executions, report."""
+"""`covid-keras reproduce`: train and evaluate a paper's systems."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "reproduce",
-        "train and evaluate a paper's systems and compare with its tables",
+        "train and evaluate a paper's systems and compare them with its tables",
         run,
         "  covid-keras reproduce tabik --profile smoke\n"
         "  covid-keras reproduce tabik --data ~/radiographs --profile cpu --out runs/tabik\n"
@@ -30,44 +30,44 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras reproduce tabik --set 'systems=[fucitnet]' --set options.cit.lambda_=0.05 --out runs/lambda\n",
     )
     add = parser.add_argument
-    add("paper", metavar="PAPER", help="name of a paper or its first author (see `covid-keras papers`)")
+    add("paper", metavar="PAPER", help="paper or its first author (see `covid-keras papers`)")
     add_data(parser)
-    add("--profile", metavar="P", help="paper, cpu or smoke (default: the most demanding whose data are found)")
-    text = "run folder (default: runs/PAPER-PROFILE); an unfinished run there goes on"
+    add("--profile", metavar="P", help="paper, cpu or smoke (default: the first whose data are found)")
+    text = "run folder; an unfinished run is continued (default: runs/PAPER-PROFILE)"
     add("--out", type=user_path, metavar="DIR", help=text)
     add("--cache", type=user_path, metavar="DIR", help="prepared images and masks (default: OUT/../cache)")
-    text = "initial weights: imagenet, none or a file (default: the protocol's)"
+    text = "initial weights: imagenet, none or a file (default: from the protocol)"
     add("--weights", type=os.path.expanduser, metavar="W", help=text)
-    text = "a weight file that one part needs, such as resnet18=FILE; may be given several times"
+    text = "further weight file, such as resnet18=FILE; repeatable"
     add("--checkpoint", action="append", default=[], metavar="NAME=FILE", help=text)
-    text = "change a setting of the protocol, such as options.cit.lambda_=0.05; may be given several times"
+    text = "change a setting of the protocol, such as options.cit.lambda_=0.05; repeatable"
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
-    add("--strategy", default="auto", metavar="S", help="auto, one, mirrored or tpu (default: auto)")
-    text = "float32, bf16 or fp16 (default: float32, as all reported numbers)"
+    add("--strategy", default="auto", metavar="S", help="device: auto, one, mirrored or tpu (default: auto)")
+    text = "float32, bf16 or fp16 (default: float32, used for all reported results)"
     add("--precision", default="float32", metavar="F", help=text)
-    text = "train only every N-th execution from the I-th on; the report is made once all are there"
+    text = "train every N-th execution, starting with the I-th; the report is written once all are done"
     add("--shard", default="1/1", metavar="I/N", help=text)
-    text = "executions trained at the same time on this machine (default: the profile's); small networks gain by it"
+    text = "train N executions in parallel on this machine (default: from the profile)"
     add("--jobs", type=int, metavar="N", help=text)
-    add("--dask", metavar="ADDRESS", help="spread the executions over a Dask cluster that shares the run folder")
+    add("--dask", metavar="ADDRESS", help="train on a Dask cluster that shares the run folder")
 
 
 def run(options: Namespace) -> int:
-    """Check what costs nothing to check, before pandas and scikit-learn are imported; then reproduce."""
+    """Check the options before pandas and scikit-learn are imported, then reproduce."""
     require_choice("--strategy", options.strategy, STRATEGIES)
     require_choice("--precision", options.precision, PRECISIONS)
     parse_shard(options.shard)
     if options.jobs is not None and options.jobs < 1:
-        raise UserError(f"--jobs {options.jobs}", "must be at least 1", "Leave it out for the profile's number")
+        raise UserError("--jobs", f"must be at least 1 (got {options.jobs})", "Omit it for the profile's number")
     if options.dask and options.jobs is not None:
-        raise UserError("--jobs", "is for one machine, and --dask was given", "Start as many Dask workers instead")
+        raise UserError("--jobs", "cannot be combined with --dask", "Start more Dask workers instead")
     if not options.dask:
         require_devices(options.strategy)
     return reproduce(options)
 
 
 def reproduce(options: Namespace) -> int:
-    """Run a paper's profile and end by saying where the report is; return the exit status."""
+    """Run a paper's profile and write its report; return the exit status."""
     from covid_keras.training.plan import make_plan
     from covid_keras.training.preparing import prepare_run
     from covid_keras.training.schedulers import run_executions
@@ -78,7 +78,7 @@ def reproduce(options: Namespace) -> int:
     run_executions(run, parse_shard(options.shard), scheduler_of(options, plan.protocol))
     missing = [execution for execution in run.executions() if not execution.done]
     if missing:
-        print(f"{len(missing)} executions are left to other shards; then: covid-keras report {run.path}")
+        print(f"{len(missing)} executions are left to other shards. Afterwards: covid-keras report {run.path}")
         say_where(run.path)
         return 0
     from covid_keras.reporting.run import report_run
@@ -86,14 +86,14 @@ def reproduce(options: Namespace) -> int:
     try:
         plan.paper.finish(plan.protocol, plan.data, plan.cache)
     except UserError:
-        report_run(run.path)  # what is trained is shown all the same
+        report_run(run.path)  # still shows what was trained
         raise
     say_where(report_run(run.path))
     return 0
 
 
 def scheduler_of(options: Namespace, protocol: Protocol) -> Scheduler:
-    """Return how executions are trained: as the command says, else as the protocol does."""
+    """Return the scheduler that the options, else the protocol, ask for."""
     from covid_keras.training.cluster import Dask
     from covid_keras.training.schedulers import InProcess, Processes
 

@@ -1,4 +1,4 @@
-"""`covid-keras results`: all papers on one page."""
+"""`covid-keras results`: the committed results of all papers on one page."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "results",
-        "write the suite's own page: every paper, system and cohort, from the committed results alone",
+        "write one page with the committed results of all papers",
         run,
         "  covid-keras results\n  covid-keras results --out results.html\n",
     )
-    text = "the page (default: runs/results.html); in a checkout papers/RESULTS.md is written as well"
+    text = "the page (default: runs/results.html); a checkout's papers/RESULTS.md is also written"
     add_out(parser, "runs/results.html", text, "FILE")
 
 

@@ -1,4 +1,4 @@
-"""`covid-keras segment`: the lungs of the user's radiographs."""
+"""`covid-keras segment`: mark the lungs in the user's radiographs."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "segment",
-        "mark the lungs of radiographs with the shipped U-Net",
+        "mark the lungs in your radiographs with the shipped U-Net",
         run,
         "  covid-keras segment chest.png other.dcm --out lungs\n"
         "  covid-keras segment ward/ --skip-unreadable --out lungs     every radiograph in a folder\n",
     )
     add = parser.add_argument
-    text = "radiographs (PNG, JPEG, TIFF, BMP, DICOM), or folders that are searched for them"
+    text = "radiographs (PNG, JPEG, TIFF, BMP, DICOM) or folders of them"
     add("images", nargs="+", type=user_path, metavar="PATH", help=text)
-    add_out(parser, "lungs", "receives NAME_mask.png, NAME_crop.png, NAME_overlay.png (default: lungs)")
+    add_out(parser, "lungs", "folder for NAME_mask.png, NAME_crop.png and NAME_overlay.png (default: lungs)")
     text = "registered name or file (default: lungs_unet16)"
     add("--weights", type=os.path.expanduser, metavar="W", default="lungs_unet16", help=text)
-    text = "probability from which a pixel is lung (default: the registry's)"
+    text = "probability threshold for lung pixels (default: from the registry)"
     add("--threshold", type=float, metavar="T", help=text)
     add_batch(parser)
 
 
 def run(options: Namespace) -> int:
-    """Write mask, crop and overlay of each image; print JSON where asked; return the exit status."""
+    """Write mask, crop and overlay of each image; return the exit status."""
     require_threads(options.threads)
     from covid_keras.inference.segmentation import segment_files
 

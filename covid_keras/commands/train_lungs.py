@@ -1,4 +1,4 @@
-"""`covid-keras train-lungs`: the recipe behind the shipped U-Net, run again by anyone."""
+"""`covid-keras train-lungs`: retrain the lung U-Net."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "train-lungs",
-        "train the lung U-Net again, by the recipe behind the shipped weights",
+        "retrain the lung U-Net with the recipe behind the shipped weights",
         run,
         "  covid-keras train-lungs --data ~/radiographs --out runs/lungs\n",
     )
     add_data(parser)
-    add_out(parser, "runs/lungs", "default: runs/lungs")
-    parser.add_argument("--epochs", type=int, metavar="N", help="default: as shipped")
-    text = "float32, bf16 or fp16 while training (default: bf16, as shipped)"
+    add_out(parser, "runs/lungs", "output folder (default: runs/lungs)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="number of epochs (default: from the recipe)")
+    text = "float32, bf16 or fp16 (default: bf16, as shipped)"
     parser.add_argument("--precision", default="bf16", metavar="F", help=text)
 
 
 def run(options: Namespace) -> None:
-    """Train the lung U-Net by the options."""
+    """Train the lung U-Net."""
     say_where(train_lungs(options.data, options.out, options.epochs, options.precision))
 
 
 def train_lungs(given: Path | None, out: Path, epochs: int | None, precision: str) -> Path:
-    """Train, measure and write the lung U-Net into `out`; return it."""
+    """Train and evaluate the lung U-Net; return its folder `out`."""
     require_choice("--precision", precision, PRECISIONS)
     if epochs is not None and epochs < 1:
-        raise UserError(f"--epochs {epochs}", "must be at least 1", "Leave it out for the shipped recipe")
+        raise UserError("--epochs", f"must be at least 1 (got {epochs})", "Omit it to follow the recipe")
     from covid_keras.data.splits import check_disjoint, read_split
     from covid_keras.training.lung_split import SPLIT, load_lung_cohort
 

@@ -1,4 +1,4 @@
-"""`covid-keras weights list | check | add | download | convert | export`: weight files and the user's store of them."""
+"""`covid-keras weights list | check | add | download | convert | export`: weight files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "weights",
-        "list, check, add, download and convert weight files",
+        "list, check, download, convert and export weight files",
         None,
         "  covid-keras weights list\n"
         "  covid-keras weights download resnet50_notop\n"
@@ -36,13 +36,12 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras weights check mine.keras --like covid_caps_binary_86\n"
         "  covid-keras weights convert lungs.weights.h5 lungs.h5 --like lungs_unet16 --legacy\n\n"
         "environment:\n"
-        "  COVID_KERAS_WEIGHTS   folder of the files that do not ship (default: ~/.cache/covid_keras/weights)\n"
-        "  XDG_CACHE_HOME        used in place of ~/.cache\n",
+        "  COVID_KERAS_WEIGHTS   folder of downloaded weights (default: in XDG_CACHE_HOME, else ~/.cache)\n",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    text = "what each registered file is, its origin and licence, where it is"
+    text = "describe each registered file: origin, licence, location"
     add_command(actions, "list", text, lambda options: list_weights(), "  covid-keras weights list\n")
-    text = "whether registered files are here and whole, or FILE fits a network"
+    text = "check that registered files are intact, or that FILE fits a network"
     check = add_command(
         actions,
         "check",
@@ -50,9 +49,9 @@ def add_parser(commands: Commands) -> None:
         lambda options: _check(options.file, options.like),
         "  covid-keras weights check\n  covid-keras weights check mine.keras --like covid_caps_binary_86\n",
     )
-    check.add_argument("file", nargs="?", type=user_path, metavar="FILE", help="a file of your own, with --like")
-    check.add_argument("--like", metavar="NAME", help="registered name of the network that FILE is for")
-    text = "keep a file fetched by hand, known by its digest, whatever it is called"
+    check.add_argument("file", nargs="?", type=user_path, metavar="FILE", help="your own file; needs --like")
+    check.add_argument("--like", metavar="NAME", help="registered name of the network")
+    text = "store a file that you downloaded by hand; it is recognised by its digest"
     add = add_command(
         actions,
         "add",
@@ -60,9 +59,9 @@ def add_parser(commands: Commands) -> None:
         lambda options: add_weights(options.file, options.name),
         "  covid-keras weights add ~/Downloads/weights-improvement-binary-86.h5\n",
     )
-    add.add_argument("file", type=user_path, metavar="FILE")
-    add.add_argument("--as", dest="name", metavar="NAME", help="the registered name that it should be")
-    text = "fetch registered files that have plain addresses"
+    add.add_argument("file", type=user_path, metavar="FILE", help="the file, under any name")
+    add.add_argument("--as", dest="name", metavar="NAME", help="registered name to check the file against")
+    text = "download registered files that have a direct link"
     fetch = add_command(
         actions,
         "download",
@@ -70,8 +69,8 @@ def add_parser(commands: Commands) -> None:
         lambda options: download_weights(options.names),
         "  covid-keras weights download resnet50_notop\n",
     )
-    fetch.add_argument("names", nargs="+", metavar="NAME")
-    text = "write a weight file in the other HDF5 layout"
+    fetch.add_argument("names", nargs="+", metavar="NAME", help="registered names")
+    text = "convert a weight file to the other HDF5 layout"
     convert = add_command(
         actions,
         "convert",
@@ -82,8 +81,9 @@ def add_parser(commands: Commands) -> None:
     convert.add_argument("source", type=user_path, metavar="IN", help=".h5, .weights.h5 or .keras")
     convert.add_argument("target", type=user_path, metavar="OUT", help=".weights.h5; with --legacy .h5 or .hdf5")
     convert.add_argument("--like", required=True, metavar="NAME", help="registered name of the same network")
-    convert.add_argument("--legacy", action="store_true", help="write the layout of Keras 1 and 2, a group a layer")
-    text = "write the best weights of a finished training as one .h5 file"
+    text = "write the layout of Keras 1 and 2: one group per layer"
+    convert.add_argument("--legacy", action="store_true", help=text)
+    text = "write the best weights of a finished training to one .h5 file"
     export = add_command(
         actions,
         "export",
@@ -99,7 +99,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def list_weights() -> None:
-    """Print what each registered file is, where it comes from and whether it is here; its bytes are not checked."""
+    """Print title, origin and location of each registered file, without checking its digest."""
     for entry in load_registry().values():
         kind = "ships" if entry.ships else "does not ship"
         get = f"covid-keras weights download {entry.name}" if entry.url else "covid-keras weights add FILE"
@@ -108,7 +108,7 @@ def list_weights() -> None:
             f"{entry.name}  ({kind}, {entry.bytes / 2**20:.1f} MiB, {entry.licence})\n"
             f"    {entry.title}\n    {entry.origin}\n    {here}"
         )
-    print(f"Files that do not ship are looked for below {store_folder()} ({VARIABLE})")
+    print(f"Files that do not ship are searched for in {store_folder()} ({VARIABLE})")
     say_where(REGISTRY)
 
 
@@ -116,7 +116,7 @@ def _check(path: Path | None, like: str | None) -> None:
     if path is None and like is None:
         return check_weights()
     if path is None or like is None:
-        raise UserError("weights check", "needs FILE and --like NAME together", "Give both, or neither")
+        raise UserError("weights check", "needs FILE and --like NAME together", "Give both or neither")
     entry = _entry_of_network(like)
     from covid_keras.common.quiet import import_tensorflow
 
@@ -128,21 +128,23 @@ def _check(path: Path | None, like: str | None) -> None:
 
 
 def _entry_of_network(name: str) -> WeightEntry:
-    """Return the entry of a name; raise `UserError` where the suite builds no network for it."""
+    """Return the registry's entry; raise `UserError` if the suite builds no network for it."""
     entry = get_entry(name)
     if not entry.builder:
         known = [e.name for e in load_registry().values() if e.builder]
-        raise UserError(f"--like {name}", "is of no network that this suite builds", f"Known: {', '.join(known)}")
+        raise UserError(
+            f"--like {name}", "names weights of a network that this suite does not build", f"Known: {', '.join(known)}"
+        )
     return entry
 
 
 def check_weights() -> None:
-    """Print of each registered file whether it is here and whole, and how to get those that are not here.
+    """Print whether each registered file is present and intact, or how to get it.
 
     Raises
     ------
     UserError
-        After all were checked, where one was altered, or one that ships is missing.
+        If a file was altered, or one that ships is missing. All files are checked first.
     """
     faults = []
     for entry in load_registry().values():
@@ -163,19 +165,19 @@ def check_weights() -> None:
 
 
 def add_weights(path: Path, name: str | None = None) -> None:
-    """Copy a file that the user fetched into the store, under its registered name.
+    """Copy a downloaded file into the store under its registered name.
 
     Parameters
     ----------
     path : Path
-        The file, whatever it is called; known by its digest.
+        The file, under any name; recognised by its digest.
     name : str, optional
-        The entry that it should be; where not given, any.
+        The expected entry. Default: any.
 
     Raises
     ------
     UserError
-        Where it is not a file or not a registered one, or the store cannot be written.
+        If it is not a registered file, or the store cannot be written.
     """
     entries = [get_entry(name)] if name else list(load_registry().values())
     if not path.is_file():
@@ -187,12 +189,12 @@ def add_weights(path: Path, name: str | None = None) -> None:
         raise UserError(
             path,
             f"is not {name} as registered ({found})" if name else f"is not a registered file ({found})",
-            f"Fetch it from {entries[0].url or entries[0].origin}"
+            f"Download it from {entries[0].url or entries[0].origin}"
             if name
             else f"Registered: {', '.join(e.name for e in entries)}",
         )
     if _is_here(entry):
-        print(f"{entry.name} was here already")
+        print(f"{entry.name} was there already")
         return say_where(entry.path)
     target = _writable_store() / entry.file
     with atomic_path(target) as temporary:
@@ -204,34 +206,34 @@ def add_weights(path: Path, name: str | None = None) -> None:
 
 
 def download_weights(names: Sequence[str]) -> None:
-    """Fetch registered files that have plain addresses into the store, verified, whole or not at all.
+    """Download registered files into the store and verify them; leave no partial file.
 
     Raises
     ------
     UserError
-        Before anything is fetched, where a name is not registered or its file has no plain address; where fetching
-        fails or another file came.
+        If a name is not registered or has no direct link (before anything is downloaded), a download fails, or its
+        digest is wrong.
     """
     entries = [get_entry(name) for name in dict.fromkeys(names)]
     for entry in entries:
         if not entry.url and not _is_here(entry):
-            raise UserError(entry.name, "has no plain address", entry.how_to_get)
+            raise UserError(entry.name, "has no direct link", entry.how_to_get)
     for entry in entries:
         if _is_here(entry):
-            print(f"{entry.name} was here already")
+            print(f"{entry.name} was there already")
         else:
             _fetch(entry)
-            print(f"{entry.name} fetched")
+            print(f"{entry.name} downloaded")
         say_where(entry.path)
 
 
 def _fetch(entry: WeightEntry) -> None:
-    """Fetch a file into a temporary folder of the store, verify it, and only then move it into place."""
+    """Download a file into a temporary folder, verify it, then move it into the store."""
     store = _writable_store()
     from covid_keras.data.download import download
     from covid_keras.data.sources.base import Download
 
-    by_hand = f"Run the same command again, or fetch {entry.url} by hand, then: covid-keras weights add FILE"
+    by_hand = f"Try again, or download {entry.url} by hand, then: covid-keras weights add FILE"
     with tempfile.TemporaryDirectory(dir=store, prefix=".fetching-") as folder:
         item = Download(entry.url, entry.sha256 or None, entry.file, unpack=False)
         try:
@@ -241,7 +243,7 @@ def _fetch(entry: WeightEntry) -> None:
             raise UserError(subject, error.problem, by_hand) from error
         if not entry.is_of(path):
             algorithm, digest = entry.digest
-            problem = f"what arrived does not have the {algorithm.upper()} {digest} and was removed"
+            problem = f"the download does not have the {algorithm.upper()} {digest} and was removed"
             raise UserError(entry.url, problem, by_hand)
         os.replace(path, store / entry.file)
 
@@ -258,13 +260,13 @@ def _writable_store() -> Path:
 
 
 def check_conversion(source: Path, target: Path, like: str, legacy: bool) -> WeightEntry:
-    """Return the entry whose network a conversion is made with.
+    """Return the registry's entry for `like`, whose network makes the conversion.
 
     Raises
     ------
     UserError
-        Where `source` is not a file, or is `target`; `target` has a suffix that Keras would read as the other layout;
-        the suite builds no network for `like`.
+        If `source` is not a file or is `target`, Keras would read the suffix of `target` as the other layout, or the
+        suite builds no network for `like`.
     """
     entry = _entry_of_network(like)
     if not source.is_file():

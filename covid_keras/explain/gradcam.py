@@ -68,15 +68,15 @@ def grad_cam(
     Returns
     -------
     ndarray (N, H, W) float32
-        Each map divided by its own maximum, so 0 to 1; all zero where no region raises the score.
+        Each map divided by its own maximum, so 0 to 1; all zero if no region raises the score.
 
     Raises
     ------
     UserError
-        Where the model is Sequential, nested, subclassed or has several outputs, ends in a Softmax layer, has
+        If the model is Sequential, nested, subclassed or has several outputs, ends in a Softmax layer, has
         no layer with a spatial extent, or has none of the name given; tf-keras-vis cannot explain those.
     ValueError
-        Where the images or classes do not fit the model.
+        If the images or classes do not fit the model.
     """
     require_flat(model)
     target = spatial_layer(model, layer)
@@ -131,7 +131,7 @@ def authors_grad_cam(
     Returns
     -------
     ndarray (N, H, W) float32
-        0 to 1; all zero where the gradient is the same everywhere (0, too), for which the authors' division has
+        0 to 1; all zero if the gradient is the same everywhere (0, too), for which the authors' division has
         no value.
 
     Raises

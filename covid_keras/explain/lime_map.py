@@ -106,7 +106,7 @@ def explain_by_lime(
     Raises
     ------
     ValueError
-        Where the image is not (H, W, 3) within 0..1, `predict` returns another shape, there is no such class, or
+        If the image is not (H, W, 3) within 0..1, `predict` returns another shape, there is no such class, or
         fewer than two samples are asked for.
     """
     image = _checked(image, samples)

@@ -57,7 +57,7 @@ class LayerGradients:
     Raises
     ------
     UserError
-        Where the model cannot be explained (see `covid_keras.explain.grad_cam`).
+        If the model cannot be explained (see `covid_keras.explain.grad_cam`).
     """
 
     def __init__(self, model: keras.Model, layer: str | None = None, score: str = "logit") -> None:
@@ -88,7 +88,7 @@ class LayerGradients:
         Raises
         ------
         ValueError
-            Where the images or classes do not fit the model.
+            If the images or classes do not fit the model.
         """
         images = np.asarray(images, dtype=np.float32)
         asked = checked_classes(self.model, images, -1 if classes is None else classes, decided=classes is None)
@@ -143,7 +143,7 @@ def _own_scores(values: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
 
 
 def require_flat(model: keras.Model) -> None:
-    """Raise a UserError where the model is Sequential, nested, subclassed, or has not one input and one output."""
+    """Raise a UserError if the model is Sequential, nested, subclassed, or has not one input and one output."""
     name = f"model {model.name!r}"
     remedy = "Build it flat: the head on base.output of the backbone, keras.Model(base.input, outputs)"
     if isinstance(model, keras.Sequential):
@@ -180,7 +180,7 @@ def spatial_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
     Raises
     ------
     UserError
-        Where the model has no such layer, or its output has no spatial extent.
+        If the model has no such layer, or its output has no spatial extent.
     """
     asked = [part for part in model.layers if part.name == name]
     asked = asked or [part for part in model.layers if part.name.startswith(name or "")]
@@ -233,7 +233,7 @@ def checked_classes(
     Raises
     ------
     ValueError
-        Where the images are not a batch, or a class is not one of the model's.
+        If the images are not a batch, or a class is not one of the model's.
     """
     if images.ndim != 4:
         raise ValueError(f"images must have the shape (N, H, W, C), not {images.shape}")

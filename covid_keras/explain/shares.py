@@ -54,14 +54,14 @@ def heat_shares(
         `heat_in_lungs`, the share of heat in the lungs; `lung_area`, the lungs' share of the picture;
         `enrichment`, the first divided by the second (1 = chance; its ceiling, 1 / area, falls as the lungs fill
         the picture); `beyond_chance` = (share - area) / (1 - area) (0 = chance, 1 = all heat in the lungs,
-        whatever the area). NaN where there is no heat, or no lungs to compare with.
+        whatever the area). NaN if there is no heat, or no lungs to compare with.
 
     Raises
     ------
     ValueError
-        Where shapes do not agree, or there are more or fewer images than ids.
+        If shapes do not agree, or there are more or fewer images than ids.
     UserError
-        Where the model cannot be explained.
+        If the model cannot be explained.
     """
     if len(image_ids) != len(patient_ids):
         raise ValueError(f"{len(image_ids)} image ids and {len(patient_ids)} patient ids")
@@ -115,7 +115,7 @@ def compare_shares(
     Raises
     ------
     UserError
-        Where the frames share no image, name one twice, or give one image two patients.
+        If the frames share no image, name one twice, or give one image two patients.
     """
     pairs = _paired(frame_a, frame_b)
     rows = []

@@ -74,7 +74,7 @@ def find_text(image: np.ndarray, lungs: np.ndarray | None = None) -> np.ndarray:
     Raises
     ------
     ValueError
-        Where the shapes do not fit, or float values lie outside 0..1.
+        If the shapes do not fit, or float values lie outside 0..1.
     """
     grey = _as_grey(image)
     allowed = _where_text_may_be(grey.shape, lungs)
@@ -116,7 +116,7 @@ def conceal(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        Where the mask is not of the image's height and width.
+        If the mask is not of the image's height and width.
     """
     image, hidden = np.asarray(image), np.asarray(mask) > 0
     if image.ndim not in (2, 3) or hidden.shape != image.shape[:2]:
@@ -162,15 +162,15 @@ def text_effect(
     -------
     DataFrame, one row per image
         `probability_before`, `probability_after` (the model's output for the class); `heat_on_text_before`,
-        `heat_on_text_after` (share of the heat, NaN where there is no heat at all); `text_area` (share of the
+        `heat_on_text_after` (share of the heat, NaN if there is no heat at all); `text_area` (share of the
         picture: what heat spread evenly would score).
 
     Raises
     ------
     ValueError
-        Where the shapes do not agree.
+        If the shapes do not agree.
     UserError
-        Where the model cannot be explained.
+        If the model cannot be explained.
     """
     before, after, masks = (np.asarray(part) for part in (images_before, images_after, text_masks))
     if before.shape != after.shape or masks.shape != before.shape[:3]:

@@ -20,12 +20,12 @@ def heat_in_lungs(heat: np.ndarray, mask: np.ndarray) -> float:
     Returns
     -------
     float
-        0 to 1; NaN where there is no heat at all.
+        0 to 1; NaN if there is no heat at all.
 
     Raises
     ------
     ValueError
-        Where the shapes differ, or heat is negative or not finite.
+        If the shapes differ, or heat is negative or not finite.
 
     Examples
     --------

@@ -23,7 +23,7 @@ class Heat(NamedTuple):
     ----------
     in_lungs, by_chance : float
         Share of the heat that lies on the lungs, and the lungs' share of the view, which heat spread evenly would
-        have, 0 to 1. The first is NaN where no region raises the class's score.
+        have, 0 to 1. The first is NaN if no region raises the class's score.
     """
 
     in_lungs: float
@@ -39,17 +39,17 @@ class Prediction:
     image : Path
         The file; of an array "array 2", the second one given.
     predicted : str
-        The class decided for; "" where there is an `error`.
+        The class decided for; "" if there is an `error`.
     probabilities : dict of str to float
-        Of each class, 0 to 1, in the order of the network's classes; empty where there is an `error`.
+        Of each class, 0 to 1, in the order of the network's classes; empty if there is an `error`.
     doubt : str
-        Why the picture may be no frontal chest radiograph; "" where nothing speaks against it.
+        Why the picture may be no frontal chest radiograph; "" if nothing speaks against it.
     warnings : tuple of str
         What was doubtful in the file, and how it was decided.
     error : str
-        Why there is no prediction; "" where there is one.
+        Why there is no prediction; "" if there is one.
     size : (int, int), optional
-        Height and width of the radiograph, pixels. This and what follows is None where there is an `error`.
+        Height and width of the radiograph, pixels. This and what follows is None if there is an `error`.
     lung_area : float, optional
         Share of the picture that is lung, 0 to 1.
     lung_box : LungBox, optional
@@ -57,9 +57,9 @@ class Prediction:
     view : LungBox, optional
         The part of the radiograph that the network saw.
     heat : Heat, optional
-        None where no heat map was asked for.
+        None if no heat map was asked for.
     verdict : ViewVerdict, optional
-        What the check of the view found; None where none was asked for.
+        What the check of the view found; None if none was asked for.
     """
 
     image: Path
@@ -83,7 +83,7 @@ class Answer(NamedTuple):
     ----------
     prediction : Prediction
     heatmap : str
-        Name of the picture, below the folder of the outputs; "" where none is to be drawn.
+        Name of the picture, below the folder of the outputs; "" if none is to be drawn.
     image, mask : ndarray of uint8, shape (H, W), optional
         The whole radiograph and its lungs (0/255).
     heat : ndarray of float32, optional

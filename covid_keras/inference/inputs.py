@@ -100,7 +100,7 @@ def find_items(given: Sequence[Path], out: Path | None = None) -> list[Item]:
     Raises
     ------
     UserError
-        Where a folder holds no such file, cannot be read, or is the folder of the outputs.
+        If a folder holds no such file, cannot be read, or is the folder of the outputs.
     """
     files: dict[str, tuple[Path, Path]] = {}
     for path in given:
@@ -168,7 +168,7 @@ def items_of(images: Any) -> tuple[list[Item], bool]:
     Raises
     ------
     UserError
-        Where it is something else.
+        If it is something else.
     """
     if isinstance(images, str | os.PathLike):
         path = Path(images).expanduser()

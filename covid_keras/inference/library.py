@@ -61,7 +61,7 @@ def predict(
     Raises
     ------
     UserError
-        Where a picture cannot be read or is refused (`errors` lists all), or the model or its weights cannot be used.
+        If a picture cannot be read or is refused (`errors` lists all), or the model or its weights cannot be used.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def segment(
     weights : str or Path
         A registered lung network, or a file of the same network.
     threshold : float, optional
-        Probability from which a pixel is lung, 0 to 1; the registry's where not given.
+        Probability from which a pixel is lung, 0 to 1; the registry's if not given.
     skip_unreadable : bool
         Return None for a picture that cannot be read, in place of raising.
 
@@ -110,7 +110,7 @@ def segment(
     Raises
     ------
     UserError
-        Where a picture cannot be read (`errors` lists all), or the weights cannot be used.
+        If a picture cannot be read (`errors` lists all), or the weights cannot be used.
     """
     require_threshold(threshold)
     items, single = items_of(images)

@@ -27,12 +27,12 @@ class RegisteredNetwork:
     entry : WeightEntry
         Of `covid_keras.models.registry.find_model` or `find_weights`: its file is verified.
     preparation : Preparation, optional
-        The entry's own where not given.
+        The entry's own if not given.
 
     Raises
     ------
     UserError
-        Where the entry does not say how its input is prepared, or contradicts itself.
+        If the entry does not say how its input is prepared, or contradicts itself.
     """
 
     model: keras.Model
@@ -41,7 +41,7 @@ class RegisteredNetwork:
         self.entry, self.preparation = entry, preparation or entry.input_preparation()
 
     def load(self) -> Self:
-        """Build the network and load its weights; raise `UserError` where the file does not fit."""
+        """Build the network and load its weights; raise `UserError` if the file does not fit."""
         from covid_keras.models.weights import build_registered
 
         self.model = build_registered(self.entry)

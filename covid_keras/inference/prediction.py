@@ -73,7 +73,7 @@ def predict_files(
     given : sequence of Path
         Files (PNG, JPEG, TIFF, BMP or DICOM), and folders that are searched for them.
     out : Path
-        Folder; made where missing. Receives `predictions.csv` (one row per image), `predictions.json` (the same and
+        Folder; created if missing. Receives `predictions.csv` (one row per image), `predictions.json` (the same and
         what made it) and, with `draw`, `<name>_heatmap.png`, in folders as the input is (see `find_items`).
     model : str or RegisteredNetwork
         A registered name (see `covid_keras.models.registry.predictive_models`), or a network, not yet loaded.
@@ -89,7 +89,7 @@ def predict_files(
         Go on after a file that cannot be read or is refused: its row has an `error`, and `errors.csv` lists it. Without
         it one such file leaves nothing behind, and every one is named.
     threads : int, optional
-        Processor threads; as many as there are processors where not given.
+        Processor threads; as many as there are processors if not given.
 
     Raises
     ------
@@ -135,7 +135,7 @@ class Predictor:
         self.network, self.view_network = network, view_network
 
     def load(self) -> Self:
-        """Build the networks and load their weights; raise `UserError` where a file does not fit."""
+        """Build the networks and load their weights; raise `UserError` if a file does not fit."""
         self.segmenter = models.LungSegmenter()
         self.segmenter.model  # noqa: B018 - loaded now, so that a damaged file leaves no empty folder
         self.network.load()
@@ -153,7 +153,7 @@ class Predictor:
     ) -> Iterator[Answer]:
         """Yield the answer on each radiograph, in order, reading each once.
 
-        Where some cannot be read or are refused, and are not skipped, the others are still read and checked, though no
+        If some cannot be read or are refused, and are not skipped, the others are still read and checked, though no
         longer predicted, and `RefusedImages` names them all at the end.
         """
         errors: list[UserError] = []
@@ -167,7 +167,7 @@ class Predictor:
             raise RefusedImages(errors)
 
     def _lungs(self, group: Sequence[Read], items: Sequence[Item]) -> Iterator[np.ndarray | None]:
-        """Yield the lung U-Net's probabilities on each radiograph, None where there is none."""
+        """Yield the lung U-Net's probabilities on each radiograph, None if there is none."""
         images = [read.radiograph.pixels for read in group if read.radiograph]
         found = iter(self.segmenter.probabilities(filled(images, items)))
         return (next(found) if read.radiograph else None for read in group)
@@ -240,7 +240,7 @@ class _Seen(NamedTuple):
 
 
 def mask_box(mask: np.ndarray) -> LungBox:
-    """Return the smallest box that holds a mask's (H, W) marked pixels, the whole picture where there are none."""
+    """Return the smallest box that holds a mask's (H, W) marked pixels, the whole picture if there are none."""
     left, top, width, height = cv2.boundingRect((np.asarray(mask) > 0).astype(np.uint8))
     if not width:
         return LungBox(0, mask.shape[0], 0, mask.shape[1], whole=True)

@@ -55,7 +55,7 @@ class Segmented(NamedTuple):
         Holds the pictures.
     record : dict
         JSON-able: the network, and under "images" one row per radiograph: its file, the names of its pictures below the
-        folder, the lungs' share of it, warnings, and an error where there are no pictures.
+        folder, the lungs' share of it, warnings, and an error if there are no pictures.
     failed : list of (Path, str)
         The files without a mask, and why.
     """
@@ -86,11 +86,11 @@ def segment_files(
     weights : str or Path
         Registered name or file.
     threshold : float, optional
-        In 0..1; the registry's where not given.
+        In 0..1; the registry's if not given.
     skip_unreadable : bool
         Go on after a file that cannot be read. Without it one such file leaves nothing behind, and every one is named.
     threads : int, optional
-        Processor threads; as many as there are processors where not given.
+        Processor threads; as many as there are processors if not given.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def segment_files(
 
 
 def require_threshold(threshold: float | None) -> None:
-    """Raise `UserError` where a threshold is given that is not between 0 and 1."""
+    """Raise `UserError` if a threshold is given that is not between 0 and 1."""
     if threshold is not None and not 0 < threshold < 1:
         raise UserError(f"--threshold {threshold}", "must lie between 0 and 1", "0.5 is usual")
 
@@ -127,9 +127,9 @@ def require_threshold(threshold: float | None) -> None:
 def masks_of(
     items: Sequence[Item], segmenter: LungSegmenter, skip_unreadable: bool = False, threads: int | None = None
 ) -> Iterator[tuple[Read, np.ndarray | None]]:
-    """Yield each radiograph with its mask, uint8 (H, W) of 0/255, None where it cannot be read, in order.
+    """Yield each radiograph with its mask, uint8 (H, W) of 0/255, None if it cannot be read, in order.
 
-    Where some cannot be read and are not skipped, the others are still read, and `RefusedImages` names them all.
+    If some cannot be read and are not skipped, the others are still read, and `RefusedImages` names them all.
     """
     errors: list[UserError] = []
     for group in read_in_groups(items, "marking lungs", threads):

@@ -111,7 +111,7 @@ class ViewNetwork(RegisteredNetwork):
     Raises
     ------
     UserError
-        Where the entry has no such class or no builder, or contradicts itself.
+        If the entry has no such class or no builder, or contradicts itself.
     """
 
     def __init__(self, entry: WeightEntry) -> None:
@@ -132,7 +132,7 @@ def find_view_network() -> ViewNetwork:
     Raises
     ------
     UserError
-        Where none is registered, or its file is missing or altered.
+        If none is registered, or its file is missing or altered.
     """
     if VIEW_WEIGHTS not in registry.load_registry():
         problem = f"needs the view network {VIEW_WEIGHTS}, which is not registered"
@@ -186,13 +186,13 @@ class LungSigns(NamedTuple):
     Attributes
     ----------
     haze : float
-        How unsure it is: the sum of p (1 - p) over the sum of p, p the probability of lung of each pixel. 0 where it
-        is sure, 1 where it marks nothing.
+        How unsure it is: the sum of p (1 - p) over the sum of p, p the probability of lung of each pixel. 0 if it
+        is sure, 1 if it marks nothing.
     darkness : float
         By how much the marked lungs are darker than the rest of the box that holds them, -1 to 1 of the picture's range
         of grey.
     solidity : float
-        The lower one of the two largest lungs' shares of their convex hulls, 0 to 1; 0 where there are not two.
+        The lower one of the two largest lungs' shares of their convex hulls, 0 to 1; 0 if there are not two.
     doubt : str
         See `doubt_of`.
     """
@@ -223,7 +223,7 @@ def signs_of(grey: np.ndarray, probability: np.ndarray, mask: np.ndarray) -> Lun
 
 
 def doubt_of(mask: np.ndarray) -> str:
-    """Return why a lung mask, uint8 (H, W), looks unlike that of a frontal chest radiograph; "" where it does not."""
+    """Return why a lung mask, uint8 (H, W), looks unlike that of a frontal chest radiograph; "" if it does not."""
     marked = (mask > 0).astype(np.uint8)
     if not marked.any():
         return "no lungs found"

@@ -12,7 +12,7 @@ from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.systems import System, Trained
 
-# Why a change has no effect, and what would; None where it has.
+# Why a change has no effect, and what would; None if it has.
 Why = tuple[str, str] | None
 _ELSEWHERE = {
     "paper": "Name the paper in the command",
@@ -70,7 +70,7 @@ class _Checks:
         return [system for system in self.systems if isinstance(system, Trained)]
 
     def without_effect(self, first: str, *rest: str) -> Why:
-        """Return why a change has no effect and what to do; None where it has."""
+        """Return why a change has no effect and what to do; None if it has."""
         if first in _ELSEWHERE:
             return "it is not a setting of the protocol", _ELSEWHERE[first]
         if first == "jobs" and self.protocol.in_process:

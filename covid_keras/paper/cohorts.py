@@ -29,7 +29,7 @@ class Kind:
     needs: ClassVar[tuple[str, ...]] = ()  # the collections that it reads
 
     def available(self, data: Path | None) -> str | None:
-        """Return None where the images are at hand, else what is missing."""
+        """Return None if the images are at hand, else what is missing."""
         return missing_collection(self.needs, data)
 
     def make(self, data: Path | None, made: Path) -> Cohort:
@@ -41,7 +41,7 @@ class Kind:
 class Cohorts:
     """The cohorts of a paper: its profiles name one of `kinds` each, as `cohort.kind`.
 
-    All methods raise `UserError` where a protocol's kind is none of these, or a setting is unknown or of the wrong
+    All methods raise `UserError` if a protocol's kind is none of these, or a setting is unknown or of the wrong
     type.
     """
 
@@ -59,7 +59,7 @@ class Cohorts:
         return self.settings(protocol).needs
 
     def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None where the profile's images are at hand, else what is missing."""
+        """Return None if the profile's images are at hand, else what is missing."""
         return self.settings(protocol).available(data)
 
     def make(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
@@ -71,13 +71,13 @@ class Cohorts:
         data : Path or None
             Root of the collections.
         made : Path
-            Where the phantom is written, and radiographs that had to be changed; what is kept of a search for copies
+            If the phantom is written, and radiographs that had to be changed; what is kept of a search for copies
             is beside it.
 
         Raises
         ------
         UserError
-            Where it needs collections that are not there, or asks for more images than they have.
+            If it needs collections that are not there, or asks for more images than they have.
         """
         settings = self.settings(protocol)
         if settings.needs and data is None:
@@ -90,7 +90,7 @@ class Cohorts:
 
 
 def missing_collection(names: Iterable[str], data: Path | None) -> str | None:
-    """Return None where all collections named lie below the data root, else which one does not."""
+    """Return None if all collections named lie below the data root, else which one does not."""
     for name in names:
         if data is None:
             return "no data folder"
@@ -105,13 +105,13 @@ def with_label(table: pd.DataFrame, label: str) -> pd.DataFrame:
 
 
 def drawn(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
-    """Draw so many rows in the table's order, all for 0; raise `UserError` where there are fewer."""
+    """Draw so many rows in the table's order, all for 0; raise `UserError` if there are fewer."""
     require(count, table, what)
     return table.iloc[np.sort(rng.permutation(len(table))[: count or len(table)])]
 
 
 def require(count: int, table: pd.DataFrame, what: str) -> None:
-    """Raise `UserError` where a protocol asks for more rows than a table has, or for fewer than none."""
+    """Raise `UserError` if a protocol asks for more rows than a table has, or for fewer than none."""
     if not 0 <= count <= len(table):
         raise UserError(
             "cohort", f"asks for {count} {what}, there are {len(table)}", "Change the counts in protocol.yaml"
@@ -150,7 +150,7 @@ def one_hospital(
     Parameters
     ----------
     folder : Path
-        Where it is (see `phantom_folder`).
+        If it is (see `phantom_folder`).
     settings : dataclass
         With `seed`, to which hospital B adds 1, and `size`.
     hospital : {"A", "B"}

@@ -45,9 +45,9 @@ class Execution(Protocol):
     inputs : Inputs
         What the network is fed.
     network : keras.Model or None
-        With its best weights; None where the system has none of its own.
+        With its best weights; None if the system has none of its own.
     folder, weights, predictions : Path
-        Where everything is kept, the best weights and the predictions among it.
+        If everything is kept, the best weights and the predictions among it.
     done : bool
         Whether the predictions are there, as they were written.
     details : dict
@@ -99,7 +99,7 @@ class Execution(Protocol):
     def chain(self) -> Sequence[Execution]: ...
 
     def below(self, name: str) -> Execution:
-        """Return the execution of the system `name` that this one builds on; raise `UserError` where it is not done."""
+        """Return the execution of the system `name` that this one builds on; raise `UserError` if it is not done."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Outcome:
     facts : dict
         What the record says of how they came about.
     history : list of dict
-        The epochs of the training; empty where nothing was trained.
+        The epochs of the training; empty if nothing was trained.
     """
 
     frame: pd.DataFrame

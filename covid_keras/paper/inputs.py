@@ -18,7 +18,7 @@ class Inputs:
     prepared : PreparedImages
         m images; an image of the cohort may have several (its views), one after the other.
     labels : ndarray (m,) int64
-        Class index of each, in the network's own classes; -1 where it takes no part.
+        Class index of each, in the network's own classes; -1 if it takes no part.
     owner : ndarray (m,) int64
         The row of the cohort that each belongs to, ascending.
     outputs : int

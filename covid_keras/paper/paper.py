@@ -36,10 +36,10 @@ class Paper:
         Further names on the command line (first author).
     title, citation, doi : str
     folder : Path
-        Where `protocol.yaml`, `published.yaml` and `results/` are.
+        Folder of `protocol.yaml`, `published.yaml` and `results/`.
     systems : tuple of System
     positive : str
-        The class whose sensitivity the tables give; "" where there are more than two.
+        The class whose sensitivity the tables give; "" if there are more than two.
     scored : tuple of str
         The classes that are evaluated; each system's own, else all of the cohort's, where empty.
     report : str
@@ -84,14 +84,14 @@ class Paper:
         Raises
         ------
         UserError
-            Where the data are not there.
+            If the data are not there.
         """
         if self.cohorts is None:
             raise NotImplementedError
         return self.cohorts.make(protocol, data, made)
 
     def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None where the profile's data are at hand, else the reason."""
+        """Return None if the profile's data are at hand, else the reason."""
         return None if self.cohorts is None else self.cohorts.available(protocol, data)
 
     def sources(self, protocol: Protocol) -> tuple[str, ...]:
@@ -143,7 +143,7 @@ class Paper:
     # ------------------------------------------------------------------------------------------------ its systems
 
     def system(self, name: str) -> System:
-        """Return the system of that name; raise `UserError` where the paper has none."""
+        """Return the system of that name; raise `UserError` if the paper has none."""
         for system in self.systems:
             if system.name == name:
                 return system

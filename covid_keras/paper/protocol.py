@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def _require(condition: bool, name: str, value: Any, rule: str) -> None:
-    """Raise `UserError` where a setting of the protocol makes no sense."""
+    """Raise `UserError` if a setting of the protocol makes no sense."""
     if not condition:
         raise UserError("protocol", f"{name} is {value!r}", f"It must be {rule}")
 
@@ -134,7 +134,7 @@ class UnfreezeSettings:
     epochs : int
         At most so many of each stage after the head's; 0 trains all layers at once, from the first epoch on.
     groups : int, optional
-        So many groups of layers are unfrozen, from the top; all where not given.
+        So many groups of layers are unfrozen, from the top; all if not given.
     patience : int
         Epochs without improvement after which a stage ends.
     learning_rate : float
@@ -155,7 +155,7 @@ class UnfreezeSettings:
 
     def __post_init__(self) -> None:
         followed = not self.scratch or self.epochs > 0
-        _require(followed, "training.unfreeze.scratch", self.scratch, "0 where no stage follows (epochs 0)")
+        _require(followed, "training.unfreeze.scratch", self.scratch, "0 if no stage follows (epochs 0)")
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class TrainingSettings:
     label_smoothing : float
         Of the cross-entropy, 0 to below 1.
     repeats : int, optional
-        Of the protocol's repeats so many are trained; all where not given.
+        Of the protocol's repeats so many are trained; all if not given.
     seed : int
         Of initial weights, order and augmentation; the repeat and fold are mixed in.
     augmentation : AugmentationSettings
@@ -254,7 +254,7 @@ class Protocol:
     tolerance : float
         Percentage points within which a number counts as reproduced; written here before the run.
     comparable : bool or str
-        True where the data are the paper's; else the reason why no number can be compared.
+        True if the data are the paper's; else the reason why no number can be compared.
     options : dict
         Settings that only this paper knows; read by its own code.
     jobs : int
@@ -303,7 +303,7 @@ class Protocol:
         return _overlaid(self.training, self.trainings.get(name), f"trainings.{name}")
 
     def split_of(self, name: str) -> SplitSettings:
-        """Return the settings of a division of the cohort, the main one for ""; raise `UserError` where unknown."""
+        """Return the settings of a division of the cohort, the main one for ""; raise `UserError` if unknown."""
         if name and name not in self.splits:
             raise UserError("protocol", f"has no split {name!r}", f"Add splits.{name}")
         own = self.splits.get(name)
@@ -359,7 +359,7 @@ def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None
     Raises
     ------
     UserError
-        Where the profile is unknown, a key is misspelt, or a value is of the wrong type.
+        If the profile is unknown, a key is misspelt, or a value is of the wrong type.
     """
     document = build(_Document, read_yaml(path), path)
     if profile not in document.profiles:

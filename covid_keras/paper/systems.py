@@ -95,7 +95,7 @@ class System:
         return protocol.training_of(self.settings or self.name)
 
     def epochs(self, protocol: Protocol) -> int:
-        """Return how many epochs it trains at most, over all stages; 1 where it is not trained."""
+        """Return how many epochs it trains at most, over all stages; 1 if it is not trained."""
         return 1
 
     def repeats(self, protocol: Protocol) -> int:
@@ -116,11 +116,11 @@ class System:
         return repeat < self.repeats(protocol) and fold < self.folds(protocol)
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None where all that it needs is at hand; else what is missing: it is left out, and tables say why."""
+        """Return None if all that it needs is at hand; else what is missing: it is left out, and tables say why."""
         return None
 
     def surrogate(self, protocol: Protocol) -> str:
-        """Return why its numbers cannot be compared even on the paper's data; "" where they can."""
+        """Return why its numbers cannot be compared even on the paper's data; "" if they can."""
         return ""
 
     def summary(self, protocol: Protocol) -> str:
@@ -130,7 +130,7 @@ class System:
     # ------------------------------------------------------------------------------------------------ its images
 
     def images(self, protocol: Protocol) -> Preparation | None:
-        """Return what is done once to every image; None where it sees none."""
+        """Return what is done once to every image; None if it sees none."""
         return self.preparation(protocol)
 
     def labelled(self, cohort: Cohort) -> Cohort:
@@ -182,12 +182,12 @@ class System:
         return trainer.apply()
 
     def network(self, execution: Execution) -> keras.Model | None:
-        """Return the network of an execution that is done, with its best weights; None where it has none.
+        """Return the network of an execution that is done, with its best weights; None if it has none.
 
         Raises
         ------
         UserError
-            Where the weights are missing, damaged, or another network's.
+            If the weights are missing, damaged, or another network's.
         """
         raise NotImplementedError
 
@@ -243,7 +243,7 @@ class System:
         return model, inputs[:, 0], (self.classes or classes).index(name)
 
     def require_trained(self, remedy: str) -> None:
-        """Raise `UserError` where it is not trained here."""
+        """Raise `UserError` if it is not trained here."""
         raise UserError(self.name, "is not trained here and has no weights of its own", remedy)
 
 

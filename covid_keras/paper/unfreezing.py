@@ -1,7 +1,7 @@
 """Progressive fine-tuning: the new layers alone first, then the backbone from the top, a stage at a time.
 
 A network is a head on a backbone whose layers are in groups, named by the beginnings of their names, the topmost group
-first. The stages of a training are: all layers together from random weights, where there are none to keep; the head;
+first. The stages of a training are: all layers together from random weights, if there are none to keep; the head;
 the head and the topmost group; then one group more each. Of the head's stage every epoch is trained, a later one ends
 when the monitored quantity has not improved for so many epochs; each begins with the best weights so far.
 
@@ -87,7 +87,7 @@ def open_stage(model: keras.Model, groups: Groups, stage: Stage) -> None:
     Raises
     ------
     ValueError
-        Where a group holds no layer of the model.
+        If a group holds no layer of the model.
     """
     from covid_keras.models.steady import hold_statistics
 

@@ -19,7 +19,7 @@ MeasuredOf = Mapping[tuple[str, str], Measured]
 
 
 class Printed(NamedTuple):
-    """A number of the paper in percent, and why it is to be distrusted ("" where nothing speaks against it)."""
+    """A number of the paper in percent, and why it is to be distrusted ("" if nothing speaks against it)."""
 
     value: float
     doubt: str

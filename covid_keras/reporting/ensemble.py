@@ -73,7 +73,7 @@ class Rule:
 
     @classmethod
     def of(cls, method: str, weights: str | None, ties: str | None, step: float | None) -> Rule:
-        """Read what the command line gave, None where it gave nothing; raise `UserError` for what has no effect."""
+        """Read what the command line gave, None if it gave nothing; raise `UserError` for what has no effect."""
         if method == "vote" and (weights is not None or step is not None):
             raise UserError("--method vote", "has no weights", "Leave out --weights and --step, or average")
         if method == "average" and ties is not None:

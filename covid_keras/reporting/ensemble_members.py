@@ -52,7 +52,7 @@ class Member:
     frame : pandas.DataFrame
         Its predictions.
     trained : pandas.DataFrame or None
-        The training part of each execution: columns `image_id, patient_id, repeat, fold`. None where it is
+        The training part of each execution: columns `image_id, patient_id, repeat, fold`. None if it is
         not known.
     facts : dict
         Source, system, the SHA-256 of each file, and of a run its paper and profile.
@@ -295,7 +295,7 @@ def _level(members: list[Member], common: set[str]) -> str:
 
 
 def _grouped(rows: pd.DataFrame, level: str) -> pd.DataFrame:
-    """Return rows with the (repeat, fold) of the ensemble: 0 where executions are put together."""
+    """Return rows with the (repeat, fold) of the ensemble: 0 if executions are put together."""
     return rows.assign(**{key: 0 for key in ("repeat", "fold") if key not in LEVELS[level]})
 
 

@@ -55,13 +55,13 @@ class Comparison:
     Parameters
     ----------
     other : str
-        Where the other predictions are from.
+        Where the other predictions come from.
     images, patients : int
         Which both have.
     differences : dict
         Of each metric: points, or a number; intervals by bootstrap of the patients that both have.
     delong : AucDifference or None
-        The AUCs by DeLong's method, images of a patient taken together; None where that is not possible.
+        The AUCs by DeLong's method, images of a patient taken together; None if that is not possible.
     """
 
     other: str
@@ -88,7 +88,7 @@ class Evaluation:
     curve : DataFrame or None
         The calibration curve of two classes: `score`, `share`, `low`, `high` (0..1), `images`.
     decided_at : float or None
-        The score from which an image is called positive; None where the decisions are the table's own, or those for
+        The score from which an image is called positive; None if the decisions are the table's own, or those for
         the highest score.
     drawing : Drawing
         How the intervals were drawn.
@@ -114,7 +114,7 @@ class Evaluation:
 
     @property
     def positive(self) -> str:
-        """The positive class, "" where there is none."""
+        """The positive class, "" if there is none."""
         return self.classes[1] if self.decisions[0].binary else ""
 
     @property
@@ -210,12 +210,12 @@ class Evaluation:
         yield "scores", score_figure(scores, f"Scores: {name}", self.positive, self.decided_at)
 
     def write(self, out: str | Path) -> Path:
-        """Write `evaluation.json` and the figures, as PNG, into a folder, made where missing; return it.
+        """Write `evaluation.json` and the figures, as PNG, into a folder, created if missing; return it.
 
         Raises
         ------
         UserError
-            Where the folder cannot be written; nothing is written then.
+            If the folder cannot be written; nothing is written then.
         """
         folder = require_writable_folder(out)
         for name, figure in self.figures():

@@ -76,7 +76,7 @@ class Examples:
         Raises
         ------
         UserError
-            Where an image is missing or damaged, the execution that it builds on is not done, or the folder of
+            If an image is missing or damaged, the execution that it builds on is not done, or the folder of
             prepared images cannot be written.
         """
         rows = choose_examples(predictions)
@@ -90,7 +90,7 @@ class Examples:
 
     @property
     def before(self) -> Execution | None:
-        """The finished execution that it comes after, None where its system comes after none."""
+        """The finished execution that it comes after, None if its system comes after none."""
         return self.execution.before
 
     @property
@@ -232,7 +232,7 @@ def _framed(
 def heat_table(system: str, cases: Iterable[Explanation]) -> pd.DataFrame:
     """Return, one row per example, the share of each map's heat that lies in the lungs, and the lungs' share of area.
 
-    The shares are NaN where no mask is known.
+    The shares are NaN if no mask is known.
     """
     rows = [
         {

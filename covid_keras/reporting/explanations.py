@@ -111,7 +111,7 @@ def lime_figure(cases: Sequence[HeatCase], title: str = "Grad-CAM and LIME") -> 
     Raises
     ------
     ValueError
-        Where there is no case, or one without a LIME explanation of its image.
+        If there is no case, or one without a LIME explanation of its image.
     """
     for case in cases:
         if case.lime is None or case.lime.segments.shape != case.image.shape:

@@ -123,7 +123,7 @@ def roc_figure(
     Raises
     ------
     ValueError
-        Where a system has no execution, or an execution holds only one class.
+        If a system has no execution, or an execution holds only one class.
     """
     figure = Figure(figsize=(NARROW + 0.6, NARROW + 1.3 + 0.2 * len(systems)), layout="constrained")
     axes = figure.subplots()
@@ -402,13 +402,13 @@ def headline_figure(panels: Mapping[str, pd.DataFrame], xlabel: str) -> Figure:
     ----------
     panels : mapping
         Title of the panel to rows of a comparison in one unit, of which `row` is the system's name. The paper's number
-        is the one compared with (`target`), its bar the std or, where it prints none, the interval.
+        is the one compared with (`target`), its bar the std or, if it prints none, the interval.
     xlabel : str
 
     Raises
     ------
     ValueError
-        Where there is no panel, or one without a row.
+        If there is no panel, or one without a row.
     """
     if not panels or any(frame.empty for frame in panels.values()):
         raise ValueError("no number to draw")

@@ -24,7 +24,7 @@ def forest_figure(
         a line.
     title, xlabel : str
     reference : float, optional
-        Where a dashed line stands, such as no difference; `reference_label` is its name.
+        Position of the dashed line, such as no difference; `reference_label` names it.
 
     Raises
     ------

@@ -14,7 +14,7 @@ class Group:
     Attributes
     ----------
     name : str
-        What tells the group from the others; "" where there is nothing to tell.
+        What tells the group from the others; "" if there is nothing to tell.
     titles : dict
         System to title, without the group's name.
     """
@@ -58,7 +58,7 @@ def named_groups(
 
 
 def _common(values: Iterable[str]) -> str:
-    """Return the value that all have; "" where they differ."""
+    """Return the value that all have; "" if they differ."""
     found = set(values)
     return found.pop() if len(found) == 1 else ""
 

@@ -25,12 +25,12 @@ def measure_shares(results: Results) -> pd.DataFrame:
     -------
     DataFrame
         `system`, and the columns of `covid_keras.explain.heat_shares`, one row per test image of the system's first
-        execution, for the class that the network decided for. Empty where the paper compares none that is there.
+        execution, for the class that the network decided for. Empty if the paper compares none that is there.
 
     Raises
     ------
     UserError
-        Where weights, images or masks are missing.
+        If weights, images or masks are missing.
     """
     names = list(dict.fromkeys(name for pair in results.heat_pairs for name in pair))
     frames = [_shares_of(results, name) for name in names]

@@ -88,7 +88,7 @@ class Entry:
 
     @cached_property
     def comparisons(self) -> list[pd.DataFrame]:
-        """Every published cell beside ours, one table per profile; one without a number of ours where there is none."""
+        """Every published cell beside ours, one table per profile; one without a number of ours if there is none."""
         cells = load_published(self.paper.folder / "published.yaml")
         nothing = [] if self.results else [compare(cells, [], 0.0, audit=audited_places(self.audit))]
         return [*(found.comparison for found in self.results), *nothing]
@@ -115,7 +115,7 @@ def overview_report(papers: Iterable[Paper], everything: bool = True) -> Report:
     Raises
     ------
     UserError
-        Where a committed file cannot be read.
+        If a committed file cannot be read.
     """
     entries = sorted(map(Entry.of, papers), key=lambda entry: (entry.name[-4:], entry.name))
     total = sum(entry.states for entry in entries)

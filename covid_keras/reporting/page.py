@@ -187,7 +187,7 @@ def _truth_table(results: Results) -> list[TableEntry]:
 
 
 def _difference_table(results: Results) -> list[TableEntry]:
-    """The paper's own systems against the others (all pairs where it has none) on the same patients, paired."""
+    """The paper's own systems against the others (all pairs if it has none) on the same patients, paired."""
     rows = []
     for a, b in _pairs(results):
         both = results.predictions_of(a), results.predictions_of(b)

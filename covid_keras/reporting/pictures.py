@@ -39,7 +39,7 @@ class Explanation:
     name : str
         Shown above the radiograph, such as the image's id.
     cells : tuple of (int, int)
-        Rows and columns of the maps before they were enlarged, factual and counterfactual; empty where unknown.
+        Rows and columns of the maps before they were enlarged, factual and counterfactual; empty if unknown.
     """
 
     image: np.ndarray
@@ -95,7 +95,7 @@ def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evi
 
 
 def cells_words(cases: Sequence[Explanation]) -> str:
-    """Return of how many cells the maps were before they were enlarged; "" where that is not known.
+    """Return of how many cells the maps were before they were enlarged; "" if that is not known.
 
     A map of few cells says little of where the evidence lies, however smooth it is drawn.
 
@@ -154,6 +154,6 @@ def colour_bar(
     norm: Normalize | None = None,
     colours: str = HEAT_MAP,
 ) -> None:
-    """Draw the scale of all maps of a figure below them, 0 to 1 where `norm` says nothing else."""
+    """Draw the scale of all maps of a figure below them, 0 to 1 if `norm` says nothing else."""
     scale = ScalarMappable(norm or Normalize(0, 1), colours)
     figure.colorbar(scale, ax=list(np.ravel(grid)), location="bottom", shrink=0.45, aspect=40, pad=0.02, label=label)

@@ -48,9 +48,9 @@ def prose(package: str | Path, template: str, block: str = "", **values: Any) ->
     Raises
     ------
     jinja2.UndefinedError
-        Where the template names a value that is not given.
+        If the template names a value that is not given.
     KeyError
-        Where it has no such block.
+        If it has no such block.
     """
     found = _environment(package).get_template(template)
     text = "".join(found.blocks[block](found.new_context(values))) if block else found.render(values)

@@ -44,7 +44,7 @@ def publish_run(path: str | Path) -> Path:
     Raises
     ------
     UserError
-        Where the run is not complete, or the suite does not run from a checkout.
+        If the run is not complete, or the suite does not run from a checkout.
     """
     require_checkout()
     results = Results.of(RunFolder.open(path))
@@ -73,7 +73,7 @@ def refresh_readmes() -> Path:
     Raises
     ------
     UserError
-        Where the suite does not run from a checkout.
+        If the suite does not run from a checkout.
     """
     require_checkout()
     for readme in readmes():
@@ -97,7 +97,7 @@ def write_results(out: str | Path) -> list[Path]:
     Raises
     ------
     UserError
-        Where a committed file cannot be read, or `out` cannot be written.
+        If a committed file cannot be read, or `out` cannot be written.
     """
     page = write_report(out, overview_report(_published_papers()))
     return [page, *(refresh_overview() if is_checkout() else [])]
@@ -109,7 +109,7 @@ def _published_papers() -> list[Paper]:
 
 
 def require_checkout() -> None:
-    """Raise `UserError` where the suite does not run from a checkout, whose READMEs and results there are to write."""
+    """Raise `UserError` if the suite does not run from a checkout, whose READMEs and results there are to write."""
     if not is_checkout():
         raise UserError(
             ROOT,

@@ -71,7 +71,7 @@ def render(report: Report, kind: Kind = "html") -> str:
     Raises
     ------
     ValueError
-        Where a citation's address is not http(s).
+        If a citation's address is not http(s).
     """
     for text, url in report.citations:
         if url and not url.startswith(("https://", "http://")):

@@ -116,7 +116,7 @@ class Results:
 
     @classmethod
     def of(cls, run: RunFolder) -> Results:
-        """Read a run's finished executions; raise `UserError` where there is none."""
+        """Read a run's finished executions; raise `UserError` if there is none."""
         return cls(finished(run))
 
     @classmethod
@@ -360,7 +360,7 @@ def results_json(results: Results) -> dict[str, Any]:
 
 
 def banner_of(results: Results) -> str:
-    """Return the warning across the page; "" where the numbers are comparable."""
+    """Return the warning across the page; "" if the numbers are comparable."""
     comparable = results.provenance["comparable"]
     return prose(
         "covid_keras.reporting",

@@ -29,7 +29,7 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
     Raises
     ------
     UserError
-        Where the folder is not a run, holds no finished execution, or lacks what the page is made of (a history; for
+        If the folder is not a run, holds no finished execution, or lacks what the page is made of (a history; for
         Grad-CAM weights or images). Nothing is written then: what an earlier report left stays as it was.
     """
     results = Results.of(RunFolder.open(path))

@@ -44,7 +44,7 @@ def precision_recall_figure(systems: Executions, title: str, positive: str) -> F
     Raises
     ------
     ValueError
-        Where an execution has no positive.
+        If an execution has no positive.
     """
     figure = _square(title, f"sensitivity (recall) for {positive}", "precision (PPV)", len(systems))
     axes = figure.axes[0]
@@ -97,7 +97,7 @@ def score_figure(scores: Mapping[str, np.ndarray], title: str, positive: str, th
         Class to the scores of its images for `positive`, (n,), 0..1.
     title, positive : str
     threshold : float, optional
-        Where decisions change; None where they do not follow from the scores.
+        Where decisions change; None if they do not follow from the scores.
     """
     figure = Figure(figsize=(NARROW + 1.6, NARROW), layout="constrained")
     axes = figure.subplots()

@@ -94,7 +94,7 @@ def leak_table(
 
 
 def published_values(published: Iterable[PublishedCell]) -> dict[tuple[str, str], tuple[float, float, float]]:
-    """Return (value, low, high) in percent of each (system, metric) that a paper prints; NaN where no interval is.
+    """Return (value, low, high) in percent of each (system, metric) that a paper prints; NaN if no interval is.
 
     Of several cells of one metric the first with an interval counts, else the first.
     """
@@ -127,7 +127,7 @@ def seed_figure(
     Raises
     ------
     ValueError
-        Where no system was trained more than once.
+        If no system was trained more than once.
     """
     repeated = _repeated(executions)
     if repeated.empty:

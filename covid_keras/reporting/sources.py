@@ -119,7 +119,7 @@ class CommittedSource:
 
     @cached_property
     def _file(self) -> dict[str, Any]:
-        """The metrics; raise `UserError` where they are missing or of another layout."""
+        """The metrics; raise `UserError` if they are missing or of another layout."""
         return read_json(self.folder / f"{self.profile}.json")
 
     @property
@@ -181,7 +181,7 @@ def read_protocol_text(run: RunFolder) -> str:
 
 
 def finished(run: RunFolder) -> RunSource:
-    """Read a run's finished executions; raise `UserError` where there is none."""
+    """Read a run's finished executions; raise `UserError` if there is none."""
     done = [execution for execution in run.executions() if execution.done]
     if not done:
         raise UserError(run.path, "holds no finished execution", "Run `covid-keras reproduce` until one is done")

@@ -50,7 +50,7 @@ UNASKED = Audited()
 class Cell:
     """A published number beside ours, as text.
 
-    `verdict` is None where the paper prints no such number; `paper` is "" where ours stands alone. `audit` says
+    `verdict` is None if the paper prints no such number; `paper` is "" if ours stands alone. `audit` says
     whether the printed number is possible at all.
     """
 
@@ -68,14 +68,14 @@ class Cell:
 
     @property
     def kind(self) -> str:
-        """The key of the verdict in `VERDICTS`, empty where there is nothing of ours to judge."""
+        """The key of the verdict in `VERDICTS`, empty if there is nothing of ours to judge."""
         if not self.measured or self.verdict is None:
             return ""
         return self.verdict.outcome or NOT_JUDGED
 
     @property
     def symbol(self) -> str:
-        """The verdict's sign, empty where there is nothing of ours to judge."""
+        """The verdict's sign, empty if there is nothing of ours to judge."""
         return VERDICTS[self.kind][0] if self.kind else ""
 
     @property
@@ -85,7 +85,7 @@ class Cell:
 
     @property
     def audit_sign(self) -> str:
-        """The sign of what the audit says of the printed number; "" where it was not, or cannot be, checked."""
+        """The sign of what the audit says of the printed number; "" if it was not, or cannot be, checked."""
         return AUDIT_SIGNS[self.audit.verdict][0] if self.audit.verdict else ""
 
     @property
@@ -152,7 +152,7 @@ def paper_tables(frame: pd.DataFrame) -> list[PaperTable]:
     Raises
     ------
     ValueError
-        Where a column is missing, a cell is there twice or a grade or outcome is unknown.
+        If a column is missing, a cell is there twice or a grade or outcome is unknown.
     """
     missing = [name for name in COMPARISON_COLUMNS if name not in frame.columns]
     if missing:
@@ -183,7 +183,7 @@ def cell_of(item: Mapping[str, Any]) -> Cell:
 
 
 def _text(item: Mapping[str, Any], name: str) -> str:
-    """Return a text of a row, "" where it has none; an empty one comes back from CSV as NaN."""
+    """Return a text of a row, "" if it has none; an empty one comes back from CSV as NaN."""
     return "" if pd.isna(item.get(name, "")) else str(item.get(name, ""))
 
 
@@ -213,7 +213,7 @@ def verdict_counts(frame: pd.DataFrame) -> dict[str, int]:
 
 
 def audit_signs(frame: pd.DataFrame | None) -> list[tuple[str, str, str]]:
-    """Return sign, word and meaning of what the audit says of a cell; nothing where the comparison has no audit."""
+    """Return sign, word and meaning of what the audit says of a cell; nothing if the comparison has no audit."""
     if frame is None or "audit" not in frame.columns:
         return []
     return [(AUDIT_SIGNS[word][0] or NO_SIGN, word, AUDIT_SIGNS[word][1]) for word in audit_kinds(frame["audit"])]

@@ -1,4 +1,4 @@
-"""Numbers as the reports write them: two decimals, a true minus sign, a dash where there is none."""
+"""Numbers as the reports write them: two decimals, a true minus sign, a dash if there is none."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def published_number(value: float, unit: str = "percent") -> str:
 
 
 def interval(low: float, high: float, signed: bool = False, unit: str = "percent", kind: str = "") -> str:
-    """Return an interval in brackets, marked where it is exact (see `EXACT_WORDS`); "" where there is none.
+    """Return an interval in brackets, marked where it is exact (see `EXACT_WORDS`); "" if there is none.
 
     >>> interval(75.5, 84), interval(-1, 2, signed=True), interval(float("nan"), 0)
     ('[75.50, 84.00]', '[−1.00, +2.00]', '')

@@ -49,7 +49,7 @@ def require_devices(strategy: str) -> None:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """Read "i/n" (1-based); raise `UserError` where it is anything else."""
+    """Read "i/n" (1-based); raise `UserError` if it is anything else."""
     try:
         i, n = (int(part) for part in text.split("/"))
     except ValueError:

@@ -24,13 +24,13 @@ def resolve_strategy(name: str = "auto") -> tf.distribute.Strategy:
     Parameters
     ----------
     name : {"auto", "one", "mirrored", "tpu"}
-        "auto": a TPU where there is one, all GPUs where there are several, else one device. "mirrored": all GPUs,
-        or all logical CPU devices where there is no GPU.
+        "auto": a TPU if there is one, all GPUs if there are several, else one device. "mirrored": all GPUs,
+        or all logical CPU devices if there is no GPU.
 
     Raises
     ------
     UserError
-        Where there is no TPU, or only one device to mirror over.
+        If there is no TPU, or only one device to mirror over.
     """
     require_choice("--strategy", name, STRATEGIES)
     gpus = tf.config.list_logical_devices("GPU")

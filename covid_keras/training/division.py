@@ -29,7 +29,7 @@ def make_splits(
 
 
 def chosen_images(cohort: Cohort, images: Mapping[str, int]) -> Cohort:
-    """Return the first so many images of each label named (0: all), in the cohort's order; all where none is named."""
+    """Return the first so many images of each label named (0: all), in the cohort's order; all if none is named."""
     if not images:
         return cohort
     table = cohort.table

@@ -31,14 +31,14 @@ from covid_keras.training.runfolder import HISTORY, Execution
 
 
 def execute(execution: Execution, tell: Tell = lambda epoch, values: None) -> None:
-    """Train one execution, or go on with it, and write its predictions; nothing to do where it is done.
+    """Train one execution, or go on with it, and write its predictions; nothing to do if it is done.
 
     `tell` is called after each epoch.
 
     Raises
     ------
     UserError
-        Where another process is training it, the images cannot be read, or the training diverged.
+        If another process is training it, the images cannot be read, or the training diverged.
     """
     with locked(execution.folder, wait=False):
         if execution.done:

@@ -27,7 +27,7 @@ def export_weights(path: str | Path, system: str, out: str | Path, repeat: int =
     Raises
     ------
     UserError
-        Where the run has no such execution, it is not done, or its network is none of its own.
+        If the run has no such execution, it is not done, or its network is none of its own.
     """
     run = RunFolder.open(path)
     run.paper.system(system).require_trained("Export the system that it builds on")

@@ -73,7 +73,7 @@ def fit(
         One where nothing is unfrozen.
     tell : callable
     open_stage : callable, optional
-        Prepares the model for a stage and compiles it; called only where there are several.
+        Prepares the model for a stage and compiles it; called only if there are several.
     watch : callable
         Makes the callbacks that come before the tracker, anew for each stage.
     """

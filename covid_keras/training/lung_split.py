@@ -21,7 +21,7 @@ def load_lung_cohort(data: Path) -> Cohort:
     Raises
     ------
     UserError
-        Where images of the split are missing.
+        If images of the split are missing.
     """
     cohort = load_source("darwin_v7", data)
     named = set(read_split(SPLIT)["image_id"])

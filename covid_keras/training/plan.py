@@ -111,7 +111,7 @@ def missing_systems(paper: Paper, protocol: Protocol, data: Path | None, out: Pa
     Raises
     ------
     UserError
-        Where nothing is left to run.
+        If nothing is left to run.
     """
     left_out: dict[str, str] = {}
     for name in protocol.systems:
@@ -161,7 +161,7 @@ def judged(
 ) -> Protocol:
     """Return the protocol, not comparable where the command departs from what was written down before the run.
 
-    `registered` names the registry's entry that a given weight file should be, where there is one.
+    `registered` names the registry's entry that a given weight file should be, if there is one.
     """
     reasons = [f"{text} set on the command line" for text in changed if not text.startswith("systems=")]
     given, wanted = protocol.weights, written.weights
@@ -200,7 +200,7 @@ def choose_profile(paper: Paper, data: Path | None, asked: bool = False) -> str:
     Raises
     ------
     UserError
-        Where a data folder was asked for and holds the images of no profile: that must not end in the phantom.
+        If a data folder was asked for and holds the images of no profile: that must not end in the phantom.
     """
     passed_over = []
     for name in paper.profiles:

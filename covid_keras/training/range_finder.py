@@ -49,9 +49,9 @@ class RangeTest:
     rates, losses : ndarray of float64, shape (N,)
         Of each batch the rate of its step and its loss before that step; all finite.
     suggested : float
-        The rate where the smoothed loss falls steepest per decade, see `suggested_rate`; NaN where no rate stands out.
+        The rate where the smoothed loss falls steepest per decade, see `suggested_rate`; NaN if no rate stands out.
     stopped : str
-        Why it ended before the highest rate, `DIVERGED` or `NOT_FINITE`; "" where it did not.
+        Why it ended before the highest rate, `DIVERGED` or `NOT_FINITE`; "" if it did not.
     """
 
     rates: np.ndarray
@@ -132,7 +132,7 @@ def suggested_rate(rates: np.ndarray, losses: np.ndarray) -> float:
     Returns
     -------
     float
-        NaN where there are too few batches for a slope, or the loss falls by no more than its noise.
+        NaN if there are too few batches for a slope, or the loss falls by no more than its noise.
     """
     if len(rates) < FEWEST:
         return math.nan

@@ -36,7 +36,7 @@ class ResumableTraining(keras.callbacks.Callback):
     patience : int
         Epochs without improvement before training stops.
     stop : str
-        The quantity whose improvement patience waits for; `monitor` where not given.
+        The quantity whose improvement patience waits for; `monitor` if not given.
     ties : {"first", "last"}
         Which of equally good epochs is kept.
 
@@ -90,7 +90,7 @@ class ResumableTraining(keras.callbacks.Callback):
         Raises
         ------
         UserError
-            Where the state is damaged or of another network; the model is left as it was.
+            If the state is damaged or of another network; the model is left as it was.
         """
         if not (self.folder / STATE).is_file():
             return 0
@@ -128,7 +128,7 @@ class ResumableTraining(keras.callbacks.Callback):
             self.next_write = time.monotonic() + WRITE_SHARE * (time.monotonic() - started)
 
     def _best_epoch(self, name: str, ties: str) -> int:
-        """Return the epoch so far that is best in one quantity; -1 where it was never a number."""
+        """Return the epoch so far that is best in one quantity; -1 if it was never a number."""
         values = np.array([epoch[name] for epoch in self.history])
         goodness = np.where(np.isnan(values), -np.inf, -values if name.endswith("loss") else values)
         if np.isneginf(goodness.max()):
@@ -155,7 +155,7 @@ class ResumableTraining(keras.callbacks.Callback):
         Raises
         ------
         UserError
-            Where no epoch had a finite value of what is monitored: the training diverged.
+            If no epoch had a finite value of what is monitored: the training diverged.
         """
         if self.best_epoch < 0:
             raise UserError(

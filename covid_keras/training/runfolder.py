@@ -123,7 +123,7 @@ class Execution:
         return self.run.paper.scored_of(self.system, self.cohort)
 
     def below(self, name: str) -> Execution:
-        """Return the execution of another system that this one builds on; raise `UserError` where it is not done."""
+        """Return the execution of another system that this one builds on; raise `UserError` if it is not done."""
         system = self.run.paper.system(name)
         one = Execution(self.run, system, *system.place(self.repeat, self.fold))
         if not one.done:
@@ -132,7 +132,7 @@ class Execution:
 
     @property
     def before(self) -> Execution | None:
-        """The finished execution that it comes after, None where its system comes after none."""
+        """The finished execution that it comes after, None if its system comes after none."""
         return self.below(self.system.after) if self.system.after else None
 
     @property
@@ -160,7 +160,7 @@ class Execution:
 
     @cached_property
     def division(self) -> np.ndarray:
-        """The part of each image, "" where it takes no part."""
+        """The part of each image, "" if it takes no part."""
         return self.system.division(self)
 
     @cached_property
@@ -192,12 +192,12 @@ class Execution:
 
     @property
     def network(self) -> keras.Model | None:
-        """Its network with the best weights; None where its system has none."""
+        """Its network with the best weights; None if its system has none."""
         return self.system.network(self)
 
     @property
     def history(self) -> pd.DataFrame | None:
-        """Losses and accuracies of each epoch, None where nothing was trained; raise `UserError` where unreadable."""
+        """Losses and accuracies of each epoch, None if nothing was trained; raise `UserError` if unreadable."""
         if not self.details["epochs"]:
             return None
         path = self.folder / HISTORY
@@ -251,7 +251,7 @@ class RunFolder:
         Raises
         ------
         UserError
-            Where the folder holds a run in which something was trained and that differs: names the first
+            If the folder holds a run in which something was trained and that differs: names the first
             difference. Where the folder cannot be written.
         """
         run = cls(require_writable_folder(Path(path)).resolve())
@@ -299,7 +299,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open a run that is there; raise `UserError` where the folder is none."""
+        """Open a run that is there; raise `UserError` if the folder is none."""
         run = cls(Path(path).resolve())
         try:
             there = (run.path / RECORD).is_file()
@@ -342,7 +342,7 @@ class RunFolder:
         return Cohort.from_csv(self._unchanged("cohort.csv"), classes=tuple(self.record["classes"]))
 
     def _unchanged(self, name: str) -> Path:
-        """Return the path of a file of the run; raise `UserError` where it is gone or was edited."""
+        """Return the path of a file of the run; raise `UserError` if it is gone or was edited."""
         path = self.path / name
         if not path.is_file():
             raise UserError(path, "is missing from the run folder", "Start the run anew in another --out")
@@ -451,7 +451,7 @@ def _what_decides(protocol: Protocol) -> dict[str, Any]:
 
 
 def first_difference(old: Any, new: Any, place: str = "") -> str | None:
-    """Return where two nests of mappings differ first, as "place: old, now new"; None where they do not."""
+    """Return where two nests of mappings differ first, as "place: old, now new"; None if they do not."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):
             inside = f"{place}.{key}" if place else str(key)

@@ -79,7 +79,7 @@ class Scheduler(ABC):
         Raises
         ------
         UserError
-            Where a training fails: its name, the last line it wrote, and its log file.
+            If a training fails: its name, the last line it wrote, and its log file.
         """
 
 
@@ -94,12 +94,12 @@ def run_executions(
     shard : (int, int)
         (i, n): this machine's i-th of n shares.
     scheduler : Scheduler, optional
-        `InProcess` where not given.
+        `InProcess` if not given.
 
     Raises
     ------
     UserError
-        Where a training fails.
+        If a training fails.
     """
     chains = take_shard(run.chains(), shard)
     mine = [execution for chain in chains for execution in chain]
@@ -238,7 +238,7 @@ def worker_environment(jobs: int) -> dict[str, str]:
 
 
 def log_of(execution: Execution) -> Path:
-    """Return the log of an execution, its folder made where it is missing."""
+    """Return the log of an execution, its folder made if it is missing."""
     execution.folder.mkdir(parents=True, exist_ok=True)
     return execution.folder / "log.txt"
 

@@ -105,7 +105,7 @@ class PaperSegmenters(ABC):
         return cache / STAGES / f"{name}-{key}"
 
     def mask_cohort(self, protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
-        """Return the masked radiographs that they learn from; raise `UserError` where a collection is missing."""
+        """Return the masked radiographs that they learn from; raise `UserError` if a collection is missing."""
         kind = self._kind_of(protocol)
         if kind == PHANTOM:
             return phantom_masks(self.cohorts.make(protocol, data, cache / "made"))
@@ -115,7 +115,7 @@ class PaperSegmenters(ABC):
         return self.load_masked(kind, data, cache)
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None where the radiographs with lung masks are at hand, else what is missing."""
+        """Return None if the radiographs with lung masks are at hand, else what is missing."""
         return missing_collection(self.collections.get(self._kind_of(protocol), ()), data)
 
     def _kind_of(self, protocol: Protocol) -> str:
@@ -140,7 +140,7 @@ class PaperSegmenters(ABC):
         return TrainedSegmenter(self.kind(), self.train(protocol, data, cache, name))
 
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
-        """Train and measure those of the protocol that are not done yet; say so where there are no masks for them."""
+        """Train and measure those of the protocol that are not done yet; say so if there are no masks for them."""
         names = list(self.settings(protocol))
         if names and (reason := self.missing(protocol, data)):
             print(f"Left out: {', '.join(names)}: {reason}", flush=True)
@@ -177,7 +177,7 @@ class PaperSegmenters(ABC):
         Raises
         ------
         UserError
-            Where one is not trained.
+            If one is not trained.
         """
         folders = self._folders(run)
         if unfinished := set(folders) - set(self.done(run)):
@@ -202,7 +202,7 @@ class SegmentingPaper(Paper):
     segmenters: ClassVar[PaperSegmenters]
 
     def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None where a profile's images are at hand, and human masks where its own segmenter marks the lungs."""
+        """Return None if a profile's images are at hand, and human masks where its own segmenter marks the lungs."""
         reason = super().available(protocol, data)
         if reason is None and self.segmenters.masks(protocol) != SHIPPED:
             return self.segmenters.missing(protocol, data)

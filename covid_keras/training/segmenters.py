@@ -202,7 +202,7 @@ class _Batches(MaskedBatches):
 def train_segmenter(
     kind: SegmenterKind, name: str, settings: SegmenterSettings, cohort: Cohort, split: pd.Series, folder: Path
 ) -> Path:
-    """Train one segmenter into `folder`, or resume it; nothing to do where it is done.
+    """Train one segmenter into `folder`, or resume it; nothing to do if it is done.
 
     One process trains a folder at a time; any other waits and then finds it done. Where it is done, files are only
     hashed, so this may be called whenever the segmenter is needed. A true Dice below 0.5 on the validation part, as of
@@ -230,7 +230,7 @@ def train_segmenter(
     Raises
     ------
     UserError
-        Where the split leaks or lacks a part, a mask is missing, the folder holds the training of other settings or
+        If the split leaks or lacks a part, a mask is missing, the folder holds the training of other settings or
         other images, or the training diverged.
     """
     training = _Training(kind, name, settings, *_taken(cohort, split), Path(folder))
@@ -278,7 +278,7 @@ class _Training:
 
     @property
     def done(self) -> bool:
-        """Whether it is done; raise `UserError` where one of other settings or other images is."""
+        """Whether it is done; raise `UserError` if one of other settings or other images is."""
         if not (self.folder / RECORD).is_file():
             return False
         self._require_same(RECORD)
@@ -406,14 +406,14 @@ class TrainedSegmenter(LungSegmenter):
     folder : Path
         As `train_segmenter` leaves it.
     threshold : float, optional
-        Probability from which on a pixel is lung; that of the training's settings where not given.
+        Probability from which on a pixel is lung; that of the training's settings if not given.
     clean : bool
         Fill holes and drop islands of the mask as the shipped segmenter does.
 
     Raises
     ------
     UserError
-        Where the folder holds no finished training, or its weights were altered.
+        If the folder holds no finished training, or its weights were altered.
     """
 
     def __init__(

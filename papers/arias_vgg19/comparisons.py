@@ -183,7 +183,7 @@ def filter_answers(results: Results) -> pd.DataFrame:
 def fate_table(answers: pd.DataFrame, present: Collection[str]) -> pd.DataFrame:
     """Return the counts, one row per experiment and class, with how much of each view was let through.
 
-    Unknown views have columns where there are any; `present` are the labels of the cohort.
+    Unknown views have columns if there are any; `present` are the labels of the cohort.
     """
     unknown = answers["view"].eq(UNKNOWN_VIEW).any()
     shown = {fate: key for fate, key in FATES.items() if unknown or key[0] != UNKNOWN_VIEW}
@@ -285,7 +285,7 @@ class Beside(NamedTuple):
 
     @property
     def reached(self) -> float:
-        """The control's AUC above chance in percent of the experiment's, at least 0; NaN where that has none."""
+        """The control's AUC above chance in percent of the experiment's, at least 0; NaN if that has none."""
         if self.covid_standing != "above" or self.less.b <= CHANCE:
             return float("nan")
         return float(percent(max(self.less.a - CHANCE, 0.0), self.less.b - CHANCE))

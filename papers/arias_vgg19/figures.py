@@ -162,7 +162,7 @@ def mask_figure(folders: Mapping[str, Path], cohort: Cohort) -> tuple[Figure, fl
     Raises
     ------
     UserError
-        Where a folder holds no finished training, or an image is missing.
+        If a folder holds no finished training, or an image is missing.
     """
     from covid_keras.training.segmenters import TrainedSegmenter  # with TensorFlow
     from papers.arias_vgg19.segmenters import UNetKind
@@ -187,7 +187,7 @@ def mask_figure(folders: Mapping[str, Path], cohort: Cohort) -> tuple[Figure, fl
 
 
 def chosen_images(table: pd.DataFrame) -> dict[str, str]:
-    """Return the validation images that are worst, median and best by Dice; fewer where there are fewer.
+    """Return the validation images that are worst, median and best by Dice; fewer if there are fewer.
 
     `table` is as `read_overlap` gives it, image ids as its index. Chosen by Dice only, so that nobody picks the
     pretty ones; equals by their names.

@@ -56,7 +56,7 @@ def authors_dice(lung: np.ndarray, p: np.ndarray, counts: np.ndarray | None = No
     """Return the authors' "Dice", 1/2 (every pixel wrong) to 1: the mean of `pixel_dice` over the pixels that count.
 
     `lung` (0 or 1) is the human mask, `p` (0..1) the probability of lung or a binary mask of the same shape; `counts`
-    (0 or 1) are the pixels that a person has judged, in the authors' code all. NaN where none counts.
+    (0 or 1) are the pixels that a person has judged, in the authors' code all. NaN if none counts.
     """
     each = pixel_dice(np.asarray(lung, np.float64), np.asarray(p, np.float64))
     if counts is None:
@@ -80,7 +80,7 @@ def batched_iou(sums: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def read_overlap(folder: Path) -> pd.DataFrame:
-    """Read a trained U-Net's `overlap.csv`; raise `UserError` where it is missing or no such table."""
+    """Read a trained U-Net's `overlap.csv`; raise `UserError` if it is missing or no such table."""
     return core.read_overlap(folder, PUBLISHED)
 
 
@@ -118,7 +118,7 @@ def measured_of(folder: Path, system: str) -> list[Measured]:
     Raises
     ------
     UserError
-        Where the folder holds no finished training.
+        If the folder holds no finished training.
     """
     record = read_record(Path(folder) / RECORD, ("settings",))
     measured = []

@@ -113,7 +113,7 @@ def _curves(results: Results, name: str, title: str) -> list[FigureEntry]:
 
 
 def frame_section(results: Results) -> Section | None:
-    """What the parts tell where there is no COVID-19 to be told, beside the experiments."""
+    """What the parts tell if there is no COVID-19 to be told, beside the experiments."""
     from covid_keras.reporting.forest import forest_figure
 
     ours, present = measured_of(results.measured), comparisons.labels_of(results)

@@ -57,7 +57,7 @@ class Scaling:
         Raises
         ------
         UserError
-            Where every image is flat.
+            If every image is flat.
         """
         images = images.astype(np.float64)
         varied = images[np.ptp(images, axis=(1, 2)) > 0]
@@ -71,7 +71,7 @@ class Scaling:
         """Return images, (n, H, W) in 0..1, as the network takes them: float32 (n, H, W, 1).
 
         `training` tells the images that the network learns from, which the authors scale differently. An image of one
-        grey level becomes 0 where it is scaled by its own std.
+        grey level becomes 0 if it is scaled by its own std.
         """
         mean, std = self.mean, self.std
         if self.mode == "per_image" or (self.mode == "authors" and training):

@@ -56,7 +56,7 @@ class UNets(PaperSegmenters):
 
 
 def said_by_filters(run: RunFolder) -> str:
-    """Return what the view filter of each fold said of every image, as CSV; "" where there is no filter."""
+    """Return what the view filter of each fold said of every image, as CSV; "" if there is no filter."""
     found = [
         pd.read_csv(one.folder / VERDICTS, dtype={"filter": str}).assign(repeat=one.repeat, fold=one.fold)
         for one in run.executions()

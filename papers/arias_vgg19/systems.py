@@ -59,7 +59,7 @@ class SourceControl(Vgg):
         return chosen.to_numpy()
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None where the cohort has pneumonia that is not COVID-19 of both collections."""
+        """Return None if the cohort has pneumonia that is not COVID-19 of both collections."""
         if isinstance(labels.COHORTS.settings(protocol), labels.PublishedCohort):
             return "not run: the paper's COVID-19 collections label no other pneumonia"
         return None

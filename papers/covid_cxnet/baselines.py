@@ -61,7 +61,7 @@ def build_densenet121(
     Raises
     ------
     UserError
-        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+        If ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     ValueError
         For another variant.
     """
@@ -99,7 +99,7 @@ def build_resnet50_baseline(
     Raises
     ------
     UserError
-        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+        If ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     """
     return _build("ResNet50", input_shape, True, weights, batchnorm_momentum, 1 if frozen else None, name)
 

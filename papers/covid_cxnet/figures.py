@@ -176,7 +176,7 @@ def _draw_box(axes: Axes, box: LungBox) -> None:
 
 
 def explanation_pictures(examples: Examples) -> Pictures:
-    """Return what LIME and the authors' Grad-CAM say of up to two examples, and text concealed where there is any.
+    """Return what LIME and the authors' Grad-CAM say of up to two examples, and text concealed if there is any.
 
     COVID-19 images come first. Text is left out for networks whose images are matched to the histogram of another one:
     which one is not known here.
@@ -222,7 +222,7 @@ def _without_text(asked: Sequence[Asked], examples: Examples) -> Pictures:
 
 
 def _concealed(one: Asked, row, preparation: Preparation, channels: int) -> tuple[Asked, np.ndarray] | None:
-    """Return the example without its text and where that was, (H, W) bool; None where none is seen."""
+    """Return the example without its text and where that was, (H, W) bool; None if none is seen."""
     image, lungs = _read(row, preparation)
     text = find_text(image, lungs)
     window = _window(lungs, preparation)

@@ -103,7 +103,7 @@ def probe(model: keras.Model, images: np.ndarray, batch_size: int = 8) -> pd.Dat
     Raises
     ------
     ValueError
-        Where the network has other outputs than CheXNet's fourteen.
+        If the network has other outputs than CheXNet's fourteen.
     """
     if model.output_shape[-1] != len(CHEXNET_FINDINGS):
         raise ValueError(f"CheXNet has {len(CHEXNET_FINDINGS)} outputs, this network {model.output_shape[-1]}")
@@ -194,7 +194,7 @@ def pictures_of(
 ) -> list[tuple[str, str, Figure]]:
     """Return the probabilities of some images by each reading, and the maps of each by the first reading.
 
-    `rows` are of a cohort's table, `weights` as `covid_keras.models.build_chexnet` takes them; `UserError` where the
+    `rows` are of a cohort's table, `weights` as `covid_keras.models.build_chexnet` takes them; `UserError` if the
     file is missing or is not CheXNet's.
     """
     names = [f"{row.image_id} ({row.label})" for row in rows.itertuples()]

@@ -55,7 +55,7 @@ class CiTSettings:
     Raises
     ------
     UserError
-        Where a value is out of range.
+        If a value is out of range.
     """
 
     lambda_: float = 0.00075
@@ -103,7 +103,7 @@ def build_perceptual(weights: str | Path = "imagenet", size: int | tuple[int, in
     weights : {"imagenet", "none"} or path
         Those of keras.applications (downloaded once), random, or a file in the layout of its `notop` file.
     size : int or (height, width), optional
-        Of the images, at least 32; any where not given.
+        Of the images, at least 32; any if not given.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def build_perceptual(weights: str | Path = "imagenet", size: int | tuple[int, in
     Raises
     ------
     UserError
-        Where ImageNet weights cannot be downloaded or the file does not fit.
+        If ImageNet weights cannot be downloaded or the file does not fit.
 
     Notes
     -----
@@ -161,7 +161,7 @@ class CiTNetwork(keras.Model):
     1. transforms the batch by every generator, in training mode;
     2. classifies all versions at once, ordered image by image and within an image by generator;
     3. takes loss_D = cross-entropy against the original labels, weighted by class (sum of weighted / sum of weights),
-       and CE_k = the same over all versions of those images whose label is k (0 where there are none);
+       and CE_k = the same over all versions of those images whose label is k (0 if there are none);
     4. takes all gradients, each generator's of MSE + perceptual * distance + lambda * CE_k + L2 (equation 1), where
        MSE and distance are means over all images, whatever their label;
     5. updates the classifier, then the generators.
@@ -185,7 +185,7 @@ class CiTNetwork(keras.Model):
     Raises
     ------
     ValueError
-        Where the numbers of generators, names and the classifier's outputs differ.
+        If the numbers of generators, names and the classifier's outputs differ.
 
     References
     ----------
@@ -236,16 +236,16 @@ class CiTNetwork(keras.Model):
         settings : CiTSettings
             Of which `filters` is not looked at.
         class_weights : sequence of float, optional
-            In class order; all 1 where not given.
+            In class order; all 1 if not given.
         jit_compile : bool
             Whether `fit` compiles the step with XLA.
 
         Raises
         ------
         UserError
-            Where there is a perceptual weight but no network for it.
+            If there is a perceptual weight but no network for it.
         ValueError
-            Where the class weights are not K positive numbers.
+            If the class weights are not K positive numbers.
         """
         if settings.perceptual > 0 and self.perceptual is None:
             raise UserError("perceptual", "needs a network", "Give VGG-16's weights, or the weight 0")
@@ -456,7 +456,7 @@ def _cross_entropy(logits, labels):
 
 
 def _class_means(values, labels):
-    """Mean of `values` (batch, K) over all versions of the images of each label; 0 where there are none: (classes,)."""
+    """Mean of `values` (batch, K) over all versions of the images of each label; 0 if there are none: (classes,)."""
     sums = tf.linalg.matvec(labels, tf.reduce_sum(values, axis=1), transpose_a=True)
     counts = tf.reduce_sum(labels, axis=0) * tf.cast(tf.shape(values)[1], tf.float32)
     return tf.math.divide_no_nan(sums, counts)

@@ -129,7 +129,7 @@ COHORTS = Cohorts({"covidgr": CovidgrCohort, "stand_in": StandInCohort, "phantom
 
 
 def no_pneumonia(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None where the third class that COVIDNet is trained with is at hand, else why it is not."""
+    """Return None if the third class that COVIDNet is trained with is at hand, else why it is not."""
     settings = COHORTS.settings(protocol)
     if not settings.pneumonia:
         return "not run: the protocol has no pneumonia images, COVIDNet's third class"

@@ -39,7 +39,7 @@ def relabel(true_label: ArrayLike, generator: ArrayLike) -> np.ndarray | str:
     Raises
     ------
     ValueError
-        Where a label is neither "N" nor "P".
+        If a label is neither "N" nor "P".
 
     Examples
     --------
@@ -73,7 +73,7 @@ def fuse(theta: ArrayLike, psi: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     ValueError
-        Where the shapes are not (n, 4) and equal, or a value is not a number.
+        If the shapes are not (n, 4) and equal, or a value is not a number.
 
     References
     ----------

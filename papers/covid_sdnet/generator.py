@@ -94,7 +94,7 @@ def build_generator(
     Parameters
     ----------
     size : int or (height, width), optional
-        Of the images; any where not given.
+        Of the images; any if not given.
     filters : int
         Channels inside (64 as published: 387,913 trainable parameters with 5 blocks).
     residual_blocks : int

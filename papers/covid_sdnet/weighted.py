@@ -38,7 +38,7 @@ class WeightedCrossEntropy(keras.losses.Loss):
     Raises
     ------
     ValueError
-        Where a weight is negative or not finite, or, when called, there is not one per class.
+        If a weight is negative or not finite, or, when called, there is not one per class.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ def covidnet_epoch(
 
     The images of the other classes are shuffled and cut into ceil(n / batch_size) batches; a last one that is short is
     filled up from the start of the shuffled order. In each batch max(int(batch_size * share), 1) places, chosen at
-    random, are then given to positives chosen at random: without repetition within a batch where there are enough of
+    random, are then given to positives chosen at random: without repetition within a batch if there are enough of
     them. So 0.3 and 0.33 are both two of eight, the images whose places were taken are not seen in that epoch, and
     positives are seen as often as the number of batches asks.
 
@@ -95,7 +95,7 @@ def covidnet_epoch(
     Raises
     ------
     UserError
-        Where there are no images of one kind, or batch size or share is out of range.
+        If there are no images of one kind, or batch size or share is out of range.
     """
     for name, indices in (("positives", positives), ("other classes", other)):
         if not len(indices):

@@ -142,7 +142,7 @@ COHORTS = Cohorts({"published": PublishedCohort, "stand_in": StandInCohort, "pha
 
 
 def no_covidgr(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None where the images of Table 12 are at hand, or what stands in for them, else what is missing."""
+    """Return None if the images of Table 12 are at hand, or what stands in for them, else what is missing."""
     if not isinstance(COHORTS.settings(protocol), PublishedCohort):
         return None
     reason = missing_collection(("covidgr",), data)

@@ -244,7 +244,7 @@ def agreement(results: Results, task: str) -> pd.DataFrame:
     """Return the votes of the three networks, one row per test image of an execution that all of them have.
 
     Columns `patient_id`, `pattern` ("3-0", "2-1", "1-1-1"), `some` (bool, a network is right) and, by the name of each
-    ensemble that was run, whether it is right. Empty where a network was not run.
+    ensemble that was run, whether it is right. Empty if a network was not run.
     """
     members = [f"{name}_{task}" for name in NETWORKS]
     if not set(members) <= set(results.systems):
@@ -361,7 +361,7 @@ class Claim(NamedTuple):
 
 
 def compared_cells() -> dict[str, PublishedCell]:
-    """Return what COVID-SDNet's own paper prints of it, by metric; nothing where that paper is not installed."""
+    """Return what COVID-SDNet's own paper prints of it, by metric; nothing if that paper is not installed."""
     try:
         cells = load_published(load_paper(COMPARED_PAPER).folder / "published.yaml")
     except UserError:
@@ -434,7 +434,7 @@ def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
 
 
 def literature_table(cells: Iterable[PublishedCell], ours: MeasuredOf) -> pd.DataFrame:
-    """Return the cells of a table of the paper, one row each, with ours where there is a counterpart."""
+    """Return the cells of a table of the paper, one row each, with ours if there is a counterpart."""
     rows = []
     for cell in cells:
         one = ours.get((cell.system, cell.metric)) if cell.system else None

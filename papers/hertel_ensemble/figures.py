@@ -64,10 +64,10 @@ class Pair:
 
 
 def segmentation_pictures(examples: Examples) -> list[tuple[str, str, Figure]]:
-    """Return figure 11 of the examples of COVID-19; nothing where there are none.
+    """Return figure 11 of the examples of COVID-19; nothing if there are none.
 
     The examples are of the network trained without masks, which comes after the one trained with masks on the same
-    fold; `UserError` where that one's weights, or an image, are missing.
+    fold; `UserError` if that one's weights, or an image, are missing.
     """
     from covid_keras.data.preparation import prepare_cohort
     from covid_keras.explain.network import map_cells

@@ -183,7 +183,7 @@ def share_table(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
 
 
 def share_auc(images: pd.DataFrame) -> Measured | None:
-    """Return the AUC of the `share` (0..1) alone for COVID-19 against all else; None where one of them is missing.
+    """Return the AUC of the `share` (0..1) alone for COVID-19 against all else; None if one of them is missing.
 
     In percent, with its 95 % interval by bootstrap over patients: the larger the share, the likelier COVID-19; equal
     shares count half.

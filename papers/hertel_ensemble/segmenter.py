@@ -45,7 +45,7 @@ class SegmenterSettings(shared.SegmenterSettings):
     patience_lr, factor : int, float
         After so many epochs without a better validation Dice the rate is multiplied by `factor`; 0 keeps the rate.
     augmentation : AugmentationSettings
-        Of radiograph and mask alike; the paper's where not given. What a mapping does not name is not done.
+        Of radiograph and mask alike; the paper's if not given. What a mapping does not name is not done.
     """
 
     size: Annotated[int, Gt(0), MultipleOf(8)] = 256
@@ -63,14 +63,14 @@ class SegmenterSettings(shared.SegmenterSettings):
 
 
 def segmenter_settings(protocol: Protocol) -> SegmenterSettings | None:
-    """Return the settings of the ResUNet that a protocol trains; None where it trains none.
+    """Return the settings of the ResUNet that a protocol trains; None if it trains none.
 
     It trains one where it marks the lungs, and where settings are given all the same.
 
     Raises
     ------
     UserError
-        Where a setting is unknown or makes no sense.
+        If a setting is unknown or makes no sense.
     """
     options = options_of(protocol)
     if options.masks == "shipped" and not options.segmenter:

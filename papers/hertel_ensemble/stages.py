@@ -132,7 +132,7 @@ def paired_difference(frame: pd.DataFrame) -> dict[str, float | int]:
     Raises
     ------
     ValueError
-        Where there is no image.
+        If there is no image.
     """
     difference = (frame["dice"] - frame["dice_shipped"]).to_numpy()
     mean, low, high = bootstrap_mean(difference, frame["patient_id"].tolist())

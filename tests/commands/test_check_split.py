@@ -53,12 +53,12 @@ def test_a_sound_split_ends_well_and_says_what_was_not_checked(split: Path, caps
     assert main(["check-split", "split.csv"]) == 0
     out = capsys.readouterr().out
     assert "Nothing shared between the parts" in out
-    assert "near-duplicates were not looked for" in out
+    assert "near-duplicates not searched for" in out
 
 
 def test_what_cannot_be_checked_is_an_error(split: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines(split, "image,part", "0.png,train", "1.png,test")
     assert "--patient" in fails(capsys, "check-split", "split.csv")
     assert main(["check-split", "split.csv", "--images", "images"]) == 0
-    assert "patients were not checked" in capsys.readouterr().out
+    assert "patients not checked" in capsys.readouterr().out
     assert "is a folder" in fails(capsys, "check-split", "split.csv", "--out", "images")

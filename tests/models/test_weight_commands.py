@@ -92,7 +92,7 @@ def test_add_knows_a_file_by_its_digest(capsys, store, tmp_path, content, name):
     assert find_weights(name).path == kept
     os.utime(kept, (1, 1))
     assert main(["weights", "add", str(given), "--as", name]) == 0
-    assert capsys.readouterr().out == f"{name} was here already\nOutput: {kept}\n"
+    assert capsys.readouterr().out == f"{name} was there already\nOutput: {kept}\n"
     assert kept.stat().st_mtime == 1
 
 
@@ -144,7 +144,7 @@ def test_list_and_check_say_what_is_here(capsys, store, tmp_path, monkeypatch):
     assert f"here: {tmp_path / 'shipped' / 'ours_v1.0.h5'}" in listed
     assert "not here: covid-keras weights download kerass" in listed
     assert "not here: covid-keras weights add FILE" in listed
-    assert f"looked for below {store} ({VARIABLE})" in listed
+    assert f"searched for in {store} ({VARIABLE})" in listed
     assert main(["weights", "check"]) == 0
     checked = capsys.readouterr().out.splitlines()
     assert [line.partition(" ")[0] for line in checked] == ["ours:", "theirs:", "kerass:", "Output:"]
@@ -221,12 +221,12 @@ def test_download_into_the_store_once(capsys, store, server, monkeypatch):
         _with_url(monkeypatch, name, f"{server}/{name}")
     assert main(["weights", "download", "theirs", "kerass", "theirs"]) == 0
     out = capsys.readouterr().out
-    assert out == "".join(f"{n} fetched\nOutput: {store / f'{n}_v1.0.h5'}\n" for n in ("theirs", "kerass"))
+    assert out == "".join(f"{n} downloaded\nOutput: {store / f'{n}_v1.0.h5'}\n" for n in ("theirs", "kerass"))
     assert _names(store) == ["kerass_v1.0.h5", "theirs_v1.0.h5"]
     assert find_weights("theirs").path.read_bytes() == CONTENT
     assert find_weights("kerass").path.read_bytes() == KERAS_CONTENT
     assert main(["weights", "download", "theirs"]) == 0
-    assert capsys.readouterr().out.startswith("theirs was here already")
+    assert capsys.readouterr().out.startswith("theirs was there already")
     assert Handler.asked == ["/theirs", "/kerass"]
 
 
@@ -254,7 +254,7 @@ def test_download_of_another_file_or_none_keeps_nothing(capsys, store, server, m
 
 def test_nothing_is_fetched_where_one_name_cannot_be(capsys, store, server, monkeypatch):
     _with_url(monkeypatch, "kerass", f"{server}/kerass")
-    assert "theirs: has no plain address" in fails(capsys, "weights", "download", "kerass", "theirs")
+    assert "theirs: has no direct link" in fails(capsys, "weights", "download", "kerass", "theirs")
     assert "registered weight file" in fails(capsys, "weights", "download", "kerass", "none")
     assert Handler.asked == []
 
