@@ -128,7 +128,7 @@ def solve(row: Values, positives: int, negatives: int) -> Matrices:
     Raises
     ------
     TooManyError
-        Where neither rate of the row is printed and the classes are too large to look through.
+        If neither rate of the row is printed and the classes are too large to look through.
     """
     hits = _allowed(row, "sensitivity", "false_negative_rate", positives)
     rights = _allowed(row, "specificity", "false_positive_rate", negatives)
@@ -153,7 +153,7 @@ def solve_images(row: Values, images: int) -> Matrices:
     Raises
     ------
     TooManyError
-        Where there are too many images to look through.
+        If there are too many images to look through.
     """
     right = counts_for(row["accuracy"], images)
     if sum(images - correct + 1 for correct in right) > MOST_LINES:

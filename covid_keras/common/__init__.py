@@ -1,1 +1,1 @@
-"""Errors, files, settings, progress and the import of TensorFlow: what every floor uses."""
+"""Helpers shared by all packages: errors, files, settings, tables, progress, lazy imports."""

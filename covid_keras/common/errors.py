@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to see."""
+"""The exception for errors that the user can fix."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Something the user gave cannot be used: which thing, what is wrong with it, what to do.
+    """Report unusable input: what is at fault, what is wrong with it, how to fix it.
 
-    The command line prints it as a single line and exits with status 2; no traceback.
+    The command line prints it as a single line without a traceback and exits with status 2.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class UserError(Exception):
 
     @property
     def errors(self) -> tuple[UserError, ...]:
-        """The single errors, one line each; more than one where several things given were refused at once."""
+        """The individual errors, one per rejected input."""
         return (self,)
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
-        """Pickle by the three parts: an error crosses from a worker process to the one that asked."""
+        """Pickle the three parts, so that worker processes can pass the error on."""
         return type(self), (self.subject, self.problem, self.remedy)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, their fingerprints, and a lock on a folder."""
+"""Atomic writes, fingerprints and folder locks."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _LOCK = ".lock"
 _log = logging.getLogger(__name__)
 
 
-# Once, at import: reading it means setting it, which two threads must not do at a time.
+# Read once at import: reading the umask means setting it, which is not thread-safe.
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it onto `path` when the block ends well.
+    """Write a file atomically: yield a temporary path and rename it to `path` on success.
 
     Parameters
     ----------
     path : str or Path
-        The file to write. Missing parent folders are made. The temporary name keeps the suffixes, since
-        libraries choose a format by suffix.
+        The file to write. Missing parent folders are created. The temporary name keeps the suffixes, because
+        libraries choose the format by suffix.
 
     Raises
     ------
     UserError
-        Where the folder cannot be written or the disk is full. No file is left behind, and what stood at
-        `path` before stays as it was.
+        If the folder is not writable or the disk is full. No temporary file is left, and an existing file at `path`
+        is not changed.
     """
     path = Path(path)
     temporary: Path | None = None
@@ -53,7 +53,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        # mkstemp makes files private; results are meant to be shared like any other file.
+        # mkstemp makes files private; results should have the usual permissions.
         os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, path)
     except OSError as error:
@@ -73,7 +73,7 @@ def _as_user_error(path: Path, error: OSError) -> UserError:
 
 
 def require_writable_folder(folder: str | Path) -> Path:
-    """Make `folder` and prove that a file can be written there; raise `UserError` where not."""
+    """Create `folder` and check that it is writable; raise `UserError` if not."""
     folder = Path(folder)
     probe = folder / ".writable"
     with atomic_path(probe) as temporary:
@@ -84,10 +84,9 @@ def require_writable_folder(folder: str | Path) -> Path:
 
 @contextlib.contextmanager
 def staged(folder: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder whose files move into `folder`, which may be missing, when the block ends well.
+    """Write several files atomically: yield a temporary folder and move its files into `folder` on success.
 
-    Where it does not, nothing is left behind: neither a file nor a folder that was not there before. Raises `UserError`
-    where the folder cannot be written.
+    On failure, no new file or folder is left. Raises `UserError` if the folder is not writable.
     """
     folder = Path(folder)
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -112,22 +111,21 @@ def staged(folder: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: str | Path, wait: bool) -> Iterator[None]:
-    """Hold a folder's lock for the block; the system drops it when the process dies, however it dies.
+    """Hold the lock of a folder, the file `.lock`, for the duration of the block.
 
-    It keeps out only who asks for it too. The lock is the file `.lock` in the folder, which filelock looks after.
+    The lock is advisory. The operating system releases it when the process dies.
 
     Parameters
     ----------
     folder : str or Path
-        Made where it is missing.
+        Created if missing.
     wait : bool
-        What to do while another process (or another thread of this one) holds it: wait, with a warning that says so,
-        or refuse.
+        If another process or thread holds the lock: wait and log a warning, or raise.
 
     Raises
     ------
     UserError
-        Where another holds it and `wait` is false, or the folder cannot be written.
+        If the lock is taken and `wait` is false, or the folder is not writable.
     """
     folder = Path(folder)
     lock = FileLock(folder / _LOCK)
@@ -137,7 +135,7 @@ def locked(folder: str | Path, wait: bool) -> Iterator[None]:
             lock.acquire(blocking=False)
         except Timeout as error:
             if not wait:
-                raise UserError(folder, "is in use by another process", "Wait for it, or end it first") from error
+                raise UserError(folder, "is in use by another process", "Wait for it to finish, or stop it") from error
             _log.warning("%s is in use by another process; waiting for it", folder)
             lock.acquire()
     except OSError as error:
@@ -149,19 +147,19 @@ def locked(folder: str | Path, wait: bool) -> Iterator[None]:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text, whole or not at all; return the path."""
+    """Write UTF-8 text atomically; return the path."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write `value` as indented JSON with a final newline, whole or not at all; return the path."""
+    """Write `value` atomically as indented JSON with a final newline; return the path."""
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """Read JSON; raise `UserError` where the file is missing or is not JSON."""
+    """Read JSON; raise `UserError` if the file is missing or not valid JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -171,10 +169,10 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_record(path: str | Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Read a JSON mapping that must hold `keys`; raise `UserError` naming what is missing."""
+    """Read a JSON mapping; raise `UserError` if one of `keys` is missing."""
     record = read_json(path)
     if not isinstance(record, dict):
-        raise UserError(path, "holds no mapping", "Restore or regenerate the file")
+        raise UserError(path, "must contain a JSON mapping", "Restore or regenerate the file")
     for key in keys:
         if key not in record:
             raise UserError(path, f"lacks the key {key!r}", "Restore or regenerate the file")
@@ -182,9 +180,9 @@ def read_record(path: str | Path, keys: tuple[str, ...]) -> dict[str, Any]:
 
 
 def cache_folder() -> Path:
-    """Return the user's cache of this suite, which may be missing still: in XDG_CACHE_HOME, else in ~/.cache.
+    """Return the suite's cache folder, below XDG_CACHE_HOME or else ~/.cache; it may not exist yet.
 
-    As the XDG Base Directory Specification has it, a relative XDG_CACHE_HOME is ignored.
+    A relative XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification requires.
     """
     given = Path(os.environ.get("XDG_CACHE_HOME", "")).expanduser()
     return (given if given.is_absolute() else Path.home() / ".cache") / "covid_keras"
@@ -200,13 +198,13 @@ def sha256_of(path: str | Path) -> str:
 
 
 def fingerprint(value: Any) -> str:
-    """Return a short stable key (16 hexadecimal digits) of a JSON-able value: same settings, same key."""
+    """Return a short stable key (16 hexadecimal digits) of a JSON-serialisable value."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def without_folders(value: Any) -> Any:
-    """Return a JSON-able value with every absolute path in it cut to its file name.
+    """Return a JSON-serialisable value with every absolute path reduced to its file name.
 
     >>> without_folders({"weights": "/home/me/resnet50.h5", "cache": ["C:\\\\me\\\\cache"], "note": "a / b"})
     {'weights': 'resnet50.h5', 'cache': ['cache'], 'note': 'a / b'}

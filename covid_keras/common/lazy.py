@@ -1,4 +1,4 @@
-"""Names that a package exports without importing the module behind them until they are used."""
+"""Lazy exports: names of a package whose modules are imported on first use."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from covid_keras.common.quiet import quiet_import
 def lazy_exports(
     package: str, exports: dict[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Return the `__getattr__`, `__dir__` and `__all__` (PEP 562) of a package whose names live in modules.
+    """Return `__getattr__`, `__dir__` and `__all__` (PEP 562) of a package with lazy exports.
 
     Parameters
     ----------
     package : str
-        The package's `__name__`, for the message of a missing name.
+        The package's `__name__`, for error messages.
     exports : dict
-        Public name to the module that defines it.
+        Maps each public name to the module that defines it.
     """
 
     def get(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Progress bars with the time left, on standard error, silent where nobody watches."""
+"""Progress bars on standard error, with the time left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def open_bar(*arguments: Any, **options: Any) -> tqdm:
-    """Return a tqdm bar with this suite's settings (see `progress`), for what is not a loop over items."""
+    """Return a tqdm bar with the suite's settings, for work that is not a loop (see `progress`)."""
     terminal = sys.stderr.isatty()
     interval = 0.2 if terminal else 30.0
     settings = {
@@ -27,9 +27,9 @@ def open_bar(*arguments: Any, **options: Any) -> tqdm:
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "image") -> Iterator[T]:
-    """Yield `items` under a bar with rate and time left.
+    """Yield `items` and show a progress bar with rate and time left.
 
-    Where standard error is not a terminal (a log file, CI) the bar prints a line about every 30 seconds instead of
-    redrawing itself; `COVID_KERAS_QUIET=1` silences it.
+    If standard error is not a terminal (log file, CI), a line is printed about every 30 seconds instead.
+    `COVID_KERAS_QUIET=1` disables the bar.
     """
     yield from open_bar(items, desc=description, total=total, unit=unit)

@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, revision, device, seed, data, time."""
+"""Provenance of results: package versions, Git revision, machine, time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PACKAGES = (
 
 
 def git_revision(folder: Path | None = None) -> str:
-    """Return the revision of this checkout, "+changes" where it is edited; "unknown" outside a checkout.
+    """Return the Git revision of this checkout, with "+changes" if it has uncommitted changes.
 
-    A copy installed inside another project's repository has no revision: that repository's says nothing about it.
+    Returns "unknown" outside a checkout, also for a copy installed inside the repository of another project.
     """
     folder = folder or Path(__file__).resolve().parents[2]
     try:
@@ -48,12 +48,12 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def now() -> str:
-    """Return the time in UTC, to the second, ISO 8601."""
+    """Return the current UTC time in ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def machine() -> dict[str, Any]:
-    """Return processor, cores and memory (GiB) of this machine."""
+    """Describe this machine: platform, processor, cores, memory in GiB."""
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -72,7 +72,7 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide a number."""
+    """Return the versions of the packages that influence results."""
     found = {}
     for name in PACKAGES:
         try:
@@ -83,5 +83,5 @@ def versions() -> dict[str, str]:
 
 
 def provenance(**more: Any) -> dict[str, Any]:
-    """Return versions, revision, machine and time, with `more` beside them."""
+    """Return versions, revision, machine and time, extended by `more`."""
     return {"written": now(), "revision": git_revision(), "versions": versions(), "machine": machine()} | more

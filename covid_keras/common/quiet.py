@@ -1,4 +1,4 @@
-"""Importing TensorFlow without its start-up chatter, which goes to the file descriptor and heeds no log level."""
+"""Import TensorFlow without its start-up messages, which bypass Python's logging."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow and Keras in silence (see `quiet_import`).
+    """Import TensorFlow and Keras silently (see `quiet_import`).
 
-    Where TensorFlow was not imported yet, GPUs are told to give memory as it is needed (see `grow_memory`).
+    If TensorFlow was not imported before, GPU memory growth is enabled (see `grow_memory`).
     """
     if "tensorflow" in sys.modules:
         return
@@ -29,10 +29,9 @@ def import_tensorflow() -> None:
 def quiet_import() -> Iterator[None]:
     """Silence TensorFlow's C++ log if the block is the first to import it.
 
-    Standard error is set aside within the block, and shown after all where TensorFlow was not imported or the import
-    failed. TensorFlow reads its log level when it is imported, so the variable is set for the block alone: neither the
-    environment nor any Python logger is changed. Where TF_CPP_MIN_LOG_LEVEL is set already, that level counts, and 0
-    shows everything.
+    Standard error is captured within the block, and printed afterwards if the import failed or did not happen.
+    TF_CPP_MIN_LOG_LEVEL is set within the block only, because TensorFlow reads it during import; a value set by the
+    user takes precedence (0 shows everything).
     """
     if "tensorflow" in sys.modules or os.environ.get(_LEVEL) == "0":
         yield
@@ -49,7 +48,7 @@ def quiet_import() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _standard_error_aside() -> Iterator[None]:
-    if sys.stderr:  # None in a program without a console
+    if sys.stderr:  # None without a console
         sys.stderr.flush()
     try:
         kept = os.dup(2)
@@ -71,10 +70,10 @@ def _standard_error_aside() -> Iterator[None]:
 
 
 def grow_memory() -> None:
-    """Have each GPU give memory as it is needed.
+    """Allocate GPU memory as needed. Call it before TensorFlow uses a GPU.
 
-    By default the first process takes all of it, and a run has two at a time: the one that segments and explains, and
-    the worker that trains. To be called before TensorFlow uses a GPU.
+    By default the first process takes all GPU memory, but a run has two processes: the main process, which segments
+    and explains, and the worker, which trains.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Checked settings: YAML mappings become frozen dataclasses through pydantic; a mistake gets one clear line."""
+"""Validated settings: read YAML mappings into frozen dataclasses with pydantic, with one-line errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Ranges of settings, checked by `build`.
+# Annotated types with ranges, validated by `build`.
 Count = Annotated[int, Ge(1)]
 CountOrZero = Annotated[int, Ge(0)]
 Positive = Annotated[float, Gt(0)]
@@ -31,12 +31,12 @@ BelowOne = Annotated[float, Ge(0), Lt(1)]
 
 _UNKNOWN_KEY = "unexpected_keyword_argument"
 _NO_MAPPING = ("dataclass_type", "dict_type")
-# The key that names an entry of a list, for messages.
+# The key that identifies a list entry in messages.
 _NAMES = ("table", "row", "name", "id")
 
 
 def read_yaml(path: str | Path, loader: type = yaml.SafeLoader) -> dict[str, Any]:
-    """Read a YAML mapping; raise `UserError` where the file is missing, broken, not a mapping, or has a key twice."""
+    """Read a YAML mapping; raise `UserError` if the file is missing, invalid, not a mapping, or repeats a key."""
     try:
         value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_with_keys_once(loader))
     except OSError as error:
@@ -44,25 +44,25 @@ def read_yaml(path: str | Path, loader: type = yaml.SafeLoader) -> dict[str, Any
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(path, f"is not valid YAML ({error})", "Correct the file") from error
     if not isinstance(value, dict):
-        raise UserError(path, "is not a mapping", "Write 'key: value' lines")
+        raise UserError(path, "must contain a mapping", "Write 'key: value' lines")
     return value
 
 
 @functools.cache
 def _with_keys_once(loader: Any) -> type:
-    """Return a loader that refuses a mapping with one key twice, of which YAML would keep the last in silence."""
+    """Return a loader that rejects repeated keys; YAML itself would silently keep the last one."""
 
     def construct_mapping(self: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if again := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {again[0]!r} stands twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"key {again[0]!r} is repeated", node.start_mark)
         return loader.construct_mapping(self, node, deep)
 
     return type("KeysOnce", (loader,), {"construct_mapping": construct_mapping})
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `over` laid upon it, mappings merged key by key, everything else replaced."""
+    """Return `base` updated with `over`: nested mappings are merged, other values replaced."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
@@ -71,7 +71,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unknown_key(where: str | Path, key: str, known: Iterable[str], place: str = "") -> UserError:
-    """Return the error of an unknown key, with the nearest known one."""
+    """Return the error for an unknown key; it suggests the closest known key."""
     known = sorted(known)
     near = difflib.get_close_matches(key, known, n=1)
     remedy = f"Did you mean {near[0]!r}" if near else f"Known keys: {', '.join(known)}"
@@ -79,29 +79,29 @@ def unknown_key(where: str | Path, key: str, known: Iterable[str], place: str = 
 
 
 def build(cls: type[T], mapping: Any, where: str | Path, place: str = "", strict: bool = True) -> T:
-    """Make a dataclass of a mapping, checking keys, types and ranges, nested dataclasses included.
+    """Build a dataclass from a mapping; validate keys, types and ranges, also of nested dataclasses.
 
     Parameters
     ----------
     cls : type
-        A dataclass whose annotations pydantic knows.
+        A dataclass with annotations that pydantic supports.
     mapping : Mapping
         As read from YAML.
     where : str or Path
-        The file, for messages.
+        The file, for error messages.
     place : str
-        The path of keys inside the file, for messages.
+        The position inside the file (keys joined by dots), for error messages.
     strict : bool
-        Whether to refuse "5" as a number; False where the file was read as text throughout.
+        Reject "5" as a number. Use False if all values were read as text.
 
     Raises
     ------
     UserError
-        Naming the unknown or missing key, or the value of the wrong type or out of range.
+        If a key is unknown or missing, or a value has the wrong type or is out of range.
     """
     from pydantic import ValidationError
 
-    # From JSON pydantic takes lists as tuples and mappings as dataclasses, and is strict in everything else.
+    # In JSON mode pydantic accepts lists as tuples and mappings as dataclasses, and stays strict otherwise.
     text = json.dumps(as_plain(mapping), default=str)
     try:
         return _adapter(cast(Any, cls)).validate_json(text, strict=strict, extra="forbid")
@@ -111,13 +111,13 @@ def build(cls: type[T], mapping: Any, where: str | Path, place: str = "", strict
 
 @functools.cache
 def _adapter(cls: Any) -> TypeAdapter[Any]:
-    from pydantic import TypeAdapter  # a tenth of a second, which `--help` need not wait for
+    from pydantic import TypeAdapter  # takes 0.1 s, which `--help` does not need
 
     return TypeAdapter(cls)
 
 
 def user_error(error: ValidationError, cls: type, mapping: Any, where: str | Path, place: str = "") -> UserError:
-    """Return what pydantic found in a mapping as one line: an unknown key, else the first of the rest."""
+    """Convert a pydantic error to a one-line error: an unknown key if any, else the first problem."""
     first = min(error.errors(include_url=False), key=lambda found: found["type"] != _UNKNOWN_KEY)
     kind, loc, value, message = first["type"], first["loc"], first["input"], first["msg"]
     inside = _place(place, mapping, loc)
@@ -136,7 +136,7 @@ def user_error(error: ValidationError, cls: type, mapping: Any, where: str | Pat
 
 
 def _place(place: str, value: Any, loc: Iterable[int | str]) -> str:
-    """Return a place as text, an entry of a list by its name where it has one; what pydantic adds is left out."""
+    """Return a location as text; list entries are given by name if they have one."""
     for key in loc:
         if isinstance(value, Mapping) and key in value:
             place, value = f"{place}.{key}" if place else str(key), value[key]
@@ -148,14 +148,14 @@ def _place(place: str, value: Any, loc: Iterable[int | str]) -> str:
 
 
 def _keys(cls: type, loc: Iterable[int | str]) -> list[str]:
-    """Return the keys of the dataclass at a place below another one."""
+    """Return the keys of the dataclass at location `loc` inside `cls`."""
     for key in loc:
         cls = next(_dataclasses(typing.get_type_hints(cls).get(str(key))), cls)
     return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
 def _dataclasses(hint: Any) -> Iterator[type]:
-    """Give the dataclasses that an annotation names."""
+    """Yield the dataclasses named in an annotation."""
     if dataclasses.is_dataclass(hint):
         yield cast(type, hint)
     for inner in typing.get_args(hint):
@@ -163,7 +163,7 @@ def _dataclasses(hint: Any) -> Iterator[type]:
 
 
 def as_plain(value: Any) -> Any:
-    """Return a dataclass (or nest of them) as plain dicts and lists, for YAML and JSON."""
+    """Convert nested dataclasses to plain dicts and lists, for YAML and JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: as_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -1,8 +1,7 @@
-"""Tables as people really save them: one reader for every CSV from outside, and what makes two cells the same.
+"""Read CSV files from any spreadsheet, and normalise their cells.
 
-Spreadsheets write semicolons, tabs, byte-order marks, UTF-16 and decimal commas; people write `Covid-19`, `COVID19` and
-`covid-19 `, and a patient who is 3 in one row is 3.0 in another. A cell that is taken as raw text loses its row, or
-makes three patients of one.
+Spreadsheets write semicolons, tabs, byte-order marks, UTF-16 and decimal commas. People write `Covid-19`, `COVID19` and
+`covid-19 ` for one label, and 3 and 3.0 for one patient. Comparing raw text would lose rows and split patients.
 """
 
 from __future__ import annotations
@@ -49,13 +48,13 @@ _ENCODINGS = (
 )
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad"))
 _DASHES = re.compile(r"[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
-# How spreadsheets are kept from taking "003" for a number.
+# Ways to keep a spreadsheet from reading "003" as a number.
 _KEPT_AS_TEXT = re.compile(r'="(.*)"$|\'(?=\d)(.*)$')
 _SEPARATOR_HINT = re.compile(r'\s*"?sep=(.)"?\s*$', re.IGNORECASE)
 _WHOLE = re.compile(r"(?:^|(?<=/))(\d+)[.,]0+$")
 _LEADING_ZEROS = re.compile(r"(?:^|(?<=/))0+(?=\d+$)")
-# Between letters, and between a letter and a digit, a dash, a blank or an underscore is a matter of taste. Not between
-# digits, and not at the end: "COVID+" and "COVID-" are opposites.
+# Dashes, blanks and underscores are ignored between letters and between a letter and a digit. They count between digits
+# and at the end: "COVID+" and "COVID-" are opposites.
 _JOINTS = re.compile(r"(?<=[^\W\d_])[-_\s]+(?=[^\W_])|(?<=\d)[-_\s]+(?=[^\W\d_])")
 
 
@@ -63,7 +62,7 @@ _JOINTS = re.compile(r"(?<=[^\W\d_])[-_\s]+(?=[^\W_])|(?<=\d)[-_\s]+(?=[^\W\d_])
 
 
 def clean(text: str) -> str:
-    """Return a cell without blanks at its ends and without characters that nobody sees.
+    """Strip a cell and remove invisible characters.
 
     >>> [clean(text) for text in (" 3\u00a0", '="003"', "'003", "'s")]
     ['3', '003', '003', "'s"]
@@ -74,7 +73,7 @@ def clean(text: str) -> str:
 
 
 def name_key(text: str) -> str:
-    """Return what two spellings of one file name or id share: case, kinds of blanks and dashes, accents' coding aside.
+    """Return a key for comparing file names and ids: ignores case, kinds of blanks and dashes, Unicode normal form.
 
     >>> name_key(" IM\u201103.JPG") == name_key("im-03.jpg ")
     True
@@ -84,7 +83,7 @@ def name_key(text: str) -> str:
 
 
 def word_key(text: str) -> str:
-    """Return what two spellings of one label, view or column share; blanks, dashes and underscores between words aside.
+    """Return a key for comparing labels, views and columns: as `name_key`, also without separators between words.
 
     >>> {word_key(text) for text in ("Covid-19", "COVID19", "covid 19 ", "Covid\u201319")}
     {'covid19'}
@@ -95,7 +94,7 @@ def word_key(text: str) -> str:
 
 
 def whole_number(text: str) -> str:
-    """Return a number's digits without ".0", which a table that passed through floats has; other text as it is.
+    """Remove the ".0" of a whole number that was stored as a float; return other text unchanged.
 
     >>> [whole_number(text) for text in ("3.0", "cohen/3.0", "3.5", "1.2.840.0")]
     ['3', 'cohen/3', '3.5', '1.2.840.0']
@@ -104,7 +103,7 @@ def whole_number(text: str) -> str:
 
 
 def patient_key(text: str) -> str:
-    """Return what two spellings of one patient's id share: as `name_key`, ".0" and leading zeros aside.
+    """Return a key for comparing patient ids: as `name_key`, also without ".0" and leading zeros.
 
     >>> {patient_key(text) for text in ("3", "3.0", "3 ", "003")}
     {'3'}
@@ -113,7 +112,7 @@ def patient_key(text: str) -> str:
 
 
 def choose(text: str, options: Iterable[str]) -> str:
-    """Return the one of the options that a cell means, by `word_key`; the cell itself where it is none of them."""
+    """Return the option with the `word_key` of `text`; `text` itself if there is no unique match."""
     options = list(options)
     if text in options:
         return text
@@ -122,7 +121,7 @@ def choose(text: str, options: Iterable[str]) -> str:
 
 
 def one_spelling(cells: pd.Series, key: Callable[[str], str]) -> tuple[pd.Series, list[tuple[str, str]]]:
-    """Return the cells with those of one key spelt as the first of them, and which (spelling, first) were changed."""
+    """Give cells with the same key the first spelling; return the cells and the (spelling, first) pairs changed."""
     first: dict[str, str] = {}
     spelt = {text: first.setdefault(key(text), text) for text in cells.unique()}
     changed = [(text, kept) for text, kept in spelt.items() if text != kept]
@@ -130,7 +129,7 @@ def one_spelling(cells: pd.Series, key: Callable[[str], str]) -> tuple[pd.Series
 
 
 def parse_number(text: str) -> float:
-    """Return a cell's number, whose decimals may follow a comma; raise `ValueError` for anything else."""
+    """Parse a number, with a decimal point or comma; raise `ValueError` for other text."""
     try:
         return float(text)
     except ValueError:
@@ -140,7 +139,7 @@ def parse_number(text: str) -> float:
 
 
 def parse_numbers(cells: pd.Series, dtype: type = np.float64) -> np.ndarray:
-    """Return the numbers of a column, (n,) of `dtype`; raise `ValueError` naming the first cell that is none."""
+    """Parse a column of numbers, (n,) of `dtype`; raise `ValueError` naming the first cell that is not a number."""
     try:
         return cells.to_numpy(dtype=object).astype(dtype)
     except ValueError:
@@ -154,21 +153,21 @@ def parse_numbers(cells: pd.Series, dtype: type = np.float64) -> np.ndarray:
 
 
 def read_text(path: str | Path) -> str:
-    """Read text of any common encoding: UTF-8 or UTF-16 with or without a byte-order mark, else Windows' Latin.
+    """Read a text file in UTF-8 or UTF-16 (with or without a byte-order mark) or Windows-1252.
 
-    A gzip archive is unpacked where its name ends in `.gz`.
+    A file named `.gz` is decompressed.
 
     Raises
     ------
     UserError
-        Where the file cannot be read or is not text; what it is instead is named where it is known.
+        If the file cannot be read or is not text. The message names the actual kind if it is known.
     """
     try:
         content = Path(path).read_bytes()
         if content.startswith(_GZIP) and Path(path).suffix.lower() == ".gz":
             content = gzip.decompress(content)
     except EOFError as error:
-        raise UserError(path, "the archive is truncated", "Fetch it again") from error
+        raise UserError(path, "the archive is truncated", "Download it again") from error
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error})"
         raise UserError(path, problem, "Check that the file is there") from error
@@ -196,71 +195,70 @@ def _decode(content: bytes) -> str | None:
 
 
 def read_table(path: str | Path, columns: Iterable[str] = (), optional: Iterable[str] = ()) -> pd.DataFrame:
-    """Read a CSV file with every cell as text, without blanks at its ends ("" where empty).
+    """Read a CSV file with every cell as stripped text ("" if empty).
 
     Parameters
     ----------
     path : str or Path
-        A table with a header, as any spreadsheet saves it: cells separated by a comma, semicolon, tab or bar, quoted
-        or not, in UTF-8, UTF-16 or Windows' Latin, with or without a byte-order mark. Rows and columns at the end
-        without any content are left out.
+        A table with a header. The separator may be a comma, semicolon, tab or bar; for encodings see `read_text`.
+        Empty rows and unnamed empty columns are dropped.
     columns : iterable of str
-        Columns that must be there; whatever their case, blanks, dashes and underscores, they get this name.
+        Required columns. They are matched by `word_key` and renamed to the name given here.
     optional : iterable of str
-        Columns that get this name where they are there.
+        Columns that are matched and renamed likewise if present.
 
     Raises
     ------
     UserError
-        Where the file is missing, empty, not text, has a row with more cells than the header, a quote that is not
-        closed, or lacks a column; where two columns have the name of one that is asked for.
+        If the file is missing, empty or not text; a row has more cells than the header; a quote is not closed; a
+        required column is missing; two columns match the same name.
     """
     columns, optional = tuple(columns), tuple(optional)
     rows = _rows(path, read_text(path), columns)
     if not rows:
-        raise UserError(path, "is not a readable CSV table (it is empty)", "Fetch the file again")
+        raise UserError(path, "is not a readable CSV table (it is empty)", "Download the file again")
     header, body = rows[0], rows[1:]
     width = len(header)
     for line, row in enumerate(body, 2):
         while len(row) > width and not row[-1]:
             row.pop()
         if len(row) > width:
-            problem = f"is not a readable CSV table (row {line} has {len(row)} cells, its header {width})"
-            raise UserError(path, problem, "Correct the row, or fetch the file again")
+            problem = f"is not a readable CSV table (row {line} has {len(row)} cells, the header {width})"
+            raise UserError(path, problem, "Correct the row, or download the file again")
         row += [""] * (width - len(row))
     names = _names(path, header, columns + optional)
     kept = [place for place, name in enumerate(header) if name or any(row[place] for row in body)]
     cells = {names[place]: pd.Series([row[place] for row in body], dtype=str) for place in kept}
     table = pd.DataFrame(cells)
     there = ", ".join(map(repr, table.columns))
-    require_columns(table, columns, path, f"It has {there}. Fetch the original file again")
+    require_columns(table, columns, path, f"It has {there}. Download the original file again")
     return table
 
 
 def require_columns(table: pd.DataFrame, columns: Iterable[str], subject: str | Path, remedy: str) -> None:
-    """Refuse a table that lacks one of the columns."""
+    """Raise `UserError` if one of `columns` is missing."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise UserError(subject, f"column {', '.join(map(repr, missing))} is missing", remedy)
 
 
 def _rows(path: str | Path, text: str, columns: tuple[str, ...]) -> list[list[str]]:
-    """Return the rows that hold anything, cells cleaned, parsed with the separator that the header tells."""
+    """Return the non-empty rows with cleaned cells; the separator is detected from the header."""
     first, _, rest = text.partition("\n")
-    if hint := _SEPARATOR_HINT.match(first):  # Excel's own way of telling the separator
+    if hint := _SEPARATOR_HINT.match(first):  # Excel's declaration of the separator
         separator, text = hint[1], rest
     else:
         separator = _separator(text, columns)
     rows = [[clean(cell) for cell in row] for row in _parse(path, text, separator)]
     rows = [row for row in rows if any(row)]
     if rows and all(len(row) == 1 for row in rows) and any(mark in rows[0][0] for mark in SEPARATORS):
-        # Whole rows in quotes, as spreadsheets leave them behind that took a row for one cell.
+        # Some spreadsheets write each row as one quoted cell.
         return _rows(path, "\n".join(row[0] for row in rows), columns)
     return rows
 
 
 def _separator(text: str, columns: tuple[str, ...]) -> str:
-    """Return the separator that finds most of the columns asked for in the header, and then most columns."""
+    """Return the separator that finds the most requested columns in the header; ties go to the most columns."""
     header = next((line for line in text.splitlines() if line.strip()), "")
 
     def found(separator: str) -> tuple[int, int]:
@@ -276,16 +274,16 @@ def _parse(path: str | Path, text: str, separator: str) -> list[list[str]]:
     try:
         return list(reader)
     except csv.Error as error:
-        # Tab-separated tables that never quote may hold a quote in a cell; each row has as many as the header then.
+        # A tab-separated table without quoting may contain a quote character; then all rows have the same width.
         plain = [line.split(separator) for line in text.splitlines() if line.strip()]
         if separator == "\t" and len({len(row) for row in plain}) == 1:
             return plain
         problem = f"is not a readable CSV table (line {reader.line_num}: {error})"
-        raise UserError(path, problem, "Close the quote, or fetch the file again") from error
+        raise UserError(path, problem, "Close the quote, or download the file again") from error
 
 
 def _names(path: str | Path, header: list[str], wanted: tuple[str, ...]) -> list[str]:
-    """Return the name of each column: as asked for where it is one of those, else its own, no two the same."""
+    """Return unique column names: the requested name where a column matches one, else its own."""
     places: dict[int, str] = {}
     for name in dict.fromkeys(wanted):
         exact = [place for place, cell in enumerate(header) if cell == name]

@@ -1,4 +1,4 @@
-"""Work spread over threads, few items ahead of who takes the results."""
+"""Parallel work in threads."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import TypeVar
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
-# Results that may wait to be taken, per thread.
+# Pending results per thread.
 AHEAD = 8
 
 
 def bounded_map(function: Callable[[_In], _Out], items: Sequence[_In], workers: int | None = None) -> Iterator[_Out]:
-    """Yield `function(item)` in order, computed by `workers` threads (default: one per core).
+    """Yield `function(item)` in order, computed in `workers` threads (default: one per core).
 
-    At most `AHEAD * workers` items are begun before the first result is taken; the first error stops the rest.
+    At most `AHEAD * workers` items are submitted ahead of the consumer. The first error cancels the rest.
     """
-    # process_cpu_count (Python 3.13) heeds the processors that this process may use.
+    # process_cpu_count (Python 3.13) respects the CPU affinity of the process.
     workers = workers or getattr(os, "process_cpu_count", os.cpu_count)() or 1
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[_Out]] = deque()
@@ -38,9 +38,9 @@ def bounded_map(function: Callable[[_In], _Out], items: Sequence[_In], workers: 
 
 
 def limit_threads(threads: int | None) -> None:
-    """Have OpenCV and TensorFlow compute with so many threads; None leaves their own choice.
+    """Set the number of threads of OpenCV and TensorFlow; None keeps their defaults.
 
-    To be called before TensorFlow computes anything; later only OpenCV can be told.
+    Call it before TensorFlow computes anything; later it affects OpenCV only.
     """
     if threads is None:
         return
@@ -48,6 +48,6 @@ def limit_threads(threads: int | None) -> None:
     import tensorflow as tf
 
     cv2.setNumThreads(threads)
-    with contextlib.suppress(RuntimeError):  # TensorFlow has begun
+    with contextlib.suppress(RuntimeError):  # TensorFlow is initialised already
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)

@@ -69,7 +69,7 @@ class Augmentation:
     Raises
     ------
     UserError
-        Where a range is empty, negative or out of order, `zoom` and `zoom_range` are both given, or `fill` is unknown.
+        If a range is empty, negative or out of order, `zoom` and `zoom_range` are both given, or `fill` is unknown.
     """
 
     rotation: float = 0.0
@@ -137,7 +137,7 @@ class Augmentation:
         Raises
         ------
         UserError
-            Where a shift is in pixels or a list, a range is negative or holds 0, or `fill_mode` is unknown.
+            If a shift is in pixels or a list, a range is negative or holds 0, or `fill_mode` is unknown.
 
         Notes
         -----
@@ -176,7 +176,7 @@ class Augmentation:
 
 
 def _pair(name: str, value: Any) -> tuple[float, float]:
-    """Return two floats; raise `UserError` where `value` is something else."""
+    """Return two floats; raise `UserError` if `value` is something else."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise UserError(f"augmentation {name}", f"{value!r} is not a pair", "Give two numbers")
     return float(value[0]), float(value[1])
@@ -188,7 +188,7 @@ def sample_key(seed: int | tf.Tensor, epoch: int | tf.Tensor) -> tf.Tensor:
 
 
 def check_seed(seed: int) -> None:
-    """Raise `UserError` where `seed` is not a whole number in 0..2**31-1."""
+    """Raise `UserError` if `seed` is not a whole number in 0..2**31-1."""
     if isinstance(seed, bool) or int(seed) != seed or not 0 <= seed < _MAX_KEY:
         raise UserError("seed", f"{seed!r} is not a whole number from 0 to {_MAX_KEY - 1}", "Choose another seed")
 

@@ -58,7 +58,7 @@ def severity_level(extent: float) -> str:
     Raises
     ------
     UserError
-        Where `extent` lies outside 0..8.
+        If `extent` lies outside 0..8.
 
     References
     ----------
@@ -175,7 +175,7 @@ class Cohort:
     Raises
     ------
     UserError
-        Where a required column is missing or has an empty cell, an image id is listed twice, a label is not
+        If a required column is missing or has an empty cell, an image id is listed twice, a label is not
         in `classes`, an extent lies outside 0..8, or no image is left; where two image ids or two classes differ in
         case, blanks or dashes only.
 
@@ -203,7 +203,7 @@ class Cohort:
     def filter(self, keep: np.ndarray | pd.Series | Callable[[pd.DataFrame], object]) -> Cohort:
         """Return the cohort of the rows where `keep` (boolean array, or callable on the table) is true.
 
-        Raises `UserError` where nothing is left.
+        Raises `UserError` if nothing is left.
         """
         mask = np.asarray(keep(self.table) if callable(keep) else keep, dtype=bool)
         if mask.shape != (len(self.table),):
@@ -227,14 +227,14 @@ class Cohort:
     def frontal(self) -> Cohort:
         """Return the cohort of the frontal views: `view` is PA or AP, whatever the posture ("AP Supine").
 
-        Raises `UserError` where there is none.
+        Raises `UserError` if there is none.
         """
         return self.filter(self.table["view"].str.match(r"(PA|AP)\b"))
 
     def relabel(self, mapping: Mapping[str, str], classes: Sequence[str]) -> Cohort:
         """Return the cohort with labels renamed or merged; labels absent from `mapping` stay.
 
-        Raises `UserError` where a resulting label is not in `classes`.
+        Raises `UserError` if a resulting label is not in `classes`.
         """
         table = self.table.copy()
         table["label"] = [mapping.get(label, label) for label in table["label"]]
@@ -269,7 +269,7 @@ class Cohort:
         Raises
         ------
         UserError
-            Where the file cannot be read, or the table fails the cohort's checks.
+            If the file cannot be read, or the table fails the cohort's checks.
         """
         path = Path(path)
         table = read_table(path, REQUIRED, COLUMNS)
@@ -286,7 +286,7 @@ class Cohort:
     def fingerprint(self) -> str:
         """Return a key (16 hexadecimal digits) of the ids, patients, labels, severities and file sizes.
 
-        It does not depend on where the files lie or on the order of the rows. Raises `UserError` where an image's file
+        It does not depend on where the files lie or on the order of the rows. Raises `UserError` if an image's file
         is missing.
         """
         digest = hashlib.sha256(repr(self.classes).encode())

@@ -32,7 +32,7 @@ def dicom_size(path: Path) -> tuple[int, int]:
 def read_dicom(path: Path) -> Picture:
     """Read a DICOM file of one frame as it is to be displayed; the values are float64.
 
-    Raises `UserError` where pydicom or the decoder of its compression is missing, where there is no image, or several,
+    Raises `UserError` if pydicom or the decoder of its compression is missing, where there is no image, or several,
     or one out of bounds, or where its pixels are damaged or not understood.
     """
     notes: list[str] = []
@@ -130,7 +130,7 @@ def _check_length(path: Path, data: Dataset) -> None:
     row = int(data.Columns) * int(data.SamplesPerPixel) * int(data.BitsAllocated) // 8
     if (excess := len(data.PixelData) - row * int(data.Rows)) >= row:
         problem = f"holds {excess:,} bytes more than an image of {data.Columns}x{data.Rows} pixels has"
-        raise UserError(path, problem, "Correct Rows and Columns, or fetch the file again")
+        raise UserError(path, problem, "Correct Rows and Columns, or download the file again")
 
 
 def _first_frame(pydicom: Any, data: Dataset) -> bytes:

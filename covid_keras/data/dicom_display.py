@@ -83,7 +83,7 @@ def stored_bits(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the stored values without what lies in their unused bits, and which pixels are no padding (None: all).
 
-    Raises `UserError` where the unused bits hold something that is not said to be an overlay.
+    Raises `UserError` if the unused bits hold something that is not said to be an overlay.
     """
     if stored.dtype.kind not in "iu":
         return stored, None
@@ -276,7 +276,7 @@ class Geometry(NamedTuple):
         return cls(height, width, aspect, *_turns(header, notes))
 
     def size(self, path: Path) -> tuple[int, int]:
-        """Return (height, width) of the picture upright; raise `UserError` where it is out of bounds."""
+        """Return (height, width) of the picture upright; raise `UserError` if it is out of bounds."""
         if max(self.aspect, 1 / self.aspect) > _MOST_ASPECT:
             problem = f"its pixels are {max(self.aspect, 1 / self.aspect):.3g} times as long as wide"
             raise UserError(path, problem, "Correct its pixel spacing, or save it as PNG")

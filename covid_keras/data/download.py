@@ -1,4 +1,4 @@
-"""Fetching public files: verified by SHA-256, and whole or not at all; archives unpacked without surprises."""
+"""Download public files: verified by SHA-256, and whole or not at all; archives unpacked without surprises."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Item(Protocol):
 
 
 def download(item: Item, folder: str | Path, *, unverified: bool = False, retries: int = 2) -> Path:
-    """Fetch a file into a folder, check its SHA-256, and unpack it where it is an archive to be unpacked.
+    """Download a file into a folder, check its SHA-256, and unpack it where it is an archive to be unpacked.
 
     A file that is there already and has the right digest is not fetched again; nor is an archive unpacked again.
 
@@ -70,13 +70,13 @@ def download(item: Item, folder: str | Path, *, unverified: bool = False, retrie
     Raises
     ------
     UserError
-        Where the item has no digest and `unverified` is false; the address answers with an error, or not at
+        If the item has no digest and `unverified` is false; the address answers with an error, or not at
         all; the connection is cut; the digest is another one; the disk is full or the folder cannot be written;
         the archive is damaged or unsafe. Nothing half-fetched is left.
     """
     folder, path = Path(folder), Path(folder) / item.file_name
     if item.sha256 is None and not unverified:
-        remedy = f"Add --unverified to fetch it all the same, or fetch it by hand to {path}"
+        remedy = f"Add --unverified to download it anyway, or download it by hand to {path}"
         raise UserError(item.url, "its SHA-256 is not known, so what arrives could not be verified", remedy)
     is_new = not folder.exists()
     require_writable_folder(path.parent)
@@ -121,7 +121,7 @@ def _fetch(item: Item, folder: Path, retries: int) -> None:
 
 
 def _fetch_error(item: Item, path: Path, error: Exception) -> UserError:
-    by_hand, again = f"fetch it by hand to {path}", "Run the same command again"
+    by_hand, again = f"download it by hand to {path}", "Run the same command again"
     if isinstance(error, requests.exceptions.HTTPError) and error.response is not None:
         problem = f"the server answered {error.response.status_code} ({error.response.reason})"
         return UserError(item.url, problem, f"Look for the file's new address, and {by_hand}")
@@ -164,7 +164,7 @@ def safe_unpack(archive: str | Path, folder: str | Path, *, strip_top: bool = Fa
     Raises
     ------
     UserError
-        Where a member has an absolute path or one with "..", is a link that leaves the folder (in a zip: any
+        If a member has an absolute path or one with "..", is a link that leaves the folder (in a zip: any
         link), a device or a pipe; the archive is missing, damaged, encrypted or of another kind, or holds more than
         the one folder to be stripped; `folder` is not empty; the disk is full. `folder` is then as it was.
     """
@@ -187,7 +187,7 @@ def safe_unpack(archive: str | Path, folder: str | Path, *, strip_top: bool = Fa
             folder.rmdir()
         inner.rename(folder)
     except _BROKEN_ARCHIVE as error:
-        raise UserError(archive, f"the archive is damaged or truncated ({error})", "Fetch it again") from error
+        raise UserError(archive, f"the archive is damaged or truncated ({error})", "Download it again") from error
     except OSError as error:
         raise _disk_error(folder, error) from error
     finally:
@@ -205,12 +205,12 @@ def _unpacker(archive: Path) -> Callable[[Path, Path], None]:
         if tarfile.is_tarfile(archive):
             return _unpack_tar
     except _BROKEN_ARCHIVE as error:
-        raise UserError(archive, f"the archive is damaged or truncated ({error})", "Fetch it again") from error
-    raise UserError(archive, "is neither a zip nor a tar archive", "Fetch it again")
+        raise UserError(archive, f"the archive is damaged or truncated ({error})", "Download it again") from error
+    raise UserError(archive, "is neither a zip nor a tar archive", "Download it again")
 
 
 def _unsafe(archive: Path, name: str, why: str) -> UserError:
-    remedy = "Do not use this archive; fetch it from its official address"
+    remedy = "Do not use this archive; download it from its official address"
     return UserError(archive, f"its member '{name}' {why}, so nothing was unpacked", remedy)
 
 

@@ -174,7 +174,7 @@ def find_duplicates(
     Raises
     ------
     UserError
-        Where an image cannot be read, or the cache (the temporary folder) cannot be written.
+        If an image cannot be read, or the cache (the temporary folder) cannot be written.
     """
     threshold = candidate_distance(len(cohort)) if threshold is None else threshold
     with _open_pictures(cohort, cache, workers) as pictures:

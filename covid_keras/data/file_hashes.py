@@ -34,7 +34,7 @@ class FileHashes:
     Raises
     ------
     UserError
-        Where the folder cannot be written.
+        If the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +56,7 @@ class FileHashes:
     def of(self, path: str) -> str:
         """Return the SHA-256 of the file's bytes, in hexadecimal.
 
-        Raises `UserError` where the file cannot be read, or the index not be written.
+        Raises `UserError` if the file cannot be read, or the index not be written.
         """
         try:
             status = os.stat(path)

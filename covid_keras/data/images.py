@@ -108,7 +108,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises
     ------
     UserError
-        Where the file is missing, a folder, empty, not such an image or damaged; where a side is shorter than
+        If the file is missing, a folder, empty, not such an image or damaged; where a side is shorter than
         `MIN_SIDE` or longer than `MAX_SIDE` pixels; where a DICOM or TIFF file has several frames; where
         a DICOM file needs pydicom, or the decoder of its compression, and it is not installed; where a raw file has
         another length.
@@ -174,9 +174,9 @@ def write_image(path: str | Path, image: np.ndarray) -> Path:
     Raises
     ------
     ValueError
-        Where the array is not such an image or the name does not end in `.png`.
+        If the array is not such an image or the name does not end in `.png`.
     UserError
-        Where the file cannot be written; nothing is left behind.
+        If the file cannot be written; nothing is left behind.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
@@ -235,4 +235,4 @@ def _check_raw(path: Path) -> None:
     size, expected = path.stat().st_size, _RAW_SIDE**2 * _RAW_BYTES
     if size != expected:
         problem = f"has {size:,} bytes, a raw image of the JSRT database has {expected:,}"
-        raise UserError(path, problem, "Fetch it again, or convert it to PNG")
+        raise UserError(path, problem, "Download it again, or convert it to PNG")

@@ -43,7 +43,7 @@ class Jpeg(NamedTuple):
 
 
 def read_jpeg(path: Path, content: bytes) -> Jpeg:
-    """Follow a JPEG's segments to its end; raise `UserError` where a scan is missing or has zeros in its middle."""
+    """Follow a JPEG's segments to its end; raise `UserError` if a scan is missing or has zeros in its middle."""
     place, frame, scan, missing, speaking = 2, 0, 0, dict[int, np.ndarray](), False
     while found := _MARKER.search(content, place):
         marker, start = content[found.start() + 1], found.end()
@@ -67,7 +67,7 @@ def read_jpeg(path: Path, content: bytes) -> Jpeg:
 
 
 def check_jpeg(path: Path, content: bytes, grey: np.ndarray | None = None) -> None:
-    """Raise `UserError` where a JPEG lacks pixels.
+    """Raise `UserError` if a JPEG lacks pixels.
 
     It is decoded again where the picture seems cut, and before that where `grey`, (H, W) as Pillow decodes it, is not
     given.

@@ -69,7 +69,7 @@ def read_parts(paths: Sequence[str | Path], columns: Mapping[str, str] | None = 
     Raises
     ------
     UserError
-        Where a file cannot be read, a column is missing, or the parts are fewer than two.
+        If a file cannot be read, a column is missing, or the parts are fewer than two.
     """
     named = {role: name for role, name in (columns or {}).items() if name}
     tables = [read_table(path, named.values()) for path in paths]
@@ -163,7 +163,7 @@ def check_parts(parts: Parts, images: str | Path | None = None) -> Leakage:
     Raises
     ------
     UserError
-        Where the folder has none of the images.
+        If the folder has none of the images.
     """
     table = parts.table.drop_duplicates("image")
     if images is None:

@@ -14,7 +14,7 @@ DEFAULT = Path("data")
 def find_data(given: Path | None) -> Path | None:
     """Return the data root: `--data`, then the variable COVID_KERAS_DATA, then `data/`; None where there is none.
 
-    Raises `UserError` where a folder was named that does not exist: a typing mistake must not end in the phantom.
+    Raises `UserError` if a folder was named that does not exist: a typing mistake must not end in the phantom.
     """
     for folder, origin in ((given, "--data"), (os.environ.get(VARIABLE), VARIABLE)):
         if folder:
@@ -26,7 +26,7 @@ def find_data(given: Path | None) -> Path | None:
 
 
 def require_data(given: Path | None) -> Path:
-    """Return the data root; raise `UserError` where none is found."""
+    """Return the data root; raise `UserError` if none is found."""
     found = find_data(given)
     if found is None:
         remedy = "Name one with --data; `covid-keras data list` says how to get the collections"

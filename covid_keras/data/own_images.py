@@ -20,7 +20,7 @@ UNLABELLED = "unlabelled"
 def find_images(folder: str | Path) -> list[Path]:
     """Return the images in a folder and its subfolders, sorted; hidden files and folders are left out.
 
-    Files with an image's suffix, and others whose content is a radiograph's. Raises `UserError` where the folder is
+    Files with an image's suffix, and others whose content is a radiograph's. Raises `UserError` if the folder is
     missing or has no image.
     """
     folder = Path(folder)
@@ -59,7 +59,7 @@ def locate_images(names: Iterable[str], files: Iterable[Path]) -> dict[str, Path
     or none. Of several files the one counts that has most of the name's folders; of several names that mean one file
     the one that says it most fully.
 
-    Raises `UserError` where several files fit a name equally well.
+    Raises `UserError` if several files fit a name equally well.
     """
     by_name: dict[str, list[Path]] = defaultdict(list)
     for path in files:

@@ -113,16 +113,16 @@ def small_colours(colours: Image.Image | np.ndarray) -> np.ndarray:
 
 
 def check_size(path: Path, height: int, width: int) -> None:
-    """Raise `UserError` where a side is shorter than `MIN_SIDE` or longer than `MAX_SIDE` pixels."""
+    """Raise `UserError` if a side is shorter than `MIN_SIDE` or longer than `MAX_SIDE` pixels."""
     if min(height, width) < MIN_SIDE:
         problem = f"is {width}x{height} pixels, a radiograph has at least {MIN_SIDE} a side"
-        raise UserError(path, problem, "Fetch the full image, or remove it")
+        raise UserError(path, problem, "Download the full image, or remove it")
     if max(height, width) > MAX_SIDE:
         raise UserError(path, f"is {width}x{height} pixels, more than {MAX_SIDE} a side", "Scale it down")
 
 
 def check_finite(path: Path, values: np.ndarray) -> None:
-    """Raise `UserError` where values are not finite numbers."""
+    """Raise `UserError` if values are not finite numbers."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UserError(path, "holds values that are not finite numbers", "Replace them, and save it as 16-bit PNG")
 
@@ -130,4 +130,4 @@ def check_finite(path: Path, values: np.ndarray) -> None:
 def damaged(path: Path, error: Exception | str) -> UserError:
     """Return the error of a file whose pixels cannot be decoded whole."""
     problem = f"the image is damaged or truncated ({str(error) or type(error).__name__})"
-    return UserError(path, problem, "Fetch the file again")
+    return UserError(path, problem, "Download the file again")

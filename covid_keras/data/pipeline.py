@@ -98,9 +98,9 @@ def make_dataset(
     Raises
     ------
     UserError
-        Where no image is chosen, the images do not fill one batch, or the seed is out of range.
+        If no image is chosen, the images do not fill one batch, or the seed is out of range.
     ValueError
-        Where arguments contradict each other or `prepared`.
+        If arguments contradict each other or `prepared`.
     """
     indices = _checked_indices(indices, len(prepared), batch_size, drop_remainder)
     if plan is not None:

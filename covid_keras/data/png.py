@@ -65,7 +65,7 @@ class Png(NamedTuple):
 def read_png(path: Path, pixels: bool = True) -> Png:
     """Read a PNG file; without `pixels` its header and what else is small.
 
-    Raises `UserError` where the size is out of bounds, the file is animated, or a chunk that counts for the pixels is
+    Raises `UserError` if the size is out of bounds, the file is animated, or a chunk that counts for the pixels is
     missing, has a wrong checksum or holds fewer pixels than the header says. A bad chunk of another kind is left out.
     """
     chunks: dict[bytes, bytearray] = {}

@@ -122,7 +122,7 @@ class Preparation:
     Raises
     ------
     UserError
-        Where a setting is unknown or out of range, or two exclude each other.
+        If a setting is unknown or out of range, or two exclude each other.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -246,7 +246,7 @@ class Preparation:
     def key(self) -> str:
         """Return a key of the steps and of the algorithm's version (16 hexadecimal digits).
 
-        Raises `UserError` where the reference cannot be read.
+        Raises `UserError` if the reference cannot be read.
         """
         return fingerprint([ALGORITHM, [step.key() for step in self.steps]])
 
@@ -279,7 +279,7 @@ def prepare_image(
     Raises
     ------
     UserError
-        Where the image or mask cannot be read, differ in size, or a mask is needed and missing.
+        If the image or mask cannot be read, differ in size, or a mask is needed and missing.
     """
     picture = _run(image, mask, preparation, _bound(preparation))
     return np.ascontiguousarray(picture.image.reshape(preparation.shape))
@@ -409,7 +409,7 @@ class PreparedImages:
         return np.array([stable_id(image_id) for image_id in self.image_ids], np.int64)
 
     def load(self, index: int) -> np.ndarray:
-        """Return one prepared image, (H, W, C) uint8, 0..255; raise `UserError` where it is missing or damaged."""
+        """Return one prepared image, (H, W, C) uint8, 0..255; raise `UserError` if it is missing or damaged."""
         return read_entry(self.paths[index]).data.reshape(self.shape)
 
     def batch(self, indices: Iterable[int]) -> np.ndarray:

@@ -59,7 +59,7 @@ def raster_size(path: Path, kind: str) -> tuple[int, int]:
 def read_raster(path: Path, kind: str) -> Picture:
     """Decode a file whole and turn it upright.
 
-    Raises `UserError` where it is damaged, its size or number of pages is out of bounds, or its colour model is not
+    Raises `UserError` if it is damaged, its size or number of pages is out of bounds, or its colour model is not
     understood.
     """
     notes: list[str] = []

@@ -66,7 +66,7 @@ def sniff(path: str | Path) -> str:
     Raises
     ------
     UserError
-        Where the file is missing, a folder, empty or cannot be read.
+        If the file is missing, a folder, empty or cannot be read.
     """
     path = Path(path)
     if path.is_dir():
@@ -81,7 +81,7 @@ def sniff(path: str | Path) -> str:
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "Check its permissions") from error
     if not start:
-        raise UserError(path, "the file is empty (0 bytes)", "Fetch it again")
+        raise UserError(path, "the file is empty (0 bytes)", "Download it again")
     return _kind_of(start) or (JSRT_RAW if path.suffix.lower() == ".img" else _text_kind(start))
 
 

@@ -67,7 +67,7 @@ def patient_folds(
     Raises
     ------
     UserError
-        Where a fold would lack a class in one of its parts; says what to change.
+        If a fold would lack a class in one of its parts; says what to change.
 
     References
     ----------
@@ -124,7 +124,7 @@ def hold_out(
     Raises
     ------
     UserError
-        Where the shares make no split, name no label, or a part with a share would lack a class.
+        If the shares make no split, name no label, or a part with a share would lack a class.
     """
     fractions = {"train": 0.8, "test": 0.2} if fractions is None else fractions
     keys = _group_keys(cohort, groups)
@@ -371,7 +371,7 @@ def _sidecar(path: Path) -> Path:
 def read_split(path: str | Path) -> pd.DataFrame:
     """Read a split written by `write_split`; its SHA-256 must fit.
 
-    Raises `UserError` where the split or its digest is missing, they do not fit, or a column or part is unknown.
+    Raises `UserError` if the split or its digest is missing, they do not fit, or a column or part is unknown.
     """
     path = Path(path)
     table = read_table(path, SPLIT_COLUMNS)

@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 
 def read_entry(path: str | Path) -> Entry:
-    """Read an entry by its path; raise `UserError` where it is missing or damaged in any byte."""
+    """Read an entry by its path; raise `UserError` if it is missing or damaged in any byte."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -79,7 +79,7 @@ class Store:
         return path
 
     def read(self, key: str) -> Entry:
-        """Return an entry that must be there; raise `UserError` where it is missing or damaged."""
+        """Return an entry that must be there; raise `UserError` if it is missing or damaged."""
         return read_entry(self.path(key))
 
     def find(self, key: str) -> Entry | None:

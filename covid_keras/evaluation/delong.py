@@ -57,7 +57,7 @@ def auc_covariance(truth: np.ndarray, scores: np.ndarray, patients: np.ndarray) 
     Raises
     ------
     ValueError
-        Where a class has images of fewer than two patients.
+        If a class has images of fewer than two patients.
     """
     truth = np.asarray(truth, bool)
     _, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)

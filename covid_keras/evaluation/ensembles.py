@@ -239,7 +239,7 @@ def proportional_weights(accuracies: Sequence[float] | np.ndarray) -> np.ndarray
     Raises
     ------
     UserError
-        Where an accuracy is negative or no number, or all are 0.
+        If an accuracy is negative or no number, or all are 0.
     """
     return _check_weights(accuracies, len(accuracies))
 
@@ -407,7 +407,7 @@ def _executions(frames: Sequence[pd.DataFrame]) -> list[_Execution]:
 
 
 def require_same_classes(frames: Sequence[pd.DataFrame], names: Sequence[str]) -> tuple[str, ...]:
-    """Return the classes of the first member; raise `UserError` where another's are others, their order apart."""
+    """Return the classes of the first member; raise `UserError` if another's are others, their order apart."""
     classes = classes_of(frames[0])
     for name, frame in zip(names, frames, strict=True):
         if sorted(classes_of(frame)) != sorted(classes):

@@ -21,7 +21,7 @@ def match_images(here: Sequence[str], there: Sequence[str], where: str, other: s
     Raises
     ------
     UserError
-        Where no image is in both, or the other table lists one twice.
+        If no image is in both, or the other table lists one twice.
     """
     if again := [name for name, count in Counter(there).items() if count > 1]:
         raise UserError(other, f"lists image {again[0]} several times", "Keep one row per image")

@@ -280,7 +280,7 @@ def percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def rows_of_test(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows with split "test"; raise `UserError` where a system has none."""
+    """Return the rows with split "test"; raise `UserError` if a system has none."""
     missing = [name for name in (*EXECUTION_COLUMNS, "split") if name not in predictions.columns]
     if missing:
         raise UserError("predictions", f"have no column {', '.join(missing)}", _REMEDY)
@@ -319,7 +319,7 @@ def per_execution(
     Raises
     ------
     UserError
-        Where a system has no test rows.
+        If a system has no test rows.
     """
     return pd.DataFrame(
         dict(zip(EXECUTION_COLUMNS, key, strict=True)) | compute_metrics(group, positive, threshold)

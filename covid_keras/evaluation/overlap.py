@@ -93,7 +93,7 @@ def read_overlap(folder: Path, further: tuple[str, ...] = ()) -> pd.DataFrame:
     Raises
     ------
     UserError
-        Where the table is missing or no such table.
+        If the table is missing or no such table.
     """
     path, numbers = Path(folder) / OVERLAP, (*OWN_SIZE, *NETWORK_SIZE, *further)
     table = read_table(path, (*_TEXT, *numbers))

@@ -40,7 +40,7 @@ def seed_summary(executions: pd.DataFrame, metrics: Iterable[str] | None = None)
     Raises
     ------
     UserError
-        Where `executions` is another table, or lacks a column of `metrics`.
+        If `executions` is another table, or lacks a column of `metrics`.
     """
     if "system" not in executions.columns or executions.empty:
         raise UserError("executions", "hold no metrics of a system", "Pass what per_execution returns")

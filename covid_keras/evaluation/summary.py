@@ -97,7 +97,7 @@ def summarise(
     Raises
     ------
     UserError
-        Where a system has no test rows.
+        If a system has no test rows.
     """
     table = per_execution(predictions, positive, threshold)
     rows = rows_of_test(predictions)

@@ -324,7 +324,7 @@ def bootstrap_difference(
     Raises
     ------
     UserError
-        Where no patient is shared, or the metric is unknown.
+        If no patient is shared, or the metric is unknown.
     """
     sides = [rows_of_test(predictions_a), rows_of_test(predictions_b)]
     patients = set(sides[0]["patient_id"]) & set(sides[1]["patient_id"])
@@ -355,7 +355,7 @@ def difference_of_sets(
     Raises
     ------
     UserError
-        Where a side has no test rows, or the metric is unknown.
+        If a side has no test rows, or the metric is unknown.
     """
     sides = [rows_of_test(predictions_a), rows_of_test(predictions_b)]
     patients = set(sides[0]["patient_id"]) | set(sides[1]["patient_id"])
@@ -427,7 +427,7 @@ def mean_interval(
     Raises
     ------
     ValueError
-        Where there are no values, one is not finite, or patients and values differ in number.
+        If there are no values, one is not finite, or patients and values differ in number.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values) or len(values) != len(patients) or not np.isfinite(values).all():

@@ -31,7 +31,7 @@ def load_backbone(
     Raises
     ------
     UserError
-        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+        If ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     """
     base = backbone_weights(name, make, weights)
     if file := weight_file(weights):
@@ -54,7 +54,7 @@ def set_batchnorm_momentum(model: keras.Model, momentum: float | None) -> None:
 
 
 def weight_file(weights: str | Path) -> Path | None:
-    """Return the file that `weights` names, None for "imagenet" and "none"; raise `UserError` where it is missing."""
+    """Return the file that `weights` names, None for "imagenet" and "none"; raise `UserError` if it is missing."""
     if weights in ("imagenet", "none"):
         return None
     if not Path(weights).is_file():
@@ -77,7 +77,7 @@ def backbone_weights(name: str, make: Callable[[str | None], keras.Model], weigh
     Raises
     ------
     UserError
-        Where the download fails, or the path is not a file.
+        If the download fails, or the path is not a file.
     """
     weight_file(weights)
     try:

@@ -43,7 +43,7 @@ class Capsule(layers.Layer):
     Raises
     ------
     ValueError
-        Where one of them is below 1.
+        If one of them is below 1.
     """
 
     def __init__(self, capsules: int, dimension: int, routings: int = 3, **kwargs):
@@ -127,7 +127,7 @@ def build_covid_caps(
     Raises
     ------
     ValueError
-        Where height or width is below 14.
+        If height or width is below 14.
     """
     if any(side is not None and side < SMALLEST_SIDE for side in input_shape[:2]):
         raise ValueError(f"height and width must be at least {SMALLEST_SIDE}, not {input_shape[0]} x {input_shape[1]}")

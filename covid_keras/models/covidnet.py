@@ -119,7 +119,7 @@ def build_covidnet(
     Raises
     ------
     UserError
-        Where the variant is unknown, the size does not fit, or weights are not to be had or do not fit.
+        If the variant is unknown, the size does not fit, or weights are not to be had or do not fit.
     """
     if variant not in VARIANTS:
         raise UserError("variant", f"{variant!r} is not a COVIDNet", f"Give one of {', '.join(VARIANTS)}")

@@ -50,7 +50,7 @@ def build_base_cnn(input_shape: tuple[int, int, int] = (400, 400, 1), name: str 
     Raises
     ------
     ValueError
-        Where height or width is below 65.
+        If height or width is below 65.
     """
     if min(input_shape[:2]) < SMALLEST_SIDE:
         raise ValueError(f"height and width must be at least {SMALLEST_SIDE}, not {input_shape[0]} x {input_shape[1]}")
@@ -97,7 +97,7 @@ def build_chexnet(
     Raises
     ------
     UserError
-        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+        If ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     ValueError
         For another activation.
     """
@@ -151,9 +151,9 @@ def build_cxnet(
     Raises
     ------
     UserError
-        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+        If ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     ValueError
-        Where `classes` is below 1.
+        If `classes` is below 1.
     """
     if classes < 1:
         raise ValueError(f"classes must be at least 1, not {classes}")

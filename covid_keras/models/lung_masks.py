@@ -45,7 +45,7 @@ def segment_cohort(
     Raises
     ------
     UserError
-        Where the mode is unknown, a radiograph cannot be read, the weights cannot be used, or the cache
+        If the mode is unknown, a radiograph cannot be read, the weights cannot be used, or the cache
         cannot be written.
     """
     segmenter = segmenter or LungSegmenter(mode=mode)

@@ -135,7 +135,7 @@ class LungSegmenter:
     Raises
     ------
     UserError
-        Where the mode or the weights are unknown, or these altered (sha256); on first use, where they are of another
+        If the mode or the weights are unknown, or these altered (sha256); on first use, where they are of another
         architecture.
     """
 

@@ -115,7 +115,7 @@ class WeightEntry:
         return digest_of(path, algorithm) == digest
 
     def verified(self) -> WeightEntry:
-        """Return self where the file is there and whole; raise `UserError` where not."""
+        """Return self where the file is there and whole; raise `UserError` if not."""
         path, (algorithm, digest) = self.path, self.digest
         if not path.is_file():
             raise UserError(path, "the weight file is missing", self.how_to_get)
@@ -134,7 +134,7 @@ class WeightEntry:
         Raises
         ------
         UserError
-            Where the entry has none, or one that does not fit its other fields.
+            If the entry has none, or one that does not fit its other fields.
         """
         from covid_keras.data.preparation import Preparation
 
@@ -157,13 +157,13 @@ class WeightEntry:
     def how_to_get(self) -> str:
         """What a user without the file is to do."""
         if self.ships:
-            return f"Fetch it again from {self.origin}"
+            return f"Download it again from {self.origin}"
         download = f"Run covid-keras weights download {self.name}, or fetch" if self.url else "Fetch"
         return f"{download} it from {self.url or self.origin}, then: covid-keras weights add FILE"
 
 
 def digest_of(path: str | Path, algorithm: str) -> str:
-    """Return the hexadecimal digest of a file's bytes; raise `UserError` where it cannot be read."""
+    """Return the hexadecimal digest of a file's bytes; raise `UserError` if it cannot be read."""
     try:
         with open(path, "rb") as stream:
             return hashlib.file_digest(stream, algorithm).hexdigest()
@@ -178,7 +178,7 @@ def load_registry(path: Path = REGISTRY) -> dict[str, WeightEntry]:
     Raises
     ------
     UserError
-        Where the file is missing or broken, or an entry lacks or misspells a field, has a value of another type, or
+        If the file is missing or broken, or an entry lacks or misspells a field, has a value of another type, or
         has neither or both of the digests.
     """
     entries = {}
@@ -196,7 +196,7 @@ def find_weights(name: str) -> WeightEntry:
     Raises
     ------
     UserError
-        Where `name` is not registered, or its file is missing or altered.
+        If `name` is not registered, or its file is missing or altered.
     """
     return get_entry(name).verified()
 

@@ -46,7 +46,7 @@ def build_resnet50(
     Raises
     ------
     UserError
-        Where ImageNet weights cannot be downloaded or the file does not fit.
+        If ImageNet weights cannot be downloaded or the file does not fit.
 
     References
     ----------

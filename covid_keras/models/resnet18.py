@@ -113,7 +113,7 @@ def build_resnet18(
     Raises
     ------
     UserError
-        Where the file does not fit, or `weights` is "imagenet", which keras.applications does not have.
+        If the file does not fit, or `weights` is "imagenet", which keras.applications does not have.
 
     References
     ----------

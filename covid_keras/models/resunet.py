@@ -42,7 +42,7 @@ def build_resunet(
     Raises
     ------
     ValueError
-        Where height or width is not a multiple of 8, or `filters` is below 1.
+        If height or width is not a multiple of 8, or `filters` is below 1.
 
     References
     ----------

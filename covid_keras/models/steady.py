@@ -62,7 +62,7 @@ def narrowed(model: keras.Model, width: float) -> keras.Model:
     Raises
     ------
     ValueError
-        Where a width is not such a share: branches that are added then differ.
+        If a width is not such a share: branches that are added then differ.
     """
     if not 0 < width <= 1:
         raise ValueError(f"width {width} is not above 0 and at most 1")

@@ -81,7 +81,7 @@ def build_unet(
     Raises
     ------
     ValueError
-        Where height or width is not such a multiple, or `normalisation` or `form` is unknown.
+        If height or width is not such a multiple, or `normalisation` or `form` is unknown.
 
     References
     ----------

@@ -101,9 +101,9 @@ def build_vgg(
     Raises
     ------
     UserError
-        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+        If ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     ValueError
-        Where depth, size, number of channels, `pool5`, `channels`, `channel_weights`, `width` or `standardise` is none
+        If depth, size, number of channels, `pool5`, `channels`, `channel_weights`, `width` or `standardise` is none
         of these, or `kernel_bug` is asked of VGG19.
     """
     _check(depth, input_shape, pool5)
@@ -158,7 +158,7 @@ def grey_kernel(
     Raises
     ------
     ValueError
-        Where the kernel has not three channels, there are not three weights, or `channels` is unknown.
+        If the kernel has not three channels, there are not three weights, or `channels` is unknown.
     """
     kernel, by_index = np.asarray(kernel), _by_index(channel_weights, channels)
     if kernel.ndim != 4 or kernel.shape[2] != len(by_index):

@@ -95,7 +95,7 @@ def open_weights(path: Path, names: Collection[str]) -> Iterator[tuple[str, list
     Raises
     ------
     UserError
-        Where the file is no weight file, is damaged or incomplete, or links to others.
+        If the file is no weight file, is damaged or incomplete, or links to others.
     """
     require_weight_file(path)
     try:
@@ -155,7 +155,7 @@ def _member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Datas
     for part in parts:
         link = _link(found, part) if isinstance(found, h5py.Group) else None
         if link is None:
-            raise UserError(path, f"is incomplete: {name!r} is listed but absent", "Fetch the file again")
+            raise UserError(path, f"is incomplete: {name!r} is listed but absent", "Download the file again")
         if link != h5py.h5l.TYPE_HARD:
             raise _stored_elsewhere(path, name)
         found = found[part]
@@ -189,7 +189,9 @@ def _legacy_layers(path: Path, root: h5py.Group, names: Collection[str]) -> list
         group = _group(path, root, stored_name)
         tensor_names = _names(path, group, "weight_names")
         if tensor_names is None:
-            raise UserError(path, f"is incomplete: layer {stored_name!r} lists no weight_names", "Fetch the file again")
+            raise UserError(
+                path, f"is incomplete: layer {stored_name!r} lists no weight_names", "Download the file again"
+            )
         tensors = [
             (f"{stored_name}/{name}", _member(path, group, name)) for name in tensor_names if not _is_random_state(name)
         ]

@@ -10,8 +10,8 @@ import h5py
 
 from covid_keras.common.errors import UserError
 
-FETCH_AGAIN, ANOTHER, NO_KERAS = (
-    "Fetch the file again and check its sha256",
+DOWNLOAD_AGAIN, ANOTHER, NO_KERAS = (
+    "Download the file again and check its sha256",
     "Give the file of this very model",
     "Give a file written by Keras",
 )
@@ -99,7 +99,7 @@ def _what_it_is(path: Path) -> tuple[str, str]:
         stream.seek(max(0, path.stat().st_size - len(_TABLE)))
         tail = stream.read()
     if not head:
-        return "cannot be read as HDF5 (it is empty)", FETCH_AGAIN
+        return "cannot be read as HDF5 (it is empty)", DOWNLOAD_AGAIN
     if head.startswith(b"PK"):
         return _what_archive(path)
     for starts, problem, remedy in _SIGNATURES:
@@ -126,7 +126,7 @@ def _what_text(head: bytes) -> tuple[str, str]:
         return problem, "Give the .h5 file; save sharded weights in one file"
     text = head[:80].decode("utf-8", "ignore")
     if text and text.replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
-        return f"cannot be read as HDF5 (it is text that begins with {text[:40]!r})", FETCH_AGAIN
+        return f"cannot be read as HDF5 (it is text that begins with {text[:40]!r})", DOWNLOAD_AGAIN
     return "is not an HDF5 weight file and cannot be read as HDF5", NO_KERAS
 
 
@@ -134,7 +134,7 @@ def _what_archive(path: Path) -> tuple[str, str]:
     """Return problem and remedy of a zip archive that is not Keras'."""
     names = _members(path)
     if not names:
-        return "is a damaged zip archive (.keras files are zip archives)", FETCH_AGAIN
+        return "is a damaged zip archive (.keras files are zip archives)", DOWNLOAD_AGAIN
     if any(name.endswith("data.pkl") for name in names):
         return "is a PyTorch checkpoint", NO_KERAS
     if any(name.endswith(".npy") for name in names):
@@ -151,7 +151,7 @@ def what_damage(error: Exception) -> tuple[str, str]:
     text = str(error)
     if cut := re.search(r"truncated file: eof = (\d+),.*stored_eof = (\d+)", text):
         found, whole = (f"{int(number):,}" for number in cut.groups())
-        return f"cannot be read as HDF5 (it is truncated: {found} of {whole} bytes)", FETCH_AGAIN
+        return f"cannot be read as HDF5 (it is truncated: {found} of {whole} bytes)", DOWNLOAD_AGAIN
     if "already open for write" in text:
         return "is still being written by another program, or was not closed", "Wait for it, or run h5clear -s on it"
-    return f"cannot be read as HDF5 ({text})", FETCH_AGAIN
+    return f"cannot be read as HDF5 ({text})", DOWNLOAD_AGAIN

@@ -83,7 +83,7 @@ def require_tensor(path: Path, place: str, dataset: h5py.Dataset | h5py.Group, v
     kinds = "f" if keras.backend.is_float_dtype(variable.dtype) else "iub"
     if not is_tensor or not (is_bfloat16(dataset) or (dataset.dtype.kind in kinds and dataset.dtype.itemsize <= 8)):
         problem = f"{place} is not a tensor of numbers of the kind {variable.dtype}"
-        raise UserError(path, problem, "Fetch the file again")
+        raise UserError(path, problem, "Download the file again")
     if dataset.shape != (shape := tuple(variable.shape)):
         problem = f"{place} has shape {dataset.shape}, the model wants {shape}"
         raise WeightMisfit(path, problem, "Give the file of this very model and input size")

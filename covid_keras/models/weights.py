@@ -136,7 +136,7 @@ def convert_weights(source: str | Path, target: str | Path, entry: WeightEntry, 
     Raises
     ------
     UserError
-        Where `source` does not fit, or `target` cannot be written.
+        If `source` does not fit, or `target` cannot be written.
     """
     model = build_registered(entry)
     report = load_weights(model, source)
@@ -221,5 +221,5 @@ def _values(path: Path, place: str, dataset: h5py.Dataset, variable: keras.Varia
     with np.errstate(over="ignore"):
         is_finite = np.isfinite(value.astype(np.float32)).all()
     if not is_finite:
-        raise UserError(path, f"{place} holds values that are not finite", "Fetch the file again")
+        raise UserError(path, f"{place} holds values that are not finite", "Download the file again")
     return value

@@ -1,7 +1,7 @@
-"""What is done to a radiograph's pixels before a network sees it: numpy in, numpy out, no TensorFlow.
+"""Preprocessing of radiographs in NumPy, without TensorFlow.
 
-`intensity` scales grey levels and matches histograms, `enhance` and `beasf` raise local contrast,
-`lungs` crops to the lungs or masks them, `framing` cuts fixed shares. Every function leaves its arguments as they were.
+`intensity` scales grey levels and matches histograms, `enhance` and `beasf` raise local contrast, `lungs` crops to the
+lungs or masks them, `framing` crops fixed fractions. No function modifies its arguments.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The 8-bit grey plane on which the enhancements work, and its histogram."""
+"""Check 8-bit grey images and count their grey levels."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ import numpy as np
 from covid_keras.common.errors import UserError
 
 LEVELS = 256
-# cv2 hands counts back as float32, which is exact up to here
+# cv2 returns counts as float32, which is exact up to here
 _MOST_PIXELS_COUNTED_AT_ONCE = 2**24
 
 
 def grey_plane(image: np.ndarray, what: str = "image") -> np.ndarray:
-    """Return an image as a contiguous (H, W) uint8 plane, or say why it is none.
+    """Return an image as a contiguous (H, W) uint8 array.
 
     Parameters
     ----------
     image : ndarray, (H, W) or (H, W, 1)
         Any integer type, values 0..255.
     what : str
-        Name of the argument, for the message.
+        Name of the argument, for error messages.
 
     Raises
     ------
     UserError
-        Another shape, no pixels, a type that is not integer, or values outside 0..255.
+        If the shape differs, the image is empty, the type is not integer, or values lie outside 0..255.
     """
     image = np.asarray(image)
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 1) or image.size == 0:
-        raise UserError(what, f"shape {image.shape} is not one grey plane", "Give (H, W) or (H, W, 1)")
+        raise UserError(what, f"must have shape (H, W) or (H, W, 1) (got {image.shape})", "Give one grey plane")
     if image.dtype != np.uint8:
         if not np.issubdtype(image.dtype, np.integer):
-            raise UserError(what, f"{image.dtype} pixels", "Give integers from 0 to 255 (uint8)")
+            raise UserError(what, f"must have an integer type (got {image.dtype})", "Scale it to 0..255 (uint8)")
         if image.min() < 0 or image.max() >= LEVELS:
-            raise UserError(what, f"values from {image.min()} to {image.max()}", "Scale it to 0..255 (uint8)")
+            raise UserError(
+                what, f"values must lie in 0..255 (got {image.min()} to {image.max()})", "Scale it to 0..255 (uint8)"
+            )
     return np.ascontiguousarray(image.reshape(image.shape[:2]), dtype=np.uint8)
 
 

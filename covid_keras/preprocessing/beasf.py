@@ -1,10 +1,10 @@
-"""BEASF, the bi-histogram equalisation with an adaptive sigmoid function that COVID-CXNet enhances with.
+"""BEASF: bi-histogram equalisation with adaptive sigmoid functions, as used by COVID-CXNet.
 
 Reference: E. F. Arriaga-Garcia et al., "Bi-histogram equalization with adaptive sigmoid functions for image
-contrast enhancement", CONIELECOMP 2014, in the version that A. Haghanifar et al. (COVID-CXNet, 2020) used.
-What they ran departs from a textbook bi-histogram equalisation in several places (bins over [min, max], lags
-of one level, unequal truncation). Those places are kept, since the aim is the same picture to the last grey
-level; the order of the floating-point operations below is therefore part of the method.
+contrast enhancement", CONIELECOMP 2014, in the version used by A. Haghanifar et al. (COVID-CXNet, 2020).
+Their code departs from textbook bi-histogram equalisation in several places (bins over [min, max], lags of one level,
+unequal truncation). These are reproduced to match their output exactly, including the order of floating-point
+operations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOP = LEVELS - 1
 
 
 def beasf(image: np.ndarray, gamma: float = 1.5) -> np.ndarray:
-    """Enhance contrast by two sigmoids, one below and one above the mean grey level.
+    """Enhance contrast with two sigmoids, one below and one above the mean grey level.
 
     Parameters
     ----------
@@ -34,19 +34,18 @@ def beasf(image: np.ndarray, gamma: float = 1.5) -> np.ndarray:
     -------
     ndarray
         Same shape and type, 0..255. Level 0 stays 0, and 255 stays 255.
-        Where the authors' function fails or divides zero by zero, a copy of the image comes back unchanged:
-        an image of one grey level, and one so dark or so bright (mean below 2 or from 254 on, say), or a
-        gamma so near 0, that a half of the map has no range.
+        An unchanged copy where the authors' function fails or divides zero by zero: a constant image, a very dark
+        or bright one (such as mean below 2 or at least 254), or a gamma near 0.
 
     Raises
     ------
     UserError
-        The image is not one grey plane of integers 0..255, or gamma is not a finite number.
+        If the image is not one grey plane of integers 0..255, or gamma is not finite.
 
     Notes
     -----
-    Identical to the COVID-CXNet authors' function wherever that is defined, except that their sum of pixels
-    overflows above about 8.4 million of them.
+    Identical to the COVID-CXNet authors' function where that is defined, except that their sum of pixels overflows
+    above about 8.4 million pixels.
 
     Examples
     --------
@@ -65,7 +64,7 @@ def beasf(image: np.ndarray, gamma: float = 1.5) -> np.ndarray:
 
 
 def _level_map(counts: np.ndarray, gamma: float) -> np.ndarray | None:
-    """Return the new level of each of the 256 levels, (256,) uint8; None where it is undefined."""
+    """Return the new level of each of the 256 levels, (256,) uint8; None if the map is undefined."""
     present = np.flatnonzero(counts)
     low, high = int(present[0]), int(present[-1])
     mean = int(counts @ np.arange(LEVELS)) // int(counts.sum())
@@ -80,31 +79,31 @@ def _level_map(counts: np.ndarray, gamma: float) -> np.ndarray | None:
 
 
 def _half_levels(counts: np.ndarray, low: int, high: int, mean: int) -> tuple[int, int]:
-    """Return where each half of the histogram passes one half of its pixels, the upper one a level early.
+    """Return the level at which each half of the histogram reaches half of its pixels (the upper one a level early).
 
-    The histogram has 256 bins between the image's own extremes, yet the halves are parted at the bin with
-    the number of the mean *level*, and that bin belongs to both.
+    The 256 bins span the image's own range, but the halves are split at the bin numbered like the mean *level*. That
+    bin belongs to both halves.
     """
     bins = LEVELS * np.arange(high - low + 1) // (high - low)
     bins[-1] = TOP
     shares = np.zeros(LEVELS)
     shares[bins] = counts[low : high + 1] / counts.sum()
     lower, upper = shares[: mean + 1], shares[mean:]
-    # cumsum adds from left to right; sum adds in pairs and may differ in the last bit
+    # cumsum adds from left to right; sum adds pairwise and may differ in the last bit
     lower = np.cumsum(lower / np.cumsum(lower)[-1])
     upper = np.cumsum(upper / np.cumsum(upper)[-1])
     return int(np.argmax(lower > 0.5)), mean + int(np.argmax(upper[1:] > 0.5))
 
 
 def _sigmoid(levels: np.ndarray, centre: int, width: int, gamma: float) -> np.ndarray:
-    with np.errstate(over="ignore"):  # a very steep sigmoid: exp is infinite, the result rightly 0
+    with np.errstate(over="ignore"):  # for a very steep sigmoid exp is infinite and the result 0
         return 1 / (1 + np.exp(-gamma * 5 * (levels - centre) / width))
 
 
 def _lower_levels(mean: int, half: int, gamma: float) -> np.ndarray | None:
-    """Map the levels 0..mean onto 0..mean, None where there is no range.
+    """Map the levels 0..mean onto 0..mean; None if the range is empty.
 
-    The last one becomes mean - 1 where rounding falls short.
+    Rounding may map the last level to mean - 1.
     """
     curve = np.trunc(mean * _sigmoid(np.arange(mean + 1), half, mean, gamma))
     rise = curve[-1] - curve[0]
@@ -114,7 +113,7 @@ def _lower_levels(mean: int, half: int, gamma: float) -> np.ndarray | None:
 
 
 def _upper_levels(mean: int, half: int, gamma: float) -> np.ndarray | None:
-    """Map the levels mean + 1..255 onto mean..255, None where there is no range."""
+    """Map the levels mean + 1..255 onto mean..255; None if the range is empty."""
     width = TOP - mean
     # level i takes the sigmoid of level i - 1
     curve = np.trunc(mean + width * _sigmoid(np.arange(mean, TOP), half, width, gamma))

@@ -1,4 +1,4 @@
-"""Contrast enhancement as COVID-CXNet does it (Haghanifar et al. 2020), by the libraries that it used."""
+"""Contrast enhancement of COVID-CXNet (Haghanifar et al. 2020), with the libraries that it used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from covid_keras.preprocessing._grey import grey_plane
 from covid_keras.preprocessing.beasf import beasf
 
 CHANNELS = ("beasf", "clahe", "original")
-"""The three channels of `enhance_stack`, in the order of the paper's text and its later notebooks."""
+"""Channels of `enhance_stack`, in the order of the paper's text and its later notebooks."""
 
 
 def equalize_histogram(image: np.ndarray) -> np.ndarray:
@@ -26,7 +26,7 @@ def equalize_histogram(image: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray, same shape, uint8
-        0..255, both reached unless the image has one grey level, which it then keeps.
+        0..255, both reached; a constant image is not changed.
 
     Raises
     ------
@@ -48,27 +48,26 @@ def equalize_adaptive(image: np.ndarray, radius: int = 40) -> np.ndarray:
     image : ndarray, (H, W) or (H, W, 1)
         Integers 0..255.
     radius : int
-        Of the disk, in pixels. COVID-CXNet takes 40 on images of 320 x 320, before it segments the lungs.
+        Radius of the disk in pixels. COVID-CXNet uses 40 on 320 x 320 images, before lung segmentation.
 
     Returns
     -------
     ndarray, same shape, uint8
-        0..255: 255 times the share of the disk's pixels that are no brighter. One grey level gives 255
-        everywhere.
+        255 times the fraction of pixels in the disk that are not brighter. A constant image becomes 255.
 
     Raises
     ------
     UserError
-        Not one grey plane of integers 0..255, or a radius below 1.
+        If the image is not one grey plane of integers 0..255, or the radius is below 1.
 
     Notes
     -----
-    `skimage.filters.rank.equalize` with `disk(40)`, the "AHE" of COVID-CXNet's Fig. 2. Its time grows with
-    pixels times radius: shrink the image first.
+    The "AHE" panel of COVID-CXNet's Fig. 2, by `skimage.filters.rank.equalize` with `disk(40)`. Time grows with
+    pixels times radius: downscale the image first.
     """
     if radius < 1:
-        raise UserError("radius", f"{radius} is below 1", "COVID-CXNet uses 40")
-    # imported here: it takes longer to load than everything else in this package together
+        raise UserError("radius", f"must be at least 1 (got {radius})", "COVID-CXNet uses 40")
+    # imported here because it takes longer than the rest of the package
     from skimage.filters import rank
     from skimage.morphology import disk
 
@@ -83,7 +82,7 @@ def clahe(image: np.ndarray, clip_limit: float = 2.0, tile_grid: tuple[int, int]
     image : ndarray, (H, W) or (H, W, 1)
         Integers 0..255.
     clip_limit : float
-        Above 0; how far a bin of a tile's histogram may exceed the mean bin.
+        Positive limit of a histogram bin, relative to the mean bin of the tile.
     tile_grid : (int, int)
         Number of tiles along the columns (x) and the rows (y), in OpenCV's order.
 
@@ -95,18 +94,20 @@ def clahe(image: np.ndarray, clip_limit: float = 2.0, tile_grid: tuple[int, int]
     Raises
     ------
     UserError
-        Not one grey plane of integers 0..255, a clip limit that is not above 0, or a grid without tiles.
+        If the image is not one grey plane of integers 0..255, the clip limit is not positive, or the grid is empty.
 
     Notes
     -----
-    `cv2.createCLAHE`; other libraries' CLAHE differ from it visibly. COVID-CXNet uses the defaults for its
-    channels, and a clip limit of 6 in its segmentation demonstration.
+    By `cv2.createCLAHE`; implementations in other libraries differ visibly. COVID-CXNet uses the defaults for its
+    channels and a clip limit of 6 in its segmentation demo.
     """
-    if not clip_limit > 0:  # OpenCV would take it for "no limit"
-        raise UserError("clip_limit", f"{clip_limit} is not above 0", "COVID-CXNet uses 2.0")
+    if not clip_limit > 0:  # which OpenCV reads as "no limit"
+        raise UserError("clip_limit", f"must be above 0 (got {clip_limit})", "COVID-CXNet uses 2.0")
     if len(tile_grid) != 2 or min(tile_grid) < 1:
-        raise UserError("tile_grid", f"{tile_grid} is not two numbers of tiles", "COVID-CXNet uses (8, 8)")
-    # a new object a call: OpenCV's holds buffers that threads must not share
+        raise UserError(
+            "tile_grid", f"must be two positive numbers of tiles (got {tile_grid})", "COVID-CXNet uses (8, 8)"
+        )
+    # one object per call: its buffers are not thread-safe
     operator = cv2.createCLAHE(clipLimit=float(clip_limit), tileGridSize=tuple(int(n) for n in tile_grid))
     return operator.apply(grey_plane(image)).reshape(np.shape(image))
 
@@ -119,15 +120,14 @@ _ENHANCE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def enhance_stack(image: np.ndarray, order: Sequence[str] = CHANNELS) -> np.ndarray:
-    """Stack BEASF, CLAHE and the image itself as three channels; both enhance the same image.
+    """Stack BEASF, CLAHE and the original image as three channels.
 
     Parameters
     ----------
     image : ndarray, (H, W) or (H, W, 1)
         Integers 0..255.
     order : sequence of 3 names out of "beasf", "clahe", "original"
-        The channels; a name may occur again. The run that gave COVID-CXNet's 99.04 % had (original, BEASF,
-        CLAHE).
+        The channels; names may repeat. The run behind COVID-CXNet's 99.04 % used (original, BEASF, CLAHE).
 
     Returns
     -------
@@ -137,15 +137,15 @@ def enhance_stack(image: np.ndarray, order: Sequence[str] = CHANNELS) -> np.ndar
     Raises
     ------
     UserError
-        Not one grey plane of integers 0..255, or an unknown order.
+        If the image is not one grey plane of integers 0..255, or the order is unknown.
 
     Notes
     -----
-    COVID-CXNet, section 3.2: BEASF with gamma 1.5, CLAHE with clip limit 2 and 8 x 8 tiles, on images of
-    320 x 320 that are divided by 255 afterwards.
+    COVID-CXNet, section 3.2: BEASF with gamma 1.5, CLAHE with clip limit 2 and 8 x 8 tiles, on 320 x 320 images that
+    are divided by 255 afterwards.
     """
     if len(order) != 3 or not set(order) <= set(_ENHANCE):
-        raise UserError("order", f"{tuple(order)} is not three channels", f"Choose of {', '.join(_ENHANCE)}")
+        raise UserError("order", f"must be three channels (got {tuple(order)})", f"Choose from {', '.join(_ENHANCE)}")
     plane = grey_plane(image)
     channels = {name: _ENHANCE[name](plane) for name in set(order)}
     return cv2.merge([channels[name] for name in order])

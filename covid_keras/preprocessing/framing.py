@@ -1,10 +1,10 @@
-"""Cuts of fixed shares, as COVIDNet frames a radiograph before it is resized, and COVID-CXNet's resize to one size.
+"""Crops of fixed fractions as in COVIDNet, and the resize of COVID-CXNet.
 
 References
 ----------
 .. [1] L. Wang, Z. Q. Lin, A. Wong, "COVID-Net: a tailored deep convolutional neural network design for detection of
-   COVID-19 cases from chest X-ray images", Scientific Reports 10, 19549 (2020), and the authors' code, which the
-   rounding is as in: top rows, where texts are, then the centre square, then 480 x 480 pixels.
+   COVID-19 cases from chest X-ray images", Scientific Reports 10, 19549 (2020). The authors' code, whose rounding is
+   reproduced, drops the top rows (which hold text), then takes the centre square and resizes to 480 x 480.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ OVERFLOWS = ("clip", "wrap")
 
 
 def drop_top(image: np.ndarray, share: float = 0.08) -> np.ndarray:
-    """Cut rows off the top [1]_.
+    """Drop rows at the top [1]_.
 
     Parameters
     ----------
     image : ndarray, (H, W) or (H, W, C)
         Any type and values.
     share : float
-        Of the height, 0 up to but not 1; int(share * H) rows go, so the number is rounded down.
+        Fraction of the height in [0, 1); int(share * H) rows are dropped.
 
     Returns
     -------
     ndarray
-        The rows that are left, at least one; a view, as all slices of numpy.
+        The remaining rows, at least one, as a view.
 
     Raises
     ------
     UserError
-        Where the image has no pixels or other axes, or the share is out of range.
+        If the image is empty or has another number of axes, or the share is out of range.
 
     Examples
     --------
@@ -44,12 +44,12 @@ def drop_top(image: np.ndarray, share: float = 0.08) -> np.ndarray:
     """
     height, _ = _size(image)
     if not 0 <= share < 1:
-        raise UserError("share", f"{share} is not a share of at least 0 and below 1", "COVIDNet uses 0.08")
+        raise UserError("share", f"must be at least 0 and below 1 (got {share})", "COVIDNet uses 0.08")
     return image[int(share * height) :]
 
 
 def centre_square(image: np.ndarray) -> np.ndarray:
-    """Cut the largest square out of the centre [1]_.
+    """Crop the largest centred square [1]_.
 
     Parameters
     ----------
@@ -59,13 +59,13 @@ def centre_square(image: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray
-        (S, S) or (S, S, C), where S = min(H, W); a view. Where an odd number of rows or columns must go, the one more
-        goes at the end.
+        (S, S) or (S, S, C) with S = min(H, W), as a view. Of an odd number of rows or columns, the extra one is dropped
+        at the end.
 
     Raises
     ------
     UserError
-        Where the image has no pixels or other axes.
+        If the image is empty or has another number of axes.
 
     Examples
     --------
@@ -81,20 +81,19 @@ def centre_square(image: np.ndarray) -> np.ndarray:
 def resize_truncated(
     image: np.ndarray, size: tuple[int, int], interpolation: int = cv2.INTER_CUBIC, overflow: str = "clip"
 ) -> np.ndarray:
-    """Resize in floating point and round down to 8 bits, as COVID-CXNet brings every image to one size.
+    """Resize in floating point and truncate to 8 bits, as in COVID-CXNet.
 
     Parameters
     ----------
     image : ndarray, (H, W) or (H, W, C)
         Values 0..255.
     size : (int, int)
-        Height and width; the aspect is not kept.
+        Height and width; the aspect ratio is not kept.
     interpolation : int
-        OpenCV's constant. Cubic, the authors' choice, overshoots at edges: below 0 and above 255.
+        OpenCV constant. Cubic, the authors' choice, overshoots 0..255 at edges.
     overflow : {"clip", "wrap"}
-        "clip" holds what overshoots at 0 and at 255. "wrap" is what the authors' bare cast to 8 bits does on the usual
-        processors, made the same on all: the fraction is dropped and the rest taken modulo 256, so that 256.4 becomes 0
-        and -1.5 becomes 255, specks of black in white and of white in black.
+        "clip" limits values to 0..255. "wrap" truncates and takes the result modulo 256, as the authors' cast does on
+        common processors: 256.4 becomes 0 and -1.5 becomes 255, which shows as black and white specks.
 
     Returns
     -------
@@ -104,7 +103,7 @@ def resize_truncated(
     Raises
     ------
     UserError
-        Where the image has no pixels or other axes, or `overflow` is unknown.
+        If the image is empty or has another number of axes, or `overflow` is unknown.
 
     Notes
     -----
@@ -121,11 +120,11 @@ def truncate(values: np.ndarray, overflow: str = "clip") -> np.ndarray:
     """Cast float values to uint8, rounding towards 0; `overflow` as in `resize_truncated`."""
     if overflow == "clip":
         values = np.clip(values, 0, 255)
-    # By way of int32, whose cast to 8 bits is defined: that of a float out of range is not.
+    # Casting an out-of-range float to 8 bits is undefined; casting via int32 is not.
     return values.astype(np.int32).astype(np.uint8)
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:
     if np.ndim(image) not in (2, 3) or not np.size(image):
-        raise UserError("image", f"shape {np.shape(image)} is no image", "Give an array (H, W) or (H, W, C)")
+        raise UserError("image", f"must have shape (H, W) or (H, W, C) (got {np.shape(image)})", "Give an image array")
     return image.shape[:2]

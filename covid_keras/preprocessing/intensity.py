@@ -1,4 +1,4 @@
-"""Scaling of grey levels, and matching of one image's histogram to another's."""
+"""Scaling of grey levels, and histogram matching."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def minmax_normalize(image: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     image : ndarray, any shape
-        Any real type; the extremes are those of the whole array.
+        Any real type; minimum and maximum are taken over the whole array.
 
     Returns
     -------
     ndarray, same shape, float32
-        0..1. All zeros where max == min; the authors drop such an image from their data (and keep its label).
+        0..1. All zeros if max == min; the authors drop such images (but keep their labels).
 
     Raises
     ------
     UserError
-        No pixels, or a value that is not finite.
+        If the image is empty or has values that are not finite.
 
     Notes
     -----
@@ -52,7 +52,7 @@ def standardize(image: np.ndarray, mean: float | np.ndarray, std: float | np.nda
     image : ndarray, any shape
         Any real type; in the paper the result of `minmax_normalize`.
     mean, std : float or ndarray that broadcasts to the image
-        In the image's units. From the training part of a split, never from validation or test.
+        In the image's units. Compute them on the training part only.
 
     Returns
     -------
@@ -61,8 +61,8 @@ def standardize(image: np.ndarray, mean: float | np.ndarray, std: float | np.nda
     Raises
     ------
     UserError
-        `std` is 0, negative or not finite, `mean` is not finite, they do not fit the image's shape, or the
-        image is empty or holds a value that is not finite.
+        If `std` is not positive and finite, `mean` is not finite, they do not broadcast to the image, or the image is
+        empty or has values that are not finite.
 
     Notes
     -----
@@ -76,47 +76,46 @@ def standardize(image: np.ndarray, mean: float | np.ndarray, std: float | np.nda
     pixels = _finite(image)
     mean, std = np.asarray(mean, dtype=np.float64), np.asarray(std, dtype=np.float64)
     if not np.all(np.isfinite(mean)):
-        raise UserError("mean", "is not finite", "Compute it over the training images")
+        raise UserError("mean", "must be finite", "Compute it on the training images")
     if not np.all(np.isfinite(std) & (std > 0)):
-        raise UserError("std", "is not above 0", "Images of one grey level have none: drop them before computing it")
+        raise UserError("std", "must be positive and finite", "Drop constant images before computing it")
     try:
         fits = np.broadcast_shapes(pixels.shape, mean.shape, std.shape) == pixels.shape
     except ValueError:
         fits = False
     if not fits:
-        problem = f"shapes {mean.shape} and {std.shape} do not fit an image {pixels.shape}"
+        problem = f"shapes {mean.shape} and {std.shape} do not broadcast to an image {pixels.shape}"
         raise UserError("mean, std", problem, "Give numbers")
     return ((pixels - mean) / std).astype(np.float32)
 
 
 def match_histogram(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Give an image the distribution of grey levels of another one.
+    """Match the histogram of an image to that of a reference.
 
-    Each level takes the reference's level that has the same share of pixels at or below it, by linear
-    interpolation.
+    Each level is mapped to the reference level with the same cumulative fraction of pixels, by linear interpolation.
 
     Parameters
     ----------
     image : ndarray, (H, W) or (H, W, 1)
         Integers 0..255.
     reference : ndarray, (H, W) or (H, W, 1)
-        The template, integers 0..255; its size may differ. Take it from the training part.
+        Integers 0..255; its size may differ. Take it from the training part.
 
     Returns
     -------
     ndarray, the image's shape, uint8
-        Within the reference's extremes; truncated, not rounded, as the authors' cast does. An image of one
-        grey level becomes the reference's brightest level.
+        Within the reference's range; truncated instead of rounded, as in the authors' code. A constant image takes the
+        reference's brightest level.
 
     Raises
     ------
     UserError
-        One of the two is not one grey plane of integers 0..255.
+        If one of the two is not one grey plane of integers 0..255.
 
     Notes
     -----
-    COVID-CXNet (Haghanifar et al. 2020), whose template is its first image after the crop to the lungs.
-    `skimage.exposure.match_histograms` gives the same before the truncation.
+    COVID-CXNet (Haghanifar et al. 2020); its reference is the first image, cropped to the lungs. Before truncation the
+    result equals that of `skimage.exposure.match_histograms`.
     """
     plane, template = grey_plane(image), grey_plane(reference, "reference")
     levels, shares = _cumulative_shares(plane)
@@ -127,7 +126,7 @@ def match_histogram(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _cumulative_shares(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the levels that occur and the share of pixels at or below each."""
+    """Return the levels that occur and the fraction of pixels at or below each."""
     counts = level_counts(plane)
     levels = np.flatnonzero(counts)
     shares = np.cumsum(counts[levels]).astype(np.float64)
@@ -135,10 +134,10 @@ def _cumulative_shares(plane: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _finite(image: np.ndarray) -> np.ndarray:
-    """Return the pixels as float64, or say that they cannot be scaled."""
+    """Return the pixels as float64; raise `UserError` if the image is empty or not finite."""
     pixels = np.asarray(image, dtype=np.float64)
     if pixels.size == 0:
-        raise UserError("image", f"shape {pixels.shape} has no pixels", "Give an image")
+        raise UserError("image", f"must not be empty (got shape {pixels.shape})", "Give an image")
     if not np.all(np.isfinite(pixels)):
-        raise UserError("image", "has pixels that are not finite (NaN or infinite)", "Repair or drop it")
+        raise UserError("image", "has NaN or infinite pixels", "Repair or drop it")
     return pixels

@@ -1,6 +1,6 @@
-"""The steps of which a preparation is made: each takes a picture and returns the next one.
+"""Steps of a preparation: each maps a picture to the next one.
 
-A step's name and fields are its key: steps of one key give the same pixels.
+The key of a step is its name and fields; steps with the same key produce the same pixels.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ INTERPOLATIONS = {
 
 
 class Picture(NamedTuple):
-    """An image on its way.
+    """An image between two steps.
 
     Attributes
     ----------
     image : ndarray (H, W) or (H, W, C) uint8
     lungs : ndarray (H, W)
-        Its mask, where a step needs one (else without pixels): grey levels, bool from `MarkLungs` on.
+        Lung mask if a step needs one, else empty. Grey levels before `MarkLungs`, bool after it.
     whole : bool, optional
-        Whether the mask shows no lung and the image is therefore used whole; None until a step asked.
+        True if the mask is empty and the image is therefore used whole; None until a step needs to know.
     """
 
     image: np.ndarray
@@ -51,26 +51,26 @@ class Picture(NamedTuple):
     whole: bool | None = None
 
     def judged(self) -> Picture:
-        """Return the picture with `whole` decided, once: a crop may cut the last pixels of lung away."""
+        """Return the picture with `whole` set; it is set only once, because a crop may remove the last lung pixels."""
         return self if self.whole is not None else self._replace(whole=not bool(self.lungs.any()))
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is done to one picture after another; a new picture each time, the given one stays as it was."""
+    """Base class of the steps. A step does not modify its argument."""
 
     def __call__(self, picture: Picture) -> Picture:
         """Return the next picture."""
         raise NotImplementedError
 
     def key(self) -> list[Any]:
-        """Return name and fields, JSON-able."""
+        """Return name and fields, JSON-serialisable."""
         return [type(self).__name__, dataclasses.asdict(self)]
 
 
 @dataclass(frozen=True)
 class MarkLungs(Step):
-    """Take mask values above the threshold for lung; a mask of bool says it itself."""
+    """Threshold the mask: values above `threshold` are lung. Bool masks are not changed."""
 
     threshold: int
 
@@ -81,7 +81,7 @@ class MarkLungs(Step):
 
 @dataclass(frozen=True)
 class ToFrame(Step):
-    """Resize to a frame in floating point, rounding down; of the mask the nearest pixel."""
+    """Resize the image to a frame in floating point, with truncation; resize the mask by nearest neighbour."""
 
     size: tuple[int, int]
     interpolation: str
@@ -94,13 +94,13 @@ class ToFrame(Step):
         return Picture(image, self.mask(lungs) if lungs.size else lungs)
 
     def mask(self, lungs: np.ndarray) -> np.ndarray:
-        """Return a mask, bool (H, W), in the frame."""
+        """Resize a mask, bool (H, W), to the frame."""
         return cv2.resize(lungs.astype(np.uint8), self.size[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
 
 @dataclass(frozen=True)
 class CropToLungs(Step):
-    """Cut to the box around both lungs; an image whose mask shows none stays whole."""
+    """Crop to the bounding box of both lungs; an image with an empty mask stays whole."""
 
     margin: float
     pixels: int | None
@@ -115,7 +115,7 @@ class CropToLungs(Step):
         return picture._replace(image=picture.image[box], lungs=picture.lungs[box])
 
     def box(self, lungs: np.ndarray) -> LungBox:
-        """Return what a mask, bool (H, W), is cut to, in its own pixels."""
+        """Return the crop box for a mask, bool (H, W), in its own pixels."""
         if self.dilate:
             lungs = dilate_mask(lungs, *self.dilate)
         return lung_bounding_box(lungs, self.margin, pixels=self.pixels, inclusive=self.inclusive)
@@ -123,7 +123,7 @@ class CropToLungs(Step):
 
 @dataclass(frozen=True)
 class KeepLungs(Step):
-    """Set everything outside the lungs to 0; an image whose mask shows none stays whole, or becomes black."""
+    """Set everything outside the lungs to 0; an image with an empty mask stays whole, or becomes black."""
 
     blacken: bool
 
@@ -145,7 +145,7 @@ class RemoveLungs(Step):
 
 @dataclass(frozen=True)
 class DropTop(Step):
-    """Cut a share of the rows off the top."""
+    """Drop a fraction of the rows at the top."""
 
     share: float
 
@@ -155,7 +155,7 @@ class DropTop(Step):
 
 @dataclass(frozen=True)
 class CentreSquare(Step):
-    """Cut the largest square out of the middle."""
+    """Crop the largest centred square."""
 
     def __call__(self, picture: Picture) -> Picture:
         return picture._replace(image=centre_square(picture.image))
@@ -163,7 +163,7 @@ class CentreSquare(Step):
 
 @dataclass(frozen=True)
 class Resize(Step):
-    """Resize as OpenCV does it for 8 bits; the aspect is not kept."""
+    """Resize with OpenCV in 8 bits; the aspect ratio is not kept."""
 
     size: tuple[int, int]
     interpolation: str
@@ -175,26 +175,26 @@ class Resize(Step):
 
 @dataclass(frozen=True)
 class MatchHistogram(Step):
-    """Match the grey levels to those of a reference image that went the same way.
+    """Match the histogram to that of a reference image that went through the same steps.
 
-    The reference enters the key by the content of its files, and not by their names.
+    The key depends on the content of the reference files, not on their names.
     """
 
     reference: str
     mask: str | None
-    template: Any = dataclasses.field(default=None, compare=False, repr=False)  # an image, before any is matched
+    template: Any = dataclasses.field(default=None, compare=False, repr=False)  # the prepared reference
 
     def __call__(self, picture: Picture) -> Picture:
         return picture._replace(image=match_histogram(picture.image, self.template))
 
     def key(self) -> list[Any]:
-        """Return name and contents; raise `UserError` where a file cannot be read."""
+        """Return name and file digests; raise `UserError` if a file cannot be read."""
         return [type(self).__name__, [_content(path) for path in (self.reference, self.mask) if path]]
 
 
 @dataclass(frozen=True)
 class Enhance(Step):
-    """Raise the contrast by one of `ENHANCEMENTS`."""
+    """Enhance the contrast with one of `ENHANCEMENTS`."""
 
     method: str
 
@@ -213,7 +213,7 @@ class Stack(Step):
 
 
 def _interpolation(name: str, shape: tuple[int, ...], size: tuple[int, int]) -> int:
-    """Return OpenCV's constant: "linear" for an "area" that would enlarge, which repeats pixels."""
+    """Return OpenCV's constant; "area" becomes "linear" when enlarging, where it would repeat pixels."""
     enlarges = size[0] > shape[0] or size[1] > shape[1]
     return INTERPOLATIONS["linear" if name == "area" and enlarges else name]
 
@@ -222,5 +222,5 @@ def _content(path: str) -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        problem = f"the reference of the matching cannot be read ({error.strerror})"
+        problem = f"cannot read the reference for histogram matching ({error.strerror})"
         raise UserError(path, problem, "Give another reference") from error

@@ -232,7 +232,7 @@ def load_paper(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        Where the file cannot be read or has no such entry.
+        If the file cannot be read or has no such entry.
     """
     if (paper := _load(path).paper) is None:
         raise UserError(path, "lacks the key 'paper'", "Add it")
@@ -245,7 +245,7 @@ def load_titles(path: str | Path) -> dict[str, str]:
     Raises
     ------
     UserError
-        Where the file cannot be read or a table is malformed.
+        If the file cannot be read or a table is malformed.
     """
     return {table.table: " ".join(table.title.split()) for table in _load(path).tables}
 

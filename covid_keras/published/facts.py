@@ -135,7 +135,7 @@ NO_FACTS = Facts()
 
 
 def read_facts(mapping: Mapping[str, Any], path: str | Path, where: str) -> Facts:
-    """Return the facts of a cell; raise `UserError` where one cannot be, or two exclude each other."""
+    """Return the facts of a cell; raise `UserError` if one cannot be, or two exclude each other."""
     facts = build(Facts, mapping, path, f"{where}: audit", strict=False)
     for wrong, problem in (
         (facts.executions % facts.folds, f"{facts.executions} executions are not a multiple of {facts.folds} folds"),

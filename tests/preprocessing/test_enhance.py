@@ -82,9 +82,9 @@ def test_clahe_is_that_of_opencv(image, clip_limit, tile_grid):
 
 
 def test_settings_out_of_range_are_refused(image):
-    refused("clip_limit: 0 is not above 0", clahe, image, clip_limit=0)
+    refused("clip_limit: ", clahe, image, clip_limit=0)
     refused("tile_grid", clahe, image, tile_grid=(8, 0))
-    refused("radius: 0 is below 1", equalize_adaptive, image, radius=0)
+    refused("radius: ", equalize_adaptive, image, radius=0)
 
 
 def test_stack_is_beasf_clahe_and_the_original(image):

@@ -50,7 +50,7 @@ def test_shares_out_of_range_are_refused(share):
 @pytest.mark.parametrize("cut", [drop_top, centre_square])
 @pytest.mark.parametrize("shape", [(), (5,), (0, 5), (5, 0, 3), (1, 2, 3, 4)])
 def test_what_is_no_image_is_refused(cut, shape):
-    refused("is no image", cut, np.zeros(shape))
+    refused("image: ", cut, np.zeros(shape))
 
 
 def test_overshoot_is_held_or_wraps_as_the_authors_cast_does():
@@ -89,4 +89,4 @@ def test_resizing_rounds_down_and_takes_channels_and_other_interpolations():
 def test_an_unknown_overflow_is_refused():
     with pytest.raises(UserError, match=r"overflow: 'saturate' is unknown\. Use one of clip, wrap"):
         resize_truncated(np.zeros((10, 10), np.uint8), (5, 5), overflow="saturate")
-    refused("is no image", resize_truncated, np.zeros(5, np.uint8), (5, 5))
+    refused("image: ", resize_truncated, np.zeros(5, np.uint8), (5, 5))

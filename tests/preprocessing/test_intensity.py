@@ -44,9 +44,7 @@ def test_minmax_of_one_level_is_zero(level):
     np.testing.assert_array_equal(minmax_normalize(np.full((4, 4), level, dtype=np.uint8)), np.zeros((4, 4)))
 
 
-@pytest.mark.parametrize(
-    ("image", "problem"), [(np.zeros((0, 3)), "no pixels"), (np.array([[0, np.nan]]), "not finite")]
-)
+@pytest.mark.parametrize(("image", "problem"), [(np.zeros((0, 3)), "empty"), (np.array([[0, np.nan]]), "NaN")])
 def test_pixels_that_cannot_be_scaled(image, problem):
     refused(problem, minmax_normalize, image)
     refused(problem, standardize, image, 0, 1)
@@ -68,13 +66,13 @@ def test_standardize_takes_one_mean_a_channel(rng):
 
 @pytest.mark.parametrize("std", [0, -1, np.nan, np.inf, [1, 0, 1]])
 def test_standardize_refuses_a_std_it_cannot_divide_by(std):
-    refused("std: is not above 0", standardize, np.ones((2, 3)), 0, std)
+    refused("std: must be positive", standardize, np.ones((2, 3)), 0, std)
 
 
 def test_standardize_refuses_other_moments():
-    refused("mean: is not finite", standardize, np.ones((2, 3)), np.nan, 1)
-    refused("do not fit an image", standardize, np.ones((2, 3)), np.zeros(4), 1)
-    refused("do not fit an image", standardize, np.ones((2, 3)), np.zeros((5, 2, 3)), 1)
+    refused("mean: must be finite", standardize, np.ones((2, 3)), np.nan, 1)
+    refused("do not broadcast", standardize, np.ones((2, 3)), np.zeros(4), 1)
+    refused("do not broadcast", standardize, np.ones((2, 3)), np.zeros((5, 2, 3)), 1)
 
 
 def test_matching_is_the_literal_method():
@@ -109,5 +107,5 @@ def test_one_level_becomes_the_brightest_of_the_reference(rng):
 
 def test_the_argument_at_fault_is_named(rng):
     grey = rng.integers(0, 256, (5, 5), dtype=np.uint8)
-    refused(r"^image: float64 pixels", match_histogram, grey / 255, grey)
+    refused(r"^image: .*float64", match_histogram, grey / 255, grey)
     refused(r"^reference: shape \(5, 5, 3\)", match_histogram, grey, np.dstack([grey] * 3))

@@ -149,17 +149,17 @@ def test_box_is_a_plain_tuple_of_four_that_survives_pickling():
 @pytest.mark.parametrize(
     ("mask", "settings", "problem"),
     [
-        (np.full((4, 4), 0.3), {}, "map of probabilities. Give threshold"),
-        (np.full((4, 4), np.nan), {"threshold": 0.5}, "mask: holds NaN"),
-        (np.ones((4, 4, 3)), {}, r"shape \(4, 4, 3\) is not one plane"),
-        (np.ones((0, 4)), {}, r"shape \(0, 4\)"),
-        (np.ones((4, 4)), {"margin": -0.1}, "margin: -0.1"),
-        (np.ones((4, 4)), {"margin": np.nan}, "margin: nan"),
-        (np.ones((4, 4)), {"pixels": -1}, "pixels: -1"),
-        (np.ones((4, 4)), {"pixels": 0.5}, "pixels: 0.5"),
-        (np.ones((4, 4)), {"threshold": "author"}, "threshold: 'author'"),
-        (np.ones((4, 4)), {"threshold": 0}, "threshold: 0"),
-        (np.ones((4, 4)), {"shape": (0, 4)}, r"shape: \(0, 4\) is no image size"),
+        (np.full((4, 4), 0.3), {}, "probability map. Give threshold"),
+        (np.full((4, 4), np.nan), {"threshold": 0.5}, "mask: .*NaN"),
+        (np.ones((4, 4, 3)), {}, r"got \(4, 4, 3\)"),
+        (np.ones((0, 4)), {}, r"got \(0, 4\)"),
+        (np.ones((4, 4)), {"margin": -0.1}, "margin: .*-0.1"),
+        (np.ones((4, 4)), {"margin": np.nan}, "margin: .*nan"),
+        (np.ones((4, 4)), {"pixels": -1}, "pixels: .*-1"),
+        (np.ones((4, 4)), {"pixels": 0.5}, "pixels: .*0.5"),
+        (np.ones((4, 4)), {"threshold": "author"}, "threshold: .*'author'"),
+        (np.ones((4, 4)), {"threshold": 0}, "threshold: .*got 0"),
+        (np.ones((4, 4)), {"shape": (0, 4)}, r"shape: .*\(0, 4\)"),
     ],
 )
 def test_what_cannot_be_used_is_named(mask, settings, problem):
@@ -183,7 +183,7 @@ def test_crop_by_an_empty_mask_is_the_image(image):
 def test_crop_by_a_small_map_must_be_asked_for(image):
     probability = np.zeros((12, 10), dtype=np.float32)
     probability[2:9, 1:8] = 1
-    refused("mask: 12 rows x 10 columns, but its image has 120 x 100", crop_to_lungs, image, probability)
+    refused("mask: .*12 x 10 pixels, .* 120 x 100", crop_to_lungs, image, probability)
     out = crop_to_lungs(image, probability, threshold=0.5)  # rows 20..80, columns 10..70, 1 more each
     np.testing.assert_array_equal(out, image[19:81, 9:71])
 
@@ -211,8 +211,8 @@ def test_keep_and_remove_take_channels_and_maps(image):
 
 @pytest.mark.parametrize("function", [keep_lungs, remove_lungs])
 def test_masking_refuses_another_mask(image, function):
-    refused("119 rows x 100 columns", function, image, np.ones((119, 100), np.uint8))
-    refused("map of probabilities", function, image, np.full((120, 100), 0.4))
+    refused("119 x 100 pixels", function, image, np.ones((119, 100), np.uint8))
+    refused("probability map", function, image, np.full((120, 100), 0.4))
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
@@ -238,10 +238,10 @@ def test_dilation_by_nothing_and_by_a_line():
 @pytest.mark.parametrize(
     ("mask", "kernel", "iterations", "problem"),
     [
-        (np.ones((4, 4), np.uint8), 0, 1, "kernel: 0 has no pixels"),
-        (np.ones((4, 4), np.uint8), 3, -1, "iterations: -1"),
-        (np.ones((4, 4), np.int64), 3, 1, "int64 cannot be dilated"),
-        (np.ones(4, np.uint8), 3, 1, "not one plane"),
+        (np.ones((4, 4), np.uint8), 0, 1, "kernel: .*got 0"),
+        (np.ones((4, 4), np.uint8), 3, -1, "iterations: .*-1"),
+        (np.ones((4, 4), np.int64), 3, 1, "mask: .*int64"),
+        (np.ones(4, np.uint8), 3, 1, "one plane"),
     ],
 )
 def test_dilation_refuses(mask, kernel, iterations, problem):

@@ -42,7 +42,7 @@ SOURCES: Mapping[str, Source] = _Sources()
 
 
 def get_source(name: str) -> Source:
-    """Return a source by its name; raise `UserError` where there is none of that name."""
+    """Return a source by its name; raise `UserError` if there is none of that name."""
     try:
         return SOURCES[name]
     except KeyError as error:
@@ -52,7 +52,7 @@ def get_source(name: str) -> Source:
 def locate_source(name: str, data_root: str | Path) -> Path:
     """Return the folder of a source at or below the data root.
 
-    Raises `UserError` where it is not found: says where it was looked for and how to get it.
+    Raises `UserError` if it is not found: says where it was looked for and how to get it.
     """
     source = get_source(name)
     folder = source.locate(Path(data_root))
@@ -65,7 +65,7 @@ def locate_source(name: str, data_root: str | Path) -> Path:
 def load_source(name: str, data_root: str | Path) -> Cohort:
     """Return the cohort of a source found at or below the data root.
 
-    Raises `UserError` where the collection is not found, or its files do not fit its layout.
+    Raises `UserError` if the collection is not found, or its files do not fit its layout.
     """
     return get_source(name).load(locate_source(name, data_root))
 

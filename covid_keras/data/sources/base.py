@@ -17,7 +17,7 @@ from covid_keras.common.tables import name_key, parse_number, read_table
 from covid_keras.data.cohort import Cohort, one_patient_each
 from covid_keras.data.sniff import IMAGE_SUFFIXES, is_radiograph
 
-FETCH_AGAIN = "Correct the file or fetch it again"
+DOWNLOAD_AGAIN = "Correct the file or download it again"
 _NAMED = 5
 
 LOGGER = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Source:
         return True
 
     def load(self, folder: Path) -> Cohort:
-        """Return the collection's cohort; raise `UserError` where its files do not fit its layout."""
+        """Return the collection's cohort; raise `UserError` if its files do not fit its layout."""
         raise NotImplementedError
 
     def count(self, folder: Path) -> dict[str, int]:
@@ -141,7 +141,7 @@ def find_folder(data: str | Path, names: Iterable[str], marks: Iterable[str]) ->
 def image_files(folder: str | Path) -> list[Path]:
     """Return the image files of a folder (not of its subfolders), sorted by name; without a suffix, by their content.
 
-    Raises `UserError` where the folder is missing or holds no image.
+    Raises `UserError` if the folder is missing or holds no image.
     """
     folder, remedy = Path(folder), "Unpack the collection in its official layout"
     if not folder.is_dir():
@@ -189,22 +189,22 @@ def read_metadata(
 
     Where `key` is given, its values must be there and not repeat.
 
-    Raises `UserError` where the file or a column is missing, it has no row, or a key is empty or listed twice, be it in
+    Raises `UserError` if the file or a column is missing, it has no row, or a key is empty or listed twice, be it in
     another case or with other blanks.
     """
     table = read_table(path, columns, optional)
     if patient:
         table[patient] = one_patient_each(table[patient], str(path))
     if table.empty:
-        raise UserError(path, "the table has no row", "Fetch the file again")
+        raise UserError(path, "the table has no row", "Download the file again")
     if key is not None:
         if (table[key] == "").any():
             line = int((table[key] == "").argmax()) + 2
-            raise UserError(path, f"column '{key}' is empty in line {line}", FETCH_AGAIN)
+            raise UserError(path, f"column '{key}' is empty in line {line}", DOWNLOAD_AGAIN)
         repeated = table[key][table[key].map(name_key).duplicated()]
         if len(repeated):
             problem = f"'{repeated.iloc[0]}' is listed twice in column '{key}'"
-            raise UserError(path, problem, "Keep one row, or fetch the file again")
+            raise UserError(path, problem, "Keep one row, or download the file again")
     return table
 
 
@@ -213,7 +213,7 @@ def refuse(
     wrong: pd.Series,
     names: pd.Series | pd.Index,
     problem: str | pd.Series,
-    remedy: str = FETCH_AGAIN,
+    remedy: str = DOWNLOAD_AGAIN,
     what: str = "image",
 ) -> None:
     """Refuse a table with rows that are `wrong` (bool): name the first of them, and its problem."""
@@ -231,7 +231,7 @@ def parse_extent(text: str, path: Path, column: str, key: str) -> float:
     try:
         value = parse_number(text)
     except ValueError as error:
-        raise UserError(path, f"'{text}' {cell} is not a number", FETCH_AGAIN) from error
+        raise UserError(path, f"'{text}' {cell} is not a number", DOWNLOAD_AGAIN) from error
     if not 0 <= value <= 8:
-        raise UserError(path, f"{text} {cell} lies outside 0 to 8", FETCH_AGAIN)
+        raise UserError(path, f"{text} {cell} lies outside 0 to 8", DOWNLOAD_AGAIN)
     return value

@@ -34,7 +34,7 @@ _VIEW_POSITION, _PHOTOMETRIC = "00185101", "00280004"
 def radiographs(folder: Path) -> list[Path]:
     """Return the radiographs of every unpacked subject, sorted; their names checked against their folders.
 
-    Raises `UserError` where there is none, or a file lies in the folder of another subject or session.
+    Raises `UserError` if there is none, or a file lies in the folder of another subject or session.
     """
     files = sorted(folder.glob(f"sub-S*/ses-E*/{RADIOGRAPHS}/*.png"))
     if not files:
@@ -51,7 +51,7 @@ def radiographs(folder: Path) -> list[Path]:
 def listed(folder: Path) -> set[str]:
     """Return the file names of the radiographs that `derivatives/partitions.tsv` lists; none without that table.
 
-    Raises `UserError` where the table does not have the three columns subject, session, file (their names differ and
+    Raises `UserError` if the table does not have the three columns subject, session, file (their names differ and
     are not used).
     """
     path = folder / PARTITIONS
@@ -74,7 +74,7 @@ def missing(folder: Path, files: list[Path]) -> int:
 def header(path: str | Path) -> dict[str, str]:
     """Return the first value of each text tag of an image's DICOM header; nothing where its `.json` is absent.
 
-    Raises `UserError` where the file is there and is no JSON of a DICOM header.
+    Raises `UserError` if the file is there and is no JSON of a DICOM header.
     """
     path = Path(path).with_suffix(".json")
     if not path.is_file():
@@ -171,7 +171,7 @@ def upright_grey(cohort: Cohort, folder: str | Path) -> Cohort:
     Raises
     ------
     UserError
-        Where a header or an image cannot be read, or nothing can be written to the folder.
+        If a header or an image cannot be read, or nothing can be written to the folder.
     """
     paths = []
     for row in cohort.table.itertuples():

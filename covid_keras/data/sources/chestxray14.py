@@ -85,7 +85,7 @@ def _read_subset(folder: Path) -> dict[str, Any]:
 
 def _check_cells(table: pd.DataFrame, path: Path) -> None:
     """Bring findings and numbers to their one spelling; refuse what is none."""
-    names, again = table["Image Index"], "Fetch the original table again"
+    names, again = table["Image Index"], "Download the original table again"
     known = (NO_FINDING, *FINDINGS)
     table["Finding Labels"] = [
         "|".join(choose(clean(one), known) for one in cell.split("|")) for cell in table["Finding Labels"]
@@ -141,7 +141,7 @@ class ChestXray14(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the whole collection (where its table is there) or the two-folder subset as a cohort.
 
-        Further columns: `finding` (raw text), `follow_up` (int). Raises `UserError` where a folder is missing or empty,
+        Further columns: `finding` (raw text), `follow_up` (int). Raises `UserError` if a folder is missing or empty,
         a name does not tell the patient, an image is in both folders; a column of the table is missing, an image is
         listed twice or missing on disk, a finding is unknown.
         """

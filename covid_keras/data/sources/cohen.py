@@ -105,7 +105,7 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
 def read_scores(folder: Path, files: Iterable[str]) -> dict[str, float]:
     """Return geographic_mean (extent, 0 to 8) by the files' names; empty where the table of scores is absent.
 
-    Raises `UserError` where a column is missing, a file is listed twice, or a score is no number from 0 to 8.
+    Raises `UserError` if a column is missing, a file is listed twice, or a score is no number from 0 to 8.
     """
     path = folder / SCORES
     if not path.is_file():
@@ -135,7 +135,7 @@ class Cohen(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the X-rays of the collection as a cohort, classes "other" and "COVID-19".
 
-        Further columns: `finding` (raw text), `license`. Raises `UserError` where a file or column is missing, the
+        Further columns: `finding` (raw text), `license`. Raises `UserError` if a file or column is missing, the
         image folder is empty, or more than a tenth of the X-rays listed are missing.
         """
         table, _ = _survey(folder)

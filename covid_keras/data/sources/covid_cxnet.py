@@ -35,12 +35,12 @@ def _rows(folder: Path, files: list[str]) -> pd.DataFrame:
     path = folder / "metadata.csv"
     table = read_metadata(path, ("filename", "patient_id", "view"), key="filename", patient="patient_id")
     twice = table["filename"].map(stem_key).duplicated()
-    remedy = "Keep one row, or fetch the file again"
+    remedy = "Keep one row, or download the file again"
     refuse(path, twice, table["filename"], "is listed twice in column 'filename'", remedy)
     found = match_names(table["filename"], files, path)
     if not found:
         problem = f"is listed in {path.name} but missing, as is every other image listed"
-        raise UserError(folder / IMAGES / table["filename"].iloc[0], problem, "Fetch the images again")
+        raise UserError(folder / IMAGES / table["filename"].iloc[0], problem, "Download the images again")
     there = table["filename"].isin(found)
     warn_lost(path, f"listed images that are not in {IMAGES}", table["filename"][~there].tolist())
     return table[there].set_index(table["filename"][there].map(found))
@@ -52,7 +52,7 @@ class CovidCXNet(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort of one class, "COVID-19".
 
-        Raises `UserError` where the image folder is missing or empty, or `metadata.csv` is missing, lacks a column,
+        Raises `UserError` if the image folder is missing or empty, or `metadata.csv` is missing, lacks a column,
         lists an image twice or lists none of the images.
         """
         files = image_files(folder / IMAGES)

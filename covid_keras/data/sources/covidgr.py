@@ -46,7 +46,7 @@ class CovidGr(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort, classes "N" and "P".
 
-        Raises `UserError` where a folder is missing or empty, `severity.csv` lacks a column, lists a name twice, names
+        Raises `UserError` if a folder is missing or empty, `severity.csv` lacks a column, lists a name twice, names
         no positive image or holds an unknown level.
         """
         files = {label: image_files(folder / label) for label in self.classes}

@@ -75,7 +75,7 @@ def _fields(line: str) -> tuple[str, str, str, str] | None:
 def _read_list(path: Path) -> pd.DataFrame:
     """Return patient, file, label and collection of each line of a list.
 
-    Raises `UserError` where the list is missing, empty, not text, or a line is not of its form.
+    Raises `UserError` if the list is missing, empty, not text, or a line is not of its form.
     """
     rows = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -85,11 +85,11 @@ def _read_list(path: Path) -> pd.DataFrame:
                 f"line {number} is not '<patient> <file> <class> <collection>' with a class of {', '.join(CLASSES)}"
             )
             problem += f" and a collection of {', '.join(COLLECTIONS)}"
-            raise UserError(path, problem, "Fetch the list of COVIDx5 again")
+            raise UserError(path, problem, "Download the list of COVIDx5 again")
         if fields is not None:
             rows.append(fields)
     if not rows:
-        raise UserError(path, "the list has no line", "Fetch the list again")
+        raise UserError(path, "the list has no line", "Download the list again")
     return pd.DataFrame(rows, columns=["patient", "file", "label", "collection"])
 
 
@@ -111,7 +111,9 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, int]:
     repeated = table[table["file"].duplicated()]
     if len(repeated):
         part, name = repeated.iloc[0][["part", "file"]]
-        raise UserError(lists / list_name(part), f"'{name}' is listed twice", "Keep one line, or fetch the lists again")
+        raise UserError(
+            lists / list_name(part), f"'{name}' is listed twice", "Keep one line, or download the lists again"
+        )
     return table, absent
 
 
@@ -127,7 +129,7 @@ class Covidx(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the listed images as a cohort, classes "normal", "pneumonia", "COVID-19".
 
-        Further columns: `part` ("train" or "test"), `collection`. Raises `UserError` where a list or a folder of images
+        Further columns: `part` ("train" or "test"), `collection`. Raises `UserError` if a list or a folder of images
         is missing or empty, a line is not of the lists' form, an image is listed twice, or more than a tenth of a
         list's images are missing.
         """

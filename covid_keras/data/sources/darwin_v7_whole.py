@@ -106,7 +106,7 @@ def _annotations(folder: Path) -> Path | None:
 def read_annotated(path: Path) -> Annotated:
     """Read one file in Darwin JSON 1.0 or 2.0.
 
-    Raises `UserError` where the file is missing, is no JSON, or is not of either form.
+    Raises `UserError` if the file is missing, is no JSON, or is not of either form.
     """
     data = read_json(path)
     try:
@@ -180,7 +180,7 @@ def _summary(path: Path) -> dict[str, Any]:
 def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return what is annotated and there, X-rays only (with `path`, `annotation`), and how much of what there is.
 
-    Raises `UserError` where the annotations are missing, one is not in Darwin JSON, two are of one image, or more than
+    Raises `UserError` if the annotations are missing, one is not in Darwin JSON, two are of one image, or more than
     a tenth of the images are missing.
     """
     place = _annotations(folder)
@@ -260,7 +260,7 @@ def draw_masks(cohort: Cohort, folder: str | Path) -> Cohort:
     Raises
     ------
     UserError
-        Where an annotation is missing or not in Darwin JSON, its size is not its image's, its outlines mark nothing or
+        If an annotation is missing or not in Darwin JSON, its size is not its image's, its outlines mark nothing or
         every pixel, or nothing can be written to the folder.
 
     Notes

@@ -58,7 +58,7 @@ class Kermany(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort, classes "normal", "viral pneumonia", "bacterial pneumonia".
 
-        Further column: `part`, "train", "val" or "test". Raises `UserError` where a folder of `train/` or `test/` is
+        Further column: `part`, "train", "val" or "test". Raises `UserError` if a folder of `train/` or `test/` is
         missing or empty, or a name does not tell label and patient.
         """
         parts = [part for part in PARTS if part != "val" or (folder / part).is_dir()]

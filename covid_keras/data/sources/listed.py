@@ -34,7 +34,7 @@ def match_names(names: Iterable[str], there: Iterable[str], listing: Path) -> di
     Raises
     ------
     UserError
-        Where a listed name may mean several, or two listed names mean the same.
+        If a listed name may mean several, or two listed names mean the same.
     """
     names, there = list(dict.fromkeys(names)), set(there)
     found = {name: name for name in names if name in there}
@@ -74,7 +74,7 @@ def present(names: Sequence[str], there: Iterable[str], place: Path, listing: Pa
     Raises
     ------
     UserError
-        Where more than a tenth are missing; as for `match_names`.
+        If more than a tenth are missing; as for `match_names`.
     """
     found = match_names(names, there, listing)
     require_most(names, found, place, listing)
@@ -82,7 +82,7 @@ def present(names: Sequence[str], there: Iterable[str], place: Path, listing: Pa
 
 
 def require_most(names: Sequence[str], found: Container[str], place: Path, listing: Path) -> None:
-    """Warn of the listed images that were not found; raise `UserError` where these are more than a tenth."""
+    """Warn of the listed images that were not found; raise `UserError` if these are more than a tenth."""
     absent = [name for name in names if name not in found]
     if len(absent) > MAX_MISSING * len(names):
         problem = f"is listed in {listing.name} but missing, as are {len(absent) - 1} of the {len(names)} images listed"

@@ -32,7 +32,7 @@ class Montgomery(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort, classes "normal" and "tuberculosis".
 
-        Further columns: `mask_left`, `mask_right` (see `united_masks`). Raises `UserError` where the folder of images
+        Further columns: `mask_left`, `mask_right` (see `united_masks`). Raises `UserError` if the folder of images
         is missing or empty, a file's name does not tell the diagnosis, or an image has the mask of one lung only.
         """
         table = nlm.read_images(folder, "montgomery", "MCUCXR")

@@ -40,7 +40,7 @@ class NihMasks(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the radiographs with their masks as a cohort.
 
-        Raises `UserError` where a folder is missing or empty, or an image has no mask.
+        Raises `UserError` if a folder is missing or empty, or an image has no mask.
         """
         files = image_files(folder / IMAGES)
         image_files(folder / MASKS)  # for its checks

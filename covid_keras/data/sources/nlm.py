@@ -23,7 +23,7 @@ DOI = "10.3978/j.issn.2223-4292.2014.11.20"
 def read_images(folder: Path, source: str, prefix: str) -> pd.DataFrame:
     """Return the cohort table of `CXR_png/`: `<prefix>_<number>_<0 normal, 1 tuberculosis>.png`, one patient each.
 
-    Raises `UserError` where the folder is missing or empty, or a file is named otherwise.
+    Raises `UserError` if the folder is missing or empty, or a file is named otherwise.
     """
     files = image_files(folder / IMAGES)
     for path in files:

@@ -49,7 +49,7 @@ def _read_table(folder: Path) -> pd.DataFrame:
     known = OTHERS.union(PROJECTIONS)
     table["Projection"] = table["Projection"].map(lambda name: choose(name, known))
     table["ImageDir"] = table["ImageDir"].map(whole_number)
-    remedy = f"Use one of {', '.join((*PROJECTIONS, *sorted(OTHERS - {''})))}, or fetch the original table again"
+    remedy = f"Use one of {', '.join((*PROJECTIONS, *sorted(OTHERS - {''})))}, or download the original table again"
     unknown = "has the unknown projection '" + table["Projection"] + "'"
     refuse(listing, ~table["Projection"].isin(known), table["ImageID"], unknown, remedy)
     return table
@@ -98,7 +98,7 @@ class PadChest(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the frontal and lateral radiographs of the unpacked archives, classes "frontal" and "lateral".
 
-        Further columns: `projection`, `finding` (both raw). Raises `UserError` where the table or a column is missing,
+        Further columns: `projection`, `finding` (both raw). Raises `UserError` if the table or a column is missing,
         an image is listed twice, a projection is unknown, no archive is unpacked, or more than a tenth of the images of
         the unpacked archives are missing.
         """
@@ -130,7 +130,7 @@ SOURCE = PadChest(
     size="about 1 TB (55 archives; a few of them will do)",
     images=160_861,
     layout=f"PadChest/ with {TABLE} and 0/ to 54/ (or images/0/ ...)",
-    access="Accept the terms at https://bimcv.cipf.es/bimcv-projects/padchest/, fetch the table and one or more of the"
+    access="Accept the terms at https://bimcv.cipf.es/bimcv-projects/padchest/, download the table and one or more of the"
     " archives, and unpack each to a folder of its number in PadChest/ in the data folder",
     citation="Bustos et al.: PadChest: A large chest x-ray image dataset with multi-label annotated reports."
     " Medical Image Analysis 66, 2020",

@@ -35,7 +35,7 @@ class PreCovid(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the radiographs as a cohort of the one class "normal".
 
-        Raises `UserError` where the table or a column is missing, a file name is empty or listed twice, a patient is
+        Raises `UserError` if the table or a column is missing, a file name is empty or listed twice, a patient is
         empty, a view is unknown, or a listed image is missing.
         """
         listing = folder / "metadata.csv"

@@ -48,14 +48,14 @@ def _header(path: Path, folder: Path) -> dict[str, str]:
         raise UserError(path, problem, "Unpack the collection again")
     for name in ("StudyInstanceUID", "SOPInstanceUID"):
         if not tags[name]:
-            raise UserError(path, f"its header has no {name}", "Fetch the file again")
+            raise UserError(path, f"its header has no {name}", "Download the file again")
     return tags
 
 
 def _survey(folder: Path) -> pd.DataFrame:
     """Return path and header of every image of the collection, one row per image.
 
-    Raises `UserError` where there is none, a file is no DICOM image, pydicom is missing, or a header does not fit its
+    Raises `UserError` if there is none, a file is no DICOM image, pydicom is missing, or a header does not fit its
     folder.
     """
     files = sorted(folder.glob(f"{NAME}-*/*/*/*.dcm"))

@@ -46,7 +46,7 @@ _NIH_NAME = re.compile(r"^(\d{8})_\d{3}(?:\.png)?$")
 def nih_patients(folder: Path) -> dict[str, str]:
     """Return the patient of `chestxray14` by patientId of the challenge; nothing where the file of mappings is absent.
 
-    Raises `UserError` where the file is there and is no list of subset_img_id and img_id (`<patient>_<follow-up>.png`).
+    Raises `UserError` if the file is there and is no list of subset_img_id and img_id (`<patient>_<follow-up>.png`).
     """
     path = folder / MAPPINGS
     if not path.is_file():
@@ -56,7 +56,7 @@ def nih_patients(folder: Path) -> dict[str, str]:
         return {name: f"chestxray14/{found[0]}" for name, found in matches.items()}
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         problem = "is not the RSNA's list of subset_img_id and img_id (<patient>_<follow-up>.png)"
-        raise UserError(path, problem, "Fetch it again, or remove it") from error
+        raise UserError(path, problem, "Download it again, or remove it") from error
 
 
 def _column(path: Path, name: str) -> pd.Series:
@@ -68,7 +68,7 @@ def _read_tables(folder: Path) -> pd.DataFrame:
     """Return class and number of boxes of each patientId (the index), the two tables checked against each other."""
 
     def check(name: str, wrong: pd.Series, problem: str) -> None:
-        refuse(folder / name, wrong, wrong.index, problem, "Fetch the original table again", "patientId")
+        refuse(folder / name, wrong, wrong.index, problem, "Download the original table again", "patientId")
 
     by_patient = _column(folder / FINDINGS, "class").map(lambda name: choose(name, LABELS))
     check(FINDINGS, ~by_patient.isin(LABELS), f"has a class that is none of {', '.join(LABELS)}")
@@ -98,7 +98,7 @@ class Rsna(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort, classes "normal", "pneumonia", "other".
 
-        Further column: `boxes` (int). Raises `UserError` where a table or a column is missing, a class or a Target is
+        Further column: `boxes` (int). Raises `UserError` if a table or a column is missing, a class or a Target is
         unknown, the tables disagree, the folder of images is missing or empty, more than a tenth of the images are
         missing, or the file of mappings is not one.
         """

@@ -34,7 +34,7 @@ class Shenzhen(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort, classes "normal" and "tuberculosis", masks where there are.
 
-        Raises `UserError` where the folder of images is missing or empty, or a file's name does not tell the diagnosis.
+        Raises `UserError` if the folder of images is missing or empty, or a file's name does not tell the diagnosis.
         """
         table = nlm.read_images(folder, "shenzhen", "CHNCXR")
         stems = [Path(path).stem for path in table["path"]]

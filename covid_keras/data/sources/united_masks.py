@@ -49,7 +49,7 @@ def binary_masks(cohort: Cohort, folder: str | Path) -> Cohort:
     Raises
     ------
     UserError
-        Where a file cannot be read; a file marks nothing or every pixel, or a whole mask does; the masks of one image
+        If a file cannot be read; a file marks nothing or every pixel, or a whole mask does; the masks of one image
         differ in size; their sides and the image's are not the same or one a whole multiple of the other (SCR masks
         have 1024 pixels a side, the JSRT images 2048); nothing can be written to the folder.
     """
