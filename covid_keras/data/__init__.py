@@ -1,7 +1,6 @@
-"""What images there are, who is in which set, and how they are fed.
+"""Radiographs: sources, cohorts, splits, near-duplicates, preparation and `tf.data` input.
 
-Importing this package does not import TensorFlow: `make_dataset` and what else needs it is imported on
-first use.
+Importing this package does not import TensorFlow; names that need it are imported on first use.
 """
 
 from __future__ import annotations

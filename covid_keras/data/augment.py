@@ -1,9 +1,8 @@
-"""Augmentation of training images: one composed affine transform a sample, keyed by (seed, epoch, image).
+"""Augmentation of training images: one composed affine transform per sample, keyed by (seed, epoch, image).
 
-The random numbers of a picture depend on nothing else, so the same picture gets the same augmentation in any
-batch, at any parallelism and after a resume. Units are the field's: degrees, fractions of a side, zoom
-factors above 1 that enlarge. Transforms are composed in the order of Keras' `ImageDataGenerator`, which the
-reproduced papers used.
+An image therefore gets the same augmentation in any batch, at any parallelism and after a resume. Angles are in
+degrees, shifts in fractions of a side; zoom factors above 1 enlarge. Transforms are composed in the order of Keras'
+`ImageDataGenerator`, which the reproduced papers used.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import tensorflow as tf
 from covid_keras.common.errors import UserError
 
 FILLS = ("nearest", "constant", "reflect")
-# The draws of a sample, in this order. New ones go to the end: the others' values must not change.
+# The draws of a sample, in order. Append new ones, so that the values of the others do not change.
 _DRAWS = (
     "rotation",
     "shift_y",
@@ -37,7 +36,7 @@ _MAX_VALUE = 255.0
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training image; the default changes nothing.
+    """Random transforms of training images; the default changes nothing.
 
     Parameters
     ----------
@@ -46,30 +45,30 @@ class Augmentation:
     shift : (float, float)
         Largest shift as a fraction of (height, width); drawn from -shift..shift for each axis.
     zoom : (float, float)
-        Smallest and largest zoom factor; above 1 the picture is enlarged. (`ImageDataGenerator` draws the
-        reciprocal: its `zoom_range=[0.8, 1.5]` is about (0.67, 1.25) here, otherwise spread; see `zoom_range`.)
+        Smallest and largest zoom factor; above 1 enlarges. `ImageDataGenerator` draws the reciprocal instead: see
+        `zoom_range`.
     shear : float
         Largest shear angle in degrees; drawn from -shear..shear.
     flip, vertical_flip : bool
         Mirror left-right, top-bottom, each with probability 1/2.
     fill : {"nearest", "constant", "reflect"}
-        What stands outside the picture: its border pixel, `fill_value`, or its mirror image
+        How to fill points outside the image: with the nearest border pixel, with `fill_value`, or by reflection
         (d c b a | a b c d).
     fill_value : float
         Grey level for "constant", 0 to 255.
     keep_aspect : bool
-        One zoom factor for both axes. False draws one for each axis, as `ImageDataGenerator` does.
+        Use one zoom factor for both axes. False draws one per axis, as `ImageDataGenerator` does.
     brightness, contrast : (float, float)
-        Smallest and largest factor of the grey levels, and of their distance from the picture's mean; results
-        are clipped to 0..255.
+        Smallest and largest factor of the grey levels, and of their distance from the image's mean. Results are
+        clipped to 0..255.
     zoom_range : (float, float), optional
-        In place of `zoom`: smallest and largest reciprocal of the zoom factor, that reciprocal being what is drawn
-        uniformly, as `ImageDataGenerator` does; above 1 the picture gets smaller.
+        Replaces `zoom`: range from which the reciprocal of the zoom factor is drawn, as `ImageDataGenerator` does.
+        Above 1 shrinks the image.
 
     Raises
     ------
     UserError
-        If a range is empty, negative or out of order, `zoom` and `zoom_range` are both given, or `fill` is unknown.
+        If a range is empty, negative or out of order, both `zoom` and `zoom_range` are given, or `fill` is unknown.
     """
 
     rotation: float = 0.0
@@ -91,14 +90,18 @@ class Augmentation:
             object.__setattr__(self, name, _pair(name, getattr(self, name)))
         for name, value in (("rotation", self.rotation), ("shear", self.shear), ("shift", min(self.shift))):
             if not 0 <= value < math.inf:
-                raise UserError(f"augmentation {name}", f"{value} is negative or not finite", "Give its largest size")
+                raise UserError(
+                    f"augmentation {name}", f"must be finite and at least 0 (got {value})", "Give the largest value"
+                )
         for name in factors:
             low, high = getattr(self, name)
             if not 0 < low <= high < math.inf:
-                remedy = "Give the smallest and the largest factor; 1 changes nothing"
-                raise UserError(f"augmentation {name}", f"({low}, {high}) is not 0 < smallest <= largest", remedy)
+                remedy = "Give the smallest and the largest factor (1 changes nothing)"
+                raise UserError(
+                    f"augmentation {name}", f"must satisfy 0 < smallest <= largest (got {low}, {high})", remedy
+                )
         if self.zoom_range is not None and self.zoom != (1.0, 1.0):
-            raise UserError("augmentation zoom_range", f"{self.zoom} is given as zoom too", "Give one of the two")
+            raise UserError("augmentation zoom_range", "cannot be combined with zoom", "Give one of the two")
         if self.fill not in FILLS:
             raise UserError("augmentation fill", f"'{self.fill}' is unknown", f"Use one of {', '.join(FILLS)}")
 
@@ -115,44 +118,44 @@ class Augmentation:
         fill_mode: str = "nearest",
         cval: float = 0.0,
     ) -> Augmentation:
-        """Return what Keras' legacy `ImageDataGenerator` does with these arguments, on square images.
+        """Return the augmentation of Keras' legacy `ImageDataGenerator` with these arguments, on square images.
 
         Parameters
         ----------
         rotation_range, shear_range : float
-            Largest angle in degrees, the shear's too: `shear_range=0.15` is 0.15 degrees, which moves no pixel of a
-            256 pixel image by more than half a pixel; a shear of 15 degrees moves some by 33.
+            Largest angle in degrees, also for the shear: `shear_range=0.15` is 0.15 degrees, at most half a pixel in a
+            256-pixel image.
         width_shift_range, height_shift_range : float
-            Largest shift as a fraction of the side, below 1. As the class acts, not as it is documented: it moves the
-            picture by `width_shift_range` up and down and by `height_shift_range` left and right. [1]_
+            Largest shift as a fraction of the side, below 1. As in Keras, and unlike its documentation,
+            `width_shift_range` shifts vertically and `height_shift_range` horizontally [1]_.
         zoom_range : float or (float, float)
-            Each axis' coordinates are multiplied by a number drawn from 1 - z to 1 + z, or from the first to the
-            second: below 1 the picture is enlarged.
+            The coordinates of each axis are multiplied by a number from 1 - z to 1 + z, or from the given range.
+            Numbers below 1 enlarge the image.
         horizontal_flip, vertical_flip : bool
         fill_mode : {"nearest", "constant", "reflect"}
-            Keras' "wrap" is not offered.
+            Keras' "wrap" is not supported.
         cval : float
-            Grey level for "constant". Keras cuts the picture's edge sharply, here it fades within one pixel.
+            Grey level for "constant". Here the image edge fades within one pixel; in Keras it is sharp.
 
         Raises
         ------
         UserError
-            If a shift is in pixels or a list, a range is negative or holds 0, or `fill_mode` is unknown.
+            If a shift is in pixels or a list, a range is negative or contains 0, or `fill_mode` is unknown.
 
         Notes
         -----
-        The class of Keras 3.15 composes rotation, shift, shear and zoom about the centre (n - 1) / 2 of the pixel
-        grid and flips the result, as `transform_matrices` does. On other than square images it takes the centre of
-        the transposed image, and a shift is a fraction of the other side; neither is imitated.
+        Keras 3.15 composes rotation, shift, shear and zoom about the centre (n - 1) / 2 of the pixel grid and flips
+        the result, as `transform_matrices` does. On non-square images it uses the centre of the transposed image and
+        shifts by fractions of the other side; this is not reproduced.
 
         References
         ----------
-        .. [1] Keras issue 17398, 2023: `apply_affine_transform` swaps the axes of its matrix, its callers do not.
+        .. [1] Keras issue 17398, 2023: `apply_affine_transform` swaps the axes, its callers do not.
         """
         for name, value in (("width_shift_range", width_shift_range), ("height_shift_range", height_shift_range)):
             if not isinstance(value, int | float) or not 0 <= value < 1:
-                raise UserError(name, f"{value!r} is no fraction of the side from 0 to below 1", "Give a fraction")
-        # One number is half the width of the range around 1.
+                raise UserError(name, f"must be at least 0 and below 1 (got {value!r})", "Give a fraction of the side")
+        # A single number is half the width of the range around 1.
         zooms = (
             (1 - zoom_range, 1 + zoom_range) if isinstance(zoom_range, int | float) else _pair("zoom_range", zoom_range)
         )
@@ -176,21 +179,23 @@ class Augmentation:
 
 
 def _pair(name: str, value: Any) -> tuple[float, float]:
-    """Return two floats; raise `UserError` if `value` is something else."""
+    """Return two floats; raise `UserError` if `value` is not a pair."""
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise UserError(f"augmentation {name}", f"{value!r} is not a pair", "Give two numbers")
+        raise UserError(f"augmentation {name}", f"must be two numbers (got {value!r})", "Give a pair")
     return float(value[0]), float(value[1])
 
 
 def sample_key(seed: int | tf.Tensor, epoch: int | tf.Tensor) -> tf.Tensor:
-    """Return one int64 for (seed, epoch), both in 0..2**31-1: different pairs have different keys."""
+    """Combine seed and epoch, both in 0..2**31-1, into a unique int64."""
     return tf.cast(seed, tf.int64) * _MAX_KEY + tf.cast(epoch, tf.int64)
 
 
 def check_seed(seed: int) -> None:
     """Raise `UserError` if `seed` is not a whole number in 0..2**31-1."""
     if isinstance(seed, bool) or int(seed) != seed or not 0 <= seed < _MAX_KEY:
-        raise UserError("seed", f"{seed!r} is not a whole number from 0 to {_MAX_KEY - 1}", "Choose another seed")
+        raise UserError(
+            "seed", f"must be a whole number from 0 to {_MAX_KEY - 1} (got {seed!r})", "Choose another seed"
+        )
 
 
 def draw_parameters(
@@ -210,13 +215,13 @@ def draw_parameters(
     -------
     dict of str to tensor (B,) float32
         `rotation` and `shear` in degrees, `shift_y` and `shift_x` as fractions of the height and width,
-        `zoom_y` and `zoom_x` (above 1 enlarges), `flip` and `vertical_flip` (-1 mirrored, 1 not),
+        `zoom_y` and `zoom_x` (above 1 enlarges), `flip` and `vertical_flip` (-1 if mirrored, else 1),
         `brightness`, `contrast`.
     """
     key = sample_key(seed, epoch)
 
     def draw(image_id: tf.Tensor) -> tf.Tensor:
-        # Philox is named since the default may differ between devices.
+        # The default algorithm may differ between devices.
         return tf.random.stateless_uniform([len(_DRAWS)], tf.stack([key, image_id]), alg="philox")
 
     unit = tf.map_fn(draw, tf.cast(ids, tf.int64), fn_output_signature=tf.TensorSpec([len(_DRAWS)], tf.float32))
@@ -253,21 +258,20 @@ def transform_matrices(parameters: dict[str, tf.Tensor], height: int | tf.Tensor
     Parameters
     ----------
     parameters : dict of str to tensor (B,) float32
-        As `draw_parameters` returns them. Positive angles turn the picture counter-clockwise; positive shifts
-        move it right and down.
+        From `draw_parameters`. Positive angles rotate counter-clockwise; positive shifts move right and down.
     height, width : int or scalar tensor
-        Of the images, in pixels.
+        Image size in pixels.
 
     Returns
     -------
     tensor (B, 8) float32
-        Rows (a0, a1, a2, b0, b1, b2, 0, 0) which take a pixel (x, y) of the result to the point
-        (a0 x + a1 y + a2, b0 x + b1 y + b2) of the picture, as `ImageProjectiveTransformV3` wants them.
+        Rows (a0, a1, a2, b0, b1, b2, 0, 0) as in `ImageProjectiveTransformV3`: pixel (x, y) of the result is taken
+        from the point (a0 x + a1 y + a2, b0 x + b1 y + b2) of the image.
 
     Notes
     -----
-    With the centre c of the pixel grid: picture = c + R (t + S Z F (result - c)), the composition of Keras'
-    `ImageDataGenerator`: rotation R, shift t, shear S = [[1, -sin], [0, cos]], zoom Z, flip F.
+    With the centre c of the pixel grid, image = c + R (t + S Z F (result - c)), as in Keras' `ImageDataGenerator`:
+    rotation R, shift t, shear S = [[1, -sin], [0, cos]], zoom Z, flip F.
     """
     height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     radians = math.pi / 180
@@ -304,7 +308,7 @@ def apply_matrices(
     fill, fill_value
         As in `Augmentation`.
     interpolation : {"bilinear", "nearest"}
-        "nearest" for masks, whose values must stay as they are.
+        Use "nearest" for masks, to keep their values.
 
     Returns
     -------
@@ -324,7 +328,7 @@ def apply_matrices(
 def augment_batch(
     images: tf.Tensor, ids: tf.Tensor, seed: int | tf.Tensor, epoch: int | tf.Tensor, augmentation: Augmentation
 ) -> tf.Tensor:
-    """Augment a batch; a picture's result depends only on the picture, its id, the seed and the epoch.
+    """Augment a batch. The result for an image depends only on the image, its id, the seed and the epoch.
 
     Parameters
     ----------
@@ -339,7 +343,7 @@ def augment_batch(
     Returns
     -------
     tensor (B, H, W, C) float32
-        Grey levels 0..255, bilinear interpolation.
+        Grey levels 0..255, interpolated bilinearly.
     """
     parameters = draw_parameters(ids, seed, epoch, augmentation)
     if augmentation.moves:

@@ -1,4 +1,4 @@
-"""The cohort: a checked table of radiographs, one row per image."""
+"""`Cohort`: a validated table of radiographs, one row per image."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ COLUMNS = ("image_id", "path", "patient_id", "source", "label", "view", "severit
 REQUIRED = ("image_id", "path", "patient_id", "label")
 SEVERITIES = ("Normal-PCR+", "Mild", "Moderate", "Severe")
 MAX_EXTENT = 8.0
-# How tables spell the views (by `word_key`); others stay as they are.
+# Spellings of the views (by `word_key`); others are kept as they are.
 _VIEWS = {"pa": "PA", "ap": "AP", "apsupine": "AP Supine", "l": "L", "lateral": "L"}
-# What pandas, R and SQL write into an empty cell: all who are called so would be one patient.
+# Empty cells as written by pandas, R and SQL; as ids, they would merge patients.
 _MISSING = frozenset({"nan", "NaN", "NA", "<NA>", "NULL"})
 _NAMED = 5
 
@@ -47,8 +47,8 @@ def severity_level(extent: float) -> str:
     Parameters
     ----------
     extent : float
-        Extent of the opacities, 0 to 8 (0 to 4 a lung), as in the modified RALE score. A mean of several
-        readers is rounded half up before it is binned.
+        Extent of the opacities, 0 to 8 (0 to 4 per lung), as in the modified RALE score. A mean over readers is rounded
+        half up before binning.
 
     Returns
     -------
@@ -72,14 +72,14 @@ def severity_level(extent: float) -> str:
     if math.isnan(extent):
         return ""
     if not 0 <= extent <= MAX_EXTENT:
-        raise UserError("extent", f"{extent} lies outside 0 to {MAX_EXTENT:g}", "Correct the severity scores")
-    # math.floor(x + 0.5), since Python's round() sends halves to the even neighbour.
+        raise UserError("extent", f"must lie in 0 to {MAX_EXTENT:g} (got {extent})", "Correct the severity scores")
+    # not round(), which rounds halves to even
     score = math.floor(extent + 0.5)
     return SEVERITIES[0 if score == 0 else 1 if score <= 2 else 2 if score <= 5 else 3]
 
 
 def _with_all_columns(table: pd.DataFrame, subject: str) -> pd.DataFrame:
-    """Return a copy in the column order of COLUMNS, optional columns filled in as "unknown"."""
+    """Return a copy with all COLUMNS in order; missing optional columns are filled with "unknown"."""
     require_columns(table, REQUIRED, subject, f"A cohort needs the columns {', '.join(REQUIRED)}")
     table = table.reset_index(drop=True).copy()
     for column in TEXT_COLUMNS:
@@ -94,46 +94,50 @@ def _with_all_columns(table: pd.DataFrame, subject: str) -> pd.DataFrame:
     try:
         table["extent"] = parse_numbers(extent.astype(object).where(extent.notna(), np.nan))
     except (ValueError, TypeError) as error:
-        problem = f"column 'extent' holds something that is not a number ({error})"
+        problem = f"column 'extent' must contain numbers ({error})"
         raise UserError(subject, problem, "Give numbers 0 to 8, or leave the cell empty") from error
     return table[[*COLUMNS, *(column for column in table.columns if column not in COLUMNS)]]
 
 
 def _each(cells: pd.Series, change: Callable[[str], str]) -> pd.Series:
-    """Return the cells changed, each different one only once."""
+    """Apply `change` once per distinct cell."""
     return cells.map({text: change(text) for text in cells.unique()})
 
 
 def view_name(text: str) -> str:
-    """Return a view as this suite spells it ("PA", "AP", "AP Supine", "L"); other text as it is."""
+    """Return the standard spelling of a view ("PA", "AP", "AP Supine", "L"); return other text unchanged."""
     return _VIEWS.get(word_key(text), text)
 
 
 def one_patient_each(cells: pd.Series, subject: str) -> pd.Series:
-    """Return patients' ids with one spelling per patient ("" where unknown); warn of other spellings."""
+    """Return patient ids with one spelling per patient ("" if unknown); log a warning for each other spelling."""
     cells = _each(cells, lambda text: "" if text.rpartition("/")[2] in _MISSING else whole_number(text))
     patients, changed = one_spelling(cells, patient_key)
     if changed:
         named = ", ".join(f"'{text}' = '{kept}'" for text, kept in changed[:_NAMED])
-        _log.warning("%s: %d patient ids are other spellings of one patient's: %s", subject, len(changed), named)
+        _log.warning(
+            "%s: %d patient ids are taken as other spellings of the same patient: %s", subject, len(changed), named
+        )
     return patients
 
 
 def _check_spellings(names: Iterable[str], key: Callable[[str], str], what: str, subject: str) -> None:
-    """Refuse two names that differ in case, blanks or dashes only."""
+    """Raise `UserError` if two names differ only in case, blanks or dashes."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(key(name), name)
         if other != name:
-            problem = f"{what} '{other}' and '{name}' differ in case, blanks or dashes only"
+            problem = f"{what} '{other}' and '{name}' differ only in case, blanks or dashes"
             raise UserError(subject, problem, "Rename one of them, or keep one")
 
 
 def _check(table: pd.DataFrame, classes: tuple[str, ...], subject: str) -> None:
     if table.empty:
-        raise UserError(subject, "the cohort holds no image", "Check the folder, or the filter that emptied it")
+        raise UserError(subject, "the cohort has no images", "Check the folder, or the filter")
     if len(set(classes)) != len(classes) or not classes:
-        raise UserError(subject, f"the classes {list(classes)} are empty or repeat", "Name each class once")
+        raise UserError(
+            subject, f"classes must be non-empty and distinct (got {list(classes)})", "Name each class once"
+        )
     _check_spellings(classes, word_key, "the classes", subject)
     _check_spellings(table["image_id"], name_key, "the image ids", subject)
     for column in REQUIRED:
@@ -149,7 +153,11 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], subject: str) -> None:
             "label '{0.label}' of image '{0.image_id}' is unknown",
             f"Use one of {', '.join(classes)}",
         ),
-        (outside, "extent {0.extent:g} of image '{0.image_id}' lies outside 0 to 8", "Correct the severity scores"),
+        (
+            outside,
+            "extent of image '{0.image_id}' must lie in 0 to 8 (got {0.extent:g})",
+            "Correct the severity scores",
+        ),
     ):
         if wrong.any():
             raise UserError(subject, problem.format(table[wrong].iloc[0]), remedy)
@@ -157,32 +165,31 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], subject: str) -> None:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Radiographs with their patients and labels, checked when made.
+    """Radiographs with their patients and labels, validated on creation.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        One row per image; `image_id`, `path`, `patient_id` and `label` are required. Optional: `source`, `view`
-        ("PA", "AP", "AP Supine", "L", "" unknown), `severity` ("Normal-PCR+", "Mild", "Moderate",
-        "Severe", "" unknown), `extent` (0 to 8, NaN unknown), `mask_path` ("" none). Further columns are
-        kept. The order of the rows is kept; the index is renumbered from 0.
+        One row per image. Required: `image_id`, `path`, `patient_id`, `label`. Optional: `source`, `view` ("PA", "AP",
+        "AP Supine", "L", "" if unknown), `severity` ("Normal-PCR+", "Mild", "Moderate", "Severe", "" if unknown),
+        `extent` (0 to 8, NaN if unknown), `mask_path` ("" if none). Other columns and the row order are kept; the index
+        is reset.
     classes : tuple of str
-        The labels, in the order of the class indices. A label that differs from one of them in case, blanks, dashes
-        or underscores only counts as that one.
+        The labels, in the order of the class indices. Labels are matched ignoring case, blanks, dashes and underscores.
     name : str
-        What errors call the cohort, usually its source or its file.
+        Name for error messages, usually the source or the file.
 
     Raises
     ------
     UserError
-        If a required column is missing or has an empty cell, an image id is listed twice, a label is not
-        in `classes`, an extent lies outside 0..8, or no image is left; where two image ids or two classes differ in
-        case, blanks or dashes only.
+        If a required column is missing or has an empty cell, an image id is repeated, a label is not in `classes`, an
+        extent lies outside 0..8, there are no images, or two image ids or classes differ only in case, blanks or
+        dashes.
 
     Notes
     -----
-    Cells are stripped. Patients 3, 3.0, "3 " and 003 are one, and so are P1 and p1: a warning names such ids.
-    Treat `table` as read-only: `filter`, `relabel` and `concat` return new cohorts.
+    Cells are stripped. Patient ids 3, 3.0, "3 " and 003 are taken as one patient, likewise P1 and p1; a warning names
+    them. Treat `table` as read-only: `filter`, `relabel` and `concat` return new cohorts.
     """
 
     table: pd.DataFrame
@@ -201,38 +208,38 @@ class Cohort:
         return len(self.table)
 
     def filter(self, keep: np.ndarray | pd.Series | Callable[[pd.DataFrame], object]) -> Cohort:
-        """Return the cohort of the rows where `keep` (boolean array, or callable on the table) is true.
+        """Return the rows where `keep` (a boolean array, or a function of the table) is true.
 
-        Raises `UserError` if nothing is left.
+        Raises `UserError` if no row is left.
         """
         mask = np.asarray(keep(self.table) if callable(keep) else keep, dtype=bool)
         if mask.shape != (len(self.table),):
-            raise ValueError(f"a filter of shape {mask.shape} does not fit {len(self.table)} images")
+            raise ValueError(f"filter must have shape ({len(self.table)},), got {mask.shape}")
         return Cohort(self.table[mask], self.classes, self.name)
 
     def counts(self) -> dict[str, int]:
-        """Return the number of images of each class, in class order (0 where there is none)."""
+        """Return the number of images per class, in class order."""
         found = self.table["label"].value_counts()
         return {label: int(found.get(label, 0)) for label in self.classes}
 
     def labels(self) -> np.ndarray:
-        """Return the class index of each image, shape (n,), int64."""
+        """Return the class indices, (n,) int64."""
         index = {label: number for number, label in enumerate(self.classes)}
         return self.table["label"].map(index).to_numpy(dtype=np.int64)
 
     def patients(self) -> list[str]:
-        """Return the patient ids, each once, in the order of their first image."""
+        """Return the distinct patient ids, in the order of their first image."""
         return list(self.table["patient_id"].drop_duplicates())
 
     def frontal(self) -> Cohort:
-        """Return the cohort of the frontal views: `view` is PA or AP, whatever the posture ("AP Supine").
+        """Return the frontal images: `view` is PA or AP, including "AP Supine".
 
-        Raises `UserError` if there is none.
+        Raises `UserError` if there are none.
         """
         return self.filter(self.table["view"].str.match(r"(PA|AP)\b"))
 
     def relabel(self, mapping: Mapping[str, str], classes: Sequence[str]) -> Cohort:
-        """Return the cohort with labels renamed or merged; labels absent from `mapping` stay.
+        """Rename or merge labels; labels not in `mapping` are kept.
 
         Raises `UserError` if a resulting label is not in `classes`.
         """
@@ -242,34 +249,34 @@ class Cohort:
 
     @staticmethod
     def concat(cohorts: Iterable[Cohort], classes: Sequence[str], name: str = "") -> Cohort:
-        """Return one cohort of all the images, in the order given; image ids must not repeat."""
+        """Concatenate cohorts in the order given; image ids must be distinct."""
         tables = [cohort.table for cohort in cohorts]
         if not tables:
-            raise UserError(name or "cohort", "there is no cohort to join", "Give at least one")
+            raise UserError(name or "cohort", "needs at least one cohort to join (got 0)", "Give at least one")
         return Cohort(pd.concat(tables, ignore_index=True), tuple(classes), name)
 
     def to_csv(self, path: str | Path) -> Path:
-        """Write the table as CSV, whole or not at all; return the path."""
+        """Write the table atomically as CSV; return the path."""
         with atomic_path(path) as temporary:
             self.table.to_csv(temporary, index=False, lineterminator="\n")
         return Path(path)
 
     @classmethod
     def from_csv(cls, path: str | Path, classes: Sequence[str] | None = None) -> Cohort:
-        """Read a table written by `to_csv`, or one of the user's own with the required columns.
+        """Read a table written by `to_csv`, or any table with the required columns.
 
         Parameters
         ----------
         path : str or Path
-            The CSV, as `covid_keras.common.tables.read_table` takes it. Relative `path` and `mask_path` cells are
-            taken from the CSV's own folder. Cells of further columns are read as text.
+            A CSV file (see `covid_keras.common.tables.read_table`). Relative `path` and `mask_path` cells are relative
+            to the folder of the CSV file. Other columns are read as text.
         classes : sequence of str, optional
-            The labels in class order. Without it: the labels found, sorted.
+            The labels in class order. Default: the sorted labels found.
 
         Raises
         ------
         UserError
-            If the file cannot be read, or the table fails the cohort's checks.
+            If the file cannot be read or the table is not a valid cohort.
         """
         path = Path(path)
         table = read_table(path, REQUIRED, COLUMNS)
@@ -284,10 +291,9 @@ class Cohort:
         return cls(table, tuple(classes) if classes else tuple(sorted(set(table["label"]))), path.name)
 
     def fingerprint(self) -> str:
-        """Return a key (16 hexadecimal digits) of the ids, patients, labels, severities and file sizes.
+        """Return a key (16 hexadecimal digits) of ids, patients, labels, severities and file sizes.
 
-        It does not depend on where the files lie or on the order of the rows. Raises `UserError` if an image's file
-        is missing.
+        It does not depend on file locations or row order. Raises `UserError` if an image file is missing.
         """
         digest = hashlib.sha256(repr(self.classes).encode())
         for row in self.table.sort_values("image_id").itertuples():

@@ -1,4 +1,4 @@
-"""Download public files: verified by SHA-256, and whole or not at all; archives unpacked without surprises."""
+"""Download public files with SHA-256 verification, and unpack archives safely."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _BROKEN_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAEr
 
 
 class Item(Protocol):
-    """What is to be fetched: `covid_keras.data.sources.Download`, or anything with its attributes."""
+    """A file to download: `covid_keras.data.sources.Download`, or any object with its attributes."""
 
     url: str
     sha256: str | None
@@ -46,38 +46,38 @@ class Item(Protocol):
 
 
 def download(item: Item, folder: str | Path, *, unverified: bool = False, retries: int = 2) -> Path:
-    """Download a file into a folder, check its SHA-256, and unpack it where it is an archive to be unpacked.
+    """Download a file, check its SHA-256, and unpack it if requested.
 
-    A file that is there already and has the right digest is not fetched again; nor is an archive unpacked again.
+    An existing file with the right digest is not downloaded again, and an unpacked archive not unpacked again.
 
     Parameters
     ----------
     item : object
-        With `url`, `sha256` (hexadecimal, or None where it is not pinned), `file_name`, `unpack` and `strip_top`.
+        Has `url`, `sha256` (hexadecimal, or None if not pinned), `file_name`, `unpack` and `strip_top`.
     folder : str or Path
-        Where it goes; made where it is missing.
+        Target folder, created if missing.
     unverified : bool
         Accept an item without a digest.
     retries : int
-        Further attempts after a failed one, a second or more apart.
+        Number of retries, at least a second apart.
 
     Returns
     -------
     Path
-        The file `folder/file_name`; for an item to unpack, the folder of its contents: the same path without the
-        archive's suffix.
+        The file `folder/file_name`. For an item to unpack, the folder of its contents: the same path without the
+        archive suffix.
 
     Raises
     ------
     UserError
-        If the item has no digest and `unverified` is false; the address answers with an error, or not at
-        all; the connection is cut; the digest is another one; the disk is full or the folder cannot be written;
-        the archive is damaged or unsafe. Nothing half-fetched is left.
+        If the item has no digest and `unverified` is false; the server cannot be reached or returns an error; the
+        connection is interrupted; the digest differs; the disk is full or the folder is not writable; the archive is
+        damaged or unsafe. No partial file is left.
     """
     folder, path = Path(folder), Path(folder) / item.file_name
     if item.sha256 is None and not unverified:
         remedy = f"Add --unverified to download it anyway, or download it by hand to {path}"
-        raise UserError(item.url, "its SHA-256 is not known, so what arrives could not be verified", remedy)
+        raise UserError(item.url, "has no registered SHA-256, so the download could not be verified", remedy)
     is_new = not folder.exists()
     require_writable_folder(path.parent)
     try:
@@ -85,7 +85,7 @@ def download(item: Item, folder: str | Path, *, unverified: bool = False, retrie
     except (requests.exceptions.RequestException, ValueError, OSError) as error:
         if is_new:
             with contextlib.suppress(OSError):
-                path.parent.rmdir()  # only where it is empty
+                path.parent.rmdir()  # only if empty
         raise _fetch_error(item, path, error) from error
     path.chmod(0o644)  # pooch leaves it private to this user
     if not item.unpack:
@@ -98,7 +98,7 @@ def download(item: Item, folder: str | Path, *, unverified: bool = False, retrie
         return target if target.is_dir() else safe_unpack(path, target, strip_top=item.strip_top)
     except UserError:
         if item.sha256 is None:
-            path.unlink()  # without a digest the next call would take the same archive for a good one
+            path.unlink()  # without a digest the next call would trust this archive
         raise
 
 
@@ -112,7 +112,7 @@ def _fetch(item: Item, folder: Path, retries: int) -> None:
         urls={item.file_name: item.url},
         retry_if_failed=retries,
     )
-    # pooch sets the total once it is known, and asks for the bar's truth value, which needs one, before.
+    # pooch tests the truth value of the bar, which needs a total, before it sets the total.
     with open_bar(desc=item.file_name, total=1, unit="B", unit_scale=True) as bar:
         fetcher = pooch.HTTPDownloader(
             progressbar=bar, chunk_size=_CHUNK, timeout=_TIMEOUT, headers={"User-Agent": USER_AGENT}
@@ -124,17 +124,17 @@ def _fetch_error(item: Item, path: Path, error: Exception) -> UserError:
     by_hand, again = f"download it by hand to {path}", "Run the same command again"
     if isinstance(error, requests.exceptions.HTTPError) and error.response is not None:
         problem = f"the server answered {error.response.status_code} ({error.response.reason})"
-        return UserError(item.url, problem, f"Look for the file's new address, and {by_hand}")
-    # A cut connection is a ConnectionError of requests too, or a ChunkedEncodingError.
+        return UserError(item.url, problem, f"Look for the new address, and {by_hand}")
+    # An interrupted connection raises ConnectionError or ChunkedEncodingError.
     if isinstance(error, requests.exceptions.ChunkedEncodingError) or "IncompleteRead" in str(error):
-        return UserError(item.url, "the connection was cut before the file was complete, nothing was kept", again)
+        return UserError(item.url, "the connection was interrupted, nothing was kept", again)
     if isinstance(error, requests.exceptions.RequestException):
         problem = f"{urlsplit(item.url).netloc} cannot be reached ({type(error).__name__})"
         return UserError(item.url, problem, f"Check the network and its proxy, or {by_hand}")
     if isinstance(error, OSError):
         return _disk_error(path, error)
-    problem = f"what arrived does not have the SHA-256 {item.sha256} and was removed"
-    return UserError(item.url, problem, f"{again}; if it stays so, the file has changed: {by_hand}")
+    problem = f"the download does not have the SHA-256 {item.sha256} and was removed"
+    return UserError(item.url, problem, f"{again}; if the error persists, the file has changed: {by_hand}")
 
 
 def _disk_error(path: Path, error: OSError) -> UserError:
@@ -145,16 +145,16 @@ def _disk_error(path: Path, error: OSError) -> UserError:
 
 
 def safe_unpack(archive: str | Path, folder: str | Path, *, strip_top: bool = False) -> Path:
-    """Unpack a zip or tar archive (plain, gz, bz2, xz) into a new folder, whole or not at all.
+    """Unpack a zip or tar archive (plain, gz, bz2, xz) atomically into a new folder.
 
     Parameters
     ----------
     archive : str or Path
-        The archive; its kind is told by its content.
+        The archive; its type is detected from its content.
     folder : str or Path
-        Where the contents go: a folder that is not there yet, or is empty.
+        Target folder; must be missing or empty.
     strip_top : bool
-        The archive holds one folder; its contents go into `folder` itself.
+        Unpack the contents of the archive's only top-level folder directly into `folder`.
 
     Returns
     -------
@@ -164,14 +164,14 @@ def safe_unpack(archive: str | Path, folder: str | Path, *, strip_top: bool = Fa
     Raises
     ------
     UserError
-        If a member has an absolute path or one with "..", is a link that leaves the folder (in a zip: any
-        link), a device or a pipe; the archive is missing, damaged, encrypted or of another kind, or holds more than
-        the one folder to be stripped; `folder` is not empty; the disk is full. `folder` is then as it was.
+        If a member has an absolute path or one with "..", or is a device, a pipe or a link out of the folder (in a zip:
+        any link); the archive is missing, damaged, encrypted or of another type, or has several top-level entries to be
+        stripped; `folder` is not empty; the disk is full. `folder` is then not changed.
     """
     archive, folder = Path(archive), Path(folder)
     unpack = _unpacker(archive)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(folder, "is there already", "Remove it, or choose another folder")
+        raise UserError(folder, "already exists", "Remove it, or choose another folder")
     require_writable_folder(folder.parent)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".unpacking-"))
     try:
@@ -181,7 +181,7 @@ def safe_unpack(archive: str | Path, folder: str | Path, *, strip_top: bool = Fa
         if strip_top:
             found = list(inner.iterdir())
             if len(found) != 1 or not found[0].is_dir() or found[0].is_symlink():
-                raise UserError(archive, "does not hold one folder and nothing beside it", "Unpack it by hand")
+                raise UserError(archive, "must contain exactly one top-level folder", "Unpack it by hand")
             inner = found[0]
         if folder.exists():
             folder.rmdir()
@@ -197,8 +197,8 @@ def safe_unpack(archive: str | Path, folder: str | Path, *, strip_top: bool = Fa
 
 def _unpacker(archive: Path) -> Callable[[Path, Path], None]:
     if not archive.is_file():
-        raise UserError(archive, "there is no such archive", "Check the path")
-    with archive.open("rb") as stream:  # is_zipfile finds zips appended to other files too
+        raise UserError(archive, "does not exist", "Check the path")
+    with archive.open("rb") as stream:  # is_zipfile also accepts zips appended to other files
         if stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
             return _unpack_zip
     try:
@@ -210,7 +210,7 @@ def _unpacker(archive: Path) -> Callable[[Path, Path], None]:
 
 
 def _unsafe(archive: Path, name: str, why: str) -> UserError:
-    remedy = "Do not use this archive; download it from its official address"
+    remedy = "Do not use this archive; download it from the official address"
     return UserError(archive, f"its member '{name}' {why}, so nothing was unpacked", remedy)
 
 
@@ -241,7 +241,7 @@ def _unpack_zip(archive: Path, target: Path) -> None:
         try:
             bundle.extractall(target)
         except NotImplementedError as error:
-            raise UserError(archive, f"its compression is not known ({error})", "Unpack it by hand") from error
+            raise UserError(archive, f"its compression is not supported ({error})", "Unpack it by hand") from error
 
 
 def _unpack_tar(archive: Path, target: Path) -> None:
@@ -249,7 +249,7 @@ def _unpack_tar(archive: Path, target: Path) -> None:
         members = list(_checked_members(archive, bundle))
         _check_space(target, sum(member.size for member in members))
         try:
-            # The filter checks links as they resolve at the time of writing.
+            # The filter checks links as they resolve while unpacking.
             bundle.extractall(target, members=members, filter="data")
         except tarfile.FilterError as error:
             raise _unsafe(archive, error.tarinfo.name, "is a link that leaves the folder, or a device") from error

@@ -1,27 +1,28 @@
-"""Near-duplicates: the same radiograph twice, within a collection or across collections.
+"""Find near-duplicates: images of the same radiograph, within or across collections.
 
-Public collections copy from one another, recompress, crop, window and annotate. A radiograph that is in training
-under one name and in the test set under another makes every number too good.
+Public collections copy from each other, and recompress, crop, window and annotate. A radiograph that is in both the
+training and the test set under different names inflates every metric.
 
-Two steps. Candidates: pairs of images whose perceptual hashes (256 bits) differ in at most `CANDIDATE_DISTANCE`
-bits, in fewer where there are many images (see `candidate_distance`). Confirmation: one is laid on the other by an
-affine registration of their locally normalised 128-pixel thumbnails (enhanced correlation coefficient, [1]_), and
-their correlation where they overlap must reach `MIN_CORRELATION`. Up to `SURE_DISTANCE` bits the hash alone decides.
+1. Candidates are pairs whose perceptual hashes (256 bits) differ in at most `CANDIDATE_DISTANCE` bits, or fewer for
+   many images (see `candidate_distance`).
+2. A candidate is confirmed by affine registration of the locally normalised 128-pixel thumbnails (enhanced correlation
+   coefficient [1]_): the correlation in the overlap must reach `MIN_CORRELATION`. Up to `SURE_DISTANCE` bits the hash
+   alone decides.
 
-Evidence for the numbers, from 2,257 frontal radiographs at up to 512 pixels: 453 of the COVID-19 Image Data
-Collection (Cohen et al.), 898 of COVID-CXNet, 906 of a subset of NIH ChestX-ray14. Pairs that were confirmed, by
-distance in bits: 133 at 0, 60 at 2-16, 22 at 18-36, 17 at 38-56, 21 at 58-80, 18 at 82-92; 271 in all.
+The thresholds are based on 2,257 frontal radiographs of up to 512 pixels: 453 of the COVID-19 Image Data Collection
+(Cohen et al.), 898 of COVID-CXNet, 906 of NIH ChestX-ray14. Confirmed pairs by distance in bits: 133 at 0, 60 at 2-16,
+22 at 18-36, 17 at 38-56, 21 at 58-80, 18 at 82-92; 271 in all.
 
-- The hash alone cannot separate. Every pair up to 36 bits correlated at 0.95 or more after registration, and
-  those looked at were one picture, recompressed, windowed or annotated. From 38 bits follow-ups of one patient
-  come in, from 56 bits pairs that cannot be the same (an NIH image and one from a COVID-19 collection), while
-  copies with another crop go on to 92 bits and, fewer, beyond.
-- Registration does. Of pairs of different NIH patients up to 80 bits, the correlation stayed under 0.88; of
-  follow-ups of one patient, under 0.935; the copies that were looked at had 0.944 or more. No NIH image was
-  paired with one of another patient or collection. One copy with arrows and a caption was missed (0.89).
-- Candidates grow steeply with the distance: 0.01 % of all pairs up to 64 bits, 0.05 % up to 76, 0.25 % up to 84,
-  1.2 % up to 92. With 10,000 images the last are 600,000, with 40,000 images 10 million.
-- Limit: a copy that lost more than about a tenth of a side may be missed, and mirrored or turned ones are.
+- The hash alone does not separate. All pairs up to 36 bits correlated at 0.95 or more after registration, and those
+  inspected showed one radiograph, recompressed, windowed or annotated. Follow-ups of one patient start at 38 bits, and
+  certainly different images (NIH against a COVID-19 collection) at 56 bits, whereas differently cropped copies reach
+  92 bits and more.
+- Registration does separate. The correlation was below 0.88 for different NIH patients (up to 80 bits), below 0.935 for
+  follow-ups of one patient, and at least 0.944 for inspected copies. No NIH image was paired with another patient or
+  collection. One copy with arrows and a caption was missed (0.89).
+- The number of candidates grows steeply: 0.01 % of all pairs up to 64 bits, 0.05 % up to 76, 0.25 % up to 84, 1.2 % up
+  to 92 (600,000 pairs for 10,000 images, 10 million for 40,000).
+- Copies that lost more than about a tenth of a side may be missed. Mirrored or rotated copies are missed.
 
 References
 ----------
@@ -56,12 +57,11 @@ from covid_keras.data.file_hashes import FileHashes
 from covid_keras.data.images import read_image
 from covid_keras.data.store import Store
 
-# Raise it whenever an image gives another hash or thumbnail, or a pair another correlation, than before: all that
-# was kept is then made anew.
+# Increase it when hashes, thumbnails or correlations change: cached entries are then recomputed.
 ALGORITHM = 1
 HASH_SIZE = 16
 CANDIDATE_DISTANCE = 92
-# Up to so many images CANDIDATE_DISTANCE holds; beyond, it falls, but not below MIN_CANDIDATE_DISTANCE.
+# Above this number of images the candidate distance decreases, down to MIN_CANDIDATE_DISTANCE.
 MANY_IMAGES = 10_000
 MIN_CANDIDATE_DISTANCE = 64
 SURE_DISTANCE = 16
@@ -75,14 +75,14 @@ _NORMALISATION_SIGMA = 8.0
 _STOP_RULE = cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT
 _COARSE_STOP, _FINE_STOP = (_STOP_RULE, 10, 1e-3), (_STOP_RULE, 40, 1e-4)
 _COARSE_CORRELATION = 0.85
-_CACHED_THUMBNAILS = 3000  # normalised ones in memory, of 64 KiB each
+_CACHED_THUMBNAILS = 3000  # normalised thumbnails in memory, 64 KiB each
 _HASH_BYTES = HASH_SIZE**2 // 8
-# Pairs that a thread compares, and that are kept, at a time: seconds of work, yet work for every thread.
+# Pairs per task and cache entry: seconds of work, but enough tasks for all threads.
 _MIN_GROUP, _MAX_GROUP, _GROUPS = 8, 1024, 64
 
 
 def perceptual_hash(image: np.ndarray) -> np.ndarray:
-    """Return the perceptual hash of a grey image: the signs of its low frequencies about their median.
+    """Return the perceptual hash of a grey image: its low frequencies compared with their median.
 
     Parameters
     ----------
@@ -92,17 +92,16 @@ def perceptual_hash(image: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        Shape (256,), bool. Size, compression, brightness and contrast hardly change it; a crop, a turn or
-        another patient does.
+        Shape (256,), bool. Robust to size, compression, brightness and contrast, but not to cropping or rotation.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 2:
-        raise ValueError(f"a hash is made of a uint8 (H, W) image, not of {image.dtype} {image.shape}")
+        raise ValueError(f"image must be uint8 (H, W), got {image.dtype} {image.shape}")
     return imagehash.phash(Image.fromarray(image), hash_size=HASH_SIZE).hash.ravel()
 
 
 def candidate_distance(images: int) -> int:
-    """Return the largest distance of two hashes, in bits of 256, of a pair that is worth comparing.
+    """Return the largest hash distance, in bits of 256, of candidate pairs.
 
     Parameters
     ----------
@@ -112,8 +111,9 @@ def candidate_distance(images: int) -> int:
     Returns
     -------
     int
-        `CANDIDATE_DISTANCE` up to `MANY_IMAGES`; 8 bits less each time that the images double beyond (even,
-        since distances are), which keeps the pairs at about half a million; at least `MIN_CANDIDATE_DISTANCE`.
+        `CANDIDATE_DISTANCE` up to `MANY_IMAGES`, then 8 bits less for each doubling of the number of images, which
+        keeps the number of pairs at about half a million; at least `MIN_CANDIDATE_DISTANCE`. Always even,
+        as distances are.
 
     Examples
     --------
@@ -133,48 +133,41 @@ def find_duplicates(
     cache: str | Path | None = None,
     skipped: dict[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Find the pairs of images that show the same radiograph.
+    """Find pairs of images that show the same radiograph.
 
-    Two radiographs of one patient (a follow-up) are no duplicates. Pairs within one patient are reported
-    like any other where they are the same picture.
+    Follow-up radiographs of one patient are not duplicates. Copies within one patient are reported too.
 
-    Each image is decoded once; its thumbnail (16 KiB) goes to disk, and memory holds 200 MiB of thumbnails at
-    most, however many images there are.
+    Each image is decoded once. Thumbnails (16 KiB) are stored on disk; memory use is limited to about 200 MiB.
 
     Parameters
     ----------
     cohort : Cohort
-        The radiographs, of one source or of several.
+        The radiographs, of one or several sources.
     threshold : int, optional
-        Largest distance of two hashes, in bits of 256. By default 92 up to 10,000 images, 84 for 20,000, 76 for
-        40,000, at least 64 (see `candidate_distance`): the number of pairs to compare, some milliseconds each,
-        grows steeply with it and with the square of the images. Of the 271 copies in the evidence above, 84 bits
-        find 263, 76 find 248, 64 find 237.
+        Largest hash distance in bits of 256. Default: see `candidate_distance`. The number of pairs to compare (some
+        milliseconds each) grows steeply with it. Of the 271 copies in the evidence above, 84 bits find 263, 76 find
+        248, 64 find 237.
     min_correlation : float or None
-        Least correlation after registration, -1 to 1. None: the hash alone decides; take a threshold of at most 36
-        then.
+        Smallest correlation after registration, -1 to 1. None: use the hash alone, with a threshold of at most 36.
     workers : int, optional
-        Threads. Default: one per core.
+        Number of threads. Default: one per core.
     cache : str or Path, optional
-        Hashes and thumbnails are kept below `cache/duplicates` under a key of the image's bytes, and so are the
-        correlations of groups of pairs: a search that was stopped goes on there, one that is repeated decodes
-        nothing and compares nothing. May be shared by cohorts. Where not given, thumbnails lie in a temporary
-        folder during the search.
+        Keep hashes, thumbnails and correlations below `cache/duplicates`, keyed by image content, so that an
+        interrupted search continues and a repeated one reads from the cache. May be shared by cohorts. Default: a
+        temporary folder.
     skipped : dict, optional
-        Where given, an image that cannot be read is left out, and its id and what is wrong are entered here; else it
-        is an error.
+        If given, unreadable images are left out and entered here (id to problem). Otherwise they raise an error.
 
     Returns
     -------
     pandas.DataFrame
         One row per pair, in the order of the cohort: `image_id_a`, `image_id_b`, `source_a`, `source_b`,
-        `distance` (int, bits) and `correlation` (float; NaN where it was not measured or is undefined). Empty
-        where there are none.
+        `distance` (int, bits) and `correlation` (float; NaN if not measured or undefined).
 
     Raises
     ------
     UserError
-        If an image cannot be read, or the cache (the temporary folder) cannot be written.
+        If an image cannot be read, or the cache or temporary folder is not writable.
     """
     threshold = candidate_distance(len(cohort)) if threshold is None else threshold
     with _open_pictures(cohort, cache, workers) as pictures:
@@ -195,27 +188,26 @@ def find_duplicates(
 
 
 def duplicate_groups(cohort: Cohort, pairs: pd.DataFrame) -> np.ndarray:
-    """Return a group key per image: patients joined, transitively, where they share a near-duplicate.
+    """Return a group key per image, merging patients (transitively) that share near-duplicates.
 
     Parameters
     ----------
     cohort : Cohort
         The radiographs.
     pairs : pandas.DataFrame
-        Columns `image_id_a` and `image_id_b`, as from `find_duplicates`. Ids that are not in the cohort still
-        join others: two images that are both near-duplicates of an absent third stay together.
+        Columns `image_id_a` and `image_id_b`, as from `find_duplicates`. Ids outside the cohort count too: two
+        near-duplicates of an absent third image stay together.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n,), str: the patient id that comes first in the cohort among the group's patients. Images of one
-        patient always share a key.
+        Shape (n,), str: the id of the group's first patient in the cohort. Images of one patient share a key.
     """
     pairs_a, pairs_b = (pairs[column].astype(str).tolist() for column in ("image_id_a", "image_id_b"))
     images = cohort.table["image_id"].tolist()
     node = {name: number for number, name in enumerate(dict.fromkeys([*images, *pairs_a, *pairs_b]))}
     patients = cohort.table["patient_id"]
-    # A patient's images hang on that patient's first one.
+    # Each image is linked to the patient's first image.
     anchor = patients.map(patients.drop_duplicates().pipe(lambda x: pd.Series(x.index, index=x.array)))
     starts = np.array([*range(len(images)), *map(node.__getitem__, pairs_a)], dtype=np.int64)
     ends = np.array([*anchor, *map(node.__getitem__, pairs_b)], dtype=np.int64)
@@ -225,19 +217,18 @@ def duplicate_groups(cohort: Cohort, pairs: pd.DataFrame) -> np.ndarray:
 
 
 class _Pictures:
-    """Hash and thumbnail of each image of a cohort, made once, a file each; the correlations of pairs of them.
+    """Cached hashes and thumbnails of images, and correlations of pairs.
 
     Parameters
     ----------
     paths : sequence of str
         The images.
     store : Store
-        Where they are kept. An image's entry is its hash, 32 bytes, then its thumbnail before normalisation.
+        The cache. The entry of an image is its hash (32 bytes) and its thumbnail before normalisation.
     digests : FileHashes or None
-        Names an entry by the bytes of its image, so that it holds for good. None: by its path, for one search, and
-        correlations are not kept.
+        Keys entries by image content. None: keys by path, for a single search, without keeping correlations.
     workers : int or None
-        Threads.
+        Number of threads.
     """
 
     def __init__(self, paths: Sequence[str], store: Store, digests: FileHashes | None, workers: int | None) -> None:
@@ -246,9 +237,9 @@ class _Pictures:
         self._normalised = functools.lru_cache(_CACHED_THUMBNAILS)(self._normalise)
 
     def hashes(self, skip: bool = False) -> tuple[np.ndarray, dict[int, str]]:
-        """Make what is missing; return the hash of each image that is readable, (n, 256) bool, and what others have.
+        """Compute missing hashes; return them, (n, 256) bool, and the problem of each unreadable image.
 
-        Without `skip` an image that is not readable is an error.
+        Without `skip`, an unreadable image raises an error.
         """
         numbers, wrong = range(len(self._paths)), {}
 
@@ -282,8 +273,8 @@ class _Pictures:
         return _normalise(record[_HASH_BYTES:].reshape(_THUMBNAIL, _THUMBNAIL))
 
     def correlations(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Return the correlation of each pair after registration; `hashes` must have been asked for before."""
-        # Pairs of the same few images together, so that memory holds the thumbnails that are needed next.
+        """Return the correlation of each pair after registration; call `hashes` first."""
+        # Group pairs by image, so that thumbnails needed next are still in memory.
         tile = _CACHED_THUMBNAILS // 2
         order = np.lexsort((second, first, second // tile, first // tile))
         size = min(_MAX_GROUP, max(_MIN_GROUP, len(order) // _GROUPS))
@@ -310,7 +301,7 @@ class _Pictures:
 
 @contextlib.contextmanager
 def _open_pictures(cohort: Cohort, cache: str | Path | None, workers: int | None) -> Iterator[_Pictures]:
-    """Yield the pictures of a cohort, kept in the cache or, without one, in a temporary folder."""
+    """Yield the pictures of a cohort, stored in the cache or a temporary folder."""
     paths = cohort.table["path"].tolist()
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="covid_keras-") as folder:
@@ -322,10 +313,10 @@ def _open_pictures(cohort: Cohort, cache: str | Path | None, workers: int | None
 
 
 def _near_pairs(hashes: np.ndarray, threshold: int, block: int = 2048) -> tuple[np.ndarray, ...]:
-    """Return (first, second, distance) of all pairs first < second with at most `threshold` differing bits.
+    """Return (first, second, distance) for all pairs first < second with at most `threshold` differing bits.
 
-    With bits as -1 and 1, a matrix product counts the agreeing bits less the differing ones. Blocks bound the
-    memory at 16 MiB plus the pairs found, int32, int32 and int16.
+    With bits as -1 and 1, a matrix product gives agreeing minus differing bits. Blocks limit the memory to 16 MiB plus
+    the pairs found (int32, int32, int16).
     """
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     count, bits = signs.shape
@@ -344,36 +335,36 @@ def _near_pairs(hashes: np.ndarray, threshold: int, block: int = 2048) -> tuple[
 
 
 def _normalise(thumbnail: np.ndarray) -> np.ndarray:
-    """Return a thumbnail, (128, 128) uint8, as float32 with local mean 0 and local spread 1.
+    """Normalise a thumbnail, (128, 128) uint8, to local mean 0 and local spread 1, float32.
 
-    Without it, every two chests correlate: bright mediastinum, dark lungs. With it, ribs and vessels decide, and
-    a copy with another window or brightness stays a copy.
+    Otherwise any two chests would correlate (bright mediastinum, dark lungs). After normalisation ribs and vessels
+    decide, and changes of window or brightness have little effect.
     """
     small = thumbnail.astype(np.float32)
     centred = small - cv2.GaussianBlur(small, (0, 0), _NORMALISATION_SIGMA)
     variance = cv2.GaussianBlur(centred**2, (0, 0), _NORMALISATION_SIGMA)
-    # 4 = (2 grey levels)^2 keeps the noise of empty borders small; the last blur evens out the sharpness.
+    # 4 = (2 grey levels)^2 suppresses noise in empty borders; the last blur equalises sharpness.
     return cv2.GaussianBlur(centred / np.sqrt(variance + 4), (0, 0), 1)
 
 
 def _register(
     fixed: np.ndarray, moving: np.ndarray, stop: tuple[int, int, float], blur: int
 ) -> tuple[float, np.ndarray]:
-    """Return the enhanced correlation and the (2, 3) affine matrix; NaN and the identity where there is none."""
+    """Return the enhanced correlation and the (2, 3) affine matrix; NaN and the identity if registration fails."""
     start = np.eye(2, 3, dtype=np.float32)
     try:
-        # OpenCV's stubs do not know the None for "no mask".
+        # OpenCV's type stubs lack None for "no mask".
         arguments: tuple[Any, ...] = (cv2.MOTION_AFFINE, stop, None, blur)
         return cv2.findTransformECC(fixed, moving, start.copy(), *arguments)
-    except cv2.error:  # OpenCV's way of saying that it did not converge, or that an image is constant
+    except cv2.error:  # not converged, or a constant image
         return float("nan"), start
 
 
 def _registered_correlation(fixed: np.ndarray, moving: np.ndarray) -> float:
-    """Return the correlation of two thumbnails after affine registration; NaN where it is undefined.
+    """Return the correlation of two thumbnails after affine registration; NaN if undefined.
 
-    A registration at half the size, six times faster, ends the search where it is clear that they differ: all
-    copies but one of those seen reached 0.95 there, 95 % of the other candidates stayed under 0.83.
+    A registration at half the size, six times faster, rejects clearly different images: all observed copies but one
+    reached 0.95 there, and 95 % of the other candidates stayed below 0.83.
     """
     half, moving_half = (cv2.resize(x, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for x in (fixed, moving))
     coarse, _ = _register(half, moving_half, _COARSE_STOP, 3)

@@ -51,7 +51,7 @@ def test_optional_columns_are_filled_in_and_further_ones_kept(cohort: Cohort) ->
         ({"label": ["N", "P", "Q", "N"]}, "label 'Q' of image 's/2' is unknown"),
         ({"image_id": ["a", "b", "b", "c"]}, "image id 'b' is listed more than once"),
         ({"patient_id": ["1", "", "2", "2"]}, "column 'patient_id' is empty for s/1"),
-        ({"extent": [0, 1, 9, 2]}, "extent 9 of image 's/2'"),
+        ({"extent": [0, 1, 9, 2]}, "extent of image 's/2'"),
         ({"extent": [0, 1, "much", 2]}, "column 'extent'"),
     ],
 )
@@ -62,7 +62,7 @@ def test_bad_tables_are_refused_by_name(change: dict, message: str) -> None:
 def test_missing_column_and_no_image_are_refused() -> None:
     with pytest.raises(UserError, match=r"made up: column 'patient_id' is missing"):
         Cohort(table().drop(columns="patient_id"), ("N", "P"), "made up")
-    refused("holds no image", Cohort, table()[:0], ("N", "P"))
+    refused("no images", Cohort, table()[:0], ("N", "P"))
 
 
 def test_filter_keeps_order_and_renumbers(cohort: Cohort) -> None:
@@ -70,7 +70,7 @@ def test_filter_keeps_order_and_renumbers(cohort: Cohort) -> None:
     assert list(kept.table["image_id"]) == ["s/1", "s/3"]
     assert list(kept.table.index) == [0, 1]
     assert list(cohort.filter(np.array([0, 0, 1, 0], bool)).table["image_id"]) == ["s/2"]
-    with pytest.raises(ValueError, match="does not fit 4 images"):
+    with pytest.raises(ValueError, match="filter"):
         cohort.filter(np.array([True]))
 
 
@@ -149,7 +149,7 @@ def test_cells_that_differ_in_spelling_only_are_one(tmp_path, caplog: pytest.Log
 
 @pytest.mark.parametrize("other", ["A", "a ", "\u00a0a"])
 def test_ids_that_differ_in_case_or_blanks_only_are_refused(other: str) -> None:
-    refused("differ in case|more than once", Cohort, table(2, image_id=["a", other]), ("N", "P"))
+    refused("differ only in case|more than once", Cohort, table(2, image_id=["a", other]), ("N", "P"))
 
 
 def test_patients_called_missing_are_none() -> None:

@@ -114,7 +114,7 @@ def test_download_wrong_hash_keeps_what_else_is_there(tmp_path, server):
 @pytest.mark.parametrize("sha256", [Item("").sha256, None])
 def test_download_cut_connection_leaves_nothing(tmp_path, server, sha256):
     item = Item(f"{server}/cut", sha256=sha256)
-    refused(item, tmp_path / "new", "connection was cut", "again", unverified=True, retries=0)
+    refused(item, tmp_path / "new", "connection was", "again", unverified=True, retries=0)
 
 
 def test_download_retry_mends_a_cut_connection(tmp_path, server):
@@ -174,7 +174,7 @@ def test_download_strips_the_one_folder_of_an_archive(tmp_path, server):
     assert names(tmp_path / "repo") == ["images", "images/1.txt", "table.csv"]
     Handler.files["/b.zip"] = make_zip({"one/1.txt": b"one", "two.txt": b"two"})
     item = Item(f"{server}/b.zip", sha256=None, file_name="b.zip", unpack=True, strip_top=True)
-    with pytest.raises(UserError, match="does not hold one folder"):
+    with pytest.raises(UserError, match="one top-level folder"):
         download(item, tmp_path, unverified=True)
     assert not (tmp_path / "b").exists()
 
@@ -246,7 +246,7 @@ def test_download_unpack_zip_into_an_empty_folder_only(tmp_path):
     (tmp_path / "out").mkdir()
     safe_unpack(tmp_path / "a.zip", tmp_path / "out")
     assert (tmp_path / "out/x/y.txt").read_bytes() == b"y"
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         safe_unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
@@ -300,7 +300,7 @@ def test_download_unpack_damaged_archives(tmp_path):
     unpack_refused(tmp_path / "cut.tar.gz", "damaged or truncated")
     (tmp_path / "page.zip").write_text("<html>sign in</html>")
     unpack_refused(tmp_path / "page.zip", "neither a zip nor a tar")
-    with pytest.raises(UserError, match="no such archive"):
+    with pytest.raises(UserError, match="does not exist"):
         safe_unpack(tmp_path / "none.zip", tmp_path / "out")
 
 

@@ -108,4 +108,4 @@ def test_one_level_becomes_the_brightest_of_the_reference(rng):
 def test_the_argument_at_fault_is_named(rng):
     grey = rng.integers(0, 256, (5, 5), dtype=np.uint8)
     refused(r"^image: .*float64", match_histogram, grey / 255, grey)
-    refused(r"^reference: shape \(5, 5, 3\)", match_histogram, grey, np.dstack([grey] * 3))
+    refused(r"^reference: .*\(5, 5, 3\)", match_histogram, grey, np.dstack([grey] * 3))

@@ -30,8 +30,8 @@ SOURCE = Bimcv(
     size="63 archives of some hundred GB, most of it CT; the paper took 4,610 radiographs as frontal",
     images=4_610,
     layout="covid19_neg/ with sub-S*/ses-E*/mod-rx/*.png and derivatives/labels/Labels_covid_NEG_JAN21.tsv",
-    access="Accept the agreement at https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/, download the archives of tables"
-    " and of subjects of the share BIMCV-COVID19-cIter_1_2-Negative and unpack all of them in the data folder",
+    access="Accept the agreement at https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/, download the archives of"
+    " tables and of subjects of the share BIMCV-COVID19-cIter_1_2-Negative and unpack all of them in the data folder",
     citation="de la Iglesia Vayá et al.: BIMCV COVID-19-: a large annotated dataset of RX and CT images from COVID-19"
     " patients. IEEE Dataport, 2021",
     doi="10.21227/m4j2-ap59",

@@ -62,8 +62,8 @@ SOURCE = BimcvPositive(
     size="81 archives of some hundred GB; 7,377 CR and 9,463 DX, of which the paper took 12,802 as frontal",
     images=12_802,
     layout="covid19_posi/ with sub-S*/ses-E*/mod-rx/*.png and derivatives/labels/labels_covid_posi.tsv",
-    access="Accept the agreement at https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/, download the archives of tables"
-    " and of subjects of the share BIMCV-COVID19-cIter_1_2 and unpack all of them in the data folder",
+    access="Accept the agreement at https://bimcv.cipf.es/bimcv-projects/bimcv-covid19/, download the archives of"
+    " tables and of subjects of the share BIMCV-COVID19-cIter_1_2 and unpack all of them in the data folder",
     citation="de la Iglesia Vayá et al.: BIMCV COVID-19+: a large annotated dataset of RX and CT images from COVID-19"
     " patients. arXiv:2006.01174, 2020",
     doi="10.48550/arXiv.2006.01174",

@@ -130,8 +130,8 @@ SOURCE = PadChest(
     size="about 1 TB (55 archives; a few of them will do)",
     images=160_861,
     layout=f"PadChest/ with {TABLE} and 0/ to 54/ (or images/0/ ...)",
-    access="Accept the terms at https://bimcv.cipf.es/bimcv-projects/padchest/, download the table and one or more of the"
-    " archives, and unpack each to a folder of its number in PadChest/ in the data folder",
+    access="Accept the terms at https://bimcv.cipf.es/bimcv-projects/padchest/, download the table and one or more"
+    " of the archives, and unpack each to a folder of its number in PadChest/ in the data folder",
     citation="Bustos et al.: PadChest: A large chest x-ray image dataset with multi-label annotated reports."
     " Medical Image Analysis 66, 2020",
     doi="10.1016/j.media.2020.101797",
