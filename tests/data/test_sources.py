@@ -452,7 +452,7 @@ def test_names_that_may_be_two_files_or_are_one_twice_are_refused(covidgr: Path)
     picture(covidgr / "P" / "BA.jpg").rename(covidgr / "P" / "BA.png")
     (covidgr / "P" / "ba.png").unlink()
     write_rows(covidgr / "severity.csv", "Name,Severity", "bb,MILD")
-    refused("differ in case", load_source, "covidgr", covidgr)
+    refused("differ only in case", load_source, "covidgr", covidgr)
 
 
 def test_chestxray14_takes_numbers_that_passed_through_floats(nih: Path) -> None:
