@@ -17,6 +17,9 @@ from covid_keras.commands.parsing import (
     say_where,
     user_path,
 )
+from covid_keras.common.errors import UserError
+
+DEFAULT_MODEL = "covid_cxnet"
 
 
 def add_parser(commands: Commands) -> None:
@@ -28,13 +31,16 @@ def add_parser(commands: Commands) -> None:
         run,
         "  covid-keras predict chest.png other.dcm --heatmap --out predictions\n"
         "  covid-keras predict ward/ --skip-unreadable     every radiograph in a folder\n"
-        "  covid-keras predict chest.png --json            the result as JSON\n\n"
+        "  covid-keras predict chest.png --json            the result as JSON\n"
+        "  covid-keras predict chest.png --run runs/tabik:covid_sdnet    a network that you trained\n\n"
         f"{DISCLAIMER}\n",
     )
     add = parser.add_argument
     text = "frontal chest radiographs (PNG, JPEG, TIFF, BMP, DICOM) or folders of them"
     add("images", nargs="+", type=user_path, metavar="PATH", help=text)
-    add("--model", default="covid_cxnet", metavar="NAME", help="registered network (default: covid_cxnet)")
+    add("--model", metavar="NAME", help=f"registered network (default: {DEFAULT_MODEL})")
+    text = "a network trained by reproduce; its best execution on validation, or the one named (repeat0-fold1)"
+    add("--run", dest="trained", metavar="RUN:SYSTEM[:EXECUTION]", help=text)
     add("--weights", type=user_path, metavar="FILE", help="your own weights of the same network")
     add("--heatmap", action="store_true", help="write NAME_heatmap.png: the lungs and a Grad-CAM heat map")
     text = "folder for predictions.csv, predictions.json and heat maps (default: predictions)"
@@ -50,13 +56,24 @@ def run(options: Namespace) -> int:
     require_threads(options.threads)
     from covid_keras.inference.prediction import RECORD, predict_files
 
+    model = options.model or DEFAULT_MODEL
+    if options.trained is not None:
+        for name in ("model", "weights"):
+            if getattr(options, name) is not None:
+                raise UserError(
+                    f"--{name}", "contradicts --run, whose network has weights of its own", "Give one of them"
+                )
+        from covid_keras.inference.run_network import find_run_network
+
+        model = find_run_network(options.trained)
+        print(f"Network: {model.chosen}", file=sys.stderr if options.json else sys.stdout, flush=True)
     draw = None
     if options.heatmap:
         from covid_keras.reporting.prediction_figure import draw_prediction as draw
     found = predict_files(
         options.images,
         options.out,
-        options.model,
+        model,
         options.weights,
         draw,
         options.check_view,

@@ -30,6 +30,7 @@ def predict(
     model: str = "covid_cxnet",
     *,
     weights: str | Path | None = None,
+    run: str | None = None,
     check_view: bool = True,
     score_doubtful: bool = False,
     skip_unreadable: bool = False,
@@ -45,6 +46,9 @@ def predict(
         A registered network; `covid-keras weights list` lists them.
     weights : str or Path, optional
         A file of the same network in place of the registered one.
+    run : str, optional
+        In place of `model` a network that `covid-keras reproduce` trained, "RUN:SYSTEM" or "RUN:SYSTEM:EXECUTION" (see
+        `covid_keras.inference.run_network.find_run_network`).
     check_view : bool
         Refuse what is not a frontal chest radiograph.
     score_doubtful : bool
@@ -70,7 +74,7 @@ def predict(
     ('normal', 0.031)
     """
     items, single = items_of(images)
-    network = RegisteredNetwork(find_model(model, weights))
+    network = _trained(run) if run else RegisteredNetwork(find_model(model, weights))
     view_network = find_view_network() if check_view else None
     if not skip_unreadable:
         require_readable(items)
@@ -121,6 +125,12 @@ def segment(
     segmenter = _keep("segment", repr(segmenter.key), lambda: segmenter)
     masks = [mask for _, mask in masks_of(items, segmenter, skip_unreadable)]
     return masks[0] if single else masks
+
+
+def _trained(run: str) -> RegisteredNetwork:
+    from covid_keras.inference.run_network import find_run_network  # pandas and all that trains, seldom needed
+
+    return find_run_network(run)
 
 
 def _keep(kind: str, key: str, load: Callable[[], Any]) -> Any:

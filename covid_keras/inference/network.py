@@ -48,6 +48,10 @@ class RegisteredNetwork:
         models.load_weights(self.model, self.entry.path)
         return self
 
+    def lungs(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the masks, uint8 (h, w) 0/255, that this network goes by, of radiographs and the shipped U-Net's."""
+        return list(masks)
+
     def network_input(
         self, images: Sequence[np.ndarray | str | Path], masks: Sequence[np.ndarray | None]
     ) -> np.ndarray:
@@ -65,3 +69,9 @@ class RegisteredNetwork:
         """
         outputs = np.asarray(self.model.predict_on_batch(fed), np.float64)
         return outputs if outputs.shape[1] > 1 else np.concatenate([1 - outputs, outputs], axis=1)
+
+    def heat(self, fed: np.ndarray, decided: Sequence[int]) -> Sequence[np.ndarray]:
+        """Return a Grad-CAM map, float32 0..1, of each image for the class decided for."""
+        from covid_keras.explain import grad_cam
+
+        return grad_cam(self.model, fed, decided)

@@ -186,13 +186,16 @@ class Predictor:
         scored = [one for one in seen if one.error is None]
         scores, decided, heats = [], [], [None] * len(scored)
         if scored:
-            fed = self.network.network_input([one.image for one in scored], [one.mask for one in scored])
+            images = [one.image for one in scored]
+            masks = self.network.lungs(images, [one.mask for one in scored])
+            scored = [one._replace(mask=mask) for one, mask in zip(scored, masks, strict=True)]
+            fed = self.network.network_input(images, masks)
             scores = self.network.probabilities(np.stack(filled(fed, items)))[: len(fed)]
             decided = decide_scores(scores, self.network.entry.threshold).tolist()
-            heats = explain.grad_cam(self.network.model, fed, decided) if heatmap else heats
-        found = zip(scores, decided, heats, strict=True)
+            heats = self.network.heat(fed, decided) if heatmap else heats
+        found = zip(scored, scores, decided, heats, strict=True)
         for one in seen:
-            yield Answer(one.failed()) if one.error else self._predicted(one, *next(found))
+            yield Answer(one.failed()) if one.error else self._predicted(*next(found))
 
     def _predicted(self, one: _Seen, scores: np.ndarray, decided: int, heat: np.ndarray | None) -> Answer:
         classes, mask = self.network.entry.classes, one.mask

@@ -105,6 +105,10 @@ class Paper:
         """Return what marks the lungs, trained on the way where it is the paper's own; None for the shipped U-Net."""
         return None
 
+    def kept_segmenter(self, protocol: Protocol, cache: Path) -> LungSegmenter | None:
+        """Return what marked the lungs of a run, nothing trained on the way; None for the shipped U-Net."""
+        return self.segmenter(protocol, None, cache)
+
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
         """Train what the paper has beside its systems, once these are done."""
 

@@ -421,11 +421,11 @@ class BestOf(System):
 
     def chosen(self, execution: Execution) -> str:
         """Return the candidate that validation chose."""
-        return max(self.candidates, key=lambda name: _merit(execution.below(name)))
+        return max(self.candidates, key=lambda name: merit(execution.below(name)))
 
 
-def _merit(execution: Execution) -> tuple[float, float]:
-    """Accuracy and mean log score of the truth on the validation part."""
+def merit(execution: Execution) -> tuple[float, float]:
+    """Return accuracy and mean log score of the truth on the validation part of an execution that is done."""
     frame = read_predictions(execution.predictions)
     frame = frame[frame["split"] == "validation"]
     right = float((frame["label"] == frame["predicted"]).mean())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +118,7 @@ class ResumableTraining(keras.callbacks.Callback):
         better = best_epoch != self.best_epoch
         if better:
             self.best_epoch = best_epoch
-            with atomic_path(self.folder / BEST) as temporary:
+            with atomic_path(self.folder / BEST) as temporary, _without_optimizers(self.model):
                 self.model.save_weights(temporary)
         self.finished = epoch - max(self._best_epoch(self.stop, "first"), self.stage_start - 1) >= self.patience
         self.model.stop_training = self.finished
@@ -163,7 +165,21 @@ class ResumableTraining(keras.callbacks.Callback):
                 f"the training diverged: {self.monitor} was never a number",
                 "Lower the learning rate in the protocol",
             )
-        model.load_weights(self.folder / BEST)
+        with _without_optimizers(model):
+            model.load_weights(self.folder / BEST)
+
+
+@contextmanager
+def _without_optimizers(model: keras.Model) -> Iterator[None]:
+    """Set the optimisers aside: Keras keeps their state, two or three times the weights, in the same file."""
+    kept = {name: getattr(model, name) for name in ("optimizer", "extra_optimizers") if hasattr(model, name)}
+    for name in kept:
+        setattr(model, name, None)
+    try:
+        yield
+    finally:
+        for name, optimizer in kept.items():
+            setattr(model, name, optimizer)
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

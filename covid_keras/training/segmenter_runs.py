@@ -133,11 +133,17 @@ class PaperSegmenters(ABC):
 
     def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
         """Return what marks the lungs, trained here where it is the paper's own; None: the shipped U-Net."""
+        if (name := self.masks(protocol)) != SHIPPED:
+            self.train(protocol, data, cache, name)
+        return self.kept_segmenter(protocol, cache)
+
+    def kept_segmenter(self, protocol: Protocol, cache: Path) -> LungSegmenter | None:
+        """Return the same, trained before; raise `UserError` where it was not."""
         if (name := self.masks(protocol)) == SHIPPED:
             return None
         from covid_keras.training.segmenters import TrainedSegmenter
 
-        return TrainedSegmenter(self.kind(), self.train(protocol, data, cache, name))
+        return TrainedSegmenter(self.kind(), self.folder_of(protocol, cache, name))
 
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
         """Train and measure those of the protocol that are not done yet; say so if there are no masks for them."""
@@ -210,6 +216,9 @@ class SegmentingPaper(Paper):
 
     def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
         return self.segmenters.segmenter(protocol, data, cache)
+
+    def kept_segmenter(self, protocol: Protocol, cache: Path) -> LungSegmenter | None:
+        return self.segmenters.kept_segmenter(protocol, cache)
 
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
         self.segmenters.finish(protocol, data, cache)

@@ -27,15 +27,22 @@ ALGORITHM = 1
 BATCH = 16
 # The generators of the two views of an image, in the order that the fusion takes them: x+, x-.
 VIEWS = ("P", "N")
+_loaded: dict[str, keras.Model] = {}
 
 
 def load_cit(protocol: Protocol, before: Execution) -> keras.Model:
-    """Return the transformation network that an execution of FuCiTNet trained, for inference."""
+    """Return the transformation network that an execution of FuCiTNet trained, for inference; the last is kept."""
+    import keras
+
     from papers.covid_sdnet.networks import build_cit
 
-    network = build_cit(protocol.without_weights(), CLASSES)
-    network.load_weights(before.weights)
-    return network
+    key = fingerprint([sha256_of(before.weights), keras.config.dtype_policy().name])
+    if key not in _loaded:
+        network = build_cit(protocol.without_weights(), CLASSES)
+        network.load_weights(before.weights)
+        _loaded.clear()
+        _loaded[key] = network
+    return _loaded[key]
 
 
 def feed_pairs(
