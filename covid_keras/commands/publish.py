@@ -1,4 +1,4 @@
-"""`covid-keras publish`: copy a run's results into this repository."""
+"""`covid-keras publish`: a run's numbers into this repository."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def add_parser(commands: Commands) -> None:
         "copy a finished run's results into this repository and rewrite its pages",
         run,
         "  covid-keras publish runs/covid_sdnet-cpu    results and pages\n"
-        "  covid-keras publish                         pages only\n",
+        "  covid-keras publish                         metrics and pages, from the committed predictions\n",
     )
     parser.add_argument(
         "run_folder",
         type=user_path,
         nargs="?",
         metavar="RUN",
-        help="a complete run (default: only rewrite the READMEs and papers/RESULTS.md)",
+        help="a complete run (default: recompute metrics and pages from the committed predictions)",
     )
 
 
 def run(options: Namespace) -> None:
-    """Publish the run, or rewrite the READMEs."""
-    from covid_keras.reporting.publish import publish_run, refresh_readmes
+    """Publish the run, or recompute metrics and pages."""
+    from covid_keras.reporting.publish import publish_run, refresh_results
 
-    say_where(publish_run(options.run_folder) if options.run_folder else refresh_readmes())
+    say_where(publish_run(options.run_folder) if options.run_folder else refresh_results())

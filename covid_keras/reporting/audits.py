@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pandas as pd
 from covid_keras.audit import audit
 from covid_keras.common.files import sha256_of
 from covid_keras.evaluation.comparison import AUDIT_COLUMNS
-from covid_keras.evaluation.possibility import NO_TARGETS, Audited, AuditVerdict
+from covid_keras.evaluation.possibility import Audited, AuditVerdict
 from covid_keras.paper.paper import Paper
 from covid_keras.published.cells import LOST_TEXT
 from covid_keras.published.facts import Place, table_title
@@ -60,36 +59,34 @@ def audit_counts(table: pd.DataFrame) -> dict[str, int]:
     return {f"{AUDIT_SIGNS[word][0]} {word}".strip(): int(kinds.get(word, 0)) for word in audit_kinds(kinds.index)}
 
 
+def counts_text(table: pd.DataFrame) -> str:
+    """Return how many cells of an audit are of each kind, as a sentence."""
+    return prose(HERE, TEXTS, "counts", cells=len(table), counts=audit_counts(table))
+
+
 def audit_caption() -> str:
     """Return what is asked of a published number, and what the answers mean."""
     return prose(HERE, TEXTS, "caption")
 
 
-def audit_section(table: pd.DataFrame, everything: bool = True, opened: Collection[str] = ()) -> Section:
+def audit_section(table: pd.DataFrame) -> Section:
     """Return what the audit of a paper's printed numbers says: how many cells of each kind, and every cell.
 
     Parameters
     ----------
     table : DataFrame
         From `audit_of`.
-    everything : bool
-        List consistent cells, those that cannot be checked and what the rules ask, too; else say where they stand.
-    opened : collection of str
-        The kinds whose cells stand open; the others are folded.
     """
     counts = audit_counts(table)
-    text = prose(HERE, TEXTS, "counts", cells=len(table), counts=counts, folded=not everything)
-    section = Section("Are the printed numbers possible?", text)
+    section = Section("Are the printed numbers possible?", counts_text(table))
     for kind, count in zip(audit_kinds(table["audit"]), counts.values(), strict=True):
-        if count and (everything or kind in NO_TARGETS):
+        if count:
             sign = AUDIT_SIGNS[kind][0]
             title = f"{f'{sign} {kind}' if sign else kind.capitalize()}, {_LISTS[kind]} ({counted(count, 'cell')})"
-            part = Section(title, notes=_findings(table[table["audit"] == kind]))
-            (section.parts if kind in opened else section.details).append(part)
-    if everything:
-        used = {rule.replace("_", " ") for names in table["rules"] for rule in names.split(", ")}
-        asked = [note for note in notes(HERE, TEXTS, "rules") if note[0] in used]
-        section.details += [Section("What the rules ask", notes=asked)] if asked else []
+            section.details.append(Section(title, notes=_findings(table[table["audit"] == kind])))
+    used = {rule.replace("_", " ") for names in table["rules"] for rule in names.split(", ")}
+    asked = [note for note in notes(HERE, TEXTS, "rules") if note[0] in used]
+    section.details += [Section("What the rules ask", notes=asked)] if asked else []
     return section
 
 

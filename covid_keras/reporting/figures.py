@@ -329,11 +329,11 @@ def _draw_severities(axes: Axes, part: pd.DataFrame, levels: Sequence[str]) -> N
     axes.grid(axis="x", visible=False)
 
 
+_DIAMOND = {"marker": "D", "markerfacecolor": "white", "markersize": 5, "elinewidth": 0.9}
 _LOOKS = {
-    "paper": (
-        "paper (mean ± std)",
-        {"marker": "D", "markerfacecolor": "white", "markersize": 5, "elinewidth": 0.9},
-    ),
+    "paper": ("paper (mean ± std)", _DIAMOND),
+    "printed": ("paper (bar: the std or interval it prints)", _DIAMOND),
+    "refuted": ("paper, not possible as printed", {"marker": "x", "markersize": 5.5, "elinewidth": 0.9}),
     "ours": ("ours (95 % interval)", {"marker": "o", "markersize": 6, "elinewidth": 1.8}),
 }
 
@@ -395,15 +395,16 @@ def _draw_metric(axes: Axes, part: pd.DataFrame, systems: list[str]) -> None:
 
 
 @report_style()
-def headline_figure(panels: Mapping[str, pd.DataFrame], xlabel: str) -> Figure:
+def headline_figure(panels: Mapping[str, pd.DataFrame], title: str, xlabel: str) -> Figure:
     """Draw one metric of several papers on one axis, one panel per paper and one line per system.
 
     Parameters
     ----------
     panels : mapping
         Title of the panel to rows of a comparison in one unit, of which `row` is the system's name. The paper's number
-        is the one compared with (`target`), its bar the std or, if it prints none, the interval.
-    xlabel : str
+        is the one compared with (`target`), its bar the std or, if it prints none, the interval; where `refuted`, the
+        audit finds it impossible as printed.
+    title, xlabel : str
 
     Raises
     ------
@@ -412,28 +413,40 @@ def headline_figure(panels: Mapping[str, pd.DataFrame], xlabel: str) -> Figure:
     """
     if not panels or any(frame.empty for frame in panels.values()):
         raise ValueError("no number to draw")
-    lines = [len(frame) for frame in panels.values()]
-    figure = Figure(figsize=(0.8 * WIDTH, 1.1 + 0.6 * len(lines) + 0.3 * sum(lines)), layout="constrained")
-    grid = figure.subplots(len(lines), 1, sharex=True, squeeze=False, height_ratios=[n + 1 for n in lines]).ravel()
-    for axes, (name, frame) in zip(grid, panels.items(), strict=True):
-        place = pd.Series(range(len(frame)), index=frame.index)
-        spread = frame["paper_std"].fillna(0)
-        low = frame["paper_low"].fillna(frame["target"] - spread)
-        high = frame["paper_high"].fillna(frame["target"] + spread)
-        paper = pd.DataFrame({"mean": frame["target"], "low": low, "high": high})
-        _draw_points(axes, place - 0.16, paper, "paper", PAPER_COLOUR, along_x=True)
-        ours = frame[["low", "high"]].assign(mean=frame["ours"])
-        _draw_points(axes, place + 0.16, ours, "ours", OURS_COLOUR, along_x=True)
-        axes.set(
-            yticks=place,
-            yticklabels=[textwrap.fill(name, 30, break_on_hyphens=False) for name in frame["row"]],
-            ylim=(len(frame) - 0.4, -0.6),
-            title=name,
-        )
-        axes.tick_params(axis="y", length=0)
-        axes.tick_params(axis="x", labelbottom=True)
-    grid[-1].set_xlabel(xlabel)
-    handles, _ = grid[0].get_legend_handles_labels()
-    words = ["paper (std or interval as printed)", "ours (95 % interval by patient)"]
-    figure.legend(handles, words, loc="outside upper center", ncols=2)
+    left, right = _two_columns({name: len(frame) for name, frame in panels.items()})
+    lines = max(sum(len(panels[name]) + 2 for name in column) for column in (left, right))
+    figure = Figure(figsize=(1.35 * WIDTH, 1.0 + 0.26 * lines), layout="constrained")
+    figure.suptitle(title)
+    columns = figure.add_gridspec(1, 2 if right else 1)
+    for place, column in enumerate(filter(None, (left, right))):
+        heights = [len(panels[name]) + 1 for name in column]
+        cells = columns[place].subgridspec(len(column), 1, height_ratios=heights)
+        for cell, name in zip(cells, column, strict=True):
+            _draw_headline(figure.add_subplot(cell, sharex=figure.axes[0] if figure.axes else None), name, panels[name])
+        figure.axes[-1].set_xlabel(xlabel)
+    name_looks(figure, figure.axes, "outside lower center", columns=3)
     return figure
+
+
+def _two_columns(lines: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """Divide panels of so many lines into a left and a right column, in order, of nearly the same height."""
+    names = list(lines)
+    heights = [sum(lines[name] + 2 for name in names[:place]) for place in range(len(names) + 1)]
+    cut = min(range(1, len(names) + 1), key=lambda place: max(heights[place], heights[-1] - heights[place]))
+    return names[:cut], names[cut:]
+
+
+def _draw_headline(axes: Axes, name: str, frame: pd.DataFrame) -> None:
+    """Draw one panel of `headline_figure`."""
+    place = pd.Series(range(len(frame)), index=frame.index)
+    spread = frame["paper_std"].fillna(0)
+    low = frame["paper_low"].fillna(frame["target"] - spread)
+    high = frame["paper_high"].fillna(frame["target"] + spread)
+    paper = pd.DataFrame({"mean": frame["target"], "low": low, "high": high})
+    ours = frame[["low", "high"]].assign(mean=frame["ours"])
+    for whose, wanted in (("printed", ~frame["refuted"]), ("refuted", frame["refuted"])):
+        _draw_points(axes, place[wanted] - 0.16, paper[wanted], whose, PAPER_COLOUR, along_x=True)
+    _draw_points(axes, place + 0.16, ours, "ours", OURS_COLOUR, along_x=True)
+    names = [textwrap.fill(row, 34, break_on_hyphens=False) for row in frame["row"]]
+    axes.set(yticks=place, yticklabels=names, ylim=(len(frame) - 0.4, -0.6), title=name)
+    axes.tick_params(axis="y", length=0)

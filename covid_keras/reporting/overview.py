@@ -109,33 +109,51 @@ def state_of(row: Mapping[str, Any]) -> str:
     return NOT_MEASURED if pd.isna(row["ours"]) else verdict.outcome or NOT_JUDGED
 
 
-def overview_report(papers: Iterable[Paper], everything: bool = True) -> Report:
-    """Put the page together from what is committed; `everything` adds, folded, all that was measured and the notes.
+def entries_of(papers: Iterable[Paper]) -> list[Entry]:
+    """Return the papers with all that is committed of them, by year and name."""
+    return sorted(map(Entry.of, papers), key=lambda entry: (entry.name[-4:], entry.name))
+
+
+class Tally(NamedTuple):
+    """How many numbers the papers print, how many have one of ours beside them, and how many of these are judged."""
+
+    printed: int
+    beside: int
+    judged: int
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Tally:
+        """Count the published cells of papers."""
+        total = sum(entry.states for entry in entries)
+        beside = int(total[list(VERDICTS)].sum())
+        return cls(int(total.sum()), beside, beside - int(total[NOT_JUDGED]))
+
+
+def overview_report(papers: Iterable[Paper]) -> Report:
+    """Put the page together from what is committed.
 
     Raises
     ------
     UserError
         If a committed file cannot be read.
     """
-    entries = sorted(map(Entry.of, papers), key=lambda entry: (entry.name[-4:], entry.name))
-    total = sum(entry.states for entry in entries)
-    beside = int(total[list(VERDICTS)].sum())
-    judged = beside - int(total[NOT_JUDGED])
+    entries = entries_of(papers)
+    tally = Tally.of(entries)
     sources = [found.provenance for entry in entries for found in entry.results]
     return Report(
         title="COVID-19 in chest radiographs: the papers against ours",
         subtitle=prose(*TEXTS, "subtitle"),
-        banner="" if judged or not total[NOT_JUDGED] else prose(*TEXTS, "none_judged"),
+        banner="" if tally.judged or not tally.beside else prose(*TEXTS, "none_judged"),
         facts=[
             ("Papers", ", ".join(entry.name for entry in entries)),
-            ("Published numbers", f"{total.sum()}; ours beside {beside} of them, {judged} judged"),
+            ("Published numbers", f"{tally.printed}; ours beside {tally.beside} of them, {tally.judged} judged"),
             ("Executions", sum(source["executions"] for source in sources)),
             ("Training", f"{sum(source['training_hours'] for source in sources):.1f} hours"),
         ],
         sections=[
             _start(entries),
             Section("How to read a cell", notes=signs(entries[0].comparisons[0]) if entries else [], link="Signs"),
-            *(_paper_section(entry, everything) for entry in entries),
+            *(_paper_section(entry) for entry in entries),
         ],
         citations=[(f"{e.paper.title}. {e.paper.citation}", f"https://doi.org/{e.paper.doi}") for e in entries],
     )
@@ -154,12 +172,17 @@ def _start(entries: list[Entry]) -> Section:
     )
     if any(entry.results for entry in entries):
         section.tables.append(_cost_table(entries))
-    if panels := _headline_panels(entries):
-        marks = [f"{AUDIT_SIGNS[word][0]} {word}" for word in NO_TARGETS]
-        caption = prose(*TEXTS, "headline", metric=HEADLINE, signs=marks)
-        figure = headline_figure(panels, f"{HEADLINE} (%)")
-        section.figures.append(FigureEntry(f"{HEADLINE.capitalize()}, paper against ours", caption, figure))
+    section.figures += headline(entries)
     return section
+
+
+def headline(entries: Iterable[Entry]) -> list[FigureEntry]:
+    """Return the figure of one metric of all papers' systems, paper against ours; none where there is no number."""
+    if not (panels := _headline_panels(entries)):
+        return []
+    title = f"{HEADLINE.capitalize()}, paper against ours"
+    figure = headline_figure(panels, title, f"{HEADLINE} (%)")
+    return [FigureEntry(title, prose(*TEXTS, "headline", metric=HEADLINE), figure)]
 
 
 def _cells_table(entries: list[Entry]) -> TableEntry:
@@ -240,37 +263,32 @@ def _headline_panels(entries: Iterable[Entry]) -> dict[str, pd.DataFrame]:
             rows = rows[(rows["metric"] == HEADLINE) & rows["ours"].notna() & rows["target"].notna()]
             rows = rows.drop_duplicates("system")
             if len(rows):
-                names = [_line_name(found.titles[row["system"]], row) for row in rows.to_dict("records")]
-                panels[f"{entry.name}, profile {found.profile}"] = rows.assign(row=names)
+                names = [textwrap.shorten(found.titles[name], 60) for name in rows["system"]]
+                # Where the suite names another value as the target, that is what is drawn.
+                refuted = rows["audit"].isin(NO_TARGETS) & (rows["target"] == rows["paper"])
+                profile = f", profile {found.profile}" if len(entry.results) > 1 else ""
+                panels[entry.name + profile] = rows.assign(row=names, refuted=refuted)
     return panels
-
-
-def _line_name(title: str, row: Mapping[str, Any]) -> str:
-    """Return a system's name in the figure, with the audit's sign where the number drawn is not possible as printed."""
-    cell = cell_of(row)
-    spoken_against = cell.audit.verdict in NO_TARGETS and row["target"] == row["paper"]
-    # A space at which no line is broken.
-    return textwrap.shorten(title, 48) + f"\N{NO-BREAK SPACE}{cell.audit_sign}" * spoken_against
 
 
 # --- one paper
 
 
-def _paper_section(entry: Entry, everything: bool) -> Section:
+def _paper_section(entry: Entry) -> Section:
     """A paper: each profile's results, whether its numbers are possible, and what has no number of ours."""
     text = prose(*TEXTS, "paper", paper=entry.paper, results=entry.results)
     section = Section(entry.name, text, link=entry.name)
-    section.parts = [_profile_part(entry, found, everything) for found in entry.results]
+    section.parts = [_profile_part(entry, found) for found in entry.results]
     if not entry.results:
         section.parts = [_reasons_part(entry.paper, None, entry.comparisons[0])]
-    section.parts.append(audit_section(entry.audit, everything))
+    section.parts.append(audit_section(entry.audit))
     shown = {table.name for frame in entry.comparisons for table in paper_tables(frame) if table.measured}
     others = [_against(entry, table) for table in paper_tables(entry.comparisons[0]) if table.name not in shown]
     doubts, known = doubtful_cells(entry.comparisons[0]), report_of(entry.paper).notes
     details = [
         Section(f"Published tables without a number of ours ({len(others)})", against=others),
         Section(f"† Doubtful numbers in the paper ({len(doubts)})", notes=doubts),
-        Section("Before you believe a number", notes=list(known) if everything else []),
+        Section("Before you believe a number", notes=list(known)),
     ]
     section.details = [detail for detail in details if not detail.empty]
     return section
@@ -285,7 +303,7 @@ def _against(entry: Entry, table: PaperTable) -> AgainstEntry:
     return against(table, entry.titles, brief=not wide)
 
 
-def _profile_part(entry: Entry, found: Results, everything: bool) -> Section:
+def _profile_part(entry: Entry, found: Results) -> Section:
     """What was measured in one profile."""
     source, protocol = found.provenance, found.protocol_text
     device, software = device_words(source), software_words(source)
@@ -306,8 +324,7 @@ def _profile_part(entry: Entry, found: Results, everything: bool) -> Section:
             count = counted(sum(cell.measured for cell in table.cells.values()), "number")
             title = f"{table_title(table.name)}: {entry.titles.get(table.name, '')} ({count} of ours)"
             part.details.append(Section(title, against=[_against(entry, table)]))
-    if everything:
-        part.details.append(Section("All that was measured", tables=[_everything(found)]))
+    part.details.append(Section("All that was measured", tables=[_everything(found)]))
     return part
 
 

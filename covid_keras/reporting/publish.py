@@ -1,10 +1,14 @@
 """Putting a run's numbers into the repository: predictions, metrics, and the tables of the READMEs made from them.
 
-`covid-keras publish RUN` writes `papers/<paper>/results/<profile>.json` and `<profile>-predictions.csv`, and fills
-the places between `<!-- results NAME PROFILE -->` and `<!-- end -->` in the READMEs; `<!-- results NAME PROFILE
-excerpt -->`, on one line, gets a short excerpt instead of everything, and `<!-- audit NAME -->` what the audit of the
-paper's printed numbers says. Nobody types a number by hand:
-a test makes metrics from predictions and tables from metrics again and compares.
+`covid-keras publish RUN` writes `papers/<paper>/results/<profile>.json` and `<profile>-predictions.csv`, the page
+`papers/RESULTS.md` and the figure `papers/accuracy.svg`, and fills the places up to `<!-- end -->` in the READMEs:
+
+- `<!-- results NAME PROFILE -->` gets one table of paper against ours; further words name its metrics;
+- `<!-- audit NAME -->` how many printed numbers are possible;
+- `<!-- tally -->` how many of all papers' numbers are judged;
+- `<!-- lungs -->` how well the shipped lung masks fit.
+
+Nobody types a number by hand: a test makes metrics from predictions and tables from metrics again and compares.
 """
 
 from __future__ import annotations
@@ -15,25 +19,27 @@ from pathlib import Path
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import write_json, write_text
+from covid_keras.common.files import atomic_path, write_json, write_text
 from covid_keras.evaluation import write_predictions
 from covid_keras.models.registry import FOLDER
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_papers
 from covid_keras.reporting.heat_shares import SHARES
-from covid_keras.reporting.overview import overview_report
-from covid_keras.reporting.readme import audit_markdown, excerpt_markdown, lungs_markdown, results_markdown
-from covid_keras.reporting.renderer import render, write_report
+from covid_keras.reporting.overview import entries_of, headline, overview_report
+from covid_keras.reporting.readme import METRICS, audit_markdown, lungs_markdown, results_markdown, tally_markdown
+from covid_keras.reporting.renderer import drawn, render, write_report
 from covid_keras.reporting.results import Results, results_json
-from covid_keras.reporting.sources import predictions_files
+from covid_keras.reporting.sources import committed_profiles, predictions_files
 from covid_keras.training.runfolder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERVIEW = Path("papers", "RESULTS.md")
+PICTURE = Path("papers", "accuracy.svg")
 AUDIT = re.compile(r"(?P<head><!-- audit (?P<paper>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 LUNGS = re.compile(r"(<!-- lungs -->\n).*?(<!-- end -->)", re.DOTALL)
+TALLY = re.compile(r"(<!-- tally -->\n).*?(<!-- end -->)", re.DOTALL)
 PLACE = re.compile(
-    r"(?P<head><!-- results (?P<paper>\S+) (?P<profile>\S+?)(?P<excerpt> excerpt)? -->\n).*?(?P<end><!-- end -->)",
+    r"(?P<head><!-- results (?P<paper>\S+) (?P<profile>\S+?)(?P<metrics>( \w+)*) -->\n).*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
 
@@ -67,6 +73,22 @@ def publish_run(path: str | Path) -> Path:
     return folder
 
 
+def refresh_results() -> Path:
+    """Compute the committed metrics again from the committed predictions, then every page; return the checkout.
+
+    Raises
+    ------
+    UserError
+        Where the suite does not run from a checkout, or a committed file cannot be read.
+    """
+    require_checkout()
+    for paper in _own_papers():
+        for profile in committed_profiles(paper):
+            again = results_json(Results.recomputed(paper, profile))
+            write_json(paper.folder / "results" / f"{profile}.json", again)
+    return refresh_readmes()
+
+
 def refresh_readmes() -> Path:
     """Fill every place of results in the READMEs and `papers/RESULTS.md` from what is committed; return the checkout.
 
@@ -83,12 +105,15 @@ def refresh_readmes() -> Path:
 
 
 def refresh_overview() -> list[Path]:
-    """Write `papers/RESULTS.md` and return it, alone; where the checkout holds no paper nothing is written.
+    """Write `papers/RESULTS.md` and the figure of the README; return the former. Without a paper, write nothing.
 
     Papers that are installed from elsewhere are on their user's page (`write_results`) and not in this repository.
     """
-    own = [paper for paper in _published_papers() if paper.folder.is_relative_to(ROOT)]
-    return [write_text(ROOT / OVERVIEW, render(overview_report(own, everything=False), "md"))] if own else []
+    own = _own_papers()
+    for entry in headline(entries_of(own)):
+        with atomic_path(ROOT / PICTURE) as temporary:
+            temporary.write_bytes(drawn(entry.figure, "svg"))
+    return [write_text(ROOT / OVERVIEW, render(overview_report(own), "md"))] if own else []
 
 
 def write_results(out: str | Path) -> list[Path]:
@@ -106,6 +131,11 @@ def write_results(out: str | Path) -> list[Path]:
 def _published_papers() -> list[Paper]:
     """Return the papers that have a file of printed numbers; without one there is nothing to set ours against."""
     return [paper for paper in load_papers().values() if (paper.folder / "published.yaml").is_file()]
+
+
+def _own_papers() -> list[Paper]:
+    """Return those of them that lie in this checkout."""
+    return [paper for paper in _published_papers() if paper.folder.is_relative_to(ROOT)]
 
 
 def require_checkout() -> None:
@@ -141,8 +171,8 @@ def filled(text: str) -> str:
         name, profile = match["paper"], match["profile"]
         if name not in papers or not (papers[name].folder / "results" / f"{profile}.json").is_file():
             return match[0]
-        make = excerpt_markdown if match["excerpt"] else results_markdown
-        return f"{match['head']}{make(papers[name], profile)}{match['end']}"
+        made = results_markdown(papers[name], profile, match["metrics"].split() or METRICS)
+        return f"{match['head']}{made}{match['end']}"
 
     def fill_audit(match: re.Match[str]) -> str:
         if (paper := papers.get(match["paper"])) is None or not (paper.folder / "published.yaml").is_file():
@@ -150,4 +180,5 @@ def filled(text: str) -> str:
         return f"{match['head']}{audit_markdown(paper)}{match['end']}"
 
     text = AUDIT.sub(fill_audit, PLACE.sub(fill, text))
+    text = TALLY.sub(lambda match: f"{match[1]}{tally_markdown(_published_papers())}{match[2]}", text)
     return LUNGS.sub(lambda match: f"{match[1]}{lungs_markdown(FOLDER / 'lungs_unet16_dice.csv')}{match[2]}", text)

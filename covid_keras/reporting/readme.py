@@ -1,7 +1,8 @@
-"""What the READMEs show of the committed results, as Markdown: everything of a profile, an excerpt, audit, lungs."""
+"""What the READMEs show of the committed results, as Markdown: one table per paper, counts, the lung masks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,69 +12,66 @@ from covid_keras.evaluation.overlap import summarise_overlap
 from covid_keras.evaluation.possibility import NO_TARGETS
 from covid_keras.paper.paper import Paper
 from covid_keras.published.facts import table_title
-from covid_keras.reporting.audits import audit_caption, audit_of, audit_section
-from covid_keras.reporting.comparisons import against, legend
+from covid_keras.reporting.audits import audit_of
 from covid_keras.reporting.document import Section, TableEntry
+from covid_keras.reporting.overview import Tally, entries_of
 from covid_keras.reporting.prose import prose
 from covid_keras.reporting.renderer import fragment
 from covid_keras.reporting.results import Results
-from covid_keras.reporting.tables import AUDIT_SIGNS, VERDICTS, Cell, measured_table, paper_tables
+from covid_keras.reporting.tables import Cell, paper_tables
 from covid_keras.reporting.wording import NOTHING
 
-EXCERPT = ("sensitivity", "specificity", "accuracy")
+METRICS = ("sensitivity", "specificity", "accuracy")
 TEXTS = ("covid_keras.reporting", "results.md")
 
 
-def results_markdown(paper: Paper, profile: str) -> str:
-    """Return a profile's committed results: the paper's tables with ours beside, then all metrics."""
-    found = Results.committed(paper, profile)
-    rows = _rows(found)
-    tables = [against(table)._replace(what="(paper \\| ours)") for table in paper_tables(rows) if table.measured]
-    everything = TableEntry("All that was measured", "", measured_table(found.measured, found.titles))
-    head = prose(*TEXTS, "readme", source=found.provenance)
-    return fragment(Section("", head, against=tables), Section("", legend(rows), tables=[everything]))
+def results_markdown(paper: Paper, profile: str, metrics: Sequence[str] = METRICS) -> str:
+    """Return a few committed numbers of a paper: one table, one line per number, without signs.
 
-
-def excerpt_markdown(paper: Paper, profile: str) -> str:
-    """Return a few committed numbers: one table, sensitivity, specificity and accuracy, one line of legend.
-
-    The table is the one that holds the most of these of ours, of several the one with the most of the paper's own
-    systems, of these the first; of its rows those that were measured.
+    The table shown is the first of those with the most of the metrics, then with the most of the paper's own systems;
+    of its rows those that were measured.
     """
     found = Results.committed(paper, profile)
-    rows = _rows(found)
+    rows = found.comparison
     # A confusion matrix is read as a whole or not at all.
-    rows = rows[rows["ours"].notna() & rows["metric"].isin(EXCERPT) & (rows["paper_text"] == "")]
+    rows = rows[rows["ours"].notna() & rows["metric"].isin(metrics) & (rows["paper_text"] == "")]
     if rows.empty:
-        raise UserError(paper.name, f"has no {', '.join(EXCERPT)} in its results of {profile}", "Take the full place")
+        raise UserError(paper.name, f"has no {', '.join(metrics)} in its results of {profile}", "Name other metrics")
     tables = rows.assign(own=rows["system"].where(rows["system"].isin(found.report.proposed)))
     tables = tables.groupby("table", sort=False)[["metric", "own"]].nunique()
     rows = rows[rows["table"] == tables.apply(tuple, axis=1).idxmax()]
-    columns = rows.sort_values("metric", key=lambda names: names.map(EXCERPT.index))["column"].unique()
     (table,) = paper_tables(rows)
-    lines = [
-        {"system": f"{row}, {whose}"} | {column: text(table.cells.get((row, column))) for column in columns}
-        for row in table.rows
-        for whose, text in (("paper", _paper_text), ("ours", _our_text))
-    ]
-    kinds = dict.fromkeys(cell.kind for cell in table.cells.values())
-    audited = {cell.audit_sign for cell in table.cells.values()}
-    signs = [" ".join(VERDICTS[kind]) for kind in kinds]
-    signs += [f"{sign} {meaning}" for sign, meaning in AUDIT_SIGNS.values() if sign and sign in audited]
-    words = prose(*TEXTS, "excerpt", title=found.published_titles[table.name], source=found.provenance, signs=signs)
-    unit = "shares of 1" if set(rows["unit"]) == {"ratio"} else "percent"
-    entry = TableEntry(f"{table_title(table.name)}, {unit}", words, pd.DataFrame(lines))
-    return fragment(Section("", tables=[entry]))
+    lines = pd.DataFrame([_line(row, column, cell) for (row, column), cell in table.cells.items()])
+    what = [table_title(table.name), "shares of 1" if set(rows["unit"]) == {"ratio"} else "percent"]
+    if len(table.columns) == 1:
+        what.insert(1, lines.pop("number").iloc[0])
+    title = f"{', '.join(what)}: {found.published_titles[table.name]}"
+    words = prose(*TEXTS, "excerpt", source=found.provenance)
+    return fragment(Section("", tables=[TableEntry(title, words, lines)]))
+
+
+def _line(row: str, column: str, cell: Cell) -> dict[str, str]:
+    refuted = ", not possible as printed" if cell.audit.verdict in NO_TARGETS else ""
+    grade = cell.verdict.grade if cell.verdict and cell.verdict.grade else NOTHING
+    outcome = f": {cell.verdict.outcome}" if cell.verdict and cell.verdict.outcome else ""
+    return {
+        "system": row,
+        "number": column,
+        "paper": cell.paper + refuted,
+        "ours [95 % interval]": f"{cell.ours} {cell.interval}".rstrip(),
+        "grade": f"{grade}{outcome}",
+    }
+
+
+def tally_markdown(papers: Iterable[Paper]) -> str:
+    """Return how many of the published numbers are judged so far."""
+    return fragment(Section("", prose(*TEXTS, "tally", tally=Tally.of(entries_of(papers)))))
 
 
 def audit_markdown(paper: Paper) -> str:
-    """Return what the audit says of a paper's printed numbers: the counts, then every cell.
-
-    What is no target stands open with its proof, the rest is folded.
-    """
-    section = audit_section(audit_of(paper), opened=NO_TARGETS)
-    section.title, section.text = "", f"{section.text} {audit_caption()}"
-    return fragment(section)
+    """Return how many of a paper's printed numbers the audit finds impossible, and where the proofs stand."""
+    counts = audit_of(paper)["audit"].value_counts()
+    return fragment(Section("", prose(*TEXTS, "audit", paper=paper, counts=counts, cells=counts.sum())))
 
 
 def lungs_markdown(path: Path) -> str:
@@ -88,18 +86,3 @@ def lungs_markdown(path: Path) -> str:
     return fragment(
         Section("", text, tables=[TableEntry("All images", "", frame), TableEntry("The ten worst", "", worst)])
     )
-
-
-def _rows(found: Results) -> pd.DataFrame:
-    """Return the published cells of the systems that were measured or left out."""
-    return found.comparison[found.comparison["system"].isin({*found.left_out, *found.titles})]
-
-
-def _paper_text(cell: Cell | None) -> str:
-    return cell.paper + cell.audit_sign if cell else NOTHING
-
-
-def _our_text(cell: Cell | None) -> str:
-    if cell is None:
-        return NOTHING
-    return " ".join(part for part in (f"**{cell.ours}**", cell.interval, cell.symbol) if part)

@@ -31,7 +31,7 @@ from covid_keras.reporting.document import Section
 from covid_keras.reporting.groups import Group, named_groups
 from covid_keras.reporting.heat_shares import compared_shares
 from covid_keras.reporting.prose import prose
-from covid_keras.reporting.sources import CommittedSource, RunSource, Source, finished
+from covid_keras.reporting.sources import CommittedSource, RecomputedSource, RunSource, Source, finished
 from covid_keras.reporting.wording import sentence
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.segmenter_runs import PaperSegmenters
@@ -123,6 +123,11 @@ class Results:
     def committed(cls, paper: Paper, profile: str) -> Results:
         """Read what is committed of a paper's profile; a missing or malformed file is an error once it is asked for."""
         return cls(CommittedSource(paper, profile))
+
+    @classmethod
+    def recomputed(cls, paper: Paper, profile: str) -> Results:
+        """Read the same, with the metrics computed again from the committed predictions."""
+        return cls(RecomputedSource(paper, profile))
 
     # --- of either source
 
@@ -339,6 +344,8 @@ class Results:
     @property
     def heat_shares(self) -> list[dict[str, Any]]:
         """The share of heat in the lungs of the systems that the paper compares, once a report has measured it."""
+        if isinstance(self.source, CommittedSource):
+            return self.provenance.get("heat_shares", [])
         return compared_shares(self.source.shares, self.heat_pairs)
 
 

@@ -143,14 +143,18 @@ class CommittedSource:
         """Return the committed metrics."""
         return measured_from_json(self._file, str(self.folder / f"{self.profile}.json"))
 
-    def recomputed(self, further: Measures) -> list[Measured]:
-        """Return the metrics made again from the committed predictions and what is published beside them."""
-        return [*_measured_in(self, further), *further.measured_from(self.folder, self.profile)]
-
     @property
     def shares(self) -> pd.DataFrame:
         """The committed share of heat in the lungs."""
         return read_shares(self.folder / f"{self.profile}-{SHARES}")
+
+
+class RecomputedSource(CommittedSource):
+    """The same with its metrics computed again from the committed predictions."""
+
+    def measured(self, further: Measures) -> list[Measured]:
+        """Return what follows from the predictions and from what is published beside them."""
+        return [*_measured_in(self, further), *further.measured_from(self.folder, self.profile)]
 
 
 Source = RunSource | CommittedSource

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json
+from covid_keras.common.files import read_json, write_json
 from covid_keras.evaluation import read_predictions
 from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.reporting import publish
 from covid_keras.reporting.audits import audit_of
-from covid_keras.reporting.publish import AUDIT, LUNGS, PLACE, ROOT, filled, portable, publish_run, readmes
+from covid_keras.reporting.overview import entries_of, headline
+from covid_keras.reporting.publish import (
+    AUDIT,
+    LUNGS,
+    OVERVIEW,
+    PICTURE,
+    PLACE,
+    ROOT,
+    TALLY,
+    filled,
+    portable,
+    publish_run,
+    readmes,
+)
+from covid_keras.reporting.renderer import drawn
 from covid_keras.reporting.results import Results
 from tests.compare_results import committed_results, metric_differences
 
@@ -34,8 +50,8 @@ each_readme = pytest.mark.parametrize("path", readmes(), ids=lambda path: str(pa
 def test_readmes_say_what_the_json_says(path):
     text = path.read_text(encoding="utf-8")
     assert filled(text) == text
-    places = len(PLACE.findall(text)) + len(LUNGS.findall(text)) + len(AUDIT.findall(text))
-    assert sum(text.count(head) for head in ("<!-- results ", "<!-- lungs -->", "<!-- audit ")) == places
+    places = sum(len(place.findall(text)) for place in (PLACE, LUNGS, AUDIT, TALLY))
+    assert text.count("<!-- ") == 2 * places
     assert text.count("<!-- end -->") == places
 
 
@@ -48,15 +64,33 @@ def test_places_name_papers_and_profiles_that_exist(path):
 
 
 @pytest.mark.parametrize("name", sorted(load_papers()))
-def test_each_readme_holds_the_audit_of_its_paper(name):
+def test_each_paper_has_one_table_and_its_audit_in_its_readme_and_all_proofs_in_the_overview(name):
     paper = load_paper(name)
-    (place,) = AUDIT.finditer((paper.folder / "README.md").read_text(encoding="utf-8"))
-    assert place["paper"] == name
-    table = audit_of(paper)
-    assert place[0].startswith(f"<!-- audit {name} -->\n{len(table)} published numbers: ")
+    text = (paper.folder / "README.md").read_text(encoding="utf-8")
+    for pattern in (PLACE, AUDIT):
+        (place,) = pattern.finditer(text)
+        assert place["paper"] == name
+    table, proofs = audit_of(paper), (ROOT / OVERVIEW).read_text(encoding="utf-8")
     wrong = table[table["audit"].isin(["impossible", "explained"])]
     assert len(wrong)
-    assert all(proof in place[0] for proof in wrong["proof"].unique())
+    assert all(" ".join(proof.split()) in proofs for proof in wrong["proof"].unique())
+
+
+def texts_and_places(svg: str) -> tuple[list[str], np.ndarray]:
+    """What a drawing says, in order, and where its marks are, in points."""
+    places = re.findall(r'<use xlink:href="#m\w+" x="([\d.]+)" y="([\d.]+)"', svg)
+    return re.findall("<!-- (.*?) -->", svg), np.array(places, float)
+
+
+@pytest.mark.slow
+def test_the_picture_is_that_of_the_committed_results():
+    (entry,) = headline(entries_of(load_papers().values()))
+    texts, places = texts_and_places((ROOT / PICTURE).read_text(encoding="utf-8"))
+    made_texts, made_places = texts_and_places(drawn(entry.figure, "svg").decode())
+    assert texts == made_texts
+    assert {"accuracy (%)", "COVID-SDNet", "ours (95 % interval)"} <= set(texts)
+    # Another release of matplotlib may set type a little differently.
+    np.testing.assert_allclose(places, made_places, atol=1)
 
 
 @pytest.mark.slow
@@ -143,7 +177,7 @@ def test_filling_replaces_between_the_marks_alone_and_again_the_same(published):
     assert once.endswith("<!-- end -->\nafter \\1\n")
     assert "\nbetween\n<!-- results nobody smoke -->\nkept\n<!-- end -->\n" in once
     assert "old\nlines" not in once
-    assert once.count("**Table V**") == 2
+    assert once.count("**Table V, percent: ") == 2
     assert filled(once) == once
 
 
@@ -153,9 +187,9 @@ def test_publishing_puts_results_and_fills_the_readmes(finished, checkout, capsy
     assert f"Output: {folder}" in capsys.readouterr().out
     assert {path.name for path in folder.iterdir()} == {"smoke.json", "smoke-predictions.csv"}
     text = (checkout / "README.md").read_text()
-    assert text.startswith("# Suite\n\n<!-- results tiny smoke -->\nProfile `smoke`, 4 executions, N 12, P 12 images")
+    assert text.startswith("# Suite\n\n<!-- results tiny smoke -->\n**Table V, percent: ")
     assert text.endswith("<!-- end -->\n\nafter\n")
-    assert "Not comparable with the paper: made images." in text
+    assert "Not judged: made images." in text
     mean = read_json(folder / "smoke.json")["systems"]["a"]["metrics"]["accuracy"]["mean"]
     assert f"{mean:.2f}" in text
     assert filled(text) == text
@@ -214,31 +248,40 @@ def test_the_tolerance_is_the_runs_own(made, checkout):
     assert "reproduced" in set(found["outcome"])
 
 
-def test_an_excerpt_is_one_table_and_a_line(published):
-    head = "<!-- results tiny smoke excerpt -->\n"
+def test_a_place_names_its_metrics(published):
+    head = "<!-- results tiny smoke accuracy -->\n"
     text = filled(f"before\n{head}old\n<!-- end -->\n<!-- results tiny smoke -->\n<!-- end -->\n")
     assert filled(text) == text
-    excerpt = text.split(head)[1].split("<!-- end -->")[0]
-    lines = excerpt.splitlines()
-    assert lines[0] == "**Table V, percent**"
-    assert lines[2] == "| system | Sens | Acc |"
-    rows = [line.split(" | ")[0] for line in lines[4:8]]
-    assert rows == [f"| {name} of the paper, {whose}" for name in "AB" for whose in ("paper", "ours")]
-    assert "75.00 ± 2.00" in lines[4]
+    one, several = (part.split("<!-- end -->")[0].splitlines() for part in text.split(" -->\n")[1::2])
+    assert one[0].startswith("**Table V, Acc, percent: ")
+    assert one[2] == "| system | paper | ours [95 % interval] | grade |"
+    assert several[2] == "| system | number | paper | ours [95 % interval] | grade |"
     mean = read_json(published / "smoke.json")["systems"]["a"]["metrics"]["accuracy"]
-    assert f"**{mean['mean']:.2f}** [{mean['low']:.2f}, {mean['high']:.2f}] ○" in lines[5]
-    assert len(lines) == 10
-    assert lines[9].endswith("Not comparable with the paper: made images.")
-    assert "All that was measured" not in excerpt
-    assert "All that was measured" in text.split("<!-- results tiny smoke -->")[1]
+    ours = f"{mean['mean']:.2f} [{mean['low']:.2f}, {mean['high']:.2f}]"
+    assert one[4] == f"| A of the paper | 75.00 ± 2.00 | {ours} | stand-in |"
+    assert not set("○⁼†‡§") & set(text)
 
 
-def test_an_audit_is_counts_and_proofs(published):
+def test_an_audit_is_counts_and_a_tally_counts_what_is_judged(published, made, monkeypatch):
     text = filled("before\n<!-- audit tiny -->\nold\n<!-- end -->\nafter\n")
     assert filled(text) == text
-    assert text.startswith("before\n<!-- audit tiny -->\n3 published numbers: 0 ‡ impossible, 0 § explained")
+    assert text.startswith("before\n<!-- audit tiny -->\nOf 3 published numbers, 0 are impossible")
     assert text.endswith("<!-- end -->\nafter\n")
-    assert "old" not in text
+    monkeypatch.setattr(publish, "load_papers", lambda: {"tiny": made.paper})
+    tally = filled("<!-- tally -->\n<!-- end -->\n")
+    assert "**0 of 3 published numbers judged so far.** Beside 3 of them" in tally
+
+
+def test_metrics_are_made_again_from_the_predictions(published, made, checkout, monkeypatch):
+    monkeypatch.setattr(publish, "_own_papers", lambda: [made.paper])
+    path = published / "smoke.json"
+    before = path.read_bytes()
+    value = read_json(path)
+    value["systems"]["a"]["metrics"]["accuracy"]["mean"] = 1.0
+    write_json(path, value)
+    assert main(["publish"]) == 0
+    assert path.read_bytes() == before
+    assert (checkout / OVERVIEW).is_file()
 
 
 def test_half_a_run_is_not_published(made, checkout):
