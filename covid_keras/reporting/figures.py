@@ -415,7 +415,7 @@ def headline_figure(panels: Mapping[str, pd.DataFrame], title: str, xlabel: str)
         raise ValueError("no number to draw")
     left, right = _two_columns({name: len(frame) for name, frame in panels.items()})
     lines = max(sum(len(panels[name]) + 2 for name in column) for column in (left, right))
-    figure = Figure(figsize=(1.35 * WIDTH, 1.0 + 0.26 * lines), layout="constrained")
+    figure = Figure(figsize=(1.35 * WIDTH, 1.0 + 0.3 * lines), layout="constrained")
     figure.suptitle(title)
     columns = figure.add_gridspec(1, 2 if right else 1)
     for place, column in enumerate(filter(None, (left, right))):

@@ -240,7 +240,8 @@ def test_settings_that_the_readme_names_exist(theirs):
             ((key, there),) = there.items()
             here = (here or {}).get(key)
         assert here != there, f"{setting} is what is done anyway"
-    # Of a setting that is named with two values, the last one counts: once the one, once the other.
+    # Of a setting that is named with two values, once the one, once the other.
     for order in (sorted(named), sorted(named, reverse=True)):
-        protocol = PAPER.protocol("paper", settings_of(order))
+        once = {setting.partition("=")[0]: setting for setting in order}
+        protocol = PAPER.protocol("paper", settings_of(list(once.values())))
         assert set(options_of(protocol).segmenters) == set(UNETS)
