@@ -1,4 +1,4 @@
-"""DICOM files: what they hold, and their way to a `Picture`; the display steps themselves stand in `dicom_display`."""
+"""Read DICOM files as `Picture`; `dicom_display` applies the display steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _EXTRA = "Run: pip install 'covid-keras[dicom]'"
 _DEFAULTS = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "PhotometricInterpretation": "MONOCHROME2"}
-# Storage classes that tell the modality, whatever the tag says: words of their names -> modality.
+# Words in the names of storage classes -> modality, which takes precedence over the tag.
 _STORAGE = {"CT Image": "CT", "MR Image": "MR", "Ultrasound": "US", "Positron": "PT", "Nuclear": "NM", "Mammo": "MG"}
 _COLOUR_MODELS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420"})
 _PALETTE = "PALETTE COLOR"
@@ -25,7 +25,7 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def dicom_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) as `read_dicom` would give it, from the header alone."""
+    """Return the (height, width) of `read_dicom` from the header alone."""
     return display.Geometry.of(_read_header(path, []), []).size(path)
 
 
@@ -80,7 +80,7 @@ def _read_header(path: Path, notes: list[str]) -> Dataset:
 def _read_file(path: Path, **options: Any) -> Dataset:
     pydicom = _pydicom(path)
     try:
-        # force: some archives store DICOM without the 128-byte preamble.
+        # force: some archives omit the 128-byte preamble.
         return pydicom.dcmread(path, force=True, **options)
     except Exception as error:  # pydicom raises errors of many classes on malformed files
         raise _no_image(path) from error
@@ -91,12 +91,12 @@ def _no_image(path: Path) -> UserError:
 
 
 def _read_data(path: Path, notes: list[str]) -> Dataset:
-    """Read the whole file, what its decoder needs filled in where it is missing."""
+    """Read the whole file and fill in missing elements that the decoder needs."""
     pydicom, data = _pydicom(path), _read_file(path)
     try:
         if not any(keyword in data for keyword in _PIXELS):
             raise _no_image(path)
-        if "TransferSyntaxUID" not in data.file_meta:  # a file without preamble has no header to say it
+        if "TransferSyntaxUID" not in data.file_meta:  # a file without preamble lacks this header
             data.file_meta.TransferSyntaxUID = _guessed_syntax(pydicom, data)
         _fill_in(data, notes)
         if "PixelData" in data:
@@ -105,13 +105,13 @@ def _read_data(path: Path, notes: list[str]) -> Dataset:
         raise damaged(path, error) from error
     kinds = _COLOUR_MODELS if data.SamplesPerPixel != 1 else {"MONOCHROME1", "MONOCHROME2", _PALETTE}
     if data.PhotometricInterpretation not in kinds:
-        problem = f"its colours ({data.PhotometricInterpretation}, {data.SamplesPerPixel} channels) are not understood"
+        problem = f"its colours ({data.PhotometricInterpretation}, {data.SamplesPerPixel} channels) are not supported"
         raise UserError(path, problem, "Save it as grey PNG")
     return data
 
 
 def _fill_in(data: Dataset, notes: list[str]) -> None:
-    """Set what says how the pixels are stored, where it is missing or impossible."""
+    """Set elements of the pixel format that are missing or impossible."""
     allocated = int(data.BitsAllocated)
     if not 1 <= int(data.get("BitsStored") or 0) <= allocated:
         data.BitsStored = None
@@ -119,17 +119,17 @@ def _fill_in(data: Dataset, notes: list[str]) -> None:
         if data.get(keyword) in (None, ""):
             value = data.BitsStored - 1 if value is None else value
             setattr(data, keyword, value)
-            notes.append(f"it does not say its {keyword}, taken as {value}")
+            notes.append(f"{keyword} is missing, taken as {value}")
     data.PhotometricInterpretation = str(data.PhotometricInterpretation).strip().upper()
 
 
 def _check_length(path: Path, data: Dataset) -> None:
-    """Refuse a row or more of uncompressed pixels too many: the size is then wrong, and the rows are shifted."""
+    """Refuse uncompressed data with a surplus row or more: the stated size is wrong, so rows would be shifted."""
     if data.file_meta.TransferSyntaxUID.is_encapsulated or data.PhotometricInterpretation == "YBR_FULL_422":
         return
     row = int(data.Columns) * int(data.SamplesPerPixel) * int(data.BitsAllocated) // 8
     if (excess := len(data.PixelData) - row * int(data.Rows)) >= row:
-        problem = f"holds {excess:,} bytes more than an image of {data.Columns}x{data.Rows} pixels has"
+        problem = f"has {excess:,} bytes more than an image of {data.Columns}x{data.Rows} pixels"
         raise UserError(path, problem, "Correct Rows and Columns, or download the file again")
 
 
@@ -138,7 +138,7 @@ def _first_frame(pydicom: Any, data: Dataset) -> bytes:
 
 
 def _guessed_syntax(pydicom: Any, data: Dataset) -> Any:
-    """Return the transfer syntax of a file that does not say it, by how it was read and how its pixels begin."""
+    """Guess a missing transfer syntax from the encoding of the header and the first bytes of the pixels."""
     uid, (implicit, little) = pydicom.uid, data.original_encoding
     if "PixelData" in data and data["PixelData"].is_undefined_length:
         frame = _first_frame(pydicom, data)
@@ -153,7 +153,7 @@ def _guessed_syntax(pydicom: Any, data: Dataset) -> Any:
 
 
 def _jpeg_frame(stream: bytes) -> tuple[int, int] | None:
-    """Return marker and bits per channel of a JPEG stream's frame header, None where there is none."""
+    """Return marker and bits per channel from the frame header of a JPEG stream; None if there is no frame header."""
     place = 2
     while place + 5 <= len(stream) and stream[place] == 0xFF:
         marker = stream[place + 1]
@@ -170,11 +170,11 @@ def _decode(path: Path, data: Dataset) -> np.ndarray:
         if data.file_meta.TransferSyntaxUID.name.startswith("JPEG ") and data.SamplesPerPixel == 1:
             frame = _first_frame(pydicom, data)
         if known := _jpeg_frame(frame):
-            # Some files have 8 bits in what they call 16: the stream knows better.
+            # Some files declare 16 bits but store 8: trust the stream.
             data.BitsAllocated = 8 if known[1] <= 8 else 16
             data.BitsStored = min(data.BitsStored, data.BitsAllocated)
             data.HighBit = data.BitsStored - 1
-        # The bits that are not stored are left to `stored_bits`: pydicom takes them to be the highest, always.
+        # `stored_bits` handles unused bits, because pydicom always assumes them to be the highest.
         stored = pydicom.pixels.pixel_array(data, correct_unused_bits=False)
     except RuntimeError as error:  # covers NotImplementedError
         raise UserError(path, f"its compression cannot be decoded ({error})", _EXTRA) from error
@@ -186,7 +186,7 @@ def _decode(path: Path, data: Dataset) -> np.ndarray:
 
 
 def _from_palette(path: Path, stored: np.ndarray, header: Dataset) -> np.ndarray:
-    """Return colours (H, W, 3) of indices into the file's palette."""
+    """Map palette indices to colours (H, W, 3)."""
     try:
         if "RedPaletteColorLookupTableData" not in header:
             return _pydicom(path).pixels.apply_color_lut(stored, header)[..., :3]
@@ -197,11 +197,11 @@ def _from_palette(path: Path, stored: np.ndarray, header: Dataset) -> np.ndarray
         ]
         return np.stack([table.apply(stored) for table in tables], axis=-1)
     except DECODE_ERRORS as error:
-        raise UserError(path, f"its palette is not understood ({error})", "Save it as grey PNG") from error
+        raise UserError(path, f"its palette is not supported ({error})", "Save it as grey PNG") from error
 
 
 def _modality(path: Path, header: Dataset) -> str:
-    """Return the modality, that of the storage class first: converters often copy the tag of another file."""
+    """Return the modality, preferring the storage class: converters often copy the tag from another file."""
     try:
         storage = _pydicom(path).uid.UID(str(header.get("SOPClassUID") or "")).name
         named = next((modality for words, modality in _STORAGE.items() if words in storage), "")

@@ -1,12 +1,12 @@
-"""From stored to display values of DICOM, in the order of the standard (PS3.3 C.7.6.3, C.11.1, C.11.2, C.8.11).
+"""Convert stored DICOM values to display values, in the order of PS3.3 (C.7.6.3, C.11.1, C.11.2, C.8.11).
 
-1. Stored values, cut to the bits that are said to be stored; pixels of the padding value or range are no picture.
-2. The modality LUT, or rescale slope and intercept.
-3. The first VOI LUT, or the first window (LINEAR, LINEAR_EXACT or SIGMOID).
-4. MONOCHROME1 and the presentation LUT shape INVERSE both say that low is bright: inverted, once.
-5. Pixels that are not square are made so; a picture that the file calls mirrored, upside down or lying is turned.
+1. Mask the stored values to BitsStored, and exclude padding pixels.
+2. Apply the modality LUT, or rescale slope and intercept.
+3. Apply the first VOI LUT, or the first window (LINEAR, LINEAR_EXACT or SIGMOID).
+4. Invert once if MONOCHROME1 or the presentation LUT shape INVERSE applies (low values are bright).
+5. Resample to square pixels, and turn the image upright.
 
-An optional tag that is empty or makes no sense counts as absent, with a warning: a display step never fails a file.
+Empty or invalid optional tags are ignored with a warning; they never make a file unreadable.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OPTIONAL = (
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence", "VOILUTFunction", "WindowCenter",
     "WindowWidth", "PixelPaddingValue", "PixelPaddingRangeLimit", "PresentationLUTShape", *_SPACINGS,
 )  # fmt: skip
-# Up to which ratio of their sides pixels are made square.
+# Largest aspect ratio of pixels that are resampled.
 _MOST_ASPECT = 4.0
 _AXES = {"L": "RL", "R": "RL", "A": "AP", "P": "AP", "H": "HF", "F": "HF"}
 _IGNORED = "which is ignored"
@@ -39,7 +39,7 @@ _IGNORED = "which is ignored"
 
 
 def drop_senseless(header: Dataset, notes: list[str]) -> None:
-    """Delete tags whose value cannot be read and optional ones that are empty, with a warning for each of the two."""
+    """Delete unreadable tags and empty optional tags, with one warning for each kind."""
     broken, empty = [], []
     for tag in list(header.keys()):
         try:
@@ -60,7 +60,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _numbers(header: Dataset, keyword: str, notes: list[str]) -> list[float]:
-    """Return a tag's numbers, none where it is absent or holds anything but finite numbers."""
+    """Return the numbers of a tag; an empty list if it is absent or has values that are not finite numbers."""
     if keyword not in header:
         return []
     try:
@@ -81,9 +81,9 @@ def _numbers(header: Dataset, keyword: str, notes: list[str]) -> list[float]:
 def stored_bits(
     path: Path, stored: np.ndarray, header: Dataset, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the stored values without what lies in their unused bits, and which pixels are no padding (None: all).
+    """Clear the unused bits; return the stored values and a mask of the non-padding pixels (None: all).
 
-    Raises `UserError` if the unused bits hold something that is not said to be an overlay.
+    Raises `UserError` if the unused bits are set and not declared as an overlay.
     """
     if stored.dtype.kind not in "iu":
         return stored, None
@@ -92,26 +92,26 @@ def stored_bits(
     low = int(header.get("HighBit") or bits - 1) + 1 - bits
     low = low if 0 <= low <= whole - bits else 0
     padding = _padding(stored, whole, header, notes)
-    # Up to the highest bit and down again: the bits above are lost, and a sign is spread as the type has it.
+    # Shifting up and down drops the higher bits and extends the sign.
     cut = np.right_shift(np.left_shift(stored, whole - bits - low), whole - bits)
     unused = np.left_shift(cut, low) != stored
-    if stored.dtype.kind == "i" and low == 0:  # a sign may be spread over the unused bits, or not
+    if stored.dtype.kind == "i" and low == 0:  # the sign may or may not be extended
         unused &= (stored < 0) | (stored >= 1 << bits)
     if unused.any() and not _has_overlay(header):
         if (unused & ~padding).any():
-            problem = f"its pixels hold more than the {bits} bits that it says are stored"
+            problem = f"its pixel values exceed the {bits} bits of BitsStored"
             raise UserError(path, problem, "Correct BitsStored and HighBit, or save it as 16-bit PNG")
         unused[:] = False
     elif unused.any():
-        notes.append("an overlay in the unused bits of its pixels is left out")
+        notes.append("the overlay in the unused bits is ignored")
     padding |= _padding(cut, bits, header, [])
     if padding.all():
-        notes.append("all its pixels have the padding value, which is ignored")
+        notes.append("all pixels have the padding value, which is ignored")
     return cut, None if padding.all() or not padding.any() else ~padding
 
 
 def _padding(stored: np.ndarray, bits: int, header: Dataset, notes: list[str]) -> np.ndarray:
-    """Tell the pixels of the padding value or range, whichever sign it was written with."""
+    """Return a mask of the padding pixels; the padding value may be written signed or unsigned."""
     given = _numbers(header, "PixelPaddingValue", notes)[:1]
     given += _numbers(header, "PixelPaddingRangeLimit", notes)[:1] if given else []
     values = [int(value) for value in given]
@@ -119,13 +119,13 @@ def _padding(stored: np.ndarray, bits: int, header: Dataset, notes: list[str]) -
         return np.zeros(stored.shape, bool)
     if stored.dtype.kind == "i":
         values = [value - (1 << bits) if value >= 1 << bits - 1 else value for value in values]
-    # Modulo the number of values, -2000 and 63536 are the same 16 bits.
+    # Modulo 2**16, -2000 and 63536 are equal.
     above = (stored.astype(np.int64) - min(values)) & ((1 << bits) - 1)
     return above <= max(values) - min(values)
 
 
 def _has_overlay(header: Dataset) -> bool:
-    """Whether an overlay is said to lie in the pixels' own unused bits (retired, but still met)."""
+    """Whether the file declares an overlay in the unused pixel bits (retired, but still in use)."""
     groups = range(0x6000, 0x6020, 2)
     return any((group, 0x0102) in header and (group, 0x3000) not in header for group in groups)
 
@@ -134,14 +134,14 @@ def _has_overlay(header: Dataset) -> bool:
 
 
 def display_values(stored: np.ndarray, valid: np.ndarray | None, header: Dataset, notes: list[str]) -> np.ndarray:
-    """Return values, float64, bright = dense, of stored grey values."""
+    """Convert stored grey values to display values, float64, bright = dense."""
     if str(header.get("PresentationIntentType") or "").strip().upper() == "FOR PROCESSING":
-        notes.append("it is raw detector data (FOR PROCESSING), not meant to be looked at")
+        notes.append("it is raw detector data (FOR PROCESSING), not meant for display")
     values = _rescaled(stored, header, notes)
     shown = _shown(values, header, notes)
     kept = shown if valid is None else shown[valid]
     if kept.min() == kept.max() and shown is not values:
-        notes.append("its window or VOI LUT leaves one level of grey, so it is not applied")
+        notes.append("its window or VOI LUT gives a constant image, so it is not applied")
         shown = values
     return -shown if _is_inverted(header, notes) else shown
 
@@ -161,7 +161,7 @@ def _rescaled(stored: np.ndarray, header: Dataset, notes: list[str]) -> np.ndarr
 
 
 def _shown(values: np.ndarray, header: Dataset, notes: list[str]) -> np.ndarray:
-    """Apply the VOI LUT or the window; return `values` themselves where there is none that makes sense."""
+    """Apply the VOI LUT or the window; return `values` itself if there is no valid one."""
     if table := _look_up(header, "VOILUTSequence", notes):
         return table.apply(values)
     centre, width = (_numbers(header, f"Window{name}", notes)[:1] for name in ("Center", "Width"))
@@ -206,14 +206,14 @@ def _is_inverted(header: Dataset, notes: list[str]) -> bool:
 
 
 class LookUp(NamedTuple):
-    """A table of values, float64, and the value that its first entry is for."""
+    """A lookup table, float64, and the input value of its first entry."""
 
     first: int
     table: np.ndarray
 
     @classmethod
     def of(cls, descriptor: Any, data: Any, little: bool) -> LookUp:
-        """Make it of the elements of a LUT; entries of 8 bits may be packed two by two; raise `ValueError` if empty."""
+        """Decode the elements of a LUT, also with packed 8-bit entries; raise `ValueError` if it is empty."""
         count, first, _ = (int(value) for value in descriptor.value)
         count = (count & 0xFFFF) or 1 << 16
         entries = data.value
@@ -229,23 +229,23 @@ class LookUp(NamedTuple):
         return cls(first, table[:count].astype(np.float64))
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """Return the entries of values, the outermost ones' of values beyond them."""
+        """Look up values; values outside the table take its first or last entry."""
         low, high, last = float(values.min()), float(values.max()), len(self.table) - 1
-        # The first value is written in 16 bits, signed or not: that reading counts under which more values are met.
+        # The first value may be signed or unsigned: use the reading that covers more values.
         firsts = (self.first, self.first - 65_536, self.first + 65_536)
         first = max(firsts, key=lambda one: min(high, one + last) - max(low, one))
         return self.table[np.clip(np.rint(values).astype(np.int64) - first, 0, last)]
 
 
 def _look_up(header: Dataset, keyword: str, notes: list[str]) -> LookUp | None:
-    """Return the first table of a sequence, None where there is none that can be used."""
+    """Return the first table of a sequence; None if there is no usable one."""
     if keyword not in header:
         return None
     try:
         item = header[keyword].value[0]
         return LookUp.of(item["LUTDescriptor"], item["LUTData"], header.original_encoding[1] is not False)
     except DECODE_ERRORS as error:
-        notes.append(f"its {keyword} is not understood ({error}), {_IGNORED}")
+        notes.append(f"its {keyword} is invalid ({error}), {_IGNORED}")
         return None
 
 
@@ -253,10 +253,7 @@ def _look_up(header: Dataset, keyword: str, notes: list[str]) -> LookUp | None:
 
 
 class Geometry(NamedTuple):
-    """How a stored picture lies: its size with square pixels, and what turns it upright.
-
-    `transposed` comes first, then the flips.
-    """
+    """Size with square pixels, and the transforms that turn an image upright: transpose, then flips."""
 
     height: int
     width: int
@@ -276,7 +273,7 @@ class Geometry(NamedTuple):
         return cls(height, width, aspect, *_turns(header, notes))
 
     def size(self, path: Path) -> tuple[int, int]:
-        """Return (height, width) of the picture upright; raise `UserError` if it is out of bounds."""
+        """Return (height, width) of the upright image; raise `UserError` if it is out of bounds."""
         if max(self.aspect, 1 / self.aspect) > _MOST_ASPECT:
             problem = f"its pixels are {max(self.aspect, 1 / self.aspect):.3g} times as long as wide"
             raise UserError(path, problem, "Correct its pixel spacing, or save it as PNG")
@@ -284,7 +281,7 @@ class Geometry(NamedTuple):
         return (self.width, self.height) if self.transposed else (self.height, self.width)
 
     def apply(self, picture: Picture) -> Picture:
-        """Return the picture with square pixels, upright."""
+        """Return the picture upright and with square pixels."""
         values, valid = picture.values, picture.valid
         if self.aspect != 1:
             if valid is not None:
@@ -303,13 +300,13 @@ class Geometry(NamedTuple):
 
 
 def _aspect(header: Dataset, notes: list[str]) -> float:
-    """Return the height of a pixel over its width, 1 where they are equal or unknown."""
+    """Return the height of a pixel divided by its width; 1 if unknown."""
     for keyword in _SPACINGS:
         numbers = _numbers(header, keyword, notes)
         if not numbers:
             continue
         if len(numbers) != 2 or min(numbers) <= 0:
-            notes.append(f"its {keyword} makes no sense, {_IGNORED}")
+            notes.append(f"its {keyword} is invalid, {_IGNORED}")
         elif 0.99 <= (ratio := numbers[0] / numbers[1]) <= 1.01:
             return 1.0
         else:
@@ -319,7 +316,7 @@ def _aspect(header: Dataset, notes: list[str]) -> float:
 
 
 def _turns(header: Dataset, notes: list[str]) -> tuple[bool, bool, bool]:
-    """Return whether the picture is to be transposed, mirrored and turned upside down."""
+    """Return whether to transpose, mirror and flip the image."""
     directions = _directions(header, notes)
     axes = [_AXES[letter] for letter in directions]
     if not directions or axes[0] == axes[1]:
@@ -328,18 +325,18 @@ def _turns(header: Dataset, notes: list[str]) -> tuple[bool, bool, bool]:
     across, down = directions[::-1] if transposed else directions
     turns = (transposed, across == "R", down == "H")
     if any(turns):
-        notes.append(f"it lies with its rows to {directions[0]} and its columns to {directions[1]}: turned upright")
+        notes.append(f"its rows point to {directions[0]} and its columns to {directions[1]}: turned upright")
     return turns
 
 
 def _directions(header: Dataset, notes: list[str]) -> list[str]:
-    """Return to which side of the patient rows and columns run, one letter each; none where it is not known."""
+    """Return the patient directions of rows and columns, one letter each; an empty list if unknown."""
     given = header.get("PatientOrientation")
     if given:
         letters = [str(one).strip().upper()[:1] for one in given] if not isinstance(given, str) else [given]
         if len(letters) == 2 and all(letter in _AXES for letter in letters):
             return letters
-        notes.append(f"its PatientOrientation makes no sense, {_IGNORED}")
+        notes.append(f"its PatientOrientation is invalid, {_IGNORED}")
     cosines = np.reshape(_numbers(header, "ImageOrientationPatient", notes), -1)
     if len(cosines) != 6 or not cosines[:3].any() or not cosines[3:].any():
         return []

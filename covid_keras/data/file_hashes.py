@@ -1,4 +1,4 @@
-"""SHA-256 of many files, remembered between runs so that unchanged files are not read again."""
+"""SHA-256 of many files, cached between runs."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from covid_keras.common.files import read_json, require_writable_folder, write_j
 
 _log = logging.getLogger(__name__)
 
-# A file changed within this time of being read could change again without a new time stamp.
+# A file modified this shortly before being read could change again without a new time stamp.
 _SETTLED_NS = 2_000_000_000
-# Seconds between two savings on the way: what a kill costs at most, beside a tenth of a second for a large index.
+# Seconds between saves of the index (0.1 s each for a large one), lost at most when the process is killed.
 _SAVE_EVERY = 60.0
 
 
 class FileHashes:
-    """Hashes of files, remembered by (path, time of change, size). May be asked from several threads.
+    """Thread-safe cache of file hashes, keyed by (path, modification time, size).
 
-    What is new is written once a minute while hashes are asked for, and at the end of the `with` block.
+    The index is written once a minute during use, and at the end of the `with` block.
 
     Parameters
     ----------
     folder : Path
-        Where `files.json` remembers them; made. A missing or damaged file only costs time.
+        Folder of the index `files.json`, created if missing. A missing or damaged index is rebuilt.
 
     Raises
     ------
     UserError
-        If the folder cannot be written.
+        If the folder is not writable.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,9 +54,9 @@ class FileHashes:
         self.save()
 
     def of(self, path: str) -> str:
-        """Return the SHA-256 of the file's bytes, in hexadecimal.
+        """Return the hexadecimal SHA-256 of a file.
 
-        Raises `UserError` if the file cannot be read, or the index not be written.
+        Raises `UserError` if the file cannot be read or the index cannot be written.
         """
         try:
             status = os.stat(path)
@@ -77,7 +77,7 @@ class FileHashes:
         return digest
 
     def save(self) -> None:
-        """Write the index where it changed."""
+        """Write the index if it changed."""
         with self._lock:
             if self._changed:
                 write_json(self._index, self._known)

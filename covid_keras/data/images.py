@@ -1,15 +1,15 @@
-"""One reader for every radiograph: PNG, JPEG, TIFF, BMP and DICOM to grey 8-bit arrays, and PNG out.
+"""Read radiographs (PNG, JPEG, TIFF, BMP, DICOM) as grey 8-bit arrays, and write PNG.
 
-What is done, in this order: the file's kind is told by its content (`sniff`); the size is checked from the header,
-before anything is decoded; the file is decoded whole at its own depth (a truncated file is an error, never a half-grey
-picture); EXIF orientation is applied; transparency is composited over black; colour becomes grey by the ITU-R 601 luma
-(0.299 R + 0.587 G + 0.114 B); DICOM values become display values (`dicom`).
+The file type is detected from the content (`sniff`), and the size is checked from the header. The file is then decoded
+at its own bit depth; a truncated file is an error. EXIF orientation is applied, transparency is composited over black,
+colour is converted to grey by the ITU-R 601 luma (0.299 R + 0.587 G + 0.114 B), and DICOM values are converted to
+display values (`dicom`).
 
-Then values are stretched linearly from the picture's own minimum and maximum to 0..255. `read_radiograph`, for
-networks, always does; `read_image`, for cohorts, leaves the 8-bit values of PNG, JPEG, TIFF and BMP files as they are.
+`read_radiograph`, for networks, stretches values linearly from the image's minimum and maximum to 0..255. `read_image`,
+for cohorts, keeps the 8-bit values of PNG, JPEG, TIFF and BMP files, and stretches all others.
 
-Raw files of the JSRT database (`.IMG`: 2048 x 2048 values of 16 bits, high byte first, 12 of them used): inverted,
-since they hold dark as high, then the linear stretch.
+Raw files of the JSRT database (`.IMG`: 2048 x 2048 big-endian 16-bit values, 12 bits used) are inverted, because high
+values are dark, and stretched.
 """
 
 from __future__ import annotations
@@ -41,31 +41,31 @@ __all__ = [
     "write_image",
 ]
 
-# The JSRT database's files have no header: side and depth are those of its description.
+# Files of the JSRT database have no header; these are the documented size and depth.
 _RAW_SIDE, _RAW_BYTES = 2048, 2
-# Masks of nothing above number their parts, or hold 0 and 1.
+# Masks without larger values are label masks, or hold 0 and 1.
 _MAX_LABEL = 9
 
 
 class ImageWarning(UserWarning):
-    """The reader had to decide something that the file leaves in doubt."""
+    """Something in an image file is ambiguous; the message says how it was resolved."""
 
 
 class Radiograph(NamedTuple):
-    """A radiograph as a network is to see it, whatever file it came from.
+    """A radiograph normalised for a network, independent of the file format.
 
     Attributes
     ----------
     pixels : ndarray of uint8, shape (H, W)
-        Bright = dense, stretched linearly from the picture's own minimum and maximum to 0..255; 0 where it is constant.
+        Bright = dense, stretched linearly from the image's minimum and maximum to 0..255. A constant image is 0.
     warnings : tuple of str
-        What was doubtful in the file and how it was decided: short sentences, to be read after "FILE: ".
+        Ambiguities in the file and how they were resolved, as short sentences to follow "FILE: ".
     modality : str
-        The DICOM modality, such as "DX" or "CT"; "" where the file does not say it.
+        The DICOM modality, such as "DX" or "CT"; "" if unknown.
     colours : ndarray of uint8, shape (h, w, 3), optional
-        The picture as RGB, reduced to less than 512 a side; None where the file holds one grey channel.
+        RGB, downscaled to less than 512 pixels per side; None for grey files.
     stored : ndarray of uint8, shape (H, W), optional
-        The grey levels as `read_image` has them: as the file holds them where it has 8 bits, else `pixels`.
+        The grey levels of `read_image`: as stored for 8-bit files, else equal to `pixels`.
     """
 
     pixels: np.ndarray
@@ -76,42 +76,40 @@ class Radiograph(NamedTuple):
 
 
 def radiograph_of(picture: Picture) -> Radiograph:
-    """Return a decoded picture as a radiograph."""
+    """Convert a decoded picture to a radiograph."""
     pixels = picture.stretched()
     stored = picture.values if picture.values.dtype == np.uint8 else pixels
     return Radiograph(pixels, picture.warnings, picture.modality, picture.colours, stored)
 
 
 def read_radiograph(path: str | Path) -> Radiograph:
-    """Read a radiograph for a network: grey, normalised alike whatever the file's format and depth.
+    """Read a radiograph as grey, normalised independently of file format and bit depth.
 
-    Takes the files of `read_image` and raises its errors.
+    Accepts the same files and raises the same errors as `read_image`.
     """
     return radiograph_of(_read(Path(path)))
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a radiograph as grey.
+    """Read a radiograph as a grey 8-bit image.
 
     Parameters
     ----------
     path : str or Path
-        A PNG, JPEG, TIFF or BMP file, a DICOM file of one frame (known by its content, or by the suffix
-        `.dcm`), or a raw file of the JSRT database (known by the suffix `.IMG`).
+        A PNG, JPEG, TIFF or BMP file, a DICOM file with one frame, or a raw file of the JSRT database (detected by its
+        suffix `.IMG`; all others by content).
 
     Returns
     -------
     numpy.ndarray
-        Shape (H, W), uint8, 0..255, C-contiguous, bright = dense. A constant image of more than 8 bits
-        becomes 0 everywhere.
+        Shape (H, W), uint8, 0..255, C-contiguous, bright = dense. A constant image of more than 8 bits becomes 0.
 
     Raises
     ------
     UserError
-        If the file is missing, a folder, empty, not such an image or damaged; where a side is shorter than
-        `MIN_SIDE` or longer than `MAX_SIDE` pixels; where a DICOM or TIFF file has several frames; where
-        a DICOM file needs pydicom, or the decoder of its compression, and it is not installed; where a raw file has
-        another length.
+        If the file is missing, a folder, empty, damaged or of another type; a side is shorter than `MIN_SIDE` or longer
+        than `MAX_SIDE` pixels; a DICOM or TIFF file has several frames; pydicom or a decoder is not installed; a raw
+        file has the wrong length.
     """
     picture = _read(Path(path))
     for note in picture.warnings:
@@ -120,17 +118,17 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def read_mask(path: str | Path, shape: tuple[int, ...] | None = None, labels: bool = False) -> np.ndarray:
-    """Read a mask with the values that the file holds, never stretched.
+    """Read a mask with its stored values.
 
     Parameters
     ----------
     path : str or Path
-        A PNG, JPEG, TIFF, BMP or GIF file. 1-bit files give 0 and 255; colour and palette files become grey.
+        A PNG, JPEG, TIFF, BMP or GIF file. 1-bit files give 0 and 255; colour and palette files are converted to grey.
     shape : tuple of int, optional
-        The image's (H, W), which the mask must have.
+        The required (H, W), that of the image.
     labels : bool
-        Take a mask of small numbers too, such as 0 and 1, which the caller tells apart. Else it is refused: read with
-        255 as lung it would be empty.
+        Accept masks of small numbers, such as 0 and 1. By default they are rejected, because with 255 as lung they
+        would be empty.
 
     Returns
     -------
@@ -140,8 +138,8 @@ def read_mask(path: str | Path, shape: tuple[int, ...] | None = None, labels: bo
     Raises
     ------
     UserError
-        As for `read_image`; where the mask has another shape; where it holds values over 255 or below 0, or,
-        without `labels`, no value but small ones.
+        As `read_image`; also if the shape differs, a value lies outside 0..255 or, without `labels`, all values are
+        small.
     """
     path = Path(path)
     kind = sniff(path)
@@ -150,19 +148,19 @@ def read_mask(path: str | Path, shape: tuple[int, ...] | None = None, labels: bo
     mask = raster.read_raster(path, kind).values
     if mask.dtype != np.uint8:
         if mask.min() < 0 or mask.max() > 255:
-            raise UserError(path, "the mask holds values outside 0 to 255", "Save it as an 8-bit PNG, 255 = lung")
+            raise UserError(path, "mask values must lie in 0 to 255", "Save it as an 8-bit PNG, 255 = lung")
         mask = mask.astype(np.uint8)
     if not labels and 0 < mask.max() <= _MAX_LABEL:
         remedy = "Multiply its values by 255 (255 = lung, 0 = rest)"
-        raise UserError(path, f"the mask holds no value but 0 to {mask.max()}, so that no pixel would be lung", remedy)
+        raise UserError(path, f"the mask has only values from 0 to {mask.max()}, so no pixel would be lung", remedy)
     if shape is not None and mask.shape != tuple(shape[:2]):
         problem = f"the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image is {shape[1]}x{shape[0]}"
-        raise UserError(path, problem, "Give the mask that was drawn on this image, at its size")
+        raise UserError(path, problem, "Give the mask of this image at its size")
     return mask
 
 
 def write_image(path: str | Path, image: np.ndarray) -> Path:
-    """Write an 8-bit image as PNG, whole or not at all; return the path.
+    """Write an 8-bit image atomically as PNG; return the path.
 
     Parameters
     ----------
@@ -174,13 +172,13 @@ def write_image(path: str | Path, image: np.ndarray) -> Path:
     Raises
     ------
     ValueError
-        If the array is not such an image or the name does not end in `.png`.
+        If the array or the suffix is not supported.
     UserError
-        If the file cannot be written; nothing is left behind.
+        If the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise ValueError(f"images are written as .png, not as {path.name}")
+        raise ValueError(f"the file name must end in .png, got {path.name}")
     content = encode_png(image)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
@@ -188,19 +186,19 @@ def write_image(path: str | Path, image: np.ndarray) -> Path:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Return an image as `write_image` writes it."""
+    """Encode an image as PNG."""
     image = np.asarray(image)
     if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-        raise ValueError(f"a PNG is written from uint8 (H, W) or (H, W, 3), not {image.dtype} {image.shape}")
+        raise ValueError(f"image must be uint8 (H, W) or (H, W, 3), got {image.dtype} {image.shape}")
     with io.BytesIO() as stream:
         Image.fromarray(np.ascontiguousarray(image)).save(stream, format="PNG")
         return stream.getvalue()
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Return (height, width) as `read_image` would give it, from the header alone.
+    """Return the (height, width) of `read_image` from the header alone.
 
-    Raises `UserError` as for `read_image`, as far as the header tells.
+    Raises the errors of `read_image` that the header reveals.
     """
     path = Path(path)
     kind = sniff(path)
@@ -227,12 +225,12 @@ def _read(path: Path) -> Picture:
 
 
 def _is_named_dicom(path: Path, kind: str) -> bool:
-    """Whether a file of no known kind is called DICOM: its reader then says what is missing."""
+    """Whether a file of unknown type is named like DICOM, whose reader gives a specific error."""
     return kind in ("", "text") and path.suffix.lower() in (".dcm", ".dicom")
 
 
 def _check_raw(path: Path) -> None:
     size, expected = path.stat().st_size, _RAW_SIDE**2 * _RAW_BYTES
     if size != expected:
-        problem = f"has {size:,} bytes, a raw image of the JSRT database has {expected:,}"
+        problem = f"must have {expected:,} bytes as a raw image of the JSRT database (got {size:,})"
         raise UserError(path, problem, "Download it again, or convert it to PNG")

@@ -1,7 +1,7 @@
-"""Whether a JPEG file holds all its pixels.
+"""Check that a JPEG file is complete.
 
-libjpeg fills what is missing with grey and warns where nobody hears it: a file that was cut and closed again by an end
-marker, or that has zeros in its middle, decodes without an error.
+libjpeg fills missing pixels with grey without raising an error, for example if a truncated file ends with an end marker
+or has zeros in the middle.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from PIL import Image
 
 from covid_keras.data.picture import DECODE_ERRORS, damaged
 
-# A marker, not a stuffed byte, a restart within a scan or a fill byte.
+# A marker other than a stuffed byte, a restart marker or a fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _SOI, _EOI, _SOS, _TEM, _TABLES = 0xD8, 0xD9, 0xDA, 0x01, 0xC4
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_TABLES, 0xC8, 0xCC}
 _SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
 _BLOCK, _FILL = 8, 128
-# More zero bytes in a row than a block has coefficients of one code each.
+# More consecutive zero bytes than a block has coefficients.
 _ZEROS = bytes(32)
 
 
 class Jpeg(NamedTuple):
-    """Where a JPEG's pixels end in its bytes, and whether what is missing of them is left grey."""
+    """Where the pixel data of a JPEG ends, and whether missing pixels are left grey."""
 
     end: int
     leaves_grey: bool
 
     def seems_cut(self, grey: np.ndarray) -> bool:
-        """Whether the decoded picture (H, W) may lack pixels: its last block has the grey that libjpeg fills in."""
+        """Whether the decoded image (H, W) may be incomplete: its last block has libjpeg's fill grey."""
         top, left = ((side - 1) // _BLOCK * _BLOCK for side in grey.shape)
         return not self.leaves_grey or bool((np.abs(grey[top:, left:].astype(int) - _FILL) <= 1).all())
 
     def continued(self, content: bytes) -> bytes:
-        """Return the file with more data at its end: only what lacks data is decoded to another picture."""
+        """Return the file with data appended; only an incomplete file then decodes differently."""
         return content[: self.end] + bytes(4096) + b"\xff\xd9"
 
 
 def read_jpeg(path: Path, content: bytes) -> Jpeg:
-    """Follow a JPEG's segments to its end; raise `UserError` if a scan is missing or has zeros in its middle."""
+    """Parse the segments of a JPEG; raise `UserError` if a scan is missing or has a run of zeros."""
     place, frame, scan, missing, speaking = 2, 0, 0, dict[int, np.ndarray](), False
     while found := _MARKER.search(content, place):
         marker, start = content[found.start() + 1], found.end()
@@ -59,7 +59,7 @@ def read_jpeg(path: Path, content: bytes) -> Jpeg:
             _mark(missing, body)
             scan = scan or place
     if any(one.any() for one in missing.values()):
-        raise damaged(path, "not all of its scans are there")
+        raise damaged(path, "scans are missing")
     end = found.start() if found else len(content)
     if frame in _SEQUENTIAL and scan and speaking and content.find(_ZEROS, scan, end) >= 0:
         raise damaged(path, "zeros in place of pixels")
@@ -67,10 +67,9 @@ def read_jpeg(path: Path, content: bytes) -> Jpeg:
 
 
 def check_jpeg(path: Path, content: bytes, grey: np.ndarray | None = None) -> None:
-    """Raise `UserError` if a JPEG lacks pixels.
+    """Raise `UserError` if pixels of a JPEG are missing.
 
-    It is decoded again where the picture seems cut, and before that where `grey`, (H, W) as Pillow decodes it, is not
-    given.
+    `grey` is the image as Pillow decodes it, (H, W); it is decoded here if not given, and again if it seems incomplete.
     """
     jpeg = read_jpeg(path, content)
     grey = _levels(path, content) if grey is None else grey
@@ -88,7 +87,7 @@ def _levels(path: Path, content: bytes) -> np.ndarray:
 
 
 def _mark(missing: dict[int, np.ndarray], scan: bytes) -> None:
-    """Note how many bits of which coefficients are still missing after a scan."""
+    """Update the number of missing bits per coefficient after a scan."""
     first, last, bits = scan[-3:]
     for component in scan[1 : 1 + 2 * scan[0] : 2]:
         if component in missing:
@@ -96,9 +95,10 @@ def _mark(missing: dict[int, np.ndarray], scan: bytes) -> None:
 
 
 def _zeros_speak(tables: bytes) -> bool:
-    """Whether zero bits mean coefficients in one of these Huffman tables: no picture then has a long run of them.
+    """Whether zero bits encode coefficients in one of these Huffman tables, so that long runs of zeros cannot occur.
 
-    The code of zeros alone is that of a table's first value, whose low half is the coefficient's number of bits.
+    The all-zero code stands for the first value of a table; the low half of that value is the coefficient's number of
+    bits.
     """
     place, speak = 0, False
     while place + 17 < len(tables):

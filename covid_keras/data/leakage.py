@@ -1,4 +1,4 @@
-"""Does a split leak? Images, patients and near-duplicates in more than one part, of anybody's table."""
+"""Check any split for leakage: images, patients and near-duplicates in more than one part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from covid_keras.data.cohort import Cohort, one_patient_each
 from covid_keras.data.duplicates import find_duplicates
 from covid_keras.data.own_images import UNLABELLED, find_images, locate_images
 
-# What people call the columns, the likeliest name first.
+# Common column names, the most likely first.
 ROLES = {
     "image": (
         *("image_id", "image", "filename", "file", "path", "image_name", "image_path", "file_path", "image_index"),
@@ -36,17 +36,17 @@ LEAK_COLUMNS = (
 
 @dataclass(frozen=True)
 class Parts:
-    """Which image and patient is in which part.
+    """Assignment of images and patients to parts.
 
     Attributes
     ----------
     table : pandas.DataFrame
-        One row per image, part and division: `image`, `place` (where the file is, as the table says), `patient` (""
-        unknown), `part`, `division` ("" where there is one only, else such as "repeat 0, fold 1").
+        One row per image, part and division: `image`, `place` (path of the file, as given), `patient` ("" if unknown),
+        `part`, `division` (such as "repeat 0, fold 1"; "" for a single division).
     columns : dict
-        Role ("image", "patient", "part") to the column that was read for it; "" for none.
+        Role ("image", "patient", "part") to the column used; "" for none.
     without_part : int
-        Rows that name no part, which are left out.
+        Number of rows without a part, which are left out.
     """
 
     table: pd.DataFrame
@@ -60,16 +60,16 @@ def read_parts(paths: Sequence[str | Path], columns: Mapping[str, str] | None = 
     Parameters
     ----------
     paths : sequence of path
-        CSV files (see `covid_keras.common.tables.read_table`). Of several without a column of parts, each is a part
-        of its file's name.
+        CSV files (see `covid_keras.common.tables.read_table`). Several files without a column of parts are one part
+        each, named after the file.
     columns : mapping, optional
-        Role ("image", "patient", "part") to the name of its column; the others are found by the names in `ROLES`.
-        A table of folds (columns such as `repeat` and `fold` beside the parts) holds a division for each of them.
+        Role ("image", "patient", "part") to column name. Default: the names in `ROLES`. If the table has columns such
+        as `repeat` and `fold`, each of their combinations is a division.
 
     Raises
     ------
     UserError
-        If a file cannot be read, a column is missing, or the parts are fewer than two.
+        If a file cannot be read, a column is missing, or there are fewer than two parts.
     """
     named = {role: name for role, name in (columns or {}).items() if name}
     tables = [read_table(path, named.values()) for path in paths]
@@ -84,7 +84,7 @@ def read_parts(paths: Sequence[str | Path], columns: Mapping[str, str] | None = 
     for role, name in (("image", found["image"]), ("part", part)):
         if name not in whole.columns:
             remedy = f"Name it with --{role}; the columns are {', '.join(map(repr, whole.columns))}"
-            raise UserError(subject, f"no column of {role}s was found", remedy)
+            raise UserError(subject, f"has no column of {role}s", remedy)
     place = _column(tables, _PLACES) if found["image"] not in named.values() else ""
     table = pd.DataFrame({"image": whole[found["image"]], "place": whole[place or found["image"]]})
     table["patient"] = one_patient_each(whole[found["patient"]], subject) if found["patient"] else ""
@@ -92,14 +92,14 @@ def read_parts(paths: Sequence[str | Path], columns: Mapping[str, str] | None = 
     table["division"] = _divisions(whole, found["image"], part)
     kept = table[(table["part"] != "") & (table["image"] != "")].reset_index(drop=True)
     if kept["part"].nunique() < 2:
-        only = f"one part only, '{kept['part'].iloc[0]}'" if len(kept) else "no row with an image and a part"
+        only = f"only one part, '{kept['part'].iloc[0]}'" if len(kept) else "no row with an image and a part"
         remedy = "Name the column of parts with --part, or give one file per part"
         raise UserError(subject, f"column '{part.strip()}' holds {only}", remedy)
     return Parts(kept, found, len(table) - len(kept))
 
 
 def _column(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> str:
-    """Return the first of the names that is a column of every table, as the tables spell it."""
+    """Return the first of `names` that is a column of every table, in the tables' spelling."""
     shared = [column for column in tables[0].columns if all(column in table.columns for table in tables)]
     return next((column for name in names for column in shared if word_key(column) == word_key(name)), "")
 
@@ -113,21 +113,21 @@ def _divisions(table: pd.DataFrame, image: str, part: str) -> pd.Series:
 
 @dataclass(frozen=True)
 class Leakage:
-    """What the parts of a split share.
+    """Images, patients and near-duplicates shared by parts of a split.
 
     Attributes
     ----------
     parts : Parts
     rows : pandas.DataFrame
-        Columns `LEAK_COLUMNS`, one row per thing shared and pair of parts. `kind` "image": an image in both; "patient":
-        a patient with images in both (the first of each is named); "near-duplicate": two images that show the same
-        radiograph.
+        Columns `LEAK_COLUMNS`, one row per shared item and pair of parts. `kind` is "image" (an image in both parts),
+        "patient" (a patient with images in both; the first of each is named) or "near-duplicate" (two images of the
+        same radiograph).
     searched : int
-        Images among which near-duplicates were looked for.
+        Number of images searched for near-duplicates.
     absent : tuple of str
-        Images whose file was not found.
+        Images without a file.
     unreadable : dict
-        Image to why its file could not be read.
+        Image to the reason why its file could not be read.
     """
 
     parts: Parts
@@ -137,7 +137,7 @@ class Leakage:
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def between(self) -> list[dict[str, Any]]:
-        """Return, for each two parts that share something, `parts`, the number of each of `KINDS`, and `divisions`."""
+        """Return one row per pair of parts with leakage: `parts`, the count per kind of `KINDS`, and `divisions`."""
         found = []
         for (a, b), rows in self.rows.groupby(["part_a", "part_b"], sort=False):
             counts = {kind: len(_distinct(rows[rows["kind"] == kind], kind)) for kind in KINDS}
@@ -146,24 +146,24 @@ class Leakage:
 
 
 def _distinct(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Return the rows of one kind, each thing shared once, in however many divisions."""
+    """Return the rows of one kind, without repetitions across divisions."""
     return rows.drop_duplicates("patient_a" if kind == "patient" else ["image_a", "image_b"])
 
 
 def check_parts(parts: Parts, images: str | Path | None = None) -> Leakage:
-    """Find what the parts of a split share.
+    """Find images, patients and near-duplicates in more than one part.
 
     Parameters
     ----------
     parts : Parts
     images : path, optional
-        The folder of the images, for near-duplicates. Without it they are looked for where the table itself tells the
-        files, as paths from here. Files that cannot be read are left out of the search, and named.
+        Image folder for the search for near-duplicates. Default: use the paths in the table, relative to the working
+        directory. Unreadable files are left out and reported.
 
     Raises
     ------
     UserError
-        If the folder has none of the images.
+        If the folder contains none of the images.
     """
     table = parts.table.drop_duplicates("image")
     if images is None:
@@ -171,8 +171,8 @@ def check_parts(parts: Parts, images: str | Path | None = None) -> Leakage:
     else:
         files = locate_images(table["place"], find_images(images))
         if not files:
-            problem = f"has none of the images of the split, such as '{table['place'].iloc[0]}'"
-            raise UserError(images, problem, "Name the folder of its images, or the column of files with --image")
+            problem = f"contains none of the images of the split, such as '{table['place'].iloc[0]}'"
+            raise UserError(images, problem, "Name the image folder, or the column of file names with --image")
     there = table[table["place"].isin(files)]
     absent = tuple(table["image"][~table["place"].isin(files)]) if files else ()
     pairs, skipped = _near_duplicates(there, files)
@@ -192,7 +192,7 @@ def _near_duplicates(table: pd.DataFrame, files: Mapping[str, Path]) -> tuple[pd
 
 
 def _shared(rows: pd.DataFrame, pairs: pd.DataFrame, order: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-    """Yield what the parts of one division share."""
+    """Yield the leaks of one division."""
     division = rows["division"].iloc[0]
 
     def row(kind: str, first: Any, second: Any, **more: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where the user's image collections are."""
+"""Locate the user's image collections."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ DEFAULT = Path("data")
 
 
 def find_data(given: Path | None) -> Path | None:
-    """Return the data root: `--data`, then the variable COVID_KERAS_DATA, then `data/`; None where there is none.
+    """Return the data root: `--data`, else COVID_KERAS_DATA, else `data/`; None if not found.
 
-    Raises `UserError` if a folder was named that does not exist: a typing mistake must not end in the phantom.
+    Raises `UserError` if a named folder does not exist, so that a typo does not fall back to the phantom.
     """
     for folder, origin in ((given, "--data"), (os.environ.get(VARIABLE), VARIABLE)):
         if folder:
             path = Path(folder).expanduser()
             if not path.is_dir():
-                raise UserError(f"{origin} {folder}", "is no folder", "Name the folder that holds the collections")
+                raise UserError(
+                    f"{origin} {folder}", "is not a folder", "Name the folder that contains the collections"
+                )
             return path.resolve()
     return DEFAULT.resolve() if DEFAULT.is_dir() else None
 
 
 def require_data(given: Path | None) -> Path:
-    """Return the data root; raise `UserError` if none is found."""
+    """Return the data root; raise `UserError` if it is not found."""
     found = find_data(given)
     if found is None:
-        remedy = "Name one with --data; `covid-keras data list` says how to get the collections"
-        raise UserError("data folder", f"none found (no --data, no {VARIABLE}, no {DEFAULT}/)", remedy)
+        remedy = "Name one with --data; `covid-keras data list` shows how to get the collections"
+        raise UserError("data folder", f"not found (no --data, {VARIABLE} or {DEFAULT}/)", remedy)
     return found

@@ -1,4 +1,4 @@
-"""Images of one's own: those below a folder, and which of them a table's cells mean."""
+"""User images: list a folder, and match table cells to files."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ UNLABELLED = "unlabelled"
 
 
 def find_images(folder: str | Path) -> list[Path]:
-    """Return the images in a folder and its subfolders, sorted; hidden files and folders are left out.
+    """Return the images in a folder and its subfolders, sorted, without hidden files and folders.
 
-    Files with an image's suffix, and others whose content is a radiograph's. Raises `UserError` if the folder is
-    missing or has no image.
+    Files count by an image suffix or by content. Raises `UserError` if the folder is missing or has no images.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(folder, "is not a folder" if folder.exists() else "there is no such folder", "Check the path")
+        raise UserError(folder, "is not a folder" if folder.exists() else "does not exist", "Check the path")
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_hidden(path.relative_to(folder))]
     found = [path for path in files if is_radiograph(path)]
     if not found:
-        raise UserError(folder, "holds no image, nor do its subfolders", "Name the folder of the images")
+        raise UserError(folder, "contains no images, also in subfolders", "Name the image folder")
     return found
 
 
@@ -38,10 +37,10 @@ def _is_hidden(path: Path) -> bool:
 
 
 def folders_cohort(folders: Sequence[str | Path]) -> Cohort:
-    """Return the images below folders as a cohort, each of a patient of its own, since none is known.
+    """Return the images in folders as a cohort, with one patient per image.
 
-    `source` is the folder as it was given, the image's id its path from there. Of folders that hold one another, an
-    image is of the first. Raises `UserError` as for `find_images`.
+    `source` is the folder as given, the image id the path inside it. For nested folders, the first one counts. Raises
+    `UserError` as `find_images`.
     """
     rows: dict[Path, dict[str, str]] = {}
     for folder in folders:
@@ -53,13 +52,12 @@ def folders_cohort(folders: Sequence[str | Path]) -> Cohort:
 
 
 def locate_images(names: Iterable[str], files: Iterable[Path]) -> dict[str, Path]:
-    """Return the file that each name means; those that mean none are left out.
+    """Match names to files; names without a match are left out.
 
-    A name may be that of a file, with folders before it or without, in other letters or blanks, and with another suffix
-    or none. Of several files the one counts that has most of the name's folders; of several names that mean one file
-    the one that says it most fully.
+    A name may have leading folders, other case or blanks, and another suffix or none. Of several matching files, the
+    one that shares most folders with the name is used. Of several names for one file, the most complete one is used.
 
-    Raises `UserError` if several files fit a name equally well.
+    Raises `UserError` if a match is ambiguous.
     """
     by_name: dict[str, list[Path]] = defaultdict(list)
     for path in files:
@@ -79,7 +77,7 @@ def locate_images(names: Iterable[str], files: Iterable[Path]) -> dict[str, Path
 
 
 def _shared_folders(parts: Sequence[str], path: Path) -> int:
-    """Return how many folders before a file's name are the same, counted from the file."""
+    """Return the number of equal parent folders, counted from the file name."""
     number = 0
     for one, other in zip(reversed(parts), reversed(path.parts[:-1]), strict=False):
         if name_key(one) != name_key(other):

@@ -1,4 +1,4 @@
-"""What the readers of all formats share: a picture before it is stretched, its checks and its errors."""
+"""Decoded images, checks and errors shared by the readers of all formats."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from covid_keras.common.errors import UserError
 
 MIN_SIDE = 16
 MAX_SIDE = 12_000
-# Colours are reduced by a whole number, until their longest side is not much more than this.
+# Colours are downscaled by an integer factor to about this size.
 _COLOUR_SIDE = 256
-# ITU-R 601 in 65,536ths, as Pillow has it: whole numbers, so that grey stored as colour stays exactly what it was.
+# ITU-R 601 in 65,536ths, as in Pillow: integers keep grey stored as colour exact.
 _LUMA = (19_595, 38_470, 7_471)
 
-# What the decoders raise on damaged files; anything else is a fault of ours and must show itself.
+# Errors of the decoders on damaged files; other errors are bugs.
 DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, AttributeError,
     NotImplementedError, ArithmeticError, zlib.error,
 )  # fmt: skip
 
-# EXIF orientation -> what makes the picture upright.
+# EXIF orientation -> transform that turns the image upright.
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: np.fliplr,
     3: lambda image: np.rot90(image, 2),
@@ -40,20 +40,20 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 class Picture(NamedTuple):
-    """A decoded picture.
+    """A decoded image before stretching.
 
     Attributes
     ----------
     values : ndarray, shape (H, W)
-        Display values, bright = dense: uint8 as they are, or of any other type, to be stretched.
+        Display values, bright = dense, of any type.
     valid : ndarray of bool, shape (H, W), optional
-        False where there is no picture, only padding or nothing but transparency; default all.
+        False for padding and fully transparent pixels. Default: all valid.
     colours : ndarray of uint8, shape (h, w, 3), optional
-        RGB, reduced to less than 512 a side; None where the file holds one grey channel.
+        RGB, downscaled to less than 512 pixels per side; None for grey files.
     warnings : tuple of str
-        What was doubtful, and how it was decided.
+        Ambiguities in the file and how they were resolved.
     modality : str
-        The DICOM modality; "" where the file does not say it.
+        The DICOM modality; "" if unknown.
     """
 
     values: np.ndarray
@@ -63,18 +63,18 @@ class Picture(NamedTuple):
     modality: str = ""
 
     def mapped(self, change: Callable[[np.ndarray], np.ndarray]) -> Picture:
-        """Return the picture with each of its arrays changed alike."""
+        """Apply `change` to each array."""
         valid, colours = (None if plane is None else change(plane) for plane in (self.valid, self.colours))
         return self._replace(values=change(self.values), valid=valid, colours=colours)
 
     def turned(self, orientation: int) -> Picture:
-        """Return the picture upright, whose EXIF orientation, 1 to 8, is given."""
+        """Turn the picture upright, given its EXIF orientation (1 to 8)."""
         if orientation not in _UPRIGHT:
             return self
         return self.mapped(lambda plane: np.ascontiguousarray(_UPRIGHT[orientation](plane)))
 
     def stretched(self) -> np.ndarray:
-        """Map minimum and maximum of the valid values linearly to 0 and 255, rounded; what is not valid becomes 0."""
+        """Stretch valid values linearly from minimum and maximum to 0..255, rounded; other pixels become 0."""
         inside = self.values if self.valid is None or not self.valid.any() else self.values[self.valid]
         low, high = inside.min(), inside.max()
         if self.values.dtype == np.uint8:
@@ -91,20 +91,20 @@ def _linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
         return np.zeros(values.shape, np.uint8)
     scaled = values.astype(np.float64)
     scaled -= low
-    scaled *= 255.0  # before the division: the same picture then gives the same levels at any depth
+    scaled *= 255.0  # before the division, so that levels do not depend on the bit depth
     scaled /= high - low
     return np.rint(np.clip(scaled, 0, 255, out=scaled), out=scaled).astype(np.uint8)
 
 
 def luma(colours: np.ndarray) -> np.ndarray:
-    """Return the grey, float64 (H, W), of colours (H, W, 3), exact where the three are equal."""
+    """Convert colours (H, W, 3) to grey, float64 (H, W); exact if the channels are equal."""
     wide = np.dtype(np.uint32 if colours.dtype in (np.uint8, np.uint16) else np.float64)
     red, green, blue = (colours[..., k].astype(wide) * wide.type(weight) for k, weight in enumerate(_LUMA))
     return np.asarray((red + green + blue) / 65_536)
 
 
 def small_colours(colours: Image.Image | np.ndarray) -> np.ndarray:
-    """Return RGB, as `Picture.colours` has it; deeper colours than 8 bits are scaled by their largest value."""
+    """Return `Picture.colours`; colours of more than 8 bits are scaled by their maximum."""
     if not isinstance(colours, Image.Image):
         if colours.dtype != np.uint8:
             colours = np.clip(colours * (255 / max(float(colours.max()), 1e-9)), 0, 255).astype(np.uint8)
@@ -115,19 +115,19 @@ def small_colours(colours: Image.Image | np.ndarray) -> np.ndarray:
 def check_size(path: Path, height: int, width: int) -> None:
     """Raise `UserError` if a side is shorter than `MIN_SIDE` or longer than `MAX_SIDE` pixels."""
     if min(height, width) < MIN_SIDE:
-        problem = f"is {width}x{height} pixels, a radiograph has at least {MIN_SIDE} a side"
+        problem = f"must have at least {MIN_SIDE} pixels per side (got {width}x{height})"
         raise UserError(path, problem, "Download the full image, or remove it")
     if max(height, width) > MAX_SIDE:
-        raise UserError(path, f"is {width}x{height} pixels, more than {MAX_SIDE} a side", "Scale it down")
+        raise UserError(path, f"must have at most {MAX_SIDE} pixels per side (got {width}x{height})", "Scale it down")
 
 
 def check_finite(path: Path, values: np.ndarray) -> None:
     """Raise `UserError` if values are not finite numbers."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise UserError(path, "holds values that are not finite numbers", "Replace them, and save it as 16-bit PNG")
+        raise UserError(path, "has NaN or infinite values", "Replace them, and save it as 16-bit PNG")
 
 
 def damaged(path: Path, error: Exception | str) -> UserError:
-    """Return the error of a file whose pixels cannot be decoded whole."""
+    """Return the error for a file that cannot be decoded completely."""
     problem = f"the image is damaged or truncated ({str(error) or type(error).__name__})"
     return UserError(path, problem, "Download the file again")

@@ -1,6 +1,6 @@
-"""The chunks of a PNG file: what counts for the pixels is checked, what does not is left out before it is decoded.
+"""Read PNG files tolerantly: check the chunks that matter for the pixels, and drop the others before decoding.
 
-Pillow checks neither the checksums of the pixels nor that they are all there, and refuses sound files for a large
+Pillow does not check that the pixel data is complete and has the right checksums, but rejects intact files with a large
 colour profile or a bad checksum in a comment.
 """
 
@@ -20,13 +20,13 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _CRITICAL = (b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _USEFUL = (b"eXIf", b"gAMA", b"pHYs", b"sRGB")
-# First column and row, and the steps between them, of an interlaced file's seven passes, and of a plain file's one.
+# First column and row, and their steps, of the seven passes of an interlaced file and the single pass of a plain one.
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _PLAIN = ((0, 0, 1, 1),)
 
 
 class Header(NamedTuple):
-    """A PNG file's header: sides in pixels, bits per channel, the colour type, whether it is interlaced."""
+    """Header of a PNG file: size, bits per channel, colour type, interlacing."""
 
     width: int
     height: int
@@ -40,7 +40,7 @@ class Header(NamedTuple):
         return _CHANNELS[self.colour]
 
     def decoded_bytes(self) -> int:
-        """Return how many bytes the inflated pixels have, one filter byte per row included."""
+        """Return the number of bytes of the inflated pixels, including one filter byte per row."""
         total = 0
         for left, top, across, down in _ADAM7 if self.interlaced else _PLAIN:
             columns, rows = -(-(self.width - left) // across), -(-(self.height - top) // down)
@@ -50,23 +50,23 @@ class Header(NamedTuple):
 
 
 class Png(NamedTuple):
-    """A PNG file: its header, and the bodies of its chunks that are of use, by name."""
+    """A PNG file: its header, and the bodies of the relevant chunks by name."""
 
     header: Header
     chunks: dict[bytes, bytearray]
 
     def encode(self, without: bytes = b"") -> bytes:
-        """Return a PNG file of the chunks that count for the pixels."""
+        """Return a PNG file with only the relevant chunks."""
         head = struct.pack(">IIBBBBB", *self.header[:4], 0, 0, self.header.interlaced)
         kept = [name for name in _CRITICAL if name in self.chunks and name != without]
         return _SIGNATURE + _chunk(b"IHDR", head) + b"".join(_chunk(name, self.chunks[name]) for name in kept)
 
 
 def read_png(path: Path, pixels: bool = True) -> Png:
-    """Read a PNG file; without `pixels` its header and what else is small.
+    """Read a PNG file; without `pixels`, only the header and other small chunks.
 
-    Raises `UserError` if the size is out of bounds, the file is animated, or a chunk that counts for the pixels is
-    missing, has a wrong checksum or holds fewer pixels than the header says. A bad chunk of another kind is left out.
+    Raises `UserError` if the size is out of bounds, the file is animated, or a relevant chunk is missing, damaged or
+    incomplete. Other damaged chunks are dropped.
     """
     chunks: dict[bytes, bytearray] = {}
     with open(path, "rb") as stream:
@@ -74,7 +74,7 @@ def read_png(path: Path, pixels: bool = True) -> Png:
         while b"IEND" not in chunks:
             _read_chunk(path, stream, chunks, pixels)
     if pixels:
-        # Inflated once, here: the decoder is given stored bytes.
+        # Inflated only once: the decoder gets uncompressed data.
         chunks[b"IDAT"] = bytearray(zlib.compress(_inflated(path, header, chunks.get(b"IDAT", b"")), 0))
     return Png(header, chunks)
 
@@ -104,7 +104,7 @@ def _read_chunk(path: Path, stream: BinaryIO, chunks: dict[bytes, bytearray], pi
     if stream.read(4) == _checksum(name, body):
         chunks.setdefault(name, bytearray()).extend(body)
     elif name in _CRITICAL:
-        raise damaged(path, f"chunk {name.decode()} is cut or has a wrong checksum")
+        raise damaged(path, f"chunk {name.decode()} is truncated or has a wrong checksum")
 
 
 def _inflated(path: Path, header: Header, deflated: bytes | bytearray) -> bytes:
@@ -114,7 +114,7 @@ def _inflated(path: Path, header: Header, deflated: bytes | bytearray) -> bytes:
     except zlib.error as error:
         raise damaged(path, error) from error
     if len(found) < expected:
-        raise damaged(path, f"only {100 * len(found) // expected} % of its pixels are there")
+        raise damaged(path, f"it has only {100 * len(found) // expected} % of its pixels")
     return found
 
 

@@ -1,8 +1,7 @@
-"""Everything that is done to a radiograph once: decode, crop or mask, resize, enhance; kept on disk.
+"""Prepare radiographs once (decode, crop or mask, resize, enhance) and cache them on disk.
 
-The result of an image is a file of raw pixels, named by the content of the image, of its mask and the
-settings. Folds, repeats and runs share it; nothing is prepared twice, and no change of a file or a setting
-goes unnoticed.
+Each prepared image is a file of raw pixels, keyed by the content of the image, its mask and the settings. It is shared
+by folds, repeats and runs.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ from covid_keras.preprocessing.steps import (
 
 _log = logging.getLogger(__name__)
 
-# Raise it whenever the same settings give other pixels than before: every cached image is then made anew.
+# Increase it when the same settings give different pixels: cached images are then prepared again.
 ALGORITHM = 2
 DEFAULT_MARGIN = 0.025
 _NAMES = {
@@ -64,65 +63,64 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Preparation:
-    """Everything deterministic that is done once to an image: settings in words, and the `steps` that they stand for.
+    """Settings of the deterministic preparation of images, and the `steps` that implement them.
 
-    Without `frame`: cut or mask, resize to `size`, match, enhance. With it, as COVID-CXNet does: resize to the frame,
-    cut or mask there, resize what was cut to the frame again, match, enhance, and last, only where `size` is not the
-    frame, shrink by averaging over areas.
+    Without `frame`: crop or mask, resize to `size`, match, enhance. With `frame`, as in COVID-CXNet: resize to the
+    frame, crop or mask, resize a crop to the frame again, match, enhance, and finally resize to `size` (by area) if it
+    differs.
 
     Parameters
     ----------
     size : (int, int)
-        Height and width of the result, in pixels. The aspect is not kept, as in the reproduced papers.
+        Height and width of the result in pixels. The aspect ratio is not kept, as in the reproduced papers.
     crop : None or "lungs"
-        Cut to the box around both lungs.
+        Crop to the bounding box of both lungs.
     margin : float
-        Added on each side of the box, as a share of its height or width.
+        Added on each side of the box, as a fraction of its height or width.
     mask : None, "keep" or "remove"
         Set everything outside the lungs, or the lungs, to 0.
     enhance : None, "equalize", "clahe", "beasf" or "stack"
         "stack" gives three channels.
     interpolation : {"area", "linear", "cubic", "nearest"}
-        OpenCV's. "area" averages where both sides shrink and is "linear" where one grows.
+        As in OpenCV; "area" becomes "linear" if a side grows.
     stack_order : tuple of str
-        The channels of "stack"; "original" three times is the grey image in three channels.
+        The channels of "stack"; three times "original" repeats the grey image.
     mask_threshold : int
-        Mask values above it are lung. The default, 127, suits masks of 0 and 255 and human masks in which
-        127 is "ignore" (devices, markings), which then is not lung.
+        Mask values above it are lung. The default, 127, suits masks of 0 and 255, also with 127 for "ignore" (devices,
+        markings).
     drop_top : float
-        Share of the rows cut off at the top, 0 to below 1 (COVIDNet: 0.08).
+        Fraction of the rows to drop at the top, in [0, 1) (COVIDNet: 0.08).
     square : bool
-        Cut to the largest square in the middle.
+        Crop to the largest centred square.
     frame : (int, int), optional
-        Height and width of COVID-CXNet's working size (320, 320). The first resize is in floating point and rounds
-        down (`covid_keras.preprocessing.resize_truncated`), the mask's takes the nearest pixel, and the second resize
-        is OpenCV's own for 8 bits, which rounds and saturates.
+        Working size of COVID-CXNet (320, 320). The first resize truncates
+        (`covid_keras.preprocessing.resize_truncated`), with nearest neighbour for the mask; the second one is OpenCV's
+        8-bit resize, which rounds and saturates.
     overflow : {"clip", "wrap"}
-        What becomes of values beyond 0..255 that the first resize to the frame gives: held at the end of the range, or
-        wrapped as the authors' cast does (256.4 becomes 0).
+        How the first resize to the frame treats values outside 0..255: limit them, or wrap them as the authors' cast
+        does (256.4 becomes 0).
     dilate : (int, int), optional
-        Kernel's side and iterations by which the mask grows before its box is taken (COVID-CXNet: 5, 3). What `mask`
-        keeps or removes does not grow.
+        Kernel size and iterations of a dilation of the mask for the crop box only (COVID-CXNet: 5, 3).
     margin_pixels : int, optional
-        Added on each side of the box in place of `margin`, in pixels of the frame (of the image where there is none),
-        clamped to it. COVID-CXNet names 10 and ran 0.
+        Replaces `margin`: pixels added on each side of the box, in the frame or, without frame, in the image.
+        COVID-CXNet states 10 and used 0.
     box : {"authors", "inclusive"}
-        Whether the box leaves out the last row and column of lung, as the code of both papers that crop does (it
-        matters where the margin is 0), or holds them.
+        "authors" excludes the last row and column of lung from the box, as the code of both papers that crop does;
+        "inclusive" includes them.
     reference : str or Path, optional
-        File of the image to whose histogram every image is matched (`covid_keras.preprocessing.match_histogram`), after
-        it went the same way. Take it from the training part.
+        Image file, prepared likewise, to whose histogram all images are matched
+        (`covid_keras.preprocessing.match_histogram`). Take it from the training part.
     reference_mask : str or Path, optional
-        File of its lung mask, where the settings need masks; `prepare_cohort` finds it by itself where the reference
-        is an image of the cohort.
+        Lung mask of the reference, if the settings need masks. `prepare_cohort` finds it if the reference is an image
+        of the cohort.
     empty : {"whole", "black"}
-        What becomes of an image whose mask shows no lung: used whole, neither cropped nor masked, and counted; or,
-        with `mask` "keep" and no crop, black, since nothing of it is kept.
+        How to treat images with an empty mask: use them whole (neither cropped nor masked) and count them, or, with
+        `mask="keep"` and no crop, make them black.
 
     Raises
     ------
     UserError
-        If a setting is unknown or out of range, or two exclude each other.
+        If a setting is unknown or out of range, or two settings exclude each other.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -168,48 +166,52 @@ class Preparation:
 
     def _check_numbers(self) -> None:
         if not 0 <= self.margin < 1:
-            raise UserError("preparation margin", f"{self.margin} is not a share of 0 to 1", "Use 0.025")
+            raise UserError("preparation margin", f"must lie in 0 to 1 (got {self.margin})", "Use 0.025")
         pixels = self.margin_pixels
         if pixels is not None and (not isinstance(pixels, int) or pixels < 0):
-            raise UserError("preparation margin_pixels", f"{pixels!r} is no number of pixels", "Use 10")
+            raise UserError(
+                "preparation margin_pixels", f"must be a whole number of at least 0 (got {pixels!r})", "Use 10"
+            )
         if not 0 <= self.drop_top < 1:
-            raise UserError("preparation drop_top", f"{self.drop_top} is not a share of 0 to below 1", "Use 0.08")
+            raise UserError("preparation drop_top", f"must be at least 0 and below 1 (got {self.drop_top})", "Use 0.08")
         if not 0 <= self.mask_threshold < 255:
-            raise UserError("preparation mask_threshold", f"{self.mask_threshold} is not 0 to 254", "Use 127")
+            raise UserError(
+                "preparation mask_threshold", f"must lie in 0 to 254 (got {self.mask_threshold})", "Use 127"
+            )
 
     def _check_combinations(self) -> None:
         shares = bool(self.drop_top or self.square)
         for wrong, problem, remedy in (
             (
                 shares and self.needs_mask,
-                "a frame of fixed shares is for whole images",
+                "drop_top and square require whole images",
                 "Leave out drop_top and square",
             ),
-            (shares and self.frame, "drop_top and square are cut before any resize", "Leave out frame"),
-            (self.overflow != "clip" and not self.frame, "overflow is of the resize to a frame", "Give frame"),
+            (shares and self.frame, "drop_top and square exclude a frame", "Leave out frame"),
+            (self.overflow != "clip" and not self.frame, "overflow requires a frame", "Give frame"),
             (
                 self.margin_pixels is not None and self.margin != DEFAULT_MARGIN,
                 "margin and margin_pixels exclude each other",
                 "Give one of them",
             ),
-            (self.reference_mask and not self.reference, "reference_mask is of no reference", "Give reference"),
+            (self.reference_mask and not self.reference, "reference_mask requires a reference", "Give reference"),
         ):
             if wrong:
                 raise UserError("preparation", problem, remedy)
 
     @property
     def needs_mask(self) -> bool:
-        """Whether an image needs its lung mask."""
+        """Whether the settings need a lung mask."""
         return self.crop is not None or self.mask is not None
 
     @property
     def blackens_empty(self) -> bool:
-        """Whether an image whose mask shows no lung becomes black instead of being used whole."""
+        """Whether images with an empty mask become black instead of being used whole."""
         return self.empty == "black" and self.mask == "keep" and not self.crop
 
     @property
     def channels(self) -> int:
-        """Channels of a prepared image: 3 for "stack", else 1."""
+        """Number of channels: 3 for "stack", else 1."""
         return 3 if self.enhance == "stack" else 1
 
     @property
@@ -219,7 +221,7 @@ class Preparation:
 
     @functools.cached_property
     def steps(self) -> tuple[Step, ...]:
-        """The steps in their order, from an image as it is read (and its mask, where `needs_mask`) to its pixels."""
+        """The steps from the image as read (and its mask if `needs_mask`) to the prepared image."""
         possible = (
             self.needs_mask and MarkLungs(self.mask_threshold),
             self._frame,
@@ -244,7 +246,7 @@ class Preparation:
         return CropToLungs(self.margin, self.margin_pixels, self.box == "inclusive", self.dilate)
 
     def key(self) -> str:
-        """Return a key of the steps and of the algorithm's version (16 hexadecimal digits).
+        """Return a key of the steps and the version of the algorithm (16 hexadecimal digits).
 
         Raises `UserError` if the reference cannot be read.
         """
@@ -253,7 +255,7 @@ class Preparation:
 
 def _two_sides(name: str, value: object, meaning: str = "(height, width)") -> tuple[int, int]:
     if not isinstance(value, list | tuple) or len(value) != 2 or any(int(v) != v or v < 1 for v in value):
-        raise UserError(f"preparation {name}", f"{value!r} is not {meaning}", "Give two whole numbers")
+        raise UserError(f"preparation {name}", f"must be {meaning} (got {value!r})", "Give two positive whole numbers")
     return int(value[0]), int(value[1])
 
 
@@ -267,19 +269,19 @@ def prepare_image(
     image : ndarray (H, W) uint8, str or Path
         The image or its file.
     mask : ndarray (H, W), str, Path or None
-        Its lung mask, or the mask's file; needed where the settings crop or mask.
+        Its lung mask or mask file; required if the settings crop or mask.
     preparation : Preparation
-        A reference in it is read and prepared at every call; `prepare_cohort` does so once for all images.
+        A reference is read and prepared in each call; `prepare_cohort` does so only once.
 
     Returns
     -------
     ndarray (H, W, C) uint8
-        0..255, of `preparation.shape`.
+        0..255, shape `preparation.shape`.
 
     Raises
     ------
     UserError
-        If the image or mask cannot be read, differ in size, or a mask is needed and missing.
+        If the image or mask cannot be read, their sizes differ, or a required mask is missing.
     """
     picture = _run(image, mask, preparation, _bound(preparation))
     return np.ascontiguousarray(picture.image.reshape(preparation.shape))
@@ -301,14 +303,14 @@ def _run(
 
 
 def _bound(preparation: Preparation) -> tuple[Step, ...]:
-    """Return the steps, the reference of the matching brought to what every image is before it is matched."""
+    """Return the steps, with the reference prepared up to the histogram matching."""
     steps = preparation.steps
     for place, step in enumerate(steps):
         if isinstance(step, MatchHistogram):
             found = _run(step.reference, step.mask, preparation, steps[:place])
             if found.whole:
                 _log.warning(
-                    "%s: the reference of the matching shows no lung in its mask and is used whole", step.reference
+                    "%s: the reference for histogram matching has an empty mask and is used whole", step.reference
                 )
             return (*steps[:place], dataclasses.replace(step, template=found.image), *steps[place + 1 :])
     return steps
@@ -320,31 +322,31 @@ def _read_mask(path: str | Path, mask: np.ndarray | str | Path | None, shape: tu
     if not isinstance(mask, np.ndarray):
         mask = read_mask(mask, shape)
     if mask.shape != shape:
-        problem = f"its mask has {mask.shape[0]} x {mask.shape[1]} pixels, the image {shape[0]} x {shape[1]}"
-        raise UserError(path, problem, "Give the mask of this very image")
+        problem = f"has {shape[0]} x {shape[1]} pixels, but its mask {mask.shape[0]} x {mask.shape[1]}"
+        raise UserError(path, problem, "Give the mask of this image")
     return mask
 
 
 def _mask_missing(subject: str | Path) -> UserError:
     remedy = "Segment the lungs first (covid-keras segment) or fill in mask_path"
-    return UserError(subject, "has no lung mask, which the crop or masking asked for needs", remedy)
+    return UserError(subject, "has no lung mask, which the crop or masking requires", remedy)
 
 
 def crop_box(mask: np.ndarray, preparation: Preparation) -> LungBox:
-    """Return what the preparation crops an image to, in pixels of the image itself.
+    """Return the crop box in pixels of the original image.
 
     Parameters
     ----------
     mask : ndarray (H, W)
-        The image's lung mask, not 0 is lung.
+        Lung mask of the image; nonzero is lung.
     preparation : Preparation
-        With `crop`.
+        Must have `crop`.
 
     Returns
     -------
     LungBox
-        Where the crop is made in a frame, the box is brought back to the image's size and rounded to whole pixels.
-        The whole image, with `whole` set, where the mask, in the frame, has no lung.
+        A box in a frame is scaled back to the image and rounded. The whole image, with `whole` set, if the mask is
+        empty.
     """
     lungs, frame = np.asarray(mask) != 0, preparation._frame
     box = preparation._cropping.box(lungs if frame is None else frame.mask(lungs))
@@ -352,34 +354,34 @@ def crop_box(mask: np.ndarray, preparation: Preparation) -> LungBox:
         return box
     (height, width), (rows, columns) = mask.shape[:2], frame.size
     top, left = round(box.top * height / rows), round(box.left * width / columns)
-    # a frame larger than the image may round a thin box away
+    # rounding could otherwise make a thin box empty if the frame is larger than the image
     top, left = min(top, height - 1), min(left, width - 1)
     bottom, right = round(box.bottom * height / rows), round(box.right * width / columns)
     return LungBox(top, max(bottom, top + 1), left, max(right, left + 1), box.whole)
 
 
 def stable_id(image_id: str) -> int:
-    """Return an int64 that depends on the image id alone, for keying its random numbers."""
+    """Return an int64 hash of the image id, as the key of its random numbers."""
     return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "little", signed=True)
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedImages:
-    """The prepared images of a cohort, on disk, in the cohort's order.
+    """The prepared images of a cohort on disk, in the order of the cohort.
 
     Parameters
     ----------
     folder : Path
         The cache.
     keys : tuple of str
-        Of each image in the `Store` there: uint8, H * W * C bytes, row by row.
+        Keys of the images in the `Store` at `folder`: uint8, H * W * C bytes, row by row.
     image_ids : tuple of str
     shape : (int, int, int)
         (H, W, C) of every image.
     whole_image_crops : tuple of str
-        The image ids used whole since their mask shows no lung.
+        Ids of the images used whole because their mask is empty.
     prepared, reused : int
-        How many images this call made, and found in the cache.
+        Number of images prepared, and found in the cache.
     """
 
     folder: Path
@@ -405,7 +407,7 @@ class PreparedImages:
 
     @functools.cached_property
     def ids(self) -> np.ndarray:
-        """A stable int64 key of each image id, shape (n,)."""
+        """Stable int64 keys of the image ids, shape (n,)."""
         return np.array([stable_id(image_id) for image_id in self.image_ids], np.int64)
 
     def load(self, index: int) -> np.ndarray:
@@ -416,7 +418,7 @@ class PreparedImages:
         """Return several prepared images, (n, H, W, C) uint8, 0..255, in the order of `indices`."""
         indices = list(indices)
         result = np.empty((len(indices), *self.shape), np.uint8)
-        for place, index in enumerate(indices):  # not np.stack, which would hold all of them twice
+        for place, index in enumerate(indices):  # np.stack would double the memory
             result[place] = self.load(index)
         return result
 
@@ -424,31 +426,30 @@ class PreparedImages:
 def prepare_cohort(
     cohort: Cohort, preparation: Preparation, cache_dir: str | Path, workers: int | None = None
 ) -> PreparedImages:
-    """Prepare every image of a cohort once, in parallel, and keep the results on disk.
+    """Prepare all images of a cohort in parallel, and cache them on disk.
 
     Parameters
     ----------
     cohort : Cohort
-        Its column `mask_path` names the lung masks, where the settings need them.
+        Its column `mask_path` gives the lung masks, if the settings need them.
     preparation : Preparation
-        Its reference, where there is one, is prepared once, before the images.
+        A reference is prepared once, before the images.
     cache_dir : str or Path
-        The cache; may be shared by cohorts, settings and runs. Every image found there is read, and one that is
-        damaged is made anew.
+        The cache, which cohorts, settings and runs may share. Cached images are verified; damaged ones are prepared
+        again.
     workers : int, optional
-        Threads; the number of processors by default. Each holds one decoded image at a time, and at most
-        eight prepared ones wait to be stored.
+        Number of threads. Default: one per core. Each holds one decoded image and up to eight prepared ones in memory.
 
     Returns
     -------
     PreparedImages
-        In the cohort's order.
+        In the order of the cohort.
 
     Raises
     ------
     UserError
-        For the first image, in the cohort's order, that cannot be prepared; the images before it stay in the
-        cache, and no file is half-written. Where `cache_dir` cannot be written.
+        For the first image in the cohort that cannot be prepared (images before it stay in the cache), or if
+        `cache_dir` is not writable.
     """
     table, needs_mask = cohort.table, preparation.needs_mask
     rows = [_Row(*row) for row in zip(table["image_id"], table["path"], table["mask_path"], strict=True)]
@@ -469,7 +470,7 @@ def prepare_cohort(
     with FileHashes(store.folder) as hashes:
         done = bounded_map(work, rows, workers)
         for row, result in zip(rows, progress(done, "preparing images", len(rows)), strict=True):
-            # Written here, not in the threads: one writer, and the images of a failing cohort stop at once.
+            # A single writer, outside the threads: an error stops the cohort at once.
             if result.pixels is not None:
                 prepared += 1
                 store.put(result.key, result.pixels, result.whole)
@@ -478,14 +479,14 @@ def prepare_cohort(
                 whole.append(row.image_id)
     if whole:
         _log.warning(
-            "%d of %d images show no lung in their mask and are used whole, e.g. %s", len(whole), len(rows), whole[0]
+            "%d of %d images have an empty lung mask and are used whole, e.g. %s", len(whole), len(rows), whole[0]
         )
     made = (tuple(whole), prepared, len(rows) - prepared)
     return PreparedImages(store.folder, tuple(keys), tuple(table["image_id"]), preparation.shape, *made)
 
 
 def _with_reference_mask(preparation: Preparation, cohort: Cohort) -> Preparation:
-    """Fill in the mask of a reference that is one of the cohort's images."""
+    """Fill in the mask of a reference that is an image of the cohort."""
     if preparation.reference is None or preparation.reference_mask or not preparation.needs_mask:
         return preparation
     masks = cohort.table.loc[cohort.table["path"] == preparation.reference, "mask_path"]
@@ -503,4 +504,4 @@ class _Row(NamedTuple):
 class _Result(NamedTuple):
     key: str
     whole: bool
-    pixels: np.ndarray | None = None  # None where the cache had them
+    pixels: np.ndarray | None = None  # None if cached

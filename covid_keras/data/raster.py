@@ -1,8 +1,7 @@
-"""PNG, JPEG, TIFF, BMP and, for masks, GIF: from the file to a `Picture`.
+"""Decode PNG, JPEG, TIFF, BMP and (for masks) GIF to a `Picture`.
 
-Pillow decodes what has 8 bits per channel or less. It keeps only the high byte of deeper colour, so PNG of 16 bits goes
-through OpenCV, and TIFF of another type than uint8 through tifffile (through OpenCV where tifffile would need a codec
-that is not installed).
+Pillow decodes files of up to 8 bits per channel. It keeps only the high byte of deeper colours, so OpenCV decodes
+16-bit PNG, and tifffile decodes TIFF of types other than uint8 (OpenCV if tifffile lacks the codec).
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _ONE_EACH = "Save one radiograph per file"
 
 
 def raster_size(path: Path, kind: str) -> tuple[int, int]:
-    """Return (height, width) of the upright picture, from the header alone."""
+    """Return (height, width) of the upright image from the header alone."""
     if kind == PNG:
         png = read_png(path, pixels=False)
         size, orientation = (png.header.height, png.header.width), _png_orientation(png)
@@ -57,10 +56,10 @@ def raster_size(path: Path, kind: str) -> tuple[int, int]:
 
 
 def read_raster(path: Path, kind: str) -> Picture:
-    """Decode a file whole and turn it upright.
+    """Decode a file completely and turn it upright.
 
     Raises `UserError` if it is damaged, its size or number of pages is out of bounds, or its colour model is not
-    understood.
+    supported.
     """
     notes: list[str] = []
     if kind == PNG:
@@ -77,13 +76,13 @@ def read_raster(path: Path, kind: str) -> Picture:
             check_jpeg(path, content, picture.values)
     check_finite(path, picture.values)
     if picture.valid is not None and not picture.valid.any():
-        notes.append("it is transparent all over, so it is black")
+        notes.append("it is fully transparent, so it is black")
     return picture._replace(warnings=tuple(notes)).turned(orientation)
 
 
 def _note_aspect(notes: list[str], x: float, y: float) -> None:
     if x > 0 and y > 0 and not 0.99 <= x / y <= 1.01:
-        notes.append(f"its pixels are said not to be square (resolution {x:g} across, {y:g} down); it is not resampled")
+        notes.append(f"its resolution differs between the axes ({x:g} across, {y:g} down); it is not resampled")
 
 
 # --- what Pillow decodes: 8 bits per channel and less
@@ -91,9 +90,9 @@ def _note_aspect(notes: list[str], x: float, y: float) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path, kind: str, content: bytes | None = None, page: int = 0) -> Iterator[Image.Image]:
-    """Open a file, or its `content`, without decoding; refuse a size or a number of pages out of bounds."""
-    # A stream, not the path: Pillow maps uncompressed TIFF files into memory by their path, and then mixes up
-    # the sides of those whose orientation swaps them (seen with Pillow 13.0).
+    """Open a file, or its `content`, without decoding; check its size and number of pages."""
+    # Open a stream: given a path, Pillow memory-maps uncompressed TIFF files and then confuses height and width of
+    # those whose orientation swaps them (seen with Pillow 13.0).
     with open(path, "rb") if content is None else io.BytesIO(content) as stream:
         try:
             image = Image.open(stream, formats=(kind,))
@@ -101,11 +100,11 @@ def _opened(path: Path, kind: str, content: bytes | None = None, page: int = 0) 
             if page:
                 image.seek(page)
         except Image.DecompressionBombError as error:
-            # Raised above 179 million pixels: one side is then longer than 13,000.
+            # Raised above 179 million pixels, so one side is longer than 13,000.
             raise UserError(path, f"has a side of more than {MAX_SIDE} pixels", "Scale it down") from error
         except UnidentifiedImageError as error:
-            if kind == TIFF:  # whose header has been read by then
-                raise UserError(path, "its layout of pixels is not read", "Save it as grey PNG") from error
+            if kind == TIFF:  # its header was read before
+                raise UserError(path, "its pixel layout is not supported", "Save it as grey PNG") from error
             raise damaged(path, f"its {kind} header") from error
         except DECODE_ERRORS as error:
             raise damaged(path, error) from error
@@ -134,7 +133,7 @@ def _from_pillow(image: Image.Image) -> Picture:
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), colour)
     colours = None
     if image.mode not in ("1", "L"):
-        # Through RGB: a direct conversion from RGBA, CMYK or a palette to L does not exist for every mode.
+        # Via RGB, because not every mode converts directly to L.
         image = image.convert("RGB")
         colours = small_colours(image)
     return Picture(np.array(image.convert("L")), valid, colours)  # a copy: asarray would be read-only
@@ -143,7 +142,7 @@ def _from_pillow(image: Image.Image) -> Picture:
 def _exif_orientation(image: Image.Image) -> int:
     try:
         return _orientation(image.getexif().get(_EXIF_ORIENTATION))
-    except DECODE_ERRORS:  # a camera's broken EXIF block says nothing, and the pixels are sound
+    except DECODE_ERRORS:  # a broken EXIF block does not affect the pixels
         return 1
 
 
@@ -155,7 +154,7 @@ def _orientation(value: Any) -> int:
 
 
 def _from_channels(colour: np.ndarray, opacity: np.ndarray | None = None, premultiplied: bool = False) -> Picture:
-    """Return the picture of channels (H, W, 1 or 3) of any type, over black where `opacity` (H, W) says so."""
+    """Return the picture of channels (H, W, 1 or 3) of any type, composited over black by `opacity` (H, W)."""
     grey = colour.shape[2] == 1
     values = colour[..., 0] if grey else luma(colour)
     colours = None if grey else small_colours(colour)
@@ -170,7 +169,7 @@ def _read_png(path: Path, notes: list[str]) -> tuple[Picture, int]:
     png = read_png(path)
     gamma = int.from_bytes(png.chunks.get(b"gAMA", b""), "big")
     if gamma and b"sRGB" not in png.chunks and not 40_000 <= gamma <= 60_000:
-        notes.append(f"its values are said to be stored with gamma {gamma / 100_000:g}, which is not applied")
+        notes.append(f"its gamma of {gamma / 100_000:g} is not applied")
     if len(aspect := png.chunks.get(b"pHYs", b"")) == 9:
         _note_aspect(notes, int.from_bytes(aspect[:4], "big"), int.from_bytes(aspect[4:8], "big"))
     if png.header.depth == 16:
@@ -180,13 +179,13 @@ def _read_png(path: Path, notes: list[str]) -> tuple[Picture, int]:
 
 
 def _deep_png(path: Path, png: Png) -> Picture:
-    """Decode 16 bits per channel; the transparent colour is left to us, since OpenCV's versions differ in it."""
+    """Decode 16 bits per channel; the transparent colour is handled here, because OpenCV's versions differ."""
     planes = cv2.imdecode(np.frombuffer(png.encode(without=b"tRNS"), np.uint8), cv2.IMREAD_UNCHANGED)
     if planes is None or planes.dtype != np.uint16:
         raise damaged(path, "its pixels")
     planes = planes[..., None] if planes.ndim == 2 else planes
     count = 1 if png.header.channels < 3 else 3
-    colour = planes[..., :count][..., ::-1]  # OpenCV has blue first; grey with alpha comes as four channels
+    colour = planes[..., :count][..., ::-1]  # OpenCV returns BGR, and four channels for grey with alpha
     if png.header.channels % 2 == 0:
         return _from_channels(colour, planes[..., -1].astype(np.float64) / 65_535)
     key = np.frombuffer(png.chunks.get(b"tRNS", b""), ">u2")
@@ -210,7 +209,7 @@ def _read_tiff(path: Path, notes: list[str]) -> tuple[Picture, int]:
         _note_aspect(notes, *(_ratio(page, tag) for tag in (_X_RESOLUTION, _Y_RESOLUTION)))
         if page.dtype is not None and page.dtype.name in ("uint8", "bool"):
             with _opened(path, TIFF, page=page.index) as image:
-                return _decoded(path, image), 1  # Pillow turns TIFF files upright by itself
+                return _decoded(path, image), 1  # Pillow turns TIFF files upright
         try:
             return _deep_tiff(path, page), _tiff_orientation(page)
         except DECODE_ERRORS as error:  # of tags that contradict each other
@@ -219,7 +218,7 @@ def _read_tiff(path: Path, notes: list[str]) -> tuple[Picture, int]:
 
 @contextlib.contextmanager
 def _tiff_page(path: Path, notes: list[str]) -> Iterator[TiffPage]:
-    """Yield the one page that is no reduced copy of another, its size checked."""
+    """Yield the only full-size page; check its size."""
     import tifffile
 
     with contextlib.ExitStack() as stack:
@@ -239,7 +238,7 @@ def _full_page(path: Path, pages: list[Any], notes: list[str]) -> Any:
     if any(not _is_small_copy(page, largest) for page in others):
         raise UserError(path, f"holds {len(full)} pages", _ONE_EACH)
     if others:
-        notes.append(f"its {len(others)} smaller pages of the same shape are taken for thumbnails")
+        notes.append(f"its {len(others)} smaller pages of the same aspect ratio are taken as thumbnails")
     return largest
 
 
@@ -267,7 +266,7 @@ def _deep_tiff(path: Path, page: Any) -> Picture:
     count = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _PALETTE: 1, _RGB: 3, _CMYK: 4}.get(kind, 0)
     if not count or planes.shape[2] < count or planes.dtype.kind not in "iuf":
         model = f"{getattr(kind, 'name', kind)}, {planes.shape[2]} channels of {planes.dtype}"
-        problem = f"its colour model ({model}) is not understood"
+        problem = f"its colour model ({model}) is not supported"
         raise UserError(path, problem, "Save it as grey PNG")
     colour = planes[..., :count]
     if kind == _WHITE_IS_ZERO:
@@ -287,7 +286,7 @@ def _deep_tiff(path: Path, page: Any) -> Picture:
 
 
 def _tiff_planes(path: Path, page: Any) -> np.ndarray:
-    """Decode a page, (H, W, channels)."""
+    """Decode a page to (H, W, channels)."""
     try:
         planes = page.asarray()
     except DECODE_ERRORS as error:
@@ -300,7 +299,7 @@ def _tiff_planes(path: Path, page: Any) -> np.ndarray:
 
 
 def _opencv_planes(path: Path, page: Any) -> np.ndarray:
-    """Decode a page whose compression tifffile does not have, where OpenCV keeps its type and number of channels."""
+    """Decode a page with OpenCV, which must keep its type and number of channels."""
     count = page.samplesperpixel
     read, found = cv2.imreadmulti(str(path), start=page.index, count=1, flags=cv2.IMREAD_UNCHANGED)
     if not read and count in (1, 3, 4) and page.planarconfig == 1:
@@ -309,4 +308,6 @@ def _opencv_planes(path: Path, page: Any) -> np.ndarray:
         planes = found[0].reshape(page.imagelength, page.imagewidth, count)
         return planes if count == 1 else planes[..., [2, 1, 0, 3][:count]]
     name = getattr(page.compression, "name", page.compression)
-    raise UserError(path, f"its compression ({name}) of {count} channels of {page.dtype} is not read", "Save it as PNG")
+    raise UserError(
+        path, f"its compression ({name}) of {count} channels of {page.dtype} is not supported", "Save it as PNG"
+    )

@@ -1,6 +1,6 @@
-"""Scalings of a batch that need more than a division, for `make_dataset(scaling=...)`.
+"""Scaling functions for `make_dataset(scaling=...)`.
 
-TensorFlow is imported when they are called, so that an experiment can name one without importing it.
+They import TensorFlow when called, so that papers can refer to them without importing it.
 """
 
 from __future__ import annotations
@@ -11,28 +11,27 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-# Added to the standard deviation, as Keras does.
+# Added to the standard deviation, as in Keras.
 _EPSILON = 1e-6
-# One grey level in one pixel of a million is a deviation of 1e-3; below is what rounding leaves of a flat image.
+# Smaller deviations are rounding errors of a constant image: one grey level in a million pixels gives 1e-3.
 _FLAT = 1e-3
 
 
 def samplewise_standardize(images: tf.Tensor | np.ndarray) -> tf.Tensor:
-    """Give each image zero mean and unit standard deviation, over all its pixels and channels.
+    """Scale each image to zero mean and unit standard deviation over all its pixels and channels.
 
-    As `samplewise_center` and `samplewise_std_normalization` of Keras' legacy `ImageDataGenerator`: minus its own
-    mean, divided by (its own standard deviation + 1e-6). An image's result does not depend on its batch.
+    As `samplewise_center` and `samplewise_std_normalization` of Keras' legacy `ImageDataGenerator`: (image - mean) /
+    (standard deviation + 1e-6). The result does not depend on the batch.
 
     Parameters
     ----------
     images : tensor or ndarray (B, H, W, C), any real type
-        Grey levels 0..255, augmented where they are to be.
+        Grey levels 0..255, after augmentation.
 
     Returns
     -------
     tensor (B, H, W, C) float32
-        An image without contrast, such as a black one, becomes zeros. (Keras divides what rounding leaves of its
-        centred pixels by 1e-6.)
+        A constant image becomes zeros; Keras would divide its rounding errors by 1e-6.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a file is, told by its content: the one place that asks for a file's kind."""
+"""Detect file types by content."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from covid_keras.common.errors import UserError
 PNG, JPEG, TIFF, BMP, GIF, DICOM = "PNG", "JPEG", "TIFF", "BMP", "GIF", "DICOM"
 JSRT_RAW = "raw JSRT"
 RADIOGRAPHS = frozenset({PNG, JPEG, TIFF, BMP, DICOM, JSRT_RAW})
-# The usual suffixes of what is read; raw JSRT files are left out, since `.img` is that of many other files.
+# Usual suffixes of supported files, without raw JSRT files, because `.img` is used for many other types.
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
 
-# (offset, bytes, kind), the first that fits counts.
+# (offset, bytes, kind); the first match counts.
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", PNG),
     (0, b"\xff\xd8\xff", JPEG),
@@ -49,19 +49,19 @@ _SIGNATURES = (
 )
 _GZIP = b"\x1f\x8b"
 _START = 512
-# The sizes that a BMP file's second header may have: two letters alone are not enough to tell it.
+# Possible sizes of the second BMP header; the two-letter signature alone is not reliable.
 _BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
 
 
 def sniff(path: str | Path) -> str:
-    """Return what a file is, whatever its name says.
+    """Return the type of a file, independent of its name.
 
     Returns
     -------
     str
-        One of `RADIOGRAPHS`, or the name of another kind: "GIF", "WebP", "HEIC", "PDF", "NIfTI", "zip", "web page",
-        "text", ...; "" where the content is not known. Raw files of the JSRT database have no signature and are known
-        by their suffix `.IMG`; DICOM files without the preamble by their first element.
+        One of `RADIOGRAPHS`, or the name of another type: "GIF", "WebP", "HEIC", "PDF", "NIfTI", "zip", "web page",
+        "text", ...; "" if unknown. Raw files of the JSRT database have no signature and are detected by the suffix
+        `.IMG`; DICOM files without preamble by their first element.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def sniff(path: str | Path) -> str:
     path = Path(path)
     if path.is_dir():
         raise UserError(path, "is a folder, not an image", "Give the image file itself")
-    if path.exists() and not path.is_file():  # a pipe: nothing may ever come out of it
+    if path.exists() and not path.is_file():  # reading a pipe could block
         raise UserError(path, "is not a regular file", "Give the image file itself")
     try:
         with open(path, "rb") as stream:
@@ -86,18 +86,18 @@ def sniff(path: str | Path) -> str:
 
 
 def is_radiograph(path: Path) -> bool:
-    """Tell a radiograph among a folder's files by its suffix, or else by its content; never raises."""
+    """Whether a file has an image suffix or the content of a radiograph; never raises."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
         return path.name != "DICOMDIR" and sniff(path) in RADIOGRAPHS
-    except UserError:  # empty, or not to be read
+    except UserError:  # empty or unreadable
         return False
 
 
 def not_a_radiograph(path: str | Path, kind: str) -> UserError:
-    """Return the error for a file of a kind that is not read, named as what it is."""
-    problem = "is not a PNG, JPEG, TIFF, BMP or DICOM image, whatever its name says"
+    """Return the error for a file of another type, naming that type."""
+    problem = "is not a PNG, JPEG, TIFF, BMP or DICOM image, according to its content"
     problem += f", but {kind}" if kind else ""
     if kind == "Git LFS pointer":
         return UserError(path, problem, "Run git lfs pull to fetch the file itself")
@@ -117,17 +117,17 @@ def _kind_of(start: bytes) -> str:
 
 
 def _packed_kind(start: bytes) -> str:
-    """Tell a gzip file of a NIfTI volume from any other by its first bytes."""
+    """Return "NIfTI" for a compressed NIfTI volume, else the archive type."""
     try:
         inside = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(start, _START)
     except zlib.error:
         return "gzip"
-    # 348 and 540 are the lengths of the headers of NIfTI's two versions, which they begin with.
+    # NIfTI files start with the length of their header: 348 or 540.
     return "NIfTI" if inside[:4] in (struct.pack("<i", 348), struct.pack("<i", 540)) else "gzip"
 
 
 def _starts_as_dicom(start: bytes) -> bool:
-    """Tell DICOM without a preamble: an element of group 2 or 8, of a length that fits, and one after it."""
+    """Detect DICOM without preamble: an element of group 2 or 8 with a plausible length, followed by another one."""
     for order in "<>":
         offset, last = 0, (0, 0)
         for _ in range(2):
@@ -141,7 +141,7 @@ def _starts_as_dicom(start: bytes) -> bool:
 
 
 def _element(data: bytes, order: str) -> tuple[tuple[int, int], int] | None:
-    """Return tag and whole length of the DICOM element at the start of `data`, None where there is none."""
+    """Return tag and total length of the DICOM element at the start of `data`; None if there is none."""
     if len(data) < 12:
         return None
     group, number = struct.unpack(order + "HH", data[:4])

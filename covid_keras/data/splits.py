@@ -1,8 +1,7 @@
-"""Who is in which set: patient-disjoint stratified folds and hold-outs, and the refusal of leakage.
+"""Splits: patient-disjoint stratified folds and hold-outs, and checks for leakage.
 
-A split is a table with one row per image in each (repeat, fold): `repeat, fold, image_id, patient_id, label,
-split`, split being "train", "validation" or "test". It is written as CSV beside its SHA-256 and read back, so
-that everybody trains and tests on the very same images.
+A split is a table with one row per image in each (repeat, fold). Its columns are `repeat, fold, image_id, patient_id,
+label, split`; `split` is "train", "validation" or "test". It is stored as CSV with its SHA-256.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from covid_keras.data.cohort import Cohort
 
 SPLIT_COLUMNS = ("repeat", "fold", "image_id", "patient_id", "label", "split")
 PARTS = ("train", "validation", "test")
-# The finest share that a part is rounded to is a twentieth: 0.1 -> 1 of 10, 0.15 -> 3 of 20.
+# Fractions are rounded to twentieths: 0.1 -> 1 of 10, 0.15 -> 3 of 20.
 _FINEST = 20
 _NAMED = 5
 
@@ -38,44 +37,44 @@ def patient_folds(
     groups: Sequence[str] | np.ndarray | None = None,
     leaky_as_published: bool = False,
 ) -> pd.DataFrame:
-    """Return stratified, patient-disjoint folds, each with a validation part inside its training part.
+    """Return stratified, patient-disjoint folds, with a validation part taken from each training part.
 
     Parameters
     ----------
     cohort : Cohort
-        The images; stratified by label and, where known, severity.
+        The images, stratified by label and, if known, severity.
     n_folds : int
-        Number of folds, at least 2. Every image is in "test" once in each repeat.
+        Number of folds, at least 2. Each image is in "test" once per repeat.
     repeats : int
-        Number of repetitions; each shuffles anew.
+        Number of repeats, each shuffled differently.
     seed : int
-        Same seed, same folds.
+        The same seed gives the same folds.
     validation : float
-        Share of each training part that becomes "validation", 0 (none) to below 1; rounded to a twentieth.
+        Fraction of each training part that becomes "validation", in [0, 1); rounded to a twentieth.
     groups : sequence of str, optional
-        One key per image; images of one key stay together. Default: `patient_id`. `duplicate_groups` gives
-        keys that also join near-duplicates.
+        One key per image; images with the same key stay together. Default: `patient_id`. `duplicate_groups` returns
+        keys that also keep near-duplicates together.
     leaky_as_published : bool
-        Split by image, patients crossing as they may. Only for reproducing a paper that did so.
+        Split by image, so that patients may cross. Only for reproducing a paper that did so.
 
     Returns
     -------
     pandas.DataFrame
-        Columns repeat, fold (int, from 0), image_id, patient_id, label, split; repeats * n_folds rows per
-        image, in the cohort's order within each fold.
+        Columns repeat, fold (int, from 0), image_id, patient_id, label, split; repeats * n_folds rows per image, in the
+        order of the cohort within each fold.
 
     Raises
     ------
     UserError
-        If a fold would lack a class in one of its parts; says what to change.
+        If a part of a fold would lack a class.
 
     References
     ----------
     Tabik et al., IEEE JBHI 24(12), 2020, section V: 5 x 5 folds, 10 % of each training part for validation.
     """
     if n_folds < 2 or repeats < 1 or not 0 <= validation < 1:
-        problem = f"{n_folds} folds, {repeats} repeats, validation {validation} make no split"
-        remedy = "Ask for 2 or more folds, 1 or more repeats, validation from 0 to below 1"
+        problem = f"invalid combination of {n_folds} folds, {repeats} repeats, validation {validation}"
+        remedy = "Use at least 2 folds, at least 1 repeat, and validation of at least 0 and below 1"
         raise UserError("split", problem, remedy)
     keys = None if leaky_as_published else _group_keys(cohort, groups)
     _require_enough(cohort, keys, n_folds)
@@ -101,20 +100,20 @@ def hold_out(
     groups: Sequence[str] | np.ndarray | None = None,
     shares: Mapping[str, Mapping[str, float]] | None = None,
 ) -> pd.DataFrame:
-    """Return one stratified, patient-disjoint division into train, validation and test (repeat 0, fold 0).
+    """Return a stratified, patient-disjoint division into train, validation and test (repeat 0, fold 0).
 
     Parameters
     ----------
     cohort : Cohort
-        The images; stratified by label and, where known, severity.
+        The images, stratified by label and, if known, severity.
     fractions : mapping, optional
-        Shares of "train", "validation" and "test", sum 1; a part left out has share 0. Default 0.8, 0, 0.2.
-        Rounded to a twentieth.
+        Fractions of "train", "validation" and "test" (0 if left out), with sum 1; rounded to a twentieth. Default: 0.8,
+        0, 0.2.
     seed, groups
         As in `patient_folds`.
     shares : mapping, optional
-        Labels that are divided otherwise, each with its own shares: {"COVID-19, BIMCV": {"train": 1}}. Images of one
-        key (patient, near-duplicates) stay together even so: they follow the label among theirs that is named first.
+        Labels with different fractions, such as {"COVID-19, BIMCV": {"train": 1}}. Images with the same key (patient,
+        near-duplicates) still stay together: they follow the first of their labels in `shares`.
 
     Returns
     -------
@@ -124,7 +123,7 @@ def hold_out(
     Raises
     ------
     UserError
-        If the shares make no split, name no label, or a part with a share would lack a class.
+        If the fractions are invalid, a label is unknown, or a part would lack a class.
     """
     fractions = {"train": 0.8, "test": 0.2} if fractions is None else fractions
     keys = _group_keys(cohort, groups)
@@ -141,17 +140,17 @@ def hold_out(
 
 
 def _rules(cohort: Cohort, keys: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
-    """Return by which rule each image is divided, (n,) int: 0 the common one, else 1 + the place of its label."""
+    """Return the rule for each image, (n,) int: 0 for the common one, else 1 + the position of its label."""
     for label in labels:
         if label not in cohort.classes:
-            raise UserError("split.shares", f"names the label {label!r}", f"Known: {', '.join(cohort.classes)}")
+            raise UserError("split.shares", f"unknown label {label!r}", f"Known: {', '.join(cohort.classes)}")
     place = {label: number for number, label in enumerate(labels)}
     first = cohort.table["label"].map(place).fillna(len(labels)).groupby(keys).transform("min").to_numpy(np.int64)
     return (first + 1) % (len(labels) + 1)
 
 
 def _present(cohort: Cohort, rows: np.ndarray) -> Cohort:
-    """Return some of the images, of the classes that are left."""
+    """Return a subset of the cohort with the classes that occur in it."""
     if rows.all():
         return cohort
     table = cohort.table[rows]
@@ -159,16 +158,16 @@ def _present(cohort: Cohort, rows: np.ndarray) -> Cohort:
 
 
 def _alike(cohort: Cohort, rows: np.ndarray, label: str) -> Cohort:
-    """Return some of the images, all by one label: what follows it is dealt as it is."""
+    """Return a subset of the cohort with all images relabelled to `label`."""
     return Cohort(cohort.table[rows].assign(label=label, severity=""), (label,), cohort.name)
 
 
 def _divided(cohort: Cohort, shares: Mapping[str, float], keys: np.ndarray, seed: int) -> np.ndarray:
-    """Return the part of each image, object (n,), by one rule."""
+    """Return the part of each image, object (n,), under one rule."""
     unknown = [part for part in shares if part not in PARTS]
     if unknown or min(shares.values(), default=-1.0) < 0 or not np.isclose(sum(shares.values()), 1):
-        remedy = f"Give shares of {', '.join(PARTS)} that sum to 1"
-        raise UserError("split", f"the shares {shares} make no split", remedy)
+        remedy = f"Give fractions of {', '.join(PARTS)} that sum to 1"
+        raise UserError("split", f"invalid fractions {shares}", remedy)
     asked = tuple(part for part in PARTS if shares.get(part, 0) > 0)
     split = np.full(len(cohort), asked[0], dtype=object)
     rest = 1.0
@@ -181,16 +180,16 @@ def _divided(cohort: Cohort, shares: Mapping[str, float], keys: np.ndarray, seed
 
 
 def published_split(cohort: Cohort, test: float, seed: int) -> pd.DataFrame:
-    """Return the division of `sklearn.model_selection.train_test_split`, by image, unstratified, in the cohort's order.
+    """Return the unstratified division by image of `sklearn.model_selection.train_test_split`.
 
-    Many papers divide so: patients and near-duplicates cross. For reproducing them only, beside a disjoint split.
+    Patients and near-duplicates cross. Use it only to reproduce papers that split this way, beside a disjoint split.
 
     Parameters
     ----------
     cohort : Cohort
         In the order of the authors' arrays.
     test : float
-        Share of the test part; its size is rounded up.
+        Fraction of the test part; its size is rounded up.
     seed : int
         Their `random_state`.
 
@@ -201,8 +200,8 @@ def published_split(cohort: Cohort, test: float, seed: int) -> pd.DataFrame:
 
     Examples
     --------
-    Haghanifar et al. 2020, Table 3 (428 COVID-19 radiographs before 3,200 normal ones, seed 18) has the row sums 645
-    and 81, which this gives: see the tests.
+    For Haghanifar et al. 2020, Table 3 (428 COVID-19 radiographs followed by 3,200 normal ones, seed 18), it gives the
+    printed row sums 645 and 81.
     """
     _, chosen = train_test_split(np.arange(len(cohort)), test_size=test, random_state=seed)
     split = np.full(len(cohort), "train", dtype=object)
@@ -213,7 +212,7 @@ def published_split(cohort: Cohort, test: float, seed: int) -> pd.DataFrame:
 
 
 def repeated(table: pd.DataFrame, repeats: int) -> pd.DataFrame:
-    """Return one division so many times: trainings that differ by their seed alone."""
+    """Repeat a division, for executions that differ only in their seed."""
     return pd.concat([table.assign(repeat=number) for number in range(repeats)], ignore_index=True)
 
 
@@ -224,7 +223,7 @@ def _seed(*key: int) -> int:
 def _group_keys(cohort: Cohort, groups: Sequence[str] | np.ndarray | None) -> np.ndarray:
     keys = cohort.table["patient_id"].to_numpy() if groups is None else np.asarray(groups)
     if keys.shape != (len(cohort),):
-        raise ValueError(f"groups of shape {keys.shape} do not fit {len(cohort)} images")
+        raise ValueError(f"groups must have shape ({len(cohort)},), got {keys.shape}")
     return keys
 
 
@@ -234,7 +233,7 @@ def _table(cohort: Cohort, split: np.ndarray, repeat: int, fold: int) -> pd.Data
 
 
 def _strata(cohort: Cohort, pool: np.ndarray, n_parts: int) -> np.ndarray:
-    """Return label and severity of the images in `pool`; the label alone where one of its levels is rare."""
+    """Return the strata of the images in `pool`: label and severity, or the label alone if a level is rare."""
     label = cohort.table["label"].iloc[pool]
     stratum = label + "\t" + cohort.table["severity"].iloc[pool]
     rare = stratum.groupby(stratum).transform("size") < n_parts
@@ -242,18 +241,18 @@ def _strata(cohort: Cohort, pool: np.ndarray, n_parts: int) -> np.ndarray:
 
 
 def _deal(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, n_parts: int, seed: int) -> list[np.ndarray]:
-    """Deal the images `pool` (row numbers) into `n_parts` stratified parts; keys stay together."""
+    """Divide the images `pool` (row numbers) into `n_parts` stratified parts, keeping keys together."""
     splitter = StratifiedKFold if keys is None else StratifiedGroupKFold
     units = None if keys is None else keys[pool]
     with warnings.catch_warnings():
-        # Classes rarer than the number of parts are looked after by _take and _check_classes.
+        # _take and _check_classes handle classes rarer than the number of parts.
         warnings.filterwarnings("ignore", message="The least populated class")
         dealt = splitter(n_parts, shuffle=True, random_state=seed).split(pool, _strata(cohort, pool, n_parts), units)
         return [pool[part] for _, part in dealt]
 
 
 def _require_enough(cohort: Cohort, keys: np.ndarray | None, n_folds: int) -> None:
-    """Refuse folds where a class has fewer patients (without keys: images) than there are folds."""
+    """Raise `UserError` if a class has fewer patients (without keys: images) than there are folds."""
     units = np.arange(len(cohort)) if keys is None else keys
     labels = cohort.table["label"].to_numpy()
     for name in cohort.classes:
@@ -266,19 +265,19 @@ def _require_enough(cohort: Cohort, keys: np.ndarray | None, n_folds: int) -> No
 
 
 def _take(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, share: float, seed: int) -> np.ndarray:
-    """Return about `share` of the images `pool`, stratified: some of the parts that they are dealt into.
+    """Return a stratified fraction `share` of the images `pool`.
 
-    More is taken where a rare class would otherwise be missing.
+    More images are taken if a rare class would otherwise be missing.
     """
     labels = cohort.table["label"].to_numpy()
     units = pool if keys is None else keys[pool]
-    # A small pool cannot be dealt into many parts: none is to be empty.
+    # A small pool is divided into fewer parts, so that none is empty.
     largest_class = int(np.unique(labels[pool], return_counts=True)[1].max())
     finest = min(_FINEST, len(set(units)), largest_class)
     if finest < 2:
         problem = "one patient cannot be divided into two parts"
         raise UserError(cohort.name or "split", problem, "Add patients, or use fewer parts")
-    # Not below one part: a share asked for is never rounded away.
+    # At least one part: a requested fraction is never rounded to 0.
     ratio = max(Fraction(share).limit_denominator(finest), Fraction(1, finest))
     parts = _deal(cohort, pool, keys, max(ratio.denominator, 2), seed)
     for number, start in itertools.product(range(ratio.numerator, len(parts)), range(len(parts))):
@@ -286,7 +285,7 @@ def _take(cohort: Cohort, pool: np.ndarray, keys: np.ndarray | None, share: floa
         left = np.setdiff1d(pool, chosen)
         if set(labels[chosen]) == set(cohort.classes) == set(labels[left]):
             return chosen
-    return np.concatenate(parts[: ratio.numerator])  # _check_classes names the class that is missing
+    return np.concatenate(parts[: ratio.numerator])  # _check_classes reports missing classes
 
 
 def _check_classes(table: pd.DataFrame, cohort: Cohort, asked: tuple[str, ...]) -> None:
@@ -294,7 +293,7 @@ def _check_classes(table: pd.DataFrame, cohort: Cohort, asked: tuple[str, ...]) 
     folds = table[["repeat", "fold"]].drop_duplicates().itertuples(index=False, name=None)
     for (repeat, fold), part, label in itertools.product(folds, asked, cohort.classes):
         if (repeat, fold, part, label) not in found:
-            problem = f"no image of class '{label}' is left for {part} in repeat {repeat}, fold {fold}"
+            problem = f"the {part} part of repeat {repeat}, fold {fold} has no image of class '{label}'"
             remedy = "Use fewer folds, a larger validation or test part, another seed, or merge the class with another"
             raise UserError(cohort.name or "split", problem, remedy)
 
@@ -310,22 +309,22 @@ def _executions(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def check_disjoint(table: pd.DataFrame, cohort: Cohort, duplicates: pd.DataFrame | None = None) -> None:
-    """Refuse a split whose parts share a patient or a pair of near-duplicates.
+    """Raise `UserError` if parts of a split share a patient or a pair of near-duplicates.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        A split. Its patients are looked up in the cohort, not believed.
+        A split. Its patients are looked up in the cohort.
     cohort : Cohort
-        The images with their patients; every image of the split must be in it.
+        Must contain all images of the split.
     duplicates : pandas.DataFrame, optional
-        Pairs of near-duplicates, columns image_id_a and image_id_b, as from `find_duplicates`.
+        Pairs of near-duplicates (columns image_id_a and image_id_b), as from `find_duplicates`.
 
     Raises
     ------
     UserError
-        Naming the first five patients (or pairs) that are in more than one part, and how many more there
-        are; also where an image is unknown to the cohort or is there twice.
+        If there is leakage; the message names the first five patients or pairs. Also if an image is not in the cohort
+        or is repeated.
     """
     patients = cohort.table.set_index("image_id")["patient_id"]
     unknown = table["image_id"][~table["image_id"].isin(patients.index)]
@@ -334,11 +333,11 @@ def check_disjoint(table: pd.DataFrame, cohort: Cohort, duplicates: pd.DataFrame
     for where, part in _executions(table):
         twice = part["image_id"][part["image_id"].duplicated()]
         if len(twice):
-            raise UserError("split", f"image '{twice.iloc[0]}' is there twice in {where}", "Make the split again")
+            raise UserError("split", f"image '{twice.iloc[0]}' is repeated in {where}", "Make the split again")
         kinds = part["split"].groupby(part["image_id"].map(patients)).nunique()
         crossing = list(kinds.index[kinds > 1])
         if crossing:
-            problem = f"leakage in {where}: in more than one part are the patients {_named(crossing)}"
+            problem = f"leakage in {where}: patients in more than one part: {_named(crossing)}"
             raise UserError("split", problem, "Split by patient (patient_folds or hold_out)")
         if duplicates is not None and len(duplicates):
             _check_pairs(part, duplicates, where)
@@ -350,16 +349,16 @@ def _check_pairs(part: pd.DataFrame, duplicates: pd.DataFrame, where: str) -> No
     crossing = duplicates[first.notna() & second.notna() & (first != second)]
     if len(crossing):
         pairs = [f"{a} = {b}" for a, b in zip(crossing["image_id_a"], crossing["image_id_b"], strict=True)]
-        problem = f"leakage in {where}: near-duplicates in more than one part are {_named(pairs)}"
-        raise UserError("split", problem, "Give groups=duplicate_groups(cohort, pairs) when splitting")
+        problem = f"leakage in {where}: near-duplicates in more than one part: {_named(pairs)}"
+        raise UserError("split", problem, "Split with groups=duplicate_groups(cohort, pairs)")
 
 
 def write_split(path: str | Path, table: pd.DataFrame) -> Path:
-    """Write a split as CSV beside its SHA-256, `<path>.sha256` (as sha256sum does); return the path."""
+    """Write a split as CSV, and its SHA-256 to `<path>.sha256` in the format of sha256sum; return the path."""
     path = Path(path)
     with atomic_path(path) as temporary:
         table[list(SPLIT_COLUMNS)].to_csv(temporary, index=False, lineterminator="\n")
-        # The digest first: a split without a digest, or with an older one, would look tampered with.
+        # The digest is written first: a split with an outdated digest would look modified.
         write_text(_sidecar(path), f"{sha256_of(temporary)}  {path.name}\n")
     return path
 
@@ -369,20 +368,20 @@ def _sidecar(path: Path) -> Path:
 
 
 def read_split(path: str | Path) -> pd.DataFrame:
-    """Read a split written by `write_split`; its SHA-256 must fit.
+    """Read a split written by `write_split` and verify its SHA-256.
 
-    Raises `UserError` if the split or its digest is missing, they do not fit, or a column or part is unknown.
+    Raises `UserError` if the split or its digest is missing, the digest differs, or a column or part is unknown.
     """
     path = Path(path)
     table = read_table(path, SPLIT_COLUMNS)
     try:
         recorded = _sidecar(path).read_text(encoding="utf-8", errors="replace").split()[:1]
     except OSError as error:
-        remedy = "Restore it beside the split, or make the split again"
+        remedy = "Restore it, or create the split again"
         raise UserError(_sidecar(path), f"cannot be read ({error.strerror})", remedy) from error
     if recorded != [sha256_of(path)]:
         problem = f"was changed since it was written (its SHA-256 is not that of {path.name}.sha256)"
-        raise UserError(path, problem, "Restore the file, or make the split again")
+        raise UserError(path, problem, "Restore the file, or create the split again")
     unknown = set(table["split"]) - set(PARTS)
     if unknown:
         raise UserError(path, f"part '{min(unknown)}' in column 'split' is unknown", f"Use {', '.join(PARTS)}")

@@ -1,8 +1,7 @@
-"""One store for what is made once and kept: prepared images, lung masks, transformed pairs, duplicate searches.
+"""Cache of computed files: prepared images, lung masks, transformed pairs, searches for near-duplicates.
 
-An entry is a file named by a key of everything that it depends on, so that nothing is made twice and no change goes
-unnoticed. It holds the payload, then a byte that marks it or not, and the CRC-32 of all before. A PNG with these five
-bytes behind it is still a PNG: readers stop at the end of the image.
+An entry is a file named by a key of all its inputs. It consists of the payload, a mark byte, and a CRC-32. A PNG
+payload remains a valid PNG file, because readers ignore trailing bytes.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from covid_keras.common.files import atomic_path
 _log = logging.getLogger(__name__)
 
 _CHECKSUM = struct.Struct("<I")
-_REMEDY = "Run the same command again to make it anew"
+_REMEDY = "Run the same command again to recreate it"
 
 
 class Entry(NamedTuple):
-    """What was kept.
+    """A cached entry.
 
     Attributes
     ----------
     data : ndarray (n,) uint8
         The payload.
     mark : bool
-        A remark of whoever made it, e.g. that a mask is empty.
+        A flag of the writer, such as "the mask is empty".
     """
 
     data: np.ndarray
@@ -41,37 +40,37 @@ class Entry(NamedTuple):
 
 
 def read_entry(path: str | Path) -> Entry:
-    """Read an entry by its path; raise `UserError` if it is missing or damaged in any byte."""
+    """Read an entry by path; raise `UserError` if it is missing or damaged."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise UserError(path, f"the kept file cannot be read ({error.strerror})", _REMEDY) from error
+        raise UserError(path, f"the cached file cannot be read ({error.strerror})", _REMEDY) from error
     end = content.size - _CHECKSUM.size
     if end < 1 or content[end:].tobytes() != _CHECKSUM.pack(zlib.crc32(content[:end].data)):
-        raise UserError(path, "the kept file is damaged", _REMEDY)
+        raise UserError(path, "the cached file is damaged", _REMEDY)
     return Entry(content[: end - 1], bool(content[end - 1]))
 
 
 @dataclass(frozen=True)
 class Store:
-    """Entries below a folder, each at `<folder>/<key[:2]>/<key><suffix>`; may be shared by processes.
+    """Cache folder with entries at `<folder>/<key[:2]>/<key><suffix>`; safe to share between processes.
 
     Parameters
     ----------
     folder : Path
     suffix : str
-        Of the files, for those who read them by path.
+        Suffix of the entry files.
     """
 
     folder: Path
     suffix: str = ".raw"
 
     def path(self, key: str) -> Path:
-        """Return where the entry of a key is, or would be."""
+        """Return the path of an entry, which may not exist."""
         return self.folder / key[:2] / f"{key}{self.suffix}"
 
     def put(self, key: str, data: bytes | np.ndarray, mark: bool = False) -> Path:
-        """Keep bytes, or an array's, whole or not at all; return the path."""
+        """Store bytes or an array atomically; return the path."""
         content = (data.tobytes() if isinstance(data, np.ndarray) else data) + bytes([mark])
         path = self.path(key)
         with atomic_path(path) as temporary:
@@ -79,15 +78,15 @@ class Store:
         return path
 
     def read(self, key: str) -> Entry:
-        """Return an entry that must be there; raise `UserError` if it is missing or damaged."""
+        """Return an existing entry; raise `UserError` if it is missing or damaged."""
         return read_entry(self.path(key))
 
     def find(self, key: str) -> Entry | None:
-        """Return an entry; None where it has to be made: it is missing or, which is logged, damaged."""
+        """Return an entry; None if it is missing or (with a warning in the log) damaged."""
         if not self.path(key).is_file():
             return None
         try:
             return self.read(key)
         except UserError as error:
-            _log.warning("%s: %s; it is made anew", error.subject, error.problem)
+            _log.warning("%s: %s; it is recreated", error.subject, error.problem)
             return None

@@ -222,5 +222,5 @@ def _content(path: str) -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        problem = f"cannot read the reference for histogram matching ({error.strerror})"
+        problem = f"the reference for histogram matching cannot be read ({error.strerror})"
         raise UserError(path, problem, "Give another reference") from error

@@ -85,9 +85,9 @@ def test_data_are_looked_for_in_order(nowhere, monkeypatch):
 
 def test_a_misspelt_folder_is_not_passed_over(capsys, nowhere, monkeypatch):
     (nowhere / "data").mkdir()
-    assert "--data radiograhps: is no folder" in fails(capsys, "data", "list", "--data", "radiograhps")
+    assert "--data radiograhps: is not a folder" in fails(capsys, "data", "list", "--data", "radiograhps")
     monkeypatch.setenv(VARIABLE, "radiograhps")
-    assert f"{VARIABLE} radiograhps: is no folder" in fails(capsys, "data", "check")
+    assert f"{VARIABLE} radiograhps: is not a folder" in fails(capsys, "data", "check")
 
 
 # --- data check

@@ -266,7 +266,7 @@ def test_a_reference_without_lungs_is_used_whole_and_said(folder, tmp_path, capl
     whole = load_and_resize(radiograph(0, *SHAPES[0]), "clip")
     cut = to_roi(radiograph(1, *SHAPES[1]), lungs(1, *SHAPES[1]), settings)
     np.testing.assert_array_equal(got, hist_match(cut, whole))
-    assert "0.png: the reference of the matching shows no lung" in caplog.text
+    assert "0.png: the reference" in caplog.text
 
 
 # --- the settings
@@ -292,13 +292,13 @@ def test_the_key_follows_every_setting_of_the_chain():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"frame": 320}, r"preparation frame: 320 is not \(height, width\)"),
+        ({"frame": 320}, r"preparation frame: .*\(height, width\) \(got 320"),
         ({"frame": (320, 0)}, "preparation frame"),
         ({"frame": FRAME, "overflow": "saturate"}, "Use one of clip, wrap"),
-        ({"overflow": "wrap"}, "overflow is of the resize to a frame"),
-        ({"dilate": (5, 0)}, r"preparation dilate: \(5, 0\) is not \(kernel, iterations\)"),
-        ({"margin_pixels": -1}, "margin_pixels: -1"),
-        ({"margin_pixels": 0.1}, "margin_pixels: 0.1"),
+        ({"overflow": "wrap"}, "overflow requires"),
+        ({"dilate": (5, 0)}, r"preparation dilate: .*\(kernel, iterations\) \(got \(5, 0"),
+        ({"margin_pixels": -1}, "margin_pixels: .*-1"),
+        ({"margin_pixels": 0.1}, "margin_pixels: .*0.1"),
         ({"margin_pixels": 10, "margin": 0.1}, "margin and margin_pixels exclude each other"),
         ({"box": "outer"}, "Use one of authors, inclusive"),
         ({"frame": FRAME, "square": True}, "Leave out frame"),

@@ -118,7 +118,7 @@ def test_transparency_is_black_and_no_part_of_the_stretch(tmp_path, grey):
         keyed = write_png(tmp_path / f"key{name}.png", key, png_chunk(b"tRNS", struct.pack(">H", 7)))
         assert np.array_equal(read_radiograph(keyed).pixels, read)
     layers[..., 1] = 0
-    with pytest.warns(ImageWarning, match="transparent all over"):
+    with pytest.warns(ImageWarning, match="fully transparent"):
         read_image(write_png(tmp_path / "clear.png", layers))
 
 
@@ -226,7 +226,7 @@ def test_interlaced_png(tmp_path, grey):
     ("chunk", "word"),
     [
         (png_chunk(b"gAMA", struct.pack(">I", 100_000)), "gamma"),
-        (png_chunk(b"pHYs", struct.pack(">IIB", 2, 1, 0)), "square"),
+        (png_chunk(b"pHYs", struct.pack(">IIB", 2, 1, 0)), "resolution"),
     ],
 )
 def test_what_png_says_of_its_display_is_warned_of(tmp_path, grey, chunk, word):
@@ -241,7 +241,7 @@ def test_colour_models_that_are_not_understood_are_refused_as_such(tmp_path, gre
     lab = _tiff(tmp_path / "lab.tif", planes(grey, 3), photometric="cielab")
     with pytest.raises(UserError, match="colour model"):
         read_radiograph(lab)
-    with pytest.raises(UserError, match="outside 0 to 255"):
+    with pytest.raises(UserError, match="0 to 255"):
         read_mask(write_png(tmp_path / "m.png", planes(grey, 3)))
 
 

@@ -237,7 +237,7 @@ def test_images_float_with_nan(tmp_path):
     values = np.ones((H, W), np.float32)
     values[3, 3] = np.nan
     Image.fromarray(values).save(tmp_path / "nan.tif")
-    refused(tmp_path / "nan.tif", "not finite")
+    refused(tmp_path / "nan.tif", "NaN")
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
@@ -277,7 +277,7 @@ def test_images_mask_of_another_size_or_range(tmp_path):
     with pytest.raises(UserError, match=rf"m\.png: the mask is {W}x{H} pixels but its image is {H}x{W}"):
         read_mask(tmp_path / "m.png", shape=(W, H))
     Image.fromarray(np.full((H, W), 65_535, np.uint16)).save(tmp_path / "w.png")
-    with pytest.raises(UserError, match="outside 0 to 255"):
+    with pytest.raises(UserError, match="0 to 255"):
         read_mask(tmp_path / "w.png")
 
 
@@ -286,9 +286,9 @@ def test_images_written_png_reads_back(tmp_path, grey, rgb):
     write_image(tmp_path / "c.png", rgb[:, ::-1])  # a view that is not contiguous
     assert np.array_equal(np.asarray(Image.open(tmp_path / "c.png")), rgb[:, ::-1])
     for bad in (grey.astype(float), grey[None, :, :, None], np.zeros((H, W, 4), np.uint8)):
-        with pytest.raises(ValueError, match="a PNG is written from uint8"):
+        with pytest.raises(ValueError, match="must be uint8"):
             write_image(tmp_path / "bad.png", bad)
-    with pytest.raises(ValueError, match=r"written as \.png"):
+    with pytest.raises(ValueError, match=r"end in \.png"):
         write_image(tmp_path / "bad.jpg", grey)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):

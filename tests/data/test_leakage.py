@@ -78,7 +78,7 @@ def test_folds_are_divisions_of_their_own(tmp_path: Path) -> None:
     [
         ("image,patient\na,1\n", "no column of parts.*--part"),
         ("who,patient,split\na,1,x\n", "no column of images.*--image"),
-        ("image,patient,split\na,1,x\nb,2,X \n", "one part only"),
+        ("image,patient,split\na,1,x\nb,2,X \n", "only one part"),
         ("image,patient,split\na,1,\n", "no row with an image and a part"),
     ],
 )
@@ -122,7 +122,7 @@ def test_near_duplicates_across_parts_are_found_past_damaged_and_missing_files(
 def test_a_folder_without_the_images_is_refused(tmp_path: Path, images: Path) -> None:
     split = read_parts([write(tmp_path / "s.csv", CLEAN)])
     refused("none of the images", check_parts, split, images)
-    refused("there is no such folder", check_parts, split, tmp_path / "nowhere")
+    refused("does not exist", check_parts, split, tmp_path / "nowhere")
 
 
 def test_names_find_their_files_by_as_much_of_the_path_as_they_tell(tmp_path: Path) -> None:
@@ -147,4 +147,4 @@ def test_images_below_folders_are_found_by_content_too(tmp_path: Path, images: P
     assert cohort.table["source"].value_counts().to_dict() == {str(images): 6, str(images / "test"): 4}
     assert pd.Series(cohort.patients()).is_unique
     (tmp_path / "empty").mkdir()
-    refused("holds no image", find_images, tmp_path / "empty")
+    refused("no images", find_images, tmp_path / "empty")

@@ -208,16 +208,16 @@ def test_pipeline_damaged_cache_file_stops_the_run(tmp_path, how):
 
 
 def test_pipeline_bad_arguments(prepared):
-    refused("no image is chosen", make_dataset, prepared, [])
+    refused("no images", make_dataset, prepared, [])
     refused("do not fill a batch of 16", make_dataset, prepared, range(4), drop_remainder=True)
     refused("scaling", make_dataset, prepared, range(4), scaling="0-2")
     refused("seed", make_dataset, prepared, range(4), seed=-1)
     for words, settings in (
-        ("one for every prepared image", {"labels": LABELS[:4]}),
-        ("of 2 classes", {"labels": LABELS, "one_hot": 2}),
+        ("one entry per prepared image", {"labels": LABELS[:4]}),
+        ("labels must lie in", {"labels": LABELS, "one_hot": 2}),
         ("training", {"augmentation": AUGMENTATION}),
         ("start_epoch", {"epochs": 2, "start_epoch": 2}),
-        ("there are 22 images", {"indices": [0, 22]}),
+        ("indices must lie in 0\\.\\.21", {"indices": [0, 22]}),
     ):
         with pytest.raises(ValueError, match=words):
             make_dataset(prepared, **{"indices": range(4), **settings})
@@ -259,13 +259,13 @@ def test_pipeline_plan_resumed_is_the_uninterrupted_one(prepared):
 @pytest.mark.parametrize(
     ("plan", "changes", "words"),
     [
-        (PLAN[:2], {}, r"a plan of shape \(2, 2, 3\) .* is not integers \(3, steps, batch\)"),
-        (PLAN[0], {}, "a plan of shape"),
-        (PLAN.astype(float), {}, "type float64"),
-        (PLAN + 1, {}, r"must name places 0\.\.10"),
-        (PLAN - 1, {}, r"must name places 0\.\.10"),
-        (PLAN[:, :0], {}, "must name places"),
-        (PLAN, {"training": False}, "a plan is for training=True only"),
+        (PLAN[:2], {}, r"integers \(3, steps, batch\), got .* \(2, 2, 3\)"),
+        (PLAN[0], {}, "plan must be integers"),
+        (PLAN.astype(float), {}, "float64"),
+        (PLAN + 1, {}, r"must have positions in 0\.\.10"),
+        (PLAN - 1, {}, r"must have positions in 0\.\.10"),
+        (PLAN[:, :0], {}, "must have positions in"),
+        (PLAN, {"training": False}, "plan requires training=True"),
     ],
 )
 def test_pipeline_a_wrong_plan_is_refused(prepared, plan, changes, words):

@@ -137,7 +137,7 @@ def test_negatives_lose_the_patients_of_the_positives(tmp_path: Path) -> None:
     assert len(curated) == 2
     both = Cohort.concat([curated, positive], ("no COVID-19", "COVID-19"))
     assert both.counts() == {"no COVID-19": 2, "COVID-19": 5}
-    refused("holds no image", bimcv.without_patients_of, negative, negative)
+    refused("no images", bimcv.without_patients_of, negative, negative)
 
 
 def test_inverted_images_are_turned_once(tmp_path: Path) -> None:
@@ -485,7 +485,7 @@ def test_raw_jsrt_files_are_read_inverted(tmp_path: Path, monkeypatch: pytest.Mo
     picture(path.with_suffix(".png"))
     assert list(load_source("jsrt", tmp_path).table["path"]) == [str(path.resolve())], "the raw file goes first"
     path.write_bytes(b"\0" * 100)
-    refused("has 100 bytes, a raw image of the JSRT database has 512", read_image, path)
+    refused("512 bytes .*got 100", read_image, path)
 
 
 def test_gif_is_a_format_of_masks_alone(tmp_path: Path) -> None:

@@ -389,7 +389,7 @@ def test_frontal_and_large_drops_laterals_and_small_images(tmp_path: Path) -> No
     darwin_1(make_darwin(tmp_path), "outlined.jpg", outline(LEFT), tag("View/Lateral"))
     cohort = darwin_v7_whole.frontal_and_large(load_source("darwin_v7_whole", tmp_path))
     assert list(cohort.table["image_id"].str.removeprefix("darwin_v7_whole/")) == ["a", "b", "person1_virus_6"]
-    refused("holds no image", cohort.filter, cohort.table["width"] < 0)
+    refused("no images", cohort.filter, cohort.table["width"] < 0)
 
 
 def test_darwin_masks_hold_lungs_holes_and_ignored_areas(tmp_path: Path) -> None:

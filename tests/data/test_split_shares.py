@@ -194,11 +194,11 @@ def test_no_patient_and_no_copy_is_in_two_parts(words, seed, order, pairs):
 @pytest.mark.parametrize(
     ("shares", "words"),
     [
-        ({"elsewhere": {"train": 1}}, r"split\.shares: names the label 'elsewhere'.*Known: here, there, normal, pneum"),
-        ({"here": {"validation": 0.5, "test": 0.4}}, "make no split.*sum to 1"),
-        ({"here": {"validation": 0.7, "test": 0.7, "train": -0.4}}, "make no split"),
-        ({"here": {"validation": 0.5, "tests": 0.5}}, "make no split.*Give shares of train, validation, test"),
-        ({"here": {}}, "make no split"),
+        ({"elsewhere": {"train": 1}}, r"split\.shares: .*'elsewhere'.*Known: here, there, normal, pneum"),
+        ({"here": {"validation": 0.5, "test": 0.4}}, "invalid.*sum to 1"),
+        ({"here": {"validation": 0.7, "test": 0.7, "train": -0.4}}, "invalid"),
+        ({"here": {"validation": 0.5, "tests": 0.5}}, "invalid.*Give fractions of train, validation, test"),
+        ({"here": {}}, "invalid"),
     ],
 )
 def test_shares_that_make_no_sense_are_refused(shares, words):
@@ -207,7 +207,7 @@ def test_shares_that_make_no_sense_are_refused(shares, words):
 
 def test_a_part_that_a_label_would_be_missing_in_is_refused():
     one = make_cohort("h", *["t"] * 10, *["n"] * 20, *["p"] * 20)
-    refused("one patient cannot be divided into two parts", hold_out, one, FRACTIONS, shares=SHARES)
+    refused("one patient", hold_out, one, FRACTIONS, shares=SHARES)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_groups_keep_near_duplicates_together(cohort: Cohort) -> None:
     groups = cohort.table["patient_id"].replace({cohort.table["patient_id"].iloc[-1]: "made/p0"})
     for seed in range(5):
         check_disjoint(patient_folds(cohort, 5, seed=seed, groups=groups), cohort, pairs)
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="groups must have shape"):
         patient_folds(cohort, 5, groups=["a"])
 
 
@@ -107,12 +107,12 @@ def test_crossing_duplicates_are_named(cohort: Cohort) -> None:
     fold = table[table["fold"] == 0].set_index("image_id")["split"]
     a, b = fold.index[fold == "train"][0], fold.index[fold == "test"][0]
     pairs = pd.DataFrame({"image_id_a": [a, "elsewhere/1"], "image_id_b": [b, "made/0"]})
-    refused(f"near-duplicates in more than one part are {a} = {b}", check_disjoint, table, cohort, pairs)
+    refused(f"near-duplicates in more than one part: {a} = {b}", check_disjoint, table, cohort, pairs)
 
 
 def test_leaky_split_needs_its_flag_and_names_its_patients(cohort: Cohort) -> None:
     leaky = patient_folds(cohort, 5, seed=0, leaky_as_published=True)
-    refused(r"repeat 0, fold 0.*patients (made/p\d+, ){4}made/p\d+ and \d+ more", check_disjoint, leaky, cohort)
+    refused(r"repeat 0, fold 0.*patients.*: (made/p\d+, ){4}made/p\d+ and \d+ more", check_disjoint, leaky, cohort)
     by_class = split_counts(leaky, cohort).xs("test", level="split")
     assert by_class["N"].max() - by_class["N"].min() <= 2
     check_disjoint(patient_folds(cohort, 5, seed=0), cohort)
@@ -126,7 +126,7 @@ def test_patients_are_taken_from_the_cohort_not_from_the_table(cohort: Cohort) -
 def test_unknown_and_repeated_images_are_refused(cohort: Cohort) -> None:
     table = hold_out(cohort)
     refused("'made/x' is not in the cohort", check_disjoint, table.assign(image_id="made/x"), cohort)
-    refused("'made/0' is there twice in repeat 0, fold 0", check_disjoint, pd.concat([table, table[:1]]), cohort)
+    refused("'made/0' is repeated in repeat 0, fold 0", check_disjoint, pd.concat([table, table[:1]]), cohort)
 
 
 def test_hold_out_shares(cohort: Cohort) -> None:
@@ -140,7 +140,7 @@ def test_hold_out_shares(cohort: Cohort) -> None:
 
 @pytest.mark.parametrize("shares", [{"train": 0.8}, {"train": 0.8, "val": 0.2}, {"train": 1.2, "test": -0.2}, {}])
 def test_shares_that_make_no_split_are_refused(cohort: Cohort, shares: dict) -> None:
-    refused("make no split", hold_out, cohort, shares)
+    refused("invalid", hold_out, cohort, shares)
 
 
 def test_too_few_patients_of_a_class_say_what_to_change() -> None:
@@ -148,9 +148,9 @@ def test_too_few_patients_of_a_class_say_what_to_change() -> None:
     refused(r"class 'P' has 3 patient\(s\), too few for 5 folds.*fewer folds", patient_folds, made, 5)
     table = patient_folds(made, 3, validation=0.2)
     check_disjoint(table, made)
-    with pytest.raises(UserError, match="no image of class 'P' is left for"):
+    with pytest.raises(UserError, match="no image of class 'P'"):
         patient_folds(make_cohort([3] * 20 + [9] * 2, ["N"] * 20 + ["P"] * 2), 2, validation=0.2)
-    refused("make no split", patient_folds, made, 1)
+    refused("invalid", patient_folds, made, 1)
 
 
 def test_small_cohorts_still_get_a_validation_part() -> None:
@@ -189,7 +189,7 @@ def test_the_published_split_goes_by_the_order_of_images_alone(cohort: Cohort) -
     turned = published_split(Cohort(cohort.table[::-1], cohort.classes, "turned"), 0.2, 18)
     assert list(turned["split"]) == list(table["split"])
     rare = make_cohort([1] * 40, ["N"] * 39 + ["P"])
-    refused("no image of class 'P' is left for", published_split, rare, 0.2, 18)
+    refused("no image of class 'P'", published_split, rare, 0.2, 18)
 
 
 def test_repeats_of_one_division_are_the_same_division(cohort: Cohort) -> None:

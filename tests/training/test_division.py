@@ -151,7 +151,7 @@ def test_repeated_folds_are_dealt_anew(cohort):
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused(cohort):
-    with pytest.raises(UserError, match="make no split"):
+    with pytest.raises(UserError, match="invalid"):
         divide(cohort, build(SplitSettings, HOLD_OUT | {"validation": 0.5, "test": 0.6}, ""), NO_PAIRS)
 
 
