@@ -1,7 +1,6 @@
-"""Figures, tables and the one self-contained HTML page of a report; from predictions and comparisons alone.
+"""Figures, tables and the self-contained HTML page of a report, from predictions and comparisons.
 
-Nothing here imports TensorFlow. Names are imported on first use, so matplotlib loads only where a figure is
-drawn.
+Names are imported on first use, so matplotlib is loaded only to draw figures. TensorFlow is not imported.
 """
 
 from covid_keras.common.lazy import lazy_exports

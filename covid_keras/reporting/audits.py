@@ -1,4 +1,4 @@
-"""What the audit says of a paper's printed numbers, as part of a page: `covid_keras.audit` in words and tables."""
+"""The audit of a paper's printed numbers, as part of a page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from covid_keras.reporting.tables import AUDIT_SIGNS, audit_kinds
 from covid_keras.reporting.wording import counted, sentence
 
 PLACE = ["table", "row", "column"]
-# Kind -> how its list is headed.
+# Verdict -> ending of its list's title.
 _LISTS = {
     AuditVerdict.IMPOSSIBLE: "with proofs",
     AuditVerdict.EXPLAINED: "with proofs",
@@ -32,7 +32,7 @@ HERE, TEXTS = "covid_keras.reporting", "audit.md"
 
 
 def audit_of(paper: Paper) -> pd.DataFrame:
-    """Return what the audit says of a paper's numbers, one row per cell.
+    """Return the audit of a paper's numbers, one row per cell.
 
     Columns: those of `PLACE`, `printed`, `audit` (the verdict), `proof` and `rules`, all text.
     """
@@ -41,36 +41,36 @@ def audit_of(paper: Paper) -> pd.DataFrame:
 
 
 def audited_places(table: pd.DataFrame) -> dict[Place, Audited]:
-    """Return what `covid_keras.evaluation.compare` wants of an audit."""
+    """Return an audit as `covid_keras.evaluation.compare` takes it."""
     columns = [table[name] for name in (*PLACE, *AUDIT_COLUMNS)]
     return {row[:3]: Audited(*row[3:]) for row in zip(*columns, strict=True)}
 
 
 @lru_cache(maxsize=16)
 def _audited(path: Path, digest: str) -> pd.DataFrame:
-    """Audit a file, once for each content: a page asks for it several times, and it takes a second."""
+    """Audit a file, once per content: a page needs it several times, and it takes a second."""
     table = audit(path).table().rename(columns={"verdict": "audit", "reason": "audit_reason"})
     return table[[*PLACE, "printed", *AUDIT_COLUMNS, "rules"]]
 
 
 def audit_counts(table: pd.DataFrame) -> dict[str, int]:
-    """Return how many cells of an audit are of each kind, headed by its sign."""
+    """Return the number of cells per verdict, named with its sign."""
     kinds = table["audit"].value_counts()
     return {f"{AUDIT_SIGNS[word][0]} {word}".strip(): int(kinds.get(word, 0)) for word in audit_kinds(kinds.index)}
 
 
 def counts_text(table: pd.DataFrame) -> str:
-    """Return how many cells of an audit are of each kind, as a sentence."""
+    """Return the number of cells per verdict, as a sentence."""
     return prose(HERE, TEXTS, "counts", cells=len(table), counts=audit_counts(table))
 
 
 def audit_caption() -> str:
-    """Return what is asked of a published number, and what the answers mean."""
+    """Return what the audit checks and what its verdicts mean."""
     return prose(HERE, TEXTS, "caption")
 
 
 def audit_section(table: pd.DataFrame) -> Section:
-    """Return what the audit of a paper's printed numbers says: how many cells of each kind, and every cell.
+    """Return the audit as a section: the number of cells per verdict, and every cell.
 
     Parameters
     ----------
@@ -91,10 +91,9 @@ def audit_section(table: pd.DataFrame) -> Section:
 
 
 def _findings(own: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return what is found of the cells of one kind, in the paper's order, as titles and texts.
+    """Return (title, text) of the cells with one verdict, in the paper's order.
 
-    Cells of one table that share the reason of their verdict and its proof stand together. Of what cannot be checked
-    the reason is the title: its cells are many.
+    Cells of a table that share reason and proof are joined. The reason is the title of cells that cannot be checked.
     """
     found = []
     for (name, kind, reason, proof), part in own.groupby(["table", *AUDIT_COLUMNS], sort=False):
@@ -109,7 +108,7 @@ def _findings(own: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _cells_words(part: pd.DataFrame) -> str:
-    """Return cells as text, the columns of a row together; where the text has lost a number, its place alone.
+    """Return cells as text, joined by row; a lost number is given by its place only.
 
     >>> made = pd.DataFrame({"row": ["A", "A", "B"], "column": ["x", "y", "printed"], "printed": ["1", LOST_TEXT, "2"]})
     >>> _cells_words(made)

@@ -1,4 +1,4 @@
-"""Paper against ours as a section of a page, and as the files `comparison.csv`, `.md` and `.tex`."""
+"""Paper against ours: a section of the page, and the files `comparison.csv`, `.md` and `.tex`."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ HERE, TEXTS = "covid_keras.reporting", "comparison.md"
 def comparison_section(
     frame: pd.DataFrame, titles: Mapping[str, str] | None = None, figures: Iterable[FigureEntry] = ()
 ) -> Section:
-    """Return a comparison as a section: the tables with a number of ours, and folded all that explains them.
+    """Return a comparison as a section: tables with a number of ours, and folded explanations.
 
     Parameters
     ----------
     frame : DataFrame
-        As `covid_keras.evaluation.compare` returns it.
+        From `covid_keras.evaluation.compare`.
     titles : mapping, optional
-        Table to what it shows.
+        Table -> title.
     figures : iterable of FigureEntry
-        Drawn below the tables.
+        Shown below the tables.
     """
     tables, cells, doubts = paper_tables(frame), measured_cells(frame), doubtful_cells(frame)
     measured, others = ([against(one, titles) for one in tables if one.measured == wanted] for wanted in (True, False))
@@ -62,22 +62,22 @@ def comparison_section(
 
 
 def against(table: PaperTable, titles: Mapping[str, str] | None = None, brief: bool = False) -> AgainstEntry:
-    """Return a table of the paper with what it shows and, unless `brief`, why cells are not judged."""
+    """Return a table of the paper with its title and, unless `brief`, why cells are not judged."""
     return AgainstEntry(table, (titles or {}).get(table.name, ""), "" if brief else reason_lines(table), brief)
 
 
 def legend(frame: pd.DataFrame) -> str:
-    """Return one paragraph that explains a cell and its signs, those of the audit where the comparison has any."""
+    """Return a paragraph that explains the cells and their signs."""
     return prose(HERE, TEXTS, "legend", verdicts=VERDICTS, audit=audit_signs(frame))
 
 
 def signs(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return what stands in a cell, sign by sign."""
+    """Return the meaning of each sign in a cell."""
     return [
         ("Layout", prose(HERE, TEXTS, "layout")),
         *((f"{sign} {kind}", meaning) for kind, (sign, meaning) in VERDICTS.items()),
         (NOTHING, "no number"),
-        ("†", "doubtful in the paper, for a reason that this suite's authors give"),
+        ("†", "doubtful in the paper; this suite gives the reason"),
         *(
             (f"{sign}{':' * (sign == NO_SIGN)} {word}", f"audit: {meaning}")
             for sign, word, meaning in audit_signs(frame)
@@ -88,8 +88,8 @@ def signs(frame: pd.DataFrame) -> list[tuple[str, str]]:
 def write_comparison(folder: str | Path, frame: pd.DataFrame, stem: str = "comparison", banner: str = "") -> list[Path]:
     """Write the comparison as `<stem>.csv` (full precision), `.md` and `.tex`; return the paths.
 
-    `banner` is the first line of the Markdown and LaTeX; the CSV says the same in its column `reason`. The LaTeX holds
-    the tables with a number of ours and needs the packages booktabs, amssymb and graphicx.
+    `banner` is the first line of the Markdown and LaTeX; the CSV has a column `reason`. The LaTeX contains the tables
+    with a number of ours and needs the packages booktabs, amssymb and graphicx.
     """
     folder, section = Path(folder), comparison_section(frame)
     with atomic_path(folder / f"{stem}.csv") as temporary:

@@ -1,4 +1,4 @@
-"""Comparisons that the reports of papers share: ours beside the printed number, and systems on the same test rows."""
+"""Comparisons shared by the papers' reports: ours beside the printed number, and systems on the same test rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from covid_keras.evaluation import Difference, Measured, PublishedCell
 from covid_keras.reporting.wording import NOTHING, number, with_bounds
 
-DAGGER = "†: the paper's own numbers, or its code, speak against the printed one; the tables of the comparison say why."
+DAGGER = "†: contradicted by the paper's other numbers or its code; the comparison tables give the reason."
 CHANCE = 50.0  # percent: the AUC of a coin
 _EXECUTION = ["repeat", "fold"]
 
@@ -19,7 +19,7 @@ MeasuredOf = Mapping[tuple[str, str], Measured]
 
 
 class Printed(NamedTuple):
-    """A number of the paper in percent, and why it is to be distrusted ("" if nothing speaks against it)."""
+    """A number of the paper in percent, and why it is doubtful ("" if it is not)."""
 
     value: float
     doubt: str
@@ -29,14 +29,14 @@ PrintedOf = Mapping[tuple[str, str], Printed]
 
 
 def measured_of(measured: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
-    """Return what was measured by (system, metric)."""
+    """Index measured metrics by (system, metric)."""
     return {(one.system, one.metric): one for one in measured}
 
 
 def printed_of(published: Iterable[PublishedCell]) -> dict[tuple[str, str], Printed]:
-    """Return what the paper prints by (system, metric), the first of several; of an evident slip what is meant.
+    """Index the paper's numbers by (system, metric); the first of several counts.
 
-    What is no number, or is lost, is left out.
+    Evident misprints are replaced by their target. Texts and lost numbers are left out.
     """
     found: dict[tuple[str, str], Printed] = {}
     for cell in published:
@@ -47,7 +47,7 @@ def printed_of(published: Iterable[PublishedCell]) -> dict[tuple[str, str], Prin
 
 
 def standing(one: Measured | Difference, reference: float = 0.0) -> str:
-    """Return where an interval lies: wholly "above" a reference, wholly "below" it, "across" it; "unknown" for NaN.
+    """Return whether an interval lies "above", "below" or "across" a reference; "unknown" for NaN.
 
     >>> standing(Difference("auc", 80, 70, 10, 2, 18, 9)), standing(Difference("auc", 80, 70, 10, -2, 18, 9))
     ('above', 'across')
@@ -61,7 +61,7 @@ def standing(one: Measured | Difference, reference: float = 0.0) -> str:
 
 
 def with_interval(one: Measured | None, unit: str = "percent") -> str:
-    """Return a mean with its interval on the line below, of percentages also as a ratio."""
+    """Return a mean with its interval on the line below; `unit` "ratio" converts from percent."""
     if one is None:
         return NOTHING
     scale = 100 if unit == "ratio" else 1
@@ -69,31 +69,31 @@ def with_interval(one: Measured | None, unit: str = "percent") -> str:
 
 
 def printed_words(one: Printed | None, unit: str = "percent") -> str:
-    """Return a printed number with a mark where it is doubtful."""
+    """Return a printed number, marked if doubtful."""
     if one is None or np.isnan(one.value):
         return NOTHING
     return number(one.value / (100 if unit == "ratio" else 1), unit=unit) + "†" * bool(one.doubt)
 
 
 def measured_cells(ours: MeasuredOf, system: str, columns: Mapping[str, str]) -> dict[str, str]:
-    """Return a system's means with their intervals by column; `columns` maps the metrics to theirs."""
+    """Return a system's means with their intervals by column; `columns` maps metric to column."""
     return {words: with_interval(ours.get((system, metric))) for metric, words in columns.items()}
 
 
 def difference_of_printed(first: Printed | None, second: Printed | None) -> str:
-    """Return what is printed first less what is printed second; with a mark where either is doubtful."""
+    """Return the difference of two printed numbers, marked if either is doubtful."""
     if first is None or second is None or np.isnan([first.value, second.value]).any():
         return NOTHING
     return number(first.value - second.value, signed=True) + "†" * bool(first.doubt or second.doubt)
 
 
 def difference_words(one: Difference | None) -> str:
-    """Return a difference, signed, with its interval on the line below."""
+    """Return a signed difference with its interval on the line below."""
     return NOTHING if one is None else with_bounds(one.difference, one.low, one.high, signed=True, kind=one.interval)
 
 
 def forest_row(task: str, part: str, one: Measured | Difference, **more: Any) -> dict[str, Any]:
-    """Return a row of what `covid_keras.reporting.forest.forest_figure` draws: a mean, or a difference."""
+    """Return a row for `covid_keras.reporting.forest.forest_figure`: a mean or a difference."""
     mean = one.difference if isinstance(one, Difference) else one.mean
     return {"task": task, "part": part, "mean": mean, "low": one.low, "high": one.high} | more
 
@@ -107,12 +107,12 @@ def rows_tested(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def shared_test_rows(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the test rows of two systems that stand in both: of a partial run some executions stand in one only."""
+    """Return the test rows that two systems share; in a partial run, one may lack executions."""
     return _shared(first, second, [*_EXECUTION, "image_id"])
 
 
 def shared_executions(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the test rows of two systems in the executions that both have, whatever their images."""
+    """Return the test rows of two systems in the executions that both have; images may differ."""
     return _shared(first, second, _EXECUTION)
 
 

@@ -1,4 +1,4 @@
-"""The document model: a page is sections of prose, tables and figures as values; templates render it."""
+"""The document model: a page is a list of sections of prose, tables and figures. Templates render it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FigureEntry(NamedTuple):
-    """A figure with its title and what the reader is to see in it."""
+    """A figure with its title and caption."""
 
     title: str
     caption: str
@@ -24,7 +24,7 @@ class FigureEntry(NamedTuple):
 
 
 class TableEntry(NamedTuple):
-    """A table of text or numbers with its title and caption; the index is not shown."""
+    """A table with its title and caption; the index is not shown."""
 
     title: str
     caption: str
@@ -32,7 +32,7 @@ class TableEntry(NamedTuple):
 
 
 class AgainstEntry(NamedTuple):
-    """A table of paper against ours with what it shows and a caption; one that is `brief` has ours on one line."""
+    """A table of paper against ours with its title and caption; `brief` shows ours on one line."""
 
     table: PaperTable
     what: str = ""
@@ -44,8 +44,8 @@ class AgainstEntry(NamedTuple):
 class Section:
     """A part of the report, from top to bottom: paragraphs (separated by blank lines), facts, tables, figures, notes.
 
-    `parts` are sections of its own below that; `folded` are figures, `details` sections, of which only the title shows
-    until the reader opens them. `link` is what the contents call it, the title where it is empty.
+    `parts` are subsections. `folded` (figures) and `details` (sections) show only their titles until opened. `link` is
+    the entry in the table of contents (default: the title).
     """
 
     title: str
@@ -62,29 +62,29 @@ class Section:
 
     @property
     def empty(self) -> bool:
-        """Whether it holds nothing but its title."""
+        """Whether it has nothing but its title."""
         return not any(value for name, value in vars(self).items() if name not in ("title", "link"))
 
 
 @dataclass
 class Report:
-    """What stands on the page, from top to bottom. All texts are plain text: the page escapes them.
+    """The contents of a page, from top to bottom. All texts are plain; the page escapes them.
 
     Parameters
     ----------
     title, subtitle : str
     banner : str
-        Warning across the page, such as that the images are synthetic; "" for none.
+        Warning at the top, such as that the images are synthetic; "" for none.
     facts : list of (name, value)
-        What the page is about: profile, cohort, executions, time.
+        Summary: profile, cohort, executions, time.
     verdicts : mapping
-        Verdict to how many cells got it, shown at the top.
+        Verdict -> number of cells.
     sections : list of Section
-        Empty ones are left out.
+        Empty sections are left out.
     citations : list of (text, url)
-        The only links that leave the page; `url` is "" or starts with http:// or https://.
+        The only external links; `url` is "" or starts with http:// or https://.
     disclaimer : str
-        Stands at the top and at the bottom.
+        Shown at the top and at the bottom.
     """
 
     title: str = ""

@@ -1,6 +1,6 @@
-"""`covid-keras ensemble`: the average or the vote of finished systems, of one run or of several, of any papers.
+"""`covid-keras ensemble`: average or vote of finished systems, from one or several runs of any paper.
 
-Which images are tested, and how executions are paired, is told in `covid_keras.reporting.ensemble_members`.
+`covid_keras.reporting.ensemble_members` describes which images are tested and how executions are paired.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from covid_keras.reporting.wording import EXACT_WORDS
 from covid_keras.training.runfolder import RECORD
 
 _TITLES = {
-    "execution": "each execution by itself",
-    "repeat": "the folds of a repeat put together",
-    "image": "all executions put together",
+    "execution": "combined per execution",
+    "repeat": "combined per repeat, over its folds",
+    "image": "combined over all executions",
 }
 PREDICTIONS, REPORT = "predictions.csv", "ensemble.json"
 
@@ -59,11 +59,11 @@ class Rule:
     ----------
     method : {"average", "vote"}
     weights : str or sequence of float
-        Of an average.
+        For an average.
     ties : str
-        Of a vote.
+        For a vote.
     step : float
-        Of weights "validation".
+        Grid step of the weights "validation".
     """
 
     method: str = "average"
@@ -73,14 +73,14 @@ class Rule:
 
     @classmethod
     def of(cls, method: str, weights: str | None, ties: str | None, step: float | None) -> Rule:
-        """Read what the command line gave, None if it gave nothing; raise `UserError` for what has no effect."""
+        """Read the options of the command line (None: not given); raise `UserError` for options without effect."""
         if method == "vote" and (weights is not None or step is not None):
-            raise UserError("--method vote", "has no weights", "Leave out --weights and --step, or average")
+            raise UserError("--method vote", "has no weights", "Omit --weights and --step, or use --method average")
         if method == "average" and ties is not None:
-            raise UserError("--ties", "is for a vote", "Add --method vote, or leave it out")
+            raise UserError("--ties", "applies to a vote only", "Add --method vote, or omit it")
         chosen = parse_weights(weights or cls.weights)
         if step is not None and chosen != "validation":
-            raise UserError("--step", "is for weights chosen on validation images", "Leave it out")
+            raise UserError("--step", "applies to --weights validation only", "Omit it")
         return cls(method, chosen, ties or cls.ties, cls.step if step is None else step)
 
     def apply(self, frames: list[pd.DataFrame], system: str) -> Combined:
@@ -91,7 +91,7 @@ class Rule:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides, JSON-able."""
+        """The settings in effect, for JSON."""
         if self.method == "vote":
             return {"method": self.method, "ties": self.ties}
         weights = self.weights if isinstance(self.weights, str) else list(self.weights)
@@ -106,13 +106,13 @@ def parse_weights(text: str) -> str | list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
-        problem = f"is neither one of {', '.join(WEIGHTS)} nor numbers"
-        raise UserError(f"--weights {text}", problem, "Give one of these, or numbers such as 0.3,0.3,0.4") from error
+        problem = f"must be {', '.join(WEIGHTS)} or numbers"
+        raise UserError(f"--weights {text}", problem, "Give, for example, 0.3,0.3,0.4") from error
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """A finished ensemble and what was measured of it.
+    """A finished ensemble and its metrics.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class Ensemble:
     matched : Matched
     combined : Combined
     measured : list of Measured
-        Of the members and the ensemble, on the same images. A vote has no AUC: shares of votes are too coarse.
+        Metrics of the members and the ensemble on the same images. A vote has no AUC: shares of votes are too coarse.
     differences : list of (member's name, Difference)
         Ensemble minus member, on the same patients.
     """
@@ -135,15 +135,15 @@ class Ensemble:
 
     @property
     def shown(self) -> list[str]:
-        """The metrics that are compared: accuracy, F1 and AUC, of two classes sensitivity and specificity too."""
+        """The metrics compared: accuracy, F1, AUC and, for two classes, sensitivity and specificity."""
         return list(dict.fromkeys(difference.metric for _, difference in self.differences))
 
     def lines(self) -> list[str]:
-        """Return what the user is to read: the table, the weights, the notes."""
+        """Return the result as lines of text: the table, the weights, the notes."""
         test = of_split(self.combined.frame, "test")
         images, patients, executions = test["image_id"].nunique(), test["patient_id"].nunique(), self.combined.facts
         classes = classes_of(test)
-        named = f"{classes[0]}, and as positive {classes[1]}" if len(classes) == 2 else ", ".join(classes)
+        named = f"{classes[0]}, {classes[1]} (positive)" if len(classes) == 2 else ", ".join(classes)
         head = [
             f"{len(self.matched.members)} members, {_TITLES[self.matched.level]} ({len(executions)}):"
             f" {images} images of {patients} patients tested",
@@ -152,7 +152,7 @@ class Ensemble:
         return [*head, *self._table(), *self._weights(), *(f"Note: {note}." for note in self.matched.notes), DISCLAIMER]
 
     def _table(self) -> list[str]:
-        """Return means with intervals, and below them the differences with theirs, in columns."""
+        """Return means and differences, with their intervals, in columns."""
         cells = {(one.system, one.metric): _cell(".1f", one.mean, one) for one in self.measured}
         for name, one in self.differences:
             cells[f"minus {name}", one.metric] = _cell("+.1f", one.difference, one)
@@ -177,7 +177,7 @@ class Ensemble:
         return lines[:_SHOWN_WEIGHTS] + ([f"Weights of {further} more: see {REPORT}"] if further > 0 else [])
 
     def report(self) -> dict[str, Any]:
-        """Return what `ensemble.json` holds."""
+        """Return the contents of `ensemble.json`."""
         frame = pd.concat([*self.matched.frames, self.combined.frame], ignore_index=True)
         numbers = metrics_json(self.measured, _without_auc_of_vote(per_execution(frame), self.name, self.rule))
         differences = [
@@ -232,24 +232,24 @@ def combine_systems(
     sources, systems
         As in `find_members`.
     out : str or Path
-        The folder; an earlier ensemble there is replaced.
+        Output folder; an earlier ensemble is replaced.
     rule : Rule, optional
-        By default an average with weights chosen on validation images.
+        Default: average with weights chosen on validation images.
     leave_out : bool
         As in `match_members`.
 
     Raises
     ------
     UserError
-        As `find_members`, `match_members` and `covid_keras.evaluation.ensembles` do; for a folder that holds a run or
-        one of the inputs, or cannot be written. Nothing is written then.
+        As in `find_members`, `match_members` and `covid_keras.evaluation.ensembles`, or if `out` contains a run or an
+        input or cannot be written. Nothing is written then.
     """
     out, rule = Path(out), rule or Rule()
     _check_out(out, sources)
     matched = match_members(find_members(sources, systems), leave_out)
     if matched.level != "execution" and rule.method == "average" and rule.weights in ("validation", "proportional"):
-        problem = f"the members are paired by {matched.level}, where validation images of a fold are tested in another"
-        raise UserError(f"--weights {rule.weights}", problem, "Give --weights equal, or numbers")
+        problem = f"members are paired by {matched.level}, so validation images of one fold are test images of another"
+        raise UserError(f"--weights {rule.weights}", problem, "Use --weights equal, or numbers")
     name = f"ensemble_{rule.method}"
     while name in {member.name for member in matched.members}:
         name += "_again"
@@ -263,7 +263,7 @@ def combine_systems(
 
 
 def _check_out(out: Path, sources: Sequence[str]) -> None:
-    """Refuse a folder in which something else would be overwritten, before any work."""
+    """Raise `UserError` if a run or an input would be overwritten."""
     if (out / RECORD).exists():
         raise UserError(out, "is a run folder", "Choose another --out")
     if any(parted(text)[0].resolve() == (out / PREDICTIONS).resolve() for text in sources):

@@ -1,18 +1,18 @@
-"""The members of `covid-keras ensemble`: finding them in runs and files, and pairing their executions.
+"""The members of `covid-keras ensemble`: find them in runs and files, and pair their executions.
 
-An image is tested by the ensemble only where every member tests it, each by a network that was not trained on it. So
-the members' executions are paired first, in the first of these ways that fits (`LEVELS`):
+The ensemble tests an image only if every member tests it, each with a network not trained on it. The members'
+executions are paired at the first of these levels (`LEVELS`) that fits:
 
 execution
-    the images that all members test are tested in the same (repeat, fold) by all: each execution is combined by itself
-    and measured by itself, as a paper's own systems are;
+    All members test the common images in the same (repeat, fold). Each execution is combined and evaluated separately,
+    like a paper's own systems.
 repeat
-    each is tested once a repeat by all, in whatever fold: the folds of a repeat are put together;
+    All members test each common image once per repeat, in any fold. The folds of a repeat are combined.
 image
-    each is tested once by all: all executions of a member are put together.
+    All members test each common image once. All executions of a member are combined.
 
-Weights can be chosen on validation images in the first way alone. In the other two the validation images of one fold
-are test images of another, and weights chosen on them would have seen the test.
+Weights can be chosen on validation images at the level "execution" only: at the other levels, validation images of one
+fold are test images of another.
 """
 
 from __future__ import annotations
@@ -43,19 +43,18 @@ _SHOWN_IDS = 3
 
 @dataclass(frozen=True)
 class Member:
-    """One system as it was read.
+    """One system to combine.
 
     Parameters
     ----------
     name : str
-        The system, with its source where several members are called alike.
+        The system, with its source if several members have the same name.
     frame : pandas.DataFrame
         Its predictions.
     trained : pandas.DataFrame or None
-        The training part of each execution: columns `image_id, patient_id, repeat, fold`. None if it is
-        not known.
+        Training part of each execution: columns `image_id, patient_id, repeat, fold`. None if unknown.
     facts : dict
-        Source, system, the SHA-256 of each file, and of a run its paper and profile.
+        Source, system, SHA-256 of each file and, for a run, paper and profile.
     """
 
     name: str
@@ -77,17 +76,17 @@ class _Run:
     def read(self, system: str) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Any]]:
         executions = [execution for execution in self.run.executions() if execution.system.name == system]
         if lacking := [execution.name for execution in executions if not execution.done]:
-            problem = f"{len(lacking)} of {len(executions)} executions of {system} are not done ({lacking[0]})"
-            raise UserError(self.path, problem, "Run `covid-keras reproduce` until they are")
+            problem = f"{len(lacking)} of {len(executions)} executions of {system} are not finished ({lacking[0]})"
+            raise UserError(self.path, problem, "Finish them with `covid-keras reproduce`")
         trained = pd.concat([self._trained(one) for one in executions], ignore_index=True)
         files = {str(one.predictions.relative_to(self.run.path)): sha256_of(one.predictions) for one in executions}
         facts = {"paper": self.run.protocol.paper, "profile": self.run.protocol.profile, "files": files}
         return read_predictions([one.predictions for one in executions]), trained, facts
 
     def _trained(self, execution: Execution) -> pd.DataFrame:
-        """Return the training parts of an execution and of all that it is made of.
+        """Return the training images of an execution and of those that it builds on.
 
-        Images that a system before it does not admit are among them: to ask which means to run that network.
+        Images filtered out by an earlier system are included, since finding them would require running its network.
         """
         table = self.run.cohort.table
         chosen = np.zeros(len(table), bool)
@@ -118,7 +117,7 @@ def _open(path: Path) -> _Run | _Table:
         return _Run(path)
     if path.is_file():
         return _Table(path)
-    raise UserError(path, "is neither a run folder nor a file of predictions", "Check the path, RUN or RUN:SYSTEM")
+    raise UserError(path, "is neither a run folder nor a predictions file", "Give RUN or RUN:SYSTEM")
 
 
 def find_members(sources: Sequence[str], systems: Sequence[str] = ()) -> list[Member]:
@@ -127,10 +126,9 @@ def find_members(sources: Sequence[str], systems: Sequence[str] = ()) -> list[Me
     Parameters
     ----------
     sources : sequence of str
-        Run folders or files of predictions, each as PATH or PATH:SYSTEM.
+        Run folders or predictions files, each as PATH or PATH:SYSTEM.
     systems : sequence of str
-        Systems to look for in the sources that are given without one. Where there are none, such a source must hold
-        one system only.
+        Systems to find in the sources given without one. If empty, each such source must have a single system.
 
     Returns
     -------
@@ -140,8 +138,7 @@ def find_members(sources: Sequence[str], systems: Sequence[str] = ()) -> list[Me
     Raises
     ------
     UserError
-        For a source that cannot be read, a system that is in none or in several of them, one named twice, one whose
-        executions are not all done, and a source of which nothing is taken.
+        If a source cannot be read or is not used, or a system is missing, ambiguous, repeated or unfinished.
     """
     opened: dict[Path, _Run | _Table] = {}
     chosen, bare = [], []
@@ -153,14 +150,14 @@ def find_members(sources: Sequence[str], systems: Sequence[str] = ()) -> list[Me
             bare.append(source)
             continue
         if system not in source.systems:
-            raise UserError(text, f"there is no system {system}", f"Choose among {', '.join(source.systems)}")
+            raise UserError(text, f"has no system {system}", f"Choose from {', '.join(source.systems)}")
         chosen.append((source, system))
     chosen += [(_holding(bare, system), system) for system in systems] if systems else list(_only(bare))
     for source in bare:
         if all(source is not one for one, _ in chosen):
-            raise UserError(source.path, "nothing of it is combined", f"Name one of {', '.join(source.systems)}")
+            raise UserError(source.path, "is not used by the ensemble", f"Name one of {', '.join(source.systems)}")
     if twice := next((pair for place, pair in enumerate(chosen) if pair in chosen[:place]), None):
-        raise UserError(twice[1], f"of {twice[0].path} is named twice", "Name each member once")
+        raise UserError(twice[1], f"is named twice for {twice[0].path}", "Name each member once")
     names = [system for _, system in chosen]
     return [
         _member(source, system, system if names.count(system) == 1 else f"{source.path}:{system}")
@@ -169,7 +166,7 @@ def find_members(sources: Sequence[str], systems: Sequence[str] = ()) -> list[Me
 
 
 def parted(text: str) -> tuple[Path, str]:
-    """Part RUN:SYSTEM; a path that is there is a path, whatever its name."""
+    """Split RUN:SYSTEM; an existing path is never split."""
     path = Path(text).expanduser()
     if path.exists() or ":" not in text:
         return path, ""
@@ -178,22 +175,22 @@ def parted(text: str) -> tuple[Path, str]:
 
 
 def _holding(sources: list[_Run | _Table], system: str) -> _Run | _Table:
-    """Return the only source that has a system of that name."""
+    """Return the only source that has the system."""
     having = [source for source in sources if system in source.systems]
     if len(having) == 1:
         return having[0]
     if having:
         problem = f"is in {' and in '.join(str(source.path) for source in having)}"
-        raise UserError(system, problem, f"Say which: {having[0].path}:{system}")
+        raise UserError(system, problem, f"Name one: {having[0].path}:{system}")
     known = dict.fromkeys(name for source in sources for name in source.systems)
-    raise UserError(system, "is no system of what was given", f"Choose among {', '.join(known)}")
+    raise UserError(system, "is not a system of the given runs", f"Choose from {', '.join(known)}")
 
 
 def _only(sources: list[_Run | _Table]) -> Iterator[tuple[_Run | _Table, str]]:
     for source in sources:
         if len(source.systems) > 1:
-            problem = f"holds the systems {', '.join(source.systems)}"
-            raise UserError(source.path, problem, "Choose some of them: --systems A B C")
+            problem = f"has the systems {', '.join(source.systems)}"
+            raise UserError(source.path, problem, "Choose with --systems A B C")
         yield source, source.systems[0]
 
 
@@ -206,18 +203,17 @@ def _member(source: _Run | _Table, system: str, name: str) -> Member:
 
 @dataclass(frozen=True)
 class Matched:
-    """Members whose executions are paired and whose images are the same.
+    """Members with paired executions and the same images.
 
     Parameters
     ----------
     members : list of Member
     frames : list of pandas.DataFrame
-        One a member: rows in the columns of a predictions file, `system` the member's name, `repeat` and `fold` those
-        of the ensemble.
+        Predictions per member; `system` is the member's name, `repeat` and `fold` are those of the ensemble.
     level : str
         One of `LEVELS`.
     notes : list of str
-        What a reader of the numbers must know.
+        Caveats that the reader must know.
     """
 
     members: list[Member]
@@ -227,37 +223,37 @@ class Matched:
 
 
 def match_members(members: Sequence[Member], leave_out: bool = False) -> Matched:
-    """Pair the members' executions and keep the images that all of them test, or all of them validate on.
+    """Pair the members' executions; keep the images that all of them test, or all validate on.
 
     Parameters
     ----------
     members : sequence of Member
         Two or more.
     leave_out : bool
-        Leave out images that one member was trained on and another tests, instead of refusing.
+        Leave out test images on which another member was trained, instead of raising.
 
     Raises
     ------
     UserError
-        For fewer than two members, different classes, no image that all test, executions that cannot be paired (see
-        `LEVELS`), and such a leak.
+        If there are fewer than two members, classes differ, no image is tested by all, executions cannot be paired (see
+        `LEVELS`), or a test image is in another member's training part.
     """
     members = list(members)
     if len(members) < 2:
-        named = ", ".join(member.name for member in members) or "nothing"
-        raise UserError("ensemble", f"{named} makes no ensemble", "Name two members or more")
+        named = ", ".join(member.name for member in members) or "none"
+        raise UserError("ensemble", f"needs at least two systems (got {named})", "Name more systems")
     classes = require_same_classes([member.frame for member in members], [member.name for member in members])
     common = set.intersection(*(set(of_split(member.frame, "test")["image_id"]) for member in members))
     if not common:
-        problem = f"{_and(members)} test no image in common"
-        raise UserError("ensemble", problem, "Combine systems that were tested on the same images")
+        problem = f"{_and(members)} have no test image in common"
+        raise UserError("ensemble", problem, "Combine systems tested on the same images")
     level = _level(members, common)
     grouped = [_grouped(member.frame, level) for member in members]
     leaks = list(_leaks(members, grouped, level))
     if leaks and not leave_out:
         one, other, images = leaks[0]
-        problem = f"{len(images)} images that {other} tests are in the training part of {one} ({_first(images)})"
-        remedy = f"Combine systems of one division, or add --leave-out to test the {len(common)} images that all test"
+        problem = f"{len(images)} test images of {other} are in the training part of {one} ({_first(images)})"
+        remedy = f"Combine systems of one split, or add --leave-out to test only the {len(common)} common images"
         raise UserError("ensemble", problem, remedy)
     kept = _kept(grouped, level)
     columns = [*PREDICTION_COLUMNS, *(SCORE_PREFIX + name for name in classes)]
@@ -279,7 +275,7 @@ def _first(images: Sequence[str]) -> str:
 
 
 def _level(members: list[Member], common: set[str]) -> str:
-    """Return the first of `LEVELS` at which all members test every common image in the same places, once in each."""
+    """Return the first of `LEVELS` at which all members test the common images in the same places, once each."""
     tested = [rows[rows["image_id"].isin(common)] for rows in (of_split(member.frame, "test") for member in members)]
     for level, keys in LEVELS.items():
         places = [list(rows[["image_id", *keys]].itertuples(index=False, name=None)) for rows in tested]
@@ -289,13 +285,13 @@ def _level(members: list[Member], common: set[str]) -> str:
     counts = [rows["image_id"].value_counts() for rows in tested]
     image = next((one for one in sorted(common) if len({count[one] for count in counts}) > 1), min(common))
     times = ", ".join(f"{member.name} {count[image]}" for member, count in zip(members, counts, strict=True))
-    problem = f"the executions cannot be paired: image {image} is tested so many times: {times}"
+    problem = f"executions cannot be paired: number of tests of image {image}: {times}"
     remedy = "Combine systems with the same repeats and folds, or that test each image once"
     raise UserError("ensemble", problem, remedy)
 
 
 def _grouped(rows: pd.DataFrame, level: str) -> pd.DataFrame:
-    """Return rows with the (repeat, fold) of the ensemble: 0 if executions are put together."""
+    """Return rows with the (repeat, fold) of the ensemble: 0 if combined over them."""
     return rows.assign(**{key: 0 for key in ("repeat", "fold") if key not in LEVELS[level]})
 
 
@@ -309,9 +305,9 @@ def of_split(frame: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def _leaks(members: list[Member], grouped: list[pd.DataFrame], level: str) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield (member, another, images that the first was trained on and the other tests in the same place).
+    """Yield (member, other, images on which the member was trained and that the other tests in the same place).
 
-    An image that both test in that place is none: the network that tests it was not trained on it.
+    Images that the member also tests in that place are not leaks: its network there was not trained on them.
     """
     tests = [_places(of_split(frame, "test")) for frame in grouped]
     for (one, own), (other, others) in permutations(zip(members, tests, strict=True), 2):
@@ -324,7 +320,7 @@ def _leaks(members: list[Member], grouped: list[pd.DataFrame], level: str) -> It
 
 
 def _kept(grouped: list[pd.DataFrame], level: str) -> list[pd.DataFrame]:
-    """Return the rows that all members have: tested by all, or where executions stay apart validated on by all."""
+    """Return the rows common to all members: test rows and, at the level "execution", validation rows."""
     splits = ("validation", "test") if level == "execution" else ("test",)
     common = {
         split: reduce(pd.MultiIndex.intersection, (_places(of_split(frame, split)) for frame in grouped))
@@ -344,28 +340,28 @@ def _notes(
     members: list[Member], frames: list[pd.DataFrame], leaks: list[tuple[str, str, list[str]]], common: set[str]
 ) -> list[str]:
     found = set(of_split(frames[0], "test")["label"])
-    notes = [f"no image of class {name} is tested by all" for name in classes_of(frames[0]) if name not in found]
+    notes = [f"no common test image is {name}" for name in classes_of(frames[0]) if name not in found]
     for member, frame in zip(members, frames, strict=True):
         tested = of_split(member.frame, "test")["image_id"].nunique()
         if tested > len(common):
-            notes.append(f"{tested - len(common)} of the {tested} images that {member.name} tests are left out")
+            notes.append(f"{tested - len(common)} of the {tested} test images of {member.name} are left out")
         if crossing := _crossing(member, common):
-            notes.append(f"{crossing} images tested are of patients in the training part of {member.name}")
+            notes.append(f"{crossing} test images are of patients in the training part of {member.name}")
         decided = np.array(classes_of(frame))[decide_scores(frame[score_columns(frame)].to_numpy())]
         if otherwise := int((decided != frame["predicted"]).sum()):
-            said = f"{member.name} decides {otherwise} of {len(frame)} images otherwise than its scores"
-            notes.append(f"{said}, which count here")
+            said = f"the decisions of {member.name} contradict its scores on {otherwise} of {len(frame)} images"
+            notes.append(f"{said}; the scores count here")
     notes += [
-        f"{len(images)} images that {other} tests are left out, since they are in the training part of {one}"
+        f"{len(images)} test images of {other} are left out: they are in the training part of {one}"
         for one, other, images in leaks
     ]
     if unknown := [member.name for member in members if member.trained is None]:
-        notes.append(f"what {', '.join(unknown)} learned from is not in the file: no leak is looked for")
+        notes.append(f"leaks were not checked for {', '.join(unknown)}: the file has no training part")
     return notes
 
 
 def _crossing(member: Member, common: set[str]) -> int:
-    """Return how many of the common images are of patients that the member's own execution was trained on."""
+    """Return the number of common images of patients on which the member's own execution was trained."""
     if member.trained is None:
         return 0
     tested = of_split(member.frame, "test")

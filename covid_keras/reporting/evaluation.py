@@ -1,4 +1,4 @@
-"""`covid_keras.evaluate`: what somebody's own predictions are worth, with intervals, in words, JSON and figures."""
+"""`covid_keras.evaluate`: metrics of the user's own predictions as text, JSON and figures."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ _TITLES = {
     "brier": "Brier score",
     "calibration_error": "expected calibration error",
 }
-# Their shares are those of the confusion matrix, which is shown as such.
+# Not in the table of metrics: the confusion matrix is shown as such.
 _HIDDEN = "confusion_"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sets of predictions of the same images, `first` minus `other`.
+    """Two sets of predictions of the same images, the first minus the other.
 
     Parameters
     ----------
     other : str
-        Where the other predictions come from.
+        Source of the other predictions.
     images, patients : int
-        Which both have.
+        Number in both sets.
     differences : dict
-        Of each metric: points, or a number; intervals by bootstrap of the patients that both have.
+        Metric -> difference, in points or as a plain number, with its interval by bootstrap of the common patients.
     delong : AucDifference or None
-        The AUCs by DeLong's method, images of a patient taken together; None if that is not possible.
+        The AUCs compared by DeLong's method, clustered by patient; None if not possible.
     """
 
     other: str
@@ -73,27 +73,26 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured of somebody's own predictions.
+    """The evaluation of the user's own predictions.
 
     Parameters
     ----------
     source : str
         The file, or "predictions".
     own : OwnPredictions
-        The predictions, as they were understood.
+        The predictions as read.
     decisions : tuple of Decisions
-        Of each execution; of a foreign table there is one.
+        One per execution; a table that is not from a run has one.
     metrics : dict of str to Estimate
         Value and 95 % interval by patient, in percent or as a plain number.
     curve : DataFrame or None
         The calibration curve of two classes: `score`, `share`, `low`, `high` (0..1), `images`.
     decided_at : float or None
-        The score from which an image is called positive; None if the decisions are the table's own, or those for
-        the highest score.
+        Threshold on the score; None if the decisions are the table's own, or the class with the highest score.
     drawing : Drawing
-        How the intervals were drawn.
+        Settings of the bootstrap.
     notes : tuple of str
-        What was assumed, what was left out, what is not defined.
+        What was assumed, left out or undefined.
     comparison : Comparison or None
     """
 
@@ -109,7 +108,7 @@ class Evaluation:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes; of two the last is the positive one."""
+        """The classes; the second of two is the positive one."""
         return self.decisions[0].classes
 
     @property
@@ -124,7 +123,7 @@ class Evaluation:
         return sum(confusion_matrix(one.truth, one.predicted, labels=every) for one in self.decisions)
 
     def lines(self) -> list[str]:
-        """Return what a user is to read."""
+        """Return the result as lines of text."""
         frame, counts = self.own.frame, self.confusion.sum(axis=1)
         classes = ", ".join(f"{name} {n:,}" for n, name in zip(counts, self.classes, strict=True))
         head = f"{frame['image_id'].nunique():,} images of {frame['patient_id'].nunique():,} patients ({classes})"
@@ -138,11 +137,11 @@ class Evaluation:
     def _decided(self) -> str:
         positive = f"Positive: {self.positive}. " if self.positive else ""
         if self.decided_at is not None:
-            return f"{positive}Decided at a score of {self.decided_at:g} or more."
-        return f"{positive}Decisions are {'those of the table' if self.own.decided else 'for the highest score'}."
+            return f"{positive}Threshold: score >= {self.decided_at:g}."
+        return f"{positive}Decisions: {'as in the table' if self.own.decided else 'class with the highest score'}."
 
     def _compared(self, found: Comparison) -> list[str]:
-        head = f"Minus {found.other}, on {found.images:,} images of {found.patients:,} patients that both have"
+        head = f"Minus {found.other}, on the {found.images:,} images of {found.patients:,} patients in both"
         lines = [head, *_table(found.differences, "interval by bootstrap of patients", sign="+")]
         if one := found.delong:
             p = f"p = {one.p:.3g}" if one.p >= 1e-4 else "p < 0.0001"
@@ -151,7 +150,7 @@ class Evaluation:
         return lines
 
     def report(self) -> dict[str, Any]:
-        """Return what `evaluation.json` holds."""
+        """Return the contents of `evaluation.json`."""
         found = self.comparison
         return {
             "source": self.source,
@@ -184,7 +183,7 @@ class Evaluation:
         }
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
-        """Yield name and figure: confusion matrix and, of scores, ROC, precision-recall, calibration and histogram."""
+        """Yield (name, figure): confusion matrix; given scores, ROC, precision-recall, calibration and histogram."""
         name = Path(self.source).name
         yield "confusion", confusion_panels({name: self.confusion}, self.classes, "Confusion matrix")
         if not self.own.scored or any(len(np.unique(one.truth)) < 2 for one in self.decisions):
@@ -210,12 +209,12 @@ class Evaluation:
         yield "scores", score_figure(scores, f"Scores: {name}", self.positive, self.decided_at)
 
     def write(self, out: str | Path) -> Path:
-        """Write `evaluation.json` and the figures, as PNG, into a folder, created if missing; return it.
+        """Write `evaluation.json` and the figures (PNG) into a folder, created if missing; return it.
 
         Raises
         ------
         UserError
-            If the folder cannot be written; nothing is written then.
+            If the folder cannot be written. Nothing is written then.
         """
         folder = require_writable_folder(out)
         for name, figure in self.figures():
@@ -276,34 +275,33 @@ def evaluate(
     level: float = LEVEL,
     out: str | Path | None = None,
 ) -> Evaluation:
-    """Measure predictions of anybody's network: metrics with intervals by patient, calibration, a paired comparison.
+    """Evaluate predictions of any network: metrics with intervals by patient, calibration, a paired comparison.
 
     Parameters
     ----------
     predictions : DataFrame, str or Path
-        One row per image, or a CSV file of such a table; see `covid_keras.evaluation.own_tables.read_own`. What
-        `covid_keras.predict` and runs write is known.
+        Table with one row per image, or its CSV file, including those that `covid_keras.predict` and runs write; see
+        `covid_keras.evaluation.own_tables.read_own`.
     label, patient, image, predicted : str, optional
-        Names of columns; left out, the usual names are looked for.
+        Column names. Default: the usual names.
     score : str or sequence of str
-        The column of scores of the positive class, 0..1, or one column per class.
+        Column of scores of the positive class, 0..1, or one column per class.
     labels : DataFrame, str or Path, optional
-        A table of images, labels and, where known, patients, for predictions without labels.
+        Table of images, labels and, if known, patients, for predictions without labels.
     positive : str, optional
-        The positive class. Of more than two classes all others together are then the negative one.
+        The positive class. All other classes together are the negative one.
     threshold : float, optional
-        The score, 0..1, from which an image is called positive; left out, the table's own decisions count, else 0.5.
+        Threshold on the score, 0..1. Default: the table's own decisions, else 0.5.
     system : str, optional
-        Which one, of a run's predictions of several systems.
+        System to evaluate, for a run's predictions of several systems.
     against : DataFrame, str or Path, optional
-        Other predictions of the same images, paired by image; labels and patients are those of `predictions` where it
-        has none.
+        Other predictions of the same images, paired by image. Labels and patients default to those of `predictions`.
     against_system : str, optional
-        Which one, where those are a run's of several systems.
+        The same as `system`, for `against`.
     resamples, seed, level
-        Of the bootstrap over patients.
+        Settings of the bootstrap over patients.
     out : str or Path, optional
-        A folder for `evaluation.json` and the figures.
+        Folder for `evaluation.json` and the figures.
 
     Returns
     -------
@@ -312,7 +310,7 @@ def evaluate(
     Raises
     ------
     UserError
-        For a table that cannot be used, in one line; nothing is written then.
+        If a table cannot be used. Nothing is written then.
 
     Examples
     --------
@@ -322,7 +320,7 @@ def evaluate(
     50.0
     """
     if threshold is not None and not 0 <= threshold <= 1:
-        raise UserError(f"--threshold {threshold:g}", "is not a score", "Give a number from 0 to 1")
+        raise UserError("--threshold", f"must be from 0 to 1 (got {threshold:g})", "Give a score")
     columns = Columns(label, (score,) if isinstance(score, str) else tuple(score), patient, image, predicted)
     own = read_own(predictions, columns, positive, labels, system)
     source = _name_of(predictions)
@@ -342,7 +340,7 @@ def _name_of(table: Table) -> str:
 def _measured(
     source: str, own: OwnPredictions, positive: str | None, threshold: float | None, drawing: Drawing
 ) -> Evaluation:
-    """Return all metrics of predictions, and notes on what is not defined."""
+    """Evaluate predictions; note what is undefined."""
     several = positive if len(classes_of(own.frame)) > 2 else None
     if threshold is not None and not own.scored:
         raise UserError(f"--threshold {threshold:g}", "there are no scores", "Name them with --score")
@@ -359,26 +357,26 @@ def _undefined(decisions: tuple[Decisions, ...], sample: Sample, own: OwnPredict
     classes = decisions[0].classes
     truth, scores = (np.concatenate([getattr(one, name) for one in decisions]) for name in ("truth", "scores"))
     if not own.scored:
-        yield "There are no scores, so no AUC, calibration or other metric of scores"
+        yield "There are no scores, so AUC, calibration and other metrics of scores are undefined"
     if len(present := np.unique(truth)) == 1:
-        yield f"All images are of one class, {classes[present[0]]}: what needs another class is not defined"
+        yield f"All images are {classes[present[0]]}: metrics that need another class are undefined"
     elif missing := [name for place, name in enumerate(classes) if place not in present]:
-        yield f"No image is {', '.join(missing)}: what needs it is not defined"
+        yield f"No image is {', '.join(missing)}: metrics of this class are undefined"
     if len(sample.patients) < 2:
         yield "All images are of one patient, so there are no intervals"
     if own.scored and decisions[0].binary:
         edge = int(((scores[:, 1] < NEAREST) | (scores[:, 1] > 1 - NEAREST)).sum())
         if edge:
-            yield f"{edge} scores are 0 or 1, or nearly; calibration slope and intercept take them as {NEAREST:g} away"
+            yield f"{edge} scores within {NEAREST:g} of 0 or 1 are clipped for calibration slope and intercept"
         if len(present) == 2 and not np.isfinite(sample.values(sample.once())["calibration_slope"][0]):
-            yield "No calibration slope: the scores part the classes all but without an error, or are all alike"
+            yield "No calibration slope: the scores separate the classes almost perfectly, or are all equal"
 
 
 # --- two sets of predictions
 
 
 def _there(columns: Columns, against: Table) -> Columns:
-    """Return those of the named columns that another table has as well."""
+    """Return the named columns that the other table has too."""
     names = set(as_text(against).columns)
     kept = {
         name: value for name, value in vars(columns).items() if name != "score" and (value is None or value in names)
@@ -395,12 +393,10 @@ def _compare(
     threshold: float | None,
     system: str | None,
 ) -> Evaluation:
-    """Return an evaluation with its difference from other predictions of the same images."""
+    """Add the comparison with other predictions of the same images to an evaluation."""
     own, other = found.own, _name_of(against)
     if not own.identified:
-        raise UserError(
-            found.source, "has no column that names the images, so none can be paired", "Name it with --image"
-        )
+        raise UserError(found.source, "has no column of images, so the tables cannot be paired", "Name it with --image")
     known = own.frame.drop_duplicates("image_id")
     truth = None if has_labels(against, columns) else known[["image_id", "label", "patient_id"]]
     theirs = read_own(against, columns, positive or found.positive or None, truth, system)
@@ -422,26 +418,26 @@ def _compare(
 
 
 def _check_same_truth(a: OwnPredictions, b: OwnPredictions, positive: str, source: str, other: str) -> None:
-    """Refuse two tables that say different things of an image."""
+    """Raise `UserError` if two tables disagree on the label of an image."""
     labels = [one.frame.drop_duplicates("image_id").set_index("image_id")["label"] for one in (a, b)]
     if not positive and set(classes_of(a.frame)) != set(classes_of(b.frame)):
-        problem = f"has the classes {', '.join(classes_of(b.frame))}, and {source} {', '.join(classes_of(a.frame))}"
+        problem = f"has the classes {', '.join(classes_of(b.frame))}, but {source} {', '.join(classes_of(a.frame))}"
         raise UserError(other, problem, "Compare predictions of the same classes")
     first, second = labels[0], labels[1].reindex(labels[0].index)
     differ = (first == positive) != (second == positive) if positive else first != second
     if differ.any():
         image = differ.index[differ][0]
-        problem = f"calls image {image} {second[image]}, and {source} {first[image]} ({differ.sum()} images differ)"
-        raise UserError(other, problem, "Correct the labels, or leave them out of one table")
+        problem = f"labels image {image} {second[image]}, but {source} {first[image]} ({differ.sum()} images differ)"
+        raise UserError(other, problem, "Correct the labels, or remove them from one table")
 
 
 def _delong(pair: tuple[OwnPredictions, OwnPredictions], positive: str) -> tuple[AucDifference | None, list[str]]:
-    """Return DeLong's comparison of the AUCs, or why there is none."""
+    """Return DeLong's comparison of the AUCs, or None and the reason."""
     frames = [one.frame.set_index("image_id") for one in pair]
     if not positive or not all(one.scored for one in pair):
         return None, []
     if any(one.frame.groupby(["repeat", "fold"]).ngroups > 1 for one in pair):
-        return None, ["No comparison by DeLong's method: scores of several executions are not of one scale"]
+        return None, ["No comparison by DeLong's method: scores of several executions are on different scales"]
     scores = [frame[f"score_{positive}"].reindex(frames[0].index).to_numpy(np.float64) for frame in frames]
     try:
         truth, patients = (frames[0]["label"] == positive).to_numpy(), frames[0]["patient_id"].to_numpy(str)

@@ -1,4 +1,4 @@
-"""The example images of a run, with their factual and counterfactual Grad-CAM maps."""
+"""Example images of a run, with factual and counterfactual Grad-CAM maps."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ SIDE = 320  # longest side of a picture in the report, pixels
 
 
 def choose_examples(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the clearest right and the clearest wrong test image of each class, by the score of the predicted class.
+    """Return the correct and the wrong test image of each class with the highest score of the predicted class.
 
-    Chosen by score alone, so that nobody picks the pretty ones; fewer rows where a class has no wrong image.
+    A class without wrong images gives one row.
     """
     test = predictions[predictions["split"] == "test"]
     scores = test[[name for name in test.columns if name.startswith("score_")]].max(axis=1)
@@ -45,22 +45,20 @@ def choose_examples(predictions: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The n example images of one execution, and all that a figure of them may need: what a paper's pictures are given.
+    """The n example images of one execution; the argument of a paper's `pictures`.
 
     Attributes
     ----------
     execution : Execution
-        The finished execution that the images are examples of.
+        The finished execution.
     predictions : pandas.DataFrame
-        One row per image, n of its test part, in the order of `choose_examples`; columns as
-        `covid_keras.evaluation.read_predictions` gives them, scores 0..1.
+        One row per image, in the order of `choose_examples`; columns as in `covid_keras.evaluation.read_predictions`.
     cohort : Cohort
-        The same n images in the same order: files, patients, masks.
+        The same images in the same order: files, patients, masks.
     prepared : PreparedImages
-        The same in the same order, as its preparation left them: n images (h, w, c) uint8, 0..255.
+        The same images, prepared: (h, w, c) uint8, 0..255.
     network : keras.Model
-        With its best weights; takes prepared images float32 as its pipeline scales them, or what `System.feed` makes
-        of them.
+        With its best weights; takes scaled prepared images (float32), or the output of `System.feed`.
     """
 
     execution: Execution
@@ -71,17 +69,17 @@ class Examples:
 
     @classmethod
     def of(cls, execution: Execution, predictions: pd.DataFrame, network: keras.Model) -> Examples:
-        """Choose the examples among an execution's predictions, and prepare them where they are not kept.
+        """Choose the examples from an execution's predictions, and prepare them if not cached.
 
         Raises
         ------
         UserError
-            If an image is missing or damaged, the execution that it builds on is not done, or the folder of
-            prepared images cannot be written.
+            If an image is missing or damaged, an execution that it builds on is unfinished, or the folder of prepared
+            images cannot be written.
         """
         rows = choose_examples(predictions)
         whole = execution.cohort
-        # Only the rows shown: the others' files may be gone, and nobody waits for them.
+        # Only these rows: other files may be gone, and preparing them takes time.
         places = pd.Index(whole.table["image_id"]).get_indexer(rows["image_id"])
         cohort = Cohort(whole.table.iloc[places], whole.classes, whole.name)
         _require_files(cohort)
@@ -90,7 +88,7 @@ class Examples:
 
     @property
     def before(self) -> Execution | None:
-        """The finished execution that it comes after, None if its system comes after none."""
+        """The execution that it builds on, or None."""
         return self.execution.before
 
     @property
@@ -105,7 +103,7 @@ class Examples:
 
 
 def explain_examples(examples: Examples) -> list[Explanation]:
-    """Explain the examples of one execution with its best weights, in their order."""
+    """Explain the examples with the execution's best weights, in order."""
     system, rows, scored = examples.system, examples.predictions, examples.execution.scored
     fed = _inputs(examples)
     scores = rows[[f"score_{name}" for name in scored]].to_numpy()
@@ -123,14 +121,14 @@ def explain_examples(examples: Examples) -> list[Explanation]:
 
 
 def _predicted_first(scores: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return, one row per image, the class indices: the one decided for, then the others by falling score."""
+    """Return class indices per image: the predicted class, then the others by decreasing score."""
     others = scores.copy()
     others[np.arange(len(scores)), predicted] = np.inf
     return np.argsort(-others, axis=1, kind="stable")
 
 
 def _inputs(examples: Examples) -> np.ndarray:
-    """Return what the network is fed for each example, scaled: float32 (n, views, H, W, C)."""
+    """Return the network's scaled input for each example: float32 (n, views, H, W, C)."""
     system, cohort = examples.system, examples.cohort
     part = np.full(len(cohort), "test", object)
     prepared = system.feed(examples.execution, cohort, part, examples.prepared).prepared
@@ -140,7 +138,7 @@ def _inputs(examples: Examples) -> np.ndarray:
 
 
 class _Heat(NamedTuple):
-    """A map (h, w) as large as what the network is fed, and of how many rows and columns it was made."""
+    """A map (h, w) in the size of the network's input, and the number of rows and columns before resizing."""
 
     map: np.ndarray
     cells: tuple[int, int]
@@ -149,9 +147,9 @@ class _Heat(NamedTuple):
 def _maps(
     system: System, classes: tuple[str, ...], model: keras.Model, fed: np.ndarray, names: list[tuple[str, str]]
 ) -> list[tuple[_Heat, _Heat]]:
-    """Return, for each image, the map for the class named first and that for the class named second.
+    """Return the maps of both classes for each image.
 
-    Grad-CAM copies the network at every call, so that each network is asked once for all its images and classes.
+    Grad-CAM copies the network at every call, so each network is called once for all its images and classes.
     """
     asked: dict[int, tuple[keras.Model, list[tuple[list[tuple[int, int]], np.ndarray, int]]]] = {}
     for name in dict.fromkeys(name for pair in names for name in pair):
@@ -174,15 +172,15 @@ def _require_files(cohort: Cohort) -> None:
     for row in cohort.table.itertuples():
         for path in filter(None, (row.path, row.mask_path)):
             if not Path(path).is_file():
-                raise UserError(path, f"of the example {row.image_id} is missing", "Restore the file")
+                raise UserError(path, f"is missing (example image {row.image_id})", "Restore the file")
 
 
 def _case(
     row, files, preparation: Preparation, maps: tuple[_Heat, _Heat], names: tuple[str, str], score: float
 ) -> Explanation:
-    """Bring picture, lungs and maps of one image to one size, in the picture's own aspect.
+    """Resize picture, lungs and maps of one image to one size, keeping the picture's aspect ratio.
 
-    Without a mask nobody looked for lungs: the explanation then has none, instead of an empty one.
+    Without a mask file, the mask is None and not empty.
     """
     image, mask = read_image(files.path), None
     if files.mask_path:
@@ -200,7 +198,7 @@ def _case(
 
 
 def lungs_as_fed(path: str | Path, mask_path: str | Path, preparation: Preparation) -> np.ndarray:
-    """Return the lungs of an image in the geometry that the network is fed, (H, W) uint8, 0 or 255."""
+    """Return an image's lungs in the geometry of the network's input, (H, W) uint8, 0 or 255."""
     image = read_image(path)
     lungs = np.where(read_mask(mask_path, image.shape) > preparation.mask_threshold, 255, 0).astype(np.uint8)
     _, framed = _framed(image, lungs, preparation)
@@ -210,14 +208,11 @@ def lungs_as_fed(path: str | Path, mask_path: str | Path, preparation: Preparati
 def _framed(
     image: np.ndarray, mask: np.ndarray | None, preparation: Preparation
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Cut image and mask as the preparation cuts what the network sees: a map covers that frame and no more.
-
-    What the preparation blackens is black in the image, too; the mask then shows where that is.
-    """
+    """Crop and blacken image and mask like the preparation: a map covers only what the network sees."""
     pair = [image] if mask is None else [image, mask]
     if preparation.needs_mask and mask is not None:
         box = crop_box(mask, preparation)
-        # An image whose mask shows no lung was fed whole, or black where the preparation says so.
+        # With an empty mask, the input was the whole image, or black if the preparation says so.
         if preparation.mask and (not box.whole or preparation.blackens_empty):
             pair[0] = {"keep": keep_lungs, "remove": remove_lungs}[preparation.mask](image, mask)
         if preparation.crop:
@@ -230,9 +225,9 @@ def _framed(
 
 
 def heat_table(system: str, cases: Iterable[Explanation]) -> pd.DataFrame:
-    """Return, one row per example, the share of each map's heat that lies in the lungs, and the lungs' share of area.
+    """Return, per example, the share of each map's heat in the lungs and the lungs' share of the area.
 
-    The shares are NaN if no mask is known.
+    Both are NaN without a mask.
     """
     rows = [
         {

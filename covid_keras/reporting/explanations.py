@@ -1,4 +1,4 @@
-"""Figures of explanations: grids of heat, LIME beside Grad-CAM, text concealed."""
+"""Figures of explanations: grids of heat maps, LIME beside Grad-CAM, concealed text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from covid_keras.explain.where import heat_in_lungs
 from covid_keras.reporting.pictures import aspect, colour_bar, picture_grid, short_name, show_heat, show_radiograph
 from covid_keras.reporting.style import report_style
 
-# The paper's colours; the signs and the hatching say the same to those who cannot tell them apart.
+# The paper's colours; signs and hatching make them readable without colour.
 SUPPORTS, OPPOSES = "#1a9641", "#d7191c"
 _SIDES = ((1, SUPPORTS, "+", "..", "supports the class (+)"), (-1, OPPOSES, "−", "////", "opposes it (−)"))
 
@@ -30,13 +30,13 @@ class HeatCase:
     image : ndarray (H, W) uint8
     heat : ndarray (H, W) float, 0..1
     title : str
-        Such as "for COVID-19, p = 0.93".
+        For example "for COVID-19, p = 0.93".
     mask : ndarray (H, W), optional
-        Lung mask; without it no outline and no shares.
+        Lung mask, for the outline and the shares of heat.
     name : str
-        The image's id.
+        Image id.
     lime : LimeExplanation, optional
-        In the geometry of the image; needed by `lime_figure` alone.
+        In the geometry of the image; required by `lime_figure`.
     """
 
     image: np.ndarray
@@ -49,14 +49,14 @@ class HeatCase:
 
 @dataclass(frozen=True, eq=False)
 class ConcealedCase:
-    """A radiograph before and after its text is concealed.
+    """A radiograph before and after concealing its text.
 
     Parameters
     ----------
     before, after : ndarray (H, W) uint8
     heat_before, heat_after : ndarray (H, W) float, 0..1
     text : ndarray (H, W) bool
-        What was concealed.
+        The concealed pixels.
     probability_before, probability_after : float
     name : str
     """
@@ -81,9 +81,9 @@ def heat_grid(
     ----------
     cases : sequence of HeatCase
     columns : int
-        Images in a row.
+        Images per row.
     plain : bool
-        Whether each radiograph is shown without heat, too, to the left of its map.
+        Also show each radiograph without heat, to the left of its map.
     """
     per_case = 2 if plain else 1
     ratios = [aspect(case.image) for case in cases]
@@ -106,12 +106,12 @@ def heat_grid(
 def lime_figure(cases: Sequence[HeatCase], title: str = "Grad-CAM and LIME") -> Figure:
     """Draw one row per image: radiograph, Grad-CAM, and the superpixels that support (green) or oppose (red) the class.
 
-    The superpixels carry a sign and a hatching as well. Under them stands how well LIME's linear model fits.
+    Superpixels also have a sign and a hatching. The fit of LIME's linear model is shown below.
 
     Raises
     ------
     ValueError
-        If there is no case, or one without a LIME explanation of its image.
+        If `cases` is empty, or a case has no LIME explanation of its image.
     """
     for case in cases:
         if case.lime is None or case.lime.segments.shape != case.image.shape:
@@ -137,7 +137,7 @@ def _paint_superpixels(axes: Axes, lime: LimeExplanation) -> None:
         where = (lime.signs == sign).astype(float)
         if not where.any():
             continue
-        # Padded, so that a superpixel at the border is closed there.
+        # Padding closes the contours of superpixels at the border.
         padded = np.pad(where, 1)
         at = [np.arange(-1, side + 1) for side in where.shape[::-1]]
         filled = axes.contourf(*at, padded, levels=[0.5, 1.5], colors=[to_rgba(colour, 0.45)], hatches=[hatch])
@@ -152,9 +152,9 @@ def _paint_superpixels(axes: Axes, lime: LimeExplanation) -> None:
 
 @report_style()
 def concealment_figure(cases: Sequence[ConcealedCase], title: str = "Text concealed") -> Figure:
-    """Draw one row per image: radiograph and heat before, radiograph and heat after its text is concealed.
+    """Draw one row per image: radiograph and heat before and after concealing its text.
 
-    Outlined is the text; under the pictures stand the probabilities, under the maps the share of heat on the text.
+    The text is outlined. Probabilities and the share of heat on the text are shown below.
     """
     figure, grid = picture_grid(title, [aspect(case.before) for case in cases], 4, words=0.75)
     for row, case in zip(grid, cases, strict=True):

@@ -1,7 +1,6 @@
 """Figures of numbers: confusion, ROC, learning curves, accuracy per severity, paper against ours.
 
-Every function returns a `matplotlib.figure.Figure` made through the object-oriented API: no pyplot, no
-global state.
+Every function returns a `matplotlib.figure.Figure`, without pyplot and its global state.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ _PARTS = (
     ("validation", "val_", OKABE_ITO["blue"], "-"),
 )
 LOG_RANGE = 100
-# Executions of a system up to which their curves are drawn one by one; more are a band.
+# Up to this number of executions, each curve is drawn; more are drawn as a band.
 THIN_CURVES = 10
-# Systems up to which a ROC figure draws each one's spread; of more they would cover each other.
+# Up to this number of systems, a ROC figure shows their spread; with more, the spreads would overlap.
 FEW_SERIES = 3
 
 
@@ -50,15 +49,15 @@ FEW_SERIES = 3
 def confusion_panels(
     matrices: Mapping[str, np.ndarray], classes: Sequence[str], title: str = "Confusion matrices"
 ) -> Figure:
-    """Draw the confusion matrices of systems that were tested on the same images, one panel per system.
+    """Draw the confusion matrices of systems tested on the same images, one panel per system.
 
-    Each cell holds the count and below it the percentage of the row (the true class).
+    Each cell shows the count and the percentage of its row (the true class).
 
     Parameters
     ----------
     matrices : mapping
-        System to its matrix, (K, K) or (executions, K, K) of counts; row = true class, column = predicted class.
-        Several executions are summed.
+        System -> counts, (K, K) or (executions, K, K); row = true class, column = predicted class. Executions are
+        summed.
     classes : sequence of K str
     """
     if not matrices:
@@ -71,7 +70,7 @@ def confusion_panels(
     drawn = [_draw_confusion(axes, matrix, classes) for axes, matrix in zip(grid, matrices.values(), strict=True)]
     for place, (axes, name) in enumerate(zip(grid, matrices, strict=True)):
         axes.set_title(textwrap.fill(name, 28), fontsize=9)
-        # The axes say the same in every panel.
+        # Label the outer axes only.
         axes.set_xlabel("predicted class" if place + columns >= len(matrices) else "")
         axes.set_ylabel("true class" if place % columns == 0 else "")
     label = _share_label(max(executions for _, executions in drawn))
@@ -80,12 +79,12 @@ def confusion_panels(
 
 
 def _draw_confusion(axes: Axes, matrix: np.ndarray, classes: Sequence[str]) -> tuple[AxesImage, int]:
-    """Draw one matrix into axes; return its image, for the colour bar, and the number of executions summed."""
+    """Draw one matrix; return its image, for the colour bar, and the number of executions summed."""
     matrix = np.asarray(matrix)
     executions = len(matrix) if matrix.ndim == 3 else 1
     counts = matrix.sum(axis=0) if matrix.ndim == 3 else matrix
     if counts.shape != (len(classes), len(classes)):
-        raise ValueError(f"a confusion matrix of {len(classes)} classes cannot have the shape {matrix.shape}")
+        raise ValueError(f"confusion matrix of {len(classes)} classes must be square (got shape {matrix.shape})")
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, cmap=COUNT_MAP, vmin=0, vmax=100)
     for (row, column), percent in np.ndenumerate(share):
@@ -114,11 +113,11 @@ def roc_figure(
     Parameters
     ----------
     systems : mapping
-        System name to its executions, each a pair: labels (n,) with 1 = positive, and scores (n,) of the
-        positive. Of up to three systems up to ten executions are drawn thin behind the mean, more as a band of one
-        standard deviation (ddof 1); of more systems the means alone, told apart by colour, line and marker.
+        System -> executions, each a pair: labels (n,) with 1 = positive, and scores (n,) of the positive class. For up
+        to three systems, up to ten executions are drawn as thin lines, more as a band of one standard deviation
+        (ddof 1).
     positive : str
-        Name of the positive class, for the axes.
+        Name of the positive class, for the axis label.
 
     Raises
     ------
@@ -150,14 +149,14 @@ def _draw_roc(
     offset: float,
     alone: bool,
 ) -> None:
-    """Draw one system; `offset`, 0 to 1, sets its markers apart from others', and only where few draw is its spread."""
+    """Draw one system; `offset` (0 to 1) shifts its markers, and `alone` draws its spread."""
     if not len(executions):
         raise ValueError(f"system {name!r} has no execution to draw")
     grid = np.linspace(0, 1, 201)
     curves, areas = [], []
     for labels, scores in executions:
         if len(np.unique(labels)) != 2:
-            raise ValueError(f"an execution of {name!r} holds one class only: it has no ROC curve")
+            raise ValueError(f"an execution of {name!r} has one class only, so its ROC curve is undefined")
         false_positive, true_positive, _ = roc_curve(labels, scores)
         areas.append(auc(false_positive, true_positive))
         curves.append(np.interp(grid, false_positive, true_positive))
@@ -167,7 +166,7 @@ def _draw_roc(
     label = f"{name}: AUC {np.mean(areas):.3f}"
     if len(executions) > 1:
         label += f" ± {np.std(areas, ddof=1):.3f} ({len(executions)} executions)"
-    # Averaged at a rate of 0 a mean may start above 0, and every ROC curve starts at (0, 0).
+    # The mean may be above 0 at a false positive rate of 0; every ROC curve starts at (0, 0).
     axes.plot(
         np.r_[0, grid],
         np.r_[0, mean],
@@ -192,14 +191,13 @@ def learning_panels(
     systems: Mapping[str, tuple[Sequence[Mapping[str, Sequence[float]]], Sequence[int]]],
     title: str = "Learning curves",
 ) -> Figure:
-    """Draw loss and accuracy over epochs, training and validation, one row per system; best epochs are marked.
+    """Draw loss and accuracy over epochs, training and validation, one row per system; mark the best epochs.
 
     Parameters
     ----------
     systems : mapping
-        System to its histories and best epochs. A history maps `loss`, `val_loss`, `accuracy` (0 to 1) and
-        `val_accuracy` to a value per epoch; a panel is drawn for what is there. Best epochs are counted from 1, one
-        per history.
+        System -> (histories, best epochs). A history maps `loss`, `val_loss`, `accuracy` (0 to 1) and `val_accuracy`
+        to one value per epoch; missing quantities are not drawn. Best epochs are counted from 1, one per history.
     """
     if not systems:
         raise ValueError("no history to draw")
@@ -235,7 +233,7 @@ def _draw_histories(
 
 
 def _scale_loss(axes: Axes) -> None:
-    """Start at 0; where a few epochs would press all others flat (a range beyond `LOG_RANGE`), logarithmic."""
+    """Start the axis at 0, or make it logarithmic if the range exceeds `LOG_RANGE`."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
     values = values[np.isfinite(values) & (values > 0)]
     if len(values) and values.max() > LOG_RANGE * values.min():
@@ -269,15 +267,15 @@ def severity_figure(
     levels: Sequence[str] = SEVERITIES,
     title: str = "Accuracy per severity",
 ) -> Figure:
-    """Draw the accuracy of each severity, one panel per system: ours with its 95 % interval, the paper's mean ± std.
+    """Draw the accuracy per severity, one panel per system: ours with its 95 % interval, the paper's mean ± std.
 
     Parameters
     ----------
     measured : iterable of Measured
     published : iterable of PublishedCell
-        Of both, those count whose metric is `accuracy_<level>`; the system may stand in one of them only.
+        Only the metrics `accuracy_<level>` of both are drawn; a system may be in only one of them.
     names : mapping, optional
-        System to the name shown.
+        System -> displayed name.
     levels : sequence of str
         Severities in the order of the axis.
     """
@@ -289,7 +287,7 @@ def severity_figure(
     frame = frame[frame["metric"].isin(f"accuracy_{level}" for level in levels) & frame["system"].ne("")]
     if frame.empty:
         raise ValueError(f"no accuracy of the severities {', '.join(levels)} to draw")
-    # What an experiment leaves out is no place on its axis.
+    # Leave out severities that were not tested.
     levels = [level for level in levels if f"accuracy_{level}" in set(frame["metric"])]
     frame = frame.assign(place=frame["metric"].map({f"accuracy_{level}": at for at, level in enumerate(levels)}))
     frame = frame.sort_values("place", kind="stable")
@@ -305,7 +303,7 @@ def severity_figure(
     for place, (axes, system) in enumerate(zip(grid, systems, strict=True)):
         _draw_severities(axes, frame[frame["system"] == system], levels)
         axes.set_title("\n".join(textwrap.wrap((names or {}).get(system, system), 24)), fontsize=9)
-        if place + columns >= len(systems):  # not a label of the figure: the legend would lie upon it
+        if place + columns >= len(systems):  # a label of the whole figure would overlap the legend
             axes.set_xlabel("severity of the positives", fontsize=8.5)
     figure.supylabel("accuracy (%)", fontsize=9.5)
     name_looks(figure, grid, "outside lower center")
@@ -313,7 +311,7 @@ def severity_figure(
 
 
 def _draw_severities(axes: Axes, part: pd.DataFrame, levels: Sequence[str]) -> None:
-    """Draw one system's accuracies, joined by a line so that the trend over the severities is seen."""
+    """Draw one system's accuracies, joined by a line to show the trend."""
     for whose, colour, shift, line in (("paper", PAPER_COLOUR, -0.12, "--"), ("ours", OURS_COLOUR, 0.12, "-")):
         mine = part[part["whose"] == whose]
         axes.plot(mine["place"] + shift, mine["mean"], line, color=colour, linewidth=0.9, alpha=0.6)
@@ -346,7 +344,7 @@ def _draw_points(
     colour: str,
     along_x: bool = False,
 ) -> None:
-    """Draw `mean` with `low` to `high` at `at`: the paper's as hollow diamonds, ours as dots."""
+    """Draw `mean` with `low` to `high`: the paper's as hollow diamonds, ours as dots."""
     part, at = part[part["mean"].notna()], at[part["mean"].notna()]
     if part.empty:
         return
@@ -363,8 +361,8 @@ def comparison_figure(frame: pd.DataFrame, title: str = "Paper against ours") ->
     Parameters
     ----------
     frame : DataFrame
-        A comparison (values in percent), usually one table of the paper; where a cell has no number of ours,
-        the paper's stands alone. Of the paper's, the one compared with is drawn (`target`).
+        A comparison in percent, usually one table of the paper. Cells without a number of ours show the paper's only:
+        the comparison target (`target`).
     """
     if frame.empty:
         raise ValueError("no cell to draw")
@@ -401,15 +399,14 @@ def headline_figure(panels: Mapping[str, pd.DataFrame], title: str, xlabel: str)
     Parameters
     ----------
     panels : mapping
-        Title of the panel to rows of a comparison in one unit, of which `row` is the system's name. The paper's number
-        is the one compared with (`target`), its bar the std or, if it prints none, the interval; where `refuted`, the
-        audit finds it impossible as printed.
+        Panel title -> rows of a comparison in one unit; `row` is the system's name. The paper's number is the
+        comparison target (`target`), its bar the printed interval, else the std. `refuted`: impossible as printed.
     title, xlabel : str
 
     Raises
     ------
     ValueError
-        If there is no panel, or one without a row.
+        If there are no panels, or a panel has no rows.
     """
     if not panels or any(frame.empty for frame in panels.values()):
         raise ValueError("no number to draw")

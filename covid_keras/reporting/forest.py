@@ -1,4 +1,4 @@
-"""Means with their intervals, one line per task and one mark per series."""
+"""Forest plot: means with intervals, one line per task and one mark per series."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ def forest_figure(
     Parameters
     ----------
     frame : DataFrame
-        Columns `task`, `part` (the series, as the legend calls it), `mean`, `low`, `high`, and where lines are to be
-        set apart `control` (bool). Tasks stand in the order they appear; the first whose rows are all controls is below
-        a line.
+        Columns `task`, `part` (the series), `mean`, `low`, `high` and optionally `control` (bool). Tasks are drawn in
+        order of appearance, with a line above the first one whose rows are all controls.
     title, xlabel : str
     reference : float, optional
         Position of the dashed line, such as no difference; `reference_label` names it.
@@ -29,12 +28,12 @@ def forest_figure(
     Raises
     ------
     ValueError
-        For no row.
+        If `frame` is empty.
     """
     if frame.empty:
         raise ValueError("no mean to draw")
     tasks, parts = list(dict.fromkeys(frame["task"])), list(dict.fromkeys(frame["part"]))
-    # A task of many series needs room, else their marks touch.
+    # Room for the marks of all series.
     height = max(0.55, 0.17 * len(parts))
     figure = Figure(figsize=(WIDTH, 1.5 + height * len(tasks) + 0.2 * (len(parts) // 4)), layout="constrained")
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Systems that were tested on the same images, and how a page calls such a group."""
+"""Groups of systems tested on the same images, and their names."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Group:
-    """Systems that were tested on the same images.
+    """Systems tested on the same images.
 
     Attributes
     ----------
     name : str
-        What tells the group from the others; "" if there is nothing to tell.
+        What distinguishes the group; "" for a single group.
     titles : dict
-        System to title, without the group's name.
+        System -> title, without the group's name.
     """
 
     name: str
@@ -30,11 +30,10 @@ class Group:
 def named_groups(
     groups: list[dict[str, str]], origins: Mapping[str, str] = MappingProxyType({}), classes: Sequence[str] = ()
 ) -> list[Group]:
-    """Name groups of systems (name to title) by the ending, after a comma, that all titles of a group share.
+    """Name groups of systems (name -> title) by the ending, after a comma, that all titles of a group share.
 
-    A group of one system among several is named by its title, one of systems of one origin by that; where systems tell
-    other classes apart, those (of each group, as text) stand before the name. What has no such name or not its own
-    gets its place too.
+    A group of one system among several groups is named by its title; a group whose systems share an origin, by that
+    origin. If given, `classes` (one text per group) is put before the name. Ambiguous names get a number.
 
     >>> [group.name for group in named_groups([{"a": "A", "b": "B"}, {"c": "A, cut", "d": "B, cut"}])]
     ['', 'cut']
@@ -58,7 +57,7 @@ def named_groups(
 
 
 def _common(values: Iterable[str]) -> str:
-    """Return the value that all have; "" if they differ."""
+    """Return the common value; "" if the values differ."""
     found = set(values)
     return found.pop() if len(found) == 1 else ""
 

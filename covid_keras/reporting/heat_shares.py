@@ -1,4 +1,4 @@
-"""The share of heat in the lungs over a whole test set: the table that a report leaves in the run, compared."""
+"""The table of shares of heat in the lungs over a whole test set: read it and compare systems."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ SHARES = "heat-shares.csv"
 
 
 def read_shares(path: Path) -> pd.DataFrame:
-    """Read what `measure_shares` wrote; an empty table where it wrote none."""
+    """Read the table of `measure_shares`; empty if there is none."""
     if not path.is_file():
         return pd.DataFrame()
     try:
         return pd.read_csv(path, dtype={"image_id": str, "patient_id": str})
     except (OSError, ValueError) as error:
-        raise UserError(path, f"is not a readable CSV table ({error})", "Make the report again") from error
+        raise UserError(path, f"is not a readable CSV table ({error})", "Rebuild the report") from error
 
 
 def compared_shares(table: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return, one record per pair and measure, both means and their paired difference with its interval by patient."""
+    """Return one record per pair and measure: both means and their paired difference with its interval by patient."""
     if table.empty:
         return []
     frames = dict(list(table.groupby("system")))

@@ -1,4 +1,4 @@
-"""Measuring the share of heat in the lungs over the whole test set of a run's systems."""
+"""Measure the share of heat in the lungs over the whole test set of a run's systems."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _BATCH = 16
 
 
 def measure_shares(results: Results) -> pd.DataFrame:
-    """Measure the systems that the paper compares by their heat, and write the table into the run folder.
+    """Measure the systems in `Results.heat_pairs` and write the table into the run folder.
 
     Returns
     -------
     DataFrame
-        `system`, and the columns of `covid_keras.explain.heat_shares`, one row per test image of the system's first
-        execution, for the class that the network decided for. Empty if the paper compares none that is there.
+        `system` and the columns of `covid_keras.explain.heat_shares`: one row per test image of the system's first
+        execution, for the predicted class. Empty without such pairs.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def _shares_of(results: Results, name: str) -> pd.DataFrame:
 
 
 def _batches(results: Results, execution: Execution, frame: pd.DataFrame) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield inputs as the network takes them, with the lungs in the same geometry."""
+    """Yield batches of network inputs and lung masks in the same geometry."""
     run, system, preparation = results.run, execution.system, execution.preparation
     prepared = system.feed(execution, run.cohort, execution.division, execution.prepared).prepared
     rows = pd.Index(run.cohort.table["image_id"]).get_indexer(frame["image_id"])

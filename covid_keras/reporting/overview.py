@@ -1,6 +1,6 @@
-"""The suite's own page: every paper, system and cohort, paper against ours, made from the committed JSON alone.
+"""The overview of all papers, from the committed results.
 
-`covid-keras results` writes it as HTML and as `papers/RESULTS.md`; both are one `Report`, so they cannot disagree.
+`covid-keras results` renders one `Report` as HTML and as `papers/RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from covid_keras.reporting.tables import (
 )
 from covid_keras.reporting.wording import NOTHING, counted, grouped, interval, number, stopped
 
-# What becomes of a published cell, the most telling first: of several profiles that counts which says most.
+# States of a published cell, the most informative first. Over several profiles, the first one counts.
 STATES = (*VERDICTS, NOT_MEASURED, NO_COUNTERPART, LOST)
 SHOWN = {"accuracy": "Accuracy", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 HEADLINE = "accuracy"
@@ -51,26 +51,19 @@ _VALUES = ("paper", "paper_std", "paper_low", "paper_high", "target", "ours", "o
 
 @dataclass(frozen=True)
 class Entry:
-    """A paper with all that is committed of it.
-
-    Attributes
-    ----------
-    paper : Paper
-    results : tuple of Results
-        One per profile, none where no results are committed.
-    """
+    """A paper with its committed results, one per profile."""
 
     paper: Paper
     results: tuple[Results, ...]
 
     @classmethod
     def of(cls, paper: Paper) -> Entry:
-        """Read what is committed of a paper."""
+        """Read the committed results of a paper."""
         return cls(paper, tuple(Results.committed(paper, profile) for profile in committed_profiles(paper)))
 
     @cached_property
     def name(self) -> str:
-        """Authors and year, as one cites them."""
+        """Authors and year, as cited."""
         cited = load_citation(self.paper.folder / "published.yaml")
         names = [author.split()[-1] for author in cited["authors"]]
         who = f"{names[0]} et al." if len(names) > 2 else " & ".join(names)
@@ -88,21 +81,21 @@ class Entry:
 
     @cached_property
     def comparisons(self) -> list[pd.DataFrame]:
-        """Every published cell beside ours, one table per profile; one without a number of ours if there is none."""
+        """Published cells beside ours, one table per profile; one table without ours if there are no results."""
         cells = load_published(self.paper.folder / "published.yaml")
         nothing = [] if self.results else [compare(cells, [], 0.0, audit=audited_places(self.audit))]
         return [*(found.comparison for found in self.results), *nothing]
 
     @cached_property
     def states(self) -> pd.Series:
-        """How many published cells there are of each of `STATES`."""
+        """Number of published cells per state."""
         ranks = [frame.apply(lambda row: STATES.index(state_of(row)), axis=1) for frame in self.comparisons]
         best = pd.concat(ranks, axis=1).min(axis=1)
         return best.map(STATES.__getitem__).value_counts().reindex(STATES, fill_value=0)
 
 
 def state_of(row: Mapping[str, Any]) -> str:
-    """Return which of `STATES` a row of a comparison is in."""
+    """Return the state (one of `STATES`) of a row of a comparison."""
     verdict = verdict_of(row)
     if verdict.reason in (LOST, NO_COUNTERPART):
         return verdict.reason
@@ -110,12 +103,12 @@ def state_of(row: Mapping[str, Any]) -> str:
 
 
 def entries_of(papers: Iterable[Paper]) -> list[Entry]:
-    """Return the papers with all that is committed of them, by year and name."""
+    """Return the papers with their committed results, by year and name."""
     return sorted(map(Entry.of, papers), key=lambda entry: (entry.name[-4:], entry.name))
 
 
 class Tally(NamedTuple):
-    """How many numbers the papers print, how many have one of ours beside them, and how many of these are judged."""
+    """Counts of printed numbers: all, those with a number of ours, and those judged."""
 
     printed: int
     beside: int
@@ -123,14 +116,14 @@ class Tally(NamedTuple):
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Tally:
-        """Count the published cells of papers."""
+        """Count the published cells."""
         total = sum(entry.states for entry in entries)
         beside = int(total[list(VERDICTS)].sum())
         return cls(int(total.sum()), beside, beside - int(total[NOT_JUDGED]))
 
 
 def overview_report(papers: Iterable[Paper]) -> Report:
-    """Put the page together from what is committed.
+    """Build the page from the committed results.
 
     Raises
     ------
@@ -163,7 +156,7 @@ def overview_report(papers: Iterable[Paper]) -> Report:
 
 
 def _start(entries: list[Entry]) -> Section:
-    """What the page is, the papers in numbers, what it cost, and the headline drawn."""
+    """Introduction, counts and cost per paper, and the headline figure."""
     section = Section(
         "The papers in numbers",
         prose(*TEXTS, "what"),
@@ -177,7 +170,7 @@ def _start(entries: list[Entry]) -> Section:
 
 
 def headline(entries: Iterable[Entry]) -> list[FigureEntry]:
-    """Return the figure of one metric of all papers' systems, paper against ours; none where there is no number."""
+    """Return the figure of the headline metric of all systems; [] without numbers."""
     if not (panels := _headline_panels(entries)):
         return []
     title = f"{HEADLINE.capitalize()}, paper against ours"
@@ -186,7 +179,7 @@ def headline(entries: Iterable[Entry]) -> list[FigureEntry]:
 
 
 def _cells_table(entries: list[Entry]) -> TableEntry:
-    """What became of the published numbers, one line per paper."""
+    """States of the published numbers, one row per paper."""
     heads = {kind: f"{VERDICTS[kind][0]} {kind}" if kind in VERDICTS else kind for kind in STATES} | {LOST: "lost"}
     rows = [
         {"paper": entry.name, "published": entry.states.sum()}
@@ -198,7 +191,7 @@ def _cells_table(entries: list[Entry]) -> TableEntry:
 
 
 def _audit_table(entries: list[Entry]) -> TableEntry:
-    """What the audit says of the printed numbers, one line per paper."""
+    """Audit of the printed numbers, one row per paper."""
     counts = [audit_counts(entry.audit) for entry in entries]
     heads = dict.fromkeys(head for one in counts for head in one)
     rows = [{"paper": entry.name} | dict.fromkeys(heads, 0) | one for entry, one in zip(entries, counts, strict=True)]
@@ -212,7 +205,7 @@ def _with_total(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _cost_table(entries: list[Entry]) -> TableEntry:
-    """What each run cost: executions, hours, device, software."""
+    """Cost of each run: executions, hours, device, software."""
     rows = [
         {
             "paper": entry.name,
@@ -231,7 +224,7 @@ def _cost_table(entries: list[Entry]) -> TableEntry:
 
 
 def device_words(source: Mapping[str, Any]) -> str:
-    """Return what trained: the GPUs or TPUs, else the cores."""
+    """Return the training device: GPUs, TPUs or cores."""
     machine = source["trained_on"]
     device = machine["device"]
     if device["gpus"]:
@@ -240,22 +233,22 @@ def device_words(source: Mapping[str, Any]) -> str:
 
 
 def software_words(source: Mapping[str, Any]) -> str:
-    """Return the versions that trained."""
+    """Return the software versions of the training."""
     versions = source["trained_with"]
     return f"TensorFlow {versions['tensorflow']}, Keras {versions['keras']}"
 
 
 def in_percent(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a comparison with its ratios as percent, so that one column or axis holds one unit."""
+    """Convert the ratios of a comparison to percent, for one unit per column or axis."""
     frame, ratios = frame.copy(), frame["unit"] == "ratio"
-    # A ratio of three decimals times 100 is one of one decimal, not 97.14999999999999.
+    # Rounded, since 100 * 0.9715 is not exactly 97.15.
     frame.loc[ratios, list(_VALUES)] = (100 * frame.loc[ratios, list(_VALUES)]).round(6)
     frame.loc[ratios, "unit"] = "percent"
     return frame
 
 
 def _headline_panels(entries: Iterable[Entry]) -> dict[str, pd.DataFrame]:
-    """The rows of the figure, one panel per paper and profile; of a number printed twice the first."""
+    """Rows of the headline figure, one panel per paper and profile; the first of repeated numbers."""
     panels = {}
     for entry in entries:
         for found in entry.results:
@@ -275,7 +268,7 @@ def _headline_panels(entries: Iterable[Entry]) -> dict[str, pd.DataFrame]:
 
 
 def _paper_section(entry: Entry) -> Section:
-    """A paper: each profile's results, whether its numbers are possible, and what has no number of ours."""
+    """Return a paper's section: results per profile, audit, and tables without a number of ours."""
     text = prose(*TEXTS, "paper", paper=entry.paper, results=entry.results)
     section = Section(entry.name, text, link=entry.name)
     section.parts = [_profile_part(entry, found) for found in entry.results]
@@ -304,7 +297,7 @@ def _against(entry: Entry, table: PaperTable) -> AgainstEntry:
 
 
 def _profile_part(entry: Entry, found: Results) -> Section:
-    """What was measured in one profile."""
+    """Return the results of one profile."""
     source, protocol = found.provenance, found.protocol_text
     device, software = device_words(source), software_words(source)
     part = Section(
@@ -329,7 +322,7 @@ def _profile_part(entry: Entry, found: Results) -> Section:
 
 
 def _system_tables(found: Results) -> list[tuple[bool, AgainstEntry]]:
-    """Return tables of every system and stage, and whether the paper prints any of these numbers for them."""
+    """Return tables of systems and stages, each with whether the paper prints any of its numbers."""
     frame = in_percent(found.comparison)
     masks = {
         one.metric: one.metric.replace("_", " ").replace("dice", "Dice").replace("iou", "IoU")
@@ -344,7 +337,7 @@ def _system_tables(found: Results) -> list[tuple[bool, AgainstEntry]]:
         everyone = [system for system in dict.fromkeys(order) if any(key[0] == system for key in cells)]
         for printed in (True, False):
             if rows := [system for system in everyone if (system in own) == printed]:
-                # A dash in every cell would say nothing.
+                # Without the paper's numbers, a column of dashes is left out.
                 mine = cells if printed else {key: replace(cell, paper="") for key, cell in cells.items()}
                 title = f"{name} of the paper" if printed else f"{name} without a counterpart in the paper"
                 entries.append((printed, _system_entry(_system_table(title, found, rows, columns, mine), printed)))
@@ -364,7 +357,7 @@ def _system_entry(table: PaperTable, printed: bool) -> AgainstEntry:
 
 
 def _legend(table: PaperTable) -> str:
-    """Explain the signs that stand in a table in one line."""
+    """Return a line that explains the signs in a table."""
     cells = table.cells.values()
     kinds, said = dict.fromkeys(cell.kind for cell in cells if cell.kind), {cell.audit.verdict for cell in cells}
     return prose(
@@ -406,18 +399,18 @@ def _tested_words(one: Measured) -> str:
 
 
 def _system_cell(frame: pd.DataFrame, one: Measured) -> Cell:
-    """A metric of a system: what the paper prints for it, wherever it does, beside ours."""
+    """Return a system's metric: all that the paper prints for it, beside ours."""
     rows = frame[(frame["system"] == one.system) & (frame["metric"] == one.metric)]
     if rows.empty:
         return Cell(NOTHING, number(one.mean), interval(one.low, one.high, kind=one.interval))
-    # One number printed in two places is one, the first; where the text has lost it in one of them, it has the other.
+    # A number printed in several places counts once; places where it is lost are ignored.
     rows = rows[rows["paper"].notna()].drop_duplicates("paper") if rows["paper"].notna().any() else rows.head(1)
     first, *others = [cell_of(row) for row in rows.to_dict("records")]
     return replace(first, paper=" or ".join([first.paper, *(cell.paper for cell in others)]))
 
 
 def _everything(found: Results) -> TableEntry:
-    """Every metric of every system, one row per system: there are more of these than of metrics."""
+    """Every metric of every system, one row per system."""
     frame = measured_table(found.measured, found.titles).set_index("metric").T
     frame = frame.map(lambda text: text.replace(" [", "\n[")).rename_axis("system").reset_index()
     return TableEntry("All that was measured", prose(*TEXTS, "everything"), frame)
@@ -427,7 +420,7 @@ def _everything(found: Results) -> TableEntry:
 
 
 class Reason(NamedTuple):
-    """Why published cells have no verdict: what became of them, how many they are, why, and which."""
+    """Why published cells have no verdict: their state, number, reason and places."""
 
     state: str
     cells: int
@@ -436,9 +429,9 @@ class Reason(NamedTuple):
 
 
 def reasons_of(paper: Paper, found: Results | None, frame: pd.DataFrame) -> list[Reason]:
-    """Return why published cells have no verdict, and why systems have no number; `found` is None without results.
+    """Return why cells have no verdict and systems have no number; `found` is None without results.
 
-    Every cell of the comparison without an outcome of its own is counted in one of them.
+    Every cell without an outcome is counted once.
     """
     systems, left_out = (found.titles, found.left_out) if found else ({}, {})
     absent_words = "not in this profile" if found else "no results are committed"
@@ -454,7 +447,7 @@ def reasons_of(paper: Paper, found: Results | None, frame: pd.DataFrame) -> list
     absent |= {name: name for name in missing["system"] if name not in {**absent, **systems}}
     for why, names in grouped((left_out.get(name, absent_words), name) for name in absent).items():
         count = int(missing["system"].isin(names).sum())
-        # Older results say so in the reason, too.
+        # Older results repeat this in the reason.
         why = why.removeprefix(f"{NOT_RUN}: ")
         reasons.append(Reason(NOT_RUN, count, why, "; ".join(absent[name] for name in names)))
     for state, block in ((NO_COUNTERPART, "no_counterpart"), (LOST, "lost")):
@@ -465,10 +458,10 @@ def reasons_of(paper: Paper, found: Results | None, frame: pd.DataFrame) -> list
 
 
 def _reasons_part(paper: Paper, found: Results | None, frame: pd.DataFrame) -> Section:
-    """What cannot be compared, one line per reason; of surrogates the reason that holds on the paper's own data too."""
+    """Return what cannot be compared, one line per reason, and the systems that are not the paper's own."""
     lines = []
     for one in reasons_of(paper, found, frame):
-        title = f"{one.state.capitalize()}, and the paper prints no number of theirs"
+        title = f"{one.state.capitalize()}, no number in the paper"
         if one.cells:
             title = ": ".join(part for part in (counted(one.cells, "cell"), one.state) if part)
         lines.append((title, f"{one.which}: {stopped(one.why)}"))
@@ -479,7 +472,7 @@ def _reasons_part(paper: Paper, found: Results | None, frame: pd.DataFrame) -> S
 
 
 def _table_words(names: Iterable[str]) -> str:
-    """Return the tables by name, those that differ by their number alone together.
+    """Return the titles of tables, joined by kind.
 
     >>> _table_words(["IV", "V", "text 5.1", "IV", "text 7", "Figure 2", "ROC"])
     'Tables IV, V; Running text, sections 5.1, 7; Figure 2; ROC'

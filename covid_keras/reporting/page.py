@@ -1,4 +1,4 @@
-"""The page of a run, part by part; its prose stands in `templates/report.md`."""
+"""The page of a run, section by section; its prose is in `templates/report.md`."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from covid_keras.reporting.seeds import leak_table, seed_figure, seed_table
 from covid_keras.reporting.tables import measured_table, verdict_counts
 from covid_keras.reporting.wording import NOTHING, grouped, interval, number, span, with_bounds
 
-# Systems up to which every figure of theirs is open on the page; of more only those of the paper's own systems.
+# With more systems, only the figures of the paper's own systems are not folded.
 FEW_SYSTEMS = 4
 TEXTS = ("covid_keras.reporting", "report.md")
 
 
 def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) -> Report:
-    """Put the page together; `explained` are each system's example pictures, none where they were not asked for."""
+    """Build the page; `explained` maps systems to their example pictures and may be empty."""
     paper, protocol = results.paper, results.run.protocol
     tables = [
         *_truth_table(results),
@@ -70,7 +70,7 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
 
 
 def _provenance(results: Results) -> list[tuple[str, Any]]:
-    """Versions, revision, device and seed of the run and its first execution, nested names joined by dots."""
+    """Provenance of the run and its first execution, nested names joined by dots."""
     record = results.records[0] | {"predictions_sha256": "one per execution, see execution.json"}
     return _flat(results.run.record["provenance"] | {"executions": record})
 
@@ -88,7 +88,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _evidence_section(results: Results, explained: Mapping[str, list[FigureEntry]]) -> Section:
-    """The example pictures of each system; of many systems only the paper's own stand open."""
+    """Example pictures of each system; folded for all but the paper's own if there are many systems."""
     section = Section("Where the evidence lies")
     if not explained:
         return section
@@ -102,7 +102,7 @@ def _evidence_section(results: Results, explained: Mapping[str, list[FigureEntry
 
 
 def _audit_section(results: Results) -> Section:
-    """Whether the paper's numbers are possible, with what that means."""
+    """The audit of the paper's numbers."""
     section = audit_section(results.audit)
     section.text = f"{section.text} {prose(*TEXTS, 'audit')}\n\n{audit_caption()}"
     return section
@@ -137,7 +137,7 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
 
 
 def _segmenter(results: Results) -> str:
-    """Who marked the lungs."""
+    """Return what marked the lungs."""
     return results.facts.get("lungs", {}).get("by", "the shipped U-Net")
 
 
@@ -146,9 +146,9 @@ def _measured_tables(results: Results) -> list[TableEntry]:
     entries = []
     for group in results.groups:
         frame = measured_table([one for one in results.measured if one.system in group.titles], group.titles)
-        # The interval gets a line of its own: a table of many systems would not fit the page.
+        # With the interval on a line of its own, tables of many systems fit the page.
         frame = frame.map(lambda text: text.replace(" [", "\n["))
-        # What cannot be measured in this group, such as a severity that it lacks, is no row of it.
+        # Leave out metrics that are undefined for the whole group, such as a missing severity.
         frame = frame[(frame.drop(columns="metric") != NOTHING).any(axis=1)]
         entries.append(TableEntry(group.titled("Measured"), _tested_words(results, group), frame))
     first = entries[0]
@@ -156,7 +156,7 @@ def _measured_tables(results: Results) -> list[TableEntry]:
 
 
 def _tested_words(results: Results, group: Group) -> str:
-    """Which images the systems of a group were tested on."""
+    """Return the number of test images per class and of executions."""
     name = next(iter(group.titles))
     test = results.predictions
     test = test[(test["system"] == name) & (test["split"] == "test")]
@@ -187,7 +187,7 @@ def _truth_table(results: Results) -> list[TableEntry]:
 
 
 def _difference_table(results: Results) -> list[TableEntry]:
-    """The paper's own systems against the others (all pairs if it has none) on the same patients, paired."""
+    """Paired accuracy differences of the paper's own systems from the others, or of all pairs if it has none."""
     rows = []
     for a, b in _pairs(results):
         both = results.predictions_of(a), results.predictions_of(b)
@@ -205,7 +205,7 @@ def _difference_table(results: Results) -> list[TableEntry]:
 
 
 def _pairs(results: Results) -> list[tuple[str, str]]:
-    """Return the pairs of systems that were tested on the same images; the paper's own, or the later one, first."""
+    """Return the pairs of systems tested on the same images; the paper's own, or the later one, comes first."""
     if results.report.pairs is not None:
         return [pair for pair in results.report.pairs if set(pair) <= set(results.systems)]
     own = results.report.proposed
@@ -216,7 +216,7 @@ def _pairs(results: Results) -> list[tuple[str, str]]:
 
 
 def shares_table(results: Results) -> TableEntry:
-    """Return the shares of heat in the lungs of the pairs that the paper compares."""
+    """Return the shares of heat in the lungs, for the pairs that the paper compares."""
     rows = [
         {
             "systems": f"{results.systems[one['a_system']]} minus {results.systems[one['b_system']]}",
@@ -233,7 +233,7 @@ def shares_table(results: Results) -> TableEntry:
 
 
 def _seed_figures(results: Results) -> list[FigureEntry]:
-    """The spread over seeds of the systems that were trained more than once, drawn; folds are no seeds."""
+    """Spread over seeds of the systems trained with several; folds do not count."""
     if results.seeds["system"].duplicated().any():
         figure = seed_figure(results.seeds, results.published, results.systems)
         return [FigureEntry("Spread over seeds, drawn", "", figure)]
@@ -246,7 +246,7 @@ def _decision_figures(results: Results) -> list[FigureEntry]:
     entries = []
     for group in results.groups:
         classes = results.classes_of(next(iter(group.titles)))
-        # Of two classes the last is the positive one where the paper names none.
+        # By default, the second of two classes is the positive one.
         positive = results.paper.positive or (classes[-1] if len(classes) == 2 else "")
         parts = {
             title: [part for _, part in test[test["system"] == name].groupby(["repeat", "fold"])]
@@ -275,7 +275,7 @@ def _decision_figures(results: Results) -> list[FigureEntry]:
 
 
 def _severity_figure(results: Results, group: Group) -> list[FigureEntry]:
-    """Accuracy per severity of these systems: ours, and the paper's where it prints the same system's."""
+    """Accuracy per severity of a group's systems, ours and the paper's."""
     levels = {f"accuracy_{level}" for level in SEVERITIES}
     measured = [one for one in results.measured if one.system in group.titles and one.metric in levels]
     measured = [one for one in measured if not np.isnan(one.mean)]
@@ -288,10 +288,7 @@ def _severity_figure(results: Results, group: Group) -> list[FigureEntry]:
 
 
 def _comparison_figures(results: Results) -> list[FigureEntry]:
-    """One figure per published table that has a number of ours: the rows that this run measured.
-
-    What the paper's text has lost has no place in it: there is nothing to set ours against.
-    """
+    """One figure per published table with a number of ours: the rows measured in this run, without lost numbers."""
     frame = results.comparison
     frame = frame[(frame["unit"] == "percent") & frame["paper"].notna()]
     measured = frame.loc[frame["ours"].notna(), ["table", "row"]].drop_duplicates()
@@ -303,7 +300,7 @@ def _comparison_figures(results: Results) -> list[FigureEntry]:
 
 
 def _training_section(results: Results) -> Section:
-    """What was trained, and the learning curves of each group of systems; of many systems on demand."""
+    """What was trained, and the learning curves per group; folded if there are many systems."""
     section = Section("How the trainings went", tables=[_trained_table(results)])
     curves = [entry for group in results.groups for entry in _history_figures(results, group)]
     (section.figures if len(results.systems) <= FEW_SYSTEMS else section.folded).extend(curves)
@@ -311,7 +308,7 @@ def _training_section(results: Results) -> Section:
 
 
 def _history_figures(results: Results, group: Group) -> list[FigureEntry]:
-    """Learning curves of a group's systems, all executions; none of what nobody trained here."""
+    """Learning curves of the trained systems of a group, all executions."""
     drawn = {}
     for name, title in group.titles.items():
         mine = results.executions_of(name)
@@ -325,7 +322,7 @@ def _history_figures(results: Results, group: Group) -> list[FigureEntry]:
 
 
 def _trained_table(results: Results) -> TableEntry:
-    """What each system is and what its training took."""
+    """Size, settings and cost of each system's training."""
     protocol, rows = results.run.protocol, []
     for name, title in results.systems.items():
         system, records = results.paper.system(name), [record for _, record in results.executions_of(name)]
@@ -346,7 +343,7 @@ def _trained_table(results: Results) -> TableEntry:
 
 
 def _notes(results: Results) -> list[tuple[str, str]]:
-    """What the reader must know before believing a number."""
+    """Caveats that the reader must know."""
     whole = results.facts.get("whole_image_crops", {})
     own = notes(
         *TEXTS,

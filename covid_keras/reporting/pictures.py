@@ -1,4 +1,4 @@
-"""Figures of radiographs: where the lungs were found, and where a network saw its evidence."""
+"""Figures of radiographs with lung outlines and heat maps."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ HEAT_WORDS = "heat (share of the map's maximum)"
 
 @dataclass(frozen=True)
 class Explanation:
-    """A radiograph with the evidence for the predicted class and for the other one.
+    """A radiograph with heat maps for the predicted class and another one.
 
     Parameters
     ----------
     image : ndarray (H, W) uint8
-        As the network saw it: cut, and blackened where it was masked.
+        As the network saw it: cropped, and black where masked.
     factual, counterfactual : ndarray (H, W) float, 0..1
-        Grad-CAM of the predicted class, and of `other`.
+        Grad-CAM of the predicted class and of `other`.
     label, predicted, other : str
         True class, predicted class, and the class of the counterfactual map.
     score : float
         Score of the predicted class, 0 to 1.
     mask : ndarray (H, W), optional
-        Lung mask, `mask > 0` is lung; without it no outline and no shares.
+        Lung mask (`mask > 0`), for the outline and the shares of heat.
     name : str
         Shown above the radiograph, such as the image's id.
     cells : tuple of (int, int)
-        Rows and columns of the maps before they were enlarged, factual and counterfactual; empty if unknown.
+        Rows and columns of each map before resizing; empty if unknown.
     """
 
     image: np.ndarray
@@ -57,10 +57,10 @@ class Explanation:
 def picture_grid(
     title: str, ratios: Sequence[float], columns: int, words: float = 0.6, edge: float = 1.0
 ) -> tuple[Figure, np.ndarray]:
-    """Return a figure of pictures, one row per image, and its axes, (rows, columns); `ValueError` for no image.
+    """Return a figure with one row per image and its axes (rows, columns); raise `ValueError` without images.
 
-    `ratios` are the heights of the rows' pictures by their width; `words` and `edge` are the room in inches for what
-    stands above and below a row, and above and below all of them.
+    `ratios` are height / width of each row's pictures. `words` and `edge` are inches for the text around each row and
+    around all rows.
     """
     if not len(ratios):
         raise ValueError("no image to draw")
@@ -72,7 +72,7 @@ def picture_grid(
 
 
 def aspect(image: np.ndarray) -> float:
-    """Return the height of a picture by its width."""
+    """Return height / width of a picture."""
     return image.shape[0] / image.shape[1]
 
 
@@ -80,8 +80,8 @@ def aspect(image: np.ndarray) -> float:
 def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evidence lies (Grad-CAM)") -> Figure:
     """Draw one row per image: radiograph with the lungs outlined, factual map, counterfactual map.
 
-    Under each map stands the share of its heat that lies in the lungs, and the lungs' share of the picture,
-    which is what heat spread evenly would score; below all maps, of how many cells they are.
+    Below each map: the share of its heat in the lungs, and the lungs' share of the picture, which evenly spread heat
+    would score. Below all maps: their number of cells.
     """
     figure, grid = picture_grid(title, [aspect(case.image) for case in cases], 3, words=0.66)
     for (plain, factual, counterfactual), case in zip(grid, cases, strict=True):
@@ -95,9 +95,9 @@ def explanation_figure(cases: Sequence[Explanation], title: str = "Where the evi
 
 
 def cells_words(cases: Sequence[Explanation]) -> str:
-    """Return of how many cells the maps were before they were enlarged; "" if that is not known.
+    """Return the number of cells of the maps before resizing, as text; "" if unknown.
 
-    A map of few cells says little of where the evidence lies, however smooth it is drawn.
+    A map of few cells localises poorly, however smooth it looks.
 
     >>> nothing = np.zeros((8, 8))
     >>> cells_words([Explanation(nothing, nothing, nothing, "a", "a", "b", 0.9, cells=((4, 4), (4, 4)))])
@@ -108,7 +108,7 @@ def cells_words(cases: Sequence[Explanation]) -> str:
 
 
 def short_name(name: str, longest: int = MAX_NAME) -> str:
-    """Return a name that fits above a picture; its end tells images apart better than its start.
+    """Shorten a name to fit above a picture; its end is kept, since it identifies the image.
 
     >>> short_name("one/very/long/folder/image-0001.png", 16)
     '…/image-0001.png'
@@ -119,9 +119,9 @@ def short_name(name: str, longest: int = MAX_NAME) -> str:
 def show_radiograph(
     axes: Axes, image: np.ndarray, mask: np.ndarray | None = None, title: str = "", below: str = "", **look
 ) -> None:
-    """Draw one picture with words above and below it, its lungs (`mask > 0`) outlined.
+    """Draw a picture with text above and below it, its lungs (`mask > 0`) outlined.
 
-    One channel is grey of 0 to 255 where `look`, as `Axes.imshow` takes it, says nothing else.
+    `look` is passed to `Axes.imshow`. Default: grey, 0 to 255.
     """
     axes.imshow(image, **(look or {"cmap": "gray", "vmin": 0, "vmax": 255}))
     if mask is not None and np.ptp(lungs := (np.asarray(mask) > 0).astype(float)) > 0:
@@ -134,7 +134,7 @@ def show_radiograph(
 
 def show_heat(axes: Axes, case: Explanation, heat: np.ndarray, title: str) -> None:
     show_radiograph(axes, case.image, case.mask, title)
-    # Cold regions stay transparent, so that the anatomy below can be read.
+    # Cold regions stay transparent, so that the anatomy remains visible.
     painted = colormaps[HEAT_MAP](heat)
     painted[..., 3] = 0.72 * np.sqrt(np.clip(heat, 0, 1))
     axes.imshow(painted)
@@ -154,6 +154,6 @@ def colour_bar(
     norm: Normalize | None = None,
     colours: str = HEAT_MAP,
 ) -> None:
-    """Draw the scale of all maps of a figure below them, 0 to 1 if `norm` says nothing else."""
+    """Draw the colour bar of a figure's maps below them; `norm` defaults to 0 to 1."""
     scale = ScalarMappable(norm or Normalize(0, 1), colours)
     figure.colorbar(scale, ax=list(np.ravel(grid)), location="bottom", shrink=0.45, aspect=40, pad=0.02, label=label)

@@ -1,4 +1,4 @@
-"""The picture of one prediction: the radiograph with its lungs, and where in it the evidence lies."""
+"""The figure of one prediction: the radiograph with its lungs, and the Grad-CAM heat map."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from covid_keras.reporting.pictures import Explanation, colour_bar, short_name, 
 from covid_keras.reporting.style import ALARM, INK, MUTED, OKABE_ITO, WIDTH, report_style
 
 DPI = 150
-_SIDE = 640  # longest side of what is drawn, pixels: no more can be seen at this DPI
-_LETTERS = 118  # in a line of the notes
-_HEADLINE = 90  # in a line above the pictures
-_NAME = 48  # letters that fit above a picture of half the width
+_SIDE = 640  # longest side drawn, pixels: more is not visible at this DPI
+_LETTERS = 118  # characters per line of the notes
+_HEADLINE = 90  # characters per line above the pictures
+_NAME = 48  # characters that fit above a picture
 
 
 @report_style()
 def prediction_figure(
     case: Explanation, view: LungBox, title: str, words: str, notes: Sequence[str] = (), alarm: str = ""
 ) -> Figure:
-    """Draw the radiograph with its lungs and the box that the network saw, and again with the heat of its decision.
+    """Draw the radiograph with its lungs and the box that the network saw, and with the heat map.
 
     Parameters
     ----------
     case : Explanation
-        Its `factual` map covers the view alone, (h, w); it has a mask. Label, score and counterfactual are not drawn.
+        With a mask; its `factual` map (h, w) covers the view only. Label, score and counterfactual are not drawn.
     view : LungBox
-        What the network saw, in pixels of the radiograph; no box is drawn where that is the whole picture.
+        What the network saw, in pixels of the radiograph; the box is drawn unless it is the whole picture.
     title, words : str
-        The decision; what is said below the heat map.
+        The decision; the text below the heat map.
     notes : sequence of str
-        Said at the bottom, above the disclaimer, which always is.
+        Shown at the bottom, above the disclaimer.
     alarm : str
-        Why the decision may mean nothing: said at the top in red, and the decision small at the bottom.
+        Why the decision may be meaningless. Shown at the top in red; the decision then moves to the bottom.
     """
     notes = (title, *notes) if alarm else notes
     lines = [line for note in (*notes, DISCLAIMER) for line in textwrap.wrap(note, _LETTERS)]
@@ -70,7 +70,7 @@ def prediction_figure(
 
 
 def draw_prediction(path: Path, answer: Answer, entry: WeightEntry) -> None:
-    """Write the picture of an answer that has heat, as PNG, whole or not at all."""
+    """Write the figure of an answer with heat as PNG, atomically."""
     row = answer.prediction
     case = Explanation(
         image=answer.image,
@@ -88,12 +88,12 @@ def draw_prediction(path: Path, answer: Answer, entry: WeightEntry) -> None:
     alarm = doubt_words(row) if row.doubt else ""
     figure = prediction_figure(case, row.view, describe_decision(row, entry), heat_words(row), notes, alarm)
     with atomic_path(path) as temporary, report_style():
-        # Without the program's name: the same picture gives the same bytes.
+        # Without the program's name, the same figure gives the same bytes.
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
 
 
 def _drawable(case: Explanation, view: LungBox) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return radiograph, lungs and heat, all of the whole picture, at the size at which they are drawn."""
+    """Return radiograph, lungs and heat of the whole picture, at the size drawn."""
     heat = np.zeros(case.image.shape, np.float32)
     rows, columns = view.slices
     heat[rows, columns] = cv2.resize(case.factual, (view.right - view.left, view.bottom - view.top))
@@ -107,7 +107,7 @@ def _drawable(case: Explanation, view: LungBox) -> tuple[np.ndarray, np.ndarray,
 
 
 def _outline(axes: Axes, view: LungBox, down: float, across: float) -> None:
-    """Draw the view's box on a radiograph of which a pixel is `down` and `across` of the original's."""
+    """Draw the view's box on a radiograph scaled by `down` and `across`."""
     if view.whole:
         return
     corner = view.left * across - 0.5, view.top * down - 0.5

@@ -1,7 +1,7 @@
-"""The prose of a report, kept in templates beside the code: Jinja2, one block per text.
+"""The prose of a report, kept in Jinja2 templates beside the code: one block per text.
 
-A template lies in the folder `templates` of a package (of a paper, or of this one). Lines within a paragraph may be
-broken anywhere: a paragraph is rendered as one line. ::
+Templates are in the folder `templates` of a package (of a paper, or this one). Each paragraph is rendered as one line,
+so lines may be broken anywhere. ::
 
     {% block filter_caption %}
     Test images: {{ frontal }} frontal and {{ counted(lateral, "lateral image") }}; the recall of frontal is
@@ -32,13 +32,13 @@ def prose(package: str | Path, template: str, block: str = "", **values: Any) ->
     Parameters
     ----------
     package : str or Path
-        The package whose folder `templates` holds the template (`"papers.arias_vgg19"`), or that folder itself.
+        Package with the folder `templates` (`"papers.arias_vgg19"`), or that folder.
     template : str
-        Name of the file.
+        File name.
     block : str
-        Which block of it; the whole template where empty.
+        Block to render; "" renders the whole template.
     **values
-        What the template names; a name that is missing is an error.
+        Values used by the template; a missing one is an error.
 
     Returns
     -------
@@ -48,9 +48,9 @@ def prose(package: str | Path, template: str, block: str = "", **values: Any) ->
     Raises
     ------
     jinja2.UndefinedError
-        If the template names a value that is not given.
+        If the template uses a value that is not given.
     KeyError
-        If it has no such block.
+        If there is no such block.
     """
     found = _environment(package).get_template(template)
     text = "".join(found.blocks[block](found.new_context(values))) if block else found.render(values)
@@ -58,9 +58,9 @@ def prose(package: str | Path, template: str, block: str = "", **values: Any) ->
 
 
 def notes(package: str | Path, template: str, block: str = "", **values: Any) -> tuple[tuple[str, str], ...]:
-    """Render a list of notes: each paragraph that begins with `## ` is a title, what follows it is its text.
+    """Render a list of notes as (title, text) pairs; paragraphs that begin with `## ` are titles.
 
-    Parameters as in `prose`; returns (title, text) pairs.
+    Parameters as in `prose`.
     """
     found: list[tuple[str, str]] = []
     for part in prose(package, template, block, **values).split("\n\n"):
@@ -73,7 +73,7 @@ def notes(package: str | Path, template: str, block: str = "", **values: Any) ->
 
 
 def titled(package: str | Path, template: str, block: str, **values: Any) -> tuple[str, str]:
-    """Render a block of one note; return its title and its text."""
+    """Render a block with one note; return its title and text."""
     ((title, text),) = notes(package, template, block, **values)
     return title, text
 

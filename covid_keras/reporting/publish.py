@@ -1,14 +1,14 @@
-"""Putting a run's numbers into the repository: predictions, metrics, and the tables of the READMEs made from them.
+"""Publish a run's results in the repository: predictions, metrics, and the tables of the READMEs.
 
 `covid-keras publish RUN` writes `papers/<paper>/results/<profile>.json` and `<profile>-predictions.csv`, the page
-`papers/RESULTS.md` and the figure `papers/accuracy.svg`, and fills the places up to `<!-- end -->` in the READMEs:
+`papers/RESULTS.md` and the figure `papers/accuracy.svg`. It fills the READMEs between these marks and `<!-- end -->`:
 
-- `<!-- results NAME PROFILE -->` gets one table of paper against ours; further words name its metrics;
-- `<!-- audit NAME -->` how many printed numbers are possible;
-- `<!-- tally -->` how many of all papers' numbers are judged;
-- `<!-- lungs -->` how well the shipped lung masks fit.
+- `<!-- results NAME PROFILE -->`: one table of paper against ours; further words name its metrics;
+- `<!-- audit NAME -->`: counts of the audit of the printed numbers;
+- `<!-- tally -->`: how many of all papers' numbers are judged;
+- `<!-- lungs -->`: Dice and IoU of the shipped lung masks.
 
-Nobody types a number by hand: a test makes metrics from predictions and tables from metrics again and compares.
+A test recomputes metrics and tables from the predictions and compares them.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ PLACE = re.compile(
 
 
 def publish_run(path: str | Path) -> Path:
-    """Put a finished run into `papers/<paper>/results/` and bring the READMEs up to date; return that folder.
+    """Copy a complete run's results to `papers/<paper>/results/` and update the READMEs; return that folder.
 
     Raises
     ------
     UserError
-        If the run is not complete, or the suite does not run from a checkout.
+        If the run is not complete, or the suite is not run from a checkout.
     """
     require_checkout()
     results = Results.of(RunFolder.open(path))
     if not results.complete:
-        raise UserError(path, "is not complete; only whole runs are published", "Let `covid-keras reproduce` finish it")
+        raise UserError(path, "is not complete", "Finish it with `covid-keras reproduce`")
     folder, profile = results.paper.folder / "results", results.run.protocol.profile
     files = predictions_files(folder, profile, len(results.frames))
     for path, frame in zip(files, results.frames, strict=True):
         write_predictions(path, portable(frame))
     for path in set(folder.glob(f"{profile}-predictions*.csv")) - set(files):
-        path.unlink()  # of an older run with more sets of classes
+        path.unlink()  # from an older run with more sets of classes
     if len(shares := results.source.shares):
         write_text(folder / f"{profile}-{SHARES}", shares.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     for name, text in results.report.published_files(results.run).items():
@@ -74,12 +74,12 @@ def publish_run(path: str | Path) -> Path:
 
 
 def refresh_results() -> Path:
-    """Compute the committed metrics again from the committed predictions, then every page; return the checkout.
+    """Recompute the committed metrics from the committed predictions, then every page; return the checkout.
 
     Raises
     ------
     UserError
-        Where the suite does not run from a checkout, or a committed file cannot be read.
+        If the suite is not run from a checkout, or a committed file cannot be read.
     """
     require_checkout()
     for paper in _own_papers():
@@ -90,12 +90,12 @@ def refresh_results() -> Path:
 
 
 def refresh_readmes() -> Path:
-    """Fill every place of results in the READMEs and `papers/RESULTS.md` from what is committed; return the checkout.
+    """Update the READMEs and `papers/RESULTS.md` from the committed results; return the checkout.
 
     Raises
     ------
     UserError
-        If the suite does not run from a checkout.
+        If the suite is not run from a checkout.
     """
     require_checkout()
     for readme in readmes():
@@ -105,9 +105,9 @@ def refresh_readmes() -> Path:
 
 
 def refresh_overview() -> list[Path]:
-    """Write `papers/RESULTS.md` and the figure of the README; return the former. Without a paper, write nothing.
+    """Write `papers/RESULTS.md` and the README's figure; return [the former], or [] if the checkout holds no paper.
 
-    Papers that are installed from elsewhere are on their user's page (`write_results`) and not in this repository.
+    Papers installed from elsewhere are left out; `write_results` shows them.
     """
     own = _own_papers()
     for entry in headline(entries_of(own)):
@@ -117,7 +117,7 @@ def refresh_overview() -> list[Path]:
 
 
 def write_results(out: str | Path) -> list[Path]:
-    """Write the suite's own page to `out` and, in a checkout, `papers/RESULTS.md`; return what was written.
+    """Write the overview of all papers to `out` and, in a checkout, `papers/RESULTS.md`; return the paths.
 
     Raises
     ------
@@ -129,42 +129,42 @@ def write_results(out: str | Path) -> list[Path]:
 
 
 def _published_papers() -> list[Paper]:
-    """Return the papers that have a file of printed numbers; without one there is nothing to set ours against."""
+    """Return the papers that have a `published.yaml`."""
     return [paper for paper in load_papers().values() if (paper.folder / "published.yaml").is_file()]
 
 
 def _own_papers() -> list[Paper]:
-    """Return those of them that lie in this checkout."""
+    """Return those papers that are in this checkout."""
     return [paper for paper in _published_papers() if paper.folder.is_relative_to(ROOT)]
 
 
 def require_checkout() -> None:
-    """Raise `UserError` if the suite does not run from a checkout, whose READMEs and results there are to write."""
+    """Raise `UserError` if the suite is not run from a checkout."""
     if not is_checkout():
         raise UserError(
             ROOT,
-            "is not a checkout of covid_keras: there are no READMEs to fill",
-            "Clone the repository, `pip install -e .` there, and publish again",
+            "is not a checkout of covid_keras",
+            "Clone the repository, run `pip install -e .` in it, and publish again",
         )
 
 
 def is_checkout() -> bool:
-    """Whether the suite runs from a checkout and not from where pip installs."""
+    """Return whether the suite is run from a checkout, not from site-packages."""
     return (ROOT / "setup.cfg").is_file() and not {"site-packages", "dist-packages"} & set(ROOT.parts)
 
 
 def portable(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return predictions with file names instead of paths of this machine."""
+    """Replace local paths by file names."""
     return predictions.assign(path=[Path(path).name for path in predictions["path"]])
 
 
 def readmes() -> list[Path]:
-    """Return the READMEs that may hold results."""
+    """Return the READMEs that may contain results."""
     return [ROOT / "README.md", *sorted((ROOT / "papers").glob("*/README.md")), FOLDER / "README.md"]
 
 
 def filled(text: str) -> str:
-    """Return a README's text with every place of results and audits filled from what is committed."""
+    """Return a README's text with results and audits filled in."""
     papers = load_papers()
 
     def fill(match: re.Match[str]) -> str:

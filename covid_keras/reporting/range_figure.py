@@ -18,17 +18,17 @@ def range_figure(result: RangeTest, title: str = "Learning-rate range test", cho
     Parameters
     ----------
     result : RangeTest
-        The batches that do not count for the suggestion, the first and the last, are drawn pale.
+        The first and last batches, not used for the suggestion, are drawn pale.
     chosen : float, optional
-        The rate that was trained with, to be marked too.
+        The protocol's rate, also marked.
 
     Raises
     ------
     ValueError
-        For fewer batches than can be drawn.
+        If there are too few batches to draw.
     """
     if len(result.rates) <= SKIP_FIRST + SKIP_LAST:
-        raise ValueError(f"a range test of {len(result.rates)} batches has too few to draw")
+        raise ValueError(f"too few batches to draw (got {len(result.rates)})")
     figure = Figure(figsize=(NARROW + 1.8, NARROW - 0.6), layout="constrained")
     axes = figure.subplots()
     counted = slice(SKIP_FIRST, -SKIP_LAST)
@@ -42,7 +42,7 @@ def range_figure(result: RangeTest, title: str = "Learning-rate range test", cho
     ):
         if math.isfinite(rate):
             axes.axvline(rate, color=colour, linestyle=line, linewidth=1.4, label=f"{words}: {rate:.1e}")
-    # One exploded batch would press all others flat.
+    # Limited to the smoothed range: one exploding batch would flatten the rest.
     low, high = np.min(smooth), np.max(smooth)
     room = max(high - low, 1e-6)
     axes.set(

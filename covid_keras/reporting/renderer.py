@@ -1,8 +1,7 @@
-"""The one renderer: templates turn a `Report` into HTML, Markdown or LaTeX.
+"""Render a `Report` as HTML, Markdown or LaTeX.
 
-The HTML page is self-contained and opens anywhere, offline, and prints: figures are inlined (SVG where they are
-drawings, PNG where they hold pictures). Markdown names the figures and leaves them to the page; LaTeX holds the tables
-of paper against ours.
+The HTML page is self-contained: figures are inlined as SVG, or as PNG if they contain pictures. Markdown names the
+figures without showing them. LaTeX contains the tables of paper against ours.
 """
 
 from __future__ import annotations
@@ -59,42 +58,42 @@ _LATEX = {
     "|": r"\textbar{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    # A bracket after a line break would be read as the break's optional argument.
+    # After a line break, a bracket would be read as its optional argument.
     "[": "{[}",
     "]": "{]}",
 }
 
 
 def render(report: Report, kind: Kind = "html") -> str:
-    """Return a report as text; the same report gives the same bytes.
+    """Return a report as text. The output is deterministic.
 
     Raises
     ------
     ValueError
-        If a citation's address is not http(s).
+        If a citation's URL is not http(s).
     """
     for text, url in report.citations:
         if url and not url.startswith(("https://", "http://")):
-            raise ValueError(f"the address of {text!r} is not http(s): {url}")
+            raise ValueError(f"the URL of {text!r} is not http(s): {url}")
     sections = [section for section in report.sections if not section.empty]
     text = _environment(kind).get_template(f"page.{kind}.j2").render(report=report, sections=sections)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def fragment(*sections: Section) -> str:
-    """Return sections as Markdown that stands in another file, without a page around them."""
+    """Return sections as Markdown to be embedded in another file."""
     return render(Report(disclaimer="", sections=list(sections)), "md")
 
 
 def write_report(path: str | Path, report: Report) -> Path:
-    """Write the HTML page to `path`, whole or not at all; return the path."""
+    """Write the HTML page atomically; return the path."""
     return write_text(path, render(report))
 
 
 def write_figures(folder: Path, report: Report) -> list[Path]:
-    """Write every figure of a report as PNG, named by its place on the page and its title; return the files.
+    """Write every figure of a report as PNG, named by its position and title; return the files.
 
-    PNG files that an earlier report left in the folder are removed.
+    Other PNG files in the folder, from an earlier report, are removed.
     """
     written: list[Path] = []
     for section in report.sections:
@@ -116,7 +115,7 @@ def _figures_of(section: Section) -> Iterator[FigureEntry]:
 
 def drawn(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
     buffer = io.BytesIO()
-    # Without date and program: the same figure gives the same bytes.
+    # Without date and program name, the same figure gives the same bytes.
     metadata: dict[str, None] = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
     with report_style():
         dpi: Any = PICTURE_DPI if kind == "png" else "figure"
@@ -125,7 +124,7 @@ def drawn(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
 
 
 def inline_figure(figure: Figure, alternative: str) -> Markup:
-    """Return a figure as an `<img>` with a data URI: SVG for drawings, PNG where it holds pictures."""
+    """Return a figure as an `<img>` with a data URI: PNG if it contains pictures, else SVG."""
     holds_pictures = any(image.get_array().size > 10_000 for axes in figure.axes for image in axes.images)
     kind = "png" if holds_pictures else "svg+xml"
     data = base64.b64encode(drawn(figure, "png" if holds_pictures else "svg")).decode("ascii")
@@ -137,13 +136,13 @@ def inline_figure(figure: Figure, alternative: str) -> Markup:
 
 
 def latex_escape(text: object) -> str:
-    """Return text with LaTeX's special characters and our signs written so that LaTeX sets them."""
+    """Escape LaTeX's special characters and our signs."""
     return "".join(_LATEX.get(character, character) for character in str(text))
 
 
 @lru_cache(maxsize=3)
 def _environment(kind: Kind) -> jinja2.Environment:
-    # Braces mean something to LaTeX.
+    # Braces are special in LaTeX.
     marks = ("<%", "%>", "<<", ">>", "<#", "#>") if kind == "tex" else ("{%", "%}", "{{", "}}", "{#", "#}")
     environment = jinja2.Environment(
         *marks,
@@ -171,10 +170,10 @@ def _shown(value: Any) -> str:
 
 
 def _line(value: Any) -> str:
-    """Return text on one line, as a list of Markdown needs it."""
+    """Return text on one line, for a Markdown list."""
     return " ".join(_shown(value).split())
 
 
 def _cell(value: Any) -> str:
-    """Return text as a cell of a Markdown table: on one line, without a pipe."""
+    """Return text as a cell of a Markdown table: on one line, pipes escaped."""
     return _line(value).replace("\\", "\\\\").replace("|", "\\|")

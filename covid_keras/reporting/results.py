@@ -1,4 +1,4 @@
-"""The report that a paper adds of its own, and all that follows from predictions and the paper's printed numbers."""
+"""What a paper adds to its report, and the results that follow from predictions and printed numbers."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ Pictures = list[tuple[str, str, "Figure"]]
 
 @dataclass(frozen=True)
 class PaperReport:
-    """The report of a paper; a paper that measures or shows something of its own overrides the methods.
+    """What a paper adds to its report; override the methods for further metrics and sections.
 
     Attributes
     ----------
     notes : tuple of (title, text)
-        What the reader must know before believing a number; every report and its page show them.
+        Caveats that the reader must know; shown in every report.
     proposed : tuple of str
-        The paper's own systems: each of the others is compared with them on the same patients; all pairs where empty.
+        The paper's own systems. The others are compared with them; if empty, all pairs are compared.
     pairs : tuple of (str, str)
-        The pairs of systems whose difference is shown, the first minus the second; those of `proposed` where None.
+        Pairs of systems whose difference (first minus second) is shown. Default: chosen by `proposed`.
     leaks : tuple of (str, str)
-        Systems on a division that leaks as published, each with its twin on a disjoint one: their difference is shown.
+        Systems trained on a leaking split as published, each with its counterpart on a split by patient.
     heat_pairs : tuple of (str, str)
-        Systems whose share of heat in the lungs is compared over their whole test set.
+        Systems whose share of heat in the lungs is compared over the whole test set.
     pictures : mapping
-        System to a function of `covid_keras.reporting.examples.Examples` that returns a list of (title, caption,
-        `matplotlib.figure.Figure`): what the report shows of the example images beside the heat maps.
+        System -> function of `covid_keras.reporting.examples.Examples` that returns a list of (title, caption,
+        `matplotlib.figure.Figure`), shown beside the heat maps.
     evidence_notes : mapping
-        System to what the map of a class is a map of, where that is not simply the class's logit.
+        System -> what a class's map shows, if not the class's logit.
     """
 
     notes: tuple[tuple[str, str], ...] = ()
@@ -76,23 +76,23 @@ class PaperReport:
     pictures: Mapping[str, Callable[[Examples], Pictures]] = field(default_factory=dict)
     evidence_notes: Mapping[str, str] = field(default_factory=dict)
 
-    # The lung segmenters that the paper trains itself.
+    # The paper's own lung segmenters.
     segmenters: ClassVar[PaperSegmenters | None] = None
 
     def measure(self, predictions: pd.DataFrame) -> list[Measured]:
-        """Return further metrics that the paper prints, of the predictions of one set of classes."""
+        """Return the paper's additional metrics of predictions with one set of classes."""
         return []
 
     def measured_beside(self, run: RunFolder) -> list[Measured]:
-        """Return what was measured of what the paper trains beside its systems, as far as that is done."""
+        """Return the metrics of what the paper trains beside its systems, as far as done."""
         return self.segmenters.measured(run) if self.segmenters else []
 
     def measured_from(self, folder: Path, profile: str) -> list[Measured]:
-        """Return the same, made again from the files that were published into a folder of results."""
+        """Return the same, recomputed from the published files in a results folder."""
         return self.segmenters.kept(folder, profile) if self.segmenters else []
 
     def published_files(self, run: RunFolder) -> dict[str, str]:
-        """Return {file name: text} of what is published beside the predictions; names follow the profile's."""
+        """Return {file name: text} to publish beside the predictions; the profile's name is prefixed."""
         return self.segmenters.published_files(run) if self.segmenters else {}
 
     def sections(self, results: Results) -> list[Section]:
@@ -101,7 +101,7 @@ class PaperReport:
 
 
 def report_of(paper: Paper) -> PaperReport:
-    """Return the `REPORT` of the module that a paper names as its report; the plain one where it names none."""
+    """Return `REPORT` of the paper's report module, or the default report."""
     return importlib.import_module(paper.report).REPORT if paper.report else PaperReport()
 
 
@@ -109,7 +109,7 @@ def report_of(paper: Paper) -> PaperReport:
 class Results:
     """Predictions and everything that follows from them.
 
-    `run`, `executions` and what asks for the cohort or the splits need a source that is a run folder.
+    `run`, `executions` and whatever uses the cohort or the splits require a run folder as source.
     """
 
     source: Source
@@ -121,12 +121,12 @@ class Results:
 
     @classmethod
     def committed(cls, paper: Paper, profile: str) -> Results:
-        """Read what is committed of a paper's profile; a missing or malformed file is an error once it is asked for."""
+        """Return the committed results of a profile; files are read, and errors raised, on first use."""
         return cls(CommittedSource(paper, profile))
 
     @classmethod
     def recomputed(cls, paper: Paper, profile: str) -> Results:
-        """Read the same, with the metrics computed again from the committed predictions."""
+        """Return the same, with metrics recomputed from the committed predictions."""
         return cls(RecomputedSource(paper, profile))
 
     # --- of either source
@@ -138,7 +138,7 @@ class Results:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Protocol, data, device, revision and cost, as they are committed."""
+        """Protocol, data, device, revision and cost, as committed."""
         return self.source.provenance
 
     @property
@@ -148,12 +148,12 @@ class Results:
 
     @cached_property
     def protocol_text(self) -> dict[str, Any]:
-        """The protocol of the run as it was then, as plain values."""
+        """The protocol of the run, as plain values."""
         return yaml.safe_load(self.provenance["protocol"])
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was counted while the run was prepared."""
+        """Counts made while the run was prepared."""
         return self.provenance["facts"]
 
     @property
@@ -163,27 +163,27 @@ class Results:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """The systems that could not be run, and why."""
+        """The systems that were not run -> reason."""
         return self.provenance.get("left_out", {})
 
     @property
     def surrogates(self) -> dict[str, str]:
-        """The systems measured that are no match for the paper's even on its own data, and why."""
+        """The measured systems that differ from the paper's even on its own data -> reason."""
         return self.provenance.get("surrogates", {})
 
     @property
     def phantom(self) -> bool:
-        """Whether the images are synthetic, of known truth."""
+        """Whether the images are synthetic, with known truth."""
         return self.protocol_text["cohort"].get("kind") == "phantom"
 
     @cached_property
     def report(self) -> PaperReport:
-        """What the paper's report has of its own."""
+        """The paper's additions to the report."""
         return report_of(self.paper)
 
     @cached_property
     def measured(self) -> list[Measured]:
-        """Mean, std over executions and 95 % interval by patient, of every metric."""
+        """Mean, std over executions and 95 % interval by patient of every metric."""
         return self.source.measured(self.report)
 
     @cached_property
@@ -193,17 +193,17 @@ class Results:
 
     @cached_property
     def published_titles(self) -> dict[str, str]:
-        """What each of the paper's tables shows, by its name."""
+        """Table name -> title, for the paper's tables."""
         return load_titles(self.paper.folder / "published.yaml")
 
     @cached_property
     def audit(self) -> pd.DataFrame:
-        """Whether the paper's numbers are possible, as `audit_of` returns it."""
+        """The audit of the paper's numbers, from `audit_of`."""
         return audit_of(self.paper)
 
     @cached_property
     def comparison(self) -> pd.DataFrame:
-        """Every published cell beside ours; the tolerance is the one of the run's own protocol, set before it."""
+        """Every published cell beside ours, with the tolerance of the run's own protocol."""
         return compare(
             self.published,
             self.measured,
@@ -216,14 +216,14 @@ class Results:
 
     @cached_property
     def systems(self) -> dict[str, str]:
-        """The systems with finished executions: name to title."""
+        """Name -> title of the systems with finished executions."""
         return {name: self.paper.system(name).title for name in self.source.systems}
 
     @cached_property
     def titles(self) -> dict[str, str]:
-        """All that was measured, systems and stages: name to title.
+        """Name -> title of all that was measured, systems and stages.
 
-        The title of a stage is the row of the paper's, where all its numbers stand in rows of one name, else its name.
+        A stage's title is its row in the paper's tables if that is unique, else its name.
         """
         rows = self.comparison.groupby("system")["row"].unique()
         return {
@@ -233,12 +233,12 @@ class Results:
 
     @property
     def frames(self) -> list[pd.DataFrame]:
-        """The predictions of the finished executions, one table per set of classes that systems are evaluated in."""
+        """The predictions of the finished executions, one table per set of classes."""
         return self.source.frames
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """All of them below one another; scores of classes that a system does not know are NaN."""
+        """All predictions in one table; scores of classes unknown to a system are NaN."""
         return pd.concat(self.frames, ignore_index=True)
 
     def predictions_of(self, system: str) -> pd.DataFrame:
@@ -251,7 +251,7 @@ class Results:
     @property
     def _source(self) -> RunSource:
         if not isinstance(self.source, RunSource):
-            raise TypeError(f"{type(self.source).__name__} holds no run folder")
+            raise TypeError(f"{type(self.source).__name__} has no run folder")
         return self.source
 
     @property
@@ -275,29 +275,29 @@ class Results:
         return [(execution, record) for execution, record in both if execution.system.name == system]
 
     def classes_of(self, system: str) -> tuple[str, ...]:
-        """Return the classes that a system is evaluated in."""
+        """Return the classes in which a system is evaluated."""
         return self.executions_of(system)[0][0].scored
 
     def split_of(self, system: str) -> SplitSettings:
-        """Return how the images of a system are divided."""
+        """Return the split settings of a system."""
         return self.run.protocol.split_of(self.paper.system(system).split)
 
     def has_seeds(self, system: str) -> bool:
-        """Whether a system's executions differ by their seed alone, not by their fold."""
+        """Whether a system's executions differ by seed only, not by fold."""
         return self.split_of(system).scheme != "folds"
 
     @property
     def leaky(self) -> list[str]:
-        """The systems measured whose images are divided as published, patients crossing."""
+        """The measured systems whose split leaks as published."""
         return [name for name in self.systems if self.split_of(name).leaky_as_published]
 
     @cached_property
     def experiments(self) -> list[list[str]]:
-        """The systems in groups that were tested on the same images (of the same executions)."""
+        """The systems in groups tested on the same images of the same executions."""
         test = self.predictions[self.predictions["split"] == "test"]
         groups: dict[tuple, list[str]] = {}
         for name, rows in test.groupby("system", sort=False):
-            # Repeats of one division differ by their seed, not by their images.
+            # Repeats of one split have the same images and differ by seed.
             keys = ["image_id", "fold"] if self.has_seeds(str(name)) else ["image_id", "repeat", "fold"]
             key = (self.classes_of(str(name)), frozenset(rows[keys].itertuples(index=False, name=None)))
             groups.setdefault(key, []).append(str(name))
@@ -305,7 +305,7 @@ class Results:
 
     @cached_property
     def groups(self) -> list[Group]:
-        """The experiments, each with its name and its systems' titles without what all of them share."""
+        """The experiments with their names; titles of systems omit what all in a group share."""
         origins = {name: self.paper.system(name).origin for name in self.systems}
         several = len(self.frames) > 1
         return named_groups(
@@ -316,14 +316,14 @@ class Results:
 
     @cached_property
     def seeds(self) -> pd.DataFrame:
-        """The metrics of each execution of the systems whose executions differ by their seed, and not by their fold."""
+        """The metrics per execution of the systems whose executions differ by seed only."""
         frames = [per_execution(one, self.paper.positive or None) for one in self.frames]
         frame = pd.concat(frames, ignore_index=True)
         return frame[frame["system"].map(self.has_seeds)]
 
     @cached_property
     def leaks(self) -> list[tuple[str, Difference]]:
-        """What a division that leaks adds to the metrics of each system that was trained on both."""
+        """What a leaking split adds to the metrics of each system trained on both splits."""
         found, positive = [], self.paper.positive or None
         for leaky, disjoint in self.report.leaks:
             if {leaky, disjoint} <= set(self.systems):
@@ -334,8 +334,8 @@ class Results:
 
     @property
     def heat_pairs(self) -> list[tuple[str, str]]:
-        """The pairs that the paper compares by their heat, as far as both are measured and the lungs are known."""
-        # The saturated pixels of the authors' mode are for cropping; they do not say where the lungs are.
+        """The pairs compared by heat in the lungs; both must be measured and the lungs known."""
+        # The authors' mode marks saturated pixels for cropping, not the lungs.
         saturated = self.facts.get("lungs", {}).get("mode") == "authors"
         if saturated or self.run.cohort.table["mask_path"].eq("").all():
             return []
@@ -343,17 +343,14 @@ class Results:
 
     @property
     def heat_shares(self) -> list[dict[str, Any]]:
-        """The share of heat in the lungs of the systems that the paper compares, once a report has measured it."""
+        """The shares of heat in the lungs of `heat_pairs`, once a report has measured them."""
         if isinstance(self.source, CommittedSource):
             return self.provenance.get("heat_shares", [])
         return compared_shares(self.source.shares, self.heat_pairs)
 
 
 def results_json(results: Results) -> dict[str, Any]:
-    """Return the metrics with their provenance, as committed below `papers/<paper>/results/`.
-
-    `verdicts` lists the verdict on each published cell with a number of ours.
-    """
+    """Return metrics, provenance and verdicts as committed in `papers/<paper>/results/`."""
     source, positive = dict(results.provenance), results.paper.positive or None
     if results.heat_shares:
         source["heat_shares"] = [{key: plain(value) for key, value in one.items()} for one in results.heat_shares]
@@ -367,7 +364,7 @@ def results_json(results: Results) -> dict[str, Any]:
 
 
 def banner_of(results: Results) -> str:
-    """Return the warning across the page; "" if the numbers are comparable."""
+    """Return the warning at the top of the page; "" if the numbers are comparable."""
     comparable = results.provenance["comparable"]
     return prose(
         "covid_keras.reporting",

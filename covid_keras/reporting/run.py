@@ -1,4 +1,4 @@
-"""The report of a run: tables, figures and page, made from predictions and the paper's published numbers alone."""
+"""The report of a run: tables, figures and page, from predictions and the paper's published numbers."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
     Raises
     ------
     UserError
-        If the folder is not a run, holds no finished execution, or lacks what the page is made of (a history; for
-        Grad-CAM weights or images). Nothing is written then: what an earlier report left stays as it was.
+        If the folder is not a run, has no finished execution, or lacks a file (a history; weights or images for
+        Grad-CAM). Nothing is written then.
     """
     results = Results.of(RunFolder.open(path))
     folder, banner = results.run.path, banner_of(results)
@@ -48,7 +48,7 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
 
 
 def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFrame]:
-    """For each system the pictures of its first execution's examples, and the table of where the heat of all lies."""
+    """Return the example pictures of each system's first execution, and the table of their heat in the lungs."""
     from covid_keras.common.quiet import import_tensorflow
 
     import_tensorflow()
@@ -68,7 +68,7 @@ def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFra
             cases = explain_examples(examples)
             pictures = results.report.pictures.get(name, lambda _: [])(examples)
         except UserError as error:
-            remedy = f"{error.remedy}, or make the report without heat maps (--no-heatmaps)"
+            remedy = f"{error.remedy}, or leave out the heat maps with --no-heatmaps"
             raise UserError(error.subject, error.problem, remedy) from error
         tables.append(heat_table(name, cases))
         caption = f"{execution.name}. {results.report.evidence_notes.get(name, '')}".strip()

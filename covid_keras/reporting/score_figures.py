@@ -1,4 +1,4 @@
-"""Figures of scores: precision against recall, calibration, and how the scores of the classes lie."""
+"""Figures of scores: precision-recall curve, calibration and histogram."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GRID = np.linspace(0, 1, 201)
 
 
 def _square(title: str, xlabel: str, ylabel: str, series: int) -> Figure:
-    """Return a figure of one panel, both of whose axes run from 0 to 1."""
+    """Return a figure of one panel with both axes from 0 to 1."""
     figure = Figure(figsize=(NARROW + 0.6, NARROW + 1.3 + 0.2 * series), layout="constrained")
     limits = (-0.01, 1.01)
     figure.subplots().set(
@@ -33,18 +33,18 @@ def _with_legend(figure: Figure) -> Figure:
 
 @report_style()
 def precision_recall_figure(systems: Executions, title: str, positive: str) -> Figure:
-    """Draw one precision-recall curve per system, of several executions the mean, and the precision of chance.
+    """Draw one precision-recall curve per system, averaged over executions, and the precision at chance.
 
     Parameters
     ----------
     systems : mapping
-        System to its executions, each a pair: labels (n,) with 1 = positive, and scores (n,).
+        System -> executions, each a pair: labels (n,) with 1 = positive, and scores (n,).
     title, positive : str
 
     Raises
     ------
     ValueError
-        If an execution has no positive.
+        If an execution has no positives.
     """
     figure = _square(title, f"sensitivity (recall) for {positive}", "precision (PPV)", len(systems))
     axes = figure.axes[0]
@@ -52,9 +52,9 @@ def precision_recall_figure(systems: Executions, title: str, positive: str) -> F
         curves, areas = [], []
         for labels, scores in systems[name]:
             if not np.any(labels):
-                raise ValueError(f"an execution of {name!r} has no positive")
+                raise ValueError(f"an execution of {name!r} has no positives")
             precision, recall, _ = precision_recall_curve(labels, scores)
-            # Of a recall the precision at the next point that reaches it: the curve is made of steps.
+            # Step function: the precision at the next point that reaches each recall.
             curves.append(precision[::-1][np.searchsorted(recall[::-1], _GRID)])
             areas.append(average_precision_score(labels, scores))
         label = f"{name}: average precision {np.mean(areas):.3f}"
@@ -66,12 +66,12 @@ def precision_recall_figure(systems: Executions, title: str, positive: str) -> F
 
 @report_style()
 def calibration_figure(curves: Mapping[str, pd.DataFrame], title: str, positive: str) -> Figure:
-    """Draw, of bins of scores, the share of positives against the mean score.
+    """Draw the share of positives against the mean score, per bin of scores.
 
     Parameters
     ----------
     curves : mapping
-        System to its curve: `score`, `share`, `low` and `high` (interval of the share), 0..1, and `images`.
+        System -> curve: `score`, `share`, `low` and `high` (interval of the share), 0..1, and `images`.
     title, positive : str
     """
     figure = _square(title, f"mean score for {positive}", f"share of {positive}", len(curves))
@@ -89,15 +89,15 @@ def calibration_figure(curves: Mapping[str, pd.DataFrame], title: str, positive:
 
 @report_style()
 def score_figure(scores: Mapping[str, np.ndarray], title: str, positive: str, threshold: float | None) -> Figure:
-    """Draw how the scores lie, one outline per class, as shares of the class's images.
+    """Draw a histogram of the scores per class, as shares of the class's images.
 
     Parameters
     ----------
     scores : mapping
-        Class to the scores of its images for `positive`, (n,), 0..1.
+        Class -> scores of its images for `positive`, (n,), 0..1.
     title, positive : str
     threshold : float, optional
-        Where decisions change; None if they do not follow from the scores.
+        Decision threshold; None if decisions do not follow from the scores.
     """
     figure = Figure(figsize=(NARROW + 1.6, NARROW), layout="constrained")
     axes = figure.subplots()

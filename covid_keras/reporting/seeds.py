@@ -1,4 +1,4 @@
-"""How far trainings with other seeds spread, and what a leaking division adds: tables and a figure for the page."""
+"""Spread over seeds, and the effect of a leaking split: tables and a figure for the page."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def seed_table(
     metrics: Iterable[str] | None = None,
     title: str = "Spread over seeds",
 ) -> TableEntry:
-    """Return the spread of each metric over the seeds of each system, and what the paper prints.
+    """Return the spread of each metric over a system's seeds, and the paper's number.
 
     Parameters
     ----------
     executions : DataFrame
-        As `per_execution` returns it; systems of one execution have no spread and are left out.
+        From `per_execution`; systems with one execution are left out.
     published : iterable of PublishedCell
-        Of these the cells of the systems and metrics shown; of several the first with an interval, else the first.
+        The paper's numbers, used as in `published_values`.
     titles : mapping, optional
-        System to the name shown.
+        System -> displayed name.
     metrics : iterable of str, optional
         As in `covid_keras.evaluation.seeds.seed_summary`.
 
     Returns
     -------
     TableEntry
-        Its frame has one row per system and metric; it has none where no system was trained more than once.
+        One row per system and metric; empty if no system has several seeds.
     """
     repeated = _repeated(executions)
     printed = published_values(published)
@@ -65,15 +65,14 @@ def leak_table(
     differences: Iterable[tuple[str, Difference]],
     published: Iterable[PublishedCell] = (),
     titles: Mapping[str, str] | None = None,
-    title: str = "Divided by image, as published, or by patient",
+    title: str = "Split by image (as published) or by patient",
 ) -> TableEntry:
-    """Return what a division by image adds.
+    """Return the effect of splitting by image instead of by patient.
 
     Parameters
     ----------
     differences : iterable of (str, Difference)
-        The system, and from `difference_of_sets` its metric on the division by image (`a`) less that on the division
-        by patient (`b`).
+        System, and its metric split by image (`a`) minus split by patient (`b`), from `difference_of_sets`.
     published, titles
         As in `seed_table`.
     """
@@ -94,9 +93,9 @@ def leak_table(
 
 
 def published_values(published: Iterable[PublishedCell]) -> dict[tuple[str, str], tuple[float, float, float]]:
-    """Return (value, low, high) in percent of each (system, metric) that a paper prints; NaN if no interval is.
+    """Return {(system, metric): (value, low, high)} in percent; the bounds are NaN without a printed interval.
 
-    Of several cells of one metric the first with an interval counts, else the first.
+    The first cell of a metric with an interval counts, else the first cell.
     """
     found: dict[tuple[str, str], tuple[float, float, float]] = {}
     for cell in published:
@@ -117,17 +116,17 @@ def seed_figure(
     metrics: Iterable[str] | None = None,
     title: str = "Spread over seeds",
 ) -> Figure:
-    """Draw every seed as a dot, one panel per metric, one line per system, beside the paper's value and interval.
+    """Draw every seed as a dot, one panel per metric, one line per system, with the paper's value and interval.
 
     Parameters
     ----------
     executions, published, titles, metrics
-        As in `seed_table`. The F1 of a class has a panel of its own.
+        As in `seed_table`.
 
     Raises
     ------
     ValueError
-        If no system was trained more than once.
+        If no system has several seeds.
     """
     repeated = _repeated(executions)
     if repeated.empty:
@@ -153,9 +152,9 @@ def seed_figure(
 
 
 def _draw_seeds(axes: Axes, place: int, values: np.ndarray, paper: tuple[float, float, float] | None) -> None:
-    """Draw one system's seeds below the line of its name, their mean, and above it what the paper prints."""
+    """Draw one system's seeds and their mean, and above them the paper's value."""
     if len(values):
-        # Seeds with equal values would hide one another: each has a height of its own.
+        # Different heights keep seeds with equal values visible.
         heights = place + 0.16 + np.linspace(-0.1, 0.1, len(values))
         axes.plot(values, heights, "o", color=OURS_COLOUR, markersize=4, alpha=0.65, markeredgewidth=0, label="a seed")
         axes.plot(
@@ -163,14 +162,14 @@ def _draw_seeds(axes: Axes, place: int, values: np.ndarray, paper: tuple[float, 
         )
     if paper is not None:
         value, low, high = paper
-        # An interval need not hold its value: the bar is drawn by itself.
+        # Drawn separately: a printed interval may not contain its value.
         axes.plot([low, high], [place - 0.18] * 2, color=PAPER_COLOUR, linewidth=0.9)
         look = {"color": PAPER_COLOUR, "markerfacecolor": "white", "markersize": 5}
-        axes.plot(value, place - 0.18, "D", label="paper, its interval where printed", **look)
+        axes.plot(value, place - 0.18, "D", label="paper, interval if printed", **look)
 
 
 def _repeated(executions: pd.DataFrame) -> pd.DataFrame:
-    """Return the executions of the systems that have several."""
+    """Return the executions of systems with several."""
     return executions[executions.groupby("system")["system"].transform("size") > 1]
 
 

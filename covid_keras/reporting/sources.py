@@ -1,8 +1,8 @@
-"""Where results come from: the folder of a run, or what is committed of it below `papers/<paper>/results/`.
+"""Sources of results: a run folder, or the committed results in `papers/<paper>/results/`.
 
-Both kinds of `Source` know their `paper`, `profile` and `systems`; the `provenance`, as it is committed; `frames`, the
-predictions, one table per set of classes that systems are evaluated in; the `shares` of heat in the lungs, a table that
-may be empty; and `measured`, every metric of every system and stage: mean, std over executions and 95 % interval.
+Both kinds of `Source` have `paper`, `profile`, `systems` and `provenance`; `frames`, the predictions, one table per set
+of classes; `shares`, the shares of heat in the lungs (may be empty); and `measured`, every metric of every system and
+stage (mean, std over executions, 95 % interval).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from covid_keras.training.runfolder import Execution, RunFolder
 
 
 class Measures(Protocol):
-    """What is measured of a paper beyond the metrics of all, see `covid_keras.reporting.results.PaperReport`."""
+    """A paper's additional metrics, see `covid_keras.reporting.results.PaperReport`."""
 
     def measure(self, predictions: pd.DataFrame) -> list[Measured]: ...
     def measured_beside(self, run: RunFolder) -> list[Measured]: ...
@@ -35,19 +35,19 @@ class Measures(Protocol):
 
 @dataclass(frozen=True)
 class RunSource:
-    """A run folder, of which the `executions` count."""
+    """A run folder and its finished executions."""
 
     run: RunFolder
     executions: list[Execution]
 
     @property
     def paper(self) -> Paper:
-        """The paper that is reproduced."""
+        """The paper."""
         return self.run.paper
 
     @property
     def profile(self) -> str:
-        """The profile that was run."""
+        """The profile."""
         return self.run.protocol.profile
 
     @property
@@ -57,19 +57,19 @@ class RunSource:
 
     @cached_property
     def frames(self) -> list[pd.DataFrame]:
-        """The predictions of the executions, one table per set of classes."""
+        """The predictions, one table per set of classes."""
         paths: dict[tuple[str, ...], list[Path]] = {}
         for execution in self.executions:
             paths.setdefault(execution.scored, []).append(execution.predictions)
         return [read_predictions(of_classes) for of_classes in paths.values()]
 
     def measured(self, further: Measures) -> list[Measured]:
-        """Return what follows from the predictions, and what is measured beside them."""
+        """Return all metrics, from the predictions and from what the paper trains beside its systems."""
         return [*_measured_in(self, further), *further.measured_beside(self.run)]
 
     @property
     def shares(self) -> pd.DataFrame:
-        """The share of heat in the lungs, once a report has measured it."""
+        """The shares of heat in the lungs, once a report has measured them."""
         return read_shares(self.run.path / SHARES)
 
     @cached_property
@@ -79,7 +79,7 @@ class RunSource:
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """Where the numbers come from, as it is committed; paths of this machine as file names."""
+        """Provenance as committed, with file names in place of local paths."""
         run, records, protocol = self.run, self.records, self.run.protocol
         facts = run.path / "facts.json"
         reasons = {name: self.paper.system(name).surrogate(protocol) for name in self.systems}
@@ -114,17 +114,17 @@ class CommittedSource:
 
     @property
     def folder(self) -> Path:
-        """The folder that holds them."""
+        """The results folder."""
         return self.paper.folder / "results"
 
     @cached_property
     def _file(self) -> dict[str, Any]:
-        """The metrics; raise `UserError` if they are missing or of another layout."""
+        """The metrics file; raise `UserError` if missing or malformed."""
         return read_json(self.folder / f"{self.profile}.json")
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the numbers come from."""
+        """Provenance as committed."""
         return self._file["provenance"]
 
     @property
@@ -135,7 +135,7 @@ class CommittedSource:
 
     @cached_property
     def frames(self) -> list[pd.DataFrame]:
-        """The committed predictions, checked, one table per set of classes."""
+        """The committed predictions, validated, one table per set of classes."""
         count = len(list(self.folder.glob(f"{self.profile}-predictions*.csv")))
         return [read_predictions(path) for path in predictions_files(self.folder, self.profile, count)]
 
@@ -145,15 +145,15 @@ class CommittedSource:
 
     @property
     def shares(self) -> pd.DataFrame:
-        """The committed share of heat in the lungs."""
+        """The committed shares of heat in the lungs."""
         return read_shares(self.folder / f"{self.profile}-{SHARES}")
 
 
 class RecomputedSource(CommittedSource):
-    """The same with its metrics computed again from the committed predictions."""
+    """The committed results, with metrics recomputed from the predictions."""
 
     def measured(self, further: Measures) -> list[Measured]:
-        """Return what follows from the predictions and from what is published beside them."""
+        """Return the metrics recomputed from the committed predictions and files."""
         return [*_measured_in(self, further), *further.measured_from(self.folder, self.profile)]
 
 
@@ -161,23 +161,23 @@ Source = RunSource | CommittedSource
 
 
 def _measured_in(source: Source, further: Measures) -> list[Measured]:
-    """Return what follows from predictions: every metric, then those that only the paper prints."""
+    """Return the metrics of the predictions, then the paper's additional ones."""
     found = [one for frame in source.frames for one in summarise(frame, source.paper.positive or None)]
     return [*found, *(one for frame in source.frames for one in further.measure(frame))]
 
 
 def predictions_files(folder: Path, profile: str, count: int) -> list[Path]:
-    """Return the files of a profile's predictions, one per set of classes that systems are evaluated in."""
+    """Return the files of a profile's predictions, one per set of classes."""
     return [folder / f"{profile}-predictions{'' if place == 1 else f'-{place}'}.csv" for place in range(1, count + 1)]
 
 
 def committed_profiles(paper: Paper) -> list[str]:
-    """Return the profiles of which results of a paper are committed, the most demanding first."""
+    """Return the profiles with committed results, the most demanding first."""
     return [profile for profile in paper.profiles if (paper.folder / "results" / f"{profile}.json").is_file()]
 
 
 def read_protocol_text(run: RunFolder) -> str:
-    """Return the resolved protocol as YAML text, its paths (such as that of `--weights`) as file names."""
+    """Return the resolved protocol as YAML, with file names in place of paths (such as that of `--weights`)."""
     text = (run.path / "protocol.yaml").read_text(encoding="utf-8")
     given = yaml.safe_load(text)
     portable = without_folders(given)
@@ -188,5 +188,5 @@ def finished(run: RunFolder) -> RunSource:
     """Read a run's finished executions; raise `UserError` if there is none."""
     done = [execution for execution in run.executions() if execution.done]
     if not done:
-        raise UserError(run.path, "holds no finished execution", "Run `covid-keras reproduce` until one is done")
+        raise UserError(run.path, "has no finished execution", "Run `covid-keras reproduce` until one is done")
     return RunSource(run, done)

@@ -1,4 +1,4 @@
-"""One look for every figure: colours that colour-blind readers tell apart, sizes, and repeatable files."""
+"""Common style of all figures: colour-blind-safe colours, sizes, deterministic files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# M. Okabe and K. Ito, "Color Universal Design", 2008; black and yellow left out as series colours.
+# M. Okabe and K. Ito, "Color Universal Design", 2008, without black and yellow.
 OKABE_ITO = {
     "blue": "#0072B2",
     "vermilion": "#D55E00",
@@ -27,7 +27,7 @@ OURS_COLOUR = OKABE_ITO["blue"]
 LUNG_OUTLINE = OKABE_ITO["sky"]
 COUNT_MAP = "cividis"
 HEAT_MAP = "inferno"
-# Diverging, and told apart by every kind of colour blindness; orange is above 0.
+# Diverging and colour-blind-safe; orange is above 0.
 DIFFERENCE_MAP = "PuOr_r"
 # Inches; the HTML page is about 9 inches wide at 100 %.
 WIDTH = 8.0
@@ -65,19 +65,19 @@ RC = {
     "figure.titleweight": "bold",
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    # The same figure gives the same bytes: report pages can be compared.
+    # Deterministic output, so that report pages can be compared.
     "svg.hashsalt": "covid_keras",
     "svg.fonttype": "path",
 }
 
 
 def report_style() -> matplotlib.rc_context:
-    """Return the context (also a decorator) in which figures are drawn and saved; rcParams come back."""
+    """Return the context manager (or decorator) in which figures are drawn and saved."""
     return matplotlib.rc_context(RC)
 
 
 class SeriesStyle(NamedTuple):
-    """How one of many series is drawn: no two share colour and marker, none of the first eighteen colour and line."""
+    """Look of one of many series: colour and marker are unique, colour and line too among the first eighteen."""
 
     colour: str
     marker: str
@@ -85,7 +85,7 @@ class SeriesStyle(NamedTuple):
 
 
 def series_styles(names: Iterable[str]) -> dict[str, SeriesStyle]:
-    """Return a style for each name, in order; beyond six the colours repeat with other markers and other lines."""
+    """Return a style per name, in order; after six, colours repeat with other markers and lines."""
     colours = list(OKABE_ITO.values())
     return {
         name: SeriesStyle(colours[i % 6], MARKERS[(i + i // 6) % 6], LINES[i // 6 % 3]) for i, name in enumerate(names)
@@ -95,9 +95,9 @@ def series_styles(names: Iterable[str]) -> dict[str, SeriesStyle]:
 def panel_grid(
     count: int, most: int, title: str, size: Callable[[int, int], tuple[float, float]], **share: bool
 ) -> tuple[Figure, list[Axes], int]:
-    """Return a figure with `count` panels, at most `most` side by side, their axes, and how many are side by side.
+    """Return a figure with `count` panels, at most `most` per row, their axes, and the number of columns.
 
-    `size` gives its width and height in inches for so many columns and rows; `share` is as `Figure.subplots` takes it.
+    `size(columns, rows)` gives width and height in inches; `share` is passed to `Figure.subplots`.
     """
     columns = min(most, count)
     rows = -(-count // columns)
@@ -110,6 +110,6 @@ def panel_grid(
 
 
 def name_looks(figure: Figure, panels: Sequence[Axes], loc: str = "outside upper right", columns: int = 2) -> None:
-    """Name each look of several panels once, in a legend outside all of them."""
+    """Draw one legend for all panels, outside them."""
     looks = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(looks.values(), looks.keys(), loc=loc, ncols=columns)

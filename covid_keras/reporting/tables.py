@@ -1,4 +1,4 @@
-"""Paper against ours as tables, laid out as the paper prints them.
+"""Tables of paper against ours, in the paper's layout.
 
 Each cell reads "paper | ours [95 % interval] symbol"; the symbol is the verdict (`VERDICTS`).
 """
@@ -21,26 +21,23 @@ from covid_keras.reporting.wording import NOTHING, grouped, interval, number, pu
 
 NOT_JUDGED = "not comparable"
 NOT_MEASURED = "not measured"
-# Outcome, or that there is none -> symbol and meaning; the shape alone tells them apart, without colour.
+# Outcome, or `NOT_JUDGED` -> symbol and meaning. Shapes differ, so that colour is not needed.
 VERDICTS: dict[str, tuple[str, str]] = {
     Outcome.REPRODUCED: ("✓", "ours differs from the paper by no more than the tolerance set before the run"),
     Outcome.WITHIN_INTERVAL: ("≈", "outside the tolerance, but the paper's value lies in our 95 % interval"),
     Outcome.NOT_REPRODUCED: ("✗", "outside the tolerance and outside our 95 % interval"),
     NOT_JUDGED: (
         "○",
-        "not measured under the paper's conditions, or no target as the paper prints it; shown, not judged",
+        "measured under other conditions than the paper's, or not a valid target as printed; shown, not judged",
     ),
 }
-# What the audit says of a printed number -> sign and meaning, the worst first.
+# Verdict of the audit -> sign and meaning, the worst first.
 AUDIT_SIGNS: dict[str, tuple[str, str]] = {
-    AuditVerdict.IMPOSSIBLE: ("‡", "not possible as printed, or not together with what is printed beside it"),
-    AuditVerdict.EXPLAINED: (
-        "§",
-        "not possible as printed, and why is found: another formula, another n, a slip of the pen",
-    ),
-    AuditVerdict.ONE_OF_THESE: ("¶", "not possible together with others, and which of them is wrong is not known"),
-    AuditVerdict.CONSISTENT: ("⁼", "possible, and agrees with all that a rule sets beside it"),
-    AuditVerdict.NOT_CHECKABLE: ("", "no rule bears on the number, or the available text has lost it"),
+    AuditVerdict.IMPOSSIBLE: ("‡", "impossible as printed, or together with the numbers beside it"),
+    AuditVerdict.EXPLAINED: ("§", "impossible as printed, for a known reason: another formula, another n, a misprint"),
+    AuditVerdict.ONE_OF_THESE: ("¶", "impossible together with other numbers; which of them is wrong is unknown"),
+    AuditVerdict.CONSISTENT: ("⁼", "possible, and agrees with every rule that applies"),
+    AuditVerdict.NOT_CHECKABLE: ("", "no rule applies, or the number is missing from the available text"),
 }
 NO_SIGN = "no sign"
 UNASKED = Audited()
@@ -50,8 +47,8 @@ UNASKED = Audited()
 class Cell:
     """A published number beside ours, as text.
 
-    `verdict` is None if the paper prints no such number; `paper` is "" if ours stands alone. `audit` says
-    whether the printed number is possible at all.
+    `verdict` is None and `paper` is "" if the paper prints no such number. `audit` says whether the printed number is
+    possible.
     """
 
     paper: str
@@ -63,19 +60,19 @@ class Cell:
 
     @property
     def measured(self) -> bool:
-        """Whether this run has a number for the cell."""
+        """Whether the cell has a number of ours."""
         return self.ours != NOTHING
 
     @property
     def kind(self) -> str:
-        """The key of the verdict in `VERDICTS`, empty if there is nothing of ours to judge."""
+        """The verdict's key in `VERDICTS`; "" without a number of ours."""
         if not self.measured or self.verdict is None:
             return ""
         return self.verdict.outcome or NOT_JUDGED
 
     @property
     def symbol(self) -> str:
-        """The verdict's sign, empty if there is nothing of ours to judge."""
+        """The verdict's sign; "" without a number of ours."""
         return VERDICTS[self.kind][0] if self.kind else ""
 
     @property
@@ -85,12 +82,12 @@ class Cell:
 
     @property
     def audit_sign(self) -> str:
-        """The sign of what the audit says of the printed number; "" if it was not, or cannot be, checked."""
+        """The sign of the audit; "" if the number was not or cannot be checked."""
         return AUDIT_SIGNS[self.audit.verdict][0] if self.audit.verdict else ""
 
     @property
     def audit_words(self) -> str:
-        """What the audit says of the printed number; its proof where that is more than consistent."""
+        """The audit of the printed number, with its proof unless consistent."""
         proof = "" if self.audit.verdict == AuditVerdict.CONSISTENT else self.audit.proof
         return f"{self.audit.words}: {proof}" if proof else self.audit.words
 
@@ -102,7 +99,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper: rows (systems) and columns (metrics) in printed order, cells, and a note on some rows."""
+    """A table of the paper: rows (systems) and columns (metrics) in printed order, cells, and notes on rows."""
 
     name: str
     rows: tuple[str, ...]
@@ -116,9 +113,10 @@ class PaperTable:
         return any(cell.measured for cell in self.cells.values())
 
     def reasons_of(self, row: str) -> tuple[str, ...]:
-        """Why a row's cells are not comparable, each reason once; of a row that was measured those with a number.
+        """Return why a row's cells are not comparable, each reason once.
 
-        That a cell has no counterpart is a reason only where it is so for the whole row.
+        In a measured row, only cells with a number of ours count. `NO_COUNTERPART` is given only if it holds for the
+        whole row.
         """
         cells = [cell for (name, _), cell in self.cells.items() if name == row and cell.reason]
         if self.measured_row(row):
@@ -128,7 +126,7 @@ class PaperTable:
 
     @property
     def grid(self) -> tuple[list[str], list[list[str]]]:
-        """The head and the rows as text: system, the note where any row has one, a cell per column."""
+        """The head and the rows as text: system, note if any row has one, one cell per column."""
         noted = bool(self.notes)
         rows = [
             [row, *[self.notes.get(row, "")] * noted, *(str(self.cells.get((row, name), "")) for name in self.columns)]
@@ -142,7 +140,7 @@ class PaperTable:
 
 
 def paper_tables(frame: pd.DataFrame) -> list[PaperTable]:
-    """Return the comparison laid out as the paper's tables, everything in the order it first appears.
+    """Return the comparison in the layout of the paper's tables, in order of first appearance.
 
     Parameters
     ----------
@@ -152,7 +150,7 @@ def paper_tables(frame: pd.DataFrame) -> list[PaperTable]:
     Raises
     ------
     ValueError
-        If a column is missing, a cell is there twice or a grade or outcome is unknown.
+        If a column is missing, a cell is duplicated, or a grade or outcome is unknown.
     """
     missing = [name for name in COMPARISON_COLUMNS if name not in frame.columns]
     if missing:
@@ -160,7 +158,7 @@ def paper_tables(frame: pd.DataFrame) -> list[PaperTable]:
     twice = frame[frame.duplicated(["table", "row", "column"])]
     if len(twice):
         place = ", ".join(map(str, twice.iloc[0][["table", "row", "column"]]))
-        raise ValueError(f"the comparison holds a cell twice: {place}")
+        raise ValueError(f"the comparison contains a cell twice: {place}")
     return [
         PaperTable(
             name=str(name),
@@ -173,7 +171,7 @@ def paper_tables(frame: pd.DataFrame) -> list[PaperTable]:
 
 
 def cell_of(item: Mapping[str, Any]) -> Cell:
-    """Return a row of the comparison as text; its columns of the audit may be there or not."""
+    """Return a row of the comparison as text; the columns of the audit are optional."""
     unit, doubt = item["unit"], _text(item, "doubt")
     if not pd.isna(item["target"]) and item["target"] != item["paper"]:
         doubt = f"{doubt} Compared with {published_number(item['target'], unit)}.".strip()
@@ -183,19 +181,16 @@ def cell_of(item: Mapping[str, Any]) -> Cell:
 
 
 def _text(item: Mapping[str, Any], name: str) -> str:
-    """Return a text of a row, "" if it has none; an empty one comes back from CSV as NaN."""
+    """Return a text of a row, "" if absent or NaN (as CSV reads empty text)."""
     return "" if pd.isna(item.get(name, "")) else str(item.get(name, ""))
 
 
 def _paper_words(item: Mapping[str, Any]) -> str:
-    """Return what the paper prints: a word, a number with its std or interval, a count with its share of the row.
-
-    Where its text has lost the number, it says so.
-    """
+    """Return what the paper prints: a word, a number with its std or interval, or a count with its share."""
     unit, text = item["unit"], _text(item, "paper_text")
     if pd.isna(item["paper"]):
         return text or NOTHING
-    if text:  # A cell of a confusion matrix: the paper prints the count, the share of the row is made here.
+    if text:  # a cell of a confusion matrix: the paper prints the count, `paper` is the share of the row
         return f"{text} = {number(item['paper'])} %"
     words = published_number(item["paper"], unit)
     if not pd.isna(item["paper_std"]):
@@ -206,29 +201,29 @@ def _paper_words(item: Mapping[str, Any]) -> str:
 
 
 def verdict_counts(frame: pd.DataFrame) -> dict[str, int]:
-    """Return how many measured cells got each of `VERDICTS`, and how many are `NOT_MEASURED`."""
+    """Return the number of measured cells per verdict, and of those `NOT_MEASURED`."""
     measured = frame["ours"].notna()
     kinds = frame.loc[measured, "outcome"].replace("", NOT_JUDGED).fillna(NOT_JUDGED)
     return {**{kind: int((kinds == kind).sum()) for kind in VERDICTS}, NOT_MEASURED: int((~measured).sum())}
 
 
 def audit_signs(frame: pd.DataFrame | None) -> list[tuple[str, str, str]]:
-    """Return sign, word and meaning of what the audit says of a cell; nothing if the comparison has no audit."""
+    """Return sign, word and meaning of each audit verdict; [] if the comparison has no audit."""
     if frame is None or "audit" not in frame.columns:
         return []
     return [(AUDIT_SIGNS[word][0] or NO_SIGN, word, AUDIT_SIGNS[word][1]) for word in audit_kinds(frame["audit"])]
 
 
 def audit_kinds(said: Iterable[str]) -> list[str]:
-    """Return the keys of `AUDIT_SIGNS`; "one of these is wrong" only where it is among what is said."""
+    """Return the keys of `AUDIT_SIGNS`; "one of these is wrong" only if it occurs in `said`."""
     rare = {AuditVerdict.ONE_OF_THESE} - set(said)
     return [word for word in AUDIT_SIGNS if word not in rare]
 
 
 def reason_lines(table: PaperTable) -> str:
-    """Return the paragraphs below a table: why cells are not judged, and which rows could not be run here.
+    """Return the paragraphs below a table: why cells are not judged, and which rows were left out.
 
-    That the paper's text has lost a number is said in its cell, so here only where nothing else is to be said.
+    `LOST` is shown in the cell itself, and repeated here only if it is the only reason.
 
     >>> judged = Cell("1", "2", "", Verdict(None, None, "why"))
     >>> gone = Cell("1", "–", "", Verdict(None, None, "no file"))
@@ -245,7 +240,7 @@ def reason_lines(table: PaperTable) -> str:
         "covid_keras.reporting",
         "comparison.md",
         "reasons",
-        # One reason for all needs no names.
+        # A reason shared by all rows needs no row names.
         everywhere=next(iter(measured.values())) if len(set(measured.values())) == 1 else (),
         not_comparable=grouped((reason, row) for row, reasons in measured.items() for reason in reasons),
         left_out=grouped((reason, row) for row, reasons in missing.items() for reason in reasons),
@@ -266,7 +261,7 @@ def measured_cells(frame: pd.DataFrame) -> pd.DataFrame:
                 "paper": cell.paper,
                 "ours, mean ± std": f"{cell.ours} ± {number(item['ours_std'], unit=unit)}",
                 "95 % interval": cell.interval,
-                # The paper's text has lost some numbers: there is nothing to subtract.
+                # NaN if the number is missing from the paper's text.
                 "difference (tolerance)": NOTHING if pd.isna(item["difference"]) else difference,
                 "executions": item["executions"],
             }
@@ -275,7 +270,7 @@ def measured_cells(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def doubtful_cells(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return (where, why) of each published number in doubt; a table's cells with one reason are joined."""
+    """Return (place, reason) of the doubtful published numbers, joined by table and reason."""
     joined: dict[tuple[str, str], list[str]] = {}
     for table in paper_tables(frame):
         for (row, column), cell in table.cells.items():
@@ -287,15 +282,15 @@ def doubtful_cells(frame: pd.DataFrame) -> list[tuple[str, str]]:
 def measured_table(
     measured: Iterable[Measured], names: Mapping[str, str] | None = None, metrics: Iterable[str] | None = None
 ) -> pd.DataFrame:
-    """Return what was measured as text: one row per metric, one column per system, "mean ± std [low, high]".
+    """Return the metrics as text: one row per metric, one column per system, "mean ± std [low, high]".
 
     Parameters
     ----------
     measured : iterable of Measured
     names : mapping, optional
-        System to the name shown.
+        System -> displayed name.
     metrics : iterable of str, optional
-        Which metrics, in this order; by default all, in the order they come.
+        Metrics to show, in this order. Default: all, in order of appearance.
     """
     found = {(one.system, one.metric): one for one in measured}
     systems = list(dict.fromkeys(system for system, _ in found))

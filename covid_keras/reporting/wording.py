@@ -1,4 +1,4 @@
-"""Numbers as the reports write them: two decimals, a true minus sign, a dash if there is none."""
+"""Numbers and lists as text: two decimals, a true minus sign, a dash for NaN."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from covid_keras.evaluation.uncertainty import EXACT
 
 NOTHING = "–"
 # Legend of the mark that `interval` sets.
-EXACT_WORDS = "exact: of 0 or 100 %, where no resample differs, by Clopper and Pearson on patients"
+EXACT_WORDS = "exact: Clopper-Pearson interval on patients, at 0 or 100 % where all resamples are equal"
 Key = TypeVar("Key", bound=Hashable)
 
 
 def number(value: float, signed: bool = False, unit: str = "percent") -> str:
-    """Return one of our numbers; NaN as "–"; with its sign where `signed`.
-
-    It has two decimals, a ratio four: the same steps as of percentages.
+    """Return one of our numbers with two decimals (a ratio with four), NaN as "–".
 
     >>> number(-1.234, signed=True), number(0.9984, unit="ratio")
     ('−1.23', '0.9984')
@@ -29,7 +27,7 @@ def number(value: float, signed: bool = False, unit: str = "percent") -> str:
 
 
 def published_number(value: float, unit: str = "percent") -> str:
-    """Return a paper's number with two decimals, or with its own where it prints more; NaN as "–".
+    """Return a paper's number with two decimals, or more if the paper prints more; NaN as "–".
 
     >>> published_number(76.2), published_number(72.689), published_number(float("nan"))
     ('76.20', '72.689', '–')
@@ -45,7 +43,7 @@ def published_number(value: float, unit: str = "percent") -> str:
 
 
 def interval(low: float, high: float, signed: bool = False, unit: str = "percent", kind: str = "") -> str:
-    """Return an interval in brackets, marked where it is exact (see `EXACT_WORDS`); "" if there is none.
+    """Return an interval in brackets, marked if exact (see `EXACT_WORDS`); "" for NaN.
 
     >>> interval(75.5, 84), interval(-1, 2, signed=True), interval(float("nan"), 0)
     ('[75.50, 84.00]', '[−1.00, +2.00]', '')
@@ -73,12 +71,12 @@ def with_bounds(
 
 
 def level(one: Measured) -> str:
-    """Return a mean in percent with its interval, in one line: "80.00 % (75.50 to 84.00)"."""
+    """Return a mean in percent with its interval: "80.00 % (75.50 to 84.00)"."""
     return f"{number(one.mean)} %{_in_line(one)}"
 
 
 def points(one: Difference) -> str:
-    """Return a difference in points with its interval, in one line: "+2.00 points (+1.00 to +3.00)"."""
+    """Return a difference in points with its interval: "+2.00 points (+1.00 to +3.00)"."""
     return f"{number(one.difference, signed=True)} points{_in_line(one, signed=True)}"
 
 
@@ -106,7 +104,7 @@ def counted(count: float, what: str) -> str:
 
 
 def span(values: Iterable[float]) -> str:
-    """Return the smallest and the largest of some whole numbers.
+    """Return the range of some whole numbers.
 
     >>> span([3, 1, 2]), span([2, 2])
     ('1 to 3', '2')
@@ -116,7 +114,7 @@ def span(values: Iterable[float]) -> str:
 
 
 def joined(names: Iterable[str]) -> str:
-    """Return names as a sentence lists them.
+    """Return names as an enumeration.
 
     >>> joined(["a"]), joined(["a", "b", "c"])
     ('a', 'a, b and c')
@@ -126,7 +124,7 @@ def joined(names: Iterable[str]) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a text with its first letter as a capital, the others as they are.
+    """Return a text with its first letter capitalised.
 
     >>> sentence("images of COVIDGR")
     'Images of COVIDGR'
@@ -135,7 +133,7 @@ def sentence(text: str) -> str:
 
 
 def stopped(text: str) -> str:
-    """Return a text with one full stop at its end.
+    """Return a text that ends with one full stop.
 
     >>> stopped("made images."), stopped("made images")
     ('made images.', 'made images.')
@@ -144,7 +142,7 @@ def stopped(text: str) -> str:
 
 
 def grouped(pairs: Iterable[tuple[Key, str]]) -> dict[Key, list[str]]:
-    """Return the names that share a reason, or another key.
+    """Group names by key.
 
     >>> grouped([("why", "a"), ("other", "b"), ("why", "c")])
     {'why': ['a', 'c'], 'other': ['b']}

@@ -77,8 +77,8 @@ def test_report_says_what_went_in_and_how_much_better_it_is(three):
             expected = means["ensemble_average"] - means[one["member"]]
             assert one["difference"] == pytest.approx(expected, abs=1e-5)
             assert one["low"] <= one["difference"] <= one["high"]
-    assert lines[0] == "3 members, each execution by itself (5): 810 images of 545 patients tested"
-    assert lines[1] == "Classes: no COVID-19, and as positive COVID-19"
+    assert lines[0] == "3 members, combined per execution (5): 810 images of 545 patients tested"
+    assert lines[1] == "Classes: no COVID-19, COVID-19 (positive)"
     row = next(line for line in lines if line.startswith("ensemble_average"))
     assert f"{means['ensemble_average']:.1f} (" in row
     assert sum(line.startswith("minus exp1_") for line in lines) == 3
@@ -90,7 +90,7 @@ def test_folds_are_put_together_where_one_member_has_none(tmp_path):
     """The pretrained network is tested on all images at once, the trained one in three folds."""
     names = ["covid_sdnet", "covid_caps_pretrained"]
     with pytest.raises(
-        UserError, match=r"--weights validation: the members are paired by repeat.* Give --weights equal"
+        UserError, match=r"--weights validation: members are paired by repeat.* Use --weights equal"
     ):
         combine_systems([str(SDNET)], names, tmp_path / "no")
     assert not (tmp_path / "no").exists()
@@ -115,10 +115,10 @@ def test_a_vote_has_no_auc_and_says_what_is_left_out(tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.endswith(f"Output: {tmp_path / 'out'}\n")
     assert " auc" not in said
-    assert "289 of the 361 images that flat tests are left out" in said
+    assert "289 of the 361 test images of flat are left out" in said
     # The hierarchical system decides by its two levels, not by the products of their scores.
-    assert "hierarchical decides 5 of 72 images otherwise than its scores" in said
-    assert "what hierarchical, flat, flat_leaky learned from is not in the file" in said
+    assert "hierarchical contradict its scores on 5 of 72 images" in said
+    assert "not checked for hierarchical, flat, flat_leaky" in said
     report = read_json(tmp_path / "out" / "ensemble.json")
     assert "auc" not in report["systems"]["ensemble_vote"]["metrics"]
     assert "auc" in report["systems"]["flat"]["metrics"]
@@ -143,24 +143,24 @@ def test_an_ensemble_can_be_a_member(tmp_path, three):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere"], ["nowhere: is neither a run folder nor a file of predictions"]),
+        (["nowhere"], ["nowhere: is neither a run folder nor a predictions file"]),
         (["."], [".: is no run folder"]),
-        ([f"{POSTURE}:exp9"], ["there is no system exp9", "posture_c, "]),
-        ([POSTURE], ["holds the systems posture_c, ", "--systems A B C"]),
-        ([POSTURE, "--systems", "posture_c", "exp9"], ["exp9: is no system of what was given"]),
-        ([POSTURE, "--systems", "posture_c"], ["posture_c makes no ensemble", "two members or more"]),
-        ([POSTURE, "--systems", "posture_c", "posture_c"], ["posture_c: of", "is named twice"]),
-        ([f"{CXNET}:flat", POSTURE], ["holds the systems posture_c"]),
-        ([CXNET, POSTURE, "--systems", "flat", "flat_leaky"], ["cpu-predictions-4.csv: nothing of it is combined"]),
+        ([f"{POSTURE}:exp9"], ["has no system exp9", "posture_c, "]),
+        ([POSTURE], ["has the systems posture_c, ", "--systems A B C"]),
+        ([POSTURE, "--systems", "posture_c", "exp9"], ["exp9: is not a system"]),
+        ([POSTURE, "--systems", "posture_c"], ["ensemble: ", "at least two systems (got posture_c)"]),
+        ([POSTURE, "--systems", "posture_c", "posture_c"], ["posture_c: ", "is named twice"]),
+        ([f"{CXNET}:flat", POSTURE], ["has the systems posture_c"]),
+        ([CXNET, POSTURE, "--systems", "flat", "flat_leaky"], ["cpu-predictions-4.csv: is not used"]),
         ([f"{SDNET}:fucitnet", f"{POSTURE}:posture_c"], ["posture_c: has the classes PA, AP, but fucitnet has N, P"]),
         ([SEEDS, "--systems", "base_v1", "cxnet_v1"], ["cannot be paired", "base_v1 10, cxnet_v1 1"]),
         ([CXNET, "--systems", "flat", "flat_leaky"], ["there are no validation rows of every member", "or 'equal'"]),
-        ([POSTURE, "--systems", "posture_c", "posture_d", "--weights", "best"], ["--weights best: is neither one of"]),
+        ([POSTURE, "--systems", "posture_c", "posture_d", "--weights", "best"], ["--weights best: must be"]),
         ([POSTURE, "--systems", "posture_c", "posture_d", "--weights", "1,2,3"], ["weights 1, 2, 3: are 3 for 2"]),
         ([POSTURE, "--systems", "posture_c", "posture_d", "--step", "0.3"], ["step 0.3: is no whole part of 1"]),
         ([POSTURE, "--weights", "equal", "--method", "vote"], ["--method vote: has no weights"]),
-        ([POSTURE, "--weights", "equal", "--step", "0.1"], ["--step: is for weights chosen on validation images"]),
-        ([POSTURE, "--ties", "lowest"], ["--ties: is for a vote"]),
+        ([POSTURE, "--weights", "equal", "--step", "0.1"], ["--step: applies to"]),
+        ([POSTURE, "--ties", "lowest"], ["--ties: applies to a vote"]),
     ],
 )
 def test_what_cannot_be_combined_gets_one_line(capsys, tmp_path, monkeypatch, arguments, words):
@@ -177,7 +177,7 @@ def test_what_cannot_be_combined_gets_one_line(capsys, tmp_path, monkeypatch, ar
 def test_a_system_of_two_files_must_be_told_apart(tmp_path):
     copy = write_predictions(tmp_path / "copy.csv", read_predictions(POSTURE))
     names = ["posture_c", "posture_d"]
-    with pytest.raises(UserError, match=r"posture_c: is in .*-4.csv and in .*copy.csv. Say which: .*-4.csv:posture_c"):
+    with pytest.raises(UserError, match=r"posture_c: is in .*-4.csv and in .*copy.csv. Name one: .*-4.csv:posture_c"):
         find_members([str(POSTURE), str(copy)], names)
     members = find_members([f"{copy}:posture_c", f"{POSTURE}:posture_c"])
     assert [member.name for member in members] == [f"{copy}:posture_c", f"{POSTURE}:posture_c"]
@@ -234,9 +234,9 @@ def test_executions_are_paired_as_finely_as_they_agree(first, second, level, row
 
 
 def test_executions_that_do_not_pair():
-    with pytest.raises(UserError, match="image p0 is tested so many times: a 2, b 1"):
+    with pytest.raises(UserError, match="tests of image p0: a 2, b 1"):
         match_members([_folds("a", A, repeats=2), _folds("b", A)])
-    with pytest.raises(UserError, match="a and b test no image in common"):
+    with pytest.raises(UserError, match="a and b have no test image in common"):
         match_members([_folds("a", A), _member("b", [("q1", 0, 0, "test")])])
 
 
@@ -255,7 +255,7 @@ def _both(known: bool = True) -> list[Member]:
 
 def test_an_image_that_one_learned_and_another_tests_is_refused():
     with pytest.raises(
-        UserError, match=r"2 images that b tests are in the training part of a \(p4, p5\).* --leave-out"
+        UserError, match=r"2 test images of b are in the training part of a \(p4, p5\).* --leave-out"
     ):
         match_members(_both())
     matched = match_members(_both(), leave_out=True)
@@ -263,38 +263,38 @@ def test_an_image_that_one_learned_and_another_tests_is_refused():
         rows = frame[["image_id", "split"]].itertuples(index=False, name=None)
         # p6 is a's validation image and b's training image: it must not choose weights.
         assert set(rows) == {("p0", "validation"), ("p1", "test"), ("p2", "test")}
-    assert "1 of the 3 images that a tests are left out" in matched.notes
-    assert "1 images that a tests are left out, since they are in the training part of b" in matched.notes
+    assert "1 of the 3 test images of a are left out" in matched.notes
+    assert "1 test images of a are left out: they are in the training part of b" in matched.notes
 
 
 def test_without_training_parts_only_what_all_test_is_tested():
     matched = match_members(_both(known=False))
     assert set(matched.frames[0].query("split == 'test'")["image_id"]) == {"p1", "p2"}
-    assert any("what a, b learned from is not in the file" in note for note in matched.notes)
+    assert any("not checked for a, b" in note for note in matched.notes)
 
 
 def test_a_leak_of_a_fold_that_is_not_paired_is_none():
     # In fold 1, which b lacks, a learned from what b tests in fold 0, as in any cross-validation.
     matched = match_members([_folds("a", A), _member("b", [("p0", 0, 0, "test"), ("p1", 0, 0, "test")])])
     assert matched.level == "execution"
-    assert matched.notes == ["4 of the 6 images that a tests are left out"]
+    assert matched.notes == ["4 of the 6 test images of a are left out"]
 
 
 def test_a_leak_between_folds_put_together_is_seen():
     other = _member("b", [("p4", 0, 0, "train"), ("p0", 0, 0, "test"), ("p2", 0, 0, "test")])
-    with pytest.raises(UserError, match="1 images that a tests are in the training part of b"):
+    with pytest.raises(UserError, match="1 test images of a are in the training part of b"):
         match_members([_folds("a", A), other])
 
 
 def test_patients_of_a_leaky_division_are_told():
     leaky = _member("b", [("p1-x", 0, 0, "test"), ("p1-y", 0, 0, "train"), ("p2-x", 0, 0, "test")])
     other = _member("a", [("p1-x", 0, 0, "test"), ("p2-x", 0, 0, "test")])
-    assert "1 images tested are of patients in the training part of b" in match_members([other, leaky]).notes
+    assert "1 test images are of patients in the training part of b" in match_members([other, leaky]).notes
 
 
 def test_a_class_that_is_not_tested_is_told():
     notes = match_members([_member(name, [("p1", 0, 0, "test"), ("p3", 0, 0, "test")]) for name in "ab"]).notes
-    assert "no image of class N is tested by all" in notes
+    assert "no common test image is N" in notes
 
 
 # --- run folders
@@ -327,7 +327,7 @@ def test_a_run_knows_what_its_systems_learned_from(made, tmp_path):
     common = int(((splits[0] == "test") & (splits[1].loc[splits[0].index] == "test")).sum())
     assert min(expected, common) > 0
     sources = [f"{run.path}:a" for run in runs]
-    with pytest.raises(UserError, match=rf"{expected} images that .*run2:a tests are in the training part of .*run0:a"):
+    with pytest.raises(UserError, match=rf"{expected} test images of .*run2:a are in the training part of .*run0:a"):
         combine_systems(sources, out=tmp_path / "out", rule=EQUAL)
     found = combine_systems(sources, out=tmp_path / "out", rule=EQUAL, leave_out=True)
     assert (found.combined.frame["split"] == "test").sum() == common
@@ -338,5 +338,5 @@ def test_a_system_must_be_finished(made, tmp_path):
     for execution in run.executions():
         if execution.system.name == "a" or execution.fold == 0:
             finish(execution)
-    with pytest.raises(UserError, match=r"1 of 2 executions of b are not done \(b repeat 1 fold 2\)"):
+    with pytest.raises(UserError, match=r"1 of 2 executions of b are not finished \(b repeat 1 fold 2\)"):
         combine_systems([str(run.path)], ["a", "b"], tmp_path / "out")

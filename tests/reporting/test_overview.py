@@ -177,7 +177,7 @@ def test_a_paper_without_results_is_named_as_such(copied):
     shutil.rmtree(copied.folder / "results")
     report = overview_report([copied])
     text = render(report, "md")
-    assert "No results are committed yet: none of its 13 systems has a number here." in text
+    assert "No results are committed yet for its 13 systems." in text
     assert "| Tabik et al. 2020 | 187 | 0 | 0 | 0 | 0 | 104 | 83 | 0 | 0 |" in text
     assert "- **83 cells: no counterpart**: Tables I, II, III, VI (as printed); Running text: numbers of" in text
     assert "- **104 cells: not run**: COVIDNet-CXR (pretrained); " in text
@@ -353,4 +353,4 @@ def test_a_segmenter_has_the_name_of_the_papers_row(entries, report):
     assert entries["arias_vgg19"].results[0].titles["unet1"] == "U-Net 1"
     text = render(report, "md")
     assert "0 cells: not run" not in text
-    assert "Published: as the authors' code computes it" in text
+    assert "Published: as computed by the authors' code" in text

@@ -90,8 +90,8 @@ def test_severities_are_compared_with_the_same_systems(made, finished):
 @pytest.mark.parametrize(
     ("split", "facts", "said"),
     [
-        ({}, {}, "is not recorded"),
-        ({}, {"duplicate_pairs": 1}, "1 pair of near-duplicate images found and kept on one side"),
+        ({}, {}, "not recorded"),
+        ({}, {"duplicate_pairs": 1}, "1 pair of near-duplicates found and kept on one side"),
         ({}, {"duplicate_pairs": 0}, "Searched for, none found."),
         ({"duplicates": False}, {"duplicate_pairs": 0}, "Not searched for"),
         ({"leaky_as_published": True}, {"duplicate_pairs": 2}, "does not keep them together"),
@@ -104,7 +104,7 @@ def test_no_more_is_claimed_of_the_split_than_was_done(made, split, facts, said)
     notes, leaky = dict(section(report, "Notes").notes), bool(split.get("leaky_as_published"))
     assert said in notes["Near-duplicates"]
     executions = dict(report.facts)["Executions"]
-    assert ("patients disjoint" in executions, "patients cross" in executions) == (not leaky, leaky)
+    assert ("split by patient" in executions, "split by image" in executions) == (not leaky, leaky)
     assert ("Leak" in notes) is leaky
 
 
@@ -120,8 +120,8 @@ def test_what_was_counted_while_preparing_is_noted(finished):
     write_json(finished.path / "facts.json", facts)
     report = page_of(finished)
     notes = dict(section(report, "Notes").notes)
-    assert notes["Near-duplicates"].startswith("7 pairs of near-duplicate images")
-    assert notes["Empty lung masks"] == "a, b: images used whole: 1, e.g. made/03."
+    assert notes["Near-duplicates"].startswith("7 pairs of near-duplicates")
+    assert notes["Empty lung masks"] == "a, b: 1 image used whole, e.g. made/03."
     assert "the shipped U-Net; 1 of 24 empty" in dict(report.facts)["Lung masks"]
 
 

@@ -45,7 +45,7 @@ def test_a_finished_run_gets_all_its_files(finished):
         "Seems to be a slip.",
         "24 images of 12 patients",
         "2 minutes of training",
-        "Test images of 2 executions, added up.",
+        "Test images of 2 executions, summed.",
         "Thin: each execution; thick: their mean.",
     ):
         assert words in parsed.text
@@ -130,7 +130,7 @@ def test_comparable_data_get_verdicts_and_no_banner(made):
     ("changes", "banner"),
     [
         ({"cohort": {"kind": "phantom"}}, "PHANTOM DATA: "),
-        ({}, "OTHER DATA THAN THE PAPER'S: every number of ours is shown, none is comparable. Made images."),
+        ({}, "OTHER DATA THAN THE PAPER'S: our numbers are shown but not judged. Made images."),
         ({"comparable": "radiographs of NIH and COVID-CXNet."}, "Radiographs of NIH and COVID-CXNet."),
     ],
     ids=["phantom", "other data", "names keep their capitals"],
