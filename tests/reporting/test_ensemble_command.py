@@ -89,9 +89,7 @@ def test_report_says_what_went_in_and_how_much_better_it_is(three):
 def test_folds_are_put_together_where_one_member_has_none(tmp_path):
     """The pretrained network is tested on all images at once, the trained one in three folds."""
     names = ["covid_sdnet", "covid_caps_pretrained"]
-    with pytest.raises(
-        UserError, match=r"--weights validation: members are paired by repeat.* Use --weights equal"
-    ):
+    with pytest.raises(UserError, match=r"--weights validation: members are paired by repeat.* Use --weights equal"):
         combine_systems([str(SDNET)], names, tmp_path / "no")
     assert not (tmp_path / "no").exists()
     found = combine_systems([str(SDNET)], names, tmp_path / "out", EQUAL)
@@ -254,9 +252,7 @@ def _both(known: bool = True) -> list[Member]:
 
 
 def test_an_image_that_one_learned_and_another_tests_is_refused():
-    with pytest.raises(
-        UserError, match=r"2 test images of b are in the training part of a \(p4, p5\).* --leave-out"
-    ):
+    with pytest.raises(UserError, match=r"2 test images of b are in the training part of a \(p4, p5\).* --leave-out"):
         match_members(_both())
     matched = match_members(_both(), leave_out=True)
     for frame in matched.frames:

@@ -102,5 +102,5 @@ def test_the_figure_of_a_range_test_marks_the_suggestion():
     assert axes.get_ylim()[1] < 4, "the explosion does not press the rest flat"
     without = range_figure(RangeTest(rates, losses, math.nan)).axes[0]
     assert not [line for line in without.lines if "steepest" in str(line.get_label())]
-    with pytest.raises(ValueError, match="too few batches.*9"):
+    with pytest.raises(ValueError, match=r"too few batches.*9"):
         range_figure(RangeTest(rates[:9], losses[:9], math.nan))
