@@ -99,9 +99,9 @@ def scheduler_of(options: Namespace, protocol: Protocol) -> Scheduler:
 
     if options.dask:
         return Dask(options.dask)
-    if options.jobs is None and protocol.in_process:
-        return InProcess()
-    return Processes(options.jobs or protocol.jobs)
+    jobs = options.jobs or min(protocol.jobs, os.cpu_count() or 1)
+    kept = protocol.executions_per_process
+    return InProcess() if jobs == 1 < kept else Processes(jobs, kept)
 
 
 def _banner(plan: Plan) -> str:

@@ -49,12 +49,12 @@ def steadied(model: keras.Model) -> keras.Model:
 
 
 def narrowed(model: keras.Model, width: float) -> keras.Model:
-    """Return a flat model of the same layers with a share of the filters, its weights random.
+    """Return a flat model of the same layers with a share of the filters, its weights random; itself at width 1.
 
     Parameters
     ----------
     model : keras.Model
-        Of convolutions without top, such as those of `keras.applications`.
+        Such as those of `keras.applications`, with or without a head; dense layers keep their units.
     width : float
         Above 0; every convolution has `round(width * filters)`, at least one. Where branches are added or joined they
         stay of one width if filters and width make whole numbers (1/8, 1/4 and 1/2 of `keras.applications`' do).
@@ -66,6 +66,9 @@ def narrowed(model: keras.Model, width: float) -> keras.Model:
     """
     if not 0 < width <= 1:
         raise ValueError(f"width {width} is not above 0 and at most 1")
+
+    if width == 1:
+        return model
 
     def narrow(layer: layers.Layer) -> layers.Layer:
         config = layer.get_config()

@@ -34,11 +34,17 @@ def check_initial_weights(protocol: Protocol, names: Iterable[str], networks: st
             f"cannot be the initial weights of {networks}",
             "Give " + " and ".join(f"--checkpoint {name}=FILE" for name in names),
         )
-    if width != 1 and (protocol.weights == "imagenet" or protocol.files):
-        raise UserError(
-            f"options.width {width:g}",
-            "does not fit ImageNet weights, which are of the whole network",
-            "Set options.width to 1, or --weights none",
-        )
+    require_full_width(protocol, width, protocol.files)
     for path in protocol.files.values():
         require_weight_file(path)
+
+
+def require_full_width(protocol: Protocol, width: float, names: Iterable[str]) -> None:
+    """Refuse initial weights, downloaded or in a file of one of these names, for networks of a share of the filters."""
+    given = [name for name in names if name in protocol.files]
+    if width != 1 and (protocol.weights != "none" or given):
+        raise UserError(
+            f"options.width {width:g}",
+            "does not fit initial weights, which are of the whole network",
+            "Set options.width to 1, or --weights none",
+        )

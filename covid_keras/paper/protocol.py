@@ -180,6 +180,8 @@ class TrainingSettings:
         that the authors passed weights which their Keras ignored: it trains as "none" does.
     label_smoothing : float
         Of the cross-entropy, 0 to below 1.
+    schedule : str
+        "constant", or "cosine": the learning rate falls to 0 over the epochs of a stage, along half a cosine.
     repeats : int, optional
         Of the protocol's repeats so many are trained; all if not given.
     seed : int
@@ -198,10 +200,15 @@ class TrainingSettings:
     ties: Literal["first", "last"] = "first"
     class_weights: Literal["none", "balanced", "ignored"] = "none"
     label_smoothing: BelowOne = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
     repeats: Count | None = None
     seed: int = 0
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     unfreeze: UnfreezeSettings = field(default_factory=UnfreezeSettings)
+
+    def __post_init__(self) -> None:
+        decay, falls = self.optimizer.decay, self.schedule != "constant"
+        _require(not (decay and falls), "training.optimizer.decay", decay, f"0 where the schedule is {self.schedule}")
 
 
 @dataclass(frozen=True)
@@ -258,9 +265,10 @@ class Protocol:
     options : dict
         Settings that only this paper knows; read by its own code.
     jobs : int
-        Executions to train at the same time, each in a process of its own, where the command does not say.
-    in_process : bool
-        Train them one after another in the process of the command, in place of `jobs`.
+        Executions to train at the same time, at most one per processor, where the command does not say.
+    executions_per_process : int
+        Executions that such a process trains before a fresh one takes its place. Where it is above 1 and `jobs` is 1,
+        the process of the command trains them all.
     quick_start : bool
         Leave out TensorFlow's optimisation of graphs: trainings of a minute begin sooner, long ones run slower.
     files : dict
@@ -282,7 +290,7 @@ class Protocol:
     trainings: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     splits: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     jobs: Count = 1
-    in_process: bool = False
+    executions_per_process: Count = 1
     quick_start: bool = False
     files: dict[str, str] = field(default_factory=dict)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from covid_keras.common.errors import UserError
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.schedulers import EpochBar, Scheduler, last_words, log_of
-from covid_keras.training.worker import worker_command
+from covid_keras.training.worker import task_line, worker_command
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -72,10 +72,10 @@ def _train(path: str, chain: list[tuple[str, int, int]]) -> str:
     """Run on a worker machine: one fresh process per execution; return "" or what the first that failed ended with."""
     for place in chain:
         execution = RunFolder.open(path).execution(*place)
-        with open(log_of(execution), "a", encoding="utf-8") as log:
-            start = log.tell()
-            command = worker_command(path, *place)
-            code = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=log, check=False).returncode
+        log = log_of(execution)
+        start = log.stat().st_size if log.exists() else 0
+        command, task = worker_command(path), task_line(*place, log)
+        code = subprocess.run(command, input=task, text=True, stdout=subprocess.DEVNULL, check=False).returncode
         if code:
-            return f"{execution.name}: {last_words(log_of(execution), start, code)}"
+            return f"{execution.name}: {last_words(log, start, code)}"
     return ""

@@ -25,7 +25,7 @@ from covid_keras.paper.protocol import TrainingSettings
 from covid_keras.paper.systems import PARTS, System
 from covid_keras.paper.unfreezing import Stage, open_stage
 from covid_keras.training.devices import describe_device, resolve_strategy, set_graph_optimizer, set_precision
-from covid_keras.training.fitting import Feed, Tell, fit
+from covid_keras.training.fitting import Feed, Tell, cosine_rate, fit
 from covid_keras.training.resume import STATE, ResumableTraining
 from covid_keras.training.runfolder import HISTORY, Execution
 
@@ -151,8 +151,12 @@ class Training:
             with model.distribute_strategy.scope():  # or the stage's optimiser would be one device's
                 self._compile(model, stage.applied(self.execution.training))
 
-        feed = self._feed(model, static)
-        fit(model, tracker, feed, self._stages, self.tell, begin, lambda: system.callbacks(protocol))
+        def watch(stage: Stage) -> list[keras.callbacks.Callback]:
+            falls = self.execution.training.schedule == "cosine"
+            rate = [cosine_rate(stage.learning_rate, tracker.stage_start, stage.epochs)] if falls else []
+            return [*rate, *system.callbacks(protocol)]
+
+        fit(model, tracker, self._feed(model, static), self._stages, self.tell, begin, watch)
 
     def _feed(self, model: keras.Model, static: bool) -> Feed:
         """Return training and validation part as the network is fed them."""

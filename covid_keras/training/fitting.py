@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ def fit(
     stages: Sequence[Stage],
     tell: Tell,
     open_stage: Callable[[Stage], None] | None = None,
-    watch: Callable[[], list[keras.callbacks.Callback]] = list,
+    watch: Callable[[Stage], list[keras.callbacks.Callback]] = lambda stage: [],
 ) -> None:
     """Train stage after stage, each until its last epoch or until patience is spent; end with the best epoch's weights.
 
@@ -75,7 +76,7 @@ def fit(
     open_stage : callable, optional
         Prepares the model for a stage and compiles it; called only if there are several.
     watch : callable
-        Makes the callbacks that come before the tracker, anew for each stage.
+        Makes the callbacks of a stage that come before the tracker.
     """
     reached = tracker.stage_reached()
     for number in range(reached, len(stages)):
@@ -89,7 +90,7 @@ def fit(
         start = tracker.restore(model) if number == reached else len(tracker.history)
         end = tracker.stage_start + stages[number].epochs
         if not tracker.finished and start < end:
-            fit_epochs(model, feed, start, end, [*watch(), tracker], tell)
+            fit_epochs(model, feed, start, end, [*watch(stages[number]), tracker], tell)
     tracker.restore_best(model)
 
 
@@ -118,6 +119,13 @@ def epoch_bar(what: str, epochs: int) -> Iterator[Tell]:
 
 
 # -------------------------------------------------------------------------------------------- a rate that falls
+
+
+def cosine_rate(first: float, start: int, epochs: int) -> keras.callbacks.Callback:
+    """Return a callback that lowers the rate from `first` in epoch `start` to 0 after `epochs`, along half a cosine."""
+    return keras.callbacks.LearningRateScheduler(
+        lambda epoch, _: first * (1 + math.cos(math.pi * (epoch - start) / epochs)) / 2
+    )
 
 
 @dataclass(frozen=True)

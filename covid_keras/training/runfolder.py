@@ -446,7 +446,7 @@ def _what_decides(protocol: Protocol) -> dict[str, Any]:
     What those files hold is told by their sha256.
     """
     plain = as_plain(protocol)
-    del plain["jobs"], plain["in_process"]
+    del plain["jobs"], plain["executions_per_process"]
     return plain | {"files": sorted(protocol.files), "weights": Path(protocol.weights).name}
 
 

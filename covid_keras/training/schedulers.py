@@ -22,7 +22,7 @@ from pathlib import Path
 from covid_keras.common.errors import UserError
 from covid_keras.common.progress import open_bar
 from covid_keras.training.runfolder import Execution, RunFolder
-from covid_keras.training.worker import ERROR, PROGRESS, worker_command
+from covid_keras.training.worker import DONE, ERROR, PROGRESS, task_line, worker_command
 
 
 def take_shard(folds: list[list[list[Execution]]], shard: tuple[int, int]) -> list[list[Execution]]:
@@ -153,80 +153,104 @@ def _logged(execution: Execution) -> Iterator[None]:
 
 
 class Processes(Scheduler):
-    """Each in a fresh process; all of them end with this one, however it ends.
+    """In processes of their own; all of them end with this one, however it ends.
 
     Parameters
     ----------
     jobs : int
         Executions trained at the same time, each with its share of the processors. Small networks leave processors
         idle; large ones need the memory, and gain nothing.
+    keep : int
+        Executions that a process trains before a fresh one takes its place: TensorFlow is imported once for all of
+        them, but keeps memory of each.
     """
 
-    def __init__(self, jobs: int = 1) -> None:
-        self.jobs, self.lock, self.workers, self.ending = jobs, threading.Lock(), set(), False
+    def __init__(self, jobs: int = 1, keep: int = 1) -> None:
+        self.jobs, self.keep, self.lock, self.workers, self.ending = jobs, keep, threading.Lock(), set(), False
 
     def train(self, run: RunFolder, chains: list[list[Execution]], bar: EpochBar) -> None:
         """Train all chains, `jobs` at a time."""
-        self.ending = False
+        self.ending, left = False, iter(chains)
         with ThreadPoolExecutor(self.jobs) as pool:
-            futures = [pool.submit(self._chain, run, chain, bar) for chain in chains]
+            futures = [pool.submit(self._work, run, left, bar) for _ in range(min(self.jobs, len(chains)))]
             try:
                 for future in as_completed(futures):
                     future.result()
             finally:
-                # An error or the user's Ctrl-C; where all is done there is nothing to end.
-                for future in futures:
-                    future.cancel()
-                self._end()
+                self._end()  # an error or the user's Ctrl-C; where all is done there is nothing to end
 
     def _end(self) -> None:
         with self.lock:
             self.ending = True
-            for process in self.workers:
-                process.kill()
+            for worker in self.workers:
+                worker.process.kill()
 
-    def _chain(self, run: RunFolder, chain: list[Execution], bar: EpochBar) -> None:
-        for execution in chain:
-            if self.ending:
-                return
-            bar.begin(execution)
-            self._train(run, execution, bar)
-            bar.end(execution)
+    def _work(self, run: RunFolder, left: Iterator[list[Execution]], bar: EpochBar) -> None:
+        """Train chain after chain of those that are left."""
+        worker = None
+        try:
+            while chain := self._next(left):
+                for execution in chain:
+                    if worker is None or worker.trained == self.keep:
+                        self._dismiss(worker)
+                        worker = self._hire(run, execution)
+                    bar.begin(execution)
+                    worker.train(execution, bar)
+                    bar.end(execution)
+        finally:
+            self._dismiss(worker)
 
-    def _train(self, run: RunFolder, execution: Execution, bar: EpochBar) -> None:
-        """Run one worker, following its epochs."""
-        path = log_of(execution)
-        with open(path, "a", encoding="utf-8") as log:
-            start = log.tell()
-            with self._worker(run, execution, log) as process:
-                for line in process.stdout:
-                    if line.startswith(PROGRESS):
-                        state = json.loads(line[len(PROGRESS) :])
-                        bar.tell(execution, state.pop("epoch"), state)
-                    else:
-                        log.write(line)
-        if process.returncode:
-            raise failure(execution, last_words(path, start, process.returncode))
+    def _next(self, left: Iterator[list[Execution]]) -> list[Execution] | None:
+        with self.lock:
+            return None if self.ending else next(left, None)
 
-    @contextlib.contextmanager
-    def _worker(self, run: RunFolder, execution: Execution, log) -> Iterator[subprocess.Popen]:
-        """A fresh process for one execution."""
-        command = worker_command(run.path, execution.system.name, execution.repeat, execution.fold)
-        environment = worker_environment(self.jobs)
+    def _hire(self, run: RunFolder, execution: Execution) -> _Worker:
         with self.lock:
             if self.ending:
                 raise UserError(execution.name, "was not begun: another training failed", "See that one's message")
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
-            self.workers.add(process)
-        try:
-            yield process
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            with self.lock:
-                self.workers.discard(process)
+            worker = _Worker(run, worker_environment(self.jobs))
+            self.workers.add(worker)
+            return worker
+
+    def _dismiss(self, worker: _Worker | None) -> None:
+        if worker is None:
+            return
+        worker.close()
+        with self.lock:
+            self.workers.discard(worker)
+
+
+class _Worker:
+    """A process that trains one execution after another."""
+
+    def __init__(self, run: RunFolder, environment: dict[str, str]) -> None:
+        pipe, command = subprocess.PIPE, worker_command(run.path)
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+        self.trained = 0
+
+    def train(self, execution: Execution, bar: EpochBar) -> None:
+        """Have an execution trained, following its epochs."""
+        path = log_of(execution)
+        start = path.stat().st_size if path.exists() else 0
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its status says more
+            self.process.stdin.write(task_line(execution.system.name, execution.repeat, execution.fold, path))
+            self.process.stdin.flush()
+        for line in self.process.stdout:
+            if line.startswith(PROGRESS):
+                state = json.loads(line[len(PROGRESS) :])
+                bar.tell(execution, state.pop("epoch"), state)
+            elif line.startswith(DONE):
+                self.trained += 1
+                return
+        raise failure(execution, last_words(path, start, self.process.wait()))
+
+    def close(self) -> None:
+        """End the process, which waits for its next execution, or does what nobody waits for."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
 
 
 def worker_environment(jobs: int) -> dict[str, str]:
@@ -250,9 +274,8 @@ def failure(execution: Execution, words: str) -> UserError:
 
 def last_words(log: Path, start: int, code: int) -> str:
     """Return what this attempt gave as its error, else its last line; where it wrote none, how it ended."""
-    with open(log, "rb") as stream:
-        stream.seek(start)
-        lines = [line for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
+    written = log.read_bytes()[start:] if log.is_file() else b""
+    lines = [line for line in written.decode(errors="replace").splitlines() if line.strip()]
     told = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
     if told or lines:
         return (told or lines)[-1].strip().rstrip(".")

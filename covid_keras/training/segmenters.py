@@ -355,7 +355,7 @@ class _Training:
         watch = [PlateauRate(plateau, settings.learning_rate, tracker)] if plateau else []
         stage = Stage(WHOLE, 0, settings.epochs, settings.epochs, settings.learning_rate)
         with epoch_bar(self.name, settings.epochs) as tell:
-            fit(model, tracker, feed, [stage], tell, watch=lambda: watch)
+            fit(model, tracker, feed, [stage], tell, watch=lambda stage: watch)
         return tracker
 
     def measure(self, model: keras.Model, data: _Data) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The fresh process that trains one execution: `python -m covid_keras.training.worker RUN SYSTEM REPEAT FOLD`."""
+"""The process that trains executions as it is told: `python -m covid_keras.training.worker RUN`, a JSON line each."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
-# Beginnings of the lines that the parent reads: how far the training is, and the error that it shows.
-PROGRESS, ERROR = "@progress ", "error: "
+# Beginnings of the lines that the parent reads: how far a training is, that it is done, the error that it shows.
+PROGRESS, DONE, ERROR = "@progress ", "@done", "error: "
+
+Tell = Callable[[int, dict[str, float]], None]
 
 
-def worker_command(path: str | Path, system: str, repeat: int, fold: int) -> list[str]:
-    """Return the command that trains one execution of the run folder `path`."""
-    return [sys.executable, "-m", "covid_keras.training.worker", str(path), system, str(repeat), str(fold)]
+def worker_command(path: str | Path) -> list[str]:
+    """Return the command that trains executions of the run folder `path`."""
+    return [sys.executable, "-m", "covid_keras.training.worker", str(path)]
+
+
+def task_line(system: str, repeat: int, fold: int, log: Path) -> str:
+    """Return what a worker is told on its standard input: which execution to train, and where its log is."""
+    return json.dumps({"place": [system, repeat, fold], "log": str(log)}) + "\n"
 
 
 def die_with_parent() -> None:
@@ -25,31 +34,55 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _tell(epoch: int, values: dict[str, float]) -> None:
-    rounded = {key: round(value, 4) for key, value in values.items()}
-    print(PROGRESS + json.dumps({"epoch": epoch} | rounded), flush=True)
+def serve(train: Callable[[tuple[str, int, int], Tell], None]) -> int:
+    """Train what the lines of standard input name, each with output and errors in its log; return the exit status.
 
-
-def main(arguments: list[str]) -> int:
-    """Train the execution that the arguments name; errors of the user's go to standard error as one line."""
-    die_with_parent()
-    os.environ["COVID_KERAS_QUIET"] = "1"  # the parent shows the progress
+    `train` is given (system, repeat, fold) and what is to be told after each epoch. The first `UserError` ends it.
+    """
     from covid_keras.common.errors import UserError
-    from covid_keras.common.quiet import import_tensorflow
 
-    import_tensorflow()
-    from covid_keras.training.execution import execute
-    from covid_keras.training.runfolder import RunFolder
+    die_with_parent()
+    parent = os.fdopen(os.dup(1), "w", encoding="utf-8")
 
-    path, system, repeat, fold = arguments
-    try:
-        run = RunFolder.open(path)
-        execute(run.execution(system, int(repeat), int(fold)), _tell)
-    except UserError as error:
-        sys.stderr.write(f"{ERROR}{error}\n")
-        return 2
+    def say(line: str) -> None:
+        print(line, file=parent, flush=True)
+
+    def tell(epoch: int, values: dict[str, float]) -> None:
+        say(PROGRESS + json.dumps({"epoch": epoch} | {key: round(value, 4) for key, value in values.items()}))
+
+    for line in sys.stdin:
+        task: dict[str, Any] = json.loads(line)
+        log = os.open(task["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        for stream in (1, 2):  # what libraries in C say, too
+            os.dup2(log, stream)
+        os.close(log)
+        try:
+            train(tuple(task["place"]), tell)
+        except UserError as error:
+            print(f"{ERROR}{error}", file=sys.stderr, flush=True)
+            return 2
+        sys.stdout.flush()
+        say(DONE)
     return 0
 
 
+def main(path: str) -> int:
+    """Train executions of a run folder."""
+    os.environ["COVID_KERAS_QUIET"] = "1"  # the parent shows the progress
+
+    def train(place: tuple[str, int, int], tell: Tell) -> None:
+        from covid_keras.common.quiet import import_tensorflow
+
+        import_tensorflow()
+        from covid_keras.training.devices import fresh_state
+        from covid_keras.training.execution import execute
+        from covid_keras.training.runfolder import RunFolder
+
+        with fresh_state():
+            execute(RunFolder.open(path).execution(*place), tell)
+
+    return serve(train)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1]))

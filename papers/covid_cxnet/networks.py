@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from covid_keras.common.errors import UserError
 from covid_keras.models.weight_kinds import require_weight_file
+from covid_keras.paper.initial_weights import require_full_width
 from covid_keras.paper.protocol import Protocol
 from papers.covid_cxnet.settings import options_of
 
@@ -39,36 +40,43 @@ def build_base_v2(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
 def build_covid_cxnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """Build COVID-CXNet: one sigmoid for two classes, softmax for three (section 3.4)."""
     from covid_keras.models import build_cxnet
+    from covid_keras.models.steady import narrowed
 
-    return build_cxnet(
+    options = options_of(protocol)
+    model = build_cxnet(
         (*protocol.size, 3),
         1 if len(classes) == 2 else len(classes),
         weights=initial_weights(protocol),
-        batchnorm_momentum=options_of(protocol).batchnorm_momentum,
+        batchnorm_momentum=options.batchnorm_momentum,
     )
+    return narrowed(model, options.width)
 
 
 def build_densenet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """Build the DenseNet-121 baseline (section 3.4)."""
+    from covid_keras.models.steady import narrowed
     from papers.covid_cxnet.baselines import build_densenet121
 
     options = options_of(protocol)
-    return build_densenet121(
+    model = build_densenet121(
         (*options.baselines.densenet, 3),
         protocol.weights,
         frozen=options.baselines.frozen,
         batchnorm_momentum=options.batchnorm_momentum,
     )
+    return narrowed(model, options.width)
 
 
 def build_resnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """Build the ResNet-50 baseline (section 3.4)."""
+    from covid_keras.models.steady import narrowed
     from papers.covid_cxnet.baselines import build_resnet50_baseline
 
     options = options_of(protocol)
-    return build_resnet50_baseline(
+    model = build_resnet50_baseline(
         (*options.baselines.resnet, 3), protocol.weights, batchnorm_momentum=options.batchnorm_momentum
     )
+    return narrowed(model, options.width)
 
 
 def same_network(protocol: Protocol, classes: tuple[str, ...], parts: list[keras.Model]) -> keras.Model:
@@ -88,6 +96,7 @@ def hierarchy(protocol: Protocol, classes: tuple[str, ...], parts: list[keras.Mo
 
 def check(protocol: Protocol) -> None:
     """Say before the first training which initial weights will be wanted."""
+    require_full_width(protocol, options_of(protocol).width, (CHEXNET,))
     needs = [name for name in protocol.systems if name.startswith(("cxnet", "flat", "level"))]
     if needs and protocol.weights == "imagenet" and CHEXNET not in protocol.files:
         raise UserError(

@@ -63,6 +63,8 @@ class Options:
         Height and width that the base CNN sees in its two versions.
     batchnorm_momentum : float, optional
         Of DenseNet-121's moving statistics; as published (0.99) where not given.
+    width : float
+        Share of the filters of DenseNet-121 and ResNet-50, 0 to 1 (see `covid_keras.models.steady.narrowed`).
     lime_samples : int
         Perturbed images that LIME asks the network about, for each explained one; 1,000 in the authors' code.
     roi, baselines
@@ -75,6 +77,7 @@ class Options:
     base_v1: tuple[int, int] = (400, 400)
     base_v2: tuple[int, int] = (320, 320)
     batchnorm_momentum: float | None = None
+    width: float = 1.0
     lime_samples: int = 200
     roi: RoiOptions = field(default_factory=RoiOptions)
     baselines: BaselineOptions = field(default_factory=BaselineOptions)

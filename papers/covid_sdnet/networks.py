@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from covid_keras.common.errors import UserError
 from covid_keras.models.registry import find_weights, load_registry
+from covid_keras.paper.initial_weights import require_full_width
 from covid_keras.paper.protocol import Protocol, TrainingSettings
 from papers.covid_sdnet.settings import Options, options_of
 
@@ -31,14 +32,16 @@ def imagenet_scaling(images: Any) -> Any:
 def build_resnet50_classifier(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """ResNet-50, Dense 512 ReLU, Dense softmax; all layers fine-tuned (section IV-C)."""
     from covid_keras.models import build_resnet50
+    from covid_keras.models.steady import narrowed
 
     options = options_of(protocol)
-    return build_resnet50(
+    model = build_resnet50(
         (*protocol.size, 3),
         len(classes),
         weights=protocol.weights,
         batchnorm_momentum=options.batchnorm_momentum,
     )
+    return narrowed(model, options.width)
 
 
 def build_twins(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
@@ -54,10 +57,12 @@ def build_cit(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     Without ImageNet weights there is no perceptual loss: VGG-16 at random would teach the generators nothing.
     """
     from covid_keras.models.resnet18 import build_resnet18
+    from covid_keras.models.steady import narrowed
     from papers.covid_sdnet.cit import CiTNetwork, build_perceptual
     from papers.covid_sdnet.generator import build_generator
 
-    cit = options_of(protocol).cit
+    options = options_of(protocol)
+    cit = options.cit
     size = cit.size or protocol.size
     generators = [build_generator(size, cit.filters, name=f"generator_{name}") for name in classes]
     classifier = build_resnet18(
@@ -65,7 +70,7 @@ def build_cit(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     )
     vgg = initial_weights(protocol, "vgg16")
     perceptual = build_perceptual(vgg, size) if cit.perceptual and vgg != "none" else None
-    return CiTNetwork(generators, classifier, perceptual)
+    return CiTNetwork(generators, narrowed(classifier, options.width), perceptual)
 
 
 def cit_settings(options: Options, training: TrainingSettings, perceptual: bool) -> Any:
@@ -126,12 +131,15 @@ def restore_covid_caps(protocol: Protocol, classes: tuple[str, ...]) -> keras.Mo
 def build_covidnet_retrained(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """A surrogate of COVIDNet-CXR A, whose widths were never published; three outputs."""
     from covid_keras.models import build_covidnet
+    from covid_keras.models.steady import narrowed
 
-    covidnet = options_of(protocol).covidnet
+    options = options_of(protocol)
+    covidnet = options.covidnet
     weights = initial_weights(protocol, "resnet50v2") if covidnet.variant == "large" else "none"
-    return build_covidnet(
+    model = build_covidnet(
         (*covidnet.size, 3), len(classes), covidnet.variant, weights, batchnorm_momentum=covidnet.batchnorm_momentum
     )
+    return narrowed(model, options.width)
 
 
 def restore_covidnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
@@ -146,6 +154,7 @@ def restore_covidnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Mode
 
 def check(protocol: Protocol) -> None:
     """Say before the first training what the transformation network will want."""
+    require_full_width(protocol, options_of(protocol).width, ("resnet18", "resnet50v2"))
     needed = any(name.startswith("fucitnet") for name in protocol.systems)
     if needed and initial_weights(protocol, "resnet18") == "none" and options_of(protocol).cit.frozen:
         raise UserError(

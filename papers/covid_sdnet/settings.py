@@ -80,11 +80,14 @@ class Options:
     ----------
     batchnorm_momentum : float, optional
         See `covid_keras.models.build_resnet50`; as published (0.99) where not given.
+    width : float
+        Share of the filters of ResNet-50, ResNet-18 and COVIDNet, 0 to 1 (see `covid_keras.models.steady.narrowed`).
     cit, covid_caps, covidnet
         Of these networks.
     """
 
     batchnorm_momentum: float | None = None
+    width: float = 1.0
     cit: CitOptions = field(default_factory=CitOptions)
     covid_caps: CapsOptions = field(default_factory=CapsOptions)
     covidnet: CovidnetOptions = field(default_factory=CovidnetOptions)

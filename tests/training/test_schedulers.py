@@ -29,17 +29,6 @@ from covid_keras.training.schedulers import (
     worker_environment,
 )
 
-DONE = 'print(\'@progress {"epoch": 1, "loss": 0.5}\', flush=True); open(sys.argv[1] + "/done", "w")'
-WORKERS = {
-    "good": f"import sys; {DONE}",
-    "next": f'import os, sys; assert os.path.exists(sys.argv[1].replace("next", "good") + "/done"); {DONE}',
-    "fails": 'import sys; print("error: the weights: are missing.\\nlater", file=sys.stderr); sys.exit(2)',
-    "killed": f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})",
-    "sleeps": "import time; time.sleep(60)",
-    "idle": "",
-}
-
-
 @dataclass(frozen=True)
 class Made:
     """An execution as far as schedulers look at one."""
@@ -83,8 +72,8 @@ def run_of(tmp_path, monkeypatch):
     bars = []
     monkeypatch.setattr(schedulers, "open_bar", lambda **given: bars.append(Bar(**given)) or bars[-1])
 
-    def command(path, system: str, repeat: int, fold: int) -> list[str]:
-        return [sys.executable, "-c", WORKERS[system], str(tmp_path / system)]
+    def command(path) -> list[str]:
+        return [sys.executable, "-m", "tests.helpers.worker", str(path)]
 
     monkeypatch.setattr(schedulers, "worker_command", command)
 
@@ -149,6 +138,13 @@ def test_in_this_process_a_trainings_words_go_into_its_log(run_of, monkeypatch, 
     assert "retracing of good" in (run.path / "good" / "log.txt").read_text()
     assert capsys.readouterr() == ("", "")
     assert [(run.path / name / "done").is_file() for name in ("good", "sleeps", "next")] == [True, False, False]
+
+
+@pytest.mark.parametrize(("keep", "processes"), [(1, 3), (2, 2), (8, 1)])
+def test_a_process_trains_so_many_executions(run_of, keep, processes):
+    run = run_of("good next", "other")
+    run_executions(run, scheduler=Processes(keep=keep))
+    assert len({(run.path / name / "done").read_text() for name in ("good", "next", "other")}) == processes
 
 
 def test_a_failing_training_ends_the_others(run_of):
