@@ -29,6 +29,7 @@ from covid_keras.training.schedulers import (
     worker_environment,
 )
 
+
 @dataclass(frozen=True)
 class Made:
     """An execution as far as schedulers look at one."""
