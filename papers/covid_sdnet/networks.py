@@ -93,8 +93,11 @@ def cit_settings(options: Options, training: TrainingSettings, perceptual: bool)
 def build_covid_caps_retrained(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """COVID-CAPS from random weights."""
     from covid_keras.models import build_covid_caps
+    from covid_keras.models.steady import he_initialised
 
-    return build_covid_caps((*options_of(protocol).covid_caps.size, 3), len(classes))
+    options = options_of(protocol).covid_caps
+    model = build_covid_caps((*options.size, 3), len(classes))
+    return he_initialised(model) if options.initial == "he" else model
 
 
 def caps_file(protocol: Protocol) -> Path:

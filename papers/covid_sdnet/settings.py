@@ -41,9 +41,18 @@ class CitOptions:
 
 @dataclass(frozen=True)
 class CapsOptions:
-    """COVID-CAPS as retrained; height and width in pixels."""
+    """COVID-CAPS as retrained.
+
+    Attributes
+    ----------
+    size : tuple of int
+        Height and width in pixels.
+    initial : str
+        How its convolutions are drawn: "glorot", Keras' default, or "he", with which it needs half the steps.
+    """
 
     size: tuple[int, int] = (224, 224)
+    initial: Literal["glorot", "he"] = "glorot"
 
 
 @dataclass(frozen=True)
