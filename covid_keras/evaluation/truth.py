@@ -1,8 +1,9 @@
-"""Does a run on the phantom show what is known of the phantom?
+"""Whether a run on the phantom shows what is known of the phantom.
 
-Positives of extent 0 are drawn exactly like negatives: a network that looks at the lungs can call them positive no more
-often than it raises false alarms. And the more opacity there is, the more often it must be found. A pipeline that mixes
-up labels, leaks, or learns from something else than the opacities fails one of the two.
+Positives of extent 0 are drawn exactly as negatives are: a network that looks at the lungs calls them positive no more
+often than it raises false alarms. The more opacity there is, the more often it must be found, and positives of extent 3
+and more must rank above negatives. A pipeline that mixes up labels, leaks, or learns from something else than the
+opacities fails one of the three.
 """
 
 from __future__ import annotations
@@ -12,33 +13,38 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import SEVERITIES
-from covid_keras.evaluation.metrics import rows_of_test
+from covid_keras.evaluation.metrics import per_execution, rows_of_test
+from covid_keras.evaluation.predictions import score_columns
+from covid_keras.evaluation.uncertainty import bootstrap_intervals
 
-ALL = "all systems"
-SHOWN, RISE_UNCLEAR, CONTRADICTED = "shown", "rise not clear", "contradicted"
-_RESAMPLES, _LEVEL = 2000, 0.95
+SHOWN, UNCLEAR, CONTRADICTED = "shown", "not clear", "contradicted"
+# The severities of extent 3 to 8.
+CLEAR = ("Moderate", "Severe")
+_RESAMPLES, _LEVEL, _CHANCE = 1000, 0.95, 50.0
 
 
 def known_truth(predictions: pd.DataFrame, positive: str, n: int = _RESAMPLES, seed: int = 0) -> pd.DataFrame:
-    """Compare how often each severity is called positive with how often negatives are.
+    """Compare how each severity is scored and called with how negatives are.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
         Of one or several systems, as read by `read_predictions`; severities known.
     positive : str
-        The positive class.
+        The positive class. A system that does not know it, such as one that tells views apart, is judged by the AUC of
+        its own classes alone.
     n, seed : int
         Bootstrap resamples of patients (percentile intervals of 95 %), and their seed.
 
     Returns
     -------
     pandas.DataFrame
-        One row per system and one of all together. `false_alarms` and one column per severity: percent called positive;
-        `excess`, `excess_low`, `excess_high`: Normal-PCR+ minus false alarms, points; `rise`, `rise_low`, `rise_high`:
-        slope of the share called positive over the levels 0 (Normal-PCR+) to 3 (Severe), points a level; `verdict`:
-        "contradicted" where the excess lies above 0 with its whole interval, or the rise below; "shown" where the
-        rise lies above 0 with its whole interval; else "rise not clear".
+        One row per system. `auc`, `auc_low`, `auc_high`: percent, positives of extent 3 and more against all negatives.
+        `false_alarms` and one column per severity: percent called positive. `excess`, `excess_low`, `excess_high`:
+        Normal-PCR+ minus false alarms, percentage points. `rise`, `rise_low`, `rise_high`: slope of the share called
+        positive over the levels 0 (Normal-PCR+) to 3 (Severe), percentage points per level. NaN where there is no such
+        image. `verdict`: "contradicted" where the whole interval of the excess lies above 0, that of the rise below 0,
+        or that of the AUC below 50; "shown" where AUC and rise lie above 50 and 0 with theirs; else "not clear".
 
     Raises
     ------
@@ -46,17 +52,49 @@ def known_truth(predictions: pd.DataFrame, positive: str, n: int = _RESAMPLES, s
         Where no severity is known.
     """
     rows = rows_of_test(predictions)
-    group = rows["severity"].map({level: place for place, level in enumerate(SEVERITIES, 1)})
-    group = group.where(rows["label"] == positive, 0)
-    if not (group > 0).any():
+    if not ((rows["label"] == positive) & rows["severity"].isin(SEVERITIES)).any():
         raise UserError("predictions", "know no severity", "Use a cohort with severities")
-    rows = rows.assign(_group=group, _called=(rows["predicted"] == positive).astype(float)).dropna(subset=["_group"])
-    parts = [*rows.groupby("system", sort=False), (ALL, rows)]
-    return pd.DataFrame([{"system": name} | _one(part, n, seed) for name, part in parts])
+    return pd.DataFrame(
+        [{"system": name} | _row(part, positive, n, seed) for name, part in rows.groupby("system", sort=False)]
+    )
 
 
-def _one(rows: pd.DataFrame, n: int, seed: int) -> dict[str, float | str]:
-    """Return one row of the table."""
+def _row(rows: pd.DataFrame, positive: str, n: int, seed: int) -> dict[str, float | str]:
+    rows = rows.dropna(axis="columns", how="all")
+    of_extent = f"score_{positive}" in rows.columns
+    found = _areas(_clear(rows, positive) if of_extent else rows, positive if of_extent else None, n, seed)
+    if of_extent:
+        found |= _shares(rows, positive, n, seed)
+    bounds = {"rise_low": np.nan, "rise_high": np.nan, "excess_low": np.nan} | found
+    if bounds["excess_low"] > 0 or bounds["rise_high"] < 0 or bounds["auc_high"] < _CHANCE:
+        return found | {"verdict": CONTRADICTED}
+    rises = bounds["rise_low"] > 0 or not of_extent
+    return found | {"verdict": SHOWN if rises and bounds["auc_low"] > _CHANCE else UNCLEAR}
+
+
+def _clear(rows: pd.DataFrame, positive: str) -> pd.DataFrame:
+    """Return positives of extent 3 and more, and all others as one class."""
+    is_positive = rows["label"] == positive
+    kept = rows[~is_positive | rows["severity"].isin(CLEAR)]
+    names = {column: kept[column].where(kept[column] == positive, "other") for column in ("label", "predicted")}
+    score = kept[f"score_{positive}"]
+    scores = {f"score_{positive}": score, "score_other": 1 - score}
+    return kept.drop(columns=score_columns(kept)).assign(**names, **scores)
+
+
+def _areas(rows: pd.DataFrame, positive: str | None, n: int, seed: int) -> dict[str, float]:
+    """Return the AUC, the mean over classes where there are more than two, and its interval."""
+    values = per_execution(rows, positive)["auc"]
+    low, high = bootstrap_intervals(rows, positive, n=n, seed=seed)["auc"]
+    return {"auc": float(values.mean()), "auc_low": low, "auc_high": high}
+
+
+def _shares(rows: pd.DataFrame, positive: str, n: int, seed: int) -> dict[str, float]:
+    """Return the shares called positive, excess and rise, with their intervals."""
+    places = {level: place for place, level in enumerate(SEVERITIES, 1)}
+    group = rows["severity"].map(places).where(rows["label"] == positive, 0)
+    called_positive = (rows["predicted"] == positive).astype(float)
+    rows = rows.assign(_group=group, _called=called_positive).dropna(subset=["_group"])
     codes, patients = pd.factorize(rows["patient_id"])
     shape, groups = (len(patients), len(SEVERITIES) + 1), rows["_group"].astype(int)
     count, called = np.zeros(shape), np.zeros(shape)
@@ -68,11 +106,10 @@ def _one(rows: pd.DataFrame, n: int, seed: int) -> dict[str, float | str]:
     found: dict[str, float] = {"false_alarms": whole["shares"][0, 0]}
     found |= {level: whole["shares"][0, place] for place, level in enumerate(SEVERITIES, 1)}
     for name in ("excess", "rise"):
-        low, high = np.nanpercentile(resampled[name], [tail, 100 - tail])
+        known = resampled[name][~np.isnan(resampled[name])]
+        low, high = np.percentile(known, [tail, 100 - tail]) if len(known) else (np.nan, np.nan)
         found |= {name: whole[name][0], f"{name}_low": low, f"{name}_high": high}
-    if found["excess_low"] > 0 or found["rise_high"] < 0:
-        return found | {"verdict": CONTRADICTED}
-    return found | {"verdict": SHOWN if found["rise_low"] > 0 else RISE_UNCLEAR}
+    return found
 
 
 def _measures(count: np.ndarray, called: np.ndarray) -> dict[str, np.ndarray]:
