@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix
 
 from covid_keras.data.cohort import SEVERITIES
 from covid_keras.evaluation import bootstrap_difference
-from covid_keras.evaluation.truth import known_truth
+from covid_keras.evaluation.truth import SHOWN, known_truth
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.audits import audit_caption, audit_section
 from covid_keras.reporting.comparisons import comparison_section
@@ -35,13 +35,13 @@ from covid_keras.reporting.wording import NOTHING, grouped, interval, number, sp
 # With more systems, only the figures of the paper's own systems are not folded.
 FEW_SYSTEMS = 4
 TEXTS = ("covid_keras.reporting", "report.md")
+LEVELS = tuple(zip(SEVERITIES, SEVERITIES, strict=True))
 
 
 def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) -> Report:
     """Build the page; `explained` maps systems to their example pictures and may be empty."""
     paper, protocol = results.paper, results.run.protocol
     tables = [
-        *_truth_table(results),
         *_measured_tables(results),
         *_difference_table(results),
         seed_table(results.seeds, results.published, results.systems),
@@ -55,6 +55,8 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
         facts=_facts(results),
         verdicts=verdict_counts(results.comparison),
         sections=[
+            _unlearned_section(results),
+            _truth_section(results),
             comparison_section(results.comparison, results.published_titles, _comparison_figures(results)),
             Section("Results", tables=[entry for entry in tables if len(entry.frame)]),
             Section("How the networks decide", figures=[*_seed_figures(results), *_decision_figures(results)]),
@@ -166,24 +168,39 @@ def _tested_words(results: Results, group: Group) -> str:
     return prose(*TEXTS, "tested", counts=counts, executions=executions)
 
 
-def _truth_table(results: Results) -> list[TableEntry]:
-    """On the phantom, whose truth is known: whether the run shows it."""
-    frame = results.predictions
-    systems = frame.loc[(frame["severity"] == SEVERITIES[0]) & (frame["split"] == "test"), "system"].unique()
-    if not results.phantom or not len(systems):
-        return []
+def _truth_section(results: Results) -> Section:
+    """On the phantom, whose truth is known: whether each system shows it."""
+    title, frame, positive = "What the phantom shows", results.predictions, results.paper.positive
+    known = (frame["label"] == positive) & frame["severity"].isin(SEVERITIES)
+    if not results.phantom or not known.any():
+        return Section(title)
+    found = known_truth(frame, positive).to_dict("records")
     rows = [
-        {"system": results.systems.get(row["system"], row["system"]), "false alarms": number(row["false_alarms"])}
-        | {level: number(row[level]) for level in SEVERITIES}
-        | {
-            f"{name} (points)": f"{number(row[name], signed=True)} "
-            f"{interval(row[f'{name}_low'], row[f'{name}_high'], signed=True)}"
-            for name in ("excess", "rise")
-        }
-        | {"verdict": row["verdict"]}
-        for row in known_truth(frame[frame["system"].isin(systems)], results.paper.positive).to_dict("records")
+        {"system": results.systems.get(row["system"], row["system"]), "verdict": row["verdict"]}
+        | {"AUC, extent 3 to 8 (%)": bounded(row, "auc")}
+        | {name: number(row.get(key, math.nan)) for name, key in (("false alarms", "false_alarms"), *LEVELS)}
+        | {f"{name} (points)": bounded(row, name, signed=True) for name in ("rise", "excess")}
+        for row in found
     ]
-    return [TableEntry("Known truth of the phantom", prose(*TEXTS, "truth"), pd.DataFrame(rows))]
+    shown = [row["verdict"] for row in found].count(SHOWN)
+    text = prose(*TEXTS, "truth", shown=shown, systems=len(found))
+    return Section(title, text, [TableEntry("Known truth, system by system", prose(*TEXTS, "truth_table"), pd.DataFrame(rows))])
+
+
+def _unlearned_section(results: Results) -> Section:
+    """Systems that are no better than chance, or call every test image of an execution the same."""
+    frame = results.predictions
+    test = frame[frame["split"] == "test"].groupby(["system", "repeat", "fold"])
+    constant = (test["predicted"].nunique() == 1) & (test["label"].nunique() > 1)
+    said = constant[constant].groupby("system").size()
+    chance = {one.system for one in results.measured if one.metric == "auc" and one.low <= 50}
+    facts = notes(
+        *TEXTS,
+        "unlearned",
+        chance=[title for name, title in results.systems.items() if name in chance],
+        constant=[(title, int(said[name])) for name, title in results.systems.items() if name in said],
+    )
+    return Section("Read first: what was not learned", notes=list(facts))
 
 
 def _difference_table(results: Results) -> list[TableEntry]:
