@@ -21,6 +21,7 @@ def open_bar(*arguments: Any, **options: Any) -> tqdm:
         "mininterval": interval,
         "maxinterval": interval,
         "dynamic_ncols": terminal,
+        "smoothing": 0,  # the time left follows from the average rate: steps that are done at once mislead
         "file": sys.stderr,
     }
     return tqdm(*arguments, **(settings | options))

@@ -73,8 +73,6 @@ class _Checks:
         """Return why a change has no effect and what to do; None if it has."""
         if first in _ELSEWHERE:
             return "it is not a setting of the protocol", _ELSEWHERE[first]
-        if first == "jobs" and self.protocol.in_process:
-            return "the profile trains in one process", "Give --jobs N, or --set in_process=false too"
         if first in ("training", "trainings") and not self.trained:
             return "no system of this run is trained", "Name a system that is, by --set systems=[...]"
         checks: dict[str, Callable[..., Why]] = {

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from covid_keras.data.cohort import SEVERITIES
+from covid_keras.data.cohort import SEVERITIES, severity_level
 from covid_keras.evaluation import bootstrap_difference
 from covid_keras.evaluation.truth import SHOWN, known_truth
 from covid_keras.published.facts import table_title
@@ -34,8 +34,9 @@ from covid_keras.reporting.wording import NOTHING, grouped, interval, number, sp
 
 # With more systems, only the figures of the paper's own systems are not folded.
 FEW_SYSTEMS = 4
+# The class that the phantom's opacities of known extent belong to, where a paper has several classes.
+COVID = "COVID-19"
 TEXTS = ("covid_keras.reporting", "report.md")
-LEVELS = tuple(zip(SEVERITIES, SEVERITIES, strict=True))
 
 
 def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) -> Report:
@@ -170,21 +171,28 @@ def _tested_words(results: Results, group: Group) -> str:
 
 def _truth_section(results: Results) -> Section:
     """On the phantom, whose truth is known: whether each system shows it."""
-    title, frame, positive = "What the phantom shows", results.predictions, results.paper.positive
-    known = (frame["label"] == positive) & frame["severity"].isin(SEVERITIES)
-    if not results.phantom or not known.any():
+    title, frame, positive = "What the phantom shows", results.predictions, results.paper.positive or COVID
+    if not results.phantom or positive not in set(frame["label"]):
         return Section(title)
-    found = known_truth(frame, positive).to_dict("records")
+    # From the cohort: most papers' predictions know no severity, which their divisions are not stratified by.
+    extent = frame["image_id"].map(results.run.cohort.table.set_index("image_id")["extent"])
+    severity = extent.map(severity_level).where(frame["label"] == positive, "")
+    found = known_truth(frame.assign(severity=severity), positive).to_dict("records")
     rows = [
         {"system": results.systems.get(row["system"], row["system"]), "verdict": row["verdict"]}
-        | {"AUC, extent 3 to 8 (%)": bounded(row, "auc")}
-        | {name: number(row.get(key, math.nan)) for name, key in (("false alarms", "false_alarms"), *LEVELS)}
-        | {f"{name} (points)": bounded(row, name, signed=True) for name in ("rise", "excess")}
+        | {"AUC, extent 3 to 8 (%)": _bounded(row, "auc"), "false alarms": number(row["false_alarms"])}
+        | {level: number(row[level]) for level in SEVERITIES}
+        | {f"{name} (points)": _bounded(row, name, signed=True) for name in ("rise", "excess")}
         for row in found
     ]
     shown = [row["verdict"] for row in found].count(SHOWN)
     text = prose(*TEXTS, "truth", shown=shown, systems=len(found))
-    return Section(title, text, [TableEntry("Known truth, system by system", prose(*TEXTS, "truth_table"), pd.DataFrame(rows))])
+    table = TableEntry("Known truth, system by system", prose(*TEXTS, "truth_table"), pd.DataFrame(rows))
+    return Section(title, text, [table])
+
+
+def _bounded(row: Mapping[str, Any], name: str, signed: bool = False) -> str:
+    return with_bounds(row[name], row[f"{name}_low"], row[f"{name}_high"], signed)
 
 
 def _unlearned_section(results: Results) -> Section:

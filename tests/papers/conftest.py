@@ -47,7 +47,7 @@ def reproduce(tmp_path_factory) -> Callable[..., Smoke]:
 
     def run_paper(paper: str, settings: Sequence[str], heatmaps: bool = False) -> Smoke:
         folder = tmp_path_factory.mktemp(paper)
-        arguments = ["reproduce", paper, "--profile", "smoke", "--out", str(folder / "run")]
+        arguments = ["reproduce", paper, "--profile", "smoke", "--jobs", "1", "--out", str(folder / "run")]
         arguments += ["--cache", str(folder / "cache"), *(word for text in settings for word in ("--set", text))]
         with contextlib.redirect_stdout(io.StringIO()) as said, pytest.MonkeyPatch.context() as patch:
             patch.setattr(report, "report_run", functools.partial(report.report_run, heatmaps=heatmaps))

@@ -169,7 +169,6 @@ def test_what_the_command_sets_for_one_holds_for_that_one(paper):
         (["profile=cpu"], "--set profile: .*--profile"),
         (["paper=arias"], "--set paper: "),
         (["files.resnet18=x.npz"], "--set files.resnet18: .*--checkpoint"),
-        (["jobs=4"], "--set jobs: .*one process"),
         (
             ["systems=[resnet50_full]", "trainings.fucitnet.epochs=3"],
             "--set trainings.fucitnet.epochs: .*resnet50_full",
