@@ -118,7 +118,9 @@ def plan_of(tmp_path, monkeypatch):
 def test_weight_files_are_given_by_name(plan_of, tmp_path):
     for name in ("net.npz", "a=b.h5"):
         (tmp_path / name).write_bytes(b"weights")
-    files = plan_of("--checkpoint", "resnet18=net.npz", "--checkpoint", "covidnet=a=b.h5").protocol.files
+    files = plan_of(
+        "--set", "options.width=1", "--checkpoint", "resnet18=net.npz", "--checkpoint", "covidnet=a=b.h5"
+    ).protocol.files
     assert files == {"resnet18": str(tmp_path / "net.npz"), "covidnet": str(tmp_path / "a=b.h5")}
     assert plan_of().protocol.files == {}
 
@@ -177,7 +179,7 @@ def test_what_the_command_sets_for_one_holds_for_that_one(paper):
         (["systems=[covid_caps_pretrained]", "training.epochs=3"], "--set training.epochs: .*is trained"),
         (["systems=[fucitnet]", "training.optimizer.momentum=0.5"], "momentum: .*adam has no momentum"),
         (["training.unfreeze.epochs=3"], "--set training.unfreeze.epochs: "),
-        (["split.test=0.3"], "--set split.test: .*fold"),
+        (["split.scheme=folds", "split.folds=2", "split.test=0.3"], "--set split.test: .*fold"),
         (["training.epochs=3", "training.epochs=4"], "overlaps"),
         (["training.optimizer={name: adam}", "training.optimizer.name=sgd"], "overlaps"),
         (["weights=none"], "--set weights: contradicts"),
