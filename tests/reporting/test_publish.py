@@ -269,7 +269,7 @@ def test_an_audit_is_counts_and_a_tally_counts_what_is_judged(published, made, m
     assert text.endswith("<!-- end -->\nafter\n")
     monkeypatch.setattr(publish, "load_papers", lambda: {"tiny": made.paper})
     tally = filled("<!-- tally -->\n<!-- end -->\n")
-    assert "**0 of 3 published numbers judged so far.** Beside 3 of them" in tally
+    assert "**0 of 3 published numbers judged so far.** 3 have a number of ours" in tally
 
 
 def test_metrics_are_made_again_from_the_predictions(published, made, checkout, monkeypatch):
