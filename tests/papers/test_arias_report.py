@@ -205,8 +205,8 @@ def test_parts_are_compared_on_the_executions_of_both(whole):
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (1, 3, "the striking result shows"),
-        (-3, -1, "d is the more accurate by 2.00 points (1.00 to 3.00)"),
+        (1, 3, "e is more accurate by 0.50 points"),
+        (-3, -1, "d is more accurate by 2.00 points (1.00 to 3.00)"),
         (-1, 2, "neither"),
         (np.nan, np.nan, "not measured"),
     ],
@@ -235,7 +235,7 @@ def test_the_papers_differences_are_those_of_its_printed_numbers(whole, drawn):
     assert {key: comparisons.printed_difference(paper, *key) for key in wanted} == wanted
     assert "paper, accuracy" in table(drawn, f"Differences between the parts: {TITLE}")
     assert not any("paper" in name for name in table(drawn, f"Differences between the parts: {CONTROL}"))
-    assert f"{TITLE}: e is the more accurate" in text_of(drawn, TITLES[1])
+    assert f"{TITLE}: e is more accurate" in text_of(drawn, TITLES[1])
 
 
 def test_precision_steps_enclose_the_average_precision():
@@ -274,7 +274,7 @@ def told(ours: list[Measured], found=()) -> list[str]:
     return prose(*report.PROSE, "frame", controls=controls, follow_up={}).split("\n\n")[3:]
 
 
-ALONE, MOST, NOT_ALL = "had from the collection alone", "at least as much", "does not explain"
+ALONE, MOST, NOT_ALL = "the collection alone can explain", "the whole result", "not the rest"
 NO_CHANCE, OPEN = "does not exclude chance", "neither shown nor excluded"
 STRONG = (90, 85, 95)
 
@@ -285,11 +285,11 @@ STRONG = (90, 85, 95)
         (beside((55, 51, 59), (99, 98, 100), -48, -39), 10, [ALONE, NOT_ALL], [MOST, "reach all"]),
         (beside((95, 92, 98), (85, 80, 90), 4, 16), 129, [ALONE, MOST], [NOT_ALL]),
         (beside((80, 70, 90), STRONG, -21, 2), 75, [ALONE, "reach all of it"], [MOST, NOT_ALL]),
-        (beside((60, 45, 75), STRONG, -46, 1), 25, [NO_CHANCE, OPEN, "may give as much"], [ALONE]),
-        (beside((60, 45, 75), STRONG, -46, -14), 25, [NO_CHANCE, OPEN, "gives less"], [ALONE]),
-        (beside((25, 5, 45), STRONG, -85, -40), 0, ["worse than chance", "nothing follows"], ["COVID-19 from", ALONE]),
-        (beside((80, 70, 90), (55, 45, 65), 5, 45), np.nan, ["nothing is to be explained"], [ALONE]),
-        (beside((80, 70, 90), (40, 35, 45), 5, 45), np.nan, ["nothing is to be explained"], [ALONE]),
+        (beside((60, 45, 75), STRONG, -46, 1), 25, [NO_CHANCE, OPEN, "may explain all"], [ALONE]),
+        (beside((60, 45, 75), STRONG, -46, -14), 25, [NO_CHANCE, OPEN, "only a part"], [ALONE]),
+        (beside((25, 5, 45), STRONG, -85, -40), 0, ["worse than chance", "no conclusion"], ["COVID-19 from", ALONE]),
+        (beside((80, 70, 90), (55, 45, 65), 5, 45), np.nan, ["nothing to explain"], [ALONE]),
+        (beside((80, 70, 90), (40, 35, 45), 5, 45), np.nan, ["nothing to explain"], [ALONE]),
     ],
 )
 def test_how_much_a_control_explains_is_graded_by_the_intervals(one, reached, said, unsaid):
@@ -304,8 +304,8 @@ def test_how_much_a_control_explains_is_graded_by_the_intervals(one, reached, sa
 def test_other_executions_of_a_partial_run_are_named():
     one = beside((80, 70, 90), STRONG, -21, 2)
     partial = one._replace(less=Difference("auc", 85, 91, -6, -21, 2, 9))
-    assert "in the executions that both have" not in told([one.own], [one])[0]
-    assert "in the executions that both have (85.00 and 91.00 %)" in told([one.own], [partial])[0]
+    assert "common executions" not in told([one.own], [one])[0]
+    assert "in their common executions (85.00 and 91.00 %)" in told([one.own], [partial])[0]
 
 
 def test_each_part_is_told_by_its_own_control():
@@ -318,7 +318,7 @@ def test_each_part_is_told_by_its_own_control():
     assert told([auc_of("source_e", *[np.nan] * 3)]) == []
 
 
-@pytest.mark.parametrize(("name", "said"), [("posture", "too ill to stand"), ("finding", "no proof that pneumonia")])
+@pytest.mark.parametrize(("name", "said"), [("posture", "too ill to stand"), ("finding", "does not prove that pneumonia")])
 def test_posture_and_finding_are_explained_only_where_they_are_told(name, said):
     across, above, below = ((50, 40, 60), (80, 70, 90), (30, 20, 40))
     assert said in told([auc_of(f"{name}_e", *above)])[0]
@@ -345,7 +345,7 @@ def test_follow_ups_are_told_where_the_collection_has_them():
 
 
 def test_controls_are_set_beside_the_same_part_in_shared_executions(whole, drawn):
-    frame = table(drawn, "AUC of the controls less that of the experiments")
+    frame = table(drawn, "AUC of the controls minus that of the experiments")
     assert frame["part"].str[0].tolist() == ["e", "c", "d"]
     assert set(frame["experiment"]) == {TITLE}
     own, covid = (measured_of(whole.measured)[name, "auc"].mean for name in ("source_e", "exp1_e"))
@@ -446,7 +446,7 @@ def test_choices_are_counted(whole, drawn):
     assert frame.loc[title, "test, VGG16"] != "–"
     assert frame.loc[title, ["paper, VGG16", "paper, VGG19"]].tolist() == ["82.74†", "89.96†"]
     other = results_of({"exp1_c": whole.frames["exp1_c"]}, chosen="19")
-    assert "0 fell on VGG16 and 2 on VGG19" in report.depth_section(other).text
+    assert "0 were VGG16 and 2 VGG19" in report.depth_section(other).text
 
 
 def test_the_authors_accuracy_stands_beside_the_true_one(whole, drawn):

@@ -67,7 +67,7 @@ def examples_of(run, tmp_path):
 def test_enhancement_is_shown_in_the_frame(examples_of):
     pictures = figures.enhancement_pictures(examples_of("base_v2"))
     for (_, words, figure), count in zip(pictures, (4, 7), strict=True):
-        assert "Image i0, brought to 96 × 80 pixels" in words
+        assert "Image i0, resized to 96 × 80 pixels" in words
         shown = [axes.images[0].get_array().shape for axes in figure.axes if axes.images]
         assert shown == [(96, 80)] * count
 

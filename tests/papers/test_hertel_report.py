@@ -42,13 +42,13 @@ COUNTS |= {labels.NORMAL: (24, 12, 12), labels.PNEUMONIA: (24, 8, 8)}
 TITLES = [
     "Images of each part",
     "The ResUNet",
-    "What the masks alone may tell",
+    "What the masks alone may reveal",
     "What the ensembles gain",
     "How often the networks agree",
     "From validation to test",
     "Each class against the rest",
     "Where the COVID-19 images come from",
-    "COVIDGR-1.0: one division or folds",
+    "COVIDGR-1.0: one split or folds",
     "Radiologists and literature",
 ]
 
@@ -202,7 +202,7 @@ def test_both_segmenters_are_compared_on_the_same_images(drawn, overlap):
     frame = table(drawn, "How well the masks fit")
     assert [(mean_of(cell), interval_of(cell)) for cell in frame["ours"]] == [(97, (96, 98)), (94, (93, 95))]
     assert frame["paper"].tolist() == ["–", "95.04†"]
-    (row,) = table(drawn, "The ResUNet less the shipped U-Net").to_dict("records")
+    (row,) = table(drawn, "The ResUNet minus the shipped U-Net").to_dict("records")
     # Patients' means are +5, -2 and +4; one drawn three times gives the extremes.
     assert (mean_of(row["difference (points)"]), interval_of(row["difference (points)"])) == (3, (-2, 5))
     assert (row["ResUNet"], row["shipped U-Net"]) == ("90.50", "87.50")
@@ -228,19 +228,19 @@ def test_without_a_resunet_it_is_said(whole, without_resunet):
 
 
 def test_images_that_taught_the_resunet_are_counted_by_part(drawn):
-    frame = table(drawn, "Images that taught the ResUNet").set_index(["class", "collection"])
+    frame = table(drawn, "Training images of the ResUNet").set_index(["class", "collection"])
     assert frame.loc[(COVID, "COVID-19, Cohen (cohen)")].tolist() == ["–", "0 of 10", "4 of 10"]
     assert frame.loc[(COVID, "COVID-19, COVID-CXNet (nih)")].tolist() == ["0 of 24", "0 of 8", "0 of 8"]
     assert frame.loc[("normal", "nih")].tolist() == ["0 of 24", "0 of 12", "0 of 12"]
     assert frame.loc[("pneumonia", "cohen")].tolist() == ["2 of 6", "0 of 2", "1 of 2"]
     said = text_of(drawn, TITLES[2])
-    assert "taught 4 of 10 of COVID-19, Cohen (cohen) and 1 of 2 of pneumonia (cohen), and none of" in said
+    assert "4 of 10 of COVID-19, Cohen (cohen) and 1 of 2 of pneumonia (cohen), and none of" in said
     assert "none of COVID-19, COVID-CXNet (nih), normal (nih) and pneumonia (nih)." in said
-    assert "How much of the picture" not in said, "these images have no masks"
+    assert "share of the picture" not in said, "these images have no masks"
     table_ = COHORT.table.assign(called=COHORT.table["label"], part=PARTS, taught=False)
     groups = images.taught_groups(table_, (labels.NORMAL,))
     assert groups == [{"title": "normal (nih)", "taught": 0, "images": 12}]
-    assert "None of the test images" in prose(*report.PROSE, "masks", groups=groups, tested=0, gone=0)
+    assert "trained on none of the test images" in prose(*report.PROSE, "masks", groups=groups, tested=0, gone=0)
 
 
 # Of each test image: label, patient, and rows of 20 that are lung.
@@ -299,19 +299,19 @@ def test_the_masks_share_is_told_by_collection_and_ranks_the_classes(masked):
     assert ranked(np.arange(len(share))) == pytest.approx(mean)
     low, high = resampled(ranked, [patient for _, patient, _ in MASKED])
     assert f"an AUC of {mean:.2f} % ({low:.2f} to {high:.2f}, by patient" in section.text
-    assert ("not shown to tell" in section.text) == (low <= 50 <= high)
+    assert ("not shown to be informative" in section.text) == (low <= 50 <= high)
 
 
 def test_masks_that_are_gone_are_left_out_and_counted(masked, tmp_path):
     (tmp_path / "0.png").unlink()
     section = report.masks_section(masked)
     assert section.tables[0].frame["images"].tolist() == [2, 2, 3, 1]
-    assert "1 of the 9 test images are gone" in section.text
+    assert "1 of the 9 test images, whose mask files are gone" in section.text
     for number in range(1, 9):
         (tmp_path / f"{number}.png").unlink()
     section = report.masks_section(masked)
     assert section.tables == []
-    assert "is not told: the mask files of 9 of the 9" in section.text
+    assert "is unknown: the mask files of 9 of the 9" in section.text
     masked.systems = {"vgg19_gr": ""}
     assert report.masks_section(masked) is None
 
@@ -323,7 +323,7 @@ def test_what_the_share_alone_tells_is_what_its_interval_allows(standing, said):
 
 
 def test_gains_are_differences_of_accuracies(whole, drawn):
-    frame = table(drawn, "Ensemble less member").set_index(["task", "ensemble", "network"]).sort_index()
+    frame = table(drawn, "Ensemble minus member").set_index(["task", "ensemble", "network"]).sort_index()
     assert len(frame) == 4 * 2 * 3
     for ensemble in ("average_multi", "vote_binary", "average_gr5"):
         task = ensemble.rpartition("_")[2]
@@ -388,7 +388,7 @@ def test_two_classes_have_two_patterns(whole, drawn):
 
 
 def test_test_less_validation_stands_beside_what_the_paper_says(whole, drawn):
-    frame = table(drawn, "Test less validation").set_index(["task", "system"])
+    frame = table(drawn, "Test minus validation").set_index(["task", "system"])
     for name in ("resnet152_multi", "average_gr5"):
         cell = frame.loc[(TASKS[name.rpartition("_")[2]], short_title(name)), "difference (points)"]
         wanted = accuracy(whole.frames[name]) - accuracy(whole.frames[name], "validation")
@@ -396,10 +396,10 @@ def test_test_less_validation_stands_beside_what_the_paper_says(whole, drawn):
     assert frame.loc[("three classes", "DenseNet-201"), "paper, difference"] == "+0.26†"
     assert frame.loc[("three classes", "VGG-19"), "paper, difference"] == "−3.56†"
     said = text_of(drawn, TITLES[5])
-    assert "fell by 2 to 4 %" in said
-    assert "not so for DenseNet-201 (+0.26 points), 1 of 5" in said
+    assert "2 to 4 % below" in said
+    assert "contradict this for DenseNet-201 (+0.26 points), 1 of 5" in said
     fell = sum(interval_of(cell)[1] < 0 for cell in frame["difference (points)"])
-    assert f"Of 20 systems of ours {fell} are shown to fall" in said
+    assert f"Of our 20 systems, {fell} fall" in said
     assert comparisons.claimed_drop([], {}) == {}
 
 
@@ -452,7 +452,7 @@ def test_what_is_called_covid_is_told_by_collection(whole, drawn):
 
 
 def test_sensitivity_falls_on_collections_that_nobody_trained_on(whole, drawn):
-    frame = table(drawn, "Sensitivity, trained on less not: three classes").set_index("system")["difference (points)"]
+    frame = table(drawn, "Sensitivity, trained on minus not: three classes").set_index("system")["difference (points)"]
     rows = rows_of(whole, "densenet201_multi")
     seen, unseen = (
         100 * rows.loc[rows["image_id"].str.startswith(label), "predicted"].eq(COVID).mean()
@@ -462,7 +462,7 @@ def test_sensitivity_falls_on_collections_that_nobody_trained_on(whole, drawn):
     assert mean_of(frame["DenseNet-201"]) > 20
     lower = sum(interval_of(cell)[0] > 0 for cell in frame)
     said = text_of(drawn, TITLES[7])
-    assert f"by {lower} of 5 systems, and more often by 0; for {5 - lower} neither" in said
+    assert f"for {lower} of 5 systems and higher for 0; for {5 - lower} neither" in said
     groups = [group for group in images.source_groups(images.tested_images(whole, "vgg19_multi")) if group.trained]
     assert images.seen_less_unseen(whole, "vgg19_multi", groups) is None
 
@@ -484,7 +484,7 @@ def test_as_what_a_collection_was_trained_on_is_counted(drawn):
     assert known[2] == {"cohen": "nothing trained on", "nih": "trained on"}
 
 
-LOWER = "so a lower sensitivity there is by design"
+LOWER = "so a lower sensitivity is by design"
 
 
 def test_a_lower_sensitivity_by_design_is_told_from_an_unseen_collection(drawn):
@@ -492,15 +492,15 @@ def test_a_lower_sensitivity_by_design_is_told_from_an_unseen_collection(drawn):
     assert LOWER in multi
     assert LOWER in binary
     assert LOWER not in gr
-    assert 'were, 6 as "pneumonia":' in multi
-    assert 'were, 6 as "no COVID-19":' in binary
-    assert 'of other classes 24 as "normal" and 18 as "pneumonia".' in multi
-    assert "Of cohen no image of any class was trained on" in gr
-    assert all("10 of the 18 images of COVID-19 that are tested." in said for said in (multi, binary, gr))
+    assert 'but on 6 as "pneumonia".' in multi
+    assert 'but on 6 as "no COVID-19".' in binary
+    assert 'of other classes, 24 as "normal" and 18 as "pneumonia".' in multi
+    assert "cohen: not trained on" in gr
+    assert all("10 of the 18 test images of COVID-19." in said for said in (multi, binary, gr))
     alone = images.Collection("a", {COVID: 1200, labels.NORMAL: 0}, 3)
     told = {"title": "three classes", "collections": [alone], "tested": 3, "standings": []}
     said = prose(*report.PROSE, "sources", tasks=[told]).split("\n\n")[2]
-    assert "(1,200), and none of another class" in said
+    assert "1,200 images of COVID-19 and none of another class" in said
     assert "lower" not in said
     assert "neither is shown" not in said
 
@@ -518,7 +518,7 @@ def test_a_collection_is_seen_whatever_label_its_covid_is_trained_under():
 
 
 def test_one_division_stands_beside_folds_and_covid_sdnet(whole, drawn):
-    frame = table(drawn, "One division, folds, and COVID-SDNet").set_index("system")
+    frame = table(drawn, "One split, folds, and COVID-SDNet").set_index("system")
     ours = frame.loc["weighted average"]
     assert mean_of(ours["one division, accuracy"]) == pytest.approx(accuracy(whole.frames["average_gr"]), abs=0.006)
     folds = rows_of(whole, "average_gr5").groupby("fold")
@@ -529,11 +529,11 @@ def test_one_division_stands_beside_folds_and_covid_sdnet(whole, drawn):
     other = frame.loc["COVID-SDNet, as printed"]
     assert other[["folds, accuracy", "folds, sensitivity"]].tolist() == ["76.18 ± 2.70", "72.59 ± 6.77"]
     assert other["one division, accuracy"] == "–"
-    assert "stand in for COVIDGR-1.0" in text_of(drawn, TITLES[8])
+    assert "replace COVIDGR-1.0" in text_of(drawn, TITLES[8])
 
 
 def test_the_papers_gain_is_within_what_its_test_images_allow(drawn):
-    frame = table(drawn, "What so few test images allow").set_index("metric")
+    frame = table(drawn, "Sampling error of the test images").set_index("metric")
     assert frame["n"].tolist() == [170, 85]
     wanted = [f"{100 * np.sqrt(p * (1 - p) / n):.2f}" for p, n in ((0.77, 170), (0.78, 85))]
     assert frame["standard error"].tolist() == wanted
@@ -545,7 +545,7 @@ def test_the_papers_gain_is_within_what_its_test_images_allow(drawn):
 
 @pytest.mark.parametrize(
     ("printed", "within", "said"),
-    [((90, 95), [False, False], "more than the draw"), ((90, 74), [False, True], "the gain in sensitivity is within")],
+    [((90, 95), [False, False], "exceeds the sampling error"), ((90, 74), [False, True], "The gain in sensitivity is within")],
 )
 def test_a_gain_beyond_sampling_is_told(printed, within, said):
     cells = [
@@ -598,7 +598,7 @@ def test_figure_11_shows_both_networks_on_the_same_image(examples):
     assert title == figure.get_suptitle()
     side = other.get_layer("relu").output.shape[1]
     assert f"{side} x {side} cells" in caption
-    assert f"a cell is {100 / side**2:.1f} % of its area" in caption
+    assert f"cell is {100 / side**2:.1f} % of its area" in caption
     panels = [axes for axes in figure.axes if axes.images][:4]
     image = examples.prepared.load(1)[..., 0]
     mask = cv2.imread(examples.cohort.table["mask_path"][1], 0)
