@@ -318,7 +318,9 @@ def test_each_part_is_told_by_its_own_control():
     assert told([auc_of("source_e", *[np.nan] * 3)]) == []
 
 
-@pytest.mark.parametrize(("name", "said"), [("posture", "too ill to stand"), ("finding", "does not prove that pneumonia")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("posture", "too ill to stand"), ("finding", "does not prove that pneumonia")]
+)
 def test_posture_and_finding_are_explained_only_where_they_are_told(name, said):
     across, above, below = ((50, 40, 60), (80, 70, 90), (30, 20, 40))
     assert said in told([auc_of(f"{name}_e", *above)])[0]

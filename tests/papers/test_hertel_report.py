@@ -545,7 +545,10 @@ def test_the_papers_gain_is_within_what_its_test_images_allow(drawn):
 
 @pytest.mark.parametrize(
     ("printed", "within", "said"),
-    [((90, 95), [False, False], "exceeds the sampling error"), ((90, 74), [False, True], "The gain in sensitivity is within")],
+    [
+        ((90, 95), [False, False], "exceeds the sampling error"),
+        ((90, 74), [False, True], "The gain in sensitivity is within"),
+    ],
 )
 def test_a_gain_beyond_sampling_is_told(printed, within, said):
     cells = [
