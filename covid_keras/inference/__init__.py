@@ -1,1 +1,1 @@
-"""What a user does with own radiographs: mark the lungs, predict, check the view."""
+"""Inference on the user's radiographs: mark the lungs, predict, check the view."""

@@ -1,4 +1,4 @@
-"""What a network says of a radiograph, as a value, as a row of a table and in words."""
+"""A network's prediction on a radiograph as a value, a table row and text."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from covid_keras.preprocessing import LungBox
 
 
 class Heat(NamedTuple):
-    """Where the Grad-CAM heat lies, for the class decided for and within the prediction's view.
+    """Share of the Grad-CAM heat in the lungs, for the predicted class, within the prediction's view.
 
     Attributes
     ----------
     in_lungs, by_chance : float
-        Share of the heat that lies on the lungs, and the lungs' share of the view, which heat spread evenly would
-        have, 0 to 1. The first is NaN if no region raises the class's score.
+        Share of the heat on the lungs, and the lungs' share of the view, which evenly spread heat would have; 0 to 1.
+        The first is NaN if no region raises the class's score.
     """
 
     in_lungs: float
@@ -32,34 +32,34 @@ class Heat(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of one radiograph.
+    """A network's prediction on one radiograph.
 
     Attributes
     ----------
     image : Path
-        The file; of an array "array 2", the second one given.
+        The file; "array 2" for the second array given.
     predicted : str
-        The class decided for; "" if there is an `error`.
+        The predicted class; "" if there is an `error`.
     probabilities : dict of str to float
-        Of each class, 0 to 1, in the order of the network's classes; empty if there is an `error`.
+        Class -> probability, 0 to 1, in the order of the network's classes; empty if there is an `error`.
     doubt : str
-        Why the picture may be no frontal chest radiograph; "" if nothing speaks against it.
+        Why the picture may not be a frontal chest radiograph; "" without doubt.
     warnings : tuple of str
-        What was doubtful in the file, and how it was decided.
+        Doubtful properties of the file, and how they were handled.
     error : str
         Why there is no prediction; "" if there is one.
     size : (int, int), optional
-        Height and width of the radiograph, pixels. This and what follows is None if there is an `error`.
+        Height and width of the radiograph in pixels. This and all further attributes are None if there is an `error`.
     lung_area : float, optional
         Share of the picture that is lung, 0 to 1.
     lung_box : LungBox, optional
-        The smallest box that holds the marked lungs, in pixels of the radiograph; the whole where none were found.
+        Bounding box of the lungs, in pixels of the radiograph; the whole picture if none were found.
     view : LungBox, optional
         The part of the radiograph that the network saw.
     heat : Heat, optional
-        None if no heat map was asked for.
+        None unless heat maps are requested.
     verdict : ViewVerdict, optional
-        What the check of the view found; None if none was asked for.
+        Result of the view check; None without the check.
     """
 
     image: Path
@@ -77,17 +77,17 @@ class Prediction:
 
 
 class Answer(NamedTuple):
-    """A prediction with what its picture is drawn of.
+    """A prediction with the arrays to draw it.
 
     Attributes
     ----------
     prediction : Prediction
     heatmap : str
-        Name of the picture, below the folder of the outputs; "" if none is to be drawn.
+        File name of the figure, relative to the output folder; "" without heat map.
     image, mask : ndarray of uint8, shape (H, W), optional
         The whole radiograph and its lungs (0/255).
     heat : ndarray of float32, optional
-        In 0..1, of the network's input size; it lies on the prediction's `view`.
+        In 0..1, in the size of the network's input; it covers the prediction's `view`.
     """
 
     prediction: Prediction
@@ -99,7 +99,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Predictions:
-    """The answers of a call, without pixels, in the order of its images, and the folder that holds them."""
+    """The answers of a call, without pixels, in the order of its images, and the output folder."""
 
     entry: WeightEntry
     answers: tuple[Answer, ...]
@@ -116,17 +116,17 @@ class Predictions:
         return [(row.image, row.error) for row in self.rows if row.error]
 
     def alarms(self) -> list[str]:
-        """Return what a user is to read first: one line per score that may mean nothing."""
+        """Return one line per score that may be meaningless, to be shown first."""
         return [f"{printable(row.image)}: {doubt_words(row)}" for row in self.rows if row.doubt and not row.error]
 
     def lines(self) -> list[str]:
-        """Return what a user is to read: a line or more per image, what the network cannot tell, the disclaimer."""
+        """Return the result as lines of text: images, limits of the network, disclaimer."""
         lines = [line for answer in self.answers for line in describe(answer, self.entry)]
         return [*lines, *limits_of(self.entry), DISCLAIMER]
 
 
 def row_of(answer: Answer, entry: WeightEntry) -> dict[str, object]:
-    """Return an answer as a row of the table, of the same columns whether there is a prediction or not."""
+    """Return an answer as a table row; the columns are the same with and without a prediction."""
     row = answer.prediction
     height, width = row.size or (None, None)
     boxes = [(name, box or (None,) * 4) for name, box in (("lungs", row.lung_box), ("view", row.view))]
@@ -150,12 +150,12 @@ def row_of(answer: Answer, entry: WeightEntry) -> dict[str, object]:
 
 
 def _number(value: float) -> float | None:
-    """Return a number as JSON has it, which knows no NaN."""
+    """Replace NaN, which JSON lacks, by None."""
     return None if math.isnan(value) else value
 
 
 def describe_decision(row: Prediction, entry: WeightEntry) -> str:
-    """Say the probability of the second of two classes, or of each, and the class decided for."""
+    """Return the probability of the second of two classes, or of each class, and the predicted class."""
     if len(entry.classes) > 2:
         return ", ".join(f"{name} {value:.3f}" for name, value in row.probabilities.items()) + f": {row.predicted}"
     name = entry.classes[1]
@@ -164,7 +164,7 @@ def describe_decision(row: Prediction, entry: WeightEntry) -> str:
 
 
 def describe(answer: Answer, entry: WeightEntry) -> list[str]:
-    """Return a line on one image (the probability, the decision, the lungs, the evidence) and one per warning."""
+    """Return a line on one image (probability, decision, lungs, heat) and one per warning."""
     row = answer.prediction
     warnings = [f"  warning: {warning}" for warning in row.warnings]
     if row.error or row.lung_area is None:
@@ -180,20 +180,20 @@ def describe(answer: Answer, entry: WeightEntry) -> list[str]:
 
 
 def limits_of(entry: WeightEntry) -> list[str]:
-    """Return the sentence on what the network cannot tell, where its entry has one."""
-    return [f"What the network cannot tell: {entry.limits}"] if entry.limits else []
+    """Return the limits of the network from its registry entry."""
+    return [f"Limits of the network: {entry.limits}"] if entry.limits else []
 
 
 def doubt_words(row: Prediction) -> str:
-    """Say why the score of a picture may mean nothing."""
-    return f"DOUBTFUL, {row.doubt}: the score may mean nothing"
+    """Return why the score of a picture may be meaningless."""
+    return f"DOUBTFUL, {row.doubt}: the score may be meaningless"
 
 
 def heat_words(row: Prediction) -> str:
-    """Say how much of the heat lies in the lungs, beside what chance would give."""
+    """Return the share of the heat in the lungs, and the share by chance."""
     if row.heat is None or row.lung_box is None or row.lung_box.whole:
         return "no lungs to compare the heat with"
     if math.isnan(row.heat.in_lungs):
-        return f"no region speaks for {row.predicted}"
+        return f"no region supports {row.predicted}"
     chance = f"by chance {100 * row.heat.by_chance:.0f} %"
     return f"{100 * row.heat.in_lungs:.0f} % of the heat for {row.predicted} in the lungs ({chance})"

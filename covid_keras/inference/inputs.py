@@ -1,4 +1,4 @@
-"""What a user gives to be predicted or segmented: files, folders and arrays, where their outputs go, what is read."""
+"""Inputs of `predict` and `segment`: find and read files, folders and arrays, and place their outputs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from covid_keras.data.picture import Picture, check_finite, check_size
 from covid_keras.data.sniff import IMAGE_SUFFIXES, is_radiograph
 
 ERRORS = "errors.csv"
-# What a folder is searched for, besides radiographs of other names: archives call DICOM files what they like.
+# Suffixes searched for in folders, besides radiographs with other names (DICOM archives use any).
 SUFFIXES = IMAGE_SUFFIXES | {".img"}
-# DICOM modalities that are not projection radiographs; what has another or none (converted files) is taken.
+# DICOM modalities that are not projection radiographs. Others, or none (converted files), are accepted.
 _NO_RADIOGRAPH = frozenset({"CT", "MR", "US", "PT", "NM", "MG"})
-# Images that go through the networks at a time: bounds the memory.
+# Images per batch: bounds the memory.
 GROUP = 8
 _READERS = 4  # threads: each keeps several decoded pictures waiting
 
@@ -37,16 +37,16 @@ _log = logging.getLogger(__name__)
 
 
 class Item(NamedTuple):
-    """A radiograph that was given.
+    """An input radiograph.
 
     Attributes
     ----------
     path : Path
-        Its file; of an array the words that name it.
+        Its file, or the name of an array.
     place : str
-        Where its outputs go, below the folder of the outputs, without a suffix: "ward/chest".
+        Path of its outputs relative to the output folder, without suffix: "ward/chest".
     array : ndarray, optional
-        The radiograph itself, where no file was given.
+        The radiograph, if given as an array.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class Item(NamedTuple):
 
 
 class Read(NamedTuple):
-    """An item with its radiograph, or with why there is none."""
+    """An item with its radiograph, or the error."""
 
     item: Item
     radiograph: Radiograph | None = None
@@ -68,7 +68,7 @@ class RefusedImages(UserError):
     Parameters
     ----------
     errors : sequence of UserError
-        One per picture, at least one. The message is the first one's, with the number of the others.
+        One per picture, at least one. The message is that of the first, with the number of the others.
     """
 
     def __init__(self, errors: Sequence[UserError]) -> None:
@@ -78,11 +78,11 @@ class RefusedImages(UserError):
 
     @property
     def errors(self) -> tuple[UserError, ...]:
-        """The refusals, in the order of the pictures."""
+        """The errors, in the order of the pictures."""
         return self._errors
 
     def __reduce__(self) -> tuple[type[RefusedImages], tuple[tuple[UserError, ...]]]:  # type: ignore[override]
-        """Pickle by the single errors."""
+        """Pickle by the individual errors."""
         return type(self), (self._errors,)
 
 
@@ -92,15 +92,14 @@ class RefusedImages(UserError):
 def find_items(given: Sequence[Path], out: Path | None = None) -> list[Item]:
     """Return the radiographs of files and folders, in the order given, each once.
 
-    A folder is searched to any depth for files of `SUFFIXES` and what `is_radiograph` finds; what is hidden
-    (".name") and the folder of the outputs are left out. The outputs of a single folder mirror it; those of several
-    arguments mirror the folders below the one that holds them all, where a folder is among them or two files have one
-    name.
+    Folders are searched recursively for files with `SUFFIXES` and others that `is_radiograph` accepts, without hidden
+    files (".name") and the output folder. Outputs mirror the folder structure: of a single folder, or, if several
+    arguments include a folder or files of the same name, below their common parent.
 
     Raises
     ------
     UserError
-        If a folder holds no such file, cannot be read, or is the folder of the outputs.
+        If a folder contains no such file, cannot be read, or is the output folder.
     """
     files: dict[str, tuple[Path, Path]] = {}
     for path in given:
@@ -129,13 +128,13 @@ def _without_suffix(name: Path) -> str:
 
 
 def _different(places: list[str]) -> bool:
-    """Whether no two places are one, on a file system that does not tell capitals apart either."""
+    """Return whether all places differ, also on a case-insensitive file system."""
     return len({place.casefold() for place in places}) == len(places)
 
 
 def _search(folder: Path, out: Path | None) -> list[Path]:
     if out is not None and out.absolute() == folder.absolute():
-        problem = "is the folder of the outputs, too: they would be taken for radiographs the next time"
+        problem = "is also the output folder, so outputs would be read as radiographs"
         raise UserError(folder, problem, "Choose another --out")
 
     def refuse(error: OSError) -> None:
@@ -146,29 +145,29 @@ def _search(folder: Path, out: Path | None) -> list[Path]:
         shown = sorted(name for name in folders if not name.startswith("."))
         folders[:] = [name for name in shown if out is None or Path(parent, name).absolute() != out.absolute()]
         for path in (Path(parent, name) for name in sorted(files) if not name.startswith(".")):
-            if path.is_file() or path.is_symlink():  # no pipe, which nothing may come out of
+            if path.is_file() or path.is_symlink():  # not a pipe, which may block
                 (found if is_radiograph(path) else others).append(path)
     if not found:
         problem = "is a folder without PNG, JPEG, TIFF, BMP or DICOM files"
-        raise UserError(folder, problem, "Give radiographs, or a folder of them")
+        raise UserError(folder, problem, "Give radiographs or a folder of them")
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        _log.warning("%s: left out %s%s, which are not of these kinds", folder, others[0].name, more)
+        _log.warning("%s: left out %s%s (not an image format)", folder, others[0].name, more)
     return found
 
 
 def items_of(images: Any) -> tuple[list[Item], bool]:
-    """Return the items of what was given to a function of the library, and whether that was a single radiograph.
+    """Return the items of a Python call, and whether it was given a single radiograph.
 
     Parameters
     ----------
     images : str, path, ndarray or iterable of them
-        Folders, too, which give the files in them.
+        Folders are searched for files.
 
     Raises
     ------
     UserError
-        If it is something else.
+        If `images` is something else.
     """
     if isinstance(images, str | os.PathLike):
         path = Path(images).expanduser()
@@ -189,7 +188,7 @@ def items_of(images: Any) -> tuple[list[Item], bool]:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether a value is numbers in an array; one of paths (a column of a table) is a list of paths."""
+    """Return whether a value is a numeric array; an array of paths (a table column) counts as a list."""
     is_array = hasattr(value, "__array__") or hasattr(value, "__array_interface__")
     return is_array and np.asarray(value).dtype.kind not in "OUST"
 
@@ -198,22 +197,22 @@ def _is_array(value: Any) -> bool:
 
 
 def read_items(items: Sequence[Item], threads: int | None = None) -> Iterator[Read]:
-    """Yield each item as it is read, in order; a few are read ahead, so that memory does not grow with their number."""
+    """Yield the items as they are read, in order; only a few are read ahead, to bound the memory."""
     return bounded_map(_read, items, min(threads or os.cpu_count() or 1, _READERS))
 
 
 def read_in_groups(items: Sequence[Item], description: str, threads: int | None = None) -> Iterator[list[Read]]:
-    """Yield what `read_items` does in lists of `GROUP`, which go through the networks together, under a bar."""
+    """Yield the results of `read_items` in batches of `GROUP`, with a progress bar."""
     reads = read_items(items, threads)
     silent = {"disable": True} if len(items) < 2 else {}
     with open_bar(total=len(items), desc=description, unit="image", **silent) as bar:
         while group := list(itertools.islice(reads, GROUP)):
             yield group
-            bar.update(len(group))  # a group at a time: its pictures take their time together
+            bar.update(len(group))  # per batch, since its pictures are processed together
 
 
 def filled(images: Sequence[T], items: Sequence[Item]) -> list[T]:
-    """Return a group's images, the last repeated up to the size of a group: a network is compiled for one size."""
+    """Pad a batch by repeating its last image, since a network is compiled for one batch size."""
     return [*images, *images[-1:] * (min(GROUP, len(items)) - len(images))]
 
 
@@ -233,16 +232,16 @@ def _of_array(path: Path, values: np.ndarray) -> Radiograph:
         remedy = "Give one array (H, W) of grey levels per radiograph"
         raise UserError(path, f"has the shape {values.shape}, not (H, W)", remedy)
     if values.dtype.kind not in "iuf":
-        raise UserError(path, f"holds {values.dtype} values", "Give whole numbers or floating-point numbers")
+        raise UserError(path, f"has dtype {values.dtype}", "Give an integer or floating-point array")
     check_size(path, *values.shape)
     check_finite(path, values)
     return radiograph_of(Picture(values))
 
 
 def require_readable(items: Sequence[Item]) -> None:
-    """Raise `RefusedImages`, which names every file that cannot be read, where the header of one says that it cannot.
+    """Raise `RefusedImages`, naming every unreadable file, if a file's header is invalid.
 
-    It is quick: whether the pixels are whole is seen when they are read.
+    Only headers are checked first, which is fast; damaged pixels are found on reading.
     """
     for item in items:
         try:
@@ -257,16 +256,16 @@ def require_readable(items: Sequence[Item]) -> None:
 
 
 def output_folder(out: Path, skip_unreadable: bool) -> AbstractContextManager[Path]:
-    """Return the context of the folder to write into: `out` itself, or one whose files move there at the end.
+    """Return the context of the folder to write to.
 
-    With `skip_unreadable` what is done stays done. Without it one bad file refuses all, so that nothing may be seen
-    before the last is read.
+    With `skip_unreadable`, this is `out` itself. Without it, one bad file must leave no output, so files move to `out`
+    at the end.
     """
     return contextlib.nullcontext(require_writable_folder(out)) if skip_unreadable else staged(out)
 
 
 def write_errors(out: Path, errors: Sequence[tuple[Path, str]]) -> None:
-    """Write `errors.csv` of files and what is wrong with them; remove an earlier one where nothing is."""
+    """Write `errors.csv` (file and problem); remove an earlier one if there are no errors."""
     if not errors:
         (out / ERRORS).unlink(missing_ok=True)
         return
@@ -276,11 +275,11 @@ def write_errors(out: Path, errors: Sequence[tuple[Path, str]]) -> None:
 
 
 def printable(path: Path) -> str:
-    """Return a path as text that can be written: bytes of its name that are no characters become escapes."""
+    """Return a path as printable text; invalid bytes become escapes."""
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def cell_text(path: Path) -> str:
-    """Return a path as a cell that no spreadsheet takes for a formula, and that is still the path."""
+    """Return a path as a table cell that a spreadsheet does not read as a formula, but that is still the path."""
     text = printable(path)
     return os.path.join(".", text) if text.startswith(("=", "+", "-", "@")) else text

@@ -1,4 +1,4 @@
-"""`covid_keras.predict` and `covid_keras.segment`: what the commands of that name do, in Python, writing no file."""
+"""`covid_keras.predict` and `covid_keras.segment`: the commands as Python functions, without writing files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from covid_keras.models.registry import find_model
 
 Radiograph: TypeAlias = "str | os.PathLike[str] | np.ndarray"
 
-# What was loaded last, by kind, with the settings it was loaded for: a loop over pictures loads its networks once.
+# Networks loaded last, by kind, with their settings, so that a loop over pictures loads them once.
 _loaded: dict[str, tuple[str, Any]] = {}
 
 
@@ -35,13 +35,13 @@ def predict(
     score_doubtful: bool = False,
     skip_unreadable: bool = False,
 ) -> Prediction | list[Prediction]:
-    """Say what a trained network makes of chest radiographs. For research only, not for diagnosis.
+    """Score chest radiographs with a trained network. For research only, not for diagnosis.
 
     Parameters
     ----------
     images : str, path, ndarray or iterable of them
-        Files (PNG, JPEG, TIFF, BMP or DICOM), folders that are searched for them, or arrays (H, W) of any integer or
-        floating-point type, bright = dense. The grey levels of all are stretched from their minimum to their maximum.
+        Files (PNG, JPEG, TIFF, BMP or DICOM), folders of them, or arrays (H, W) of any integer or floating-point type,
+        bright = dense. Grey levels are stretched from their minimum to their maximum.
     model : str
         A registered network; `covid-keras weights list` lists them.
     weights : str or Path, optional
@@ -50,17 +50,17 @@ def predict(
         In place of `model` a network that `covid-keras reproduce` trained, "RUN:SYSTEM" or "RUN:SYSTEM:EXECUTION" (see
         `covid_keras.inference.run_network.find_run_network`).
     check_view : bool
-        Refuse what is not a frontal chest radiograph.
+        Refuse images that are not frontal chest radiographs.
     score_doubtful : bool
-        Predict what that check would refuse, too; `Prediction.doubt` says why.
+        Also score images that the check refuses; `Prediction.doubt` gives the reason.
     skip_unreadable : bool
-        Return a `Prediction` with an `error` for a picture that cannot be read or is refused, in place of raising.
+        Return a `Prediction` with an `error` for an unreadable or refused picture instead of raising.
 
     Returns
     -------
     Prediction or list of Prediction
-        One for one file or array, else a list in the order of the pictures. Among its attributes are `probabilities`,
-        `predicted`, `doubt` and `warnings`.
+        A single one for one file or array, else a list in the order of the pictures. Attributes include
+        `probabilities`, `predicted`, `doubt` and `warnings`.
 
     Raises
     ------
@@ -102,14 +102,14 @@ def segment(
     weights : str or Path
         A registered lung network, or a file of the same network.
     threshold : float, optional
-        Probability from which a pixel is lung, 0 to 1; the registry's if not given.
+        Probability threshold for lung pixels, 0 to 1. Default: the registry's.
     skip_unreadable : bool
-        Return None for a picture that cannot be read, in place of raising.
+        Return None for an unreadable picture instead of raising.
 
     Returns
     -------
     ndarray of uint8, shape (H, W), or list of them
-        255 where the lungs are, else 0, of the radiograph's own size; one for one file or array.
+        255 in the lungs, else 0, in the radiograph's own size; a single mask for one file or array.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A registered network with everything between a radiograph and its outputs; no TensorFlow until loaded."""
+"""A registered network with its input preparation. TensorFlow is imported on loading."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ if TYPE_CHECKING:
 
 
 class RegisteredNetwork:
-    """A registered network and the preparation of what it is fed.
+    """A registered network and the preparation of its input.
 
-    A network of another kind is a subclass: of `entry` its name, classes, threshold and the like are said, `load` makes
-    `model`, `probabilities` asks it.
+    Subclasses for other networks override `load`, which sets `model`, and `probabilities`.
 
     Parameters
     ----------
     entry : WeightEntry
-        Of `covid_keras.models.registry.find_model` or `find_weights`: its file is verified.
+        From `covid_keras.models.registry.find_model` or `find_weights`, which verify the file.
     preparation : Preparation, optional
-        The entry's own if not given.
+        Default: the entry's own.
 
     Raises
     ------
     UserError
-        If the entry does not say how its input is prepared, or contradicts itself.
+        If the entry lacks an input preparation or is inconsistent.
     """
 
     model: keras.Model
@@ -55,7 +54,7 @@ class RegisteredNetwork:
     def network_input(
         self, images: Sequence[np.ndarray | str | Path], masks: Sequence[np.ndarray | None]
     ) -> np.ndarray:
-        """Return what the network is fed, float32 (n, H, W, C), of radiographs and their masks, uint8 (h, w) 0/255."""
+        """Return the network's input, float32 (n, H, W, C), from radiographs and masks, uint8 (h, w) 0/255."""
         grey = [prepare_image(image, mask, self.preparation) for image, mask in zip(images, masks, strict=True)]
         fed = np.stack(grey).astype(np.float32)
         if fed.shape[-1] != (channels := self.entry.input_shape[2]):
@@ -63,9 +62,9 @@ class RegisteredNetwork:
         return fed / np.float32(SCALINGS[self.entry.scaling])
 
     def probabilities(self, fed: np.ndarray) -> np.ndarray:
-        """Return the probability of each class, float64 (n, classes), of what `network_input` returns.
+        """Return class probabilities, float64 (n, classes), for the output of `network_input`.
 
-        A single output is the probability of the second of two classes.
+        A single network output is the probability of the second of two classes.
         """
         outputs = np.asarray(self.model.predict_on_batch(fed), np.float64)
         return outputs if outputs.shape[1] > 1 else np.concatenate([1 - outputs, outputs], axis=1)

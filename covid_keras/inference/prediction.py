@@ -1,6 +1,6 @@
-"""A network's answer on radiographs of the user's own: probability, decision, the lungs, and where the evidence lies.
+"""Predict the user's radiographs: probabilities, decision, lungs and heat map.
 
-TensorFlow is imported once the arguments have been found usable, not when this module is.
+TensorFlow is imported after the arguments are checked.
 """
 
 from __future__ import annotations
@@ -71,33 +71,33 @@ def predict_files(
     Parameters
     ----------
     given : sequence of Path
-        Files (PNG, JPEG, TIFF, BMP or DICOM), and folders that are searched for them.
+        Files (PNG, JPEG, TIFF, BMP or DICOM) and folders of them.
     out : Path
-        Folder; created if missing. Receives `predictions.csv` (one row per image), `predictions.json` (the same and
-        what made it) and, with `draw`, `<name>_heatmap.png`, in folders as the input is (see `find_items`).
+        Output folder, created if missing, for `predictions.csv` (one row per image), `predictions.json` (the same with
+        provenance) and, with `draw`, `<name>_heatmap.png`, mirroring the input folders (see `find_items`).
     model : str or RegisteredNetwork
         A registered name (see `covid_keras.models.registry.predictive_models`), or a network, not yet loaded.
     weights : Path, optional
-        A file of the registered network in place of its own; every tensor must fit.
+        Weight file used instead of the registered one; every tensor must fit.
     draw : callable, optional
-        Explain the class decided for by Grad-CAM and have this draw it, given the PNG's path, the answer, the entry.
+        Draws the Grad-CAM heat map of the predicted class, given the PNG's path, the answer and the entry.
     check_view : bool
-        Refuse what is not a frontal chest radiograph (see `covid_keras.inference.view_check`).
+        Refuse images that are not frontal chest radiographs (see `covid_keras.inference.view_check`).
     score_doubtful : bool
-        Predict what the check would refuse, too; its `doubt` says why.
+        Also score images that the check refuses; `doubt` gives the reason.
     skip_unreadable : bool
-        Go on after a file that cannot be read or is refused: its row has an `error`, and `errors.csv` lists it. Without
-        it one such file leaves nothing behind, and every one is named.
+        Skip unreadable and refused files: their rows have an `error`, and `errors.csv` lists them. Without it, one such
+        file leaves no output, and all of them are named.
     threads : int, optional
-        Processor threads; as many as there are processors if not given.
+        Processor threads. Default: one per processor.
 
     Raises
     ------
     RefusedImages
-        A `UserError` that names every file that cannot be read or is refused.
+        A `UserError` that names every unreadable or refused file.
     UserError
-        For an unknown model, weights that are missing, altered or of another network, a folder without radiographs, or
-        one that cannot be written.
+        If the model is unknown, its weights are missing, altered or of another network, a folder has no radiographs, or
+        `out` cannot be written.
     """
     network = RegisteredNetwork(find_model(model, weights)) if isinstance(model, str) else model
     predictor = Predictor(network, find_view_network() if check_view else None)
@@ -120,14 +120,7 @@ def predict_files(
 
 
 class Predictor:
-    """A network that predicts, with the lung U-Net and, where the view is checked, the view network.
-
-    Parameters
-    ----------
-    network : RegisteredNetwork
-    view_network : ViewNetwork, optional
-        Without it the view is not checked.
-    """
+    """A network with the lung U-Net and, optionally, the view network for the view check."""
 
     segmenter: LungSegmenter
 
@@ -137,7 +130,7 @@ class Predictor:
     def load(self) -> Self:
         """Build the networks and load their weights; raise `UserError` if a file does not fit."""
         self.segmenter = models.LungSegmenter()
-        self.segmenter.model  # noqa: B018 - loaded now, so that a damaged file leaves no empty folder
+        self.segmenter.model  # noqa: B018 - loaded first, so that a damaged file leaves no empty folder
         self.network.load()
         if self.view_network:
             self.view_network.load()
@@ -151,10 +144,9 @@ class Predictor:
         skip_unreadable: bool = False,
         threads: int | None = None,
     ) -> Iterator[Answer]:
-        """Yield the answer on each radiograph, in order, reading each once.
+        """Yield the answer on each radiograph, in order.
 
-        If some cannot be read or are refused, and are not skipped, the others are still read and checked, though no
-        longer predicted, and `RefusedImages` names them all at the end.
+        Unless skipped, unreadable and refused ones raise `RefusedImages` after all were checked.
         """
         errors: list[UserError] = []
         for group in read_in_groups(items, "predicting", threads):
@@ -167,7 +159,7 @@ class Predictor:
             raise RefusedImages(errors)
 
     def _lungs(self, group: Sequence[Read], items: Sequence[Item]) -> Iterator[np.ndarray | None]:
-        """Yield the lung U-Net's probabilities on each radiograph, None if there is none."""
+        """Yield the lung U-Net's probabilities for each radiograph, None for an unreadable one."""
         images = [read.radiograph.pixels for read in group if read.radiograph]
         found = iter(self.segmenter.probabilities(filled(images, items)))
         return (next(found) if read.radiograph else None for read in group)
@@ -222,7 +214,7 @@ class Predictor:
 
 
 class _Seen(NamedTuple):
-    """A radiograph before it is predicted, with its lungs; or why it is not."""
+    """A radiograph to be predicted, with its lungs, or the error."""
 
     read: Read
     mask: np.ndarray | None = None
@@ -235,7 +227,7 @@ class _Seen(NamedTuple):
         return self.read.radiograph.pixels
 
     def failed(self) -> Prediction:
-        """Return the prediction that says why there is none."""
+        """Return the prediction that holds the error."""
         warnings = self.read.radiograph.warnings if self.read.radiograph else ()
         return Prediction(
             self.read.item.path, doubt=self.doubt, warnings=warnings, error=self.error.problem, verdict=self.verdict
@@ -243,7 +235,7 @@ class _Seen(NamedTuple):
 
 
 def mask_box(mask: np.ndarray) -> LungBox:
-    """Return the smallest box that holds a mask's (H, W) marked pixels, the whole picture if there are none."""
+    """Return the bounding box of a mask (H, W); the whole picture if the mask is empty."""
     left, top, width, height = cv2.boundingRect((np.asarray(mask) > 0).astype(np.uint8))
     if not width:
         return LungBox(0, mask.shape[0], 0, mask.shape[1], whole=True)
@@ -256,17 +248,17 @@ def view_box(mask: np.ndarray, preparation: Preparation) -> LungBox:
     Parameters
     ----------
     mask : ndarray (H, W)
-        The radiograph's lung mask, not 0 is lung.
+        The radiograph's lung mask (not 0: lung).
     preparation : Preparation
 
     Returns
     -------
     LungBox
-        `whole` where it should have been cropped to the lungs and the mask shows none.
+        `whole` if the preparation crops to the lungs but the mask is empty.
     """
     if preparation.crop:
         return crop_box(mask, preparation)
-    # Numbers of rows and columns in place of pixels go through the same cuts; broadcast, they take no memory.
+    # Apply the crops to row and column numbers instead of pixels; broadcasting needs no memory.
     rows = np.broadcast_to(np.arange(mask.shape[0])[:, None], mask.shape)
     columns = np.broadcast_to(np.arange(mask.shape[1]), mask.shape)
     if preparation.drop_top:
@@ -277,7 +269,7 @@ def view_box(mask: np.ndarray, preparation: Preparation) -> LungBox:
 
 
 def _laid_on(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Enlarge a heat map from the network's input size to that of its view, float32 0..1."""
+    """Resize a heat map to its view, float32 0..1."""
     return np.clip(cv2.resize(heat, shape[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
 
 

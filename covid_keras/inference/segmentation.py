@@ -1,4 +1,4 @@
-"""`covid-keras segment`: mask, crop and overlay of the user's radiographs by the shipped U-Net."""
+"""`covid-keras segment`: mask, crop and overlay of the user's radiographs."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _log = logging.getLogger(__name__)
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the radiograph (H, W, 3) uint8 RGB with the lungs tinted and their border drawn in orange."""
+    """Return the radiograph as RGB, (H, W, 3) uint8, with the lungs tinted and outlined in orange."""
     colour = np.repeat(image[..., None], 3, axis=2)
-    tint = np.array([230, 159, 0], np.float32)  # Okabe-Ito orange: told from grey by colour-blind readers as well
+    tint = np.array([230, 159, 0], np.float32)  # Okabe-Ito orange, colour-blind-safe
     inside = mask > 127
     colour[inside] = (0.8 * colour[inside] + 0.2 * tint).astype(np.uint8)
     contours, _ = cv2.findContours((inside * 255).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -47,17 +47,17 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 class Segmented(NamedTuple):
-    """What `segment_files` made.
+    """The result of `segment_files`.
 
     Attributes
     ----------
     folder : Path
-        Holds the pictures.
+        The output folder.
     record : dict
-        JSON-able: the network, and under "images" one row per radiograph: its file, the names of its pictures below the
-        folder, the lungs' share of it, warnings, and an error if there are no pictures.
+        For JSON: the network, and under "images" one row per radiograph with its file, output names relative to the
+        folder, lung area, warnings and error.
     failed : list of (Path, str)
-        The files without a mask, and why.
+        Files without a mask, and the reason.
     """
 
     folder: Path
@@ -74,30 +74,31 @@ def segment_files(
     skip_unreadable: bool = False,
     threads: int | None = None,
 ) -> Segmented:
-    """Write mask, crop and overlay of each radiograph, and `errors.csv` of those that cannot be read.
+    """Write mask, crop and overlay of each radiograph, and `errors.csv` of unreadable ones.
 
     Parameters
     ----------
     given : sequence of Path
-        Files (PNG, JPEG, TIFF, BMP or DICOM), and folders that are searched for them.
+        Files (PNG, JPEG, TIFF, BMP or DICOM) and folders of them.
     out : Path
-        Receives `<name>_mask.png` (0/255, the radiograph's own size), `<name>_crop.png` (the box of both lungs
-        with 2.5 % on each side) and `<name>_overlay.png`, in folders as the input is (see `find_items`).
+        Output folder for `<name>_mask.png` (0/255, the radiograph's own size), `<name>_crop.png` (bounding box of both
+        lungs with a margin of 2.5 %) and `<name>_overlay.png`, mirroring the input folders (see `find_items`).
     weights : str or Path
         Registered name or file.
     threshold : float, optional
-        In 0..1; the registry's if not given.
+        In 0..1. Default: the registry's.
     skip_unreadable : bool
-        Go on after a file that cannot be read. Without it one such file leaves nothing behind, and every one is named.
+        Skip unreadable files. Without it, one such file leaves no output, and all of them are named.
     threads : int, optional
-        Processor threads; as many as there are processors if not given.
+        Processor threads. Default: one per processor.
 
     Raises
     ------
     RefusedImages
-        A `UserError` that names every file that cannot be read.
+        A `UserError` that names every unreadable file.
     UserError
-        For a threshold out of range, unusable weights, a folder without radiographs, or one that cannot be written.
+        If the threshold is out of range, the weights are unusable, a folder has no radiographs, or `out` cannot be
+        written.
     """
     require_threshold(threshold)
     items = find_items(given, out)
@@ -106,7 +107,7 @@ def segment_files(
     import_tensorflow()
     limit_threads(threads)
     segmenter = models.LungSegmenter(weights, threshold)
-    segmenter.model  # noqa: B018 - loaded now, so that weights of another network leave no empty folder
+    segmenter.model  # noqa: B018 - loaded first, so that unusable weights leave no empty folder
     rows: list[dict[str, Any]] = []
     with output_folder(out, skip_unreadable) as folder:
         for read, mask in masks_of(items, segmenter, skip_unreadable, threads):
@@ -119,17 +120,17 @@ def segment_files(
 
 
 def require_threshold(threshold: float | None) -> None:
-    """Raise `UserError` if a threshold is given that is not between 0 and 1."""
+    """Raise `UserError` if the threshold is not between 0 and 1."""
     if threshold is not None and not 0 < threshold < 1:
-        raise UserError(f"--threshold {threshold}", "must lie between 0 and 1", "0.5 is usual")
+        raise UserError("--threshold", f"must be between 0 and 1 (got {threshold})", "0.5 is usual")
 
 
 def masks_of(
     items: Sequence[Item], segmenter: LungSegmenter, skip_unreadable: bool = False, threads: int | None = None
 ) -> Iterator[tuple[Read, np.ndarray | None]]:
-    """Yield each radiograph with its mask, uint8 (H, W) of 0/255, None if it cannot be read, in order.
+    """Yield each radiograph with its mask, uint8 (H, W) of 0/255, or None if unreadable, in order.
 
-    If some cannot be read and are not skipped, the others are still read, and `RefusedImages` names them all.
+    Unless skipped, unreadable ones raise `RefusedImages` after all were read.
     """
     errors: list[UserError] = []
     for group in read_in_groups(items, "marking lungs", threads):

@@ -1,15 +1,15 @@
-"""Whether a picture is a frontal chest radiograph: what `covid-keras predict` asks before it predicts.
+"""Check whether a picture is a frontal chest radiograph, before `covid-keras predict` scores it.
 
 Three questions, in this order.
 
-1. Is it a chest radiograph at all? Not where the file is in colour (more than one tint: a radiograph on blue film
-   passes), where the shipped lung U-Net is unsure of what it marks (haze), or where what it marks is black against what
-   lies between and around it, as air is in a CT slice (darkness).
-2. Is it a lateral radiograph? The registered view network, after the filter of Arias-Garzon et al. 2021, says so with a
-   probability of 0.5 or more.
-3. Are the lungs those of a frontal one? Two, side by side, large enough (`doubt_of`) and without deep dents (solidity).
+1. Is it a chest radiograph? No if the file is in colour (more than one tint; a radiograph on blue film passes), the
+   shipped lung U-Net is unsure of its mask (haze), or the marked region is black against its surroundings, like air in
+   a CT slice (darkness).
+2. Is it lateral? Yes if the registered view network, after the filter of Arias-Garzon et al. 2021, gives a probability
+   of 0.5 or more.
+3. Are the lungs frontal? They must be two, side by side, large enough (`doubt_of`) and without deep dents (solidity).
 
-Measured with the shipped U-Net, questions 1 and 3 alone, the view network left out:
+Measured with the shipped U-Net, for questions 1 and 3 without the view network:
 
 =========================================================== ======= =======
 pictures                                                    refused of
@@ -23,13 +23,13 @@ pictures of skimage, scikit-learn and matplotlib, made grey      29      29
 parts cut out of these at random, made grey                     170     174
 =========================================================== ======= =======
 
-So 21 of 2257 frontal radiographs (0.9 %) are refused, and 10 of 57 CT slices let through: two lungs, as wide and as
-grey as those of a radiograph. The limits were chosen on these very pictures, to refuse at most 1 % of frontal ones.
-Chosen on one half of them and counted on the other, the two results added up, they refuse 23 of 2257, and let through
-10 CT slices and 4 of the grey parts. Colour is left out of the table, since all radiographs at hand are grey; 13 of the
-14 coloured pictures are past its limit. Of the laterals, 6 are named no chest radiograph (haze), and the view network
-is not asked about them. Of 98 frontal radiographs, 93 were refused when laid on their side, 95 as negatives, 34 in a
-black margin that leaves them 42 % of the picture, but only 24 upside down. Other parts of the body were not at hand.
+21 of 2257 frontal radiographs (0.9 %) are refused, and 10 of 57 CT slices pass: their two lungs are as wide and as grey
+as those of a radiograph. The limits were chosen on these pictures, to refuse at most 1 % of frontal ones. Chosen on one
+half and evaluated on the other, and vice versa, they refuse 23 of 2257 and pass 10 CT slices and 4 of the grey parts.
+Colour is not in the table, since all radiographs are grey; 13 of the 14 coloured pictures exceed its limit. 6 of the
+laterals are refused for haze, before the view network. Of 98 frontal radiographs, 93 were refused when rotated by 90
+degrees, 95 as negatives, 34 in a black margin that leaves them 42 % of the picture, but only 24 upside down. Other parts
+of the body were not tested.
 """
 
 from __future__ import annotations
@@ -56,37 +56,37 @@ if TYPE_CHECKING:
 
 VIEW_WEIGHTS = "arias_view"
 FRONTAL, LATERAL, NONE = "frontal", "lateral", "none"
-# Limits of `colour_of` and of `LungSigns`. Haze reaches 0.126, 0.143 and 0.217 in the three collections of frontal
-# radiographs, and is 0.161 or more in every whole picture that is none. The median CT slice has a darkness of 0.40,
-# which 8 of 2257 frontal radiographs are above.
+# Limits of `colour_of` and `LungSigns`. Haze is at most 0.126, 0.143 and 0.217 in the three collections of frontal
+# radiographs, and at least 0.161 in every whole picture of something else. The median darkness of CT slices is 0.40,
+# exceeded by 8 of 2257 frontal radiographs.
 _MOST_COLOUR, _MOST_HAZE, _MOST_DARKNESS, _LEAST_SOLIDITY = 3.0, 0.16, 0.40, 0.79
-# What the shipped U-Net marks in frontal radiographs: two lungs, 12 % of the picture or more, nearly always a third of
-# them or more on either side of the middle. On the COVID-19 Image Data Collection and the NIH subset the doubt falls on
-# 2 of 853 frontal radiographs, 36 of 38 lateral ones, but only 12 of 57 CT slices: two lungs, too.
+# In frontal radiographs, the shipped U-Net marks two lungs, at least 12 % of the picture, nearly always with at least a
+# third on either side of the middle. On the COVID-19 Image Data Collection and the NIH subset, these limits reject 2 of
+# 853 frontal radiographs and 36 of 38 lateral ones, but only 12 of 57 CT slices, which show two lungs too.
 _LEAST_AREA, _LEAST_HALF = 0.10, 0.25
 # Width of the bands of luma.
 _BAND = 16
 
 
 class Network(Protocol):
-    """What `check_view` asks for the view: the registered `ViewNetwork`, or another that answers alike."""
+    """The interface of the view network used by `check_view`."""
 
     def lateral_probability(self, image: np.ndarray) -> float:
-        """Return the probability, 0 to 1, that a radiograph, uint8 (H, W), shows a lateral view."""
+        """Return the probability, 0 to 1, that a radiograph, uint8 (H, W), is lateral."""
 
 
 @dataclass(frozen=True)
 class ViewVerdict:
-    """What a picture was found to be.
+    """The result of `check_view`.
 
     Attributes
     ----------
     view : {"frontal", "lateral", "none"}
-        "none": no chest radiograph, or one that shows no two lungs.
+        "none": not a chest radiograph, or without two lungs.
     probability : float
-        The view network's, of that view; NaN for "none".
+        The view network's probability of that view; NaN for "none".
     reason : str
-        Why it is refused, to be read after "FILE: "; "" for a frontal radiograph.
+        Why it is refused, worded to follow "FILE: "; "" for a frontal radiograph.
     """
 
     view: str
@@ -95,23 +95,23 @@ class ViewVerdict:
 
     @property
     def doubt(self) -> str:
-        """The reason as words for what the picture seems to be; "" for a frontal radiograph."""
+        """The reason, worded as a noun phrase; "" for a frontal radiograph."""
         return self.reason.removeprefix("is ")
 
 
 class ViewNetwork(RegisteredNetwork):
-    """The registered view network; its file is checked at once, the network built and loaded by `load`.
+    """The registered view network.
 
     Parameters
     ----------
     entry : WeightEntry
-        Two classes or more, one of them "lateral"; a softmax output. Without `preparation` the whole radiograph is
-        brought to its input size.
+        With two or more classes, one of them "lateral", and a softmax output. Without `preparation`, the whole
+        radiograph is resized.
 
     Raises
     ------
     UserError
-        If the entry has no such class or no builder, or contradicts itself.
+        If the entry lacks the class or a builder, or is inconsistent.
     """
 
     def __init__(self, entry: WeightEntry) -> None:
@@ -122,12 +122,12 @@ class ViewNetwork(RegisteredNetwork):
         super().__init__(entry, entry.input_preparation() if entry.preparation else whole)
 
     def lateral_probability(self, image: np.ndarray | str | Path) -> float:
-        """Return the probability, 0 to 1, that a radiograph, uint8 (H, W) or a file, shows a lateral view."""
+        """Return the probability, 0 to 1, that a radiograph, uint8 (H, W) or a file, is lateral."""
         return float(self.probabilities(self.network_input([image], [None]))[0, self.entry.classes.index(LATERAL)])
 
 
 def find_view_network() -> ViewNetwork:
-    """Return the registered view network, its file verified, not yet loaded.
+    """Return the registered view network with verified weights, not yet loaded.
 
     Raises
     ------
@@ -136,36 +136,36 @@ def find_view_network() -> ViewNetwork:
     """
     if VIEW_WEIGHTS not in registry.load_registry():
         problem = f"needs the view network {VIEW_WEIGHTS}, which is not registered"
-        raise UserError("--check-view", problem, "Predict without it (--no-check-view)")
+        raise UserError("--check-view", problem, "Use --no-check-view")
     return ViewNetwork(registry.find_weights(VIEW_WEIGHTS))
 
 
 def refusal(path: str | Path, verdict: ViewVerdict) -> UserError:
     """Return the error of a picture that is not a frontal chest radiograph."""
-    remedy = "Leave it out, or score it all the same (--score-doubtful, in Python score_doubtful=True)"
+    remedy = "Leave it out, or score it with --score-doubtful (in Python: score_doubtful=True)"
     return UserError(path, verdict.reason, remedy)
 
 
 def check_view(
     radiograph: Radiograph, view_network: Network, segmenter: LungSegmenter, lungs: np.ndarray | None = None
 ) -> ViewVerdict:
-    """Say whether a picture is a frontal or a lateral chest radiograph or neither.
+    """Classify a picture as a frontal chest radiograph, a lateral one, or neither.
 
     Parameters
     ----------
     radiograph : Radiograph
     view_network : Network
-        See `find_view_network`; asked only where nothing speaks against a chest radiograph.
+        See `find_view_network`; run only if the picture seems to be a chest radiograph.
     segmenter : LungSegmenter
-        The shipped U-Net, by whose masks the limits were chosen.
+        The shipped U-Net; the limits were chosen for its masks.
     lungs : ndarray of float32, shape (size, size), optional
-        The U-Net's probabilities on the picture, where they are known already.
+        The U-Net's probabilities, if already computed.
     """
     if colour_spread(radiograph.colours) > _MOST_COLOUR:
         return ViewVerdict(NONE, math.nan, "is not a radiograph: it is in colour")
     signs = lung_signs(radiograph.pixels, segmenter, lungs)
     if signs.haze > _MOST_HAZE:
-        return ViewVerdict(NONE, math.nan, "is not a chest radiograph: the lung network finds nothing it is sure of")
+        return ViewVerdict(NONE, math.nan, "is not a chest radiograph: the lung network is unsure of its mask")
     if signs.darkness > _MOST_DARKNESS:
         return ViewVerdict(NONE, math.nan, "is not a chest radiograph: its lungs are black, as in a CT slice")
     lateral = view_network.lateral_probability(radiograph.pixels)
@@ -181,18 +181,17 @@ def check_view(
 
 
 class LungSigns(NamedTuple):
-    """What the lung U-Net's answer tells of a picture.
+    """Properties of a picture derived from the lung U-Net's output.
 
     Attributes
     ----------
     haze : float
-        How unsure it is: the sum of p (1 - p) over the sum of p, p the probability of lung of each pixel. 0 if it
-        is sure, 1 if it marks nothing.
+        Uncertainty of the mask: sum of p (1 - p) / sum of p over all pixels, p the lung probability. 0 is certain; 1 if
+        nothing is marked.
     darkness : float
-        By how much the marked lungs are darker than the rest of the box that holds them, -1 to 1 of the picture's range
-        of grey.
+        How much darker the lungs are than the rest of their bounding box, -1 to 1 in units of the picture's grey range.
     solidity : float
-        The lower one of the two largest lungs' shares of their convex hulls, 0 to 1; 0 if there are not two.
+        Area divided by convex hull of the two largest lungs, the lower of the two values, 0 to 1; 0 without two lungs.
     doubt : str
         See `doubt_of`.
     """
@@ -204,9 +203,9 @@ class LungSigns(NamedTuple):
 
 
 def lung_signs(image: np.ndarray, segmenter: LungSegmenter, lungs: np.ndarray | None = None) -> LungSigns:
-    """Return the signs of a picture, uint8 (H, W); they are read at the U-Net's own size, whatever the picture's.
+    """Return the signs of a picture, uint8 (H, W), computed at the U-Net's input size.
 
-    `lungs` are the U-Net's probabilities on it, where they are known already.
+    `lungs` are the U-Net's probabilities, if already computed.
     """
     from covid_keras.models.lungs import unet_input
 
@@ -216,21 +215,21 @@ def lung_signs(image: np.ndarray, segmenter: LungSegmenter, lungs: np.ndarray | 
 
 
 def signs_of(grey: np.ndarray, probability: np.ndarray, mask: np.ndarray) -> LungSigns:
-    """Return the signs of what the U-Net was fed, what it answered, both float32 (size, size) in 0..1, and its mask."""
+    """Return the signs, from the U-Net's input and output, both float32 (size, size) in 0..1, and its mask."""
     total = float(probability.sum(dtype=np.float64))
     haze = float((probability * (1 - probability)).sum(dtype=np.float64)) / total if total > 0 else 1.0
     return LungSigns(haze, _darkness(grey, mask > 0), _solidity(mask), doubt_of(mask))
 
 
 def doubt_of(mask: np.ndarray) -> str:
-    """Return why a lung mask, uint8 (H, W), looks unlike that of a frontal chest radiograph; "" if it does not."""
+    """Return why a lung mask, uint8 (H, W), is unlike that of a frontal chest radiograph, or ""."""
     marked = (mask > 0).astype(np.uint8)
     if not marked.any():
         return "no lungs found"
     middle, area = marked.shape[1] // 2, marked.mean()
     half = min(marked[:, :middle].sum(), marked[:, middle:].sum()) / marked.sum()
     if area < _LEAST_AREA:
-        return "hardly any lung found"
+        return "lungs too small"
     if cv2.connectedComponents(marked)[0] < 3 or half < _LEAST_HALF:  # the background counts as a component
         return "not two lungs side by side"
     return ""
@@ -240,7 +239,7 @@ def _darkness(grey: np.ndarray, lungs: np.ndarray) -> float:
     left, top, width, height = cv2.boundingRect(lungs.astype(np.uint8))
     box = np.s_[top : top + height, left : left + width]
     grey, lungs = grey[box], lungs[box]
-    if lungs.all():  # as it is of an empty box, too
+    if lungs.all():  # also true for an empty box
         return 0.0
     return float(grey[~lungs].mean() - grey[lungs].mean())
 
@@ -258,7 +257,7 @@ def _solidity(mask: np.ndarray) -> float:
 
 
 def colour_of(path: str | Path) -> float:
-    """Return how far a file's colours are from one tint: 0 for grey, also grey stored as RGB.
+    """Return how far a file's colours deviate from a single tint: 0 for grey, also stored as RGB.
 
     Parameters
     ----------
@@ -268,15 +267,15 @@ def colour_of(path: str | Path) -> float:
     Returns
     -------
     float
-        Mean distance of the pixels, the picture reduced to 256 a side, in the plane of Cb and Cr (ITU-R 601, 0..255)
-        from the mean of the pixels that are about as bright. So a radiograph on blue film, or sepia, is near 0, and a
-        coloured letter or arrow counts for no more than the area it covers.
+        Mean distance, in the Cb-Cr plane (ITU-R 601, 0..255), of the pixels from the mean of equally bright pixels, in
+        the picture reduced to 256 pixels per side. Blue film and sepia are near 0. Coloured letters or arrows count by
+        their area.
     """
     return colour_spread(read_radiograph(path).colours)
 
 
 def colour_spread(colours: np.ndarray | None) -> float:
-    """Return the same of a radiograph's `colours`, uint8 (h, w, 3); 0 for None."""
+    """Return the same for a radiograph's `colours`, uint8 (h, w, 3); 0 for None."""
     if colours is None:
         return 0.0
     ycc = np.asarray(Image.fromarray(colours).convert("YCbCr"), np.float64)

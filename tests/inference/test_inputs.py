@@ -49,7 +49,7 @@ def test_what_is_no_file_is_left_out(folder):
 
 def test_outputs_are_no_input(folder):
     assert [item.place for item in find_items([Path("a")], Path("a/sub"))] == ["x"]
-    with pytest.raises(UserError, match="folder of the outputs"):
+    with pytest.raises(UserError, match="output folder"):
         find_items([Path("a")], Path("./a"))
 
 

@@ -172,7 +172,7 @@ def test_no_region_speaks_for_a_class(register, picture, tmp_path):
     register(preparation={"square": True}, threshold=1.0)
     found = predict_files([picture], tmp_path / "out", "tiny", draw=draw_prediction)
     assert math.isnan(found.rows[0].heat.in_lungs)
-    assert "no region speaks for negative" in found.lines()[0]
+    assert "no region supports negative" in found.lines()[0]
     record = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert record["predictions"][0]["heat_in_lungs"] is None
 
@@ -235,7 +235,7 @@ def _mask(*boxes) -> np.ndarray:
         (_mask(np.s_[20:80, 10:40], np.s_[20:80, 60:90]), ""),
         (_mask(np.s_[20:80, 10:40], np.s_[40:80, 60:90]), ""),
         (_mask(), "no lungs found"),
-        (_mask(np.s_[20:40, 20:30], np.s_[20:40, 60:70]), "hardly any lung"),
+        (_mask(np.s_[20:40, 20:30], np.s_[20:40, 60:70]), "lungs too small"),
         (_mask(np.s_[20:80, 20:80]), "not two lungs side by side"),
         (_mask(np.s_[10:40, 10:45], np.s_[60:90, 10:45]), "not two lungs side by side"),
     ],
@@ -273,7 +273,7 @@ def test_the_command_says_writes_and_draws(register, picture, tmp_path, capsys):
     assert f"{other}: COVID-19 {probabilities[1]:.3f}, at or above the threshold 0.6: COVID-19; " in lines[1]
     assert f"lungs {100 * table['lung_area'][0]:.0f} % of the picture" in lines[0]
     assert f"{100 * table['heat_in_lungs'][1]:.0f} % of the heat for COVID-19 in the lungs" in lines[1]
-    assert lines[2:] == [f"What the network cannot tell: {LIMITS}", DISCLAIMER, f"Output: {out}"]
+    assert lines[2:] == [f"Limits of the network: {LIMITS}", DISCLAIMER, f"Output: {out}"]
     pictures = ["bright_heatmap.png", "chest_heatmap.png"]
     assert sorted(file.name for file in out.iterdir()) == [*pictures, "predictions.csv", "predictions.json"]
     record = json.loads((out / "predictions.json").read_text())
@@ -394,7 +394,7 @@ def test_one_line_for_each_refused_image_and_nothing_written(
     said = capsys.readouterr()
     lines = said.err.splitlines()
     assert len(lines) == 2
-    remedy = "(--score-doubtful, in Python score_doubtful=True)."
+    remedy = "--score-doubtful (in Python: score_doubtful=True)."
     assert lines[0].startswith(f"covid-keras: error: {images[0]}: is not a radiograph: it is in colour. ")
     assert lines[0].endswith(remedy)
     assert lines[1].startswith(f"covid-keras: error: {images[2]}: is a lateral radiograph (probability 0.")

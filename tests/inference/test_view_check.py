@@ -72,9 +72,9 @@ def test_the_network_decides_between_the_views(chest, segmenter, tmp_path, later
     ("change", "words"),
     [
         (lambda image: np.stack([image, np.roll(image, 60, 1), image[::-1]], -1), "it is in colour"),
-        (lambda image: 255 - image, "nothing it is sure of"),
-        (lambda image: np.full_like(image, 90), "nothing it is sure of"),
-        (lambda image: skimage.data.camera(), "nothing it is sure of"),
+        (lambda image: 255 - image, "unsure of its mask"),
+        (lambda image: np.full_like(image, 90), "unsure of its mask"),
+        (lambda image: skimage.data.camera(), "unsure of its mask"),
     ],
 )
 def test_what_is_no_chest_radiograph_is_not_shown_to_the_network(chest, segmenter, tmp_path, change, words):
@@ -119,7 +119,7 @@ BENT = _mask(np.s_[20:80, 10:16], np.s_[74:80, 10:40], np.s_[20:80, 60:70])
         (TWO, 120, "frontal", ""),
         (TWO, 250, "none", "its lungs are black"),
         (ONE, 120, "none", "not two lungs side by side"),
-        (_mask(), 120, "none", "nothing it is sure of"),
+        (_mask(), 120, "none", "unsure of its mask"),
         (BENT, 120, "none", "lungs of odd shape"),
     ],
 )
