@@ -1,6 +1,6 @@
-"""Model builders, each returning an uncompiled, flat `keras.Model`, and the loading of weight files.
+"""Model builders, which return uncompiled, flat `keras.Model` objects, and loading of weight files.
 
-TensorFlow is imported when the first name is used, not when this package is.
+TensorFlow is imported when a name is first used.
 """
 
 from covid_keras.common.lazy import lazy_exports

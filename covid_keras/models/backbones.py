@@ -1,4 +1,4 @@
-"""Backbones of keras.applications with their initial weights, never random ones in silence."""
+"""Backbones of keras.applications with initial weights; there is no silent fallback to random weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def load_backbone(
     weights: str | Path,
     batchnorm_momentum: float | None = None,
 ) -> keras.Model:
-    """Make a backbone with its initial weights, a file's included, and its batch normalisation's momentum.
+    """Build a backbone, load its initial weights and set the momentum of its batch normalisation.
 
     Parameters
     ----------
     name, make, weights
-        As of `backbone_weights`; a file must hold exactly the backbone's tensors.
+        See `backbone_weights`; a file must hold exactly the tensors of the backbone.
     batchnorm_momentum : float, optional
-        As of `set_batchnorm_momentum`.
+        See `set_batchnorm_momentum`.
 
     Raises
     ------
@@ -41,10 +41,10 @@ def load_backbone(
 
 
 def set_batchnorm_momentum(model: keras.Model, momentum: float | None) -> None:
-    """Set the momentum of the moving statistics of all batch normalisation in a flat model; None leaves it.
+    """Set the momentum of all batch normalisation in a flat model; None keeps it.
 
-    From random weights a short training needs less than keras.applications' 0.99 (0.9, say): at 0.99 the statistics,
-    which inference uses, are still those of the start after a hundred steps.
+    Short trainings from random weights need less than the 0.99 of keras.applications, such as 0.9. With 0.99 the moving
+    statistics, used in inference, are still close to their initial values after a hundred steps.
     """
     if momentum is None:
         return
@@ -54,7 +54,7 @@ def set_batchnorm_momentum(model: keras.Model, momentum: float | None) -> None:
 
 
 def weight_file(weights: str | Path) -> Path | None:
-    """Return the file that `weights` names, None for "imagenet" and "none"; raise `UserError` if it is missing."""
+    """Return `weights` as a path, None for "imagenet" and "none"; raise `UserError` if the file is missing."""
     if weights in ("imagenet", "none"):
         return None
     if not Path(weights).is_file():
@@ -63,16 +63,16 @@ def weight_file(weights: str | Path) -> Path | None:
 
 
 def backbone_weights(name: str, make: Callable[[str | None], keras.Model], weights: str | Path) -> keras.Model:
-    """Make a backbone; say clearly where ImageNet weights cannot be had.
+    """Build a backbone; raise a clear error if ImageNet weights are not available.
 
     Parameters
     ----------
     name : str
-        For the message.
+        Name for error messages.
     make : callable
-        Given "imagenet" or None, returns the backbone.
+        Builds the backbone, given "imagenet" or None.
     weights : {"imagenet", "none"} or path
-        For a path the backbone is made with random weights, for the caller to load.
+        For a path the backbone gets random weights; the caller loads the file.
 
     Raises
     ------
@@ -83,8 +83,8 @@ def backbone_weights(name: str, make: Callable[[str | None], keras.Model], weigh
     try:
         return make("imagenet" if weights == "imagenet" else None)
     except Exception as error:
-        # keras.utils.get_file raises bare Exception on a failed download, ValueError where another file came (a
-        # proxy's page, say); anything else is a bug and goes on.
+        # keras.utils.get_file raises Exception on a failed download and ValueError on a wrong file, such as a proxy's
+        # page; other errors are bugs.
         if weights != "imagenet" or not any(words in str(error) for words in _DOWNLOAD_FAILED):
             raise
         remedy = "Give --weights FILE (keras.applications' notop .h5), or --weights none to train from scratch"

@@ -1,4 +1,4 @@
-"""Optimisers and losses in Keras' terms, as protocols name them."""
+"""Create Keras optimisers and losses from protocol settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 
 
 class OptimizerSettings(Protocol):
-    """What describes an optimiser (see `covid_keras.paper.protocol.OptimizerSettings`)."""
+    """Settings of an optimiser (see `covid_keras.paper.protocol.OptimizerSettings`)."""
 
     @property
     def name(self) -> str: ...
@@ -25,7 +25,7 @@ class OptimizerSettings(Protocol):
 
 
 def make_optimizer(settings: OptimizerSettings) -> keras.optimizers.Optimizer:
-    """Return the optimiser that the protocol describes."""
+    """Return the optimiser described by the settings."""
     rate: Any = settings.learning_rate
     if settings.decay:
         rate = keras.optimizers.schedules.InverseTimeDecay(settings.learning_rate, 1, settings.decay)
@@ -35,7 +35,7 @@ def make_optimizer(settings: OptimizerSettings) -> keras.optimizers.Optimizer:
 
 
 def compile_classifier(model: keras.Model, optimizer: OptimizerSettings, label_smoothing: float) -> None:
-    """Attach optimiser and cross-entropy: on softmax outputs, or on one sigmoid; `label_smoothing` is 0 to below 1."""
+    """Compile with cross-entropy, binary for a single sigmoid output; `label_smoothing` lies in [0, 1)."""
     loss = keras.losses.BinaryCrossentropy if ends_in_one(model) else keras.losses.CategoricalCrossentropy
     model.compile(
         make_optimizer(optimizer), loss(label_smoothing=label_smoothing), metrics=["accuracy"], jit_compile=False
@@ -43,6 +43,6 @@ def compile_classifier(model: keras.Model, optimizer: OptimizerSettings, label_s
 
 
 def ends_in_one(model: keras.Model) -> bool:
-    """Whether a network ends in a single unit; one that is not a graph of layers, with losses of its own, does not."""
+    """Whether a functional network has a single output unit; false for subclassed models with their own losses."""
     outputs: Any = getattr(model, "outputs", None) or ()
     return len(outputs) == 1 and outputs[0].shape[-1] == 1

@@ -1,10 +1,10 @@
-"""COVIDNet: the published Large, and surrogates of the COVIDNet-CXR models whose layers were not published in full.
+"""COVIDNet: the published Large variant, and surrogates of COVIDNet-CXR models that were not fully published.
 
 References
 ----------
 .. [1] L. Wang, Z. Q. Lin, A. Wong, "COVID-Net: a tailored deep convolutional neural network design for detection of
-   COVID-19 cases from chest X-ray images", Scientific Reports 10, 19549 (2020), and the authors' repository: figures of
-   the networks, tables of the released models.
+   COVID-19 cases from chest X-ray images", Scientific Reports 10, 19549 (2020), and the authors' repository (figures
+   of the networks, tables of the released models).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.models.backbones import load_backbone
 from covid_keras.models.weights import load_weights
 
-# PEPX blocks of each stage.
+# PEPX blocks per stage.
 BLOCKS = (3, 4, 6, 3)
 # The stem and four poolings halve the size.
 _REDUCTION = 32
@@ -29,7 +29,7 @@ _SURROGATE_MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class Variant:
-    """One COVIDNet.
+    """A COVIDNet variant.
 
     Attributes
     ----------
@@ -38,11 +38,11 @@ class Variant:
     side : int
         Height and width of the published network's input.
     parameters : int
-        Published, to the digit that is printed.
+        Published number of parameters, as printed.
     stem : int
-        Channels of the first convolution; 0 where the network is ResNet-50 V2.
+        Channels of the first convolution; 0 for ResNet-50 V2.
     widths : tuple of int
-        Channels of the four stages; empty likewise.
+        Channels of the four stages; empty for ResNet-50 V2.
     """
 
     title: str
@@ -72,19 +72,19 @@ def build_covidnet(
     "large" is ResNet-50 V2, flatten, two dense layers of 1024 (ReLU) and the output: 127.38 million parameters and
     3.58 billion multiply-accumulates at 224 x 224 and three classes, as published (127.4, 3.59).
 
-    "b" and "c" are surrogates and not the released networks. Conv 7x7 of stride 2 and 2x2 max pooling; four stages of
-    3, 4, 6 and 3 PEPX blocks, 2x2 max pooling between them; flatten; output. A PEPX is conv 1x1 - conv 1x1 -
+    "b" and "c" are surrogates, not the released networks: conv 7x7 of stride 2 and 2x2 max pooling; four stages of
+    3, 4, 6 and 3 PEPX blocks with 2x2 max pooling between them; flatten; output. A PEPX is conv 1x1 - conv 1x1 -
     depthwise conv 3x3 - conv 1x1 - conv 1x1. The published long-range links (each block and the 1x1 convolution of a
-    stage feed all later blocks of it, and the next stage's first block and 1x1 convolution) are the sum of a residual
-    network written out: x + PEPX(x), and in a stage's first block conv 1x1 (x) + PEPX(x).
+    stage feed all later blocks of the stage, and the first block and 1x1 convolution of the next stage) are equivalent
+    to residual sums: x + PEPX(x), and conv 1x1 (x) + PEPX(x) in the first block of a stage.
 
-    Of these surrogates the number of blocks, the channels of the stages and the head are from figures of the
-    repository (which of the released models a figure shows is itself inferred); sums need one width a stage, so "b" has
-    216 and 424 where its figure varies (216 and 224; 400 and 424). The widths inside a PEPX were not published
-    and are guesses: n/2, 3n/4, 3n/4, n/2 for n output channels. So are batch normalisation after each
-    convolution and the places of the ReLU: after each convolution but a PEPX's last and those of the shortcuts.
-    Accordingly neither size nor cost is the published one, at 480 x 480 and three classes (multiply-accumulates of
-    convolutions and dense layers; "b" is far too small, "c" far too large):
+    The number of blocks, the channels of the stages and the head are taken from figures in the repository; which
+    released model a figure shows is inferred. Sums need one width per stage, so "b" has 216 and 424 where its figure
+    varies (216 and 224; 400 and 424). Other details were not published and are guesses: the widths inside a PEPX (n/2,
+    3n/4, 3n/4, n/2 for n output channels), batch normalisation after each convolution, and ReLU after each convolution
+    except the last one of a PEPX and the shortcuts.
+    Size and cost therefore differ from the published ones. At 480 x 480 and three classes (multiply-accumulates of
+    convolutions and dense layers), "b" is far too small and "c" far too large:
 
     ======= ============ ===================== ============= =====================
     variant parameters   published             multiply-acc. published
@@ -96,40 +96,40 @@ def build_covidnet(
     Parameters
     ----------
     input_shape : tuple of int
-        Height, width, 3. For "b" and "c" multiples of 32, for "large" at least 32. Values 0 to 1, in the order BGR,
-        as COVIDNet feeds them; ImageNet weights of ResNet-50 V2 were trained on RGB from -1 to 1.
+        Height, width, 3; multiples of 32 for "b" and "c", at least 32 for "large". Values 0 to 1 in the order BGR, as
+        in COVIDNet; ImageNet weights of ResNet-50 V2 were trained on RGB from -1 to 1.
     classes : int
-        Number of softmax outputs; COVIDNet's are normal, pneumonia, COVID-19.
+        Number of softmax outputs; in COVIDNet normal, pneumonia, COVID-19.
     variant : {"large", "b", "c"}
-        See `VARIANTS`. Nothing published gives the widths of variant A.
+        See `VARIANTS`. The widths of variant A were not published.
     weights : {"imagenet", "none"} or path
-        For "large" those of the convolutional part: keras.applications' (downloaded once), random, or a file in the
-        layout of its `notop` file. For the surrogates "none", or a file of the whole network.
+        For "large", the convolutional part: weights of keras.applications (downloaded once), random, or a file in the
+        layout of the `notop` file. For the surrogates, "none" or a file of the whole network.
     batchnorm_momentum : float, optional
-        Of the moving statistics; where not given, keras.applications' 0.99 for "large" and 0.9 for the surrogates,
-        which are trained from random weights (see `set_batchnorm_momentum`).
+        See `set_batchnorm_momentum`. Default: 0.99 for "large", as in keras.applications; 0.9 for the surrogates, which
+        are trained from random weights.
     name : str
         Name of the model.
 
     Returns
     -------
     keras.Model
-        Uncompiled and flat; output float32 (batch, classes), probabilities. The head grows with the input.
+        Uncompiled and flat; output float32 (batch, classes), probabilities. The head size depends on the input size.
 
     Raises
     ------
     UserError
-        If the variant is unknown, the size does not fit, or weights are not to be had or do not fit.
+        If the variant is unknown, the size is not supported, or weights are not available or do not fit.
     """
     if variant not in VARIANTS:
-        raise UserError("variant", f"{variant!r} is not a COVIDNet", f"Give one of {', '.join(VARIANTS)}")
+        raise UserError("variant", f"{variant!r} is unknown", f"Use one of {', '.join(VARIANTS)}")
     inputs = keras.Input(input_shape, name="radiograph")
     if variant == "large":
         return _build_large(inputs, classes, weights, batchnorm_momentum, name)
     if weights == "imagenet":
-        raise UserError(VARIANTS[variant].title, "has no ImageNet weights", "Give none or a file, or variant large")
+        raise UserError(VARIANTS[variant].title, "has no ImageNet weights", "Use none, a file, or variant large")
     if any(not side or side % _REDUCTION for side in input_shape[:2]):
-        problem = f"{input_shape[:2]} are not multiples of {_REDUCTION}"
+        problem = f"height and width must be multiples of {_REDUCTION} (got {input_shape[:2]})"
         raise UserError("input_shape", problem, "COVIDNet-CXR takes (480, 480)")
     momentum = _SURROGATE_MOMENTUM if batchnorm_momentum is None else batchnorm_momentum
     x = layers.Flatten(name="flatten")(_Surrogate(VARIANTS[variant], momentum).features(inputs))
@@ -140,7 +140,7 @@ def build_covidnet(
 
 
 def _probability(x, classes: int):
-    # float32 also under a mixed-precision policy: a probability in bfloat16 has three digits.
+    # float32 even with mixed precision: bfloat16 has only three digits
     return layers.Dense(classes, activation="softmax", dtype="float32", name="probability")(x)
 
 
@@ -159,7 +159,7 @@ def _build_large(inputs, classes: int, weights: str | Path, momentum: float | No
 
 @dataclass(frozen=True)
 class _Surrogate:
-    """Makes the convolutional part of a surrogate."""
+    """Builder of the convolutional part of a surrogate."""
 
     variant: Variant
     momentum: float
@@ -177,7 +177,7 @@ class _Surrogate:
         return x
 
     def _pepx(self, x, width: int, name: str):
-        """Project down, expand, convolve each channel by itself, project down, extend."""
+        """Project down, expand, convolve depthwise, project down, extend."""
         x = self._convolution(x, width // 2, f"{name}_project1")
         x = self._convolution(x, 3 * width // 4, f"{name}_expand")
         x = layers.DepthwiseConv2D(

@@ -1,10 +1,10 @@
-"""The networks of COVID-CXNet: its base CNN, CheXNet, and COVID-CXNet, which stands on CheXNet.
+"""The networks of COVID-CXNet: its base CNN, CheXNet, and COVID-CXNet, which extends CheXNet.
 
 References
 ----------
 .. [1] A. Haghanifar et al., "COVID-CXNet: Detecting COVID-19 in frontal chest X-ray images using deep learning",
-   arXiv 2006.13807, 2020, section 3.3. The text gives 3x3 kernels and no strides; kernels, strides and padding are
-   here as in every weight file that the authors published.
+   arXiv 2006.13807, 2020, section 3.3. The text gives 3x3 kernels and no strides; kernels, strides and padding here
+   follow the weight files that the authors published.
 .. [2] P. Rajpurkar et al., "CheXNet: Radiologist-Level Pneumonia Detection on Chest X-Rays with Deep Learning",
    arXiv 1711.05225, 2017: DenseNet-121 on the fourteen findings of NIH ChestX-ray14.
 """
@@ -20,10 +20,10 @@ from covid_keras.data.sources.chestxray14 import FINDINGS
 from covid_keras.models.backbones import backbone_weights, set_batchnorm_momentum, weight_file
 from covid_keras.models.weights import load_first, load_weights
 
-CHEXNET_FINDINGS = FINDINGS  # what CheXNet's outputs mean, in the order of the published weight files
+CHEXNET_FINDINGS = FINDINGS  # CheXNet's outputs, in the order of the published weight files
 _HEAD = "output_layer"
 
-# The shortest side of which five valid convolutions of stride 2, 5x5 and then 3x3, leave one pixel.
+# The smallest side that leaves one pixel after five valid convolutions of stride 2, one 5x5 and four 3x3.
 SMALLEST_SIDE = 65
 
 
@@ -36,16 +36,15 @@ def build_base_cnn(input_shape: tuple[int, int, int] = (400, 400, 1), name: str 
     Parameters
     ----------
     input_shape : tuple of int
-        Height, width, channels; height and width at least 65. Values 0 to 1. The authors' files are for
-        (400, 400, 1), 76,675 parameters, and (300, 300, 3), 60,035.
+        Height, width, channels; height and width at least 65. Values 0 to 1. The authors' files are for (400, 400, 1)
+        with 76,675 parameters, and (300, 300, 3) with 60,035.
     name : str
         Name of the model.
 
     Returns
     -------
     keras.Model
-        Uncompiled; output float32 (batch, 1), the probability of COVID-19. Layers are called as in the authors'
-        files, so that `load_weights` reads them.
+        Uncompiled; output float32 (batch, 1), the probability of COVID-19. Layer names match the authors' files.
 
     Raises
     ------
@@ -71,35 +70,35 @@ def build_chexnet(
     weights: str | Path = "none",
     name: str = "chexnet",
 ) -> keras.Model:
-    """Build CheXNet [2]_: DenseNet-121 without its top, global average pooling, one output a finding.
+    """Build CheXNet [2]_: DenseNet-121 without its top, global average pooling, one output per finding.
 
     Parameters
     ----------
     input_shape : tuple of int
-        Height, width, 3; at least 32. CheXNet's weights were trained on RGB scaled to 0..1 less ImageNet's mean, by its
-        standard deviation; the authors of [1]_ feed 0..1 as it is.
+        Height, width, 3; at least 32. CheXNet was trained on RGB in 0..1, standardised with ImageNet's mean and
+        standard deviation; the authors of [1]_ use 0..1 without standardisation.
     activation : {"sigmoid", "softmax"}
-        Sigmoid is what CheXNet was trained with, and right where findings go together. With softmax the outputs of
-        a radiograph sum to 1, as in the authors' figure 14.
+        CheXNet was trained with sigmoid, since findings are not exclusive. With softmax the outputs sum to 1, as in
+        figure 14 of [1]_.
     weights : {"none", "imagenet"} or path
-        "imagenet" are those of keras.applications and leave the outputs random. A file must hold the whole of CheXNet;
-        layers called as keras.applications calls them (`conv1/conv` in files of Keras 2, `conv1_conv` now: the same
-        but for the slash), the last one anyhow.
+        "imagenet" loads the weights of keras.applications; the outputs stay random. A file must hold the whole CheXNet
+        with the layer names of keras.applications (`conv1/conv` in files of Keras 2, now `conv1_conv`); the name of the
+        last layer is free.
     name : str
         Name of the model.
 
     Returns
     -------
     keras.Model
-        Uncompiled and flat, all trainable, 429 layers, 7,051,854 parameters; output float32 (batch, 14), a probability
-        for each of `CHEXNET_FINDINGS`.
+        Uncompiled and flat, all trainable, 429 layers, 7,051,854 parameters; output float32 (batch, 14), the
+        probabilities of `CHEXNET_FINDINGS`.
 
     Raises
     ------
     UserError
         If ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     ValueError
-        For another activation.
+        If `activation` is unknown.
     """
     if activation not in ("sigmoid", "softmax"):
         raise ValueError(f"activation must be sigmoid or softmax, not {activation!r}")
@@ -126,19 +125,18 @@ def build_cxnet(
     input_shape : tuple of int
         Height, width, 3; at least 32. Values 0 to 1; the channels are the BEASF, CLAHE and original image.
     classes : int
-        1 for one sigmoid, the probability of COVID-19; from 2 on that many softmax outputs (3 in the paper: normal,
+        1 for a sigmoid, the probability of COVID-19; at least 2 for softmax outputs (3 in the paper: normal,
         community-acquired pneumonia, COVID-19 pneumonia).
     weights : {"none", "imagenet"} or path
-        Initial weights of the part below `fc`, which is random always. A file is either CheXNet's, as `build_chexnet`
-        takes it, which is the published start, or keras.applications' `notop` file of DenseNet-121. It is still
-        read in full, nothing missing and nothing left over: CheXNet's goes into a CheXNet on the same layers, whose 14
-        outputs are checked, loaded and then left off.
+        Initial weights below `fc`, which is always random. A file is either a CheXNet file (see `build_chexnet`), as in
+        the paper, or the `notop` file of DenseNet-121 of keras.applications. All its tensors are checked, including
+        the 14 outputs of CheXNet, which are then dropped.
     hidden : int
         Units of `fc`.
     dropout : float
-        Share of `fc`'s outputs dropped in training.
+        Dropout rate after `fc`.
     batchnorm_momentum : float, optional
-        Of the moving statistics, keras.applications' 0.99 where not given; see `set_batchnorm_momentum`.
+        See `set_batchnorm_momentum`. Default: 0.99, as in keras.applications.
     name : str
         Name of the model.
 
@@ -170,7 +168,7 @@ def build_cxnet(
 
 
 def _pooled_densenet(input_shape: tuple[int, int, int], weights: str | Path) -> keras.Model:
-    """DenseNet-121 and `pooling_layer`, output (batch, 1024); weights of a file are left to the caller."""
+    """Build DenseNet-121 and `pooling_layer`, output (batch, 1024); the caller loads a file."""
     inputs = keras.Input(input_shape, name="radiograph")
     base = backbone_weights(
         "DenseNet121",

@@ -1,4 +1,4 @@
-"""Telling keras.applications' own ImageNet files, whatever their name, without importing Keras."""
+"""Recognise the ImageNet weight files of keras.applications without importing Keras."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from covid_keras.models.registry import load_registry
 
-# MD5 as keras.applications lists them for its files without the top layers.
+# MD5 listed by keras.applications for its files without top layers.
 IMAGENET_NOTOP_MD5 = {entry.md5: entry.name for entry in load_registry().values() if entry.md5}
 
 

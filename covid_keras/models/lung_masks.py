@@ -1,4 +1,4 @@
-"""Lung masks for a whole cohort, each computed once and kept."""
+"""Compute and cache lung masks for a cohort."""
 
 from __future__ import annotations
 
@@ -18,35 +18,33 @@ from covid_keras.models.lungs import BATCH, LungSegmenter
 def segment_cohort(
     cohort: Cohort, cache: Path, segmenter: LungSegmenter | None = None, *, mode: str = "shipped"
 ) -> tuple[Cohort, dict[str, object]]:
-    """Return the cohort with `mask_path` set to masks predicted by the U-Net, and what was found on the way.
+    """Return the cohort with `mask_path` set to masks predicted by the U-Net, and a summary.
 
     Parameters
     ----------
     cohort : Cohort
-        Masks that it has are replaced: a paper's pipeline sees predicted masks only, never human ones.
+        Existing masks are replaced: the papers' pipelines use predicted masks only.
     cache : Path
-        Masks are kept in a `Store` below `cache/masks` under a key of the radiograph's bytes, the weights, the
-        threshold and the version of what is done before and after the network; one that marks no lung is marked so,
-        and one that is damaged is made anew. `files.json` remembers the radiographs' hashes: a run that has its masks
-        neither reads radiographs that did not change nor decodes masks.
+        Masks are stored below `cache/masks`, keyed by the radiograph's content, the weights, the threshold and the
+        version of pre- and postprocessing. `files.json` caches the hashes of the radiographs, so that unchanged ones
+        are not read again.
     segmenter : LungSegmenter, optional
-        The shipped U-Net where not given. The network is built and loaded only where a mask is missing.
+        Default: the shipped U-Net. The network is loaded only if a mask is missing.
     mode : {"shipped", "authors"}
-        How the shipped U-Net is used where no segmenter is given: as it was trained, or as COVID-CXNet uses its own
-        (see `LungSegmenter`). The masks of the two are kept apart.
+        Mode of the shipped U-Net if no segmenter is given (see `LungSegmenter`). The masks of the modes are cached
+        separately.
 
     Returns
     -------
     cohort : Cohort
     facts : dict
-        `images`, `computed`, `empty` (number of empty masks), `empty_ids`, `weights_sha256`, `threshold`, `mode` where
-        it is not "shipped", and `by`, the network's title, where it is not the one that ships.
+        `images`, `computed`, `empty` (number of empty masks), `empty_ids`, `weights_sha256`, `threshold`; also `mode`
+        if not "shipped", and `by`, the title of the network, if it is not the shipped one.
 
     Raises
     ------
     UserError
-        If the mode is unknown, a radiograph cannot be read, the weights cannot be used, or the cache
-        cannot be written.
+        If the mode is unknown, a radiograph cannot be read, the weights cannot be used, or the cache is not writable.
     """
     segmenter = segmenter or LungSegmenter(mode=mode)
     paths = cohort.table["path"].tolist()
@@ -59,7 +57,7 @@ def segment_cohort(
     missing = [i for i in range(len(keys)) if i not in empty]
     groups = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
     with ThreadPoolExecutor() as pool:
-        # A batch at a time, so that memory does not grow with the cohort.
+        # In batches, to limit the memory.
         for group in progress(groups, "marking lungs", len(groups), "batch"):
             images = list(pool.map(lambda i: read_image(paths[i]), group))
             for i, mask in zip(group, segmenter.masks(images), strict=True):

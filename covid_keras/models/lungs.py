@@ -1,4 +1,4 @@
-"""The shipped lung U-Net: radiographs in, lung masks of the same size out."""
+"""Segment the lungs with the shipped U-Net."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from covid_keras.preprocessing import equalize_adaptive, minmax_normalize, resiz
 
 DEFAULT_WEIGHTS = "lungs_unet16"
 BATCH = 16
-# Raise it whenever the same weights and threshold give another mask than before (`unet_input`, `clean_mask`,
-# `probability_to_mask`): every mask that was kept is then made anew.
+# Increase it when the same weights and threshold give different masks (`unet_input`, `clean_mask`,
+# `probability_to_mask`): cached masks are then recomputed.
 ALGORITHM = 1
-# Islands smaller than this share of the largest marked region are no lung (a lung is never 10 % of the other).
+# Regions smaller than this fraction of the largest one are dropped (no lung is 10 % of the other).
 MIN_ISLAND = 0.1
 MODES = ("shipped", "authors")
-# COVID-CXNet equalises at this size, against a disk of this radius.
+# Image size and disk radius of COVID-CXNet's equalisation.
 EQUALISED_SIZE, EQUALISED_RADIUS = (320, 320), 40
-# What counts as saturated: its authors ask for a float32 of exactly 1, which their network reaches since it is fed
-# grey levels of 0..255 unscaled. The shipped one seldom does (see `LungSegmenter`).
+# Threshold for saturated pixels. The authors require exactly 1, which their network reaches because its input is not
+# scaled to 0..1. The shipped network seldom reaches it (see `LungSegmenter`).
 SATURATED = 0.999
 
 
 def unet_input(image: np.ndarray, size: int) -> np.ndarray:
-    """Return a radiograph as the shipped U-Net takes it: square, min-max scaled.
+    """Return a radiograph as input of the shipped U-Net: square and min-max scaled.
 
     Parameters
     ----------
@@ -49,16 +49,16 @@ def unet_input(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def equalized_input(image: np.ndarray, size: int) -> np.ndarray:
-    """Return a radiograph as `unet_input` does, locally equalised first, as COVID-CXNet feeds its U-Net.
+    """Equalise a radiograph locally as COVID-CXNet does, then apply `unet_input`.
 
-    Parameters and result are those of `unet_input`. The image is brought to 320 x 320, each pixel equalised against
-    the disk of radius 40 around it, and only then to the network's own size.
+    Parameters and result are those of `unet_input`. The image is resized to 320 x 320 and equalised with a disk of
+    radius 40 before it is resized to the input size of the network.
     """
     return unet_input(equalize_adaptive(resize_truncated(image, EQUALISED_SIZE), EQUALISED_RADIUS), size)
 
 
 def clean_mask(mask: np.ndarray) -> np.ndarray:
-    """Fill holes and drop small islands of a mask (H, W) of 0/255; an empty mask stays empty."""
+    """Fill holes and drop small regions of a mask (H, W) of 0/255; an empty mask stays empty."""
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros_like(mask)
     cv2.drawContours(filled, contours, -1, 255, thickness=cv2.FILLED)
@@ -72,7 +72,7 @@ def clean_mask(mask: np.ndarray) -> np.ndarray:
 
 
 def saturated_mask(probability: np.ndarray, shape: tuple[int, int], threshold: float = SATURATED) -> np.ndarray:
-    """Return the saturated pixels of the U-Net's map as a mask of the radiograph's own size, as COVID-CXNet takes them.
+    """Return the saturated pixels of a probability map as a mask of the radiograph's size, as in COVID-CXNet.
 
     Parameters
     ----------
@@ -80,12 +80,12 @@ def saturated_mask(probability: np.ndarray, shape: tuple[int, int], threshold: f
     shape : (int, int)
         Height and width of the radiograph.
     threshold : float
-        Probability from which a pixel is saturated; exactly 1 in the authors' code.
+        Smallest probability of a saturated pixel; exactly 1 in the authors' code.
 
     Returns
     -------
     ndarray of uint8, shape (H, W), 0 or 255
-        Enlarged by the nearest pixel, neither filled nor freed of islands.
+        Resized by nearest neighbour, without `clean_mask`.
     """
     mask = np.where(probability >= threshold, 255, 0).astype(np.uint8)
     return cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
@@ -94,7 +94,7 @@ def saturated_mask(probability: np.ndarray, shape: tuple[int, int], threshold: f
 def probability_to_mask(
     probability: np.ndarray, shape: tuple[int, int], threshold: float = 0.5, clean: bool = True
 ) -> np.ndarray:
-    """Turn the U-Net's probability map into a mask of the radiograph's own size.
+    """Threshold a probability map to a mask of the radiograph's size.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def probability_to_mask(
     threshold : float
         Probability from which a pixel is lung.
     clean : bool
-        Fill holes and drop islands (see `clean_mask`).
+        Apply `clean_mask`.
 
     Returns
     -------
@@ -116,27 +116,26 @@ def probability_to_mask(
 
 
 class LungSegmenter:
-    """The lung U-Net; its file is checked at once, the network is built and loaded where it is first needed.
+    """The lung U-Net. The weight file is checked on creation; the network is loaded on first use.
 
     Parameters
     ----------
     weights : str or Path
-        Name in `weights/registry.yaml`, or a file of the same architecture.
+        A name in `weights/registry.yaml`, or a file for the same architecture.
     threshold : float, optional
-        Probability from which a pixel is lung; the registry's where not given, and 0.999 in the authors' mode.
+        Smallest probability of lung. Default: the registered threshold, or 0.999 in the mode "authors".
     clean : bool
-        Fill holes and drop islands (see `clean_mask`); never done in the authors' mode.
+        Apply `clean_mask`; ignored in the mode "authors".
     mode : {"shipped", "authors"}
-        "authors" is COVID-CXNet's way (Haghanifar et al. 2020) with this network in place of theirs: the radiograph is
-        locally equalised first (`equalized_input`) and only saturated pixels are lung (`saturated_mask`). Theirs must
-        be exactly 1; the shipped network, which is fed as it was trained, gives 14 of 60 radiographs no such pixel
-        and the others few, hence 0.999. A threshold of 1 is the letter.
+        "authors" follows COVID-CXNet (Haghanifar et al. 2020), with this network instead of theirs: the radiograph is
+        equalised locally (`equalized_input`), and only saturated pixels are lung (`saturated_mask`). The authors
+        require exactly 1; the default is 0.999, because the shipped network gives no pixel of exactly 1 for 14 of 60
+        radiographs, and few for the others.
 
     Raises
     ------
     UserError
-        If the mode or the weights are unknown, or these altered (sha256); on first use, where they are of another
-        architecture.
+        If the mode or the weights are unknown, or the digest differs; on first use, if the architecture differs.
     """
 
     def __init__(
@@ -151,7 +150,7 @@ class LungSegmenter:
         is_file = Path(weights).is_file()
         entry = with_file(load_registry()[DEFAULT_WEIGHTS], weights) if is_file else find_weights(str(weights))
         if entry.builder != "build_unet":
-            problem = "is a registered file, but of no lung U-Net"
+            problem = "is registered, but not a lung U-Net"
             raise UserError(weights, problem, f"Use {DEFAULT_WEIGHTS} or an .h5 file")
         self.entry, self.mode, self.clean = entry, mode, clean and mode == "shipped"
         usual = entry.threshold if mode == "shipped" else SATURATED
@@ -160,21 +159,21 @@ class LungSegmenter:
 
     @functools.cached_property
     def model(self) -> keras.Model:
-        """The network with its weights."""
+        """The network with loaded weights."""
         model = build_unet(self.entry.input_shape, **self.entry.arguments)
         load_weights(model, self.entry.path)
         return model
 
     @property
     def key(self) -> dict[str, object]:
-        """What decides a mask besides the radiograph; for cache keys."""
+        """The settings that determine a mask, for cache keys."""
         settings = {"threshold": self.threshold, "clean": self.clean, "algorithm": ALGORITHM}
         decided: dict[str, object] = {"sha256": self.entry.sha256, **settings}
-        # Named only where it is another than what every mask was made by before there were two.
+        # Left out for the original mode, to keep older cache keys valid.
         return decided if self.mode == "shipped" else {**decided, "mode": self.mode}
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the lung probability, float32 (n, size, size) in 0..1, of uint8 radiographs (H, W) of any sizes."""
+        """Return the lung probabilities, float32 (n, size, size), of uint8 radiographs (H, W) of any size."""
         fed = unet_input if self.mode == "shipped" else equalized_input
         found = [
             self.model.predict_on_batch(np.stack([fed(image, self.size) for image in images[start : start + BATCH]]))
@@ -183,11 +182,11 @@ class LungSegmenter:
         return np.concatenate(found)[..., 0] if found else np.empty((0, self.size, self.size), np.float32)
 
     def to_mask(self, probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """Turn one probability map into a mask, uint8 (H, W) of 0/255, of the radiograph's own `shape`."""
+        """Convert a probability map to a mask, uint8 (H, W) of 0/255, of size `shape`."""
         if self.mode == "authors":
             return saturated_mask(probability, shape, self.threshold)
         return probability_to_mask(probability, shape, self.threshold, self.clean)
 
     def masks(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return a mask, uint8 0/255, of each radiograph's own size."""
+        """Return one mask per radiograph, uint8 0/255, of the same size."""
         return [self.to_mask(p, image.shape) for p, image in zip(self.probabilities(images), images, strict=True)]

@@ -1,4 +1,4 @@
-"""The registry of weight files: where each comes from, what it fits, and the hash that proves it."""
+"""The registry of weight files: origin, network, digest."""
 
 from __future__ import annotations
 
@@ -20,58 +20,58 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[2] / "weights"
 REGISTRY = FOLDER / "registry.yaml"
 VARIABLE = "COVID_KERAS_WEIGHTS"
-# What the grey levels of a prepared image, 0..255, are divided by.
+# Divisor of the grey levels 0..255 of a prepared image.
 SCALINGS = {"0-1": 255.0, "0-255": 1.0}
 
 
 def store_folder() -> Path:
-    """Return the user's folder of weight files that do not ship: COVID_KERAS_WEIGHTS, else one in the cache.
+    """Return the folder for weight files that do not ship: COVID_KERAS_WEIGHTS, else a folder in the cache.
 
-    It may be missing still. Its files are called as in the registry.
+    It may not exist. Its files have the names of the registry.
     """
     return Path(os.environ.get(VARIABLE) or cache_folder() / "weights").expanduser().absolute()
 
 
 @dataclass(frozen=True)
 class WeightEntry:
-    """One row of `weights/registry.yaml`.
+    """An entry of `weights/registry.yaml`.
 
     Attributes
     ----------
     name, file : str
-        Name of the entry; file name, below `weights/` where the file ships, else in the user's store.
+        Name of the entry; file name in `weights/` if the file ships, else in the user's store.
     title, origin, licence, card : str
-        What it is, where it comes from (repository: path), its licence, the card that describes it.
+        Description, origin (repository: path), licence, model card.
     sha256, md5 : str
-        Of the file's bytes. One of the two is given; the MD5 for the files of keras.applications, which lists that.
+        Digest of the file. Exactly one is given; MD5 for files of keras.applications, which publishes MD5.
     bytes : int
-        Size of the file.
+        Size of the file in bytes.
     ships : bool
-        Whether the file is part of this repository; where not, the user fetches it from `origin`.
+        Whether the file is part of this repository; otherwise the user downloads it from `origin`.
     url : str
-        Plain address of the file; "" where there is none.
+        Download address; "" if there is none.
     builder : str
-        Name of the builder in `covid_keras.models`; "" where no network of the suite is that of the whole file.
+        Name of the builder in `covid_keras.models`; "" if no network of the suite matches the whole file.
     input_shape : tuple of int
         Height, width, channels.
     arguments : dict
         Further arguments of the builder.
     classes : tuple of str
-        Meaning of the outputs, in order. A file for `covid-keras predict` with one output names two classes: it is the
-        probability of the second.
+        Meaning of the outputs, in order. With a single output, two classes: the output is the probability of the
+        second.
     input_range : str
-        What the network takes, in words.
+        Input of the network, in words.
     threshold : float
-        Decision threshold, where there is one: of two classes, the probability from which on it is the second.
+        Decision threshold, if any: smallest probability of the second of two classes.
     preparation : dict
-        Settings of `covid_keras.data.Preparation` by which a radiograph becomes the network's input; `size` is that of
-        `input_shape` where not given. Entries that have it can be used by `covid-keras predict`.
+        Settings of `covid_keras.data.Preparation` for the input; `size` defaults to that of `input_shape`. Entries with
+        this field can be used by `covid-keras predict`.
     scaling : str
         Range of the network's input, "0-1" or "0-255".
     limits : str
-        What the network cannot tell, in a sentence or two; `covid-keras predict` says it each time.
+        Limitations of the network, in a sentence or two, printed by `covid-keras predict`.
     measured : dict
-        Numbers measured by us, with their data.
+        Our measurements, with their data.
     """
 
     name: str
@@ -98,24 +98,24 @@ class WeightEntry:
 
     @property
     def path(self) -> Path:
-        """Where the file lies: below `weights/`, else in the user's store; where it would lie if it is missing."""
+        """Path of the file, in `weights/` or the user's store; it may not exist."""
         shipped, stored = FOLDER / self.file, store_folder() / self.file
         if shipped.is_file() or (self.ships and not stored.is_file()):
             return shipped
-        return stored  # the file itself, where it is absolute
+        return stored  # an absolute path stays as it is
 
     @property
     def digest(self) -> tuple[str, str]:
-        """Algorithm and hexadecimal digest that prove the file."""
+        """Algorithm and hexadecimal digest."""
         return ("sha256", self.sha256) if self.sha256 else ("md5", self.md5)
 
     def is_of(self, path: str | Path) -> bool:
-        """Return whether a file, whatever its name, is the registered one."""
+        """Return whether a file has the registered digest."""
         algorithm, digest = self.digest
         return digest_of(path, algorithm) == digest
 
     def verified(self) -> WeightEntry:
-        """Return self where the file is there and whole; raise `UserError` if not."""
+        """Return self if the file exists and has the registered digest; raise `UserError` otherwise."""
         path, (algorithm, digest) = self.path, self.digest
         if not path.is_file():
             raise UserError(path, "the weight file is missing", self.how_to_get)
@@ -129,25 +129,28 @@ class WeightEntry:
         return self
 
     def input_preparation(self) -> Preparation:
-        """Return what is done to a radiograph before this network sees it.
+        """Return the preparation of radiographs for this network.
 
         Raises
         ------
         UserError
-            If the entry has none, or one that does not fit its other fields.
+            If the entry has none, or it contradicts other fields.
         """
         from covid_keras.data.preparation import Preparation
 
         if not self.preparation:
-            raise UserError(self.name, "does not say how its input is prepared", "Add 'preparation' to the registry")
+            raise UserError(self.name, "has no preparation of its input", "Add 'preparation' to the registry")
         settings = {"size": self.input_shape[:2]} | self.preparation
         preparation = build(Preparation, settings, REGISTRY, f"{self.name}.preparation")
         channels = self.input_shape[2]
         for fits, problem in (
             (preparation.size == self.input_shape[:2], "preparation.size and input_shape differ"),
-            (preparation.channels in (1, channels), f"prepares {preparation.channels} channels for {channels}"),
-            (len(self.classes) > 1, "names fewer than two classes"),
-            (bool(self.builder), "names no builder"),
+            (
+                preparation.channels in (1, channels),
+                f"preparation gives {preparation.channels} channels, but the network takes {channels}",
+            ),
+            (len(self.classes) > 1, "has fewer than two classes"),
+            (bool(self.builder), "has no builder"),
         ):
             if not fits:
                 raise UserError(REGISTRY, f"{self.name}: {problem}", "Correct the entry")
@@ -155,7 +158,7 @@ class WeightEntry:
 
     @property
     def how_to_get(self) -> str:
-        """What a user without the file is to do."""
+        """Instructions for getting the file."""
         if self.ships:
             return f"Download it again from {self.origin}"
         download = f"Run covid-keras weights download {self.name}, or fetch" if self.url else "Fetch"
@@ -178,8 +181,8 @@ def load_registry(path: Path = REGISTRY) -> dict[str, WeightEntry]:
     Raises
     ------
     UserError
-        If the file is missing or broken, or an entry lacks or misspells a field, has a value of another type, or
-        has neither or both of the digests.
+        If the file is missing or invalid, or an entry has a missing or unknown field, a value of the wrong type, or not
+        exactly one digest.
     """
     entries = {}
     for name, row in read_yaml(path).items():
@@ -191,7 +194,7 @@ def load_registry(path: Path = REGISTRY) -> dict[str, WeightEntry]:
 
 
 def find_weights(name: str) -> WeightEntry:
-    """Return the entry of a registered name, its file found (`weights/`, then the user's store) and verified.
+    """Return the entry of a registered name after verifying its file.
 
     Raises
     ------
@@ -202,7 +205,7 @@ def find_weights(name: str) -> WeightEntry:
 
 
 def get_entry(name: str) -> WeightEntry:
-    """Return the entry of a registered name, whether its file is here or not; raise `UserError` for other names."""
+    """Return the entry of a registered name without checking its file; raise `UserError` for other names."""
     registry = load_registry()
     if name not in registry:
         raise UserError(name, "is not a registered weight file", f"Registered: {', '.join(registry)}")
@@ -210,36 +213,40 @@ def get_entry(name: str) -> WeightEntry:
 
 
 def predictive_models() -> tuple[str, ...]:
-    """Return the names of the entries for `covid-keras predict`: those that say how their input is prepared."""
+    """Return the names of the entries for `covid-keras predict`, which have a preparation."""
     return tuple(name for name, entry in load_registry().items() if entry.preparation)
 
 
 def find_model(name: str, weights: str | Path | None = None) -> WeightEntry:
-    """Return the entry of a model that predicts, its file verified.
+    """Return the entry of a predictive model after verifying its file.
 
     Parameters
     ----------
     name : str
         One of `predictive_models`.
     weights : str or Path, optional
-        A user's own file of the same network, in place of the registered one, which then is not needed.
+        Another file for the same network, which replaces the registered one.
 
     Raises
     ------
     UserError
-        For another name, and where the file is missing or, of the registered one, altered. Whether a user's file
-        fits is seen when it is loaded.
+        If the name is unknown, the file is missing or the registered file altered. Whether a user's file fits is
+        checked when it is loaded.
     """
     known = predictive_models()
     if name not in known:
-        problem = "is registered, but does not predict" if name in load_registry() else "is not a registered model"
+        problem = (
+            "is registered, but cannot be used for prediction"
+            if name in load_registry()
+            else "is not a registered model"
+        )
         raise UserError(f"--model {name}", problem, f"Known: {', '.join(known) or 'none yet'}")
     entry = get_entry(name)
     return entry.verified() if weights is None else with_file(entry, weights)
 
 
 def with_file(entry: WeightEntry, path: str | Path) -> WeightEntry:
-    """Return `entry` with a user's own file in place of the registered one; its measurements are dropped."""
+    """Return `entry` with a user's file in place of the registered one, without its measurements."""
     path = Path(path).resolve()
     return dataclasses.replace(
         entry,

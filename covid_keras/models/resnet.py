@@ -1,4 +1,4 @@
-"""ResNet-50 with the two-layer head that COVID-SDNet and its baselines use."""
+"""ResNet-50 with the two-layer head of COVID-SDNet and its baselines."""
 
 from __future__ import annotations
 
@@ -18,30 +18,29 @@ def build_resnet50(
     batchnorm_momentum: float | None = None,
     name: str = "resnet50",
 ) -> keras.Model:
-    """Build ResNet-50 without its last layer, global average pooling, Dense ReLU, Dense softmax; all layers trainable.
+    """Build ResNet-50 without its last layer, with global average pooling, Dense ReLU, Dense softmax; all trainable.
 
     Parameters
     ----------
     input_shape : tuple of int
-        Height, width, 3. Values as `keras.applications.resnet50.preprocess_input` gives them (BGR, ImageNet means
-        subtracted).
+        Height, width, 3. Values from `keras.applications.resnet50.preprocess_input` (BGR, ImageNet means subtracted).
     classes : int
         Number of softmax outputs.
     hidden : int
-        Units of the dense layer between (512 in the paper).
+        Units of the hidden dense layer (512 in the paper).
     weights : {"imagenet", "none"} or path
-        Initial weights of the convolutional part: those of keras.applications (downloaded once), random, or a
-        file in the layout of keras.applications' `notop` file.
+        Initial weights of the convolutional part: from keras.applications (downloaded once), random, or a file in the
+        layout of the `notop` file of keras.applications.
     batchnorm_momentum : float, optional
-        Of the moving statistics, keras.applications' 0.99 where not given; see `set_batchnorm_momentum`.
+        See `set_batchnorm_momentum`. Default: 0.99, as in keras.applications.
     name : str
         Name of the model.
 
     Returns
     -------
     keras.Model
-        Uncompiled and flat (the head stands on the backbone's own graph, which Grad-CAM needs); output float32
-        (batch, classes), probabilities.
+        Uncompiled and flat (Grad-CAM needs the head on the graph of the backbone); output float32 (batch, classes),
+        probabilities.
 
     Raises
     ------

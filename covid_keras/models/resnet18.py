@@ -1,4 +1,4 @@
-"""ResNet-18 as torchvision builds it, with torchvision's weights where they are given."""
+"""ResNet-18 of torchvision, optionally with torchvision's weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from covid_keras.models.weights import LoadReport, load_weights
 
 STAGES = (64, 128, 256, 512)
 BLOCKS = 2
-# The children 1 to 6 of torchvision's network, without those that hold no weights.
+# The first six children of torchvision's network that have weights.
 FROZEN_PARTS = ("conv1", "bn1", "layer1", "layer2")
-# PyTorch's defaults; its momentum of 0.1 is the share of the new value, Keras' that of the old.
+# PyTorch's defaults; its momentum of 0.1 weighs the new value, Keras' momentum the old one.
 EPSILON, MOMENTUM = 1e-5, 0.9
-# What torchvision calls a layer's tensors, and Keras.
+# Tensor names of torchvision and Keras.
 _TENSORS = {
     "kernel": "weight",
     "gamma": "weight",
@@ -30,11 +30,11 @@ _TENSORS = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
-# Kept by batch normalisation since PyTorch 0.4.1; counts batches, takes no part in any result.
+# Stored by batch normalisation since PyTorch 0.4.1; counts batches and affects no result.
 _COUNTER = "num_batches_tracked"
 _HEAD = "fc"
 _MAKE_FILE = (
-    "Make the file once, where torchvision is: "
+    "Create the file where torchvision is installed: "
     "state = torchvision.models.resnet18(weights='IMAGENET1K_V1').state_dict(); "
     "numpy.savez('resnet18.npz', **{k: v.numpy() for k, v in state.items()}); and give resnet18.npz"
 )
@@ -43,26 +43,26 @@ _DAMAGED = (OSError, EOFError, ValueError, zipfile.BadZipFile, RuntimeError, zli
 
 @keras.saving.register_keras_serializable("covid_keras")
 class FixedScaleBatchNormalization(layers.BatchNormalization):
-    """Batch normalisation that works as ever but learns neither scale nor offset.
+    """Batch normalisation with fixed gamma and beta.
 
-    In training it normalises by the batch and updates the moving statistics; gamma and beta belong to no trainable
-    variables. That is a PyTorch network in training mode whose weights require no gradient. Keras' own layer under
-    `trainable = False` normalises by the moving statistics instead, and leaves them as they are; so does this one.
+    In training it normalises by the batch and updates the moving statistics, but gamma and beta are not trainable, like
+    PyTorch's layer in training mode without gradients. With `trainable = False` it uses the moving statistics and keeps
+    them, like Keras' layer.
     """
 
     def add_weight(self, *args, **kwargs):
-        # Created so, not set so later: `model.trainable = True` would set gamma and beta back.
+        # Created non-trainable, because `model.trainable = True` would reset a later change.
         return super().add_weight(*args, **(kwargs | {"trainable": False}))
 
 
 @dataclass(frozen=True)
 class TorchvisionReport(LoadReport):
-    """What `load_torchvision` did, with what it left.
+    """Report of `load_torchvision`.
 
     Attributes
     ----------
     random : tuple of str
-        Layers that keep the values they had: ("fc",) where the file's head is for other classes, else ().
+        Layers that keep their values: ("fc",) if the file's head has another number of classes, else ().
     """
 
     random: tuple[str, ...] = ()
@@ -77,38 +77,37 @@ def build_resnet18(
     activation: str | None = None,
     name: str = "resnet18",
 ) -> keras.Model:
-    """Build ResNet-18: 11,689,512 parameters at 1000 classes, 11,177,538 at two, moving statistics not counted.
+    """Build ResNet-18: 11,689,512 parameters for 1000 classes, 11,177,538 for two, without moving statistics.
 
     Conv 7x7 of stride 2, 3x3 max pooling of stride 2, four stages of two basic blocks (64, 128, 256, 512 channels; the
     first block of stages 2 to 4 of stride 2, with a 1x1 convolution beside it), global average pooling, dense layer.
-    All padding is symmetric, as in PyTorch: Keras' "same" pads even sizes at the end only where there is a stride.
+    All padding is symmetric, as in PyTorch; with strides, Keras' "same" pads even sizes only at the end.
 
     Parameters
     ----------
     input_shape : tuple of int
-        Height, width, channels; height and width may be None. COVID-SDNet feeds RGB divided by 255; torchvision's
-        weights were trained on that less the means of ImageNet, divided by their standard deviations.
+        Height, width, channels; height and width may be None. COVID-SDNet uses RGB divided by 255; torchvision's
+        weights were trained on that, standardised with ImageNet's means and standard deviations.
     classes : int
         Number of outputs.
     weights : "none" or path
-        Random, or a file: the `.npz` of `load_torchvision`, or HDF5 as `load_weights` takes it.
+        Random, or a file: `.npz` (see `load_torchvision`) or HDF5 (see `load_weights`).
     frozen : bool
-        Do not train conv1, bn1, layer1 and layer2, as the authors' code of the class-inherent transformations;
-        their batch normalisation still uses the statistics of the batch in training (see
-        `FixedScaleBatchNormalization`).
+        Freeze conv1, bn1, layer1 and layer2, as the authors' code of the class-inherent transformations does. Their
+        batch normalisation still uses batch statistics in training (see `FixedScaleBatchNormalization`).
     batchnorm_momentum : float
-        Of the moving statistics. PyTorch's moving variance is the unbiased one, n / (n - 1) times Keras', where
-        n is the number of values a channel in a batch; that factor is not imitated.
+        Momentum of the moving statistics. PyTorch's moving variance is unbiased: n / (n - 1) times Keras' value, with n
+        values per channel and batch. This factor is not reproduced.
     activation : str, optional
-        Of the output; logits where not given.
+        Activation of the output. Default: none (logits).
     name : str
         Name of the model.
 
     Returns
     -------
     keras.Model
-        Uncompiled and flat; output float32 (batch, classes). Layers are called as in torchvision, with "_" for ".":
-        `layer2_0_downsample_0`, `fc`.
+        Uncompiled and flat; output float32 (batch, classes). Layer names are those of torchvision with "_" for ".",
+        such as `layer2_0_downsample_0` and `fc`.
 
     Raises
     ------
@@ -127,7 +126,7 @@ def build_resnet18(
     inputs = keras.Input(input_shape, name="radiograph")
     x = build.convolution(inputs, STAGES[0], 7, 2, "conv1")
     x = layers.ReLU(name="relu")(build.normalisation(x, "bn1"))
-    # Zeros pad as well as PyTorch's minus infinity does: nothing is below zero after the ReLU.
+    # Zero padding equals PyTorch's minus infinity here, because values after the ReLU are not negative.
     x = layers.ZeroPadding2D(1, name="maxpool_pad")(x)
     x = layers.MaxPooling2D(3, strides=2, name="maxpool")(x)
     for stage, filters in enumerate(STAGES, start=1):
@@ -143,7 +142,7 @@ def build_resnet18(
 
 @dataclass(frozen=True)
 class _Builder:
-    """Makes the layers; those of a frozen part so that they are not trained."""
+    """Builder of the layers, frozen or trainable."""
 
     momentum: float
     frozen: tuple[str, ...]
@@ -152,7 +151,7 @@ class _Builder:
         return name.split("_")[0] in self.frozen
 
     def convolution(self, x, filters: int, size: int, stride: int, name: str):
-        """Convolution without bias, padded by half its size on every side."""
+        """Convolution without bias, padded by half the kernel size on each side."""
         if stride > 1 and size > 1:
             x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
         return layers.Conv2D(
@@ -161,7 +160,7 @@ class _Builder:
             strides=stride,
             padding="valid" if stride > 1 else "same",
             use_bias=False,
-            # torchvision's: He's normal by the number of outputs.
+            # as in torchvision: He normal by fan-out
             kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
             trainable=not self._is_frozen(name),
             name=name,
@@ -172,7 +171,7 @@ class _Builder:
         return kind(momentum=self.momentum, epsilon=EPSILON, name=name)(x)
 
     def block(self, x, filters: int, stride: int, name: str):
-        """Basic block: two 3x3 convolutions, and the input added, by a 1x1 convolution where it changes shape."""
+        """Basic block: two 3x3 convolutions plus the input, through a 1x1 convolution if the shape changes."""
         shortcut = x
         x = self.convolution(x, filters, 3, stride, f"{name}_conv1")
         x = layers.ReLU(name=f"{name}_relu1")(self.normalisation(x, f"{name}_bn1"))
@@ -184,25 +183,24 @@ class _Builder:
 
 
 def _load(model: keras.Model, path: str | Path) -> LoadReport:
-    """Load a file of either kind, told apart by its contents."""
+    """Load a file of either format, detected from its content."""
     if not Path(path).is_file():
         raise UserError(path, "is not a weight file", "Check the path, or give none for random weights")
     return load_torchvision(model, path) if is_numpy_archive(path) else load_weights(model, path)
 
 
 def load_torchvision(model: keras.Model, path: str | Path) -> TorchvisionReport:
-    """Load torchvision's ResNet-18 from its state dict as `.npz`; refuse what does not fit.
+    """Load torchvision's ResNet-18 from a state dict stored as `.npz`.
 
-    The file is made by `np.savez(file, **{k: v.numpy() for k, v in state.items()})`. Convolutions are turned from
-    (out, in, height, width) to (height, width, in, out), the dense kernel from (out, in) to (in, out). Nothing is
-    unpickled, and what an array declares is compared with the model before its values are read.
+    Create the file with `np.savez(file, **{k: v.numpy() for k, v in state.items()})`. Kernels are transposed to Keras'
+    order of axes. Nothing is unpickled, and shape and type of an array are checked before its values are read.
 
     Parameters
     ----------
     model : keras.Model
-        Of `build_resnet18`. Left untouched where the file is refused.
+        From `build_resnet18`. Not changed if an error is raised.
     path : str or Path
-        The `.npz`, compressed or not. Its head may be for another number of classes: then the model's stays as it is.
+        The `.npz`, compressed or not. If its head has another number of classes, the model's head is not changed.
 
     Returns
     -------
@@ -212,8 +210,8 @@ def load_torchvision(model: keras.Model, path: str | Path) -> TorchvisionReport:
     Raises
     ------
     UserError
-        Naming the first tensor that is missing, left over, of another shape or type, or not finite; or where the file
-        is no `.npz`, or is damaged.
+        If a tensor is missing, left over, not finite, or of another shape or type; if the file is damaged or not an
+        `.npz` archive.
     """
     path = Path(path)
     try:
@@ -231,7 +229,7 @@ def load_torchvision(model: keras.Model, path: str | Path) -> TorchvisionReport:
 def _fitted(
     model: keras.Model, path: Path, archive: zipfile.ZipFile
 ) -> tuple[list[np.ndarray], dict[str, keras.Variable]]:
-    """Check every tensor of file and model against each other; return the values read and what each belongs to."""
+    """Match all tensors of file and model; return the values and their assignment."""
     wanted = {
         f"{layer.name.replace('_', '.')}.{_TENSORS[variable.name]}": variable
         for layer in model.layers
@@ -243,14 +241,14 @@ def _fitted(
             raise UserError(path, f"has no tensor {name!r}", _MAKE_FILE)
     for name in members:
         if name not in wanted and not name.endswith(f".{_COUNTER}"):
-            raise UserError(path, f"holds a tensor {name!r} that ResNet-18 lacks", "Give the file of a ResNet-18")
+            raise UserError(path, f"has a tensor {name!r} that is not in ResNet-18", "Give the file of a ResNet-18")
     kept = _kept_head(path, archive, members, wanted)
     pairs = {name: variable for name, variable in wanted.items() if name not in kept}
     return [_value(path, archive, members[name], name, variable) for name, variable in pairs.items()], pairs
 
 
 def _kept_head(path: Path, archive: zipfile.ZipFile, members: dict, wanted: dict) -> tuple[str, ...]:
-    """Return the head's tensors where the file's are a head for other classes, so that the model's stay."""
+    """Return the tensors of the head if the file has another number of classes, so that the model keeps its own."""
     kernel, bias = f"{_HEAD}.weight", f"{_HEAD}.bias"
     features, classes = wanted[kernel].shape
     found = [_declared(path, archive, members[name], name)[0] for name in (kernel, bias)]
@@ -259,9 +257,9 @@ def _kept_head(path: Path, archive: zipfile.ZipFile, members: dict, wanted: dict
 
 
 def _declared(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> tuple[tuple, np.dtype]:
-    """Read the shape and type that an array of the file declares, not its values."""
+    """Read shape and type of an array without its values."""
     with archive.open(info) as file:
-        # numpy writes this version wherever it can; the later ones allow headers of any length.
+        # NumPy writes this version whenever possible; later versions allow headers of any length.
         if np.lib.format.read_magic(file) != (1, 0):
             raise UserError(path, f"{name} is not stored as numpy.savez does", _MAKE_FILE)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
@@ -269,17 +267,17 @@ def _declared(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name:
 
 
 def _value(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, variable) -> np.ndarray:
-    """Read one tensor in Keras' order of axes; what it declares is compared before."""
+    """Read a tensor in Keras' order of axes, after checking shape and type."""
     shape, dtype = _declared(path, archive, info, name)
     axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[len(variable.shape)]
     inverse = np.argsort(axes)
     expected = tuple(variable.shape[axis] for axis in inverse)
     if shape != expected:
-        raise UserError(path, f"{name} has shape {shape}, ResNet-18 wants {expected}", "Give the file of a ResNet-18")
+        raise UserError(path, f"{name} has shape {shape}, ResNet-18 expects {expected}", "Give the file of a ResNet-18")
     if dtype.kind != "f" or dtype.itemsize > 8:
-        raise UserError(path, f"{name} holds values of type {dtype}, not floating-point numbers", _MAKE_FILE)
+        raise UserError(path, f"{name} must have a floating-point type (got {dtype})", _MAKE_FILE)
     with archive.open(info) as file:
         value = np.lib.format.read_array(file, allow_pickle=False).astype(np.float32).transpose(axes)
     if not np.isfinite(value).all():
-        raise UserError(path, f"{name} holds values that are not finite", _MAKE_FILE)
+        raise UserError(path, f"{name} has NaN or infinite values", _MAKE_FILE)
     return value

@@ -1,4 +1,4 @@
-"""Min-max normalisation and standardisation as the first layer of a network, its statistics kept with the weights."""
+"""Min-max normalisation and standardisation as the first layer of a network, with statistics in its weights."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ MODES = ("global", "authors", "per_image")
 
 @keras.saving.register_keras_serializable(package="covid_keras")
 class Standardise(keras.layers.Layer):
-    """Normalise each image to 0..1 by its own extremes, then subtract a mean and divide by a std.
+    """Normalise each image to 0..1 by its minimum and maximum, then subtract a mean and divide by a std.
 
-    Arias-Garzon et al. 2021, section 2.4, equations 1 and 2. As a layer it travels with the weights: who loads them
-    standardises by the very numbers of the training.
+    Arias-Garzon et al. 2021, section 2.4, equations 1 and 2. The statistics are saved and loaded with the weights.
 
     Parameters
     ----------
     mode : {"global", "authors", "per_image"}
-        "global": mean and std are those of the training images, for every image (the paper's words). "authors": while
-        training each image has its own mean and std, afterwards all have the average of the training images' means
-        and of their stds (the authors' code). "per_image": each image its own, always.
+        "global": mean and std of all training images (as the paper says). "authors": in training the mean and std of
+        each image, in inference their averages over the training images (as in the authors' code). "per_image": the
+        mean and std of each image.
 
     Notes
     -----
-    Input and output float (batch, H, W, C). An image of one grey level becomes 0 everywhere before the second step,
-    where the authors' code drops it.
+    Input and output float (batch, H, W, C). The first step maps a constant image to 0; the authors' code drops it.
     """
 
     def __init__(self, mode: str = "global", **kwargs) -> None:
@@ -38,7 +36,7 @@ class Standardise(keras.layers.Layer):
         self.mode = mode
 
     def build(self, input_shape) -> None:
-        """Make the two statistics, mean 0 and std 1 until `adapt` sets them."""
+        """Create the statistics: mean 0 and std 1 until `adapt` is called."""
         if self.mode != "per_image":
             self.mean = self.add_weight(shape=(), initializer="zeros", trainable=False, name="mean")
             self.std = self.add_weight(shape=(), initializer="ones", trainable=False, name="std")
@@ -54,9 +52,9 @@ class Standardise(keras.layers.Layer):
         return (images - ops.cast(self.mean, images.dtype)) / ops.cast(self.std, images.dtype)
 
     def adapt(self, batches: Iterable[np.ndarray]) -> None:
-        """Set mean and std from batches of training images, float (n, H, W, C) of any range; a pass over them.
+        """Set mean and std in one pass over batches of training images, float (n, H, W, C) of any range.
 
-        "global" takes mean and std over all pixels, "authors" the average of the images' own.
+        "global" computes them over all pixels; "authors" averages the values of the images.
         """
         if self.mode == "per_image":
             return
@@ -80,11 +78,11 @@ class Standardise(keras.layers.Layer):
 
 
 def minmax(images):
-    """Normalise each image of a batch (n, H, W, C) to 0..1 (equation 1); one of a single grey level becomes 0."""
+    """Normalise each image of a batch (n, H, W, C) to 0..1 (equation 1); constant images become 0."""
     low = ops.min(images, (1, 2, 3), keepdims=True)
     return (images - low) / _safe(ops.max(images, (1, 2, 3), keepdims=True) - low)
 
 
 def _safe(spread):
-    """Return the spread, 1 where it is 0."""
+    """Replace a spread of 0 by 1."""
     return ops.where(spread > 0, spread, ops.ones_like(spread))

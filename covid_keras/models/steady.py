@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics can be held while gamma and beta learn, and narrower copies of a network."""
+"""Batch normalisation with fixed statistics, and modified copies of networks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from keras import layers
 
 @keras.saving.register_keras_serializable(package="covid_keras")
 class SteadyBatchNormalization(layers.BatchNormalization):
-    """Batch normalisation by its stored mean and variance, in training too, as long as `steady` is true.
+    """Batch normalisation that uses its moving statistics in training too, while `steady` is true.
 
-    Setting `trainable` to False does that as well, but also stops gamma and beta; and the `training=False` that a
-    functional graph was built with gives way to what the whole model is called with. A change of `steady` takes effect
-    when the model is compiled anew. Tensors and their names are those of `keras.layers.BatchNormalization`, so weight
-    files fit both.
+    `trainable = False` would also freeze gamma and beta, and `training=False` in a functional graph is overridden by
+    the argument of the model call. Recompile the model after changing `steady`. Weight files are compatible with
+    `keras.layers.BatchNormalization`.
 
     Parameters
     ----------
     steady : bool
-        Whether the statistics are held.
+        Use and keep the moving statistics.
     **kwargs
-        Those of `keras.layers.BatchNormalization`.
+        Arguments of `keras.layers.BatchNormalization`.
     """
 
     def __init__(self, steady: bool = True, **kwargs) -> None:
@@ -37,7 +36,7 @@ class SteadyBatchNormalization(layers.BatchNormalization):
 
 
 def steadied(model: keras.Model) -> keras.Model:
-    """Return a copy of a flat model, weights and layer names included, whose batch normalisation is steady."""
+    """Return a copy of a flat model (same weights and layer names) with steady batch normalisation."""
 
     def steady(layer: layers.Layer) -> layers.Layer:
         kind = SteadyBatchNormalization if type(layer) is layers.BatchNormalization else type(layer)
@@ -49,23 +48,24 @@ def steadied(model: keras.Model) -> keras.Model:
 
 
 def narrowed(model: keras.Model, width: float) -> keras.Model:
-    """Return a flat model of the same layers with a share of the filters, its weights random; itself at width 1.
+    """Return a narrower copy of a flat model, with random weights; at width 1 the model itself.
 
     Parameters
     ----------
     model : keras.Model
-        Such as those of `keras.applications`, with or without a head; dense layers keep their units.
+        A convolutional model, with or without a head, such as those of `keras.applications`; dense layers keep their
+        units.
     width : float
-        Above 0; every convolution has `round(width * filters)`, at least one. Where branches are added or joined they
-        stay of one width if filters and width make whole numbers (1/8, 1/4 and 1/2 of `keras.applications`' do).
+        Factor in (0, 1]; each convolution gets `round(width * filters)` filters, at least one. Added branches keep
+        equal widths if the products are whole numbers (for `keras.applications`, with 1/8, 1/4 and 1/2).
 
     Raises
     ------
     ValueError
-        If a width is not such a share: branches that are added then differ.
+        If `width` is out of range, or added branches would differ in width.
     """
     if not 0 < width <= 1:
-        raise ValueError(f"width {width} is not above 0 and at most 1")
+        raise ValueError(f"width must be above 0 and at most 1, got {width}")
 
     if width == 1:
         return model
@@ -80,10 +80,10 @@ def narrowed(model: keras.Model, width: float) -> keras.Model:
 
 
 def he_initialised(model: keras.Model) -> keras.Model:
-    """Return a flat model of the same layers whose convolutions begin as He et al. 2015 draw them, for ReLU.
+    """Return a copy of a flat model with the initialisation of He et al. 2015, for ReLU.
 
-    Without batch normalisation each layer of a deep network halves the variance that Keras' own start from, and
-    training stands still.
+    With Keras' default initialisation, each layer of a deep network without batch normalisation halves the variance,
+    and training stalls.
     """
 
     def he(layer: layers.Layer) -> layers.Layer:
@@ -96,7 +96,7 @@ def he_initialised(model: keras.Model) -> keras.Model:
 
 
 def hold_statistics(model: keras.Model, steady: bool) -> None:
-    """Hold or release the statistics of every `SteadyBatchNormalization` of a flat model; compile it afterwards."""
+    """Set `steady` in all `SteadyBatchNormalization` layers of a flat model; recompile it afterwards."""
     for layer in model.layers:
         if isinstance(layer, SteadyBatchNormalization):
             layer.steady = steady

@@ -1,4 +1,4 @@
-"""The U-Nets that mark the lungs: as their paper's equations have them, and one as its authors' code builds it."""
+"""U-Nets for lung segmentation: after the equations of the paper, and after the authors' code."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ NORMALISATIONS = ("none", "encoder")
 
 @dataclass(frozen=True)
 class Form:
-    """The blocks of a U-Net, from the image's side on.
+    """Widths and dropout rates of the blocks of a U-Net, in order from the input.
 
     Attributes
     ----------
     down, up : tuple of int
-        Filters of the contraction and expansion blocks as multiples of F0. There is a pooling between two
-        contraction blocks and a transposed convolution before each expansion block.
+        Filters of the contraction and expansion blocks as multiples of F0. Contraction blocks are separated by pooling;
+        each expansion block follows a transposed convolution.
     down_dropout, up_dropout : tuple of float
-        Their dropout.
+        Dropout rates of the blocks.
     """
 
     down: tuple[int, ...]
@@ -30,12 +30,12 @@ class Form:
 
     @property
     def multiple(self) -> int:
-        """What height and width must be multiples of."""
+        """Height and width must be multiples of this."""
         return 2 ** len(self.up)
 
 
-# "published" is equations 3 and 4 with the dropout of section 3.2, which the expansion mirrors as in the authors' code.
-# "authors" is U-Net 2 of that code: a level less, the deepest block no wider than the one above.
+# "published" follows equations 3 and 4 with the dropout of section 3.2, mirrored in the expansion as in the authors'
+# code. "authors" is U-Net 2 of that code: one level less, and the deepest block is as wide as the one above.
 FORMS = {
     "published": Form((1, 2, 4, 8, 16), (8, 4, 2, 1), (0.1, 0.1, 0.2, 0.2, 0.3), (0.2, 0.2, 0.1, 0.1)),
     "authors": Form((1, 2, 4, 4), (2, 1, 1), (0.1, 0.1, 0.2, 0.2), (0.2, 0.2, 0.1)),
@@ -51,37 +51,36 @@ def build_unet(
 ) -> keras.Model:
     """Build the lung U-Net of Arias-Garzon et al.
 
-    Contraction block i holds `filters * 2**(i - 1)` filters (eq. 3), expansion block i the filters of the last
-    contraction block divided by `2**i` (eq. 4). A block is conv 3x3 - dropout - conv 3x3 (he_normal, ReLU, same
-    padding); 2x2 max pooling down, 2x2 transposed convolution of stride 2 up.
+    Contraction block i has `filters * 2**(i - 1)` filters (eq. 3), expansion block i those of the last contraction
+    block divided by `2**i` (eq. 4). A block is conv 3x3 - dropout - conv 3x3 (he_normal, ReLU, same padding), with 2x2
+    max pooling down and 2x2 transposed convolution of stride 2 up.
 
     Parameters
     ----------
     input_shape : tuple of int
-        Height, width, channels. Height and width must be multiples of 16 (four poolings), in the authors' form of
-        8 (three).
+        Height, width, channels. Height and width must be multiples of 16, or of 8 in the form "authors".
     filters : int
         F0: 16 for the paper's U-Net 1 (1,940,817 parameters), 112 for U-Net 2 (95,021,361), 64 for U-Net 3
         (31,030,593).
     normalisation : {"none", "encoder"}
-        "none" as published; "encoder" adds batch normalisation before each ReLU of the contraction, which
-        trains in far fewer epochs and is what the weights shipped with this suite use.
+        "none" as published; "encoder" adds batch normalisation before each ReLU of the contraction, which needs far
+        fewer epochs and is used by the shipped weights.
     name : str
         Name of the model.
     form : {"published", "authors"}
-        "authors" is U-Net 2 as the authors' code builds it, with F0 112: contraction 112, 224, 448, 448, expansion
-        224, 112, 112; 10,265,921 parameters, a ninth of what the equations give.
+        "authors" is U-Net 2 of the authors' code, with F0 112: contraction 112, 224, 448, 448, expansion 224, 112, 112;
+        10,265,921 parameters, a ninth of the published form.
 
     Returns
     -------
     keras.Model
-        Uncompiled; input float32 (batch, height, width, channels), output float32 (batch, height, width, 1):
-        the probability of lung in 0..1.
+        Uncompiled; input float32 (batch, height, width, channels), output float32 (batch, height, width, 1), the
+        probability of lung.
 
     Raises
     ------
     ValueError
-        If height or width is not such a multiple, or `normalisation` or `form` is unknown.
+        If height or width is not a supported multiple, or `normalisation` or `form` is unknown.
 
     References
     ----------
@@ -113,7 +112,7 @@ def build_unet(
 
 
 def _block(x, filters: int, dropout: float, name: str, normalise: bool):
-    """Conv - dropout - conv, each 3x3, with batch normalisation before the ReLU where asked."""
+    """Conv - dropout - conv, each 3x3, optionally with batch normalisation before the ReLU."""
     x = _convolution(x, filters, f"{name}_conv1", normalise)
     x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     return _convolution(x, filters, f"{name}_conv2", normalise)

@@ -1,11 +1,11 @@
-"""VGG16 and VGG19 on grey radiographs, from ImageNet's weights with the first kernel's colours summed up.
+"""VGG16 and VGG19 for grey radiographs, with ImageNet weights whose first kernel is summed over colours.
 
 References
 ----------
 .. [1] K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015,
    table 1, columns D and E.
 .. [2] D. Arias-Garzon et al., "COVID-19 detection in X-ray images using convolutional neural networks", Machine
-   Learning with Applications 6 (2021) 100138, and the authors' code, which alone gives the head in full.
+   Learning with Applications 6 (2021) 100138, and the authors' code, which specifies the head.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from covid_keras.models.backbones import backbone_weights, weight_file
 from covid_keras.models.standardise import Standardise
 from covid_keras.models.weights import load_first
 
-# Convolutions of each block, by the depth.
+# Convolutions per block, by depth.
 CONVOLUTIONS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 FILTERS = (64, 128, 256, 512, 512)
 UNITS = (1024, 512, 64)
 DROPOUT = 0.2
-# Of red, green and blue in a grey level (ITU-R BT.601), as the authors round them: they sum to 0.9999.
+# Weights of red, green and blue (ITU-R BT.601), rounded as in the authors' code; they sum to 0.9999.
 GREY_WEIGHTS = (0.2989, 0.5870, 0.1140)
 ORDERS = ("authors", "bgr")
 POOLS = (2, 8)
-# Four poolings before the fifth.
+# Four poolings precede the fifth.
 _REDUCTION = 16
-# The smallest that keras.applications makes; convolutions' weights are the same at any size.
+# The smallest size of keras.applications; the weights of convolutions do not depend on it.
 _SMALLEST = (32, 32, 3)
 STANDARDISE = "standardise"
 _FIRST, _LAST = "block1_conv1", "block5_pool"
@@ -55,7 +55,7 @@ def build_vgg(
     standardise: str | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """Build VGG16 or VGG19 [1]_ without its top, with the head of Arias-Garzon et al. [2]_; all layers trainable.
+    """Build VGG16 or VGG19 [1]_ with the head of Arias-Garzon et al. [2]_; all layers trainable.
 
     The head is global average pooling, dropout 0.2, Dense 1024, dropout 0.2, Dense 512, Dense 64 (all ReLU), Dense
     softmax. With one channel and two classes VGG16 has 15,796,610 parameters and VGG19 21,106,306.
@@ -64,38 +64,37 @@ def build_vgg(
     ----------
     depth : {16, 19}
     input_shape : tuple of int
-        Height, width, channels: 1 (grey) or 3. Height and width at least 32, with `pool5` 8 at least 128. Values
-        standardised as in the paper, or grey levels of any range with `standardise`. ImageNet's weights were trained on
-        BGR from 0 to 255 less the channels' means, a range that neither the paper nor its code restores.
+        Height, width, channels: 1 (grey) or 3. Height and width at least 32, or 128 with `pool5` 8. Values standardised
+        as in the paper, or of any range with `standardise`. ImageNet weights were trained on mean-centred BGR of 0 to
+        255; neither the paper nor its code restores this range.
     classes : int
         Number of softmax outputs.
     weights : {"imagenet", "none"} or path
-        Initial weights: those of keras.applications (downloaded once) in the convolutions, the head random; all
-        random; or a file of this very network, of its convolutions (one channel), or of the three-channel convolutions
-        (keras.applications' `notop` file). Three-channel weights in a one-channel network pass `grey_kernel`.
+        Initial weights: convolutions from keras.applications (downloaded once) with a random head; all random; or a
+        file of this network, of its convolutions, or of three-channel convolutions (the `notop` file of
+        keras.applications). Three-channel weights are converted by `grey_kernel` for one channel.
     pool5 : {2, 8}
-        Side of the last max pooling. 2 is VGG's. 8 is what the authors' code has, stride 8 and no padding: of the 14 x
-        14 cells of a 224 x 224 image it sees the upper left 8 x 8, and its output is 1 x 1.
+        Size of the last max pooling. VGG has 2. The authors' code has 8, with stride 8 and no padding: for a 224 x 224
+        image it uses the upper left 8 x 8 of 14 x 14 cells, and the output is 1 x 1.
     channels, kernel_bug, channel_weights
-        As `grey_kernel` takes them; without effect where no three-channel weights are converted. In the authors' code
-        only VGG16 has that bug.
+        See `grey_kernel`; no effect unless three-channel weights are converted. In the authors' code only VGG16 has the
+        bug.
     width : float
-        Share of the published filters and dense units, for small machines; not with "imagenet".
+        Factor for the published filters and dense units, for small machines; must be 1 with "imagenet".
     initializer : str, optional
-        Of the kernels before a ReLU that are not loaded. By default `he_normal` with "none" (without batch
-        normalisation each layer of a deep VGG halves the variance that `glorot_uniform` starts with, and training
-        stands still), else Keras' `glorot_uniform`, as in the authors' code.
+        For random kernels before a ReLU. Default: `he_normal` with "none", else `glorot_uniform`, as in the authors'
+        code. With `glorot_uniform` each layer of a deep VGG halves the variance, and training from random weights
+        stalls.
     standardise : {"global", "authors", "per_image"}, optional
-        Begin with a layer "standardise" that does the paper's equations 1 and 2 on grey levels of any range (see
-        `covid_keras.models.standardise.Standardise`); its statistics are set by its `adapt`, or come with a file of
-        this very network.
+        Start with a layer "standardise" for equations 1 and 2 of the paper (see
+        `covid_keras.models.standardise.Standardise`); set its statistics with `adapt` or from a file of this network.
     name : str, optional
-        Name of the model, "vgg16" or "vgg19" where not given.
+        Name of the model. Default: "vgg16" or "vgg19".
 
     Returns
     -------
     keras.Model
-        Uncompiled and flat; output float32 (batch, classes), probabilities. Convolutions and poolings are called as in
+        Uncompiled and flat; output float32 (batch, classes), probabilities. Convolutions and poolings have the names of
         keras.applications, `block1_conv1` to `block5_pool`.
 
     Raises
@@ -103,15 +102,14 @@ def build_vgg(
     UserError
         If ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     ValueError
-        If depth, size, number of channels, `pool5`, `channels`, `channel_weights`, `width` or `standardise` is none
-        of these, or `kernel_bug` is asked of VGG19.
+        If an argument is out of range, or `kernel_bug` is set for VGG19.
     """
     _check(depth, input_shape, pool5)
     if width <= 0 or (weights == "imagenet" and width != 1):
         raise ValueError(f"width must be above 0, and 1 with ImageNet weights, not {width}")
     if kernel_bug and depth != _BUGGY_DEPTH:
-        raise ValueError(f"kernel_bug is one of the authors' VGG{_BUGGY_DEPTH}, VGG{depth} has none")
-    # Refused here, too: not all weights are converted.
+        raise ValueError(f"kernel_bug is only supported for VGG{_BUGGY_DEPTH}, not VGG{depth}")
+    # Checked here too, because not all weights are converted.
     _by_index(channel_weights, channels)
     convert = partial(grey_kernel, channel_weights=channel_weights, channels=channels, kernel_bug=kernel_bug)
     build = _Builder(depth, width, initializer or ("he_normal" if weights == "none" else "glorot_uniform"))
@@ -132,33 +130,33 @@ def grey_kernel(
     channels: str = "authors",
     kernel_bug: bool = False,
 ) -> np.ndarray:
-    """Sum up the colours of a convolution's kernel, so that it takes a grey image.
+    """Sum a convolution kernel over colours, for grey images.
 
-    The answer to a grey image x is that of the given kernel to a colour image whose channels are x times their
-    weight. The weights of grey sum to 1, so this averages: the answer is about a third of that to x in all channels.
+    The response to a grey image x is that of the given kernel to a colour image whose channels are x times their
+    weight. The weights sum to 1, so the response is about a third of that to x in all channels.
 
     Parameters
     ----------
     kernel : ndarray (height, width, 3, filters) float
-        Trained on BGR, as VGG's of keras.applications.
+        Trained on BGR, as VGG of keras.applications.
     channel_weights : sequence of three float
-        Of red, green and blue.
+        Weights of red, green and blue.
     channels : {"authors", "bgr"}
-        "authors" gives red's weight to the kernel's channel 0, as the paper and its code do, which is blue. "bgr"
-        gives each colour its own.
+        "authors" applies the weight of red to channel 0, which is blue, as the paper and its code do. "bgr" uses the
+        matching weights.
     kernel_bug : bool
-        Fill the last column only, the others stay zero: in the authors' VGG16, not in their VGG19, the sum stands
-        after the loop over columns and not inside it.
+        Fill only the last column of the kernel and leave the others zero, as in the authors' VGG16 (not VGG19), where
+        the sum stands after the loop over columns instead of inside it.
 
     Returns
     -------
     ndarray (height, width, 1, filters)
-        Of the kernel's type.
+        Same type as the kernel.
 
     Raises
     ------
     ValueError
-        If the kernel has not three channels, there are not three weights, or `channels` is unknown.
+        If the kernel does not have three channels, there are not three weights, or `channels` is unknown.
     """
     kernel, by_index = np.asarray(kernel), _by_index(channel_weights, channels)
     if kernel.ndim != 4 or kernel.shape[2] != len(by_index):
@@ -170,7 +168,7 @@ def grey_kernel(
 
 
 def _by_index(channel_weights: Sequence[float], channels: str) -> tuple[float, ...]:
-    """Return the weights in the order of the kernel's channels."""
+    """Return the weights in the order of the kernel channels."""
     if len(channel_weights) != 3:
         raise ValueError(f"channel_weights must be those of red, green and blue, not {channel_weights}")
     if channels not in ORDERS:
@@ -192,14 +190,14 @@ def _check(depth: int, input_shape: tuple[int, int, int], pool5: int) -> None:
 
 @dataclass(frozen=True)
 class _Builder:
-    """Makes the layers of one VGG."""
+    """Builder of the layers of a VGG."""
 
     depth: int
     width: float
     initializer: str
 
     def features(self, x, pool5: int):
-        """Five blocks of 3x3 convolutions, each with its pooling: (batch, H, W, C) to (batch, h, w, 512)."""
+        """Five blocks of 3x3 convolutions with pooling: (batch, H, W, C) to (batch, h, w, 512)."""
         for block, (count, filters) in enumerate(zip(CONVOLUTIONS[self.depth], FILTERS, strict=True), start=1):
             for number in range(1, count + 1):
                 x = layers.Conv2D(
@@ -215,7 +213,7 @@ class _Builder:
         return x
 
     def head(self, x, classes: int):
-        """What follows the convolutions: (batch, h, w, 512) to (batch, classes)."""
+        """The head: (batch, h, w, 512) to (batch, classes)."""
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         for number, units in enumerate(UNITS, start=1):
             # None before the last.
@@ -232,8 +230,8 @@ class _Builder:
 
 
 def _load(model: keras.Model, file: Path, build: _Builder, convert: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Load a file of the whole network, else without statistics, else of its convolutions, else of those in colour."""
-    # Where the layers with weights begin, also where others stand before them.
+    """Load a file of the whole network, without statistics, of its convolutions, or of colour convolutions."""
+    # Skip layers without weights at the start.
     start, last = model.get_layer(_FIRST).input, model.get_layer(_LAST).output
     network = keras.Model(start, model.output, name=model.name)
     features = keras.Model(start, last, name=model.name)
@@ -244,7 +242,7 @@ def _load(model: keras.Model, file: Path, build: _Builder, convert: Callable[[np
 
 
 def _copy(source: keras.Model, model: keras.Model, convert: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Copy the convolutions of a three-channel network, the first kernel converted where the model takes grey."""
+    """Copy the convolutions of a three-channel network; convert the first kernel if the model takes grey images."""
     for layer in source.layers:
         if not layer.weights:
             continue

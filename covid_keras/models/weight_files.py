@@ -1,9 +1,8 @@
-"""Weight files as they come: what a file really is, and the layers that it holds, read as data.
+"""Read the layers of weight files of any Keras version as data.
 
-No code is ever read from a file, nor any other file that it links to. A file is taken for hostile: what it declares is
-compared with the model before any of its values are read, so that it costs no more memory than the model and the file
-itself do. What a file holds besides its layers (optimiser, random states) is not read; of a network's description only
-the names, classes and order of its layers are.
+Files are not trusted: no code is loaded, no link to another file is followed, and declared shapes are compared with the
+model before values are read, which limits the memory. Optimiser and random states are skipped. Only the names, classes
+and order of layers are read from the description of a network.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from covid_keras.models.weight_kinds import (
     what_damage,
 )
 
-# Bounds of what is read before it can be compared with the model; Keras' own files stay far below.
+# Limits for data read before comparison with the model; files written by Keras stay far below.
 _MOST_NAMES, _LONGEST_NAMES, _LONGEST_CONFIG = 100_000, 1 << 24, 1 << 25
 _DEEPEST, _LONGEST_NAME = 16, 1000
-# Weights hardly compress: what unpacks to more is a bomb. A small file of zeros may.
+# Weights hardly compress, so larger ratios indicate a zip bomb; small files of zeros are exempt.
 _MOST_UNPACKED, _HARMLESS = 20, 1 << 26
-# How the names end that Keras 1 gave a layer's tensors, after the layer's own.
+# Suffixes of tensor names in Keras 1.
 _OLD_NAMES = {
     "_W": "kernel",
     "_b": "bias",
@@ -47,32 +46,32 @@ _OLD_NAMES = {
     "_running_mean": "moving_mean",
     "_running_std": "moving_variance",
 }
-# The description of the network in a `.keras` archive.
+# Member of a `.keras` archive that describes the network.
 _CONFIG = "config.json"
 
 
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
-# (path in the file, data set) of each tensor of a layer, in the file's order.
+# (path in the file, data set) for each tensor of a layer, in file order.
 _Tensors = list[tuple[str, h5py.Dataset]]
 
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """One layer of a file.
+    """A layer in a weight file.
 
     Attributes
     ----------
     name : str
-        As the file calls it, a slash replaced as Keras 3 does; "" where it notes none.
+        Name in the file, with slashes replaced as in Keras 3; "" if not stored.
     kind : str
-        Its class in snake case, "" where the file does not say.
+        Class in snake case; "" if not stored.
     tensors : list of (str, h5py.Dataset)
-        Path in the file, below the group that holds the layers, and data set. In the file's order.
+        Path below the group of layers, and data set, in file order.
     address : tuple of str
-        What the file calls it, after the models that it is inside of.
+        Names of the enclosing models and of the layer.
     chain : str
-        Layers of one chain are listed in the order of the data flow; the order of two chains is not known.
+        Layers with the same chain are in the order of the data flow; the order between chains is unknown.
     """
 
     name: str
@@ -84,18 +83,18 @@ class StoredLayer:
 
 @contextlib.contextmanager
 def open_weights(path: Path, names: Collection[str]) -> Iterator[tuple[str, list[StoredLayer]]]:
-    """Open a weight file, also one that another process holds locked: its layout and its layers that hold tensors.
+    """Open a weight file, even if locked by another process; yield its layout and its layers with tensors.
 
     Parameters
     ----------
     path : Path
     names : collection of str
-        What the model calls its layers: where a name in the file can be cut in several ways, one of these is taken.
+        Layer names of the model, used to resolve ambiguous names in the file.
 
     Raises
     ------
     UserError
-        If the file is no weight file, is damaged or incomplete, or links to others.
+        If the file is not a weight file, is damaged or incomplete, or links to other files.
     """
     require_weight_file(path)
     try:
@@ -107,7 +106,7 @@ def open_weights(path: Path, names: Collection[str]) -> Iterator[tuple[str, list
 
 @contextlib.contextmanager
 def _hdf5(path: Path) -> Iterator[tuple[h5py.File, str]]:
-    """Open the HDF5 of a file or `.keras` archive; give it with the description of the network, "" without one."""
+    """Open the HDF5 data of a file or `.keras` archive; yield it with the description of the network, or ""."""
     if h5py.is_hdf5(path):
         with h5py.File(path, "r", locking=False) as file:
             yield file, _described(file)
@@ -126,7 +125,7 @@ def _hdf5(path: Path) -> Iterator[tuple[h5py.File, str]]:
 
 
 def _described(file: h5py.File) -> str:
-    """Return the description of the network that a whole model of Keras 1 and 2 holds."""
+    """Return the description of the network stored in a whole model of Keras 1 and 2."""
     text = file.attrs.get("model_config", b"")
     text = text.decode() if isinstance(text, bytes) else text
     return text if isinstance(text, str) and len(text) <= _LONGEST_CONFIG else ""
@@ -136,17 +135,17 @@ def _layers(path: Path, file: h5py.File, config: str, names: Collection[str]) ->
     root = _group(path, file, "model_weights") if _link(file, "model_weights") is not None else file
     if "layer_names" in root.attrs or "layer_names0" in root.attrs:
         return "legacy", _described_layers(_legacy_layers(path, root, names), _leaves(config), by_address=False)
-    # Keras 2.13 to 2.15 called the group otherwise.
+    # Keras 2.13 to 2.15 used another group name.
     for group in _CONTAINERS:
         if _link(root, group) is not None:
             stored = _keras3_layers(path, _group(path, root, group))
             return "keras3", _described_layers(stored, _leaves(config), by_address=True)
     held = ", ".join(ascii(name)[1:-1] for name in list(root)[:5]) or "nothing"
-    raise UserError(path, f"is HDF5, but holds no Keras weights (it holds {held})", NO_KERAS)
+    raise UserError(path, f"is an HDF5 file without Keras weights (it contains {held})", NO_KERAS)
 
 
 def _member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
-    """Return what lies at `name` below `group`; refuse what is absent or is stored elsewhere."""
+    """Return the member `name` of `group`; raise `UserError` if it is missing or a link to another file."""
     parts = name.split("/")
     is_odd = len(parts) > _DEEPEST or not name.isprintable()
     if is_odd or not {"", ".", ".."}.isdisjoint(parts):
@@ -165,7 +164,7 @@ def _member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Datas
 
 
 def _link(group: h5py.Group, name: str) -> int | None:
-    """Return the kind of link of a member, its end not looked at; None where there is none."""
+    """Return the link type of a member without following it; None if there is no such member."""
     links, encoded = group.id.links, name.encode("utf-8", "surrogateescape")
     return links.get_info(encoded).type if links.exists(encoded) else None
 
@@ -178,12 +177,12 @@ def _group(path: Path, parent: h5py.Group, name: str) -> h5py.Group:
 
 
 def _stored_elsewhere(path: Path, name: str) -> UserError:
-    problem = f"{name!r} is a link, which may lead out of the file"
-    return UserError(path, problem, "Give a file that holds all of its tensors")
+    problem = f"{name!r} is a link, which may point to another file"
+    return UserError(path, problem, "Give a file that contains all its tensors")
 
 
 def _legacy_layers(path: Path, root: h5py.Group, names: Collection[str]) -> list[StoredLayer]:
-    """Return the layers that Keras 1 and 2 listed; a model inside the model is taken apart."""
+    """Return the layers of a Keras 1 or 2 file; nested models are expanded."""
     found: list[StoredLayer] = []
     for stored_name in _names(path, root, "layer_names") or []:
         group = _group(path, root, stored_name)
@@ -202,16 +201,16 @@ def _legacy_layers(path: Path, root: h5py.Group, names: Collection[str]) -> list
 
 
 def _taken_apart(stored_name: str, tensors: _Tensors, names: Collection[str]) -> list[StoredLayer]:
-    """Return the layers of a group: itself, or those of the model that it is, told apart by their tensors' names."""
+    """Return the layers of a group: a single layer, or those of a nested model, separated by tensor names."""
     owned: dict[str, _Tensors] = {}
     for place, dataset in tensors:
         owned.setdefault(split_name(place.removeprefix(f"{stored_name}/"))[0], []).append((place, dataset))
-    # Keras 3 allows no slash in a layer's name: what was "conv1/bn" is "conv1_bn" there.
+    # Keras 3 does not allow slashes in layer names: "conv1/bn" became "conv1_bn".
     own = stored_name.replace("/", "_")
     if own in names or len(owned) == 1:
         return [StoredLayer(own, "", tensors, (own,))]
     inner = [(_reading(owner, names) or owner.replace("/", "_"), has) for owner, has in owned.items()]
-    # Tensors that are not trained stand last, so that a part that was frozen is out of order: its numbers tell.
+    # Non-trainable tensors are listed last, so frozen layers are out of order; their numbers restore it.
     numbers: dict[str, list[list[int]]] = {}
     for name, _ in inner:
         numbers.setdefault(re.sub(r"\d+", "#", name), []).append([int(part) for part in re.findall(r"\d+", name)])
@@ -220,15 +219,15 @@ def _taken_apart(stored_name: str, tensors: _Tensors, names: Collection[str]) ->
 
 
 def _reading(owner: str, names: Collection[str]) -> str | None:
-    """Return which of the model's layers a tensor's owner is, with or without the scopes before its name."""
+    """Return the model's layer that owns a tensor, with or without name scopes."""
     parts = owner.split("/")
     return next((name for start in range(len(parts)) if (name := "_".join(parts[start:])) in names), None)
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Split a tensor's name in the file: "conv" and "kernel" of "conv/kernel:0", "conv_W:0" or "conv/kernel_1:0"."""
+    """Split a tensor name, such as "conv/kernel:0", "conv_W:0" or "conv/kernel_1:0", into "conv" and "kernel"."""
     owner, _, last = name.rpartition("/")
-    last = re.sub(r"_\d+$", "", last.split(":")[0])  # a number that TensorFlow made it unique by
+    last = re.sub(r"_\d+$", "", last.split(":")[0])  # TensorFlow's suffix for unique names
     for old, new in _OLD_NAMES.items():
         if last.endswith(old):
             return owner or last.removesuffix(old), new
@@ -236,14 +235,14 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def _require_unique(path: Path, layers: Iterable[StoredLayer]) -> None:
-    """Refuse two layers of one name in one model: which of them is meant cannot be told."""
+    """Raise `UserError` if two layers of a model have the same name."""
     seen = Counter((layer.name, layer.address[:-1]) for layer in layers if layer.name)
     if twice := next((name for (name, _), count in seen.items() if count > 1), None):
         raise UserError(path, f"holds two layers called {twice!r}", ANOTHER)
 
 
 def _names(path: Path, group: h5py.Group, key: str) -> list[str] | None:
-    """Return a list of names kept as an attribute, or as several numbered ones; None where there is none."""
+    """Return a list of names stored as an attribute or several numbered ones; None if missing."""
     keys, place = [key] if key in group.attrs else [], group.name
     while not keys or keys[0] != key:
         if (part := f"{key}{len(keys)}") not in group.attrs:
@@ -256,10 +255,10 @@ def _names(path: Path, group: h5py.Group, key: str) -> list[str] | None:
 
 
 def _attribute(path: Path, group: h5py.Group, key: str) -> list[str]:
-    """Read an attribute of text, its declared size looked at before."""
+    """Read a text attribute after checking its declared size."""
     stored = group.attrs.get_id(key)
     count, width = stored.get_space().get_simple_extent_npoints(), stored.get_type().get_size()
-    # A list without names is stored as one of numbers.
+    # An empty list is stored with a numeric type.
     if count and not isinstance(stored.get_type(), h5py.h5t.TypeStringID):
         raise UserError(path, f"{key} of {group.name} is not text", NO_KERAS)
     if count > _MOST_NAMES or count * width > _LONGEST_NAMES:
@@ -267,12 +266,12 @@ def _attribute(path: Path, group: h5py.Group, key: str) -> list[str]:
     values: Iterable[bytes | str] = np.atleast_1d(group.attrs[key]) if count else ()
     found = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
     if (longest := max(map(len, found), default=0)) > _LONGEST_NAME:
-        raise UserError(path, f"{key} of {group.name} holds a name of {longest} letters", NO_KERAS)
+        raise UserError(path, f"{key} of {group.name} has a name of {longest} letters", NO_KERAS)
     return found
 
 
 def _keras3_layers(path: Path, layers: h5py.Group) -> list[StoredLayer]:
-    """Return the layers of a Keras 3 file, whose groups are called by class and order, also below models inside."""
+    """Return the layers of a Keras 3 file, where groups are named by class and order, including nested models."""
     tensors: dict[str, _Tensors] = {}
     for place, dataset in (found for name in layers for found in _datasets(path, layers, name)):
         if not _is_random_state(place):
@@ -282,7 +281,7 @@ def _keras3_layers(path: Path, layers: h5py.Group) -> list[StoredLayer]:
         group = _group(path, layers, place) if place else layers
         noted = "".join(_attribute(path, group, "name")) if "name" in group.attrs else ""
         address = tuple(part for part in place.removesuffix("/vars").split("/") if part not in _CONTAINERS)
-        # The data sets are called 0, 1, ..., 10: by number, not by letter.
+        # The data sets are named 0, 1, ..., 10: sort numerically.
         in_order = sorted(tensors[place], key=lambda item: _by_number(item[0]))
         kind = re.sub(r"_\d+$", "", "".join(address[-1:]))
         found.append(StoredLayer(noted.replace("/", "_"), kind, in_order, address, "/".join(address[:-1])))
@@ -291,12 +290,12 @@ def _keras3_layers(path: Path, layers: h5py.Group) -> list[StoredLayer]:
 
 
 def _by_number(place: str) -> list[str | int]:
-    """Sort "conv2d_2" before "conv2d_10"."""
+    """Sort key with numeric order: "conv2d_2" before "conv2d_10"."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", place)]
 
 
 def _datasets(path: Path, group: h5py.Group, name: str) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield (path, data set) of all data sets at and below `name`; refuse what can be reached in two ways."""
+    """Yield (path, data set) for all data sets at and below `name`; reject hard links to the same data."""
     seen, waiting = set(), [name]
     while waiting:
         place = waiting.pop()
@@ -311,13 +310,13 @@ def _datasets(path: Path, group: h5py.Group, name: str) -> Iterator[tuple[str, h
 
 
 def _is_random_state(place: str) -> bool:
-    """Return whether a tensor is the state of a random layer (Keras 3, and the preprocessing layers of Keras 2)."""
+    """Whether a tensor is the state of a random layer (Keras 3, preprocessing layers of Keras 2)."""
     return "seed_generator" in place.split("/") or split_name(place)[1] == "StateVar"
 
 
 @dataclass(frozen=True)
 class _Leaf:
-    """A layer of the description: the names, and the addresses in a Keras 3 file, from the outermost model inwards."""
+    """A layer in the description: its names, and its addresses in a Keras 3 file, from the outermost model inwards."""
 
     names: tuple[str, ...]
     addresses: tuple[str, ...]
@@ -325,7 +324,7 @@ class _Leaf:
 
 
 def _leaves(config: str) -> list[_Leaf]:
-    """Return the layers of a description in order; none where it cannot be understood, for the tensors say most."""
+    """Return the layers of a description in order; an empty list if it cannot be parsed."""
     try:
         return list(_walk(json.loads(config))) if config else []
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -333,7 +332,7 @@ def _leaves(config: str) -> list[_Leaf]:
 
 
 def _walk(model: dict[str, Any]) -> Iterator[_Leaf]:
-    # A Sequential of early Keras 2 is the bare list.
+    # In early Keras 2 a Sequential is just a list.
     described = model["config"] if isinstance(model["config"], list) else model["config"]["layers"]
     for each, address in zip(described, addresses(each["class_name"] for each in described), strict=True):
         name = str(each["config"]["name"] if "name" in each["config"] else each["name"]).replace("/", "_")
@@ -345,13 +344,13 @@ def _walk(model: dict[str, Any]) -> Iterator[_Leaf]:
 
 
 def _described_layers(stored: list[StoredLayer], leaves: list[_Leaf], by_address: bool) -> list[StoredLayer]:
-    """Put the layers into the order of the network's description, with their classes; as they are without one."""
+    """Sort the layers by the description of the network and add their classes, if there is a description."""
     known = {}
     for number, leaf in enumerate(leaves):
-        # In the legacy layout a model inside a model has one group, and what is inside that is listed flat.
+        # In the legacy layout a nested model is one group with a flat list of tensors.
         flat = (leaf.names[0], leaf.names[-1]) if len(leaf.names) > 1 else leaf.names
         known[leaf.addresses if by_address else flat] = (number, leaf.kind)
-        # The group of a model with a single layer that has weights is not taken apart.
+        # A nested model with a single layer with weights is not expanded.
         known.setdefault(flat[:1], (number, ""))
     if not all(layer.address in known for layer in stored):
         return stored
@@ -360,7 +359,7 @@ def _described_layers(stored: list[StoredLayer], leaves: list[_Leaf], by_address
 
 
 def addresses(classes: Iterable[str]) -> list[str]:
-    """Return what a Keras 3 file calls layers of these classes: in snake case, numbered from the second one on."""
+    """Return the group names of layers of these classes in a Keras 3 file: snake case, numbered from the second."""
     seen: Counter[str] = Counter()
     found = []
     for name in map(snake_case, classes):
@@ -370,7 +369,7 @@ def addresses(classes: Iterable[str]) -> list[str]:
 
 
 def snake_case(name: str) -> str:
-    """Return a class's name as Keras makes names of layers from it, without TensorFlow 1's "V1" and "V2"."""
+    """Convert a class name to the prefix of Keras' layer names, without the "V1" and "V2" of TensorFlow 1."""
     name = re.sub(r"\W+", "", re.sub(r"(?<=Normalization)V[12]$", "", name.rpartition(">")[2]))
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -1,4 +1,4 @@
-"""What a file that was given for weights really is: HDF5, a `.keras` archive, or something else, named as such."""
+"""Detect the type of a weight file: HDF5, a `.keras` archive, or another type, which is named in the error."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from covid_keras.common.errors import UserError
 
 DOWNLOAD_AGAIN, ANOTHER, NO_KERAS = (
     "Download the file again and check its sha256",
-    "Give the file of this very model",
+    "Give the file of this model",
     "Give a file written by Keras",
 )
-# What h5py and zipfile raise where the bytes of a file are not as their formats have them.
+# Errors of h5py and zipfile on malformed files.
 DAMAGED = (OSError, KeyError, RuntimeError, TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, EOFError)
-# The weights in a `.keras` archive.
+# Member of a `.keras` archive with the weights.
 MEMBER = "model.weights.h5"
-# The last bytes of a TensorFlow checkpoint's index.
+# Trailing bytes of the index of a TensorFlow checkpoint.
 _TABLE = bytes.fromhex("57fb808b247547db")
 
 
 def require_weight_file(path: str | Path) -> None:
-    """Refuse what is neither HDF5 nor a `.keras` archive, named as what it is; what these hold is not looked at."""
+    """Raise `UserError`, naming the actual type, unless the file is HDF5 or a `.keras` archive."""
     path = Path(path)
     try:
         if not path.is_file():
@@ -36,7 +36,7 @@ def require_weight_file(path: str | Path) -> None:
 
 
 def is_numpy_archive(path: str | Path) -> bool:
-    """Return whether a file is an `.npz`, whatever its name."""
+    """Whether a file is an `.npz` archive, independent of its name."""
     return any(name.endswith(".npy") for name in _members(Path(path)))
 
 
@@ -52,16 +52,16 @@ def _is_keras_archive(path: Path) -> bool:
     return MEMBER in _members(path)
 
 
-_SAVE_AS_HDF5 = "Load it in TensorFlow with the program that wrote it, and save it by model.save_weights('NAME.h5')"
-_CHECKPOINT = ("is part of a TensorFlow checkpoint, which names no layers", _SAVE_AS_HDF5)
+_SAVE_AS_HDF5 = "Load it with the program that wrote it, and save it with model.save_weights('NAME.h5')"
+_CHECKPOINT = ("is part of a TensorFlow checkpoint, which has no layer names", _SAVE_AS_HDF5)
 
 
 def _what_is_no_file(path: Path) -> tuple[str, str]:
-    """Return problem and remedy of a path that is not a file."""
+    """Return problem and remedy for a path that is not a file."""
     if not path.exists():
         if path.with_name(f"{path.name}.index").is_file():
             return _CHECKPOINT
-        return "cannot be read as HDF5 (there is no such file)", "Check the path"
+        return "cannot be read as HDF5 (it does not exist)", "Check the path"
     if not path.is_dir():
         return "is not a regular file", "Check the path"
     names = sorted(each.name for each in path.iterdir())
@@ -73,12 +73,12 @@ def _what_is_no_file(path: Path) -> tuple[str, str]:
     return "is a folder", f"Give a file: {', '.join(files[:5])}" if files else "Give the weight file itself"
 
 
-# First bytes of other formats, what they are, and what to do.
+# First bytes of other formats, problem, remedy.
 _SIGNATURES = (
     (
         (b"version https://git-lfs", b"version https://hawser"),
-        "is a Git LFS pointer, a note of where the file lies",
-        "Run git lfs pull in its repository, or download the file itself from the repository's page",
+        "is a Git LFS pointer, not the file itself",
+        "Run git lfs pull in its repository, or download the file from the repository's page",
     ),
     ((b"model_checkpoint_path",), *_CHECKPOINT),
     ((b"\x08\x01\x12",), "is the graph of a TensorFlow SavedModel (.pb)", _SAVE_AS_HDF5),
@@ -93,7 +93,7 @@ _SIGNATURES = (
 
 
 def _what_it_is(path: Path) -> tuple[str, str]:
-    """Return problem and remedy of a file that is neither HDF5 nor a `.keras` archive."""
+    """Return problem and remedy for a file that is neither HDF5 nor a `.keras` archive."""
     with open(path, "rb") as stream:
         head = stream.read(4096)
         stream.seek(max(0, path.stat().st_size - len(_TABLE)))
@@ -120,10 +120,10 @@ def _what_text(head: bytes) -> tuple[str, str]:
     page = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if page.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")) or b"<html" in page:
         problem = "is a web page, not a weight file, and cannot be read as HDF5"
-        return problem, "Download the file itself: on GitHub by 'Download raw file', on Google Drive signed in"
+        return problem, "Download the file itself (on GitHub with 'Download raw file', on Google Drive signed in)"
     if page.startswith(b"{"):
-        problem = "is JSON text (a server's answer, a description or the index of sharded weights), not a weight file"
-        return problem, "Give the .h5 file; save sharded weights in one file"
+        problem = "is JSON (a server response, a model description or the index of sharded weights), not a weight file"
+        return problem, "Give the .h5 file; save sharded weights as one file"
     text = head[:80].decode("utf-8", "ignore")
     if text and text.replace("\n", "").replace("\r", "").replace("\t", "").isprintable():
         return f"cannot be read as HDF5 (it is text that begins with {text[:40]!r})", DOWNLOAD_AGAIN
@@ -131,7 +131,7 @@ def _what_text(head: bytes) -> tuple[str, str]:
 
 
 def _what_archive(path: Path) -> tuple[str, str]:
-    """Return problem and remedy of a zip archive that is not Keras'."""
+    """Return problem and remedy for a zip archive that is not a `.keras` archive."""
     names = _members(path)
     if not names:
         return "is a damaged zip archive (.keras files are zip archives)", DOWNLOAD_AGAIN
@@ -140,14 +140,14 @@ def _what_archive(path: Path) -> tuple[str, str]:
     if any(name.endswith(".npy") for name in names):
         return "is a NumPy archive (.npz)", NO_KERAS
     if "model.weights.json" in names:
-        return "holds sharded weights", "Save the model in one file"
+        return "contains sharded weights", "Save the model as one file"
     files = [name for name in names if name.endswith((".h5", ".hdf5", ".keras"))]
     what = ", ".join(ascii(name)[1:-1] for name in files[:3]) or "the weight file in it"
     return "is a zip archive, not a weight file", f"Unpack it and give {what}"
 
 
 def what_damage(error: Exception) -> tuple[str, str]:
-    """Return problem and remedy of an error that a weight file's bytes gave."""
+    """Return problem and remedy for an error while reading a weight file."""
     text = str(error)
     if cut := re.search(r"truncated file: eof = (\d+),.*stored_eof = (\d+)", text):
         found, whole = (f"{int(number):,}" for number in cut.groups())

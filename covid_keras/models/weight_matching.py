@@ -1,9 +1,8 @@
-"""Which layer of a file belongs to which layer of a model: by name, else by kind and order, or by neither.
+"""Match the layers of a weight file to those of a model: by name, else by kind and order.
 
-Names that Keras gives by itself (`conv2d_17`, `capsule_3`) say of which kind a layer is and when it was made in that
-program, and no more. So where the names of file and model differ, layers of one kind and of the same shapes are paired
-in the order of the data flow. That must be the only way: layers of one kind and shape that stand side by side in the
-model, names that say another order, or a count that differs leave a doubt, and nothing is paired.
+Automatic names of Keras (`conv2d_17`, `capsule_3`) tell only the kind of a layer and its order of creation. If names
+differ, layers of the same kind and shapes are matched in the order of the data flow. The match must be unique: nothing
+is matched if such layers are in parallel branches, names contradict the order, or counts differ.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.models.weight_files import StoredLayer, snake_case, split_name
 from covid_keras.models.weight_kinds import ANOTHER
 
-# Layers in the list of a refusal, and in a run of those that fit.
+# Limits for the lists in error notes: all layers, and a run of matching ones.
 _MOST_LISTED, _LONGEST_RUN = 1000, 4
 
 Pairs = list[tuple[keras.Layer, StoredLayer]]
@@ -31,13 +30,13 @@ Placed = tuple[str, h5py.Dataset]
 
 
 class WeightMisfit(UserError):
-    """A weight file is not that of the model; `unmatched` counts the layers without a partner of the same shapes."""
+    """A weight file does not fit the model; `unmatched` counts the layers without a match of the same shapes."""
 
     unmatched = 0
 
 
 def leaves(model: keras.Model) -> Iterator[keras.Layer]:
-    """Yield the layers that have weights in order, those of models inside the model too."""
+    """Yield the layers with weights in order, including those of nested models."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from leaves(layer)
@@ -46,12 +45,12 @@ def leaves(model: keras.Model) -> Iterator[keras.Layer]:
 
 
 def match_layers(model: keras.Model, path: Path, layout: str, stored: list[StoredLayer]) -> Pairs:
-    """Pair the layers of model and file, each of them once.
+    """Match the layers of model and file one to one.
 
     Raises
     ------
     WeightMisfit
-        Where there is not exactly one way to; a note to it shows both lists side by side.
+        If the match is not unique; a note shows both lists side by side.
     """
     return _Matching(model, path, layout, stored).pairs()
 
@@ -59,9 +58,10 @@ def match_layers(model: keras.Model, path: Path, layout: str, stored: list[Store
 def pair_tensors(
     path: Path, layout: str, layer: keras.Layer, stored: StoredLayer
 ) -> list[tuple[keras.Variable, Placed]]:
-    """Pair the tensors of two layers: in the legacy layout by the last part of their names, as Keras 1 called them too.
+    """Match the tensors of two layers: in the legacy layout by the last part of their names, including those of Keras
+    1.
 
-    Where the names say nothing, by order, if the shapes then leave no doubt.
+    Without usable names, match by order if the shapes make this unique.
     """
     variables, tensors = layer.weights, stored.tensors
     if layout == "keras3":
@@ -73,30 +73,30 @@ def pair_tensors(
         known = {variable.name for variable in variables}
         unknown = next((place for place, _ in tensors if split_name(place)[1] not in known), tensors[0][0])
         names = ", ".join(variable.name for variable in variables)
-        raise UserError(path, f"{unknown} cannot be told from its shape to be one of {names}", ANOTHER)
+        raise UserError(path, f"{unknown} matches more than one or none of {names} by shape", ANOTHER)
     return list(zip(variables, tensors, strict=True))
 
 
 def require_tensor(path: Path, place: str, dataset: h5py.Dataset | h5py.Group, variable: keras.Variable) -> None:
-    """Refuse what is not a tensor of the variable's kind of numbers and shape."""
+    """Raise `UserError` unless a data set has the shape and kind of numbers of the variable."""
     is_tensor = isinstance(dataset, h5py.Dataset)
     kinds = "f" if keras.backend.is_float_dtype(variable.dtype) else "iub"
     if not is_tensor or not (is_bfloat16(dataset) or (dataset.dtype.kind in kinds and dataset.dtype.itemsize <= 8)):
-        problem = f"{place} is not a tensor of numbers of the kind {variable.dtype}"
+        problem = f"{place} must be a tensor convertible to {variable.dtype}"
         raise UserError(path, problem, "Download the file again")
     if dataset.shape != (shape := tuple(variable.shape)):
-        problem = f"{place} has shape {dataset.shape}, the model wants {shape}"
-        raise WeightMisfit(path, problem, "Give the file of this very model and input size")
+        problem = f"{place} has shape {dataset.shape}, the model expects {shape}"
+        raise WeightMisfit(path, problem, "Give the file of this model and input size")
 
 
 def is_bfloat16(dataset: h5py.Dataset) -> bool:
-    """Return whether these are the two bytes that Keras 3 stores for a bfloat16."""
+    """Whether a data set holds bfloat16 as stored by Keras 3 (two bytes)."""
     return dataset.dtype.itemsize == 2 and dataset.dtype.kind == "V" and dataset.attrs.get("dtype") == "bfloat16"
 
 
 @dataclass(frozen=True)
 class _Matching:
-    """One attempt to pair the layers of a model with those of a file."""
+    """An attempt to match the layers of a model and a file."""
 
     model: keras.Model
     path: Path
@@ -116,14 +116,14 @@ class _Matching:
         if by_name and fits:
             if isinstance(by_order, str) or by_order == by_name:
                 return by_name
-            problem = "lists layers that Keras named by itself in another order than the model: which is right is open"
-            raise self._misfit(problem, "Give the layers names of their own, and save the file again")
+            problem = "lists layers with automatic names in another order than the model, so the match is ambiguous"
+            raise self._misfit(problem, "Name the layers explicitly, and save the file again")
         if isinstance(by_order, str):
             raise self._misfit(by_order, ANOTHER)
         return by_order
 
     def _by_order(self) -> Pairs | str:
-        """Pair layers of one kind and the same shapes in order; say in words why that cannot be."""
+        """Match layers of the same kind and shapes in order; return the reason as text if that is not possible."""
         ours, theirs = self._grouped()
         if why := self._why():
             return why
@@ -135,13 +135,13 @@ class _Matching:
         return [found[id(layer)] for layer in self.layers]
 
     def _grouped(self) -> tuple[dict[tuple, list[keras.Layer]], dict[tuple, list[StoredLayer]]]:
-        """Return the layers of model and file by kind, where the file says each, and shapes."""
+        """Group the layers of model and file by kind (if the file stores all kinds) and shapes."""
         kinds = {each.kind for each in self.stored}
         known = self._own_kinds | _kinds_of_keras()
         ours: dict[tuple, list[keras.Layer]] = {}
         theirs: dict[tuple, list[StoredLayer]] = {}
         for layer in self.layers:
-            # The nearest of its classes that the file knows, too.
+            # The nearest base class that also occurs in the file.
             kind = next((name for name in _lineage(layer) if name in kinds), "layer")
             ours.setdefault(("" if "" in kinds else kind, _shapes(layer)), []).append(layer)
         for each in self.stored:
@@ -150,7 +150,7 @@ class _Matching:
         return ours, theirs
 
     def _in_order(self, group: list[keras.Layer], held: list[StoredLayer]) -> Pairs | None:
-        """Pair layers of one kind and shape; None where there is more than one way to."""
+        """Match layers of the same kind and shape; None if ambiguous."""
         named = _by_name(group, held)
         if named and all(self._is_given(layer.name) for layer in group):
             return named
@@ -160,7 +160,7 @@ class _Matching:
             return None
         if renamed and len(group) > 1:
             given = [(a.name, b.name) for a, b in pairs if self._is_given(a.name) and self._is_given(b.name)]
-            # Where some of the given names agree, one that differs was meant to.
+            # If some explicit names agree, a differing one is intentional.
             if len({ours == theirs for ours, theirs in given}) > 1:
                 return None
             before = _ancestors(self.model)
@@ -170,7 +170,7 @@ class _Matching:
         return pairs
 
     def _contradicts(self, layer: keras.Layer, each: StoredLayer) -> bool:
-        """Return whether a name says otherwise: a given one that both sides have, or Keras' of another kind."""
+        """Whether the names exclude a match: an explicit name on both sides, or an automatic one of another kind."""
         on_both = {layer.name} & {other.name for other in self.stored} | {each.name} & {own.name for own in self.layers}
         kind = self._kind_of_name(each.name) if not each.kind else ""
         is_other_kind = kind in _kinds_of_keras() and kind not in _lineage(layer)
@@ -181,29 +181,29 @@ class _Matching:
         return frozenset(name for layer in self.layers for name in _lineage(layer))
 
     def _kind_of_name(self, name: str) -> str:
-        """Return the kind of which Keras made a name, "" where a person gave it."""
+        """Return the kind in an automatic name; "" for explicit names."""
         plain = re.sub(r"_\d+$", "", re.sub(r"_v[12](?=_\d+$|$)", "", name))
-        # Keras 1 wrote them in one word.
+        # Keras 1 wrote them without underscores.
         return next(
             (kind for kind in self._own_kinds | _kinds_of_keras() if plain in (kind, kind.replace("_", ""))), ""
         )
 
     def _in_doubt(self, group: list[keras.Layer], held: list[StoredLayer]) -> str:
-        """Say that the order of layers does not tell which is which."""
+        """Describe why the order of layers is ambiguous."""
         names, stored = {layer.name for layer in group}, {each.name for each in held}
         missing = next((layer.name for layer in group if layer.name not in stored), group[0].name)
         left = ", ".join(repr(each.name) for each in held if each.name not in names) or "none is left"
         shapes = _as_text(_shapes(group[0]))
         return (
             f"has no weights for the layer {missing!r} of {self.model.name!r} by name (but {left}), and which of the"
-            f" {len(group)} layers with {shapes} is which cannot be told from their order"
+            f" {len(group)} layers with {shapes} it is cannot be determined from their order"
         )
 
     def _is_given(self, name: str) -> bool:
         return bool(name) and not self._kind_of_name(name)
 
     def _why(self) -> str:
-        """Say of the first layer without a partner of its shapes what keeps it from one; "" where each has one."""
+        """Describe the first layer without a match of its shapes; "" if there is none."""
         ours, theirs = self._left_over()
         held = {each.name: each for each in self.stored}
         for layer in ours:
@@ -211,7 +211,7 @@ class _Matching:
             if each is None:
                 return f"has no weights for the layer {layer.name!r} of {self.model.name!r}"
             if len(each.tensors) != len(layer.weights):
-                return f"layer {each.name!r} holds {len(each.tensors)} tensors, the model {len(layer.weights)}"
+                return f"layer {each.name!r} has {len(each.tensors)} tensors, in the model {len(layer.weights)}"
             for variable, (place, dataset) in pair_tensors(self.path, self.layout, layer, each):
                 try:
                     require_tensor(self.path, place, dataset, variable)
@@ -219,11 +219,11 @@ class _Matching:
                     return error.problem
         kind = ours[0].name if ours else theirs[0].name if theirs else ""
         if ours and kind:
-            return f"holds {kind!r} as a layer of another kind than {self.model.name!r} does"
-        return f"holds weights of a layer {kind!r} that {self.model.name!r} lacks" if kind else ""
+            return f"has {kind!r} as a layer of another kind than {self.model.name!r}"
+        return f"has weights for a layer {kind!r} that is not in {self.model.name!r}" if kind else ""
 
     def _left_over(self) -> tuple[list[keras.Layer], list[StoredLayer]]:
-        """Return the layers of model and file beyond those that the other side has of their kind and shapes."""
+        """Return the surplus layers of model and file per kind and shapes."""
         ours, theirs = self._grouped()
         both = {**ours, **theirs}
         named = {key: {layer.name for layer in ours.get(key, [])} for key in both}
@@ -232,7 +232,7 @@ class _Matching:
         others: list[StoredLayer] = []
         for key in both:
             excess = len(ours.get(key, [])) - len(theirs.get(key, []))
-            # First those whose names the other side has not.
+            # Prefer layers whose names do not occur on the other side.
             if excess > 0:
                 more += sorted(ours[key], key=lambda layer: layer.name in held[key])[:excess]
             elif excess < 0:
@@ -247,7 +247,7 @@ class _Matching:
 
 
 def _by_name(layers: list[keras.Layer], stored: list[StoredLayer]) -> Pairs | None:
-    """Pair by name; None where not each name is once on either side."""
+    """Match by name; None unless each name occurs exactly once on both sides."""
     held = {each.name: each for each in stored}
     names = {layer.name for layer in layers}
     is_unique = len(held) == len(stored) == len(layers) == len(names)
@@ -255,7 +255,7 @@ def _by_name(layers: list[keras.Layer], stored: list[StoredLayer]) -> Pairs | No
 
 
 def _ancestors(model: keras.Model) -> dict[int, set[int]]:
-    """Return, by id, the layers that each layer's input has come through, inside models too."""
+    """Return the ids of all layers upstream of each layer, including nested models."""
     found: dict[int, set[int]] = {}
     for layer in model.layers:
         sources = [parent.operation for node in layer._inbound_nodes for parent in node.parent_nodes]
@@ -273,7 +273,7 @@ def _with_inner(layer: keras.Layer) -> set[int]:
 
 
 def _shapes(layer: keras.Layer | StoredLayer) -> tuple:
-    """Return the shapes of a layer's tensors, whatever their order; None for what is no tensor."""
+    """Return the sorted shapes of a layer's tensors; None for an entry that is not a tensor."""
     found: Iterable = (d for _, d in layer.tensors) if isinstance(layer, StoredLayer) else layer.weights
     shapes = [getattr(each, "shape", None) for each in found]
     return tuple(sorted((None if shape is None else tuple(shape) for shape in shapes), key=_by_rank))
@@ -284,7 +284,7 @@ def _by_rank(shape: tuple | None) -> tuple[int, str]:
 
 
 def _lineage(layer: keras.Layer) -> list[str]:
-    """Return the classes of a layer, its own first."""
+    """Return the class of a layer and its base classes."""
     return [snake_case(kind.__name__) for kind in type(layer).__mro__ if issubclass(kind, keras.Layer)]
 
 
@@ -294,10 +294,10 @@ def _kinds_of_keras() -> frozenset[str]:
 
 
 def side_by_side(layers: list[keras.Layer], stored: list[StoredLayer]) -> str:
-    """Return the layers of file and model as two columns; long runs of layers that fit are left out."""
+    """Format the layers of file and model as two columns; long runs of matching layers are shortened."""
     theirs = [(_shapes(each), each.name or "/".join(each.address)) for each in stored[:_MOST_LISTED]]
     ours = [(_shapes(layer), layer.name) for layer in layers[:_MOST_LISTED]]
-    rows = [("the file holds", "", "the model wants")]
+    rows = [("in the file", "", "in the model")]
     matcher = SequenceMatcher(None, [shapes for shapes, _ in theirs], [shapes for shapes, _ in ours], autojunk=False)
     for kind, start, end, our_start, our_end in matcher.get_opcodes():
         left, right = theirs[start:end], ours[our_start:our_end]
@@ -311,12 +311,12 @@ def side_by_side(layers: list[keras.Layer], stored: list[StoredLayer]) -> str:
 
 
 def _shortened(rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-    """Leave out the middle of long runs of layers that are called alike."""
+    """Leave out the middle of long runs of layers with equal names."""
     found: list[tuple[str, str, str]] = []
     for is_alike, group in groupby(rows, key=lambda row: row[0] == row[2]):
         run = list(group)
         if is_alike and len(run) > _LONGEST_RUN:
-            run[1:-1] = [(f"({len(run) - 2} layers that fit)", "=", "")]
+            run[1:-1] = [(f"({len(run) - 2} matching layers)", "=", "")]
         found += run
     return found
 

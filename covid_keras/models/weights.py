@@ -1,11 +1,9 @@
-"""Weight files in HDF5: written layer by layer under explicit names, read with nothing left over.
+"""Save and load HDF5 weight files by layer name.
 
-Keras' own legacy loader maps the k-th layer to the k-th group and checks shapes only, so layers of one shape in
-another order load swapped, and `by_name=True` leaves unmatched layers random; its loader of `*.weights.h5` goes by the
-class and order of the layers, and leaves what it does not look for unread; all without a word. Here a tensor goes where
-its layer's name says, and where Keras gave the names, where kind and order leave one way only (see
-`covid_keras.models.weight_matching`); every tensor of the file's layers and of the model must be used, or nothing is
-assigned.
+Keras' loaders accept wrong files silently: the legacy loader goes by order and checks only shapes, `by_name=True`
+leaves unmatched layers random, and the loader of `*.weights.h5` goes by class and order and ignores the rest of the
+file. Here layers are matched by name, or by kind and order if names are automatic and the match is unique (see
+`covid_keras.models.weight_matching`). Every tensor of file and model must be used; otherwise nothing is assigned.
 """
 
 from __future__ import annotations
@@ -36,26 +34,26 @@ from covid_keras.models.weight_matching import (
 
 _LOG = logging.getLogger(__name__)
 _LARGEST_CHUNK = 1 << 20
-# HDF5 holds an attribute in an object's header up to this size; Keras splits longer lists of names, as is done here.
+# HDF5's limit for attributes in an object header; longer lists of names are split, as in Keras.
 _LONGEST_ATTRIBUTE = 64512
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What went where.
+    """The result of loading a weight file.
 
     Attributes
     ----------
     path : Path
         The file read.
     layout : str
-        "legacy" (one group per layer, as Keras 1 and 2 wrote) or "keras3" (`*.weights.h5` and `.keras`).
+        "legacy" (one group per layer, as in Keras 1 and 2) or "keras3" (`*.weights.h5` and `.keras`).
     assigned : dict of str to str
-        "layer/variable" of the model to the path of its data set, below the group that holds the layers.
+        Maps "layer/variable" of the model to the path of the data set below the group of layers.
     parameters : int
         Number of values loaded.
     renamed : dict of str to str
-        Where names do not fit, layers of the model to those of the file that were matched by kind and order.
+        Maps layers of the model to those of the file that were matched by kind and order.
     """
 
     path: Path
@@ -65,22 +63,22 @@ class LoadReport:
     renamed: dict[str, str] = field(default_factory=dict)
 
     def lines(self) -> Iterator[str]:
-        """Yield in words what was read, and each layer that is called otherwise in the file."""
-        yield f"{len(self.assigned)} tensors, {self.parameters:,} values, read in the {self.layout} layout"
+        """Yield a summary as text, and each layer with another name in the file."""
+        yield f"{len(self.assigned)} tensors with {self.parameters:,} values in the {self.layout} layout"
         if self.renamed:
-            yield f"{len(self.renamed)} layers matched by kind and order, not by name (file -> model):"
+            yield f"{len(self.renamed)} layers matched by kind and order instead of name (file -> model):"
             yield from (f"  {theirs} -> {ours}" for ours, theirs in self.renamed.items())
 
 
 def save_weights(model: keras.Model, path: str | Path) -> Path:
-    """Write a model's weights as legacy-layout HDF5, one group per layer, addressed by name.
+    """Save the weights of a model as HDF5 in the legacy layout, one group per layer.
 
     Parameters
     ----------
     model : keras.Model
-        A built, flat model whose layer names are unique.
+        A built, flat model with unique layer names.
     path : str or Path
-        The `.h5` file; appears whole or not at all.
+        The `.h5` file, written atomically.
     """
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         _write_names(file, "layer_names", [layer.name for layer in model.layers])
@@ -107,31 +105,31 @@ def _write_names(group: h5py.Group, key: str, names: list[str]) -> None:
 
 
 def build_registered(entry: WeightEntry) -> keras.Model:
-    """Build the network, with random weights, that a registered file is for; the entry must name its builder."""
+    """Build the network of a registered file, with random weights; the entry must have a builder."""
     from covid_keras import models
 
     return getattr(models, entry.builder)(input_shape=entry.input_shape, **entry.arguments)
 
 
 def convert_weights(source: str | Path, target: str | Path, entry: WeightEntry, legacy: bool = False) -> LoadReport:
-    """Write a weight file of a registered network in the other layout.
+    """Convert a weight file of a registered network to the other layout.
 
     Parameters
     ----------
     source : str or Path
-        A file that `load_weights` accepts for that network.
+        A file that `load_weights` accepts for the network.
     target : str or Path
-        Appears whole or not at all: `.weights.h5`, or with `legacy` `.h5` or `.hdf5`.
+        `.weights.h5`, or with `legacy` `.h5` or `.hdf5`; written atomically.
     entry : WeightEntry
-        Names the builder; its own file is not needed.
+        The registered network; its file is not needed.
     legacy : bool
-        Write the layout of Keras 1 and 2 (see `save_weights`), layers and tensors in the model's order, so that
-        also a loader that goes by order reads it; else that of Keras 3.
+        Write the layout of Keras 1 and 2 (see `save_weights`) in the order of the model, so that loaders by order can
+        read it; otherwise the layout of Keras 3.
 
     Returns
     -------
     LoadReport
-        Of reading `source`.
+        For reading `source`.
 
     Raises
     ------
@@ -149,15 +147,15 @@ def convert_weights(source: str | Path, target: str | Path, entry: WeightEntry, 
 
 
 def load_weights(model: keras.Model, path: str | Path) -> LoadReport:
-    """Load a weight file into a model that the suite built; refuse what does not fit.
+    """Load a weight file into a model; every tensor of file and model must match.
 
     Parameters
     ----------
     model : keras.Model
-        A built model. Left untouched where the file is refused.
+        A built model. Not changed if an error is raised.
     path : str or Path
-        Legacy HDF5 (weights alone or a whole model), Keras 3 `*.weights.h5` or a `.keras` archive; told apart by their
-        contents, whatever the suffix. Floating-point numbers of any width are converted to the model's.
+        Legacy HDF5 (weights or a whole model), Keras 3 `*.weights.h5` or a `.keras` archive, detected from the content.
+        Floating-point numbers of any width are converted.
 
     Returns
     -------
@@ -166,9 +164,8 @@ def load_weights(model: keras.Model, path: str | Path) -> LoadReport:
     Raises
     ------
     UserError
-        Naming the file and the first tensor that is missing, left over, of another shape, no finite real numbers
-        or stored in another file, or what the file is, where it is not a weight file, or is damaged. Of a file that
-        does not fit (`WeightMisfit`), a note shows the layers of both side by side.
+        If the file is damaged or not a weight file, or a tensor is missing, left over, not finite, of another shape or
+        stored in another file. If the layers do not match (`WeightMisfit`), a note shows them side by side.
     """
     path = Path(path)
     with open_weights(path, {layer.name for layer in leaves(model)}) as (layout, stored):
@@ -180,7 +177,7 @@ def load_weights(model: keras.Model, path: str | Path) -> LoadReport:
             for variable, (place, dataset) in pair_tensors(path, layout, layer, held):
                 assigned[f"{layer.name}/{variable.name}"] = place
                 values.append((variable, _values(path, place, dataset, variable)))
-    # Shapes fit and values are finite real numbers, so that none of these can fail after another was done.
+    # All shapes and values were checked, so no assignment can fail halfway.
     for variable, value in values:
         variable.assign(value)
     if renamed:
@@ -190,12 +187,12 @@ def load_weights(model: keras.Model, path: str | Path) -> LoadReport:
 
 
 def load_first(models: Sequence[keras.Model], path: str | Path) -> keras.Model:
-    """Load a file into the first of `models` that it fits, and return that one.
+    """Load a file into the first of `models` that it fits; return that model.
 
     Raises
     ------
     UserError
-        As `load_weights`; of several models that it does not fit, what is said of the one that it fits best.
+        As `load_weights`; if no model fits, the error for the closest one.
     """
     errors: list[WeightMisfit] = []
     for model in models:
@@ -209,17 +206,17 @@ def load_first(models: Sequence[keras.Model], path: str | Path) -> keras.Model:
 
 
 def _values(path: Path, place: str, dataset: h5py.Dataset, variable: keras.Variable) -> np.ndarray:
-    """Read one tensor; what it declares is compared with the variable before."""
+    """Read a tensor after comparing its shape with the variable."""
     require_tensor(path, place, dataset, variable)
-    # A chunk is unpacked whole, even where the tensor is a corner of it.
+    # A chunk is always decompressed completely, even for a small tensor.
     chunk = np.prod(dataset.chunks or 0, dtype=float) * dataset.dtype.itemsize
     if chunk > max(_LARGEST_CHUNK, dataset.nbytes):
-        raise UserError(path, f"{place} is stored in pieces larger than itself, {dataset.chunks}", NO_KERAS)
+        raise UserError(path, f"{place} has chunks larger than the tensor, {dataset.chunks}", NO_KERAS)
     value = dataset[()]
     if is_bfloat16(dataset):
         value = np.asarray(value).view(ml_dtypes.bfloat16).astype(np.float32)
     with np.errstate(over="ignore"):
         is_finite = np.isfinite(value.astype(np.float32)).all()
     if not is_finite:
-        raise UserError(path, f"{place} holds values that are not finite", "Download the file again")
+        raise UserError(path, f"{place} has NaN or infinite values", "Download the file again")
     return value

@@ -570,7 +570,9 @@ def test_unknown_models_name_the_known(register, picture, capsys, tmp_path):
     line = fails(capsys, "predict", picture, "--model", "tyni", "--out", tmp_path / "out")
     assert "--model tyni" in line
     assert line.rstrip().endswith("tiny, other.")
-    assert "does not predict" in fails(capsys, "predict", picture, "--model", "lungs_unet16", "--out", tmp_path / "out")
+    assert "cannot be used for prediction" in fails(
+        capsys, "predict", picture, "--model", "lungs_unet16", "--out", tmp_path / "out"
+    )
 
 
 def test_weights_that_are_missing_altered_or_anothers(register, picture, capsys, tmp_path):
@@ -609,8 +611,8 @@ def test_a_folder_that_cannot_be_written(register, picture, capsys, tmp_path):
         ({"preparation": {"corp": "lungs"}}, "Did you mean 'crop'"),
         ({"preparation": {"size": [64, 64]}}, "preparation.size and input_shape differ"),
         ({"preparation": {"enhance": "stack"}}, "prepares 3 channels for 1"),
-        ({"classes": ("COVID-19",)}, "names fewer than two classes"),
-        ({"builder": ""}, "names no builder"),
+        ({"classes": ("COVID-19",)}, "fewer than two classes"),
+        ({"builder": ""}, "has no builder"),
         ({"preparation": {}}, "does not say how its input is prepared"),
     ],
 )

@@ -149,12 +149,12 @@ def test_files_load_whole_into_a_surrogate_and_as_backbone_into_large(tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"variant": "a"}, "'a' is not a COVIDNet. Give one of large, b, c"),
-        ({"input_shape": (100, 96, 3)}, "not multiples of 32"),
-        ({"input_shape": (None, 96, 3)}, "not multiples of 32"),
+        ({"variant": "a"}, "'a' is unknown. Use one of large, b, c"),
+        ({"input_shape": (100, 96, 3)}, "multiples of 32"),
+        ({"input_shape": (None, 96, 3)}, "multiples of 32"),
         ({"weights": "imagenet"}, r"surrogate \(B\): has no ImageNet weights"),
         ({"variant": "large", "weights": "absent.h5", "input_shape": (32, 32, 3)}, "is not a weight file"),
-        ({"weights": "absent.h5", "input_shape": (32, 32, 3)}, "no such file"),
+        ({"weights": "absent.h5", "input_shape": (32, 32, 3)}, "does not exist"),
     ],
 )
 def test_what_cannot_be_built_is_refused(arguments, message):

@@ -176,9 +176,9 @@ def widen_the_head(file: h5py.File) -> None:
     ("spoil", "build", "words"),
     [
         (drop_a_layer, build_chexnet, "has no weights for the layer 'pool3_bn'"),
-        (add_a_layer, build_cxnet, "holds weights of a layer 'extra'"),
-        (widen_the_head, build_chexnet, r"predictions/kernel:0 has shape \(1024, 15\), the model wants \(1024, 14\)"),
-        (widen_the_head, build_cxnet, r"predictions/kernel:0 has shape \(1024, 15\), the model wants \(1024, 14\)"),
+        (add_a_layer, build_cxnet, "has weights for a layer 'extra'"),
+        (widen_the_head, build_chexnet, r"predictions/kernel:0 has shape \(1024, 15\), the model expects \(1024, 14\)"),
+        (widen_the_head, build_cxnet, r"predictions/kernel:0 has shape \(1024, 15\), the model expects \(1024, 14\)"),
     ],
 )
 def test_spoilt_files_are_refused_in_one_line(copy, spoil, build, words):

@@ -50,5 +50,5 @@ def test_a_notop_file_loads_into_the_backbone_and_a_whole_one_is_refused(model, 
         group = file.create_group("predictions")
         group.attrs["weight_names"] = [b"predictions/bias:0"]
         group.create_dataset("predictions/bias:0", data=np.zeros(1000, np.float32))
-    with pytest.raises(UserError, match="holds weights of a layer 'predictions'"):
+    with pytest.raises(UserError, match="has weights for a layer 'predictions'"):
         build_resnet50((64, 64, 3), 2, weights=path)

@@ -255,15 +255,15 @@ def _nan(state):
     [
         (_without("layer2.0.downsample.0.weight"), "no tensor 'layer2.0.downsample.0.weight'"),
         (_without("fc.bias"), "no tensor 'fc.bias'"),
-        (_with("layer1.2.conv1.weight", np.ones((64, 64, 3, 3))), "'layer1.2.conv1.weight' that ResNet-18 lacks"),
+        (_with("layer1.2.conv1.weight", np.ones((64, 64, 3, 3))), "'layer1.2.conv1.weight'"),
         (_with("conv1.weight", np.ones((64, 1, 7, 7))), "conv1.weight has shape (64, 1, 7, 7)"),
-        (_with("conv1.weight", np.ones((7, 7, 3, 64))), "wants (64, 3, 7, 7)"),
-        (_with("fc.weight", np.ones((2, 2048))), "fc.weight has shape (2, 2048), ResNet-18 wants (2, 512)"),
-        (_with("fc.bias", np.ones(3)), "fc.bias has shape (3,), ResNet-18 wants (2,)"),
+        (_with("conv1.weight", np.ones((7, 7, 3, 64))), "expects (64, 3, 7, 7)"),
+        (_with("fc.weight", np.ones((2, 2048))), "fc.weight has shape (2, 2048), ResNet-18 expects (2, 512)"),
+        (_with("fc.bias", np.ones(3)), "fc.bias has shape (3,), ResNet-18 expects (2,)"),
         (_with("fc.bias", np.ones(())), "fc.bias has shape ()"),
-        (_with("bn1.weight", np.ones(64, int)), "bn1.weight holds values of type int64"),
-        (_with("bn1.weight", np.array([None] * 64)), "bn1.weight holds values of type object"),
-        (_nan, "bn1.bias holds values that are not finite"),
+        (_with("bn1.weight", np.ones(64, int)), "floating-point type (got int64)"),
+        (_with("bn1.weight", np.array([None] * 64)), "floating-point type (got object)"),
+        (_nan, "bn1.bias has NaN"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_loaded(model, tmp_path, change, message):

@@ -182,7 +182,7 @@ def test_at_least_one_filter_is_left_and_the_whole_is_the_whole():
 
 @pytest.mark.parametrize("width", [0, -0.25, 1.01, float("nan")])
 def test_a_width_that_is_no_share_is_refused(width):
-    with pytest.raises(ValueError, match="is not above 0 and at most 1"):
+    with pytest.raises(ValueError, match="must be above 0 and at most 1"):
         narrowed(network(), width)
 
 

@@ -289,7 +289,7 @@ def test_convert_to_legacy_and_back_predicts_the_same(capsys, source, tmp_path):
     source.save_weights(first)
     assert main(["weights", "convert", str(first), str(legacy), "--like", "ours", "--legacy"]) == 0
     out = capsys.readouterr().out
-    assert out == f"12 tensors, {source.count_params()} values, read in the keras3 layout\nOutput: {legacy}\n"
+    assert out == f"12 tensors with {source.count_params()} values in the keras3 layout\nOutput: {legacy}\n"
     assert main(["weights", "convert", str(legacy), str(last), "--like", "ours"]) == 0
     expected = source.predict(IMAGES, verbose=0)
     for path in (legacy, last):

@@ -99,11 +99,11 @@ def test_keras3_misfits_change_nothing(tmp_path):
     x = layers.Dense(3, name="more")(source.output)
     _refused(keras.Model(source.input, x), path, "no weights for the layer 'more'")
     part = keras.Model(source.input, source.get_layer("second").output)
-    _refused(part, path, "holds weights of a layer 'second_bn' that")
+    _refused(part, path, "has weights for a layer 'second_bn' that")
     _refused(_model(2, width=5), path, "has shape (3, 3, 1, 4)")
     with h5py.File(path, "a") as file:
         del file["layers/conv2d_1/vars/1"]
-    _refused(_model(2), path, "layer 'first' holds 1 tensors, the model 2")
+    _refused(_model(2), path, "layer 'first' has 1 tensors, in the model 2")
 
 
 def test_random_states_are_no_weights(tmp_path):
@@ -126,7 +126,7 @@ def test_links_are_not_followed(tmp_path, name, kind):
         file["tensor"] = file[group][place]
         del file[group][place]
         file[group][place] = kind("/tensor")
-    _refused(_model(2), path, "is a link, which may lead out of the file")
+    _refused(_model(2), path, "is a link")
 
 
 @pytest.mark.timeout(60)
@@ -169,7 +169,7 @@ def _with(**dataset):
         (lambda file: file["first"].attrs.pop("weight_names"), "layer 'first' lists no weight_names"),
         (lambda file: file.pop("first"), "'first' is listed but absent"),
         (lambda file: file.pop("first/first/bias:0"), "'first/bias:0' is listed but absent"),
-        (_with(data=[b"a", b"b", b"c", b"d"]), "first/first/bias:0 is not a tensor of numbers"),
+        (_with(data=[b"a", b"b", b"c", b"d"]), "first/first/bias:0 must be a tensor"),
     ],
 )
 def test_incomplete_legacy_files_are_named(tmp_path, spoil, words):
@@ -288,7 +288,7 @@ def test_names_that_say_nothing_go_by_order_only_where_shapes_leave_no_doubt(tmp
     load_weights(target, path)
     assert _same(_model(1), target)
     _rename(path, "gamma", "scale")
-    _refused(_model(2), path, "scale:0 cannot be told from its shape to be one of gamma, beta, moving_mean")
+    _refused(_model(2), path, "scale:0 matches more than one or none of gamma, beta, moving_mean")
 
 
 def test_slashes_in_names_of_layers(tmp_path):
@@ -353,7 +353,7 @@ def _virtual(file: h5py.File) -> None:
     file["first"].create_virtual_dataset("first/bias:0", layout)
 
 
-NO_TENSOR = "first/bias:0 is not a tensor of numbers"
+NO_TENSOR = "first/bias:0 must be a tensor"
 
 
 @pytest.mark.slow
@@ -363,7 +363,7 @@ NO_TENSOR = "first/bias:0 is not a tensor of numbers"
         (_with(shape=(1 << 40,), dtype="f4", chunks=(1 << 16,)), "first/bias:0 has shape (1099511627776,)"),
         (
             _with(data=np.ones(4, "f4"), maxshape=(None,), chunks=(1 << 26,), compression="gzip"),
-            "first/bias:0 is stored in pieces larger than itself",
+            "first/bias:0 has chunks",
         ),
         (_with(data=np.ones(4, complex)), NO_TENSOR),
         (_with(data=np.ones(4, int)), NO_TENSOR),
@@ -374,16 +374,16 @@ NO_TENSOR = "first/bias:0 is not a tensor of numbers"
         (_with(data=h5py.Empty("f4")), "first/bias:0 has shape None"),
         (_instead(lambda file, place: file.__setitem__(place, np.dtype("f4"))), NO_TENSOR),
         (_instead(h5py.File.create_group), NO_TENSOR),
-        (_with(data=np.array([0, 1, np.nan, 2], "f4")), "first/bias:0 holds values that are not finite"),
-        (_with(data=np.array([0, 1, 1e300, 2])), "first/bias:0 holds values that are not finite"),
-        (_virtual, "first/bias:0' is a link, which may lead out of the file"),
+        (_with(data=np.array([0, 1, np.nan, 2], "f4")), "first/bias:0 has NaN"),
+        (_with(data=np.array([0, 1, 1e300, 2])), "first/bias:0 has NaN"),
+        (_virtual, "first/bias:0' is a link"),
         (_upwards, "'../first/first/bias:0' is not the name of a layer or tensor"),
         (_named(b".", more=True), "'.' is not the name of a layer or tensor"),
         (_named(b"first", more=True), "/ lists a name twice in its layer_names"),
         (_named(b"\x1b[2Jfirst"), r"x1b[2Jfirst' is not the name"),
         (lambda file: file.attrs.__setitem__("layer_names", np.arange(3)), "layer_names of / is not text"),
         (_named(b"\xff\xfe"), "cannot be read as HDF5"),
-        (_named(b"n" * 5000), "layer_names of / holds a name of 5000 letters"),
+        (_named(b"n" * 5000), "layer_names of / has a name of 5000 letters"),
     ],
 )
 def test_hostile_legacy_files_cost_nothing(tmp_path, spoil, words):
