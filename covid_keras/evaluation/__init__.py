@@ -1,6 +1,6 @@
-"""Evaluation: metrics, uncertainty, thresholds and comparison, all pure functions of predictions.
+"""Metrics, uncertainty, thresholds and comparison, as pure functions of predictions.
 
-Nothing here imports TensorFlow.
+No module here imports TensorFlow.
 """
 
 from covid_keras.evaluation.comparison import COMPARISON_COLUMNS, compare, comparison_records, verdict_of

@@ -1,6 +1,6 @@
-"""Do scores mean what they say? Brier score, calibration error, slope and intercept, the curve and average precision.
+"""Calibration of scores: Brier score, calibration error, slope, intercept and curve; average precision.
 
-Everything is computed under weights of patients, so that one call gives the value and the bootstrap.
+All functions take patient weights, so that one call computes a value and its bootstrap.
 
 References
 ----------
@@ -22,7 +22,7 @@ from scipy.special import logit
 from covid_keras.evaluation.metrics import percent
 
 BINS = 10
-# Scores of exactly 0 or 1 have no logit.
+# Avoids the infinite logits of scores 0 and 1.
 NEAREST = 1e-6
 _STEPS, _SMALL, _TOLERANCE, _STEEPEST = 60, 1e-6, 1e-8, 30.0
 _ELEMENTS = 2_000_000
@@ -35,7 +35,7 @@ class Scored:
     Parameters
     ----------
     patient : ndarray of int, shape (n,)
-        Index into all patients.
+        Patient indices.
     truth : ndarray of bool, shape (n,)
     score : ndarray of float64, shape (n,)
         Probabilities, 0..1.
@@ -48,8 +48,8 @@ class Scored:
     def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return the metrics under each row of `weights` (b, patients), shape (b,) each.
 
-        `auprc`, the average precision, in percent, NaN of one class; `brier` and `calibration_error` (expected, of
-        `BINS` bins of equal width), 0..1.
+        `auprc`, the average precision, in percent (NaN for a single class); `brier` and `calibration_error` (expected
+        calibration error, with `BINS` bins of equal width), 0..1.
         """
         every = weights[:, self.patient]
         total = every.sum(axis=1)
@@ -62,7 +62,7 @@ class Scored:
         }
 
     def curve(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return mean score, share of positives (0..1, NaN where empty) and images of each bin: (b, BINS) each."""
+        """Return mean score, fraction of positives (NaN if empty) and number of images per bin, (b, BINS) each."""
         place = self._bins
         sums = np.zeros((weights.shape[1], 3 * BINS))
         for number, values in enumerate((self.score, self.truth, np.ones(len(self.score)))):
@@ -71,7 +71,7 @@ class Scored:
         return percent(score, images) / 100, percent(positives, images) / 100, images
 
     def tested(self, patients: int) -> np.ndarray:
-        """Return which patients have an image in each bin, bool (patients, BINS)."""
+        """Return whether each patient has an image in each bin, bool (patients, BINS)."""
         found = np.zeros((patients, BINS), bool)
         found[self.patient, self._bins] = True
         return found
@@ -82,7 +82,7 @@ class Scored:
 
     @cached_property
     def _descending(self) -> tuple[np.ndarray, np.ndarray]:
-        """Images from the highest score down, and where each run of equal scores ends."""
+        """Image indices by descending score, and the ends of runs of equal scores."""
         order = np.argsort(-self.score, kind="stable")
         return order, np.flatnonzero(np.diff(self.score[order], append=-np.inf) < 0)
 
@@ -97,8 +97,9 @@ class Scored:
     def lines(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return `calibration_slope` and `calibration_intercept` under each row of `weights`, shape (b,) each.
 
-        1 and 0 where scores are calibrated: of a logistic regression of the truth on the scores' logits, the intercept
-        with the slope held at 1. NaN where undefined: of one class, or of classes that the scores part without error.
+        From logistic regressions of the truth on the logits of the scores; the intercept is fitted with slope 1.
+        Calibrated scores give 1 and 0. NaN if undefined: for a single class, or classes that the scores separate
+        perfectly.
         """
         every = weights[:, self.patient]
         rows = max(1, _ELEMENTS // len(self.truth))
@@ -115,17 +116,17 @@ class Scored:
 
     @cached_property
     def _starts(self) -> list[np.ndarray]:
-        """Intercept and slope of all images, from which those of resamples are soon found; with the slope held last."""
+        """Intercept and slope for all images, free and with slope 1: starting points for the resamples."""
         once, start = np.ones((1, len(self.truth))), np.array([0.0, 1.0])
         found = [_fit(self._logits, self.truth, once, start, held)[:, 0] for held in (0, 1)]
         return [one if np.isfinite(one).all() else start for one in found]
 
 
 def _fit(x: np.ndarray, truth: np.ndarray, weights: np.ndarray, start: np.ndarray, held: int) -> np.ndarray:
-    """Return intercept and slope (2, b) of logistic regressions of `truth` on `x`, (n,), one per row of `weights`.
+    """Fit logistic regressions of `truth` on `x`, (n,), one per row of `weights`; return intercepts and slopes (2, b).
 
-    By Newton's method from `start`, (2,), damped wherever a step does not raise the likelihood (scores near 0 and 1
-    mislead it); NaN where it does not converge. The slope stays as it is where `held` is 1.
+    Newton's method from `start`, (2,), damped when a step does not increase the likelihood (for scores near 0 and 1).
+    NaN without convergence. The slope is fixed if `held` is 1.
     """
     line, damp = np.repeat(start[:, None], len(weights), axis=1), np.zeros(len(weights))
     at = _likelihood(x, truth, weights, line)
@@ -148,9 +149,9 @@ def _fit(x: np.ndarray, truth: np.ndarray, weights: np.ndarray, start: np.ndarra
 
 
 def _likelihood(x: np.ndarray, truth: np.ndarray, weights: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """Return, (6, b), the log likelihood of lines (2, b), its gradient, and the entries of the information matrix."""
+    """Return log likelihood, gradient and information matrix of lines (2, b), stacked to (6, b)."""
     eta = line[0][:, None] + line[1][:, None] * x
-    decay = np.exp(-np.abs(eta))  # one exponential for all: this is where the time goes
+    decay = np.exp(-np.abs(eta))  # a single exponential, which dominates the time
     p = np.where(eta >= 0, 1, decay) / (1 + decay)
     wrong, spread = weights * (truth - p), weights * (decay / (1 + decay) ** 2)
     likelihood = (weights * (truth * eta - np.maximum(eta, 0) - np.log1p(decay))).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Paper against ours, cell by cell, with a verdict."""
+"""Compare published cells with measurements and give each a verdict."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COMPARISON_COLUMNS = (
     "paper_low", "paper_high", "paper_text", "grade", "outcome", "reason", "interval",
 )  # fmt: skip
 AUDIT_COLUMNS = ("audit", "audit_reason", "proof")
-# In two classes what is not on the diagonal of the confusion matrix is the rest of its row.
+# For two classes, the off-diagonal cells of the confusion matrix are complements of the diagonal.
 COMPLEMENTS = {"false_negative_rate": "sensitivity", "false_positive_rate": "specificity"}
 DEFAULT = "default"
 
@@ -49,49 +49,47 @@ def compare(
     audit: Mapping[Place, Audited] | None = None,
     surrogates: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Set what we measured beside what a paper prints.
+    """Compare published cells with measurements.
 
     Parameters
     ----------
     published : iterable of PublishedCell
         From `load_published`.
     measured : iterable of Measured
-        From `summarise`; matched by (system, metric). Published cells may also name the `COMPLEMENTS` of what was
-        measured, 100 % less the metric, such as `false_positive_rate`.
+        From `summarise`, matched by (system, metric). Published cells may also name `COMPLEMENTS` (100 % minus the
+        metric), such as `false_positive_rate`.
     tolerance : float or mapping
-        Percentage points, from the protocol, set before the run: one for all, or one per metric with an
+        Tolerance in percentage points, set in the protocol before the run: one value, or one per metric with an
         optional "default".
     comparable : bool or str
-        True where we measured on the paper's data in the paper's way. Else the reason why not (False:
-        "measured on other data"): every measured cell is then a stand-in, shown but not judged.
+        True if data and protocol are the paper's. Otherwise the reason (False: "measured on other data"); all measured
+        cells are then stand-ins, shown but not judged.
     not_run : mapping, optional
-        System to the reason why it was not run; without one the reason is "not run".
+        System to the reason why it was not run. Default: "not run".
     audit : mapping, optional
-        (table, row, column) to what `covid_keras.audit` says of the number. One that is impossible as printed, or
-        explained by something else, is no target unless the file of printed numbers names one.
+        (table, row, column) to the finding of `covid_keras.audit`. A number that is impossible or explained otherwise
+        is not used as a target, unless the file of published numbers names a target.
     surrogates : mapping, optional
-        System to the reason why it is a stand-in although the data are the paper's.
+        System to the reason why it is a stand-in on the paper's data.
 
     Returns
     -------
     pandas.DataFrame
-        One row per published cell, in the paper's order, the columns `COMPARISON_COLUMNS`. `paper` is as printed
-        (a cell of a confusion matrix: its percentage of the row), with `paper_low` and `paper_high` where the paper
-        prints an interval; `paper_text` is what is printed where the number alone does not say it ("Yes",
-        "598 of 603"), or that it is lost, else "". `target` is what `difference` = `ours` - `target` is taken from;
-        all in `unit` (a "ratio" is 0..1). Cells that were not measured have NaN for `ours` and 0 executions; those
-        that the paper's text has lost have NaN for `paper`, `target` and `difference` whether we measured them or not.
-        `interval` says how ours was made (see `Measured`). `grade`, `outcome` and `reason` are those of `Verdict` (""
-        for None), `verdict` the same in words. Outcomes:
-        `reproduced` (|difference| <= tolerance), `within interval` (low <= target <= high), `not reproduced`.
-        With an `audit` the columns `AUDIT_COLUMNS` come last; of a number that is no target the reason is
-        "impossible as printed: ..." or "not as printed: ..."; where there is another reason already, or the printed
-        number is named as the target nevertheless, the doubt says it.
+        One row per published cell, in the paper's order, with the columns `COMPARISON_COLUMNS`:
+        `paper` is the printed value (for a confusion matrix, the percentage of the row), `paper_low` and `paper_high`
+        its interval if printed. `paper_text` is the printed text if it is not just a number ("Yes", "598 of 603", or a
+        note that it is lost). `difference` is `ours` - `target`; all are in `unit` (a "ratio" is 0..1). `ours` is NaN
+        with 0 executions for cells that were not measured; `paper`, `target` and `difference` are NaN for lost cells.
+        `interval` is the kind of interval (see `Measured`). `grade`, `outcome` and `reason` are those of `Verdict` (""
+        for None), `verdict` is the text. Outcomes: `reproduced` (|difference| <= tolerance), `within interval` (low <=
+        target <= high), `not reproduced`. With `audit`, the columns `AUDIT_COLUMNS` are appended. The finding for a
+        rejected target becomes the reason ("impossible as printed: ..." or "not as printed: ..."), or is added to the
+        doubt if there is another reason or the printed number is the target nevertheless.
 
     Raises
     ------
     UserError
-        For a (system, metric) measured twice; a tolerance that is missing, negative or for no known metric.
+        If a (system, metric) is measured twice, or a tolerance is missing, negative or for an unknown metric.
     """
     cells, found = list(published), _by_key(measured)
     metrics = {cell.metric for cell in cells if cell.metric} | {metric for _, metric in found}
@@ -114,15 +112,15 @@ def compare(
 
 
 def verdict_of(row: Mapping[str, Any]) -> Verdict:
-    """Return the verdict of a row of the comparison, also of one that is read back from CSV ("" comes back as NaN)."""
+    """Return the verdict of a row of the comparison, also when read from CSV ("" becomes NaN)."""
     grade, outcome, reason = ("" if pd.isna(row[name]) else row[name] for name in ("grade", "outcome", "reason"))
     return Verdict(Grade(grade) if grade else None, Outcome(outcome) if outcome else None, str(reason))
 
 
 def _audited(verdict: Verdict, cell: PublishedCell, said: Audited) -> tuple[Verdict, str]:
-    """Return verdict and doubt of a cell with what the audit says: as the reason where it would be judged.
+    """Add the audit finding to a cell's verdict as its reason, or else to its doubt.
 
-    Else the doubt says it, once; of another value that the file names nothing was audited.
+    A target named in the file of published numbers is not audited.
     """
     if cell.target != cell.value or said.verdict not in NO_TARGETS:
         return verdict, cell.doubt
@@ -137,7 +135,7 @@ def _audited(verdict: Verdict, cell: PublishedCell, said: Audited) -> tuple[Verd
 
 
 def _first_sentence(text: str) -> str:
-    """Return a text up to its first full stop, without it; a decimal point is none.
+    """Return the first sentence of a text, without its full stop.
 
     >>> _first_sentence("No whole number of 120 is 96.1 %. TP 3 does so.")
     'No whole number of 120 is 96.1 %'
@@ -146,7 +144,7 @@ def _first_sentence(text: str) -> str:
 
 
 def comparison_records(comparison: pd.DataFrame) -> list[dict[str, object]]:
-    """Return the rows of a comparison as plain dicts for JSON: NaN is None."""
+    """Return the rows of a comparison as plain dicts for JSON, with None for NaN."""
     return comparison.astype(object).where(comparison.notna(), None).to_dict("records")
 
 
@@ -154,13 +152,13 @@ def _by_key(measured: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
     found: dict[tuple[str, str], Measured] = {}
     for one in measured:
         if (one.system, one.metric) in found:
-            raise UserError("measured", f"{one.metric} of {one.system} is there twice", "Pass each summary once")
+            raise UserError("measured", f"{one.metric} of {one.system} is repeated", "Pass each summary once")
         found[one.system, one.metric] = one
     return found
 
 
 def _counterpart(cell: PublishedCell, found: Mapping[tuple[str, str], Measured]) -> Measured | None:
-    """Return what was measured for a cell; of a complement the rest of 100 %, the interval's bounds change places."""
+    """Return the measurement for a cell; for a complement, 100 % minus value and interval."""
     if (cell.system, cell.metric) in found or cell.metric not in COMPLEMENTS:
         return found.get((cell.system, cell.metric))
     one = found.get((cell.system, COMPLEMENTS[cell.metric]))
@@ -170,19 +168,19 @@ def _counterpart(cell: PublishedCell, found: Mapping[tuple[str, str], Measured])
 def _tolerances(tolerance: float | Mapping[str, float], metrics: set[str]) -> dict[str, float]:
     given = dict(tolerance) if isinstance(tolerance, Mapping) else {DEFAULT: tolerance}
     if unknown := sorted(set(given) - metrics - {DEFAULT}):
-        raise UserError("tolerance", f"names {unknown[0]!r}, which is not a metric here", "Correct the protocol")
+        raise UserError("tolerance", f"has the unknown metric {unknown[0]!r}", "Correct the protocol")
     if missing := sorted(metrics - set(given)) if DEFAULT not in given else []:
-        raise UserError("tolerance", f"is not given for {missing[0]}", f"Add it, or {DEFAULT!r}, to the protocol")
+        raise UserError("tolerance", f"is missing for {missing[0]}", f"Add it, or {DEFAULT!r}, to the protocol")
     for name, value in given.items():
         if not (isinstance(value, int | float) and value >= 0):
             raise UserError(
-                "tolerance", f"{name}: {value!r} must be a number of points, 0 or more", "Correct the protocol"
+                "tolerance", f"{name} must be at least 0 percentage points (got {value!r})", "Correct the protocol"
             )
     return {metric: float(given.get(metric, given.get(DEFAULT, math.nan))) for metric in metrics}
 
 
 def _row(cell: PublishedCell, ours: Measured | None, tolerances: Mapping[str, float]) -> dict[str, Any]:
-    """Return a cell beside ours, without a verdict."""
+    """Return the row of a cell, without verdict."""
     scale = 0.01 if cell.unit == "ratio" else 1.0
     mean, std, low, high = (
         (scale * value for value in (ours.mean, ours.std, ours.low, ours.high)) if ours else [math.nan] * 4
@@ -226,7 +224,7 @@ def _verdict(
         return Verdict(grade, None, reason)
     if math.isnan(row["ours"]):
         return Verdict(None, None, UNDEFINED)
-    # Decimal numbers of two or three places: a difference that equals the tolerance on paper is within it.
+    # Rounded, so that a decimal difference equal to the tolerance counts as within it.
     if abs(row["ours"] - cell.target) <= row["tolerance"] + 1e-9:
         return Verdict(grade, Outcome.REPRODUCED)
     inside = row["low"] <= cell.target <= row["high"]

@@ -1,4 +1,4 @@
-"""Further metrics of a paper that are functions of the confusion matrix, such as a formula its code got wrong."""
+"""Further metrics computed from the confusion matrix."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ OfConfusion = Callable[[np.ndarray], np.ndarray]
 
 
 def accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Return the share on the diagonal of confusion matrices (..., K, K), percent, shape (...)."""
+    """Return the accuracy of confusion matrices (..., K, K), percent, shape (...)."""
     return percent(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum(axis=(-2, -1)))
 
 
 def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Return the mean recall of the classes, percent, shape (...); NaN where a class has no image."""
+    """Return the mean recall over classes, percent, shape (...); NaN if a class has no images."""
     return percent(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1)).mean(axis=-1)
 
 
 def weighted_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Return precision, recall and F1 averaged over classes by their images, percent.
+    """Return precision, recall and F1 averaged over classes, weighted by their images, percent.
 
-    As scikit-learn's `average="weighted"`; weighted recall is accuracy. Keys `weighted_precision`, `weighted_recall`,
-    `weighted_f1`, shape (...) each.
+    As `average="weighted"` in scikit-learn; weighted recall equals accuracy. Keys `weighted_precision`,
+    `weighted_recall`, `weighted_f1`, shape (...) each.
     """
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     actual, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
     shares = actual / np.maximum(actual.sum(axis=-1, keepdims=True), 1)
-    # A class that is never named has precision 0 here, as in scikit-learn, since its images weigh on.
+    # As in scikit-learn, the precision of a class that is never predicted is 0.
     parts = {
         "precision": percent(right, said),
         "recall": percent(right, actual),
@@ -52,9 +52,9 @@ def weighted_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def macro_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Return precision, recall and F1 as plain means over the classes, percent, shape (...) each.
+    """Return precision, recall and F1 as unweighted means over classes, percent, shape (...) each.
 
-    Keys `macro_precision`, `macro_recall`, `macro_f1`; NaN where one of the classes has none.
+    Keys `macro_precision`, `macro_recall`, `macro_f1`; NaN if undefined for a class.
     """
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     actual, said = np.asarray(confusion).sum(axis=-1), np.asarray(confusion).sum(axis=-2)
@@ -63,10 +63,10 @@ def macro_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def agreement_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how far truth and prediction agree beyond chance, 100 for perfect agreement, shape (...) each.
+    """Return MCC and Cohen's kappa, 100 for perfect agreement, shape (...) each.
 
-    Keys `mcc`, the correlation coefficient of K classes (of Matthews [1]_ for two), and `kappa`, Cohen's [2]_; NaN
-    where all images are, or all are called, of one class.
+    Keys `mcc`, the K-class correlation coefficient (Matthews' for two classes) [1]_, and `kappa` [2]_; NaN if the truth
+    or the prediction is a single class.
 
     References
     ----------
@@ -83,7 +83,7 @@ def agreement_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def rest_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what `metrics_from_confusion` lacks of each class against the rest, percent, shape (..., K) each.
+    """Return one-against-rest specificity and NPV per class, percent, shape (..., K) each.
 
     Keys `specificity`, TN/(TN+FP), and `npv`, TN/(TN+FN).
     """
@@ -95,7 +95,7 @@ def rest_metrics(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def part_accuracies(predictions: pd.DataFrame, parts: Iterable[str] = ("train", "validation")) -> list[Measured]:
-    """Return `accuracy_<part>` of each part, of the systems that predicted it, as `summarise_counts` gives it."""
+    """Return `accuracy_<part>` for each part and each system that predicted it, as `summarise_counts` does."""
     return [one for part in parts for one in summarise_counts(predictions, {f"accuracy_{part}": accuracy}, part)]
 
 
@@ -112,13 +112,13 @@ def summarise_counts(
     Parameters
     ----------
     predictions : pandas.DataFrame
-        As read by `read_predictions`; of two classes the second is positive.
+        From `read_predictions`; of two classes the second is positive.
     functions : mapping
-        Metric's name to a function of confusion matrices (..., K, K), truth by rows, to percent (...).
+        Metric name to a function from confusion matrices (..., K, K), rows = truth, to percent (...).
     part : str
-        The rows that count: "test", "validation" or "train". A system without any is left out.
+        The part to use: "test", "validation" or "train". Systems without rows are left out.
     n, seed, level
-        As in `covid_keras.evaluation.summarise`, whose mean, std and interval these are.
+        As in `covid_keras.evaluation.summarise`.
 
     Returns
     -------

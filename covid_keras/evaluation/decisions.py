@@ -1,23 +1,23 @@
-"""How scores become decisions: one rule for training, prediction, heat maps, thresholds and ensembles."""
+"""The decision rule shared by training, prediction, heat maps, thresholds and ensembles."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-# The second of two classes is decided for from this probability on, so at exactly 0.5 too.
+# A probability of exactly 0.5 counts as positive.
 DECISION_THRESHOLD = 0.5
 
 
 def is_positive(probability: ArrayLike, threshold: ArrayLike = DECISION_THRESHOLD) -> np.ndarray:
-    """Return where a probability reaches the threshold.
+    """Return whether each probability reaches the threshold.
 
     Parameters
     ----------
     probability : array_like of float, any shape
-        Of the positive class, 0..1.
+        Probability of the positive class, 0..1.
     threshold : array_like of float
-        0..1; one for all, or of a shape that broadcasts with `probability`.
+        0..1; must broadcast with `probability`.
 
     Returns
     -------
@@ -33,21 +33,20 @@ def is_positive(probability: ArrayLike, threshold: ArrayLike = DECISION_THRESHOL
 
 
 def decide_scores(scores: ArrayLike, threshold: float = DECISION_THRESHOLD) -> np.ndarray:
-    """Return the class that each image's scores decide for.
+    """Return the predicted class of each image.
 
     Parameters
     ----------
     scores : array_like of float, shape (..., n, k)
-        k = 1: the probability of the second of two classes, as one sigmoid gives it, 0..1. k = 2: the scores of both
-        classes, 0..1. Else the scores of k classes, in any range.
+        k = 1: sigmoid probability of the second of two classes. k = 2: scores of both classes, 0..1. Otherwise scores
+        of k classes in any range.
     threshold : float
-        0..1; used for one or two scores only.
+        0..1; used only for k = 1 and k = 2.
 
     Returns
     -------
     ndarray of int64, shape (..., n)
-        For one or two scores 1 where `is_positive`, else 0; for more the index of the highest score, the lowest
-        index where several tie.
+        For k <= 2: 1 if `is_positive`, else 0. Otherwise the index of the highest score; ties go to the lowest index.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The standard error of AUCs measured on the same images, without resampling.
+"""Covariance of AUCs on the same images by DeLong's method.
 
 References
 ----------
@@ -23,7 +23,7 @@ from covid_keras.evaluation.uncertainty import LEVEL
 
 @dataclass(frozen=True)
 class AucDifference:
-    """Two AUCs, percent, `a` minus `b` in points with its interval, and the two-sided p of no difference."""
+    """Two AUCs in percent, their difference `a` - `b` in points with its interval, and the two-sided p-value."""
 
     a: float
     b: float
@@ -36,17 +36,16 @@ class AucDifference:
 def auc_covariance(truth: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the AUCs of several scores of the same images and their covariance.
 
-    With one image per patient this is DeLong's method [1]_, computed by ranks [3]_; images of one patient are taken
-    together as Obuchowski does [2]_.
+    DeLong's method [1]_, computed from ranks [3]_, and extended to several images per patient by Obuchowski [2]_.
 
     Parameters
     ----------
     truth : ndarray of bool, shape (n,)
-        Which images are positive.
+        True for positive images.
     scores : ndarray of float, shape (k, n)
-        Any range; a higher score is more positive, and ties count half.
+        Any range; higher is more positive. Ties count half.
     patients : ndarray, shape (n,)
-        Whose image each is.
+        Patient of each image.
 
     Returns
     -------
@@ -65,7 +64,7 @@ def auc_covariance(truth: np.ndarray, scores: np.ndarray, patients: np.ndarray) 
     groups = [len(np.unique(patient[part])) for part in (truth, ~truth)]
     if min(groups) < 2:
         raise ValueError("a class has images of fewer than two patients")
-    beaten = np.empty(np.shape(scores))  # of each image the share of the other class that it is on the right side of
+    beaten = np.empty(np.shape(scores))  # per image: fraction of the other class that it is ranked correctly against
     for row, one in zip(beaten, scores, strict=True):
         ranks = rankdata(one)
         row[truth] = (ranks[truth] - rankdata(one[truth])) / negatives
@@ -80,14 +79,14 @@ def auc_covariance(truth: np.ndarray, scores: np.ndarray, patients: np.ndarray) 
 
 
 def _by_patient(values: np.ndarray, patient: np.ndarray) -> np.ndarray:
-    """Return the sums of values (k, n) over the images of each patient: (k, patients)."""
+    """Sum values (k, n) per patient: (k, patients)."""
     return np.stack([np.bincount(patient, weights=row) for row in values])
 
 
 def compare_aucs(
     truth: np.ndarray, a: np.ndarray, b: np.ndarray, patients: np.ndarray, level: float = LEVEL
 ) -> AucDifference:
-    """Compare two scores of the same images by their AUCs; see `auc_covariance` for the arguments and errors."""
+    """Compare the AUCs of two scores on the same images; for arguments and errors see `auc_covariance`."""
     aucs, covariance = auc_covariance(truth, np.stack([a, b]), patients)
     difference = float(aucs[0] - aucs[1])
     error = math.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]))

@@ -1,13 +1,13 @@
-"""Ensembles of classifiers: weighted averages of their scores and majority votes, on arrays and on predictions.
+"""Ensembles of classifiers: weighted averages of scores, and majority votes.
 
-Scores are decided on as float32 (`covid_keras.evaluation.decisions`), in which predictions are written: so a file
-agrees with its own decisions, and ties of the members' float32 scores do not break on the last bit of a float64 sum.
+Decisions use float32 scores, as stored in predictions files. A file therefore agrees with its decisions, and ties do
+not depend on the last bit of a float64 sum.
 
 References
 ----------
 .. [1] R. Hertel, R. Benlamri, A deep learning segmentation-classification pipeline for X-ray-based COVID-19 diagnosis,
-       Biomedical Engineering Advances 3, 2022, 100041: the two ensembles. How ties are broken and how the weights of
-       the average are chosen is not in the paper; what is done here is ours.
+       Biomedical Engineering Advances 3, 2022, 100041: the two ensembles. The paper does not specify ties and the
+       choice of weights; these are ours.
 """
 
 from __future__ import annotations
@@ -42,31 +42,31 @@ _SAME_IMAGES = "Combine systems of the same images"
 
 
 def _decided(scores: np.ndarray) -> np.ndarray:
-    """Decide by `decide_scores` on scores (..., n, classes) as float32, int64 (..., n)."""
+    """Apply `decide_scores` to scores (..., n, classes) in float32; return int64 (..., n)."""
     return decide_scores(np.asarray(scores, np.float32))
 
 
 def weighted_average(scores: np.ndarray, weights: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return the weighted average of the members' scores, sum_m w_m p_m / sum_m w_m.
+    """Return the weighted average of the members' scores: sum_m w_m p_m / sum_m w_m.
 
     Parameters
     ----------
     scores : ndarray of float, shape (members, n, classes)
         0..1.
     weights : sequence of float, length members
-        Not negative, not all 0; any sum.
+        Non-negative, not all 0, with any sum.
 
     Returns
     -------
     ndarray of float64, shape (n, classes)
-        Where each member's scores of an image sum to 1, so do these.
+        The scores of an image sum to 1 if those of each member do.
 
     Raises
     ------
     ValueError
-        For another shape of the scores.
+        If `scores` has another shape.
     UserError
-        For a negative or not finite weight, only zeros, or another number than members.
+        If a weight is negative or not finite, all are 0, or their number is not that of the members.
 
     Examples
     --------
@@ -78,10 +78,10 @@ def weighted_average(scores: np.ndarray, weights: Sequence[float] | np.ndarray) 
 
 
 def _average(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average (members, n, classes) by weights (..., members), which sum to 1: shape (..., n, classes).
+    """Average (members, n, classes) with weights (..., members) that sum to 1; return (..., n, classes).
 
-    Elementwise and in the members' order whatever the leading shape, so that a choice among many weights sees the
-    very numbers that the weight chosen gives later; a matrix product may round them otherwise.
+    Sums elementwise in the order of the members, so that results do not depend on the leading shape; a matrix product
+    may round differently.
     """
     total = np.zeros((*weights.shape[:-1], *scores.shape[1:]))
     for member, of_member in enumerate(scores):
@@ -92,46 +92,47 @@ def _average(scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _stack(scores: np.ndarray) -> np.ndarray:
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 3 or not len(scores) or scores.shape[2] < 2:
-        raise ValueError(f"scores of shape {scores.shape} are not (members, n, two or more classes)")
+        raise ValueError(f"scores must have shape (members, n, at least 2 classes), got {scores.shape}")
     return scores
 
 
 def _check_weights(weights: Sequence[float] | np.ndarray, members: int) -> np.ndarray:
-    """Return weights as float64 that sum to 1; raise `UserError` for what are none."""
+    """Return the weights as float64 with sum 1; raise `UserError` if they are invalid."""
     weights = np.asarray(weights, np.float64)
     shown = ", ".join(f"{weight:g}" for weight in weights.ravel())
     if weights.shape != (members,):
-        raise UserError(f"weights {shown}", f"are {weights.size} for {members} members", "Give one for each member")
+        raise UserError(
+            f"weights {shown}", f"must be {members}, one per member (got {weights.size})", "Give one weight per member"
+        )
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
-        raise UserError(f"weights {shown}", "are not numbers from 0 on, one above 0", "Give such weights")
+        raise UserError(f"weights {shown}", "must be at least 0 and not all 0", "Correct the weights")
     return weights / math.fsum(weights)
 
 
 def majority_vote(scores: np.ndarray, ties: str = "probability") -> tuple[np.ndarray, np.ndarray]:
-    """Let each member vote for one class, and decide for the class with most votes.
+    """Decide by majority vote of the members.
 
     Parameters
     ----------
     scores : ndarray of float, shape (members, n, classes)
-        0..1. A member's vote is `decide_scores` of its scores.
+        0..1. Each member votes for the class from `decide_scores`.
     ties : {"probability", "lowest"}
-        Where several classes have most votes (as three members of three opinions do, or two of two). "probability":
-        of these the class with the largest sum of the members' scores, the lowest index where sums tie too. "lowest":
-        the lowest index at once, as scikit-learn's hard voting does.
+        How to resolve ties. "probability": the tied class with the largest sum of scores, then the lowest index.
+        "lowest": the lowest index, as scikit-learn's hard voting.
 
     Returns
     -------
     decided : ndarray of int64, shape (n,)
-        Index of the class.
+        Class indices.
     shares : ndarray of float64, shape (n, classes)
-        The share of the members that vote for each class; a row sums to 1.
+        Fraction of the votes per class; rows sum to 1.
 
     Raises
     ------
     ValueError
-        For another shape of the scores.
+        If `scores` has another shape.
     UserError
-        For another name of `ties`.
+        If `ties` is unknown.
 
     Examples
     --------
@@ -141,121 +142,120 @@ def majority_vote(scores: np.ndarray, ties: str = "probability") -> tuple[np.nda
     """
     scores = _stack(scores)
     if ties not in TIES:
-        raise UserError(f"ties {ties!r}", f"is none of {', '.join(TIES)}", "Choose one of them")
+        raise UserError(f"ties {ties!r}", "is unknown", f"Use one of {', '.join(TIES)}")
     members, _, classes = scores.shape
     votes = (_decided(scores)[..., None] == np.arange(classes)).sum(axis=0)
     leading = votes == votes.max(axis=1, keepdims=True)
-    # Mean, and not sum, since it stays in 0..1, where float32 is what scores are written in.
+    # The mean stays in 0..1, like stored scores.
     support = _average(scores, np.full(members, 1 / members)).astype(np.float32)
     merit = np.where(leading, support if ties == "probability" else 1, -1)
     return merit.argmax(axis=1).astype(np.int64), votes / members
 
 
 def simplex(members: int, step: float = STEP) -> np.ndarray:
-    """Return all weights of some members that are multiples of `step` and sum to 1.
+    """Return all weight vectors that are multiples of `step` and sum to 1.
 
     Parameters
     ----------
     members : int
         At least 1.
     step : float
-        A whole part of 1, such as 0.05.
+        Must divide 1, such as 0.05.
 
     Returns
     -------
     ndarray of float64, shape (points, members)
-        Each k/K of whole numbers k that sum to K = 1/step, so no rounding adds up; the first members' weights fall,
-        from (1, 0, ...) to (..., 0, 1). There are (K + members - 1)! / (K! (members - 1)!) points: 231 for three
-        members in steps of 0.05.
+        Entries k/K with whole numbers k that sum to K = 1/step, which avoids accumulated rounding; ordered from
+        (1, 0, ...) to (..., 0, 1). There are (K + members - 1)! / (K! (members - 1)!) points: 231 for three members and
+        step 0.05.
 
     Raises
     ------
     UserError
-        For a step that does not divide 1, and for more points than 100,000.
+        If the step does not divide 1, or there are more than 100,000 points.
     """
     counts, parts = _whole_steps(members, step)
     return counts / parts
 
 
 def _whole_steps(members: int, step: float) -> tuple[np.ndarray, int]:
-    """Return the whole numbers of steps behind `simplex`, int64 (points, members), and their sum, 1/step."""
+    """Return the weights of `simplex` in steps, int64 (points, members), and their sum, 1/step."""
     if members < 1:
-        raise ValueError(f"weights need a member at least, not {members}")
+        raise ValueError(f"members must be at least 1, got {members}")
     parts = round(1 / step) if np.isfinite(step) and 0 < step <= 1 else 0
     if parts < 1 or abs(parts * step - 1) > 1e-9:
-        raise UserError(f"step {step:g}", "is no whole part of 1", "Give one such as 0.05 or 0.1")
+        raise UserError(f"step {step:g}", "must divide 1", "Use 0.05 or 0.1")
     if (points := math.comb(parts + members - 1, members - 1)) > _MOST_POINTS:
-        problem = f"makes {points:,} combinations of {members} weights, more than {_MOST_POINTS:,}"
+        problem = f"gives {points:,} combinations of {members} weights; at most {_MOST_POINTS:,} are allowed"
         raise UserError(f"step {step:g}", problem, "Give a larger one")
-    # Stars and bars: where members - 1 bars stand among the stars says how many stars each member has.
+    # Stars and bars: the positions of members - 1 bars determine the number of stars per member.
     bars = np.array(list(combinations(range(parts + members - 1), members - 1)), np.int64).reshape(points, members - 1)
     return (np.diff(bars, axis=1, prepend=-1, append=parts + members - 1) - 1)[::-1], parts
 
 
 def choose_weights(scores: np.ndarray, truth: np.ndarray, step: float = STEP) -> np.ndarray:
-    """Choose the weights of an average by a grid search: those with the highest accuracy.
+    """Choose the weights of an average by grid search for the highest accuracy.
 
     Parameters
     ----------
     scores : ndarray of float, shape (members, n, classes)
-        0..1, of validation images.
+        Scores of validation images, 0..1.
     truth : ndarray of int, shape (n,)
-        Index of the true class.
+        Indices of the true classes.
     step : float
         As in `simplex`.
 
     Returns
     -------
     ndarray of float64, shape (members,)
-        A point of `simplex`. Of several that are as accurate the one nearest to equal weights (Euclidean distance), of
-        these the first of `simplex`: the earlier members weigh more.
+        A point of `simplex`. Ties go to the point nearest to equal weights (Euclidean distance), then to the first one.
 
     Raises
     ------
     ValueError
-        For other shapes.
+        If the shapes do not match.
     UserError
-        For no images, and as `simplex` does.
+        If there are no images; also as `simplex`.
     """
     scores, truth = _stack(scores), np.asarray(truth)
     members, images, _ = scores.shape
     if truth.shape != (images,):
-        raise ValueError(f"truth of shape {truth.shape} does not go with {images} images")
+        raise ValueError(f"truth must have shape ({images},), got {truth.shape}")
     if not images:
-        raise UserError("weights", "there are no validation images to choose them on", "Give the weights, or 'equal'")
+        raise UserError("weights", "cannot be chosen without validation images", "Give the weights, or 'equal'")
     counts, parts = _whole_steps(members, step)
     weights = counts / parts
     size = max(1, _CHUNK_ELEMENTS // scores[0].size)
     chunks = (weights[first : first + size] for first in range(0, len(weights), size))
     right = np.concatenate([(_decided(_average(scores, chunk)) == truth).sum(axis=1) for chunk in chunks])
-    # Whole numbers, so that equally distant weights tie exactly.
+    # Integers, so that ties are exact.
     distance = ((members * counts - parts) ** 2).sum(axis=1)
     return weights[np.lexsort((distance, -right))[0]]
 
 
 def proportional_weights(accuracies: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return weights proportional to the members' accuracies, float64 (members,), which sum to 1.
+    """Return weights proportional to the members' accuracies, float64 (members,) with sum 1.
 
     Raises
     ------
     UserError
-        If an accuracy is negative or no number, or all are 0.
+        If an accuracy is negative or not finite, or all are 0.
     """
     return _check_weights(accuracies, len(accuracies))
 
 
 @dataclass(frozen=True)
 class Combined:
-    """What an ensemble says.
+    """Predictions of an ensemble.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        Predictions as `covid_keras.evaluation.read_predictions` returns them, without further columns.
+        In the format of `covid_keras.evaluation.read_predictions`, without other columns.
     facts : list of dict
-        One per (repeat, fold), JSON-able: `repeat`, `fold`; `weights` of the members (None for a vote); `accuracy`, the
-        members' validation accuracy, and `accuracy_ensemble`, that of the ensemble (percent; None without validation
-        rows); `images`, how many of each split.
+        One per (repeat, fold), JSON-serialisable: `repeat`, `fold`; `weights` (None for a vote); validation accuracies
+        in percent, `accuracy` of the members and `accuracy_ensemble` (None without validation rows); `images` per
+        split.
     """
 
     frame: pd.DataFrame
@@ -268,35 +268,35 @@ def average_predictions(
     step: float = STEP,
     system: str = "average",
 ) -> Combined:
-    """Combine the members' predictions by a weighted average of their scores.
+    """Combine predictions by a weighted average of the members' scores.
 
     Parameters
     ----------
     frames : sequence of pandas.DataFrame
-        One per member, two or more: predictions of one system, as `covid_keras.evaluation.check_predictions` wants
-        them, of the same executions (repeat, fold). Each execution is combined by itself. Where a member has no rows of
-        a split at all, such as the training part, the split is left out.
+        Two or more members, each with the predictions of one system (see `covid_keras.evaluation.check_predictions`)
+        for the same executions (repeat, fold), which are combined separately. A split without rows of some member, such
+        as the training part, is left out.
     weights : {"validation", "proportional", "equal"} or sequence of float
-        "validation": `choose_weights` on the validation rows of the execution. "proportional": to the validation
-        accuracies of the members in the execution. Numbers: the same for all executions, any sum above 0.
+        "validation": `choose_weights` on the validation rows of each execution. "proportional": proportional to the
+        validation accuracies in each execution. Numbers: fixed weights for all executions.
     step : float
-        Of the grid of "validation".
+        Grid step for "validation".
     system : str
-        What the ensemble is called.
+        Name of the ensemble.
 
     Returns
     -------
     Combined
-        Classes in the order of the first member, whose description of an image (path, patient, ...) is taken too.
+        Class order and image columns (path, patient, ...) are those of the first member.
 
     Raises
     ------
     UserError
-        For fewer than two members, a member of several systems, different classes, executions or images, an image
-        whose label differs, and no validation rows where weights are chosen by them.
+        If there are fewer than two members, a member has several systems, classes, executions, images or labels differ,
+        or required validation rows are missing.
     """
     if isinstance(weights, str) and weights not in WEIGHTS:
-        raise UserError(f"weights {weights!r}", f"is none of {', '.join(WEIGHTS)}", "Choose one, or give numbers")
+        raise UserError(f"weights {weights!r}", "is unknown", f"Use one of {', '.join(WEIGHTS)}, or give numbers")
 
     def combine(part: _Execution) -> tuple[np.ndarray, np.ndarray, list[float]]:
         chosen = _weights_of(part, weights, step)
@@ -307,11 +307,10 @@ def average_predictions(
 
 
 def vote_predictions(frames: Sequence[pd.DataFrame], ties: str = "probability", system: str = "vote") -> Combined:
-    """Combine the members' predictions by a majority vote.
+    """Combine predictions by a majority vote of the members.
 
-    The scores are the shares of the votes: they sum to 1, and take few values, so that an AUC of them is coarse; the
-    paper gives none of its vote. Where votes tie, the decision may be for another class than the first of the highest
-    scores.
+    The scores are fractions of votes, which take few values, so that their AUC is coarse. With tied votes, the decision
+    may differ from the first of the highest scores.
 
     Parameters
     ----------
@@ -323,19 +322,19 @@ def vote_predictions(frames: Sequence[pd.DataFrame], ties: str = "probability", 
     Returns
     -------
     Combined
-        As of `average_predictions`; `weights` are None.
+        As in `average_predictions`, with None for `weights`.
 
     Raises
     ------
     UserError
-        As `average_predictions` and `majority_vote` do.
+        As `average_predictions` and `majority_vote`.
     """
     return _combine(frames, lambda part: (*majority_vote(part.scores, ties), None), system)
 
 
 @dataclass(frozen=True)
 class _Execution:
-    """One execution of all members, aligned: the first member's rows, the index of the truth, all scores."""
+    """One execution with aligned members: rows of the first member, true class indices, all scores."""
 
     frame: pd.DataFrame
     truth: np.ndarray
@@ -343,11 +342,11 @@ class _Execution:
     """float64, (members, n, classes)"""
 
     def rows(self, split: str) -> np.ndarray:
-        """Return which rows are of a split, bool (n,)."""
+        """Return a mask of the rows of a split, bool (n,)."""
         return (self.frame["split"] == split).to_numpy()
 
     def accuracy(self, decided: np.ndarray) -> Any:
-        """Return the validation accuracy in percent of decisions (..., n), as lists (...); None without such rows."""
+        """Return the validation accuracy of decisions (..., n) in percent, as lists (...); None without such rows."""
         chosen = self.rows("validation")
         return (100 * (decided[..., chosen] == self.truth[chosen]).mean(axis=-1)).tolist() if chosen.any() else None
 
@@ -364,7 +363,7 @@ def _weights_of(part: _Execution, weights: str | Sequence[float], step: float) -
     chosen = part.rows("validation")
     if not chosen.any():
         repeat, fold = part.frame[["repeat", "fold"]].iloc[0]
-        problem = f"there are no validation rows of every member in repeat {repeat}, fold {fold}"
+        problem = f"need validation rows of every member in repeat {repeat}, fold {fold}"
         raise UserError(f"weights {weights!r}", problem, "Give the weights, or 'equal'")
     if weights == "validation":
         return choose_weights(part.scores[:, chosen], part.truth[chosen], step)
@@ -372,7 +371,7 @@ def _weights_of(part: _Execution, weights: str | Sequence[float], step: float) -
 
 
 def _combine(frames: Sequence[pd.DataFrame], combine: _Combine, system: str) -> Combined:
-    """Apply a function of an aligned execution, to (decided, scores, weights), to each execution."""
+    """Apply `combine`, which returns (decided, scores, weights), to each execution."""
     parts, facts = [], []
     for part in _executions(frames):
         decided, scores, weights = combine(part)
@@ -392,7 +391,7 @@ def _combine(frames: Sequence[pd.DataFrame], combine: _Combine, system: str) -> 
 
 
 def _executions(frames: Sequence[pd.DataFrame]) -> list[_Execution]:
-    """Check the members and return their executions, by repeat and fold."""
+    """Check the members and return their executions by repeat and fold."""
     frames = list(frames)
     if len(frames) < 2:
         raise UserError("ensemble", f"has {len(frames)} members", "Name two or more")
@@ -422,16 +421,16 @@ def _listed(keys: dict) -> str:
 
 
 def _name_of(frame: pd.DataFrame, number: int) -> str:
-    """Check a member's table and return what to call it: its place and its system."""
+    """Check a member's table and return its name for messages: position and system."""
     check_predictions(frame, f"member {number}")
     systems = list(dict.fromkeys(frame["system"]))
     if len(systems) > 1:
-        raise UserError(f"member {number}", f"holds the systems {', '.join(systems)}", "Pass the rows of one")
+        raise UserError(f"member {number}", f"has several systems: {', '.join(systems)}", "Pass the rows of one system")
     return f"member {number} ({systems[0]})"
 
 
 def _align(frames: list[pd.DataFrame], names: list[str], classes: tuple[str, ...]) -> _Execution:
-    """Put all members' rows of one execution into the order of the first's."""
+    """Align the rows of all members of an execution with the first member."""
     common = [split for split in SPLITS if all((frame["split"] == split).any() for frame in frames)]
     if not common:
         raise UserError(names[0], "has no split in common with the other members", _SAME_IMAGES)
@@ -446,7 +445,7 @@ def _align(frames: list[pd.DataFrame], names: list[str], classes: tuple[str, ...
 
 
 def _rows_of(first: pd.DataFrame, frame: pd.DataFrame, other: str, name: str) -> pd.DataFrame:
-    """Return a member's rows in the order of the first's; raise `UserError` for other images, splits or labels."""
+    """Align a member's rows with those of the first; raise `UserError` if images, splits or labels differ."""
     images, own_images = pd.Index(first["image_id"]), pd.Index(frame["image_id"])
     repeat, fold = frame[["repeat", "fold"]].iloc[0]
     for missing, lacks, has in (

@@ -1,4 +1,4 @@
-"""All metrics of somebody's own predictions, each with its interval, and the differences of two such sets."""
+"""Metrics of user predictions with intervals, and differences between two sets of predictions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from covid_keras.evaluation.uncertainty import (
 )
 
 _MACRO = ("macro_precision", "macro_recall", "macro_f1")
-# Patients from which on resampling takes more than a few seconds.
+# With more patients, resampling takes more than a few seconds.
 _MANY = 5000
 PERCENT, NUMBER = "percent", "number"
 _NUMBERS = ("mcc", "kappa", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
@@ -38,9 +38,9 @@ _OF_SCORES = ("auc", "auprc", "brier", "calibration_error", "calibration_slope",
 
 
 class Estimate(NamedTuple):
-    """A value and its interval; in percent, or a plain number. NaN where undefined.
+    """A value and its interval, in percent or as a plain number; NaN if undefined.
 
-    `interval` says how it was made, as in `covid_keras.evaluation.uncertainty.Interval`.
+    `interval` is the kind of interval (see `covid_keras.evaluation.uncertainty.Interval`).
     """
 
     value: float
@@ -52,14 +52,14 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Drawing:
-    """How intervals are drawn: resamples of patients, seed and level."""
+    """Settings of the bootstrap: resamples, seed and level."""
 
     resamples: int = RESAMPLES
     seed: int = 0
     level: float = LEVEL
 
     def weights(self, patients: int) -> Iterator[np.ndarray]:
-        """Yield how often each patient is drawn, (b, patients) a chunk; nothing for fewer than two patients."""
+        """Yield chunks of bootstrap weights, (b, patients); nothing for fewer than two patients."""
         if patients < 2:
             return
         chunks = patient_weights(patients, self.resamples, self.seed)
@@ -74,13 +74,13 @@ class Drawing:
 
 @dataclass(frozen=True)
 class _Execution:
-    """What one execution says of its images: counts, and of two classes scores."""
+    """Counts of an execution and, for two classes, its scores."""
 
     counts: ExecutionCounts
     scored: Scored | None
 
     def comparable(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the metrics that are the better the higher, or the lower, (b,) each."""
+        """Return the metrics whose differences are meaningful, (b,) each."""
         found = self.counts.metrics(weights)
         confusion = self.counts.confusion(weights)
         agreement = {name: value / 100 for name, value in agreement_metrics(confusion).items()}
@@ -96,16 +96,16 @@ class _Execution:
 
 @dataclass(frozen=True)
 class Sample:
-    """Predictions ready to be resampled: their executions and patients.
+    """Predictions prepared for resampling.
 
     Parameters
     ----------
     executions : tuple
         One per repeat and fold.
     patients : pandas.Index
-        All of them, sorted.
+        All patients, sorted.
     scored : bool
-        Whether there are scores.
+        Whether scores are available.
     """
 
     executions: tuple[_Execution, ...]
@@ -120,7 +120,7 @@ class Sample:
         threshold: float | None = None,
         patients: pd.Index | None = None,
     ) -> Sample:
-        """Return the sample of predictions; `positive` and `threshold` as in `covid_keras.evaluation.metrics`."""
+        """Build a sample; for `positive` and `threshold` see `covid_keras.evaluation.metrics`."""
         patients = pd.Index(sorted(own.frame["patient_id"].unique())) if patients is None else patients
         found = []
         for _, rows in executions_of(own.frame):
@@ -130,21 +130,21 @@ class Sample:
         return cls(tuple(found), patients, own.scored)
 
     def values(self, weights: np.ndarray, comparable: bool = False) -> dict[str, np.ndarray]:
-        """Return the mean over executions of each (comparable) metric under each row of weights (b, patients)."""
+        """Return the mean over executions of each (comparable) metric, for each row of weights (b, patients)."""
         found = mean_metrics(self.executions, weights, _Execution.comparable if comparable else _Execution.metrics)
         return found if self.scored else {name: one for name, one in found.items() if name not in _OF_SCORES}
 
     def once(self) -> np.ndarray:
-        """Return the weights under which each patient counts once, (1, patients)."""
+        """Return weights of 1, (1, patients)."""
         return np.ones((1, len(self.patients)))
 
     def bearing(self) -> dict[str, int]:
-        """Return how many patients bear on each metric in percent."""
+        """Return the number of patients that contribute to each percentage metric."""
         found = bearing_patients([one.counts for one in self.executions], len(self.patients))
         return dict.fromkeys(("auprc", "balanced_accuracy", *_MACRO), found["auc"]) | found
 
     def estimates(self, drawing: Drawing) -> dict[str, Estimate]:
-        """Return all metrics with their intervals."""
+        """Return all metrics with intervals."""
         drawn = [self.values(weights) for weights in drawing.weights(len(self.patients))]
         values = {name: value[0] for name, value in self.values(self.once()).items()}
         return _estimates(values, drawn, dict.fromkeys(values, SHARES), self.bearing(), drawing)
@@ -171,9 +171,9 @@ class Sample:
 
 
 def differences(a: Sample, b: Sample, drawing: Drawing) -> dict[str, Estimate]:
-    """Return what one sample has more than another, of the same patients, drawn together.
+    """Return the paired differences `a` - `b` on the same patients.
 
-    Of calibration slope and intercept a difference would say nothing: they are best at 1 and 0.
+    Calibration slope and intercept are left out: their optima are 1 and 0, so a difference is not meaningful.
     """
 
     def gaps(weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -181,7 +181,7 @@ def differences(a: Sample, b: Sample, drawing: Drawing) -> dict[str, Estimate]:
         return {name: first[name] - second[name] for name in first if name in second}
 
     here, there = a.values(a.once(), comparable=True), b.values(b.once(), comparable=True)
-    # Two that say the same do not differ, whatever the patients; two that are always right may.
+    # Identical decisions have a difference of exactly 0; two systems that are always right may still differ.
     sure = {name: DIFFERENCES if {here[name][0], there[name][0]} <= set(SHARES) else () for name in gaps(a.once())}
     drawn = [gaps(weights) for weights in drawing.weights(len(a.patients))]
     bearing = {name: min(n, b.bearing().get(name, n)) for name, n in a.bearing().items()}
@@ -196,13 +196,13 @@ def _estimates(
     bearing: Mapping[str, int],
     drawing: Drawing,
 ) -> dict[str, Estimate]:
-    """Return values with intervals of what was drawn; `sure` and `bearing` as `interval_of` takes them, by metric."""
+    """Return values with intervals; `sure` and `bearing` are passed to `interval_of` per metric."""
     found = {}
     for name, value in values.items():
         several = np.concatenate([one[name] for one in drawn]) if drawn and np.isfinite(value) else np.empty(0)
         number = name in _NUMBERS
         made = interval_of(several, drawing.level, bearing.get(name, len(several)), () if number else sure[name])
-        # An MCC or a Brier score that is the same in every resample has no exact interval.
+        # There is no exact interval for a constant MCC or Brier score.
         if number and value and math.isclose(*made):
             made = NO_INTERVAL
         found[name] = Estimate(float(value), *made, NUMBER if number else PERCENT, made.kind)

@@ -1,4 +1,4 @@
-"""Which rows of two tables are of the same image."""
+"""Match the images of two tables."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from covid_keras.common.tables import name_key
 
 
 def match_images(here: Sequence[str], there: Sequence[str], where: str, other: str, notes: list[str]) -> np.ndarray:
-    """Return of each image of one table its row in another, -1 where it has none, (n,) int; note what is unmatched.
+    """Return the row in another table for each image, -1 if unmatched, (n,) int; add notes on unmatched images.
 
-    Images are the same by their whole name, else by its last parts (folder and file name, file name, file name without
-    its suffix): by those that tell all images of either table apart, and of them by those that match most.
+    Images are matched by the whole name or by its last parts (folder and file name, file name, stem): of the variants
+    that are unique in both tables, the one with most matches is used.
 
     Raises
     ------
     UserError
-        If no image is in both, or the other table lists one twice.
+        If no image matches, or the other table repeats an image.
     """
     if again := [name for name, count in Counter(there).items() if count > 1]:
         raise UserError(other, f"lists image {again[0]} several times", "Keep one row per image")

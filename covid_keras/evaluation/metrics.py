@@ -1,6 +1,6 @@
-"""Metrics of one set of predictions, and of each execution.
+"""Metrics of predictions, overall and per execution.
 
-All values are percentages, 0 to 100. A ratio whose denominator is zero is NaN, never 0.
+All values are percentages, 0 to 100. A ratio with denominator zero is NaN.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _REMEDY = "Pass rows as written in predictions.csv"
 
 @dataclass(frozen=True)
 class Decisions:
-    """Predictions as numbers: who is what, what was said, how surely.
+    """Predictions as arrays: truth, decisions and scores.
 
     Parameters
     ----------
     classes : tuple of str
-        Names. Where `binary`, (the other class or "rest", the positive class).
+        Class names; if `binary`, (the other class or "rest", the positive class).
     truth, predicted : ndarray of int64, shape (N,)
         Index into `classes`.
     scores : ndarray of float64, shape (N, len(classes))
-        The score of each class, 0..1.
+        Scores per class, 0..1.
     severity : ndarray of str, shape (N,)
-        "" where unknown.
+        "" if unknown.
     binary : bool
-        Whether one class is the positive one and the metrics are those of two classes.
+        Whether there is a positive class, so that the metrics are those of two classes.
     """
 
     classes: tuple[str, ...]
@@ -46,9 +46,9 @@ class Decisions:
     binary: bool
 
     def severity_rows(self) -> dict[str, np.ndarray]:
-        """Return, for each severity level in sorted order, which images count for it: shape (N,) bool.
+        """Return a mask of the images, (N,) bool, for each severity level in sorted order.
 
-        Only positives have a severity that counts, where there is a positive class.
+        If there is a positive class, only positives count.
         """
         counted = self.truth == 1 if self.binary else np.ones(len(self.truth), bool)
         levels = sorted({str(level) for level in np.unique(self.severity[counted])} - {""})
@@ -56,24 +56,22 @@ class Decisions:
 
 
 def decisions_of(predictions: pd.DataFrame, positive: str | None = None, threshold: float | None = None) -> Decisions:
-    """Turn predictions into numbers.
+    """Convert predictions to arrays.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        Columns `label`, `predicted`, `score_<class>`..., and where known `severity` and `split`.
+        Columns `label`, `predicted`, `score_<class>`..., optionally `severity` and `split`.
     positive : str, optional
-        The class that counts as positive. Left out, the last of two classes is positive, and of more than two
-        none is. Named, all other classes together are the negative one.
+        The positive class; all others together are negative. Default: the last of two classes; none for more than two.
     threshold : float, optional
-        Left out, the decision is the column `predicted`. Given, an image is positive where the score of the
-        positive class is at least `threshold` (0..1).
+        Decide for the positive class if its score is at least `threshold` (0..1). Default: use the column `predicted`.
 
     Raises
     ------
     UserError
-        For missing columns, unknown classes, no rows, rows of several splits, an unknown `positive`,
-        and a threshold without a positive class.
+        If columns or rows are missing, classes or `positive` are unknown, rows belong to several splits, or there is a
+        threshold without a positive class.
     """
     classes = classes_of(predictions)
     _check_input(predictions, classes, positive, threshold)
@@ -85,7 +83,7 @@ def decisions_of(predictions: pd.DataFrame, positive: str | None = None, thresho
     truth = numbers("label")
     scores = predictions[score_columns(predictions)].to_numpy(np.float64)
     if not np.isfinite(scores).all():
-        raise UserError("predictions", "hold a score that is not a finite number", _REMEDY)
+        raise UserError("predictions", "have a score that is not a finite number", _REMEDY)
     severity = np.full(len(truth), "", dtype=object)
     if "severity" in predictions.columns:
         severity = predictions["severity"].astype(object).fillna("").to_numpy(dtype=object)
@@ -109,45 +107,43 @@ def _check_input(
     if missing:
         raise UserError("predictions", f"have no column {', '.join(missing)}", _REMEDY)
     if predictions.empty:
-        raise UserError("predictions", "hold no rows", _REMEDY)
+        raise UserError("predictions", "have no rows", _REMEDY)
     for column in needed:
         unknown = sorted(set(predictions[column].astype(str)) - set(classes))
         if unknown:
-            text = f"column {column} holds {unknown[0]!r}, which is none of {', '.join(classes)}"
+            text = f"column {column} has {unknown[0]!r}, which is not one of {', '.join(classes)}"
             raise UserError("predictions", text, _REMEDY)
     if "split" in predictions.columns and predictions["split"].nunique() > 1:
         names = ", ".join(sorted(predictions["split"].unique()))
         raise UserError("predictions", f"mix the splits {names}", "Choose the rows of one split")
     if positive is not None and positive not in classes:
-        raise UserError(positive, f"is none of the classes {', '.join(classes)}", "Choose one of them")
+        raise UserError(positive, "is not a class of the predictions", f"Use one of {', '.join(classes)}")
     if threshold is not None and positive is None and len(classes) > 2:
-        raise UserError("threshold", "needs a positive class where there are more than two", "Name it")
+        raise UserError("threshold", "needs a positive class if there are more than two", "Name it")
 
 
 def compute_metrics(
     predictions: pd.DataFrame, positive: str | None = None, threshold: float | None = None
 ) -> dict[str, float]:
-    """Compute the metrics of one set of predictions.
+    """Compute the metrics of predictions.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        One split of one execution (or of several, pooled); see `decisions_of` for the columns.
+        One split of one execution, or of several pooled ones; for the columns see `decisions_of`.
     positive, threshold
         As in `decisions_of`.
 
     Returns
     -------
     dict of str to float
-        In percent, 0 to 100. With a positive class: `accuracy`, `sensitivity` TP/(TP+FN), `specificity`
-        TN/(TN+FP), `precision_positive` TP/(TP+FP), `precision_negative` TN/(TN+FN), `f1_positive`,
-        `f1_negative`, `auc`; and the counts `n, tp, tn, fp, fn`. Without one (three classes or more):
-        `accuracy`, `recall_<class>`, `precision_<class>`, `f1_<class>`, `auc` (one against the rest, plain
-        mean over classes), `n` and `confusion_<actual>_<predicted>` (see `confusion_shares`). Both:
-        `accuracy_<severity>`, the share of the positives of that level that are called positive (without a positive
-        class: the share of the level's images that are right).
-        Undefined values are NaN. F1 is 2TP/(2TP+FP+FN), so it is 0, not NaN, for a class that exists but is
-        never predicted.
+        In percent, 0 to 100, NaN if undefined. With a positive class: `accuracy`, `sensitivity` TP/(TP+FN),
+        `specificity` TN/(TN+FP), `precision_positive` TP/(TP+FP), `precision_negative` TN/(TN+FN), `f1_positive`,
+        `f1_negative`, `auc`, and the counts `n, tp, tn, fp, fn`. Otherwise: `accuracy`, `recall_<class>`,
+        `precision_<class>`, `f1_<class>`, `auc` (one against the rest, mean over classes), `n` and
+        `confusion_<actual>_<predicted>` (see `confusion_shares`). In both cases `accuracy_<severity>`, the accuracy on
+        the images (with a positive class: the positives) of that level. F1 is 2TP/(2TP+FP+FN), so it is 0, not NaN, for
+        a class that is present but never predicted.
 
     References
     ----------
@@ -171,7 +167,7 @@ def compute_metrics(
 
 
 def _ratios(decisions: Decisions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return precision, recall and F1 of each class, in percent, NaN where undefined."""
+    """Return precision, recall and F1 per class in percent, NaN if undefined."""
     precision, recall, f1, _ = precision_recall_fscore_support(
         decisions.truth, decisions.predicted, labels=range(len(decisions.classes)), zero_division=np.nan
     )
@@ -202,7 +198,7 @@ def _class_metrics(decisions: Decisions) -> dict[str, float]:
         metrics[f"precision_{name}"] = float(precision[number])
         metrics[f"f1_{name}"] = float(f1[number])
     columns = range(len(decisions.classes))
-    # roc_auc_score(multi_class="ovr") wants sums closer to 1 than a softmax in float16 gives: class by class.
+    # Class by class: roc_auc_score(multi_class="ovr") requires sums closer to 1 than a float16 softmax gives.
     metrics["auc"] = float(np.mean([_auc(decisions.truth == k, decisions.scores[:, k]) for k in columns]))
     metrics["n"] = len(decisions.truth)
     confusion = confusion_matrix(decisions.truth, decisions.predicted, labels=columns)
@@ -210,27 +206,27 @@ def _class_metrics(decisions: Decisions) -> dict[str, float]:
 
 
 def _auc(is_class: np.ndarray, scores: np.ndarray) -> float:
-    """Return the area under the ROC curve in percent; NaN where all images are of one class."""
+    """Return the area under the ROC curve in percent; NaN for a single class."""
     if is_class.all() or not is_class.any():
         return float("nan")
     return 100 * float(roc_auc_score(is_class, scores))
 
 
 def metrics_from_confusion(confusion: np.ndarray, classes: tuple[str, ...], binary: bool) -> dict[str, np.ndarray]:
-    """Compute every count-based metric of `compute_metrics` for many (weighted) confusion matrices at once.
+    """Compute the count-based metrics of `compute_metrics` for many (weighted) confusion matrices.
 
     Parameters
     ----------
     confusion : ndarray of float, shape (..., K, K)
-        Truth by rows, prediction by columns, in the order of `classes`.
+        Rows = truth, columns = prediction, in the order of `classes`.
     classes : tuple of str, length K
     binary : bool
-        Whether the names are those of two classes, the second of them positive.
+        Use the metric names for two classes, with the second one positive.
 
     Returns
     -------
     dict of str to ndarray of float64, shape (...)
-        Percent, NaN where undefined; the keys of `compute_metrics` without `auc`, severities and counts.
+        Percent, NaN if undefined; the keys of `compute_metrics` without `auc`, severities and counts.
     """
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     actual, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
@@ -249,15 +245,14 @@ def metrics_from_confusion(confusion: np.ndarray, classes: tuple[str, ...], bina
 
 
 def confusion_shares(confusion: np.ndarray, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Return each cell of confusion matrices as its share of the row, which test sets of any size have in common.
+    """Return the cells of confusion matrices as percentages of their rows, independent of the size of the test set.
 
-    Of two classes these are specificity and sensitivity and what they lack of 100 %, so only more have them among
-    their metrics.
+    For two classes these are specificity, sensitivity and their complements, so the metrics contain them only for more.
 
     Parameters
     ----------
     confusion : ndarray, shape (..., K, K)
-        Truth by rows, prediction by columns, in the order of `classes`.
+        Rows = truth, columns = prediction, in the order of `classes`.
     classes : tuple of str, length K
 
     Returns
@@ -274,7 +269,7 @@ def confusion_shares(confusion: np.ndarray, classes: tuple[str, ...]) -> dict[st
 
 
 def percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Return 100 * part / whole, elementwise; NaN where whole is 0."""
+    """Return 100 * part / whole elementwise; NaN if whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
     return np.divide(100 * part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
@@ -287,12 +282,12 @@ def rows_of_test(predictions: pd.DataFrame) -> pd.DataFrame:
     chosen = predictions[predictions["split"] == "test"]
     without = sorted(set(predictions["system"]) - set(chosen["system"]))
     if without or chosen.empty:
-        raise UserError("predictions", f"hold no test rows of {', '.join(without) or 'any system'}", _REMEDY)
+        raise UserError("predictions", f"have no test rows of {', '.join(without) or 'any system'}", _REMEDY)
     return chosen
 
 
 def executions_of(predictions: pd.DataFrame) -> list[tuple[tuple[str, int, int], pd.DataFrame]]:
-    """Return ((system, repeat, fold), rows) of each execution: systems as they appear, by repeat and fold."""
+    """Return ((system, repeat, fold), rows) per execution: systems in order of appearance, then repeat and fold."""
     order = {system: place for place, system in enumerate(dict.fromkeys(predictions["system"]))}
     groups = predictions.groupby(list(EXECUTION_COLUMNS), sort=False)
     return sorted(groups, key=lambda item: (order[item[0][0]], item[0][1], item[0][2]))
@@ -301,20 +296,20 @@ def executions_of(predictions: pd.DataFrame) -> list[tuple[tuple[str, int, int],
 def per_execution(
     predictions: pd.DataFrame, positive: str | None = None, threshold: float | None = None
 ) -> pd.DataFrame:
-    """Compute the metrics of each execution on its test rows.
+    """Compute the test metrics of each execution.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        As read by `read_predictions`; rows of other splits are left out.
+        From `read_predictions`; rows of other splits are ignored.
     positive, threshold
         As in `decisions_of`.
 
     Returns
     -------
     pandas.DataFrame
-        One row per execution: `system, repeat, fold`, then the keys of `compute_metrics`. A severity level that
-        an execution has no image of is NaN there.
+        One row per execution: `system, repeat, fold`, then the keys of `compute_metrics`. Severity levels without
+        images are NaN.
 
     Raises
     ------

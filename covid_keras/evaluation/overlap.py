@@ -1,4 +1,4 @@
-"""Dice and IoU of lung masks against human ones, of one image and of the images of a trained segmenter."""
+"""Dice and IoU of predicted lung masks against human masks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEXT = ("image_id", "patient_id", "part")
 
 
 def mask_overlap(mask: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Return Dice and IoU of a mask (0/255) against a human one (255 lung, 127 not counted), at full size."""
+    """Return Dice and IoU of a mask (0/255) against a human one (255 lung, 127 ignored), at full size."""
     counts = truth != IGNORE
     marked, lung = (mask > 127) & counts, (truth == LUNG) & counts
     both, either = np.count_nonzero(marked & lung), np.count_nonzero(marked | lung)
@@ -43,8 +43,8 @@ def summarise_overlap(table: pd.DataFrame) -> dict[str, float | None]:
     Returns
     -------
     dict
-        `images`, `patients`; for each measure `<measure>_mean`, `_std` (ddof 1; None for one image), `_min`, `_max`
-        and the percentiles `_p5`, `_p25`, `_p50`, `_p75`, `_p95`.
+        `images`, `patients`; per measure `<measure>_mean`, `_std` (ddof 1; None for a single image), `_min`, `_max` and
+        the percentiles `_p5`, `_p25`, `_p50`, `_p75`, `_p95`.
     """
     values: dict[str, float | None] = {"images": len(table), "patients": int(table["patient_id"].nunique())}
     for name in OWN_SIZE:
@@ -57,15 +57,15 @@ def summarise_overlap(table: pd.DataFrame) -> dict[str, float | None]:
 
 
 def binary_overlap(lung: np.ndarray, p: np.ndarray, counts: np.ndarray, threshold: float) -> tuple[float, float]:
-    """Return true Dice and IoU of one image at the network's size.
+    """Return Dice and IoU of an image at the size of the network.
 
     Parameters
     ----------
     lung, counts : ndarray (H, W), 0 or 1
-        The human mask and the pixels that a person has judged.
+        The human mask, and the mask of annotated pixels.
     p : ndarray (H, W), 0..1
     threshold : float
-        Probability from which on a pixel is marked.
+        Smallest probability of lung.
     """
     truth = np.where(np.asarray(counts) > 0, np.where(np.asarray(lung) > 0, LUNG, 0), IGNORE).astype(np.uint8)
     return mask_overlap(np.where(np.asarray(p) >= threshold, 255, 0).astype(np.uint8), truth)
@@ -75,14 +75,14 @@ def binary_overlap(lung: np.ndarray, p: np.ndarray, counts: np.ndarray, threshol
 
 
 def read_overlap(folder: Path, further: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Read the overlap of every image that a trained segmenter left in its folder.
+    """Read the overlap per image from the folder of a trained segmenter.
 
     Parameters
     ----------
     folder : Path
-        As `covid_keras.training.segmenters.train_segmenter` leaves it.
+        As written by `covid_keras.training.segmenters.train_segmenter`.
     further : tuple of str
-        Columns of numbers that must be there beside Dice and IoU.
+        Further required numeric columns.
 
     Returns
     -------
@@ -93,23 +93,23 @@ def read_overlap(folder: Path, further: tuple[str, ...] = ()) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If the table is missing or no such table.
+        If the table is missing or has another format.
     """
     path, numbers = Path(folder) / OVERLAP, (*OWN_SIZE, *NETWORK_SIZE, *further)
     table = read_table(path, (*_TEXT, *numbers))
     try:
         return table.astype(dict.fromkeys(numbers, np.float64))
     except ValueError as error:
-        raise UserError(path, f"holds something that is no number ({error})", "Train the segmenter again") from error
+        raise UserError(path, f"must contain numbers ({error})", "Train the segmenter again") from error
 
 
 def parts_of(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the name and the rows of the training and of the validation part of such a table."""
+    """Yield name and rows of the training part and the validation part."""
     return ((name, table[table["part"] == name]) for name in PARTS)
 
 
 def summary_of(table: pd.DataFrame) -> dict[str, dict[str, float | int]]:
-    """Return, for each part, images, patients and the means of Dice and IoU at own size, 0..1, four digits."""
+    """Return images, patients and the means of Dice and IoU at full size (0..1, four digits) per part."""
     return {
         name: {"images": len(part), "patients": int(part["patient_id"].nunique())}
         | {measure: round(float(part[measure].mean()), 4) for measure in OWN_SIZE}
@@ -118,21 +118,21 @@ def summary_of(table: pd.DataFrame) -> dict[str, dict[str, float | int]]:
 
 
 def measured_part(part: pd.DataFrame, system: str, name: str, measures: tuple[str, ...] = OWN_SIZE) -> list[Measured]:
-    """Return the mean over the images of one part in percent, with std (ddof 1) and interval.
+    """Return the mean over the images of a part in percent, with std (ddof 1) and interval.
 
     Parameters
     ----------
     part : pandas.DataFrame
         `patient_id` and the measures, 0..1.
     system, name : str
-        Of the part, such as "validation": the metric is called `<measure>_<name>`.
+        `name` is the part, such as "validation"; the metric is named `<measure>_<name>`.
     measures : tuple of str
         Columns.
 
     Returns
     -------
     list of Measured
-        The interval is by bootstrap over patients; std is NaN for one image.
+        The interval is a bootstrap over patients; std is NaN for a single image.
     """
     patients = part["patient_id"].tolist()
     found = []
@@ -146,12 +146,12 @@ def measured_part(part: pd.DataFrame, system: str, name: str, measures: tuple[st
 def measured_of_part(
     part: pd.DataFrame, system: str, metric: str, found: tuple[float, float], interval: Interval
 ) -> Measured:
-    """Return (mean, std), 0..1, of the images of `part`, and an interval in percent, as `Measured` in percent."""
+    """Convert (mean, std) of the images of `part`, 0..1, and an interval in percent to `Measured` in percent."""
     mean, std = (100 * float(value) for value in found)
     sizes = part["patient_id"].nunique(), len(part)
     return Measured(system, metric, mean, std, DDOF, 1, *interval, *sizes, interval=interval.kind)
 
 
 def std_of(values: np.ndarray) -> float:
-    """Return the std (ddof 1) of values; NaN of fewer than two."""
+    """Return the std (ddof 1); NaN for fewer than two values."""
     return float(values.std(ddof=DDOF)) if len(values) > DDOF else math.nan

@@ -1,4 +1,4 @@
-"""Somebody's own predictions as a table: which column is what, and what can be used; nothing is left out in silence."""
+"""Read user tables of predictions: detect the columns, and report every row that is left out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from covid_keras.evaluation.predictions import (
 
 Table: TypeAlias = pd.DataFrame | str | Path
 
-# The names that are looked for; the first that is there counts.
+# Usual column names; the first match counts.
 _USUAL = {
     "label": ("label", "true_label", "truth", "ground_truth", "y_true", "true", "target", "gt", "class", "diagnosis",
               "finding", "y"),
@@ -44,9 +44,9 @@ _USUAL = {
     "predicted": ("predicted", "predicted_label", "y_pred", "prediction", "pred", "decision"),
     "score": ("score", "probability", "prob", "y_score", "y_prob", "proba", "p", "pred_proba", "confidence", "risk"),
 }  # fmt: skip
-# A score of each class: the prefix and the class.
+# Prefixes of score columns, followed by the class.
 _PREFIXES = ("probability_", SCORE_PREFIX, "prob_", "proba_", "p_")
-# What the positive one of two labels is called where it tells by itself.
+# Labels that are recognised as positive.
 _POSITIVE = {"1", "true", "yes", "y", "positive", "pos", "p", "+", "covid", "covid19", "covid+", "abnormal", "disease"}
 _NEGATIVE = {"0", "false", "no", "n", "negative", "neg", "-", "normal", "healthy", "control", "covid-", "other"}
 _EMPTY = {"", "nan", "na", "n/a", "null", "none", "<na>"}
@@ -56,16 +56,16 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns; one that is left out is looked for under its usual names.
+    """Column names. Default: the usual names.
 
     Parameters
     ----------
     label : str, optional
-        What each image is.
+        The true class.
     score : tuple of str
         The score of the positive class, 0..1; of several classes one column per class.
     patient, image, predicted : str, optional
-        Whose image it is, which one, and the class decided for.
+        Patient id, image id, and predicted class.
     """
 
     label: str | None = None
@@ -77,20 +77,20 @@ class Columns:
 
 @dataclass(frozen=True)
 class OwnPredictions:
-    """Predictions in the suite's own layout, those of the test images of one system.
+    """Test predictions of one system in the suite's layout.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        As `covid_keras.evaluation.predictions` describes it. Of two classes the last is the positive one.
+        See `covid_keras.evaluation.predictions`. Of two classes the last is positive.
     scored : bool
-        Whether there are scores; where not, those in the frame are 0 and 1, as the decisions.
+        Whether the table has scores; otherwise the scores in the frame are 0 and 1, like the decisions.
     decided : bool
-        Whether the table holds decisions; else they follow from the scores.
+        Whether the table has decisions; otherwise they are derived from the scores.
     identified : bool
-        Whether the table names its images.
+        Whether the table has image ids.
     notes : list of str
-        What a reader must know: what was assumed, and what was left out and why.
+        Assumptions made, and rows left out with the reason.
     """
 
     frame: pd.DataFrame
@@ -107,26 +107,26 @@ def read_own(
     labels: Table | None = None,
     system: str | None = None,
 ) -> OwnPredictions:
-    """Read predictions of whatever layout.
+    """Read a table of predictions.
 
     Parameters
     ----------
     table : DataFrame, str or Path
-        One row per image, or the CSV file of such a table: labels, and scores of the positive class, scores per class
-        (`probability_<class>` or `score_<class>`) or decisions. A `predictions.csv` of a run is known as such.
+        One row per image, with labels, and with scores of the positive class, scores per class (`probability_<class>`
+        or `score_<class>`) or decisions. The `predictions.csv` of a run is recognised.
     columns : Columns
     positive : str, optional
-        The positive class; needed where the labels do not tell it.
+        The positive class; required if it cannot be recognised from the labels.
     labels : DataFrame, str or Path, optional
-        A table of images and labels, and of patients where known, for predictions without labels.
+        A table of images, labels and optionally patients, for predictions without labels.
     system : str, optional
-        Which one, of a run's predictions of several systems.
+        The system to use, for predictions of several systems.
 
     Raises
     ------
     UserError
-        For columns that are not there or not clear, a label that is none of the classes, a score that is not a number
-        from 0 to 1, an image that is listed twice with different contents, and a table without a usable row.
+        If a column is missing or ambiguous, a label is unknown, a score is not a number from 0 to 1, an image is
+        repeated with different contents, or there are no usable rows.
     """
     where = str(table) if isinstance(table, str | Path) else "predictions"
     raw = as_text(table)
@@ -152,12 +152,12 @@ def read_own(
 
 
 def has_labels(table: Table, columns: Columns = Columns()) -> bool:
-    """Return whether a table has a column of labels."""
+    """Whether a table has a column of labels."""
     return _found(as_text(table), columns.label, "label", "predictions") is not None
 
 
 def as_text(table: Table) -> pd.DataFrame:
-    """Return a table with every cell as text, "" where empty."""
+    """Return a table with all cells as text ("" if empty)."""
     if not isinstance(table, pd.DataFrame):
         return read_table(table)
     raw = table.astype(object).where(table.notna(), "")
@@ -172,11 +172,11 @@ def _of_run(table: Table, system: str | None, where: str) -> OwnPredictions:
     if system is None and len(systems) > 1:
         raise UserError(
             where,
-            f"holds the systems {', '.join(systems)}",
+            f"has several systems: {', '.join(systems)}",
             "Choose one with --system, or of the other table with --against-system",
         )
     if system is not None and system not in systems:
-        raise UserError(f"system {system}", f"{where} holds {', '.join(systems)}", "Choose one of these")
+        raise UserError(f"system {system}", f"is not in {where}", f"Use one of {', '.join(systems)}")
     frame = rows[rows["system"] == (system or systems[0])].reset_index(drop=True)
     notes = [f"System {system or systems[0]}, test images only"]
     if (several := frame.groupby(["repeat", "fold"]).ngroups) > 1:
@@ -188,7 +188,7 @@ def _of_run(table: Table, system: str | None, where: str) -> OwnPredictions:
 
 
 def _resolve(raw: pd.DataFrame, columns: Columns, where: str) -> Columns:
-    """Return the columns as they are called in the table; scores or decisions are there."""
+    """Return the column names in the table; raise `UserError` without labels, or without scores and decisions."""
     label = _found(raw, columns.label, "label", where)
     if label is None:
         problem = f"has no column of labels; it has {_those_of(raw)}"
@@ -205,7 +205,7 @@ def _resolve(raw: pd.DataFrame, columns: Columns, where: str) -> Columns:
 
 
 def _found(raw: pd.DataFrame, given: str | None, what: str, where: str) -> str | None:
-    """Return the column that is meant by a given name, or by a usual one; None where none is."""
+    """Return the column with a given or usual name; None if there is none."""
     keys = {word_key(name): name for name in reversed(raw.columns)}
     for name in (given,) if given is not None else _USUAL[what]:
         if name in raw.columns or word_key(name) in keys:
@@ -231,7 +231,7 @@ def _score_columns(raw: pd.DataFrame, given: tuple[str, ...], where: str) -> tup
 
 
 def _fractions(cells: pd.Series) -> bool:
-    """Return whether all cells that hold anything are numbers, and not all of them whole."""
+    """Whether all non-empty cells are numbers, and not all of them whole."""
     try:
         numbers = parse_numbers(cells[~_empty(cells)])
     except ValueError:
@@ -247,14 +247,14 @@ def _empty(cells: pd.Series) -> pd.Series:
 
 
 def _name_rows(raw: pd.DataFrame, image: str | None) -> str:
-    """Return the first rows by image or number, for messages."""
+    """Return the first rows by image or row number, for messages."""
     names = raw[image] if image else [f"row {number + 1}" for number in raw.index]
     shown = ", ".join(list(names)[:_NAMED])
     return shown + (", ..." if len(raw) > _NAMED else "")
 
 
 def _usable(raw: pd.DataFrame, names: Columns, where: str, notes: list[str]) -> pd.DataFrame:
-    """Leave out, with a note, rows without a label, a score or a decision."""
+    """Drop rows without a label, score or decision, with a note."""
     needed = [(str(names.label), "label"), *((name, "score") for name in names.score)]
     needed += [(names.predicted, "decision")] if names.predicted else []
     for column, what in needed:
@@ -264,12 +264,12 @@ def _usable(raw: pd.DataFrame, names: Columns, where: str, notes: list[str]) -> 
             notes.append(f"LEFT OUT: {rows} without a {what} in {column!r} ({_name_rows(raw[without], names.image)})")
             raw = raw[~without]
         if raw.empty:
-            raise UserError(where, f"no row has a {what} in the column {column!r}", "Name another column")
+            raise UserError(where, f"has no {what} in column {column!r}", "Name another column")
     return raw
 
 
 def _identified(raw: pd.DataFrame, names: Columns, notes: list[str]) -> pd.DataFrame:
-    """Return the columns that say of which image and patient a row is."""
+    """Return the columns of image and patient ids."""
     rows = pd.Series([f"row {number + 1}" for number in raw.index], index=raw.index)
     image = raw[names.image].where(~_empty(raw[names.image]), rows) if names.image else rows
     patient = image
@@ -278,24 +278,26 @@ def _identified(raw: pd.DataFrame, names: Columns, notes: list[str]) -> pd.DataF
         patient, changed = one_spelling(known, patient_key)
         if changed:
             one, same = changed[0]
-            notes.append(f"{len(changed)} patients are spelt in several ways, such as {one!r} and {same!r}")
+            notes.append(
+                f"{len(changed)} patient ids are other spellings of the same patient, such as {one!r} and {same!r}"
+            )
         if (unknown := patient == "").any():
-            notes.append(f"{unknown.sum()} rows name no patient; each counts as one of its own")
+            notes.append(f"{unknown.sum()} rows have no patient; each counts as a separate patient")
             patient = patient.where(~unknown, "image " + image)
     else:
-        notes.append("No column names patients, so each image counts as one: intervals are too narrow if that is wrong")
+        notes.append("No column of patients; each image counts as one patient, so intervals may be too narrow")
     fixed = {"path": "", "source": "", "severity": "", "system": "predictions", "repeat": 0, "fold": 0, "split": "test"}
     return pd.DataFrame({"image_id": image, "patient_id": patient}).assign(**fixed)
 
 
 def _once(frame: pd.DataFrame, where: str, notes: list[str]) -> pd.DataFrame:
-    """Keep one of rows that say the same of the same image; refuse those that do not."""
+    """Drop exact repetitions of rows; raise `UserError` for an image with different contents."""
     rows = frame.drop_duplicates()
     if len(again := rows[rows["image_id"].duplicated()]):
         image = again["image_id"].iloc[0]
-        raise UserError(where, f"lists image {image} several times, with different contents", "Keep one row per image")
+        raise UserError(where, f"lists image {image} more than once, with different contents", "Keep one row per image")
     if len(rows) < len(frame):
-        notes.append(f"LEFT OUT: {len(frame) - len(rows)} rows that repeat another one word for word")
+        notes.append(f"LEFT OUT: {len(frame) - len(rows)} exact repetitions of other rows")
     return rows.reset_index(drop=True)
 
 
@@ -307,11 +309,13 @@ def _labels(raw: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _classes(raw: pd.DataFrame, names: Columns, positive: str | None, where: str) -> tuple[str, ...]:
-    """Return the classes: of scores per class in the columns' order; else the positive one of two is the last."""
+    """Return the classes: in the order of the score columns, or with the positive one last."""
     if len(names.score) > 1:
         classes = tuple(map(_class_of, names.score))
         if len(set(classes)) < len(classes):
-            raise UserError(where, f"has several scores of {', '.join(classes)}", "Name them with --score")
+            raise UserError(
+                where, f"has several score columns per class: {', '.join(classes)}", "Name them with --score"
+            )
         if len(classes) > 2:
             return classes
         chosen = _choose_class(positive, classes) if positive else _guess(classes) or classes[-1]
@@ -334,23 +338,23 @@ def _class_of(column: str) -> str:
 
 def _choose_class(given: str, classes: Sequence[str]) -> str:
     if (chosen := choose(whole_number(given), classes)) not in classes:
-        raise UserError(f"--positive {given}", f"is none of the classes {', '.join(classes)}", "Choose one of them")
+        raise UserError(f"--positive {given}", "is not a class of the predictions", f"Use one of {', '.join(classes)}")
     return chosen
 
 
 def _positive_of(labels: Sequence[str], positive: str | None, where: str) -> str:
-    """Return the positive one of labels; of one label alone it may be none of them."""
+    """Return the positive label; it may be missing if there is only one label."""
     alone = len(labels) == 1
     if positive is not None:
         return positive if alone and choose(positive, labels) not in labels else _choose_class(positive, labels)
     if len(labels) > 2 or (guess := _guess(labels)) is None:
-        problem = f"does not tell which of the labels {', '.join(labels)} is the positive one"
+        problem = f"has labels {', '.join(labels)}, of which none is recognised as positive"
         raise UserError(where, problem, "Name it with --positive")
     return guess
 
 
 def _guess(labels: Sequence[str]) -> str | None:
-    """Return the one of one or two labels that is called positive, or not called negative."""
+    """Guess the positive one of one or two labels by its name or that of the negative one."""
     known = [label for label in labels if word_key(label) in _POSITIVE]
     if not known:
         known = [label for label in labels if word_key(label) not in _NEGATIVE]
@@ -359,14 +363,14 @@ def _guess(labels: Sequence[str]) -> str | None:
 
 
 def _as_classes(raw: pd.DataFrame, column: str, classes: Sequence[str], where: str) -> pd.Series:
-    """Return a column of labels or decisions as classes."""
+    """Map a column of labels or decisions to classes."""
     cells = _labels(raw, column)
     meant = cells.map({cell: choose(cell, classes) for cell in cells.unique()})
     if (unknown := ~meant.isin(classes)).any():
         if classes[0] == REST:
             return meant.where(~unknown, REST)
         first = meant[unknown].iloc[0]
-        problem = f"column {column!r} holds {first!r}, which is none of the classes {', '.join(classes)}"
+        problem = f"column {column!r} has {first!r}, which is not one of the classes {', '.join(classes)}"
         raise UserError(where, problem, "Correct the labels, or name other columns")
     return meant
 
@@ -375,7 +379,7 @@ def _as_classes(raw: pd.DataFrame, column: str, classes: Sequence[str], where: s
 
 
 def _scores(raw: pd.DataFrame, names: Columns, classes: Sequence[str], where: str, notes: list[str]) -> np.ndarray:
-    """Return the scores (n, K), in the order of the classes."""
+    """Return the scores (n, K) in class order."""
     if len(names.score) == 1:
         one = _numbers(raw, names.score[0], names.image, where)
         return np.stack([1 - one, one], axis=1)
@@ -384,7 +388,7 @@ def _scores(raw: pd.DataFrame, names: Columns, classes: Sequence[str], where: st
     if (np.abs(scores.sum(axis=1) - 1) > SCORE_SUM_TOLERANCE).any():
         notes.append("The scores of an image do not sum to 1")
         if len(classes) == 2:
-            notes[-1] += f"; only that of {classes[1]} is used"
+            notes[-1] += f"; only the score of {classes[1]} is used"
             return np.stack([1 - scores[:, 1], scores[:, 1]], axis=1)
     return scores
 
@@ -392,14 +396,16 @@ def _scores(raw: pd.DataFrame, names: Columns, classes: Sequence[str], where: st
 def _numbers(raw: pd.DataFrame, column: str, image: str | None, where: str) -> np.ndarray:
     wrong = raw[~raw[column].map(_is_number)]
     if len(wrong):
-        problem = f"column {column!r} holds {wrong[column].iloc[0]!r} ({_name_rows(wrong[:1], image)}), not a number"
+        problem = (
+            f"column {column!r} must contain numbers (got {wrong[column].iloc[0]!r}, {_name_rows(wrong[:1], image)})"
+        )
         raise UserError(where, problem, "Name a column of scores with --score")
     numbers = parse_numbers(raw[column])
     outside = ~((numbers >= 0) & (numbers <= 1))
     if outside.any():
         first = f"{numbers[outside][0]:g} ({_name_rows(raw[outside][:1], image)})"
-        problem = f"{outside.sum()} scores of the column {column!r} lie outside 0..1, the first is {first}"
-        raise UserError(where, problem, "Give probabilities: the sigmoid of logits, percentages divided by 100")
+        problem = f"{outside.sum()} scores in column {column!r} lie outside 0..1, the first is {first}"
+        raise UserError(where, problem, "Give probabilities (apply a sigmoid to logits, divide percentages by 100)")
     return numbers
 
 
@@ -418,7 +424,7 @@ def _one_hot(said: pd.Series, classes: Sequence[str]) -> np.ndarray:
 
 
 def _with_labels(raw: pd.DataFrame, labels: Table, columns: Columns, where: str, notes: list[str]) -> pd.DataFrame:
-    """Return the rows of predictions whose image another table has, with its labels and, if it has them, patients."""
+    """Join predictions with labels, and patients if given, from another table; drop unmatched rows."""
     theirs, there = as_text(labels), str(labels) if isinstance(labels, str | Path) else "labels"
     image = _found(raw, columns.image, "image", where)
     key = image if image in theirs else _found(theirs, None, "image", there)

@@ -1,4 +1,4 @@
-"""Whether a printed number is possible: what `covid_keras.audit` finds, as a comparison takes it."""
+"""Audit verdicts on printed numbers, as used by the comparison."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class AuditVerdict(StrEnum):
-    """The verdict on a printed number, the strongest last: of several that are found the last one counts."""
+    """The verdict on a printed number, from weakest to strongest; the strongest finding counts."""
 
     NOT_CHECKABLE = "cannot be checked"
     CONSISTENT = "consistent"
@@ -17,25 +17,25 @@ class AuditVerdict(StrEnum):
 
     @property
     def weight(self) -> int:
-        """Return the place among all verdicts, 0 for the weakest."""
+        """Return the rank of the verdict, 0 for the weakest."""
         return list(AuditVerdict).index(self)
 
 
-# What a reader should look at.
+# Verdicts that need attention.
 WRONG = (AuditVerdict.IMPOSSIBLE, AuditVerdict.EXPLAINED, AuditVerdict.ONE_OF_THESE)
-# A number with such a verdict is not a target for a reproduction, unless the file of published numbers names it as one.
+# Numbers with these verdicts are not used as targets, unless the file of published numbers names them as targets.
 NO_TARGETS = (AuditVerdict.IMPOSSIBLE, AuditVerdict.EXPLAINED)
 
 
 class Audited(NamedTuple):
-    """What the audit says of one printed number.
+    """The audit finding for a printed number.
 
     Attributes
     ----------
     verdict : AuditVerdict or ""
-        "" where nobody asked.
+        "" if not audited.
     reason : str
-        What explains the number, why it cannot be checked, or with which others it cannot stand; else "".
+        Explanation of the number, why it cannot be checked, or which numbers contradict it; else "".
     proof : str
         The arithmetic.
     """
@@ -51,7 +51,7 @@ class Audited(NamedTuple):
 
 
 def verdict_words(verdict: str, reason: str) -> str:
-    """Return a verdict with its reason, as a reader sees it.
+    """Return a verdict with its reason as text.
 
     >>> verdict_words("explained", "a copy of Table 4"), verdict_words("consistent", "")
     ('explained by a copy of Table 4', 'consistent')

@@ -1,7 +1,7 @@
-"""The predictions file: what one execution says about each image, and the only input of every metric.
+"""Predictions files: the predictions of one execution, the only input of all metrics.
 
-One file per execution, one row per image, in the columns of `PREDICTION_COLUMNS` followed by one `score_<class>`
-column per class. The order of the score columns is the order of the classes.
+A file has one row per image, with the columns `PREDICTION_COLUMNS` and one `score_<class>` column per class, in class
+order.
 """
 
 from __future__ import annotations
@@ -32,40 +32,40 @@ _REMEDY = "Run the execution again, or restore the file"
 
 
 def score_columns(frame: pd.DataFrame) -> list[str]:
-    """Return the names of the `score_<class>` columns, in the frame's order."""
+    """Return the names of the `score_<class>` columns in order."""
     return [name for name in frame.columns if str(name).startswith(SCORE_PREFIX)]
 
 
 def classes_of(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Return the class names, read off the `score_<class>` columns in their order."""
+    """Return the class names from the `score_<class>` columns in order."""
     return tuple(name[len(SCORE_PREFIX) :] for name in score_columns(frame))
 
 
 def check_predictions(frame: pd.DataFrame, where: str | Path = "predictions") -> None:
-    """Check a table of predictions.
+    """Validate predictions.
 
     Parameters
     ----------
     frame : pandas.DataFrame
         Columns `PREDICTION_COLUMNS` and two or more `score_<class>` columns; further columns are allowed.
     where : str or Path
-        What the message names, usually the file.
+        Subject of error messages, usually the file.
 
     Raises
     ------
     UserError
-        For a missing column, an empty table, an image listed twice in one execution, an empty image or
-        patient id, an unknown split, label or predicted class, and scores that are not finite, leave
-        0..1 or do not sum to 1 within `SCORE_SUM_TOLERANCE`.
+        If a column is missing, the table is empty, an image is repeated in an execution, an image or patient id is
+        empty, a split, label or predicted class is unknown, or scores are not finite, lie outside 0..1 or do not sum to
+        1 within `SCORE_SUM_TOLERANCE`.
     """
     missing = [name for name in PREDICTION_COLUMNS if name not in frame.columns]
     if missing:
         raise UserError(where, f"has no column {', '.join(missing)}", _REMEDY)
     classes = classes_of(frame)
     if len(classes) < 2:
-        raise UserError(where, f"has {len(classes)} score_<class> columns, two or more are needed", _REMEDY)
+        raise UserError(where, f"has {len(classes)} score_<class> columns, at least two are needed", _REMEDY)
     if frame.empty:
-        raise UserError(where, "holds no predictions", _REMEDY)
+        raise UserError(where, "has no rows", _REMEDY)
     _check_names(frame, classes, where)
     twice = frame.duplicated(list(_KEYS))
     if twice.any():
@@ -79,7 +79,7 @@ def _check_names(frame: pd.DataFrame, classes: tuple[str, ...], where: str | Pat
         wrong = ~frame[column].isin(allowed)
         if wrong.any():
             row = frame.loc[wrong].iloc[0]
-            text = f"image {row.image_id} has {column} {row[column]!r}, which is none of {', '.join(allowed)}"
+            text = f"image {row.image_id} has {column} {row[column]!r}, which is not one of {', '.join(allowed)}"
             raise UserError(where, text, _REMEDY)
     for column in ("image_id", "patient_id", "system"):
         empty = frame[column].isna() | (frame[column].astype(str) == "")
@@ -105,19 +105,19 @@ def _check_scores(frame: pd.DataFrame, where: str | Path) -> None:
 
 
 def write_predictions(path: str | Path, frame: pd.DataFrame) -> Path:
-    """Write predictions as CSV, whole or not at all; reading them back gives the same float32 scores.
+    """Write predictions atomically as CSV; reading them back gives the same float32 scores.
 
     Parameters
     ----------
     path : str or Path
         The file to write.
     frame : pandas.DataFrame
-        As `check_predictions` wants it; columns are put in the order of `PREDICTION_COLUMNS`.
+        Valid predictions (see `check_predictions`); columns are written in the order of `PREDICTION_COLUMNS`.
 
     Raises
     ------
     UserError
-        For a table that is not in order, or a path that cannot be written.
+        If the predictions are invalid or the path is not writable.
     """
     check_predictions(frame, path)
     scores = score_columns(frame)
@@ -130,29 +130,29 @@ def write_predictions(path: str | Path, frame: pd.DataFrame) -> Path:
 
 
 def read_predictions(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
-    """Read one or several predictions files and put them below one another.
+    """Read and concatenate predictions files.
 
     Parameters
     ----------
     paths : path or iterable of paths
-        Files written by `write_predictions`, or saved again by a spreadsheet (see `covid_keras.common.tables`). All
-        must have the same classes in the same order.
+        Files from `write_predictions`, also if saved again by a spreadsheet (see `covid_keras.common.tables`). All must
+        have the same classes in the same order.
 
     Returns
     -------
     pandas.DataFrame
-        The rows of all files in the order given; text columns as str ("" where empty), `repeat` and `fold`
-        as int64, scores as float32.
+        The rows of all files in the order given; text columns as str ("" if empty), `repeat` and `fold` as int64,
+        scores as float32.
 
     Raises
     ------
     UserError
-        Naming the file that is missing, unreadable, wrong (see `check_predictions`), of other classes than
-        the first, or that repeats an image of the same execution from an earlier file.
+        If a file is missing, unreadable or invalid (see `check_predictions`), has other classes than the first, or
+        repeats an image of the same execution from an earlier file.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     if not paths:
-        raise UserError("predictions", "no file was given", "Name at least one predictions.csv")
+        raise UserError("predictions", "need at least one file (got 0)", "Name a predictions.csv")
     frames = [_read_one(Path(path)) for path in paths]
     _check_together(paths, frames)
     return pd.concat(frames, ignore_index=True)
@@ -165,7 +165,7 @@ def _read_one(path: Path) -> pd.DataFrame:
         try:
             text[column] = parse_numbers(text[column], kinds[column])
         except (ValueError, OverflowError) as error:
-            raise UserError(path, f"column {column} holds a value that is not a number ({error})", _REMEDY) from error
+            raise UserError(path, f"column {column} must contain numbers ({error})", _REMEDY) from error
     classes = classes_of(text)
     for column, known in (("label", classes), ("predicted", classes), ("split", SPLITS), ("severity", SEVERITIES)):
         if column in text.columns:

@@ -1,4 +1,4 @@
-"""How far a proportion counted on n cases may lie from the true one, such as a printed accuracy without an interval.
+"""Standard errors and intervals of proportions of n cases, such as a printed accuracy without an interval.
 
 References
 ----------
@@ -14,7 +14,7 @@ from covid_keras.evaluation.uncertainty import LEVEL
 
 
 def standard_error(share: float, n: int) -> float:
-    """Return the binomial standard error of a share (percent) of n independent cases, in points.
+    """Return the binomial standard error, in points, of a percentage of n independent cases.
 
     >>> round(standard_error(50, 100), 3)
     5.0
@@ -24,21 +24,22 @@ def standard_error(share: float, n: int) -> float:
 
 
 def wilson_interval(share: float, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Return Wilson's score interval [1]_ (low, high) of a share of n independent cases, percent.
+    """Return Wilson's score interval [1]_ (low, high), in percent, of a percentage of n independent cases.
 
     Parameters
     ----------
     share : float
-        Percent, 0 to 100; need not be a whole number of cases, since papers print rounded ones.
+        Percent, 0 to 100; may be rounded, so it need not be a whole number of cases.
     n : int
-        At least 1. Images of one patient are not independent: for them it is too narrow.
+        Number of cases, at least 1. For several images per patient, which are not independent, the interval is too
+        narrow.
     level : float
         0.95 for a 95 % interval.
 
     Raises
     ------
     ValueError
-        For a share outside 0..100 or no case.
+        If the share lies outside 0..100, or n is below 1.
 
     Examples
     --------
@@ -55,4 +56,4 @@ def wilson_interval(share: float, n: int, level: float = LEVEL) -> tuple[float, 
 
 def _require(share: float, n: int) -> None:
     if not 0 <= share <= 100 or n < 1:
-        raise ValueError(f"a share lies in 0..100 percent of one case or more, not {share} of {n}")
+        raise ValueError(f"share must lie in 0..100 and n be at least 1, got {share} and {n}")

@@ -1,8 +1,7 @@
-"""Systems trained again with other seeds: how far their numbers spread.
+"""Spread of metrics over trainings with different seeds.
 
-Everything but the seed is the same, so the spread is that of initial weights, augmentation and the order of batches,
-and not that of other patients: for those, and for two divisions of the images, see
-`covid_keras.evaluation.uncertainty`.
+Only the seed differs, so the spread reflects initial weights, augmentation and batch order, but not the choice of
+patients; for the latter, see `covid_keras.evaluation.uncertainty`.
 """
 
 from __future__ import annotations
@@ -25,29 +24,29 @@ def seed_summary(executions: pd.DataFrame, metrics: Iterable[str] | None = None)
     Parameters
     ----------
     executions : pandas.DataFrame
-        As `per_execution` returns it, one row per execution; those of a system differ by their seed.
+        From `per_execution`; the executions of a system differ in their seed.
     metrics : iterable of str, optional
-        Columns to summarise; by default `seed_metrics`.
+        Columns to summarise. Default: `seed_metrics`.
 
     Returns
     -------
     pandas.DataFrame
-        One row per system and metric, systems as they appear, the columns `SEED_COLUMNS`: `n` executions in which the
-        metric is defined, mean, std (ddof 1; NaN for fewer than two), min, max, and in `low` and `high` the
-        percentiles `PERCENTILES` (interpolated, so of few seeds they lie close to min and max). All but `n` in
-        percent. What a system never has, such as the class of another experiment, is left out.
+        One row per system and metric, with the columns `SEED_COLUMNS`: the number `n` of executions in which the metric
+        is defined, mean, std (ddof 1; NaN for fewer than two), min, max, and the percentiles `PERCENTILES` as `low` and
+        `high` (interpolated, so close to min and max for few seeds). All but `n` are in percent. Metrics that a system
+        does not have are left out.
 
     Raises
     ------
     UserError
-        If `executions` is another table, or lacks a column of `metrics`.
+        If `executions` has another format or lacks a column of `metrics`.
     """
     if "system" not in executions.columns or executions.empty:
-        raise UserError("executions", "hold no metrics of a system", "Pass what per_execution returns")
+        raise UserError("executions", "have no metrics of systems", "Pass the result of per_execution")
     chosen = list(metrics) if metrics is not None else seed_metrics(executions)
     if unknown := [name for name in chosen if name not in executions.columns]:
         known = ", ".join(seed_metrics(executions))
-        raise UserError(unknown[0], "is no metric of these executions", f"Choose among {known} and others")
+        raise UserError(unknown[0], "is not a metric of these executions", f"Use one of {known} and others")
     rows = [
         _summary(str(system), name, own[name].to_numpy(np.float64))
         for system, own in executions.groupby("system", sort=False)
@@ -58,7 +57,7 @@ def seed_summary(executions: pd.DataFrame, metrics: Iterable[str] | None = None)
 
 
 def seed_metrics(executions: pd.DataFrame) -> list[str]:
-    """Return accuracy, F1 (of the positive class, or of each class) and AUC, as far as they are there."""
+    """Return the available metrics out of accuracy, F1 (positive class or each class) and AUC."""
     f1 = [name for name in executions.columns if name.startswith("f1_") and name != "f1_negative"]
     return [name for name in ("accuracy", *f1, "auc") if name in executions.columns]
 

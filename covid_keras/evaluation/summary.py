@@ -1,9 +1,8 @@
-"""What was measured: mean and std over executions with an interval, and its JSON form.
+"""Summaries of metrics: mean and std over executions, with an interval, and their JSON form.
 
-The std is the sample standard deviation (`DDOF` = 1) of the executions' values; with 5 x 5-fold
-cross-validation these are 25 values that share patients and training images, so it describes the spread
-between trainings and is not a standard error. The interval (see `covid_keras.evaluation.uncertainty`) is that
-of the mean over executions, patients being drawn.
+The std is the sample standard deviation (`DDOF` = 1) over executions. With 5 x 5-fold cross-validation these are 25
+values that share patients and training images, so the std describes the spread between trainings and is not a standard
+error. The interval is a bootstrap over patients of the mean over executions (see `covid_keras.evaluation.uncertainty`).
 """
 
 from __future__ import annotations
@@ -31,27 +30,26 @@ INTERVAL_WORDS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric of one system.
+    """A metric of a system.
 
     Parameters
     ----------
     system, metric : str
         `metric` is a key of `compute_metrics`.
     mean, std : float
-        Percent, over executions in which the metric is defined; std is NaN for fewer than two.
+        Percent, over the executions in which the metric is defined; std is NaN for fewer than two.
     ddof : int
         Delta degrees of freedom of std.
     executions : int
-        How many executions the mean is over.
+        Number of executions in the mean.
     low, high : float
         Interval of the mean, percent.
     n_patients, n_images : int
-        Distinct ones in the test rows; for `accuracy_<severity>`, those of that level.
+        Distinct patients and images in the test rows; for `accuracy_<severity>`, of that level.
     level, resamples, seed
-        Of the interval.
+        Settings of the interval.
     interval : str
-        How it was made: "bootstrap"; "exact" at 0 and 100 %; "none" for fewer than two patients (`low` and `high` are
-        NaN).
+        "bootstrap"; "exact" at 0 and 100 %; "none" for fewer than two patients (`low` and `high` are NaN).
     """
 
     system: str
@@ -78,21 +76,21 @@ def summarise(
     seed: int = 0,
     level: float = LEVEL,
 ) -> list[Measured]:
-    """Summarise the test rows of one or several systems over their executions.
+    """Summarise the test metrics of systems over their executions.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        As read by `read_predictions`.
+        From `read_predictions`.
     positive, threshold
         As in `covid_keras.evaluation.metrics.decisions_of`.
     n, seed, level
-        Resamples, seed and level of the interval.
+        Number of resamples, seed and level of the interval.
 
     Returns
     -------
     list of Measured
-        Systems in the order they appear, metrics in the order of `compute_metrics`.
+        Systems in order of appearance, metrics in the order of `compute_metrics`.
 
     Raises
     ------
@@ -120,9 +118,9 @@ def measured_of(
     sizes: tuple[int, int],
     drawing: tuple[float, int, int],
 ) -> Measured:
-    """Return the summary of a metric's values, one per execution, those that are NaN left out.
+    """Summarise the values of a metric, one per execution, ignoring NaN.
 
-    `sizes` are numbers of patients and images, `drawing` the level, resamples and seed of the interval.
+    `sizes` are the numbers of patients and images, `drawing` is (level, resamples, seed) of the interval.
     """
     values = values[np.isfinite(values)]
     mean = float(values.mean()) if len(values) else float("nan")
@@ -132,18 +130,18 @@ def measured_of(
 
 
 def std_of(values: np.ndarray) -> float:
-    """Return the std (ddof 1) of values; NaN of fewer than two."""
+    """Return the std (ddof 1); NaN for fewer than two values."""
     return float(values.std(ddof=DDOF)) if len(values) > DDOF else float("nan")
 
 
 def _order(names: Iterable[str]) -> list[str]:
-    """Put severities last, the mildest first, else keep the order: executions may each lack some level."""
+    """Put severities last, mildest first, and keep the other order; executions may lack a level."""
     known = {SEVERITY_PREFIX + level: place for place, level in enumerate(SEVERITIES, 1)}
     return sorted(names, key=lambda name: known.get(name, len(known) + 1 if name.startswith(SEVERITY_PREFIX) else 0))
 
 
 def _sizes(rows: pd.DataFrame, positive: str | None, threshold: float | None) -> dict[str, tuple[int, int]]:
-    """Return distinct (patients, images) of the test rows, and of each severity level."""
+    """Return the numbers of distinct (patients, images) in the test rows and per severity level."""
     patients, images = rows["patient_id"].to_numpy(object), rows["image_id"].to_numpy(object)
     masks = decisions_of(rows, positive, threshold).severity_rows()
     masks = {SEVERITY_PREFIX + level: mask for level, mask in masks.items()}
@@ -154,22 +152,22 @@ def _sizes(rows: pd.DataFrame, positive: str | None, threshold: float | None) ->
 def metrics_json(
     measured: list[Measured], executions: pd.DataFrame, provenance: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Put measured metrics, the values of every execution and their provenance into one JSON-able dict.
+    """Combine metrics, values per execution and provenance in a JSON-serialisable dict.
 
     Parameters
     ----------
     measured : list of Measured
         From `summarise`.
     executions : pandas.DataFrame
-        From `per_execution`, of the same predictions.
+        From `per_execution`, for the same predictions.
     provenance : dict, optional
-        Anything JSON-able: versions, revision, device, data fingerprint, time.
+        JSON-serialisable: versions, revision, device, data fingerprint, time.
 
     Returns
     -------
     dict
-        `provenance`; `std` and `interval` (how they were computed); `systems`, a dict of system to `metrics`
-        and `executions`. Numbers are rounded to six decimals, NaN is None.
+        `provenance`; `std` and `interval` (descriptions); `systems`, which maps a system to `metrics` and `executions`.
+        Numbers are rounded to six decimals; NaN becomes None.
     """
     systems: dict[str, Any] = {}
     for one in measured:
@@ -197,7 +195,7 @@ def _read(value: Any) -> Any:
 
 
 def measured_from_json(value: dict[str, Any], where: str = "metrics") -> list[Measured]:
-    """Read `metrics_json` back; raise `UserError` naming `where` for another layout."""
+    """Read the result of `metrics_json`; raise `UserError` with subject `where` if the layout differs."""
     names = [field.name for field in fields(Measured) if field.name not in ("system", "metric", "interval")]
     try:
         return [
@@ -206,7 +204,7 @@ def measured_from_json(value: dict[str, Any], where: str = "metrics") -> list[Me
             for metric, entry in both["metrics"].items()
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(where, f"is not a file of metrics ({error!r})", "Regenerate it") from error
+        raise UserError(where, f"is not a metrics file ({error!r})", "Regenerate it") from error
 
 
 def _is_count(name: str, value: Any) -> bool:
@@ -214,7 +212,7 @@ def _is_count(name: str, value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Return a plain int, float or str; None for NaN."""
+    """Convert to a plain int, float or str; None for NaN."""
     if isinstance(value, float | np.floating):
         return round(float(value), _DECIMALS) if np.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value

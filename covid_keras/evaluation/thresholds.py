@@ -1,4 +1,4 @@
-"""Decision thresholds, chosen on validation predictions and never on test."""
+"""Choose decision thresholds on validation predictions."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ RULES = ("youden", "sensitivity")
 def choose_threshold(
     predictions: pd.DataFrame, positive: str | None = None, rule: str = "youden", target: float | None = None
 ) -> float:
-    """Choose the score from which an image is called positive.
+    """Choose the smallest score of positive decisions.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        Rows with split "validation", and no others.
+        Rows with split "validation" only.
     positive : str, optional
-        The positive class; left out, the last of two.
+        The positive class. Default: the last of two.
     rule : {"youden", "sensitivity"}
         "youden": the largest sensitivity + specificity - 1 [1]_. "sensitivity": the highest threshold that
         reaches a sensitivity of `target`.
     target : float, optional
-        Percent, above 0 to 100; needed by, and only by, the rule "sensitivity".
+        Percent, above 0 and at most 100; required by the rule "sensitivity", and only allowed there.
 
     Returns
     -------
     float
-        One of the scores, 0..1; the highest where several are as good. Decide by `score >= threshold`.
+        One of the scores, 0..1; ties go to the highest. Decide by `score >= threshold`.
 
     Raises
     ------
     UserError
-        For rows of the test split or of any other than validation, one class only, an unknown rule or target.
+        If there are rows of other splits or only one class, or the rule or target is invalid.
 
     References
     ----------
@@ -50,21 +50,21 @@ def choose_threshold(
     if rule not in RULES:
         raise UserError(rule, "is not a rule for a threshold", f"Choose one of {', '.join(RULES)}")
     if (rule == "sensitivity") != (target is not None):
-        raise UserError(rule, "goes with a target where it is 'sensitivity', and only there", "Correct the protocol")
+        raise UserError(rule, "must be 'sensitivity' with a target, and 'youden' without one", "Correct the protocol")
     if target is not None and not 0 < target <= 100:
-        raise UserError("target", f"{target} is not a sensitivity in percent", "Give a number above 0, at most 100")
+        raise UserError("target", f"must be above 0 and at most 100 (got {target})", "Give a sensitivity in percent")
     if "split" not in predictions.columns:
-        raise UserError("threshold", "the predictions have no column split", "Pass validation predictions")
+        raise UserError("threshold", "needs predictions with a column split", "Pass validation predictions")
     if wrong := sorted(set(predictions["split"]) - {"validation"}):
-        text = f"would be chosen on {', '.join(wrong)} predictions"
+        text = f"must not be chosen on {', '.join(wrong)} predictions"
         raise UserError("threshold", text, "Choose it on validation predictions only")
     decisions = decisions_of(predictions, positive)
     if not decisions.binary:
-        raise UserError("threshold", "needs a positive class where there are more than two", "Name it")
+        raise UserError("threshold", "needs a positive class if there are more than two", "Name it")
     if len(np.unique(decisions.truth)) < 2:
-        raise UserError("threshold", "the validation predictions hold one class only", "Enlarge it")
+        raise UserError("threshold", "needs validation predictions of both classes", "Enlarge the validation part")
     false_alarms, sensitivity, thresholds = roc_curve(decisions.truth, decisions.scores[:, 1], drop_intermediate=False)
-    # The first point of a ROC curve is "nobody is positive" at an infinite threshold: no choice.
+    # Skip the first point of the ROC curve, an infinite threshold.
     false_alarms, sensitivity, thresholds = false_alarms[1:], sensitivity[1:], thresholds[1:]
     if target is None:  # Youden's rule
         return float(thresholds[np.argmax(sensitivity - false_alarms)])
@@ -74,7 +74,7 @@ def choose_threshold(
 def choose_thresholds(
     predictions: pd.DataFrame, positive: str | None = None, rule: str = "youden", target: float | None = None
 ) -> dict[tuple[str, int, int], float]:
-    """Choose a threshold for each execution: (system, repeat, fold) to threshold; see `choose_threshold`."""
+    """Choose a threshold per execution: maps (system, repeat, fold) to it; see `choose_threshold`."""
     groups = predictions.groupby(list(EXECUTION_COLUMNS), sort=False)
     return {key: choose_threshold(group, positive, rule, target) for key, group in groups}
 
@@ -84,33 +84,35 @@ def apply_thresholds(
     thresholds: float | Mapping[tuple[str, int, int], float],
     positive: str | None = None,
 ) -> pd.DataFrame:
-    """Decide two-class predictions anew: a copy whose column `predicted` follows `score >= threshold`.
+    """Return a copy of two-class predictions with decisions by `score >= threshold`.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        Two classes; any splits.
+        Two classes, any splits.
     thresholds : float or mapping
-        One for all, or one for each (system, repeat, fold) as `choose_thresholds` returns them.
+        One for all, or one per (system, repeat, fold), as from `choose_thresholds`.
     positive : str, optional
-        The positive class; left out, the last.
+        The positive class. Default: the last.
 
     Raises
     ------
     UserError
-        For more than two classes, an unknown positive class, or an execution without a threshold.
+        If there are more than two classes, the positive class is unknown, or an execution has no threshold.
     """
     classes = classes_of(predictions)
     if len(classes) != 2:
-        raise UserError("threshold", f"decides between two classes, here are {len(classes)}", "Use the argmax")
+        raise UserError("threshold", f"requires two classes (got {len(classes)})", "Use the argmax")
     chosen = classes[-1] if positive is None else positive
     if chosen not in classes:
-        raise UserError(chosen, f"is none of the classes {', '.join(classes)}", "Choose one of them")
+        raise UserError(chosen, "is not a class of the predictions", f"Use one of {', '.join(classes)}")
     if isinstance(thresholds, Mapping):
         keys = list(predictions[list(EXECUTION_COLUMNS)].itertuples(index=False, name=None))
         if missing := sorted(set(keys) - set(thresholds)):
             system, repeat, fold = missing[0]
-            raise UserError("threshold", f"none for {system}, repeat {repeat}, fold {fold}", "Choose one for each")
+            raise UserError(
+                "threshold", f"is missing for {system}, repeat {repeat}, fold {fold}", "Choose one per execution"
+            )
         limits = np.array([thresholds[key] for key in keys], dtype=np.float64)
     else:
         limits = np.asarray(thresholds, np.float64)

@@ -1,22 +1,22 @@
-"""95 % intervals by bootstrap over patients.
+"""Intervals by bootstrap over patients.
 
-Images of one patient are alike, and the same patient is tested in every repeat. So patients are drawn with
-replacement, and each brings along all images in all executions; the statistic is the mean over executions of
-a metric [1]_ [2]_. All metrics that are ratios of counts come from one matrix product per chunk of resamples:
-weights (resamples, patients) times counts (patients, cells of the confusion matrix). The AUC is the weighted
-rank statistic of each execution.
+Images of one patient are correlated, and each repeat tests the same patients. Patients are therefore drawn with
+replacement, together with all their images in all executions; the statistic is the mean of a metric over executions
+[1]_ [2]_. Ratios of counts are computed by one matrix product per chunk of resamples: weights (resamples, patients)
+times counts (patients, cells of the confusion matrix). The AUC is a weighted rank statistic per execution.
 
-At 0 and 100 % every resample is the same, which is a limit of the bootstrap and no certainty: there the interval is the
-exact one of Clopper and Pearson [3]_, of so many patients as bear on the metric (those with an image in its
-denominator; for an AUC, or a mean over classes, those of the rarest class). Of fewer than two patients there is none.
+At 0 and 100 % all resamples are equal, which is a limitation of the bootstrap. The interval is then the exact one of
+Clopper and Pearson [3]_ for the number of patients that contribute to the metric: those with an image in its
+denominator, or those of the rarest class for an AUC or a mean over classes. There is no interval for fewer than two
+patients.
 
 References
 ----------
 .. [1] B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile interval).
 .. [2] C. Field, A. Welsh, Bootstrapping clustered data, J. R. Stat. Soc. B 69(3), 2007 (cluster bootstrap).
 .. [3] C. Clopper, E. Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial,
-   Biometrika 26(4), 1934. All n of values in 0..1 being 1 has at most the probability mean^n, so that at the bounds it
-   holds for such values too, not only for shares.
+   Biometrika 26(4), 1934. The probability that n values in 0..1 are all 1 is at most mean^n, so at the bounds the
+   interval holds for such values too, not only for proportions.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from covid_keras.evaluation.metrics import (
 
 RESAMPLES = 1000
 LEVEL = 0.95
-# What a share, in percent, and a difference of two are where nothing, or everything, is the same in all patients.
+# Values of a percentage and of a difference at which all resamples may be equal.
 SHARES, DIFFERENCES = (0.0, 100.0), (0.0, -100.0, 100.0)
 _SAME = 1e-9
-_CHUNK_ELEMENTS = 4_000_000  # weights held at a time: 32 MB
+_CHUNK_ELEMENTS = 4_000_000  # weights per chunk: 32 MB
 
 
-# How an interval was made.
+# Kinds of intervals.
 BOOTSTRAP, EXACT, NONE = "bootstrap", "exact", "none"
 
 
 class Interval(tuple[float, float]):
-    """An interval (low, high), NaN where there is none, with how it was made.
+    """An interval (low, high), NaN if there is none, with its kind.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ NO_INTERVAL = Interval(float("nan"), float("nan"), NONE)
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of two systems: `a` minus `b`, percentage points, with its interval and how that was made."""
+    """A metric of two systems, and the difference `a` - `b` in percentage points with its interval."""
 
     metric: str
     a: float
@@ -91,7 +91,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class _Ranking:
-    """Images of one execution in ascending order of one class's score."""
+    """Images of an execution in ascending order of the score of a class."""
 
     patient: np.ndarray  # (n,) index into the patients
     is_class: np.ndarray  # (n,) bool
@@ -104,7 +104,7 @@ class _Ranking:
         return cls(patient[order], is_class[order], starts)
 
     def auc(self, weights: np.ndarray) -> np.ndarray:
-        """Return the AUC in percent under each row of `weights`: weighted Mann-Whitney statistic, ties half."""
+        """Return the AUC in percent for each row of `weights`: weighted Mann-Whitney statistic, ties count half."""
         every = weights[:, self.patient]
         positives = np.where(self.is_class, every, 0.0)
         negatives = every - positives
@@ -118,19 +118,19 @@ class _Ranking:
 
 @dataclass(frozen=True)
 class ExecutionCounts:
-    """What resampling needs of one execution.
+    """Counts per patient of an execution, for resampling.
 
     Attributes
     ----------
     classes, binary
-        As of `Decisions`.
+        As in `Decisions`.
     patient : ndarray of int, shape (m,)
-        Index into all patients of each that the execution tests.
+        Indices of the patients tested in the execution.
     counts : ndarray of float64, shape (m, K * K + 2 L)
-        Of each: the confusion matrix, then (right, all) of each of the L severity levels.
+        Per patient: the confusion matrix, then (correct, all) per severity level.
     levels : tuple of str
     rankings : tuple
-        For the AUC: one of two classes, else one per class.
+        For the AUC: one for two classes, else one per class.
     """
 
     classes: tuple[str, ...]
@@ -142,7 +142,7 @@ class ExecutionCounts:
 
     @classmethod
     def of(cls, decisions: Decisions, patient: np.ndarray) -> ExecutionCounts:
-        """Count the decisions of images (N,) whose patients have the index `patient`, (N,)."""
+        """Count the decisions of N images per patient; `patient` holds the patient indices, (N,)."""
         present, local = np.unique(patient, return_inverse=True)
         size = len(decisions.classes)
         severity = decisions.severity_rows()
@@ -158,12 +158,12 @@ class ExecutionCounts:
         return cls(decisions.classes, decisions.binary, present, counts, tuple(severity), rankings)
 
     def confusion(self, weights: np.ndarray) -> np.ndarray:
-        """Return the confusion matrices, (b, K, K), under each row of `weights`, (b, patients)."""
+        """Return the confusion matrices, (b, K, K), for each row of `weights`, (b, patients)."""
         size = len(self.classes)
         return (weights[:, self.patient] @ self.counts[:, : size * size]).reshape(-1, size, size)
 
     def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the metrics under each row of `weights`, shape (b,) each."""
+        """Return the metrics for each row of `weights`, shape (b,) each."""
         metrics = metrics_from_confusion(self.confusion(weights), self.classes, self.binary)
         metrics["auc"] = np.mean([ranking.auc(weights) for ranking in self.rankings], axis=0)
         levels = weights[:, self.patient] @ self.counts[:, len(self.classes) ** 2 :]
@@ -172,12 +172,12 @@ class ExecutionCounts:
         return metrics
 
     def alone(self) -> np.ndarray:
-        """Return the confusion matrix of each patient that is tested, (m, K, K)."""
+        """Return the confusion matrix per tested patient, (m, K, K)."""
         size = len(self.classes)
         return self.counts[:, : size * size].reshape(-1, size, size)
 
     def metrics_alone(self) -> dict[str, np.ndarray]:
-        """Return the metrics of each patient alone, (m,) each; NaN where the patient does not bear on one."""
+        """Return the metrics per patient, (m,) each; NaN if the patient does not contribute."""
         metrics = metrics_from_confusion(self.alone(), self.classes, self.binary)
         metrics["auc"] = np.full(len(self.patient), np.nan)
         levels = self.counts[:, len(self.classes) ** 2 :]
@@ -191,9 +191,9 @@ def bearing_patients(
     patients: int,
     alone: Callable[[ExecutionCounts], dict[str, np.ndarray]] = ExecutionCounts.metrics_alone,
 ) -> dict[str, int]:
-    """Return how many patients bear on each metric: on whom alone it is defined, in some execution.
+    """Return the number of patients that contribute to each metric: it is defined for them alone in some execution.
 
-    Of a metric that no patient alone defines, such as an AUC, they are those of the rarest class.
+    For metrics not defined for a single patient, such as the AUC, it is the number of patients of the rarest class.
     """
     bearing: dict[str, np.ndarray] = {}
     of_class: dict[int, np.ndarray] = {}
@@ -209,7 +209,7 @@ def bearing_patients(
 def count_executions(
     rows: pd.DataFrame, patients: pd.Index, positive: str | None = None, threshold: float | None = None
 ) -> list[ExecutionCounts]:
-    """Return the counts of each execution in rows of predictions, all of whose patients are in `patients`."""
+    """Return the counts per execution; `patients` must contain all patients of the predictions."""
     return [
         ExecutionCounts.of(decisions_of(group, positive, threshold), patients.get_indexer(group["patient_id"]))
         for _, group in executions_of(rows)
@@ -221,9 +221,9 @@ def mean_metrics(
     weights: np.ndarray,
     metrics: Callable[[Any, np.ndarray], dict[str, np.ndarray]] = ExecutionCounts.metrics,
 ) -> dict[str, np.ndarray]:
-    """Return the mean over executions of each metric under `weights` (b, patients): name to shape (b,).
+    """Return the mean over executions of each metric for `weights` (b, patients): name to shape (b,).
 
-    Executions in which a metric is undefined are left out of its mean; NaN where it is undefined in all.
+    Executions in which a metric is undefined are ignored; NaN if it is undefined in all.
     """
     sums: dict[str, np.ndarray] = {}
     defined: dict[str, np.ndarray] = {}
@@ -232,7 +232,7 @@ def mean_metrics(
             known = np.isfinite(values)
             sums[name] = sums.get(name, 0.0) + np.where(known, values, 0.0)
             defined[name] = defined.get(name, 0) + known
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is meant
+    with np.errstate(invalid="ignore"):  # 0 / 0 gives NaN
         return {name: sums[name] / defined[name] for name in sums}
 
 
@@ -244,35 +244,34 @@ def bootstrap_intervals(
     seed: int = 0,
     level: float = LEVEL,
 ) -> dict[str, Interval]:
-    """Compute the interval of every metric of one system.
+    """Compute the intervals of all metrics of a system.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        One system, one or several executions; only test rows are used.
+        One system, one or more executions; only test rows are used.
     positive, threshold
         As in `covid_keras.evaluation.metrics.decisions_of`.
     n : int
-        Resamples of patients.
+        Number of resamples.
     seed : int
-        Same seed, same patients in any order of rows: same interval.
+        The same seed gives the same interval for any order of rows.
     level : float
         0.95 for a 95 % interval.
 
     Returns
     -------
     dict of str to Interval (low, high)
-        Percent, with `kind`: how it was made. Executions (or whole resamples) in which a metric is undefined are left
-        out of its mean; NaN where it is undefined in all.
+        In percent. Executions and resamples in which a metric is undefined are ignored; NaN if it is always undefined.
 
     Raises
     ------
     UserError
-        For several systems at once, or no test rows.
+        If there are several systems or no test rows.
     """
     rows = rows_of_test(predictions)
     if rows["system"].nunique() > 1:
-        raise UserError("predictions", "hold several systems", "Choose the rows of one system")
+        raise UserError("predictions", "have several systems", "Choose the rows of one system")
     patients = pd.Index(sorted(rows["patient_id"].unique()))
     executions = count_executions(rows, patients, positive, threshold)
     chunks = [mean_metrics(executions, weights) for weights in patient_weights(len(patients), n, seed)]
@@ -305,12 +304,12 @@ def bootstrap_difference(
     seed: int = 0,
     level: float = LEVEL,
 ) -> Difference:
-    """Compare two systems on the patients that both tested: paired, so what the patients share cancels out.
+    """Compare two systems by a paired bootstrap over the patients tested by both.
 
     Parameters
     ----------
     predictions_a, predictions_b : pandas.DataFrame
-        One system each (executions may differ in number); only test rows of shared patients are used.
+        One system each, possibly with different numbers of executions; only test rows of shared patients are used.
     metric : str
         A key of `compute_metrics`.
     positive, threshold, n, seed, level
@@ -319,17 +318,17 @@ def bootstrap_difference(
     Returns
     -------
     Difference
-        Means over executions, their difference a - b and its interval, percentage points.
+        Means over executions, and their difference a - b with its interval in percentage points.
 
     Raises
     ------
     UserError
-        If no patient is shared, or the metric is unknown.
+        If no patients are shared or the metric is unknown.
     """
     sides = [rows_of_test(predictions_a), rows_of_test(predictions_b)]
     patients = set(sides[0]["patient_id"]) & set(sides[1]["patient_id"])
     if not patients:
-        raise UserError("predictions", "share no patient", "Compare systems tested on the same patients")
+        raise UserError("predictions", "have no patient in common", "Compare systems tested on the same patients")
     return _difference(sides, patients, metric, positive, threshold, (n, seed, level))
 
 
@@ -343,19 +342,18 @@ def difference_of_sets(
     seed: int = 0,
     level: float = LEVEL,
 ) -> Difference:
-    """Compare two systems each on its own test images, such as those of a leaking division and of a disjoint one.
+    """Compare two systems on different test sets, such as those of a leaking and a disjoint split.
 
-    Patients of either side are drawn, and both sides are computed on the drawn ones: whom both tested stays paired,
-    and where nobody is shared the sides vary independently. The images differ as well as the networks, so the
-    difference also holds that one set may be the easier one.
+    Patients of either side are drawn, and both sides are computed on them: shared patients stay paired, others vary
+    independently. The difference includes that one test set may be easier.
 
-    Parameters and what is returned are as in `bootstrap_difference`, which this is where the sets are the same; all
-    test rows are used, several seeds are several executions, and `n_patients` are those of both sides together.
+    Parameters and result are those of `bootstrap_difference`, to which this is equal for identical test sets. All test
+    rows are used, and `n_patients` counts the patients of both sides.
 
     Raises
     ------
     UserError
-        If a side has no test rows, or the metric is unknown.
+        If a side has no test rows or the metric is unknown.
     """
     sides = [rows_of_test(predictions_a), rows_of_test(predictions_b)]
     patients = set(sides[0]["patient_id"]) | set(sides[1]["patient_id"])
@@ -370,7 +368,7 @@ def _difference(
     threshold: float | None,
     drawing: tuple[int, int, float],
 ) -> Difference:
-    """Return what the first side has more than the second, on the same drawn patients."""
+    """Return the difference of two sides on the same resamples."""
     names, (n, seed, level) = pd.Index(sorted(patients)), drawing
     counted = [count_executions(rows[rows["patient_id"].isin(names)], names, positive, threshold) for rows in sides]
 
@@ -380,7 +378,7 @@ def _difference(
     a, b = (float(mean[0]) for mean in means(np.ones((1, len(names)))))
     chunks = [np.subtract(*means(weights)) for weights in patient_weights(len(names), n, seed)]
     bearing = min(bearing_patients(executions, len(names))[metric] for executions in counted)
-    # Two systems that say the same do not differ, whatever the patients; two that are always right may.
+    # Identical decisions have a difference of exactly 0; two systems that are always right may still differ.
     sure = DIFFERENCES if {a, b} <= set(SHARES) else ()
     interval = interval_of(np.concatenate(chunks), level, bearing, sure)
     return Difference(metric, a, b, a - b, *interval, len(names), interval.kind)
@@ -394,9 +392,9 @@ def bootstrap_mean(
     level: float = LEVEL,
     sure: tuple[float, ...] = (),
 ) -> tuple[float, float, float]:
-    """Return (mean, low, high) of values of images, such as paired differences, by bootstrap over patients.
+    """Return (mean, low, high) of values per image, such as paired differences, by bootstrap over patients.
 
-    As `mean_interval`, which also says how the interval was made.
+    See `mean_interval`, which also returns the kind of interval.
     """
     values = np.asarray(values, dtype=np.float64)
     interval = mean_interval(values, patients, n, seed, level, sure)
@@ -411,27 +409,27 @@ def mean_interval(
     level: float = LEVEL,
     sure: tuple[float, ...] = (),
 ) -> Interval:
-    """Return the interval of the mean of values of images, by bootstrap over patients.
+    """Return the interval of the mean of values per image, by bootstrap over patients.
 
     Parameters
     ----------
     values : sequence of float, length m
-        A finite number an image.
+        One finite number per image.
     patients : sequence of str, length m
-        Whose image each is. A patient brings along all images, so one with many weighs more, as in the mean.
+        Patient of each image. Patients are drawn with all their images, so those with more images have more weight.
     n, seed, level
         As in `bootstrap_intervals`.
     sure : tuple of float
-        As in `interval_of`: `SHARES` where the values are shares in percent; by default nowhere.
+        See `interval_of`; use `SHARES` for percentages. Default: none.
 
     Raises
     ------
     ValueError
-        If there are no values, one is not finite, or patients and values differ in number.
+        If there are no values, one is not finite, or the numbers of patients and values differ.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values) or len(values) != len(patients) or not np.isfinite(values).all():
-        raise ValueError("a mean needs finite values, one at least, and a patient for each")
+        raise ValueError("values must be finite and non-empty, with one patient each")
     names, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     sums = np.bincount(patient, weights=values)
     counts = np.bincount(patient).astype(np.float64)
@@ -441,28 +439,28 @@ def mean_interval(
 
 def _pick(values: dict, name: str):
     if name not in values:
-        raise UserError(name, f"is none of the metrics {', '.join(values)}", "Choose one of them")
+        raise UserError(name, "is not a known metric", f"Use one of {', '.join(values)}")
     return values[name]
 
 
 def interval_of(values: np.ndarray, level: float, patients: int, sure: tuple[float, ...] = SHARES) -> Interval:
-    """Return the interval of resampled values of a metric.
+    """Return the interval from the resampled values of a metric.
 
     Parameters
     ----------
     values : ndarray (n,)
-        Those that are not finite are left out.
+        Values that are not finite are ignored.
     level : float
         0.95 for a 95 % interval.
     patients : int
-        How many bear on the metric.
+        Number of patients that contribute to the metric.
     sure : tuple of float
-        The values that look certain when every resample has them: `SHARES` (percent), `DIFFERENCES` (points).
+        Values with an exact interval if all resamples have them: `SHARES` (percent), `DIFFERENCES` (points).
 
     Returns
     -------
     Interval
-        Percentiles; at a sure value the exact interval; none for fewer than two patients or without a finite value.
+        Percentiles; the exact interval at a value in `sure`; none for fewer than two patients or without finite values.
     """
     values = values[np.isfinite(values)]
     if not len(values) or patients < 2:
@@ -476,7 +474,7 @@ def interval_of(values: np.ndarray, level: float, patients: int, sure: tuple[flo
 
 
 def patient_weights(patients: int, n: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield how often each patient is drawn: float64 chunks of shape (resamples, patients)."""
+    """Yield the bootstrap weights of patients: float64 chunks of shape (resamples, patients)."""
     generator = np.random.default_rng(seed)
     size = max(1, _CHUNK_ELEMENTS // patients)
     for first in range(0, n, size):

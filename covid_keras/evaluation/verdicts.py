@@ -1,4 +1,4 @@
-"""The verdict on one of our numbers beside the paper's: a value of grade, outcome and reason."""
+"""Verdicts on measured numbers compared with published ones: grade, outcome and reason."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from covid_keras.published.cells import LOST_TEXT
 
 
 class Grade(StrEnum):
-    """How close our measurement comes to the paper's.
+    """How closely our experiment matches the paper's.
 
-    `REPRODUCTION`: the paper's own data and protocol; `REPLICATION`: the same collections and protocol, the images
-    drawn or divided anew; `STAND_IN`: other data or a smaller network, shown and not judged.
+    `REPRODUCTION`: the paper's data and protocol. `REPLICATION`: the same collections and protocol, with images drawn
+    or split differently. `STAND_IN`: other data or a smaller network; shown, but not judged.
     """
 
     REPRODUCTION = "reproduction"
@@ -22,14 +22,14 @@ class Grade(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What came of the comparison: within the tolerance, the target within our interval, or neither."""
+    """Result of the comparison: within the tolerance, target within our interval, or neither."""
 
     REPRODUCED = "reproduced"
     WITHIN_INTERVAL = "within interval"
     NOT_REPRODUCED = "not reproduced"
 
 
-# Reasons of cells that have no counterpart to judge; other reasons are free text.
+# Fixed reasons for cells that cannot be judged; other reasons are free text.
 NOT_RUN = "not run"
 NO_COUNTERPART = "no counterpart"
 UNDEFINED = "undefined in what we measured"
@@ -44,11 +44,11 @@ class Verdict:
     Attributes
     ----------
     grade : Grade or None
-        None where there is nothing of ours, or of the paper's, to grade.
+        None if either number is missing.
     outcome : Outcome or None
-        None where nothing is judged.
+        None if not judged.
     reason : str
-        Why nothing is judged; "" where there is an outcome.
+        Why it is not judged; "" if there is an outcome.
     """
 
     grade: Grade | None
@@ -56,7 +56,7 @@ class Verdict:
     reason: str = ""
 
     def __str__(self) -> str:
-        """Return the verdict as a reader sees it.
+        """Return the verdict as text.
 
         >>> str(Verdict(None, None, "not run")), str(Verdict(Grade.REPRODUCTION, Outcome.REPRODUCED))
         ('not comparable (not run)', 'reproduced')
@@ -67,16 +67,16 @@ class Verdict:
 def grade_of(
     comparable: bool | str, surrogates: Mapping[str, str] | None, system: str, table: str
 ) -> tuple[Grade, str]:
-    """Return the grade of a system's numbers in a table of the paper, and why it is no better.
+    """Return the grade of a system's numbers in a table of the paper, and the reason for a lower grade.
 
     Parameters
     ----------
     comparable : bool or str
-        Of the protocol: True where data and protocol are the paper's, else why they are not.
+        From the protocol: True if data and protocol are the paper's, else the reason.
     surrogates : mapping, optional
-        System to why it is no match for the paper's even on the paper's data.
+        System to the reason why it is a stand-in even on the paper's data.
     system, table : str
-        The published table does not decide yet: a protocol gives one reason for all of them.
+        `table` is not used yet: a protocol gives one reason for all tables.
     """
     reason = (surrogates or {}).get(system, "") if comparable is True else comparable or OTHER_DATA
     return (Grade.STAND_IN, str(reason)) if reason else (Grade.REPRODUCTION, "")

@@ -28,8 +28,8 @@ as those of a radiograph. The limits were chosen on these pictures, to refuse at
 half and evaluated on the other, and vice versa, they refuse 23 of 2257 and pass 10 CT slices and 4 of the grey parts.
 Colour is not in the table, since all radiographs are grey; 13 of the 14 coloured pictures exceed its limit. 6 of the
 laterals are refused for haze, before the view network. Of 98 frontal radiographs, 93 were refused when rotated by 90
-degrees, 95 as negatives, 34 in a black margin that leaves them 42 % of the picture, but only 24 upside down. Other parts
-of the body were not tested.
+degrees, 95 as negatives, 34 in a black margin that leaves them 42 % of the picture, but only 24 upside down. Other
+parts of the body were not tested.
 """
 
 from __future__ import annotations

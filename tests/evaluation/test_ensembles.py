@@ -83,7 +83,7 @@ def test_votes_of_two_classes():
     np.testing.assert_allclose(shares[:, 1], votes.mean(axis=0))
     # Two members, one vote each: the surer one.
     assert majority_vote([[[0.1, 0.9]], [[0.8, 0.2]]])[0].tolist() == [1]
-    with pytest.raises(UserError, match="ties 'first': is none of probability, lowest"):
+    with pytest.raises(UserError, match=r"ties 'first': .*probability, lowest"):
         majority_vote([[[0.1, 0.9]]], ties="first")
 
 
@@ -110,7 +110,7 @@ def test_simplex_is_whole_steps_that_sum_to_one():
 
 @pytest.mark.parametrize(
     ("members", "step", "word"),
-    [*((3, step, "whole part") for step in (0, -0.05, 0.3, 2, math.nan)), (7, 0.05, "230,230 combinations")],
+    [*((3, step, "must divide 1") for step in (0, -0.05, 0.3, 2, math.nan)), (7, 0.05, "230,230 combinations")],
 )
 def test_a_step_divides_one_and_makes_not_too_many_weights(members, step, word):
     with pytest.raises(UserError, match=f"step .*{word}"):
@@ -148,16 +148,16 @@ def test_equally_good_members_weigh_the_same():
 
 
 def test_weights_need_images_and_their_truth():
-    with pytest.raises(UserError, match="no validation images"):
+    with pytest.raises(UserError, match="without validation images"):
         choose_weights(np.zeros((2, 0, 2)), np.zeros(0, int))
-    with pytest.raises(ValueError, match="does not go with 4 images"):
+    with pytest.raises(ValueError, match="truth must have shape"):
         choose_weights(_scores(2, 4, 2), np.zeros(3, int))
 
 
 def test_weights_in_proportion_to_accuracy():
     found = proportional_weights([82.16, 84.25, 81.09])
     np.testing.assert_allclose(found, np.array([82.16, 84.25, 81.09]) / 247.5)
-    with pytest.raises(UserError, match="one above 0"):
+    with pytest.raises(UserError, match="not all 0"):
         proportional_weights([0, 0])
 
 
@@ -222,9 +222,9 @@ def test_other_weights(members):
     assert average_predictions(members, weights=[1, 2, 1]).facts[1]["weights"] == [0.25, 0.5, 0.25]
     coarse = np.array(average_predictions(members, step=0.5).facts[0]["weights"])
     assert np.isin(coarse, [0, 0.5, 1]).all()
-    with pytest.raises(UserError, match="'best': is none of validation, proportional, equal"):
+    with pytest.raises(UserError, match=r"'best': .*validation, proportional, equal"):
         average_predictions(members, weights="best")
-    with pytest.raises(UserError, match="are 2 for 3 members"):
+    with pytest.raises(UserError, match="got 2"):
         average_predictions(members, weights=[0.5, 0.5])
 
 
@@ -255,7 +255,7 @@ def test_a_split_that_a_member_lacks_is_left_out(members):
     assert set(combined.frame["split"]) == {"test"}
     assert {combined.facts[0][key] for key in ("accuracy", "accuracy_ensemble")} == {None}
     for weights in ("validation", "proportional"):
-        with pytest.raises(UserError, match="no validation rows of every member in repeat 0, fold 0"):
+        with pytest.raises(UserError, match="validation rows of every member in repeat 0, fold 0"):
             average_predictions(without, weights=weights)
 
 
@@ -275,7 +275,7 @@ def _other_label(frame: pd.DataFrame) -> pd.DataFrame:
         (_other_label, "label .* for image made/0007, but member 1"),
         (lambda f: f[f["fold"] == 0], r"has \(0, 0\) as \(repeat, fold\), but member 1"),
         (lambda f: f.assign(split=np.where(f["split"] == "test", "validation", "test")), "has split 'test' for"),
-        (lambda f: pd.concat([f, f.assign(system="other")]), "holds the systems net1, other"),
+        (lambda f: pd.concat([f, f.assign(system="other")]), "systems: net1, other"),
         (lambda f: f.assign(split="train"), "has no split in common"),
     ],
 )

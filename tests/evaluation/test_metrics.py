@@ -120,11 +120,11 @@ def test_plain_numbers_as_class_names():
     [
         (lambda f: f.drop(columns="label"), {}, "have no column label"),
         (lambda f: f.drop(columns="score_N"), {}, "score_<class>"),
-        (lambda f: f.iloc[:0], {}, "hold no rows"),
-        (lambda f: f.assign(label="X"), {}, "column label holds 'X', which is none of N, P"),
+        (lambda f: f.iloc[:0], {}, "have no rows"),
+        (lambda f: f.assign(label="X"), {}, "column label has 'X'"),
         (lambda f: f.assign(split=["test", "train"]), {}, "mix the splits test, train"),
         (lambda f: f.assign(score_P=np.nan), {}, "not a finite number"),
-        (lambda f: f, {"positive": "covid"}, "covid: is none of the classes N, P"),
+        (lambda f: f, {"positive": "covid"}, "covid: .* N, P"),
         (lambda f: f.assign(score_Q=0.0), {"threshold": 0.5}, "needs a positive class"),
     ],
 )
@@ -140,7 +140,7 @@ def test_per_execution_takes_the_test_rows_of_each(two_by_three):
     one = two_by_three.query("repeat == 1 and fold == 2 and split == 'test'")
     for name, value in compute_metrics(one).items():
         assert table.iloc[5][name] == value
-    with pytest.raises(UserError, match="hold no test rows of ours"):
+    with pytest.raises(UserError, match="have no test rows of ours"):
         per_execution(two_by_three.query("split == 'train'"))
 
 

@@ -50,7 +50,7 @@ def test_files_are_put_below_one_another(tmp_path):
     write_predictions(tmp_path / "q.csv", other)
     with pytest.raises(UserError, match=r"q\.csv: has the classes N, Q, but .*0\.csv has N, P"):
         read_predictions([paths[0], tmp_path / "q.csv"])
-    with pytest.raises(UserError, match="no file was given"):
+    with pytest.raises(UserError, match="at least one file"):
         read_predictions([])
 
 
@@ -59,11 +59,11 @@ def test_files_are_put_below_one_another(tmp_path):
     [
         (lambda f: f.drop(columns="patient_id"), "has no column patient_id"),
         (lambda f: f.drop(columns="score_N"), "has 1 score_<class> columns"),
-        (lambda f: f.iloc[:0], "holds no predictions"),
+        (lambda f: f.iloc[:0], "has no rows"),
         (lambda f: pd.concat([f, f.iloc[:1]]), "lists image made/0000 twice for ours, repeat 0, fold 0"),
-        (lambda f: f.assign(label="X"), "image made/0000 has label 'X', which is none of N, P"),
+        (lambda f: f.assign(label="X"), "image made/0000 has label 'X'"),
         (lambda f: f.assign(predicted=["N", "q"]), "image made/0001 has predicted 'q'"),
-        (lambda f: f.assign(split="dev"), "has split 'dev', which is none of train, validation, test"),
+        (lambda f: f.assign(split="dev"), "has split 'dev'"),
         (lambda f: f.assign(patient_id=["x", ""]), "row 2 has no patient_id"),
         (lambda f: f.assign(score_P=[0.2, np.nan]), "image made/0001 has a score that is not a finite"),
         (lambda f: f.assign(score_P=[0.2, np.inf]), "not a finite number"),
@@ -110,7 +110,7 @@ def test_a_word_where_a_number_belongs_is_named(tmp_path, column, value):
     frame = make_predictions(["N", "P"], [0.2, 0.7]).astype({column: object})
     frame.loc[1, column] = value
     frame.to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(UserError, match=rf"p\.csv: column {column} .* not a number"):
+    with pytest.raises(UserError, match=rf"p\.csv: column {column} must contain numbers"):
         read_predictions(tmp_path / "p.csv")
 
 

@@ -23,5 +23,5 @@ def test_the_standard_error_is_the_spread_of_drawn_shares():
 @pytest.mark.parametrize(("share", "n"), [(-1, 5), (101, 5), (50, 0)])
 def test_no_share_is_refused(share, n):
     for function in (standard_error, wilson_interval):
-        with pytest.raises(ValueError, match="a share lies"):
+        with pytest.raises(ValueError, match="share must lie"):
             function(share, n)

@@ -55,7 +55,7 @@ def test_what_a_system_lacks_is_no_row_and_undefined_seeds_do_not_count():
 
 @pytest.mark.parametrize(
     ("table", "metrics", "word"),
-    [({"accuracy": [1.0]}, None, "hold no metrics"), ({"system": ["a"], "accuracy": [1.0]}, ["kappa"], "kappa: ")],
+    [({"accuracy": [1.0]}, None, "have no metrics"), ({"system": ["a"], "accuracy": [1.0]}, ["kappa"], "kappa: ")],
 )
 def test_wrong_tables_are_said(table, metrics, word):
     with pytest.raises(UserError, match=word):

@@ -73,5 +73,5 @@ def test_json_holds_what_the_tables_need(two_by_three):
 
 @pytest.mark.parametrize("value", [{}, [], {"systems": {"a": {}}}, {"systems": {"a": {"metrics": {"m": {}}}}}])
 def test_json_of_another_layout_is_named(value):
-    with pytest.raises(UserError, match=r"x\.json: is not a file of metrics"):
+    with pytest.raises(UserError, match=r"x\.json: is not a metrics file"):
         measured_from_json(value, "x.json")

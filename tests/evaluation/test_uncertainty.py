@@ -138,10 +138,10 @@ def test_difference_is_paired_on_shared_patients():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda f: bootstrap_interval(f, "kappa", n=5), "kappa: is none of the metrics"),
-        (lambda f: bootstrap_intervals(pd.concat([f, f.assign(system="b")])), "hold several systems"),
-        (lambda f: bootstrap_intervals(f.assign(split="train")), "hold no test rows of ours"),
-        (lambda f: bootstrap_difference(f, f.assign(patient_id="x"), "auc"), "share no patient"),
+        (lambda f: bootstrap_interval(f, "kappa", n=5), "kappa: "),
+        (lambda f: bootstrap_intervals(pd.concat([f, f.assign(system="b")])), "several systems"),
+        (lambda f: bootstrap_intervals(f.assign(split="train")), "have no test rows of ours"),
+        (lambda f: bootstrap_difference(f, f.assign(patient_id="x"), "auc"), "no patient in common"),
     ],
 )
 def test_what_cannot_be_resampled_is_said(two_by_three, call, message):

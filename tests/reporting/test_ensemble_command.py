@@ -152,7 +152,7 @@ def test_an_ensemble_can_be_a_member(tmp_path, three):
         ([CXNET, POSTURE, "--systems", "flat", "flat_leaky"], ["cpu-predictions-4.csv: is not used"]),
         ([f"{SDNET}:fucitnet", f"{POSTURE}:posture_c"], ["posture_c: has the classes PA, AP, but fucitnet has N, P"]),
         ([SEEDS, "--systems", "base_v1", "cxnet_v1"], ["cannot be paired", "base_v1 10, cxnet_v1 1"]),
-        ([CXNET, "--systems", "flat", "flat_leaky"], ["there are no validation rows of every member", "or 'equal'"]),
+        ([CXNET, "--systems", "flat", "flat_leaky"], ["need validation rows of every member", "or 'equal'"]),
         ([POSTURE, "--systems", "posture_c", "posture_d", "--weights", "best"], ["--weights best: must be"]),
         ([POSTURE, "--systems", "posture_c", "posture_d", "--weights", "1,2,3"], ["weights 1, 2, 3: are 3 for 2"]),
         ([POSTURE, "--systems", "posture_c", "posture_d", "--step", "0.3"], ["step 0.3: is no whole part of 1"]),

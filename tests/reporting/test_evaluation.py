@@ -61,7 +61,7 @@ def test_patients_are_drawn_not_images():
     by_patient, by_image = (evaluate(rows, patient=name, resamples=300) for name in ("subject", "file"))
     widths = [found.metrics["accuracy"].high - found.metrics["accuracy"].low for found in (by_patient, by_image)]
     assert widths[0] > 1.6 * widths[1]
-    assert "No column names patients" in said(evaluate(MINE.drop(columns="subject"), **QUICK))
+    assert "No column of patients" in said(evaluate(MINE.drop(columns="subject"), **QUICK))
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,9 @@ def with_cell(column, value, row=3):
         (with_cell("diagnosis", ""), r"LEFT OUT: 1 of 80 rows without a label in 'diagnosis' (scans/im03.png)", N - 1),
         (with_cell("diagnosis", None), "without a label", N - 1),
         (with_cell("prob", np.nan), "LEFT OUT: 1 of 80 rows without a score in 'prob' (scans/im03.png)", N - 1),
-        (with_cell("subject", ""), "1 rows name no patient", N),
-        (with_cell("subject", "P0 "), "spelt in several ways", N),
-        (pd.concat([MINE, MINE[:2]]), "LEFT OUT: 2 rows that repeat another one", N),
+        (with_cell("subject", ""), "1 rows have no patient", N),
+        (with_cell("subject", "P0 "), "other spellings", N),
+        (pd.concat([MINE, MINE[:2]]), "LEFT OUT: 2 exact repetitions", N),
         (MINE[MINE["diagnosis"] == "normal"], "All images are normal", 48),
         (MINE.assign(subject="p"), "All images are of one patient", N),
         (with_cell("prob", 1), "1 scores within 1e-06 of 0 or 1", N),
@@ -144,16 +144,16 @@ def test_what_is_odd_is_said(table, note, images):
         (MINE, {"label": "nowhere"}, "--label nowhere: predictions has no such column; it has 'file'"),
         (MINE.drop(columns="diagnosis"), {}, "no column of labels"),
         (MINE.drop(columns="prob"), {}, "neither scores nor decisions"),
-        (MINE, {"score": "subject"}, "holds 'p0' .scans/im00.png., not a number"),
-        (with_cell("prob", 1.7), {}, r"1 scores of the column 'prob' lie outside 0..1, the first is 1.7 \(scans/im03"),
+        (MINE, {"score": "subject"}, "must contain numbers .got 'p0', scans/im00.png"),
+        (with_cell("prob", 1.7), {}, r"1 scores in column 'prob' lie outside 0..1, the first is 1.7 \(scans/im03"),
         (with_cell("prob", np.inf), {}, "outside 0..1"),
-        (MINE.assign(diagnosis="x"), {}, "which of the labels x is the positive one"),
-        (MINE.assign(diagnosis=np.where(TRUTH, "a", "b")), {}, "which of the labels a, b is the positive one"),
-        (MINE, {"positive": "flu"}, "--positive flu: is none of the classes"),
+        (MINE.assign(diagnosis="x"), {}, "labels x, of which none"),
+        (MINE.assign(diagnosis=np.where(TRUTH, "a", "b")), {}, "labels a, b, of which none"),
+        (MINE, {"positive": "flu"}, "--positive flu: "),
         (MINE, {"threshold": 50}, "--threshold: must be from 0 to 1 \\(got 50\\)"),
-        (MINE.assign(diagnosis=""), {}, "no row has a label"),
-        (pd.concat([MINE, MINE[:1].assign(prob=0.5)]), {}, "lists image scans/im00.png several times"),
-        (MINE.assign(score_a=0.5, score_b=0.5), {}, "holds 'COVID-19', which is none of the classes a, b"),
+        (MINE.assign(diagnosis=""), {}, "has no label"),
+        (pd.concat([MINE, MINE[:1].assign(prob=0.5)]), {}, "lists image scans/im00.png more than once"),
+        (MINE.assign(score_a=0.5, score_b=0.5), {}, "has 'COVID-19'"),
         (MINE, {"system": "net"}, "system net"),
         (MINE.drop(columns="file"), {"against": MINE}, "no column of images"),
         (MINE, {"against": MINE.assign(file=[f"other{n}" for n in range(N)])}, "none of the images"),
@@ -215,7 +215,7 @@ def test_a_run_gives_what_its_report_gives(tmp_path, capsys):
     frame = two_by_three()
     both = pd.concat([frame, frame.assign(system="other")])
     path = write_predictions(tmp_path / "predictions.csv", both)
-    assert "holds the systems ours, other" in fails(capsys, "evaluate", path)
+    assert "several systems: ours, other" in fails(capsys, "evaluate", path)
     found = evaluate(path, system="ours", resamples=1000)
     for one in summarise(frame):
         if one.metric in found.metrics and not one.metric.startswith("accuracy_"):
