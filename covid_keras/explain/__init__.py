@@ -1,6 +1,6 @@
-"""Why a network answered what it answered: Grad-CAM, LIME, and how much of its evidence lies in the lungs or on text.
+"""Explain predictions: Grad-CAM, LIME, and the shares of heat in the lungs or on text.
 
-TensorFlow is imported when a function that asks a network is first used, not when this package is.
+Names are imported on first use, so importing this package does not import TensorFlow.
 """
 
 from covid_keras.common.lazy import lazy_exports

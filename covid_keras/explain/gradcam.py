@@ -1,14 +1,14 @@
-"""Grad-CAM: which regions raise the score of a class, and the heat maps as COVID-CXNet drew them.
+"""Grad-CAM, and the variant of COVID-CXNet's authors.
 
 References
 ----------
 .. [1] R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
    Localization", ICCV 2017.
 .. [2] S. Tabik et al., "COVIDGR dataset and COVID-SDNet methodology", IEEE JBHI 24(12), 2020, figures
-   5 to 8: a factual map for the predicted class beside a counterfactual map for the opposite one. Layer and
-   input are not stated there; the last convolutional stage and the score before softmax are usual.
+   5 to 8: a factual map for the predicted class beside a counterfactual map for the opposite one. The paper does not
+   state layer and score; the last convolutional stage and the score before softmax are usual.
 .. [3] A. Haghanifar et al., "COVID-CXNet: Detecting COVID-19 in Frontal Chest X-ray Images using Deep Learning",
-   arXiv 2006.13807, 2020, figures 10, 12 and 15 to 22; computed as in the authors' code, the paper gives no formula.
+   arXiv 2006.13807, 2020, figures 10, 12 and 15 to 22. The paper gives no formula; computed as in the authors' code.
 """
 
 from __future__ import annotations
@@ -44,12 +44,11 @@ def grad_cam(
     layer: str | None = None,
     batch_size: int = 8,
 ) -> np.ndarray:
-    """Return one Grad-CAM heat map per image, for the class asked [1]_.
+    """Return one Grad-CAM heat map per image [1]_.
 
-    The score is the class's logit: the activation of the output layer (softmax or sigmoid) is taken off in a
-    copy of the model, the model itself stays as it was. A single sigmoid unit, output (N, 1), has one logit z
-    for class 1; the score of class 0 is then -z, since P(0) = sigmoid(-z). An output layer without an
-    activation (capsule lengths) is explained as it is.
+    The score is the class's logit: a copy of the model omits the activation of the output layer (softmax or sigmoid).
+    A single sigmoid unit, output (N, 1), has the logit z for class 1 and -z for class 0, since P(0) = sigmoid(-z). An
+    output layer without an activation (capsule lengths) is used as is.
 
     Parameters
     ----------
@@ -58,23 +57,23 @@ def grad_cam(
     images : ndarray (N, H, W, C) float
         Scaled as the model takes them.
     class_indices : int or sequence of int, length N
-        The class to explain, for all images or one each.
+        The class to explain, for all images or one per image.
     layer : str, optional
-        Name of the layer whose activations are weighted, or the beginning of names, of which the last such layer
-        counts; by default the last layer of all. Only layers with an output (N, h, w, c), h > 1 and w > 1, count.
+        Name of the layer whose activations are weighted, or a prefix of names, of which the last layer is taken.
+        Default: the last layer with an output (N, h, w, c), h > 1 and w > 1.
     batch_size : int
-        Images differentiated at a time: bounds the memory.
+        Images per batch; bounds the memory.
 
     Returns
     -------
     ndarray (N, H, W) float32
-        Each map divided by its own maximum, so 0 to 1; all zero if no region raises the score.
+        Each map divided by its maximum, 0 to 1; all zero if no region raises the score.
 
     Raises
     ------
     UserError
-        If the model is Sequential, nested, subclassed or has several outputs, ends in a Softmax layer, has
-        no layer with a spatial extent, or has none of the name given; tf-keras-vis cannot explain those.
+        If the model is Sequential, nested, subclassed or has several outputs, ends in a Softmax layer, or has no such
+        layer with a spatial extent. tf-keras-vis cannot explain those.
     ValueError
         If the images or classes do not fit the model.
     """
@@ -101,7 +100,7 @@ def grad_cam(
 
 
 def cam_of(taken: Gradients, shape: tuple[int, int]) -> np.ndarray:
-    """Return the Grad-CAM maps (n, *shape) float32, 0 to 1, of gradients that `LayerGradients` took."""
+    """Return the Grad-CAM maps (n, *shape) float32, 0 to 1, from the gradients of `LayerGradients`."""
     weights = taken.gradients.mean(axis=(1, 2))
     cams = np.maximum(np.einsum("nhwk,nk->nhw", taken.activations, weights), 0)
     return np.stack([_enlarge(cam, shape) for cam in cams]) if len(cams) else np.zeros((0, *shape), np.float32)
@@ -116,28 +115,26 @@ def authors_grad_cam(
 ) -> np.ndarray:
     """Return the heat maps of COVID-CXNet's authors: guided, of the probability, stretched to 0..1 [3]_.
 
-    Other than in `grad_cam`, the class's *probability* is differentiated, so that a saturated network has next to
-    no gradient. The gradient is divided by its range (max - min) and kept only where it and the activation are
-    positive; its spatial mean weights the activations; their sum is resized bilinearly and stretched from its
-    own minimum and maximum to 0..1. Without a final ReLU and with that stretch, a map always has a 0 and a 1
-    unless it is constant: the heat of two images is not on one scale.
+    Unlike in `grad_cam`, the class's *probability* is differentiated, so a saturated network has almost no gradient. The
+    gradient is divided by its range (max - min) and kept only where it and the activation are positive. Its spatial mean
+    weights the activations; their sum is resized bilinearly and stretched to 0..1. Without a final ReLU, every map that
+    is not constant has a 0 and a 1, so maps of different images are not on one scale.
 
     Parameters
     ----------
     model, images, class_indices, layer, batch_size
-        As `grad_cam` takes them. The authors explain the only output of a sigmoid network; here its class 0 has
-        the probability 1 - p.
+        As in `grad_cam`. The authors explain the only output p of a sigmoid network; here its class 0 has the
+        probability 1 - p.
 
     Returns
     -------
     ndarray (N, H, W) float32
-        0 to 1; all zero if the gradient is the same everywhere (0, too), for which the authors' division has
-        no value.
+        0 to 1; all zero if the gradient is constant, for which the authors' division is undefined.
 
     Raises
     ------
     UserError, ValueError
-        As `grad_cam`.
+        As in `grad_cam`.
     """
     images = np.asarray(images, dtype=np.float32)
     taker = LayerGradients(model, layer, score="probability")
@@ -168,7 +165,7 @@ def _score(width: int, classes: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _enlarge(cam: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resize to the image, pixel centres aligned as strided convolutions lay them; divide by the maximum."""
+    """Resize to the image, with pixel centres aligned as in strided convolutions; divide by the maximum."""
     cam = cv2.resize(cam, shape[::-1], interpolation=cv2.INTER_LINEAR)
     top = cam.max()
     return cam / top if top > 0 else np.zeros_like(cam)

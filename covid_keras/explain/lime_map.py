@@ -1,4 +1,4 @@
-"""LIME: which superpixels raise and which lower the probability of a class.
+"""LIME: the superpixels that raise or lower the probability of a class.
 
 References
 ----------
@@ -22,30 +22,30 @@ from covid_keras.common.progress import open_bar
 SAMPLES = 1000
 SEED = 18
 FEATURES = 10
-# The package's own default is 10; only the speed depends on it.
+# Affects speed only; lime's default is 10.
 BATCH = 32
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class LimeExplanation:
-    """The superpixels of an image and how each moves the probability of one class.
+    """The superpixels of an image and their effect on the probability of one class.
 
     Attributes
     ----------
     segments : ndarray (H, W) int
-        Number of the superpixel of each pixel, 0 to S - 1.
+        Superpixel of each pixel, 0 to S - 1.
     weights : ndarray (S,) float64
-        Coefficient of each superpixel in the local linear model: about how much the probability (0 to 1) falls
-        when that superpixel is painted black. Above 0 it supports the class.
+        Coefficient of each superpixel in the local linear model: approximately the drop in probability (0 to 1) when
+        the superpixel is blackened. Positive weights support the class.
     class_index : int
         The class explained.
     probability : float
-        What the network gives that class on the whole image.
+        The network's probability of that class on the whole image.
     fit : float
         Weighted R² of the linear model on the samples; near 0 the weights mean little.
     features : int
-        How many superpixels, the heaviest by absolute weight, are drawn.
+        Number of superpixels to draw, by absolute weight.
     """
 
     segments: np.ndarray
@@ -57,13 +57,13 @@ class LimeExplanation:
 
     @property
     def heaviest(self) -> np.ndarray:
-        """The superpixels that are drawn, heaviest first; those without any weight are left out."""
+        """The superpixels to draw, heaviest first, without those of weight 0."""
         order = np.argsort(-np.abs(self.weights), kind="stable")[: self.features]
         return order[self.weights[order] != 0]
 
     @property
     def signs(self) -> np.ndarray:
-        """Where the heaviest superpixels lie: int8 (H, W), 1 supports the class, -1 opposes it, 0 neither."""
+        """Map of the heaviest superpixels: int8 (H, W), 1 supports the class, -1 opposes it, 0 neither."""
         signs = np.zeros(len(self.weights), np.int8)
         signs[self.heaviest] = np.sign(self.weights[self.heaviest])
         return signs[self.segments]
@@ -79,25 +79,25 @@ def explain_by_lime(
 ) -> LimeExplanation:
     """Explain one image by LIME [1]_ with the settings of COVID-CXNet [2]_.
 
-    Superpixels by quickshift (kernel 4, distance 200, ratio 0.2); samples in which each is kept or painted black
-    at even odds; cosine distance, kernel width 0.25; ridge regression (alpha 1) on all superpixels. The authors
-    seed the superpixels alone; here the samples are seeded too: the same call gives the same weights.
+    Superpixels by quickshift (kernel 4, distance 200, ratio 0.2); samples in which each is kept or blackened with
+    probability 0.5; cosine distance, kernel width 0.25; ridge regression (alpha 1) on all superpixels. The authors seed
+    only the superpixels; here the samples are seeded too, so results are reproducible.
 
     Parameters
     ----------
     predict : callable
-        Takes images (n, H, W, 3), float, of the range of `image`, and returns probabilities: (n, classes), or of
-        class 1 alone (n,) or (n, 1); class 0 then has the rest to 1.
+        Takes images (n, H, W, 3), float, in the range of `image`. Returns probabilities (n, classes), or those of
+        class 1 only, (n,) or (n, 1).
     image : ndarray (H, W, 3) float, 0..1
         As the network takes it; all three channels are blackened together.
     class_index : int
         The class to explain.
     samples : int
-        Number of images that are predicted, the whole image among them.
+        Number of images to predict, including the whole image.
     seed : int
-        Of superpixels and samples.
+        Seed of superpixels and samples.
     features : int
-        How many superpixels `LimeExplanation.signs` shows; all are weighted.
+        Number of superpixels in `LimeExplanation.signs`; all are weighted.
 
     Returns
     -------
@@ -106,12 +106,12 @@ def explain_by_lime(
     Raises
     ------
     ValueError
-        If the image is not (H, W, 3) within 0..1, `predict` returns another shape, there is no such class, or
-        fewer than two samples are asked for.
+        If the image is not (H, W, 3) within 0..1, `predict` returns an invalid shape, the class does not exist, or
+        `samples` is below 2.
     """
     image = _checked(image, samples)
     segments = _superpixels(image, seed)
-    # lime knows no newer generator than RandomState.
+    # lime requires RandomState.
     explainer = _Explainer(feature_selection="none", random_state=np.random.RandomState(seed))
     found = explainer.explain_instance(
         image,
@@ -133,37 +133,37 @@ def explain_by_lime(
 def _checked(image: np.ndarray, samples: int) -> np.ndarray:
     image = np.asarray(image, dtype=np.float32)
     if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"LIME explains one image of the shape (H, W, 3), not {image.shape}")
+        raise ValueError(f"image must have the shape (H, W, 3) (got {image.shape})")
     if not (image.min() >= 0 and image.max() <= 1):
-        raise ValueError("LIME explains images within 0 to 1: superpixels and black depend on that range")
+        raise ValueError("image must be within 0 to 1")
     if samples < 2:
-        raise ValueError(f"{samples} samples tell nothing; ask for at least 2")
+        raise ValueError(f"samples must be at least 2 (got {samples})")
     return image
 
 
 def _superpixels(image: np.ndarray, seed: int) -> np.ndarray:
     """Return the superpixels (H, W), numbered 0 to S - 1.
 
-    Not left to lime: the seed that it hands on has another name in scikit-image since 0.21, and is dropped.
+    lime itself passes the seed under a name that scikit-image dropped in 0.21.
     """
     segments = quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, rng=seed)
     return np.unique(segments, return_inverse=True)[1].reshape(image.shape[:2])
 
 
 def _columns(predict: Predict, class_index: int, images: np.ndarray) -> np.ndarray:
-    """Return what `predict` answers with one column per class, whichever of its forms it answers in."""
+    """Return the output of `predict` with one column per class."""
     found = np.asarray(predict(images), dtype=np.float64)
     if found.ndim not in (1, 2) or len(found) != len(images):
-        raise ValueError(f"predict gave the shape {found.shape} for {len(images)} images, not (n,) or (n, classes)")
+        raise ValueError(f"predict must return (n,) or (n, classes) (got {found.shape} for {len(images)} images)")
     if found.ndim == 1 or found.shape[1] == 1:
         found = np.stack([1 - found.ravel(), found.ravel()], axis=1)
     if not 0 <= class_index < found.shape[1]:
-        raise ValueError(f"there is no class {class_index} among {found.shape[1]}")
+        raise ValueError(f"class_index must be in 0..{found.shape[1] - 1} (got {class_index})")
     return found
 
 
 class _Explainer(LimeImageExplainer):
-    """lime's explainer with samples painted at once, under this suite's progress bar: lime's cannot be silenced."""
+    """lime's explainer with vectorised samples and this suite's progress bar (lime's cannot be silenced)."""
 
     whole: np.ndarray
 
@@ -176,9 +176,9 @@ class _Explainer(LimeImageExplainer):
         num_samples: int,
         batch_size: int = BATCH,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return which superpixels each sample keeps, (samples, S) of 0 and 1, and what is predicted of it."""
+        """Return the superpixels kept per sample, (samples, S) of 0 and 1, and the predictions."""
         count = int(segments.max()) + 1
-        # The draws of lime itself, so that a seed gives the samples that it gives there.
+        # The same draws as in lime, so that a seed gives the same samples.
         kept = self.random_state.randint(0, 2, num_samples * count).reshape(num_samples, count)
         kept[0] = 1
         predicted = []

@@ -1,7 +1,7 @@
-"""What every gradient-based explanation needs of a network: its last spatial layer, its logits, its gradients.
+"""Helpers of gradient-based explanations: last spatial layer, logits, gradients.
 
-`tf-keras-vis` copies the network at each call and knows no gradient of the probability. `LayerGradients` reads the
-same gradients from one traced function, batch after batch, for whole test sets.
+`tf-keras-vis` copies the network at each call and has no gradient of the probability. `LayerGradients` computes the
+same gradients with one traced function, batch by batch, for whole test sets.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ SCORES = ("logit", "probability")
 
 
 class Gradients(NamedTuple):
-    """What a batch of n images gives: all float32 but `classes`.
+    """Gradients of a batch of n images; all float32 except `classes`.
 
     Attributes
     ----------
     activations, gradients : ndarray (n, h, w, K)
-        Of the layer: its output, and the derivative of each image's own score by it.
+        The layer's output, and the derivative of each image's score with respect to it.
     outputs : ndarray (n, classes) or (n, 1)
-        What the network answers, its own activation applied.
+        The network's output.
     classes : ndarray (n,) int64
         The class whose score was differentiated.
     """
@@ -39,20 +39,20 @@ class Gradients(NamedTuple):
 
 
 class LayerGradients:
-    """Gradients of a class's score by the output of one layer, traced once for any number of batches.
+    """Gradients of a class's score with respect to one layer's output, traced once for any number of batches.
 
-    The network is run as in prediction and stays as it was; later changes of its weights below the output layer
-    are seen, those of the output layer are not.
+    The network runs in inference mode and is not modified. Later weight changes take effect, except those of the output
+    layer.
 
     Parameters
     ----------
     model : keras.Model
-        As `covid_keras.explain.grad_cam` takes it.
+        As in `covid_keras.explain.grad_cam`.
     layer : str, optional
-        As `spatial_layer` takes it; by default the last layer with a spatial extent.
+        As in `spatial_layer`. Default: the last layer with a spatial extent.
     score : {"logit", "probability"}
-        What is differentiated: the output before its activation, or the output itself. A single sigmoid unit has
-        the logit z of class 1 and -z of class 0; the probabilities p and 1 - p.
+        The output before or after its activation. A single sigmoid unit has the logits z (class 1) and -z (class 0),
+        and the probabilities p and 1 - p.
 
     Raises
     ------
@@ -62,7 +62,7 @@ class LayerGradients:
 
     def __init__(self, model: keras.Model, layer: str | None = None, score: str = "logit") -> None:
         if score not in SCORES:
-            raise ValueError(f"score is one of {', '.join(SCORES)}, not {score!r}")
+            raise ValueError(f"score must be one of {', '.join(SCORES)} (got {score!r})")
         require_flat(model)
         self.model = model
         self.layer = spatial_layer(model, layer)
@@ -70,20 +70,20 @@ class LayerGradients:
         self._linear = _linear_copy(head) if score == "logit" and hasattr(head, "activation") else None
         before = model.outputs[0] if self._linear is None else head.input
         self._parts = keras.Model(model.inputs, [self.layer.output, before, model.outputs[0]])
-        # One trace for batches of any length; without it TensorFlow warns of every further network's.
+        # One trace for all batch sizes; otherwise TensorFlow warns about retracing.
         self._traced = tf.function(self._differentiate).get_concrete_function(
             tf.TensorSpec(model.inputs[0].shape, tf.float32), tf.TensorSpec([None], tf.int64)
         )
 
     def __call__(self, images: np.ndarray, classes: int | Sequence[int] | np.ndarray | None = None) -> Gradients:
-        """Return the gradients of a batch of images (n, H, W, C), held in memory at once.
+        """Return the gradients of a batch of images (n, H, W, C).
 
         Parameters
         ----------
         images : ndarray (n, H, W, C) float
             Scaled as the model takes them.
         classes : int or sequence of int, length n, optional
-            By default the class that the network decides for (`covid_keras.evaluation.decisions.decide_scores`).
+            Default: the predicted class (`covid_keras.evaluation.decisions.decide_scores`).
 
         Raises
         ------
@@ -94,13 +94,13 @@ class LayerGradients:
         asked = checked_classes(self.model, images, -1 if classes is None else classes, decided=classes is None)
         taken = self.model.inputs[0].shape[1:]
         if any(side not in (None, given) for side, given in zip(taken, images.shape[1:], strict=True)):
-            raise ValueError(f"the model takes images of the shape {taken}, not {images.shape[1:]}")
+            raise ValueError(f"images must have the shape {taken} of the model's input (got {images.shape[1:]})")
         found = self._traced(tf.constant(images), tf.constant(asked))
         return Gradients(*(part.numpy() for part in found))
 
     def _differentiate(self, images: tf.Tensor, classes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         with tf.GradientTape() as tape:
-            # Else nothing is recorded where all weights are frozen.
+            # Needed if all weights are frozen.
             tape.watch(images)
             activations, values, outputs = self._parts(images, training=False)
             if self._linear is not None:
@@ -113,7 +113,7 @@ class LayerGradients:
 
 
 def class_scores(outputs: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return each image's output for its own class, shape (n,); of a single output p, class 0 has 1 - p."""
+    """Return each image's output for its own class, shape (n,); for a single output p, class 0 has 1 - p."""
     if outputs.shape[1] > 1:
         return outputs[np.arange(len(outputs)), classes]
     return np.where(classes == 1, outputs[:, 0], 1 - outputs[:, 0])
@@ -143,21 +143,21 @@ def _own_scores(values: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
 
 
 def require_flat(model: keras.Model) -> None:
-    """Raise a UserError if the model is Sequential, nested, subclassed, or has not one input and one output."""
+    """Raise `UserError` unless the model is functional and flat with one input and one output."""
     name = f"model {model.name!r}"
     remedy = "Build it flat: the head on base.output of the backbone, keras.Model(base.input, outputs)"
     if isinstance(model, keras.Sequential):
         raise UserError(name, "Grad-CAM cannot explain a Sequential model", remedy)
     if nested := [part.name for part in model.layers if isinstance(part, keras.Model)]:
-        raise UserError(name, f"Grad-CAM cannot explain a nested model (it holds {nested[0]!r})", remedy)
+        raise UserError(name, f"Grad-CAM cannot explain a nested model (it contains {nested[0]!r})", remedy)
     if not getattr(model, "inputs", None) or not hasattr(model, "operations"):
-        raise UserError(name, "Grad-CAM needs a functional model, and this one is subclassed", remedy)
+        raise UserError(name, "Grad-CAM needs a functional model, not a subclassed one", remedy)
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
-        remedy = "Make a keras.Model of that input and output alone"
+        remedy = "Make a keras.Model of that input and output only"
         raise UserError(name, "Grad-CAM needs one input of images and one output (N, classes)", remedy)
     if isinstance(output_layer(model), keras.layers.Softmax):
         remedy = 'Use Dense(classes, activation="softmax") or an Activation("softmax") layer'
-        raise UserError(name, "it ends in a Softmax layer, whose logits cannot be reached by its activation", remedy)
+        raise UserError(name, "ends in a Softmax layer, whose logits cannot be accessed", remedy)
 
 
 def output_layer(model: keras.Model) -> keras.layers.Layer:
@@ -166,16 +166,15 @@ def output_layer(model: keras.Model) -> keras.layers.Layer:
 
 
 def spatial_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
-    """Return the layer whose output is mapped.
+    """Return the layer for Grad-CAM.
 
     Parameters
     ----------
     model : keras.Model
-        A flat functional one.
+        A flat functional model.
     name : str or None
-        A layer's name; or the beginning of names, of which the last layer with a spatial extent counts, so that
-        "block5_conv" is the last convolution of VGG16 and of VGG19. By default the last layer of all whose output
-        still has a spatial extent.
+        A layer's name or a prefix, of which the last layer with a spatial extent is taken: "block5_conv" is the last
+        convolution of VGG16 and of VGG19. None: the last layer with a spatial extent.
 
     Raises
     ------
@@ -188,26 +187,26 @@ def spatial_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
         if _has_extent(part):
             return part
     if name is not None:
-        problem = "has no spatial extent" if asked else f"model {model.name!r} has none whose name begins so"
+        problem = "has no spatial extent" if asked else f"not found in model {model.name!r}"
         raise UserError(f"layer {name!r}", problem, f"Choose another, such as {spatial_layer(model, None).name!r}")
-    problem = "no layer has an output with a spatial extent to map"
+    problem = "has no layer with a spatial extent"
     raise UserError(f"model {model.name!r}", problem, "Grad-CAM needs a convolutional model")
 
 
 def map_cells(model: keras.Model, layer: str | None, shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Return the rows and columns that a map has before it is enlarged to the image.
+    """Return the number of rows and columns of a map before resizing.
 
     Parameters
     ----------
     model, layer
-        As `spatial_layer` takes them.
+        As in `spatial_layer`.
     shape : (int, int, int)
-        (H, W, C) of the images, for models that leave their size open.
+        (H, W, C) of the images, for models with variable input size.
 
     Raises
     ------
     UserError
-        As `spatial_layer`.
+        As in `spatial_layer`.
     """
     output = spatial_layer(model, layer).output
     sides = output.shape[1:3]
@@ -218,7 +217,7 @@ def map_cells(model: keras.Model, layer: str | None, shape: tuple[int, int, int]
 
 def _has_extent(layer: keras.layers.Layer) -> bool:
     shape = getattr(layer.output, "shape", ())
-    # A side of None is an image size left open: an extent.
+    # None is a variable size.
     return len(shape) == 4 and 1 not in shape[1:3] and not isinstance(layer, keras.layers.InputLayer)
 
 
@@ -228,7 +227,7 @@ def checked_classes(
     class_indices: int | Sequence[int] | np.ndarray,
     decided: bool = False,
 ) -> np.ndarray:
-    """Return one class per image, (N,) int64; with `decided`, -1 stands for the class that the network decides for.
+    """Return one class per image, (N,) int64; with `decided`, -1 means the predicted class.
 
     Raises
     ------
@@ -236,9 +235,9 @@ def checked_classes(
         If the images are not a batch, or a class is not one of the model's.
     """
     if images.ndim != 4:
-        raise ValueError(f"images must have the shape (N, H, W, C), not {images.shape}")
+        raise ValueError(f"images must have the shape (N, H, W, C) (got {images.shape})")
     classes = np.broadcast_to(np.asarray(class_indices, dtype=np.int64), (len(images),))
     count = max(2, model.output_shape[-1])
     if len(classes) and (classes.min() < (-1 if decided else 0) or classes.max() >= count):
-        raise ValueError(f"class indices must lie in 0..{count - 1}, got {sorted(set(classes.tolist()))}")
+        raise ValueError(f"class indices must be in 0..{count - 1} (got {sorted(set(classes.tolist()))})")
     return classes

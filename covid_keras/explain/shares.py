@@ -1,7 +1,7 @@
-"""How much of a network's heat lies in the lungs, over a whole test set, and whether two systems differ in it.
+"""Share of Grad-CAM heat in the lungs over a whole test set, and its comparison between two systems.
 
-A crop to the lungs raises the share of heat in them by construction: the lungs then fill more of the picture. So
-every share stands beside the share that heat spread evenly would have, and two measures relative to it.
+Cropping to the lungs raises their share of the heat by construction, because they then fill more of the picture. Every
+share is therefore given with the lungs' share of the picture, and with two measures relative to it.
 """
 
 from __future__ import annotations
@@ -33,39 +33,38 @@ def heat_shares(
     patient_ids: Sequence[str],
     layer: str | None = None,
 ) -> pd.DataFrame:
-    """Measure, image by image, how much of the Grad-CAM heat lies in the lungs; only one batch is held at a time.
+    """Measure the share of Grad-CAM heat in the lungs per image, batch by batch.
 
     Parameters
     ----------
     model, layer
-        As `covid_keras.explain.grad_cam` takes them.
+        As in `covid_keras.explain.grad_cam`.
     batches : iterable of (images, masks)
         Images (n, H, W, C) float, scaled as the model takes them, and their lung masks (n, H, W) in the same
         geometry, `mask > 0` is lung.
     class_index : int, optional
-        The class explained in every image; by default the one that the network decides for.
+        The class to explain. Default: the predicted class of each image.
     image_ids, patient_ids : sequence of str
-        Of all images, in the order of the batches.
+        Ids of all images, in the order of the batches.
 
     Returns
     -------
     DataFrame, one row per image
         `image_id`, `patient_id`, `class_index`, `probability` (the model's output for that class);
         `heat_in_lungs`, the share of heat in the lungs; `lung_area`, the lungs' share of the picture;
-        `enrichment`, the first divided by the second (1 = chance; its ceiling, 1 / area, falls as the lungs fill
-        the picture); `beyond_chance` = (share - area) / (1 - area) (0 = chance, 1 = all heat in the lungs,
-        whatever the area). NaN if there is no heat, or no lungs to compare with.
+        `enrichment`, the first divided by the second (1 = chance; its maximum is 1 / area); `beyond_chance` =
+        (share - area) / (1 - area) (0 = chance, 1 = all heat in the lungs). NaN without heat or lungs.
 
     Raises
     ------
     ValueError
-        If shapes do not agree, or there are more or fewer images than ids.
+        If shapes differ, or the numbers of images and ids differ.
     UserError
         If the model cannot be explained.
     """
     if len(image_ids) != len(patient_ids):
         raise ValueError(f"{len(image_ids)} image ids and {len(patient_ids)} patient ids")
-    # Here, so that comparing shares needs no TensorFlow.
+    # Imported here, so that comparing shares does not import TensorFlow.
     from covid_keras.explain.gradcam import cam_of
     from covid_keras.explain.network import LayerGradients, class_scores
 
@@ -95,7 +94,7 @@ def compare_shares(
     seed: int = 0,
     level: float = LEVEL,
 ) -> pd.DataFrame:
-    """Compare two systems on the images that both explained: paired, with intervals by bootstrap over patients.
+    """Compare two systems on their common images: paired differences with intervals by bootstrap over patients.
 
     Parameters
     ----------
@@ -107,15 +106,14 @@ def compare_shares(
     Returns
     -------
     DataFrame, one row per measure
-        `measure` (`heat_in_lungs`, the raw share; `lung_area`, what the geometry alone changes; `enrichment` and
-        `beyond_chance`, relative to the area), the means `a` and `b`, `difference` = a - b with its interval `low`
-        to `high`, `n_images`, `n_patients`. Images in which a measure is undefined in either system are left out
-        of it.
+        `measure` (`heat_in_lungs`, `lung_area`, `enrichment` or `beyond_chance`), the means `a` and `b`, `difference`
+        = a - b with its interval `low` to `high`, `n_images`, `n_patients`. Images with an undefined measure in either
+        system are left out of it.
 
     Raises
     ------
     UserError
-        If the frames share no image, name one twice, or give one image two patients.
+        If the frames have no common image, repeat one, or disagree on its patient.
     """
     pairs = _paired(frame_a, frame_b)
     rows = []

@@ -1,12 +1,12 @@
-"""Burnt-in text and side markers: where they are, how a picture looks without them, and what they do to a network.
+"""Burnt-in text and side markers: find them, conceal them, and measure their effect on a network.
 
-No text is read: markers are told by their look alone, small bright shapes of even grey with edges far sharper than
-those of bone, mostly near the border of the picture.
+No text is read. Markers are detected by their look: small bright shapes of even grey, with edges much sharper than those
+of bone, mostly near the border of the picture.
 
 References
 ----------
 .. [1] A. Haghanifar et al., "COVID-CXNet", arXiv 2006.13807, 2020, section 5 and figure 17: text on the image draws
-   the heat, and concealing it changes the heat map. How the text was found there is not stated.
+   the heat, and concealing it changes the heat map. The paper does not state how the text was found.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _INPAINT = 0.012  # radius from which the grey under the text is guessed
 
 
 class _Shape(NamedTuple):
-    """A bright shape that stands out of its surroundings."""
+    """A shape brighter than its surroundings."""
 
     pixels: np.ndarray  # (H, W) bool within its window
     window: tuple[slice, slice]
@@ -51,30 +51,30 @@ class _Shape(NamedTuple):
 
 
 def find_text(image: np.ndarray, lungs: np.ndarray | None = None) -> np.ndarray:
-    """Return where text and markers are burnt into a radiograph, outside the lungs.
+    """Find burnt-in text and markers outside the lungs of a radiograph.
 
-    What to expect, judged by eye on 40 real radiographs of three collections (most constants were chosen on 40
-    others): in 30 of the 32 that carry text a marker is found, in about 20 of them all that is written. Missed are
-    dim lead letters, dark letters on white, watermarks and what lies on the lungs. In about a third of the pictures
-    a clip, a wire or the edge of the exposed field is taken too, bone hardly ever.
+    Judged by eye on 40 radiographs of three collections (most constants were chosen on 40 others): a marker is found in
+    30 of the 32 with text, all text in about 20 of them. Dim lead letters, dark letters on white, watermarks and text on
+    the lungs are missed. In about a third of the pictures a clip, a wire or the edge of the exposed field is included;
+    bone hardly ever.
 
     Parameters
     ----------
     image : ndarray (H, W) or (H, W, 3) uint8, or float 0..1
         The radiograph, bone bright.
     lungs : ndarray (H, W), optional
-        Lung mask, `lungs > 0` is lung. A shape counts where at most a quarter of it lies on the lungs. Without a
-        mask it counts only near the border of the picture.
+        Lung mask (`lungs > 0`). Shapes with more than a quarter on the lungs are ignored. Without a mask, only the
+        border of the picture is searched.
 
     Returns
     -------
     ndarray (H, W) bool
-        Letters and markers, grown by about one per cent of the picture.
+        Letters and markers, dilated by about one per cent of the picture.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, or float values lie outside 0..1.
+        If the shapes differ, or float values are outside 0..1.
     """
     grey = _as_grey(image)
     allowed = _where_text_may_be(grey.shape, lungs)
@@ -87,7 +87,7 @@ def find_text(image: np.ndarray, lungs: np.ndarray | None = None) -> np.ndarray:
 
 
 def _sharp_ones(grey: np.ndarray, shapes: Sequence[_Shape]) -> np.ndarray:
-    """Return the shapes with edges as sharp as those of text, and blurred ones beside them: uint8 (H, W), 0 or 1."""
+    """Return the shapes with edges as sharp as text, and less sharp ones next to them: uint8 (H, W), 0 or 1."""
     found = np.zeros(grey.shape, np.uint8)
     sharpness = [(shape, _edge_sharpness(grey, shape)) for shape in shapes]
     for shape in (shape for shape, sharp in sharpness if sharp >= _SHARP):
@@ -100,27 +100,27 @@ def _sharp_ones(grey: np.ndarray, shapes: Sequence[_Shape]) -> np.ndarray:
 
 
 def conceal(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the image with what lies under the mask guessed from its surroundings (Telea's inpainting).
+    """Inpaint the masked part of an image from its surroundings (Telea's method).
 
     Parameters
     ----------
     image : ndarray (H, W) or (H, W, C), uint8 or float
     mask : ndarray (H, W)
-        `mask > 0` is concealed, such as what `find_text` returns.
+        `mask > 0` is concealed, as from `find_text`.
 
     Returns
     -------
     ndarray
-        A copy, of the image's shape and type; the same outside the mask.
+        A copy with the image's shape and dtype, unchanged outside the mask.
 
     Raises
     ------
     ValueError
-        If the mask is not of the image's height and width.
+        If the mask does not have the image's height and width.
     """
     image, hidden = np.asarray(image), np.asarray(mask) > 0
     if image.ndim not in (2, 3) or hidden.shape != image.shape[:2]:
-        raise ValueError(f"the image has the shape {image.shape} and the mask {hidden.shape}")
+        raise ValueError(f"mask must have the image's height and width (got {hidden.shape} and {image.shape})")
     if not hidden.any():
         return image.copy()
     radius = max(2.0, _INPAINT * max(hidden.shape))
@@ -143,14 +143,14 @@ def text_effect(
     layer: str | None = None,
     batch_size: int = 16,
 ) -> pd.DataFrame:
-    """Compare what a network answers, and where its Grad-CAM heat lies, before and after text is concealed [1]_.
+    """Compare a network's output and Grad-CAM heat before and after concealing text [1]_.
 
     Parameters
     ----------
     model, layer
-        As `covid_keras.explain.grad_cam` takes them.
+        As in `covid_keras.explain.grad_cam`.
     images_before, images_after : ndarray (n, H, W, C) float
-        The same images with the text and without, both prepared and scaled as the model takes them.
+        The same images with and without the text, both prepared and scaled as the model takes them.
     text_masks : ndarray (n, H, W)
         In the geometry of the prepared images; `text_masks > 0` is text.
     class_index : int
@@ -198,18 +198,18 @@ def _as_grey(image: np.ndarray) -> np.ndarray:
     if image.ndim == 3 and image.shape[2] in (1, 3):
         image = image.mean(axis=2).astype(image.dtype)
     if image.ndim != 2 or image.size == 0:
-        raise ValueError(f"a radiograph has the shape (H, W) or (H, W, 3), not {image.shape}")
+        raise ValueError(f"image must have the shape (H, W) or (H, W, 3) (got {image.shape})")
     if image.dtype == np.uint8:
         return image
     if not (image.min() >= 0 and image.max() <= 1):
-        raise ValueError("a radiograph of float values lies within 0 to 1")
+        raise ValueError("float image must be within 0 to 1")
     return np.rint(image * 255).astype(np.uint8)
 
 
 def _where_text_may_be(shape: tuple[int, int], lungs: np.ndarray | None) -> np.ndarray:
     if lungs is not None:
         if np.shape(lungs) != shape:
-            raise ValueError(f"the lung mask has the shape {np.shape(lungs)} and the image {shape}")
+            raise ValueError(f"lungs must have the shape of the image, {shape} (got {np.shape(lungs)})")
         return np.asarray(lungs) <= 0
     allowed = np.ones(shape, bool)
     rows, columns = round(_FRAME[1] * shape[0]), round(_FRAME[0] * shape[1])
@@ -223,10 +223,10 @@ def _disk(diameter: float) -> np.ndarray:
 
 
 def _bright_shapes(grey: np.ndarray) -> list[_Shape]:
-    """Return the small connected shapes that stand out of their surroundings."""
+    """Return the small connected shapes brighter than their surroundings."""
     longer = max(grey.shape)
     side = max(5, 2 * round(_REACH * longer / 2) + 1)
-    # Mirrored, so that a marker cut by the border still ends there.
+    # Mirrored, so that a marker cut off by the border still ends there.
     pad = side // 2
     padded = cv2.copyMakeBorder(grey, pad, pad, pad, pad, cv2.BORDER_REFLECT)
     raised = cv2.morphologyEx(padded, cv2.MORPH_TOPHAT, np.ones((side, side), np.uint8))[pad:-pad, pad:-pad]
@@ -244,10 +244,10 @@ def _shapes_above(grey: np.ndarray, raised: np.ndarray, level: int) -> Iterator[
             continue
         window = np.s_[y : y + height, x : x + width]
         pixels = labels[window] == number
-        # Half the peak, not a fixed level: that is where the edge of the shape lies.
+        # The edge of a shape is at half its peak, not at a fixed level.
         peak = float(np.percentile(raised[window][pixels], 90))
         pixels &= raised[window] >= peak / 2
-        # Body between the border and something dark has a side of the border; a letter that is cut does not.
+        # Tissue between the border and a dark region has a whole side on the border; a cut-off letter does not.
         if _on_border(pixels, window, raised.shape) > _MOSTLY * max(width, height):
             continue
         if pixels.sum() >= _FEWEST and np.median(grey[window][pixels]) >= _BRIGHT:
@@ -255,7 +255,7 @@ def _shapes_above(grey: np.ndarray, raised: np.ndarray, level: int) -> Iterator[
 
 
 def _on_border(pixels: np.ndarray, window: tuple[slice, slice], shape: tuple[int, ...]) -> int:
-    """Return how many pixels of a shape lie on the border of the picture."""
+    """Return the number of pixels of a shape on the border of the picture."""
     rows, columns = window
     sides = (
         (rows.start == 0, pixels[0]),

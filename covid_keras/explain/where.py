@@ -1,4 +1,4 @@
-"""Where the evidence lies: the share of a heat map that falls on the lungs, beside what chance would give."""
+"""Share of a heat map on the lungs, and the share expected by chance."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import numpy as np
 
 
 def heat_in_lungs(heat: np.ndarray, mask: np.ndarray) -> float:
-    """Return the share of a heat map's sum that lies on the lungs.
+    """Return the share of a heat map's sum that is on the lungs.
 
-    Read it against `lung_area_share`: heat spread evenly over the picture has that share by chance.
+    Compare it with `lung_area_share`, the share of evenly spread heat.
 
     Parameters
     ----------
     heat : ndarray (H, W), not negative
-        A heat map such as `grad_cam` returns; any scale.
+        A heat map, as from `grad_cam`; any scale.
     mask : ndarray (H, W)
         Lung mask in the same geometry; `mask > 0` is lung.
 
     Returns
     -------
     float
-        0 to 1; NaN if there is no heat at all.
+        0 to 1; NaN if the heat is zero everywhere.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def heat_in_lungs(heat: np.ndarray, mask: np.ndarray) -> float:
     """
     heat, lungs = np.asarray(heat, dtype=np.float64), _as_lungs(mask)
     if heat.shape != lungs.shape:
-        raise ValueError(f"heat has the shape {heat.shape} and the mask {lungs.shape}; resize one")
+        raise ValueError(f"heat and mask must have the same shape (got {heat.shape} and {lungs.shape})")
     if not np.isfinite(heat).all() or (heat < 0).any():
         raise ValueError("heat must be finite and not negative")
     total = heat.sum()
@@ -42,7 +42,7 @@ def heat_in_lungs(heat: np.ndarray, mask: np.ndarray) -> float:
 
 
 def lung_area_share(mask: np.ndarray) -> float:
-    """Return the share of the picture that is lung (0 to 1): what evenly spread heat would score.
+    """Return the share of the picture that is lung (0 to 1): the share of evenly spread heat.
 
     Parameters
     ----------
@@ -55,5 +55,5 @@ def lung_area_share(mask: np.ndarray) -> float:
 def _as_lungs(mask: np.ndarray) -> np.ndarray:
     lungs = np.asarray(mask) > 0
     if lungs.ndim != 2 or lungs.size == 0:
-        raise ValueError(f"a lung mask has two dimensions and at least a pixel, not the shape {lungs.shape}")
+        raise ValueError(f"mask must have the shape (H, W) and at least one pixel (got {lungs.shape})")
     return lungs

@@ -1,6 +1,6 @@
 """The contract between the suite and a paper: `Paper`, the kinds of `System`, the protocol.
 
-It names nothing of training or reporting, and importing it does not import TensorFlow.
+Importing it does not import TensorFlow.
 """
 
 from covid_keras.paper.paper import Paper

@@ -1,4 +1,4 @@
-"""Whether what a user changes of a protocol takes effect: a change that would be ignored is an error."""
+"""Check that every change of a protocol takes effect: a change that would be ignored is an error."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.systems import System, Trained
 
-# Why a change has no effect, and what would; None if it has.
+# Reason and remedy for a change without effect; None if it has an effect.
 Why = tuple[str, str] | None
 _ELSEWHERE = {
     "paper": "Name the paper in the command",
     "profile": "Choose it by --profile",
     "files": "Give --checkpoint NAME=FILE",
 }
-# Settings that one of the optimisers alone reads.
+# Settings read by one optimiser only.
 _READ_BY = {"momentum": "sgd", "nesterov": "sgd", "epsilon": "adam"}
 
 
 def require_effect(paper: Paper, protocol: Protocol, changes: Mapping[str, Any]) -> None:
-    """Refuse a change that no system of the run would notice.
+    """Raise `UserError` for a change without effect on the run.
 
     Parameters
     ----------
     paper : Paper
     protocol : Protocol
-        Resolved, the changes included.
+        Resolved, with the changes.
     changes : mapping
-        As `covid_keras.training.plan.settings_of` returns them.
+        From `covid_keras.training.plan.settings_of`.
 
     Raises
     ------
     UserError
-        Naming the first such change, why it has no effect, and what would.
+        Naming the first such change, the reason and the remedy.
     """
     checks = _Checks(paper, protocol)
     for path in _paths(changes):
@@ -56,7 +56,7 @@ def _paths(changes: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[
 
 @dataclass(frozen=True)
 class _Checks:
-    """What a run reads of its protocol."""
+    """Checks of what a run reads of its protocol."""
 
     paper: Paper
     protocol: Protocol
@@ -70,11 +70,11 @@ class _Checks:
         return [system for system in self.systems if isinstance(system, Trained)]
 
     def without_effect(self, first: str, *rest: str) -> Why:
-        """Return why a change has no effect and what to do; None if it has."""
+        """Return reason and remedy if a change has no effect, else None."""
         if first in _ELSEWHERE:
             return "it is not a setting of the protocol", _ELSEWHERE[first]
         if first in ("training", "trainings") and not self.trained:
-            return "no system of this run is trained", "Name a system that is, by --set systems=[...]"
+            return "no system of this run is trained", "Name a trained system with --set systems=[...]"
         checks: dict[str, Callable[..., Why]] = {
             "training": partial(self._of_training, self.trained),
             "trainings": self._of_trainings,
@@ -88,13 +88,13 @@ class _Checks:
         if part == "optimizer" and (optimizer := _READ_BY.get(name)):
             chosen = {one.training(self.protocol).optimizer.name for one in systems}
             if optimizer not in chosen:
-                return f"{' and '.join(sorted(chosen))} has no {name}", f"Set optimizer.name to {optimizer} too"
+                return f"{' and '.join(sorted(chosen))} has no {name}", f"Also set optimizer.name to {optimizer}"
         if part == "unfreeze":
             staged = [one for one in systems if one.groups]
             if not staged:
-                return "no system of this run is unfrozen in stages", "Leave it out"
+                return "no system of this run is unfrozen in stages", "Omit it"
             if name != "epochs" and not any(one.training(self.protocol).unfreeze.epochs for one in staged):
-                return "unfreeze.epochs is 0, so that all layers train at once", "Set unfreeze.epochs too"
+                return "unfreeze.epochs is 0, so all layers train at once", "Also set unfreeze.epochs"
         return None
 
     def _of_trainings(self, name: str, *rest: str) -> Why:
@@ -114,11 +114,11 @@ class _Checks:
         splits = self.paper.splits_of(self.protocol)
         if name in splits:
             return None
-        known = ", ".join(filter(None, splits)) or "the main one alone, which is split"
-        return f"no system of this run is divided by {name}", f"Those in use: {known}"
+        known = ", ".join(filter(None, splits)) or "only the main one, split"
+        return f"no system of this run uses the split {name}", f"Splits in use: {known}"
 
     def _of_options(self, *path: str) -> Why:
-        """Look an option up in what the paper says of its readers."""
+        """Check an option against the paper's `option_readers`."""
         key = ".".join(path)
         for option, readers in self.paper.option_readers.items():
             is_of = key == option or key.startswith(f"{option}.")

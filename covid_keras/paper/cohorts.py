@@ -1,4 +1,4 @@
-"""What the cohorts of all papers share: how a protocol names one, whether its images are at hand, how it is made."""
+"""Cohorts of papers: chosen by the protocol, checked for their data, and built."""
 
 from __future__ import annotations
 
@@ -21,34 +21,33 @@ from covid_keras.paper.protocol import Protocol
 
 
 class Kind:
-    """One kind of a paper's cohorts: a frozen dataclass that `cohort` in the protocol is read into.
+    """One kind of a paper's cohorts: a frozen dataclass with the settings `cohort` of the protocol.
 
-    Its field `kind` is the name by which the protocol chooses it.
+    Its field `kind` is its name in the protocol.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()  # the collections that it reads
+    needs: ClassVar[tuple[str, ...]] = ()  # collections read
 
     def available(self, data: Path | None) -> str | None:
-        """Return None if the images are at hand, else what is missing."""
+        """Return None if the images are available, else what is missing."""
         return missing_collection(self.needs, data)
 
     def make(self, data: Path | None, made: Path) -> Cohort:
-        """Return the cohort; arguments as `Cohorts.make` takes them, `data` given where collections are needed."""
+        """Return the cohort; arguments as in `Cohorts.make`."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Cohorts:
-    """The cohorts of a paper: its profiles name one of `kinds` each, as `cohort.kind`.
+    """The cohorts of a paper; each profile names one of `kinds` as `cohort.kind`.
 
-    All methods raise `UserError` if a protocol's kind is none of these, or a setting is unknown or of the wrong
-    type.
+    All methods raise `UserError` if the kind or a setting is unknown, or a setting has the wrong type.
     """
 
     kinds: Mapping[str, type[Kind]]
 
     def settings(self, protocol: Protocol) -> Any:
-        """Return the protocol's cohort as an instance of its kind, checked."""
+        """Return the protocol's cohort as a validated instance of its kind."""
         name = str(protocol.cohort.get("kind"))
         if name not in self.kinds:
             raise UserError("protocol.yaml", f"cohort.kind is {name!r}", f"It must be one of {', '.join(self.kinds)}")
@@ -59,7 +58,7 @@ class Cohorts:
         return self.settings(protocol).needs
 
     def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None if the profile's images are at hand, else what is missing."""
+        """Return None if the profile's images are available, else what is missing."""
         return self.settings(protocol).available(data)
 
     def make(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
@@ -71,31 +70,31 @@ class Cohorts:
         data : Path or None
             Root of the collections.
         made : Path
-            If the phantom is written, and radiographs that had to be changed; what is kept of a search for copies
-            is beside it.
+            Folder for the phantom and for radiographs that had to be changed. Results of near-duplicate searches are
+            cached beside it.
 
         Raises
         ------
         UserError
-            If it needs collections that are not there, or asks for more images than they have.
+            If collections are missing, or have fewer images than required.
         """
         settings = self.settings(protocol)
         if settings.needs and data is None:
             raise UserError(
                 f"profile {protocol.profile!r}",
-                "needs real radiographs and no data folder was found",
-                "Give --data DIR or set COVID_KERAS_DATA; `covid-keras data list` says how to get them",
+                "needs real radiographs, but no data folder was found",
+                "Give --data DIR or set COVID_KERAS_DATA; see `covid-keras data list`",
             )
         return settings.make(data, made)
 
 
 def missing_collection(names: Iterable[str], data: Path | None) -> str | None:
-    """Return None if all collections named lie below the data root, else which one does not."""
+    """Return None if all collections are in the data folder, else which one is missing."""
     for name in names:
         if data is None:
             return "no data folder"
         if get_source(name).locate(data) is None:
-            return f"no {get_source(name).title} below {data}"
+            return f"no {get_source(name).title} in {data}"
     return None
 
 
@@ -105,26 +104,25 @@ def with_label(table: pd.DataFrame, label: str) -> pd.DataFrame:
 
 
 def drawn(table: pd.DataFrame, count: int, rng: np.random.Generator, what: str) -> pd.DataFrame:
-    """Draw so many rows in the table's order, all for 0; raise `UserError` if there are fewer."""
+    """Draw `count` rows, keeping the table's order (0: all); raise `UserError` if there are fewer."""
     require(count, table, what)
     return table.iloc[np.sort(rng.permutation(len(table))[: count or len(table)])]
 
 
 def require(count: int, table: pd.DataFrame, what: str) -> None:
-    """Raise `UserError` if a protocol asks for more rows than a table has, or for fewer than none."""
+    """Raise `UserError` if `count` is negative or above the number of rows."""
     if not 0 <= count <= len(table):
-        raise UserError(
-            "cohort", f"asks for {count} {what}, there are {len(table)}", "Change the counts in protocol.yaml"
-        )
+        problem = f"asks for {count} {what}, but there are {len(table)}"
+        raise UserError("cohort", problem, "Change the counts in protocol.yaml")
 
 
 def joined(parts: Sequence[pd.DataFrame], classes: tuple[str, ...], name: str) -> Cohort:
-    """Join tables to a cohort without severities: its divisions are not stratified by what some images have."""
+    """Join tables into a cohort without severities, which only some images have."""
     return Cohort(pd.concat(parts, ignore_index=True).assign(severity=""), classes, name)
 
 
 def copied(table: pd.DataFrame, others: pd.DataFrame, cache: Path) -> set[str]:
-    """Return the ids of all images, of either table, that have a near-duplicate in the other one."""
+    """Return the ids of all images, in either table, with a near-duplicate in the other."""
     both = joined([part.assign(label="radiograph") for part in (table, others)], ("radiograph",), "copies")
     pairs = find_duplicates(both, cache=cache)
     first, second = (pairs[column].isin(others["image_id"]) for column in ("image_id_a", "image_id_b"))
@@ -133,7 +131,7 @@ def copied(table: pd.DataFrame, others: pd.DataFrame, cache: Path) -> set[str]:
 
 
 def phantom_folder(made: Path, name: str, settings: Any) -> Path:
-    """Return the folder of a phantom, told by its settings: papers, and edited protocols, share a cache."""
+    """Return a phantom's folder, named by its settings, since papers and edited protocols share a cache."""
     return made / f"{name}-{fingerprint({'settings': as_plain(settings), 'generator': GENERATOR_VERSION})}"
 
 
@@ -145,21 +143,21 @@ def one_hospital(
     views: Mapping[str, float] | None = None,
     prefix: str = "",
 ) -> pd.DataFrame:
-    """Return the table of a phantom that is all of one hospital, made where it is not there.
+    """Return the table of a phantom from one hospital, made if missing.
 
     Parameters
     ----------
     folder : Path
-        If it is (see `phantom_folder`).
+        Its folder (see `phantom_folder`).
     settings : dataclass
-        With `seed`, to which hospital B adds 1, and `size`.
+        With `seed` (hospital B adds 1) and `size`.
     hospital : {"A", "B"}
     patients : mapping
-        The phantom's label to what it is called here, and for how many patients.
+        Phantom label -> (label here, number of patients).
     views : mapping, optional
-        As `covid_keras.data.make_phantom` takes them.
+        As in `covid_keras.data.make_phantom`.
     prefix : str
-        Put before the ids of its images and patients: every phantom gives the same ones.
+        Prefix of image and patient ids, which are the same in every phantom.
     """
     make_phantom(
         folder,

@@ -1,4 +1,4 @@
-"""What a system is given of an execution, one training on one fold of one repeat: the contract that a run fulfils."""
+"""The interface of an execution (one training on one fold of one repeat) that systems use and a run implements."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
 
 
 class Execution(Protocol):
-    """One execution, done or not.
+    """One execution, finished or not.
 
     Attributes
     ----------
     repeat, fold : int
     name : str
-        As progress and logs call it.
+        Name in progress and logs.
     protocol : covid_keras.paper.protocol.Protocol
     cohort : Cohort
-        All n images, whether they take part or not.
+        All n images, including those that do not take part.
     classes, scored : tuple of str
-        The labels that the network learns, in the order of its outputs; those that predictions are evaluated in.
+        Labels that the network learns, in the order of its outputs; labels in which predictions are evaluated.
     splits : pandas.DataFrame
         The split table of this repeat.
     split_seed : int
-        Of the division of this repeat.
+        Seed of the split of this repeat.
     divided : ndarray (n,) of str
-        "train", "validation", "test" or "" (in no part) by the split alone.
+        "train", "validation", "test" or "" (in no part) by the split.
     division, part : ndarray (n,) of str
-        The same of the images that take part; of those that the systems below let through.
+        The same for images that take part; for images that earlier systems let through.
     prepared : PreparedImages
-        Of the n images, made where they are not kept yet.
+        The n prepared images, made if not cached.
     inputs : Inputs
-        What the network is fed.
+        The network's inputs.
     network : keras.Model or None
-        With its best weights; None if the system has none of its own.
+        With its best weights; None if the system has no network of its own.
     folder, weights, predictions : Path
-        If everything is kept, the best weights and the predictions among it.
+        Folder of the execution; files with the best weights and the predictions.
     done : bool
-        Whether the predictions are there, as they were written.
+        Whether the predictions are complete and unchanged.
     details : dict
-        The record of an execution that is done.
+        The record of a finished execution.
     chain : sequence of Execution
         The finished executions of all systems that this one builds on, first to last.
     """
@@ -99,19 +99,19 @@ class Execution(Protocol):
     def chain(self) -> Sequence[Execution]: ...
 
     def below(self, name: str) -> Execution:
-        """Return the execution of the system `name` that this one builds on; raise `UserError` if it is not done."""
+        """Return the execution of the system `name` that this one builds on; raise `UserError` if unfinished."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an execution ends in.
+    """The result of an execution.
 
     Attributes
     ----------
     frame : pandas.DataFrame
-        The predictions, columns as `covid_keras.evaluation.PREDICTION_COLUMNS`.
+        The predictions, columns as in `covid_keras.evaluation.PREDICTION_COLUMNS`.
     facts : dict
-        What the record says of how they came about.
+        Entries of the record.
     history : list of dict
         The epochs of the training; empty if nothing was trained.
     """
@@ -122,12 +122,12 @@ class Outcome:
 
 
 class Trainer(Protocol):
-    """What carries out an execution: it knows devices, optimisers and batches, which systems do not."""
+    """Carries out an execution: knows devices, optimisers and batches."""
 
     execution: Execution
 
     def train(self) -> Outcome:
-        """Train the network of a `Trained` system, or go on with it; return the outcome."""
+        """Train the network of a `Trained` system, or resume it; return the outcome."""
 
     def apply(self) -> Outcome:
-        """Let the execution's network, which nobody trains here, predict; return the outcome."""
+        """Predict with a network that is not trained here; return the outcome."""

@@ -11,22 +11,22 @@ from covid_keras.paper.protocol import Protocol
 
 
 def check_initial_weights(protocol: Protocol, names: Iterable[str], networks: str, width: float) -> None:
-    """Refuse initial weights that fit none of a paper's ImageNet networks.
+    """Raise `UserError` for initial weights that fit none of a paper's ImageNet networks.
 
     Parameters
     ----------
     protocol : Protocol
     names : iterable of str
-        The weight files that a user may give, one per network.
+        Names of the weight files that a user may give, one per network.
     networks : str
-        The networks in words.
+        Display name of the networks.
     width : float
         Share of their filters.
 
     Raises
     ------
     UserError
-        For one file for all networks, weights for networks of another width, or a file that is not HDF5.
+        If one file is given for all networks, the networks have another width, or a file is not a weight file.
     """
     if protocol.weights not in ("imagenet", "none"):
         raise UserError(
@@ -40,11 +40,11 @@ def check_initial_weights(protocol: Protocol, names: Iterable[str], networks: st
 
 
 def require_full_width(protocol: Protocol, width: float, names: Iterable[str]) -> None:
-    """Refuse initial weights, downloaded or in a file of one of these names, for networks of a share of the filters."""
+    """Raise `UserError` for initial weights, downloaded or given by one of `names`, if the width is not 1."""
     given = [name for name in names if name in protocol.files]
     if width != 1 and (protocol.weights != "none" or given):
         raise UserError(
             f"options.width {width:g}",
-            "does not fit initial weights, which are of the whole network",
-            "Set options.width to 1, or --weights none",
+            "does not fit initial weights, which need the full width",
+            "Set options.width to 1, or give --weights none",
         )

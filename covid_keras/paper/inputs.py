@@ -1,4 +1,4 @@
-"""What a network is fed: prepared images with the labels of its own task, each belonging to an image of the cohort."""
+"""Inputs of a network: prepared images with labels, each belonging to an image of the cohort."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Inputs:
     Attributes
     ----------
     prepared : PreparedImages
-        m images; an image of the cohort may have several (its views), one after the other.
+        m images; an image of the cohort may have several consecutive ones (its views).
     labels : ndarray (m,) int64
-        Class index of each, in the network's own classes; -1 if it takes no part.
+        Class index in the network's own classes; -1 if it takes no part.
     owner : ndarray (m,) int64
-        The row of the cohort that each belongs to, ascending.
+        Row of the cohort to which each belongs, ascending.
     outputs : int
-        How many classes the labels count.
+        Number of classes.
     """
 
     prepared: PreparedImages
@@ -31,5 +31,5 @@ class Inputs:
     outputs: int
 
     def rows_of(self, part: np.ndarray, *names: str) -> np.ndarray:
-        """Return which inputs belong to the parts named ("train", ...), ascending int64."""
+        """Return the indices of the inputs in the named parts ("train", ...), ascending int64."""
         return np.flatnonzero(np.isin(part[self.owner], names))

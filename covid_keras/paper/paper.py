@@ -1,4 +1,4 @@
-"""What a paper hands to the core: its systems, its cohort, its protocol.
+"""A paper: its systems, cohort and protocol.
 
 A paper is a package that registers a `Paper` in the entry-point group `covid_keras.papers` (see
 `covid_keras.paper.registered`); nothing in the core names any paper.
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper that the suite reproduces; a subclass in its package says where its images come from.
+    """A paper that the suite reproduces; a subclass in its package provides the images.
 
     Attributes
     ----------
     name : str
         Name of its subpackage.
     aliases : tuple of str
-        Further names on the command line (first author).
+        Other names on the command line (first author).
     title, citation, doi : str
     folder : Path
         Folder of `protocol.yaml`, `published.yaml` and `results/`.
@@ -41,13 +41,13 @@ class Paper:
     positive : str
         The class whose sensitivity the tables give; "" if there are more than two.
     scored : tuple of str
-        The classes that are evaluated; each system's own, else all of the cohort's, where empty.
+        The classes evaluated. Default: each system's own, else all of the cohort's.
     report : str
-        The module whose `REPORT` is the `covid_keras.reporting.results.PaperReport`; "" for the plain one.
+        Module whose `REPORT` is a `covid_keras.reporting.results.PaperReport`; "" for the default report.
     files : mapping
-        Weight files that a user may give by `--checkpoint NAME=FILE`: name to what it is.
+        Weight files that a user may give by `--checkpoint NAME=FILE`: name -> description.
     registered : mapping
-        Of these, the registered file that each should be; another makes the run not comparable.
+        Name -> expected registered file; a different file makes the run not comparable.
     """
 
     name: str
@@ -63,9 +63,9 @@ class Paper:
     files: Mapping[str, str] = field(default_factory=dict)
     registered: Mapping[str, str] = field(default_factory=dict)
 
-    # What its profiles choose their images among; a subclass sets it, or overrides `cohort`.
+    # The cohorts of its profiles; a subclass sets it or overrides `cohort`.
     cohorts: ClassVar[Cohorts | None] = None
-    # The options (keys below `options`) that some systems alone read, each with the beginnings of those systems' names.
+    # Options read by some systems only: key below `options` -> prefixes of those systems' names.
     option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     # ------------------------------------------------------------------------------------------------ to override
@@ -79,30 +79,30 @@ class Paper:
         data : Path or None
             Root of the collections.
         made : Path
-            Folder to write made data into.
+            Folder for generated data.
 
         Raises
         ------
         UserError
-            If the data are not there.
+            If the data are missing.
         """
         if self.cohorts is None:
             raise NotImplementedError
         return self.cohorts.make(protocol, data, made)
 
     def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None if the profile's data are at hand, else the reason."""
+        """Return None if the profile's data are available, else the reason."""
         return None if self.cohorts is None else self.cohorts.available(protocol, data)
 
     def sources(self, protocol: Protocol) -> tuple[str, ...]:
-        """Return the names of the collections that a profile reads, whose counts are checked before a run."""
+        """Return the collections that a profile reads; their counts are checked before a run."""
         return () if self.cohorts is None else self.cohorts.sources(protocol)
 
     def check(self, protocol: Protocol) -> None:
-        """Raise `UserError` for what would end a run hours later."""
+        """Raise `UserError` for problems that would otherwise end a run hours later."""
 
     def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
-        """Return what marks the lungs, trained on the way where it is the paper's own; None for the shipped U-Net."""
+        """Return the paper's own lung segmenter, trained if necessary; None for the shipped U-Net."""
         return None
 
     def kept_segmenter(self, protocol: Protocol, cache: Path) -> LungSegmenter | None:
@@ -110,7 +110,7 @@ class Paper:
         return self.segmenter(protocol, None, cache)
 
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
-        """Train what the paper has beside its systems, once these are done."""
+        """Train what the paper has beside its systems, after these are done."""
 
     # ------------------------------------------------------------------------------------------------ its protocol
 
@@ -121,11 +121,11 @@ class Paper:
 
     @cached_property
     def profiles(self) -> list[str]:
-        """The profiles offered, the most demanding first."""
+        """The profiles, the most demanding first."""
         return profile_names(self.protocol_path)
 
     def protocol(self, profile: str, changes: dict[str, Any] | None = None) -> Protocol:
-        """Return one profile, resolved and checked: every system exists, and what it builds on comes before it."""
+        """Return one profile, resolved and validated; systems follow those that they build on."""
         protocol = load_protocol(self.protocol_path, profile, changes)
         chains = [self.chain(name) for name in protocol.systems]
         trained = {system.settings or system.name for system in self.systems}
@@ -141,7 +141,7 @@ class Paper:
         return dataclasses.replace(protocol, systems=systems)
 
     def splits_of(self, protocol: Protocol) -> tuple[str, ...]:
-        """Return the names of the divisions that the protocol's systems are trained or tested on."""
+        """Return the names of the splits that the protocol's systems use."""
         return tuple(dict.fromkeys(self.system(name).split for name in protocol.systems))
 
     # ------------------------------------------------------------------------------------------------ its systems
@@ -152,15 +152,15 @@ class Paper:
             if system.name == name:
                 return system
         known = ", ".join(system.name for system in self.systems)
-        raise UserError(name, f"is no system of {self.name}", f"Choose among {known}")
+        raise UserError(name, f"is not a system of {self.name}", f"Choose from {known}")
 
     def chain(self, name: str) -> list[str]:
-        """Return the systems that a system builds on, the first to be trained first, and itself."""
+        """Return the systems that a system builds on, in training order, and itself."""
         below = [one for source in self.system(name).below for one in self.chain(source)]
         return [*dict.fromkeys(below), name]
 
     def runs_in(self, system: System, protocol: Protocol, repeat: int, fold: int) -> bool:
-        """Return whether a system runs in a fold: where what it builds on does, too."""
+        """Return whether a system, and all that it builds on, runs in a fold."""
         if not (repeat < system.repeats(protocol) and fold < system.folds(protocol)):
             return False
         below = self.chain(system.name)[:-1]
@@ -171,5 +171,5 @@ class Paper:
         return system.classes or self.scored or cohort.classes
 
     def scored_of(self, system: System, cohort: Cohort) -> tuple[str, ...]:
-        """Return the classes that a system's predictions are evaluated in."""
+        """Return the classes in which a system's predictions are evaluated."""
         return self.scored or system.classes or cohort.classes

@@ -35,34 +35,33 @@ def _require(condition: bool, name: str, value: Any, rule: str) -> None:
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """How a cohort is divided.
+    """How a cohort is split.
 
     Attributes
     ----------
     scheme : str
-        "folds": n-fold cross-validation, k times, each repeat dealt anew. "hold_out": one division into training,
-        validation and test; its repeats train on the same division with other seeds. "published": as
-        `sklearn.model_selection.train_test_split` divides the images in the cohort's order, by image, unstratified;
-        the test part chooses the epoch too.
+        "folds": n-fold cross-validation, repeated k times with different folds. "hold_out": one split into training,
+        validation and test; repeats use the same split with other seeds. "published": by image, unstratified, as
+        `sklearn.model_selection.train_test_split` splits the images in the cohort's order; the test part also chooses
+        the epoch.
     folds, repeats : int
-        k x n executions per system; other schemes than "folds" have one fold.
+        k x n executions per system; schemes other than "folds" have one fold.
     validation : float
-        Share of each training part ("folds") or of all ("hold_out") held out to choose the epoch.
+        Share held out to choose the epoch: of each training part ("folds") or of all images ("hold_out").
     test : float
-        Share of the test part, where it is not a fold.
+        Share of the test part, for schemes other than "folds".
     seed : int
-        Of the first repeat.
+        Seed of the first repeat.
     leaky_as_published : bool
-        Divide by image as the paper did although patients then cross.
+        Split by image like the paper, although patients are then in several parts.
     duplicates : bool
-        Keep near-duplicate images together like images of one patient.
+        Keep near-duplicates together like images of one patient.
     shares : dict
-        Of "hold_out": labels whose images are divided otherwise, each with its shares of train, validation and test
-        (left out: none), such as {train: 1} for a collection that is trained on alone. Patients and near-duplicates
-        that have images of several labels follow the one named first.
+        For "hold_out": label -> its own shares of train, validation and test (default: 0), such as {train: 1} for a
+        collection used for training only. Patients and near-duplicates with several labels follow the first one.
     images : dict
-        Divide only the images of these labels, of each the first so many in the cohort's order (0: all); the others
-        are in no part. All images where empty.
+        Label -> number of images to use, the first in the cohort's order (0: all); others are in no part. Default: all
+        images.
     """
 
     scheme: Literal["folds", "hold_out", "published"] = "folds"
@@ -78,24 +77,24 @@ class SplitSettings:
 
     def __post_init__(self) -> None:
         divided = not self.shares or self.scheme == "hold_out"
-        _require(divided, "split.shares", self.shares, "left out where the scheme is not hold_out")
+        _require(divided, "split.shares", self.shares, "omitted unless the scheme is hold_out")
         if self.scheme == "folds":
             _require(self.folds >= 2, "split.folds", self.folds, "at least 2")
             return
-        rule = f"where the scheme is {self.scheme}"
+        rule = f"if the scheme is {self.scheme}"
         _require(self.folds == 1, "split.folds", self.folds, f"1 {rule}")
         leaky, published = self.leaky_as_published, self.scheme == "published"
         _require(leaky == published, "split.leaky_as_published", leaky, f"{str(published).lower()} {rule}")
 
     @property
     def chosen_on_test(self) -> bool:
-        """Whether the test part chooses the epoch, as some papers did."""
+        """Whether the test part chooses the epoch, as in some papers."""
         return self.scheme == "published"
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """An optimiser in Keras' terms; `decay` is the legacy one: lr / (1 + decay * step), `epsilon` Adam's."""
+    """An optimiser, in Keras' terms. `decay` is the legacy one: lr / (1 + decay * step); `epsilon` is Adam's."""
 
     name: Literal["sgd", "adam"] = "sgd"
     learning_rate: Positive = 1e-3
@@ -107,9 +106,9 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class AugmentationSettings:
-    """Random changes of a training image: degrees, shares of a side, factors (see `covid_keras.data.augment`).
+    """Random augmentation: degrees, shares of a side, factors (see `covid_keras.data.augment`).
 
-    `zoom_range`, in place of `zoom`, is that of Keras' `ImageDataGenerator`: the reciprocal of a factor is drawn.
+    `zoom_range` replaces `zoom` and is that of Keras' `ImageDataGenerator`, which draws the reciprocal of the factor.
     """
 
     rotation: float = 0.0
@@ -121,7 +120,7 @@ class AugmentationSettings:
     keep_aspect: bool = True
     fill: Literal["nearest", "constant", "reflect"] = "nearest"
     brightness: tuple[float, float] = (1.0, 1.0)
-    # None, so that runs begun before there was this setting can go on.
+    # Default None, so that runs begun before this setting existed can be resumed.
     zoom_range: tuple[float, float] | None = None
 
 
@@ -132,18 +131,18 @@ class UnfreezeSettings:
     Attributes
     ----------
     epochs : int
-        At most so many of each stage after the head's; 0 trains all layers at once, from the first epoch on.
+        Maximum epochs of each stage after the head's; 0 trains all layers from the first epoch.
     groups : int, optional
-        So many groups of layers are unfrozen, from the top; all if not given.
+        Number of groups of layers to unfreeze, from the top. Default: all.
     patience : int
         Epochs without improvement after which a stage ends.
     learning_rate : float
-        Of these stages.
+        Learning rate of these stages.
     scratch : int
-        Epochs of all layers together before the head's stage, the statistics of batch normalisation moving: from
-        random weights there is nothing to keep.
+        Epochs with all layers before the head's stage, updating batch-normalisation statistics; for random initial
+        weights.
     scratch_rate : float
-        Learning rate of those.
+        Learning rate of those epochs.
     """
 
     epochs: CountOrZero = 0
@@ -160,7 +159,7 @@ class UnfreezeSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How one execution is trained; the epoch is chosen on validation only.
+    """How one execution is trained. The epoch is chosen on validation only.
 
     Attributes
     ----------
@@ -172,12 +171,12 @@ class TrainingSettings:
     patience : int
         Epochs without improvement before training stops.
     stop : str
-        The quantity whose improvement patience waits for; "" is `monitor`.
+        The quantity to which patience applies; "" is `monitor`.
     ties : str
         Which of equally good epochs is kept, "first" or "last".
     class_weights : str
-        "balanced": images of a class weigh n / (classes * images of the class) in the loss; "none"; "ignored" says
-        that the authors passed weights which their Keras ignored: it trains as "none" does.
+        "balanced": images of a class weigh n / (classes * images of the class) in the loss. "none". "ignored": like
+        "none", and records that the authors passed weights that their Keras ignored.
     label_smoothing : float
         Of the cross-entropy, 0 to below 1.
     schedule : str
@@ -213,20 +212,20 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class SegmenterSettings:
-    """A paper's own lung network and its training; a subclass holds the paper's defaults and what else it needs.
+    """A paper's own lung network and its training; a subclass adds the paper's defaults and settings.
 
     Attributes
     ----------
     size : int
         Side of the square input in pixels.
     epochs, batch_size, learning_rate : int, int, float
-        Of Adam.
+        Settings of Adam.
     threshold : float
-        Probability from which on a pixel is lung.
+        Probability threshold for lung pixels.
     filters : int
-        Of the first level.
+        Filters of the first level.
     seed : int
-        Of initial weights, order and whatever else is random.
+        Seed of everything random.
     """
 
     size: Count
@@ -246,33 +245,33 @@ class Protocol:
     ----------
     paper, profile, description : str
     cohort : dict
-        Which images; read by the paper's own code.
+        The images; read by the paper's own code.
     size : tuple of int
-        Height and width in pixels that the networks see.
+        Height and width of the networks' input in pixels.
     systems : tuple of str
         Rows of the tables to train.
     split, training : SplitSettings, TrainingSettings
     splits : dict
-        Further divisions of the cohort, by name: what each has of its own beside `split`.
+        Further splits: name -> settings that differ from `split`.
     trainings : dict
-        What a system's training has of its own, by the system's name: keys of `TrainingSettings`.
+        System -> settings that differ from `training`.
     weights : str
         Initial weights: "imagenet", "none", or a path.
     tolerance : float
-        Percentage points within which a number counts as reproduced; written here before the run.
+        Percentage points within which a number counts as reproduced; fixed before the run.
     comparable : bool or str
         True if the data are the paper's; else the reason why no number can be compared.
     options : dict
-        Settings that only this paper knows; read by its own code.
+        Settings of this paper only; read by its own code.
     jobs : int
         Executions to train at the same time, at most one per processor, where the command does not say.
     executions_per_process : int
         Executions that such a process trains before a fresh one takes its place. Where it is above 1 and `jobs` is 1,
         the process of the command trains them all.
     quick_start : bool
-        Leave out TensorFlow's optimisation of graphs: trainings of a minute begin sooner, long ones run slower.
+        Skip TensorFlow's graph optimisation: short trainings start faster, long ones run slower.
     files : dict
-        Weight files that the user gave by name (`--checkpoint NAME=FILE`), absolute paths.
+        Weight files given by `--checkpoint NAME=FILE`: name -> absolute path.
     """
 
     paper: str
@@ -303,36 +302,36 @@ class Protocol:
             self.split_of(name)
 
     def without_weights(self) -> Protocol:
-        """Return the protocol with random initial weights, for a network whose trained weights are loaded next."""
+        """Return the protocol with random initial weights, for networks whose trained weights are loaded next."""
         return dataclasses.replace(self, weights="none", files={})
 
     def training_of(self, name: str) -> TrainingSettings:
-        """Return the settings of a system's training: the common ones under its own (key of `trainings`)."""
+        """Return the settings of a system's training: `training` overridden by its entry in `trainings`."""
         return _overlaid(self.training, self.trainings.get(name), f"trainings.{name}")
 
     def split_of(self, name: str) -> SplitSettings:
-        """Return the settings of a division of the cohort, the main one for ""; raise `UserError` if unknown."""
+        """Return the settings of a split ("": the main one); raise `UserError` if unknown."""
         if name and name not in self.splits:
             raise UserError("protocol", f"has no split {name!r}", f"Add splits.{name}")
         own = self.splits.get(name)
-        # Which images are divided is a choice of its own, not an addition to the main split's; so are their shares.
+        # A split with its own `images` does not inherit the main split's images and shares.
         apart = own is not None and "images" in own
         others = dataclasses.replace(self.split, images={}, shares={}) if apart else self.split
         return _overlaid(others, own, f"splits.{name}")
 
 
 def _overlaid(common: T, own: dict[str, Any] | None, place: str) -> T:
-    """Return settings with what a mapping changes of them."""
+    """Return settings overridden by a mapping."""
     return common if own is None else build(type(common), merge(as_plain(common), own), "protocol", place)
 
 
 def options_reader(cls: type[T]) -> Callable[[Protocol], T]:
-    """Return the function that reads a protocol's options as a paper's own dataclass, checked."""
+    """Return a function that reads and validates a protocol's options as a paper's own dataclass."""
     return lambda protocol: build(cls, protocol.options, "protocol.yaml", "options")
 
 
 def _without(settings: Any, given: Mapping[str, Any]) -> Any:
-    """Return settings without those that `given` holds too, mappings key by key."""
+    """Return settings without the keys of `given`, recursively."""
     if not isinstance(settings, Mapping):
         return settings
     left = {}
@@ -346,7 +345,7 @@ def _without(settings: Any, given: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class _Document:
-    """A `protocol.yaml`: settings of all profiles, and of each its own."""
+    """A `protocol.yaml`: common settings and those of each profile."""
 
     profiles: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     common: dict[str, Any] | None = None
@@ -354,15 +353,15 @@ class _Document:
 
 
 def profile_names(path: str | Path) -> list[str]:
-    """Return the profiles that a `protocol.yaml` offers, in its order."""
+    """Return the profiles of a `protocol.yaml`, in order."""
     return list(build(_Document, read_yaml(path), path).profiles)
 
 
 def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None = None) -> Protocol:
     """Read one profile: the file's `common` section, the profile's own settings, then `changes`.
 
-    What `changes` set of `training` or `split` holds for all systems and divisions, also those for which the file says
-    otherwise (`trainings`, `splits`); what they set of one of these holds for that one.
+    Changes of `training` or `split` apply to all systems and splits, overriding `trainings` and `splits` of the file;
+    changes of an entry in `trainings` or `splits` apply to that one.
 
     Raises
     ------
@@ -371,7 +370,7 @@ def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None
     """
     document = build(_Document, read_yaml(path), path)
     if profile not in document.profiles:
-        raise UserError(path, f"has no profile {profile!r}", f"Choose one of {', '.join(document.profiles)}")
+        raise UserError(path, f"has no profile {profile!r}", f"Choose from {', '.join(document.profiles)}")
     written = merge(document.common or {}, document.profiles[profile] or {})
     for common, apart in (("training", "trainings"), ("split", "splits")):
         given, own = (changes or {}).get(common), written.get(apart)

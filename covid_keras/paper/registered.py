@@ -1,4 +1,4 @@
-"""The papers that are installed: found by entry points, named by their name or an alias."""
+"""The installed papers, found by entry points."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def load_papers() -> dict[str, Paper]:
 
 
 def load_paper(name: str) -> Paper:
-    """Return the paper of that name or alias; raise `UserError` naming the known ones."""
+    """Return the paper with a name or alias; raise `UserError` if unknown."""
     papers = load_papers()
     for paper in papers.values():
         if name == paper.name or name in paper.aliases:
             return paper
     known = ", ".join(f"{paper.name} ({', '.join(paper.aliases)})" for paper in papers.values())
-    raise UserError(name, "is no paper that this suite knows", f"Known: {known}")
+    raise UserError(name, "is not a known paper", f"Known: {known}")

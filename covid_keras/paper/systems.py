@@ -1,8 +1,8 @@
-"""The kinds of systems: each knows how to make its predictions for one execution.
+"""The kinds of systems: each makes its predictions for one execution.
 
-A system is one row of a paper's tables. It is `Trained` here, `Released` by its authors, `Composed` of networks that
-were trained before, the `BestOf` several on validation, or an `Ensemble` of predictions. What differs in one paper only
-is a subclass in that paper that overrides a method. Nothing outside this module asks of which kind a system is.
+A system is one row of a paper's tables. It is `Trained` here, `Released` by its authors, `Composed` of networks trained
+before, the `BestOf` several on validation, or an `Ensemble` of predictions. A paper's own behaviour is a subclass in that
+paper that overrides methods. Code outside this module does not depend on the kind of a system.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ class System:
     Attributes
     ----------
     name, title : str
-        Name in predictions and protocol; how the tables call it.
+        Name in predictions and protocol; name in tables.
     preparation : callable
-        Protocol to `Preparation`: what is done once to every image.
+        Protocol -> `Preparation`, applied once to every image.
     classes : tuple of str
-        The labels that it tells apart, in the order of its outputs; the paper's scored classes where empty.
+        Its labels, in the order of its outputs. Default: the paper's scored classes.
     relabel : mapping
-        What it calls some labels of the cohort, such as all kinds of pneumonia by one name.
+        Label of the cohort -> its own label, such as one name for all kinds of pneumonia.
     split : str
-        The protocol's division of the cohort that it is trained and tested on (key of `splits`); "" is the main one.
+        Name of its split (key of the protocol's `splits`); "" is the main one.
     parts : tuple of str
-        The parts of the split that it predicts; "train" too where the paper prints training accuracies.
+        Parts of the split that it predicts; includes "train" if the paper prints training accuracies.
     settings : str
-        Key of the protocol's `trainings` that holds what its training has of its own; `name` where empty.
+        Key of its settings in the protocol's `trainings`. Default: `name`.
     after : str
-        The system whose finished execution on the same fold this one builds on.
+        The system on whose finished execution, on the same fold, this one builds.
     scaling : str or callable
         How the pipeline scales prepared images (see `covid_keras.data.pipeline.make_dataset`).
     channels : int
-        Channels that the network takes; grey images are repeated.
+        Input channels of the network; grey images are repeated.
     """
 
     name: str
@@ -72,51 +72,50 @@ class System:
     scaling: str | Callable[[Any], Any] = "0-1"
     channels: int = 3
 
-    # What distinguishes a group of such systems from others in a table's title; "" for those of the protocol.
+    # Distinguishes a group of such systems in table titles; "" for those of the protocol.
     origin: ClassVar[str] = ""
-    # The layer at which Grad-CAM is taken, or a prefix, of which the last layer so named counts; where empty, the last
-    # layer that still has a spatial extent.
+    # Layer for Grad-CAM, as in `covid_keras.explain.grad_cam`.
     heat_layer: ClassVar[str] = ""
 
     @classmethod
     def like(cls, system: System, **changes: Any) -> Self:
-        """Return a system of this class that agrees with another in all that every system has, but for `changes`."""
+        """Return a system of this class with another system's common attributes, except `changes`."""
         return cls(**{one.name: getattr(system, one.name) for one in fields(System)} | changes)
 
     # ------------------------------------------------------------------------------------------------ its place
 
     @property
     def below(self) -> tuple[str, ...]:
-        """The systems that it is directly made of, or builds on."""
+        """The systems on which it directly builds."""
         return (self.after,) if self.after else ()
 
     def training(self, protocol: Protocol) -> TrainingSettings:
-        """Return how the protocol trains it."""
+        """Return its training settings."""
         return protocol.training_of(self.settings or self.name)
 
     def epochs(self, protocol: Protocol) -> int:
-        """Return how many epochs it trains at most, over all stages; 1 if it is not trained."""
+        """Return its maximum number of epochs over all stages; 1 if it is not trained."""
         return 1
 
     def repeats(self, protocol: Protocol) -> int:
-        """Return in how many repeats of its split it runs."""
+        """Return the number of repeats that it runs."""
         repeats = protocol.split_of(self.split).repeats
         return min(repeats, self.training(protocol).repeats or repeats)
 
     def folds(self, protocol: Protocol) -> int:
-        """Return in how many folds of each repeat it runs."""
+        """Return the number of folds per repeat that it runs."""
         return protocol.split_of(self.split).folds
 
     def place(self, repeat: int, fold: int) -> tuple[int, int]:
-        """Return the repeat and fold of its execution that a system in (repeat, fold) builds on."""
+        """Return the repeat and fold of its execution on which a system in (repeat, fold) builds."""
         return repeat, fold
 
     def runs_where(self, protocol: Protocol, repeat: int, fold: int) -> bool:
-        """Whether a system that builds on it can run in a fold."""
+        """Return whether a system that builds on it can run in a fold."""
         return repeat < self.repeats(protocol) and fold < self.folds(protocol)
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None if all that it needs is at hand; else what is missing: it is left out, and tables say why."""
+        """Return None if all that it needs is available, else what is missing; it is then left out."""
         return None
 
     def surrogate(self, protocol: Protocol) -> str:
@@ -124,17 +123,17 @@ class System:
         return ""
 
     def summary(self, protocol: Protocol) -> str:
-        """Return how its predictions come about, in words for a table's cell."""
+        """Return how its predictions are made, as text for a table cell."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------ its images
 
     def images(self, protocol: Protocol) -> Preparation | None:
-        """Return what is done once to every image; None if it sees none."""
+        """Return its preparation of images; None if it uses none."""
         return self.preparation(protocol)
 
     def labelled(self, cohort: Cohort) -> Cohort:
-        """Return the cohort with its labels as this system calls them."""
+        """Return the cohort with this system's labels."""
         if not self.relabel:
             return cohort
         mapping = {name: self.relabel.get(name, name) for name in cohort.classes}
@@ -149,25 +148,25 @@ class System:
         return np.where(self.takes_part(execution), execution.divided, "")
 
     def part(self, execution: Execution) -> np.ndarray:
-        """Return the division without the images that a system which it builds on does not let through."""
+        """Return the division without images filtered out by systems on which it builds."""
         return execution.division
 
     def learned_from(self, execution: Execution) -> np.ndarray:
-        """Return which images its own weights were fitted to here, bool (n,), what it builds on aside."""
+        """Return the images on which its own weights were trained here, bool (n,)."""
         return np.zeros(len(execution.cohort), bool)
 
     def template(self, execution: Execution) -> int | None:
-        """Return the row of the image that is the template of histogram matching; None without one."""
+        """Return the row of the template image for histogram matching, or None."""
         return None
 
     def feed(self, execution: Execution, cohort: Cohort, part: np.ndarray, prepared: PreparedImages) -> Inputs:
-        """Return what the network is fed of a cohort's n prepared images; by default these, each once.
+        """Return the network's inputs for a cohort's n prepared images. Default: each image once.
 
         Parameters
         ----------
         execution : Execution
         cohort : Cohort
-            The execution's, or some of its images.
+            The execution's cohort, or some of its images.
         part : ndarray (n,) of str
         prepared : PreparedImages
         """
@@ -182,7 +181,7 @@ class System:
         return trainer.apply()
 
     def network(self, execution: Execution) -> keras.Model | None:
-        """Return the network of an execution that is done, with its best weights; None if it has none.
+        """Return the network of a finished execution with its best weights; None if it has none.
 
         Raises
         ------
@@ -192,7 +191,7 @@ class System:
         raise NotImplementedError
 
     def strategy(self, asked: str) -> str:
-        """Return the distribution strategy that it runs with, of the one that was asked for."""
+        """Return the distribution strategy that it uses, given the one requested."""
         return asked
 
     def decide(self, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -201,15 +200,15 @@ class System:
         Parameters
         ----------
         outputs : ndarray (n, views, outputs) float
-            Finite; a view for each input of the image.
+            Finite; one view per input of the image.
         classes : tuple of str
-            The classes that are scored.
+            The scored classes.
 
         Returns
         -------
         ndarray (n,) int64, ndarray (n, classes) float64
-            Index of the class decided for, and scores that sum to 1: of one sigmoid the probability of the second
-            class from 0.5 on, else by the largest output of the only view.
+            Index of the predicted class, and scores that sum to 1. By default, a single sigmoid is the probability of
+            the second class, with threshold 0.5; else the largest output of the only view counts.
         """
         scores = outputs[:, 0].astype(np.float64)
         if scores.shape[1] == 1:
@@ -218,13 +217,13 @@ class System:
         scores = scores[:, [(self.classes or classes).index(name) for name in classes]]
         total = scores.sum(axis=1, keepdims=True)
         if (total <= 0).any():
-            raise UserError(self.name, "gave an image the score 0 for every class", "Train it anew")
+            raise UserError(self.name, "gave an image the score 0 for every class", "Train it again")
         return decide_scores(scores / total), scores / total
 
     def evidence(
         self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
     ) -> tuple[keras.Model, np.ndarray, int]:
-        """Say where Grad-CAM looks for the evidence of a class.
+        """Return model, inputs and output index for Grad-CAM of a class.
 
         Parameters
         ----------
@@ -233,12 +232,12 @@ class System:
         name : str
             The class.
         classes : tuple of str
-            The classes that are scored.
+            The scored classes.
 
         Returns
         -------
         keras.Model, ndarray (n, H, W, C), int
-            A flat model, its inputs, the index of its output.
+            A flat model, its inputs, and the index of its output.
         """
         return model, inputs[:, 0], (self.classes or classes).index(name)
 
@@ -254,26 +253,26 @@ class Trained(System):
     Attributes
     ----------
     build : callable
-        Protocol and class names to an uncompiled `keras.Model`.
+        (protocol, class names) -> uncompiled `keras.Model`.
     """
 
     build: Callable[[Protocol, tuple[str, ...]], keras.Model]
 
-    # Groups of layers of the network's backbone, by the beginnings of their names, the topmost first: they learn
-    # stage by stage where the training's `unfreeze` says so (see `covid_keras.paper.unfreezing`).
+    # Groups of the backbone's layers, by prefixes of their names, the topmost first; unfrozen in stages if `unfreeze`
+    # says so (see `covid_keras.paper.unfreezing`).
     groups: ClassVar[Groups] = ()
 
     def epochs(self, protocol: Protocol) -> int:
         return sum(stage.epochs for stage in self.stages(protocol))
 
     def stages(self, protocol: Protocol) -> list[Stage]:
-        """Return the stages of its training; one where nothing is unfrozen."""
+        """Return the stages of its training; a single one without progressive unfreezing."""
         return stages_of(self.training(protocol), self.groups)
 
     def summary(self, protocol: Protocol) -> str:
         training, stages = self.training(protocol), self.stages(protocol)
         optimizer = training.optimizer
-        # Adam has moments of its own and does not read this setting.
+        # Adam does not use this setting.
         momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum and optimizer.name == "sgd" else ""
         words = (
             f"{'SGD' if optimizer.name == 'sgd' else optimizer.name.capitalize()} {optimizer.learning_rate:g}"
@@ -295,7 +294,7 @@ class Trained(System):
         try:
             model.load_weights(path)
         except (OSError, ValueError, KeyError, IndexError) as error:
-            # What Keras and HDF5 raise for a file that is cut short, no HDF5, or another network's.
+            # Raised by Keras and HDF5 for a truncated file, another format, or another network's weights.
             problem = f"does not hold the weights of {execution.name} ({error})"
             raise UserError(path, problem, "Restore it") from error
         return model
@@ -315,31 +314,31 @@ class Trained(System):
         compile_classifier(model, training.optimizer, training.label_smoothing)
 
     def callbacks(self, protocol: Protocol) -> list[keras.callbacks.Callback]:
-        """Return further callbacks; each a function of the epoch alone, so that a resumed training agrees."""
+        """Return further callbacks; each must depend on the epoch only, so that a resumed training agrees."""
         return []
 
     def plan(self, labels: np.ndarray, training: TrainingSettings, protocol: Protocol, seed: int) -> np.ndarray | None:
-        """Return the batches of a training part, int64 (epochs, steps, batch); None for all images shuffled.
+        """Return the batches of a training part, int64 (epochs, steps, batch); None for all images, shuffled.
 
-        `labels` are those of the training part, int64 (n,), in which the batches are places.
+        Batches are indices into `labels`, int64 (n,), the labels of the training part.
         """
         return None
 
     def adapt(self, model: keras.Model, inputs: Inputs, rows: np.ndarray) -> None:
-        """Set what the network learns from its training images, `rows` of `inputs`, before any step.
+        """Adapt layers to the training images, `rows` of `inputs`, before the first step.
 
-        Such as the mean and std of a standardising layer; it is kept with the weights.
+        For example mean and std of a standardising layer, which are saved with the weights.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Released(System):
-    """A network as its authors released it: one execution, tested on all images.
+    """A network released by its authors: one execution, tested on all images.
 
     Attributes
     ----------
     restore : callable
-        Protocol and class names to the model with the released weights.
+        (protocol, class names) -> model with the released weights.
     """
 
     restore: Callable[[Protocol, tuple[str, ...]], keras.Model]
@@ -370,12 +369,12 @@ class Released(System):
 
 @dataclass(frozen=True, kw_only=True)
 class Composed(System):
-    """A network that is made of those of the systems that it builds on, and not trained.
+    """A network composed of trained ones, without training.
 
     Attributes
     ----------
     compose : callable
-        Protocol, class names and the networks below, first to last, to a model.
+        (protocol, class names, networks that it builds on) -> model.
     """
 
     compose: Callable[[Protocol, tuple[str, ...], list[keras.Model]], keras.Model]
@@ -390,13 +389,13 @@ class Composed(System):
 
 @dataclass(frozen=True, kw_only=True)
 class BestOf(System):
-    """On each fold, the one of several systems that is right most often on the validation part.
+    """Per fold, the system with the best validation accuracy.
 
     Attributes
     ----------
     candidates : tuple of str
-        Systems alike but for their network. Of equals on validation the one with the smaller cross-entropy there is
-        taken; of those the first.
+        Systems that differ only in their network. Ties are broken by the smaller validation cross-entropy, then by
+        order.
     """
 
     candidates: tuple[str, ...]
@@ -420,7 +419,7 @@ class BestOf(System):
         return execution.below(self.chosen(execution)).network
 
     def chosen(self, execution: Execution) -> str:
-        """Return the candidate that validation chose."""
+        """Return the candidate chosen on validation."""
         return max(self.candidates, key=lambda name: merit(execution.below(name)))
 
 
@@ -437,7 +436,7 @@ def merit(execution: Execution) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble(System):
-    """Predictions made of those of other systems on the same fold; it has no network.
+    """Predictions combined from those of other systems on the same fold, without a network.
 
     Attributes
     ----------
@@ -457,7 +456,7 @@ class Ensemble(System):
         return None
 
     def combine(self, protocol: Protocol, frames: list[pd.DataFrame]) -> Combined:
-        """Return predictions made of the members', a table each, and what was chosen on the way."""
+        """Combine the members' predictions, one table each; return them with what was chosen."""
         return average_predictions(frames, system=self.name)
 
     def run(self, trainer: Trainer) -> Outcome:

@@ -1,9 +1,9 @@
-"""Progressive fine-tuning: the new layers alone first, then the backbone from the top, a stage at a time.
+"""Progressive fine-tuning: first the new layers only, then the backbone from the top, in stages.
 
-A network is a head on a backbone whose layers are in groups, named by the beginnings of their names, the topmost group
-first. The stages of a training are: all layers together from random weights, if there are none to keep; the head;
-the head and the topmost group; then one group more each. Of the head's stage every epoch is trained, a later one ends
-when the monitored quantity has not improved for so many epochs; each begins with the best weights so far.
+A network is a head on a backbone whose layers form groups, given by prefixes of their names, the topmost group first.
+The stages are: all layers (only from random weights); the head; the head and the topmost group; then one more group per
+stage. The head's stage trains all its epochs; later ones stop early without improvement. Each stage begins with the best
+weights so far.
 
 References
 ----------
@@ -34,16 +34,16 @@ class Stage:
     Attributes
     ----------
     name : str
-        "scratch", "head", or the beginning of the names of the group that begins to learn.
+        "scratch", "head", or the prefix of the group that becomes trainable.
     groups : int
-        How many groups learn, from the top, beside the head.
+        Number of trainable groups, from the top, beside the head.
     epochs : int
-        At most.
+        Maximum number of epochs.
     patience : int
         Epochs without improvement after which it ends.
     learning_rate : float
     steady : bool
-        Whether the statistics of batch normalisation are held.
+        Whether batch-normalisation statistics are frozen.
     """
 
     name: str
@@ -54,20 +54,20 @@ class Stage:
     steady: bool = True
 
     def applied(self, training: TrainingSettings) -> TrainingSettings:
-        """Return the settings of a training with this stage's learning rate."""
+        """Return training settings with this stage's learning rate."""
         optimizer = dataclasses.replace(training.optimizer, learning_rate=self.learning_rate)
         return dataclasses.replace(training, optimizer=optimizer)
 
 
 def stages_of(training: TrainingSettings, groups: Groups) -> list[Stage]:
-    """Return the stages of a training, first to last: one, "whole", where nothing is unfrozen stage by stage.
+    """Return the stages of a training in order; a single one, "whole", without progressive unfreezing.
 
     Parameters
     ----------
     training : TrainingSettings
-        `epochs` and `optimizer` are the head's; `unfreeze` says the rest.
+        `epochs` and `optimizer` are the head's; `unfreeze` sets the other stages.
     groups : sequence of tuple of str
-        Beginnings of the names of the backbone's layers, the topmost group first; empty for a network without.
+        Prefixes of the names of the backbone's layers, the topmost group first; may be empty.
     """
     rate, unfreeze = training.optimizer.learning_rate, training.unfreeze
     if not groups or not unfreeze.epochs:
@@ -82,12 +82,12 @@ def stages_of(training: TrainingSettings, groups: Groups) -> list[Stage]:
 
 
 def open_stage(model: keras.Model, groups: Groups, stage: Stage) -> None:
-    """Let the head and the stage's groups learn, nothing else; compile the model afterwards.
+    """Make only the head and the stage's groups trainable. Compile the model afterwards.
 
     Raises
     ------
     ValueError
-        If a group holds no layer of the model.
+        If a group matches no layer of the model.
     """
     from covid_keras.models.steady import hold_statistics
 
@@ -101,5 +101,5 @@ def open_stage(model: keras.Model, groups: Groups, stage: Stage) -> None:
 
 
 def layers_of(model: keras.Model, beginnings: Iterable[str]) -> list[keras.layers.Layer]:
-    """Return the layers whose names begin with one of these."""
+    """Return the layers whose names begin with one of the prefixes."""
     return [layer for layer in model.layers if layer.name.startswith(tuple(beginnings))]

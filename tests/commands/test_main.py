@@ -56,7 +56,7 @@ def nowhere(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["reproduce", "tabic"], ["tabic", "is no paper", "covid_sdnet (tabik)"]),
+        (["reproduce", "tabic"], ["tabic", "covid_sdnet (tabik)"]),
         (["reproduce", "tabik", "--profile", "gpu"], ["has no profile 'gpu'", "paper, cpu, smoke"]),
         (["reproduce", "tabik", "--profile", "paper"], ["its data are missing", "no data folder"]),
         (["reproduce", "tabik", "--data", "nowhere"], ["--data nowhere", "is not a folder"]),
@@ -73,7 +73,7 @@ def nowhere(tmp_path, monkeypatch):
         (["report", "empty"], ["is no run folder"]),
         (["ensemble", "file"], ["file", "is not a readable CSV table"]),
         (["audit", "file.yaml"], ["file.yaml", "cannot be read"]),
-        (["audit", "tabic"], ["tabic", "is no paper"]),
+        (["audit", "tabic"], ["tabic", "Known: "]),
         (["audit", "tabik", "--out", "empty"], ["--out empty", "is a folder"]),
         (["data", "check"], ["data folder", "not found"]),
         (["data", "check", "--data", "empty"], ["empty", "holds no"]),

@@ -32,10 +32,10 @@ def test_no_heat_is_nan_and_no_lungs_is_zero():
 @pytest.mark.parametrize(
     ("heat", "mask", "message"),
     [
-        (np.ones((4, 4)), np.ones((4, 5)), r"shape \(4, 4\) and the mask \(4, 5\)"),
+        (np.ones((4, 4)), np.ones((4, 5)), r"got \(4, 4\) and \(4, 5\)"),
         (np.full((4, 4), -1.0), np.ones((4, 4)), "not negative"),
         (np.full((4, 4), np.nan), np.ones((4, 4)), "finite"),
-        (np.ones((4, 4)), np.ones((4, 4, 1)), "two dimensions"),
+        (np.ones((4, 4)), np.ones((4, 4, 1)), "shape"),
     ],
 )
 def test_bad_input_is_refused(heat, mask, message):

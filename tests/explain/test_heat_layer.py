@@ -63,7 +63,7 @@ def test_a_map_by_a_prefix_is_that_of_the_layer_itself():
 
 
 def test_layers_that_are_not_there_or_hold_no_map_are_named():
-    with pytest.raises(UserError, match=r"layer 'block6_conv'.*begins so.*such as 'block5_pool'"):
+    with pytest.raises(UserError, match=r"layer 'block6_conv'.*not found.*such as 'block5_pool'"):
         spatial_layer(vgg_like(), "block6_conv")
     with pytest.raises(UserError, match=r"layer 'prob': has no spatial extent"):
         map_cells(vgg_like(), "prob", (SIDE, SIDE, 1))

@@ -99,8 +99,8 @@ def test_concealing_keeps_shape_and_type():
     [
         (lambda: find_text(np.zeros((4, 4, 4))), r"\(H, W\) or \(H, W, 3\)"),
         (lambda: find_text(np.full((9, 9), 200.0)), "within 0 to 1"),
-        (lambda: find_text(np.zeros((9, 9), np.uint8), np.zeros((9, 8))), "lung mask has the shape"),
-        (lambda: conceal(np.zeros((9, 9), np.uint8), np.zeros((9, 8))), "and the mask"),
+        (lambda: find_text(np.zeros((9, 9), np.uint8), np.zeros((9, 8))), "lungs must have the shape"),
+        (lambda: conceal(np.zeros((9, 9), np.uint8), np.zeros((9, 8))), "mask must have"),
     ],
 )
 def test_shapes_and_values_that_do_not_fit_are_refused(call, message):

@@ -96,4 +96,4 @@ def test_rows_are_drawn_in_the_tables_order_and_all_for_none() -> None:
     assert len(set(map(tuple, found))) > 1
     assert drawn(table, 0, np.random.default_rng(0), "images").equals(table)
     for count in (7, -1):
-        refused(f"{count} images, there are 6", drawn, table, count, np.random.default_rng(0), "images")
+        refused(f"{count} images, but there are 6", drawn, table, count, np.random.default_rng(0), "images")

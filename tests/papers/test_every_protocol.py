@@ -190,9 +190,9 @@ ARIAS, HERTEL = "arias_vgg19", "hertel_ensemble"
             (name, *rest)
             for name, networks in ((ARIAS, "VGG16.*VGG19"), (HERTEL, "three networks"))
             for rest in (
-                ("paper", {"options": {"width": 0.5}}, r"options\.width 0\.5.*ImageNet"),
-                ("cpu", {"weights": "imagenet"}, r"options\.width 0\.25.*ImageNet"),
-                ("cpu", {"files": {"vgg19": "/a.h5"}}, r"options\.width 0\.25.*ImageNet"),
+                ("paper", {"options": {"width": 0.5}}, r"options\.width 0\.5.*initial weights"),
+                ("cpu", {"weights": "imagenet"}, r"options\.width 0\.25.*initial weights"),
+                ("cpu", {"files": {"vgg19": "/a.h5"}}, r"options\.width 0\.25.*initial weights"),
                 ("paper", {"weights": "/a.h5"}, rf"--weights a\.h5.*{networks}"),
                 ("paper", {"files": {"vgg19": __file__}}, r"test_every_protocol\.py: .*HDF5"),
                 ("cpu", {"size": [64, 31]}, r"size \(64, 31\).*too small"),
