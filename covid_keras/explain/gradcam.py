@@ -115,10 +115,10 @@ def authors_grad_cam(
 ) -> np.ndarray:
     """Return the heat maps of COVID-CXNet's authors: guided, of the probability, stretched to 0..1 [3]_.
 
-    Unlike in `grad_cam`, the class's *probability* is differentiated, so a saturated network has almost no gradient. The
-    gradient is divided by its range (max - min) and kept only where it and the activation are positive. Its spatial mean
-    weights the activations; their sum is resized bilinearly and stretched to 0..1. Without a final ReLU, every map that
-    is not constant has a 0 and a 1, so maps of different images are not on one scale.
+    Unlike in `grad_cam`, the class's *probability* is differentiated, so a saturated network has almost no gradient.
+    The gradient is divided by its range (max - min) and kept only where it and the activation are positive. Its spatial
+    mean weights the activations; their sum is resized bilinearly and stretched to 0..1. Without a final ReLU, every map
+    that is not constant has a 0 and a 1, so maps of different images are not on one scale.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Burnt-in text and side markers: find them, conceal them, and measure their effect on a network.
 
-No text is read. Markers are detected by their look: small bright shapes of even grey, with edges much sharper than those
-of bone, mostly near the border of the picture.
+No text is read. Markers are detected by their look: small bright shapes of even grey, with edges much sharper than
+those of bone, mostly near the border of the picture.
 
 References
 ----------
@@ -54,9 +54,9 @@ def find_text(image: np.ndarray, lungs: np.ndarray | None = None) -> np.ndarray:
     """Find burnt-in text and markers outside the lungs of a radiograph.
 
     Judged by eye on 40 radiographs of three collections (most constants were chosen on 40 others): a marker is found in
-    30 of the 32 with text, all text in about 20 of them. Dim lead letters, dark letters on white, watermarks and text on
-    the lungs are missed. In about a third of the pictures a clip, a wire or the edge of the exposed field is included;
-    bone hardly ever.
+    30 of the 32 with text, all text in about 20 of them. Dim lead letters, dark letters on white, watermarks and text
+    on the lungs are missed. In about a third of the pictures a clip, a wire or the edge of the exposed field is
+    included; bone hardly ever.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The kinds of systems: each makes its predictions for one execution.
 
 A system is one row of a paper's tables. It is `Trained` here, `Released` by its authors, `Composed` of networks trained
-before, the `BestOf` several on validation, or an `Ensemble` of predictions. A paper's own behaviour is a subclass in that
-paper that overrides methods. Code outside this module does not depend on the kind of a system.
+before, the `BestOf` several on validation, or an `Ensemble` of predictions. A paper's own behaviour is a subclass in
+that paper that overrides methods. Code outside this module does not depend on the kind of a system.
 """
 
 from __future__ import annotations

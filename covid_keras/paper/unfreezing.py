@@ -2,8 +2,8 @@
 
 A network is a head on a backbone whose layers form groups, given by prefixes of their names, the topmost group first.
 The stages are: all layers (only from random weights); the head; the head and the topmost group; then one more group per
-stage. The head's stage trains all its epochs; later ones stop early without improvement. Each stage begins with the best
-weights so far.
+stage. The head's stage trains all its epochs; later ones stop early without improvement. Each stage begins with the
+best weights so far.
 
 References
 ----------

@@ -65,7 +65,7 @@ def test_what_a_system_builds_on_is_trained_before_it(tiny_paper):
     assert paper.chain("last") == ["a", "pair", "last"]
     assert paper.protocol("smoke", {"systems": ["last"]}).systems == ("a", "pair", "last")
     assert paper.protocol("smoke", {"systems": ["three", "pair", "a"]}).systems == ("three", "a", "pair")
-    with pytest.raises(UserError, match=r"pear: is no system of further\. Choose among a, pair, last"):
+    with pytest.raises(UserError, match=r"pear: is not a system of further\. Choose from a, pair, last"):
         paper.protocol("smoke", {"systems": ["pear"]})
 
 
