@@ -112,9 +112,9 @@ def test_check_of_a_whole_collection_ends_well(capsys, nowhere):
 
 def test_check_names_what_is_missing_or_unknown(capsys, nowhere):
     _covidgr(nowhere / "data")
-    assert "cohan: there is no such source. Choose one of covidgr, cohen" in fails(capsys, "data", "check", "cohan")
+    assert "cohan: is not a known source. Choose one of covidgr, cohen" in fails(capsys, "data", "check", "cohan")
     line = fails(capsys, "data", "check", "cohen")
-    assert "holds no COVID-19 Image Data Collection (cohen)" in line
+    assert "does not contain COVID-19 Image Data Collection (cohen)" in line
     assert "Clone https://github.com/ieee8023/covid-chestxray-dataset" in line
     (nowhere / "data" / "COVIDGR-1.0" / "severity.csv").write_text("Name,Severity\nzz,MILD\n")
     assert "image 'zz'" in fails(capsys, "data", "check", "covidgr")

@@ -77,9 +77,9 @@ def nowhere(tmp_path, monkeypatch):
         (["audit", "tabik", "--out", "empty"], ["--out empty", "is a folder"]),
         (["data", "check"], ["data folder", "not found"]),
         (["data", "check", "--data", "empty"], ["empty", "holds no"]),
-        (["data", "download", "imagenet"], ["imagenet", "no such source"]),
+        (["data", "download", "imagenet"], ["imagenet", "not a known source"]),
         (["data", "overlap", "--data", "empty", "--out", "file/pairs.csv"], ["holds no collection"]),
-        (["train-lungs", "--data", "empty"], ["holds no"]),
+        (["train-lungs", "--data", "empty"], ["does not contain"]),
     ],
 )
 def test_what_cannot_be_used_gets_one_line(capsys, nowhere, arguments, words):

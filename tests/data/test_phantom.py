@@ -255,10 +255,10 @@ def test_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     [
         ({"composition": {"flu": 3}}, "unknown composition 'flu'"),
         ({"composition": {"normal": 1.5, "covid": 1}}, "holds fractions"),
-        ({"patients": 0}, "nobody to draw"),
+        ({"patients": 0}, "no patients"),
         ({"severities": {"Bad": 1}}, "unknown severities 'Bad'"),
-        ({"views": {"PA": 0}}, "no share above 0"),
-        ({"markers": 1.5}, "markers 1.5 lies outside 0..1"),
+        ({"views": {"PA": 0}}, "must have shares"),
+        ({"markers": 1.5}, "markers must lie in 0..1"),
     ],
 )
 def test_make_phantom_refuses_nonsense(tmp_path: Path, arguments: dict, message: str) -> None:

@@ -58,7 +58,7 @@ def test_absent_collection_says_where_it_looked_and_how_to_get_it(name: str, tmp
 
 
 def test_unknown_source_lists_the_known() -> None:
-    refused(r"no such source.*covidgr, cohen", get_source, "cohan")
+    refused(r"not a known source.*covidgr, cohen", get_source, "cohan")
 
 
 def test_ids_are_stems_unless_two_files_share_one() -> None:
@@ -114,9 +114,9 @@ def test_covidgr_refuses_missing_column_folder_and_table(covidgr: Path) -> None:
     (covidgr / "severity.csv").unlink()
     refused(r"severity\.csv: cannot be read", load_source, "covidgr", covidgr)
     empty(covidgr / "N")
-    refused("N: the folder holds no image", load_source, "covidgr", covidgr)
+    refused("N: the folder has no images", load_source, "covidgr", covidgr)
     (covidgr / "N").rmdir()
-    refused("N: the folder is missing", load_source, "covidgr", covidgr)
+    refused("N: the folder does not exist", load_source, "covidgr", covidgr)
 
 
 # --- cohen and darwin_v7
@@ -242,7 +242,7 @@ def test_darwin_v7_is_the_frontal_images_with_a_mask(cohen: Path) -> None:
     masks = cohen / "annotations" / "lung-masks-darwin-v7"
     (masks / "a.png").unlink()
     (masks / "b.png").unlink()
-    refused("is named after no frontal X-ray", load_source, "darwin_v7", cohen)
+    refused("name of a frontal X-ray", load_source, "darwin_v7", cohen)
     empty(masks)
     masks.rmdir()
     assert get_source("darwin_v7").locate(cohen.parent) is None
@@ -427,7 +427,7 @@ def test_cohen_takes_every_spelling_of_finding_patient_view_and_file(
     assert table["view"].tolist() == ["PA", "AP Supine", "AP", "PA", "L"]
     assert [Path(path).name for path in table["path"]] == ["a.jpg", "b.png", "c.jpeg", "d.jpg", "e.jpg"]
     assert table["extent"].tolist()[0] == 2.5
-    lost = [record.getMessage() for record in caplog.records if "listed images that are not there (1)" in record.msg]
+    lost = [record.getMessage() for record in caplog.records if "missing listed images (1)" in record.msg]
     assert len(lost) == 1
     assert "folder.jpg" in lost[0]
 

@@ -294,7 +294,7 @@ def test_kermany_refuses_odd_names_and_missing_folders(tmp_path: Path) -> None:
     refused("is not named like a file of PNEUMONIA/", load_source, "kermany", folder)
     (folder / "train" / "PNEUMONIA" / "person9_fungus_9.jpeg").unlink()
     empty(folder / "test" / "NORMAL")
-    refused("NORMAL: the folder holds no image", load_source, "kermany", folder)
+    refused("NORMAL: the folder has no images", load_source, "kermany", folder)
 
 
 # --- masks
@@ -357,7 +357,7 @@ def test_shenzhen_has_masks_for_some(tmp_path: Path) -> None:
     row = load_source("shenzhen", folder).table.iloc[0]
     refused("the mask is 20x20 pixels but its image is 16x16", read_mask, row.mask_path, read_image(row.path).shape)
     empty(folder / "CXR_png")
-    refused("CXR_png: the folder holds no image", get_source("shenzhen").load, folder)
+    refused("CXR_png: the folder has no images", get_source("shenzhen").load, folder)
 
 
 def test_jsrt_unites_gifs_of_half_the_size(tmp_path: Path) -> None:
@@ -464,7 +464,7 @@ def test_nih_masks_share_the_patients_of_chestxray14(tmp_path: Path) -> None:
     (folder / "masks" / "odd_mask.png").unlink()
     refused(r"odd\.png: has no mask masks/odd_mask\.png", load_source, "nih_masks", folder)
     (folder / "masks" / "00000013_005_mask.png").unlink()
-    refused("masks: the folder holds no image", get_source("nih_masks").load, folder)
+    refused("masks: the folder has no images", get_source("nih_masks").load, folder)
 
 
 # --- what the reader had to learn

@@ -195,11 +195,11 @@ def test_covidx_refuses_missing_lists_and_images(tmp_path: Path) -> None:
     listing.write_bytes(b"\xff\xfe\x00")
     refused("is not a text file", load_source, "covidx", folder)
     lines(listing, "")
-    refused("the list has no line", load_source, "covidx", folder)
+    refused("the list is empty", load_source, "covidx", folder)
     listing.unlink()
     refused(r"test_COVIDx5\.txt: cannot be read", load_source, "covidx", folder)
     empty(folder / "data" / "train")
-    refused(r"data/train: the folder holds no image", load_source, "covidx", folder)
+    refused(r"data/train: the folder has no images", load_source, "covidx", folder)
 
 
 def test_a_few_missing_images_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_rsna_patients_are_those_of_chestxray14_with_the_mappings(tmp_path: Path
     ("table", "row", "message"),
     [
         (rsna.FINDINGS, f"{ONE},Lung Opacity", f"class_info.csv: patientId '{ONE}' has two classes"),
-        (rsna.FINDINGS, "4,Mass", "class_info.csv: patientId '4' has a class that is none of Normal, Lung Opacity"),
+        (rsna.FINDINGS, "4,Mass", "class_info.csv: patientId '4' has a class that is not one of Normal, Lung Opacity"),
         (rsna.FINDINGS, "4,Normal", f"labels.csv: patientId '4' is not listed, but is in {rsna.FINDINGS}"),
         (rsna.BOXES, f"{ONE},1,1,1,1,1", f"labels.csv: patientId '{ONE}' has a Target that does not fit its class"),
         (rsna.BOXES, f"{ONE},,,,,2", f"labels.csv: patientId '{ONE}' has a Target that is neither 0 nor 1"),

@@ -26,7 +26,7 @@ from covid_keras.data.phantom.sample import HOSPITALS, LABELS, VIEWS, phantom_im
 
 logger = logging.getLogger(__name__)
 
-GENERATOR_VERSION = 1  # raise where the same seed no longer gives the same picture
+GENERATOR_VERSION = 1  # increase when the same seed gives another picture
 METADATA, SETTINGS = "metadata.csv", "phantom.yaml"
 FOLDERS = ("images", "masks", "opacities")
 # Shares of COVIDGR-1.0's positives: 76, 100, 171 and 79 of 426 (Tabik et al. 2020, section III).
@@ -39,16 +39,16 @@ _PLAN = 11  # stream number: who is in the collection
 
 @dataclass(frozen=True)
 class PhantomSettings:
-    """What a collection is made of.
+    """Settings of a phantom collection.
 
     Parameters
     ----------
     composition : mapping label -> patients
         "normal", "cap", "covid".
     seed : int
-        Same seed, same collection, at any number of workers.
+        The same seed gives the same collection, at any number of workers.
     size : int
-        Pixels a side.
+        Pixels per side.
     severities : mapping level -> share
         Of the "covid" patients' first images; default as in COVIDGR-1.0.
     views : mapping view -> share
@@ -66,7 +66,7 @@ class PhantomSettings:
     Raises
     ------
     UserError
-        For unknown names or shares that make no sense.
+        If names are unknown or shares invalid.
     """
 
     composition: dict[str, int]
@@ -89,10 +89,12 @@ class PhantomSettings:
             if unknown:
                 raise UserError("phantom", f"unknown {what} {unknown[0]!r}", f"Known are: {', '.join(known)}")
             if any(share < 0 for share in shares.values()) or sum(shares.values()) <= 0:
-                raise UserError("phantom", f"{what} {dict(shares)} has no share above 0 or one below", "Correct it")
+                raise UserError(
+                    "phantom", f"{what} {dict(shares)} must have shares of at least 0, not all 0", "Correct it"
+                )
         for what in ("follow_ups", "markers", "hospital_shortcut", "marker_shortcut"):
             if not 0.0 <= (value := getattr(self, what)) <= 1.0:
-                raise UserError("phantom", f"{what} {value} lies outside 0..1", "Give a probability")
+                raise UserError("phantom", f"{what} must lie in 0..1 (got {value})", "Give a probability")
 
 
 def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
@@ -179,7 +181,7 @@ def make_phantom(
     workers: int | None = None,
     **others: Any,
 ) -> Path:
-    """Write a phantom collection, whole or not at all; reuse the one that is there where the settings agree.
+    """Write a phantom collection atomically; reuse an existing one with the same settings.
 
     Written are `images/`, `masks/` (lungs, 0/255) and `opacities/` (0/255), in each one PNG per image, of the same
     name, `metadata.csv` (see `plan_collection`) and `phantom.yaml` (settings, generator version).
@@ -187,7 +189,7 @@ def make_phantom(
     Parameters
     ----------
     folder : str or Path
-        Where to; made. Must be new, empty, or hold the very same phantom.
+        Output folder; must be missing, empty, or contain the same phantom.
     patients : int, optional
         Number of patients, shared out in proportion to `composition`. Without it `composition` counts them.
     composition : mapping label -> patients or share
@@ -205,7 +207,7 @@ def make_phantom(
     Raises
     ------
     UserError
-        For settings that make no sense; where the folder holds something else; where it cannot be written.
+        If settings are invalid, or the folder has other contents or is not writable.
     """
     counts = _counts(patients, dict(composition or {"normal": 60, "covid": 60}))
     given: dict[str, Any] = {name: value for name, value in others.items() if value is not None}
@@ -225,7 +227,7 @@ def _counts(patients: int | None, shares: dict[str, float]) -> dict[str, int]:
             raise UserError("phantom", f"composition {shares} holds fractions", "Give the number of patients")
         return {label: int(share) for label, share in shares.items()}
     if patients < 1 or sum(shares.values()) <= 0:
-        raise UserError("phantom", f"{patients} patients, shares {shares}: nobody to draw", "Ask for more")
+        raise UserError("phantom", f"composition {shares} gives no patients (patients={patients})", "Ask for more")
     return apportion(patients, shares)
 
 

@@ -17,7 +17,7 @@ FIELD_SIZE = 96
 
 
 def stream(seed: int, *keys: int) -> np.random.Generator:
-    """Return the random stream of (`seed`, `keys`): the same numbers whatever was drawn elsewhere."""
+    """Return the random generator of (`seed`, `keys`), independent of other draws."""
     return np.random.default_rng([int(seed), *keys])
 
 

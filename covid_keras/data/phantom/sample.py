@@ -65,7 +65,7 @@ def phantom_image(
         What is drawn where `extent` is above 0: "cap" one or two dense foci, mostly in one lung; "covid"
         patchy ground glass in both, near the chest wall and the base.
     extent : int
-        0-8 points. 0 shows nothing, whatever the label. A "normal" has 0.
+        0-8 points. With 0 no opacity is drawn for any label. A "normal" has 0.
     view : {"PA", "AP", "L"}
     hospital : {"A", "B"}
         Curve, sharpness, noise, borders and the marker's place.

@@ -1,7 +1,7 @@
 """Public collections of chest radiographs, one module each, read in their official folder layout.
 
-A module's docstring says what the collection is and what is known to be wrong with it; its `SOURCE` is the card: where
-it lives, its licence, size and citation, and how to get it.
+A module's docstring describes the collection and its known problems. `SOURCE` is the data card: location, licence,
+size, citation, and how to get it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["SOURCES", "Download", "Source", "check_source", "get_source", "load_
 
 
 class _Sources(Mapping[str, Source]):
-    """Name -> source, its module imported on first use."""
+    """Maps names to sources; modules are imported on first use."""
 
     _names = (
         "covidgr", "cohen", "darwin_v7", "covid_cxnet", "chestxray14", "bimcv_positive", "bimcv_negative", "precovid",
@@ -42,22 +42,22 @@ SOURCES: Mapping[str, Source] = _Sources()
 
 
 def get_source(name: str) -> Source:
-    """Return a source by its name; raise `UserError` if there is none of that name."""
+    """Return a source by name; raise `UserError` if the name is unknown."""
     try:
         return SOURCES[name]
     except KeyError as error:
-        raise UserError(name, "there is no such source", f"Choose one of {', '.join(SOURCES)}") from error
+        raise UserError(name, "is not a known source", f"Choose one of {', '.join(SOURCES)}") from error
 
 
 def locate_source(name: str, data_root: str | Path) -> Path:
     """Return the folder of a source at or below the data root.
 
-    Raises `UserError` if it is not found: says where it was looked for and how to get it.
+    Raises `UserError` if it is not found; the message says how to get it.
     """
     source = get_source(name)
     folder = source.locate(Path(data_root))
     if folder is None:
-        problem = f"holds no {source.title} ({name}); expected layout: {source.layout}"
+        problem = f"does not contain {source.title} ({name}); expected layout: {source.layout}"
         raise UserError(Path(data_root).absolute(), problem, source.access)
     return folder
 
@@ -65,13 +65,13 @@ def locate_source(name: str, data_root: str | Path) -> Path:
 def load_source(name: str, data_root: str | Path) -> Cohort:
     """Return the cohort of a source found at or below the data root.
 
-    Raises `UserError` if the collection is not found, or its files do not fit its layout.
+    Raises `UserError` if the collection is not found or does not have the expected layout.
     """
     return get_source(name).load(locate_source(name, data_root))
 
 
 def check_source(name: str, data_root: str | Path) -> list[tuple[str, int, int]]:
-    """Return (what, expected, found) for each count on the source's card; raise `UserError` as for `load_source`."""
+    """Return (what, expected, found) for each count of the data card; raise `UserError` as `load_source`."""
     source = get_source(name)
     folder = locate_source(name, data_root)
     found = source.count(folder)

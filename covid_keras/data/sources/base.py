@@ -1,4 +1,4 @@
-"""A source is a card with methods: what a collection is, where it lives, how it is found, read and counted."""
+"""`Source`: the data card of a collection, with methods to find, read and count it."""
 
 from __future__ import annotations
 
@@ -25,21 +25,20 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Download:
-    """One file of a collection that a plain URL serves.
+    """A file of a collection with a download URL.
 
     Parameters
     ----------
     url : str
-        Where it is.
+        Download URL.
     sha256 : str or None
-        Hexadecimal digest of the file. None: not pinned, so the download is refused unless asked for
-        unverified.
+        Hexadecimal digest of the file. None: not pinned, so the download must be requested as unverified.
     file_name : str
-        Name it is stored under, below the data root.
+        File name below the data root.
     unpack : bool
-        Whether it is an archive whose contents are wanted; they go to a folder of the archive's name.
+        Unpack the archive to a folder with its name.
     strip_top : bool
-        Whether the archive holds one folder, whose contents are wanted in its place.
+        Unpack the contents of the archive's only top-level folder.
     """
 
     url: str
@@ -51,25 +50,24 @@ class Download:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A collection: what it is, what may be done with it, and how it is read. Each subclass reads one layout.
+    """A collection: its data card, and how to read it. Each subclass reads one layout.
 
     Parameters
     ----------
     name : str
         Key of the source on the command line.
     title, url, licence, size, layout, access, citation, doi : str
-        Prose for the reader: `size` on disk as published, `layout` of the folder that is read, `access` =
-        what a person must do to get it.
+        Text of the data card: `size` as published, `layout` of the folder, `access` = how to get it.
     images : int
-        Number of images that the collection is expected to give.
+        Expected number of images.
     classes : tuple of str
-        The labels of its cohort, in class order.
+        Labels of its cohort, in class order.
     folders, marks : tuple of str
-        Usual names of its folder, and files or folders in it of which one is enough to know it by (see `find_folder`).
+        Usual names of its folder, and files or folders in it that identify it (see `find_folder`).
     checks : dict
         Expected counts, compared with `count(folder)` as "expected n, found n".
     downloads : tuple of Download
-        Files with a plain URL; empty where a person must accept terms or sign in.
+        Files with a download URL; empty if terms must be accepted or a login is needed.
     """
 
     name: str
@@ -89,35 +87,35 @@ class Source:
     downloads: tuple[Download, ...] = ()
 
     def locate(self, data: Path) -> Path | None:
-        """Return the collection's folder at or below the data root, None where there is none."""
+        """Return the collection's folder at or below the data root; None if not found."""
         folder = find_folder(data, self.folders, self.marks)
         return folder if folder and self.is_own(folder) else None
 
     def is_own(self, folder: Path) -> bool:
-        """Whether a folder with one of the marks, which may be the data root, is really this collection's."""
+        """Whether a folder with one of the marks, possibly the data root, belongs to this collection."""
         return True
 
     def load(self, folder: Path) -> Cohort:
-        """Return the collection's cohort; raise `UserError` if its files do not fit its layout."""
+        """Return the cohort; raise `UserError` if the files do not have the expected layout."""
         raise NotImplementedError
 
     def count(self, folder: Path) -> dict[str, int]:
-        """Return what was found for each key of `checks`; by default, the images of each class."""
+        """Return the counts found for the keys of `checks`. Default: images per class."""
         return self.load(folder).counts()
 
     def expected(self, folder: Path) -> dict[str, int]:
-        """Return the expected counts of the layout that lies in `folder`."""
+        """Return the expected counts for the layout in `folder`."""
         return self.checks
 
     def cohort(self, columns: Mapping[str, Any], classes: tuple[str, ...] = ()) -> Cohort:
-        """Return the cohort of these columns, of this source and by default its classes; paths become absolute."""
+        """Build a cohort of this source from columns; paths become absolute, and classes default to the source's."""
         table = pd.DataFrame(columns).assign(source=self.name)
         table["path"] = [str(path.resolve()) if isinstance(path, Path) else path for path in table["path"]]
         return Cohort(table, classes or self.classes, self.name)
 
 
 def find_folder(data: str | Path, names: Iterable[str], marks: Iterable[str]) -> Path | None:
-    """Return the first of `data/<name>` (then `data` itself) that holds any of the paths `marks`.
+    """Return the first of `data/<name>` (then `data` itself) that contains any of `marks`.
 
     Parameters
     ----------
@@ -126,8 +124,7 @@ def find_folder(data: str | Path, names: Iterable[str], marks: Iterable[str]) ->
     names : iterable of str
         Usual names of the collection's folder.
     marks : iterable of str
-        Files or folders, relative to the collection's folder; one of them is enough. A mark that ends in
-        "/" must be a folder.
+        Files or folders, relative to the collection's folder. A mark ending in "/" must be a folder.
     """
     marks = tuple(marks)
     for folder in (*(Path(data) / name for name in names), Path(data)):
@@ -139,13 +136,13 @@ def find_folder(data: str | Path, names: Iterable[str], marks: Iterable[str]) ->
 
 
 def image_files(folder: str | Path) -> list[Path]:
-    """Return the image files of a folder (not of its subfolders), sorted by name; without a suffix, by their content.
+    """Return the image files of a folder (without subfolders), sorted by name.
 
-    Raises `UserError` if the folder is missing or holds no image.
+    Files without a suffix are detected by content. Raises `UserError` if the folder is missing or has no images.
     """
     folder, remedy = Path(folder), "Unpack the collection in its official layout"
     if not folder.is_dir():
-        raise UserError(folder, "the folder is missing", remedy)
+        raise UserError(folder, "the folder does not exist", remedy)
     named = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _is_image(path))
     files = [path for path in named if path.is_file()]
     if len(files) < len(named):
@@ -153,7 +150,7 @@ def image_files(folder: str | Path) -> list[Path]:
             folder, "folders or broken links that are named like images", [p.name for p in named if p not in files]
         )
     if not files:
-        raise UserError(folder, "the folder holds no image", remedy)
+        raise UserError(folder, "the folder has no images", remedy)
     return files
 
 
@@ -163,20 +160,20 @@ def _warn_once(message: str) -> None:
 
 
 def warn_lost(listing: Path, why: str, names: Sequence[str]) -> None:
-    """Warn, once per process, of what does not become a part of the cohort: how many, and the first of them."""
+    """Warn once per process of items left out of the cohort, with their number and the first of them."""
     if len(names):
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         _warn_once(f"{listing}: {why} ({len(names)}): {', '.join(names[:_NAMED])}{more}")
 
 
 def _is_image(path: Path) -> bool:
-    """Tell an image; by its content only where it has no suffix, or a number as DICOM files from an archive have."""
+    """Whether a file is an image, by suffix; by content if it has no suffix or a number (DICOM archives)."""
     suffix = path.suffix.lower()
     return suffix in IMAGE_SUFFIXES or ((not suffix or suffix[1:].isdigit()) and is_radiograph(path))
 
 
 def image_ids(source: str, names: Iterable[str]) -> list[str]:
-    """Return "<source>/<stem>" for each file name; the whole name where two names share a stem."""
+    """Return "<source>/<stem>" for each file name; the whole name if two names share a stem."""
     names = list(names)
     repeated = pd.Series([Path(name).stem for name in names]).duplicated(keep=False)
     return [f"{source}/{name if twice else Path(name).stem}" for name, twice in zip(names, repeated, strict=True)]
@@ -185,18 +182,18 @@ def image_ids(source: str, names: Iterable[str]) -> list[str]:
 def read_metadata(
     path: Path, columns: Iterable[str], key: str | None = None, optional: Iterable[str] = (), patient: str = ""
 ) -> pd.DataFrame:
-    """Read a collection's CSV as text, the column `patient` with one spelling per patient.
+    """Read a collection's CSV file as text, with one spelling per patient in the column `patient`.
 
-    Where `key` is given, its values must be there and not repeat.
+    If `key` is given, its values must be non-empty and distinct.
 
-    Raises `UserError` if the file or a column is missing, it has no row, or a key is empty or listed twice, be it in
-    another case or with other blanks.
+    Raises `UserError` if the file or a column is missing, there are no rows, or a key is empty or repeated, ignoring
+    case and blanks.
     """
     table = read_table(path, columns, optional)
     if patient:
         table[patient] = one_patient_each(table[patient], str(path))
     if table.empty:
-        raise UserError(path, "the table has no row", "Download the file again")
+        raise UserError(path, "the table has no rows", "Download the file again")
     if key is not None:
         if (table[key] == "").any():
             line = int((table[key] == "").argmax()) + 2
@@ -216,7 +213,7 @@ def refuse(
     remedy: str = DOWNLOAD_AGAIN,
     what: str = "image",
 ) -> None:
-    """Refuse a table with rows that are `wrong` (bool): name the first of them, and its problem."""
+    """Raise `UserError` naming the first row that is `wrong` (bool), with its problem."""
     rows = np.flatnonzero(wrong)
     if len(rows):
         said = problem if isinstance(problem, str) else problem.iloc[rows[0]]
@@ -224,7 +221,7 @@ def refuse(
 
 
 def parse_extent(text: str, path: Path, column: str, key: str) -> float:
-    """Return a score 0 to 8 from a CSV cell, NaN where empty; raise `UserError` naming the cell otherwise."""
+    """Parse a score of 0 to 8 from a CSV cell, NaN if empty; raise `UserError` naming the cell if invalid."""
     if not text:
         return float("nan")
     cell = f"in column '{column}' of '{key}'"

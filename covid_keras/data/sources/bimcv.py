@@ -74,7 +74,7 @@ def missing(folder: Path, files: list[Path]) -> int:
 def header(path: str | Path) -> dict[str, str]:
     """Return the first value of each text tag of an image's DICOM header; nothing where its `.json` is absent.
 
-    Raises `UserError` if the file is there and is no JSON of a DICOM header.
+    Raises `UserError` if the file exists but is not the JSON of a DICOM header.
     """
     path = Path(path).with_suffix(".json")
     if not path.is_file():
@@ -109,7 +109,7 @@ class Bimcv(Source):
     def load(self, folder: Path) -> Cohort:
         """Return every radiograph as a cohort with one label. Further columns: `session`, `finding`.
 
-        Raises `UserError` as for `radiographs` and `missing`; where the table of findings or a column of it is missing.
+        Raises `UserError` as `radiographs` and `missing`; where the table of findings or a column of it is missing.
         """
         files = radiographs(folder)
         missing(folder, files)

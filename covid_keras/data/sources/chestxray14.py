@@ -84,7 +84,7 @@ def _read_subset(folder: Path) -> dict[str, Any]:
 
 
 def _check_cells(table: pd.DataFrame, path: Path) -> None:
-    """Bring findings and numbers to their one spelling; refuse what is none."""
+    """Normalise findings and numbers; raise `UserError` if they are invalid."""
     names, again = table["Image Index"], "Download the original table again"
     known = (NO_FINDING, *FINDINGS)
     table["Finding Labels"] = [

@@ -20,7 +20,7 @@ Known problems
     row: both are left out and counted. The same radiograph also occurs under two names and two ids
     (find_duplicates finds those). Images from publications carry arrows, letters and compression artefacts,
     and the finding goes with the publication: a classifier can learn the source instead of the disease.
-    A later snapshot gives other counts; that is no error.
+    A later snapshot has other counts, which is not an error.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ LOGGER = logging.getLogger(__name__)
 COLUMNS = ("patientid", "finding", "view", "modality", "filename")
 MASKS = Path("annotations") / "lung-masks-darwin-v7"
 SCORES = Path("annotations") / "covid-severity-scores.csv"
-# What the collection's table holds where nobody has decided on a finding yet.
+# Findings that are not decided yet.
 _UNDECIDED = {"", "todo", "unknown"}
 # In a finding's `word_key`: "COVID-19", "Covid 19", "Pneumonia/Viral/COVID-19", but not "non-COVID-19".
 _COVID = re.compile(r"(?<!non)(?<!not)(?<!\bno)(covid|sars-?cov-?2|2019-?ncov)(?!(19)?negative)")
@@ -105,7 +105,7 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
 def read_scores(folder: Path, files: Iterable[str]) -> dict[str, float]:
     """Return geographic_mean (extent, 0 to 8) by the files' names; empty where the table of scores is absent.
 
-    Raises `UserError` if a column is missing, a file is listed twice, or a score is no number from 0 to 8.
+    Raises `UserError` if a column is missing, a file is listed twice, or a score is not a number from 0 to 8.
     """
     path = folder / SCORES
     if not path.is_file():
@@ -123,7 +123,7 @@ class Cohen(Source):
     """COVID-19 Image Data Collection."""
 
     def is_own(self, folder: Path) -> bool:
-        """Other collections have a metadata.csv too: tell by the folder's name or by the table's head."""
+        """Check the folder name or the table header, because other collections have a metadata.csv too."""
         if folder.name in self.folders:
             return True
         try:

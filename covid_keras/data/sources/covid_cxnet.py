@@ -10,7 +10,7 @@ Cohort
     Further columns: `early` (True where the stem has a "-": no visible abnormality), `child` (True where
     the stem has a "p"), `patient_known`.
 Known problems
-    447 images have no row: each gets a patient id of its own, "covid_cxnet/unknown-<stem>", so patients may
+    447 images have no row: each gets a separate patient id, "covid_cxnet/unknown-<stem>", so patients may
     cross a split unseen. Many images are also in Cohen's collection (and Hannover's): never put one
     collection in training and the other in test without `find_duplicates`. Some images occur twice, even
     under two patient ids.

@@ -10,8 +10,8 @@ Layout
 Cohort
     Labels "N" and "P"; `severity` in the suite's spelling.
 Known problems
-    No patient ids are published, and one image per patient is stated nowhere: each image counts as a patient
-    of its own, so patients may cross a split unseen (near-duplicates are found by `find_duplicates`). One
+    No patient ids are published, and one image per patient is stated nowhere: each image counts as a
+    separate patient, so patients may cross a split unseen (near-duplicates are found by `find_duplicates`). One
     positive has no row in `severity.csv`: its severity stays unknown. An earlier state had 377 + 377 images.
 """
 

@@ -61,7 +61,7 @@ def _lists(folder: Path) -> Path:
 
 
 def _fields(line: str) -> tuple[str, str, str, str] | None:
-    """Return patient, file, class and collection of a line ("" where unknown); None where it is no such line."""
+    """Return patient, file, class and collection of a line ("" where unknown); None if it has another format."""
     words = line.split()
     collection = "" if not words or choose(words[-1], CLASSES) in CLASSES else choose(words.pop(), COLLECTIONS)
     if len(words) < 3 or choose(words[-1], CLASSES) not in CLASSES:
@@ -89,7 +89,7 @@ def _read_list(path: Path) -> pd.DataFrame:
         if fields is not None:
             rows.append(fields)
     if not rows:
-        raise UserError(path, "the list has no line", "Download the list again")
+        raise UserError(path, "the list is empty", "Download the list again")
     return pd.DataFrame(rows, columns=["patient", "file", "label", "collection"])
 
 

@@ -13,8 +13,8 @@ Cohort
     `cohen`, on purpose: the two cohorts hold the same images, and joining them is refused as duplicate ids.
 Known problems
     The lung includes what lies behind the heart and, where visible, below the dome of the diaphragm. Lateral
-    views and CT slices were not outlined. Three masks belong to images that are no frontal X-ray with a row
-    in the table (one CT slice, two without a row) and are left out. "Ignore" pixels belong in no loss.
+    views and CT slices were not outlined. Three masks belong to images that are not frontal X-rays with a row
+    in the table (one CT slice, two without a row) and are left out. Exclude "ignore" pixels from the loss.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class DarwinV7(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the frontal X-rays that have a human lung mask, as a cohort with `mask_path` set.
 
-        Raises `UserError` as for `cohen.load`; where the folder of masks is missing or empty, or no mask belongs to an
+        Raises `UserError` as `cohen.load`; where the folder of masks is missing or empty, or no mask belongs to an
         image.
         """
         masks = image_files(folder / cohen.MASKS)
         cohort = cohen.SOURCE.load(folder).frontal()
         has_mask = cohort.table["mask_path"] != ""
         if not has_mask.any():
-            problem = "is named after no frontal X-ray of the collection"
+            problem = "does not have the name of a frontal X-ray of the collection"
             raise UserError(masks[0], problem, "Name each mask <image stem>.png")
         return Cohort(cohort.table[has_mask], cohort.classes, self.name)
 

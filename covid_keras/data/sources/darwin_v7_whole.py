@@ -23,8 +23,8 @@ Known problems
     Not run here on the real export; form and names were taken from V7's documentation of Darwin JSON, its list of
     classes (Lung 255, Ignore 127) and programs that read the set. Without `cohen` beside it, several images of one of
     Cohen's patients count as several patients and may cross a split. The lung includes what lies behind the heart and,
-    where visible, below the dome of the diaphragm. Most images are of children, from one hospital. "Ignore" pixels
-    belong in no loss. Joining with `cohen`, `darwin_v7` or `kermany` joins images with themselves.
+    where visible, below the dome of the diaphragm. Most images are of children, from one hospital. Exclude "ignore"
+    pixels from the loss. Joining with `cohen`, `darwin_v7` or `kermany` joins images with themselves.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _annotations(folder: Path) -> Path | None:
 def read_annotated(path: Path) -> Annotated:
     """Read one file in Darwin JSON 1.0 or 2.0.
 
-    Raises `UserError` if the file is missing, is no JSON, or is not of either form.
+    Raises `UserError` if the file is missing, is not JSON, or has another format.
     """
     data = read_json(path)
     try:
@@ -152,7 +152,7 @@ def _paths(entry: dict[str, Any]) -> Paths:
     if paths and isinstance(paths[0], dict):
         paths = [paths]
     paths = [*paths, *shape.get("additional_paths", ())]
-    # Annotators leave stray clicks behind: what has no area is no outline.
+    # Skip outlines without area, which are stray clicks of annotators.
     return [[(float(point["x"]), float(point["y"])) for point in path] for path in paths if len(path) > 2]
 
 
@@ -209,7 +209,7 @@ def _cohen_patients(folder: Path) -> dict[str, str]:
     # darwin-py puts the folder into one of V7's name.
     place = cohen.SOURCE.locate(folder.parents[1] if folder.parent.name == _TEAM else folder.parent)
     if place is None:
-        LOGGER.warning("no cohen beside %s: each of its images counts as a patient of its own", folder)
+        LOGGER.warning("no cohen beside %s: each of its images counts as a separate patient", folder)
         return {}
     table = cohen.SOURCE.load(place).table
     return {Path(path).name: patient for path, patient in zip(table["path"], table["patient_id"], strict=True)}

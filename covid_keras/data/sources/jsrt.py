@@ -11,9 +11,9 @@ Cohort
     Every image; labels "normal" and "nodule". The masks are one file per lung: columns `mask_left` and `mask_right`;
     `binary_masks(cohort, folder)` writes their unions at the image's size and fills in `mask_path`.
 Known problems
-    Not run here on the real collection; names, sizes and counts are the published ones. Raw files hold dark as high
-    and are inverted when they are read. PNG conversions are of anybody's making: look whether bone is bright. Patient
-    ids are not published: each image counts as a patient of its own. Arias-Garzon and others, 2021, count 240 of the
+    Not run here on the real collection; names, sizes and counts are the published ones. In raw files dark is high;
+    they are inverted when read. PNG conversions differ: check that bone is bright. Patient
+    ids are not published: each image counts as a separate patient. Arias-Garzon and others, 2021, count 240 of the
     247 images and do not say which.
 """
 

@@ -1,4 +1,4 @@
-"""What collections with a list of their files share: which file a name means, and how many may be missing."""
+"""Match the names in a collection's file list to files, and limit the number of missing files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from covid_keras.common.tables import name_key, whole_number
 from covid_keras.data.sniff import IMAGE_SUFFIXES
 from covid_keras.data.sources.base import warn_lost
 
-# Copies in use lack a few files; more than this share means that unpacking stopped.
+# Common copies lack a few files; a larger fraction indicates incomplete unpacking.
 MAX_MISSING = 0.1
 
 
 def stem_key(name: str) -> str:
-    """Return `name_key` of a file's name without an image's suffix: of `im03` and of `IM03.jpg` the same."""
+    """Return `name_key` without image suffix: the same for `im03` and `IM03.jpg`."""
     key = whole_number(name_key(name))
     return key.removesuffix(suffix) if (suffix := PurePosixPath(key).suffix) in IMAGE_SUFFIXES else key
 
@@ -25,16 +25,15 @@ def _bare_key(name: str) -> str:
 
 
 def match_names(names: Iterable[str], there: Iterable[str], listing: Path) -> dict[str, str]:
-    """Return which of the names that are there each listed name means; those that mean none are left out.
+    """Match listed names to existing names; names without a match are left out.
 
-    The very name counts first, then one that differs in case, blanks or dashes only, then one that differs in the
-    suffix too, such as `im03` and `im03.jpg`, then one without the folders that are listed with it. A name that is
-    listed as it is belongs to nobody else.
+    Exact matches come first, then matches that ignore case, blanks and dashes, then also the suffix (`im03` and
+    `im03.jpg`), then also the folders. An exact match is not available to other names.
 
     Raises
     ------
     UserError
-        If a listed name may mean several, or two listed names mean the same.
+        If a match is ambiguous, or two listed names match the same file.
     """
     names, there = list(dict.fromkeys(names)), set(there)
     found = {name: name for name in names if name in there}
@@ -58,23 +57,23 @@ def match_names(names: Iterable[str], there: Iterable[str], listing: Path) -> di
 
 
 def present(names: Sequence[str], there: Iterable[str], place: Path, listing: Path) -> dict[str, str]:
-    """Return the name that is there for each listed image that is; warn of those that are not.
+    """Match listed images to existing names; warn of missing images.
 
     Parameters
     ----------
     names : sequence of str
-        The images listed.
+        Listed images.
     there : iterable of str
-        The names of the images that are there.
+        Names of existing images.
     place : Path
-        The folder of the images, for the messages.
+        Image folder, for messages.
     listing : Path
-        What lists them, for the messages.
+        File list, for messages.
 
     Raises
     ------
     UserError
-        If more than a tenth are missing; as for `match_names`.
+        If more than a tenth are missing; also as `match_names`.
     """
     found = match_names(names, there, listing)
     require_most(names, found, place, listing)
@@ -82,9 +81,9 @@ def present(names: Sequence[str], there: Iterable[str], place: Path, listing: Pa
 
 
 def require_most(names: Sequence[str], found: Container[str], place: Path, listing: Path) -> None:
-    """Warn of the listed images that were not found; raise `UserError` if these are more than a tenth."""
+    """Warn of missing listed images; raise `UserError` if they are more than a tenth."""
     absent = [name for name in names if name not in found]
     if len(absent) > MAX_MISSING * len(names):
         problem = f"is listed in {listing.name} but missing, as are {len(absent) - 1} of the {len(names)} images listed"
         raise UserError(place / absent[0], problem, "Unpack the images again, or remove these rows")
-    warn_lost(listing, "listed images that are not there", absent)
+    warn_lost(listing, "missing listed images", absent)

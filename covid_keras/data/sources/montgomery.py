@@ -11,7 +11,7 @@ Cohort
     `mask_right`; `binary_masks(cohort, folder)` writes their unions and fills in `mask_path`.
 Known problems
     Not run here on the real collection; names, sizes and counts are the published ones. Patient ids are not published:
-    each image counts as a patient of its own.
+    each image counts as a separate patient.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ Layout
 Cohort
     Every image, label "unlabelled" (`chestxray14` has the findings). Patients carry their ids of `chestxray14`, on
     purpose: a split by patient then holds across the two collections. `binary_masks(cohort, folder)` (see
-    `united_masks`) writes the masks with 0 and 255, whatever values the files hold, and sets `mask_path` to them.
+    `united_masks`) writes the masks with values 0 and 255, and sets `mask_path` to them.
 Known problems
     Not run here on the real collection: the layout was taken from programs that read it, and the form of the file
-    names is assumed; an image named otherwise counts as a patient of its own. The views are not stated and stay
+    names is assumed; an image named otherwise counts as a separate patient. The views are not stated and stay
     unknown.
 """
 
@@ -34,7 +34,7 @@ class NihMasks(Source):
     """Lung masks of 100 NIH radiographs (XLSor)."""
 
     def is_own(self, folder: Path) -> bool:
-        """Other collections have a folder of masks too."""
+        """Check the contents, because other collections have a folder of masks too."""
         return any((folder / MASKS).glob("*_mask.png"))
 
     def load(self, folder: Path) -> Cohort:

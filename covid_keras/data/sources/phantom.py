@@ -70,7 +70,7 @@ class PhantomSource(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort of classes normal, cap, covid.
 
-        Raises `UserError` if the table is missing, lacks a column, holds an extent or visit that is no number, or
+        Raises `UserError` if the table is missing, lacks a column, holds an extent or visit that is not a number, or
         names a file that is not there.
         """
         folder = Path(folder).resolve()

@@ -10,7 +10,8 @@ Cohort
     Every image with a row; label "normal", which here says "no COVID-19" and nothing about other disease.
 Known problems
     Negatives from another time than the positives (and often from another hospital and device): a classifier can win
-    by telling these apart. The expected count is the paper's; another one is no error. Not run here on real images.
+    by telling these apart. The expected count is the paper's; another count is not an error. Not run here on real
+    images.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class PreCovid(Source):
     """Radiographs from before COVID-19 (your own)."""
 
     def is_own(self, folder: Path) -> bool:
-        """Other collections have a metadata.csv too, so the data root itself must bear the name."""
+        """Check the folder name, because other collections have a metadata.csv too."""
         return folder.name in self.folders
 
     def load(self, folder: Path) -> Cohort:
@@ -46,8 +47,8 @@ class PreCovid(Source):
         table["view"] = table["view"].map(view_name)
         views = f"Use one of {', '.join(VIEWS[:-1])}, or leave it empty"
         refuse(listing, ~names.isin(found), names, "is not in images/", "Put the image there, or remove the row")
-        nobody = table["patient_id"] == ""
-        refuse(listing, nobody, names, "has no patient_id", "Fill it in: splits are made by patient")
+        without = table["patient_id"] == ""
+        refuse(listing, without, names, "has no patient_id", "Fill it in: splits are made by patient")
         refuse(listing, ~table["view"].isin(VIEWS), names, "has the unknown view '" + table["view"] + "'", views)
         warn_lost(listing, "images in images/ without a row", sorted(set(files) - set(found.values())))
         return self.cohort(

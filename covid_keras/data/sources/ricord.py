@@ -55,7 +55,7 @@ def _header(path: Path, folder: Path) -> dict[str, str]:
 def _survey(folder: Path) -> pd.DataFrame:
     """Return path and header of every image of the collection, one row per image.
 
-    Raises `UserError` if there is none, a file is no DICOM image, pydicom is missing, or a header does not fit its
+    Raises `UserError` if there is none, a file is not a DICOM image, pydicom is missing, or a header does not fit its
     folder.
     """
     files = sorted(folder.glob(f"{NAME}-*/*/*/*.dcm"))
@@ -73,7 +73,7 @@ class Ricord(Source):
     """MIDRC-RICORD-1C."""
 
     def locate(self, data: Path) -> Path | None:
-        """Return the collection's folder at or below the data root, None where there is none."""
+        """Return the collection's folder at or below the data root, None if not found."""
         data = Path(data)
         for folder in (data / NAME, *sorted(data.glob(f"manifest-*/{NAME}")), data / "ricord", data):
             if any(path.is_dir() for path in folder.glob(f"{NAME}-*")):
@@ -83,7 +83,7 @@ class Ricord(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the frontal radiographs as a cohort of the one class "COVID-19".
 
-        Further column: `study`. Raises `UserError` as for `_survey`: no file, a damaged one, one in the folder of
+        Further column: `study`. Raises `UserError` as `_survey`: no file, a damaged one, one in the folder of
         another patient, pydicom missing; where an image is there twice or no image is frontal.
         """
         table = _survey(folder)

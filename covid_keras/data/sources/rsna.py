@@ -15,7 +15,7 @@ Cohort
 Known problems
     Not run here on the real collection; layout and counts are the published ones. "patientId" names an image, not a
     person: without the file of mappings one patient's images count as several patients and may cross a split. A lung
-    opacity is what may be pneumonia, no clinical diagnosis. Some patients are children. The views stand in the DICOM
+    opacity may be pneumonia; it is not a clinical diagnosis. Some patients are children. The views stand in the DICOM
     headers and are not read. Joining with `chestxray14`, or with `covidx`, which draws on this set, joins images with
     themselves.
 """
@@ -46,7 +46,7 @@ _NIH_NAME = re.compile(r"^(\d{8})_\d{3}(?:\.png)?$")
 def nih_patients(folder: Path) -> dict[str, str]:
     """Return the patient of `chestxray14` by patientId of the challenge; nothing where the file of mappings is absent.
 
-    Raises `UserError` if the file is there and is no list of subset_img_id and img_id (`<patient>_<follow-up>.png`).
+    Raises `UserError` if the file exists but is not a list of subset_img_id and img_id (`<patient>_<follow-up>.png`).
     """
     path = folder / MAPPINGS
     if not path.is_file():
@@ -71,7 +71,7 @@ def _read_tables(folder: Path) -> pd.DataFrame:
         refuse(folder / name, wrong, wrong.index, problem, "Download the original table again", "patientId")
 
     by_patient = _column(folder / FINDINGS, "class").map(lambda name: choose(name, LABELS))
-    check(FINDINGS, ~by_patient.isin(LABELS), f"has a class that is none of {', '.join(LABELS)}")
+    check(FINDINGS, ~by_patient.isin(LABELS), f"has a class that is not one of {', '.join(LABELS)}")
     check(FINDINGS, by_patient.groupby(level=0).nunique() > 1, "has two classes")
     findings = by_patient[~by_patient.index.duplicated()]
     targets = _column(folder / BOXES, "Target").map(whole_number)

@@ -10,7 +10,7 @@ Cohort
     Every image; labels "normal" and "tuberculosis". `mask_path` is empty for the images without a mask.
 Known problems
     Not run here on the real collection; names and counts are the published ones. Patient ids are not published: each
-    image counts as a patient of its own. All count as PA, as the paper calls them; that was not looked at one by one.
+    image counts as a separate patient. All views are taken as PA, as the paper says, without checking.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Shenzhen(Source):
     """Shenzhen Hospital chest X-ray set."""
 
     def is_own(self, folder: Path) -> bool:
-        """The Montgomery set has a folder of that name too."""
+        """Check the file names, because the Montgomery set has a folder of the same name."""
         return any((folder / nlm.IMAGES).glob("CHNCXR_*"))
 
     def load(self, folder: Path) -> Cohort:
-        """Return the collection as a cohort, classes "normal" and "tuberculosis", masks where there are.
+        """Return the collection as a cohort, classes "normal" and "tuberculosis", with masks where available.
 
         Raises `UserError` if the folder of images is missing or empty, or a file's name does not tell the diagnosis.
         """

@@ -1,8 +1,7 @@
-"""Lung masks of 0 and 255, one an image, whatever form a collection keeps them in.
+"""Convert the lung masks of collections to one mask per image with values 0 and 255.
 
-What trains on masks takes 255 alone as lung. Collections keep 0 and 1, soft borders, or a file for each lung
-(Montgomery, JSRT with SCR); what is written here has one form. The masks of `darwin_v7` must not come here: their third
-value, 127, means "not judged".
+Training on masks takes only 255 as lung, but collections have masks of 0 and 1, soft borders, or one file per lung
+(Montgomery, JSRT with SCR). Do not use this for the masks of `darwin_v7`: their third value, 127, means "ignore".
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ LEFT, RIGHT = "mask_left", "mask_right"
 
 
 def require_both(masks: pd.DataFrame, paths: Sequence[str | Path]) -> None:
-    """Refuse images (`paths`) of whose two masks, columns `mask_left` and `mask_right`, one alone is there."""
+    """Raise `UserError` if an image of `paths` has only one of the columns `mask_left` and `mask_right`."""
     one_only = (masks[LEFT] == "") != (masks[RIGHT] == "")
     if one_only.any():
         problem = "has the mask of one lung only"
@@ -29,17 +28,17 @@ def require_both(masks: pd.DataFrame, paths: Sequence[str | Path]) -> None:
 
 
 def binary_masks(cohort: Cohort, folder: str | Path) -> Cohort:
-    """Write a mask of 0 and 255 for each image that has any, once, and return the cohort with `mask_path` set to it.
+    """Write masks of 0 and 255 for images with masks; return the cohort with `mask_path` set to them.
 
-    Lung is what holds at least half the file's greatest value. A mask that is newer than what it was made of is kept.
+    Pixels of at least half the maximum of a file are lung. Existing masks newer than their sources are reused.
 
     Parameters
     ----------
     cohort : Cohort
-        Its `mask_path` names the one file, or its columns `mask_left` and `mask_right` the two that are united; where
-        a row has both, the two count. Rows without either stay as they are.
+        `mask_path` gives a single file; `mask_left` and `mask_right`, which take precedence, give two files to unite.
+        Rows without masks are not changed.
     folder : str or Path
-        Where the masks go, as `<image id>.png`: uint8, 0 and 255, at the image's size.
+        Output folder for `<image id>.png`: uint8, 0 and 255, at the image's size.
 
     Returns
     -------
@@ -49,11 +48,11 @@ def binary_masks(cohort: Cohort, folder: str | Path) -> Cohort:
     Raises
     ------
     UserError
-        If a file cannot be read; a file marks nothing or every pixel, or a whole mask does; the masks of one image
-        differ in size; their sides and the image's are not the same or one a whole multiple of the other (SCR masks
-        have 1024 pixels a side, the JSRT images 2048); nothing can be written to the folder.
+        If a file cannot be read; a file or mask marks no pixel or every pixel; the masks of an image differ in size;
+        the sizes of mask and image are not equal or an integer multiple of each other (SCR masks have 1024 pixels per
+        side, JSRT images 2048); the folder is not writable.
     """
-    # Collections joined to one with a file for each lung have no value in its columns.
+    # The columns are empty for images of other collections.
     table = cohort.table.fillna({name: "" for name in (LEFT, RIGHT) if name in cohort.table})
     masks = []
     for row in table.itertuples():
@@ -73,12 +72,12 @@ def _is_newer(target: Path, sources: tuple[str, ...]) -> bool:
     try:
         made = target.stat().st_mtime
         return all(Path(source).stat().st_mtime <= made for source in sources)
-    except OSError:  # no mask made yet, or a source that reading it will name
+    except OSError:  # no mask yet; a missing source raises when it is read
         return False
 
 
 def _binary(sources: tuple[str, ...], shape: tuple[int, int]) -> np.ndarray:
-    """Return the union of one or two files, uint8 (H, W) of 0 and 255, at `shape`."""
+    """Return the union of one or two mask files, uint8 (H, W) of 0 and 255, at size `shape`."""
     first, *others = sources
     lungs = _lungs(first)
     for other in others:
@@ -87,13 +86,13 @@ def _binary(sources: tuple[str, ...], shape: tuple[int, int]) -> np.ndarray:
 
 
 def _lungs(path: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Read a file; tell lung in a mask of 0 and 255, of 0 and 1, of a value a lung (0, 1, 2) and with soft borders."""
+    """Read a mask file with values 0 and 255, 0 and 1, one value per lung (0, 1, 2), or soft borders."""
     mask = read_mask(path, shape, labels=True)
     return _some(mask >= max(mask.max() / 2, 0.5), path)
 
 
 def _some(lungs: np.ndarray, path: str) -> np.ndarray:
-    """Refuse what no radiograph's mask can be."""
+    """Raise `UserError` if a mask marks no pixel or every pixel."""
     if lungs.all() or not lungs.any():
         marked = "every pixel" if lungs.any() else "no lung"
         raise UserError(path, f"the mask marks {marked}", "Get the file again, or leave its image out")
@@ -101,7 +100,7 @@ def _some(lungs: np.ndarray, path: str) -> np.ndarray:
 
 
 def _at_size(lungs: np.ndarray, shape: tuple[int, int], subject: str) -> np.ndarray:
-    """Repeat or drop pixels by a whole factor, so that nothing is interpolated."""
+    """Resize by an integer factor, without interpolation."""
     (rows, columns), (height, width) = lungs.shape, shape
     if height % rows == 0 and height // rows * columns == width:
         return lungs.repeat(height // rows, axis=0).repeat(height // rows, axis=1)
@@ -109,4 +108,4 @@ def _at_size(lungs: np.ndarray, shape: tuple[int, int], subject: str) -> np.ndar
         step = rows // height
         return lungs[step // 2 :: step, step // 2 :: step]
     problem = f"the mask is {columns}x{rows} pixels but its image is {width}x{height}"
-    raise UserError(subject, problem, "Give the mask that was drawn on this image")
+    raise UserError(subject, problem, "Give the mask of this image")
