@@ -15,28 +15,17 @@ PRECISIONS = {"float32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_flo
 
 
 def require_choice(option: str, given: str, allowed: Iterable[str]) -> str:
-    """Return `given` where it is allowed.
-
-    Raises
-    ------
-    UserError
-        Naming the option, e.g. "--precision int8", and what may be chosen.
-    """
+    """Return `given`; raise `UserError` naming the option and the allowed values if it is not allowed."""
     allowed = tuple(allowed)
     if given not in allowed:
-        raise UserError(f"{option} {given}", "is unknown", f"Choose one of {', '.join(allowed)}")
+        raise UserError(f"{option} {given}", "is not allowed", f"Choose from {', '.join(allowed)}")
     return given
 
 
 def require_devices(strategy: str) -> None:
-    """Refuse a strategy whose devices this machine lacks, before any work.
+    """Raise `UserError` if this machine lacks the strategy's devices.
 
-    A process of its own looks for them: they are not taken from those that train, nor is TensorFlow imported here.
-
-    Raises
-    ------
-    UserError
-        As `covid_keras.training.devices.resolve_strategy`.
+    They are looked up in a separate process, which does not occupy them or import TensorFlow here.
     """
     if strategy in ("auto", "one"):
         return
@@ -44,7 +33,7 @@ def require_devices(strategy: str) -> None:
     found = subprocess.run(command, capture_output=True, text=True)
     if found.returncode:
         said = found.stdout.splitlines()[-1:]
-        error = json.loads(said[0]) if said else ("--strategy", "cannot be looked into", found.stderr[-500:])
+        error = json.loads(said[0]) if said else ("--strategy", "cannot be checked", found.stderr[-500:])
         raise UserError(*error)
 
 

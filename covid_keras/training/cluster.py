@@ -1,4 +1,4 @@
-"""Executions spread over a Dask cluster; each runs in a fresh process of its own."""
+"""Train executions on a Dask cluster, each in a fresh process."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class Dask(Scheduler):
-    """On the workers of a Dask cluster that see the run folder under the same path.
+    """Train on the workers of a Dask cluster, which must see the run folder under the same path.
 
     Parameters
     ----------
     address : str
-        The scheduler, e.g. "tcp://10.0.0.1:8786". Start workers with one thread each: a training takes a machine.
+        The scheduler, e.g. "tcp://10.0.0.1:8786". Start workers with one thread each: a training occupies a machine.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
 
     def train(self, run: RunFolder, chains: list[list[Execution]], bar: EpochBar) -> None:
-        """Train all chains; besides, raise where `distributed` is not installed or no scheduler answers."""
+        """Train all chains; also raise `UserError` if `distributed` is not installed or no scheduler answers."""
         try:
             from distributed import as_completed
         except ImportError as error:
@@ -59,17 +59,17 @@ class Dask(Scheduler):
 
 
 def _outcome(future: Future) -> str:
-    """Return what the worker returned; where none came back (killed, no such package, ...), say why."""
+    """Return the worker's result, or why there is none (killed, missing package, ...)."""
     try:
         return future.result()
     except UserError as error:
         return str(error).rstrip(".")
-    except Exception as error:  # whatever was raised on another machine arrives here, classes of any package
+    except Exception as error:  # any exception raised on another machine arrives here
         return f"{type(error).__name__}: {error}".rstrip(".")
 
 
 def _train(path: str, chain: list[tuple[str, int, int]]) -> str:
-    """Run on a worker machine: one fresh process per execution; return "" or what the first that failed ended with."""
+    """Run on a worker machine, one fresh process per execution; return "" or the first failure."""
     for place in chain:
         execution = RunFolder.open(path).execution(*place)
         log = log_of(execution)

@@ -1,4 +1,4 @@
-"""Where and in which precision an execution runs."""
+"""Devices and precision of an execution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def resolve_strategy(name: str = "auto") -> tf.distribute.Strategy:
-    """Return the distribution strategy of that name.
+    """Return a distribution strategy.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def resolve_strategy(name: str = "auto") -> tf.distribute.Strategy:
     Raises
     ------
     UserError
-        If there is no TPU, or only one device to mirror over.
+        If no TPU is found, or there is only one device to mirror over.
     """
     require_choice("--strategy", name, STRATEGIES)
     gpus = tf.config.list_logical_devices("GPU")
@@ -58,7 +58,7 @@ def _tpu() -> tf.distribute.Strategy:
 
 
 def set_precision(name: str = "float32") -> None:
-    """Set Keras' dtype policy; float32 unless asked, since reported numbers are float32.
+    """Set Keras' dtype policy; reported results use float32.
 
     Parameters
     ----------
@@ -70,9 +70,9 @@ def set_precision(name: str = "float32") -> None:
 
 @contextmanager
 def fresh_state() -> Iterator[None]:
-    """Begin with Keras' global state as a fresh process has it, and leave none behind: names, seeds, policy.
+    """Start with the global Keras state of a fresh process (names, seeds, policy) and clear it afterwards.
 
-    Random kernels keep state, too; they are made anew. Models that are alive stay usable.
+    Existing models stay usable.
     """
     policy = keras.config.dtype_policy()
     keras.utils.clear_session()
@@ -84,10 +84,10 @@ def fresh_state() -> Iterator[None]:
 
 
 def set_graph_optimizer(quick_start: bool) -> None:
-    """Leave out TensorFlow's optimisation of graphs where trainings are to start quickly.
+    """Disable TensorFlow's graph optimisation for a quick start.
 
-    TensorFlow reads this once, before its first operation: a run in one process sets it before it marks any lung, or
-    its trainings would round otherwise than those of a process of their own.
+    TensorFlow reads this once, before its first operation. A run in one process must set it before segmentation, or its
+    trainings would round differently from those in separate processes.
     """
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": quick_start})
 
@@ -101,7 +101,7 @@ def describe_device() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    # Asked by `covid_keras.training.choices.require_devices`; the answer is the last line.
+    # Called by `covid_keras.training.choices.require_devices`, which reads the last line.
     try:
         resolve_strategy(sys.argv[1])
     except UserError as error:

@@ -1,4 +1,4 @@
-"""How the images of a cohort are divided into training, validation and test, as a protocol says."""
+"""Split a cohort into training, validation and test parts according to a protocol."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def make_splits(
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     """Return the split tables by name ("" is the main one) and the near-duplicate pairs that they keep together.
 
-    Those named, all of the protocol's by default. What the search for pairs finds is kept below `cache`.
+    `names` defaults to all splits of the protocol. The near-duplicate search is cached in `cache`.
     """
     names = ("", *protocol.splits) if names is None else names
     settings = {name: protocol.split_of(name) for name in names}
@@ -29,7 +29,7 @@ def make_splits(
 
 
 def chosen_images(cohort: Cohort, images: Mapping[str, int]) -> Cohort:
-    """Return the first so many images of each label named (0: all), in the cohort's order; all if none is named."""
+    """Return the first n images of each label in `images` (0: all), in the cohort's order; all images if empty."""
     if not images:
         return cohort
     table = cohort.table
@@ -37,14 +37,14 @@ def chosen_images(cohort: Cohort, images: Mapping[str, int]) -> Cohort:
     for label, count in images.items():
         if (found := int((table["label"] == label).sum())) < max(count, 1):
             raise UserError(
-                "split", f"asks for {count or 'some'} images {label!r}, there are {found}", "Change split.images"
+                "split", f"asks for {count or 'some'} images {label!r}, but there are {found}", "Change split.images"
             )
     wanted = table["label"].map(lambda label: images.get(label, -1) or len(table)).to_numpy()
     return Cohort(table[number.to_numpy() < wanted], tuple(images), cohort.name)
 
 
 def divide(cohort: Cohort, settings: SplitSettings, duplicates: pd.DataFrame) -> pd.DataFrame:
-    """Return one division of the cohort, checked where patients must not cross."""
+    """Return one split of the cohort, checked for leaks unless it leaks as published."""
     cohort = chosen_images(cohort, settings.images)
     if not settings.duplicates:
         duplicates = duplicates.iloc[:0]

@@ -31,7 +31,7 @@ from covid_keras.training.runfolder import HISTORY, Execution
 
 
 def execute(execution: Execution, tell: Tell = lambda epoch, values: None) -> None:
-    """Train one execution, or go on with it, and write its predictions; nothing to do if it is done.
+    """Train or resume one execution and write its predictions; do nothing if it is finished.
 
     `tell` is called after each epoch.
 
@@ -50,7 +50,7 @@ def execute(execution: Execution, tell: Tell = lambda epoch, values: None) -> No
 
 
 class Training:
-    """What carries out an execution (`covid_keras.paper.execution.Trainer`): devices, batches, the steps of a fit."""
+    """Carries out an execution (`covid_keras.paper.execution.Trainer`)."""
 
     def __init__(self, execution: Execution, tell: Tell = lambda epoch, values: None) -> None:
         self.execution, self.tell = execution, tell
@@ -61,12 +61,12 @@ class Training:
         return self.execution.system
 
     def train(self) -> Outcome:
-        """Train the network, or go on with it, and predict with its best weights."""
+        """Train or resume the network, and predict with its best weights."""
         strategy = self._start()
         tracker = self._tracker()
         with strategy.scope():
             model = self.untrained()
-        # A TPU compiles for one shape of batch.
+        # A TPU needs a fixed batch shape.
         self._fit(model, tracker, static=isinstance(strategy, tf.distribute.TPUStrategy))
         frame = self.predict(model)
         stages = self._stages
@@ -80,7 +80,7 @@ class Training:
         return Outcome(frame, facts, tracker.history)
 
     def apply(self) -> Outcome:
-        """Predict with the network, which nobody trains here."""
+        """Predict with a network that is not trained here."""
         strategy, started = self._start(), time.monotonic()
         with strategy.scope():
             model = self.execution.network
@@ -88,14 +88,14 @@ class Training:
         return Outcome(frame, self._facts(model, strategy) | {"seconds": round(time.monotonic() - started, 1)})
 
     def _start(self) -> tf.distribute.Strategy:
-        """Set devices, precision and seed, the inputs made; return the strategy."""
+        """Make the inputs; set devices, precision and seed; return the strategy."""
         run, execution = self.execution.run, self.execution
         tf.config.experimental.enable_op_determinism()
         set_graph_optimizer(run.protocol.quick_start)
         strategy = resolve_strategy(self.system.strategy(run.settings["strategy"]))
         set_precision(run.settings["precision"])
         _ = execution.inputs
-        # After the inputs: making them may draw random numbers, and finding them made does not.
+        # After the inputs: making them may draw random numbers, loading them does not.
         keras.utils.set_random_seed(execution.seed)
         return strategy
 
@@ -106,7 +106,7 @@ class Training:
         )
 
     def _facts(self, model: keras.Model, strategy: tf.distribute.Strategy) -> dict[str, Any]:
-        """What the record says of a network and where it ran."""
+        """Return the record's entries on a network and its device."""
         return {
             "seed": self.execution.seed,
             "parameters": int(model.count_params()),
@@ -135,7 +135,7 @@ class Training:
         return model
 
     def _compile(self, model: keras.Model, training: TrainingSettings) -> None:
-        """Attach optimiser and loss, the optimiser with its variables, which a resumed training restores."""
+        """Attach optimiser and loss; build the optimiser's variables, which a resumed training restores."""
         inputs = self.execution.inputs
         counts = np.bincount(inputs.labels[self._train_rows], minlength=inputs.outputs)
         self.system.compile(model, training, self.execution.protocol, counts)
@@ -148,7 +148,7 @@ class Training:
 
         def begin(stage: Stage) -> None:
             open_stage(model, system.groups, stage)
-            with model.distribute_strategy.scope():  # or the stage's optimiser would be one device's
+            with model.distribute_strategy.scope():  # else the stage's optimiser would be on one device only
                 self._compile(model, stage.applied(self.execution.training))
 
         def watch(stage: Stage) -> list[keras.callbacks.Callback]:
@@ -159,10 +159,10 @@ class Training:
         fit(model, tracker, self._feed(model, static), self._stages, self.tell, begin, watch)
 
     def _feed(self, model: keras.Model, static: bool) -> Feed:
-        """Return training and validation part as the network is fed them."""
+        """Return the training and validation batches."""
         execution, inputs, training = self.execution, self.execution.inputs, self.execution.training
         train, common = self._train_rows, self._feeding(model)
-        # Which part chooses the epoch.
+        # The part that chooses the epoch.
         chosen_on = "test" if execution.protocol.split_of(self.system.split).chosen_on_test else "validation"
         plan = self.system.plan(inputs.labels[train], training, execution.protocol, execution.seed)
 
@@ -197,7 +197,7 @@ class Training:
         }
 
     def unaugmented(self, model: keras.Model) -> tf.data.Dataset:
-        """Return the training part, shuffled and not augmented, as the network is fed it."""
+        """Return the training batches, shuffled but not augmented."""
         return make_dataset(
             self.execution.inputs.prepared,
             self._train_rows,
@@ -209,7 +209,7 @@ class Training:
     # ------------------------------------------------------------------------------------------------ prediction
 
     def predict(self, model: keras.Model) -> pd.DataFrame:
-        """Return the predictions on the scored images of the parts that the system predicts, in order."""
+        """Return the predictions on the scored images of the system's parts, in order."""
         execution, system, inputs = self.execution, self.system, self.execution.inputs
         labels = system.labelled(execution.cohort).table["label"]
         scored = np.where(labels.isin(execution.scored), execution.part, "")
@@ -225,10 +225,10 @@ class Training:
         with naming_damage():
             outputs = model.predict(batches, verbose=0)
         if not np.isfinite(outputs).all():
-            for path in (execution.folder / STATE, execution.weights):  # to go on from here would end here
+            for path in (execution.folder / STATE, execution.weights):  # resuming would fail again
                 path.unlink(missing_ok=True)
             raise UserError(
-                execution.folder, "the training diverged: its scores are no numbers", "Lower the learning rate"
+                execution.folder, "the training diverged: its scores are not finite", "Lower the learning rate"
             )
         decided, scores = system.decide(outputs.reshape(len(rows), views[0], -1), execution.scored)
         table = execution.cohort.table.iloc[rows]
@@ -247,7 +247,7 @@ class Training:
 
 
 def untrained(execution: Execution) -> tuple[keras.Model, tf.data.Dataset]:
-    """Return an execution's network, compiled and with its initial weights, and its training part, not augmented."""
+    """Return an execution's compiled network with its initial weights, and its training batches, not augmented."""
     training = Training(execution)
     _ = execution.inputs
     keras.utils.set_random_seed(execution.seed)
@@ -256,13 +256,13 @@ def untrained(execution: Execution) -> tuple[keras.Model, tf.data.Dataset]:
 
 
 def _remove_unfinished_files(folder: Path) -> None:
-    """Remove what a killed process was writing: large, and never read by anyone."""
+    """Remove the temporary files of a killed process."""
     for path in folder.glob(".writing-*"):
         path.unlink()
 
 
 def class_weights(labels: np.ndarray, classes: int, training: TrainingSettings) -> dict[int, float] | None:
-    """Return the weight of each class in the loss, a dict since Keras once ignored arrays in silence; None for none."""
+    """Return the class weights of the loss as a dict (Keras once silently ignored arrays), or None."""
     if training.class_weights != "balanced":
         return None
     present = np.unique(labels)
@@ -271,7 +271,7 @@ def class_weights(labels: np.ndarray, classes: int, training: TrainingSettings) 
 
 
 def _stage_facts(stages: list[Stage], tracker: ResumableTraining) -> list[dict[str, Any]]:
-    """What each stage of a training took, and the best that it reached by itself (None for one without an epoch)."""
+    """Return epochs and best monitored value per stage (None for a stage without epochs)."""
     facts, monitor = [], tracker.monitor
     for number, stage in enumerate(stages):
         values = [epoch[monitor] for epoch in tracker.history if epoch["stage"] == number]
@@ -281,7 +281,7 @@ def _stage_facts(stages: list[Stage], tracker: ResumableTraining) -> list[dict[s
 
 
 def _write(execution: Execution, outcome: Outcome, seconds: float) -> None:
-    """Write predictions and history, then the record that says the execution is done."""
+    """Write predictions and history, then the record, which marks the execution as finished."""
     if outcome.history:
         with atomic_path(execution.folder / HISTORY) as temporary:
             pd.DataFrame(outcome.history).to_csv(temporary, index=False)

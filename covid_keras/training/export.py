@@ -1,4 +1,4 @@
-"""Weights of a finished execution as one file, ready for `predict`, for the registry, or for other software."""
+"""Export the weights of a finished execution as one file, for `predict`, the registry, or other software."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from covid_keras.training.runfolder import RunFolder
 
 
 def export_weights(path: str | Path, system: str, out: str | Path, repeat: int = 0, fold: int = 0) -> str:
-    """Write the best weights of an execution as legacy HDF5; return what a registry entry says of the file.
+    """Write the best weights of an execution as legacy HDF5; return the facts for a registry entry.
 
     Parameters
     ----------
@@ -20,22 +20,22 @@ def export_weights(path: str | Path, system: str, out: str | Path, repeat: int =
     system : str
         One of its systems, trained in it.
     out : str or Path
-        The `.h5` file; appears whole or not at all.
+        The `.h5` file, written atomically.
     repeat, fold : int
         From 0.
 
     Raises
     ------
     UserError
-        If the run has no such execution, it is not done, or its network is none of its own.
+        If the run has no such execution, it is not finished, or its system has no network of its own.
     """
     run = RunFolder.open(path)
     run.paper.system(system).require_trained("Export the system that it builds on")
     if Path(out).suffix not in (".h5", ".hdf5"):
-        raise UserError(out, "does not end in .h5", "Call it so: other programs go by it")
+        raise UserError(out, "must end in .h5", "Rename it: other programs rely on the suffix")
     execution = run.execution(system, repeat, fold)
     if not execution.done:
-        raise UserError(execution.name, f"is not done in {run.path}", "Train it first")
+        raise UserError(execution.name, f"is not finished in {run.path}", "Train it first")
     import_tensorflow()
     from covid_keras.models.weights import save_weights
 

@@ -1,4 +1,4 @@
-"""The fit loop of classifiers and segmenters: stage after stage, resumed where a killed training stood."""
+"""The fit loop of classifiers and segmenters: trains in stages and resumes a killed training."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Tell = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True, eq=False)
 class Feed:
-    """What a network is fed.
+    """Training and validation batches.
 
     Attributes
     ----------
     batches : callable
-        (first epoch, end) to the training batches of the epochs up to `end` - 1: a data set of all of them, or a
-        `keras.utils.PyDataset` of one epoch, which keeps count of the epochs itself.
+        (first epoch, end) -> training batches of the epochs up to `end` - 1: a dataset of all of them, or a
+        `keras.utils.PyDataset` of one epoch, which counts the epochs itself.
     validation : Dataset or tuple of ndarray
         As `model.fit` takes it.
     options : dict
@@ -42,7 +42,7 @@ class Feed:
 
 
 class _Telling(keras.callbacks.Callback):
-    """Tell how far the training is."""
+    """Report the progress of the training."""
 
     def __init__(self, tell: Tell) -> None:
         super().__init__()
@@ -61,22 +61,22 @@ def fit(
     open_stage: Callable[[Stage], None] | None = None,
     watch: Callable[[Stage], list[keras.callbacks.Callback]] = lambda stage: [],
 ) -> None:
-    """Train stage after stage, each until its last epoch or until patience is spent; end with the best epoch's weights.
+    """Train all stages, each until its last epoch or until patience runs out; restore the best epoch's weights.
 
     Parameters
     ----------
     model : keras.Model
         Compiled, its optimiser built.
     tracker : ResumableTraining
-        Its folder says where a killed training stood; the steps that follow are the very same.
+        Its folder holds the state of a killed training, which is resumed with identical steps.
     feed : Feed
     stages : sequence of Stage
-        One where nothing is unfrozen.
+        A single one without progressive unfreezing.
     tell : callable
     open_stage : callable, optional
-        Prepares the model for a stage and compiles it; called only if there are several.
+        Prepares and compiles the model for a stage; called only if there are several.
     watch : callable
-        Makes the callbacks of a stage that come before the tracker.
+        Makes the callbacks of a stage that precede the tracker.
     """
     reached = tracker.stage_reached()
     for number in range(reached, len(stages)):
@@ -86,7 +86,7 @@ def fit(
             tracker.begin_stage(number, stages[number].patience)
             open_stage(stages[number])
             if number > reached:
-                tracker.keep(model)  # the best weights on disk may be of this stage before its first state is
+                tracker.keep(model)  # the best weights on disk may be written before this stage's first state
         start = tracker.restore(model) if number == reached else len(tracker.history)
         end = tracker.stage_start + stages[number].epochs
         if not tracker.finished and start < end:
@@ -97,7 +97,7 @@ def fit(
 def fit_epochs(
     model: keras.Model, feed: Feed, start: int, end: int, callbacks: Sequence[keras.callbacks.Callback], tell: Tell
 ) -> None:
-    """Train the epochs `start` to `end` - 1 on batches in the order in which they are fed."""
+    """Train the epochs `start` to `end` - 1 on batches in the given order."""
     batches = feed.batches(start, end)
     steps = len(batches) // (end - start) if isinstance(batches, tf.data.Dataset) else None
     options = {"shuffle": False, "steps_per_epoch": steps, "validation_data": feed.validation} | feed.options
@@ -108,7 +108,7 @@ def fit_epochs(
 
 @contextmanager
 def epoch_bar(what: str, epochs: int) -> Iterator[Tell]:
-    """Show a bar over epochs with losses, metrics and the time left; yield what is to be told."""
+    """Show a progress bar over epochs with losses, metrics and time left; yield its update function."""
     with open_bar(total=epochs, desc=f"training {what}", unit="epoch") as bar:
 
         def tell(done: int, values: dict[str, float]) -> None:
@@ -130,23 +130,23 @@ def cosine_rate(first: float, start: int, epochs: int) -> keras.callbacks.Callba
 
 @dataclass(frozen=True)
 class Plateau:
-    """A learning rate that falls where the monitored quantity no longer rises.
+    """A learning rate that is reduced when the monitored quantity stops rising.
 
     Attributes
     ----------
     patience : int
-        Epochs in a row without a new best after which the rate falls; 0: never.
+        Epochs without a new best after which the rate is reduced; 0: never.
     factor : float
-        What it is then multiplied with.
+        Factor of the reduction.
     """
 
     patience: int
     factor: float
 
     def rate(self, first: float, values: Sequence[float]) -> float:
-        """Return the rate of the next epoch, of the monitored quantity in all epochs so far; one with NaN is no best.
+        """Return the rate of the next epoch, from the monitored values so far; NaN never counts as best.
 
-        A function of the history alone, so that a resumed training has the same rates.
+        Depends only on the history, so that a resumed training has the same rates.
         """
         rate, best, waited = first, -np.inf, 0
         for value in values:
@@ -158,7 +158,7 @@ class Plateau:
 
 
 class PlateauRate(keras.callbacks.Callback):
-    """Set the rate of each epoch by what the tracker saw before it."""
+    """Set the rate of each epoch from the tracker's history."""
 
     def __init__(self, plateau: Plateau, first: float, tracker: ResumableTraining) -> None:
         super().__init__()

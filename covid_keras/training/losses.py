@@ -1,4 +1,4 @@
-"""Losses and metrics of segmentation that leave unmarked pixels out."""
+"""Segmentation losses and metrics that ignore unmarked pixels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ SMOOTH = 1.0
 
 @keras.saving.register_keras_serializable("covid_keras")
 class MaskedDiceCrossEntropy(keras.losses.Loss):
-    """1 - soft Dice + binary cross-entropy over the pixels that a person has judged.
+    """1 - soft Dice + binary cross-entropy over the annotated pixels.
 
     `y_true` is float (batch, height, width, 2): channel 0 the mask (1 = lung), channel 1 the pixels that count
-    (0 = ignore). `y_pred` is float (batch, height, width, 1), a probability. Soft Dice is taken an image:
+    (0 = ignore). `y_pred` is float (batch, height, width, 1), a probability. Soft Dice is computed per image:
     (2 sum(y p) + 1) / (sum y + sum p + 1).
     """
 
@@ -30,7 +30,7 @@ class MaskedDiceCrossEntropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("covid_keras")
 def masked_dice(y_true, y_pred):
-    """Hard Dice an image at threshold 0.5 over the pixels that count; arguments as `MaskedDiceCrossEntropy`."""
+    """Hard Dice per image at threshold 0.5 over the pixels that count; arguments as in `MaskedDiceCrossEntropy`."""
     lung, counts = y_true[..., 0], y_true[..., 1]
     marked = ops.cast(y_pred[..., 0] > 0.5, lung.dtype) * counts
     lung = lung * counts

@@ -1,9 +1,8 @@
-"""The recipe of the shipped lung U-Net: radiographs with human masks in, weights and their Dice out.
+"""The recipe of the shipped lung U-Net, trained on radiographs with human masks.
 
-`covid-keras train-lungs --data DIR --out DIR` runs it. Patients are disjoint between the two parts, pixels that the
-annotators marked "ignore" count neither in the loss nor in Dice, and nothing is selected on the validation part: the
-learning rate rises over the first epoch from a tenth, then falls along a cosine to almost nothing, and the last epoch
-is what ships.
+`covid-keras train-lungs --data DIR --out DIR` runs it. Training and validation patients are disjoint, and pixels that
+annotators marked "ignore" count neither in the loss nor in Dice. Nothing is selected on the validation part: the
+learning rate warms up over the first epoch, then follows a cosine to almost 0, and the last epoch ships.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
 
 @dataclass(frozen=True)
 class LungRecipe:
-    """Settings of the recipe; the defaults are those of the weights that ship.
+    """Settings of the recipe; the defaults are those of the shipped weights.
 
     Attributes
     ----------
@@ -42,14 +41,14 @@ class LungRecipe:
     filters, normalisation : int, str
         Arguments of `build_unet`.
     epochs, batch, learning_rate : int, int, float
-        Adam, its norm of gradients clipped at 1. Warm-up: over the first epoch the rate rises linearly from
-        `learning_rate / 10` to `learning_rate`. Over the next `epochs` epochs' worth of steps it would fall to 0 along
-        a cosine; training ends one epoch short of that, at about `learning_rate * (pi / (2 * epochs))**2` (0.1 % of
-        it for 45 epochs).
+        Adam, with the gradient norm clipped at 1. Over the first epoch, the rate rises linearly from
+        `learning_rate / 10` to `learning_rate`. It then follows a cosine that would reach 0 after `epochs` further
+        epochs; training ends one epoch earlier, at about `learning_rate * (pi / (2 * epochs))**2` (0.1 % of it for 45
+        epochs).
     precision : str
         Keras dtype policy while training; Dice is always measured in float32.
     seed : int
-        Of initial weights, order, dropout and augmentation.
+        Seed of initial weights, order, dropout and augmentation.
     gamma, contrast, brightness : float
         Half-widths of the photometric augmentation: exponent 2**U(-gamma, gamma), factor 1 + U, offset U.
     """
@@ -84,18 +83,16 @@ class LungRecipe:
 
 
 class MaskedBatches(keras.utils.PyDataset):
-    """Shuffled batches of radiographs and masks, the same for the same seed and epoch wherever a training starts.
+    """Shuffled batches of radiographs and masks, determined by seed and epoch; a subclass defines `take`.
 
     Parameters
     ----------
     rows : ndarray of int
-        Places of the training images.
+        Indices of the training images.
     batch_size, seed : int
-        The order is drawn by (seed, epoch).
+        The order is drawn from (seed, epoch).
     epoch : int
-        The epoch that the training starts, or goes on, with.
-
-    A subclass says in `take` what a batch holds.
+        The epoch with which the training starts or resumes.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int, epoch: int = 0) -> None:
@@ -104,9 +101,9 @@ class MaskedBatches(keras.utils.PyDataset):
         self._shuffle()
 
     def take(self, rows: np.ndarray, index: int):
-        """Return (inputs (b, H, W, 1), [mask, counted pixels] (b, H, W, 2)), both float32, of places in `rows`.
+        """Return inputs (b, H, W, 1) and [mask, counted pixels] (b, H, W, 2), both float32, of images `rows`.
 
-        `index` is the batch's number within `epoch`.
+        `index` is the batch's number within the epoch.
         """
         raise NotImplementedError
 
@@ -127,10 +124,10 @@ class MaskedBatches(keras.utils.PyDataset):
 def moved_together(
     images: np.ndarray, targets: np.ndarray, rows: np.ndarray, seed: int, epoch: int, augmentation: Augmentation
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Move radiographs, (b, H, W, 1), and [mask, counted pixels], (b, H, W, 2) in 0..1, by the same transforms.
+    """Transform radiographs, (b, H, W, 1), and [mask, counted pixels], (b, H, W, 2) in 0..1, alike.
 
-    A moved mask is 1 from above 0.5 on, which keeps it binary where bilinear interpolation softens its border. `rows`
-    are the images' keys (see `covid_keras.data.augment.augment_batch`). Returns float32 tensors of these shapes.
+    Masks are thresholded at 0.5 to stay binary after interpolation. `rows` are the images' keys (see
+    `covid_keras.data.augment.augment_batch`). Returns float32 tensors of these shapes.
     """
     both = tf.concat([tf.convert_to_tensor(images, tf.float32), tf.convert_to_tensor(targets, tf.float32)], -1)
     moved = augment_batch(both, tf.convert_to_tensor(rows, tf.int64), seed, epoch, augmentation)
@@ -138,7 +135,7 @@ def moved_together(
 
 
 class _Batches(MaskedBatches):
-    """The recipe's batches: moved, and of other exposure."""
+    """The recipe's batches, with geometric and photometric augmentation."""
 
     def __init__(self, stack: np.ndarray, recipe: LungRecipe) -> None:
         self.stack, self.recipe = stack, recipe
@@ -175,7 +172,7 @@ def load_stack(cohort: Cohort, size: int) -> np.ndarray:
 
 
 def fit_unet(stack: np.ndarray, validation: np.ndarray, recipe: LungRecipe) -> tuple[keras.Model, pd.DataFrame]:
-    """Train on `stack`, watch `validation` (both as `load_stack` gives them); return the model and its history."""
+    """Train on `stack`, evaluate on `validation` (both from `load_stack`); return the model and its history."""
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_dtype_policy(recipe.precision)
     try:
@@ -194,7 +191,7 @@ def fit_unet(stack: np.ndarray, validation: np.ndarray, recipe: LungRecipe) -> t
     feed = Feed(
         lambda start, end: batches,
         (scaled[..., :1], (scaled[..., 1:] > 0.5).astype(np.float32)),
-        {"validation_batch_size": 16, "shuffle": True},  # of the weights that ship
+        {"validation_batch_size": 16, "shuffle": True},  # as for the shipped weights
     )
     with epoch_bar("the U-Net", recipe.epochs) as tell:
         fit_epochs(model, feed, 0, recipe.epochs, [history], tell)
@@ -215,7 +212,7 @@ def measure(model: keras.Model, cohort: Cohort, threshold: float = 0.5, clean: b
 
 
 def run_recipe(cohort: Cohort, split: pd.Series, out: Path, recipe: LungRecipe) -> dict[str, float]:
-    """Train, measure and write weights, history and Dice into `out`; return the validation summary.
+    """Train and evaluate; write weights, history and Dice into `out`; return the validation summary.
 
     Parameters
     ----------
@@ -224,7 +221,7 @@ def run_recipe(cohort: Cohort, split: pd.Series, out: Path, recipe: LungRecipe) 
     split : Series of str, index image_id
         "train" or "validation"; patients disjoint.
     out : Path
-        Receives `lungs_unet16.h5`, `history.csv`, `dice.csv`, `dice.json`, `recipe.json`.
+        Folder for `lungs_unet16.h5`, `history.csv`, `dice.csv`, `dice.json` and `recipe.json`.
     recipe : LungRecipe
     """
     part = cohort.table["image_id"].map(split)

@@ -1,4 +1,4 @@
-"""The radiographs that the shipped U-Net was trained and measured on, and their division."""
+"""The radiographs of the shipped U-Net and their split."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from covid_keras.data.sources import load_source
 from covid_keras.data.splits import read_split
 from covid_keras.models.registry import FOLDER
 
-# Patients and near-duplicates disjoint, 80/20; written once and read ever since, so that later models (and other
-# papers' segmenters) are measured on the same patients.
+# Patients and near-duplicates disjoint, 80/20. Fixed, so that later models (and other papers' segmenters) are evaluated
+# on the same patients.
 SPLIT = FOLDER / "lungs_unet16_split.csv"
 
 
 def load_lung_cohort(data: Path) -> Cohort:
-    """Return the radiographs with human masks, those that the split names.
+    """Return the radiographs with human masks that are in the split.
 
     Raises
     ------
@@ -29,6 +29,6 @@ def load_lung_cohort(data: Path) -> Cohort:
         raise UserError(
             data,
             f"lacks {len(missing)} of the {len(named)} radiographs of the recipe, e.g. {missing[0]}",
-            "`covid-keras data check darwin_v7 cohen` shows what is there",
+            "See `covid-keras data check darwin_v7 cohen`",
         )
     return cohort.filter(cohort.table["image_id"].isin(named))

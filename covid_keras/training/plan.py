@@ -1,4 +1,4 @@
-"""What was asked for, checked and resolved before any work."""
+"""The plan of a run: options checked and resolved before any work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from covid_keras.training.runfolder import EXECUTION_RECORD, EXECUTIONS
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for, resolved: paper, protocol, folders, and what every worker must know."""
+    """A resolved run: paper, protocol, folders, and the settings for workers."""
 
     paper: Paper
     protocol: Protocol
@@ -59,7 +59,7 @@ def make_plan(options: Namespace) -> Plan:
         raise UserError(
             f"profile {profile!r}",
             f"its data are missing: {reason}",
-            "`covid-keras data list` says how to get them; --profile smoke needs none",
+            "See `covid-keras data list`; --profile smoke needs no data",
         )
     protocol = counted(paper, protocol, data)
     paper.check(protocol)
@@ -78,11 +78,11 @@ def make_plan(options: Namespace) -> Plan:
 
 
 def _weights(given: str) -> str:
-    """Keep "imagenet" and "none"; make a path absolute, since workers start elsewhere."""
+    """Return "imagenet" or "none" unchanged; make a path absolute for workers."""
     if given in ("imagenet", "none"):
         return given
     if not Path(given).is_file():
-        raise UserError(f"--weights {given}", "is no file", "Give a path, imagenet or none")
+        raise UserError(f"--weights {given}", "is not a file", "Give a path, imagenet or none")
     require_weight_file(given)
     return str(Path(given).resolve())
 
@@ -93,20 +93,20 @@ def _checkpoints(given: list[str], paper: Paper) -> dict[str, str]:
     for text in given:
         name, equals, path = text.partition("=")
         if not equals:
-            raise UserError(f"--checkpoint {text}", "is not NAME=FILE", f"Names: {', '.join(paper.files) or 'none'}")
+            raise UserError(f"--checkpoint {text}", "must be NAME=FILE", f"Names: {', '.join(paper.files) or 'none'}")
         if name not in paper.files:
             known = ", ".join(f"{key} ({what})" for key, what in paper.files.items()) or "none"
             raise UserError(f"--checkpoint {name}", f"is not a weight file of {paper.name}", f"Known: {known}")
         if not Path(path).expanduser().is_file():
-            raise UserError(f"--checkpoint {name}={path}", "is no file", "Check the path")
+            raise UserError(f"--checkpoint {name}={path}", "is not a file", "Check the path")
         files[name] = str(Path(path).expanduser().resolve())
     return files
 
 
 def missing_systems(paper: Paper, protocol: Protocol, data: Path | None, out: Path | None = None) -> dict[str, str]:
-    """Return the systems that cannot be run here and why; what builds on one of them is missing too.
+    """Return the systems that cannot be run here, including those that build on them, and the reasons.
 
-    A system that the run folder `out` holds finished executions of is not left out, whatever has gone since.
+    A system with finished executions in the run folder `out` is not left out.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def missing_systems(paper: Paper, protocol: Protocol, data: Path | None, out: Pa
 
 
 def settings_of(given: Sequence[str]) -> dict[str, Any]:
-    """Return the changes to a protocol that were given as KEY=VALUE, nested.
+    """Return the changes of a protocol given as KEY=VALUE, nested.
 
     >>> settings_of(["options.cit.lambda_=0.05", "split.repeats=1", "systems=[fucitnet]"])
     {'options': {'cit': {'lambda_': 0.05}}, 'split': {'repeats': 1}, 'systems': ['fucitnet']}
@@ -137,7 +137,7 @@ def settings_of(given: Sequence[str]) -> dict[str, Any]:
     for text in given:
         key, equals, value = text.partition("=")
         if not (equals and all(key.split("."))):
-            raise UserError(f"--set {text}", "is not KEY=VALUE", "Write, for one, --set options.cit.lambda_=0.05")
+            raise UserError(f"--set {text}", "must be KEY=VALUE", "For example: --set options.cit.lambda_=0.05")
         for other in keys:
             if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
                 raise UserError(f"--set {text}", f"overlaps --set {other}", "Set it once")
@@ -145,7 +145,7 @@ def settings_of(given: Sequence[str]) -> dict[str, Any]:
         try:
             nested = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UserError(f"--set {text}", "has a value that is no YAML", "Quote it") from error
+            raise UserError(f"--set {text}", "has a value that is not valid YAML", "Quote it") from error
         for name in reversed(key.split(".")):
             nested = {name: nested}
         changes = merge(changes, nested)
@@ -159,9 +159,9 @@ def judged(
     changed: Sequence[str] = (),
     registered: Mapping[str, str] = MappingProxyType({}),
 ) -> Protocol:
-    """Return the protocol, not comparable where the command departs from what was written down before the run.
+    """Return the protocol, marked as not comparable if the command changes what was fixed before the run.
 
-    `registered` names the registry's entry that a given weight file should be, if there is one.
+    `registered` maps weight files to the registry entries that they should be.
     """
     reasons = [f"{text} set on the command line" for text in changed if not text.startswith("systems=")]
     given, wanted = protocol.weights, written.weights
@@ -182,7 +182,7 @@ def judged(
 
 
 def counted(paper: Paper, protocol: Protocol, data: Path | None) -> Protocol:
-    """Print what each collection should hold and holds; a part of the paper's data is not the paper's data."""
+    """Print expected and found counts of each collection; mark an incomplete one as not comparable."""
     short = []
     for name in paper.sources(protocol):
         for what, expected, found in check_source(name, data):
@@ -195,12 +195,12 @@ def counted(paper: Paper, protocol: Protocol, data: Path | None) -> Protocol:
 
 
 def choose_profile(paper: Paper, data: Path | None, asked: bool = False) -> str:
-    """Return the most demanding profile whose images are at hand; the last one needs none.
+    """Return the most demanding profile whose images are available; the last one needs none.
 
     Raises
     ------
     UserError
-        If a data folder was asked for and holds the images of no profile: that must not end in the phantom.
+        If a data folder was given but lacks the images of every profile: do not fall back to the phantom then.
     """
     passed_over = []
     for name in paper.profiles:
@@ -211,6 +211,6 @@ def choose_profile(paper: Paper, data: Path | None, asked: bool = False) -> str:
         passed_over.append(f"{name}: {reason or 'needs no data'}")
     raise UserError(
         data or paper.name,
-        f"holds the images of no profile of {paper.name} ({'; '.join(passed_over)})",
-        "`covid-keras data list` says how to get them; --profile smoke needs none",
+        f"lacks the images of every profile of {paper.name} ({'; '.join(passed_over)})",
+        "See `covid-keras data list`; --profile smoke needs no data",
     )

@@ -1,4 +1,4 @@
-"""Cohort, splits, lung masks and prepared images of a run, before any training."""
+"""Prepare a run before training: cohort, splits, lung masks, prepared images."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _segment(plan: Plan, cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:
 
 
 def _prepare(run: RunFolder, systems: Iterable[str]) -> dict[str, list[str]]:
-    """Prepare every image once, before any training, so that a bad image is known at once."""
+    """Prepare every image once, before training, so that bad images are found early."""
     whole: dict[str, list[str]] = {}
     done: dict[str, list[str]] = {}
     for name in systems:

@@ -1,4 +1,4 @@
-"""Best epoch, early stopping and resume in one callback whose whole state is on disk after every epoch."""
+"""Best epoch, early stopping and resume in one callback that keeps its state on disk."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
 from covid_keras.training.runfolder import BEST
 
-# So many times as long as a write took is waited before the next one.
+# Minimum wait between writes, in multiples of the duration of a write.
 WRITE_SHARE = 9.0
 STATE = "state.npz"
 
 
 class ResumableTraining(keras.callbacks.Callback):
-    """Keep the best epoch on validation, stop without improvement, and continue after a kill.
+    """Keep the best epoch on validation, stop without improvement, and resume after a kill.
 
-    At the end of epochs all variables of model and optimiser (the seeds of dropout among them), the history and the
-    counters go into one file that appears whole or not at all. A killed training restarts after the last epoch
-    written; with batches keyed by (seed, epoch), the steps that follow are the very same.
+    At the end of epochs, all variables of model and optimiser (including dropout seeds), the history and the counters
+    are written atomically to one file. A killed training resumes after the last epoch written; with batches keyed by
+    (seed, epoch), its steps are identical.
 
     Parameters
     ----------
     folder : Path
-        Run folder of the execution; receives `state.npz` while training and `best.weights.h5`.
+        Folder of the execution, for `best.weights.h5` and, while training, `state.npz`.
     monitor : str
-        "val_loss" or "loss" is minimised, anything else maximised; the first of equal epochs wins unless asked.
+        "val_loss" or "loss" is minimised, anything else maximised.
     patience : int
         Epochs without improvement before training stops.
     stop : str
-        The quantity whose improvement patience waits for; `monitor` if not given.
+        The quantity to which patience applies. Default: `monitor`.
     ties : {"first", "last"}
         Which of equally good epochs is kept.
 
     Attributes
     ----------
     stage, stage_start, staged : int, int, bool
-        Of a training in stages, the one that it is in and the epoch at which that began: patience counts from there,
-        the best epoch is that of all stages.
+        For a training in stages: the current stage and its first epoch. Patience counts within the stage, the best
+        epoch over all stages.
     """
 
     def __init__(self, folder: Path, monitor: str, patience: int, stop: str = "", ties: str = "first") -> None:
@@ -65,21 +65,21 @@ class ResumableTraining(keras.callbacks.Callback):
         return self.seconds_before + time.monotonic() - self.started
 
     def stage_reached(self) -> int:
-        """Return the stage that a killed training was in, 0 for none; raise `UserError` for a damaged state."""
+        """Return the stage that a killed training had reached, else 0; raise `UserError` if the state is damaged."""
         return self._read()[0].get("stage", 0) if (self.folder / STATE).is_file() else 0
 
     def begin_stage(self, number: int, patience: int) -> None:
-        """Begin a stage of a training in stages, the first of them or after what was trained so far."""
+        """Begin a stage after the epochs trained so far."""
         self.stage, self.stage_start, self.staged = number, len(self.history), True
         self.patience, self.finished = patience, False
 
     def keep(self, model: keras.Model) -> None:
-        """Write the state as it is, outside of any epoch."""
+        """Write the current state between epochs."""
         self.set_model(model)
         self._write_state()
 
     def _read(self) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Return what is kept: counters and history, and the variables in their order."""
+        """Return counters with history, and the variables in order."""
         try:
             with np.load(self.folder / STATE) as state:
                 return json.loads(str(state["meta"])), [state[f"v{i}"] for i in range(len(state.files) - 1)]
@@ -87,12 +87,12 @@ class ResumableTraining(keras.callbacks.Callback):
             raise self._unusable(f"is damaged ({error})") from error
 
     def restore(self, model: keras.Model) -> int:
-        """Load the state left by a killed training, if any; return the epoch to start with.
+        """Load the state of a killed training, if any; return the epoch to start with.
 
         Raises
         ------
         UserError
-            If the state is damaged or of another network; the model is left as it was.
+            If the state is damaged or of another network. The model is then unchanged.
         """
         if not (self.folder / STATE).is_file():
             return 0
@@ -108,10 +108,10 @@ class ResumableTraining(keras.callbacks.Callback):
         return len(self.history)
 
     def _unusable(self, problem: str) -> UserError:
-        return UserError(self.folder / STATE, problem, "Delete it: the execution then starts at its first epoch")
+        return UserError(self.folder / STATE, problem, "Delete it to restart the execution from its first epoch")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Record the epoch, keep it where it is the best, write the state, stop where patience is spent."""
+        """Record the epoch, keep it if it is the best, write the state, stop if patience runs out."""
         logs = {key: float(value) for key, value in (logs or {}).items()}
         self.history.append({"epoch": epoch} | ({"stage": self.stage} if self.staged else {}) | logs)
         best_epoch = self._best_epoch(self.monitor, self.ties)
@@ -122,15 +122,15 @@ class ResumableTraining(keras.callbacks.Callback):
                 self.model.save_weights(temporary)
         self.finished = epoch - max(self._best_epoch(self.stop, "first"), self.stage_start - 1) >= self.patience
         self.model.stop_training = self.finished
-        # With every new best, so that the weights on disk are always those that the state means.
+        # With every new best, so that the weights on disk always match the state.
         if better or self.finished or time.monotonic() >= self.next_write:
             started = time.monotonic()
             self._write_state()
-            # A network of 25 million values takes seconds to write: a tenth of the time at most, new bests aside.
+            # Large networks take seconds to write; spend at most a tenth of the time on it, new bests aside.
             self.next_write = time.monotonic() + WRITE_SHARE * (time.monotonic() - started)
 
     def _best_epoch(self, name: str, ties: str) -> int:
-        """Return the epoch so far that is best in one quantity; -1 if it was never a number."""
+        """Return the best epoch so far in one quantity; -1 if all values are NaN."""
         values = np.array([epoch[name] for epoch in self.history])
         goodness = np.where(np.isnan(values), -np.inf, -values if name.endswith("loss") else values)
         if np.isneginf(goodness.max()):
@@ -157,12 +157,12 @@ class ResumableTraining(keras.callbacks.Callback):
         Raises
         ------
         UserError
-            If no epoch had a finite value of what is monitored: the training diverged.
+            If the monitored quantity was never finite: the training diverged.
         """
         if self.best_epoch < 0:
             raise UserError(
                 self.folder,
-                f"the training diverged: {self.monitor} was never a number",
+                f"the training diverged: {self.monitor} was never finite",
                 "Lower the learning rate in the protocol",
             )
         with _without_optimizers(model):
@@ -183,7 +183,7 @@ def _without_optimizers(model: keras.Model) -> Iterator[None]:
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
-    """All variables that decide how training goes on, in a fixed order; running metrics start anew each epoch."""
+    """Return all variables that determine further training, in a fixed order, without running metrics."""
     metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
     optimizers = [model.optimizer, *getattr(model, "extra_optimizers", ())]
     own = [v for v in model.variables if id(v) not in metrics]

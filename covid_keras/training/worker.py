@@ -1,4 +1,4 @@
-"""The process that trains executions as it is told: `python -m covid_keras.training.worker RUN`, a JSON line each."""
+"""A worker process that trains executions named by JSON lines: `python -m covid_keras.training.worker RUN`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
-# Beginnings of the lines that the parent reads: how far a training is, that it is done, the error that it shows.
+# Prefixes of the lines that the parent reads: progress, done, error.
 PROGRESS, DONE, ERROR = "@progress ", "@done", "error: "
 
 Tell = Callable[[int, dict[str, float]], None]
@@ -24,20 +24,20 @@ def worker_command(path: str | Path) -> list[str]:
 
 
 def task_line(system: str, repeat: int, fold: int, log: Path) -> str:
-    """Return what a worker is told on its standard input: which execution to train, and where its log is."""
+    """Return the line on a worker's standard input that names an execution and its log."""
     return json.dumps({"place": [system, repeat, fold], "log": str(log)}) + "\n"
 
 
 def die_with_parent() -> None:
-    """Ask the kernel to end this process when the one that started it dies (Linux; elsewhere it goes on alone)."""
+    """Ask the kernel to end this process when its parent dies (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def serve(train: Callable[[tuple[str, int, int], Tell], None]) -> int:
-    """Train what the lines of standard input name, each with output and errors in its log; return the exit status.
+    """Train the executions named on standard input, each with its output in its log; return the exit status.
 
-    `train` is given (system, repeat, fold) and what is to be told after each epoch. The first `UserError` ends it.
+    `train` takes (system, repeat, fold) and the function to call after each epoch. The first `UserError` ends it.
     """
     from covid_keras.common.errors import UserError
 
@@ -53,7 +53,7 @@ def serve(train: Callable[[tuple[str, int, int], Tell], None]) -> int:
     for line in sys.stdin:
         task: dict[str, Any] = json.loads(line)
         log = os.open(task["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        for stream in (1, 2):  # what libraries in C say, too
+        for stream in (1, 2):  # includes output of C libraries
             os.dup2(log, stream)
         os.close(log)
         try:

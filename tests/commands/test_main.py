@@ -65,7 +65,7 @@ def nowhere(tmp_path, monkeypatch):
         (["reproduce", "tabik", "--jobs", "2", "--dask", "a:1"], ["--jobs", "Dask workers"]),
         (["reproduce", "tabik", "--strategy", "many"], ["--strategy many", "auto, one, mirrored, tpu"]),
         (["reproduce", "tabik", "--precision", "int8"], ["--precision int8", "float32, bf16, fp16"]),
-        (["reproduce", "tabik", "--weights", "none.h5"], ["--weights none.h5", "is no file"]),
+        (["reproduce", "tabik", "--weights", "none.h5"], ["--weights none.h5", "is not a file"]),
         (["reproduce", "tabik", "--out", "file/run"], ["file/run", "cannot be written"]),
         (["predict", "empty"], ["empty", "is a folder without"]),
         (["segment", "none.png"], ["none.png", "there is no such image"]),

@@ -61,9 +61,9 @@ def parts_of(table: pd.DataFrame, repeat: int = 0, fold: int = 0) -> pd.Series:
     ("split", "words"),
     [
         ({"scheme": "published", "folds": 1}, r"split\.leaky_as_published is False\. It must be true"),
-        (HOLD_OUT | {"leaky_as_published": True}, r"split\.leaky_as_published is True\. It must be false where"),
-        (HOLD_OUT | {"folds": 5}, r"split\.folds is 5\. It must be 1 where the scheme is hold_out"),
-        (PUBLISHED | {"folds": 2}, r"split\.folds is 2\. It must be 1 where the scheme is published"),
+        (HOLD_OUT | {"leaky_as_published": True}, r"split\.leaky_as_published is True\. It must be false if"),
+        (HOLD_OUT | {"folds": 5}, r"split\.folds is 5\. It must be 1 if the scheme is hold_out"),
+        (PUBLISHED | {"folds": 2}, r"split\.folds is 2\. It must be 1 if the scheme is published"),
         ({"folds": 1}, r"split\.folds is 1\. It must be at least 2"),
         ({"scheme": "random"}, "scheme"),
         (HOLD_OUT | {"test": 1.0}, r"\.test is 1\.0"),
@@ -113,9 +113,9 @@ def test_the_first_images_of_each_label_are_taken(cohort):
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        ({"N": 31}, r"asks for 31 images 'N', there are 30"),
-        ({"N": 5, "X": 0}, r"asks for some images 'X', there are 0"),
-        ({"X": 2}, r"asks for 2 images 'X', there are 0"),
+        ({"N": 31}, r"asks for 31 images 'N', but there are 30"),
+        ({"N": 5, "X": 0}, r"asks for some images 'X', but there are 0"),
+        ({"X": 2}, r"asks for 2 images 'X', but there are 0"),
     ],
 )
 def test_more_images_than_there_are_get_one_line(cohort, images, words):

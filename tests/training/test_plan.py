@@ -130,8 +130,8 @@ def test_weight_files_are_given_by_name(plan_of, tmp_path):
     [
         ("net.npz", r"--checkpoint net\.npz: .*NAME=FILE.*resnet18, vgg16"),
         ("resnet=net.npz", r"--checkpoint resnet: .*resnet18 \(ImageNet ResNet-18"),
-        ("resnet18=gone.npz", r"--checkpoint resnet18=gone\.npz: is no file"),
-        ("resnet18=", "--checkpoint resnet18=: is no file"),
+        ("resnet18=gone.npz", r"--checkpoint resnet18=gone\.npz: is not a file"),
+        ("resnet18=", "--checkpoint resnet18=: is not a file"),
         ("=net.npz", "--checkpoint : "),
     ],
 )
