@@ -1,4 +1,4 @@
-"""Are the printed numbers of a paper possible? Pure functions of `published.yaml`; no data, no TensorFlow."""
+"""Check whether the printed numbers of a paper are possible, as pure functions of `published.yaml`."""
 
 from covid_keras.audit.core import RULES, audit
 from covid_keras.audit.findings import AUDIT_COLUMNS, Audit, Finding

@@ -1,4 +1,4 @@
-"""The printed cells of a paper with their facts resolved: which images, which classes, which rows belong together."""
+"""The printed cells of a paper with resolved facts: images, classes, related rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from covid_keras.published.facts import Count, Facts, Place, place_text
 _OF_ALL = ("accuracy", "weighted_recall")
 _OF_A_PART = "accuracy_"
 _COUNTS = ("images", "positives", "negatives", "positives_total", "negatives_total", "images_from", "images_to")
-# Larger numbers of images are refused: beyond it floating-point arithmetic proves nothing.
+# Larger numbers of images are rejected, because floating-point arithmetic would prove nothing.
 _MOST_IMAGES = 10**8
 
 
@@ -58,7 +58,7 @@ class Book:
     Parameters
     ----------
     cells : iterable of PublishedCell
-        As `load_published` returns them, places checked.
+        From `load_published`, with checked places.
     """
 
     def __init__(self, cells: Iterable[PublishedCell]) -> None:
@@ -82,11 +82,11 @@ class Book:
         self._deviating = {(cell.table, cell.row) for cell in self.numbers if cell.std is not None}
 
     def quantity(self, cell: PublishedCell) -> str:
-        """Return what the paper says that a cell is, "" where it is none of our metrics."""
+        """Return the metric of a cell according to the paper; "" if it is not one of ours."""
         return cell.facts.quantity or cell.metric
 
     def count(self, counts: Iterable[Count]) -> int | None:
-        """Return a stated number of images, None where nothing is stated."""
+        """Return a stated number of images, or None."""
         found = [int(self.at[one].mean) if isinstance(one, tuple) else one for one in counts]
         return sum(found) if found else None
 
@@ -116,7 +116,7 @@ class Book:
         return cell.facts.executions == 1 and (cell.table, cell.row) in self._deviating
 
     def shares(self) -> list[tuple[PublishedCell, int]]:
-        """Return every cell that is a share of a stated number of images."""
+        """Return all cells that are proportions of a stated number of images."""
         found = [(cell, self.images(cell)) for cell in self.numbers]
         return [(cell, images) for cell, images in found if images]
 
@@ -155,7 +155,7 @@ class Book:
         return {key: cells for key, cells in found.items() if not any(cell.lost for cell in cells)}
 
     def usual_decimals(self, cell: PublishedCell) -> int:
-        """Return how many decimals most numbers of the cell's table and unit are printed with."""
+        """Return the most common number of decimals for the cell's table and unit."""
         same = [other.decimals for other in self.numbers if (other.table, other.unit) == (cell.table, cell.unit)]
         return Counter(same).most_common(1)[0][0]
 
@@ -167,12 +167,12 @@ class Book:
 
 
 def check_facts(book: Book, source: str | Path = "") -> None:
-    """Refuse facts that cannot be or contradict each other, such as more positives than images.
+    """Raise `UserError` for impossible or contradictory facts, such as more positives than images.
 
     Raises
     ------
     UserError
-        Naming the cell, and the file that it is from where that is the `source`.
+        The message names the cell, and the file `source` if given.
     """
     for cell in book.cells:
         if text := _places_wrong(book, cell.facts) or _counts_wrong(book, cell.facts):

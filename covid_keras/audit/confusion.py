@@ -1,4 +1,4 @@
-"""One confusion matrix of two classes: which ones give a row of printed metrics.
+"""Find the two-class confusion matrices that give a row of printed metrics.
 
 References
 ----------
@@ -17,7 +17,7 @@ from covid_keras.audit.intervals import SLACK, Interval
 
 
 class TooManyError(Exception):
-    """There are more matrices than can be looked through."""
+    """There are too many matrices to search."""
 
 
 # TP, FN, FP, TN to numerator and denominator.
@@ -33,7 +33,7 @@ METRICS: dict[str, Formula] = {
     "false_positive_rate": lambda tp, fn, fp, tn: (fp, tn + fp),
     "false_negative_rate": lambda tp, fn, fp, tn: (fn, tp + fn),
 }
-# What else may stand under a heading: mistakes of formulas that are easily made.
+# Other formulas under a heading: common mistakes.
 OTHER_FORMULAS: dict[str, Formula] = {
     "(TP + TN) / (TP + TN + 2 FP)": lambda tp, fn, fp, tn: (tp + tn, tp + tn + 2 * fp),
     "(TP + TN) / (TP + TN + 2 FN)": lambda tp, fn, fp, tn: (tp + tn, tp + tn + 2 * fn),
@@ -58,15 +58,15 @@ MIRRORED |= {second: first for first, second in MIRRORED.items()}
 # The printed metrics of a row: one of `METRICS` to the values that are printed so.
 Values = Mapping[str, Interval]
 
-# So many matrices are kept of all that give a row.
+# Number of solutions kept.
 _KEPT = 20_000
-# Beyond so many lines a row is not looked through.
+# Limit of lines to search per row.
 MOST_LINES = 1_000_000
 
 
 @dataclass(frozen=True)
 class Matrices:
-    """Matrices that give a row: all, or the first ones where there are `total` > M.
+    """Matrices that give a row: all, or the first M of `total`.
 
     Parameters
     ----------
@@ -82,22 +82,22 @@ class Matrices:
         return self.counts.shape[1]
 
     def where(self, fits: np.ndarray) -> Matrices:
-        """Return those of the matrices kept for which `fits`, bool (M,), holds."""
+        """Return the kept matrices selected by `fits`, bool (M,)."""
         return Matrices(self.counts[:, fits], int(fits.sum()))
 
     def ratio(self, formula: Formula) -> np.ndarray:
-        """Return a metric of the matrices, (M,), NaN where its denominator is zero."""
+        """Return a metric of the matrices, (M,); NaN if its denominator is zero."""
         top, bottom = formula(*self.counts.astype(float))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(bottom > 0, top / bottom, np.nan)
 
     def range_of(self, formula: Formula) -> Interval:
-        """Return the least and the largest value of a metric over the matrices."""
+        """Return the range of a metric over the matrices."""
         values = self.ratio(formula)
         return Interval(float(np.nanmin(values)), float(np.nanmax(values)))
 
     def first(self) -> str:
-        """Return one of the matrices in words."""
+        """Describe one of the matrices."""
         return ", ".join(
             f"{name} {count}" for name, count in zip(("TP", "FN", "FP", "TN"), self.counts[:, 0], strict=True)
         )
@@ -107,7 +107,7 @@ NO_MATRICES = Matrices(np.zeros((4, 0), int), 0)
 
 
 def counts_for(values: Interval, images: int) -> range:
-    """Return every whole number k of `images` whose share k / images is printed so [1]_."""
+    """Return all k for which k / images rounds to the printed value [1]_."""
     low = int(np.ceil((values.low - SLACK) * images))
     high = int(np.floor((values.high + SLACK) * images))
     return range(max(low, 0), min(high, images) + 1)
@@ -123,7 +123,7 @@ def common_images_of(shares: Iterable[Interval], low: int, high: int) -> np.ndar
 
 
 def solve(row: Values, positives: int, negatives: int) -> Matrices:
-    """Return the matrices of so many positives and negatives that give all printed metrics of a row.
+    """Return the matrices with these positives and negatives that give all printed metrics of a row.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def solve(row: Values, positives: int, negatives: int) -> Matrices:
 
 
 def solve_images(row: Values, images: int) -> Matrices:
-    """Return the matrices of so many images, whatever the classes, that give all printed metrics of a row.
+    """Return the matrices with this number of images, and any classes, that give all printed metrics of a row.
 
     The classes have an image each at least. Needs an accuracy among the metrics, else the search is too wide. Of very
     many it may return the first only.
@@ -153,7 +153,7 @@ def solve_images(row: Values, images: int) -> Matrices:
     Raises
     ------
     TooManyError
-        If there are too many images to look through.
+        If there are too many images to search.
     """
     right = counts_for(row["accuracy"], images)
     if sum(images - correct + 1 for correct in right) > MOST_LINES:

@@ -1,4 +1,4 @@
-"""All rules over a paper's printed numbers."""
+"""Apply all rules to the printed numbers of a paper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from covid_keras.audit.run_rows import class_weights, runs_of_row
 from covid_keras.evaluation.possibility import AuditVerdict
 from covid_keras.published.cells import PublishedCell, load_published
 
-# In this order: what a row implies is compared with what is printed elsewhere.
+# In this order: values implied by rows are compared with other printed values.
 RULES: tuple[Callable[[Book], Iterable[Finding]], ...] = (
     rules.grim,
     rules.common_images,
@@ -35,27 +35,27 @@ RULES: tuple[Callable[[Book], Iterable[Finding]], ...] = (
     matrices.mean_is_one_run,
 )
 _ACCUSING = (AuditVerdict.IMPOSSIBLE, AuditVerdict.ONE_OF_THESE)
-# A number that is of other images, or of another table, has nothing to answer for to rules that do not know that.
+# Numbers explained by other images or another table are exempt from rules that do not know this.
 _EXPLAINING = ("one_matrix", "repeats", "mean_of_copies", "same_slip")
 
 
 def audit(published: str | Path | Iterable[PublishedCell]) -> Audit:
-    """Ask of every printed number of a paper whether it is possible.
+    """Check whether each printed number of a paper is possible.
 
     Parameters
     ----------
     published : str, Path or iterable of PublishedCell
-        A `published.yaml`, or what `load_published` made of it.
+        A `published.yaml`, or the result of `load_published`.
 
     Returns
     -------
     Audit
-        `table()` has one row per cell with its verdict, the proof and the rules.
+        `table()` has one row per cell with verdict, proof and rules.
 
     Raises
     ------
     UserError
-        For a file that cannot be read or facts that contradict each other.
+        If the file cannot be read or facts contradict each other.
     """
     source = published if isinstance(published, str | Path) else ""
     book = Book(load_published(published) if source else published)
@@ -64,7 +64,7 @@ def audit(published: str | Path | Iterable[PublishedCell]) -> Audit:
 
 
 def _settled(findings: list[Finding]) -> Iterator[Finding]:
-    """Yield the findings; what an explanation of the whole row or table covers gets its verdict."""
+    """Yield the findings; cells covered by an explanation of a whole row or table get its verdict."""
     explained = {
         place: finding
         for finding in findings

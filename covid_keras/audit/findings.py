@@ -1,4 +1,4 @@
-"""What a rule finds, and the verdict of a cell that follows from all findings about it."""
+"""Findings of audit rules, and the verdict of a cell from all its findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from covid_keras.published.facts import Place, place_text
 from covid_keras.published.metrics import OF_MATRIX, WITHOUT_RULE
 
 AUDIT_COLUMNS = ("table", "row", "column", "printed", "verdict", "reason", "proof", "rules")
-# An explanation counts where so few random numbers would be explained as well.
+# An explanation counts if at most this fraction of random numbers would be explained too.
 UNLIKELY = 0.05
 TRUNCATED = "digits cut off instead of rounded"
 
@@ -25,7 +25,7 @@ _WORD, _NO_RULE = "a word", "no rule applies: nothing else that the paper states
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule says of one cell or several.
+    """The result of a rule for one or more cells.
 
     Parameters
     ----------
@@ -37,8 +37,7 @@ class Finding:
     places : tuple of (table, row, column)
         The cells.
     reason : str
-        What explains an explained number, why a number cannot be checked, or which numbers cannot stand together; else
-        "".
+        Explanation of the number, why it cannot be checked, or which numbers contradict each other; else "".
     """
 
     rule: str
@@ -54,34 +53,34 @@ def place_of(cell: PublishedCell) -> Place:
 
 
 def find(rule: str, verdict: AuditVerdict, proof: str, *cells: PublishedCell, reason: str = "") -> Finding:
-    """Return what a rule finds of cells."""
+    """Return a finding for cells."""
     return Finding(rule, verdict, proof, tuple(map(place_of, cells)), reason)
 
 
 def judge(rule: str, holds: bool, proof: str, *cells: PublishedCell) -> Finding:
-    """Return the finding that a check holds or does not."""
+    """Return the finding for a check that holds or fails."""
     return find(rule, AuditVerdict.CONSISTENT if holds else AuditVerdict.IMPOSSIBLE, proof, *cells)
 
 
 def one_of(finding: Finding, *places: Place) -> Finding:
-    """Return the finding that one of several numbers is wrong, and nothing tells which; of the cells at `places`."""
+    """Return the finding that one of the numbers at `places` is wrong, without knowing which."""
     names = "; ".join(map(place_text, finding.places))
     return replace(finding, verdict=AuditVerdict.ONE_OF_THESE, places=places, reason=names)
 
 
 def explain(rule: str, reason: str, proof: str, *cells: PublishedCell) -> Finding:
-    """Return the finding that something explains a number which is not as printed."""
+    """Return the finding that `reason` explains a wrong number."""
     return find(rule, AuditVerdict.EXPLAINED, proof, *cells, reason=reason)
 
 
 def leave_open(rule: str, why: str, *cells: PublishedCell, proof: str | None = None) -> Finding:
-    """Return the finding that a rule cannot decide; the proof is by default the reason, as a sentence."""
+    """Return the finding that a rule cannot decide. Default proof: the reason as a sentence."""
     proof = f"{why.capitalize()}." if proof is None else proof
     return find(rule, AuditVerdict.NOT_CHECKABLE, proof, *cells, reason=why)
 
 
 def odds(chance: float) -> str:
-    """Return a chance in words, of rare ones the power of ten.
+    """Format a probability, as a power of ten if small.
 
     >>> odds(1 / 946), odds(3.1e-11)
     ('1 in 946', '1 in 10^10')
@@ -96,16 +95,16 @@ class Audit:
     Parameters
     ----------
     cells : tuple of PublishedCell
-        In the paper's order.
+        In the order of the paper.
     findings : tuple of Finding
-        Of all rules, in the order in which they were found.
+        Of all rules, in order of discovery.
     """
 
     cells: tuple[PublishedCell, ...]
     findings: tuple[Finding, ...]
 
     def of(self, place: Place) -> list[Finding]:
-        """Return what is found of a cell, the worst first."""
+        """Return the findings for a cell, worst first."""
         return self._by_place[place]
 
     @cached_property
@@ -137,9 +136,9 @@ class Audit:
 
 
 def _row(cell: PublishedCell, own: Sequence[Finding]) -> dict[str, str]:
-    """Return one row of the table; `own` are the cell's findings, the worst first."""
+    """Return a row of the table; `own` are the findings of the cell, worst first."""
     worst = own[0] if own else leave_open("", _why_open(cell), cell, proof="")
-    # What speaks against a number, the worst first; where nothing does, what speaks for it.
+    # Findings against the number, worst first; without any, findings for it.
     least = min(worst.verdict.weight, AuditVerdict.ONE_OF_THESE.weight)
     proofs = dict.fromkeys(finding.proof for finding in own if finding.verdict.weight >= least)
     return {
@@ -155,7 +154,7 @@ def _row(cell: PublishedCell, own: Sequence[Finding]) -> dict[str, str]:
 
 
 def _why_open(cell: PublishedCell) -> str:
-    """Return why no rule has anything to say of a cell."""
+    """Return why no rule applies to a cell."""
     quantity = cell.facts.quantity or cell.metric
     if cell.lost or cell.unit == TEXT:
         return LOST_TEXT if cell.lost else _WORD

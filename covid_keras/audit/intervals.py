@@ -1,4 +1,4 @@
-"""Printed numbers as what they are: an interval of values that round to what is printed."""
+"""Printed numbers as intervals of the values that round to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from covid_keras.published.cells import PublishedCell
 
 SHARES = ("percent", "points", "ratio")
-# Binary fractions of decimal numbers: an end of an interval that is met on paper is met.
+# Tolerance for decimal numbers in binary, so that interval ends count.
 SLACK = 1e-9
 
 
@@ -29,11 +29,11 @@ class Interval:
         return self.low - SLACK <= value <= self.high + SLACK
 
     def holds(self, values: np.ndarray) -> np.ndarray:
-        """Return which values lie in the interval, bool of their shape."""
+        """Return whether values lie in the interval, bool of the same shape."""
         return (values >= self.low - SLACK) & (values <= self.high + SLACK)
 
     def meets(self, other: Interval) -> bool:
-        """Return whether the two have a value in common."""
+        """Whether two intervals overlap."""
         return self.low - SLACK <= other.high and other.low - SLACK <= self.high
 
     def __add__(self, other: Interval) -> Interval:
@@ -48,7 +48,7 @@ class Interval:
 
 
 def scale_of(unit: str) -> float:
-    """Return what a printed value is multiplied by: percentages and points become shares of 1."""
+    """Return the factor that converts a printed value; percentages and points become fractions."""
     return 0.01 if unit in ("percent", "points") else 1.0
 
 

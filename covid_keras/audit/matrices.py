@@ -1,4 +1,4 @@
-"""The rules of printed confusion matrices: what they give, and means that are one of them."""
+"""Rules for printed confusion matrices: metrics derived from them, and means that equal a single run."""
 
 from __future__ import annotations
 

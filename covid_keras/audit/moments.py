@@ -1,4 +1,4 @@
-"""Means over several trainings: is there any set of runs that gives a row of means and standard deviations?
+"""Check whether any set of runs gives a row of means and standard deviations.
 
 Each run has a sensitivity and a specificity; every other metric is a function of the two and of the share of positives.
 The runs are a distribution over the square of sensitivity and specificity, the printed means and standard deviations
@@ -113,7 +113,7 @@ def runs_of(executions: int, folds: int, positives: int, negatives: int, spreads
 
 
 def possible(row: Sequence[Moments], runs: Runs) -> bool:
-    """Return whether any runs give the row."""
+    """Whether any runs give the row."""
     return _solve(row, runs) is not None
 
 

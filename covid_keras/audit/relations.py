@@ -1,4 +1,4 @@
-"""The rules that compare printed numbers with each other: totals, means, numbers given twice, tables that repeat."""
+"""Rules that compare printed numbers: totals, means, repeated numbers, repeated tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of metrics of one evaluation: is there one confusion matrix that gives all of them, and if not, what would?"""
+"""Check whether a single confusion matrix gives all metrics of a row; if not, look for explanations."""
 
 from __future__ import annotations
 

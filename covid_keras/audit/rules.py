@@ -1,4 +1,4 @@
-"""The rules that look at a number with its images, its deviation or its pair: `rule(book)` returns the findings.
+"""Rules for a number with its images, deviation or counterpart: `rule(book)` yields findings.
 
 References
 ----------

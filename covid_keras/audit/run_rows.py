@@ -1,4 +1,4 @@
-"""Rows of means over several trainings: is there a set of trainings that gives all of them?"""
+"""Check whether any set of trainings gives the means of a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slips of the pen: what a printed number may have been before one digit went wrong."""
+"""Typos: possible values of a printed number before a single slip in its digits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from covid_keras.published.cells import PublishedCell
 
 
 def slip_of(text: str) -> str:
-    """Return the reason of a number that one slip explains: what it would be without it."""
+    """Return the reason for a number explained by a slip."""
     return f"a slip of the pen, {text}"
 
 
@@ -37,7 +37,7 @@ def slips(cell: PublishedCell) -> dict[str, float]:
     printed = f"{cell.mean:.{cell.decimals}f}"
     whole, point, rest = printed.partition(".")
     digits, at = whole + rest, len(whole)
-    # All digits, and before which of them the point stands.
+    # All digits, and the position of the decimal point.
     made = {(digits[:i] + d + digits[i:], at + (i <= at)) for i in range(len(digits) + 1) for d in "0123456789"}
     made |= {(digits[:at] + d + digits[at:], at) for d in "0123456789"}
     for i in range(len(digits) - 1):

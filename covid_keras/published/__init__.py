@@ -1,1 +1,1 @@
-"""What a paper printed: published cells, claims and facts, read and validated."""
+"""Published cells, claims and facts of papers, read and validated."""

@@ -1,4 +1,4 @@
-"""Published numbers: the file `published.yaml` of a paper, checked and turned into cells.
+"""Read and validate `published.yaml`, the published numbers of a paper.
 
 Layout of the file (a mapping; every number is kept exactly as printed, so decimals are not lost)::
 
@@ -79,7 +79,7 @@ _Metric = Annotated[str, AfterValidator(metric_name)]
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """What may stand at a table, column, row or cell; the closest one counts."""
+    """Keys allowed at a table, column, row or cell; the closest one counts."""
 
     unit: Unit | None = None
     audit: dict[str, Any] = field(default_factory=dict)
@@ -143,14 +143,14 @@ class _Document:
 
 @dataclass(frozen=True)
 class PublishedCell:
-    """One printed number, or one printed word; or the place of a number that the available text has lost.
+    """A printed number or word, or a number that is lost in the available text.
 
     Parameters
     ----------
     table, row, column : str
-        Where it stands.
+        Position in the paper.
     mean, std : float or None
-        As printed, in `unit`; std is None where none is printed, mean is NaN for a word and where `lost`.
+        As printed, in `unit`; std is None if not printed; mean is NaN for a word or if `lost`.
     unit : str
         One of `Unit`; "ratio" is 0..1, "points" are percentage points, "number" is any other plain number (a
         learning rate), "text" a word.
@@ -158,28 +158,27 @@ class PublishedCell:
         The value to compare with, in `compared_unit`: `value`, or the recommended one where that is an evident
         slip; NaN for a word and where `lost`.
     doubt : str
-        Why the number is to be distrusted, "" where nothing speaks against it.
+        Reason to distrust the number, or "".
     system, metric : str
-        Ours that correspond, "" where there is no counterpart.
+        Our corresponding system and metric, or "".
     decimals, std_decimals : int
-        Decimals printed.
+        Number of printed decimals.
     source : str
-        Where in the paper, where that is not the table itself.
+        Location in the paper, if not the table itself.
     low, high : float or None
-        The interval that the paper prints, in `unit`; None where it prints none.
+        Printed interval, in `unit`, or None.
     text : str
-        What is printed where `unit` is "text", `LOST_TEXT` where `lost`, else "".
+        The printed text if `unit` is "text", `LOST_TEXT` if `lost`, else "".
     actual, predicted : str
-        Our classes, where this is a cell of a confusion matrix, else "".
+        Our classes for a cell of a confusion matrix, else "".
     row_total : int or None
-        Sum of the row of the confusion matrix, None where it is lost.
+        Sum of the row of the confusion matrix; None if lost.
     lost : bool
-        Whether the paper prints a number here that its available text does not hold.
+        Whether the printed number is missing in the available text.
     facts : Facts
-        What the paper states of the number beyond it, for the audit.
+        Further statements of the paper about the number, for the audit.
     target_named : bool
-        Whether the file names the target, as a number or as the printed one; else it is the printed one as long as
-        the audit does not speak against it.
+        Whether the file specifies the target. Otherwise the printed number is the target unless the audit rejects it.
     """
 
     table: str
@@ -207,7 +206,7 @@ class PublishedCell:
 
     @property
     def value(self) -> float:
-        """Return what is printed in the unit in which it is compared: of a confusion matrix the share of the row."""
+        """Return the printed value in `compared_unit`: for a confusion matrix, the percentage of the row."""
         return self.mean if self.row_total is None else 100 * self.mean / self.row_total
 
     @property
@@ -217,17 +216,17 @@ class PublishedCell:
 
     @property
     def printed(self) -> str:
-        """Return the cell as text where a number alone would not say what is printed, else ""."""
+        """Return the printed text if the cell is not just a number, else ""."""
         return self.text if self.row_total is None else f"{self.mean:g} of {self.row_total}"
 
     @property
     def name(self) -> str:
-        """Return the place in words, for messages."""
+        """Return the position as text, for messages."""
         return f"table {self.table}, row {self.row!r}, column {self.column!r}"
 
 
 def load_paper(path: str | Path) -> dict[str, Any]:
-    """Return the paper's own entry: title, journal, year, doi, citation (str) and authors (list of str).
+    """Return the entry `paper`: title, journal, year, doi, citation (str) and authors (list of str).
 
     Raises
     ------
@@ -240,7 +239,7 @@ def load_paper(path: str | Path) -> dict[str, Any]:
 
 
 def load_titles(path: str | Path) -> dict[str, str]:
-    """Return what each published table shows: its name ("V") to its title, in the file's order.
+    """Return the titles of the tables by name (such as "V"), in file order.
 
     Raises
     ------
@@ -256,17 +255,17 @@ def load_published(path: str | Path) -> list[PublishedCell]:
     Parameters
     ----------
     path : str or Path
-        A `published.yaml`; the layout is described in the module's docstring.
+        A `published.yaml`; see the module docstring for the layout.
 
     Returns
     -------
     list of PublishedCell
-        In the order of the paper's tables, rows and columns.
+        In the order of tables, rows and columns.
 
     Raises
     ------
     UserError
-        Naming the file and the table, row and column at fault.
+        If the file is invalid; the message names the table, row and column.
     """
     cells: dict[tuple[str, str, str], PublishedCell] = {}
     for table in _load(path).tables:
@@ -274,7 +273,7 @@ def load_published(path: str | Path) -> list[PublishedCell]:
         for row in table.rows:
             for cell in _row_cells(path, table, row):
                 if (cell.table, cell.row, cell.column) in cells:
-                    raise UserError(path, f"{cell.name} stands there twice", _REMEDY)
+                    raise UserError(path, f"{cell.name} is repeated", _REMEDY)
                 cells[cell.table, cell.row, cell.column] = cell
     _check_places(cells, path)
     _check_metrics(cells.values(), path)
@@ -282,24 +281,28 @@ def load_published(path: str | Path) -> list[PublishedCell]:
 
 
 def _load(path: str | Path) -> _Document:
-    # BaseLoader keeps every scalar as text: 72.00 and 72 are different statements.
+    # BaseLoader keeps scalars as text, because 72.00 and 72 differ in precision.
     return build(_Document, read_yaml(path, yaml.BaseLoader), path, strict=False)
 
 
 def _check_places(cells: Mapping[tuple[str, str, str], PublishedCell], path: str | Path) -> None:
-    """Refuse facts that name a cell that is not there, or that count images by a cell that is not a count."""
+    """Raise `UserError` if facts refer to a missing cell, or use a cell that is not a count as a number of images."""
     for cell in cells.values():
         if missing := [place for place in cell.facts.places() if place not in cells]:
-            raise UserError(path, f"{cell.name}: audit names {place_text(missing[0])}, which is not there", _REMEDY)
+            raise UserError(
+                path, f"{cell.name}: audit refers to {place_text(missing[0])}, which does not exist", _REMEDY
+            )
         for place in cell.facts.counted():
             if cells[place].unit != "count" or cells[place].lost or not _is_count(cells[place].mean):
                 raise UserError(
-                    path, f"{cell.name}: audit counts images by {place_text(place)}, which is not a count", _REMEDY
+                    path,
+                    f"{cell.name}: audit uses {place_text(place)} as a number of images, but it is not a count",
+                    _REMEDY,
                 )
 
 
 def _check_metrics(cells: Collection[PublishedCell], path: str | Path) -> None:
-    """Refuse a metric of a class that is nearly, but not, one of the file's confusion matrices."""
+    """Raise `UserError` for a metric with a class similar, but not equal, to a class of a confusion matrix."""
     classes = {name.casefold(): name for cell in cells for name in (cell.actual, cell.predicted) if name}
     for cell in cells:
         family, _, suffix = cell.metric.partition("_")
@@ -313,15 +316,17 @@ def _check_metrics(cells: Collection[PublishedCell], path: str | Path) -> None:
 
 
 def _check_classes(table: _Table, path: str | Path) -> None:
-    """Refuse a confusion matrix whose rows name a class that its columns do not, and its columns one that rows do not.
+    """Raise `UserError` if rows and columns of a confusion matrix each have a class that the other lacks.
 
-    A misspelt class would leave the matrix without a metric, and what is printed beside it unchecked.
+    A misspelt class would leave the matrix without metrics, and other numbers unchecked.
     """
     actual = {row.actual for row in table.rows if row.actual}
     predicted = {column.predicted for column in table.columns if column.predicted}
     if actual and actual - predicted and predicted - actual:
         here, there = sorted(actual - predicted)[0], ", ".join(sorted(predicted))
-        raise UserError(path, f"table {table.table}: the actual class {here!r} is none of {there}", _REMEDY)
+        raise UserError(
+            path, f"table {table.table}: the actual class {here!r} is not one of the predicted classes {there}", _REMEDY
+        )
 
 
 def _row_cells(path: str | Path, table: _Table, row: _Row) -> list[PublishedCell]:
@@ -347,18 +352,20 @@ def _row_cells(path: str | Path, table: _Table, row: _Row) -> list[PublishedCell
 def _confusion_row(
     cells: list[PublishedCell], columns: dict[str, _Column], actual: str, path: str | Path, where: str
 ) -> Iterator[PublishedCell]:
-    """Give the cells of a row of a confusion matrix with their classes, compared by their share of the row."""
+    """Yield the cells of a row of a confusion matrix with their classes and row total."""
     predicted = [columns[cell.column].predicted for cell in cells if cell.column in columns]
     if len(predicted) < len(cells) or not all(predicted) or len(set(predicted)) < len(columns):
-        raise UserError(path, f"{where}: has an actual class, but not one cell a predicted class", _REMEDY)
+        raise UserError(path, f"{where}: has an actual class, but no cell has a predicted class", _REMEDY)
     if not all(cell.unit == "count" and (cell.lost or _is_count(cell.mean)) for cell in cells):
-        raise UserError(path, f"{where}: must hold counts of images", _REMEDY)
+        raise UserError(path, f"{where}: must contain counts of images", _REMEDY)
     lost = any(cell.lost for cell in cells)
     if lost and not all(cell.lost for cell in cells):
-        raise UserError(path, f"{where}: has lost some of its counts, so no share is known", "Call all of them lost")
+        raise UserError(
+            path, f"{where}: has lost some of its counts, so percentages are unknown", "Mark all of them as lost"
+        )
     total = None if lost else int(sum(cell.mean for cell in cells))
     if total == 0:
-        raise UserError(path, f"{where}: counts no image", _REMEDY)
+        raise UserError(path, f"{where}: has no images", _REMEDY)
     for cell, name in zip(cells, predicted, strict=True):
         metric = cell.metric or CONFUSION.format(actual=actual, predicted=name)
         share = cell.target if total is None else 100 * cell.target / total
@@ -375,7 +382,7 @@ def _cell(path: str | Path, table: _Table, column: _Column, row: _Row, special: 
     unit = _closest("unit", closest)
     lost = text == _LOST
     if lost and special.target is not None:
-        raise UserError(path, f"{where}: is lost, so there is nothing to compare with", "Leave out its target")
+        raise UserError(path, f"{where}: is lost and cannot have a target", "Remove the target")
     numbers = _NO_NUMBERS if lost or unit == TEXT else _parse(text, path, where)
     mean, std, low, high = (None if number is None else float(number) for number in numbers)
     target = mean
@@ -386,7 +393,7 @@ def _cell(path: str | Path, table: _Table, column: _Column, row: _Row, special: 
         table=table.table,
         row=row.row,
         column=column.name,
-        # One and the same NaN, so that equal cells compare equal.
+        # The same NaN object, so that equal cells compare equal.
         mean=math.nan if mean is None else mean,
         std=std,
         unit=unit,
@@ -407,19 +414,19 @@ def _cell(path: str | Path, table: _Table, column: _Column, row: _Row, special: 
 
 
 def _closest(name: str, entries: tuple[_Entry, ...]) -> Any:
-    """Return the first of the entries' values that is given, else None."""
+    """Return the first given value of the entries, else None."""
     return next((value for entry in entries if (value := getattr(entry, name)) is not None), None)
 
 
 def _parse(text: str, path: str | Path, where: str) -> tuple[str, str | None, str | None, str | None]:
-    """Return mean, std, low and high as they are written; None for what is not."""
+    """Return mean, std, low and high as text; None if missing."""
     match = _NUMBER.fullmatch(text.strip())
     if match is None:
         remedy = "Write 78.41, 78.41 ± 7.09, 78.41 [70.1, 85.2], lost or -, or give it the unit text"
         raise UserError(path, f"{where}: {text!r} is not a number", remedy)
     mean, std, low, high = match.groups()
     if low and float(low) > float(high):
-        raise UserError(path, f"{where}: the interval of {text!r} ends before it begins", _REMEDY)
+        raise UserError(path, f"{where}: the interval of {text!r} must have low <= high", _REMEDY)
     return mean, std, low, high
 
 

@@ -1,4 +1,4 @@
-"""The claims of a paper: the file `claims.yaml`, checked. Statements are this suite's wording; nothing is quoted."""
+"""Read and validate `claims.yaml`, the claims of a paper in this suite's wording (no quotes)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ClaimVerdict = Literal["holds", "does not hold", "undecided", "not tested"]
 
 @dataclass(frozen=True)
 class Systems:
-    """The systems that a claim is about: one, or several, and those that they are compared with."""
+    """The systems of a claim, and those that they are compared with."""
 
     a: str | tuple[str, ...]
     b: str | tuple[str, ...] = ()
@@ -22,7 +22,7 @@ class Systems:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Whether the paper's own printed numbers carry a claim, and why."""
+    """Whether the paper's printed numbers support a claim, and why."""
 
     numbers: str
     supports: Literal["yes", "partly", "undecided", "no", "contradicts", "cannot say"]
@@ -31,7 +31,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ClaimTest:
-    """One test of a claim on predictions of ours; the claim's verdict depends on the primary ones.
+    """A test of a claim on our predictions; the primary tests determine the verdict of the claim.
 
     `how`: a against b on the same images ("paired") or on different ones ("sets"), or one system alone ("within").
     `expected`: the claimed side, "+" or "-", or a bound such as "> 50". `value` and its 95 % `interval` are in points.
@@ -51,9 +51,9 @@ class ClaimTest:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: its statement and where the paper makes it, the evidence in the paper, what we found.
+    """A claim: statement, location in the paper, evidence in the paper, our tests.
 
-    `systems` is None where it is about no system of ours; `needs` says what a test would need that is not here.
+    `systems` is None if none of our systems is concerned; `needs` lists what a test would need but is not available.
     """
 
     id: str
@@ -80,16 +80,16 @@ class _Document:
 
 
 def load_claims(path: str | Path) -> dict[str, Claim]:
-    """Return the claims of a `claims.yaml` by their ids, in the file's order.
+    """Return the claims of a `claims.yaml` by id, in file order.
 
     Raises
     ------
     UserError
-        Naming the file and the key at fault, or an id that stands there twice.
+        If the file is invalid or an id is repeated.
     """
     claims: dict[str, Claim] = {}
     for claim in build(_Document, read_yaml(path), path).claims:
         if claim.id in claims:
-            raise UserError(path, f"claim {claim.id!r} stands there twice", "Rename one of them")
+            raise UserError(path, f"claim {claim.id!r} is repeated", "Rename one of them")
         claims[claim.id] = claim
     return claims

@@ -56,7 +56,7 @@ _COLUMN = "printed"
 
 
 def _place(value: Any) -> Any:
-    """Read `TABLE | ROW | COLUMN`."""
+    """Parse `TABLE | ROW | COLUMN`."""
     if isinstance(value, tuple):
         return value
     parts = tuple(part.strip() for part in value.split("|")) if isinstance(value, str) else ()
@@ -66,7 +66,7 @@ def _place(value: Any) -> Any:
 
 
 def _counts(value: Any) -> tuple[Count, ...]:
-    """Read a number of images, the place of one, or a list of these."""
+    """Parse a number of images, the place of one, or a list of these."""
     if isinstance(value, tuple):
         return value
     values = value if isinstance(value, list) and value else [value]
@@ -83,7 +83,7 @@ def _lists(value: Any) -> Any:
     return value if value and isinstance(value, list) and all(isinstance(one, list) for one in value) else [value]
 
 
-# As `published.yaml` writes them.
+# Types as written in `published.yaml`.
 _Place = Annotated[Place, BeforeValidator(_place)]
 _Places = Annotated[tuple[_Place, ...], MinLen(1)]
 _Counts = Annotated[tuple[Count, ...], BeforeValidator(_counts)]
@@ -92,7 +92,7 @@ _Counted = Annotated[tuple[tuple[_Place, _Counts], ...], MinLen(1)]
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts of one cell; see the module's docstring. Counts are tuples of numbers and places to be added up."""
+    """The facts of a cell (see the module docstring). Counts are tuples of numbers and places, which are summed."""
 
     quantity: Annotated[str, MinLen(1), AfterValidator(metric_name)] = ""
     images: _Counts = ()
@@ -114,7 +114,7 @@ class Facts:
     bound: Literal["", "least", "most"] = ""
 
     def places(self) -> list[Place]:
-        """Return every cell that is named."""
+        """Return all places that occur in the facts."""
         weighted = [(place,) for place, _ in self.weighted_mean_of]
         return [
             *self.counted(),
@@ -124,7 +124,7 @@ class Facts:
         ]
 
     def counted(self) -> list[Place]:
-        """Return the cells whose numbers are numbers of images."""
+        """Return the places used as numbers of images."""
         counts = [getattr(self, name) for name in _COUNTS]
         weights = [count for _, count in (*self.weighted_mean_of, *self.share_of)]
         parts = [place for place, _ in self.share_of]
@@ -135,13 +135,13 @@ NO_FACTS = Facts()
 
 
 def read_facts(mapping: Mapping[str, Any], path: str | Path, where: str) -> Facts:
-    """Return the facts of a cell; raise `UserError` if one cannot be, or two exclude each other."""
+    """Return the facts of a cell; raise `UserError` if they are invalid or exclude each other."""
     facts = build(Facts, mapping, path, f"{where}: audit", strict=False)
     for wrong, problem in (
         (facts.executions % facts.folds, f"{facts.executions} executions are not a multiple of {facts.folds} folds"),
         (facts.equal_folds and facts.folds == 1, "equal_folds without folds"),
-        (bool(facts.images_from) != bool(facts.images_to), "images_from and images_to go together"),
-        (facts.bound and not facts.difference_of, "a bound is one of a difference_of"),
+        (bool(facts.images_from) != bool(facts.images_to), "images_from and images_to require each other"),
+        (facts.bound and not facts.difference_of, "bound requires difference_of"),
     ):
         if wrong:
             raise UserError(path, f"{where}: audit: {problem}", "Correct the file")
@@ -149,7 +149,7 @@ def read_facts(mapping: Mapping[str, Any], path: str | Path, where: str) -> Fact
 
 
 def place_text(place: Place) -> str:
-    """Return a place in words, for messages."""
+    """Return a place as text."""
     table, row, column = place
     title = table_title(table)
     title = title.replace("Running text", "the running text", 1) if title.startswith("Running text") else title
@@ -157,7 +157,7 @@ def place_text(place: Place) -> str:
 
 
 def table_title(name: str) -> str:
-    """Return "Table V" for "V", "Running text" for "text", any other name as it is.
+    """Return "Table V" for "V" and "Running text" for "text"; return other names unchanged.
 
     >>> table_title("text 5.1")
     'Running text, section 5.1'

@@ -1,7 +1,6 @@
-"""Names of metrics in `published.yaml`: the suite's own, and what else papers call them; any other name is an error.
+"""Names of metrics in `published.yaml`: the suite's names and common aliases; other names are errors.
 
-A name that no rule of the audit knows would leave its number unchecked, which reads like a number without fault, so a
-misspelt one must not pass.
+A misspelt name must not pass: no audit rule would check its number, so it would seem to be consistent.
 """
 
 from __future__ import annotations
@@ -13,22 +12,22 @@ _OF_RULES = (
     "accuracy", "sensitivity", "specificity", "precision_positive", "precision_negative", "f1_positive",
     "f1_negative", "false_positive_rate", "false_negative_rate", "weighted_recall", "dice", "iou",
 )  # fmt: skip
-# Checked beside a printed confusion matrix of the same system, and there alone.
+# Checked only against a printed confusion matrix of the same system.
 OF_MATRIX = (
     "mcc", "kappa", "balanced_accuracy", "youden", "macro_precision", "macro_recall", "macro_f1",
 )  # fmt: skip
-# What no rule of the audit checks.
+# Not checked by any audit rule.
 WITHOUT_RULE = (
     "auprc", "brier", "log_loss", "calibration_error", "calibration_slope", "calibration_intercept",
     "likelihood_ratio_positive", "likelihood_ratio_negative", "diagnostic_odds_ratio", "g_mean", "prevalence",
     "loss",
 )  # fmt: skip
-# `average_recall`: how it is averaged over the classes is not said.
+# `average_recall`: unspecified average over classes.
 NAMES = (*_OF_RULES, *OF_MATRIX, *WITHOUT_RULE, "auc", "weighted_precision", "weighted_f1", "average_recall")
-# Names that go on with a class, a severity, or a part of the division. `own_<name>`: a measure of the paper's own.
+# Prefixes followed by a class, severity or part. `own_<name>`: a measure defined by the paper.
 FAMILIES = ("accuracy", "recall", "precision", "f1", "specificity", "npv", "auc", "dice", "iou", "confusion", "own")
 
-# Usual names of two-class metrics mean the positive class, as scikit-learn's do by default.
+# Aliases of two-class metrics refer to the positive class, as in scikit-learn.
 _OTHER_NAMES = {
     "accuracy": "acc, overall_accuracy, classification_accuracy, ca",
     "sensitivity": "recall, tpr, true_positive_rate, hit_rate, sens, recall_positive, sensitivity_positive",
@@ -67,18 +66,18 @@ _SIDES = ("positive", "negative")
 
 
 def metric_name(text: str) -> str:
-    """Return the suite's name of a metric: as it is, or of another usual name; case, "-" and spaces do not matter.
+    """Return the suite's name of a metric or alias, ignoring case, "-" and spaces.
 
     Parameters
     ----------
     text : str
-        One of `NAMES`, a name of `ALIASES`, or one of `FAMILIES` with "_" and a class, severity or part, whose case
-        matters.
+        One of `NAMES` or `ALIASES`, or one of `FAMILIES` followed by "_" and a class, severity or part
+        (case-sensitive).
 
     Raises
     ------
     ValueError
-        For any other name, naming the closest known one and all of them.
+        If the name is unknown; the message suggests the closest one and lists all.
 
     Examples
     --------

@@ -198,7 +198,7 @@ CELL = "table 1, row 'best', column 'Acc'"
         (TABLE, "unit: percent", "unit: per cent", "tables[1].unit", "'per cent'"),
         (TABLE, "    unit: percent\n", "", "tables[1].unit", "lacks"),
         (TABLE, "        values: [72", "        valeus: [72", "tables[1].rows[best]", "'valeus'"),
-        (TABLE, "row: severe", "row: best", CELL, "twice"),
+        (TABLE, "row: severe", "row: best", CELL, "repeated"),
         (TABLE, "columns:\n", "columns: many\n    rest:\n", "tables[1]", "'rest'"),
         (TABLE, "{name: Acc, metric: accuracy}", "Acc", "tables[1].columns[0]", "mapping"),
         (TABLE, "{name: Acc, metric", "{metric", "tables[1].columns[0].name", "lacks"),

@@ -56,7 +56,7 @@ def test_claims_come_by_id(tmp_path):
         ("    where: Fig. 2\n", "", r"lacks the key 'claims\[looks_at_lungs\]\.where'"),
         ("interval: [-1.5, 5.5]", "interval: [-1.5]", r"tests\[0\]\.interval is \[-1\.5\]"),
         ("{a: deep, b: [shallow, small]}", "{a: 3}", r"\.systems\.a is 3"),
-        ("id: looks_at_lungs", "id: deeper_is_better", "'deeper_is_better' stands there twice"),
+        ("id: looks_at_lungs", "id: deeper_is_better", "'deeper_is_better' is repeated"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, old, new, subject):
