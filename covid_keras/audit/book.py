@@ -96,7 +96,7 @@ class Book:
         return positives, negatives, positives + negatives if images is None and positives and negatives else images
 
     def images(self, cell: PublishedCell) -> int | None:
-        """Return how many images a share is of, None where that is not stated or the cell is not a plain share.
+        """Return how many images a share is of, None if that is not stated or the cell is not a plain share.
 
         A mean with a standard deviation, over an unstated number of trainings, is not one.
         """

@@ -97,7 +97,7 @@ def runs_of(executions: int, folds: int, positives: int, negatives: int, spreads
     """Return what is known of the test parts: all images, or a part of a division that the paper does not describe.
 
     A division at random varies by `spreads` times the standard deviation of drawing images without replacement, one by
-    class less. None where a part may hold no image of a class, so that not every run has both rates.
+    class less. None if a part may hold no image of a class, so that not every run has both rates.
     """
     if folds == 1:
         return Runs(executions, "rates", Interval(negatives / positives, negatives / positives))
@@ -123,7 +123,7 @@ def harmonic(first: float, second: float) -> float:
 
 
 def range_of(metric: str, what: str, row: Sequence[Moments], runs: Runs) -> Interval | None:
-    """Return which means (or standard deviations) of a metric some runs with the row have; None where no runs have it.
+    """Return which means (or standard deviations) of a metric some runs with the row have; None if no runs have it.
 
     For a standard deviation, `row` holds the metric's mean.
     """
@@ -140,7 +140,7 @@ def range_of(metric: str, what: str, row: Sequence[Moments], runs: Runs) -> Inte
 
 
 def _solve(row: Sequence[Moments], runs: Runs, aim: np.ndarray | None = None) -> float | None:
-    """Return the least value of `aim` over all distributions on the nodes; None where there is none."""
+    """Return the least value of `aim` over all distributions on the nodes; None if there is none."""
     box, left, right = _box(row, runs), [], []
     for one in row:
         less = _least_part(runs, box, one.metric)
@@ -216,7 +216,7 @@ def _moment(
 
 
 def _on_grid(runs: Runs, box: tuple[Interval, Interval], metric: str, odds: float, fine: int) -> np.ndarray:
-    """Return a metric on the nodes of the box, `fine` times as many a side, NaN where it is not defined."""
+    """Return a metric on the nodes of the box, `fine` times as many a side, NaN if it is not defined."""
     sides = (np.linspace(side.low, side.high, _STEPS * fine + 1) for side in box)
     x, y = np.meshgrid(*sides, indexing="ij")
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -257,7 +257,7 @@ def _error(fine: np.ndarray, nodes: np.ndarray) -> np.ndarray:
 
 
 def at_fault(row: Mapping[str, Moments], runs: Runs, order: Sequence[str]) -> tuple[str, str] | None:
-    """Return the first number of an impossible row without which it is possible; None where it takes several.
+    """Return the first number of an impossible row without which it is possible; None if it takes several.
 
     The metrics are tried in `order`, then the others. A standard deviation is named alone (`STD`) where the row is
     possible without it, for then its mean is not to blame; else the mean with its deviation (`MEAN`).

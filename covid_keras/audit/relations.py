@@ -33,7 +33,7 @@ def totals(book: Book) -> Iterator[Finding]:
     """Do sums, means, differences and numbers given twice agree with the numbers that they are of?
 
     Where they do not, see `_at_fault` for sums and the like; of two values of one quantity that is at fault which
-    nothing confirms, or which the row it stands in rules out; where that is not decided, both are.
+    nothing confirms, or which the row it stands in rules out; if that is not decided, both are.
     """
     unknown = {place_of(cell) for cell in book.cells} - {place_of(cell) for cell in book.numbers}
     checks = [

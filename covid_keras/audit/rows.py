@@ -67,7 +67,7 @@ class Explanation:
 
     @property
     def named(self) -> tuple[str, str]:
-        """Return the heading and the formula that it stands for, empty where that is its own."""
+        """Return the heading and the formula that it stands for, empty if that is its own."""
         return ("", "") if self.formula == self.heading else (self.heading, self.formula)
 
 
@@ -105,7 +105,7 @@ def _values(row: Row, cut: bool = False) -> dict[str, Interval]:
 
 
 def _tried(values: Values, positives: int, negatives: int) -> Matrices | None:
-    """Return the matrices that give the values, None where there are none or too many to look through."""
+    """Return the matrices that give the values, None if there are none or too many to look through."""
     try:
         made = solve(values, positives, negatives)
     except TooManyError:
@@ -192,7 +192,7 @@ class Candidates:
     def best(
         self, failing: Sequence[Row], known: Collection[tuple[str, str]] | None = None
     ) -> tuple[Explanation, float] | None:
-        """Return the one cheapest reading with the chance that it is luck; None where that is not unlikely.
+        """Return the one cheapest reading with the chance that it is luck; None if that is not unlikely.
 
         With `known`, only headings and formulas that explain other tables.
         """

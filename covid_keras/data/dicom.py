@@ -30,10 +30,10 @@ def dicom_size(path: Path) -> tuple[int, int]:
 
 
 def read_dicom(path: Path) -> Picture:
-    """Read a DICOM file of one frame as it is to be displayed; the values are float64.
+    """Read a single-frame DICOM file as display values, float64.
 
-    Raises `UserError` if pydicom or the decoder of its compression is missing, where there is no image, or several,
-    or one out of bounds, or where its pixels are damaged or not understood.
+    Raises `UserError` if pydicom or a decoder is missing, the file has no image or several frames, the size is out of
+    bounds, or the pixels are damaged or in an unsupported format.
     """
     notes: list[str] = []
     header = _read_header(path, notes)

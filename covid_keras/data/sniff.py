@@ -77,7 +77,7 @@ def sniff(path: str | Path) -> str:
         with open(path, "rb") as stream:
             start = stream.read(_START)
     except FileNotFoundError as error:
-        raise UserError(path, "there is no such image", "Check the path") from error
+        raise UserError(path, "does not exist", "Check the path") from error
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "Check its permissions") from error
     if not start:

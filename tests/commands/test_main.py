@@ -68,7 +68,7 @@ def nowhere(tmp_path, monkeypatch):
         (["reproduce", "tabik", "--weights", "none.h5"], ["--weights none.h5", "is not a file"]),
         (["reproduce", "tabik", "--out", "file/run"], ["file/run", "cannot be written"]),
         (["predict", "empty"], ["empty", "is a folder without"]),
-        (["segment", "none.png"], ["none.png", "there is no such image"]),
+        (["segment", "none.png"], ["none.png", "does not exist"]),
         (["segment", "none.png", "--threads", "0"], ["--threads", "at least 1 (got 0)"]),
         (["report", "empty"], ["is no run folder"]),
         (["ensemble", "file"], ["file", "is not a readable CSV table"]),

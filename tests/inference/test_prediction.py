@@ -549,7 +549,7 @@ def test_no_path_is_a_formula(register, picture, tmp_path, monkeypatch):
         (lambda path: write_image(path, np.zeros((1, 1), np.uint8)), "1x1"),
         (lambda path: write_image(path, np.zeros((16, 20_000), np.uint8)), "20000"),
         (lambda path: path.mkdir(), "is a folder"),
-        (lambda path: None, "there is no such image"),
+        (lambda path: None, "does not exist"),
         (lambda path: write_dicom(path, np.zeros((64, 64), np.uint8), "CT"), "is not a radiograph (DICOM modality CT)"),
     ],
 )

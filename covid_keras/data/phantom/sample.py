@@ -28,7 +28,7 @@ class PhantomSample:
     image : (H, W) uint8
         Grey, 0 = air, bright = bone and soft tissue.
     lungs, opacity : (H, W) uint8
-        Masks, 0 or 255. `opacity` lies within `lungs` and is empty where nothing is to be seen.
+        Masks, 0 or 255. `opacity` lies within `lungs` and is empty if nothing is to be seen.
     extent : int
         0-8, see `phantom.opacities`.
     """

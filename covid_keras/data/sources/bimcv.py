@@ -88,7 +88,7 @@ def header(path: str | Path) -> dict[str, str]:
 
 
 def view(path: Path) -> str:
-    """Return "PA", "AP" or "L" from the file's name, else from its DICOM header; "" where neither tells."""
+    """Return "PA", "AP" or "L" from the file's name, else from its DICOM header; "" if neither tells."""
     match = _VIEW.search(path.stem)
     token = match[1] if match else header(path).get(_VIEW_POSITION, "").strip().lower()
     return _VIEWS.get(token, "")
@@ -109,7 +109,7 @@ class Bimcv(Source):
     def load(self, folder: Path) -> Cohort:
         """Return every radiograph as a cohort with one label. Further columns: `session`, `finding`.
 
-        Raises `UserError` as `radiographs` and `missing`; where the table of findings or a column of it is missing.
+        Raises `UserError` as `radiographs` and `missing`; if the table of findings or a column of it is missing.
         """
         files = radiographs(folder)
         missing(folder, files)

@@ -41,7 +41,7 @@ class BimcvPositive(Bimcv):
     def load(self, folder: Path) -> Cohort:
         """Return the radiographs as a cohort. Further columns: `session`, `finding`, `tested`.
 
-        Raises `UserError` as `Bimcv.load`; where the table of tests is there and lacks a column.
+        Raises `UserError` as `Bimcv.load`; if the table of tests is there and lacks a column.
         """
         cohort = super().load(folder)
         tested: set[str] = set()

@@ -103,7 +103,7 @@ def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
 
 
 def read_scores(folder: Path, files: Iterable[str]) -> dict[str, float]:
-    """Return geographic_mean (extent, 0 to 8) by the files' names; empty where the table of scores is absent.
+    """Return geographic_mean (extent, 0 to 8) by the files' names; empty if the table of scores is absent.
 
     Raises `UserError` if a column is missing, a file is listed twice, or a score is not a number from 0 to 8.
     """

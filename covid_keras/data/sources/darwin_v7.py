@@ -40,7 +40,7 @@ class DarwinV7(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the frontal X-rays that have a human lung mask, as a cohort with `mask_path` set.
 
-        Raises `UserError` as `cohen.load`; where the folder of masks is missing or empty, or no mask belongs to an
+        Raises `UserError` as `cohen.load`; if the folder of masks is missing or empty, or no mask belongs to an
         image.
         """
         masks = image_files(folder / cohen.MASKS)

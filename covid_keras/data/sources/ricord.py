@@ -84,7 +84,7 @@ class Ricord(Source):
         """Return the frontal radiographs as a cohort of the one class "COVID-19".
 
         Further column: `study`. Raises `UserError` as `_survey`: no file, a damaged one, one in the folder of
-        another patient, pydicom missing; where an image is there twice or no image is frontal.
+        another patient, pydicom missing; if an image is there twice or no image is frontal.
         """
         table = _survey(folder)
         table = table[_frontal(table)]
