@@ -169,7 +169,7 @@ def refused(path, *words) -> str:
 
 
 def test_images_missing_folder_empty_and_text(tmp_path):
-    refused(tmp_path / "none.png", "no such image")
+    refused(tmp_path / "none.png", "does not exist")
     refused(tmp_path, "is a folder")
     (tmp_path / "empty.png").touch()
     refused(tmp_path / "empty.png", "0 bytes")
