@@ -613,7 +613,7 @@ def test_a_folder_that_cannot_be_written(register, picture, capsys, tmp_path):
         ({"preparation": {"enhance": "stack"}}, "prepares 3 channels for 1"),
         ({"classes": ("COVID-19",)}, "fewer than two classes"),
         ({"builder": ""}, "has no builder"),
-        ({"preparation": {}}, "does not say how its input is prepared"),
+        ({"preparation": {}}, "has no preparation of its input"),
     ],
 )
 def test_entries_that_contradict_themselves(register, fields, words):
