@@ -214,7 +214,7 @@ def test_a_part_that_a_label_would_be_missing_in_is_refused():
     "others", [{"scheme": "folds"}, {"scheme": "published", "folds": 1, "leaky_as_published": True}]
 )
 def test_shares_are_of_a_hold_out_alone(others):
-    refused(r"split\.shares is .*left out where the scheme is not hold_out", SplitSettings, **others, shares=SHARES)
+    refused(r"split\.shares is .*hold_out", SplitSettings, **others, shares=SHARES)
     assert SplitSettings(**others).shares == {}
 
 
