@@ -63,7 +63,7 @@ def notes(package: str | Path, template: str, block: str = "", **values: Any) ->
     Parameters as in `prose`.
     """
     found: list[tuple[str, str]] = []
-    for part in prose(package, template, block, **values).split("\n\n"):
+    for part in filter(None, prose(package, template, block, **values).split("\n\n")):
         if part.startswith("## "):
             found.append((part.removeprefix("## "), ""))
         else:
