@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 import jinja2
 import pandas as pd
@@ -64,6 +65,9 @@ _LATEX = {
 }
 
 
+_ENCODED: WeakKeyDictionary[Figure, tuple[Literal["png", "svg"], bytes]] = WeakKeyDictionary()
+
+
 def render(report: Report, kind: Kind = "html") -> str:
     """Return a report as text. The output is deterministic.
 
@@ -91,18 +95,19 @@ def write_report(path: str | Path, report: Report) -> Path:
 
 
 def write_figures(folder: Path, report: Report) -> list[Path]:
-    """Write every figure of a report as PNG, named by its position and title; return the files.
+    """Write every figure of a report as the page shows it, named by its position and title; return the files.
 
-    Other PNG files in the folder, from an earlier report, are removed.
+    Figures of numbers are SVG, those that hold pictures PNG. Such files of an earlier report are removed.
     """
     written: list[Path] = []
     for section in report.sections:
         for entry in _figures_of(section):
             words = re.sub(r"[^a-z0-9]+", "-", entry.title.lower()).strip("-")[:80]
-            written.append(folder / f"{len(written) + 1:02d}-{words}.png")
+            kind, content = _encoded(entry.figure)
+            written.append(folder / f"{len(written) + 1:02d}-{words}.{kind}")
             with atomic_path(written[-1]) as temporary:
-                temporary.write_bytes(drawn(entry.figure, "png"))
-    for path in set(folder.glob("*.png")) - set(written):
+                temporary.write_bytes(content)
+    for path in {*folder.glob("*.png"), *folder.glob("*.svg")} - set(written):
         path.unlink()
     return written
 
@@ -123,14 +128,22 @@ def drawn(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
     return buffer.getvalue()
 
 
+def _encoded(figure: Figure) -> tuple[Literal["png", "svg"], bytes]:
+    """Return a figure's kind and bytes: PNG if it contains pictures, else SVG; drawn once for page and file."""
+    if figure not in _ENCODED:
+        holds_pictures = any(image.get_array().size > 10_000 for axes in figure.axes for image in axes.images)
+        kind: Literal["png", "svg"] = "png" if holds_pictures else "svg"
+        _ENCODED[figure] = kind, drawn(figure, kind)
+    return _ENCODED[figure]
+
+
 def inline_figure(figure: Figure, alternative: str) -> Markup:
-    """Return a figure as an `<img>` with a data URI: PNG if it contains pictures, else SVG."""
-    holds_pictures = any(image.get_array().size > 10_000 for axes in figure.axes for image in axes.images)
-    kind = "png" if holds_pictures else "svg+xml"
-    data = base64.b64encode(drawn(figure, "png" if holds_pictures else "svg")).decode("ascii")
+    """Return a figure as an `<img>` with a data URI."""
+    kind, content = _encoded(figure)
+    data = base64.b64encode(content).decode("ascii")
     width, height = (round(96 * side) for side in figure.get_size_inches())
     return Markup(
-        f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alternative)}" '
+        f'<img src="data:image/{"svg+xml" if kind == "svg" else kind};base64,{data}" alt="{html.escape(alternative)}" '
         f'width="{width}" height="{height}">'
     )
 

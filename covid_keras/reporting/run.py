@@ -17,7 +17,7 @@ from covid_keras.training.runfolder import RunFolder
 
 
 def report_run(path: str | Path, heatmaps: bool = True) -> Path:
-    """Write `report.html`, `report.md`, `figures/*.png`, `comparison.*` and `metrics.json` of a run; return the page.
+    """Write `report.html`, `report.md`, `figures/*`, `comparison.*` and `metrics.json` of a run; return the page.
 
     Parameters
     ----------
