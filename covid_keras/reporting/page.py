@@ -177,6 +177,8 @@ def _truth_section(results: Results) -> Section:
     # From the cohort: most papers' predictions know no severity, which their divisions are not stratified by.
     extent = frame["image_id"].map(results.run.cohort.table.set_index("image_id")["extent"])
     severity = extent.map(severity_level).where(frame["label"] == positive, "")
+    if not (severity != "").any():
+        return Section(title)
     found = known_truth(frame.assign(severity=severity), positive).to_dict("records")
     rows = [
         {"system": results.systems.get(row["system"], row["system"]), "verdict": row["verdict"]}

@@ -18,15 +18,19 @@ from covid_keras.evaluation import compute_metrics, read_predictions
 from covid_keras.paper.protocol import load_protocol
 from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.training.runfolder import Execution, RunFolder
-from covid_keras.training.schedulers import Processes, run_executions
+from covid_keras.training.schedulers import Processes, log_of, run_executions
+from covid_keras.training.worker import task_line, worker_command
 from tests.helpers.command import fails
 
 pytestmark = pytest.mark.slow
 
 
 def _start(run: RunFolder, fold: int, system: str = "a") -> subprocess.Popen:
-    command = [sys.executable, "-m", "covid_keras.training.worker", str(run.path), system, "0", str(fold)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe, log = subprocess.PIPE, log_of(run.execution(system, 0, fold))
+    process = subprocess.Popen(worker_command(run.path), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    process.stdin.write(task_line(system, 0, fold, log))
+    process.stdin.close()
+    return process
 
 
 def _train_here(execution: Execution) -> None:
@@ -141,7 +145,7 @@ def test_papers_come_by_entry_points(tiny_paper):
     assert "tiny" in load_papers()
     assert load_paper("nobody").name == "tiny"
     assert load_paper("tabik").name == "covid_sdnet"
-    with pytest.raises(UserError, match=r"is no paper.*covid_sdnet \(tabik\)"):
+    with pytest.raises(UserError, match=r"tabic: .*covid_sdnet \(tabik\)"):
         load_paper("tabic")
     with pytest.raises(UserError, match="has no profile 'papper'"):
         load_paper("tiny").protocol("papper")
