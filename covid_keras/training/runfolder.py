@@ -1,4 +1,4 @@
-"""The run folder: what a run consists of, and what is done already."""
+"""The run folder: the files of a run and the state of its executions."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ class Execution:
 
     @property
     def name(self) -> str:
-        """As progress and logs call it."""
+        """Name in progress and logs."""
         return f"{self.system.name} repeat {self.repeat + 1} fold {self.fold + 1}"
 
     # ------------------------------------------------------------------------------------------------ its files
 
     @property
     def folder(self) -> Path:
-        """Everything that it leaves."""
+        """The folder with all its files."""
         return self.run.path / EXECUTIONS / self.system.name / f"repeat{self.repeat}-fold{self.fold}"
 
     @property
     def predictions(self) -> Path:
-        """The file that training ends in."""
+        """The file of predictions."""
         return self.folder / "predictions.csv"
 
     @property
@@ -70,24 +70,24 @@ class Execution:
 
     @property
     def record(self) -> Path:
-        """Written last: provenance, and the hash of the predictions."""
+        """The record, written last: provenance and the hash of the predictions."""
         return self.folder / EXECUTION_RECORD
 
     @property
     def done(self) -> bool:
-        """Whether the training ended and its predictions are those that it wrote."""
+        """Whether it is finished and its predictions are unchanged."""
         if not (self.record.is_file() and self.predictions.is_file()):
             return False
         return self.details["predictions_sha256"] == sha256_of(self.predictions)
 
     @property
     def details(self) -> dict[str, Any]:
-        """What the record says: seed, cost, epochs, versions, device."""
+        """The record: seed, cost, epochs, versions, device."""
         return read_record(self.record, _EXECUTION_KEYS)
 
     @property
     def begun(self) -> bool:
-        """Whether a training left anything worth going on from."""
+        """Whether a training left files."""
         return any(path.name != "log.txt" and not path.name.startswith(".") for path in self.folder.glob("*"))
 
     # ------------------------------------------------------------------------------------------------ its run
@@ -104,12 +104,12 @@ class Execution:
 
     @property
     def training(self) -> TrainingSettings:
-        """How its system is trained."""
+        """The training settings of its system."""
         return self.system.training(self.protocol)
 
     @property
     def seed(self) -> int:
-        """The protocol's seed, the repeat and the fold mixed in, distinct within a protocol."""
+        """The protocol's seed combined with repeat and fold, unique within a protocol."""
         return self.training.seed + 1000 * self.repeat + self.fold
 
     @property
@@ -123,7 +123,7 @@ class Execution:
         return self.run.paper.scored_of(self.system, self.cohort)
 
     def below(self, name: str) -> Execution:
-        """Return the execution of another system that this one builds on; raise `UserError` if it is not done."""
+        """Return the execution of another system on which this one builds; raise `UserError` if unfinished."""
         system = self.run.paper.system(name)
         one = Execution(self.run, system, *system.place(self.repeat, self.fold))
         if not one.done:
@@ -132,7 +132,7 @@ class Execution:
 
     @property
     def before(self) -> Execution | None:
-        """The finished execution that it comes after, None if its system comes after none."""
+        """The finished execution on which it builds, or None."""
         return self.below(self.system.after) if self.system.after else None
 
     @property
@@ -150,12 +150,12 @@ class Execution:
 
     @property
     def split_seed(self) -> int:
-        """Of the division of this repeat."""
+        """The seed of this repeat's split."""
         return self.protocol.split_of(self.system.split).seed + self.repeat
 
     @property
     def divided(self) -> np.ndarray:
-        """The part of each image by the split alone, (n,) of str, "" for none."""
+        """The part of each image by the split, (n,) of str, "" for none."""
         return self.run.part(self.repeat, self.fold, self.system.split).fillna("").to_numpy(dtype=object)
 
     @cached_property
@@ -165,12 +165,12 @@ class Execution:
 
     @cached_property
     def part(self) -> np.ndarray:
-        """The division without the images that a system below does not let through."""
+        """The division without images filtered out by systems on which it builds."""
         return self.system.part(self)
 
     @cached_property
     def preparation(self) -> Preparation:
-        """What is done once to every image, the template of histogram matching taken from the training part."""
+        """The preparation of images, with the template for histogram matching from the training part."""
         preparation, template = self.system.preparation(self.protocol), self.system.template(self)
         if template is None:
             return preparation
@@ -180,12 +180,12 @@ class Execution:
 
     @property
     def prepared(self) -> PreparedImages:
-        """The prepared images of the cohort, made and kept in the run's cache where they are not there yet."""
+        """The prepared images of the cohort, made if not in the run's cache."""
         return prepare_cohort(self.cohort, self.preparation, self.run.cache)
 
     @cached_property
     def inputs(self) -> Inputs:
-        """What its network is fed."""
+        """The network's inputs."""
         return self.system.feed(self, self.cohort, self.part, self.prepared)
 
     # ------------------------------------------------------------------------------------------------ its result
@@ -197,7 +197,7 @@ class Execution:
 
     @property
     def history(self) -> pd.DataFrame | None:
-        """Losses and accuracies of each epoch, None if nothing was trained; raise `UserError` if unreadable."""
+        """Losses and accuracies per epoch, None if nothing was trained; raise `UserError` if unreadable."""
         if not self.details["epochs"]:
             return None
         path = self.folder / HISTORY
@@ -212,7 +212,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run: resolved protocol, cohort, splits, executions, and the report made of them.
+    """One run: resolved protocol, cohort, splits, executions, and the report.
 
     Attributes
     ----------
@@ -232,27 +232,27 @@ class RunFolder:
         settings: Mapping[str, Any],
         lungs: Mapping[str, Any] | None = None,
     ) -> RunFolder:
-        """Write a new run, or open the one that is there where it is the very same.
+        """Write a new run, or open an existing identical one.
 
         Parameters
         ----------
         path : str or Path
         protocol : Protocol
         cohort : Cohort
-            Its `mask_path` set where masks are needed.
+            With `mask_path` set if masks are needed.
         make_splits : callable
             Returns the split tables by name ("" is the main one) and the near-duplicate pairs. Called for a new run
-            only: one that is there keeps its own.
+            only.
         settings : mapping
-            `cache`, `strategy`, `precision` and `left_out`. All but the precision may change when a run goes on.
+            `cache`, `strategy`, `precision` and `left_out`. All except the precision may change when a run is resumed.
         lungs : mapping, optional
-            What else decided the inputs: of the lung masks and of weight files that were given, the sha256.
+            Hashes of what else determines the inputs: lung masks and given weight files.
 
         Raises
         ------
         UserError
-            If the folder holds a run in which something was trained and that differs: names the first
-            difference. Where the folder cannot be written.
+            If the folder contains a different run with trained executions (names the first difference), or cannot be
+            written.
         """
         run = cls(require_writable_folder(Path(path)).resolve())
         identity = {
@@ -269,15 +269,15 @@ class RunFolder:
             elif any(execution.begun for execution in run.executions()):
                 raise UserError(
                     run.path,
-                    f"holds a run that differs: {difference}",
+                    f"contains a different run: {difference}",
                     "Choose another --out, or remove that folder",
                 )
         run._write(protocol, cohort, splits, make_splits, settings, identity)
-        # Nothing cached from an older record may be read.
+        # A new object, so that nothing cached from an older record is read.
         return cls(run.path)
 
     def _write(self, protocol, cohort, splits, make_splits, settings, identity) -> None:
-        """Write everything that a run starts with, its record last."""
+        """Write the files of a new run, its record last."""
         text = yaml.safe_dump(as_plain(protocol), sort_keys=False, allow_unicode=True)
         write_text(self.path / "protocol.yaml", text)
         cohort.to_csv(self.path / "cohort.csv")
@@ -299,25 +299,25 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open a run that is there; raise `UserError` if the folder is none."""
+        """Open an existing run; raise `UserError` if the folder is not a run folder."""
         run = cls(Path(path).resolve())
         try:
             there = (run.path / RECORD).is_file()
         except OSError as error:
-            raise UserError(path, f"cannot be looked at ({error.strerror})", "Check the path") from error
+            raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
         if not there:
-            raise UserError(path, f"is no run folder (no {RECORD})", "Give the --out of `covid-keras reproduce`")
-        _ = run.record  # a broken record is told at once
+            raise UserError(path, f"is not a run folder (no {RECORD})", "Give the --out of `covid-keras reproduce`")
+        _ = run.record  # raises for a broken record
         return run
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What `run.json` says."""
+        """The contents of `run.json`."""
         return read_record(self.path / RECORD, _RECORD_KEYS)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """How the run was asked for last: cache folder, strategy, precision."""
+        """The latest settings: cache folder, strategy, precision."""
         return self.record["settings"]
 
     @cached_property
@@ -342,12 +342,12 @@ class RunFolder:
         return Cohort.from_csv(self._unchanged("cohort.csv"), classes=tuple(self.record["classes"]))
 
     def _unchanged(self, name: str) -> Path:
-        """Return the path of a file of the run; raise `UserError` if it is gone or was edited."""
+        """Return the path of a file of the run; raise `UserError` if it is missing or was edited."""
         path = self.path / name
         if not path.is_file():
-            raise UserError(path, "is missing from the run folder", "Start the run anew in another --out")
+            raise UserError(path, "is missing from the run folder", "Start a new run in another --out")
         if sha256_of(path) != self.record["files"].get(name):
-            raise UserError(path, "was changed after the run began", "Restore it, or start the run anew")
+            raise UserError(path, "was changed after the run began", "Restore it, or start a new run")
         return path
 
     @cached_property
@@ -392,18 +392,17 @@ class RunFolder:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """The systems of the protocol that cannot be run here, and why."""
+        """The systems of the protocol that cannot be run here -> reason."""
         return self.settings.get("left_out", {})
 
     def executions(self) -> list[Execution]:
-        """Return all executions, fold by fold, so that a run cut short has all systems on the same folds."""
+        """Return all executions, fold by fold, so that an interrupted run has all systems on the same folds."""
         return [execution for chains in self.chains() for chain in chains for execution in chain]
 
     def chains(self) -> list[list[list[Execution]]]:
-        """Return, a fold, the executions in the smallest lists that can run apart: what builds on another follows it.
+        """Return, per fold, the chains of executions that can run independently; each follows those it builds on.
 
-        A chain stays in its place, empty, where all of it is left out: machines that lack different files still agree
-        on who trains what.
+        A chain that is entirely left out stays as an empty list, so that machines with different files agree on shards.
         """
         protocol, paper, folds = self.protocol, self.paper, []
         systems = [paper.system(name) for name in protocol.systems]
@@ -422,7 +421,7 @@ class RunFolder:
 
 
 def linked(names: Sequence[str], chain: Callable[[str], list[str]]) -> list[list[str]]:
-    """Return the names in groups, in their order, such that what any of them builds on is of its own group.
+    """Group the names, in order, such that each group contains all that its members build on.
 
     >>> below = {"a": ["a"], "b": ["b"], "c": ["c"], "ab": ["a", "b", "ab"]}
     >>> linked(["a", "b", "c", "ab"], below.get)
@@ -441,17 +440,14 @@ def linked(names: Sequence[str], chain: Callable[[str], list[str]]) -> list[list
 
 
 def _what_decides(protocol: Protocol) -> dict[str, Any]:
-    """Return the protocol without what changes no result: where and how many train at once, where given files lie.
-
-    What those files hold is told by their sha256.
-    """
+    """Return the protocol without settings that do not affect results (parallelism, paths of files)."""
     plain = as_plain(protocol)
     del plain["jobs"], plain["executions_per_process"]
     return plain | {"files": sorted(protocol.files), "weights": Path(protocol.weights).name}
 
 
 def first_difference(old: Any, new: Any, place: str = "") -> str | None:
-    """Return where two nests of mappings differ first, as "place: old, now new"; None if they do not."""
+    """Return the first difference of two nested mappings as text, or None."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):
             inside = f"{place}.{key}" if place else str(key)

@@ -1,6 +1,6 @@
-"""Train the executions of a run, or a machine's share of them: in this process or in processes of their own.
+"""Train the executions of a run, or a shard of them, in this process or in separate processes.
 
-A third scheduler, `covid_keras.training.cluster.Dask`, spreads them over machines.
+A third scheduler, `covid_keras.training.cluster.Dask`, trains on a cluster.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from covid_keras.training.worker import DONE, ERROR, PROGRESS, task_line, worker
 
 
 def take_shard(folds: list[list[list[Execution]]], shard: tuple[int, int]) -> list[list[Execution]]:
-    """Return every n-th chain of executions, in each fold from another on, so that each machine gets all systems."""
+    """Return every n-th chain of executions, shifted per fold, so that each machine gets all systems."""
     i, n = shard
     return [
         chain for fold, chains in enumerate(folds) for place, chain in enumerate(chains) if (place + fold) % n == i - 1
@@ -34,13 +34,13 @@ def take_shard(folds: list[list[list[Execution]]], shard: tuple[int, int]) -> li
 
 
 def epochs_of(run: RunFolder) -> dict[str, int]:
-    """Return how many epochs each system of the run trains at most; one that is not trained counts as one."""
+    """Return the maximum number of epochs per system; 1 for systems that are not trained."""
     systems = [run.paper.system(name) for name in run.protocol.systems]
     return {one.name: one.epochs(run.protocol) for one in systems}
 
 
 class EpochBar:
-    """One bar over the epochs of all executions; one that stops early fills its share up."""
+    """One progress bar over the epochs of all executions."""
 
     def __init__(self, run: RunFolder, executions: list[Execution]) -> None:
         self._epochs, self._told, self._lock = epochs_of(run), {}, threading.Lock()
@@ -49,11 +49,11 @@ class EpochBar:
         self._bar = open_bar(total=total, initial=done, unit="epoch")
 
     def begin(self, execution: Execution) -> None:
-        """Name the execution that is begun."""
+        """Show the execution that begins."""
         self._bar.set_description(execution.name)
 
     def tell(self, execution: Execution, epoch: int, values: dict[str, float]) -> None:
-        """Bring the bar to `epoch` of an execution and show losses and metrics."""
+        """Advance to `epoch` of an execution and show losses and metrics."""
         with self._lock:
             if values:
                 self._bar.set_postfix({key: f"{value:.3f}" for key, value in values.items()}, refresh=False)
@@ -61,20 +61,20 @@ class EpochBar:
             self._told[execution.name] = epoch
 
     def end(self, execution: Execution) -> None:
-        """Bring the bar to the last epoch of an execution."""
+        """Advance to the last epoch of an execution."""
         self.tell(execution, self._epochs[execution.system.name], {})
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar."""
         self._bar.close()
 
 
 class Scheduler(ABC):
-    """Where and how many at a time executions are trained."""
+    """Decides where executions are trained, and how many at a time."""
 
     @abstractmethod
     def train(self, run: RunFolder, chains: list[list[Execution]], bar: EpochBar) -> None:
-        """Train all chains, each in its order; the first failure ends the others.
+        """Train all chains, each in order; the first failure ends the others.
 
         Raises
         ------
@@ -86,15 +86,15 @@ class Scheduler(ABC):
 def run_executions(
     run: RunFolder, shard: tuple[int, int] = (1, 1), scheduler: Scheduler | None = None
 ) -> list[Execution]:
-    """Train what is not done yet of this shard; return the executions of the shard.
+    """Train the unfinished executions of a shard; return all executions of the shard.
 
     Parameters
     ----------
     run : RunFolder
     shard : (int, int)
-        (i, n): this machine's i-th of n shares.
+        (i, n): the i-th of n shards.
     scheduler : Scheduler, optional
-        `InProcess` if not given.
+        Default: `InProcess`.
 
     Raises
     ------
@@ -110,14 +110,14 @@ def run_executions(
         if not execution.done:
             raise UserError(
                 execution.folder,
-                "has no predictions although its training ended well",
-                "Do the workers write to the same run folder",
+                "has no predictions although its training succeeded",
+                "Check that the workers write to the same run folder",
             )
     return mine
 
 
 class InProcess(Scheduler):
-    """One after another in this process, which starts TensorFlow once; the predictions are those of fresh processes."""
+    """Train one after another in this process; predictions are the same as from separate processes."""
 
     def train(self, run: RunFolder, chains: list[list[Execution]], bar: EpochBar) -> None:
         """Train all chains; each execution begins with the global state of a fresh process."""
@@ -135,7 +135,7 @@ class InProcess(Scheduler):
 
 @contextlib.contextmanager
 def _logged(execution: Execution) -> Iterator[None]:
-    """Write what a training says into its log, and why it failed."""
+    """Redirect the output of a training, and its failure, to its log."""
     path, root = log_of(execution), logging.getLogger()
     handlers = root.handlers
     with open(path, "a", encoding="utf-8") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
@@ -153,16 +153,15 @@ def _logged(execution: Execution) -> Iterator[None]:
 
 
 class Processes(Scheduler):
-    """In processes of their own; all of them end with this one, however it ends.
+    """Train in separate processes, which end with this one.
 
     Parameters
     ----------
     jobs : int
-        Executions trained at the same time, each with its share of the processors. Small networks leave processors
-        idle; large ones need the memory, and gain nothing.
+        Executions trained in parallel, each with its share of the processors. This helps small networks, which leave
+        processors idle; large ones need the memory.
     keep : int
-        Executions that a process trains before a fresh one takes its place: TensorFlow is imported once for all of
-        them, but keeps memory of each.
+        Executions per process. Reusing a process saves importing TensorFlow, but its memory grows.
     """
 
     def __init__(self, jobs: int = 1, keep: int = 1) -> None:
@@ -177,7 +176,7 @@ class Processes(Scheduler):
                 for future in as_completed(futures):
                     future.result()
             finally:
-                self._end()  # an error or the user's Ctrl-C; where all is done there is nothing to end
+                self._end()  # for an error or Ctrl-C
 
     def _end(self) -> None:
         with self.lock:
@@ -186,7 +185,7 @@ class Processes(Scheduler):
                 worker.process.kill()
 
     def _work(self, run: RunFolder, left: Iterator[list[Execution]], bar: EpochBar) -> None:
-        """Train chain after chain of those that are left."""
+        """Train the remaining chains one by one."""
         worker = None
         try:
             while chain := self._next(left):
@@ -232,7 +231,7 @@ class _Worker:
         """Have an execution trained, following its epochs."""
         path = log_of(execution)
         start = path.stat().st_size if path.exists() else 0
-        with contextlib.suppress(BrokenPipeError):  # it has ended: its status says more
+        with contextlib.suppress(BrokenPipeError):  # it has ended; its status is reported below
             self.process.stdin.write(task_line(execution.system.name, execution.repeat, execution.fold, path))
             self.process.stdin.flush()
         for line in self.process.stdout:
@@ -245,7 +244,7 @@ class _Worker:
         raise failure(execution, last_words(path, start, self.process.wait()))
 
     def close(self) -> None:
-        """End the process, which waits for its next execution, or does what nobody waits for."""
+        """End the process."""
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
@@ -254,7 +253,7 @@ class _Worker:
 
 
 def worker_environment(jobs: int) -> dict[str, str]:
-    """Return the environment of a worker: of several at a time each gets its share of the processors."""
+    """Return the environment of a worker; parallel workers share the processors."""
     if jobs == 1:
         return dict(os.environ)
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
@@ -262,18 +261,18 @@ def worker_environment(jobs: int) -> dict[str, str]:
 
 
 def log_of(execution: Execution) -> Path:
-    """Return the log of an execution, its folder made if it is missing."""
+    """Return the log of an execution; create its folder if missing."""
     execution.folder.mkdir(parents=True, exist_ok=True)
     return execution.folder / "log.txt"
 
 
 def failure(execution: Execution, words: str) -> UserError:
-    """Return what the user is told of a training that failed."""
-    return UserError(execution.name, f"training failed: {words}", f"The whole log is in {log_of(execution)}")
+    """Return the error of a failed training."""
+    return UserError(execution.name, f"training failed: {words}", f"See the log: {log_of(execution)}")
 
 
 def last_words(log: Path, start: int, code: int) -> str:
-    """Return what this attempt gave as its error, else its last line; where it wrote none, how it ended."""
+    """Return the error of this attempt, else its last line of output, else how it ended."""
     written = log.read_bytes()[start:] if log.is_file() else b""
     lines = [line for line in written.decode(errors="replace").splitlines() if line.strip()]
     told = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]

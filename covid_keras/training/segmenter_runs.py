@@ -1,6 +1,6 @@
-"""A paper's own lung segmenters in a run: trained where masks are wanted of them, else once the classifiers are done.
+"""A paper's own lung segmenters in a run: trained first if they mark the lungs, else after the classifiers.
 
-`covid_keras.training.segmenters` trains them; nothing here imports TensorFlow before that.
+`covid_keras.training.segmenters` trains them and imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ PHANTOM, SHIPPED = "phantom", "shipped"
 
 
 class PaperSegmenters(ABC):
-    """The lung segmenters that a paper trains itself; it overrides what it does differently.
+    """The lung segmenters that a paper trains itself; a paper overrides methods as needed.
 
     Attributes
     ----------
     names : tuple of str
-        Of all segmenters of the paper, in its order.
+        All segmenters of the paper, in its order.
     cohorts : Cohorts
-        Of the paper; one of kind "phantom" has masks.
+        The paper's cohorts; the kind "phantom" has masks.
     collections : mapping
-        Kind of cohort to the collections with human masks that its segmenters learn from.
+        Kind of cohort -> collections with human masks for training.
     further : tuple of str
-        Text files in a segmenter's folder that are published beside overlap and record.
+        Text files in a segmenter's folder to publish beside overlap and record.
     """
 
     names: ClassVar[tuple[str, ...]]
@@ -59,18 +59,18 @@ class PaperSegmenters(ABC):
 
     @abstractmethod
     def settings(self, protocol: Protocol) -> dict[str, Any]:
-        """Return the settings of those that a protocol trains, by name; raise `UserError` for what makes no sense."""
+        """Return {name: settings} of those that a protocol trains; raise `UserError` for invalid settings."""
 
     @abstractmethod
     def masks(self, protocol: Protocol) -> str:
-        """Return the name of the one that marks the lungs; "shipped" for the suite's U-Net."""
+        """Return the name of the segmenter that marks the lungs; "shipped" for the suite's U-Net."""
 
     @abstractmethod
     def kind(self) -> SegmenterKind:
-        """Return how they are built and trained; imports TensorFlow."""
+        """Return how they are built and trained. Imports TensorFlow."""
 
     def cohort_key(self, protocol: Protocol) -> Any:
-        """Return what of a protocol's cohort decides on the radiographs with masks."""
+        """Return the settings of a protocol's cohort that determine the radiographs with masks."""
         return protocol.cohort
 
     def load_masked(self, kind: str, data: Path | None, cache: Path) -> Cohort:
@@ -81,8 +81,7 @@ class PaperSegmenters(ABC):
     def division(self, protocol: Protocol, cohort: Cohort, cache: Path) -> pd.Series:
         """Return the part of each masked radiograph: 80 % training, 20 % validation, patients apart.
 
-        Near-duplicates stay together, too, apart from those of the phantom, whose images look alike to a perceptual
-        hash.
+        Near-duplicates stay together too, except in the phantom, whose images are alike for a perceptual hash.
         """
         synthetic = self._kind_of(protocol) == PHANTOM
         groups = None if synthetic else duplicate_groups(cohort, find_duplicates(cohort, cache=cache))
@@ -96,16 +95,16 @@ class PaperSegmenters(ABC):
     # ---------------------------------------------------------------------------------------- what is trained where
 
     def folder_of(self, protocol: Protocol, cache: Path, name: str) -> Path:
-        """Return where the segmenter of that name is kept, told by its settings, cohort and division."""
+        """Return the folder of a segmenter, named by its settings, cohort and split."""
         settings = self.settings(protocol)
         if name not in settings:
-            raise UserError("protocol.yaml", f"options: no {name} is trained", "Give its settings")
+            raise UserError("protocol.yaml", f"options do not train {name}", "Add its settings")
         identity = {"settings": as_plain(settings[name]), "cohort": self.cohort_key(protocol)}
         key = fingerprint(identity | {"seed": protocol.split.seed})
         return cache / STAGES / f"{name}-{key}"
 
     def mask_cohort(self, protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
-        """Return the masked radiographs that they learn from; raise `UserError` if a collection is missing."""
+        """Return the radiographs with masks for training; raise `UserError` if a collection is missing."""
         kind = self._kind_of(protocol)
         if kind == PHANTOM:
             return phantom_masks(self.cohorts.make(protocol, data, cache / "made"))
@@ -115,14 +114,14 @@ class PaperSegmenters(ABC):
         return self.load_masked(kind, data, cache)
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None if the radiographs with lung masks are at hand, else what is missing."""
+        """Return None if the radiographs with lung masks are available, else what is missing."""
         return missing_collection(self.collections.get(self._kind_of(protocol), ()), data)
 
     def _kind_of(self, protocol: Protocol) -> str:
         return self.cohorts.settings(protocol).kind
 
     def train(self, protocol: Protocol, data: Path | None, cache: Path, name: str) -> Path:
-        """Return the folder of a segmenter, trained and measured."""
+        """Train and evaluate a segmenter if not done; return its folder."""
         from covid_keras.training.segmenters import train_segmenter
 
         folder, settings = self.folder_of(protocol, cache, name), self.settings(protocol)[name]
@@ -132,13 +131,13 @@ class PaperSegmenters(ABC):
     # ---------------------------------------------------------------------------------------- in a run
 
     def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
-        """Return what marks the lungs, trained here where it is the paper's own; None: the shipped U-Net."""
+        """Return the paper's own segmenter, trained if necessary; None for the shipped U-Net."""
         if (name := self.masks(protocol)) != SHIPPED:
             self.train(protocol, data, cache, name)
         return self.kept_segmenter(protocol, cache)
 
     def kept_segmenter(self, protocol: Protocol, cache: Path) -> LungSegmenter | None:
-        """Return the same, trained before; raise `UserError` where it was not."""
+        """Return the same if already trained; raise `UserError` otherwise."""
         if (name := self.masks(protocol)) == SHIPPED:
             return None
         from covid_keras.training.segmenters import TrainedSegmenter
@@ -146,7 +145,7 @@ class PaperSegmenters(ABC):
         return TrainedSegmenter(self.kind(), self.folder_of(protocol, cache, name))
 
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
-        """Train and measure those of the protocol that are not done yet; say so if there are no masks for them."""
+        """Train and evaluate the remaining segmenters of the protocol; report if their masks are missing."""
         names = list(self.settings(protocol))
         if names and (reason := self.missing(protocol, data)):
             print(f"Left out: {', '.join(names)}: {reason}", flush=True)
@@ -159,7 +158,7 @@ class PaperSegmenters(ABC):
         return {name: self.folder_of(run.protocol, cache_of(run), name) for name in names}
 
     def done(self, run: RunFolder) -> dict[str, Path]:
-        """Return the folders of the segmenters of a run that are trained and measured, by name."""
+        """Return {name: folder} of the finished segmenters of a run."""
         files = (RECORD, *self.further)
         return {
             name: folder
@@ -168,17 +167,16 @@ class PaperSegmenters(ABC):
         }
 
     def measured(self, run: RunFolder) -> list[Measured]:
-        """Return Dice and IoU of those that are done."""
+        """Return Dice and IoU of the finished segmenters."""
         return [one for name, folder in self.done(run).items() for one in self.measured_of(folder, name)]
 
     def published_files(self, run: RunFolder) -> dict[str, str]:
-        """Return what is kept of a run's segmenters beside its predictions.
+        """Return the files of a run's segmenters to publish beside its predictions.
 
         Returns
         -------
         dict
-            `<name>/<file>` to text: Dice and IoU of every image, the record without folders of this machine, and
-            `further`.
+            `<name>/<file>` -> text: Dice and IoU of every image, the record without local paths, and `further`.
 
         Raises
         ------
@@ -187,7 +185,7 @@ class PaperSegmenters(ABC):
         """
         folders = self._folders(run)
         if unfinished := set(folders) - set(self.done(run)):
-            raise UserError(run.path, f"{min(unfinished)} is not trained yet", "Let `covid-keras reproduce` finish it")
+            raise UserError(run.path, f"{min(unfinished)} is not trained yet", "Finish it with `covid-keras reproduce`")
         files = {}
         for name, folder in folders.items():
             for file in (OVERLAP, *self.further):
@@ -197,18 +195,18 @@ class PaperSegmenters(ABC):
         return files
 
     def kept(self, folder: Path, profile: str) -> list[Measured]:
-        """Return what `measured` gave, from the files of `published_files` among a paper's results."""
+        """Return the results of `measured`, read from the published files in a paper's results."""
         folders = {name: folder / f"{profile}-{name}" for name in self.names}
         return [one for name, path in folders.items() if path.is_dir() for one in self.measured_of(path, name)]
 
 
 class SegmentingPaper(Paper):
-    """A paper whose lungs are marked by segmenters of its own where its protocol says so."""
+    """A paper with its own lung segmenters, used if its protocol says so."""
 
     segmenters: ClassVar[PaperSegmenters]
 
     def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None if a profile's images are at hand, and human masks where its own segmenter marks the lungs."""
+        """Return None if a profile's images, and human masks for its own segmenter, are available."""
         reason = super().available(protocol, data)
         if reason is None and self.segmenters.masks(protocol) != SHIPPED:
             return self.segmenters.missing(protocol, data)
@@ -225,7 +223,7 @@ class SegmentingPaper(Paper):
 
 
 def cache_of(run: RunFolder) -> Path:
-    """Return the run's cache; its prepared images are one folder of it."""
+    """Return the run's cache folder, which contains its prepared images."""
     return Path(run.settings["cache"]).parent
 
 

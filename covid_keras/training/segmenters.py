@@ -1,12 +1,11 @@
-"""Lung segmenters that a paper trains itself, on radiographs with human masks, once, and uses on others.
+"""Lung segmenters that a paper trains itself on radiographs with human masks.
 
-What papers do differently is a subclass of `SegmenterKind`; everything else is here: one process at a time, resumed
-after a kill to the very same result, the epoch that is best on the validation part, Dice and IoU at the radiograph's
-own size, masks for a cohort. (The recipe of the U-Net that ships selects nothing on validation:
-`covid_keras.training.lung_recipe`.)
+A subclass of `SegmenterKind` defines what differs between papers. This module trains in one process at a time, resumes
+to the identical result, keeps the best epoch on validation, measures Dice and IoU at the radiograph's own size, and
+marks the lungs of a cohort. (The shipped U-Net selects nothing on validation: `covid_keras.training.lung_recipe`.)
 
-Pixels that annotators marked "ignore" count neither in the loss nor in any measure, and large radiographs are shrunk by
-the mean over areas.
+Pixels that annotators marked "ignore" count neither in the loss nor in the metrics. Large radiographs are reduced by
+area averaging.
 """
 
 from __future__ import annotations
@@ -55,9 +54,9 @@ from covid_keras.training.lung_recipe import MaskedBatches, load_stack, moved_to
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 
 WEIGHTS, HISTORY, STARTED = "weights.h5", "history.csv", "started.json"
-# Raise it whenever the same weights and threshold give another mask than before: kept masks are then made anew.
+# Increment if the same weights and threshold give different masks, to invalidate cached ones.
 ALGORITHM = 1
-# A true Dice on the validation part below which masks are of no use.
+# Masks with a validation Dice below this are unusable.
 POOR = 0.5
 
 _log = logging.getLogger(__name__)
@@ -67,18 +66,18 @@ _log = logging.getLogger(__name__)
 
 
 class Scaling(Protocol):
-    """How a network takes radiographs: a dataclass, whose fields decide a mask as the weights do."""
+    """Scaling of a network's input: a dataclass, whose fields are part of the cache key of masks."""
 
     def __call__(self, images: np.ndarray, training: bool = False) -> np.ndarray:
-        """Return images, (n, H, W) in 0..1, as float32 (n, H, W, 1); `training` tells those that it learns from."""
+        """Return images, (n, H, W) in 0..1, as float32 (n, H, W, 1); `training` marks training images."""
 
     def recorded(self) -> dict[str, float]:
-        """Return what of it was found in the training images, for the record."""
+        """Return the values fitted to the training images, for the record."""
 
 
 @dataclass(frozen=True)
 class UnitScaling:
-    """Radiographs as they are, their smallest grey level 0, their largest 1."""
+    """Radiographs in 0..1, unchanged."""
 
     def __call__(self, images: np.ndarray, training: bool = False) -> np.ndarray:
         return images.astype(np.float32)[..., None]
@@ -244,12 +243,12 @@ def train_segmenter(
 
 
 def _taken(cohort: Cohort, split: pd.Series) -> tuple[Cohort, pd.Series]:
-    """Return the images that take part and the part of each; refuse a leak, an empty part and a missing mask."""
+    """Return the images of the split and their parts; raise `UserError` for leaks, empty parts and missing masks."""
     known = cohort.filter(cohort.table["image_id"].map(split).isin(PARTS))
     parts = known.table["image_id"].map(split)
     for name in PARTS:
         if not (parts == name).any():
-            raise UserError("split", f"has no image for {name}", "Divide the radiographs with masks again")
+            raise UserError("split", f"has no {name} images", "Split the radiographs with masks again")
     check_disjoint(known.table[["image_id"]].assign(repeat=0, fold=0, split=parts), known)
     if not (known.table["mask_path"] != "").all():
         without = known.table["image_id"][known.table["mask_path"] == ""].iloc[0]
@@ -259,7 +258,7 @@ def _taken(cohort: Cohort, split: pd.Series) -> tuple[Cohort, pd.Series]:
 
 @dataclass(frozen=True, eq=False)
 class _Training:
-    """The training of one segmenter; `parts` are those of the cohort's images, in its order."""
+    """The training of one segmenter; `parts` are in the order of the cohort."""
 
     kind: SegmenterKind
     name: str
@@ -270,7 +269,7 @@ class _Training:
 
     @functools.cached_property
     def key(self) -> str:
-        """What decides a training: settings, images, masks and division."""
+        """Hash of settings, images, masks and split."""
         rows = zip(self.cohort.table["image_id"], self.parts, self.cohort.table["mask_path"], strict=True)
         masks = sorted((image, part, sha256_of(path)) for image, part, path in rows)
         settings = as_plain(self.settings)
@@ -278,7 +277,7 @@ class _Training:
 
     @property
     def done(self) -> bool:
-        """Whether it is done; raise `UserError` if one of other settings or other images is."""
+        """Whether it is finished; raise `UserError` if the folder has other settings or images."""
         if not (self.folder / RECORD).is_file():
             return False
         self._require_same(RECORD)
@@ -286,8 +285,8 @@ class _Training:
         return True
 
     def claim(self) -> None:
-        """Note whose training is begun here, so that no other goes on from its state."""
-        for path in self.folder.glob(".writing-*"):  # of a process killed while it wrote
+        """Record which training uses the folder, so that no other resumes from its state."""
+        for path in self.folder.glob(".writing-*"):  # left by a killed process
             path.unlink()
         if (self.folder / STARTED).is_file():
             self._require_same(STARTED)
@@ -295,7 +294,7 @@ class _Training:
 
     def _require_same(self, name: str) -> None:
         if read_record(self.folder / name, ("key",))["key"] != self.key:
-            problem = "holds a segmenter of other settings or other images"
+            problem = "contains a segmenter with other settings or images"
             raise UserError(self.folder, problem, "Choose another folder, or delete this one")
 
     def _remove_state(self) -> None:
@@ -303,10 +302,10 @@ class _Training:
             (self.folder / name).unlink(missing_ok=True)
 
     def run(self) -> None:
-        """Train, measure, and write all of it; the record last."""
+        """Train, evaluate and write everything, the record last."""
         tf.config.experimental.enable_op_determinism()
         data = self.load()
-        # After the data: a resumed training must draw the numbers of one that was never killed.
+        # After the data, so that a resumed training draws the same numbers.
         keras.utils.set_random_seed(self.settings.seed)
         model = self.kind.network(self.settings)
         tracker = self.fit(model, data)
@@ -334,14 +333,14 @@ class _Training:
         self._remove_state()
 
     def load(self) -> _Data:
-        """Read radiographs and masks; the scaling is found in the training part."""
+        """Read radiographs and masks; fit the scaling on the training part."""
         stack = load_stack(self.cohort, self.settings.size)
         grey = stack[(self.parts == "train").to_numpy(), ..., 0].astype(np.float32) / 255
         table = self.cohort.table[["image_id", "patient_id", "path", "mask_path"]].assign(part=self.parts)
         return _Data(table, stack, self.kind.scaling(self.settings, grey))
 
     def fit(self, model: keras.Model, data: _Data) -> ResumableTraining:
-        """Train to the last epoch, from wherever a killed training stood; leave the best epoch's weights."""
+        """Train or resume to the last epoch; restore the best epoch's weights."""
         settings, (loss, metrics) = self.settings, self.kind.losses()
         model.compile(keras.optimizers.Adam(settings.learning_rate), loss, metrics=metrics, jit_compile=False)
         model.optimizer.build(model.trainable_variables)
@@ -361,8 +360,8 @@ class _Training:
     def measure(self, model: keras.Model, data: _Data) -> pd.DataFrame:
         """Return the overlap of every image.
 
-        `dice` and `iou` are of the binary mask at the radiograph's own size, neither filled nor freed of islands,
-        `dice_small` and `iou_small` of that at the network's; then what the kind measures further.
+        `dice` and `iou` are of the binary mask at the radiograph's own size, without postprocessing; `dice_small` and
+        `iou_small` at the network's size; then the metrics of the kind.
         """
         threshold, rows, every = self.settings.threshold, [], np.arange(len(data.table))
         for i, row in enumerate(progress(data.table.itertuples(index=False), "measuring Dice", len(data.table))):
@@ -379,12 +378,12 @@ class _Training:
         return pd.DataFrame(rows)
 
     def warn_if_poor(self) -> None:
-        """Warn where its masks are of no use."""
+        """Log a warning if its masks are unusable."""
         reached = read_record(self.folder / RECORD, ("overlap",))["overlap"]["validation"]["dice"]
         if not reached >= POOR:
             _log.warning(
-                "%s: a true Dice of only %.3f on the validation images, its masks are of no use; another seed or a "
-                "lower learning rate may help (%s)",
+                "%s: a validation Dice of only %.3f: its masks are unusable; another seed or a lower learning rate may "
+                "help (%s)",
                 self.name,
                 reached,
                 self.folder,
@@ -397,23 +396,22 @@ class _Training:
 class TrainedSegmenter(LungSegmenter):
     """A trained segmenter, for `covid_keras.models.lung_masks.segment_cohort`.
 
-    Radiographs are scaled as validation images were; the network is built where first needed.
+    Radiographs are scaled like validation images. The network is built on first use.
 
     Parameters
     ----------
     kind : SegmenterKind
-        That it was trained as.
     folder : Path
-        As `train_segmenter` leaves it.
+        From `train_segmenter`.
     threshold : float, optional
-        Probability from which on a pixel is lung; that of the training's settings if not given.
+        Probability threshold for lung pixels. Default: from the training's settings.
     clean : bool
-        Fill holes and drop islands of the mask as the shipped segmenter does.
+        Fill holes and remove islands like the shipped segmenter.
 
     Raises
     ------
     UserError
-        If the folder holds no finished training, or its weights were altered.
+        If the folder has no finished training, or its weights were altered.
     """
 
     def __init__(
@@ -437,7 +435,7 @@ class TrainedSegmenter(LungSegmenter):
 
     @property
     def key(self) -> dict[str, object]:
-        """What decides a mask besides the radiograph; for cache keys."""
+        """What determines a mask besides the radiograph; for cache keys."""
         return {
             "sha256": self.entry.sha256,
             "threshold": self.threshold,
@@ -451,7 +449,7 @@ class TrainedSegmenter(LungSegmenter):
         found = [np.empty((0, self.size, self.size), np.float32)]
         for start in range(0, len(images), BATCH):
             grey = np.stack([unet_input(image, self.size)[..., 0] for image in images[start : start + BATCH]])
-            # Whole grey levels, as the network was trained on.
+            # Integer grey levels, as in training.
             found.append(self.model.predict_on_batch(self.scaling(np.rint(grey * 255) / 255))[..., 0])
         return np.concatenate(found)
 
@@ -461,9 +459,9 @@ class TrainedSegmenter(LungSegmenter):
 
 
 def _entry_of(kind: SegmenterKind, path: Path, record: dict[str, Any], settings: SegmenterSettings) -> WeightEntry:
-    """Return the weights as a registered file would be; refuse those that were altered since."""
+    """Return the weights as a registry entry; raise `UserError` if they were altered."""
     if not path.is_file() or sha256_of(path) != record["weights_sha256"]:
-        raise UserError(path, "is missing or is not what the training wrote", "Delete its folder and train it again")
+        raise UserError(path, "is missing or was altered", "Delete its folder and train it again")
     return WeightEntry(
         name=record["name"],
         file=str(path.resolve()),

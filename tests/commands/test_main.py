@@ -70,7 +70,7 @@ def nowhere(tmp_path, monkeypatch):
         (["predict", "empty"], ["empty", "is a folder without"]),
         (["segment", "none.png"], ["none.png", "does not exist"]),
         (["segment", "none.png", "--threads", "0"], ["--threads", "at least 1 (got 0)"]),
-        (["report", "empty"], ["is no run folder"]),
+        (["report", "empty"], ["is not a run folder"]),
         (["ensemble", "file"], ["file", "is not a readable CSV table"]),
         (["audit", "file.yaml"], ["file.yaml", "cannot be read"]),
         (["audit", "tabic"], ["tabic", "Known: "]),

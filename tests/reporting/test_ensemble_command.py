@@ -142,7 +142,7 @@ def test_an_ensemble_can_be_a_member(tmp_path, three):
     ("arguments", "words"),
     [
         (["nowhere"], ["nowhere: is neither a run folder nor a predictions file"]),
-        (["."], [".: is no run folder"]),
+        (["."], [".: is not a run folder"]),
         ([f"{POSTURE}:exp9"], ["has no system exp9", "posture_c, "]),
         ([POSTURE], ["has the systems posture_c, ", "--systems A B C"]),
         ([POSTURE, "--systems", "posture_c", "exp9"], ["exp9: is not a system"]),

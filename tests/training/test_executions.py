@@ -88,11 +88,11 @@ def test_a_run_folder_is_of_one_protocol(make_run):
     assert changed.protocol.training.epochs == 5
     changed.execution("a", 0, 0).folder.mkdir(parents=True)
     (changed.execution("a", 0, 0).folder / "state.npz").write_bytes(b"")
-    with pytest.raises(UserError, match=r"differs: protocol\.training\.epochs is 5 there and 4 here"):
+    with pytest.raises(UserError, match=r"different run: protocol\.training\.epochs is 5 there and 4 here"):
         make_run("run")
     again = make_run("run", training={"epochs": 5})
     pd.testing.assert_frame_equal(read_split(run.path / "splits.csv"), again.splits)
-    with pytest.raises(UserError, match="is no run folder"):
+    with pytest.raises(UserError, match="is not a run folder"):
         RunFolder.open(run.path.parent)
 
 

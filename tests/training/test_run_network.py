@@ -96,7 +96,7 @@ def test_the_command(executed, tmp_path, capsys):
     assert row["probability_N"] + row["probability_P"] == pytest.approx(1)
     assert (out / "chest_heatmap.png").is_file()
     assert "contradicts --run" in fails(capsys, *given, "--weights", tmp_path / "chest.png")
-    assert "is no run folder" in fails(capsys, *given[:3], f"{tmp_path}:a")
+    assert "is not a run folder" in fails(capsys, *given[:3], f"{tmp_path}:a")
 
 
 def test_the_best_weights_are_kept_without_the_optimiser(executed):

@@ -246,7 +246,7 @@ class Client:
     [
         (ImportError("No module named 'covid_keras'"), "ImportError: No module named 'covid_keras'"),
         (RuntimeError("worker died 3 times"), "RuntimeError: worker died 3 times"),
-        (UserError("/run", "is no run folder", "Share the folder"), "/run: is no run folder. Share the folder"),
+        (UserError("/run", "is not a run folder", "Share the folder"), "/run: is not a run folder. Share the folder"),
     ],
 )
 def test_a_lost_worker_is_one_line(run_of, monkeypatch, error, words):

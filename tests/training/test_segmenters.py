@@ -216,11 +216,11 @@ def test_a_done_training_is_left_alone(trained, made):
     with pytest.raises(UserError, match="other settings"):
         _train(trained, *made, replace(TINY, seed=2))
     cohort, split = made
-    with pytest.raises(UserError, match="other images"):
+    with pytest.raises(UserError, match="other settings or images"):
         _train(trained, cohort, split.drop("made/0"))
     masks = [*cohort.table["mask_path"][1:], cohort.table["mask_path"][0]]
     others = Cohort(cohort.table.assign(mask_path=masks), cohort.classes, cohort.name)
-    with pytest.raises(UserError, match="other images"):
+    with pytest.raises(UserError, match="other settings or images"):
         _train(trained, others, split)
 
 
@@ -319,7 +319,7 @@ def test_what_cannot_be_trained(made, tmp_path):
     leaking["made/6"] = "train"  # the other image of its patient is a validation image
     with pytest.raises(UserError, match="leakage"):
         _train(folder, cohort, leaking)
-    with pytest.raises(UserError, match="no image for validation"):
+    with pytest.raises(UserError, match="no validation images"):
         _train(folder, cohort, split[split == "train"])
     blind = Cohort(cohort.table.assign(mask_path=""), ("x",), "made")
     with pytest.raises(UserError, match="no lung mask"):
