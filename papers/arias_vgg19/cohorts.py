@@ -1,4 +1,4 @@
-"""The cohorts of Arias-Garzon et al.: the paper's collections, what stands in for them, and the phantom.
+"""The cohorts of Arias-Garzon et al.: the paper's collections, their stand-ins, and the phantom.
 
 One cohort holds the images of every experiment; a label says from which collection an image comes and what it shows,
 and each system takes the labels that it tells apart (`papers.arias_vgg19.experiments`). So one division by patient

@@ -1,4 +1,4 @@
-"""The numbers of the report that only this paper has, from the view filter to what the authors call accuracy.
+"""The numbers of this paper's report, from the view filter to the authors' accuracy.
 
 Everything follows from predictions, records and printed numbers. Nothing here imports TensorFlow.
 """
@@ -81,7 +81,7 @@ Thresholds = Mapping[tuple[str, int, int], float]
 
 
 def chosen_systems(systems: Collection[str]) -> list[str]:
-    """Return the systems of COVID-19 that validation chose (of VGG16 and VGG19), in the paper's order."""
+    """Return the COVID-19 systems chosen on validation (of VGG16 and VGG19), in the paper's order."""
     return [name for one in EXPERIMENTS for part in PARTS if (name := f"{one}_{part}") in systems]
 
 
@@ -99,7 +99,7 @@ def title_of(name: str, present: Collection[str] = ()) -> str:
 
 
 def labels_of(results: Results) -> list[str]:
-    """Return the labels that the cohort of a run has images of."""
+    """Return the labels with images in a run's cohort."""
     return list(results.run.cohort.table["label"].unique())
 
 
@@ -116,7 +116,7 @@ def part_title(part: str) -> str:
 
 
 def view_frames(results: Results) -> dict[str, pd.DataFrame]:
-    """Return each filter's predictions of the collection that has both views, with which the others are measured."""
+    """Return each filter's predictions on the collection that has both views."""
     table = results.run.cohort.table
     both = table.loc[table["label"].isin(list(VIEW_OF)), "image_id"]
     frames = {name: results.predictions_of(name) for name in VIEW_FILTERS if name in results.systems}
@@ -124,7 +124,7 @@ def view_frames(results: Results) -> dict[str, pd.DataFrame]:
 
 
 def view_table(results: Results, frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the filters' metrics below those of the baseline that calls every image frontal."""
+    """Return the metrics of the baseline (every image called frontal) and of the filters."""
     ours, paper = measured_of(results.measured), printed_of(results.published)
     found = {"always": measured_of(always_frontal(next(iter(frames.values()))))}
     for name, frame in frames.items():
@@ -141,7 +141,7 @@ def view_table(results: Results, frames: Mapping[str, pd.DataFrame]) -> pd.DataF
 
 
 def always_frontal(predictions: pd.DataFrame) -> list[Measured]:
-    """Return the metrics of the baseline that calls every test image frontal, as system "always"."""
+    """Return the metrics of the baseline (every image called frontal), as system "always"."""
     said = predictions.assign(predicted=FRONTAL_CLASS, system="always")
     return summarise_counts(said, {**_OF_THRESHOLD, "balanced_accuracy": balanced_accuracy})
 
@@ -149,7 +149,7 @@ def always_frontal(predictions: pd.DataFrame) -> list[Measured]:
 def true_views(table: pd.DataFrame) -> np.ndarray:
     """Return the true view of each row of a cohort's table, (n,): "frontal", "lateral" or `UNKNOWN_VIEW`.
 
-    The column `view` decides; where it says nothing, the label, then whether the collection (`source`) is frontal.
+    From the column `view`, else the label, else whether the collection (`source`) is all frontal.
     """
     view, source = (table[name].fillna("").astype(str) for name in ("view", "source"))
     label = table["label"].map(VIEW_OF).fillna("")
@@ -158,7 +158,7 @@ def true_views(table: pd.DataFrame) -> np.ndarray:
 
 
 def filter_answers(results: Results) -> pd.DataFrame:
-    """Return the filter's answer to each test image offered to an experiment, over all executions that left theirs.
+    """Return the filter's answer to each test image of an experiment, over all executions with saved answers.
 
     One row per image and execution: `experiment`, `class`, `view` (the true one), `passed` (bool).
     """
@@ -181,7 +181,7 @@ def filter_answers(results: Results) -> pd.DataFrame:
 
 
 def fate_table(answers: pd.DataFrame, present: Collection[str]) -> pd.DataFrame:
-    """Return the counts, one row per experiment and class, with how much of each view was let through.
+    """Return the counts, one row per experiment and class, with the share of each view that passed.
 
     Unknown views have columns if there are any; `present` are the labels of the cohort.
     """
@@ -229,13 +229,13 @@ def difference_table(name: str, found: Mapping[tuple[str, str, str], Difference]
 
 
 def printed_difference(paper: PrintedOf, name: str, a: str, b: str, metric: str) -> str:
-    """Return what the paper prints of part `a` less that of part `b`; with a mark where either is doubtful."""
+    """Return the paper's number for part `a` minus that for part `b`, marked if either is doubtful."""
     pair = [paper.get((_printed_system(paper, f"{name}_{part}", metric), metric)) for part in (a, b)]
     return difference_of_printed(*pair)
 
 
 def _printed_system(paper: PrintedOf, system: str, metric: str) -> str:
-    """Return whose printed number stands for the chosen network: accuracies are printed of VGG16 and VGG19 alone."""
+    """Return the system whose printed number stands for the chosen network; accuracies are printed for VGG16 and VGG19 only."""
     if metric != "accuracy":
         return system
     known = [f"{system}{depth}" for depth in DEPTHS if (f"{system}{depth}", "accuracy_validation") in paper]
@@ -243,7 +243,7 @@ def _printed_system(paper: PrintedOf, system: str, metric: str) -> str:
 
 
 def curves_of(frame: pd.DataFrame, positive: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (labels, scores) of the positive class of each execution's test images, without those of one class."""
+    """Return (labels, scores) of the positive class per execution's test images, skipping executions with one class."""
     found = []
     for _, rows in executions_of(rows_tested(frame)):
         labels = rows["label"].eq(positive).to_numpy(np.int64)
@@ -256,7 +256,7 @@ def curves_of(frame: pd.DataFrame, positive: str) -> list[tuple[np.ndarray, np.n
 
 
 class Beside(NamedTuple):
-    """One part of a control beside the same part of an experiment: their AUC, and control less experiment.
+    """One part of a control and of an experiment: their AUC, and control minus experiment.
 
     `title` is the experiment's.
     """
@@ -270,17 +270,17 @@ class Beside(NamedTuple):
 
     @property
     def own_standing(self) -> str:
-        """Where the control's AUC lies by chance."""
+        """Position of the control's AUC relative to chance."""
         return standing(self.own, CHANCE)
 
     @property
     def covid_standing(self) -> str:
-        """Where the experiment's AUC lies by chance."""
+        """Position of the experiment's AUC relative to chance."""
         return standing(self.covid, CHANCE)
 
     @property
     def partial(self) -> bool:
-        """Whether the executions that both have are not all."""
+        """Whether only some executions are common to both."""
         return not np.allclose([self.less.a, self.less.b], [self.own.mean, self.covid.mean])
 
     @property
@@ -292,7 +292,7 @@ class Beside(NamedTuple):
 
     @property
     def reached_text(self) -> str:
-        """The same without decimals."""
+        """The same, as text without decimals."""
         return NOTHING if np.isnan(self.reached) else f"{self.reached:.0f}"
 
 
@@ -322,7 +322,7 @@ def control_table(ours: MeasuredOf, tasks: Sequence[str], present: Collection[st
 
 
 def set_beside(results: Results, ours: MeasuredOf, tasks: Sequence[str]) -> list[Beside]:
-    """Return each part of the controls beside the same part of the experiments, where both have an AUC."""
+    """Pair each part of the controls with the same part of the experiments, if both have an AUC."""
     found = []
     for control in (name for name in tasks if name in CONTROLS):
         for part in ("e", "c", "d"):
@@ -356,7 +356,7 @@ def less_table(found: Iterable[Beside]) -> pd.DataFrame:
 
 
 def told_controls(ours: MeasuredOf, found: Iterable[Beside] = ()) -> list[dict[str, Any]]:
-    """Return what the text tells of each control that has an AUC: `name`, `parts`, and whether any part `tells`.
+    """Return the text's data per control with an AUC: `name`, `parts`, and whether any part `tells`.
 
     A part has `part`, `auc`, `standing` (by chance) and, of the collections, which are the experiments' classes too,
     `beside`: the comparisons from which something may follow.
@@ -376,7 +376,7 @@ def told_controls(ours: MeasuredOf, found: Iterable[Beside] = ()) -> list[dict[s
 
 
 def follow_ups(table: pd.DataFrame, tasks: Collection[str]) -> dict[str, float]:
-    """Return the mean follow-up number of the classes of the control of the finding, where both have one."""
+    """Return the mean follow-up number per class of the control "finding", if both classes have one."""
     if "finding" not in tasks or "follow_up" not in table.columns:
         return {}
     numbers = pd.to_numeric(table["follow_up"], errors="coerce")
@@ -388,7 +388,7 @@ def follow_ups(table: pd.DataFrame, tasks: Collection[str]) -> dict[str, float]:
 
 
 class ThresholdCurves(NamedTuple):
-    """What the threshold does to one system: mean accuracies over executions at t thresholds, 0..1.
+    """Mean accuracies of one system over executions at t thresholds, 0..1.
 
     `accuracy` maps "validation" and "test" to percent, shape (t,); `chosen` is the choice of each execution.
     """
@@ -399,7 +399,7 @@ class ThresholdCurves(NamedTuple):
 
 
 def right_answers(positive: np.ndarray, scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Count the right answers of `score >= threshold`, int64, shape of `thresholds`.
+    """Count the correct decisions of `score >= threshold`, int64, shape of `thresholds`.
 
     >>> right_answers(np.array([False, True, True]), np.array([0.2, 0.4, 0.9]), np.array([0.1, 0.3, 0.5]))
     array([2, 3, 2])
@@ -409,7 +409,7 @@ def right_answers(positive: np.ndarray, scores: np.ndarray, thresholds: np.ndarr
 
 
 def best_threshold(positive: np.ndarray, scores: np.ndarray) -> float:
-    """Return the threshold with the most right answers, a score or 0.5; of equally good ones that nearest to 0.5."""
+    """Return the most accurate threshold (a score or 0.5); among ties, the one nearest to 0.5."""
     candidates = np.unique(np.r_[scores, DECISION_THRESHOLD])
     right = right_answers(positive, scores, candidates)
     best = candidates[right == right.max()]
@@ -417,13 +417,13 @@ def best_threshold(positive: np.ndarray, scores: np.ndarray) -> float:
 
 
 def best_thresholds(frame: pd.DataFrame) -> Thresholds:
-    """Return the threshold of each execution, chosen on its validation part alone; none for one without that part."""
+    """Return the threshold chosen on validation for each execution that has a validation part."""
     validation = frame[frame["split"] == "validation"]
     return {key: best_threshold(*_answers(rows)) for key, rows in executions_of(validation)}
 
 
 def threshold_rows(frame: pd.DataFrame, thresholds: Thresholds) -> list[dict[str, str]]:
-    """Return one system's metrics on test: a row at 0.5, a row at the thresholds of its executions."""
+    """Return one system's test metrics: one row at 0.5, one at the thresholds of its executions."""
     test = pd.concat([rows for key, rows in executions_of(rows_tested(frame)) if key in thresholds])
     chosen = ", ".join(number(thresholds[key]) for key in sorted(thresholds))
     both = {f"{DECISION_THRESHOLD:g}": DECISION_THRESHOLD, f"chosen: {chosen}": thresholds}
@@ -449,7 +449,7 @@ def threshold_curves(frame: pd.DataFrame, thresholds: Thresholds) -> ThresholdCu
 
 
 def _answers(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return who is positive, bool, and the scores of the positive class (the last), float64."""
+    """Return whether each image is positive, bool, and the scores of the positive (last) class, float64."""
     positive = classes_of(rows)[-1]
     return rows["label"].eq(positive).to_numpy(), rows[f"score_{positive}"].to_numpy(np.float64)
 

@@ -1,4 +1,4 @@
-"""The experiments and controls: which labels of the cohort each tells apart."""
+"""The experiments and controls, by the labels that each distinguishes."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ CONTROLS = {
 
 
 def experiments_of(systems: Container[str]) -> list[str]:
-    """Return the experiments and controls that have all three parts among `systems`, in the paper's order."""
+    """Return the experiments and controls with all three parts in `systems`, in the paper's order."""
     return [name for name in (*EXPERIMENTS, *CONTROLS) if all(f"{name}_{part}" in systems for part in PARTS)]

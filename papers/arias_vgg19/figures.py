@@ -1,4 +1,4 @@
-"""Figures that only this paper has: precision and recall of the parts, accuracy by threshold, masks of the U-Nets."""
+"""Figures of this paper: precision and recall of the parts, accuracy by threshold, masks of the U-Nets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def precision_recall_figure(
     """Draw the precision over the recall, one curve per system: the mean over executions at equal recall.
 
     Each execution is a pair: labels (n,) with 1 = positive, and scores (n,) of the positive class, which the axes call
-    `positive`. `ValueError` where a system has no execution, or an execution holds only one class.
+    `positive`. `ValueError` if a system has no execution, or an execution holds only one class.
     """
     figure = Figure(figsize=(NARROW + 0.6, NARROW + 1.3 + 0.2 * len(systems)), layout="constrained")
     axes = figure.subplots()
@@ -187,7 +187,7 @@ def mask_figure(folders: Mapping[str, Path], cohort: Cohort) -> tuple[Figure, fl
 
 
 def chosen_images(table: pd.DataFrame) -> dict[str, str]:
-    """Return the validation images that are worst, median and best by Dice; fewer if there are fewer.
+    """Return the validation images with the worst, median and best Dice (fewer if there are fewer images).
 
     `table` is as `read_overlap` gives it, image ids as its index. Chosen by Dice only, so that nobody picks the
     pretty ones; equals by their names.

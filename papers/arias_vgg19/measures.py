@@ -1,4 +1,4 @@
-"""What the paper prints beyond the usual metrics: training accuracies, the faulty accuracy, weighted averages."""
+"""Additional metrics of the paper: training accuracies, the faulty accuracy, weighted averages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from covid_keras.evaluation.metrics import percent
 
 
 def faulty_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Return (TP + TN) / (TP + TN + 2 FP), what Tables 6, 10, 14 and 15 call accuracy, percent, shape (...).
+    """Return (TP + TN) / (TP + TN + 2 FP), the "accuracy" of Tables 6, 10, 14 and 15, percent, shape (...).
 
     The authors' code takes the false positives for the false negatives too.
 
@@ -25,7 +25,7 @@ def faulty_accuracy(confusion: np.ndarray) -> np.ndarray:
 
 
 def measure(predictions: pd.DataFrame) -> list[Measured]:
-    """Return the further metrics of all systems in a table of predictions of two classes."""
+    """Return the additional metrics of all systems in a table of predictions with two classes."""
     functions = {
         "accuracy_faulty": faulty_accuracy,
         "balanced_accuracy": balanced_accuracy,

@@ -1,4 +1,4 @@
-"""How well a mask fits: Dice and IoU as the authors' code computes them, and the true ones beside them.
+"""Dice and IoU of masks: the true ones, and those computed by the authors' code.
 
 The paper's "Dice" is taken pixel by pixel and averaged: a right pixel scores 1, a wrong one 1/2, so of a binary mask it
 is 1 - (share of wrong pixels) / 2, background included. Its "IoU" is that of all pixels of a batch at once, with the
@@ -53,7 +53,7 @@ def iou_of_sums(both, lung, p):
 
 
 def authors_dice(lung: np.ndarray, p: np.ndarray, counts: np.ndarray | None = None) -> float:
-    """Return the authors' "Dice", 1/2 (every pixel wrong) to 1: the mean of `pixel_dice` over the pixels that count.
+    """Return the authors' "Dice", 1/2 (every pixel wrong) to 1: the mean of `pixel_dice` over counted pixels.
 
     `lung` (0 or 1) is the human mask, `p` (0..1) the probability of lung or a binary mask of the same shape; `counts`
     (0 or 1) are the pixels that a person has judged, in the authors' code all. NaN if none counts.
@@ -80,7 +80,7 @@ def batched_iou(sums: np.ndarray, batch_size: int) -> np.ndarray:
 
 
 def read_overlap(folder: Path) -> pd.DataFrame:
-    """Read a trained U-Net's `overlap.csv`; raise `UserError` if it is missing or no such table."""
+    """Read a trained U-Net's `overlap.csv`; raise `UserError` if it is missing or malformed."""
     return core.read_overlap(folder, PUBLISHED)
 
 
@@ -97,7 +97,7 @@ def summary_of(table: pd.DataFrame, batch_size: int) -> dict[str, dict[str, floa
 
 
 def measured_of(folder: Path, system: str) -> list[Measured]:
-    """Return what a trained segmenter reached on its training and its validation images, in percent.
+    """Return a trained segmenter's results on its training and validation images, in percent.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ VIEW_FILTERS = (filter_of("16"), filter_of("19"))
 
 @dataclass(frozen=True)
 class AriasPaper(SegmentingPaper):
-    """BIMCV, PadChest and the pre-COVID collection, or what stands in for them; lungs by the paper's U-Nets."""
+    """BIMCV, PadChest and the pre-COVID collection, or their stand-ins; lungs by the paper's U-Nets."""
 
     cohorts = COHORTS
     segmenters = SEGMENTERS

@@ -59,7 +59,7 @@ REPORT = Report(
 
 
 def view_section(results: Results) -> Section | None:
-    """How well the view filter tells lateral radiographs, and what it lets through to the classifiers."""
+    """Quality of the view filter, and its effect on the classifiers' images."""
     frames = comparisons.view_frames(results)
     if not frames:
         return None
@@ -74,7 +74,7 @@ def view_section(results: Results) -> Section | None:
 
 
 def parts_section(results: Results) -> Section | None:
-    """What lungs alone and lungs removed do to each experiment, and whether e surpasses d as in the paper."""
+    """Effect of lungs only and lungs removed in each experiment, and whether e beats d as in the paper."""
     paper, striking, tables = printed_of(results.published), [], []
     figures: dict[bool, list[FigureEntry]] = {True: [], False: []}
     for name in experiments_of(results.systems):
@@ -113,7 +113,7 @@ def _curves(results: Results, name: str, title: str) -> list[FigureEntry]:
 
 
 def frame_section(results: Results) -> Section | None:
-    """What the parts tell if there is no COVID-19 to be told, beside the experiments."""
+    """The controls, without COVID-19 as a class, beside the experiments."""
     from covid_keras.reporting.forest import forest_figure
 
     ours, present = measured_of(results.measured), comparisons.labels_of(results)
@@ -137,7 +137,7 @@ def frame_section(results: Results) -> Section | None:
 
 
 def threshold_section(results: Results) -> Section | None:
-    """What a threshold chosen on validation makes of the accuracy on test."""
+    """Effect on test accuracy of a threshold chosen on validation."""
     from papers.arias_vgg19.figures import threshold_figure
 
     rows, curves = [], {}
@@ -154,7 +154,7 @@ def threshold_section(results: Results) -> Section | None:
 
 
 def unet_section(results: Results) -> Section | None:
-    """True Dice and IoU of the U-Nets beside what the authors' functions give and the paper prints."""
+    """True Dice and IoU of the U-Nets, with those of the authors' functions and the paper's."""
     folders = stages.SEGMENTERS.done(results.run) if stages.SEGMENTERS.settings(results.run.protocol) else {}
     if not folders:
         return None
@@ -165,7 +165,7 @@ def unet_section(results: Results) -> Section | None:
 
 
 def _mask_figures(results: Results, folders: dict[str, Path]) -> list[FigureEntry]:
-    """The masks of the U-Nets that the paper's figure 3 shows, where the images are at hand."""
+    """The masks in the paper's figure 3, if the images are available."""
     from papers.arias_vgg19.figures import mask_figure
 
     shown = {comparisons.unet_title(name): folders[name] for name in FIGURE_3 if name in folders}
@@ -180,13 +180,13 @@ def _mask_figures(results: Results, folders: dict[str, Path]) -> list[FigureEntr
 
 
 def _data_of(results: Results) -> Path | None:
-    """Return the data root that the run's images lie in, the narrowest that holds all collections; None for none."""
+    """Return the data folder of the run's images, the narrowest that contains all collections, or None."""
     first = Path(results.run.cohort.table["path"].iloc[0])
     return next((folder for folder in first.parents if COHORTS.available(results.run.protocol, folder) is None), None)
 
 
 def depth_section(results: Results) -> Section | None:
-    """Which of the two networks validation chose, and how both do."""
+    """Choices between the two networks on validation, and the results of both."""
     names = [name for name in ("view", *comparisons.chosen_systems(results.systems)) if name in results.systems]
     if not names:
         return None
@@ -198,7 +198,7 @@ def depth_section(results: Results) -> Section | None:
 
 
 def faulty_section(results: Results) -> Section | None:
-    """The accuracy beside what the authors' code calls so."""
+    """The true accuracy beside the authors'."""
     titles = {name: results.systems[name] for name in comparisons.chosen_systems(results.systems)}
     if not titles:
         return None

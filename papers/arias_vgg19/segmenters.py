@@ -52,7 +52,7 @@ class Scaling:
 
     @classmethod
     def of(cls, mode: Standardise, images: np.ndarray) -> Scaling:
-        """Take the scalars from the training images, (n, H, W) in 0..1; flat ones have no spread and are left out.
+        """Fit the scalars to the training images, (n, H, W) in 0..1, leaving out flat ones.
 
         Raises
         ------
@@ -62,7 +62,7 @@ class Scaling:
         images = images.astype(np.float64)
         varied = images[np.ptp(images, axis=(1, 2)) > 0]
         if not len(varied):
-            raise UserError("segmenter", "every training image is of one grey level", "Check the radiographs")
+            raise UserError("segmenter", "every training image has a single grey level", "Check the radiographs")
         if mode == "global":
             return cls(mode, float(varied.mean()), float(varied.std()))
         return cls(mode, float(varied.mean(axis=(1, 2)).mean()), float(varied.std(axis=(1, 2)).mean()))
@@ -89,7 +89,7 @@ class Scaling:
 
 
 def dice(y_true, y_pred):
-    """Return the authors' Dice (`pixel_dice`) an image, over the pixels that count.
+    """Return the authors' Dice (`pixel_dice`) per image, over counted pixels.
 
     `y_true` is float (batch, H, W, 2): the mask and the pixels that count; `y_pred` (batch, H, W, 1), in 0..1.
     """
@@ -99,14 +99,14 @@ def dice(y_true, y_pred):
 
 
 def iou(y_true, y_pred):
-    """Return the authors' IoU of the whole batch; arguments as of `dice`."""
+    """Return the authors' IoU of the whole batch; arguments as in `dice`."""
     counts = y_true[..., 1]
     lung, p = y_true[..., 0] * counts, y_pred[..., 0] * counts
     return iou_of_sums(ops.sum(lung * p), ops.sum(lung), ops.sum(p))
 
 
 def dice_loss(y_true, y_pred):
-    """Return 1 - the authors' Dice an image; arguments as of `dice`."""
+    """Return 1 - the authors' Dice per image; arguments as in `dice`."""
     return 1 - dice(y_true, y_pred)
 
 
@@ -133,7 +133,7 @@ class UNetKind(SegmenterKind):
         return Scaling(settings.standardise, record["mean"], record["std"])
 
     def measure(self, lung: np.ndarray, p: np.ndarray, counts: np.ndarray) -> dict[str, float]:
-        """Return what the authors' functions measure of one image, from the probability."""
+        """Return the authors' metrics of one image, from the probability."""
         sums = dict(zip(SUMS, soft_sums(lung, p, counts), strict=True))
         return {"dice_published": authors_dice(lung, p, counts)} | sums
 

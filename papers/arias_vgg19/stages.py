@@ -1,4 +1,4 @@
-"""The paper's U-Nets in a run: what they learn from, and what is published of them."""
+"""The paper's U-Nets in a run: training data and published files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class UNets(PaperSegmenters):
-    """U-Net 1, 2 and 3, which learn from the paper's collections, from Cohen's with Darwin's masks, or the phantom."""
+    """U-Net 1, 2 and 3, trained on the paper's collections, Cohen's with Darwin's masks, or the phantom."""
 
     names = UNETS
     cohorts = COHORTS
@@ -50,13 +50,13 @@ class UNets(PaperSegmenters):
         return measured_of(folder, name)
 
     def published_files(self, run: RunFolder) -> dict[str, str]:
-        """Return the usual files, and what the view filter of each fold said of every image."""
+        """Return the default files and the view filter's answers."""
         verdicts = said_by_filters(run)
         return super().published_files(run) | ({VERDICTS: verdicts} if verdicts else {})
 
 
 def said_by_filters(run: RunFolder) -> str:
-    """Return what the view filter of each fold said of every image, as CSV; "" if there is no filter."""
+    """Return the view filter's answer per fold and image as CSV; "" without a filter."""
     found = [
         pd.read_csv(one.folder / VERDICTS, dtype={"filter": str}).assign(repeat=one.repeat, fold=one.fold)
         for one in run.executions()

@@ -40,7 +40,7 @@ class Vgg(Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class Filtered(Vgg):
-    """A network that sees only what the view filter of the same fold, `after`, calls frontal."""
+    """A network that sees only images called frontal by the same fold's view filter, `after`."""
 
     def part(self, execution: Execution) -> np.ndarray:
         frontal = networks.frontal(execution.below(self.after))
@@ -59,20 +59,20 @@ class SourceControl(Vgg):
         return chosen.to_numpy()
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None if the cohort has pneumonia that is not COVID-19 of both collections."""
+        """Return None if the cohort has non-COVID-19 pneumonia from both collections."""
         if isinstance(labels.COHORTS.settings(protocol), labels.PublishedCohort):
             return "not run: the paper's COVID-19 collections label no other pneumonia"
         return None
 
 
 class BestVgg(BestOf):
-    """Whichever of the depths is better on validation, fold by fold."""
+    """Per fold, the depth with the best validation accuracy."""
 
     heat_layer: ClassVar[str] = networks.HEAT_LAYER
 
 
 def part_image(part: str) -> Callable[[Protocol], Preparation]:
-    """Return the preparation of part c, d or e: the whole image, the lungs alone, all but the lungs."""
+    """Return the preparation of part c, d or e: whole image, only the lungs, all but the lungs."""
 
     def preparation(protocol: Protocol) -> Preparation:
         # Where no lung is found nothing is left of part d, as in the authors' code, which then drops the image.
@@ -99,7 +99,7 @@ def filter_of(
 
 
 def best_of(systems: tuple[Vgg, ...], name: str, title: str) -> BestVgg:
-    """Return whichever of these systems is better on validation, fold by fold."""
+    """Return, per fold, the system with the best validation accuracy."""
     candidates = tuple(one.name for one in systems)
     return BestVgg.like(
         systems[0], name=name, title=title, parts=("validation", "test"), after="", candidates=candidates
@@ -107,7 +107,7 @@ def best_of(systems: tuple[Vgg, ...], name: str, title: str) -> BestVgg:
 
 
 def part_of_experiment(experiment: str, part: str) -> tuple[Vgg | BestVgg, ...]:
-    """Return VGG16, VGG19 and the better of them for one part of an experiment."""
+    """Return VGG16, VGG19 and the better of the two for one part of an experiment."""
     title, positive, negative = EXPERIMENTS[experiment]
     trained = tuple(
         Filtered(
@@ -127,7 +127,7 @@ def part_of_experiment(experiment: str, part: str) -> tuple[Vgg | BestVgg, ...]:
 
 
 def control(name: str, part: str) -> Vgg:
-    """Return one part of a control: VGG16, told apart what is not COVID-19."""
+    """Return one part of a control: VGG16 on classes without COVID-19."""
     title, relabel = CONTROLS[name]
     kind = SourceControl if name == "source" else Vgg
     return kind(

@@ -75,12 +75,12 @@ class RadiographCohort(Kind):
         return joined(parts, (*CLASSES, *OUTSIDE), "COVID-CXNet against NIH ChestX-ray14")
 
     def _external(self, inside: pd.DataFrame, data: Path, rng: np.random.Generator, cache: Path) -> pd.DataFrame:
-        """Draw frontal images of Cohen's collection of patients that no other image shows; fewer where it has fewer."""
+        """Draw frontal images of Cohen's collection, of patients not in the other images; fewer if it has fewer."""
         cohen = load_source("cohen", data).frontal().table
         cohen = cohen[(cohen["label"] == "COVID-19") | (cohen["finding"] == "No Finding")]
         cohen = cohen.assign(label=np.where(cohen["label"] == "COVID-19", COVID_OUTSIDE, NORMAL_OUTSIDE))
         known = cohen["image_id"].isin(copied(inside, cohen, cache))
-        # Whoever has one image among those trained on is known to the networks, whatever the image.
+        # Patients with any training image are known to the networks.
         cohen = _shuffled(cohen[~cohen["patient_id"].isin(cohen.loc[known, "patient_id"])], rng)
         # The rarer class first: a patient can have images of both, and counts once.
         normal, covid = (with_label(cohen, name).drop_duplicates("patient_id") for name in OUTSIDE)

@@ -1,4 +1,4 @@
-"""Figures of what contrast enhancement does to a radiograph: the pictures, and their grey levels beneath.
+"""Figures of contrast enhancement: the pictures and their histograms.
 
 References
 ----------
@@ -28,7 +28,7 @@ _BINS = 64
 
 
 def enhancement_figure(image: np.ndarray, title: str = "Contrast enhancement") -> Figure:
-    """Draw a radiograph, and what HE, AHE and CLAHE make of it ([1]_, figure 2).
+    """Draw a radiograph and its HE, AHE and CLAHE versions ([1]_, figure 2).
 
     Parameters
     ----------
@@ -72,11 +72,11 @@ def beasf_figure(image: np.ndarray, gammas: Sequence[float] = GAMMAS, title: str
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:
-    """Return the picture (H, W) at the size at which it is enhanced."""
+    """Return the picture (H, W), resized for enhancement."""
     image = np.asarray(image)
     plane = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     if plane.ndim != 2 or plane.dtype != np.uint8 or max(plane.shape) <= SIDE:
-        return plane  # what is no picture is refused where it is enhanced
+        return plane  # not a picture: the enhancement raises the error
     scale = SIDE / max(plane.shape)
     size = (max(1, round(plane.shape[1] * scale)), max(1, round(plane.shape[0] * scale)))
     return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
@@ -84,7 +84,7 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
 
 @report_style()
 def _panels(pictures: Mapping[str, np.ndarray], title: str) -> Figure:
-    """Draw pictures of one size, `COLUMNS` a row, with their histograms beneath, on one scale each."""
+    """Draw pictures of one size, `COLUMNS` per row, with their histograms below, on one scale each."""
     columns = min(COLUMNS, len(pictures))
     bands = -(-len(pictures) // columns)
     height, width = next(iter(pictures.values())).shape
@@ -113,7 +113,7 @@ def _shares(picture: np.ndarray) -> np.ndarray:
 
 
 def _draw_shares(axes: Axes, picture: np.ndarray, shares: np.ndarray, highest: float, first: bool) -> None:
-    """Draw one histogram; all of a figure share the axis, which only the first of a row names."""
+    """Draw one histogram; only the first of a row has an axis label."""
     axes.stairs(shares, np.arange(_BINS + 1) * (256 / _BINS), fill=True, color=OURS_COLOUR)
     mean = float(picture.mean())
     axes.axvline(mean, color=MUTED, linewidth=1, linestyle="--")

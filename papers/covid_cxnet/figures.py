@@ -53,7 +53,7 @@ _CHANNELS = {"beasf": "BEASF", "clahe": "CLAHE", "original": "as cut"}
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """An example image, and the flat network that is asked for the evidence for the class decided for, `predicted`.
+    """An example image, and the flat network for explaining the predicted class, `predicted`.
 
     `image`, (H, W) uint8, is cut as the network sees it, in its own aspect; `lungs`, (H, W) bool, are in its geometry,
     None without a mask; `fed`, (h, w, C) float32 of 0..1, is what the network is fed. `index` is the class among the
@@ -71,7 +71,7 @@ class Asked:
 
     @property
     def probability(self) -> float:
-        """What the network gives the class."""
+        """The network's probability of the class."""
         from covid_keras.explain.network import class_scores
 
         outputs = self.network.predict_on_batch(self.fed[None])
@@ -96,7 +96,7 @@ def enhancement_pictures(examples: Examples) -> Pictures:
 
 
 def roi_pictures(examples: Examples) -> Pictures:
-    """Return figure 4 of the examples: radiograph with lungs and box, crop, the channels that the network is fed.
+    """Return figure 4 of the examples: radiograph with lungs and box, crop, input channels.
 
     Nothing for a network that is fed whole radiographs.
     """
@@ -113,7 +113,7 @@ def roi_pictures(examples: Examples) -> Pictures:
 
 @dataclass(frozen=True, eq=False)
 class Roi:
-    """A radiograph, (H, W) uint8, its lungs, (H, W) bool, their box in its pixels, and what the network is fed of it.
+    """A radiograph, (H, W) uint8, its lungs, (H, W) bool, their box in its pixels, and the network's input.
 
     `fed` is (h, w, C) uint8.
     """
@@ -176,7 +176,7 @@ def _draw_box(axes: Axes, box: LungBox) -> None:
 
 
 def explanation_pictures(examples: Examples) -> Pictures:
-    """Return what LIME and the authors' Grad-CAM say of up to two examples, and text concealed if there is any.
+    """Return LIME, the authors' Grad-CAM and concealed text for up to two examples.
 
     COVID-19 images come first. Text is left out for networks whose images are matched to the histogram of another one:
     which one is not known here.
@@ -222,7 +222,7 @@ def _without_text(asked: Sequence[Asked], examples: Examples) -> Pictures:
 
 
 def _concealed(one: Asked, row, preparation: Preparation, channels: int) -> tuple[Asked, np.ndarray] | None:
-    """Return the example without its text and where that was, (H, W) bool; None if none is seen."""
+    """Return the example without its text and the text's mask, (H, W) bool; None if no text is found."""
     image, lungs = _read(row, preparation)
     text = find_text(image, lungs)
     window = _window(lungs, preparation)
@@ -241,7 +241,7 @@ def _concealed(one: Asked, row, preparation: Preparation, channels: int) -> tupl
 
 
 def _ask(examples: Examples) -> Iterator[Asked]:
-    """Yield the examples with the networks that are asked about them."""
+    """Yield the examples with the networks that explain them."""
     system, model = examples.system, examples.network
     preparation = system.preparation(examples.protocol)
     rows = zip(examples.predictions.itertuples(), examples.cohort.table.itertuples(), strict=True)
@@ -262,18 +262,18 @@ def _read(row, preparation: Preparation) -> tuple[np.ndarray, np.ndarray | None]
 
 
 def _window(lungs: np.ndarray | None, preparation: Preparation) -> tuple[slice, slice]:
-    """Return what of an image the network sees."""
+    """Return the part of an image that the network sees."""
     return crop_box(lungs, preparation).slices if preparation.crop else (slice(None), slice(None))
 
 
 def _size_of_view(shape: tuple[int, ...], network: tuple[int, int]) -> tuple[int, int]:
-    """Return the size of a picture in its own aspect, no side below the network's: else superpixels would be lost."""
+    """Return a picture's size in its aspect ratio, no side below the network's, to keep the superpixels."""
     scale = max(SIDE / max(shape), *(side / own for side, own in zip(network, shape, strict=True)))
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def _fit(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resize a picture; what marks places instead, by the nearest pixel."""
+    """Resize a picture, or a mask by nearest neighbour."""
     if image.dtype == np.uint8:
         shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
         return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -283,12 +283,12 @@ def _fit(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def _scaled(images: np.ndarray, channels: int) -> np.ndarray:
-    """Return prepared pixels as the pipeline feeds them, float32 0..1, grey repeated where more channels are taken."""
+    """Return prepared pixels as network input, float32 0..1, with grey repeated over the channels."""
     return np.repeat(images, channels // images.shape[-1], axis=-1).astype(np.float32) / 255
 
 
 def _heat(explain: Callable[..., np.ndarray], asked: Sequence[Asked]) -> list[np.ndarray]:
-    """Return one map per image, of the size of its picture; each network is asked once, since asking copies it."""
+    """Return one map per image, in the size of its picture; each network is called once, since a call copies it."""
     maps: dict[int, np.ndarray] = {}
     for network in {id(one.network): one.network for one in asked}.values():
         places = [place for place, one in enumerate(asked) if one.network is network]
@@ -301,7 +301,7 @@ def _heat(explain: Callable[..., np.ndarray], asked: Sequence[Asked]) -> list[np
 
 
 def _lime(one: Asked, samples: int) -> LimeExplanation:
-    """Return what LIME finds, in the geometry of the picture."""
+    """Return LIME's explanation in the geometry of the picture."""
     channels = one.fed.shape[-1]
     found = explain_by_lime(
         lambda images: one.network.predict_on_batch(images[..., :channels].astype(np.float32)),

@@ -1,4 +1,4 @@
-"""What is done once to every radiograph, network by network (section 3.2)."""
+"""Preparations of radiographs per network (section 3.2)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _chain(protocol: Protocol, size: tuple[int, int], roi: bool = False) -> Prep
 
 
 def _grey(protocol: Protocol, size: tuple[int, int]) -> Preparation:
-    """The whole radiograph in grey: in the frame, or in the network's own size where that is larger."""
+    """The whole radiograph in grey, in the frame or, if larger, in the network's own size."""
     options = options_of(protocol)
     frame = tuple(max(pair) for pair in zip(options.frame, size, strict=True))
     return Preparation(size=size, frame=frame, interpolation="cubic", overflow=options.overflow)

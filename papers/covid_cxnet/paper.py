@@ -103,7 +103,7 @@ LEAKS = {"small": "small_leaky", "base": "base_leaky", "binary": "binary_leaky",
 
 @dataclass(frozen=True)
 class CxnetPaper(Paper):
-    """COVID-CXNet's images and those that it is told from."""
+    """COVID-CXNet's images and those of the other classes."""
 
     cohorts = COHORTS
     option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -120,7 +120,7 @@ class CxnetPaper(Paper):
         networks.check(protocol)
 
     def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter:
-        """Return the shipped U-Net, used as it was trained, or as the authors use theirs."""
+        """Return the shipped U-Net, used as trained or as the authors use theirs."""
         from covid_keras.models.lungs import LungSegmenter
 
         return LungSegmenter(mode="authors" if options_of(protocol).roi.mode == "authors" else "shipped")

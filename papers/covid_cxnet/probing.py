@@ -1,4 +1,4 @@
-"""CheXNet asked about COVID-19 radiographs without any fine-tuning (figure 14): its findings, and their heat maps.
+"""CheXNet without fine-tuning on COVID-19 radiographs (figure 14): findings and heat maps.
 
 CheXNet was trained with one sigmoid per finding on 224 pixels, scaled by ImageNet's mean and spread. The authors of
 COVID-CXNet ran it with softmax over the findings, so that the fourteen sum to 1 and the largest looks certain, on
@@ -49,7 +49,7 @@ IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Reading(NamedTuple):
-    """How CheXNet is asked: its last activation, and size and scaling of its images (see `images_for`)."""
+    """How CheXNet is applied: its last activation, and size and scaling of its images (see `images_for`)."""
 
     title: str
     activation: str
@@ -64,7 +64,7 @@ AS_TRAINED = Reading(
 
 
 def images_for(paths: Sequence[str | Path], side: int = 320, upstream_scaling: bool = False) -> np.ndarray:
-    """Return radiographs as CheXNet is fed them: grey in three channels, no enhancement, float32 (n, side, side, 3).
+    """Return radiographs as CheXNet's input: grey in three channels, not enhanced, float32 (n, side, side, 3).
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def images_for(paths: Sequence[str | Path], side: int = 320, upstream_scaling: b
 
 
 def probe(model: keras.Model, images: np.ndarray, batch_size: int = 8) -> pd.DataFrame:
-    """Return what CheXNet says of images.
+    """Return CheXNet's findings on images.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def probe(model: keras.Model, images: np.ndarray, batch_size: int = 8) -> pd.Dat
 
 
 def finding_maps(model: keras.Model, image: np.ndarray, findings: Sequence[str] = PANELS) -> np.ndarray:
-    """Return one Grad-CAM map per finding, of its logit, which is the same whichever way the outputs are read.
+    """Return one Grad-CAM map per finding, of its logit, which does not depend on the last activation.
 
     `image` is (H, W, 3) float, as `images_for` gives it; the maps are (findings, H, W) float32, 0..1.
     """
@@ -127,7 +127,7 @@ def panels_figure(
     title: str,
     findings: Sequence[str] = PANELS,
 ) -> Figure:
-    """Draw the radiograph, (H, W) uint8, without heat and with the map of each finding, its probability above.
+    """Draw the radiograph, (H, W) uint8, plain and with the map and probability of each finding.
 
     `maps` are (findings, H, W), 0..1, in the order of `findings`; `probabilities` has each finding.
     """
@@ -184,7 +184,7 @@ def probe_pictures(examples: Examples) -> list[tuple[str, str, Figure]]:
 
 
 def chosen_rows(cohort: Cohort) -> pd.DataFrame:
-    """Return the first COVID-19 and the first normal image, as far as there is one."""
+    """Return the first COVID-19 and the first normal image, if any."""
     first = cohort.table.drop_duplicates("label").set_index("label", drop=False)
     return first.loc[[name for name in (COVID, NORMAL) if name in first.index]]
 

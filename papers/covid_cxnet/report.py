@@ -1,4 +1,4 @@
-"""The report of COVID-CXNet: what its reader must know, and the paper's figures of the example images."""
+"""The report of COVID-CXNet: caveats and the paper's figures of example images."""
 
 from __future__ import annotations
 

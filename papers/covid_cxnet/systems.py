@@ -1,4 +1,4 @@
-"""What the systems have of their own: where the evidence lies, the two levels, the template, the external test."""
+"""Systems of COVID-CXNet: evidence, two levels, template, external test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEAKY = "_leaky"
 
 @dataclass(frozen=True, kw_only=True)
 class Single(Trained):
-    """A network of two classes that ends in one sigmoid, in which the evidence of either class lies."""
+    """A network of two classes with one sigmoid, which holds the evidence for both classes."""
 
     def evidence(
         self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
@@ -33,7 +33,7 @@ class Single(Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline(Single):
-    """A network of keras.applications that shows what ImageNet weights are worth."""
+    """A network of keras.applications that shows the value of ImageNet weights."""
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
         return networks.baselines_missing(protocol)
@@ -85,7 +85,7 @@ class Hierarchical(_Matched, Composed):
     """Both levels: normal or pneumonia, then CAP or COVID-19."""
 
     def decide(self, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Call an image normal where level 1 does; the others take the class of level 2.
+        """Call an image normal if level 1 does; others get the class of level 2.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The class-inherent transformation network: a generator for each class and a classifier, trained together.
+"""The class-inherent transformation network: one generator per class and a classifier, trained together.
 
 Each generator learns to keep an image recognisable (mean squared error, perceptual distance) while making it easier
 to classify as its class; the classifier learns on the outputs of all generators. Where paper and authors' code
@@ -35,7 +35,7 @@ _ADAM_EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class CiTSettings:
-    """How a class-inherent transformation network is built and trained.
+    """Settings of a class-inherent transformation network.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class CiTSettings:
             else:
                 good, wanted = value >= 0, "at least 0"
             if not (good and math.isfinite(value)):
-                raise UserError(field.name, f"is {value}", f"Give a value that is {wanted}")
+                raise UserError(field.name, f"is {value}", f"It must be {wanted}")
 
 
 def classifier_rate(settings: CiTSettings, epoch: int) -> float:
@@ -91,7 +91,7 @@ def classifier_rate(settings: CiTSettings, epoch: int) -> float:
 
 
 def rate_callback(settings: CiTSettings) -> keras.callbacks.Callback:
-    """Return a callback that sets the classifier's rate by the epoch alone: a resumed training sees the same rates."""
+    """Return a callback that sets the classifier's rate from the epoch only, so that a resumed training agrees."""
     return keras.callbacks.LearningRateScheduler(lambda epoch, _: classifier_rate(settings, epoch))
 
 
@@ -141,14 +141,14 @@ def build_cit(
     perceptual: keras.Model | None = None,
     class_names: Sequence[str] = CLASSES,
 ) -> CiTNetwork:
-    """Build the network with a fresh generator for each class (see CiTNetwork)."""
+    """Build the network with a new generator per class (see CiTNetwork)."""
     generators = [build_generator(size, settings.filters, name=f"generator_{name}") for name in class_names]
     return CiTNetwork(generators, classifier, perceptual, class_names)
 
 
 @dataclass(frozen=True)
 class _Aside:
-    """Holds a network that is neither trained nor saved with the one that uses it: Keras tracks layers, not this."""
+    """Holds a network outside Keras' tracking, so that it is neither trained nor saved."""
 
     model: keras.Model
 
@@ -223,13 +223,13 @@ class CiTNetwork(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """What `fit` reports and resets each epoch."""
+        """The metrics that `fit` reports and resets each epoch."""
         return [self.loss_metric, self.accuracy_metric, *self.mse_metrics, *self.ce_metrics]
 
     def compile_cit(
         self, settings: CiTSettings, class_weights: Sequence[float] | None = None, jit_compile: bool = False
     ) -> None:
-        """Make the optimisers, built, and set what the losses weigh.
+        """Make and build the optimisers; set the weights of the losses.
 
         Parameters
         ----------
@@ -278,11 +278,11 @@ class CiTNetwork(keras.Model):
         return tf.reshape(tf.cast(logits, tf.float32), (-1, classes, classes))
 
     def transform(self, images: np.ndarray, k: int, batch_size: int = 16) -> np.ndarray:
-        """Return the images as generator `k` makes them, in inference mode, clipped to 0..1: float32, same shape."""
+        """Return the output of generator `k` in inference mode, clipped to 0..1: float32, same shape."""
         return np.clip(self.generators[k].predict(images, batch_size=batch_size, verbose=0), 0, 1).astype(np.float32)
 
     def gradients(self, images, labels) -> tuple[list, list[list], Mapping[str, tf.Tensor]]:
-        """Run both networks in training mode; return the gradients of every part at their present state.
+        """Run both networks in training mode; return the gradients of all parts.
 
         Parameters
         ----------
@@ -358,7 +358,7 @@ class CiTNetwork(keras.Model):
         return of_classifier, of_ce, {"logits": logits, "ce": ce}
 
     def _shares(self, labels):
-        """Each class's part in loss_D = sum of share_k * CE_k: weight times count, of their sum."""
+        """Share of each class in loss_D = sum of share_k * CE_k: weight times count, normalised."""
         weighted = tf.constant(self.class_weights) * tf.reduce_sum(tf.cast(labels, tf.float32), axis=0)
         return tf.math.divide_no_nan(weighted, tf.reduce_sum(weighted))
 
@@ -380,7 +380,7 @@ class CiTNetwork(keras.Model):
         return self._report(labels, {"logits": logits, "mse": _distances(versions, images), "ce": ce})
 
     def _report(self, labels, losses) -> dict[str, tf.Tensor]:
-        """Add a batch to the metrics, each weighted so that an epoch's value is that of all its images at once."""
+        """Add a batch to the metrics, weighted so that an epoch's value is that of all its images."""
         counts = tf.reduce_sum(labels, axis=0)
         weight = tf.reduce_sum(tf.constant(self.class_weights) * counts)
         self.loss_metric.update_state(tf.reduce_sum(self._shares(labels) * losses["ce"]), sample_weight=weight)

@@ -1,4 +1,4 @@
-"""The cohorts of the COVID-SDNet experiments: COVIDGR-1.0, the stand-in of public radiographs, the phantom."""
+"""The cohorts of the COVID-SDNet experiments: COVIDGR-1.0, a stand-in from public radiographs, the phantom."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _joined(parts: list[pd.DataFrame], name: str) -> Cohort:
 
 
 def _nih(nih: pd.DataFrame, label: str, count: int, rng: np.random.Generator, more: bool = False) -> pd.DataFrame:
-    """Draw so many NIH radiographs of a label, one per patient; `more`: further ones where patients are too few."""
+    """Draw NIH radiographs of a label, one per patient; `more` allows several if there are too few patients."""
     table = with_label(nih, label)
     table = table.iloc[rng.permutation(len(table))].assign(label=_NIH_LABELS[label], severity="")
     first = table.drop_duplicates("patient_id")
@@ -129,7 +129,7 @@ COHORTS = Cohorts({"covidgr": CovidgrCohort, "stand_in": StandInCohort, "phantom
 
 
 def no_pneumonia(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None if the third class that COVIDNet is trained with is at hand, else why it is not."""
+    """Return None if COVIDNet's third class is available, else the reason."""
     settings = COHORTS.settings(protocol)
     if not settings.pneumonia:
         return "not run: the protocol has no pneumonia images, COVIDNet's third class"

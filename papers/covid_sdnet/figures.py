@@ -1,4 +1,4 @@
-"""The figure of the class-inherent transformations: crop, negative and positive version, and their difference."""
+"""Figure of the class-inherent transformations: crop, negative and positive version, and difference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A prepared image, (H, W) uint8, beside the versions of the generators of N and of P, (h, w, 3) uint8."""
+    """A prepared image, (H, W) uint8, and the outputs of the generators of N and P, (h, w, 3) uint8."""
 
     original: np.ndarray
     negative: np.ndarray
@@ -39,7 +39,7 @@ class Pair:
 
 
 def transformed_pairs(examples: Examples) -> Pictures:
-    """Return the figure of examples of FuCiTNet, or of what builds on it, with title and caption."""
+    """Return the figure for examples of FuCiTNet, or a system that builds on it, with title and caption."""
     words = titled("papers.covid_sdnet", "report.md.j2", "pairs", execution=_trained(examples).name)
     return [(*words, pair_figure(pairs_of(examples)))]
 
@@ -47,7 +47,7 @@ def transformed_pairs(examples: Examples) -> Pictures:
 def pairs_of(examples: Examples) -> list[Pair]:
     """Return each image with its two versions, in the order of the examples.
 
-    They come from where `feed_pairs` keeps them; an image is transformed only where that was never done.
+    Read from the cache of `feed_pairs`; images are transformed only if missing there.
     """
     part = np.full(len(examples.cohort), "test", object)
     views = feed_pairs(examples.protocol, examples.cohort, _trained(examples), part, examples.prepared).prepared

@@ -1,4 +1,4 @@
-"""The four classes behind the class-inherent transformations, and how two predictions become one decision."""
+"""The four classes of the class-inherent transformations, and the fusion of two predictions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def relabel(true_label: ArrayLike, generator: ArrayLike) -> np.ndarray | str:
 
 
 def fuse(theta: ArrayLike, psi: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Decide between positive and negative from the predictions for both transformed versions of each image.
+    """Decide between positive and negative from the predictions on both transformed versions of each image.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The generator of a class-inherent transformation, and its batch normalisation by single images."""
+"""The generator of a class-inherent transformation, with batch normalisation by single images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOMENTUM = 0.9
 
 @keras.saving.register_keras_serializable("covid_sdnet")
 class SingleImageBatchNormalization(layers.Layer):
-    """Batch normalisation of a network that is fed one image at a time, for whole batches.
+    """Batch normalisation with the statistics of single images, for whole batches.
 
     In training each image is normalised by its own mean and (biased) variance over height and width. The moving
     statistics go through the images of the batch in order, `moving = momentum * moving + (1 - momentum) * image's`,

@@ -1,4 +1,4 @@
-"""What is done once to every radiograph, row by row of the tables."""
+"""Preparations of radiographs, per row of the tables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def caps_image(protocol: Protocol) -> Preparation:
 
 
 def released_caps_image(protocol: Protocol) -> Preparation:
-    """The whole radiograph at the size that the released COVID-CAPS was trained on."""
+    """The whole radiograph at the size of the released COVID-CAPS."""
     return Preparation(size=networks.released_caps_size())
 
 

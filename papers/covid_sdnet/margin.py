@@ -1,4 +1,4 @@
-"""The margin loss that capsule networks are trained with."""
+"""The margin loss of capsule networks."""
 
 from __future__ import annotations
 

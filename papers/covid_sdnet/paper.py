@@ -49,7 +49,7 @@ RETRAINED = (COVIDNET_RETRAINED, CAPS_RETRAINED, WITH_SEG, FUCITNET, COVID_SDNET
 
 @dataclass(frozen=True)
 class SdnetPaper(Paper):
-    """COVIDGR-1.0, or what stands in for it."""
+    """COVIDGR-1.0 or its stand-ins."""
 
     cohorts = COHORTS
     option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {

@@ -1,4 +1,4 @@
-"""The report of COVID-SDNet: what its reader must know, the pictures of transformed pairs, what heat maps show."""
+"""The report of COVID-SDNet: caveats, pictures of transformed pairs, notes on heat maps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pictures_of_pairs(examples: Examples) -> Pictures:
 
 
 def _with_twins(table: dict) -> dict:
-    """Return a table by system that holds for the systems of Tables VII and VIII, too."""
+    """Extend a table by system to the systems of Tables VII and VIII."""
     return table | {name + NO_NORMAL_PCR: value for name, value in table.items()}
 
 

@@ -1,4 +1,4 @@
-"""What the rows of the tables have of their own: how each network is compiled, fed and asked."""
+"""Systems of COVID-SDNet: compilation, inputs and evidence of each network."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class FuCiTNet(Trained):
         return "one"
 
     def compile(self, model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
-        """Attach the three optimisers and the losses; a class of fewer images weighs more, equal classes 1."""
+        """Attach the three optimisers and the losses; smaller classes weigh more."""
         weights = counts.max() / np.maximum(counts, 1)
         settings = networks.cit_settings(options_of(protocol), training, model.perceptual is not None)
         model.compile_cit(settings, weights / weights.max())
@@ -90,7 +90,7 @@ class FuCiTNet(Trained):
     def evidence(
         self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
     ) -> tuple[keras.Model, np.ndarray, int]:
-        """Look at what the classifier sees in the image that the class's own generator made."""
+        """Explain the classifier on the output of the class's own generator."""
         index = CLASSES.index(name)
         # As the decision sees it: not clipped to grey levels.
         return model.classifier, model.generators[index].predict(inputs[:, 0], verbose=0), index
@@ -98,12 +98,12 @@ class FuCiTNet(Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class CovidCaps(Trained):
-    """COVID-CAPS trained anew."""
+    """COVID-CAPS retrained."""
 
     build: Any = networks.build_covid_caps_retrained
 
     def compile(self, model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
-        """Attach Adam and the margin loss; no class weights, as the paper retrains it."""
+        """Attach Adam and the margin loss, without class weights, as in the paper."""
         from covid_keras.models.compiling import make_optimizer
         from papers.covid_sdnet.margin import MarginLoss
 
@@ -146,7 +146,7 @@ class CovidNet(Trained):
         model.compile(make_optimizer(training.optimizer), loss, metrics=["accuracy"], jit_compile=False)
 
     def plan(self, labels: np.ndarray, training: TrainingSettings, protocol: Protocol, seed: int) -> np.ndarray:
-        """Return the batches as COVIDNet draws them: the other classes in turn, some places taken by positives."""
+        """Return COVIDNet's batches: the other classes in turn, with some places taken by positives."""
         from papers.covid_sdnet.weighted import covidnet_epoch
 
         others, positives = np.flatnonzero(labels != 1), np.flatnonzero(labels == 1)
@@ -157,7 +157,7 @@ class CovidNet(Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class CovidNetReleased(Released):
-    """COVIDNet with the weights of a file that the user gives."""
+    """COVIDNet with weights from the user's file."""
 
     restore: Any = networks.restore_covidnet
 

@@ -1,4 +1,4 @@
-"""The transformed pairs x+ and x- of every image, made once an execution and kept; what the twins are fed."""
+"""The transformed pairs x+ and x- of every image, cached per execution: the inputs of the twins."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _loaded: dict[str, keras.Model] = {}
 
 
 def load_cit(protocol: Protocol, before: Execution) -> keras.Model:
-    """Return the transformation network that an execution of FuCiTNet trained, for inference; the last is kept."""
+    """Return the transformation network of a FuCiTNet execution, for inference; the last one is cached."""
     import keras
 
     from papers.covid_sdnet.networks import build_cit
@@ -86,7 +86,7 @@ def feed_pairs(
 def _transform(
     network: keras.Model, prepared: PreparedImages, rows: np.ndarray, size: tuple[int, int]
 ) -> Iterator[list[np.ndarray]]:
-    """Yield, an image, its two views as uint8 (H, W, 3)."""
+    """Yield each image's two views as uint8 (H, W, 3)."""
     for start in range(0, len(rows), BATCH):
         images = np.repeat(prepared.batch(rows[start : start + BATCH]), 3, axis=-1).astype(np.float32) / 255
         views = [np.asarray(network.transform(images, CLASSES.index(view))) for view in VIEWS]

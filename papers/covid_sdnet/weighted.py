@@ -1,4 +1,4 @@
-"""What COVIDNet's training has of its own: a weighted cross-entropy, and batches with a fixed number of positives.
+"""COVIDNet's training: weighted cross-entropy, and batches with a fixed number of positives.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""The cohorts of Hertel & Benlamri: the paper's collections, what stands in for them, and the phantom.
+"""The cohorts of Hertel & Benlamri: the paper's collections, their stand-ins, and the phantom.
 
 One cohort holds the images of every experiment; a label says what an image shows and, where that decides on its part of
 the division, of which collection it is. Each system calls the labels by the classes that it tells apart
@@ -142,7 +142,7 @@ COHORTS = Cohorts({"published": PublishedCohort, "stand_in": StandInCohort, "pha
 
 
 def no_covidgr(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None if the images of Table 12 are at hand, or what stands in for them, else what is missing."""
+    """Return None if the images of Table 12 or their stand-ins are available, else what is missing."""
     if not isinstance(COHORTS.settings(protocol), PublishedCohort):
         return None
     reason = missing_collection(("covidgr",), data)

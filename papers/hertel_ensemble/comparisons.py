@@ -68,13 +68,13 @@ _FELL = "accuracies fell by at {}"  # the paper's claim, as its published cells 
 
 
 def systems_of(results: Results, task: str) -> list[str]:
-    """Return the systems of a task that were run, the networks first."""
+    """Return the systems of a task that were run, networks first."""
     names = [f"{name}_{task}" for name in (*NETWORKS, *ENSEMBLES)]
     return [name for name in names if name in results.systems]
 
 
 def short_title(system: str) -> str:
-    """Return the name of a system where its task is told beside it.
+    """Return the name of a system without its task.
 
     >>> short_title("vgg19_multi"), short_title("vote_gr5"), short_title("densenet201_whole")
     ('VGG-19', 'majority vote', 'DenseNet-201')
@@ -92,7 +92,7 @@ def mean_words(values: pd.Series, patients: pd.Series) -> str:
 
 
 def cell_words(cell: PublishedCell) -> str:
-    """Return a printed number in its own unit, with a mark where it is doubtful; a text as it is."""
+    """Return a printed number in its own unit, marked if doubtful, or a text."""
     if cell.lost or cell.text:
         return cell.text
     unit = " %" if cell.unit == "percent" else ""
@@ -104,7 +104,7 @@ def cell_words(cell: PublishedCell) -> str:
 
 
 def segmenter_table(ours: MeasuredOf, paper: PrintedOf) -> pd.DataFrame:
-    """Return Dice and IoU of the ResUNet, one row per part and measure, beside what the paper prints."""
+    """Return Dice and IoU of the ResUNet, ours and the paper's, one row per part and measure."""
     rows = []
     for part in ("train", "validation"):
         for measure, words in (("dice", "Dice"), ("iou", "IoU")):
@@ -117,7 +117,7 @@ def segmenter_table(ours: MeasuredOf, paper: PrintedOf) -> pd.DataFrame:
 
 
 def segmenter_difference(frame: pd.DataFrame) -> tuple[pd.DataFrame, Difference]:
-    """Return the ResUNet less the shipped U-Net, as a table of one row and as a difference in points of Dice.
+    """Return the ResUNet minus the shipped U-Net, as a one-row table and as a difference in points of Dice.
 
     `frame` is as `papers.hertel_ensemble.stages.compared_masks` returns it, not empty.
     """
@@ -139,7 +139,7 @@ def segmenter_difference(frame: pd.DataFrame) -> tuple[pd.DataFrame, Difference]
 
 
 class Gain(NamedTuple):
-    """An ensemble less one of its members, on the same test images."""
+    """An ensemble minus one of its members, on the same test images."""
 
     task: str
     ensemble: str
@@ -154,7 +154,7 @@ class Gain(NamedTuple):
 
 
 def weight_table(results: Results) -> pd.DataFrame:
-    """Return weights and validation accuracies of every ensemble, one row per execution, of many executions one row."""
+    """Return weights and validation accuracies of every ensemble, one row per execution or, for many, one row."""
     rows = []
     for task, title in TASKS.items():
         for name, words in ENSEMBLES.items():
@@ -167,7 +167,7 @@ def weight_table(results: Results) -> pd.DataFrame:
 
 
 def weight_rows(title: str, members: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Return the rows of one ensemble; `facts` are what its executions recorded of their combination."""
+    """Return the rows of one ensemble; `facts` are the combination records of its executions."""
     groups = [[fact] for fact in facts] if len(facts) <= FEW_EXECUTIONS else [facts]
     rows = []
     for group in groups:
@@ -188,7 +188,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def gains(results: Results) -> list[Gain]:
-    """Return each ensemble less each of its members."""
+    """Return each ensemble minus each of its members."""
     ours, found = measured_of(results.measured), []
     for task in TASKS:
         systems = systems_of(results, task)
@@ -241,7 +241,7 @@ def gain_frame(found: Iterable[Gain]) -> pd.DataFrame:
 
 
 def agreement(results: Results, task: str) -> pd.DataFrame:
-    """Return the votes of the three networks, one row per test image of an execution that all of them have.
+    """Return the votes of the three networks, one row per common execution and test image.
 
     Columns `patient_id`, `pattern` ("3-0", "2-1", "1-1-1"), `some` (bool, a network is right) and, by the name of each
     ensemble that was run, whether it is right. Empty if a network was not run.
@@ -280,7 +280,7 @@ def agreement_rows(frame: pd.DataFrame, task: str) -> list[dict[str, Any]]:
 
 
 def drops(results: Results) -> dict[str, Difference]:
-    """Return test accuracy less validation accuracy of every system that has both parts."""
+    """Return test minus validation accuracy of every system with both parts."""
     found = {}
     for name in (name for task in TASKS for name in systems_of(results, task)):
         frame = results.predictions_of(name)
@@ -303,7 +303,7 @@ def drop_table(found: Mapping[str, Difference], paper: PrintedOf) -> pd.DataFram
 
 
 def claimed_drop(published: Iterable[PublishedCell], paper: PrintedOf) -> dict[str, Any]:
-    """Return what the paper says of the difference, and for whom its own numbers say otherwise; empty if it is silent.
+    """Return the paper's claim on the difference and the systems that contradict it; empty without a claim.
 
     The claim is read from the published cells whose rows tell it: accuracies fell by `least` to `most` percent. Of the
     `systems` whose falls the paper prints, `outside` are those that are not between: (title, fall in points).
@@ -337,7 +337,7 @@ def class_table(results: Results, systems: Iterable[str], name: str, paper: Prin
 
 
 class Claim(NamedTuple):
-    """A gain of the paper over COVID-SDNet, and what sampling of `n` test images allows; percent and points."""
+    """A gain of the paper over COVID-SDNet, with the sampling error of `n` test images; percent and points."""
 
     metric: str
     printed: Printed
@@ -346,22 +346,22 @@ class Claim(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """The printed number less COVID-SDNet's."""
+        """The printed number minus COVID-SDNet's."""
         return self.printed.value - self.other
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of the printed number: Wilson's, 95 %."""
+        """Wilson interval of the printed number, 95 %."""
         return wilson_interval(self.printed.value, self.n)
 
     @property
     def within(self) -> bool:
-        """Whether another draw of so many test images could undo the gain."""
+        """Whether the gain is within the sampling error."""
         return self.interval[0] <= self.other <= self.interval[1]
 
 
 def compared_cells() -> dict[str, PublishedCell]:
-    """Return what COVID-SDNet's own paper prints of it, by metric; nothing if that paper is not installed."""
+    """Return COVID-SDNet's results in its own paper, by metric; empty if that paper is not installed."""
     try:
         cells = load_published(load_paper(COMPARED_PAPER).folder / "published.yaml")
     except UserError:
@@ -396,7 +396,7 @@ def covidgr_table(ours: MeasuredOf, paper: PrintedOf, other: Mapping[str, Publis
 
 
 def counted_images(published: Iterable[PublishedCell]) -> dict[str, int]:
-    """Return how many test images of COVIDGR-1.0 accuracy and sensitivity are shares of, by the totals of Table 4.
+    """Return the denominators of accuracy and sensitivity on COVIDGR-1.0, from the totals of Table 4.
 
     Nothing where the paper's totals, or the share that it tests on, are not among its cells.
     """
@@ -410,7 +410,7 @@ def counted_images(published: Iterable[PublishedCell]) -> dict[str, int]:
 
 
 def claims_of(paper: PrintedOf, other: Mapping[str, PublishedCell], images: Mapping[str, int]) -> list[Claim]:
-    """Return the paper's gains over COVID-SDNet by metric; `images` are as `counted_images` returns them."""
+    """Return the paper's gains over COVID-SDNet by metric; `images` from `counted_images`."""
     return [
         Claim(metric, printed, other[metric].mean, n)
         for metric, n in images.items()
@@ -419,7 +419,7 @@ def claims_of(paper: PrintedOf, other: Mapping[str, PublishedCell], images: Mapp
 
 
 def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
-    """Return what sampling allows the claims, one row each."""
+    """Return the sampling errors of the claims, one row each."""
     rows = []
     for one in claims:
         error = standard_error(one.printed.value, one.n)

@@ -1,4 +1,4 @@
-"""Figures that only this paper has: two segmenters on the same images, heat with and without segmentation."""
+"""Figures of this paper: two segmenters on the same images, heat with and without segmentation."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def dice_figure(frame: pd.DataFrame, title: str = "ResUNet and the shipped U-Net
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """What the networks without and with masks were fed of a radiograph, each with its map, all (H, W) in one geometry.
+    """Inputs of the networks without and with masks for a radiograph, with their maps, all (H, W) in one geometry.
 
     The titles of `whole` and `segmented` say what the networks made of it.
     """
@@ -64,7 +64,7 @@ class Pair:
 
 
 def segmentation_pictures(examples: Examples) -> list[tuple[str, str, Figure]]:
-    """Return figure 11 of the examples of COVID-19; nothing if there are none.
+    """Return figure 11 for the examples of COVID-19; empty without any.
 
     The examples are of the network trained without masks, which comes after the one trained with masks on the same
     fold; `UserError` if that one's weights, or an image, are missing.
@@ -94,7 +94,7 @@ def _layer(system: System) -> str:
 def _explained(
     examples: Examples, places: np.ndarray, execution: Execution, network: keras.Model, prepared: PreparedImages
 ) -> list[HeatCase]:
-    """Return what a network was fed of some of the examples, its map for COVID-19 and its probability."""
+    """Return a network's inputs for some examples, its maps for COVID-19 and its probabilities."""
     from covid_keras.data.pipeline import make_dataset
     from covid_keras.explain import grad_cam
     from covid_keras.reporting.examples import lungs_as_fed

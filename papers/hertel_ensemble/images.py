@@ -1,4 +1,4 @@
-"""The numbers of the report on images: how many of which collection, what their masks tell, what was trained on.
+"""The report's numbers on images: counts per collection, masks, training images.
 
 A collection is what the cohort's table calls so; what the networks know of it is told from the counts alone.
 """
@@ -43,7 +43,7 @@ def divided_images(results: Results, system: str) -> pd.DataFrame:
 
 
 def collection_title(label: str, source: str, name: str) -> str:
-    """Return where images of a class are from, by the cohort's label and source.
+    """Return the origin of a class's images, from the cohort's label and source.
 
     >>> collection_title("COVID-19, Cohen", "cohen", "COVID-19"), collection_title("normal", "cohen", "normal")
     ('COVID-19, Cohen (cohen)', 'cohen')
@@ -52,7 +52,7 @@ def collection_title(label: str, source: str, name: str) -> str:
 
 
 class Group(NamedTuple):
-    """The images of one class that come from one collection under one label of the cohort."""
+    """The images of one class from one collection under one label of the cohort."""
 
     name: str
     label: str
@@ -61,7 +61,7 @@ class Group(NamedTuple):
 
     @property
     def collection(self) -> str:
-        """Where they are from."""
+        """Their origin."""
         return collection_title(self.label, self.source, self.name)
 
 
@@ -129,7 +129,7 @@ def stated_table(published: Iterable[PublishedCell], names: Iterable[str]) -> pd
 
 
 def mask_counts(ours: MeasuredOf) -> pd.DataFrame:
-    """Return how many images with human masks the segmenter was measured on, one row per part."""
+    """Return the number of images with human masks on which the segmenter was measured, one row per part."""
     found = {part: ours.get((stages.NAME, f"dice_{part}")) for part in ("train", "validation")}
     rows = [
         {"part": part, "images": f"{one.n_images:,}", "patients": f"{one.n_patients:,}", "paper": LOST_TEXT}
@@ -143,7 +143,7 @@ def mask_counts(ours: MeasuredOf) -> pd.DataFrame:
 
 
 def taught_table(images: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
-    """Return how many images of each part are `taught` (bool), one row per class and collection."""
+    """Return the number of `taught` (bool) images of each part, one row per class and collection."""
     rows = []
     for one in groups_of(images, classes):
         parts = {part: one.rows.loc[one.rows["part"] == part, "taught"] for part in SPLITS}
@@ -202,7 +202,7 @@ def share_auc(images: pd.DataFrame) -> Measured | None:
 
 
 class SourceGroup(NamedTuple):
-    """The images tested of one label and collection.
+    """The test images of one label and collection.
 
     `trained` of this label and collection are in the training part; `seen`: images of COVID-19 of the collection are,
     whatever their label in the cohort.
@@ -216,7 +216,7 @@ class SourceGroup(NamedTuple):
 
 
 class Collection(NamedTuple):
-    """A collection: its images in the training part by class, and how many of COVID-19 are tested."""
+    """A collection: its training images by class, and its number of COVID-19 test images."""
 
     name: str
     trained: dict[str, int]
@@ -224,17 +224,17 @@ class Collection(NamedTuple):
 
     @property
     def covid(self) -> int:
-        """How many images of COVID-19 were trained on."""
+        """The number of COVID-19 training images."""
         return self.trained.get(COVID, 0)
 
     @property
     def others(self) -> dict[str, int]:
-        """The classes other than COVID-19 under which it was trained on."""
+        """The other classes under which it was trained on."""
         return {name: count for name, count in self.trained.items() if name != COVID and count}
 
     @property
     def standing(self) -> str:
-        """What the networks know of it.
+        """What the networks saw of it.
 
         >>> Collection("a", {"COVID-19": 0, "normal": 2}, 1).standing, Collection("b", {"COVID-19": 0}, 1).standing
         ('trained on under another class alone', 'nothing trained on')
@@ -302,7 +302,7 @@ def source_table(frame: pd.DataFrame, groups: Iterable[SourceGroup]) -> pd.DataF
 
 
 def seen_less_unseen(results: Results, system: str, groups: Iterable[SourceGroup]) -> Difference | None:
-    """Return the sensitivity on collections whose COVID-19 was trained on less that on others; None without both."""
+    """Return the sensitivity on collections whose COVID-19 was trained on minus that on others; None without both."""
     test = rows_tested(results.predictions_of(system))
     groups = [group for group in groups if group.covid]
     seen, unseen = (
@@ -330,7 +330,7 @@ def seen_table(less: Mapping[str, Difference]) -> pd.DataFrame:
 
 
 def trained_table(collections: Iterable[Collection], classes: Iterable[str]) -> pd.DataFrame:
-    """Return the images of each class trained on, one row per collection, and what that makes of its COVID-19."""
+    """Return the training images of each class, one row per collection, and the status of its COVID-19."""
     classes = list(classes)
     rows = [
         {"collection": one.name}

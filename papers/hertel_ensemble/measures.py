@@ -1,4 +1,4 @@
-"""What the paper prints beyond the usual metrics: validation accuracies, and of three classes specificity and NPV."""
+"""Additional metrics of the paper: validation accuracies and, for three classes, specificity and NPV."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from covid_keras.evaluation.counts import OfConfusion, part_accuracies, rest_met
 
 
 def measure(predictions: pd.DataFrame) -> list[Measured]:
-    """Return the further metrics of the systems in a table of predictions of one set of classes.
+    """Return the additional metrics of the systems in a table of predictions with one set of classes.
 
     `accuracy_validation`, and where it was predicted `accuracy_train`; of more than two classes `specificity_<class>`
     and `npv_<class>`, each class against the rest (Tables 8 and 9).

@@ -27,7 +27,7 @@ WHOLE = replace(
 
 @dataclass(frozen=True)
 class HertelPaper(SegmentingPaper):
-    """COVIDx, RICORD, BIMCV and COVIDGR-1.0, or what stands in for them; lungs by the paper's ResUNet."""
+    """COVIDx, RICORD, BIMCV and COVIDGR-1.0, or their stand-ins; lungs by the paper's ResUNet."""
 
     cohorts = COHORTS
     segmenters = SEGMENTERS

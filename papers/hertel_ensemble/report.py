@@ -67,7 +67,7 @@ REPORT = Report(
 
 
 def counts_section(results: Results) -> Section | None:
-    """Images and patients of each class, collection and part, beside what the paper states (Tables 1 to 4)."""
+    """Images and patients per class, collection and part, ours and the paper's (Tables 1 to 4)."""
     tables = []
     masks = images.mask_counts(measured_of(results.measured))
     if len(masks):
@@ -86,7 +86,7 @@ def counts_section(results: Results) -> Section | None:
 
 
 def segmentation_section(results: Results) -> Section:
-    """Dice of the ResUNet, and the same images marked by the U-Net that the suite ships."""
+    """Dice of the ResUNet and of the shipped U-Net on the same images."""
     from papers.hertel_ensemble.figures import dice_figure
 
     table = comparisons.segmenter_table(measured_of(results.measured), printed_of(results.published))
@@ -103,7 +103,7 @@ def segmentation_section(results: Results) -> Section:
 
 
 def masks_section(results: Results) -> Section | None:
-    """Of the division in three classes: images that taught the ResUNet, and the masks' share of the picture."""
+    """For the split with three classes: training images of the ResUNet, and the masks' share of the picture."""
     systems = systems_of(results, "multi")
     if not systems:
         return None
@@ -128,7 +128,7 @@ def masks_section(results: Results) -> Section | None:
 
 
 def ensembles_section(results: Results) -> Section | None:
-    """The weights that were chosen, and what each ensemble gains over each network."""
+    """The chosen weights, and the gain of each ensemble over each network."""
     from covid_keras.reporting.forest import forest_figure
 
     found = comparisons.gains(results)
@@ -144,14 +144,14 @@ def ensembles_section(results: Results) -> Section | None:
 
 
 def agreement_section(results: Results) -> Section | None:
-    """How often the three networks agree, and how right the ensembles then are."""
+    """How often the three networks agree, and the ensembles' accuracy then."""
     found = {task: comparisons.agreement(results, task) for task in TASKS}
     rows = [row for task, frame in found.items() for row in comparisons.agreement_rows(frame, task)]
     return Section(*_said("agreement"), [TableEntry(*_said("votes"), pd.DataFrame(rows))]) if rows else None
 
 
 def drop_section(results: Results) -> Section | None:
-    """Test accuracy less validation accuracy of every system, beside the paper's."""
+    """Test minus validation accuracy of every system, ours and the paper's."""
     paper, found = printed_of(results.published), comparisons.drops(results)
     if not found:
         return None
@@ -171,7 +171,7 @@ def classes_section(results: Results) -> Section | None:
 
 
 def sources_section(results: Results) -> Section | None:
-    """How often images of each collection are called COVID-19, and as what each collection was trained on."""
+    """How often images of each collection are called COVID-19, and the training classes of each collection."""
     from covid_keras.reporting.forest import forest_figure
 
     tables, figures, told = [], [], []
@@ -201,7 +201,7 @@ def sources_section(results: Results) -> Section | None:
 
 
 def covidgr_section(results: Results) -> Section | None:
-    """One division against folds, and how far a gain on so few test images can be told from chance."""
+    """One split against folds, and the sampling error of a gain on few test images."""
     folded = systems_of(results, "gr5")
     if not systems_of(results, "gr") and not folded:
         return None
@@ -218,7 +218,7 @@ def covidgr_section(results: Results) -> Section | None:
 
 
 def literature_section(results: Results) -> Section | None:
-    """What the paper prints of others and of itself, beside ours (Tables 13 and 14)."""
+    """The paper's numbers for others and itself, beside ours (Tables 13 and 14)."""
     ours, tables = measured_of(results.measured), []
     for name, title in (("13", "Radiologists"), ("14", "Literature")):
         frame = comparisons.literature_table([cell for cell in results.published if cell.table == name], ours)

@@ -1,4 +1,4 @@
-"""How the paper's ResUNet is built and trained; its settings are in `papers.hertel_ensemble.segmenter`."""
+"""Construction and training of the paper's ResUNet; settings: `papers.hertel_ensemble.segmenter`."""
 
 from __future__ import annotations
 

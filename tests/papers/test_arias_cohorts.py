@@ -113,7 +113,7 @@ def test_how_many_of_padchest_is_drawn_by_the_seed(collections):
     assert found[4] == found[1]
     assert {len(names) for names in found} == {1}
     assert len(set(map(tuple, found))) > 1
-    refused("4 of PadChest, there are 3", _make, collections, "paper", padchest=[4, 1])
+    refused("4 of PadChest, but there are 3", _make, collections, "paper", padchest=[4, 1])
     assert COHORTS.settings(PAPER.protocol("paper")).padchest == (2481, 815), "table 1's"
 
 
@@ -135,7 +135,10 @@ def test_counts_are_drawn_and_what_is_too_many_is_named(collections):
     counts = _make(collections, "cpu", covid=2, normal=1, pneumonia=2).counts()
     assert sum(counts.get(label, 0) for label in STAND_IN[:3]) == 2
     assert [counts[label] for label in STAND_IN[3:]] == [2, 1, 1, 2]
-    for key, count, words in (("covid", 5, "COVID-19 images, there are 4"), ("normal", 6, "NIH images, there are 5")):
+    for key, count, words in (
+        ("covid", 5, "COVID-19 images, but there are 4"),
+        ("normal", 6, "NIH images, but there are 5"),
+    ):
         refused(f"{count} {words}", _make, collections, "cpu", **{key: count})
 
 

@@ -173,7 +173,7 @@ def test_the_phantoms_u_nets_learn_from_its_frontal_images(tmp_path):
 @pytest.mark.parametrize(("profile", "words"), [("cpu", "none"), ("paper", "Montgomery")])
 def test_radiographs_with_masks_that_are_missing_are_named(tmp_path, profile, words, capsys):
     protocol = PAPER.protocol(profile)
-    with pytest.raises(UserError, match=rf"options of profile '{profile}': no .* below"):
+    with pytest.raises(UserError, match=rf"options of profile '{profile}': no .* in "):
         stages.SEGMENTERS.mask_cohort(protocol, tmp_path, tmp_path)
     reason = stages.SEGMENTERS.missing(protocol, tmp_path)
     assert str(tmp_path) in reason

@@ -98,7 +98,7 @@ def test_the_three_readings_of_equation_2():
     each = Scaling.of("per_image", images)(images)
     np.testing.assert_allclose(each[:2, ..., 0], own, rtol=1e-6)
     assert not each[2].any(), "a flat image has no spread to be divided by"
-    with pytest.raises(UserError, match="one grey level"):
+    with pytest.raises(UserError, match="single grey level"):
         Scaling.of("global", images[2:])
 
 

@@ -71,7 +71,7 @@ def test_counts_take_the_first_and_name_what_is_too_many(collections):
     cohort = _make(collections, covid=2, normal=3, cap=1, outside=1)
     assert cohort.counts() == dict(zip(ALL, (3, 1, 2, 1, 1), strict=True))
     assert stems(cohort, COVID) == ["001", "010"]
-    for key, count, words in (("covid", 5, "COVID-19 images, there are 4"), ("cap", 4, "NIH .*, there are 3")):
+    for key, count, words in (("covid", 5, "COVID-19 images, but there are 4"), ("cap", 4, "NIH .*, but there are 3")):
         refused(f"{count} {words}", _make, collections, **{key: count})
 
 

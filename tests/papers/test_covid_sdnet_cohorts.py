@@ -147,8 +147,8 @@ def test_the_choice_is_the_seeds(collections):
     ("positives", "negatives", "pneumonia", "words"),
     [
         (12, 5, 1, "unscored COVID-19"),
-        (6, 6, 1, "6 NIH patients labelled No_findings, there are 5"),
-        (6, 5, 2, "2 NIH patients labelled Pneumonia, there are 1"),
+        (6, 6, 1, "6 NIH patients labelled No_findings, but there are 5"),
+        (6, 5, 2, "2 NIH patients labelled Pneumonia, but there are 1"),
         (3, 5, 1, "3 positives, fewer than the 4 that have a score"),
     ],
 )

@@ -306,7 +306,7 @@ def test_the_vote_goes_with_the_majority_and_ties_as_the_protocol_says():
 
 def test_without_covidgr_its_rows_are_left_out_and_nothing_else(tmp_path: Path):
     protocol = PAPER.protocol("paper")
-    for data, words in ((None, "not run: no data folder"), (tmp_path, "not run: no COVIDGR-1.0 below")):
+    for data, words in ((None, "not run: no data folder"), (tmp_path, "not run: no COVIDGR-1.0 in")):
         left_out = missing_systems(PAPER, protocol, data)
         assert set(left_out) == {f"{name}_{task}" for name in (*MEMBERS, *ENSEMBLES) for task in ("gr", "gr5")}
         assert all(reason.startswith(words) for reason in left_out.values())

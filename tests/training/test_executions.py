@@ -149,7 +149,7 @@ def test_papers_come_by_entry_points(tiny_paper):
         load_paper("tabic")
     with pytest.raises(UserError, match="has no profile 'papper'"):
         load_paper("tiny").protocol("papper")
-    with pytest.raises(UserError, match=r"is no system of tiny.*a, b"):
+    with pytest.raises(UserError, match=r"is not a system of tiny.*a, b"):
         load_paper("tiny").protocol("smoke", {"systems": ["c"]})
 
 
