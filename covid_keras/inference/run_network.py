@@ -1,4 +1,4 @@
-"""A network that somebody trained by `covid-keras reproduce`, on radiographs of the user's own.
+"""Apply a network trained by `covid-keras reproduce` to the user's radiographs.
 
 How a radiograph is prepared, what the network is fed and how its outputs become a decision are the system's own
 methods, as in training: systems of every kind answer, those made of several networks too.
@@ -65,7 +65,9 @@ def find_run_network(text: str) -> RunNetwork:
     else:
         named = {one.folder.name: one for one in done}
         if execution not in named:
-            raise UserError(f"--run {text}", f"{execution} is no finished execution", f"Give {', '.join(named)}")
+            raise UserError(
+                f"--run {text}", f"has no finished execution {execution}", f"Choose from {', '.join(named)}"
+            )
         chosen, why = named[execution], "as asked"
     for one in (*chosen.chain, chosen):
         if isinstance(one.system, Trained) and not one.weights.is_file():
@@ -76,7 +78,7 @@ def find_run_network(text: str) -> RunNetwork:
 
 
 def _parts(text: str) -> tuple[Path, str, str]:
-    """Split the argument; a folder's name may hold colons, too."""
+    """Split the argument; a folder name may contain colons."""
     for count in (2, 1, 0):
         path, *names = text.rsplit(":", count)
         if len(names) == count and (Path(path).expanduser() / RECORD).is_file():
@@ -86,7 +88,7 @@ def _parts(text: str) -> tuple[Path, str, str]:
 
 
 def _goodness(execution: Execution) -> tuple[float, float]:
-    """How good an execution is on the part that chose its epoch."""
+    """Return the merit of an execution on the part that chose its epoch."""
     if (read_predictions(execution.predictions)["split"] == "validation").any():
         return merit(execution)
     history, monitor = execution.history, execution.training.monitor
@@ -116,11 +118,11 @@ class RunNetwork(RegisteredNetwork):
 
     @property
     def chosen(self) -> str:
-        """Which execution answers, in a line."""
+        """The execution in use, as one line."""
         return f"{self.entry.title} ({self.why})"
 
     def load(self) -> Self:
-        """Load the best weights of the execution, and of those that it builds on; raise `UserError` where unusable."""
+        """Load the best weights of the execution, and of those that it builds on; raise `UserError` if unusable."""
         import_tensorflow()
         model = self.execution.network
         if model is None:
@@ -133,13 +135,13 @@ class RunNetwork(RegisteredNetwork):
         return self
 
     def lungs(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the masks as the run marked its lungs; those given where it needed none."""
+        """Return masks as made in the run; the given ones if it needed none."""
         return list(masks) if self.segmenter is None else self.segmenter.masks(images)
 
     def network_input(
         self, images: Sequence[np.ndarray | str | Path], masks: Sequence[np.ndarray | None]
     ) -> np.ndarray:
-        """Return what the network is fed, scaled: float32 (n, views, H, W, C)."""
+        """Return the scaled network input, float32 (n, views, H, W, C)."""
         from covid_keras.data.pipeline import make_dataset
 
         execution, system = self.execution, self.execution.system
@@ -166,11 +168,11 @@ class RunNetwork(RegisteredNetwork):
         """Return the score of each class, float64 (n, classes), summing to 1, of what `network_input` returns."""
         outputs = np.asarray(self.model.predict_on_batch(fed.reshape(-1, *fed.shape[2:])))
         if not np.isfinite(outputs).all():
-            raise UserError(self.entry.name, "gave scores that are no numbers", "Train it anew")
+            raise UserError(self.entry.name, "gave scores that are not finite", "Train it again")
         return self.execution.system.decide(outputs.reshape(*fed.shape[:2], -1), self.entry.classes)[1]
 
     def heat(self, fed: np.ndarray, decided: Sequence[int]) -> list[np.ndarray]:
-        """Return a Grad-CAM map, float32 0..1, of each image for the class decided for, where its system looks."""
+        """Return one Grad-CAM map per image, float32 0..1, for the predicted class."""
         from covid_keras.explain import grad_cam
 
         system, found = self.execution.system, {}
@@ -184,7 +186,7 @@ class RunNetwork(RegisteredNetwork):
 
 
 def _entry(execution: Execution, why: str) -> WeightEntry:
-    """Return what a registry's entry would say of the network."""
+    """Return the network as a registry entry."""
     run, system, preparation = execution.run, execution.system, execution.preparation
     weights = execution.weights
     is_kept = weights.is_file()
@@ -208,7 +210,7 @@ def _entry(execution: Execution, why: str) -> WeightEntry:
 
 
 def _segmenter(execution: Execution) -> LungSegmenter | None:
-    """Return what marked the lungs of the run, None where its network needs none; refuse another one."""
+    """Return what marked the lungs of the run, None if unused; raise `UserError` if it has changed."""
     if not execution.preparation.needs_mask:
         return None
     from covid_keras.models.lungs import LungSegmenter

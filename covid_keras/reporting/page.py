@@ -198,7 +198,7 @@ def _bounded(row: Mapping[str, Any], name: str, signed: bool = False) -> str:
 
 
 def _unlearned_section(results: Results) -> Section:
-    """Systems that are no better than chance, or call every test image of an execution the same."""
+    """Return the systems that are not better than chance, or call all test images of an execution alike."""
     frame = results.predictions
     test = frame[frame["split"] == "test"].groupby(["system", "repeat", "fold"])
     constant = (test["predicted"].nunique() == 1) & (test["label"].nunique() > 1)

@@ -235,7 +235,7 @@ def printed_difference(paper: PrintedOf, name: str, a: str, b: str, metric: str)
 
 
 def _printed_system(paper: PrintedOf, system: str, metric: str) -> str:
-    """Return the system whose printed number stands for the chosen network; accuracies are printed for VGG16 and VGG19 only."""
+    """Return the system whose printed number stands for the chosen network, since accuracies are per VGG."""
     if metric != "accuracy":
         return system
     known = [f"{system}{depth}" for depth in DEPTHS if (f"{system}{depth}", "accuracy_validation") in paper]

@@ -113,7 +113,7 @@ def _build(
     trained: int | None,
     name: str,
 ) -> keras.Model:
-    """Build a network of keras.applications with one sigmoid; only the last `trained` layers are trainable (None: all)."""
+    """Build a network of keras.applications with one sigmoid; its last `trained` layers are trainable (None: all)."""
     make: Callable[..., keras.Model] = getattr(keras.applications, kind)
     inputs = keras.Input(input_shape, name="radiograph")
     base = load_backbone(

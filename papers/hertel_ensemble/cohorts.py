@@ -77,7 +77,7 @@ class PublishedCohort(Kind):
 class StandInCohort(Kind):
     """COVID-CXNet, Cohen's collection and the NIH subset. Counts of 0 take all.
 
-    Adults' radiographs of COVID-CXNet that are no copy of one of Cohen's; `cohen` COVID-19 images of Cohen's; NIH
+    Adults' radiographs of COVID-CXNet without near-duplicates in Cohen's; `cohen` COVID-19 images of Cohen's; NIH
     images without finding are normal, those with pneumonia and Cohen's other pneumonias are pneumonia.
     """
 

@@ -65,7 +65,7 @@ def test_the_best_execution_on_validation_answers(make_run):
 
 @pytest.mark.parametrize(
     ("rest", "words"),
-    [("", "names no system"), (":none", "none: "), (":a:repeat7-fold9", "repeat7-fold9 is no finished execution")],
+    [("", "names no system"), (":none", "none: "), (":a:repeat7-fold9", "has no finished execution repeat7-fold9")],
 )
 def test_what_is_not_in_the_run_is_named(executed, rest, words):
     with pytest.raises(UserError, match=words):
