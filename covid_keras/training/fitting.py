@@ -102,20 +102,21 @@ def fit_epochs(
     steps = len(batches) // (end - start) if isinstance(batches, tf.data.Dataset) else None
     options = {"shuffle": False, "steps_per_epoch": steps, "validation_data": feed.validation} | feed.options
     callbacks = [*callbacks, _Telling(tell)]
-    build_metrics(model)
+    if isinstance(batches, tf.data.Dataset):
+        build_metrics(model, batches)
     with naming_damage():
         model.fit(batches, initial_epoch=start, epochs=end, verbose=0, callbacks=callbacks, **options)
 
 
-def build_metrics(model: keras.Model) -> None:
+def build_metrics(model: keras.Model, batches: tf.data.Dataset) -> None:
     """Create the variables of the compiled metrics of a network with one output.
 
     Keras would create them while it traces the training step, and TensorFlow would trace the step once more for that.
     """
-    outputs = getattr(model, "outputs", None) or ()
-    if len(outputs) == 1 and None not in outputs[0].shape[1:]:
-        zeros = np.zeros((1, *outputs[0].shape[1:]), np.float32)
-        model.compute_metrics(None, zeros, zeros)
+    outputs, labels = getattr(model, "outputs", None) or (), batches.element_spec[1]
+    if len(outputs) == 1 and None not in (*outputs[0].shape[1:], *labels.shape[1:]):
+        said, known = (np.zeros((1, *one.shape[1:]), np.float32) for one in (outputs[0], labels))
+        model.compute_metrics(None, known, said)
         model.reset_metrics()
 
 
