@@ -131,7 +131,7 @@ def test_measured_in_percent_with_intervals(trained):
     assert measured["iou_published_train"].mean == pytest.approx(100 * batches.mean())
     for kind in kinds:
         assert measured[f"{kind}_train"].low < measured[f"{kind}_train"].mean < measured[f"{kind}_train"].high
-    assert measured["dice_validation"].low == measured["dice_validation"].high, "one patient varies in nothing"
+    assert np.isnan(measured["dice_validation"].low), "one patient says nothing of others"
 
 
 def test_the_papers_dice_of_a_network_that_marks_nothing_looks_fair(made, tmp_path, monkeypatch):
