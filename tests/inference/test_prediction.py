@@ -610,7 +610,7 @@ def test_a_folder_that_cannot_be_written(register, picture, capsys, tmp_path):
         ({"preparation": {"crop": "longs"}}, "'longs' is unknown"),
         ({"preparation": {"corp": "lungs"}}, "Did you mean 'crop'"),
         ({"preparation": {"size": [64, 64]}}, "preparation.size and input_shape differ"),
-        ({"preparation": {"enhance": "stack"}}, "prepares 3 channels for 1"),
+        ({"preparation": {"enhance": "stack"}}, "tiny: .*3 channels.*1"),
         ({"classes": ("COVID-19",)}, "fewer than two classes"),
         ({"builder": ""}, "has no builder"),
         ({"preparation": {}}, "has no preparation of its input"),

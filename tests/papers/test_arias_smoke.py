@@ -25,7 +25,7 @@ SET = [
     "systems=[exp3_d, source_c, source_d, source_e]",
     "cohort={covid: 24, other: 16, normal: 14, pneumonia: 14, size: 48}",
     "size=[32, 32]",
-    "trainings={view: {epochs: 1}, covid: {epochs: 1}, control: {epochs: 1}}",
+    "trainings={view: {epochs: 1}, covid: {epochs: 1}, source: {epochs: 1}}",
     "options.width=0.05",
     "options.segmenters={unet1: {filters: 2, size: 32, epochs: 1}, unet3: {filters: 2, size: 32, epochs: 1}}",
 ]

@@ -58,7 +58,7 @@ def test_the_external_test_holds_other_images_alone(run):
 
 
 def test_the_report_shows_seeds_leak_and_the_papers_matrices(smoke):
-    for words in ("PHANTOM DATA", "Spread over seeds", "Divided by image, as published, or by patient", "Table 7"):
+    for words in ("PHANTOM DATA", "Spread over seeds", "Split by image (as published) or by patient", "Table 7"):
         assert words in smoke.page
     comparison = smoke.comparison()
     external = comparison[comparison["table"] == "1"]
@@ -73,6 +73,6 @@ def test_weights_of_a_seed_are_written_as_one_file(run, tmp_path):
     assert (tmp_path / "base.h5").stat().st_size in {int(words.rsplit(" ", 1)[1])}
     with pytest.raises(UserError, match="base_v1_external"):
         export_weights(run.path, "base_v1_external", tmp_path / "none.h5")
-    with pytest.raises(UserError, match="not done"):
+    with pytest.raises(UserError, match="base_v2 repeat 8"):
         export_weights(run.path, "base_v2", tmp_path / "none.h5", repeat=7)
     assert not (tmp_path / "none.h5").exists()

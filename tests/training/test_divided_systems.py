@@ -80,7 +80,7 @@ def test_a_run_that_goes_on_keeps_its_divisions(hooks_run, uneven_cohort):
 
 
 def test_a_system_needs_the_division_it_names(make_run, uneven_cohort):
-    with pytest.raises(UserError, match=r"asks for 50 images 'N', there are 22"):
+    with pytest.raises(UserError, match=r"asks for 50 images 'N', but there are 22"):
         make_run("run", "hooks", uneven_cohort, splits={"small": {"images": {"N": 50}}})
     with pytest.raises(UserError, match=r"split\.leaky_as_published is False"):
         make_run("run", "hooks", uneven_cohort, splits={"authors": {"leaky_as_published": False}})
