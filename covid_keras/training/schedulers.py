@@ -169,7 +169,8 @@ class Processes(Scheduler):
 
     def train(self, run: RunFolder, chains: list[list[Execution]], bar: EpochBar) -> None:
         """Train all chains, `jobs` at a time."""
-        self.ending, left = False, iter(chains)
+        # The longest chains first, so that no process is left with one at the end.
+        self.ending, left = False, iter(sorted(chains, key=len, reverse=True))
         with ThreadPoolExecutor(self.jobs) as pool:
             futures = [pool.submit(self._work, run, left, bar) for _ in range(min(self.jobs, len(chains)))]
             try:
