@@ -19,7 +19,12 @@ Run: TypeAlias = Callable[[argparse.Namespace], "int | None"]
 
 
 def user_path(text: str) -> Path:
-    """Expand "~", which the shell leaves alone after "--out=" and in quotes."""
+    """Expand "~", which the shell leaves alone after "--out=" and in quotes; refuse "", which means the current folder.
+
+    An unset shell variable would otherwise have a command work on whatever lies there.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty (an unset variable?)")
     return Path(os.path.expanduser(text))
 
 

@@ -61,6 +61,11 @@ def add_parser(commands: Commands) -> None:
     )
     add.add_argument("file", type=user_path, metavar="FILE", help="the file, under any name")
     add.add_argument("--as", dest="name", metavar="NAME", help="registered name to check the file against")
+    _add_writers(actions)
+
+
+def _add_writers(actions: Commands) -> None:
+    """Add the actions that write weight files."""
     text = "download registered files that have a direct link"
     fetch = add_command(
         actions,

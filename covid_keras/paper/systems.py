@@ -274,9 +274,10 @@ class Trained(System):
         optimizer = training.optimizer
         # Adam does not use this setting.
         momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum and optimizer.name == "sgd" else ""
+        falling = ", falling to 0" if training.schedule == "cosine" else ""
         words = (
             f"{'SGD' if optimizer.name == 'sgd' else optimizer.name.capitalize()} {optimizer.learning_rate:g}"
-            f"{momentum}\nat most {training.epochs} epochs of batches of {training.batch_size}"
+            f"{momentum}{falling}\nat most {training.epochs} epochs of batches of {training.batch_size}"
         )
         return words if len(stages) == 1 else f"{words}\nin stages: {', '.join(stage.name for stage in stages)}"
 

@@ -91,6 +91,13 @@ def test_what_cannot_be_used_gets_one_line(capsys, nowhere, arguments, words):
     assert sorted(path.name for path in nowhere.iterdir()) in (["empty", "file"], ["empty", "file", "runs"])
 
 
+def test_an_empty_path_is_not_the_current_folder(capsys, nowhere):
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", ""])
+    assert caught.value.code == 2
+    assert "PATH: the path is empty" in capsys.readouterr().err
+
+
 def test_level_of_logging(capsys, monkeypatch, nowhere):
     monkeypatch.setenv("COVID_KERAS_LOG", "debug")
     assert main(["papers"]) == 0

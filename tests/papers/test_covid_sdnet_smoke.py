@@ -52,6 +52,7 @@ def test_the_smoke_profile_walks_the_whole_way(smoke):
 
 def test_the_report_shows_every_system(smoke):
     assert "PHANTOM DATA" in smoke.page
+    assert smoke.page.index("What the phantom shows</h2>") < smoke.page.index("Paper against ours</h2>")
     for name in SYSTEMS:
         assert load_paper("tabik").system(name).title in smoke.page
     assert not re.search(r'(src|href)="(?!data:|#|https://doi\.org)', smoke.page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,18 +12,19 @@ from matplotlib.figure import Figure
 
 from covid_keras.common.files import read_json, write_json
 from covid_keras.data.preparation import Preparation
-from covid_keras.evaluation import compute_metrics
+from covid_keras.evaluation import compute_metrics, summarise
 from covid_keras.paper.systems import Released
 from covid_keras.reporting import results as reading
 from covid_keras.reporting.audits import audit_of
 from covid_keras.reporting.document import FigureEntry, Report
 from covid_keras.reporting.groups import named_groups
-from covid_keras.reporting.page import make_report
+from covid_keras.reporting.page import _unlearned_section, make_report
 from covid_keras.reporting.renderer import render
 from covid_keras.reporting.results import PaperReport, Results
 from covid_keras.reporting.run import report_run
 from tests.helpers.made_runs import PUBLISHED, build, published_tables, whole
 from tests.helpers.pages import words_of
+from tests.helpers.predictions import make_predictions
 
 
 def page_of(run, **explained) -> Report:
@@ -65,6 +67,20 @@ def test_whether_the_printed_numbers_are_possible_stands_on_the_page_and_beside_
     assert 'class="audit" title="impossible: No 7 of 8.">‡</abbr>' in page
     assert "75.00 ± 2.00†‡ \\|" in text
     assert "- **Table V: A of the paper, Acc = 75.00 ± 2.00**: No 7 of 8." in text
+
+
+def test_what_was_not_learned_comes_first():
+    learned = make_predictions(list("NNPP") * 10, [0.1, 0.2, 0.8, 0.9] * 10, system="good")
+    blind = make_predictions(list("NPPN") * 10, [0.1, 0.2, 0.3, 0.4] * 10, system="blind")
+
+    def found(frame: pd.DataFrame):
+        names = {name: name.title() for name in frame["system"].unique()}
+        return _unlearned_section(SimpleNamespace(predictions=frame, measured=summarise(frame), systems=names))
+
+    said = dict(found(pd.concat([learned, blind])).notes)
+    assert set(said) == {"No better than chance", "One class for every test image"}
+    assert all("Blind" in text and "Good" not in text for text in said.values())
+    assert found(learned).empty
 
 
 def test_a_roc_says_what_it_draws(made):

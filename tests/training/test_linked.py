@@ -86,5 +86,5 @@ def test_a_choosing_system_runs_where_all_that_it_chooses_among_run(make_run):
 
 
 def test_an_unknown_system_to_choose_is_named(tiny_paper):
-    with pytest.raises(UserError, match="worst: .*choosing"):
+    with pytest.raises(UserError, match=r"worst: .*choosing"):
         load_paper("choosing").chain("worst")
