@@ -7,6 +7,7 @@ serves the view filter, all parts and all controls.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -122,7 +123,9 @@ class PublishedCohort(Kind):
 class PhantomCohort(Kind):
     """Synthetic radiographs: patients of each kind, side in pixels.
 
-    Hospital A has COVID-19 and other pneumonias, lateral views too; hospital B the normal ones and pneumonias.
+    Hospital A has COVID-19 (lateral views too), normal ones and pneumonias, with the same shares of PA and AP: no
+    experiment can be won by telling hospitals or frontal views apart. Hospital B has the other pneumonias, which the
+    source control tells from those of hospital A; lateral views too.
     """
 
     kind: Literal["phantom"]
@@ -134,22 +137,20 @@ class PhantomCohort(Kind):
     size: int
 
     def make(self, data: Path | None, made: Path) -> Cohort:
-        first = one_hospital(
-            phantom_folder(made, "phantom-arias-a", self),
-            self,
-            "A",
-            {"covid": ("COVID-19", self.covid), "cap": ("other", self.other)},
-            views={"PA": 0.4, "AP": 0.35, "L": 0.25},
-        )
-        first["label"] = _view_labels(first)
-        second = one_hospital(
-            phantom_folder(made, "phantom-arias-b", self),
-            self,
-            "B",
-            {"normal": (NORMAL, self.normal), "cap": (PNEUMONIA, self.pneumonia)},
-            prefix="elsewhere/",
-        )
-        return joined([first, second], STAND_IN, "phantom")
+        all_views, frontal = {"PA": 0.4, "AP": 0.35, "L": 0.25}, {"PA": 0.53, "AP": 0.47}
+        collections = {
+            "covid": ("A", {"covid": ("COVID-19", self.covid)}, all_views),
+            "negative": ("A", {"normal": (NORMAL, self.normal), "cap": (PNEUMONIA, self.pneumonia)}, frontal),
+            "other": ("B", {"cap": ("other", self.other)}, all_views),
+        }
+        tables = []
+        for number, (name, (hospital, patients, views)) in enumerate(collections.items()):
+            # Equal seeds would draw the same chests twice.
+            settings = dataclasses.replace(self, seed=self.seed + 2 * number)
+            folder = phantom_folder(made, f"phantom-arias-{name}", settings)
+            table = one_hospital(folder, settings, hospital, patients, views, prefix=f"{name}/")
+            tables.append(table if views is frontal else table.assign(label=_view_labels(table)))
+        return joined(tables, STAND_IN, "phantom")
 
 
 def _view_labels(table: pd.DataFrame) -> list[str]:
