@@ -1,4 +1,4 @@
-"""Find the two-class confusion matrices that give a row of printed metrics.
+"""Find the two-class confusion matrices that match a row of printed metrics.
 
 References
 ----------
@@ -17,7 +17,7 @@ from covid_keras.audit.intervals import SLACK, Interval
 
 
 class TooManyError(Exception):
-    """There are too many matrices to search."""
+    """Too many matrices to search."""
 
 
 # TP, FN, FP, TN to numerator and denominator.
@@ -33,7 +33,7 @@ METRICS: dict[str, Formula] = {
     "false_positive_rate": lambda tp, fn, fp, tn: (fp, tn + fp),
     "false_negative_rate": lambda tp, fn, fp, tn: (fn, tp + fn),
 }
-# Other formulas under a heading: common mistakes.
+# Common mistakes: other formulas that a heading may stand for.
 OTHER_FORMULAS: dict[str, Formula] = {
     "(TP + TN) / (TP + TN + 2 FP)": lambda tp, fn, fp, tn: (tp + tn, tp + tn + 2 * fp),
     "(TP + TN) / (TP + TN + 2 FN)": lambda tp, fn, fp, tn: (tp + tn, tp + tn + 2 * fn),
@@ -55,24 +55,25 @@ MIRRORED = {
 }
 MIRRORED |= {second: first for first, second in MIRRORED.items()}
 
-# The printed metrics of a row: one of `METRICS` to the values that are printed so.
+# The printed metrics of a row: name in `METRICS` to the values that round to the printed number.
 Values = Mapping[str, Interval]
 
-# Number of solutions kept.
+# Maximum number of matrices kept.
 _KEPT = 20_000
-# Limit of lines to search per row.
+# Maximum number of lines searched per row.
 MOST_LINES = 1_000_000
 
 
 @dataclass(frozen=True)
 class Matrices:
-    """Matrices that give a row: all, or the first M of `total`.
+    """Matrices that match a row: all of them, or only the first M of `total`.
 
     Parameters
     ----------
     counts : ndarray of int, shape (4, M)
         TP, FN, FP and TN.
     total : int
+        Number of matching matrices, including those not kept.
     """
 
     counts: np.ndarray
@@ -86,7 +87,7 @@ class Matrices:
         return Matrices(self.counts[:, fits], int(fits.sum()))
 
     def ratio(self, formula: Formula) -> np.ndarray:
-        """Return a metric of the matrices, (M,); NaN if its denominator is zero."""
+        """Return a metric of the matrices, float (M,); NaN if its denominator is zero."""
         top, bottom = formula(*self.counts.astype(float))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(bottom > 0, top / bottom, np.nan)
@@ -97,7 +98,7 @@ class Matrices:
         return Interval(float(np.nanmin(values)), float(np.nanmax(values)))
 
     def first(self) -> str:
-        """Describe one of the matrices."""
+        """Describe the first matrix, as in "TP 70, FN 10, FP 12, TN 108"."""
         return ", ".join(
             f"{name} {count}" for name, count in zip(("TP", "FN", "FP", "TN"), self.counts[:, 0], strict=True)
         )
@@ -114,7 +115,7 @@ def counts_for(values: Interval, images: int) -> range:
 
 
 def common_images_of(shares: Iterable[Interval], low: int, high: int) -> np.ndarray:
-    """Return the numbers of images from `low` to `high`, int (N,), of which all `shares` are printed shares."""
+    """Return the numbers of images from `low` to `high`, int (N,), that are possible denominators of all `shares`."""
     images = np.arange(low, high + 1)
     for values in shares:
         first = np.maximum(np.ceil((values.low - SLACK) * images), 0)
@@ -123,18 +124,18 @@ def common_images_of(shares: Iterable[Interval], low: int, high: int) -> np.ndar
 
 
 def solve(row: Values, positives: int, negatives: int) -> Matrices:
-    """Return the matrices with these positives and negatives that give all printed metrics of a row.
+    """Return the matrices with these positives and negatives that match all printed metrics of a row.
 
     Raises
     ------
     TooManyError
-        If neither rate of the row is printed and the classes are too large to look through.
+        If the search is too wide: the printed rates leave too many counts in both classes.
     """
     hits = _allowed(row, "sensitivity", "false_negative_rate", positives)
     rights = _allowed(row, "specificity", "false_positive_rate", negatives)
     if min(len(hits), len(rights)) > MOST_LINES:
         raise TooManyError
-    # A line of matrices for each number of hits, or of right negatives where these are fewer.
+    # One line of matrices per number of true positives, or per number of true negatives if these are fewer.
     if len(hits) <= len(rights):
         tp = np.arange(hits.start, hits.stop)
         start = (tp, positives - tp, negatives - rights.start, rights.start)
@@ -145,22 +146,22 @@ def solve(row: Values, positives: int, negatives: int) -> Matrices:
 
 
 def solve_images(row: Values, images: int) -> Matrices:
-    """Return the matrices with this number of images, and any classes, that give all printed metrics of a row.
+    """Return the matrices with this number of images that match all printed metrics of a row, for any class sizes.
 
-    The classes have an image each at least. Needs an accuracy among the metrics, else the search is too wide. Of very
-    many it may return the first only.
+    Each class has at least one image. The row must include an accuracy, which narrows the search. If very many
+    matrices match, only the first are returned.
 
     Raises
     ------
     TooManyError
-        If there are too many images to search.
+        If the search is too wide.
     """
     right = counts_for(row["accuracy"], images)
     if sum(images - correct + 1 for correct in right) > MOST_LINES:
         raise TooManyError
     found = [NO_MATRICES]
     for correct in right:
-        # Lines along the hits, of so many false alarms each.
+        # One line per number of false positives, along the number of true positives.
         fp = np.arange(images - correct + 1)
         made = _on_lines(row, (0, images - correct - fp, fp, correct), (1, 0, 0, -1), correct + 1)
         tp, fn, fp, tn = made.counts
@@ -172,7 +173,7 @@ def solve_images(row: Values, images: int) -> Matrices:
 
 
 def _allowed(row: Values, rate: str, rest: str, images: int) -> range:
-    """Return the numbers of right answers in a class that a printed rate, of right or of wrong ones, allows."""
+    """Return the numbers of correct images of a class that its printed rates (correct `rate`, wrong `rest`) allow."""
     known = range(images + 1)
     if rate in row:
         known = counts_for(row[rate], images)
@@ -183,10 +184,10 @@ def _allowed(row: Values, rate: str, rest: str, images: int) -> range:
 
 
 def _on_lines(row: Values, start: Sequence[np.ndarray | int], step: Sequence[int], length: int) -> Matrices:
-    """Return the matrices start + t step, 0 <= t < length, that give a row; `start` holds four counts, of all lines.
+    """Return the matrices start + t step, 0 <= t < length, that match a row; `start` holds the four counts per line.
 
-    Along such a line numerator and denominator of every metric are affine in t, so the t of which a metric is at least
-    (at most) a value are all those above or below a bound, and nothing has to be tried.
+    Along a line, numerator and denominator of every metric are affine in t. The condition that a metric is at least (or
+    at most) a value is therefore a bound on t, which is computed instead of searched.
     """
     begin, by = np.stack(np.broadcast_arrays(*start)), np.array(step)[:, None]
     low, high = np.zeros(begin.shape[1]), np.full(begin.shape[1], length - 1.0)
@@ -195,7 +196,7 @@ def _on_lines(row: Values, start: Sequence[np.ndarray | int], step: Sequence[int
         after = METRICS[name](*(begin + by).astype(float))
         more, wider = after[0] - top, after[1] - bottom
         for value, sign in ((values.low - SLACK, 1), (values.high + SLACK, -1)):
-            # sign (top + t more - value (bottom + t wider)) >= 0; without a denominator that is so.
+            # sign (top + t more - value (bottom + t wider)) >= 0, which also holds where the denominator is 0.
             at, slope = sign * (top - value * bottom), sign * (more - value * wider)
             with np.errstate(divide="ignore", invalid="ignore"):
                 bound = -at / slope
@@ -210,7 +211,7 @@ def _on_lines(row: Values, start: Sequence[np.ndarray | int], step: Sequence[int
     many = np.minimum(many[lines], _KEPT).astype(int)
     t = np.repeat(low[lines].astype(int), many) + np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
     made = Matrices(np.repeat(begin[:, lines], many, axis=1) + t * by, total)
-    # A ratio without a denominator may be printed as anything.
+    # An undefined ratio (denominator 0) may be printed as any number.
     fits = np.ones(len(made), bool)
     for name, values in row.items():
         found = made.ratio(METRICS[name])

@@ -14,7 +14,7 @@ from covid_keras.audit.run_rows import class_weights, runs_of_row
 from covid_keras.evaluation.possibility import AuditVerdict
 from covid_keras.published.cells import PublishedCell, load_published
 
-# In this order: values implied by rows are compared with other printed values.
+# The order matters: later rules compare other printed values with those implied by rows.
 RULES: tuple[Callable[[Book], Iterable[Finding]], ...] = (
     rules.grim,
     rules.common_images,
@@ -35,7 +35,7 @@ RULES: tuple[Callable[[Book], Iterable[Finding]], ...] = (
     matrices.mean_is_one_run,
 )
 _ACCUSING = (AuditVerdict.IMPOSSIBLE, AuditVerdict.ONE_OF_THESE)
-# Numbers explained by other images or another table are exempt from rules that do not know this.
+# Explanations of whole rows or tables, which overrule the findings of rules that do not consider them.
 _EXPLAINING = ("one_matrix", "repeats", "mean_of_copies", "same_slip")
 
 
@@ -55,7 +55,7 @@ def audit(published: str | Path | Iterable[PublishedCell]) -> Audit:
     Raises
     ------
     UserError
-        If the file cannot be read or facts contradict each other.
+        If the file cannot be read, or its facts are impossible or contradict each other.
     """
     source = published if isinstance(published, str | Path) else ""
     book = Book(load_published(published) if source else published)
@@ -64,7 +64,7 @@ def audit(published: str | Path | Iterable[PublishedCell]) -> Audit:
 
 
 def _settled(findings: list[Finding]) -> Iterator[Finding]:
-    """Yield the findings; cells covered by an explanation of a whole row or table get its verdict."""
+    """Yield the findings, one per cell; a cell explained as part of a whole row or table gets that explanation."""
     explained = {
         place: finding
         for finding in findings

@@ -16,11 +16,11 @@ from covid_keras.published.facts import Place, place_text
 from covid_keras.published.metrics import OF_MATRIX, WITHOUT_RULE
 
 AUDIT_COLUMNS = ("table", "row", "column", "printed", "verdict", "reason", "proof", "rules")
-# An explanation counts if at most this fraction of random numbers would be explained too.
+# An explanation counts only if less than this fraction of random numbers would be explained too.
 UNLIKELY = 0.05
 TRUNCATED = "digits cut off instead of rounded"
 
-_WORD, _NO_RULE = "a word", "no rule applies: nothing else that the paper states bears on it"
+_WORD, _NO_RULE = "a word", "no rule applies: the paper states nothing to check it against"
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Finding:
         Name of the rule.
     verdict : AuditVerdict
     proof : str
-        The arithmetic, in one sentence.
+        The arithmetic in words.
     places : tuple of (table, row, column)
         The cells.
     reason : str
-        Explanation of the number, why it cannot be checked, or which numbers contradict each other; else "".
+        What explains the number, why it cannot be checked, or which numbers contradict each other; else "".
     """
 
     rule: str
@@ -118,16 +118,18 @@ class Audit:
     def table(self) -> pd.DataFrame:
         """Return one row per cell, in the paper's order, with the columns `AUDIT_COLUMNS`, all text.
 
-        `verdict` is the worst of all findings, an `AuditVerdict`, with its `reason`; `proof` holds the proofs of all
-        findings that share it, `rules` the names of all rules that had something to say, the worst first.
+        `verdict` is the worst `AuditVerdict` of the cell's findings, with its `reason`. `proof` joins the proofs of all
+        findings against the number; if there are none, of the findings with that verdict. `rules` names the rules of
+        all findings, the worst first.
         """
         rows = [_row(cell, self.of(place_of(cell))) for cell in self.cells]
         return pd.DataFrame(rows, columns=list(AUDIT_COLUMNS))
 
     def summary(self) -> dict[str, int]:
-        """Return how many cells got each verdict, the strongest last but for those not checked, and how many there are.
+        """Return the number of cells with each verdict, and of all cells under "cells".
 
-        "one of these is wrong" is there only where a cell got it.
+        Verdicts are in ascending order of severity, "cannot be checked" last. "one of these is wrong" is left out if no
+        cell has it.
         """
         first, *others = AuditVerdict
         counts = Counter(self.table()["verdict"])
@@ -138,7 +140,7 @@ class Audit:
 def _row(cell: PublishedCell, own: Sequence[Finding]) -> dict[str, str]:
     """Return a row of the table; `own` are the findings of the cell, worst first."""
     worst = own[0] if own else leave_open("", _why_open(cell), cell, proof="")
-    # Findings against the number, worst first; without any, findings for it.
+    # Proofs of findings against the number; if there are none, of findings with the verdict of the cell.
     least = min(worst.verdict.weight, AuditVerdict.ONE_OF_THESE.weight)
     proofs = dict.fromkeys(finding.proof for finding in own if finding.verdict.weight >= least)
     return {
@@ -160,7 +162,7 @@ def _why_open(cell: PublishedCell) -> str:
         return LOST_TEXT if cell.lost else _WORD
     if quantity in WITHOUT_RULE:
         return f"no rule checks {quantity}"
-    return f"{quantity} is checked beside a printed confusion matrix only" if quantity in OF_MATRIX else _NO_RULE
+    return f"{quantity} is only checked against a printed confusion matrix" if quantity in OF_MATRIX else _NO_RULE
 
 
 def printed_text(cell: PublishedCell) -> str:

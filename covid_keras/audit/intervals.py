@@ -9,7 +9,7 @@ import numpy as np
 from covid_keras.published.cells import PublishedCell
 
 SHARES = ("percent", "points", "ratio")
-# Tolerance for decimal numbers in binary, so that interval ends count.
+# Tolerance for rounding in binary arithmetic, so that both ends of an interval count as inside.
 SLACK = 1e-9
 
 
@@ -33,7 +33,7 @@ class Interval:
         return (values >= self.low - SLACK) & (values <= self.high + SLACK)
 
     def meets(self, other: Interval) -> bool:
-        """Whether two intervals overlap."""
+        """Return whether two intervals overlap."""
         return self.low - SLACK <= other.high and other.low - SLACK <= self.high
 
     def __add__(self, other: Interval) -> Interval:
@@ -48,34 +48,34 @@ class Interval:
 
 
 def scale_of(unit: str) -> float:
-    """Return the factor that converts a printed value; percentages and points become fractions."""
+    """Return the factor from the printed number to `value_of`: percent and percentage points become fractions."""
     return 0.01 if unit in ("percent", "points") else 1.0
 
 
 def last_digit(cell: PublishedCell) -> float:
-    """Return the value of one in the last printed digit, in the unit of `value_of`; 0 for counts but their means."""
+    """Return the weight of the last printed digit, in the unit of `value_of`; 0 for counts, but not for their means."""
     exact = cell.unit == "count" and not cell.decimals and not cell.facts.mean_of
     return 0.0 if exact else scale_of(cell.unit) * 10.0**-cell.decimals
 
 
 def value_of(cell: PublishedCell, cut: bool = False) -> Interval:
-    """Return the values that are printed so, shares as 0..1.
+    """Return the values that round to the printed number, shares as 0..1.
 
-    Ends count, whichever way halves are rounded. Counts are exact. With `cut`, the values that are printed so where
-    digits are cut off instead of rounded.
+    Both ends are included, so any rule for rounding halves is covered. Counts are exact. With `cut`, return the values
+    that truncate to the printed number instead.
     """
     step, mean = last_digit(cell), scale_of(cell.unit) * cell.mean
     return Interval(mean, mean + step) if cut else Interval(mean - step / 2, mean + step / 2)
 
 
 def share_of(cell: PublishedCell) -> Interval:
-    """Return the values of `value_of` that a share can have, 0..1; those nearest to it where it can have none."""
+    """Return `value_of` clipped to 0..1."""
     low, high = (min(max(end, 0.0), 1.0) for end in (value_of(cell).low, value_of(cell).high))
     return Interval(low, high)
 
 
 def spread_of(cell: PublishedCell) -> Interval | None:
-    """Return the standard deviations that are printed so, shares as 0..1; None where none is printed."""
+    """Return the values that round to the printed standard deviation, shares as 0..1; None if none is printed."""
     if cell.std is None:
         return None
     scale = scale_of(cell.unit)
@@ -84,11 +84,11 @@ def spread_of(cell: PublishedCell) -> Interval | None:
 
 
 def as_printed(cell: PublishedCell) -> str:
-    """Return the number with the decimals that are printed, and its unit."""
+    """Return the printed number as text, with its decimals and its unit."""
     return shown(cell, scale_of(cell.unit) * cell.mean)
 
 
 def shown(cell: PublishedCell, value: float, more: int = 0) -> str:
-    """Return a value, shares as 0..1, in the cell's unit with its decimals and `more` further ones."""
+    """Return `value` (shares as 0..1) as text in the cell's unit, with the cell's number of decimals plus `more`."""
     number = f"{value / scale_of(cell.unit):.{cell.decimals + more}f}"
     return f"{number} %" if cell.unit == "percent" else number

@@ -1,4 +1,4 @@
-"""Rules for printed confusion matrices: metrics derived from them, and means that equal a single run."""
+"""Rules for printed confusion matrices: metrics derived from them, and means that equal those of a single training."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from covid_keras.evaluation.counts import (
 )
 from covid_keras.evaluation.metrics import metrics_from_confusion
 from covid_keras.published.cells import PublishedCell
-from covid_keras.published.facts import table_title
+from covid_keras.published.facts import table_words
 
 
 def of_matrix(book: Book) -> Iterator[Finding]:
-    """Are metrics what the printed confusion matrix of the same system gives?
+    """Do printed metrics agree with the printed confusion matrix of the same system?
 
-    Where a system has several matrices, one has to give the metric. A matrix of another number of images than the
-    paper states of the metric has no say in it, and that a mean over trainings is not what one matrix gives is no
-    fault. Of two classes the paper's positive one is that which gives more of the system's metrics.
+    If a system has several matrices, one of them must match. A matrix cannot refute a metric of another number of
+    images, or a mean over several trainings. With two classes, the positive class is the one with which more of the
+    system's metrics match.
     """
     by_system = defaultdict(list)
     for (table, system), cells in book.matrices().items():
         for cell in cells:
-            proof = f"The {int(cell.row_total):,} images of the row are whole numbers; {table_title(table)}."
+            proof = f"The counts of the row in {table_words(table)} are whole numbers ({int(cell.row_total):,} images)."
             yield judge("of_matrix", True, proof, cell)
         if system:
             by_system[system].append((table, cells))
@@ -54,11 +54,11 @@ class Matrix:
     Parameters
     ----------
     table : str
-        Where it stands.
+        Table that prints it.
     actual : tuple of int
-        Images of each class.
+        Number of images per true class.
     metrics : dict
-        Its metrics, shares of 1.
+        Metric to value, shares as 0..1; empty if the matrix is not square.
     """
 
     table: str
@@ -67,11 +67,11 @@ class Matrix:
 
     @classmethod
     def of(cls, table: str, cells: Sequence[PublishedCell], printed: Iterable[tuple[str, PublishedCell]]) -> Matrix:
-        """Return the matrix; of two classes with that one as positive which gives more of the `printed` metrics."""
+        """Return the matrix; with two classes, the positive one is that with which more `printed` metrics match."""
         classes = tuple(dict.fromkeys(cell.actual for cell in cells))
         counts = {(cell.actual, cell.predicted): int(cell.mean) for cell in cells}
         actual = tuple(sum(count for (row, _), count in counts.items() if row == name) for name in classes)
-        # A class that is only named, or only true, would be lacking: no metric is known then.
+        # If a class is only a row or only a column, the matrix is incomplete and no metric is known.
         square = len(classes) > 1 and {said for _, said in counts} == set(classes)
         orders = [classes, classes[::-1]] if len(classes) == 2 else [classes]
         known = [_metrics_of(counts, order) if square else {} for order in orders]
@@ -80,14 +80,14 @@ class Matrix:
         return cls(table, actual, known[given.index(max(given))])
 
     def is_of(self, book: Book, cell: PublishedCell) -> bool:
-        """Return whether the matrix is of as many images as the paper states of a metric, if it does."""
+        """Return whether the matrix has as many images as the paper states for a metric, or none are stated."""
         *parts, images = book.stated(cell)
         of_classes = len(self.actual) > 2 or None in parts or sorted(parts) == sorted(self.actual)
         return images in (None, sum(self.actual)) and of_classes
 
 
 def _metrics_of(counts: Mapping[tuple[str, str], int], classes: tuple[str, ...]) -> dict[str, float]:
-    """Return all metrics of a matrix, shares of 1; of two classes the second one is positive."""
+    """Return all metrics of a matrix, shares as 0..1; of two classes, the second is the positive one."""
     matrix = np.array([[counts.get((row, column), 0) for column in classes] for row in classes])
     known = dict(metrics_from_confusion(matrix, classes, binary=False))
     if len(classes) == 2:
@@ -102,15 +102,15 @@ def _metrics_of(counts: Mapping[tuple[str, str], int], classes: tuple[str, ...])
 
 
 def _recomputed(book: Book, cell: PublishedCell, matrices: Sequence[Matrix]) -> Iterator[Finding]:
-    """Yield what matrices that have a cell's metric say of it."""
+    """Yield the finding of comparing a cell with the matrices that have its metric."""
     quantity = book.quantity(cell)
     alike = [one for one in matrices if one.metrics[quantity] in value_of(cell)]
     known = [(one.table, one.metrics[quantity]) for one in alike or matrices if alike or one.is_of(book, cell)]
-    proof = " ".join(f"The matrix of {table_title(table)} gives {shown(cell, value, 2)}." for table, value in known)
+    proof = " ".join(f"The matrix of {table_words(table)} gives {shown(cell, value, 2)}." for table, value in known)
     if alike:
         yield judge("of_matrix", True, proof, cell)
     elif known and (cell.facts.executions > 1 or book.of_unknown_runs(cell)):
-        yield leave_open("of_matrix", "the printed matrix need not be that of all trainings", cell, proof=proof)
+        yield leave_open("of_matrix", "the printed matrix may not cover all trainings", cell, proof=proof)
     elif any(value in value_of(cell, cut=True) for _, value in known):
         yield explain("of_matrix", TRUNCATED, proof, cell)
     elif len(known) > 1:
@@ -122,10 +122,10 @@ def _recomputed(book: Book, cell: PublishedCell, matrices: Sequence[Matrix]) -> 
 
 
 def mean_is_one_run(book: Book) -> list[Finding]:
-    """Is what is called a mean of several trainings the value of the one printed matrix, oftener than by chance?
+    """Do numbers called means of several trainings all equal the metrics of one matrix, more often than by chance?
 
-    The chance is that of a number from the printed interval rounding to that of the matrix. A matrix that may be the
-    sum over the trainings gives their mean by right.
+    Chance is the probability that a random value of the printed interval rounds to the metric of the matrix. Nothing is
+    found if the matrix may be the sum over all trainings, which rightly gives their mean.
     """
     found, chance, matrices = [], 1.0, defaultdict(list)
     means = [cell for cell in book.numbers if cell.facts.executions > 1 and cell.low is not None and not cell.actual]
@@ -148,9 +148,9 @@ def mean_is_one_run(book: Book) -> list[Finding]:
     return [*_like_them(book, {cell.table for cell, _ in found})] + [
         explain(
             "mean_is_one_run",
-            f"the one training of {table_title(table)}",
-            f"Called a mean of {cell.facts.executions} trainings, and exactly what the one matrix of "
-            f"{table_title(table)} gives, as all {len(found)} such means are; by chance that is {odds(chance)}.",
+            f"the one training of {table_words(table)}",
+            f"Called a mean of {cell.facts.executions} trainings, but equal to the metric of the single matrix of "
+            f"{table_words(table)}, like all {len(found)} such means; the probability by chance is {odds(chance)}.",
             cell,
         )
         for cell, table in found
@@ -158,7 +158,7 @@ def mean_is_one_run(book: Book) -> list[Finding]:
 
 
 def _may_be_sum(book: Book, cell: PublishedCell, matrix: Matrix) -> bool:
-    """Return whether a matrix may be the sum of those of all trainings."""
+    """Return whether a matrix may be the sum of the matrices of all trainings."""
     images = book.images(cell)
     if cell.facts.folds > 1:
         return True
@@ -168,11 +168,11 @@ def _may_be_sum(book: Book, cell: PublishedCell, matrix: Matrix) -> bool:
 
 
 def _like_them(book: Book, tables: set[str]) -> Iterator[Finding]:
-    """Yield the further means of these tables that, read as one training too, are not a share of their images."""
+    """Yield the other means of these tables that, as results of one training too, would be impossible shares."""
     for cell, images in book.shares():
         if cell.table in tables and cell.facts.executions > 1 and not counts_for(value_of(cell), images):
             proof = (
-                f"The other means of the column are of one training each; of one training, no whole number of "
-                f"{images:,} is {as_printed(cell)}."
+                f"Other means of the table come from one training; if this one does too, no whole number out of "
+                f"{images:,} images is {as_printed(cell)}."
             )
             yield judge("mean_is_one_run", False, proof, cell)

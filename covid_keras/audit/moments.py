@@ -1,10 +1,10 @@
-"""Check whether any set of runs gives a row of means and standard deviations.
+"""Check whether any set of runs has the means and standard deviations printed in a row.
 
-Each run has a sensitivity and a specificity; every other metric is a function of the two and of the share of positives.
-The runs are a distribution over the square of sensitivity and specificity, the printed means and standard deviations
-are moments of it, and whether such a distribution exists is a linear programme. On the nodes of a grid a moment is
-known up to the error of bilinear interpolation, which is added to what is allowed: what is called impossible is so for
-any runs, what is possible here need not be.
+A run is one training. It has a sensitivity and a specificity; every other metric is a function of the two and of the
+share of positives. A set of runs is a distribution over the square of sensitivity and specificity, and the printed
+means and standard deviations are its moments. Whether such a distribution exists is a linear programme. It is solved on
+a grid, and the error of bilinear interpolation is added to the tolerances: a row called impossible is impossible for
+any runs, but a row called possible may still be impossible.
 
 References
 ----------
@@ -29,11 +29,11 @@ from covid_keras.audit.confusion import METRICS
 from covid_keras.audit.intervals import Interval
 
 _STEPS, _FINE = 30, 5
-# How far the share of positives of a test part may be from that of all images, in standard deviations of drawing images
-# at random, on average over the runs: of images, and of patients with several images each, which vary the share by a
-# multiple.
+# How far the share of positives in a test part, averaged over the runs, may be from the share in all images, in
+# standard deviations of drawing single images at random: for folds of images, and for folds of patients with several
+# images each, where the share varies more.
 OF_IMAGES, OF_PATIENTS = 2.0, 6.0
-# A row that has to give way by less may be one that the arithmetic of the programme got wrong.
+# Constraints violated by less than this may be due to the solver's arithmetic.
 _GIVE = 2e-6
 MEAN, STD = "mean", "std"
 
@@ -48,7 +48,7 @@ class Moments:
         One of `METRICS`.
     mean : Interval
     std : Interval or None
-        Of the printed kind, whichever of n and n - 1 it divides by.
+        As printed; it may divide by n or by n - 1.
     """
 
     metric: str
@@ -58,20 +58,20 @@ class Moments:
 
 @dataclass(frozen=True)
 class Runs:
-    """How the runs were made, and the two metrics that stand for a run.
+    """What is known of the runs, and the two metrics that represent a run.
 
     Parameters
     ----------
     executions : int
         Number of runs.
     plane : str
-        "rates": a run is its sensitivity and specificity; "positive" and "negative": recall and precision of a class.
+        "rates": sensitivity and specificity; "positive" or "negative": recall and precision of that class.
     odds : Interval or None
-        Negatives for each positive in the test part of a run; only the plane "rates" needs it.
+        Negatives per positive in the test part of a run; only needed for "rates".
     may_lack : bool
-        Whether a test part may hold no image of a class, so that its recall is not defined.
+        Whether a test part may lack a class, so that the recall of that class is undefined.
     may_miss : bool
-        Whether a run may find no image of a class; its F1 may then be left out of the mean.
+        Whether a run may recognise none of a class's images, so that its F1 may be left out of the mean.
     """
 
     executions: int
@@ -82,7 +82,7 @@ class Runs:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Return the metrics that are functions of the plane, the two that span it first."""
+        """Return the metrics that are functions of the plane's two metrics, these two first."""
         return PLANES[self.plane]
 
 
@@ -94,10 +94,11 @@ PLANES = {
 
 
 def runs_of(executions: int, folds: int, positives: int, negatives: int, spreads: float = OF_PATIENTS) -> Runs | None:
-    """Return what is known of the test parts: all images, or a part of a division that the paper does not describe.
+    """Return the runs of a row with stated classes; None if a test part may lack a class.
 
-    A division at random varies by `spreads` times the standard deviation of drawing images without replacement, one by
-    class less. None if a part may hold no image of a class, so that not every run has both rates.
+    With one fold, every test part holds all images. With several, the paper does not describe the split, so the number
+    of positives in a test part may vary by `spreads` standard deviations of drawing images without replacement. A split
+    stratified by class varies less.
     """
     if folds == 1:
         return Runs(executions, "rates", Interval(negatives / positives, negatives / positives))
@@ -113,19 +114,19 @@ def runs_of(executions: int, folds: int, positives: int, negatives: int, spreads
 
 
 def possible(row: Sequence[Moments], runs: Runs) -> bool:
-    """Whether any runs give the row."""
+    """Return whether some set of runs may have the moments of the row."""
     return _solve(row, runs) is not None
 
 
 def harmonic(first: float, second: float) -> float:
-    """Return the harmonic mean of two numbers, 0 where both are 0."""
+    """Return the harmonic mean of two numbers; 0 if both are 0."""
     return 2 * first * second / (first + second) if first + second else 0.0
 
 
 def range_of(metric: str, what: str, row: Sequence[Moments], runs: Runs) -> Interval | None:
-    """Return which means (or standard deviations) of a metric some runs with the row have; None if no runs have it.
+    """Return the means (`what` is `MEAN`) or standard deviations (`STD`) that a metric can have, given the row.
 
-    For a standard deviation, `row` holds the metric's mean.
+    None if the row itself is impossible. For a standard deviation, `row` must hold the metric's mean.
     """
     box = _box(row, runs)
     mean = next((one.mean for one in row if one.metric == metric), None)
@@ -140,24 +141,28 @@ def range_of(metric: str, what: str, row: Sequence[Moments], runs: Runs) -> Inte
 
 
 def _solve(row: Sequence[Moments], runs: Runs, aim: np.ndarray | None = None) -> float | None:
-    """Return the least value of `aim` over all distributions on the nodes; None if there is none."""
+    """Return the minimum of `aim` over all distributions on the nodes that have the row's moments; None if none has.
+
+    Without `aim`, return the smallest violation of the constraints that is unavoidable; None if it is too large. If the
+    solver fails, return minus infinity, because nothing is proven.
+    """
     box, left, right = _box(row, runs), [], []
     for one in row:
         less = _least_part(runs, box, one.metric)
         bounds = [(None, one.mean)]
         if one.std is not None:
             half = (one.mean.high - one.mean.low) / 2
-            # About the middle of what the mean may be; by n or by n - 1, the paper does not say.
+            # Variance about the middle of the mean's interval; the paper does not say whether it divides by n or n - 1.
             bounds.append((one.mean.middle, Interval(less * one.std.low**2, one.std.high**2 + half**2)))
         for about, values in bounds:
             lower, upper = _moment(runs, box, one.metric, about)
             left += [lower, -upper]
             right += [values.high, -values.low]
-    # Rows of one size: a variance is a hundred times less than a mean.
+    # Scale all constraints to the same size: a variance is a hundred times smaller than a mean.
     sizes = np.array([max(np.abs(one).max(), 1e-6) for one in left] or [1.0])
     nodes = (_STEPS + 1) ** 2
     if aim is None:
-        # The least by which the worst row has to give way: unlike mere feasibility it always has an answer.
+        # Minimise the largest violation: unlike a feasibility problem, this always has a solution.
         aim, give = np.r_[np.zeros(nodes), 1.0], -np.ones(len(sizes))
     else:
         give = np.zeros(len(sizes))
@@ -169,14 +174,14 @@ def _solve(row: Sequence[Moments], runs: Runs, aim: np.ndarray | None = None) ->
         b_eq=[1.0],
         method="highs",
     )
-    # Where the programme does not end, nothing is proven.
+    # If the solver fails for another reason than infeasibility (status 2), nothing is proven.
     if found.status != 0:
         return None if found.status == 2 else -math.inf
     return None if give.any() and found.fun > _GIVE else float(found.fun)
 
 
 def _least_part(runs: Runs, box: tuple[Interval, Interval], metric: str) -> float:
-    """Return the least that the variance over n may be of that over n - 1, of the runs that have the metric."""
+    """Return the smallest possible ratio (n - 1) / n, where n is the number of runs in which the metric is defined."""
     no_hits = box[runs.plane == "rates" and metric.endswith("negative")].low <= 0
     undefined = runs.may_lack or (runs.may_miss and no_hits and metric.startswith(("precision", "f1")))
     some = min(runs.executions, 2) if undefined else runs.executions
@@ -184,9 +189,10 @@ def _least_part(runs: Runs, box: tuple[Interval, Interval], metric: str) -> floa
 
 
 def _box(row: Sequence[Moments], runs: Runs) -> tuple[Interval, Interval]:
-    """Return where the two metrics of the plane can lie: no run is further than sqrt(n - 1) deviations from the mean.
+    """Return the intervals that the plane's two metrics can lie in.
 
-    Samuelson's inequality; the printed deviation may divide by n or by n - 1.
+    No run is further than sqrt(n - 1) standard deviations from the mean (Samuelson's inequality); this holds whether
+    the printed standard deviation divides by n or by n - 1.
     """
     known = {one.metric: one for one in row if one.std is not None}
     sides = []
@@ -204,24 +210,24 @@ def _box(row: Sequence[Moments], runs: Runs) -> tuple[Interval, Interval]:
 def _moment(
     runs: Runs, box: tuple[Interval, Interval], metric: str, about: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and largest value near each node, (nodes,), of a metric or its squared distance `about`."""
+    """Return the smallest and largest value near each node, (nodes,), of a metric or its squared distance `about`."""
     odds = (runs.odds.low, runs.odds.high) if runs.odds else (1.0, 1.0)
     ends = [_near_nodes(runs, box, metric, about, value) for value in odds]
     low, high = np.min([low for low, _ in ends], axis=0), np.max([high for _, high in ends], axis=0)
     if about is not None and odds[0] != odds[1]:
-        # Between the ends the metric may pass the value itself.
+        # Between both odds, the metric may equal `about`, which makes the squared distance 0.
         first, second = (np.nan_to_num(_on_grid(runs, box, metric, value, 1), nan=about) - about for value in odds)
         low = np.where((first * second <= 0).ravel(), np.minimum(low, 0.0), low)
     return low, high
 
 
 def _on_grid(runs: Runs, box: tuple[Interval, Interval], metric: str, odds: float, fine: int) -> np.ndarray:
-    """Return a metric on the nodes of the box, `fine` times as many a side, NaN if it is not defined."""
+    """Return a metric on the nodes of the box, `fine` times as many per side; NaN where it is undefined."""
     sides = (np.linspace(side.low, side.high, _STEPS * fine + 1) for side in box)
     x, y = np.meshgrid(*sides, indexing="ij")
     with np.errstate(divide="ignore", invalid="ignore"):
         if runs.plane != "rates":
-            # An F1 of no hits is called 0 or is left out of the mean; without a recall the precision is 0.
+            # Without hits, F1 counts as 0 or is left out of the mean; if the recall is undefined, the precision is 0.
             undefined = (runs.may_miss & (x == 0)) | (runs.may_lack & (y == 0))
             f1 = np.where(undefined, np.nan, np.nan_to_num(2 * x * y / (x + y)))
             return (x, y, f1)[PLANES[runs.plane].index(metric)]
@@ -233,7 +239,7 @@ def _on_grid(runs: Runs, box: tuple[Interval, Interval], metric: str, odds: floa
 def _near_nodes(
     runs: Runs, box: tuple[Interval, Interval], metric: str, about: float | None, odds: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the values on the nodes less and plus the error of interpolating them in the cells beside them."""
+    """Return the values on the nodes, minus and plus the interpolation error in the adjacent cells."""
     fine = _on_grid(runs, box, metric, odds, _FINE)
     if about is not None:
         fine = (fine - about) ** 2
@@ -244,23 +250,23 @@ def _near_nodes(
 
 
 def _error(fine: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-    """Return for each node the largest error of bilinear interpolation in the cells that touch it."""
+    """Return the largest error of bilinear interpolation in the cells adjacent to each node."""
     at = np.arange(fine.shape[0]) / _FINE
     first = np.minimum(at.astype(int), _STEPS - 1)
     part = at - first
     along = nodes[first] * (1 - part)[:, None] + nodes[first + 1] * part[:, None]
     both = along[:, first] * (1 - part) + along[:, first + 1] * part
-    # The fine grid sees the error at some points only.
+    # The fine grid samples the error at some points only, hence the factor.
     wrong = 1.3 * np.abs(both - fine)
     wrong = np.where(np.isnan(wrong), 1.0, wrong)
     return maximum_filter(wrong, 2 * _FINE + 1, mode="nearest")[::_FINE, ::_FINE]
 
 
 def at_fault(row: Mapping[str, Moments], runs: Runs, order: Sequence[str]) -> tuple[str, str] | None:
-    """Return the first number of an impossible row without which it is possible; None if it takes several.
+    """Return the first number without which an impossible row becomes possible; None if no single number suffices.
 
-    The metrics are tried in `order`, then the others. A standard deviation is named alone (`STD`) where the row is
-    possible without it, for then its mean is not to blame; else the mean with its deviation (`MEAN`).
+    The metrics are tried in `order`, then the others. `STD` means that dropping the metric's standard deviation is
+    enough; `MEAN`, that its mean must be dropped too.
     """
     for metric in (*(name for name in order if name in row), *(name for name in row if name not in order)):
         one = row[metric]

@@ -15,13 +15,13 @@ from covid_keras.audit.intervals import SHARES, Interval, as_printed, last_digit
 from covid_keras.audit.slips import slip_of
 from covid_keras.evaluation.possibility import AuditVerdict
 from covid_keras.published.cells import PublishedCell
-from covid_keras.published.facts import Place, place_text, table_title
+from covid_keras.published.facts import Place, place_text, table_title, table_words
 
-# Of so many images a fold, drawn at random, one of many folds may have none.
+# With fewer images of a part per fold on average, some fold may have none.
 _FEW = 12
-# A copy by chance is less likely than 1 in ten to the power of this.
+# A repeated table is called a copy if equality by chance is less likely than 1 in ten to the power of this.
 _DIGITS = 6
-# Numbers of images that are tried.
+# Largest number of images that is tried.
 _TRIED = 3000
 _SHARES_OF_IMAGES = (
     "accuracy", "weighted_recall", "recall_", "sensitivity", "specificity", "false_positive_rate",
@@ -30,10 +30,10 @@ _SHARES_OF_IMAGES = (
 
 
 def totals(book: Book) -> Iterator[Finding]:
-    """Do sums, means, differences and numbers given twice agree with the numbers that they are of?
+    """Do sums, means, differences and repeated quantities agree with the numbers that they are made of?
 
-    Where they do not, see `_at_fault` for sums and the like; of two values of one quantity that is at fault which
-    nothing confirms, or which the row it stands in rules out; if that is not decided, both are.
+    For a wrong sum and the like, `_at_fault` decides which number is called impossible. If a quantity has two values,
+    the value that its own row rules out is called impossible, else the one that nothing confirms, else both.
     """
     unknown = {place_of(cell) for cell in book.cells} - {place_of(cell) for cell in book.numbers}
     checks = [
@@ -55,10 +55,11 @@ def totals(book: Book) -> Iterator[Finding]:
 
 
 def _at_fault(check: Finding, confirmed: Collection[Place], often: Mapping[Place, int]) -> Iterator[Finding]:
-    """Yield what a number is called, and those that it should follow from, where it does not.
+    """Yield the findings of a failed check: the number that should follow and the numbers that it should follow from.
 
-    Impossible is the one that nothing else confirms, or that alone is in the most wrong statements; else the number
-    that is said to follow, unless something confirms it. Of the rest nothing tells which is wrong.
+    Numbers confirmed elsewhere are not accused, unless all are; then the number that should follow is. Of the others,
+    the one in the most failed checks is called impossible; on a tie, the number that should follow. The rest get "one
+    of these is wrong".
     """
     doubted = [place for place in check.places if place not in confirmed] or [check.places[0]]
     most = max(often.get(place, 0) for place in doubted)
@@ -72,7 +73,7 @@ def _at_fault(check: Finding, confirmed: Collection[Place], often: Mapping[Place
 
 
 def _checks(book: Book, cell: PublishedCell) -> Iterator[Finding]:
-    """Yield the checks of one cell, with all cells that take part."""
+    """Yield the checks of one cell, with the cells that take part."""
     facts, own = cell.facts, value_of(cell)
     for place in facts.same_as:
         yield _same_check(book, cell, book.at[place])
@@ -81,7 +82,7 @@ def _checks(book: Book, cell: PublishedCell) -> Iterator[Finding]:
         total, terms = _sum(map(value_of, parts)), " + ".join(map(as_printed, parts))
         proof = f"{terms} = {_text(cell, total)}; printed {as_printed(cell)}."
         if len(parts) == 1:
-            proof = f"All of it is {place_text(places[0])}, {terms}; printed {as_printed(cell)}."
+            proof = f"It should equal {place_text(places[0])}, which is {terms}; printed {as_printed(cell)}."
         yield judge("sum", total.meets(own), proof, cell, *parts)
     if facts.mean_of:
         yield _mean_check(book, cell)
@@ -101,7 +102,7 @@ def _same_check(book: Book, cell: PublishedCell, other: PublishedCell) -> Findin
     if (implied := book.implied.get(place_of(other))) is not None:
         shares = " to ".join(dict.fromkeys(shown(cell, share, 1) for share in (implied.low, implied.high)))
         proof = f"The row of {there}, implies {shares} for the same quantity; printed {as_printed(cell)}."
-        # The number there stands under another name; only the one here is of this quantity.
+        # The other number is another quantity under a wrong heading, so only this cell is judged.
         return judge("same_quantity", implied.meets(value_of(cell)), proof, cell)
     proof = f"The same quantity is {as_printed(cell)} in {here}, and {as_printed(other)} in {there}."
     return judge("same_quantity", agree(cell, other), proof, cell, other)
@@ -115,7 +116,7 @@ def _share_check(book: Book, cell: PublishedCell) -> Finding:
         shares.append((count / images in value_of(cell), words))
     holds = all(one for one, _ in shares)
     wrong = [words for one, words in shares if one == holds]
-    # The counts are those of the images; the share is what is said of them.
+    # The counts are taken as given, so only the share is judged.
     return judge("share", holds, f"{'; '.join(wrong[:_FEW])}; printed {as_printed(cell)}.", cell)
 
 
@@ -123,14 +124,14 @@ def _mean_check(book: Book, cell: PublishedCell) -> Finding:
     parts = [value_of(book.at[part]) for part in cell.facts.mean_of]
     mean = _sum(parts).scaled(1 / len(parts))
     proof = f"The {len(parts)} numbers have the mean {_text(cell, mean)}; printed {as_printed(cell)}."
-    # A mean is of many numbers: that it holds says little of each of them, and where it does not, it is at fault.
+    # Only the mean itself is judged: it says little about each of its many numbers.
     return judge("mean", mean.meets(value_of(cell)), proof, cell)
 
 
 def mean_of_copies(book: Book) -> Iterator[Finding]:
-    """Would a mean that does not hold do so with another number in place of one that is a copy?
+    """Would a wrong mean be right if one of its numbers, a copy from another table, were a different number?
 
-    One number can put any mean right, so it has to lie among the others of which the mean is.
+    Some number always makes the mean right, so it must also lie in the range of the mean's other numbers.
     """
     for cell in book.numbers:
         copies = [place for place in cell.facts.mean_of if place in book.copies]
@@ -140,7 +141,7 @@ def mean_of_copies(book: Book) -> Iterator[Finding]:
         needed = value_of(cell).scaled(len(rest) + 1) - _sum(Interval(one.middle, one.middle) for one in rest)
         if min(one.low for one in rest) <= needed.low <= needed.high <= max(one.high for one in rest):
             part = book.at[copies[0]]
-            proof = f"With {shown(part, needed.low)} to {shown(part, needed.high)} in its place the mean holds."
+            proof = f"With {shown(part, needed.low)} to {shown(part, needed.high)} in its place, the mean is right."
             yield explain("mean_of_copies", f"the copied number of {place_text(copies[0])}", proof, cell)
 
 
@@ -151,13 +152,13 @@ def _bound_check(book: Book, cell: PublishedCell) -> Finding:
         gap = value_of(book.at[first]) - value_of(book.at[second])
         if (least and gap.high < own.low - 1e-9) or (not least and gap.low > own.high + 1e-9):
             broken.append(f"{first[1]}: {shown(cell, gap.middle, 2)}")
-    proof = f"Each of {len(cell.facts.difference_of)} differences is said to be at {cell.facts.bound} "
-    proof += as_printed(cell) + (f"; not so {', '.join(broken)}." if broken else ", and is.")
+    proof = f"Each of {len(cell.facts.difference_of)} differences should be at {cell.facts.bound} {as_printed(cell)}"
+    proof += f"; violated by {', '.join(broken)}." if broken else ", and is."
     return judge("bound", not broken, proof, cell)
 
 
 def agree(first: PublishedCell, second: PublishedCell) -> bool:
-    """Return whether two printed numbers can be one, each rounded as it is printed; means with equal deviations."""
+    """Return whether two printed numbers, and their standard deviations, can be roundings of the same value."""
     if not value_of(first).meets(value_of(second)):
         return False
     stds = spread_of(first), spread_of(second)
@@ -175,7 +176,7 @@ def _text(cell: PublishedCell, values: Interval) -> str:
 def same_system(book: Book) -> Iterator[Finding]:
     """Is the same metric of the same system the same number wherever it is printed?
 
-    Numbers of which the paper states other images, or another number of trainings, are not the same.
+    Numbers for which the paper states different numbers of images or trainings are not compared.
     """
     groups: dict[tuple[str, str], list[PublishedCell]] = defaultdict(list)
     for cell in book.numbers:
@@ -187,13 +188,13 @@ def same_system(book: Book) -> Iterator[Finding]:
             wrong = [other for other in others if not agree(cell, other) and _same_images(book, cell, other)]
             alike = [other for other in others if agree(cell, other)]
             if wrong or alike:
-                places = ", ".join(f"{as_printed(other)} in {table_title(other.table)}" for other in wrong or alike)
-                proof = f"Printed as {as_printed(cell)} here, as {places}."
+                places = " and ".join(f"{as_printed(one)} in {table_words(one.table)}" for one in wrong or alike)
+                proof = f"Printed as {as_printed(cell)} here, and as {places}."
                 yield judge("same_quantity", not wrong, proof, cell)
 
 
 def _same_images(book: Book, first: PublishedCell, second: PublishedCell) -> bool:
-    """Return whether nothing says that two numbers are of other images or of another number of trainings."""
+    """Return whether nothing stated says that two numbers differ in their images or number of trainings."""
     ways, counts = [], []
     for cell in (first, second):
         facts = cell.facts
@@ -204,9 +205,9 @@ def _same_images(book: Book, first: PublishedCell, second: PublishedCell) -> boo
 
 
 def same_slip(book: Book) -> Iterator[Finding]:
-    """Is an impossible number the same metric of the same system as one that a slip of the pen explains elsewhere?
+    """Does an impossible number repeat one that a slip of the pen explains elsewhere (same system, metric and value)?
 
-    Where the number without the slip is possible there too, the slip explains it; else more than the slip is wrong.
+    If the corrected number is possible here too, the slip explains this one as well; else another number is also wrong.
     """
     for place, allowed in book.allowed.items():
         cell = book.at[place]
@@ -219,15 +220,15 @@ def same_slip(book: Book) -> Iterator[Finding]:
             if float(text) * scale_of(cell.unit) in allowed:
                 yield explain("same_slip", slip_of(text), f"Here {there} is possible too.", cell)
             else:
-                proof = f"Here {there} is impossible as well, so another number of the row is wrong besides."
+                proof = f"Here {there} is impossible too, so another number of the row must also be wrong."
                 yield judge("same_slip", False, proof, cell)
 
 
 def weighted_mean(book: Book) -> Iterator[Finding]:
-    """Is a rate the mean of the rates of its parts, weighted by their images?
+    """Is a rate the mean of the rates of its parts, weighted by their numbers of images?
 
-    Over folds that is exact only where each part has its share in every fold; drawn at random, the mean may be off by
-    as much as the parts' images and rates vary together, |covariance| <= product of the deviations.
+    Over several folds this is exact only if each part has the same share in every fold. In random folds, the mean may
+    be off by the covariance of the parts' shares and rates, which is at most the product of their standard deviations.
     """
     for cell in book.numbers:
         parts = [(book.at[place], book.count(count)) for place, count in cell.facts.weighted_mean_of]
@@ -244,14 +245,15 @@ def weighted_mean(book: Book) -> Iterator[Finding]:
             check = judge("weighted_mean", meets, proof, *cells)
             yield from [check] if meets else _at_fault(check, book.confirmed, {})
         else:
-            yield leave_open("weighted_mean", "the folds need not hold each part's share", *cells, proof=proof)
+            why = "the share of each part may differ between folds"
+            yield leave_open("weighted_mean", why, *cells, proof=proof)
 
 
 def _drift(part: PublishedCell, count: int, total: int, folds: int, mean: float) -> float:
-    """Return how far a part's images and rates, and its images and those of all parts, may vary together."""
+    """Return how far one part may shift the weighted mean, because its share and its rate vary between folds."""
     if folds == 1:
         return 0.0
-    # A part of few images has none in some fold, whose rate is not defined and not in the mean.
+    # A small part may be missing from a fold; its rate is then undefined and left out of the mean.
     if count < _FEW * folds:
         return 1.0
     std, value, fold = spread_of(part), value_of(part), total / folds
@@ -260,12 +262,12 @@ def _drift(part: PublishedCell, count: int, total: int, folds: int, mean: float)
 
 
 def repeats(book: Book) -> list[Finding]:
-    """Does a table repeat another one, number by number, where chance would not?
+    """Does a table repeat another one, number by number, and not by chance?
 
-    Six numbers or so of three rows are enough, of two where the last digits are fine.
-    Each equal number counts with the chance that two numbers as far apart as those of its column are printed alike, of
-    the many that so many images can give; 0 and 100 % count for nothing, and of all metrics of one evaluation only two,
-    from which the others follow. Rows that name the same system are the same numbers by right.
+    About six equal numbers in three rows are enough; in two rows, if they have many decimals. Each equal number counts
+    with the probability that two numbers in the range of its column, out of those that its number of images allows, are
+    printed alike. 0 and 100 % do not count. Of the metrics of one evaluation only two count, because the others follow
+    from them. Tables that name the same system rightly repeat its numbers.
     """
     tables: dict[str, list[PublishedCell]] = defaultdict(list)
     for cell in book.numbers:
@@ -287,12 +289,12 @@ def _repeat(book: Book, first: list[PublishedCell], later: list[PublishedCell]) 
         return []
     tables = [table_title(cells[0].table) for cells in (first, later)]
     chance = f"by chance {odds(10.0 ** -math.floor(digits))}"
-    proof = f"All {len(equal)} numbers of {tables[0]} and {tables[1]} are equal, {chance}: one is a copy"
-    return [explain("repeats", f"a copy of {tables[0]}", f"{proof}, the later one as far as is known.", *later)]
+    proof = f"All {len(equal)} numbers of {tables[0]} and {tables[1]} are equal ({chance}), so one table is a copy"
+    return [explain("repeats", f"a copy of {tables[0]}", f"{proof}, presumably the later one.", *later)]
 
 
 def _digits(book: Book, cells: Sequence[PublishedCell]) -> float:
-    """Return how unlikely it is that other numbers are these, as the exponent of ten: 6 is one in a million."""
+    """Return how unlikely it is that other results are printed as these numbers; 6 means 1 in 10^6."""
     evaluations: dict[tuple[str, ...], list[float]] = defaultdict(list)
     images = _images_of(book, cells)
     for cell in cells:
@@ -303,16 +305,16 @@ def _digits(book: Book, cells: Sequence[PublishedCell]) -> float:
         if cell.facts.executions == 1 and not book.of_unknown_runs(cell):
             steps = min(steps, spread * images[quantity])
         saturated = cell.mean in (0, 1 / scale_of(cell.unit))
-        # Accuracies of other parts, of training, are of other images.
+        # Accuracies of other parts, such as the training part, are of other images and count separately.
         group = cell.column if quantity.startswith("accuracy_") else ""
         evaluations[cell.row, cell.system, group].append(0.0 if saturated else math.log10(max(steps, 1)))
     return sum(sum(sorted(digits)[-2:]) for digits in evaluations.values())
 
 
 def _images_of(book: Book, cells: Sequence[PublishedCell]) -> dict[str, float]:
-    """Return of how many images the numbers of a table may be, by quantity: as stated, else the least that give them.
+    """Return the number of images behind a table's numbers, by quantity: as stated, else the fewest that allow them.
 
-    A small test set has few shares, and two networks easily the same one.
+    A small test set allows few different shares, so two networks can easily have the same one.
     """
     columns: dict[str, list[PublishedCell]] = defaultdict(list)
     for cell in cells:
@@ -326,12 +328,12 @@ def _images_of(book: Book, cells: Sequence[PublishedCell]) -> dict[str, float]:
             by_column = {cell.column: [one for one in own if one.column == cell.column] for cell in own}
             found[name] = min(_least(one) for one in by_column.values())
         else:
-            # A precision or an F1 is of fewer images in each row.
+            # The denominator of a precision or an F1 differs in each row, so use that of the plain shares.
             found[name] = shares.get(name) or max(shares.values(), default=max(_least([cell]) for cell in own))
     return found
 
 
 def _least(cells: Sequence[PublishedCell]) -> float:
-    """Return the least number of images of which all cells are shares."""
+    """Return the smallest number of images that is a possible denominator of all cells; infinity if none is."""
     fits = common_images_of([value_of(cell) for cell in cells], 1, _TRIED)
     return int(fits[0]) if len(fits) else math.inf

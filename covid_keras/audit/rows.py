@@ -1,4 +1,4 @@
-"""Check whether a single confusion matrix gives all metrics of a row; if not, look for explanations."""
+"""Check whether a single confusion matrix matches all metrics of a row; if not, look for explanations."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ RULE = "one_matrix"
 _SHARES = tuple(range(5, 55, 5))
 _DRAWS, _REACH = 40, 30
 _FEWER = 2
-# Where a paper has so many impossible rows that there are more readings, rows are tried with the stated images alone,
-# or as they stand.
+# Limit of readings per paper. Beyond it, rows are tried with the stated numbers of images only, or not at all.
 _MOST_READINGS = 20_000
-_TOO_MANY = "there are too many matrices of so many images to look through"
+_TOO_MANY = "there are too many matrices with this number of images to search"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Positives and negatives to try, in words ("" where the paper states them), and how many positives may lack."""
+    """Positives and negatives to try, their origin in words ("" if stated), and how many positives may be missing."""
 
     pair: tuple[int, int]
     words: str = ""
@@ -47,7 +46,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a row is read: the columns exchanged, at what cost, what gives it then, and its sizes if not as stated."""
+    """One way to read a row: exchanged columns, cost, matching matrices, and class sizes in words if not as stated."""
 
     swapped: tuple[str, ...]
     cost: int
@@ -57,7 +56,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What makes all rows of a table possible: one heading with another formula, other sizes, exchanged columns."""
+    """What makes all rows of a table possible: another formula for a heading, other class sizes, exchanged columns."""
 
     heading: str
     formula: str
@@ -67,17 +66,17 @@ class Explanation:
 
     @property
     def named(self) -> tuple[str, str]:
-        """Return the heading and the formula that it stands for, empty if that is its own."""
+        """Return the heading and the formula that it stands for, both "" if that is its own formula."""
         return ("", "") if self.formula == self.heading else (self.heading, self.formula)
 
 
 def one_matrix(book: Book) -> Iterator[Finding]:
-    """Is there one confusion matrix of the stated classes that gives every metric of a row?
+    """Is there one confusion matrix with the stated classes that matches every metric of a row?
 
-    The GRIM idea for several proportions of the same images. Where the classes are not stated, any classes of the
-    stated images will do, and all numbers of an impossible row are named, since one of them is wrong. Tables with an
-    impossible row are then read in other ways, cheapest first, and a reading that makes all of their rows possible
-    explains them where few random rows would be explained as well.
+    This extends the GRIM test to several proportions of the same images. If only the number of images is stated, any
+    class sizes are tried, and all numbers of an impossible row are accused, since at least one is wrong. Otherwise,
+    tables with an impossible row are read in other ways, the simplest first. A reading that makes all rows of the table
+    possible is an explanation, unless it would also explain many random rows.
     """
     tables = defaultdict(list)
     for row in book.rows():
@@ -88,7 +87,7 @@ def one_matrix(book: Book) -> Iterator[Finding]:
                 tables[row.table, row.positives, row.negatives].append((row, _matrices(row)))
             elif row.images and "accuracy" in row.cells:
                 made = solve_images(_values(row), row.images)
-                proof = f"No confusion matrix of {row.images:,} images gives the row: {_text(row.cells)}."
+                proof = f"No confusion matrix of {row.images:,} images matches the row: {_text(row.cells)}."
                 wrong = judge(RULE, False, f"{proof} At least one is wrong.", *row.cells.values())
                 yield _consistent(book, row, made) if len(made) else wrong
         except TooManyError:
@@ -105,7 +104,7 @@ def _values(row: Row, cut: bool = False) -> dict[str, Interval]:
 
 
 def _tried(values: Values, positives: int, negatives: int) -> Matrices | None:
-    """Return the matrices that give the values, None if there are none or too many to look through."""
+    """Return the matrices that match the values; None if there are none, or too many to search."""
     try:
         made = solve(values, positives, negatives)
     except TooManyError:
@@ -123,21 +122,21 @@ def _text(cells: Mapping[str, PublishedCell]) -> str:
 
 def _consistent(book: Book, row: Row, made: Matrices) -> Finding:
     _confirm(book, row.cells)
-    many = "the only one" if made.total == 1 else f"one of {made.total:,}"
-    proof = f"{made.first()} gives the row, {many} that does."
+    many = "the only matrix that does" if made.total == 1 else f"one of {made.total:,} matrices that do"
+    proof = f"{made.first()} matches the row, {many}."
     return judge(RULE, True, proof, *row.cells.values())
 
 
 def _confirm(book: Book, cells: Mapping[str, PublishedCell]) -> None:
-    """Note that a matrix gives cells; of two it may by chance."""
+    """Record that a matrix matches the cells, unless there are only two, which it may match by chance."""
     if len(cells) > 2:
         book.confirmed.update(map(place_of, cells.values()))
 
 
 def _tables(book: Book, tables: Sequence[Sequence[tuple[Row, Matrices]]]) -> Iterator[Finding]:
-    """Yield the findings of tables, each a list of rows of the same images with the matrices that give them.
+    """Yield the findings of tables, each a list of rows of the same images with the matrices that match them.
 
-    A formula that explains one table is the only one that is tried where another is not explained by itself.
+    If a table has no explanation of its own, only formulas that explain another table are tried.
     """
     judged = []
     for table in tables:
@@ -168,9 +167,9 @@ class Candidates:
     Parameters
     ----------
     found : tuple of Explanation
-        The cheapest first.
+        The simplest (lowest cost) first.
     sizes, formulas : int
-        How many class sizes, and for each how many formulas, were tried.
+        Number of class sizes that were tried, and of formulas tried with each.
     """
 
     found: tuple[Explanation, ...]
@@ -179,7 +178,7 @@ class Candidates:
 
     @classmethod
     def of(cls, book: Book, rows: Sequence[Row]) -> Candidates:
-        """Try every heading, formula, exchange of columns and stated number of images on the rows."""
+        """Try all combinations of heading, formula, exchanged columns and class sizes on the rows."""
         headings = [name for name in rows[0].cells if all(name in row.cells for row in rows)]
         sizes = list(_sizes(book, rows[0])) if len(rows[0].cells) > 2 else []
         readings = len(rows) * len(headings) * _effort(rows[0])
@@ -192,9 +191,10 @@ class Candidates:
     def best(
         self, failing: Sequence[Row], known: Collection[tuple[str, str]] | None = None
     ) -> tuple[Explanation, float] | None:
-        """Return the one cheapest reading with the chance that it is luck; None if that is not unlikely.
+        """Return the simplest reading and the probability that it fits by chance.
 
-        With `known`, only headings and formulas that explain other tables.
+        None if several readings are equally simple, or if a fit by chance is not unlikely. With `known`, consider only
+        these headings and formulas, which explain other tables.
         """
         found = [one for one in self.found if known is None or one.named in known]
         found = [one for one in found if one.cost == found[0].cost]
@@ -207,16 +207,16 @@ class Candidates:
 
 
 def _effort(row: Row) -> float:
-    """Return how many readings a row has under one heading: as it stands, and with two columns exchanged.
+    """Return the effort of reading a row under one heading: as printed, and with any two columns exchanged.
 
-    Without a rate every number of hits has to be looked through.
+    If the row has neither a sensitivity nor a specificity, the search is wider and counts more.
     """
     wide = {"sensitivity", "specificity", "false_positive_rate", "false_negative_rate"}.isdisjoint(row.cells)
     return (math.comb(len(row.cells), 2) + 1) * (1 + wide * min(row.positives, row.negatives) / 1000)
 
 
 def _sizes(book: Book, row: Row) -> Iterator[Sizes]:
-    """Yield the stated sizes, then those that the paper states elsewhere, then other shares of the stated totals."""
+    """Yield the stated class sizes, those stated elsewhere in the paper, and other shares of the stated totals."""
     stated = row.positives, row.negatives
     yield Sizes(stated)
     others = {(r.positives, r.negatives) for r in book.rows() if r.positives and r.negatives}
@@ -234,7 +234,7 @@ def _of_classes(pair: tuple[int, int]) -> str:
 
 
 def _readings(rows: Sequence[Row], heading: str, sizes: Sizes) -> list[Explanation]:
-    """Return the formulas under one heading that make all rows possible with these sizes."""
+    """Return the formulas for one heading that make all rows possible with these class sizes."""
     options = [_read(row, _values(row), heading, sizes) for row in rows]
     names = set.intersection(*(set(one) for one in options))
     found = []
@@ -247,7 +247,7 @@ def _readings(rows: Sequence[Row], heading: str, sizes: Sizes) -> list[Explanati
 
 
 def _read(row: Row, values: Values, heading: str, sizes: Sizes) -> dict[str, Reading]:
-    """Return the cheapest reading of a row for every formula that its heading may stand for."""
+    """Return the simplest reading of a row for each formula that the heading may stand for."""
     found: dict[str, Reading] = {}
     for fewer, (swapped, changed) in product(range(sizes.spare + 1), list(_swaps(values))):
         cost = (fewer > 0) + bool(swapped)
@@ -270,7 +270,7 @@ def _formulas(heading: str) -> dict[str, Formula]:
 
 
 def _swaps(values: Values) -> Iterator[tuple[tuple[str, ...], dict[str, Interval]]]:
-    """Yield the values as they stand, with two of them exchanged, and as those of the other class."""
+    """Yield the values as printed, with any two exchanged, and with the two classes exchanged."""
     yield (), dict(values)
     for first, second in combinations(values, 2):
         yield (first, second), {**values, first: values[second], second: values[first]}
@@ -280,7 +280,7 @@ def _swaps(values: Values) -> Iterator[tuple[tuple[str, ...], dict[str, Interval
 
 
 def _luck(row: Row, one: Explanation) -> float:
-    """Return the share of random rows like this one, each number up to 30 last digits off, that are explained too."""
+    """Return the share of random rows, each number up to 30 last digits away from this row, that are explained too."""
     values, rng = _values(row), np.random.default_rng(0)
     if not one.sizes.words and not any(reading.swapped for reading in one.readings):
         rest = {name: values[name] for name in values if name != one.heading}
@@ -301,16 +301,17 @@ def _luck(row: Row, one: Explanation) -> float:
 def _explained(
     book: Book, rows: Sequence[Row], failing: Sequence[Row], one: Explanation, chance: float
 ) -> Iterator[Finding]:
-    """Yield the findings of rows that another reading makes possible."""
+    """Yield the findings of rows that another reading makes possible; `chance` is the probability of a chance fit."""
     repaired = sum(len(row.cells) if one.sizes.words else 1 for row in failing)
     for row, reading in zip(rows, one.readings, strict=True):
         proof = (
-            f"No matrix of {_of_classes((row.positives, row.negatives))} gives the row; "
-            f"{reading.matrices.first()} does so. Makes {len(failing)} impossible rows of {len(rows)} possible and "
-            f"puts {repaired} numbers right; by luck about {odds(chance)}."
+            f"No matrix of {_of_classes((row.positives, row.negatives))} matches the row as printed, but "
+            f"{reading.matrices.first()} matches it read this way. This reading makes all rows possible (impossible as "
+            f"printed: {len(failing)} of {len(rows)}); numbers corrected: {repaired}; probability by chance: about "
+            f"{odds(chance)}."
         )
         if row not in failing:
-            proof = f"{reading.matrices.first()} gives the row."
+            proof = f"{reading.matrices.first()} matches the row."
         fine = row not in failing and not one.sizes.words and not reading.swapped
         for name, cell in row.cells.items():
             changes = [
@@ -325,28 +326,28 @@ def _explained(
 
 
 def _blame(book: Book, row: Row) -> list[Finding]:
-    """Return the findings of an impossible row: the fewest numbers without which the others are possible are blamed.
+    """Return the findings of an impossible row: accuse the smallest set of numbers without which the rest is possible.
 
-    Among sets of equal size that which leaves the numbers least far from those of a matrix of the others.
+    Among sets of equal size, choose the one whose numbers are nearest to those of a matrix that matches the rest.
     """
     best, cut = _fewest(row, _values(row)), _fewest(row, _values(row, cut=True))
-    # Cutting digits off is believed where it puts two numbers right: one it may by luck.
+    # Truncation counts as an explanation if it corrects at least two numbers; one may fit by chance.
     if cut is not None and (best is None or len(cut[0]) < len(best[0]) - 1):
         return _cut(row, *cut)
     sizes = _of_classes((row.positives, row.negatives))
     if best is None:
-        proof = f"No confusion matrix of {sizes} gives even one number of the row."
+        proof = f"No confusion matrix of {sizes} matches even one number of the row."
         return [judge(RULE, False, proof, *row.cells.values())]
     dropped, made = best
     others = {name: cell for name, cell in row.cells.items() if name not in dropped}
     _confirm(book, others)
     nearest = ", ".join(f"{name.replace('_', ' ')} {_share(made.ratio(METRICS[name])[0])}" for name in dropped)
-    proof = f"No confusion matrix of {sizes} gives the row. {made.first()} gives {_text(others)}, but {nearest}."
+    proof = f"No confusion matrix of {sizes} matches the row. {made.first()} gives {_text(others)}, but {nearest}."
     return [judge(RULE, name not in dropped, proof, cell) for name, cell in row.cells.items()]
 
 
 def _fewest(row: Row, values: Values) -> tuple[tuple[str, ...], Matrices] | None:
-    """Return the smallest set of numbers without which a row is possible, and the matrix nearest to them."""
+    """Return the smallest set of numbers without which the row is possible, and the matrix nearest to that set."""
     best: tuple[float, tuple[str, ...], Matrices] | None = None
     for size in range(len(row.cells)):
         for dropped in combinations(row.cells, size):
@@ -362,11 +363,11 @@ def _fewest(row: Row, values: Values) -> tuple[tuple[str, ...], Matrices] | None
 
 
 def _cut(row: Row, dropped: tuple[str, ...], made: Matrices) -> list[Finding]:
-    """Return the findings of a row whose numbers are cut off after the last digit, but for those that are dropped."""
+    """Return the findings of a row whose numbers are truncated instead of rounded, except the `dropped` ones."""
     given = {name: made.ratio(METRICS[name])[0] for name in row.cells}
     text = ", ".join(f"{name.replace('_', ' ')} {_share(given[name], 3)}" for name in row.cells)
-    proof = f"{made.first()} gives {text}: the row with its digits cut off"
-    proof += f", but for {' and '.join(dropped).replace('_', ' ')}." if dropped else "."
+    proof = f"{made.first()} gives {text}, which is the row with digits cut off"
+    proof += f", except for {' and '.join(dropped).replace('_', ' ')}." if dropped else "."
     found = []
     for name, cell in row.cells.items():
         if name in dropped or given[name] in value_of(cell):
@@ -377,7 +378,7 @@ def _cut(row: Row, dropped: tuple[str, ...], made: Matrices) -> list[Finding]:
 
 
 def _gaps(made: Matrices, dropped: Mapping[str, PublishedCell]) -> tuple[float, Matrices]:
-    """Return how far, in last digits, the nearest of the matrices is from the numbers left out, and that matrix."""
+    """Return the matrix nearest to the dropped numbers, preceded by its distance in units of their last digits."""
     gaps = np.zeros(len(made))
     for name, cell in dropped.items():
         values = value_of(cell)

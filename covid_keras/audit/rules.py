@@ -1,4 +1,4 @@
-"""Rules for a number with its images, deviation or counterpart: `rule(book)` yields findings.
+"""Rules for a number and its images, standard deviation, interval or related metrics: `rule(book)` yields findings.
 
 References
 ----------
@@ -35,16 +35,16 @@ from covid_keras.evaluation.possibility import AuditVerdict
 from covid_keras.published.cells import PublishedCell
 
 _ALWAYS_DEFINED = ("accuracy", "weighted_recall")
-# So many numbers of images are tried.
+# Limit of numbers of images that are tried.
 _MOST_TRIED = 1_000_000
 
 
 def grim(book: Book) -> Iterator[Finding]:
-    """Is there a whole number of right answers that gives the printed share of the stated images [1]_?
+    """Is the printed share a whole number out of the stated images (GRIM test [1]_)?
 
-    Of a mean over trainings on the same images the grid is that much finer. A mean over folds lies on the grid of the
-    shares of their images where the paper states folds of equal size; else an accuracy on that grid is consistent, and
-    one beside it is not impossible, since folds by patients, or by class, differ in size.
+    For a mean over n trainings on the same images, possible values are n times as dense. For a mean over folds, the
+    values are known exactly only if the paper states folds of equal size. Otherwise an accuracy that fits equal folds
+    is consistent, and any other is left open, because folds by patient or by class differ in size.
     """
     for cell, images in book.shares():
         runs, folds, quantity = cell.facts.executions, cell.facts.folds, book.quantity(cell)
@@ -54,19 +54,19 @@ def grim(book: Book) -> Iterator[Finding]:
         elif folds == 1 or (images % folds == 0 and quantity == "accuracy" and counts_for(value_of(cell), grid)):
             yield _grim(book, cell, images, grid)
         else:
-            why = f"how the {images:,} images lie in {folds} folds is not stated, so any mean of {runs} shares may be"
+            why = f"the sizes of the {folds} folds of {images:,} images are not stated"
             yield leave_open("grim", why, cell)
 
 
 def _grim_of_folds(cell: PublishedCell, images: int) -> Finding:
-    """Return whether a mean over folds of equal size, up to one image, is a mean of shares of their images."""
+    """Return whether a mean over folds whose sizes differ by at most one image is a possible mean of shares."""
     runs, folds, values = cell.facts.executions, cell.facts.folds, value_of(cell)
     size, larger = divmod(images, folds)
     sizes = f"{size:,}" + (f" or {size + 1:,}" if larger else "")
     if not size or size * runs * last_digit(cell) >= 1 or images * runs > _MOST_TRIED:
-        why = f"of {runs} shares of {sizes} images each every printed number is some mean"
+        why = f"{runs} shares of {sizes} images each can have any printed mean"
         return leave_open("grim", why, cell)
-    # What the larger folds add to the sum of all shares, and the number of hits that the others need for the rest.
+    # Contribution of the larger folds to the sum of shares, then the hits that the smaller folds need for the rest.
     added = np.arange(runs // folds * larger * (size + 1) + 1) / (size + 1)
     low, high = ((end * runs - added) * size for end in (values.low - 1e-9, values.high + 1e-9))
     most = runs // folds * (folds - larger) * size
@@ -81,14 +81,14 @@ def _grim(book: Book, cell: PublishedCell, images: int, grid: int) -> Finding:
     hits = counts_for(values, grid)
     if hits:
         if grid * step >= 1:
-            why = f"with {of} images every printed number is some share"
+            why = f"with {of} images, every printed number is a possible share"
             return leave_open("grim", why, cell)
         return judge("grim", True, f"{hits[0]:,} of {of} are {as_printed(cell)}.", cell)
     near = math.floor(values.low * grid)
     beside = " and ".join(f"{k:,} are {shown(cell, k / grid, 1)}" for k in (near, near + 1) if 0 <= k <= grid)
-    proof = f"No whole number of {of} is {as_printed(cell)}" + (f": {beside}." if beside else ".")
+    proof = f"No whole number out of {of} is {as_printed(cell)}" + (f": {beside}." if beside else ".")
     if counts_for(value_of(cell, cut=True), grid) and grid * step < UNLIKELY:
-        return explain("grim", TRUNCATED, f"{proof} Cut off after the last digit, one of them is.", cell)
+        return explain("grim", TRUNCATED, f"{proof} With digits cut off, one of them is.", cell)
     tried = [n for n in book.stated_images() if n != images]
     others = [n for n in tried if counts_for(values, n)]
     if grid == images and len(others) == 1 and sum(min(1, n * step) for n in tried) < UNLIKELY:
@@ -97,11 +97,11 @@ def _grim(book: Book, cell: PublishedCell, images: int, grid: int) -> Finding:
 
 
 def common_images(book: Book) -> Iterator[Finding]:
-    """Is there one number of images, between the stated bounds, of which all shares of a column are shares [1]_?"""
+    """Is there one number of images, within the stated bounds, that allows all shares of a column [1]_?"""
     groups: dict[tuple, list[PublishedCell]] = defaultdict(list)
     for cell in book.numbers:
         quantity = book.quantity(cell)
-        # Other metrics of such a table, a sensitivity or an F1, are shares of fewer images or of none.
+        # Other metrics, such as a sensitivity or an F1, have other denominators.
         if not cell.facts.images_from or not quantity.startswith(("accuracy", "weighted_recall")):
             continue
         if cell.unit in ("percent", "ratio") and cell.facts.executions == 1 and not book.of_unknown_runs(cell):
@@ -116,38 +116,39 @@ def common_images(book: Book) -> Iterator[Finding]:
             continue
         values = ", ".join(f"{cell.mean:.{cell.decimals}f}" for cell in cells)
         if len(fits):
-            proof = (
-                f"{values} are shares of {fits[0]:,} images, one of {len(fits)} such numbers from {low:,} to {high:,}."
-            )
+            proof = f"{values} are possible shares of {fits[0]:,} images, "
+            proof += f"the first of {len(fits)} such numbers from {low:,} to {high:,}."
         else:
             beyond = common_images_of(shares, high, min(10 * high, high + _MOST_TRIED))
-            later = f"; the first larger number is {beyond[0]:,}" if len(beyond) else ""
-            proof = f"No number of images from {low:,} to {high:,} gives all of {values}{later}. At least one is wrong."
+            later = f"; the next larger number that does is {beyond[0]:,}" if len(beyond) else ""
+            proof = f"No number of images from {low:,} to {high:,} allows all of {values}{later}. "
+            proof += "At least one is wrong."
         yield judge("common_images", bool(len(fits)), proof, *cells)
 
 
 def deviation(book: Book) -> Iterator[Finding]:
-    """Is the standard deviation one that numbers between 0 and 1 with this mean can have [2]_?"""
+    """Is the standard deviation possible for numbers between 0 and 1 with this mean [2]_?"""
     for cell in book.numbers:
         std, runs = spread_of(cell), cell.facts.executions
         if std is None or cell.unit not in ("percent", "ratio"):
             continue
         if runs < 2:
-            yield leave_open("deviation", "over how many trainings the deviation is, is not stated", cell)
+            why = "the number of trainings behind the standard deviation is not stated"
+            yield leave_open("deviation", why, cell)
             continue
         mean = value_of(cell)
         middle = min(max(0.5, mean.low), mean.high)
         variance, few = max(middle * (1 - middle), 0), ""
         most = math.sqrt(variance * runs / (runs - 1))
-        # A precision, or a rate of a fold without the class, may be undefined in all trainings but two.
+        # A precision, or a rate in a fold without the class, may be undefined in all but two trainings.
         if std.low > most + SLACK and book.quantity(cell) not in _ALWAYS_DEFINED:
-            most, few = math.sqrt(2 * variance), ", of no more than two trainings that have it,"
-        proof = f"Numbers from 0 to 100 % with this mean{few} deviate by {shown(cell, most)} at most."
+            most, few = math.sqrt(2 * variance), ", even if only two trainings have the metric,"
+        proof = f"Numbers from 0 to 100 % with this mean{few} have a standard deviation of at most {shown(cell, most)}."
         yield judge("deviation", std.low <= most + 1e-9, proof, cell)
 
 
 def interval(book: Book) -> Iterator[Finding]:
-    """Does the printed interval hold the printed number, is a share within 0 and 100 %, and no count below 0?"""
+    """Does the printed interval contain the number, is a share within 0 and 100 %, and is a count at least 0?"""
     for cell in book.numbers:
         values, share = value_of(cell), cell.unit in ("percent", "ratio")
         if cell.low is not None:
@@ -155,28 +156,27 @@ def interval(book: Book) -> Iterator[Finding]:
             holds = Interval(low, high).scaled(scale_of(cell.unit)).meets(values)
             yield judge("interval", holds, f"The interval is {cell.low:g} to {cell.high:g}.", cell)
         if share and (values.high < -SLACK or values.low > 1 + SLACK):
-            proof = "No share is below 0 or above 100 %."
+            proof = "A share lies between 0 and 100 %."
             if book.quantity(cell):
                 yield judge("interval", False, proof, cell)
             else:
-                # A gain in percent may be more than 100 %, or negative.
-                yield leave_open(
-                    "interval", "no share, and what it is the paper's file does not say", cell, proof=proof
-                )
+                # A gain in percent may be negative or more than 100 %.
+                why = "it cannot be a share, and published.yaml does not say what it is"
+                yield leave_open("interval", why, cell, proof=proof)
         if cell.unit == "count" and cell.mean < 0 and not cell.facts.difference_of:
-            yield judge("interval", False, "No number of images is below 0.", cell)
+            yield judge("interval", False, "A count cannot be negative.", cell)
 
 
 def _half(end: float) -> float:
-    """Return half of one in the last digit of an end of an interval, without zeros at its end."""
+    """Return half the weight of the last digit of an interval's end, ignoring trailing zeros."""
     return 10.0 ** -len(f"{end!r}".partition(".")[2].rstrip("0")) / 2
 
 
 def dice_and_iou(book: Book) -> Iterator[Finding]:
-    """Are the means of Dice and IoU a pair, mean IoU <= mean Dice <= 2 mean IoU / (1 + mean IoU)?
+    """Do mean Dice and mean IoU agree: mean IoU <= mean Dice <= 2 mean IoU / (1 + mean IoU)?
 
-    Of one mask Dice is 2 IoU / (1 + IoU) [3]_, a concave function: by Jensen's inequality a mean Dice is at most that
-    of the mean IoU.
+    For one mask, Dice = 2 IoU / (1 + IoU) [3]_, a concave function of the IoU. By Jensen's inequality, the mean Dice is
+    at most this function of the mean IoU.
     """
     broken = []
     for row in book.evaluations():
@@ -186,14 +186,14 @@ def dice_and_iou(book: Book) -> Iterator[Finding]:
                 continue
             overlap, values = share_of(iou), share_of(dice)
             most = 2 * overlap.high / (1 + overlap.high)
-            proof = f"With a mean IoU of {as_printed(iou)} no mean Dice exceeds 2 IoU / (1 + IoU) = {shown(dice, most)}"
-            proof += f" or is below the IoU; the Dice is {as_printed(dice)}."
+            proof = f"With a mean IoU of {as_printed(iou)}, the mean Dice is at least the IoU and at most "
+            proof += f"2 IoU / (1 + IoU) = {shown(dice, most)}; printed {as_printed(dice)}."
             if values.low <= most + 1e-9 and overlap.low <= values.high + 1e-9:
                 yield judge("dice_and_iou", True, proof, dice, iou)
             else:
                 broken.append((dice, iou, proof))
     for dice, iou, proof in broken:
-        # Where several pairs are impossible, something else than one pen has slipped.
+        # If several pairs are impossible, a single slip of the pen is not the cause.
         if len(broken) > 1:
             yield judge("dice_and_iou", False, proof, dice, iou)
         else:
@@ -205,27 +205,29 @@ def dice_and_iou(book: Book) -> Iterator[Finding]:
 
 
 def identities(book: Book) -> Iterator[Finding]:
-    """Do the metrics of a row agree with each other, whatever the images?
+    """Do the metrics of a row agree with each other, whatever the numbers of images?
 
-    Of one training F1 is the harmonic mean of precision and recall, and the accuracy lies between sensitivity and
-    specificity; recall weighted by the classes is the accuracy, of means too. Means of F1 are left to `runs_of_row`.
-    Where they do not, what follows from the others is named, though one of these may be wrong instead: nothing tells.
+    For one training, F1 is the harmonic mean of precision and recall, and the accuracy lies between sensitivity and
+    specificity. The recall weighted by class size equals the accuracy, also for means. Means of F1 are left to
+    `runs_of_row`. If a row disagrees, the derived metric is accused, though one of the others may be wrong instead.
     """
     for row in book.evaluations():
         one_run = row.executions == 1 and not any(map(book.of_unknown_runs, row.cells.values()))
         for names, allowed in _identities(row.cells, one_run):
             cells = [row.cells[name] for name in names]
-            terms = ", ".join(f"{name.replace('_', ' ')} {as_printed(row.cells[name])}" for name in names[1:])
-            proof = f"With {terms} it is {shown(cells[0], allowed.low, 1)} to {shown(cells[0], allowed.high, 1)}"
+            name, *others = (name.replace("_", " ") for name in names)
+            terms = " and ".join(f"{other} {as_printed(cell)}" for other, cell in zip(others, cells[1:], strict=True))
+            low, high = (shown(cells[0], end, 1) for end in (allowed.low, allowed.high))
+            proof = f"With {terms}, {name} is {low} to {high}"
             if allowed.meets(value_of(cells[0])):
                 yield judge("identities", True, f"{proof}.", *cells)
             else:
                 book.ruled_out.add(place_of(cells[0]))
-                yield judge("identities", False, f"{proof}, or one of those is wrong.", cells[0])
+                yield judge("identities", False, f"{proof}, unless one of those is wrong.", cells[0])
 
 
 def _identities(row: dict[str, PublishedCell], one_run: bool) -> Iterator[tuple[tuple[str, ...], Interval]]:
-    """Yield the metric and those that it follows from, with the values that these allow."""
+    """Yield each derived metric with those that it follows from, and the values that these allow."""
     values = {name: share_of(cell) for name, cell in row.items()}
     for side, recall in (("positive", "sensitivity"), ("negative", "specificity")):
         names = (f"f1_{side}", f"precision_{side}", recall)

@@ -1,4 +1,4 @@
-"""Check whether any set of trainings gives the means of a row."""
+"""Check whether any set of trainings has the means of a row."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from covid_keras.audit.moments import (
 from covid_keras.audit.slips import slip_or_impossible
 
 RULE, WEIGHTS = "runs", "class_weights"
-# Of several numbers of which one must be wrong, the one that is computed from the others.
+# If one of several numbers must be wrong, the derived one is accused, in this order.
 _DERIVED = ("f1_positive", "f1_negative", "precision_positive", "precision_negative", "accuracy")
 
 
 def runs_of_row(book: Book) -> Iterator[Finding]:
     """Is there any set of trainings with these means and standard deviations (see `covid_keras.audit.moments`)?
 
-    Of recall, precision and F1 of a class, whatever the images: a mean F1 is at most the F1 of the mean precision and
-    the mean recall (Jensen's inequality, the harmonic mean is concave), and its deviation follows from theirs within
-    bounds. And of all metrics together, where the classes are stated; folds may be of patients with several images.
-    Of several numbers of which one must be wrong, the one that is computed from the others is named, and the others in
-    the proof; a slip of the pen explains it only where no other number can be the wrong one. A wrong mean accuracy is
-    found only where it is far off.
+    Recall, precision and F1 of a class are checked whatever the numbers of images: a mean F1 is at most the F1 of the
+    mean precision and the mean recall (Jensen's inequality; the harmonic mean is concave), and its standard deviation
+    is bounded by theirs. If the classes are stated, all metrics are checked together; folds may be of patients with
+    several images. If one of several numbers must be wrong, the derived one is accused, and its proof names the others.
+    A slip of the pen explains it only if no other number can be the wrong one. A wrong mean accuracy is found only if
+    it is far off.
     """
     for row in book.rows():
         if row.executions > 1:
@@ -55,19 +55,19 @@ def _row(book: Book, row: Row) -> Iterator[Finding]:
             continue
         checked |= set(here)
         if not possible(list(here.values()), runs):
-            # The one number that is to blame, or all of them where no single one is.
+            # Accuse the single number without which the row is possible, or all numbers if there is none.
             single = at_fault(here, runs, _DERIVED)
             blamed |= dict([single]) if single else dict.fromkeys(here, MEAN)
     for name, cell in row.cells.items():
         if name in blamed:
             yield _fault(book, row, moments, name, blamed)
         elif name in checked:
-            proof = f"There are sets of {row.executions} trainings with the row's means and deviations."
+            proof = f"Some set of {row.executions} trainings may have the means and standard deviations of the row."
             yield judge(RULE, True, proof, cell)
 
 
 def _planes(row: Row, spreads: float = OF_PATIENTS) -> list[Runs]:
-    """Return what is known of the runs: both classes together, where they are stated, and each one."""
+    """Return the runs to check: both classes together, if they are stated, and each class by itself."""
     both = None
     if row.positives and row.negatives:
         both = runs_of(row.executions, row.folds, row.positives, row.negatives, spreads)
@@ -77,41 +77,45 @@ def _planes(row: Row, spreads: float = OF_PATIENTS) -> list[Runs]:
 
 
 def _cleared(moments: Mapping[str, Moments], blamed: Mapping[str, str]) -> dict[str, Moments]:
-    """Return the moments without those that are blamed: a mean with its deviation, or a deviation alone."""
+    """Return the moments without the accused ones: a mean and its standard deviation, or only the latter."""
     found = {name: one for name, one in moments.items() if blamed.get(name) != MEAN}
     return {name: Moments(name, one.mean, None) if name in blamed else one for name, one in found.items()}
 
 
 def _fault(book: Book, row: Row, moments: Mapping[str, Moments], name: str, blamed: Mapping[str, str]) -> Finding:
-    """Return what is found of a number that is to blame: a slip of the pen, or impossible."""
+    """Return the finding of an accused number: impossible, or explained by a slip of the pen."""
     cell = row.cells[name]
     what, rest = blamed[name], _cleared(moments, blamed)
-    # What it would be is said for folds of images drawn at random; that it is wrong holds for folds of patients too.
+    # The proof gives the values possible in folds of images, which are tighter, if there are any; the number is wrong
+    # in folds of patients too.
     ranges = (_range(name, what, rest, _planes(row, spreads)) for spreads in (OF_IMAGES, OF_PATIENTS))
     values = next((one for one in ranges if one is not None and one.low <= one.high), None)
     word = "mean" if what == MEAN else "standard deviation"
     others = ", ".join(f"{other} {as_printed(row.cells[other])}" for other in rest if other != name)
     printed = value_of(cell) if what == MEAN else spread_of(cell)
-    # A number within what the others allow was excluded on the finer grid that it makes for all of them.
+    # The number may lie within the range computed without it, because the grid without it is coarser.
     if values is None or values.meets(printed):
-        return judge(RULE, False, f"No set of {row.executions} trainings has the row's means and deviations.", cell)
+        proof = f"No set of {row.executions} trainings has the means and standard deviations of the row."
+        return judge(RULE, False, proof, cell)
+    low, high = shown(cell, values.low), shown(cell, values.high)
     proof = (
-        f"With {others.replace('_', ' ')} and their deviations, no {row.executions} trainings have this {word}: it is "
-        f"{shown(cell, values.low)} to {shown(cell, values.high)}."
+        f"With {others.replace('_', ' ')} and their standard deviations, the {word} of {name.replace('_', ' ')} over "
+        f"{row.executions} trainings is {low} to {high}."
     )
     if what == STD:
         proof += f" Printed ± {cell.std:.{cell.std_decimals}f}."
     if rivals := _rivals(name, moments, _planes(row)):
-        proof += f" Or another number is the wrong one: {' or '.join(rivals).replace('_', ' ')}."
+        proof += f" Alternatively, {' or '.join(rivals).replace('_', ' ')} is wrong."
     if what == STD or rivals:
         return judge(RULE, False, proof, cell)
     return slip_or_impossible(book, RULE, cell, values, proof)
 
 
 def _rivals(name: str, row: Mapping[str, Moments], planes: Sequence[Runs]) -> list[str]:
-    """Return the other numbers without which, or without whose deviation, the row would be possible as well.
+    """Return the other numbers without which, or without whose standard deviation, the row would be possible too.
 
-    By trainings that find something: without a recall, most of them could have found nothing.
+    Only trainings that recognise some image of each class are considered (`may_miss` is off); otherwise, without a
+    printed recall, almost any row would be possible.
     """
     found, planes = [], [replace(runs, may_miss=False) for runs in planes]
     for other in row:
@@ -127,7 +131,7 @@ def _in_all(row: Sequence[Moments], planes: Sequence[Runs]) -> bool:
 
 
 def _range(name: str, what: str, rest: Mapping[str, Moments], planes: Sequence[Runs]) -> Interval | None:
-    """Return which values of a number the other numbers of the row allow, in all planes that it is in."""
+    """Return the values of a number that the other numbers of the row allow, in all planes that include it."""
     found = []
     for runs in planes:
         others = [one for other, one in rest.items() if other in runs.metrics and other != name]
@@ -139,11 +143,11 @@ def _range(name: str, what: str, rest: Mapping[str, Moments], planes: Sequence[R
 
 
 def class_weights(book: Book) -> Iterator[Finding]:
-    """Is a mean accuracy over folds the mean of sensitivity and specificity, weighted by the stated classes?
+    """Is a mean accuracy over folds the mean of sensitivity and specificity, weighted by the stated class sizes?
 
-    A division by class keeps the weights in every fold up to one image; a division that the paper does not describe
-    need not, so a row that the stated classes do not give is not impossible. Where equal weights give all such rows of
-    a table to the last digit, they explain it: classes of equal size, or a balanced accuracy.
+    Folds stratified by class keep the weights, up to one image. Other folds need not, so a row with another mean is
+    left open, not called impossible. If equal weights give all such rows of a table to the last digit, they are the
+    explanation: classes of equal size, or a balanced accuracy.
     """
     names, tables = ("accuracy", "sensitivity", "specificity"), defaultdict(list)
     for row in book.rows():
@@ -158,15 +162,16 @@ def class_weights(book: Book) -> Iterator[Finding]:
             if stated:
                 yield judge(WEIGHTS, True, one.proof, *(row.cells[name] for name in names))
             elif equal:
-                proof = f"Equal weights give all {len(checks)} rows of the table; by chance about {odds(chance)}."
+                proof = f"Equal weights give all {len(checks)} rows of the table (by chance about {odds(chance)})."
                 reason = "classes of equal size, or a balanced accuracy"
                 yield explain(WEIGHTS, reason, f"{one.proof} {proof}", accuracy)
             else:
-                yield leave_open(WEIGHTS, "the folds need not hold each class's share", accuracy, proof=one.proof)
+                why = "the share of each class may differ between folds"
+                yield leave_open(WEIGHTS, why, accuracy, proof=one.proof)
 
 
 class _Weighing(NamedTuple):
-    """Whether the stated weights and equal ones give an accuracy, the latter's chance, and the arithmetic."""
+    """Whether the stated and equal weights give an accuracy, the probability by chance of the latter, and a proof."""
 
     stated: bool
     equal: bool
@@ -186,9 +191,9 @@ def _weigh(row: Row) -> _Weighing:
     drawn = 2 * math.sqrt(share * (1 - share) * (1 - 1 / row.folds) / fold) * apart
     step = 2 * scale_of(accuracy.unit) * 10.0**-accuracy.decimals
     proof = (
-        f"{row.positives:,} positives and {row.negatives:,} negatives weigh {as_printed(rates[0])} and "
-        f"{as_printed(rates[1])} to {shown(accuracy, stated.middle)}, equal classes to "
-        f"{shown(accuracy, equal.middle)}; printed {as_printed(accuracy)}."
+        f"The mean of {as_printed(rates[0])} and {as_printed(rates[1])} is {shown(accuracy, stated.middle)} if "
+        f"weighted by {row.positives:,} positives and {row.negatives:,} negatives, {shown(accuracy, equal.middle)} if "
+        f"weighted equally; printed {as_printed(accuracy)}."
     )
     fits = Interval(stated.low - slack, stated.high + slack).meets(value_of(accuracy))
     return _Weighing(fits, equal.meets(value_of(accuracy)), min(1.0, step / (2 * drawn + step)), proof)

@@ -1,4 +1,4 @@
-"""Typos: possible values of a printed number before a single slip in its digits."""
+"""Typos: what a printed number may have been before a single slip of the pen."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from covid_keras.published.cells import PublishedCell
 
 
 def slip_of(text: str) -> str:
-    """Return the reason for a number explained by a slip."""
+    """Return the reason of a finding that a slip explains: `text` is the correct number."""
     return f"a slip of the pen, {text}"
 
 
 def slip_or_impossible(book: Book, rule: str, cell: PublishedCell, values: Interval, proof: str) -> Finding:
-    """Return that one slip of the pen explains a number, where one alone gives a possible number, else impossible."""
+    """Explain a number if exactly one slip leads to a possible one (in `values`); otherwise judge it impossible."""
     usual = book.usual_decimals(cell)
     fits = [text for text, value in slips(cell).items() if value in values and len(text.partition(".")[2]) == usual]
     if len(fits) == 1:
         book.slips[place_of(cell)] = fits[0]
-        more = (
-            f"{fits[0]} is the only possible number that a lost, added or exchanged digit or a moved point makes of it."
-        )
+        more = f"Only {fits[0]} is possible and differs by one lost, added or exchanged digit or a moved decimal point."
         return explain(rule, slip_of(fits[0]), f"{proof} {more}", cell)
     book.allowed[place_of(cell)] = values
     return judge(rule, False, proof, cell)
 
 
 def slips(cell: PublishedCell) -> dict[str, float]:
-    """Return what the printed mean would be without one common slip of the pen: text to value, shares as 0..1.
+    """Undo each common slip of the pen in the printed mean: text to value, shares as 0..1.
 
-    A digit lost, a digit too many, two neighbours exchanged, the decimal point moved by one place.
+    Slips are one digit lost, one digit too many, two neighbouring digits exchanged, and the decimal point moved by one
+    place.
     """
     printed = f"{cell.mean:.{cell.decimals}f}"
     whole, point, rest = printed.partition(".")

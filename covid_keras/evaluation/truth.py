@@ -1,9 +1,9 @@
-"""Whether a run on the phantom shows what is known of the phantom.
+"""Check predictions on the phantom against its known truth.
 
-Positives of extent 0 are drawn exactly as negatives are: a network that looks at the lungs calls them positive no more
-often than it raises false alarms. The more opacity there is, the more often it must be found, and positives of extent 3
-and more must rank above negatives. A pipeline that mixes up labels, leaks, or learns from something else than the
-opacities fails one of the three.
+Positives of extent 0 are drawn exactly like negatives, so a network that looks at the lungs calls them positive only as
+often as negatives (false alarms). Larger opacities must be found more often, and positives of extent 3 or more must
+rank above negatives. A pipeline that mixes up labels, leaks, or learns from anything but the opacities fails at least
+one of the three.
 """
 
 from __future__ import annotations
@@ -24,36 +24,38 @@ _RESAMPLES, _LEVEL, _CHANCE = 1000, 0.95, 50.0
 
 
 def known_truth(predictions: pd.DataFrame, positive: str, n: int = _RESAMPLES, seed: int = 0) -> pd.DataFrame:
-    """Compare how each severity is scored and called with how negatives are.
+    """Compare scores and decisions of positives, by severity, with those of negatives.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        Of one or several systems, as read by `read_predictions`; severities known.
+        Predictions of one or several systems with severities, as read by `read_predictions`.
     positive : str
-        The positive class. A system that does not know it, such as one that tells views apart, is judged by the AUC of
-        its own classes alone.
+        The positive class. A system without this class, such as a view classifier, is judged only by the AUC of its own
+        classes.
     n, seed : int
-        Bootstrap resamples of patients (percentile intervals of 95 %), and their seed.
+        Number of bootstrap resamples of patients (for 95 % percentile intervals), and their seed.
 
     Returns
     -------
     pandas.DataFrame
-        One row per system. `auc`, `auc_low`, `auc_high`: percent, positives of extent 3 and more against all negatives.
-        `false_alarms` and one column per severity: percent called positive. `excess`, `excess_low`, `excess_high`:
-        Normal-PCR+ minus false alarms, percentage points. `rise`, `rise_low`, `rise_high`: slope of the share called
-        positive over the levels 0 (Normal-PCR+) to 3 (Severe), percentage points per level. NaN where there is no such
-        image. `verdict`: "contradicted" where the whole interval of the excess lies above 0, that of the rise below 0,
-        or that of the AUC below 50; "shown" where AUC and rise lie above 50 and 0 with theirs; else "not clear".
+        One row per system. `auc`, `auc_low`, `auc_high`: AUC of positives of extent 3 or more against all negatives,
+        percent. `false_alarms`: negatives called positive, percent; one column per severity: its positives called
+        positive, percent. `excess`, `excess_low`, `excess_high`: Normal-PCR+ minus false alarms, percentage points.
+        `rise`, `rise_low`, `rise_high`: slope of the share called positive over the levels 0 (Normal-PCR+) to 3
+        (Severe), percentage points per level. Values without images are NaN.
+
+        `verdict`: "contradicted" if the whole interval of the excess is above 0, of the rise below 0, or of the AUC
+        below 50; "shown" if the whole intervals of AUC and rise are above 50 and 0; else "not clear".
 
     Raises
     ------
     UserError
-        Where no severity is known.
+        If no positive has a severity.
     """
     rows = rows_of_test(predictions)
     if not ((rows["label"] == positive) & rows["severity"].isin(SEVERITIES)).any():
-        raise UserError("predictions", "know no severity", "Use a cohort with severities")
+        raise UserError("predictions", "lack severities of positives", "Use a cohort with severities")
     return pd.DataFrame(
         [{"system": name} | _row(part, positive, n, seed) for name, part in rows.groupby("system", sort=False)]
     )
@@ -73,7 +75,7 @@ def _row(rows: pd.DataFrame, positive: str, n: int, seed: int) -> dict[str, floa
 
 
 def _clear(rows: pd.DataFrame, positive: str) -> pd.DataFrame:
-    """Return positives of extent 3 and more, and all others as one class."""
+    """Return positives of extent 3 or more and all negatives; negatives become one class, "other"."""
     is_positive = rows["label"] == positive
     kept = rows[~is_positive | rows["severity"].isin(CLEAR)]
     names = {column: kept[column].where(kept[column] == positive, "other") for column in ("label", "predicted")}
@@ -83,7 +85,7 @@ def _clear(rows: pd.DataFrame, positive: str) -> pd.DataFrame:
 
 
 def _areas(rows: pd.DataFrame, positive: str | None, n: int, seed: int) -> dict[str, float]:
-    """Return the AUC, the mean over classes where there are more than two, and its interval."""
+    """Return the AUC (with more than two classes, the mean over classes) and its interval."""
     values = per_execution(rows, positive)["auc"]
     low, high = bootstrap_intervals(rows, positive, n=n, seed=seed)["auc"]
     return {"auc": float(values.mean()), "auc_low": low, "auc_high": high}
@@ -113,7 +115,7 @@ def _shares(rows: pd.DataFrame, positive: str, n: int, seed: int) -> dict[str, f
 
 
 def _measures(count: np.ndarray, called: np.ndarray) -> dict[str, np.ndarray]:
-    """Return shares (n, groups), excess (n,) and rise (n,) in percent of sums (n, groups)."""
+    """Return shares (n, groups), excess (n,) and rise (n,) in percent, from counts of images (n, groups)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = 100 * called / count
         level, positives = np.arange(len(SEVERITIES)), count[:, 1:]

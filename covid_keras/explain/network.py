@@ -1,7 +1,7 @@
 """Helpers of gradient-based explanations: last spatial layer, logits, gradients.
 
-`tf-keras-vis` copies the network at each call and has no gradient of the probability. `LayerGradients` computes the
-same gradients with one traced function, batch by batch, for whole test sets.
+`tf-keras-vis` copies the network at each call and cannot differentiate the probability. `LayerGradients` computes the
+same gradients, and those of the probability, with one traced function, batch by batch, for whole test sets.
 """
 
 from __future__ import annotations

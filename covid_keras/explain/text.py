@@ -1,7 +1,7 @@
 """Burnt-in text and side markers: find them, conceal them, and measure their effect on a network.
 
-No text is read. Markers are detected by their look: small bright shapes of even grey, with edges much sharper than
-those of bone, mostly near the border of the picture.
+Text is located, not read. Text and markers are small bright shapes of even grey, mostly near the border of the picture,
+and their edges are much sharper than those of bone.
 
 References
 ----------
@@ -24,22 +24,22 @@ from covid_keras.explain.where import heat_in_lungs
 if TYPE_CHECKING:
     import keras
 
-# All lengths are shares of the longer side of the picture.
-WORKING_SIDE = 640  # pixels of the longer side at which larger pictures are searched
-_REACH = 0.09  # widest stroke or box that still counts as small
-_LONGEST, _SHORTEST = 0.17, 0.012  # of the shape's box
-_THIN, _SLENDER = 0.012, 5  # a shape so thin and so many times longer is a wire or the edge of a frame
-# Grey levels by which a shape stands out of its surroundings; at the higher ones it comes free of bone beside it.
+# Lengths are relative to the longer side of the picture, unless stated otherwise.
+WORKING_SIDE = 640  # larger pictures are reduced to this longer side (pixels) for the search
+_REACH = 0.09  # maximum width of a stroke or box
+_LONGEST, _SHORTEST = 0.17, 0.012  # limits of the longer side of a shape's bounding box
+_THIN, _SLENDER = 0.012, 5  # a thinner shape with a higher aspect ratio is a wire or the edge of a frame
+# Grey levels above the surroundings at which shapes are cut out; higher ones separate letters from adjacent bone.
 _LEVELS = (55, 90, 140)
-_BRIGHT = 90  # grey level that its middle must reach
-_FEWEST = 6  # pixels
-_MOSTLY = 0.5  # share of a shape's length that may lie on the border of the picture
-_SHARP = 0.60  # share of its contrast that lies within a pixel of its edge: text 0.6 to 1, bone mostly below 0.5
-_LESS_SHARP, _NEAR = 0.40, 0.03  # enough for a shape so near to a sharp one
-_OUTSIDE = 0.75  # share of a shape that must lie where text may be
-_FRAME = (0.20, 0.14)  # width and height of the border strips searched where no lungs are known
-_GROW = 0.012  # soft edges of the letters, and the spaces in them
-_INPAINT = 0.012  # radius from which the grey under the text is guessed
+_BRIGHT = 90  # minimum median grey level of a shape
+_FEWEST = 6  # minimum number of pixels of a shape
+_MOSTLY = 0.5  # maximum share of a shape's length on the border of the picture
+_SHARP = 0.60  # minimum edge sharpness (see _edge_sharpness): text has 0.6 to 1, bone mostly below 0.5
+_LESS_SHARP, _NEAR = 0.40, 0.03  # minimum edge sharpness of a shape within this distance of a sharp one
+_OUTSIDE = 0.75  # minimum share of a shape outside the lungs or, without a lung mask, in the border strips
+_FRAME = (0.20, 0.14)  # border strips searched without a lung mask, relative to the picture's width and height
+_GROW = 0.012  # diameter of the dilation that covers soft edges and gaps in letters
+_INPAINT = 0.012  # radius of the inpainting
 
 
 class _Shape(NamedTuple):
@@ -53,9 +53,9 @@ class _Shape(NamedTuple):
 def find_text(image: np.ndarray, lungs: np.ndarray | None = None) -> np.ndarray:
     """Find burnt-in text and markers outside the lungs of a radiograph.
 
-    Judged by eye on 40 radiographs of three collections (most constants were chosen on 40 others): a marker is found in
-    30 of the 32 with text, all text in about 20 of them. Dim lead letters, dark letters on white, watermarks and text
-    on the lungs are missed. In about a third of the pictures a clip, a wire or the edge of the exposed field is
+    Judged by eye on 40 radiographs of three collections (most constants were chosen on 40 others): in 30 of the 32 with
+    text, some of it is found; in about 20, all of it. Dim lead letters, dark letters on white, watermarks and text on
+    the lungs are missed. In about a third of the radiographs, a clip, a wire or the edge of the exposed field is
     included; bone hardly ever.
 
     Parameters
@@ -69,12 +69,12 @@ def find_text(image: np.ndarray, lungs: np.ndarray | None = None) -> np.ndarray:
     Returns
     -------
     ndarray (H, W) bool
-        Letters and markers, dilated by about one per cent of the picture.
+        Text and markers, dilated with a disk whose diameter is about one per cent of the longer side.
 
     Raises
     ------
     ValueError
-        If the shapes differ, or float values are outside 0..1.
+        If a shape is invalid, image and lungs differ in shape, or float values are outside 0..1.
     """
     grey = _as_grey(image)
     allowed = _where_text_may_be(grey.shape, lungs)
@@ -162,8 +162,8 @@ def text_effect(
     -------
     DataFrame, one row per image
         `probability_before`, `probability_after` (the model's output for the class); `heat_on_text_before`,
-        `heat_on_text_after` (share of the heat, NaN if there is no heat at all); `text_area` (share of the
-        picture: what heat spread evenly would score).
+        `heat_on_text_after` (share of the heat on text; NaN if all heat is zero); `text_area` (the text's share of
+        the picture, equal to its share of evenly spread heat).
 
     Raises
     ------
@@ -174,8 +174,8 @@ def text_effect(
     """
     before, after, masks = (np.asarray(part) for part in (images_before, images_after, text_masks))
     if before.shape != after.shape or masks.shape != before.shape[:3]:
-        raise ValueError(f"images {before.shape}, images {after.shape} and masks {masks.shape} do not belong together")
-    # Here, so that finding and concealing text needs no TensorFlow.
+        raise ValueError(f"shapes must agree (got images {before.shape} and {after.shape}, masks {masks.shape})")
+    # Imported here, so that finding and concealing text does not import TensorFlow.
     from covid_keras.explain.gradcam import cam_of
     from covid_keras.explain.network import LayerGradients, class_scores
 
@@ -226,7 +226,7 @@ def _bright_shapes(grey: np.ndarray) -> list[_Shape]:
     """Return the small connected shapes brighter than their surroundings."""
     longer = max(grey.shape)
     side = max(5, 2 * round(_REACH * longer / 2) + 1)
-    # Mirrored, so that a marker cut off by the border still ends there.
+    # Mirrored at the border, so that a marker cut off by it still counts as small.
     pad = side // 2
     padded = cv2.copyMakeBorder(grey, pad, pad, pad, pad, cv2.BORDER_REFLECT)
     raised = cv2.morphologyEx(padded, cv2.MORPH_TOPHAT, np.ones((side, side), np.uint8))[pad:-pad, pad:-pad]
@@ -247,7 +247,7 @@ def _shapes_above(grey: np.ndarray, raised: np.ndarray, level: int) -> Iterator[
         # The edge of a shape is at half its peak, not at a fixed level.
         peak = float(np.percentile(raised[window][pixels], 90))
         pixels &= raised[window] >= peak / 2
-        # Tissue between the border and a dark region has a whole side on the border; a cut-off letter does not.
+        # Tissue between the border and a dark region touches the border with a whole side; a cut-off letter does not.
         if _on_border(pixels, window, raised.shape) > _MOSTLY * max(width, height):
             continue
         if pixels.sum() >= _FEWEST and np.median(grey[window][pixels]) >= _BRIGHT:

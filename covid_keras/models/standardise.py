@@ -26,7 +26,7 @@ class Standardise(keras.layers.Layer):
 
     Notes
     -----
-    Input and output float (batch, H, W, C). The first step maps a constant image to 0; the authors' code drops it.
+    Input and output float (batch, H, W, C). Constant images become 0 in the first step; the authors' code drops them.
     """
 
     def __init__(self, mode: str = "global", **kwargs) -> None:

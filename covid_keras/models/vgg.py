@@ -132,8 +132,8 @@ def grey_kernel(
 ) -> np.ndarray:
     """Sum a convolution kernel over colours, for grey images.
 
-    The response to a grey image x is that of the given kernel to a colour image whose channels are x times their
-    weight. The weights sum to 1, so the response is about a third of that to x in all channels.
+    For a grey image x, the new kernel responds like the given one to a colour image with channels weight * x. The
+    weights sum to 1, so the response is about a third of the given kernel's response to x in all three channels.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ class _Builder:
         """The head: (batch, h, w, 512) to (batch, classes)."""
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         for number, units in enumerate(UNITS, start=1):
-            # None before the last.
+            # No dropout before the last hidden layer.
             if number < len(UNITS):
                 x = layers.Dropout(DROPOUT, name=f"dropout{number}")(x)
             x = layers.Dense(

@@ -58,10 +58,10 @@ def match_layers(model: keras.Model, path: Path, layout: str, stored: list[Store
 def pair_tensors(
     path: Path, layout: str, layer: keras.Layer, stored: StoredLayer
 ) -> list[tuple[keras.Variable, Placed]]:
-    """Match the tensors of two layers: in the legacy layout by the last part of their names, including those of Keras
-    1.
+    """Match the tensors of two layers.
 
-    Without usable names, match by order if the shapes make this unique.
+    In the legacy layout, match by the last part of their names, including names of Keras 1; without usable names, by
+    order if all shapes differ. In the layout of Keras 3, match by order.
     """
     variables, tensors = layer.weights, stored.tensors
     if layout == "keras3":

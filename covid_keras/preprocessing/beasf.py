@@ -79,9 +79,9 @@ def _level_map(counts: np.ndarray, gamma: float) -> np.ndarray | None:
 
 
 def _half_levels(counts: np.ndarray, low: int, high: int, mean: int) -> tuple[int, int]:
-    """Return the level at which each half of the histogram reaches half of its pixels (the upper one a level early).
+    """Return the level at which each half of the histogram reaches half of its pixels; the upper one is 1 too low.
 
-    The 256 bins span the image's own range, but the halves are split at the bin numbered like the mean *level*. That
+    The 256 bins span the image's own range, but the halves are split at the bin whose number is the mean *level*. That
     bin belongs to both halves.
     """
     bins = LEVELS * np.arange(high - low + 1) // (high - low)

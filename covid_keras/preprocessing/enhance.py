@@ -31,7 +31,7 @@ def equalize_histogram(image: np.ndarray) -> np.ndarray:
     Raises
     ------
     UserError
-        Not one grey plane of integers 0..255.
+        If the image is not one grey plane of integers 0..255.
 
     Notes
     -----

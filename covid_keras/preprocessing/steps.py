@@ -123,7 +123,7 @@ class CropToLungs(Step):
 
 @dataclass(frozen=True)
 class KeepLungs(Step):
-    """Set everything outside the lungs to 0; an image with an empty mask stays whole, or becomes black."""
+    """Set everything outside the lungs to 0; an image with an empty mask stays whole, or with `blacken` becomes 0."""
 
     blacken: bool
 
@@ -136,7 +136,7 @@ class KeepLungs(Step):
 
 @dataclass(frozen=True)
 class RemoveLungs(Step):
-    """Set the lungs to 0."""
+    """Set the lungs to 0; an image with an empty mask stays whole."""
 
     def __call__(self, picture: Picture) -> Picture:
         picture = picture.judged()

@@ -1,44 +1,43 @@
 """Read and validate `published.yaml`, the published numbers of a paper.
 
-Layout of the file (a mapping; every number is kept exactly as printed, so decimals are not lost)::
+Layout of the file (numbers are written exactly as printed, with all decimals)::
 
     paper: {title: ..., authors: [...], journal: ..., year: ..., doi: ..., citation: ...}
     tables:
       - table: "V"                 # the paper's own name
         title: what it shows       # (optional)
-        unit: percent              # of Unit; a column, row or cell may say otherwise
+        unit: percent              # one of Unit; a column, row or cell may override it
         doubt: a reason to distrust the whole table (optional)
         columns:
           - {name: N Specificity, metric: specificity}
         rows:
           - row: With seg. (ResNet-50)
-            system: resnet50_crop  # the system of ours that this row is compared with (optional)
-            values: [78.41 ± 7.09] # one per column, "-" where nothing is printed; or {column: value, ...}
-            cells:                 # what a single cell needs to have said (optional)
+            system: resnet50_crop  # our system that this row is compared with (optional)
+            values: [78.41 ± 7.09] # one per column, "-" if nothing is printed; or {column: value, ...}
+            cells:                 # settings of single cells (optional)
               N Specificity: {target: 78.4, doubt: why}
 
-`paper` may be left out where a table is only to be audited. Names of metrics are those of
-`covid_keras.published.metrics`, which knows the usual other ones (recall, PPV) and refuses the rest.
+`paper` may be omitted if the file is only audited. Names of metrics are those of `covid_keras.published.metrics`, which
+accepts common aliases (recall, PPV) and rejects other names.
 
-`metric` and `unit` may stand at the column, the row or the cell, `system` at the row or the cell, `doubt` and
-`source` (where in the paper) at the table, the row or the cell; the closest one counts, doubts add up. `target`, at a
-cell, is the value to compare with where the printed one is an evident slip. `target: printed`, at a cell or a column,
-says that the printed one is it although the audit speaks against it: our metric is what is printed, whatever the paper
-calls it, or the number is off by no more than its last digit.
+`metric` may be given at the column, row or cell, `unit` also at the table, `system` at the row or cell, `doubt` and
+`source` (where in the paper) at the table, row or cell. The closest one counts, except that doubts add up. `target`, at
+a cell, is the value to compare with if the printed one is an obvious slip. `target: printed`, at a cell or column,
+keeps the printed number as the target although the audit rejects it: because our metric is what the paper really
+printed, whatever it calls it, or because the number is wrong in its last digit only.
 
-An interval is written as the paper prints it, `98.68 [94.0, 99.3]`; a word (`Yes`) has the unit
-`text`. A confusion matrix is a table of counts whose rows name the class with `actual` and whose columns name
-it with `predicted`. Matrices of test sets of different sizes are compared by the share of the row, so such
-cells are compared in percent of the row's sum, with our metric `confusion_<actual>_<predicted>` where the file
-names no other one.
+An interval is written as the paper prints it, `98.68 [94.0, 99.3]`. A word (`Yes`) has the unit `text`. A confusion
+matrix is a table of counts whose rows name their class with `actual` and whose columns with `predicted`. Its cells are
+compared as a percentage of their row, because test sets differ in size; the default metric is
+`confusion_<actual>_<predicted>`.
 
-The value `lost` stands where the paper prints a number that its available text does not hold (a table whose body
-is gone, a figure). Unlike "-" the cell is kept, with its system, metric and unit but without a number: it is shown as
-"not published in the text" beside ours and never judged. A row of a confusion matrix is lost as a whole or not at all.
+The value `lost` marks a number that the paper prints, but that its available text lacks (a missing table body, a
+figure). Unlike "-", it keeps the cell with system, metric and unit: reports show "not published in the text" beside our
+number and do not judge it. A row of a confusion matrix is lost as a whole or not at all.
 
-`audit`, at a table, column, row or cell, states what the audit of the printed numbers needs beyond them: how many
-images a share is of, over how many trainings a mean is, which cells a total adds up. Its keys are described in
-`covid_keras.published.facts`; comparison and reports take no notice of it.
+`audit`, at a table, column, row or cell, states further facts for the audit: the number of images behind a share, the
+number of trainings behind a mean, the cells that a total adds up. Its keys are described in
+`covid_keras.published.facts`; comparison and reports ignore it.
 """
 
 from __future__ import annotations
@@ -155,8 +154,8 @@ class PublishedCell:
         One of `Unit`; "ratio" is 0..1, "points" are percentage points, "number" is any other plain number (a
         learning rate), "text" a word.
     target : float
-        The value to compare with, in `compared_unit`: `value`, or the recommended one where that is an evident
-        slip; NaN for a word and where `lost`.
+        The value to compare with, in `compared_unit`: `value`, or the corrected one if the file gives it. NaN for a
+        word and if `lost`.
     doubt : str
         Reason to distrust the number, or "".
     system, metric : str

@@ -1,36 +1,36 @@
-"""What a paper states about its printed numbers beyond the numbers: the key `audit` of `published.yaml`.
+"""Facts that a paper states about its printed numbers: the key `audit` of `published.yaml`.
 
-Nothing here says that a number is wrong. A fact is what the paper states of the images, runs and totals behind a cell;
-`covid_keras.audit` asks whether the numbers are possible under it. The keys, at a table, a column, a row or a cell (of
-each key the closest one counts)::
+Facts describe the images, trainings and totals behind a cell; they do not say that a number is wrong.
+`covid_keras.audit` checks whether the numbers are possible given the facts. Keys may be set at a table, column, row or
+cell; for each key, the closest one counts::
 
     audit:
-      quantity: accuracy        # what the paper calls the number, where our `metric` is another
-      images: 120               # images of the test set that a share, or a row of metrics, is of
-      positives: 96             # of these, the class that sensitivity is of
-      negatives: 1047           # and the rest
-      positives_total: 478      # of all parts of the division together, training included: other shares of these are
-      negatives_total: 5232     #   tried where the stated test set gives no row of a table
-      images_from: 1600         # where the number of images is not stated: at least and at most so many, and all
-      images_to: 2600           #   cells of the column are of the same images
-      executions: 25            # the number is a mean over so many trainings
-      folds: 5                  # whose test sets are the parts of a division of the images by so many folds
-      equal_folds: images       # of equal size up to one image; `classes`: with as many images of each class, up to one
-      same_as: PLACE            # the paper gives this number a second time, as the number there
-      sum_of: [PLACE, ...]      # the number is the sum of these (several such lists may be given)
+      quantity: accuracy        # the metric according to the paper, if it is not our `metric`
+      images: 120               # number of test images behind a share or a row of metrics
+      positives: 96             # test images of the positive class (denominator of the sensitivity)
+      negatives: 1047           # test images of the other classes
+      positives_total: 478      # positives and negatives in all parts of the split, including training;
+      negatives_total: 5232     #   other fractions of them are tried as the test set if the stated one matches no row
+      images_from: 1600         # bounds on the number of images, if it is not stated;
+      images_to: 2600           #   all cells of the column are of the same images
+      executions: 25            # the number is a mean over 25 trainings
+      folds: 5                  # whose test sets are the folds of 5-fold cross-validation
+      equal_folds: images       # folds differ by at most one image; `classes`: by at most one image of each class
+      same_as: PLACE            # another cell prints the same number
+      sum_of: [PLACE, ...]      # the number is the sum of these (or of each list in a list of lists)
       mean_of: [PLACE, ...]     # the number is the mean of these
-      weighted_mean_of:         # the number is the mean of these, weighted by so many images
+      weighted_mean_of:         # the number is the mean of these, weighted by numbers of images
         - [PLACE, IMAGES]
-      share_of: [[PART, ALL], ...]  # the number is the share of a printed count in so many images, for every pair
-      difference_of: [[A, B], ...]  # the number is A less B, of every pair
-      bound: least              # every such difference is at least (least) or at most (most) the number
+      share_of: [[PLACE, IMAGES], ...]  # for each pair, the number is the share of a printed count in these images
+      difference_of: [[A, B], ...]      # for each pair of PLACEs, the number is A minus B
+      bound: least              # instead, each difference is at least (least) or at most (most) the number
 
-A PLACE is the table, row and column of another printed cell, `text 2.2 | comparison, normal | test`; the column
-`printed` may be left out. A number of images is a whole number, the PLACE of a printed count, or a list of these that
-is added up, so what the paper states once stands in the file once.
+PLACE is the table, row and column of another printed cell, `text 2.2 | comparison, normal | test`; the column
+`printed` may be omitted. IMAGES, like every number of images, is a whole number, the PLACE of a printed count, or a
+list of these, which is summed.
 
-Names of metrics, as `metric` or as `quantity`, are those of `covid_keras.published.metrics`; which of them rules know
-stands there. Rules that need no metric (sums, means, shares, repeated tables, intervals) look at every number.
+Metrics (`metric` and `quantity`) are named as in `covid_keras.published.metrics`, which also says which of them the
+audit rules know. Rules that need no metric (sums, means, shares, repeated tables, intervals) check every number.
 """
 
 from __future__ import annotations
@@ -149,11 +149,14 @@ def read_facts(mapping: Mapping[str, Any], path: str | Path, where: str) -> Fact
 
 
 def place_text(place: Place) -> str:
-    """Return a place as text."""
+    """Return a place as text, as in "Table V, 'ResNet-50', 'Accuracy'"."""
     table, row, column = place
-    title = table_title(table)
-    title = title.replace("Running text", "the running text", 1) if title.startswith("Running text") else title
-    return f"{title}, {row!r}" + ("" if column == _COLUMN else f", {column!r}")
+    return f"{table_words(table)}, {row!r}" + ("" if column == _COLUMN else f", {column!r}")
+
+
+def table_words(name: str) -> str:
+    """Return `table_title` as written within a sentence: "the running text" for "Running text"."""
+    return re.sub("^Running text", "the running text", table_title(name))
 
 
 def table_title(name: str) -> str:

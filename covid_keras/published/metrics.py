@@ -1,6 +1,6 @@
 """Names of metrics in `published.yaml`: the suite's names and common aliases; other names are errors.
 
-A misspelt name must not pass: no audit rule would check its number, so it would seem to be consistent.
+Misspelt names are rejected: no audit rule would check such a number, so an impossible one would go unnoticed.
 """
 
 from __future__ import annotations
@@ -101,4 +101,4 @@ def metric_name(text: str) -> str:
 def _unknown(text: str, near: str) -> ValueError:
     guess = f"did you mean {near!r}? " if near else ""
     known = ", ".join((*NAMES, *(f"{family}_<name>" for family in FAMILIES)))
-    return ValueError(f"unknown metric {text!r}; {guess}Known: {known}, and usual other names of these")
+    return ValueError(f"unknown metric {text!r}; {guess}Known: {known}, and common aliases")

@@ -1,13 +1,11 @@
-"""Learning-rate range test: one short training in which the rate grows from batch to batch.
+"""Learning-rate range test: one short training in which the learning rate grows from batch to batch.
 
-Where the loss falls steepest before it rises again is where a constant rate learns fastest [1]_; COVID-CXNet's
-authors chose the rate of their base model so (section 5.1), by eye. The libraries that do this for Keras
-(keras-lr-finder, which the authors used, and its successors) call what Keras 3 no longer has, and none that is
-kept up supports it; hence these few lines.
+The rate at which the loss falls steepest, before it rises again, is a good constant learning rate [1]_. The authors of
+COVID-CXNet chose the rate of their base model this way, by eye (section 5.1). They used keras-lr-finder; neither it nor
+a maintained successor supports Keras 3.
 
-Here the loss is that of each batch. Keras reports the mean since the epoch began, both in `fit` and in
-`train_on_batch`: an average over all rates so far, which lags behind, hides the rise and jumps where the next epoch
-begins.
+The loss here is that of each single batch. Keras reports the mean since the beginning of the epoch, both in `fit` and
+in `train_on_batch`. This mean covers all rates so far: it lags behind, hides the rise, and jumps at the next epoch.
 
 References
 ----------
@@ -30,28 +28,28 @@ from covid_keras.common.errors import UserError
 if TYPE_CHECKING:
     import keras
 
-# What the authors' plot leaves out: the first batches, whose loss is noise, and the last, where it explodes.
+# Batches that the authors' plot leaves out: the first, whose loss is noise, and the last, where it explodes.
 SKIP_FIRST, SKIP_LAST = 10, 5
 FEWEST = SKIP_FIRST + SKIP_LAST + 2
 SMOOTHING = 0.9
-# A fall of the smoothed loss, in standard deviations of a batch's loss, that noise alone shows in under one test in
-# a thousand (by simulation, up to 400 batches).
+# Fall of the smoothed loss, in standard deviations of a batch's loss, that noise alone exceeds in less than one of a
+# thousand tests (by simulation, up to 400 batches).
 _STANDS_OUT = 1.25
 DIVERGED, NOT_FINITE = "diverged", "not finite"
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What a range test has seen.
+    """Result of a range test.
 
     Attributes
     ----------
     rates, losses : ndarray of float64, shape (N,)
-        Of each batch the rate of its step and its loss before that step; all finite.
+        The learning rate of each batch's step, and the loss before that step; all finite.
     suggested : float
-        The rate where the smoothed loss falls steepest per decade, see `suggested_rate`; NaN if no rate stands out.
+        The rate at which the smoothed loss falls steepest per decade (see `suggested_rate`); NaN if none stands out.
     stopped : str
-        Why it ended before the highest rate, `DIVERGED` or `NOT_FINITE`; "" if it did not.
+        Why the test ended before the highest rate: `DIVERGED` or `NOT_FINITE`; else "".
     """
 
     rates: np.ndarray
@@ -73,17 +71,17 @@ def lr_range_test(
     Parameters
     ----------
     model : keras.Model
-        Built and compiled, its optimiser with a plain learning rate. Weights, state of the optimiser, learning rate
-        and states of random layers are put back exactly, after an exception too; metrics are reset.
+        Built and compiled, with a constant learning rate. Weights, optimiser state, learning rate and states of random
+        layers are restored exactly, also after an exception; metrics are reset.
     dataset : iterable of (x, y) or (x, y, weight) batches
-        As `model.fit` takes it, such as a `tf.data.Dataset`. Begun again where it ends before `steps`.
+        As for `model.fit`, such as a `tf.data.Dataset`. Repeated if it has fewer than `steps` batches.
     low, high : float
-        First and last rate; each is the one before times the same factor.
+        First and last rate; rates are spaced evenly on a logarithmic scale.
     steps : int
-        Batches. The authors' tool runs ten epochs.
+        Number of batches. (The authors' tool runs ten epochs.)
     stop_factor : float
-        The test ends where the smoothed loss is more than this multiple of its lowest so far, or a loss is not
-        finite.
+        Stop when the smoothed loss exceeds this multiple of its lowest value so far. A loss that is not finite also
+        stops the test.
 
     Returns
     -------
@@ -92,8 +90,8 @@ def lr_range_test(
     Raises
     ------
     UserError
-        For a model that is not built or compiled, a learning rate that is a schedule, rates, steps or a factor that
-        make no sense, and a data set without a batch.
+        If the model is not built or compiled, its learning rate is a schedule, the data set is empty, or rates, steps
+        or factor are out of range.
     """
     _check(model, low, high, steps, stop_factor)
     rates = np.geomspace(low, high, steps)
@@ -107,7 +105,7 @@ def lr_range_test(
                 break
             losses.append(loss)
             smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
-            # Begun at 0, the average is too small by this factor at first.
+            # Bias correction: the average starts at 0.
             now = smoothed / (1 - SMOOTHING ** (step + 1))
             if now > stop_factor * best:
                 stopped = DIVERGED
@@ -118,21 +116,21 @@ def lr_range_test(
 
 
 def suggested_rate(rates: np.ndarray, losses: np.ndarray) -> float:
-    """Return the rate where the smoothed loss falls steepest per decade of the rate.
+    """Return the rate at which the smoothed loss falls steepest per decade of the rate.
 
-    The first `SKIP_FIRST` and the last `SKIP_LAST` batches do not count, nor does what follows the lowest loss: where
-    the loss has jumped, its way down again says nothing. Smoothing is exponential, forwards and then backwards:
-    forwards alone it lags, and would name a rate about ten batches too high.
+    The first `SKIP_FIRST` and last `SKIP_LAST` batches do not count, nor do batches after the lowest loss, because a
+    fall after a jump means nothing. Smoothing is exponential, forwards and then backwards; forwards only, it would lag
+    and suggest a rate about ten batches too high.
 
     Parameters
     ----------
     rates, losses : ndarray of float, shape (N,)
-        Positive and rising; finite.
+        Rates, positive and increasing; losses, finite.
 
     Returns
     -------
     float
-        NaN if there are too few batches for a slope, or the loss falls by no more than its noise.
+        NaN if there are fewer than `FEWEST` batches, or the fall of the loss does not exceed its noise.
     """
     if len(rates) < FEWEST:
         return math.nan
@@ -148,7 +146,7 @@ def suggested_rate(rates: np.ndarray, losses: np.ndarray) -> float:
 
 
 def _noise(losses: np.ndarray) -> float:
-    """Return the standard deviation of a batch's loss about its course, by the median of its second differences."""
+    """Estimate the standard deviation of a batch's loss about its trend, from the median of second differences."""
     return float(np.median(np.abs(np.diff(losses, 2)))) / (0.6745 * math.sqrt(6))
 
 
@@ -159,22 +157,23 @@ def smoothed_losses(losses: np.ndarray) -> np.ndarray:
 
 
 def require_range(low: float, high: float, steps: int) -> None:
-    """Refuse rates that do not rise, and fewer steps than a suggestion needs, before anything is trained."""
+    """Raise `UserError` unless 0 < `low` < `high` and there are enough steps for a suggestion."""
     if not 0 < low < high < math.inf:
-        problem = f"cannot go from {low:g} to {high:g}"
-        raise UserError("range test", problem, "Give rates above 0, the lower one first: --low, --high")
+        problem = f"cannot run from rate {low:g} to {high:g}"
+        raise UserError("range test", problem, "Use rates with 0 < --low < --high")
     if steps < FEWEST:
-        problem = f"shows nothing in {steps} steps: the first {SKIP_FIRST} and the last {SKIP_LAST} do not count"
-        raise UserError("range test", problem, f"Give --steps {FEWEST} or more; 100 is usual")
+        problem = f"needs at least {FEWEST} steps (got {steps})"
+        remedy = f"Raise --steps (default 100); the first {SKIP_FIRST} and the last {SKIP_LAST} do not count"
+        raise UserError("range test", problem, remedy)
 
 
 def _check(model: keras.Model, low: float, high: float, steps: int, stop_factor: float) -> None:
     ready = model.built and getattr(model, "optimizer", None) is not None
     for sound, problem, remedy in (
-        (ready, "needs a model that is built and compiled", "Build it and call compile()"),
-        (0 < low < high, f"cannot go from {low} to {high}", "Give rates above 0, the lower one first"),
-        (steps >= 2, f"has no range in {steps} steps", f"Give {FEWEST} or more"),
-        (stop_factor > 1, f"would stop at once at {stop_factor} times the best loss", "Give more than 1"),
+        (ready, "needs a built and compiled model", "Build it and call compile()"),
+        (0 < low < high, f"cannot run from rate {low} to {high}", "Use rates with 0 < low < high"),
+        (steps >= 2, f"needs at least 2 steps (got {steps})", f"Use {FEWEST} or more, which a suggestion needs"),
+        (stop_factor > 1, f"needs a stop_factor above 1 (got {stop_factor})", "Use 4, the default"),
     ):
         if not sound:
             raise UserError("range test", problem, remedy)
@@ -182,13 +181,13 @@ def _check(model: keras.Model, low: float, high: float, steps: int, stop_factor:
 
 @contextmanager
 def _undone(model: keras.Model) -> Iterator[None]:
-    """Put back, at the end, all that a training changes."""
+    """Restore everything that training changes when the context ends."""
     from keras import ops
 
     optimizer = model.optimizer
     if not optimizer.built:
         optimizer.build(model.trainable_variables)
-    # `variables`, unlike `weights`, holds the states of random layers.
+    # Unlike `weights`, `variables` includes the states of random layers.
     variables = [*model.variables, *optimizer.variables]
     state = [np.array(ops.convert_to_numpy(variable)) for variable in variables]
     try:
@@ -205,11 +204,11 @@ def _endless(dataset: Iterable[Any]) -> Iterator[Any]:
         for batch in dataset:
             yield batch
         if batch is None:
-            raise UserError("range test", "has no batch to train on", "Check the data set")
+            raise UserError("range test", "got an empty data set", "Check the data set")
 
 
 def _train_batch(model: keras.Model, batch: Any, rate: float) -> float:
-    """Train one batch at a rate; return its loss alone, before the step."""
+    """Train on one batch at the given rate; return the batch's loss before the step."""
     try:
         model.optimizer.learning_rate = rate
     except (TypeError, AttributeError) as error:

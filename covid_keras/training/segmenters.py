@@ -1,11 +1,12 @@
-"""Lung segmenters that a paper trains itself on radiographs with human masks.
+"""Lung segmenters that papers train on radiographs with human masks.
 
-A subclass of `SegmenterKind` defines what differs between papers. This module trains in one process at a time, resumes
-to the identical result, keeps the best epoch on validation, measures Dice and IoU at the radiograph's own size, and
-marks the lungs of a cohort. (The shipped U-Net selects nothing on validation: `covid_keras.training.lung_recipe`.)
+A subclass of `SegmenterKind` defines what differs between papers. `train_segmenter` trains in one process at a time,
+resumes to the identical result, keeps the best epoch on validation, and measures Dice and IoU at the radiograph's own
+size. `TrainedSegmenter` then segments the lungs of a cohort. (For the shipped U-Net, which selects nothing on
+validation, see `covid_keras.training.lung_recipe`.)
 
-Pixels that annotators marked "ignore" count neither in the loss nor in the metrics. Large radiographs are reduced by
-area averaging.
+Pixels that annotators marked "ignore" count neither in the loss nor in the metrics. Large radiographs are downsampled
+by area averaging.
 """
 
 from __future__ import annotations
@@ -62,14 +63,14 @@ POOR = 0.5
 _log = logging.getLogger(__name__)
 
 
-# -------------------------------------------------------------------------------------------- what papers differ in
+# -------------------------------------------------------------------------------------------- differences of papers
 
 
 class Scaling(Protocol):
     """Scaling of a network's input: a dataclass, whose fields are part of the cache key of masks."""
 
     def __call__(self, images: np.ndarray, training: bool = False) -> np.ndarray:
-        """Return images, (n, H, W) in 0..1, as float32 (n, H, W, 1); `training` marks training images."""
+        """Scale images, (n, H, W) in 0..1, to float32 (n, H, W, 1); `training` is true for training images."""
 
     def recorded(self) -> dict[str, float]:
         """Return the values fitted to the training images, for the record."""
@@ -77,28 +78,28 @@ class Scaling(Protocol):
 
 @dataclass(frozen=True)
 class UnitScaling:
-    """Radiographs in 0..1, unchanged."""
+    """No scaling: radiographs stay in 0..1."""
 
     def __call__(self, images: np.ndarray, training: bool = False) -> np.ndarray:
         return images.astype(np.float32)[..., None]
 
     def recorded(self) -> dict[str, float]:
-        return {}  # it is the same whatever the images
+        return {}  # nothing is fitted
 
 
 class SegmenterKind(ABC):
-    """How a paper builds, trains and measures its segmenters; it overrides what it does differently.
+    """How a paper builds, trains and measures its segmenters; subclasses override what differs.
 
     Attributes
     ----------
     paper, citation : str
-        Short name, part of the keys of kept masks; what the report calls its authors.
+        Short name of the paper, part of the cache key of masks; name of its authors in reports.
     settings : type
-        Their dataclass of settings.
+        Dataclass of the segmenters' settings.
     monitor : str
-        The quantity whose largest value chooses the epoch.
+        Metric whose maximum selects the epoch.
     input_range : str
-        What the network takes, in words.
+        Range of the network's input, in words.
     """
 
     paper: str
@@ -109,43 +110,44 @@ class SegmenterKind(ABC):
 
     @abstractmethod
     def network(self, settings: Any) -> keras.Model:
-        """Return the uncompiled network, of input (size, size, 1), with random weights."""
+        """Return the uncompiled network with input (size, size, 1) and random weights."""
 
     def losses(self) -> tuple[Any, list[Any]]:
         """Return loss and metrics.
 
-        They take targets (batch, H, W, 2), the mask and the pixels that count, and probabilities (batch, H, W, 1).
+        Targets are (batch, H, W, 2), the mask and the pixels that count; predictions are probabilities (batch, H, W,
+        1).
         """
         return MaskedDiceCrossEntropy(), [masked_dice]
 
     def scaling(self, settings: Any, images: np.ndarray) -> Scaling:
-        """Return how radiographs are scaled, found in the training images (n, H, W) in 0..1."""
+        """Return the scaling, fitted to the training images (n, H, W) in 0..1."""
         return UnitScaling()
 
     def scaling_of(self, settings: Any, record: dict[str, Any]) -> Scaling:
-        """Return the scaling of a finished training, of its record."""
+        """Return the scaling of a finished training from its record."""
         return UnitScaling()
 
     def augmentation(self, settings: Any) -> Augmentation | None:
-        """Return how training images are moved; None not at all.
+        """Return the augmentation of training images; None for no augmentation.
 
-        Grey levels outside the picture are those of the scaled one.
+        It moves scaled images, so its fill value is a scaled grey level.
         """
         return None
 
     def plateau(self, settings: Any) -> Plateau | None:
-        """Return how the rate falls; None keeps it."""
+        """Return the schedule that lowers the learning rate on a plateau; None keeps the rate constant."""
         return None
 
     def measure(self, lung: np.ndarray, p: np.ndarray, counts: np.ndarray) -> dict[str, float]:
-        """Return further numbers of an image by column of the table of overlaps, of arrays (H, W).
+        """Return further metrics of an image, column of `overlap.csv` to value.
 
-        Mask, probability and the pixels that count, at the network's size.
+        The arguments are mask, probability and the pixels that count, each (H, W) at the network's size.
         """
         return {}
 
     def summary(self, table: pd.DataFrame, settings: Any) -> dict[str, dict[str, float | int]]:
-        """Return what the record says of each part, of the table of overlaps; `dice` among it."""
+        """Return the summary of the overlap table for the record, per part of the split; it must contain `dice`."""
         return summary_of(table)
 
 
@@ -154,14 +156,14 @@ class SegmenterKind(ABC):
 
 @dataclass(frozen=True, eq=False)
 class _Data:
-    """What a network learns from and is measured on; rows in the order of `table`.
+    """Images and masks for training and evaluation; rows are in the order of `table`.
 
     Attributes
     ----------
     table : pandas.DataFrame
-        image_id, patient_id, path, mask_path, part.
+        Columns image_id, patient_id, path, mask_path, part.
     stack : ndarray of uint8, (n, H, W, 3)
-        As `load_stack` gives it: eight times smaller than what the network is fed, which is made batch by batch.
+        From `load_stack`. Kept as uint8 to save memory; float32 inputs and targets are made batch by batch.
     """
 
     table: pd.DataFrame
@@ -169,7 +171,7 @@ class _Data:
     scaling: Scaling
 
     def rows(self, part: str) -> np.ndarray:
-        """Return the places of a part."""
+        """Return the row numbers of a part of the split."""
         return np.flatnonzero(self.table["part"] == part)
 
     def inputs(self, rows: np.ndarray) -> np.ndarray:
@@ -184,7 +186,7 @@ class _Data:
 
 
 class _Batches(MaskedBatches):
-    """The training part as a network takes it, moved where the paper moves it."""
+    """Batches of the training part, augmented if the paper augments."""
 
     def __init__(self, data: _Data, settings: SegmenterSettings, augmentation: Augmentation | None, epoch: int) -> None:
         self.data, self.augmentation = data, augmentation
@@ -201,41 +203,41 @@ class _Batches(MaskedBatches):
 def train_segmenter(
     kind: SegmenterKind, name: str, settings: SegmenterSettings, cohort: Cohort, split: pd.Series, folder: Path
 ) -> Path:
-    """Train one segmenter into `folder`, or resume it; nothing to do if it is done.
+    """Train one segmenter into `folder`, or resume it; do nothing if it is finished.
 
-    One process trains a folder at a time; any other waits and then finds it done. Where it is done, files are only
-    hashed, so this may be called whenever the segmenter is needed. A true Dice below 0.5 on the validation part, as of
-    a network that came to mark nothing at all, is warned of each time.
+    Only one process trains a folder at a time; others wait for it. If the training is finished, only files are hashed,
+    so this function may be called whenever the segmenter is needed. Each call warns if the Dice on the validation part
+    is below 0.5, for example because the network marks nothing.
 
     Parameters
     ----------
     kind : SegmenterKind
     name : str
-        What it is called in progress and record, such as "unet1".
+        Name in progress bars and the record, such as "unet1".
     settings : SegmenterSettings
     cohort : Cohort
         Radiographs with human masks (`mask_path`; 255 lung, 127 not counted).
     split : Series of str, index image_id
-        "train" or "validation"; images that it does not name take no part. Patients must be disjoint.
+        "train" or "validation"; images not listed are not used. Patients must be disjoint.
     folder : Path
-        Receives `weights.h5`, `history.csv`, `overlap.csv` and, last, `record.json`; while training also what a killed
-        one is resumed from, to the very same result.
+        Receives `weights.h5`, `history.csv`, `overlap.csv` and, last, `record.json`. During training it also holds the
+        state from which a killed training resumes to the identical result.
 
     Returns
     -------
     Path
-        The folder.
+        `folder`.
 
     Raises
     ------
     UserError
-        If the split leaks or lacks a part, a mask is missing, the folder holds the training of other settings or
-        other images, or the training diverged.
+        If the split leaks or lacks a part, a mask is missing, the folder holds a training with other settings or
+        images, or the training diverged.
     """
     training = _Training(kind, name, settings, *_taken(cohort, split), Path(folder))
     if not training.done:
         with locked(training.folder, wait=True):
-            if not training.done:  # by the process that was waited for
+            if not training.done:  # the process waited for may have finished it
                 training.claim()
                 training.run()
     training.warn_if_poor()
@@ -277,7 +279,7 @@ class _Training:
 
     @property
     def done(self) -> bool:
-        """Whether it is finished; raise `UserError` if the folder has other settings or images."""
+        """Whether the training is finished; raise `UserError` if the folder has other settings or images."""
         if not (self.folder / RECORD).is_file():
             return False
         self._require_same(RECORD)
@@ -305,7 +307,7 @@ class _Training:
         """Train, evaluate and write everything, the record last."""
         tf.config.experimental.enable_op_determinism()
         data = self.load()
-        # After the data, so that a resumed training draws the same numbers.
+        # Seeded after loading the data, so that a resumed training draws the same numbers.
         keras.utils.set_random_seed(self.settings.seed)
         model = self.kind.network(self.settings)
         tracker = self.fit(model, data)
@@ -358,10 +360,10 @@ class _Training:
         return tracker
 
     def measure(self, model: keras.Model, data: _Data) -> pd.DataFrame:
-        """Return the overlap of every image.
+        """Return Dice and IoU of every image.
 
-        `dice` and `iou` are of the binary mask at the radiograph's own size, without postprocessing; `dice_small` and
-        `iou_small` at the network's size; then the metrics of the kind.
+        `dice` and `iou` compare binary masks at the radiograph's own size, without postprocessing; `dice_small` and
+        `iou_small` at the network's size. Further columns hold the metrics of the kind.
         """
         threshold, rows, every = self.settings.threshold, [], np.arange(len(data.table))
         for i, row in enumerate(progress(data.table.itertuples(index=False), "measuring Dice", len(data.table))):
@@ -378,7 +380,7 @@ class _Training:
         return pd.DataFrame(rows)
 
     def warn_if_poor(self) -> None:
-        """Log a warning if its masks are unusable."""
+        """Log a warning if the validation Dice is below `POOR`, so that masks are unusable."""
         reached = read_record(self.folder / RECORD, ("overlap",))["overlap"]["validation"]["dice"]
         if not reached >= POOR:
             _log.warning(
@@ -428,14 +430,14 @@ class TrainedSegmenter(LungSegmenter):
 
     @functools.cached_property
     def model(self) -> keras.Model:
-        """The network with its weights."""
+        """The network with the trained weights."""
         model = self.kind.network(self.settings)
         load_weights(model, self.entry.path)
         return model
 
     @property
     def key(self) -> dict[str, object]:
-        """What determines a mask besides the radiograph; for cache keys."""
+        """Everything besides the radiograph that determines a mask, for cache keys."""
         return {
             "sha256": self.entry.sha256,
             "threshold": self.threshold,

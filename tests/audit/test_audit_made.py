@@ -306,14 +306,14 @@ def test_a_number_that_is_not_the_only_one_that_can_be_wrong_is_no_slip():
     row = [printed(mean, name, std=std, executions=25) for name, (mean, std) in values.items()]
     found = audit(row).table().set_index("column").loc["f1_positive"]
     assert found.verdict == "impossible"
-    assert "Or another number is the wrong one: sensitivity or precision positive." in found.proof
+    assert "sensitivity or precision positive is wrong" in found.proof
 
 
 @pytest.mark.parametrize(
     ("allowed", "verdict", "reason", "words"),
     [
         (Interval(0.62, 0.64), "explained", "a slip of the pen, 63.36", "is possible too"),
-        (Interval(0.62, 0.63), "impossible", "", "another number of the row is wrong besides"),
+        (Interval(0.62, 0.63), "impossible", "", "another number of the row"),
     ],
 )
 def test_a_slip_is_looked_for_wherever_the_number_stands(allowed, verdict, reason, words):
@@ -419,7 +419,9 @@ def test_what_only_a_matrix_checks_and_what_no_rule_does():
     row = [
         printed(value, name, 3, "ratio", system="net") for name, value in (("mcc", 0.6), ("kappa", 0.6), ("brier", 0.1))
     ]
-    assert [reason.split()[-1] for reason in audit(row).table()["reason"]] == ["only", "only", "brier"]
+    needed = ("mcc is only", "kappa is only", "brier")
+    reasons = audit(row).table()["reason"]
+    assert all(word in reason for word, reason in zip(needed, reasons, strict=True))
     beside = audit([*printed_matrix((40, 10, 10, 40), "net", "2"), *row]).table()["verdict"]
     assert list(beside[4:]) == ["consistent", "consistent", "cannot be checked"]
 
@@ -468,11 +470,11 @@ def test_many_images_are_no_trouble(images):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        (Facts(images=(("9", "no", "n"),)), "Table 9, 'no', 'n', is not there"),
+        (Facts(images=(("9", "no", "n"),)), "Table 9, 'no', 'n'"),
         (Facts(images=(("1", "net", "accuracy"),)), "is not a number of images"),
         (Facts(images=(10**30,)), "are more than 100,000,000"),
         (Facts(positives=(9,), positives_total=(8,)), "9 images of a class are more than the 8 of all parts"),
-        (Facts(weighted_mean_of=((("1", "net", "accuracy"), (0,)),)), "a weighted mean of no image"),
+        (Facts(weighted_mean_of=((("1", "net", "accuracy"), (0,)),)), "weighted_mean_of"),
         (Facts(executions=3, folds=2), "3 executions"),
     ],
 )

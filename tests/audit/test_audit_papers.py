@@ -67,7 +67,7 @@ def test_a_target_that_is_not_as_printed_is_named_with_a_doubt(name):
 
 
 CAPS, RETRAINED = "COVID-CAPS [19] (pretrained)", "Retrained COVIDNet-CXR A"
-RIVALS = "Or another number is the wrong one: sensitivity or precision positive."
+RIVALS = "sensitivity or precision positive is wrong"
 OTHERS, ENSEMBLES = "text 5", "Running text: the ensembles"
 TWO_CLASSES = "[19] COVID-CAPS, 2 classes, COVIDx 1.0"
 
@@ -78,7 +78,7 @@ TWO_CLASSES = "[19] COVID-CAPS, 2 classes, COVIDx 1.0"
         (SDNET, ("IV", RETRAINED, "Negative Precision"), "explained by a slip of the pen, 63.36", []),
         # Beside the F1 of Table V even 63.36 is too much: 62.4 to 62.9, as that F1 says.
         (SDNET, ("V", "COVIDNet-CXR (retrained A)", "N Precision"), IMPOSSIBLE,
-         ["63.36, which explains the same number of Table IV", "another number of the row is wrong besides"]),
+         ["63.36, which explains the same number of Table IV", "another number of the row"]),
         (SDNET, ("IV", CAPS, "Negative Precision"), IMPOSSIBLE, ["TP 294, FN 132, FP 314, TN 112", "45.90 %"]),
         (SDNET, ("V", "COVID-SDNet", "P Sensitivity"), CONSISTENT, ["weighted_mean"]),
         (SDNET, ("VII", "COVID-SDNet", "P Sensitivity"), CONSISTENT, ["weighted_mean"]),
@@ -104,7 +104,7 @@ TWO_CLASSES = "[19] COVID-CAPS, 2 classes, COVIDx 1.0"
         (CXNET, ("text 5.3", "flat multiclass: F-score CAP", "printed"), CUT, []),
         (CXNET, ("7", "Proposed Model", "CP Class F-score"), IMPOSSIBLE, ["0.921"]),
         (HERTEL, ("2", "Pneumonia", "total"), IMPOSSIBLE,
-         ["All of it is Table 2, 'COVIDx5, Pneumonia', 'total', 5575; printed 5445."]),
+         ["Table 2, 'COVIDx5, Pneumonia', 'total'", "5575; printed 5445"]),
         *((HERTEL, ("2", row, "total"), CONSISTENT, [])
           for row in ("COVIDx5, Pneumonia", "COVIDx5", "COVID-19", "Normal", "BIMCV, COVID-19")),
         (HERTEL, ("6", "VGG-19", "Test accuracy"), IMPOSSIBLE, ["No number of images from 1,658 to 2,597"]),
@@ -132,7 +132,7 @@ def test_what_is_found_of_a_cell(name, place, verdict, words):
 )
 def test_tabik_what_the_other_numbers_of_a_row_allow(table, row, column, least, most, within):
     proof = " ".join(finding.proof for finding in audited(SDNET).of((table, row, column)))
-    low, high = map(float, re.search(r"it is ([\d.]+) % to ([\d.]+) %", proof).groups())
+    low, high = map(float, re.search(r"trainings is ([\d.]+) % to ([\d.]+) %", proof).groups())
     assert least < low < high <= most
     assert all(low < value < high for value in within)
 
@@ -210,7 +210,8 @@ def test_arias_shares_that_no_number_of_images_gives():
         if "number of right answers" in cell.doubt and cell.table.isdigit()
     }
     frame = table_of(ARIAS)
-    found = frame[frame["proof"].str.contains("No whole number of [34],") & frame["column"].str.endswith("accuracy")]
+    of_images = frame["proof"].str.contains("No whole number out of [34],")
+    found = frame[of_images & frame["column"].str.endswith("accuracy")]
     assert {tuple(row[:3]) for row in found.itertuples(index=False)} == noted
     assert len(noted) == 17
     first = {verdict for (_, column), verdict in verdicts(ARIAS, "1").items() if "Train" not in column}

@@ -89,5 +89,5 @@ def test_a_system_of_other_classes_is_judged_by_their_auc():
 
 
 def test_without_severities_there_is_nothing_to_say():
-    with pytest.raises(UserError, match="know no severity"):
+    with pytest.raises(UserError, match="severities"):
         known_truth(predictions({"N": 0.1}), "P")

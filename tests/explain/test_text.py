@@ -130,7 +130,7 @@ def test_concealing_text_takes_the_answer_of_a_network_that_reads_only_text():
     assert (frame["heat_on_text_after"] < 0.01).all()
     assert frame["text_area"].tolist() == pytest.approx([16 / 1024] * 3)
     assert text_effect(model, before[:0], after[:0], masks[:0], 1).empty
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="shapes must agree"):
         text_effect(model, before, after[:2], masks, 1)
 
 
