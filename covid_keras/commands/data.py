@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_keras.commands.parsing import Commands, add_command, add_data, add_out, say_where
+from covid_keras.commands.parsing import (
+    EXIT_USER_ERROR,
+    Commands,
+    add_command,
+    add_data,
+    add_out,
+    say_error,
+    say_where,
+)
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, require_writable_folder, sha256_of
 from covid_keras.data.locations import DEFAULT, VARIABLE, find_data, require_data
@@ -17,6 +25,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from covid_keras.data.cohort import Cohort
+
+
+COMPARED = ("cohen", "covid_cxnet", "chestxray14")
+_LUNGS = {
+    "fields": "lungs without the part behind the heart",
+    "whole": "lungs with the part behind the heart",
+}
 
 
 def add_parser(commands: Commands) -> None:
@@ -65,7 +80,7 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras data overlap cohen covid_cxnet --data ~/radiographs\n"
         "  covid-keras data overlap train_images test_images --out pairs.csv\n",
     )
-    text = "collections or folders of images (default: all classification collections found)"
+    text = f"collections or folders of images (default: those of {', '.join(COMPARED)} found)"
     overlap.add_argument("sources", nargs="*", metavar="SOURCE|FOLDER", help=text)
     add_out(overlap, "runs/overlap.csv", "the pairs, as CSV (default: runs/overlap.csv)", "FILE")
     for action in (listing, check, download, overlap):
@@ -78,17 +93,18 @@ def list_sources(given: Path | None) -> int:
 
     data = find_data(given)
     for name, source in SOURCES.items():
-        folder = source.locate(data) if data else None
+        folders = source.locate_all(data) if data else []
         print(f"{name}: {source.title}")
         for title, value in (
             ("images", f"{source.images:,}"),
             ("size", source.size),
             ("licence", source.licence),
+            *([("masks", _LUNGS[source.lungs])] if source.lungs else []),
             ("where", source.url),
             ("layout", source.layout),
             ("get it", source.access),
             ("cite", source.citation),
-            ("here", str(folder) if folder else "not found"),
+            ("here", " and ".join(map(str, folders)) or "not found"),
         ):
             text = f"  {title:>8}: {' '.join(value.split())}"
             print(textwrap.fill(text, 110, subsequent_indent=" " * 12, break_on_hyphens=False))
@@ -97,39 +113,56 @@ def list_sources(given: Path | None) -> int:
 
 
 def check_sources(given: Path | None, names: Sequence[str]) -> int:
-    """Print "expected n, found n" for each collection; return 1 if a count differs."""
+    """Print "expected n, found n" for each collection, or why it cannot be read.
+
+    Returns 2 if a collection cannot be read, else 1 if a count differs, else 0. Raises `UserError` if there is nothing
+    to check.
+    """
     from covid_keras.data.sources import SOURCES
 
     data = require_data(given)
-    chosen = list(names) or [name for name, source in SOURCES.items() if source.locate(data) is not None]
+    chosen = list(dict.fromkeys(names)) or [name for name, source in SOURCES.items() if source.locate_all(data)]
     if not chosen:
         raise UserError(data, "holds no known collection", "See `covid-keras data list`")
-    wrong, unreadable = 0, []
-    for name in chosen:
+    results = [_check(name, data) for name in chosen]
+    if None in results:
+        return EXIT_USER_ERROR
+    differ = sum(filter(None, results))
+    say_where(f"{data} checked, {differ} counts differ")
+    return 1 if differ else 0
+
+
+def _check(name: str, data: Path) -> int | None:
+    """Print a collection's counts, folder by folder; return how many differ.
+
+    Returns None if a folder cannot be read: its error is printed, not raised, so that it hides no other folder.
+    """
+    from covid_keras.data.sources import check_folder, locate_source
+
+    try:
+        folders = locate_source(name, data)
+    except UserError as error:
+        say_error(error)
+        return None
+    differ, failed = 0, False
+    for folder in folders:
         try:
-            wrong += _print_counts(name, data)
-        except UserError as error:  # must not hide the collections after it
-            unreadable.append(error)
-    if unreadable:
-        for earlier in unreadable[:-1]:
-            print(earlier)
-        raise unreadable[-1]
-    say_where(f"{data} checked, {wrong} counts differ")
-    return 1 if wrong else 0
+            differ += _print_counts(name, check_folder(name, folder, len(folders) > 1))
+        except UserError as error:
+            say_error(error, name)
+            failed = True
+    return None if failed else differ
 
 
-def _print_counts(name: str, data: Path) -> int:
-    """Print a collection's "expected n, found n"; return the number of differences."""
-    from covid_keras.data.sources import check_source
-
-    counts = check_source(name, data)
+def _print_counts(name: str, counts: Sequence[tuple[str, int, int]]) -> int:
+    """Print "expected n, found n" for each count of a collection; return the number of differences."""
     for what, expected, found in counts:
         print(f"{name}: {what}: expected {expected:,}, found {found:,}{'' if expected == found else '  DIFFERS'}")
     return sum(expected != found for _, expected, found in counts)
 
 
 def download_sources(given: Path | None, names: Sequence[str], unverified: bool = False) -> int:
-    """Download, unpack and count collections; return 0.
+    """Download, unpack and count collections; return 0, or 2 if one cannot be read.
 
     Different counts are reported but are not an error: a link may serve a later version than the one counted.
 
@@ -145,21 +178,24 @@ def download_sources(given: Path | None, names: Sequence[str], unverified: bool 
     ------
     UserError
         If a collection has no direct link or needs `unverified` (before anything is downloaded), or downloading or
-        unpacking fails, or the layout is unexpected.
+        unpacking fails.
     """
-    from covid_keras.data.sources import get_source, locate_source
+    from covid_keras.data.sources import get_source
 
     data = Path(given or os.environ.get(VARIABLE) or DEFAULT).expanduser().absolute()
     missing = [name for name in names if get_source(name).locate(data) is None]
     for name in missing:
         _require_downloadable(name, unverified)
+    status = 0
     for name in names:
         if name in missing:
             _fetch(name, data, unverified)
-        folder = locate_source(name, data)
-        differ = _print_counts(name, data)
+        if (differ := _check(name, data)) is None:
+            status = EXIT_USER_ERROR
+            continue
+        folder = get_source(name).locate(data)
         say_where(f"{folder} {'downloaded' if name in missing else 'was there already'}, {differ} counts differ")
-    return 0
+    return status
 
 
 def _require_downloadable(name: str, unverified: bool) -> None:
@@ -229,13 +265,20 @@ def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
 
 
 def _compared_sources(data: Path) -> list[str]:
-    """Return the classification collections found, compared by default."""
-    from covid_keras.data.sources import get_source
+    """Return the collections compared by default, those that can be read; print why another cannot."""
+    from covid_keras.data.sources import get_source, unavailable
 
-    found = [name for name in ("cohen", "covid_cxnet", "chestxray14") if get_source(name).locate(data) is not None]
-    if not found:
-        raise UserError(data, "holds no collection to compare", "See `covid-keras data list`")
-    return found
+    found = [name for name in COMPARED if get_source(name).locate(data) is not None]
+    reasons = {name: unavailable(name, data) for name in found}
+    for name, reason in reasons.items():
+        if reason:
+            print(f"left out: {name}: {reason}")
+    readable = [name for name in found if reasons[name] is None]
+    if not readable:
+        raise UserError(
+            data, "holds no collection to compare", "See `covid-keras data list` and `covid-keras data check`"
+        )
+    return readable
 
 
 def _not_lateral(cohort: Cohort) -> Cohort:

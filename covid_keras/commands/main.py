@@ -27,10 +27,9 @@ from covid_keras.commands import (
     train_lungs,
     weights,
 )
-from covid_keras.commands.parsing import Commands
+from covid_keras.commands.parsing import EXIT_USER_ERROR, Commands, say_error
 from covid_keras.common.errors import UserError
 
-EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 # In the order of the help.
@@ -65,9 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.run(options) or 0
     except UserError as error:
         for one in error.errors:
-            sys.stderr.write(f"covid-keras: error: {one}\n")
-            for note in getattr(one, "__notes__", ()):
-                sys.stderr.write(f"{note}\n")
+            say_error(one)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         resumable = "; run the same command again to continue" if options.run is reproduce.run else ""

@@ -11,6 +11,8 @@ from typing import Any, TextIO, TypeAlias
 
 from covid_keras.common.errors import UserError
 
+# Exit status for bad input.
+EXIT_USER_ERROR = 2
 # Exit status if some files were left out.
 EXIT_SOME_FAILED = 3
 
@@ -79,6 +81,14 @@ def require_threads(threads: int | None) -> None:
     """Raise `UserError` if `--threads` is below 1."""
     if threads is not None and threads < 1:
         raise UserError("--threads", f"must be at least 1 (got {threads})", "Omit it for one per processor")
+
+
+def say_error(error: UserError, name: str = "") -> None:
+    """Print an error and its notes to standard error, after the name of what it concerns."""
+    sys.stdout.flush()
+    sys.stderr.write(f"covid-keras: error: {name}{': ' if name else ''}{error}\n")
+    for note in getattr(error, "__notes__", ()):
+        sys.stderr.write(f"{note}\n")
 
 
 def say_failed(failed: Sequence[tuple[Path, str]], verb: str) -> int:

@@ -172,8 +172,8 @@ class Cohort:
     table : pandas.DataFrame
         One row per image. Required: `image_id`, `path`, `patient_id`, `label`. Optional: `source`, `view` ("PA", "AP",
         "AP Supine", "L", "" if unknown), `severity` ("Normal-PCR+", "Mild", "Moderate", "Severe", "" if unknown),
-        `extent` (0 to 8, NaN if unknown), `mask_path` ("" if none). Other columns and the row order are kept; the index
-        is reset.
+        `extent` (0 to 8, NaN if unknown), `mask_path` ("" if none). Other columns are kept, by convention among them
+        `age` (years, NaN if unknown) and `sex` ("F", "M", "" if unknown). The row order is kept; the index is reset.
     classes : tuple of str
         The labels, in the order of the class indices. Labels are matched ignoring case, blanks, dashes and underscores.
     name : str

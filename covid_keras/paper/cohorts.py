@@ -16,7 +16,7 @@ from covid_keras.common.settings import as_plain, build
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
 from covid_keras.data.phantom import GENERATOR_VERSION, make_phantom
-from covid_keras.data.sources import get_source
+from covid_keras.data.sources import get_source, unavailable
 from covid_keras.paper.protocol import Protocol
 
 
@@ -89,12 +89,10 @@ class Cohorts:
 
 
 def missing_collection(names: Iterable[str], data: Path | None) -> str | None:
-    """Return None if all collections are in the data folder, else which one is missing."""
+    """Return None if all collections are in the data folder and can be read, else the first reason."""
     for name in names:
-        if data is None:
-            return "no data folder"
-        if get_source(name).locate(data) is None:
-            return f"no {get_source(name).title} in {data}"
+        if reason := unavailable(name, data):
+            return reason
     return None
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom import make_phantom
-from covid_keras.data.sources import get_source, load_source
+from covid_keras.data.sources import get_source, load_source, unavailable
 from covid_keras.paper.cohorts import Cohorts, Kind, phantom_folder, require, with_label
 from covid_keras.paper.protocol import Protocol
 
@@ -37,7 +37,7 @@ class CovidgrCohort(Kind):
 
     def make(self, data: Path, made: Path) -> Cohort:
         cohort = load_source("covidgr", data)
-        if not self.pneumonia or get_source("chestxray14").locate(data) is None:
+        if not self.pneumonia or unavailable("chestxray14", data):
             return cohort
         nih, rng = load_source("chestxray14", data).table, np.random.default_rng(self.seed)
         if len(with_label(nih, "Pneumonia")) < self.pneumonia:
@@ -135,8 +135,8 @@ def no_pneumonia(protocol: Protocol, data: Path | None) -> str | None:
         return "not run: the protocol has no pneumonia images, COVIDNet's third class"
     if not isinstance(settings, CovidgrCohort):
         return None
-    if data is None or get_source("chestxray14").locate(data) is None:
-        return "not run: no pneumonia images (NIH ChestX-ray14) for COVIDNet's third class"
+    if reason := unavailable("chestxray14", data):
+        return f"not run: no pneumonia images for COVIDNet's third class ({reason})"
     if (found := len(with_label(load_source("chestxray14", data).table, "Pneumonia"))) < (wanted := settings.pneumonia):
         return f"not run: NIH ChestX-ray14 here has {found} pneumonia images for COVIDNet's third class, not {wanted}"
     return None

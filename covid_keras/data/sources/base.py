@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -63,9 +64,11 @@ class Source:
     classes : tuple of str
         Labels of its cohort, in class order.
     folders, marks : tuple of str
-        Usual names of its folder, and files or folders in it that identify it (see `find_folder`).
+        Usual names of its folder, and files or folders in it that identify it (see `find_folders`).
     checks : dict
         Expected counts, compared with `count(folder)` as "expected n, found n".
+    lungs : {"", "fields", "whole"}
+        What its lung masks cover: "fields" leaves out the lung behind the heart, "whole" includes it; "" if it has none.
     downloads : tuple of Download
         Files with a download URL; empty if terms must be accepted or a login is needed.
     """
@@ -84,16 +87,27 @@ class Source:
     marks: tuple[str, ...] = ()
     doi: str = ""
     checks: dict[str, int] = field(default_factory=dict)
+    lungs: Literal["", "fields", "whole"] = ""
     downloads: tuple[Download, ...] = ()
 
     def locate(self, data: Path) -> Path | None:
-        """Return the collection's folder at or below the data root; None if not found."""
-        folder = find_folder(data, self.folders, self.marks)
-        return folder if folder and self.is_own(folder) else None
+        """Return the first of `locate_all`; None if there is none."""
+        return next(iter(self.locate_all(data)), None)
+
+    def locate_all(self, data: Path) -> list[Path]:
+        """Return each folder of the collection at or below the data root, in the order of `folders`.
+
+        Together they are the collection: a copy, a subset or a second archive beside the first hides nothing.
+        """
+        return find_folders(data, self.folders, self.marks, self.is_own)
 
     def is_own(self, folder: Path) -> bool:
         """Whether a folder with one of the marks, possibly the data root, belongs to this collection."""
         return True
+
+    def is_named(self, folder: Path) -> bool:
+        """Whether a folder, or what it links to, has one of the usual names."""
+        return not {folder.name, folder.resolve().name}.isdisjoint(self.folders)
 
     def load(self, folder: Path) -> Cohort:
         """Return the cohort; raise `UserError` if the files do not have the expected layout."""
@@ -114,25 +128,41 @@ class Source:
         return Cohort(table, classes or self.classes, self.name)
 
 
-def find_folder(data: str | Path, names: Iterable[str], marks: Iterable[str]) -> Path | None:
-    """Return the first of `data/<name>` (then `data` itself) that contains any of `marks`.
+def find_folders(
+    data: str | Path, names: Iterable[str], marks: Iterable[str], is_own: Callable[[Path], bool] = Path.is_dir
+) -> list[Path]:
+    """Return those of `data/<name>` and `data` itself that contain any of `marks`, each folder once.
+
+    A named folder that cannot be opened is returned too, so that reading it reports why.
 
     Parameters
     ----------
     data : str or Path
         The data root.
     names : iterable of str
-        Usual names of the collection's folder.
+        Usual names of the collection's folder. They and the marks may hold "*".
     marks : iterable of str
         Files or folders, relative to the collection's folder. A mark ending in "/" must be a folder.
+    is_own : callable
+        Whether a folder with a mark belongs to the collection.
     """
-    marks = tuple(marks)
-    for folder in (*(Path(data) / name for name in names), Path(data)):
-        for mark in marks:
-            found = folder / mark
-            if found.is_dir() if mark.endswith("/") else found.is_file():
-                return folder.resolve()
-    return None
+    data, marks, found = Path(data).absolute(), tuple(marks), dict[Path, None]()
+    for folder in (*(folder for name in names for folder in _matching(data, name)), data):
+        try:
+            own = any(_has(folder, mark) for mark in marks) and is_own(folder)
+        except OSError:
+            own = folder != data
+        if own:
+            found[folder.resolve()] = None
+    return list(found)
+
+
+def _matching(folder: Path, name: str) -> list[Path]:
+    return sorted(folder.glob(name)) if "*" in name else [folder / name]
+
+
+def _has(folder: Path, mark: str) -> bool:
+    return any(path.is_dir() if mark.endswith("/") else path.is_file() for path in _matching(folder, mark))
 
 
 def image_files(folder: str | Path) -> list[Path]:
@@ -232,3 +262,20 @@ def parse_extent(text: str, path: Path, column: str, key: str) -> float:
     if not 0 <= value <= 8:
         raise UserError(path, f"{text} {cell} lies outside 0 to 8", DOWNLOAD_AGAIN)
     return value
+
+
+_AGE = re.compile(r"0*(\d+(?:\.\d+)?) ?(y|m|w|d|)[a-z]*$")
+_PER_YEAR = {"": 1, "y": 1, "m": 12, "w": 52, "d": 365}
+_OLDEST = 120
+
+
+def parse_age(text: str) -> float:
+    """Return an age in years from a cell such as 58, 058Y, 45yrs or 11M; NaN if unknown or above 120."""
+    match = _AGE.match(text.strip().lower())
+    age = float(match[1]) / _PER_YEAR[match[2]] if match else float("nan")
+    return age if age <= _OLDEST else float("nan")
+
+
+def parse_sex(text: str) -> str:
+    """Return "F", "M" or "" (unknown) from a cell such as F, Male or female."""
+    return {"f": "F", "female": "F", "m": "M", "male": "M"}.get(text.strip().lower(), "")

@@ -124,7 +124,7 @@ class Cohen(Source):
 
     def is_own(self, folder: Path) -> bool:
         """Check the folder name or the table header, because other collections have a metadata.csv too."""
-        if folder.name in self.folders:
+        if self.is_named(folder):
             return True
         try:
             read_table(folder / "metadata.csv", ("patientid", "finding"))
@@ -199,6 +199,7 @@ SOURCE = Cohen(
             strip_top=True,
         ),
     ),
+    lungs="whole",
     checks={
         "X-rays": 491,
         "frontal X-rays": 453,

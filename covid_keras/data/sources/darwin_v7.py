@@ -19,12 +19,13 @@ Known problems
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import cohen
-from covid_keras.data.sources.base import Source, find_folder, image_files
+from covid_keras.data.sources.base import Source, image_files
 
 LUNG, IGNORE = 255, 127
 
@@ -32,10 +33,9 @@ LUNG, IGNORE = 255, 127
 class DarwinV7(Source):
     """Darwin V7 lung masks of the COVID-19 Image Data Collection."""
 
-    def locate(self, data: Path) -> Path | None:
-        """Return the folder of Cohen's collection where it holds the masks, else None."""
-        folder = cohen.SOURCE.locate(data)
-        return folder and find_folder(folder, (), (f"{cohen.MASKS.as_posix()}/",))
+    def locate_all(self, data: Path) -> list[Path]:
+        """Return the folders of Cohen's collection that hold the masks."""
+        return [folder for folder in cohen.SOURCE.locate_all(data) if os.path.isdir(folder / cohen.MASKS)]
 
     def load(self, folder: Path) -> Cohort:
         """Return the frontal X-rays that have a human lung mask, as a cohort with `mask_path` set.
@@ -67,5 +67,6 @@ SOURCE = DarwinV7(
     access="Export the masks from https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset and name"
     " each by its image's stem, in annotations/lung-masks-darwin-v7/ inside the folder of cohen",
     citation="V7 Labs: COVID-19 X-ray dataset, 2020",
+    lungs="whole",
     checks={"masks": 456, "frontal X-rays with a mask": 453},
 )

@@ -371,6 +371,7 @@ SOURCE = DarwinV7Whole(
     " https://darwin.v7labs.com/v7-labs/covid-19-chest-x-ray-dataset, or pull them with V7's darwin-py"
     " (v7-labs/covid-19-chest-x-ray-dataset:all-images), into the data folder",
     citation="V7 Labs: COVID-19 X-ray dataset, 2020",
+    lungs="whole",
     checks={"annotated images": 6_504, "frontal and large": 6_377},
     folders=(_NAME, f"{_TEAM}/{_NAME}", "covid-19-xray-dataset", "covid-19-xray-dataset-master", "darwin_v7_whole"),
     marks=tuple(f"{place}/" for place in ANNOTATIONS),

@@ -6,15 +6,14 @@ What
 Layout
     `JSRT/` with `All247images/*.IMG` (JPCLN001 to JPCLN154 with, JPCNN001 to JPCNN093 without a nodule) or the same
     images as PNG in `All247images/` or `images/`, and what SCR unpacks to: `scratch/fold1/masks/left lung/*.gif`,
-    `scratch/fold1/masks/right lung/*.gif`, and the same in `fold2` (`scratch/` may be left out; so may the folds).
+    `scratch/fold1/masks/right lung/*.gif`, and the same in `fold2` (`scratch/`, the folds or both may be absent).
 Cohort
     Every image; labels "normal" and "nodule". The masks are one file per lung: columns `mask_left` and `mask_right`;
     `binary_masks(cohort, folder)` writes their unions at the image's size and fills in `mask_path`.
 Known problems
-    Not run here on the real collection; names, sizes and counts are the published ones. In raw files dark is high;
-    they are inverted when read. PNG conversions differ: check that bone is bright. Patient
-    ids are not published: each image counts as a separate patient. Arias-Garzon and others, 2021, count 240 of the
-    247 images and do not say which.
+    The masks leave out the lung behind the heart. In raw files dark is high; they are inverted when read. PNG
+    conversions differ: check that bone is bright. Patient ids are not published: each image counts as a separate
+    patient. Arias-Garzon and others, 2021, count 240 of the 247 images and do not say which.
 """
 
 from __future__ import annotations
@@ -105,6 +104,7 @@ SOURCE = Jsrt(
     citation="Shiraishi et al.: Development of a digital image database for chest radiographs with and without a lung"
     " nodule. AJR 174, 2000; masks: van Ginneken et al., Medical Image Analysis 10(1), 2006",
     doi="10.2214/ajr.174.1.1740071",
+    lungs="fields",
     checks={"nodule": 154, "normal": 93, "images with both masks": 247},
     folders=("JSRT", "jsrt", "JSRT-SCR"),
     marks=tuple(f"{place}/JPCLN001{suffix}" for place in IMAGES for suffix in (".IMG", ".img", ".png")),

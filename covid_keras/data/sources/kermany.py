@@ -13,11 +13,13 @@ Cohort
     column `part`: "train", "val" or "test". Arias-Garzon and others, 2021, count 1,349 normal and 3,883 pneumonias:
     the training part with `val`.
 Known problems
-    Not run here on the real collection; names and counts are the published ones (pages that write 5,863 images count
-    otherwise; the parts add up to 5,856). Children: against adults with COVID-19, age and disease are confounded, as
-    are source and disease. Kaggle's numbers after "person" are used for several parts and both kinds of pneumonia, and
-    whether equal numbers are one child is not published: they count as one, so no child can cross a split. The two
-    series of normal names ("IM", "NORMAL2-IM") count as different children. Many images hold letters and tubes.
+    Some pages count 5,863 images; the parts add up to 5,856. Children: against adults with COVID-19, age and disease
+    are confounded, as are source and disease. Kaggle's numbers after "person" recur in several parts and in both kinds
+    of pneumonia. Whether equal numbers are one child is not published; they count as one, so no child can cross a
+    split. The two series of normal names ("IM", "NORMAL2-IM") count as different children. 30 groups of images are
+    identical, none across "train" and "test"; one of them has two patients (NORMAL2-IM-0095 and NORMAL2-IM-0096, both
+    in "test"). The two releases hold the same images under different names, so only the first folder's release is
+    read. Many images show letters and tubes.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from pathlib import Path
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import Source, image_files
+from covid_keras.data.sources.base import Source, image_files, warn_lost
 
 CLASSES = ("normal", "viral pneumonia", "bacterial pneumonia")
 PARTS = ("train", "val", "test")
@@ -52,8 +54,20 @@ def _parse_name(path: Path) -> tuple[str, str]:
     raise UserError(path, problem, "Restore the collection's own file name and folder")
 
 
+def _is_first_release(folder: Path) -> bool:
+    return any((folder / "train" / FOLDERS[1]).glob("BACTERIA-*"))
+
+
 class Kermany(Source):
     """Paediatric chest X-rays of Kermany and others."""
+
+    def locate_all(self, data: Path) -> list[Path]:
+        """Return the collection's folders, those of one release: two would hold each image under two names."""
+        folders = super().locate_all(data)
+        first = [folder for folder in folders if _is_first_release(folder) == _is_first_release(folders[0])]
+        others = [str(folder) for folder in folders if folder not in first]
+        warn_lost(folders[0] if folders else data, "folders with the same images under other names", others)
+        return first
 
     def load(self, folder: Path) -> Cohort:
         """Return the collection as a cohort, classes "normal", "viral pneumonia", "bacterial pneumonia".

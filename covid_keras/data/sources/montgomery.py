@@ -5,13 +5,14 @@ What
     normal, 58 with manifestations of tuberculosis. Both lungs outlined by hand. Trains the lung U-Nets.
 Layout
     `MontgomerySet/` with `CXR_png/MCUCXR_<number>_<0 normal, 1 tuberculosis>.png`, `ManualMask/leftMask/*.png` and
-    `ManualMask/rightMask/*.png` of the same names, `ClinicalReadings/*.txt` (not read).
+    `ManualMask/rightMask/*.png` of the same names, optionally `ClinicalReadings/<stem>.txt`.
 Cohort
     Every image; labels "normal" and "tuberculosis". The masks are one file per lung: columns `mask_left` and
-    `mask_right`; `binary_masks(cohort, folder)` writes their unions and fills in `mask_path`.
+    `mask_right`; `binary_masks(cohort, folder)` writes their unions and fills in `mask_path`. Further columns: `age`
+    (years, NaN if unknown), `sex` ("F", "M", "" if unknown), from the clinical readings.
 Known problems
-    Not run here on the real collection; names, sizes and counts are the published ones. Patient ids are not published:
-    each image counts as a separate patient.
+    The masks leave out the lung behind the heart. Patient ids are not published: each image counts as a separate
+    patient.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ SOURCE = Montgomery(
             unpack=True,
         ),
     ),
+    lungs="fields",
     checks={"normal": 80, "tuberculosis": 58, "images with both masks": 138},
     folders=("MontgomerySet", "NLM-MontgomeryCXRSet/MontgomerySet", "NLM-MontgomeryCXRSet", "montgomery"),
     marks=(f"{MASKS[LEFT].as_posix()}/",),

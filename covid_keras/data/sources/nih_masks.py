@@ -77,6 +77,7 @@ SOURCE = NihMasks(
     " https://github.com/rsummers11/CADLab and unpack it into the data folder",
     citation="Tang et al.: XLSor: A Robust and Accurate Lung Segmentor on Chest X-Rays Using Criss-Cross Attention"
     " and Customized Radiorealistic Abnormalities Generation. MIDL 2019",
+    lungs="fields",
     checks={"images": 100, "images with a mask": 100},
     folders=("XLSor_data/data/NIH", "XLSor_data/NIH", "XLSor/NIH", "data/NIH", "nih_masks"),
     marks=(f"{MASKS}/",),

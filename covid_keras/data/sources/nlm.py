@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.tables import name_key
-from covid_keras.data.sources.base import image_files
+from covid_keras.common.tables import name_key, read_text
+from covid_keras.data.sources.base import image_files, parse_age, parse_sex
 
 CLASSES = ("normal", "tuberculosis")
 IMAGES = "CXR_png"
+READINGS = "ClinicalReadings"
+_AGE = re.compile(r"\d+ ?[ymwd]")
+_SEX = re.compile(r"\b(?:fe)?male\b|(?<=sex: )[fm]\b")
 CITATION = (
     "Jaeger et al.: Two public chest X-ray datasets for computer-aided screening of pulmonary diseases. "
     "Quantitative Imaging in Medicine and Surgery 4(6), 2014"
@@ -23,7 +27,8 @@ DOI = "10.3978/j.issn.2223-4292.2014.11.20"
 def read_images(folder: Path, source: str, prefix: str) -> pd.DataFrame:
     """Return the cohort table of `CXR_png/`: `<prefix>_<number>_<0 normal, 1 tuberculosis>.png`, one patient each.
 
-    Raises `UserError` if the folder is missing or empty, or a file is named otherwise.
+    Age and sex are those of `ClinicalReadings/<stem>.txt`, unknown if the file is missing. Raises `UserError` if the
+    folder of images is missing or empty, or a file is named otherwise.
     """
     files = image_files(folder / IMAGES)
     for path in files:
@@ -31,6 +36,7 @@ def read_images(folder: Path, source: str, prefix: str) -> pd.DataFrame:
             problem = f"is not named {prefix}_<number>_<0 or 1>, so its diagnosis is unknown"
             raise UserError(path, problem, "Restore the collection's own file name")
     ids = [f"{source}/{path.stem}" for path in files]
+    ages, sexes = zip(*(_age_and_sex(folder / READINGS / f"{path.stem}.txt") for path in files), strict=True)
     return pd.DataFrame(
         {
             "image_id": ids,
@@ -38,8 +44,19 @@ def read_images(folder: Path, source: str, prefix: str) -> pd.DataFrame:
             "patient_id": ids,
             "label": [CLASSES[int(path.stem[-1])] for path in files],
             "view": "PA",
+            "age": ages,
+            "sex": sexes,
         }
     )
+
+
+def _age_and_sex(path: Path) -> tuple[float, str]:
+    """Read age and sex from "Patient's Sex: F" and "Patient's Age: 027Y", or from "Female, 33yrs"."""
+    if not path.is_file():
+        return float("nan"), ""
+    text = read_text(path).lower()
+    sex, age = _SEX.search(text), _AGE.search(text)
+    return parse_age(age[0] if age else ""), parse_sex(sex[0] if sex else "")
 
 
 def masks_by_stem(folders: Iterable[Path], stems: Iterable[str], suffix: str = "") -> list[str]:

@@ -114,6 +114,7 @@ SOURCE = PhantomSource(
     layout="phantom/metadata.csv, images/, masks/, opacities/, phantom.yaml",
     access="Made on the spot by covid_keras.data.make_phantom(folder)",
     citation="covid-keras, covid_keras.data.phantom",
+    lungs="whole",
     folders=("phantom",),
     marks=(SETTINGS,),
 )

@@ -31,7 +31,7 @@ class PreCovid(Source):
 
     def is_own(self, folder: Path) -> bool:
         """Check the folder name, because other collections have a metadata.csv too."""
-        return folder.name in self.folders
+        return self.is_named(folder)
 
     def load(self, folder: Path) -> Cohort:
         """Return the radiographs as a cohort of the one class "normal".

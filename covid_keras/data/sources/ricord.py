@@ -72,14 +72,6 @@ def _frontal(table: pd.DataFrame) -> pd.Series:
 class Ricord(Source):
     """MIDRC-RICORD-1C."""
 
-    def locate(self, data: Path) -> Path | None:
-        """Return the collection's folder at or below the data root, None if not found."""
-        data = Path(data)
-        for folder in (data / NAME, *sorted(data.glob(f"manifest-*/{NAME}")), data / "ricord", data):
-            if any(path.is_dir() for path in folder.glob(f"{NAME}-*")):
-                return folder.resolve()
-        return None
-
     def load(self, folder: Path) -> Cohort:
         """Return the frontal radiographs as a cohort of the one class "COVID-19".
 
@@ -131,4 +123,6 @@ SOURCE = Ricord(
     citation="Tsai et al.: The RSNA International COVID-19 Open Radiology Database (RICORD). Radiology 299(1), 2021",
     doi="10.1148/radiol.2021203957",
     checks={"studies": 998, "patients": 361},
+    folders=(NAME, f"manifest-*/{NAME}", "ricord"),
+    marks=(f"{NAME}-*/",),
 )

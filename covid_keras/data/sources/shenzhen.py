@@ -4,13 +4,16 @@ What
     662 frontal radiographs of Shenzhen No. 3 People's Hospital, China: 326 normal, 336 with manifestations of
     tuberculosis. Lungs outlined by hand at Kyiv Polytechnic Institute for 566 of them.
 Layout
-    `ChinaSet_AllFiles/` with `CXR_png/CHNCXR_<number>_<0 normal, 1 tuberculosis>.png`, `ClinicalReadings/*.txt` (not
-    read); the masks as `mask/<stem>_mask.png` in the same folder (also `mask/mask/` or `masks/`, as they unpack).
+    `ChinaSet_AllFiles/` with `CXR_png/CHNCXR_<number>_<0 normal, 1 tuberculosis>.png`, optionally
+    `ClinicalReadings/<stem>.txt`; the masks as `mask/<stem>_mask.png` in the same folder (also `mask/mask/` or
+    `masks/`, as they unpack).
 Cohort
-    Every image; labels "normal" and "tuberculosis". `mask_path` is empty for the images without a mask.
+    Every image; labels "normal" and "tuberculosis". `mask_path` is empty for the images without a mask. Views are PA,
+    as the paper says, except for images with "ap" burned in. Further columns: `age` (years, NaN if unknown), `sex`
+    ("F", "M", "" if unknown), from the clinical readings.
 Known problems
-    Not run here on the real collection; names and counts are the published ones. Patient ids are not published: each
-    image counts as a separate patient. All views are taken as PA, as the paper says, without checking.
+    The masks leave out the lung behind the heart. Patient ids are not published: each image counts as a separate
+    patient. Some images are of children, among them those with "ap" burned in.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from covid_keras.data.sources import nlm
 from covid_keras.data.sources.base import Source
 
 MASKS = ("mask", "mask/mask", "masks")
+# Images of children with "ap" burned in.
+MARKED_AP = frozenset({"0075", "0076", "0155", "0178", "0228", "0299", "0303"})
 
 
 class Shenzhen(Source):
@@ -38,6 +43,7 @@ class Shenzhen(Source):
         """
         table = nlm.read_images(folder, "shenzhen", "CHNCXR")
         stems = [Path(path).stem for path in table["path"]]
+        table["view"] = ["AP" if stem.split("_")[1] in MARKED_AP else "PA" for stem in stems]
         table["mask_path"] = nlm.masks_by_stem((folder / name for name in MASKS), stems, "_mask")
         return self.cohort(table)
 
@@ -60,6 +66,7 @@ SOURCE = Shenzhen(
     " mask/ inside ChinaSet_AllFiles/ in the data folder",
     citation=f"{nlm.CITATION}; masks: Stirenko et al., arXiv:1803.01199, 2018",
     doi=nlm.DOI,
+    lungs="fields",
     checks={"normal": 326, "tuberculosis": 336, "images with a mask": 566},
     folders=("ChinaSet_AllFiles", "NLM-ChinaCXRSet/ChinaSet_AllFiles", "NLM-ChinaCXRSet", "shenzhen"),
     marks=(f"{nlm.IMAGES}/",),
