@@ -53,7 +53,8 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     **{
         name: getattr(made, f"make_{name}")
         for name in (
-            "padchest", "precovid", "kermany", "covidx", "ricord", "rsna", "montgomery", "shenzhen", "jsrt", "nih_masks",
+            "padchest", "precovid", "kermany", "covidx", "ricord", "rsna", "montgomery", "shenzhen", "jsrt",
+            "nih_masks",
         )
     },
 }  # fmt: skip

@@ -68,7 +68,8 @@ class Source:
     checks : dict
         Expected counts, compared with `count(folder)` as "expected n, found n".
     lungs : {"", "fields", "whole"}
-        What its lung masks cover: "fields" leaves out the lung behind the heart, "whole" includes it; "" if it has none.
+        What its lung masks cover: "fields" leaves out the lung behind the heart, "whole" includes it; "" if there
+        are none.
     downloads : tuple of Download
         Files with a download URL; empty if terms must be accepted or a login is needed.
     """

@@ -10,10 +10,10 @@ Layout
     Subset: `No_findings/`, `Pneumonia/` with `<patient>_<follow-up>.jpg`. Its rows of the table are read from the
     table above or `Data_Entry_2017_rows.csv`, in its folder or beside it; without a table, views and ages are unknown.
 Cohort
-    Labels "No_findings" ("No Finding" in the table), "Pneumonia" (any image with that finding, whatever else
-    it has) and, in the whole collection, "other". Further columns: `finding` (raw, "Cardiomegaly|Effusion";
-    in the subset the folder's name), `follow_up` (int), `age` (years, NaN if unknown), `sex` ("F", "M", "" if unknown). If the whole collection and the
-    subset are both there, an image of both counts once, as in the whole collection.
+    Labels "No_findings" ("No Finding" in the table), "Pneumonia" (any image with that finding, whatever else it has)
+    and, in the whole collection, "other". Further columns: `finding` (raw, "Cardiomegaly|Effusion"; in the subset the
+    folder's name), `follow_up` (int), `age` (years, NaN if unknown), `sex` ("F", "M", "" if unknown). If the whole
+    collection and the subset are both there, an image of both counts once, as in the whole collection.
 Known problems
     Patients have several images and appear in both folders of the subset: patients are grouped over both. Two
     follow-ups of one patient in the subset are the same picture. Labels come from reports, not from readers.
