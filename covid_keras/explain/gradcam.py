@@ -59,8 +59,8 @@ def grad_cam(
     class_indices : int or sequence of int, length N
         The class to explain, for all images or one per image.
     layer : str, optional
-        Name of the layer whose activations are weighted, or a prefix of names, of which the last layer is taken.
-        Default: the last layer with an output (N, h, w, c), h > 1 and w > 1.
+        Name of the layer whose activations are weighted, or a prefix, which selects the last layer whose name starts
+        with it. Default: the last layer with an output (N, h, w, c), h > 1 and w > 1.
     batch_size : int
         Images per batch; bounds the memory.
 

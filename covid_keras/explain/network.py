@@ -173,8 +173,8 @@ def spatial_layer(model: keras.Model, name: str | None) -> keras.layers.Layer:
     model : keras.Model
         A flat functional model.
     name : str or None
-        A layer's name or a prefix, of which the last layer with a spatial extent is taken: "block5_conv" is the last
-        convolution of VGG16 and of VGG19. None: the last layer with a spatial extent.
+        A layer's name or a prefix, which selects the last layer with a spatial extent whose name starts with it:
+        "block5_conv" is the last convolution of VGG16 and of VGG19. None: the last layer with a spatial extent.
 
     Raises
     ------

@@ -167,27 +167,28 @@ class TrainingSettings:
         Maximum number of epochs; images per step.
     optimizer : OptimizerSettings
     monitor : str
-        The quantity that chooses the epoch, "val_accuracy" (largest) or "val_loss" (smallest).
+        The quantity that selects the epoch, "val_accuracy" (largest) or "val_loss" (smallest).
     patience : int
         Epochs without improvement before training stops.
     stop : str
-        The quantity to which patience applies; "" is `monitor`.
+        The quantity to which `patience` applies; "" means `monitor`.
     ties : str
         Which of equally good epochs is kept, "first" or "last".
     class_weights : str
-        "balanced": images of a class weigh n / (classes * images of the class) in the loss. "none". "ignored": like
-        "none", and records that the authors passed weights that their Keras ignored.
+        "balanced": each image of a class has the weight n / (classes * images of the class) in the loss. "none": equal
+        weights. "ignored": like "none", but records that the authors passed weights, which their Keras ignored.
     label_smoothing : float
-        Of the cross-entropy, 0 to below 1.
+        Label smoothing of the cross-entropy, at least 0 and below 1.
     schedule : str
         "constant", or "cosine": the learning rate falls to 0 over the epochs of a stage, along half a cosine.
     repeats : int, optional
-        Of the protocol's repeats so many are trained; all if not given.
+        Number of the protocol's repeats to train. Default: all.
     seed : int
-        Of initial weights, order and augmentation; the repeat and fold are mixed in.
+        Seed of initial weights, order of images and augmentation; combined with repeat and fold.
     augmentation : AugmentationSettings
     unfreeze : UnfreezeSettings
-        Of systems whose network has groups of layers to unfreeze; `epochs` and `optimizer` then are the head's.
+        For systems whose network has groups of layers to unfreeze; `epochs` and `optimizer` then apply to the stage
+        that trains the head.
     """
 
     epochs: Count
@@ -219,7 +220,7 @@ class SegmenterSettings:
     size : int
         Side of the square input in pixels.
     epochs, batch_size, learning_rate : int, int, float
-        Settings of Adam.
+        Number of epochs; images per step; learning rate of Adam.
     threshold : float
         Probability threshold for lung pixels.
     filters : int

@@ -426,7 +426,7 @@ def headline_figure(panels: Mapping[str, pd.DataFrame], title: str, xlabel: str)
 
 
 def _two_columns(lines: Mapping[str, int]) -> tuple[list[str], list[str]]:
-    """Divide panels of so many lines into a left and a right column, in order, of nearly the same height."""
+    """Divide panels (name to number of lines) into a left and a right column of similar height, keeping the order."""
     names = list(lines)
     heights = [sum(lines[name] + 2 for name in names[:place]) for place in range(len(names) + 1)]
     cut = min(range(1, len(names) + 1), key=lambda place: max(heights[place], heights[-1] - heights[place]))

@@ -170,11 +170,11 @@ def _tested_words(results: Results, group: Group) -> str:
 
 
 def _truth_section(results: Results) -> Section:
-    """On the phantom, whose truth is known: whether each system shows it."""
+    """Return the comparison of each system with the known truth of the phantom; empty for other data."""
     title, frame, positive = "What the phantom shows", results.predictions, results.paper.positive or COVID
     if not results.phantom or positive not in set(frame["label"]):
         return Section(title)
-    # From the cohort: most papers' predictions know no severity, which their divisions are not stratified by.
+    # Taken from the cohort, because most papers' predictions have no severity.
     extent = frame["image_id"].map(results.run.cohort.table.set_index("image_id")["extent"])
     severity = extent.map(severity_level).where(frame["label"] == positive, "")
     if not (severity != "").any():

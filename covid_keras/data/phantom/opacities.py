@@ -28,7 +28,7 @@ class Opacities:
 
 
 def lung_points(share: float) -> int:
-    """Return the points, 0-4, of a lung of which `share`, 0..1, is involved."""
+    """Return the points, 0-4, of a lung with the involved fraction `share`, 0..1."""
     return 0 if share < _TRACE else int(min(4, np.ceil(4.0 * share)))
 
 
