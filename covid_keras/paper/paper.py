@@ -141,8 +141,9 @@ class Paper:
         return dataclasses.replace(protocol, systems=systems)
 
     def splits_of(self, protocol: Protocol) -> tuple[str, ...]:
-        """Return the names of the splits that the protocol's systems use."""
-        return tuple(dict.fromkeys(self.system(name).split for name in protocol.systems))
+        """Return the names of the splits that the executions of the protocol's systems use."""
+        executed = (one for one in map(self.system, protocol.systems) if one.folds(protocol))
+        return tuple(dict.fromkeys(system.split for system in executed))
 
     # ------------------------------------------------------------------------------------------------ its systems
 

@@ -74,7 +74,9 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
 
 def _provenance(results: Results) -> list[tuple[str, Any]]:
     """Provenance of the run and its first execution, nested names joined by dots."""
-    record = results.records[0] | {"predictions_sha256": "one per execution, see execution.json"}
+    record = next(iter([*results.records, *results.segmented.values()]))
+    if results.records:
+        record = record | {"predictions_sha256": "one per execution, see execution.json"}
     return _flat(results.run.record["provenance"] | {"executions": record})
 
 
@@ -121,8 +123,8 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
         "protocol": protocol,
         "cohort": run.cohort,
         "severities": severities.to_dict(),
-        "executions": len(results.executions),
-        "planned": len(run.executions()),
+        "executions": results.provenance["executions"],
+        "planned": results.planned,
         "folds": protocol.split_of(trained[0].split) if folded else None,
         "seeds": [system.repeats(protocol) for system in trained],
         "systems": systems,
@@ -130,7 +132,7 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
         "leaky_chosen_on": "test" if leaky and results.split_of(leaky[0]).chosen_on_test else "validation",
         "origins": grouped((one.origin, one.title) for one in systems.values() if one.origin),
         "sizes": sorted({system.preparation(protocol).size for system in systems.values()}),
-        "seconds": sum(record["seconds"] for record in results.records),
+        "hours": results.provenance["training_hours"],
         "precision": run.settings["precision"],
         "left_out": [(results.paper.system(name).title, reason) for name, reason in run.left_out.items()],
         "lungs": results.facts.get("lungs", {}),
@@ -154,8 +156,9 @@ def _measured_tables(results: Results) -> list[TableEntry]:
         # Leave out metrics that are undefined for the whole group, such as a missing severity.
         frame = frame[(frame.drop(columns="metric") != NOTHING).any(axis=1)]
         entries.append(TableEntry(group.titled("Measured"), _tested_words(results, group), frame))
-    first = entries[0]
-    return [first._replace(caption=f"{first.caption} {prose(*TEXTS, 'measured')}"), *entries[1:]]
+    if entries:  # a run of segmenters alone has none
+        entries[0] = entries[0]._replace(caption=f"{entries[0].caption} {prose(*TEXTS, 'measured')}")
+    return entries
 
 
 def _tested_words(results: Results, group: Group) -> str:
@@ -364,6 +367,20 @@ def _trained_table(results: Results) -> TableEntry:
                 "executions": len(records),
                 "best epoch": span(one["best_epoch"] + 1 for one in records) if records[0]["epochs"] else NOTHING,
                 "minutes": f"{sum(record['seconds'] for record in records) / 60:.1f}",
+            }
+        )
+    for name, record in results.segmented.items():
+        size, parts = record["settings"]["size"], record["overlap"].values()
+        rows.append(
+            {
+                "system": results.paper.system(name).title,
+                "input (px)": f"{size} x {size}",
+                "parameters": f"{record['parameters']:,}",
+                "training": results.paper.system(name).summary(protocol),
+                "images": " / ".join(str(part["images"]) for part in parts),
+                "executions": 1,
+                "best epoch": str(record["best_epoch"] + 1),
+                "minutes": f"{record['seconds'] / 60:.1f}",
             }
         )
     return TableEntry("What was trained", prose(*TEXTS, "trained"), pd.DataFrame(rows))

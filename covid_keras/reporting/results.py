@@ -20,6 +20,7 @@ from covid_keras.evaluation import (
     metrics_json,
     per_execution,
 )
+from covid_keras.evaluation.predictions import PREDICTION_COLUMNS
 from covid_keras.evaluation.seeds import seed_metrics
 from covid_keras.evaluation.summary import plain
 from covid_keras.evaluation.uncertainty import Difference, difference_of_sets
@@ -239,7 +240,7 @@ class Results:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """All predictions in one table; scores of classes unknown to a system are NaN."""
-        return pd.concat(self.frames, ignore_index=True)
+        return pd.concat(self.frames, ignore_index=True) if self.frames else pd.DataFrame(columns=PREDICTION_COLUMNS)
 
     def predictions_of(self, system: str) -> pd.DataFrame:
         """Return one system's predictions, with the scores of its own classes."""
@@ -268,6 +269,16 @@ class Results:
     def records(self) -> list[dict[str, Any]]:
         """The provenance of each execution."""
         return self._source.records
+
+    @property
+    def segmented(self) -> dict[str, dict[str, Any]]:
+        """Name -> record of the paper's own segmenters that are trained."""
+        return self._source.segmented
+
+    @property
+    def planned(self) -> int:
+        """Number of trainings of the run, those of segmenters included."""
+        return self._source.planned
 
     def executions_of(self, system: str) -> list[tuple[Execution, dict[str, Any]]]:
         """Return a system's finished executions with their records."""
@@ -318,8 +329,8 @@ class Results:
     def seeds(self) -> pd.DataFrame:
         """The metrics per execution of the systems whose executions differ by seed only."""
         frames = [per_execution(one, self.paper.positive or None) for one in self.frames]
-        frame = pd.concat(frames, ignore_index=True)
-        return frame[frame["system"].map(self.has_seeds)]
+        frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["system"])
+        return frame[frame["system"].map(self.has_seeds).astype(bool)]
 
     @cached_property
     def leaks(self) -> list[tuple[str, Difference]]:
@@ -354,8 +365,8 @@ def results_json(results: Results) -> dict[str, Any]:
     source, positive = dict(results.provenance), results.paper.positive or None
     if results.heat_shares:
         source["heat_shares"] = [{key: plain(value) for key, value in one.items()} for one in results.heat_shares]
-    whole = metrics_json(results.measured, per_execution(results.frames[0], positive), source)
-    for frame in results.frames[1:]:
+    whole = metrics_json(results.measured, pd.DataFrame(), source)
+    for frame in results.frames:
         for name, entry in metrics_json([], per_execution(frame, positive))["systems"].items():
             whole["systems"][name]["executions"] = entry["executions"]
     measured = results.comparison[results.comparison["ours"].notna()]
@@ -372,7 +383,7 @@ def banner_of(results: Results) -> str:
         "banner",
         complete=results.complete,
         done=results.provenance["executions"],
-        planned=0 if results.complete else len(results.run.executions()),
+        planned=0 if results.complete else results.planned,
         phantom=results.phantom,
         reason="" if comparable is True else sentence(str(comparable).strip().rstrip(".")),
     )

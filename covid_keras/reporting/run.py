@@ -47,7 +47,7 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
     return write_text(folder / "report.html", page)
 
 
-def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFrame]:
+def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFrame | None]:
     """Return the example pictures of each system's first execution, and the table of their heat in the lungs."""
     from covid_keras.common.quiet import import_tensorflow
 
@@ -75,4 +75,4 @@ def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFra
         further = [FigureEntry(f"{what}: {title}", text, figure) for what, text, figure in pictures]
         entries[name] = [*further, FigureEntry(f"Grad-CAM: {title}", caption, explanation_figure(cases, title))]
     measure_shares(results)
-    return entries, pd.concat(tables)
+    return entries, pd.concat(tables) if tables else None

@@ -63,6 +63,18 @@ class RunSource:
             paths.setdefault(execution.scored, []).append(execution.predictions)
         return [read_predictions(of_classes) for of_classes in paths.values()]
 
+    @cached_property
+    def segmented(self) -> dict[str, dict[str, Any]]:
+        """Name -> record of the paper's own segmenters that are trained."""
+        segmenters = getattr(self.paper, "segmenters", None)
+        return segmenters.records(self.run) if segmenters else {}
+
+    @property
+    def planned(self) -> int:
+        """Number of trainings of the run: its executions, and the paper's own segmenters."""
+        segmenters = getattr(self.paper, "segmenters", None)
+        return len(self.run.executions()) + (len(segmenters.folders(self.run)) if segmenters else 0)
+
     def measured(self, further: Measures) -> list[Measured]:
         """Return all metrics, from the predictions and from what the paper trains beside its systems."""
         return [*_measured_in(self, further), *further.measured_beside(self.run)]
@@ -80,15 +92,15 @@ class RunSource:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Provenance as committed, with file names in place of local paths."""
-        run, records, protocol = self.run, self.records, self.run.protocol
+        run, records, protocol = self.run, [*self.records, *self.segmented.values()], self.run.protocol
         facts = run.path / "facts.json"
         reasons = {name: self.paper.system(name).surrogate(protocol) for name in self.systems}
         return without_folders(
             provenance(
                 paper=protocol.paper,
                 profile=protocol.profile,
-                complete=len(self.executions) == len(run.executions()),
-                executions=len(self.executions),
+                complete=len(records) == self.planned,
+                executions=len(records),
                 cohort_fingerprint=run.record["cohort_fingerprint"],
                 cohort_counts=run.cohort.counts(),
                 comparable=protocol.comparable,
@@ -185,8 +197,8 @@ def read_protocol_text(run: RunFolder) -> str:
 
 
 def finished(run: RunFolder) -> RunSource:
-    """Read a run's finished executions; raise `UserError` if there is none."""
-    done = [execution for execution in run.executions() if execution.done]
-    if not done:
+    """Read a run's finished executions; raise `UserError` if neither one nor a segmenter is done."""
+    source = RunSource(run, [execution for execution in run.executions() if execution.done])
+    if not (source.executions or source.segmented):
         raise UserError(run.path, "has no finished execution", "Run `covid-keras reproduce` until one is done")
-    return RunSource(run, done)
+    return source

@@ -1,5 +1,7 @@
 """A paper's own lung segmenters in a run: trained first if they mark the lungs, else after the classifiers.
 
+They are rows of the paper's tables, so the protocol names them among its systems (`Segmenter`).
+
 `covid_keras.training.segmenters` trains them and imports TensorFlow.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,16 +18,19 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import fingerprint, read_record, without_folders
+from covid_keras.common.quiet import import_tensorflow
 from covid_keras.common.settings import as_plain
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import duplicate_groups, find_duplicates
-from covid_keras.data.sources import load_source
+from covid_keras.data.preparation import Preparation
+from covid_keras.data.sources import get_source, load_source
 from covid_keras.data.splits import hold_out
 from covid_keras.evaluation import Measured
 from covid_keras.evaluation.overlap import OVERLAP, RECORD, measured_part, parts_of, read_overlap
 from covid_keras.paper.cohorts import Cohorts, missing_collection
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
+from covid_keras.paper.systems import System
 
 if TYPE_CHECKING:
     from covid_keras.models.lungs import LungSegmenter
@@ -48,6 +54,8 @@ class PaperSegmenters(ABC):
         The paper's cohorts; the kind "phantom" has masks.
     collections : mapping
         Kind of cohort -> collections with human masks for training.
+    spare : tuple of str
+        Those of `collections` without which they are trained all the same, on fewer images than the paper's.
     further : tuple of str
         Text files in a segmenter's folder to publish beside overlap and record.
     """
@@ -55,6 +63,7 @@ class PaperSegmenters(ABC):
     names: ClassVar[tuple[str, ...]]
     cohorts: ClassVar[Cohorts]
     collections: ClassVar[Mapping[str, tuple[str, ...]]]
+    spare: ClassVar[tuple[str, ...]] = ()
     further: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
@@ -73,9 +82,9 @@ class PaperSegmenters(ABC):
         """Return the settings of a protocol's cohort that determine the radiographs with masks."""
         return protocol.cohort
 
-    def load_masked(self, kind: str, data: Path | None, cache: Path) -> Cohort:
-        """Return the radiographs with human masks of a kind of cohort, under one label."""
-        names = self.collections[kind]
+    def load_masked(self, protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
+        """Return the radiographs with human masks of a protocol that is not the phantom's, under one label."""
+        names = self.sources(protocol, data)
         return lung_cohort(pd.concat([load_source(name, data).table for name in names]), " and ".join(names))
 
     def division(self, protocol: Protocol, cohort: Cohort, cache: Path) -> pd.Series:
@@ -105,23 +114,38 @@ class PaperSegmenters(ABC):
 
     def mask_cohort(self, protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
         """Return the radiographs with masks for training; raise `UserError` if a collection is missing."""
-        kind = self._kind_of(protocol)
-        if kind == PHANTOM:
+        if self._kind_of(protocol) == PHANTOM:
             return phantom_masks(self.cohorts.make(protocol, data, cache / "made"))
         if reason := self.missing(protocol, data):
             place = f"options of profile {protocol.profile!r}"
             raise UserError(place, reason, "`covid-keras data list` says how to get it")
-        return self.load_masked(kind, data, cache)
+        return self.load_masked(protocol, data, cache)
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
         """Return None if the radiographs with lung masks are available, else what is missing."""
-        return missing_collection(self.collections.get(self._kind_of(protocol), ()), data)
+        return missing_collection(self.sources(protocol, data), data)
+
+    def sources(self, protocol: Protocol, data: Path | None) -> list[str]:
+        """Return the collections that a protocol's segmenters learn from: those that can be spared only if there."""
+        names = self.collections.get(self._kind_of(protocol), ())
+        return [name for name in names if name not in self.spare or missing_collection([name], data) is None]
+
+    def shortfall(self, protocol: Protocol, data: Path | None) -> str | None:
+        """Return which of the paper's radiographs with masks are missing although the segmenters can be trained."""
+        used = self.sources(protocol, data)
+        gone = [get_source(name) for name in self.collections.get(self._kind_of(protocol), ()) if name not in used]
+        return "; ".join(f"without the {one.images:,} images of {one.title}" for one in gone) or None
+
+    def chosen(self, protocol: Protocol) -> list[str]:
+        """Return those that are rows of a run, in the paper's order."""
+        return [name for name in self.settings(protocol) if name in protocol.systems]
 
     def _kind_of(self, protocol: Protocol) -> str:
         return self.cohorts.settings(protocol).kind
 
     def train(self, protocol: Protocol, data: Path | None, cache: Path, name: str) -> Path:
         """Train and evaluate a segmenter if not done; return its folder."""
+        import_tensorflow()
         from covid_keras.training.segmenters import train_segmenter
 
         folder, settings = self.folder_of(protocol, cache, name), self.settings(protocol)[name]
@@ -145,26 +169,27 @@ class PaperSegmenters(ABC):
         return TrainedSegmenter(self.kind(), self.folder_of(protocol, cache, name))
 
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
-        """Train and evaluate the remaining segmenters of the protocol; report if their masks are missing."""
-        names = list(self.settings(protocol))
-        if names and (reason := self.missing(protocol, data)):
-            print(f"Left out: {', '.join(names)}: {reason}", flush=True)
-            return
-        for name in names:
-            self.train(protocol, data, cache, name)
+        """Train and evaluate the remaining segmenters of the protocol, unless their masks are missing."""
+        if self.missing(protocol, data) is None:
+            for name in self.chosen(protocol):
+                self.train(protocol, data, cache, name)
 
-    def _folders(self, run: RunFolder) -> dict[str, Path]:
-        names = self.settings(run.protocol)
+    def folders(self, run: RunFolder) -> dict[str, Path]:
+        """Return {name: folder} of the segmenters of a run, finished or not."""
+        names = [name for name in self.chosen(run.protocol) if name not in run.left_out]
         return {name: self.folder_of(run.protocol, cache_of(run), name) for name in names}
 
     def done(self, run: RunFolder) -> dict[str, Path]:
         """Return {name: folder} of the finished segmenters of a run."""
         files = (RECORD, *self.further)
         return {
-            name: folder
-            for name, folder in self._folders(run).items()
-            if all((folder / one).is_file() for one in files)
+            name: folder for name, folder in self.folders(run).items() if all((folder / one).is_file() for one in files)
         }
+
+    def records(self, run: RunFolder) -> dict[str, dict[str, Any]]:
+        """Return {name: record} of the finished segmenters."""
+        keys = ("versions", "machine", "device", "revision", "seconds", "settings", "parameters", "best_epoch")
+        return {name: read_record(folder / RECORD, keys) for name, folder in self.done(run).items()}
 
     def measured(self, run: RunFolder) -> list[Measured]:
         """Return Dice and IoU of the finished segmenters."""
@@ -183,7 +208,7 @@ class PaperSegmenters(ABC):
         UserError
             If one is not trained.
         """
-        folders = self._folders(run)
+        folders = self.folders(run)
         if unfinished := set(folders) - set(self.done(run)):
             raise UserError(run.path, f"{min(unfinished)} is not trained yet", "Finish it with `covid-keras reproduce`")
         files = {}
@@ -200,13 +225,58 @@ class PaperSegmenters(ABC):
         return [one for name, path in folders.items() if path.is_dir() for one in self.measured_of(path, name)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Segmenter(System):
+    """A lung segmenter as a row of the paper's tables.
+
+    It has no executions and no predictions of classes: `PaperSegmenters` trains it on its own radiographs and division.
+    """
+
+    segmenters: PaperSegmenters
+
+    @classmethod
+    def row(cls, segmenters: PaperSegmenters, name: str, title: str) -> Segmenter:
+        """Return one of a paper's segmenters as a system."""
+        return cls(name, title, lambda protocol: Preparation(size=protocol.size), segmenters=segmenters)
+
+    def folds(self, protocol: Protocol) -> int:
+        return 0
+
+    def images(self, protocol: Protocol) -> None:
+        return None
+
+    def summary(self, protocol: Protocol) -> str:
+        settings = self.segmenters.settings(protocol)[self.name]
+        return f"Adam {settings.learning_rate:g}\n{settings.epochs} epochs of batches of {settings.batch_size}"
+
+    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
+        if self.name not in self.segmenters.settings(protocol):
+            return "the protocol's options do not train it"
+        return self.segmenters.missing(protocol, data)
+
+
 class SegmentingPaper(Paper):
     """A paper with its own lung segmenters, used if its protocol says so."""
 
     segmenters: ClassVar[PaperSegmenters]
 
+    def segments_only(self, protocol: Protocol) -> bool:
+        """Return whether a run trains segmenters alone; its cohort then is the radiographs with masks."""
+        return all(isinstance(self.system(name), Segmenter) for name in protocol.systems)
+
+    def cohort(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
+        if self.segments_only(protocol):
+            return self.segmenters.mask_cohort(protocol, data, made.parent)
+        return super().cohort(protocol, data, made)
+
+    def sources(self, protocol: Protocol) -> tuple[str, ...]:
+        # Those with masks are checked when they are read: some can be spared.
+        return () if self.segments_only(protocol) else super().sources(protocol)
+
     def available(self, protocol: Protocol, data: Path | None) -> str | None:
         """Return None if a profile's images, and human masks for its own segmenter, are available."""
+        if self.segments_only(protocol):
+            return self.segmenters.missing(protocol, data)
         reason = super().available(protocol, data)
         if reason is None and self.segmenters.masks(protocol) != SHIPPED:
             return self.segmenters.missing(protocol, data)

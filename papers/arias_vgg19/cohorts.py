@@ -80,15 +80,17 @@ class StandInCohort(Kind):
 
 @dataclass(frozen=True)
 class PublishedCohort(Kind):
-    """The paper's collections; `padchest` is how many (frontal, lateral) images of PadChest the filter learns from.
+    """The paper's collections.
 
-    Which ones the paper took is not published: they are drawn by `seed`. Who is in BIMCV's positive collection too is
-    curated away in Experiment 2. BIMCV's PNG files with dark bone (MONOCHROME1) are turned, or polarity could tell its
-    two collections apart.
+    `padchest` is how many (frontal, lateral) images of PadChest the filter learns from, `jsrt` how many of JSRT's 247
+    the U-Nets (0: all). Which ones the paper took is not published: they are drawn by `seed`. Patients who are in
+    BIMCV's positive collection too are curated away in Experiment 2. BIMCV's PNG files with dark bone (MONOCHROME1) are
+    inverted, or polarity could tell its two collections apart.
     """
 
     kind: Literal["published"]
     padchest: tuple[int, int] = (2481, 815)
+    jsrt: int = 240
     seed: int = 2021
     needs: ClassVar = ("bimcv_positive", "bimcv_negative", "padchest", "precovid", "cohen", "kermany")
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.united_masks import binary_masks
 from covid_keras.evaluation import Measured
+from covid_keras.paper.cohorts import drawn
 from covid_keras.paper.protocol import Protocol
-from covid_keras.training.segmenter_runs import PaperSegmenters
-from papers.arias_vgg19.cohorts import COHORTS
+from covid_keras.training.segmenter_runs import PaperSegmenters, lung_cohort
+from papers.arias_vgg19.cohorts import COHORTS, PublishedCohort
 from papers.arias_vgg19.networks import VERDICTS
 from papers.arias_vgg19.overlap import measured_of
 from papers.arias_vgg19.settings import UNETS, options_of, segmenter_settings
@@ -28,6 +30,7 @@ class UNets(PaperSegmenters):
     names = UNETS
     cohorts = COHORTS
     collections: ClassVar = {"stand_in": ("darwin_v7",), "published": ("montgomery", "jsrt", "nih_masks")}
+    spare: ClassVar = ("nih_masks",)
 
     def settings(self, protocol: Protocol) -> dict[str, Any]:
         return segmenter_settings(protocol)
@@ -40,11 +43,17 @@ class UNets(PaperSegmenters):
 
         return UNetKind()
 
-    def load_masked(self, kind: str, data: Path | None, cache: Path) -> Cohort:
-        cohort = super().load_masked(kind, data, cache)
-        if kind == "published":  # Darwin's masks have a value of their own for what nobody judged
-            cohort = binary_masks(cohort, cache / "binary-masks")
-        return cohort.filter(cohort.table["mask_path"] != "")
+    def load_masked(self, protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
+        """Return the radiographs with masks; of JSRT's 247 as many as the paper counts, drawn by the cohort's seed."""
+        cohort, settings = super().load_masked(protocol, data, cache), self.cohorts.settings(protocol)
+        if not isinstance(settings, PublishedCohort):
+            return cohort.filter(cohort.table["mask_path"] != "")
+        # Not for Darwin's masks, which have a value of their own for pixels that nobody judged.
+        cohort = binary_masks(cohort, cache / "binary-masks")
+        table = cohort.table[cohort.table["mask_path"] != ""]
+        jsrt = table["source"] == "jsrt"
+        some = drawn(table[jsrt], settings.jsrt, np.random.default_rng(settings.seed), "JSRT images with masks")
+        return lung_cohort(pd.concat([table[~jsrt], some]).sort_index(), cohort.name)
 
     def measured_of(self, folder: Path, name: str) -> list[Measured]:
         return measured_of(folder, name)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from covid_keras.paper.protocol import Protocol
-from covid_keras.training.segmenter_runs import SegmentingPaper
+from covid_keras.training.segmenter_runs import Segmenter, SegmentingPaper
 from papers.hertel_ensemble import networks
 from papers.hertel_ensemble.cohorts import COHORTS
 from papers.hertel_ensemble.networks import NETWORKS
-from papers.hertel_ensemble.stages import SEGMENTERS
+from papers.hertel_ensemble.stages import NAME, SEGMENTERS
 from papers.hertel_ensemble.systems import classifier, systems_of, whole
 
 # Its twin is trained before it, on the same images, with masks: Figure 11 needs both.
@@ -44,7 +44,14 @@ PAPER = HertelPaper(
     citation="R. Hertel, R. Benlamri, Biomedical Engineering Advances 3, 100041, 2022",
     doi="10.1016/j.bea.2022.100041",
     folder=Path(__file__).resolve().parent,
-    systems=(*systems_of("multi"), WHOLE, *systems_of("binary"), *systems_of("gr"), *systems_of("gr5")),
+    systems=(
+        Segmenter.row(SEGMENTERS, NAME, "ResUNet"),
+        *systems_of("multi"),
+        WHOLE,
+        *systems_of("binary"),
+        *systems_of("gr"),
+        *systems_of("gr5"),
+    ),
     report="papers.hertel_ensemble.report",
     files={name: f"{one.kind} without top, Keras .h5 (as keras.applications has it)" for name, one in NETWORKS.items()},
 )

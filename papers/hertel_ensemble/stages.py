@@ -62,9 +62,9 @@ class ResUNet(PaperSegmenters):
         kind = self._kind_of(protocol)
         return protocol.cohort if kind == PHANTOM else {"kind": kind}
 
-    def load_masked(self, kind: str, data: Path | None, cache: Path) -> Cohort:
+    def load_masked(self, protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
         """Return the radiographs; of the whole set those that the paper takes: frontal, no side below 256 pixels."""
-        if kind == "stand_in":
+        if self._kind_of(protocol) == "stand_in":
             cohort = load_lung_cohort(data)
         else:
             whole = darwin_v7_whole.frontal_and_large(load_source("darwin_v7_whole", data))

@@ -13,6 +13,7 @@ from covid_keras.common.files import write_json
 from covid_keras.data.images import read_mask
 from covid_keras.evaluation.metrics import confusion_matrix
 from covid_keras.training.division import make_splits
+from covid_keras.training.plan import missing_systems
 from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.segmenter_runs import STAGES, cache_of
 from papers.arias_vgg19 import stages
@@ -22,6 +23,7 @@ from papers.arias_vgg19.networks import VERDICTS
 from papers.arias_vgg19.overlap import OVERLAP, RECORD
 from papers.arias_vgg19.paper import PAPER
 from papers.arias_vgg19.settings import UNETS
+from tests.helpers.collections import make_jsrt, make_montgomery, make_nih_masks
 from tests.helpers.divisions import cohort_of, divided, shares_of
 
 CHOSEN = ("view", *(f"{name}_{part}" for name in EXPERIMENTS for part in PARTS))
@@ -35,7 +37,7 @@ ENOUGH = {"covid": 24, "other": 16, "normal": 14, "pneumonia": 14, "size": 32}
 
 def test_the_paper_profile_runs_every_row_of_the_paper():
     protocol = PAPER.protocol("paper")
-    rows = {name for chosen in CHOSEN for name in (*PAPER.chain(chosen), chosen)}
+    rows = {name for chosen in (*CHOSEN, *UNETS) for name in (*PAPER.chain(chosen), chosen)}
     assert rows < set(protocol.systems)
     assert set(protocol.systems) - rows == {"view_balanced", *(f"{name}_{part}" for name in CONTROLS for part in PARTS)}
 
@@ -171,7 +173,7 @@ def test_the_phantoms_u_nets_learn_from_its_frontal_images(tmp_path):
 
 
 @pytest.mark.parametrize(("profile", "words"), [("cpu", "none"), ("paper", "Montgomery")])
-def test_radiographs_with_masks_that_are_missing_are_named(tmp_path, profile, words, capsys):
+def test_radiographs_with_masks_that_are_missing_are_named(tmp_path, profile, words):
     protocol = PAPER.protocol(profile)
     with pytest.raises(UserError, match=rf"options of profile '{profile}': no .* in "):
         stages.SEGMENTERS.mask_cohort(protocol, tmp_path, tmp_path)
@@ -180,15 +182,32 @@ def test_radiographs_with_masks_that_are_missing_are_named(tmp_path, profile, wo
     assert words in reason or words == "none"
     assert stages.SEGMENTERS.missing(protocol, None) == "no data folder"
     assert stages.SEGMENTERS.missing(PAPER.protocol("smoke"), None) is None
-    stages.SEGMENTERS.finish(protocol, tmp_path, tmp_path)
-    assert capsys.readouterr().out == f"Left out: unet1, unet2, unet3: {reason}\n", (
-        "the classifiers were not for nothing"
-    )
+    left_out = missing_systems(PAPER, protocol, tmp_path)
+    assert [left_out[name] for name in UNETS] == [reason] * 3
+    stages.SEGMENTERS.finish(protocol, tmp_path, tmp_path)  # trains none: the classifiers were not for nothing
+
+
+def test_the_u_nets_learn_from_what_is_there_of_the_papers_three_collections(tmp_path, monkeypatch):
+    protocol = PAPER.protocol("paper", {"cohort": {"jsrt": 1}, "systems": ["unet1"]})
+    make_montgomery(tmp_path)
+    assert "JSRT" in PAPER.available(protocol, tmp_path)
+    make_jsrt(tmp_path)
+    assert PAPER.available(protocol, tmp_path) is None, "classifiers that are not run need nothing"
+    assert "XLSor" in stages.SEGMENTERS.shortfall(protocol, tmp_path)
+    some = PAPER.cohort(protocol, tmp_path, tmp_path / "cache" / "made")
+    assert some.table["source"].value_counts().to_dict() == {"montgomery": 2, "jsrt": 1}
+    make_nih_masks(tmp_path)
+    assert stages.SEGMENTERS.shortfall(protocol, tmp_path) is None
+    cohort = PAPER.cohort(protocol, tmp_path, tmp_path / "cache" / "made")
+    assert set(cohort.table["source"]) == {"montgomery", "jsrt", "nih_masks"}
+    assert set(some.table["image_id"]) < set(cohort.table["image_id"]), "drawn by the seed alone"
+    with pytest.raises(UserError, match="JSRT"):
+        stages.SEGMENTERS.mask_cohort(PAPER.protocol("paper", {"cohort": {"jsrt": 4}}), tmp_path, tmp_path / "cache")
 
 
 @pytest.fixture
 def run(tmp_path) -> RunFolder:
-    protocol = PAPER.protocol("smoke", {"cohort": ENOUGH, "systems": ["view"]})
+    protocol = PAPER.protocol("smoke", {"cohort": ENOUGH, "systems": ["view", "unet1", "unet3"]})
     cohort = PAPER.cohort(protocol, None, tmp_path / "cache" / "made")
     settings = {"cache": str(tmp_path / "cache" / "prepared"), "strategy": "one", "precision": "float32"}
     return RunFolder.create(

@@ -57,7 +57,7 @@ def test_other_profiles_have_narrower_networks(name, profile):
         (
             "arias_vgg19",
             {"size": (224, 224), "weights": "imagenet", "cohort": {"kind": "published", "padchest": [2481, 815],
-                                                                    "seed": 2021}},
+                                                                    "jsrt": 240, "seed": 2021}},
             {"standardise": "global", "width": 1.0, "pool5": 2, "kernel_bug": False, "channels": "authors",
              "masks": "unet3", "threshold": 0.3},
         ),
