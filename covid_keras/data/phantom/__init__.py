@@ -1,7 +1,6 @@
 """Synthetic chest radiographs with known truth: lungs, opacities, extent, hospital, markers.
 
-The stand-in where no real radiographs are at hand, and the known answer for tests. Nothing measured on it
-says anything about patients.
+Used if no real radiographs are available, and as ground truth for tests. Results on it say nothing about patients.
 """
 
 from covid_keras.data.phantom.collection import (

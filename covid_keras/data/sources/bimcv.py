@@ -72,7 +72,7 @@ def missing(folder: Path, files: list[Path]) -> int:
 
 
 def header(path: str | Path) -> dict[str, str]:
-    """Return the first value of each text tag of an image's DICOM header; nothing where its `.json` is absent.
+    """Return the first value of each text tag of an image's DICOM header; nothing if its `.json` is missing.
 
     Raises `UserError` if the file exists but is not the JSON of a DICOM header.
     """
@@ -96,7 +96,7 @@ def view(path: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Bimcv(Source):
-    """One of the two collections; patients carry one id in both.
+    """One of the two collections; a patient has the same id in both.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class Bimcv(Source):
         )
 
     def count(self, folder: Path) -> dict[str, int]:
-        """Return how many radiographs there are, of which view, of how many patients, and what is missing."""
+        """Return the numbers of radiographs, by view, of patients, and of listed radiographs that are missing."""
         cohort = self.load(folder)
         views = cohort.table["view"]
         return {
@@ -141,7 +141,7 @@ class Bimcv(Source):
         }
 
     def expected(self, folder: Path) -> dict[str, int]:
-        """Return the card's counts and, where the collection lists its files, how many radiographs it lists."""
+        """Return the card's counts and, if the collection lists its files, the number of radiographs listed."""
         names = listed(folder)
         return {**self.checks, **({"radiographs": len(names)} if names else {})}
 
@@ -149,24 +149,24 @@ class Bimcv(Source):
 def without_patients_of(negative: Cohort, positive: Cohort) -> Cohort:
     """Return the cohort without the images of patients who are also in another: the curated negatives of Experiment 2.
 
-    Patients carry one id in both collections. Arias-Garzon and others, 2021, removed 1,370 of 4,610 images so. Raises
-    `UserError` where nothing is left.
+    A patient has the same id in both collections. Arias-Garzon and others, 2021, removed 1,370 of 4,610 images this
+    way. Raises `UserError` if no image is left.
     """
     return negative.filter(~negative.table["patient_id"].isin(positive.patients()))
 
 
 def upright_grey(cohort: Cohort, folder: str | Path) -> Cohort:
-    """Write inverted images the right way round, once, and return the cohort that names them.
+    """Write images with dark bone inverted, once, and return the cohort with their paths.
 
-    The collections' PNG files hold the stored pixels, and a header that says MONOCHROME1 means that bone is dark in
-    them. `covid_keras.data.read_image` inverts DICOM files of that kind, but a PNG cannot tell it.
+    The collections' PNG files hold the stored pixels: bone is dark if the header says MONOCHROME1.
+    `covid_keras.data.read_image` inverts such DICOM files, but a PNG file does not carry the tag.
 
     Parameters
     ----------
     cohort : Cohort
-        Images with the `.json` of their DICOM header beside them; others stay as they are.
+        Images with the `.json` of their DICOM header beside them; others are not changed.
     folder : str or Path
-        Where the inverted images go, as `<image id>.png`, uint8, 0..255, at full size. What is there is kept.
+        Output folder for the inverted images `<image id>.png`: uint8, 0..255, at full size. Existing files are reused.
 
     Raises
     ------

@@ -8,13 +8,13 @@ Layout
     `derivatives/labels/Labels_covid_NEG_JAN21.tsv` (PatientID, ReportID, Labels) and without a table of tests.
 Cohort
     Every radiograph, label "no COVID-19". View from the file's name, else the header, else unknown. Further columns:
-    `session`, `finding` (raw, of the session). Patients carry the same ids as in `bimcv_positive`.
+    `session`, `finding` (raw, of the session). Patients have the same ids as in `bimcv_positive`.
 Known problems
-    Not run here on the real collection: the layout and the names of the tables were taken from programs that read it.
+    Not tested on the real collection: layout and table names follow programs that read it.
     Some patients are also in BIMCV-COVID19+, with another test on another day: `bimcv.without_patients_of(negative,
     positive)` removes them (Experiment 2 of Arias-Garzon and others, 2021: 1,370 of 4,610 images). Inverted images,
-    windows and views: see `bimcv_positive`. No published number of radiographs was found; what is compared is the
-    4,610 frontal images of that paper, chosen by its own filter of views: yours will differ.
+    windows and views: see `bimcv_positive`. No published number of radiographs was found; the expected count is
+    the 4,610 frontal images of that paper, selected by its own view filter, so yours will differ.
 """
 
 from __future__ import annotations

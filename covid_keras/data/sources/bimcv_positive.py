@@ -14,14 +14,14 @@ Cohort
     file's name, else the header, else unknown. Further columns: `session`, `finding` (raw, of the session), `tested`
     ("positive" where the table of tests has a positive result of the patient, else "").
 Known problems
-    Not run here on the real collection: the layout and the names of the tables were taken from programs that read it.
-    Images are stored as in the device: where the header says MONOCHROME1, bone is dark in the PNG
+    Not tested on the real collection: layout and table names follow programs that read it. Images are stored as in the
+    device: if the header says MONOCHROME1, bone is dark in the PNG
     (`bimcv.upright_grey` turns these), and no window is applied. Others report lateral images under a frontal name, a
     few upside down and some that do not show a chest. Images from long before or after the disease carry the label too.
     Some patients are also in BIMCV-COVID19- (`bimcv.without_patients_of`). The numbers of CR and DX of iterations 1 + 2
     were not verified (iteration 1 alone: 1,380 and 885 studies of 1,311 patients; iterations 1 + 2 + 3: 21,342 and
-    34,829). What is compared is the 12,802 frontal images of Arias-Garzon and others, 2021, chosen by their own filter
-    of views: yours will differ.
+    34,829). The expected count is the 12,802 frontal images of Arias-Garzon and others, 2021, selected by their own
+    view filter, so yours will differ.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class BimcvPositive(Bimcv):
     def load(self, folder: Path) -> Cohort:
         """Return the radiographs as a cohort. Further columns: `session`, `finding`, `tested`.
 
-        Raises `UserError` as `Bimcv.load`; if the table of tests is there and lacks a column.
+        Raises `UserError` as `Bimcv.load`, and if the table of tests lacks a column.
         """
         cohort = super().load(folder)
         tested: set[str] = set()

@@ -10,17 +10,17 @@ Layout
     `annotations/lung-masks-darwin-v7/<stem>.png` (optional; see `darwin_v7`).
 Cohort
     X-ray images that have a row and a finding, lateral views included (`Cohort.frontal()` selects PA and AP).
-    label "COVID-19" where `finding` contains "COVID-19" in any spelling (both "COVID-19, ARDS" and the later
+    Label "COVID-19" if `finding` contains "COVID-19" in any spelling (both "COVID-19, ARDS" and the later
     "Pneumonia/Viral/COVID-19"), else "other" (mostly other pneumonias, a few "No Finding"); the raw text
     stays in the column `finding`. `extent` is geographic_mean; `severity` is its level, for COVID-19 only.
 Known problems
-    A few files have two rows: the first one is kept. Where their patient ids differ, the two ids are one
-    person (same radiograph), so all images of both get the first id: 285 = 339 and 287 = 340, which makes the
-    267 ids with a frontal view 265 patients. Some listed files are not in the folder and some files have no
+    A few files have two rows; the first is kept. If the patient ids of the two rows differ, they are one person
+    (same radiograph), so all images of both get the first id: 285 = 339 and 287 = 340. So the 267 ids with a frontal
+    view are 265 patients. Some listed files are not in the folder and some files have no
     row: both are left out and counted. The same radiograph also occurs under two names and two ids
     (find_duplicates finds those). Images from publications carry arrows, letters and compression artefacts,
     and the finding goes with the publication: a classifier can learn the source instead of the disease.
-    A later snapshot has other counts, which is not an error.
+    Later snapshots have other counts, which is not an error.
 """
 
 from __future__ import annotations
@@ -184,8 +184,8 @@ SOURCE = Cohen(
     images=491,
     layout="covid-chestxray-dataset/ with images/, metadata.csv, annotations/covid-severity-scores.csv",
     access="Clone https://github.com/ieee8023/covid-chestxray-dataset into the data folder, or run "
-    "`covid-keras data download cohen --unverified`: GitHub makes that archive anew for "
-    "who asks, so its bytes are not fixed and no SHA-256 can be pinned (it is the repository's last state, with more "
+    "`covid-keras data download cohen --unverified`: GitHub creates the archive on "
+    "request, so its bytes vary and no SHA-256 can be pinned (it holds the repository's last state, with more "
     "images than the snapshot of June 2020 that the expected counts belong to)",
     citation="Cohen et al.: COVID-19 Image Data Collection: Prospective Predictions Are the Future. "
     "Journal of Machine Learning for Biomedical Imaging, 2020",

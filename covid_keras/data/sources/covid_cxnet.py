@@ -92,8 +92,8 @@ SOURCE = CovidCXNet(
     images=898,
     layout="COVID-CXNet/ with chest_xray_images/covid19/, metadata.csv",
     access="Clone https://github.com/armiro/COVID-CXNet into the data folder, or run "
-    "`covid-keras data download covid_cxnet --unverified`: GitHub makes that archive anew for "
-    "who asks, so its bytes are not fixed and no SHA-256 can be pinned (it is the repository's last state, 900 images)",
+    "`covid-keras data download covid_cxnet --unverified`: GitHub creates the archive on "
+    "request, so its bytes vary and no SHA-256 can be pinned (it holds the repository's last state, 900 images)",
     citation="Haghanifar et al.: COVID-CXNet: Detecting COVID-19 in Frontal Chest X-ray Images using Deep "
     "Learning. Multimedia Tools and Applications, 2022",
     doi="10.1007/s11042-022-12156-z",

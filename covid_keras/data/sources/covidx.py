@@ -5,9 +5,9 @@ What
     COVID-19 collections Figure 1 (fig1) and Actualmed (actmed), the COVID-19 Radiography Database (sirm) and the RSNA
     Pneumonia Detection Challenge (rsna), with a list of the training and one of the test images.
 Layout
-    `COVIDx5/` with `train_COVIDx5.txt`, `test_COVIDx5.txt` (or `labels/` with the two: a clone of COVID-Net), a line
-    an image, `<patient> <file> <class> <collection>`, and the images in `data/train/`, `data/test/` (or `train/`,
-    `test/`). Lists without the last word, as COVID-Net had them at first, are read too: the collection is told by the
+    `COVIDx5/` with `train_COVIDx5.txt`, `test_COVIDx5.txt` (or `labels/` with the two: a clone of COVID-Net), one line
+    per image, `<patient> <file> <class> <collection>`, and the images in `data/train/`, `data/test/` (or `train/`,
+    `test/`). Early lists of COVID-Net lack the last word; the collection then follows from the
     form of the patient's id. Optional beside the lists: the RSNA's file of mappings (see `rsna`).
 Cohort
     Every listed image; labels "normal", "pneumonia", "COVID-19". Further columns: `part` ("train" or "test"),
@@ -15,11 +15,11 @@ Cohort
     patient in both lists is one. Cohen's carry their ids of `cohen` and the RSNA's those of `rsna` (with the file of
     mappings those of `chestxray14`), on purpose: a split by patient then holds across the collections.
 Known problems
-    Not run here on the real collection; the format is that of COVID-Net's lists and the counts are theirs. Cohen's ids
-    are those of the snapshot at hand when the list was made: in the snapshot of June 2020 one patient has two ids,
-    287 and 340, which `cohen` unites under the first and COVIDx5 lists under the second. An id of Figure 1 ends in a
-    letter where a patient has several images: the letter is left out here. The images of sirm count as a patient each,
-    since theirs are not published. The RSNA's "patients" are images (see `rsna`). Hertel and Benlamri, 2022, count
+    Not tested on the real collection; format and counts are those of COVID-Net's lists. Cohen's ids are those of the
+    snapshot from which the list was made: in the snapshot of June 2020 one patient has two ids, 287 and 340; `cohen`
+    unites them under the first, COVIDx5 lists the second. An id of Figure 1 ends in a
+    letter if a patient has several images; the letter is dropped. Each image of sirm counts as a separate patient,
+    because ids are not published. The RSNA's "patients" are images (see `rsna`). Hertel and Benlamri, 2022, count
     5,445 pneumonias, the lists 5,575. Normal and pneumonia come from one collection, COVID-19 from others: source and
     disease are confounded. COVIDx5 joined with `cohen`, `covid_cxnet`, `rsna` or `chestxray14` holds images twice.
 """
@@ -94,7 +94,7 @@ def _read_list(path: Path) -> pd.DataFrame:
 
 
 def _survey(folder: Path) -> tuple[pd.DataFrame, int]:
-    """Return the listed images that are there (with `path` and `part`), and how many are not."""
+    """Return the listed images that exist (with `path` and `part`), and how many are missing."""
     lists = _lists(folder)
     images = folder / "data" if (folder / "data").is_dir() else folder
     found, absent = [], 0

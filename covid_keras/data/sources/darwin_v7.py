@@ -9,10 +9,10 @@ Layout
     8-bit grey, same size as the image: 255 = lung, 127 = "ignore" (devices and markings over the lung),
     0 = rest. The collection's own export names masks by item number: rename each to its image's stem.
 Cohort
-    Frontal X-rays of `cohen` that have a mask (`mask_path`); labels, patients and image ids are those of
-    `cohen`, on purpose: the two cohorts hold the same images, and joining them is refused as duplicate ids.
+    Frontal X-rays of `cohen` that have a mask (`mask_path`), with its labels, patients and image ids. The two cohorts
+    hold the same images, so joining them fails because of duplicate ids.
 Known problems
-    The lung includes what lies behind the heart and, where visible, below the dome of the diaphragm. Lateral
+    The lung includes the part behind the heart and, where visible, below the dome of the diaphragm. Lateral
     views and CT slices were not outlined. Three masks belong to images that are not frontal X-rays with a row
     in the table (one CT slice, two without a row) and are left out. Exclude "ignore" pixels from the loss.
 """

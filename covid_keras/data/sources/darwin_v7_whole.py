@@ -13,17 +13,17 @@ Cohort
     Every X-ray; CT slices, which have no outline, are left out and counted. Labels from the tags: "normal",
     "COVID-19", "viral pneumonia", "bacterial pneumonia", "fungal pneumonia", "other". Further columns:
     `width`, `height`, `tags` (joined by "|"), `outlined` (bool: has a lung), `annotation` (the JSON file).
-    Patients are Kermany's where the file's name tells them, Cohen's where the file is listed in `cohen`, looked for
-    beside this collection, on purpose: a split by patient then holds across the collections. Other images count as
-    one patient each.
+    Patient ids are those of `kermany` if the file is named like one of its files, and those of `cohen` if the file is
+    listed there (`cohen` is searched for beside this collection), so that a split by patient holds across the
+    collections. Every other image counts as a separate patient.
     `frontal_and_large(cohort)` drops lateral views, images without an outline and those with a side under 256 pixels:
     6,377 remain in Hertel and Benlamri, 2022. `draw_masks(cohort, folder)` draws the outlines: 255 = lung, 127 =
     "ignore" (devices and markings), 0 = rest, as in `darwin_v7`.
 Known problems
-    Not run here on the real export; form and names were taken from V7's documentation of Darwin JSON, its list of
-    classes (Lung 255, Ignore 127) and programs that read the set. Without `cohen` beside it, several images of one of
-    Cohen's patients count as several patients and may cross a split. The lung includes what lies behind the heart and,
-    where visible, below the dome of the diaphragm. Most images are of children, from one hospital. Exclude "ignore"
+    Not tested on the real export: the format follows V7's documentation of Darwin JSON, its list of classes (Lung 255,
+    Ignore 127) and programs that read the set. Without `cohen` beside it, each image of one of Cohen's patients counts
+    as a separate patient, so patients may cross a split. The lung includes the part behind the heart and, where
+    visible, below the dome of the diaphragm. Most images are of children, from one hospital. Exclude "ignore"
     pixels from the loss. Joining with `cohen`, `darwin_v7` or `kermany` joins images with themselves.
 """
 
@@ -246,11 +246,10 @@ def draw_masks(cohort: Cohort, folder: str | Path) -> Cohort:
     Parameters
     ----------
     cohort : Cohort
-        Of `load`: its columns `annotation` and `outlined` are read. Images without an outline stay as they are.
+        A cohort of `load`, with the columns `annotation` and `outlined`. Images without an outline are not changed.
     folder : str or Path
-        Where the masks go, never beside the collection, as `<image id>-<key>.png`: uint8, at the image's size, 255 =
-        lung, 127 = "ignore" wherever that was drawn, 0 = rest. The key is of the annotation's content, so a mask that
-        is there is kept, and one of an annotation that changed is drawn anew.
+        Output folder for the masks `<image id>-<key>.png`: uint8, at the image's size, 255 = lung, 127 = "ignore",
+        0 = rest. The key is a hash of the annotation, so existing masks are reused until their annotation changes.
 
     Returns
     -------
@@ -311,7 +310,7 @@ class DarwinV7Whole(Source):
     """Darwin V7 COVID-19 X-ray dataset, whole."""
 
     def is_own(self, folder: Path) -> bool:
-        """Other collections have a folder of annotations too."""
+        """Check for images as well, because other collections have a folder of annotations too."""
         return _annotations(folder) is not None and (folder / "images").is_dir()
 
     def load(self, folder: Path) -> Cohort:
@@ -319,7 +318,7 @@ class DarwinV7Whole(Source):
 
         Further columns: `width`, `height` (int), `tags`, `outlined` (bool), `annotation`. Raises `UserError` as for
         `_survey`: annotations missing, of another form or two of one image, more than a tenth of the images missing; as
-        for `cohen.load`, where that collection lies beside this one and is damaged.
+        for `cohen.load`, if that collection is beside this one but cannot be read.
         """
         table, _ = _survey(folder)
         said = table["tags"].map(_said)

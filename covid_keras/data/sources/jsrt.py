@@ -49,7 +49,7 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _one_file_each(files: list[Path]) -> list[Path]:
-    """Keep the raw file where an image is there in more than one format."""
+    """Keep one file per image, the raw one if there are several formats."""
     chosen: dict[str, Path] = {}
     for path in files:
         if path.stem not in chosen or path.suffix.lower() == ".img":
@@ -63,8 +63,8 @@ class Jsrt(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the database as a cohort, classes "normal" and "nodule".
 
-        Further columns: `mask_left`, `mask_right` (see `united_masks`), empty where SCR is not there. Raises
-        `UserError` where no image is found, or an image has the mask of one lung only.
+        Further columns: `mask_left`, `mask_right` (see `united_masks`), empty without SCR. Raises
+        `UserError` if no image is found, or an image has the mask of one lung only.
         """
         files = _image_files(folder)
         ids = [f"jsrt/{path.stem}" for path in files]

@@ -7,13 +7,13 @@ Layout
     `XLSor_data/data/NIH/` with `images/<patient>_<follow-up>.png` and `masks/<same stem>_mask.png` (the archive's
     synthetic images are not read).
 Cohort
-    Every image, label "unlabelled" (`chestxray14` has the findings). Patients carry their ids of `chestxray14`, on
-    purpose: a split by patient then holds across the two collections. `binary_masks(cohort, folder)` (see
+    Every image, label "unlabelled" (`chestxray14` has the findings). Patients have the ids of `chestxray14`, so that a
+    split by patient holds across the two collections. `binary_masks(cohort, folder)` (see
     `united_masks`) writes the masks with values 0 and 255, and sets `mask_path` to them.
 Known problems
-    Not run here on the real collection: the layout was taken from programs that read it, and the form of the file
-    names is assumed; an image named otherwise counts as a separate patient. The views are not stated and stay
-    unknown.
+    Not tested on the real collection: the layout follows programs that read it, and the form of the file names is
+    assumed; an image with another name counts as a separate patient. Views are unknown. The masks are taken to leave
+    out the lung behind the heart.
 """
 
 from __future__ import annotations

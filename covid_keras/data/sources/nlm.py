@@ -1,4 +1,4 @@
-"""What the two tuberculosis sets of the National Library of Medicine share: names that end in the diagnosis."""
+"""Shared by the two tuberculosis sets of the National Library of Medicine: file names that end in the diagnosis."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _age_and_sex(path: Path) -> tuple[float, str]:
 
 
 def masks_by_stem(folders: Iterable[Path], stems: Iterable[str], suffix: str = "") -> list[str]:
-    """Return for each stem the mask `<stem><suffix>.*` in the first folder that has it, "" where none has."""
+    """Return for each stem the mask `<stem><suffix>.*` in the first folder that has it, "" if none has."""
     found: dict[str, Path] = {}
     for folder in folders:
         if folder.is_dir():

@@ -11,8 +11,8 @@ Cohort
     raw findings in `finding`. Rows of other projections (COSTAL: ribs; EXCLUDE; UNK or empty) and without a patient are
     left out and counted, as are those whose archive is not there.
 Known problems
-    Not run here on the real collection. The paper and the site say 160,868 images; the table of 01.02.19 is reported
-    to have 160,861 rows, which is what is checked here. Some forty PNG files are reported truncated: reading such a
+    Not tested on the real collection. The paper and the site say 160,868 images; the table of 01.02.19 is reported
+    to have 160,861 rows, the expected count here. Some forty PNG files are reported truncated: reading such a
     file stops with its name; remove it or its row. Projections come from the DICOM header and partly from a network:
     some are wrong. Arias-Garzon and others, 2021, labelled 3,296 images by hand and do not say which.
 """
@@ -56,7 +56,7 @@ def _read_table(folder: Path) -> pd.DataFrame:
 
 
 def _files(folder: Path, numbers: pd.Series) -> dict[str, Path]:
-    """Return the files by <ImageDir>/<ImageID> of those folders of images that are there."""
+    """Return the files of the image folders that exist, by <ImageDir>/<ImageID>."""
     files = {}
     for number in numbers.unique():
         for place in (folder / number, folder / "images" / number):

@@ -3,14 +3,14 @@
 What
     Drawings that look like chest radiographs, made by `covid_keras.data.phantom.make_phantom`: normal,
     community-acquired pneumonia ("cap") and COVID-like ("covid"), with lung masks, opacity masks and extent.
-    Stands in where no real radiographs are found; nothing measured on it says anything about patients.
+    Used if no real radiographs are found; results on it say nothing about patients.
 Layout
     `phantom/metadata.csv` (file, image_id, patient, visit, label, view, hospital, marker, extent, severity),
     `phantom/images/`, `phantom/masks/` (lungs, 0/255), `phantom/opacities/` (0/255), `phantom/phantom.yaml`.
 Cohort
     Every image. Further columns: `hospital`, `marker`, `opacity_path`, `visit`. Only "covid" has a `severity`.
 Known problems
-    Far less varied than patients are. Positives of extent 0 ("Normal-PCR+") look like normals, on purpose.
+    Far less varied than patients are. Positives of extent 0 ("Normal-PCR+") look like normals by design.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class PhantomSource(Source):
         """Return the collection as a cohort of classes normal, cap, covid.
 
         Raises `UserError` if the table is missing, lacks a column, holds an extent or visit that is not a number, or
-        names a file that is not there.
+        names a missing file.
         """
         folder = Path(folder).resolve()
         listing = folder / METADATA

@@ -10,8 +10,7 @@ Cohort
     Every image with a row; label "normal", which here says "no COVID-19" and nothing about other disease.
 Known problems
     Negatives from another time than the positives (and often from another hospital and device): a classifier can win
-    by telling these apart. The expected count is the paper's; another count is not an error. Not run here on real
-    images.
+    by telling these apart. The expected count is the paper's; another count is not an error.
 """
 
 from __future__ import annotations

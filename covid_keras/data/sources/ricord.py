@@ -9,12 +9,12 @@ Layout
     read. Needs pydicom: pip install 'covid-keras[dicom]'.
 Cohort
     Frontal CR and DX images, those whose header says PA or AP (ViewPosition); label "COVID-19"; the patient from the
-    header, which must be that of the folder. Further column `study` (StudyInstanceUID). What the header calls lateral
-    or oblique, does not call anything, or makes of another modality is left out and counted.
+    header, which must be that of the folder. Further column `study` (StudyInstanceUID). Lateral and oblique
+    images, those without a view and those of another modality are left out and counted.
 Known problems
-    Not run here on the real collection; layout and counts are the published ones. What is published as 998 (or 1,000)
-    radiographs are studies; several have two images or more. Hertel and Benlamri, 2022, used 922 images and do not say
-    which. Headers may call a view wrongly. Many images have black or white borders and burned-in letters; borders are
+    Not tested on the real collection; layout and counts are the published ones. The published 998 (or 1,000)
+    radiographs are studies; several have two or more images. Hertel and Benlamri, 2022, used 922 images and do not say
+    which. Views in headers may be wrong. Many images have black or white borders and burned-in letters; borders are
     not cut here. COVIDx7 and later contain this set, COVIDx5 does not. There are positives only, so against other
     collections source and disease are confounded.
 """
@@ -37,7 +37,7 @@ _TAGS = ("PatientID", "StudyInstanceUID", "SOPInstanceUID", "Modality", "ViewPos
 
 def _header(path: Path, folder: Path) -> dict[str, str]:
     """Return the tags used of an image's header as text ("" where empty), its patient checked against its folder."""
-    image_size(path)  # for its checks: pydicom is there, the file is DICOM with an image of a usable size
+    image_size(path)  # for its checks: pydicom is installed, the file is DICOM with an image of a usable size
     import pydicom
 
     header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
@@ -76,7 +76,7 @@ class Ricord(Source):
         """Return the frontal radiographs as a cohort of the one class "COVID-19".
 
         Further column: `study`. Raises `UserError` as `_survey`: no file, a damaged one, one in the folder of
-        another patient, pydicom missing; if an image is there twice or no image is frontal.
+        another patient, pydicom missing; if an image occurs twice or no image is frontal.
         """
         table = _survey(folder)
         table = table[_frontal(table)]

@@ -10,14 +10,13 @@ Layout
     page of the challenge (subset_img_id, img_id), which tells the image of ChestX-ray14.
 Cohort
     Every image once (both tables repeat a patient for each box); labels "normal" (Normal), "pneumonia" (Lung Opacity)
-    and "other" (No Lung Opacity / Not Normal). Further column `boxes`: how many boxes. With the file of mappings,
-    patients carry their ids of `chestxray14`, on purpose: a split by patient then holds across the two collections.
+    and "other" (No Lung Opacity / Not Normal). Further column `boxes`: the number of boxes. With the file of mappings,
+    patients have the ids of `chestxray14`, so that a split by patient holds across the two collections.
 Known problems
-    Not run here on the real collection; layout and counts are the published ones. "patientId" names an image, not a
+    Not tested on the real collection; layout and counts are the published ones. "patientId" names an image, not a
     person: without the file of mappings one patient's images count as several patients and may cross a split. A lung
-    opacity may be pneumonia; it is not a clinical diagnosis. Some patients are children. The views stand in the DICOM
-    headers and are not read. Joining with `chestxray14`, or with `covidx`, which draws on this set, joins images with
-    themselves.
+    opacity may be pneumonia; it is not a clinical diagnosis. Some patients are children. The views, stored in
+    the DICOM headers, are not read. `chestxray14` and `covidx` contain the same images: do not join them with this set.
 """
 
 from __future__ import annotations
@@ -100,7 +99,7 @@ class Rsna(Source):
 
         Further column: `boxes` (int). Raises `UserError` if a table or a column is missing, a class or a Target is
         unknown, the tables disagree, the folder of images is missing or empty, more than a tenth of the images are
-        missing, or the file of mappings is not one.
+        missing, or the file of mappings is invalid.
         """
         table, _ = _survey(folder)
         patients = nih_patients(folder)
