@@ -7,7 +7,7 @@ A paper is a package that registers a `Paper` in the entry-point group `covid_ke
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -140,10 +140,10 @@ class Paper:
             protocol.split_of(self.system(name).split)
         return dataclasses.replace(protocol, systems=systems)
 
-    def splits_of(self, protocol: Protocol) -> tuple[str, ...]:
-        """Return the names of the splits that the executions of the protocol's systems use."""
-        executed = (one for one in map(self.system, protocol.systems) if one.folds(protocol))
-        return tuple(dict.fromkeys(system.split for system in executed))
+    def splits_of(self, protocol: Protocol, left_out: Container[str] = ()) -> tuple[str, ...]:
+        """Return the names of the splits that the executions of the protocol's systems use, without those left out."""
+        systems = (self.system(name) for name in protocol.systems if name not in left_out)
+        return tuple(dict.fromkeys(system.split for system in systems if system.folds(protocol)))
 
     # ------------------------------------------------------------------------------------------------ its systems
 

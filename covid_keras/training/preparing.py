@@ -35,7 +35,7 @@ def prepare_run(plan: Plan) -> RunFolder:
         plan.out,
         protocol,
         cohort,
-        lambda: make_splits(cohort, protocol, plan.paper.splits_of(protocol), plan.cache),
+        lambda: make_splits(cohort, protocol, plan.paper.splits_of(protocol, left_out), plan.cache),
         plan.settings,
         decided,
     )

@@ -265,7 +265,9 @@ class RunFolder:
         if (run.path / RECORD).is_file():
             difference = first_difference(run.record["identity"], identity)
             if difference is None:
-                splits = {name: run.splits_of(name) for name in run.paper.splits_of(protocol)}
+                splits = {
+                    name: run.splits_of(name) for name in run.paper.splits_of(protocol, settings.get("left_out", ()))
+                }
             elif any(execution.begun for execution in run.executions()):
                 raise UserError(
                     run.path,

@@ -1,7 +1,8 @@
-"""The cohorts of the COVID-CXNet experiments: the authors' COVID-19 images with NIH radiographs, and the phantom."""
+"""The cohorts of COVID-CXNet: the authors' COVID-19 images with radiographs of other collections, and the phantom."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -22,22 +23,43 @@ from covid_keras.paper.cohorts import (
     require,
     with_label,
 )
+from covid_keras.paper.protocol import Protocol
 
 NORMAL, CAP, COVID = CLASSES = ("normal", "CAP", "COVID-19")
-# Images of collections that no system is trained on: the test of Table 1.
-NORMAL_OUTSIDE, COVID_OUTSIDE = f"{NORMAL}, outside", f"{COVID}, outside"
+# Kermany's normal images (base model v1), and COVID-19 images that no system is trained on.
+NORMAL_CHILD, COVID_ASIDE = f"{NORMAL}, child", f"{COVID}, early or child"
+# Images of collections that no system is trained on: the test of Table 1, and further ones for the authors' networks.
+NORMAL_OUTSIDE, COVID_OUTSIDE, COVID_FURTHER = (f"{NORMAL}, outside", f"{COVID}, outside", f"{COVID}, outside, further")
 OUTSIDE = {NORMAL_OUTSIDE: NORMAL, COVID_OUTSIDE: COVID}
+LABELS = (*CLASSES, NORMAL_CHILD, COVID_ASIDE, *OUTSIDE, COVID_FURTHER)
 PNEUMONIA = "pneumonia"  # level 1 of the hierarchy: CAP or COVID-19
+ADULT = 18  # years
 
 
 @dataclass(frozen=True)
 class RadiographCohort(Kind):
     """COVID-CXNet's COVID-19 images, and NIH ChestX-ray14 ones without finding and with pneumonia.
 
-    Counts of 0 take all. `early` and `children`: whether COVID-19 images without visible abnormality, and of children,
-    are kept (the authors' last code keeps both, that of May 2020 neither). `outside`: at most so many images per class
-    of Cohen's collection for the external test, one per patient, none of a patient with an image among the others.
-    `whole` asks for the whole NIH collection.
+    Attributes
+    ----------
+    covid, normal, cap : int
+        Number of images; 0 takes all.
+    outside : int
+        At most so many images per class of Cohen's collection for the external test, one per patient, none of a patient
+        with an image among the others; 0 for none.
+    early, children : bool
+        Whether COVID-19 images without visible abnormality, and images of children, are kept (the authors' last code
+        keeps both, that of May 2020 neither). Otherwise these COVID-19 images have the label `COVID_ASIDE`, and NIH
+        images of children are left out. Children are known by the authors' file names and the collections' ages.
+    pediatric : int
+        Number of normal images of Kermany's children to add, label `NORMAL_CHILD`; 0 for none.
+    further : bool
+        Add normal images of the Montgomery set if Cohen's are fewer than `outside`, and all other COVID-19 images of
+        Cohen's unknown patients, label `COVID_FURTHER`.
+    seed : int
+        Seed of the order of the images of NIH, Kermany and Cohen.
+    whole : bool
+        Whether systems need the whole NIH collection, apart from those for which the two-folder subset is enough.
     """
 
     kind: Literal["radiographs"]
@@ -47,15 +69,26 @@ class RadiographCohort(Kind):
     outside: int = 30
     early: bool = True
     children: bool = True
+    pediatric: int = 0
+    further: bool = False
     seed: int = 2020
     whole: bool = False
     needs: ClassVar = ("covid_cxnet", "chestxray14", "cohen")  # the last for the external test alone
 
     def available(self, data: Path | None) -> str | None:
-        if reason := missing_collection(self.needs if self.outside else self.needs[:-1], data):
-            return reason
+        return missing_collection(self._collections, data)
+
+    @property
+    def _collections(self) -> tuple[str, ...]:
+        names = self.needs if self.outside else self.needs[:-1]
+        return (*names, *(("kermany",) if self.pediatric else ()), *(("montgomery",) if self.further else ()))
+
+    def lacking(self, data: Path | None, images: Mapping[str, int]) -> str | None:
+        """Return why so many images per label (0: all) cannot be had; None if they can."""
         nih = chestxray14.SOURCE
-        if self.whole and not chestxray14.is_whole(nih.locate(data)):
+        if not self.whole or (data and nih.locate(data) and chestxray14.is_whole(nih.locate(data))):
+            return None
+        if CAP in images or images.get(NORMAL, 1) not in range(1, chestxray14.SUBSET_CHECKS["No_findings"] // 2):
             return f"only the two-folder subset of {nih.title} below {data}, without {chestxray14.TABLE}"
         return None
 
@@ -63,18 +96,26 @@ class RadiographCohort(Kind):
         """COVID-19, CAP, normal images in the authors' order, then those of the external test."""
         rng = np.random.default_rng(self.seed)
         covid = load_source("covid_cxnet", data).table
-        frontal = ~covid["view"].str.startswith("L")
-        covid = covid[frontal & (self.early | ~covid["early"]) & (self.children | ~covid["child"])]
+        covid = covid[~covid["view"].str.startswith("L")]
+        aside = (covid["early"] & (not self.early)) | (_is_child(covid) & (not self.children))
+        parts = [_first(covid[~aside], self.covid, "COVID-19 images").assign(label=COVID)]
         nih = load_source("chestxray14", data).table
-        parts = [_first(covid, self.covid, "COVID-19 images").assign(label=COVID)]
+        nih = nih[~_is_child(nih) | self.children]
+        # The systems that need more than the subset are left out (see `lacking`).
+        all_of_subset = self.whole and not chestxray14.is_whole(chestxray14.SOURCE.locate(data))
         for label, count, name in (("Pneumonia", self.cap, CAP), ("No_findings", self.normal, NORMAL)):
             found = _shuffled(with_label(nih, label), rng)
-            parts.append(_first(found, count, f"NIH images {label}").assign(label=name))
+            parts.append(_first(found, 0 if all_of_subset else count, f"NIH images {label}").assign(label=name))
+        if self.pediatric:
+            kermany = with_label(load_source("kermany", data).table, "normal")
+            found = _first(_shuffled(kermany, rng), self.pediatric, "Kermany's normal images")
+            parts.append(found.assign(label=NORMAL_CHILD))
+        parts.append(covid[aside].assign(label=COVID_ASIDE))
         if self.outside:
-            parts.append(self._external(pd.concat(parts, ignore_index=True), data, rng, made.parent))
-        return joined(parts, (*CLASSES, *OUTSIDE), "COVID-CXNet against NIH ChestX-ray14")
+            parts += self._external(pd.concat(parts, ignore_index=True), data, rng, made.parent)
+        return joined(parts, LABELS, "COVID-CXNet against NIH ChestX-ray14")
 
-    def _external(self, inside: pd.DataFrame, data: Path, rng: np.random.Generator, cache: Path) -> pd.DataFrame:
+    def _external(self, inside: pd.DataFrame, data: Path, rng: np.random.Generator, cache: Path) -> list[pd.DataFrame]:
         """Draw frontal images of Cohen's collection, of patients not in the other images; fewer if it has fewer."""
         cohen = load_source("cohen", data).frontal().table
         cohen = cohen[(cohen["label"] == "COVID-19") | (cohen["finding"] == "No Finding")]
@@ -82,10 +123,18 @@ class RadiographCohort(Kind):
         known = cohen["image_id"].isin(copied(inside, cohen, cache))
         # Patients with any training image are known to the networks.
         cohen = _shuffled(cohen[~cohen["patient_id"].isin(cohen.loc[known, "patient_id"])], rng)
+        cohen = cohen[~_is_child(cohen) | self.children]
         # The rarer class first: a patient can have images of both, and counts once.
         normal, covid = (with_label(cohen, name).drop_duplicates("patient_id") for name in OUTSIDE)
         normal = normal.head(self.outside)
-        return pd.concat([normal, covid[~covid["patient_id"].isin(normal["patient_id"])].head(self.outside)])
+        covid = covid[~covid["patient_id"].isin(normal["patient_id"])].head(self.outside)
+        if not self.further:
+            return [normal, covid]
+        others = with_label(load_source("montgomery", data).table, "normal")
+        others = _shuffled(others, rng).head(self.outside - len(normal)).assign(label=NORMAL_OUTSIDE)
+        rest = with_label(cohen, COVID_OUTSIDE)
+        rest = rest[~rest["image_id"].isin(covid["image_id"])].assign(label=COVID_FURTHER)
+        return [normal, others, covid, rest]
 
 
 @dataclass(frozen=True)
@@ -111,6 +160,12 @@ class PhantomCohort(Kind):
         return joined(parts, (*CLASSES, *OUTSIDE), "phantom")
 
 
+def _is_child(table: pd.DataFrame) -> pd.Series:
+    """Whether an image is known to be of a child, by the authors' file names or the age; bool."""
+    named = table.get("child", pd.Series(False, table.index))
+    return named | (table.get("age", pd.Series(np.nan, table.index)) < ADULT)
+
+
 def _shuffled(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     return table.iloc[rng.permutation(len(table))]
 
@@ -121,3 +176,10 @@ def _first(table: pd.DataFrame, count: int, what: str) -> pd.DataFrame:
 
 
 COHORTS = Cohorts({"radiographs": RadiographCohort, "phantom": PhantomCohort})
+
+
+def missing_images(protocol: Protocol, data: Path | None, split: str) -> str | None:
+    """Return why the images of a split cannot be had; None if they can."""
+    settings = COHORTS.settings(protocol)
+    images = protocol.split_of(split).images
+    return settings.lacking(data, images) if isinstance(settings, RadiographCohort) else None

@@ -97,14 +97,7 @@ def hierarchy(protocol: Protocol, classes: tuple[str, ...], parts: list[keras.Mo
 def check(protocol: Protocol) -> None:
     """Say before the first training which initial weights will be wanted."""
     require_full_width(protocol, options_of(protocol).width, (CHEXNET,))
-    needs = [name for name in protocol.systems if name.startswith(("cxnet", "flat", "level"))]
-    if needs and protocol.weights == "imagenet" and CHEXNET not in protocol.files:
-        raise UserError(
-            "CheXNet weights",
-            f"are needed by {needs[0]}, and cannot be downloaded by this suite",
-            "Give --checkpoint chexnet=FILE (see papers/covid_cxnet/README.md), or --weights none",
-        )
-    if path := protocol.files.get(CHEXNET):
+    for path in protocol.files.values():
         require_weight_file(path)
     if protocol.weights not in ("imagenet", "none") and {"densenet121", "resnet50"} <= set(protocol.systems):
         raise UserError(
@@ -112,6 +105,13 @@ def check(protocol: Protocol) -> None:
             "cannot be the initial weights of DenseNet-121 and of ResNet-50",
             "Leave one of them out by --set systems=[...]; CheXNet's file is given by --checkpoint chexnet=FILE",
         )
+
+
+def chexnet_missing(protocol: Protocol) -> str | None:
+    """Return None if COVID-CXNet's initial weights are available: a CheXNet file, or random ones if those are asked."""
+    if protocol.weights == "imagenet" and CHEXNET not in protocol.files:
+        return "no CheXNet weights, which cannot be downloaded: give --checkpoint chexnet=FILE, or --weights none"
+    return None
 
 
 def baselines_missing(protocol: Protocol) -> str | None:

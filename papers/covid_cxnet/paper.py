@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from papers.covid_cxnet import images, networks
-from papers.covid_cxnet.cohorts import CAP, CLASSES, COHORTS, COVID, NORMAL, OUTSIDE, PNEUMONIA
+from papers.covid_cxnet.cohorts import CAP, CLASSES, COHORTS, COVID, NORMAL, NORMAL_CHILD, OUTSIDE, PNEUMONIA
+from papers.covid_cxnet.released import FILES, RELEASED
 from papers.covid_cxnet.settings import options_of
 from papers.covid_cxnet.systems import Baseline, External, Flat, Hierarchical, Level, Single, leaky
 
@@ -33,6 +34,7 @@ BASE_V1 = replace(
     build=networks.build_base_v1,
     channels=1,
     split="small",
+    relabel={NORMAL_CHILD: NORMAL},
 )
 BASE_V1_EXTERNAL = External.like(
     BASE_V1,
@@ -137,6 +139,7 @@ PAPER = CxnetPaper(
         BASE_V1,
         BASE_V1_EXTERNAL,
         BASE_V2,
+        *RELEASED,
         DENSENET,
         RESNET,
         CXNET_V1,
@@ -148,5 +151,9 @@ PAPER = CxnetPaper(
         *(leaky(system, LEAKS[system.split]) for system in DISJOINT),
     ),
     report="papers.covid_cxnet.report",
-    files={networks.CHEXNET: "CheXNet: DenseNet-121 with 14 outputs, Keras .h5"},
+    files={
+        networks.CHEXNET: "CheXNet: DenseNet-121 with 14 outputs, Keras .h5",
+        **dict.fromkeys(FILES, "the authors' base model, .hdf5"),
+    },
+    registered={name: name for name in FILES},
 )

@@ -13,7 +13,7 @@ from covid_keras.paper import Composed, System, Trained
 from covid_keras.paper.execution import Execution
 from covid_keras.paper.protocol import Protocol
 from papers.covid_cxnet import networks
-from papers.covid_cxnet.cohorts import CAP, COVID, NORMAL, OUTSIDE
+from papers.covid_cxnet.cohorts import CAP, COHORTS, COVID, NORMAL, missing_images
 
 if TYPE_CHECKING:
     import keras
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 LEAKY = "_leaky"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Single(Trained):
+class OneSigmoid(System):
     """A network of two classes with one sigmoid, which holds the evidence for both classes."""
 
     def evidence(
@@ -31,31 +30,44 @@ class Single(Trained):
         return model, inputs[:, 0], int(name == classes[1])
 
 
+class Elsewhere(System):
+    """A system tested on images of collections that no network of ours is trained on: the keys of `relabel`."""
+
+    def takes_part(self, execution: Execution) -> np.ndarray:
+        return execution.cohort.table["label"].isin(self.relabel).to_numpy()
+
+
+class Here(Trained):
+    """A network that is trained here if its images and initial weights are available."""
+
+    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
+        started = self.build is networks.build_covid_cxnet
+        return missing_images(protocol, data, self.split) or (networks.chexnet_missing(protocol) if started else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Single(OneSigmoid, Here):
+    """A network of two classes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Baseline(Single):
     """A network of keras.applications that shows the value of ImageNet weights."""
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        return networks.baselines_missing(protocol)
+        return super().missing(protocol, data) or networks.baselines_missing(protocol)
 
 
 @dataclass(frozen=True, kw_only=True)
-class External(Composed):
-    """A network that was trained before, tested on images of a collection that nothing is trained on."""
+class External(Elsewhere, OneSigmoid, Composed):
+    """A network that was trained before, tested on images of other collections."""
 
     def surrogate(self, protocol: Protocol) -> str:
-        return "other external images than the paper's 30 and 30, and far fewer normal ones"
-
-    def takes_part(self, execution: Execution) -> np.ndarray:
-        return execution.cohort.table["label"].isin(OUTSIDE).to_numpy()
+        settings = COHORTS.settings(protocol)
+        return "" if getattr(settings, "further", False) else "far fewer normal images than the paper's 30"
 
     def division(self, execution: Execution) -> np.ndarray:
         return np.where(self.takes_part(execution), "test", "").astype(object)
-
-    def evidence(
-        self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
-    ) -> tuple[keras.Model, np.ndarray, int]:
-        return model, inputs[:, 0], int(name == classes[1])
 
 
 class _Matched(System):
@@ -71,7 +83,7 @@ class _Matched(System):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flat(_Matched, Trained):
+class Flat(_Matched, Here):
     """Three classes at once."""
 
 

@@ -13,10 +13,21 @@ import pytest
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
 from covid_keras.training.division import divide
-from papers.covid_cxnet.cohorts import CAP, CLASSES, COHORTS, COVID, NORMAL, OUTSIDE
+from papers.covid_cxnet.cohorts import (
+    CAP,
+    CLASSES,
+    COHORTS,
+    COVID,
+    COVID_ASIDE,
+    COVID_FURTHER,
+    LABELS,
+    NORMAL,
+    NORMAL_CHILD,
+    OUTSIDE,
+)
 from papers.covid_cxnet.paper import BASE_V1_EXTERNAL, FLAT, PAPER
 from papers.covid_cxnet.report import REPORT
-from tests.helpers.collections import make_cohen, make_covid_cxnet, make_nih_subset, stems
+from tests.helpers.collections import half, make_cohen, make_covid_cxnet, make_nih_subset, picture, stems
 from tests.helpers.refusals import refused
 
 ALL = (*CLASSES, *OUTSIDE)
@@ -55,7 +66,7 @@ def _make(collections: Path, **changes) -> Cohort:
 
 def test_the_order_is_the_authors_and_lateral_views_stay_out(collections):
     cohort = _make(collections)
-    assert cohort.classes == ALL == ("normal", "CAP", "COVID-19", "normal, outside", "COVID-19, outside")
+    assert cohort.classes == LABELS
     labels = cohort.table["label"].tolist()
     assert labels == [COVID] * 4 + [CAP] * 3 + [NORMAL] * 5 + ["normal, outside"] + ["COVID-19, outside"] * 3
     assert stems(cohort, COVID) == ["001", "010", "192-", "446p"]
@@ -64,12 +75,14 @@ def test_the_order_is_the_authors_and_lateral_views_stay_out(collections):
 
 def test_what_the_authors_left_out_in_may_2020_can_be_left_out(collections):
     assert stems(_make(collections, early=False), COVID) == ["001", "010", "446p"]
-    assert stems(_make(collections, early=False, children=False), COVID) == ["001", "010"]
+    cohort = _make(collections, early=False, children=False)
+    assert stems(cohort, COVID) == ["001", "010"]
+    assert stems(cohort, COVID_ASIDE) == ["192-", "446p"]
 
 
 def test_counts_take_the_first_and_name_what_is_too_many(collections):
     cohort = _make(collections, covid=2, normal=3, cap=1, outside=1)
-    assert cohort.counts() == dict(zip(ALL, (3, 1, 2, 1, 1), strict=True))
+    assert cohort.counts() == dict.fromkeys(LABELS, 0) | dict(zip(ALL, (3, 1, 2, 1, 1), strict=True))
     assert stems(cohort, COVID) == ["001", "010"]
     for key, count, words in (("covid", 5, "COVID-19 images, but there are 4"), ("cap", 4, "NIH .*, but there are 3")):
         refused(f"{count} {words}", _make, collections, **{key: count})
@@ -114,13 +127,42 @@ def test_the_template_is_a_covid_image_of_the_training_part(collections):
         FLAT.template(execution)
 
 
-def test_whole_nih_and_the_external_test_are_asked_for_where_they_are_needed(collections, tmp_path):
+def test_what_is_missing_is_said_for_the_systems_that_need_it(collections, tmp_path):
+    paper = PAPER.protocol("paper", {"files": {"chexnet": "/chexnet.h5"}})
+    for name, subset in (("base_v1", True), ("base_v1_leaky", True), ("base_v2", False), ("cxnet_v1", False),
+                         ("flat", False), ("level1", False)):  # fmt: skip
+        reason = PAPER.system(name).missing(paper, collections)
+        assert reason is None if subset else "Data_Entry_2017.csv" in reason, name
+        assert PAPER.system(name).missing(PAPER.protocol("cpu"), collections) is None
     assert COHORTS.available(PAPER.protocol("cpu"), collections) is None
-    assert "Data_Entry_2017.csv" in COHORTS.available(PAPER.protocol("paper"), collections)
+    assert "Kermany" in COHORTS.available(paper, collections)
     for name in ("COVID-CXNet", "nih-chestxray14-subset"):
         (tmp_path / name).symlink_to(collections / name)
     assert "COVID-19 Image Data Collection" in COHORTS.available(PAPER.protocol("cpu"), tmp_path)
     assert COHORTS.available(PAPER.protocol("cpu", {"cohort": {"outside": 0}}), tmp_path) is None
+
+
+def test_children_and_further_collections_have_labels_of_their_own(collections, tmp_path):
+    for folder in collections.iterdir():
+        (tmp_path / folder.name).symlink_to(folder)
+    for part in ("train", "test"):
+        for number in range(2):
+            picture(tmp_path / "chest_xray" / part / "NORMAL" / f"IM-{number}-0001.jpeg", 32, seed=number)
+            picture(tmp_path / "chest_xray" / part / "PNEUMONIA" / f"person{number}_virus_1.jpeg", 32)
+    for number, healthy in enumerate("0010"):
+        picture(tmp_path / "MontgomerySet" / "CXR_png" / f"MCUCXR_000{number}_{healthy}.png", 32)
+    half(tmp_path / "MontgomerySet" / "ManualMask" / "leftMask" / "MCUCXR_0000_0.png", True)
+    half(tmp_path / "MontgomerySet" / "ManualMask" / "rightMask" / "MCUCXR_0000_0.png", False)
+    cohort = _make(tmp_path, pediatric=3, further=True, outside=2)
+    sources = cohort.table.groupby("label")["source"].agg(sorted).to_dict()
+    assert sources[NORMAL_CHILD] == ["kermany"] * 3
+    assert sources["normal, outside"] == ["cohen", "montgomery"], "filled up to two"
+    assert sources["COVID-19, outside"] == ["cohen"] * 2
+    assert sources[COVID_FURTHER] == ["cohen"] * 3
+    taking_part = PAPER.system("base_v1_released_external").takes_part(SimpleNamespace(cohort=cohort))
+    assert set(cohort.table["label"][taking_part]) == {*OUTSIDE, COVID_FURTHER}
+    labelled = PAPER.system("base_v1_released").labelled(cohort).table["label"]
+    assert set(labelled[cohort.table["label"].isin((NORMAL_CHILD, COVID_ASIDE))]) == {NORMAL}
 
 
 def test_the_phantoms_external_test_is_of_another_hospital(tmp_path):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from covid_keras.data.cohort import Cohort
-from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL
+from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, LABELS, NORMAL, NORMAL_CHILD
 from papers.covid_cxnet.paper import DISJOINT, PAPER
 from papers.covid_cxnet.report import REPORT
 from papers.covid_cxnet.systems import LEAKY
@@ -27,7 +27,7 @@ def test_the_paper_profile_has_the_papers_counts():
     images = {name: protocol.split_of(name).images for name in ("", "small", "base", "binary")}
     assert images == {
         "": {COVID: 700, CAP: 0, NORMAL: 3500},
-        "small": {COVID: 300, NORMAL: 300},
+        "small": {COVID: 300, NORMAL: 60, NORMAL_CHILD: 240},
         "base": {COVID: 400, NORMAL: 3000},
         "binary": {COVID: 428, NORMAL: 3200},
     }
@@ -51,17 +51,19 @@ def test_every_leaky_row_has_a_disjoint_twin_trained_alike():
 # --- splits on a cohort of the paper's size
 
 
-def _cohort(covid: int, cap: int, normal: int) -> Cohort:
+def _cohort(covid: int, cap: int, normal: int, child: int = 0) -> Cohort:
     """Return so many images of each label in the authors' order, a patient each; no files."""
-    labels = [COVID] * covid + [CAP] * cap + [NORMAL] * normal
+    labels = [COVID] * covid + [CAP] * cap + [NORMAL] * normal + [NORMAL_CHILD] * child
     ids = [f"i{number:04d}" for number in range(len(labels))]
-    return Cohort(pd.DataFrame({"image_id": ids, "path": ids, "patient_id": ids, "label": labels}), CLASSES)
+    return Cohort(
+        pd.DataFrame({"image_id": ids, "path": ids, "patient_id": ids, "label": labels}), LABELS if child else CLASSES
+    )
 
 
 @pytest.fixture(scope="module")
 def cohort() -> Cohort:
     """As many as the paper has."""
-    return _cohort(700, 3500, 3500)
+    return _cohort(700, 3500, 3500, 600)
 
 
 def _tested(cohort, name: str) -> dict[str, int]:

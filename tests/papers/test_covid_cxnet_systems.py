@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.paper import Composed, System
+from covid_keras.models import build_base_cnn
+from covid_keras.models.registry import load_registry
+from covid_keras.paper import Composed, System, Trained
 from papers.covid_cxnet import networks
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, PNEUMONIA
 from papers.covid_cxnet.paper import DISJOINT, HIERARCHICAL, PAPER
+from papers.covid_cxnet.released import RELEASED
 from papers.covid_cxnet.systems import LEAKY
 
 ALL = [system.name for system in PAPER.systems]
@@ -30,7 +33,7 @@ TINY = {
 
 
 def test_what_builds_on_others_names_them():
-    assert len(ALL) == 11 + len(DISJOINT)
+    assert len(ALL) == 11 + len(RELEASED) + len(DISJOINT)
     chains = {name: PAPER.chain(name) for name in ALL if len(PAPER.chain(name)) > 1}
     three = ["level1", "level2", "hierarchical"]
     assert chains == {
@@ -53,7 +56,7 @@ def test_a_leaky_row_differs_in_its_split_alone(system):
 @pytest.mark.parametrize("profile", ["paper", "cpu", "smoke"])
 def test_what_each_system_is_fed(profile):
     protocol = PAPER.protocol(profile)
-    for system in PAPER.systems:
+    for system in (one for one in PAPER.systems if one not in RELEASED):
         preparation, name = system.preparation(protocol), system.name.removesuffix(LEAKY)
         grey = name in ("base_v1", "base_v1_external", "resnet50")
         assert preparation.enhance == (None if grey else "stack"), name
@@ -90,7 +93,7 @@ def test_every_network_takes_what_it_is_fed(name, outputs):
 
 def test_all_other_systems_are_built_as_one_of_those():
     tested = {PAPER.system(name).build for name in ("base_v1", "base_v2", "flat", "densenet121", "resnet50")}
-    assert {system.build for system in PAPER.systems if not isinstance(system, Composed)} == tested
+    assert {system.build for system in PAPER.systems if isinstance(system, Trained)} == tested
 
 
 def test_the_external_test_asks_the_trained_network():
@@ -182,12 +185,10 @@ def test_level_1_calls_both_kinds_of_pneumonia_by_one_name():
 # --- what a run would want hours later
 
 
-def test_chexnets_weights_are_asked_for_before_any_work(tmp_path):
+def test_weights_are_asked_for_before_any_work(tmp_path):
     with h5py.File(tmp_path / "chexnet.h5", "w"):
         pass
     (tmp_path / "page.h5").write_text("<html>")
-    with pytest.raises(UserError, match=r"CheXNet weights.*cxnet_v1.*--checkpoint chexnet=FILE"):
-        PAPER.check(PAPER.protocol("paper"))
     PAPER.check(PAPER.protocol("paper", {"files": {"chexnet": str(tmp_path / "chexnet.h5")}}))
     with pytest.raises(UserError, match=r"page\.h5.*HDF5"):
         PAPER.check(PAPER.protocol("paper", {"files": {"chexnet": str(tmp_path / "page.h5")}}))
@@ -195,9 +196,29 @@ def test_chexnets_weights_are_asked_for_before_any_work(tmp_path):
         PAPER.check(PAPER.protocol("paper", {"weights": str(tmp_path / "chexnet.h5")}))
     PAPER.check(PAPER.protocol("paper", {"weights": "none"}))
     PAPER.check(PAPER.protocol("paper", {"systems": ["base_v1", "base_v2_leaky", "densenet121"]}))
+    whole = {"cohort": {"whole": False}}
+    given = whole | {"files": {"chexnet": str(tmp_path / "chexnet.h5")}}
     for name in ("flat", "level1", "cxnet_v2_leaky"):
-        with pytest.raises(UserError, match=f"are needed by {name}"):
-            PAPER.check(PAPER.protocol("paper", {"systems": [name]}))
+        assert "--checkpoint chexnet=FILE" in PAPER.system(name).missing(PAPER.protocol("paper", whole), None)
+        for changes in (given, whole | {"weights": "none"}):
+            assert PAPER.system(name).missing(PAPER.protocol("paper", changes), None) is None
+    assert PAPER.system("base_v2").missing(PAPER.protocol("paper", whole), None) is None
+
+
+@pytest.mark.parametrize("system", RELEASED, ids=lambda system: system.name)
+def test_the_authors_networks_are_the_users_files(system, tmp_path, monkeypatch):
+    monkeypatch.setenv("COVID_KERAS_WEIGHTS", str(tmp_path))
+    protocol = PAPER.protocol("paper")
+    assert f"weights download {system.file}" in system.missing(protocol, None)
+    shape = load_registry()[system.file].input_shape
+    preparation = system.preparation(protocol)
+    assert (*preparation.size, preparation.channels) == shape
+    model = build_base_cnn(shape)
+    model.save(tmp_path / "own.h5")
+    given = PAPER.protocol("paper", {"files": {system.file: str(tmp_path / "own.h5")}})
+    assert system.missing(given, None) is None
+    found = system.network(SimpleNamespace(protocol=given)).get_weights()
+    assert all(np.array_equal(one, other) for one, other in zip(found, model.get_weights(), strict=True))
 
 
 def test_the_users_file_goes_before_the_protocols_weights():
@@ -210,7 +231,7 @@ def test_the_users_file_goes_before_the_protocols_weights():
 def test_frozen_baselines_do_not_start_from_random_weights():
     for name in ("densenet121", "resnet50"):
         missing = PAPER.system(name).missing
-        assert missing(PAPER.protocol("paper"), None) is None
+        assert missing(PAPER.protocol("paper", {"cohort": {"whole": False}}), None) is None
         assert missing(PAPER.protocol("smoke"), None) is None, "not frozen there"
         assert "not run: it starts from ImageNet weights" in missing(PAPER.protocol("cpu"), None)
     assert PAPER.system("cxnet_v1").missing(PAPER.protocol("cpu"), None) is None

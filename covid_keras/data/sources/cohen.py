@@ -43,6 +43,7 @@ from covid_keras.data.sources.base import (
     Source,
     image_files,
     image_ids,
+    parse_age,
     parse_extent,
     read_metadata,
     refuse,
@@ -78,7 +79,7 @@ def _one_row_per_file(table: pd.DataFrame) -> pd.DataFrame:
 def _survey(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return the table of usable X-ray rows (with `path`) and how many of what was left out."""
     listing = folder / "metadata.csv"
-    table = read_metadata(listing, COLUMNS, optional=("license",), patient="patientid")
+    table = read_metadata(listing, COLUMNS, optional=("license", "age"), patient="patientid")
     for column in ("filename", "patientid"):
         refuse(listing, table[column] == "", table.index + 2, f"has an empty column '{column}'", what="line")
     table["filename"], _ = one_spelling(table["filename"], name_key)
@@ -135,7 +136,7 @@ class Cohen(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the X-rays of the collection as a cohort, classes "other" and "COVID-19".
 
-        Further columns: `finding` (raw text), `license`. Raises `UserError` if a file or column is missing, the
+        Further columns: `finding` (raw text), `license`, `age` (years, NaN if unknown). Raises `UserError` if a file or column is missing, the
         image folder is empty, or more than a tenth of the X-rays listed are missing.
         """
         table, _ = _survey(folder)
@@ -156,6 +157,7 @@ class Cohen(Source):
                 "mask_path": masks,
                 "finding": table["finding"],
                 "license": table.get("license", ""),
+                "age": table["age"].map(parse_age).tolist() if "age" in table else np.nan,
             }
         )
 

@@ -7,7 +7,7 @@ Layout
     `chest_xray_images/covid19/*`, `metadata.csv` (filename, patient_id, view, label, ...) for half of them.
 Cohort
     Label "COVID-19". Rows are joined by the file's stem, since suffixes differ between copies.
-    Further columns: `early` (True where the stem has a "-": no visible abnormality), `child` (True where
+    Further columns: `age` (years, NaN if unknown), `early` (True where the stem has a "-": no visible abnormality), `child` (True where
     the stem has a "p"), `patient_known`.
 Known problems
     447 images have no row: each gets a separate patient id, "covid_cxnet/unknown-<stem>", so patients may
@@ -20,20 +20,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import Download, Source, image_files, image_ids, read_metadata, refuse, warn_lost
+from covid_keras.data.sources.base import Download, Source, image_files, image_ids, parse_age, read_metadata, refuse, warn_lost
 from covid_keras.data.sources.listed import match_names, stem_key
 
 IMAGES = Path("chest_xray_images") / "covid19"
 
 
 def _rows(folder: Path, files: list[str]) -> pd.DataFrame:
-    """Return patient_id and view by file name, for the images that have a row."""
+    """Return patient_id, view and (if listed) age by file name, for the images that have a row."""
     path = folder / "metadata.csv"
-    table = read_metadata(path, ("filename", "patient_id", "view"), key="filename", patient="patient_id")
+    columns = ("filename", "patient_id", "view")
+    table = read_metadata(path, columns, key="filename", optional=("age",), patient="patient_id")
     twice = table["filename"].map(stem_key).duplicated()
     remedy = "Keep one row, or download the file again"
     refuse(path, twice, table["filename"], "is listed twice in column 'filename'", remedy)
@@ -59,6 +61,7 @@ class CovidCXNet(Source):
         stems = [path.stem for path in files]
         rows = _rows(folder, [path.name for path in files])
         patient, view = rows["patient_id"].to_dict(), rows["view"].to_dict()
+        age = rows["age"].map(parse_age).to_dict() if "age" in rows else {}
         return self.cohort(
             {
                 "image_id": image_ids("covid_cxnet", (path.name for path in files)),
@@ -66,6 +69,7 @@ class CovidCXNet(Source):
                 "patient_id": [f"covid_cxnet/{patient.get(path.name) or f'unknown-{path.stem}'}" for path in files],
                 "label": self.classes[0],
                 "view": [view.get(path.name, "") for path in files],
+                "age": [age.get(path.name, np.nan) for path in files],
                 "early": ["-" in stem for stem in stems],
                 "child": ["p" in stem for stem in stems],
                 "patient_known": [bool(patient.get(path.name)) for path in files],
