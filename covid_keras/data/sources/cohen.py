@@ -136,8 +136,8 @@ class Cohen(Source):
     def load(self, folder: Path) -> Cohort:
         """Return the X-rays of the collection as a cohort, classes "other" and "COVID-19".
 
-        Further columns: `finding` (raw text), `license`, `age` (years, NaN if unknown). Raises `UserError` if a file or column is missing, the
-        image folder is empty, or more than a tenth of the X-rays listed are missing.
+        Further columns: `finding` (raw text), `license`, `age` (years, NaN if unknown). Raises `UserError` if a file or
+        column is missing, the image folder is empty, or more than a tenth of the X-rays listed are missing.
         """
         table, _ = _survey(folder)
         names = table["filename"]

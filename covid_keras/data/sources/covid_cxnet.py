@@ -7,8 +7,8 @@ Layout
     `chest_xray_images/covid19/*`, `metadata.csv` (filename, patient_id, view, label, ...) for half of them.
 Cohort
     Label "COVID-19". Rows are joined by the file's stem, since suffixes differ between copies.
-    Further columns: `age` (years, NaN if unknown), `early` (True where the stem has a "-": no visible abnormality), `child` (True where
-    the stem has a "p"), `patient_known`.
+    Further columns: `early` (True where the stem has a "-": no visible abnormality), `child` (True where
+    the stem has a "p"), `age` (years, NaN if unknown), `patient_known`.
 Known problems
     447 images have no row: each gets a separate patient id, "covid_cxnet/unknown-<stem>", so patients may
     cross a split unseen. Many images are also in Cohen's collection (and Hannover's): never put one
@@ -25,7 +25,16 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources.base import Download, Source, image_files, image_ids, parse_age, read_metadata, refuse, warn_lost
+from covid_keras.data.sources.base import (
+    Download,
+    Source,
+    image_files,
+    image_ids,
+    parse_age,
+    read_metadata,
+    refuse,
+    warn_lost,
+)
 from covid_keras.data.sources.listed import match_names, stem_key
 
 IMAGES = Path("chest_xray_images") / "covid19"
