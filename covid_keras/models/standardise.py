@@ -15,7 +15,7 @@ MODES = ("global", "authors", "per_image")
 class Standardise(keras.layers.Layer):
     """Normalise each image to 0..1 by its minimum and maximum, then subtract a mean and divide by a std.
 
-    Arias-Garzon et al. 2021, section 2.4, equations 1 and 2. The statistics are saved and loaded with the weights.
+    Arias-Garzon et al. 2021, equations 1 and 2. The statistics are saved and loaded with the weights.
 
     Parameters
     ----------

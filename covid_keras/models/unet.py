@@ -34,7 +34,7 @@ class Form:
         return 2 ** len(self.up)
 
 
-# "published" follows equations 3 and 4 with the dropout of section 3.2, mirrored in the expansion as in the authors'
+# "published" follows equations 3 and 4 with the dropout of section 2.4.1, mirrored in the expansion as in the authors'
 # code. "authors" is U-Net 2 of that code: one level less, and the deepest block is as wide as the one above.
 FORMS = {
     "published": Form((1, 2, 4, 8, 16), (8, 4, 2, 1), (0.1, 0.1, 0.2, 0.2, 0.3), (0.2, 0.2, 0.1, 0.1)),
@@ -85,7 +85,7 @@ def build_unet(
     References
     ----------
     D. Arias-Garzon et al., "COVID-19 detection in X-ray images using convolutional neural networks", Machine
-    Learning with Applications 6 (2021) 100138, section 3.2, equations 3 and 4.
+    Learning with Applications 6 (2021) 100138, section 2.4, equations 3 and 4.
     """
     if normalisation not in NORMALISATIONS:
         raise ValueError(f"normalisation must be one of {NORMALISATIONS}, not {normalisation!r}")

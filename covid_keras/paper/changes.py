@@ -11,6 +11,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.systems import System, Trained
+from covid_keras.paper.unfreezing import SCRATCH, WHOLE
 
 # Reason and remedy for a change without effect; None if it has an effect.
 Why = tuple[str, str] | None
@@ -19,6 +20,8 @@ _ELSEWHERE = {
     "profile": "Choose it by --profile",
     "files": "Give --checkpoint NAME=FILE",
 }
+# Set before any run, so that nobody chooses it by the result.
+_FIXED = ("tolerance",)
 # Settings read by one optimiser only.
 _READ_BY = {"momentum": "sgd", "nesterov": "sgd", "epsilon": "adam"}
 
@@ -73,6 +76,8 @@ class _Checks:
         """Return reason and remedy if a change has no effect, else None."""
         if first in _ELSEWHERE:
             return "it is not a setting of the protocol", _ELSEWHERE[first]
+        if first in _FIXED:
+            return "it is fixed before a run, and a run with other settings is not judged", "Omit it"
         if first in ("training", "trainings") and not self.trained:
             return "no system of this run is trained", "Name a trained system with --set systems=[...]"
         checks: dict[str, Callable[..., Why]] = {
@@ -89,6 +94,8 @@ class _Checks:
             chosen = {one.training(self.protocol).optimizer.name for one in systems}
             if optimizer not in chosen:
                 return f"{' and '.join(sorted(chosen))} has no {name}", f"Also set optimizer.name to {optimizer}"
+        if part == "patience" and not any(self._stops(one) for one in systems):
+            return "no training of this run can stop by it", "Lower it, or set training.unfreeze.patience for stages"
         if part == "unfreeze":
             staged = [one for one in systems if one.groups]
             if not staged:
@@ -96,6 +103,11 @@ class _Checks:
             if name != "epochs" and not any(one.training(self.protocol).unfreeze.epochs for one in staged):
                 return "unfreeze.epochs is 0, so all layers train at once", "Also set unfreeze.epochs"
         return None
+
+    def _stops(self, system: Trained) -> bool:
+        """Return whether `patience` can end a stage; the head's trains all its epochs, later ones have their own."""
+        own = [stage for stage in system.stages(self.protocol) if stage.name in (WHOLE, SCRATCH)]
+        return any(stage.patience < stage.epochs for stage in own)
 
     def _of_trainings(self, name: str, *rest: str) -> Why:
         systems = [one for one in self.trained if (one.settings or one.name) == name]

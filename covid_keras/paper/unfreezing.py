@@ -8,7 +8,7 @@ best weights so far.
 References
 ----------
 .. [1] R. Hertel, R. Benlamri, "A deep learning segmentation-classification pipeline for X-ray-based COVID-19
-   diagnosis", Biomedical Engineering Advances 3 (2022) 100041, section 3.5.
+   diagnosis", Biomedical Engineering Advances 3 (2022) 100041.
 """
 
 from __future__ import annotations

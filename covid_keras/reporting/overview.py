@@ -434,7 +434,7 @@ def reasons_of(paper: Paper, found: Results | None, frame: pd.DataFrame) -> list
     Every cell without an outcome is counted once.
     """
     systems, left_out = (found.titles, found.left_out) if found else ({}, {})
-    absent_words = "not in this profile" if found else "no results are committed"
+    absent_words = "not part of this run" if found else "no results are committed"
     frame = frame.assign(state=[state_of(row) for row in frame.to_dict("records")])
     missing = frame[frame["state"] == NOT_MEASURED]
     undefined = missing[missing["system"].isin(systems)]

@@ -290,16 +290,16 @@ def _decision_figures(results: Results) -> list[FigureEntry]:
         title = group.titled("Confusion")
         caption = prose(*TEXTS, "confusion", executions=executions)
         entries.append(FigureEntry(title, caption, confusion_panels(matrices, classes, title)))
-        if positive:
+        caption = prose(
+            *TEXTS, "roc", executions=executions, several=len(parts) > FEW_SERIES, thin=executions <= THIN_CURVES
+        )
+        for one in (positive,) if positive else classes:
             curves = {
-                title: [
-                    (part["label"].eq(positive).to_numpy(int), part[f"score_{positive}"].to_numpy()) for part in frames
-                ]
+                title: [(part["label"].eq(one).to_numpy(int), part[f"score_{one}"].to_numpy()) for part in frames]
                 for title, frames in parts.items()
             }
-            title, several = group.titled("ROC"), len(parts) > FEW_SERIES
-            caption = prose(*TEXTS, "roc", executions=executions, several=several, thin=executions <= THIN_CURVES)
-            entries.append(FigureEntry(title, caption, roc_figure(curves, title, positive)))
+            title = group.titled("ROC" if positive else f"ROC of {one} against the rest")
+            entries.append(FigureEntry(title, caption, roc_figure(curves, title, one)))
         entries += _severity_figure(results, group)
     return entries
 

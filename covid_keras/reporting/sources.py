@@ -143,7 +143,7 @@ class CommittedSource:
     def systems(self) -> Sequence[str]:
         """The systems with finished executions."""
         own = {system.name for system in self.paper.systems}
-        return tuple(name for name in self._file["systems"] if name in own)
+        return tuple(name for name, one in self._file["systems"].items() if name in own and one["executions"])
 
     @cached_property
     def frames(self) -> list[pd.DataFrame]:

@@ -75,8 +75,8 @@ class PaperSegmenters(ABC):
         """Return the name of the segmenter that marks the lungs; "shipped" for the suite's U-Net."""
 
     @abstractmethod
-    def kind(self) -> SegmenterKind:
-        """Return how they are built and trained. Imports TensorFlow."""
+    def kind(self, name: str) -> SegmenterKind:
+        """Return how one of them is built and trained. Imports TensorFlow."""
 
     def cohort_key(self, protocol: Protocol) -> Any:
         """Return the settings of a protocol's cohort that determine the radiographs with masks."""
@@ -150,7 +150,7 @@ class PaperSegmenters(ABC):
 
         folder, settings = self.folder_of(protocol, cache, name), self.settings(protocol)[name]
         cohort = self.mask_cohort(protocol, data, cache)
-        return train_segmenter(self.kind(), name, settings, cohort, self.division(protocol, cohort, cache), folder)
+        return train_segmenter(self.kind(name), name, settings, cohort, self.division(protocol, cohort, cache), folder)
 
     # ---------------------------------------------------------------------------------------- in a run
 
@@ -166,7 +166,7 @@ class PaperSegmenters(ABC):
             return None
         from covid_keras.training.segmenters import TrainedSegmenter
 
-        return TrainedSegmenter(self.kind(), self.folder_of(protocol, cache, name))
+        return TrainedSegmenter(self.kind(name), self.folder_of(protocol, cache, name))
 
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
         """Train and evaluate the remaining segmenters of the protocol, unless their masks are missing."""

@@ -1,8 +1,8 @@
 """The cohorts of Arias-Garzon et al.: the paper's collections, their stand-ins, and the phantom.
 
-One cohort holds the images of every experiment; a label says from which collection an image comes and what it shows,
-and each system takes the labels that it tells apart (`papers.arias_vgg19.experiments`). So one division by patient
-serves the view filter, all parts and all controls.
+One cohort contains the images of all experiments. A label gives the collection and the finding of an image, and each
+system maps the labels to its classes (`papers.arias_vgg19.experiments`). One split by patient thus serves the view
+filter, all parts and all controls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from covid_keras.paper.cohorts import Cohorts, Kind, drawn, joined, one_hospital
 
 # Labels of the stand-in cohort and of the phantom.
 COVID_PA, COVID_AP, COVID_LATERAL = "COVID-19, PA", "COVID-19, AP", "COVID-19, lateral"
-OTHER, OTHER_LATERAL = "other, frontal", "other, lateral"  # of the collection that the COVID-19 images are of
+OTHER, OTHER_LATERAL = "other, frontal", "other, lateral"  # from the same collection as the COVID-19 images
 NORMAL, PNEUMONIA = "normal, elsewhere", "pneumonia, elsewhere"
 STAND_IN = (COVID_PA, COVID_AP, COVID_LATERAL, OTHER, OTHER_LATERAL, NORMAL, PNEUMONIA)
 # Labels of the paper's own collections.
@@ -46,7 +46,7 @@ PUBLISHED = (
     COMPARED_NORMAL,
     COMPARED_PNEUMONIA,
 )
-NO_FINDING = "No Finding"  # as Cohen's table says it
+NO_FINDING = "No Finding"  # spelling of Cohen's table
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class PublishedCohort(Kind):
 
 @dataclass(frozen=True)
 class PhantomCohort(Kind):
-    """Synthetic radiographs: patients of each kind, side in pixels.
+    """Synthetic radiographs: number of patients per kind, image size in pixels.
 
     Hospital A has COVID-19 (lateral views too), normal ones and pneumonias, with the same shares of PA and AP: no
     experiment can be won by telling hospitals or frontal views apart. Hospital B has the other pneumonias, which the

@@ -45,6 +45,7 @@ from covid_keras.reporting.differences import (
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.wording import NOTHING, number
 from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS, VIEW_OF
+from papers.arias_vgg19.measures import faulty_accuracy
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS
 from papers.arias_vgg19.overlap import PARTS as MASK_PARTS
 from papers.arias_vgg19.systems import DEPTHS
@@ -67,6 +68,15 @@ FATES = {
     "lateral, slipped through": (LATERAL_CLASS, True),
     f"{UNKNOWN_VIEW}, let through": (UNKNOWN_VIEW, True),
     f"{UNKNOWN_VIEW}, refused": (UNKNOWN_VIEW, False),
+}
+# The conclusion's means, by their rows in `published.yaml`: what they are of, metric, network ("": the chosen one).
+MEANS = {
+    "all experiments: accuracy": ("test accuracy of VGG19", "accuracy", "19"),
+    "all experiments: accuracy of the COVID-19 label at 0.5": (
+        "accuracy as the authors compute it, network chosen on validation",
+        "accuracy_faulty",
+        "",
+    ),
 }
 COMPARED = (("e", "d"), ("d", "c"), ("e", "c"))
 DIFFERENCES = {"accuracy": "accuracy", "auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
@@ -497,6 +507,25 @@ def depth_table(
             row |= {f"{words}, VGG{depth}": with_interval(ours.get((one, metric))) for depth, one in both.items()}
         row |= {f"paper, VGG{depth}": printed_words(paper.get((one, "accuracy"))) for depth, one in both.items()}
         rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def mean_table(results: Results) -> pd.DataFrame:
+    """Return the conclusion's means over the tests of Experiments 1 to 3, ours over those that were run."""
+    rows = []
+    for printed, (words, metric, depth) in MEANS.items():
+        names = [f"{one}_{part}{depth}" for one in EXPERIMENTS if one != "comparison" for part in PARTS]
+        run = [name for name in names if name in results.systems]
+        if not run:
+            continue
+        # As the executions of one system: their mean, with all tests resampled together by patient.
+        frames = [results.predictions_of(name) for name in run]
+        pooled = [one.assign(system="all", repeat=one["repeat"] + 1000 * i) for i, one in enumerate(frames)]
+        function = {"accuracy": accuracy, "accuracy_faulty": faulty_accuracy}[metric]
+        (found,) = summarise_counts(pd.concat(pooled, ignore_index=True), {metric: function})
+        cell = next(one for one in results.published if one.row == printed)
+        row = {"mean of": words, "tests of ours": f"{len(run)} of {len(names)}", "ours (%)": with_interval(found)}
+        rows.append(row | {"paper (%)": f"{cell.mean:g}{'†' if cell.doubt else ''}"})
     return pd.DataFrame(rows)
 
 

@@ -19,10 +19,10 @@ VIEW_OF = {
     labels.COVID_LATERAL: LATERAL_CLASS,
     labels.OTHER_LATERAL: LATERAL_CLASS,
 }
-# The filter for radiographs of anywhere, which ships: it knows frontal images of the other collection, too.
+# The filter that ships also learns from frontal images of the other collection.
 BOTH_VIEWS = VIEW_OF | dict.fromkeys((labels.NORMAL, labels.PNEUMONIA), FRONTAL_CLASS)
-# Which labels are COVID-19 in an experiment, and which are not; a profile has those of its own collections. Lateral
-# COVID-19 images are offered to the classifiers too: what the filter lets through is part of the experiment.
+# Title, positive and negative labels of each experiment; a profile has those of its own collections. Lateral COVID-19
+# images are included: which of them pass the filter is part of the experiment.
 _POSITIVE = (labels.POSITIVE_PA, labels.POSITIVE_AP, labels.POSITIVE_OTHER)
 _STAND_IN_COVID = (labels.COVID_PA, labels.COVID_AP, labels.COVID_LATERAL)
 EXPERIMENTS = {
@@ -39,7 +39,7 @@ EXPERIMENTS = {
         (labels.COMPARED_NORMAL, labels.COMPARED_PNEUMONIA, labels.NORMAL, labels.PNEUMONIA),
     ),
 }
-# Two sorts of images whose difference is not COVID-19: what parts c, d and e can tell of the frame alone.
+# Tasks that do not involve COVID-19: what can parts c, d and e distinguish by other means?
 CONTROLS = {
     "source": ("source within pneumonia", {labels.PNEUMONIA: "elsewhere", labels.OTHER: "Cohen"}),
     "posture": (

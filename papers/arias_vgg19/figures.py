@@ -149,15 +149,15 @@ def _draw_thresholds(axes: Axes, curves: ThresholdCurves, published: float) -> N
 
 
 def mask_figure(folders: Mapping[str, Path], cohort: Cohort) -> tuple[Figure, float]:
-    """Return figure 3 of the paper, the masks of several U-Nets side by side, and the probability that is lung.
+    """Return figure 3 of the paper, the masks of several U-Nets side by side, and the threshold for lung pixels.
 
     Parameters
     ----------
     folders : mapping
-        Name of each network, such as "U-Net 1", to its folder as training leaves it, all on the same division; at least
-        one. The first chooses the images: its worst, its median and its best of the validation part.
+        Name of each network, such as "U-Net 1" -> folder of its training; at least one, all with the same split. The
+        images are the worst, median and best validation images of the first.
     cohort : Cohort
-        The radiographs with human masks that they were trained on.
+        The radiographs with human masks used for training.
 
     Raises
     ------
@@ -189,8 +189,8 @@ def mask_figure(folders: Mapping[str, Path], cohort: Cohort) -> tuple[Figure, fl
 def chosen_images(table: pd.DataFrame) -> dict[str, str]:
     """Return the validation images with the worst, median and best Dice (fewer if there are fewer images).
 
-    `table` is as `read_overlap` gives it, image ids as its index. Chosen by Dice only, so that nobody picks the
-    pretty ones; equals by their names.
+    `table` is from `read_overlap`, indexed by image id. Images are chosen by Dice alone, ties by id, so that the choice
+    is objective.
     """
     ranked = table[table["part"] == "validation"].sort_index().sort_values("dice", kind="stable").index
     places = {"worst": 0, "best": len(ranked) - 1, "median": len(ranked) // 2}

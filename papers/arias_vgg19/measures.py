@@ -13,12 +13,12 @@ from covid_keras.evaluation.metrics import percent
 def faulty_accuracy(confusion: np.ndarray) -> np.ndarray:
     """Return (TP + TN) / (TP + TN + 2 FP), the "accuracy" of Tables 6, 10, 14 and 15, percent, shape (...).
 
-    The authors' code takes the false positives for the false negatives too.
+    The authors' code uses the false positives in place of the false negatives.
 
     Parameters
     ----------
     confusion : ndarray (..., 2, 2)
-        Truth by rows, COVID-19 second.
+        Rows: true class; the second class is COVID-19.
     """
     right = np.trace(confusion, axis1=-2, axis2=-1)
     return percent(right, right + 2 * confusion[..., 0, 1])

@@ -1,4 +1,4 @@
-"""The networks of the systems: VGG16 and VGG19 with their input standardised, and who passes the view filter."""
+"""The networks of the systems, VGG16 and VGG19 with standardised input, and the answers of the view filter."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def vgg(depth: int) -> Callable[[Protocol, tuple[str, ...]], keras.Model]:
 
 
 def adapt(model: keras.Model, inputs: Inputs, rows: np.ndarray) -> None:
-    """Take the mean and std of equation 2 from the training part."""
+    """Fit mean and std of equation 2 to the training part."""
     chunks = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
     from covid_keras.models.vgg import STANDARDISE
 
@@ -58,7 +58,7 @@ def adapt(model: keras.Model, inputs: Inputs, rows: np.ndarray) -> None:
 
 
 def check(protocol: Protocol) -> None:
-    """Say before the first training which settings exclude each other."""
+    """Raise `UserError` for settings that exclude each other."""
     options = options_of(protocol)
     segmenter_settings(protocol)
     check_initial_weights(protocol, ("vgg16", "vgg19"), "VGG16 and of VGG19", options.width)
@@ -71,10 +71,10 @@ def check(protocol: Protocol) -> None:
 def frontal(view: Execution) -> np.ndarray:
     """Return which images of the cohort the view filter of a fold calls frontal, bool (n,).
 
-    The filter looks at every image once; what it said is kept beside its predictions.
+    The filter predicts each image once; its answers are cached beside its predictions.
     """
     path, ids = view.folder / VERDICTS, view.cohort.table["image_id"]
-    network = view.details["predictions_sha256"][:12]  # of another training it would be another filter
+    network = view.details["predictions_sha256"][:12]  # invalidates the cache if the filter is trained again
     if path.is_file():
         said = pd.read_csv(path, dtype=str, keep_default_na=False)
         if list(said["image_id"]) == list(ids) and set(said.get("filter", "")) == {network}:
@@ -87,7 +87,7 @@ def frontal(view: Execution) -> np.ndarray:
 
 
 def _frontal_scores(view: Execution) -> np.ndarray:
-    """Return the filter's probability of "frontal" of every image of the cohort, float64 (n,)."""
+    """Return the filter's probability of "frontal" for every image of the cohort, float64 (n,)."""
     from covid_keras.data.pipeline import make_dataset
 
     prepared = view.prepared

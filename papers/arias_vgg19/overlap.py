@@ -1,9 +1,9 @@
 """Dice and IoU of masks: the true ones, and those computed by the authors' code.
 
-The paper's "Dice" is taken pixel by pixel and averaged: a right pixel scores 1, a wrong one 1/2, so of a binary mask it
-is 1 - (share of wrong pixels) / 2, background included. Its "IoU" is that of all pixels of a batch at once, with the
-probability in place of the mask. The two do not belong to one mask, and neither is what its name says; the true Dice
-and IoU of an image are those of `covid_keras.evaluation.overlap.mask_overlap`.
+The paper's "Dice" is computed per pixel and averaged: a correct pixel scores 1, a wrong one 1/2, so that for a binary
+mask it is 1 - (share of wrong pixels) / 2, background included. Its "IoU" is computed over all pixels of a batch, with
+probabilities in place of the mask. Neither is the Dice or IoU of an image, and the two are not consistent with each
+other. `covid_keras.evaluation.overlap.mask_overlap` returns the true ones.
 
 Nothing here imports TensorFlow; `pixel_dice` and `iou_of_sums` take its tensors as well as arrays.
 
@@ -30,33 +30,34 @@ from covid_keras.evaluation.uncertainty import LEVEL, RESAMPLES, Interval, inter
 __all__ = ["OVERLAP", "PARTS", "PUBLISHED", "RECORD", "SUMS", "measured_of", "read_overlap", "summary_of"]
 
 SMOOTH = 1.0
-# What the authors' IoU of a batch is made of: sums over the pixels of an image.
+# Sums over the pixels of an image, from which the authors' IoU of a batch is computed.
 SUMS = ("sum_both", "sum_lung", "sum_probability")
-# What the overlap of an image has beside the true Dice and IoU.
+# Columns of the overlap of an image beside the true Dice and IoU.
 PUBLISHED = ("dice_published", *SUMS)
 
 
 def pixel_dice(lung, p):
-    """Return the authors' Dice of each pixel: (2 y p + 1) / (y^2 + p^2 + 1), of arrays or tensors of one shape.
+    """Return the authors' Dice of each pixel, (2 y p + 1) / (y^2 + p^2 + 1), for arrays or tensors of equal shape.
 
-    Their sums over the channels are left out, since a mask has one channel.
+    The authors' sums over channels are omitted, since a mask has one channel.
     """
     return (2 * lung * p + SMOOTH) / (lung * lung + p * p + SMOOTH)
 
 
 def iou_of_sums(both, lung, p):
-    """Return the authors' IoU from the sums over a batch's pixels of y p, of y and of p; of no lung and no p it is 1.
+    """Return the authors' IoU, (both + 1) / (lung + p - both + 1), from sums over a batch's pixels.
 
-    It is (both + 1) / (lung + p - both + 1): of all pixels at once, the probability standing for the mask.
+    `both`, `lung` and `p` are the sums of y p, y and p, where p is the probability of lung. Without lung and p, the IoU
+    is 1.
     """
     return (both + SMOOTH) / (lung + p - both + SMOOTH)
 
 
 def authors_dice(lung: np.ndarray, p: np.ndarray, counts: np.ndarray | None = None) -> float:
-    """Return the authors' "Dice", 1/2 (every pixel wrong) to 1: the mean of `pixel_dice` over counted pixels.
+    """Return the authors' "Dice" of an image, 1/2 (every pixel wrong) to 1: the mean of `pixel_dice`.
 
-    `lung` (0 or 1) is the human mask, `p` (0..1) the probability of lung or a binary mask of the same shape; `counts`
-    (0 or 1) are the pixels that a person has judged, in the authors' code all. NaN if none counts.
+    `lung` (0 or 1) is the human mask, `p` (0..1) the probability of lung or a binary mask of the same shape, and
+    `counts` (0 or 1) marks the annotated pixels (default, as in the authors' code: all). NaN if there are none.
     """
     each = pixel_dice(np.asarray(lung, np.float64), np.asarray(p, np.float64))
     if counts is None:
@@ -66,7 +67,7 @@ def authors_dice(lung: np.ndarray, p: np.ndarray, counts: np.ndarray | None = No
 
 
 def soft_sums(lung: np.ndarray, p: np.ndarray, counts: np.ndarray | None = None) -> tuple[float, float, float]:
-    """Return the sums over the pixels that count of y p, of y and of p, in float64."""
+    """Return the sums of y p, y and p over the annotated pixels, in float64."""
     lung, p = np.asarray(lung, np.float64), np.asarray(p, np.float64)
     if counts is not None:
         lung, p = lung * counts, p * counts
@@ -74,7 +75,7 @@ def soft_sums(lung: np.ndarray, p: np.ndarray, counts: np.ndarray | None = None)
 
 
 def batched_iou(sums: np.ndarray, batch_size: int) -> np.ndarray:
-    """Return the authors' IoU of each batch from the `SUMS` of the images, (n, 3), in their order."""
+    """Return the authors' IoU per batch, from the `SUMS` per image, (n, 3), in order."""
     starts = np.arange(0, len(sums), batch_size)
     return iou_of_sums(*np.add.reduceat(np.asarray(sums, np.float64), starts, axis=0).T)
 
@@ -102,18 +103,18 @@ def measured_of(folder: Path, system: str) -> list[Measured]:
     Parameters
     ----------
     folder : Path
-        As `papers.arias_vgg19.segmenters.train_segmenter` leaves it.
+        Folder of a training by `covid_keras.training.segmenters.train_segmenter`.
     system : str
-        What the published cells call it.
+        Its name in the published cells.
 
     Returns
     -------
     list of Measured
-        For each part `dice_<part>`, `iou_<part>` (true, of the mask at the radiograph's own size),
+        Per part: `dice_<part>` and `iou_<part>` (true ones, of the mask at the radiograph's own size),
         `dice_published_<part>` and `iou_published_<part>` (the authors' functions, of the probability at the network's
-        size). Mean and std (ddof 1) over images, of `iou_published` over batches; the interval by bootstrap over
-        patients. The training part is measured without dropout and with the weights kept, where the paper's numbers
-        are means over an epoch in which the weights still changed.
+        size). Mean and std (ddof 1) over images, for `iou_published` over batches; interval by bootstrap over patients.
+        The training part is measured with the final weights and without dropout; the paper's training numbers are means
+        over an epoch during which the weights change.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def measured_of(folder: Path, system: str) -> list[Measured]:
 
 
 def _published_iou(part: pd.DataFrame, batch_size: int) -> tuple[tuple[float, float], Interval]:
-    """Return mean, std over batches and interval: the images of drawn patients are cut into batches again."""
+    """Return mean and std over batches, and the interval; each resample of patients is split into batches anew."""
     sums = part[list(SUMS)].to_numpy()
     values = batched_iou(sums, batch_size)
     rows = list(part.reset_index(drop=True).groupby("patient_id", sort=True).indices.values())

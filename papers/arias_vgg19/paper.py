@@ -12,7 +12,7 @@ from papers.arias_vgg19.cohorts import COHORTS
 from papers.arias_vgg19.experiments import BOTH_VIEWS, CONTROLS, EXPERIMENTS, PARTS
 from papers.arias_vgg19.settings import UNETS
 from papers.arias_vgg19.stages import SEGMENTERS
-from papers.arias_vgg19.systems import best_of, control, filter_of, part_of_experiment
+from papers.arias_vgg19.systems import ViewFilter, best_of, control, filter_of, part_of_experiment
 
 VIEW_FILTERS = (filter_of("16"), filter_of("19"))
 
@@ -39,7 +39,7 @@ PAPER = AriasPaper(
         *VIEW_FILTERS,
         filter_of("16", "view_balanced", "view_balanced", "View filter, VGG16, classes weighted"),
         filter_of("16", "view_all", "view_all", "View filter, VGG16, both collections", BOTH_VIEWS),
-        best_of(VIEW_FILTERS, "view", "View filter, the better one"),
+        best_of(VIEW_FILTERS, "view", "View filter, as applied", ViewFilter),
         *(Segmenter.row(SEGMENTERS, name, f"U-Net {number}") for number, name in enumerate(UNETS, 1)),
         *(system for name in EXPERIMENTS for part in PARTS for system in part_of_experiment(name, part)),
         *(control(name, part) for name in CONTROLS for part in PARTS),

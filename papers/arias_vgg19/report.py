@@ -24,6 +24,7 @@ from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS, experim
 from papers.arias_vgg19.measures import measure
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS
 from papers.arias_vgg19.overlap import read_overlap
+from papers.arias_vgg19.settings import options_of
 from papers.arias_vgg19.systems import DEPTHS
 
 PROSE = ("papers.arias_vgg19", "report.md.j2")
@@ -187,14 +188,19 @@ def _data_of(results: Results) -> Path | None:
 
 def depth_section(results: Results) -> Section | None:
     """Choices between the two networks on validation, and the results of both."""
-    names = [name for name in ("view", *comparisons.chosen_systems(results.systems)) if name in results.systems]
+    names = comparisons.chosen_systems(results.systems)
+    if "view" in results.systems and options_of(results.run.protocol).view == "best":
+        names = ["view", *names]
     if not names:
         return None
     picked = {name: [record.get("chosen", "") for _, record in results.executions_of(name)] for name in names}
     counts = Counter(depth for chosen in picked.values() for one in chosen for depth in DEPTHS if one.endswith(depth))
     ours, paper = measured_of(results.measured), printed_of(results.published)
     frame = comparisons.depth_table(picked, results.systems, ours, paper)
-    return Section(*_said("depth", counts=counts), [TableEntry(*_said("depths"), frame)])
+    tables = [TableEntry(*_said("depths"), frame)]
+    if len(means := comparisons.mean_table(results)):
+        tables.append(TableEntry(*_said("means"), means))
+    return Section(*_said("depth", counts=counts), tables)
 
 
 def faulty_section(results: Results) -> Section | None:

@@ -1,17 +1,17 @@
-"""The paper's own lung segmenters: U-Net 1, 2 and 3, trained on radiographs with human masks, and used on others.
+"""The paper's lung segmenters U-Net 1, 2 and 3: scaling of the input, loss and metrics.
 
-How a segmenter is trained, kept and used is `covid_keras.training.segmenters`; here is what is the paper's. Unlike the
-recipe of the shipped U-Net (`covid_keras.training.lung_recipe`) everything is as published: no batch normalisation, no
-augmentation, a constant rate, a loss of 1 - Dice pixel by pixel, and the epoch that is best on the validation part.
+`covid_keras.training.segmenters` trains and applies them. Unlike the recipe of the shipped U-Net
+(`covid_keras.training.lung_recipe`), everything is as published: no batch normalisation, no augmentation, a constant
+learning rate, a loss of 1 - Dice per pixel, and the epoch with the best validation Dice.
 
-Two things differ from the authors' code on purpose: pixels that annotators marked "ignore" count neither in the loss
-nor in any measure (the paper's collections have none), and large radiographs are shrunk by the mean over areas, not by
-interpolation between the four nearest pixels.
+Two deliberate differences from the authors' code: pixels that annotators marked "ignore" count neither in the loss nor
+in the metrics (the paper's collections have none), and large radiographs are reduced by area averaging instead of
+bilinear interpolation.
 
 References
 ----------
 .. [1] D. Arias-Garzon et al., "COVID-19 detection in X-ray images using convolutional neural networks", Machine
-   Learning with Applications 6 (2021) 100138, sections 2.3 and 3.2, equations 1 to 4; loss, dropout and threshold as in
+   Learning with Applications 6 (2021) 100138, sections 2.4 and 3.2, equations 1 to 4; loss, dropout and threshold as in
    the authors' code.
 """
 
@@ -34,16 +34,15 @@ from papers.arias_vgg19.settings import SegmenterSettings, Standardise
 
 @dataclass(frozen=True)
 class Scaling:
-    """Equation 2, z = (x - mean) / std, of images that equation 1 has brought to 0..1.
+    """Equation 2, z = (x - mean) / std, for images scaled to 0..1 by equation 1.
 
     Attributes
     ----------
     mode : {"global", "authors", "per_image"}
-        "global": mean and std of all training pixels, for every image (the letter of the paper). "authors": training
-        images by their own, all others by the means of the training images' means and stds. "per_image": each image by
-        its own.
+        "global": mean and std of all training pixels, for every image (as the paper says). "authors": training images
+        by their own mean and std, all others by the averages of these. "per_image": each image by its own.
     mean, std : float
-        The two scalars; in mode "per_image" noted, not used.
+        The two scalars; recorded but not used in mode "per_image".
     """
 
     mode: Standardise
@@ -52,12 +51,12 @@ class Scaling:
 
     @classmethod
     def of(cls, mode: Standardise, images: np.ndarray) -> Scaling:
-        """Fit the scalars to the training images, (n, H, W) in 0..1, leaving out flat ones.
+        """Fit the scalars to the training images, (n, H, W) in 0..1, without constant ones.
 
         Raises
         ------
         UserError
-            If every image is flat.
+            If every image is constant.
         """
         images = images.astype(np.float64)
         varied = images[np.ptp(images, axis=(1, 2)) > 0]
@@ -68,10 +67,10 @@ class Scaling:
         return cls(mode, float(varied.mean(axis=(1, 2)).mean()), float(varied.std(axis=(1, 2)).mean()))
 
     def __call__(self, images: np.ndarray, training: bool = False) -> np.ndarray:
-        """Return images, (n, H, W) in 0..1, as the network takes them: float32 (n, H, W, 1).
+        """Scale images, (n, H, W) in 0..1, to the network's input, float32 (n, H, W, 1).
 
-        `training` tells the images that the network learns from, which the authors scale differently. An image of one
-        grey level becomes 0 if it is scaled by its own std.
+        `training` marks training images, which mode "authors" scales differently. A constant image becomes 0 if it is
+        scaled by its own std.
         """
         mean, std = self.mean, self.std
         if self.mode == "per_image" or (self.mode == "authors" and training):

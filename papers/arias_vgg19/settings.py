@@ -18,31 +18,35 @@ Standardise = Literal["global", "authors", "per_image"]
 
 @dataclass(frozen=True)
 class Options:
-    """All of them.
+    """The options.
 
     Attributes
     ----------
     standardise : str
         How equation 2 is read: "global", "authors" or "per_image" (see `covid_keras.models.standardise`).
+    view : str
+        The network of the view filter: "vgg19" as in the paper, or "best", per fold the better of VGG16 and VGG19 on
+        validation.
     width : float
-        Share of the published filters and units that the VGGs have; below 1 only from random weights.
+        Width of the VGGs relative to the published filters and units; below 1 requires random initial weights.
     pool5 : int
-        Side of the last max pooling: 2, or 8 as in the authors' code.
+        Size of the last max pooling: 2, or 8 as in the authors' code.
     kernel_bug : bool
-        Convert VGG16's first kernel as the authors' code does by accident: two of its three columns stay 0.
+        Convert VGG16's first kernel as the authors' code does by mistake: two of its three columns stay 0.
     channels : str
-        Which colour the grey weights are given to: "bgr", the order the ImageNet weights were trained in, or "authors",
-        who take it for RGB.
+        Order of the colour channels for the conversion to grey: "bgr", as the ImageNet weights were trained, or
+        "authors", who assume RGB.
     masks : str
-        Who marks the lungs of parts d and e: "shipped", the suite's U-Net, or one of the paper's three.
+        Segmenter for parts d and e: "shipped", the suite's U-Net, or one of the paper's three.
     threshold : float
-        Of the paper's U-Nets, from which on a pixel is lung.
+        Probability threshold of the paper's U-Nets for lung pixels.
     segmenters : mapping
-        "unet1", "unet2", "unet3" to the settings of each (`SegmenterSettings`). Those
-        named are trained and measured.
+        "unet1", "unet2", "unet3" -> settings (`SegmenterSettings`). Those that the protocol names among its systems
+        are trained and measured.
     """
 
     standardise: Standardise = "global"
+    view: Literal["vgg19", "best"] = "vgg19"
     width: float = 1.0
     pool5: int = 2
     kernel_bug: bool = False
@@ -59,13 +63,13 @@ options_of = options_reader(Options)
 class SegmenterSettings(shared.SegmenterSettings):
     """One U-Net and its training; the defaults are those published for U-Net 3.
 
-    `filters` is F0 of equation 3: 16, 112 and 64 for U-Net 1, 2 and 3. The authors' code has a batch of 32 where the
-    paper says 64.
+    `filters` is F0 of equation 3: 16, 112 and 64 for U-Net 1, 2 and 3. The batch size is 64 in the paper and 32 in the
+    authors' code.
 
     Attributes
     ----------
     size : int
-        A multiple of 16: four poolings halve it each.
+        A multiple of 16, for four poolings.
     form : {"published", "authors"}
         "authors" is U-Net 2 as in the authors' code (see `covid_keras.models.build_unet`).
     standardise : {"global", "authors", "per_image"}
@@ -86,14 +90,14 @@ def segmenter_settings(protocol: Protocol) -> dict[str, SegmenterSettings]:
     Raises
     ------
     UserError
-        Where a name is none of the paper's, or a setting is unknown or makes no sense.
+        If a name is not one of the paper's, or a setting is unknown or invalid.
     """
     options = options_of(protocol)
     if unknown := [name for name in options.segmenters if name not in UNETS]:
         raise unknown_key("protocol.yaml", unknown[0], UNETS, "options.segmenters")
     if options.masks not in ("shipped", *options.segmenters):
-        problem = f"options.masks is {options.masks!r}, which is not trained"
-        raise UserError("protocol.yaml", problem, "Name it in options.segmenters")
+        problem = f"options.masks is {options.masks!r}, which has no settings"
+        raise UserError("protocol.yaml", problem, "Add it to options.segmenters")
     common = {"standardise": options.standardise, "threshold": options.threshold}
     return {
         name: build(SegmenterSettings, common | options.segmenters[name], "protocol.yaml", f"options.segmenters.{name}")

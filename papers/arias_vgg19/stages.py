@@ -38,7 +38,7 @@ class UNets(PaperSegmenters):
     def masks(self, protocol: Protocol) -> str:
         return options_of(protocol).masks
 
-    def kind(self) -> SegmenterKind:
+    def kind(self, name: str) -> SegmenterKind:
         from papers.arias_vgg19.segmenters import UNetKind
 
         return UNetKind()

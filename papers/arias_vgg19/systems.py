@@ -18,6 +18,7 @@ from papers.arias_vgg19 import cohorts as labels
 from papers.arias_vgg19 import networks
 from papers.arias_vgg19.experiments import CONTROLS, COVID, EXPERIMENTS, NEGATIVE, VIEW_OF
 from papers.arias_vgg19.networks import VIEWS
+from papers.arias_vgg19.settings import options_of
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +41,7 @@ class Vgg(Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class Filtered(Vgg):
-    """A network that sees only images called frontal by the same fold's view filter, `after`."""
+    """A network that takes only images called frontal by the view filter of the same fold, `after`."""
 
     def part(self, execution: Execution) -> np.ndarray:
         frontal = networks.frontal(execution.below(self.after))
@@ -49,7 +50,7 @@ class Filtered(Vgg):
 
 @dataclass(frozen=True, kw_only=True)
 class SourceControl(Vgg):
-    """Pneumonia of either collection: Cohen's others include some without finding."""
+    """Pneumonia of either collection, without Cohen's images without finding."""
 
     def takes_part(self, execution: Execution) -> np.ndarray:
         table = execution.cohort.table
@@ -71,11 +72,22 @@ class BestVgg(BestOf):
     heat_layer: ClassVar[str] = networks.HEAT_LAYER
 
 
+class ViewFilter(BestVgg):
+    """The view filter that decides which images go on: VGG19, or the better network (option `view`)."""
+
+    def summary(self, protocol: Protocol) -> str:
+        return super().summary(protocol) if options_of(protocol).view == "best" else self.candidates[-1]
+
+    def chosen(self, execution: Execution) -> str:
+        best = options_of(execution.protocol).view == "best"
+        return super().chosen(execution) if best else self.candidates[-1]
+
+
 def part_image(part: str) -> Callable[[Protocol], Preparation]:
     """Return the preparation of part c, d or e: whole image, only the lungs, all but the lungs."""
 
     def preparation(protocol: Protocol) -> Preparation:
-        # Where no lung is found nothing is left of part d, as in the authors' code, which then drops the image.
+        # Without lungs, part d is black; the authors' code then drops the image.
         empty = "black" if MASKS[part] == "keep" else "whole"
         return Preparation(size=protocol.size, mask=MASKS[part], interpolation="linear", empty=empty)
 
@@ -98,12 +110,10 @@ def filter_of(
     )
 
 
-def best_of(systems: tuple[Vgg, ...], name: str, title: str) -> BestVgg:
+def best_of(systems: tuple[Vgg, ...], name: str, title: str, kind: type[BestVgg] = BestVgg) -> BestVgg:
     """Return, per fold, the system with the best validation accuracy."""
     candidates = tuple(one.name for one in systems)
-    return BestVgg.like(
-        systems[0], name=name, title=title, parts=("validation", "test"), after="", candidates=candidates
-    )
+    return kind.like(systems[0], name=name, title=title, parts=("validation", "test"), after="", candidates=candidates)
 
 
 def part_of_experiment(experiment: str, part: str) -> tuple[Vgg | BestVgg, ...]:

@@ -1,8 +1,7 @@
 """The cohorts of Hertel & Benlamri: the paper's collections, their stand-ins, and the phantom.
 
-One cohort holds the images of every experiment; a label says what an image shows and, where that decides on its part of
-the division, of which collection it is. Each system calls the labels by the classes that it tells apart
-(`papers.hertel_ensemble.systems`).
+One cohort contains the images of all experiments. A label gives the finding of an image and, where the split depends on
+it, the collection. Each system maps the labels to its classes (`papers.hertel_ensemble.systems`).
 """
 
 from __future__ import annotations
@@ -31,9 +30,11 @@ from covid_keras.paper.cohorts import (
 from covid_keras.paper.protocol import Protocol
 
 NORMAL, PNEUMONIA = "normal", "pneumonia"
-# COVID-19 by collection: in the paper that of COVIDx is for validation and test, that of BIMCV for training.
+# COVID-19 by collection: in the paper, COVIDx's is used for validation and test only, BIMCV's for training only.
 COVID_COVIDX, COVID_RICORD, COVID_BIMCV = "COVID-19, COVIDx", "COVID-19, RICORD", "COVID-19, BIMCV"
 COVID_COHEN, COVID_CXNET = "COVID-19, Cohen", "COVID-19, COVID-CXNet"
+# Of Kermany's children, whom the paper excludes.
+NORMAL_CHILD, PNEUMONIA_CHILD = CHILDREN = "normal, children", "pneumonia, children"
 POSITIVE_GR, NEGATIVE_GR = "positive, COVIDGR", "negative, COVIDGR"
 STAND_IN = (COVID_COHEN, COVID_CXNET, NORMAL, PNEUMONIA)
 PUBLISHED = (COVID_COVIDX, COVID_RICORD, COVID_BIMCV, NORMAL, PNEUMONIA)
@@ -43,10 +44,10 @@ _COVIDX_LABELS = {"COVID-19": COVID_COVIDX, "normal": NORMAL, "pneumonia": PNEUM
 
 @dataclass(frozen=True)
 class PublishedCohort(Kind):
-    """COVIDx5's three classes, COVID-19 of MIDRC-RICORD-1C and BIMCV-COVID19+ (section 3.2), COVIDGR-1.0 if at hand.
+    """COVIDx5's three classes, COVID-19 of MIDRC-RICORD-1C and BIMCV-COVID19+, COVIDGR-1.0 if at hand.
 
-    The numbers are how many images of RICORD and of BIMCV the paper counts; which ones is not published, they are drawn
-    by `seed`, all for 0. BIMCV's PNG files with dark bone (MONOCHROME1) are turned: polarity would tell the collection.
+    `ricord` and `bimcv` are the paper's numbers of images (0: all). Which ones it took is not published; they are drawn
+    by `seed`. BIMCV's PNG files with dark bone (MONOCHROME1) are inverted, or polarity would reveal the collection.
     """
 
     kind: Literal["published"]
@@ -75,10 +76,11 @@ class PublishedCohort(Kind):
 
 @dataclass(frozen=True)
 class StandInCohort(Kind):
-    """COVID-CXNet, Cohen's collection and the NIH subset. Counts of 0 take all.
+    """COVID-CXNet, Cohen's collection and the NIH subset. Counts of 0 take all, but `children` 0 none.
 
-    Adults' radiographs of COVID-CXNet without near-duplicates in Cohen's; `cohen` COVID-19 images of Cohen's; NIH
-    images without finding are normal, those with pneumonia and Cohen's other pneumonias are pneumonia.
+    COVID-19: adults of COVID-CXNet without near-duplicates in Cohen's collection, and `cohen` images of the latter.
+    Normal: NIH images without finding. Pneumonia: NIH's, and Cohen's other pneumonias. `children` is the number of
+    Kermany's images per class, under labels of their own.
     """
 
     kind: Literal["stand_in"]
@@ -86,8 +88,12 @@ class StandInCohort(Kind):
     cxnet: int = 0
     normal: int = 0
     pneumonia: int = 0
+    children: int = 0
     seed: int = 2022
     needs: ClassVar = ("covid_cxnet", "cohen", "chestxray14")
+
+    def available(self, data: Path | None) -> str | None:
+        return missing_collection((*self.needs, *(("kermany",) if self.children else ())), data)
 
     def make(self, data: Path, made: Path) -> Cohort:
         rng = np.random.default_rng(self.seed)
@@ -106,14 +112,20 @@ class StandInCohort(Kind):
             drawn(with_label(nih, "No_findings"), self.normal, rng, "NIH images").assign(label=NORMAL),
             drawn(ill, self.pneumonia, rng, "pneumonias").assign(label=PNEUMONIA),
         ]
-        return joined(parts, STAND_IN, "COVID-CXNet, Cohen and NIH ChestX-ray14")
+        if not self.children:
+            return joined(parts, STAND_IN, "COVID-CXNet, Cohen and NIH ChestX-ray14")
+        kermany = load_source("kermany", data).table
+        normal = kermany["label"] == "normal"
+        for rows, label in ((normal, NORMAL_CHILD), (~normal, PNEUMONIA_CHILD)):
+            parts.append(drawn(kermany[rows], self.children, rng, "images of children").assign(label=label))
+        return joined(parts, (*STAND_IN, *CHILDREN), "COVID-CXNet, Cohen, NIH ChestX-ray14 and Kermany")
 
 
 @dataclass(frozen=True)
 class PhantomCohort(Kind):
-    """Synthetic radiographs: patients of each label, side in pixels.
+    """Synthetic radiographs: number of patients per label, image size in pixels.
 
-    Hospital B has the COVID-19 images that no network is trained on ("COVID-19, Cohen"), hospital A all others.
+    Hospital B has the COVID-19 images that are not used for training ("COVID-19, Cohen"), hospital A all others.
     """
 
     kind: Literal["phantom"]

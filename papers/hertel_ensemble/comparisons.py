@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from covid_keras.evaluation import (
 from covid_keras.evaluation.proportions import standard_error, wilson_interval
 from covid_keras.evaluation.uncertainty import SHARES, mean_interval
 from covid_keras.paper.registered import load_paper
+from covid_keras.paper.unfreezing import HEAD
 from covid_keras.reporting.differences import (
     MeasuredOf,
     Printed,
@@ -40,6 +42,7 @@ from covid_keras.reporting.differences import (
 )
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.wording import NOTHING, number, published_number, with_bounds
+from covid_keras.training.runfolder import Execution
 from papers.hertel_ensemble import stages
 from papers.hertel_ensemble.networks import NETWORKS as BUILT
 from papers.hertel_ensemble.systems import COVID
@@ -49,6 +52,7 @@ from papers.hertel_ensemble.systems import TASKS as OF_PAPER
 NETWORKS = {name: network.title for name, network in BUILT.items()}
 ENSEMBLES = {"average": "weighted average", "vote": "majority vote"}
 TASKS = {name: task.title for name, task in OF_PAPER.items()}
+SEGMENTER_TITLES = {stages.NAME: "ResUNet", stages.UNET: "U-Net"}
 
 PATTERNS = {1: "3-0", 2: "2-1", 3: "1-1-1"}  # votes, by how many classes are named
 FEW_EXECUTIONS = 5
@@ -64,6 +68,8 @@ COVIDGR_METRICS = ("accuracy", "sensitivity")
 COMPARED_PAPER = COMPARED_SYSTEM = "covid_sdnet"
 _KEYS = ["repeat", "fold", "image_id"]
 _BEFORE = "accuracy_validation"
+_CHILDREN = "networks trained on children's images: "  # as published.yaml names what the paper says of them
+_AFTER_HEAD = "validation accuracy after these, {}"  # as published.yaml names what follows the frozen epochs
 _FELL = "accuracies fell by at {}"  # the paper's claim, as its published cells name it
 
 
@@ -100,19 +106,19 @@ def cell_words(cell: PublishedCell) -> str:
     return f"{published_number(cell.mean, cell.unit)}{spread}{unit}" + "†" * bool(cell.doubt)
 
 
-# --- the ResUNet
+# --- the segmenters
 
 
 def segmenter_table(ours: MeasuredOf, paper: PrintedOf) -> pd.DataFrame:
-    """Return Dice and IoU of the ResUNet, ours and the paper's, one row per part and measure."""
+    """Return Dice and IoU of ResUNet and U-Net, ours and the paper's, one row per network, part and measure."""
+    measures = (("dice", "Dice"), ("iou", "IoU"))
     rows = []
-    for part in ("train", "validation"):
-        for measure, words in (("dice", "Dice"), ("iou", "IoU")):
-            key = stages.NAME, f"{measure}_{part}"
-            if one := ours.get(key):
-                row = {"part": part, "measure": words, "ours": with_interval(one)}
-                row |= {"images": one.n_images, "patients": one.n_patients}
-                rows.append(row | {"paper": printed_words(paper.get(key))})
+    for name, part, (measure, words) in product(stages.SEGMENTERS.names, ("train", "validation"), measures):
+        key = name, f"{measure}_{part}"
+        if one := ours.get(key):
+            row = {"network": SEGMENTER_TITLES[name], "part": part, "measure": words, "ours": with_interval(one)}
+            row |= {"images": one.n_images, "patients": one.n_patients}
+            rows.append(row | {"paper": printed_words(paper.get(key))})
     return pd.DataFrame(rows)
 
 
@@ -315,6 +321,55 @@ def claimed_drop(published: Iterable[PublishedCell], paper: PrintedOf) -> dict[s
     fell = [(short_title(name), one.value - other.value) for name, (one, other) in pairs.items() if other is not None]
     outside = [one for one in fell if not bounds["least"] <= round(one[1], 6) <= bounds["most"]]
     return bounds | {"systems": len(fell), "outside": outside}
+
+
+# --- children as negatives
+
+
+def children_table(results: Results) -> pd.DataFrame:
+    """Return accuracy, sensitivity and AUC for COVID-19 of DenseNet-201 with adults and with children as negatives."""
+    printed = " to ".join(f"{cell.mean:g}" for cell in results.published if cell.row.startswith(_CHILDREN))
+    rows = []
+    for name, negatives in (("densenet201_whole", "adults"), ("densenet201_children", "children")):
+        if name in results.systems:
+            found = measured_of(summarise(results.predictions_of(name), positive=COVID))
+            metrics = {"accuracy": "accuracy (%)", "sensitivity": "sensitivity (%)", "auc": "AUC (%)"}
+            row = {"normal and pneumonia images of": negatives} | measured_cells(found, name, metrics)
+            rows.append(row | {"paper, of other works": printed if negatives == "children" else NOTHING})
+    return pd.DataFrame(rows)
+
+
+# --- the head's stage
+
+
+def head_table(results: Results) -> pd.DataFrame:
+    """Return the validation accuracy after the head's last epoch of each network, mean over executions."""
+    bounds = [
+        cell.mean for word in ("from", "to") for cell in results.published if cell.row == _AFTER_HEAD.format(word)
+    ]
+    printed = " to ".join(f"{bound:g}" for bound in bounds)
+    rows = []
+    for name in (name for task in TASKS for name in systems_of(results, task)):
+        if name.rpartition("_")[0] not in NETWORKS:
+            continue
+        reached = [epoch for execution, _ in results.executions_of(name) if (epoch := _after_head(execution))]
+        if reached:
+            accuracies = [100 * accuracy for _, accuracy in reached]
+            row = {"task": TASKS[name.rpartition("_")[2]], "system": short_title(name)}
+            row |= {"epochs of the head": str(reached[0][0]), "validation accuracy (%)": number(np.mean(accuracies))}
+            rows.append(row | {"executions": len(reached), "paper": printed})
+    return pd.DataFrame(rows)
+
+
+def _after_head(execution: Execution) -> tuple[int, float] | None:
+    """Return the number of the head's epochs and the accuracy after the last; None without such a stage."""
+    if (history := execution.history) is None:
+        return None
+    names = [stage.name for stage in execution.system.stages(execution.protocol)]
+    if HEAD not in names:
+        return None
+    rows = history[history["stage"] == names.index(HEAD)]
+    return (len(rows), float(rows["val_accuracy"].iloc[-1])) if len(rows) else None
 
 
 # --- each class against the rest

@@ -1,7 +1,7 @@
 """The three networks: DenseNet-201, ResNet-152 and VGG-19 with new dense layers, and the stages of their unfreezing.
 
-Section 3.4: backbone, pooling, one dense layer with ReLU (128, 1024, 4096 units), dropout 0.1, and three softmax
-outputs or one sigmoid.
+Each is a backbone, pooling, one dense layer with ReLU (128, 1024 or 4096 units), dropout 0.1, and three softmax outputs
+or one sigmoid.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _SMALLEST = 32
 
 @dataclass(frozen=True)
 class Network:
-    """One of the three.
+    """One of the three networks.
 
     Attributes
     ----------
     title, kind, shallow : str
-        As the tables call it; its name in `keras.applications`, and that of the shallowest network of its family.
+        Its name in the tables, its name in `keras.applications`, and that of the shallowest network of its family.
     units : int
-        Of the new dense layer.
+        Units of the new dense layer.
     groups : tuple of tuple of str
-        The beginnings of the names of the layers that are unfrozen together, the topmost first: what is between two
-        blocks is unfrozen with the lower one, the stem with the lowest.
+        Prefixes of the names of layers that are unfrozen together, the topmost group first. Layers between two blocks
+        belong to the lower one, the stem to the lowest.
     """
 
     title: str
@@ -104,28 +104,28 @@ def build_network(
     batchnorm_momentum: float | None = None,
     shallow: bool = False,
 ) -> keras.Model:
-    """Build DenseNet-201, ResNet-152 (version 1) or VGG-19 without its top, and the paper's new layers on it.
+    """Build DenseNet-201, ResNet-152 (version 1) or VGG-19 without top, with the paper's new layers.
 
     Parameters
     ----------
     name : str
-        Of `NETWORKS`.
+        Key of `NETWORKS`.
     input_shape : tuple of int
-        Height, width, 3; at least 32. Values standardised image by image.
+        Height, width, 3; at least 32. Images are standardised one by one.
     classes : int
-        2 gives one sigmoid, the probability of the second class; more give so many softmax outputs.
+        2 gives one sigmoid, the probability of the second class; more give one softmax output per class.
     weights : {"imagenet", "none"} or path
-        Initial weights of the backbone; a file is keras.applications' `notop` one.
+        Initial weights of the backbone; a file must be keras.applications' `notop` one.
     pooling : {"average", "flatten"}
-        Global average pooling, or all places of the last feature maps.
+        Global average pooling, or all positions of the last feature maps.
     steady : bool
-        Whether batch normalisation can hold its statistics (see `covid_keras.models.steady`).
+        Whether batch-normalisation statistics can be frozen (see `covid_keras.models.steady`).
     width : float
-        Share of the filters and units, for small machines; below 1 with "none" only.
+        Width relative to the published filters and units; below 1 with "none" only.
     batchnorm_momentum : float, optional
         See `covid_keras.models.backbones.set_batchnorm_momentum`.
     shallow : bool
-        DenseNet-121, ResNet-50 or VGG-16 in its place.
+        Build DenseNet-121, ResNet-50 or VGG-16 instead.
 
     Returns
     -------
@@ -135,9 +135,9 @@ def build_network(
     Raises
     ------
     UserError
-        Where ImageNet weights cannot be downloaded, or the file is missing or does not fit.
+        If ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     ValueError
-        For another name or pooling, or a width with weights.
+        If the pooling is unknown, or `width` is combined with weights.
     """
     import keras
     from keras import layers
@@ -145,7 +145,7 @@ def build_network(
     if pooling not in ("average", "flatten"):
         raise ValueError(f"pooling must be average or flatten, not {pooling!r}")
     if width != 1 and weights != "none":
-        raise ValueError("a share of the filters has no weights to begin with")
+        raise ValueError("width other than 1 requires random initial weights")
     network = NETWORKS[name]
     kind = network.shallow if shallow else network.kind
     base = _backbone(kind, input_shape, weights, steady, width, batchnorm_momentum)
@@ -187,7 +187,7 @@ def _backbone(
 
 
 def check(protocol: Protocol) -> None:
-    """Say before the first training which settings exclude each other."""
+    """Raise `UserError` for settings that exclude each other."""
     options = options_of(protocol)
     segmenter_settings(protocol)
     check_initial_weights(protocol, NETWORKS, "three networks", options.width)
@@ -198,7 +198,7 @@ def check(protocol: Protocol) -> None:
 
 
 def _check_statistics(protocol: Protocol) -> None:
-    """Refuse to hold statistics that nobody has measured: those of random initial weights."""
+    """Raise `UserError` if the frozen statistics would be those of random initial weights."""
     for name, network in NETWORKS.items():
         unfreeze = protocol.training_of(name).unfreeze
         measured = protocol.weights != "none" or name in protocol.files or (unfreeze.epochs and unfreeze.scratch)
@@ -206,6 +206,6 @@ def _check_statistics(protocol: Protocol) -> None:
             continue
         raise UserError(
             "options.statistics frozen",
-            f"holds statistics of {network.title} that nobody has measured: its initial weights are random",
-            "Give training.unfreeze epochs and scratch, or --weights imagenet, or set options.statistics to trained",
+            f"would freeze statistics of {network.title} that were never fitted: its initial weights are random",
+            "Set training.unfreeze epochs and scratch, use --weights imagenet, or set options.statistics to trained",
         )

@@ -12,8 +12,8 @@ from covid_keras.training.segmenter_runs import Segmenter, SegmentingPaper
 from papers.hertel_ensemble import networks
 from papers.hertel_ensemble.cohorts import COHORTS
 from papers.hertel_ensemble.networks import NETWORKS
-from papers.hertel_ensemble.stages import NAME, SEGMENTERS
-from papers.hertel_ensemble.systems import classifier, systems_of, whole
+from papers.hertel_ensemble.stages import NAME, SEGMENTERS, UNET
+from papers.hertel_ensemble.systems import classifier, systems_of, whole, with_children
 
 # Its twin is trained before it, on the same images, with masks: Figure 11 needs both.
 WHOLE = replace(
@@ -46,8 +46,10 @@ PAPER = HertelPaper(
     folder=Path(__file__).resolve().parent,
     systems=(
         Segmenter.row(SEGMENTERS, NAME, "ResUNet"),
+        Segmenter.row(SEGMENTERS, UNET, "U-Net, trained like the ResUNet"),
         *systems_of("multi"),
         WHOLE,
+        with_children(),
         *systems_of("binary"),
         *systems_of("gr"),
         *systems_of("gr5"),

@@ -18,6 +18,7 @@ from papers.hertel_ensemble import comparisons, images, stages
 from papers.hertel_ensemble.cohorts import COVIDGR
 from papers.hertel_ensemble.comparisons import TASKS, systems_of
 from papers.hertel_ensemble.measures import measure
+from papers.hertel_ensemble.networks import NETWORKS
 from papers.hertel_ensemble.systems import COVID, KINDS
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ class Report(PaperReport):
             masks_section(results),
             ensembles_section(results),
             agreement_section(results),
+            head_section(results),
             drop_section(results),
             classes_section(results),
+            children_section(results),
             sources_section(results),
             covidgr_section(results),
             literature_section(results),
@@ -86,7 +89,7 @@ def counts_section(results: Results) -> Section | None:
 
 
 def segmentation_section(results: Results) -> Section:
-    """Dice of the ResUNet and of the shipped U-Net on the same images."""
+    """Dice of the ResUNet, of the U-Net trained alike, and of the shipped U-Net on the same images."""
     from papers.hertel_ensemble.figures import dice_figure
 
     table = comparisons.segmenter_table(measured_of(results.measured), printed_of(results.published))
@@ -150,6 +153,15 @@ def agreement_section(results: Results) -> Section | None:
     return Section(*_said("agreement"), [TableEntry(*_said("votes"), pd.DataFrame(rows))]) if rows else None
 
 
+def head_section(results: Results) -> Section | None:
+    """Validation accuracy after the epochs with the backbone frozen."""
+    table = comparisons.head_table(results)
+    if table.empty:
+        return None
+    scratch = any(one.unfreeze.scratch for one in map(results.run.protocol.training_of, NETWORKS))
+    return Section(*_said("head", scratch=scratch), [TableEntry(*_said("heads"), table)])
+
+
 def drop_section(results: Results) -> Section | None:
     """Test minus validation accuracy of every system, ours and the paper's."""
     paper, found = printed_of(results.published), comparisons.drops(results)
@@ -168,6 +180,13 @@ def classes_section(results: Results) -> Section | None:
     paper = printed_of(results.published)
     frames = {name: comparisons.class_table(results, systems, name, paper) for name in results.classes_of(systems[0])}
     return Section(*_said("classes"), [TableEntry(*_said("class", name=name), frame) for name, frame in frames.items()])
+
+
+def children_section(results: Results) -> Section | None:
+    """DenseNet-201 with children as normal and pneumonia images, beside the same with adults."""
+    if "densenet201_children" not in results.systems:
+        return None
+    return Section(*_said("children"), [TableEntry(*_said("negatives"), comparisons.children_table(results))])
 
 
 def sources_section(results: Results) -> Section | None:

@@ -1,11 +1,11 @@
-"""The paper's lung segmenter: the ResUNet of section 3.1, as `covid_keras.training.segmenters` trains one.
+"""Settings of the paper's lung segmenter, the ResUNet (Table 5).
 
-The paper gives augmentation, epochs and size; loss, optimiser, rate and batch are not in its text. Taken here: binary
-cross-entropy plus 1 - Dice, Adam at 1e-3 with a rate that falls where validation Dice rests, batches of 16, and the
-epoch of the best validation Dice. Radiographs are scaled to 0..1, in one channel. A mask is what has a probability of
-0.5 or more, neither filled nor freed of islands.
+The paper gives augmentation, epochs and size, but not loss, optimiser, learning rate and batch size. Here: binary
+cross-entropy plus 1 - Dice; Adam at 1e-3, reduced when validation Dice stops improving; batches of 16; the epoch with
+the best validation Dice. Input: radiographs with one channel, scaled to 0..1. Masks: probability of at least 0.5,
+without postprocessing.
 
-Here are its settings; nothing imports TensorFlow. `papers.hertel_ensemble.resunet` trains it.
+Nothing here imports TensorFlow; `papers.hertel_ensemble.resunet` builds the network.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from covid_keras.paper import protocol as shared
 from covid_keras.paper.protocol import AugmentationSettings, Protocol
 from papers.hertel_ensemble.settings import options_of
 
-# The paper's numbers as typed into ImageDataGenerator, whose shear is in degrees: "20 %" is 0.2, which moves next to
-# nothing. The other reading is shear 20.
+# The paper's numbers as arguments of ImageDataGenerator, whose shear is in degrees: read as 0.2, "20 %" has almost no
+# effect. The other reading is shear 20.
 PUBLISHED = AugmentationSettings(
     rotation=180.0,
     shift=(0.3, 0.3),
@@ -36,16 +36,17 @@ PUBLISHED = AugmentationSettings(
 
 @dataclass(frozen=True)
 class SegmenterSettings(shared.SegmenterSettings):
-    """The ResUNet and its training; the defaults are those of profile `paper`, `filters` those of table 5.
+    """The ResUNet and its training; the defaults are those of profile `paper`.
 
     Attributes
     ----------
     size : int
-        A multiple of 8: three strides of 2 halve it each.
+        A multiple of 8, for three strides of 2 (of 16 if the U-Net is trained too).
     patience_lr, factor : int, float
-        After so many epochs without a better validation Dice the rate is multiplied by `factor`; 0 keeps the rate.
+        After `patience_lr` epochs without better validation Dice, the learning rate is multiplied by `factor`; 0 keeps
+        it constant.
     augmentation : AugmentationSettings
-        Of radiograph and mask alike; the paper's if not given. What a mapping does not name is not done.
+        Applied to radiograph and mask alike. Default: the paper's. Transforms that a given mapping omits are not used.
     """
 
     size: Annotated[int, Gt(0), MultipleOf(8)] = 256
@@ -57,7 +58,7 @@ class SegmenterSettings(shared.SegmenterSettings):
     augmentation: AugmentationSettings = PUBLISHED
 
     def __post_init__(self) -> None:
-        """Refuse what would change the masks too."""
+        """Refuse brightness changes, which would change the masks too."""
         if self.augmentation.brightness != (1.0, 1.0):
             raise UserError("segmenter", "augmentation.brightness would change the masks too", "Leave it out")
 
@@ -65,12 +66,12 @@ class SegmenterSettings(shared.SegmenterSettings):
 def segmenter_settings(protocol: Protocol) -> SegmenterSettings | None:
     """Return the settings of the ResUNet that a protocol trains; None if it trains none.
 
-    It trains one where it marks the lungs, and where settings are given all the same.
+    It is trained if it marks the lungs, or if it has settings.
 
     Raises
     ------
     UserError
-        If a setting is unknown or makes no sense.
+        If a setting is unknown or invalid.
     """
     options = options_of(protocol)
     if options.masks == "shipped" and not options.segmenter:

@@ -10,17 +10,18 @@ from covid_keras.paper.protocol import options_reader
 
 @dataclass(frozen=True)
 class EnsembleSettings:
-    """How the three networks are put together (section 7 of the README).
+    """How the ensembles combine the three networks (O1 and O2 in the README).
 
     Attributes
     ----------
     weights : str
-        Of the weighted average: "validation", those of the simplex that are right most often on the validation part;
-        "proportional" to the validation accuracies; "equal".
+        Weights of the average: "validation" (those on a grid with the best validation accuracy), "proportional" (to the
+        validation accuracies), or "equal".
     step : float
-        Of the grid on the simplex.
+        Step of that grid.
     ties : str
-        The class of a vote of one each: "probability", the largest summed probability; "lowest", the first class.
+        Decision on three different votes: "probability" (the class with the largest summed probability) or "lowest"
+        (the first class).
     """
 
     weights: Literal["validation", "proportional", "equal"] = "validation"
@@ -30,25 +31,25 @@ class EnsembleSettings:
 
 @dataclass(frozen=True)
 class Options:
-    """All of them.
+    """The options.
 
     Attributes
     ----------
     masks : str
-        Who marks the lungs: "resunet", the paper's network, trained first; or "shipped", the suite's U-Net.
+        Segmenter: "resunet", the paper's network, trained first, or "shipped", the suite's U-Net.
     segmenter : mapping
-        Settings of the ResUNet (`papers.hertel_ensemble.segmenter.SegmenterSettings`).
+        Settings of the ResUNet, and of the U-Net beside it (`papers.hertel_ensemble.segmenter.SegmenterSettings`).
     pooling : str
-        Between backbone and new layers: global "average", or "flatten"; the paper does not say.
+        Layer between backbone and new layers: "average" (global) or "flatten"; the paper does not say.
     statistics : str
-        Of batch normalisation in the backbone: "frozen" at their initial values, gamma and beta learning; or "trained".
+        Batch-normalisation statistics of the backbone: "frozen" at their initial values (gamma and beta are trained),
+        or "trained".
     width : float
-        Share of the published filters and units that the networks have; below 1 only from random weights.
+        Width of the networks relative to the published filters and units; below 1 requires random initial weights.
     shallow : bool
-        Take the shallowest networks of the same families, DenseNet-121, ResNet-50 and VGG-16: a trial of the pipeline,
-        not of the paper.
+        Use the shallowest networks of the same families, DenseNet-121, ResNet-50 and VGG-16, to test the pipeline.
     batchnorm_momentum : float, optional
-        Where statistics move (see `covid_keras.models.backbones.set_batchnorm_momentum`).
+        Momentum of trained statistics (see `covid_keras.models.backbones.set_batchnorm_momentum`).
     ensemble : EnsembleSettings
     """
 

@@ -1,7 +1,7 @@
-"""The paper's ResUNet in a run, compared with the U-Net that the suite ships.
+"""The paper's ResUNet in a run, compared with the shipped U-Net.
 
-They are compared image by image on the validation part, of which neither has seen a patient; that U-Net chose nothing
-there, the ResUNet its epoch.
+The comparison is paired, on the images of the validation part. Neither network was trained on its patients, but the
+ResUNet's epoch was chosen on it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
 from covid_keras.common.tables import read_table
 from covid_keras.data.cohort import Cohort
@@ -31,39 +32,47 @@ if TYPE_CHECKING:
     from covid_keras.training.runfolder import RunFolder
     from covid_keras.training.segmenters import SegmenterKind
 
-NAME = "resunet"
-# Of a trained ResUNet's folder: Dice and IoU of the shipped U-Net on its validation images.
+NAME, UNET = "resunet", "unet"
+# File in a segmenter's folder: Dice and IoU of the shipped U-Net on the same validation images.
 SHIPPED = "shipped.csv"
 SHIPPED_DICE = FOLDER / "lungs_unet16_dice.csv"
 
 
 class ResUNet(PaperSegmenters):
-    """The ResUNet, which learns from the whole Darwin set, from Cohen's images of it, or from the phantom."""
+    """The ResUNet, and a U-Net with the same settings, one of the networks that the paper tried as well.
 
-    names = (NAME,)
+    They learn from the whole Darwin set, from Cohen's images of it, or from the phantom.
+    """
+
+    names = (NAME, UNET)
     cohorts = COHORTS
     collections: ClassVar = {"stand_in": ("darwin_v7",), "published": ("darwin_v7_whole",)}
     further = (SHIPPED,)
 
     def settings(self, protocol: Protocol) -> dict[str, Any]:
         settings = segmenter_settings(protocol)
-        return {} if settings is None else {NAME: settings}
+        if settings is None:
+            return {}
+        if UNET in protocol.systems and settings.size % 16:
+            problem = f"options.segmenter.size is {settings.size}, which the U-Net cannot halve four times"
+            raise UserError("protocol.yaml", problem, "Use a multiple of 16, or leave unet out of systems")
+        return dict.fromkeys(self.names, settings)
 
     def masks(self, protocol: Protocol) -> str:
         return options_of(protocol).masks
 
-    def kind(self) -> SegmenterKind:
-        from papers.hertel_ensemble.resunet import ResUNetKind
+    def kind(self, name: str) -> SegmenterKind:
+        from papers.hertel_ensemble.resunet import ResUNetKind, UNetKind
 
-        return ResUNetKind()
+        return ResUNetKind() if name == NAME else UNetKind()
 
     def cohort_key(self, protocol: Protocol) -> Any:
-        """Return the kind alone: which radiographs the classifiers get decides nothing but where they are made."""
+        """Return the kind alone, except for the phantom: the classifiers' images do not matter to the segmenter."""
         kind = self._kind_of(protocol)
         return protocol.cohort if kind == PHANTOM else {"kind": kind}
 
     def load_masked(self, protocol: Protocol, data: Path | None, cache: Path) -> Cohort:
-        """Return the radiographs; of the whole set those that the paper takes: frontal, no side below 256 pixels."""
+        """Return the radiographs; of the whole set, as in the paper, frontal ones with at least 256 pixels per side."""
         if self._kind_of(protocol) == "stand_in":
             cohort = load_lung_cohort(data)
         else:
@@ -72,13 +81,13 @@ class ResUNet(PaperSegmenters):
         return lung_cohort(cohort.table, cohort.name)
 
     def division(self, protocol: Protocol, cohort: Cohort, cache: Path) -> pd.Series:
-        """Return the part of each masked radiograph; Cohen's as those of the shipped U-Net, to be compared with it."""
+        """Return the part of each radiograph; for Cohen's images the split of the shipped U-Net, for the comparison."""
         if self._kind_of(protocol) == "stand_in":
             return read_split(SPLIT).set_index("image_id")["split"]
         return super().division(protocol, cohort, cache)
 
     def train(self, protocol: Protocol, data: Path | None, cache: Path, name: str) -> Path:
-        """Return the folder of the ResUNet, trained, measured, and compared with the shipped U-Net."""
+        """Return the folder of a segmenter, trained, measured, and compared with the shipped U-Net."""
         folder = super().train(protocol, data, cache, name)
         if not (folder / SHIPPED).is_file():
             cohort = self.mask_cohort(protocol, data, cache)
@@ -101,13 +110,13 @@ def compared_masks(run: RunFolder | Path) -> pd.DataFrame:
     Parameters
     ----------
     run : RunFolder or Path
-        A run, or the folder in which `overlap.csv` and `shipped.csv` of its ResUNet lie (also as published).
+        A run, or a folder with `overlap.csv` and `shipped.csv` of its ResUNet (also as published).
 
     Returns
     -------
     pandas.DataFrame
-        `image_id`, `patient_id`, `dice` and `dice_shipped`, 0..1, of masks at the radiograph's own size from a
-        probability of 0.5 on; those of the shipped U-Net filled and freed of islands, as it is used. No row where the
+        `image_id`, `patient_id`, `dice` and `dice_shipped`, 0..1, of masks at the radiograph's own size and threshold
+        0.5; masks of the shipped U-Net are postprocessed as in use (holes filled, islands removed). Empty if the
         ResUNet is not done.
     """
     columns = ["image_id", "patient_id", "dice", "dice_shipped"]
@@ -121,13 +130,13 @@ def compared_masks(run: RunFolder | Path) -> pd.DataFrame:
 
 
 def paired_difference(frame: pd.DataFrame) -> dict[str, float | int]:
-    """Return the mean of ResUNet minus shipped U-Net over images, of a frame as `compared_masks` gives it.
+    """Return the mean of ResUNet minus shipped U-Net over the images of a frame from `compared_masks`.
 
     Returns
     -------
     dict
         `images`, `patients`; `mean`, `low`, `high`: the difference of Dice, -1..1, with its 95 % interval by bootstrap
-        over patients; `wins`, `losses`, `ties`: images on which the ResUNet's Dice is larger, smaller, the same.
+        over patients; `wins`, `losses`, `ties`: number of images on which the ResUNet's Dice is larger, smaller, equal.
 
     Raises
     ------
@@ -149,10 +158,9 @@ def paired_difference(frame: pd.DataFrame) -> dict[str, float | int]:
 
 
 def _shipped_overlap(kind: str, validation: Cohort) -> pd.DataFrame:
-    """Return `image_id`, `dice` and `iou` of the shipped U-Net on validation images of a kind of cohort.
+    """Return `image_id`, `dice` and `iou` of the shipped U-Net on the validation images of a kind of cohort.
 
-    On the division that it was trained on itself it was measured when it was made. Of another division, patients that
-    it learned from are left out.
+    For its own split, the published values are returned. For other splits, patients in its training part are left out.
     """
     columns = ["image_id", "dice", "iou"]
     if kind == "stand_in":

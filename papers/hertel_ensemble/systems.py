@@ -1,8 +1,8 @@
-"""What the paper trains its networks for, and its networks and ensembles as systems."""
+"""The paper's tasks, networks and ensembles as systems."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +25,25 @@ NORMAL, PNEUMONIA = labels.NORMAL, labels.PNEUMONIA
 MULTI, BINARY = (COVID, NORMAL, PNEUMONIA), (NEGATIVE, COVID)
 _COVID = (labels.COVID_COVIDX, labels.COVID_RICORD, labels.COVID_BIMCV, labels.COVID_COHEN, labels.COVID_CXNET)
 _IS_COVID = dict.fromkeys(_COVID, COVID)
-# Normal and pneumonia together are what COVID-19 is told from (Table 3's negative class is not in the text).
+# The negative class is normal and pneumonia together; that of Table 3 is not in the text.
 _AGAINST_ALL = _IS_COVID | dict.fromkeys((NORMAL, PNEUMONIA), NEGATIVE)
-# COVIDGR-1.0, or COVID-19 and normal images in its place.
+# COVIDGR-1.0, or COVID-19 and normal images that replace it.
 _COVIDGR = {labels.POSITIVE_GR: COVID, labels.NEGATIVE_GR: NEGATIVE} | _IS_COVID | {NORMAL: NEGATIVE}
 
 
 @dataclass(frozen=True)
 class Task:
-    """What three networks and two ensembles are trained for: a third of the paper's tables.
+    """A task that three networks and two ensembles are trained for.
 
     Attributes
     ----------
     title : str
-        Behind the networks' names.
+        Appended to the networks' names.
     classes : tuple of str
     relabel : dict
-        Label of the cohort to class.
+        Label of the cohort -> class.
     split : str
-        The protocol's division of the cohort.
+        Name of its split in the protocol.
     """
 
     title: str
@@ -61,18 +61,18 @@ TASKS = {
 
 
 def segmented(protocol: Protocol) -> Preparation:
-    """The lungs alone, at the network's size; nothing is left of an image without any."""
+    """Return the preparation with all but the lungs blackened; images without lungs become black."""
     return Preparation(size=protocol.size, mask="keep", empty="black")
 
 
 def whole(protocol: Protocol) -> Preparation:
-    """The whole image, at the network's size (Figure 11)."""
+    """Return the preparation of whole images (Figure 11)."""
     return Preparation(size=protocol.size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier(Trained):
-    """One of the three networks; `settings` names it."""
+    """One of the three networks; `settings` is its key in `NETWORKS`."""
 
     parts: tuple[str, ...] = ("train", "validation", "test")
     scaling: Any = samplewise_standardize
@@ -86,14 +86,14 @@ class Classifier(Trained):
         return networks.HEAT_LAYERS[self.settings]
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        return no_covidgr(protocol, data) if self.split else None
+        return no_covidgr(protocol, data) if self.split.startswith("covidgr") else None
 
 
 class WeightedAverage(Ensemble):
     """The members' probabilities, averaged with the protocol's weights."""
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        return no_covidgr(protocol, data) if self.split else None
+        return no_covidgr(protocol, data) if self.split.startswith("covidgr") else None
 
     def combine(self, protocol: Protocol, frames: list[pd.DataFrame]) -> Combined:
         chosen = options_of(protocol).ensemble
@@ -110,6 +110,9 @@ class MajorityVote(WeightedAverage):
 KINDS = {"average": ("Weighted average", WeightedAverage), "vote": ("Majority vote", MajorityVote)}
 
 
+_WITH_CHILDREN = _IS_COVID | {labels.NORMAL_CHILD: NORMAL, labels.PNEUMONIA_CHILD: PNEUMONIA}
+
+
 def classifier(network: str, task: str) -> Classifier:
     """Return one of the three networks for a task."""
     what = TASKS[task]
@@ -122,6 +125,18 @@ def classifier(network: str, task: str) -> Classifier:
         split=what.split,
         settings=network,
         build=networks.builder(network),
+    )
+
+
+def with_children() -> Classifier:
+    """Return DenseNet-201 on whole images whose normal and pneumonia classes are children."""
+    return replace(
+        classifier("densenet201", "multi"),
+        name="densenet201_children",
+        title="DenseNet-201 without segmentation, children as negatives",
+        preparation=whole,
+        relabel=_WITH_CHILDREN,
+        split="children",
     )
 
 

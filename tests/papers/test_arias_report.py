@@ -451,6 +451,16 @@ def test_choices_are_counted(whole, drawn):
     assert "0 were VGG16 and 2 VGG19" in report.depth_section(other).text
 
 
+def test_the_conclusions_means_are_taken_over_the_tests_that_were_run(whole):
+    frames = {f"exp1_{part}19": whole.frames[f"exp1_{part}"].assign(system=f"exp1_{part}19") for part in "ce"}
+    frame = comparisons.mean_table(results_of(frames))
+    assert frame["tests of ours"].tolist() == ["2 of 9"]
+    assert frame["paper (%)"].tolist() == ["92.72†"]
+    ours = measured_of(whole.measured)
+    mean = np.mean([ours[f"exp1_{part}", "accuracy"].mean for part in "ce"])
+    assert mean_of(frame.loc[0, "ours (%)"]) == pytest.approx(mean, abs=0.006)
+
+
 def test_the_authors_accuracy_stands_beside_the_true_one(whole, drawn):
     frame = table(drawn, "Two accuracies").set_index("system")
     assert len(frame) == 3

@@ -19,11 +19,12 @@ from covid_keras.training.division import make_splits
 from covid_keras.training.plan import missing_systems
 from covid_keras.training.runfolder import Execution, RunFolder
 from papers.arias_vgg19 import cohorts as labels
-from papers.arias_vgg19 import networks
+from papers.arias_vgg19 import networks, systems
 from papers.arias_vgg19.cohorts import COHORTS, PUBLISHED, STAND_IN
 from papers.arias_vgg19.experiments import CONTROLS, COVID, EXPERIMENTS, NEGATIVE, PARTS, VIEW_OF, experiments_of
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS, VIEWS, frontal
 from papers.arias_vgg19.paper import PAPER
+from papers.arias_vgg19.settings import UNETS
 from papers.arias_vgg19.systems import DEPTHS, Filtered, SourceControl
 
 COVID_STAND_IN = {labels.COVID_PA, labels.COVID_AP, labels.COVID_LATERAL}
@@ -45,7 +46,7 @@ def _labels_of(system: System, name: str) -> set[str]:
 
 
 def test_chains_are_the_papers():
-    assert len(PAPER.systems) == len(FILTERS) + 3 * len(CLASSIFIERS) + len(CONTROLS) * len(PARTS)
+    assert len(PAPER.systems) == len(FILTERS) + len(UNETS) + 3 * len(CLASSIFIERS) + len(CONTROLS) * len(PARTS)
     assert PAPER.chain("view") == ["view16", "view19", "view"]
     for name in CLASSIFIERS:
         both = [f"{name}{depth}" for depth in DEPTHS]
@@ -54,6 +55,13 @@ def test_chains_are_the_papers():
         assert PAPER.system(name).candidates == tuple(both)
     for name in ("view_balanced", "view_all", *(f"{name}_{part}" for name in CONTROLS for part in PARTS)):
         assert PAPER.chain(name) == [name], "no filter before it"
+
+
+@pytest.mark.parametrize(("asked", "picked"), [({}, "view19"), ({"view": "best"}, "view16")])
+def test_the_view_filter_is_vgg19_unless_the_protocol_asks_for_the_better_one(monkeypatch, asked, picked):
+    monkeypatch.setattr(systems.BestVgg, "chosen", lambda self, execution: "view16")
+    execution = SimpleNamespace(protocol=PAPER.protocol("paper", {"options": asked}))
+    assert PAPER.system("view").chosen(execution) == picked
 
 
 def test_every_printed_number_is_of_a_system_that_measures_it():
@@ -88,7 +96,7 @@ def test_choosing_differs_from_the_first_chosen_among_in_name_and_parts_alone():
 # --- labels
 
 
-@pytest.mark.parametrize("system", PAPER.systems, ids=lambda system: system.name)
+@pytest.mark.parametrize("system", [one for one in PAPER.systems if one.name not in UNETS], ids=lambda one: one.name)
 def test_two_classes_of_labels_that_no_collection_confuses(system):
     assert len(system.classes) == 2
     assert not PAPER.scored, "scored in its own classes"
@@ -151,10 +159,10 @@ def test_controls_tell_apart_what_is_not_the_disease():
 
 def test_controls_are_left_out_where_the_collections_do_not_say():
     paper, names = PAPER.protocol("paper"), {f"source_{part}" for part in PARTS}
-    assert set(missing_systems(PAPER, paper, None)) == names
+    assert set(missing_systems(PAPER, paper, None)) == {*names, *UNETS}
     assert names < set(paper.systems)
     for profile in ("cpu", "smoke"):
-        assert missing_systems(PAPER, PAPER.protocol(profile), None) == {}
+        assert set(missing_systems(PAPER, PAPER.protocol(profile), None)) <= set(UNETS)
 
 
 @pytest.mark.parametrize("profile", PAPER.profiles)

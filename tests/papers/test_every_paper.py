@@ -23,8 +23,9 @@ def test_systems_are_named_once_and_the_report_names_no_others(paper):
     assert {*report.proposed, *report.pictures} | paired <= set(names)
 
 
-def test_the_paper_profile_runs_every_system_but_the_filter_that_ships(paper):
-    assert {system.name for system in paper.systems} - set(paper.protocol("paper").systems) <= {"view_all"}
+def test_the_paper_profile_runs_every_system_of_the_paper(paper):
+    others = {"view_all", "densenet201_children"}  # the filter that ships; what the paper warns of
+    assert {system.name for system in paper.systems} - set(paper.protocol("paper").systems) <= others
 
 
 @pytest.mark.parametrize("name", ["cpu", "smoke"])

@@ -16,7 +16,7 @@ from covid_keras.data.images import read_image
 from covid_keras.paper import cohorts
 from covid_keras.training.division import divide
 from papers.hertel_ensemble import cohorts as labels
-from papers.hertel_ensemble.cohorts import COHORTS, COVIDGR, PUBLISHED, STAND_IN, no_covidgr
+from papers.hertel_ensemble.cohorts import CHILDREN, COHORTS, COVIDGR, PUBLISHED, STAND_IN, no_covidgr
 from papers.hertel_ensemble.paper import PAPER
 from tests.helpers.collections import (
     BIMCV,
@@ -27,6 +27,7 @@ from tests.helpers.collections import (
     make_covidgr,
     make_covidx,
     make_dicom,
+    make_kermany,
     make_nih_subset,
     make_positive,
     make_ricord,
@@ -90,11 +91,12 @@ def stand_in(tmp_path_factory) -> Path:
     for name, copy in (("c0", "600"), ("c4", "601")):
         shutil.copy(cohen / "images" / f"{name}.png", cxnet / "chest_xray_images" / "covid19" / f"{copy}.png")
     make_nih_subset(root, ("1_0", "2_0"), ("1_1", "3_0", "4_0", "5_0"))
+    make_kermany(root)
     return root
 
 
 def _make(root: Path, profile: str, **changes) -> Cohort:
-    given = {"ricord": 0, "bimcv": 0} if profile == "paper" else {"cohen": 0}
+    given = {"ricord": 0, "bimcv": 0} if profile == "paper" else {"cohen": 0, "children": 0}
     return PAPER.cohort(PAPER.protocol(profile, {"cohort": given | changes}), root, root / "cache" / "made")
 
 
@@ -193,6 +195,14 @@ def test_who_stands_in_for_whom(stand_in):
     normal = cohort.table["label"] == labels.NORMAL
     assert set(cohort.table["source"][normal]) == {"chestxray14"}, "Cohen's without finding are in none"
     assert "c5" not in set(cohort.table["image_id"].str.partition("/")[2])
+
+
+def test_children_are_apart_and_taken_only_where_asked_for(stand_in):
+    cohort = _make(stand_in, "cpu", children=1)
+    assert cohort.classes == (*STAND_IN, *CHILDREN)
+    children = cohort.table[cohort.table["label"].isin(CHILDREN)]
+    assert children["label"].tolist() == list(CHILDREN)
+    assert set(children["source"]) == {"kermany"}
 
 
 def test_no_copy_of_cohens_images_is_trained_on(stand_in):

@@ -208,7 +208,7 @@ def test_flattened_feature_maps_are_the_other_reading():
 
 
 def test_a_share_of_the_filters_has_no_imagenet_weights():
-    with pytest.raises(ValueError, match="share of the filters"):
+    with pytest.raises(ValueError, match="random initial weights"):
         tiny(weights="imagenet", width=0.5)
 
 

@@ -16,11 +16,11 @@ from covid_keras.paper.unfreezing import stages_of
 from covid_keras.training.plan import missing_systems
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble import networks
-from papers.hertel_ensemble.cohorts import COHORTS, COVIDGR, PUBLISHED, STAND_IN
+from papers.hertel_ensemble.cohorts import CHILDREN, COHORTS, COVIDGR, PUBLISHED, STAND_IN
 from papers.hertel_ensemble.networks import NETWORKS
 from papers.hertel_ensemble.paper import PAPER
 from papers.hertel_ensemble.report import REPORT
-from papers.hertel_ensemble.stages import NAME
+from papers.hertel_ensemble.stages import SEGMENTERS
 from papers.hertel_ensemble.systems import BINARY, COVID, MULTI, NEGATIVE, NORMAL, PNEUMONIA, TASKS, Classifier
 from tests.helpers.divisions import cohort_of, divided, shares_of
 
@@ -77,15 +77,15 @@ def test_other_profiles_train_the_backbones_from_random_weights_first(profile, n
 
 
 def test_names_titles_and_classes():
-    classifiers = [system for system in PAPER.systems if system.name != NAME]
+    classifiers = [system for system in PAPER.systems if system.name not in SEGMENTERS.names]
     names = [system.name for system in classifiers]
     expected = {f"{name}_{task}" for name in (*MEMBERS, *ENSEMBLES) for task in ("multi", "binary", "gr", "gr5")}
-    assert set(names) == expected | {"densenet201_whole"}
-    assert len(names) == len(expected) + 1
+    assert set(names) == expected | {"densenet201_whole", "densenet201_children"}
+    assert len(names) == len(expected) + 2
     assert MULTI == ("COVID-19", "normal", "pneumonia")
     assert BINARY == ("no COVID-19", "COVID-19"), "the positive one is the second"
     for system in classifiers:
-        three = system.name.endswith(("multi", "whole"))
+        three = system.name.endswith(("multi", "whole", "children"))
         assert system.classes == (MULTI if three else BINARY)
 
 
@@ -133,7 +133,7 @@ def test_the_network_without_masks_is_its_twin_in_all_else():
 
 
 def test_images_are_scaled_one_by_one():
-    classifiers = [system for system in PAPER.systems if system.name != NAME]
+    classifiers = [system for system in PAPER.systems if system.name not in SEGMENTERS.names]
     assert {system.scaling for system in classifiers} == {samplewise_standardize}
     assert {system.channels for system in classifiers} == {3}
     images = np.random.default_rng(0).integers(0, 255, (3, 8, 8, 1)).astype(np.float32)
@@ -172,8 +172,8 @@ def test_the_labels_of_each_class(names, expected):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_each_system_has_images_of_all_its_classes(profile):
     protocol = PAPER.protocol(profile)
-    known = {*PUBLISHED, *COVIDGR} if profile == "paper" else set(STAND_IN)
-    for name in set(protocol.systems) - {NAME}:
+    known = {*PUBLISHED, *COVIDGR} if profile == "paper" else {*STAND_IN, *CHILDREN}
+    for name in set(protocol.systems) - set(SEGMENTERS.names):
         system = PAPER.system(name)
         divided = set(protocol.split_of(system.split).images)
         assert divided <= known
@@ -311,8 +311,8 @@ def test_without_covidgr_its_rows_are_left_out_and_nothing_else(tmp_path: Path):
     protocol = PAPER.protocol("paper")
     for data, words in ((None, "not run: no data folder"), (tmp_path, "not run: no COVIDGR-1.0 in")):
         left_out = missing_systems(PAPER, protocol, data)
-        assert "no " in left_out.pop(NAME)
+        assert all("no " in left_out.pop(name) for name in SEGMENTERS.names)
         assert set(left_out) == {f"{name}_{task}" for name in (*MEMBERS, *ENSEMBLES) for task in ("gr", "gr5")}
         assert all(reason.startswith(words) for reason in left_out.values())
     for profile in ("cpu", "smoke"):
-        assert set(missing_systems(PAPER, PAPER.protocol(profile), None)) <= {NAME}
+        assert set(missing_systems(PAPER, PAPER.protocol(profile), None)) <= set(SEGMENTERS.names)

@@ -104,7 +104,7 @@ def results_of(names: Iterable[str], further: Iterable[Measured] = ()) -> MadeRe
             frames[name], records[name] = combined.frame, {"combined": combined.facts}
         else:
             frames[name] = made(name)
-    executions = {name: [(None, record)] for name, record in records.items()}
+    executions = {name: [(SimpleNamespace(history=None), record)] for name, record in records.items()}
     results = MadeResults(PAPER, frames, made_run(PAPER, COHORT, PARTS), further, executions)
     folds = SimpleNamespace(repeats=5, folds=5), SimpleNamespace(repeats=1, folds=1)
     results.split_of = lambda system: folds[not system.endswith("gr5")]
@@ -170,6 +170,19 @@ def test_a_run_has_the_sections_whose_systems_it_has(drawn, without_resunet):
             entry.figure.draw_without_rendering()
     one = report.REPORT.sections(results_of(["densenet201_multi"]))
     assert [section.title for section in one] == [TITLES[place] for place in (0, 1, 5, 6, 7, 9)]
+
+
+def test_the_accuracy_after_the_heads_epochs_is_read_from_the_history(whole, monkeypatch):
+    history = pd.DataFrame({"stage": [0, 0, 1, 1, 2], "val_accuracy": [0.1, 0.2, 0.3, 0.75, 0.9]})
+    mine = SimpleNamespace(history=history, system=PAPER.system("vgg19_multi"), protocol=PROTOCOL)
+    monkeypatch.setitem(whole.executions, "vgg19_multi", [(mine, {})])
+    frame = comparisons.head_table(whole)
+    assert frame["system"].tolist() == ["VGG-19"]
+    assert frame.loc[0, ["epochs of the head", "validation accuracy (%)", "paper"]].tolist() == [
+        "2",
+        "75.00",
+        "70 to 80",
+    ]
 
 
 def test_images_and_patients_are_counted_by_collection(drawn):

@@ -96,6 +96,13 @@ def test_the_page_says_what_it_is_and_shows_both_ensembles(smoke):
     text = " ".join(re.sub(r"<[^>]+>", " ", html.unescape(smoke.page)).split())
     assert DISCLAIMER in text
     assert "PHANTOM DATA" in text
-    for words in ("Weighted average", "Majority vote", "not published in the text", "ResUNet", "Table 12"):
+    for words in (
+        "Weighted average",
+        "Majority vote",
+        "not published in the text",
+        "ResUNet",
+        "Table 12",
+        "ROC of pneumonia",
+    ):
         assert words in text, words
     smoke.comparison()

@@ -179,6 +179,8 @@ def test_what_the_command_sets_for_one_holds_for_that_one(paper):
         (["systems=[covid_caps_pretrained]", "training.epochs=3"], "--set training.epochs: .*is trained"),
         (["systems=[fucitnet]", "training.optimizer.momentum=0.5"], "momentum: .*adam has no momentum"),
         (["training.unfreeze.epochs=3"], "--set training.unfreeze.epochs: "),
+        (["systems=[fucitnet]", "training.patience=900"], "--set training.patience: "),
+        (["tolerance=5"], "--set tolerance: .*fixed"),
         (["split.scheme=folds", "split.folds=2", "split.test=0.3"], "--set split.test: .*fold"),
         (["training.epochs=3", "training.epochs=4"], "overlaps"),
         (["training.optimizer={name: adam}", "training.optimizer.name=sgd"], "overlaps"),
