@@ -147,7 +147,7 @@ def compute_metrics(
 
     References
     ----------
-    .. [1] S. Tabik et al., IEEE JBHI 24(12), 2020, section V.A: the seven metrics and accuracy(S).
+    .. [1] S. Tabik et al., IEEE JBHI 24(12), 2020, section V: the seven metrics and accuracy(S).
     .. [2] T. Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27(8), 2006.
 
     Examples

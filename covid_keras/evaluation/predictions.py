@@ -176,6 +176,21 @@ def _read_one(path: Path) -> pd.DataFrame:
     return text
 
 
+def choose_examples(predictions: pd.DataFrame, by_severity: bool = False) -> pd.DataFrame:
+    """Return the correct and the wrong test image of each class with the highest score of the predicted class.
+
+    A class without wrong images gives one row. With `by_severity`, the same for each severity level of each class, from
+    the mildest level to the severest.
+    """
+    test = predictions[predictions["split"] == "test"]
+    scores = test[[name for name in test.columns if name.startswith("score_")]].max(axis=1)
+    level = pd.Categorical(test["severity"], ["", *SEVERITIES], ordered=True).codes if by_severity else 0
+    test = test.assign(_score=scores, _level=level, _right=test["label"] == test["predicted"])
+    groups = ["label", "_level", "_right"]
+    chosen = test.sort_values(["_score", "image_id"], ascending=[False, True]).drop_duplicates(groups)
+    return chosen.sort_values(groups, ascending=[False, True, False]).drop(columns=["_score", "_level", "_right"])
+
+
 def _check_together(paths: list[str | Path], frames: list[pd.DataFrame]) -> None:
     classes = classes_of(frames[0])
     seen: set[tuple] = set()

@@ -50,7 +50,7 @@ def build_resnet50(
     References
     ----------
     S. Tabik et al., "COVIDGR dataset and COVID-SDNet methodology for predicting COVID-19 based on chest X-ray
-    images", IEEE JBHI 24(12), 2020, section IV-C.
+    images", IEEE JBHI 24(12), 2020, section IV.
     """
     inputs = keras.Input(input_shape, name="radiograph")
     base = load_backbone(

@@ -118,7 +118,7 @@ def build_resnet18(
     ----------
     K. He et al., "Deep residual learning for image recognition", CVPR 2016, table 1. S. Tabik et al., "COVIDGR dataset
     and COVID-SDNet methodology for predicting COVID-19 based on chest X-ray images", IEEE JBHI 24(12), 2020,
-    section IV-B.
+    section IV-2.
     """
     if weights == "imagenet":
         raise UserError("resnet18", "has no ImageNet weights in keras.applications", _MAKE_FILE)

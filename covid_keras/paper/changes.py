@@ -9,9 +9,9 @@ from typing import Any
 
 from covid_keras.common.errors import UserError
 from covid_keras.paper.paper import Paper
-from covid_keras.paper.protocol import Protocol
+from covid_keras.paper.protocol import AugmentationSettings, Protocol, TrainingSettings
 from covid_keras.paper.systems import System, Trained
-from covid_keras.paper.unfreezing import SCRATCH, WHOLE
+from covid_keras.paper.unfreezing import SCRATCH, WHOLE, stages_of
 
 # Reason and remedy for a change without effect; None if it has an effect.
 Why = tuple[str, str] | None
@@ -22,8 +22,6 @@ _ELSEWHERE = {
 }
 # Set before any run, so that nobody chooses it by the result.
 _FIXED = ("tolerance",)
-# Settings read by one optimiser only.
-_READ_BY = {"momentum": "sgd", "nesterov": "sgd", "epsilon": "adam"}
 
 
 def require_effect(paper: Paper, protocol: Protocol, changes: Mapping[str, Any]) -> None:
@@ -57,6 +55,112 @@ def _paths(changes: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[
             yield (*above, str(key))
 
 
+def _within(key: str, setting: str) -> bool:
+    """Return whether a dotted path is a setting or lies below it."""
+    return key == setting or key.startswith(f"{setting}.")
+
+
+# ---------------------------------------------------------------------------------------------- settings of a training
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """A training setting that is read only if `holds`, with the reason and the remedy if it does not."""
+
+    setting: str
+    holds: Callable[[Trained, TrainingSettings], bool]
+    reason: str
+    remedy: str
+
+
+def _resized(augmentation: AugmentationSettings) -> bool:
+    return augmentation.zoom != (1.0, 1.0) or augmentation.zoom_range not in (None, (1.0, 1.0))
+
+
+def _moved(augmentation: AugmentationSettings) -> bool:
+    return bool(_resized(augmentation) or augmentation.rotation or augmentation.shear or any(augmentation.shift))
+
+
+def _staged(system: Trained, training: TrainingSettings) -> bool:
+    return bool(system.groups) and training.unfreeze.epochs > 0
+
+
+def _stops(system: Trained, training: TrainingSettings) -> bool:
+    """Return whether `patience` can end a stage; the head's trains all its epochs, later ones have their own."""
+    stages = stages_of(training, system.groups)
+    return any(stage.patience < stage.epochs for stage in stages if stage.name in (WHOLE, SCRATCH))
+
+
+_CONDITIONS = (
+    _Condition(
+        "optimizer.momentum",
+        lambda system, training: training.optimizer.name == "sgd",
+        "adam has no momentum",
+        "Also set optimizer.name to sgd",
+    ),
+    _Condition(
+        "optimizer.nesterov",
+        lambda system, training: training.optimizer.name == "sgd" and training.optimizer.momentum > 0,
+        "only sgd with momentum has it",
+        "Also set optimizer.name to sgd and optimizer.momentum",
+    ),
+    _Condition(
+        "optimizer.epsilon",
+        lambda system, training: training.optimizer.name == "adam",
+        "sgd has no epsilon",
+        "Also set optimizer.name to adam",
+    ),
+    _Condition(
+        "unfreeze",
+        lambda system, training: bool(system.groups),
+        "no system of this run is unfrozen in stages",
+        "Omit it",
+    ),
+    *(
+        _Condition(
+            f"unfreeze.{name}", _staged, "unfreeze.epochs is 0, so all layers train at once", "Also set unfreeze.epochs"
+        )
+        for name in ("groups", "patience", "learning_rate", "scratch", "scratch_rate")
+    ),
+    _Condition(
+        "unfreeze.scratch_rate",
+        lambda system, training: training.unfreeze.scratch > 0,
+        "unfreeze.scratch is 0",
+        "Also set unfreeze.scratch",
+    ),
+    _Condition(
+        "patience",
+        _stops,
+        "no training of this run can stop by it",
+        "Lower it, or set training.unfreeze.patience for stages",
+    ),
+    _Condition(
+        "augmentation.fill",
+        lambda system, training: _moved(training.augmentation),
+        "nothing is rotated, shifted, sheared or zoomed",
+        "Also set one of these",
+    ),
+    _Condition(
+        "augmentation.keep_aspect",
+        lambda system, training: _resized(training.augmentation),
+        "nothing is zoomed",
+        "Also set augmentation.zoom",
+    ),
+)
+
+
+def _unread(system: Trained, protocol: Protocol, key: str) -> Why:
+    """Return reason and remedy if a system's training does not read a setting, else None."""
+    training = system.training(protocol)
+    for setting, why in system.unread.items():
+        if _within(key, setting):
+            return why
+    for one in _CONDITIONS:
+        if _within(key, one.setting) and not one.holds(system, training):
+            return one.reason, one.remedy
+    return None
+
+
 @dataclass(frozen=True)
 class _Checks:
     """Checks of what a run reads of its protocol."""
@@ -87,27 +191,15 @@ class _Checks:
             "splits": self._of_splits,
             "options": self._of_options,
         }
-        return checks[first](*rest) if first in checks and rest else None
+        if first == "size" and not any(one.reads_size(self.protocol) for one in self.systems):
+            return "each network of this run has its own size", "Set that in options"
+        found = checks[first](*rest) if first in checks and rest else None
+        return found or self._of_paper(".".join((first, *rest)))
 
-    def _of_training(self, systems: list[Trained], part: str = "", name: str = "", *rest: str) -> Why:
-        if part == "optimizer" and (optimizer := _READ_BY.get(name)):
-            chosen = {one.training(self.protocol).optimizer.name for one in systems}
-            if optimizer not in chosen:
-                return f"{' and '.join(sorted(chosen))} has no {name}", f"Also set optimizer.name to {optimizer}"
-        if part == "patience" and not any(self._stops(one) for one in systems):
-            return "no training of this run can stop by it", "Lower it, or set training.unfreeze.patience for stages"
-        if part == "unfreeze":
-            staged = [one for one in systems if one.groups]
-            if not staged:
-                return "no system of this run is unfrozen in stages", "Omit it"
-            if name != "epochs" and not any(one.training(self.protocol).unfreeze.epochs for one in staged):
-                return "unfreeze.epochs is 0, so all layers train at once", "Also set unfreeze.epochs"
-        return None
-
-    def _stops(self, system: Trained) -> bool:
-        """Return whether `patience` can end a stage; the head's trains all its epochs, later ones have their own."""
-        own = [stage for stage in system.stages(self.protocol) if stage.name in (WHOLE, SCRATCH)]
-        return any(stage.patience < stage.epochs for stage in own)
+    def _of_training(self, systems: list[Trained], *path: str) -> Why:
+        """Return why none of the systems reads a setting of its training; None if one does."""
+        found = [_unread(one, self.protocol, ".".join(path)) for one in systems]
+        return found[0] if all(found) else None
 
     def _of_trainings(self, name: str, *rest: str) -> Why:
         systems = [one for one in self.trained if (one.settings or one.name) == name]
@@ -133,7 +225,11 @@ class _Checks:
         """Check an option against the paper's `option_readers`."""
         key = ".".join(path)
         for option, readers in self.paper.option_readers.items():
-            is_of = key == option or key.startswith(f"{option}.")
-            if is_of and not any(system.name.startswith(readers) for system in self.systems):
+            if _within(key, option) and not any(system.name.startswith(readers) for system in self.systems):
                 return f"no system of this run reads options.{option}", f"Name one in systems: {', '.join(readers)}"
         return None
+
+    def _of_paper(self, key: str) -> Why:
+        """Check a setting against the paper's `conditions`."""
+        found = (why(self.protocol) for setting, why in self.paper.conditions.items() if _within(key, setting))
+        return next(filter(None, found), None)

@@ -7,7 +7,7 @@ A paper is a package that registers a `Paper` in the entry-point group `covid_ke
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -67,6 +67,9 @@ class Paper:
     cohorts: ClassVar[Cohorts | None] = None
     # Options read by some systems only: key below `options` -> prefixes of those systems' names.
     option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # Settings read under a condition only: dotted path -> function of the protocol, which returns reason and remedy if
+    # the setting is not read.
+    conditions: ClassVar[Mapping[str, Callable[[Protocol], tuple[str, str] | None]]] = {}
 
     # ------------------------------------------------------------------------------------------------ to override
 

@@ -8,7 +8,7 @@ that paper that overrides methods. Code outside this module does not depend on t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -131,6 +131,11 @@ class System:
     def images(self, protocol: Protocol) -> Preparation | None:
         """Return its preparation of images; None if it uses none."""
         return self.preparation(protocol)
+
+    def reads_size(self, protocol: Protocol) -> bool:
+        """Return whether the protocol's `size` determines its images; other systems have a size of their own."""
+        height, width = protocol.size
+        return self.images(replace(protocol, size=(height + 32, width + 32))) != self.images(protocol)
 
     def labelled(self, cohort: Cohort) -> Cohort:
         """Return the cohort with this system's labels."""
@@ -261,6 +266,10 @@ class Trained(System):
     # Groups of the backbone's layers, by prefixes of their names, the topmost first; unfrozen in stages if `unfreeze`
     # says so (see `covid_keras.paper.unfreezing`).
     groups: ClassVar[Groups] = ()
+    # Training settings that it does not read -> reason and remedy. A change of one is refused by name.
+    unread: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    # Whether `compile` attaches the class weights; otherwise the fit loop weighs the images.
+    weighs_classes: ClassVar[bool] = False
 
     def epochs(self, protocol: Protocol) -> int:
         return sum(stage.epochs for stage in self.stages(protocol))
@@ -304,6 +313,9 @@ class Trained(System):
         return None
 
     # ------------------------------------------------------------------------------------------------ its training
+
+    def initialise(self, model: keras.Model, protocol: Protocol) -> None:
+        """Load initial weights that `build` does not, such as a released checkpoint to fine-tune."""
 
     def compile(self, model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
         """Attach optimiser and loss: cross-entropy on softmax outputs, or on one sigmoid.

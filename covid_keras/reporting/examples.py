@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +16,7 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.pipeline import make_dataset
 from covid_keras.data.preparation import Preparation, PreparedImages, crop_box, prepare_cohort
+from covid_keras.evaluation.predictions import choose_examples
 from covid_keras.explain.gradcam import grad_cam
 from covid_keras.explain.network import map_cells
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
@@ -31,18 +32,6 @@ if TYPE_CHECKING:
 SIDE = 320  # longest side of a picture in the report, pixels
 
 
-def choose_examples(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the correct and the wrong test image of each class with the highest score of the predicted class.
-
-    A class without wrong images gives one row.
-    """
-    test = predictions[predictions["split"] == "test"]
-    scores = test[[name for name in test.columns if name.startswith("score_")]].max(axis=1)
-    test = test.assign(_score=scores, _right=test["label"] == test["predicted"])
-    chosen = test.sort_values(["_score", "image_id"], ascending=[False, True]).drop_duplicates(["label", "_right"])
-    return chosen.sort_values(["label", "_right"], ascending=[False, False]).drop(columns=["_score", "_right"])
-
-
 @dataclass(frozen=True, eq=False)
 class Examples:
     """The n example images of one execution; the argument of a paper's `pictures`.
@@ -52,7 +41,7 @@ class Examples:
     execution : Execution
         The finished execution.
     predictions : pandas.DataFrame
-        One row per image, in the order of `choose_examples`; columns as in `covid_keras.evaluation.read_predictions`.
+        One row per image, as chosen by `PaperReport.choose`; columns as in `covid_keras.evaluation.read_predictions`.
     cohort : Cohort
         The same images in the same order: files, patients, masks.
     prepared : PreparedImages
@@ -68,7 +57,13 @@ class Examples:
     network: keras.Model
 
     @classmethod
-    def of(cls, execution: Execution, predictions: pd.DataFrame, network: keras.Model) -> Examples:
+    def of(
+        cls,
+        execution: Execution,
+        predictions: pd.DataFrame,
+        network: keras.Model,
+        choose: Callable[[pd.DataFrame], pd.DataFrame] = choose_examples,
+    ) -> Examples:
         """Choose the examples from an execution's predictions, and prepare them if not cached.
 
         Raises
@@ -77,8 +72,7 @@ class Examples:
             If an image is missing or damaged, an execution that it builds on is unfinished, or the folder of prepared
             images cannot be written.
         """
-        rows = choose_examples(predictions)
-        whole = execution.cohort
+        rows, whole = choose(predictions), execution.cohort
         # Only these rows: other files may be gone, and preparing them takes time.
         places = pd.Index(whole.table["image_id"]).get_indexer(rows["image_id"])
         cohort = Cohort(whole.table.iloc[places], whole.classes, whole.name)

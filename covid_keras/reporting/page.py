@@ -99,7 +99,7 @@ def _evidence_section(results: Results, explained: Mapping[str, list[FigureEntry
         return section
     masked = results.run.cohort.table["mask_path"].ne("").any()
     by = f"by {_segmenter(results)}" if results.facts.get("lungs") else "as the collection marks them" if masked else ""
-    section.text = prose(*TEXTS, "heat", outlined=by)
+    section.text = prose(*TEXTS, "heat", outlined=by, groups=results.report.example_groups)
     for name, entries in explained.items():
         shown = len(explained) <= FEW_SYSTEMS or name in results.report.proposed
         (section.figures if shown else section.folded).extend(entries)

@@ -20,7 +20,7 @@ from covid_keras.evaluation import (
     metrics_json,
     per_execution,
 )
-from covid_keras.evaluation.predictions import PREDICTION_COLUMNS
+from covid_keras.evaluation.predictions import PREDICTION_COLUMNS, choose_examples
 from covid_keras.evaluation.seeds import seed_metrics
 from covid_keras.evaluation.summary import plain
 from covid_keras.evaluation.uncertainty import Difference, difference_of_sets
@@ -77,8 +77,14 @@ class PaperReport:
     pictures: Mapping[str, Callable[[Examples], Pictures]] = field(default_factory=dict)
     evidence_notes: Mapping[str, str] = field(default_factory=dict)
 
+    # What `choose` takes examples of, as text.
+    example_groups: ClassVar[str] = "class"
     # The paper's own lung segmenters.
     segmenters: ClassVar[PaperSegmenters | None] = None
+
+    def choose(self, predictions: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of an execution's predictions whose images are shown with heat maps."""
+        return choose_examples(predictions)
 
     def measure(self, predictions: pd.DataFrame) -> list[Measured]:
         """Return the paper's additional metrics of predictions with one set of classes."""

@@ -64,7 +64,7 @@ def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFra
         try:
             if (network := execution.network) is None:
                 continue
-            examples = Examples.of(execution, mine, network)
+            examples = Examples.of(execution, mine, network, results.report.choose)
             cases = explain_examples(examples)
             pictures = results.report.pictures.get(name, lambda _: [])(examples)
         except UserError as error:

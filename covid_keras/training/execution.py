@@ -130,6 +130,7 @@ class Training:
         """Return the network, compiled, with its initial weights."""
         execution, system = self.execution, self.system
         model = system.build(execution.protocol, execution.classes)
+        system.initialise(model, execution.protocol)
         system.adapt(model, execution.inputs, self._train_rows)
         self._compile(model, execution.training)
         return model
@@ -181,7 +182,8 @@ class Training:
             )
 
         validation = make_dataset(inputs.prepared, inputs.rows_of(execution.part, chosen_on), **common)
-        weights = class_weights(inputs.labels[train], inputs.outputs, training)
+        attached = self.system.weighs_classes
+        weights = None if attached else class_weights(inputs.labels[train], inputs.outputs, training)
         return Feed(batches, validation, {"class_weight": weights})
 
     def _feeding(self, model: keras.Model) -> dict[str, Any]:

@@ -57,6 +57,25 @@ def adapt(model: keras.Model, inputs: Inputs, rows: np.ndarray) -> None:
     model.get_layer(STANDARDISE).adapt(inputs.prepared.batch(chunk).astype(np.float32) for chunk in chunks)
 
 
+def channels_unread(protocol: Protocol) -> tuple[str, str] | None:
+    """Return reason and remedy if no kernel for colours is converted to grey, else None."""
+    if protocol.weights != "none" or protocol.files:
+        return None
+    return "random initial weights are not converted to grey", "Give --weights imagenet"
+
+
+def kernel_bug_unread(protocol: Protocol) -> tuple[str, str] | None:
+    """Return reason and remedy if no kernel of VGG16 is converted to grey, else None."""
+    if all(name.endswith("19") for name in protocol.systems):
+        return "every network of this run is VGG19", "Name a VGG16 in systems"
+    return channels_unread(protocol)
+
+
+def threshold_unread(protocol: Protocol) -> tuple[str, str] | None:
+    """Return reason and remedy if none of the paper's U-Nets is trained, else None."""
+    return None if options_of(protocol).segmenters else ("no U-Net is trained", "Name one in options.segmenters")
+
+
 def check(protocol: Protocol) -> None:
     """Raise `UserError` for settings that exclude each other."""
     options = options_of(protocol)

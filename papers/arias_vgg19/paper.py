@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from covid_keras.paper.protocol import Protocol
 from covid_keras.training.segmenter_runs import Segmenter, SegmentingPaper
@@ -23,6 +25,11 @@ class AriasPaper(SegmentingPaper):
 
     cohorts = COHORTS
     segmenters = SEGMENTERS
+    conditions: ClassVar[Mapping[str, Callable[[Protocol], tuple[str, str] | None]]] = {
+        "options.channels": networks.channels_unread,
+        "options.kernel_bug": networks.kernel_bug_unread,
+        "options.threshold": networks.threshold_unread,
+    }
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

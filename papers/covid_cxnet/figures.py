@@ -19,21 +19,16 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
-from covid_keras.data.images import read_image, read_mask, write_image
+from covid_keras.data.images import read_image, write_image
 from covid_keras.data.preparation import Preparation, crop_box, prepare_image
 from covid_keras.explain import authors_grad_cam, conceal, explain_by_lime, find_text, grad_cam
 from covid_keras.explain.lime_map import LimeExplanation
-from covid_keras.preprocessing import LungBox, resize_truncated
+from covid_keras.preprocessing import resize_truncated
+from covid_keras.reporting.crops import SIDE, Roi, fit, read_lungs, roi_figure
 from covid_keras.reporting.explanations import ConcealedCase, HeatCase, concealment_figure, heat_grid, lime_figure
-from covid_keras.reporting.pictures import aspect, picture_grid, short_name, show_radiograph
 from covid_keras.reporting.prose import titled
 from covid_keras.reporting.results import Pictures
-from covid_keras.reporting.style import LUNG_OUTLINE, OKABE_ITO, report_style
 from papers.covid_cxnet.cohorts import COVID
 from papers.covid_cxnet.enhancements import beasf_figure, enhancement_figure
 from papers.covid_cxnet.settings import options_of
@@ -43,10 +38,8 @@ if TYPE_CHECKING:
 
     from covid_keras.reporting.examples import Examples
 
-SIDE = 320  # longest side of a picture, pixels; more where the network sees more
 LIME_EXAMPLES = 2
 CONCEALED_EXAMPLES = 4
-BOX_COLOUR = OKABE_ITO["vermilion"]
 _said = partial(titled, "papers.covid_cxnet", "report.md.j2")
 _CHANNELS = {"beasf": "BEASF", "clahe": "CLAHE", "original": "as cut"}
 
@@ -106,70 +99,9 @@ def roi_pictures(examples: Examples) -> Pictures:
     rows = enumerate(examples.cohort.table.itertuples())
     figure = roi_figure(
         [Roi.of(row, preparation, examples.prepared.load(place)) for place, row in rows],
-        [_CHANNELS[name] for name in preparation.stack_order],
+        [f"channel {number}: {_CHANNELS[name]}" for number, name in enumerate(preparation.stack_order, 1)],
     )
     return [(*_said("box"), figure)]
-
-
-@dataclass(frozen=True, eq=False)
-class Roi:
-    """A radiograph, (H, W) uint8, its lungs, (H, W) bool, their box in its pixels, and the network's input.
-
-    `fed` is (h, w, C) uint8.
-    """
-
-    image: np.ndarray
-    lungs: np.ndarray
-    box: LungBox
-    fed: np.ndarray
-    name: str
-    label: str
-
-    @classmethod
-    def of(cls, row, preparation: Preparation, fed: np.ndarray) -> Roi:
-        """Read the image and mask of a row of a cohort's table; shrunk to the report's size."""
-        image, lungs = _read(row, preparation)
-        box = crop_box(lungs, preparation)
-        scale = min(1.0, SIDE / max(image.shape))
-        size = [max(1, round(side * scale)) for side in image.shape]
-        rows, columns = size[0] / image.shape[0], size[1] / image.shape[1]
-        top, bottom = int(box.top * rows), max(1, round(box.bottom * rows))
-        left, right = int(box.left * columns), max(1, round(box.right * columns))
-        small = LungBox(top, max(bottom, top + 1), left, max(right, left + 1), box.whole)
-        return cls(_fit(image, size), _fit(lungs, size), small, fed, row.image_id, row.label)
-
-
-@report_style()
-def roi_figure(
-    cases: Sequence[Roi], channels: Sequence[str], title: str = "From the radiograph to the input"
-) -> Figure:
-    """Draw one row per image: radiograph with lungs and box, crop, and one picture per channel."""
-    figure, grid = picture_grid(title, [max(aspect(case.image), 1) for case in cases], 2 + len(channels))
-    for (plain, crop, *fed), case in zip(grid, cases, strict=True):
-        show_radiograph(plain, case.image, case.lungs, short_name(case.name, 15), case.label)
-        _draw_box(plain, case.box)
-        cut = case.image[case.box.slices]
-        share = 100 * cut.size / case.image.size
-        below = "no lung found: all of it" if case.box.whole else f"{share:.0f} % of the picture"
-        show_radiograph(crop, cut, None, "crop", below)
-        for number, (axes, name) in enumerate(zip(fed, channels, strict=True)):
-            show_radiograph(axes, case.fed[..., number], title=f"channel {number + 1}: {name}")
-    for axes in grid.flat:
-        axes.xaxis.label.set_fontsize(8.5)
-    figure.legend(
-        handles=[
-            Line2D([], [], color=LUNG_OUTLINE, label="lungs found"),
-            Line2D([], [], color=BOX_COLOUR, linestyle="--", label="box"),
-        ],
-        loc="outside lower right",
-        ncols=2,
-    )
-    return figure
-
-
-def _draw_box(axes: Axes, box: LungBox) -> None:
-    corner, width, height = (box.left - 0.5, box.top - 0.5), box.right - box.left, box.bottom - box.top
-    axes.add_patch(Rectangle(corner, width, height, fill=False, color=BOX_COLOUR, linestyle="--", lw=1.4))
 
 
 # --- explanations (figures 12 and 17)
@@ -223,7 +155,7 @@ def _without_text(asked: Sequence[Asked], examples: Examples) -> Pictures:
 
 def _concealed(one: Asked, row, preparation: Preparation, channels: int) -> tuple[Asked, np.ndarray] | None:
     """Return the example without its text and the text's mask, (H, W) bool; None if no text is found."""
-    image, lungs = _read(row, preparation)
+    image, lungs = read_lungs(row, preparation)
     text = find_text(image, lungs)
     window = _window(lungs, preparation)
     if not text[window].any():
@@ -233,8 +165,8 @@ def _concealed(one: Asked, row, preparation: Preparation, channels: int) -> tupl
         path = write_image(Path(folder) / "concealed.png", without)
         fed = prepare_image(path, lungs, preparation)
     size = one.image.shape
-    new = dataclasses.replace(one, image=_fit(without[window], size), fed=_scaled(fed, channels))
-    return new, _fit(text[window], size)
+    new = dataclasses.replace(one, image=fit(without[window], size), fed=_scaled(fed, channels))
+    return new, fit(text[window], size)
 
 
 # --- what they share
@@ -246,19 +178,13 @@ def _ask(examples: Examples) -> Iterator[Asked]:
     preparation = system.preparation(examples.protocol)
     rows = zip(examples.predictions.itertuples(), examples.cohort.table.itertuples(), strict=True)
     for place, (row, files) in enumerate(rows):
-        image, lungs = _read(files, preparation)
+        image, lungs = read_lungs(files, preparation)
         window = _window(lungs, preparation)
         size = _size_of_view(image[window].shape, preparation.size)
         fed = _scaled(examples.prepared.load(place), system.channels)
         network, images, index = system.evidence(model, fed[None, None], row.predicted, examples.execution.classes)
-        picture, outline = _fit(image[window], size), None if lungs is None else _fit(lungs[window], size)
+        picture, outline = fit(image[window], size), None if lungs is None else fit(lungs[window], size)
         yield Asked(row.image_id, row.label, row.predicted, picture, outline, images[0], network, index)
-
-
-def _read(row, preparation: Preparation) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return image (H, W) uint8 and lungs (H, W) bool of a row of a cohort's table."""
-    image = read_image(row.path)
-    return image, read_mask(row.mask_path, image.shape) > preparation.mask_threshold if row.mask_path else None
 
 
 def _window(lungs: np.ndarray | None, preparation: Preparation) -> tuple[slice, slice]:
@@ -270,16 +196,6 @@ def _size_of_view(shape: tuple[int, ...], network: tuple[int, int]) -> tuple[int
     """Return a picture's size in its aspect ratio, no side below the network's, to keep the superpixels."""
     scale = max(SIDE / max(shape), *(side / own for side, own in zip(network, shape, strict=True)))
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
-
-
-def _fit(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resize a picture, or a mask by nearest neighbour."""
-    if image.dtype == np.uint8:
-        shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
-        return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    kind = np.uint8 if image.dtype == bool else np.int32
-    found = cv2.resize(image.astype(kind), (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
-    return found.astype(image.dtype)
 
 
 def _scaled(images: np.ndarray, channels: int) -> np.ndarray:
@@ -309,4 +225,4 @@ def _lime(one: Asked, samples: int) -> LimeExplanation:
         one.index,
         samples,
     )
-    return dataclasses.replace(found, segments=_fit(found.segments, one.image.shape))
+    return dataclasses.replace(found, segments=fit(found.segments, one.image.shape))

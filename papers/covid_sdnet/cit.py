@@ -29,7 +29,7 @@ from papers.covid_sdnet.generator import build_generator
 LAMBDA_GRID = (1.0, 0.5, 0.1, 0.075, 0.05, 0.025, 0.01, 0.0075, 0.005, 0.0025, 0.001, 0.00075, 0.0005)
 # The paper's two classes, in the alphabetical order of the authors' folders.
 CLASSES = ("N", "P")
-# PyTorch's default of Adam, in which the authors' code is written; Keras' is 1e-7.
+# PyTorch's default, as in the authors' code; Keras' is 1e-7.
 _ADAM_EPSILON = 1e-8
 
 
@@ -156,7 +156,7 @@ class _Aside:
 class CiTNetwork(keras.Model):
     """Generators G_k and classifier D, trained together by `fit` on (images, one-hot labels).
 
-    Images are float32 (batch, height, width, 3) in 0..1, labels (batch, K); batches of any size. A training step
+    Images are float32 (batch, height, width, 3) in 0..1, labels (batch, K). A training step
 
     1. transforms the batch by every generator, in training mode;
     2. classifies all versions at once, ordered image by image and within an image by generator;
@@ -190,7 +190,7 @@ class CiTNetwork(keras.Model):
     References
     ----------
     S. Tabik et al., "COVIDGR dataset and COVID-SDNet methodology for predicting COVID-19 based on chest X-ray
-    images", IEEE JBHI 24(12), 2020, section IV-B. M. Rey-Area et al., "FuCiTNet: Improving the generalization of
+    images", IEEE JBHI 24(12), 2020, section IV-2. M. Rey-Area et al., "FuCiTNet: Improving the generalization of
     deep learning networks by the fusion of learned class-inherent transformations", Information Fusion 63, 2020.
     """
 
@@ -227,18 +227,24 @@ class CiTNetwork(keras.Model):
         return [self.loss_metric, self.accuracy_metric, *self.mse_metrics, *self.ce_metrics]
 
     def compile_cit(
-        self, settings: CiTSettings, class_weights: Sequence[float] | None = None, jit_compile: bool = False
+        self,
+        settings: CiTSettings,
+        class_weights: Sequence[float] | None = None,
+        jit_compile: bool = False,
+        optimizer: keras.optimizers.Optimizer | None = None,
     ) -> None:
         """Make and build the optimisers; set the weights of the losses.
 
         Parameters
         ----------
         settings : CiTSettings
-            Of which `filters` is not looked at.
+            All but `filters` are used.
         class_weights : sequence of float, optional
             In class order; all 1 if not given.
         jit_compile : bool
             Whether `fit` compiles the step with XLA.
+        optimizer : keras.optimizers.Optimizer, optional
+            The classifier's, whose learning rate is set by the settings; Adam if not given.
 
         Raises
         ------
@@ -253,11 +259,11 @@ class CiTNetwork(keras.Model):
         if len(weights) != len(self.generators) or not all(0 < weight < math.inf for weight in weights):
             raise ValueError(f"{len(self.generators)} positive class weights are needed, not {weights}")
         self.settings, self.class_weights = settings, weights
-        self.compile(
-            optimizer=_adam(classifier_rate(settings, 0), self.classifier, "adam_classifier"),
-            jit_compile=jit_compile,
-            auto_scale_loss=False,  # `train_step` takes the gradients itself and scales none
-        )
+        optimizer = optimizer or keras.optimizers.Adam(epsilon=_ADAM_EPSILON, name="adam_classifier")
+        optimizer.learning_rate = classifier_rate(settings, 0)
+        optimizer.build(self.classifier.trainable_variables)
+        # `train_step` takes the gradients itself and scales none.
+        self.compile(optimizer=optimizer, jit_compile=jit_compile, auto_scale_loss=False)
         self.extra_optimizers = [
             _adam(settings.generator_rate, generator, f"adam_{generator.name}") for generator in self.generators
         ]
@@ -322,7 +328,7 @@ class CiTNetwork(keras.Model):
         A generator's losses depend on its own outputs only, so the gradient of the sum over generators holds each
         one's.
         """
-        # Once a batch, outside the tape: nothing is learnt through the original's features.
+        # Once per batch and outside the tape: the originals' features need no gradient.
         features = self._features(images)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(versions)
@@ -394,10 +400,23 @@ class CiTNetwork(keras.Model):
 
 
 def fuse_logits(logits: np.ndarray, classes: int) -> np.ndarray:
-    """Return the class that the network alone predicts: index of the largest logit, modulo the number of classes.
+    """Return FuCiTNet's own prediction: the index of the largest logit, modulo the number of classes.
 
-    `logits` are (n, classes * classes), as CiTNetwork returns them, else `ValueError`; the first of equal ones counts.
-    The result is int, (n,).
+    Parameters
+    ----------
+    logits : ndarray (n, classes * classes)
+        As returned by CiTNetwork.
+    classes : int
+
+    Returns
+    -------
+    ndarray (n,) of int
+        The first of equal logits counts.
+
+    Raises
+    ------
+    ValueError
+        If the shape differs.
     """
     logits = np.asarray(logits)
     if logits.ndim != 2 or logits.shape[1] != classes * classes:
@@ -431,7 +450,7 @@ def _adam(rate: float, model: keras.Model, name: str) -> keras.optimizers.Adam:
 def _unpacked(data) -> tuple[tf.Tensor, tf.Tensor]:
     images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
     if labels is None or weights is not None:
-        raise ValueError("batches of (images, one-hot labels) are needed, without weights of single images")
+        raise ValueError("batches must be (images, one-hot labels), without sample weights")
     return tf.cast(images, tf.float32), tf.cast(labels, tf.float32)
 
 
@@ -441,12 +460,12 @@ def _values(model: keras.Model) -> list[tf.Variable]:
 
 
 def _images(versions):
-    """(batch, K, height, width, channels) as one batch, image by image and within an image by generator."""
+    """Flatten (batch, K, height, width, channels) to one batch, ordered by image, then by generator."""
     return tf.reshape(versions, tf.concat([[-1], tf.shape(versions)[2:]], 0))
 
 
 def _distances(versions, originals):
-    """Mean squared difference of all versions by one generator from what they were made of: (K,)."""
+    """Return the mean squared difference of each generator's outputs from the originals: (K,)."""
     return tf.reduce_mean(tf.math.squared_difference(versions, originals[:, None]), axis=(0, 2, 3, 4))
 
 

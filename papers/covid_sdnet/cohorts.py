@@ -16,18 +16,20 @@ from covid_keras.data.sources import get_source, load_source, unavailable
 from covid_keras.paper.cohorts import Cohorts, Kind, phantom_folder, require, with_label
 from covid_keras.paper.protocol import Protocol
 
-CLASSES = ("N", "P")  # the labels of every cohort, and `PNEUMONIA` where it holds such images
-# COVIDNet's third class (section V-A): its head has three outputs and, as the paper says, cannot be removed.
+CLASSES = ("N", "P")  # the labels of every cohort; some have `PNEUMONIA` too
+# COVIDNet's third class (section V-B): the paper keeps the three outputs, because the head cannot be removed.
 PNEUMONIA = "pneumonia"
+# The outputs of a COVIDNet checkpoint, in order: normal, pneumonia, COVID-19.
+COVIDNET_CLASSES = ("N", PNEUMONIA, "P")
 _NIH_LABELS = {"No_findings": "N", "Pneumonia": PNEUMONIA}
 
 
 @dataclass(frozen=True)
 class CovidgrCohort(Kind):
-    """COVIDGR-1.0, whole: 426 negative and 426 positive PA radiographs (paper, Table III).
+    """COVIDGR-1.0: 426 negative and 426 positive PA radiographs (Table III of the paper).
 
-    `pneumonia` radiographs are added for COVIDNet alone, where NIH ChestX-ray14 has as many (`no_pneumonia` says where
-    it has not); `seed` chooses them.
+    If NIH ChestX-ray14 has enough pneumonia radiographs, `pneumonia` of them, drawn with `seed`, are added for COVIDNet
+    only (see `no_pneumonia`).
     """
 
     kind: Literal["covidgr"]
@@ -47,10 +49,10 @@ class CovidgrCohort(Kind):
 
 @dataclass(frozen=True)
 class StandInCohort(Kind):
-    """Positives of Cohen's collection against NIH radiographs without finding; counts, and the seed of the choice.
+    """Positives of Cohen's collection, and NIH radiographs without finding as negatives, drawn with `seed`.
 
-    All positives that have a score are among them. Each NIH patient gives one image; `pneumonia` NIH radiographs of
-    that label are added for COVIDNet alone.
+    All positives with a severity score are included. There is one image per NIH patient; `pneumonia` NIH radiographs
+    with that label are added for COVIDNet only.
     """
 
     kind: Literal["stand_in"]
@@ -81,9 +83,9 @@ class StandInCohort(Kind):
 
 @dataclass(frozen=True)
 class PhantomCohort(Kind):
-    """Synthetic radiographs: so many patients, half of them positive; side in pixels.
+    """Synthetic radiographs with `size` pixels per side: `patients` patients, half of them positive.
 
-    `pneumonia` patients of the third class are added for COVIDNet alone.
+    `pneumonia` patients of the third class are added for COVIDNet only.
     """
 
     kind: Literal["phantom"]
@@ -146,8 +148,8 @@ def without_normal_pcr(cohort: Cohort, splits: pd.DataFrame, classes: tuple[str,
     """Return which images take part in the experiment of Tables VII and VIII, bool (n,).
 
     Normal-PCR+ positives are removed from training and test, and of the negatives as many are drawn in each test fold
-    as positives are left in it, anew in each repeat: 350 against 350 on COVIDGR-1.0. The paper does not say that
-    negatives were removed; the accuracies of Table VII, each the mean of specificity and sensitivity, do.
+    as positives are left in it, anew in each repeat: 350 of each class on COVIDGR-1.0. The paper does not say that
+    negatives were removed, but every accuracy of Table VII is the mean of specificity and sensitivity.
 
     Parameters
     ----------
@@ -155,7 +157,7 @@ def without_normal_pcr(cohort: Cohort, splits: pd.DataFrame, classes: tuple[str,
     splits : pandas.DataFrame
         The split table of one repeat.
     classes : tuple of str
-        Labels that the system learns; images of others take no part.
+        Labels that the system learns; images with other labels take no part.
     seed : int
         Of the draw.
     """

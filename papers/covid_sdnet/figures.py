@@ -1,4 +1,4 @@
-"""Figure of the class-inherent transformations: crop, negative and positive version, and difference."""
+"""Figures of the lung crop (figure 3 of the paper) and of the class-inherent transformations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from covid_keras.reporting.crops import Roi, roi_figure
 from covid_keras.reporting.pictures import aspect, colour_bar, picture_grid, short_name, show_radiograph
 from covid_keras.reporting.prose import titled
 from covid_keras.reporting.results import Pictures
@@ -19,6 +20,16 @@ from papers.covid_sdnet.transforms import VIEWS, feed_pairs
 if TYPE_CHECKING:
     from covid_keras.reporting.examples import Examples
     from covid_keras.training.runfolder import Execution
+
+
+def crop_pictures(examples: Examples) -> Pictures:
+    """Return figure 3 for the examples: radiograph with lungs and box, crop, network's input; title and caption."""
+    preparation = examples.system.preparation(examples.protocol)
+    height, width = preparation.size
+    rows = enumerate(examples.cohort.table.itertuples())
+    cases = [Roi.of(row, preparation, examples.prepared.load(place)) for place, row in rows]
+    words = titled("papers.covid_sdnet", "report.md.j2", "crop", margin=100 * preparation.margin)
+    return [(*words, roi_figure(cases, [f"input, {height} × {width}"], "Before and after the crop"))]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 FOUR = ("P+", "P-", "N+", "N-")
 BINARY = ("N", "P")
 
-# Tabik et al. 2020, section IV-C: what the most probable class of x+ (row) and of x- (column) decide together, both in
+# Tabik et al. 2020, section IV: what the most probable class of x+ (row) and of x- (column) decide together, both in
 # the order of FOUR. P: rule 2, N: rule 1, ?: rule 3, the larger of the two families' largest probabilities.
 DECISIONS = np.array(
     [
@@ -34,7 +34,7 @@ def relabel(true_label: ArrayLike, generator: ArrayLike) -> np.ndarray | str:
     Returns
     -------
     ndarray of str, or str
-        One of FOUR for each; a single one where both arguments are.
+        One of FOUR per image; a str if both arguments are.
 
     Raises
     ------
@@ -67,22 +67,22 @@ def fuse(theta: ArrayLike, psi: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         The paper's three rules; argmax takes the first of equals, and rule 3 gives positive where both families
         reach the same probability. Apart from such ties it is the family of the largest of the eight.
     score_positive : ndarray of float, (n,)
-        Largest probability of P+ or P-, as a share of its sum with that of N+ or N-: at least 0.5 just where
+        Largest probability of P+ or P-, divided by its sum with that of N+ or N-: at least 0.5 exactly where
         `is_positive`, so that ROC curves agree with the decisions.
 
     Raises
     ------
     ValueError
-        If the shapes are not (n, 4) and equal, or a value is not a number.
+        If the shapes are not (n, 4) and equal, or a value is NaN.
 
     References
     ----------
     S. Tabik et al., "COVIDGR dataset and COVID-SDNet methodology for predicting COVID-19 based on chest X-ray
-    images", IEEE JBHI 24(12), 2020, section IV-C, inference.
+    images", IEEE JBHI 24(12), 2020, section IV, inference.
     """
     theta, psi = np.asarray(theta), np.asarray(psi)
     if theta.ndim != 2 or theta.shape[1] != len(FOUR) or psi.shape != theta.shape:
-        raise ValueError(f"two arrays of shape (n, {len(FOUR)}) are needed, not {theta.shape} and {psi.shape}")
+        raise ValueError(f"two arrays of shape (n, {len(FOUR)}) are required, not {theta.shape} and {psi.shape}")
     if np.isnan(theta).any() or np.isnan(psi).any():
         raise ValueError("a probability is not a number")
     largest = np.maximum(theta, psi)

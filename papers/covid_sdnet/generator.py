@@ -7,7 +7,7 @@ import math
 import keras
 from keras import layers, ops
 
-# PyTorch's, in whose terms the authors' code is written.
+# PyTorch's defaults, as in the authors' code.
 EPSILON = 1e-5
 MOMENTUM = 0.9
 
@@ -60,7 +60,7 @@ class SingleImageBatchNormalization(layers.Layer):
         return ops.cast((x - mean) * scale + ops.cast(self.beta, "float32"), inputs.dtype)
 
     def _move(self, mean, variance, shape) -> None:
-        """Feed each image's statistics, in order, to the moving ones: image i of n enters with momentum**(n-1-i)."""
+        """Update the moving statistics with each image's in order: image i of n has the weight momentum**(n-1-i)."""
         n = shape[0]
         pixels = ops.cast(shape[1] * shape[2], "float32")
         unbiased = variance * pixels / ops.maximum(pixels - 1, 1)
@@ -89,7 +89,7 @@ def build_generator(
     """Build the generator of one class: a residual network that keeps the image's size.
 
     Convolution 9x9 with PReLU (one slope shared by all), residual blocks x + [conv 3x3, normalisation, PReLU,
-    conv 3x3, normalisation], convolution 3x3 to three channels; linear output. All convolutions have a bias.
+    conv 3x3, normalisation], convolution 3x3 to three channels; linear output. All convolutions have biases.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def build_generator(
     References
     ----------
     S. Tabik et al., "COVIDGR dataset and COVID-SDNet methodology for predicting COVID-19 based on chest X-ray
-    images", IEEE JBHI 24(12), 2020, section IV-B; first block and place of the PReLU as in the authors' code
+    images", IEEE JBHI 24(12), 2020, section IV-2; first block and place of the PReLU as in the authors' code
     (FuCiTNet), where the paper leaves out the former and has a second PReLU in each block.
     """
     height, width = size if isinstance(size, tuple) else (size, size)

@@ -7,7 +7,7 @@ from covid_keras.paper.protocol import Protocol
 from papers.covid_sdnet import networks
 from papers.covid_sdnet.settings import options_of
 
-# Section III-A of the paper: the lungs' box, enlarged by 2.5 % on each of its four sides.
+# Section IV-1 of the paper: the box of both lungs, enlarged by 2.5 % on each of its four sides.
 CROP_MARGIN = 0.025
 # COVIDNet's own preparation: the top 8 % of the rows are cut off, the middle square is kept.
 COVIDNET_DROP_TOP = 0.08

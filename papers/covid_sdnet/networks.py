@@ -1,4 +1,4 @@
-"""The networks of each row of the tables: how they are built, compiled, loaded and asked."""
+"""The networks of each row of the tables: builders, initial weights, checkpoints."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from covid_keras.common.errors import UserError
 from covid_keras.models.registry import find_weights, load_registry
+from covid_keras.models.weight_kinds import require_weight_file
 from covid_keras.paper.initial_weights import require_full_width
 from covid_keras.paper.protocol import Protocol, TrainingSettings
+from papers.covid_sdnet.cohorts import COVIDNET_CLASSES
 from papers.covid_sdnet.settings import Options, options_of
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def imagenet_scaling(images: Any) -> Any:
 
 
 def build_resnet50_classifier(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """ResNet-50, Dense 512 ReLU, Dense softmax; all layers fine-tuned (section IV-C)."""
+    """Build ResNet-50, Dense 512 ReLU, Dense softmax; all layers fine-tuned (section IV)."""
     from covid_keras.models import build_resnet50
     from covid_keras.models.steady import narrowed
 
@@ -45,16 +47,16 @@ def build_resnet50_classifier(protocol: Protocol, classes: tuple[str, ...]) -> k
 
 
 def build_twins(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """The same network with four outputs, applied to both transformed versions of an image (section IV-D)."""
+    """Build the same network with four outputs, applied to both transformed versions of an image (section IV)."""
     from papers.covid_sdnet.fusion import FOUR
 
     return build_resnet50_classifier(protocol, FOUR)
 
 
 def build_cit(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """Build the class-inherent transformation network: a generator a class, ResNet-18, VGG-16 (section IV-B).
+    """Build the class-inherent transformation network: one generator per class, ResNet-18, VGG-16 (section IV-2).
 
-    Without ImageNet weights there is no perceptual loss: VGG-16 at random would teach the generators nothing.
+    Without ImageNet weights there is no perceptual loss, since the features of a random VGG-16 mean nothing.
     """
     from covid_keras.models.resnet18 import build_resnet18
     from covid_keras.models.steady import narrowed
@@ -91,7 +93,7 @@ def cit_settings(options: Options, training: TrainingSettings, perceptual: bool)
 
 
 def build_covid_caps_retrained(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """COVID-CAPS from random weights."""
+    """Build COVID-CAPS with random weights; `fine_tune_caps` loads a checkpoint."""
     from covid_keras.models import build_covid_caps
     from covid_keras.models.steady import he_initialised
 
@@ -100,14 +102,22 @@ def build_covid_caps_retrained(protocol: Protocol, classes: tuple[str, ...]) -> 
     return he_initialised(model) if options.initial == "he" else model
 
 
+def fine_tune_caps(model: keras.Model, protocol: Protocol) -> None:
+    """Load the released checkpoint, unless the protocol asks for random initial weights."""
+    from covid_keras.models import load_weights
+
+    if options_of(protocol).covid_caps.initial == "released":
+        load_weights(model, caps_file(protocol))
+
+
 def caps_file(protocol: Protocol) -> Path:
-    """Return the authors' COVID-CAPS file: the one given, else the registered one where it is here, checked."""
+    """Return the COVID-CAPS checkpoint: the user's, else the registered one, verified."""
     given = protocol.files.get("covid_caps")
     return Path(given) if given else find_weights(CAPS_FILE).path
 
 
 def caps_missing(protocol: Protocol) -> str | None:
-    """Return None where the authors' file is at hand."""
+    """Return None if the checkpoint is at hand, else the reason."""
     try:
         caps_file(protocol)
     except UserError as error:
@@ -116,13 +126,13 @@ def caps_missing(protocol: Protocol) -> str | None:
 
 
 def released_caps_size() -> tuple[int, int]:
-    """Return height and width that the released COVID-CAPS was trained on."""
+    """Return the height and width of the images on which the released COVID-CAPS was trained."""
     height, width, _ = load_registry()[CAPS_FILE].input_shape
     return height, width
 
 
 def restore_covid_caps(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """COVID-CAPS with its authors' weights, at their 224 pixels."""
+    """Build COVID-CAPS with its authors' weights, at their 224 pixels."""
     from covid_keras.models import build_covid_caps, load_weights
 
     size = load_registry()[CAPS_FILE].input_shape
@@ -132,21 +142,34 @@ def restore_covid_caps(protocol: Protocol, classes: tuple[str, ...]) -> keras.Mo
 
 
 def build_covidnet_retrained(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """A surrogate of COVIDNet-CXR A, whose widths were never published; three outputs."""
+    """Build a surrogate of COVIDNet-CXR A, whose widths were never published, with three outputs."""
     from covid_keras.models import build_covidnet
     from covid_keras.models.steady import narrowed
 
     options = options_of(protocol)
     covidnet = options.covidnet
-    weights = initial_weights(protocol, "resnet50v2") if covidnet.variant == "large" else "none"
+    weights = initial_weights(protocol, "resnet50v2")
+    if covidnet.variant != "large" or "covidnet" in protocol.files:  # the checkpoint is loaded by `fine_tune_covidnet`
+        weights = "none"
     model = build_covidnet(
         (*covidnet.size, 3), len(classes), covidnet.variant, weights, batchnorm_momentum=covidnet.batchnorm_momentum
     )
     return narrowed(model, options.width)
 
 
+def fine_tune_covidnet(model: keras.Model, protocol: Protocol, classes: tuple[str, ...]) -> None:
+    """Load the user's checkpoint, if any, with its three output neurons in the order of `classes`."""
+    from covid_keras.models import load_weights
+
+    if "covidnet" not in protocol.files:
+        return
+    load_weights(model, protocol.files["covidnet"])
+    head, order = model.get_layer("probability"), [COVIDNET_CLASSES.index(name) for name in classes]
+    head.set_weights([tensor[..., order] for tensor in head.get_weights()])
+
+
 def restore_covidnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """The COVIDNet of the protocol's variant with the weights of the user's file."""
+    """Build the protocol's variant of COVIDNet with the weights of the user's file."""
     from covid_keras.models import build_covidnet, load_weights
 
     covidnet = options_of(protocol).covidnet
@@ -155,9 +178,19 @@ def restore_covidnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Mode
     return model
 
 
+def perceptual_unread(protocol: Protocol) -> tuple[str, str] | None:
+    """Return reason and remedy if the protocol has a perceptual loss but no weights for it, else None."""
+    if not options_of(protocol).cit.perceptual or initial_weights(protocol, "vgg16") != "none":
+        return None
+    return "VGG-16 would be random, so the loss is left out", "Give --checkpoint vgg16=FILE"
+
+
 def check(protocol: Protocol) -> None:
-    """Say before the first training what the transformation network will want."""
-    require_full_width(protocol, options_of(protocol).width, ("resnet18", "resnet50v2"))
+    """Raise `UserError` if initial weights are missing or do not fit the protocol."""
+    fine_tuned = ("covidnet",) if any(name.startswith("covidnet_retrained") for name in protocol.systems) else ()
+    require_full_width(protocol, options_of(protocol).width, ("resnet18", "resnet50v2", *fine_tuned))
+    for name in {"covid_caps", "covidnet"} & set(protocol.files):
+        require_weight_file(protocol.files[name])
     needed = any(name.startswith("fucitnet") for name in protocol.systems)
     if needed and initial_weights(protocol, "resnet18") == "none" and options_of(protocol).cit.frozen:
         raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,7 +10,7 @@ from typing import ClassVar
 from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from papers.covid_sdnet import images, networks
-from papers.covid_sdnet.cohorts import CLASSES, COHORTS, PNEUMONIA
+from papers.covid_sdnet.cohorts import CLASSES, COHORTS, COVIDNET_CLASSES, PNEUMONIA
 from papers.covid_sdnet.systems import (
     CovidCaps,
     CovidCapsReleased,
@@ -36,7 +36,7 @@ COVIDNET_RELEASED = CovidNetReleased(
     "covidnet_pretrained",
     "COVIDNet-CXR (pretrained)",
     images.covidnet_image,
-    classes=("N", PNEUMONIA, "P"),  # the authors' order: normal, pneumonia, COVID-19
+    classes=COVIDNET_CLASSES,
 )
 COVIDNET_RETRAINED = CovidNet(
     "covidnet_retrained",
@@ -56,7 +56,14 @@ class SdnetPaper(Paper):
         "cit": ("fucitnet", "covid_sdnet"),
         "covid_caps": ("covid_caps_retrained",),
         "covidnet": ("covidnet",),
+        "covidnet.batchnorm_momentum": ("covidnet_retrained",),
+        "covidnet.positive_share": ("covidnet_retrained",),
+        "covidnet.positive_weight": ("covidnet_retrained",),
         "batchnorm_momentum": ("resnet50", "covid_sdnet"),
+        "width": ("resnet50", "fucitnet", "covid_sdnet", "covidnet_retrained"),
+    }
+    conditions: ClassVar[Mapping[str, Callable[[Protocol], tuple[str, str] | None]]] = {
+        "options.cit.perceptual": networks.perceptual_unread
     }
 
     def check(self, protocol: Protocol) -> None:
@@ -88,8 +95,8 @@ PAPER = SdnetPaper(
         "resnet18": "ImageNet ResNet-18 of torchvision, .npz or .h5",
         "vgg16": "keras.applications' VGG-16 notop .h5",
         "resnet50v2": "keras.applications' ResNet50V2 notop .h5",
-        "covid_caps": "the authors' COVID-CAPS .h5",
-        "covidnet": "a COVIDNet checkpoint, .h5 in the layout of build_covidnet",
+        "covid_caps": "a COVID-CAPS checkpoint, .h5 (default: the authors'), run as released and fine-tuned",
+        "covidnet": "a COVIDNet checkpoint, .h5 in the layout of build_covidnet, run as released and fine-tuned",
     },
     registered={"vgg16": "vgg16_notop", "resnet50v2": "resnet50v2_notop", "covid_caps": networks.CAPS_FILE},
 )

@@ -1,9 +1,13 @@
-"""The report of COVID-SDNet: caveats, pictures of transformed pairs, notes on heat maps."""
+"""The report of COVID-SDNet: caveats, pictures of crops and transformed pairs, notes on heat maps."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
+import pandas as pd
+
+from covid_keras.evaluation.predictions import choose_examples
 from covid_keras.reporting.prose import notes, prose
 from covid_keras.reporting.results import PaperReport, Pictures
 from papers.covid_sdnet.systems import NO_NORMAL_PCR
@@ -29,14 +33,33 @@ def pictures_of_pairs(examples: Examples) -> Pictures:
     return transformed_pairs(examples)
 
 
+def pictures_of_crops(examples: Examples) -> Pictures:
+    """Return the examples before and after the crop (`papers.covid_sdnet.figures.crop_pictures`)."""
+    from papers.covid_sdnet.figures import crop_pictures
+
+    return crop_pictures(examples)
+
+
+@dataclass(frozen=True)
+class SdnetReport(PaperReport):
+    """Shows examples of every severity level, like the paper's figures 5 to 8."""
+
+    example_groups: ClassVar[str] = "class and severity level"
+
+    def choose(self, predictions: pd.DataFrame) -> pd.DataFrame:
+        return choose_examples(predictions, by_severity=True)
+
+
 def _with_twins(table: dict) -> dict:
     """Extend a table by system to the systems of Tables VII and VIII."""
     return table | {name + NO_NORMAL_PCR: value for name, value in table.items()}
 
 
-REPORT = PaperReport(
+REPORT = SdnetReport(
     notes=notes(*PROSE, "notes"),
     proposed=("covid_sdnet", "covid_sdnet" + NO_NORMAL_PCR),
-    pictures=_with_twins(dict.fromkeys(("fucitnet", "covid_sdnet"), pictures_of_pairs)),
+    pictures=_with_twins(
+        {"resnet50_crop": pictures_of_crops} | dict.fromkeys(("fucitnet", "covid_sdnet"), pictures_of_pairs)
+    ),
     evidence_notes=_with_twins({name: prose(*PROSE, f"evidence_of_{block}") for name, block in EVIDENCE.items()}),
 )

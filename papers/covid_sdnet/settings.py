@@ -1,4 +1,4 @@
-"""The settings of `protocol.yaml` that only this paper knows."""
+"""Settings of `protocol.yaml` that only this paper has."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class CitOptions:
     Attributes
     ----------
     size : tuple of int, optional
-        Height and width of the images that it transforms; the protocol's size where not given.
+        Height and width of its images. Default: the protocol's size.
     filters : int
-        Of the generators, 64 in the authors' code.
+        Filters of the generators; 64 in the authors' code.
     lambda_, perceptual, total_variation : float
         Weights of the cross-entropy, of the VGG-16 loss and of the total variation in a generator's loss.
     generator_rate, generator_decay : float
@@ -25,7 +25,7 @@ class CitOptions:
     classifier_step : int
         Epochs after which the classifier's learning rate is divided by ten.
     frozen : bool
-        Whether the first half of ResNet-18 keeps its initial weights; of no use where those are random.
+        Whether the first half of ResNet-18 keeps its initial weights; requires ImageNet weights.
     """
 
     size: tuple[int, int] | None = None
@@ -41,18 +41,19 @@ class CitOptions:
 
 @dataclass(frozen=True)
 class CapsOptions:
-    """COVID-CAPS as retrained.
+    """COVID-CAPS, retrained.
 
     Attributes
     ----------
     size : tuple of int
         Height and width in pixels.
     initial : str
-        How its convolutions are drawn: "glorot", Keras' default, or "he", with which it needs half the steps.
+        Its initial weights: "released", the authors' checkpoint, which the paper fine-tunes; or random ones, "glorot"
+        (Keras' default) or "he" (needs half the steps).
     """
 
     size: tuple[int, int] = (224, 224)
-    initial: Literal["glorot", "he"] = "glorot"
+    initial: Literal["released", "glorot", "he"] = "released"
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class CovidnetOptions:
     variant : str
         See `covid_keras.models.build_covidnet`.
     batchnorm_momentum : float, optional
-        Of the moving statistics; the builder's where not given. Trainings of a hundred steps from random weights need
-        less: at 0.9 the statistics lag behind and predictions are noise.
+        Momentum of the moving statistics. Default: the builder's. Trainings of a hundred steps from random weights need
+        less than 0.9, with which the statistics lag behind and predictions are noise.
     positive_share : float
         Share of each batch that is replaced by COVID-19 images (the authors' `covid_percent`).
     positive_weight : float
@@ -83,16 +84,16 @@ class CovidnetOptions:
 
 @dataclass(frozen=True)
 class Options:
-    """All of them.
+    """All options of this paper.
 
     Attributes
     ----------
     batchnorm_momentum : float, optional
-        See `covid_keras.models.build_resnet50`; as published (0.99) where not given.
+        See `covid_keras.models.build_resnet50`. Default: as published (0.99).
     width : float
         Share of the filters of ResNet-50, ResNet-18 and COVIDNet, 0 to 1 (see `covid_keras.models.steady.narrowed`).
     cit, covid_caps, covidnet
-        Of these networks.
+        Options of these networks.
     """
 
     batchnorm_momentum: float | None = None

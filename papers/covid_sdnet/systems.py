@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -34,15 +35,18 @@ class ResNet50(Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class CovidSdnet(ResNet50):
-    """The four-class twins on the transformed pairs that FuCiTNet makes (section IV-D)."""
+    """The four-class twins on the transformed pairs that FuCiTNet makes (section IV)."""
 
     build: Any = networks.build_twins
+
+    def reads_size(self, protocol: Protocol) -> bool:
+        return True  # of the transformed images
 
     def feed(self, execution: Execution, cohort: Cohort, part: np.ndarray, prepared: PreparedImages) -> Inputs:
         return transforms.feed_pairs(execution.protocol, cohort, execution.below(self.after), part, prepared)
 
     def decide(self, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Fuse the twins' softmax outputs for x+ (first view) and x- by the paper's rules (section IV-D)."""
+        """Fuse the twins' softmax outputs for x+ (first view) and x- by the paper's rules (section IV)."""
         from papers.covid_sdnet.fusion import fuse
 
         positive, score = fuse(outputs[:, 0], outputs[:, 1])
@@ -56,18 +60,27 @@ class CovidSdnet(ResNet50):
 
 @dataclass(frozen=True, kw_only=True)
 class FuCiTNet(Trained):
-    """The class-inherent transformation network: its training step is its own, written for one device."""
+    """The class-inherent transformation network, with a training step of its own for a single device."""
 
     build: Any = networks.build_cit
+
+    weighs_classes: ClassVar[bool] = True
+    unread: ClassVar[Mapping[str, tuple[str, str]]] = dict.fromkeys(
+        ("optimizer.decay", "schedule"),
+        ("the rate of FuCiTNet's classifier falls in steps", "Set options.cit.classifier_step"),
+    ) | {"label_smoothing": ("the cross-entropy of FuCiTNet takes no smoothed labels", "Omit it")}
 
     def strategy(self, asked: str) -> str:
         return "one"
 
     def compile(self, model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
-        """Attach the three optimisers and the losses; smaller classes weigh more."""
-        weights = counts.max() / np.maximum(counts, 1)
+        """Attach the three optimisers and the losses; balanced class weights are those of the authors' code."""
+        from covid_keras.models.compiling import make_optimizer
+
+        weights = counts.max() / np.maximum(counts, 1) if training.class_weights == "balanced" else np.ones(len(counts))
         settings = networks.cit_settings(options_of(protocol), training, model.perceptual is not None)
-        model.compile_cit(settings, weights / weights.max())
+        steady = replace(training.optimizer, decay=0.0)  # `callbacks` sets the rate
+        model.compile_cit(settings, weights / weights.max(), optimizer=make_optimizer(steady))
 
     def callbacks(self, protocol: Protocol) -> list[keras.callbacks.Callback]:
         """Return the classifier's learning rate by epoch."""
@@ -98,9 +111,19 @@ class FuCiTNet(Trained):
 
 @dataclass(frozen=True, kw_only=True)
 class CovidCaps(Trained):
-    """COVID-CAPS retrained."""
+    """COVID-CAPS, fine-tuned from its released weights or trained from random ones."""
 
     build: Any = networks.build_covid_caps_retrained
+
+    unread: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "label_smoothing": ("the margin loss of COVID-CAPS takes no smoothed labels", "Omit it")
+    }
+
+    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
+        return networks.caps_missing(protocol) if options_of(protocol).covid_caps.initial == "released" else None
+
+    def initialise(self, model: keras.Model, protocol: Protocol) -> None:
+        networks.fine_tune_caps(model, protocol)
 
     def compile(self, model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
         """Attach Adam and the margin loss, without class weights, as in the paper."""
@@ -122,9 +145,16 @@ class CovidCapsReleased(Released):
 
 @dataclass(frozen=True, kw_only=True)
 class CovidNet(Trained):
-    """A surrogate of COVIDNet-CXR A, with a third class, its own batches and loss."""
+    """A surrogate of COVIDNet-CXR A, with a third class and with COVIDNet's batches and loss."""
 
     build: Any = networks.build_covidnet_retrained
+
+    unread: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "label_smoothing": ("the cross-entropy of COVIDNet takes no smoothed labels", "Omit it")
+    }
+
+    def initialise(self, model: keras.Model, protocol: Protocol) -> None:
+        networks.fine_tune_covidnet(model, protocol, self.classes)
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
         return no_pneumonia(protocol, data)

@@ -22,7 +22,7 @@ from papers.covid_sdnet.fusion import FOUR, relabel
 if TYPE_CHECKING:
     import keras
 
-# Raise it whenever the same network gives other pixels than before.
+# Increase it whenever the same network gives other pixels than before.
 ALGORITHM = 1
 BATCH = 16
 # The generators of the two views of an image, in the order that the fusion takes them: x+, x-.
@@ -61,7 +61,7 @@ def feed_pairs(
         Of FuCiTNet on the same fold; its generators were fitted to this fold's training part only.
     part : ndarray (n,) of str
     prepared : PreparedImages
-        The images as FuCiTNet takes them.
+        The images, prepared for FuCiTNet.
     """
     height, width = protocol.size
     settings = {"algorithm": ALGORITHM, "weights": sha256_of(before.weights), "size": [height, width]}
@@ -102,5 +102,5 @@ def as_pixels(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def evidence_pairs(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[keras.Model, np.ndarray, int]:
-    """The evidence for a class in the four-class twins: its own label on the view of its own generator."""
+    """Return the twins' evidence for a class: the output P+ on x+, or N- on x-."""
     return model, inputs[:, VIEWS.index(name)], FOUR.index(str(relabel(name, name)))

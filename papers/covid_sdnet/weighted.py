@@ -3,7 +3,7 @@
 References
 ----------
 .. [1] L. Wang, Z. Q. Lin, A. Wong, "COVID-Net: a tailored deep convolutional neural network design for detection of
-   COVID-19 cases from chest X-ray images", Scientific Reports 10, 19549 (2020), and the authors' training program.
+   COVID-19 cases from chest X-ray images", Scientific Reports 10, 19549 (2020), and the authors' training script.
 """
 
 from __future__ import annotations
@@ -73,19 +73,19 @@ def covidnet_epoch(
     The images of the other classes are shuffled and cut into ceil(n / batch_size) batches; a last one that is short is
     filled up from the start of the shuffled order. In each batch max(int(batch_size * share), 1) places, chosen at
     random, are then given to positives chosen at random: without repetition within a batch if there are enough of
-    them. So 0.3 and 0.33 are both two of eight, the images whose places were taken are not seen in that epoch, and
-    positives are seen as often as the number of batches asks.
+    them. So 0.3 and 0.33 both replace two of eight images. Replaced images are not seen in that epoch, and the number
+    of batches determines how often positives are seen.
 
     Parameters
     ----------
     other, positives : ndarray of int, one axis
-        Indices of the images that are not, and that are, of the positive class; at least one each.
+        Indices of the images of the other classes and of the positive class; at least one each.
     batch_size : int
         At least 1.
     share : float
-        Of a batch, 0 to 1; rounded down, but at least one image.
+        Share of positives in a batch, 0 to 1; rounded down, but at least one image.
     seed, epoch : int
-        Not negative. Together they determine the result.
+        At least 0; together they determine the result.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def covidnet_epoch(
     Raises
     ------
     UserError
-        If there are no images of one kind, or batch size or share is out of range.
+        If one kind has no images, or batch size or share is out of range.
     """
     for name, indices in (("positives", positives), ("other classes", other)):
         if not len(indices):

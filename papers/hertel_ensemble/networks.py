@@ -186,6 +186,21 @@ def _backbone(
     return steadied(base) if steady and not kind.startswith("VGG") else base
 
 
+def step_unread(protocol: Protocol) -> tuple[str, str] | None:
+    """Return reason and remedy if no grid of the ensemble's weights is searched, else None."""
+    if (weights := options_of(protocol).ensemble.weights) == "validation":
+        return None
+    return f"{weights} weights are not searched", "Set options.ensemble.weights to validation"
+
+
+def momentum_unread(protocol: Protocol) -> tuple[str, str] | None:
+    """Return reason and remedy if all statistics of batch normalisation are frozen, else None."""
+    trainings = [protocol.training_of(name).unfreeze for name in NETWORKS]
+    if options_of(protocol).statistics == "trained" or any(one.epochs and one.scratch for one in trainings):
+        return None
+    return "the statistics are frozen", "Set options.statistics to trained"
+
+
 def check(protocol: Protocol) -> None:
     """Raise `UserError` for settings that exclude each other."""
     options = options_of(protocol)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -31,7 +31,17 @@ class HertelPaper(SegmentingPaper):
 
     cohorts = COHORTS
     segmenters = SEGMENTERS
-    option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {"ensemble": ("average", "vote")}
+    option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "ensemble.weights": ("average",),
+        "ensemble.step": ("average",),
+        "ensemble.ties": ("vote",),
+        "statistics": ("densenet201", "resnet152"),
+        "batchnorm_momentum": ("densenet201", "resnet152"),
+    }
+    conditions: ClassVar[Mapping[str, Callable[[Protocol], tuple[str, str] | None]]] = {
+        "options.ensemble.step": networks.step_unread,
+        "options.batchnorm_momentum": networks.momentum_unread,
+    }
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

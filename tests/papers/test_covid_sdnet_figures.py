@@ -1,15 +1,18 @@
-"""The figure of transformed pairs: which picture stands where, and that nothing is transformed twice."""
+"""Figures of crops and of transformed pairs; the examples, one of each severity level."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.data.cohort import Cohort
+from covid_keras.data.cohort import SEVERITIES, Cohort
+from covid_keras.data.preparation import prepare_cohort
 from covid_keras.paper.registered import load_paper
+from covid_keras.preprocessing import lung_bounding_box
 from covid_keras.reporting.examples import Examples
 from covid_keras.training.runfolder import Execution
 from papers.covid_sdnet import transforms
@@ -102,8 +105,52 @@ def test_nothing_is_transformed_twice(examples, monkeypatch):
         assert Counting.calls == 2, "one batch, two generators"
 
 
-def test_both_networks_draw_their_pairs_and_say_what_a_map_is_of():
-    drawing = {name + end for name in ("fucitnet", "covid_sdnet") for end in ("", "_no_normal_pcr")}
+def test_examples_are_the_surest_of_each_severity_level():
+    rows = [
+        (label, level, predicted, score)
+        for label, levels in (("N", [""]), ("P", list(SEVERITIES)))
+        for level in levels
+        for predicted in "NP"
+        for score in (0.6, 0.9, 0.7)
+        if level != "Severe" or predicted == "P"
+    ]
+    frame = pd.DataFrame(rows, columns=["label", "severity", "predicted", "score_P"])
+    frame = frame.assign(image_id=[f"i{n:02d}" for n in range(len(frame))], split="test")
+    other = frame.assign(split="validation", score_P=0.99)
+    chosen = REPORT.choose(pd.concat([other, frame.sample(frac=1, random_state=0)]))
+    assert set(chosen["score_P"]) == {0.9}
+    right = chosen[chosen["label"] == chosen["predicted"]]
+    assert right["severity"].tolist() == [*SEVERITIES, ""]
+    assert len(chosen) - len(right) == 4, "every severe image is right"
+    assert chosen["label"].tolist() == ["P"] * 7 + ["N"] * 2
+
+
+def test_the_crop_is_shown_beside_the_radiograph(tmp_path):
+    """Figure 3: the box of both lungs with its margin, and what is cut."""
+    image, mask = np.arange(100 * 120, dtype=np.int64).reshape(100, 120) % 251, np.zeros((100, 120), np.uint8)
+    mask[20:60, 30:110] = 255
+    paths = [str(tmp_path / name) for name in ("image.png", "mask.png")]
+    for path, pixels in zip(paths, (image.astype(np.uint8), mask), strict=True):
+        cv2.imwrite(path, pixels)
+    table = pd.DataFrame([{"image_id": "i", "path": paths[0], "patient_id": "p", "label": "P", "mask_path": paths[1]}])
+    paper, cohort = load_paper("covid_sdnet"), Cohort(table, ("N", "P"))
+    execution = made_run(paper, cohort, path=tmp_path, protocol=paper.protocol("smoke")).execution("resnet50_crop")
+    prepared = prepare_cohort(cohort, execution.preparation, tmp_path / "cache", workers=1)
+    given = Examples(execution, table.assign(predicted="P"), cohort, prepared, None)
+    ((title, words, figure),) = REPORT.pictures["resnet50_crop"](given)
+    assert (title, "2.5 %" in words) == ("Before and after the crop", True)
+    box = lung_bounding_box(mask, 0.025)
+    plain, crop, fed = figure.axes[:3]
+    np.testing.assert_array_equal(crop.images[0].get_array(), image[box.slices])
+    assert plain.images[0].get_array().shape == (100, 120)
+    (drawn,) = plain.patches
+    assert (drawn.get_x() + 0.5, drawn.get_y() + 0.5) == (box.left, box.top)
+    assert fed.images[0].get_array().shape == (64, 64)
+
+
+def test_networks_draw_their_pictures_and_say_what_a_map_is_of():
+    pictured = ("fucitnet", "covid_sdnet", "resnet50_crop")
+    drawing = {name + end for name in pictured for end in ("", "_no_normal_pcr")}
     assert set(REPORT.pictures) == drawing
     assert "own generator" in REPORT.evidence_notes["fucitnet"]
     assert "P+" in REPORT.evidence_notes["covid_sdnet_no_normal_pcr"]

@@ -17,8 +17,10 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation, prepare_cohort
 from covid_keras.data.splits import patient_folds
 from covid_keras.evaluation import Measured, compare, load_published
+from covid_keras.models import build_covid_caps, build_covidnet
+from covid_keras.models.weights import save_weights
 from papers.covid_sdnet import networks, transforms
-from papers.covid_sdnet.cohorts import CLASSES, PNEUMONIA, no_pneumonia, without_normal_pcr
+from papers.covid_sdnet.cohorts import CLASSES, COVIDNET_CLASSES, PNEUMONIA, no_pneumonia, without_normal_pcr
 from papers.covid_sdnet.paper import PAPER, RETRAINED
 from papers.covid_sdnet.systems import NO_NORMAL_PCR, WithoutNormalPcr
 
@@ -259,6 +261,61 @@ def test_released_networks_say_what_they_lack(monkeypatch, tmp_path):
     assert caps.missing(given, None) is covidnet.missing(given, None) is None
     with pytest.raises(UserError, match="'covid_cap'"):
         PAPER.protocol("smoke", {"files": {"covid_cap": "/a.h5"}})
+
+
+# --- what is fine-tuned
+
+
+def test_retrained_covid_caps_starts_from_the_checkpoint(tmp_path, monkeypatch):
+    """The user's file or the registered one; random weights if the protocol asks for them."""
+    released = build_covid_caps((32, 32, 3))
+    path = save_weights(released, tmp_path / "released.h5")
+    changes = {"options": {"covid_caps": {"size": [32, 32], "initial": "released"}}}
+    system = PAPER.system("covid_caps_retrained" + NO_NORMAL_PCR)
+
+    def begun(changes: dict) -> list[np.ndarray]:
+        protocol = PAPER.protocol("smoke", changes)
+        model = system.build(protocol, CLASSES)
+        system.initialise(model, protocol)
+        return model.get_weights()
+
+    given = begun(changes | {"files": {"covid_caps": str(path)}})
+    assert all(np.array_equal(*pair) for pair in zip(given, released.get_weights(), strict=True))
+    monkeypatch.setattr(networks, "find_weights", lambda name: SimpleNamespace(path=path))
+    found = begun(changes)
+    assert all(np.array_equal(*pair) for pair in zip(found, given, strict=True))
+    assert not np.array_equal(begun({"files": {"covid_caps": str(path)}})[0], given[0]), "the phantom's are random"
+
+
+def test_retrained_covid_caps_needs_the_checkpoint_only_where_it_starts_from_it(monkeypatch):
+    def gone(name):
+        raise UserError(name, "is not here", "Get it")
+
+    monkeypatch.setattr(networks, "find_weights", gone)
+    for system in map(PAPER.system, ("covid_caps_retrained", "covid_caps_retrained" + NO_NORMAL_PCR)):
+        assert "covid_caps_binary_86" in system.missing(PAPER.protocol("paper"), None)
+        random = {"options": {"covid_caps": {"initial": "glorot"}}}
+        for protocol in (PAPER.protocol("cpu"), PAPER.protocol("paper", random)):
+            assert system.missing(protocol, None) is None
+
+
+def test_retrained_covidnet_starts_from_the_checkpoint_with_its_three_neurons(tmp_path):
+    released = build_covidnet((32, 32, 3), 3, "b")
+    head = released.get_layer("probability")
+    head.set_weights([head.get_weights()[0], np.array([0.1, 0.2, 0.3], np.float32)])
+    files = {"covidnet": str(save_weights(released, tmp_path / "covidnet.h5"))}
+    changes = {"options": {"covidnet": {"size": [32, 32]}, "width": 1.0}, "files": files}
+    protocol, system = PAPER.protocol("smoke", changes), PAPER.system("covidnet_retrained")
+    PAPER.check(protocol)
+    model = system.build(protocol, system.classes)
+    system.initialise(model, protocol)
+    found = dict(zip(system.classes, model.get_layer("probability").get_weights()[1], strict=True))
+    assert found == pytest.approx({"N": 0.1, PNEUMONIA: 0.2, "P": 0.3})
+    image = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
+    order = [COVIDNET_CLASSES.index(name) for name in system.classes]
+    np.testing.assert_allclose(model(image).numpy(), released(image).numpy()[:, order], atol=1e-6)
+    with pytest.raises(UserError, match=r"options\.width"):
+        PAPER.check(PAPER.protocol("smoke", {"files": files}))
 
 
 def test_surrogates_and_what_was_not_run_are_not_judged():
