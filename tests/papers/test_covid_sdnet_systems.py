@@ -299,6 +299,7 @@ def test_retrained_covid_caps_needs_the_checkpoint_only_where_it_starts_from_it(
             assert system.missing(protocol, None) is None
 
 
+@pytest.mark.slow
 def test_retrained_covidnet_starts_from_the_checkpoint_with_its_three_neurons(tmp_path):
     released = build_covidnet((32, 32, 3), 3, "b")
     head = released.get_layer("probability")

@@ -13,8 +13,9 @@ from covid_keras.common.errors import UserError
 from covid_keras.paper import Paper, Trained, load_paper
 from covid_keras.paper.changes import require_effect
 from covid_keras.paper.protocol import Protocol
-from papers.covid_sdnet.cit import CiTSettings, build_cit
-from papers.covid_sdnet.systems import FuCiTNet
+from papers.covid_sdnet.cit import CiTNetwork
+from papers.covid_sdnet.generator import build_generator
+from papers.covid_sdnet.systems import FuCiTNet, WithoutNormalPcr
 
 PAPERS = ("arias_vgg19", "covid_cxnet", "covid_sdnet", "hertel_ensemble")
 # One system of each kind; systems of one kind read the same settings.
@@ -22,7 +23,7 @@ SYSTEMS = {
     (paper, type(system)): system
     for paper in PAPERS
     for system in load_paper(paper).systems
-    if isinstance(system, Trained)
+    if isinstance(system, Trained) and not isinstance(system, WithoutNormalPcr)
 }
 OTHER = {
     "label_smoothing": 0.25,
@@ -39,9 +40,10 @@ def small(system: Trained, outputs: int) -> keras.Model:
     """Return an uncompiled network of the system's kind."""
     images = keras.Input((12, 12, 3))
     units = 1 if outputs == 2 and not isinstance(system, FuCiTNet) else outputs
-    x = layers.Dense(units, activation="sigmoid")(layers.GlobalAveragePooling2D()(images))
-    model = keras.Model(images, x)
-    return build_cit(model, CiTSettings(filters=2), 12) if isinstance(system, FuCiTNet) else model
+    model = keras.Model(images, layers.Dense(units, activation="sigmoid")(layers.GlobalAveragePooling2D()(images)))
+    if not isinstance(system, FuCiTNet):
+        return model
+    return CiTNetwork([build_generator(12, 2, 0, f"generator_{name}") for name in "NP"], model)
 
 
 def refusal(paper: Paper, protocol: Protocol, changes: dict) -> str:
