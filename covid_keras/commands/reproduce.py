@@ -14,6 +14,7 @@ from covid_keras.training.choices import PRECISIONS, STRATEGIES, parse_shard, re
 if TYPE_CHECKING:
     from covid_keras.paper.protocol import Protocol
     from covid_keras.training.plan import Plan
+    from covid_keras.training.runfolder import RunFolder
     from covid_keras.training.schedulers import Scheduler
 
 
@@ -75,6 +76,7 @@ def reproduce(options: Namespace) -> int:
     plan = make_plan(options)
     print(_banner(plan), flush=True)
     run = prepare_run(plan)
+    _print_grades(run)
     run_executions(run, parse_shard(options.shard), scheduler_of(options, plan.protocol))
     missing = [execution for execution in run.executions() if not execution.done]
     if missing:
@@ -105,13 +107,29 @@ def scheduler_of(options: Namespace, protocol: Protocol) -> Scheduler:
 
 
 def _banner(plan: Plan) -> str:
-    protocol = plan.protocol
-    comparable = (
-        "the paper's own data"
-        if protocol.comparable is True
-        else f"NOT COMPARABLE with the paper: {protocol.comparable}"
-    )
-    lines = [f"{plan.paper.name}, profile {protocol.profile}: {protocol.description}", comparable, DISCLAIMER]
-    for name, reason in plan.settings["left_out"].items():
-        lines.append(f"Left out: {plan.paper.system(name).title}: {reason}")
+    """Return what will run and what not."""
+    protocol, left_out = plan.protocol, plan.settings["left_out"]
+    lines = [f"{plan.paper.name}, profile {protocol.profile}: {protocol.description}", DISCLAIMER]
+    lines.append(f"Runs: {'; '.join(_title(plan, name) for name in protocol.systems if name not in left_out)}")
+    reasons = dict.fromkeys(left_out.values())
+    for reason in reasons:
+        names = [_title(plan, name) for name, why in left_out.items() if why == reason]
+        lines.append(f"Left out: {'; '.join(names)}: {reason}")
     return "\n".join(lines)
+
+
+def _title(plan: Plan, name: str) -> str:
+    return plan.paper.system(name).title
+
+
+def _print_grades(run: RunFolder) -> None:
+    """Print which grade the numbers can earn, decided from images and settings."""
+    from covid_keras.paper.grading import RunGrading
+
+    grading = RunGrading(run.paper, run.protocol, run.used)
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in run.protocol.systems:
+        if name in run.used.sources:
+            found.setdefault(grading(name), []).append(run.paper.system(name).title)
+    for (grade, reason), titles in found.items():
+        print(f"{grade.capitalize()}: {'; '.join(titles)}{f' ({reason})' if reason else ''}", flush=True)

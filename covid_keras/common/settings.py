@@ -70,6 +70,24 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+# Settings that change no number but by chance, or how it is computed.
+WITHOUT_INFLUENCE = ("seed", "accumulate")
+
+
+def flattened(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted path, without those that have no influence on a result.
+
+    >>> flattened({"training": {"epochs": 3, "seed": 1}, "size": [8, 8]})
+    {'training.epochs': 3, 'size': [8, 8]}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in WITHOUT_INFLUENCE:
+            path = f"{above}{key}"
+            flat |= flattened(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return flat
+
+
 def unknown_key(where: str | Path, key: str, known: Iterable[str], place: str = "") -> UserError:
     """Return the error for an unknown key; it suggests the closest known key."""
     known = sorted(known)

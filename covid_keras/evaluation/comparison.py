@@ -20,9 +20,10 @@ from covid_keras.evaluation.verdicts import (
     NOT_RUN,
     UNDEFINED,
     Grade,
+    Grading,
     Outcome,
     Verdict,
-    grade_of,
+    as_published,
 )
 from covid_keras.published.cells import PublishedCell
 from covid_keras.published.facts import Place
@@ -44,10 +45,9 @@ def compare(
     published: Iterable[PublishedCell],
     measured: Iterable[Measured],
     tolerance: float | Mapping[str, float],
-    comparable: bool | str = True,
+    grading: Grading = as_published,
     not_run: Mapping[str, str] | None = None,
     audit: Mapping[Place, Audited] | None = None,
-    surrogates: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Compare published cells with measurements.
 
@@ -61,16 +61,13 @@ def compare(
     tolerance : float or mapping
         Tolerance in percentage points, set in the protocol before the run: one value, or one per metric with an
         optional "default".
-    comparable : bool or str
-        True if data and protocol are the paper's. Otherwise the reason (False: "measured on other data"); all measured
-        cells are then stand-ins, shown but not judged.
+    grading : callable
+        (system, table) -> `Grade` and reason. Stand-ins are shown but not judged. Default: all are reproductions.
     not_run : mapping, optional
         System to the reason why it was not run. Default: "not run".
     audit : mapping, optional
         (table, row, column) to the finding of `covid_keras.audit`. A number that is impossible or explained otherwise
         is not used as a target, unless the file of published numbers names a target.
-    surrogates : mapping, optional
-        System to the reason why it is a stand-in on the paper's data.
 
     Returns
     -------
@@ -100,8 +97,7 @@ def compare(
     for cell in cells:
         ours = _counterpart(cell, found)
         row = _row(cell, ours, tolerances)
-        graded = grade_of(comparable, surrogates, cell.system, cell.table)
-        verdict = _verdict(cell, ours, row, graded, (not_run or {}).get(cell.system, ""))
+        verdict = _verdict(cell, ours, row, grading, (not_run or {}).get(cell.system, ""))
         if audit is not None:
             said = audit.get((cell.table, cell.row, cell.column), Audited())
             verdict, row["doubt"] = _audited(verdict, cell, said)
@@ -211,7 +207,7 @@ def _row(cell: PublishedCell, ours: Measured | None, tolerances: Mapping[str, fl
 
 
 def _verdict(
-    cell: PublishedCell, ours: Measured | None, row: Mapping[str, Any], graded: tuple[Grade, str], not_run: str
+    cell: PublishedCell, ours: Measured | None, row: Mapping[str, Any], grading: Grading, not_run: str
 ) -> Verdict:
     if cell.lost:
         return Verdict(None, None, LOST)
@@ -219,13 +215,13 @@ def _verdict(
         return Verdict(None, None, NO_COUNTERPART)
     if ours is None:
         return Verdict(None, None, not_run or NOT_RUN)
-    grade, reason = graded
-    if reason:
+    grade, reason = grading(cell.system, cell.table)
+    if grade == Grade.STAND_IN:
         return Verdict(grade, None, reason)
     if math.isnan(row["ours"]):
         return Verdict(None, None, UNDEFINED)
     # Rounded, so that a decimal difference equal to the tolerance counts as within it.
     if abs(row["ours"] - cell.target) <= row["tolerance"] + 1e-9:
-        return Verdict(grade, Outcome.REPRODUCED)
+        return Verdict(grade, Outcome.REPRODUCED, reason)
     inside = row["low"] <= cell.target <= row["high"]
-    return Verdict(grade, Outcome.WITHIN_INTERVAL if inside else Outcome.NOT_REPRODUCED)
+    return Verdict(grade, Outcome.WITHIN_INTERVAL if inside else Outcome.NOT_REPRODUCED, reason)

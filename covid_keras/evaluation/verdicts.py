@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,10 +10,11 @@ from covid_keras.published.cells import LOST_TEXT
 
 
 class Grade(StrEnum):
-    """How closely our experiment matches the paper's.
+    """How closely our experiment matches the paper's (decided by `covid_keras.paper.grading`).
 
     `REPRODUCTION`: the paper's data and protocol. `REPLICATION`: the same collections and protocol, with images drawn
-    or split differently. `STAND_IN`: other data or a smaller network; shown, but not judged.
+    or split anew, or at least three quarters of the paper's number of images. `STAND_IN`: other data or settings;
+    shown, but not judged.
     """
 
     REPRODUCTION = "reproduction"
@@ -34,7 +35,6 @@ NOT_RUN = "not run"
 NO_COUNTERPART = "no counterpart"
 UNDEFINED = "undefined in what we measured"
 LOST = LOST_TEXT
-OTHER_DATA = "measured on other data"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Verdict:
     outcome : Outcome or None
         None if not judged.
     reason : str
-        Why it is not judged; "" if there is an outcome.
+        Why it is not judged or, of a replication, what differs from the paper; "" if nothing does.
     """
 
     grade: Grade | None
@@ -64,19 +64,10 @@ class Verdict:
         return str(self.outcome) if self.outcome else f"not comparable ({self.reason})"
 
 
-def grade_of(
-    comparable: bool | str, surrogates: Mapping[str, str] | None, system: str, table: str
-) -> tuple[Grade, str]:
-    """Return the grade of a system's numbers in a table of the paper, and the reason for a lower grade.
+# (system, table of the paper) -> the grade, and why it is no reproduction.
+Grading = Callable[[str, str], tuple[Grade, str]]
 
-    Parameters
-    ----------
-    comparable : bool or str
-        From the protocol: True if data and protocol are the paper's, else the reason.
-    surrogates : mapping, optional
-        System to the reason why it is a stand-in even on the paper's data.
-    system, table : str
-        `table` is not used yet: a protocol gives one reason for all tables.
-    """
-    reason = (surrogates or {}).get(system, "") if comparable is True else comparable or OTHER_DATA
-    return (Grade.STAND_IN, str(reason)) if reason else (Grade.REPRODUCTION, "")
+
+def as_published(system: str, table: str) -> tuple[Grade, str]:
+    """Grade every number as a reproduction."""
+    return Grade.REPRODUCTION, ""

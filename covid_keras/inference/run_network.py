@@ -190,7 +190,6 @@ def _entry(execution: Execution, why: str) -> WeightEntry:
     run, system, preparation = execution.run, execution.system, execution.preparation
     weights = execution.weights
     is_kept = weights.is_file()
-    comparable = run.protocol.comparable
     return WeightEntry(
         name=f"{run.path.name}:{system.name}:{execution.folder.name}",
         file=str(weights),
@@ -204,8 +203,7 @@ def _entry(execution: Execution, why: str) -> WeightEntry:
         classes=execution.scored,
         sha256=sha256_of(weights) if is_kept else "",
         threshold=DECISION_THRESHOLD,
-        limits=f"anything beyond the data it was trained on, profile {run.protocol.profile}"
-        + ("" if comparable is True else f": {comparable}"),
+        limits=f"anything beyond the data it was trained on, profile {run.protocol.profile}",
     )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from covid_keras.common.errors import UserError
-from covid_keras.paper.paper import Paper
+from covid_keras.paper.paper import Paper, is_reader
 from covid_keras.paper.protocol import AugmentationSettings, Protocol, TrainingSettings
 from covid_keras.paper.systems import System, Trained
 from covid_keras.paper.unfreezing import SCRATCH, WHOLE, stages_of
@@ -149,7 +149,7 @@ _CONDITIONS = (
 )
 
 
-def _unread(system: Trained, protocol: Protocol, key: str) -> Why:
+def unread(system: Trained, protocol: Protocol, key: str) -> Why:
     """Return reason and remedy if a system's training does not read a setting, else None."""
     training = system.training(protocol)
     for setting, why in system.unread.items():
@@ -198,7 +198,7 @@ class _Checks:
 
     def _of_training(self, systems: list[Trained], *path: str) -> Why:
         """Return why none of the systems reads a setting of its training; None if one does."""
-        found = [_unread(one, self.protocol, ".".join(path)) for one in systems]
+        found = [unread(one, self.protocol, ".".join(path)) for one in systems]
         return found[0] if all(found) else None
 
     def _of_trainings(self, name: str, *rest: str) -> Why:
@@ -225,7 +225,7 @@ class _Checks:
         """Check an option against the paper's `option_readers`."""
         key = ".".join(path)
         for option, readers in self.paper.option_readers.items():
-            if _within(key, option) and not any(system.name.startswith(readers) for system in self.systems):
+            if _within(key, option) and not any(is_reader(system.name, readers) for system in self.systems):
                 return f"no system of this run reads options.{option}", f"Name one in systems: {', '.join(readers)}"
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,25 @@ from covid_keras.data.sources import get_source, unavailable
 from covid_keras.paper.protocol import Protocol
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The images that a system needs.
+
+    Attributes
+    ----------
+    collections : tuple of tuple of str
+        The paper's collections for the system, alternatives together (`Evidence.collections`).
+    images : mapping
+        Label -> images that the system's split asks for (`SplitSettings.images`).
+    unavailable : callable
+        Collection -> why it cannot be read here; None if it can.
+    """
+
+    collections: tuple[tuple[str, ...], ...]
+    images: Mapping[str, int]
+    unavailable: Callable[[str], str | None]
+
+
 class Kind:
     """One kind of a paper's cohorts: a frozen dataclass with the settings `cohort` of the protocol.
 
@@ -28,9 +47,32 @@ class Kind:
 
     needs: ClassVar[tuple[str, ...]] = ()  # collections read
 
-    def available(self, data: Path | None) -> str | None:
-        """Return None if the images are available, else what is missing."""
-        return missing_collection(self.needs, data)
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The collections without which the cohort cannot be made, by its settings."""
+        return self.needs
+
+    @property
+    def of_what_is_there(self) -> bool:
+        """Whether the cohort is made of those of its collections that are there, and each system needs its own."""
+        return False
+
+    def missing(self, data: Path | None, asked: Asked) -> str | None:
+        """Return None if the images of a system are available, else what is missing."""
+        if not (self.of_what_is_there and asked.collections):
+            return next(filter(None, map(asked.unavailable, self.required)), None)
+        for names in asked.collections:
+            reasons = [asked.unavailable(name) for name in names]
+            if all(reasons):
+                return " or ".join(filter(None, reasons))
+        return None
+
+    def here(self, data: Path | None) -> list[str]:
+        """Return those of its collections that are in the data folder; raise `UserError` if there is none."""
+        found = [name for name in self.needs if not missing_collection((name,), data)]
+        if self.needs and not found:
+            raise UserError("data", missing_collection(self.needs, data) or "", "See `covid-keras data list`")
+        return found
 
     def make(self, data: Path | None, made: Path) -> Cohort:
         """Return the cohort; arguments as in `Cohorts.make`."""
@@ -56,10 +98,6 @@ class Cohorts:
     def sources(self, protocol: Protocol) -> tuple[str, ...]:
         """Return the names of the collections that a profile reads."""
         return self.settings(protocol).needs
-
-    def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None if the profile's images are available, else what is missing."""
-        return self.settings(protocol).available(data)
 
     def make(self, protocol: Protocol, data: Path | None, made: Path) -> Cohort:
         """Return the cohort of a profile.
@@ -117,6 +155,12 @@ def require(count: int, table: pd.DataFrame, what: str) -> None:
 def joined(parts: Sequence[pd.DataFrame], classes: tuple[str, ...], name: str) -> Cohort:
     """Join tables into a cohort without severities, which only some images have."""
     return Cohort(pd.concat(parts, ignore_index=True).assign(severity=""), classes, name)
+
+
+def present(parts: Sequence[pd.DataFrame], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the classes that any of the tables has an image of."""
+    found = {label for part in parts for label in part["label"].unique()}
+    return tuple(label for label in classes if label in found)
 
 
 def copied(table: pd.DataFrame, others: pd.DataFrame, cache: Path) -> set[str]:

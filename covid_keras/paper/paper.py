@@ -7,17 +7,20 @@ A paper is a package that registers a `Paper` in the entry-point group `covid_ke
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from fnmatch import fnmatchcase
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.settings import unknown_key
+from covid_keras.common.settings import as_plain, flattened, unknown_key
 from covid_keras.data.cohort import Cohort
-from covid_keras.paper.cohorts import Cohorts
-from covid_keras.paper.protocol import Protocol, load_protocol, profile_names
+from covid_keras.data.sources import unavailable
+from covid_keras.paper.cohorts import Asked, Cohorts
+from covid_keras.paper.evidence import Evidence
+from covid_keras.paper.protocol import Protocol, load_evidence, load_protocol, profile_names
 from covid_keras.paper.systems import System
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ class Paper:
     files : mapping
         Weight files that a user may give by `--checkpoint NAME=FILE`: name -> description.
     registered : mapping
-        Name -> expected registered file; a different file makes the run not comparable.
+        Name -> expected registered file; numbers from another file are stand-ins.
     """
 
     name: str
@@ -65,11 +68,15 @@ class Paper:
 
     # The cohorts of its profiles; a subclass sets it or overrides `cohort`.
     cohorts: ClassVar[Cohorts | None] = None
-    # Options read by some systems only: key below `options` -> prefixes of those systems' names.
+    # Options read by some systems only: key below `options` -> prefixes of those systems' names (`*`: any text).
     option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     # Settings read under a condition only: dotted path -> function of the protocol, which returns reason and remedy if
     # the setting is not read.
     conditions: ClassVar[Mapping[str, Callable[[Protocol], tuple[str, str] | None]]] = {}
+    # The same for "weights" (initial weights of the protocol) and "files.NAME" (a given weight file).
+    readers: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # Options for figures only, without influence on any number.
+    figure_options: ClassVar[tuple[str, ...]] = ()
 
     # ------------------------------------------------------------------------------------------------ to override
 
@@ -93,13 +100,39 @@ class Paper:
             raise NotImplementedError
         return self.cohorts.make(protocol, data, made)
 
-    def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None if the profile's data are available, else the reason."""
-        return None if self.cohorts is None else self.cohorts.available(protocol, data)
+    def missing(self, protocol: Protocol, data: Path | None) -> dict[str, str]:
+        """Return the systems of a profile that cannot run here, and those that build on them, each with the reason."""
+        found: dict[str, str] = {}
+        images = self.missing_images(protocol, data)
+        for name in protocol.systems:
+            system = self.system(name)
+            below = next((found[one] for one in system.below if one in found), None)
+            if reason := below or images.get(name) or system.missing(protocol, data):
+                found[name] = reason
+        return found
+
+    def missing_images(self, protocol: Protocol, data: Path | None) -> dict[str, str]:
+        """Return the systems of a profile whose images are not available, each with the reason."""
+        found: dict[str, str] = {}
+        if self.cohorts is None:
+            return found
+        kind, reason_of = self.cohorts.settings(protocol), cache(partial(unavailable, data_root=data))
+        for system in map(self.system, protocol.systems):
+            if system.folds(protocol):  # others have no executions, and images of their own
+                evidence = self.evidence_of(system.name)
+                images = protocol.split_of(system.split).images
+                asked = Asked(evidence.collections if evidence else (), images, reason_of)
+                if reason := kind.missing(data, asked):
+                    found[system.name] = reason
+        return found
 
     def sources(self, protocol: Protocol) -> tuple[str, ...]:
-        """Return the collections that a profile reads; their counts are checked before a run."""
+        """Return the collections that a profile reads."""
         return () if self.cohorts is None else self.cohorts.sources(protocol)
+
+    def read_options(self, protocol: Protocol) -> Any:
+        """Return the protocol's options, those that it does not set with their defaults."""
+        return protocol.options
 
     def check(self, protocol: Protocol) -> None:
         """Raise `UserError` for problems that would otherwise end a run hours later."""
@@ -111,6 +144,10 @@ class Paper:
     def kept_segmenter(self, protocol: Protocol, cache: Path) -> LungSegmenter | None:
         """Return what marked the lungs of a run, nothing trained on the way; None for the shipped U-Net."""
         return self.segmenter(protocol, None, cache)
+
+    def used_beside(self, protocol: Protocol, cache: Path) -> dict[str, dict[str, int]]:
+        """Return {name: {collection: images}} of what is trained beside the executions, as far as done."""
+        return {}
 
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
         """Train what the paper has beside its systems, after these are done."""
@@ -144,9 +181,62 @@ class Paper:
         return dataclasses.replace(protocol, systems=systems)
 
     def splits_of(self, protocol: Protocol, left_out: Container[str] = ()) -> tuple[str, ...]:
-        """Return the names of the splits that the executions of the protocol's systems use, without those left out."""
+        """Return the names of the splits that the executions of the protocol's systems use, but for those left out."""
         systems = (self.system(name) for name in protocol.systems if name not in left_out)
         return tuple(dict.fromkeys(system.split for system in systems if system.folds(protocol)))
+
+    @cached_property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What the paper's numbers were measured on."""
+        return load_evidence(self.protocol_path)
+
+    def evidence_of(self, name: str, table: str = "") -> Evidence | None:
+        """Return the entry about a system or segmenter in a table ("": in any); None if there is none."""
+        return next((one for one in self.evidence if one.is_about(name, table)), None)
+
+    # ------------------------------------------------------------------------------------------------ what is read
+
+    def reads(self, name: str, key: str) -> bool:
+        """Return whether a setting, named by its dotted path, can influence a system's numbers."""
+        if key.startswith("options."):
+            option = key.removeprefix("options.")
+            if any(_is_below(option, one) for one in self.figure_options):
+                return False
+            readers = [self.option_readers[one] for one in self.option_readers if _is_below(option, one)]
+        else:
+            readers = [self.readers[key]] if key in self.readers else []
+        return all(is_reader(name, one) for one in readers)
+
+    def initial_weights(self, system: System, protocol: Protocol) -> str:
+        """Return what a system's network starts from, "imagenet" or "none"; "" if it reads no initial weights.
+
+        A given file counts as ImageNet's; whether it is, is decided when it is given.
+        """
+        files = [key.removeprefix("files.") for key in self.readers if key.startswith("files.")]
+        own = [name for name in files if self.reads(system.name, f"files.{name}")]
+        if own and set(own) <= set(protocol.files):
+            return "imagenet"
+        if not self.reads(system.name, "weights"):
+            return ""
+        return protocol.weights if protocol.weights == "none" else "imagenet"
+
+    def settings_read(self, name: str, protocol: Protocol) -> dict[str, Any]:
+        """Return the settings that influence a system's numbers: dotted path -> plain value.
+
+        Without seeds, the number of repeats and the systems that it builds on.
+        """
+        system = self.system(name)
+        split = as_plain(protocol.split_of(system.split))
+        nested: dict[str, Any] = {"size": list(protocol.size)} if system.reads_size(protocol) else {}
+        nested["weights"] = self.initial_weights(system, protocol)
+        nested["training"] = system.learns_by(protocol)
+        nested["options"] = as_plain(self.read_options(protocol))
+        nested["split"] = {key: split[key] for key in split if key not in ("repeats", "images")}
+        return {key: value for key, value in flattened(nested).items() if self.reads(name, key)}
+
+    def builds_on(self, name: str, protocol: Protocol) -> list[str]:
+        """Return all systems, and the lung segmenter, whose numbers decide on a system's."""
+        return self.chain(name)[:-1]
 
     # ------------------------------------------------------------------------------------------------ its systems
 
@@ -177,3 +267,12 @@ class Paper:
     def scored_of(self, system: System, cohort: Cohort) -> tuple[str, ...]:
         """Return the classes in which a system's predictions are evaluated."""
         return self.scored or system.classes or cohort.classes
+
+
+def is_reader(name: str, readers: Iterable[str]) -> bool:
+    """Return whether a system's name begins with one of the given texts, in which `*` stands for any text."""
+    return any(fnmatchcase(name, f"{reader}*") for reader in readers)
+
+
+def _is_below(key: str, place: str) -> bool:
+    return key == place or key.startswith(f"{place}.")

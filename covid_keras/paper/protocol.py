@@ -23,8 +23,11 @@ from covid_keras.common.settings import (
     merge,
     read_yaml,
 )
+from covid_keras.paper.evidence import Evidence
 
 T = TypeVar("T")
+
+RETIRED = ("comparable",)  # settings that runs before version 0.2 recorded
 
 
 def _require(condition: bool, name: str, value: Any, rule: str) -> None:
@@ -260,8 +263,6 @@ class Protocol:
         Initial weights: "imagenet", "none", or a path.
     tolerance : float
         Percentage points within which a number counts as reproduced; fixed before the run.
-    comparable : bool or str
-        True if the data are the paper's; else the reason why no number can be compared.
     options : dict
         Settings of this paper only; read by its own code.
     jobs : int
@@ -285,7 +286,6 @@ class Protocol:
     training: TrainingSettings
     weights: str
     tolerance: NotNegative
-    comparable: bool | str
     options: dict[str, Any] = field(default_factory=dict)
     trainings: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     splits: dict[str, dict[str, Any] | None] = field(default_factory=dict)
@@ -346,16 +346,27 @@ def _without(settings: Any, given: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class _Document:
-    """A `protocol.yaml`: common settings and those of each profile."""
+    """A `protocol.yaml`: common settings, those of each profile, and what the paper's numbers were measured on."""
 
     profiles: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     common: dict[str, Any] | None = None
     paper: str = ""
+    evidence: tuple[Evidence, ...] = ()
 
 
 def profile_names(path: str | Path) -> list[str]:
     """Return the profiles of a `protocol.yaml`, in order."""
     return list(build(_Document, read_yaml(path), path).profiles)
+
+
+def load_evidence(path: str | Path) -> tuple[Evidence, ...]:
+    """Return the section `evidence` of a `protocol.yaml`."""
+    return build(_Document, read_yaml(path), path).evidence
+
+
+def resolved(mapping: Mapping[str, Any], where: str | Path) -> Protocol:
+    """Return a protocol as a run recorded it, without settings that no longer exist."""
+    return build(Protocol, {key: value for key, value in mapping.items() if key not in RETIRED}, where)
 
 
 def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None = None) -> Protocol:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.settings import as_plain
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation, PreparedImages
 from covid_keras.evaluation.decisions import decide_scores
@@ -93,6 +94,10 @@ class System:
         """Return its training settings."""
         return protocol.training_of(self.settings or self.name)
 
+    def learns_by(self, protocol: Protocol) -> dict[str, Any]:
+        """Return the settings of its own training, as plain values; {} if it is not trained."""
+        return {}
+
     def epochs(self, protocol: Protocol) -> int:
         """Return its maximum number of epochs over all stages; 1 if it is not trained."""
         return 1
@@ -119,7 +124,7 @@ class System:
         return None
 
     def surrogate(self, protocol: Protocol) -> str:
-        """Return why its numbers cannot be compared even on the paper's data; "" if they can."""
+        """Return why its network is not the paper's; "" if it is."""
         return ""
 
     def summary(self, protocol: Protocol) -> str:
@@ -270,6 +275,9 @@ class Trained(System):
     unread: ClassVar[Mapping[str, tuple[str, str]]] = {}
     # Whether `compile` attaches the class weights; otherwise the fit loop weighs the images.
     weighs_classes: ClassVar[bool] = False
+
+    def learns_by(self, protocol: Protocol) -> dict[str, Any]:
+        return {name: value for name, value in as_plain(self.training(protocol)).items() if name != "repeats"}
 
     def epochs(self, protocol: Protocol) -> int:
         return sum(stage.epochs for stage in self.stages(protocol))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.evaluation import Grade
 from covid_keras.evaluation.overlap import summarise_overlap
 from covid_keras.evaluation.possibility import NO_TARGETS
 from covid_keras.paper.paper import Paper
@@ -46,7 +47,9 @@ def results_markdown(paper: Paper, profile: str, metrics: Sequence[str] = METRIC
     if len(table.columns) == 1:
         what.insert(1, lines.pop("number").iloc[0])
     title = f"{', '.join(what)}: {found.published_titles[table.name]}"
-    words = prose(*TEXTS, "excerpt", source=found.provenance)
+    stand_ins = rows["grade"] == Grade.STAND_IN
+    reasons, differing = ([*filter(None, part["reason"].unique())] for part in (rows[stand_ins], rows[~stand_ins]))
+    words = prose(*TEXTS, "excerpt", source=found.provenance, reasons=reasons, differing=differing)
     return fragment(Section("", tables=[TableEntry(title, words, lines)]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from covid_keras.evaluation import (
+    Grade,
     Measured,
     PublishedCell,
     compare,
@@ -24,8 +25,10 @@ from covid_keras.evaluation.predictions import PREDICTION_COLUMNS, choose_exampl
 from covid_keras.evaluation.seeds import seed_metrics
 from covid_keras.evaluation.summary import plain
 from covid_keras.evaluation.uncertainty import Difference, difference_of_sets
+from covid_keras.evaluation.verdicts import Grading
+from covid_keras.paper.grading import RunGrading, Used
 from covid_keras.paper.paper import Paper
-from covid_keras.paper.protocol import SplitSettings
+from covid_keras.paper.protocol import SplitSettings, resolved
 from covid_keras.published.cells import load_titles
 from covid_keras.reporting.audits import audit_of, audited_places
 from covid_keras.reporting.document import Section
@@ -33,7 +36,6 @@ from covid_keras.reporting.groups import Group, named_groups
 from covid_keras.reporting.heat_shares import compared_shares
 from covid_keras.reporting.prose import prose
 from covid_keras.reporting.sources import CommittedSource, RecomputedSource, RunSource, Source, finished
-from covid_keras.reporting.wording import sentence
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.segmenter_runs import PaperSegmenters
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from covid_keras.reporting.examples import Examples
 
 
+NO_RECORD = "the run has no record of the images used"
 Pictures = list[tuple[str, str, "Figure"]]
 
 
@@ -215,11 +218,19 @@ class Results:
             self.published,
             self.measured,
             self.protocol_text["tolerance"],
-            self.provenance["comparable"],
+            self.grading,
             self.left_out,
             audited_places(self.audit),
-            self.surrogates,
         )
+
+    @cached_property
+    def grading(self) -> Grading:
+        """The grades of the systems, from what the run recorded of its images, settings and files."""
+        facts = self.provenance
+        if "sources" not in facts:  # published before version 0.2, with one reason for all
+            return lambda system, table: (Grade.STAND_IN, str(facts.get("comparable") or NO_RECORD))
+        used = Used(facts["sources"], facts["precision"], facts["other_files"])
+        return cache(RunGrading(self.paper, resolved(self.protocol_text, self.paper.name), used))
 
     @cached_property
     def systems(self) -> dict[str, str]:
@@ -381,8 +392,8 @@ def results_json(results: Results) -> dict[str, Any]:
 
 
 def banner_of(results: Results) -> str:
-    """Return the warning at the top of the page; "" if the numbers are comparable."""
-    comparable = results.provenance["comparable"]
+    """Return the warning at the top of the page; "" if any number is judged."""
+    graded = results.comparison[results.comparison["grade"] != ""]
     return prose(
         "covid_keras.reporting",
         "report.md",
@@ -391,5 +402,5 @@ def banner_of(results: Results) -> str:
         done=results.provenance["executions"],
         planned=0 if results.complete else results.planned,
         phantom=results.phantom,
-        reason="" if comparable is True else sentence(str(comparable).strip().rstrip(".")),
+        stand_ins=len(graded) > 0 and (graded["grade"] == Grade.STAND_IN).all(),
     )

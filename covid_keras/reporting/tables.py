@@ -76,9 +76,19 @@ class Cell:
         return VERDICTS[self.kind][0] if self.kind else ""
 
     @property
+    def grade(self) -> str:
+        """The grade of our number; "" without one."""
+        return str(self.verdict.grade or "") if self.measured and self.verdict else ""
+
+    @property
     def reason(self) -> str:
         """Why the number is not judged."""
-        return self.verdict.reason if self.verdict else ""
+        return self.verdict.reason if self.verdict and not self.verdict.outcome else ""
+
+    @property
+    def differing(self) -> str:
+        """What differs from the paper, of a number that is judged nevertheless."""
+        return self.verdict.reason if self.verdict and self.verdict.outcome else ""
 
     @property
     def audit_sign(self) -> str:
@@ -126,13 +136,33 @@ class PaperTable:
 
     @property
     def grid(self) -> tuple[list[str], list[list[str]]]:
-        """The head and the rows as text: system, note if any row has one, one cell per column."""
-        noted = bool(self.notes)
+        """The head and the rows as text: system, note and grade if any row has one, one cell per column."""
+        noted, graded = bool(self.notes), self.graded
         rows = [
-            [row, *[self.notes.get(row, "")] * noted, *(str(self.cells.get((row, name), "")) for name in self.columns)]
+            [
+                row,
+                *[self.notes.get(row, "")] * noted,
+                *[self.grades_of(row)] * graded,
+                *(str(self.cells.get((row, name), "")) for name in self.columns),
+            ]
             for row in self.rows
         ]
-        return ["system", *["tested on"] * noted, *self.columns], rows
+        return ["system", *["tested on"] * noted, *["grade"] * graded, *self.columns], rows
+
+    @property
+    def graded(self) -> bool:
+        """Whether any number of ours has a grade."""
+        return any(cell.grade for cell in self.cells.values())
+
+    def grades_of(self, row: str) -> str:
+        """Return the grade of a row's numbers of ours; several joined by commas."""
+        found = (cell.grade for (name, _), cell in self.cells.items() if name == row)
+        return ", ".join(dict.fromkeys(filter(None, found)))
+
+    def differing_of(self, row: str) -> tuple[str, ...]:
+        """Return what differs from the paper in a row's judged cells, each text once."""
+        found = (cell.differing for (name, _), cell in self.cells.items() if name == row)
+        return tuple(dict.fromkeys(filter(None, found)))
 
     def measured_row(self, row: str) -> bool:
         """Whether any cell of the row has a number of ours."""
@@ -221,7 +251,7 @@ def audit_kinds(said: Iterable[str]) -> list[str]:
 
 
 def reason_lines(table: PaperTable) -> str:
-    """Return the paragraphs below a table: why cells are not judged, and which rows were left out.
+    """Return the paragraphs below a table: why cells are not judged, how judged ones differ, which rows were left out.
 
     `LOST` is shown in the cell itself, and repeated here only if it is the only reason.
 
@@ -243,6 +273,7 @@ def reason_lines(table: PaperTable) -> str:
         # A reason shared by all rows needs no row names.
         everywhere=next(iter(measured.values())) if len(set(measured.values())) == 1 else (),
         not_comparable=grouped((reason, row) for row, reasons in measured.items() for reason in reasons),
+        differing=grouped((reason, row) for row in table.rows for reason in table.differing_of(row)),
         left_out=grouped((reason, row) for row, reasons in missing.items() for reason in reasons),
         sign=VERDICTS[NOT_JUDGED][0],
     )

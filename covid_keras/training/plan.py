@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -22,10 +21,13 @@ from covid_keras.models.imagenet import is_imagenet
 from covid_keras.models.registry import load_registry
 from covid_keras.models.weight_kinds import require_weight_file
 from covid_keras.paper.changes import require_effect
+from covid_keras.paper.cohorts import missing_collection
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.registered import load_paper
 from covid_keras.training.runfolder import EXECUTION_RECORD, EXECUTIONS
+
+ENOUGH_SYSTEMS = 0.5  # share of a profile's systems that must be able to run for it to be chosen unasked
 
 
 @dataclass(frozen=True)
@@ -51,20 +53,15 @@ def make_plan(options: Namespace) -> Plan:
         raise UserError("--set weights", "contradicts --weights", "Give one of them")
     changes = merge(given, changes)
     profile = options.profile or choose_profile(paper, data, asked=bool(options.data or os.environ.get(VARIABLE)))
-    protocol = judged(
-        paper.protocol(profile, changes), paper.protocol(profile), options.precision, options.set, paper.registered
-    )
+    protocol = paper.protocol(profile, changes)
     require_effect(paper, protocol, given)
-    if reason := paper.available(protocol, data):
-        raise UserError(
-            f"profile {profile!r}",
-            f"its data are missing: {reason}",
-            "See `covid-keras data list`; --profile smoke needs no data",
-        )
-    protocol = counted(paper, protocol, data)
-    paper.check(protocol)
     out = Path(options.out or Path("runs") / f"{paper.name}-{profile}")
     left_out = missing_systems(paper, protocol, data, out)
+    running = tuple(name for name in protocol.systems if name not in left_out)
+    if not any(paper.system(name).folds(protocol) for name in running):
+        protocol = dataclasses.replace(protocol, systems=running)  # which have images of their own
+    print_counts(paper, protocol, data)
+    paper.check(protocol)
     cache = Path(options.cache or out.parent / "cache").absolute()
     require_writable_folder(out)
     require_writable_folder(cache)
@@ -73,6 +70,7 @@ def make_plan(options: Namespace) -> Plan:
         "strategy": options.strategy,
         "precision": options.precision,
         "left_out": left_out,
+        "files": other_files(paper, protocol),
     }
     return Plan(paper, protocol, data, out, cache, settings)
 
@@ -113,16 +111,15 @@ def missing_systems(paper: Paper, protocol: Protocol, data: Path | None, out: Pa
     UserError
         If nothing is left to run.
     """
-    left_out: dict[str, str] = {}
-    for name in protocol.systems:
-        system = paper.system(name)
-        below = [left_out[one] for one in system.below if one in left_out]
-        reason = next(iter(below), None) or system.missing(protocol, data)
-        finished = out is not None and any((out / EXECUTIONS / name).glob(f"*/{EXECUTION_RECORD}"))
-        if reason and not finished:
-            left_out[name] = reason
+    missing = paper.missing(protocol, data)
+    finished = {name for name in missing if out and any((out / EXECUTIONS / name).glob(f"*/{EXECUTION_RECORD}"))}
+    left_out = {name: reason for name, reason in missing.items() if name not in finished}
     if len(left_out) == len(protocol.systems):
-        raise UserError(f"profile {protocol.profile!r}", f"has no system to run: {reason}", "Give what is missing")
+        raise UserError(
+            f"profile {protocol.profile!r}",
+            f"has no system to run: {next(iter(left_out.values()))}",
+            "Give what is missing (see `covid-keras data list`); --profile smoke needs no data",
+        )
     return left_out
 
 
@@ -152,65 +149,52 @@ def settings_of(given: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def judged(
-    protocol: Protocol,
-    written: Protocol,
-    precision: str,
-    changed: Sequence[str] = (),
-    registered: Mapping[str, str] = MappingProxyType({}),
-) -> Protocol:
-    """Return the protocol, marked as not comparable if the command changes what was fixed before the run.
-
-    `registered` maps weight files to the registry entries that they should be.
-    """
-    reasons = [f"{text} set on the command line" for text in changed if not text.startswith("systems=")]
-    given, wanted = protocol.weights, written.weights
-    as_written = given == wanted or (wanted == "imagenet" and Path(given).is_file() and is_imagenet(given))
-    if not as_written:
-        reasons.append(f"initial weights {Path(protocol.weights).name} in place of {written.weights}")
+def other_files(paper: Paper, protocol: Protocol) -> dict[str, str]:
+    """Return the given weight files that are not the published ones: "weights" or the file's name -> the reason."""
+    found = {}
+    if Path(protocol.weights).is_file() and not is_imagenet(protocol.weights):
+        found["weights"] = f"initial weights {Path(protocol.weights).name} instead of ImageNet's"
     for name, path in protocol.files.items():
-        if written.weights == "none" and name not in registered:
-            reasons.append(f"{name} from {Path(path).name}")
-        if (entry := registered.get(name)) and not load_registry()[entry].is_of(path):
-            reasons.append(f"{name} from another file than {entry}")
-    if precision != "float32":
-        reasons.append(f"computed in {precision}")
-    if not reasons:
-        return protocol
-    before = [] if written.comparable is True else [str(written.comparable)]
-    return dataclasses.replace(protocol, comparable="; ".join([*before, *reasons]))
+        if (entry := paper.registered.get(name)) and not load_registry()[entry].is_of(path):
+            found[name] = f"{name} from another file than {entry}"
+    return found
 
 
-def counted(paper: Paper, protocol: Protocol, data: Path | None) -> Protocol:
-    """Print expected and found counts of each collection; mark an incomplete one as not comparable."""
-    short = []
+def print_counts(paper: Paper, protocol: Protocol, data: Path | None) -> None:
+    """Print expected and found counts of each collection that the profile reads and that is there."""
     for name in paper.sources(protocol):
-        for what, expected, found in check_source(name, data):
+        for what, expected, found in [] if missing_collection((name,), data) else check_source(name, data):
             print(f"{name}: {what}: expected {expected:,}, found {found:,}")
-            if expected != found:
-                short.append(f"{found:,} of {expected:,} {what} of {name}")
-    if not short or protocol.comparable is not True:
-        return protocol
-    return dataclasses.replace(protocol, comparable=f"not the whole collection: {', '.join(short)}")
 
 
 def choose_profile(paper: Paper, data: Path | None, asked: bool = False) -> str:
-    """Return the most demanding profile whose images are available; the last one needs none.
+    """Return the most demanding profile of which at least half of the systems have their images here.
+
+    If there is none, it is the one with the most such systems, and if no system has any, the synthetic one. So a few
+    rows that could run as published do not start weeks of training unasked; `--profile paper` starts them.
 
     Raises
     ------
     UserError
         If a data folder was given but lacks the images of every profile: do not fall back to the phantom then.
     """
-    passed_over = []
+    shares, reasons = {}, []
     for name in paper.profiles:
         protocol = paper.protocol(name)
-        reason = paper.available(protocol, data)
-        if reason is None and not (asked and passed_over and name == paper.profiles[-1]):
-            return name
-        passed_over.append(f"{name}: {reason or 'needs no data'}")
+        if paper.sources(protocol):
+            executed = [one for one in protocol.systems if paper.system(one).folds(protocol)]
+            missing = paper.missing_images(protocol, data)
+            shares[name] = 1 - len(missing) / max(len(executed), 1)
+            if shares[name] >= ENOUGH_SYSTEMS:
+                return name
+            reasons.append(f"{name}: {next(iter(missing.values()))}")
+    if any(shares.values()):
+        return max(shares, key=shares.__getitem__)
+    synthetic = [name for name in paper.profiles if name not in shares]
+    if synthetic and not (asked and shares):
+        return synthetic[0]
     raise UserError(
         data or paper.name,
-        f"lacks the images of every profile of {paper.name} ({'; '.join(passed_over)})",
+        f"lacks the images of every profile of {paper.name} ({'; '.join(reasons)})",
         "See `covid-keras data list`; --profile smoke needs no data",
     )

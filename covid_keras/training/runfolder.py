@@ -17,13 +17,14 @@ import yaml
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_record, require_writable_folder, sha256_of, write_json, write_text
 from covid_keras.common.provenance import provenance
-from covid_keras.common.settings import as_plain, build, read_yaml
+from covid_keras.common.settings import as_plain, read_yaml
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
 from covid_keras.data.splits import read_split, write_split
+from covid_keras.paper.grading import Used
 from covid_keras.paper.inputs import Inputs
 from covid_keras.paper.paper import Paper
-from covid_keras.paper.protocol import Protocol, TrainingSettings
+from covid_keras.paper.protocol import RETIRED, Protocol, TrainingSettings, resolved
 from covid_keras.paper.registered import load_paper
 from covid_keras.paper.systems import System
 
@@ -244,7 +245,8 @@ class RunFolder:
             Returns the split tables by name ("" is the main one) and the near-duplicate pairs. Called for a new run
             only.
         settings : mapping
-            `cache`, `strategy`, `precision` and `left_out`. All except the precision may change when a run is resumed.
+            `cache`, `strategy`, `precision`, `left_out` and `files` (see `Used`). All except the precision may change
+            when a run is resumed.
         lungs : mapping, optional
             Hashes of what else determines the inputs: lung masks and given weight files.
 
@@ -263,12 +265,13 @@ class RunFolder:
         }
         splits = None
         if (run.path / RECORD).is_file():
-            difference = first_difference(run.record["identity"], identity)
-            if difference is None:
-                splits = {
-                    name: run.splits_of(name) for name in run.paper.splits_of(protocol, settings.get("left_out", ()))
-                }
-            elif any(execution.begun for execution in run.executions()):
+            before = dict(run.record["identity"])
+            before["protocol"] = {key: before["protocol"][key] for key in before["protocol"] if key not in RETIRED}
+            difference = first_difference(before, identity)
+            names = run.paper.splits_of(protocol, settings.get("left_out", {}))
+            if difference is None and all(run._split_path(name).is_file() for name in names):
+                splits = {name: run.splits_of(name) for name in names}
+            elif difference and any(execution.begun for execution in run.executions()):
                 raise UserError(
                     run.path,
                     f"contains a different run: {difference}",
@@ -326,7 +329,7 @@ class RunFolder:
     def protocol(self) -> Protocol:
         """The resolved protocol, unchanged since the run began."""
         path = self._unchanged("protocol.yaml")
-        return build(Protocol, read_yaml(path), path)
+        return resolved(read_yaml(path), path)
 
     @cached_property
     def paper(self) -> Paper:
@@ -387,6 +390,16 @@ class RunFolder:
         table = self.splits_of(split)
         rows = table[(table["repeat"] == repeat) & (table["fold"] == fold)].set_index("image_id")["split"]
         return self.cohort.table["image_id"].map(rows)
+
+    @cached_property
+    def used(self) -> Used:
+        """What its systems use, as the grades of their numbers need it; an image counts in whatever part it is."""
+        sources = self.cohort.table["source"].to_numpy()
+        systems = dict.fromkeys(execution.system.name for execution in self.executions())
+        taken = {name: sources[self.execution(name, 0, 0).division != ""] for name in systems}
+        counts = {name: pd.Series(found).value_counts().to_dict() for name, found in taken.items()}
+        counts |= self.paper.used_beside(self.protocol, self.cache.parent)
+        return Used(counts, self.settings["precision"], self.settings.get("files", {}))
 
     def execution(self, system: str, repeat: int, fold: int) -> Execution:
         """Return one execution by its place in the tables."""

@@ -19,7 +19,7 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import fingerprint, read_record, without_folders
 from covid_keras.common.quiet import import_tensorflow
-from covid_keras.common.settings import as_plain
+from covid_keras.common.settings import as_plain, flattened
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import duplicate_groups, find_duplicates
 from covid_keras.data.preparation import Preparation
@@ -273,14 +273,43 @@ class SegmentingPaper(Paper):
         # Those with masks are checked when they are read: some can be spared.
         return () if self.segments_only(protocol) else super().sources(protocol)
 
-    def available(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None if a profile's images, and human masks for its own segmenter, are available."""
-        if self.segments_only(protocol):
-            return self.segmenters.missing(protocol, data)
-        reason = super().available(protocol, data)
-        if reason is None and self.segmenters.masks(protocol) != SHIPPED:
-            return self.segmenters.missing(protocol, data)
-        return reason
+    # Options read by systems that use lung masks, and by the segmenters.
+    mask_options: ClassVar[tuple[str, ...]] = ("options.masks", "options.threshold")
+    segmenter_options: ClassVar[tuple[str, ...]] = ("options.segmenters", "options.segmenter")
+
+    def missing_images(self, protocol: Protocol, data: Path | None) -> dict[str, str]:
+        """Return the systems without images, or without human masks for the segmenter that they use; and why."""
+        found = super().missing_images(protocol, data)
+        marked = [name for name in protocol.systems if self._marks(self.system(name), protocol)]
+        if marked and (reason := self.segmenters.missing(protocol, data)):
+            found |= {name: reason for name in marked if name not in found}
+        return found
+
+    def _marks(self, system: System, protocol: Protocol) -> str:
+        """Return the paper's segmenter that marks the lungs for a system; "" if none does."""
+        preparation, name = system.images(protocol), self.segmenters.masks(protocol)
+        return name if name != SHIPPED and preparation is not None and preparation.needs_mask else ""
+
+    def used_beside(self, protocol: Protocol, cache: Path) -> dict[str, dict[str, int]]:
+        names = dict.fromkeys([*self.segmenters.chosen(protocol), self.segmenters.masks(protocol)])
+        folders = {name: self.segmenters.folder_of(protocol, cache, name) for name in names if name != SHIPPED}
+        done = {name: read_overlap(folder) for name, folder in folders.items() if (folder / OVERLAP).is_file()}
+        return {name: table["image_id"].str.partition("/")[0].value_counts().to_dict() for name, table in done.items()}
+
+    def builds_on(self, name: str, protocol: Protocol) -> list[str]:
+        chain = super().builds_on(name, protocol)
+        marks = [self._marks(self.system(one), protocol) for one in (*chain, name)]
+        return [*chain, *dict.fromkeys(filter(None, marks))]
+
+    def settings_read(self, name: str, protocol: Protocol) -> dict[str, Any]:
+        system = self.system(name)
+        if isinstance(system, Segmenter):
+            return flattened({"segmenter": as_plain(self.segmenters.settings(protocol).get(name, {}))})
+        preparation = system.images(protocol)
+        masked = preparation is not None and preparation.needs_mask
+        unread = (*self.segmenter_options, *(() if masked else self.mask_options))
+        found = super().settings_read(name, protocol)
+        return {key: value for key, value in found.items() if not key.startswith(unread)}
 
     def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter | None:
         return self.segmenters.segmenter(protocol, data, cache)

@@ -18,7 +18,17 @@ import pandas as pd
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import load_source
 from covid_keras.data.sources.bimcv import upright_grey
-from covid_keras.paper.cohorts import Cohorts, Kind, drawn, joined, one_hospital, phantom_folder, with_label
+from covid_keras.paper.cohorts import (
+    Cohorts,
+    Kind,
+    drawn,
+    joined,
+    missing_collection,
+    one_hospital,
+    phantom_folder,
+    present,
+    with_label,
+)
 
 # Labels of the stand-in cohort and of the phantom.
 COVID_PA, COVID_AP, COVID_LATERAL = "COVID-19, PA", "COVID-19, AP", "COVID-19, lateral"
@@ -80,7 +90,7 @@ class StandInCohort(Kind):
 
 @dataclass(frozen=True)
 class PublishedCohort(Kind):
-    """The paper's collections.
+    """Those of the paper's collections that are there.
 
     `padchest` is how many (frontal, lateral) images of PadChest the filter learns from, `jsrt` how many of JSRT's 247
     the U-Nets (0: all). Which ones the paper took is not published: they are drawn by `seed`. Patients who are in
@@ -93,32 +103,53 @@ class PublishedCohort(Kind):
     jsrt: int = 240
     seed: int = 2021
     needs: ClassVar = ("bimcv_positive", "bimcv_negative", "padchest", "precovid", "cohen", "kermany")
+    of_what_is_there = True
 
     def make(self, data: Path, made: Path) -> Cohort:
         rng = np.random.default_rng(self.seed)
+        read = {
+            "padchest": lambda: self._padchest(data, rng),
+            "bimcv_positive": lambda: [_positive(data, made)],
+            "bimcv_negative": lambda: [_negative(data, made)],
+            "precovid": lambda: [load_source("precovid", data).table.assign(label=PRE_COVID)],
+            "cohen": lambda: [_cohen(data)],
+            "kermany": lambda: [_kermany(data)],
+        }
+        here = self.here(data)
+        parts = [part for name, tables in read.items() if name in here for part in tables()]
+        return joined(parts, present(parts, PUBLISHED), "the paper's collections")
+
+    def _padchest(self, data: Path, rng: np.random.Generator) -> list[pd.DataFrame]:
         padchest = load_source("padchest", data).table
-        positive, negative = (
-            upright_grey(load_source(f"bimcv_{name}", data), made / "upright").table
-            for name in ("positive", "negative")
-        )
-        positive = with_label(positive, "COVID-19")
-        positive = positive.assign(label=[_posture_label(view) for view in positive["view"]])
-        shared = negative["patient_id"].isin(positive["patient_id"])
-        kermany = load_source("kermany", data).table
-        kermany = kermany[kermany["part"] != "test"]  # what is left has the paper's counts: 1,349 and 3,883
-        normal = kermany["label"] == "normal"
-        parts = [
-            *(
-                drawn(with_label(padchest, view), count, rng, "of PadChest").assign(label=label)
-                for view, count, label in zip(("frontal", "lateral"), self.padchest, (FRONTAL, LATERAL), strict=True)
-            ),
-            positive,
-            negative.assign(label=np.where(shared, NEGATIVE_SHARED, NEGATIVE_CURATED)),
-            load_source("precovid", data).table.assign(label=PRE_COVID),
-            with_label(load_source("cohen", data).frontal().table, "COVID-19").assign(label=COMPARED_COVID),
-            kermany.assign(label=np.where(normal, COMPARED_NORMAL, COMPARED_PNEUMONIA)),
+        return [
+            drawn(with_label(padchest, view), count, rng, "of PadChest").assign(label=label)
+            for view, count, label in zip(("frontal", "lateral"), self.padchest, (FRONTAL, LATERAL), strict=True)
         ]
-        return joined(parts, PUBLISHED, "the paper's collections")
+
+
+def _positive(data: Path, made: Path) -> pd.DataFrame:
+    table = with_label(upright_grey(load_source("bimcv_positive", data), made / "upright").table, "COVID-19")
+    return table.assign(label=[_posture_label(view) for view in table["view"]])
+
+
+def _negative(data: Path, made: Path) -> pd.DataFrame:
+    """Tell patients who are in the positive collection too; where it is not there, nobody asks for that."""
+    table = upright_grey(load_source("bimcv_negative", data), made / "upright").table
+    shared = np.zeros(len(table), bool)
+    if not missing_collection(("bimcv_positive",), data):
+        positive = with_label(load_source("bimcv_positive", data).table, "COVID-19")
+        shared = table["patient_id"].isin(positive["patient_id"]).to_numpy()
+    return table.assign(label=np.where(shared, NEGATIVE_SHARED, NEGATIVE_CURATED))
+
+
+def _cohen(data: Path) -> pd.DataFrame:
+    return with_label(load_source("cohen", data).frontal().table, "COVID-19").assign(label=COMPARED_COVID)
+
+
+def _kermany(data: Path) -> pd.DataFrame:
+    table = load_source("kermany", data).table
+    table = table[table["part"] != "test"]  # what is left has the paper's counts: 1,349 and 3,883
+    return table.assign(label=np.where(table["label"] == "normal", COMPARED_NORMAL, COMPARED_PNEUMONIA))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ EXPERIMENTS = {
     "exp3": ("Experiment 3", (*_POSITIVE, *_STAND_IN_COVID), (labels.PRE_COVID, labels.NORMAL)),
     "comparison": (
         "comparison",
-        (labels.COMPARED_COVID, *_STAND_IN_COVID),
+        (labels.COMPARED_COVID, labels.COVID_PA, labels.COVID_AP),
         (labels.COMPARED_NORMAL, labels.COMPARED_PNEUMONIA, labels.NORMAL, labels.PNEUMONIA),
     ),
 }

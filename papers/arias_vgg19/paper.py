@@ -12,10 +12,11 @@ from covid_keras.training.segmenter_runs import Segmenter, SegmentingPaper
 from papers.arias_vgg19 import networks
 from papers.arias_vgg19.cohorts import COHORTS
 from papers.arias_vgg19.experiments import BOTH_VIEWS, CONTROLS, EXPERIMENTS, PARTS
-from papers.arias_vgg19.settings import UNETS
+from papers.arias_vgg19.settings import UNETS, Options, options_of
 from papers.arias_vgg19.stages import SEGMENTERS
 from papers.arias_vgg19.systems import ViewFilter, best_of, control, filter_of, part_of_experiment
 
+VGG16 = ("view_", "*16", *CONTROLS)  # the systems that train VGG16
 VIEW_FILTERS = (filter_of("16"), filter_of("19"))
 
 
@@ -30,6 +31,11 @@ class AriasPaper(SegmentingPaper):
         "options.kernel_bug": networks.kernel_bug_unread,
         "options.threshold": networks.threshold_unread,
     }
+    option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {"kernel_bug": VGG16}
+    readers: ClassVar[Mapping[str, tuple[str, ...]]] = {"files.vgg16": VGG16, "files.vgg19": ("*19",)}
+
+    def read_options(self, protocol: Protocol) -> Options:
+        return options_of(protocol)
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

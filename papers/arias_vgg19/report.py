@@ -12,6 +12,7 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation import classes_of
 from covid_keras.evaluation.decisions import DECISION_THRESHOLD
+from covid_keras.paper.cohorts import missing_collection
 from covid_keras.reporting.differences import DAGGER, measured_of, printed_of, rows_tested, standing
 from covid_keras.reporting.document import FigureEntry, Section, TableEntry
 from covid_keras.reporting.prose import notes, titled
@@ -19,7 +20,6 @@ from covid_keras.reporting.results import PaperReport, Results
 from covid_keras.reporting.wording import NOTHING
 from covid_keras.training.segmenter_runs import cache_of
 from papers.arias_vgg19 import comparisons, stages
-from papers.arias_vgg19.cohorts import COHORTS
 from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS, experiments_of
 from papers.arias_vgg19.measures import measure
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS
@@ -183,7 +183,12 @@ def _mask_figures(results: Results, folders: dict[str, Path]) -> list[FigureEntr
 def _data_of(results: Results) -> Path | None:
     """Return the data folder of the run's images, the narrowest that contains all collections, or None."""
     first = Path(results.run.cohort.table["path"].iloc[0])
-    return next((folder for folder in first.parents if COHORTS.available(results.run.protocol, folder) is None), None)
+    needs, segmenters = set(results.run.cohort.table["source"]) - {"phantom"}, stages.SEGMENTERS
+
+    def has_all(folder: Path) -> bool:
+        return not (missing_collection(needs, folder) or segmenters.missing(results.run.protocol, folder))
+
+    return next(filter(has_all, first.parents), None)
 
 
 def depth_section(results: Results) -> Section | None:

@@ -119,8 +119,10 @@ def best_of(systems: tuple[Vgg, ...], name: str, title: str, kind: type[BestVgg]
 def part_of_experiment(experiment: str, part: str) -> tuple[Vgg | BestVgg, ...]:
     """Return VGG16, VGG19 and the better of the two for one part of an experiment."""
     title, positive, negative = EXPERIMENTS[experiment]
+    # Both collections of the comparison say which images are frontal, and the paper counts all of these.
+    filtered = experiment != "comparison"
     trained = tuple(
-        Filtered(
+        (Filtered if filtered else Vgg)(
             f"{experiment}_{part}{depth}",
             f"Part {part} (VGG{depth}), {title}",
             part_image(part),
@@ -128,7 +130,7 @@ def part_of_experiment(experiment: str, part: str) -> tuple[Vgg | BestVgg, ...]:
             relabel=dict.fromkeys(positive, COVID) | dict.fromkeys(negative, NEGATIVE),
             settings="covid",
             parts=("train", "validation", "test"),
-            after="view",
+            after="view" if filtered else "",
             build=networks.vgg(DEPTHS[depth]),
         )
         for depth in DEPTHS

@@ -13,17 +13,16 @@ import pandas as pd
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import chestxray14, load_source
 from covid_keras.paper.cohorts import (
+    Asked,
     Cohorts,
     Kind,
     copied,
     joined,
-    missing_collection,
     one_hospital,
     phantom_folder,
     require,
     with_label,
 )
-from covid_keras.paper.protocol import Protocol
 
 NORMAL, CAP, COVID = CLASSES = ("normal", "CAP", "COVID-19")
 # Kermany's normal images (base model v1), and COVID-19 images that no system is trained on.
@@ -75,11 +74,11 @@ class RadiographCohort(Kind):
     whole: bool = False
     needs: ClassVar = ("covid_cxnet", "chestxray14", "cohen")  # the last for the external test alone
 
-    def available(self, data: Path | None) -> str | None:
-        return missing_collection(self._collections, data)
+    def missing(self, data: Path | None, asked: Asked) -> str | None:
+        return super().missing(data, asked) or self.lacking(data, asked.images)
 
     @property
-    def _collections(self) -> tuple[str, ...]:
+    def required(self) -> tuple[str, ...]:
         names = self.needs if self.outside else self.needs[:-1]
         return (*names, *(("kermany",) if self.pediatric else ()), *(("montgomery",) if self.further else ()))
 
@@ -176,10 +175,3 @@ def _first(table: pd.DataFrame, count: int, what: str) -> pd.DataFrame:
 
 
 COHORTS = Cohorts({"radiographs": RadiographCohort, "phantom": PhantomCohort})
-
-
-def missing_images(protocol: Protocol, data: Path | None, split: str) -> str | None:
-    """Return why the images of a split cannot be had; None if they can."""
-    settings = COHORTS.settings(protocol)
-    images = protocol.split_of(split).images
-    return settings.lacking(data, images) if isinstance(settings, RadiographCohort) else None

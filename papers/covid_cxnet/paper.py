@@ -12,7 +12,7 @@ from covid_keras.paper.protocol import Protocol
 from papers.covid_cxnet import images, networks
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COHORTS, COVID, NORMAL, NORMAL_CHILD, OUTSIDE, PNEUMONIA
 from papers.covid_cxnet.released import FILES, RELEASED
-from papers.covid_cxnet.settings import options_of
+from papers.covid_cxnet.settings import Options, options_of
 from papers.covid_cxnet.systems import Baseline, External, Flat, Hierarchical, Level, Single, leaky
 
 if TYPE_CHECKING:
@@ -114,9 +114,22 @@ class CxnetPaper(Paper):
         "baselines.densenet": ("densenet121",),
         "baselines.frozen": ("densenet121",),
         "baselines.resnet": ("resnet50",),
+        "order": ("base_v2", "cxnet", "flat", "level", "densenet121"),
         "batchnorm_momentum": ("cxnet", "flat", "level", "densenet121", "resnet50"),
+        "width": ("cxnet", "flat", "level", "densenet121", "resnet50"),
         "roi": ("cxnet_v2", "flat", "level"),
     }
+
+    readers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "weights": ("cxnet", "flat", "level", "densenet121", "resnet50"),
+        "files.chexnet": ("cxnet", "flat", "level"),
+        "files.covid_cxnet_base_v1": ("base_v1_released",),
+        "files.covid_cxnet_base_v_free": ("base_v2_released",),
+    }
+    figure_options = ("lime_samples",)
+
+    def read_options(self, protocol: Protocol) -> Options:
+        return options_of(protocol)
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

@@ -13,7 +13,7 @@ from covid_keras.paper import Composed, System, Trained
 from covid_keras.paper.execution import Execution
 from covid_keras.paper.protocol import Protocol
 from papers.covid_cxnet import networks
-from papers.covid_cxnet.cohorts import CAP, COHORTS, COVID, NORMAL, missing_images
+from papers.covid_cxnet.cohorts import CAP, COHORTS, COVID, NORMAL
 
 if TYPE_CHECKING:
     import keras
@@ -38,11 +38,10 @@ class Elsewhere(System):
 
 
 class Here(Trained):
-    """A network that is trained here if its images and initial weights are available."""
+    """A network that is trained here if its initial weights are available."""
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        started = self.build is networks.build_covid_cxnet
-        return missing_images(protocol, data, self.split) or (networks.chexnet_missing(protocol) if started else None)
+        return networks.chexnet_missing(protocol) if self.build is networks.build_covid_cxnet else None
 
 
 @dataclass(frozen=True, kw_only=True)

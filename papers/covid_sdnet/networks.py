@@ -185,6 +185,13 @@ def perceptual_unread(protocol: Protocol) -> tuple[str, str] | None:
     return "VGG-16 would be random, so the loss is left out", "Give --checkpoint vgg16=FILE"
 
 
+def resnet18_missing(protocol: Protocol) -> str | None:
+    """Return None where the transformation network has what its classifier starts from."""
+    if protocol.weights != "none" and "resnet18" not in protocol.files:
+        return "not run: ResNet-18's ImageNet weights are not given: --checkpoint resnet18=FILE (torchvision's)"
+    return None
+
+
 def check(protocol: Protocol) -> None:
     """Raise `UserError` if initial weights are missing or do not fit the protocol."""
     fine_tuned = ("covidnet",) if any(name.startswith("covidnet_retrained") for name in protocol.systems) else ()
@@ -197,10 +204,4 @@ def check(protocol: Protocol) -> None:
             "--weights none",
             "would freeze the first half of ResNet-18 at random values",
             "Add --set options.cit.frozen=false",
-        )
-    if needed and protocol.weights != "none" and "resnet18" not in protocol.files:
-        raise UserError(
-            "ResNet-18 ImageNet weights",
-            "are needed by FuCiTNet and COVID-SDNet, and keras.applications has none",
-            "Give --checkpoint resnet18=FILE (torchvision's: see papers/covid_sdnet/README.md), or --weights none",
         )

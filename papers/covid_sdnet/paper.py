@@ -11,6 +11,7 @@ from covid_keras.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from papers.covid_sdnet import images, networks
 from papers.covid_sdnet.cohorts import CLASSES, COHORTS, COVIDNET_CLASSES, PNEUMONIA
+from papers.covid_sdnet.settings import Options, options_of
 from papers.covid_sdnet.systems import (
     CovidCaps,
     CovidCapsReleased,
@@ -65,6 +66,17 @@ class SdnetPaper(Paper):
     conditions: ClassVar[Mapping[str, Callable[[Protocol], tuple[str, str] | None]]] = {
         "options.cit.perceptual": networks.perceptual_unread
     }
+    readers: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "weights": ("resnet50", "covid_sdnet", "fucitnet", "covidnet_retrained"),
+        "files.resnet18": ("fucitnet",),
+        "files.vgg16": ("fucitnet",),
+        "files.resnet50v2": ("covidnet_retrained",),
+        "files.covid_caps": ("covid_caps",),
+        "files.covidnet": ("covidnet",),
+    }
+
+    def read_options(self, protocol: Protocol) -> Options:
+        return options_of(protocol)
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

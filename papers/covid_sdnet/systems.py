@@ -70,6 +70,9 @@ class FuCiTNet(Trained):
         ("the rate of FuCiTNet's classifier falls in steps", "Set options.cit.classifier_step"),
     ) | {"label_smoothing": ("the cross-entropy of FuCiTNet takes no smoothed labels", "Omit it")}
 
+    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
+        return networks.resnet18_missing(protocol)
+
     def strategy(self, asked: str) -> str:
         return "one"
 

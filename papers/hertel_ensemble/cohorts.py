@@ -22,12 +22,11 @@ from covid_keras.paper.cohorts import (
     copied,
     drawn,
     joined,
-    missing_collection,
     one_hospital,
     phantom_folder,
+    present,
     with_label,
 )
-from covid_keras.paper.protocol import Protocol
 
 NORMAL, PNEUMONIA = "normal", "pneumonia"
 # COVID-19 by collection: in the paper, COVIDx's is used for validation and test only, BIMCV's for training only.
@@ -54,24 +53,34 @@ class PublishedCohort(Kind):
     ricord: int = 922
     bimcv: int = 2474
     seed: int = 2022
-    needs: ClassVar = ("covidx", "ricord", "bimcv_positive")
+    needs: ClassVar = ("covidx", "ricord", "bimcv_positive", "covidgr")
+    of_what_is_there = True
 
     def make(self, data: Path, made: Path) -> Cohort:
         rng = np.random.default_rng(self.seed)
-        covidx = load_source("covidx", data).table
-        bimcv = upright_grey(load_source("bimcv_positive", data), made / "upright").table
-        bimcv = bimcv[~bimcv["view"].str.startswith("L")]
-        ricord = load_source("ricord", data).table
-        parts = [
-            covidx.assign(label=covidx["label"].map(_COVIDX_LABELS)),
-            drawn(ricord, self.ricord, rng, "images of RICORD").assign(label=COVID_RICORD),
-            drawn(bimcv, self.bimcv, rng, "frontal images of BIMCV").assign(label=COVID_BIMCV),
-        ]
-        if missing_collection(("covidgr",), data):
-            return joined(parts, PUBLISHED, "the paper's collections")
-        covidgr = load_source("covidgr", data).table
-        parts.append(covidgr.assign(label=covidgr["label"].map({"P": POSITIVE_GR, "N": NEGATIVE_GR})))
-        return joined(parts, (*PUBLISHED, *COVIDGR), "the paper's collections")
+        read = {
+            "covidx": lambda: _labelled("covidx", data, _COVIDX_LABELS),
+            "ricord": lambda: self._ricord(data, rng),
+            "bimcv_positive": lambda: self._bimcv(data, made, rng),
+            "covidgr": lambda: _labelled("covidgr", data, {"P": POSITIVE_GR, "N": NEGATIVE_GR}),
+        }
+        here = self.here(data)
+        parts = [table() for name, table in read.items() if name in here]
+        return joined(parts, present(parts, (*PUBLISHED, *COVIDGR)), "the paper's collections")
+
+    def _ricord(self, data: Path, rng: np.random.Generator) -> pd.DataFrame:
+        table = load_source("ricord", data).table
+        return drawn(table, self.ricord, rng, "images of RICORD").assign(label=COVID_RICORD)
+
+    def _bimcv(self, data: Path, made: Path, rng: np.random.Generator) -> pd.DataFrame:
+        table = upright_grey(load_source("bimcv_positive", data), made / "upright").table
+        table = table[~table["view"].str.startswith("L")]
+        return drawn(table, self.bimcv, rng, "frontal images of BIMCV").assign(label=COVID_BIMCV)
+
+
+def _labelled(name: str, data: Path, labels: dict[str, str]) -> pd.DataFrame:
+    table = load_source(name, data).table
+    return table.assign(label=table["label"].map(labels))
 
 
 @dataclass(frozen=True)
@@ -92,8 +101,9 @@ class StandInCohort(Kind):
     seed: int = 2022
     needs: ClassVar = ("covid_cxnet", "cohen", "chestxray14")
 
-    def available(self, data: Path | None) -> str | None:
-        return missing_collection((*self.needs, *(("kermany",) if self.children else ())), data)
+    @property
+    def required(self) -> tuple[str, ...]:
+        return (*self.needs, *(("kermany",) if self.children else ()))
 
     def make(self, data: Path, made: Path) -> Cohort:
         rng = np.random.default_rng(self.seed)
@@ -151,11 +161,3 @@ class PhantomCohort(Kind):
 
 
 COHORTS = Cohorts({"published": PublishedCohort, "stand_in": StandInCohort, "phantom": PhantomCohort})
-
-
-def no_covidgr(protocol: Protocol, data: Path | None) -> str | None:
-    """Return None if the images of Table 12 or their stand-ins are available, else what is missing."""
-    if not isinstance(COHORTS.settings(protocol), PublishedCohort):
-        return None
-    reason = missing_collection(("covidgr",), data)
-    return reason and f"not run: {reason}"

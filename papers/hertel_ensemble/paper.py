@@ -12,6 +12,7 @@ from covid_keras.training.segmenter_runs import Segmenter, SegmentingPaper
 from papers.hertel_ensemble import networks
 from papers.hertel_ensemble.cohorts import COHORTS
 from papers.hertel_ensemble.networks import NETWORKS
+from papers.hertel_ensemble.settings import Options, options_of
 from papers.hertel_ensemble.stages import NAME, SEGMENTERS, UNET
 from papers.hertel_ensemble.systems import classifier, systems_of, whole, with_children
 
@@ -42,6 +43,10 @@ class HertelPaper(SegmentingPaper):
         "options.ensemble.step": networks.step_unread,
         "options.batchnorm_momentum": networks.momentum_unread,
     }
+    readers: ClassVar[Mapping[str, tuple[str, ...]]] = {f"files.{name}": (name,) for name in NETWORKS}
+
+    def read_options(self, protocol: Protocol) -> Options:
+        return options_of(protocol)
 
     def check(self, protocol: Protocol) -> None:
         networks.check(protocol)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,7 +15,6 @@ from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.unfreezing import Groups
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble import networks
-from papers.hertel_ensemble.cohorts import no_covidgr
 from papers.hertel_ensemble.networks import NETWORKS
 from papers.hertel_ensemble.settings import options_of
 
@@ -85,15 +83,9 @@ class Classifier(Trained):
     def heat_layer(self) -> str:
         return networks.HEAT_LAYERS[self.settings]
 
-    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        return no_covidgr(protocol, data) if self.split.startswith("covidgr") else None
-
 
 class WeightedAverage(Ensemble):
     """The members' probabilities, averaged with the protocol's weights."""
-
-    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        return no_covidgr(protocol, data) if self.split.startswith("covidgr") else None
 
     def combine(self, protocol: Protocol, frames: list[pd.DataFrame]) -> Combined:
         chosen = options_of(protocol).ensemble

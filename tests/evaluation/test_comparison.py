@@ -20,7 +20,7 @@ from covid_keras.evaluation import (
     verdict_of,
 )
 from covid_keras.evaluation.possibility import Audited, AuditVerdict
-from covid_keras.evaluation.verdicts import LOST, NO_COUNTERPART, NOT_RUN, OTHER_DATA, UNDEFINED
+from covid_keras.evaluation.verdicts import LOST, NO_COUNTERPART, NOT_RUN, UNDEFINED, as_published
 from covid_keras.published.cells import LOST_TEXT
 
 REPRODUCED, WITHIN, MISSED = (Verdict(Grade.REPRODUCTION, outcome) for outcome in Outcome)
@@ -96,22 +96,25 @@ def test_cells_stay_in_the_papers_order_and_unmeasured_ones_are_kept():
     assert tuple(compare([], [], 2).columns) == COMPARISON_COLUMNS
 
 
-@pytest.mark.parametrize(
-    ("comparable", "surrogates", "verdict"),
-    [
-        (True, {}, REPRODUCED),
-        (True, {"net": "smaller network"}, shown("smaller network")),
-        (True, {"other": "smaller network"}, REPRODUCED),
-        (False, {"net": "smaller network"}, shown(OTHER_DATA)),
-        ("stand-in cohort", {"net": "smaller network"}, shown("stand-in cohort")),
-    ],
-)
-def test_a_stand_in_is_shown_but_not_judged(comparable, surrogates, verdict):
-    table = compare([cell(74.3)], [ours(74)], 2, comparable, surrogates=surrogates)
-    assert verdicts(table) == [verdict]
+def graded(grade, reason, system="net", table="V"):
+    """Grade one system's numbers in one table; all others are reproductions."""
+    return lambda *place: (grade, reason) if place == (system, table) else as_published(*place)
+
+
+def test_a_stand_in_is_shown_but_not_judged():
+    grading = graded(Grade.STAND_IN, "smaller network")
+    table = compare([cell(74.3), cell(74.3, system="other")], [ours(74), ours(74, system="other")], 2, grading)
+    assert verdicts(table) == [shown("smaller network"), REPRODUCED]
     assert table["ours"][0] == 74
     assert table["difference"][0] == pytest.approx(-0.3)
-    assert verdicts(compare([cell(74.3)], [], 2, comparable, surrogates=surrogates)) == [missing(NOT_RUN)]
+    assert verdicts(compare([cell(74.3)], [], 2, grading)) == [missing(NOT_RUN)]
+
+
+@pytest.mark.parametrize(("mean", "outcome"), [(74, Outcome.REPRODUCED), (50, Outcome.NOT_REPRODUCED)])
+def test_a_replication_is_judged_and_says_what_differs(mean, outcome):
+    grading = graded(Grade.REPLICATION, "100 images are missing")
+    table = compare([cell(74.3)], [ours(mean, mean - 1, mean + 1)], 2, grading)
+    assert verdicts(table) == [Verdict(Grade.REPLICATION, outcome, "100 images are missing")]
 
 
 def test_what_was_not_run_says_why():
@@ -122,7 +125,10 @@ def test_what_was_not_run_says_why():
     assert verdicts(table) == [REPRODUCED, gone, missing(NOT_RUN), missing(NO_COUNTERPART)]
     assert table["ours"].isna().tolist() == [False, True, True, True]
     assert table["executions"].tolist() == [25, 0, 0, 0]
-    assert verdicts(compare(cells, [ours(74)], 2, "other data", reasons))[:2] == [shown("other data"), gone]
+    assert verdicts(compare(cells, [ours(74)], 2, graded(Grade.STAND_IN, "other data"), reasons))[:2] == [
+        shown("other data"),
+        gone,
+    ]
 
 
 def test_a_ratio_is_compared_as_a_ratio():
@@ -190,8 +196,8 @@ def test_the_papers_interval_and_words_are_kept():
     assert verdicts(table) == [REPRODUCED, missing(NO_COUNTERPART)]
 
 
-@pytest.mark.parametrize("comparable", [True, "other data"])
-def test_what_the_text_has_lost_is_shown_beside_ours_and_not_judged(comparable):
+@pytest.mark.parametrize("grade", [Grade.REPRODUCTION, Grade.STAND_IN])
+def test_what_the_text_has_lost_is_shown_beside_ours_and_not_judged(grade):
     gone = {"text": LOST_TEXT, "lost": True}
     cells = [
         cell(math.nan, **gone),
@@ -201,7 +207,7 @@ def test_what_the_text_has_lost_is_shown_beside_ours_and_not_judged(comparable):
         cell(math.nan, "", "", unit="count", **gone),
     ]
     measured = [ours(74, 72, 76), ours(90, 89, 92, "auc"), ours(97, 95, 98, "sensitivity")]
-    table = compare(cells, measured, 2, comparable, {"left_out": "no file"})
+    table = compare(cells, measured, 2, graded(grade, ""), {"left_out": "no file"})
     assert set(verdicts(table)) == {missing(LOST)}
     assert set(table["paper_text"]) == {LOST_TEXT}
     assert table[["ours", "low", "high"]].head(3).to_numpy().tolist() == [[74, 72, 76], [0.9, 0.89, 0.92], [3, 2, 5]]
@@ -271,7 +277,7 @@ def test_a_named_target_is_judged_whatever_is_said_of_the_printed_number(said, r
     ],
 )
 def test_another_reason_stays_and_the_doubt_says_it_once(said, doubt, after):
-    verdict, row = audited(said, doubt=doubt, comparable="stand-in")
+    verdict, row = audited(said, doubt=doubt, grading=graded(Grade.STAND_IN, "stand-in"))
     assert (verdict, row.doubt) == (shown("stand-in"), after)
 
 

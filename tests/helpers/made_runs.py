@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,8 @@ from covid_keras.training.runfolder import Execution, RunFolder
 
 PROTOCOL = """
 paper: tiny
+evidence:
+  - {systems: ["*"], images: {hospital: 24}}
 common:
   description: for tests
   cohort: {kind: none}
@@ -40,7 +43,6 @@ common:
     optimizer: {learning_rate: 0.05, momentum: 0.9}
   weights: none
   tolerance: 1.0
-  comparable: made images
 profiles:
   smoke: {}
 """
@@ -98,6 +100,14 @@ class MadePaper:
         entry = SimpleNamespace(name="tiny", load=lambda: self.paper)
         monkeypatch.setattr(registered, "entry_points", lambda group: [entry])
 
+    def measured_on(self, images: dict[str, int], **more: str) -> None:
+        """Let the paper's numbers be those of these images, by collection; those made here are of "made"."""
+        path = self.paper.protocol_path
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document["evidence"] = [{"systems": ["*"], "images": images} | more]
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        self.paper = dataclasses.replace(self.paper)
+
     def change_systems(self, **changes: dict[str, Any]) -> None:
         """Replace fields of systems, by name; a `System` in place of fields is the system from now on."""
         systems = [
@@ -147,24 +157,32 @@ class MadePaper:
         return run
 
 
-def predicted(execution: Execution, seed: int) -> pd.DataFrame:
-    """Made predictions: scores at random, on the second class' side for images of that class."""
+def predicted(execution: Execution, seed: int, right: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """Made predictions: scores at random, on the second class' side for images of that class.
+
+    With `right`, label -> share, that share of each part's images of a label is right, and no others.
+    """
     first, second = execution.scored
     rng = np.random.default_rng([seed + ord(execution.system.name[0]), execution.repeat, execution.fold])
     table, part = execution.system.labelled(execution.cohort).table, execution.part
     rows = np.flatnonzero(np.isin(part, ("validation", "test")) & table["label"].isin((first, second)))
     table = table.iloc[rows]
     score = np.clip(rng.normal(np.where(table["label"] == second, 0.6, 0.4), 0.2), 0, 1).astype(np.float32)
+    if right:
+        groups = pd.DataFrame({"label": table["label"].to_numpy(), "part": part[rows]}).groupby(["label", "part"])
+        rank = groups.cumcount().to_numpy() / groups["label"].transform("size").to_numpy()
+        found = rank < table["label"].map(right).to_numpy() - 1e-9
+        score = np.where(found == (table["label"] == second).to_numpy(), 0.9, 0.1).astype(np.float32)
     frame = table[["image_id", "path", "patient_id", "source", "severity", "label"]].reset_index(drop=True)
     names = {"system": execution.system.name, "repeat": execution.repeat, "fold": execution.fold}
     scores = {f"score_{first}": 1 - score, f"score_{second}": score}
     return frame.assign(**names, split=part[rows], predicted=np.where(score >= 0.5, second, first), **scores)
 
 
-def finish(execution: Execution, seed: int = 0) -> None:
+def finish(execution: Execution, seed: int = 0, right: Mapping[str, float] | None = None) -> None:
     """Leave an execution as a training leaves it, without training."""
     execution.folder.mkdir(parents=True)
-    write_predictions(execution.predictions, predicted(execution, seed))
+    write_predictions(execution.predictions, predicted(execution, seed, right))
     epochs = 0 if execution.system.origin else 2  # one that was released is not trained
     if epochs:
         history = {"epoch": [0, 1], "loss": [0.7, 0.6], "accuracy": [0.5, 0.6]}

@@ -13,7 +13,6 @@ from covid_keras.common.files import write_json
 from covid_keras.data.images import read_mask
 from covid_keras.evaluation.metrics import confusion_matrix
 from covid_keras.training.division import make_splits
-from covid_keras.training.plan import missing_systems
 from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.segmenter_runs import STAGES, cache_of
 from papers.arias_vgg19 import stages
@@ -182,7 +181,7 @@ def test_radiographs_with_masks_that_are_missing_are_named(tmp_path, profile, wo
     assert words in reason or words == "none"
     assert stages.SEGMENTERS.missing(protocol, None) == "no data folder"
     assert stages.SEGMENTERS.missing(PAPER.protocol("smoke"), None) is None
-    left_out = missing_systems(PAPER, protocol, tmp_path)
+    left_out = PAPER.missing(protocol, tmp_path)
     assert [left_out[name] for name in UNETS] == [reason] * 3
     stages.SEGMENTERS.finish(protocol, tmp_path, tmp_path)  # trains none: the classifiers were not for nothing
 
@@ -190,9 +189,9 @@ def test_radiographs_with_masks_that_are_missing_are_named(tmp_path, profile, wo
 def test_the_u_nets_learn_from_what_is_there_of_the_papers_three_collections(tmp_path, monkeypatch):
     protocol = PAPER.protocol("paper", {"cohort": {"jsrt": 1}, "systems": ["unet1"]})
     make_montgomery(tmp_path)
-    assert "JSRT" in PAPER.available(protocol, tmp_path)
+    assert "JSRT" in PAPER.missing(protocol, tmp_path)["unet1"]
     make_jsrt(tmp_path)
-    assert PAPER.available(protocol, tmp_path) is None, "classifiers that are not run need nothing"
+    assert PAPER.missing(protocol, tmp_path) == {}, "classifiers that are not run need nothing"
     assert "XLSor" in stages.SEGMENTERS.shortfall(protocol, tmp_path)
     some = PAPER.cohort(protocol, tmp_path, tmp_path / "cache" / "made")
     assert some.table["source"].value_counts().to_dict() == {"montgomery": 2, "jsrt": 1}

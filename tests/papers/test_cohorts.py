@@ -13,6 +13,7 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image
 from covid_keras.paper.cohorts import drawn
 from covid_keras.paper.registered import load_paper
+from covid_keras.training.plan import choose_profile
 from tests.helpers.refusals import refused
 
 # Small phantoms.
@@ -29,7 +30,7 @@ SOURCES = {
         ("cohen", "chestxray14"),
     ),
     "haghanifar": (("covid_cxnet", "chestxray14", "cohen"),) * 2,
-    "hertel": (("covidx", "ricord", "bimcv_positive"), ("covid_cxnet", "cohen", "chestxray14")),
+    "hertel": (("covidx", "ricord", "bimcv_positive", "covidgr"), ("covid_cxnet", "cohen", "chestxray14")),
     "tabik": (("covidgr",), ("cohen", "chestxray14")),
 }
 MISSING = {
@@ -72,12 +73,13 @@ def test_what_is_missing_is_named(name: str, tmp_path: Path) -> None:
     for profile, sources, missing in zip(("paper", "cpu"), SOURCES[name], MISSING[name], strict=True):
         protocol = paper.protocol(profile)
         assert paper.sources(protocol) == sources
-        assert missing in paper.available(protocol, tmp_path)
-        assert paper.available(protocol, None)
+        left_out = paper.missing(protocol, tmp_path)
+        assert any(missing in reason for reason in left_out.values())
+        assert set(left_out) == set(paper.missing(protocol, None)) == set(protocol.systems)
         refused("--data", paper.cohort, protocol, None, tmp_path)
     smoke = paper.protocol("smoke")
     assert paper.sources(smoke) == ()
-    assert paper.available(smoke, None) is None
+    assert paper.missing_images(smoke, None) == {}
     refused(r"cohort\.kind", paper.cohort, paper.protocol("smoke", {"cohort": {"kind": "other"}}), None, tmp_path)
 
 
@@ -85,8 +87,9 @@ def test_what_is_missing_is_named(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_what_stands_in_is_at_hand(name: str, real_data: Path) -> None:
     paper = load_paper(name)
-    assert paper.available(paper.protocol("cpu"), real_data) is None
-    assert paper.available(paper.protocol("paper"), real_data)
+    assert paper.missing_images(paper.protocol("cpu"), real_data) == {}
+    assert paper.missing_images(paper.protocol("paper"), real_data)
+    assert choose_profile(paper, real_data, asked=True) == "cpu"
 
 
 def test_rows_are_drawn_in_the_tables_order_and_all_for_none() -> None:

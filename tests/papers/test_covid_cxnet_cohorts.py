@@ -12,6 +12,7 @@ import pytest
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
+from covid_keras.paper.cohorts import Asked
 from covid_keras.training.division import divide
 from papers.covid_cxnet.cohorts import (
     CAP,
@@ -128,18 +129,20 @@ def test_the_template_is_a_covid_image_of_the_training_part(collections):
 
 
 def test_what_is_missing_is_said_for_the_systems_that_need_it(collections, tmp_path):
-    paper = PAPER.protocol("paper", {"files": {"chexnet": "/chexnet.h5"}})
+    paper, cpu = (PAPER.protocol(profile) for profile in ("paper", "cpu"))
+    kind = COHORTS.settings(paper)
     for name, subset in (("base_v1", True), ("base_v1_leaky", True), ("base_v2", False), ("cxnet_v1", False),
                          ("flat", False), ("level1", False)):  # fmt: skip
-        reason = PAPER.system(name).missing(paper, collections)
+        images = paper.split_of(PAPER.system(name).split).images
+        reason = kind.missing(collections, Asked((), images, lambda collection: None))
         assert reason is None if subset else "Data_Entry_2017.csv" in reason, name
-        assert PAPER.system(name).missing(PAPER.protocol("cpu"), collections) is None
-    assert COHORTS.available(PAPER.protocol("cpu"), collections) is None
-    assert "Kermany" in COHORTS.available(paper, collections)
+    assert PAPER.missing_images(cpu, collections) == {}
+    assert all("Kermany" in reason for reason in PAPER.missing_images(paper, collections).values())
     for name in ("COVID-CXNet", "nih-chestxray14-subset"):
         (tmp_path / name).symlink_to(collections / name)
-    assert "COVID-19 Image Data Collection" in COHORTS.available(PAPER.protocol("cpu"), tmp_path)
-    assert COHORTS.available(PAPER.protocol("cpu", {"cohort": {"outside": 0}}), tmp_path) is None
+    reasons = PAPER.missing_images(cpu, tmp_path).values()
+    assert all("COVID-19 Image Data Collection" in reason for reason in reasons)
+    assert PAPER.missing_images(PAPER.protocol("cpu", {"cohort": {"outside": 0}}), tmp_path) == {}
 
 
 def test_children_and_further_collections_have_labels_of_their_own(collections, tmp_path):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.paper.paper import Paper
+from covid_keras.data.sources import SOURCES
+from covid_keras.evaluation import Grade, load_published
+from covid_keras.paper.grading import RunGrading, Used
+from covid_keras.paper.paper import Paper, is_reader
 from covid_keras.paper.registered import load_paper
 from covid_keras.reporting.results import report_of
 
@@ -29,11 +32,24 @@ def test_the_paper_profile_runs_every_system_of_the_paper(paper):
 
 
 @pytest.mark.parametrize("name", ["cpu", "smoke"])
-def test_other_profiles_say_why_they_cannot_be_compared(paper, name):
+def test_other_profiles_need_no_download_and_are_stand_ins(paper, name):
     protocol = paper.protocol(name)
-    assert isinstance(protocol.comparable, str)
-    assert protocol.comparable
-    assert protocol.weights == "none", "needs no download"
+    assert protocol.weights == "none"
+    grading = RunGrading(paper, protocol, Used({}))
+    assert {grading(system)[0] for system in protocol.systems} == {Grade.STAND_IN}
+
+
+def test_every_printed_number_of_ours_has_its_evidence(paper):
+    cells = load_published(paper.folder / "published.yaml")
+    assert all(paper.evidence_of(cell.system, cell.table) for cell in cells if cell.system)
+    for evidence in paper.evidence:
+        assert all(name in SOURCES for names in evidence.collections for name in names)
+
+
+@pytest.mark.parametrize("key", ["readers", "option_readers"])
+def test_readers_are_systems_and_read_what_there_is(paper, key):
+    for setting, readers in getattr(paper, key).items():
+        assert all(any(is_reader(system.name, [one]) for system in paper.systems) for one in readers), setting
 
 
 @pytest.mark.parametrize("profile", ["paper", "cpu"])
@@ -54,7 +70,7 @@ def test_a_wrong_cohort_is_named_before_anything_is_looked_for(tmp_path, paper, 
     protocol = paper.protocol("smoke", {"cohort": cohort})
     for asked in (
         lambda: paper.sources(protocol),
-        lambda: paper.available(protocol, None),
+        lambda: paper.missing(protocol, None),
         lambda: paper.cohort(protocol, None, tmp_path),
     ):
         with pytest.raises(UserError, match=named):

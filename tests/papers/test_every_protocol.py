@@ -70,7 +70,7 @@ def test_other_profiles_have_narrower_networks(name, profile):
         ),
         (
             "covid_sdnet",
-            {"size": (224, 224), "weights": "imagenet", "comparable": True, "split.repeats": 5, "split.folds": 5,
+            {"size": (224, 224), "weights": "imagenet", "split.repeats": 5, "split.folds": 5,
              "split.validation": 0.1, "split.duplicates": True, "split.leaky_as_published": False},
             {"batchnorm_momentum": None},
         ),

@@ -16,7 +16,7 @@ from covid_keras.data.images import read_image
 from covid_keras.paper import cohorts
 from covid_keras.training.division import divide
 from papers.hertel_ensemble import cohorts as labels
-from papers.hertel_ensemble.cohorts import CHILDREN, COHORTS, COVIDGR, PUBLISHED, STAND_IN, no_covidgr
+from papers.hertel_ensemble.cohorts import CHILDREN, COVIDGR, PUBLISHED, STAND_IN
 from papers.hertel_ensemble.paper import PAPER
 from tests.helpers.collections import (
     BIMCV,
@@ -120,11 +120,6 @@ def test_covidgr_is_beside_it_where_it_is_at_hand(with_covidgr, published):
     assert (cohort.counts()[labels.POSITIVE_GR], cohort.counts()[labels.NEGATIVE_GR]) == (3, 2)
     assert stems(cohort, labels.NEGATIVE_GR) == ["aa", "ab"]
     assert (cohort.table["severity"] == "").all()
-    protocol = PAPER.protocol("paper")
-    assert no_covidgr(protocol, with_covidgr) is None
-    assert "COVIDGR" in no_covidgr(protocol, published)
-    for profile in ("cpu", "smoke"):
-        assert no_covidgr(PAPER.protocol(profile), None) is None, "others stand in for it"
 
 
 def test_dark_bone_is_turned_and_nothing_else(published):
@@ -222,12 +217,21 @@ def test_counts_are_drawn_and_what_is_too_many_is_named(stand_in, key, label, th
     refused(f"{there + 1} .*, but there are {there}", _make, stand_in, "cpu", **{key: there + 1})
 
 
-def test_available_says_what_is_missing(published, stand_in):
-    paper, cpu = PAPER.protocol("paper"), PAPER.protocol("cpu")
-    assert COHORTS.available(paper, published) is None, "COVIDGR-1.0 is asked for by its own rows"
-    assert COHORTS.available(cpu, stand_in) is None
-    assert "no " in COHORTS.available(paper, stand_in)
-    assert "no " in COHORTS.available(cpu, published)
+def test_each_row_needs_its_own_collections(published, with_covidgr, stand_in):
+    paper, cpu = PAPER.protocol("paper", {"options": {"masks": "shipped"}}), PAPER.protocol("cpu")
+    of_covidgr = {name for name in paper.systems if name.endswith(("_gr", "_gr5"))}
+    assert PAPER.missing_images(paper, with_covidgr) == {}
+    assert set(PAPER.missing_images(paper, published)) == of_covidgr
+    assert all("COVIDGR" in reason for reason in PAPER.missing_images(paper, published).values())
+    assert PAPER.missing_images(paper, stand_in)
+    assert PAPER.missing_images(cpu, published)
+
+
+def test_covidgr_alone_makes_its_rows(with_covidgr, tmp_path):
+    (tmp_path / "COVIDGR-1.0").symlink_to(with_covidgr / "COVIDGR-1.0")
+    protocol = PAPER.protocol("paper", {"options": {"masks": "shipped"}})
+    assert not {"average_gr", "vote_gr5"} & set(PAPER.missing(protocol, tmp_path))
+    assert set(_make(tmp_path, "paper").table["source"]) == {"covidgr"}
 
 
 def test_the_phantoms_hospitals_and_patients(tmp_path):

@@ -241,7 +241,8 @@ def test_the_published_json_names_no_place_of_this_machine(made, checkout, tmp_p
 
 def test_the_tolerance_is_the_runs_own(made, checkout):
     """A protocol edited after the run does not change what the run showed."""
-    publish_run(made.finished(comparable=True, tolerance=100.0).path)
+    made.measured_on({"made": 24})
+    publish_run(made.finished(tolerance=100.0).path)
     assert made.paper.protocol("smoke").tolerance == 1.0
     found = Results.committed(made.paper, "smoke").comparison
     assert set(found["tolerance"]) == {100.0}

@@ -85,13 +85,13 @@ def test_metrics_json_is_what_the_predictions_say(finished):
 def test_provenance_stands_beside_the_numbers(finished):
     report_run(finished.path, heatmaps=False)
     source = read_json(finished.path / "metrics.json")["provenance"]
-    found = {name: source[name] for name in ("paper", "profile", "complete", "executions", "comparable")}
+    found = {name: source[name] for name in ("paper", "profile", "complete", "executions", "sources")}
     assert found == {
         "paper": "tiny",
         "profile": "smoke",
         "complete": True,
         "executions": 4,
-        "comparable": "made images",
+        "sources": {"a": {"made": 24}, "b": {"made": 24}},
     }
     assert source["cohort_counts"] == {"N": 12, "P": 12}
     assert source["training_hours"] == round(4 * 30 / 3600, 3)
@@ -107,8 +107,9 @@ def test_comparison_holds_every_published_cell_and_judges_none_of_other_data(fin
         ["a", "sensitivity"],
         ["b", "accuracy"],
     ]
-    assert set(zip(frame["grade"], frame["outcome"], frame["reason"], strict=True)) == {("stand-in", "", "made images")}
-    assert set(frame["verdict"]) == {"not comparable (made images)"}
+    assert set(zip(frame["grade"], frame["outcome"], strict=True)) == {("stand-in", "")}
+    assert frame["reason"].str.contains("made 24").all()
+    assert frame["verdict"].str.startswith("not comparable (").all()
     verdicts = read_json(finished.path / "metrics.json")["verdicts"]
     assert verdicts == frame[["table", "row", "column", "grade", "outcome", "reason"]].to_dict("records")
     for row in frame.itertuples():
@@ -116,8 +117,9 @@ def test_comparison_holds_every_published_cell_and_judges_none_of_other_data(fin
         assert row.difference == pytest.approx(row.ours - row.paper, abs=1e-6)
 
 
-def test_comparable_data_get_verdicts_and_no_banner(made):
-    run = made.finished(comparable=True, tolerance=100.0)
+def test_the_papers_own_data_get_verdicts_and_no_banner(made):
+    made.measured_on({"made": 24})
+    run = made.finished(tolerance=100.0)
     report_run(run.path, heatmaps=False)
     frame = pd.read_csv(run.path / "comparison.csv", keep_default_na=False)
     assert frame["grade"].tolist() == ["reproduction", "reproduction", ""]
@@ -130,10 +132,9 @@ def test_comparable_data_get_verdicts_and_no_banner(made):
     ("changes", "banner"),
     [
         ({"cohort": {"kind": "phantom"}}, "PHANTOM DATA: "),
-        ({}, "OTHER DATA THAN THE PAPER'S: our numbers are shown but not judged. Made images."),
-        ({"comparable": "radiographs of NIH and COVID-CXNet."}, "Radiographs of NIH and COVID-CXNet."),
+        ({}, "STAND-INS ONLY: our numbers are shown but not judged."),
     ],
-    ids=["phantom", "other data", "names keep their capitals"],
+    ids=["phantom", "other data"],
 )
 def test_the_banner_says_what_the_numbers_are_of(made, changes, banner):
     run = made.finished()

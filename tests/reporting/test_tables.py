@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation import Measured, PublishedCell, compare
+from covid_keras.evaluation import Grade, Measured, PublishedCell, compare
+from covid_keras.evaluation.verdicts import as_published
 from covid_keras.published.cells import LOST_TEXT
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.comparisons import comparison_section, legend, write_comparison
@@ -141,13 +142,32 @@ def test_what_the_text_has_lost_stands_beside_ours():
     assert verdict_counts(frame)["not comparable"] == 2
     published.append(cell("Net", "F1", 80, system="net", metric="f1"))
     measured.append(ours("net", "f1", 79, 78, 80))
-    both = compare(published, measured, 2, "other images")
+    both = compare(published, measured, 2, stand_in_of("net", "other images"))
     assert reason_lines(paper_tables(both)[0]) == "○ not comparable: other images.", "the cells say what is lost"
     published += [cell(name, "Acc", 80, system=name, metric="accuracy") for name in ("fine", "like")]
     measured += [ours(name, "accuracy", 79, 78, 80) for name in ("fine", "like")]
-    named = compare(published, measured, 2, surrogates={"like": "surrogate"})
+    named = compare(published, measured, 2, stand_in_of("like", "surrogate"))
     assert reason_lines(paper_tables(named)[0]) == "○ not comparable: like: surrogate.", "not of all rows"
     assert markdown(read_back(frame)) == markdown(frame)
+
+
+def stand_in_of(system: str, reason: str):
+    """Grade one system's numbers as those of a stand-in, all others as reproductions."""
+    return lambda name, table: (Grade.STAND_IN, reason) if name == system else as_published(name, table)
+
+
+def test_grade_and_reasons_stand_in_one_column_and_below():
+    published = [cell(name, "Acc", 80, system=name, metric="accuracy") for name in ("same", "redrawn", "other")]
+    measured = [ours(name, "accuracy", 79, 78, 80) for name in ("same", "redrawn", "other")]
+    grades = {"redrawn": (Grade.REPLICATION, "9 images missing"), "other": (Grade.STAND_IN, "64 px")}
+    frame = compare(published, measured, 2, lambda name, table: grades.get(name) or as_published(name, table))
+    (table,) = paper_tables(frame)
+    head, rows = table.grid
+    assert head[:2] == ["system", "grade"]
+    assert [row[1] for row in rows] == ["reproduction", "replication", "stand-in"]
+    assert "not comparable: other: 64 px" in reason_lines(table)
+    assert "redrawn: 9 images missing" in reason_lines(table)
+    assert list(frame["outcome"] != "") == [True, True, False]
 
 
 def read_back(frame: pd.DataFrame) -> pd.DataFrame:
@@ -169,7 +189,7 @@ def test_markdown_escapes_pipes_and_keeps_the_width(frame):
     text = markdown(frame)
     against = text.split("**Table V**")[1].split("<details>")[0]
     rows = [line.replace("\\|", "") for line in against.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in rows} == {4}
+    assert {line.count("|") for line in rows} == {5}
     assert "[1] Crop \\| lungs" in against
     folded = [line for line in text.splitlines() if line.startswith("<details>")]
     assert [" ".join(line.split()[:3]) for line in folded] == [
@@ -184,7 +204,7 @@ def test_markdown_escapes_pipes_and_keeps_the_width(frame):
 def test_latex_has_what_was_measured_and_no_raw_special_character(tmp_path, frame):
     text = write_comparison(tmp_path, frame)[2].read_text(encoding="utf-8")
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
-    assert r"{[}1{]} Crop \textbar{} lungs & 76.18 $\pm$ 2.70 \textbar{} 77.00" in text
+    assert r"{[}1{]} Crop \textbar{} lungs & reproduction & 76.18 $\pm$ 2.70 \textbar{} 77.00" in text
     assert latex_escape(legend(frame)) in text
     assert not set(text) & set("✓≈✗○±–†|%") - {"%"}
     assert latex_escape("50 % & a_b [x]") == r"50 \% \& a\_b {[}x{]}"

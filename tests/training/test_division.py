@@ -41,7 +41,6 @@ def protocol_of(split: dict, splits: dict | None = None) -> Protocol:
         "training": {"epochs": 1},
         "weights": "none",
         "tolerance": 1.0,
-        "comparable": "made",
     }
     return build(Protocol, common | {"split": split, "splits": splits or {}}, "protocol.yaml")
 

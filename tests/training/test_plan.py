@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import pytest
@@ -14,7 +11,7 @@ from covid_keras.commands.main import make_parser
 from covid_keras.commands.reproduce import _banner
 from covid_keras.models.imagenet import IMAGENET_NOTOP_MD5
 from covid_keras.paper.registered import load_paper
-from covid_keras.training.plan import choose_profile, counted, judged, make_plan, missing_systems, settings_of
+from covid_keras.training.plan import choose_profile, make_plan, missing_systems, other_files, print_counts, settings_of
 from tests.helpers.refusals import refused
 
 
@@ -23,27 +20,11 @@ def paper():
     return load_paper("tabik")
 
 
-def test_departures_from_the_protocol_are_not_comparable(paper):
-    written = paper.protocol("paper")
-    assert judged(written, written, "float32").comparable is True
-    changed = paper.protocol("paper", {"weights": "none"})
-    assert judged(changed, written, "float32").comparable == "initial weights none in place of imagenet"
-    assert judged(written, written, "bf16").comparable == "computed in bf16"
-    small = paper.protocol("cpu")
-    assert judged(small, small, "fp16").comparable == f"{small.comparable}; computed in fp16"
-
-
-def test_what_the_command_changed_is_named(paper, tmp_path):
-    written, file = paper.protocol("paper"), tmp_path / "vgg.h5"
+def test_another_file_than_the_published_is_named(paper, tmp_path):
+    file = tmp_path / "vgg.h5"
     file.write_bytes(b"other weights")
-    given = dataclasses.replace(written, files={"vgg16": str(file), "resnet18": str(file)})
-    found = judged(given, written, "float32", (), paper.registered).comparable
-    assert found == "vgg16 from another file than vgg16_notop"
-    changed = judged(written, written, "float32", ["options.cit.lambda_=0.05", "systems=[fucitnet]"])
-    assert changed.comparable == "options.cit.lambda_=0.05 set on the command line"
-    random = paper.protocol("cpu")
-    given = dataclasses.replace(random, files={"resnet18": str(file)})
-    assert judged(given, random, "float32", (), paper.registered).comparable.endswith("; resnet18 from vgg.h5")
+    given = paper.protocol("paper", {"files": {"vgg16": str(file), "resnet18": str(file)}})
+    assert other_files(paper, given) == {"vgg16": "vgg16 from another file than vgg16_notop"}
 
 
 @pytest.mark.parametrize("text", ["split", "=3", "a..b=1", "split.folds=[1"])
@@ -69,11 +50,11 @@ def test_what_is_done_is_not_left_out(paper, tmp_path):
 def test_keras_own_file_counts_as_imagenet(paper, tmp_path, monkeypatch):
     file = tmp_path / "any_name.h5"
     file.write_bytes(b"weights")
-    changed, written = paper.protocol("paper", {"weights": str(file)}), paper.protocol("paper")
-    assert judged(changed, written, "float32").comparable == "initial weights any_name.h5 in place of imagenet"
+    changed = paper.protocol("paper", {"weights": str(file)})
+    assert "any_name.h5" in other_files(paper, changed)["weights"]
     digest = hashlib.md5(b"weights").hexdigest()
     monkeypatch.setattr("covid_keras.models.imagenet.IMAGENET_NOTOP_MD5", {digest: "ResNet50"})
-    assert judged(changed, written, "float32").comparable is True
+    assert other_files(paper, changed) == {}
 
 
 def test_the_md5_is_keras_own():
@@ -82,23 +63,34 @@ def test_the_md5_is_keras_own():
     assert WEIGHTS_HASHES["resnet50"][1] in IMAGENET_NOTOP_MD5
 
 
-def test_a_part_of_the_collection_is_not_the_papers_data(paper, monkeypatch, capsys):
-    protocol = paper.protocol("paper")
-    counts = [("images", 852, 100), ("positives", 426, 426)]
-    monkeypatch.setattr("covid_keras.training.plan.check_source", lambda name, data: counts)
-    found = counted(paper, protocol, Path("/data"))
-    assert found.comparable == "not the whole collection: 100 of 852 images of covidgr"
-    assert "expected 852, found 100" in capsys.readouterr().out
-    monkeypatch.setattr("covid_keras.training.plan.check_source", lambda name, data: counts[1:])
-    assert counted(paper, protocol, Path("/data")).comparable is True
-    assert counted(paper, paper.protocol("smoke"), None).comparable == "synthetic images"
+def test_counts_of_the_collections_that_are_there_are_printed(paper, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("covid_keras.training.plan.check_source", lambda name, data: [("images", 852, 100)])
+    print_counts(paper, paper.protocol("paper"), tmp_path)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr("covid_keras.training.plan.missing_collection", lambda names, data: None)
+    print_counts(paper, paper.protocol("paper"), tmp_path)
+    assert "covidgr: images: expected 852, found 100" in capsys.readouterr().out
 
 
 def test_a_data_folder_that_holds_nothing_does_not_end_in_the_phantom(paper, tmp_path, monkeypatch):
     assert choose_profile(paper, None) == choose_profile(paper, tmp_path) == "smoke"
     refused(r"covid_sdnet \(paper: no COVIDGR-1.0", choose_profile, paper, tmp_path, asked=True)
-    monkeypatch.setattr(type(paper), "available", lambda self, protocol, data: None)
-    assert choose_profile(paper, tmp_path, asked=True) == "paper"
+
+
+@pytest.mark.parametrize(
+    ("of_paper", "of_cpu", "chosen"),
+    [(13, 13, "paper"), (7, 13, "paper"), (6, 13, "cpu"), (6, 0, "paper"), (1, 2, "cpu"), (0, 1, "cpu")],
+)
+def test_the_profile_is_the_most_demanding_with_half_of_its_images(
+    paper, tmp_path, monkeypatch, of_paper, of_cpu, chosen
+):
+    there = {"paper": of_paper, "cpu": of_cpu}
+
+    def missing(self, protocol, data):
+        return dict.fromkeys(protocol.systems[there[protocol.profile] :], "no images")
+
+    monkeypatch.setattr(type(paper), "missing_images", missing)
+    assert choose_profile(paper, tmp_path, asked=True) == chosen
 
 
 # --- weight files that are given by name
@@ -221,22 +213,21 @@ def test_divisions_that_no_system_uses(tmp_path, monkeypatch):
 # --- what cannot be run here
 
 
-def _only(paper, missing: dict[str, str]):
-    """The paper, as far as it is asked here, with systems of which those named lack what they need."""
-
-    def system(name: str):
-        return SimpleNamespace(below=paper.system(name).below, missing=lambda protocol, data: missing.get(name))
-
-    return SimpleNamespace(system=system)
+def _only(paper, monkeypatch, missing: dict[str, str]):
+    """The paper, of whose systems those named lack what they need."""
+    for kind in {type(system) for system in paper.systems}:
+        monkeypatch.setattr(kind, "missing", lambda self, protocol, data: missing.get(self.name))
+    return paper
 
 
-def test_what_cannot_be_run_is_left_out_with_what_builds_on_it(paper):
+def test_what_cannot_be_run_is_left_out_with_what_builds_on_it(paper, monkeypatch):
     protocol = paper.protocol("smoke")
-    assert missing_systems(_only(paper, {}), protocol, None) == {}
-    found = missing_systems(_only(paper, {"fucitnet": "no generators", "covid_sdnet": "other"}), protocol, None)
-    assert found == {"fucitnet": "no generators", "covid_sdnet": "no generators"}
-    assert list(missing_systems(_only(paper, {"covid_sdnet": "no twins"}), protocol, None)) == ["covid_sdnet"]
-    none = _only(paper, dict.fromkeys(protocol.systems, "no weights"))
+    assert missing_systems(_only(paper, monkeypatch, {}), protocol, None) == {}
+    both = _only(paper, monkeypatch, {"fucitnet": "no generators", "covid_sdnet": "other"})
+    assert missing_systems(both, protocol, None) == {"fucitnet": "no generators", "covid_sdnet": "no generators"}
+    one = _only(paper, monkeypatch, {"covid_sdnet": "no twins"})
+    assert list(missing_systems(one, protocol, None)) == ["covid_sdnet"]
+    none = _only(paper, monkeypatch, dict.fromkeys(protocol.systems, "no weights"))
     refused("profile 'smoke': .*no weights", missing_systems, none, protocol, None)
 
 
