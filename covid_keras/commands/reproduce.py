@@ -33,7 +33,7 @@ def add_parser(commands: Commands) -> None:
     add = parser.add_argument
     add("paper", metavar="PAPER", help="paper or its first author (see `covid-keras papers`)")
     add_data(parser)
-    add("--profile", metavar="P", help="paper, cpu or smoke (default: the first whose data are found)")
+    add("--profile", metavar="P", help="paper, cpu or smoke (default: the first with images for half of its systems)")
     text = "run folder; an unfinished run is continued (default: runs/PAPER-PROFILE)"
     add("--out", type=user_path, metavar="DIR", help=text)
     add("--cache", type=user_path, metavar="DIR", help="prepared images and masks (default: OUT/../cache)")

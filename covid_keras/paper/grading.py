@@ -69,6 +69,9 @@ class RunGrading:
 
     def _limits(self, name: str, table: str) -> Iterator[tuple[Grade, str]]:
         """Yield what limits a system's grade, without the systems that it builds on."""
+        if name not in self.published.systems:
+            yield Grade.STAND_IN, f"{name} is not in profile {self.published.profile!r}"
+            return
         yield from self._of_images(name, table)
         if reason := self.paper.system(name).surrogate(self.protocol):
             yield Grade.STAND_IN, reason
