@@ -107,8 +107,9 @@ class RunGrading:
     def _unread(self, name: str, key: str) -> bool:
         """Return whether neither protocol's training of a system reads a setting."""
         system, (first, _, rest) = self.paper.system(name), key.partition(".")
-        trained = first == "training" and isinstance(system, Trained)
-        return trained and all(unread(system, one, rest) for one in (self.protocol, self.published))
+        if first != "training" or not isinstance(system, Trained):
+            return False
+        return all(unread(system, one, rest) for one in (self.protocol, self.published))
 
     def differences(self, name: str) -> list[str]:
         """Return the settings of a system that are not the paper's, one text each."""

@@ -40,9 +40,6 @@ class CovidSdnet(ResNet50):
     build: Any = networks.build_twins
 
     def reads_size(self, protocol: Protocol) -> bool:
-        return True  # of the twins; the images are made at FuCiTNet's
-
-    def reads_size(self, protocol: Protocol) -> bool:
         return True  # of the transformed images
 
     def feed(self, execution: Execution, cohort: Cohort, part: np.ndarray, prepared: PreparedImages) -> Inputs:
