@@ -47,8 +47,8 @@ KNOWN = {
         {"count": 98, "text": 41, "ratio": 29, "percent": 14, "number": 3, "points": 1}, 5,
     ),
     "covid_sdnet": Facts(
-        187, 104, 0, 47, 104, 0, 10, 37261.819, 629.47,
-        {"percent": 161, "count": 24, "points": 2}, 13,
+        197, 104, 0, 47, 104, 0, 10, 38376.325, 629.47,
+        {"percent": 162, "count": 31, "number": 2, "points": 2}, 13,
     ),
     "hertel_ensemble": Facts(
         230, 106, 110, 67, 0, 0, 0, 95785.247, 0,
