@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -30,6 +30,7 @@ from covid_keras.evaluation.overlap import OVERLAP, RECORD, measured_part, parts
 from covid_keras.paper.cohorts import Cohorts, missing_collection
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
+from covid_keras.paper.registered import load_paper
 from covid_keras.paper.systems import System
 
 if TYPE_CHECKING:
@@ -136,9 +137,13 @@ class PaperSegmenters(ABC):
         gone = [get_source(name) for name in self.collections.get(self._kind_of(protocol), ()) if name not in used]
         return "; ".join(f"without the {one.images:,} images of {one.title}" for one in gone) or None
 
-    def chosen(self, protocol: Protocol) -> list[str]:
-        """Return those that are rows of a run, in the paper's order."""
-        return [name for name in self.settings(protocol) if name in protocol.systems]
+    def chosen(self, protocol: Protocol, left_out: Collection[str] = ()) -> list[str]:
+        """Return the segmenters of a run: its rows, and the one that marks lungs for its systems, but `left_out`."""
+        systems = [load_paper(protocol.paper).system(name) for name in protocol.systems if name not in left_out]
+        rows = {system.name for system in systems}
+        if any(images is not None and images.needs_mask for images in (one.images(protocol) for one in systems)):
+            rows.add(self.masks(protocol))
+        return [name for name in self.settings(protocol) if name in rows]
 
     def _kind_of(self, protocol: Protocol) -> str:
         return self.cohorts.settings(protocol).kind
@@ -176,7 +181,7 @@ class PaperSegmenters(ABC):
 
     def folders(self, run: RunFolder) -> dict[str, Path]:
         """Return {name: folder} of the segmenters of a run, finished or not."""
-        names = [name for name in self.chosen(run.protocol) if name not in run.left_out]
+        names = self.chosen(run.protocol, run.left_out)
         return {name: self.folder_of(run.protocol, cache_of(run), name) for name in names}
 
     def done(self, run: RunFolder) -> dict[str, Path]:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 SYSTEMS = ("view16", "view19", "view", "exp3_d16", "exp3_d19", "exp3_d", "source_c", "source_d", "source_e")
 SET = [
-    "systems=[exp3_d, source_c, source_d, source_e]",
+    "systems=[unet3, exp3_d, source_c, source_d, source_e]",
     "cohort={covid: 24, other: 16, normal: 14, pneumonia: 14, size: 48}",
     "size=[32, 32]",
     "trainings={view: {epochs: 1}, covid: {epochs: 1}, source: {epochs: 1}}",
@@ -110,3 +110,16 @@ def test_every_kind_of_number_of_ours_stands_beside_the_papers(smoke):
     metrics = read_json(smoke.run.path / "metrics.json")
     assert metrics["provenance"]["complete"] is True
     assert "balanced_accuracy" in metrics["systems"]["source_e"]["metrics"]
+
+
+def test_a_u_net_alone_is_a_run_with_a_report(reproduce):
+    alone = reproduce(
+        "arias", ["systems=[unet1]", *(text for text in SET if text.startswith(("cohort", "options.seg")))]
+    )
+    assert alone.run.executions() == []
+    assert set(alone.run.cohort.table["label"]) == {"lungs"}
+    rows = alone.comparison()
+    assert set(rows.loc[rows["ours"].notna(), "system"]) == {"unet1"}
+    source = read_json(alone.run.path / "metrics.json")["provenance"]
+    assert (source["complete"], source["executions"]) == (True, 1)
+    assert stages.SEGMENTERS.published_files(alone.run)
