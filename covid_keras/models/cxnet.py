@@ -3,7 +3,7 @@
 References
 ----------
 .. [1] A. Haghanifar et al., "COVID-CXNet: Detecting COVID-19 in frontal chest X-ray images using deep learning",
-   arXiv 2006.13807, 2020, sections 4.1 and 4.3. The text gives 3x3 kernels and no strides; kernels, strides and padding
+   arXiv 2006.13807, 2020, sections 4.1 to 4.3. The text gives 3x3 kernels and no strides; kernels, strides and padding
    here follow the weight files that the authors published.
 .. [2] P. Rajpurkar et al., "CheXNet: Radiologist-Level Pneumonia Detection on Chest X-Rays with Deep Learning",
    arXiv 1711.05225, 2017: DenseNet-121 on the fourteen findings of NIH ChestX-ray14.

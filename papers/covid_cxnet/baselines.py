@@ -1,10 +1,10 @@
-"""The published networks that the paper compares with: DenseNet-121 and ResNet-50 with heads of its own.
+"""The baselines: DenseNet-121 and ResNet-50 of keras.applications with the authors' heads.
 
 References
 ----------
 .. [1] A. Haghanifar et al., "COVID-CXNet: Detecting COVID-19 in frontal chest X-ray images using deep learning",
-   arXiv 2006.13807, 2020, section 3.4; heads, sizes and frozen layers are those of the authors' code, which the text
-   leaves open or gives otherwise.
+   arXiv 2006.13807, 2020, section 4.2; heads, sizes and frozen layers follow the authors' code, as the text omits
+   them or differs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from keras import layers
 
 from covid_keras.models.backbones import load_backbone
 
-# Variant of DenseNet-121 -> its last layers that are trained: the head; block 15 of the last stage onwards; one layer.
+# Variant of DenseNet-121 -> number of last layers trained: the head; from block 15 of the last stage on; one layer.
 TRAINED_LAYERS = {"head": 6, "saved": 22, "top": 1}
 _DROPOUT = 0.2
 
@@ -30,7 +30,7 @@ def build_densenet121(
     batchnorm_momentum: float | None = None,
     name: str = "densenet121",
 ) -> keras.Model:
-    """Build the DenseNet-121 that the paper compares with [1]_.
+    """Build the DenseNet-121 baseline [1]_.
 
     Parameters
     ----------
@@ -38,15 +38,16 @@ def build_densenet121(
         Height, width, 3; at least 32. Values 0 to 1. 96 x 96 in the authors' last code, 224 x 224 in the paper and in
         variant "top".
     weights : {"imagenet", "none"} or path
-        Initial weights below the head. A file is keras.applications' `notop` file, for "top" the whole one.
+        Initial weights below the head. A file must be that of keras.applications, for "top" with its top layers, else
+        the `notop` file.
     frozen : bool
-        Train the last layers alone; else all.
+        Train only the last layers, as `variant` says; else all.
     variant : {"head", "saved", "top"}
-        "head": global average pooling, Dense 10 sigmoid, dropout 0.2, Dense 20 sigmoid, dropout 0.2, one sigmoid;
-        frozen is all below (433 layers). "saved": the same layers, but trained from `conv5_block15_0_bn` on, 22 layers,
-        as in the model that the authors saved. "top": one sigmoid on the 1000 softmax outputs (430 layers), the
-        authors' first form; they trained all of it, so give `frozen=False`; the paper says that the last
-        layer alone was trained.
+        "head": global average pooling, Dense 10 sigmoid, dropout 0.2, Dense 20 sigmoid, dropout 0.2, one sigmoid (433
+        layers); all layers below can be frozen. "saved": the same layers, trained from `conv5_block15_0_bn` on (22
+        layers), as in the model that the authors saved. "top": one sigmoid on the 1000 softmax outputs (430 layers),
+        the authors' first form. They trained all of its layers (`frozen=False`); the paper says that only the last one
+        was trained.
     batchnorm_momentum : float, optional
         See `covid_keras.models.backbones.set_batchnorm_momentum`.
     name : str
@@ -55,15 +56,15 @@ def build_densenet121(
     Returns
     -------
     keras.Model
-        Uncompiled and flat; output float32 (batch, 1), the probability of COVID-19. Frozen batch normalisation
-        uses its stored statistics in training too, as Keras has it now.
+        Uncompiled and flat; output float32 (batch, 1), the probability of COVID-19. As in current Keras, frozen batch
+        normalisation uses its stored statistics also in training.
 
     Raises
     ------
     UserError
         If ImageNet weights cannot be downloaded, or the file is missing or does not fit.
     ValueError
-        For another variant.
+        If `variant` is unknown.
     """
     if variant not in TRAINED_LAYERS:
         raise ValueError(f"variant must be one of {', '.join(TRAINED_LAYERS)}, not {variant!r}")
@@ -78,18 +79,18 @@ def build_resnet50_baseline(
     batchnorm_momentum: float | None = None,
     name: str = "resnet50_baseline",
 ) -> keras.Model:
-    """Build the ResNet-50 that the paper compares with [1]_: one sigmoid on the 1000 softmax outputs.
+    """Build the ResNet-50 baseline [1]_: one sigmoid on the 1000 softmax outputs.
 
     Parameters
     ----------
     input_shape : tuple of int
         Height, width, 3; at least 32. Values 0 to 1.
     weights : {"imagenet", "none"} or path
-        Initial weights below the last layer. A file is keras.applications' whole one, not `notop`.
+        Initial weights below the last layer. A file must be that of keras.applications with its top layers.
     frozen : bool
-        Train the last layer alone, as the paper says; the authors' code freezes nothing.
+        Train only the last layer, as the paper says; the authors' code freezes nothing.
     batchnorm_momentum, name
-        As of `build_densenet121`.
+        As in `build_densenet121`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Figures of contrast enhancement: the pictures and their histograms.
+"""Figures of contrast enhancement: the images and their histograms.
 
 References
 ----------
@@ -19,7 +19,7 @@ from covid_keras.preprocessing import beasf, clahe, equalize_adaptive, equalize_
 from covid_keras.reporting.pictures import show_radiograph
 from covid_keras.reporting.style import MUTED, OURS_COLOUR, WIDTH, report_style
 
-# Longest side in pixels: the disk of the adaptive equalisation is meant for pictures of this size.
+# Longest side in pixels, for which the disk of the adaptive equalisation is chosen.
 SIDE = 320
 COLUMNS = 4
 GAMMAS = (0.5, 1, 1.5, 2, 3)
@@ -33,18 +33,18 @@ def enhancement_figure(image: np.ndarray, title: str = "Contrast enhancement") -
     Parameters
     ----------
     image : ndarray, (H, W) or (H, W, 1)
-        Integers 0..255. Where a side is longer than 320 pixels it is shrunk to that first, in its own aspect.
+        Integers 0..255. If a side is longer than 320 pixels, the image is shrunk first, keeping its aspect ratio.
     title : str
 
     Returns
     -------
     matplotlib.figure.Figure
-        One column per picture, and under each its mean and the shares of its grey levels.
+        One column per image; below each its mean and the histogram of its grey levels.
 
     Raises
     ------
     UserError
-        Not one grey plane of integers 0..255.
+        If the image is not one grey plane of integers 0..255.
     """
     plane = _shrunk(image)
     made = {"HE": equalize_histogram(plane), "AHE": equalize_adaptive(plane), "CLAHE": clahe(plane)}
@@ -52,19 +52,19 @@ def enhancement_figure(image: np.ndarray, title: str = "Contrast enhancement") -
 
 
 def beasf_figure(image: np.ndarray, gammas: Sequence[float] = GAMMAS, title: str = "BEASF") -> Figure:
-    """Draw a radiograph, CLAHE of it, and BEASF with each gamma ([1]_, figure 3).
+    """Draw a radiograph, its CLAHE version, and BEASF with each gamma ([1]_, figure 3).
 
     Parameters
     ----------
     image, title
-        As of `enhancement_figure`, whose result this has too, with four pictures per row.
+        As in `enhancement_figure`; the result is also alike, with four images per row.
     gammas : sequence of float
-        The slopes; 1.5 is what the networks are trained on.
+        The slopes; the networks are trained with 1.5.
 
     Raises
     ------
     UserError
-        Not one grey plane of integers 0..255, or a gamma that is not finite.
+        If the image is not one grey plane of integers 0..255, or a gamma is not finite.
     """
     plane = _shrunk(image)
     made = {f"BEASF, γ = {gamma:g}": beasf(plane, gamma) for gamma in gammas}
@@ -72,11 +72,11 @@ def beasf_figure(image: np.ndarray, gammas: Sequence[float] = GAMMAS, title: str
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:
-    """Return the picture (H, W), resized for enhancement."""
+    """Return the image (H, W), shrunk if a side exceeds `SIDE`."""
     image = np.asarray(image)
     plane = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     if plane.ndim != 2 or plane.dtype != np.uint8 or max(plane.shape) <= SIDE:
-        return plane  # not a picture: the enhancement raises the error
+        return plane  # invalid images are refused by the enhancement
     scale = SIDE / max(plane.shape)
     size = (max(1, round(plane.shape[1] * scale)), max(1, round(plane.shape[0] * scale)))
     return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
@@ -84,11 +84,11 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
 
 @report_style()
 def _panels(pictures: Mapping[str, np.ndarray], title: str) -> Figure:
-    """Draw pictures of one size, `COLUMNS` per row, with their histograms below, on one scale each."""
+    """Draw images of one size, `COLUMNS` per row, with their histograms below on a common scale."""
     columns = min(COLUMNS, len(pictures))
     bands = -(-len(pictures) // columns)
     height, width = next(iter(pictures.values())).shape
-    # A tall or wide picture must not make the page so.
+    # Limit the height of the page for tall images.
     tall = WIDTH / COLUMNS * min(max(height / width, 0.5), 1.6)
     figure = Figure(figsize=(WIDTH, bands * (tall + _HISTOGRAM_HEIGHT + 0.55) + 0.4), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
@@ -107,13 +107,13 @@ def _panels(pictures: Mapping[str, np.ndarray], title: str) -> Figure:
 
 
 def _shares(picture: np.ndarray) -> np.ndarray:
-    """Return the share of the pixels, in percent, in each of `_BINS` equal ranges of grey."""
+    """Return the percentage of pixels in each of `_BINS` equal ranges of grey levels."""
     counts = np.bincount(picture.ravel() // (256 // _BINS), minlength=_BINS)
     return 100 * counts / picture.size
 
 
 def _draw_shares(axes: Axes, picture: np.ndarray, shares: np.ndarray, highest: float, first: bool) -> None:
-    """Draw one histogram; only the first of a row has an axis label."""
+    """Draw one histogram, with axis labels only for the first in a row."""
     axes.stairs(shares, np.arange(_BINS + 1) * (256 / _BINS), fill=True, color=OURS_COLOUR)
     mean = float(picture.mean())
     axes.axvline(mean, color=MUTED, linewidth=1, linestyle="--")

@@ -1,6 +1,7 @@
-"""The paper's figures of single radiographs: enhancement, lung box, LIME beside Grad-CAM, text concealed.
+"""The paper's figures of single radiographs: enhancement, lung box, LIME beside Grad-CAM, concealed text.
 
-The functions `*_pictures` return (title, caption, figure) of examples; `papers.covid_cxnet.report` says for whom.
+The functions `*_pictures` return (title, caption, figure) for examples; `papers.covid_cxnet.report` assigns them to
+systems.
 
 References
 ----------
@@ -41,16 +42,26 @@ if TYPE_CHECKING:
 LIME_EXAMPLES = 2
 CONCEALED_EXAMPLES = 4
 _said = partial(titled, "papers.covid_cxnet", "report.md.j2")
-_CHANNELS = {"beasf": "BEASF", "clahe": "CLAHE", "original": "as cut"}
+_CHANNELS = {"beasf": "BEASF", "clahe": "CLAHE", "original": "as cropped"}
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """An example image, and the flat network for explaining the predicted class, `predicted`.
+    """An example image, and the flat network that explains the predicted class.
 
-    `image`, (H, W) uint8, is cut as the network sees it, in its own aspect; `lungs`, (H, W) bool, are in its geometry,
-    None without a mask; `fed`, (h, w, C) float32 of 0..1, is what the network is fed. `index` is the class among the
-    network's outputs.
+    Attributes
+    ----------
+    name, label, predicted : str
+        Image id, true class, predicted class.
+    image : ndarray (H, W) uint8
+        Cropped as for the network, in its own aspect ratio.
+    lungs : ndarray (H, W) bool or None
+        Lung mask in the geometry of `image`.
+    fed : ndarray (h, w, C) float32
+        The network's input, 0..1.
+    network : keras.Model
+    index : int
+        Index of the predicted class among the network's outputs.
     """
 
     name: str
@@ -75,7 +86,7 @@ class Asked:
 
 
 def enhancement_pictures(examples: Examples) -> Pictures:
-    """Return figures 2 and 3 of the first example: HE, AHE and CLAHE, and BEASF over its gammas."""
+    """Return figures 2 and 3 for the first example: HE, AHE and CLAHE, and BEASF for several gammas."""
     options, row = options_of(examples.protocol), examples.cohort.table.iloc[0]
     image = resize_truncated(read_image(row["path"]), options.frame, overflow=options.overflow)
     told = {"image": row["image_id"], "height": options.frame[0], "width": options.frame[1]}
@@ -89,9 +100,9 @@ def enhancement_pictures(examples: Examples) -> Pictures:
 
 
 def roi_pictures(examples: Examples) -> Pictures:
-    """Return figure 4 of the examples: radiograph with lungs and box, crop, input channels.
+    """Return figure 4 for the examples: radiograph with lungs and box, crop, input channels.
 
-    Nothing for a network that is fed whole radiographs.
+    Empty for networks on whole radiographs.
     """
     preparation = examples.system.preparation(examples.protocol)
     if preparation.crop is None:
@@ -110,10 +121,10 @@ def roi_pictures(examples: Examples) -> Pictures:
 def explanation_pictures(examples: Examples) -> Pictures:
     """Return LIME, the authors' Grad-CAM and concealed text for up to two examples.
 
-    COVID-19 images come first. Text is left out for networks whose images are matched to the histogram of another one:
-    which one is not known here.
+    COVID-19 images come first. Text is not concealed for networks whose images are matched to a template's histogram,
+    since the template is not known here.
     """
-    asked = list(_ask(examples))
+    asked = list(ask(examples))
     first = sorted(asked, key=lambda one: one.label != COVID)[:LIME_EXAMPLES]
     pictures = _beside_grad_cam(first, options_of(examples.protocol).lime_samples)
     if examples.system.template(examples.execution) is None:
@@ -122,8 +133,8 @@ def explanation_pictures(examples: Examples) -> Pictures:
 
 
 def _beside_grad_cam(asked: Sequence[Asked], samples: int) -> Pictures:
-    heat = _heat(grad_cam, asked)
-    authors = _heat(authors_grad_cam, asked)
+    heat = heat_of(grad_cam, asked)
+    authors = heat_of(authors_grad_cam, asked)
     cases = [
         HeatCase(one.image, map_, f"Grad-CAM, {one.predicted}", one.lungs, one.name, _lime(one, samples))
         for one, map_ in zip(asked, heat, strict=True)
@@ -145,7 +156,7 @@ def _without_text(asked: Sequence[Asked], examples: Examples) -> Pictures:
             pairs.append((one, *found))
     if not pairs:
         return []
-    heat = _heat(grad_cam, [one for old, new, _ in pairs for one in (old, new)])
+    heat = heat_of(grad_cam, [one for old, new, _ in pairs for one in (old, new)])
     cases = [
         ConcealedCase(old.image, new.image, *maps, text, old.probability, new.probability, old.name)
         for (old, new, text), maps in zip(pairs, zip(heat[::2], heat[1::2], strict=True), strict=True)
@@ -172,8 +183,8 @@ def _concealed(one: Asked, row, preparation: Preparation, channels: int) -> tupl
 # --- what they share
 
 
-def _ask(examples: Examples) -> Iterator[Asked]:
-    """Yield the examples with the networks that explain them."""
+def ask(examples: Examples) -> Iterator[Asked]:
+    """Yield the examples, each with the network that explains its predicted class."""
     system, model = examples.system, examples.network
     preparation = system.preparation(examples.protocol)
     rows = zip(examples.predictions.itertuples(), examples.cohort.table.itertuples(), strict=True)
@@ -188,12 +199,12 @@ def _ask(examples: Examples) -> Iterator[Asked]:
 
 
 def _window(lungs: np.ndarray | None, preparation: Preparation) -> tuple[slice, slice]:
-    """Return the part of an image that the network sees."""
+    """Return the part of an image that is the network's input."""
     return crop_box(lungs, preparation).slices if preparation.crop else (slice(None), slice(None))
 
 
 def _size_of_view(shape: tuple[int, ...], network: tuple[int, int]) -> tuple[int, int]:
-    """Return a picture's size in its aspect ratio, no side below the network's, to keep the superpixels."""
+    """Return the size for drawing an image: its aspect ratio, no side below the network's, to keep all superpixels."""
     scale = max(SIDE / max(shape), *(side / own for side, own in zip(network, shape, strict=True)))
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
@@ -203,8 +214,8 @@ def _scaled(images: np.ndarray, channels: int) -> np.ndarray:
     return np.repeat(images, channels // images.shape[-1], axis=-1).astype(np.float32) / 255
 
 
-def _heat(explain: Callable[..., np.ndarray], asked: Sequence[Asked]) -> list[np.ndarray]:
-    """Return one map per image, in the size of its picture; each network is called once, since a call copies it."""
+def heat_of(explain: Callable[..., np.ndarray], asked: Sequence[Asked]) -> list[np.ndarray]:
+    """Return one map per example in the size of its image; `explain` copies a network, so call it once per network."""
     maps: dict[int, np.ndarray] = {}
     for network in {id(one.network): one.network for one in asked}.values():
         places = [place for place, one in enumerate(asked) if one.network is network]
@@ -217,7 +228,7 @@ def _heat(explain: Callable[..., np.ndarray], asked: Sequence[Asked]) -> list[np
 
 
 def _lime(one: Asked, samples: int) -> LimeExplanation:
-    """Return LIME's explanation in the geometry of the picture."""
+    """Return LIME's explanation in the geometry of the image."""
     channels = one.fed.shape[-1]
     found = explain_by_lime(
         lambda images: one.network.predict_on_batch(images[..., :channels].astype(np.float32)),

@@ -1,4 +1,4 @@
-"""The networks of each row of the tables: how they are built, put together and asked."""
+"""Builders of the networks of each row of the tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from papers.covid_cxnet.settings import options_of
 if TYPE_CHECKING:
     import keras
 
-CHEXNET = "chexnet"  # the weight file that the user gives by --checkpoint
+CHEXNET = "chexnet"  # name of the weight file in --checkpoint NAME=FILE
 LEVELS = ("level1", "level2")
 
 
@@ -24,21 +24,21 @@ def initial_weights(protocol: Protocol) -> str:
 
 
 def build_base_v1(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """Build the base CNN on grey images (section 3.3)."""
+    """Build the base CNN for grey images (section 4.1)."""
     from covid_keras.models import build_base_cnn
 
     return build_base_cnn((*options_of(protocol).base_v1, 1))
 
 
 def build_base_v2(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """Build the base CNN on enhanced images of three channels (section 3.3)."""
+    """Build the base CNN for enhanced images of three channels (section 4.1)."""
     from covid_keras.models import build_base_cnn
 
     return build_base_cnn((*options_of(protocol).base_v2, 3))
 
 
 def build_covid_cxnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """Build COVID-CXNet: one sigmoid for two classes, softmax for three (section 3.4)."""
+    """Build COVID-CXNet: one sigmoid for two classes, softmax for three (section 4.3)."""
     from covid_keras.models import build_cxnet
     from covid_keras.models.steady import narrowed
 
@@ -53,7 +53,7 @@ def build_covid_cxnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Mod
 
 
 def build_densenet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """Build the DenseNet-121 baseline (section 3.4)."""
+    """Build the DenseNet-121 baseline (section 4.2)."""
     from covid_keras.models.steady import narrowed
     from papers.covid_cxnet.baselines import build_densenet121
 
@@ -62,30 +62,34 @@ def build_densenet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
         (*options.baselines.densenet, 3),
         protocol.weights,
         frozen=options.baselines.frozen,
+        variant=options.baselines.variant,
         batchnorm_momentum=options.batchnorm_momentum,
     )
     return narrowed(model, options.width)
 
 
 def build_resnet(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
-    """Build the ResNet-50 baseline (section 3.4)."""
+    """Build the ResNet-50 baseline (section 4.2)."""
     from covid_keras.models.steady import narrowed
     from papers.covid_cxnet.baselines import build_resnet50_baseline
 
     options = options_of(protocol)
     model = build_resnet50_baseline(
-        (*options.baselines.resnet, 3), protocol.weights, batchnorm_momentum=options.batchnorm_momentum
+        (*options.baselines.resnet, 3),
+        protocol.weights,
+        frozen=options.baselines.resnet_frozen,
+        batchnorm_momentum=options.batchnorm_momentum,
     )
     return narrowed(model, options.width)
 
 
 def same_network(protocol: Protocol, classes: tuple[str, ...], parts: list[keras.Model]) -> keras.Model:
-    """Take the network that was trained before as it is."""
+    """Return the network of the system that this one builds on, unchanged."""
     return parts[-1]
 
 
 def hierarchy(protocol: Protocol, classes: tuple[str, ...], parts: list[keras.Model]) -> keras.Model:
-    """Put both levels side by side: outputs (n, 2), P(pneumonia) of level 1 and P(COVID-19) of level 2."""
+    """Join both levels: output (batch, 2), P(pneumonia) of level 1 and P(COVID-19) of level 2."""
     import keras
 
     inputs = keras.Input(parts[0].input_shape[1:], name="radiograph")
@@ -95,7 +99,7 @@ def hierarchy(protocol: Protocol, classes: tuple[str, ...], parts: list[keras.Mo
 
 
 def check(protocol: Protocol) -> None:
-    """Say before the first training which initial weights will be wanted."""
+    """Raise `UserError` for weight files that cannot be used, before the first training."""
     require_full_width(protocol, options_of(protocol).width, (CHEXNET,))
     for path in protocol.files.values():
         require_weight_file(path)
@@ -114,8 +118,8 @@ def chexnet_missing(protocol: Protocol) -> str | None:
     return None
 
 
-def baselines_missing(protocol: Protocol) -> str | None:
-    """Return None where the baselines make sense: what they show is what ImageNet weights are worth."""
-    if protocol.weights == "none" and options_of(protocol).baselines.frozen:
-        return "not run: it starts from ImageNet weights, and the protocol from random ones"
+def baselines_missing(protocol: Protocol, frozen: bool) -> str | None:
+    """Return the reason not to train a baseline: its frozen layers would keep random weights; else None."""
+    if protocol.weights == "none" and frozen:
+        return "not run: its frozen layers need ImageNet weights, and the protocol starts from random ones"
     return None

@@ -1,4 +1,4 @@
-"""COVID-CXNet (Haghanifar et al. 2020): every row of its tables as a system."""
+"""COVID-CXNet (Haghanifar et al. 2020): one system per row of its tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from papers.covid_cxnet import images, networks
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COHORTS, COVID, NORMAL, NORMAL_CHILD, OUTSIDE, PNEUMONIA
 from papers.covid_cxnet.released import FILES, RELEASED
 from papers.covid_cxnet.settings import Options, options_of
-from papers.covid_cxnet.systems import Baseline, External, Flat, Hierarchical, Level, Single, leaky
+from papers.covid_cxnet.systems import Baseline, External, Flat, Hierarchical, Level, Single, leaky, on_fewer
 
 if TYPE_CHECKING:
     from covid_keras.models.lungs import LungSegmenter
@@ -45,6 +45,8 @@ BASE_V1_EXTERNAL = External.like(
     relabel=OUTSIDE,
     compose=networks.same_network,
 )
+# Figure 9: the same on fewer images.
+SERIES = tuple(on_fewer(BASE_V1, count) for count in (300, 450))
 BASE_V2 = replace(
     CXNET_V1,
     name="base_v2",
@@ -54,27 +56,25 @@ BASE_V2 = replace(
     split="base",
 )
 DENSENET = Baseline.like(
-    CXNET_V1,
+    BASE_V1,
     name="densenet121",
     title="DenseNet-121 (ImageNet)",
     preparation=images.densenet_image,
     build=networks.build_densenet,
+    channels=3,
+    split="young",
+    option="frozen",
 )
-RESNET = Baseline.like(
-    CXNET_V1,
+RESNET = replace(
+    DENSENET,
     name="resnet50",
     title="ResNet-50 (ImageNet)",
     preparation=images.resnet_image,
     build=networks.build_resnet,
+    option="resnet_frozen",
 )
 CXNET_V2 = replace(CXNET_V1, name="cxnet_v2", title="COVID-CXNet v2", preparation=images.lung_image)
-FLAT = Flat(
-    "flat",
-    "Flat Multiclass COVID-CXNet",
-    images.lung_image,
-    classes=CLASSES,
-    build=networks.build_covid_cxnet,
-)
+FLAT = Flat("flat", "Flat Multiclass COVID-CXNet", images.lung_image, classes=CLASSES, build=networks.build_covid_cxnet)
 LEVEL1 = Level.like(
     FLAT,
     name="level1",
@@ -92,28 +92,24 @@ LEVEL2 = Level.like(
     build=networks.build_covid_cxnet,
 )
 HIERARCHICAL = Hierarchical.like(
-    FLAT,
-    name="hierarchical",
-    title="Hierarchical Multiclass COVID-CXNet",
-    after="level2",
-    compose=networks.hierarchy,
+    FLAT, name="hierarchical", title="Hierarchical Multiclass COVID-CXNet", after="level2", compose=networks.hierarchy
 )
-DISJOINT = (BASE_V1, BASE_V2, CXNET_V1, CXNET_V2, FLAT, LEVEL1, LEVEL2, HIERARCHICAL)
+CXNETS = (CXNET_V1, CXNET_V2, FLAT, LEVEL1, LEVEL2, HIERARCHICAL)
+DISJOINT = (BASE_V1, BASE_V2, *CXNETS)
 # The authors' division in place of the disjoint one.
 LEAKS = {"small": "small_leaky", "base": "base_leaky", "binary": "binary_leaky", "": "three_leaky"}
 
 
 @dataclass(frozen=True)
 class CxnetPaper(Paper):
-    """COVID-CXNet's images and those of the other classes."""
+    """COVID-CXNet's images with those of other collections, or the phantom."""
 
     cohorts = COHORTS
     option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "base_v1": ("base_v1",),
         "base_v2": ("base_v2",),
-        "baselines.densenet": ("densenet121",),
-        "baselines.frozen": ("densenet121",),
-        "baselines.resnet": ("resnet50",),
+        **dict.fromkeys(("baselines.densenet", "baselines.frozen", "baselines.variant"), ("densenet121",)),
+        **dict.fromkeys(("baselines.resnet", "baselines.resnet_frozen"), ("resnet50",)),
         "order": ("base_v2", "cxnet", "flat", "level", "densenet121"),
         "batchnorm_momentum": ("cxnet", "flat", "level", "densenet121", "resnet50"),
         "width": ("cxnet", "flat", "level", "densenet121", "resnet50"),
@@ -126,7 +122,7 @@ class CxnetPaper(Paper):
         "files.covid_cxnet_base_v1": ("base_v1_released",),
         "files.covid_cxnet_base_v_free": ("base_v2_released",),
     }
-    figure_options = ("lime_samples",)
+    figure_options = ("lime_samples", "probed")
 
     def read_options(self, protocol: Protocol) -> Options:
         return options_of(protocol)
@@ -135,7 +131,7 @@ class CxnetPaper(Paper):
         networks.check(protocol)
 
     def segmenter(self, protocol: Protocol, data: Path | None, cache: Path) -> LungSegmenter:
-        """Return the shipped U-Net, used as trained or as the authors use theirs."""
+        """Return the shipped U-Net, used as it was trained or as the authors use theirs."""
         from covid_keras.models.lungs import LungSegmenter
 
         return LungSegmenter(mode="authors" if options_of(protocol).roi.mode == "authors" else "shipped")
@@ -151,16 +147,12 @@ PAPER = CxnetPaper(
     systems=(
         BASE_V1,
         BASE_V1_EXTERNAL,
+        *SERIES,
         BASE_V2,
         *RELEASED,
         DENSENET,
         RESNET,
-        CXNET_V1,
-        CXNET_V2,
-        FLAT,
-        LEVEL1,
-        LEVEL2,
-        HIERARCHICAL,
+        *CXNETS,
         *(leaky(system, LEAKS[system.split]) for system in DISJOINT),
     ),
     report="papers.covid_cxnet.report",

@@ -1,12 +1,12 @@
-"""CheXNet without fine-tuning on COVID-19 radiographs (figure 14): findings and heat maps.
+"""CheXNet without fine-tuning: findings and heat maps (figure 14), and beside COVID-CXNet (figure 16).
 
-CheXNet was trained with one sigmoid per finding on 224 pixels, scaled by ImageNet's mean and spread. The authors of
-COVID-CXNet ran it with softmax over the findings, so that the fourteen sum to 1 and the largest looks certain, on
-320 pixels scaled to 0..1. Both readings are offered side by side.
+CheXNet was trained with one sigmoid per finding on images of 224 pixels, standardised with ImageNet's mean and standard
+deviation. The authors of COVID-CXNet used softmax over the findings, so that the fourteen outputs sum to 1 and the
+largest looks certain, on images of 320 pixels scaled to 0..1. The figures show both readings.
 
 References
 ----------
-.. [1] A. Haghanifar et al., "COVID-CXNet", arXiv 2006.13807, 2020, section 4.2 and figure 14; size, scaling and
+.. [1] A. Haghanifar et al., "COVID-CXNet", arXiv 2006.13807, 2020, section 4.2, figures 14 and 16; size, scaling and
    activation as in the authors' code.
 .. [2] P. Rajpurkar et al., "CheXNet", arXiv 1711.05225, 2017.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +26,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from covid_keras.common.errors import UserError
-from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image
 from covid_keras.data.preparation import Preparation, prepare_image
 from covid_keras.explain import grad_cam
@@ -34,14 +34,18 @@ from covid_keras.models.cxnet import CHEXNET_FINDINGS
 from covid_keras.reporting.explanations import HeatCase, heat_grid
 from covid_keras.reporting.pictures import short_name
 from covid_keras.reporting.prose import titled
+from covid_keras.reporting.results import Pictures
 from covid_keras.reporting.style import WIDTH, report_style, series_styles
 from papers.covid_cxnet.cohorts import COVID, NORMAL
+from papers.covid_cxnet.figures import ask, heat_of
 from papers.covid_cxnet.networks import CHEXNET
+from papers.covid_cxnet.settings import options_of
 
 if TYPE_CHECKING:
     from covid_keras.reporting.examples import Examples
 
 _LOGGER = logging.getLogger(__name__)
+_said = partial(titled, "papers.covid_cxnet", "report.md.j2")
 
 PANELS = ("Atelectasis", "Infiltration", "Mass", "Nodule", "Pneumonia", "Consolidation")
 # Of keras.applications and CheXNet's training: red, green, blue.
@@ -49,7 +53,7 @@ IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Reading(NamedTuple):
-    """How CheXNet is applied: its last activation, and size and scaling of its images (see `images_for`)."""
+    """How CheXNet is applied: last activation, and size and scaling of its input (see `images_for`)."""
 
     title: str
     activation: str
@@ -64,18 +68,18 @@ AS_TRAINED = Reading(
 
 
 def images_for(paths: Sequence[str | Path], side: int = 320, upstream_scaling: bool = False) -> np.ndarray:
-    """Return radiographs as CheXNet's input: grey in three channels, not enhanced, float32 (n, side, side, 3).
+    """Return radiographs as input of CheXNet: grey in three channels, not enhanced, float32 (n, side, side, 3).
 
     Parameters
     ----------
     paths : sequence of str or Path
-        The images; the whole of each, its aspect not kept.
+        The images, used whole; the aspect ratio is not kept.
     side : int
-        In pixels.
+        Height and width in pixels.
     upstream_scaling : bool
-        Subtract ImageNet's mean and divide by its spread, channel by channel; else 0 to 1.
+        Standardise each channel with ImageNet's mean and standard deviation; else scale to 0..1.
     """
-    # The authors take the nearest pixel; a smaller size for a correct reading is averaged over areas.
+    # Nearest neighbour as in the authors' code; area averaging for the correct reading.
     preparation = Preparation(size=(side, side), interpolation="area" if upstream_scaling else "nearest")
     grey = np.stack([prepare_image(path, None, preparation) for path in paths])
     images = np.repeat(grey, 3, axis=-1).astype(np.float32) / 255
@@ -90,9 +94,9 @@ def probe(model: keras.Model, images: np.ndarray, batch_size: int = 8) -> pd.Dat
     Parameters
     ----------
     model : keras.Model
-        CheXNet as `covid_keras.models.build_chexnet` gives it, read by softmax or by sigmoid.
+        CheXNet from `covid_keras.models.build_chexnet`, with softmax or sigmoid.
     images : ndarray (n, H, W, 3) float
-        As `images_for` gives them.
+        From `images_for`.
     batch_size : int
 
     Returns
@@ -103,7 +107,7 @@ def probe(model: keras.Model, images: np.ndarray, batch_size: int = 8) -> pd.Dat
     Raises
     ------
     ValueError
-        If the network has other outputs than CheXNet's fourteen.
+        If the network does not have fourteen outputs.
     """
     if model.output_shape[-1] != len(CHEXNET_FINDINGS):
         raise ValueError(f"CheXNet has {len(CHEXNET_FINDINGS)} outputs, this network {model.output_shape[-1]}")
@@ -114,7 +118,7 @@ def probe(model: keras.Model, images: np.ndarray, batch_size: int = 8) -> pd.Dat
 def finding_maps(model: keras.Model, image: np.ndarray, findings: Sequence[str] = PANELS) -> np.ndarray:
     """Return one Grad-CAM map per finding, of its logit, which does not depend on the last activation.
 
-    `image` is (H, W, 3) float, as `images_for` gives it; the maps are (findings, H, W) float32, 0..1.
+    `image` is (H, W, 3) float from `images_for`; the maps are (findings, H, W) float32, 0..1.
     """
     indices = [CHEXNET_FINDINGS.index(name) for name in findings]
     return grad_cam(model, np.repeat(image[None], len(indices), axis=0), indices)
@@ -127,7 +131,7 @@ def panels_figure(
     title: str,
     findings: Sequence[str] = PANELS,
 ) -> Figure:
-    """Draw the radiograph, (H, W) uint8, plain and with the map and probability of each finding.
+    """Draw the radiograph, (H, W) uint8, without heat, and with the map and probability of each finding.
 
     `maps` are (findings, H, W), 0..1, in the order of `findings`; `probabilities` has each finding.
     """
@@ -143,9 +147,9 @@ def panels_figure(
 def findings_figure(
     readings: Mapping[str, pd.DataFrame], title: str = "What CheXNet finds without fine-tuning"
 ) -> Figure:
-    """Draw the fourteen probabilities, one panel per reading, one mark per image.
+    """Draw the fourteen probabilities, one panel per reading, one dot per image, and the median of each class.
 
-    `readings` maps the title of each reading to its result of `probe`, with the images' names as index; there must be
+    `readings` maps the title of each reading to its result of `probe`, with the images' labels as index; there must be
     one, else `ValueError`.
     """
     if not readings:
@@ -155,12 +159,15 @@ def findings_figure(
     places = np.arange(len(CHEXNET_FINDINGS))
     panels = figure.subplots(1, len(readings), sharey=True, squeeze=False)[0]
     for axes, (name, table) in zip(panels, readings.items(), strict=True):
-        styles = series_styles(table.index)
+        classes = list(table.groupby(level=0, sort=False))
+        styles = series_styles([label for label, _ in classes])
         # Side by side, so that no mark hides another.
-        for shift, (image, row) in zip(np.linspace(-0.15, 0.15, len(table)), table.iterrows(), strict=True):
-            values, style = row[list(CHEXNET_FINDINGS)].to_numpy(dtype=float), styles[image]
-            label = short_name(str(image), 40)
-            axes.plot(values, places + shift, style.marker, color=style.colour, markersize=6.5, label=label)
+        for shift, (label, part) in zip(np.linspace(-0.17, 0.17, len(classes)), classes, strict=True):
+            values, style = part[list(CHEXNET_FINDINGS)], styles[label]
+            heights = np.tile(places + shift, len(part))
+            axes.plot(values.to_numpy().ravel(), heights, ".", color=style.colour, markersize=3.5, alpha=0.4)
+            text = f"{label}, median of {len(part)}"
+            axes.plot(values.median(), places + shift, style.marker, color=style.colour, markersize=6.5, label=text)
         axes.set(xlim=(-0.03, 1.03), xlabel="probability", ylim=(len(places) - 0.5, -0.5))
         axes.set_title(name.replace(": ", ":\n"), fontsize=9)
     panels[0].set(yticks=places, yticklabels=[name.replace("_", " ").lower() for name in CHEXNET_FINDINGS])
@@ -168,51 +175,79 @@ def findings_figure(
     return figure
 
 
-def probe_pictures(examples: Examples) -> list[tuple[str, str, Figure]]:
-    """Return figure 14 for one COVID-19 and one normal example.
+def probe_pictures(examples: Examples) -> Pictures:
+    """Return figure 14 for the test images, with maps of one COVID-19 and one normal example, and figure 16.
 
-    Nothing where the user gave no file of CheXNet's weights, or one that holds another network's.
+    Nothing without a file of CheXNet's weights, or with a file of another network.
     """
-    rows, files = chosen_rows(examples.cohort), examples.protocol.files
-    if CHEXNET not in files or rows.empty:
+    weights = examples.protocol.files.get(CHEXNET)
+    if weights is None or first_of_each(examples.cohort.table).empty:
         return []
     try:
-        return pictures_of(rows, files[CHEXNET])
+        return [*_findings(examples, weights), *_beside_cxnet(examples, weights)]
     except UserError as error:
-        _LOGGER.warning("CheXNet is not asked about the examples: %s", error)
+        _LOGGER.warning("CheXNet is not run on the examples: %s", error)
         return []
 
 
-def chosen_rows(cohort: Cohort) -> pd.DataFrame:
-    """Return the first COVID-19 and the first normal image, if any."""
-    first = cohort.table.drop_duplicates("label").set_index("label", drop=False)
-    return first.loc[[name for name in (COVID, NORMAL) if name in first.index]]
+def first_of_each(table: pd.DataFrame, count: int = 1) -> pd.DataFrame:
+    """Return the first `count` COVID-19 and normal images of a cohort's table, COVID-19 first."""
+    return pd.concat([table[table["label"] == label].head(count) for label in (COVID, NORMAL)])
 
 
-def pictures_of(
-    rows: pd.DataFrame, weights: str | Path, readings: Sequence[Reading] = (AS_AUTHORS, AS_TRAINED)
-) -> list[tuple[str, str, Figure]]:
-    """Return the probabilities of some images by each reading, and the maps of each by the first reading.
-
-    `rows` are of a cohort's table, `weights` as `covid_keras.models.build_chexnet` takes them; `UserError` if the
-    file is missing or is not CheXNet's.
-    """
-    names = [f"{row.image_id} ({row.label})" for row in rows.itertuples()]
+def _findings(examples: Examples, weights: str) -> Pictures:
+    """Return the probabilities on the test images by each reading, and maps of two examples by the first one."""
+    execution, shown = examples.execution, first_of_each(examples.cohort.table)
+    asked = first_of_each(execution.cohort.table[execution.part == "test"], options_of(examples.protocol).probed)
     tables: dict[str, pd.DataFrame] = {}
-    for reading in readings:
-        chexnet = build_chexnet((reading.side, reading.side, 3), reading.activation, weights)
-        images = images_for(rows["path"].tolist(), reading.side, reading.upstream_scaling)
-        tables[reading.title] = table = probe(chexnet, images).set_axis(names)
-        if reading is readings[0]:
-            panels = [
-                _panels(chexnet, path, image, table.loc[name], f"CheXNet on {short_name(name, 50)}")
-                for name, path, image in zip(names, rows["path"], images, strict=True)
-            ]
-    prose = "papers.covid_cxnet", "report.md.j2"
-    maps = titled(*prose, "findings", reading=readings[0].title)
-    return [(*titled(*prose, "probing"), findings_figure(tables)), *((*maps, figure) for figure in panels)]
+    panels: list[Figure] = []
+    for reading in (AS_AUTHORS, AS_TRAINED):
+        chexnet = _chexnet(reading, weights)
+        images = images_for(asked["path"].tolist(), reading.side, reading.upstream_scaling)
+        tables[reading.title] = probe(chexnet, images).set_axis(asked["label"])
+        if reading is AS_AUTHORS:
+            panels = [_panels(chexnet, row) for row in shown.itertuples()]
+    maps = _said("findings", reading=AS_AUTHORS.title)
+    words = _said("probing", found=_most_probable(tables[AS_AUTHORS.title]))
+    return [(*words, findings_figure(tables)), *((*maps, figure) for figure in panels)]
 
 
-def _panels(chexnet: keras.Model, path: str, image: np.ndarray, probabilities: pd.Series, title: str) -> Figure:
-    grey = cv2.resize(read_image(path), image.shape[1::-1], interpolation=cv2.INTER_AREA)
-    return panels_figure(grey, finding_maps(chexnet, image), probabilities, title)
+def _most_probable(table: pd.DataFrame) -> str:
+    """Return, as text, in how many images of each class which finding is most often the most probable one."""
+    first = table.idxmax(axis=1).groupby(level=0, sort=False)
+    return "; ".join(
+        f"{label}: {names.mode()[0].replace('_', ' ').lower()} in {(names == names.mode()[0]).sum()} of {len(names)}"
+        for label, names in first
+    )
+
+
+def _beside_cxnet(examples: Examples, weights: str) -> Pictures:
+    """Return figure 16 of the first COVID-19 example: CheXNet's most probable finding, and COVID-CXNet's class."""
+    one = next((one for one in ask(examples) if one.label == COVID), None)
+    if one is None:
+        return []
+    path = examples.cohort.table.set_index("image_id").loc[one.name, "path"]
+    chexnet = _chexnet(AS_AUTHORS, weights)
+    (image,) = images_for([path], AS_AUTHORS.side)
+    probabilities = probe(chexnet, image[None]).iloc[0]
+    (heat,) = finding_maps(chexnet, image, [probabilities.idxmax()])
+    before = cv2.resize(heat, one.image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    (after,) = heat_of(grad_cam, [one])
+    titles = (
+        f"CheXNet: {probabilities.idxmax().lower()}, p = {probabilities.max():.2f}",
+        f"COVID-CXNet: {one.predicted}, p = {one.probability:.2f}",
+    )
+    cases = [HeatCase(one.image, map_, title) for map_, title in zip((before, after), titles, strict=True)]
+    return [(*_said("beside"), heat_grid(cases, f"Before and after fine-tuning, {short_name(one.name, 50)}", 2))]
+
+
+def _chexnet(reading: Reading, weights: str) -> keras.Model:
+    return build_chexnet((reading.side, reading.side, 3), reading.activation, weights)
+
+
+def _panels(chexnet: keras.Model, row) -> Figure:
+    """Draw the maps of one image, a row of a cohort's table, as the authors read CheXNet."""
+    (image,) = images_for([row.path], AS_AUTHORS.side)
+    grey = cv2.resize(read_image(row.path), image.shape[1::-1], interpolation=cv2.INTER_AREA)
+    title = f"CheXNet on {short_name(f'{row.image_id} ({row.label})', 50)}"
+    return panels_figure(grey, finding_maps(chexnet, image), probe(chexnet, image[None]).iloc[0], title)

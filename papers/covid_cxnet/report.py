@@ -15,8 +15,15 @@ if TYPE_CHECKING:
 PROSE = ("papers.covid_cxnet", "report.md.j2")
 
 
+def pictures_of_base(examples: Examples) -> Pictures:
+    """Figures 12 and 17 of the paper, of the examples."""
+    from papers.covid_cxnet.figures import explanation_pictures
+
+    return explanation_pictures(examples)
+
+
 def pictures_of_whole(examples: Examples) -> Pictures:
-    """Figures 2, 3, 12, 14 and 17 of the paper, of the examples."""
+    """Figures 2, 3, 12, 14, 16 and 17 of the paper, of the examples."""
     from papers.covid_cxnet.figures import enhancement_pictures, explanation_pictures
     from papers.covid_cxnet.probing import probe_pictures
 
@@ -35,6 +42,10 @@ REPORT = PaperReport(
     proposed=("cxnet_v1", "cxnet_v2", "flat", "hierarchical"),
     leaks=tuple((system.name + LEAKY, system.name) for system in DISJOINT),
     heat_pairs=(("cxnet_v2", "cxnet_v1"),),
-    pictures={"cxnet_v1": pictures_of_whole, "cxnet_v2": pictures_of_lungs},
+    pictures={
+        **dict.fromkeys(("base_v1", "base_v1_released"), pictures_of_base),
+        "cxnet_v1": pictures_of_whole,
+        "cxnet_v2": pictures_of_lungs,
+    },
     evidence_notes=dict.fromkeys(("hierarchical", "hierarchical" + LEAKY), prose(*PROSE, "evidence_of_hierarchy")),
 )

@@ -1,4 +1,4 @@
-"""The settings of `protocol.yaml` that only this paper knows."""
+"""The paper's own settings in `protocol.yaml`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from covid_keras.preprocessing import CHANNELS
 
 @dataclass(frozen=True)
 class RoiOptions:
-    """The box of the lungs (section 3.4 of the paper; it crops, it does not mask).
+    """The box of the lungs (figure 4 of the paper; it crops and does not mask).
 
     Attributes
     ----------
     mode : str
-        "recommended": the shipped U-Net's mask at its threshold. "authors": the picture is equalised locally first and
-        only saturated pixels count.
+        "recommended": the mask of the shipped U-Net at its threshold. "authors": the image is equalised locally first,
+        and only saturated pixels of the mask count.
     dilate : tuple of int
-        Kernel and iterations of the mask's dilation.
+        Kernel size and iterations of the dilation of the mask.
     margin_pixels : int
-        Around the box, in the frame.
+        Margin around the box, in pixels of the frame.
     """
 
     mode: Literal["recommended", "authors"] = "recommended"
@@ -37,38 +37,48 @@ class BaselineOptions:
     ----------
     densenet, resnet : tuple of int
         Height and width of their inputs.
+    variant : str
+        Head of DenseNet-121 and the layers trained if `frozen`; see
+        `papers.covid_cxnet.baselines.build_densenet121`.
     frozen : bool
-        Whether everything before DenseNet-121's head keeps its initial weights; of no use where those are random.
-        ResNet-50 trains as a whole. False lets both start from random weights where the protocol does.
+        Train only the last layers of DenseNet-121, as `variant` says. False trains all layers; random initial weights
+        need it.
+    resnet_frozen : bool
+        Train only the last layer of ResNet-50, as the paper says; its authors' code trains all layers.
     """
 
     densenet: tuple[int, int] = (96, 96)
     resnet: tuple[int, int] = (224, 224)
+    variant: Literal["head", "saved", "top"] = "head"
     frozen: bool = True
+    resnet_frozen: bool = False
 
 
 @dataclass(frozen=True)
 class Options:
-    """All of them.
+    """All options of this paper.
 
     Attributes
     ----------
     frame : tuple of int
-        Height and width in which images are cropped, matched and enhanced, before they shrink to the network's size.
+        Height and width in which images are cropped, matched and enhanced before they are resized to the network's
+        input.
     overflow : str
-        Of the bicubic resize to 8 bits: "clip", or "wrap" as the authors' code does by accident.
+        Of the bicubic resize to 8 bits: "clip", or "wrap" as in the authors' code.
     order : tuple of str
         Channels of the enhanced image.
     base_v1, base_v2 : tuple of int
-        Height and width that the base CNN sees in its two versions.
+        Height and width of the input of the base CNN in its two versions.
     batchnorm_momentum : float, optional
-        Of DenseNet-121's moving statistics; as published (0.99) where not given.
+        Momentum of the moving statistics. Default: 0.99, as in keras.applications.
     width : float
         Share of the filters of DenseNet-121 and ResNet-50, 0 to 1 (see `covid_keras.models.steady.narrowed`).
     lime_samples : int
-        Perturbed images that LIME asks the network about, for each explained one; 1,000 in the authors' code.
+        Perturbed copies of each image that LIME explains; 1,000 in the authors' code.
+    probed : int
+        At most so many examples that CheXNet is run on without fine-tuning.
     roi, baselines
-        See there.
+        See `RoiOptions` and `BaselineOptions`.
     """
 
     frame: tuple[int, int] = (320, 320)
@@ -79,6 +89,7 @@ class Options:
     batchnorm_momentum: float | None = None
     width: float = 1.0
     lime_samples: int = 200
+    probed: int = 8
     roi: RoiOptions = field(default_factory=RoiOptions)
     baselines: BaselineOptions = field(default_factory=BaselineOptions)
 

@@ -1,4 +1,4 @@
-"""Systems of COVID-CXNet: evidence, two levels, template, external test."""
+"""The kinds of systems of COVID-CXNet: baselines, external test, two levels, matched histograms."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from covid_keras.paper.execution import Execution
 from covid_keras.paper.protocol import Protocol
 from papers.covid_cxnet import networks
 from papers.covid_cxnet.cohorts import CAP, COHORTS, COVID, NORMAL
+from papers.covid_cxnet.settings import options_of
 
 if TYPE_CHECKING:
     import keras
@@ -51,10 +52,19 @@ class Single(OneSigmoid, Here):
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline(Single):
-    """A network of keras.applications that shows the value of ImageNet weights."""
+    """A network of keras.applications with ImageNet weights.
+
+    Attributes
+    ----------
+    option : str
+        The option of `baselines` that freezes its lower layers.
+    """
+
+    option: str
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        return super().missing(protocol, data) or networks.baselines_missing(protocol)
+        frozen = getattr(options_of(protocol).baselines, self.option)
+        return super().missing(protocol, data) or networks.baselines_missing(protocol, frozen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +80,7 @@ class External(Elsewhere, OneSigmoid, Composed):
 
 
 class _Matched(System):
-    """A system whose images are matched to a template."""
+    """A system whose images are matched to the histogram of a template."""
 
     def template(self, execution: Execution) -> int:
         """Return the row of the first COVID-19 image of the training part.
@@ -83,7 +93,7 @@ class _Matched(System):
 
 @dataclass(frozen=True, kw_only=True)
 class Flat(_Matched, Here):
-    """Three classes at once."""
+    """One network of three classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +118,8 @@ class Hierarchical(_Matched, Composed):
         Returns
         -------
         ndarray (n,) int64, ndarray (n, 3) float64
-            Class indices; probabilities by the product rule. Where both levels are unsure the most probable class can
-            differ from the one decided for, as the paper decides level by level.
+            Class indices; probabilities by the product rule. If both levels are unsure, the most probable class can
+            differ from the decision, which the paper makes level by level.
         """
         ill, covid = outputs[:, 0].astype(np.float64).T
         scores = {NORMAL: 1 - ill, CAP: ill * (1 - covid), COVID: ill * covid}
@@ -120,13 +130,13 @@ class Hierarchical(_Matched, Composed):
     def evidence(
         self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
     ) -> tuple[keras.Model, np.ndarray, int]:
-        """Look for the evidence of "normal" in level 1, for that of the other two in level 2."""
+        """Return level 1 for the evidence of "normal", level 2 for that of the other classes."""
         level = networks.LEVELS[0] if name == NORMAL else networks.LEVELS[1]
         return model.get_layer(level), inputs[:, 0], int(name == COVID)
 
 
 def leaky(system: System, split: str) -> System:
-    """Return the same system on the authors' division by image, whose test part chooses the epoch too."""
+    """Return the same system on the authors' split by image, whose test part also chooses the epoch."""
     return replace(
         system,
         name=system.name + LEAKY,
@@ -135,3 +145,9 @@ def leaky(system: System, split: str) -> System:
         split=split,
         after=system.after and system.after + LEAKY,
     )
+
+
+def on_fewer(system: System, images: int) -> System:
+    """Return the same system on fewer images; `small_<images>` is its split."""
+    name, title = f"{system.name}_{images}", f"{system.title} on {images} images"
+    return replace(system, name=name, title=title, settings=system.name, split=f"small_{images}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def test_enhancement_is_shown_in_the_frame(examples_of):
 def test_the_box_is_the_one_that_is_cropped(examples_of, cohort):
     ((_, _, figure),) = figures.roi_pictures(examples_of("cxnet_v2"))
     rows = np.array(figure.axes).reshape(3, 5)
-    names = ["crop", "channel 1: BEASF", "channel 2: CLAHE", "channel 3: as cut"]
+    names = ["crop", "channel 1: BEASF", "channel 2: CLAHE", "channel 3: as cropped"]
     assert [axes.get_title("left") for axes in rows[0][1:]] == names
     for (plain, crop, *fed), row in zip(rows, cohort.table.itertuples(), strict=True):
         (box,) = plain.patches
@@ -115,7 +116,7 @@ def test_lime_stands_beside_both_kinds_of_grad_cam(examples_of):
 def test_text_is_concealed_in_the_original_and_the_rest_repeated(examples_of, run, cohort, name, channels):
     preparation = run.execution(name).preparation
     size = preparation.size
-    asked = list(figures._ask(examples_of(name, network(channels, size=size))))
+    asked = list(figures.ask(examples_of(name, network(channels, size=size))))
     for one, row in zip(asked, cohort.table.itertuples(), strict=True):
         found = figures._concealed(one, row, preparation, channels)
         image, lungs = read_image(row.path), cv2.imread(row.mask_path, 0) > 0
@@ -150,7 +151,7 @@ def test_the_hierarchy_is_asked_at_the_level_that_decides(examples_of, run):
     parts = [network(seed=1), network(seed=2)]
     model = networks.hierarchy(run.protocol, CLASSES, parts)
     for predicted, level, index in ((NORMAL, 0, 0), (CAP, 1, 0), (COVID, 1, 1)):
-        asked = list(figures._ask(examples_of("hierarchical", model, predicted)))
+        asked = list(figures.ask(examples_of("hierarchical", model, predicted)))
         assert {(one.network.name, one.index) for one in asked} == {(parts[level].name, index)}
         second = float(np.asarray(parts[level](asked[0].fed[None]))[0, 0])
         assert asked[0].probability == pytest.approx(second if index else 1 - second, abs=1e-6)
@@ -168,7 +169,7 @@ def test_each_network_is_asked_once_and_maps_come_back_in_order():
         calls.append((model, len(images), list(indices)))
         return images[..., 0]
 
-    maps = figures._heat(explain, asked)
+    maps = figures.heat_of(explain, asked)
     assert calls == [("a", 2, [1, 1]), ("b", 1, [1])]
     assert [float(map_.max()) for map_ in maps] == pytest.approx([0.1, 0.2, 0.3])
     assert all(map_.shape == picture.shape for map_ in maps)
@@ -230,31 +231,56 @@ def test_each_finding_has_its_own_map():
 
 
 def probed(cohort: Cohort, changes: dict) -> Examples:
-    """Examples of which CheXNet needs the files alone."""
-    run = made_run(PAPER, cohort, protocol=PAPER.protocol("smoke", changes))
+    """Examples of a run that tests all images; CheXNet needs their files alone."""
+    protocol = PAPER.protocol("smoke", changes)
+    run = made_run(PAPER, cohort, pd.Series(["test"] * len(cohort)), protocol=protocol)
     return Examples(run.execution("cxnet_v1"), pd.DataFrame(), cohort, None, None)
 
 
-@pytest.mark.slow
-def test_figure_14_is_of_one_covid_and_one_normal_image(cohort, monkeypatch):
-    built = []
+@pytest.fixture
+def chexnets(monkeypatch) -> list:
+    """The CheXNets built in place of the real ones: shape, activation, file."""
+    built: list = []
 
     def build(shape, activation, weights):
         built.append((shape, activation, weights))
         return network(outputs=14, size=shape[:2])
 
     monkeypatch.setattr(probing, "build_chexnet", build)
-    (title, _, bars), *panels = probing.probe_pictures(probed(cohort, {"files": {"chexnet": "/chexnet.h5"}}))
-    assert built == [((320, 320, 3), "softmax", "/chexnet.h5"), ((224, 224, 3), "sigmoid", "/chexnet.h5")]
+    monkeypatch.setattr(probing, "ask", lambda examples: iter(()))
+    return built
+
+
+@pytest.mark.slow
+def test_figure_14_asks_the_test_images_and_shows_one_of_each_class(cohort, chexnets):
+    given = {"files": {"chexnet": "/chexnet.h5"}}
+    (title, words, bars), *panels = probing.probe_pictures(probed(cohort, given))
+    assert chexnets == [((320, 320, 3), "softmax", "/chexnet.h5"), ((224, 224, 3), "sigmoid", "/chexnet.h5")]
     assert title == "CheXNet without fine-tuning"
+    assert "COVID-19: " in words
+    assert "of 2; normal: " in words
     shown = texts(bars)
-    assert all(word in shown for word in ("i1 (COVID-19)", "i0 (normal)", "pleural thickening"))
-    assert [len(axes.lines) for axes in bars.axes] == [2, 2]
+    assert all(word in shown for word in ("COVID-19, median of 2", "normal, median of 1", "pleural thickening"))
     for (_, _, figure), name in zip(panels, ("i1", "i0"), strict=True):
         titles = [axes.get_title("left") for axes in figure.axes if axes.get_visible() and axes.images]
         assert titles[0] == "plain"
         assert [one.split(",")[0] for one in titles[1:7]] == list(probing.PANELS)
         assert name in figure.get_suptitle()
+    (_, _, fewer), *_ = probing.probe_pictures(probed(cohort, given | {"options": {"probed": 1}}))
+    assert "COVID-19, median of 1" in texts(fewer)
+
+
+@pytest.mark.slow
+def test_figure_16_is_one_image_before_and_after_fine_tuning(cohort, chexnets, monkeypatch):
+    fed = np.random.default_rng(0).random((*SIZE, 3), np.float32)
+    one = figures.Asked("i1", COVID, COVID, np.zeros((60, 50), np.uint8), None, fed, network(), 1)
+    monkeypatch.setattr(probing, "ask", lambda examples: iter([dataclasses.replace(one, label=NORMAL), one]))
+    *_, (title, _, figure) = probing.probe_pictures(probed(cohort, {"files": {"chexnet": "/chexnet.h5"}}))
+    assert title == "CheXNet and COVID-CXNet"
+    shown = texts(figure)
+    assert "CheXNet: " in shown
+    assert f"COVID-CXNet: {COVID}, p = {one.probability:.2f}" in shown
+    assert "i1" in figure.get_suptitle()
 
 
 def test_without_chexnets_file_nothing_is_asked(cohort, monkeypatch, caplog):

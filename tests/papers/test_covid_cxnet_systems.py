@@ -16,7 +16,7 @@ from covid_keras.models import build_base_cnn
 from covid_keras.models.registry import load_registry
 from covid_keras.paper import Composed, System, Trained
 from papers.covid_cxnet import networks
-from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, PNEUMONIA
+from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, NORMAL_CHILD, PNEUMONIA
 from papers.covid_cxnet.paper import DISJOINT, HIERARCHICAL, PAPER
 from papers.covid_cxnet.released import RELEASED
 from papers.covid_cxnet.systems import LEAKY
@@ -33,7 +33,7 @@ TINY = {
 
 
 def test_what_builds_on_others_names_them():
-    assert len(ALL) == 11 + len(RELEASED) + len(DISJOINT)
+    assert len(ALL) == 13 + len(RELEASED) + len(DISJOINT)
     chains = {name: PAPER.chain(name) for name in ALL if len(PAPER.chain(name)) > 1}
     three = ["level1", "level2", "hierarchical"]
     assert chains == {
@@ -58,7 +58,7 @@ def test_what_each_system_is_fed(profile):
     protocol = PAPER.protocol(profile)
     for system in (one for one in PAPER.systems if one not in RELEASED):
         preparation, name = system.preparation(protocol), system.name.removesuffix(LEAKY)
-        grey = name in ("base_v1", "base_v1_external", "resnet50")
+        grey = name.startswith("base_v1") or name == "resnet50"
         assert preparation.enhance == (None if grey else "stack"), name
         frame = tuple(protocol.options["frame"])
         larger = tuple(max(pair) for pair in zip(frame, preparation.size, strict=True))
@@ -228,13 +228,43 @@ def test_the_users_file_goes_before_the_protocols_weights():
     assert networks.initial_weights(PAPER.protocol("paper")) == "imagenet"
 
 
-def test_frozen_baselines_do_not_start_from_random_weights():
-    for name in ("densenet121", "resnet50"):
-        missing = PAPER.system(name).missing
-        assert missing(PAPER.protocol("paper", {"cohort": {"whole": False}}), None) is None
-        assert missing(PAPER.protocol("smoke"), None) is None, "not frozen there"
-        assert "not run: it starts from ImageNet weights" in missing(PAPER.protocol("cpu"), None)
-    assert PAPER.system("cxnet_v1").missing(PAPER.protocol("cpu"), None) is None
+@pytest.mark.parametrize(("name", "option"), [("densenet121", "frozen"), ("resnet50", "resnet_frozen")])
+def test_frozen_baselines_do_not_start_from_random_weights(name, option):
+    system, whole = PAPER.system(name), {"cohort": {"whole": False}}
+    assert system.missing(PAPER.protocol("paper", whole), None) is None
+    for frozen in (True, False):
+        changes = whole | {"weights": "none", "options": {"baselines": {option: frozen}}}
+        reason = system.missing(PAPER.protocol("paper", changes), None)
+        assert ("frozen layers" in (reason or "")) == frozen
+    assert system.missing(PAPER.protocol("cpu"), None), "frozen there"
+    assert system.missing(PAPER.protocol("smoke"), None) is None, "not frozen there"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "baselines", "trained"),
+    [
+        ("densenet121", {"frozen": True, "variant": "head"}, 6),
+        ("densenet121", {"frozen": True, "variant": "saved"}, 22),
+        ("densenet121", {"frozen": True, "variant": "top"}, 1),
+        ("resnet50", {"resnet_frozen": True}, 1),
+    ],
+)
+def test_variant_and_frozen_layers_are_options(name, baselines, trained):
+    protocol = PAPER.protocol("smoke", {"options": {"baselines": {**baselines, "densenet": [32, 32]}, "width": 1.0}})
+    model = PAPER.system(name).build(protocol, (NORMAL, COVID))
+    assert sum(layer.trainable for layer in model.layers) == trained
+
+
+def test_the_series_of_figure_9_differs_in_its_images_alone():
+    protocol = PAPER.protocol("paper")
+    for count, name in ((300, "base_v1_300"), (450, "base_v1_450"), (600, "base_v1")):
+        system = PAPER.system(name)
+        images = protocol.split_of(system.split).images
+        assert sum(images.values()) == count
+        assert images[COVID] == count / 2
+        assert images[NORMAL_CHILD] == 4 * images[NORMAL]
+        assert system.training(protocol) == PAPER.system("base_v1").training(protocol)
 
 
 def test_the_template_is_looked_for_in_the_training_part_alone():

@@ -43,7 +43,7 @@ KNOWN = {
         218, 124, 0, 141, 0, 0, 3, 67648.5803, 0, {"ratio": 127, "count": 57, "percent": 30, "number": 4}, 11
     ),
     "covid_cxnet": Facts(
-        186, 63, 0, 64, 0, 6, 2, 7199720.4959, 0,
+        186, 64, 0, 64, 0, 6, 2, 7199720.4959, 0,
         {"count": 98, "text": 41, "ratio": 29, "percent": 14, "number": 3, "points": 1}, 5,
     ),
     "covid_sdnet": Facts(
