@@ -53,8 +53,8 @@ class RadiographCohort(Kind):
     pediatric : int
         Number of normal images of Kermany's children to add, label `NORMAL_CHILD`; 0 for none.
     further : bool
-        Add normal images of the Montgomery set if Cohen's are fewer than `outside`, and all other COVID-19 images of
-        Cohen's unknown patients, label `COVID_FURTHER`.
+        Add normal images of JSRT, which is not among the paper's sources, if Cohen's are fewer than `outside`, and all
+        other COVID-19 images of Cohen's patients without an image among the others, label `COVID_FURTHER`.
     seed : int
         Seed of the order of the images of NIH, Kermany and Cohen.
     whole : bool
@@ -80,7 +80,7 @@ class RadiographCohort(Kind):
     @property
     def required(self) -> tuple[str, ...]:
         names = self.needs if self.outside else self.needs[:-1]
-        return (*names, *(("kermany",) if self.pediatric else ()), *(("montgomery",) if self.further else ()))
+        return (*names, *(("kermany",) if self.pediatric else ()), *(("jsrt",) if self.further else ()))
 
     def lacking(self, data: Path | None, images: Mapping[str, int]) -> str | None:
         """Return why so many images per label (0: all) cannot be had; None if they can."""
@@ -129,7 +129,7 @@ class RadiographCohort(Kind):
         covid = covid[~covid["patient_id"].isin(normal["patient_id"])].head(self.outside)
         if not self.further:
             return [normal, covid]
-        others = with_label(load_source("montgomery", data).table, "normal")
+        others = with_label(load_source("jsrt", data).table, "normal")
         others = _shuffled(others, rng).head(self.outside - len(normal)).assign(label=NORMAL_OUTSIDE)
         rest = with_label(cohen, COVID_OUTSIDE)
         rest = rest[~rest["image_id"].isin(covid["image_id"])].assign(label=COVID_FURTHER)

@@ -28,7 +28,7 @@ from papers.covid_cxnet.cohorts import (
 )
 from papers.covid_cxnet.paper import BASE_V1_EXTERNAL, FLAT, PAPER
 from papers.covid_cxnet.report import REPORT
-from tests.helpers.collections import half, make_cohen, make_covid_cxnet, make_nih_subset, picture, stems
+from tests.helpers.collections import make_cohen, make_covid_cxnet, make_nih_subset, picture, stems
 from tests.helpers.refusals import refused
 
 ALL = (*CLASSES, *OUTSIDE)
@@ -152,14 +152,12 @@ def test_children_and_further_collections_have_labels_of_their_own(collections, 
         for number in range(2):
             picture(tmp_path / "chest_xray" / part / "NORMAL" / f"IM-{number}-0001.jpeg", 32, seed=number)
             picture(tmp_path / "chest_xray" / part / "PNEUMONIA" / f"person{number}_virus_1.jpeg", 32)
-    for number, healthy in enumerate("0010"):
-        picture(tmp_path / "MontgomerySet" / "CXR_png" / f"MCUCXR_000{number}_{healthy}.png", 32)
-    half(tmp_path / "MontgomerySet" / "ManualMask" / "leftMask" / "MCUCXR_0000_0.png", True)
-    half(tmp_path / "MontgomerySet" / "ManualMask" / "rightMask" / "MCUCXR_0000_0.png", False)
+    for name in ("JPCNN001", "JPCNN002", "JPCLN001"):
+        picture(tmp_path / "JSRT" / "All247images" / f"{name}.png", 32)
     cohort = _make(tmp_path, pediatric=3, further=True, outside=2)
     sources = cohort.table.groupby("label")["source"].agg(sorted).to_dict()
     assert sources[NORMAL_CHILD] == ["kermany"] * 3
-    assert sources["normal, outside"] == ["cohen", "montgomery"], "filled up to two"
+    assert sources["normal, outside"] == ["cohen", "jsrt"], "filled up to two"
     assert sources["COVID-19, outside"] == ["cohen"] * 2
     assert sources[COVID_FURTHER] == ["cohen"] * 3
     taking_part = PAPER.system("base_v1_released_external").takes_part(SimpleNamespace(cohort=cohort))

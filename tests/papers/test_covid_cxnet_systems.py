@@ -19,7 +19,9 @@ from papers.covid_cxnet import networks
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, NORMAL_CHILD, PNEUMONIA
 from papers.covid_cxnet.paper import DISJOINT, HIERARCHICAL, PAPER
 from papers.covid_cxnet.released import RELEASED
+from papers.covid_cxnet.report import REPORT
 from papers.covid_cxnet.systems import LEAKY
+from tests.helpers.made_results import MadeResults
 
 ALL = [system.name for system in PAPER.systems]
 CROPPED = {"cxnet_v2", "flat", "level1", "level2", "hierarchical"}
@@ -275,3 +277,19 @@ def test_the_template_is_looked_for_in_the_training_part_alone():
 
     assert template("train", "test", "validation", "train", "train") == 4
     assert template(*["train"] * 5) == 1
+
+
+def test_the_authors_networks_are_shown_by_collection_beside_the_printed_rates():
+    columns = ("image_id", "label", "predicted", "source")
+    made = [(f"i{n}", COVID, COVID if n else NORMAL, "covid_cxnet") for n in range(4)]
+    made += [(f"k{n}", NORMAL, NORMAL, "kermany") for n in range(3)] + [("n0", NORMAL, COVID, "chestxray14")]
+    frame = pd.DataFrame(made, columns=columns).assign(system="base_v1_released", repeat=0, fold=0, split="test")
+    frame = frame.assign(patient_id=frame["image_id"], path="", severity="")
+    scores = (frame["predicted"] == COVID).astype(float)
+    frame = frame.assign(score_normal=1 - scores, **{"score_COVID-19": scores})
+    (section,) = REPORT.sections(MadeResults(PAPER, {"base_v1_released": frame}, None))
+    table = section.tables[0].frame.set_index("collection")
+    right = table["right [95 % interval], %"].str.split(" ").str[0].to_dict()
+    assert right == {"covid_cxnet": "75.00", "kermany": "100.00", "chestxray14": "0.00"}
+    assert table["paper"].to_dict() == {"covid_cxnet": "90.00", "kermany": "70.00", "chestxray14": "70.00"}
+    assert REPORT.sections(MadeResults(PAPER, {}, None)) == []
