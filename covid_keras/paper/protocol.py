@@ -366,7 +366,11 @@ def load_evidence(path: str | Path) -> tuple[Evidence, ...]:
 
 def resolved(mapping: Mapping[str, Any], where: str | Path) -> Protocol:
     """Return a protocol as a run recorded it, without settings that no longer exist."""
-    return build(Protocol, {key: value for key, value in mapping.items() if key not in RETIRED}, where)
+    kept = {key: value for key, value in mapping.items() if key not in RETIRED}
+    if kept.get("weights") not in ("imagenet", "none"):
+        # Published records name a file of initial weights without its folder.
+        kept["weights"] = str(Path("/", str(kept.get("weights"))))
+    return build(Protocol, kept, where)
 
 
 def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None = None) -> Protocol:

@@ -58,7 +58,7 @@ def nowhere(tmp_path, monkeypatch):
     [
         (["reproduce", "tabic"], ["tabic", "covid_sdnet (tabik)"]),
         (["reproduce", "tabik", "--profile", "gpu"], ["has no profile 'gpu'", "paper, cpu, smoke"]),
-        (["reproduce", "tabik", "--profile", "paper"], ["its data are missing", "no data folder"]),
+        (["reproduce", "tabik", "--profile", "paper"], ["has no system to run", "no data folder"]),
         (["reproduce", "tabik", "--data", "nowhere"], ["--data nowhere", "is not a folder"]),
         (["reproduce", "tabik", "--shard", "3/2"], ["--shard 3/2", "1 <= i <= n"]),
         (["reproduce", "tabik", "--jobs", "0"], ["--jobs", "at least 1 (got 0)"]),

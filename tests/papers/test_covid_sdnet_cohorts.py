@@ -34,9 +34,11 @@ def _make(data: Path | None, profile: str, **changes) -> Cohort:
 # --- profiles
 
 
-@pytest.mark.parametrize("profile", ["paper", "cpu", "smoke"])
-def test_every_row_of_the_tables_is_a_system_of_every_profile(profile):
-    assert PAPER.protocol(profile).systems == SYSTEMS
+def test_every_row_of_the_tables_is_a_system():
+    assert PAPER.protocol("paper").systems == PAPER.protocol("cpu").systems == SYSTEMS
+    few = PAPER.protocol("smoke").systems
+    assert set(few) < set(SYSTEMS)
+    assert set(SYSTEMS[:8]) < set(few), "Tables VII and VIII repeat these"
 
 
 def test_systems_differ_in_the_crop_alone():

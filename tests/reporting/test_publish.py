@@ -189,7 +189,7 @@ def test_publishing_puts_results_and_fills_the_readmes(finished, checkout, capsy
     text = (checkout / "README.md").read_text()
     assert text.startswith("# Suite\n\n<!-- results tiny smoke -->\n**Table V, percent: ")
     assert text.endswith("<!-- end -->\n\nafter\n")
-    assert "Not judged: made images." in text
+    assert "0 of the paper's 24 images" in text, "why nothing is judged"
     mean = read_json(folder / "smoke.json")["systems"]["a"]["metrics"]["accuracy"]["mean"]
     assert f"{mean:.2f}" in text
     assert filled(text) == text

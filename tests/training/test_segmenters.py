@@ -364,7 +364,7 @@ class Discs(PaperSegmenters):
     settings = masks = kind = None
 
     def __init__(self, **folders) -> None:
-        self._folders = lambda run: folders
+        self.folders = lambda run: folders
 
 
 def test_what_is_published_of_a_segmenter(trained, tmp_path):
