@@ -181,7 +181,7 @@ def test_a_paper_without_results_is_named_as_such(copied):
     text = render(report, "md")
     assert "No results are committed yet for its 13 systems." in text
     assert "| Tabik et al. 2020 | 197 | 0 | 0 | 0 | 0 | 104 | 93 | 0 | 0 |" in text
-    assert "- **93 cells: no counterpart**: Tables I, II, III, VI (as printed); Running text: numbers of" in text
+    assert "- **93 cells: no counterpart**: Tables I, II, III, VI (as printed); Running text, Running text, settings: numbers of" in text
     assert "- **104 cells: not run**: COVIDNet-CXR (pretrained); " in text
     assert report.banner == ""
     assert not report.sections[0].figures
@@ -199,7 +199,7 @@ def test_two_profiles_stand_beside_each_other_and_a_cell_counts_once(copied):
     text = render(report, "md")
     assert [part.title for part in report.sections[2].parts][:2] == ["Profile paper", "Profile cpu"]
     states = Entry.of(copied).states
-    assert states.sum() == 187
+    assert states.sum() == 197
     # All that cpu shows is judged in the other, apart from the surrogates, of 5, 7 and 7 cells, and what is no target.
     frame = Entry.of(copied).comparisons[0]
     no_target = frame["reason"].str.match("(impossible|not) as printed: ")
