@@ -50,8 +50,8 @@ results: $(STAMP) ## all papers on one page, from the committed results: runs/re
 audit: $(STAMP) ## are the printed numbers possible? All papers, or PAPER=tabik, or PAPER=FILE.yaml
 	$(BIN)/covid-keras audit $(if $(PAPER),"$(PAPER)") $(ARGS)
 
-segment-recipe: $(STAMP) ## train the shipped lung U-Net again (needs DATA)
-	$(BIN)/covid-keras train-lungs $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
+segment-recipe: $(STAMP) ## train a shipped lung U-Net again (needs DATA; LUNGS=fields or whole)
+	$(BIN)/covid-keras train-lungs $(if $(LUNGS),--lungs $(LUNGS)) $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)")
 
 test-fast: $(STAMP) ## the quick tests alone, without whole trainings
 	$(PYTEST) -m "not slow" $(ARGS)

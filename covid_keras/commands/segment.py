@@ -17,6 +17,7 @@ from covid_keras.commands.parsing import (
     say_where,
     user_path,
 )
+from covid_keras.models.registry import DEFAULT_LUNGS, LUNG_NETWORKS
 
 
 def add_parser(commands: Commands) -> None:
@@ -24,17 +25,20 @@ def add_parser(commands: Commands) -> None:
     parser = add_command(
         commands,
         "segment",
-        "mark the lungs in your radiographs with the shipped U-Net",
+        "mark the lungs in your radiographs with a shipped U-Net",
         run,
         "  covid-keras segment chest.png other.dcm --out lungs\n"
+        "  covid-keras segment chest.png --lungs fields                without the heart, as in most papers\n"
         "  covid-keras segment ward/ --skip-unreadable --out lungs     every radiograph in a folder\n",
     )
     add = parser.add_argument
     text = "radiographs (PNG, JPEG, TIFF, BMP, DICOM) or folders of them"
     add("images", nargs="+", type=user_path, metavar="PATH", help=text)
     add_out(parser, "lungs", "folder for NAME_mask.png, NAME_crop.png and NAME_overlay.png (default: lungs)")
-    text = "registered name or file (default: lungs_unet16)"
-    add("--weights", type=os.path.expanduser, metavar="W", default="lungs_unet16", help=text)
+    text = f"fields: without the heart; whole: with the lung behind it (default: {DEFAULT_LUNGS})"
+    add("--lungs", choices=LUNG_NETWORKS, help=text)
+    text = "registered name or file (default: the network for --lungs)"
+    add("--weights", type=os.path.expanduser, metavar="W", help=text)
     text = "probability threshold for lung pixels (default: from the registry)"
     add("--threshold", type=float, metavar="T", help=text)
     add_batch(parser)
@@ -50,6 +54,7 @@ def run(options: Namespace) -> int:
         options.out,
         options.weights,
         options.threshold,
+        lungs=options.lungs,
         skip_unreadable=options.skip_unreadable,
         threads=options.threads,
     )

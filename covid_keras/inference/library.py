@@ -89,7 +89,8 @@ def predict(
 def segment(
     images: Radiograph | Iterable[Radiograph],
     *,
-    weights: str | Path = "lungs_unet16",
+    lungs: str | None = None,
+    weights: str | Path | None = None,
     threshold: float | None = None,
     skip_unreadable: bool = False,
 ) -> np.ndarray | list[np.ndarray | None]:
@@ -99,8 +100,11 @@ def segment(
     ----------
     images : str, path, ndarray or iterable of them
         As for `predict`.
-    weights : str or Path
-        A registered lung network, or a file of the same network.
+    lungs : {"fields", "whole"}, optional
+        Convention: "fields" leaves out the heart and what lies behind it, "whole" includes the lung behind the heart.
+        Default: that of `weights`, else "whole".
+    weights : str or Path, optional
+        A registered lung network, or a file of the same network. Default: the network for `lungs`.
     threshold : float, optional
         Probability threshold for lung pixels, 0 to 1. Default: the registry's.
     skip_unreadable : bool
@@ -114,14 +118,14 @@ def segment(
     Raises
     ------
     UserError
-        If a picture cannot be read (`errors` lists all), or the weights cannot be used.
+        If a picture cannot be read (`errors` lists all), or the weights cannot be used or are of another convention.
     """
     require_threshold(threshold)
     items, single = items_of(images)
     if not skip_unreadable:
         require_readable(items)
     import_tensorflow()
-    segmenter = models.LungSegmenter(weights, threshold)
+    segmenter = models.LungSegmenter(weights, threshold, lungs=lungs)
     segmenter = _keep("segment", repr(segmenter.key), lambda: segmenter)
     masks = [mask for _, mask in masks_of(items, segmenter, skip_unreadable)]
     return masks[0] if single else masks

@@ -129,7 +129,7 @@ class Predictor:
 
     def load(self) -> Self:
         """Build the networks and load their weights; raise `UserError` if a file does not fit."""
-        self.segmenter = models.LungSegmenter()
+        self.segmenter = models.LungSegmenter(lungs="whole")  # the view check was calibrated on its masks
         self.segmenter.model  # noqa: B018 - loaded first, so that a damaged file leaves no empty folder
         self.network.load()
         if self.view_network:

@@ -214,7 +214,7 @@ def _segmenter(execution: Execution) -> LungSegmenter | None:
     from covid_keras.models.lungs import LungSegmenter
 
     run = execution.run
-    segmenter = run.paper.kept_segmenter(run.protocol, run.cache.parent) or LungSegmenter()
+    segmenter = run.paper.kept_segmenter(run.protocol, run.cache.parent) or LungSegmenter(lungs=run.protocol.lungs)
     recorded = run.record["identity"]["lungs"]
     if recorded and (segmenter.entry.sha256, segmenter.threshold) != (
         recorded.get("weights_sha256"),

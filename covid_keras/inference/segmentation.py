@@ -68,9 +68,10 @@ class Segmented(NamedTuple):
 def segment_files(
     given: Sequence[Path],
     out: Path,
-    weights: str | Path,
+    weights: str | Path | None = None,
     threshold: float | None = None,
     *,
+    lungs: str | None = None,
     skip_unreadable: bool = False,
     threads: int | None = None,
 ) -> Segmented:
@@ -83,10 +84,13 @@ def segment_files(
     out : Path
         Output folder for `<name>_mask.png` (0/255, the radiograph's own size), `<name>_crop.png` (bounding box of both
         lungs with a margin of 2.5 %) and `<name>_overlay.png`, mirroring the input folders (see `find_items`).
-    weights : str or Path
-        Registered name or file.
+    weights : str or Path, optional
+        Registered name or file. Default: the network for `lungs`.
     threshold : float, optional
         In 0..1. Default: the registry's.
+    lungs : {"fields", "whole"}, optional
+        Convention: without the heart, or with the lung behind it (see `covid_keras.models.LungSegmenter`). Default:
+        "whole".
     skip_unreadable : bool
         Skip unreadable files. Without it, one such file leaves no output, and all of them are named.
     threads : int, optional
@@ -97,8 +101,8 @@ def segment_files(
     RefusedImages
         A `UserError` that names every unreadable file.
     UserError
-        If the threshold is out of range, the weights are unusable, a folder has no radiographs, or `out` cannot be
-        written.
+        If the threshold is out of range, the weights are unusable or of another convention, a folder has no
+        radiographs, or `out` cannot be written.
     """
     require_threshold(threshold)
     items = find_items(given, out)
@@ -106,7 +110,7 @@ def segment_files(
         require_readable(items)
     import_tensorflow()
     limit_threads(threads)
-    segmenter = models.LungSegmenter(weights, threshold)
+    segmenter = models.LungSegmenter(weights, threshold, lungs=lungs)
     segmenter.model  # noqa: B018 - loaded first, so that unusable weights leave no empty folder
     rows: list[dict[str, Any]] = []
     with output_folder(out, skip_unreadable) as folder:
@@ -115,7 +119,8 @@ def segment_files(
     failed = [(Path(row["image"]), row["error"]) for row in rows if row["error"]]
     write_errors(out, failed)
     entry = segmenter.entry
-    network = {"weights": entry.name, "sha256": entry.sha256, "threshold": segmenter.threshold}
+    network = {"weights": entry.name, "sha256": entry.sha256, "lungs": segmenter.lungs}
+    network["threshold"] = segmenter.threshold
     return Segmented(out, {"folder": str(out), **network, "images": rows}, failed)
 
 

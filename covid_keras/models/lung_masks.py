@@ -16,7 +16,12 @@ from covid_keras.models.lungs import BATCH, LungSegmenter
 
 
 def segment_cohort(
-    cohort: Cohort, cache: Path, segmenter: LungSegmenter | None = None, *, mode: str = "shipped"
+    cohort: Cohort,
+    cache: Path,
+    segmenter: LungSegmenter | None = None,
+    *,
+    mode: str = "shipped",
+    lungs: str | None = None,
 ) -> tuple[Cohort, dict[str, object]]:
     """Return the cohort with `mask_path` set to masks predicted by the U-Net, and a summary.
 
@@ -25,28 +30,29 @@ def segment_cohort(
     cohort : Cohort
         Existing masks are replaced: the papers' pipelines use predicted masks only.
     cache : Path
-        Masks are stored below `cache/masks`, keyed by the radiograph's content, the weights, the threshold and the
-        version of pre- and postprocessing. `files.json` caches the hashes of the radiographs, so that unchanged ones
-        are not read again.
+        Masks are stored below `cache/masks`, keyed by the radiograph's content, the weights, the convention, the
+        threshold and the version of pre- and postprocessing. `files.json` caches the hashes of the radiographs, so that
+        unchanged ones are not read again.
     segmenter : LungSegmenter, optional
-        Default: the shipped U-Net. The network is loaded only if a mask is missing.
+        Default: a shipped U-Net. The network is loaded only if a mask is missing.
     mode : {"shipped", "authors"}
-        Mode of the shipped U-Net if no segmenter is given (see `LungSegmenter`). The masks of the modes are cached
-        separately.
+        Mode of the shipped U-Net if no segmenter is given (see `LungSegmenter`).
+    lungs : {"fields", "whole"}, optional
+        Its convention. The masks of modes and conventions are cached separately.
 
     Returns
     -------
     cohort : Cohort
     facts : dict
         `images`, `computed`, `empty` (number of empty masks), `empty_ids`, `weights_sha256`, `threshold`; also `mode`
-        if not "shipped", and `by`, the title of the network, if it is not the shipped one.
+        if not "shipped", `lungs`, the convention of a shipped network, or `by`, the title of another one.
 
     Raises
     ------
     UserError
         If the mode is unknown, a radiograph cannot be read, the weights cannot be used, or the cache is not writable.
     """
-    segmenter = segmenter or LungSegmenter(mode=mode)
+    segmenter = segmenter or LungSegmenter(mode=mode, lungs=lungs)
     paths = cohort.table["path"].tolist()
     store = Store(cache / "masks", ".png")
     with FileHashes(store.folder) as hashes:
@@ -75,6 +81,8 @@ def segment_cohort(
     }
     if segmenter.mode != "shipped":
         facts["mode"] = segmenter.mode
-    if not segmenter.entry.ships:
+    if segmenter.entry.ships:
+        facts["lungs"] = segmenter.lungs
+    else:
         facts["by"] = segmenter.entry.title
     return Cohort(table, cohort.classes, cohort.name), facts

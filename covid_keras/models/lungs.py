@@ -1,4 +1,4 @@
-"""Segment the lungs with the shipped U-Net."""
+"""Segment the lungs with a shipped U-Net: without the heart (`lungs="fields"`) or with it ("whole")."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ import keras
 import numpy as np
 
 from covid_keras.common.errors import UserError
-from covid_keras.models.registry import find_weights, load_registry, with_file
+from covid_keras.models.registry import (
+    DEFAULT_LUNGS,
+    LUNG_NETWORKS,
+    WeightEntry,
+    find_weights,
+    get_entry,
+    with_file,
+)
 from covid_keras.models.unet import build_unet
 from covid_keras.models.weights import load_weights
 from covid_keras.preprocessing import equalize_adaptive, minmax_normalize, resize_truncated
 
-DEFAULT_WEIGHTS = "lungs_unet16"
 BATCH = 16
 # Increase it when the same weights and threshold give different masks (`unet_input`, `clean_mask`,
 # `probability_to_mask`): cached masks are then recomputed.
@@ -115,13 +121,51 @@ def probability_to_mask(
     return clean_mask(mask) if clean else mask
 
 
-class LungSegmenter:
-    """The lung U-Net. The weight file is checked on creation; the network is loaded on first use.
+def require_lungs(lungs: str) -> str:
+    """Return a convention of lung masks; raise `UserError` if it is unknown."""
+    if lungs not in LUNG_NETWORKS:
+        raise UserError("lungs", f"{lungs!r} is unknown", f"Use one of {', '.join(LUNG_NETWORKS)}")
+    return lungs
+
+
+def find_lung_network(weights: str | Path | None = None, lungs: str | None = None) -> tuple[WeightEntry, str]:
+    """Return a lung network and its convention.
 
     Parameters
     ----------
-    weights : str or Path
-        A name in `weights/registry.yaml`, or a file for the same architecture.
+    weights : str or Path, optional
+        A name in `weights/registry.yaml`, or a file for the same architecture as the convention's network. Default:
+        the convention's network.
+    lungs : {"fields", "whole"}, optional
+        Default: that of the registered name, else "whole".
+
+    Raises
+    ------
+    UserError
+        If the convention or the weights are unknown, they contradict each other, or the file is missing or altered.
+    """
+    if lungs is not None:
+        require_lungs(lungs)
+    if weights is not None and Path(weights).is_file():
+        lungs = lungs or DEFAULT_LUNGS
+        return with_file(get_entry(LUNG_NETWORKS[lungs]), weights), lungs
+    name = LUNG_NETWORKS[lungs or DEFAULT_LUNGS] if weights is None else str(weights)
+    entry, known = find_weights(name), {network: convention for convention, network in LUNG_NETWORKS.items()}
+    if name not in known:
+        raise UserError(name, "is registered, but not a lung U-Net", f"Use {', '.join(known)} or an .h5 file")
+    if lungs not in (None, known[name]):
+        problem = f"marks lungs by the convention {known[name]!r}, not {lungs!r}"
+        raise UserError(name, problem, f"Use {LUNG_NETWORKS[lungs]}, or leave one of the two out")
+    return entry, known[name]
+
+
+class LungSegmenter:
+    """A lung U-Net. The weight file is checked on creation; the network is loaded on first use.
+
+    Parameters
+    ----------
+    weights : str or Path, optional
+        A name in `weights/registry.yaml`, or a file for the same architecture. Default: the network for `lungs`.
     threshold : float, optional
         Smallest probability of lung. Default: the registered threshold, or 0.999 in the mode "authors".
     clean : bool
@@ -129,33 +173,35 @@ class LungSegmenter:
     mode : {"shipped", "authors"}
         "authors" follows COVID-CXNet (Haghanifar et al. 2020), with this network instead of theirs: the radiograph is
         equalised locally (`equalized_input`), and only saturated pixels are lung (`saturated_mask`). The authors
-        require exactly 1; the default is 0.999, because the shipped network gives no pixel of exactly 1 for 14 of 60
-        radiographs, and few for the others.
+        require exactly 1; the default is 0.999, because the network for "whole" gives no pixel of exactly 1 for 14 of
+        60 radiographs, and few for the others.
+    lungs : {"fields", "whole"}, optional
+        Convention: "fields" leaves out the heart and what lies behind it, like the masks of the papers by Tabik et al.,
+        Haghanifar et al. and Arias-Garzon et al.; "whole" includes the lung behind the heart, like those of Hertel and
+        Benlamri. Default: that of `weights`, else "whole".
 
     Raises
     ------
     UserError
-        If the mode or the weights are unknown, or the digest differs; on first use, if the architecture differs.
+        If mode, convention or weights are unknown or contradict each other, or the digest differs; on first use, if the
+        architecture differs.
     """
 
     def __init__(
         self,
-        weights: str | Path = DEFAULT_WEIGHTS,
+        weights: str | Path | None = None,
         threshold: float | None = None,
         clean: bool = True,
         mode: str = "shipped",
+        lungs: str | None = None,
     ) -> None:
         if mode not in MODES:
             raise UserError("segmentation mode", f"{mode!r} is unknown", f"Use one of {', '.join(MODES)}")
-        is_file = Path(weights).is_file()
-        entry = with_file(load_registry()[DEFAULT_WEIGHTS], weights) if is_file else find_weights(str(weights))
-        if entry.builder != "build_unet":
-            problem = "is registered, but not a lung U-Net"
-            raise UserError(weights, problem, f"Use {DEFAULT_WEIGHTS} or an .h5 file")
-        self.entry, self.mode, self.clean = entry, mode, clean and mode == "shipped"
-        usual = entry.threshold if mode == "shipped" else SATURATED
+        self.entry, self.lungs = find_lung_network(weights, lungs)
+        self.mode, self.clean = mode, clean and mode == "shipped"
+        usual = self.entry.threshold if mode == "shipped" else SATURATED
         self.threshold = usual if threshold is None else threshold
-        self.size = entry.input_shape[0]
+        self.size = self.entry.input_shape[0]
 
     @functools.cached_property
     def model(self) -> keras.Model:
@@ -169,8 +215,10 @@ class LungSegmenter:
         """The settings that determine a mask, for cache keys."""
         settings = {"threshold": self.threshold, "clean": self.clean, "algorithm": ALGORITHM}
         decided: dict[str, object] = {"sha256": self.entry.sha256, **settings}
-        # Left out for the original mode, to keep older cache keys valid.
-        return decided if self.mode == "shipped" else {**decided, "mode": self.mode}
+        # The original mode and convention are left out, to keep older cache keys valid. Without the convention, a file
+        # of the user's own would have one key for both: its weights may fit either network.
+        further = {"mode": (self.mode, "shipped"), "lungs": (self.lungs, "whole")}
+        return decided | {name: value for name, (value, original) in further.items() if value != original}
 
     def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Return the lung probabilities, float32 (n, size, size), of uint8 radiographs (H, W) of any size."""

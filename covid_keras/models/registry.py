@@ -22,6 +22,9 @@ REGISTRY = FOLDER / "registry.yaml"
 VARIABLE = "COVID_KERAS_WEIGHTS"
 # Divisor of the grey levels 0..255 of a prepared image.
 SCALINGS = {"0-1": 255.0, "0-255": 1.0}
+# Convention of lung masks -> shipped network: "fields" leaves the heart out, "whole" includes the lung behind it.
+LUNG_NETWORKS = {"fields": "lung_fields", "whole": "lungs_unet16"}
+DEFAULT_LUNGS = "whole"
 
 
 def store_folder() -> Path:

@@ -35,10 +35,12 @@ class Form:
 
 
 # "published" follows equations 3 and 4 with the dropout of section 2.4.1, mirrored in the expansion as in the authors'
-# code. "authors" is U-Net 2 of that code: one level less, and the deepest block is as wide as the one above.
+# code. "authors" is U-Net 2 of that code: one level less, and the deepest block is as wide as the one above. "mineo"
+# is the network of the Kaggle user eduardomineo that Tabik et al. crop with: the published form without dropout.
 FORMS = {
     "published": Form((1, 2, 4, 8, 16), (8, 4, 2, 1), (0.1, 0.1, 0.2, 0.2, 0.3), (0.2, 0.2, 0.1, 0.1)),
     "authors": Form((1, 2, 4, 4), (2, 1, 1), (0.1, 0.1, 0.2, 0.2), (0.2, 0.2, 0.1)),
+    "mineo": Form((1, 2, 4, 8, 16), (8, 4, 2, 1), (0.0,) * 5, (0.0,) * 4),
 }
 
 
@@ -61,15 +63,15 @@ def build_unet(
         Height, width, channels. Height and width must be multiples of 16, or of 8 in the form "authors".
     filters : int
         F0: 16 for the paper's U-Net 1 (1,940,817 parameters), 112 for U-Net 2 (95,021,361), 64 for U-Net 3
-        (31,030,593).
+        (31,030,593), 32 for Mineo's network (7,759,521).
     normalisation : {"none", "encoder"}
         "none" as published; "encoder" adds batch normalisation before each ReLU of the contraction, which needs far
         fewer epochs and is used by the shipped weights.
     name : str
         Name of the model.
-    form : {"published", "authors"}
+    form : {"published", "authors", "mineo"}
         "authors" is U-Net 2 of the authors' code, with F0 112: contraction 112, 224, 448, 448, expansion 224, 112, 112;
-        10,265,921 parameters, a ninth of the published form.
+        10,265,921 parameters, a ninth of the published form. "mineo" has no dropout.
 
     Returns
     -------

@@ -274,6 +274,9 @@ class Protocol:
         Skip TensorFlow's graph optimisation: short trainings start faster, long ones run slower.
     files : dict
         Weight files given by `--checkpoint NAME=FILE`: name -> absolute path.
+    lungs : str
+        Convention of masks by the shipped lung network: "fields", without the heart, or "whole", with the lung behind
+        it (see `covid_keras.models.LungSegmenter`).
     """
 
     paper: str
@@ -293,6 +296,7 @@ class Protocol:
     executions_per_process: Count = 1
     quick_start: bool = False
     files: dict[str, str] = field(default_factory=dict)
+    lungs: Literal["fields", "whole"] = "fields"
 
     def __post_init__(self) -> None:
         known = self.weights in ("imagenet", "none") or Path(self.weights).is_absolute()

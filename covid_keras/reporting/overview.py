@@ -24,6 +24,7 @@ from covid_keras.reporting.audits import audit_caption, audit_counts, audit_of, 
 from covid_keras.reporting.comparisons import against, signs
 from covid_keras.reporting.document import AgainstEntry, FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.figures import headline_figure
+from covid_keras.reporting.lung_network import lung_notes
 from covid_keras.reporting.prose import notes, prose
 from covid_keras.reporting.results import Results, report_of
 from covid_keras.reporting.sources import committed_profiles
@@ -277,7 +278,9 @@ def _paper_section(entry: Entry) -> Section:
     section.parts.append(audit_section(entry.audit))
     shown = {table.name for frame in entry.comparisons for table in paper_tables(frame) if table.measured}
     others = [_against(entry, table) for table in paper_tables(entry.comparisons[0]) if table.name not in shown]
-    doubts, known = doubtful_cells(entry.comparisons[0]), report_of(entry.paper).notes
+    doubts = doubtful_cells(entry.comparisons[0])
+    of_lungs = dict.fromkeys(note for found in entry.results for note in lung_notes(found))
+    known = (*report_of(entry.paper).notes, *of_lungs)
     details = [
         Section(f"Published tables without a number of ours ({len(others)})", against=others),
         Section(f"† Doubtful numbers in the paper ({len(doubts)})", notes=doubts),

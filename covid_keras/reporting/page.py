@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix
 from covid_keras.data.cohort import SEVERITIES, severity_level
 from covid_keras.evaluation import bootstrap_difference
 from covid_keras.evaluation.truth import SHOWN, known_truth
+from covid_keras.models.registry import LUNG_NETWORKS
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.audits import audit_caption, audit_section
 from covid_keras.reporting.comparisons import comparison_section
@@ -26,6 +27,7 @@ from covid_keras.reporting.figures import (
     severity_figure,
 )
 from covid_keras.reporting.groups import Group
+from covid_keras.reporting.lung_network import lung_notes, lungs_of
 from covid_keras.reporting.prose import notes, prose
 from covid_keras.reporting.results import Results, banner_of
 from covid_keras.reporting.seeds import leak_table, seed_figure, seed_table
@@ -143,7 +145,9 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
 
 def _segmenter(results: Results) -> str:
     """Return what marked the lungs."""
-    return results.facts.get("lungs", {}).get("by", "the shipped U-Net")
+    lungs = lungs_of(results)
+    shipped = f"the shipped U-Net {LUNG_NETWORKS[lungs]}" if lungs else "the shipped U-Net"
+    return results.facts.get("lungs", {}).get("by", shipped)
 
 
 def _measured_tables(results: Results) -> list[TableEntry]:
@@ -399,4 +403,4 @@ def _notes(results: Results) -> list[tuple[str, str]]:
         surrogates=grouped((reason, results.systems[name]) for name, reason in results.surrogates.items()),
         whole=grouped((tuple(ids), system) for system, ids in whole.items() if ids),
     )
-    return [*results.report.notes, *own]
+    return [*results.report.notes, *lung_notes(results), *own]

@@ -6,7 +6,8 @@
 - `<!-- results NAME PROFILE -->`: one table of paper against ours; further words name its metrics;
 - `<!-- audit NAME -->`: counts of the audit of the printed numbers;
 - `<!-- tally -->`: how many of all papers' numbers are judged;
-- `<!-- lungs -->`: Dice and IoU of the shipped lung masks.
+- `<!-- lungs NAME -->`: Dice and IoU of a shipped lung network.
+- `<!-- conventions NAME -->`: what its convention of masks changes.
 
 A test recomputes metrics and tables from the predictions and compares them.
 """
@@ -26,7 +27,14 @@ from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_papers
 from covid_keras.reporting.heat_shares import SHARES
 from covid_keras.reporting.overview import entries_of, headline, overview_report
-from covid_keras.reporting.readme import METRICS, audit_markdown, lungs_markdown, results_markdown, tally_markdown
+from covid_keras.reporting.readme import (
+    METRICS,
+    audit_markdown,
+    conventions_markdown,
+    lungs_markdown,
+    results_markdown,
+    tally_markdown,
+)
 from covid_keras.reporting.renderer import drawn, render, write_report
 from covid_keras.reporting.results import Results, results_json
 from covid_keras.reporting.sources import committed_profiles, predictions_files
@@ -36,7 +44,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OVERVIEW = Path("papers", "RESULTS.md")
 PICTURE = Path("papers", "accuracy.svg")
 AUDIT = re.compile(r"(?P<head><!-- audit (?P<paper>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
-LUNGS = re.compile(r"(<!-- lungs -->\n).*?(<!-- end -->)", re.DOTALL)
+LUNGS = re.compile(r"(<!-- lungs (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+CONVENTIONS = re.compile(r"(<!-- conventions (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TALLY = re.compile(r"(<!-- tally -->\n).*?(<!-- end -->)", re.DOTALL)
 PLACE = re.compile(
     r"(?P<head><!-- results (?P<paper>\S+) (?P<profile>\S+?)(?P<metrics>( \w+)*) -->\n).*?(?P<end><!-- end -->)",
@@ -179,6 +188,10 @@ def filled(text: str) -> str:
             return match[0]
         return f"{match['head']}{audit_markdown(paper)}{match['end']}"
 
+    def fill_conventions(match: re.Match[str]) -> str:
+        return f"{match[1]}{conventions_markdown(FOLDER / f'{match[2]}_conventions.json')}{match[3]}"
+
     text = AUDIT.sub(fill_audit, PLACE.sub(fill, text))
     text = TALLY.sub(lambda match: f"{match[1]}{tally_markdown(_published_papers())}{match[2]}", text)
-    return LUNGS.sub(lambda match: f"{match[1]}{lungs_markdown(FOLDER / 'lungs_unet16_dice.csv')}{match[2]}", text)
+    text = LUNGS.sub(lambda match: f"{match[1]}{lungs_markdown(FOLDER / f'{match[2]}_dice.csv')}{match[3]}", text)
+    return CONVENTIONS.sub(fill_conventions, text)

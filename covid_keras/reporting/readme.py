@@ -9,6 +9,7 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation import Grade
+from covid_keras.common.files import read_json
 from covid_keras.evaluation.overlap import summarise_overlap
 from covid_keras.evaluation.possibility import NO_TARGETS
 from covid_keras.paper.paper import Paper
@@ -78,14 +79,28 @@ def audit_markdown(paper: Paper) -> str:
 
 
 def lungs_markdown(path: Path) -> str:
-    """Return the Dice and IoU of a table of masks: mean, percentiles, and the ten worst images."""
+    """Return the Dice and IoU of a table of masks per collection: mean, percentiles, and the ten worst images."""
     table = pd.read_csv(path)
-    found = summarise_overlap(table)
-    names = ("mean", "std", "min", "p5", "p25", "p50", "p75", "p95", "max")
-    rows = [[measure, *(f"{found[f'{measure}_{name}']:.4f}" for name in names)] for measure in ("dice", "iou")]
-    worst = table.head(10)[["image_id", "view", "dice", "iou"]].round(4).astype(str)
-    text = prose(*TEXTS, "lungs", images=found["images"], patients=found["patients"])
-    frame = pd.DataFrame(rows, columns=["", *names])
-    return fragment(
-        Section("", text, tables=[TableEntry("All images", "", frame), TableEntry("The ten worst", "", worst)])
-    )
+    names, rows = ("mean", "std", "min", "p5", "p25", "p50", "p75", "p95", "max"), []
+    for collection, part in table.groupby(table["image_id"].str.split("/").str[0], sort=False):
+        found = summarise_overlap(part)
+        head = (collection, found["images"], found["patients"])
+        rows += [(*head, one, *(f"{found[f'{one}_{name}']:.4f}" for name in names)) for one in ("dice", "iou")]
+    worst = table.nsmallest(10, "dice")[["image_id", "view", "dice", "iou"]].round(4).astype(str)
+    frame = pd.DataFrame(rows, columns=["collection", "images", "patients", "", *names])
+    tables = [TableEntry("Held-out images", "", frame), TableEntry("The ten worst", "", worst)]
+    return fragment(Section("", prose(*TEXTS, "lungs"), tables=tables))
+
+
+def conventions_markdown(path: Path) -> str:
+    """Return what the convention of masks changes, from the file that `covid-keras train-lungs` writes."""
+    rows = []
+    for collection, found in read_json(path).items():
+        spread = (
+            [f"{100 * found[f'{one}_{point}']:.1f} %" for point in ("mean", "p5", "p50", "p95")]
+            for one in ("box_iou", "lost")
+        )
+        names = ("IoU of the two boxes", "whole lungs that the fields leave out")
+        rows += [(collection, found["images"], name, *values) for name, values in zip(names, spread, strict=True)]
+    frame = pd.DataFrame(rows, columns=["collection", "images", "", "mean", "p5", "p50", "p95"])
+    return fragment(Section("", "", tables=[TableEntry("Fields against whole lungs", "", frame)]))

@@ -10,12 +10,19 @@ SMOOTH = 1.0
 
 @keras.saving.register_keras_serializable("covid_keras")
 class MaskedDiceCrossEntropy(keras.losses.Loss):
-    """1 - soft Dice + binary cross-entropy over the annotated pixels.
+    """1 - soft Dice + `entropy` x binary cross-entropy over the annotated pixels; entropy 0 is the Dice loss.
 
     `y_true` is float (batch, height, width, 2): channel 0 the mask (1 = lung), channel 1 the pixels that count
     (0 = ignore). `y_pred` is float (batch, height, width, 1), a probability. Soft Dice is computed per image:
     (2 sum(y p) + 1) / (sum y + sum p + 1).
     """
+
+    def __init__(self, entropy: float = 1.0, **options) -> None:
+        super().__init__(**options)
+        self.entropy = entropy
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"entropy": self.entropy}
 
     def call(self, y_true, y_pred):
         lung, counts, p = y_true[..., 0], y_true[..., 1], y_pred[..., 0]
@@ -25,7 +32,7 @@ class MaskedDiceCrossEntropy(keras.losses.Loss):
         lung, p = lung * counts, p * counts
         overlap = 2 * ops.sum(lung * p, axis=(1, 2)) + SMOOTH
         dice = overlap / (ops.sum(lung, axis=(1, 2)) + ops.sum(p, axis=(1, 2)) + SMOOTH)
-        return 1 - dice + ops.sum(entropy, axis=(1, 2)) / judged
+        return 1 - dice + self.entropy * ops.sum(entropy, axis=(1, 2)) / judged
 
 
 @keras.saving.register_keras_serializable("covid_keras")

@@ -7,8 +7,10 @@ learning rate warms up over the first epoch, then follows a cosine to almost 0, 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import shutil
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import keras
@@ -16,7 +18,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from covid_keras.common.files import atomic_path, write_json
+from covid_keras.common.files import atomic_path, fingerprint, write_json
 from covid_keras.common.progress import progress
 from covid_keras.data.augment import Augmentation, augment_batch
 from covid_keras.data.cohort import Cohort
@@ -28,18 +30,74 @@ from covid_keras.models.unet import build_unet
 from covid_keras.models.weights import save_weights
 from covid_keras.training.fitting import Feed, epoch_bar, fit_epochs
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
+from covid_keras.training.resume import ResumableTraining
+
+# Number of simulated opacities per image, and their smallest and largest standard deviation in sides.
+_OPACITIES, _SPREAD = 5, (0.05, 0.2)
+_MOTION = Augmentation(rotation=12.0, shift=(0.08, 0.08), shear=5.0, flip=True, zoom=(0.8, 1.2), fill="constant")
+
+
+@dataclass(frozen=True)
+class Tones:
+    """The photometric augmentation.
+
+    Attributes
+    ----------
+    gamma, contrast, brightness : float
+        Half-widths: exponent 2**U(-gamma, gamma), factor 1 + U, offset U.
+    opacity : float
+        Largest density of simulated opacities: blurred bright spots that the mask does not know, like consolidations.
+    equalised : float
+        Share of images that are equalised locally (CLAHE of a random clip limit) beforehand.
+    """
+
+    gamma: float = 0.6
+    contrast: float = 0.2
+    brightness: float = 0.1
+    opacity: float = 0.0
+    equalised: float = 0.0
+
+    def equalise(self, images: np.ndarray, rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+        """Equalise a share of the images, uint8 (b, H, W), drawn from seed, epoch and `rows`, the images' keys."""
+        result = images.copy()
+        for place, row in enumerate(rows if self.equalised else ()):
+            rng = np.random.default_rng([seed, epoch, row])
+            if rng.random() < self.equalised:
+                result[place] = cv2.createCLAHE(10 ** rng.uniform(0, 2), (4, 4)).apply(images[place])
+        return result
+
+    def __call__(self, images: tf.Tensor, key: list[int]) -> tf.Tensor:
+        """Change the grey levels of images, float32 (b, H, W, 1) in 0..1; `key` are two integers that seed the draw."""
+        draws = tf.random.stateless_uniform((3, tf.shape(images)[0], 1, 1, 1), key, -1.0, 1.0)
+        images = tf.clip_by_value(images, 0.0, 1.0)
+        if self.opacity:
+            images = images + (1 - images) * self._opacities(tf.shape(images), [key[0] + 1, key[1]])
+        images = images ** (2.0 ** (self.gamma * draws[0]))
+        return tf.clip_by_value(images * (1 + self.contrast * draws[1]) + self.brightness * draws[2], 0, 1)
+
+    def _opacities(self, shape: tf.Tensor, key: list[int]) -> tf.Tensor:
+        """Return the densities of Gaussian spots, 0..1, float32 (b, H, W, 1)."""
+        draws = tf.random.stateless_uniform((5, shape[0], _OPACITIES, 1, 1), key)
+        smallest, largest = _SPREAD
+        y, x = tf.linspace(0.0, 1.0, shape[1])[:, None], tf.linspace(0.0, 1.0, shape[2])
+        tall, wide = (smallest + (largest - smallest) * draw for draw in (draws[2], draws[3]))
+        density = self.opacity * draws[4]
+        spots = density * tf.exp(-(((y - draws[0]) / tall) ** 2 + ((x - draws[1]) / wide) ** 2) / 2)
+        return tf.reduce_max(spots, axis=1)[..., None]
 
 
 @dataclass(frozen=True)
 class LungRecipe:
-    """Settings of the recipe; the defaults are those of the shipped weights.
+    """Settings of the recipe; the defaults are those of the shipped network for whole lungs.
 
     Attributes
     ----------
     size : int
         Side of the square input in pixels.
-    filters, normalisation : int, str
+    network : dict
         Arguments of `build_unet`.
+    entropy : float
+        Weight of the cross-entropy in the loss (see `MaskedDiceCrossEntropy`).
     epochs, batch, learning_rate : int, int, float
         Adam, with the gradient norm clipped at 1. Over the first epoch, the rate rises linearly from
         `learning_rate / 10` to `learning_rate`. It then follows a cosine that would reach 0 after `epochs` further
@@ -49,37 +107,48 @@ class LungRecipe:
         Keras dtype policy while training; Dice is always measured in float32.
     seed : int
         Seed of initial weights, order, dropout and augmentation.
-    gamma, contrast, brightness : float
-        Half-widths of the photometric augmentation: exponent 2**U(-gamma, gamma), factor 1 + U, offset U.
+    motion : Augmentation
+        The geometric augmentation, the same transform for a radiograph and its mask.
+    tones : Tones
     """
 
     size: int = 224
-    filters: int = 16
-    normalisation: str = "encoder"
+    network: dict[str, Any] = field(default_factory=lambda: {"filters": 16, "normalisation": "encoder"})
+    entropy: float = 1.0
     epochs: int = 45
     batch: int = 8
     learning_rate: float = 2e-3
     precision: str = "mixed_bfloat16"
     seed: int = 0
-    rotation: float = 12.0
-    shift: float = 0.08
-    zoom: float = 0.2
-    shear: float = 5.0
-    gamma: float = 0.6
-    contrast: float = 0.2
-    brightness: float = 0.1
+    motion: Augmentation = _MOTION
+    tones: Tones = field(default_factory=Tones)
 
-    @property
-    def augmentation(self) -> Augmentation:
-        """The geometric part, the same transform for a radiograph and its mask."""
-        return Augmentation(
-            rotation=self.rotation,
-            shift=(self.shift, self.shift),
-            shear=self.shear,
+    def build(self) -> keras.Model:
+        """Return the network, with random weights."""
+        return build_unet((self.size, self.size, 1), **self.network)
+
+
+# Convention -> recipe of the shipped network. "fields" is that of Mineo, which Tabik et al. crop with: the loss and the
+# layers are his, 256 pixels instead of 512 and half of the filters are what two cores train in an hour.
+RECIPES = {
+    "fields": LungRecipe(
+        size=256,
+        network={"filters": 16, "normalisation": "encoder", "form": "mineo"},
+        entropy=0.0,
+        epochs=40,
+        motion=Augmentation(
+            rotation=15.0,
+            shift=(0.1, 0.1),
+            shear=8.0,
             flip=True,
-            zoom=(1 - self.zoom, 1 + self.zoom),
+            zoom=(0.7, 1.3),
+            keep_aspect=False,
             fill="constant",
-        )
+        ),
+        tones=Tones(gamma=1.0, contrast=0.3, brightness=0.15, opacity=0.9, equalised=0.3),
+    ),
+    "whole": LungRecipe(),
+}
 
 
 class MaskedBatches(keras.utils.PyDataset):
@@ -137,24 +206,18 @@ def moved_together(
 class _Batches(MaskedBatches):
     """The recipe's batches, with geometric and photometric augmentation."""
 
-    def __init__(self, stack: np.ndarray, recipe: LungRecipe) -> None:
+    def __init__(self, stack: np.ndarray, recipe: LungRecipe, epoch: int = 0) -> None:
         self.stack, self.recipe = stack, recipe
-        super().__init__(np.arange(len(stack)), recipe.batch, recipe.seed)
+        super().__init__(np.arange(len(stack)), recipe.batch, recipe.seed, epoch)
 
     def take(self, rows: np.ndarray, index: int):
-        scaled = tf.convert_to_tensor(self.stack[rows], tf.float32) / 255.0
+        stack, tones = self.stack[rows], self.recipe.tones
+        stack[..., 0] = tones.equalise(stack[..., 0], rows, self.seed, self.epoch)
+        scaled = tf.convert_to_tensor(stack, tf.float32) / 255.0
         moved, targets = moved_together(
-            scaled[..., :1], scaled[..., 1:], rows, self.seed, self.epoch, self.recipe.augmentation
+            scaled[..., :1], scaled[..., 1:], rows, self.seed, self.epoch, self.recipe.motion
         )
-        return self._photometric(moved, index), targets
-
-    def _photometric(self, images: tf.Tensor, index: int) -> tf.Tensor:
-        key = [self.recipe.seed + 7919, self.epoch * 100_003 + index]
-        draws = tf.random.stateless_uniform((3, tf.shape(images)[0], 1, 1, 1), key, -1.0, 1.0)
-        images = tf.clip_by_value(images, 0.0, 1.0) ** (2.0 ** (self.recipe.gamma * draws[0]))
-        return tf.clip_by_value(
-            images * (1 + self.recipe.contrast * draws[1]) + self.recipe.brightness * draws[2], 0, 1
-        )
+        return tones(moved, [self.seed + 7919, self.epoch * 100_003 + index]), targets
 
 
 def load_stack(cohort: Cohort, size: int) -> np.ndarray:
@@ -171,31 +234,41 @@ def load_stack(cohort: Cohort, size: int) -> np.ndarray:
     return stack
 
 
-def fit_unet(stack: np.ndarray, validation: np.ndarray, recipe: LungRecipe) -> tuple[keras.Model, pd.DataFrame]:
-    """Train on `stack`, evaluate on `validation` (both from `load_stack`); return the model and its history."""
+def fit_unet(
+    stack: np.ndarray, validation: np.ndarray, recipe: LungRecipe, folder: Path
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Train on `stack`, evaluate on `validation` (both from `load_stack`); return the model and its history.
+
+    `folder` keeps the state of a killed training, which is resumed.
+    """
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_dtype_policy(recipe.precision)
     try:
-        model = build_unet((recipe.size, recipe.size, 1), recipe.filters, recipe.normalisation)
+        model = recipe.build()
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
-    batches = _Batches(stack, recipe)
+    steps = len(_Batches(stack, recipe))
     schedule = keras.optimizers.schedules.CosineDecay(
         recipe.learning_rate / 10,
-        recipe.epochs * len(batches),
+        recipe.epochs * steps,
         warmup_target=recipe.learning_rate,
-        warmup_steps=len(batches),
+        warmup_steps=steps,
     )
-    model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), MaskedDiceCrossEntropy(), metrics=[masked_dice])
-    scaled, history = validation.astype(np.float32) / 255, keras.callbacks.History()
+    loss = MaskedDiceCrossEntropy(recipe.entropy)
+    model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), loss, metrics=[masked_dice])
+    model.optimizer.build(model.trainable_variables)
+    scaled = validation.astype(np.float32) / 255
     feed = Feed(
-        lambda start, end: batches,
+        lambda start, end: _Batches(stack, recipe, start),
         (scaled[..., :1], (scaled[..., 1:] > 0.5).astype(np.float32)),
-        {"validation_batch_size": 16, "shuffle": True},  # as for the shipped weights
+        {"validation_batch_size": 16},
     )
+    tracker = ResumableTraining(folder, "val_masked_dice", recipe.epochs)
+    start = tracker.restore(model)
     with epoch_bar("the U-Net", recipe.epochs) as tell:
-        fit_epochs(model, feed, 0, recipe.epochs, [history], tell)
-    return model, pd.DataFrame(history.history)
+        if start < recipe.epochs:
+            fit_epochs(model, feed, start, recipe.epochs, [tracker], tell)
+    return model, pd.DataFrame(tracker.history).drop(columns="epoch")
 
 
 def measure(model: keras.Model, cohort: Cohort, threshold: float = 0.5, clean: bool = True) -> pd.DataFrame:
@@ -211,8 +284,12 @@ def measure(model: keras.Model, cohort: Cohort, threshold: float = 0.5, clean: b
     return pd.DataFrame(rows, columns=columns).sort_values("dice", ignore_index=True)
 
 
-def run_recipe(cohort: Cohort, split: pd.Series, out: Path, recipe: LungRecipe) -> dict[str, float]:
+def run_recipe(
+    cohort: Cohort, split: pd.Series, out: Path, recipe: LungRecipe, name: str, others: Cohort | None = None
+) -> dict[str, float]:
     """Train and evaluate; write weights, history and Dice into `out`; return the validation summary.
+
+    A killed training resumes.
 
     Parameters
     ----------
@@ -221,20 +298,29 @@ def run_recipe(cohort: Cohort, split: pd.Series, out: Path, recipe: LungRecipe) 
     split : Series of str, index image_id
         "train" or "validation"; patients disjoint.
     out : Path
-        Folder for `lungs_unet16.h5`, `history.csv`, `dice.csv`, `dice.json` and `recipe.json`.
+        Folder for `<name>.h5`, `history.csv`, `dice.csv`, `dice.json` and `recipe.json`.
     recipe : LungRecipe
+    name : str
+        Name of the network.
+    others : Cohort, optional
+        Images with human masks of a collection that is only measured, in `dice.csv`.
     """
     part = cohort.table["image_id"].map(split)
     train, validation = cohort.filter(part == "train"), cohort.filter(part == "validation")
-    model, history = fit_unet(load_stack(train, recipe.size), load_stack(validation, recipe.size), recipe)
-    save_weights(model, out / "lungs_unet16.h5")
-    plain = build_unet((recipe.size, recipe.size, 1), recipe.filters, recipe.normalisation)
+    key = fingerprint({"recipe": asdict(recipe), "train": train.fingerprint(), "validation": validation.fingerprint()})
+    state = out / f"training-{key}"
+    state.mkdir(parents=True, exist_ok=True)
+    model, history = fit_unet(load_stack(train, recipe.size), load_stack(validation, recipe.size), recipe, state)
+    save_weights(model, out / f"{name}.h5")
+    plain = recipe.build()
     plain.set_weights(model.get_weights())
     table = measure(plain, validation)
     summary = summarise_overlap(table)
-    for name, frame in (("history.csv", history), ("dice.csv", table)):
-        with atomic_path(out / name) as temporary:
+    tables = [table] if others is None else [table, measure(plain, others)]
+    for file, frame in (("history.csv", history), ("dice.csv", pd.concat(tables))):
+        with atomic_path(out / file) as temporary:
             frame.to_csv(temporary, index=False)
     write_json(out / "dice.json", summary)
     write_json(out / "recipe.json", asdict(recipe))
+    shutil.rmtree(state)
     return summary

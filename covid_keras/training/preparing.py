@@ -51,7 +51,8 @@ def _segment(plan: Plan, cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:
     from covid_keras.training.devices import set_graph_optimizer
 
     set_graph_optimizer(plan.protocol.quick_start)
-    return segment_cohort(cohort, plan.cache, plan.paper.segmenter(plan.protocol, plan.data, plan.cache))
+    segmenter = plan.paper.segmenter(plan.protocol, plan.data, plan.cache)
+    return segment_cohort(cohort, plan.cache, segmenter, lungs=plan.protocol.lungs)
 
 
 def _prepare(run: RunFolder, systems: Iterable[str]) -> dict[str, list[str]]:

@@ -134,7 +134,8 @@ class CxnetPaper(Paper):
         """Return the shipped U-Net, used as it was trained or as the authors use theirs."""
         from covid_keras.models.lungs import LungSegmenter
 
-        return LungSegmenter(mode="authors" if options_of(protocol).roi.mode == "authors" else "shipped")
+        mode = "authors" if options_of(protocol).roi.mode == "authors" else "shipped"
+        return LungSegmenter(mode=mode, lungs=protocol.lungs)
 
 
 PAPER = CxnetPaper(

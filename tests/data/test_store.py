@@ -72,7 +72,7 @@ def _segment(folder: Path) -> np.ndarray:
 class _Bright:
     """Marks what is bright, without a network."""
 
-    key, mode, threshold = {}, "shipped", 0.5
+    key, mode, threshold, lungs = {}, "shipped", 0.5, "whole"
     entry = type("Entry", (), {"sha256": "", "ships": True})
 
     def masks(self, images: list[np.ndarray]) -> list[np.ndarray]:

@@ -45,6 +45,12 @@ def test_the_authors_second_unet_is_of_their_size():
     assert _dropout(model) == [0.1, 0.1, 0.2, 0.2, 0.2, 0.2, 0.1]
 
 
+def test_mineos_network_is_of_the_published_layers():
+    model = _unallocated(32, "mineo")
+    assert model.count_params() == _published_parameters(32) == 7_759_521
+    assert _conv_filters(model, "conv1") == _conv_filters(model, "conv2") == [32, 64, 128, 256, 512, 256, 128, 64, 32]
+
+
 def _conv_filters(model: keras.Model, name: str) -> list[int]:
     return [layer.filters for layer in model.layers if layer.name.endswith(name)]
 
@@ -58,6 +64,7 @@ def _dropout(model: keras.Model) -> list[float]:
     [
         ("published", (64, 48, 1), [0.1, 0.1, 0.2, 0.2, 0.3, 0.2, 0.2, 0.1, 0.1]),
         ("authors", (40, 24, 1), [0.1, 0.1, 0.2, 0.2, 0.2, 0.2, 0.1]),
+        ("mineo", (64, 48, 1), [0.0] * 9),
     ],
 )
 def test_dropout_mirrors_and_output_keeps_the_size(form, shape, rates):
@@ -82,6 +89,18 @@ def test_ignored_pixels_count_neither_in_loss_nor_in_dice():
     perfect = np.clip(lung[..., None], 0.001, 0.999)
     assert float(loss(truth, perfect)) < 0.01
     assert np.allclose(masked_dice(truth, perfect), 1)
+
+
+def test_the_dice_loss_alone_is_what_the_entropy_is_added_to():
+    rng = np.random.default_rng(1)
+    truth = np.stack([(rng.random((2, 8, 8)) > 0.5), np.ones((2, 8, 8))], -1).astype("f")
+    p = rng.uniform(0.1, 0.9, (2, 8, 8, 1)).astype("f")
+    both, alone, half = (float(MaskedDiceCrossEntropy(entropy)(truth, p)) for entropy in (1, 0, 0.5))
+    overlap = 2 * (truth[..., 0] * p[..., 0]).sum((1, 2)) + 1
+    dice = overlap / (truth[..., 0].sum((1, 2)) + p[..., 0].sum((1, 2)) + 1)
+    assert alone == pytest.approx(1 - dice.mean(), rel=1e-5)
+    assert half == pytest.approx((both + alone) / 2, rel=1e-5)
+    assert MaskedDiceCrossEntropy.from_config(MaskedDiceCrossEntropy(0.5).get_config()).entropy == 0.5
 
 
 def test_clean_mask_drops_islands_and_fills_holes():

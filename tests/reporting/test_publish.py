@@ -139,7 +139,7 @@ def checkout(made, tmp_path, monkeypatch) -> Path:
     (root / "papers" / "tiny" / "README.md").write_text("no place here\n")
     (root / "setup.cfg").write_text("")
     (root / "weights").mkdir()
-    (root / "weights" / "README.md").write_text("<!-- lungs -->\nold\n<!-- end -->\n")
+    (root / "weights" / "README.md").write_text("<!-- lungs lungs_unet16 -->\nold\n<!-- end -->\n")
     (root / "weights" / "lungs_unet16_dice.csv").write_text(
         "image_id,patient_id,view,dice,iou\nmade/1,made/p,PA,0.8,0.6\nmade/2,made/q,AP,0.9,0.7\n"
     )
@@ -195,8 +195,8 @@ def test_publishing_puts_results_and_fills_the_readmes(finished, checkout, capsy
     assert filled(text) == text
     assert (checkout / "papers" / "tiny" / "README.md").read_text() == "no place here\n"
     lungs = (checkout / "weights" / "README.md").read_text()
-    assert lungs.startswith("<!-- lungs -->\n2 images of 2 patients")
-    for line in ("| dice | 0.8500 | 0.0707 |", "| made/1 | PA | 0.8 | 0.6 |"):
+    assert lungs.startswith("<!-- lungs lungs_unet16 -->\n")
+    for line in ("| made | 2 | 2 | dice | 0.8500 | 0.0707 |", "| made/1 | PA | 0.8 | 0.6 |"):
         assert line in lungs
     assert "old" not in lungs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import cv2
@@ -20,14 +21,15 @@ from covid_keras.data.sources import load_source
 from covid_keras.data.splits import check_disjoint, read_split
 from covid_keras.evaluation.overlap import mask_overlap, summarise_overlap
 from covid_keras.models import build_unet, load_weights
-from covid_keras.models.registry import FOLDER, REGISTRY, load_registry
+from covid_keras.models.registry import FOLDER, LUNG_NETWORKS, load_registry
 from covid_keras.training import lung_recipe
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
-from covid_keras.training.lung_recipe import LungRecipe, _Batches, fit_unet, load_stack, measure, run_recipe
-from covid_keras.training.lung_split import SPLIT, load_lung_cohort
+from covid_keras.training.lung_conventions import CLASSIFIED, difference_of_masks
+from covid_keras.training.lung_recipe import LungRecipe, Tones, _Batches, fit_unet, load_stack, measure, run_recipe
+from covid_keras.training.lung_split import COLLECTIONS, MEASURED, SPLIT, SPLITS, load_lung_cohort
 from tests.helpers.images import cohort_of
 
-TINY = LungRecipe(size=32, filters=4, epochs=2, batch=2, precision="float32")
+TINY = LungRecipe(size=32, network={"filters": 4, "normalisation": "encoder"}, epochs=2, batch=2, precision="float32")
 SHAPE = (64, 32)  # height and width: twice and once the side that the network sees
 LEFT, RIGHT, IGNORED = np.s_[16:48, 4:12], np.s_[16:48, 20:28], np.s_[16:24, 20:28]
 
@@ -161,17 +163,32 @@ def test_measure_drops_islands_unless_told_not_to(masked):
 
 
 @pytest.mark.slow
-def test_one_seed_gives_one_network(monkeypatch):
-    """Of a network of one convolution and dropout, which takes seconds less to compile."""
+def test_one_seed_gives_one_network(monkeypatch, tmp_path):
+    """Of a network of one convolution and dropout, which takes seconds less to compile; also after a kill."""
     monkeypatch.setattr(lung_recipe, "build_unet", one_convolution)
     stack = np.random.default_rng(5).integers(0, 255, (4, 32, 32, 3)).astype(np.uint8)
     stack[..., 1:] = np.where(stack[..., 1:] > 127, 255, 0)
-    (first, history), (again, history_again) = (fit_unet(stack, stack[:2], TINY) for _ in range(2))
+    killed = tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(lung_recipe, "epoch_bar", stopping_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            fit_unet(stack, stack[:2], TINY, killed)
+    (first, history), (again, history_again) = (
+        fit_unet(stack, stack[:2], TINY, folder) for folder in (tmp_path, killed)
+    )
     assert list(history.columns) == ["loss", "masked_dice", "val_loss", "val_masked_dice"]
     assert len(history) == TINY.epochs
     assert np.isfinite(history.to_numpy()).all()
     pd.testing.assert_frame_equal(history, history_again)
     assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), again.get_weights(), strict=True))
+
+
+@contextmanager
+def stopping_after_one(what: str, epochs: int):
+    def tell(done: int, values: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    yield tell
 
 
 def one_convolution(shape, filters, normalisation) -> keras.Model:
@@ -207,18 +224,33 @@ def test_what_augmentation_moves_in_from_outside_does_not_count():
     np.testing.assert_array_equal(lung, counts)
 
 
+def test_simulated_opacities_brighten_a_part_and_equalisation_follows_the_key():
+    tones = Tones(0, 0, 0, opacity=0.9, equalised=0.5)
+    flat = np.full((4, 32, 32, 1), 0.3, np.float32)
+    found = np.asarray(tones(flat, [1, 2]))
+    assert found.min() >= 0.299
+    assert 0.4 < found.max() < 0.94
+    assert (found == np.asarray(tones(flat, [1, 2]))).all()
+    assert (found != np.asarray(tones(flat, [1, 3]))).any()
+    images = np.random.default_rng(0).integers(60, 90, (16, 32, 32)).astype(np.uint8)
+    equalised = tones.equalise(images, np.arange(16), 0, 0)
+    changed = (equalised != images).any(axis=(1, 2))
+    assert 0 < changed.sum() < 16
+    np.testing.assert_array_equal(tones.equalise(images[8:], np.arange(8, 16), 0, 0), equalised[8:])
+
+
 @pytest.mark.slow
 def test_the_recipe_writes_weights_that_load_and_their_dice(masked, tmp_path):
     """In bfloat16, as shipped: the weights are float32 all the same, and so is every model made afterwards."""
     split = pd.Series({"made/0": "train", "made/1": "train", "made/2": "validation"})
     recipe, out = replace(TINY, epochs=1, precision="mixed_bfloat16"), tmp_path / "out"
-    summary = run_recipe(masked, split, out, recipe)
+    summary = run_recipe(masked, split, out, recipe, "made")
     assert keras.config.dtype_policy().name == "float32"
     assert {path.name for path in out.iterdir()} == {
-        "lungs_unet16.h5", "history.csv", "dice.csv", "dice.json", "recipe.json"
+        "made.h5", "history.csv", "dice.csv", "dice.json", "recipe.json"
     }  # fmt: skip
     model = build_unet((32, 32, 1), 4, "encoder")
-    assert load_weights(model, out / "lungs_unet16.h5").parameters == model.count_params()
+    assert load_weights(model, out / "made.h5").parameters == model.count_params()
     table = measure(model, masked.filter(masked.table["image_id"] == "made/2"))
     assert table["dice"][0] == pytest.approx(pd.read_csv(out / "dice.csv")["dice"][0])
     assert (summary["images"], summary["dice_mean"]) == (1, round(table["dice"][0], 4))
@@ -236,29 +268,59 @@ def test_the_summary_of_one_image_is_json_all_the_same():
 )
 def test_what_the_recipe_cannot_use(tmp_path, epochs, precision, words):
     with pytest.raises(UserError, match=words):
-        train_lungs(tmp_path, tmp_path / "out", epochs, precision)
+        train_lungs(tmp_path, tmp_path / "out", "fields", epochs, precision)
     assert not (tmp_path / "out").exists()
 
 
 # --- the split that ships
 
 
-def test_the_committed_split_is_whole_and_its_patients_are_disjoint():
-    table = read_split(SPLIT)
-    assert SPLIT.with_name(SPLIT.name + ".sha256").read_text().split()[0] == sha256_of(SPLIT)
-    assert table["split"].value_counts().to_dict() == {"train": 362, "validation": 91}
+@pytest.mark.parametrize(
+    ("lungs", "counts"), [("whole", {"train": 362, "validation": 91}), ("fields", {"train": 483, "validation": 121})]
+)
+def test_the_committed_split_is_whole_and_its_patients_are_disjoint(lungs, counts):
+    path = SPLITS[lungs]
+    table = read_split(path)
+    assert path.with_name(path.name + ".sha256").read_text().split()[0] == sha256_of(path)
+    assert table["split"].value_counts().to_dict() == counts
     assert table["image_id"].is_unique
     assert (table.groupby("patient_id")["split"].nunique() == 1).all()
 
 
-@pytest.mark.skipif(not REGISTRY.is_file(), reason=f"no weights ship yet: {REGISTRY} is missing")
-def test_the_committed_dice_is_of_the_validation_part_and_registered():
-    split, table = read_split(SPLIT), pd.read_csv(FOLDER / "lungs_unet16_dice.csv")
-    assert set(table["image_id"]) == set(split.loc[split["split"] == "validation", "image_id"])
+@pytest.mark.parametrize("lungs", SPLITS)
+def test_the_committed_dice_is_of_held_out_images_and_registered(lungs):
+    split, name = read_split(SPLITS[lungs]), LUNG_NETWORKS[lungs]
+    table = pd.read_csv(FOLDER / f"{name}_dice.csv")
     assert table["image_id"].is_unique
-    measured = load_registry()["lungs_unet16"].measured
-    found = summarise_overlap(table)
-    assert {name: measured[name] for name in found} == pytest.approx(found)
+    held_out = table[table["image_id"].isin(split["image_id"])]
+    assert set(held_out["image_id"]) == set(split.loc[split["split"] == "validation", "image_id"])
+    others = table.loc[~table["image_id"].isin(held_out["image_id"]), "image_id"]
+    assert set(others.str.split("/").str[0]) == set(MEASURED[lungs])
+    measured = load_registry()[name].measured
+    found = summarise_overlap(held_out)
+    assert {key: measured[key] for key in found} == pytest.approx(found)
+
+
+def test_no_shipped_network_for_lung_fields_knows_a_classified_image():
+    """The masks of three papers come from it; those of Hertel's own paper were trained on Darwin's."""
+    sources = set(read_split(SPLITS["fields"])["image_id"].str.split("/").str[0])
+    assert sources == set(COLLECTIONS["fields"])
+    assert not sources & set(CLASSIFIED)
+
+
+# --- what the convention changes
+
+
+def test_the_difference_of_two_masks_by_hand():
+    whole, fields = np.zeros((2, 80, 100), np.uint8)
+    whole[10:71, 10:91] = 255
+    fields[10:71, 10:41] = fields[10:71, 60:91] = 255
+    box_iou, lost, share_fields, share_whole = difference_of_masks(fields, whole)
+    assert (box_iou, lost) == pytest.approx((1, 19 / 81)), "the heart lies within the box"
+    assert (share_fields, share_whole) == pytest.approx((61 * 62 / 8000, 61 * 81 / 8000))
+    fields[:, 60:] = 0
+    assert difference_of_masks(fields, whole)[0] < 0.5
+    assert np.isnan(difference_of_masks(fields, np.zeros_like(whole))[1])
 
 
 @pytest.mark.real
