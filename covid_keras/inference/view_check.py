@@ -157,7 +157,7 @@ def check_view(
     view_network : Network
         See `find_view_network`; run only if the picture seems to be a chest radiograph.
     segmenter : LungSegmenter
-        The shipped U-Net; the limits were chosen for its masks.
+        The shipped U-Net for whole lungs; the limits were chosen for its masks.
     lungs : ndarray of float32, shape (size, size), optional
         The U-Net's probabilities, if already computed.
     """

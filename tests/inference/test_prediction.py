@@ -74,7 +74,7 @@ def register(tmp_path, monkeypatch, segmenter):
     """Put networks set by hand into the registry, beside what is registered."""
     known = dict(REGISTERED)
     monkeypatch.setattr(registry, "load_registry", lambda: known)
-    monkeypatch.setattr(covid_keras.models, "LungSegmenter", lambda *_: segmenter)  # built and loaded once
+    monkeypatch.setattr(covid_keras.models, "LungSegmenter", lambda **_: segmenter)  # built and loaded once
     monkeypatch.setattr(covid_keras.models, "build_tiny", build_tiny, raising=False)
 
     def add(name: str = "tiny", classes=("negative", "COVID-19"), **given) -> WeightEntry:

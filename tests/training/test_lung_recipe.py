@@ -17,7 +17,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import sha256_of
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import find_duplicates
-from covid_keras.data.sources import load_source
+from covid_keras.data.sources import get_source, load_source
 from covid_keras.data.splits import check_disjoint, read_split
 from covid_keras.evaluation.overlap import mask_overlap, summarise_overlap
 from covid_keras.models import build_unet, load_weights
@@ -306,6 +306,11 @@ def test_no_shipped_network_for_lung_fields_knows_a_classified_image():
     sources = set(read_split(SPLITS["fields"])["image_id"].str.split("/").str[0])
     assert sources == set(COLLECTIONS["fields"])
     assert not sources & set(CLASSIFIED)
+
+
+@pytest.mark.parametrize("lungs", COLLECTIONS)
+def test_a_network_learns_and_is_measured_on_masks_of_its_convention(lungs):
+    assert {get_source(name).lungs for name in (*COLLECTIONS[lungs], *MEASURED[lungs])} == {lungs}
 
 
 # --- what the convention changes
