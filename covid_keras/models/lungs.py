@@ -29,6 +29,9 @@ BATCH = 16
 ALGORITHM = 1
 # Regions smaller than this fraction of the largest one are dropped (no lung is 10 % of the other).
 MIN_ISLAND = 0.1
+# Convention -> largest number of regions. Where a mask without the heart has a third one, it is mostly an arm, the
+# stomach or the space beside the patient; masks of whole lungs hardly ever have one, and stay as they were.
+LARGEST = {"fields": 2, "whole": None}
 MODES = ("shipped", "authors")
 # Image size and disk radius of COVID-CXNet's equalisation.
 EQUALISED_SIZE, EQUALISED_RADIUS = (320, 320), 40
@@ -63,8 +66,11 @@ def equalized_input(image: np.ndarray, size: int) -> np.ndarray:
     return unet_input(equalize_adaptive(resize_truncated(image, EQUALISED_SIZE), EQUALISED_RADIUS), size)
 
 
-def clean_mask(mask: np.ndarray) -> np.ndarray:
-    """Fill holes and drop small regions of a mask (H, W) of 0/255; an empty mask stays empty."""
+def clean_mask(mask: np.ndarray, largest: int | None = None) -> np.ndarray:
+    """Fill holes and drop small regions of a mask (H, W) of 0/255; an empty mask stays empty.
+
+    At most the `largest` regions are kept, by area; all if None.
+    """
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros_like(mask)
     cv2.drawContours(filled, contours, -1, 255, thickness=cv2.FILLED)
@@ -73,7 +79,7 @@ def clean_mask(mask: np.ndarray) -> np.ndarray:
         return filled
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
-    keep = areas >= MIN_ISLAND * areas.max()
+    keep = areas >= max(MIN_ISLAND * areas.max(), np.sort(areas)[-largest:][0] if largest else 0)
     return np.where(keep[labels], 255, 0).astype(np.uint8)
 
 
@@ -98,7 +104,11 @@ def saturated_mask(probability: np.ndarray, shape: tuple[int, int], threshold: f
 
 
 def probability_to_mask(
-    probability: np.ndarray, shape: tuple[int, int], threshold: float = 0.5, clean: bool = True
+    probability: np.ndarray,
+    shape: tuple[int, int],
+    threshold: float = 0.5,
+    clean: bool = True,
+    largest: int | None = None,
 ) -> np.ndarray:
     """Threshold a probability map to a mask of the radiograph's size.
 
@@ -109,8 +119,8 @@ def probability_to_mask(
         Height and width of the radiograph.
     threshold : float
         Probability from which a pixel is lung.
-    clean : bool
-        Apply `clean_mask`.
+    clean, largest : bool, int
+        Apply `clean_mask`, and its argument.
 
     Returns
     -------
@@ -118,7 +128,7 @@ def probability_to_mask(
     """
     full = cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
     mask = np.where(full >= threshold, 255, 0).astype(np.uint8)
-    return clean_mask(mask) if clean else mask
+    return clean_mask(mask, largest) if clean else mask
 
 
 def require_lungs(lungs: str) -> str:
@@ -233,7 +243,7 @@ class LungSegmenter:
         """Convert a probability map to a mask, uint8 (H, W) of 0/255, of size `shape`."""
         if self.mode == "authors":
             return saturated_mask(probability, shape, self.threshold)
-        return probability_to_mask(probability, shape, self.threshold, self.clean)
+        return probability_to_mask(probability, shape, self.threshold, self.clean, LARGEST[self.lungs])
 
     def masks(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return one mask per radiograph, uint8 0/255, of the same size."""

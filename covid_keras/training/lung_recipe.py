@@ -25,7 +25,7 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.sources.darwin_v7 import IGNORE, LUNG
 from covid_keras.evaluation.overlap import mask_overlap, summarise_overlap
-from covid_keras.models.lungs import probability_to_mask, unet_input
+from covid_keras.models.lungs import LARGEST, probability_to_mask, unet_input
 from covid_keras.models.unet import build_unet
 from covid_keras.models.weights import save_weights
 from covid_keras.training.fitting import Feed, epoch_bar, fit_epochs
@@ -110,6 +110,8 @@ class LungRecipe:
     motion : Augmentation
         The geometric augmentation, the same transform for a radiograph and its mask.
     tones : Tones
+    largest : int, optional
+        Largest number of regions of a mask (see `clean_mask`).
     """
 
     size: int = 224
@@ -122,6 +124,7 @@ class LungRecipe:
     seed: int = 0
     motion: Augmentation = _MOTION
     tones: Tones = field(default_factory=Tones)
+    largest: int | None = None
 
     def build(self) -> keras.Model:
         """Return the network, with random weights."""
@@ -146,6 +149,7 @@ RECIPES = {
             fill="constant",
         ),
         tones=Tones(gamma=1.0, contrast=0.3, brightness=0.15, opacity=0.9, equalised=0.3),
+        largest=LARGEST["fields"],
     ),
     "whole": LungRecipe(),
 }
@@ -271,14 +275,16 @@ def fit_unet(
     return model, pd.DataFrame(tracker.history).drop(columns="epoch")
 
 
-def measure(model: keras.Model, cohort: Cohort, threshold: float = 0.5, clean: bool = True) -> pd.DataFrame:
+def measure(
+    model: keras.Model, cohort: Cohort, threshold: float = 0.5, clean: bool = True, largest: int | None = None
+) -> pd.DataFrame:
     """Return Dice and IoU at the radiograph's own size, one row per image, worst first."""
     size, rows = model.input_shape[1], []
     for row in progress(cohort.table.itertuples(index=False), "measuring Dice", len(cohort)):
         image = read_image(row.path)
         truth = read_mask(row.mask_path, image.shape)
         probability = model.predict_on_batch(unet_input(image, size)[None])[0, ..., 0]
-        overlap = mask_overlap(probability_to_mask(probability, image.shape, threshold, clean), truth)
+        overlap = mask_overlap(probability_to_mask(probability, image.shape, threshold, clean, largest), truth)
         rows.append((row.image_id, row.patient_id, row.view, *overlap))
     columns = ["image_id", "patient_id", "view", "dice", "iou"]
     return pd.DataFrame(rows, columns=columns).sort_values("dice", ignore_index=True)
@@ -314,9 +320,9 @@ def run_recipe(
     save_weights(model, out / f"{name}.h5")
     plain = recipe.build()
     plain.set_weights(model.get_weights())
-    table = measure(plain, validation)
+    table = measure(plain, validation, largest=recipe.largest)
     summary = summarise_overlap(table)
-    tables = [table] if others is None else [table, measure(plain, others)]
+    tables = [table] if others is None else [table, measure(plain, others, largest=recipe.largest)]
     for file, frame in (("history.csv", history), ("dice.csv", pd.concat(tables))):
         with atomic_path(out / file) as temporary:
             frame.to_csv(temporary, index=False)

@@ -103,6 +103,16 @@ def test_the_dice_loss_alone_is_what_the_entropy_is_added_to():
     assert MaskedDiceCrossEntropy.from_config(MaskedDiceCrossEntropy(0.5).get_config()).entropy == 0.5
 
 
+def test_clean_mask_keeps_the_largest_regions():
+    mask = np.zeros((60, 100), np.uint8)
+    for left, width in ((5, 20), (40, 30), (80, 15)):
+        mask[10:50, left : left + width] = 255
+    assert (clean_mask(mask) == mask).all()
+    assert (clean_mask(mask, 2) == np.where(np.arange(100) < 80, mask, 0)).all()
+    assert (clean_mask(mask[:, :30], 2) == mask[:, :30]).all()
+    assert not clean_mask(np.zeros_like(mask), 2).any()
+
+
 def test_clean_mask_drops_islands_and_fills_holes():
     mask = np.zeros((100, 100), np.uint8)
     mask[20:80, 10:40] = mask[20:80, 60:90] = 255
