@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation import Grade
 from covid_keras.common.files import read_json
+from covid_keras.evaluation import Grade
 from covid_keras.evaluation.overlap import summarise_overlap
 from covid_keras.evaluation.possibility import NO_TARGETS
 from covid_keras.paper.paper import Paper
