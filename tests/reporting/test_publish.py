@@ -22,6 +22,7 @@ from covid_keras.reporting.audits import audit_of
 from covid_keras.reporting.overview import entries_of, headline
 from covid_keras.reporting.publish import (
     AUDIT,
+    CONVENTIONS,
     LUNGS,
     OVERVIEW,
     PICTURE,
@@ -50,7 +51,7 @@ each_readme = pytest.mark.parametrize("path", readmes(), ids=lambda path: str(pa
 def test_readmes_say_what_the_json_says(path):
     text = path.read_text(encoding="utf-8")
     assert filled(text) == text
-    places = sum(len(place.findall(text)) for place in (PLACE, LUNGS, AUDIT, TALLY))
+    places = sum(len(place.findall(text)) for place in (PLACE, LUNGS, CONVENTIONS, AUDIT, TALLY))
     assert text.count("<!-- ") == 2 * places
     assert text.count("<!-- end -->") == places
 
