@@ -22,7 +22,7 @@ def lungs_of(results: Results) -> str | None:
 def lung_notes(results: Results) -> tuple[tuple[str, str], ...]:
     """Return the caveat about the network that marked the lungs: how many of the run's images it was trained on."""
     lungs = lungs_of(results)
-    if lungs is None:
+    if lungs is None or not results.frames:
         return ()
     split = read_split(SPLITS[lungs])
     learnt = split.loc[split["split"] == "train", "image_id"]

@@ -66,7 +66,7 @@ def copied(tmp_path, monkeypatch) -> Paper:
     """Tabik et al. with files of their own, which a test may change; the audit is that of the committed file."""
     paper = load_paper(TABIK)
     audited_by(monkeypatch, overview.audit_of(paper))
-    for name in ("published.yaml", "protocol.yaml", "results/cpu.json"):
+    for name in ("published.yaml", "protocol.yaml", "results/cpu.json", "results/cpu-predictions.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(paper.folder / name, tmp_path / name)
     return dataclasses.replace(paper, folder=tmp_path)
