@@ -123,13 +123,15 @@ def _title(plan: Plan, name: str) -> str:
 
 
 def _print_grades(run: RunFolder) -> None:
-    """Print which grade the numbers can earn, decided from images and settings."""
+    """Print which grade the numbers beside printed ones can earn, decided from images and settings."""
     from covid_keras.paper.grading import RunGrading
+    from covid_keras.published.cells import load_published
 
+    printed = {cell.system for cell in load_published(run.paper.folder / "published.yaml")}
     grading = RunGrading(run.paper, run.protocol, run.used)
     found: dict[tuple[str, str], list[str]] = {}
     for name in run.protocol.systems:
-        if name in run.used.sources:
+        if name in run.used.sources and name in printed:
             found.setdefault(grading(name), []).append(run.paper.system(name).title)
     for (grade, reason), titles in found.items():
         print(f"{grade.capitalize()}: {'; '.join(titles)}{f' ({reason})' if reason else ''}", flush=True)

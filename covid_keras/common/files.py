@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -201,6 +202,15 @@ def fingerprint(value: Any) -> str:
     """Return a short stable key (16 hexadecimal digits) of a JSON-serialisable value."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def without_paths(text: str) -> str:
+    """Return a text with every absolute path in it reduced to its file name.
+
+    >>> without_paths("no PadChest in /home/me/data; C:\\\\me\\\\a.csv is empty (1/2)")
+    'no PadChest in data; a.csv is empty (1/2)'
+    """
+    return re.sub(r"(?<![^\s'\"(])(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*(?=\S)", "", text)
 
 
 def without_folders(value: Any) -> Any:

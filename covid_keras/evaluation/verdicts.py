@@ -13,7 +13,7 @@ class Grade(StrEnum):
     """How closely our experiment matches the paper's (decided by `covid_keras.paper.grading`).
 
     `REPRODUCTION`: the paper's data and protocol. `REPLICATION`: the same collections and protocol, with images drawn
-    or split anew, or at least three quarters of the paper's number of images. `STAND_IN`: other data or settings;
+    or split anew, or in another number that is close to the paper's. `STAND_IN`: other data or settings;
     shown, but not judged.
     """
 

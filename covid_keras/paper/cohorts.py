@@ -46,6 +46,7 @@ class Kind:
     """
 
     needs: ClassVar[tuple[str, ...]] = ()  # collections read
+    selects: ClassVar[tuple[str, ...]] = ()  # settings, other than numbers, that choose among their images
 
     @property
     def required(self) -> tuple[str, ...]:

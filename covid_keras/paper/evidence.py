@@ -12,6 +12,7 @@ from annotated_types import MinLen
 from covid_keras.common.settings import Count
 
 ALTERNATIVES = " or "
+ENOUGH = 0.75  # share of the smaller in the larger number of images from which on a number is a replication
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Evidence:
     images : dict
         Collection -> number of the paper's images. "a or b" are images of either collection; images that an earlier
         key has counted are not counted again.
+    classes : dict
+        Class of the systems -> number of the paper's images, if the collections do not tell the classes apart.
+    spare : tuple of str
+        Keys of `images` without which the numbers are still replications.
     tables : tuple of str
         Tables of the paper that the entry is about. Default: all.
     drawn : str
@@ -35,6 +40,8 @@ class Evidence:
 
     systems: Annotated[tuple[str, ...], MinLen(1)]
     images: Annotated[dict[str, Count], MinLen(1)]
+    classes: dict[str, Count] = field(default_factory=dict)
+    spare: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     drawn: str = ""
     differs: str = ""
@@ -60,6 +67,8 @@ class Found:
         The paper's number of images, and how many of them are there.
     differences : tuple of str
         The collections with another number of images, as text.
+    close : bool
+        Whether none of the numbers is too far from the paper's for a replication (`is_close`).
     others : dict
         Collections that the paper does not use -> number of images.
     """
@@ -67,7 +76,17 @@ class Found:
     wanted: int
     found: int
     differences: tuple[str, ...] = ()
+    close: bool = True
     others: dict[str, int] = field(default_factory=dict)
+
+
+def is_close(count: int, wanted: int) -> bool:
+    """Return whether a number of images is at least three quarters of the paper's, and at most four thirds.
+
+    >>> is_close(75, 100), is_close(74, 100), is_close(100, 75), is_close(101, 75)
+    (True, False, True, False)
+    """
+    return ENOUGH * wanted <= count and ENOUGH * count <= wanted
 
 
 def count_images(evidence: Evidence, used: Mapping[str, int]) -> Found:
@@ -89,7 +108,19 @@ def count_images(evidence: Evidence, used: Mapping[str, int]) -> Found:
     keys = {name: key for key, names in zip(evidence.images, evidence.collections, strict=True) for name in names}
     for name, key in keys.items():
         there[key] += left[name]
-    wanted = evidence.images.items()
-    differences = tuple(f"{key} {there[key]:,} instead of {count:,}" for key, count in wanted if there[key] != count)
-    others = {name: count for name, count in used.items() if count and name not in keys}
-    return Found(sum(evidence.images.values()), found, differences, others)
+    differences = _differences(there, evidence.images)
+    wanted, others = sum(evidence.images.values()), {name: n for name, n in used.items() if n and name not in keys}
+    needed = [key for key in evidence.images if key not in evidence.spare]
+    close = is_close(found, wanted) and all(is_close(there[key], evidence.images[key]) for key in needed)
+    return Found(wanted, found, differences, close, others)
+
+
+def count_classes(evidence: Evidence, used: Mapping[str, int]) -> Found:
+    """Compare the images used, by class, with the paper's."""
+    wanted, there = evidence.classes, {name: used.get(name, 0) for name in evidence.classes}
+    close = all(is_close(there[name], count) for name, count in wanted.items())
+    return Found(sum(wanted.values()), sum(there.values()), _differences(there, wanted), close)
+
+
+def _differences(there: Mapping[str, int], wanted: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(f"{key} {there[key]:,} instead of {n:,}" for key, n in wanted.items() if there[key] != n)

@@ -1,10 +1,11 @@
 """The grade of each system's numbers in a table of the paper, decided from what a run really used.
 
 Reproduction: all of the paper's images (section `evidence` of `protocol.yaml`), and every setting as in the paper's
-first profile. Replication: the same settings, and at least three quarters of the paper's number of images from its
-collections; images or division drawn anew where the paper does not publish which; or fewer repeats. Stand-in: anything
-else, such as fewer images, other collections, another size, other initial weights, or synthetic images. No system has a
-higher grade than the systems and the lung segmenter that it builds on.
+first profile. Replication: the same settings, and a number of images close to the paper's, from each of its collections
+and of each class (`covid_keras.paper.evidence.is_close`); images or division drawn anew where the paper does not
+publish which; or fewer repeats. Stand-in: anything else, such as fewer images, other collections, another size, other
+initial weights, or synthetic images. No system has a higher grade than the systems and the lung segmenter that it
+builds on.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.settings import CountOrZero, build
 from covid_keras.evaluation.verdicts import Grade
 from covid_keras.paper.changes import unread
-from covid_keras.paper.evidence import count_images
+from covid_keras.paper.evidence import Evidence, Found, count_classes, count_images
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.systems import Trained
 
-ENOUGH = 0.75  # share of the paper's number of images from which on a number is a replication
 PHANTOM = "phantom"
 FULL_PRECISION = "float32"
 _ORDER = tuple(Grade)
@@ -36,14 +38,26 @@ class Used:
     ----------
     sources : mapping
         System or segmenter -> {collection: images}.
+    classes : mapping
+        System -> {its class: images}.
     precision : str
     files : mapping
         "weights", or a weight file given by name -> why it is not the published one.
     """
 
-    sources: Mapping[str, Mapping[str, int]]
+    sources: dict[str, dict[str, CountOrZero]]
+    classes: dict[str, dict[str, CountOrZero]] = field(default_factory=dict)
     precision: str = FULL_PRECISION
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def recorded(cls, record: Mapping[str, Any], where: str) -> Used:
+        """Read what a run recorded; raise `UserError` if an entry is missing or malformed."""
+        keys = {"sources": "sources", "classes": "classes", "precision": "precision", "other_files": "files"}
+        missing = next((key for key in keys if key not in record), None)
+        if missing:
+            raise UserError(where, f"lacks the key {missing!r}", "Publish the run again")
+        return build(cls, {name: record[key] for key, name in keys.items()}, where)
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,8 @@ class RunGrading:
     def __call__(self, system: str, table: str = "") -> tuple[Grade, str]:
         """Return the grade, and what keeps the numbers from a higher one ("" for a reproduction)."""
         found = {reason: grade for grade, reason in self._limits(system, table)}
-        for name in self.paper.builds_on(system, self.protocol):
+        known = any(one.name == system for one in self.paper.systems)  # a paper may measure something beside them
+        for name in self.paper.builds_on(system, self.protocol) if known else ():
             found |= {f"{name}: {reason}": grade for grade, reason in self._limits(name, table) if reason not in found}
         worst = max(found.values(), key=_ORDER.index, default=Grade.REPRODUCTION)
         return worst, "; ".join(reason for reason, grade in found.items() if grade == worst)
@@ -76,6 +91,9 @@ class RunGrading:
         if reason := self.paper.system(name).surrogate(self.protocol):
             yield Grade.STAND_IN, reason
         yield from ((Grade.STAND_IN, reason) for reason in self.differences(name))
+        for file in self.protocol.files:
+            if file not in self.paper.registered and self.paper.reads(name, _key_of_file(file)):
+                yield Grade.REPLICATION, f"nothing tells whether the file given for {file} is the published one"
         ours, theirs = (self.paper.system(name).repeats(one) for one in (self.protocol, self.published))
         if ours < theirs:
             yield Grade.REPLICATION, f"repeats {ours} instead of {theirs}"
@@ -92,17 +110,26 @@ class RunGrading:
             return
         if evidence.differs:
             yield Grade.STAND_IN, evidence.differs
-        counts = count_images(evidence, used)
-        if counts.others:
-            listed = ", ".join(f"{other} {count:,}" for other, count in counts.others.items())
-            yield Grade.STAND_IN, f"images of other collections than the paper's: {listed}"
-        if counts.differences:
-            share = counts.found / counts.wanted
-            grade = Grade.STAND_IN if share < ENOUGH else Grade.REPLICATION
-            lead = f"{counts.found:,} of the paper's {counts.wanted:,} images"
-            yield grade, f"{lead} ({', '.join(counts.differences)})"
+        yield from self._of_numbers(name, evidence, count_images(evidence, used))
         if evidence.drawn:
             yield Grade.REPLICATION, evidence.drawn
+
+    def _of_numbers(self, name: str, evidence: Evidence, images: Found) -> Iterator[tuple[Grade, str]]:
+        if images.others:
+            listed = ", ".join(f"{other} {count:,}" for other, count in images.others.items())
+            yield Grade.STAND_IN, f"images of other collections than the paper's: {listed}"
+        if images.differences:
+            few = f"{images.found:,} of the paper's {images.wanted:,} images"
+            lead = few if images.found < images.wanted else "more images than the paper's"
+            yield _grade_of(images), f"{lead} ({', '.join(images.differences)})"
+        if not evidence.classes:
+            return
+        if name not in self.used.classes:
+            yield Grade.STAND_IN, f"the run has no record of the images of each class for {name}"
+            return
+        classes = count_classes(evidence, self.used.classes[name])
+        if classes.differences:
+            yield _grade_of(classes), f"images by class: {', '.join(classes.differences)}"
 
     def _unread(self, name: str, key: str) -> bool:
         """Return whether neither protocol's training of a system reads a setting."""
@@ -115,12 +142,18 @@ class RunGrading:
         """Return the settings of a system that are not the paper's, one text each."""
         ours, theirs = (self.paper.settings_read(name, one) for one in (self.protocol, self.published))
         keys = [key for key in dict.fromkeys([*theirs, *ours]) if ours.get(key) != theirs.get(key)]
+        # Of another kind of cohort, the collections decide.
+        keys = [key for key in keys if not key.startswith("cohort.") or (key in ours and key in theirs)]
         keys = [key for key in keys if not self._unread(name, key)]
         reasons = [_difference(key, ours.get(key), theirs.get(key)) for key in keys]
         reasons += [why for file, why in self.used.files.items() if self.paper.reads(name, _key_of_file(file))]
         if self.used.precision != FULL_PRECISION:
             reasons.append(f"computed in {self.used.precision}")
         return reasons
+
+
+def _grade_of(found: Found) -> Grade:
+    return Grade.REPLICATION if found.close else Grade.STAND_IN
 
 
 def _key_of_file(name: str) -> str:

@@ -21,7 +21,7 @@ from covid_keras.data.sources import unavailable
 from covid_keras.paper.cohorts import Asked, Cohorts
 from covid_keras.paper.evidence import Evidence
 from covid_keras.paper.protocol import Protocol, load_evidence, load_protocol, profile_names
-from covid_keras.paper.systems import System
+from covid_keras.paper.systems import System, Trained
 
 if TYPE_CHECKING:
     from covid_keras.models.lungs import LungSegmenter
@@ -106,13 +106,20 @@ class Paper:
         images = self.missing_images(protocol, data)
         for name in protocol.systems:
             system = self.system(name)
-            below = next((found[one] for one in system.below if one in found), None)
-            if reason := below or images.get(name) or system.missing(protocol, data):
+            if reason := images.get(name) or system.missing(protocol, data):
+                found[name] = reason
+        return self._with_all_above(found, protocol)
+
+    def _with_all_above(self, missing: Mapping[str, str], protocol: Protocol) -> dict[str, str]:
+        """Return the systems that are missing or build on one that is, each with the reason."""
+        found = {}
+        for name in protocol.systems:
+            if reason := next((missing[one] for one in self.chain(name) if one in missing), None):
                 found[name] = reason
         return found
 
     def missing_images(self, protocol: Protocol, data: Path | None) -> dict[str, str]:
-        """Return the systems of a profile whose images are not available, each with the reason."""
+        """Return the systems of a profile whose images, or those of a system below, are missing; and why."""
         found: dict[str, str] = {}
         if self.cohorts is None:
             return found
@@ -120,11 +127,11 @@ class Paper:
         for system in map(self.system, protocol.systems):
             if system.folds(protocol):  # others have no executions, and images of their own
                 evidence = self.evidence_of(system.name)
-                images = protocol.split_of(system.split).images
+                images = protocol.split_of(system.split).images if system.reads_split else {}
                 asked = Asked(evidence.collections if evidence else (), images, reason_of)
                 if reason := kind.missing(data, asked):
                     found[system.name] = reason
-        return found
+        return self._with_all_above(found, protocol)
 
     def sources(self, protocol: Protocol) -> tuple[str, ...]:
         """Return the collections that a profile reads."""
@@ -183,7 +190,8 @@ class Paper:
     def splits_of(self, protocol: Protocol, left_out: Container[str] = ()) -> tuple[str, ...]:
         """Return the names of the splits that the executions of the protocol's systems use, but for those left out."""
         systems = (self.system(name) for name in protocol.systems if name not in left_out)
-        return tuple(dict.fromkeys(system.split for system in systems if system.folds(protocol)))
+        reading = (system for system in systems if system.folds(protocol) and system.reads_split)
+        return tuple(dict.fromkeys(system.split for system in reading))
 
     @cached_property
     def evidence(self) -> tuple[Evidence, ...]:
@@ -228,10 +236,13 @@ class Paper:
         system = self.system(name)
         split = as_plain(protocol.split_of(system.split))
         nested: dict[str, Any] = {"size": list(protocol.size)} if system.reads_size(protocol) else {}
-        nested["weights"] = self.initial_weights(system, protocol)
+        nested["weights"] = self.initial_weights(system, protocol) if isinstance(system, Trained) else ""
         nested["training"] = system.learns_by(protocol)
         nested["options"] = as_plain(self.read_options(protocol))
-        nested["split"] = {key: split[key] for key in split if key not in ("repeats", "images")}
+        if system.reads_split:
+            nested["split"] = {key: split[key] for key in split if key not in ("repeats", "images")}
+        kind = self.cohorts.settings(protocol) if self.cohorts else None
+        nested["cohort"] = {key: getattr(kind, key) for key in getattr(kind, "selects", ())}
         return {key: value for key, value in flattened(nested).items() if self.reads(name, key)}
 
     def builds_on(self, name: str, protocol: Protocol) -> list[str]:

@@ -77,6 +77,8 @@ class System:
     origin: ClassVar[str] = ""
     # Layer for Grad-CAM, as in `covid_keras.explain.grad_cam`.
     heat_layer: ClassVar[str] = ""
+    # Whether the settings of its split determine its images.
+    reads_split: ClassVar[bool] = True
 
     @classmethod
     def like(cls, system: System, **changes: Any) -> Self:
@@ -365,6 +367,7 @@ class Released(System):
     restore: Callable[[Protocol, tuple[str, ...]], keras.Model]
 
     origin: ClassVar[str] = "as released"
+    reads_split: ClassVar[bool] = False
 
     def repeats(self, protocol: Protocol) -> int:
         return 1

@@ -229,8 +229,9 @@ class Results:
         facts = self.provenance
         if "sources" not in facts:  # published before version 0.2, with one reason for all
             return lambda system, table: (Grade.STAND_IN, str(facts.get("comparable") or NO_RECORD))
-        used = Used(facts["sources"], facts["precision"], facts["other_files"])
-        return cache(RunGrading(self.paper, resolved(self.protocol_text, self.paper.name), used))
+        where = f"results of {self.paper.name}, profile {self.profile}"
+        used = Used.recorded(facts, where)
+        return cache(RunGrading(self.paper, resolved(self.protocol_text, where), used))
 
     @cached_property
     def systems(self) -> dict[str, str]:

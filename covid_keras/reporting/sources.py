@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, read_record, without_folders
+from covid_keras.common.files import read_json, read_record, without_folders, without_paths
 from covid_keras.common.provenance import provenance
 from covid_keras.evaluation import Measured, measured_from_json, read_predictions, summarise
 from covid_keras.paper.paper import Paper
@@ -105,8 +105,9 @@ class RunSource:
                 cohort_counts=run.cohort.counts(),
                 surrogates={name: reason for name, reason in reasons.items() if reason},
                 sources=run.used.sources,
+                classes=run.used.classes,
                 other_files=run.used.files,
-                left_out=run.left_out,
+                left_out={name: without_paths(reason) for name, reason in run.left_out.items()},
                 precision=run.settings["precision"],
                 trained_with=records[0]["versions"],
                 trained_on=records[0]["machine"] | {"device": records[0]["device"]},

@@ -396,10 +396,12 @@ class RunFolder:
         """What its systems use, as the grades of their numbers need it; an image counts in whatever part it is."""
         sources = self.cohort.table["source"].to_numpy()
         systems = dict.fromkeys(execution.system.name for execution in self.executions())
-        taken = {name: sources[self.execution(name, 0, 0).division != ""] for name in systems}
-        counts = {name: pd.Series(found).value_counts().to_dict() for name, found in taken.items()}
+        taken = {name: self.execution(name, 0, 0).division != "" for name in systems}
+        labels = {name: self.paper.system(name).labelled(self.cohort).table["label"] for name in systems}
+        counts = {name: pd.Series(sources[rows]).value_counts().to_dict() for name, rows in taken.items()}
         counts |= self.paper.used_beside(self.protocol, self.cache.parent)
-        return Used(counts, self.settings["precision"], self.settings.get("files", {}))
+        classes = {name: labels[name][rows].value_counts().to_dict() for name, rows in taken.items()}
+        return Used(counts, classes, self.settings["precision"], self.settings.get("files", {}))
 
     def execution(self, system: str, repeat: int, fold: int) -> Execution:
         """Return one execution by its place in the tables."""

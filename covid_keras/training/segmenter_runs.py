@@ -288,7 +288,7 @@ class SegmentingPaper(Paper):
         marked = [name for name in protocol.systems if self._marks(self.system(name), protocol)]
         if marked and (reason := self.segmenters.missing(protocol, data)):
             found |= {name: reason for name in marked if name not in found}
-        return found
+        return self._with_all_above(found, protocol)
 
     def _marks(self, system: System, protocol: Protocol) -> str:
         """Return the paper's segmenter that marks the lungs for a system; "" if none does."""

@@ -76,6 +76,11 @@ def threshold_unread(protocol: Protocol) -> tuple[str, str] | None:
     return None if options_of(protocol).segmenters else ("no U-Net is trained", "Name one in options.segmenters")
 
 
+def view_unread(protocol: Protocol) -> tuple[str, str] | None:
+    """Return reason and remedy if no system of the run is the view filter or builds on it, else None."""
+    return None if "view" in protocol.systems else ("no system of this run uses the view filter", "Omit it")
+
+
 def check(protocol: Protocol) -> None:
     """Raise `UserError` for settings that exclude each other."""
     options = options_of(protocol)

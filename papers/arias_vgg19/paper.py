@@ -30,9 +30,13 @@ class AriasPaper(SegmentingPaper):
         "options.channels": networks.channels_unread,
         "options.kernel_bug": networks.kernel_bug_unread,
         "options.threshold": networks.threshold_unread,
+        "options.view": networks.view_unread,
     }
     option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {"kernel_bug": VGG16}
     readers: ClassVar[Mapping[str, tuple[str, ...]]] = {"files.vgg16": VGG16, "files.vgg19": ("*19",)}
+
+    def reads(self, name: str, key: str) -> bool:
+        return name == "view" if key == "options.view" else super().reads(name, key)
 
     def read_options(self, protocol: Protocol) -> Options:
         return options_of(protocol)
@@ -62,4 +66,5 @@ PAPER = AriasPaper(
         "vgg16": "VGG16 without top, Keras .h5 (ImageNet weights as keras.applications has them)",
         "vgg19": "VGG19 without top, likewise",
     },
+    registered={"vgg16": "vgg16_notop", "vgg19": "vgg19_notop"},
 )

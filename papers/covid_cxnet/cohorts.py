@@ -18,6 +18,7 @@ from covid_keras.paper.cohorts import (
     Kind,
     copied,
     joined,
+    missing_collection,
     one_hospital,
     phantom_folder,
     require,
@@ -73,14 +74,16 @@ class RadiographCohort(Kind):
     seed: int = 2020
     whole: bool = False
     needs: ClassVar = ("covid_cxnet", "chestxray14", "cohen")  # the last for the external test alone
+    selects: ClassVar = ("early", "children")
 
     def missing(self, data: Path | None, asked: Asked) -> str | None:
-        return super().missing(data, asked) or self.lacking(data, asked.images)
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        names = self.needs if self.outside else self.needs[:-1]
-        return (*names, *(("kermany",) if self.pediatric else ()), *(("jsrt",) if self.further else ()))
+        """Return what a system lacks: only some need Kermany's collection, or Cohen's for the external test."""
+        of_some = {
+            "kermany": self.pediatric and NORMAL_CHILD in asked.images,
+            "cohen": self.outside and any("cohen" in names for names in asked.collections),
+        }
+        names = (*self.needs[:2], *(name for name, wanted in of_some.items() if wanted))
+        return next(filter(None, map(asked.unavailable, names)), None) or self.lacking(data, asked.images)
 
     def lacking(self, data: Path | None, images: Mapping[str, int]) -> str | None:
         """Return why so many images per label (0: all) cannot be had; None if they can."""
@@ -105,12 +108,12 @@ class RadiographCohort(Kind):
         for label, count, name in (("Pneumonia", self.cap, CAP), ("No_findings", self.normal, NORMAL)):
             found = _shuffled(with_label(nih, label), rng)
             parts.append(_first(found, 0 if all_of_subset else count, f"NIH images {label}").assign(label=name))
-        if self.pediatric:
+        if self.pediatric and not missing_collection(["kermany"], data):
             kermany = with_label(load_source("kermany", data).table, "normal")
             found = _first(_shuffled(kermany, rng), self.pediatric, "Kermany's normal images")
             parts.append(found.assign(label=NORMAL_CHILD))
         parts.append(covid[aside].assign(label=COVID_ASIDE))
-        if self.outside:
+        if self.outside and not missing_collection(["cohen"], data):
             parts += self._external(pd.concat(parts, ignore_index=True), data, rng, made.parent)
         return joined(parts, LABELS, "COVID-CXNet against NIH ChestX-ray14")
 
@@ -129,10 +132,12 @@ class RadiographCohort(Kind):
         covid = covid[~covid["patient_id"].isin(normal["patient_id"])].head(self.outside)
         if not self.further:
             return [normal, covid]
-        others = with_label(load_source("jsrt", data).table, "normal")
-        others = _shuffled(others, rng).head(self.outside - len(normal)).assign(label=NORMAL_OUTSIDE)
         rest = with_label(cohen, COVID_OUTSIDE)
         rest = rest[~rest["image_id"].isin(covid["image_id"])].assign(label=COVID_FURTHER)
+        if missing_collection(["jsrt"], data):
+            return [normal, covid, rest]
+        others = with_label(load_source("jsrt", data).table, "normal")
+        others = _shuffled(others, rng).head(self.outside - len(normal)).assign(label=NORMAL_OUTSIDE)
         return [normal, others, covid, rest]
 
 

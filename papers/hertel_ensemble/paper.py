@@ -71,4 +71,5 @@ PAPER = HertelPaper(
     ),
     report="papers.hertel_ensemble.report",
     files={name: f"{one.kind} without top, Keras .h5 (as keras.applications has it)" for name, one in NETWORKS.items()},
+    registered={"vgg19": "vgg19_notop"},
 )

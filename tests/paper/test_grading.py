@@ -28,6 +28,8 @@ def graded(name: str, system: str, table: str = "", profile: str = "paper", chan
             whole[one.name] = Counter()
             for names, count in zip(found.collections, found.images.values(), strict=True):
                 whole[one.name][names[0]] += count
+    classes = {one.name: paper.evidence_of(one.name).classes for one in paper.systems if one.name in whole}
+    used["classes"] = classes | used.get("classes", {})
     return RunGrading(paper, protocol, Used(whole | (sources or {}), **used))(system, table)
 
 
@@ -79,6 +81,67 @@ def test_a_shortfall_of_images_is_said_and_a_large_one_makes_a_stand_in(used, gr
 
 
 @pytest.mark.parametrize(
+    ("name", "system", "used", "words"),
+    [
+        (HERTEL, "densenet201_multi", {"covidx": 14128, "ricord": 1, "bimcv_positive": 1}, "ricord 1 instead of 922"),
+        (HERTEL, "densenet201_multi", {"covidx": 30000, "ricord": 922, "bimcv_positive": 2474}, "more images"),
+        (CXNET, "base_v2", {"covid_cxnet": 3, "chestxray14": 3000}, "covid_cxnet 3 instead of 400"),
+        (CXNET, "base_v1", {"covid_cxnet": 300, "kermany": 1, "chestxray14": 299}, "kermany 1 instead of 151"),
+        (ARIAS, "unet1", {"montgomery": 138, "nih_masks": 100, "jsrt": 100}, "jsrt 100"),
+    ],
+)
+def test_a_collection_that_is_all_but_missing_or_far_larger_makes_a_stand_in(name, system, used, words):
+    found, reason = graded(name, system, sources={system: used})
+    assert found == OTHER
+    assert words in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "system", "classes", "grade"),
+    [
+        (TABIK, "resnet50_full", {"N": 426, "P": 426}, SAME),
+        (TABIK, "resnet50_full", {"N": 400, "P": 426}, REDRAWN),
+        (TABIK, "resnet50_full", {"N": 226, "P": 626}, OTHER),
+        (CXNET, "flat", {"normal": 5569, "CAP": 1431, "COVID-19": 700}, OTHER),
+        (HERTEL, "average_binary", {"COVID-19": 617, "no COVID-19": 13511}, OTHER),
+        (ARIAS, "view19", {"frontal": 3296}, OTHER),
+    ],
+)
+def test_each_class_must_be_close_to_the_papers_in_number(name, system, classes, grade):
+    found, reason = graded(name, system, classes={system: classes})
+    assert found == grade
+    assert ("by class" in reason) == (grade != SAME)
+
+
+def test_a_run_without_counts_by_class_is_not_judged():
+    paper = load_paper(TABIK)
+    grading = RunGrading(paper, paper.protocol("paper"), Used({"resnet50_full": {"covidgr": 852}}))
+    assert grading("resnet50_full")[0] == OTHER
+
+
+RECORD = {"sources": {"a": {"covidgr": 852}}, "classes": {}, "precision": "float32", "other_files": {}}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"precision": ...}, "precision"),
+        ({"classes": ...}, "classes"),
+        ({"sources": {"a": {"covidgr": -5}}}, "sources.a.covidgr is -5"),
+        ({"sources": {"a": {"covidgr": "852"}}}, "sources.a.covidgr"),
+        ({"sources": {"a": None}}, "sources.a"),
+        ({"sources": []}, "sources"),
+        ({"other_files": {"vgg16": 1}}, "files.vgg16"),
+    ],
+)
+def test_a_malformed_record_is_one_line(change, words):
+    assert Used.recorded(RECORD, "smoke.json").sources == {"a": {"covidgr": 852}}
+    forged = {key: value for key, value in (RECORD | change).items() if value is not ...}
+    with pytest.raises(UserError, match=f"^smoke.json.*{re.escape(words)}"):
+        Used.recorded(forged, "smoke.json")
+
+
+@pytest.mark.parametrize(
     ("name", "lacking", "untouched", "touched"),
     [
         (CXNET, {"flat": {"covid_cxnet": 700, "chestxray14": 4931}}, "cxnet_v1", "flat"),
@@ -112,6 +175,9 @@ def test_missing_images_touch_the_systems_that_need_them_alone(name, lacking, un
         (ARIAS, {"options": {"segmenters": {"unet3": {"size": 64}}}}, "exp1_e", "exp1_c", "unet3: 64 px"),
         (HERTEL, {"options": {"ensemble": {"ties": "lowest"}}}, "vote_gr", "densenet201_gr", "ties lowest"),
         (HERTEL, {"splits": {"covidgr": {"test": 0.5}}}, "average_gr", "average_binary", "test 0.5 instead of 0.2"),
+        (TABIK, {"split": {"folds": 3}}, "resnet50_crop", "covid_caps_pretrained", "folds 3 instead of 5"),
+        (ARIAS, {"options": {"view": "best"}}, "exp1_c", "comparison_c", "view best instead of vgg19"),
+        (ARIAS, {"options": {"view": "best"}}, "view", "view_balanced", "view best"),
     ],
 )
 def test_a_changed_setting_touches_who_reads_it_and_builds_on_it(name, changes, touched, untouched, words):
@@ -133,6 +199,12 @@ def test_a_changed_setting_touches_who_reads_it_and_builds_on_it(name, changes, 
 def test_what_has_no_influence_on_results_leaves_the_grade(changes):
     assert graded(TABIK, "resnet50_crop", changes=changes) == (SAME, "")
     assert graded(CXNET, "base_v2", changes={"options": {"lime_samples": 5}}) == graded(CXNET, "base_v2")
+    assert graded(CXNET, "base_v2", changes={"cohort": {"seed": 5}}) == graded(CXNET, "base_v2")
+
+
+def test_which_images_of_a_collection_are_taken_counts():
+    found, reason = graded(CXNET, "base_v2", changes={"cohort": {"children": True}})
+    assert (found, "children true" in reason) == (OTHER, True)
 
 
 def test_fewer_repeats_make_a_replication():
@@ -147,6 +219,16 @@ def test_files_and_precision_are_said():
     assert graded(TABIK, "resnet50_crop", precision="bf16") == (OTHER, "computed in bf16")
     given = {"files": {"chexnet": "/chexnet.h5"}, "weights": "none"}
     assert graded(CXNET, "cxnet_v1", changes=given)[0] == REDRAWN, "CheXNet's file is what it starts from"
+    both = {"files": {"vgg16": "/vgg16.h5", "vgg19": "/vgg19.h5"}, "weights": "none"}
+    assert graded(ARIAS, "comparison_c", changes=both) == graded(ARIAS, "comparison_c")
+    assert graded(ARIAS, "comparison_c", changes=both, files={"vgg19": "another"})[0] == OTHER
+
+
+def test_a_file_without_a_known_digest_makes_a_replication():
+    given = {"files": {"resnet18": "/resnet18.npz"}}
+    found, reason = graded(TABIK, "covid_sdnet", changes=given)
+    assert (found, "resnet18" in reason) == (REDRAWN, True)
+    assert graded(TABIK, "resnet50_crop", changes=given) == (SAME, "")
 
 
 def test_another_profile_earns_its_grade():

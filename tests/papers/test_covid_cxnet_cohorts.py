@@ -137,11 +137,18 @@ def test_what_is_missing_is_said_for_the_systems_that_need_it(collections, tmp_p
         reason = kind.missing(collections, Asked((), images, lambda collection: None))
         assert reason is None if subset else "Data_Entry_2017.csv" in reason, name
     assert PAPER.missing_images(cpu, collections) == {}
-    assert all("Kermany" in reason for reason in PAPER.missing_images(paper, collections).values())
+    missing = PAPER.missing_images(paper, collections)
+    lacking_kermany = {name for name, reason in missing.items() if "Kermany" in reason}
+    assert {"base_v1", "base_v1_external"} < lacking_kermany
+    assert {"base_v2", "cxnet_v1", "flat"} < set(missing) - lacking_kermany, "the whole of NIH's collection"
+    assert not [name for name in missing if "_released" in name]
     for name in ("COVID-CXNet", "nih-chestxray14-subset"):
         (tmp_path / name).symlink_to(collections / name)
     reasons = PAPER.missing_images(cpu, tmp_path).values()
     assert all("COVID-19 Image Data Collection" in reason for reason in reasons)
+    assert set(PAPER.missing_images(cpu, tmp_path)) == {"base_v1_external"}
+    labels = set(PAPER.cohort(cpu, tmp_path, tmp_path / "made").table["label"])
+    assert labels == {*CLASSES}
     assert PAPER.missing_images(PAPER.protocol("cpu", {"cohort": {"outside": 0}}), tmp_path) == {}
 
 

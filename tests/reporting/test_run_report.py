@@ -11,11 +11,12 @@ import yaml
 
 from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, without_folders
+from covid_keras.common.files import read_json, without_folders, write_json
 from covid_keras.evaluation import compute_metrics, read_predictions, write_predictions
 from covid_keras.reporting.results import Results, banner_of
 from covid_keras.reporting.run import report_run
 from covid_keras.reporting.sources import read_protocol_text
+from covid_keras.training.runfolder import RunFolder
 from tests.helpers.made_runs import with_changed_file
 from tests.helpers.pages import Page
 
@@ -126,6 +127,25 @@ def test_the_papers_own_data_get_verdicts_and_no_banner(made):
     assert frame["outcome"].tolist() == ["reproduced", "reproduced", ""]
     assert frame["reason"].tolist() == ["", "", "not run"]
     assert banner_of(Results.of(run)) == ""
+
+
+def test_a_run_from_a_given_weight_file_is_graded(made):
+    made.measured_on({"made": 24})
+    run = made.finished(weights="/home/me/resnet.h5", left_out={"b": "no images in /home/me/data"})
+    results = Results.of(run)
+    assert results.comparison["grade"].tolist() == ["stand-in", "stand-in", ""], "profile smoke starts from none"
+    assert results.left_out == {"b": "no images in data"}
+
+
+def test_a_run_that_recorded_a_setting_that_no_longer_exists_goes_on(made):
+    run = made.finished(keep=slice(1))
+    text = (run.path / "protocol.yaml").read_text() + "comparable: no\n"
+    with_changed_file(run, "protocol.yaml", text)
+    record = read_json(run.path / "run.json")
+    record["identity"]["protocol"]["comparable"] = "no"
+    write_json(run.path / "run.json", record)
+    assert RunFolder.open(run.path).protocol == run.protocol
+    assert [one.done for one in made.run().executions()] == [True, False]
 
 
 @pytest.mark.parametrize(

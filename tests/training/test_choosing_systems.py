@@ -296,6 +296,7 @@ def test_what_is_trained_beside_comes_before_the_report(tiny_paper, tmp_path, mo
 
     plan = _plan(tmp_path, Finishing)
     run = SimpleNamespace(path=plan.out, executions=lambda: [SimpleNamespace(done=True), SimpleNamespace(done=done)])
+    monkeypatch.setattr(workflow, "_print_grades", lambda run: None)
     monkeypatch.setattr("covid_keras.training.plan.make_plan", lambda options: plan)
     monkeypatch.setattr("covid_keras.training.preparing.prepare_run", lambda given: run)
     monkeypatch.setattr("covid_keras.training.schedulers.run_executions", lambda *given: said.append("executions"))

@@ -12,6 +12,7 @@ from covid_keras.commands.reproduce import _banner
 from covid_keras.models.imagenet import IMAGENET_NOTOP_MD5
 from covid_keras.paper.registered import load_paper
 from covid_keras.training.plan import choose_profile, make_plan, missing_systems, other_files, print_counts, settings_of
+from tests.helpers.collections import make_covidgr
 from tests.helpers.refusals import refused
 
 
@@ -91,6 +92,15 @@ def test_the_profile_is_the_most_demanding_with_half_of_its_images(
 
     monkeypatch.setattr(type(paper), "missing_images", missing)
     assert choose_profile(paper, tmp_path, asked=True) == chosen
+
+
+def test_an_ensemble_without_members_counts_as_missing(tmp_path):
+    hertel = load_paper("hertel_ensemble")
+    make_covidgr(tmp_path, ["N/N0", "P/P0"], "P0,MILD")
+    missing = hertel.missing_images(hertel.protocol("paper"), tmp_path)
+    assert missing["average_gr"] == missing["vgg19_gr"]
+    assert "Darwin" in missing["average_gr"], "no masks for the ResUNet"
+    refused("lacks the images of every profile", choose_profile, hertel, tmp_path, asked=True)
 
 
 # --- weight files that are given by name

@@ -51,7 +51,9 @@ class Made(Paper):
         return HERE / ("divided.yaml" if self.name == "hooks" else "protocol.yaml")
 
     def protocol(self, profile: str, changes: dict[str, Any] | None = None) -> Any:
-        return dataclasses.replace(super().protocol(profile, changes), paper=self.name)
+        names = [one.name for one in self.systems]
+        own = {} if "a" in names else {"systems": names}  # the file names "a"
+        return dataclasses.replace(super().protocol(profile, own | (changes or {})), paper=self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
