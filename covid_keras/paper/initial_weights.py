@@ -1,4 +1,4 @@
-"""Validate user-supplied initial weights before any network is built."""
+"""Find weight files, and validate user-supplied initial weights before any network is built."""
 
 from __future__ import annotations
 
@@ -6,8 +6,38 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from covid_keras.common.errors import UserError
+from covid_keras.models.registry import find_weights
 from covid_keras.models.weight_kinds import require_weight_file
 from covid_keras.paper.protocol import Protocol
+
+
+def weight_file(protocol: Protocol, name: str, registered: str) -> Path:
+    """Return the path of a released weight file: the user's if given, else the registered one.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    name : str
+        Its name in `--checkpoint NAME=FILE`.
+    registered : str
+        Its name in `weights/registry.yaml`.
+
+    Raises
+    ------
+    UserError
+        If no file is given, and the registered one is missing or altered.
+    """
+    given = protocol.files.get(name)
+    return Path(given) if given else find_weights(registered).path
+
+
+def weight_file_missing(protocol: Protocol, name: str, registered: str) -> str | None:
+    """Return None if `weight_file` finds the file, else the reason and the command that downloads it."""
+    try:
+        weight_file(protocol, name, registered)
+    except UserError as error:
+        return f"{error.subject} {error.problem}; `covid-keras weights download {registered}`"
+    return None
 
 
 def check_initial_weights(protocol: Protocol, names: Iterable[str], networks: str, width: float) -> None:

@@ -450,8 +450,6 @@ def reasons_of(paper: Paper, found: Results | None, frame: pd.DataFrame) -> list
     absent |= {name: name for name in missing["system"] if name not in {**absent, **systems}}
     for why, names in grouped((left_out.get(name, absent_words), name) for name in absent).items():
         count = int(missing["system"].isin(names).sum())
-        # Older results repeat this in the reason.
-        why = why.removeprefix(f"{NOT_RUN}: ")
         reasons.append(Reason(NOT_RUN, count, why, "; ".join(absent[name] for name in names)))
     for state, block in ((NO_COUNTERPART, "no_counterpart"), (LOST, "lost")):
         part = frame[frame["state"] == state]

@@ -62,7 +62,7 @@ class SourceControl(Vgg):
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
         """Return None if the cohort has non-COVID-19 pneumonia from both collections."""
         if isinstance(labels.COHORTS.settings(protocol), labels.PublishedCohort):
-            return "not run: the paper's COVID-19 collections label no other pneumonia"
+            return "the paper's COVID-19 collections label no other pneumonia"
         return None
 
 

@@ -121,5 +121,5 @@ def chexnet_missing(protocol: Protocol) -> str | None:
 def baselines_missing(protocol: Protocol, frozen: bool) -> str | None:
     """Return the reason not to train a baseline: its frozen layers would keep random weights; else None."""
     if protocol.weights == "none" and frozen:
-        return "not run: its frozen layers need ImageNet weights, and the protocol starts from random ones"
+        return "its frozen layers need ImageNet weights, and the protocol starts from random ones"
     return None

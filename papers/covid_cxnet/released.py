@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from covid_keras.common.errors import UserError
 from covid_keras.data.preparation import Preparation
-from covid_keras.models.registry import find_weights, load_registry
+from covid_keras.models.registry import load_registry
 from covid_keras.paper import Released
 from covid_keras.paper.execution import Execution
+from covid_keras.paper.initial_weights import weight_file, weight_file_missing
 from covid_keras.paper.protocol import Protocol
 from papers.covid_cxnet import images
 from papers.covid_cxnet.cohorts import COVID, COVID_ASIDE, COVID_FURTHER, NORMAL, NORMAL_CHILD, OUTSIDE
@@ -47,21 +47,14 @@ class AuthorsBase(OneSigmoid, Released):
     restore: Any = None  # `network` needs `file`
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        try:
-            self._path(protocol)
-        except UserError as error:
-            return f"not run: {error.subject} {error.problem}; `covid-keras weights download {self.file}`"
-        return None
+        return weight_file_missing(protocol, self.file, self.file)
 
     def network(self, execution: Execution) -> keras.Model:
         from covid_keras.models import build_base_cnn, load_weights
 
         model = build_base_cnn(load_registry()[self.file].input_shape)
-        load_weights(model, self._path(execution.protocol))
+        load_weights(model, weight_file(execution.protocol, self.file, self.file))
         return model
-
-    def _path(self, protocol: Protocol) -> Path:
-        return Path(protocol.files.get(self.file) or find_weights(self.file).path)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,13 +134,13 @@ def no_pneumonia(protocol: Protocol, data: Path | None) -> str | None:
     """Return None if COVIDNet's third class is available, else the reason."""
     settings = COHORTS.settings(protocol)
     if not settings.pneumonia:
-        return "not run: the protocol has no pneumonia images, COVIDNet's third class"
+        return "the protocol has no pneumonia images, COVIDNet's third class"
     if not isinstance(settings, CovidgrCohort):
         return None
     if reason := unavailable("chestxray14", data):
-        return f"not run: no pneumonia images (NIH ChestX-ray14) for COVIDNet's third class: {reason}"
+        return f"no pneumonia images (NIH ChestX-ray14) for COVIDNet's third class: {reason}"
     if (found := len(with_label(load_source("chestxray14", data).table, "Pneumonia"))) < (wanted := settings.pneumonia):
-        return f"not run: NIH ChestX-ray14 here has {found} pneumonia images for COVIDNet's third class, not {wanted}"
+        return f"NIH ChestX-ray14 here has {found} pneumonia images for COVIDNet's third class, not {wanted}"
     return None
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covid_keras.common.errors import UserError
-from covid_keras.models.registry import find_weights, load_registry
+from covid_keras.models.registry import load_registry
 from covid_keras.models.weight_kinds import require_weight_file
-from covid_keras.paper.initial_weights import require_full_width
+from covid_keras.paper.initial_weights import require_full_width, weight_file, weight_file_missing
 from covid_keras.paper.protocol import Protocol, TrainingSettings
 from papers.covid_sdnet.cohorts import COVIDNET_CLASSES
 from papers.covid_sdnet.settings import Options, options_of
@@ -16,7 +15,8 @@ from papers.covid_sdnet.settings import Options, options_of
 if TYPE_CHECKING:
     import keras
 
-CAPS_FILE = "covid_caps_binary_86"
+# COVID-CAPS: name in --checkpoint NAME=FILE, registered file.
+CAPS, CAPS_FILE = "covid_caps", "covid_caps_binary_86"
 
 
 def initial_weights(protocol: Protocol, name: str) -> str:
@@ -107,22 +107,12 @@ def fine_tune_caps(model: keras.Model, protocol: Protocol) -> None:
     from covid_keras.models import load_weights
 
     if options_of(protocol).covid_caps.initial == "released":
-        load_weights(model, caps_file(protocol))
-
-
-def caps_file(protocol: Protocol) -> Path:
-    """Return the COVID-CAPS checkpoint: the user's, else the registered one, verified."""
-    given = protocol.files.get("covid_caps")
-    return Path(given) if given else find_weights(CAPS_FILE).path
+        load_weights(model, weight_file(protocol, CAPS, CAPS_FILE))
 
 
 def caps_missing(protocol: Protocol) -> str | None:
     """Return None if the checkpoint is at hand, else the reason."""
-    try:
-        caps_file(protocol)
-    except UserError as error:
-        return f"not run: {error.subject} {error.problem}; `covid-keras weights download {CAPS_FILE}`"
-    return None
+    return weight_file_missing(protocol, CAPS, CAPS_FILE)
 
 
 def released_caps_size() -> tuple[int, int]:
@@ -137,7 +127,7 @@ def restore_covid_caps(protocol: Protocol, classes: tuple[str, ...]) -> keras.Mo
 
     size = load_registry()[CAPS_FILE].input_shape
     model = build_covid_caps(size, len(classes))
-    load_weights(model, caps_file(protocol))
+    load_weights(model, weight_file(protocol, CAPS, CAPS_FILE))
     return model
 
 
@@ -188,7 +178,7 @@ def perceptual_unread(protocol: Protocol) -> tuple[str, str] | None:
 def resnet18_missing(protocol: Protocol) -> str | None:
     """Return None where the transformation network has what its classifier starts from."""
     if protocol.weights != "none" and "resnet18" not in protocol.files:
-        return "not run: ResNet-18's ImageNet weights are not given: --checkpoint resnet18=FILE (torchvision's)"
+        return "ResNet-18's ImageNet weights are not given: --checkpoint resnet18=FILE (torchvision's)"
     return None
 
 

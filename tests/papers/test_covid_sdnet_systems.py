@@ -18,8 +18,9 @@ from covid_keras.data.splits import patient_folds
 from covid_keras.evaluation import Measured, compare, load_published
 from covid_keras.models import build_covid_caps, build_covidnet
 from covid_keras.models.weights import save_weights
+from covid_keras.paper import initial_weights
 from covid_keras.paper.grading import RunGrading, Used
-from papers.covid_sdnet import networks, transforms
+from papers.covid_sdnet import transforms
 from papers.covid_sdnet.cohorts import CLASSES, COVIDNET_CLASSES, PNEUMONIA, no_pneumonia, without_normal_pcr
 from papers.covid_sdnet.paper import PAPER, RETRAINED
 from papers.covid_sdnet.systems import NO_NORMAL_PCR, WithoutNormalPcr
@@ -254,8 +255,8 @@ def test_released_networks_say_what_they_lack(monkeypatch, tmp_path):
     def gone(name):
         raise UserError(name, "is not here", "Get it")
 
-    monkeypatch.setattr(networks, "find_weights", gone)
-    assert caps.missing(protocol, None).startswith("not run: covid_caps_binary_86 is not here; `covid-keras weights")
+    monkeypatch.setattr(initial_weights, "find_weights", gone)
+    assert caps.missing(protocol, None).startswith("covid_caps_binary_86 is not here; `covid-keras weights")
     assert covidnet.missing(protocol, None) == "checkpoint not obtainable"
     given = PAPER.protocol("smoke", {"files": {"covid_caps": "/a.h5", "covidnet": "/b.h5"}})
     assert caps.missing(given, None) is covidnet.missing(given, None) is None
@@ -281,7 +282,7 @@ def test_retrained_covid_caps_starts_from_the_checkpoint(tmp_path, monkeypatch):
 
     given = begun(changes | {"files": {"covid_caps": str(path)}})
     assert all(np.array_equal(*pair) for pair in zip(given, released.get_weights(), strict=True))
-    monkeypatch.setattr(networks, "find_weights", lambda name: SimpleNamespace(path=path))
+    monkeypatch.setattr(initial_weights, "find_weights", lambda name: SimpleNamespace(path=path))
     found = begun(changes)
     assert all(np.array_equal(*pair) for pair in zip(found, given, strict=True))
     assert not np.array_equal(begun({"files": {"covid_caps": str(path)}})[0], given[0]), "the phantom's are random"
@@ -291,7 +292,7 @@ def test_retrained_covid_caps_needs_the_checkpoint_only_where_it_starts_from_it(
     def gone(name):
         raise UserError(name, "is not here", "Get it")
 
-    monkeypatch.setattr(networks, "find_weights", gone)
+    monkeypatch.setattr(initial_weights, "find_weights", gone)
     for system in map(PAPER.system, ("covid_caps_retrained", "covid_caps_retrained" + NO_NORMAL_PCR)):
         assert "covid_caps_binary_86" in system.missing(PAPER.protocol("paper"), None)
         random = {"options": {"covid_caps": {"initial": "glorot"}}}
@@ -330,7 +331,7 @@ def test_surrogates_and_what_was_not_run_are_not_judged():
         for name in ALL
         if name not in ("covidnet_pretrained", "covid_caps_pretrained")
     ]
-    left_out = {"covidnet_pretrained": "checkpoint not obtainable", "covid_caps_pretrained": "not run: no file"}
+    left_out = {"covidnet_pretrained": "checkpoint not obtainable", "covid_caps_pretrained": "no file"}
     sources = {name: {"covidgr": 700 if name.endswith("_no_normal_pcr") else 852} for name in ALL}
     sources |= {name: images | {"chestxray14": 426} for name, images in sources.items() if name.startswith("covidnet")}
     table = compare(cells, measured, 2.0, RunGrading(PAPER, protocol, Used(sources)), left_out)
@@ -340,7 +341,7 @@ def test_surrogates_and_what_was_not_run_are_not_judged():
         for name, rows in table.groupby("system")
     }
     assert verdicts["covidnet_pretrained"] == {("", "", "checkpoint not obtainable")}
-    assert verdicts["covid_caps_pretrained"] == {("", "", "not run: no file")}
+    assert verdicts["covid_caps_pretrained"] == {("", "", "no file")}
     for name in ("covidnet_retrained", "covidnet_retrained_no_normal_pcr"):
         assert verdicts[name] == {("stand-in", "", surrogates[name])}
     for name in ("resnet50_crop", "covid_sdnet", "fucitnet_no_normal_pcr"):
