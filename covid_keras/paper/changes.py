@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from covid_keras.common.errors import UserError
-from covid_keras.paper.paper import Paper, is_reader
+from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import AugmentationSettings, Protocol, TrainingSettings
 from covid_keras.paper.systems import System, Trained
 from covid_keras.paper.unfreezing import SCRATCH, WHOLE, stages_of
@@ -225,7 +225,8 @@ class _Checks:
         """Check an option against the paper's `option_readers`."""
         key = ".".join(path)
         for option, readers in self.paper.option_readers.items():
-            if _within(key, option) and not any(is_reader(system.name, readers) for system in self.systems):
+            read = (self.paper.reads(system.name, f"options.{option}") for system in self.systems)
+            if _within(key, option) and not any(read):
                 return f"no system of this run reads options.{option}", f"Name one in systems: {', '.join(readers)}"
         return None
 

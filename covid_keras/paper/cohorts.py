@@ -47,20 +47,25 @@ class Kind:
 
     needs: ClassVar[tuple[str, ...]] = ()  # collections read
     selects: ClassVar[tuple[str, ...]] = ()  # settings, other than numbers, that choose among their images
+    # Whether the cohort is made of the available ones of its collections, so that each system requires its own alone.
+    partial: ClassVar[bool] = False
 
     @property
     def required(self) -> tuple[str, ...]:
         """The collections without which the cohort cannot be made, by its settings."""
         return self.needs
 
-    @property
-    def of_what_is_there(self) -> bool:
-        """Whether the cohort is made of those of its collections that are there, and each system needs its own."""
-        return False
-
     def missing(self, data: Path | None, asked: Asked) -> str | None:
-        """Return None if the images of a system are available, else what is missing."""
-        if not (self.of_what_is_there and asked.collections):
+        """Return None if the images of a system are available, else what is missing.
+
+        Parameters
+        ----------
+        data : Path or None
+            Root of the collections.
+        asked : Asked
+            What the system needs.
+        """
+        if not (self.partial and asked.collections):
             return next(filter(None, map(asked.unavailable, self.required)), None)
         for names in asked.collections:
             reasons = [asked.unavailable(name) for name in names]
@@ -69,8 +74,8 @@ class Kind:
         return None
 
     def here(self, data: Path | None) -> list[str]:
-        """Return those of its collections that are in the data folder; raise `UserError` if there is none."""
-        found = [name for name in self.needs if not missing_collection((name,), data)]
+        """Return those of its collections that can be read; raise `UserError` if none can."""
+        found = [name for name in self.needs if not unavailable(name, data)]
         if self.needs and not found:
             raise UserError("data", missing_collection(self.needs, data) or "", "See `covid-keras data list`")
         return found

@@ -70,11 +70,11 @@ class Paper:
     cohorts: ClassVar[Cohorts | None] = None
     # Options read by some systems only: key below `options` -> prefixes of those systems' names (`*`: any text).
     option_readers: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # The same for "weights" (initial weights of the protocol) and "files.NAME" (a given weight file).
+    readers: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     # Settings read under a condition only: dotted path -> function of the protocol, which returns reason and remedy if
     # the setting is not read.
     conditions: ClassVar[Mapping[str, Callable[[Protocol], tuple[str, str] | None]]] = {}
-    # The same for "weights" (initial weights of the protocol) and "files.NAME" (a given weight file).
-    readers: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     # Options for figures only, without influence on any number.
     figure_options: ClassVar[tuple[str, ...]] = ()
 

@@ -23,7 +23,7 @@ from covid_keras.common.settings import as_plain, flattened
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import duplicate_groups, find_duplicates
 from covid_keras.data.preparation import Preparation
-from covid_keras.data.sources import get_source, load_source
+from covid_keras.data.sources import load_source, unavailable
 from covid_keras.data.splits import hold_out
 from covid_keras.evaluation import Measured
 from covid_keras.evaluation.overlap import OVERLAP, RECORD, measured_part, parts_of, read_overlap
@@ -56,7 +56,7 @@ class PaperSegmenters(ABC):
     collections : mapping
         Kind of cohort -> collections with human masks for training.
     spare : tuple of str
-        Those of `collections` without which they are trained all the same, on fewer images than the paper's.
+        Those of `collections` that are optional: without them, training uses fewer images than the paper's.
     further : tuple of str
         Text files in a segmenter's folder to publish beside overlap and record.
     """
@@ -127,15 +127,9 @@ class PaperSegmenters(ABC):
         return missing_collection(self.sources(protocol, data), data)
 
     def sources(self, protocol: Protocol, data: Path | None) -> list[str]:
-        """Return the collections that a protocol's segmenters learn from: those that can be spared only if there."""
+        """Return the collections that a protocol's segmenters learn from; those in `spare` only if they can be read."""
         names = self.collections.get(self._kind_of(protocol), ())
-        return [name for name in names if name not in self.spare or missing_collection([name], data) is None]
-
-    def shortfall(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return which of the paper's radiographs with masks are missing although the segmenters can be trained."""
-        used = self.sources(protocol, data)
-        gone = [get_source(name) for name in self.collections.get(self._kind_of(protocol), ()) if name not in used]
-        return "; ".join(f"without the {one.images:,} images of {one.title}" for one in gone) or None
+        return [name for name in names if name not in self.spare or unavailable(name, data) is None]
 
     def chosen(self, protocol: Protocol, left_out: Collection[str] = ()) -> list[str]:
         """Return the segmenters of a run: its rows, and the one that marks lungs for its systems, but `left_out`."""
@@ -264,6 +258,9 @@ class SegmentingPaper(Paper):
     """A paper with its own lung segmenters, used if its protocol says so."""
 
     segmenters: ClassVar[PaperSegmenters]
+    # Options read by systems that use lung masks, and by the segmenters.
+    mask_options: ClassVar[tuple[str, ...]] = ("options.masks", "options.threshold")
+    segmenter_options: ClassVar[tuple[str, ...]] = ("options.segmenters", "options.segmenter")
 
     def segments_only(self, protocol: Protocol) -> bool:
         """Return whether a run trains segmenters alone; its cohort then is the radiographs with masks."""
@@ -277,10 +274,6 @@ class SegmentingPaper(Paper):
     def sources(self, protocol: Protocol) -> tuple[str, ...]:
         # Those with masks are checked when they are read: some can be spared.
         return () if self.segments_only(protocol) else super().sources(protocol)
-
-    # Options read by systems that use lung masks, and by the segmenters.
-    mask_options: ClassVar[tuple[str, ...]] = ("options.masks", "options.threshold")
-    segmenter_options: ClassVar[tuple[str, ...]] = ("options.segmenters", "options.segmenter")
 
     def missing_images(self, protocol: Protocol, data: Path | None) -> dict[str, str]:
         """Return the systems without images, or without human masks for the segmenter that they use; and why."""

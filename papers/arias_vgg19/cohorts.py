@@ -16,14 +16,13 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.sources import load_source
+from covid_keras.data.sources import load_source, unavailable
 from covid_keras.data.sources.bimcv import upright_grey
 from covid_keras.paper.cohorts import (
     Cohorts,
     Kind,
     drawn,
     joined,
-    missing_collection,
     one_hospital,
     phantom_folder,
     present,
@@ -90,7 +89,7 @@ class StandInCohort(Kind):
 
 @dataclass(frozen=True)
 class PublishedCohort(Kind):
-    """Those of the paper's collections that are there.
+    """The available ones of the paper's collections.
 
     `padchest` is how many (frontal, lateral) images of PadChest the filter learns from, `jsrt` how many of JSRT's 247
     the U-Nets (0: all). Which ones the paper took is not published: they are drawn by `seed`. Patients who are in
@@ -103,7 +102,7 @@ class PublishedCohort(Kind):
     jsrt: int = 240
     seed: int = 2021
     needs: ClassVar = ("bimcv_positive", "bimcv_negative", "padchest", "precovid", "cohen", "kermany")
-    of_what_is_there = True
+    partial = True
 
     def make(self, data: Path, made: Path) -> Cohort:
         rng = np.random.default_rng(self.seed)
@@ -133,10 +132,10 @@ def _positive(data: Path, made: Path) -> pd.DataFrame:
 
 
 def _negative(data: Path, made: Path) -> pd.DataFrame:
-    """Tell patients who are in the positive collection too; where it is not there, nobody asks for that."""
+    """Label the patients who are in the positive collection too, if that collection can be read."""
     table = upright_grey(load_source("bimcv_negative", data), made / "upright").table
     shared = np.zeros(len(table), bool)
-    if not missing_collection(("bimcv_positive",), data):
+    if not unavailable("bimcv_positive", data):
         positive = with_label(load_source("bimcv_positive", data).table, "COVID-19")
         shared = table["patient_id"].isin(positive["patient_id"]).to_numpy()
     return table.assign(label=np.where(shared, NEGATIVE_SHARED, NEGATIVE_CURATED))

@@ -96,6 +96,8 @@ HIERARCHICAL = Hierarchical.like(
 )
 CXNETS = (CXNET_V1, CXNET_V2, FLAT, LEVEL1, LEVEL2, HIERARCHICAL)
 DISJOINT = (BASE_V1, BASE_V2, *CXNETS)
+AS_RELEASED = frozenset(system.name for system in RELEASED)
+OUR_IMAGES = ("options.frame", "options.order", "options.base_v1", "options.base_v2")
 # The authors' division in place of the disjoint one.
 LEAKS = {"small": "small_leaky", "base": "base_leaky", "binary": "binary_leaky", "": "three_leaky"}
 
@@ -123,6 +125,10 @@ class CxnetPaper(Paper):
         "files.covid_cxnet_base_v_free": ("base_v2_released",),
     }
     figure_options = ("lime_samples", "probed")
+
+    def reads(self, name: str, key: str) -> bool:
+        # The authors' networks share a prefix with ours, but have sizes and an order of channels of their own.
+        return super().reads(name, key) and not (name in AS_RELEASED and key.startswith(OUR_IMAGES))
 
     def read_options(self, protocol: Protocol) -> Options:
         return options_of(protocol)

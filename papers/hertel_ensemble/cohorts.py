@@ -54,7 +54,7 @@ class PublishedCohort(Kind):
     bimcv: int = 2474
     seed: int = 2022
     needs: ClassVar = ("covidx", "ricord", "bimcv_positive", "covidgr")
-    of_what_is_there = True
+    partial = True
 
     def make(self, data: Path, made: Path) -> Cohort:
         rng = np.random.default_rng(self.seed)

@@ -93,6 +93,8 @@ def test_a_setting_changes_the_compiled_network_or_is_refused(paper, kind, setti
         ("covid_sdnet", "cpu", ["covid_sdnet"], {"cit": {"perceptual": 0.1}}, False),
         ("covid_sdnet", "paper", ["covid_sdnet"], {"cit": {"perceptual": 0.1}}, True),
         ("covid_sdnet", "smoke", ["covid_caps_retrained"], {"width": 0.5}, False),
+        ("covid_cxnet", "paper", ["base_v1_released"], {"base_v1": [128, 128]}, False),
+        ("covid_cxnet", "paper", ["base_v1_300"], {"base_v1": [128, 128]}, True),
         ("hertel_ensemble", "paper", ["vote_multi"], {"ensemble": {"step": 0.1}}, False),
         ("hertel_ensemble", "paper", ["average_multi"], {"ensemble": {"step": 0.1}}, True),
         ("hertel_ensemble", "paper", ["average_multi"], {"ensemble": {"step": 0.1, "weights": "equal"}}, False),
@@ -107,6 +109,20 @@ def test_an_option_that_no_system_reads_is_refused(paper, profile, systems, opti
     protocol = found.protocol(profile, changes)
     said = refusal(found, protocol, changes)
     assert said.startswith("--set options.") is not read
+
+
+@pytest.mark.parametrize(
+    ("paper", "system"),
+    [
+        ("covid_sdnet", "covid_caps_pretrained"),
+        ("covid_cxnet", "base_v1_released"),
+        ("covid_cxnet", "base_v2_released_external"),
+    ],
+)
+def test_settings_of_trainings_do_not_concern_networks_as_released(paper, system):
+    found = load_paper(paper)
+    published, reduced = (found.settings_read(system, found.protocol(name)) for name in ("paper", "cpu"))
+    assert reduced == published
 
 
 @pytest.mark.parametrize(
