@@ -122,7 +122,8 @@ def test_an_option_that_no_system_reads_is_refused(paper, profile, systems, opti
 def test_settings_of_trainings_do_not_concern_networks_as_released(paper, system):
     found = load_paper(paper)
     published, reduced = (found.settings_read(system, found.protocol(name)) for name in ("paper", "cpu"))
-    assert reduced == published
+    differing = {key for key in published | reduced if published.get(key) != reduced.get(key)}
+    assert all(key.startswith("cohort.") for key in differing)
 
 
 @pytest.mark.parametrize(
