@@ -64,7 +64,7 @@ class Verdict:
         return str(self.outcome) if self.outcome else f"not comparable ({self.reason})"
 
 
-# (system, table of the paper) -> the grade, and why it is no reproduction.
+# (system, table of the paper) -> the grade, and why it is not a reproduction ("" if it is).
 Grading = Callable[[str, str], tuple[Grade, str]]
 
 

@@ -1,4 +1,4 @@
-"""Which shipped lung network marked the lungs of a run, and whether it knows the run's images."""
+"""Which shipped lung network marked the lungs of a run, and how many of the run's images it was trained on."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from covid_keras.data.sources import get_source
 from covid_keras.models.lungs import BATCH, LungSegmenter
 from covid_keras.preprocessing import lung_bounding_box
 
-# Collections that the papers classify, as far as they are at hand.
+# Collections that the papers classify.
 CLASSIFIED = ("cohen", "chestxray14")
 _MEASURES = ("box_iou", "lost", "share_fields", "share_whole")
 
@@ -63,7 +63,7 @@ def summarise_conventions(table: pd.DataFrame) -> dict[str, dict[str, float | in
 
 
 def classified_cohorts(data: Path, names: Sequence[str] = CLASSIFIED) -> list[Cohort]:
-    """Return the radiographs, without lateral ones, of the classified collections that are at hand."""
+    """Return the radiographs, without lateral ones, of the classified collections that are available."""
     folders = [(get_source(name), get_source(name).locate(data)) for name in names]
     cohorts = [source.load(folder) for source, folder in folders if folder is not None]
     return [cohort.filter(~cohort.table["view"].str.startswith("L")) for cohort in cohorts]

@@ -46,7 +46,8 @@ class Tones:
     gamma, contrast, brightness : float
         Half-widths: exponent 2**U(-gamma, gamma), factor 1 + U, offset U.
     opacity : float
-        Largest density of simulated opacities: blurred bright spots that the mask does not know, like consolidations.
+        Largest density of simulated opacities: blurred bright spots, like consolidations, without effect on the
+        mask.
     equalised : float
         Share of images that are equalised locally (CLAHE of a random clip limit) beforehand.
     """

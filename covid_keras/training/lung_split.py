@@ -16,7 +16,7 @@ from covid_keras.training.segmenter_runs import lung_cohort
 
 # Convention -> collections whose human masks follow it.
 COLLECTIONS = {"fields": ("montgomery", "shenzhen"), "whole": ("darwin_v7",)}
-# Collections of the same convention that are only measured, where at hand: SCR's masks may not be passed on.
+# Collections of the same convention that are only measured, if available: SCR's masks may not be passed on.
 MEASURED = {"fields": ("jsrt",), "whole": ()}
 # Patients and near-duplicates disjoint, 80/20. Fixed, so that later models (and other papers' segmenters) are evaluated
 # on the same patients.
@@ -74,6 +74,6 @@ def load_lung_cohort(data: Path, lungs: str = "whole", made: Path | None = None)
 
 
 def load_measured(data: Path, lungs: str, made: Path) -> Cohort | None:
-    """Return the radiographs of the collections that are only measured; None if none is at hand."""
+    """Return the radiographs of the collections that are only measured; None if none is available."""
     names = tuple(name for name in MEASURED[lungs] if get_source(name).locate(data))
     return load_masked(names, data, made) if names else None

@@ -45,8 +45,8 @@ class RadiographCohort(Kind):
     covid, normal, cap : int
         Number of images; 0 takes all.
     outside : int
-        At most so many images per class of Cohen's collection for the external test, one per patient, none of a patient
-        with an image among the others; 0 for none.
+        Maximum number of images per class of Cohen's collection for the external test, one per patient and none of a
+        patient with an image among the others; 0 for none.
     early, children : bool
         Whether COVID-19 images without visible abnormality, and images of children, are kept (the authors' last code
         keeps both, that of May 2020 neither). Otherwise these COVID-19 images have the label `COVID_ASIDE`, and NIH
@@ -86,7 +86,7 @@ class RadiographCohort(Kind):
         return next(filter(None, map(asked.unavailable, names)), None) or self.lacking(data, asked.images)
 
     def lacking(self, data: Path | None, images: Mapping[str, int]) -> str | None:
-        """Return why so many images per label (0: all) cannot be had; None if they can."""
+        """Return why these numbers of NIH images per label (0: all) are not available; None if they are."""
         nih = chestxray14.SOURCE
         if not self.whole or (data and nih.locate(data) and chestxray14.is_whole(nih.locate(data))):
             return None

@@ -12,8 +12,8 @@ from covid_keras.reporting.document import Section, TableEntry
 from covid_keras.reporting.prose import notes, prose, titled
 from covid_keras.reporting.results import PaperReport, Pictures, Results
 from papers.covid_cxnet.cohorts import COVID
-from papers.covid_cxnet.paper import DISJOINT
 from papers.covid_cxnet.released import BASE_V1, BASE_V2, RELEASED, AuthorsBase
+from papers.covid_cxnet.rows import DISJOINT
 from papers.covid_cxnet.systems import LEAKY
 
 if TYPE_CHECKING:

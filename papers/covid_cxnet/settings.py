@@ -76,7 +76,7 @@ class Options:
     lime_samples : int
         Perturbed copies of each image that LIME explains; 1,000 in the authors' code.
     probed : int
-        At most so many examples that CheXNet is run on without fine-tuning.
+        Maximum number of examples per class on which CheXNet is run without fine-tuning.
     roi, baselines
         See `RoiOptions` and `BaselineOptions`.
     """

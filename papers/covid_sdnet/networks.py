@@ -111,7 +111,7 @@ def fine_tune_caps(model: keras.Model, protocol: Protocol) -> None:
 
 
 def caps_missing(protocol: Protocol) -> str | None:
-    """Return None if the checkpoint is at hand, else the reason."""
+    """Return None if the COVID-CAPS checkpoint is available, else the reason."""
     return weight_file_missing(protocol, CAPS, CAPS_FILE)
 
 
@@ -176,7 +176,7 @@ def perceptual_unread(protocol: Protocol) -> tuple[str, str] | None:
 
 
 def resnet18_missing(protocol: Protocol) -> str | None:
-    """Return None where the transformation network has what its classifier starts from."""
+    """Return None if the initial weights of FuCiTNet's classifier are available or not wanted, else the reason."""
     if protocol.weights != "none" and "resnet18" not in protocol.files:
         return "ResNet-18's ImageNet weights are not given: --checkpoint resnet18=FILE (torchvision's)"
     return None

@@ -43,7 +43,7 @@ _COVIDX_LABELS = {"COVID-19": COVID_COVIDX, "normal": NORMAL, "pneumonia": PNEUM
 
 @dataclass(frozen=True)
 class PublishedCohort(Kind):
-    """COVIDx5's three classes, COVID-19 of MIDRC-RICORD-1C and BIMCV-COVID19+, COVIDGR-1.0 if at hand.
+    """COVIDx5's three classes, COVID-19 of MIDRC-RICORD-1C and BIMCV-COVID19+, COVIDGR-1.0 if available.
 
     `ricord` and `bimcv` are the paper's numbers of images (0: all). Which ones it took is not published; they are drawn
     by `seed`. BIMCV's PNG files with dark bone (MONOCHROME1) are inverted, or polarity would reveal the collection.

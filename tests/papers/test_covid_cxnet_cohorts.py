@@ -26,8 +26,9 @@ from papers.covid_cxnet.cohorts import (
     NORMAL_CHILD,
     OUTSIDE,
 )
-from papers.covid_cxnet.paper import BASE_V1_EXTERNAL, FLAT, PAPER
+from papers.covid_cxnet.paper import PAPER
 from papers.covid_cxnet.report import REPORT
+from papers.covid_cxnet.rows import BASE_V1_EXTERNAL, FLAT
 from tests.helpers.collections import make_cohen, make_covid_cxnet, make_nih_subset, picture, stems
 from tests.helpers.refusals import refused
 

@@ -10,8 +10,9 @@ import pytest
 
 from covid_keras.data.cohort import Cohort
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, LABELS, NORMAL, NORMAL_CHILD
-from papers.covid_cxnet.paper import DISJOINT, PAPER
+from papers.covid_cxnet.paper import PAPER
 from papers.covid_cxnet.report import REPORT
+from papers.covid_cxnet.rows import DISJOINT
 from papers.covid_cxnet.systems import LEAKY
 from tests.helpers.divisions import divided, shares_of
 from tests.helpers.printed import printed as load_printed

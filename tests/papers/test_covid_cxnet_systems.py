@@ -17,9 +17,10 @@ from covid_keras.models.registry import load_registry
 from covid_keras.paper import Composed, System, Trained
 from papers.covid_cxnet import networks
 from papers.covid_cxnet.cohorts import CAP, CLASSES, COVID, NORMAL, NORMAL_CHILD, PNEUMONIA
-from papers.covid_cxnet.paper import DISJOINT, HIERARCHICAL, PAPER
+from papers.covid_cxnet.paper import PAPER
 from papers.covid_cxnet.released import RELEASED
 from papers.covid_cxnet.report import REPORT
+from papers.covid_cxnet.rows import DISJOINT, HIERARCHICAL
 from papers.covid_cxnet.systems import LEAKY
 from tests.helpers.made_results import MadeResults
 
