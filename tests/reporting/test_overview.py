@@ -193,7 +193,8 @@ def test_two_profiles_stand_beside_each_other_and_a_cell_counts_once(copied):
     folder = copied.folder / "results"
     protocol = copied.protocol("paper")
     sources = {name: {"covidgr": 700 if name.endswith("normal_pcr") else 852} for name in protocol.systems}
-    facts = {"protocol": yaml.safe_dump(as_plain(protocol)), "sources": sources, "other_files": {}}
+    classes = {name: copied.evidence_of(name).classes for name in protocol.systems}
+    facts = {"protocol": yaml.safe_dump(as_plain(protocol)), "sources": sources, "classes": classes, "other_files": {}}
     edited(folder / "cpu.json", folder / "paper.json", profile="paper", training_hours=100, **facts)
     report = overview_report([copied])
     text = render(report, "md")

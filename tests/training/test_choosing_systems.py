@@ -308,7 +308,9 @@ def test_what_is_trained_beside_comes_before_the_report(tiny_paper, tmp_path, mo
 
 def test_the_papers_own_segmenter_marks_the_lungs(tiny_paper, tiny_cohort, tmp_path, monkeypatch):
     given = []
-    monkeypatch.setattr("covid_keras.models.lung_masks.segment_cohort", lambda *args: given.append(args) or ("c", {}))
+    monkeypatch.setattr(
+        "covid_keras.models.lung_masks.segment_cohort", lambda *args, lungs: given.append(args) or ("c", {})
+    )
 
     class Segmenting(made_papers.Made):
         def segmenter(self, protocol, data, cache):

@@ -99,8 +99,7 @@ def test_a_run_folder_is_of_one_protocol(make_run):
 @pytest.mark.parametrize("name", ["protocol.yaml", "cohort.csv"])
 def test_edited_or_lost_files_of_a_run_are_named(make_run, name):
     run = make_run("run")
-    text = (run.path / name).read_text()
-    (run.path / name).write_text(text.replace("made", "mode"))
+    (run.path / name).write_text((run.path / name).read_text() + "\n")
     with pytest.raises(UserError, match=f"{name}: was changed after the run began"):
         _ = RunFolder.open(run.path).cohort, RunFolder.open(run.path).protocol
     (run.path / name).unlink()
