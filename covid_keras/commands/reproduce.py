@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from covid_keras.training.runfolder import RunFolder
     from covid_keras.training.schedulers import Scheduler
 
+# Reasons of a grade that are printed before the run; the report has all.
+FEW_REASONS = 3
+
 
 def add_parser(commands: Commands) -> None:
     """Add the command."""
@@ -134,4 +137,7 @@ def _print_grades(run: RunFolder) -> None:
         if name in run.used.sources and name in printed:
             found.setdefault(grading(name), []).append(run.paper.system(name).title)
     for (grade, reason), titles in found.items():
-        print(f"{grade.capitalize()}: {'; '.join(titles)}{f' ({reason})' if reason else ''}", flush=True)
+        reasons = reason.split("; ")
+        more = [f"{len(reasons) - FEW_REASONS} more in the report"] if len(reasons) > FEW_REASONS else []
+        why = "; ".join([*reasons[:FEW_REASONS], *more])
+        print(f"{grade.capitalize()}: {'; '.join(titles)}{f' ({why})' if why else ''}", flush=True)

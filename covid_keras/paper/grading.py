@@ -84,6 +84,9 @@ class RunGrading:
 
     def _limits(self, name: str, table: str) -> Iterator[tuple[Grade, str]]:
         """Yield what limits a system's grade, without the systems that it builds on."""
+        if PHANTOM in self.used.sources.get(name, {}):
+            yield Grade.STAND_IN, "synthetic images"  # whatever else differs
+            return
         if name not in self.published.systems:
             yield Grade.STAND_IN, f"{name} is not in profile {self.published.profile!r}"
             return
@@ -100,9 +103,6 @@ class RunGrading:
 
     def _of_images(self, name: str, table: str) -> Iterator[tuple[Grade, str]]:
         used = self.used.sources.get(name, {})
-        if PHANTOM in used:
-            yield Grade.STAND_IN, "synthetic images"
-            return
         evidence = self.paper.evidence_of(name, table)
         if evidence is None or not used:
             missing = "does not say which images the paper used" if used else "has no record of the images used"
