@@ -205,16 +205,19 @@ def _bounded(row: Mapping[str, Any], name: str, signed: bool = False) -> str:
 
 
 def _unlearned_section(results: Results) -> Section:
-    """Return the systems that are not better than chance, or call all test images of an execution alike."""
+    """Return the systems at or below chance, and those that call all test images of an execution alike."""
     frame = results.predictions
     test = frame[frame["split"] == "test"].groupby(["system", "repeat", "fold"])
     constant = (test["predicted"].nunique() == 1) & (test["label"].nunique() > 1)
     said = constant[constant].groupby("system").size()
-    chance = {one.system for one in results.measured if one.metric == "auc" and one.low <= 50}
+    areas = [one for one in results.measured if one.metric == "auc"]
+    chance = {one.system for one in areas if one.low <= 50 <= one.high}
+    worse = {one.system for one in areas if one.high < 50}
     facts = notes(
         *TEXTS,
         "unlearned",
         chance=[title for name, title in results.systems.items() if name in chance],
+        worse=[title for name, title in results.systems.items() if name in worse],
         constant=[(title, int(said[name])) for name, title in results.systems.items() if name in said],
     )
     return Section("Read first: what was not learned", notes=list(facts))

@@ -81,6 +81,8 @@ def test_what_was_not_learned_comes_first():
     assert set(said) == {"No better than chance", "One class for every test image"}
     assert all("Blind" in text and "Good" not in text for text in said.values())
     assert found(learned).empty
+    inverse = make_predictions(list("PPNN") * 10, [0.1, 0.2, 0.8, 0.9] * 10, system="inverse")
+    assert set(dict(found(inverse).notes)) == {"Worse than chance"}, "an interval below 50 % does not hold it"
 
 
 def test_a_roc_says_what_it_draws(made):
