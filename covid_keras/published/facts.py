@@ -55,7 +55,7 @@ _COUNTS = ("images", "positives", "negatives", "positives_total", "negatives_tot
 _COLUMN = "printed"
 
 
-def _place(value: Any) -> Any:
+def parse_place(value: Any) -> Any:
     """Parse `TABLE | ROW | COLUMN`."""
     if isinstance(value, tuple):
         return value
@@ -71,7 +71,7 @@ def _counts(value: Any) -> tuple[Count, ...]:
         return value
     values = value if isinstance(value, list) and value else [value]
     return tuple(
-        int(one) if isinstance(one, str) and one.isascii() and one.isdigit() else _place(one) for one in values
+        int(one) if isinstance(one, str) and one.isascii() and one.isdigit() else parse_place(one) for one in values
     )
 
 
@@ -84,7 +84,7 @@ def _lists(value: Any) -> Any:
 
 
 # Types as written in `published.yaml`.
-_Place = Annotated[Place, BeforeValidator(_place)]
+_Place = Annotated[Place, BeforeValidator(parse_place)]
 _Places = Annotated[tuple[_Place, ...], MinLen(1)]
 _Counts = Annotated[tuple[Count, ...], BeforeValidator(_counts)]
 _Counted = Annotated[tuple[tuple[_Place, _Counts], ...], MinLen(1)]

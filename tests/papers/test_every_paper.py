@@ -7,6 +7,7 @@ import pytest
 from covid_keras.common.errors import UserError
 from covid_keras.data.sources import SOURCES
 from covid_keras.evaluation import Grade, load_published
+from covid_keras.paper.claims import claims_of
 from covid_keras.paper.grading import RunGrading, Used
 from covid_keras.paper.paper import Paper, is_reader
 from covid_keras.paper.registered import load_paper
@@ -44,6 +45,10 @@ def test_every_printed_number_of_ours_has_its_evidence(paper):
     assert all(paper.evidence_of(cell.system, cell.table) for cell in cells if cell.system)
     for evidence in paper.evidence:
         assert all(name in SOURCES for names in evidence.collections for name in names)
+
+
+def test_claims_name_printed_numbers_and_systems_that_exist(paper):
+    assert bool(claims_of(paper)) == (paper.folder / "claims.yaml").is_file()
 
 
 @pytest.mark.parametrize("key", ["readers", "option_readers"])

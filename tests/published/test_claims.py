@@ -1,68 +1,144 @@
-"""`claims.yaml`: what a claim holds, and what is said of a file that is wrong."""
+"""`claims.yaml`: what a claim contains, and what is said of a file that is wrong."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.published.claims import Systems, load_claims
+from covid_keras.published.claims import ClaimTest, check_systems, families, load_claims, split_system
 
+PUBLISHED = """
+tables:
+  - table: "1"
+    unit: percent
+    columns: [{name: Accuracy, metric: accuracy}, {name: AUC, metric: auc}, {name: Start, unit: text}]
+    rows:
+      - {row: Deep, values: ["90.0", lost, ImageNet]}
+      - {row: Shallow, values: ["88.0", "95.0", none]}
+"""
 CLAIMS = """
 paper: made
 claims:
   - id: deeper_is_better
-    statement: The deeper network is right more often.
+    statement: The deeper network is more accurate.
     where: 3.1, Table 1
+    source: abstract
     kind: difference
-    systems: {a: deep, b: [shallow, small]}
-    metric: accuracy
-    direction: a > every b
     data: any
-    evidence_in_paper: {numbers: 90 against 88, supports: undecided, why: one training each}
-    testable_now: 'yes'
-    verdict: undecided
+    family: depth
+    printed:
+      - {a: 1 | Deep | Accuracy, b: 1 | Shallow | Accuracy}
+      - {a: [1 | Deep | AUC, 1 | Deep | Accuracy], side: below}
     tests:
-      - {what: deep less shallow, how: paired, expected: +, value: 2, interval: [-1.5, 5.5], verdict: undecided,
-         primary: true, a: deep, b: shallow, metric: accuracy}
+      - {a: deep, b: [shallow, other:small], metric: ACC}
+      - {what: beside, a: deep, metric: sd_auc, less: sampling_sd_auc, above: 2.5, part: validation, primary: false}
   - id: looks_at_lungs
     statement: Heat lies in the lungs.
     where: Fig. 2
-    kind: qualitative
-    systems:
-    metric: share of heat
-    direction: a > b
-    data: any
-    evidence_in_paper: {numbers: four images, supports: cannot say, why: chosen}
-    testable_now: 'no'
-    verdict: not tested
+    source: text
+    kind: share
+    data: lung masks
+    family: depth
+    unprinted: four chosen images
+    untested: heat maps of a run
 """
 
 
-def test_claims_come_by_id(tmp_path):
-    path = tmp_path / "claims.yaml"
-    path.write_text(CLAIMS)
-    deeper, looks = load_claims(path).values()
-    assert (deeper.id, deeper.systems) == ("deeper_is_better", Systems("deep", ("shallow", "small")))
-    assert [(one.value, one.interval, one.primary) for one in deeper.tests] == [(2.0, (-1.5, 5.5), True)]
-    assert (looks.systems, looks.tests, looks.verdict) == (None, (), "not tested")
+@pytest.fixture
+def write(tmp_path):
+    def write(old: str = "", new: str = ""):
+        assert old in CLAIMS
+        (tmp_path / "published.yaml").write_text(PUBLISHED)
+        path = tmp_path / "claims.yaml"
+        path.write_text(CLAIMS.replace(old, new, 1))
+        return path
+
+    return write
+
+
+def test_claims_come_by_id(write):
+    claims = load_claims(write())
+    deeper, looks = claims.values()
+    assert (deeper.id, deeper.source, deeper.systems) == (
+        "deeper_is_better",
+        "abstract",
+        ("deep", "shallow", "other:small"),
+    )
+    assert [one.places for one in deeper.printed] == [
+        (("1", "Deep", "Accuracy"), ("1", "Shallow", "Accuracy")),
+        (("1", "Deep", "AUC"), ("1", "Deep", "Accuracy")),
+    ]
+    first, second = deeper.tests
+    assert (first.metric, first.primary, first.title) == (
+        "accuracy",
+        True,
+        "deep less shallow with other:small, accuracy",
+    )
+    assert (second.metric, second.less, second.part, second.title) == (
+        "sd_auc",
+        "sampling_sd_auc",
+        "validation",
+        "beside",
+    )
+    assert deeper.primary == (first,)
+    assert (looks.printed, looks.tests, looks.untested) == ((), (), "heat maps of a run")
+    assert list(families(claims)) == [["deeper_is_better", "looks_at_lungs"]]
+
+
+@pytest.mark.parametrize(
+    ("side", "low", "high", "words"),
+    [
+        ({}, 0, math.inf, "> 0"),
+        ({"side": "below"}, -math.inf, 0, "< 0"),
+        ({"above": 50}, 50, math.inf, "> 50"),
+        ({"below": -2.5}, -math.inf, -2.5, "< -2.5"),
+        ({"within": 5}, -5, 5, "within 5"),
+    ],
+)
+def test_the_claimed_side_is_a_range(side, low, high, words):
+    test = ClaimTest(a=("deep",), metric="auc", **side)
+    assert (test.range, test.words) == ((low, high), words)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "subject"),
     [
         ("kind: difference", "kind: rumour", r"claims\[deeper_is_better\]\.kind is 'rumour'"),
-        ("verdict: undecided\n", "verdict: true\n", r"\.verdict is True"),
-        ("metric: accuracy\n", "metrics: accuracy\n", r"'metrics' in claims\[deeper_is_better\].*'metric'"),
+        ("source: text", "source: rumour", r"\.source is 'rumour'"),
+        ("    data: any\n", "    date: any\n", r"'date' in claims\[deeper_is_better\].*'data'"),
+        ("metric: ACC", "metrics: ACC", r"'metrics' in claims\[deeper_is_better\]\.tests\[0\].*'metric'"),
+        ("metric: ACC", "metric: acuracy", "acuracy.*accuracy"),
+        ("metric: sd_auc", "metric: sd_nothing", "nothing"),
         ("    where: Fig. 2\n", "", r"lacks the key 'claims\[looks_at_lungs\]\.where'"),
-        ("interval: [-1.5, 5.5]", "interval: [-1.5]", r"tests\[0\]\.interval is \[-1\.5\]"),
-        ("{a: deep, b: [shallow, small]}", "{a: 3}", r"\.systems\.a is 3"),
         ("id: looks_at_lungs", "id: deeper_is_better", "'deeper_is_better' is repeated"),
+        ("    untested: heat maps of a run\n", "", r"looks_at_lungs\]: needs either tests or untested"),
+        ("    family: depth\n", "    family: depth\n    unprinted: why\n", "needs either printed or unprinted"),
+        ("above: 2.5", "above: 2.5, within: 1", "above and within exclude each other"),
+        ("above: 2.5", "within: -1", r"within is -1"),
+        ("b: [shallow, other:small], metric: ACC", "metric: ACC, primary: false", "needs a primary test"),
+        ("metric: ACC}", "metric: dice, part: test}", "dice.*part"),
+        ("a: 1 | Deep | Accuracy", "a: 1 | Deep | Acc", r"'Deep', 'Acc', which is not in.*Accuracy, AUC"),
+        ("a: 1 | Deep | Accuracy", "a: 1 | Deeper | Accuracy", "'Deeper'.*Deep, Shallow"),
+        ("a: 1 | Deep | Accuracy", "a: 1 | Deep | Start", "'Start' is a word"),
+        ("a: 1 | Deep | Accuracy", "a: accuracy", "'accuracy' is not a place"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, old, new, subject):
-    assert old in CLAIMS
-    path = tmp_path / "claims.yaml"
-    path.write_text(CLAIMS.replace(old, new, 1))
+def test_what_is_wrong_is_named(write, old, new, subject):
+    path = write(old, new)
     with pytest.raises(UserError, match=subject) as caught:
         load_claims(path)
     assert caught.value.subject == str(path)
+
+
+def test_systems_are_those_of_a_paper(write):
+    claims, known = load_claims(write()), {"made": ["deep", "shallow"], "other": ["small"]}
+    check_systems(claims, "made", known, "claims.yaml")
+    for wrong, subject in (
+        ({"made": ["deep", "shallow"]}, "'other'"),
+        (known | {"other": ["smaller"]}, "'small'.*smaller"),
+    ):
+        with pytest.raises(UserError, match=subject):
+            check_systems(claims, "made", wrong, "claims.yaml")
+    assert [split_system(name, "made") for name in ("deep", "other:small")] == [("made", "deep"), ("other", "small")]
