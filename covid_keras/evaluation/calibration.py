@@ -57,9 +57,14 @@ class Scored:
         gaps = np.nansum(np.abs(scores - shares) * sizes, axis=1)
         return {
             "auprc": self._average_precision(every),
-            "brier": every @ (self.score - self.truth) ** 2 / total,
+            "brier": self.brier(weights),
             "calibration_error": gaps / total,
         }
+
+    def brier(self, weights: np.ndarray) -> np.ndarray:
+        """Return the Brier score, 0..1, under each row of `weights`, shape (b,); NaN without images."""
+        every = weights[:, self.patient]
+        return percent(every @ (self.score - self.truth) ** 2, every.sum(axis=1)) / 100
 
     def curve(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return mean score, fraction of positives (NaN if empty) and number of images per bin, (b, BINS) each."""

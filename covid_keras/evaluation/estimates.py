@@ -72,6 +72,9 @@ class Drawing:
                 bar.update(len(weights))
 
 
+USUAL = Drawing()
+
+
 @dataclass(frozen=True)
 class _Execution:
     """Counts of an execution and, for two classes, its scores."""
@@ -93,6 +96,10 @@ class _Execution:
         """Return all metrics, (b,) each."""
         return self.comparable(weights) | (self.scored.lines(weights) if self.scored else {})
 
+    def compact(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the metrics of counts, and the AUC and the Brier score, (b,) each; faster than `comparable`."""
+        return self.counts.metrics(weights) | ({"brier": self.scored.brier(weights)} if self.scored else {})
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -106,33 +113,61 @@ class Sample:
         All patients, sorted.
     scored : bool
         Whether scores are available.
+    repeats : tuple of int
+        Place of each execution's repeat among the repeats; empty unless several repeats test the same images.
     """
 
     executions: tuple[_Execution, ...]
     patients: pd.Index
     scored: bool
+    repeats: tuple[int, ...] = ()
 
     @classmethod
     def of(
         cls,
         own: OwnPredictions,
         positive: str | None = None,
-        threshold: float | None = None,
+        threshold: float | Mapping[tuple[int, int], float] | None = None,
         patients: pd.Index | None = None,
     ) -> Sample:
-        """Build a sample; for `positive` and `threshold` see `covid_keras.evaluation.metrics`."""
+        """Build a sample of one system.
+
+        For `positive` and `threshold` see `covid_keras.evaluation.metrics`; a mapping gives the threshold of each
+        (repeat, fold).
+        """
         patients = pd.Index(sorted(own.frame["patient_id"].unique())) if patients is None else patients
-        found = []
-        for _, rows in executions_of(own.frame):
-            decisions, patient = decisions_of(rows, positive, threshold), patients.get_indexer(rows["patient_id"])
+        found, places = [], []
+        for (_, *place), rows in executions_of(own.frame):
+            limit = threshold[place[0], place[1]] if isinstance(threshold, Mapping) else threshold
+            decisions, patient = decisions_of(rows, positive, limit), patients.get_indexer(rows["patient_id"])
             scored = Scored(patient, decisions.truth == 1, decisions.scores[:, 1]) if decisions.binary else None
             found.append(_Execution(ExecutionCounts.of(decisions, patient), scored))
-        return cls(tuple(found), patients, own.scored)
+            places.append(place[0])
+        images = own.frame.groupby("repeat")["image_id"].agg(frozenset)
+        several = len(images) > 1 and images.nunique() == 1
+        order = sorted(set(places))
+        return cls(tuple(found), patients, own.scored, tuple(map(order.index, places)) if several else ())
+
+    def times(self, drawing: Drawing) -> np.ndarray | None:
+        """Return how often each execution counts in each resample, (resamples, executions).
+
+        Repeats that test the same images are drawn with replacement, each with all its folds. None if there is nothing
+        to draw. Samples with equally many repeats get the same draws.
+        """
+        if not self.repeats:
+            return None
+        # A stream of its own: patients are drawn as without it.
+        drawn = patient_weights(max(self.repeats) + 1, drawing.resamples, (drawing.seed, 1))
+        return np.concatenate(list(drawn))[:, list(self.repeats)]
 
     def values(self, weights: np.ndarray, comparable: bool = False) -> dict[str, np.ndarray]:
         """Return the mean over executions of each (comparable) metric, for each row of weights (b, patients)."""
         found = mean_metrics(self.executions, weights, _Execution.comparable if comparable else _Execution.metrics)
         return found if self.scored else {name: one for name, one in found.items() if name not in _OF_SCORES}
+
+    def compact(self, weights: np.ndarray, times: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Return the mean over executions of the metrics of `_Execution.compact`; for `times` see `mean_metrics`."""
+        return mean_metrics(self.executions, weights, _Execution.compact, times)
 
     def once(self) -> np.ndarray:
         """Return weights of 1, (1, patients)."""
@@ -149,25 +184,41 @@ class Sample:
         values = {name: value[0] for name, value in self.values(self.once()).items()}
         return _estimates(values, drawn, dict.fromkeys(values, SHARES), self.bearing(), drawing)
 
-    def curve(self, drawing: Drawing) -> pd.DataFrame:
-        """Return the calibration curve over all executions: `score`, `share`, `low`, `high` (0..1) and `images`."""
-        parts = [one.scored for one in self.executions if one.scored]
+    def curve(self, drawing: Drawing, repeats: bool = False) -> pd.DataFrame:
+        """Return the calibration curve over all executions: `score`, `share`, `low`, `high` (0..1) and `images`.
 
-        def shares(weights: np.ndarray) -> list[np.ndarray]:
+        With `repeats`, these are drawn too (see `times`).
+        """
+        parts = [one.scored for one in self.executions if one.scored]
+        times = self.times(drawing) if repeats else None
+
+        def shares(weights: np.ndarray, often: np.ndarray | None = None) -> list[np.ndarray]:
             sums = [np.nan_to_num(part.curve(weights)) for part in parts]
             score, share, images = (np.stack([one[k] for one in sums]) for k in range(3))
+            if often is not None:
+                images = images * often.T[:, :, None]
             total = images.sum(axis=0)
             with np.errstate(invalid="ignore"):
                 return [(score * images).sum(axis=0) / total, (share * images).sum(axis=0) / total, total]
 
         score, share, images = (one[0] for one in shares(self.once()))
-        chunks = [shares(weights)[1] for weights in drawing.weights(len(self.patients))]
+        chunks = [shares(*chunk)[1] for chunk in with_times(drawing.weights(len(self.patients)), times)]
         drawn = 100 * np.concatenate(chunks) if chunks else np.full((1, len(score)), np.nan)
         bearing = np.sum([part.tested(len(self.patients)) for part in parts], axis=0).astype(bool).sum(axis=0)
         intervals = [interval_of(*one) for one in zip(drawn.T, repeat(drawing.level), bearing, strict=False)]
         low, high = np.transpose(intervals) / 100
         frame = pd.DataFrame({"score": score, "share": share, "low": low, "high": high, "images": images.astype(int)})
         return frame[frame["images"] > 0].reset_index(drop=True)
+
+
+def with_times(
+    chunks: Iterator[np.ndarray], times: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Yield chunks of weights of patients, each with the rows of `times` of the same resamples."""
+    start = 0
+    for weights in chunks:
+        yield weights, None if times is None else times[start : start + len(weights)]
+        start += len(weights)
 
 
 def differences(a: Sample, b: Sample, drawing: Drawing) -> dict[str, Estimate]:
@@ -199,11 +250,19 @@ def _estimates(
     """Return values with intervals; `sure` and `bearing` are passed to `interval_of` per metric."""
     found = {}
     for name, value in values.items():
-        several = np.concatenate([one[name] for one in drawn]) if drawn and np.isfinite(value) else np.empty(0)
-        number = name in _NUMBERS
-        made = interval_of(several, drawing.level, bearing.get(name, len(several)), () if number else sure[name])
-        # There is no exact interval for a constant MCC or Brier score.
-        if number and value and math.isclose(*made):
-            made = NO_INTERVAL
-        found[name] = Estimate(float(value), *made, NUMBER if number else PERCENT, made.kind)
+        several = np.concatenate([one[name] for one in drawn]) if drawn else np.empty(0)
+        found[name] = estimate_of(name, value, several, bearing.get(name, len(several)), sure[name], drawing.level)
     return found
+
+
+def estimate_of(
+    name: str, value: float, resamples: np.ndarray, patients: int, sure: tuple[float, ...], level: float = LEVEL
+) -> Estimate:
+    """Return the value of the metric `name` with its interval; for the last arguments see `interval_of`."""
+    number = name in _NUMBERS
+    several = resamples if np.isfinite(value) else np.empty(0)
+    made = interval_of(several, level, patients, () if number else sure)
+    # There is no exact interval for a constant MCC or Brier score.
+    if number and value and math.isclose(*made):
+        made = NO_INTERVAL
+    return Estimate(float(value), *made, NUMBER if number else PERCENT, made.kind)

@@ -13,7 +13,7 @@ from covid_keras.evaluation.decisions import is_positive
 from covid_keras.evaluation.metrics import decisions_of
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS, classes_of
 
-RULES = ("youden", "sensitivity")
+RULES = ("youden", "sensitivity", "specificity")
 
 
 def choose_threshold(
@@ -27,16 +27,17 @@ def choose_threshold(
         Rows with split "validation" only.
     positive : str, optional
         The positive class. Default: the last of two.
-    rule : {"youden", "sensitivity"}
+    rule : {"youden", "sensitivity", "specificity"}
         "youden": the largest sensitivity + specificity - 1 [1]_. "sensitivity": the highest threshold that
-        reaches a sensitivity of `target`.
+        reaches a sensitivity of `target`. "specificity": the lowest threshold that reaches a specificity of `target`.
     target : float, optional
-        Percent, above 0 and at most 100; required by the rule "sensitivity", and only allowed there.
+        Percent, above 0 and at most 100; required by the rules "sensitivity" and "specificity", and only allowed there.
 
     Returns
     -------
     float
-        One of the scores, 0..1; ties go to the highest. Decide by `score >= threshold`.
+        One of the scores, 0..1; ties go to the highest. If too many negatives share the highest score for the rule
+        "specificity", the next larger number, so that no image is called positive. Decide by `score >= threshold`.
 
     Raises
     ------
@@ -49,10 +50,11 @@ def choose_threshold(
     """
     if rule not in RULES:
         raise UserError(rule, "is not a rule for a threshold", f"Choose one of {', '.join(RULES)}")
-    if (rule == "sensitivity") != (target is not None):
-        raise UserError(rule, "must be 'sensitivity' with a target, and 'youden' without one", "Correct the protocol")
+    if (rule != "youden") != (target is not None):
+        text = "must be 'sensitivity' or 'specificity' with a target, or 'youden' without one"
+        raise UserError(rule, text, "Correct the protocol")
     if target is not None and not 0 < target <= 100:
-        raise UserError("target", f"must be above 0 and at most 100 (got {target})", "Give a sensitivity in percent")
+        raise UserError("target", f"must be above 0 and at most 100 (got {target})", f"Give a {rule} in percent")
     if "split" not in predictions.columns:
         raise UserError("threshold", "needs predictions with a column split", "Pass validation predictions")
     if wrong := sorted(set(predictions["split"]) - {"validation"}):
@@ -68,6 +70,9 @@ def choose_threshold(
     false_alarms, sensitivity, thresholds = false_alarms[1:], sensitivity[1:], thresholds[1:]
     if target is None:  # Youden's rule
         return float(thresholds[np.argmax(sensitivity - false_alarms)])
+    if rule == "specificity":
+        reached = np.flatnonzero(100 * (1 - false_alarms) >= target - 1e-9)
+        return float(thresholds[reached[-1]] if len(reached) else np.nextafter(thresholds[0], np.inf))
     return float(thresholds[np.argmax(100 * sensitivity >= target - 1e-9)])
 
 

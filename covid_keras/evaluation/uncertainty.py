@@ -220,18 +220,21 @@ def mean_metrics(
     executions: Iterable[Any],
     weights: np.ndarray,
     metrics: Callable[[Any, np.ndarray], dict[str, np.ndarray]] = ExecutionCounts.metrics,
+    times: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the mean over executions of each metric for `weights` (b, patients): name to shape (b,).
 
-    Executions in which a metric is undefined are ignored; NaN if it is undefined in all.
+    `times` (b, executions) is how often each execution counts; default: once. Executions in which a metric is undefined
+    are ignored; NaN if it is undefined in all.
     """
     sums: dict[str, np.ndarray] = {}
     defined: dict[str, np.ndarray] = {}
-    for execution in executions:
+    for number, execution in enumerate(executions):
+        often = 1.0 if times is None else times[:, number]
         for name, values in metrics(execution, weights).items():
             known = np.isfinite(values)
-            sums[name] = sums.get(name, 0.0) + np.where(known, values, 0.0)
-            defined[name] = defined.get(name, 0) + known
+            sums[name] = sums.get(name, 0.0) + often * np.where(known, values, 0.0)
+            defined[name] = defined.get(name, 0) + often * known
     with np.errstate(invalid="ignore"):  # 0 / 0 gives NaN
         return {name: sums[name] / defined[name] for name in sums}
 
@@ -473,7 +476,7 @@ def interval_of(values: np.ndarray, level: float, patients: int, sure: tuple[flo
     return Interval(low, high)
 
 
-def patient_weights(patients: int, n: int, seed: int) -> Iterator[np.ndarray]:
+def patient_weights(patients: int, n: int, seed: int | Sequence[int]) -> Iterator[np.ndarray]:
     """Yield the bootstrap weights of patients: float64 chunks of shape (resamples, patients)."""
     generator = np.random.default_rng(seed)
     size = max(1, _CHUNK_ELEMENTS // patients)

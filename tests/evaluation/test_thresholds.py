@@ -28,6 +28,20 @@ def test_target_sensitivity_is_reached_by_the_highest_threshold(validation, targ
     assert compute_metrics(validation, threshold=chosen)["sensitivity"] >= target
 
 
+@pytest.mark.parametrize(("target", "threshold"), [(75, 0.35), (76, 0.7), (100, 0.7), (50, 0.3), (0.1, 0.2)])
+def test_target_specificity_is_reached_by_the_lowest_threshold(validation, target, threshold):
+    chosen = choose_threshold(validation, rule="specificity", target=target)
+    assert chosen == pytest.approx(threshold)
+    assert compute_metrics(validation, threshold=chosen)["specificity"] >= target
+
+
+def test_where_negatives_share_the_highest_score_none_is_called_positive():
+    frame = make_predictions(["N", "N", "P", "P"], [0.2, 1.0, 1.0, 1.0], split="validation")
+    chosen = choose_threshold(frame, rule="specificity", target=90)
+    found = compute_metrics(frame, threshold=chosen)
+    assert (found["specificity"], found["sensitivity"]) == (100, 0)
+
+
 def test_the_positive_class_may_be_the_first(validation):
     chosen = choose_threshold(validation, positive="N", rule="sensitivity", target=100)
     assert chosen == pytest.approx(0.4)
@@ -45,8 +59,10 @@ def test_the_positive_class_may_be_the_first(validation):
         (lambda f: f.assign(score_Q=0.0), {}, "needs a positive class"),
         (lambda f: f, {"rule": "best"}, "best: "),
         (lambda f: f, {"rule": "sensitivity"}, "with a target"),
+        (lambda f: f, {"rule": "specificity"}, "with a target"),
         (lambda f: f, {"target": 90}, "with a target"),
         (lambda f: f, {"rule": "sensitivity", "target": 101}, "target: .*101"),
+        (lambda f: f, {"rule": "specificity", "target": 0}, "target: .*specificity"),
     ],
 )
 def test_what_cannot_be_chosen_is_said(validation, change, options, message):
