@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,13 +48,21 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras data download cohen --unverified --data data\n",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = add_command(
+    for add in (_add_list, _add_check, _add_download, _add_overlap):
+        add_data(add(actions))
+
+
+def _add_list(actions: Commands) -> ArgumentParser:
+    return add_command(
         actions,
         "list",
         "describe each collection: licence, size and how to get it",
         lambda options: list_sources(options.data),
         "  covid-keras data list\n",
     )
+
+
+def _add_check(actions: Commands) -> ArgumentParser:
     check = add_command(
         actions,
         "check",
@@ -62,6 +71,10 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras data check\n  covid-keras data check cohen covidgr --data ~/radiographs\n",
     )
     check.add_argument("sources", nargs="*", metavar="SOURCE", help="collections (default: all found)")
+    return check
+
+
+def _add_download(actions: Commands) -> ArgumentParser:
     download = add_command(
         actions,
         "download",
@@ -72,6 +85,10 @@ def add_parser(commands: Commands) -> None:
     download.add_argument("sources", nargs="+", metavar="SOURCE", help="collections")
     text = "also download files without a pinned SHA-256 (GitHub archives); print theirs"
     download.add_argument("--unverified", action="store_true", help=text)
+    return download
+
+
+def _add_overlap(actions: Commands) -> ArgumentParser:
     overlap = add_command(
         actions,
         "overlap",
@@ -83,8 +100,7 @@ def add_parser(commands: Commands) -> None:
     text = f"collections or folders of images (default: those of {', '.join(COMPARED)} found)"
     overlap.add_argument("sources", nargs="*", metavar="SOURCE|FOLDER", help=text)
     add_out(overlap, "runs/overlap.csv", "the pairs, as CSV (default: runs/overlap.csv)", "FILE")
-    for action in (listing, check, download, overlap):
-        add_data(action)
+    return overlap
 
 
 def list_sources(given: Path | None) -> int:

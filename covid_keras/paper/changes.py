@@ -47,6 +47,30 @@ def require_effect(paper: Paper, protocol: Protocol, changes: Mapping[str, Any])
             raise UserError(f"--set {'.'.join(path)}", f"has no effect: {reason}", remedy)
 
 
+def require_read(paper: Paper, protocol: Protocol, given: Mapping[str, Any]) -> None:
+    """Raise `UserError` for initial weights or a weight file that no system of the run reads.
+
+    Parameters
+    ----------
+    paper : Paper
+    protocol : Protocol
+        Resolved.
+    given : mapping
+        What the user gave: "weights" and "files", as in the protocol. Weights "none" are true of every such system.
+    """
+    checks = _Checks(paper, protocol)
+    wanted = {f"files.{name}": f"--checkpoint {name}" for name in given.get("files", {})}
+    if given.get("weights", "none") != "none":
+        wanted["weights"] = "--weights"
+    for key, flag in wanted.items():
+        # Without a declared reader, initial weights are read by whatever is trained.
+        systems = checks.trained if key == "weights" else checks.systems
+        if not any(paper.reads(system.name, key) for system in systems):
+            readers = paper.readers.get(key, ())
+            remedy = f"Name one in systems: {', '.join(readers)}" if readers else "Omit it"
+            raise UserError(flag, "has no effect: no system of this run reads it", remedy)
+
+
 def _paths(changes: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for key, value in changes.items():
         if isinstance(value, Mapping) and value:

@@ -23,6 +23,7 @@ from covid_keras.evaluation import Measured, measured_from_json, read_prediction
 from covid_keras.paper.paper import Paper
 from covid_keras.reporting.heat_shares import SHARES, read_shares
 from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.segmenter_runs import PaperSegmenters
 
 
 class Measures(Protocol):
@@ -63,17 +64,19 @@ class RunSource:
             paths.setdefault(execution.scored, []).append(execution.predictions)
         return [read_predictions(of_classes) for of_classes in paths.values()]
 
+    @property
+    def _segmenters(self) -> PaperSegmenters | None:
+        return getattr(self.paper, "segmenters", None)
+
     @cached_property
     def segmented(self) -> dict[str, dict[str, Any]]:
         """Name -> record of the paper's own segmenters that are trained."""
-        segmenters = getattr(self.paper, "segmenters", None)
-        return segmenters.records(self.run) if segmenters else {}
+        return self._segmenters.records(self.run) if self._segmenters else {}
 
     @property
     def planned(self) -> int:
         """Number of trainings of the run: its executions, and the paper's own segmenters."""
-        segmenters = getattr(self.paper, "segmenters", None)
-        return len(self.run.executions()) + (len(segmenters.folders(self.run)) if segmenters else 0)
+        return len(self.run.executions()) + (len(self._segmenters.folders(self.run)) if self._segmenters else 0)
 
     def measured(self, further: Measures) -> list[Measured]:
         """Return all metrics, from the predictions and from what the paper trains beside its systems."""

@@ -20,7 +20,7 @@ from covid_keras.data.sources import check_source
 from covid_keras.models.imagenet import is_imagenet
 from covid_keras.models.registry import load_registry
 from covid_keras.models.weight_kinds import require_weight_file
-from covid_keras.paper.changes import require_effect
+from covid_keras.paper.changes import require_effect, require_read
 from covid_keras.paper.cohorts import missing_collection
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
@@ -55,6 +55,7 @@ def make_plan(options: Namespace) -> Plan:
     profile = options.profile or choose_profile(paper, data, asked=bool(options.data or os.environ.get(VARIABLE)))
     protocol = paper.protocol(profile, changes)
     require_effect(paper, protocol, given)
+    require_read(paper, protocol, changes)
     out = Path(options.out or Path("runs") / f"{paper.name}-{profile}")
     left_out = missing_systems(paper, protocol, data, out)
     running = tuple(name for name in protocol.systems if name not in left_out)

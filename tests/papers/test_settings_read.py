@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import reduce
 
 import keras
@@ -11,7 +12,7 @@ from keras import layers
 
 from covid_keras.common.errors import UserError
 from covid_keras.paper import Paper, Trained, load_paper
-from covid_keras.paper.changes import require_effect
+from covid_keras.paper.changes import require_effect, require_read
 from covid_keras.paper.protocol import Protocol
 from papers.covid_sdnet.cit import CiTNetwork
 from papers.covid_sdnet.generator import build_generator
@@ -158,3 +159,26 @@ def test_fucitnet_weighs_classes_and_takes_its_optimiser_from_the_protocol():
         assert network.class_weights == pytest.approx(weights)
         assert isinstance(network.optimizer, kind)
         assert float(network.optimizer.learning_rate) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    ("paper", "system", "given", "flag"),
+    [
+        ("covid_cxnet", "base_v1", {"weights": "imagenet"}, "--weights"),
+        ("covid_cxnet", "base_v1", {"weights": "none"}, ""),
+        ("covid_cxnet", "cxnet_v1", {"weights": "imagenet"}, ""),
+        ("covid_cxnet", "base_v1", {"files": {"chexnet": "a.h5"}}, "--checkpoint chexnet"),
+        ("covid_cxnet", "flat", {"files": {"chexnet": "a.h5"}}, ""),
+        ("covid_sdnet", "covid_caps_retrained", {"files": {"resnet18": "a.h5"}}, "--checkpoint resnet18"),
+        ("covid_sdnet", "covid_sdnet", {"files": {"resnet18": "a.h5"}}, ""),  # builds on fucitnet
+        ("arias_vgg19", "unet1", {"weights": "imagenet"}, "--weights"),
+        ("arias_vgg19", "unet1", {"files": {"vgg16": "a.h5"}}, "--checkpoint vgg16"),
+        ("hertel_ensemble", "densenet201_whole", {"files": {"vgg19": "a.h5"}}, "--checkpoint vgg19"),
+    ],
+)
+def test_weights_that_no_system_of_the_run_reads_are_refused(paper, system, given, flag):
+    found = load_paper(paper)
+    protocol = found.protocol(found.profiles[0], {"systems": [system]} | given)
+    refused = pytest.raises(UserError, match=f"^{flag}: has no effect") if flag else nullcontext()
+    with refused:
+        require_read(found, protocol, given)
