@@ -6,8 +6,21 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.evaluation import Measured
-from covid_keras.evaluation.counts import balanced_accuracy, part_accuracies, summarise_counts, weighted_metrics
+from covid_keras.evaluation.counts import (
+    accuracy,
+    balanced_accuracy,
+    part_accuracies,
+    summarise_counts,
+    weighted_metrics,
+)
 from covid_keras.evaluation.metrics import percent
+
+# Functions of a confusion matrix of two classes, the second of which is positive.
+DECISION_METRICS = {
+    "accuracy": accuracy,
+    "sensitivity": lambda confusion: percent(confusion[..., 1, 1], confusion[..., 1, :].sum(axis=-1)),
+    "specificity": lambda confusion: percent(confusion[..., 0, 0], confusion[..., 0, :].sum(axis=-1)),
+}
 
 
 def faulty_accuracy(confusion: np.ndarray) -> np.ndarray:
