@@ -33,7 +33,7 @@ _MACRO = ("macro_precision", "macro_recall", "macro_f1")
 # With more patients, resampling takes more than a few seconds.
 _MANY = 5000
 PERCENT, NUMBER = "percent", "number"
-_NUMBERS = ("mcc", "kappa", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
+NUMBERS = ("mcc", "kappa", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
 _OF_SCORES = ("auc", "auprc", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
 
 
@@ -76,7 +76,7 @@ USUAL = Drawing()
 
 
 @dataclass(frozen=True)
-class _Execution:
+class Execution:
     """Counts of an execution and, for two classes, its scores."""
 
     counts: ExecutionCounts
@@ -117,7 +117,7 @@ class Sample:
         Place of each execution's repeat among the repeats; empty unless several repeats test the same images.
     """
 
-    executions: tuple[_Execution, ...]
+    executions: tuple[Execution, ...]
     patients: pd.Index
     scored: bool
     repeats: tuple[int, ...] = ()
@@ -141,7 +141,7 @@ class Sample:
             limit = threshold[place[0], place[1]] if isinstance(threshold, Mapping) else threshold
             decisions, patient = decisions_of(rows, positive, limit), patients.get_indexer(rows["patient_id"])
             scored = Scored(patient, decisions.truth == 1, decisions.scores[:, 1]) if decisions.binary else None
-            found.append(_Execution(ExecutionCounts.of(decisions, patient), scored))
+            found.append(Execution(ExecutionCounts.of(decisions, patient), scored))
             places.append(place[0])
         images = own.frame.groupby("repeat")["image_id"].agg(frozenset)
         several = len(images) > 1 and images.nunique() == 1
@@ -162,12 +162,12 @@ class Sample:
 
     def values(self, weights: np.ndarray, comparable: bool = False) -> dict[str, np.ndarray]:
         """Return the mean over executions of each (comparable) metric, for each row of weights (b, patients)."""
-        found = mean_metrics(self.executions, weights, _Execution.comparable if comparable else _Execution.metrics)
+        found = mean_metrics(self.executions, weights, Execution.comparable if comparable else Execution.metrics)
         return found if self.scored else {name: one for name, one in found.items() if name not in _OF_SCORES}
 
     def compact(self, weights: np.ndarray, times: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Return the mean over executions of the metrics of `_Execution.compact`; for `times` see `mean_metrics`."""
-        return mean_metrics(self.executions, weights, _Execution.compact, times)
+        """Return the mean over executions of the metrics of `Execution.compact`; for `times` see `mean_metrics`."""
+        return mean_metrics(self.executions, weights, Execution.compact, times)
 
     def once(self) -> np.ndarray:
         """Return weights of 1, (1, patients)."""
@@ -259,7 +259,7 @@ def estimate_of(
     name: str, value: float, resamples: np.ndarray, patients: int, sure: tuple[float, ...], level: float = LEVEL
 ) -> Estimate:
     """Return the value of the metric `name` with its interval; for the last arguments see `interval_of`."""
-    number = name in _NUMBERS
+    number = name in NUMBERS
     several = resamples if np.isfinite(value) else np.empty(0)
     made = interval_of(several, level, patients, () if number else sure)
     # There is no exact interval for a constant MCC or Brier score.

@@ -22,8 +22,8 @@ Each comparison and each test claims that a value lies on one side of a bound. T
 `b` if given; the side is `above: BOUND`, `below: BOUND`, `within: MARGIN` (both sides of 0) or `side: above` or `side:
 below`, which have the bound 0. Default: above 0.
 
-In `printed`, `a` and `b` are places, `TABLE | ROW | COLUMN`; a list of two is their absolute difference. Bounds are in
-the unit of the cells: 50 for a percentage, 0.5 for a ratio; those of a confusion matrix are percentages of their row.
+In `printed`, `a` and `b` are places, `TABLE | ROW | COLUMN`; a list of two is their absolute difference. Ratios and
+the counts of a confusion matrix (as shares of their row) are compared in percent, so that the bound of an AUC is 50.
 
 In `tests`, `a` and `b` are systems of the paper, `paper:system` of another one, or a list, whose scores are averaged.
 `metric` is that of both; `less` is the metric subtracted if it is another one. `part` and `part_b` are the parts of the
@@ -35,7 +35,7 @@ The metrics are those of `covid_keras.published.metrics` and `OF_DECISIONS`, `OF
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,6 +62,8 @@ OF_OVERLAP = ("dice", "iou")
 
 Kind = Literal["difference", "order", "trend", "threshold", "share"]
 Origin = Literal["abstract", "conclusion", "text"]
+# Units that are compared in percent.
+_SHARES = ("percent", "points", "ratio")
 _REMEDY = "Correct the file"
 
 
@@ -238,12 +240,17 @@ def _check_places(claims: Collection[Claim], path: Path) -> None:
         return
     cells = {(cell.table, cell.row, cell.column): cell for cell in load_published(path.parent / "published.yaml")}
     for claim in claims:
-        for place in (place for one in claim.printed for place in one.places):
+        for place in (it for one in claim.printed for it in one.places):
             if place not in cells:
                 problem = f"claim {claim.id!r} names {place_text(place)}, which is not in published.yaml"
                 raise UserError(path, problem, _near(place, cells))
             if cells[place].unit == TEXT and not cells[place].lost:
                 raise UserError(path, f"claim {claim.id!r}: {place_text(place)} is a word, not a number", _REMEDY)
+        for one in claim.printed:
+            units = {"percent" if unit in _SHARES else unit for unit in (cells[it].compared_unit for it in one.places)}
+            if len(units) > 1:
+                problem = f"claim {claim.id!r} compares {' with '.join(sorted(units))}"
+                raise UserError(path, problem, _REMEDY)
 
 
 def _near(place: Place, cells: Collection[Place]) -> str:
@@ -289,10 +296,10 @@ def split_system(name: str, paper: str) -> tuple[str, str]:
     return where or paper, system
 
 
-def families(claims: Mapping[str, Claim]) -> Iterator[list[str]]:
-    """Yield the ids of the claims of each family that has several."""
+def families(claims: Mapping[str, Claim]) -> dict[str, list[str]]:
+    """Return the ids of the claims of each family that has several."""
     found: dict[str, list[str]] = {}
     for claim in claims.values():
         if claim.family:
             found.setdefault(claim.family, []).append(claim.id)
-    yield from (ids for ids in found.values() if len(ids) > 1)
+    return {name: ids for name, ids in found.items() if len(ids) > 1}

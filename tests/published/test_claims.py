@@ -13,10 +13,14 @@ PUBLISHED = """
 tables:
   - table: "1"
     unit: percent
-    columns: [{name: Accuracy, metric: accuracy}, {name: AUC, metric: auc}, {name: Start, unit: text}]
+    columns:
+      - {name: Accuracy, metric: accuracy}
+      - {name: AUC, metric: auc}
+      - {name: Start, unit: text}
+      - {name: Size, unit: count}
     rows:
-      - {row: Deep, values: ["90.0", lost, ImageNet]}
-      - {row: Shallow, values: ["88.0", "95.0", none]}
+      - {row: Deep, values: ["90.0", lost, ImageNet, 9]}
+      - {row: Shallow, values: ["88.0", "95.0", none, 5]}
 """
 CLAIMS = """
 paper: made
@@ -84,7 +88,7 @@ def test_claims_come_by_id(write):
     )
     assert deeper.primary == (first,)
     assert (looks.printed, looks.tests, looks.untested) == ((), (), "heat maps of a run")
-    assert list(families(claims)) == [["deeper_is_better", "looks_at_lungs"]]
+    assert families(claims) == {"depth": ["deeper_is_better", "looks_at_lungs"]}
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,7 @@ def test_the_claimed_side_is_a_range(side, low, high, words):
         ("a: 1 | Deep | Accuracy", "a: 1 | Deep | Acc", r"'Deep', 'Acc', which is not in.*Accuracy, AUC"),
         ("a: 1 | Deep | Accuracy", "a: 1 | Deeper | Accuracy", "'Deeper'.*Deep, Shallow"),
         ("a: 1 | Deep | Accuracy", "a: 1 | Deep | Start", "'Start' is a word"),
+        ("a: 1 | Deep | Accuracy", "a: 1 | Deep | Size", "compares count with percent"),
         ("a: 1 | Deep | Accuracy", "a: accuracy", "'accuracy' is not a place"),
     ],
 )

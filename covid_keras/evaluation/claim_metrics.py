@@ -1,0 +1,312 @@
+"""The metrics by which claims are tested, with their bootstrap draws.
+
+A side of a test is a metric of a system (or of the mean of several systems' scores) on a part of the split. Patients
+are drawn with all their images in all executions; where a system was trained several times on the same images, its
+repeats are drawn too, so that the interval contains the chance of another training. The folds of a repeat stay
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from covid_keras.common.errors import UserError
+from covid_keras.evaluation import counts
+from covid_keras.evaluation.ensembles import average_predictions
+from covid_keras.evaluation.estimates import NUMBERS, Execution, Sample
+from covid_keras.evaluation.metrics import confusion_shares, executions_of, percent
+from covid_keras.evaluation.own_tables import OwnPredictions
+from covid_keras.evaluation.thresholds import apply_thresholds, choose_thresholds
+from covid_keras.evaluation.uncertainty import RESAMPLES, patient_weights
+from covid_keras.published.claims import OF_EXECUTIONS, OF_HEAT, OF_OVERLAP
+
+SAMPLING_SD, SD = OF_EXECUTIONS
+GAP, TUNED = "gap", "accuracy_tuned"
+# Fewer executions say nothing about their spread.
+FEWEST = 3
+
+
+class NotTestable(Exception):
+    """A test lacks predictions, images or executions; the message says which."""
+
+
+class Measurements(Protocol):
+    """The measurements of systems by name; each method raises `NotTestable` if there are none."""
+
+    def predictions(self, system: str) -> pd.DataFrame:
+        """Return the predictions, with the scores of the system's own classes."""
+
+    def positive(self, system: str) -> str | None:
+        """Return the positive class; None for the last of two, or if there is none."""
+
+    def shares(self, system: str) -> pd.DataFrame:
+        """Return the shares of heat, one row per image: `image_id`, `patient_id`, `label` and `OF_HEAT` (0..1)."""
+
+    def overlap(self, system: str) -> pd.DataFrame:
+        """Return a segmenter's overlap, one row per image: `image_id`, `patient_id`, `part`, `OF_OVERLAP` (0..1)."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A side of a test: systems, whose scores are averaged, with metric and part of the split."""
+
+    systems: tuple[str, ...]
+    metric: str
+    part: str = "test"
+
+    @property
+    def spread(self) -> str:
+        """The prefix of a spread over executions, or ""."""
+        return next((prefix for prefix in OF_EXECUTIONS if self.metric.startswith(prefix)), "")
+
+    @property
+    def base(self) -> str:
+        """The metric of each execution."""
+        return self.metric.removeprefix(self.spread)
+
+    @property
+    def heat(self) -> tuple[str, str]:
+        """The share of heat and its class, "" for all or if it is another metric."""
+        share = next((name for name in OF_HEAT if self.base.startswith(name)), "")
+        return share, self.base[len(share) + 1 :] if share else ""
+
+    @property
+    def kind(self) -> str:
+        """What the metric is computed from; sides of one kind share their draws."""
+        share, of_class = self.heat
+        overlap = self.base.startswith(OF_OVERLAP)
+        return "overlap" if overlap else f"heat {of_class}" if share else TUNED if self.base == TUNED else "decisions"
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The metrics of a system per execution, and on resampled patients.
+
+    Attributes
+    ----------
+    executions : tuple of (repeat, fold)
+    values : mapping
+        Metric -> ndarray of float64, (executions,); NaN where undefined.
+    drawn : mapping
+        Metric -> ndarray of float64, (executions, resamples).
+    bearing : mapping
+        Metric -> number of patients that contribute; "" for metrics not named.
+    """
+
+    executions: tuple[tuple[int, int], ...]
+    values: Mapping[str, np.ndarray]
+    drawn: Mapping[str, np.ndarray]
+    bearing: Mapping[str, int]
+
+    def value(self, side: Side) -> float:
+        """Return the value of a side: its mean over executions, or the spread over them."""
+        return float(self._of(side, self.values, np.ones((len(self.executions), 1)))[0])
+
+    def resampled(self, side: Side, times: np.ndarray) -> np.ndarray:
+        """Return the draws of a side, (resamples,); `times` is how often each execution is drawn, (executions, ...)."""
+        return self._of(side, self.values if side.spread else self.drawn, times)
+
+    def each(self, side: Side) -> np.ndarray:
+        """Return the value of each execution, (executions,); NaN for a spread."""
+        if side.spread:
+            return np.full(len(self.executions), np.nan)
+        if side.base == GAP:
+            return np.abs(self.values["sensitivity"] - self.values["specificity"])
+        return self.values[_name(side)]
+
+    def contributing(self, side: Side) -> int:
+        """Return the number of patients that contribute to a side."""
+        return self.bearing.get(_name(side), self.bearing[""])
+
+    def _of(self, side: Side, found: Mapping[str, np.ndarray], times: np.ndarray) -> np.ndarray:
+        if side.spread == SAMPLING_SD:
+            return np.sqrt(_mean(np.nanvar(self.drawn[_name(side)], axis=1, ddof=1)[:, None], times))
+        if side.spread == SD:
+            return _spread(self.values[_name(side)][:, None], times)
+        shaped = {name: values.reshape(len(times), -1) for name, values in found.items()}
+        if side.base == GAP:
+            return np.abs(_mean(shaped["sensitivity"], times) - _mean(shaped["specificity"], times))
+        return _mean(shaped[_name(side)], times)
+
+
+def _name(side: Side) -> str:
+    return side.heat[0] or ("accuracy" if side.base == TUNED else "sensitivity" if side.base == GAP else side.base)
+
+
+def _mean(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the means (b,) of values (executions, b or 1), each `times` (executions, b); NaN are ignored."""
+    known = np.isfinite(values) * times
+    with np.errstate(invalid="ignore"):  # 0 / 0 gives NaN
+        return np.where(known > 0, np.nan_to_num(values) * known, 0.0).sum(axis=0) / known.sum(axis=0)
+
+
+def _spread(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the std (ddof 1) over executions, (b,).
+
+    A resample of n executions has on average (n - 1)/n of their variance, which is corrected if executions are drawn.
+    """
+    n = len(values)
+    variance = _mean((values - _mean(values, times)) ** 2, times) * n / (n - 1)
+    return np.sqrt(variance * (n / (n - 1) if times.shape[1] > 1 else 1.0))
+
+
+@dataclass(frozen=True)
+class _ImageMeans:
+    """Values per image, summed per patient."""
+
+    names: tuple[str, ...]
+    sums: np.ndarray  # (patients, names)
+    images: np.ndarray  # (patients,)
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, names: Sequence[str], patients: pd.Index) -> _ImageMeans:
+        place = patients.get_indexer(rows["patient_id"])
+        sums = np.zeros((len(patients), len(names)))
+        np.add.at(sums, place, 100 * rows[list(names)].to_numpy(np.float64))
+        return cls(tuple(names), sums, np.bincount(place, minlength=len(patients)).astype(np.float64))
+
+    def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the means for each row of `weights`, (b,) each."""
+        means = percent(weights @ self.sums, (weights @ self.images)[:, None]) / 100
+        return dict(zip(self.names, means.T, strict=True))
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """An execution of a sample of predictions."""
+
+    execution: Execution
+
+    def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Return all metrics in percent for each row of `weights`, (b,) each."""
+        confusion, classes = self.execution.counts.confusion(weights), self.execution.counts.classes
+        actual, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
+        found = {
+            name: 100 * values if name in NUMBERS else values
+            for name, values in self.execution.comparable(weights).items()
+        }
+        found |= confusion_shares(confusion, classes) | counts.macro_metrics(confusion)
+        found |= counts.weighted_metrics(confusion)
+        found["larger_class"] = percent(actual.max(axis=-1), actual.sum(axis=-1))
+        if self.execution.scored is None:
+            for name, values in counts.rest_metrics(confusion).items():
+                found |= {f"{name}_{one}": values[:, place] for place, one in enumerate(classes)}
+            return found
+        found["called_positive"] = percent(said[:, 1], said.sum(axis=-1))
+        found["youden"] = found["sensitivity"] + found["specificity"] - 100
+        found["false_positive_rate"] = 100 - found["specificity"]
+        return found | {"false_negative_rate": 100 - found["sensitivity"]}
+
+
+@dataclass
+class ClaimMetrics:
+    """The draws of the sides of tests, computed once for each system and set of patients.
+
+    Parameters
+    ----------
+    measurements : Measurements
+    resamples, seed : int
+        As in `covid_keras.evaluation.uncertainty`.
+    """
+
+    measurements: Measurements
+    resamples: int = RESAMPLES
+    seed: int = 0
+    _rows: dict[Any, pd.DataFrame] = field(default_factory=dict, repr=False)
+    _drawn: dict[Any, Draws] = field(default_factory=dict, repr=False)
+
+    def rows(self, side: Side) -> pd.DataFrame:
+        """Return the rows of a side, one per image and execution; raise `NotTestable` if there are none."""
+        key = side.systems, side.kind, side.part
+        if key not in self._rows:
+            self._rows[key] = self._read(side)
+        return self._rows[key]
+
+    def draws(self, side: Side, images: frozenset[str] | None, patients: pd.Index) -> Draws:
+        """Return the draws of a side.
+
+        Parameters
+        ----------
+        side : Side
+        images : frozenset of str or None
+            The images to use; None for all.
+        patients : pandas.Index
+            The patients to draw; must contain all patients of the images.
+
+        Raises
+        ------
+        NotTestable
+            If nothing is measured.
+        UserError
+            If the metric is not computed from what is measured.
+        """
+        key = side.systems, side.kind, side.part, images, tuple(patients)
+        if key not in self._drawn:
+            rows = self.rows(side)
+            rows = rows if images is None else rows[rows["image_id"].isin(images)]
+            self._drawn[key] = self._draw(side, rows, patients)
+        found = self._drawn[key]
+        if _name(side) not in found.values:
+            known = ", ".join(found.values)
+            raise UserError(f"metric {side.metric}", f"is not computed for {side.systems[0]}", f"Use one of {known}")
+        return found
+
+    def _draw(self, side: Side, rows: pd.DataFrame, patients: pd.Index) -> Draws:
+        executions: Sequence[_Decided | _ImageMeans]
+        if side.kind in ("decisions", TUNED):
+            positive = self.measurements.positive(side.systems[0])
+            sample = Sample.of(OwnPredictions(rows), positive, patients=patients)
+            places = tuple((repeat, fold) for (_, repeat, fold), _ in executions_of(rows))
+            executions, bearing = [_Decided(one) for one in sample.executions], sample.bearing()
+            bearing = bearing | {"": bearing["auc"]}
+        else:
+            columns = OF_OVERLAP if side.kind == "overlap" else OF_HEAT
+            places, executions = ((0, 0),), [_ImageMeans.of(rows, columns, patients)]
+            bearing = {"": len(patients)}
+        once = [one.metrics(np.ones((1, len(patients)))) for one in executions]
+        chunks = [
+            [one.metrics(weights) for one in executions]
+            for weights in patient_weights(len(patients), self.resamples, self.seed)
+        ]
+        names = dict.fromkeys(name for one in once for name in one)
+        drawn = {name: np.concatenate([_stacked(chunk, name) for chunk in chunks], axis=1) for name in names}
+        return Draws(places, {name: _stacked(once, name)[:, 0] for name in names}, drawn, bearing)
+
+    def _read(self, side: Side) -> pd.DataFrame:
+        if side.kind in ("decisions", TUNED):
+            rows = self._predictions(side)
+            rows = rows[rows["split"] == side.part]
+        elif len(side.systems) > 1:
+            raise UserError(f"metric {side.metric}", "is not computed from scores", "Name one system")
+        elif side.kind == "overlap":
+            rows = self.measurements.overlap(side.systems[0])
+            rows = rows[rows["part"] == side.part]
+        else:
+            rows, of_class = self.measurements.shares(side.systems[0]), side.heat[1]
+            rows = rows[rows["label"] == of_class] if of_class else rows
+        if rows.empty:
+            raise NotTestable(f"{' and '.join(side.systems)}: no images of the {side.part} part for {side.metric}")
+        return rows
+
+    def _predictions(self, side: Side) -> pd.DataFrame:
+        frames = [self.measurements.predictions(name) for name in side.systems]
+        try:
+            rows = frames[0] if len(frames) == 1 else average_predictions(frames, "equal").frame
+            if side.kind != TUNED:
+                return rows
+            positive = self.measurements.positive(side.systems[0])
+            chosen = choose_thresholds(rows[rows["split"] == "validation"], positive)
+            return apply_thresholds(rows, chosen, positive)
+        except UserError as error:  # other images, or none to choose a threshold on
+            raise NotTestable(f"{' and '.join(side.systems)}: {error.subject} {error.problem}") from error
+
+
+def _stacked(found: Sequence[Mapping[str, np.ndarray]], name: str) -> np.ndarray:
+    """Return a metric of all executions, (executions, b), NaN where one lacks it (such as a severity level)."""
+    lacking = np.full(len(next(iter(found[0].values()))), np.nan)
+    return np.stack([one.get(name, lacking) for one in found])
