@@ -46,6 +46,8 @@ class Execution(Protocol):
         The network's inputs.
     network : keras.Model or None
         With its best weights; None if the system has no network of its own.
+    passes : list of (keras.Model, int)
+        The networks that an image passes until its prediction, each with how often.
     folder, weights, predictions : Path
         Folder of the execution; files with the best weights and the predictions.
     done : bool
@@ -85,6 +87,8 @@ class Execution(Protocol):
     def inputs(self) -> Inputs: ...
     @property
     def network(self) -> keras.Model | None: ...
+    @property
+    def passes(self) -> list[tuple[keras.Model, int]]: ...
     @property
     def folder(self) -> Path: ...
     @property

@@ -202,6 +202,14 @@ class System:
         """
         raise NotImplementedError
 
+    def passes(self, execution: Execution) -> list[tuple[keras.Model, int]]:
+        """Return the networks that an image passes until its prediction, without a lung segmenter, each with how often.
+
+        The cost of a prediction is their sum (see `covid_keras.models.costs`). Default: its own network, once.
+        """
+        model = self.network(execution)
+        return [] if model is None else [(model, 1)]
+
     def strategy(self, asked: str) -> str:
         """Return the distribution strategy that it uses, given the one requested."""
         return asked
@@ -442,6 +450,9 @@ class BestOf(System):
     def network(self, execution: Execution) -> keras.Model | None:
         return execution.below(self.chosen(execution)).network
 
+    def passes(self, execution: Execution) -> list[tuple[keras.Model, int]]:
+        return execution.below(self.chosen(execution)).passes
+
     def chosen(self, execution: Execution) -> str:
         """Return the candidate chosen on validation."""
         return max(self.candidates, key=lambda name: merit(execution.below(name)))
@@ -500,3 +511,6 @@ class Ensemble(System):
 
     def network(self, execution: Execution) -> None:
         return None
+
+    def passes(self, execution: Execution) -> list[tuple[keras.Model, int]]:
+        return [one for name in self.members for one in execution.below(name).passes]

@@ -1,4 +1,7 @@
-"""The table of shares of heat in the lungs over a whole test set: read it and compare systems."""
+"""Tables that a report measures with the networks: read and write them, compare shares of heat in the lungs.
+
+They lie in the run folder and are published with the predictions, so that pages are made without TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,26 @@ from typing import Any
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import write_text
 from covid_keras.explain.shares import compare_shares
 
-SHARES = "heat-shares.csv"
+SHARES, COSTS = "heat-shares.csv", "costs.csv"
 
 
-def read_shares(path: Path) -> pd.DataFrame:
-    """Read the table of `measure_shares`; empty if there is none."""
+def read_measured(path: Path) -> pd.DataFrame:
+    """Read the table of `measure_shares` or `measure_costs`; empty if there is none."""
     if not path.is_file():
         return pd.DataFrame()
     try:
         return pd.read_csv(path, dtype={"image_id": str, "patient_id": str})
     except (OSError, ValueError) as error:
         raise UserError(path, f"is not a readable CSV table ({error})", "Rebuild the report") from error
+
+
+def write_measured(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Write such a table; return it as it is read again."""
+    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return read_measured(path)
 
 
 def compared_shares(table: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from covid_keras.evaluation import write_predictions
 from covid_keras.models.registry import FOLDER
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_papers
-from covid_keras.reporting.heat_shares import SHARES
+from covid_keras.reporting.heat_shares import COSTS, SHARES, write_measured
 from covid_keras.reporting.overview import entries_of, headline, overview_report
 from covid_keras.reporting.readme import (
     METRICS,
@@ -71,8 +71,9 @@ def publish_run(path: str | Path) -> Path:
         write_predictions(path, portable(frame))
     for path in set(folder.glob(f"{profile}-predictions*.csv")) - set(files):
         path.unlink()  # from an older run with more sets of classes
-    if len(shares := results.source.shares):
-        write_text(folder / f"{profile}-{SHARES}", shares.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    for name, table in ((SHARES, results.source.shares), (COSTS, results.source.costs)):
+        if len(table):
+            write_measured(folder / f"{profile}-{name}", table)
     for name, text in results.report.published_files(results.run).items():
         path = folder / f"{profile}-{name}"
         path.parent.mkdir(parents=True, exist_ok=True)

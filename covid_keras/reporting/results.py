@@ -65,6 +65,10 @@ class PaperReport:
         Systems trained on a leaking split as published, each with its counterpart on a split by patient.
     heat_pairs : tuple of (str, str)
         Systems whose share of heat in the lungs is compared over the whole test set.
+    heat_systems : tuple of str
+        Further systems whose share is measured.
+    cost_systems : tuple of str
+        Systems whose cost per image is measured; the first is the reference of the times.
     pictures : mapping
         System -> function of `covid_keras.reporting.examples.Examples` that returns a list of (title, caption,
         `matplotlib.figure.Figure`), shown beside the heat maps.
@@ -77,6 +81,8 @@ class PaperReport:
     pairs: tuple[tuple[str, str], ...] | None = None
     leaks: tuple[tuple[str, str], ...] = ()
     heat_pairs: tuple[tuple[str, str], ...] = ()
+    heat_systems: tuple[str, ...] = ()
+    cost_systems: tuple[str, ...] = ()
     pictures: Mapping[str, Callable[[Examples], Pictures]] = field(default_factory=dict)
     evidence_notes: Mapping[str, str] = field(default_factory=dict)
 
@@ -364,11 +370,19 @@ class Results:
     @property
     def heat_pairs(self) -> list[tuple[str, str]]:
         """The pairs compared by heat in the lungs; both must be measured and the lungs known."""
+        return [pair for pair in self.report.heat_pairs if set(pair) <= set(self.systems)] if self._lungs_known else []
+
+    @property
+    def heat_systems(self) -> list[str]:
+        """The systems whose share of heat in the lungs is measured: those of `heat_pairs`, and further ones."""
+        further = [name for name in self.report.heat_systems if name in self.systems] if self._lungs_known else []
+        return list(dict.fromkeys([*(name for pair in self.heat_pairs for name in pair), *further]))
+
+    @property
+    def _lungs_known(self) -> bool:
         # The authors' mode marks saturated pixels for cropping, not the lungs.
         saturated = self.facts.get("lungs", {}).get("mode") == "authors"
-        if saturated or self.run.cohort.table["mask_path"].eq("").all():
-            return []
-        return [pair for pair in self.report.heat_pairs if set(pair) <= set(self.systems)]
+        return not saturated and self.run.cohort.table["mask_path"].ne("").any()
 
     @property
     def heat_shares(self) -> list[dict[str, Any]]:

@@ -54,6 +54,7 @@ def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFra
     import_tensorflow()
     from covid_keras.reporting.examples import Examples, explain_examples, heat_table
     from covid_keras.reporting.lung_heat import measure_shares
+    from covid_keras.reporting.network_costs import measure_costs
     from covid_keras.reporting.pictures import explanation_figure
 
     entries, tables = {}, []
@@ -75,4 +76,5 @@ def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFra
         further = [FigureEntry(f"{what}: {title}", text, figure) for what, text, figure in pictures]
         entries[name] = [*further, FigureEntry(f"Grad-CAM: {title}", caption, explanation_figure(cases, title))]
     measure_shares(results)
+    measure_costs(results)
     return entries, pd.concat(tables) if tables else None

@@ -1,8 +1,8 @@
 """Sources of results: a run folder, or the committed results in `papers/<paper>/results/`.
 
 Both kinds of `Source` have `paper`, `profile`, `systems` and `provenance`; `frames`, the predictions, one table per set
-of classes; `shares`, the shares of heat in the lungs (may be empty); and `measured`, every metric of every system and
-stage (mean, std over executions, 95 % interval).
+of classes; `shares` and `costs`, the shares of heat in the lungs and the cost per image (may be empty); and `measured`,
+every metric of every system and stage (mean, std over executions, 95 % interval).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from covid_keras.common.files import read_json, read_record, without_folders, wi
 from covid_keras.common.provenance import provenance
 from covid_keras.evaluation import Measured, measured_from_json, read_predictions, summarise
 from covid_keras.paper.paper import Paper
-from covid_keras.reporting.heat_shares import SHARES, read_shares
+from covid_keras.reporting.heat_shares import COSTS, SHARES, read_measured
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.segmenter_runs import PaperSegmenters
 
@@ -85,7 +85,12 @@ class RunSource:
     @property
     def shares(self) -> pd.DataFrame:
         """The shares of heat in the lungs, once a report has measured them."""
-        return read_shares(self.run.path / SHARES)
+        return read_measured(self.run.path / SHARES)
+
+    @property
+    def costs(self) -> pd.DataFrame:
+        """The cost per image of the systems, once a report has measured it."""
+        return read_measured(self.run.path / COSTS)
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -163,7 +168,12 @@ class CommittedSource:
     @property
     def shares(self) -> pd.DataFrame:
         """The committed shares of heat in the lungs."""
-        return read_shares(self.folder / f"{self.profile}-{SHARES}")
+        return read_measured(self.folder / f"{self.profile}-{SHARES}")
+
+    @property
+    def costs(self) -> pd.DataFrame:
+        """The committed cost per image of the systems."""
+        return read_measured(self.folder / f"{self.profile}-{COSTS}")
 
 
 class RecomputedSource(CommittedSource):

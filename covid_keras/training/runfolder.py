@@ -197,6 +197,11 @@ class Execution:
         return self.system.network(self)
 
     @property
+    def passes(self) -> list[tuple[keras.Model, int]]:
+        """The networks that an image passes until its prediction, each with how often."""
+        return self.system.passes(self)
+
+    @property
     def history(self) -> pd.DataFrame | None:
         """Losses and accuracies per epoch, None if nothing was trained; raise `UserError` if unreadable."""
         if not self.details["epochs"]:

@@ -45,6 +45,10 @@ class CovidSdnet(ResNet50):
     def feed(self, execution: Execution, cohort: Cohort, part: np.ndarray, prepared: PreparedImages) -> Inputs:
         return transforms.feed_pairs(execution.protocol, cohort, execution.below(self.after), part, prepared)
 
+    def passes(self, execution: Execution) -> list[tuple[keras.Model, int]]:
+        generators = transforms.load_cit(execution.protocol, execution.below(self.after)).generators
+        return [*((generator, 1) for generator in generators), (self.network(execution), len(generators))]
+
     def decide(self, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Fuse the twins' softmax outputs for x+ (first view) and x- by the paper's rules (section IV)."""
         from papers.covid_sdnet.fusion import fuse
@@ -91,6 +95,10 @@ class FuCiTNet(Trained):
 
         settings = networks.cit_settings(options_of(protocol), protocol.training_of("fucitnet"), False)
         return [rate_callback(settings)]
+
+    def passes(self, execution: Execution) -> list[tuple[keras.Model, int]]:
+        model = self.network(execution)
+        return [*((generator, 1) for generator in model.generators), (model.classifier, len(model.generators))]
 
     def decide(self, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Decide by the largest of the logits of both transformed versions (the authors' own test program).

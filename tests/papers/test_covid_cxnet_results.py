@@ -7,7 +7,7 @@ import pytest
 from covid_keras.common.files import read_json
 from covid_keras.evaluation.uncertainty import difference_of_sets
 from covid_keras.paper.registered import load_paper
-from covid_keras.reporting.heat_shares import compared_shares, read_shares
+from covid_keras.reporting.heat_shares import compared_shares, read_measured
 from covid_keras.reporting.results import Results, report_of
 
 PAPER = load_paper("haghanifar")
@@ -42,7 +42,7 @@ def test_what_the_published_division_adds(systems):
 
 
 def test_heat_in_the_lungs_is_that_of_the_committed_table(results):
-    records = compared_shares(read_shares(FOLDER / "cpu-heat-shares.csv"), list(report_of(PAPER).heat_pairs))
+    records = compared_shares(read_measured(FOLDER / "cpu-heat-shares.csv"), list(report_of(PAPER).heat_pairs))
     stored = results["provenance"]["heat_shares"]
     assert [one["measure"] for one in records] == [one["measure"] for one in stored]
     for one, other in zip(records, stored, strict=True):

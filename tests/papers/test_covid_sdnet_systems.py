@@ -391,3 +391,17 @@ def test_fucitnets_evidence_is_what_its_decision_saw():
     classifier, made, index = PAPER.system("fucitnet").evidence(network, images, "P", CLASSES)
     assert (classifier, index) == ("D", 1)
     np.testing.assert_allclose(made, 1.7, atol=1e-6)
+
+
+# --- what they cost
+
+
+def test_an_image_passes_every_generator_once_and_the_networks_behind_them_once_for_each(monkeypatch):
+    made = SimpleNamespace(generators=["g+", "g-"], classifier="judge")
+    fucitnet, twins = PAPER.system("fucitnet"), PAPER.system("covid_sdnet")
+    monkeypatch.setattr(type(fucitnet), "network", lambda self, execution: made)
+    assert fucitnet.passes(None) == [("g+", 1), ("g-", 1), ("judge", 2)]
+    monkeypatch.setattr(transforms, "load_cit", lambda protocol, before: made)
+    monkeypatch.setattr(type(twins), "network", lambda self, execution: "twins")
+    execution = SimpleNamespace(protocol=None, below=lambda name: name)
+    assert twins.passes(execution) == [("g+", 1), ("g-", 1), ("twins", 2)]

@@ -24,7 +24,8 @@ def test_systems_are_named_once_and_the_report_names_no_others(paper):
     assert len(names) == len(set(names)) == len({system.title for system in paper.systems})
     report = report_of(paper)
     paired = {name for pair in (*(report.pairs or ()), *report.leaks, *report.heat_pairs) for name in pair}
-    assert {*report.proposed, *report.pictures} | paired <= set(names)
+    measured = {*report.heat_systems, *report.cost_systems}
+    assert {*report.proposed, *report.pictures} | paired | measured <= set(names)
 
 
 def test_the_paper_profile_runs_every_system_of_the_paper(paper):

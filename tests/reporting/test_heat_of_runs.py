@@ -18,7 +18,7 @@ from covid_keras.evaluation import read_predictions
 from covid_keras.preprocessing import lung_bounding_box
 from covid_keras.reporting import results as reading
 from covid_keras.reporting.examples import Examples, _framed, choose_examples
-from covid_keras.reporting.results import PaperReport
+from covid_keras.reporting.results import PaperReport, Results
 from covid_keras.reporting.run import report_run
 from covid_keras.training.runfolder import RunFolder
 from tests.helpers.made_runs import with_changed_file
@@ -95,8 +95,10 @@ def test_heat_maps_of_a_trained_run(trained, monkeypatch):
 
 
 @pytest.mark.slow
-def test_heat_is_measured_in_the_lungs_where_they_are_known(trained):
-    """The left half is lung, on every image."""
+def test_heat_is_measured_in_the_lungs_where_they_are_known(trained, monkeypatch):
+    """The left half is lung, on every image; the whole test set is measured as the network's decision says."""
+    asked = PaperReport(heat_systems=("a", "b"), cost_systems=("a", "b"))
+    monkeypatch.setattr(reading, "report_of", lambda paper: asked)
     mask = np.zeros((32, 32), np.uint8)
     mask[:, :16] = 255
     cv2.imwrite(str(trained.path / "mask.png"), mask)
@@ -107,6 +109,15 @@ def test_heat_is_measured_in_the_lungs_where_they_are_known(trained):
     found = pd.read_csv(run.path / "explanations.csv")
     assert found["lung_area"].tolist() == pytest.approx([0.5] * len(found), abs=0.01)
     assert found["heat_in_lungs_predicted"].between(0, 1).all()
+    frame = read_predictions(run.execution("a", 0, 0).predictions).query("split == 'test'")
+    shares = Results.of(run).source.shares
+    assert shares["image_id"].tolist() == frame["image_id"].tolist()
+    assert shares["lung_area"].tolist() == pytest.approx([0.5] * len(frame), abs=0.01)
+    assert shares["class_index"].tolist() == (frame["predicted"] == "P").astype(int).tolist()
+    assert shares["probability"].tolist() == pytest.approx(frame[["score_N", "score_P"]].max(axis=1).tolist(), rel=1e-4)
+    costs = Results.of(run).source.costs
+    assert costs[["system", "reference"]].to_numpy().tolist() == [["a", "a"]], "b was not run"
+    assert costs["parameters"].tolist() == [read_json(run.execution("a", 0, 0).record)["parameters"]]
     assert found["heat_in_lungs_other"].dropna().between(0, 1).all(), "nothing may speak for the other class"
 
 
