@@ -306,7 +306,17 @@ def _profile_part(entry: Entry, found: Results) -> Section:
     part = Section(
         f"Profile {found.profile}",
         protocol["description"],
-        facts=list(notes(*TEXTS, "facts", source=source, protocol=protocol, device=device, software=software)),
+        facts=list(
+            notes(
+                *TEXTS,
+                "facts",
+                counts=found.cohort_counts,
+                source=source,
+                protocol=protocol,
+                device=device,
+                software=software,
+            )
+        ),
         parts=[_reasons_part(entry.paper, found, found.comparison)],
     )
     for printed, of_systems in _system_tables(found):

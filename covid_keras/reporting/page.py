@@ -124,6 +124,7 @@ def _facts(results: Results) -> list[tuple[str, Any]]:
     values = {
         "protocol": protocol,
         "cohort": run.cohort,
+        "counts": results.cohort_counts,
         "severities": severities.to_dict(),
         "executions": results.provenance["executions"],
         "planned": results.planned,

@@ -74,6 +74,8 @@ class PaperReport:
         `matplotlib.figure.Figure`), shown beside the heat maps.
     evidence_notes : mapping
         System -> what a class's map shows, if not the class's logit.
+    labels : mapping
+        Label of the cohort -> its name in reports, for labels that only the code explains.
     """
 
     notes: tuple[tuple[str, str], ...] = ()
@@ -85,6 +87,7 @@ class PaperReport:
     cost_systems: tuple[str, ...] = ()
     pictures: Mapping[str, Callable[[Examples], Pictures]] = field(default_factory=dict)
     evidence_notes: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     # What `choose` takes examples of, as text.
     example_groups: ClassVar[str] = "class"
@@ -191,6 +194,11 @@ class Results:
     def phantom(self) -> bool:
         """Whether the images are synthetic, with known truth."""
         return self.protocol_text["cohort"].get("kind") == "phantom"
+
+    @property
+    def cohort_counts(self) -> dict[str, int]:
+        """The number of images per label of the cohort, as `PaperReport.labels` names them."""
+        return {self.report.labels.get(label, label): n for label, n in self.provenance["cohort_counts"].items()}
 
     @cached_property
     def report(self) -> PaperReport:

@@ -11,7 +11,14 @@ from covid_keras.evaluation.summary import summarise
 from covid_keras.reporting.document import Section, TableEntry
 from covid_keras.reporting.prose import notes, prose, titled
 from covid_keras.reporting.results import PaperReport, Pictures, Results
-from papers.covid_cxnet.cohorts import COVID
+from papers.covid_cxnet.cohorts import (
+    COVID,
+    COVID_ASIDE,
+    COVID_FURTHER,
+    COVID_OUTSIDE,
+    NORMAL_CHILD,
+    NORMAL_OUTSIDE,
+)
 from papers.covid_cxnet.released import BASE_V1, BASE_V2, RELEASED, AuthorsBase
 from papers.covid_cxnet.rows import DISJOINT
 from papers.covid_cxnet.systems import LEAKY
@@ -83,6 +90,13 @@ REPORT = CxnetReport(
         **dict.fromkeys(("base_v1", "base_v1_released"), pictures_of_base),
         "cxnet_v1": pictures_of_whole,
         "cxnet_v2": pictures_of_lungs,
+    },
+    labels={
+        NORMAL_CHILD: "normal images of children",
+        COVID_ASIDE: "COVID-19 without visible abnormality or of children, for the authors' networks alone",
+        NORMAL_OUTSIDE: "normal images of other collections for the external test",
+        COVID_OUTSIDE: "COVID-19 of other collections for the external test",
+        COVID_FURTHER: "further COVID-19 of other collections, for the authors' networks alone",
     },
     evidence_notes=dict.fromkeys(("hierarchical", "hierarchical" + LEAKY), prose(*PROSE, "evidence_of_hierarchy")),
 )

@@ -9,6 +9,7 @@ from covid_keras.evaluation.uncertainty import difference_of_sets
 from covid_keras.paper.registered import load_paper
 from covid_keras.reporting.heat_shares import compared_shares, read_measured
 from covid_keras.reporting.results import Results, report_of
+from papers.covid_cxnet.cohorts import CLASSES
 
 PAPER = load_paper("haghanifar")
 FOLDER = PAPER.folder / "results"
@@ -64,3 +65,12 @@ def test_cap_is_the_hard_class(results):
 
 def test_no_picture_is_committed():
     assert {path.suffix for path in FOLDER.iterdir()} <= {".json", ".csv"}
+
+
+@pytest.mark.parametrize("profile", ["paper", "cpu"])
+def test_pages_name_labels_that_only_the_code_explains(profile):
+    found = Results.committed(PAPER, profile)
+    stored, shown = found.provenance["cohort_counts"], found.cohort_counts
+    assert list(shown.values()) == list(stored.values())
+    plain = {*CLASSES, *report_of(PAPER).labels.values()}
+    assert set(shown) <= plain, "no label of the code is left"
