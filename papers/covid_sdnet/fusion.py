@@ -1,4 +1,4 @@
-"""The four classes of the class-inherent transformations, and the fusion of two predictions."""
+"""The four classes of transformed images, and the fusion of predictions on the transformed versions of an image."""
 
 from __future__ import annotations
 
@@ -91,3 +91,29 @@ def fuse(theta: ArrayLike, psi: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     is_positive = np.where(decision == "?", positive >= negative, decision == "P")
     positive, negative = positive.astype(np.float64), negative.astype(np.float64)
     return is_positive, positive / (positive + negative)
+
+
+def fuse_logits(logits: np.ndarray, classes: int) -> np.ndarray:
+    """Return the decision of FuCiTNet alone: the class of the largest logit of all versions of an image.
+
+    Parameters
+    ----------
+    logits : ndarray of float, (n, classes * classes)
+        Per image the logits of one version after the other, as returned by `CiTNetwork`.
+    classes : int
+        Number of classes, which is also the number of versions.
+
+    Returns
+    -------
+    ndarray of int, (n,)
+        Class indices. Of equal logits, the first counts.
+
+    Raises
+    ------
+    ValueError
+        If the shape differs.
+    """
+    logits = np.asarray(logits)
+    if logits.ndim != 2 or logits.shape[1] != classes * classes:
+        raise ValueError(f"logits of shape (n, {classes * classes}) are needed, not {logits.shape}")
+    return logits.argmax(axis=1) % classes

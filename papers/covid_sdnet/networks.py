@@ -60,7 +60,8 @@ def build_cit(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """
     from covid_keras.models.resnet18 import build_resnet18
     from covid_keras.models.steady import narrowed
-    from papers.covid_sdnet.cit import CiTNetwork, build_perceptual
+    from papers.covid_sdnet.cit import CiTNetwork
+    from papers.covid_sdnet.cit_losses import build_perceptual
     from papers.covid_sdnet.generator import build_generator
 
     options = options_of(protocol)

@@ -105,7 +105,7 @@ class FuCiTNet(Trained):
 
         The score of a class is its largest softmax probability among them, as a share of the sum over classes.
         """
-        from papers.covid_sdnet.cit import fuse_logits
+        from papers.covid_sdnet.fusion import fuse_logits
 
         logits = outputs[:, 0].astype(np.float64)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True)).reshape(len(logits), -1, len(classes)).max(axis=1)

@@ -16,7 +16,9 @@ import pytest
 import tensorflow as tf
 
 from covid_keras.models.resnet18 import build_resnet18
-from papers.covid_sdnet.cit import CiTNetwork, CiTSettings, build_cit, build_perceptual
+from papers.covid_sdnet.cit import CiTNetwork, CiTSettings
+from papers.covid_sdnet.cit_losses import build_perceptual
+from papers.covid_sdnet.generator import build_generator
 from tests.helpers.timing import in_turns
 
 SIDE, BATCH = 64, 2
@@ -84,10 +86,9 @@ def test_bench_step(benchmark, perceptual):
         pytest.skip("nothing but a timing, of a minute: make bench")
     settings = CiTSettings(perceptual=perceptual)
     keras.utils.set_random_seed(0)
-    network = build_cit(
+    network = CiTNetwork(
+        [build_generator(SIDE, settings.filters, name=f"generator_{name}") for name in "NP"],
         build_resnet18((SIDE, SIDE, 3), frozen=True),
-        settings,
-        SIDE,
         build_perceptual("none", SIDE) if perceptual else None,
     )
     network.compile_cit(settings)

@@ -15,13 +15,11 @@ from papers.covid_sdnet.cit import (
     LAMBDA_GRID,
     CiTNetwork,
     CiTSettings,
-    build_cit,
-    build_perceptual,
     classifier_rate,
-    fuse_logits,
     rate_callback,
-    total_variation,
 )
+from papers.covid_sdnet.cit_losses import build_perceptual, total_variation
+from papers.covid_sdnet.fusion import fuse_logits
 from papers.covid_sdnet.generator import build_generator
 
 SIDE = 12
@@ -295,13 +293,6 @@ def test_logits_are_ordered_by_generator_and_transform_is_clipped():
     assert network.generators[0](images).numpy().min() < 0
 
 
-def test_fuse_logits_takes_the_first_of_equals():
-    logits = [[0, 1, 2, 1], [0, 1, 1, 0], [3, 0, 0, 3], [0, 0, 0, 9], [0, 0, 0, 0]]
-    assert fuse_logits(np.array(logits), 2).tolist() == [0, 1, 0, 1, 0]
-    with pytest.raises(ValueError, match=r"\(n, 9\)"):
-        fuse_logits(np.zeros((2, 4)), 3)
-
-
 @pytest.mark.slow
 def test_classifier_rate_steps_at_the_start_of_an_epoch():
     settings = CiTSettings()
@@ -320,11 +311,11 @@ def test_settings_and_parts_that_do_not_fit_are_refused():
     for name, value in wrong.items():
         with pytest.raises(UserError, match=name):
             CiTSettings(**{name: value})
-    small = CiTSettings(filters=2)
+    generators = tiny_network().generators
     with pytest.raises(UserError, match="perceptual"):
-        build_cit(tiny_classifier(), small).compile_cit(small)
+        CiTNetwork(generators, tiny_classifier()).compile_cit(HEAVY)
     with pytest.raises(ValueError, match="classifier of 3"):
-        build_cit(tiny_classifier(3), small)
+        CiTNetwork(generators, tiny_classifier(3))
     with pytest.raises(ValueError, match="class weights"):
         tiny_network(class_weights=(1.0, 0.0))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from papers.covid_sdnet.fusion import FOUR, fuse, relabel
+from papers.covid_sdnet.fusion import FOUR, fuse, fuse_logits, relabel
 
 
 def softmax_like(peak: int, value: float) -> np.ndarray:
@@ -85,3 +85,10 @@ def test_empty_and_wrong_input():
     ):
         with pytest.raises(ValueError, match=word):
             fuse(theta, psi)
+
+
+def test_fuse_logits_takes_the_first_of_equals():
+    logits = [[0, 1, 2, 1], [0, 1, 1, 0], [3, 0, 0, 3], [0, 0, 0, 9], [0, 0, 0, 0]]
+    assert fuse_logits(np.array(logits), 2).tolist() == [0, 1, 0, 1, 0]
+    with pytest.raises(ValueError, match=r"\(n, 9\)"):
+        fuse_logits(np.zeros((2, 4)), 3)
