@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def crop_pictures(examples: Examples) -> Pictures:
-    """Return figure 3 for the examples: radiograph with lungs and box, crop, network's input; title and caption."""
+    """Return figure 3 for the examples (radiograph with lungs and box, crop, network input), with title and caption."""
     preparation = examples.system.preparation(examples.protocol)
     height, width = preparation.size
     rows = enumerate(examples.cohort.table.itertuples())
@@ -45,12 +45,12 @@ class Pair:
 
     @property
     def difference(self) -> np.ndarray:
-        """Positive minus negative version, the mean of the channels: float64 (h, w), -255 to 255 grey levels."""
+        """Return the positive minus the negative version, averaged over channels; float64 (h, w), -255 to 255."""
         return (self.positive.astype(np.int64) - self.negative).mean(axis=-1)
 
 
 def transformed_pairs(examples: Examples) -> Pictures:
-    """Return the figure for examples of FuCiTNet, or a system that builds on it, with title and caption."""
+    """Return the figure for examples of FuCiTNet or a system that builds on it, with title and caption."""
     words = titled("papers.covid_sdnet", "report.md.j2", "pairs", execution=_trained(examples).name)
     return [(*words, pair_figure(pairs_of(examples)))]
 

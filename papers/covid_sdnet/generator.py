@@ -1,4 +1,4 @@
-"""The generator of a class-inherent transformation, with batch normalisation by single images."""
+"""The generator of a class-inherent transformation, with batch normalisation per image."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ MOMENTUM = 0.9
 
 @keras.saving.register_keras_serializable("covid_sdnet")
 class SingleImageBatchNormalization(layers.Layer):
-    """Batch normalisation with the statistics of single images, for whole batches.
+    """Batch normalisation that treats every image of a batch as a batch of one, as the authors' code does.
 
-    In training each image is normalised by its own mean and (biased) variance over height and width. The moving
-    statistics go through the images of the batch in order, `moving = momentum * moving + (1 - momentum) * image's`,
-    with the unbiased variance, as in PyTorch; in closed form. Inference uses the moving statistics.
+    In training, each image is normalised by its own mean and (biased) variance over height and width. The moving
+    statistics are updated with those of each image in turn, `moving = momentum * moving + (1 - momentum) * image`, with
+    the unbiased variance, as in PyTorch; this is computed in closed form. Inference uses the moving statistics.
 
     Parameters
     ----------
     momentum : float
-        Weight of the past in the moving statistics (PyTorch's 0.1 is 0.9 here).
+        Weight of the previous moving statistics (PyTorch's 0.1 is 0.9 here).
     epsilon : float
         Added to the variance.
 
     Notes
     -----
-    Input and output (batch, height, width, channels), floating; any batch size, height and width. Statistics are
-    computed in float32.
+    Input and output are floating-point tensors (batch, height, width, channels) of any batch size, height and width.
+    Statistics are computed in float32.
     """
 
     def __init__(self, momentum: float = MOMENTUM, epsilon: float = EPSILON, **kwargs) -> None:
@@ -38,29 +38,29 @@ class SingleImageBatchNormalization(layers.Layer):
         self.momentum, self.epsilon = momentum, epsilon
 
     def build(self, input_shape) -> None:
-        """Make scale, offset and moving statistics, one value per channel."""
+        """Create scale, offset and moving statistics, one value per channel."""
         shape = (input_shape[-1],)
         self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma")
         self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
-        # As in Keras' own: autocast off, for statistics lose too much in half precision.
+        # As in Keras' own layer: no autocast, because half precision is too coarse for the statistics.
         still = {"shape": shape, "trainable": False, "autocast": False}
         self.moving_mean = self.add_weight(initializer="zeros", name="moving_mean", **still)
         self.moving_variance = self.add_weight(initializer="ones", name="moving_variance", **still)
 
     def call(self, inputs, training: bool = False):
-        """Normalise; in training also update the moving statistics."""
+        """Normalise the images; in training, also update the moving statistics."""
         x = ops.cast(inputs, "float32")
         if training:
             mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
             self._move(mean, variance, ops.shape(x))
         else:
             mean, variance = self.moving_mean, self.moving_variance
-        # Not folded into x * scale + offset, which loses digits where the mean is far larger than the deviation.
+        # Folding this into x * scale + offset would lose digits if the mean is far larger than the deviation.
         scale = ops.cast(self.gamma, "float32") * ops.rsqrt(variance + self.epsilon)
         return ops.cast((x - mean) * scale + ops.cast(self.beta, "float32"), inputs.dtype)
 
     def _move(self, mean, variance, shape) -> None:
-        """Update the moving statistics with each image's in order: image i of n has the weight momentum**(n-1-i)."""
+        """Update the moving statistics: image i of n has the weight (1 - momentum) * momentum**(n - 1 - i)."""
         n = shape[0]
         pixels = ops.cast(shape[1] * shape[2], "float32")
         unbiased = variance * pixels / ops.maximum(pixels - 1, 1)
@@ -72,11 +72,11 @@ class SingleImageBatchNormalization(layers.Layer):
             moving.assign(left * moving + new)
 
     def compute_output_shape(self, input_shape):
-        """Return the input's shape."""
+        """Return the shape of the input."""
         return input_shape
 
     def get_config(self) -> dict:
-        """Return what `__init__` takes."""
+        """Return the arguments of `__init__`."""
         return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
 
 
@@ -86,17 +86,17 @@ def build_generator(
     residual_blocks: int = 5,
     name: str = "generator",
 ) -> keras.Model:
-    """Build the generator of one class: a residual network that keeps the image's size.
+    """Build the generator of one class: a residual network whose output has the size of its input.
 
-    Convolution 9x9 with PReLU (one slope shared by all), residual blocks x + [conv 3x3, normalisation, PReLU,
-    conv 3x3, normalisation], convolution 3x3 to three channels; linear output. All convolutions have biases.
+    A 9x9 convolution with PReLU (a single slope), residual blocks x + [conv 3x3, normalisation, PReLU, conv 3x3,
+    normalisation], and a 3x3 convolution to three channels with linear output. All convolutions have biases.
 
     Parameters
     ----------
     size : int or (height, width), optional
-        Of the images; any if not given.
+        Size of the images. Default: any.
     filters : int
-        Channels inside (64 as published: 387,913 trainable parameters with 5 blocks).
+        Filters of all convolutions but the last (64 as published: 387,913 trainable parameters with 5 blocks).
     residual_blocks : int
         Number of residual blocks.
     name : str
@@ -105,17 +105,17 @@ def build_generator(
     Returns
     -------
     keras.Model
-        Uncompiled; input float32 (batch, height, width, 3) in 0..1, output of the same shape, not bounded.
+        Uncompiled. Input: float32 (batch, height, width, 3) in 0..1; output: the same shape, unbounded.
 
     Notes
     -----
-    Initial weights are drawn as PyTorch does for convolutions, uniform in +-1/sqrt(fan in), biases too.
+    Initial weights and biases are uniform in +-1/sqrt(fan in), as those of PyTorch's convolutions.
 
     References
     ----------
     S. Tabik et al., "COVIDGR dataset and COVID-SDNet methodology for predicting COVID-19 based on chest X-ray
-    images", IEEE JBHI 24(12), 2020, section IV-2; first block and place of the PReLU as in the authors' code
-    (FuCiTNet), where the paper leaves out the former and has a second PReLU in each block.
+    images", IEEE JBHI 24(12), 2020, section IV-2. The first block and the single PReLU per residual block are those
+    of the authors' code (FuCiTNet); the paper omits the former and describes two PReLUs per block.
     """
     height, width = size if isinstance(size, tuple) else (size, size)
     inputs = keras.Input((height, width, 3), name="image")

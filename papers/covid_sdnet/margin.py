@@ -21,9 +21,9 @@ class MarginLoss(keras.losses.Loss):
     Parameters
     ----------
     class_weights : sequence of float, length classes, optional
-        Factor of an image's loss by its true class; COVID-CAPS takes 1 - (images of the class) / (all images).
+        Factor of an image's loss by its true class; COVID-CAPS uses 1 - (images of the class) / (all images).
     reduction, name : str
-        As of every `keras.losses.Loss`.
+        See `keras.losses.Loss`.
 
     References
     ----------

@@ -42,7 +42,7 @@ def pictures_of_crops(examples: Examples) -> Pictures:
 
 @dataclass(frozen=True)
 class SdnetReport(PaperReport):
-    """Shows examples of every severity level, like the paper's figures 5 to 8."""
+    """A report with examples of every severity level, as in figures 5 to 8 of the paper."""
 
     example_groups: ClassVar[str] = "class and severity level"
 
@@ -51,7 +51,7 @@ class SdnetReport(PaperReport):
 
 
 def _with_twins(table: dict) -> dict:
-    """Extend a table by system to the systems of Tables VII and VIII."""
+    """Repeat the entries of a table per system for the systems of Tables VII and VIII."""
     return table | {name + NO_NORMAL_PCR: value for name, value in table.items()}
 
 

@@ -29,11 +29,11 @@ class WeightedCrossEntropy(keras.losses.Loss):
     Parameters
     ----------
     class_weights : sequence of float, length classes
-        COVIDNet's training has 4 for COVID-19 and 1 otherwise by default.
+        COVIDNet's default is 4 for COVID-19 and 1 for the other classes.
     from_logits : bool
-        Whether `y_pred` is logits.
+        Whether `y_pred` contains logits.
     reduction, name : str
-        As of every `keras.losses.Loss`.
+        See `keras.losses.Loss`.
 
     Raises
     ------
@@ -70,27 +70,27 @@ def covidnet_epoch(
 ) -> np.ndarray:
     """Draw the batches of one epoch as COVIDNet's generator does [1]_.
 
-    The images of the other classes are shuffled and cut into ceil(n / batch_size) batches; a last one that is short is
-    filled up from the start of the shuffled order. In each batch max(int(batch_size * share), 1) places, chosen at
-    random, are then given to positives chosen at random: without repetition within a batch if there are enough of
-    them. So 0.3 and 0.33 both replace two of eight images. Replaced images are not seen in that epoch, and the number
-    of batches determines how often positives are seen.
+    The images of the other classes are shuffled and divided into ceil(n / batch_size) batches; a short last batch is
+    filled up from the start of the shuffled order. In each batch, max(int(batch_size * share), 1) images, chosen at
+    random, are then replaced by random positives, without repetition within the batch if there are enough of them. So
+    0.3 and 0.33 both replace two of eight images. Replaced images are not seen in that epoch, and the number of batches
+    determines how often positives are seen.
 
     Parameters
     ----------
-    other, positives : ndarray of int, one axis
+    other, positives : ndarray of int, (n,) and (m,)
         Indices of the images of the other classes and of the positive class; at least one each.
     batch_size : int
         At least 1.
     share : float
         Share of positives in a batch, 0 to 1; rounded down, but at least one image.
     seed, epoch : int
-        At least 0; together they determine the result.
+        At least 0. They determine the draw.
 
     Returns
     -------
     ndarray of int64, (steps, batch_size)
-        Values of `other` and `positives`.
+        Values of `other` and `positives`, one row per batch.
 
     Raises
     ------
