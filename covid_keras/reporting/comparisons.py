@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from covid_keras.common.files import atomic_path, write_text
+from covid_keras.published.facts import table_title
 from covid_keras.reporting.document import AgainstEntry, FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.prose import prose
 from covid_keras.reporting.renderer import render
@@ -17,6 +19,7 @@ from covid_keras.reporting.tables import (
     PaperTable,
     audit_signs,
     doubtful_cells,
+    judged_rows,
     measured_cells,
     paper_tables,
     reason_lines,
@@ -26,8 +29,37 @@ from covid_keras.reporting.wording import NOTHING
 HERE, TEXTS = "covid_keras.reporting", "comparison.md"
 
 
+class Tally(NamedTuple):
+    """Counts of printed numbers: all, those with a number of ours, and those judged."""
+
+    printed: int
+    beside: int
+    judged: int
+
+
+def judged_section(tally: Tally, frames: Mapping[tuple[str, str], pd.DataFrame]) -> Section:
+    """Return the judged numbers, one row per number, below how many there are.
+
+    `frames` maps (paper, profile) to comparisons; a paper or profile that all rows share has no column.
+    """
+    rows = [
+        {"paper": paper, "profile": profile} | row
+        for (paper, profile), frame in frames.items()
+        for row in judged_rows(frame)
+    ]
+    section = Section("Judged numbers", prose(HERE, TEXTS, "judged", tally=tally), link="Judged")
+    if rows:
+        table = pd.DataFrame(rows)
+        shared = [name for name in ("paper", "profile") if table[name].nunique() == 1]
+        section.tables.append(TableEntry("", prose(HERE, TEXTS, "judged_table"), table.drop(columns=shared)))
+    return section
+
+
 def comparison_section(
-    frame: pd.DataFrame, titles: Mapping[str, str] | None = None, figures: Iterable[FigureEntry] = ()
+    frame: pd.DataFrame,
+    titles: Mapping[str, str] | None = None,
+    figures: Iterable[FigureEntry] = (),
+    fold: bool = False,
 ) -> Section:
     """Return a comparison as a section: tables with a number of ours, and folded explanations.
 
@@ -39,10 +71,15 @@ def comparison_section(
         Table -> title.
     figures : iterable of FigureEntry
         Shown below the tables.
+    fold : bool
+        Fold the tables without a judged number, and the figures.
     """
     tables, cells, doubts = paper_tables(frame), measured_cells(frame), doubtful_cells(frame)
     measured, others = ([against(one, titles) for one in tables if one.measured == wanted] for wanted in (True, False))
+    shown = [one for one in measured if one.table.judged or not fold]
+    folded = [one for one in measured if one not in shown]
     details = [
+        *(Section(f"{table_title(one.table.name)}: {one.what} (not judged)", against=[one]) for one in folded),
         Section("What the signs mean", notes=signs(frame)),
         Section(
             f"Cell by cell: difference and tolerance ({len(cells)} cells)",
@@ -55,8 +92,9 @@ def comparison_section(
     return Section(
         "Paper against ours",
         key,
-        against=measured,
-        figures=list(figures),
+        against=shown,
+        figures=[] if fold else list(figures),
+        folded=list(figures) if fold else [],
         details=[detail for detail in details if not detail.empty],
     )
 

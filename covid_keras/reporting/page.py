@@ -15,7 +15,7 @@ from covid_keras.evaluation.truth import SHOWN, known_truth
 from covid_keras.models.registry import LUNG_NETWORKS
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.audits import audit_caption, audit_section
-from covid_keras.reporting.comparisons import comparison_section
+from covid_keras.reporting.comparisons import Tally, comparison_section, judged_section
 from covid_keras.reporting.document import FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.figures import (
     FEW_SERIES,
@@ -60,7 +60,9 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
         sections=[
             _unlearned_section(results),
             _truth_section(results),
-            comparison_section(results.comparison, results.published_titles, _comparison_figures(results)),
+            _judged_section(results),
+            Section("What was trained, and what it cost", tables=[_trained_table(results)], link="Cost"),
+            comparison_section(results.comparison, results.published_titles, _comparison_figures(results), fold=True),
             Section("Results", tables=[entry for entry in tables if len(entry.frame)]),
             Section("How the networks decide", figures=[*_seed_figures(results), *_decision_figures(results)]),
             *results.report.sections(results),
@@ -72,6 +74,13 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
         ],
         citations=[(paper.citation, f"https://doi.org/{paper.doi}")],
     )
+
+
+def _judged_section(results: Results) -> Section:
+    """The judged numbers of the run."""
+    frame = results.comparison
+    tally = Tally(len(frame), int(frame["ours"].notna().sum()), int((frame["outcome"] != "").sum()))
+    return judged_section(tally, {("", results.profile): frame})
 
 
 def _provenance(results: Results) -> list[tuple[str, Any]]:
@@ -338,8 +347,8 @@ def _comparison_figures(results: Results) -> list[FigureEntry]:
 
 
 def _training_section(results: Results) -> Section:
-    """What was trained, and the learning curves per group; folded if there are many systems."""
-    section = Section("How the trainings went", tables=[_trained_table(results)])
+    """The learning curves per group; folded if there are many systems."""
+    section = Section("How the trainings went")
     curves = [entry for group in results.groups for entry in _history_figures(results, group)]
     (section.figures if len(results.systems) <= FEW_SYSTEMS else section.folded).extend(curves)
     return section

@@ -1,7 +1,8 @@
 """Publish a run's results in the repository: predictions, metrics, and the tables of the READMEs.
 
-`covid-keras publish RUN` writes `papers/<paper>/results/<profile>.json` and `<profile>-predictions.csv`, the page
-`papers/RESULTS.md` and the figure `papers/accuracy.svg`. It fills the READMEs between these marks and `<!-- end -->`:
+`covid-keras publish RUN` writes `papers/<paper>/results/<profile>.json` and `<profile>-predictions.csv`, the pages
+`papers/RESULTS.md` and `papers/<paper>/RESULTS.md`, and the figure `papers/accuracy.svg`. It fills the READMEs between
+these marks and `<!-- end -->`:
 
 - `<!-- results NAME PROFILE -->`: one table of paper against ours; further words name its metrics;
 - `<!-- audit NAME -->`: counts of the audit of the printed numbers;
@@ -25,8 +26,10 @@ from covid_keras.evaluation import write_predictions
 from covid_keras.models.registry import FOLDER
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_papers
+from covid_keras.reporting.entries import entries_of
 from covid_keras.reporting.heat_shares import COSTS, SHARES, write_measured
-from covid_keras.reporting.overview import entries_of, headline, overview_report
+from covid_keras.reporting.overview import headline, overview_report
+from covid_keras.reporting.paper_page import paper_report
 from covid_keras.reporting.readme import (
     METRICS,
     audit_markdown,
@@ -41,7 +44,8 @@ from covid_keras.reporting.sources import committed_profiles, predictions_files
 from covid_keras.training.runfolder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
-OVERVIEW = Path("papers", "RESULTS.md")
+PAGE = "RESULTS.md"
+OVERVIEW = Path("papers", PAGE)
 PICTURE = Path("papers", "accuracy.svg")
 AUDIT = re.compile(r"(?P<head><!-- audit (?P<paper>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 LUNGS = re.compile(r"(<!-- lungs (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -100,7 +104,7 @@ def refresh_results() -> Path:
 
 
 def refresh_readmes() -> Path:
-    """Update the READMEs and `papers/RESULTS.md` from the committed results; return the checkout.
+    """Update the READMEs and the pages of results from the committed results; return the checkout.
 
     Raises
     ------
@@ -115,15 +119,19 @@ def refresh_readmes() -> Path:
 
 
 def refresh_overview() -> list[Path]:
-    """Write `papers/RESULTS.md` and the README's figure; return [the former], or [] if the checkout holds no paper.
+    """Write the page of all papers, that of each, and the README's figure; return [the first], or [] without a paper.
 
     Papers installed from elsewhere are left out; `write_results` shows them.
     """
-    own = _own_papers()
-    for entry in headline(entries_of(own)):
+    if not (own := _own_papers()):
+        return []
+    entries = entries_of(own)
+    for entry in headline(entries):
         with atomic_path(ROOT / PICTURE) as temporary:
             temporary.write_bytes(drawn(entry.figure, "svg"))
-    return [write_text(ROOT / OVERVIEW, render(overview_report(own), "md"))] if own else []
+    for entry in entries:
+        write_text(entry.paper.folder / PAGE, render(paper_report(entry), "md"))
+    return [write_text(ROOT / OVERVIEW, render(overview_report(own, whole=False), "md"))]
 
 
 def write_results(out: str | Path) -> list[Path]:

@@ -16,7 +16,7 @@ from covid_keras.paper.paper import Paper
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.audits import audit_of
 from covid_keras.reporting.document import Section, TableEntry
-from covid_keras.reporting.overview import Tally, entries_of
+from covid_keras.reporting.entries import entries_of, tally_of
 from covid_keras.reporting.prose import prose
 from covid_keras.reporting.renderer import fragment
 from covid_keras.reporting.results import Results
@@ -69,7 +69,7 @@ def _line(row: str, column: str, cell: Cell) -> dict[str, str]:
 
 def tally_markdown(papers: Iterable[Paper]) -> str:
     """Return how many of the published numbers are judged so far."""
-    return fragment(Section("", prose(*TEXTS, "tally", tally=Tally.of(entries_of(papers)))))
+    return fragment(Section("", prose(*TEXTS, "tally", tally=tally_of(entries_of(papers)))))
 
 
 def audit_markdown(paper: Paper) -> str:

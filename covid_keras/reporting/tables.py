@@ -150,6 +150,11 @@ class PaperTable:
         return ["system", *["tested on"] * noted, *["grade"] * graded, *self.columns], rows
 
     @property
+    def judged(self) -> bool:
+        """Whether any number of ours has an outcome."""
+        return any(cell.verdict and cell.verdict.outcome for cell in self.cells.values())
+
+    @property
     def graded(self) -> bool:
         """Whether any number of ours has a grade."""
         return any(cell.grade for cell in self.cells.values())
@@ -277,6 +282,21 @@ def reason_lines(table: PaperTable) -> str:
         left_out=grouped((reason, row) for row, reasons in missing.items() for reason in reasons),
         sign=VERDICTS[NOT_JUDGED][0],
     )
+
+
+def judged_rows(frame: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the judged cells of a comparison as text, one row per cell."""
+    return [
+        {
+            "number": f"{table_title(str(item['table']))}, {item['row']}, {item['column']}",
+            "printed": cell.paper,
+            "ours [95 % interval]": f"{cell.ours}\n{cell.interval}",
+            "outcome": f"{cell.symbol} {cell.kind}",
+            "grade": cell.grade,
+        }
+        for item in frame[frame["outcome"] != ""].to_dict("records")
+        for cell in [cell_of(item)]
+    ]
 
 
 def measured_cells(frame: pd.DataFrame) -> pd.DataFrame:

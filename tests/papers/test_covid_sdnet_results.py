@@ -15,7 +15,7 @@ def test_how_many_positives_the_unet_was_trained_on():
     positives = set(frame.loc[frame["label"] == "P", "image_id"])
     split = read_split(SPLIT)
     seen = positives & set(split.loc[split["split"] == "train", "image_id"])
-    text = (folder.parent / "RESULTS.md").read_text(encoding="utf-8")
+    text = (folder / "RESULTS.md").read_text(encoding="utf-8")
     assert f"{len(seen)} of the {len(positives)} images of cohen are in its" in text
 
 

@@ -19,14 +19,17 @@ from covid_keras.evaluation import load_published
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.published.cells import LOST_TEXT
+from covid_keras.reporting import entries as reading_entries
 from covid_keras.reporting import overview, publish
 from covid_keras.reporting import results as reading
 from covid_keras.reporting.audits import audit_counts, audit_section
-from covid_keras.reporting.document import Report
+from covid_keras.reporting.document import Report, Section
+from covid_keras.reporting.entries import Entry, device_words, in_percent, judged_of
 from covid_keras.reporting.figures import headline_figure
-from covid_keras.reporting.overview import Entry, Reason, in_percent, overview_report, reasons_of
+from covid_keras.reporting.overview import overview_report
+from covid_keras.reporting.paper_page import Reason, paper_report, reasons_of
 from covid_keras.reporting.prose import notes
-from covid_keras.reporting.publish import OVERVIEW, ROOT
+from covid_keras.reporting.publish import OVERVIEW, PAGE, ROOT
 from covid_keras.reporting.readme import results_markdown
 from covid_keras.reporting.renderer import fragment, render
 from covid_keras.reporting.sources import committed_profiles
@@ -50,14 +53,18 @@ def page(report) -> str:
     return render(report)
 
 
-def overview_markdown(papers) -> str:
-    """The page as it is committed."""
-    return render(overview_report(papers), "md")
+def overview_markdown(papers, whole: bool = True) -> str:
+    """The page as Markdown; without `whole`, as it is committed."""
+    return render(overview_report(papers, whole), "md")
+
+
+def section(report: Report, title: str) -> Section:
+    return next(one for one in report.sections if one.title == title)
 
 
 def audited_by(monkeypatch, table: pd.DataFrame) -> None:
     """Let a table be what the audit says of any paper."""
-    for module in (overview, reading):
+    for module in (reading_entries, reading):
         monkeypatch.setattr(module, "audit_of", lambda paper: table)
 
 
@@ -65,7 +72,7 @@ def audited_by(monkeypatch, table: pd.DataFrame) -> None:
 def copied(tmp_path, monkeypatch) -> Paper:
     """Tabik et al. with files of their own, which a test may change; the audit is that of the committed file."""
     paper = load_paper(TABIK)
-    audited_by(monkeypatch, overview.audit_of(paper))
+    audited_by(monkeypatch, reading.audit_of(paper))
     for name in ("published.yaml", "protocol.yaml", "results/cpu.json", "results/cpu-predictions.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(paper.folder / name, tmp_path / name)
@@ -84,10 +91,11 @@ def edited(path: Path, target: Path | None = None, **provenance) -> dict:
 
 
 @pytest.mark.slow
-def test_the_committed_file_is_made_of_the_committed_results():
-    assert (ROOT / OVERVIEW).read_bytes().decode() == overview_markdown(load_papers().values()), (
-        "papers/RESULTS.md and papers/*/results disagree: run `covid-keras publish`"
-    )
+def test_the_committed_pages_are_made_of_the_committed_results(entries):
+    made = {ROOT / OVERVIEW: overview_markdown(load_papers().values(), whole=False)}
+    made |= {entry.paper.folder / PAGE: render(paper_report(entry), "md") for entry in entries.values()}
+    for path, text in made.items():
+        assert path.read_bytes().decode() == text, f"{path} and papers/*/results disagree: run `covid-keras publish`"
 
 
 @pytest.mark.slow
@@ -141,7 +149,8 @@ def test_publishing_writes_the_papers_of_the_checkout_alone(copied, tmp_path, mo
     monkeypatch.setattr(publish, "readmes", list)
     (tmp_path / "setup.cfg").touch()
     assert publish.refresh_readmes() == tmp_path
-    assert (tmp_path / OVERVIEW).read_text(encoding="utf-8") == overview_markdown([copied])
+    assert (tmp_path / OVERVIEW).read_text(encoding="utf-8") == overview_markdown([copied], whole=False)
+    assert (copied.folder / PAGE).read_text(encoding="utf-8") == render(paper_report(Entry.of(copied)), "md")
     monkeypatch.setattr(publish, "load_papers", lambda: {"elsewhere": elsewhere, "bare": bare})
     assert publish.refresh_overview() == []
 
@@ -183,8 +192,7 @@ def test_a_paper_without_results_is_named_as_such(copied):
     assert "| Tabik et al. 2020 | 197 | 0 | 0 | 0 | 0 | 104 | 93 | 0 | 0 |" in text
     assert "- **93 cells: no counterpart**: Tables I, II, III, VI (as printed); Running text, " in text
     assert "- **104 cells: not run**: COVIDNet-CXR (pretrained); " in text
-    assert report.banner == ""
-    assert not report.sections[0].figures
+    assert not any(one.figures or one.folded for one in report.sections)
     Page(render(report))
 
 
@@ -198,7 +206,7 @@ def test_two_profiles_stand_beside_each_other_and_a_cell_counts_once(copied):
     edited(folder / "cpu.json", folder / "paper.json", profile="paper", training_hours=100, **facts)
     report = overview_report([copied])
     text = render(report, "md")
-    assert [part.title for part in report.sections[2].parts][:2] == ["Profile paper", "Profile cpu"]
+    assert [part.title for part in section(report, "Tabik et al. 2020").parts][:2] == ["Profile paper", "Profile cpu"]
     states = Entry.of(copied).states
     assert states.sum() == 197
     # All that cpu shows is judged in the other, apart from the surrogates, of 5, 7 and 7 cells, and what is no target.
@@ -210,11 +218,12 @@ def test_two_profiles_stand_beside_each_other_and_a_cell_counts_once(copied):
     assert states["not comparable"] == 19 + 1
     assert states[["reproduced", "within interval", "not reproduced"]].sum() == 99 - 19 - 1
     assert all(states[["reproduced", "within interval", "not reproduced"]] > 0)
-    assert report.banner == ""
-    assert "**Executions**: 68" in text
-    assert "**Training**: 102.7 hours" in text
     assert text.split("### Profile paper")[1].count("surrogate network") > 0
     assert "✗" in text.split("### Profile paper")[1].split("### Profile cpu")[0].split("<details>")[0]
+    (judged,) = judged_of([Entry.of(copied)]).tables
+    assert len(judged.frame) == 99 - 19 - 1
+    assert "profile" not in judged.frame
+    assert set(judged.frame["outcome"].str[0]) == set("✓≈✗")
 
 
 def test_every_cell_without_a_verdict_has_its_reason(entries):
@@ -228,14 +237,23 @@ def test_every_cell_without_a_verdict_has_its_reason(entries):
     assert [reason.cells for reason in reasons] == [99, 5, 93]
 
 
+def test_what_leads_each_page(entries, report):
+    assert [one.title for one in report.sections][:3] == ["Judged numbers", "What it cost", "All published numbers"]
+    for entry in entries.values():
+        page = paper_report(entry)
+        assert [one.title for one in page.sections][:2] == ["Judged numbers", "What it cost"]
+        for table in (table for one in page.sections for table in one.against):
+            assert table.table.judged, "what is not judged is folded"
+
+
 def test_gpus_are_named():
     cpu = {"cores": 2, "device": {"gpus": [], "tpus": 0}}
-    assert overview.device_words({"trained_on": cpu}) == "2 CPU cores"
-    assert overview.device_words({"trained_on": cpu | {"device": {"gpus": ["H200"], "tpus": 0}}}) == "H200"
+    assert device_words({"trained_on": cpu}) == "2 CPU cores"
+    assert device_words({"trained_on": cpu | {"device": {"gpus": ["H200"], "tpus": 0}}}) == "H200"
 
 
 def test_the_figure_names_each_system_once_and_has_the_papers_own_bar(report):
-    (entry,) = report.sections[0].figures
+    (entry,) = section(report, "All published numbers").folded
     panels = overview._headline_panels([Entry.of(load_paper(TABIK))])
     (rows,) = panels.values()
     assert rows["system"].is_unique
@@ -252,7 +270,7 @@ def test_the_figure_names_each_system_once_and_has_the_papers_own_bar(report):
 
 
 def test_ratios_become_percent_without_dust():
-    values = {name: [0.9715, 3.0] for name in overview._VALUES}
+    values = {name: [0.9715, 3.0] for name in reading_entries._VALUES}
     frame = in_percent(pd.DataFrame({"unit": ["ratio", "percent"], **values}))
     assert frame["paper"].tolist() == [97.15, 3.0]
     assert set(frame["unit"]) == {"percent"}
@@ -330,10 +348,13 @@ def test_every_rule_that_speaks_is_explained(entries):
     assert {rule.replace("_", " ") for rule in used - {""}} <= explained
 
 
-def test_signs_are_explained_before_and_below_the_tables(report, page):
-    titles = [section.title for section in report.sections]
-    assert titles[1] == "How to read a cell"
-    entry = next(entry for part in report.sections[2].parts for entry in part.against)
+def test_signs_are_explained_below_the_tables(report, page):
+    entry = next(
+        entry
+        for one in report.sections
+        for part in one.parts
+        for entry in [*part.against, *(entry for folded in part.details for entry in folded.against)]
+    )
     signs = {char for cell in entry.table.cells.values() for char in str(cell) if char in "†‡§⁼○"}
     assert len(signs) > 3
     assert all(sign in entry.caption for sign in signs)

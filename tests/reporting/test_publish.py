@@ -19,12 +19,14 @@ from covid_keras.evaluation import read_predictions
 from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.reporting import publish
 from covid_keras.reporting.audits import audit_of
-from covid_keras.reporting.overview import entries_of, headline
+from covid_keras.reporting.entries import entries_of
+from covid_keras.reporting.overview import headline
 from covid_keras.reporting.publish import (
     AUDIT,
     CONVENTIONS,
     LUNGS,
     OVERVIEW,
+    PAGE,
     PICTURE,
     PLACE,
     ROOT,
@@ -65,13 +67,13 @@ def test_places_name_papers_and_profiles_that_exist(path):
 
 
 @pytest.mark.parametrize("name", sorted(load_papers()))
-def test_each_paper_has_one_table_and_its_audit_in_its_readme_and_all_proofs_in_the_overview(name):
+def test_each_paper_has_one_table_and_its_audit_in_its_readme_and_all_proofs_in_its_page(name):
     paper = load_paper(name)
     text = (paper.folder / "README.md").read_text(encoding="utf-8")
     for pattern in (PLACE, AUDIT):
         (place,) = pattern.finditer(text)
         assert place["paper"] == name
-    table, proofs = audit_of(paper), (ROOT / OVERVIEW).read_text(encoding="utf-8")
+    table, proofs = audit_of(paper), (paper.folder / PAGE).read_text(encoding="utf-8")
     wrong = table[table["audit"].isin(["impossible", "explained"])]
     assert len(wrong)
     assert all(" ".join(proof.split()) in proofs for proof in wrong["proof"].unique())
