@@ -5,6 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def printable(text: str) -> str:
+    """Return a text whose control characters and undecodable bytes are escaped, such as those of a file's name.
+
+    >>> printable("a\x1b[2Jb\udcff c")
+    'a\\x1b[2Jb\\udcff c'
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 class UserError(Exception):
     """Report unusable input: what is at fault, what is wrong with it, how to fix it.
 
@@ -23,7 +34,7 @@ class UserError(Exception):
     def __init__(self, subject: str | Path, problem: str, remedy: str = "") -> None:
         self.subject, self.problem, self.remedy = str(subject), problem, remedy
         text = f"{self.subject}: {problem}." + (f" {remedy}." if remedy else "")
-        super().__init__(" ".join(text.split()))
+        super().__init__(printable(" ".join(text.split())))
 
     @property
     def errors(self) -> tuple[UserError, ...]:

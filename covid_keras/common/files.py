@@ -1,4 +1,4 @@
-"""Atomic writes, fingerprints and folder locks."""
+"""Checked reads, atomic writes, fingerprints and folder locks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -19,8 +20,13 @@ from filelock import FileLock, Timeout
 
 from covid_keras.common.errors import UserError
 
-_CHUNK = 1 << 20
 _LOCK = ".lock"
+# Largest files of each kind, in bytes; see `covid_keras.data.sniff` and `covid_keras.models.weight_kinds` for others.
+MOST_YAML = 2 << 20
+MOST_JSON = 64 << 20
+MOST_TABLE = 512 << 20
+# Nesting of YAML and JSON.
+MOST_DEPTH = 50
 
 _log = logging.getLogger(__name__)
 
@@ -159,14 +165,72 @@ def write_json(path: str | Path, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read JSON; raise `UserError` if the file is missing or not valid JSON."""
+def require_file(path: str | Path, most: int | None = None) -> None:
+    """Check a file before it is opened: reading a named pipe waits forever, and a device may have no end.
+
+    Parameters
+    ----------
+    path : str or Path
+    most : int, optional
+        Largest size in bytes.
+
+    Raises
+    ------
+    UserError
+        If the path does not exist, is a folder, a named pipe, a socket or a device, or is larger than `most`.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        status = os.stat(path)
+    except FileNotFoundError as error:
+        raise UserError(path, "cannot be read (it does not exist)", "Check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        why = getattr(error, "strerror", None) or error
+        raise UserError(path, f"cannot be read ({why})", "Check the path") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise UserError(path, "cannot be read (it is a folder)", "Give the file itself")
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(path, "cannot be read (it is not a regular file)", "Give the file itself")
+    if most is not None and status.st_size > most:
+        problem = f"is too large ({status.st_size:,} bytes; a file of this kind has at most {most:,})"
+        raise UserError(path, problem, "Check that it is the right file")
+
+
+def read_bytes(path: str | Path, most: int) -> bytes:
+    """Return the bytes of a file of at most `most` bytes; raise `UserError` as `require_file`, or if unreadable."""
+    require_file(path, most)
+    try:
+        return Path(path).read_bytes()
     except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
+        raise UserError(path, f"cannot be read ({error.strerror})", "Check its permissions") from error
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; raise `UserError` if the file is missing, too large, not valid JSON or nested too deep."""
+    try:
+        value = json.loads(read_bytes(path, MOST_JSON).decode("utf-8"))
+        if _deeper(value, MOST_DEPTH):
+            raise RecursionError
+    except RecursionError as error:
+        problem = f"is nested more than {MOST_DEPTH} levels deep"
+        raise UserError(path, problem, "Restore or regenerate the file") from error
     except ValueError as error:
         raise UserError(path, f"is not valid JSON ({error})", "Restore or regenerate the file") from error
+    return value
+
+
+def _deeper(value: Any, most: int) -> bool:
+    """Return whether lists and mappings are nested more than `most` deep."""
+    level = [value]
+    for _ in range(most + 1):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def read_record(path: str | Path, keys: tuple[str, ...]) -> dict[str, Any]:
@@ -189,13 +253,19 @@ def cache_folder() -> Path:
     return (given if given.is_absolute() else Path.home() / ".cache") / "covid_keras"
 
 
+def digest_of(path: str | Path, algorithm: str) -> str:
+    """Return the hexadecimal digest of a file's bytes; raise `UserError` if it cannot be read."""
+    require_file(path)
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, algorithm).hexdigest()
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror})", "Check its permissions") from error
+
+
 def sha256_of(path: str | Path) -> str:
-    """Return the hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    """Return the hexadecimal SHA-256 of a file's bytes; raise `UserError` if it cannot be read."""
+    return digest_of(path, "sha256")
 
 
 def fingerprint(value: Any) -> str:

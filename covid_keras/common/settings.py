@@ -15,6 +15,7 @@ import yaml
 from annotated_types import Ge, Gt, Lt
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import MOST_DEPTH, MOST_YAML, read_bytes
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -29,6 +30,8 @@ NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Gt(0), Lt(1)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]
 
+# Values of a YAML file, each alias counted as all that it stands for.
+MOST_VALUES = 200_000
 _UNKNOWN_KEY = "unexpected_keyword_argument"
 _NO_MAPPING = ("dataclass_type", "dict_type")
 # The key that identifies a list entry in messages.
@@ -36,29 +39,75 @@ _NAMES = ("table", "row", "name", "id")
 
 
 def read_yaml(path: str | Path, loader: type = yaml.SafeLoader) -> dict[str, Any]:
-    """Read a YAML mapping; raise `UserError` if the file is missing, invalid, not a mapping, or repeats a key."""
+    """Read a YAML mapping.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, too large, invalid or not a mapping, or as `parse_yaml`.
+    """
     try:
-        value = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_with_keys_once(loader))
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = read_bytes(path, MOST_YAML).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise UserError(path, f"is not valid YAML ({error})", "Correct the file") from error
+    value = parse_yaml(text, path, loader)
     if not isinstance(value, dict):
         raise UserError(path, "must contain a mapping", "Write 'key: value' lines")
     return value
 
 
-@functools.cache
-def _with_keys_once(loader: Any) -> type:
-    """Return a loader that rejects repeated keys; YAML itself would silently keep the last one."""
+def parse_yaml(text: str, where: str | Path, loader: type = yaml.SafeLoader) -> Any:
+    """Return the value of a YAML text.
+
+    Raises
+    ------
+    UserError
+        If the text is invalid, repeats a key, is nested too deep, or grows beyond bounds through its aliases.
+    """
+    try:
+        return yaml.load(text, Loader=_bounded(loader))
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-01
+        raise UserError(where, f"is not valid YAML ({error})", "Correct it") from error
+
+
+class _Bounds:
+    """What a YAML loader rejects beyond YAML itself: nothing of ours needs it, and some of it exhausts the memory.
+
+    These are repeated keys (YAML keeps the last one silently), deep nesting, and aliases that contain themselves or
+    that together stand for too many values. To be mixed into a loader of PyYAML.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)  # type: ignore[call-arg]
+        self.depth = self.values = 0
+        self.sizes: dict[int, int] = {}  # values that a node stands for, by identity
 
     def construct_mapping(self: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if again := [key for key in keys if keys.count(key) > 1]:
             raise yaml.constructor.ConstructorError(None, None, f"key {again[0]!r} is repeated", node.start_mark)
-        return loader.construct_mapping(self, node, deep)
+        return super().construct_mapping(node, deep)  # type: ignore[misc]
 
-    return type("KeysOnce", (loader,), {"construct_mapping": construct_mapping})
+    def compose_node(self: Any, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        is_alias, mark, before = self.check_event(yaml.AliasEvent), self.peek_event().start_mark, self.values
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            raise yaml.composer.ComposerError(None, None, f"it is nested more than {MOST_DEPTH} levels deep", mark)
+        node = super().compose_node(parent, index)  # type: ignore[misc]
+        if is_alias and id(node) not in self.sizes:
+            raise yaml.composer.ComposerError(None, None, "an alias contains itself", mark)
+        self.values += self.sizes[id(node)] if is_alias else 1
+        if self.values > MOST_VALUES:
+            problem = f"it stands for more than {MOST_VALUES:,} values, aliases resolved"
+            raise yaml.composer.ComposerError(None, None, problem, mark)
+        self.sizes.setdefault(id(node), self.values - before)
+        self.depth -= 1
+        return node
+
+
+@functools.cache
+def _bounded(loader: Any) -> type:
+    return type("Bounded", (_Bounds, loader), {})
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

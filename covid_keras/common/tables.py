@@ -11,13 +11,16 @@ import gzip
 import io
 import re
 import unicodedata
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import MOST_TABLE, read_bytes
 
 SEPARATORS = (",", ";", "\t", "|")
 
@@ -162,15 +165,9 @@ def read_text(path: str | Path) -> str:
     UserError
         If the file cannot be read or is not text. The message names the actual kind if it is known.
     """
-    try:
-        content = Path(path).read_bytes()
-        if content.startswith(_GZIP) and Path(path).suffix.lower() == ".gz":
-            content = gzip.decompress(content)
-    except EOFError as error:
-        raise UserError(path, "the archive is truncated", "Download it again") from error
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror or error})"
-        raise UserError(path, problem, "Check that the file is there") from error
+    content = read_bytes(path, MOST_TABLE)
+    if content.startswith(_GZIP) and Path(path).suffix.lower() == ".gz":
+        content = _unpacked(path, content)
     start = content.lstrip()[:32]
     for magic, kind, remedy in _KINDS:
         if start.lower().startswith(magic) or start.startswith(magic):
@@ -179,6 +176,18 @@ def read_text(path: str | Path) -> str:
     if text is None or "\0" in text:
         raise UserError(path, "is not a text file (it holds binary data)", "Save it as CSV, in UTF-8")
     return text
+
+
+def _unpacked(path: str | Path, content: bytes) -> bytes:
+    """Decompress gzip; raise `UserError` if the archive is damaged, or its content is larger than a table may be."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            content = stream.read(MOST_TABLE + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise UserError(path, "the archive is truncated or damaged", "Download it again") from error
+    if len(content) > MOST_TABLE:
+        raise UserError(path, f"would unpack to more than {MOST_TABLE:,} bytes", "Check that it is the right file")
+    return content
 
 
 def _decode(content: bytes) -> str | None:
@@ -233,6 +242,20 @@ def read_table(path: str | Path, columns: Iterable[str] = (), optional: Iterable
     there = ", ".join(map(repr, table.columns))
     require_columns(table, columns, path, f"It has {there}. Download the original file again")
     return table
+
+
+def read_written(path: str | Path, **options: Any) -> pd.DataFrame:
+    """Read a CSV table that this suite wrote, with the types that `pandas.read_csv` finds; `options` are passed to it.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, too large or not a CSV table.
+    """
+    try:
+        return pd.read_csv(io.BytesIO(read_bytes(path, MOST_TABLE)), **options)
+    except ValueError as error:  # covers ParserError, EmptyDataError and UnicodeDecodeError
+        raise UserError(path, f"is not a readable CSV table ({error})", "Restore or regenerate the file") from error
 
 
 def require_columns(table: pd.DataFrame, columns: Iterable[str], subject: str | Path, remedy: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import threading
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, require_writable_folder, write_json
+from covid_keras.common.files import read_json, require_writable_folder, sha256_of, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class FileHashes:
             known = self._known.get(path)
             if isinstance(known, list) and known[:2] == stamp and len(known) == 3:
                 return known[2]
-            digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            digest = sha256_of(path)
         except OSError as error:
             problem = f"cannot be read ({error.strerror})"
             raise UserError(path, problem, "Check the path in the cohort's table") from error

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import require_file
 
 PNG, JPEG, TIFF, BMP, GIF, DICOM = "PNG", "JPEG", "TIFF", "BMP", "GIF", "DICOM"
 JSRT_RAW = "raw JSRT"
@@ -48,6 +49,8 @@ _SIGNATURES = (
     (0, b"version https://git-lfs", "Git LFS pointer"),
 )
 _GZIP = b"\x1f\x8b"
+# Largest file of an image: 12,000 x 12,000 pixels of 8 bytes each.
+MOST_BYTES = 8 * 12_000**2
 _START = 512
 # Possible sizes of the second BMP header; the two-letter signature alone is not reliable.
 _BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
@@ -69,15 +72,10 @@ def sniff(path: str | Path) -> str:
         If the file is missing, a folder, empty or cannot be read.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UserError(path, "is a folder, not an image", "Give the image file itself")
-    if path.exists() and not path.is_file():  # reading a pipe could block
-        raise UserError(path, "is not a regular file", "Give the image file itself")
+    require_file(path, MOST_BYTES)
     try:
         with open(path, "rb") as stream:
             start = stream.read(_START)
-    except FileNotFoundError as error:
-        raise UserError(path, "does not exist", "Check the path") from error
     except OSError as error:
         raise UserError(path, f"cannot be read ({error.strerror})", "Check its permissions") from error
     if not start:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
+from covid_keras.common.files import digest_of
 from covid_keras.models.registry import load_registry
 
 # MD5 listed by keras.applications for its files without top layers.
@@ -13,5 +13,4 @@ IMAGENET_NOTOP_MD5 = {entry.md5: entry.name for entry in load_registry().values(
 
 def is_imagenet(path: str | Path) -> bool:
     """Return whether a weight file is one of keras.applications' ImageNet files, by its MD5."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest() in IMAGENET_NOTOP_MD5
+    return digest_of(path, "md5") in IMAGENET_NOTOP_MD5

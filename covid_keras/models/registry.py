@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import cache_folder
+from covid_keras.common.files import cache_folder, digest_of
 from covid_keras.common.settings import build, read_yaml
 
 if TYPE_CHECKING:
@@ -166,15 +165,6 @@ class WeightEntry:
             return f"Download it again from {self.origin}"
         download = f"Run covid-keras weights download {self.name}, or fetch" if self.url else "Fetch"
         return f"{download} it from {self.url or self.origin}, then: covid-keras weights add FILE"
-
-
-def digest_of(path: str | Path, algorithm: str) -> str:
-    """Return the hexadecimal digest of a file's bytes; raise `UserError` if it cannot be read."""
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, algorithm).hexdigest()
-    except OSError as error:
-        raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
 
 
 @lru_cache(maxsize=4)

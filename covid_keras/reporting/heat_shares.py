@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from covid_keras.common.errors import UserError
 from covid_keras.common.files import write_text
+from covid_keras.common.tables import read_written
 from covid_keras.explain.shares import compare_shares
 
 SHARES, COSTS = "heat-shares.csv", "costs.csv"
@@ -21,10 +21,7 @@ def read_measured(path: Path) -> pd.DataFrame:
     """Read the table of `measure_shares` or `measure_costs`; empty if there is none."""
     if not path.is_file():
         return pd.DataFrame()
-    try:
-        return pd.read_csv(path, dtype={"image_id": str, "patient_id": str})
-    except (OSError, ValueError) as error:
-        raise UserError(path, f"is not a readable CSV table ({error})", "Rebuild the report") from error
+    return read_written(path, dtype={"image_id": str, "patient_id": str})
 
 
 def write_measured(path: Path, table: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json
+from covid_keras.common.tables import read_written
 from covid_keras.evaluation import Grade
 from covid_keras.evaluation.overlap import summarise_overlap
 from covid_keras.evaluation.possibility import NO_TARGETS
@@ -80,7 +81,7 @@ def audit_markdown(paper: Paper) -> str:
 
 def lungs_markdown(path: Path) -> str:
     """Return the Dice and IoU of a table of masks per collection: mean, percentiles, and the ten worst images."""
-    table = pd.read_csv(path)
+    table = read_written(path)
     names, rows = ("mean", "std", "min", "p5", "p25", "p50", "p75", "p95", "max"), []
     for collection, part in table.groupby(table["image_id"].str.split("/").str[0], sort=False):
         found = summarise_overlap(part)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
-import yaml
 
+from covid_keras.common.settings import parse_yaml
 from covid_keras.evaluation import (
     Grade,
     Measured,
@@ -168,7 +168,7 @@ class Results:
     @cached_property
     def protocol_text(self) -> dict[str, Any]:
         """The protocol of the run, as plain values."""
-        return yaml.safe_load(self.provenance["protocol"])
+        return parse_yaml(self.provenance["protocol"], f"protocol of {self.paper.name}, profile {self.profile}")
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import yaml
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json, read_record, without_folders, without_paths
 from covid_keras.common.provenance import provenance
+from covid_keras.common.settings import read_yaml
 from covid_keras.evaluation import Measured, measured_from_json, read_predictions, summarise
 from covid_keras.paper.paper import Paper
 from covid_keras.reporting.heat_shares import COSTS, SHARES, read_measured
@@ -205,8 +206,8 @@ def committed_profiles(paper: Paper) -> list[str]:
 
 def read_protocol_text(run: RunFolder) -> str:
     """Return the resolved protocol as YAML, with file names in place of paths (such as that of `--weights`)."""
-    text = (run.path / "protocol.yaml").read_text(encoding="utf-8")
-    given = yaml.safe_load(text)
+    path = run.path / "protocol.yaml"
+    given, text = read_yaml(path), path.read_text(encoding="utf-8")
     portable = without_folders(given)
     return text if portable == given else yaml.safe_dump(portable, sort_keys=False, allow_unicode=True)
 

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import require_writable_folder
-from covid_keras.common.settings import merge
+from covid_keras.common.settings import merge, parse_yaml
 from covid_keras.data.locations import VARIABLE, find_data
 from covid_keras.data.sources import check_source
 from covid_keras.models.imagenet import is_imagenet
@@ -140,10 +138,7 @@ def settings_of(given: Sequence[str]) -> dict[str, Any]:
             if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
                 raise UserError(f"--set {text}", f"overlaps --set {other}", "Set it once")
         keys.append(key)
-        try:
-            nested = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {text}", "has a value that is not valid YAML", "Quote it") from error
+        nested = parse_yaml(value, f"--set {text}")
         for name in reversed(key.split(".")):
             nested = {name: nested}
         changes = merge(changes, nested)

@@ -18,6 +18,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_record, require_writable_folder, sha256_of, write_json, write_text
 from covid_keras.common.provenance import provenance
 from covid_keras.common.settings import as_plain, read_yaml
+from covid_keras.common.tables import read_written
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
 from covid_keras.data.splits import read_split, write_split
@@ -209,11 +210,9 @@ class Execution:
         path = self.folder / HISTORY
         remedy = f"Restore it, or remove {self.folder} and run `covid-keras reproduce` again"
         try:
-            return pd.read_csv(path)
-        except OSError as error:
-            raise UserError(path, f"cannot be read ({error.strerror})", remedy) from error
-        except ValueError as error:  # covers ParserError, EmptyDataError and UnicodeDecodeError
-            raise UserError(path, f"is not a readable CSV table ({error})", remedy) from error
+            return read_written(path)
+        except UserError as error:
+            raise UserError(path, error.problem, remedy) from error
 
 
 @dataclass(frozen=True)
@@ -383,12 +382,7 @@ class RunFolder:
     @property
     def duplicate_pairs(self) -> int:
         """Number of near-duplicate pairs that the splits keep together."""
-        try:
-            return len(pd.read_csv(self.path / "duplicates.csv"))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                self.path / "duplicates.csv", f"cannot be read ({error})", "Start the run anew in another --out"
-            ) from error
+        return len(read_written(self.path / "duplicates.csv"))
 
     def part(self, repeat: int, fold: int, split: str = "") -> pd.Series:
         """Return "train", "validation", "test" or NaN (in no part) for each row of the cohort, in its order."""

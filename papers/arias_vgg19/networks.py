@@ -10,6 +10,7 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
+from covid_keras.common.tables import read_written
 from covid_keras.evaluation.decisions import is_positive
 from covid_keras.paper.execution import Execution
 from covid_keras.paper.initial_weights import check_initial_weights
@@ -100,7 +101,7 @@ def frontal(view: Execution) -> np.ndarray:
     path, ids = view.folder / VERDICTS, view.cohort.table["image_id"]
     network = view.details["predictions_sha256"][:12]  # invalidates the cache if the filter is trained again
     if path.is_file():
-        said = pd.read_csv(path, dtype=str, keep_default_na=False)
+        said = read_written(path, dtype=str, keep_default_na=False)
         if list(said["image_id"]) == list(ids) and set(said.get("filter", "")) == {network}:
             return is_positive(said["frontal"].to_numpy(np.float64))
     scores = _frontal_scores(view)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.tables import read_written
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.united_masks import binary_masks
 from covid_keras.evaluation import Measured
@@ -67,7 +68,7 @@ class UNets(PaperSegmenters):
 def said_by_filters(run: RunFolder) -> str:
     """Return the view filter's answer per fold and image as CSV; "" without a filter."""
     found = [
-        pd.read_csv(one.folder / VERDICTS, dtype={"filter": str}).assign(repeat=one.repeat, fold=one.fold)
+        read_written(one.folder / VERDICTS, dtype={"filter": str}).assign(repeat=one.repeat, fold=one.fold)
         for one in run.executions()
         if (one.folder / VERDICTS).is_file()
     ]

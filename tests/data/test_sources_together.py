@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from covid_keras.commands.main import main
+from covid_keras.common.errors import UserError
 from covid_keras.data import check_source, get_source, load_source
+from covid_keras.data.file_hashes import FileHashes
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.phantom import make_phantom
 from covid_keras.data.sniff import IMAGE_SUFFIXES
@@ -321,3 +325,20 @@ def test_shenzhens_children_marked_ap_are_ap(tmp_path: Path) -> None:
     made.picture(folder / "CXR_png" / "CHNCXR_0075_0.png")
     table = load_source("shenzhen", tmp_path).table
     assert table.loc[table["view"] == "AP", "image_id"].tolist() == ["shenzhen/CHNCXR_0075_0"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_pipe_in_a_collection_holds_nobody_up(name: str, tmp_path: Path) -> None:
+    folder = MAKERS[name](tmp_path)
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    for number, file in enumerate({path.suffix: path for path in files}.values()):
+        root = tmp_path / str(number)
+        shutil.copytree(folder, root / folder.name)
+        piped = root / folder.name / file
+        piped.unlink()
+        os.mkfifo(piped)
+        with contextlib.suppress(UserError):
+            if str(piped) in set(load_source(name, root).table["path"]):
+                refused("not a regular file", read_image, piped)
+                refused("not a regular file", FileHashes(tmp_path / "hashes").of, str(piped))

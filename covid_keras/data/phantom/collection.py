@@ -19,6 +19,8 @@ import yaml
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.progress import progress
+from covid_keras.common.settings import read_yaml
+from covid_keras.common.tables import read_table
 from covid_keras.data.cohort import severity_level
 from covid_keras.data.phantom.drawing import stream
 from covid_keras.data.phantom.opacities import MAX_EXTENT
@@ -243,9 +245,9 @@ def _already_there(folder: Path, settings: PhantomSettings) -> bool:
     problem = "holds something other than a whole phantom of these settings"
     other = UserError(folder, problem, "Choose another folder or delete it")
     try:
-        found = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
-        files = set(pd.read_csv(folder / METADATA, usecols=["file"])["file"])
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        found = read_yaml(folder / SETTINGS)
+        files = set(read_table(folder / METADATA, ["file"])["file"])
+    except UserError as error:
         raise other from error
     there = ({path.name for path in (folder / name).glob("*.png")} for name in FOLDERS)
     complete = all(names >= files for names in there)

@@ -8,7 +8,6 @@ folder for each archive) and iterations 1 + 2 + 3 (tables of other names) are no
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_json
 from covid_keras.common.tables import read_table
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, write_image
@@ -80,9 +80,9 @@ def header(path: str | Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        tags = json.loads(path.read_text(encoding="utf-8"))
+        tags = read_json(path)
         values = {tag: entry.get("Value") for tag, entry in tags.items() if isinstance(entry, dict)}
-    except (OSError, ValueError, AttributeError) as error:
+    except (UserError, AttributeError) as error:
         raise UserError(path, "is not the JSON of a DICOM header", "Unpack the archive again, or delete it") from error
     return {tag: value[0] for tag, value in values.items() if value and isinstance(value[0], str)}
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.settings import read_yaml
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom.collection import FOLDERS, METADATA, SETTINGS
 from covid_keras.data.phantom.sample import LABELS
@@ -55,9 +55,9 @@ def _by_label(counts: dict[str, int]) -> dict[str, int]:
 def read_settings(folder: Path) -> dict[str, Any]:
     """Return the settings that the collection was made with."""
     try:
-        settings = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))["settings"]
+        settings = read_yaml(folder / SETTINGS)["settings"]
         sound = all(isinstance(patients, int) for patients in settings["composition"].values())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (UserError, KeyError, TypeError, AttributeError) as error:
         raise UserError(folder / SETTINGS, "is missing or damaged", _AGAIN) from error
     if not sound:
         raise UserError(folder / SETTINGS, "is damaged", _AGAIN)
