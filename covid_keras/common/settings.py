@@ -6,13 +6,14 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import yaml
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import MOST_DEPTH, MOST_YAML, read_bytes
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Annotated types with ranges, validated by `build`.
-Count = Annotated[int, Ge(1)]
-CountOrZero = Annotated[int, Ge(0)]
+_MANY = 10_000_000
+Count = Annotated[int, Ge(1), Le(_MANY)]
+CountOrZero = Annotated[int, Ge(0), Le(_MANY)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Gt(0), Lt(1)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]
+Width = Annotated[float, Gt(0), Le(1)]  # share of a network's filters
+Seed = Annotated[int, Ge(0), Lt(1 << 32)]
+Side = Annotated[int, Ge(1), Le(4096)]  # pixels
+Repeats = Annotated[int, Ge(1), Le(1000)]
 
 # Values of a YAML file, each alias counted as all that it stands for.
 MOST_VALUES = 200_000
@@ -169,7 +175,11 @@ def build(cls: type[T], mapping: Any, where: str | Path, place: str = "", strict
     from pydantic import ValidationError
 
     # In JSON mode pydantic accepts lists as tuples and mappings as dataclasses, and stays strict otherwise.
-    text = json.dumps(as_plain(mapping), default=str)
+    plain = as_plain(mapping)
+    for loc, value in _floats(plain):
+        if not math.isfinite(value):
+            raise UserError(where, f"{_place(place, plain, loc)} is {value}", "It must be a finite number")
+    text = json.dumps(plain, default=str)
     try:
         return _adapter(cast(Any, cls)).validate_json(text, strict=strict, extra="forbid")
     except ValidationError as error:
@@ -200,6 +210,15 @@ def user_error(error: ValidationError, cls: type, mapping: Any, where: str | Pat
         return UserError(where, f"{inside}: {first['ctx']['error']}", "Correct the value")
     remedy = message.replace("Input should", "It must").replace("a valid array", "a list")
     return UserError(where, f"{inside} is {value!r}", remedy)
+
+
+def _floats(value: Any, loc: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], float]]:
+    """Yield the location and value of each float in nested mappings and lists."""
+    if isinstance(value, float):
+        yield loc, value
+    elif isinstance(value, Mapping | list):
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _floats(inner, (*loc, key))
 
 
 def _place(place: str, value: Any, loc: Iterable[int | str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from annotated_types import MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.settings import (
@@ -17,7 +17,10 @@ from covid_keras.common.settings import (
     CountOrZero,
     NotNegative,
     Positive,
+    Repeats,
+    Seed,
     Share,
+    Side,
     as_plain,
     build,
     merge,
@@ -27,6 +30,8 @@ from covid_keras.paper.evidence import Evidence
 
 T = TypeVar("T")
 
+Part = Annotated[float, Ge(0), Le(1)]
+Factor = Annotated[float, Gt(0), Le(10)]
 RETIRED = ("comparable",)  # settings that runs before version 0.2 recorded
 
 
@@ -68,15 +73,15 @@ class SplitSettings:
     """
 
     scheme: Literal["folds", "hold_out", "published"] = "folds"
-    folds: int = 5
-    repeats: Count = 1
+    folds: Repeats = 5
+    repeats: Repeats = 1
     validation: Share = 0.1
     test: Share = 0.2
-    seed: int = 0
+    seed: Seed = 0
     leaky_as_published: bool = False
     duplicates: bool = True
-    images: dict[str, int] = field(default_factory=dict)
-    shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    images: dict[str, CountOrZero] = field(default_factory=dict)
+    shares: dict[str, dict[str, Part]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         divided = not self.shares or self.scheme == "hold_out"
@@ -114,17 +119,17 @@ class AugmentationSettings:
     `zoom_range` replaces `zoom` and is that of Keras' `ImageDataGenerator`, which draws the reciprocal of the factor.
     """
 
-    rotation: float = 0.0
-    shift: tuple[float, float] = (0.0, 0.0)
-    zoom: tuple[float, float] = (1.0, 1.0)
-    shear: float = 0.0
+    rotation: Annotated[float, Ge(0), Le(180)] = 0.0
+    shift: tuple[Part, Part] = (0.0, 0.0)
+    zoom: tuple[Factor, Factor] = (1.0, 1.0)
+    shear: Annotated[float, Ge(0), Lt(90)] = 0.0
     flip: bool = False
     vertical_flip: bool = False
     keep_aspect: bool = True
     fill: Literal["nearest", "constant", "reflect"] = "nearest"
-    brightness: tuple[float, float] = (1.0, 1.0)
+    brightness: tuple[Factor, Factor] = (1.0, 1.0)
     # Default None, so that runs begun before this setting existed can be resumed.
-    zoom_range: tuple[float, float] | None = None
+    zoom_range: tuple[Factor, Factor] | None = None
 
 
 @dataclass(frozen=True)
@@ -204,8 +209,8 @@ class TrainingSettings:
     class_weights: Literal["none", "balanced", "ignored"] = "none"
     label_smoothing: BelowOne = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
-    repeats: Count | None = None
-    seed: int = 0
+    repeats: Repeats | None = None
+    seed: Seed = 0
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     unfreeze: UnfreezeSettings = field(default_factory=UnfreezeSettings)
 
@@ -232,13 +237,13 @@ class SegmenterSettings:
         Seed of everything random.
     """
 
-    size: Count
+    size: Side
     epochs: Count
     batch_size: Count
     threshold: Share
     filters: Count = 64
     learning_rate: Positive = 1e-3
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -283,7 +288,7 @@ class Protocol:
     profile: str
     description: str
     cohort: dict[str, Any]
-    size: tuple[Count, Count]
+    size: tuple[Side, Side]
     systems: Annotated[tuple[str, ...], MinLen(1)]
     split: SplitSettings
     training: TrainingSettings

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.settings import CountOrZero, Seed, Side
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import load_source, unavailable
 from covid_keras.data.sources.bimcv import upright_grey
@@ -66,10 +67,10 @@ class StandInCohort(Kind):
     """
 
     kind: Literal["stand_in"]
-    covid: int = 0
-    normal: int = 0
-    pneumonia: int = 0
-    seed: int = 2021
+    covid: CountOrZero = 0
+    normal: CountOrZero = 0
+    pneumonia: CountOrZero = 0
+    seed: Seed = 2021
     needs: ClassVar = ("cohen", "chestxray14")
 
     def make(self, data: Path, made: Path) -> Cohort:
@@ -98,9 +99,9 @@ class PublishedCohort(Kind):
     """
 
     kind: Literal["published"]
-    padchest: tuple[int, int] = (2481, 815)
-    jsrt: int = 240
-    seed: int = 2021
+    padchest: tuple[CountOrZero, CountOrZero] = (2481, 815)
+    jsrt: CountOrZero = 240
+    seed: Seed = 2021
     needs: ClassVar = ("bimcv_positive", "bimcv_negative", "padchest", "precovid", "cohen", "kermany")
     partial = True
 
@@ -161,12 +162,12 @@ class PhantomCohort(Kind):
     """
 
     kind: Literal["phantom"]
-    covid: int
-    other: int
-    normal: int
-    pneumonia: int
-    seed: int
-    size: int
+    covid: CountOrZero
+    other: CountOrZero
+    normal: CountOrZero
+    pneumonia: CountOrZero
+    seed: Seed
+    size: Side
 
     def make(self, data: Path | None, made: Path) -> Cohort:
         all_views, frontal = {"PA": 0.4, "AP": 0.35, "L": 0.25}, {"PA": 0.53, "AP": 0.47}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt, MultipleOf
+from annotated_types import MultipleOf
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.settings import Count, Share, build, unknown_key
+from covid_keras.common.settings import Count, Share, Side, Width, build, unknown_key
 from covid_keras.paper import protocol as shared
 from covid_keras.paper.protocol import Protocol, options_reader
 
@@ -47,12 +47,12 @@ class Options:
 
     standardise: Standardise = "global"
     view: Literal["vgg19", "best"] = "vgg19"
-    width: float = 1.0
+    width: Width = 1.0
     pool5: int = 2
     kernel_bug: bool = False
     channels: Literal["authors", "bgr"] = "authors"
     masks: Literal["shipped", "unet1", "unet2", "unet3"] = "shipped"
-    threshold: float = 0.3
+    threshold: Share = 0.3
     segmenters: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -76,7 +76,7 @@ class SegmenterSettings(shared.SegmenterSettings):
         How equation 2 is read, see `Scaling`.
     """
 
-    size: Annotated[int, Gt(0), MultipleOf(16)] = 224
+    size: Annotated[Side, MultipleOf(16)] = 224
     epochs: Count = 200
     batch_size: Count = 64
     threshold: Share = 0.3

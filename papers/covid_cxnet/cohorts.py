@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.settings import CountOrZero, Seed, Side
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import chestxray14, load_source
 from covid_keras.paper.cohorts import (
@@ -63,15 +64,15 @@ class RadiographCohort(Kind):
     """
 
     kind: Literal["radiographs"]
-    covid: int = 0
-    normal: int = 0
-    cap: int = 0
-    outside: int = 30
+    covid: CountOrZero = 0
+    normal: CountOrZero = 0
+    cap: CountOrZero = 0
+    outside: CountOrZero = 30
     early: bool = True
     children: bool = True
-    pediatric: int = 0
+    pediatric: CountOrZero = 0
     further: bool = False
-    seed: int = 2020
+    seed: Seed = 2020
     whole: bool = False
     needs: ClassVar = ("covid_cxnet", "chestxray14", "cohen")  # the last for the external test alone
     selects: ClassVar = ("early", "children")
@@ -146,12 +147,12 @@ class PhantomCohort(Kind):
     """Synthetic radiographs: patients per class, side in pixels; the external test is of another hospital."""
 
     kind: Literal["phantom"]
-    covid: int
-    normal: int
-    cap: int
-    outside: int
-    seed: int
-    size: int
+    covid: CountOrZero
+    normal: CountOrZero
+    cap: CountOrZero
+    outside: CountOrZero
+    seed: Seed
+    size: Side
 
     def make(self, data: Path | None, made: Path) -> Cohort:
         inside = {"covid": (COVID, self.covid), "cap": (CAP, self.cap), "normal": (NORMAL, self.normal)}

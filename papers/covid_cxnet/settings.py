@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from covid_keras.common.settings import BelowOne, Count, CountOrZero, Side, Width
 from covid_keras.paper.protocol import options_reader
 from covid_keras.preprocessing import CHANNELS
 
@@ -25,8 +26,8 @@ class RoiOptions:
     """
 
     mode: Literal["recommended", "authors"] = "recommended"
-    dilate: tuple[int, int] = (5, 3)
-    margin_pixels: int = 10
+    dilate: tuple[Count, CountOrZero] = (5, 3)
+    margin_pixels: CountOrZero = 10
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class BaselineOptions:
         Train only the last layer of ResNet-50, as the paper says; its authors' code trains all layers.
     """
 
-    densenet: tuple[int, int] = (96, 96)
-    resnet: tuple[int, int] = (224, 224)
+    densenet: tuple[Side, Side] = (96, 96)
+    resnet: tuple[Side, Side] = (224, 224)
     variant: Literal["head", "saved", "top"] = "head"
     frozen: bool = True
     resnet_frozen: bool = False
@@ -81,15 +82,15 @@ class Options:
         See `RoiOptions` and `BaselineOptions`.
     """
 
-    frame: tuple[int, int] = (320, 320)
+    frame: tuple[Side, Side] = (320, 320)
     overflow: Literal["clip", "wrap"] = "clip"
     order: tuple[str, ...] = CHANNELS
     base_v1: tuple[int, int] = (400, 400)
     base_v2: tuple[int, int] = (320, 320)
-    batchnorm_momentum: float | None = None
-    width: float = 1.0
-    lime_samples: int = 200
-    probed: int = 8
+    batchnorm_momentum: BelowOne | None = None
+    width: Width = 1.0
+    lime_samples: CountOrZero = 200
+    probed: CountOrZero = 8
     roi: RoiOptions = field(default_factory=RoiOptions)
     baselines: BaselineOptions = field(default_factory=BaselineOptions)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.settings import CountOrZero, Seed, Side
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom import make_phantom
 from covid_keras.data.sources import get_source, load_source, unavailable
@@ -33,8 +34,8 @@ class CovidgrCohort(Kind):
     """
 
     kind: Literal["covidgr"]
-    pneumonia: int = 426
-    seed: int = 2020
+    pneumonia: CountOrZero = 426
+    seed: Seed = 2020
     needs: ClassVar = ("covidgr",)
 
     def make(self, data: Path, made: Path) -> Cohort:
@@ -56,10 +57,10 @@ class StandInCohort(Kind):
     """
 
     kind: Literal["stand_in"]
-    positives: int
-    negatives: int
-    seed: int
-    pneumonia: int = 0
+    positives: CountOrZero
+    negatives: CountOrZero
+    seed: Seed
+    pneumonia: CountOrZero = 0
     needs: ClassVar = ("cohen", "chestxray14")
 
     def make(self, data: Path, made: Path) -> Cohort:
@@ -89,10 +90,10 @@ class PhantomCohort(Kind):
     """
 
     kind: Literal["phantom"]
-    patients: int
-    seed: int
-    size: int
-    pneumonia: int = 0
+    patients: CountOrZero
+    seed: Seed
+    size: Side
+    pneumonia: CountOrZero = 0
 
     def make(self, data: Path | None, made: Path) -> Cohort:
         half = self.patients // 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from covid_keras.common.settings import BelowOne, Count, NotNegative, Positive, Side, Width
 from covid_keras.paper.protocol import options_reader
 
 
@@ -28,14 +29,14 @@ class CitOptions:
         Whether the first half of ResNet-18 keeps its initial weights; requires ImageNet weights.
     """
 
-    size: tuple[int, int] | None = None
-    filters: int = 64
-    lambda_: float = 0.00075
-    perceptual: float = 0.006
-    total_variation: float = 0.0
-    generator_rate: float = 1e-4
-    generator_decay: float = 1e-4
-    classifier_step: int = 5
+    size: tuple[Side, Side] | None = None
+    filters: Count = 64
+    lambda_: NotNegative = 0.00075
+    perceptual: NotNegative = 0.006
+    total_variation: NotNegative = 0.0
+    generator_rate: Positive = 1e-4
+    generator_decay: NotNegative = 1e-4
+    classifier_step: Count = 5
     frozen: bool = True
 
 
@@ -52,7 +53,7 @@ class CapsOptions:
         (Keras' default) or "he" (needs half the steps).
     """
 
-    size: tuple[int, int] = (224, 224)
+    size: tuple[Side, Side] = (224, 224)
     initial: Literal["released", "glorot", "he"] = "released"
 
 
@@ -75,11 +76,11 @@ class CovidnetOptions:
         Weight of COVID-19 in the loss (the authors' `covid_weight`).
     """
 
-    size: tuple[int, int] = (224, 224)
+    size: tuple[Side, Side] = (224, 224)
     variant: Literal["large", "b", "c"] = "large"
-    batchnorm_momentum: float | None = None
-    positive_share: float = 0.33
-    positive_weight: float = 1.0
+    batchnorm_momentum: BelowOne | None = None
+    positive_share: BelowOne = 0.33
+    positive_weight: NotNegative = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ class Options:
         Options of these networks.
     """
 
-    batchnorm_momentum: float | None = None
-    width: float = 1.0
+    batchnorm_momentum: BelowOne | None = None
+    width: Width = 1.0
     cit: CitOptions = field(default_factory=CitOptions)
     covid_caps: CapsOptions = field(default_factory=CapsOptions)
     covidnet: CovidnetOptions = field(default_factory=CovidnetOptions)

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from covid_keras.common.settings import CountOrZero, Seed, Side
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import load_source
 from covid_keras.data.sources.bimcv import upright_grey
@@ -50,9 +51,9 @@ class PublishedCohort(Kind):
     """
 
     kind: Literal["published"]
-    ricord: int = 922
-    bimcv: int = 2474
-    seed: int = 2022
+    ricord: CountOrZero = 922
+    bimcv: CountOrZero = 2474
+    seed: Seed = 2022
     needs: ClassVar = ("covidx", "ricord", "bimcv_positive", "covidgr")
     partial = True
 
@@ -93,12 +94,12 @@ class StandInCohort(Kind):
     """
 
     kind: Literal["stand_in"]
-    cohen: int = 0
-    cxnet: int = 0
-    normal: int = 0
-    pneumonia: int = 0
-    children: int = 0
-    seed: int = 2022
+    cohen: CountOrZero = 0
+    cxnet: CountOrZero = 0
+    normal: CountOrZero = 0
+    pneumonia: CountOrZero = 0
+    children: CountOrZero = 0
+    seed: Seed = 2022
     needs: ClassVar = ("covid_cxnet", "cohen", "chestxray14")
 
     @property
@@ -139,12 +140,12 @@ class PhantomCohort(Kind):
     """
 
     kind: Literal["phantom"]
-    cohen: int
-    cxnet: int
-    normal: int
-    pneumonia: int
-    seed: int
-    size: int
+    cohen: CountOrZero
+    cxnet: CountOrZero
+    normal: CountOrZero
+    pneumonia: CountOrZero
+    seed: Seed
+    size: Side
 
     def make(self, data: Path | None, made: Path) -> Cohort:
         outside = {"covid": (COVID_COHEN, self.cohen)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from covid_keras.common.settings import BelowOne, Share, Width
 from covid_keras.paper.protocol import options_reader
 
 
@@ -25,7 +26,7 @@ class EnsembleSettings:
     """
 
     weights: Literal["validation", "proportional", "equal"] = "validation"
-    step: float = 0.05
+    step: Share = 0.05
     ties: Literal["probability", "lowest"] = "probability"
 
 
@@ -57,9 +58,9 @@ class Options:
     segmenter: dict[str, Any] = field(default_factory=dict)
     pooling: Literal["average", "flatten"] = "average"
     statistics: Literal["frozen", "trained"] = "frozen"
-    width: float = 1.0
+    width: Width = 1.0
     shallow: bool = False
-    batchnorm_momentum: float | None = None
+    batchnorm_momentum: BelowOne | None = None
     ensemble: EnsembleSettings = field(default_factory=EnsembleSettings)
 
 

@@ -198,7 +198,7 @@ def test_prepared_images_follow_their_masks(cohort, tmp_path):
 def test_prepared_unchanged_files_are_not_read_again(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr("covid_keras.data.file_hashes._SETTLED_NS", -(10**12))
     prepare_cohort(cohort, SMALL, tmp_path / "cache")
-    monkeypatch.setattr("pathlib.Path.read_bytes", lambda self: pytest.fail(f"{self} was read again"))
+    monkeypatch.setattr("covid_keras.data.file_hashes.sha256_of", lambda path: pytest.fail(f"{path} was read again"))
     assert prepare_cohort(cohort, SMALL, tmp_path / "cache").reused == 7
 
 

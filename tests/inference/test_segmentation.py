@@ -258,7 +258,7 @@ def cache(cohort, tmp_path, monkeypatch) -> Path:
 
 
 def test_a_resume_neither_reads_radiographs_nor_decodes_masks(cohort, cache, monkeypatch):
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail(f"{self} was read"))
+    monkeypatch.setattr("covid_keras.data.file_hashes.sha256_of", lambda path: pytest.fail(f"{path} was read"))
     monkeypatch.setattr(lung_masks, "read_image", lambda path: pytest.fail(f"{path} was decoded"))
     masked, facts = segment_cohort(cohort, cache, _Bright())
     assert (facts["computed"], facts["empty_ids"]) == (0, ["made/1"])

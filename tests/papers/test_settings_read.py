@@ -17,6 +17,7 @@ from covid_keras.paper.protocol import Protocol
 from papers.covid_sdnet.cit import CiTNetwork
 from papers.covid_sdnet.generator import build_generator
 from papers.covid_sdnet.systems import FuCiTNet, WithoutNormalPcr
+from tests.helpers.command import fails
 
 PAPERS = ("arias_vgg19", "covid_cxnet", "covid_sdnet", "hertel_ensemble")
 # One system of each kind; systems of one kind read the same settings.
@@ -182,3 +183,36 @@ def test_weights_that_no_system_of_the_run_reads_are_refused(paper, system, give
     refused = pytest.raises(UserError, match=f"^{flag}: has no effect") if flag else nullcontext()
     with refused:
         require_read(found, protocol, given)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("training.optimizer.learning_rate=.inf", "learning_rate"),
+        ("training.optimizer.learning_rate=.nan", "learning_rate"),
+        ("training.augmentation.rotation=.nan", "rotation"),
+        ("training.augmentation.rotation=-5", "rotation"),
+        ("training.augmentation.shift=[0.1, .inf]", "shift"),
+        ("training.augmentation.zoom=[0, 1]", "zoom"),
+        ("training.seed=-1", "seed"),
+        ("split.seed=99999999999999999999", "seed"),
+        ("cohort.seed=-1", "seed"),
+        ("split.repeats=100000000", "repeats"),
+        ("split.folds=100000", "folds"),
+        ("training.epochs=1000000000000", "epochs"),
+        ("size=[100000, 100000]", "size"),
+        ("cohort.size=100000", "size"),
+        ("options.width=-1", "width"),
+        ("options.width=2", "width"),
+        ("options.batchnorm_momentum=.nan", "batchnorm_momentum"),
+        ("paper=../../x", "paper"),
+        ("profile=../../x", "profile"),
+    ],
+)
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_setting_out_of_range_is_refused_before_anything_is_made(paper, change, named, tmp_path, capsys):
+    if change.startswith("options.batchnorm") and paper == "arias_vgg19":
+        pytest.skip("has no such option")
+    given = ("reproduce", paper, "--profile", "smoke", "--out", tmp_path / "run", "--set", change)
+    assert named in fails(capsys, *given)
+    assert not list(tmp_path.iterdir())
