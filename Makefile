@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel reproduce-all results audit segment-recipe test-fast test bench lint clean
+.PHONY: help install reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel reproduce-all results claims audit segment-recipe test-fast test bench lint clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,6 +46,9 @@ reproduce-all: reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-he
 
 results: $(STAMP) ## all papers on one page, from the committed results: runs/results.html (or OUT) and papers/RESULTS.md
 	$(BIN)/covid-keras results $(if $(OUT),--out "$(OUT)")
+
+claims: $(STAMP) ## what the papers claim, tested on the committed results. All papers, or PAPER=tabik, or PAPER=RUN
+	$(BIN)/covid-keras claims $(if $(PAPER),"$(PAPER)") $(ARGS)
 
 audit: $(STAMP) ## are the printed numbers possible? All papers, or PAPER=tabik, or PAPER=FILE.yaml
 	$(BIN)/covid-keras audit $(if $(PAPER),"$(PAPER)") $(ARGS)

@@ -13,6 +13,7 @@ from covid_keras import DISCLAIMER, __version__
 from covid_keras.commands import (
     audit,
     check_split,
+    claims,
     data,
     ensemble,
     evaluate,
@@ -34,7 +35,7 @@ EXIT_INTERRUPTED = 130
 
 # In the order of the help.
 COMMANDS = {
-    "reproduce papers": (reproduce, report, ensemble, lr_range, audit, results, publish, papers),
+    "reproduce papers": (reproduce, report, ensemble, lr_range, claims, audit, results, publish, papers),
     "own radiographs and predictions": (predict, segment, evaluate, check_split),
     "data and weights": (data, weights, train_lungs),
 }
@@ -48,8 +49,7 @@ ENVIRONMENT = """\
 environment:
   COVID_KERAS_DATA     folder of the collections, if --data is not given
   COVID_KERAS_WEIGHTS  folder of downloaded weights (default: in XDG_CACHE_HOME, else ~/.cache)
-  COVID_KERAS_LOG      log level: debug, info, warning or error (default: warning)
-  COVID_KERAS_QUIET    1 hides progress bars
+  COVID_KERAS_LOG      debug, info, warning (default) or error; COVID_KERAS_QUIET=1 hides progress
 """
 
 

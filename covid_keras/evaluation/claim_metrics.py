@@ -3,7 +3,8 @@
 A side of a test is a metric of a system (or of the mean of several systems' scores) on a part of the split. Patients
 are drawn with all their images in all executions; where a system was trained several times on the same images, its
 repeats are drawn too, so that the interval contains the chance of another training. The folds of a repeat stay
-together.
+together. The spread over executions (`sd_<metric>`) is drawn from the chi-square distribution of the variance of normal
+executions: with a few of them, a bootstrap would give too short intervals.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation import counts
 from covid_keras.evaluation.ensembles import average_predictions
-from covid_keras.evaluation.estimates import NUMBERS, Execution, Sample
+from covid_keras.evaluation.estimates import Execution, Sample
 from covid_keras.evaluation.metrics import confusion_shares, executions_of, percent
 from covid_keras.evaluation.own_tables import OwnPredictions
 from covid_keras.evaluation.thresholds import apply_thresholds, choose_thresholds
@@ -27,6 +28,9 @@ from covid_keras.published.claims import OF_EXECUTIONS, OF_HEAT, OF_OVERLAP
 
 SAMPLING_SD, SD = OF_EXECUTIONS
 GAP, TUNED = "gap", "accuracy_tuned"
+OVERLAP, DECISIONS = "overlap", "decisions"
+# Metrics of scores that take time to resample.
+_SLOW = ("auprc", "calibration_error")
 # Fewer executions say nothing about their spread.
 FEWEST = 3
 
@@ -43,6 +47,9 @@ class Measurements(Protocol):
 
     def positive(self, system: str) -> str | None:
         """Return the positive class; None for the last of two, or if there is none."""
+
+    def functions(self, system: str) -> Mapping[str, counts.OfConfusion]:
+        """Return further metrics of the system's paper: name -> function of confusion matrices."""
 
     def shares(self, system: str) -> pd.DataFrame:
         """Return the shares of heat, one row per image: `image_id`, `patient_id`, `label` and `OF_HEAT` (0..1)."""
@@ -79,8 +86,16 @@ class Side:
     def kind(self) -> str:
         """What the metric is computed from; sides of one kind share their draws."""
         share, of_class = self.heat
-        overlap = self.base.startswith(OF_OVERLAP)
-        return "overlap" if overlap else f"heat {of_class}" if share else TUNED if self.base == TUNED else "decisions"
+        if share:
+            return f"heat {of_class}"
+        if self.base.startswith(OF_OVERLAP):
+            return OVERLAP
+        return self.base if self.base in (TUNED, *_SLOW) else DECISIONS
+
+    @property
+    def decided(self) -> bool:
+        """Whether the metric is computed from predictions."""
+        return self.kind in (DECISIONS, TUNED, *_SLOW)
 
 
 @dataclass(frozen=True)
@@ -105,11 +120,34 @@ class Draws:
 
     def value(self, side: Side) -> float:
         """Return the value of a side: its mean over executions, or the spread over them."""
-        return float(self._of(side, self.values, np.ones((len(self.executions), 1)))[0])
+        if side.spread == SD:
+            return float(np.nanstd(self.values[_name(side)], ddof=1))
+        if side.spread == SAMPLING_SD:
+            return float(np.sqrt(np.nanmean(np.nanvar(self.drawn[_name(side)], axis=1, ddof=1))))
+        return float(self._mean(side, self.values, np.ones((len(self.executions), 1)))[0])
 
-    def resampled(self, side: Side, times: np.ndarray) -> np.ndarray:
-        """Return the draws of a side, (resamples,); `times` is how often each execution is drawn, (executions, ...)."""
-        return self._of(side, self.values if side.spread else self.drawn, times)
+    def resampled(self, side: Side, seed: Sequence[int]) -> np.ndarray:
+        """Return the draws of a side, (resamples,); systems with equally many repeats draw the same ones.
+
+        Raises
+        ------
+        NotTestable
+            If there are fewer than `FEWEST` executions for a spread.
+        """
+        n, resamples = len(self.executions), self.drawn[_name(side)].shape[1]
+        if side.spread and n < FEWEST:
+            number = f"{n} execution{'s' if n > 1 else ''}"
+            raise NotTestable(f"{' and '.join(side.systems)} has {number}, and a spread needs {FEWEST}")
+        if side.spread == SAMPLING_SD:
+            return np.full(resamples, self.value(side))
+        if side.spread == SD:
+            chi = np.random.default_rng((*seed, 2)).chisquare(n - 1, resamples)
+            return self.value(side) * np.sqrt((n - 1) / chi)
+        repeats = [repeat for repeat, _ in self.executions]
+        names = list(dict.fromkeys(repeats))
+        # A stream of its own, as in `Sample.times`.
+        times = np.concatenate(list(patient_weights(len(names), resamples, (seed[0], 1))))
+        return self._mean(side, self.drawn, times[:, [names.index(repeat) for repeat in repeats]].T)
 
     def each(self, side: Side) -> np.ndarray:
         """Return the value of each execution, (executions,); NaN for a spread."""
@@ -123,11 +161,7 @@ class Draws:
         """Return the number of patients that contribute to a side."""
         return self.bearing.get(_name(side), self.bearing[""])
 
-    def _of(self, side: Side, found: Mapping[str, np.ndarray], times: np.ndarray) -> np.ndarray:
-        if side.spread == SAMPLING_SD:
-            return np.sqrt(_mean(np.nanvar(self.drawn[_name(side)], axis=1, ddof=1)[:, None], times))
-        if side.spread == SD:
-            return _spread(self.values[_name(side)][:, None], times)
+    def _mean(self, side: Side, found: Mapping[str, np.ndarray], times: np.ndarray) -> np.ndarray:
         shaped = {name: values.reshape(len(times), -1) for name, values in found.items()}
         if side.base == GAP:
             return np.abs(_mean(shaped["sensitivity"], times) - _mean(shaped["specificity"], times))
@@ -143,16 +177,6 @@ def _mean(values: np.ndarray, times: np.ndarray) -> np.ndarray:
     known = np.isfinite(values) * times
     with np.errstate(invalid="ignore"):  # 0 / 0 gives NaN
         return np.where(known > 0, np.nan_to_num(values) * known, 0.0).sum(axis=0) / known.sum(axis=0)
-
-
-def _spread(values: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return the std (ddof 1) over executions, (b,).
-
-    A resample of n executions has on average (n - 1)/n of their variance, which is corrected if executions are drawn.
-    """
-    n = len(values)
-    variance = _mean((values - _mean(values, times)) ** 2, times) * n / (n - 1)
-    return np.sqrt(variance * (n / (n - 1) if times.shape[1] > 1 else 1.0))
 
 
 @dataclass(frozen=True)
@@ -178,20 +202,22 @@ class _ImageMeans:
 
 @dataclass(frozen=True)
 class _Decided:
-    """An execution of a sample of predictions."""
+    """An execution of a sample of predictions; `slow` asks for the metrics that take time to resample."""
 
     execution: Execution
+    functions: Mapping[str, counts.OfConfusion]
+    slow: bool
 
     def metrics(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return all metrics in percent for each row of `weights`, (b,) each."""
         confusion, classes = self.execution.counts.confusion(weights), self.execution.counts.classes
         actual, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
-        found = {
-            name: 100 * values if name in NUMBERS else values
-            for name, values in self.execution.comparable(weights).items()
-        }
-        found |= confusion_shares(confusion, classes) | counts.macro_metrics(confusion)
-        found |= counts.weighted_metrics(confusion)
+        fast = self.execution.compact(weights)
+        found = fast if self.execution.scored is None else fast | {"brier": 100 * fast["brier"]}
+        found |= confusion_shares(confusion, classes) | counts.agreement_metrics(confusion)
+        found |= counts.macro_metrics(confusion) | counts.weighted_metrics(confusion)
+        found["balanced_accuracy"] = counts.balanced_accuracy(confusion)
+        found |= {name: function(confusion) for name, function in self.functions.items()}
         found["larger_class"] = percent(actual.max(axis=-1), actual.sum(axis=-1))
         if self.execution.scored is None:
             for name, values in counts.rest_metrics(confusion).items():
@@ -200,7 +226,11 @@ class _Decided:
         found["called_positive"] = percent(said[:, 1], said.sum(axis=-1))
         found["youden"] = found["sensitivity"] + found["specificity"] - 100
         found["false_positive_rate"] = 100 - found["specificity"]
-        return found | {"false_negative_rate": 100 - found["sensitivity"]}
+        found["false_negative_rate"] = 100 - found["sensitivity"]
+        if self.slow:
+            scores = self.execution.scored.metrics(weights)
+            found |= {"auprc": scores["auprc"], "calibration_error": 100 * scores["calibration_error"]}
+        return found
 
 
 @dataclass
@@ -258,14 +288,18 @@ class ClaimMetrics:
 
     def _draw(self, side: Side, rows: pd.DataFrame, patients: pd.Index) -> Draws:
         executions: Sequence[_Decided | _ImageMeans]
-        if side.kind in ("decisions", TUNED):
+        if side.decided:
             positive = self.measurements.positive(side.systems[0])
+            functions = self.measurements.functions(side.systems[0])
             sample = Sample.of(OwnPredictions(rows), positive, patients=patients)
             places = tuple((repeat, fold) for (_, repeat, fold), _ in executions_of(rows))
-            executions, bearing = [_Decided(one) for one in sample.executions], sample.bearing()
+            executions, bearing = (
+                [_Decided(one, functions, side.kind in _SLOW) for one in sample.executions],
+                sample.bearing(),
+            )
             bearing = bearing | {"": bearing["auc"]}
         else:
-            columns = OF_OVERLAP if side.kind == "overlap" else OF_HEAT
+            columns = OF_OVERLAP if side.kind == OVERLAP else OF_HEAT
             places, executions = ((0, 0),), [_ImageMeans.of(rows, columns, patients)]
             bearing = {"": len(patients)}
         once = [one.metrics(np.ones((1, len(patients)))) for one in executions]
@@ -278,12 +312,12 @@ class ClaimMetrics:
         return Draws(places, {name: _stacked(once, name)[:, 0] for name in names}, drawn, bearing)
 
     def _read(self, side: Side) -> pd.DataFrame:
-        if side.kind in ("decisions", TUNED):
+        if side.decided:
             rows = self._predictions(side)
             rows = rows[rows["split"] == side.part]
         elif len(side.systems) > 1:
             raise UserError(f"metric {side.metric}", "is not computed from scores", "Name one system")
-        elif side.kind == "overlap":
+        elif side.kind == OVERLAP:
             rows = self.measurements.overlap(side.systems[0])
             rows = rows[rows["part"] == side.part]
         else:

@@ -28,9 +28,10 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from covid_keras.evaluation.claim_metrics import FEWEST, ClaimMetrics, Draws, NotTestable, Side
+from covid_keras.common.errors import UserError
+from covid_keras.evaluation.claim_metrics import ClaimMetrics, Draws, NotTestable, Side
 from covid_keras.evaluation.printed_claims import PrintedSupport
-from covid_keras.evaluation.uncertainty import DIFFERENCES, EXACT, LEVEL, SHARES, Interval, interval_of, patient_weights
+from covid_keras.evaluation.uncertainty import DIFFERENCES, EXACT, LEVEL, SHARES, Interval, interval_of
 from covid_keras.evaluation.verdicts import Grade
 from covid_keras.published.claims import Claim, ClaimTest, families
 
@@ -102,6 +103,8 @@ class ClaimOutcome:
         The lowest of its systems; None if not testable.
     source : str
         The results that were used, such as "cpu"; "" if not testable.
+    fixed : bool
+        Whether `claims.yaml` was, before the run, what it is now.
     """
 
     claim: Claim
@@ -113,15 +116,16 @@ class ClaimOutcome:
     corrected_p: float = _NAN
     grade: Grade | None = None
     source: str = ""
+    fixed: bool = False
 
     @property
     def deciding(self) -> MeasuredTest | None:
-        """The primary test that decides: the one least in favour of the outcome if all must hold, else the clearest."""
-        primary = [one for one in self.tests if one.test.primary and not math.isnan(one.p)]
+        """The primary test that decides: of those that do not hold the clearest, else the least clear of all."""
+        if math.isnan(self.p):
+            return None
+        primary = [one for one in self.tests if one.test.primary]
         fails = [one for one in primary if one.outcome == ClaimVerdict.FAILS]
-        if fails:
-            return min(fails, key=lambda one: one.p)
-        return max(primary, key=lambda one: one.p, default=None)
+        return min(fails, key=lambda one: one.p) if fails else max(primary, key=lambda one: one.p)
 
 
 def judge_claim(claim: Claim, metrics: ClaimMetrics, printed: PrintedSupport) -> ClaimOutcome:
@@ -134,7 +138,10 @@ def judge_claim(claim: Claim, metrics: ClaimMetrics, printed: PrintedSupport) ->
     """
     if not claim.tests:
         return ClaimOutcome(claim, ClaimVerdict.NOT_TESTABLE, claim.untested, (), printed)
-    tests = tuple(judge_test(test, metrics) for test in claim.tests)
+    try:
+        tests = tuple(judge_test(test, metrics) for test in claim.tests)
+    except UserError as error:
+        raise UserError(f"claim {claim.id!r}", f"{error.subject} {error.problem}", error.remedy) from error
     primary = [one for one in tests if one.test.primary]
     if failing := [one.p for one in primary if one.outcome == ClaimVerdict.FAILS]:
         p = min(1.0, min(failing) * len(primary))
@@ -166,14 +173,18 @@ def correct_families(outcomes: Mapping[str, ClaimOutcome]) -> dict[str, ClaimOut
         least = 0.0
         for rank, key in enumerate(tested):
             least = min(1.0, max(least, (len(tested) - rank) * outcomes[key].p))
-            corrected[key] = _corrected(outcomes[key], least, f"{len(tested)} claims of the family {name!r}")
+            corrected[key] = _corrected(outcomes[key], least, f"the {len(tested)} claims of the family {name!r}")
     return corrected
 
 
 def _corrected(one: ClaimOutcome, p: float, family: str) -> ClaimOutcome:
     if one.outcome == ClaimVerdict.UNDECIDED or p <= 1 - LEVEL:
         return replace(one, corrected_p=p)
-    reason = f"{one.outcome} alone (p = {one.p:.3f}), but not after correction for {family} (p = {p:.3f})"
+    alone, before = f"{one.outcome} alone", one.p
+    if one.outcome == ClaimVerdict.FAILS and len(one.claim.primary) > 1 and one.deciding:
+        alone, before = "one test does not hold", one.deciding.p
+        family = f"its {len(one.claim.primary)} tests and {family}"
+    reason = f"{alone} (p = {before:.3f}), but not after correction for {family} (p = {p:.3f})"
     return replace(one, outcome=ClaimVerdict.UNDECIDED, reason=reason, corrected_p=p)
 
 
@@ -197,9 +208,9 @@ def _measure(test: ClaimTest, sides: list[Side], metrics: ClaimMetrics) -> Measu
         rows = [one[one["image_id"].isin(shared)] for one in rows]
     patients = pd.Index(sorted(set().union(*(one["patient_id"] for one in rows))))
     draws = [metrics.draws(side, shared, patients) for side in sides]
-    times = _times(sides, draws, metrics)
+    # Spreads of both sides are independent.
+    drawn = [one.resampled(side, (metrics.seed, k)) for k, (side, one) in enumerate(zip(sides, draws, strict=True))]
     values = [one.value(side) for side, one in zip(sides, draws, strict=True)]
-    drawn = [one.resampled(side, of) for side, one, of in zip(sides, draws, times, strict=True)]
     value, resampled = values[0], drawn[0]
     if len(sides) > 1:
         value, resampled = values[0] - values[1], drawn[0] - drawn[1]
@@ -218,7 +229,7 @@ def _measure(test: ClaimTest, sides: list[Side], metrics: ClaimMetrics) -> Measu
         value,
         *interval,
         p=_p_value(resampled, value, test.range, bearing, interval),
-        executions=len(each),
+        executions=int(np.isfinite(each).sum()),
         same_side=int((((low < each) & (each < high)) == (low < value < high))[np.isfinite(each)].sum()),
         trainings=min(len({repeat for repeat, _ in one.executions}) for one in draws),
         patients=len(patients),
@@ -231,24 +242,6 @@ def _verdict(interval: tuple[float, float], claimed: tuple[float, float]) -> Cla
         return ClaimVerdict.HOLDS
     outside = interval[1] < claimed[0] or claimed[1] < interval[0]
     return ClaimVerdict.FAILS if outside else ClaimVerdict.UNDECIDED
-
-
-def _times(sides: Sequence[Side], draws: Sequence[Draws], metrics: ClaimMetrics) -> list[np.ndarray]:
-    """Return how often each execution is drawn, (executions, resamples) per side.
-
-    Repeats are drawn, or executions for a spread over them. Sides with equally many draw the same.
-    """
-    found = []
-    for side, one in zip(sides, draws, strict=True):
-        if side.spread and len(one.executions) < FEWEST:
-            number = f"{len(one.executions)} execution{'s' if len(one.executions) > 1 else ''}"
-            raise NotTestable(f"{' and '.join(side.systems)} has {number}, and a spread needs {FEWEST}")
-        units = one.executions if side.spread else [repeat for repeat, _ in one.executions]
-        names = list(dict.fromkeys(units))
-        # A stream of its own, as in `Sample.times`.
-        drawn = np.concatenate(list(patient_weights(len(names), metrics.resamples, (metrics.seed, 1))))
-        found.append(drawn[:, [names.index(unit) for unit in units]].T)
-    return found
 
 
 def _each(sides: Sequence[Side], draws: Sequence[Draws]) -> np.ndarray:

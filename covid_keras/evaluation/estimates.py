@@ -33,7 +33,7 @@ _MACRO = ("macro_precision", "macro_recall", "macro_f1")
 # With more patients, resampling takes more than a few seconds.
 _MANY = 5000
 PERCENT, NUMBER = "percent", "number"
-NUMBERS = ("mcc", "kappa", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
+_NUMBERS = ("mcc", "kappa", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
 _OF_SCORES = ("auc", "auprc", "brier", "calibration_error", "calibration_slope", "calibration_intercept")
 
 
@@ -259,7 +259,7 @@ def estimate_of(
     name: str, value: float, resamples: np.ndarray, patients: int, sure: tuple[float, ...], level: float = LEVEL
 ) -> Estimate:
     """Return the value of the metric `name` with its interval; for the last arguments see `interval_of`."""
-    number = name in NUMBERS
+    number = name in _NUMBERS
     several = resamples if np.isfinite(value) else np.empty(0)
     made = interval_of(several, level, patients, () if number else sure)
     # There is no exact interval for a constant MCC or Brier score.

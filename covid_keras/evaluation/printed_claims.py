@@ -9,6 +9,9 @@ too, and within noise otherwise. The interval of a number comes from the first o
 2. the printed interval;
 3. the number of images, for a share of images: Wilson's interval of a binomial proportion [2]_.
 
+Of printed standard deviations over n executions, the interval is that of normal executions, from the chi-square
+distribution.
+
 The interval of a difference combines both, each with its own distance to the limits [3]_. Test sets count as
 independent: what the same images tested by both would narrow is not printed. Two cells of one row of a confusion matrix
 exclude each other, which widens the interval of their difference.
@@ -25,11 +28,12 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chi2
 from scipy.stats import t as student
 
 from covid_keras.evaluation.possibility import NO_TARGETS, Audited
@@ -119,13 +123,17 @@ def judge_printed(
 
 
 def _judge(comparison: Comparison, cells: PublishedCells, audit: Mapping[Place, Audited]) -> PrintedTest:
+    std = comparison.of == "std"
     for place in comparison.places:
-        if reason := _unusable(cells[place], audit.get(place, Audited())):
+        reason = "no standard deviation is printed" if std and cells[place].std is None else ""
+        if reason := _unusable(cells[place], audit.get(place, Audited())) or reason:
             return PrintedTest(comparison, Support.NOT_ENOUGH, reason=f"{place_text(place)}: {reason}")
     a, b = ([cells[place] for place in side] for side in (comparison.a, comparison.b))
-    found = _difference(a, cells)
+    limits = _limits_of_std if std else partial(_limits, known=cells)
+    found = _difference(a, limits)
     if b:
-        found = _less(found, _difference(b, cells), _correlation(a[0], b[0]) if len(a) == len(b) == 1 else 0.0)
+        correlation = 0.0 if std or len(a) + len(b) > 2 else _correlation(a[0], b[0])
+        found = _less(found, _difference(b, limits), correlation)
     low, high = comparison.range
     numbers = found.value, found.low, found.high, found.basis
     if not low <= found.value <= high:
@@ -146,9 +154,9 @@ def _unusable(cell: PublishedCell, said: Audited) -> str:
     return ""
 
 
-def _difference(cells: Sequence[PublishedCell], known: PublishedCells) -> _Limits:
+def _difference(cells: Sequence[PublishedCell], limits: Callable[[PublishedCell], _Limits]) -> _Limits:
     """Return a printed number, or the absolute difference of two."""
-    first, *others = (_limits(cell, known) for cell in cells)
+    first, *others = map(limits, cells)
     if not others:
         return first
     found = _less(first, others[0], _correlation(*cells))
@@ -195,6 +203,15 @@ def _limits(cell: PublishedCell, known: PublishedCells) -> _Limits:
         low, high = min(100 * float(found.low), value), max(100 * float(found.high), value)
         return _Limits(value, low, high, f"{images:,} images")
     return _Limits(value)
+
+
+def _limits_of_std(cell: PublishedCell) -> _Limits:
+    """Return the printed standard deviation, in percentage points if it is one of shares, with its interval."""
+    value, n = (100.0 if cell.unit == "ratio" else 1.0) * float(cell.std or 0.0), cell.facts.executions
+    if n < 2:
+        return _Limits(value)
+    low, high = (value * math.sqrt((n - 1) / float(chi2.ppf(one, n - 1))) for one in ((1 + LEVEL) / 2, (1 - LEVEL) / 2))
+    return _Limits(value, low, high, f"std over {n} executions")
 
 
 def _images(cell: PublishedCell, known: PublishedCells) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from covid_keras.common.files import sha256_of
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_papers
 from covid_keras.published.claims import CLAIMS, Claim, check_systems, load_claims, split_system
@@ -26,3 +27,9 @@ def claims_of(paper: Paper) -> dict[str, Claim]:
     known = {name: [system.name for system in one.systems] for name, one in papers.items()}
     check_systems(claims, paper.name, known, path)
     return claims
+
+
+def claims_hash(paper: Paper) -> str:
+    """Return the SHA-256 of the paper's `claims.yaml`; "" if it has none."""
+    path = paper.folder / CLAIMS
+    return sha256_of(path) if path.is_file() else ""

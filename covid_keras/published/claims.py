@@ -24,6 +24,7 @@ below`, which have the bound 0. Default: above 0.
 
 In `printed`, `a` and `b` are places, `TABLE | ROW | COLUMN`; a list of two is their absolute difference. Ratios and
 the counts of a confusion matrix (as shares of their row) are compared in percent, so that the bound of an AUC is 50.
+`of: std` compares the printed standard deviations instead of the values.
 
 In `tests`, `a` and `b` are systems of the paper, `paper:system` of another one, or a list, whose scores are averaged.
 `metric` is that of both; `less` is the metric subtracted if it is another one. `part` and `part_b` are the parts of the
@@ -126,6 +127,7 @@ class Comparison(Side):
 
     a: _Cells
     b: _Cells = ()
+    of: Literal["value", "std"] = "value"
 
     @property
     def places(self) -> tuple[Place, ...]:

@@ -1,8 +1,8 @@
 """Publish a run's results in the repository: predictions, metrics, and the tables of the READMEs.
 
-`covid-keras publish RUN` writes `papers/<paper>/results/<profile>.json` and `<profile>-predictions.csv`, the pages
-`papers/RESULTS.md` and `papers/<paper>/RESULTS.md`, and the figure `papers/accuracy.svg`. It fills the READMEs between
-these marks and `<!-- end -->`:
+`covid-keras publish RUN` writes `papers/<paper>/results/<profile>.json` and `<profile>-predictions.csv`, the outcomes
+of all papers' claims (`claims.csv` there), the pages `papers/RESULTS.md` and `papers/<paper>/RESULTS.md`, and the
+figure `papers/accuracy.svg`. It fills the READMEs between these marks and `<!-- end -->`:
 
 - `<!-- results NAME PROFILE -->`: one table of paper against ours; further words name its metrics;
 - `<!-- audit NAME -->`: counts of the audit of the printed numbers;
@@ -26,6 +26,7 @@ from covid_keras.evaluation import write_predictions
 from covid_keras.models.registry import FOLDER
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_papers
+from covid_keras.reporting.claims import OUTCOMES, claims_table, committed_outcomes
 from covid_keras.reporting.entries import entries_of
 from covid_keras.reporting.heat_shares import COSTS, SHARES, write_measured
 from covid_keras.reporting.overview import headline, overview_report
@@ -104,7 +105,7 @@ def refresh_results() -> Path:
 
 
 def refresh_readmes() -> Path:
-    """Update the READMEs and the pages of results from the committed results; return the checkout.
+    """Update outcomes of claims, READMEs and pages of results from the committed results; return the checkout.
 
     Raises
     ------
@@ -112,6 +113,9 @@ def refresh_readmes() -> Path:
         If the suite is not run from a checkout.
     """
     require_checkout()
+    for paper in _own_papers():
+        if outcomes := committed_outcomes(paper):
+            write_measured(paper.folder / "results" / OUTCOMES, claims_table(outcomes))
     for readme in readmes():
         write_text(readme, filled(readme.read_text(encoding="utf-8")))
     refresh_overview()

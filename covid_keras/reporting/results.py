@@ -21,11 +21,13 @@ from covid_keras.evaluation import (
     metrics_json,
     per_execution,
 )
+from covid_keras.evaluation.counts import OfConfusion
 from covid_keras.evaluation.predictions import PREDICTION_COLUMNS, choose_examples
 from covid_keras.evaluation.seeds import seed_metrics
 from covid_keras.evaluation.summary import plain
 from covid_keras.evaluation.uncertainty import Difference, difference_of_sets
 from covid_keras.evaluation.verdicts import Grading
+from covid_keras.paper.claims import claims_hash
 from covid_keras.paper.grading import RunGrading, Used
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import SplitSettings, resolved
@@ -89,6 +91,8 @@ class PaperReport:
     evidence_notes: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
+    # Metrics that only this paper has, for its claims: name -> function of confusion matrices.
+    counted: ClassVar[Mapping[str, OfConfusion]] = {}
     # What `choose` takes examples of, as text.
     example_groups: ClassVar[str] = "class"
     # The paper's own lung segmenters.
@@ -199,6 +203,12 @@ class Results:
     def cohort_counts(self) -> dict[str, int]:
         """The number of images per label of the cohort, as `PaperReport.labels` names them."""
         return {self.report.labels.get(label, label): n for label, n in self.provenance["cohort_counts"].items()}
+
+    @property
+    def claims_fixed(self) -> bool:
+        """Whether the paper's claims are those that its file had when the run began."""
+        recorded = self.provenance.get("claims_sha256", "")
+        return bool(recorded) and recorded == claims_hash(self.paper)
 
     @cached_property
     def report(self) -> PaperReport:

@@ -1,8 +1,13 @@
 """Sources of results: a run folder, or the committed results in `papers/<paper>/results/`.
 
 Both kinds of `Source` have `paper`, `profile`, `systems` and `provenance`; `frames`, the predictions, one table per set
+<<<<<<< HEAD
 of classes; `shares` and `costs`, the shares of heat in the lungs and the cost per image (may be empty); and `measured`,
 every metric of every system and stage (mean, std over executions, 95 % interval).
+=======
+of classes; `shares`, the shares of heat in the lungs (may be empty); `segmenters`, the folders of the paper's own
+segmenters; and `measured`, every metric of every system and stage (mean, std over executions, 95 % interval).
+>>>>>>> 720135f (wip2)
 """
 
 from __future__ import annotations
@@ -122,6 +127,7 @@ class RunSource:
                 trained_on=records[0]["machine"] | {"device": records[0]["device"]},
                 training_revisions=sorted({record["revision"] for record in records}),
                 training_hours=round(sum(record["seconds"] for record in records) / 3600, 3),
+                claims_sha256=run.record.get("claims_sha256", ""),
                 protocol=read_protocol_text(run),
                 facts=read_record(facts, ()) if facts.is_file() else {},
             )
@@ -161,6 +167,13 @@ class CommittedSource:
         """The committed predictions, validated, one table per set of classes."""
         count = len(list(self.folder.glob(f"{self.profile}-predictions*.csv")))
         return [read_predictions(path) for path in predictions_files(self.folder, self.profile, count)]
+
+    @property
+    def segmenters(self) -> dict[str, Path]:
+        """Name -> committed folder of the paper's own segmenters that were trained."""
+        names = getattr(getattr(self.paper, "segmenters", None), "names", ())
+        folders = {name: self.folder / f"{self.profile}-{name}" for name in names}
+        return {name: folder for name, folder in folders.items() if folder.is_dir()}
 
     def measured(self, further: Measures) -> list[Measured]:
         """Return the committed metrics."""

@@ -22,6 +22,7 @@ from covid_keras.common.tables import read_written
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
 from covid_keras.data.splits import read_split, write_split
+from covid_keras.paper.claims import claims_hash
 from covid_keras.paper.grading import Used
 from covid_keras.paper.inputs import Inputs
 from covid_keras.paper.paper import Paper
@@ -267,11 +268,13 @@ class RunFolder:
             "precision": settings["precision"],
             "lungs": as_plain(lungs or {}),
         }
-        splits = None
+        splits, claims = None, claims_hash(load_paper(protocol.paper))
         if (run.path / RECORD).is_file():
             before = dict(run.record["identity"])
             before["protocol"] = {key: before["protocol"][key] for key in before["protocol"] if key not in RETIRED}
             difference = first_difference(before, identity)
+            if difference is None:  # as at the beginning of the run
+                claims = run.record.get("claims_sha256", "")
             names = run.paper.splits_of(protocol, settings.get("left_out", {}))
             if difference is None and all(run._split_path(name).is_file() for name in names):
                 splits = {name: run.splits_of(name) for name in names}
@@ -281,12 +284,13 @@ class RunFolder:
                     f"contains a different run: {difference}",
                     "Choose another --out, or remove that folder",
                 )
-        run._write(protocol, cohort, splits, make_splits, settings, identity)
+        record = {"identity": identity, "settings": as_plain(settings), "claims_sha256": claims}
+        run._write(protocol, cohort, splits, make_splits, record)
         # A new object, so that nothing cached from an older record is read.
         return cls(run.path)
 
-    def _write(self, protocol, cohort, splits, make_splits, settings, identity) -> None:
-        """Write the files of a new run, its record last."""
+    def _write(self, protocol, cohort, splits, make_splits, record) -> None:
+        """Write the files of a new run, its record, which is completed, last."""
         text = yaml.safe_dump(as_plain(protocol), sort_keys=False, allow_unicode=True)
         write_text(self.path / "protocol.yaml", text)
         cohort.to_csv(self.path / "cohort.csv")
@@ -295,12 +299,10 @@ class RunFolder:
             for name, table in splits.items():
                 write_split(self._split_path(name), table)
             write_text(self.path / "duplicates.csv", duplicates.to_csv(index=False))
-        record = {
-            "identity": identity,
+        record |= {
             "paper": protocol.paper,
             "profile": protocol.profile,
-            "settings": as_plain(settings),
-            "cohort_fingerprint": identity["cohort"],
+            "cohort_fingerprint": record["identity"]["cohort"],
             "classes": list(cohort.classes),
             "files": {name: sha256_of(self.path / name) for name in ("protocol.yaml", "cohort.csv")},
         }

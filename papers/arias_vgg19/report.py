@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 
@@ -21,7 +22,7 @@ from covid_keras.reporting.wording import NOTHING
 from covid_keras.training.segmenter_runs import cache_of
 from papers.arias_vgg19 import comparisons, stages
 from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS, experiments_of
-from papers.arias_vgg19.measures import measure
+from papers.arias_vgg19.measures import faulty_accuracy, measure
 from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS
 from papers.arias_vgg19.overlap import read_overlap
 from papers.arias_vgg19.settings import options_of
@@ -36,6 +37,7 @@ class Report(PaperReport):
     """The report of the paper, with its lung segmenters beside the systems."""
 
     measure = staticmethod(measure)
+    counted: ClassVar = {"accuracy_faulty": faulty_accuracy}
     segmenters = stages.SEGMENTERS
 
     def sections(self, results: Results) -> list[Section]:

@@ -23,6 +23,7 @@ COMMANDS = (
         "evaluate",
         "ensemble",
         "audit",
+        "claims",
         "check-split",
     ),
     *("lr-range", "data", "weights", "papers", "train-lungs"),

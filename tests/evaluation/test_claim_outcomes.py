@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import chi2
 
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation import bootstrap_difference, compute_metrics, difference_of_sets
+from covid_keras.evaluation import bootstrap_difference, compute_metrics, counts, difference_of_sets
 from covid_keras.evaluation.claim_metrics import ClaimMetrics, NotTestable
 from covid_keras.evaluation.claims import ClaimOutcome, ClaimVerdict, correct_families, judge_claim, judge_test
 from covid_keras.evaluation.printed_claims import PrintedSupport, Support
@@ -46,6 +47,9 @@ class Made:
 
     def positive(self, system):
         return None
+
+    def functions(self, system):
+        return {"accuracy_doubled": lambda confusion: 2 * counts.accuracy(confusion)}
 
     def shares(self, system):
         return self._get(self.heat, system)
@@ -156,6 +160,9 @@ def test_only_shared_images_are_paired(metrics):
         ("even", "confusion_P_N", 30.0),
         ("eager", "balanced_accuracy", 65.0),
         ("eager", "false_positive_rate", 60.0),
+        ("even", "accuracy_doubled", 140.0),
+        ("even", "auprc", 64.0),
+        ("even", "mcc", 40.0),
         ("even", "brier", 100 * (0.7 * 0.1**2 + 0.3 * 0.9**2)),
         ("good", "heat_in_lungs", 50.0),
         ("good", "beyond_chance", 20.0),
@@ -200,12 +207,15 @@ def test_spreads_over_executions(metrics):
     ]
     found = judged(metrics, a="seeds", metric="sd_accuracy", above=1)
     assert found.value == pytest.approx(np.std(each, ddof=1))
-    assert found.low <= found.value <= found.high
     sampling = judged(metrics, a="folds", metric="sampling_sd_accuracy", above=0)
     shares = metrics.measurements.predictions("folds").eval("label == predicted").groupby(np.arange(N) % 4).mean()
     assert sampling.value == pytest.approx(100 * np.sqrt((shares * (1 - shares)).mean() / (N / 4)), rel=0.1)
-    same = judged(metrics, a="seeds", metric="sd_accuracy", b="seeds", within=1)
-    assert (same.value, same.low, same.high) == (0, 0, 0)
+    limits = [found.value * np.sqrt(3 / chi2.ppf(q, 3)) for q in (0.975, 0.025)]
+    assert (found.low, found.high) == pytest.approx(limits, rel=0.15)
+    other = judged(metrics, a="folds", metric="sd_accuracy", above=0)
+    both = judged(metrics, a="seeds", b="folds", metric="sd_accuracy")
+    assert both.value == pytest.approx(found.value - other.value)
+    assert both.low < found.low
 
 
 def test_a_metric_that_is_not_computed_is_named(metrics):
@@ -237,14 +247,14 @@ BESIDE = {"primary": False}
         ([HOLDS, UNDECIDED], "undecided", 1),
         ([HOLDS, FAILS], "does not hold", 1),
         ([MISSING, FAILS], "does not hold", 1),
-        ([MISSING, HOLDS], "not testable here", 1),
+        ([MISSING, HOLDS], "not testable here", None),
         ([HOLDS, MISSING | BESIDE], "holds", 0),
     ],
 )
 def test_all_primary_tests_must_hold(metrics, tests, outcome, deciding):
     found = judge_claim(claim(*tests), metrics, NOTHING_PRINTED)
     assert found.outcome == outcome
-    assert found.deciding == found.tests[deciding]
+    assert found.deciding == (None if deciding is None else found.tests[deciding])
     assert ("nobody was not run" in found.reason) == (outcome == "not testable here")
 
 

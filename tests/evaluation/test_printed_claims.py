@@ -35,6 +35,8 @@ tables:
       - {row: good, values: ["80.0 ± 3.0"]}
       - {row: weak, values: ["77.0 ± 3.0"]}
       - {row: seeds, audit: {folds: 1}, values: ["75.0 ± 3.0"]}
+      - {row: steady, values: ["76.0 ± 1.0"]}
+      - {row: alone, values: ["76.0"]}
   - table: "3"
     unit: count
     columns: [{name: N, predicted: N}, {name: C, predicted: C}, {name: P, predicted: P}]
@@ -91,6 +93,10 @@ def pair(a: str, b: str = "", column: str = "Accuracy", table: str = "1", **side
         (pair("good", "weak", table="2"), "within noise"),
         (pair("good", "seeds", table="2"), "supported"),
         (pair("seeds", above=70, table="2"), "supported"),
+        (pair("steady", "good", table="2", of="std", side="below"), "supported"),
+        (pair("good", "steady", table="2", of="std", side="below"), "contradicted by another number"),
+        (pair("weak", "good", table="2", of="std", within=3), "supported"),
+        (pair("alone", "good", table="2", of="std", side="below"), "not enough printed"),
         ({"a": ["3 | C | C"], "above": 55}, "within noise"),
         ({"a": ["3 | C | C"], "b": ["3 | C | P"]}, "supported"),
         (
