@@ -76,7 +76,10 @@ def files_of(given: str | None) -> dict[str, Path]:
             problem = f"is neither a paper of this suite nor a {' or '.join(SUFFIXES)} file"
             raise UserError(given, problem, "Name a file such as papers/example_audit.yaml") from None
         raise
-    return {paper.name: paper.folder / "published.yaml" for paper in papers}
+    files = {paper.name: paper.published_path for paper in papers if paper.published_path}
+    if not files:
+        raise UserError(given or "audit", "has no printed numbers to audit", "Name a paper that has a published.yaml")
+    return files
 
 
 def run(options: Namespace) -> int:

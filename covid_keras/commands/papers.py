@@ -20,7 +20,7 @@ def run(options: Namespace) -> None:
         print(
             f"{paper.name} (also: {', '.join(paper.aliases)})\n"
             f"    {paper.title}\n"
-            f"    {paper.citation}. doi:{paper.doi}\n"
+            f"    {paper.citation}{f'. doi:{paper.doi}' * bool(paper.doi)}\n"
             f"    profiles: {', '.join(paper.profiles)}\n"
             f"    systems: {', '.join(system.name for system in paper.systems)}"
         )

@@ -130,7 +130,8 @@ def _print_grades(run: RunFolder) -> None:
     from covid_keras.paper.grading import RunGrading
     from covid_keras.published.cells import load_published
 
-    printed = {cell.system for cell in load_published(run.paper.folder / "published.yaml")}
+    path = run.paper.published_path
+    printed = {cell.system for cell in load_published(path)} if path else set()
     grading = RunGrading(run.paper, run.protocol, run.used)
     found: dict[tuple[str, str], list[str]] = {}
     for name in run.protocol.systems:

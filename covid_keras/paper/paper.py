@@ -39,7 +39,7 @@ class Paper:
         Other names on the command line (first author).
     title, citation, doi : str
     folder : Path
-        Folder of `protocol.yaml`, `published.yaml` and `results/`.
+        Folder of `protocol.yaml`, `results/` and, if the paper prints numbers, `published.yaml`.
     systems : tuple of System
     positive : str
         The class whose sensitivity the tables give; "" if there are more than two.
@@ -165,6 +165,12 @@ class Paper:
     def protocol_path(self) -> Path:
         """The paper's `protocol.yaml`."""
         return self.folder / "protocol.yaml"
+
+    @cached_property
+    def published_path(self) -> Path | None:
+        """The paper's `published.yaml`; None if nothing is published beside which its numbers could stand."""
+        path = self.folder / "published.yaml"
+        return path if path.is_file() else None
 
     @cached_property
     def profiles(self) -> list[str]:

@@ -34,9 +34,11 @@ HERE, TEXTS = "covid_keras.reporting", "audit.md"
 def audit_of(paper: Paper) -> pd.DataFrame:
     """Return the audit of a paper's numbers, one row per cell.
 
-    Columns: those of `PLACE`, `printed`, `audit` (the verdict), `proof` and `rules`, all text.
+    Columns: those of `PLACE`, `printed`, `audit` (the verdict), `proof` and `rules`, all text. No rows without
+    printed numbers.
     """
-    path = paper.folder / "published.yaml"
+    if (path := paper.published_path) is None:
+        return pd.DataFrame(columns=[*PLACE, "printed", *AUDIT_COLUMNS, "rules"])
     return _audited(path, sha256_of(path)).copy()
 
 

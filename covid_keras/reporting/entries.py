@@ -82,8 +82,9 @@ def state_of(row: Mapping[str, Any]) -> str:
 
 
 def entries_of(papers: Iterable[Paper]) -> list[Entry]:
-    """Return the papers with their committed results, by year and name."""
-    return sorted(map(Entry.of, papers), key=lambda entry: (entry.name[-4:], entry.name))
+    """Return the papers that print numbers, with their committed results, by year and name."""
+    entries = (Entry.of(paper) for paper in papers if paper.published_path)
+    return sorted(entries, key=lambda entry: (entry.name[-4:], entry.name))
 
 
 def tally_of(entries: Iterable[Entry]) -> Tally:

@@ -18,13 +18,15 @@ from covid_keras.reporting.entries import STATES, TEXTS, Entry, cost_section, en
 from covid_keras.reporting.figures import headline_figure
 from covid_keras.reporting.paper_page import paper_section
 from covid_keras.reporting.prose import prose
+from covid_keras.reporting.results import Results, report_of
+from covid_keras.reporting.sources import committed_profiles
 from covid_keras.reporting.tables import VERDICTS
 
 HEADLINE = "accuracy"
 
 
 def overview_report(papers: Iterable[Paper], whole: bool = True) -> Report:
-    """Build the page from the committed results: judged numbers, cost, then all else.
+    """Build the page from the committed results: comparisons of methods, judged numbers, cost, then all else.
 
     Parameters
     ----------
@@ -37,18 +39,30 @@ def overview_report(papers: Iterable[Paper], whole: bool = True) -> Report:
     UserError
         If a committed file cannot be read.
     """
+    papers = list(papers)
     entries = entries_of(papers)
     return Report(
         title="COVID-19 in chest radiographs: the papers against ours",
         subtitle=prose(*TEXTS, "subtitle"),
-        sections=[
-            judged_of(entries),
-            cost_section(entries),
-            _numbers_section(entries),
-            *(map(paper_section, entries) if whole else [_pages_section(entries)]),
-        ],
+        sections=[*_summaries(papers), *(_printed_sections(entries, whole) if entries else [])],
         citations=[(f"{e.paper.title}. {e.paper.citation}", f"https://doi.org/{e.paper.doi}") for e in entries],
     )
+
+
+def _printed_sections(entries: list[Entry], whole: bool) -> list[Section]:
+    """Printed numbers beside ours."""
+    parts = map(paper_section, entries) if whole else [_pages_section(entries)]
+    return [judged_of(entries), cost_section(entries), _numbers_section(entries), *parts]
+
+
+def _summaries(papers: Iterable[Paper]) -> list[Section]:
+    """What papers have to say in short of their committed results, such as a comparison of methods."""
+    found = (
+        report_of(paper).summary(Results.committed(paper, profile))
+        for paper in papers
+        for profile in committed_profiles(paper)
+    )
+    return [section for section in found if section is not None]
 
 
 def _pages_section(entries: Iterable[Entry]) -> Section:

@@ -51,8 +51,11 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
         leak_table(results.leaks, results.published, results.systems),
         shares_table(results),
     ]
+    # Without printed numbers there is nothing to judge, to set beside ours, or to audit; the own sections lead.
+    printed, own = bool(results.published), results.report.sections(results)
+    compared = comparison_section(results.comparison, results.published_titles, _comparison_figures(results), fold=True)
     return Report(
-        title=f"{paper.citation.split(',')[0]}: paper against ours",
+        title=f"{paper.citation.split(',')[0]}: paper against ours" if printed else paper.title,
         subtitle=f"{paper.title}. {paper.citation}. Profile {protocol.profile}: {protocol.description}",
         banner=banner_of(results),
         facts=_facts(results),
@@ -60,19 +63,19 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
         sections=[
             _unlearned_section(results),
             _truth_section(results),
-            _judged_section(results),
+            *([_judged_section(results)] if printed else own),
             Section("What was trained, and what it cost", tables=[_trained_table(results)], link="Cost"),
-            comparison_section(results.comparison, results.published_titles, _comparison_figures(results), fold=True),
+            *([compared] if printed else []),
             Section("Results", tables=[entry for entry in tables if len(entry.frame)]),
             Section("How the networks decide", figures=[*_seed_figures(results), *_decision_figures(results)]),
-            *results.report.sections(results),
+            *(own if printed else []),
             _evidence_section(results, explained),
             _training_section(results),
-            _audit_section(results),
+            *([_audit_section(results)] if printed else []),
             Section("Notes", notes=_notes(results)),
             Section("Provenance", facts=_provenance(results)),
         ],
-        citations=[(paper.citation, f"https://doi.org/{paper.doi}")],
+        citations=[(paper.citation, f"https://doi.org/{paper.doi}")] if paper.doi else [],
     )
 
 

@@ -63,6 +63,30 @@ def paper_report(entry: Entry) -> Report:
     )
 
 
+def comparison_report(paper: Paper, results: Iterable[Results]) -> Report:
+    """Build the page of a comparison of methods, which has no printed numbers: its own sections, once per profile.
+
+    Raises
+    ------
+    UserError
+        If a committed file cannot be read.
+    """
+    sections = []
+    for found in results:
+        parts = [*found.report.sections(found), Section("Data and cost", facts=list(_facts(found)))]
+        sections.append(Section(f"Profile {found.profile}", found.protocol_text["description"], parts=parts))
+        known = [*found.report.notes, *lung_notes(found)]
+        sections.append(Section("Before you believe a number", notes=known))
+    return Report(title=paper.title, sections=sections)
+
+
+def _facts(found: Results) -> tuple[tuple[str, str], ...]:
+    """Return data, settings, cost and code of a run."""
+    source = found.provenance
+    told = {"counts": found.cohort_counts, "source": source, "protocol": found.protocol_text}
+    return notes(*TEXTS, "facts", **told, device=device_words(source), software=software_words(source))
+
+
 def paper_section(entry: Entry) -> Section:
     """Return a paper's part of the overview."""
     text = prose(*TEXTS, "paper", paper=entry.paper, results=entry.results)
@@ -95,11 +119,8 @@ def _against(entry: Entry, table: PaperTable) -> AgainstEntry:
 
 def _profile_part(entry: Entry, found: Results) -> Section:
     """Return the results of one profile; tables without a judged number are folded."""
-    source, protocol = found.provenance, found.protocol_text
-    device, software = device_words(source), software_words(source)
-    values = {"counts": found.cohort_counts, "source": source, "protocol": protocol}
-    facts = notes(*TEXTS, "facts", **values, device=device, software=software)
-    part = Section(f"Profile {found.profile}", protocol["description"])
+    facts = _facts(found)
+    part = Section(f"Profile {found.profile}", found.protocol_text["description"])
     for one in _system_tables(found):
         if one.table.judged:
             part.against.append(one)

@@ -30,7 +30,7 @@ from covid_keras.reporting.claims import OUTCOMES, claims_table, committed_outco
 from covid_keras.reporting.entries import entries_of
 from covid_keras.reporting.heat_shares import COSTS, SHARES, write_measured
 from covid_keras.reporting.overview import headline, overview_report
-from covid_keras.reporting.paper_page import paper_report
+from covid_keras.reporting.paper_page import comparison_report, paper_report
 from covid_keras.reporting.readme import (
     METRICS,
     audit_markdown,
@@ -127,7 +127,8 @@ def refresh_overview() -> list[Path]:
 
     Papers installed from elsewhere are left out; `write_results` shows them.
     """
-    if not (own := _own_papers()):
+    own = [paper for paper in _own_papers() if paper.published_path or committed_profiles(paper)]
+    if not own:
         return []
     entries = entries_of(own)
     for entry in headline(entries):
@@ -135,6 +136,9 @@ def refresh_overview() -> list[Path]:
             temporary.write_bytes(drawn(entry.figure, "svg"))
     for entry in entries:
         write_text(entry.paper.folder / PAGE, render(paper_report(entry), "md"))
+    for paper in (one for one in own if not one.published_path):
+        results = [Results.committed(paper, profile) for profile in committed_profiles(paper)]
+        write_text(paper.folder / PAGE, render(comparison_report(paper, results), "md"))
     return [write_text(ROOT / OVERVIEW, render(overview_report(own, whole=False), "md"))]
 
 
@@ -146,18 +150,13 @@ def write_results(out: str | Path) -> list[Path]:
     UserError
         If a committed file cannot be read, or `out` cannot be written.
     """
-    page = write_report(out, overview_report(_published_papers()))
+    page = write_report(out, overview_report(load_papers().values()))
     return [page, *(refresh_overview() if is_checkout() else [])]
 
 
-def _published_papers() -> list[Paper]:
-    """Return the papers that have a `published.yaml`."""
-    return [paper for paper in load_papers().values() if (paper.folder / "published.yaml").is_file()]
-
-
 def _own_papers() -> list[Paper]:
-    """Return those papers that are in this checkout."""
-    return [paper for paper in _published_papers() if paper.folder.is_relative_to(ROOT)]
+    """Return the papers that are in this checkout."""
+    return [paper for paper in load_papers().values() if paper.folder.is_relative_to(ROOT)]
 
 
 def require_checkout() -> None:
@@ -197,7 +196,7 @@ def filled(text: str) -> str:
         return f"{match['head']}{made}{match['end']}"
 
     def fill_audit(match: re.Match[str]) -> str:
-        if (paper := papers.get(match["paper"])) is None or not (paper.folder / "published.yaml").is_file():
+        if (paper := papers.get(match["paper"])) is None or not paper.published_path:
             return match[0]
         return f"{match['head']}{audit_markdown(paper)}{match['end']}"
 
@@ -205,6 +204,6 @@ def filled(text: str) -> str:
         return f"{match[1]}{conventions_markdown(FOLDER / f'{match[2]}_conventions.json')}{match[3]}"
 
     text = AUDIT.sub(fill_audit, PLACE.sub(fill, text))
-    text = TALLY.sub(lambda match: f"{match[1]}{tally_markdown(_published_papers())}{match[2]}", text)
+    text = TALLY.sub(lambda match: f"{match[1]}{tally_markdown(papers.values())}{match[2]}", text)
     text = LUNGS.sub(lambda match: f"{match[1]}{lungs_markdown(FOLDER / f'{match[2]}_dice.csv')}{match[3]}", text)
     return CONVENTIONS.sub(fill_conventions, text)

@@ -122,6 +122,10 @@ class PaperReport:
         """Return the sections that only this paper's report has."""
         return []
 
+    def summary(self, results: Results) -> Section | None:
+        """Return what the overview of all papers shows of committed results beside the printed numbers, if anything."""
+        return None
+
 
 def report_of(paper: Paper) -> PaperReport:
     """Return `REPORT` of the paper's report module, or the default report."""
@@ -223,12 +227,12 @@ class Results:
     @cached_property
     def published(self) -> list[PublishedCell]:
         """The paper's numbers."""
-        return load_published(self.paper.folder / "published.yaml")
+        return load_published(path) if (path := self.paper.published_path) else []
 
     @cached_property
     def published_titles(self) -> dict[str, str]:
         """Table name -> title, for the paper's tables."""
-        return load_titles(self.paper.folder / "published.yaml")
+        return load_titles(path) if (path := self.paper.published_path) else {}
 
     @cached_property
     def audit(self) -> pd.DataFrame:

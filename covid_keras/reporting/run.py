@@ -37,7 +37,8 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
     explained, heat = _explain(results) if heatmaps else ({}, None)
     report, numbers = make_report(results, explained), results_json(results)
     page, text = render(report, "html"), render(report, "md")
-    write_comparison(folder, results.comparison, banner=banner)
+    if results.published:
+        write_comparison(folder, results.comparison, banner=banner)
     write_json(folder / "metrics.json", numbers)
     if heat is not None:
         with atomic_path(folder / "explanations.csv") as temporary:

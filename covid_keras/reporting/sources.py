@@ -214,7 +214,8 @@ def predictions_files(folder: Path, profile: str, count: int) -> list[Path]:
 
 def committed_profiles(paper: Paper) -> list[str]:
     """Return the profiles with committed results, the most demanding first."""
-    return [profile for profile in paper.profiles if (paper.folder / "results" / f"{profile}.json").is_file()]
+    folder = paper.folder / "results"
+    return [one for one in paper.profiles if (folder / f"{one}.json").is_file()] if folder.is_dir() else []
 
 
 def read_protocol_text(run: RunFolder) -> str:

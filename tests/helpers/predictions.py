@@ -53,12 +53,17 @@ def two_by_three() -> pd.DataFrame:
 
 
 def normal_scores(
-    n: int, gap: float, seed: int = 0, prefix: str = "p", shift: float = 0.0, **columns: Any
+    n: int,
+    gap: float,
+    seed: int = 0,
+    prefix: str = "p",
+    shift: float = 0.0,
+    classes: Sequence[str] = ("N", "P"),
+    **columns: Any,
 ) -> pd.DataFrame:
     """Return predictions of n patients whose logits are normal, with means `gap` apart, moved by `shift`."""
     truth = np.arange(n) % 2
     logits = np.random.default_rng(seed).normal(size=n) + gap * (truth - 0.5) + shift
     patients = [f"{prefix}{number:04d}" for number in range(n)]
-    return make_predictions(
-        np.array(["N", "P"])[truth], 1 / (1 + np.exp(-logits)), patient_id=patients, image_id=patients, **columns
-    )
+    scores, labels = 1 / (1 + np.exp(-logits)), np.array(classes)[truth]
+    return make_predictions(labels, scores, classes, patient_id=patients, image_id=patients, **columns)
