@@ -24,26 +24,23 @@ def measure_costs(results: Results) -> pd.DataFrame:
 
     Each is measured in its first execution: all networks that an image passes, the members of an ensemble and the lung
     segmenter included, but not reading and preparing the image. Time is also given as a multiple of that of the
-    reference, the first of these systems.
+    reference, the first of these systems that was run.
 
     Returns
     -------
     DataFrame
         One row per system, columns `COST_COLUMNS`. A system without a network, such as a logistic regression, has its
-        recorded number of parameters only. Empty if the reference was not run.
+        recorded number of parameters only. Empty if the reference has no network either.
 
     Raises
     ------
     UserError
         If weights are missing.
     """
-    asked = results.report.cost_systems
-    names = [name for name in asked if name in results.systems]
-    if not names or names[0] != asked[0]:
+    names, lungs, rows = [name for name in results.report.cost_systems if name in results.systems], _Lungs(results), []
+    reference = lungs.passes(names[0]) if names else []
+    if not reference:
         return pd.DataFrame(columns=list(COST_COLUMNS))
-    lungs = _Lungs(results)
-    reference = lungs.passes(names[0])
-    rows = []
     for name in names:
         passes = reference if name == names[0] else lungs.passes(name)
         rows.append({"system": name} | _cost(results, name, passes, reference))

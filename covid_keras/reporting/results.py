@@ -70,7 +70,7 @@ class PaperReport:
     heat_systems : tuple of str
         Further systems whose share is measured.
     cost_systems : tuple of str
-        Systems whose cost per image is measured; the first is the reference of the times.
+        Systems whose cost per image is measured; the first that was run is the reference of the times.
     pictures : mapping
         System -> function of `covid_keras.reporting.examples.Examples` that returns a list of (title, caption,
         `matplotlib.figure.Figure`), shown beside the heat maps.

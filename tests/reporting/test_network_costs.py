@@ -54,7 +54,8 @@ def test_networks_of_an_image_are_summed(results):
     assert read_measured(results.run.path / COSTS).equals(table.reset_index())
 
 
-def test_without_its_reference_nothing_is_measured(results):
-    del results.systems["plain"]
-    assert measure_costs(results).empty
-    assert not (results.run.path / COSTS).exists()
+@pytest.mark.parametrize(("run", "reference"), [(["masked", "both"], "masked"), (["regression"], None), ([], None)])
+def test_the_reference_is_the_first_that_was_run(results, run, reference):
+    results.systems = dict.fromkeys(run)
+    assert set(measure_costs(results)["reference"]) == ({reference} if reference else set())
+    assert (results.run.path / COSTS).exists() is bool(reference)
