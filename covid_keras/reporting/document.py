@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 class FigureEntry(NamedTuple):
-    """A figure with its title and caption."""
+    """A figure with its title and caption; `file` is the SVG that Markdown shows, relative to the page, "" for none."""
 
     title: str
     caption: str
     figure: Figure
+    file: str = ""
 
 
 class TableEntry(NamedTuple):

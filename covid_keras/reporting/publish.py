@@ -39,7 +39,7 @@ from covid_keras.reporting.readme import (
     results_markdown,
     tally_markdown,
 )
-from covid_keras.reporting.renderer import drawn, render, write_report
+from covid_keras.reporting.renderer import drawn, render, write_page, write_report
 from covid_keras.reporting.results import Results, results_json
 from covid_keras.reporting.sources import committed_profiles, predictions_files
 from covid_keras.training.runfolder import RunFolder
@@ -138,8 +138,8 @@ def refresh_overview() -> list[Path]:
         write_text(entry.paper.folder / PAGE, render(paper_report(entry), "md"))
     for paper in (one for one in own if not one.published_path):
         results = [Results.committed(paper, profile) for profile in committed_profiles(paper)]
-        write_text(paper.folder / PAGE, render(comparison_report(paper, results), "md"))
-    return [write_text(ROOT / OVERVIEW, render(overview_report(own, whole=False), "md"))]
+        write_page(paper.folder / PAGE, comparison_report(paper, results))
+    return [write_page(ROOT / OVERVIEW, overview_report(own, whole=False))]
 
 
 def write_results(out: str | Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Render a `Report` as HTML, Markdown or LaTeX.
 
 The HTML page is self-contained: figures are inlined as SVG, or as PNG if they contain pictures. Markdown names the
-figures without showing them. LaTeX contains the tables of paper against ours.
+figures, and shows those that have a file. LaTeX contains the tables of paper against ours.
 """
 
 from __future__ import annotations
@@ -110,6 +110,15 @@ def write_figures(folder: Path, report: Report) -> list[Path]:
     for path in {*folder.glob("*.png"), *folder.glob("*.svg")} - set(written):
         path.unlink()
     return written
+
+
+def write_page(path: Path, report: Report) -> Path:
+    """Write a report as Markdown, and beside it the files of its figures; return the path."""
+    for section in report.sections:
+        for entry in (one for one in _figures_of(section) if one.file):
+            with atomic_path(path.parent / entry.file) as temporary:
+                temporary.write_bytes(drawn(entry.figure, "svg"))
+    return write_text(path, render(report, "md"))
 
 
 def _figures_of(section: Section) -> Iterator[FigureEntry]:

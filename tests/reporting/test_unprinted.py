@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from covid_keras.commands.audit import files_of
 from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
 from covid_keras.reporting import overview, publish, results
-from covid_keras.reporting.document import Section, TableEntry
+from covid_keras.reporting.document import FigureEntry, Section, TableEntry
 from covid_keras.reporting.overview import overview_report
 from covid_keras.reporting.renderer import render
 from covid_keras.reporting.results import PaperReport, Results
@@ -24,7 +25,8 @@ class Comparing(PaperReport):
         return [Section("Who is better", tables=[TableEntry("Systems", "", rows)])]
 
     def summary(self, found: Results) -> Section:
-        return Section("In short", f"{len(found.systems)} systems were compared.")
+        figure = FigureEntry("Drawn", "", Figure(), "tiny.svg")
+        return Section("In short", f"{len(found.systems)} systems were compared.", figures=[figure])
 
 
 @pytest.fixture
@@ -58,7 +60,10 @@ def test_its_published_page_and_what_the_overview_shows(compared, made, tmp_path
     page = (made.paper.folder / publish.PAGE).read_text()
     assert page.startswith("# Tiny\n")
     assert "Who is better" in page
-    assert "2 systems were compared." in (checkout / publish.OVERVIEW).read_text()
+    overview_page = (checkout / publish.OVERVIEW).read_text()
+    assert "2 systems were compared." in overview_page
+    assert "![Drawn](tiny.svg)" in overview_page
+    assert (checkout / "papers" / "tiny.svg").read_text().startswith("<?xml")
     before = (made.paper.folder / "results" / "smoke.json").read_bytes()
     assert main(["publish"]) == 0
     assert (made.paper.folder / "results" / "smoke.json").read_bytes() == before
