@@ -24,11 +24,11 @@ from covid_keras.evaluation.metrics import confusion_shares, executions_of, perc
 from covid_keras.evaluation.own_tables import OwnPredictions
 from covid_keras.evaluation.thresholds import apply_thresholds, choose_thresholds
 from covid_keras.evaluation.uncertainty import RESAMPLES, patient_weights
-from covid_keras.published.claims import OF_EXECUTIONS, OF_HEAT, OF_OVERLAP
+from covid_keras.published.claims import OF_EXECUTIONS, OF_HEAT, OF_OVERLAP, ClaimTest
 
 SAMPLING_SD, SD = OF_EXECUTIONS
 GAP, TUNED = "gap", "accuracy_tuned"
-OVERLAP, DECISIONS = "overlap", "decisions"
+HEAT, OVERLAP, DECISIONS = "heat", "overlap", "decisions"
 # Metrics of scores that take time to resample.
 _SLOW = ("auprc", "calibration_error")
 # Fewer executions say nothing about their spread.
@@ -52,7 +52,7 @@ class Measurements(Protocol):
         """Return further metrics of the system's paper: name -> function of confusion matrices."""
 
     def shares(self, system: str) -> pd.DataFrame:
-        """Return the shares of heat, one row per image: `image_id`, `patient_id`, `label` and `OF_HEAT` (0..1)."""
+        """Return the shares of heat, per image: `image_id`, `patient_id`, `source`, `label`, `OF_HEAT` (0..1)."""
 
     def overlap(self, system: str) -> pd.DataFrame:
         """Return a segmenter's overlap, one row per image: `image_id`, `patient_id`, `part`, `OF_OVERLAP` (0..1)."""
@@ -60,11 +60,22 @@ class Measurements(Protocol):
 
 @dataclass(frozen=True)
 class Side:
-    """A side of a test: systems, whose scores are averaged, with metric and part of the split."""
+    """A side of a test: systems, whose scores are averaged, the metric, and the images by part, source and label."""
 
     systems: tuple[str, ...]
     metric: str
     part: str = "test"
+    source: str = ""
+    label: str = ""
+
+    @classmethod
+    def of(cls, test: ClaimTest) -> list[Side]:
+        """Return the sides of a test, one or two."""
+        a = cls(test.a, test.metric, test.part, test.source, test.label)
+        if not test.two_sided:
+            return [a]
+        images = test.part_b or test.part, test.source_b or test.source, test.label_b or test.label
+        return [a, cls(test.b or test.a, test.less or test.metric, *images)]
 
     @property
     def spread(self) -> str:
@@ -77,20 +88,18 @@ class Side:
         return self.metric.removeprefix(self.spread)
 
     @property
-    def heat(self) -> tuple[str, str]:
-        """The share of heat and its class, "" for all or if it is another metric."""
-        share = next((name for name in OF_HEAT if self.base.startswith(name)), "")
-        return share, self.base[len(share) + 1 :] if share else ""
-
-    @property
     def kind(self) -> str:
-        """What the metric is computed from; sides of one kind share their draws."""
-        share, of_class = self.heat
-        if share:
-            return f"heat {of_class}"
+        """What the metric is computed from."""
+        if self.base in OF_HEAT:
+            return HEAT
         if self.base.startswith(OF_OVERLAP):
             return OVERLAP
         return self.base if self.base in (TUNED, *_SLOW) else DECISIONS
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What sides that share their draws have in common."""
+        return self.systems, self.kind, self.part, self.source, self.label
 
     @property
     def decided(self) -> bool:
@@ -142,7 +151,8 @@ class Draws:
             return np.full(resamples, self.value(side))
         if side.spread == SD:
             chi = np.random.default_rng((*seed, 2)).chisquare(n - 1, resamples)
-            return self.value(side) * np.sqrt((n - 1) / chi)
+            most = 50 * np.sqrt(n / (n - 1))  # of n percentages
+            return np.minimum(self.value(side) * np.sqrt((n - 1) / chi), most)
         repeats = [repeat for repeat, _ in self.executions]
         names = list(dict.fromkeys(repeats))
         # A stream of its own, as in `Sample.times`.
@@ -169,7 +179,7 @@ class Draws:
 
 
 def _name(side: Side) -> str:
-    return side.heat[0] or ("accuracy" if side.base == TUNED else "sensitivity" if side.base == GAP else side.base)
+    return {TUNED: "accuracy", GAP: "sensitivity"}.get(side.base, side.base)
 
 
 def _mean(values: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -252,10 +262,9 @@ class ClaimMetrics:
 
     def rows(self, side: Side) -> pd.DataFrame:
         """Return the rows of a side, one per image and execution; raise `NotTestable` if there are none."""
-        key = side.systems, side.kind, side.part
-        if key not in self._rows:
-            self._rows[key] = self._read(side)
-        return self._rows[key]
+        if side.key not in self._rows:
+            self._rows[side.key] = self._read(side)
+        return self._rows[side.key]
 
     def draws(self, side: Side, images: frozenset[str] | None, patients: pd.Index) -> Draws:
         """Return the draws of a side.
@@ -275,7 +284,7 @@ class ClaimMetrics:
         UserError
             If the metric is not computed from what is measured.
         """
-        key = side.systems, side.kind, side.part, images, tuple(patients)
+        key = side.key, images, tuple(patients)
         if key not in self._drawn:
             rows = self.rows(side)
             rows = rows if images is None else rows[rows["image_id"].isin(images)]
@@ -313,18 +322,18 @@ class ClaimMetrics:
 
     def _read(self, side: Side) -> pd.DataFrame:
         if side.decided:
-            rows = self._predictions(side)
-            rows = rows[rows["split"] == side.part]
+            rows, part = self._predictions(side), "split"
         elif len(side.systems) > 1:
             raise UserError(f"metric {side.metric}", "is not computed from scores", "Name one system")
         elif side.kind == OVERLAP:
-            rows = self.measurements.overlap(side.systems[0])
-            rows = rows[rows["part"] == side.part]
+            rows, part = self.measurements.overlap(side.systems[0]), "part"
         else:
-            rows, of_class = self.measurements.shares(side.systems[0]), side.heat[1]
-            rows = rows[rows["label"] == of_class] if of_class else rows
+            rows, part = self.measurements.shares(side.systems[0]), ""
+        for column, wanted in ((part, side.part), ("source", side.source), ("label", side.label)):
+            rows = rows[rows[column] == wanted] if column and wanted else rows
         if rows.empty:
-            raise NotTestable(f"{' and '.join(side.systems)}: no images of the {side.part} part for {side.metric}")
+            images = ", ".join(filter(None, (f"{side.part} part", side.source, side.label)))
+            raise NotTestable(f"{' and '.join(side.systems)} has no images ({images}) for {side.metric}")
         return rows
 
     def _predictions(self, side: Side) -> pd.DataFrame:
@@ -334,7 +343,7 @@ class ClaimMetrics:
             if side.kind != TUNED:
                 return rows
             positive = self.measurements.positive(side.systems[0])
-            chosen = choose_thresholds(rows[rows["split"] == "validation"], positive)
+            chosen = choose_thresholds(rows[rows["split"] == "validation"], positive, "accuracy")
             return apply_thresholds(rows, chosen, positive)
         except UserError as error:  # other images, or none to choose a threshold on
             raise NotTestable(f"{' and '.join(side.systems)}: {error.subject} {error.problem}") from error

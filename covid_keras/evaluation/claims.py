@@ -4,12 +4,12 @@ Each test claims that a value lies on one side of a bound. Its 95 % interval is 
 image unless the test compares different sets of images; where systems were trained several times on the same images,
 the repeats are drawn along (`covid_keras.evaluation.claim_metrics`). A test holds if the whole interval lies on the
 claimed side, does not hold if it lies on the other, and is undecided otherwise. A claim holds if all primary tests
-hold, does not hold if one does not, and is undecided otherwise.
+hold, does not hold if one does not, and is undecided otherwise; tests that cannot be done here are left out, and named.
 
-Claims of one family are corrected for their number by Holm's method [1]_. The p-value of a claim that holds is the
-largest of its primary tests, all of which must hold [2]_; of one that does not, the smallest times their number, since
-any of them decides (Bonferroni). p-values are two-sided bootstrap tail probabilities, consistent with the intervals. A
-correction never makes a decided claim more than undecided.
+The p-value of a claim that holds is the largest of its primary tests, all of which must hold [2]_; of one that does not
+hold, the smallest times their number, since any of them decides (Bonferroni). Claims of one family are corrected for
+their number by Holm's method [1]_; a claim without family is one of its own. p-values are two-sided bootstrap tail
+probabilities, consistent with the intervals. A decided claim whose corrected p-value is too large becomes undecided.
 
 References
 ----------
@@ -33,9 +33,10 @@ from covid_keras.evaluation.claim_metrics import ClaimMetrics, Draws, NotTestabl
 from covid_keras.evaluation.printed_claims import PrintedSupport
 from covid_keras.evaluation.uncertainty import DIFFERENCES, EXACT, LEVEL, SHARES, Interval, interval_of
 from covid_keras.evaluation.verdicts import Grade
-from covid_keras.published.claims import Claim, ClaimTest, families
+from covid_keras.published.claims import Claim, ClaimTest
 
 _NAN = float("nan")
+_NAMED = 3  # reasons that are written out
 
 
 class ClaimVerdict(StrEnum):
@@ -63,7 +64,7 @@ class MeasuredTest:
         Two-sided bootstrap p-value against the bound that decides.
     executions, same_side : int
         Number of executions (pairs, if both sides have the same ones), and how many of them alone are on the same side
-        of the bound as the value; 0 for spreads over executions.
+        of the bound as the value (0 for spreads over executions).
     trainings : int
         Trainings per image that were drawn; 1 if the interval contains no chance of another training.
     patients, images : int
@@ -93,7 +94,8 @@ class ClaimOutcome:
     claim : Claim
     outcome : ClaimVerdict
     reason : str
-        Why it is not testable, or undecided after the correction for several claims; else "".
+        Why it is not testable, or undecided after the correction for several tests and claims, and which primary tests
+        were not done; else "".
     tests : tuple of MeasuredTest
         In the order of the claim; empty if it has no tests.
     printed : PrintedSupport
@@ -121,11 +123,9 @@ class ClaimOutcome:
     @property
     def deciding(self) -> MeasuredTest | None:
         """The primary test that decides: of those that do not hold the clearest, else the least clear of all."""
-        if math.isnan(self.p):
-            return None
-        primary = [one for one in self.tests if one.test.primary]
-        fails = [one for one in primary if one.outcome == ClaimVerdict.FAILS]
-        return min(fails, key=lambda one: one.p) if fails else max(primary, key=lambda one: one.p)
+        done = [one for one in self.tests if one.test.primary and one.outcome != ClaimVerdict.NOT_TESTABLE]
+        fails = [one for one in done if one.outcome == ClaimVerdict.FAILS]
+        return min(fails, key=lambda one: one.p) if fails else max(done, key=lambda one: one.p, default=None)
 
 
 def judge_claim(claim: Claim, metrics: ClaimMetrics, printed: PrintedSupport) -> ClaimOutcome:
@@ -143,18 +143,29 @@ def judge_claim(claim: Claim, metrics: ClaimMetrics, printed: PrintedSupport) ->
     except UserError as error:
         raise UserError(f"claim {claim.id!r}", f"{error.subject} {error.problem}", error.remedy) from error
     primary = [one for one in tests if one.test.primary]
-    if failing := [one.p for one in primary if one.outcome == ClaimVerdict.FAILS]:
-        p = min(1.0, min(failing) * len(primary))
-        return ClaimOutcome(claim, ClaimVerdict.FAILS, "", tests, printed, p, p)
-    if missing := [one.reason for one in primary if one.outcome == ClaimVerdict.NOT_TESTABLE]:
-        return ClaimOutcome(claim, ClaimVerdict.NOT_TESTABLE, missing[0], tests, printed)
-    holds = all(one.outcome == ClaimVerdict.HOLDS for one in primary)
-    p = max(one.p for one in primary)
-    return ClaimOutcome(claim, ClaimVerdict.HOLDS if holds else ClaimVerdict.UNDECIDED, "", tests, printed, p, p)
+    measured = [one for one in primary if one.outcome != ClaimVerdict.NOT_TESTABLE]
+    reason = _not_measured([one.reason for one in primary if one not in measured], len(primary))
+    if not measured:
+        return ClaimOutcome(claim, ClaimVerdict.NOT_TESTABLE, reason, tests, printed)
+    if failing := [one.p for one in measured if one.outcome == ClaimVerdict.FAILS]:
+        p = min(1.0, min(failing) * len(measured))
+        return ClaimOutcome(claim, ClaimVerdict.FAILS, reason, tests, printed, p, p)
+    holds = all(one.outcome == ClaimVerdict.HOLDS for one in measured)
+    p = max(one.p for one in measured)
+    return ClaimOutcome(claim, ClaimVerdict.HOLDS if holds else ClaimVerdict.UNDECIDED, reason, tests, printed, p, p)
+
+
+def _not_measured(reasons: Sequence[str], tests: int) -> str:
+    """Return why primary tests were not done; how many, if others were."""
+    if not reasons:
+        return ""
+    different = list(dict.fromkeys(reasons))
+    text = "; ".join(different[:_NAMED]) + ("; ..." if len(different) > _NAMED else "")
+    return text if len(reasons) == tests else f"{len(reasons)} of {tests} tests not done: {text}"
 
 
 def correct_families(outcomes: Mapping[str, ClaimOutcome]) -> dict[str, ClaimOutcome]:
-    """Apply Holm's correction to the claims of each family that were tested.
+    """Apply Holm's correction to the claims of each family that were tested; a claim without family is one of its own.
 
     Parameters
     ----------
@@ -168,33 +179,35 @@ def correct_families(outcomes: Mapping[str, ClaimOutcome]) -> dict[str, ClaimOut
         undecided, with the reason.
     """
     corrected = dict(outcomes)
-    for name, ids in families({key: one.claim for key, one in outcomes.items()}).items():
-        tested = sorted((key for key in ids if not math.isnan(outcomes[key].p)), key=lambda key: outcomes[key].p)
-        least = 0.0
-        for rank, key in enumerate(tested):
-            least = min(1.0, max(least, (len(tested) - rank) * outcomes[key].p))
-            corrected[key] = _corrected(outcomes[key], least, f"the {len(tested)} claims of the family {name!r}")
+    groups: dict[str, list[str]] = {}
+    for key, one in outcomes.items():
+        if not math.isnan(one.p):
+            groups.setdefault(one.claim.family or f"claim {key}", []).append(key)
+    for name, ids in groups.items():
+        least, family = 0.0, f"the {len(ids)} claims of the family {name!r}" if len(ids) > 1 else ""
+        for rank, key in enumerate(sorted(ids, key=lambda key: outcomes[key].p)):
+            least = min(1.0, max(least, (len(ids) - rank) * outcomes[key].p))
+            corrected[key] = _corrected(outcomes[key], least, family)
     return corrected
 
 
 def _corrected(one: ClaimOutcome, p: float, family: str) -> ClaimOutcome:
     if one.outcome == ClaimVerdict.UNDECIDED or p <= 1 - LEVEL:
         return replace(one, corrected_p=p)
-    alone, before = f"{one.outcome} alone", one.p
-    if one.outcome == ClaimVerdict.FAILS and len(one.claim.primary) > 1 and one.deciding:
-        alone, before = "one test does not hold", one.deciding.p
-        family = f"its {len(one.claim.primary)} tests and {family}"
-    reason = f"{alone} (p = {before:.3f}), but not after correction for {family} (p = {p:.3f})"
+    tests = sum(test.test.primary and test.outcome != ClaimVerdict.NOT_TESTABLE for test in one.tests)
+    several = one.outcome == ClaimVerdict.FAILS and tests > 1
+    number = " and ".join(filter(None, (f"its {tests} tests" if several else "", family)))
+    alone = f"one test {one.outcome}" if several else f"{one.outcome} alone"
+    before = one.deciding.p if one.deciding else one.p
+    reason = f"{alone} (p = {before:.3f}), but not after correction for {number} (p = {p:.3f})"
+    reason = "; ".join(filter(None, (reason, one.reason)))
     return replace(one, outcome=ClaimVerdict.UNDECIDED, reason=reason, corrected_p=p)
 
 
 def judge_test(test: ClaimTest, metrics: ClaimMetrics) -> MeasuredTest:
     """Test one value against its bound; raise `UserError` if the metric is not computed from the predictions."""
-    a, b = Side(test.a, test.metric, test.part), None
-    if test.two_sided:
-        b = Side(test.b or test.a, test.less or test.metric, test.part_b or test.part)
     try:
-        return _measure(test, [a, b] if b else [a], metrics)
+        return _measure(test, Side.of(test), metrics)
     except NotTestable as missing:
         return MeasuredTest(test, ClaimVerdict.NOT_TESTABLE, str(missing))
 
@@ -220,8 +233,7 @@ def _measure(test: ClaimTest, sides: list[Side], metrics: ClaimMetrics) -> Measu
     interval = interval_of(resampled, LEVEL, bearing, sure if certain else ())
     if math.isnan(value) or math.isnan(interval[0]):
         raise NotTestable(f"{test.metric} is undefined on the images of {' and '.join(test.systems)}")
-    each = _each(sides, draws)
-    low, high = test.range
+    each, same = _each(sides, draws), _on_side(value, test.range)
     return MeasuredTest(
         test,
         _verdict(interval, test.range),
@@ -230,11 +242,16 @@ def _measure(test: ClaimTest, sides: list[Side], metrics: ClaimMetrics) -> Measu
         *interval,
         p=_p_value(resampled, value, test.range, bearing, interval),
         executions=int(np.isfinite(each).sum()),
-        same_side=int((((low < each) & (each < high)) == (low < value < high))[np.isfinite(each)].sum()),
+        same_side=sum(same != 0 and _on_side(float(one), test.range) == same for one in each),
         trainings=min(len({repeat for repeat, _ in one.executions}) for one in draws),
         patients=len(patients),
         images=len(set().union(*(one["image_id"] for one in rows))),
     )
+
+
+def _on_side(value: float, claimed: tuple[float, float]) -> int:
+    """Return 1 for a value on the claimed side, -1 on the other, 0 exactly on a bound or for NaN."""
+    return 1 if claimed[0] < value < claimed[1] else -1 if value < claimed[0] or claimed[1] < value else 0
 
 
 def _verdict(interval: tuple[float, float], claimed: tuple[float, float]) -> ClaimVerdict:

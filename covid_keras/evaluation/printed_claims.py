@@ -9,8 +9,8 @@ too, and within noise otherwise. The interval of a number comes from the first o
 2. the printed interval;
 3. the number of images, for a share of images: Wilson's interval of a binomial proportion [2]_.
 
-Of printed standard deviations over n executions, the interval is that of normal executions, from the chi-square
-distribution.
+Counts are exact. Of printed standard deviations over n executions, the interval is that of normal executions, from the
+chi-square distribution.
 
 The interval of a difference combines both, each with its own distance to the limits [3]_. Test sets count as
 independent: what the same images tested by both would narrow is not printed. Two cells of one row of a confusion matrix
@@ -92,12 +92,13 @@ class PrintedSupport:
 
 @dataclass(frozen=True)
 class _Limits:
-    """A value with its 95 % interval; NaN if nothing gives it."""
+    """A value with its 95 % interval; `complete` if nothing that adds to it is unknown."""
 
     value: float
-    low: float = _NAN
-    high: float = _NAN
+    low: float
+    high: float
     basis: str = ""
+    complete: bool = True
 
 
 def judge_printed(
@@ -135,14 +136,16 @@ def _judge(comparison: Comparison, cells: PublishedCells, audit: Mapping[Place, 
         correlation = 0.0 if std or len(a) + len(b) > 2 else _correlation(a[0], b[0])
         found = _less(found, _difference(b, limits), correlation)
     low, high = comparison.range
-    numbers = found.value, found.low, found.high, found.basis
-    if not low <= found.value <= high:
-        return PrintedTest(comparison, Support.CONTRADICTED, *numbers)
-    if math.isnan(found.low) and low < found.value < high:
-        reason = "neither a spread nor the number of images is printed"
-        return PrintedTest(comparison, Support.NOT_ENOUGH, *numbers, reason)
     inside = low < found.low and found.high < high
-    return PrintedTest(comparison, Support.SUPPORTED if inside else Support.WITHIN_NOISE, *numbers)
+    # What is unknown can only widen an interval that already reaches over the bound.
+    known = found.complete or not inside
+    shown = (found.low, found.high, found.basis) if known and found.basis else (_NAN, _NAN, "")
+    if not low <= found.value <= high:
+        return PrintedTest(comparison, Support.CONTRADICTED, found.value, *shown)
+    if not known:
+        reason = "neither a spread nor the number of images is printed"
+        return PrintedTest(comparison, Support.NOT_ENOUGH, found.value, reason=reason)
+    return PrintedTest(comparison, Support.SUPPORTED if inside else Support.WITHIN_NOISE, found.value, *shown)
 
 
 def _unusable(cell: PublishedCell, said: Audited) -> str:
@@ -162,7 +165,7 @@ def _difference(cells: Sequence[PublishedCell], limits: Callable[[PublishedCell]
     found = _less(first, others[0], _correlation(*cells))
     far = max(abs(found.low), abs(found.high))
     near = 0.0 if found.low <= 0 <= found.high else min(abs(found.low), abs(found.high))
-    return _Limits(abs(found.value), near, far, found.basis)
+    return _Limits(abs(found.value), near, far, found.basis, found.complete)
 
 
 def _less(a: _Limits, b: _Limits, correlation: float = 0.0) -> _Limits:
@@ -174,7 +177,8 @@ def _less(a: _Limits, b: _Limits, correlation: float = 0.0) -> _Limits:
     value = a.value - b.value
     low = value - reach(a.value - a.low, b.high - b.value)
     high = value + reach(a.high - a.value, b.value - b.low)
-    return _Limits(value, low, high, "" if math.isnan(low) else " and ".join(dict.fromkeys((a.basis, b.basis))))
+    basis = " and ".join(dict.fromkeys(filter(None, (a.basis, b.basis))))
+    return _Limits(value, low, high, basis, a.complete and b.complete)
 
 
 def _correlation(a: PublishedCell, b: PublishedCell) -> float:
@@ -202,14 +206,16 @@ def _limits(cell: PublishedCell, known: PublishedCells) -> _Limits:
         found = binomtest(round(share * images), images).proportion_ci(LEVEL, "wilson")
         low, high = min(100 * float(found.low), value), max(100 * float(found.high), value)
         return _Limits(value, low, high, f"{images:,} images")
-    return _Limits(value)
+    if cell.unit == "count":
+        return _Limits(value, value, value, "counts")
+    return _Limits(value, value, value, complete=False)
 
 
 def _limits_of_std(cell: PublishedCell) -> _Limits:
     """Return the printed standard deviation, in percentage points if it is one of shares, with its interval."""
     value, n = (100.0 if cell.unit == "ratio" else 1.0) * float(cell.std or 0.0), cell.facts.executions
     if n < 2:
-        return _Limits(value)
+        return _Limits(value, value, value, complete=False)
     low, high = (value * math.sqrt((n - 1) / float(chi2.ppf(one, n - 1))) for one in ((1 + LEVEL) / 2, (1 - LEVEL) / 2))
     return _Limits(value, low, high, f"std over {n} executions")
 

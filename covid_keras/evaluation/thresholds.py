@@ -9,11 +9,11 @@ import pandas as pd
 from sklearn.metrics import roc_curve
 
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation.decisions import is_positive
+from covid_keras.evaluation.decisions import DECISION_THRESHOLD, is_positive
 from covid_keras.evaluation.metrics import decisions_of
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS, classes_of
 
-RULES = ("youden", "sensitivity", "specificity")
+RULES = ("youden", "accuracy", "sensitivity", "specificity")
 
 
 def choose_threshold(
@@ -27,8 +27,9 @@ def choose_threshold(
         Rows with split "validation" only.
     positive : str, optional
         The positive class. Default: the last of two.
-    rule : {"youden", "sensitivity", "specificity"}
-        "youden": the largest sensitivity + specificity - 1 [1]_. "sensitivity": the highest threshold that
+    rule : {"youden", "accuracy", "sensitivity", "specificity"}
+        "youden": the largest sensitivity + specificity - 1 [1]_. "accuracy": the largest accuracy; of equal ones, the
+        nearest to 0.5, which is also tried. "sensitivity": the highest threshold that
         reaches a sensitivity of `target`. "specificity": the lowest threshold that reaches a specificity of `target`.
     target : float, optional
         Percent, above 0 and at most 100; required by the rules "sensitivity" and "specificity", and only allowed there.
@@ -50,8 +51,8 @@ def choose_threshold(
     """
     if rule not in RULES:
         raise UserError(rule, "is not a rule for a threshold", f"Choose one of {', '.join(RULES)}")
-    if (rule != "youden") != (target is not None):
-        text = "must be 'sensitivity' or 'specificity' with a target, or 'youden' without one"
+    if (rule in ("sensitivity", "specificity")) != (target is not None):
+        text = "must be 'sensitivity' or 'specificity' with a target, or 'youden' or 'accuracy' without one"
         raise UserError(rule, text, "Correct the protocol")
     if target is not None and not 0 < target <= 100:
         raise UserError("target", f"must be above 0 and at most 100 (got {target})", f"Give a {rule} in percent")
@@ -65,6 +66,8 @@ def choose_threshold(
         raise UserError("threshold", "needs a positive class if there are more than two", "Name it")
     if len(np.unique(decisions.truth)) < 2:
         raise UserError("threshold", "needs validation predictions of both classes", "Enlarge the validation part")
+    if rule == "accuracy":
+        return most_accurate_threshold(decisions.truth == 1, decisions.scores[:, 1])
     false_alarms, sensitivity, thresholds = roc_curve(decisions.truth, decisions.scores[:, 1], drop_intermediate=False)
     # Skip the first point of the ROC curve, an infinite threshold.
     false_alarms, sensitivity, thresholds = false_alarms[1:], sensitivity[1:], thresholds[1:]
@@ -74,6 +77,18 @@ def choose_threshold(
         reached = np.flatnonzero(100 * (1 - false_alarms) >= target - 1e-9)
         return float(thresholds[reached[-1]] if len(reached) else np.nextafter(thresholds[0], np.inf))
     return float(thresholds[np.argmax(100 * sensitivity >= target - 1e-9)])
+
+
+def most_accurate_threshold(positive: np.ndarray, scores: np.ndarray) -> float:
+    """Return the most accurate threshold among the scores (n,) and 0.5; of equal ones, the nearest to 0.5.
+
+    `positive`, bool (n,), is the truth.
+    """
+    candidates = np.unique(np.r_[scores, DECISION_THRESHOLD])
+    below = np.searchsorted(np.sort(scores[~positive]), candidates)
+    right = below - np.searchsorted(np.sort(scores[positive]), candidates)
+    best = candidates[right == right.max()]
+    return float(best[np.argmin(np.abs(best - DECISION_THRESHOLD))])
 
 
 def choose_thresholds(

@@ -27,9 +27,11 @@ the counts of a confusion matrix (as shares of their row) are compared in percen
 `of: std` compares the printed standard deviations instead of the values.
 
 In `tests`, `a` and `b` are systems of the paper, `paper:system` of another one, or a list, whose scores are averaged.
-`metric` is that of both; `less` is the metric subtracted if it is another one. `part` and `part_b` are the parts of the
-split; `sets: true` compares different test images, for which only the patients tested by both are paired. All values
-are percentages or points. All tests that are `primary` (the default) must hold for the claim to hold.
+`metric` is that of both; `less` is the metric subtracted if it is another one. `part` is the part of the split (by
+default the test part), `source` the collection and `label` the true class of the images (by default all); `part_b`,
+`source_b` and `label_b` are those of `b` (by default those of `a`). The images that both sides have in common are
+compared; with `sets: true`, all of each side, paired as far as they share patients. All values are percentages or
+points. All tests that are `primary` (the default) must hold for the claim to hold.
 
 The metrics are those of `covid_keras.published.metrics` and `OF_DECISIONS`, `OF_HEAT` and `OF_EXECUTIONS` below.
 """
@@ -55,7 +57,7 @@ SHIPPED = "shipped"  # the suite's own lung segmenter
 # Of the decisions: the share of images called positive, |sensitivity - specificity|, the accuracy of always calling
 # the most frequent class, and the accuracy at the threshold chosen on validation images.
 OF_DECISIONS = ("called_positive", "gap", "larger_class", "accuracy_tuned")
-# Of the shares of heat, on all images or on those of a class (`beyond_chance_<class>`).
+# Of the shares of heat.
 OF_HEAT = ("heat_in_lungs", "beyond_chance", "lung_area")
 # Prefixes: the std of a metric over executions, and the std that sampling of images alone would give.
 OF_EXECUTIONS = ("sampling_sd_", "sd_")
@@ -81,8 +83,7 @@ def _metric(text: str) -> str:
     for prefix in OF_EXECUTIONS:
         if text.startswith(prefix):
             return prefix + _metric(text.removeprefix(prefix))
-    own = text in OF_DECISIONS or any(text == name or text.startswith(f"{name}_") for name in OF_HEAT)
-    return text if own else metric_name(text)
+    return text if text in (*OF_DECISIONS, *OF_HEAT) else metric_name(text)
 
 
 _Words = Annotated[str, MinLen(1)]
@@ -146,15 +147,20 @@ class ClaimTest(Side):
     what: str = ""
     part: _Words = "test"
     part_b: str = ""
+    source: str = ""
+    source_b: str = ""
+    label: str = ""
+    label_b: str = ""
     sets: bool = False
     primary: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.part_b and not (self.b or self.less):
-            raise ValueError("part_b needs b")
-        if self.metric.startswith(OF_OVERLAP) and self.part == "test":
-            raise ValueError(f"{self.metric} needs the part train or validation")
+        of_b = [name for name in ("part_b", "source_b", "label_b") if getattr(self, name)]
+        if of_b and not self.two_sided:
+            raise ValueError(f"{of_b[0]} needs b or less")
+        if self.metric.startswith(OF_OVERLAP) and (self.part == "test" or self.source or self.label):
+            raise ValueError(f"{self.metric} needs the part train or validation, and no source or label")
 
     @property
     def two_sided(self) -> bool:
@@ -296,12 +302,3 @@ def split_system(name: str, paper: str) -> tuple[str, str]:
     """Return paper and system of a name in a test, `system` of `paper` itself or `other_paper:system`."""
     where, _, system = name.rpartition(":")
     return where or paper, system
-
-
-def families(claims: Mapping[str, Claim]) -> dict[str, list[str]]:
-    """Return the ids of the claims of each family that has several."""
-    found: dict[str, list[str]] = {}
-    for claim in claims.values():
-        if claim.family:
-            found.setdefault(claim.family, []).append(claim.id)
-    return {name: ids for name, ids in found.items() if len(ids) > 1}

@@ -35,6 +35,8 @@ from covid_keras.reporting.sources import committed_profiles
 
 OUTCOMES = "claims.csv"
 _GRADES = tuple(Grade)
+# The rule of the audit that looks at the last digits of a share.
+_OF_DIGITS = "grim"
 # Kinds of rows of the table of outcomes.
 CLAIM, TEST, PRINTED = "claim", "test", "printed"
 _NUMBERS = ("value", "low", "high", "p", "executions", "same_side", "trainings", "patients", "images")
@@ -68,9 +70,9 @@ class _Measured:
         table = results.source.shares
         if table.empty or not (table["system"] == name).any():
             raise NotTestable(f"heat in the lungs was not measured for {system}")
-        labels = self.predictions(system).drop_duplicates("image_id").set_index("image_id")["label"]
+        images = self.predictions(system).drop_duplicates("image_id").set_index("image_id")
         table = table[table["system"] == name]
-        return table.assign(label=table["image_id"].map(labels))
+        return table.assign(**{column: table["image_id"].map(images[column]) for column in ("source", "label")})
 
     def overlap(self, system: str) -> pd.DataFrame:
         results, name = self._of(system)
@@ -188,8 +190,10 @@ def _committed(papers: Mapping[str, Paper], name: str, state: tuple[Any, ...]) -
 def _printed(paper: Paper) -> Iterator[tuple[Claim, PrintedSupport]]:
     """Yield the claims of a paper with what its own numbers say."""
     if claims := claims_of(paper):
-        published, audit = load_published(paper.folder / "published.yaml"), audited_places(audit_of(paper))
-        yield from ((claim, judge_printed(claim, published, audit)) for claim in claims.values())
+        published, audit = load_published(paper.folder / "published.yaml"), audit_of(paper)
+        # No whole number of images gives such a share, but the nearest one lies within an image of it.
+        rejected = audited_places(audit[audit["rules"] != _OF_DIGITS])
+        yield from ((claim, judge_printed(claim, published, rejected)) for claim in claims.values())
 
 
 def _others(paper: Paper) -> dict[str, Paper]:

@@ -67,7 +67,7 @@ def metrics() -> ClaimMetrics:
     rng = np.random.default_rng(0)
     levels = np.where(good["label"] == "P", np.where(np.arange(N) % 4 == 1, "Severe", "Mild"), "")
     graded = make_predictions(good["label"], np.where(levels == "Mild", 0.1, 0.9), severity=levels)
-    heat = good[["image_id", "patient_id", "label"]].assign(
+    heat = good[["image_id", "patient_id", "source", "label"]].assign(
         heat_in_lungs=0.5, lung_area=0.3, beyond_chance=np.where(good["label"] == "P", 0.3, 0.1)
     )
     masks = good[["image_id", "patient_id"]].assign(part="validation", dice=0.9 + 0.05 * rng.random(N), iou=0.8)
@@ -76,6 +76,9 @@ def metrics() -> ClaimMetrics:
             {
                 "good": good, "like": good.copy(), "weak": weak, "seeds": seeds, "folds": folds, "graded": graded,
                 "elsewhere": coin(N, 0.6, seed=3, first=60), "far": coin(N, 0.6, seed=3, first=5000),
+                "two_sources": good.assign(
+                    source=np.where(good["label"] == good["predicted"], "here", "there")
+                ),
                 "eager": biased(50, 0.9, 0.4), "shy": biased(50, 0.4, 0.9), "even": biased(50, 0.7, 0.7),
                 "validated": pd.concat([
                     normal_scores(200, 4.0, 1, "v", shift=4.0, split="validation"),
@@ -93,6 +96,11 @@ def judged(metrics: ClaimMetrics, **test):
         key: (test[key],) if isinstance(test[key], str) else tuple(test[key]) for key in ("a", "b") if key in test
     }
     return judge_test(ClaimTest(**test | systems), metrics)
+
+
+def right_of(metrics: ClaimMetrics, system: str, repeat: int) -> float:
+    frame = metrics.measurements.predictions(system)
+    return float(frame[frame["repeat"] == repeat].eval("label == predicted").mean())
 
 
 @pytest.mark.parametrize(
@@ -166,13 +174,52 @@ def test_only_shared_images_are_paired(metrics):
         ("even", "brier", 100 * (0.7 * 0.1**2 + 0.3 * 0.9**2)),
         ("good", "heat_in_lungs", 50.0),
         ("good", "beyond_chance", 20.0),
-        ("good", "beyond_chance_P", 30.0),
         ("net", "iou", 80.0),
     ],
 )
 def test_further_metrics(metrics, system, metric, value):
     part = "validation" if metric == "iou" else "test"
     assert judged(metrics, a=system, metric=metric, part=part).value == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("test", "value"),
+    [
+        ({"a": "good", "metric": "beyond_chance", "label": "P"}, 30.0),
+        (
+            {
+                "a": "good",
+                "metric": "beyond_chance",
+                "label": "P",
+                "less": "beyond_chance",
+                "label_b": "N",
+                "sets": True,
+            },
+            20.0,
+        ),
+        ({"a": "two_sources", "metric": "accuracy", "source": "here"}, 100.0),
+        (
+            {
+                "a": "two_sources",
+                "b": "two_sources",
+                "metric": "accuracy",
+                "source": "here",
+                "source_b": "there",
+                "sets": True,
+            },
+            100.0,
+        ),
+        ({"a": "two_sources", "b": "good", "metric": "accuracy", "source": "here", "source_b": "made"}, 0.0),
+    ],
+)
+def test_a_side_may_be_images_of_a_source_or_label(metrics, test, value):
+    assert judged(metrics, **test).value == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize("images", [{"source": "nowhere"}, {"label": "Q"}, {"part": "validation"}])
+def test_a_side_without_images_is_not_testable(metrics, images):
+    found = judged(metrics, a="good", metric="accuracy", **images)
+    assert (found.outcome, next(iter(images.values())) in found.reason) == ("not testable here", True)
 
 
 def test_segmenters_are_compared_by_image(metrics):
@@ -196,15 +243,14 @@ def test_repeats_are_drawn_and_counted(metrics):
     alone = bootstrap_interval(metrics.measurements.predictions("seeds"), "accuracy")
     assert one.high - one.low > 1.5 * (alone[1] - alone[0])
     assert (one.executions, one.same_side, one.trainings) == (4, 3, 4)
+    on_bound = judged(metrics, a="seeds", metric="accuracy", above=100 * right_of(metrics, "seeds", 2))
+    assert (on_bound.executions, on_bound.same_side) == (4, 2)
     two = judged(metrics, a="good", b="seeds", metric="accuracy")
     assert (two.executions, two.same_side, two.trainings) == (4, 3, 1)
 
 
 def test_spreads_over_executions(metrics):
-    each = [
-        100 * (metrics.measurements.predictions("seeds").query("repeat == @k").eval("label == predicted")).mean()
-        for k in range(4)
-    ]
+    each = [100 * right_of(metrics, "seeds", k) for k in range(4)]
     found = judged(metrics, a="seeds", metric="sd_accuracy", above=1)
     assert found.value == pytest.approx(np.std(each, ddof=1))
     sampling = judged(metrics, a="folds", metric="sampling_sd_accuracy", above=0)
@@ -247,7 +293,9 @@ BESIDE = {"primary": False}
         ([HOLDS, UNDECIDED], "undecided", 1),
         ([HOLDS, FAILS], "does not hold", 1),
         ([MISSING, FAILS], "does not hold", 1),
-        ([MISSING, HOLDS], "not testable here", None),
+        ([MISSING, HOLDS], "holds", 1),
+        ([MISSING], "not testable here", None),
+        ([MISSING, HOLDS | BESIDE], "not testable here", None),
         ([HOLDS, MISSING | BESIDE], "holds", 0),
     ],
 )
@@ -255,7 +303,8 @@ def test_all_primary_tests_must_hold(metrics, tests, outcome, deciding):
     found = judge_claim(claim(*tests), metrics, NOTHING_PRINTED)
     assert found.outcome == outcome
     assert found.deciding == (None if deciding is None else found.tests[deciding])
-    assert ("nobody was not run" in found.reason) == (outcome == "not testable here")
+    several = "1 of 2 tests not done: " if MISSING in tests and HOLDS | BESIDE not in tests and len(tests) > 1 else ""
+    assert found.reason == (f"{several}nobody was not run" if MISSING in tests else "")
 
 
 def test_a_claim_without_tests_says_what_it_would_need(metrics):
@@ -293,3 +342,13 @@ def test_holm_corrects_the_claims_of_a_family(p_values, corrected):
         assert one.corrected_p == pytest.approx(p)
         assert (one.outcome == "holds") == (p <= 0.05)
         assert ("'methods'" in one.reason) == (before <= 0.05 < p)
+
+
+def test_a_claim_that_one_of_many_tests_refutes_is_corrected_for_their_number(metrics):
+    found = judge_claim(claim(FAILS, *[HOLDS] * 29), metrics, NOTHING_PRINTED)
+    assert found.outcome == "does not hold"
+    (corrected,) = correct_families({"one": found}).values()
+    assert (corrected.outcome, corrected.corrected_p) == ("undecided", pytest.approx(30 * found.deciding.p))
+    assert "its 30 tests" in corrected.reason
+    few = judge_claim(claim(FAILS, HOLDS), metrics, NOTHING_PRINTED)
+    assert correct_families({"one": few})["one"].outcome == "does not hold"

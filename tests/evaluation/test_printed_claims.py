@@ -41,6 +41,14 @@ tables:
     unit: count
     columns: [{name: N, predicted: N}, {name: C, predicted: C}, {name: P, predicted: P}]
     rows: [{row: C, actual: C, values: ["30", "60", "10"]}]
+  - table: "4"
+    unit: percent
+    columns: [{name: printed}]
+    rows:
+      - {row: near, values: ["94.0"]}
+      - {row: far, values: ["60.0"]}
+      - {row: images, values: ["780"], cells: {printed: {unit: count}}}
+      - {row: fewer, values: ["385"], cells: {printed: {unit: count}}}
 """
 
 
@@ -92,6 +100,9 @@ def pair(a: str, b: str = "", column: str = "Accuracy", table: str = "1", **side
         (pair("good", "weak", "AUC"), "not enough printed"),
         (pair("good", "weak", table="2"), "within noise"),
         (pair("good", "seeds", table="2"), "supported"),
+        ({"a": ["1 | good | Accuracy"], "b": ["4 | near | printed"]}, "within noise"),
+        ({"a": ["1 | good | Accuracy"], "b": ["4 | far | printed"]}, "not enough printed"),
+        ({"a": ["4 | images | printed"], "b": ["4 | fewer | printed"]}, "supported"),
         (pair("seeds", above=70, table="2"), "supported"),
         (pair("steady", "good", table="2", of="std", side="below"), "supported"),
         (pair("good", "steady", table="2", of="std", side="below"), "contradicted by another number"),

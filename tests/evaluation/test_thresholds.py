@@ -21,6 +21,16 @@ def test_youden_takes_the_largest_sum_and_of_equally_good_thresholds_the_highest
     assert choose_threshold(frame) == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize(
+    ("scores", "threshold"), [([0.1, 0.4, 0.6, 0.9], 0.5), ([0.6, 0.7, 0.8, 0.9], 0.8), ([0.1, 0.2, 0.3, 0.9], 0.3)]
+)
+def test_the_most_accurate_threshold_stays_at_one_half_where_it_may(scores, threshold):
+    frame = make_predictions(["N", "N", "P", "P"], scores, split="validation")
+    chosen = choose_threshold(frame, rule="accuracy")
+    assert chosen == pytest.approx(threshold)
+    assert compute_metrics(frame, threshold=chosen)["accuracy"] == 100
+
+
 @pytest.mark.parametrize(("target", "threshold"), [(25, 0.8), (50, 0.7), (51, 0.4), (75, 0.4), (100, 0.35), (0.1, 0.8)])
 def test_target_sensitivity_is_reached_by_the_highest_threshold(validation, target, threshold):
     chosen = choose_threshold(validation, rule="sensitivity", target=target)

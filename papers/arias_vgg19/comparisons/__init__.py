@@ -19,7 +19,6 @@ from papers.arias_vgg19.comparisons.parts import curves_of, difference_table, pa
 from papers.arias_vgg19.comparisons.thresholds import (
     STEPS,
     ThresholdCurves,
-    best_threshold,
     best_thresholds,
     right_answers,
     threshold_curves,
@@ -44,7 +43,6 @@ __all__ = [
     "ThresholdCurves",
     "always_frontal",
     "auc_by_part",
-    "best_threshold",
     "best_thresholds",
     "chosen_systems",
     "control_table",

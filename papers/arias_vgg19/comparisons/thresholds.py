@@ -12,6 +12,7 @@ from covid_keras.evaluation import apply_thresholds, bootstrap_difference, class
 from covid_keras.evaluation.counts import summarise_counts
 from covid_keras.evaluation.decisions import DECISION_THRESHOLD
 from covid_keras.evaluation.metrics import executions_of
+from covid_keras.evaluation.thresholds import most_accurate_threshold
 from covid_keras.reporting.differences import difference_words, rows_tested, with_interval
 from covid_keras.reporting.wording import NOTHING, number
 from papers.arias_vgg19.measures import DECISION_METRICS
@@ -41,18 +42,10 @@ def right_answers(positive: np.ndarray, scores: np.ndarray, thresholds: np.ndarr
     return len(of_positives) - np.searchsorted(of_positives, thresholds) + np.searchsorted(of_others, thresholds)
 
 
-def best_threshold(positive: np.ndarray, scores: np.ndarray) -> float:
-    """Return the most accurate threshold among the scores and 0.5; of equal ones, the nearest to 0.5."""
-    candidates = np.unique(np.r_[scores, DECISION_THRESHOLD])
-    right = right_answers(positive, scores, candidates)
-    best = candidates[right == right.max()]
-    return float(best[np.argmin(np.abs(best - DECISION_THRESHOLD))])
-
-
 def best_thresholds(frame: pd.DataFrame) -> Thresholds:
     """Return the threshold chosen on validation by (system, repeat, fold), of executions with a validation part."""
     validation = frame[frame["split"] == "validation"]
-    return {key: best_threshold(*_answers(rows)) for key, rows in executions_of(validation)}
+    return {key: most_accurate_threshold(*_answers(rows)) for key, rows in executions_of(validation)}
 
 
 def threshold_rows(frame: pd.DataFrame, thresholds: Thresholds) -> list[dict[str, str]]:
