@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --
 OPTIONS = $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel reproduce-all results claims audit segment-recipe test-fast test bench lint clean
+.PHONY: help install reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel reproduce-all head-to-head results claims audit segment-recipe test-fast test bench lint clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -43,6 +43,9 @@ reproduce-hertel: $(STAMP) ## ResUNet, three networks, two ensembles (Hertel & B
 
 reproduce-all: reproduce-tabik reproduce-haghanifar reproduce-arias reproduce-hertel ## every paper, one after the other, then the page of all
 	$(BIN)/covid-keras results
+
+head-to-head: $(STAMP) ## the methods of the four papers on the same patients: the phantom where no data is found
+	$(RUN) head_to_head $(OPTIONS)
 
 results: $(STAMP) ## all papers on one page, from the committed results: runs/results.html (or OUT) and papers/RESULTS.md
 	$(BIN)/covid-keras results $(if $(OUT),--out "$(OUT)")

@@ -31,7 +31,8 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras reproduce tabik --profile smoke\n"
         "  covid-keras reproduce tabik --data ~/radiographs --profile cpu --out runs/tabik\n"
         "  covid-keras reproduce tabik --data ~/covidgr --checkpoint resnet18=resnet18.npz --shard 1/4\n"
-        "  covid-keras reproduce tabik --set 'systems=[fucitnet]' --set options.cit.lambda_=0.05 --out runs/lambda\n",
+        "  covid-keras reproduce tabik --set 'systems=[fucitnet]' --set options.cit.lambda_=0.05 --out runs/lambda\n"
+        "  covid-keras reproduce head_to_head --data ~/radiographs --external covidgr --out runs/head-to-head\n",
     )
     add = parser.add_argument
     add("paper", metavar="PAPER", help="paper or its first author (see `covid-keras papers`)")
@@ -46,6 +47,8 @@ def add_parser(commands: Commands) -> None:
     add("--checkpoint", action="append", default=[], metavar="NAME=FILE", help=text)
     text = "change a setting of the protocol, such as options.cit.lambda_=0.05; repeatable"
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
+    text = "collection to test the trained networks on too (head_to_head), such as covidgr"
+    add("--external", metavar="NAME", help=text)
     add("--strategy", default="auto", metavar="S", help="device: auto, one, mirrored or tpu (default: auto)")
     text = "float32, bf16 or fp16 (default: float32, used for all reported results)"
     add("--precision", default="float32", metavar="F", help=text)

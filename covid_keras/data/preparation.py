@@ -40,6 +40,7 @@ from covid_keras.preprocessing.steps import (
     Picture,
     RemoveLungs,
     Resize,
+    ShowMask,
     Stack,
     Step,
     ToFrame,
@@ -52,7 +53,7 @@ ALGORITHM = 2
 DEFAULT_MARGIN = 0.025
 _NAMES = {
     "crop": (None, "lungs"),
-    "mask": (None, "keep", "remove"),
+    "mask": (None, "keep", "remove", "alone"),
     "enhance": (None, *ENHANCEMENTS, "stack"),
     "interpolation": tuple(INTERPOLATIONS),
     "overflow": OVERFLOWS,
@@ -77,8 +78,8 @@ class Preparation:
         Crop to the bounding box of both lungs.
     margin : float
         Added on each side of the box, as a fraction of its height or width.
-    mask : None, "keep" or "remove"
-        Set everything outside the lungs, or the lungs, to 0.
+    mask : None, "keep", "remove" or "alone"
+        Set everything outside the lungs, or the lungs, to 0; or replace the image by its mask, 255 where there is lung.
     enhance : None, "equalize", "clahe", "beasf" or "stack"
         "stack" gives three channels.
     interpolation : {"area", "linear", "cubic", "nearest"}
@@ -228,6 +229,7 @@ class Preparation:
             self.crop and self._cropping,
             self.mask == "keep" and KeepLungs(self.blackens_empty),
             self.mask == "remove" and RemoveLungs(),
+            self.mask == "alone" and ShowMask(),
             self.drop_top and DropTop(self.drop_top),
             self.square and CentreSquare(),
             Resize(self.frame or self.size, self.interpolation),

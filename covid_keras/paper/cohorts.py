@@ -96,10 +96,14 @@ class Cohorts:
 
     def settings(self, protocol: Protocol) -> Any:
         """Return the protocol's cohort as a validated instance of its kind."""
+        return build(self.kind_of(protocol), protocol.cohort, "protocol.yaml", "cohort")
+
+    def kind_of(self, protocol: Protocol) -> type[Kind]:
+        """Return the kind of the protocol's cohort, its other settings not validated."""
         name = str(protocol.cohort.get("kind"))
         if name not in self.kinds:
             raise UserError("protocol.yaml", f"cohort.kind is {name!r}", f"It must be one of {', '.join(self.kinds)}")
-        return build(self.kinds[name], protocol.cohort, "protocol.yaml", "cohort")
+        return self.kinds[name]
 
     def sources(self, protocol: Protocol) -> tuple[str, ...]:
         """Return the names of the collections that a profile reads."""

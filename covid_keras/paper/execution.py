@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -135,3 +135,14 @@ class Trainer(Protocol):
 
     def apply(self) -> Outcome:
         """Predict with a network that is not trained here; return the outcome."""
+
+    def score(self, outputs_of: Callable[[np.ndarray], np.ndarray], parameters: int) -> Outcome:
+        """Predict without a network; return the outcome.
+
+        Parameters
+        ----------
+        outputs_of : callable
+            Rows of the execution's inputs, int64 (m,) -> outputs, float (m, outputs).
+        parameters : int
+            Number of fitted parameters.
+        """

@@ -159,6 +159,10 @@ class Paper:
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
         """Train what the paper has beside its systems, after these are done."""
 
+    def inherited(self, profile: str) -> dict[str, Any]:
+        """Return the settings that a profile has from other papers, below those of `protocol.yaml`."""
+        return {}
+
     # ------------------------------------------------------------------------------------------------ its protocol
 
     @cached_property
@@ -179,7 +183,7 @@ class Paper:
 
     def protocol(self, profile: str, changes: dict[str, Any] | None = None) -> Protocol:
         """Return one profile, resolved and validated; systems follow those that they build on."""
-        protocol = load_protocol(self.protocol_path, profile, changes)
+        protocol = load_protocol(self.protocol_path, profile, changes, self.inherited(profile))
         chains = [self.chain(name) for name in protocol.systems]
         trained = {system.settings or system.name for system in self.systems}
         for name in protocol.trainings:

@@ -335,9 +335,18 @@ def _overlaid(common: T, own: dict[str, Any] | None, place: str) -> T:
     return common if own is None else build(type(common), merge(as_plain(common), own), "protocol", place)
 
 
-def options_reader(cls: type[T]) -> Callable[[Protocol], T]:
-    """Return a function that reads and validates a protocol's options as a paper's own dataclass."""
-    return lambda protocol: build(cls, protocol.options, "protocol.yaml", "options")
+def options_reader(cls: type[T], paper: str) -> Callable[[Protocol], T]:
+    """Return a function that reads and validates a paper's options as its own dataclass.
+
+    In the protocol of another paper, which takes systems from it, they are below its name: `options.<paper>`.
+    """
+
+    def read(protocol: Protocol) -> T:
+        if protocol.paper == paper:
+            return build(cls, protocol.options, "protocol.yaml", "options")
+        return build(cls, protocol.options.get(paper, {}), "protocol.yaml", f"options.{paper}")
+
+    return read
 
 
 def _without(settings: Any, given: Mapping[str, Any]) -> Any:
@@ -382,11 +391,17 @@ def resolved(mapping: Mapping[str, Any], where: str | Path) -> Protocol:
     return build(Protocol, kept, where)
 
 
-def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None = None) -> Protocol:
-    """Read one profile: the file's `common` section, the profile's own settings, then `changes`.
+def load_protocol(
+    path: str | Path,
+    profile: str,
+    changes: dict[str, Any] | None = None,
+    inherited: Mapping[str, Any] | None = None,
+) -> Protocol:
+    """Read one profile: what is `inherited`, the file's `common` section, the profile's own settings, then `changes`.
 
     Changes of `training` or `split` apply to all systems and splits, overriding `trainings` and `splits` of the file;
-    changes of an entry in `trainings` or `splits` apply to that one.
+    changes of an entry in `trainings` or `splits` apply to that one. Likewise, `training` and `split` of the file
+    override inherited `trainings` and `splits`.
 
     Raises
     ------
@@ -397,9 +412,15 @@ def load_protocol(path: str | Path, profile: str, changes: dict[str, Any] | None
     if profile not in document.profiles:
         raise UserError(path, f"has no profile {profile!r}", f"Choose from {', '.join(document.profiles)}")
     written = merge(document.common or {}, document.profiles[profile] or {})
-    for common, apart in (("training", "trainings"), ("split", "splits")):
-        given, own = (changes or {}).get(common), written.get(apart)
-        if isinstance(given, Mapping) and isinstance(own, Mapping):
-            written |= {apart: {name: _without(one, given) for name, one in own.items()}}
-    merged = merge(written, changes or {})
+    merged = _over(_over(inherited or {}, written), changes or {})
     return build(Protocol, merged | {"paper": document.paper, "profile": profile}, path)
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge settings of which `training` and `split` above override `trainings` and `splits` below."""
+    yielding = dict(below)
+    for common, apart in (("training", "trainings"), ("split", "splits")):
+        given, own = above.get(common), below.get(apart)
+        if isinstance(given, Mapping) and isinstance(own, Mapping):
+            yielding[apart] = {name: _without(one, given) for name, one in own.items()}
+    return merge(yielding, above)

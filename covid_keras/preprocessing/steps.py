@@ -144,6 +144,14 @@ class RemoveLungs(Step):
 
 
 @dataclass(frozen=True)
+class ShowMask(Step):
+    """Replace the image by its mask: 255 in the lungs, 0 outside; an empty mask gives a black image."""
+
+    def __call__(self, picture: Picture) -> Picture:
+        return picture._replace(image=np.where(picture.lungs, 255, 0).astype(np.uint8), whole=False)
+
+
+@dataclass(frozen=True)
 class DropTop(Step):
     """Drop a fraction of the rows at the top."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Training:
         self._fit(model, tracker, static=isinstance(strategy, tf.distribute.TPUStrategy))
         frame = self.predict(model)
         stages = self._stages
-        facts = self._facts(model, strategy) | {
+        facts = self._facts(model.count_params(), strategy) | {
             "seconds": round(tracker.seconds, 1),
             "epochs": len(tracker.history),
             "best_epoch": tracker.best_epoch,
@@ -84,8 +85,13 @@ class Training:
         strategy, started = self._start(), time.monotonic()
         with strategy.scope():
             model = self.execution.network
-        frame = self.predict(model)
-        return Outcome(frame, self._facts(model, strategy) | {"seconds": round(time.monotonic() - started, 1)})
+        frame, facts = self.predict(model), self._facts(model.count_params(), strategy)
+        return Outcome(frame, facts | {"seconds": round(time.monotonic() - started, 1)})
+
+    def score(self, outputs_of: Callable[[np.ndarray], np.ndarray], parameters: int) -> Outcome:
+        """Predict without a network, by outputs (m, outputs) of rows of the inputs."""
+        strategy = self._start()
+        return Outcome(self._predictions(outputs_of), self._facts(parameters, strategy))
 
     def _start(self) -> tf.distribute.Strategy:
         """Make the inputs; set devices, precision and seed; return the strategy."""
@@ -105,11 +111,11 @@ class Training:
             self.execution.folder, training.monitor, training.patience, training.stop, training.ties
         )
 
-    def _facts(self, model: keras.Model, strategy: tf.distribute.Strategy) -> dict[str, Any]:
-        """Return the record's entries on a network and its device."""
+    def _facts(self, parameters: int, strategy: tf.distribute.Strategy) -> dict[str, Any]:
+        """Return the record's entries on a network, or another classifier, and its device."""
         return {
             "seed": self.execution.seed,
-            "parameters": int(model.count_params()),
+            "parameters": int(parameters),
             "images": {name: int((self.execution.part == name).sum()) for name in PARTS},
             "device": describe_device()
             | {"strategy": type(strategy).__name__, "replicas": strategy.num_replicas_in_sync},
@@ -212,20 +218,28 @@ class Training:
 
     def predict(self, model: keras.Model) -> pd.DataFrame:
         """Return the predictions on the scored images of the system's parts, in order."""
+        inputs, system = self.execution.inputs, self.system
+
+        def outputs_of(rows: np.ndarray) -> np.ndarray:
+            batches = make_dataset(
+                inputs.prepared,
+                rows,
+                batch_size=self.execution.training.batch_size,
+                scaling=system.scaling,
+                channels=system.channels,
+            )
+            with naming_damage():
+                return model.predict(batches, verbose=0)
+
+        return self._predictions(outputs_of)
+
+    def _predictions(self, outputs_of: Callable[[np.ndarray], np.ndarray]) -> pd.DataFrame:
         execution, system, inputs = self.execution, self.system, self.execution.inputs
         labels = system.labelled(execution.cohort).table["label"]
         scored = np.where(labels.isin(execution.scored), execution.part, "")
         chosen = inputs.rows_of(scored, *system.parts)
         rows, views = np.unique(inputs.owner[chosen], return_counts=True)
-        batches = make_dataset(
-            inputs.prepared,
-            chosen,
-            batch_size=execution.training.batch_size,
-            scaling=system.scaling,
-            channels=system.channels,
-        )
-        with naming_damage():
-            outputs = model.predict(batches, verbose=0)
+        outputs = outputs_of(chosen)
         if not np.isfinite(outputs).all():
             for path in (execution.folder / STATE, execution.weights):  # resuming would fail again
                 path.unlink(missing_ok=True)

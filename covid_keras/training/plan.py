@@ -49,10 +49,13 @@ def make_plan(options: Namespace) -> Plan:
     given = settings_of(options.set)
     if "weights" in given and options.weights is not None:
         raise UserError("--set weights", "contradicts --weights", "Give one of them")
-    changes = merge(given, changes)
+    changes = merge(merge(given, changes), _external(options.external, given))
     profile = options.profile or choose_profile(paper, data, asked=bool(options.data or os.environ.get(VARIABLE)))
     protocol = paper.protocol(profile, changes)
     require_effect(paper, protocol, given)
+    if options.external and not hasattr(paper.cohorts and paper.cohorts.kind_of(protocol), "external"):
+        remedy = "Omit it; head_to_head takes one, on real radiographs"
+        raise UserError(f"--external {options.external}", f"is not read by {paper.name}, profile {profile}", remedy)
     require_read(paper, protocol, changes)
     out = Path(options.out or Path("runs") / f"{paper.name}-{profile}")
     left_out = missing_systems(paper, protocol, data, out)
@@ -82,6 +85,13 @@ def _weights(given: str) -> str:
         raise UserError(f"--weights {given}", "is not a file", "Give a path, imagenet or none")
     require_weight_file(given)
     return str(Path(given).resolve())
+
+
+def _external(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the change that a further collection to test on is."""
+    if name and "external" in given.get("cohort", {}):
+        raise UserError("--set cohort.external", "contradicts --external", "Give one of them")
+    return {"cohort": {"external": name}} if name else {}
 
 
 def _checkpoints(given: list[str], paper: Paper) -> dict[str, str]:

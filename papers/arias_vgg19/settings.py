@@ -56,7 +56,7 @@ class Options:
     segmenters: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-options_of = options_reader(Options)
+options_of = options_reader(Options, "arias_vgg19")
 
 
 @dataclass(frozen=True)

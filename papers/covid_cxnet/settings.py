@@ -95,4 +95,4 @@ class Options:
     baselines: BaselineOptions = field(default_factory=BaselineOptions)
 
 
-options_of = options_reader(Options)
+options_of = options_reader(Options, "covid_cxnet")

@@ -104,4 +104,4 @@ class Options:
     covidnet: CovidnetOptions = field(default_factory=CovidnetOptions)
 
 
-options_of = options_reader(Options)
+options_of = options_reader(Options, "covid_sdnet")

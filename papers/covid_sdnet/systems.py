@@ -16,7 +16,8 @@ from covid_keras.paper.execution import Execution
 from covid_keras.paper.inputs import Inputs
 from covid_keras.paper.protocol import Protocol, TrainingSettings
 from papers.covid_sdnet import networks, transforms
-from papers.covid_sdnet.cohorts import CLASSES, no_pneumonia, without_normal_pcr
+from papers.covid_sdnet.cohorts import no_pneumonia, without_normal_pcr
+from papers.covid_sdnet.fusion import BINARY, fuse
 from papers.covid_sdnet.settings import options_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ class CovidSdnet(ResNet50):
         return True  # of the transformed images
 
     def feed(self, execution: Execution, cohort: Cohort, part: np.ndarray, prepared: PreparedImages) -> Inputs:
-        return transforms.feed_pairs(execution.protocol, cohort, execution.below(self.after), part, prepared)
+        signs = dict(zip(execution.classes, BINARY, strict=True))
+        cohort = self.labelled(cohort)
+        labels = {name: signs.get(name, name) for name in cohort.classes}
+        signed = cohort.relabel(labels, tuple(dict.fromkeys(labels.values())))
+        return transforms.feed_pairs(execution.protocol, signed, execution.below(self.after), part, prepared)
 
     def passes(self, execution: Execution) -> list[tuple[keras.Model, int]]:
         generators = transforms.load_cit(execution.protocol, execution.below(self.after)).generators
@@ -51,15 +56,13 @@ class CovidSdnet(ResNet50):
 
     def decide(self, outputs: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Fuse the twins' softmax outputs for x+ (first view) and x- by the paper's rules (section IV)."""
-        from papers.covid_sdnet.fusion import fuse
-
         positive, score = fuse(outputs[:, 0], outputs[:, 1])
         return positive.astype(np.int64), np.stack([1 - score, score], axis=1)
 
     def evidence(
         self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
     ) -> tuple[keras.Model, np.ndarray, int]:
-        return transforms.evidence_pairs(model, inputs, name)
+        return transforms.evidence_pairs(model, inputs, BINARY[classes.index(name)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,7 @@ class FuCiTNet(Trained):
         """Return the classifier's learning rate by epoch."""
         from papers.covid_sdnet.cit import rate_callback
 
-        settings = networks.cit_settings(options_of(protocol), protocol.training_of("fucitnet"), False)
+        settings = networks.cit_settings(options_of(protocol), self.training(protocol), False)
         return [rate_callback(settings)]
 
     def passes(self, execution: Execution) -> list[tuple[keras.Model, int]]:
@@ -115,7 +118,7 @@ class FuCiTNet(Trained):
         self, model: keras.Model, inputs: np.ndarray, name: str, classes: tuple[str, ...]
     ) -> tuple[keras.Model, np.ndarray, int]:
         """Explain the classifier on the output of the class's own generator."""
-        index = CLASSES.index(name)
+        index = classes.index(name)
         # As the decision sees it: not clipped to grey levels.
         return model.classifier, model.generators[index].predict(inputs[:, 0], verbose=0), index
 

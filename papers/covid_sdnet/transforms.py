@@ -16,8 +16,7 @@ from covid_keras.data.store import Store
 from covid_keras.paper.execution import Execution
 from covid_keras.paper.inputs import Inputs
 from covid_keras.paper.protocol import Protocol
-from papers.covid_sdnet.cohorts import CLASSES
-from papers.covid_sdnet.fusion import FOUR, relabel
+from papers.covid_sdnet.fusion import BINARY, FOUR, relabel
 
 if TYPE_CHECKING:
     import keras
@@ -38,7 +37,7 @@ def load_cit(protocol: Protocol, before: Execution) -> keras.Model:
 
     key = fingerprint([sha256_of(before.weights), keras.config.dtype_policy().name])
     if key not in _loaded:
-        network = build_cit(protocol.without_weights(), CLASSES)
+        network = build_cit(protocol.without_weights(), before.classes)
         network.load_weights(before.weights)
         _loaded.clear()
         _loaded[key] = network
@@ -57,6 +56,7 @@ def feed_pairs(
     ----------
     protocol : Protocol
     cohort : Cohort
+        Of the images in any part, those of FuCiTNet's first class are labelled "N", those of its second one "P".
     before : Execution
         Of FuCiTNet on the same fold; its generators were fitted to this fold's training part only.
     part : ndarray (n,) of str
@@ -89,7 +89,7 @@ def _transform(
     """Yield each image's two views as uint8 (H, W, 3)."""
     for start in range(0, len(rows), BATCH):
         images = np.repeat(prepared.batch(rows[start : start + BATCH]), 3, axis=-1).astype(np.float32) / 255
-        views = [np.asarray(network.transform(images, CLASSES.index(view))) for view in VIEWS]
+        views = [np.asarray(network.transform(images, BINARY.index(view))) for view in VIEWS]
         for pair in zip(*views, strict=True):
             yield [as_pixels(one, size) for one in pair]
 
@@ -102,5 +102,5 @@ def as_pixels(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def evidence_pairs(model: keras.Model, inputs: np.ndarray, name: str) -> tuple[keras.Model, np.ndarray, int]:
-    """Return the twins' evidence for a class: the output P+ on x+, or N- on x-."""
+    """Return the twins' evidence for "P" or "N": the output P+ on x+, or N- on x-."""
     return model, inputs[:, VIEWS.index(name)], FOUR.index(str(relabel(name, name)))

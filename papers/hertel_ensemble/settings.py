@@ -64,4 +64,4 @@ class Options:
     ensemble: EnsembleSettings = field(default_factory=EnsembleSettings)
 
 
-options_of = options_reader(Options)
+options_of = options_reader(Options, "hertel_ensemble")

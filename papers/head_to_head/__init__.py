@@ -1,0 +1,1 @@
+"""The methods of four papers under one protocol, on the same patients."""
