@@ -124,4 +124,5 @@ PAPER = HeadToHead(
     doi="",
     folder=Path(__file__).resolve().parent,
     systems=SYSTEMS,
+    report="papers.head_to_head.report",
 )
