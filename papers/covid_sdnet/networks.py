@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from covid_keras.common.errors import UserError
@@ -67,7 +68,9 @@ def build_cit(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     options = options_of(protocol)
     cit = options.cit
     size = cit.size or protocol.size
-    generators = [build_generator(size, cit.filters, name=f"generator_{name}") for name in classes]
+    # A scope of TensorFlow has a name without blanks.
+    names = [re.sub(r"\W", "_", name) for name in classes]
+    generators = [build_generator(size, cit.filters, name=f"generator_{name}") for name in names]
     classifier = build_resnet18(
         (*size, 3), len(classes), weights=initial_weights(protocol, "resnet18"), frozen=cit.frozen
     )
