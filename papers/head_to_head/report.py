@@ -54,7 +54,7 @@ def sections_of(found: Comparison) -> Iterator[Section]:
     """Yield the sections; empty ones are not shown."""
     if found.tables:
         yield Section("What it shows", notes=sentences(found))
-        yield Section("Discrimination", tables=[auc_table(found)], figures=[auc_figure(found)])
+        yield Section("Discrimination", tables=[auc_table(found)], figures=list(auc_figures(found)))
         yield Section("Differences", tables=[*difference_tables(found), *change_tables(found)])
         yield rank_section(found)
         yield operating_section(found)
@@ -70,7 +70,7 @@ def short_form(found: Comparison, description: str = "") -> Section | None:
     if not found.tables:
         return None
     title, text = _said("short", description=description)
-    picture = auc_figure(found)
+    picture = next(auc_figures(found))
     picture = picture._replace(file=f"head_to_head/{picture.file}")
     return Section(title, text, [auc_table(found)], [picture], notes=sentences(found), link="Head to head")
 
@@ -96,18 +96,21 @@ def auc_table(found: Comparison) -> TableEntry:
     return TableEntry(*_said("table", tests=words), _table(found.all_methods, columns))
 
 
-def auc_figure(found: Comparison) -> FigureEntry:
-    """Return the AUC by method, one mark per test."""
+def auc_figures(found: Comparison) -> Iterator[FigureEntry]:
+    """Yield the AUC by method, one mark per test, one figure per training."""
     from covid_keras.reporting.forest import forest_figure
 
-    rows = [
-        _drawn(name, test, one)
-        for name in found.all_methods
-        for test in found.tests
-        if (one := found.estimate(name, test)) is not None
-    ]
-    words = _said("auc_figure")
-    return FigureEntry(*words, forest_figure(pd.DataFrame(rows), words[0], "AUC (%)", CHANCE, "chance"), "auc.svg")
+    for tests in (OF_COVID, OF_FINDING):
+        rows = [
+            _drawn(name, test, one)
+            for name in found.all_methods
+            for test in tests
+            if (one := found.estimate(name, test)) is not None
+        ]
+        if rows:
+            words = _said("auc_figure", tests=[test for test in tests if test in found.tests])
+            figure = forest_figure(pd.DataFrame(rows), words[0], "AUC (%)", CHANCE, "chance")
+            yield FigureEntry(*words, figure, f"auc-{tests[0]}.svg")
 
 
 def _drawn(name: str, part: str, one: Estimate) -> dict[str, object]:
