@@ -37,6 +37,7 @@ from covid_keras.published.claims import Claim, ClaimTest
 
 _NAN = float("nan")
 _NAMED = 3  # reasons that are written out
+_SAME = 1e-9  # points by which equal values may differ, rounded
 
 
 class ClaimVerdict(StrEnum):
@@ -251,13 +252,16 @@ def _measure(test: ClaimTest, sides: list[Side], metrics: ClaimMetrics) -> Measu
 
 def _on_side(value: float, claimed: tuple[float, float]) -> int:
     """Return 1 for a value on the claimed side, -1 on the other, 0 exactly on a bound or for NaN."""
-    return 1 if claimed[0] < value < claimed[1] else -1 if value < claimed[0] or claimed[1] < value else 0
+    low, high = claimed
+    if low + _SAME < value < high - _SAME:
+        return 1
+    return -1 if value < low - _SAME or high + _SAME < value else 0
 
 
 def _verdict(interval: tuple[float, float], claimed: tuple[float, float]) -> ClaimVerdict:
-    if claimed[0] < interval[0] and interval[1] < claimed[1]:
+    if {_on_side(end, claimed) for end in interval} == {1}:
         return ClaimVerdict.HOLDS
-    outside = interval[1] < claimed[0] or claimed[1] < interval[0]
+    outside = interval[1] < claimed[0] - _SAME or claimed[1] + _SAME < interval[0]
     return ClaimVerdict.FAILS if outside else ClaimVerdict.UNDECIDED
 
 
@@ -286,7 +290,7 @@ def _p_value(
         if interval.kind == EXACT:  # as Clopper and Pearson's interval for 0 of n patients
             return min(1.0, 2 * (1 - min(abs(value - bound), 100.0) / 100) ** patients)
         known = resampled[np.isfinite(resampled)]
-        beyond = min((known <= bound).sum(), (known >= bound).sum())
+        beyond = min((known <= bound + _SAME).sum(), (known >= bound - _SAME).sum())
         return min(1.0, 2 * (1 + float(beyond)) / (1 + len(known)))
 
     bounds = [bound for bound in claimed if math.isfinite(bound)]

@@ -225,7 +225,7 @@ def claims_table(outcomes: Iterable[ClaimOutcome]) -> pd.DataFrame:
     table = pd.DataFrame([row for outcome in outcomes for row in _rows(outcome)], columns=list(COLUMNS))
     texts = [name for name in COLUMNS if name not in (*_NUMBERS, "corrected_p")]
     whole = {name: "Int64" for name in ("executions", "same_side", "trainings", "patients", "images")}
-    return table.astype(whole).fillna(dict.fromkeys(texts, ""))
+    return table.astype(whole | dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, ""))
 
 
 def _rows(outcome: ClaimOutcome) -> Iterator[dict[str, Any]]:

@@ -16,10 +16,13 @@ from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json, write_json
 from covid_keras.evaluation import read_predictions
+from covid_keras.paper.claims import claims_of
 from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.reporting import publish
 from covid_keras.reporting.audits import audit_of
+from covid_keras.reporting.claims import OUTCOMES, claims_table, committed_outcomes
 from covid_keras.reporting.entries import entries_of
+from covid_keras.reporting.heat_shares import read_measured, write_measured
 from covid_keras.reporting.overview import headline
 from covid_keras.reporting.publish import (
     AUDIT,
@@ -56,6 +59,15 @@ def test_readmes_say_what_the_json_says(path):
     places = sum(len(place.findall(text)) for place in (PLACE, LUNGS, CONVENTIONS, AUDIT, TALLY))
     assert text.count("<!-- ") == 2 * places
     assert text.count("<!-- end -->") == places
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paper", [one for one in load_papers().values() if claims_of(one)], ids=lambda one: one.name)
+def test_outcomes_of_claims_are_those_of_the_committed_predictions(tmp_path, paper):
+    again = write_measured(tmp_path / OUTCOMES, claims_table(committed_outcomes(paper)))
+    committed = read_measured(paper.folder / "results" / OUTCOMES)
+    pd.testing.assert_frame_equal(committed, again, rtol=1e-5, atol=1e-6)
+    assert set(again["claim"]) == set(claims_of(paper))
 
 
 @each_readme
@@ -286,6 +298,18 @@ def test_metrics_are_made_again_from_the_predictions(published, made, checkout, 
     assert main(["publish"]) == 0
     assert path.read_bytes() == before
     assert (checkout / OVERVIEW).is_file()
+
+
+def test_outcomes_of_claims_are_published(published, made, monkeypatch):
+    monkeypatch.setattr(publish, "_own_papers", lambda: [made.paper])
+    claim = "{id: one, statement: S, where: V, source: text, kind: share, data: any, unprinted: none, tests: [%s]}"
+    test = "{a: a, b: b, metric: accuracy, within: 99}"
+    (made.paper.folder / "claims.yaml").write_text(f"paper: tiny\nclaims: [{claim % test}]")
+    assert main(["publish"]) == 0
+    table = pd.read_csv(published / OUTCOMES)
+    assert table[["claim", "row", "outcome"]].to_numpy().tolist() == [
+        ["one", row, "holds"] for row in ("claim", "test")
+    ]
 
 
 def test_half_a_run_is_not_published(made, checkout):
