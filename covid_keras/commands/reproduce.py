@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from covid_keras import DISCLAIMER
 from covid_keras.commands.parsing import Commands, add_command, add_data, say_where, user_path
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import locked
 from covid_keras.training.choices import PRECISIONS, STRATEGIES, parse_shard, require_choice, require_devices
 
 if TYPE_CHECKING:
@@ -56,6 +59,8 @@ def add_parser(commands: Commands) -> None:
     add("--shard", default="1/1", metavar="I/N", help=text)
     text = "train N executions in parallel on this machine (default: from the profile)"
     add("--jobs", type=int, metavar="N", help=text)
+    text = "train an execution again, with those that build on it, such as fucitnet/repeat0-fold0; repeatable"
+    add("--restart", action="append", default=[], metavar="EXECUTION", help=text)
     add("--dask", metavar="ADDRESS", help="train on a Dask cluster that shares the run folder")
 
 
@@ -82,6 +87,7 @@ def reproduce(options: Namespace) -> int:
     plan = make_plan(options)
     print(_banner(plan), flush=True)
     run = prepare_run(plan)
+    restart(run, options.restart)
     _print_grades(run)
     run_executions(run, parse_shard(options.shard), scheduler_of(options, plan.protocol))
     missing = [execution for execution in run.executions() if not execution.done]
@@ -98,6 +104,21 @@ def reproduce(options: Namespace) -> int:
         raise
     say_where(report_run(run.path))
     return 0
+
+
+def restart(run: RunFolder, places: Sequence[str]) -> None:
+    """Delete the named executions, and those that build on them, so that they are trained again.
+
+    Raises `UserError` for a place that the run does not have, or an execution that another process is training.
+    """
+    known = {execution.address: execution for execution in run.executions()}
+    for place in places:
+        if place not in known:
+            raise UserError(f"--restart {place}", "is no execution of this run", f"Known: {', '.join(known)}")
+    for execution in known.values():
+        if execution.addresses & set(places) and execution.folder.is_dir():
+            with locked(execution.folder, wait=False):
+                shutil.rmtree(execution.folder)
 
 
 def scheduler_of(options: Namespace, protocol: Protocol) -> Scheduler:

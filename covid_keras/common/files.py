@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from covid_keras.common.errors import UserError
 
 _LOCK = ".lock"
+_CHUNK = 1 << 20
 # Largest files of each kind, in bytes; see `covid_keras.data.sniff` and `covid_keras.models.weight_kinds` for others.
 MOST_YAML = 2 << 20
 MOST_JSON = 64 << 20
@@ -244,6 +245,25 @@ def read_record(path: str | Path, keys: tuple[str, ...]) -> dict[str, Any]:
     return record
 
 
+# The Cache Directory Tagging Specification, https://bford.info/cachedir/.
+_CACHE_TAG = "CACHEDIR.TAG"
+_CACHE_SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55"
+
+
+def mark_cache(folder: str | Path) -> None:
+    """Create a cache folder, marked as such by `CACHEDIR.TAG`; raise `UserError` if it cannot be written."""
+    if not is_cache(folder):
+        write_text(Path(folder) / _CACHE_TAG, f"{_CACHE_SIGNATURE}\n# Cache of covid_keras; it may be deleted.\n")
+
+
+def is_cache(folder: str | Path) -> bool:
+    """Return whether a folder is marked as a cache."""
+    try:
+        return read_bytes(Path(folder) / _CACHE_TAG, _CHUNK).startswith(_CACHE_SIGNATURE.encode())
+    except UserError:
+        return False
+
+
 def cache_folder() -> Path:
     """Return the suite's cache folder, below XDG_CACHE_HOME or else ~/.cache; it may not exist yet.
 
@@ -266,6 +286,12 @@ def digest_of(path: str | Path, algorithm: str) -> str:
 def sha256_of(path: str | Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes; raise `UserError` if it cannot be read."""
     return digest_of(path, "sha256")
+
+
+def require_intact(path: str | Path, recorded: str, remedy: str) -> None:
+    """Raise `UserError` unless a file has the recorded SHA-256; "" accepts any."""
+    if recorded and sha256_of(path) != recorded:
+        raise UserError(path, "was changed or damaged after it was written", remedy)
 
 
 def fingerprint(value: Any) -> str:

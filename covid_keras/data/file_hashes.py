@@ -59,10 +59,11 @@ class FileHashes:
         """
         try:
             status = os.stat(path)
-            stamp = [status.st_mtime_ns, status.st_size]
+            # The time of the last change of the entry itself cannot be set back as that of the content can.
+            stamp = [status.st_mtime_ns, status.st_ctime_ns, status.st_size]
             known = self._known.get(path)
-            if isinstance(known, list) and known[:2] == stamp and len(known) == 3:
-                return known[2]
+            if isinstance(known, list) and known[:3] == stamp and len(known) == 4:
+                return known[3]
             digest = sha256_of(path)
         except OSError as error:
             problem = f"cannot be read ({error.strerror})"

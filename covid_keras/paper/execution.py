@@ -25,8 +25,8 @@ class Execution(Protocol):
     Attributes
     ----------
     repeat, fold : int
-    name : str
-        Name in progress and logs.
+    name, address : str
+        Name in progress and logs; its folder below the executions of the run, `SYSTEM/repeatR-foldF`.
     protocol : covid_keras.paper.protocol.Protocol
     cohort : Cohort
         All n images, including those that do not take part.
@@ -63,6 +63,8 @@ class Execution(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def address(self) -> str: ...
     @property
     def protocol(self) -> PaperProtocol: ...
     @property

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import require_intact
 from covid_keras.common.settings import as_plain
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation, PreparedImages
@@ -318,6 +319,8 @@ class Trained(System):
         path = execution.weights
         if not path.is_file():
             raise UserError(path, "is missing", "Restore the file")
+        recorded = execution.details.get("weights_sha256", "")
+        require_intact(path, recorded, f"Restore it, or train again with --restart {execution.address}")
         model = self.build(execution.protocol.without_weights(), execution.classes)
         try:
             model.load_weights(path)

@@ -75,6 +75,7 @@ class Training:
             "seconds": round(tracker.seconds, 1),
             "epochs": len(tracker.history),
             "best_epoch": tracker.best_epoch,
+            "weights_sha256": tracker.best_sha256,
         }
         if len(stages) > 1:
             facts["stages"] = _stage_facts(stages, tracker)
@@ -108,7 +109,12 @@ class Training:
     def _tracker(self) -> ResumableTraining:
         training = self.execution.training
         return ResumableTraining(
-            self.execution.folder, training.monitor, training.patience, training.stop, training.ties
+            self.execution.folder,
+            training.monitor,
+            training.patience,
+            training.stop,
+            training.ties,
+            self.execution.run.identity,
         )
 
     def _facts(self, parameters: int, strategy: tf.distribute.Strategy) -> dict[str, Any]:
@@ -306,6 +312,7 @@ def _write(execution: Execution, outcome: Outcome, seconds: float) -> None:
         "system": execution.system.name,
         "repeat": execution.repeat,
         "fold": execution.fold,
+        "run": execution.run.identity,
         "cohort_fingerprint": execution.run.record["cohort_fingerprint"],
         "seconds": round(seconds, 1),
         "epochs": 0,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from covid_keras.common.files import sha256_of, write_json
+from covid_keras.common.files import fingerprint, sha256_of, write_json
+from covid_keras.common.progress import progress
 from covid_keras.common.quiet import import_tensorflow
 from covid_keras.data.cohort import Cohort
+from covid_keras.data.file_hashes import FileHashes
 from covid_keras.training.division import make_splits
 from covid_keras.training.plan import Plan
 from covid_keras.training.runfolder import RunFolder
@@ -38,11 +41,18 @@ def prepare_run(plan: Plan) -> RunFolder:
         lambda: make_splits(cohort, protocol, plan.paper.splits_of(protocol, left_out), plan.cache),
         plan.settings,
         decided,
+        _contents(cohort, plan),
     )
     whole = _prepare(run, preparations)
     facts = {"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole}
     write_json(run.path / "facts.json", facts)
     return run
+
+
+def _contents(cohort: Cohort, plan: Plan) -> str:
+    """Return a hash of the contents of the cohort's files; unchanged ones are not read again."""
+    with FileHashes(Path(plan.settings["cache"])) as hashes:
+        return fingerprint([hashes.of(path) for path in progress(cohort.table["path"], "checking files")])
 
 
 def _segment(plan: Plan, cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:

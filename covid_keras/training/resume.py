@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path
+from covid_keras.common.files import atomic_path, require_intact, sha256_of
 from covid_keras.training.runfolder import BEST
 
 # Minimum wait between writes, in multiples of the duration of a write.
@@ -41,6 +41,8 @@ class ResumableTraining(keras.callbacks.Callback):
         The quantity to which patience applies. Default: `monitor`.
     ties : {"first", "last"}
         Which of equally good epochs is kept.
+    identity : str
+        Hash of all that determines the training; a state of another one is refused. "" accepts any.
 
     Attributes
     ----------
@@ -49,8 +51,11 @@ class ResumableTraining(keras.callbacks.Callback):
         epoch over all stages.
     """
 
-    def __init__(self, folder: Path, monitor: str, patience: int, stop: str = "", ties: str = "first") -> None:
+    def __init__(
+        self, folder: Path, monitor: str, patience: int, stop: str = "", ties: str = "first", identity: str = ""
+    ) -> None:
         super().__init__()
+        self.identity, self.best_sha256 = identity, ""
         self.folder, self.monitor, self.patience = folder, monitor, patience
         self.stop, self.ties = stop or monitor, ties
         self.stage, self.stage_start, self.staged = 0, 0, False
@@ -98,17 +103,19 @@ class ResumableTraining(keras.callbacks.Callback):
             return 0
         variables = _variables(model)
         meta, values = self._read()
+        if self.identity and meta.get("run") != self.identity:
+            raise self._unusable("is of a training with other settings or images")
         if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
             raise self._unusable("is of another network")
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         self.history, self.best_epoch, self.finished = meta["history"], meta["best_epoch"], meta["finished"]
-        self.seconds_before = meta["seconds"]
+        self.seconds_before, self.best_sha256 = meta["seconds"], meta.get("best_sha256", "")
         self.stage, self.stage_start = meta.get("stage", 0), meta.get("stage_start", 0)
         return len(self.history)
 
     def _unusable(self, problem: str) -> UserError:
-        return UserError(self.folder / STATE, problem, "Delete it to restart the execution from its first epoch")
+        return UserError(self.folder / STATE, problem, "Delete it to train again from the first epoch")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Record the epoch, keep it if it is the best, write the state, stop if patience runs out."""
@@ -120,6 +127,7 @@ class ResumableTraining(keras.callbacks.Callback):
             self.best_epoch = best_epoch
             with atomic_path(self.folder / BEST) as temporary, _without_optimizers(self.model):
                 self.model.save_weights(temporary)
+            self.best_sha256 = sha256_of(self.folder / BEST)
         self.finished = epoch - max(self._best_epoch(self.stop, "first"), self.stage_start - 1) >= self.patience
         self.model.stop_training = self.finished
         # With every new best, so that the weights on disk always match the state.
@@ -142,6 +150,8 @@ class ResumableTraining(keras.callbacks.Callback):
         meta = {
             "history": self.history,
             "best_epoch": self.best_epoch,
+            "best_sha256": self.best_sha256,
+            "run": self.identity,
             "seconds": self.seconds,
             "finished": self.finished,
             "stage": self.stage,
@@ -157,7 +167,7 @@ class ResumableTraining(keras.callbacks.Callback):
         Raises
         ------
         UserError
-            If the monitored quantity was never finite: the training diverged.
+            If the monitored quantity was never finite (the training diverged), or the file is not the one written.
         """
         if self.best_epoch < 0:
             raise UserError(
@@ -165,6 +175,7 @@ class ResumableTraining(keras.callbacks.Callback):
                 f"the training diverged: {self.monitor} was never finite",
                 "Lower the learning rate in the protocol",
             )
+        require_intact(self.folder / BEST, self.best_sha256, "Delete the folder to train again")
         with _without_optimizers(model):
             model.load_weights(self.folder / BEST)
 

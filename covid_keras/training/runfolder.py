@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +16,17 @@ import pandas as pd
 import yaml
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_record, require_writable_folder, sha256_of, write_json, write_text
-from covid_keras.common.provenance import provenance
+from covid_keras.common.files import (
+    fingerprint,
+    is_cache,
+    locked,
+    mark_cache,
+    require_writable_folder,
+    sha256_of,
+    write_json,
+    write_text,
+)
+from covid_keras.common.provenance import git_revision, provenance
 from covid_keras.common.settings import as_plain, read_yaml
 from covid_keras.common.tables import read_written
 from covid_keras.data.cohort import Cohort
@@ -29,15 +39,16 @@ from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import RETIRED, Protocol, TrainingSettings, resolved
 from covid_keras.paper.registered import load_paper
 from covid_keras.paper.systems import System
+from covid_keras.training.records import ExecutionRecord, RunRecord, checked_record, first_difference
 
 if TYPE_CHECKING:
     import keras
 
+_log = logging.getLogger(__name__)
+
 RECORD = "run.json"
 EXECUTIONS, EXECUTION_RECORD = "executions", "execution.json"
 BEST, HISTORY = "best.weights.h5", "history.csv"
-_EXECUTION_KEYS = ("predictions_sha256", "seconds", "epochs", "best_epoch", "versions", "machine", "device", "revision")
-_RECORD_KEYS = ("identity", "paper", "profile", "settings", "cohort_fingerprint", "classes", "files", "provenance")
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Execution:
     @property
     def folder(self) -> Path:
         """The folder with all its files."""
-        return self.run.path / EXECUTIONS / self.system.name / f"repeat{self.repeat}-fold{self.fold}"
+        return self.run.path / EXECUTIONS / self.address
 
     @property
     def predictions(self) -> Path:
@@ -81,12 +92,27 @@ class Execution:
         """Whether it is finished and its predictions are unchanged."""
         if not (self.record.is_file() and self.predictions.is_file()):
             return False
-        return self.details["predictions_sha256"] == sha256_of(self.predictions)
+        details = self.details
+        self.require_identity(details.get("run"))
+        return details["predictions_sha256"] == sha256_of(self.predictions)
+
+    @property
+    def address(self) -> str:
+        """Its folder below the executions of the run, as `--restart` takes it."""
+        return f"{self.system.name}/repeat{self.repeat}-fold{self.fold}"
 
     @property
     def details(self) -> dict[str, Any]:
         """The record: seed, cost, epochs, versions, device."""
-        return read_record(self.record, _EXECUTION_KEYS)
+        return checked_record(self.record, ExecutionRecord, f"Train it again with --restart {self.address}")
+
+    def require_identity(self, found: str | None) -> None:
+        """Raise `UserError` unless files of this execution are of its run; runs before version 0.2 recorded nothing."""
+        if self.run.identity and found != self.run.identity:
+            problem = "holds an execution with other settings or images than this run's"
+            raise UserError(
+                self.folder, problem, f"Choose another --out, or train it again with --restart {self.address}"
+            )
 
     @property
     def begun(self) -> bool:
@@ -127,11 +153,19 @@ class Execution:
 
     def below(self, name: str) -> Execution:
         """Return the execution of another system on which this one builds; raise `UserError` if unfinished."""
-        system = self.run.paper.system(name)
-        one = Execution(self.run, system, *system.place(self.repeat, self.fold))
+        one = self._below(name)
         if not one.done:
             raise UserError(one.name, f"is not done, and {self.name} builds on it", "Train it first")
         return one
+
+    def _below(self, name: str) -> Execution:
+        system = self.run.paper.system(name)
+        return Execution(self.run, system, *system.place(self.repeat, self.fold))
+
+    @property
+    def addresses(self) -> set[str]:
+        """Its address, and those of all executions that it builds on, finished or not."""
+        return {self.address, *(self._below(name).address for name in self.run.paper.chain(self.system.name)[:-1])}
 
     @property
     def before(self) -> Execution | None:
@@ -237,6 +271,7 @@ class RunFolder:
         make_splits: Callable[[], tuple[dict[str, pd.DataFrame], pd.DataFrame]],
         settings: Mapping[str, Any],
         lungs: Mapping[str, Any] | None = None,
+        images: str = "",
     ) -> RunFolder:
         """Write a new run, or open an existing identical one.
 
@@ -254,43 +289,61 @@ class RunFolder:
             when a run is resumed.
         lungs : mapping, optional
             Hashes of what else determines the inputs: lung masks and given weight files.
+        images : str
+            Hash of the contents of the cohort's files.
 
         Raises
         ------
         UserError
-            If the folder contains a different run with trained executions (names the first difference), or cannot be
-            written.
+            If the folder contains a different run (names the first difference), or cannot be written.
         """
         run = cls(require_writable_folder(Path(path)).resolve())
+        # Another command may be making a run in this folder; whichever comes second has to fit the first.
+        with locked(run.path, wait=True):
+            return run._made(protocol, cohort, make_splits, settings, lungs, images)
+
+    def _made(self, protocol, cohort, make_splits, settings, lungs, images) -> RunFolder:
+        """Write this run, or compare it with what is there; return it as opened anew."""
         identity = {
             "protocol": _what_decides(protocol),
             "cohort": cohort.fingerprint(),
             "precision": settings["precision"],
             "lungs": as_plain(lungs or {}),
+            "images": images,
         }
-        splits, claims = None, claims_hash(load_paper(protocol.paper))
-        if (run.path / RECORD).is_file():
-            before = dict(run.record["identity"])
-            before["protocol"] = {key: before["protocol"][key] for key in before["protocol"] if key not in RETIRED}
-            difference = first_difference(before, identity)
-            if difference is None:  # as at the beginning of the run
-                claims = run.record.get("claims_sha256", "")
-            names = run.paper.splits_of(protocol, settings.get("left_out", {}))
-            if difference is None and all(run._split_path(name).is_file() for name in names):
-                splits = {name: run.splits_of(name) for name in names}
-            elif difference and any(execution.begun for execution in run.executions()):
-                raise UserError(
-                    run.path,
-                    f"contains a different run: {difference}",
-                    "Choose another --out, or remove that folder",
-                )
-        record = {"identity": identity, "settings": as_plain(settings), "claims_sha256": claims}
-        run._write(protocol, cohort, splits, make_splits, record)
+        splits = None
+        began = {"stamped": True, "claims_sha256": claims_hash(load_paper(protocol.paper))}
+        if (self.path / RECORD).is_file():
+            began = {
+                "stamped": self.record.get("stamped", False),
+                "claims_sha256": self.record.get("claims_sha256", ""),
+            }
+            self._require_same(identity)
+            names = self.paper.splits_of(protocol, settings.get("left_out", {}))
+            if all(self._split_path(name).is_file() for name in names):
+                splits = {name: self.splits_of(name) for name in names}
+        record = {"identity": identity, "settings": as_plain(settings)} | began
+        self._write(protocol, cohort, splits, make_splits, record)
         # A new object, so that nothing cached from an older record is read.
-        return cls(run.path)
+        return RunFolder(self.path)
+
+    def _require_same(self, identity: Mapping[str, Any]) -> None:
+        """Raise `UserError` if the folder contains a run of another identity; warn if it began with other code."""
+        before = dict(self.record["identity"])
+        before["protocol"] = {key: before["protocol"][key] for key in before["protocol"] if key not in RETIRED}
+        before = {"images": identity["images"]} | before  # not recorded before version 0.2
+        if difference := first_difference(before, identity):
+            # Even if nothing is trained: another command may have begun that run.
+            trained = any(execution.begun for execution in self.executions())
+            problem = f"contains a different run{'' if trained else ', not trained yet'}: {difference}"
+            raise UserError(self.path, problem, "Choose another --out, or remove that folder")
+        begun, here = self.record["provenance"].get("revision"), git_revision()
+        if begun != here:
+            _log.warning("%s began with revision %s of the code and goes on with %s", self.path, begun, here)
 
     def _write(self, protocol, cohort, splits, make_splits, record) -> None:
         """Write the files of a new run, its record, which is completed, last."""
+        mark_cache(record["settings"]["cache"])
         text = yaml.safe_dump(as_plain(protocol), sort_keys=False, allow_unicode=True)
         write_text(self.path / "protocol.yaml", text)
         cohort.to_csv(self.path / "cohort.csv")
@@ -324,7 +377,16 @@ class RunFolder:
     @cached_property
     def record(self) -> dict[str, Any]:
         """The contents of `run.json`."""
-        return read_record(self.path / RECORD, _RECORD_KEYS)
+        remedy = "Delete it, and give the same `covid-keras reproduce` again: finished executions are kept"
+        record = checked_record(self.path / RECORD, RunRecord, remedy)
+        if not isinstance(record["settings"].get("cache"), str):
+            raise UserError(self.path / RECORD, "has no settings.cache", remedy)
+        return record
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of all that determines the predictions; "" for runs before version 0.2, whose executions lack it."""
+        return fingerprint(self.record["identity"]) if self.record.get("stamped") else ""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -335,7 +397,13 @@ class RunFolder:
     def protocol(self) -> Protocol:
         """The resolved protocol, unchanged since the run began."""
         path = self._unchanged("protocol.yaml")
-        return resolved(read_yaml(path), path)
+        protocol = resolved(read_yaml(path), path)
+        # The names become parts of paths.
+        recorded = self.record["paper"], self.record["profile"]
+        if (protocol.paper, protocol.profile) != recorded or protocol.profile not in self.paper.profiles:
+            problem = f"names the profile {protocol.profile!r} of {protocol.paper!r}, which does not exist"
+            raise UserError(path, problem, "Restore the run folder")
+        return protocol
 
     @cached_property
     def paper(self) -> Paper:
@@ -344,8 +412,12 @@ class RunFolder:
 
     @property
     def cache(self) -> Path:
-        """The folder of prepared images."""
-        return Path(self.settings["cache"])
+        """The folder of prepared images: the one that `reproduce` marked as a cache, else one in the run folder.
+
+        A run folder received from elsewhere may name any folder of this machine.
+        """
+        folder = Path(self.settings["cache"])
+        return folder if is_cache(folder) else self.path / "cache"
 
     @cached_property
     def cohort(self) -> Cohort:
@@ -462,14 +534,3 @@ def _what_decides(protocol: Protocol) -> dict[str, Any]:
     plain = as_plain(protocol)
     del plain["jobs"], plain["executions_per_process"]
     return plain | {"files": sorted(protocol.files), "weights": Path(protocol.weights).name}
-
-
-def first_difference(old: Any, new: Any, place: str = "") -> str | None:
-    """Return the first difference of two nested mappings as text, or None."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in dict.fromkeys([*old, *new]):
-            inside = f"{place}.{key}" if place else str(key)
-            if found := first_difference(old.get(key), new.get(key), inside):
-                return found
-        return None
-    return None if old == new else f"{place} is {old!r} there and {new!r} here"

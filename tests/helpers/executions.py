@@ -12,17 +12,17 @@ from covid_keras.evaluation import write_predictions
 from covid_keras.paper import Paper, System
 from covid_keras.training.runfolder import Execution
 
-KEYS = ("seconds", "epochs", "best_epoch", "versions", "machine", "device", "revision")
+RECORD = {"seconds": 0, "epochs": 0, "best_epoch": 0, "versions": {}, "machine": {}, "device": {}, "revision": ""}
 
 
 def finish(execution: Execution, frame: pd.DataFrame | None = None, **facts: Any) -> Execution:
-    """Leave an execution as done, with predictions where given, and a record of zeros and `facts`."""
+    """Leave an execution as done, with predictions where given, and a empty record with `facts`."""
     execution.folder.mkdir(parents=True, exist_ok=True)
     if frame is None:
         execution.predictions.write_text("predictions")
     else:
         write_predictions(execution.predictions, frame)
-    record = dict.fromkeys(KEYS, 0) | {"predictions_sha256": sha256_of(execution.predictions)}
+    record = RECORD | {"run": execution.run.identity, "predictions_sha256": sha256_of(execution.predictions)}
     write_json(execution.record, record | facts)
     return execution
 

@@ -192,6 +192,7 @@ def finish(execution: Execution, seed: int = 0, right: Mapping[str, float] | Non
         "system": execution.system.name,
         "repeat": execution.repeat,
         "fold": execution.fold,
+        "run": execution.run.identity,
         "seed": execution.fold,
         "seconds": 30.0,
         "epochs": epochs,
