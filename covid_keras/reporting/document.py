@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from covid_keras import DISCLAIMER
+from covid_keras.reporting.claim_plot import ClaimPlot
 from covid_keras.reporting.tables import PaperTable
 
 if TYPE_CHECKING:
@@ -41,12 +42,25 @@ class AgainstEntry(NamedTuple):
     brief: bool = False
 
 
+class ClaimEntry(NamedTuple):
+    """A claim on one line; `plot` and `detail` (reasons and tests, folded) may be empty."""
+
+    statement: str
+    where: str
+    printed: str
+    outcome: str
+    basis: str
+    found: str
+    plot: ClaimPlot | None
+    detail: Section
+
+
 @dataclass
 class Section:
-    """A part of the report, from top to bottom: paragraphs (separated by blank lines), facts, tables, figures, notes.
+    """A part of the report, from top to bottom: paragraphs, facts, tables, claims, figures, notes.
 
-    `parts` are subsections. `folded` (figures) and `details` (sections) show only their titles until opened. `link` is
-    the entry in the table of contents (default: the title).
+    Paragraphs are separated by blank lines. `parts` are subsections. `folded` (figures) and `details` (sections) show
+    only their titles until opened. `link` is the entry in the table of contents (default: the title).
     """
 
     title: str
@@ -56,6 +70,7 @@ class Section:
     folded: list[FigureEntry] = field(default_factory=list)
     facts: list[tuple[str, Any]] = field(default_factory=list)
     against: list[AgainstEntry] = field(default_factory=list)
+    claims: list[ClaimEntry] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
     parts: list[Section] = field(default_factory=list)
     details: list[Section] = field(default_factory=list)

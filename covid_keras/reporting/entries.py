@@ -10,11 +10,13 @@ from typing import Any
 import pandas as pd
 
 from covid_keras.evaluation import compare, load_published, verdict_of
+from covid_keras.evaluation.claims import ClaimOutcome
 from covid_keras.evaluation.verdicts import LOST, NO_COUNTERPART
 from covid_keras.paper.paper import Paper
 from covid_keras.published.cells import load_paper as load_citation
 from covid_keras.published.cells import load_titles
 from covid_keras.reporting.audits import audit_of, audited_places
+from covid_keras.reporting.claims import committed_outcomes
 from covid_keras.reporting.comparisons import Tally, judged_section
 from covid_keras.reporting.document import Section, TableEntry
 from covid_keras.reporting.prose import prose
@@ -57,6 +59,11 @@ class Entry:
     def audit(self) -> pd.DataFrame:
         """As `audit_of` returns it."""
         return audit_of(self.paper)
+
+    @cached_property
+    def claims(self) -> tuple[ClaimOutcome, ...]:
+        """The outcomes of the paper's claims on the committed results; () without claims."""
+        return committed_outcomes(self.paper)
 
     @cached_property
     def comparisons(self) -> list[pd.DataFrame]:

@@ -12,6 +12,7 @@ from covid_keras.evaluation.possibility import NO_TARGETS
 from covid_keras.evaluation.verdicts import LOST
 from covid_keras.paper.paper import Paper
 from covid_keras.reporting.audits import audit_caption, audit_counts
+from covid_keras.reporting.claim_sections import overview_section
 from covid_keras.reporting.comparisons import signs
 from covid_keras.reporting.document import FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.entries import STATES, TEXTS, Entry, cost_section, entries_of, in_percent, judged_of
@@ -26,7 +27,7 @@ HEADLINE = "accuracy"
 
 
 def overview_report(papers: Iterable[Paper], whole: bool = True) -> Report:
-    """Build the page from the committed results: comparisons of methods, judged numbers, cost, then all else.
+    """Build the page from the committed results: claims, comparisons of methods, judged numbers, cost, then all else.
 
     Parameters
     ----------
@@ -44,7 +45,11 @@ def overview_report(papers: Iterable[Paper], whole: bool = True) -> Report:
     return Report(
         title="COVID-19 in chest radiographs: the papers against ours",
         subtitle=prose(*TEXTS, "subtitle"),
-        sections=[*_summaries(papers), *(_printed_sections(entries, whole) if entries else [])],
+        sections=[
+            overview_section({entry.name: entry.claims for entry in entries if entry.claims}, whole),
+            *_summaries(papers),
+            *(_printed_sections(entries, whole) if entries else []),
+        ],
         citations=[(f"{e.paper.title}. {e.paper.citation}", f"https://doi.org/{e.paper.doi}") for e in entries],
     )
 

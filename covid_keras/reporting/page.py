@@ -15,6 +15,8 @@ from covid_keras.evaluation.truth import SHOWN, known_truth
 from covid_keras.models.registry import LUNG_NETWORKS
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.audits import audit_caption, audit_section
+from covid_keras.reporting.claim_sections import claims_section
+from covid_keras.reporting.claims import run_outcomes
 from covid_keras.reporting.comparisons import Tally, comparison_section, judged_section
 from covid_keras.reporting.document import FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.figures import (
@@ -61,6 +63,7 @@ def make_report(results: Results, explained: Mapping[str, list[FigureEntry]]) ->
         facts=_facts(results),
         verdicts=verdict_counts(results.comparison),
         sections=[
+            claims_section("What the paper claims", run_outcomes(results), "on this run"),
             _unlearned_section(results),
             _truth_section(results),
             *([_judged_section(results)] if printed else own),

@@ -13,6 +13,7 @@ from covid_keras.evaluation.verdicts import LOST, NO_COUNTERPART, NOT_RUN
 from covid_keras.paper.paper import Paper
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.audits import audit_section
+from covid_keras.reporting.claim_sections import claims_section
 from covid_keras.reporting.comparisons import against, signs
 from covid_keras.reporting.document import AgainstEntry, Report, Section, TableEntry
 from covid_keras.reporting.entries import (
@@ -48,7 +49,7 @@ FEW_COLUMNS = 5
 
 
 def paper_report(entry: Entry) -> Report:
-    """Build the page of a paper: judged numbers, cost, then all else, folded.
+    """Build the page of a paper: claims, judged numbers, cost, then all else, folded.
 
     Raises
     ------
@@ -58,7 +59,12 @@ def paper_report(entry: Entry) -> Report:
     return Report(
         title=f"{entry.name}: the paper against ours",
         subtitle=prose(*TEXTS, "paper", paper=entry.paper, results=entry.results),
-        sections=[judged_of([entry]), cost_section([entry]), *paper_parts(entry)],
+        sections=[
+            claims_section("What the paper claims", entry.claims, "here"),
+            judged_of([entry]),
+            cost_section([entry]),
+            *paper_parts(entry),
+        ],
         citations=[(entry.paper.citation, f"https://doi.org/{entry.paper.doi}")],
     )
 

@@ -5,6 +5,7 @@ of all papers' claims (`claims.csv` there), the pages `papers/RESULTS.md` and `p
 figure `papers/accuracy.svg`. It fills the READMEs between these marks and `<!-- end -->`:
 
 - `<!-- results NAME PROFILE -->`: one table of paper against ours; further words name its metrics;
+- `<!-- claims -->` and `<!-- claims NAME -->`: how many claims of all papers, or of one, hold, and the most prominent;
 - `<!-- audit NAME -->`: counts of the audit of the printed numbers;
 - `<!-- tally -->`: how many of all papers' numbers are judged;
 - `<!-- lungs NAME -->`: Dice and IoU of a shipped lung network.
@@ -34,6 +35,7 @@ from covid_keras.reporting.paper_page import comparison_report, paper_report
 from covid_keras.reporting.readme import (
     METRICS,
     audit_markdown,
+    claims_markdown,
     conventions_markdown,
     lungs_markdown,
     results_markdown,
@@ -49,6 +51,7 @@ PAGE = "RESULTS.md"
 OVERVIEW = Path("papers", PAGE)
 PICTURE = Path("papers", "accuracy.svg")
 AUDIT = re.compile(r"(?P<head><!-- audit (?P<paper>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+CLAIMS = re.compile(r"(?P<head><!-- claims( (?P<paper>\w+))? -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 LUNGS = re.compile(r"(<!-- lungs (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 CONVENTIONS = re.compile(r"(<!-- conventions (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TALLY = re.compile(r"(<!-- tally -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -200,10 +203,17 @@ def filled(text: str) -> str:
             return match[0]
         return f"{match['head']}{audit_markdown(paper)}{match['end']}"
 
+    def fill_claims(match: re.Match[str]) -> str:
+        name = match["paper"]
+        if name and name not in papers:
+            return match[0]
+        made = claims_markdown([papers[name]] if name else papers.values())
+        return f"{match['head']}{made}{match['end']}"
+
     def fill_conventions(match: re.Match[str]) -> str:
         return f"{match[1]}{conventions_markdown(FOLDER / f'{match[2]}_conventions.json')}{match[3]}"
 
-    text = AUDIT.sub(fill_audit, PLACE.sub(fill, text))
+    text = CLAIMS.sub(fill_claims, AUDIT.sub(fill_audit, PLACE.sub(fill, text)))
     text = TALLY.sub(lambda match: f"{match[1]}{tally_markdown(papers.values())}{match[2]}", text)
     text = LUNGS.sub(lambda match: f"{match[1]}{lungs_markdown(FOLDER / f'{match[2]}_dice.csv')}{match[3]}", text)
     return CONVENTIONS.sub(fill_conventions, text)

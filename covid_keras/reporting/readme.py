@@ -16,6 +16,7 @@ from covid_keras.evaluation.possibility import NO_TARGETS
 from covid_keras.paper.paper import Paper
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.audits import audit_of
+from covid_keras.reporting.claim_sections import excerpt_section
 from covid_keras.reporting.document import Section, TableEntry
 from covid_keras.reporting.entries import entries_of, tally_of
 from covid_keras.reporting.prose import prose
@@ -25,6 +26,8 @@ from covid_keras.reporting.tables import Cell, paper_tables
 from covid_keras.reporting.wording import NOTHING
 
 METRICS = ("sensitivity", "specificity", "accuracy")
+# Claims shown of each paper in the README of the suite, and in that of the paper.
+OF_EACH, OF_ONE = 2, 5
 TEXTS = ("covid_keras.reporting", "results.md")
 
 
@@ -71,6 +74,12 @@ def _line(row: str, column: str, cell: Cell) -> dict[str, str]:
 def tally_markdown(papers: Iterable[Paper]) -> str:
     """Return how many of the published numbers are judged so far."""
     return fragment(Section("", prose(*TEXTS, "tally", tally=tally_of(entries_of(papers)))))
+
+
+def claims_markdown(papers: Iterable[Paper]) -> str:
+    """Return how many claims hold, and the most prominent of them: two of each paper, or five of a single one."""
+    found = {entry.name: entry.claims for entry in entries_of(papers) if entry.claims}
+    return fragment(excerpt_section(found, OF_EACH if len(found) > 1 else OF_ONE))
 
 
 def audit_markdown(paper: Paper) -> str:

@@ -16,6 +16,7 @@ from covid_keras.commands.main import main
 from covid_keras.common.files import read_json, write_json
 from covid_keras.common.settings import as_plain
 from covid_keras.evaluation import load_published
+from covid_keras.paper.claims import claims_of
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_paper, load_papers
 from covid_keras.published.cells import LOST_TEXT
@@ -93,6 +94,10 @@ def edited(path: Path, target: Path | None = None, **provenance) -> dict:
 @pytest.mark.slow
 def test_the_committed_pages_are_made_of_the_committed_results(entries):
     made = {ROOT / OVERVIEW: overview_markdown(load_papers().values(), whole=False)}
+    first = made[ROOT / OVERVIEW].splitlines()[:60]
+    assert {"What holds here", "What does not hold here", "What nobody can know"} <= {
+        line.strip("# ").split(" (")[0] for line in first
+    }
     made |= {entry.paper.folder / PAGE: render(paper_report(entry), "md") for entry in entries.values()}
     for path, text in made.items():
         assert path.read_bytes().decode() == text, f"{path} and papers/*/results disagree: run `covid-keras publish`"
@@ -238,10 +243,13 @@ def test_every_cell_without_a_verdict_has_its_reason(entries):
 
 
 def test_what_leads_each_page(entries, report):
-    assert [one.title for one in report.sections][:3] == ["Judged numbers", "What it cost", "All published numbers"]
+    titles = ["What the papers claim, and what holds", "Judged numbers", "What it cost", "All published numbers"]
+    assert [one.title for one in report.sections][:4] == titles
     for entry in entries.values():
         page = paper_report(entry)
-        assert [one.title for one in page.sections][:2] == ["Judged numbers", "What it cost"]
+        assert [one.title for one in page.sections][:3] == ["What the paper claims", "Judged numbers", "What it cost"]
+        claims = [*page.sections[0].claims, *(one for part in page.sections[0].details for one in part.claims)]
+        assert {one.statement for one in claims} == {one.statement for one in claims_of(entry.paper).values()}
         for table in (table for one in page.sections for table in one.against):
             assert table.table.judged, "what is not judged is folded"
 

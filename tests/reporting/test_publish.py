@@ -26,6 +26,7 @@ from covid_keras.reporting.heat_shares import read_measured, write_measured
 from covid_keras.reporting.overview import headline
 from covid_keras.reporting.publish import (
     AUDIT,
+    CLAIMS,
     CONVENTIONS,
     LUNGS,
     OVERVIEW,
@@ -56,7 +57,7 @@ each_readme = pytest.mark.parametrize("path", readmes(), ids=lambda path: str(pa
 def test_readmes_say_what_the_json_says(path):
     text = path.read_text(encoding="utf-8")
     assert filled(text) == text
-    places = sum(len(place.findall(text)) for place in (PLACE, LUNGS, CONVENTIONS, AUDIT, TALLY))
+    places = sum(len(place.findall(text)) for place in (PLACE, LUNGS, CONVENTIONS, AUDIT, CLAIMS, TALLY))
     assert text.count("<!-- ") == 2 * places
     assert text.count("<!-- end -->") == places
 
@@ -79,10 +80,10 @@ def test_places_name_papers_and_profiles_that_exist(path):
 
 
 @pytest.mark.parametrize("name", sorted(name for name, paper in load_papers().items() if paper.published_path))
-def test_each_paper_has_one_table_and_its_audit_in_its_readme_and_all_proofs_in_its_page(name):
+def test_each_paper_has_its_claims_one_table_and_its_audit_in_its_readme_and_all_proofs_in_its_page(name):
     paper = load_paper(name)
     text = (paper.folder / "README.md").read_text(encoding="utf-8")
-    for pattern in (PLACE, AUDIT):
+    for pattern in (CLAIMS, PLACE, AUDIT):
         (place,) = pattern.finditer(text)
         assert place["paper"] == name
     table, proofs = audit_of(paper), (paper.folder / PAGE).read_text(encoding="utf-8")
@@ -173,6 +174,7 @@ def test_unknown_places_stay_as_they_are():
     text = (
         "a\n<!-- results nobody smoke -->\nby hand\n<!-- end -->\nb\n"
         "<!-- results covid_sdnet never -->\n<!-- end -->\n<!-- audit nobody -->\nby hand\n<!-- end -->\nc\n"
+        "<!-- claims nobody -->\nby hand\n<!-- end -->\n"
     )
     assert filled(text) == text
     assert filled("no place at all") == "no place at all"

@@ -11,7 +11,7 @@ import pytest
 from covid_keras import DISCLAIMER
 from covid_keras.data import write_image
 from covid_keras.data.phantom import phantom_image
-from covid_keras.reporting.publish import ROOT, readmes
+from covid_keras.reporting.publish import CLAIMS, ROOT, readmes
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -20,7 +20,9 @@ def test_the_first_page_is_short_and_needs_no_legend():
     assert len(TEXT.split()) <= 900
     assert not set("○⁼†‡§¶✓≈✗") & set(TEXT)
     assert DISCLAIMER.split(":")[1].strip() in " ".join(TEXT[:800].split())
-    assert TEXT.index("make reproduce-tabik") < TEXT.index("judged so far") < TEXT.index("| system |")
+    assert TEXT.index("make reproduce-tabik") < TEXT.index("| claim | paper |") < TEXT.index("judged so far")
+    (claims,) = CLAIMS.finditer(TEXT)
+    assert claims[0].count("\n| ") == 2 + 8
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,35 @@ def drawn(report: Report, title: str) -> FigureEntry:
     return next(entry for one in report.sections for entry in one.figures if entry.title == title)
 
 
+CLAIM = "where: Table V, source: abstract, kind: order, data: any, unprinted: nothing is"
+CLAIMS = f"""
+paper: tiny
+claims:
+  - {{id: better, statement: B is better than A., {CLAIM}, tests: [{{a: b, b: a, metric: accuracy}}]}}
+  - {{id: ill, statement: The ill are found., {CLAIM}, tests: [{{a: ill, metric: accuracy, above: 50}}]}}
+"""
+
+
+@pytest.mark.parametrize("written", ["before", "after", "never"])
+def test_claims_lead_and_those_of_systems_outside_the_run_are_folded(made, written):
+    path = made.paper.folder / "claims.yaml"
+    if written == "before":
+        path.write_text(CLAIMS, encoding="utf-8")
+    run = made.finished(systems=["a", "b"])
+    if written == "after":
+        path.write_text(CLAIMS, encoding="utf-8")
+    report = page_of(run)
+    titles = [one.title for one in report.sections if not one.empty]
+    assert ("What the paper claims" in titles) == (written != "never")
+    if written == "never":
+        return
+    claims = report.sections[0]
+    assert titles[0] == claims.title == "What the paper claims"
+    assert [one.statement for one in claims.claims] == ["B is better than A."]
+    assert [one.statement for part in claims.details for one in part.claims] == ["The ill are found."]
+    assert ("written down after the run" in claims.text) == (written == "after")
+
+
 def test_a_confusion_says_how_many_executions_it_sums(made, finished):
     figure = drawn(page_of(finished), "Confusion").figure
     assert "sum of 2 executions" in words_of(figure)
