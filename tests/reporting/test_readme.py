@@ -17,7 +17,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_first_page_is_short_and_needs_no_legend():
-    assert len(TEXT.split()) <= 900
+    assert len(CLAIMS.sub("", TEXT).split()) <= 760
     assert not set("○⁼†‡§¶✓≈✗") & set(TEXT)
     assert DISCLAIMER.split(":")[1].strip() in " ".join(TEXT[:800].split())
     assert TEXT.index("make reproduce-tabik") < TEXT.index("| claim | paper |") < TEXT.index("judged so far")
