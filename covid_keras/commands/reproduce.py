@@ -59,7 +59,7 @@ def add_parser(commands: Commands) -> None:
     add("--shard", default="1/1", metavar="I/N", help=text)
     text = "train N executions in parallel on this machine (default: from the profile)"
     add("--jobs", type=int, metavar="N", help=text)
-    text = "train an execution again, with those that build on it, such as fucitnet/repeat0-fold0; repeatable"
+    text = "train SYSTEM/repeatR-foldF and its successors again"
     add("--restart", action="append", default=[], metavar="EXECUTION", help=text)
     add("--dask", metavar="ADDRESS", help="train on a Dask cluster that shares the run folder")
 
@@ -111,6 +111,8 @@ def restart(run: RunFolder, places: Sequence[str]) -> None:
 
     Raises `UserError` for a place that the run does not have, or an execution that another process is training.
     """
+    if not places:
+        return
     known = {execution.address: execution for execution in run.executions()}
     for place in places:
         if place not in known:

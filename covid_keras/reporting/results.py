@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
+from covid_keras.common.errors import UserError
 from covid_keras.common.settings import parse_yaml
 from covid_keras.evaluation import (
     Grade,
@@ -290,8 +291,11 @@ class Results:
 
     def predictions_of(self, system: str) -> pd.DataFrame:
         """Return one system's predictions, with the scores of its own classes."""
-        frame = next(frame for frame in self.frames if (frame["system"] == system).any())
-        return frame[frame["system"] == system]
+        for frame in self.frames:
+            if (frame["system"] == system).any():
+                return frame[frame["system"] == system]
+        where = f"results of {self.paper.name}, profile {self.profile}"
+        raise UserError(where, f"have no predictions of {system}", "Publish the run again")
 
     # --- of a run folder
 

@@ -74,6 +74,11 @@ class RunSource:
     def _segmenters(self) -> PaperSegmenters | None:
         return getattr(self.paper, "segmenters", None)
 
+    @property
+    def segmenters(self) -> dict[str, Path]:
+        """Name -> folder of the paper's own segmenters that are trained."""
+        return {name: self._segmenters.folders(self.run)[name] for name in self.segmented} if self._segmenters else {}
+
     @cached_property
     def segmented(self) -> dict[str, dict[str, Any]]:
         """Name -> record of the paper's own segmenters that are trained."""

@@ -67,7 +67,7 @@ def images(of_label: dict[str, list[str]], **columns: list[str]) -> pd.DataFrame
 def results_of(frames, folder=Path(), cohort=None, parts=None, chosen="16") -> MadeResults:
     """Results of one repeat of two folds; `chosen` is the depth that validation chose everywhere."""
     table = images({labels.OTHER: IDS, labels.PNEUMONIA: ["nih"]}) if cohort is None else cohort
-    run = made_run(PAPER, SimpleNamespace(table=table), protocol=SimpleNamespace(options={}))
+    run = made_run(PAPER, SimpleNamespace(table=table), protocol=SimpleNamespace(options={}, paper="arias_vgg19"))
     run.part = lambda repeat, fold: pd.Series(parts[fold])
     executions = {
         system: [

@@ -26,6 +26,7 @@ from papers.arias_vgg19.networks import FRONTAL_CLASS, LATERAL_CLASS, VERDICTS, 
 from papers.arias_vgg19.paper import PAPER
 from papers.arias_vgg19.settings import UNETS
 from papers.arias_vgg19.systems import DEPTHS, Filtered, SourceControl
+from tests.helpers.executions import RECORD
 
 COVID_STAND_IN = {labels.COVID_PA, labels.COVID_AP, labels.COVID_LATERAL}
 CLASSIFIERS = [f"{name}_{part}" for name in EXPERIMENTS for part in PARTS]
@@ -254,8 +255,8 @@ def _done(run: RunFolder, name: str = "view") -> Execution:
     execution = run.execution(name, 0, 0)
     execution.folder.mkdir(parents=True, exist_ok=True)
     execution.predictions.write_text("predictions")
-    record = dict.fromkeys(("seconds", "epochs", "best_epoch", "versions", "machine", "device", "revision"), 0)
-    write_json(execution.record, record | {"predictions_sha256": sha256_of(execution.predictions)})
+    record = RECORD | {"run": run.identity, "predictions_sha256": sha256_of(execution.predictions)}
+    write_json(execution.record, record)
     (execution.folder / VERDICTS).unlink(missing_ok=True)
     return execution
 

@@ -71,7 +71,7 @@ def test_the_defaults_are_the_papers():
 
 def test_a_mapping_of_augmentation_is_all_there_is():
     options = {"masks": "resunet", "segmenter": {"augmentation": {"rotation": 5.0, "flip": True}}}
-    moved = ResUNetKind().augmentation(segmenter_settings(SimpleNamespace(options=options)))
+    moved = ResUNetKind().augmentation(segmenter_settings(SimpleNamespace(options=options, paper="hertel_ensemble")))
     assert moved == Augmentation(rotation=5.0, flip=True)
 
 
@@ -88,7 +88,7 @@ def test_a_mapping_of_augmentation_is_all_there_is():
 )
 def test_what_cannot_be_trained_is_named(wrong, words):
     with pytest.raises(UserError, match=words):
-        segmenter_settings(SimpleNamespace(options={"segmenter": wrong}))
+        segmenter_settings(SimpleNamespace(options={"segmenter": wrong}, paper="hertel_ensemble"))
 
 
 def test_the_shipped_u_net_marks_where_the_protocol_says_so(tmp_path):

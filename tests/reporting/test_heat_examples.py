@@ -122,8 +122,10 @@ def test_the_shares_of_a_whole_set_are_of_the_layer_named(monkeypatch, kind, lay
     model, images = network(), np.random.default_rng(2).random((3, 32, 32, 1), np.float32)
     masks = np.zeros((3, 32, 32), np.uint8)
     masks[:, :10, :9] = 255
-    frame = pd.DataFrame({"image_id": list("abc"), "patient_id": list("abc")}).assign(repeat=0, fold=0, split="test")
-    monkeypatch.setattr(lung_heat, "_batches", lambda *given: [(images, masks)])
+    frame = pd.DataFrame({"image_id": list("abc"), "patient_id": list("abc")})
+    frame = frame.assign(repeat=0, fold=0, split="test", predicted="N", label="N")
+    batch = lung_heat._Batch(model, images, masks, 0)
+    monkeypatch.setattr(lung_heat, "_batches", lambda *given: iter([batch]))
     execution = SimpleNamespace(system=removed(kind), repeat=0, fold=0, network=model)
     results = SimpleNamespace(
         executions_of=lambda name: [(execution, {})],

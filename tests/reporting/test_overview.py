@@ -173,7 +173,8 @@ def test_an_excerpt_shows_the_papers_own_systems():
 @pytest.mark.slow
 def test_one_other_number_makes_another_text(copied):
     before = overview_markdown([copied])
-    assert before == overview_markdown([load_paper(TABIK)])
+    numbers = "## Judged numbers"  # the copy has no claims
+    assert before.split(numbers)[1] == overview_markdown([load_paper(TABIK)]).split(numbers)[1]
     path = copied.folder / "results" / "cpu.json"
     value = read_json(path)
     metric = value["systems"]["covid_sdnet"]["metrics"]["accuracy"]
@@ -271,9 +272,14 @@ def test_the_figure_names_each_system_once_and_has_the_papers_own_bar(report):
     # The pretrained COVID-CAPS has an impossible accuracy, and another target; Table VII's five are explained.
     assert list(rows["refuted"]) == [False] * 7 + [True] * 5
     assert [text.get_text().split()[0] for text in figure.legends[0].get_texts()] == ["paper", "paper,", "ours"]
-    assert len(entry.figure.axes) == sum(
-        len(committed_profiles(one)) for one in load_papers().values() if one.published_path
-    )
+    committed = [
+        read_json(one.folder / "results" / f"{profile}.json")["systems"].values()
+        for one in load_papers().values()
+        if one.published_path
+        for profile in committed_profiles(one)
+    ]
+    with_accuracy = [systems for systems in committed if any("accuracy" in found["metrics"] for found in systems)]
+    assert len(entry.figure.axes) == len(with_accuracy)
     for nothing in ({}, {"empty": rows[:0]}):
         with pytest.raises(ValueError, match="no number"):
             headline_figure(nothing, "", "")
@@ -389,5 +395,5 @@ def test_a_wide_table_of_the_paper_is_set_in_narrow_columns(report):
 def test_a_segmenter_has_the_name_of_the_papers_row(entries, report):
     assert entries["arias_vgg19"].results[0].titles["unet1"] == "U-Net 1"
     text = render(report, "md")
-    assert "0 cells: not run" not in text
+    assert not re.search(r"(?<!\d)0 cells: not run", text)
     assert "Published: as computed by the authors' code" in text
