@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.data.cohort import SEVERITIES
 from covid_keras.evaluation import counts
 from covid_keras.evaluation.ensembles import average_predictions
 from covid_keras.evaluation.estimates import Execution, Sample
-from covid_keras.evaluation.metrics import confusion_shares, executions_of, percent
+from covid_keras.evaluation.metrics import SEVERITY_PREFIX, confusion_shares, executions_of, percent
 from covid_keras.evaluation.own_tables import OwnPredictions
 from covid_keras.evaluation.thresholds import apply_thresholds, choose_thresholds
 from covid_keras.evaluation.uncertainty import RESAMPLES, patient_weights
@@ -280,7 +281,7 @@ class ClaimMetrics:
         Raises
         ------
         NotTestable
-            If nothing is measured.
+            If nothing is measured, or no image has the severity level of the metric.
         UserError
             If the metric is not computed from what is measured.
         """
@@ -291,6 +292,8 @@ class ClaimMetrics:
             self._drawn[key] = self._draw(side, rows, patients)
         found = self._drawn[key]
         if _name(side) not in found.values:
+            if side.metric.removeprefix(SEVERITY_PREFIX) in SEVERITIES:
+                raise NotTestable(f"no test image of {side.systems[0]} has the level of {side.metric}")
             known = ", ".join(found.values)
             raise UserError(f"metric {side.metric}", f"is not computed for {side.systems[0]}", f"Use one of {known}")
         return found

@@ -125,6 +125,7 @@ def right_of(metrics: ClaimMetrics, system: str, repeat: int) -> float:
         ({"a": "good", "metric": "accuracy", "part": "validation"}, "not testable here"),
         ({"a": "good", "metric": "accuracy_tuned", "less": "accuracy"}, "not testable here"),
         ({"a": "good", "metric": "sd_accuracy", "below": 5}, "not testable here"),
+        ({"a": "good", "metric": "accuracy_Severe", "less": "accuracy"}, "not testable here"),
         ({"a": ("good", "far"), "b": "good", "metric": "accuracy"}, "not testable here"),
     ],
 )  # fmt: skip
