@@ -1,13 +1,9 @@
 """Sources of results: a run folder, or the committed results in `papers/<paper>/results/`.
 
 Both kinds of `Source` have `paper`, `profile`, `systems` and `provenance`; `frames`, the predictions, one table per set
-<<<<<<< HEAD
-of classes; `shares` and `costs`, the shares of heat in the lungs and the cost per image (may be empty); and `measured`,
-every metric of every system and stage (mean, std over executions, 95 % interval).
-=======
-of classes; `shares`, the shares of heat in the lungs (may be empty); `segmenters`, the folders of the paper's own
-segmenters; and `measured`, every metric of every system and stage (mean, std over executions, 95 % interval).
->>>>>>> 720135f (wip2)
+of classes; `shares` and `costs`, the shares of heat in the lungs and the cost per image (may be empty); `segmenters`,
+the folders of the paper's own segmenters; and `measured`, every metric of every system and stage (mean, std over
+executions, 95 % interval).
 """
 
 from __future__ import annotations
