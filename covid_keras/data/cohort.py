@@ -30,6 +30,7 @@ from covid_keras.common.tables import (
 TEXT_COLUMNS = ("image_id", "path", "patient_id", "source", "label", "view", "severity", "mask_path")
 COLUMNS = ("image_id", "path", "patient_id", "source", "label", "view", "severity", "extent", "mask_path")
 REQUIRED = ("image_id", "path", "patient_id", "label")
+NUMBERS = ("age", "follow_up")  # further columns that are not text
 SEVERITIES = ("Normal-PCR+", "Mild", "Moderate", "Severe")
 MAX_EXTENT = 8.0
 # Spellings of the views (by `word_key`); others are kept as they are.
@@ -269,7 +270,8 @@ class Cohort:
         ----------
         path : str or Path
             A CSV file (see `covid_keras.common.tables.read_table`). Relative `path` and `mask_path` cells are relative
-            to the folder of the CSV file. Other columns are read as text.
+            to the folder of the CSV file. `age` (years) and `follow_up` are numbers, NaN where a cell is not a number. Other
+            columns are read as text.
         classes : sequence of str, optional
             The labels in class order. Default: the sorted labels found.
 
@@ -286,6 +288,8 @@ class Cohort:
                 table[column] = [str((path.parent / cell).resolve()) if cell else "" for cell in cells]
         if "extent" in table.columns:
             table["extent"] = table["extent"].replace("", np.nan)
+        for column in table.columns.intersection(NUMBERS):
+            table[column] = pd.to_numeric(table[column], errors="coerce")
         if not classes:
             table["label"], _ = one_spelling(table["label"], word_key)
         return cls(table, tuple(classes) if classes else tuple(sorted(set(table["label"]))), path.name)

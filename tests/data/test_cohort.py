@@ -98,6 +98,14 @@ def test_csv_round_trip_and_relative_paths(cohort: Cohort, tmp_path) -> None:
     assert own.table.loc[0, "patient_id"] == "007", "ids are text, their zeros stay"
 
 
+def test_ages_and_follow_ups_stay_numbers_in_a_csv_file(cohort: Cohort, tmp_path) -> None:
+    full = Cohort(table(age=[31, np.nan, 7.5, 80], follow_up=[0, 1, 2, 11]), ("N", "P"))
+    again = Cohort.from_csv(full.to_csv(tmp_path / "cohort.csv"), ("N", "P")).table
+    assert (again["age"] // 10).tolist()[2:] == [0, 8]
+    assert again["age"].isna().tolist() == [False, True, False, False]
+    assert again["follow_up"].mean() == 3.5
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

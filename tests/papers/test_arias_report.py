@@ -337,12 +337,12 @@ def test_part_e_is_not_said_to_be_free_of_disease(drawn):
 
 def test_follow_ups_are_told_where_the_collection_has_them():
     of_label = {labels.NORMAL: ["a", "b"], labels.PNEUMONIA: ["c", "d"], labels.OTHER: ["e"]}
-    table = images(of_label, follow_up=["1", "2.0", "10", "", ""])
+    table = images(of_label, follow_up=[1, 2, 10, np.nan, np.nan])
     found = comparisons.follow_ups(table, ["exp1", "finding"])
     assert found == {"normal": 1.5, "pneumonia": 10}
     assert "1.50 (normal) and 10.00 (pneumonia)." in prose(*report.PROSE, "frame", controls=[], follow_up=found)
     assert comparisons.follow_ups(table, ["exp1"]) == {}
-    assert comparisons.follow_ups(table.assign(follow_up=["1", "2", "", "", "7"]), ["finding"]) == {}
+    assert comparisons.follow_ups(table.assign(follow_up=[1, 2, np.nan, np.nan, 7]), ["finding"]) == {}
     assert comparisons.follow_ups(table.drop(columns="follow_up"), ["finding"]) == {}
 
 

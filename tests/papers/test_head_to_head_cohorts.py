@@ -138,6 +138,13 @@ def test_matched_classes_are_balanced_within_each_view_and_age_band():
     assert sorted(counts["normal"]) == [1, 2, 3], "as many as the rarer class has"
 
 
+def test_a_cohort_that_was_written_and_read_again_is_matched_alike(tmp_path):
+    table = rows(("normal", "AP", 31, 7), ("pneumonia", "AP", 39, 3), ("pneumonia", "AP", np.nan, 2))
+    table = table.assign(image_id=[f"i{row}" for row in range(len(table))], patient_id="p", path="x.png")
+    again = Cohort.from_csv(Cohort(table, ("normal", "pneumonia")).to_csv(tmp_path / "cohort.csv")).table
+    assert (matched(again, ("normal", "pneumonia"), 0) == matched(table, ("normal", "pneumonia"), 0)).all()
+
+
 def test_matching_draws_by_the_seed():
     table = rows(("normal", "AP", 31, 30), ("pneumonia", "AP", 31, 5))
     masks = [matched(table, ("normal", "pneumonia"), seed).tolist() for seed in (1, 1, 2)]

@@ -149,6 +149,5 @@ def follow_ups(table: pd.DataFrame, tasks: Collection[str]) -> dict[str, float]:
     """Return the mean follow-up number per class of the control "finding", if both classes have one."""
     if "finding" not in tasks or "follow_up" not in table.columns:
         return {}
-    numbers = pd.to_numeric(table["follow_up"], errors="coerce")
-    means = numbers.groupby(table["label"].map(CONTROLS["finding"][1])).mean().dropna()
+    means = table["follow_up"].groupby(table["label"].map(CONTROLS["finding"][1])).mean().dropna()
     return means.to_dict() if len(means) == 2 else {}
