@@ -67,7 +67,7 @@ class LayerGradients:
         self.model = model
         self.layer = spatial_layer(model, layer)
         head = output_layer(model)
-        self._linear = _linear_copy(head) if score == "logit" and hasattr(head, "activation") else None
+        self._linear = linear_copy(head) if score == "logit" and hasattr(head, "activation") else None
         before = model.outputs[0] if self._linear is None else head.input
         self._parts = keras.Model(model.inputs, [self.layer.output, before, model.outputs[0]])
         # One trace for all batch sizes; otherwise TensorFlow warns about retracing.
@@ -119,7 +119,7 @@ def class_scores(outputs: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.where(classes == 1, outputs[:, 0], 1 - outputs[:, 0])
 
 
-def _linear_copy(head: keras.layers.Layer) -> keras.layers.Layer:
+def linear_copy(head: keras.layers.Layer) -> keras.layers.Layer:
     """Return the output layer without its activation, with the same weights."""
     copy = type(head).from_config({**head.get_config(), "activation": "linear"})
     copy.build(head.input.shape)

@@ -133,11 +133,7 @@ def show_radiograph(
 
 
 def show_heat(axes: Axes, case: Explanation, heat: np.ndarray, title: str) -> None:
-    show_radiograph(axes, case.image, case.mask, title)
-    # Cold regions stay transparent, so that the anatomy remains visible.
-    painted = colormaps[HEAT_MAP](heat)
-    painted[..., 3] = 0.72 * np.sqrt(np.clip(heat, 0, 1))
-    axes.imshow(painted)
+    show_radiograph(axes, _painted(case.image, heat), case.mask, title)
     if case.mask is None:
         return
     share, chance = heat_in_lungs(heat, case.mask), lung_area_share(case.mask)
@@ -145,6 +141,13 @@ def show_heat(axes: Axes, case: Explanation, heat: np.ndarray, title: str) -> No
     if chance == 0:
         found = "no lungs found"
     axes.set_xlabel(f"{found}\n(lungs: {100 * chance:.0f} % of the picture)")
+
+
+def _painted(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Return the picture under its heat map, (H, W, 3) uint8. Cold regions show the anatomy."""
+    opacity = 0.72 * np.sqrt(np.clip(heat, 0, 1))[..., None]
+    colours = colormaps[HEAT_MAP](heat, bytes=True)[..., :3]
+    return np.rint(opacity * colours + (1 - opacity) * image[..., None]).astype(np.uint8)
 
 
 def colour_bar(

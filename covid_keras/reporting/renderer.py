@@ -1,6 +1,6 @@
 """Render a `Report` as HTML, Markdown or LaTeX.
 
-The HTML page is self-contained: figures are inlined as SVG, or as PNG if they contain pictures. Markdown names the
+The HTML page is self-contained: figures are inlined as SVG, or as WebP if they contain pictures. Markdown names the
 figures, and shows those that have a file. LaTeX contains the tables of paper against ours.
 """
 
@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
 from covid_keras.common.files import atomic_path, write_text
 from covid_keras.published.facts import table_title
@@ -31,7 +34,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Kind = Literal["html", "md", "tex"]
-PICTURE_DPI = 144
+# Pictures of 320 pixels in three columns (`reporting.examples.SIDE`, `style.WIDTH`) are shown pixel by pixel.
+PICTURE_DPI = 120
+WEBP_QUALITY = 80
+WEBP_SIDE = 16_383  # the format's longest side, pixels
 _LATEX = {
     "✓": r"$\checkmark$",
     "≈": r"$\approx$",
@@ -65,7 +71,7 @@ _LATEX = {
 }
 
 
-_ENCODED: WeakKeyDictionary[Figure, tuple[Literal["png", "svg"], bytes]] = WeakKeyDictionary()
+_DRAWN: WeakKeyDictionary[Figure, bytes | Image.Image] = WeakKeyDictionary()
 
 
 def render(report: Report, kind: Kind = "html") -> str:
@@ -95,15 +101,16 @@ def write_report(path: str | Path, report: Report) -> Path:
 
 
 def write_figures(folder: Path, report: Report) -> list[Path]:
-    """Write every figure of a report as the page shows it, named by its position and title; return the files.
+    """Write every figure of a report, named by its position and title; return the files.
 
-    Figures of numbers are SVG, those that hold pictures PNG. Such files of an earlier report are removed.
+    Figures of numbers are SVG, those that hold pictures PNG, without loss. Such files of an earlier report are removed.
     """
     written: list[Path] = []
     for section in report.sections:
         for entry in _figures_of(section):
             words = re.sub(r"[^a-z0-9]+", "-", entry.title.lower()).strip("-")[:80]
-            kind, content = _encoded(entry.figure)
+            found = _drawn_once(entry.figure)
+            kind, content = ("svg", found) if isinstance(found, bytes) else ("png", _encoded(found, "png"))
             written.append(folder / f"{len(written) + 1:02d}-{words}.{kind}")
             with atomic_path(written[-1]) as temporary:
                 temporary.write_bytes(content)
@@ -137,22 +144,41 @@ def drawn(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
     return buffer.getvalue()
 
 
-def _encoded(figure: Figure) -> tuple[Literal["png", "svg"], bytes]:
-    """Return a figure's kind and bytes: PNG if it contains pictures, else SVG; drawn once for page and file."""
-    if figure not in _ENCODED:
-        holds_pictures = any(image.get_array().size > 10_000 for axes in figure.axes for image in axes.images)
-        kind: Literal["png", "svg"] = "png" if holds_pictures else "svg"
-        _ENCODED[figure] = kind, drawn(figure, kind)
-    return _ENCODED[figure]
+def _drawn_once(figure: Figure) -> bytes | Image.Image:
+    """Return a figure as SVG, or as pixels if it contains pictures; drawn once for page and file."""
+    if figure not in _DRAWN:
+        holds_pictures = sum(image.get_array().size for axes in figure.axes for image in axes.images) > 10_000
+        _DRAWN[figure] = _pixels(figure) if holds_pictures else drawn(figure, "svg")
+    return _DRAWN[figure]
+
+
+def _pixels(figure: Figure) -> Image.Image:
+    """Draw a figure of pictures. `savefig` would draw it twice, once for the layout alone."""
+    with report_style():
+        figure.set_dpi(PICTURE_DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def _encoded(pixels: Image.Image, kind: Literal["png", "webp"]) -> bytes:
+    buffer = io.BytesIO()
+    pixels.save(buffer, kind, **({"quality": WEBP_QUALITY} if kind == "webp" else {"compress_level": 4}))
+    return buffer.getvalue()
 
 
 def inline_figure(figure: Figure, alternative: str) -> Markup:
     """Return a figure as an `<img>` with a data URI."""
-    kind, content = _encoded(figure)
+    found = _drawn_once(figure)
+    if isinstance(found, bytes):
+        kind, content = "svg+xml", found
+    else:
+        kind = "webp" if max(found.size) <= WEBP_SIDE else "png"
+        content = _encoded(found, kind)
     data = base64.b64encode(content).decode("ascii")
     width, height = (round(96 * side) for side in figure.get_size_inches())
     return Markup(
-        f'<img src="data:image/{"svg+xml" if kind == "svg" else kind};base64,{data}" alt="{html.escape(alternative)}" '
+        f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(alternative)}" '
         f'width="{width}" height="{height}">'
     )
 

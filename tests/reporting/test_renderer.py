@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from covid_keras import DISCLAIMER
 from covid_keras.common.errors import UserError
@@ -25,6 +26,7 @@ from covid_keras.reporting import (
     render,
     write_report,
 )
+from covid_keras.reporting.renderer import PICTURE_DPI, WEBP_SIDE, write_figures
 from covid_keras.reporting.tables import Cell
 from tests.helpers.pages import Page
 
@@ -100,9 +102,9 @@ def test_nothing_is_fetched_from_outside(text):
 def test_figures_are_inline_with_alternative_text(text):
     images = Page(text).all("img")
     kinds = [image["src"].split(";")[0].removeprefix("data:image/") for image in images]
-    assert kinds == ["svg+xml", "svg+xml", "png"]
+    assert kinds == ["svg+xml", "svg+xml", "webp"]
     assert base64.b64decode(images[0]["src"].split(",")[1]).lstrip().startswith(b"<?xml")
-    assert base64.b64decode(images[2]["src"].split(",")[1]).startswith(b"\x89PNG")
+    assert base64.b64decode(images[2]["src"].split(",")[1]).startswith(b"RIFF")
     assert [image["alt"] for image in images] == ["Table V, drawn", f"Confusion {NASTY}. {NASTY}", "Lungs"]
 
 
@@ -137,8 +139,21 @@ def test_the_size_stays_in_bounds_with_many_pictures(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (256, 256), dtype=np.uint8)
     pictures = [FigureEntry(str(i), "", picture_of(noise)) for i in range(4)]
     path = write_report(tmp_path / "report.html", Report("Pictures", sections=[Section("All", figures=pictures)]))
-    assert path.stat().st_size < 6e6
+    assert path.stat().st_size < 1e6
     assert path.read_text(encoding="utf-8").endswith("</html>\n")
+
+
+def test_pictures_are_webp_on_the_page_and_png_as_files_or_where_too_tall_for_webp(tmp_path):
+    sides = {"wide": (4, 2), "tall": (1, WEBP_SIDE / PICTURE_DPI + 1)}
+    figures = []
+    for title, size in sides.items():
+        figures.append(FigureEntry(title, "", picture_of(np.full((128, 128), 90, np.uint8))))
+        figures[-1].figure.set_size_inches(size)
+    report = Report("Pictures", sections=[Section("All", figures=figures)])
+    kinds = [image["src"][:16] for image in Page(render(report)).all("img")]
+    assert kinds == ["data:image/webp;", "data:image/png;b"]
+    for path, size in zip(write_figures(tmp_path, report), sides.values(), strict=True):
+        assert Image.open(path).size == tuple(int(PICTURE_DPI * side) for side in size), path.name
 
 
 def test_an_unwritable_place_is_one_clear_line(tmp_path):
