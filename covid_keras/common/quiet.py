@@ -1,14 +1,19 @@
-"""Import TensorFlow without its start-up messages, which bypass Python's logging."""
+"""Silence what libraries write to standard error past Python's logging."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_EVERYTHING = re.compile(rb".+", re.DOTALL)
+# Reentrant, because an import may happen while a file is read.
+_TURN = threading.RLock()
 
 
 def import_tensorflow() -> None:
@@ -38,35 +43,48 @@ def quiet_import() -> Iterator[None]:
         return
     is_ours = _LEVEL not in os.environ
     os.environ.setdefault(_LEVEL, "3")
+    imported, said = False, []
     try:
-        with _standard_error_aside():
+        with standard_error_aside() as said:
             yield
+            imported = "tensorflow" in sys.modules
     finally:
         if is_ours:
             os.environ.pop(_LEVEL, None)
+        if not imported:
+            _write_back(said)
 
 
 @contextlib.contextmanager
-def _standard_error_aside() -> Iterator[None]:
-    if sys.stderr:  # None without a console
-        sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # closed: nothing to silence
-        yield
-        return
-    with tempfile.TemporaryFile() as aside:
-        os.dup2(aside.fileno(), 2)
-        imported = False
+def standard_error_aside(pattern: re.Pattern[bytes] = _EVERYTHING) -> Iterator[list[bytes]]:
+    """Divert what is written to file descriptor 2, to which C libraries write; one block at a time.
+
+    Yields a list. After the block it holds the matches of `pattern`; everything else is printed then.
+    """
+    said: list[bytes] = []
+    with _TURN, tempfile.TemporaryFile() as aside:
+        if sys.stderr:  # None without a console
+            sys.stderr.flush()
         try:
-            yield
-            imported = "tensorflow" in sys.modules
+            kept = os.dup(2)
+        except OSError:  # closed: nothing to divert
+            yield said
+            return
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield said
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-            if not imported:
-                aside.seek(0)
-                os.write(2, aside.read())
+            aside.seek(0)
+            text = aside.read()
+            said += pattern.findall(text)
+            _write_back([pattern.sub(b"", text)])
+
+
+def _write_back(said: list[bytes]) -> None:
+    if text := b"".join(said):
+        os.write(2, text)
 
 
 def grow_memory() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from covid_keras.common.errors import UserError
 from covid_keras.data import dicom_display as display
-from covid_keras.data.jpeg import check_jpeg
+from covid_keras.data.dicom_frames import check_frame, jpeg_frame
 from covid_keras.data.picture import DECODE_ERRORS, Picture, check_finite, check_size, damaged, luma, small_colours
 
 if TYPE_CHECKING:
@@ -144,45 +144,33 @@ def _guessed_syntax(pydicom: Any, data: Dataset) -> Any:
         frame = _first_frame(pydicom, data)
         if frame[:2] != b"\xff\xd8":
             return uid.JPEG2000 if frame[:2] == b"\xff\x4f" or frame[4:6] == b"jP" else uid.RLELossless
-        marker = (_jpeg_frame(frame) or (0, 0))[0]
+        found = jpeg_frame(frame)
         return {0xC0: uid.JPEGBaseline8Bit, 0xC3: uid.JPEGLossless, 0xF7: uid.JPEGLSLossless}.get(
-            marker, uid.JPEGExtended12Bit
+            found.marker if found else 0, uid.JPEGExtended12Bit
         )
     explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
     return uid.ImplicitVRLittleEndian if implicit else explicit
 
 
-def _jpeg_frame(stream: bytes) -> tuple[int, int] | None:
-    """Return marker and bits per channel from the frame header of a JPEG stream; None if there is no frame header."""
-    place = 2
-    while place + 5 <= len(stream) and stream[place] == 0xFF:
-        marker = stream[place + 1]
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return marker, stream[place + 4]
-        place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
-    return None
-
-
 def _decode(path: Path, data: Dataset) -> np.ndarray:
     pydicom = _pydicom(path)
     try:
-        frame, known = b"", None
-        if data.file_meta.TransferSyntaxUID.name.startswith("JPEG ") and data.SamplesPerPixel == 1:
+        if data.file_meta.TransferSyntaxUID.is_encapsulated:
             frame = _first_frame(pydicom, data)
-        if known := _jpeg_frame(frame):
-            # Some files declare 16 bits but store 8: trust the stream.
-            data.BitsAllocated = 8 if known[1] <= 8 else 16
-            data.BitsStored = min(data.BitsStored, data.BitsAllocated)
-            data.HighBit = data.BitsStored - 1
+            check_frame(path, frame, int(data.Rows), int(data.Columns), data.SamplesPerPixel * data.BitsAllocated // 8)
+            if data.SamplesPerPixel == 1 and frame[:2] == b"\xff\xd8" and (known := jpeg_frame(frame)):
+                # Some files declare 16 bits but store 8: trust the stream.
+                data.BitsAllocated = 8 if known.bits <= 8 else 16
+                data.BitsStored = min(data.BitsStored, data.BitsAllocated)
+                data.HighBit = data.BitsStored - 1
         # `stored_bits` handles unused bits, because pydicom always assumes them to be the highest.
-        stored = pydicom.pixels.pixel_array(data, correct_unused_bits=False)
+        return pydicom.pixels.pixel_array(data, correct_unused_bits=False)
     except RuntimeError as error:  # covers NotImplementedError
+        if "exceptions were raised" in str(error):  # by the decoders
+            raise damaged(path, f"its {data.file_meta.TransferSyntaxUID.name} pixels") from error
         raise UserError(path, f"its compression cannot be decoded ({error})", _EXTRA) from error
     except DECODE_ERRORS as error:
         raise damaged(path, error) from error
-    if known and known[0] <= 0xC2 and stored.dtype == np.uint8:
-        check_jpeg(path, frame)
-    return stored
 
 
 def _from_palette(path: Path, stored: np.ndarray, header: Dataset) -> np.ndarray:

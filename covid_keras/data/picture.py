@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from covid_keras.common.errors import UserError
 
 MIN_SIDE = 16
 MAX_SIDE = 12_000
+# Largest image in bytes as stored in the file: four per pixel of the largest one.
+MAX_BYTES = 4 * MAX_SIDE**2
 # Colours are downscaled by an integer factor to about this size.
 _COLOUR_SIDE = 256
 # ITU-R 601 in 65,536ths, as in Pillow: integers keep grey stored as colour exact.
@@ -24,7 +27,7 @@ _LUMA = (19_595, 38_470, 7_471)
 # Errors of the decoders on damaged files; other errors are bugs.
 DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, AttributeError,
-    NotImplementedError, ArithmeticError, zlib.error,
+    NotImplementedError, ArithmeticError, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 
 # EXIF orientation -> transform that turns the image upright.
@@ -112,19 +115,36 @@ def small_colours(colours: Image.Image | np.ndarray) -> np.ndarray:
     return np.asarray(colours.reduce(max(1, max(colours.size) // _COLOUR_SIDE)))
 
 
-def check_size(path: Path, height: int, width: int) -> None:
-    """Raise `UserError` if a side is shorter than `MIN_SIDE` or longer than `MAX_SIDE` pixels."""
+def check_size(path: Path, height: int, width: int, depth: int = 1) -> None:
+    """Check the size that a file states, before its pixels are read.
+
+    Raises `UserError` if a side is shorter than `MIN_SIDE` or longer than `MAX_SIDE` pixels, or the pixels of `depth`
+    bytes each are larger than `MAX_BYTES`.
+    """
     if min(height, width) < MIN_SIDE:
         problem = f"must have at least {MIN_SIDE} pixels per side (got {width}x{height})"
         raise UserError(path, problem, "Download the full image, or remove it")
     if max(height, width) > MAX_SIDE:
         raise UserError(path, f"must have at most {MAX_SIDE} pixels per side (got {width}x{height})", "Scale it down")
+    if height * width * depth > MAX_BYTES:
+        problem = f"must have at most {MAX_BYTES // depth:,} pixels of {depth} bytes (got {width}x{height})"
+        raise UserError(path, problem, "Scale it down, or save it as grey PNG")
 
 
 def check_finite(path: Path, values: np.ndarray) -> None:
     """Raise `UserError` if values are not finite numbers."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UserError(path, "has NaN or infinite values", "Replace them, and save it as 16-bit PNG")
+
+
+def unpacks_to(size: int, packed: bytes) -> bool:
+    """Whether run-length encoded bytes (PackBits, as in TIFF and DICOM) unpack to `size` bytes; zeros may follow."""
+    total = place = 0
+    while total < size and place < len(packed):
+        run = packed[place]
+        total += run + 1 if run < 128 else 257 - run if run > 128 else 0
+        place += run + 2 if run < 128 else 2 if run > 128 else 1
+    return total == size and place <= len(packed) and not packed[place:].strip(b"\0")
 
 
 def damaged(path: Path, error: Exception | str) -> UserError:

@@ -19,7 +19,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _CRITICAL = (b"PLTE", b"tRNS", b"IDAT", b"IEND")
-_USEFUL = (b"eXIf", b"gAMA", b"pHYs", b"sRGB")
+_USEFUL = (b"acTL", b"eXIf", b"gAMA", b"pHYs", b"sRGB")
+_LONGEST_USEFUL = 1 << 20
 # First column and row, and their steps, of the seven passes of an interlaced file and the single pass of a plain one.
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _PLAIN = ((0, 0, 1, 1),)
@@ -96,25 +97,37 @@ def _read_chunk(path: Path, stream: BinaryIO, chunks: dict[bytes, bytearray], pi
         raise damaged(path, "it ends before its last chunk")
     length, name = struct.unpack(">I4s", start)
     if name == b"fdAT":
-        raise UserError(path, "is animated", "Save one radiograph per file")
-    if name not in _CRITICAL + _USEFUL or (name == b"IDAT" and not pixels):
+        raise _animated(path)
+    if (
+        name not in _CRITICAL + _USEFUL
+        or (name == b"IDAT" and not pixels)
+        or (name in _USEFUL and length > _LONGEST_USEFUL)
+    ):
         stream.seek(length + 4, os.SEEK_CUR)
         return
     body = stream.read(length)
+    if name == b"acTL" and body[:4] != b"\0\0\0\1":  # the number of frames
+        raise _animated(path)
     if stream.read(4) == _checksum(name, body):
         chunks.setdefault(name, bytearray()).extend(body)
     elif name in _CRITICAL:
         raise damaged(path, f"chunk {name.decode()} is truncated or has a wrong checksum")
 
 
+def _animated(path: Path) -> UserError:
+    return UserError(path, "is animated", "Save one radiograph per file")
+
+
 def _inflated(path: Path, header: Header, deflated: bytes | bytearray) -> bytes:
-    expected = header.decoded_bytes()
+    expected, decoder = header.decoded_bytes(), zlib.decompressobj()
     try:
-        found = zlib.decompressobj().decompress(deflated, expected)
+        found = decoder.decompress(deflated, expected + 1)
     except zlib.error as error:
         raise damaged(path, error) from error
     if len(found) < expected:
         raise damaged(path, f"it has only {100 * len(found) // expected} % of its pixels")
+    if not decoder.eof:
+        raise damaged(path, f"it has more pixels than an image of {header.width}x{header.height}, or no checksum")
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.quiet import standard_error_aside
 from covid_keras.data.jpeg import check_jpeg
 from covid_keras.data.picture import (
     DECODE_ERRORS,
@@ -30,6 +32,7 @@ from covid_keras.data.picture import (
 )
 from covid_keras.data.png import Png, read_png
 from covid_keras.data.sniff import GIF, JPEG, PNG, TIFF
+from covid_keras.data.tiff_segments import check_segments
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -38,6 +41,8 @@ _EXIF_ORIENTATION = 0x0112
 _OLD_SUBFILE_TYPE, _X_RESOLUTION, _Y_RESOLUTION = 255, 282, 283  # TIFF tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5  # TIFF's photometric interpretations
 _PREMULTIPLIED, _ALPHA = 1, 2  # TIFF's kinds of extra channels
+# Libtiff's messages, such as "Fax4Decode: Bad code word at line 85 of strip 0 (x 118)."
+_LIBTIFF = re.compile(rb"^\w+: [^\r\n]*\.\n", re.MULTILINE)
 _ONE_EACH = "Save one radiograph per file"
 
 
@@ -73,7 +78,7 @@ def read_raster(path: Path, kind: str) -> Picture:
             _note_aspect(notes, *image.info.get("jfif_density", (1, 1)))
             picture = _decoded(path, image)
         if kind == JPEG:
-            check_jpeg(path, content, picture.values)
+            check_jpeg(path, content)
     check_finite(path, picture.values)
     if picture.valid is not None and not picture.valid.any():
         notes.append("it is fully transparent, so it is black")
@@ -207,13 +212,22 @@ def _png_orientation(png: Png) -> int:
 def _read_tiff(path: Path, notes: list[str]) -> tuple[Picture, int]:
     with _tiff_page(path, notes) as page:
         _note_aspect(notes, *(_ratio(page, tag) for tag in (_X_RESOLUTION, _Y_RESOLUTION)))
-        if page.dtype is not None and page.dtype.name in ("uint8", "bool"):
-            with _opened(path, TIFF, page=page.index) as image:
-                return _decoded(path, image), 1  # Pillow turns TIFF files upright
         try:
+            check_segments(path, page)
+            if page.dtype is not None and page.dtype.name in ("uint8", "bool"):
+                return _small_tiff(path, page), 1  # Pillow turns TIFF files upright
             return _deep_tiff(path, page), _tiff_orientation(page)
         except DECODE_ERRORS as error:  # of tags that contradict each other
             raise damaged(path, error) from error
+
+
+def _small_tiff(path: Path, page: TiffPage) -> Picture:
+    """Decode a page of 8 bits and less; libtiff reports damaged data on standard error only."""
+    with _opened(path, TIFF, page=page.index) as image, standard_error_aside(_LIBTIFF) as said:
+        picture = _decoded(path, image)
+    if said:
+        raise damaged(path, said[0].decode("utf-8", "replace").strip(" .\n"))
+    return picture
 
 
 @contextlib.contextmanager
