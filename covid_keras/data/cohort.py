@@ -270,8 +270,8 @@ class Cohort:
         ----------
         path : str or Path
             A CSV file (see `covid_keras.common.tables.read_table`). Relative `path` and `mask_path` cells are relative
-            to the folder of the CSV file. `age` (years) and `follow_up` are numbers, NaN where a cell is not a number. Other
-            columns are read as text.
+            to the folder of the CSV file. `age` (years) and `follow_up` are numbers, NaN where a cell is not a number.
+            Other columns are read as text.
         classes : sequence of str, optional
             The labels in class order. Default: the sorted labels found.
 
