@@ -65,8 +65,11 @@ test-fast: $(STAMP) ## the quick tests alone, without whole trainings
 test: $(STAMP) ## the test suite; real-data tests skip where COVID_KERAS_DATA is absent
 	$(PYTEST) $(ARGS)
 
-bench: $(STAMP) ## benchmarks: ratios against the obvious alternative, measured in the same run
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=median,iqr,rounds
+bench: $(STAMP) ## benchmarks: ratios against the obvious alternative, measured in the same run; writes BENCHMARKS.md
+	@mkdir -p .benchmarks
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=median,iqr,rounds \
+		--timeout 1800 --benchmark-json=.benchmarks/latest.json $(ARGS)
+	$(BIN)/python -m tests.benchmarks.table .benchmarks/latest.json --note "$(NOTE)"
 
 lint: $(STAMP) ## ruff, the floors (import-linter), types of the public packages (mypy)
 	$(BIN)/ruff check covid_keras papers tests

@@ -260,7 +260,8 @@ def fit_unet(
         warmup_steps=steps,
     )
     loss = MaskedDiceCrossEntropy(recipe.entropy)
-    model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), loss, metrics=[masked_dice])
+    # On processors XLA, Keras' default, makes a step of a U-Net much longer (BENCHMARKS.md).
+    model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), loss, metrics=[masked_dice], jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     scaled = validation.astype(np.float32) / 255
     feed = Feed(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
+
 import pytest
 
 _FOUND: dict[str, dict[str, object]] = {}
@@ -13,6 +16,12 @@ def _keep_ratios(request):
     benchmark = request.node.funcargs.get("benchmark")
     if benchmark is not None and benchmark.enabled and benchmark.extra_info:
         _FOUND[request.node.name] = dict(benchmark.extra_info)
+
+
+def pytest_benchmark_update_machine_info(config, machine_info) -> None:
+    """Record versions and how busy the machine is, for BENCHMARKS.md."""
+    machine_info["load"] = os.getloadavg()[0]
+    machine_info["versions"] = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")}
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
