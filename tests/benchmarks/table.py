@@ -12,7 +12,8 @@ HEAD = """# Benchmarks
 
 Written by `make bench`; not edited by hand. Ratios compare the suite with the obvious alternative in the same run, in
 turns; `a / b` below 1 means that a needs less. Training steps are timed by processor time, which other work on the
-machine disturbs least. Sizes and aims are in the docstrings of `tests/benchmarks`.
+machine disturbs least. Sizes and aims are in the docstrings of `tests/benchmarks`. Nothing was measured on a GPU unless
+the machine below has one; steps in PyTorch are compared where it is installed (extra `torch`).
 """
 
 
@@ -38,7 +39,7 @@ def page(runs: list[dict[str, Any]], note: str = "") -> str:
         function, _, parameter = test.partition("[")
         groups.setdefault((path, function), {})[parameter.rstrip("]")] = found[name]["extra_info"]
     for path in dict.fromkeys(path for path, _ in groups):
-        parts.append(f"## {first_line(path)}\n")
+        parts.append(f"## {first_line(path).rstrip('.')}\n")
         for function in (function for one, function in groups if one == path):
             parts += [first_line(path, function) + "\n", table(groups[path, function])]
     return "\n".join(parts)

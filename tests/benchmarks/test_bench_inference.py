@@ -82,7 +82,9 @@ def networks_alone(names: tuple[str, ...], batches: int = 5) -> float:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_bench_inference(benchmark, folders, tmp_path, command):
-    """The command on 1, 50 and 200 radiographs of 1024 px; aims: 0.8 of the networks' rate, constant memory."""
+    """The command on 1, 50 and 200 radiographs of 1024 px; aims: 0.8 of the networks' rate, constant memory.
+    `segment` writes three pictures of each radiograph at its own size, which takes most of its time.
+    """
     if benchmark.disabled:
         pytest.skip("nothing but timings, of minutes: make bench")
     options = ("--score-doubtful",) if command == "predict" else ()
