@@ -57,7 +57,8 @@ def run(options: Namespace) -> None:
     from covid_keras.training.range_finder import FEWEST, lr_range_test, require_range
 
     require_range(options.low, options.high, options.steps)
-    given = {"strategy": "one", "precision": "float32", "cache": None, "external": None} | vars(options)
+    unasked = {"strategy": "one", "precision": "float32", "cache": None, "external": None, "micro_batch": None}
+    given = unasked | {"keep_weights": False} | vars(options)
     given["set"] = [*options.set, f"systems=[{options.system}]"]
     plan = make_plan(Namespace(**given))
     system = plan.paper.system(options.system)

@@ -30,6 +30,7 @@ from covid_keras.commands import (
 )
 from covid_keras.commands.parsing import EXIT_USER_ERROR, Commands, say_error
 from covid_keras.common.errors import UserError
+from covid_keras.common.memory import RUN_LESS, naming_shortage
 
 EXIT_INTERRUPTED = 130
 
@@ -61,7 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         logging.basicConfig(level=_log_level(), format="%(name)s: %(message)s")
-        return options.run(options) or 0
+        with naming_shortage("memory", RUN_LESS):
+            return options.run(options) or 0
     except UserError as error:
         for one in error.errors:
             say_error(one)

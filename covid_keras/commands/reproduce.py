@@ -40,27 +40,31 @@ def add_parser(commands: Commands) -> None:
     add = parser.add_argument
     add("paper", metavar="PAPER", help="paper or its first author (see `covid-keras papers`)")
     add_data(parser)
-    add("--profile", metavar="P", help="paper, cpu or smoke (default: the first with images for half of its systems)")
+    add("--profile", metavar="P", help="paper, cpu or smoke (default: by the images found)")
     text = "run folder; an unfinished run is continued (default: runs/PAPER-PROFILE)"
     add("--out", type=user_path, metavar="DIR", help=text)
     add("--cache", type=user_path, metavar="DIR", help="prepared images and masks (default: OUT/../cache)")
-    text = "initial weights: imagenet, none or a file (default: from the protocol)"
+    text = "initial weights: imagenet, none or a file"
     add("--weights", type=os.path.expanduser, metavar="W", help=text)
     text = "further weight file, such as resnet18=FILE; repeatable"
     add("--checkpoint", action="append", default=[], metavar="NAME=FILE", help=text)
-    text = "change a setting of the protocol, such as options.cit.lambda_=0.05; repeatable"
+    text = "change a setting, such as split.repeats=1; repeatable"
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
-    text = "collection to test the trained networks on too (head_to_head), such as covidgr"
+    text = "further collection to test on (head_to_head)"
     add("--external", metavar="NAME", help=text)
     add("--strategy", default="auto", metavar="S", help="device: auto, one, mirrored or tpu (default: auto)")
-    text = "float32, bf16 or fp16 (default: float32, used for all reported results)"
+    text = "float32 (default; for reported results), bf16 or fp16"
     add("--precision", default="float32", metavar="F", help=text)
-    text = "train every N-th execution, starting with the I-th; the report is written once all are done"
+    text = "process batches N images at a time: the same steps in less memory, but batch statistics of N images"
+    add("--micro-batch", type=int, metavar="N", help=text)
+    text = "train every N-th execution, starting with the I-th"
     add("--shard", default="1/1", metavar="I/N", help=text)
-    text = "train N executions in parallel on this machine (default: from the profile)"
+    text = "train N executions at a time (default: the profile's)"
     add("--jobs", type=int, metavar="N", help=text)
     text = "train SYSTEM/repeatR-foldF and its successors again"
     add("--restart", action="append", default=[], metavar="EXECUTION", help=text)
+    text = "keep all best weights, not the first repeat's only"
+    add("--keep-weights", action="store_true", help=text)
     add("--dask", metavar="ADDRESS", help="train on a Dask cluster that shares the run folder")
 
 
@@ -71,6 +75,8 @@ def run(options: Namespace) -> int:
     parse_shard(options.shard)
     if options.jobs is not None and options.jobs < 1:
         raise UserError("--jobs", f"must be at least 1 (got {options.jobs})", "Omit it for the profile's number")
+    if options.micro_batch is not None and options.micro_batch < 1:
+        raise UserError("--micro-batch", f"must be at least 1 (got {options.micro_batch})", "Omit it for whole batches")
     if options.dask and options.jobs is not None:
         raise UserError("--jobs", "cannot be combined with --dask", "Start more Dask workers instead")
     if not options.dask:
@@ -89,7 +95,10 @@ def reproduce(options: Namespace) -> int:
     run = prepare_run(plan)
     restart(run, options.restart)
     _print_grades(run)
-    run_executions(run, parse_shard(options.shard), scheduler_of(options, plan.protocol))
+    try:
+        run_executions(run, parse_shard(options.shard), scheduler_of(options, plan.protocol))
+    except UserError as error:
+        raise naming_done(error, run) from error
     missing = [execution for execution in run.executions() if not execution.done]
     if missing:
         print(f"{len(missing)} executions are left to other shards. Afterwards: covid-keras report {run.path}")
@@ -106,19 +115,35 @@ def reproduce(options: Namespace) -> int:
     return 0
 
 
+def naming_done(error: UserError, run: RunFolder) -> UserError:
+    """Return the error of a training with the command that reports the executions finished before, if any."""
+    done = sum(execution.record.is_file() for execution in run.executions())
+    remedy = f"{error.remedy}. The report of the {done} finished executions: covid-keras report {run.path}"
+    return UserError(error.subject, error.problem, remedy) if done else error
+
+
 def restart(run: RunFolder, places: Sequence[str]) -> None:
     """Delete the named executions, and those that build on them, so that they are trained again.
 
-    Raises `UserError` for a place that the run does not have, or an execution that another process is training.
+    Raises `UserError` for a place that the run does not have, for one that builds on weights that were not kept, or if
+    another process is training an execution.
     """
     if not places:
         return
+    from covid_keras.training.kept import lost_weights
+
     known = {execution.address: execution for execution in run.executions()}
     for place in places:
         if place not in known:
             raise UserError(f"--restart {place}", "is no execution of this run", f"Known: {', '.join(known)}")
+    again = [execution for execution in known.values() if execution.addresses & set(places)]
+    below = set().union(*(execution.addresses for execution in again))
     for execution in known.values():
-        if execution.addresses & set(places) and execution.folder.is_dir():
+        if execution.address in below and execution not in again and lost_weights(execution):
+            problem = f"builds on {execution.address}, whose weights were not kept"
+            raise UserError(f"--restart {places[0]}", problem, f"Also give --restart {execution.address}")
+    for execution in again:
+        if execution.folder.is_dir():
             with locked(execution.folder, wait=False):
                 shutil.rmtree(execution.folder)
 

@@ -19,7 +19,8 @@ _TURN = threading.RLock()
 def import_tensorflow() -> None:
     """Import TensorFlow and Keras silently (see `quiet_import`).
 
-    If TensorFlow was not imported before, GPU memory growth is enabled (see `grow_memory`).
+    If TensorFlow was not imported before, GPUs allocate memory as needed and compute in full float32 (see `grow_memory`
+    and `keep_float32`).
     """
     if "tensorflow" in sys.modules:
         return
@@ -28,6 +29,7 @@ def import_tensorflow() -> None:
         import tensorflow  # noqa: F401
 
         grow_memory()
+        keep_float32()
 
 
 @contextlib.contextmanager
@@ -85,6 +87,13 @@ def standard_error_aside(pattern: re.Pattern[bytes] = _EVERYTHING) -> Iterator[l
 def _write_back(said: list[bytes]) -> None:
     if text := b"".join(said):
         os.write(2, text)
+
+
+def keep_float32() -> None:
+    """Keep GPUs from rounding the factors of float32 products to 10 bits (TF32), the default on recent ones."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def grow_memory() -> None:

@@ -26,6 +26,7 @@ from covid_keras.evaluation.predictions import read_predictions
 from covid_keras.inference.network import RegisteredNetwork
 from covid_keras.models.registry import WeightEntry
 from covid_keras.paper.systems import Trained, merit
+from covid_keras.training.kept import lost_weights
 from covid_keras.training.runfolder import RECORD, Execution, RunFolder
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ def find_run_network(text: str) -> RunNetwork:
     if not done:
         raise UserError(f"--run {text}", "has no finished execution", f"Let covid-keras reproduce finish {path}")
     if not execution:
-        chosen = max(done, key=_goodness)
-        why = f"the best of {len(done)} on validation" if len(done) > 1 else "the only one"
+        kept = [one for one in done if not lost_weights(one)] or done
+        chosen = max(kept, key=_goodness)
+        why = f"the best of {len(kept)} on validation" if len(kept) > 1 else "the only one"
     else:
         named = {one.folder.name: one for one in done}
         if execution not in named:

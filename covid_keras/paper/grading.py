@@ -97,6 +97,9 @@ class RunGrading:
         for file in self.protocol.files:
             if file not in self.paper.registered and self.paper.reads(name, _key_of_file(file)):
                 yield Grade.REPLICATION, f"nothing tells whether the file given for {file} is the published one"
+        at_a_time, batch = self.protocol.micro_batch, self.paper.system(name).training(self.protocol).batch_size
+        if 0 < at_a_time < batch and self.paper.system(name).learns_by(self.protocol):
+            yield Grade.REPLICATION, f"batch statistics of {at_a_time} images instead of {batch}"
         ours, theirs = (self.paper.system(name).repeats(one) for one in (self.protocol, self.published))
         if ours < theirs:
             yield Grade.REPLICATION, f"repeats {ours} instead of {theirs}"

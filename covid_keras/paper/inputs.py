@@ -23,12 +23,15 @@ class Inputs:
         Row of the cohort to which each belongs, ascending.
     outputs : int
         Number of classes.
+    own : bool
+        Whether `prepared` was made for this execution alone, so that nobody reads it once this is done.
     """
 
     prepared: PreparedImages
     labels: np.ndarray
     owner: np.ndarray
     outputs: int
+    own: bool = False
 
     def rows_of(self, part: np.ndarray, *names: str) -> np.ndarray:
         """Return the indices of the inputs in the named parts ("train", ...), ascending int64."""

@@ -279,6 +279,9 @@ class Protocol:
         Skip TensorFlow's graph optimisation: short trainings start faster, long ones run slower.
     files : dict
         Weight files given by `--checkpoint NAME=FILE`: name -> absolute path.
+    micro_batch : int
+        Images of a batch that are processed at a time, to save memory; 0: all. Steps of the optimiser, gradients and
+        metrics stay those of batches (`covid_keras.models.pieces`), but batch normalisation sees a piece.
     lungs : str
         Convention of masks by the shipped lung network: "fields", without the heart, or "whole", with the lung behind
         it (see `covid_keras.models.LungSegmenter`).
@@ -301,6 +304,7 @@ class Protocol:
     executions_per_process: Count = 1
     quick_start: bool = False
     files: dict[str, str] = field(default_factory=dict)
+    micro_batch: CountOrZero = 0
     lungs: Literal["fields", "whole"] = "fields"
 
     def __post_init__(self) -> None:
@@ -310,6 +314,10 @@ class Protocol:
             self.training_of(name)
         for name in self.splits:
             self.split_of(name)
+
+    def at_a_time(self, batch_size: int) -> int:
+        """Return how many images of a batch are processed at a time."""
+        return min(batch_size, self.micro_batch or batch_size)
 
     def without_weights(self) -> Protocol:
         """Return the protocol with random initial weights, for networks whose trained weights are loaded next."""

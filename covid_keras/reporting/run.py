@@ -8,6 +8,7 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, write_json, write_text
+from covid_keras.common.memory import naming_shortage
 from covid_keras.reporting.comparisons import write_comparison
 from covid_keras.reporting.document import FigureEntry
 from covid_keras.reporting.page import make_report
@@ -34,7 +35,8 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
     """
     results = Results.of(RunFolder.open(path))
     folder, banner = results.run.path, banner_of(results)
-    explained, heat = _explain(results) if heatmaps else ({}, None)
+    with naming_shortage("heat maps", f"Make the report without them: covid-keras report {folder} --no-heatmaps"):
+        explained, heat = _explain(results) if heatmaps else ({}, None)
     report, numbers = make_report(results, explained), results_json(results)
     page, text = render(report, "html"), render(report, "md")
     if results.published:

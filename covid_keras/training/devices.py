@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.quiet import keep_float32
 from covid_keras.training.choices import PRECISIONS, STRATEGIES, require_choice
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,16 @@ def _tpu() -> tf.distribute.Strategy:
     return tf.distribute.TPUStrategy(resolver)
 
 
+def require_pieces(strategy: tf.distribute.Strategy, size: int) -> None:
+    """Raise `UserError` if batches are to be processed in pieces of `size` images, 0 for whole ones, on many devices.
+
+    Keras' layers combine their statistics across devices in each call, which TensorFlow does not allow in a loop.
+    """
+    if size and strategy.num_replicas_in_sync > 1:
+        problem = f"cannot divide what {strategy.num_replicas_in_sync} devices share already"
+        raise UserError(f"--micro-batch {size}", problem, "Omit it, or give --strategy one")
+
+
 def set_precision(name: str = "float32") -> None:
     """Set Keras' dtype policy; reported results use float32.
 
@@ -92,12 +103,19 @@ def set_graph_optimizer(quick_start: bool) -> None:
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": quick_start})
 
 
+def compute_reproducibly() -> None:
+    """Make operations deterministic, and float32 products on GPUs exact."""
+    tf.config.experimental.enable_op_determinism()
+    keep_float32()
+
+
 def describe_device() -> dict[str, Any]:
-    """Return the devices that TensorFlow sees, for provenance."""
+    """Return the devices that TensorFlow sees, and whether they may round float32 products (TF32), for provenance."""
     details = []
     for device in tf.config.list_physical_devices("GPU"):
         details.append(tf.config.experimental.get_device_details(device).get("device_name", device.name))
-    return {"gpus": details, "tpus": len(tf.config.list_physical_devices("TPU"))}
+    rounded = tf.config.experimental.tensor_float_32_execution_enabled()
+    return {"gpus": details, "tpus": len(tf.config.list_physical_devices("TPU")), "tf32": rounded}
 
 
 if __name__ == "__main__":

@@ -15,19 +15,29 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, locked, sha256_of, write_json
+from covid_keras.common.memory import TRAIN_LESS, naming_shortage
 from covid_keras.common.provenance import provenance
 from covid_keras.common.settings import as_plain
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.pipeline import make_dataset, naming_damage
 from covid_keras.evaluation.predictions import write_predictions
 from covid_keras.models.compiling import ends_in_one
+from covid_keras.models.pieces import train_in_pieces
 from covid_keras.paper.execution import Outcome
 from covid_keras.paper.protocol import TrainingSettings
 from covid_keras.paper.systems import PARTS, System
 from covid_keras.paper.unfreezing import Stage, open_stage
-from covid_keras.training.devices import describe_device, resolve_strategy, set_graph_optimizer, set_precision
+from covid_keras.training.devices import (
+    compute_reproducibly,
+    describe_device,
+    require_pieces,
+    resolve_strategy,
+    set_graph_optimizer,
+    set_precision,
+)
 from covid_keras.training.fitting import Feed, Tell, cosine_rate, fit
-from covid_keras.training.resume import STATE, ResumableTraining
+from covid_keras.training.kept import STATE, remove_spent
+from covid_keras.training.resume import ResumableTraining
 from covid_keras.training.runfolder import HISTORY, Execution
 
 
@@ -39,15 +49,17 @@ def execute(execution: Execution, tell: Tell = lambda epoch, values: None) -> No
     Raises
     ------
     UserError
-        If another process is training it, the images cannot be read, or the training diverged.
+        If another process is training it, the images cannot be read, memory runs out, or the training diverged.
     """
     with locked(execution.folder, wait=False):
         if execution.done:
             return
         _remove_unfinished_files(execution.folder)
         started = time.monotonic()
-        outcome = execution.system.run(Training(execution, tell))
+        with naming_shortage(execution.name, TRAIN_LESS):
+            outcome = execution.system.run(Training(execution, tell))
         _write(execution, outcome, time.monotonic() - started)
+        remove_spent(execution)
 
 
 class Training:
@@ -97,9 +109,10 @@ class Training:
     def _start(self) -> tf.distribute.Strategy:
         """Make the inputs; set devices, precision and seed; return the strategy."""
         run, execution = self.execution.run, self.execution
-        tf.config.experimental.enable_op_determinism()
+        compute_reproducibly()
         set_graph_optimizer(run.protocol.quick_start)
         strategy = resolve_strategy(self.system.strategy(run.settings["strategy"]))
+        require_pieces(strategy, run.protocol.micro_batch)
         set_precision(run.settings["precision"])
         _ = execution.inputs
         # After the inputs: making them may draw random numbers, loading them does not.
@@ -135,6 +148,10 @@ class Training:
         return self.system.stages(self.execution.protocol)
 
     @property
+    def _at_a_time(self) -> int:
+        return self.execution.protocol.at_a_time(self.execution.training.batch_size)
+
+    @property
     def _train_rows(self) -> np.ndarray:
         return self.execution.inputs.rows_of(self.execution.part, "train")
 
@@ -154,6 +171,7 @@ class Training:
         self.system.compile(model, training, self.execution.protocol, counts)
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
+        train_in_pieces(model, self.execution.protocol.micro_batch)
 
     def _fit(self, model: keras.Model, tracker: ResumableTraining, static: bool) -> None:
         """Train the network; see `covid_keras.training.fitting.fit`."""
@@ -193,7 +211,8 @@ class Training:
                 **common,
             )
 
-        validation = make_dataset(inputs.prepared, inputs.rows_of(execution.part, chosen_on), **common)
+        rows, tested = inputs.rows_of(execution.part, chosen_on), common | {"batch_size": self._at_a_time}
+        validation = make_dataset(inputs.prepared, rows, **tested)
         attached = self.system.weighs_classes
         weights = None if attached else class_weights(inputs.labels[train], inputs.outputs, training)
         return Feed(batches, validation, {"class_weight": weights})
@@ -230,7 +249,7 @@ class Training:
             batches = make_dataset(
                 inputs.prepared,
                 rows,
-                batch_size=self.execution.training.batch_size,
+                batch_size=self._at_a_time,
                 scaling=system.scaling,
                 channels=system.channels,
             )
@@ -320,4 +339,3 @@ def _write(execution: Execution, outcome: Outcome, seconds: float) -> None:
     }
     record = facts | outcome.facts | {"predictions_sha256": sha256_of(execution.predictions)}
     write_json(execution.record, provenance(**record))
-    (execution.folder / STATE).unlink(missing_ok=True)

@@ -46,9 +46,12 @@ def make_plan(options: Namespace) -> Plan:
     data = find_data(options.data)
     changes: dict[str, Any] = {} if options.weights is None else {"weights": _weights(options.weights)}
     changes |= {"files": _checkpoints(options.checkpoint, paper)} if options.checkpoint else {}
+    changes |= {} if options.micro_batch is None else {"micro_batch": options.micro_batch}
     given = settings_of(options.set)
-    if "weights" in given and options.weights is not None:
-        raise UserError("--set weights", "contradicts --weights", "Give one of them")
+    for key in ("weights", "micro_batch"):
+        if key in given and key in changes:
+            option = f"--{key.replace('_', '-')}"
+            raise UserError(f"--set {key}", f"contradicts {option}", "Give one of them")
     changes = merge(merge(given, changes), _external(options.external, given))
     profile = options.profile or choose_profile(paper, data, asked=bool(options.data or os.environ.get(VARIABLE)))
     protocol = paper.protocol(profile, changes)
@@ -71,6 +74,7 @@ def make_plan(options: Namespace) -> Plan:
         "cache": str(cache / "prepared"),
         "strategy": options.strategy,
         "precision": options.precision,
+        "keep_weights": options.keep_weights,
         "left_out": left_out,
         "files": other_files(paper, protocol),
     }

@@ -15,11 +15,11 @@ import numpy as np
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, require_intact, sha256_of
+from covid_keras.training.kept import STATE
 from covid_keras.training.runfolder import BEST
 
 # Minimum wait between writes, in multiples of the duration of a write.
 WRITE_SHARE = 9.0
-STATE = "state.npz"
 
 
 class ResumableTraining(keras.callbacks.Callback):

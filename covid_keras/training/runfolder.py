@@ -533,4 +533,6 @@ def _what_decides(protocol: Protocol) -> dict[str, Any]:
     """Return the protocol without settings that do not affect results (parallelism, paths of files)."""
     plain = as_plain(protocol)
     del plain["jobs"], plain["executions_per_process"]
+    if not plain["micro_batch"]:  # runs before version 0.2 did not record it
+        del plain["micro_batch"]
     return plain | {"files": sorted(protocol.files), "weights": Path(protocol.weights).name}

@@ -20,7 +20,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.memory import TRAIN_LESS, tells_shortage
 from covid_keras.common.progress import open_bar
+from covid_keras.training.kept import STATE
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.worker import DONE, ERROR, PROGRESS, task_line, worker_command
 
@@ -113,6 +115,7 @@ def run_executions(
                 "has no predictions although its training succeeded",
                 "Check that the workers write to the same run folder",
             )
+        (execution.folder / STATE).unlink(missing_ok=True)  # of one killed once it was finished
     return mine
 
 
@@ -277,8 +280,13 @@ def last_words(log: Path, start: int, code: int) -> str:
     written = log.read_bytes()[start:] if log.is_file() else b""
     lines = [line for line in written.decode(errors="replace").splitlines() if line.strip()]
     told = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
-    if told or lines:
-        return (told or lines)[-1].strip().rstrip(".")
+    if told:
+        return told[-1].strip().rstrip(".")
+    # The kernel kills without a word, whatever was logged before; C++ says so in a line of its own.
+    if code == -signal.SIGKILL or (code < 0 and any(tells_shortage(line) for line in lines)):
+        return f"killed by {signal.Signals(-code).name}, as when memory runs out. {TRAIN_LESS}"
+    if lines:
+        return lines[-1].strip().rstrip(".")
     if code < 0:
-        return f"killed by {signal.Signals(-code).name} (out of memory?)"
+        return f"killed by {signal.Signals(-code).name}"
     return f"it ended with status {code} and no message"

@@ -110,6 +110,7 @@ class PaperSegmenters(ABC):
         if name not in settings:
             raise UserError("protocol.yaml", f"options do not train {name}", "Add its settings")
         identity = {"settings": as_plain(settings[name]), "cohort": self.cohort_key(protocol)}
+        identity |= {"micro_batch": protocol.micro_batch} if protocol.micro_batch else {}
         key = fingerprint(identity | {"seed": protocol.split.seed})
         return cache / STAGES / f"{name}-{key}"
 
@@ -149,7 +150,8 @@ class PaperSegmenters(ABC):
 
         folder, settings = self.folder_of(protocol, cache, name), self.settings(protocol)[name]
         cohort = self.mask_cohort(protocol, data, cache)
-        return train_segmenter(self.kind(name), name, settings, cohort, self.division(protocol, cohort, cache), folder)
+        split = self.division(protocol, cohort, cache)
+        return train_segmenter(self.kind(name), name, settings, cohort, split, folder, protocol.micro_batch)
 
     # ---------------------------------------------------------------------------------------- in a run
 

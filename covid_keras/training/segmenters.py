@@ -22,10 +22,10 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, fingerprint, locked, read_record, sha256_of, write_json
+from covid_keras.common.memory import TRAIN_LESS, naming_shortage
 from covid_keras.common.progress import progress
 from covid_keras.common.provenance import provenance
 from covid_keras.common.settings import as_plain, build
@@ -44,11 +44,12 @@ from covid_keras.evaluation.overlap import (
     summary_of,
 )
 from covid_keras.models.lungs import BATCH, LungSegmenter, probability_to_mask, unet_input
+from covid_keras.models.pieces import train_in_pieces
 from covid_keras.models.registry import WeightEntry
 from covid_keras.models.weights import load_weights, save_weights
 from covid_keras.paper.protocol import SegmenterSettings
 from covid_keras.paper.unfreezing import WHOLE, Stage
-from covid_keras.training.devices import describe_device
+from covid_keras.training.devices import compute_reproducibly, describe_device
 from covid_keras.training.fitting import Feed, Plateau, PlateauRate, epoch_bar, fit
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
 from covid_keras.training.lung_recipe import MaskedBatches, load_stack, moved_together
@@ -201,7 +202,13 @@ class _Batches(MaskedBatches):
 
 
 def train_segmenter(
-    kind: SegmenterKind, name: str, settings: SegmenterSettings, cohort: Cohort, split: pd.Series, folder: Path
+    kind: SegmenterKind,
+    name: str,
+    settings: SegmenterSettings,
+    cohort: Cohort,
+    split: pd.Series,
+    folder: Path,
+    micro_batch: int = 0,
 ) -> Path:
     """Train one segmenter into `folder`, or resume it; do nothing if it is finished.
 
@@ -222,6 +229,8 @@ def train_segmenter(
     folder : Path
         Receives `weights.h5`, `history.csv`, `overlap.csv` and, last, `record.json`. During training it also holds the
         state from which a killed training resumes to the identical result.
+    micro_batch : int
+        Images of a batch that are processed at a time; 0: all.
 
     Returns
     -------
@@ -234,12 +243,13 @@ def train_segmenter(
         If the split leaks or lacks a part, a mask is missing, the folder holds a training with other settings or
         images, or the training diverged.
     """
-    training = _Training(kind, name, settings, *_taken(cohort, split), Path(folder))
+    training = _Training(kind, name, settings, *_taken(cohort, split), Path(folder), micro_batch)
     if not training.done:
         with locked(training.folder, wait=True):
             if not training.done:  # the process waited for may have finished it
                 training.claim()
-                training.run()
+                with naming_shortage(name, TRAIN_LESS):
+                    training.run()
     training.warn_if_poor()
     return training.folder
 
@@ -268,14 +278,19 @@ class _Training:
     cohort: Cohort
     parts: pd.Series
     folder: Path
+    micro_batch: int = 0
 
     @functools.cached_property
     def key(self) -> str:
         """Hash of settings, images, masks and split."""
         rows = zip(self.cohort.table["image_id"], self.parts, self.cohort.table["mask_path"], strict=True)
         masks = sorted((image, part, sha256_of(path)) for image, part, path in rows)
-        settings = as_plain(self.settings)
-        return fingerprint({"settings": settings, "cohort": self.cohort.fingerprint(), "masks": masks})
+        identity = {"settings": as_plain(self.settings), "cohort": self.cohort.fingerprint(), "masks": masks}
+        return fingerprint(identity | self._pieces)
+
+    @property
+    def _pieces(self) -> dict[str, int]:
+        return {"micro_batch": self.micro_batch} if self.micro_batch else {}
 
     @property
     def done(self) -> bool:
@@ -305,7 +320,7 @@ class _Training:
 
     def run(self) -> None:
         """Train, evaluate and write everything, the record last."""
-        tf.config.experimental.enable_op_determinism()
+        compute_reproducibly()
         data = self.load()
         # Seeded after loading the data, so that a resumed training draws the same numbers.
         keras.utils.set_random_seed(self.settings.seed)
@@ -320,6 +335,7 @@ class _Training:
             name=self.name,
             key=self.key,
             settings=as_plain(self.settings),
+            **self._pieces,
             parameters=int(model.count_params()),
             seconds=round(tracker.seconds, 1),
             epochs=len(tracker.history),
@@ -346,12 +362,13 @@ class _Training:
         settings, (loss, metrics) = self.settings, self.kind.losses()
         model.compile(keras.optimizers.Adam(settings.learning_rate), loss, metrics=metrics, jit_compile=False)
         model.optimizer.build(model.trainable_variables)
+        train_in_pieces(model, self.micro_batch)
         tracker = ResumableTraining(self.folder, self.kind.monitor, patience=settings.epochs)
         moved, plateau, validation = self.kind.augmentation(settings), self.kind.plateau(settings), data.rows(PARTS[1])
         feed = Feed(
             lambda start, end: _Batches(data, settings, moved, start),
             (data.inputs(validation), data.targets(validation)),
-            {"validation_batch_size": settings.batch_size},
+            {"validation_batch_size": min(settings.batch_size, self.micro_batch or settings.batch_size)},
         )
         watch = [PlateauRate(plateau, settings.learning_rate, tracker)] if plateau else []
         stage = Stage(WHOLE, 0, settings.epochs, settings.epochs, settings.learning_rate)

@@ -12,6 +12,7 @@ or differs from the authors' code (FuCiTNet), this module follows the code, with
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -21,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from covid_keras.common.errors import UserError
+from covid_keras.models.pieces import add_pieces
 from papers.covid_sdnet.cit_losses import as_batch, class_means, cross_entropy, distances, total_variation
 
 # The weights of the cross-entropy that the authors' code tries.
@@ -160,6 +162,7 @@ class CiTNetwork(keras.Model):
         self.class_names = tuple(class_names)
         self.settings = CiTSettings()
         self.class_weights = (1.0,) * len(class_names)
+        self.piece_size = 0  # see `covid_keras.models.pieces`
         # The optimisers of the generators: part of the state of a training, like `optimizer`.
         self.extra_optimizers: list[keras.optimizers.Optimizer] = []
         self.loss_metric, self.accuracy_metric = keras.metrics.Mean("loss"), keras.metrics.Mean("accuracy")
@@ -234,13 +237,16 @@ class CiTNetwork(keras.Model):
         """Return the output of generator `k` in inference mode, clipped to 0..1; float32, the shape of `images`."""
         return np.clip(self.generators[k].predict(images, batch_size=batch_size, verbose=0), 0, 1).astype(np.float32)
 
-    def gradients(self, images, labels) -> tuple[list, list[list], Mapping[str, tf.Tensor]]:
+    def gradients(self, images, labels, whole=None) -> tuple[list, list[list], Mapping[str, tf.Tensor]]:
         """Run all parts in training mode and return their gradients.
 
         Parameters
         ----------
         images : tensor, float32 (batch, height, width, 3)
         labels : tensor, (batch, K), one-hot
+        whole : tensor, (K,), optional
+            Images of each class in the batch of which these are a piece; the gradients of all pieces add up to the
+            batch's. Default: they are the whole batch.
 
         Returns
         -------
@@ -257,15 +263,18 @@ class CiTNetwork(keras.Model):
                 tape.watch(_values(generator))
                 versions.append(generator(images, training=True))
             tapes.append(tape)
+        counts = tf.reduce_sum(labels, axis=0)
+        whole = counts if whole is None else whole
+        share = tf.reduce_sum(counts) / tf.reduce_sum(whole)
         stacked = tf.stack(versions, axis=1)
         mse, of_pixels = self._pixel_gradient(images, stacked)
-        of_classifier, of_ce, losses = self._classifier_gradients(stacked, labels)
+        of_classifier, of_ce, losses = self._classifier_gradients(stacked, labels, whole)
         of_generators = []
         for k, (generator, tape) in enumerate(zip(self.generators, tapes, strict=True)):
-            of_version = of_pixels[:, k] + self.settings.lambda_ * of_ce[k]
+            of_version = share * of_pixels[:, k] + self.settings.lambda_ * of_ce[k]
             values = _values(generator)
             gradients = tape.gradient(versions[k], values, output_gradients=of_version)
-            decay = self.settings.generator_decay
+            decay = share * self.settings.generator_decay
             of_generators.append([g + decay * value for g, value in zip(gradients, values, strict=True)])
         return of_classifier, of_generators, {**losses, "mse": mse}
 
@@ -294,35 +303,50 @@ class CiTNetwork(keras.Model):
             return None
         return tf.cast(self.perceptual.model(images, training=False), tf.float32)
 
-    def _classifier_gradients(self, versions, labels):
-        """Return the gradients of loss_D for the classifier and of each CE_k for generator k, and the losses."""
+    def _classifier_gradients(self, versions, labels, whole):
+        """Return the gradients of loss_D for the classifier and of each CE_k for generator k, and the losses.
+
+        The gradients are shares of those of a batch with `whole` images of each class; the losses are those of the
+        images given.
+        """
         classes = len(self.generators)
         sources = [versions, *_values(self.classifier)]
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(sources)
             logits = self._logits(versions, training=True)
             ce = class_means(cross_entropy(logits, labels), labels)
-        share = self._shares(labels)
+        share, part = self._shares(whole), tf.math.divide_no_nan(tf.reduce_sum(labels, axis=0), whole)
         of_classifier, of_ce = [0.0] * (len(sources) - 1), []
         for k in range(classes):
-            of_versions, *of_variables = tape.gradient(ce, sources, output_gradients=tf.one_hot(k, classes))
+            of_versions, *of_variables = tape.gradient(ce, sources, output_gradients=part * tf.one_hot(k, classes))
             of_ce.append(of_versions[:, k])
             of_classifier = [g + share[k] * own for g, own in zip(of_classifier, of_variables, strict=True)]
         return of_classifier, of_ce, {"logits": logits, "ce": ce}
 
-    def _shares(self, labels):
-        """Return the share of each CE_k in loss_D: class weight times number of images, normalised."""
-        weighted = tf.constant(self.class_weights) * tf.reduce_sum(tf.cast(labels, tf.float32), axis=0)
+    def _shares(self, counts):
+        """Return the share of each CE_k in loss_D, (K,): class weight times number of images, normalised."""
+        weighted = tf.constant(self.class_weights) * counts
         return tf.math.divide_no_nan(weighted, tf.reduce_sum(weighted))
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """Update classifier and generators on one batch; return the running metrics."""
         images, labels = _unpacked(data)
-        of_classifier, of_generators, losses = self.gradients(images, labels)
-        self.optimizer.apply(of_classifier, self.classifier.trainable_variables)
-        for generator, optimizer, gradients in zip(self.generators, self.extra_optimizers, of_generators, strict=True):
-            optimizer.apply(gradients, generator.trainable_variables)
-        return self._report(labels, losses)
+        # Of all devices; the optimisers add the gradients of their parts of the batch.
+        whole = tf.distribute.get_replica_context().all_reduce("sum", tf.reduce_sum(labels, axis=0))
+
+        def of_piece(images, labels) -> list[tf.Tensor]:
+            of_classifier, of_generators, losses = self.gradients(images, labels, whole)
+            self._report(labels, losses)
+            return [gradient for part in (of_classifier, *of_generators) for gradient in part]
+
+        parts = [self.classifier, *self.generators]
+        values = [value for part in parts for value in _values(part)]
+        size = self.piece_size
+        gradients = iter(add_pieces(of_piece, (images, labels), size, values) if size else of_piece(images, labels))
+        for part, optimizer in zip(parts, [self.optimizer, *self.extra_optimizers], strict=True):
+            variables = part.trainable_variables
+            optimizer.apply(list(itertools.islice(gradients, len(variables))), variables)
+        return self.get_metrics_result()
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
         """Evaluate one batch in inference mode; return the running metrics."""
@@ -330,20 +354,20 @@ class CiTNetwork(keras.Model):
         versions = self._versions(images, training=False)
         logits = self._logits(versions, training=False)
         ce = class_means(cross_entropy(logits, labels), labels)
-        return self._report(labels, {"logits": logits, "mse": distances(versions, images), "ce": ce})
+        self._report(labels, {"logits": logits, "mse": distances(versions, images), "ce": ce})
+        return self.get_metrics_result()
 
-    def _report(self, labels, losses) -> dict[str, tf.Tensor]:
+    def _report(self, labels, losses) -> None:
         """Add a batch to the metrics, weighted so that the value of an epoch is that of all its images together."""
         counts = tf.reduce_sum(labels, axis=0)
         weight = tf.reduce_sum(tf.constant(self.class_weights) * counts)
-        self.loss_metric.update_state(tf.reduce_sum(self._shares(labels) * losses["ce"]), sample_weight=weight)
+        self.loss_metric.update_state(tf.reduce_sum(self._shares(counts) * losses["ce"]), sample_weight=weight)
         classes = len(self.generators)
         found = tf.argmax(tf.reshape(losses["logits"], (-1, classes * classes)), axis=1) % classes
         self.accuracy_metric.update_state(tf.cast(found == tf.argmax(labels, axis=1), tf.float32))
         for k in range(classes):
             self.mse_metrics[k].update_state(losses["mse"][k], sample_weight=tf.reduce_sum(counts))
             self.ce_metrics[k].update_state(losses["ce"][k], sample_weight=counts[k])
-        return {metric.name: metric.result() for metric in self.metrics}
 
 
 def _adam(rate: float, model: keras.Model, name: str) -> keras.optimizers.Adam:

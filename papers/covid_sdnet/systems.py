@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import PreparedImages
 from covid_keras.paper import Released, Trained
@@ -67,7 +68,7 @@ class CovidSdnet(ResNet50):
 
 @dataclass(frozen=True, kw_only=True)
 class FuCiTNet(Trained):
-    """The class-inherent transformation network, with a training step of its own for a single device."""
+    """The class-inherent transformation network, with a training step of its own, for one device or several GPUs."""
 
     build: Any = networks.build_cit
 
@@ -81,7 +82,10 @@ class FuCiTNet(Trained):
         return networks.resnet18_missing(protocol)
 
     def strategy(self, asked: str) -> str:
-        return "one"
+        if asked == "tpu":
+            problem = "cannot train FuCiTNet, whose step takes gradients of parts of one pass"
+            raise UserError("--strategy tpu", problem, "Use --strategy one, or mirrored with several GPUs")
+        return asked
 
     def compile(self, model: keras.Model, training: TrainingSettings, protocol: Protocol, counts: np.ndarray) -> None:
         """Attach the three optimisers and the losses; balanced class weights are those of the authors' code."""

@@ -80,7 +80,7 @@ def feed_pairs(
     index = {name: number for number, name in enumerate(FOUR)}
     names = tuple(f"{prepared.image_ids[row]}#{view}" for row in rows for view in VIEWS)
     pairs = PreparedImages(prepared.folder, tuple(key for pair in keys for key in pair), names, shape)
-    return Inputs(pairs, np.array([index[name] for name in four]), np.repeat(rows, len(VIEWS)), len(FOUR))
+    return Inputs(pairs, np.array([index[name] for name in four]), np.repeat(rows, len(VIEWS)), len(FOUR), own=True)
 
 
 def _transform(

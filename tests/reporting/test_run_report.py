@@ -211,6 +211,16 @@ def test_metrics_json_is_json(made):
     json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
 
 
+def test_heat_maps_without_memory_name_the_report_without_them(finished, monkeypatch):
+    def explain(results):
+        raise MemoryError
+
+    monkeypatch.setattr("covid_keras.reporting.run._explain", explain)
+    with pytest.raises(UserError, match=rf"ran out of memory.*report {finished.path} --no-heatmaps"):
+        report_run(finished.path)
+    assert not (finished.path / "report.html").exists()
+
+
 @pytest.mark.parametrize("content", [None, ""], ids=["missing", "empty"])
 def test_a_missing_history_is_named_and_the_old_report_stays(finished, content):
     report_run(finished.path, heatmaps=False)

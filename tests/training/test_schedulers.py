@@ -176,6 +176,23 @@ def test_the_error_is_told_even_where_other_lines_follow(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("line", "code", "short"),
+    [
+        ("some warning", -signal.SIGKILL, True),
+        ("terminate called after throwing an instance of 'std::bad_alloc'", -signal.SIGABRT, True),
+        ("some warning", -signal.SIGABRT, False),
+        ("ValueError: out of memory", 1, False),
+    ],
+)
+def test_a_worker_killed_for_memory_names_the_remedy(tmp_path, line, code, short):
+    log = tmp_path / "log.txt"
+    log.write_text(f"{line}\n")
+    words = last_words(log, 0, code)
+    assert ("--micro-batch" in words) == short
+    assert (line in words) != short
+
+
+@pytest.mark.parametrize(
     ("jobs", "given", "threads"), [(1, None, None), (2, None, 4), (3, None, 2), (20, None, 1), (2, "7", 7)]
 )
 def test_workers_share_the_processors(monkeypatch, jobs, given, threads):
