@@ -11,6 +11,8 @@ from covid_keras.common.progress import progress
 from covid_keras.common.quiet import import_tensorflow
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.file_hashes import FileHashes
+from covid_keras.paper.registered import load_paper
+from covid_keras.training.apart import call_apart
 from covid_keras.training.division import make_splits
 from covid_keras.training.plan import Plan
 from covid_keras.training.runfolder import RunFolder
@@ -26,7 +28,7 @@ def prepare_run(plan: Plan) -> RunFolder:
     preparations = {name: preparation for name, preparation in images.items() if preparation is not None}
     lungs: dict[str, Any] = {}
     if any(preparation.needs_mask for preparation in preparations.values()):
-        cohort, lungs = _segment(plan, cohort)
+        cohort, lungs = _mark(plan, cohort)
     else:
         cohort = Cohort(cohort.table.assign(mask_path=""), cohort.classes, cohort.name)
     decided = {key: lungs[key] for key in ("weights_sha256", "threshold", "mode") if key in lungs}
@@ -53,6 +55,18 @@ def _contents(cohort: Cohort, plan: Plan) -> str:
     """Return a hash of the contents of the cohort's files; unchanged ones are not read again."""
     with FileHashes(Path(plan.settings["cache"])) as hashes:
         return fingerprint([hashes.of(path) for path in progress(cohort.table["path"], "checking files")])
+
+
+def _mark(plan: Plan, cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:
+    """Segment the lungs, in a process of its own where each training has one."""
+    if plan.protocol.executions_per_process > 1:
+        return _segment(plan, cohort)
+    given = (plan.protocol, plan.data, plan.out, plan.cache, plan.settings)
+    return call_apart("lung masks", _segment_apart, given, cohort)
+
+
+def _segment_apart(given: tuple[Any, ...], cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:
+    return _segment(Plan(load_paper(given[0].paper), *given), cohort)
 
 
 def _segment(plan: Plan, cohort: Cohort) -> tuple[Cohort, dict[str, Any]]:

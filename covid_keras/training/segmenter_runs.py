@@ -32,6 +32,7 @@ from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.registered import load_paper
 from covid_keras.paper.systems import System
+from covid_keras.training.apart import call_apart
 
 if TYPE_CHECKING:
     from covid_keras.models.lungs import LungSegmenter
@@ -170,10 +171,16 @@ class PaperSegmenters(ABC):
         return TrainedSegmenter(self.kind(name), self.folder_of(protocol, cache, name))
 
     def finish(self, protocol: Protocol, data: Path | None, cache: Path) -> None:
-        """Train and evaluate the remaining segmenters of the protocol, unless their masks are missing."""
+        """Train and evaluate the remaining segmenters of the protocol, unless their masks are missing.
+
+        Each has a process of its own, as executions have, unless the protocol has processes reused.
+        """
         if self.missing(protocol, data) is None:
             for name in self.chosen(protocol):
-                self.train(protocol, data, cache, name)
+                if protocol.executions_per_process > 1:
+                    self.train(protocol, data, cache, name)
+                else:
+                    call_apart(name, self.train, protocol, data, cache, name)
 
     def folders(self, run: RunFolder) -> dict[str, Path]:
         """Return {name: folder} of the segmenters of a run, finished or not."""

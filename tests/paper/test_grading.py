@@ -212,6 +212,14 @@ def test_fewer_repeats_make_a_replication():
     assert graded(TABIK, "resnet50_crop", changes={"split": {"folds": 2}})[0] == OTHER
 
 
+def test_statistics_of_smaller_batches_make_a_replication():
+    words = "batch statistics of 4 images instead of 16"
+    assert graded(TABIK, "resnet50_crop", changes={"micro_batch": 4}) == (REDRAWN, words)
+    assert graded(TABIK, "resnet50_crop", changes={"micro_batch": 16}) == (SAME, "")
+    name = "covidnet_pretrained"
+    assert graded(TABIK, name, changes={"micro_batch": 4}) == graded(TABIK, name), "it is not trained"
+
+
 def test_files_and_precision_are_said():
     files = {"vgg16": "vgg16 from another file"}
     assert graded(TABIK, "covid_sdnet", files=files) == (OTHER, "fucitnet: vgg16 from another file")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -151,6 +154,15 @@ def test_a_step_in_pieces_is_the_step_of_the_whole_batch(size, eager):
         assert_close(*(optimizer.variables for optimizer in optimizers), atol=1e-6)
     assert_close(whole.trainable_variables, pieces.trainable_variables)
     assert int(pieces.optimizer.iterations) == int(pieces.extra_optimizers[0].iterations) == 1
+
+
+@pytest.mark.slow
+def test_two_devices_train_as_one():
+    """The losses are means over the images of a class in the whole batch, of which each device has a part."""
+    command = [sys.executable, "-m", "tests.helpers.mirrored"]
+    devices, difference = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert int(devices) == 2
+    assert float(difference) < 1e-5
 
 
 def test_only_its_own_class_reaches_a_generator():

@@ -113,3 +113,13 @@ def test_predictions_choose_among_the_networks_that_are_there(chained, monkeypat
     monkeypatch.setattr("covid_keras.inference.run_network.RunNetwork", lambda chosen, why: (chosen, why))
     chosen, why = find_run_network(f"{chained.path}:a")
     assert (chosen.repeat, why) == (0, "the best of 2 on validation")
+
+
+def test_the_images_at_a_time_are_part_of_a_run(make_run):
+    run = make_run("run")
+    assert "micro_batch" not in run.record["identity"]["protocol"], "runs before it existed go on"
+    refused(r"different run.*micro_batch is None there and 2 here", make_run, "run", micro_batch=2)
+    small = make_run("small", micro_batch=2)
+    assert small.identity != run.identity
+    assert (small.protocol.at_a_time(4), small.protocol.at_a_time(1), run.protocol.at_a_time(4)) == (2, 1, 4)
+    refused("different run", make_run, "small")
