@@ -236,7 +236,9 @@ def _paper_words(item: Mapping[str, Any]) -> str:
 
 
 def verdict_counts(frame: pd.DataFrame) -> dict[str, int]:
-    """Return the number of measured cells per verdict, and of those `NOT_MEASURED`."""
+    """Return the number of measured cells per verdict, and of those `NOT_MEASURED`; {} without published cells."""
+    if frame.empty:
+        return {}
     measured = frame["ours"].notna()
     kinds = frame.loc[measured, "outcome"].replace("", NOT_JUDGED).fillna(NOT_JUDGED)
     return {**{kind: int((kinds == kind).sum()) for kind in VERDICTS}, NOT_MEASURED: int((~measured).sum())}

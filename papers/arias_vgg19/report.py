@@ -58,6 +58,8 @@ REPORT = Report(
     notes=notes(*PROSE, "notes"),
     proposed=tuple(f"{name}_{part}" for name in EXPERIMENTS for part in PARTS),
     pairs=(),  # its own section has them, with more than accuracy
+    # The two experiments whose maps the paper shows.
+    heat_systems=tuple(f"{name}_{part}" for name in ("exp1", "exp3") for part in PARTS),
 )
 
 

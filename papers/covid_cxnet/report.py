@@ -86,6 +86,7 @@ REPORT = CxnetReport(
     proposed=("cxnet_v1", "cxnet_v2", "flat", "hierarchical"),
     leaks=tuple((system.name + LEAKY, system.name) for system in DISJOINT),
     heat_pairs=(("cxnet_v2", "cxnet_v1"),),
+    heat_systems=("base_v1", "densenet121", "resnet50"),
     pictures={
         **dict.fromkeys(("base_v1", "base_v1_released"), pictures_of_base),
         "cxnet_v1": pictures_of_whole,

@@ -185,6 +185,10 @@ def test_counts_of_verdicts(frame):
     assert verdict_counts(frame.assign(outcome=""))["not comparable"] == 3
 
 
+def test_a_paper_without_published_numbers_has_no_counts(frame):
+    assert verdict_counts(frame[:0]) == {}
+
+
 def test_markdown_escapes_pipes_and_keeps_the_width(frame):
     text = markdown(frame)
     against = text.split("**Table V**")[1].split("<details>")[0]
