@@ -236,7 +236,7 @@ def _unlearned_section(results: Results) -> Section:
         worse=[title for name, title in results.systems.items() if name in worse],
         constant=[(title, int(said[name])) for name, title in results.systems.items() if name in said],
     )
-    return Section("Read first: what was not learned", notes=list(facts))
+    return Section("Read first: what these networks cannot tell", notes=list(facts))
 
 
 def _difference_table(results: Results) -> list[TableEntry]:
