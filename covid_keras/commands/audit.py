@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace
@@ -10,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, say, say_where, user_path
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, require_writable_folder
+from covid_keras.common.files import json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,9 +104,9 @@ def run(options: Namespace) -> int:
         found = audit(path)
         tables[name], summaries[name] = found.table(), found.summary()
         if not options.json:
-            print("\n".join(_lines(name, summaries[name], tables[name], options.all_cells)))
+            say("\n".join(_lines(name, summaries[name], tables[name], options.all_cells)))
     if options.json:
-        print(json.dumps(_records(tables, summaries), indent=2, ensure_ascii=False))
+        print(json_text(_records(tables, summaries)))
     if out is not None:
         _write(tables, out)
         say_where(out, sys.stderr if options.json else None)
@@ -116,18 +115,19 @@ def run(options: Namespace) -> int:
 
 
 def _check_out(out: Path, files: Mapping[str, Path]) -> None:
-    if out.is_dir():
-        raise UserError(f"--out {out}", "is a folder", "Name a file")
+    from covid_keras.common.tables import require_table_target
+
     if out.resolve() in {path.resolve() for path in files.values()}:
         raise UserError(f"--out {out}", "is the file to audit", "Name another file")
-    require_writable_folder(out.parent)
+    require_table_target(out)
 
 
 def _write(tables: Mapping[str, pd.DataFrame], out: Path) -> None:
     import pandas as pd
 
-    with atomic_path(out) as temporary:
-        pd.concat(tables, names=["paper"]).reset_index("paper").to_csv(temporary, index=False)
+    from covid_keras.common.tables import write_table
+
+    write_table(out, pd.concat(tables, names=["paper"]).reset_index("paper"))
 
 
 def _records(tables: Mapping[str, pd.DataFrame], summaries: Mapping[str, dict[str, int]]) -> dict[str, object]:

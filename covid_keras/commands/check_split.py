@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
-from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, require_writable_folder
+from covid_keras.commands.parsing import Commands, add_command, say, say_where, user_path
+from covid_keras.common.errors import UserError, printable
+from covid_keras.common.files import json_text
 
 if TYPE_CHECKING:
     from covid_keras.data.leakage import Leakage
@@ -49,10 +48,10 @@ def run(options: Namespace) -> int:
     UserError
         If a table or folder cannot be used, or there are neither patients nor images to check.
     """
+    from covid_keras.common.tables import require_table_target, write_table
+
     if options.out is not None:
-        if options.out.is_dir():
-            raise UserError(f"--out {options.out}", "is a folder", "Name the CSV file to write")
-        require_writable_folder(options.out.parent)
+        require_table_target(options.out)
     from covid_keras.data.leakage import check_parts, read_parts
 
     parts = read_parts(options.tables, {role: getattr(options, role) or "" for role in ("image", "patient", "part")})
@@ -60,10 +59,12 @@ def run(options: Namespace) -> int:
     if not parts.columns["patient"] and not found.searched:
         remedy = "Name it with --patient, or name the image folder with --images"
         raise UserError(", ".join(map(str, options.tables)), "no column of patients was found", remedy)
-    print(json.dumps(_record(found), indent=2, ensure_ascii=False) if options.json else "\n".join(_lines(found)))
+    if options.json:
+        print(json_text(_record(found)))
+    else:
+        say("\n".join(_lines(found)))
     if options.out is not None:
-        with atomic_path(options.out) as temporary:
-            found.rows.to_csv(temporary, index=False, lineterminator="\n")
+        write_table(options.out, found.rows)
         if not options.json:
             say_where(options.out)
     return LEAKS if len(found.rows) else 0
@@ -164,4 +165,4 @@ def _count(number: int, what: str) -> str:
 
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(map(str, names[:_NAMED])) + more
+    return ", ".join(map(printable, names[:_NAMED])) + more

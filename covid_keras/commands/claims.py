@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, say, say_where, user_path
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import require_writable_folder, write_json
 
@@ -48,22 +48,23 @@ def run(options: Namespace) -> None:
     UserError
         If there is no such paper or run, a file is invalid, or an output cannot be written.
     """
-    for name in ("csv", "json"):
-        if (out := getattr(options, name)) is not None:
-            if out.is_dir():
-                raise UserError(f"--{name} {out}", "is a folder", "Name a file")
-            require_writable_folder(out.parent)
-    from covid_keras.reporting.heat_shares import write_measured
+    from covid_keras.common.tables import require_table_target, write_table
 
+    if options.csv is not None:
+        require_table_target(options.csv, "--csv")
+    if options.json is not None:
+        if options.json.is_dir():
+            raise UserError(f"--json {options.json}", "is a folder", "Name a file")
+        require_writable_folder(options.json.parent)
     outcomes = judged(options.paper)
     for paper, found in outcomes.items():
-        print("\n".join([f"{paper}: {len(found)} claims", *(f"  {_line(one)}" for one in found), ""]))
+        say("\n".join([f"{paper}: {len(found)} claims", *(f"  {_line(one)}" for one in found), ""]))
     every = [one for found in outcomes.values() for one in found]
-    print(f"On predictions: {_counts([str(one.outcome) for one in every])}")
-    print(f"By the papers' own numbers: {_counts([str(one.printed.support) for one in every])}")
+    say(f"On predictions: {_counts([str(one.outcome) for one in every])}")
+    say(f"By the papers' own numbers: {_counts([str(one.printed.support) for one in every])}")
     table = _table(outcomes)
     if options.csv is not None:
-        write_measured(options.csv, table)
+        write_table(options.csv, table, "%.6g")
         say_where(options.csv)
     if options.json is not None:
         write_json(options.json, table.astype(object).where(table.notna(), None).to_dict("records"))

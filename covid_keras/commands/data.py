@@ -15,11 +15,12 @@ from covid_keras.commands.parsing import (
     add_command,
     add_data,
     add_out,
+    say,
     say_error,
     say_where,
 )
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, require_writable_folder, sha256_of
+from covid_keras.common.files import sha256_of
 from covid_keras.data.locations import DEFAULT, VARIABLE, find_data, require_data
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def list_sources(given: Path | None) -> int:
     data = find_data(given)
     for name, source in SOURCES.items():
         folders = source.locate_all(data) if data else []
-        print(f"{name}: {source.title}")
+        say(f"{name}: {source.title}")
         for title, value in (
             ("images", f"{source.images:,}"),
             ("size", source.size),
@@ -123,7 +124,7 @@ def list_sources(given: Path | None) -> int:
             ("here", " and ".join(map(str, folders)) or "not found"),
         ):
             text = f"  {title:>8}: {' '.join(value.split())}"
-            print(textwrap.fill(text, 110, subsequent_indent=" " * 12, break_on_hyphens=False))
+            say(textwrap.fill(text, 110, subsequent_indent=" " * 12, break_on_hyphens=False))
     say_where(f"collections are searched for in {data or 'no folder (none found)'}")
     return 0
 
@@ -173,7 +174,7 @@ def _check(name: str, data: Path) -> int | None:
 def _print_counts(name: str, counts: Sequence[tuple[str, int, int]]) -> int:
     """Print "expected n, found n" for each count of a collection; return the number of differences."""
     for what, expected, found in counts:
-        print(f"{name}: {what}: expected {expected:,}, found {found:,}{'' if expected == found else '  DIFFERS'}")
+        say(f"{name}: {what}: expected {expected:,}, found {found:,}{'' if expected == found else '  DIFFERS'}")
     return sum(expected != found for _, expected, found in counts)
 
 
@@ -239,7 +240,7 @@ def _fetch(name: str, data: Path, unverified: bool) -> None:
     for item in get_source(name).downloads:
         download(item, data, unverified=unverified)
         archive = data / item.file_name
-        print(f"{name}: {item.url}\n    {archive}: sha256 {sha256_of(archive)}")
+        say(f"{name}: {item.url}\n    {archive}: sha256 {sha256_of(archive)}")
 
 
 def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
@@ -247,6 +248,7 @@ def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
 
     Unreadable images are left out and named.
     """
+    from covid_keras.common.tables import require_table_target, write_table
     from covid_keras.data.cohort import Cohort
     from covid_keras.data.duplicates import find_duplicates
     from covid_keras.data.own_images import folders_cohort
@@ -261,9 +263,7 @@ def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
     if {"cohen", "darwin_v7"} <= set(chosen):
         raise UserError("darwin_v7", "contains the images of cohen", "Compare only one of the two")
     # Checked first: the search takes minutes.
-    if out.is_dir():
-        raise UserError(f"--out {out}", "is a folder", "Name the CSV file to write")
-    require_writable_folder(out.parent)
+    require_table_target(out)
     cohorts = [_not_lateral(load_source(name, require_data(given))) for name in chosen if name in SOURCES]
     cohorts += [folders_cohort(folders)] if folders else []
     classes = tuple(dict.fromkeys(label for cohort in cohorts for label in cohort.classes))
@@ -271,11 +271,10 @@ def show_overlap(given: Path | None, names: Sequence[str], out: Path) -> int:
     skipped: dict[str, str] = {}
     pairs = find_duplicates(cohort, skipped=skipped)
     for line in overlap_lines(cohort, pairs):
-        print(line)
+        say(line)
     for name, problem in skipped.items():
-        print(f"left out: {name}: {problem}")
-    with atomic_path(out) as temporary:
-        pairs.to_csv(temporary, index=False)
+        say(f"left out: {name}: {problem}")
+    write_table(out, pairs)
     say_where(out)
     return 0
 
@@ -288,7 +287,7 @@ def _compared_sources(data: Path) -> list[str]:
     reasons = {name: unavailable(name, data) for name in found}
     for name, reason in reasons.items():
         if reason:
-            print(f"left out: {name}: {reason}")
+            say(f"left out: {name}: {reason}")
     readable = [name for name in found if reasons[name] is None]
     if not readable:
         raise UserError(

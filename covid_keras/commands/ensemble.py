@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
-from covid_keras.commands.parsing import Commands, add_command, add_out, say_where
+from covid_keras.commands.parsing import Commands, add_command, add_out, say, say_where
 
 
 def add_parser(commands: Commands) -> None:
@@ -45,5 +45,5 @@ def run(options: Namespace) -> None:
 
     rule = Rule.of(options.method, options.weights, options.ties, options.step)
     found = combine_systems(options.sources, options.systems, options.out, rule, options.leave_out)
-    print("\n".join(found.lines()))
+    say("\n".join(found.lines()))
     say_where(options.out)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 
-from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, say, say_where, user_path
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import json_text
 
 
 def add_parser(commands: Commands) -> None:
@@ -51,6 +51,9 @@ def run(options: Namespace) -> None:
     columns = {name: getattr(options, name) for name in ("label", "score", "patient", "image", "predicted")}
     names = ("labels", "positive", "threshold", "system", "against", "against_system", "out")
     found = evaluate(options.predictions, **columns, **{name: getattr(options, name) for name in names})
-    print(json.dumps(found.report(), indent=2, ensure_ascii=False) if options.json else "\n".join(found.lines()))
+    if options.json:
+        print(json_text(found.report()))
+    else:
+        say("\n".join(found.lines()))
     if options.out is not None:
         say_where(options.out, sys.stderr if options.json else None)

@@ -6,9 +6,9 @@ import dataclasses
 import os
 from argparse import Namespace
 
-from covid_keras.commands.parsing import Commands, add_command, add_data, add_out, say_where
+from covid_keras.commands.parsing import Commands, add_command, add_data, add_out, say, say_where
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path
+from covid_keras.common.files import staged
 
 # Wording of `RangeTest.stopped`.
 _ENDED = {"diverged": "diverged", "not finite": "was not finite"}
@@ -69,7 +69,9 @@ def run(options: Namespace) -> None:
     import numpy as np
     import pandas as pd
 
+    from covid_keras.common.tables import write_table
     from covid_keras.reporting.range_figure import range_figure
+    from covid_keras.reporting.renderer import write_figure
     from covid_keras.training.execution import untrained
 
     model, batches = untrained(folder.execution(system.name, 0, 0))
@@ -78,14 +80,13 @@ def run(options: Namespace) -> None:
         problem = f"ended after {seen} batches, too few to say anything: the loss {_ENDED[found.stopped]}"
         raise UserError(f"range test of {system.name}", problem, "Give a lower --low and --high, or more --steps")
     chosen = system.training(plan.protocol).optimizer.learning_rate
-    with atomic_path(options.out / f"{system.name}.csv") as temporary:
-        pd.DataFrame({"learning_rate": found.rates, "loss": found.losses}).to_csv(temporary, index=False)
-    with atomic_path(options.out / f"{system.name}.png") as temporary:
-        range_figure(found, f"Learning-rate range test: {system.title}", chosen).savefig(
-            temporary, format="png", dpi=150
-        )
+    table = pd.DataFrame({"learning_rate": found.rates, "loss": found.losses})
+    figure = range_figure(found, f"Learning-rate range test: {system.title}", chosen)
+    with staged(options.out) as folder:
+        write_table(folder / f"{system.name}.csv", table)
+        write_figure(folder / f"{system.name}.png", figure)
     suggested = "no rate stands out (the loss falls by no more than its noise)"
     if np.isfinite(found.suggested):
         suggested = f"steepest descent at {found.suggested:.2g}"
-    print(f"{system.title}: {suggested}; the protocol trains at {chosen:g}", flush=True)
+    say(f"{system.title}: {suggested}; the protocol trains at {chosen:g}", flush=True)
     say_where(options.out)

@@ -29,7 +29,7 @@ from covid_keras.commands import (
     weights,
 )
 from covid_keras.commands.parsing import EXIT_USER_ERROR, Commands, say_error
-from covid_keras.common.errors import UserError
+from covid_keras.common.errors import UserError, printable
 from covid_keras.common.memory import RUN_LESS, naming_shortage
 
 EXIT_INTERRUPTED = 130
@@ -61,9 +61,11 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = make_parser().parse_args(arguments)
     try:
-        logging.basicConfig(level=_log_level(), format="%(name)s: %(message)s")
+        _log_to_terminal()
         with naming_shortage("memory", RUN_LESS):
-            return options.run(options) or 0
+            status = options.run(options) or 0
+        sys.stdout.flush()
+        return status
     except UserError as error:
         for one in error.errors:
             say_error(one)
@@ -76,6 +78,33 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader (head, less) closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # What no reader or writer foresaw: a name that is too long, a disk that is full.
+        if error.errno is None:
+            raise
+        where = error.filename or "covid-keras"
+        _end_output_that_fails()
+        say_error(UserError(where, str(error.strerror or error), "Check the path, the disk and the permissions"))
+        return EXIT_USER_ERROR
+
+
+def _end_output_that_fails() -> None:
+    """Discard standard output if it is what cannot be written, so that Python does not fail on it again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(name)s: %(message)s"))
+    logging.basicConfig(level=_log_level(), handlers=[handler])
 
 
 def _log_level() -> int:

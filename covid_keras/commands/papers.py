@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from covid_keras.commands.parsing import Commands, add_command
+from covid_keras.commands.parsing import Commands, add_command, say
 
 
 def add_parser(commands: Commands) -> None:
@@ -17,7 +17,7 @@ def run(options: Namespace) -> None:
     from covid_keras.paper.registered import load_papers
 
     for paper in load_papers().values():
-        print(
+        say(
             f"{paper.name} (also: {', '.join(paper.aliases)})\n"
             f"    {paper.title}\n"
             f"    {paper.citation}{f'. doi:{paper.doi}' * bool(paper.doi)}\n"

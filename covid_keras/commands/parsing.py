@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
-from covid_keras.common.errors import UserError
+from covid_keras.common.errors import UserError, printable
 
 # Exit status for bad input.
 EXIT_USER_ERROR = 2
@@ -83,12 +84,18 @@ def require_threads(threads: int | None) -> None:
         raise UserError("--threads", f"must be at least 1 (got {threads})", "Omit it for one per processor")
 
 
+def say(text: str = "", file: TextIO | None = None, flush: bool = False) -> None:
+    """Print lines of text, to standard output unless another file is given, with foreign text made `printable`."""
+    print("\n".join(map(printable, text.split("\n"))), file=file, flush=flush)
+
+
 def say_error(error: UserError, name: str = "") -> None:
     """Print an error and its notes to standard error, after the name of what it concerns."""
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     sys.stderr.write(f"covid-keras: error: {name}{': ' if name else ''}{error}\n")
     for note in getattr(error, "__notes__", ()):
-        sys.stderr.write(f"{note}\n")
+        say(note, sys.stderr)
 
 
 def say_failed(failed: Sequence[tuple[Path, str]], verb: str) -> int:
@@ -107,4 +114,4 @@ def in_red(text: str) -> str:
 
 def say_where(path: str | Path, stream: TextIO | None = None) -> None:
     """Print the location of the output: the last line of every command."""
-    print(f"Output: {path}", file=stream)
+    say(f"Output: {printable(path)}", stream)

@@ -13,11 +13,12 @@ from covid_keras.commands.parsing import (
     add_out,
     in_red,
     require_threads,
+    say,
     say_failed,
     say_where,
     user_path,
 )
-from covid_keras.common.errors import UserError
+from covid_keras.common.errors import UserError, printable
 
 DEFAULT_MODEL = "covid_cxnet"
 
@@ -66,7 +67,7 @@ def run(options: Namespace) -> int:
         from covid_keras.inference.run_network import find_run_network
 
         model = find_run_network(options.trained)
-        print(f"Network: {model.chosen}", file=sys.stderr if options.json else sys.stdout, flush=True)
+        say(f"Network: {model.chosen}", file=sys.stderr if options.json else sys.stdout, flush=True)
     draw = None
     if options.heatmap:
         from covid_keras.reporting.prediction_figure import draw_prediction as draw
@@ -84,7 +85,9 @@ def run(options: Namespace) -> int:
     if options.json:
         sys.stdout.write((found.folder / RECORD).read_text(encoding="utf-8"))
     else:
-        print("\n".join([*map(in_red, found.alarms()), *found.lines()]))
+        for line in found.alarms():
+            print(in_red(printable(line)))
+        say("\n".join(found.lines()))
     status = say_failed(found.failed, "predicted")
     say_where(found.folder, sys.stderr if options.json else sys.stdout)
     return status

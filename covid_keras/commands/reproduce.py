@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from covid_keras import DISCLAIMER
-from covid_keras.commands.parsing import Commands, add_command, add_data, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, add_data, say, say_where, user_path
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import locked
 from covid_keras.training.choices import PRECISIONS, STRATEGIES, parse_shard, require_choice, require_devices
@@ -91,7 +91,7 @@ def reproduce(options: Namespace) -> int:
     from covid_keras.training.schedulers import run_executions
 
     plan = make_plan(options)
-    print(_banner(plan), flush=True)
+    say(_banner(plan), flush=True)
     run = prepare_run(plan)
     restart(run, options.restart)
     _print_grades(run)
@@ -101,7 +101,7 @@ def reproduce(options: Namespace) -> int:
         raise naming_done(error, run) from error
     missing = [execution for execution in run.executions() if not execution.done]
     if missing:
-        print(f"{len(missing)} executions are left to other shards. Afterwards: covid-keras report {run.path}")
+        say(f"{len(missing)} executions are left to other shards. Afterwards: covid-keras report {run.path}")
         say_where(run.path)
         return 0
     from covid_keras.reporting.run import report_run
@@ -192,4 +192,4 @@ def _print_grades(run: RunFolder) -> None:
         reasons = reason.split("; ")
         more = [f"{len(reasons) - FEW_REASONS} more in the report"] if len(reasons) > FEW_REASONS else []
         why = "; ".join([*reasons[:FEW_REASONS], *more])
-        print(f"{grade.capitalize()}: {'; '.join(titles)}{f' ({why})' if why else ''}", flush=True)
+        say(f"{grade.capitalize()}: {'; '.join(titles)}{f' ({why})' if why else ''}", flush=True)

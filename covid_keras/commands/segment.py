@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import Namespace
@@ -13,10 +12,13 @@ from covid_keras.commands.parsing import (
     add_command,
     add_out,
     require_threads,
+    say,
     say_failed,
     say_where,
     user_path,
 )
+from covid_keras.common.errors import printable
+from covid_keras.common.files import json_text
 from covid_keras.models.registry import DEFAULT_LUNGS, LUNG_NETWORKS
 
 
@@ -59,9 +61,9 @@ def run(options: Namespace) -> int:
         threads=options.threads,
     )
     if options.json:
-        print(json.dumps(found.record, indent=2, ensure_ascii=False))
+        print(json_text(found.record))
     for path, problem in found.failed:
-        sys.stderr.write(f"{path}: not segmented, {problem}\n")
+        say(f"{printable(path)}: not segmented, {problem}", sys.stderr)
     status = say_failed(found.failed, "segmented")
     say_where(found.folder, sys.stderr if options.json else sys.stdout)
     return status

@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from covid_keras.commands.parsing import Commands, add_command, say_where, user_path
+from covid_keras.commands.parsing import Commands, add_command, say, say_where, user_path
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, require_writable_folder
 from covid_keras.models.registry import (
@@ -109,11 +109,11 @@ def list_weights() -> None:
         kind = "ships" if entry.ships else "does not ship"
         get = f"covid-keras weights download {entry.name}" if entry.url else "covid-keras weights add FILE"
         here = f"here: {entry.path}" if entry.path.is_file() else f"not here: {get}"
-        print(
+        say(
             f"{entry.name}  ({kind}, {entry.bytes / 2**20:.1f} MiB, {entry.licence})\n"
             f"    {entry.title}\n    {entry.origin}\n    {here}"
         )
-    print(f"Files that do not ship are searched for in {store_folder()} ({VARIABLE})")
+    say(f"Files that do not ship are searched for in {store_folder()} ({VARIABLE})")
     say_where(REGISTRY)
 
 
@@ -128,7 +128,7 @@ def _check(path: Path | None, like: str | None) -> None:
     import_tensorflow()
     from covid_keras.models.weights import build_registered, load_weights
 
-    print("\n".join(load_weights(build_registered(entry), path).lines()))
+    say("\n".join(load_weights(build_registered(entry), path).lines()))
     return say_where(path)
 
 
@@ -154,16 +154,16 @@ def check_weights() -> None:
     faults = []
     for entry in load_registry().values():
         if not entry.ships and not entry.path.is_file():
-            print(f"{entry.name}: not here. {entry.how_to_get}")
+            say(f"{entry.name}: not here. {entry.how_to_get}")
             continue
         try:
             entry.verified()
         except UserError as error:
             faults.append(error)
-            print(f"{entry.name}: {'ALTERED' if entry.path.is_file() else 'MISSING'} {entry.path}")
+            say(f"{entry.name}: {'ALTERED' if entry.path.is_file() else 'MISSING'} {entry.path}")
         else:
             proof = f"{entry.digest[0]} as registered" if entry.ships else f"as registered, by {entry.digest[0]}"
-            print(f"{entry.name}: ok, {proof}: {entry.path}")
+            say(f"{entry.name}: ok, {proof}: {entry.path}")
     if faults:
         raise faults[0]
     say_where(store_folder())
@@ -199,14 +199,14 @@ def add_weights(path: Path, name: str | None = None) -> None:
             else f"Registered: {', '.join(e.name for e in entries)}",
         )
     if _is_here(entry):
-        print(f"{entry.name} was there already")
+        say(f"{entry.name} was there already")
         return say_where(entry.path)
     target = _writable_store() / entry.file
     with atomic_path(target) as temporary:
         shutil.copyfile(path, temporary)
         if not entry.is_of(temporary):
             raise UserError(path, "changed while it was copied", "Run the same command again")
-    print(f"{entry.name}: {entry.title}")
+    say(f"{entry.name}: {entry.title}")
     say_where(target)
 
 
@@ -225,10 +225,10 @@ def download_weights(names: Sequence[str]) -> None:
             raise UserError(entry.name, "has no direct link", entry.how_to_get)
     for entry in entries:
         if _is_here(entry):
-            print(f"{entry.name} was there already")
+            say(f"{entry.name} was there already")
         else:
             _fetch(entry)
-            print(f"{entry.name} downloaded")
+            say(f"{entry.name} downloaded")
         say_where(entry.path)
 
 
@@ -294,12 +294,12 @@ def _convert(options: Namespace) -> None:
     from covid_keras.models.weights import convert_weights
 
     report = convert_weights(options.source, options.target, entry, options.legacy)
-    print("\n".join(report.lines()))
+    say("\n".join(report.lines()))
     say_where(options.target)
 
 
 def _export(options: Namespace) -> None:
     from covid_keras.training.export import export_weights
 
-    print(export_weights(options.path, options.system, options.file, options.repeat, options.fold))
+    say(export_weights(options.path, options.system, options.file, options.repeat, options.fold))
     say_where(options.file)

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 
+_ESCAPE = re.compile(r"\\x\{(10[0-9a-f]{4}|[0-9a-f]{1,5})\}")
 
-def printable(text: str) -> str:
-    """Return a text whose control characters and undecodable bytes are escaped, such as those of a file's name.
+
+def printable(text: object) -> str:
+    """Return foreign text, such as the name of a file, for messages, pages and figures.
+
+    Control characters, marks of text direction and undecodable bytes become `\\x{...}`, so that they neither act on
+    the terminal nor fail to be written. Text that is printable already stays as it is.
 
     >>> printable("a\x1b[2Jb\udcff c")
-    'a\\x1b[2Jb\\udcff c'
+    'a\\\\x{1b}[2Jb\\\\x{dcff} c'
     """
+    text = str(text)
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(one if _is_shown(one) else f"\\x{{{ord(one):x}}}" for one in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"
+
+
+def escaped(text: str) -> str:
+    """Return a text as by `printable`, in a form that `unescaped` reverses."""
+    return printable(_ESCAPE.sub(r"\\x{5c}x{\1}", text) if "\\x{" in text else text)
+
+
+def unescaped(text: str) -> str:
+    """Return the text of which `escaped` made `text`."""
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text) if "\\x{" in text else text
 
 
 class UserError(Exception):

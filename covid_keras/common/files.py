@@ -22,6 +22,7 @@ from covid_keras.common.errors import UserError
 
 _LOCK = ".lock"
 _CHUNK = 1 << 20
+_LONGEST_SUFFIX = 16
 # Largest files of each kind, in bytes; see `covid_keras.data.sniff` and `covid_keras.models.weight_kinds` for others.
 MOST_YAML = 2 << 20
 MOST_JSON = 64 << 20
@@ -57,7 +58,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix="".join(path.suffixes[-2:]))
+        suffix = "".join(one for one in path.suffixes[-2:] if len(one) <= _LONGEST_SUFFIX)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=suffix)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -72,7 +74,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _as_user_error(path: Path, error: OSError) -> UserError:
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(path, "the disk is full, nothing was written", "Free some space or choose another --out")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         problem = f"cannot be written ({error.strerror})"
@@ -109,6 +111,10 @@ def staged(folder: str | Path) -> Iterator[Path]:
             os.replace(file, target)
     except OSError as error:
         raise _as_user_error(folder, error) from error
+    except UserError as error:
+        if stage is None or not error.subject.startswith(str(stage)):
+            raise
+        raise UserError(folder / Path(error.subject).relative_to(stage), error.problem, error.remedy) from error
     finally:
         if stage is not None:
             shutil.rmtree(stage, ignore_errors=True)
@@ -155,15 +161,26 @@ def locked(folder: str | Path, wait: bool) -> Iterator[None]:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text atomically; return the path."""
+    """Write UTF-8 text atomically; return the path. Undecodable bytes, as of a file's name, are escaped."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     return Path(path)
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as indented JSON that can be written and shown.
+
+    Control characters and undecodable bytes are escaped as JSON escapes them, so that reading gives the same text.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
 
 
 def write_json(path: str | Path, value: Any) -> Path:
     """Write `value` atomically as indented JSON with a final newline; return the path."""
-    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    return write_text(path, json_text(value) + "\n")
 
 
 def require_file(path: str | Path, most: int | None = None) -> None:
@@ -205,7 +222,11 @@ def read_bytes(path: str | Path, most: int) -> bytes:
         raise UserError(path, f"cannot be read ({error.strerror})", "Check its permissions") from error
 
 
-def read_json(path: str | Path) -> Any:
+# The remedy for a damaged file where a caller knows no better one.
+REMEDY = "Correct it, or get the original file again"
+
+
+def read_json(path: str | Path, remedy: str = REMEDY) -> Any:
     """Read JSON; raise `UserError` if the file is missing, too large, not valid JSON or nested too deep."""
     try:
         value = json.loads(read_bytes(path, MOST_JSON).decode("utf-8"))
@@ -213,9 +234,9 @@ def read_json(path: str | Path) -> Any:
             raise RecursionError
     except RecursionError as error:
         problem = f"is nested more than {MOST_DEPTH} levels deep"
-        raise UserError(path, problem, "Restore or regenerate the file") from error
+        raise UserError(path, problem, remedy) from error
     except ValueError as error:
-        raise UserError(path, f"is not valid JSON ({error})", "Restore or regenerate the file") from error
+        raise UserError(path, f"is not valid JSON ({error})", remedy) from error
     return value
 
 
@@ -234,14 +255,14 @@ def _deeper(value: Any, most: int) -> bool:
     return True
 
 
-def read_record(path: str | Path, keys: tuple[str, ...]) -> dict[str, Any]:
+def read_record(path: str | Path, keys: tuple[str, ...] = (), remedy: str = REMEDY) -> dict[str, Any]:
     """Read a JSON mapping; raise `UserError` if one of `keys` is missing."""
-    record = read_json(path)
+    record = read_json(path, remedy)
     if not isinstance(record, dict):
-        raise UserError(path, "must contain a JSON mapping", "Restore or regenerate the file")
+        raise UserError(path, "must contain a JSON mapping", remedy)
     for key in keys:
         if key not in record:
-            raise UserError(path, f"lacks the key {key!r}", "Restore or regenerate the file")
+            raise UserError(path, f"lacks the key {key!r}", remedy)
     return record
 
 

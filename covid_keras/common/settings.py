@@ -151,7 +151,9 @@ def unknown_key(where: str | Path, key: str, known: Iterable[str], place: str = 
     return UserError(where, f"unknown key {key!r}" + (f" in {place}" if place else ""), remedy)
 
 
-def build(cls: type[T], mapping: Any, where: str | Path, place: str = "", strict: bool = True) -> T:
+def build(
+    cls: type[T], mapping: Any, where: str | Path, place: str = "", strict: bool = True, others: bool = False
+) -> T:
     """Build a dataclass from a mapping; validate keys, types and ranges, also of nested dataclasses.
 
     Parameters
@@ -166,6 +168,8 @@ def build(cls: type[T], mapping: Any, where: str | Path, place: str = "", strict
         The position inside the file (keys joined by dots), for error messages.
     strict : bool
         Reject "5" as a number. Use False if all values were read as text.
+    others : bool
+        Accept unknown keys and ignore them, as in records that later versions extend.
 
     Raises
     ------
@@ -181,7 +185,7 @@ def build(cls: type[T], mapping: Any, where: str | Path, place: str = "", strict
             raise UserError(where, f"{_place(place, plain, loc)} is {value}", "It must be a finite number")
     text = json.dumps(plain, default=str)
     try:
-        return _adapter(cast(Any, cls)).validate_json(text, strict=strict, extra="forbid")
+        return _adapter(cast(Any, cls)).validate_json(text, strict=strict, extra="ignore" if others else "forbid")
     except ValidationError as error:
         raise user_error(error, cls, json.loads(text), where, place) from error
 

@@ -1,7 +1,10 @@
-"""Read CSV files from any spreadsheet, and normalise their cells.
+"""Read CSV files from any spreadsheet, normalise their cells, and write tables that a spreadsheet opens safely.
 
 Spreadsheets write semicolons, tabs, byte-order marks, UTF-16 and decimal commas. People write `Covid-19`, `COVID19` and
 `covid-19 ` for one label, and 3 and 3.0 for one patient. Comparing raw text would lose rows and split patients.
+
+Names of files and cells of received tables may begin like a formula, or hold control characters and undecodable bytes.
+`write_table` writes them as text that does no harm; `read_table` and `read_written` restore them.
 """
 
 from __future__ import annotations
@@ -18,12 +21,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
-from covid_keras.common.errors import UserError
-from covid_keras.common.files import MOST_TABLE, read_bytes
+from covid_keras.common.errors import UserError, escaped, unescaped
+from covid_keras.common.files import MOST_TABLE, REMEDY, read_bytes, require_writable_folder, write_text
 
 SEPARATORS = (",", ";", "\t", "|")
 
+_TAR = slice(257, 262)
 _GZIP = b"\x1f\x8b"
 _KINDS = (
     (_GZIP, "a gzip archive", "Unpack it"),
@@ -42,6 +47,9 @@ _KINDS = (
     (b"<!doctype", "a web page", "Download the file itself"),
     (b"<html", "a web page", "Download the file itself"),
 )
+_NO_TABLES = frozenset(
+    (".gz", ".tgz", ".zip", ".bz2", ".xz", ".lzma", ".zst", ".tar", ".7z", ".xls", ".xlsx", ".ods", ".parquet", ".json")
+)
 _ENCODINGS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\x00\x00", "utf-32"),
@@ -49,10 +57,15 @@ _ENCODINGS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_LARGEST_WHOLE = 1 << 53  # of those that float64 tells apart
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad"))
 _DASHES = re.compile(r"[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
-# Ways to keep a spreadsheet from reading "003" as a number.
-_KEPT_AS_TEXT = re.compile(r'="(.*)"$|\'(?=\d)(.*)$')
+FORMULA_SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_SIGN = f"[{re.escape(''.join(FORMULA_SIGNS))}]"
+# Ways to keep a spreadsheet from reading "003" as a number or "=1+1" as a formula.
+_KEPT_AS_TEXT = re.compile(rf"""="(.*)"$|'(?='*(?:{_SIGN}|\d))(.*)$""", re.DOTALL)
+_NOT_TEXT = re.compile(rf"'*{_SIGN}|'+\d")
+_PLAIN_NUMBER = re.compile(r"[+-]?[\d.,]*(?:[eE][+-]?\d+)?\s?%?")
 _SEPARATOR_HINT = re.compile(r'\s*"?sep=(.)"?\s*$', re.IGNORECASE)
 _WHOLE = re.compile(r"(?:^|(?<=/))(\d+)[.,]0+$")
 _LEADING_ZEROS = re.compile(r"(?:^|(?<=/))0+(?=\d+$)")
@@ -65,14 +78,37 @@ _JOINTS = re.compile(r"(?<=[^\W\d_])[-_\s]+(?=[^\W_])|(?<=\d)[-_\s]+(?=[^\W\d_])
 
 
 def clean(text: str) -> str:
-    """Strip a cell and remove invisible characters.
+    """Strip a cell and remove invisible characters, and what keeps a spreadsheet from reading it otherwise.
 
-    >>> [clean(text) for text in (" 3\u00a0", '="003"', "'003", "'s")]
-    ['3', '003', '003', "'s"]
+    >>> [clean(text) for text in (" 3\u00a0", '="003"', "'003", "'s", "'=1+1")]
+    ['3', '003', '003', "'s", '=1+1']
     """
     text = text.translate(_INVISIBLE).strip()
-    kept = _KEPT_AS_TEXT.match(text)
-    return (kept[1] or kept[2] or "").strip() if kept else text
+    if text[:1] in ("=", "'") and (kept := _KEPT_AS_TEXT.match(text)):
+        text = (kept[1] or kept[2] or "").strip()
+    return text
+
+
+def restored(text: str) -> str:
+    """Return the text of a cell in a file: as `clean`, and with what `cell_text` escaped."""
+    return unescaped(clean(text))
+
+
+def cell_text(text: str) -> str:
+    """Return foreign text as a cell that no spreadsheet takes for a formula or a number; `restored` reverses it.
+
+    >>> [cell_text(text) for text in ("=1+1", "-0.5", "a\x1bb ")]
+    ["'=1+1", '-0.5', 'a\\\\x{1b}b\\\\x{20}']
+    """
+    text = escaped(text)
+    if text != (bare := text.strip()):  # blanks at the ends, which reading removes
+        before, after = text.split(bare, 1) if bare else (text, "")
+        text = _codes(before) + bare + _codes(after)
+    return f"'{text}" if _NOT_TEXT.match(text) and not _PLAIN_NUMBER.fullmatch(text) else text
+
+
+def _codes(text: str) -> str:
+    return "".join(f"\\x{{{ord(one):x}}}" for one in text)
 
 
 def name_key(text: str) -> str:
@@ -144,10 +180,11 @@ def parse_number(text: str) -> float:
 def parse_numbers(cells: pd.Series, dtype: type = np.float64) -> np.ndarray:
     """Parse a column of numbers, (n,) of `dtype`; raise `ValueError` naming the first cell that is not a number."""
     try:
-        return cells.to_numpy(dtype=object).astype(dtype)
+        with np.errstate(over="ignore"):  # becomes infinite
+            return cells.to_numpy(dtype=object).astype(dtype)
     except ValueError:
         numbers = np.array([parse_number(text) for text in cells], np.float64)
-        if np.issubdtype(dtype, np.integer) and (numbers % 1).any():
+        if np.issubdtype(dtype, np.integer) and ((numbers % 1).any() or (np.abs(numbers) > _LARGEST_WHOLE).any()):
             raise
         return numbers.astype(dtype)
 
@@ -168,6 +205,8 @@ def read_text(path: str | Path) -> str:
     content = read_bytes(path, MOST_TABLE)
     if content.startswith(_GZIP) and Path(path).suffix.lower() == ".gz":
         content = _unpacked(path, content)
+    if content[_TAR.start : _TAR.stop] == b"ustar":
+        raise UserError(path, "is a tar archive", "Unpack it")
     start = content.lstrip()[:32]
     for magic, kind, remedy in _KINDS:
         if start.lower().startswith(magic) or start.startswith(magic):
@@ -244,18 +283,66 @@ def read_table(path: str | Path, columns: Iterable[str] = (), optional: Iterable
     return table
 
 
-def read_written(path: str | Path, **options: Any) -> pd.DataFrame:
+def read_written(
+    path: str | Path,
+    remedy: str = REMEDY,
+    columns: Iterable[str] = (),
+    numbers: Iterable[str] = (),
+    **options: Any,
+) -> pd.DataFrame:
     """Read a CSV table that this suite wrote, with the types that `pandas.read_csv` finds; `options` are passed to it.
 
     Raises
     ------
     UserError
-        If the file is missing, too large or not a CSV table.
+        With the remedy, if the file is missing, too large, not a CSV table, or lacks one of `columns` or `numbers`, the
+        latter of numbers.
     """
     try:
-        return pd.read_csv(io.BytesIO(read_bytes(path, MOST_TABLE)), **options)
+        table = pd.read_csv(io.BytesIO(read_bytes(path, MOST_TABLE)), **options)
     except ValueError as error:  # covers ParserError, EmptyDataError and UnicodeDecodeError
-        raise UserError(path, f"is not a readable CSV table ({error})", "Restore or regenerate the file") from error
+        raise UserError(path, f"is not a readable CSV table ({error})", remedy) from error
+    table.columns = [restored(name) for name in table.columns.map(str)]
+    for place in range(table.shape[1]):
+        cells = table.iloc[:, place]
+        if not is_numeric_dtype(cells):
+            table.isetitem(place, cells.map(lambda cell: restored(cell) if isinstance(cell, str) else cell))
+    require_columns(table, (*columns, *numbers), path, remedy)
+    for name in numbers:
+        if not is_numeric_dtype(table[name]):
+            raise UserError(path, f"column {name!r} must contain numbers", remedy)
+    return table
+
+
+def table_text(table: pd.DataFrame, float_format: str | None = None) -> str:
+    """Return a table as CSV, with names and other foreign text as by `cell_text`; `read_written` restores it."""
+    shown = table.set_axis([cell_text(str(name)) for name in table.columns], axis=1)
+    for place in range(shown.shape[1]):
+        cells = shown.iloc[:, place]
+        if not (is_numeric_dtype(cells) or isinstance(cells.dtype, pd.CategoricalDtype)):
+            shown.isetitem(place, cells.map(lambda cell: cell_text(cell) if isinstance(cell, str) else cell))
+    return shown.to_csv(index=False, float_format=float_format, lineterminator="\n")
+
+
+def write_table(path: str | Path, table: pd.DataFrame, float_format: str | None = None) -> Path:
+    """Write `table_text` atomically; return the path. The table is plain CSV, whatever the suffix."""
+    return write_text(path, table_text(table, float_format))
+
+
+def require_table_target(path: Path, option: str = "--out") -> None:
+    """Check where a user wants a table, before work begins.
+
+    Raises
+    ------
+    UserError
+        If `path` is a folder, cannot be written, or has the suffix of an archive or a workbook.
+    """
+    if path.is_dir():
+        raise UserError(f"{option} {path}", "is a folder", "Name the CSV file to write")
+    if path.suffix.lower() in _NO_TABLES:
+        problem = f"would be no {path.suffix.lower()} file: tables are written as plain CSV"
+        raise UserError(f"{option} {path}", problem, "Name it NAME.csv")
+    require_writable_folder(path.parent)
 
 
 def require_columns(table: pd.DataFrame, columns: Iterable[str], subject: str | Path, remedy: str) -> None:
@@ -272,7 +359,7 @@ def _rows(path: str | Path, text: str, columns: tuple[str, ...]) -> list[list[st
         separator, text = hint[1], rest
     else:
         separator = _separator(text, columns)
-    rows = [[clean(cell) for cell in row] for row in _parse(path, text, separator)]
+    rows = [[restored(cell) for cell in row] for row in _parse(path, text, separator)]
     rows = [row for row in rows if any(row)]
     if rows and all(len(row) == 1 for row in rows) and any(mark in rows[0][0] for mark in SEPARATORS):
         # Some spreadsheets write each row as one quoted cell.

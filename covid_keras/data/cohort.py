@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path
 from covid_keras.common.tables import (
     choose,
     clean,
@@ -25,6 +24,7 @@ from covid_keras.common.tables import (
     require_columns,
     whole_number,
     word_key,
+    write_table,
 )
 
 TEXT_COLUMNS = ("image_id", "path", "patient_id", "source", "label", "view", "severity", "mask_path")
@@ -258,9 +258,7 @@ class Cohort:
 
     def to_csv(self, path: str | Path) -> Path:
         """Write the table atomically as CSV; return the path."""
-        with atomic_path(path) as temporary:
-            self.table.to_csv(temporary, index=False, lineterminator="\n")
-        return Path(path)
+        return write_table(path, self.table)
 
     @classmethod
     def from_csv(cls, path: str | Path, classes: Sequence[str] | None = None) -> Cohort:

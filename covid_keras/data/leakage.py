@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,7 +168,7 @@ def check_parts(parts: Parts, images: str | Path | None = None) -> Leakage:
     """
     table = parts.table.drop_duplicates("image")
     if images is None:
-        files = {place: Path(place) for place in table["place"] if Path(place).is_file()}
+        files = {place: Path(place) for place in table["place"] if os.path.isfile(place)}
     else:
         files = locate_images(table["place"], find_images(images))
         if not files:

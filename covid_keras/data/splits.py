@@ -18,7 +18,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, sha256_of, write_text
-from covid_keras.common.tables import read_table
+from covid_keras.common.tables import read_table, table_text
 from covid_keras.data.cohort import Cohort
 
 SPLIT_COLUMNS = ("repeat", "fold", "image_id", "patient_id", "label", "split")
@@ -357,7 +357,7 @@ def write_split(path: str | Path, table: pd.DataFrame) -> Path:
     """Write a split as CSV, and its SHA-256 to `<path>.sha256` in the format of sha256sum; return the path."""
     path = Path(path)
     with atomic_path(path) as temporary:
-        table[list(SPLIT_COLUMNS)].to_csv(temporary, index=False, lineterminator="\n")
+        temporary.write_text(table_text(table[list(SPLIT_COLUMNS)]), encoding="utf-8")
         # The digest is written first: a split with an outdated digest would look modified.
         write_text(_sidecar(path), f"{sha256_of(temporary)}  {path.name}\n")
     return path
@@ -385,4 +385,8 @@ def read_split(path: str | Path) -> pd.DataFrame:
     unknown = set(table["split"]) - set(PARTS)
     if unknown:
         raise UserError(path, f"part '{min(unknown)}' in column 'split' is unknown", f"Use {', '.join(PARTS)}")
-    return table[list(SPLIT_COLUMNS)].astype({"repeat": int, "fold": int})
+    try:
+        return table[list(SPLIT_COLUMNS)].astype({"repeat": int, "fold": int})
+    except (ValueError, OverflowError) as error:
+        problem = f"columns 'repeat' and 'fold' must contain whole numbers ({error})"
+        raise UserError(path, problem, "Create the split again") from error

@@ -37,6 +37,7 @@ TIES = ("probability", "lowest")
 WEIGHTS = ("validation", "proportional", "equal")
 
 _MOST_POINTS = 100_000
+_LARGE = 1e9
 _CHUNK_ELEMENTS = 1 << 21
 _SAME_IMAGES = "Combine systems of the same images"
 
@@ -98,14 +99,16 @@ def _stack(scores: np.ndarray) -> np.ndarray:
 
 def _check_weights(weights: Sequence[float] | np.ndarray, members: int) -> np.ndarray:
     """Return the weights as float64 with sum 1; raise `UserError` if they are invalid."""
-    weights = np.asarray(weights, np.float64)
+    weights = np.array(weights, np.float64)
     shown = ", ".join(f"{weight:g}" for weight in weights.ravel())
     if weights.shape != (members,):
         raise UserError(
             f"weights {shown}", f"must be {members}, one per member (got {weights.size})", "Give one weight per member"
         )
-    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
-        raise UserError(f"weights {shown}", "must be at least 0 and not all 0", "Correct the weights")
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise UserError(f"weights {shown}", "must be finite, at least 0 and not all 0", "Correct the weights")
+    if weights.max() > _LARGE:  # their sum may overflow
+        weights /= weights.max()
     return weights / math.fsum(weights)
 
 
@@ -182,7 +185,7 @@ def _whole_steps(members: int, step: float) -> tuple[np.ndarray, int]:
     """Return the weights of `simplex` in steps, int64 (points, members), and their sum, 1/step."""
     if members < 1:
         raise ValueError(f"members must be at least 1, got {members}")
-    parts = round(1 / step) if np.isfinite(step) and 0 < step <= 1 else 0
+    parts = round(1 / step) if 1 / _LARGE <= step <= 1 else 0
     if parts < 1 or abs(parts * step - 1) > 1e-9:
         raise UserError(f"step {step:g}", "must divide 1", "Use 0.05 or 0.1")
     if (points := math.comb(parts + members - 1, members - 1)) > _MOST_POINTS:

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path
-from covid_keras.common.tables import choose, parse_numbers, read_table
+from covid_keras.common.tables import choose, parse_numbers, read_table, write_table
 from covid_keras.data.cohort import SEVERITIES, one_patient_each
 
 PREDICTION_COLUMNS = (
@@ -123,10 +122,8 @@ def write_predictions(path: str | Path, frame: pd.DataFrame) -> Path:
     scores = score_columns(frame)
     others = [name for name in frame.columns if name not in PREDICTION_COLUMNS and name not in scores]
     ordered = frame[[*PREDICTION_COLUMNS, *scores, *others]].astype(dict.fromkeys(scores, np.float32))
-    with atomic_path(path) as temporary:
-        # Nine significant digits identify every float32 (IEEE 754-2008, section 5.12.2).
-        ordered.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
-    return Path(path)
+    # Nine significant digits identify every float32 (IEEE 754-2008, section 5.12.2).
+    return write_table(path, ordered, "%.9g")
 
 
 def read_predictions(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:

@@ -191,6 +191,8 @@ def metrics_json(
 
 
 def _read(value: Any) -> Any:
+    if not isinstance(value, int | float | None):
+        raise TypeError(f"{value!r} is not a number")
     return float("nan") if value is None else value
 
 
@@ -204,7 +206,7 @@ def measured_from_json(value: dict[str, Any], where: str = "metrics") -> list[Me
             for metric, entry in both["metrics"].items()
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(where, f"is not a metrics file ({error!r})", "Regenerate it") from error
+        raise UserError(where, f"is not a metrics file ({error!r})", "Run `covid-keras publish RUN` again") from error
 
 
 def _is_count(name: str, value: Any) -> bool:

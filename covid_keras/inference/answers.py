@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from covid_keras import DISCLAIMER
-from covid_keras.inference.inputs import printable
+from covid_keras.common.errors import printable
 from covid_keras.inference.view_check import FRONTAL, ViewVerdict
 from covid_keras.models.registry import WeightEntry
 from covid_keras.preprocessing import LungBox
@@ -131,7 +131,7 @@ def row_of(answer: Answer, entry: WeightEntry) -> dict[str, object]:
     height, width = row.size or (None, None)
     boxes = [(name, box or (None,) * 4) for name, box in (("lungs", row.lung_box), ("view", row.view))]
     return {
-        "image": printable(row.image),
+        "image": str(row.image),
         "predicted": row.predicted,
         **{f"probability_{name}": row.probabilities.get(name) for name in entry.classes},
         "checked_view": row.verdict.view if row.verdict else "",
@@ -145,7 +145,7 @@ def row_of(answer: Answer, entry: WeightEntry) -> dict[str, object]:
         **{f"{name}_{side}": value for name, box in boxes for side, value in zip(LungBox._fields, box, strict=True)},
         "heat_in_lungs": _number(row.heat.in_lungs) if row.heat else None,
         "lungs_in_view": row.heat.by_chance if row.heat else None,
-        "heatmap": printable(Path(answer.heatmap)) if answer.heatmap else "",
+        "heatmap": answer.heatmap,
     }
 
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
+import hashlib
 import itertools
 import logging
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, require_writable_folder, staged
+from covid_keras.common.errors import UserError, printable
 from covid_keras.common.progress import open_bar
+from covid_keras.common.tables import FORMULA_SIGNS, write_table
 from covid_keras.common.threads import bounded_map
 from covid_keras.data.images import Radiograph, image_size, radiograph_of, read_radiograph
 from covid_keras.data.picture import Picture, check_finite, check_size
 from covid_keras.data.sniff import IMAGE_SUFFIXES, is_radiograph
 
 ERRORS = "errors.csv"
+# Endings of the outputs of an image, and names of those of a whole call.
+_ENDINGS = ("_mask.png", "_crop.png", "_overlay.png", "_heatmap.png")
+_OWN_NAMES = frozenset((ERRORS, "predictions.csv", "predictions.json"))
+# Bytes of a name, on the usual file systems, without an ending.
+_LONGEST_NAME = 255 - max(map(len, _ENDINGS))
 # Suffixes searched for in folders, besides radiographs with other names (DICOM archives use any).
 SUFFIXES = IMAGE_SUFFIXES | {".img"}
 # DICOM modalities that are not projection radiographs. Others, or none (converted files), are accepted.
@@ -120,7 +124,37 @@ def find_items(given: Sequence[Path], out: Path | None = None) -> list[Item]:
 
 
 def _items(files: dict[str, tuple[Path, Path]], places: Iterable[str]) -> list[Item]:
-    return [Item(file, place) for (file, _), place in zip(files.values(), places, strict=True)]
+    """Return the items; raise `UserError` if two outputs would be one file, or one the folder of another."""
+    items = [Item(file, _writable(place)) for (file, _), place in zip(files.values(), places, strict=True)]
+    owners: dict[str, Path] = {}
+    for item in items:
+        for name in (f"{_one_case(item.place)}{ending}" for ending in _ENDINGS):
+            if name in owners:
+                raise UserError(item.path, f"would have the same outputs as {owners[name]}", "Rename one of them")
+            owners[name] = item.path
+    for item in items:
+        for parent in Path(_one_case(item.place)).parents:
+            if parent.as_posix() in owners:
+                problem = f"is in a folder named like an output of {owners[parent.as_posix()]}"
+                raise UserError(item.path, problem, "Rename one of them")
+    return items
+
+
+def _writable(place: str) -> str:
+    """Return the place of an output with names that every file system takes and that can be shown.
+
+    A name that has to be changed ends in a hash of the original one.
+    """
+    first, *others = place.split("/")
+    return "/".join([_writable_name(first, first in _OWN_NAMES), *map(_writable_name, others)])
+
+
+def _writable_name(name: str, taken: bool = False) -> str:
+    shown = "".join(one if printable(one) == one else "_" for one in name)
+    if shown == name and len(name.encode()) <= _LONGEST_NAME and not taken:
+        return name
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    return f"{shown.encode()[: _LONGEST_NAME - 9].decode(errors='ignore')}-{digest}"
 
 
 def _without_suffix(name: Path) -> str:
@@ -129,7 +163,11 @@ def _without_suffix(name: Path) -> str:
 
 def _different(places: list[str]) -> bool:
     """Return whether all places differ, also on a case-insensitive file system."""
-    return len({place.casefold() for place in places}) == len(places)
+    return len(set(map(_one_case, places))) == len(places)
+
+
+def _one_case(place: str) -> str:
+    return unicodedata.normalize("NFC", place).casefold()
 
 
 def _search(folder: Path, out: Path | None) -> list[Path]:
@@ -255,31 +293,16 @@ def require_readable(items: Sequence[Item]) -> None:
 # --- writing
 
 
-def output_folder(out: Path, skip_unreadable: bool) -> AbstractContextManager[Path]:
-    """Return the context of the folder to write to.
-
-    With `skip_unreadable`, this is `out` itself. Without it, one bad file must leave no output, so files move to `out`
-    at the end.
-    """
-    return contextlib.nullcontext(require_writable_folder(out)) if skip_unreadable else staged(out)
-
-
-def write_errors(out: Path, errors: Sequence[tuple[Path, str]]) -> None:
-    """Write `errors.csv` (file and problem); remove an earlier one if there are no errors."""
+def write_errors(folder: Path, errors: Sequence[tuple[Path, str]]) -> None:
+    """Write `errors.csv` (file and problem), if there are errors."""
     if not errors:
-        (out / ERRORS).unlink(missing_ok=True)
         return
-    with atomic_path(out / ERRORS) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows([("image", "error"), *((cell_text(path), problem) for path, problem in errors)])
+    import pandas as pd
+
+    rows = [(named(path), problem) for path, problem in errors]
+    write_table(folder / ERRORS, pd.DataFrame(rows, columns=["image", "error"]))
 
 
-def printable(path: Path) -> str:
-    """Return a path as printable text; invalid bytes become escapes."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def cell_text(path: Path) -> str:
-    """Return a path as a table cell that a spreadsheet does not read as a formula, but that is still the path."""
-    text = printable(path)
-    return os.path.join(".", text) if text.startswith(("=", "+", "-", "@")) else text
+def named(path: Path) -> str:
+    """Return a path that does not begin like a formula, for tables: the path itself, if need be after "./"."""
+    return os.path.join(".", path) if str(path).startswith(FORMULA_SIGNS) else str(path)

@@ -14,21 +14,22 @@ import numpy as np
 
 from covid_keras import DISCLAIMER, __version__, explain, models
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, write_json
+from covid_keras.common.files import staged, write_json
 from covid_keras.common.quiet import import_tensorflow
 from covid_keras.common.settings import as_plain
+from covid_keras.common.tables import write_table
 from covid_keras.common.threads import limit_threads
 from covid_keras.data.preparation import Preparation, crop_box
 from covid_keras.evaluation.decisions import decide_scores
 from covid_keras.inference.answers import Answer, Heat, Prediction, Predictions, row_of
 from covid_keras.inference.inputs import (
+    ERRORS,
     Item,
     Read,
     RefusedImages,
-    cell_text,
     filled,
     find_items,
-    output_folder,
+    named,
     read_in_groups,
     require_readable,
     write_errors,
@@ -107,7 +108,7 @@ def predict_files(
     import_tensorflow()
     limit_threads(threads)
     predictor.load()
-    with output_folder(out, skip_unreadable) as folder:
+    with staged(out) as folder:
         answers = []
         for answer in predictor.answers(items, draw is not None, score_doubtful, skip_unreadable, threads):
             if draw and answer.heatmap:
@@ -115,7 +116,9 @@ def predict_files(
             answers.append(answer._replace(image=None, mask=None, heat=None))
         found = Predictions(network.entry, tuple(answers), out)
         _write_table(folder, found, predictor)
-    write_errors(out, found.failed)
+        write_errors(folder, found.failed)
+    if not found.failed:  # an earlier call's
+        (out / ERRORS).unlink(missing_ok=True)
     return found
 
 
@@ -279,10 +282,9 @@ def _write_table(folder: Path, found: Predictions, predictor: Predictor) -> None
     entry, view = found.entry, predictor.view_network
     rows = [row_of(answer, entry) for answer in found.answers]
     table = pd.DataFrame(rows)
-    table["image"] = [cell_text(row.image) for row in found.rows]
+    table["image"] = [named(row.image) for row in found.rows]
     table["warnings"] = ["; ".join(row.warnings) for row in found.rows]
-    with atomic_path(folder / TABLE) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.7g")
+    write_table(folder / TABLE, table, "%.7g")
     record = {
         "disclaimer": DISCLAIMER,
         "limits": entry.limits,

@@ -12,17 +12,17 @@ import numpy as np
 
 from covid_keras import models
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import staged
 from covid_keras.common.quiet import import_tensorflow
 from covid_keras.common.threads import limit_threads
 from covid_keras.data.images import write_image
 from covid_keras.inference.inputs import (
+    ERRORS,
     Item,
     Read,
     RefusedImages,
     filled,
     find_items,
-    output_folder,
-    printable,
     read_in_groups,
     require_readable,
     write_errors,
@@ -114,11 +114,13 @@ def segment_files(
     segmenter = models.LungSegmenter(weights, threshold, lungs=lungs)
     segmenter.model  # noqa: B018 - loaded first, so that unusable weights leave no empty folder
     rows: list[dict[str, Any]] = []
-    with output_folder(out, skip_unreadable) as folder:
+    with staged(out) as folder:
         for read, mask in masks_of(items, segmenter, skip_unreadable, threads):
             rows.append(_written(folder, read, mask))
-    failed = [(Path(row["image"]), row["error"]) for row in rows if row["error"]]
-    write_errors(out, failed)
+        failed = [(Path(row["image"]), row["error"]) for row in rows if row["error"]]
+        write_errors(folder, failed)
+    if not failed:  # an earlier call's
+        (out / ERRORS).unlink(missing_ok=True)
     entry = segmenter.entry
     network = {"weights": entry.name, "sha256": entry.sha256, "lungs": segmenter.lungs}
     network["threshold"] = segmenter.threshold
@@ -152,7 +154,7 @@ def masks_of(
 def _written(folder: Path, read: Read, mask: np.ndarray | None) -> dict[str, Any]:
     """Write the pictures of one radiograph; return its row."""
     kinds = ("mask", "crop", "overlay")
-    row: dict[str, Any] = {"image": printable(read.item.path)}
+    row: dict[str, Any] = {"image": str(read.item.path)}
     if read.radiograph is None or mask is None:
         problem = read.error.problem if read.error else ""
         return row | dict.fromkeys(kinds, "") | {"lung_area": None, "warnings": [], "error": problem}
@@ -166,5 +168,4 @@ def _written(folder: Path, read: Read, mask: np.ndarray | None) -> dict[str, Any
     pictures = (mask, crop_to_lungs(image, mask), overlay(image, mask))
     for name, picture in zip(names.values(), pictures, strict=True):
         write_image(folder / name, picture, effort=1)  # most of the command's time goes here
-    written = {kind: printable(Path(name)) for kind, name in names.items()}
-    return row | written | {"lung_area": float((mask > 0).mean()), "warnings": warnings, "error": ""}
+    return row | names | {"lung_area": float((mask > 0).mean()), "warnings": warnings, "error": ""}

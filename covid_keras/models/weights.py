@@ -8,6 +8,7 @@ file. Here layers are matched by name, or by kind and order if names are automat
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -80,7 +81,8 @@ def save_weights(model: keras.Model, path: str | Path) -> Path:
     path : str or Path
         The `.h5` file, written atomically.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         _write_names(file, "layer_names", [layer.name for layer in model.layers])
         file.attrs["backend"] = keras.backend.backend().encode()
         file.attrs["keras_version"] = keras.__version__.encode()
@@ -92,6 +94,27 @@ def save_weights(model: keras.Model, path: str | Path) -> Path:
                 # Scalars cannot be compressed.
                 options = {"compression": "gzip", "shuffle": True} if len(variable.shape) else {}
                 group.create_dataset(name, data=np.asarray(variable), **options)
+    return _write_content(path, content)
+
+
+class _Memory(io.BytesIO):
+    """A file in memory with a name that Keras accepts."""
+
+    def __str__(self) -> str:
+        return "memory.weights.h5"
+
+
+def save_keras_weights(model: keras.Model, path: str | Path) -> Path:
+    """Save the weights of a model in the layout of Keras 3 as `.weights.h5`, atomically; return the path."""
+    content = _Memory()
+    model.save_weights(content)
+    return _write_content(path, content)
+
+
+def _write_content(path: str | Path, content: io.BytesIO) -> Path:
+    """Write a file that was made in memory, since HDF5 does not survive a full disk."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
     return Path(path)
 
 
@@ -141,8 +164,7 @@ def convert_weights(source: str | Path, target: str | Path, entry: WeightEntry, 
     if legacy:
         save_weights(model, target)
     else:
-        with atomic_path(target) as temporary:
-            model.save_weights(temporary)
+        save_keras_weights(model, target)
     return report
 
 

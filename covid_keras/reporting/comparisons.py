@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from covid_keras.common.files import atomic_path, write_text
+from covid_keras.common.files import write_text
+from covid_keras.common.tables import write_table
 from covid_keras.published.facts import table_title
 from covid_keras.reporting.document import AgainstEntry, FigureEntry, Report, Section, TableEntry
 from covid_keras.reporting.prose import prose
@@ -130,12 +131,10 @@ def write_comparison(folder: str | Path, frame: pd.DataFrame, stem: str = "compa
     with a number of ours and needs the packages booktabs, amssymb and graphicx.
     """
     folder, section = Path(folder), comparison_section(frame)
-    with atomic_path(folder / f"{stem}.csv") as temporary:
-        frame.to_csv(temporary, index=False)
     page = Report(banner=banner, sections=[section], disclaimer="")
     latex = Report(banner=banner, sections=[Section("", legend(frame), against=section.against)])
     return [
-        folder / f"{stem}.csv",
+        write_table(folder / f"{stem}.csv", frame),
         write_text(folder / f"{stem}.md", render(page, "md")),
         write_text(folder / f"{stem}.tex", render(latex, "tex")),
     ]

@@ -15,7 +15,7 @@ import pandas as pd
 
 from covid_keras import DISCLAIMER
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import require_writable_folder, write_json
+from covid_keras.common.files import staged, write_json
 from covid_keras.common.provenance import provenance
 from covid_keras.evaluation import (
     Difference,
@@ -256,9 +256,9 @@ def combine_systems(
     combined = rule.apply(matched.frames, name)
     ensemble = Ensemble(name, rule, matched, combined, *_measure(matched.frames, combined.frame, name, rule))
     report = ensemble.report()
-    require_writable_folder(out)
-    write_predictions(out / PREDICTIONS, combined.frame)
-    write_json(out / REPORT, report)
+    with staged(out) as folder:
+        write_predictions(folder / PREDICTIONS, combined.frame)
+        write_json(folder / REPORT, report)
     return ensemble
 
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
 from covid_keras import DISCLAIMER, __version__
-from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, require_writable_folder, write_json
+from covid_keras.common.errors import UserError, printable
+from covid_keras.common.files import staged, write_json
 from covid_keras.evaluation.calibration import NEAREST
 from covid_keras.evaluation.decisions import DECISION_THRESHOLD
 from covid_keras.evaluation.delong import AucDifference, compare_aucs
@@ -26,11 +26,13 @@ from covid_keras.evaluation.predictions import classes_of
 from covid_keras.evaluation.summary import INTERVAL_WORDS, plain
 from covid_keras.evaluation.uncertainty import EXACT, LEVEL, RESAMPLES
 from covid_keras.reporting.figures import confusion_panels, roc_figure
-from covid_keras.reporting.renderer import drawn
+from covid_keras.reporting.pictures import short_name
+from covid_keras.reporting.renderer import write_figure
 from covid_keras.reporting.score_figures import calibration_figure, precision_recall_figure, score_figure
 from covid_keras.reporting.wording import EXACT_WORDS
 
 REPORT = "evaluation.json"
+_NAME = 48  # characters of the file's name in titles
 _TITLES = {
     "sensitivity": "sensitivity (recall)",
     "precision_positive": "PPV (precision)",
@@ -184,29 +186,30 @@ class Evaluation:
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """Yield (name, figure): confusion matrix; given scores, ROC, precision-recall, calibration and histogram."""
-        name = Path(self.source).name
-        yield "confusion", confusion_panels({name: self.confusion}, self.classes, "Confusion matrix")
+        name, positive = short_name(Path(self.source).name, _NAME), printable(self.positive)
+        classes = tuple(map(printable, self.classes))
+        yield "confusion", confusion_panels({name: self.confusion}, classes, "Confusion matrix")
         if not self.own.scored or any(len(np.unique(one.truth)) < 2 for one in self.decisions):
             return
         if not self.positive:
             systems = {
                 label: [(one.truth == place, one.scores[:, place]) for one in self.decisions]
-                for place, label in enumerate(self.classes)
+                for place, label in enumerate(classes)
                 if all((one.truth == place).any() for one in self.decisions)
             }
             yield "roc", roc_figure(systems, f"ROC of each class against the others: {name}", "the class")
             yield "precision_recall", precision_recall_figure(systems, f"Precision and recall: {name}", "the class")
             return
         systems = {name: [(one.truth, one.scores[:, 1]) for one in self.decisions]}
-        yield "roc", roc_figure(systems, f"ROC: {name}", self.positive)
-        yield "precision_recall", precision_recall_figure(systems, f"Precision and recall: {name}", self.positive)
+        yield "roc", roc_figure(systems, f"ROC: {name}", positive)
+        yield "precision_recall", precision_recall_figure(systems, f"Precision and recall: {name}", positive)
         if self.curve is not None:
-            yield "calibration", calibration_figure({name: self.curve}, f"Calibration: {name}", self.positive)
+            yield "calibration", calibration_figure({name: self.curve}, f"Calibration: {name}", positive)
         scores = {
             label: np.concatenate([one.scores[one.truth == place, 1] for one in self.decisions])
-            for place, label in enumerate(self.classes)
+            for place, label in enumerate(classes)
         }
-        yield "scores", score_figure(scores, f"Scores: {name}", self.positive, self.decided_at)
+        yield "scores", score_figure(scores, f"Scores: {name}", positive, self.decided_at)
 
     def write(self, out: str | Path) -> Path:
         """Write `evaluation.json` and the figures (PNG) into a folder, created if missing; return it.
@@ -216,12 +219,11 @@ class Evaluation:
         UserError
             If the folder cannot be written. Nothing is written then.
         """
-        folder = require_writable_folder(out)
-        for name, figure in self.figures():
-            with atomic_path(folder / f"{name}.png") as temporary:
-                temporary.write_bytes(drawn(figure, "png"))
-        write_json(folder / REPORT, self.report())
-        return folder
+        with staged(out) as folder:
+            for name, figure in self.figures():
+                write_figure(folder / f"{name}.png", figure)
+            write_json(folder / REPORT, self.report())
+        return Path(out)
 
 
 def _table(estimates: dict[str, Estimate], interval: str, sign: str = "") -> list[str]:

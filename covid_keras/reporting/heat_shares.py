@@ -10,24 +10,31 @@ from typing import Any
 
 import pandas as pd
 
-from covid_keras.common.files import write_text
-from covid_keras.common.tables import read_written
-from covid_keras.explain.shares import compare_shares
+from covid_keras.common.tables import REMEDY, read_written, write_table
+from covid_keras.explain.shares import MEASURES, compare_shares
 
 SHARES, COSTS = "heat-shares.csv", "costs.csv"
 
 
-def read_measured(path: Path) -> pd.DataFrame:
-    """Read the table of `measure_shares` or `measure_costs`; empty if there is none."""
+# Columns that tables of these names have, by the end of the name.
+_TEXT = ("image_id", "patient_id", "system")
+_NUMBERS = {SHARES: MEASURES, COSTS: ("parameters", "flops", "milliseconds", "ratio")}
+
+
+def read_measured(path: Path, remedy: str = REMEDY) -> pd.DataFrame:
+    """Read the table of `measure_shares` or `measure_costs`; empty if there is none.
+
+    Raises `UserError` with the remedy if it is damaged.
+    """
     if not path.is_file():
         return pd.DataFrame()
-    return read_written(path, dtype={"image_id": str, "patient_id": str})
+    numbers = next((names for end, names in _NUMBERS.items() if path.name.endswith(end)), ())
+    return read_written(path, remedy, ("system",) if numbers else (), numbers, dtype=dict.fromkeys(_TEXT, str))
 
 
 def write_measured(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Write such a table; return it as it is read again."""
-    write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    return read_measured(path)
+    return read_measured(write_table(path, table, "%.6g"))
 
 
 def compared_shares(table: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:

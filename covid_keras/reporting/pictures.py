@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from covid_keras.common.errors import printable
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
 from covid_keras.reporting.style import HEAT_MAP, LUNG_OUTLINE, WIDTH, report_style
 
@@ -113,6 +114,7 @@ def short_name(name: str, longest: int = MAX_NAME) -> str:
     >>> short_name("one/very/long/folder/image-0001.png", 16)
     '…/image-0001.png'
     """
+    name = printable(name)
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 

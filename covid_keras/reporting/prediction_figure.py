@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from covid_keras import DISCLAIMER
-from covid_keras.common.files import atomic_path
 from covid_keras.inference.answers import Answer, describe_decision, doubt_words, heat_words, limits_of
-from covid_keras.inference.inputs import printable
 from covid_keras.models.registry import WeightEntry
 from covid_keras.preprocessing import LungBox
 from covid_keras.reporting.pictures import Explanation, colour_bar, short_name, show_heat, show_radiograph
+from covid_keras.reporting.renderer import write_figure
 from covid_keras.reporting.style import ALARM, INK, MUTED, OKABE_ITO, WIDTH, report_style
 
 DPI = 150
@@ -81,15 +80,13 @@ def draw_prediction(path: Path, answer: Answer, entry: WeightEntry) -> None:
         other="",
         score=row.probabilities[row.predicted],
         mask=answer.mask,
-        name=printable(Path(row.image.name)),
+        name=row.image.name,
     )
     made_by = f"Network: {entry.title}; weights {entry.sha256[:12]}."
     notes = [*(f"Warning: {warning}" for warning in row.warnings), made_by, *limits_of(entry)]
     alarm = doubt_words(row) if row.doubt else ""
     figure = prediction_figure(case, row.view, describe_decision(row, entry), heat_words(row), notes, alarm)
-    with atomic_path(path) as temporary, report_style():
-        # Without the program's name, the same figure gives the same bytes.
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+    write_figure(path, figure, DPI)
 
 
 def _drawable(case: Explanation, view: LungBox) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, write_json, write_text
+from covid_keras.common.files import staged, write_json, write_text
 from covid_keras.evaluation import write_predictions
 from covid_keras.models.registry import FOLDER
 from covid_keras.paper.paper import Paper
@@ -41,7 +41,7 @@ from covid_keras.reporting.readme import (
     results_markdown,
     tally_markdown,
 )
-from covid_keras.reporting.renderer import drawn, render, write_page, write_report
+from covid_keras.reporting.renderer import render, write_figure, write_page, write_report
 from covid_keras.reporting.results import Results, results_json
 from covid_keras.reporting.sources import committed_profiles, predictions_files
 from covid_keras.training.runfolder import RunFolder
@@ -75,18 +75,17 @@ def publish_run(path: str | Path) -> Path:
         raise UserError(path, "is not complete", "Finish it with `covid-keras reproduce`")
     folder, profile = results.paper.folder / "results", results.run.protocol.profile
     files = predictions_files(folder, profile, len(results.frames))
-    for path, frame in zip(files, results.frames, strict=True):
-        write_predictions(path, portable(frame))
+    with staged(folder) as stage:
+        for path, frame in zip(files, results.frames, strict=True):
+            write_predictions(stage / path.name, portable(frame))
+        for name, table in ((SHARES, results.source.shares), (COSTS, results.source.costs)):
+            if len(table):
+                write_measured(stage / f"{profile}-{name}", table)
+        for name, text in results.report.published_files(results.run).items():
+            write_text(stage / f"{profile}-{name}", text)
+        write_json(stage / f"{profile}.json", results_json(results))
     for path in set(folder.glob(f"{profile}-predictions*.csv")) - set(files):
         path.unlink()  # from an older run with more sets of classes
-    for name, table in ((SHARES, results.source.shares), (COSTS, results.source.costs)):
-        if len(table):
-            write_measured(folder / f"{profile}-{name}", table)
-    for name, text in results.report.published_files(results.run).items():
-        path = folder / f"{profile}-{name}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
-    write_json(folder / f"{profile}.json", results_json(results))
     refresh_readmes()
     return folder
 
@@ -135,8 +134,7 @@ def refresh_overview() -> list[Path]:
         return []
     entries = entries_of(own)
     for entry in headline(entries):
-        with atomic_path(ROOT / PICTURE) as temporary:
-            temporary.write_bytes(drawn(entry.figure, "svg"))
+        write_figure(ROOT / PICTURE, entry.figure)
     for entry in entries:
         write_text(entry.paper.folder / PAGE, render(paper_report(entry), "md"))
     for paper in (one for one in own if not one.published_path):

@@ -52,5 +52,6 @@ def range_figure(result: RangeTest, title: str = "Learning-rate range test", cho
         title=title,
         ylim=(low - room / 2, high + room),
     )
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.legend(loc="best")
     return figure

@@ -10,6 +10,7 @@ import base64
 import html
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -123,8 +124,7 @@ def write_page(path: Path, report: Report) -> Path:
     """Write a report as Markdown, and beside it the files of its figures; return the path."""
     for section in report.sections:
         for entry in (one for one in _figures_of(section) if one.file):
-            with atomic_path(path.parent / entry.file) as temporary:
-                temporary.write_bytes(drawn(entry.figure, "svg"))
+            write_figure(path.parent / entry.file, entry.figure)
     return write_text(path, render(report, "md"))
 
 
@@ -134,13 +134,20 @@ def _figures_of(section: Section) -> Iterator[FigureEntry]:
         yield from _figures_of(part)
 
 
-def drawn(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+def write_figure(path: Path, figure: Figure, dpi: int = PICTURE_DPI) -> None:
+    """Write a figure atomically as PNG, at `dpi`, or as SVG, by its suffix."""
+    content = drawn(figure, "svg" if path.suffix == ".svg" else "png", dpi)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def drawn(figure: Figure, kind: Literal["png", "svg"], dpi: int = PICTURE_DPI) -> bytes:
     buffer = io.BytesIO()
     # Without date and program name, the same figure gives the same bytes.
     metadata: dict[str, None] = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-    with report_style():
-        dpi: Any = PICTURE_DPI if kind == "png" else "figure"
-        figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    with report_style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in any script; a box is drawn
+        figure.savefig(buffer, format=kind, dpi=dpi if kind == "png" else "figure", metadata=metadata)
     return buffer.getvalue()
 
 

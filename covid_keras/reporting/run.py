@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, write_json, write_text
+from covid_keras.common.files import staged, write_json, write_text
 from covid_keras.common.memory import naming_shortage
+from covid_keras.common.tables import write_table
 from covid_keras.reporting.comparisons import write_comparison
 from covid_keras.reporting.document import FigureEntry
 from covid_keras.reporting.page import make_report
@@ -39,15 +40,19 @@ def report_run(path: str | Path, heatmaps: bool = True) -> Path:
         explained, heat = _explain(results) if heatmaps else ({}, None)
     report, numbers = make_report(results, explained), results_json(results)
     page, text = render(report, "html"), render(report, "md")
-    if results.published:
-        write_comparison(folder, results.comparison, banner=banner)
-    write_json(folder / "metrics.json", numbers)
-    if heat is not None:
-        with atomic_path(folder / "explanations.csv") as temporary:
-            heat.to_csv(temporary, index=False)
-    write_figures(folder / "figures", report)
-    write_text(folder / "report.md", text)
-    return write_text(folder / "report.html", page)
+    with staged(folder) as stage:
+        if results.published:
+            write_comparison(stage, results.comparison, banner=banner)
+        write_json(stage / "metrics.json", numbers)
+        if heat is not None:
+            write_table(stage / "explanations.csv", heat)
+        drawn = {path.name for path in write_figures(stage / "figures", report)}
+        write_text(stage / "report.md", text)
+        write_text(stage / "report.html", page)
+    for path in (folder / "figures").glob("*"):  # those of an earlier report
+        if path.suffix in (".png", ".svg") and path.name not in drawn:
+            path.unlink()
+    return folder / "report.html"
 
 
 def _explain(results: Results) -> tuple[dict[str, list[FigureEntry]], pd.DataFrame | None]:

@@ -9,7 +9,7 @@ executions, 95 % interval).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,14 +18,18 @@ import pandas as pd
 import yaml
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, read_record, without_folders, without_paths
+from covid_keras.common.files import without_folders, without_paths
 from covid_keras.common.provenance import provenance
-from covid_keras.common.settings import read_yaml
+from covid_keras.common.settings import CountOrZero, NotNegative, read_yaml
 from covid_keras.evaluation import Measured, measured_from_json, read_predictions, summarise
 from covid_keras.paper.paper import Paper
 from covid_keras.reporting.heat_shares import COSTS, SHARES, read_measured
+from covid_keras.training.records import RunFacts, checked_record
 from covid_keras.training.runfolder import Execution, RunFolder
 from covid_keras.training.segmenter_runs import PaperSegmenters
+
+REMEASURE = "Delete it: `covid-keras report` measures it again"
+REMAKE_FACTS = "Give the same `covid-keras reproduce` again, which writes it and keeps finished executions"
 
 
 class Measures(Protocol):
@@ -34,6 +38,37 @@ class Measures(Protocol):
     def measure(self, predictions: pd.DataFrame) -> list[Measured]: ...
     def measured_beside(self, run: RunFolder) -> list[Measured]: ...
     def measured_from(self, folder: Path, profile: str) -> list[Measured]: ...
+
+
+@dataclass(frozen=True)
+class CommittedProvenance:
+    """What the provenance of committed results holds."""
+
+    protocol: str
+    complete: bool
+    executions: CountOrZero
+    training_hours: NotNegative
+    cohort_counts: dict[str, CountOrZero]
+    facts: dict[str, Any]
+    precision: str
+    left_out: dict[str, str] = field(default_factory=dict)
+    surrogates: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CommittedSystem:
+    """What committed results hold of a system."""
+
+    metrics: dict[str, dict[str, Any]]
+    executions: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class CommittedRecord:
+    """What the file of committed results holds."""
+
+    provenance: CommittedProvenance
+    systems: dict[str, CommittedSystem]
 
 
 @dataclass(frozen=True)
@@ -92,12 +127,12 @@ class RunSource:
     @property
     def shares(self) -> pd.DataFrame:
         """The shares of heat in the lungs, once a report has measured them."""
-        return read_measured(self.run.path / SHARES)
+        return read_measured(self.run.path / SHARES, REMEASURE)
 
     @property
     def costs(self) -> pd.DataFrame:
         """The cost per image of the systems, once a report has measured it."""
-        return read_measured(self.run.path / COSTS)
+        return read_measured(self.run.path / COSTS, REMEASURE)
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -130,7 +165,7 @@ class RunSource:
                 training_hours=round(sum(record["seconds"] for record in records) / 3600, 3),
                 claims_sha256=run.record.get("claims_sha256", ""),
                 protocol=read_protocol_text(run),
-                facts=read_record(facts, ()) if facts.is_file() else {},
+                facts=checked_record(facts, RunFacts, REMAKE_FACTS) if facts.is_file() else {},
             )
         )
 
@@ -150,7 +185,10 @@ class CommittedSource:
     @cached_property
     def _file(self) -> dict[str, Any]:
         """The metrics file; raise `UserError` if missing or malformed."""
-        return read_json(self.folder / f"{self.profile}.json")
+        path = self.folder / f"{self.profile}.json"
+        return checked_record(
+            path, CommittedRecord, "Run `covid-keras publish RUN` again, or take it from the repository"
+        )
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -68,6 +68,8 @@ RC = {
     # Deterministic output, so that report pages can be compared.
     "svg.hashsalt": "covid_keras",
     "svg.fonttype": "path",
+    # Names of files and classes may hold dollar signs.
+    "text.parse_math": False,
 }
 
 

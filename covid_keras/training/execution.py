@@ -14,10 +14,11 @@ import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, locked, sha256_of, write_json
+from covid_keras.common.files import locked, sha256_of, write_json
 from covid_keras.common.memory import TRAIN_LESS, naming_shortage
 from covid_keras.common.provenance import provenance
 from covid_keras.common.settings import as_plain
+from covid_keras.common.tables import write_table
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.pipeline import make_dataset, naming_damage
 from covid_keras.evaluation.predictions import write_predictions
@@ -324,8 +325,7 @@ def _stage_facts(stages: list[Stage], tracker: ResumableTraining) -> list[dict[s
 def _write(execution: Execution, outcome: Outcome, seconds: float) -> None:
     """Write predictions and history, then the record, which marks the execution as finished."""
     if outcome.history:
-        with atomic_path(execution.folder / HISTORY) as temporary:
-            pd.DataFrame(outcome.history).to_csv(temporary, index=False)
+        write_table(execution.folder / HISTORY, pd.DataFrame(outcome.history))
     write_predictions(execution.predictions, outcome.frame)
     facts = {
         "system": execution.system.name,

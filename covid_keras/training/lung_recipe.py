@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from covid_keras.common.files import atomic_path, fingerprint, write_json
+from covid_keras.common.files import fingerprint, write_json
 from covid_keras.common.progress import progress
+from covid_keras.common.tables import write_table
 from covid_keras.data.augment import Augmentation, augment_batch
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
@@ -326,8 +327,7 @@ def run_recipe(
     summary = summarise_overlap(table)
     tables = [table] if others is None else [table, measure(plain, others, largest=recipe.largest)]
     for file, frame in (("history.csv", history), ("dice.csv", pd.concat(tables))):
-        with atomic_path(out / file) as temporary:
-            frame.to_csv(temporary, index=False)
+        write_table(out / file, frame)
     write_json(out / "dice.json", summary)
     write_json(out / "recipe.json", asdict(recipe))
     shutil.rmtree(state)

@@ -1,16 +1,17 @@
-"""What `run.json` and `execution.json` hold, and how they are read and compared."""
+"""What `run.json`, `execution.json` and other records of a run hold, and how they are read and compared."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_record
-from covid_keras.common.settings import CountOrZero, NotNegative, build
+from covid_keras.common.settings import Count, CountOrZero, NotNegative, build
+from covid_keras.evaluation.overlap import RECORD
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,63 @@ class ExecutionRecord:
     revision: str
 
 
+@dataclass(frozen=True)
+class SegmenterRecord:
+    """What the record of every trained segmenter holds."""
+
+    name: str
+    settings: dict[str, Any]
+    parameters: Count
+    seconds: NotNegative
+    best_epoch: int
+    overlap: dict[str, dict[str, Any]]
+    weights_sha256: str
+    versions: dict[str, Any]
+    machine: dict[str, Any]
+    device: dict[str, Any]
+    revision: str
+
+
+@dataclass(frozen=True)
+class LungFacts:
+    """How the lungs were marked; empty if they were not."""
+
+    images: CountOrZero = 0
+    empty: CountOrZero = 0
+    empty_ids: tuple[str, ...] = ()
+    weights_sha256: str = ""
+    mode: str = ""
+    lungs: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What `facts.json` may hold: counts made while the run was prepared."""
+
+    duplicate_pairs: CountOrZero = 0
+    lungs: LungFacts = field(default_factory=LungFacts)
+    whole_image_crops: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
 def checked_record(path: Path, schema: type, remedy: str) -> dict[str, Any]:
     """Read a JSON mapping that has the fields of a schema, of their types, beside others.
 
     Raises `UserError` with the remedy if the file is missing or damaged.
     """
-    names = [field.name for field in dataclasses.fields(schema)]
+    names = [one.name for one in dataclasses.fields(schema)]
     try:
-        record = read_record(path, tuple(names))
-        build(schema, {name: record[name] for name in names}, path)
+        record = read_record(path)
+        build(schema, {name: record[name] for name in names if name in record}, path, others=True)
     except UserError as error:
         raise UserError(error.subject, error.problem, remedy) from error
     return record
+
+
+def read_segmenter(folder: str | Path) -> dict[str, Any]:
+    """Return the record of a trained segmenter; raise `UserError` if it is missing or damaged."""
+    remedy = f"Delete {folder}, and give the same `covid-keras reproduce` again"
+    return checked_record(Path(folder) / RECORD, SegmenterRecord, remedy)
 
 
 def first_difference(old: Any, new: Any, place: str = "") -> str | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, require_intact, sha256_of
+from covid_keras.models.weights import save_keras_weights
 from covid_keras.training.kept import STATE
 from covid_keras.training.runfolder import BEST
 
@@ -125,8 +126,8 @@ class ResumableTraining(keras.callbacks.Callback):
         better = best_epoch != self.best_epoch
         if better:
             self.best_epoch = best_epoch
-            with atomic_path(self.folder / BEST) as temporary, _without_optimizers(self.model):
-                self.model.save_weights(temporary)
+            with _without_optimizers(self.model):
+                save_keras_weights(self.model, self.folder / BEST)
             self.best_sha256 = sha256_of(self.folder / BEST)
         self.finished = epoch - max(self._best_epoch(self.stop, "first"), self.stage_start - 1) >= self.patience
         self.model.stop_training = self.finished

@@ -28,7 +28,7 @@ from covid_keras.common.files import (
 )
 from covid_keras.common.provenance import git_revision, provenance
 from covid_keras.common.settings import as_plain, read_yaml
-from covid_keras.common.tables import read_written
+from covid_keras.common.tables import read_written, write_table
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
 from covid_keras.data.splits import read_split, write_split
@@ -243,9 +243,9 @@ class Execution:
         if not self.details["epochs"]:
             return None
         path = self.folder / HISTORY
-        remedy = f"Restore it, or remove {self.folder} and run `covid-keras reproduce` again"
+        remedy = f"Restore it, or train it again: `covid-keras reproduce` with --restart {self.address}"
         try:
-            return read_written(path)
+            return read_written(path, columns=["epoch"])
         except UserError as error:
             raise UserError(path, error.problem, remedy) from error
 
@@ -351,7 +351,7 @@ class RunFolder:
             splits, duplicates = make_splits()
             for name, table in splits.items():
                 write_split(self._split_path(name), table)
-            write_text(self.path / "duplicates.csv", duplicates.to_csv(index=False))
+            write_table(self.path / "duplicates.csv", duplicates)
         record |= {
             "paper": protocol.paper,
             "profile": protocol.profile,
@@ -456,7 +456,8 @@ class RunFolder:
     @property
     def duplicate_pairs(self) -> int:
         """Number of near-duplicate pairs that the splits keep together."""
-        return len(read_written(self.path / "duplicates.csv"))
+        remedy = "Restore it, or start a new run in another --out"
+        return len(read_written(self.path / "duplicates.csv", remedy))
 
     def part(self, repeat: int, fold: int, split: str = "") -> pd.Series:
         """Return "train", "validation", "test" or NaN (in no part) for each row of the cohort, in its order."""

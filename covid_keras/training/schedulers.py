@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import logging
 import os
 import signal
 import subprocess
 import threading
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -24,7 +24,7 @@ from covid_keras.common.memory import TRAIN_LESS, tells_shortage
 from covid_keras.common.progress import open_bar
 from covid_keras.training.kept import STATE
 from covid_keras.training.runfolder import Execution, RunFolder
-from covid_keras.training.worker import DONE, ERROR, PROGRESS, task_line, worker_command
+from covid_keras.training.worker import DONE, ERROR, PROGRESS, last_words_of, task_line, told, worker_command
 
 
 def take_shard(folds: list[list[list[Execution]]], shard: tuple[int, int]) -> list[list[Execution]]:
@@ -141,16 +141,19 @@ def _logged(execution: Execution) -> Iterator[None]:
     """Redirect the output of a training, and its failure, to its log."""
     path, root = log_of(execution), logging.getLogger()
     handlers = root.handlers
-    with open(path, "a", encoding="utf-8") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        start = log.tell()
+    # Unbuffered: what a full disk does not take must not fail once more when the log is closed.
+    with (
+        io.TextIOWrapper(open(path, "ab", buffering=0), encoding="utf-8", write_through=True) as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
         root.handlers = [logging.StreamHandler(log)]
         try:
             yield
         except Exception as error:
-            told = f"{ERROR}{error}\n" if isinstance(error, UserError) else traceback.format_exc()
-            log.write(told)
-            log.flush()
-            raise failure(execution, last_words(path, start, 1)) from error
+            with contextlib.suppress(OSError):
+                log.write(f"{told(error)}\n")
+            raise failure(execution, last_words_of(error).rstrip(".")) from error
         finally:
             root.handlers = handlers
 
@@ -242,6 +245,8 @@ class _Worker:
             if line.startswith(PROGRESS):
                 state = json.loads(line[len(PROGRESS) :])
                 bar.tell(execution, state.pop("epoch"), state)
+            elif line.startswith(ERROR):
+                raise failure(execution, line.removeprefix(ERROR).strip().rstrip("."))
             elif line.startswith(DONE):
                 self.trained += 1
                 return

@@ -7,7 +7,6 @@ They are rows of the paper's tables, so the protocol names them among its system
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import fingerprint, read_record, without_folders
+from covid_keras.common.files import fingerprint, json_text, read_record, without_folders
 from covid_keras.common.quiet import import_tensorflow
 from covid_keras.common.settings import as_plain, flattened
 from covid_keras.data.cohort import Cohort
@@ -33,6 +32,7 @@ from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.registered import load_paper
 from covid_keras.paper.systems import System
 from covid_keras.training.apart import call_apart
+from covid_keras.training.records import read_segmenter
 
 if TYPE_CHECKING:
     from covid_keras.models.lungs import LungSegmenter
@@ -196,8 +196,7 @@ class PaperSegmenters(ABC):
 
     def records(self, run: RunFolder) -> dict[str, dict[str, Any]]:
         """Return {name: record} of the finished segmenters."""
-        keys = ("versions", "machine", "device", "revision", "seconds", "settings", "parameters", "best_epoch")
-        return {name: read_record(folder / RECORD, keys) for name, folder in self.done(run).items()}
+        return {name: read_segmenter(folder) for name, folder in self.done(run).items()}
 
     def measured(self, run: RunFolder) -> list[Measured]:
         """Return Dice and IoU of the finished segmenters."""
@@ -224,7 +223,7 @@ class PaperSegmenters(ABC):
             for file in (OVERLAP, *self.further):
                 files[f"{name}/{file}"] = (folder / file).read_text(encoding="utf-8")
             record = without_folders(read_record(folder / RECORD, ("settings",)))
-            files[f"{name}/{RECORD}"] = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+            files[f"{name}/{RECORD}"] = json_text(record) + "\n"
         return files
 
     def kept(self, folder: Path, profile: str) -> list[Measured]:

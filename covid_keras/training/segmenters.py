@@ -24,11 +24,12 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, fingerprint, locked, read_record, sha256_of, write_json
+from covid_keras.common.files import fingerprint, locked, read_record, sha256_of, write_json
 from covid_keras.common.memory import TRAIN_LESS, naming_shortage
 from covid_keras.common.progress import progress
 from covid_keras.common.provenance import provenance
 from covid_keras.common.settings import as_plain, build
+from covid_keras.common.tables import write_table
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import image_size, read_mask
@@ -53,6 +54,7 @@ from covid_keras.training.devices import compute_reproducibly, describe_device
 from covid_keras.training.fitting import Feed, Plateau, PlateauRate, epoch_bar, fit
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
 from covid_keras.training.lung_recipe import MaskedBatches, load_stack, moved_together
+from covid_keras.training.records import read_segmenter
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 
 WEIGHTS, HISTORY, STARTED = "weights.h5", "history.csv", "started.json"
@@ -310,7 +312,8 @@ class _Training:
         write_json(self.folder / STARTED, {"key": self.key})
 
     def _require_same(self, name: str) -> None:
-        if read_record(self.folder / name, ("key",))["key"] != self.key:
+        remedy = f"Delete {self.folder}, and give the same command again"
+        if read_record(self.folder / name, ("key",), remedy)["key"] != self.key:
             problem = "contains a segmenter with other settings or images"
             raise UserError(self.folder, problem, "Choose another folder, or delete this one")
 
@@ -329,8 +332,7 @@ class _Training:
         table = self.measure(model, data)
         save_weights(model, self.folder / WEIGHTS)
         for file, frame in ((HISTORY, pd.DataFrame(tracker.history)), (OVERLAP, table)):
-            with atomic_path(self.folder / file) as temporary:
-                frame.to_csv(temporary, index=False)
+            write_table(self.folder / file, frame)
         record = provenance(
             name=self.name,
             key=self.key,
@@ -398,7 +400,7 @@ class _Training:
 
     def warn_if_poor(self) -> None:
         """Log a warning if the validation Dice is below `POOR`, so that masks are unusable."""
-        reached = read_record(self.folder / RECORD, ("overlap",))["overlap"]["validation"]["dice"]
+        reached = read_segmenter(self.folder)["overlap"].get("validation", {}).get("dice", 0)
         if not reached >= POOR:
             _log.warning(
                 "%s: a validation Dice of only %.3f: its masks are unusable; another seed or a lower learning rate may "
@@ -437,7 +439,7 @@ class TrainedSegmenter(LungSegmenter):
         self, kind: SegmenterKind, folder: str | Path, threshold: float | None = None, clean: bool = False
     ) -> None:
         path = Path(folder) / RECORD
-        record = read_record(path, ("name", "settings", "weights_sha256"))
+        record = read_segmenter(folder)
         self.kind = kind
         self.settings = build(kind.settings, record["settings"], path, "settings")
         self.scaling = kind.scaling_of(self.settings, record)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,10 +39,8 @@ def die_with_parent() -> None:
 def serve(train: Callable[[tuple[str, int, int], Tell], None]) -> int:
     """Train the executions named on standard input, each with its output in its log; return the exit status.
 
-    `train` takes (system, repeat, fold) and the function to call after each epoch. The first `UserError` ends it.
+    `train` takes (system, repeat, fold) and the function to call after each epoch. The first error ends it.
     """
-    from covid_keras.common.errors import UserError
-
     die_with_parent()
     parent = os.fdopen(os.dup(1), "w", encoding="utf-8")
 
@@ -52,18 +52,35 @@ def serve(train: Callable[[tuple[str, int, int], Tell], None]) -> int:
 
     for line in sys.stdin:
         task: dict[str, Any] = json.loads(line)
-        log = os.open(task["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        for stream in (1, 2):  # includes output of C libraries
-            os.dup2(log, stream)
-        os.close(log)
         try:
+            log = os.open(task["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            for stream in (1, 2):  # includes output of C libraries
+                os.dup2(log, stream)
+            os.close(log)
             train(tuple(task["place"]), tell)
-        except UserError as error:
-            print(f"{ERROR}{error}", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+        except Exception as error:
+            with contextlib.suppress(OSError):  # a full disk takes no log
+                print(told(error), file=sys.stderr, flush=True)
+            say(f"{ERROR}{last_words_of(error)}")
             return 2
-        sys.stdout.flush()
         say(DONE)
     return 0
+
+
+def last_words_of(error: Exception) -> str:
+    """Return an error as one line."""
+    from covid_keras.common.errors import UserError
+
+    return " ".join((str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}").split())
+
+
+def told(error: Exception) -> str:
+    """Return an error as in a log: one line for a `UserError`, else the traceback and that line."""
+    from covid_keras.common.errors import UserError
+
+    before = "" if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+    return f"{before}{ERROR}{last_words_of(error)}"
 
 
 def main(path: str) -> int:

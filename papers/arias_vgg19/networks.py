@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path
-from covid_keras.common.tables import read_written
+from covid_keras.common.tables import read_written, write_table
 from covid_keras.evaluation.decisions import is_positive
 from covid_keras.paper.execution import Execution
 from covid_keras.paper.initial_weights import check_initial_weights
@@ -101,13 +101,12 @@ def frontal(view: Execution) -> np.ndarray:
     path, ids = view.folder / VERDICTS, view.cohort.table["image_id"]
     network = view.details["predictions_sha256"][:12]  # invalidates the cache if the filter is trained again
     if path.is_file():
-        said = read_written(path, dtype=str, keep_default_na=False)
-        if list(said["image_id"]) == list(ids) and set(said.get("filter", "")) == {network}:
-            return is_positive(said["frontal"].to_numpy(np.float64))
+        with contextlib.suppress(UserError):  # a damaged file is written again
+            said = read_written(path, "", ["image_id", "filter"], ["frontal"], dtype={"image_id": str, "filter": str})
+            if list(said["image_id"]) == list(ids) and set(said["filter"]) == {network}:
+                return is_positive(said["frontal"].to_numpy(np.float64))
     scores = _frontal_scores(view)
-    with atomic_path(path) as temporary:
-        table = pd.DataFrame({"image_id": ids, "frontal": scores, "filter": network})
-        table.to_csv(temporary, index=False, float_format="%.9g")
+    write_table(path, pd.DataFrame({"image_id": ids, "frontal": scores, "filter": network}), "%.9g")
     return is_positive(scores)
 
 

@@ -16,12 +16,14 @@ References
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from covid_keras.common.files import read_record
+from covid_keras.common.settings import Count, build
 from covid_keras.evaluation import Measured
 from covid_keras.evaluation import overlap as core
 from covid_keras.evaluation.overlap import OVERLAP, PARTS, RECORD
@@ -34,6 +36,13 @@ SMOOTH = 1.0
 SUMS = ("sum_both", "sum_lung", "sum_probability")
 # Columns of the overlap of an image beside the true Dice and IoU.
 PUBLISHED = ("dice_published", *SUMS)
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """The setting of a segmenter on which its published IoU depends."""
+
+    batch_size: Count
 
 
 def pixel_dice(lung, p):
@@ -121,13 +130,17 @@ def measured_of(folder: Path, system: str) -> list[Measured]:
     UserError
         If the folder holds no finished training.
     """
-    record = read_record(Path(folder) / RECORD, ("settings",))
+    settings = _batch_settings(Path(folder) / RECORD)
     measured = []
     for name, part in core.parts_of(read_overlap(folder)):
         measured += core.measured_part(part, system, name, (*core.OWN_SIZE, "dice_published"))
-        found, interval = _published_iou(part, int(record["settings"]["batch_size"]))
+        found, interval = _published_iou(part, settings.batch_size)
         measured.append(core.measured_of_part(part, system, f"iou_published_{name}", found, interval))
     return measured
+
+
+def _batch_settings(path: Path) -> BatchSettings:
+    return build(BatchSettings, read_record(path, ("settings",))["settings"], path, "settings", others=True)
 
 
 def _published_iou(part: pd.DataFrame, batch_size: int) -> tuple[tuple[float, float], Interval]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from covid_keras.common.tables import read_written
+from covid_keras.common.tables import read_written, table_text
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources.united_masks import binary_masks
 from covid_keras.evaluation import Measured
@@ -65,14 +65,20 @@ class UNets(PaperSegmenters):
         return super().published_files(run) | ({VERDICTS: verdicts} if verdicts else {})
 
 
+_COLUMNS = ("image_id", "filter")
+_AGAIN = "Delete it, and train the systems after it again with `covid-keras reproduce --restart`"
+
+
 def said_by_filters(run: RunFolder) -> str:
     """Return the view filter's answer per fold and image as CSV; "" without a filter."""
     found = [
-        read_written(one.folder / VERDICTS, dtype={"filter": str}).assign(repeat=one.repeat, fold=one.fold)
+        read_written(one.folder / VERDICTS, _AGAIN, _COLUMNS, ["frontal"], dtype=dict.fromkeys(_COLUMNS, str)).assign(
+            repeat=one.repeat, fold=one.fold
+        )
         for one in run.executions()
         if (one.folder / VERDICTS).is_file()
     ]
-    return pd.concat(found).to_csv(index=False, float_format="%.9g", lineterminator="\n") if found else ""
+    return table_text(pd.concat(found), "%.9g") if found else ""
 
 
 SEGMENTERS = UNets()

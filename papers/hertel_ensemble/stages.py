@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path
-from covid_keras.common.tables import read_table
+from covid_keras.common.tables import read_table, write_table
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import darwin_v7_whole, load_source
 from covid_keras.data.splits import read_split
@@ -93,8 +92,7 @@ class ResUNet(PaperSegmenters):
             cohort = self.mask_cohort(protocol, data, cache)
             split = self.division(protocol, cohort, cache)
             validation = cohort.filter(cohort.table["image_id"].map(split) == "validation")
-            with atomic_path(folder / SHIPPED) as temporary:
-                _shipped_overlap(self._kind_of(protocol), validation).to_csv(temporary, index=False)
+            write_table(folder / SHIPPED, _shipped_overlap(self._kind_of(protocol), validation))
         return folder
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -61,6 +64,13 @@ def test_a_suffix_decides_nothing(tmp_path: Path, name: str) -> None:
     assert read_table(path).to_numpy().tolist() == [["1", "2"]]
 
 
+def tar() -> bytes:
+    with io.BytesIO() as stream:
+        with tarfile.open(fileobj=stream, mode="w") as file:
+            file.addfile(tarfile.TarInfo("a.csv"), io.BytesIO())
+        return stream.getvalue()
+
+
 def archive() -> bytes:
     with io.BytesIO() as stream:
         with zipfile.ZipFile(stream, "w") as file:
@@ -73,6 +83,10 @@ def archive() -> bytes:
     [
         (archive(), "ZIP archive or an Excel workbook"),
         (gzip.compress(b"a,b\n1,2\n", mtime=0), "gzip archive"),
+        (tar(), "tar archive"),
+        (b"\x28\xb5\x2f\xfd\x04\x00", "zstd archive"),
+        (bz2.compress(b"a,b\n1,2\n"), "bzip2 archive"),
+        (lzma.compress(b"a,b\n1,2\n"), "xz archive"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1" + bytes(100), "Excel workbook"),
         (b"\n<!DOCTYPE html><html>", "web page"),
         (b"<HTML><body>", "web page"),

@@ -40,6 +40,12 @@ def test_average_is_the_formula_at_any_scale_of_weights(weights):
     assert found.sum(axis=1) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("weight", [5e-324, 1e-300, 1e300, 1.7e308])
+def test_weights_of_any_size_neither_overflow_nor_vanish(weight):
+    scores = _scores(3, 50, 3)
+    np.testing.assert_allclose(weighted_average(scores, [weight] * 3), weighted_average(scores, [1, 1, 1]))
+
+
 @pytest.mark.parametrize("weights", [[1, 1], [1, -1, 1], [0, 0, 0], [1, math.nan, 1], [1, math.inf, 1]])
 def test_what_are_no_weights(weights):
     with pytest.raises(UserError, match="weights"):
@@ -110,7 +116,10 @@ def test_simplex_is_whole_steps_that_sum_to_one():
 
 @pytest.mark.parametrize(
     ("members", "step", "word"),
-    [*((3, step, "must divide 1") for step in (0, -0.05, 0.3, 2, math.nan)), (7, 0.05, "230,230 combinations")],
+    [
+        *((3, step, "must divide 1") for step in (0, -0.05, 0.3, 2, 5e-324, math.inf, math.nan)),
+        (7, 0.05, "230,230 combinations"),
+    ],
 )
 def test_a_step_divides_one_and_makes_not_too_many_weights(members, step, word):
     with pytest.raises(UserError, match=f"step .*{word}"):

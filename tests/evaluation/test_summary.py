@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -8,7 +9,14 @@ import pandas as pd
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation import bootstrap_intervals, measured_from_json, metrics_json, per_execution, summarise
+from covid_keras.evaluation import (
+    Measured,
+    bootstrap_intervals,
+    measured_from_json,
+    metrics_json,
+    per_execution,
+    summarise,
+)
 from tests.helpers.predictions import make_predictions
 
 
@@ -71,7 +79,19 @@ def test_json_holds_what_the_tables_need(two_by_three):
         assert (back.mean, back.low) == pytest.approx((one.mean, one.low), abs=1e-6, nan_ok=True)
 
 
-@pytest.mark.parametrize("value", [{}, [], {"systems": {"a": {}}}, {"systems": {"a": {"metrics": {"m": {}}}}}])
+WRONG = {field.name: "1" for field in dataclasses.fields(Measured)}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        {"systems": {"a": {}}},
+        {"systems": {"a": {"metrics": {"m": {}}}}},
+        {"systems": {"a": {"metrics": {"m": WRONG}}}},
+    ],
+)
 def test_json_of_another_layout_is_named(value):
     with pytest.raises(UserError, match=r"x\.json: is not a metrics file"):
         measured_from_json(value, "x.json")

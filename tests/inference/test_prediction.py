@@ -22,7 +22,8 @@ from covid_keras import DISCLAIMER
 from covid_keras.commands.main import main
 from covid_keras.commands.parsing import in_red
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import sha256_of
+from covid_keras.common.files import read_json, sha256_of
+from covid_keras.common.tables import read_table
 from covid_keras.data import Cohort, make_dataset, prepare_cohort, prepare_image, read_image, write_image
 from covid_keras.data.images import Radiograph, encode_png
 from covid_keras.data.phantom import phantom_image
@@ -40,6 +41,7 @@ from covid_keras.reporting.prediction_figure import draw_prediction, prediction_
 from covid_keras.reporting.style import ALARM
 from tests.helpers.command import fails
 from tests.helpers.dicom import write_dicom
+from tests.helpers.disk import full_disk
 from tests.helpers.made_files import write_png
 from tests.helpers.networks import registered
 
@@ -518,13 +520,27 @@ def test_warnings_of_the_reader_are_said(register, picture, tmp_path, monkeypatc
     assert pd.read_csv(tmp_path / "out" / "predictions.csv")["warnings"][0] == "its window is empty"
 
 
-def test_a_name_that_is_no_text_stops_nothing(register, chest, tmp_path):
+def test_names_of_any_kind_stop_nothing(register, chest, tmp_path):
     register()
-    path = tmp_path / os.fsdecode(b"chest\xff.png")
-    path.write_bytes(encode_png(chest))
-    found = predict_files([path], tmp_path / "out", "tiny", draw=draw_prediction)
-    "\n".join(found.lines()).encode()
-    assert pd.read_csv(tmp_path / "out" / "predictions.csv")["predicted"].notna().all()
+    names = (b"chest\xff.png", b"$a$\x1b[2J\n.png", b"=1+1.png", b"n" * 251 + b".png")
+    paths = [tmp_path / os.fsdecode(name) for name in names]
+    for path in paths:
+        path.write_bytes(encode_png(chest))
+    out = tmp_path / "out"
+    found = predict_files(paths, out, "tiny", draw=draw_prediction)
+    assert all(line.isprintable() for line in found.lines())
+    table = read_table(out / "predictions.csv")
+    assert table["image"].tolist() == [row["image"] for row in read_json(out / "predictions.json")["predictions"]]
+    assert table["image"].tolist() == list(map(str, paths))
+    assert sorted(path.name for path in out.glob("*.png")) == sorted(table["heatmap"])
+
+
+@pytest.mark.parametrize("more", [[], ["--skip-unreadable"]])
+def test_on_a_full_disk_nothing_is_left(register, picture, tmp_path, capsys, more):
+    register()
+    with full_disk(3000):
+        fails(capsys, "predict", picture, "--model", "tiny", "--heatmap", "--out", tmp_path / "out", *more)
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_path_is_a_formula(register, picture, tmp_path, monkeypatch):

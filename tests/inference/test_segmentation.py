@@ -28,7 +28,9 @@ from covid_keras.models import LungSegmenter, build_unet, lung_masks, lungs, reg
 from covid_keras.models.lung_masks import segment_cohort
 from covid_keras.models.registry import WeightEntry
 from covid_keras.training.lung_split import COLLECTIONS, SPLIT, SPLITS, load_lung_cohort, load_masked
+from tests.helpers.command import fails
 from tests.helpers.dicom import write_dicom
+from tests.helpers.disk import full_disk
 from tests.helpers.networks import registered
 
 SIZE = 32
@@ -431,6 +433,15 @@ def test_the_command_segments_png_and_dicom_alike(entry, tmp_path, capsys):
     one, two = (read_mask(tmp_path / "out" / f"{stem}_mask.png") for stem in ("one", "two"))
     np.testing.assert_array_equal(one, _truth())
     np.testing.assert_array_equal(two, one)
+
+
+@pytest.mark.parametrize("more", [[], ["--skip-unreadable"]])
+def test_on_a_full_disk_nothing_is_left(entry, tmp_path, capsys, more):
+    write_image(tmp_path / "chest.png", _chest())
+    for room in (0, 1000):
+        with full_disk(room):
+            fails(capsys, "segment", tmp_path / "chest.png", "--out", tmp_path / "out", *more)
+        assert not (tmp_path / "out").exists()
 
 
 def test_the_command_goes_on_where_asked(entry, tmp_path, capsys):

@@ -21,6 +21,7 @@ from covid_keras.commands.main import main
 from covid_keras.models import load_weights, registry, save_weights
 from covid_keras.models.registry import VARIABLE, WeightEntry, find_weights, load_registry
 from tests.helpers.command import fails
+from tests.helpers.disk import full_disk
 
 CONTENT = bytes(range(256)) * 40
 KERAS_CONTENT = CONTENT[::-1]
@@ -329,6 +330,14 @@ def test_convert_of_what_cannot_be(capsys, source, tmp_path):
     build_tiny((8, 8, 1), width=4).save_weights(path)
     assert "(3, 3, 1, 3)" in fails(capsys, *convert, path, tmp_path / "o.h5", "--legacy", "--like", "ours")
     assert not (tmp_path / "o.h5").exists()
+
+
+@pytest.mark.parametrize(("name", "more"), [("o.h5", ["--legacy"]), ("o.weights.h5", [])])
+def test_convert_on_a_full_disk(capsys, source, tmp_path, name, more):
+    source.save_weights(tmp_path / "w.weights.h5")
+    with full_disk(1000):
+        fails(capsys, "weights", "convert", tmp_path / "w.weights.h5", tmp_path / name, "--like", "ours", *more)
+    assert [path.name for path in tmp_path.iterdir() if "h5" in path.name] == ["w.weights.h5"]
 
 
 # --- the authors' own files

@@ -43,6 +43,7 @@ from covid_keras.reporting.publish import (
 from covid_keras.reporting.renderer import drawn
 from covid_keras.reporting.results import Results
 from tests.compare_results import committed_results, metric_differences
+from tests.helpers.disk import full_disk
 
 COMMITTED = committed_results()
 named = pytest.mark.parametrize("results", COMMITTED, ids=lambda one: f"{one.paper.name} {one.source.profile}")
@@ -246,6 +247,14 @@ def test_sets_of_classes_are_published_in_files_of_their_own(made, checkout):
     assert list(metric_differences(committed)) == []
     publish_run(made.finished("one", systems=["a"]).path)
     assert [path.name for path in folder.glob("*.csv")] == ["smoke-predictions.csv"], "the older run's second set goes"
+
+
+def test_on_a_full_disk_what_was_published_stays(finished, checkout):
+    folder = publish_run(finished.path)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with full_disk(2000), pytest.raises(UserError):
+        publish_run(finished.path)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_the_published_json_names_no_place_of_this_machine(made, checkout, tmp_path):

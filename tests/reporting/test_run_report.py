@@ -17,8 +17,10 @@ from covid_keras.reporting.results import Results, banner_of
 from covid_keras.reporting.run import report_run
 from covid_keras.reporting.sources import read_protocol_text
 from covid_keras.training.runfolder import RunFolder
+from tests.helpers.disk import full_disk
 from tests.helpers.made_runs import with_changed_file
 from tests.helpers.pages import Page
+from tests.helpers.refusals import refused
 
 METRICS = ("accuracy", "sensitivity", "specificity", "precision_positive", "f1_positive", "auc", "accuracy_Mild")
 FILES = ("report.html", "report.md", "metrics.json", "comparison.csv", "comparison.md", "comparison.tex")
@@ -234,6 +236,24 @@ def test_a_missing_history_is_named_and_the_old_report_stays(finished, content):
         report_run(finished.path, heatmaps=False)
     (finished.path / "facts.json").unlink()
     assert files(finished) == before
+
+
+@pytest.mark.parametrize("room", [0, 20_000])
+def test_on_a_full_disk_the_old_report_stays(finished, room):
+    report_run(finished.path, heatmaps=False)
+    before = files(finished)
+    with full_disk(room), pytest.raises(UserError):
+        report_run(finished.path, heatmaps=False)
+    assert files(finished) == before
+    assert not list(finished.path.rglob(".writing-*"))
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '{"lungs": []}', '{"whole_image_crops": {"a": 3}}', '{"duplicate_pairs": "x"}']
+)
+def test_damaged_facts_are_one_line_with_the_command_that_writes_them(finished, content):
+    (finished.path / "facts.json").write_text(content)
+    assert "covid-keras reproduce" in refused(r"facts\.json", report_run, finished.path, heatmaps=False)
 
 
 def test_paths_are_cut_to_file_names(made):

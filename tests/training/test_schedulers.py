@@ -129,6 +129,14 @@ def test_a_failing_training_is_one_line_with_its_log(run_of, scheduler, system):
     assert "\n" not in str(caught.value)
 
 
+def test_last_words_arrive_where_the_log_takes_none(run_of, scheduler):
+    run = run_of("fails")
+    (run.path / "fails").mkdir()
+    (run.path / "fails" / "log.txt").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="fails: training failed: the weights: are missing"):
+        run_executions(run, scheduler=scheduler)
+
+
 def test_in_this_process_a_trainings_words_go_into_its_log(run_of, monkeypatch, capsys):
     monkeypatch.setattr(executing, "execute", execute)
     handlers = logging.getLogger().handlers

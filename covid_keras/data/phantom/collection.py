@@ -20,7 +20,7 @@ import yaml
 from covid_keras.common.errors import UserError
 from covid_keras.common.progress import progress
 from covid_keras.common.settings import read_yaml
-from covid_keras.common.tables import read_table
+from covid_keras.common.tables import read_table, table_text
 from covid_keras.data.cohort import severity_level
 from covid_keras.data.phantom.drawing import stream
 from covid_keras.data.phantom.opacities import MAX_EXTENT
@@ -291,7 +291,7 @@ def _write_collection(folder: Path, settings: PhantomSettings, workers: int | No
         done = pool.map(draw, table.itertuples(index=False))
         for _ in progress(done, "drawing the phantom", total=len(table)):
             pass
-    table.drop(columns="image_seed").to_csv(folder / METADATA, index=False)
+    (folder / METADATA).write_text(table_text(table.drop(columns="image_seed")), encoding="utf-8")
     text = yaml.safe_dump(_document(settings), sort_keys=False)
     (folder / SETTINGS).write_text(text, encoding="utf-8")
 
