@@ -110,8 +110,9 @@ def test_bench_feed(benchmark, prepared, files, memory):
     """Batches, plain and augmented, against decoding and resizing anew in every epoch."""
     epochs = 4
 
-    def feed(augmentation: Augmentation | None) -> Callable[[], int]:
+    def feed(augmentation: Augmentation | None, calls: int | None = None) -> Callable[[], int]:
         settings = {"training": True, "augmentation": augmentation, "epochs": epochs, "memory": memory}
+        settings["num_parallel_calls"] = calls
         dataset = make_dataset(prepared, np.arange(IMAGES), np.zeros(IMAGES, int), BATCH, **settings)
         return lambda: sum(1 for _ in dataset)
 
@@ -119,6 +120,8 @@ def test_bench_feed(benchmark, prepared, files, memory):
         "plain": feed(None),
         "tabik": feed(TABIK),
         "all_augmentations": feed(EVERYTHING),
+        "all_augmentations_one_call": feed(EVERYTHING, 1),
+        "all_augmentations_two_calls": feed(EVERYTHING, 2),
         "bare_decode_resize": lambda: bare(files * epochs),
     }
     note(benchmark, in_turns(benchmark, runs), "bare_decode_resize", epochs * IMAGES)
