@@ -68,6 +68,16 @@ def require_pieces(strategy: tf.distribute.Strategy, size: int) -> None:
         raise UserError(f"--micro-batch {size}", problem, "Omit it, or give --strategy one")
 
 
+def needs_full_batches(strategy: tf.distribute.Strategy, images: int, batch_size: int) -> bool:
+    """Return whether the smaller last batch of an epoch cannot be trained on.
+
+    A TPU needs batches of one shape. Of a batch of fewer images than devices, some devices would get none, and batch
+    normalisation would be of nothing there.
+    """
+    few = 0 < images % batch_size < strategy.num_replicas_in_sync
+    return few or isinstance(strategy, tf.distribute.TPUStrategy)
+
+
 def set_precision(name: str = "float32") -> None:
     """Set Keras' dtype policy; reported results use float32.
 

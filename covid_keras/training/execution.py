@@ -31,6 +31,7 @@ from covid_keras.paper.unfreezing import Stage, open_stage
 from covid_keras.training.devices import (
     compute_reproducibly,
     describe_device,
+    needs_full_batches,
     require_pieces,
     resolve_strategy,
     set_graph_optimizer,
@@ -80,8 +81,8 @@ class Training:
         tracker = self._tracker()
         with strategy.scope():
             model = self.untrained()
-        # A TPU needs a fixed batch shape.
-        self._fit(model, tracker, static=isinstance(strategy, tf.distribute.TPUStrategy))
+        batch_size = self.execution.training.batch_size
+        self._fit(model, tracker, static=needs_full_batches(strategy, len(self._train_rows), batch_size))
         frame = self.predict(model)
         stages = self._stages
         facts = self._facts(model.count_params(), strategy) | {

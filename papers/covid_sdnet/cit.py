@@ -365,8 +365,10 @@ class CiTNetwork(keras.Model):
         classes = len(self.generators)
         found = tf.argmax(tf.reshape(losses["logits"], (-1, classes * classes)), axis=1) % classes
         self.accuracy_metric.update_state(tf.cast(found == tf.argmax(labels, axis=1), tf.float32))
+        images = tf.reduce_sum(counts)  # none on a device beyond the images of a last batch, whose mean is not a number
         for k in range(classes):
-            self.mse_metrics[k].update_state(losses["mse"][k], sample_weight=tf.reduce_sum(counts))
+            mse = tf.math.multiply_no_nan(losses["mse"][k], tf.minimum(images, 1.0))
+            self.mse_metrics[k].update_state(mse, sample_weight=images)
             self.ce_metrics[k].update_state(losses["ce"][k], sample_weight=counts[k])
 
 

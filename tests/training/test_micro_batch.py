@@ -9,7 +9,7 @@ import pytest
 
 from covid_keras.common.files import read_json
 from covid_keras.evaluation import read_predictions, score_columns
-from covid_keras.training.devices import fresh_state, require_pieces
+from covid_keras.training.devices import fresh_state, needs_full_batches, require_pieces
 from covid_keras.training.execution import execute
 from tests.helpers.discs import make_discs
 from tests.helpers.refusals import refused
@@ -39,6 +39,13 @@ def test_a_segmenter_records_its_pieces(tmp_path):
     record = read_json(train_segmenter(*given, micro_batch=1) / "record.json")
     assert record["micro_batch"] == 1
     refused("other settings", train_segmenter, *given)
+
+
+@pytest.mark.parametrize(
+    ("images", "devices", "dropped"), [(32, 2, False), (33, 2, True), (34, 2, False), (35, 4, True), (33, 1, False)]
+)
+def test_a_last_batch_that_leaves_devices_without_images_is_dropped(images, devices, dropped):
+    assert needs_full_batches(SimpleNamespace(num_replicas_in_sync=devices), images, 16) == dropped
 
 
 def test_devices_that_share_a_batch_do_not_divide_it_too():
