@@ -287,8 +287,9 @@ def last_words(log: Path, start: int, code: int) -> str:
     told = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
     if told:
         return told[-1].strip().rstrip(".")
-    # The kernel kills without a word, whatever was logged before; C++ says so in a line of its own.
-    if code == -signal.SIGKILL or (code < 0 and any(tells_shortage(line) for line in lines)):
+    # The kernel kills without a word, whatever was logged before, and TensorFlow ends so; C++ says so in a line.
+    silent = code in (-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGBUS)
+    if silent or (code < 0 and any(tells_shortage(line) for line in lines)):
         return f"killed by {signal.Signals(-code).name}, as when memory runs out. {TRAIN_LESS}"
     if lines:
         return lines[-1].strip().rstrip(".")

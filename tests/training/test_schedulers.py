@@ -187,6 +187,7 @@ def test_the_error_is_told_even_where_other_lines_follow(tmp_path):
     ("line", "code", "short"),
     [
         ("some warning", -signal.SIGKILL, True),
+        ("some warning", -signal.SIGSEGV, True),
         ("terminate called after throwing an instance of 'std::bad_alloc'", -signal.SIGABRT, True),
         ("some warning", -signal.SIGABRT, False),
         ("ValueError: out of memory", 1, False),

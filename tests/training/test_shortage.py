@@ -39,6 +39,13 @@ def test_a_command_without_memory_ends_in_one_line(monkeypatch, capsys, error):
     assert ("16,64,9,9 on GPU:0" in text) == (error is EXHAUSTED)
 
 
+def test_what_tensorflow_raises_is_known():
+    """More than any machine can address."""
+    found = pytest.raises(UserError, match=r"^a: ran out of memory for a tensor of .* on CPU:0\. b\.$")
+    with found, naming_shortage("a", "b"):
+        tf.zeros((2**28, 2**27))
+
+
 @pytest.mark.parametrize("error", [ValueError("out of memory"), FULL, KeyboardInterrupt()])
 def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error)), naming_shortage("a", "b"):
