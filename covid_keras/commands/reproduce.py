@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from covid_keras.training.runfolder import RunFolder
     from covid_keras.training.schedulers import Scheduler
 
-# Reasons of a grade that are printed before the run; the report has all.
-FEW_REASONS = 3
-
 
 def add_parser(commands: Commands) -> None:
     """Add the command."""
@@ -32,6 +29,7 @@ def add_parser(commands: Commands) -> None:
         "train and evaluate a paper's systems and compare them with its tables",
         run,
         "  covid-keras reproduce tabik --profile smoke\n"
+        "  covid-keras reproduce tabik --profile paper --dry-run\n"
         "  covid-keras reproduce tabik --data ~/radiographs --profile cpu --out runs/tabik\n"
         "  covid-keras reproduce tabik --data ~/covidgr --checkpoint resnet18=resnet18.npz --shard 1/4\n"
         "  covid-keras reproduce tabik --set 'systems=[fucitnet]' --set options.cit.lambda_=0.05 --out runs/lambda\n"
@@ -65,6 +63,8 @@ def add_parser(commands: Commands) -> None:
     add("--restart", action="append", default=[], metavar="EXECUTION", help=text)
     text = "keep all best weights, not the first repeat's only"
     add("--keep-weights", action="store_true", help=text)
+    text = "print the plan (data, systems, grades, hours, memory, disk) and stop; no run folder is made"
+    add("--dry-run", action="store_true", help=text)
     add("--dask", metavar="ADDRESS", help="train on a Dask cluster that shares the run folder")
 
 
@@ -86,15 +86,22 @@ def run(options: Namespace) -> int:
 
 def reproduce(options: Namespace) -> int:
     """Run a paper's profile and write its report; return the exit status."""
+    from covid_keras.commands.planning import print_grades, print_plan, print_work
+    from covid_keras.paper.initial_weights import provide_weights
     from covid_keras.training.plan import make_plan
     from covid_keras.training.preparing import prepare_run
     from covid_keras.training.schedulers import run_executions
 
     plan = make_plan(options)
     say(_banner(plan), flush=True)
+    if options.dry_run:
+        print_plan(plan, options.precision)
+        return 0
+    provide_weights(plan.paper, plan.protocol, plan.to_train)
     run = prepare_run(plan)
     restart(run, options.restart)
-    _print_grades(run)
+    print_grades(run.paper, run.protocol, run.used)
+    print_work(plan, run.cohort)
     try:
         run_executions(run, parse_shard(options.shard), scheduler_of(options, plan.protocol))
     except UserError as error:
@@ -164,7 +171,8 @@ def _banner(plan: Plan) -> str:
     """Return what will run and what not."""
     protocol, left_out = plan.protocol, plan.settings["left_out"]
     lines = [f"{plan.paper.name}, profile {protocol.profile}: {protocol.description}", DISCLAIMER]
-    lines.append(f"Runs: {'; '.join(_title(plan, name) for name in protocol.systems if name not in left_out)}")
+    running = [_title(plan, name) for name in protocol.systems if name not in left_out]
+    lines.append(f"Runs: {'; '.join(running) or 'nothing, for lack of images or weights'}")
     reasons = dict.fromkeys(left_out.values())
     for reason in reasons:
         names = [_title(plan, name) for name, why in left_out.items() if why == reason]
@@ -174,22 +182,3 @@ def _banner(plan: Plan) -> str:
 
 def _title(plan: Plan, name: str) -> str:
     return plan.paper.system(name).title
-
-
-def _print_grades(run: RunFolder) -> None:
-    """Print which grade the numbers beside printed ones can earn, decided from images and settings."""
-    from covid_keras.paper.grading import RunGrading
-    from covid_keras.published.cells import load_published
-
-    path = run.paper.published_path
-    printed = {cell.system for cell in load_published(path)} if path else set()
-    grading = RunGrading(run.paper, run.protocol, run.used)
-    found: dict[tuple[str, str], list[str]] = {}
-    for name in run.protocol.systems:
-        if name in run.used.sources and name in printed:
-            found.setdefault(grading(name), []).append(run.paper.system(name).title)
-    for (grade, reason), titles in found.items():
-        reasons = reason.split("; ")
-        more = [f"{len(reasons) - FEW_REASONS} more in the report"] if len(reasons) > FEW_REASONS else []
-        why = "; ".join([*reasons[:FEW_REASONS], *more])
-        say(f"{grade.capitalize()}: {'; '.join(titles)}{f' ({why})' if why else ''}", flush=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from covid_keras.commands.parsing import Commands, add_command, say, say_where, user_path
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, require_writable_folder
+from covid_keras.common.files import atomic_path
+from covid_keras.models.fetching import fetch_weights, is_here, writable_store
 from covid_keras.models.registry import (
     REGISTRY,
     VARIABLE,
@@ -198,10 +197,10 @@ def add_weights(path: Path, name: str | None = None) -> None:
             if name
             else f"Registered: {', '.join(e.name for e in entries)}",
         )
-    if _is_here(entry):
+    if is_here(entry):
         say(f"{entry.name} was there already")
         return say_where(entry.path)
-    target = _writable_store() / entry.file
+    target = writable_store() / entry.file
     with atomic_path(target) as temporary:
         shutil.copyfile(path, temporary)
         if not entry.is_of(temporary):
@@ -221,47 +220,15 @@ def download_weights(names: Sequence[str]) -> None:
     """
     entries = [get_entry(name) for name in dict.fromkeys(names)]
     for entry in entries:
-        if not entry.url and not _is_here(entry):
+        if not entry.url and not is_here(entry):
             raise UserError(entry.name, "has no direct link", entry.how_to_get)
     for entry in entries:
-        if _is_here(entry):
+        if is_here(entry):
             say(f"{entry.name} was there already")
         else:
-            _fetch(entry)
+            fetch_weights(entry, writable_store())
             say(f"{entry.name} downloaded")
         say_where(entry.path)
-
-
-def _fetch(entry: WeightEntry) -> None:
-    """Download a file into a temporary folder, verify it, then move it into the store."""
-    store = _writable_store()
-    from covid_keras.data.download import download
-    from covid_keras.data.sources.base import Download
-
-    by_hand = f"Try again, or download {entry.url} by hand, then: covid-keras weights add FILE"
-    with tempfile.TemporaryDirectory(dir=store, prefix=".fetching-") as folder:
-        item = Download(entry.url, entry.sha256 or None, entry.file, unpack=False)
-        try:
-            path = download(item, folder, unverified=True)
-        except UserError as error:
-            subject = error.subject if error.subject == entry.url else store / entry.file
-            raise UserError(subject, error.problem, by_hand) from error
-        if not entry.is_of(path):
-            algorithm, digest = entry.digest
-            problem = f"the download does not have the {algorithm.upper()} {digest} and was removed"
-            raise UserError(entry.url, problem, by_hand)
-        os.replace(path, store / entry.file)
-
-
-def _is_here(entry: WeightEntry) -> bool:
-    return entry.path.is_file() and entry.is_of(entry.path)
-
-
-def _writable_store() -> Path:
-    try:
-        return require_writable_folder(store_folder())
-    except UserError as error:
-        raise UserError(store_folder(), error.problem, f"Set {VARIABLE} to a folder that can be written") from error
 
 
 def check_conversion(source: Path, target: Path, like: str, legacy: bool) -> WeightEntry:

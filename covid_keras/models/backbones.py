@@ -87,5 +87,5 @@ def backbone_weights(name: str, make: Callable[[str | None], keras.Model], weigh
         # page; other errors are bugs.
         if weights != "imagenet" or not any(words in str(error) for words in _DOWNLOAD_FAILED):
             raise
-        remedy = "Give --weights FILE (keras.applications' notop .h5), or --weights none to train from scratch"
+        remedy = "Download its file by hand (address: covid-keras weights list), then: covid-keras weights add FILE"
         raise UserError(f"{name} ImageNet weights", "could not be downloaded", remedy) from error

@@ -1,4 +1,4 @@
-"""Cost of networks per image: parameters, floating-point operations and time.
+"""Cost of networks: parameters, floating-point operations and time per image, and the memory of a training.
 
 Operations are counted by TensorFlow's profiler on the traced forward pass: each multiplication and each addition is
 one, so a multiply-accumulate is two. Operations without a registered count, such as moving data, are free.
@@ -18,6 +18,8 @@ import tensorflow as tf
 
 # Images per batch, and how often it is timed; the fastest counts, since other programs only slow it down.
 BATCH, ROUNDS = 8, 5
+# Images whose outputs of the largest layer exist once more in the backward pass: gradients on both sides of a layer.
+_GRADIENTS = 2
 # A network, and how often one image passes it.
 Pass = tuple[keras.Model, int]
 
@@ -106,3 +108,54 @@ def measure_cost(passes: Sequence[Pass], reference: Sequence[Pass], rounds: int 
     parameters = sum({id(forward.model): forward.parameters for forward, _ in own}.values())
     flops = sum(times * forward.flops for forward, times in own)
     return Cost(parameters, flops, 1000 * float(mine), float(mine / its))
+
+
+def training_memory(
+    model: keras.Model, batch: int, passes: Sequence[Pass] | None = None, accumulates: bool = False
+) -> int:
+    """Return the device memory of one training in bytes, from the shapes of its layers.
+
+    It holds the outputs of all layers from the first trainable one on until the backward pass, the gradients of the
+    largest output, and the weights with their gradients and the variables of the optimisers. The workspace of
+    convolutions is not counted, and it depends on device and library.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled, its optimisers built; its dtype policy is that of the training.
+    batch : int
+        Images per step, or per part of a step if gradients are accumulated.
+    passes : sequence of (keras.Model, int), optional
+        The functional networks of fixed input size that an image passes in a training step, each with how often, in
+        order. Default: `model`, once.
+    accumulates : bool
+        Whether gradients are accumulated over several batches, which takes one more copy of them.
+    """
+    outputs, largest, through = 0, 0, False
+    for network, times in passes or [(model, 1)]:
+        kept, most = _outputs(network, through)
+        outputs, largest = outputs + times * kept, max(largest, times * most)
+        through = through or bool(network.trainable_weights)
+    weights = {id(one): one for network, _ in passes or [(model, 1)] for one in network.weights}
+    gradients = sum(map(_bytes, model.trainable_variables)) * (2 if accumulates else 1)
+    optimizers = [model.optimizer, *getattr(model, "extra_optimizers", ())]
+    slots = sum(_bytes(one) for optimizer in optimizers for one in optimizer.variables)
+    return batch * (outputs + _GRADIENTS * largest) + sum(map(_bytes, weights.values())) + gradients + slots
+
+
+def _outputs(model: keras.Model, through: bool) -> tuple[int, int]:
+    """Return the bytes per image of all outputs that the backward pass needs, and of the largest layer's output.
+
+    `through` says whether the gradient passes the whole network, although it may not be trained.
+    """
+    sizes = [sum(map(_bytes, keras.tree.flatten(layer.output))) for layer in model.layers]
+    trained = (place for place, layer in enumerate(model.layers) if through or layer.trainable_weights)
+    return sum(sizes[next(trained, len(sizes)) :]), max(sizes)
+
+
+def _bytes(tensor: keras.KerasTensor | keras.Variable) -> int:
+    """Return the bytes of a variable, or of one image's part of a tensor (batch, ...)."""
+    shape = tensor.shape[1:] if isinstance(tensor, keras.KerasTensor) else tensor.shape
+    if None in shape:
+        raise ValueError(f"{tensor.name} has no fixed size: {tuple(shape)}")
+    return int(np.prod(shape)) * tf.as_dtype(tensor.dtype).size

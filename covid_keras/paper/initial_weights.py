@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from covid_keras.common.errors import UserError
-from covid_keras.models.registry import find_weights
+from covid_keras.models.fetching import find_cached, provide_imagenet
+from covid_keras.models.registry import find_weights, get_entry
 from covid_keras.models.weight_kinds import require_weight_file
 from covid_keras.paper.protocol import Protocol
+
+if TYPE_CHECKING:
+    from covid_keras.paper.paper import Paper
 
 
 def weight_file(protocol: Protocol, name: str, registered: str) -> Path:
@@ -78,3 +83,42 @@ def require_full_width(protocol: Protocol, width: float, names: Iterable[str]) -
             "does not fit initial weights, which need the full width",
             "Set options.width to 1, or give --weights none",
         )
+
+
+def needed_imagenet(paper: Paper, protocol: Protocol, names: Iterable[str]) -> dict[str, str]:
+    """Return the ImageNet weights that the named systems start from: registered name -> option for another file."""
+    found: dict[str, str] = {}
+    for name in names:
+        found |= paper.system(name).imagenet(protocol)
+    return found
+
+
+def provide_weights(paper: Paper, protocol: Protocol, names: Iterable[str]) -> None:
+    """Put the ImageNet weights of the named systems into Keras' cache, before the first of them is trained.
+
+    Raises
+    ------
+    UserError
+        If some cannot be had; it names all of them, and for each its file, its address and the option for another file.
+    """
+    missing = []
+    for name, option in needed_imagenet(paper, protocol, names).items():
+        entry = get_entry(name)
+        try:
+            provide_imagenet(entry)
+        except UserError as error:
+            missing.append(f"{name} (file {entry.file} from {entry.url}, or {option}): {error.problem}")
+    if missing:
+        raise UserError(
+            "initial weights",
+            f"cannot be had: {'; '.join(missing)}",
+            "Download each by hand, then: covid-keras weights add FILE; or start from random ones: --weights none",
+        )
+
+
+def weights_found(paper: Paper, protocol: Protocol, names: Iterable[str]) -> Iterator[str]:
+    """Yield for each ImageNet weight file of the named systems where it is, or from where it will be fetched."""
+    for name, option in needed_imagenet(paper, protocol, names).items():
+        entry, place = get_entry(name), find_cached(get_entry(name))
+        size = f"{entry.bytes / 2**20:.0f} MiB"
+        yield f"{name} at hand: {place}" if place else f"{name} to be fetched, {size}: {entry.url} (or {option})"

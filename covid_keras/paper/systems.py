@@ -126,6 +126,13 @@ class System:
         """Return None if all that it needs is available, else what is missing; it is then left out."""
         return None
 
+    def imagenet(self, protocol: Protocol) -> dict[str, str]:
+        """Return the files of keras.applications that its training starts from.
+
+        Maps the name in `weights/registry.yaml` to the option that gives another file.
+        """
+        return {}
+
     def surrogate(self, protocol: Protocol) -> str:
         """Return why its network is not the paper's; "" if it is."""
         return ""
@@ -286,6 +293,16 @@ class Trained(System):
     unread: ClassVar[Mapping[str, tuple[str, str]]] = {}
     # Whether `compile` attaches the class weights; otherwise the fit loop weighs the images.
     weighs_classes: ClassVar[bool] = False
+    # Inputs that `feed` makes of each image.
+    views: ClassVar[int] = 1
+
+    def untrained(self, protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
+        """Return the network that the protocol trains, with random weights, to measure its cost."""
+        return self.build(protocol.without_weights(), classes)
+
+    def step_passes(self, model: keras.Model) -> list[tuple[keras.Model, int]]:
+        """Return the functional networks that an input passes in a training step, in order, each with how often."""
+        return [(model, 1)]
 
     def learns_by(self, protocol: Protocol) -> dict[str, Any]:
         return {name: value for name, value in as_plain(self.training(protocol)).items() if name != "repeats"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from covid_keras.common.errors import UserError
 from covid_keras.training.runfolder import Execution, RunFolder
-from covid_keras.training.schedulers import EpochBar, Scheduler, last_words, log_of
+from covid_keras.training.schedulers import ImageBar, Scheduler, last_words, log_of
 from covid_keras.training.worker import task_line, worker_command
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Dask(Scheduler):
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def train(self, run: RunFolder, chains: list[list[Execution]], bar: EpochBar) -> None:
+    def train(self, run: RunFolder, chains: list[list[Execution]], bar: ImageBar) -> None:
         """Train all chains; also raise `UserError` if `distributed` is not installed or no scheduler answers."""
         try:
             from distributed import as_completed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from argparse import Namespace
 from collections.abc import Sequence
@@ -39,6 +40,16 @@ class Plan:
     cache: Path
     settings: dict[str, Any]
 
+    @property
+    def to_train(self) -> list[str]:
+        """The systems that run here and have executions left."""
+        names = [name for name in self.protocol.systems if name not in self.settings["left_out"]]
+        return [name for name in names if self.finished(name) < trainings(self.paper, self.protocol, name)]
+
+    def finished(self, name: str) -> int:
+        """Return the number of finished executions of a system in the run folder."""
+        return len(finished_executions(self.out, name))
+
 
 def make_plan(options: Namespace) -> Plan:
     """Check everything that can be checked before any work is done."""
@@ -61,15 +72,17 @@ def make_plan(options: Namespace) -> Plan:
         raise UserError(f"--external {options.external}", f"is not read by {paper.name}, profile {profile}", remedy)
     require_read(paper, protocol, changes)
     out = Path(options.out or Path("runs") / f"{paper.name}-{profile}")
-    left_out = missing_systems(paper, protocol, data, out)
+    dry = getattr(options, "dry_run", False)
+    left_out = missing_systems(paper, protocol, data, out, allow_none=dry)
     running = tuple(name for name in protocol.systems if name not in left_out)
-    if not any(paper.system(name).folds(protocol) for name in running):
+    if running and not any(paper.system(name).folds(protocol) for name in running):
         protocol = dataclasses.replace(protocol, systems=running)  # which have images of their own
     print_counts(paper, protocol, data)
     paper.check(protocol)
     cache = Path(options.cache or out.parent / "cache").absolute()
-    require_writable_folder(out)
-    require_writable_folder(cache)
+    if not dry:
+        require_writable_folder(out)
+        require_writable_folder(cache)
     settings = {
         "cache": str(cache / "prepared"),
         "strategy": options.strategy,
@@ -114,7 +127,9 @@ def _checkpoints(given: list[str], paper: Paper) -> dict[str, str]:
     return files
 
 
-def missing_systems(paper: Paper, protocol: Protocol, data: Path | None, out: Path | None = None) -> dict[str, str]:
+def missing_systems(
+    paper: Paper, protocol: Protocol, data: Path | None, out: Path | None = None, allow_none: bool = False
+) -> dict[str, str]:
     """Return the systems that cannot be run here, including those that build on them, and the reasons.
 
     A system with finished executions in the run folder `out` is not left out.
@@ -122,18 +137,30 @@ def missing_systems(paper: Paper, protocol: Protocol, data: Path | None, out: Pa
     Raises
     ------
     UserError
-        If nothing is left to run.
+        If nothing is left to run, unless `allow_none`.
     """
     missing = paper.missing(protocol, data)
-    finished = {name for name in missing if out and any((out / EXECUTIONS / name).glob(f"*/{EXECUTION_RECORD}"))}
+    finished = {name for name in missing if out and finished_executions(out, name)}
     left_out = {name: reason for name, reason in missing.items() if name not in finished}
-    if len(left_out) == len(protocol.systems):
+    if len(left_out) == len(protocol.systems) and not allow_none:
         raise UserError(
             f"profile {protocol.profile!r}",
             f"has no system to run: {next(iter(left_out.values()))}",
             "Give what is missing (see `covid-keras data list`); --profile smoke needs no data",
         )
     return left_out
+
+
+def finished_executions(out: Path, name: str) -> list[Path]:
+    """Return the records of a system's finished executions in a run folder, which may not exist."""
+    return sorted((out / EXECUTIONS / name).glob(f"*/{EXECUTION_RECORD}"))
+
+
+def trainings(paper: Paper, protocol: Protocol, name: str) -> int:
+    """Return the number of a system's executions."""
+    system = paper.system(name)
+    places = itertools.product(range(system.repeats(protocol)), range(system.folds(protocol)))
+    return sum(paper.runs_in(system, protocol, repeat, fold) for repeat, fold in places)
 
 
 def settings_of(given: Sequence[str]) -> dict[str, Any]:

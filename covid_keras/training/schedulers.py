@@ -41,14 +41,31 @@ def epochs_of(run: RunFolder) -> dict[str, int]:
     return {one.name: one.epochs(run.protocol) for one in systems}
 
 
-class EpochBar:
-    """One progress bar over the epochs of all executions."""
+def images_of(run: RunFolder) -> dict[str, int]:
+    """Return the images per epoch of each system, as in the first fold; 1 for systems that are not trained."""
+    found = {}
+    for system in (run.paper.system(name) for name in run.protocol.systems):
+        trained = system.epochs(run.protocol) if system.learns_by(run.protocol) else 0
+        learnt = int((run.execution(system.name, 0, 0).division == "train").sum()) if trained else 1
+        found[system.name] = max(1, learnt)
+    return found
+
+
+class ImageBar:
+    """One progress bar over the images that all executions see in all their epochs.
+
+    An epoch of many images takes longer than one of few, so that epochs alone would give a wrong time left.
+    """
 
     def __init__(self, run: RunFolder, executions: list[Execution]) -> None:
-        self._epochs, self._told, self._lock = epochs_of(run), {}, threading.Lock()
-        total = sum(self._epochs[one.system.name] for one in executions)
-        done = sum(self._epochs[one.system.name] for one in executions if one.done)
-        self._bar = open_bar(total=total, initial=done, unit="epoch")
+        self._epochs, self._images, self._told, self._lock = epochs_of(run), images_of(run), {}, threading.Lock()
+        total = sum(map(self._most, executions))
+        done = sum(self._most(one) for one in executions if one.done)
+        self._bar = open_bar(total=total, initial=done, unit="image", unit_scale=True)
+
+    def _most(self, execution: Execution) -> int:
+        """Return the images that an execution sees in its maximum number of epochs."""
+        return self._epochs[execution.system.name] * self._images[execution.system.name]
 
     def begin(self, execution: Execution) -> None:
         """Show the execution that begins."""
@@ -59,7 +76,7 @@ class EpochBar:
         with self._lock:
             if values:
                 self._bar.set_postfix({key: f"{value:.3f}" for key, value in values.items()}, refresh=False)
-            self._bar.update(epoch - self._told.get(execution.name, 0))
+            self._bar.update((epoch - self._told.get(execution.name, 0)) * self._images[execution.system.name])
             self._told[execution.name] = epoch
 
     def end(self, execution: Execution) -> None:
@@ -75,7 +92,7 @@ class Scheduler(ABC):
     """Decides where executions are trained, and how many at a time."""
 
     @abstractmethod
-    def train(self, run: RunFolder, chains: list[list[Execution]], bar: EpochBar) -> None:
+    def train(self, run: RunFolder, chains: list[list[Execution]], bar: ImageBar) -> None:
         """Train all chains, each in order; the first failure ends the others.
 
         Raises
@@ -106,7 +123,7 @@ def run_executions(
     chains = take_shard(run.chains(), shard)
     mine = [execution for chain in chains for execution in chain]
     left = [[one for one in chain if not one.done] for chain in chains]
-    with contextlib.closing(EpochBar(run, mine)) as bar:
+    with contextlib.closing(ImageBar(run, mine)) as bar:
         (scheduler or InProcess()).train(run, [chain for chain in left if chain], bar)
     for execution in mine:
         if not execution.done:
@@ -122,7 +139,7 @@ def run_executions(
 class InProcess(Scheduler):
     """Train one after another in this process; predictions are the same as from separate processes."""
 
-    def train(self, run: RunFolder, chains: list[list[Execution]], bar: EpochBar) -> None:
+    def train(self, run: RunFolder, chains: list[list[Execution]], bar: ImageBar) -> None:
         """Train all chains; each execution begins with the global state of a fresh process."""
         if not chains:
             return
@@ -173,7 +190,7 @@ class Processes(Scheduler):
     def __init__(self, jobs: int = 1, keep: int = 1) -> None:
         self.jobs, self.keep, self.lock, self.workers, self.ending = jobs, keep, threading.Lock(), set(), False
 
-    def train(self, run: RunFolder, chains: list[list[Execution]], bar: EpochBar) -> None:
+    def train(self, run: RunFolder, chains: list[list[Execution]], bar: ImageBar) -> None:
         """Train all chains, `jobs` at a time."""
         # The longest chains first, so that no process is left with one at the end.
         self.ending, left = False, iter(sorted(chains, key=len, reverse=True))
@@ -191,7 +208,7 @@ class Processes(Scheduler):
             for worker in self.workers:
                 worker.process.kill()
 
-    def _work(self, run: RunFolder, left: Iterator[list[Execution]], bar: EpochBar) -> None:
+    def _work(self, run: RunFolder, left: Iterator[list[Execution]], bar: ImageBar) -> None:
         """Train the remaining chains one by one."""
         worker = None
         try:
@@ -234,7 +251,7 @@ class _Worker:
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
         self.trained = 0
 
-    def train(self, execution: Execution, bar: EpochBar) -> None:
+    def train(self, execution: Execution, bar: ImageBar) -> None:
         """Have an execution trained, following its epochs."""
         path = log_of(execution)
         start = path.stat().st_size if path.exists() else 0

@@ -38,6 +38,11 @@ class Vgg(Trained):
     def adapt(self, model: keras.Model, inputs: Inputs, rows: np.ndarray) -> None:
         networks.adapt(model, inputs, rows)
 
+    def imagenet(self, protocol: Protocol) -> dict[str, str]:
+        file = "vgg19" if self.name.endswith("19") else "vgg16"
+        wanted = protocol.weights == "imagenet" and file not in protocol.files
+        return {f"{file}_notop": f"--checkpoint {file}=FILE"} if wanted else {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Filtered(Vgg):

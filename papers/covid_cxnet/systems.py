@@ -66,6 +66,11 @@ class Baseline(Single):
         frozen = getattr(options_of(protocol).baselines, self.option)
         return super().missing(protocol, data) or networks.baselines_missing(protocol, frozen)
 
+    def imagenet(self, protocol: Protocol) -> dict[str, str]:
+        file = "resnet50_top" if self.build is networks.build_resnet else "densenet121_notop"
+        topped = file == "densenet121_notop" and options_of(protocol).baselines.variant == "top"
+        return {file: "--weights FILE"} if protocol.weights == "imagenet" and not topped else {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class External(Elsewhere, OneSigmoid, Composed):

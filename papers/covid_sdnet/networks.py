@@ -54,10 +54,11 @@ def build_twins(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     return build_resnet50_classifier(protocol, FOUR)
 
 
-def build_cit(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
+def build_cit(protocol: Protocol, classes: tuple[str, ...], random: bool = False) -> keras.Model:
     """Build the class-inherent transformation network: one generator per class, ResNet-18, VGG-16 (section IV-2).
 
-    Without ImageNet weights there is no perceptual loss, since the features of a random VGG-16 mean nothing.
+    Without ImageNet weights there is no perceptual loss, since the features of a random VGG-16 mean nothing. With
+    `random`, the same network as with the protocol's weights gets random ones, to measure its cost.
     """
     from covid_keras.models.resnet18 import build_resnet18
     from covid_keras.models.steady import narrowed
@@ -71,11 +72,10 @@ def build_cit(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     # A scope of TensorFlow has a name without blanks.
     names = [re.sub(r"\W", "_", name) for name in classes]
     generators = [build_generator(size, cit.filters, name=f"generator_{name}") for name in names]
-    classifier = build_resnet18(
-        (*size, 3), len(classes), weights=initial_weights(protocol, "resnet18"), frozen=cit.frozen
-    )
-    vgg = initial_weights(protocol, "vgg16")
-    perceptual = build_perceptual(vgg, size) if cit.perceptual and vgg != "none" else None
+    resnet, vgg = (initial_weights(protocol, name) for name in ("resnet18", "vgg16"))
+    classifier = build_resnet18((*size, 3), len(classes), weights="none" if random else resnet, frozen=cit.frozen)
+    wanted = cit.perceptual and vgg != "none"
+    perceptual = build_perceptual("none" if random else vgg, size) if wanted else None
     return CiTNetwork(generators, narrowed(classifier, options.width), perceptual)
 
 
@@ -135,6 +135,13 @@ def restore_covid_caps(protocol: Protocol, classes: tuple[str, ...]) -> keras.Mo
     return model
 
 
+def covidnet_weights(protocol: Protocol) -> str:
+    """Return the initial weights of COVIDNet; "none" if `fine_tune_covidnet` loads a checkpoint."""
+    if options_of(protocol).covidnet.variant != "large" or "covidnet" in protocol.files:
+        return "none"
+    return initial_weights(protocol, "resnet50v2")
+
+
 def build_covidnet_retrained(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
     """Build a surrogate of COVIDNet-CXR A, whose widths were never published, with three outputs."""
     from covid_keras.models import build_covidnet
@@ -142,11 +149,12 @@ def build_covidnet_retrained(protocol: Protocol, classes: tuple[str, ...]) -> ke
 
     options = options_of(protocol)
     covidnet = options.covidnet
-    weights = initial_weights(protocol, "resnet50v2")
-    if covidnet.variant != "large" or "covidnet" in protocol.files:  # the checkpoint is loaded by `fine_tune_covidnet`
-        weights = "none"
     model = build_covidnet(
-        (*covidnet.size, 3), len(classes), covidnet.variant, weights, batchnorm_momentum=covidnet.batchnorm_momentum
+        (*covidnet.size, 3),
+        len(classes),
+        covidnet.variant,
+        covidnet_weights(protocol),
+        batchnorm_momentum=covidnet.batchnorm_momentum,
     )
     return narrowed(model, options.width)
 

@@ -34,12 +34,17 @@ class ResNet50(Trained):
     scaling: Any = networks.imagenet_scaling
     build: Any = networks.build_resnet50_classifier
 
+    def imagenet(self, protocol: Protocol) -> dict[str, str]:
+        return {"resnet50_notop": "--weights FILE"} if protocol.weights == "imagenet" else {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class CovidSdnet(ResNet50):
     """The four-class twins on the transformed pairs that FuCiTNet makes (section IV)."""
 
     build: Any = networks.build_twins
+
+    views: ClassVar[int] = 2
 
     def reads_size(self, protocol: Protocol) -> bool:
         return True  # of the transformed images
@@ -80,6 +85,18 @@ class FuCiTNet(Trained):
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
         return networks.resnet18_missing(protocol)
+
+    def imagenet(self, protocol: Protocol) -> dict[str, str]:
+        wanted = options_of(protocol).cit.perceptual and networks.initial_weights(protocol, "vgg16") == "imagenet"
+        return {"vgg16_notop": "--checkpoint vgg16=FILE"} if wanted else {}
+
+    def untrained(self, protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:
+        return networks.build_cit(protocol, classes, random=True)
+
+    def step_passes(self, model: keras.Model) -> list[tuple[keras.Model, int]]:
+        versions = len(model.generators)
+        perceptual = [(model.perceptual.model, versions)] if model.perceptual else []
+        return [*((generator, 1) for generator in model.generators), (model.classifier, versions), *perceptual]
 
     def strategy(self, asked: str) -> str:
         if asked == "tpu":
@@ -177,6 +194,10 @@ class CovidNet(Trained):
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
         return no_pneumonia(protocol, data)
 
+    def imagenet(self, protocol: Protocol) -> dict[str, str]:
+        wanted = networks.covidnet_weights(protocol) == "imagenet"
+        return {"resnet50v2_notop": "--checkpoint resnet50v2=FILE"} if wanted else {}
+
     def surrogate(self, protocol: Protocol) -> str:
         return (
             "surrogate network: widths and checkpoint of COVIDNet-CXR A are not obtainable "
@@ -195,7 +216,7 @@ class CovidNet(Trained):
 
     def plan(self, labels: np.ndarray, training: TrainingSettings, protocol: Protocol, seed: int) -> np.ndarray:
         """Return COVIDNet's batches: the other classes in turn, with some places taken by positives."""
-        from papers.covid_sdnet.weighted import covidnet_epoch
+        from papers.covid_sdnet.batches import covidnet_epoch
 
         others, positives = np.flatnonzero(labels != 1), np.flatnonzero(labels == 1)
         size, share = training.batch_size, options_of(protocol).covidnet.positive_share

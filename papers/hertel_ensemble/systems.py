@@ -79,6 +79,10 @@ class Classifier(Trained):
     def groups(self) -> Groups:
         return NETWORKS[self.settings].groups
 
+    def imagenet(self, protocol: Protocol) -> dict[str, str]:
+        given = protocol.weights != "imagenet" or self.settings in protocol.files or options_of(protocol).shallow
+        return {} if given else {f"{self.settings}_notop": f"--checkpoint {self.settings}=FILE"}
+
     @property
     def heat_layer(self) -> str:
         return networks.HEAT_LAYERS[self.settings]

@@ -116,7 +116,7 @@ def test_imagenet_weights_that_cannot_be_had_are_one_line(monkeypatch, applicati
     with keras.StatelessScope(initialize_variables=False), pytest.raises(UserError) as caught:
         build(weights="imagenet")
     assert caught.value.subject == f"{application} ImageNet weights"
-    assert "--weights FILE" in caught.value.remedy
+    assert "weights add FILE" in caught.value.remedy
 
 
 def test_another_error_while_building_is_not_called_a_download(monkeypatch):

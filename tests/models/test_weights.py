@@ -456,22 +456,33 @@ def test_every_registered_network_takes_its_file(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["vgg16_notop", "vgg19_notop", "resnet50_notop", "resnet50v2_notop", "densenet121_notop"]
+    "name",
+    [
+        "vgg16_notop",
+        "vgg19_notop",
+        "resnet50_notop",
+        "resnet50v2_notop",
+        "resnet152_notop",
+        "resnet50_top",
+        "densenet121_notop",
+        "densenet201_notop",
+    ],
 )
 def test_files_of_keras_applications_are_registered_as_the_installed_keras_lists_them(name):
     from importlib import import_module
     from inspect import getsource
 
     entry = load_registry()[name]
-    network = name.removesuffix("_notop")
+    network, _, top = name.partition("_")
     family = next(part for part in ("resnet", "densenet", network) if network.startswith(part))
     module = import_module(f"keras.src.applications.{family}")
     source = getsource(module)
     assert f'"{entry.md5}"' in source
     assert entry.url.endswith(f"/{entry.file}")
     if "resnet" in network:
-        assert module.WEIGHTS_HASHES[network][1] == entry.md5
-        assert entry.url == f"{module.BASE_WEIGHTS_PATH}{network}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+        assert module.WEIGHTS_HASHES[network][top == "notop"] == entry.md5
+        ending = "_notop" if top == "notop" else ""
+        assert entry.url == f"{module.BASE_WEIGHTS_PATH}{network}_weights_tf_dim_ordering_tf_kernels{ending}.h5"
     else:
         assert entry.url in vars(module).values()
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from covid_keras.common.errors import UserError
-from papers.covid_sdnet.weighted import WeightedCrossEntropy, covidnet_epoch
+from papers.covid_sdnet.batches import covidnet_epoch
+from papers.covid_sdnet.weighted import WeightedCrossEntropy
 
 TRUTH = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]])
 SCORES = np.array([[0.5, 0.25, 0.25], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1]], np.float32)

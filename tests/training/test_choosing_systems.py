@@ -295,13 +295,17 @@ def test_what_is_trained_beside_comes_before_the_report(tiny_paper, tmp_path, mo
             said.append(("finish", data, cache))
 
     plan = _plan(tmp_path, Finishing)
-    run = SimpleNamespace(path=plan.out, executions=lambda: [SimpleNamespace(done=one) for one in (True, done)])
-    monkeypatch.setattr(workflow, "_print_grades", lambda run: None)
+    executions = [SimpleNamespace(done=one) for one in (True, done)]
+    run = SimpleNamespace(
+        path=plan.out, executions=lambda: executions, paper=plan.paper, protocol=plan.protocol, used=None, cohort=None
+    )
+    for name in ("print_grades", "print_work"):
+        monkeypatch.setattr(f"covid_keras.commands.planning.{name}", lambda *given: None)
     monkeypatch.setattr("covid_keras.training.plan.make_plan", lambda options: plan)
     monkeypatch.setattr("covid_keras.training.preparing.prepare_run", lambda given: run)
     monkeypatch.setattr("covid_keras.training.schedulers.run_executions", lambda *given: said.append("executions"))
     monkeypatch.setattr("covid_keras.reporting.run.report_run", lambda path: said.append("report") or path)
-    assert workflow.reproduce(Namespace(shard="1/1", dask=None, jobs=1, restart=[])) == 0
+    assert workflow.reproduce(Namespace(shard="1/1", dask=None, jobs=1, restart=[], dry_run=False)) == 0
     assert said == ["executions", *([("finish", plan.data, plan.cache), "report"] if done else [])]
     assert ("left to other shards" in capsys.readouterr().out) != done
 

@@ -51,7 +51,7 @@ class Made:
 class Bar:
     """What the user sees."""
 
-    def __init__(self, total: int, initial: int, unit: str) -> None:
+    def __init__(self, total: int, initial: int, **named: object) -> None:
         self.total, self.n, self.shown = total, initial, {}
 
     def set_description(self, text: str) -> None:
@@ -71,6 +71,7 @@ class Bar:
 def run_of(tmp_path, monkeypatch):
     """Return a function that makes a run of chains of systems, each of three epochs, and the bars that are opened."""
     bars = []
+    monkeypatch.setattr(schedulers, "images_of", lambda run: {name: 10 * len(name) for name in run.protocol.systems})
     monkeypatch.setattr(schedulers, "open_bar", lambda **given: bars.append(Bar(**given)) or bars[-1])
 
     def command(path) -> list[str]:
@@ -112,10 +113,11 @@ def test_executions_are_trained_once_and_in_the_order_of_their_chain(run_of, sch
     run = run_of("good next")
     assert [one.name for one in run_executions(run, scheduler=scheduler)] == ["good", "next"]
     (bar,) = run.bars
-    assert (bar.n, bar.total, bar.shown) == (6, 6, {"loss": "0.500"}), "early stopping fills the bar up"
+    images = 3 * (40 + 40)
+    assert (bar.n, bar.total, bar.shown) == (images, images, {"loss": "0.500"}), "early stopping fills the bar up"
     written = (run.path / "good" / "done").stat().st_mtime_ns
     run_executions(run, scheduler=scheduler)
-    assert run.bars[1].n == 6
+    assert run.bars[1].n == images
     assert (run.path / "good" / "done").stat().st_mtime_ns == written
 
 
