@@ -82,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         # What no reader or writer foresaw: a name that is too long, a disk that is full.
         if error.errno is None:
             raise
+        logging.getLogger(__name__).debug("raised here:", exc_info=True)
         where = error.filename or "covid-keras"
         _end_output_that_fails()
         say_error(UserError(where, str(error.strerror or error), "Check the path, the disk and the permissions"))

@@ -107,12 +107,12 @@ def find_items(given: Sequence[Path], out: Path | None = None) -> list[Item]:
     """
     files: dict[str, tuple[Path, Path]] = {}
     for path in given:
-        found = _search(path, out) if path.is_dir() else [path]
+        found = _search(path, out) if os.path.isdir(path) else [path]
         for file in found:
             name = file.relative_to(path) if file != path else Path(path.name)
             files.setdefault(os.path.abspath(file), (file, name))
     names = [name for _, name in files.values()]
-    if len(given) == 1 or not any(path.is_dir() for path in given):
+    if len(given) == 1 or not any(map(os.path.isdir, given)):
         if _different(places := [_without_suffix(name) for name in names]):
             return _items(files, places)
         if len(given) == 1:
@@ -209,7 +209,7 @@ def items_of(images: Any) -> tuple[list[Item], bool]:
     """
     if isinstance(images, str | os.PathLike):
         path = Path(images).expanduser()
-        return find_items([path]), not path.is_dir()
+        return find_items([path]), not os.path.isdir(path)
     if _is_array(images):
         return [Item(Path("array"), "array", np.asarray(images))], True
     if not isinstance(images, Iterable):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json
+from covid_keras.common.files import read_record
 from covid_keras.common.tables import read_written
 from covid_keras.evaluation import Grade
 from covid_keras.evaluation.overlap import summarise_overlap
@@ -90,7 +90,7 @@ def audit_markdown(paper: Paper) -> str:
 
 def lungs_markdown(path: Path) -> str:
     """Return the Dice and IoU of a table of masks per collection: mean, percentiles, and the ten worst images."""
-    table = read_written(path)
+    table = read_written(path, columns=["image_id", "patient_id", "view"], numbers=["dice", "iou"])
     names, rows = ("mean", "std", "min", "p5", "p25", "p50", "p75", "p95", "max"), []
     for collection, part in table.groupby(table["image_id"].str.split("/").str[0], sort=False):
         found = summarise_overlap(part)
@@ -105,7 +105,7 @@ def lungs_markdown(path: Path) -> str:
 def conventions_markdown(path: Path) -> str:
     """Return what the convention of masks changes, from the file that `covid-keras train-lungs` writes."""
     rows = []
-    for collection, found in read_json(path).items():
+    for collection, found in read_record(path).items():
         spread = (
             [f"{100 * found[f'{one}_{point}']:.1f} %" for point in ("mean", "p5", "p50", "p95")]
             for one in ("box_iou", "lost")

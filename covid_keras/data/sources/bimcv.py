@@ -84,7 +84,11 @@ def header(path: str | Path) -> dict[str, str]:
         values = {tag: entry.get("Value") for tag, entry in tags.items() if isinstance(entry, dict)}
     except (UserError, AttributeError) as error:
         raise UserError(path, "is not the JSON of a DICOM header", "Unpack the archive again, or delete it") from error
-    return {tag: value[0] for tag, value in values.items() if value and isinstance(value[0], str)}
+    return {
+        tag: value[0]
+        for tag, value in values.items()
+        if isinstance(value, list) and value and isinstance(value[0], str)
+    }
 
 
 def view(path: Path) -> str:
