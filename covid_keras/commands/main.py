@@ -31,6 +31,7 @@ from covid_keras.commands import (
 from covid_keras.commands.parsing import EXIT_USER_ERROR, Commands, say_error
 from covid_keras.common.errors import UserError, printable
 from covid_keras.common.memory import RUN_LESS, naming_shortage
+from covid_keras.common.quiet import silence_readers
 
 EXIT_INTERRUPTED = 130
 
@@ -105,7 +106,9 @@ class _Formatter(logging.Formatter):
 def _log_to_terminal() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(name)s: %(message)s"))
-    logging.basicConfig(level=_log_level(), handlers=[handler])
+    logging.basicConfig(level=(level := _log_level()), handlers=[handler])
+    if level > logging.DEBUG:
+        silence_readers()
 
 
 def _log_level() -> int:

@@ -19,6 +19,7 @@ from covid_keras.commands.parsing import (
     user_path,
 )
 from covid_keras.common.errors import UserError, printable
+from covid_keras.data.sniff import LIMITS
 
 DEFAULT_MODEL = "covid_cxnet"
 
@@ -37,7 +38,7 @@ def add_parser(commands: Commands) -> None:
         f"{DISCLAIMER}\n",
     )
     add = parser.add_argument
-    text = "frontal chest radiographs (PNG, JPEG, TIFF, BMP, DICOM) or folders of them"
+    text = f"frontal chest radiographs (PNG, JPEG, TIFF, BMP, DICOM; {LIMITS}) or folders of them"
     add("images", nargs="+", type=user_path, metavar="PATH", help=text)
     add("--model", metavar="NAME", help=f"registered network (default: {DEFAULT_MODEL})")
     text = "a network trained by reproduce; its best execution on validation, or the one named (repeat0-fold1)"

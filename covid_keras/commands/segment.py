@@ -19,6 +19,7 @@ from covid_keras.commands.parsing import (
 )
 from covid_keras.common.errors import printable
 from covid_keras.common.files import json_text
+from covid_keras.data.sniff import LIMITS
 from covid_keras.models.registry import DEFAULT_LUNGS, LUNG_NETWORKS
 
 
@@ -34,7 +35,7 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras segment ward/ --skip-unreadable --out lungs     every radiograph in a folder\n",
     )
     add = parser.add_argument
-    text = "radiographs (PNG, JPEG, TIFF, BMP, DICOM) or folders of them"
+    text = f"radiographs (PNG, JPEG, TIFF, BMP, DICOM; {LIMITS}) or folders of them"
     add("images", nargs="+", type=user_path, metavar="PATH", help=text)
     add_out(parser, "lungs", "folder for NAME_mask.png, NAME_crop.png and NAME_overlay.png (default: lungs)")
     text = f"fields: without the heart; whole: with the lung behind it (default: {DEFAULT_LUNGS})"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_READERS = ("pydicom", "pylibjpeg", "libjpeg", "openjpeg", "tifffile", "PIL", "numpy", "h5py")
+_NOWHERE = logging.NullHandler()
 _EVERYTHING = re.compile(rb".+", re.DOTALL)
 # Reentrant, because an import may happen while a file is read.
 _TURN = threading.RLock()
@@ -94,6 +98,19 @@ def keep_float32() -> None:
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def silence_readers() -> None:
+    """Silence the logs and warnings of libraries that read files, for the command line.
+
+    What is wrong with a file is said in one line of our own. Warning filters given by the user take precedence.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    for name in _READERS:
+        logging.getLogger(name).addHandler(_NOWHERE)
+        logging.getLogger(name).propagate = False
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", module=rf"({'|'.join(_READERS)})(\.|$)")
 
 
 def grow_memory() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +13,16 @@ import numpy as np
 from covid_keras.common.errors import UserError
 from covid_keras.data import dicom_display as display
 from covid_keras.data.dicom_frames import check_frame, jpeg_frame
-from covid_keras.data.picture import DECODE_ERRORS, Picture, check_finite, check_size, damaged, luma, small_colours
+from covid_keras.data.picture import (
+    DECODE_ERRORS,
+    Picture,
+    bands,
+    check_finite,
+    check_size,
+    damaged,
+    luma,
+    small_colours,
+)
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -21,6 +33,10 @@ _DEFAULTS = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "PhotometricInterpr
 _STORAGE = {"CT Image": "CT", "MR Image": "MR", "Ultrasound": "US", "Positron": "PT", "Nuclear": "NM", "Mammo": "MG"}
 _COLOUR_MODELS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420"})
 _PALETTE = "PALETTE COLOR"
+# Bytes that a file may have beside its pixels.
+_SLACK = 1 << 24
+# Bytes that are inflated at once; the header is expected in the first of them.
+_PART = 1 << 22
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -30,7 +46,7 @@ def dicom_size(path: Path) -> tuple[int, int]:
 
 
 def read_dicom(path: Path) -> Picture:
-    """Read a single-frame DICOM file as display values, float64.
+    """Read a single-frame DICOM file as display values: stretched to uint8, or float64.
 
     Raises `UserError` if pydicom or a decoder is missing, the file has no image or several frames, the size is out of
     bounds, or the pixels are damaged or in an unsupported format.
@@ -39,17 +55,49 @@ def read_dicom(path: Path) -> Picture:
     header = _read_header(path, notes)
     geometry = display.Geometry.of(header, notes)
     geometry.size(path)
-    data = _read_data(path, notes)
-    stored = _decode(path, data)
-    if data.PhotometricInterpretation == _PALETTE:
+    stored = _decode(path, _read_data(path, notes))
+    if str(header.get("PhotometricInterpretation") or "").strip().upper() == _PALETTE:
         stored = _from_palette(path, stored, header)
     check_finite(path, stored)
     if stored.ndim == 3:
-        picture = Picture(luma(stored), None, small_colours(stored))
+        picture = geometry.apply(Picture(luma(stored), None, small_colours(stored)))
+    elif stored.dtype.itemsize > 2:
+        picture = geometry.apply(_displayed(path, stored, header, notes))
     else:
-        stored, valid = display.stored_bits(path, stored, header, notes)
-        picture = Picture(display.display_values(stored, valid, header, notes), valid)
-    return geometry.apply(picture)._replace(warnings=tuple(notes), modality=_modality(path, header))
+        picture = geometry.apply(_by_table(path, stored, header, notes, geometry.aspect == 1))
+    return picture._replace(warnings=tuple(notes), modality=_modality(path, header))
+
+
+def _by_table(path: Path, stored: np.ndarray, header: Dataset, notes: list[str], stretch: bool) -> Picture:
+    """Convert each stored value that occurs, then the image by a table, which takes little memory.
+
+    The values are stretched to 0..255 already, unless they are still to be resampled.
+    """
+    codes = stored.view(f"u{stored.dtype.itemsize}")
+    occurs = np.zeros(1 << 8 * codes.itemsize, bool)
+    for rows in bands(codes):
+        occurs[codes[rows]] = True
+    present = np.flatnonzero(occurs).astype(codes.dtype)
+    levels = _displayed(path, present.view(stored.dtype), header, notes)
+    values = levels.stretched() if stretch else levels.values
+    valid = None if levels.valid is None else _looked_up(codes, present, levels.valid)
+    return Picture(_looked_up(codes, present, values), valid)
+
+
+def _displayed(path: Path, stored: np.ndarray, header: Dataset, notes: list[str]) -> Picture:
+    stored, valid = display.stored_bits(path, stored, header, notes)
+    values = display.display_values(stored, valid, header, notes)
+    check_finite(path, values)
+    return Picture(values, valid)
+
+
+def _looked_up(codes: np.ndarray, present: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the image of `values`, one for each code in `present`."""
+    table, image = np.zeros(1 << 8 * codes.itemsize, values.dtype), np.empty(codes.shape, values.dtype)
+    table[present] = values
+    for rows in bands(codes):
+        image[rows] = table[codes[rows]]
+    return image
 
 
 def _pydicom(path: Path) -> Any:
@@ -64,26 +112,72 @@ def _pydicom(path: Path) -> Any:
 
 def _read_header(path: Path, notes: list[str]) -> Dataset:
     """Read everything but the pixels; check that it is one image of a usable size."""
-    header = _read_file(path, stop_before_pixels=True)
+    header = _read_file(path, stop_before_pixels=True, defer_size=_SLACK)
+    _require_plausible(path, header, path.stat().st_size)
     display.drop_senseless(header, notes)
     try:
         height, width = int(header.Rows), int(header.Columns)
         frames = int(header.get("NumberOfFrames") or 1)
+        depth = _depth(header)
     except DECODE_ERRORS as error:
         raise _no_image(path) from error
-    check_size(path, height, width)
     if frames > 1:
         raise UserError(path, f"holds {frames} frames", "Save one radiograph per file")
+    check_size(path, height, width, depth)
     return header
+
+
+def _depth(header: Dataset) -> int:
+    """Return the number of bytes per pixel."""
+    return max(1, int(header.get("SamplesPerPixel") or 1) * int(header.get("BitsAllocated") or 16) // 8)
+
+
+def _require_plausible(path: Path, header: Dataset, size: int) -> None:
+    """Raise `UserError` if a file of `size` bytes is far too large for one frame of the stated size."""
+    with contextlib.suppress(*DECODE_ERRORS):  # reported later
+        frames = max(1, int(header.get("NumberOfFrames") or 1))
+        if size > _SLACK + 2 * int(header.Rows) * int(header.Columns) * _depth(header) * frames:
+            problem = f"has {size:,} bytes or more, too many for {header.Columns}x{header.Rows} pixels"
+            raise UserError(path, problem, "Check the file, or download it again")
 
 
 def _read_file(path: Path, **options: Any) -> Dataset:
     pydicom = _pydicom(path)
     try:
-        # force: some archives omit the 128-byte preamble.
-        return pydicom.dcmread(path, force=True, **options)
+        if (inflated := _inflated(pydicom, path)) is None:
+            # force: some archives omit the 128-byte preamble.
+            return pydicom.dcmread(path, force=True, **options)
+        data = pydicom.dcmread(inflated, force=True, **options | {"defer_size": None})
+        data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        return data
+    except UserError:
+        raise
     except Exception as error:  # pydicom raises errors of many classes on malformed files
         raise _no_image(path) from error
+
+
+def _inflated(pydicom: Any, path: Path) -> io.BytesIO | None:
+    """Return the data set of a deflated file, inflated no further than its image needs; None for other files."""
+    reader = pydicom.filereader
+    with open(path, "rb") as stream:
+        reader.read_preamble(stream, force=True)
+        meta = reader.read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
+        if meta.get("TransferSyntaxUID") != pydicom.uid.DeflatedExplicitVRLittleEndian:
+            return None
+        deflated = stream.read()
+    decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+    start = decoder.decompress(deflated, _PART)
+    header = pydicom.dcmread(io.BytesIO(start), force=True, stop_before_pixels=True)
+    most = _SLACK + 2 * int(header.Rows) * int(header.Columns) * _depth(header)
+    content = io.BytesIO()
+    content.write(start)
+    while (rest := decoder.unconsumed_tail) and content.tell() <= most:
+        content.write(decoder.decompress(rest, _PART))
+    _require_plausible(path, header, content.tell())
+    if not decoder.eof:
+        raise damaged(path, "its deflated data set is truncated")
+    content.seek(0)
+    return content
 
 
 def _no_image(path: Path) -> UserError:

@@ -214,6 +214,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return raster.raster_size(path, kind)
 
 
+@np.errstate(all="ignore")  # values that are not finite are refused
 def _read(path: Path) -> Picture:
     kind = sniff(path)
     if kind == DICOM or _is_named_dicom(path, kind):

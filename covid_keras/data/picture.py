@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 
 from covid_keras.common.errors import UserError
+from covid_keras.data.sniff import MAX_BYTES, MAX_SIDE, MIN_SIDE
 
-MIN_SIDE = 16
-MAX_SIDE = 12_000
-# Largest image in bytes as stored in the file: four per pixel of the largest one.
-MAX_BYTES = 4 * MAX_SIDE**2
 # Colours are downscaled by an integer factor to about this size.
 _COLOUR_SIDE = 256
+# Larger values overflow when they are stretched.
+_MOST = 1e300
+# Values that are processed at once.
+_BAND = 1 << 18
 # ITU-R 601 in 65,536ths, as in Pillow: integers keep grey stored as colour exact.
 _LUMA = (19_595, 38_470, 7_471)
 
@@ -78,39 +79,54 @@ class Picture(NamedTuple):
 
     def stretched(self) -> np.ndarray:
         """Stretch valid values linearly from minimum and maximum to 0..255, rounded; other pixels become 0."""
-        inside = self.values if self.valid is None or not self.valid.any() else self.values[self.valid]
-        low, high = inside.min(), inside.max()
+        everywhere = self.valid is None or not self.valid.any()
+        inside = True if everywhere else self.valid
+        low, high = self.values.min(), self.values.max()
+        low, high = self.values.min(where=inside, initial=high), self.values.max(where=inside, initial=low)
         if self.values.dtype == np.uint8:
             grey = cv2.LUT(self.values, _linear(np.arange(256), int(low), int(high)))
         else:
             grey = _linear(self.values, float(low), float(high))
-        if self.valid is not None and self.valid.any():
-            grey[~self.valid] = 0
+        if not everywhere:
+            grey[~inside] = 0
         return grey
 
 
+def bands(image: np.ndarray) -> Iterator[slice]:
+    """Yield the image's rows in groups, so that wide intermediate values do not take a multiple of its memory."""
+    step = max(1, _BAND * len(image) // max(image.size, 1))
+    yield from (slice(top, top + step) for top in range(0, len(image), step))
+
+
 def _linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    if high == low:
-        return np.zeros(values.shape, np.uint8)
-    scaled = values.astype(np.float64)
-    scaled -= low
-    scaled *= 255.0  # before the division, so that levels do not depend on the bit depth
-    scaled /= high - low
-    return np.rint(np.clip(scaled, 0, 255, out=scaled), out=scaled).astype(np.uint8)
+    grey = np.zeros(values.shape, np.uint8)
+    for rows in bands(values) if high != low else ():
+        scaled = values[rows].astype(np.float64)
+        scaled -= low
+        scaled *= 255.0  # before the division, so that levels do not depend on the bit depth
+        scaled /= high - low
+        grey[rows] = np.rint(np.clip(scaled, 0, 255, out=scaled), out=scaled)
+    return grey
 
 
 def luma(colours: np.ndarray) -> np.ndarray:
     """Convert colours (H, W, 3) to grey, float64 (H, W); exact if the channels are equal."""
     wide = np.dtype(np.uint32 if colours.dtype in (np.uint8, np.uint16) else np.float64)
-    red, green, blue = (colours[..., k].astype(wide) * wide.type(weight) for k, weight in enumerate(_LUMA))
-    return np.asarray((red + green + blue) / 65_536)
+    grey = np.empty(colours.shape[:2])
+    for rows in bands(colours):
+        red, green, blue = (colours[rows, :, k].astype(wide) * wide.type(weight) for k, weight in enumerate(_LUMA))
+        np.divide(red + green + blue, 65_536, out=grey[rows])
+    return grey
 
 
 def small_colours(colours: Image.Image | np.ndarray) -> np.ndarray:
     """Return `Picture.colours`; colours of more than 8 bits are scaled by their maximum."""
     if not isinstance(colours, Image.Image):
         if colours.dtype != np.uint8:
-            colours = np.clip(colours * (255 / max(float(colours.max()), 1e-9)), 0, 255).astype(np.uint8)
+            small, factor = np.empty(colours.shape, np.uint8), 255 / max(float(colours.max()), 1e-9)
+            for rows in bands(colours):
+                small[rows] = np.clip(colours[rows] * factor, 0, 255)
+            colours = small
         colours = Image.fromarray(np.ascontiguousarray(colours))
     return np.asarray(colours.reduce(max(1, max(colours.size) // _COLOUR_SIDE)))
 
@@ -132,9 +148,9 @@ def check_size(path: Path, height: int, width: int, depth: int = 1) -> None:
 
 
 def check_finite(path: Path, values: np.ndarray) -> None:
-    """Raise `UserError` if values are not finite numbers."""
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise UserError(path, "has NaN or infinite values", "Replace them, and save it as 16-bit PNG")
+    """Raise `UserError` if values are not finite numbers, or so large that they cannot be stretched."""
+    if values.dtype.kind == "f" and not -_MOST < float(values.min()) <= float(values.max()) < _MOST:  # NaN fails both
+        raise UserError(path, f"has NaN, infinite or larger values than {_MOST:g}", "Save it as 16-bit PNG")
 
 
 def unpacks_to(size: int, packed: bytes) -> bool:

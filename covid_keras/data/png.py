@@ -6,9 +6,11 @@ colour profile or a bad checksum in a comment.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -21,6 +23,8 @@ _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 
 _CRITICAL = (b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _USEFUL = (b"acTL", b"eXIf", b"gAMA", b"pHYs", b"sRGB")
 _LONGEST_USEFUL = 1 << 20
+# Bytes that are inflated at once, to at most a thousand times as many.
+_PART = 1 << 14
 # First column and row, and their steps, of the seven passes of an interlaced file and the single pass of a plain one.
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _PLAIN = ((0, 0, 1, 1),)
@@ -56,11 +60,20 @@ class Png(NamedTuple):
     header: Header
     chunks: dict[bytes, bytearray]
 
-    def encode(self, without: bytes = b"") -> bytes:
-        """Return a PNG file with only the relevant chunks."""
-        head = struct.pack(">IIBBBBB", *self.header[:4], 0, 0, self.header.interlaced)
-        kept = [name for name in _CRITICAL if name in self.chunks and name != without]
-        return _SIGNATURE + _chunk(b"IHDR", head) + b"".join(_chunk(name, self.chunks[name]) for name in kept)
+    def encode(self, path: Path, without: bytes = b"") -> io.BytesIO:
+        """Return a PNG file with only the relevant chunks, whose pixels are not compressed.
+
+        It can be called once. Raises `UserError` if pixels are missing or left over.
+        """
+        stream = io.BytesIO()
+        stream.write(_SIGNATURE)
+        _write_chunk(stream, b"IHDR", [struct.pack(">IIBBBBB", *self.header[:4], 0, 0, self.header.interlaced)])
+        for name in _CRITICAL:
+            if name in self.chunks and name != without:
+                body = self.chunks.pop(name) if name == b"IDAT" else self.chunks[name]  # frees the memory
+                _write_chunk(stream, name, _stored(path, self.header, body) if name == b"IDAT" else [body])
+        stream.seek(0)
+        return stream
 
 
 def read_png(path: Path, pixels: bool = True) -> Png:
@@ -74,9 +87,8 @@ def read_png(path: Path, pixels: bool = True) -> Png:
         header = _read_header(path, stream)
         while b"IEND" not in chunks:
             _read_chunk(path, stream, chunks, pixels)
-    if pixels:
-        # Inflated only once: the decoder gets uncompressed data.
-        chunks[b"IDAT"] = bytearray(zlib.compress(_inflated(path, header, chunks.get(b"IDAT", b"")), 0))
+    if pixels and b"IDAT" not in chunks:
+        raise damaged(path, "it has no pixels")
     return Png(header, chunks)
 
 
@@ -87,8 +99,9 @@ def _read_header(path: Path, stream: BinaryIO) -> Header:
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", start[8:21])
     if depth not in _DEPTHS.get(colour, ()):
         raise damaged(path, "its header")
-    check_size(path, height, width)
-    return Header(width, height, depth, colour, bool(interlaced))
+    header = Header(width, height, depth, colour, bool(interlaced))
+    check_size(path, height, width, -(-header.channels * depth // 8))
+    return header
 
 
 def _read_chunk(path: Path, stream: BinaryIO, chunks: dict[bytes, bytearray], pixels: bool) -> None:
@@ -118,22 +131,35 @@ def _animated(path: Path) -> UserError:
     return UserError(path, "is animated", "Save one radiograph per file")
 
 
-def _inflated(path: Path, header: Header, deflated: bytes | bytearray) -> bytes:
-    expected, decoder = header.decoded_bytes(), zlib.decompressobj()
+def _stored(path: Path, header: Header, deflated: bytearray) -> Iterator[bytes]:
+    """Inflate the pixels and yield them as a deflate stream without compression, in parts."""
+    expected, found = header.decoded_bytes(), 0
+    decoder, encoder = zlib.decompressobj(), zlib.compressobj(0)
     try:
-        found = decoder.decompress(deflated, expected + 1)
+        for start in range(0, len(deflated), _PART):
+            part = decoder.decompress(memoryview(deflated)[start : start + _PART])
+            if (found := found + len(part)) > expected:
+                break
+            yield encoder.compress(part)
     except zlib.error as error:
         raise damaged(path, error) from error
-    if len(found) < expected:
-        raise damaged(path, f"it has only {100 * len(found) // expected} % of its pixels")
-    if not decoder.eof:
+    if found < expected:
+        raise damaged(path, f"it has only {100 * found // expected} % of its pixels")
+    if found > expected or not decoder.eof:
         raise damaged(path, f"it has more pixels than an image of {header.width}x{header.height}, or no checksum")
-    return found
+    yield encoder.flush()
 
 
 def _checksum(name: bytes, body: bytes | bytearray) -> bytes:
     return zlib.crc32(body, zlib.crc32(name)).to_bytes(4, "big")
 
 
-def _chunk(name: bytes, body: bytes | bytearray) -> bytes:
-    return len(body).to_bytes(4, "big") + name + bytes(body) + _checksum(name, body)
+def _write_chunk(stream: io.BytesIO, name: bytes, parts: Iterable[bytes | bytearray]) -> None:
+    start, checksum, length = stream.tell(), zlib.crc32(name), 0
+    stream.write(bytes(4) + name)
+    for part in parts:
+        checksum, length = zlib.crc32(part, checksum), length + stream.write(part)
+    stream.write(checksum.to_bytes(4, "big"))
+    stream.seek(start)
+    stream.write(length.to_bytes(4, "big"))
+    stream.seek(0, os.SEEK_END)

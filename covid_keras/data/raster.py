@@ -24,6 +24,7 @@ from covid_keras.data.picture import (
     DECODE_ERRORS,
     MAX_SIDE,
     Picture,
+    bands,
     check_finite,
     check_size,
     damaged,
@@ -43,6 +44,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5  # TIFF's 
 _PREMULTIPLIED, _ALPHA = 1, 2  # TIFF's kinds of extra channels
 # Libtiff's messages, such as "Fax4Decode: Bad code word at line 85 of strip 0 (x 118)."
 _LIBTIFF = re.compile(rb"^\w+: [^\r\n]*\.\n", re.MULTILINE)
+_ROWS = 256
 _ONE_EACH = "Save one radiograph per file"
 
 
@@ -73,7 +75,7 @@ def read_raster(path: Path, kind: str) -> Picture:
         picture, orientation = _read_tiff(path, notes)
     else:
         content = path.read_bytes()
-        with _opened(path, kind, content) as image:
+        with _opened(path, kind, io.BytesIO(content)) as image:
             orientation = _exif_orientation(image)
             _note_aspect(notes, *image.info.get("jfif_density", (1, 1)))
             picture = _decoded(path, image)
@@ -94,11 +96,11 @@ def _note_aspect(notes: list[str], x: float, y: float) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, kind: str, content: bytes | None = None, page: int = 0) -> Iterator[Image.Image]:
+def _opened(path: Path, kind: str, content: io.BytesIO | None = None, page: int = 0) -> Iterator[Image.Image]:
     """Open a file, or its `content`, without decoding; check its size and number of pages."""
     # Open a stream: given a path, Pillow memory-maps uncompressed TIFF files and then confuses height and width of
     # those whose orientation swaps them (seen with Pillow 13.0).
-    with open(path, "rb") if content is None else io.BytesIO(content) as stream:
+    with open(path, "rb") if content is None else content as stream:
         try:
             image = Image.open(stream, formats=(kind,))
             pages = getattr(image, "n_frames", 1) if kind == GIF else 1
@@ -113,15 +115,17 @@ def _opened(path: Path, kind: str, content: bytes | None = None, page: int = 0) 
             raise damaged(path, f"its {kind} header") from error
         except DECODE_ERRORS as error:
             raise damaged(path, error) from error
-        check_size(path, image.height, image.width)
+        check_size(path, image.height, image.width, max(1, len(image.getbands())))
         if pages > 1:
             raise UserError(path, f"holds {pages} pages", _ONE_EACH)
         yield image
 
 
-def _decoded(path: Path, image: Image.Image) -> Picture:
+def _decoded(path: Path, image: Image.Image, content: io.BytesIO | None = None) -> Picture:
     try:
         image.load()
+        if content is not None:
+            content.close()  # frees its memory
         if image.mode.startswith(("I", "F")):
             return Picture(np.array(image))
         return _from_pillow(image)
@@ -132,16 +136,21 @@ def _decoded(path: Path, image: Image.Image) -> Picture:
 def _from_pillow(image: Image.Image) -> Picture:
     valid = None
     if image.has_transparency_data:
-        colour = image.convert("RGBA")
+        colour = image if image.mode == "RGBA" else image.convert("RGBA")
         clear = np.asarray(colour.getchannel("A")) == 0
         valid = ~clear if clear.any() else None
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), colour)
+        image = Image.new("RGB", image.size)
+        for top in range(0, image.height, _ROWS):  # in parts, whose copies take little memory
+            part = colour.crop((0, top, image.width, min(top + _ROWS, image.height)))
+            part = Image.alpha_composite(Image.new("RGBA", part.size, (0, 0, 0, 255)), part)
+            image.paste(part.convert("RGB"), (0, top))
     colours = None
     if image.mode not in ("1", "L"):
         # Via RGB, because not every mode converts directly to L.
-        image = image.convert("RGB")
+        image = image if image.mode == "RGB" else image.convert("RGB")
         colours = small_colours(image)
-    return Picture(np.array(image.convert("L")), valid, colours)  # a copy: asarray would be read-only
+    # A copy: asarray would be read-only.
+    return Picture(np.array(image if image.mode == "L" else image.convert("L")), valid, colours)
 
 
 def _exif_orientation(image: Image.Image) -> int:
@@ -161,12 +170,15 @@ def _orientation(value: Any) -> int:
 def _from_channels(colour: np.ndarray, opacity: np.ndarray | None = None, premultiplied: bool = False) -> Picture:
     """Return the picture of channels (H, W, 1 or 3) of any type, composited over black by `opacity` (H, W)."""
     grey = colour.shape[2] == 1
-    values = colour[..., 0] if grey else luma(colour)
     colours = None if grey else small_colours(colour)
+    values = colour[..., 0] if grey else luma(colour)
     if opacity is None or (opacity.all() and opacity.min() == opacity.max()):
         return Picture(values, None, colours)
     if not premultiplied:
-        values = values * (opacity / opacity.max() if opacity.any() else 0.0)
+        factor, opaque = (opacity.max() or 1.0), np.empty(values.shape)
+        for rows in bands(values):
+            opaque[rows] = values[rows] * (opacity[rows] / factor)
+        values = opaque
     return Picture(values, opacity > 0, colours)
 
 
@@ -179,20 +191,23 @@ def _read_png(path: Path, notes: list[str]) -> tuple[Picture, int]:
         _note_aspect(notes, int.from_bytes(aspect[:4], "big"), int.from_bytes(aspect[4:8], "big"))
     if png.header.depth == 16:
         return _deep_png(path, png), _png_orientation(png)
-    with _opened(path, PNG, png.encode()) as image:
-        return _decoded(path, image), _png_orientation(png)
+    content = png.encode(path)
+    with _opened(path, PNG, content) as image:
+        return _decoded(path, image, content), _png_orientation(png)
 
 
 def _deep_png(path: Path, png: Png) -> Picture:
     """Decode 16 bits per channel; the transparent colour is handled here, because OpenCV's versions differ."""
-    planes = cv2.imdecode(np.frombuffer(png.encode(without=b"tRNS"), np.uint8), cv2.IMREAD_UNCHANGED)
+    content = np.frombuffer(png.encode(path, without=b"tRNS").getbuffer(), np.uint8)
+    planes = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    del content
     if planes is None or planes.dtype != np.uint16:
         raise damaged(path, "its pixels")
     planes = planes[..., None] if planes.ndim == 2 else planes
     count = 1 if png.header.channels < 3 else 3
     colour = planes[..., :count][..., ::-1]  # OpenCV returns BGR, and four channels for grey with alpha
     if png.header.channels % 2 == 0:
-        return _from_channels(colour, planes[..., -1].astype(np.float64) / 65_535)
+        return _from_channels(colour, planes[..., -1])
     key = np.frombuffer(png.chunks.get(b"tRNS", b""), ">u2")
     return _from_channels(colour, (colour != key).any(axis=2) if len(key) == count else None)
 

@@ -1,4 +1,4 @@
-"""Detect file types by content."""
+"""Detect file types by content; the limits of images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from covid_keras.common.files import require_file
 
 PNG, JPEG, TIFF, BMP, GIF, DICOM = "PNG", "JPEG", "TIFF", "BMP", "GIF", "DICOM"
 JSRT_RAW = "raw JSRT"
+# Limits of an image: pixels per side, and bytes before compression, four per pixel of the largest image.
+MIN_SIDE, MAX_SIDE = 16, 12_000
+MAX_BYTES = 4 * MAX_SIDE**2
+LIMITS = f"{MIN_SIDE} to {MAX_SIDE:,} pixels per side, at most {MAX_BYTES // 10**6} MB unpacked"
 RADIOGRAPHS = frozenset({PNG, JPEG, TIFF, BMP, DICOM, JSRT_RAW})
 # Usual suffixes of supported files, without raw JSRT files, because `.img` is used for many other types.
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".dcm", ".dicom"})
@@ -49,8 +53,8 @@ _SIGNATURES = (
     (0, b"version https://git-lfs", "Git LFS pointer"),
 )
 _GZIP = b"\x1f\x8b"
-# Largest file of an image: 12,000 x 12,000 pixels of 8 bytes each.
-MOST_BYTES = 8 * 12_000**2
+# Largest file of an image.
+MOST_BYTES = 2 * MAX_BYTES
 _START = 512
 # Possible sizes of the second BMP header; the two-letter signature alone is not reliable.
 _BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})

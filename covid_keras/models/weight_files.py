@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import re
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.models.weight_kinds import (
     ANOTHER,
     DAMAGED,
+    DOWNLOAD_AGAIN,
     MEMBER,
     NO_KERAS,
     require_weight_file,
@@ -34,7 +40,13 @@ from covid_keras.models.weight_kinds import (
 
 # Limits for data read before comparison with the model; files written by Keras stay far below.
 _MOST_NAMES, _LONGEST_NAMES, _LONGEST_CONFIG = 100_000, 1 << 24, 1 << 25
+# Of strings of variable length only an upper bound is known: as if all were as long as the longest in the file.
+_LONGEST_SHARED = 1 << 29
 _DEEPEST, _LONGEST_NAME = 16, 1000
+_LARGEST_CHUNK = 1 << 20
+_HEAP, _PART = re.compile(rb"GCOL\x01\0\0\0(.{8})", re.DOTALL), 1 << 20
+# Bytes of the checksum that HDF5 may append to a chunk.
+_CHECKSUM = 4
 # Weights hardly compress, so larger ratios indicate a zip bomb; small files of zeros are exempt.
 _MOST_UNPACKED, _HARMLESS = 20, 1 << 26
 # Suffixes of tensor names in Keras 1.
@@ -126,9 +138,64 @@ def _hdf5(path: Path) -> Iterator[tuple[h5py.File, str]]:
 
 def _described(file: h5py.File) -> str:
     """Return the description of the network stored in a whole model of Keras 1 and 2."""
-    text = file.attrs.get("model_config", b"")
+    if "model_config" not in file.attrs or _text_size(file, "model_config") > _LONGEST_CONFIG:
+        return ""
+    text = file.attrs["model_config"]
     text = text.decode() if isinstance(text, bytes) else text
-    return text if isinstance(text, str) and len(text) <= _LONGEST_CONFIG else ""
+    return text if isinstance(text, str) else ""
+
+
+def _text_size(group: h5py.Group, key: str) -> int:
+    """Return the largest possible number of bytes of an attribute, without reading it."""
+    stored = group.attrs.get_id(key)
+    count, kind = stored.get_space().get_simple_extent_npoints(), stored.get_type()
+    if not _is_variable(kind):
+        return count * kind.get_size()
+    # Strings of variable length are stored elsewhere in the file, possibly all at the same place.
+    file = group.file
+    if file.driver == "fileobj":
+        return count * file.id.get_filesize()
+    status = os.stat(file.filename)
+    return count * _longest_text(file.filename, status.st_size, status.st_mtime_ns)
+
+
+def _is_variable(kind: h5py.h5t.TypeID) -> bool:
+    return isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+
+
+@lru_cache(maxsize=8)
+def _longest_text(name: str, size: int, changed: int) -> int:
+    """Return the size of the largest global heap of a file, which no string of variable length exceeds.
+
+    A heap begins with its signature, version and size (HDF5 File Format Specification, III.E).
+    """
+    longest, rest = 0, b""
+    with open(name, "rb") as stream:
+        while part := stream.read(_PART):
+            found = (struct.unpack("<Q", heap[1])[0] for heap in _HEAP.finditer(rest + part))
+            longest = max(longest, *(length for length in found if length <= size), 0)
+            rest = part[-15:]
+    return longest
+
+
+def require_values(path: Path, place: str, dataset: h5py.Dataset) -> None:
+    """Raise `UserError` unless a tensor's values are in the file, and unpack to no more than its size."""
+    # A chunk is always decompressed completely, even for a small tensor.
+    chunk = int(np.prod(dataset.chunks or 0, dtype=float)) * dataset.dtype.itemsize
+    if chunk > max(_LARGEST_CHUNK, dataset.nbytes):
+        raise UserError(path, f"{place} has chunks larger than the tensor, {dataset.chunks}", NO_KERAS)
+    if dataset.chunks is None:
+        stored, expected = dataset.id.get_storage_size(), dataset.nbytes
+    else:
+        expected = math.prod(-(-side // part) for side, part in zip(dataset.shape, dataset.chunks, strict=True))
+        stored = dataset.id.get_num_chunks()
+    if stored < expected:
+        raise UserError(path, f"is incomplete: {place} is listed without all its values", DOWNLOAD_AGAIN)
+    for number in range(stored if dataset.compression == "gzip" else 0):
+        info = dataset.id.get_chunk_info(number)
+        skipped, packed = dataset.id.read_direct_chunk(info.chunk_offset)
+        if not skipped and len(zlib.decompressobj().decompress(packed, chunk + _CHECKSUM + 1)) > chunk + _CHECKSUM:
+            raise UserError(path, f"{place} would unpack to more than its size", NO_KERAS)
 
 
 def _layers(path: Path, file: h5py.File, config: str, names: Collection[str]) -> tuple[str, list[StoredLayer]]:
@@ -257,11 +324,12 @@ def _names(path: Path, group: h5py.Group, key: str) -> list[str] | None:
 def _attribute(path: Path, group: h5py.Group, key: str) -> list[str]:
     """Read a text attribute after checking its declared size."""
     stored = group.attrs.get_id(key)
-    count, width = stored.get_space().get_simple_extent_npoints(), stored.get_type().get_size()
+    count = stored.get_space().get_simple_extent_npoints()
     # An empty list is stored with a numeric type.
     if count and not isinstance(stored.get_type(), h5py.h5t.TypeStringID):
         raise UserError(path, f"{key} of {group.name} is not text", NO_KERAS)
-    if count > _MOST_NAMES or count * width > _LONGEST_NAMES:
+    most = _LONGEST_SHARED if _is_variable(stored.get_type()) else _LONGEST_NAMES
+    if count > _MOST_NAMES or (count > 1 and _text_size(group, key) > most):
         raise UserError(path, f"{key} of {group.name} is too long a list ({count} names)", NO_KERAS)
     values: Iterable[bytes | str] = np.atleast_1d(group.attrs[key]) if count else ()
     found = [value.decode() if isinstance(value, bytes) else str(value) for value in values]

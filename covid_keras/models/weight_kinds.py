@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 import h5py
@@ -16,7 +17,17 @@ DOWNLOAD_AGAIN, ANOTHER, NO_KERAS = (
     "Give a file written by Keras",
 )
 # Errors of h5py and zipfile on malformed files.
-DAMAGED = (OSError, KeyError, RuntimeError, TypeError, ValueError, NotImplementedError, zipfile.BadZipFile, EOFError)
+DAMAGED = (
+    OSError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    EOFError,
+    zlib.error,
+)
 # Member of a `.keras` archive with the weights.
 MEMBER = "model.weights.h5"
 # Trailing bytes of the index of a TensorFlow checkpoint.

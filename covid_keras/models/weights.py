@@ -22,8 +22,7 @@ import numpy as np
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
 from covid_keras.models.registry import WeightEntry
-from covid_keras.models.weight_files import open_weights
-from covid_keras.models.weight_kinds import NO_KERAS
+from covid_keras.models.weight_files import open_weights, require_values
 from covid_keras.models.weight_matching import (
     WeightMisfit,
     is_bfloat16,
@@ -34,7 +33,6 @@ from covid_keras.models.weight_matching import (
 )
 
 _LOG = logging.getLogger(__name__)
-_LARGEST_CHUNK = 1 << 20
 # HDF5's limit for attributes in an object header; longer lists of names are split, as in Keras.
 _LONGEST_ATTRIBUTE = 64512
 
@@ -230,10 +228,7 @@ def load_first(models: Sequence[keras.Model], path: str | Path) -> keras.Model:
 def _values(path: Path, place: str, dataset: h5py.Dataset, variable: keras.Variable) -> np.ndarray:
     """Read a tensor after comparing its shape with the variable."""
     require_tensor(path, place, dataset, variable)
-    # A chunk is always decompressed completely, even for a small tensor.
-    chunk = np.prod(dataset.chunks or 0, dtype=float) * dataset.dtype.itemsize
-    if chunk > max(_LARGEST_CHUNK, dataset.nbytes):
-        raise UserError(path, f"{place} has chunks larger than the tensor, {dataset.chunks}", NO_KERAS)
+    require_values(path, place, dataset)
     value = dataset[()]
     if is_bfloat16(dataset):
         value = np.asarray(value).view(ml_dtypes.bfloat16).astype(np.float32)

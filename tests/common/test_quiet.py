@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-from covid_keras.common.quiet import quiet_import
+from covid_keras.common.quiet import quiet_import, standard_error_aside
+from tests.helpers.damaged import DEEP, GREY, JPEGS, dicom, encoded, half, packed, tiff, zeroed
 
 PROGRAM = """
 import os
@@ -43,3 +47,50 @@ def test_what_is_not_tensorflows_is_shown(capfd, monkeypatch):
         fail()
     assert capfd.readouterr().err == "what is missing\n"
     assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+
+
+def test_standard_error_is_taken_aside_by_pattern(capfd):
+    with standard_error_aside(re.compile(rb"^bad: .*\n", re.MULTILINE)) as said:
+        os.write(2, b"one\nbad: two\nthree\n")
+        with standard_error_aside() as inner:
+            os.write(2, b"bad: four\n")
+    assert (said, inner) == ([b"bad: two\n"], [b"bad: four\n"])
+    assert capfd.readouterr().err == "one\nthree\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["segment", "predict"])
+def test_bad_pictures_are_named_in_one_line_each(tmp_path, command):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    bad = dict(damaged_pictures())
+    for name, content in bad.items():
+        (folder / name).write_bytes(content)
+    environment = {**os.environ, "COVID_KERAS_QUIET": "1"}
+    words = [sys.executable, "-m", "covid_keras", command, str(folder), "--out", str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=300)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert len(lines) == len(bad), done.stderr
+    for line in lines:
+        assert line.startswith(f"covid-keras: error: {folder}")
+    assert not (tmp_path / "out").exists()
+
+
+def damaged_pictures() -> Iterator[tuple[str, bytes]]:
+    """Yield file names and damaged pictures that libraries comment on."""
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("openjpeg")
+    yield "half.jpg", half(JPEGS["colour"], b"\xff\xd9")
+    for compression in ("tiff_lzw", "tiff_adobe_deflate"):
+        for depth, image in (("8", GREY), ("16", DEEP)):
+            sound = encoded(image, "TIFF", compression=compression)
+            yield f"{compression}-{depth}.tif", zeroed(sound)
+            yield f"{compression}-{depth}-cut.tif", half(sound)
+    for syntax, kind in (("JPEG2000Lossless", "JPEG2000"), ("JPEGBaseline8Bit", "JPEG")):
+        sound = encoded(GREY, kind)
+        yield f"{syntax}.dcm", dicom(pydicom, half(sound), syntax)
+        yield f"{syntax}-cut.dcm", half(dicom(pydicom, sound, syntax))
+    yield "raw.dcm", half(dicom(pydicom, GREY.tobytes(), "ExplicitVRLittleEndian"))
+    yield "rle.dcm", dicom(pydicom, half(packed(GREY)), "RLELossless")
+    yield "nan.tif", tiff(np.full(GREY.shape, np.nan, np.float32), None)

@@ -14,41 +14,22 @@ from PIL import Image
 
 from covid_keras.data.dicom_frames import check_frame
 from covid_keras.data.images import read_image, read_mask
-from tests.helpers.images import smooth_noise
+from tests.helpers.damaged import (
+    DEEP,
+    GREY,
+    HEIGHT,
+    JPEGS,
+    WIDTH,
+    dicom,
+    encoded,
+    half,
+    packed,
+    repeated,
+    tiff,
+    zeroed,
+)
 from tests.helpers.made_files import lossless_jpeg, png_chunk, write_png
 from tests.helpers.refusals import refused
-
-HEIGHT, WIDTH = 240, 200
-STRIP = 40
-
-
-def textured(seed: int = 0) -> np.ndarray:
-    """Return lights and shades with some noise, uint8."""
-    noise = np.random.default_rng(seed).integers(0, 25, (HEIGHT, WIDTH))
-    return (smooth_noise(seed, HEIGHT, WIDTH) * 0.9 + noise).astype(np.uint8)
-
-
-GREY = textured()
-DEEP = GREY.astype(np.uint16) * 257
-
-
-def encoded(image: np.ndarray, kind: str, **options: object) -> bytes:
-    with io.BytesIO() as stream:
-        Image.fromarray(image).save(stream, kind, **options)
-        return stream.getvalue()
-
-
-def half(content: bytes, end: bytes = b"") -> bytes:
-    return content[: len(content) // 2] + end
-
-
-def zeroed(content: bytes, count: int = 600) -> bytes:
-    start = len(content) * 2 // 5
-    return content[:start] + bytes(count) + content[start + count :]
-
-
-def repeated(content: bytes) -> bytes:
-    return content[: len(content) * 3 // 5] + content[len(content) * 2 // 5 :]
 
 
 def refuses(tmp_path: Path, content: bytes, read: Callable = read_image, words: str = "damaged or truncated") -> None:
@@ -64,17 +45,6 @@ def reads(tmp_path: Path, content: bytes, read: Callable = read_image) -> np.nda
 
 
 # --- JPEG
-
-COLOUR = np.dstack([textured(1), textured(2), textured(3)])
-JPEGS = {
-    "grey": encoded(GREY, "JPEG"),
-    "optimised": encoded(GREY, "JPEG", optimize=True),
-    "restarts": encoded(GREY, "JPEG", restart_marker_rows=2),
-    "progressive": encoded(GREY, "JPEG", progressive=True),
-    "colour": encoded(COLOUR, "JPEG", quality=90),
-    "colour, progressive": encoded(COLOUR, "JPEG", progressive=True),
-    "not subsampled": encoded(COLOUR, "JPEG", subsampling=0),
-}
 
 
 @pytest.mark.parametrize("kind", JPEGS)
@@ -126,12 +96,6 @@ def test_animated_png(tmp_path, default):
 
 
 # --- TIFF
-
-
-def tiff(image: np.ndarray, compression: str | None) -> bytes:
-    with io.BytesIO() as stream:
-        tifffile.imwrite(stream, image, compression=compression, rowsperstrip=STRIP)
-        return stream.getvalue()
 
 
 def damaged_strips(content: bytes) -> Iterator[bytes]:
@@ -186,23 +150,6 @@ def test_bmp_and_gif(tmp_path):
 # --- DICOM
 
 
-def dicom(pydicom, frame: bytes, syntax: str, image: np.ndarray = GREY) -> bytes:
-    data, uid = pydicom.Dataset(), getattr(pydicom.uid, syntax)
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = uid
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
-    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    data.Rows, data.Columns = image.shape
-    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
-    data.BitsAllocated = data.BitsStored = 8 * image.dtype.itemsize
-    data.HighBit = data.BitsStored - 1
-    data.PixelData = pydicom.encaps.encapsulate([frame]) if uid.is_encapsulated else frame
-    data["PixelData"].VR = "OW"
-    with io.BytesIO() as stream:
-        data.save_as(stream, enforce_file_format=True)
-        return stream.getvalue()
-
-
 @pytest.mark.parametrize(
     "syntax",
     ["ExplicitVRLittleEndian", "DeflatedExplicitVRLittleEndian", "JPEGBaseline8Bit", "JPEGLossless", "JPEG2000Lossless",
@@ -227,13 +174,6 @@ def test_dicom(tmp_path, syntax):
     for one in damaged:
         refuses(tmp_path, dicom(pydicom, one, syntax))
     refuses(tmp_path, whole[: len(whole) * 2 // 3], words="damaged or truncated|is not a DICOM file with an image")
-
-
-def packed(image: np.ndarray) -> bytes:
-    """Return an RLE frame of one segment, of literal runs."""
-    runs = [image.tobytes()[start : start + 128] for start in range(0, image.size, 128)]
-    content = b"".join(bytes([len(run) - 1]) + run for run in runs)
-    return struct.pack("<16I", 1, 64, *[0] * 14) + content + bytes(len(content) % 2)
 
 
 def test_a_frame_of_another_size_than_the_header(tmp_path):

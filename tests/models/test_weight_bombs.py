@@ -1,0 +1,95 @@
+"""What a weight file claims is compared with what it holds before it is read, at no cost in memory."""
+
+from __future__ import annotations
+
+import re
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from covid_keras.models.weight_files import open_weights, require_values
+from tests.helpers.refusals import refused
+
+SHAPE = (300, 200)
+PLACE = "dense/dense/kernel:0"
+
+
+def read(path: Path) -> np.ndarray:
+    with open_weights(path, {"dense"}) as (_, (layer,)):
+        ((place, dataset),) = layer.tensors
+        require_values(path, place, dataset)
+        return dataset[()]
+
+
+def weights(path: Path, *given: object, **options: object) -> Path:
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs["layer_names"] = [b"dense"]
+        group = file.create_group("dense")
+        group.attrs["weight_names"] = [b"dense/kernel:0"]
+        group.create_dataset("dense/kernel:0", *given, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"compression": "gzip"}, {"compression": "gzip", "shuffle": True, "fletcher32": True}, {"compression": "lzf"},
+     {"chunks": True}],
+)  # fmt: skip
+def test_sound_tensors(tmp_path, options):
+    values = np.random.default_rng(0).normal(size=SHAPE).astype("f4")
+    assert np.array_equal(read(weights(tmp_path / "w.h5", data=values, **options)), values)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (100, 100)}, {"chunks": (100, 100), "compression": "gzip"}])
+def test_tensors_without_values(tmp_path, options):
+    path = weights(tmp_path / "w.h5", SHAPE, "f4", **options)
+    refused("kernel:0 is listed without all its values", read, path)
+    if options:
+        with h5py.File(path, "a") as file:
+            file[PLACE][:100] = 1
+        refused("kernel:0 is listed without all its values", read, path)
+
+
+def test_a_chunk_that_unpacks_to_more_than_the_tensor(tmp_path):
+    path = weights(tmp_path / "w.h5", SHAPE, "f4", chunks=SHAPE, compression="gzip")
+    with h5py.File(path, "a") as file:
+        file[PLACE].id.write_direct_chunk((0, 0), zlib.compress(bytes(1 << 26)))
+    tracemalloc.start()
+    try:
+        refused("unpack to more than its size", read, path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 21
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("key", ["layer_names", "model_config"])
+def test_strings_that_are_all_at_one_place(tmp_path, key):
+    """A list of 50,000 references to one string of 90,000 letters, which is read as 4.5 GB."""
+    path = weights(tmp_path / "w.h5", data=np.ones(SHAPE, "f4"))
+    with h5py.File(path, "a", libver="latest") as file:
+        file.attrs["other"] = "z" * 90_000
+        names = np.array([f"n{number:09}" for number in range(50_000)], object)
+        file.attrs.create(key, names, dtype=h5py.string_dtype())
+    content = bytearray(path.read_bytes())
+    heaps = {
+        at.start(): struct.unpack("<Q", at[1])[0] for at in re.finditer(rb"GCOL\x01\0{3}(.{8})", content, re.DOTALL)
+    }
+    alias = struct.pack("<IQI", 90_000, max(heaps, key=heaps.get), 1)
+    for at in re.finditer(struct.pack("<I", 10), content):
+        if int.from_bytes(content[at.end() : at.end() + 8], "little") in heaps:
+            content[at.start() : at.start() + 16] = alias
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        if key == "layer_names":
+            refused("layer_names of / is too long a list", read, path)
+        else:
+            assert read(path).shape == SHAPE
+        assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    finally:
+        tracemalloc.stop()
