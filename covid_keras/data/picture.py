@@ -79,15 +79,15 @@ class Picture(NamedTuple):
 
     def stretched(self) -> np.ndarray:
         """Stretch valid values linearly from minimum and maximum to 0..255, rounded; other pixels become 0."""
-        everywhere = self.valid is None or not self.valid.any()
-        inside = True if everywhere else self.valid
+        inside = None if self.valid is None or not self.valid.any() else self.valid
         low, high = self.values.min(), self.values.max()
-        low, high = self.values.min(where=inside, initial=high), self.values.max(where=inside, initial=low)
+        if inside is not None:
+            low, high = self.values.min(where=inside, initial=high), self.values.max(where=inside, initial=low)
         if self.values.dtype == np.uint8:
             grey = cv2.LUT(self.values, _linear(np.arange(256), int(low), int(high)))
         else:
             grey = _linear(self.values, float(low), float(high))
-        if not everywhere:
+        if inside is not None:
             grey[~inside] = 0
         return grey
 
