@@ -18,6 +18,8 @@ from covid_keras.data.sniff import MAX_BYTES, MAX_SIDE, MIN_SIDE
 
 # Colours are downscaled by an integer factor to about this size.
 _COLOUR_SIDE = 256
+# Bytes that a file may have beside its pixels.
+_BESIDE = 1 << 26
 # Larger values overflow when they are stretched.
 _MOST = 1e300
 # Values that are processed at once.
@@ -145,6 +147,13 @@ def check_size(path: Path, height: int, width: int, depth: int = 1) -> None:
     if height * width * depth > MAX_BYTES:
         problem = f"must have at most {MAX_BYTES // depth:,} pixels of {depth} bytes (got {width}x{height})"
         raise UserError(path, problem, "Scale it down, or save it as grey PNG")
+
+
+def check_file(path: Path, height: int, width: int, depth: int) -> None:
+    """Raise `UserError` as `check_size`, or if the file is far larger than its pixels."""
+    check_size(path, height, width, depth)
+    if (size := path.stat().st_size) > _BESIDE + 4 * height * width * depth:
+        raise UserError(path, f"has {size:,} bytes, too many for {width}x{height} pixels", "Check the file")
 
 
 def check_finite(path: Path, values: np.ndarray) -> None:

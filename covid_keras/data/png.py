@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from covid_keras.common.errors import UserError
-from covid_keras.data.picture import check_size, damaged
+from covid_keras.data.picture import check_file, damaged
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -100,7 +100,7 @@ def _read_header(path: Path, stream: BinaryIO) -> Header:
     if depth not in _DEPTHS.get(colour, ()):
         raise damaged(path, "its header")
     header = Header(width, height, depth, colour, bool(interlaced))
-    check_size(path, height, width, -(-header.channels * depth // 8))
+    check_file(path, height, width, -(-header.channels * depth // 8))
     return header
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from covid_keras.data.picture import (
     MAX_SIDE,
     Picture,
     bands,
+    check_file,
     check_finite,
     check_size,
     damaged,
@@ -45,6 +47,8 @@ _PREMULTIPLIED, _ALPHA = 1, 2  # TIFF's kinds of extra channels
 # Libtiff's messages, such as "Fax4Decode: Bad code word at line 85 of strip 0 (x 118)."
 _LIBTIFF = re.compile(rb"^\w+: [^\r\n]*\.\n", re.MULTILINE)
 _ROWS = 256
+# Thumbnails included; more pages are not looked at.
+_MOST_PAGES = 64
 _ONE_EACH = "Save one radiograph per file"
 
 
@@ -74,13 +78,12 @@ def read_raster(path: Path, kind: str) -> Picture:
     elif kind == TIFF:
         picture, orientation = _read_tiff(path, notes)
     else:
-        content = path.read_bytes()
-        with _opened(path, kind, io.BytesIO(content)) as image:
+        with _opened(path, kind) as image:
             orientation = _exif_orientation(image)
             _note_aspect(notes, *image.info.get("jfif_density", (1, 1)))
             picture = _decoded(path, image)
         if kind == JPEG:
-            check_jpeg(path, content)
+            check_jpeg(path, path.read_bytes())
     check_finite(path, picture.values)
     if picture.valid is not None and not picture.valid.any():
         notes.append("it is fully transparent, so it is black")
@@ -115,7 +118,7 @@ def _opened(path: Path, kind: str, content: io.BytesIO | None = None, page: int 
             raise damaged(path, f"its {kind} header") from error
         except DECODE_ERRORS as error:
             raise damaged(path, error) from error
-        check_size(path, image.height, image.width, max(1, len(image.getbands())))
+        check_file(path, image.height, image.width, len(image.getbands()))
         if pages > 1:
             raise UserError(path, f"holds {pages} pages", _ONE_EACH)
         yield image
@@ -252,7 +255,7 @@ def _tiff_page(path: Path, notes: list[str]) -> Iterator[TiffPage]:
 
     with contextlib.ExitStack() as stack:
         try:
-            pages = list(stack.enter_context(tifffile.TiffFile(path)).pages)
+            pages = list(itertools.islice(stack.enter_context(tifffile.TiffFile(path)).pages, _MOST_PAGES))
             page = _full_page(path, pages, notes)
             check_size(path, page.imagelength, page.imagewidth)
         except (tifffile.TiffFileError, MemoryError, *DECODE_ERRORS) as error:

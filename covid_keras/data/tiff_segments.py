@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.jpeg import check_jpeg
-from covid_keras.data.picture import check_size, damaged, unpacks_to
+from covid_keras.data.picture import check_file, damaged, unpacks_to
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -33,7 +33,7 @@ def check_segments(path: Path, page: TiffPage) -> None:
     if depth > _MOST_BYTES_PER_PIXEL:
         problem = f"has {page.samplesperpixel * page.imagedepth} channels of {_bits(page)} bits"
         raise UserError(path, problem, "Save one radiograph per file, as grey PNG")
-    check_size(path, page.imagelength, page.imagewidth, depth)
+    check_file(path, page.imagelength, page.imagewidth, depth)
     sizes = _sizes(page)
     if max(sizes) > max(_LARGEST_TILE, 2 * depth * page.imagelength * page.imagewidth):
         raise UserError(path, f"has tiles of {max(sizes):,} bytes, larger than the image", "Save it as grey PNG")

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -174,3 +175,16 @@ def test_the_limits_are_checked_before_decoding(tmp_path):
     assert read_image(path).shape == (200, 200)
     Image.new("L", (MAX_SIDE + 1, 20)).save(path, "BMP")
     refused(f"{MAX_SIDE} pixels", read_image, path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF"])
+def test_a_file_far_larger_than_its_pixels_is_refused_unread(tmp_path, kind):
+    path = tmp_path / "picture"
+    path.write_bytes(encoded(smooth_noise(0, 200, 200), kind))
+    os.truncate(path, 1 << 30)  # sparse: it takes no room
+    tracemalloc.start()
+    try:
+        refused("too many for 200x200 pixels", read_image, path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22
+    finally:
+        tracemalloc.stop()
