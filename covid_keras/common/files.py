@@ -29,6 +29,8 @@ MOST_JSON = 64 << 20
 MOST_TABLE = 512 << 20
 # Nesting of YAML and JSON.
 MOST_DEPTH = 50
+# The key of a record's hash of itself.
+_CHECKSUM = "checksum"
 
 _log = logging.getLogger(__name__)
 
@@ -255,11 +257,22 @@ def _deeper(value: Any, most: int) -> bool:
     return True
 
 
+def write_record(path: str | Path, record: dict[str, Any]) -> Path:
+    """Write a JSON mapping with a hash of itself, which `read_record` checks; return the path."""
+    return write_json(path, record | {_CHECKSUM: fingerprint(json.loads(json.dumps(record)))})
+
+
 def read_record(path: str | Path, keys: tuple[str, ...] = (), remedy: str = REMEDY) -> dict[str, Any]:
-    """Read a JSON mapping; raise `UserError` if one of `keys` is missing."""
+    """Read a JSON mapping.
+
+    Raises `UserError` if one of `keys` is missing, or the mapping is not the one that `write_record` wrote.
+    """
     record = read_json(path, remedy)
     if not isinstance(record, dict):
         raise UserError(path, "must contain a JSON mapping", remedy)
+    recorded = record.pop(_CHECKSUM, None)  # not in files of version 0.1
+    if recorded is not None and recorded != fingerprint(record):
+        raise UserError(path, "was changed or damaged after it was written", remedy)
     for key in keys:
         if key not in record:
             raise UserError(path, f"lacks the key {key!r}", remedy)

@@ -14,6 +14,23 @@ _Out = TypeVar("_Out")
 
 # Pending results per thread.
 AHEAD = 8
+# Environment variables with the number of threads of one operation, of TensorFlow and of OpenMP.
+THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
+
+
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    # process_cpu_count (Python 3.13) respects the CPU affinity of the process.
+    return getattr(os, "process_cpu_count", os.cpu_count)() or 1
+
+
+def pin_threads(threads: int | None) -> None:
+    """Set the threads with which TensorFlow computes, here and in processes started later; None leaves them.
+
+    Call it before TensorFlow is imported.
+    """
+    if threads is not None:
+        os.environ.update(dict.fromkeys(THREADS, str(threads)))
 
 
 def bounded_map(function: Callable[[_In], _Out], items: Sequence[_In], workers: int | None = None) -> Iterator[_Out]:
@@ -21,8 +38,7 @@ def bounded_map(function: Callable[[_In], _Out], items: Sequence[_In], workers: 
 
     At most `AHEAD * workers` items are submitted ahead of the consumer. The first error cancels the rest.
     """
-    # process_cpu_count (Python 3.13) respects the CPU affinity of the process.
-    workers = workers or getattr(os, "process_cpu_count", os.cpu_count)() or 1
+    workers = workers or processors()
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[_Out]] = deque()
         try:

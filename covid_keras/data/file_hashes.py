@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, require_writable_folder, sha256_of, write_json
+from covid_keras.common.files import read_record, require_writable_folder, sha256_of, write_record
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ class FileHashes:
         self._known: dict[str, list] = {}
         if self._index.is_file():
             try:
-                self._known = dict(read_json(self._index))
-            except (UserError, TypeError, ValueError):
+                self._known = read_record(self._index, ())
+            except UserError:
                 _log.warning("%s is damaged; every file is read again", self._index)
 
     def __enter__(self) -> Self:
@@ -80,5 +80,5 @@ class FileHashes:
         """Write the index if it changed."""
         with self._lock:
             if self._changed:
-                write_json(self._index, self._known)
+                write_record(self._index, self._known)
             self._changed, self._saved = False, time.monotonic()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import read_record, require_intact
 from covid_keras.common.tables import read_table
 from covid_keras.data.sources.darwin_v7 import IGNORE, LUNG
 from covid_keras.evaluation.summary import DDOF, Measured
@@ -21,6 +23,7 @@ OVERLAP, RECORD = "overlap.csv", "record.json"
 # What every such table has: of the mask at the radiograph's own size, and of that at the network's.
 OWN_SIZE, NETWORK_SIZE = ("dice", "iou"), ("dice_small", "iou_small")
 _TEXT = ("image_id", "patient_id", "part")
+_REMEDY = "Restore it, or train the segmenter again: delete its folder and give `covid-keras reproduce` again"
 
 
 def mask_overlap(mask: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -93,14 +96,28 @@ def read_overlap(folder: Path, further: tuple[str, ...] = ()) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If the table is missing or has another format.
+        If the table is missing, has another format, or is not the one in the folder's record.
     """
     path, numbers = Path(folder) / OVERLAP, (*OWN_SIZE, *NETWORK_SIZE, *further)
     table = read_table(path, (*_TEXT, *numbers))
     try:
-        return table.astype(dict.fromkeys(numbers, np.float64))
+        table = table.astype(dict.fromkeys(numbers, np.float64))
     except ValueError as error:
-        raise UserError(path, f"must contain numbers ({error})", "Train the segmenter again") from error
+        raise UserError(path, f"must contain numbers ({error})", _REMEDY) from error
+    if (Path(folder) / RECORD).is_file():
+        _require_recorded(path, table, read_record(Path(folder) / RECORD, (), _REMEDY))
+    return table
+
+
+def _require_recorded(path: Path, table: pd.DataFrame, record: dict[str, Any]) -> None:
+    """Raise `UserError` unless a table has the hash, and per part the images and mean Dice, of its record."""
+    require_intact(path, record.get("overlap_sha256", ""), _REMEDY)
+    overlap = record.get("overlap", {})
+    for name, part in parts_of(table):
+        found = {"images": len(part), "dice": round(float(part["dice"].mean()), 4)} if len(part) else {"images": 0}
+        for key, value in overlap.get(name, {}).items():
+            if key in found and not np.isclose(found[key], value, rtol=0, atol=1e-4):
+                raise UserError(path, f"has {key} {found[key]} in the {name} part, the record {value}", _REMEDY)
 
 
 def parts_of(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -22,12 +22,12 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import PreparedImages, prepare_image
 from covid_keras.data.store import Store
 from covid_keras.evaluation.decisions import DECISION_THRESHOLD
-from covid_keras.evaluation.predictions import read_predictions
 from covid_keras.inference.network import RegisteredNetwork
 from covid_keras.models.registry import WeightEntry
 from covid_keras.paper.systems import Trained, merit
+from covid_keras.training.executions import Execution
 from covid_keras.training.kept import lost_weights
-from covid_keras.training.runfolder import RECORD, Execution, RunFolder
+from covid_keras.training.runfolder import RECORD, RunFolder
 
 if TYPE_CHECKING:
     from covid_keras.models.lungs import LungSegmenter
@@ -57,7 +57,7 @@ def find_run_network(text: str) -> RunNetwork:
     run.paper.system(system)
     if system not in run.protocol.systems:
         raise UserError(f"--run {text}", f"{system} is not in this run", f"It has {', '.join(run.protocol.systems)}")
-    done = [one for one in run.executions() if one.system.name == system and one.done]
+    done = [one for one in run.executions() if one.system.name == system and one.ended]
     if not done:
         raise UserError(f"--run {text}", "has no finished execution", f"Let covid-keras reproduce finish {path}")
     if not execution:
@@ -91,7 +91,7 @@ def _parts(text: str) -> tuple[Path, str, str]:
 
 def _goodness(execution: Execution) -> tuple[float, float]:
     """Return the merit of an execution on the part that chose its epoch."""
-    if (read_predictions(execution.predictions)["split"] == "validation").any():
+    if (execution.predicted["split"] == "validation").any():
         return merit(execution)
     history, monitor = execution.history, execution.training.monitor
     if history is None:

@@ -171,6 +171,15 @@ class System:
         """Return the division without images filtered out by systems on which it builds."""
         return execution.division
 
+    def predicted_parts(self, execution: Execution) -> tuple[np.ndarray, bool]:
+        """Return the part of each image that it predicts, "" for others, (n,) of str; and whether it predicts them all.
+
+        It does unless systems on which it builds filter its images, which takes their networks to find out.
+        """
+        scored = self.labelled(execution.cohort).table["label"].isin(execution.scored)
+        chosen = scored & np.isin(execution.division, self.parts)
+        return np.where(chosen, execution.division, ""), type(self).part is System.part
+
     def learned_from(self, execution: Execution) -> np.ndarray:
         """Return the images on which its own weights were trained here, bool (n,)."""
         return np.zeros(len(execution.cohort), bool)
@@ -509,6 +518,13 @@ class Ensemble(System):
 
     def images(self, protocol: Protocol) -> None:
         return None
+
+    def predicted_parts(self, execution: Execution) -> tuple[np.ndarray, bool]:
+        frames = [read_predictions(execution.below(name).predictions) for name in self.members]
+        parts = frames[0].set_index("image_id")["split"]
+        for frame in frames[1:]:
+            parts = parts[parts.index.isin(frame["image_id"])]
+        return execution.cohort.table["image_id"].map(parts).fillna("").to_numpy(dtype=object), True
 
     def combine(self, protocol: Protocol, frames: list[pd.DataFrame]) -> Combined:
         """Combine the members' predictions, one table each; return them with what was chosen."""

@@ -33,7 +33,8 @@ from covid_keras.evaluation import PREDICTION_COLUMNS, classes_of, read_predicti
 from covid_keras.evaluation.decisions import decide_scores
 from covid_keras.evaluation.ensembles import require_same_classes
 from covid_keras.evaluation.predictions import SCORE_PREFIX
-from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.executions import Execution
+from covid_keras.training.runfolder import RunFolder
 
 LEVELS = {"execution": ("repeat", "fold"), "repeat": ("repeat",), "image": ()}
 
@@ -75,13 +76,13 @@ class _Run:
 
     def read(self, system: str) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Any]]:
         executions = [execution for execution in self.run.executions() if execution.system.name == system]
-        if lacking := [execution.name for execution in executions if not execution.done]:
+        if lacking := [execution.name for execution in executions if not execution.ended]:
             problem = f"{len(lacking)} of {len(executions)} executions of {system} are not finished ({lacking[0]})"
             raise UserError(self.path, problem, "Finish them with `covid-keras reproduce`")
         trained = pd.concat([self._trained(one) for one in executions], ignore_index=True)
         files = {str(one.predictions.relative_to(self.run.path)): sha256_of(one.predictions) for one in executions}
         facts = {"paper": self.run.protocol.paper, "profile": self.run.protocol.profile, "files": files}
-        return read_predictions([one.predictions for one in executions]), trained, facts
+        return pd.concat([one.predicted for one in executions], ignore_index=True), trained, facts
 
     def _trained(self, execution: Execution) -> pd.DataFrame:
         """Return the training images of an execution and of those that it builds on.

@@ -24,7 +24,7 @@ from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.systems import System
 from covid_keras.preprocessing import centre_square, drop_top, keep_lungs, remove_lungs
 from covid_keras.reporting.pictures import Explanation
-from covid_keras.training.runfolder import Execution
+from covid_keras.training.executions import Execution
 
 if TYPE_CHECKING:
     import keras

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from covid_keras.common.files import require_intact, sha256_of, write_text
 from covid_keras.common.tables import REMEDY, read_written, write_table
 from covid_keras.explain.shares import MEASURES, compare_shares
 
@@ -24,17 +25,27 @@ _NUMBERS = {SHARES: MEASURES, COSTS: ("parameters", "flops", "milliseconds", "ra
 def read_measured(path: Path, remedy: str = REMEDY) -> pd.DataFrame:
     """Read the table of `measure_shares` or `measure_costs`; empty if there is none.
 
-    Raises `UserError` with the remedy if it is damaged.
+    Raises `UserError` with the remedy if it is damaged, or not the one whose hash lies beside it.
     """
     if not path.is_file():
         return pd.DataFrame()
+    if _hash_of(path).is_file():
+        recorded = _hash_of(path).read_text(encoding="utf-8", errors="replace").strip()
+        require_intact(path, recorded or "none", remedy)
     numbers = next((names for end, names in _NUMBERS.items() if path.name.endswith(end)), ())
     return read_written(path, remedy, ("system",) if numbers else (), numbers, dtype=dict.fromkeys(_TEXT, str))
 
 
-def write_measured(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """Write such a table; return it as it is read again."""
-    return read_measured(write_table(path, table, "%.6g"))
+def write_measured(path: Path, table: pd.DataFrame, hashed: bool = False) -> pd.DataFrame:
+    """Write such a table, `hashed` in a run folder; return it as it is read again."""
+    write_table(path, table, "%.6g")
+    if hashed:
+        write_text(_hash_of(path), sha256_of(path) + "\n")
+    return read_measured(path)
+
+
+def _hash_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def compared_shares(table: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:

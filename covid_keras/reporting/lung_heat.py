@@ -15,7 +15,7 @@ from covid_keras.explain.shares import heat_shares
 from covid_keras.reporting.examples import lungs_as_fed
 from covid_keras.reporting.heat_shares import SHARES, write_measured
 from covid_keras.reporting.results import Results
-from covid_keras.training.runfolder import Execution
+from covid_keras.training.executions import Execution
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +40,7 @@ def measure_shares(results: Results) -> pd.DataFrame:
     frames = [_shares_of(results, name) for name in results.heat_systems]
     if not frames:
         return pd.DataFrame()
-    return write_measured(results.run.path / SHARES, pd.concat(frames, ignore_index=True))
+    return write_measured(results.run.path / SHARES, pd.concat(frames, ignore_index=True), hashed=True)
 
 
 def _shares_of(results: Results, name: str) -> pd.DataFrame:

@@ -45,7 +45,7 @@ def measure_costs(results: Results) -> pd.DataFrame:
         passes = reference if name == names[0] else lungs.passes(name)
         rows.append({"system": name} | _cost(results, name, passes, reference))
     frame = pd.DataFrame(rows).assign(reference=names[0], device=_device_words())
-    return write_measured(results.run.path / COSTS, frame[list(COST_COLUMNS)])
+    return write_measured(results.run.path / COSTS, frame[list(COST_COLUMNS)], hashed=True)
 
 
 class _Lungs:

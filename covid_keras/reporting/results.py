@@ -39,7 +39,8 @@ from covid_keras.reporting.groups import Group, named_groups
 from covid_keras.reporting.heat_shares import compared_shares
 from covid_keras.reporting.prose import prose
 from covid_keras.reporting.sources import CommittedSource, RecomputedSource, RunSource, Source, finished
-from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.executions import Execution
+from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.segmenter_runs import PaperSegmenters
 
 if TYPE_CHECKING:

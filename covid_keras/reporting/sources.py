@@ -24,8 +24,9 @@ from covid_keras.common.settings import CountOrZero, NotNegative, read_yaml
 from covid_keras.evaluation import Measured, measured_from_json, read_predictions, summarise
 from covid_keras.paper.paper import Paper
 from covid_keras.reporting.heat_shares import COSTS, SHARES, read_measured
+from covid_keras.training.executions import Execution
 from covid_keras.training.records import RunFacts, checked_record
-from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.runfolder import FACTS, RunFolder
 from covid_keras.training.segmenter_runs import PaperSegmenters
 
 REMEASURE = "Delete it: `covid-keras report` measures it again"
@@ -96,10 +97,10 @@ class RunSource:
     @cached_property
     def frames(self) -> list[pd.DataFrame]:
         """The predictions, one table per set of classes."""
-        paths: dict[tuple[str, ...], list[Path]] = {}
+        frames: dict[tuple[str, ...], list[pd.DataFrame]] = {}
         for execution in self.executions:
-            paths.setdefault(execution.scored, []).append(execution.predictions)
-        return [read_predictions(of_classes) for of_classes in paths.values()]
+            frames.setdefault(execution.scored, []).append(execution.predicted)
+        return [pd.concat(of_classes, ignore_index=True) for of_classes in frames.values()]
 
     @property
     def _segmenters(self) -> PaperSegmenters | None:
@@ -143,7 +144,7 @@ class RunSource:
     def provenance(self) -> dict[str, Any]:
         """Provenance as committed, with file names in place of local paths."""
         run, records, protocol = self.run, [*self.records, *self.segmented.values()], self.run.protocol
-        facts = run.path / "facts.json"
+        facts = run.path / FACTS
         reasons = {name: self.paper.system(name).surrogate(protocol) for name in self.systems}
         return without_folders(
             provenance(
@@ -266,8 +267,8 @@ def read_protocol_text(run: RunFolder) -> str:
 
 
 def finished(run: RunFolder) -> RunSource:
-    """Read a run's finished executions; raise `UserError` if neither one nor a segmenter is done."""
-    source = RunSource(run, [execution for execution in run.executions() if execution.done])
+    """Read a run's finished executions; raise `UserError` if neither one nor a segmenter is done, or one is damaged."""
+    source = RunSource(run, [execution for execution in run.executions() if execution.ended])
     if not (source.executions or source.segmented):
         raise UserError(run.path, "has no finished execution", "Run `covid-keras reproduce` until one is done")
     return source

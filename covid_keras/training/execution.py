@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,12 @@ import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import locked, sha256_of, write_json
+from covid_keras.common.files import locked, sha256_of, write_record
 from covid_keras.common.memory import TRAIN_LESS, naming_shortage
 from covid_keras.common.provenance import provenance
 from covid_keras.common.settings import as_plain
 from covid_keras.common.tables import write_table
+from covid_keras.common.threads import THREADS
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.pipeline import make_dataset, naming_damage
 from covid_keras.evaluation.predictions import write_predictions
@@ -37,10 +39,10 @@ from covid_keras.training.devices import (
     set_graph_optimizer,
     set_precision,
 )
+from covid_keras.training.executions import HISTORY, Execution
 from covid_keras.training.fitting import Feed, Tell, cosine_rate, fit
 from covid_keras.training.kept import STATE, remove_spent
 from covid_keras.training.resume import ResumableTraining
-from covid_keras.training.runfolder import HISTORY, Execution
 
 
 def execute(execution: Execution, tell: Tell = lambda epoch, values: None) -> None:
@@ -130,6 +132,7 @@ class Training:
             training.stop,
             training.ties,
             self.execution.run.identity,
+            self.execution.address,
         )
 
     def _facts(self, parameters: int, strategy: tf.distribute.Strategy) -> dict[str, Any]:
@@ -139,7 +142,8 @@ class Training:
             "parameters": int(parameters),
             "images": {name: int((self.execution.part == name).sum()) for name in PARTS},
             "device": describe_device()
-            | {"strategy": type(strategy).__name__, "replicas": strategy.num_replicas_in_sync},
+            | {"strategy": type(strategy).__name__, "replicas": strategy.num_replicas_in_sync}
+            | {"threads": int(os.environ.get(THREADS[0], 0))},  # 0: TensorFlow's default, one per processor
             "policy": keras.config.dtype_policy().name,
         }
 
@@ -339,4 +343,6 @@ def _write(execution: Execution, outcome: Outcome, seconds: float) -> None:
         "best_epoch": -1,
     }
     record = facts | outcome.facts | {"predictions_sha256": sha256_of(execution.predictions)}
-    write_json(execution.record, provenance(**record))
+    if outcome.history:
+        record["history_sha256"] = sha256_of(execution.folder / HISTORY)
+    write_record(execution.record, provenance(**record))

@@ -34,7 +34,7 @@ def export_weights(path: str | Path, system: str, out: str | Path, repeat: int =
     if Path(out).suffix not in (".h5", ".hdf5"):
         raise UserError(out, "must end in .h5", "Rename it: other programs rely on the suffix")
     execution = run.execution(system, repeat, fold)
-    if not execution.done:
+    if not execution.ended:
         raise UserError(execution.name, f"is not finished in {run.path}", "Train it first")
     import_tensorflow()
     from covid_keras.models.weights import save_weights

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from covid_keras.training.runfolder import Execution
+from covid_keras.training.executions import Execution
 
 STATE = "state.npz"
 
@@ -23,8 +23,8 @@ def remove_spent(execution: Execution) -> None:
     if _has_stand_in(execution) and (inputs := vars(execution).get("inputs")) and inputs.own:
         for path in inputs.prepared.paths:
             Path(path).unlink(missing_ok=True)
-    for one in (*execution.chain, execution):
-        if _has_stand_in(one) and all(later.done for later in _building_on(one)):
+    for one in (*execution.lower, execution):  # its own weights may not need those below, which then may be unfinished
+        if one.done and _has_stand_in(one) and all(later.done for later in _building_on(one)):
             one.weights.unlink(missing_ok=True)
 
 

@@ -24,7 +24,7 @@ from covid_keras.paper.cohorts import missing_collection
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.registered import load_paper
-from covid_keras.training.runfolder import EXECUTION_RECORD, EXECUTIONS
+from covid_keras.training.executions import EXECUTION_RECORD, EXECUTIONS
 
 ENOUGH_SYSTEMS = 0.5  # share of a profile's systems that must be able to run for it to be chosen unasked
 

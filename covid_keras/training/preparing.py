@@ -6,21 +6,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from covid_keras.common.files import fingerprint, sha256_of, write_json
+from covid_keras.common.files import fingerprint, sha256_of, write_record
 from covid_keras.common.progress import progress
 from covid_keras.common.quiet import import_tensorflow
+from covid_keras.common.threads import pin_threads
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.file_hashes import FileHashes
 from covid_keras.paper.registered import load_paper
 from covid_keras.training.apart import call_apart
 from covid_keras.training.division import make_splits
 from covid_keras.training.plan import Plan
-from covid_keras.training.runfolder import RunFolder
+from covid_keras.training.runfolder import FACTS, RECORD, RunFolder, threads_of
 
 
 def prepare_run(plan: Plan) -> RunFolder:
     """Make cohort, splits, masks and prepared images; open the run folder."""
     protocol = plan.protocol
+    begun = RunFolder.open(plan.out).threads if (Path(plan.out) / RECORD).is_file() else None
+    pin_threads(begun or threads_of(protocol))
     cohort = plan.paper.cohort(protocol, plan.data, plan.cache / "made")
     print(f"Cohort: {len(cohort)} images of {len(cohort.patients())} patients, {cohort.counts()}", flush=True)
     left_out = plan.settings.get("left_out", {})
@@ -47,7 +50,7 @@ def prepare_run(plan: Plan) -> RunFolder:
     )
     whole = _prepare(run, preparations)
     facts = {"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole}
-    write_json(run.path / "facts.json", facts)
+    write_record(run.path / FACTS, facts)
     return run
 
 

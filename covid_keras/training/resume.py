@@ -16,8 +16,8 @@ import numpy as np
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path, require_intact, sha256_of
 from covid_keras.models.weights import save_keras_weights
+from covid_keras.training.executions import BEST
 from covid_keras.training.kept import STATE
-from covid_keras.training.runfolder import BEST
 
 # Minimum wait between writes, in multiples of the duration of a write.
 WRITE_SHARE = 9.0
@@ -42,8 +42,9 @@ class ResumableTraining(keras.callbacks.Callback):
         The quantity to which patience applies. Default: `monitor`.
     ties : {"first", "last"}
         Which of equally good epochs is kept.
-    identity : str
-        Hash of all that determines the training; a state of another one is refused. "" accepts any.
+    identity, place : str
+        Hash of all that determines the run, and the address of the execution in it ("" for a segmenter); a state of
+        others is refused. Without an identity, any is accepted.
 
     Attributes
     ----------
@@ -53,10 +54,17 @@ class ResumableTraining(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, folder: Path, monitor: str, patience: int, stop: str = "", ties: str = "first", identity: str = ""
+        self,
+        folder: Path,
+        monitor: str,
+        patience: int,
+        stop: str = "",
+        ties: str = "first",
+        identity: str = "",
+        place: str = "",
     ) -> None:
         super().__init__()
-        self.identity, self.best_sha256 = identity, ""
+        self.identity, self.place, self.best_sha256 = identity, place, ""
         self.folder, self.monitor, self.patience = folder, monitor, patience
         self.stop, self.ties = stop or monitor, ties
         self.stage, self.stage_start, self.staged = 0, 0, False
@@ -89,7 +97,7 @@ class ResumableTraining(keras.callbacks.Callback):
         try:
             with np.load(self.folder / STATE) as state:
                 return json.loads(str(state["meta"])), [state[f"v{i}"] for i in range(len(state.files) - 1)]
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
             raise self._unusable(f"is damaged ({error})") from error
 
     def restore(self, model: keras.Model) -> int:
@@ -104,8 +112,11 @@ class ResumableTraining(keras.callbacks.Callback):
             return 0
         variables = _variables(model)
         meta, values = self._read()
-        if self.identity and meta.get("run") != self.identity:
+        unstamped = self.identity if self.place else ""  # segmenters' states recorded nothing before version 0.2
+        if self.identity and meta.get("run") not in (self.identity, unstamped):
             raise self._unusable("is of a training with other settings or images")
+        if meta.get("execution", self.place) != self.place:  # not recorded before version 0.2
+            raise self._unusable(f"is of the execution {meta['execution']}")
         if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
             raise self._unusable("is of another network")
         for variable, value in zip(variables, values, strict=True):
@@ -116,7 +127,12 @@ class ResumableTraining(keras.callbacks.Callback):
         return len(self.history)
 
     def _unusable(self, problem: str) -> UserError:
-        return UserError(self.folder / STATE, problem, "Delete it to train again from the first epoch")
+        return UserError(self.folder / STATE, problem, self._again)
+
+    @property
+    def _again(self) -> str:
+        place = f" with `covid-keras reproduce ... --restart {self.place}`" if self.place else ""
+        return f"Restore it, or train again{place or f': delete {self.folder}'}"
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Record the epoch, keep it if it is the best, write the state, stop if patience runs out."""
@@ -153,6 +169,7 @@ class ResumableTraining(keras.callbacks.Callback):
             "best_epoch": self.best_epoch,
             "best_sha256": self.best_sha256,
             "run": self.identity,
+            "execution": self.place,
             "seconds": self.seconds,
             "finished": self.finished,
             "stage": self.stage,
@@ -176,7 +193,7 @@ class ResumableTraining(keras.callbacks.Callback):
                 f"the training diverged: {self.monitor} was never finite",
                 "Lower the learning rate in the protocol",
             )
-        require_intact(self.folder / BEST, self.best_sha256, "Delete the folder to train again")
+        require_intact(self.folder / BEST, self.best_sha256, self._again)
         with _without_optimizers(model):
             model.load_weights(self.folder / BEST)
 

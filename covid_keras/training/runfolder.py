@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -23,231 +22,27 @@ from covid_keras.common.files import (
     mark_cache,
     require_writable_folder,
     sha256_of,
-    write_json,
+    write_record,
     write_text,
 )
 from covid_keras.common.provenance import git_revision, provenance
 from covid_keras.common.settings import as_plain, read_yaml
 from covid_keras.common.tables import read_written, write_table
+from covid_keras.common.threads import THREADS, processors
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
 from covid_keras.data.splits import read_split, write_split
 from covid_keras.paper.claims import claims_hash
 from covid_keras.paper.grading import Used
-from covid_keras.paper.inputs import Inputs
 from covid_keras.paper.paper import Paper
-from covid_keras.paper.protocol import RETIRED, Protocol, TrainingSettings, resolved
+from covid_keras.paper.protocol import RETIRED, Protocol, resolved
 from covid_keras.paper.registered import load_paper
-from covid_keras.paper.systems import System
-from covid_keras.training.records import ExecutionRecord, RunRecord, checked_record, first_difference
-
-if TYPE_CHECKING:
-    import keras
+from covid_keras.training.executions import Execution
+from covid_keras.training.records import RunRecord, checked_record, first_difference
 
 _log = logging.getLogger(__name__)
 
-RECORD = "run.json"
-EXECUTIONS, EXECUTION_RECORD = "executions", "execution.json"
-BEST, HISTORY = "best.weights.h5", "history.csv"
-
-
-@dataclass(frozen=True)
-class Execution:
-    """One training: a system on one fold of one repeat of a run; see `covid_keras.paper.execution.Execution`."""
-
-    run: RunFolder
-    system: System
-    repeat: int
-    fold: int
-
-    @property
-    def name(self) -> str:
-        """Name in progress and logs."""
-        return f"{self.system.name} repeat {self.repeat + 1} fold {self.fold + 1}"
-
-    # ------------------------------------------------------------------------------------------------ its files
-
-    @property
-    def folder(self) -> Path:
-        """The folder with all its files."""
-        return self.run.path / EXECUTIONS / self.address
-
-    @property
-    def predictions(self) -> Path:
-        """The file of predictions."""
-        return self.folder / "predictions.csv"
-
-    @property
-    def weights(self) -> Path:
-        """The best weights."""
-        return self.folder / BEST
-
-    @property
-    def record(self) -> Path:
-        """The record, written last: provenance and the hash of the predictions."""
-        return self.folder / EXECUTION_RECORD
-
-    @property
-    def done(self) -> bool:
-        """Whether it is finished and its predictions are unchanged."""
-        if not (self.record.is_file() and self.predictions.is_file()):
-            return False
-        details = self.details
-        self.require_identity(details.get("run"))
-        return details["predictions_sha256"] == sha256_of(self.predictions)
-
-    @property
-    def address(self) -> str:
-        """Its folder below the executions of the run, as `--restart` takes it."""
-        return f"{self.system.name}/repeat{self.repeat}-fold{self.fold}"
-
-    @property
-    def details(self) -> dict[str, Any]:
-        """The record: seed, cost, epochs, versions, device."""
-        return checked_record(self.record, ExecutionRecord, f"Train it again with --restart {self.address}")
-
-    def require_identity(self, found: str | None) -> None:
-        """Raise `UserError` unless files of this execution are of its run; runs before version 0.2 recorded nothing."""
-        if self.run.identity and found != self.run.identity:
-            problem = "holds an execution with other settings or images than this run's"
-            raise UserError(
-                self.folder, problem, f"Choose another --out, or train it again with --restart {self.address}"
-            )
-
-    @property
-    def begun(self) -> bool:
-        """Whether a training left files."""
-        return any(path.name != "log.txt" and not path.name.startswith(".") for path in self.folder.glob("*"))
-
-    # ------------------------------------------------------------------------------------------------ its run
-
-    @property
-    def protocol(self) -> Protocol:
-        """The run's protocol."""
-        return self.run.protocol
-
-    @property
-    def cohort(self) -> Cohort:
-        """The run's n images."""
-        return self.run.cohort
-
-    @property
-    def training(self) -> TrainingSettings:
-        """The training settings of its system."""
-        return self.system.training(self.protocol)
-
-    @property
-    def seed(self) -> int:
-        """The protocol's seed combined with repeat and fold, unique within a protocol."""
-        return self.training.seed + 1000 * self.repeat + self.fold
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The labels of its network, in the order of its outputs."""
-        return self.run.paper.classes_of(self.system, self.cohort)
-
-    @property
-    def scored(self) -> tuple[str, ...]:
-        """The labels that are evaluated."""
-        return self.run.paper.scored_of(self.system, self.cohort)
-
-    def below(self, name: str) -> Execution:
-        """Return the execution of another system on which this one builds; raise `UserError` if unfinished."""
-        one = self._below(name)
-        if not one.done:
-            raise UserError(one.name, f"is not done, and {self.name} builds on it", "Train it first")
-        return one
-
-    def _below(self, name: str) -> Execution:
-        system = self.run.paper.system(name)
-        return Execution(self.run, system, *system.place(self.repeat, self.fold))
-
-    @property
-    def addresses(self) -> set[str]:
-        """Its address, and those of all executions that it builds on, finished or not."""
-        return {self.address, *(self._below(name).address for name in self.run.paper.chain(self.system.name)[:-1])}
-
-    @property
-    def before(self) -> Execution | None:
-        """The finished execution on which it builds, or None."""
-        return self.below(self.system.after) if self.system.after else None
-
-    @property
-    def chain(self) -> list[Execution]:
-        """The finished executions of all systems that it builds on, first to last."""
-        return [self.below(name) for name in self.run.paper.chain(self.system.name)[:-1]]
-
-    # ------------------------------------------------------------------------------------------------ its images
-
-    @property
-    def splits(self) -> pd.DataFrame:
-        """The split table of this repeat."""
-        table = self.run.splits_of(self.system.split)
-        return table[table["repeat"] == self.repeat]
-
-    @property
-    def split_seed(self) -> int:
-        """The seed of this repeat's split."""
-        return self.protocol.split_of(self.system.split).seed + self.repeat
-
-    @property
-    def divided(self) -> np.ndarray:
-        """The part of each image by the split, (n,) of str, "" for none."""
-        return self.run.part(self.repeat, self.fold, self.system.split).fillna("").to_numpy(dtype=object)
-
-    @cached_property
-    def division(self) -> np.ndarray:
-        """The part of each image, "" if it takes no part."""
-        return self.system.division(self)
-
-    @cached_property
-    def part(self) -> np.ndarray:
-        """The division without images filtered out by systems on which it builds."""
-        return self.system.part(self)
-
-    @cached_property
-    def preparation(self) -> Preparation:
-        """The preparation of images, with the template for histogram matching from the training part."""
-        preparation, template = self.system.preparation(self.protocol), self.system.template(self)
-        if template is None:
-            return preparation
-        row = self.cohort.table.iloc[template]
-        mask = row["mask_path"] if preparation.needs_mask else None
-        return dataclasses.replace(preparation, reference=row["path"], reference_mask=mask)
-
-    @property
-    def prepared(self) -> PreparedImages:
-        """The prepared images of the cohort, made if not in the run's cache."""
-        return prepare_cohort(self.cohort, self.preparation, self.run.cache)
-
-    @cached_property
-    def inputs(self) -> Inputs:
-        """The network's inputs."""
-        return self.system.feed(self, self.cohort, self.part, self.prepared)
-
-    # ------------------------------------------------------------------------------------------------ its result
-
-    @property
-    def network(self) -> keras.Model | None:
-        """Its network with the best weights; None if its system has none."""
-        return self.system.network(self)
-
-    @property
-    def passes(self) -> list[tuple[keras.Model, int]]:
-        """The networks that an image passes until its prediction, each with how often."""
-        return self.system.passes(self)
-
-    @property
-    def history(self) -> pd.DataFrame | None:
-        """Losses and accuracies per epoch, None if nothing was trained; raise `UserError` if unreadable."""
-        if not self.details["epochs"]:
-            return None
-        path = self.folder / HISTORY
-        remedy = f"Restore it, or train it again: `covid-keras reproduce` with --restart {self.address}"
-        try:
-            return read_written(path, columns=["epoch"])
-        except UserError as error:
-            raise UserError(path, error.problem, remedy) from error
+RECORD, FACTS = "run.json", "facts.json"
+REMAKE = "Restore it, or delete it and give the same `covid-keras reproduce` again"
 
 
 @dataclass(frozen=True)
@@ -311,19 +106,17 @@ class RunFolder:
             "lungs": as_plain(lungs or {}),
             "images": images,
         }
-        splits = None
-        began = {"stamped": True, "claims_sha256": claims_hash(load_paper(protocol.paper))}
+        began = {
+            "stamped": True,
+            "claims_sha256": claims_hash(load_paper(protocol.paper)),
+            "threads": threads_of(protocol),
+        }
         if (self.path / RECORD).is_file():
-            began = {
-                "stamped": self.record.get("stamped", False),
-                "claims_sha256": self.record.get("claims_sha256", ""),
-            }
+            old = {"stamped": False, "claims_sha256": "", "threads": began["threads"]}  # of versions without them
+            began = {key: self.record.get(key, value) for key, value in old.items()}
             self._require_same(identity)
-            names = self.paper.splits_of(protocol, settings.get("left_out", {}))
-            if all(self._split_path(name).is_file() for name in names):
-                splits = {name: self.splits_of(name) for name in names}
         record = {"identity": identity, "settings": as_plain(settings)} | began
-        self._write(protocol, cohort, splits, make_splits, record)
+        self._write(protocol, cohort, make_splits, record)
         # A new object, so that nothing cached from an older record is read.
         return RunFolder(self.path)
 
@@ -341,25 +134,38 @@ class RunFolder:
         if begun != here:
             _log.warning("%s began with revision %s of the code and goes on with %s", self.path, begun, here)
 
-    def _write(self, protocol, cohort, splits, make_splits, record) -> None:
-        """Write the files of a new run, its record, which is completed, last."""
+    def _write(self, protocol, cohort, make_splits, record) -> None:
+        """Write the files of a run, its record, which is completed, last; splits only if they are not there."""
         mark_cache(record["settings"]["cache"])
         text = yaml.safe_dump(as_plain(protocol), sort_keys=False, allow_unicode=True)
         write_text(self.path / "protocol.yaml", text)
         cohort.to_csv(self.path / "cohort.csv")
-        if splits is None:
-            splits, duplicates = make_splits()
-            for name, table in splits.items():
-                write_split(self._split_path(name), table)
-            write_table(self.path / "duplicates.csv", duplicates)
         record |= {
             "paper": protocol.paper,
             "profile": protocol.profile,
             "cohort_fingerprint": record["identity"]["cohort"],
             "classes": list(cohort.classes),
-            "files": {name: sha256_of(self.path / name) for name in ("protocol.yaml", "cohort.csv")},
+            "files": {name: sha256_of(self.path / name) for name in ("protocol.yaml", "cohort.csv")}
+            | self._divided(protocol, make_splits, record["settings"].get("left_out", {})),
         }
-        write_json(self.path / RECORD, record | {"provenance": provenance()})
+        write_record(self.path / RECORD, record | {"provenance": provenance()})
+
+    def _divided(self, protocol, make_splits, left_out) -> dict[str, str]:
+        """Make the splits, or check those of an existing run; return the hashes of their files."""
+        known = self.record["files"] if (self.path / RECORD).is_file() else None
+        names = load_paper(protocol.paper).splits_of(protocol, left_out)
+        files = ["duplicates.csv", *(self._split_path(name).name for name in names)]
+        if known is not None and all((self.path / file).is_file() for file in files):
+            for name in names:
+                self.splits_of(name)
+            return {file: sha256_of(self._unchanged(file)) for file in files}
+        tables, duplicates = make_splits()
+        for name, table in tables.items():
+            path = write_split(self._split_path(name), table)
+            if known and known.get(path.name, now := sha256_of(path)) != now:
+                raise UserError(path, "is not made again as it was when the run began", "Start a new run")
+        write_table(self.path / "duplicates.csv", duplicates)
+        return {file: sha256_of(self.path / file) for file in files}
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -377,7 +183,7 @@ class RunFolder:
     @cached_property
     def record(self) -> dict[str, Any]:
         """The contents of `run.json`."""
-        remedy = "Delete it, and give the same `covid-keras reproduce` again: finished executions are kept"
+        remedy = f"{REMAKE}: finished executions are kept"
         record = checked_record(self.path / RECORD, RunRecord, remedy)
         if not isinstance(record["settings"].get("cache"), str):
             raise UserError(self.path / RECORD, "has no settings.cache", remedy)
@@ -387,6 +193,11 @@ class RunFolder:
     def identity(self) -> str:
         """Hash of all that determines the predictions; "" for runs before version 0.2, whose executions lack it."""
         return fingerprint(self.record["identity"]) if self.record.get("stamped") else ""
+
+    @property
+    def threads(self) -> int | None:
+        """Processor threads of each of its trainings, which decide on the last digits; None before version 0.2."""
+        return self.record.get("threads")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -428,26 +239,29 @@ class RunFolder:
         """Return the path of a file of the run; raise `UserError` if it is missing or was edited."""
         path = self.path / name
         if not path.is_file():
-            raise UserError(path, "is missing from the run folder", "Start a new run in another --out")
-        if sha256_of(path) != self.record["files"].get(name):
-            raise UserError(path, "was changed after the run began", "Restore it, or start a new run")
+            raise UserError(path, "is missing from the run folder", REMAKE)
+        # Versions before 0.2 recorded only the first two.
+        recorded = self.record["files"].get(name, None if name in ("protocol.yaml", "cohort.csv") else "")
+        if recorded != "" and sha256_of(path) != recorded:
+            raise UserError(path, "was changed after the run began", REMAKE)
         return path
 
-    @cached_property
+    @property
     def splits(self) -> pd.DataFrame:
         """The main split table, its hash checked."""
-        return read_split(self._split_path(""))
+        return self.splits_of("")
 
     def splits_of(self, name: str) -> pd.DataFrame:
         """Return a split table by its name, "" for the main one, its hash checked."""
-        if not name:
-            return self.splits
-        if name not in self._further_splits:
-            self._further_splits[name] = read_split(self._split_path(name))
-        return self._further_splits[name]
+        if name not in self._splits:
+            try:
+                self._splits[name] = read_split(self._unchanged(self._split_path(name).name))
+            except UserError as error:
+                raise UserError(error.subject, error.problem, REMAKE) from error
+        return self._splits[name]
 
     @cached_property
-    def _further_splits(self) -> dict[str, pd.DataFrame]:
+    def _splits(self) -> dict[str, pd.DataFrame]:
         return {}
 
     def _split_path(self, name: str) -> Path:
@@ -456,8 +270,7 @@ class RunFolder:
     @property
     def duplicate_pairs(self) -> int:
         """Number of near-duplicate pairs that the splits keep together."""
-        remedy = "Restore it, or start a new run in another --out"
-        return len(read_written(self.path / "duplicates.csv", remedy))
+        return len(read_written(self._unchanged("duplicates.csv"), REMAKE))
 
     def part(self, repeat: int, fold: int, split: str = "") -> pd.Series:
         """Return "train", "validation", "test" or NaN (in no part) for each row of the cohort, in its order."""
@@ -528,6 +341,15 @@ def linked(names: Sequence[str], chain: Callable[[str], list[str]]) -> list[list
         mine[0] += [one for group in mine[1:] for one in group] + [name]
         groups = [group for group in groups if not any(group is other for other in mine[1:])]
     return groups
+
+
+def threads_of(protocol: Protocol) -> int:
+    """Return the threads of each training of a new run: TF_NUM_INTRAOP_THREADS, else a share of the processors.
+
+    It is the share under the profile's number of parallel trainings, so that --jobs changes no number.
+    """
+    given = os.environ.get(THREADS[0], "")
+    return int(given) if given.isdecimal() and int(given) else max(1, processors() // protocol.jobs)
 
 
 def _what_decides(protocol: Protocol) -> dict[str, Any]:

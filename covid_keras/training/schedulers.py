@@ -10,7 +10,6 @@ import functools
 import io
 import json
 import logging
-import os
 import signal
 import subprocess
 import threading
@@ -22,8 +21,9 @@ from pathlib import Path
 from covid_keras.common.errors import UserError
 from covid_keras.common.memory import TRAIN_LESS, tells_shortage
 from covid_keras.common.progress import open_bar
+from covid_keras.training.executions import Execution
 from covid_keras.training.kept import STATE
-from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.worker import DONE, ERROR, PROGRESS, last_words_of, task_line, told, worker_command
 
 
@@ -181,8 +181,8 @@ class Processes(Scheduler):
     Parameters
     ----------
     jobs : int
-        Executions trained in parallel, each with its share of the processors. This helps small networks, which leave
-        processors idle; large ones need the memory.
+        Executions trained in parallel. This helps small networks, which leave processors idle; large ones need the
+        memory. The threads of each are those of the run, whatever the number of jobs.
     keep : int
         Executions per process. Reusing a process saves importing TensorFlow, but its memory grows.
     """
@@ -231,7 +231,7 @@ class Processes(Scheduler):
         with self.lock:
             if self.ending:
                 raise UserError(execution.name, "was not begun: another training failed", "See that one's message")
-            worker = _Worker(run, worker_environment(self.jobs))
+            worker = _Worker(run)
             self.workers.add(worker)
             return worker
 
@@ -246,9 +246,9 @@ class Processes(Scheduler):
 class _Worker:
     """A process that trains one execution after another."""
 
-    def __init__(self, run: RunFolder, environment: dict[str, str]) -> None:
+    def __init__(self, run: RunFolder) -> None:
         pipe, command = subprocess.PIPE, worker_command(run.path)
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
         self.trained = 0
 
     def train(self, execution: Execution, bar: ImageBar) -> None:
@@ -276,14 +276,6 @@ class _Worker:
         for stream in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
-
-
-def worker_environment(jobs: int) -> dict[str, str]:
-    """Return the environment of a worker; parallel workers share the processors."""
-    if jobs == 1:
-        return dict(os.environ)
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    return {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads} | dict(os.environ)
 
 
 def log_of(execution: Execution) -> Path:

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import fingerprint, locked, read_record, sha256_of, write_json
+from covid_keras.common.files import fingerprint, locked, read_record, sha256_of, write_json, write_record
 from covid_keras.common.memory import TRAIN_LESS, naming_shortage
 from covid_keras.common.progress import progress
 from covid_keras.common.provenance import provenance
@@ -348,8 +348,9 @@ class _Training:
             cohort_fingerprint=self.cohort.fingerprint(),
             device=describe_device(),
             weights_sha256=sha256_of(self.folder / WEIGHTS),
+            overlap_sha256=sha256_of(self.folder / OVERLAP),
         )
-        write_json(self.folder / RECORD, record)
+        write_record(self.folder / RECORD, record)
         self._remove_state()
 
     def load(self) -> _Data:
@@ -365,7 +366,7 @@ class _Training:
         model.compile(keras.optimizers.Adam(settings.learning_rate), loss, metrics=metrics, jit_compile=False)
         model.optimizer.build(model.trainable_variables)
         train_in_pieces(model, self.micro_batch)
-        tracker = ResumableTraining(self.folder, self.kind.monitor, patience=settings.epochs)
+        tracker = ResumableTraining(self.folder, self.kind.monitor, patience=settings.epochs, identity=self.key)
         moved, plateau, validation = self.kind.augmentation(settings), self.kind.plateau(settings), data.rows(PARTS[1])
         feed = Feed(
             lambda start, end: _Batches(data, settings, moved, start),

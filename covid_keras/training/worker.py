@@ -89,14 +89,17 @@ def main(path: str) -> int:
 
     def train(place: tuple[str, int, int], tell: Tell) -> None:
         from covid_keras.common.quiet import import_tensorflow
+        from covid_keras.common.threads import pin_threads
+        from covid_keras.training.runfolder import RunFolder
 
+        run = RunFolder.open(path)
+        pin_threads(run.threads)
         import_tensorflow()
         from covid_keras.training.devices import fresh_state
         from covid_keras.training.execution import execute
-        from covid_keras.training.runfolder import RunFolder
 
         with fresh_state():
-            execute(RunFolder.open(path).execution(*place), tell)
+            execute(run.execution(*place), tell)
 
     return serve(train)
 

@@ -19,7 +19,7 @@ from papers.covid_sdnet.transforms import VIEWS, feed_pairs
 
 if TYPE_CHECKING:
     from covid_keras.reporting.examples import Examples
-    from covid_keras.training.runfolder import Execution
+    from covid_keras.training.executions import Execution
 
 
 def crop_pictures(examples: Examples) -> Pictures:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from covid_keras.data.preparation import PreparedImages
     from covid_keras.paper.systems import System
     from covid_keras.reporting.examples import Examples
-    from covid_keras.training.runfolder import Execution
+    from covid_keras.training.executions import Execution
 
 HEAT_LAYER = "relu"  # the last feature maps of DenseNet
 FIGURE_11 = "With and without segmentation"

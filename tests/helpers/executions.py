@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from covid_keras.common.files import sha256_of, write_json
+from covid_keras.common.files import sha256_of, write_record
 from covid_keras.evaluation import write_predictions
 from covid_keras.paper import Paper, System
-from covid_keras.training.runfolder import Execution
+from covid_keras.training.executions import Execution
 
 RECORD = {"seconds": 0, "epochs": 0, "best_epoch": 0, "versions": {}, "machine": {}, "device": {}, "revision": ""}
 
@@ -23,7 +23,7 @@ def finish(execution: Execution, frame: pd.DataFrame | None = None, **facts: Any
     else:
         write_predictions(execution.predictions, frame)
     record = RECORD | {"run": execution.run.identity, "predictions_sha256": sha256_of(execution.predictions)}
-    write_json(execution.record, record | facts)
+    write_record(execution.record, record | facts)
     return execution
 
 

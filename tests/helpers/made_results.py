@@ -13,7 +13,7 @@ from covid_keras.evaluation import Measured, PublishedCell, load_published, summ
 from covid_keras.paper.paper import Paper
 from covid_keras.reporting.document import Section
 from covid_keras.reporting.results import report_of
-from covid_keras.training.runfolder import Execution
+from covid_keras.training.executions import Execution
 
 
 def made_run(paper: Paper, cohort: Cohort, parts: pd.Series | None = None, **more: Any) -> SimpleNamespace:

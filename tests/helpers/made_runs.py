@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from covid_keras.common.files import read_json, sha256_of, write_json
+from covid_keras.common.files import read_record, sha256_of, write_record
 from covid_keras.common.provenance import provenance
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import PAIR_COLUMNS
@@ -24,7 +24,8 @@ from covid_keras.paper import registered
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.systems import System, Trained
 from covid_keras.training.division import divide
-from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.executions import Execution
+from covid_keras.training.runfolder import RunFolder
 
 PROTOCOL = """
 paper: tiny
@@ -202,15 +203,15 @@ def finish(execution: Execution, seed: int = 0, right: Mapping[str, float] | Non
         "policy": "float32",
         "predictions_sha256": sha256_of(execution.predictions),
     }
-    write_json(execution.record, provenance(**record))
+    write_record(execution.record, provenance(**record))
 
 
 def with_changed_file(run: RunFolder, name: str, text: str) -> RunFolder:
     """Return a run as if it had begun with another protocol or cohort."""
     (run.path / name).write_text(text, encoding="utf-8")
-    record = read_json(run.path / "run.json")
+    record = read_record(run.path / "run.json", ())
     record["files"][name] = sha256_of(run.path / name)
-    write_json(run.path / "run.json", record)
+    write_record(run.path / "run.json", record)
     return RunFolder.open(run.path)
 
 

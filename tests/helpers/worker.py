@@ -20,6 +20,7 @@ def train(place: tuple[str, int, int], tell: Tell) -> None:
     if name == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if name == "sleeps":
+        (folder / name / "pid").write_text(str(os.getpid()))
         time.sleep(60)
     if name == "next" and not (folder / "good" / "done").is_file():
         raise UserError("good", "is not done", "Train it first")

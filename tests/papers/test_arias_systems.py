@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import sha256_of, write_json
+from covid_keras.common.files import sha256_of, write_record
 from covid_keras.data.cohort import Cohort
 from covid_keras.evaluation import load_published
 from covid_keras.paper import BestOf, System
 from covid_keras.training.division import make_splits
+from covid_keras.training.executions import Execution
 from covid_keras.training.plan import missing_systems
-from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.runfolder import RunFolder
 from papers.arias_vgg19 import cohorts as labels
 from papers.arias_vgg19 import networks, systems
 from papers.arias_vgg19.cohorts import COHORTS, PUBLISHED, STAND_IN
@@ -256,7 +257,7 @@ def _done(run: RunFolder, name: str = "view") -> Execution:
     execution.folder.mkdir(parents=True, exist_ok=True)
     execution.predictions.write_text("predictions")
     record = RECORD | {"run": run.identity, "predictions_sha256": sha256_of(execution.predictions)}
-    write_json(execution.record, record)
+    write_record(execution.record, record)
     (execution.folder / VERDICTS).unlink(missing_ok=True)
     return execution
 
@@ -325,7 +326,7 @@ def test_a_filter_that_was_trained_again_looks_again(run, asked):
     view, said = asked
     frontal(view)
     view.predictions.write_text("others")
-    write_json(view.record, view.details | {"predictions_sha256": sha256_of(view.predictions)})
+    write_record(view.record, view.details | {"predictions_sha256": sha256_of(view.predictions)})
     frontal(view)
     assert said == ["view", "view"]
 

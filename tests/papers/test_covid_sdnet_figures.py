@@ -14,7 +14,7 @@ from covid_keras.data.preparation import prepare_cohort
 from covid_keras.paper.registered import load_paper
 from covid_keras.preprocessing import lung_bounding_box
 from covid_keras.reporting.examples import Examples
-from covid_keras.training.runfolder import Execution
+from covid_keras.training.executions import Execution
 from papers.covid_sdnet import transforms
 from papers.covid_sdnet.figures import Pair, pair_figure, pairs_of, transformed_pairs
 from papers.covid_sdnet.report import REPORT

@@ -23,7 +23,7 @@ from covid_keras.reporting.differences import measured_of, printed_of
 from covid_keras.reporting.document import Section
 from covid_keras.reporting.examples import Examples
 from covid_keras.reporting.prose import prose
-from covid_keras.training.runfolder import Execution
+from covid_keras.training.executions import Execution
 from papers.hertel_ensemble import cohorts as labels
 from papers.hertel_ensemble import comparisons, figures, images, report, stages
 from papers.hertel_ensemble.comparisons import NETWORKS, TASKS, short_title

@@ -11,7 +11,7 @@ import yaml
 
 from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, without_folders, write_json
+from covid_keras.common.files import read_json, read_record, sha256_of, without_folders, write_record
 from covid_keras.evaluation import compute_metrics, read_predictions, write_predictions
 from covid_keras.reporting.results import Results, banner_of
 from covid_keras.reporting.run import report_run
@@ -143,9 +143,9 @@ def test_a_run_that_recorded_a_setting_that_no_longer_exists_goes_on(made):
     run = made.finished(keep=slice(1))
     text = (run.path / "protocol.yaml").read_text() + "comparable: no\n"
     with_changed_file(run, "protocol.yaml", text)
-    record = read_json(run.path / "run.json")
+    record = read_record(run.path / "run.json", ())
     record["identity"]["protocol"]["comparable"] = "no"
-    write_json(run.path / "run.json", record)
+    write_record(run.path / "run.json", record)
     assert RunFolder.open(run.path).protocol == run.protocol
     assert [one.done for one in made.run().executions()] == [True, False]
 
@@ -180,10 +180,56 @@ def test_missing_executions_are_said_first(made):
     assert numbers(run)["b"]["metrics"]["accuracy"]["std"] is None, "one execution has no spread"
 
 
-def test_edited_predictions_do_not_count(finished):
+def edited(table: pd.DataFrame, **changes) -> pd.DataFrame:
+    """The table with other values in its first row."""
+    return pd.concat([table.iloc[:1].assign(**changes), table.iloc[1:]])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda table: edited(table, label="P"), "label 'P' of image made/"),
+        (lambda table: edited(table, image_id="made/99"), "made/99"),
+        (lambda table: edited(table, patient_id="made/0-99"), "patient_id"),
+        (lambda table: edited(table, source="elsewhere"), "source"),
+        (lambda table: edited(table, severity="Severe"), "severity"),
+        (lambda table: table.assign(split=table["split"].map({"test": "validation", "validation": "test"})), "split"),
+        (lambda table: table.iloc[1:], "lacks 1 of "),
+        (lambda table: table.assign(fold=1), "fold 1"),
+        (lambda table: table.assign(system="b"), "system b"),
+        (lambda table: table.rename(columns={"score_P": "score_Q"}).replace("P", "Q"), "classes N, Q"),
+    ],
+)
+def test_predictions_that_differ_from_cohort_and_splits_are_refused(finished, change, words):
+    """Even if the record agrees with them."""
     first = finished.executions()[0]
-    write_predictions(first.predictions, read_predictions(first.predictions).assign(predicted="P"))
-    assert banner_of(Results.of(finished)).startswith("INCOMPLETE: 3 of 4")
+    frame = read_predictions(first.predictions).sort_values("label", ignore_index=True)
+    write_predictions(first.predictions, change(frame))
+    write_record(first.record, first.details | {"predictions_sha256": sha256_of(first.predictions)})
+    refused(f"{words}.*--restart a/repeat0-fold0", report_run, finished.path, heatmaps=False)
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "history.csv", "execution.json"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data.replace(b"6", b"7"), lambda data: b""])
+def test_damaged_files_of_an_execution_are_named_with_the_remedy(finished, name, damage):
+    first = finished.executions()[0]
+    record = first.details | {"history_sha256": sha256_of(first.folder / "history.csv"), "share": 0.6}
+    write_record(first.record, record)
+    path = first.folder / name
+    path.write_bytes(damage(path.read_bytes()))
+    refused(f"{name}: .*--restart a/repeat0-fold0", report_run, finished.path, heatmaps=False)
+
+
+def test_an_execution_in_another_ones_place_is_refused(finished):
+    one, other = finished.executions()[:2]
+    for path in (one.predictions, one.record):
+        path.write_bytes((other.folder / path.name).read_bytes())
+    refused(r"another execution .*--restart a/repeat0-fold0", report_run, finished.path, heatmaps=False)
+
+
+def test_lost_predictions_are_not_left_out_in_silence(finished):
+    finished.executions()[0].predictions.unlink()
+    refused("is missing.*--restart a/repeat0-fold0", Results.of, finished)
 
 
 def test_nothing_done_is_no_report(made, capsys):

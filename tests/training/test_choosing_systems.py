@@ -18,8 +18,9 @@ from covid_keras.evaluation import read_predictions
 from covid_keras.evaluation.counts import balanced_accuracy
 from covid_keras.paper.registered import load_paper
 from covid_keras.training import preparing
+from covid_keras.training.executions import BEST
 from covid_keras.training.plan import Plan, missing_systems
-from covid_keras.training.runfolder import BEST, RunFolder
+from covid_keras.training.runfolder import RunFolder
 from tests.helpers import made_papers
 from tests.helpers.executions import finish, without
 from tests.helpers.made_papers import REFUSED, report

@@ -9,7 +9,7 @@ import pytest
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import read_json
 from covid_keras.evaluation import read_predictions
-from covid_keras.training.runfolder import BEST
+from covid_keras.training.executions import BEST
 
 pytestmark = pytest.mark.slow
 

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, sha256_of, write_json
+from covid_keras.common.files import read_json, sha256_of, write_record
 from covid_keras.evaluation import read_predictions, write_predictions
 from covid_keras.evaluation.ensembles import average_predictions, vote_predictions
 from covid_keras.paper.registered import load_paper
+from covid_keras.training.executions import Execution
 from covid_keras.training.plan import missing_systems
-from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.runfolder import RunFolder
 from tests.helpers.executions import finish, overriding, without
 
 MEMBERS, ENSEMBLES = ("staged", "idle"), ("mean", "vote")
@@ -150,7 +151,7 @@ def test_members_on_other_images_are_refused(run):
     idle = _finish(run, "idle")
     frame = read_predictions(idle.predictions)
     write_predictions(idle.predictions, frame.drop(index=len(frame) - 1))
-    write_json(idle.record, read_json(idle.record) | {"predictions_sha256": sha256_of(idle.predictions)})
+    write_record(idle.record, idle.details | {"predictions_sha256": sha256_of(idle.predictions)})
     with pytest.raises(UserError, match="image"):
         _execute(run, "mean")
     assert not run.execution("mean", 0, 0).done
@@ -203,7 +204,7 @@ def _relabel(execution: Execution, part: str) -> None:
     frame = read_predictions(execution.predictions)
     turned = frame["label"].map({"N": "P", "P": "N"})
     write_predictions(execution.predictions, frame.assign(label=frame["label"].where(frame["split"] != part, turned)))
-    write_json(execution.record, read_json(execution.record) | {"predictions_sha256": sha256_of(execution.predictions)})
+    write_record(execution.record, execution.details | {"predictions_sha256": sha256_of(execution.predictions)})
 
 
 # --- no network, no training

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_json, write_json, write_text
+from covid_keras.common.files import read_json, read_record, write_record, write_text
 from covid_keras.data.splits import read_split
 from covid_keras.evaluation import compute_metrics, read_predictions
 from covid_keras.paper.protocol import load_protocol
 from covid_keras.paper.registered import load_paper, load_papers
-from covid_keras.training.runfolder import Execution, RunFolder
+from covid_keras.training.executions import Execution
+from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.schedulers import Processes, log_of, run_executions
 from covid_keras.training.worker import task_line, worker_command
 from tests.helpers.command import fails
@@ -215,9 +216,9 @@ def test_mirrored_over_two_devices_agrees_with_one(make_run):
 
 def test_bfloat16_is_an_option_that_the_record_names(make_run):
     run = make_run("run", training={"epochs": 1})
-    record = read_json(run.path / "run.json")
+    record = read_record(run.path / "run.json", ())
     record["settings"]["precision"] = "bf16"
-    write_json(run.path / "run.json", record)
+    write_record(run.path / "run.json", record)
     execution = RunFolder.open(run.path).execution("a", 0, 0)
     _train_here(execution)
     assert read_json(execution.record)["policy"] == "mixed_bfloat16"

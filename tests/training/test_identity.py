@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from covid_keras.commands.reproduce import restart
-from covid_keras.common.files import is_cache, read_json, sha256_of, write_json
+from covid_keras.common.files import is_cache, read_record, sha256_of, write_record
 from covid_keras.data.file_hashes import FileHashes
 from covid_keras.training import resume
+from covid_keras.training.executions import BEST
 from covid_keras.training.resume import ResumableTraining
-from covid_keras.training.runfolder import BEST, RunFolder
+from covid_keras.training.runfolder import RunFolder
 from tests.helpers.executions import finish
 from tests.helpers.refusals import refused
 
@@ -43,10 +44,10 @@ def test_a_lost_record_of_the_same_run_loses_nothing(make_run):
 @pytest.mark.parametrize("value", [3, [], "text", None, {"a": [[[]]]}, [{}]])
 def test_a_record_of_other_types_says_how_to_go_on(make_run, key, value):
     run = make_run("run")
-    record = read_json(run.path / "run.json")
+    record = read_record(run.path / "run.json", ())
     if type(record[key]) is type(value) and key not in ("settings", "paper", "profile", "files"):
         pytest.skip("has that type")
-    write_json(run.path / "run.json", record | {key: value})
+    write_record(run.path / "run.json", record | {key: value})
 
     def read() -> None:
         again = RunFolder.open(run.path)
@@ -62,8 +63,8 @@ def test_a_name_that_leads_elsewhere_is_refused(make_run):
         kept = path.read_text()
         key = line.split(":")[0]
         path.write_text("\n".join(line if one.startswith(f"{key}:") else one for one in kept.splitlines()))
-        record = read_json(run.path / "run.json")
-        write_json(run.path / "run.json", record | {"files": record["files"] | {path.name: sha256_of(path)}})
+        record = read_record(run.path / "run.json", ())
+        write_record(run.path / "run.json", record | {"files": record["files"] | {path.name: sha256_of(path)}})
         refused("which does not exist", lambda: RunFolder.open(run.path).protocol)
         path.write_text(kept)
 
@@ -74,8 +75,8 @@ def test_only_a_cache_is_written_outside_the_run(make_run, tmp_path):
     assert is_cache(run.cache)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    record = read_json(run.path / "run.json")
-    write_json(run.path / "run.json", record | {"settings": record["settings"] | {"cache": str(elsewhere)}})
+    record = read_record(run.path / "run.json", ())
+    write_record(run.path / "run.json", record | {"settings": record["settings"] | {"cache": str(elsewhere)}})
     assert RunFolder.open(run.path).cache.is_relative_to(run.path)
 
 
@@ -93,8 +94,8 @@ def test_a_file_changed_behind_its_date_is_noticed(tmp_path, monkeypatch):
 def test_other_images_are_another_run(make_run):
     run = make_run("run")
     same = (run.protocol, run.cohort, lambda: pytest.fail("the divisions are there"), run.settings)
-    changed = read_json(run.path / "run.json")
-    write_json(run.path / "run.json", changed | {"identity": changed["identity"] | {"images": "a"}})
+    changed = read_record(run.path / "run.json", ())
+    write_record(run.path / "run.json", changed | {"identity": changed["identity"] | {"images": "a"}})
     RunFolder.create(run.path, *same, images="a")
     refused("different run.*: images is 'a' there and 'b' here", RunFolder.create, run.path, *same, images="b")
 
@@ -102,12 +103,12 @@ def test_other_images_are_another_run(make_run):
 # --- the state of a training
 
 
-def _trained(folder: Path, identity: str) -> tuple[keras.Model, ResumableTraining]:
+def _trained(folder: Path, identity: str, place: str = "") -> tuple[keras.Model, ResumableTraining]:
     folder.mkdir(exist_ok=True)
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    tracker = ResumableTraining(folder, "val_loss", 5, identity=identity)
+    tracker = ResumableTraining(folder, "val_loss", 5, identity=identity, place=place)
     tracker.set_model(model)
     tracker.on_epoch_end(0, {"val_loss": 1.0})
     return model, tracker
@@ -118,6 +119,13 @@ def test_a_state_of_another_training_is_refused(tmp_path, monkeypatch):
     model, _ = _trained(tmp_path / "a", "one")
     assert ResumableTraining(tmp_path / "a", "val_loss", 5, identity="one").restore(model) == 1
     refused("other settings or images", ResumableTraining(tmp_path / "a", "val_loss", 5, identity="two").restore, model)
+
+
+def test_a_state_of_another_execution_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "WRITE_SHARE", 0.0)
+    model, _ = _trained(tmp_path / "a", "one", "a/repeat0-fold0")
+    other = ResumableTraining(tmp_path / "a", "val_loss", 5, identity="one", place="a/repeat0-fold1")
+    refused("is of the execution a/repeat0-fold0.*--restart a/repeat0-fold1", other.restore, model)
 
 
 def test_damaged_best_weights_are_not_used(tmp_path):

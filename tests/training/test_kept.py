@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from covid_keras.commands.reproduce import restart
-from covid_keras.common.files import read_json, write_json
+from covid_keras.common.files import read_record, write_record
 from covid_keras.data.preparation import PreparedImages
 from covid_keras.data.store import Store
 from covid_keras.inference.run_network import find_run_network
@@ -78,8 +78,8 @@ def test_a_shard_that_reports_could_not_do_without_stays(chained):
 
 
 def test_all_weights_can_be_kept(chained):
-    record = read_json(chained.path / "run.json")
-    write_json(chained.path / "run.json", record | {"settings": record["settings"] | {"keep_weights": True}})
+    record = read_record(chained.path / "run.json")
+    write_record(chained.path / "run.json", record | {"settings": record["settings"] | {"keep_weights": True}})
     run = type(chained).open(chained.path)
     _end_all(run)
     assert len(_kept(run)) == len(run.executions()) == 12

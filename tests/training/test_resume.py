@@ -12,8 +12,8 @@ from keras import layers
 
 from covid_keras.common.errors import UserError
 from covid_keras.training import resume
+from covid_keras.training.executions import BEST
 from covid_keras.training.resume import STATE, ResumableTraining
-from covid_keras.training.runfolder import BEST
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
 Y = keras.utils.to_categorical((X[:, 0] > 0).astype(int), 2)

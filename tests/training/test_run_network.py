@@ -14,7 +14,7 @@ from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
 from covid_keras.evaluation.predictions import read_predictions, score_columns
 from covid_keras.inference.run_network import find_run_network
-from covid_keras.training.runfolder import BEST
+from covid_keras.training.executions import BEST
 from covid_keras.training.schedulers import run_executions
 from tests.helpers.command import fails
 

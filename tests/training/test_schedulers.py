@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import signal
 import sys
 import time
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import keras
+import psutil
 import pytest
 
 from covid_keras.common.errors import UserError
+from covid_keras.training import cluster, schedulers
 from covid_keras.training import execution as executing
-from covid_keras.training import schedulers
 from covid_keras.training.choices import parse_shard
 from covid_keras.training.cluster import Dask
 from covid_keras.training.devices import fresh_state
+from covid_keras.training.runfolder import threads_of
 from covid_keras.training.schedulers import (
     InProcess,
     Processes,
     last_words,
     run_executions,
     take_shard,
-    worker_environment,
 )
+from tests.helpers.refusals import refused
 
 
 @dataclass(frozen=True)
@@ -204,18 +207,12 @@ def test_a_worker_killed_for_memory_names_the_remedy(tmp_path, line, code, short
 
 
 @pytest.mark.parametrize(
-    ("jobs", "given", "threads"), [(1, None, None), (2, None, 4), (3, None, 2), (20, None, 1), (2, "7", 7)]
+    ("jobs", "given", "threads"), [(1, "", 8), (2, "", 4), (3, "", 2), (20, "", 1), (2, "7", 7), (2, "0", 4)]
 )
-def test_workers_share_the_processors(monkeypatch, jobs, given, threads):
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-        if given:
-            monkeypatch.setenv(name, given)
-    found = worker_environment(jobs)
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
-        assert found.get(name) == (None if threads is None else str(threads))
-    assert found["PATH"] == os.environ["PATH"]
+def test_the_threads_of_a_training_are_the_profiles(monkeypatch, jobs, given, threads):
+    monkeypatch.setattr("covid_keras.common.threads.os.cpu_count", lambda: 8)
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", given)
+    assert threads_of(SimpleNamespace(jobs=jobs)) == threads
 
 
 @pytest.mark.parametrize("n", [2, 5])
@@ -255,20 +252,6 @@ class Lost:
         raise self.error
 
 
-class Client:
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        return False
-
-    def submit(self, *arguments, **options):
-        return Lost(self.error)
-
-
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -277,13 +260,8 @@ class Client:
         (UserError("/run", "is not a run folder", "Share the folder"), "/run: is not a run folder. Share the folder"),
     ],
 )
-def test_a_lost_worker_is_one_line(run_of, monkeypatch, error, words):
-    distributed = pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
-    monkeypatch.setattr(distributed, "Client", lambda *arguments, **options: Client(error))
-    monkeypatch.setattr(distributed, "as_completed", iter)
-    with pytest.raises(UserError) as caught:
-        run_executions(run_of("good"), scheduler=Dask("tcp://somewhere:1"))
-    assert str(caught.value).startswith(f"--dask: an execution failed: {words}. ")
+def test_a_lost_worker_is_told(error, words):
+    assert cluster._outcome(Lost(error)) == words
 
 
 @pytest.mark.parametrize(
@@ -303,16 +281,95 @@ def test_no_scheduler_is_one_line(run_of, monkeypatch, address, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.fixture
+def clustered(run_of, monkeypatch):
+    """Return a function that makes a run whose executions a cluster in this process trains in stand-in workers."""
+    pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
+    monkeypatch.setattr(cluster, "worker_command", schedulers.worker_command)
+    monkeypatch.setattr(cluster, "WORKERS_GONE", 0.5)
+    monkeypatch.setattr(cluster, "_LOOK", 0.2)
+
+    def make(*chains: str) -> SimpleNamespace:
+        run = run_of(*chains)
+        executions = {one.name: one for chain in run.chains()[0] for one in chain}
+        opened = SimpleNamespace(execution=lambda system, repeat, fold: executions[system])
+        monkeypatch.setattr(cluster, "RunFolder", SimpleNamespace(open=lambda path: opened))
+        return run
+
+    return make
+
+
+@contextlib.contextmanager
+def dask_cluster(workers: int):
+    """A cluster of threads of this process."""
+    import distributed
+
+    one = {"cls": distributed.Worker, "options": {"nthreads": 1, "dashboard": False}}
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "port": 0}}
+    with distributed.SpecCluster(workers=dict.fromkeys(range(workers), one), scheduler=scheduler) as made:
+        yield made
+
+
+def ended(pid: Path) -> bool:
+    """Whether the process that wrote its number there has ended, within ten seconds."""
+    number = int(pid.read_text())
+    for _ in range(100):
+        if not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 @pytest.mark.slow
-def test_executions_on_a_cluster(run_of, monkeypatch):
-    """A cluster of one thread of this process."""
-    distributed = pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
-    run = run_of("good next", "fails")
-    monkeypatch.setattr("covid_keras.training.cluster.worker_command", schedulers.worker_command)
-    executions = {one.name: one for chain in run.chains()[0] for one in chain}
-    opened = SimpleNamespace(execution=lambda system, repeat, fold: executions[system])
-    monkeypatch.setattr("covid_keras.training.cluster.RunFolder", SimpleNamespace(open=lambda path: opened))
-    with distributed.LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+def test_executions_on_a_cluster(clustered):
+    run = clustered("good next", "fails")
+    with dask_cluster(1) as made:
         with pytest.raises(UserError, match="fails: the weights: are missing"):
-            run_executions(run, scheduler=Dask(cluster.scheduler_address))
-        assert executions["next"].done or run_executions(run_of("good next"), scheduler=Dask(cluster.scheduler_address))
+            run_executions(run, scheduler=Dask(made.scheduler_address))
+        run = clustered("good next")
+        assert all(one.done for one in run_executions(run, scheduler=Dask(made.scheduler_address)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped_by", ["fails", "Ctrl-C"])
+def test_the_other_trainings_of_a_cluster_are_cancelled(clustered, monkeypatch, stopped_by):
+    run = clustered("sleeps", "good" if stopped_by == "Ctrl-C" else stopped_by)
+    pid = run.path / "sleeps" / "pid"
+
+    def interrupt(bar: Bar, n: int) -> None:
+        raise KeyboardInterrupt
+
+    def outcome(future) -> str:
+        while not pid.is_file():
+            time.sleep(0.05)
+        return future.result()
+
+    monkeypatch.setattr(cluster, "_outcome", outcome)
+    if stopped_by == "Ctrl-C":
+        monkeypatch.setattr(Bar, "update", interrupt)
+    with dask_cluster(2) as made:
+        with pytest.raises(KeyboardInterrupt if stopped_by == "Ctrl-C" else UserError):
+            run_executions(run, scheduler=Dask(made.scheduler_address))
+        assert ended(pid), "the cluster goes on training"
+
+
+@pytest.mark.slow
+def test_without_workers_a_run_ends_in_one_line(clustered):
+    with dask_cluster(0) as made:
+        refused("no worker for .*finished executions are kept", run_executions, clustered("good"),
+                scheduler=Dask(made.scheduler_address))  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [CancelledError("scheduler-connection-lost"), ConnectionError(), None])
+def test_a_lost_scheduler_is_one_line(monkeypatch, error):
+    """The futures are cancelled, the scheduler does not answer, or the client reconnects."""
+    pytest.importorskip("distributed", reason="needs covid-keras[cluster]")
+
+    def done(futures) -> set:
+        if error:
+            raise error
+        return set()
+
+    monkeypatch.setattr(cluster, "_done", done)
+    client = SimpleNamespace(status="connecting")
+    refused("--dask tcp://x:1: the scheduler was lost", list, Dask("tcp://x:1")._finished(client, {"future"}))

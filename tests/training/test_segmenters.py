@@ -168,7 +168,7 @@ class Killed(Exception):
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_result(trained, made, tmp_path, monkeypatch):
-    folder, at_end, write = tmp_path / "disc", ResumableTraining.on_epoch_end, segmenters.write_json
+    folder, at_end, write = tmp_path / "disc", ResumableTraining.on_epoch_end, segmenters.write_record
     epochs, rates, there = [], [], {}
 
     def die_at_epoch_2(self, epoch, logs=None):
@@ -184,7 +184,7 @@ def test_a_killed_training_goes_on_to_the_same_result(trained, made, tmp_path, m
         write(path, value)
 
     monkeypatch.setattr(ResumableTraining, "on_epoch_end", die_at_epoch_2)
-    monkeypatch.setattr(segmenters, "write_json", note)
+    monkeypatch.setattr(segmenters, "write_record", note)
     with pytest.raises(Killed):
         _train(folder, *made)
     assert not (folder / "record.json").exists()

@@ -19,8 +19,8 @@ from covid_keras.paper.protocol import OptimizerSettings, TrainingSettings, Unfr
 from covid_keras.paper.registered import load_paper
 from covid_keras.paper.unfreezing import Stage, layers_of, open_stage, stages_of
 from covid_keras.training import resume
+from covid_keras.training.executions import BEST
 from covid_keras.training.resume import ResumableTraining
-from covid_keras.training.runfolder import BEST
 from covid_keras.training.schedulers import epochs_of
 
 GROUPS = (("high_",), ("low_", "stem"))

@@ -19,7 +19,7 @@ from covid_keras.reporting.differences import (
 )
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.wording import number
-from covid_keras.training.runfolder import Execution
+from covid_keras.training.executions import Execution
 from papers.hertel_ensemble.comparisons.names import NETWORKS, TASKS, VALIDATION, short_title, systems_of
 
 # Rows of published.yaml: the accuracy after the epochs with the backbone frozen, and the claimed fall.
