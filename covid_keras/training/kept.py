@@ -18,7 +18,7 @@ STATE = "state.npz"
 def remove_spent(execution: Execution) -> None:
     """Remove what nobody reads any more of an execution that was just finished, and of those that it builds on."""
     (execution.folder / STATE).unlink(missing_ok=True)
-    if execution.run.settings.get("keep_weights"):
+    if not execution.repeat or execution.run.settings.get("keep_weights"):
         return
     if _has_stand_in(execution) and (inputs := vars(execution).get("inputs")) and inputs.own:
         for path in inputs.prepared.paths:

@@ -77,6 +77,12 @@ def test_a_shard_that_reports_could_not_do_without_stays(chained):
     assert len(_kept(chained)) == 3, "the first repeat is trained elsewhere"
 
 
+def test_what_does_without_an_unfinished_system_below_ends_all_the_same(chained):
+    _end(chained.execution("pair", 0, 0))
+    _end(chained.execution("pair", 1, 0))
+    assert ("pair", 0, 0) in _kept(chained)
+
+
 def test_all_weights_can_be_kept(chained):
     record = read_record(chained.path / "run.json")
     write_record(chained.path / "run.json", record | {"settings": record["settings"] | {"keep_weights": True}})
