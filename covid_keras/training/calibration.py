@@ -25,13 +25,14 @@ from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.registered import load_paper
 from covid_keras.paper.systems import Trained
 from covid_keras.training.segmenter_runs import SegmentingPaper
+from covid_keras.training.worker import die_with_parent
 from covid_keras.training.workload import Work
 
 if TYPE_CHECKING:
     import keras
 
 LONG, ENDLESS = 1.5, 8.0  # seconds of a step from which on batches do not grow; even if it is the first
-ROUNDS = 3
+ROUNDS = 2
 _EVALUATION = 1.5  # tracing the evaluation too, as a multiple of tracing the step
 _SHARE = 0.3  # smallest share of a step that grows with the batch; less is noise of the clock
 
@@ -106,6 +107,7 @@ def calibrate(protocol: Protocol, names: Sequence[str], precision: str = "float3
 
 
 def _calibrate(protocol: Protocol, names: Sequence[str], precision: str) -> Calibration:
+    die_with_parent()
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import_tensorflow()
@@ -309,8 +311,9 @@ class _Timer:
             batch = min(2 * batch, subject.batch)
 
     def _best(self, run: Callable[[], Any]) -> float:
-        """Return the smallest of a few times, the first of which prepares the others; a long run is not repeated."""
+        """Return the smallest of a few times; a long run is not repeated. The first run prepares the others."""
         times: list[float] = []
+        self._timed(run)
         while len(times) < ROUNDS and min(times, default=0.0) < LONG:
             times.append(self._timed(run)[0])
         return min(times)
