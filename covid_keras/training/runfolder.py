@@ -36,7 +36,7 @@ from covid_keras.paper.grading import Used
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import RETIRED, Protocol, resolved
 from covid_keras.paper.registered import load_paper
-from covid_keras.training.executions import Execution
+from covid_keras.training.executions import EXECUTIONS, Execution
 from covid_keras.training.records import RunRecord, checked_record, first_difference
 
 _log = logging.getLogger(__name__)
@@ -176,7 +176,8 @@ class RunFolder:
         except OSError as error:
             raise UserError(path, f"cannot be read ({error.strerror})", "Check the path") from error
         if not there:
-            raise UserError(path, f"is not a run folder (no {RECORD})", "Give the --out of `covid-keras reproduce`")
+            remedy = REMAKE if (run.path / EXECUTIONS).is_dir() else "Give the --out of `covid-keras reproduce`"
+            raise UserError(path, f"is not a run folder (no {RECORD})", remedy)
         _ = run.record  # raises for a broken record
         return run
 
