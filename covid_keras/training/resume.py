@@ -193,6 +193,8 @@ class ResumableTraining(keras.callbacks.Callback):
                 f"the training diverged: {self.monitor} was never finite",
                 "Lower the learning rate in the protocol",
             )
+        if not (self.folder / BEST).is_file():
+            raise UserError(self.folder / BEST, "is missing", self._again)
         require_intact(self.folder / BEST, self.best_sha256, self._again)
         with _without_optimizers(model):
             model.load_weights(self.folder / BEST)

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 import time
@@ -29,7 +30,7 @@ from covid_keras.common.files import read_record, write_json, write_record  # no
 from covid_keras.reporting.results import Results, results_json  # noqa: E402
 from covid_keras.training import resume  # noqa: E402
 from covid_keras.training.runfolder import RunFolder  # noqa: E402
-from covid_keras.training.schedulers import Processes, Scheduler, run_executions  # noqa: E402
+from covid_keras.training.schedulers import ImageBar, Processes, Scheduler, run_executions  # noqa: E402
 
 RUNS, KILLS = 4, 3
 REMEDY = re.compile(r"--restart \S+|Restore it|Choose another --out|Give the same|Delete")
@@ -46,10 +47,13 @@ class Campaign:
         self.template, self.other, self.folder = RunFolder.open(run), other, folder
         self.random, self.counts, self.failures = random.Random(7), Counter(), []
         resume.WRITE_SHARE = 0.0  # a state after each epoch
-        self.whole = self.begin("whole")
+        self.whole, self.interrupted = self.begin("whole"), self.begin("interrupted")
         started = time.monotonic()
         assert self.attempt(self.train(self.whole)) == (0, "")
         self.seconds = time.monotonic() - started
+        self.attempt(self.train(self.interrupted, dies=(1, 2)))
+        self.earlier = self.begin("earlier")
+        self.attempt(self.train(self.earlier, dies=(0, 2)))
         self.expected = self.results(self.whole)
 
     # ------------------------------------------------------------------------------------------------ trainings
@@ -69,11 +73,13 @@ class Campaign:
         return RunFolder.create(path, one.protocol, one.cohort, lambda: ({"": one.splits}, no_pairs), settings)
 
     def train(
-        self, path: Path, shard: tuple[int, int] = (1, 1), scheduler: Scheduler | None = None
+        self, path: Path, shard: tuple[int, int] = (1, 1), scheduler: Scheduler | None = None, dies: tuple = ()
     ) -> Callable[[], Any]:
-        """Return what a child does: continue the run."""
+        """Return what a child does: continue the run; with `dies`, until the end of an epoch of a fold."""
 
         def work() -> None:
+            if dies:
+                ImageBar.tell = functools.partialmethod(_dying, ImageBar.tell, dies)
             run_executions(self.open(path), shard, scheduler)
 
         return work
@@ -150,6 +156,18 @@ class Campaign:
 
     # ------------------------------------------------------------------------------------------------ damage
 
+    def damage_interrupted(self) -> None:
+        """Damage each file of an interrupted run, go on with it, and read it as the report does that follows."""
+        for file in files_of(self.interrupted):
+            for kind in KINDS:
+                path = self.folder / "damaged"
+                shutil.rmtree(path, ignore_errors=True)
+                shutil.copytree(self.interrupted, path)
+                if self.damage(path / file, self.interrupted / file, kind):
+                    status, said = self.attempt(lambda path=path: (self.train(path)(), self.read(path)))
+                    same = status == 0 and self.results(path) == self.expected
+                    self.note("interrupted", file, kind, said if status == 2 else "", same, (status, said))
+
     def damage_finished(self) -> None:
         """Damage each file of a finished run, and read it as a report does."""
         before = self.read(self.whole)
@@ -209,7 +227,8 @@ class Campaign:
         """Return the same file of another execution, image or run."""
         if path.parent.name.startswith("repeat"):
             fold = "repeat0-fold0" if path.parent.name == "repeat0-fold1" else "repeat0-fold1"
-            return self.whole / "executions" / path.parent.parent.name / fold / path.name
+            run = self.earlier if path.name == "state.npz" else self.whole
+            return run / "executions" / path.parent.parent.name / fold / path.name
         own = self.other / path.name
         return own if own.is_file() else path
 
@@ -219,6 +238,13 @@ class Campaign:
             self.counts[f"{what}: {'harmless' if harmless else 'noticed'}"] += 1
         else:
             self.failures.append([f"{what} {file}", kind, seen])
+
+
+def _dying(self: ImageBar, tell: Any, dies: tuple[int, int], execution: Any, epoch: int, values: Any) -> None:
+    """In place of `ImageBar.tell`: killed at the end of an epoch of a fold."""
+    if (execution.fold, epoch) == dies:
+        os.kill(os.getpid(), signal.SIGKILL)
+    tell(self, execution, epoch, values)
 
 
 def files_of(path: Path) -> Iterator[Path]:
@@ -234,6 +260,7 @@ def main(run: str, other: str, folder: str) -> None:
     campaign = Campaign(Path(run), Path(other), Path(folder))
     campaign.kill()
     campaign.kill_parallel()
+    campaign.damage_interrupted()
     campaign.damage_finished()
     print(json.dumps({"counts": campaign.counts, "failures": campaign.failures}))
 

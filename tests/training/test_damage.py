@@ -24,4 +24,5 @@ def test_killed_runs_end_in_the_same_bytes_and_no_damaged_byte_is_used(make_run,
     assert not found["failures"], json.dumps(found["failures"], indent=1)
     for what in ("killed", "jobs killed", "dask killed"):
         assert found["counts"].get(what), what
-    assert found["counts"]["finished: noticed"] > 10
+    for what in ("interrupted", "finished"):
+        assert found["counts"][f"{what}: noticed"] > 10, what
