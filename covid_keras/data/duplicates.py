@@ -247,7 +247,8 @@ class _Pictures:
             try:
                 return self._hash(number)
             except UserError as error:
-                if not skip:
+                # A full cache is not the image's fault.
+                if not skip or Path(error.subject) != Path(self._paths[number]):
                     raise
                 wrong[number] = error.problem
                 return None

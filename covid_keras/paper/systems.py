@@ -344,7 +344,8 @@ class Trained(System):
     def network(self, execution: Execution) -> keras.Model:
         path = execution.weights
         if not path.is_file():
-            raise UserError(path, "is missing", f"Restore it, or train again with --restart {execution.address}")
+            again = f"--restart {execution.address} --keep-weights"  # else those of later repeats are removed
+            raise UserError(path, "is missing", f"Restore it, or train again with {again}")
         recorded = execution.details.get("weights_sha256", "")
         require_intact(path, recorded, f"Restore it, or train again with --restart {execution.address}")
         model = self.build(execution.protocol.without_weights(), execution.classes)

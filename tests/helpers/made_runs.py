@@ -166,7 +166,7 @@ def predicted(execution: Execution, seed: int, right: Mapping[str, float] | None
     first, second = execution.scored
     rng = np.random.default_rng([seed + ord(execution.system.name[0]), execution.repeat, execution.fold])
     table, part = execution.system.labelled(execution.cohort).table, execution.part
-    rows = np.flatnonzero(np.isin(part, ("validation", "test")) & table["label"].isin((first, second)))
+    rows = np.flatnonzero(np.isin(part, execution.system.parts) & table["label"].isin((first, second)))
     table = table.iloc[rows]
     score = np.clip(rng.normal(np.where(table["label"] == second, 0.6, 0.4), 0.2), 0, 1).astype(np.float32)
     if right:

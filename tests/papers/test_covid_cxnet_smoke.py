@@ -68,11 +68,13 @@ def test_the_report_shows_seeds_leak_and_the_papers_matrices(smoke):
 
 
 def test_weights_of_a_seed_are_written_as_one_file(run, tmp_path):
-    words = export_weights(run.path, "base_v2", tmp_path / "base.h5", repeat=1)
-    assert "base_v2 repeat 2 fold 1" in words
+    words = export_weights(run.path, "base_v2", tmp_path / "base.h5")
+    assert "base_v2 repeat 1 fold 1" in words
     assert (tmp_path / "base.h5").stat().st_size in {int(words.rsplit(" ", 1)[1])}
     with pytest.raises(UserError, match="base_v1_external"):
         export_weights(run.path, "base_v1_external", tmp_path / "none.h5")
+    with pytest.raises(UserError, match="--keep-weights"):
+        export_weights(run.path, "base_v2", tmp_path / "second.h5", repeat=1)
     with pytest.raises(UserError, match="base_v2 repeat 8"):
         export_weights(run.path, "base_v2", tmp_path / "none.h5", repeat=7)
     assert not (tmp_path / "none.h5").exists()

@@ -62,10 +62,10 @@ def test_a_division_that_was_edited_is_refused(hooks_run, make_run, uneven_cohor
     path = run.path / "splits-small.csv"
     path.write_text(path.read_text().replace("train", "test", 1))
     edited = RunFolder.open(run.path)
-    with pytest.raises(UserError, match=r"splits-small\.csv: was changed since it was written"):
+    with pytest.raises(UserError, match=r"splits-small\.csv: was changed after the run began"):
         _part(edited, "ill")
     _part(edited, "a")  # whose division it is not
-    with pytest.raises(UserError, match=r"splits-small\.csv: was changed since it was written"):
+    with pytest.raises(UserError, match=r"splits-small\.csv: was changed after the run began"):
         make_run("run", "hooks", uneven_cohort, systems=ALL)
 
 

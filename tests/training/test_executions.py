@@ -44,7 +44,7 @@ def _train_here(execution: Execution) -> None:
 
 def test_killed_and_resumed_gives_the_same_predictions(make_run):
     whole, killed = make_run("whole"), make_run("killed")
-    _train_here(whole.execution("a", 0, 0))
+    assert _start(whole, 0).wait() == 0
     process = _start(killed, 0)
     for line in process.stdout:
         if line.startswith("@progress") and '"epoch": 2' in line:
@@ -186,7 +186,7 @@ def test_fresh_processes_give_the_predictions_of_one_process(make_run, third_coh
 
 def test_a_planned_training_is_resumed_with_the_batches_it_would_have_had(make_run, third_cohort):
     whole, killed = (make_run(name, "further", third_cohort, systems=["three"]) for name in ("whole", "killed"))
-    _train_here(whole.execution("three", 0, 0))
+    assert _start(whole, 0, "three").wait() == 0
     process = _start(killed, 0, "three")
     for line in process.stdout:
         if line.startswith("@progress") and '"epoch": 2' in line:
