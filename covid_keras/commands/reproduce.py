@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,12 @@ def add_parser(commands: Commands) -> None:
         "  covid-keras reproduce tabik --set 'systems=[fucitnet]' --set options.cit.lambda_=0.05 --out runs/lambda\n"
         "  covid-keras reproduce head_to_head --data ~/radiographs --external covidgr --out runs/head-to-head\n",
     )
+    _add_what(parser)
+    _add_how(parser)
+
+
+def _add_what(parser: ArgumentParser) -> None:
+    """Add the options that decide what is trained, on which images."""
     add = parser.add_argument
     add("paper", metavar="PAPER", help="paper or its first author (see `covid-keras papers`)")
     add_data(parser)
@@ -50,6 +56,11 @@ def add_parser(commands: Commands) -> None:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
     text = "further collection to test on (head_to_head)"
     add("--external", metavar="NAME", help=text)
+
+
+def _add_how(parser: ArgumentParser) -> None:
+    """Add the options that decide how the executions are trained."""
+    add = parser.add_argument
     add("--strategy", default="auto", metavar="S", help="device: auto, one, mirrored or tpu (default: auto)")
     text = "float32 (default; for reported results), bf16 or fp16"
     add("--precision", default="float32", metavar="F", help=text)

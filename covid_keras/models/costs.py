@@ -138,9 +138,14 @@ def training_memory(
         through = through or bool(network.trainable_weights)
     weights = {id(one): one for network, _ in passes or [(model, 1)] for one in network.weights}
     gradients = sum(map(_bytes, model.trainable_variables)) * (2 if accumulates else 1)
+    fixed = sum(map(_bytes, weights.values())) + gradients + optimizer_bytes(model)
+    return batch * (outputs + _GRADIENTS * largest) + fixed
+
+
+def optimizer_bytes(model: keras.Model) -> int:
+    """Return the bytes of the variables of a compiled network's optimisers."""
     optimizers = [model.optimizer, *getattr(model, "extra_optimizers", ())]
-    slots = sum(_bytes(one) for optimizer in optimizers for one in optimizer.variables)
-    return batch * (outputs + _GRADIENTS * largest) + sum(map(_bytes, weights.values())) + gradients + slots
+    return sum(_bytes(one) for optimizer in optimizers for one in optimizer.variables)
 
 
 def _outputs(model: keras.Model, through: bool) -> tuple[int, int]:

@@ -7,11 +7,9 @@ change: seconds are then those of one core.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +22,8 @@ from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.registered import load_paper
 from covid_keras.paper.systems import Trained
+from covid_keras.training.apart import call_apart
 from covid_keras.training.segmenter_runs import SegmentingPaper
-from covid_keras.training.worker import die_with_parent
 from covid_keras.training.workload import Work
 
 if TYPE_CHECKING:
@@ -102,12 +100,10 @@ class Calibration:
 
 def calibrate(protocol: Protocol, names: Sequence[str], precision: str = "float32") -> Calibration:
     """Time the networks of the named systems and segmenters, in a process that then leaves the device."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_calibrate, protocol, tuple(names), precision).result()
+    return call_apart("timing networks", _calibrate, protocol, tuple(names), precision)
 
 
 def _calibrate(protocol: Protocol, names: Sequence[str], precision: str) -> Calibration:
-    die_with_parent()
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import_tensorflow()
@@ -264,7 +260,7 @@ class _Timer:
         return self.known[subject.key]
 
     def _measured(self, subject: Subject) -> Speed:
-        from covid_keras.models.costs import training_memory
+        from covid_keras.models.costs import optimizer_bytes, training_memory
 
         model = subject.model
 
@@ -275,8 +271,6 @@ class _Timer:
         step, image = fitted(steps)
         forward, augmenting = self._per_image(subject, steps[-1][0])
         weights = sum(network.count_params() for network, _ in subject.passes) * 4
-        optimizers = [model.optimizer, *getattr(model, "extra_optimizers", ())]
-        slots = sum(variable.value.shape.num_elements() * 4 for one in optimizers for variable in one.variables)
         return Speed(
             start=_EVALUATION * start,
             step=step,
@@ -286,7 +280,7 @@ class _Timer:
             memory=memory(subject.piece or subject.batch),
             per_image=memory(2) - memory(1),
             weights=weights,
-            state=weights + slots,
+            state=weights + optimizer_bytes(model),
         )
 
     def _steps(self, subject: Subject) -> tuple[float, list[tuple[int, float]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,17 +100,3 @@ def disk_bytes(paper: Paper, protocol: Protocol, work: list[Work], calibration: 
     )
     state = max((calibration.speeds[one.name].state for one in work), default=0) * protocol.jobs
     return sum(prepared.values()) + pairs + kept + state
-
-
-def relative_errors(estimated: Mapping[str, float], recorded: Mapping[str, float]) -> dict[str, float]:
-    """Return estimated / recorded - 1 of each name in both, for estimates of another machine than the records.
-
-    The estimates are scaled by one factor, so that the geometric mean of the quotients is 1.
-
-    >>> {name: round(error, 2) for name, error in relative_errors({"a": 2, "b": 8}, {"a": 10, "b": 10}).items()}
-    {'a': -0.5, 'b': 1.0}
-    """
-    names = [name for name in estimated if recorded.get(name)]
-    quotients = {name: estimated[name] / recorded[name] for name in names}
-    scale = float(np.exp(np.mean(np.log(list(quotients.values()))))) if quotients else 1.0
-    return {name: quotient / scale - 1 for name, quotient in quotients.items()}

@@ -29,12 +29,10 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
-class ExecutionRecord:
-    """What every `execution.json` holds."""
+class TrainingRecord:
+    """What the record of every training holds."""
 
-    predictions_sha256: str
     seconds: NotNegative
-    epochs: CountOrZero
     best_epoch: int
     versions: dict[str, Any]
     machine: dict[str, Any]
@@ -43,20 +41,22 @@ class ExecutionRecord:
 
 
 @dataclass(frozen=True)
-class SegmenterRecord:
+class ExecutionRecord(TrainingRecord):
+    """What every `execution.json` holds."""
+
+    predictions_sha256: str
+    epochs: CountOrZero
+
+
+@dataclass(frozen=True)
+class SegmenterRecord(TrainingRecord):
     """What the record of every trained segmenter holds."""
 
     name: str
     settings: dict[str, Any]
     parameters: Count
-    seconds: NotNegative
-    best_epoch: int
     overlap: dict[str, dict[str, Any]]
     weights_sha256: str
-    versions: dict[str, Any]
-    machine: dict[str, Any]
-    device: dict[str, Any]
-    revision: str
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from covid_keras.commands import reproduce
 from covid_keras.commands.main import make_parser
 from covid_keras.training import estimate
 from covid_keras.training.calibration import Calibration, Speed, fitted
-from covid_keras.training.estimate import GIB, Estimate, relative_errors
+from covid_keras.training.estimate import GIB, Estimate
 from covid_keras.training.workload import Work
 
 SPEED = Speed(
@@ -49,12 +49,6 @@ def test_larger_batches_follow_a_line_and_noise_does_not_turn_it():
     assert fitted([(1, 0.4)]) == (0.0, 0.4)
     step, image = fitted([(4, 1.0), (8, 0.8)])
     assert step >= 0 < image
-
-
-def test_errors_are_relative_to_records_of_another_machine():
-    errors = relative_errors({"a": 10.0, "b": 30.0, "gone": 1.0}, {"a": 2.0, "b": 6.0, "other": 1.0})
-    assert errors == {"a": pytest.approx(0), "b": pytest.approx(0)}
-    assert relative_errors({}, {}) == {}
 
 
 @pytest.mark.parametrize("paper", ["tabik", "haghanifar", "arias", "hertel"])
