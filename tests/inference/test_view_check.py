@@ -279,10 +279,11 @@ def test_real_pictures_without_the_view_network(segmenter, real_data):
     network = Answer(0.0)
     frontal = _cohen(real_data, lambda row: row["view"] in ("PA", "AP", "AP Supine"))[::60]
     frontal += sorted((real_data / "nih-chestxray14-subset" / "No_findings").glob("*.jpg"))[::80]
-    assert len(frontal) >= 12
+    frontal += sorted((real_data / "MontgomerySet" / "CXR_png").glob("*"))[::12]  # lungs as black as in a CT slice
+    assert len(frontal) >= 24
     assert not _refused(frontal, network, segmenter)
-    slices = _cohen(real_data, lambda row: row["modality"] == "CT")[::6]
-    assert len(_refused(slices, network, segmenter)) >= 0.7 * len(slices) > 0
+    slices = _cohen(real_data, lambda row: row["modality"] == "CT")
+    assert len(_refused(slices, network, segmenter)) >= 0.5 * len(slices) > 0
     lateral = _cohen(real_data, lambda row: row["view"] == "L")[::8]
     assert lateral
     assert _refused(lateral, network, segmenter) == lateral
