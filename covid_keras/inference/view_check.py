@@ -26,12 +26,14 @@ pictures of skimage, scikit-learn and matplotlib, made grey      30      30
 parts cut out of these at random, made grey                     174     178
 =========================================================== ======= =======
 
-15 of 3204 frontal radiographs (0.5 %) are refused, and 23 of 57 CT slices pass. The limits were chosen on these pictures,
-to refuse at most 1 % of the frontal ones of each collection. On film with high contrast, as Montgomery's, lungs are as
-black as in most CT slices, so that a limit of darkness that refuses more of these refuses such radiographs too. Colour is
-not in the table, since all radiographs are grey; 13 of the 14 coloured pictures exceed its limit. Of 99 frontal
-radiographs of the first three collections, 95 were refused when rotated by 90 degrees, 95 as negatives, 57 upside down
-and 21 in a black margin that leaves them 42 % of the picture. Other parts of the body were not tested.
+15 of 3204 frontal radiographs (0.5 %) are refused, and 23 of 57 CT slices pass. The limits were chosen on these
+pictures, to refuse at most 1 % of the frontal ones of each collection. In radiographs of high contrast, as
+Montgomery's, lungs are as black as in most CT slices: a limit of darkness that refuses more slices refuses such
+radiographs too.
+
+Colour is not in the table, since all radiographs are grey; 13 of the 14 coloured pictures exceed its limit. Of 99
+frontal radiographs of the first three collections, 95 were refused when rotated by 90 degrees, 95 as negatives, 57
+upside down and 21 in a black margin that leaves them 42 % of the picture. Other parts of the body were not tested.
 """
 
 from __future__ import annotations
