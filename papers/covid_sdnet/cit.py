@@ -15,70 +15,31 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.settings import Positive
 from covid_keras.models.pieces import add_pieces
 from papers.covid_sdnet.cit_losses import as_batch, class_means, cross_entropy, distances, total_variation
+from papers.covid_sdnet.settings import CitOptions
 
-# The weights of the cross-entropy that the authors' code tries.
-LAMBDA_GRID = (1.0, 0.5, 0.1, 0.075, 0.05, 0.025, 0.01, 0.0075, 0.005, 0.0025, 0.001, 0.00075, 0.0005)
 # In the alphabetical order of the authors' folders.
 CLASSES = ("N", "P")
+# Factor of the classifier's learning rate at each step.
+_GAMMA = 0.1
 # PyTorch's default, as in the authors' code; that of Keras is 1e-7.
 _ADAM_EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
-class CiTSettings:
-    """Settings of a class-inherent transformation network.
+class CiTSettings(CitOptions):
+    """Settings of a training: the options, and the classifier's learning rate (see the function `classifier_rate`)."""
 
-    Attributes
-    ----------
-    lambda_ : float
-        Weight of a generator's cross-entropy (equation 1); see LAMBDA_GRID.
-    perceptual : float
-        Weight of the perceptual distance (equation 1).
-    total_variation : float
-        Weight of the total variation: absent from the paper, 2e-8 in the authors' code.
-    generator_rate, generator_decay : float
-        Learning rate of the generators' Adam, and the factor of the L2 penalty that is added to their gradients.
-    classifier_rate, classifier_step, classifier_gamma : float, int, float
-        Learning rate of the classifier, multiplied by gamma every `step` epochs (see `classifier_rate`).
-    filters : int
-        Number of filters in the generators.
-
-    Raises
-    ------
-    UserError
-        If a value is out of range.
-    """
-
-    lambda_: float = 0.00075
-    perceptual: float = 0.006
-    total_variation: float = 0.0
-    generator_rate: float = 1e-4
-    generator_decay: float = 1e-4
-    classifier_rate: float = 1e-3
-    classifier_step: int = 5
-    classifier_gamma: float = 0.1
-    filters: int = 64
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(field.default, int):
-                good, wanted = value >= 1 and value == int(value), "a whole number above 0"
-            elif field.name in ("generator_rate", "classifier_rate", "classifier_gamma"):
-                good, wanted = value > 0, "above 0"
-            else:
-                good, wanted = value >= 0, "at least 0"
-            if not (good and math.isfinite(value)):
-                raise UserError(field.name, f"is {value}", f"It must be {wanted}")
+    classifier_rate: Positive = 1e-3
 
 
 def classifier_rate(settings: CiTSettings, epoch: int) -> float:
@@ -87,7 +48,7 @@ def classifier_rate(settings: CiTSettings, epoch: int) -> float:
     The authors' schedule steps at the start of an epoch, so the first rate lasts one epoch less than the others: four
     epochs with a step of 5.
     """
-    return settings.classifier_rate * settings.classifier_gamma ** ((epoch + 1) // settings.classifier_step)
+    return settings.classifier_rate * _GAMMA ** ((epoch + 1) // settings.classifier_step)
 
 
 def rate_callback(settings: CiTSettings) -> keras.callbacks.Callback:
@@ -188,7 +149,7 @@ class CiTNetwork(keras.Model):
         Parameters
         ----------
         settings : CiTSettings
-            All are used except `filters`.
+            All are used except those of the parts: `size`, `filters` and `frozen`.
         class_weights : sequence of float, optional
             In class order. Default: all 1.
         jit_compile : bool

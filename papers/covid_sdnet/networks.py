@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from covid_keras.common.errors import UserError
@@ -83,17 +84,8 @@ def cit_settings(options: Options, training: TrainingSettings, perceptual: bool)
     """Return the settings of the transformation network's training."""
     from papers.covid_sdnet.cit import CiTSettings
 
-    cit = options.cit
-    return CiTSettings(
-        lambda_=cit.lambda_,
-        perceptual=cit.perceptual if perceptual else 0.0,
-        total_variation=cit.total_variation,
-        generator_rate=cit.generator_rate,
-        generator_decay=cit.generator_decay,
-        classifier_rate=training.optimizer.learning_rate,
-        classifier_step=cit.classifier_step,
-        filters=cit.filters,
-    )
+    settings = CiTSettings(**vars(options.cit), classifier_rate=training.optimizer.learning_rate)
+    return settings if perceptual else replace(settings, perceptual=0.0)
 
 
 def build_covid_caps_retrained(protocol: Protocol, classes: tuple[str, ...]) -> keras.Model:

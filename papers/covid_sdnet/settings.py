@@ -11,7 +11,7 @@ from covid_keras.paper.protocol import options_reader
 
 @dataclass(frozen=True)
 class CitOptions:
-    """The class-inherent transformation network (FuCiTNet); see `papers.covid_sdnet.cit.CiTSettings`.
+    """The class-inherent transformation network (FuCiTNet).
 
     Attributes
     ----------
@@ -19,10 +19,15 @@ class CitOptions:
         Height and width of its images. Default: the protocol's size.
     filters : int
         Filters of the generators; 64 in the authors' code.
-    lambda_, perceptual, total_variation : float
-        Weights of the cross-entropy, of the VGG-16 loss and of the total variation in a generator's loss.
+    lambda_ : float
+        Weight of a generator's cross-entropy (equation 1). The authors' code tries 1, 0.5, 0.1, 0.075, 0.05, 0.025,
+        0.01, ... down to 0.0005.
+    perceptual : float
+        Weight of the perceptual distance, of features of VGG-16 (equation 1).
+    total_variation : float
+        Weight of the total variation: absent from the paper, 2e-8 in the authors' code.
     generator_rate, generator_decay : float
-        Learning rate and weight decay of the generators' Adam.
+        Learning rate of the generators' Adam, and the factor of the L2 penalty that is added to their gradients.
     classifier_step : int
         Epochs after which the classifier's learning rate is divided by ten.
     frozen : bool

@@ -13,10 +13,10 @@ from keras import layers
 from tensorflow.python.framework.config import disable_op_determinism
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.settings import build
 from covid_keras.models.pieces import train_in_pieces
 from covid_keras.training.resume import ResumableTraining
 from papers.covid_sdnet.cit import (
-    LAMBDA_GRID,
     CiTNetwork,
     CiTSettings,
     classifier_rate,
@@ -25,6 +25,7 @@ from papers.covid_sdnet.cit import (
 from papers.covid_sdnet.cit_losses import build_perceptual, total_variation
 from papers.covid_sdnet.fusion import fuse_logits
 from papers.covid_sdnet.generator import build_generator
+from papers.covid_sdnet.settings import CitOptions
 
 SIDE = 12
 # Large weights, so that no term hides in another's rounding.
@@ -337,11 +338,10 @@ def test_classifier_rate_steps_at_the_start_of_an_epoch():
 
 
 def test_settings_and_parts_that_do_not_fit_are_refused():
-    assert CiTSettings().lambda_ in LAMBDA_GRID
     wrong = {"lambda_": -1.0, "generator_rate": 0.0, "classifier_step": 0, "filters": 2.5, "perceptual": float("nan")}
     for name, value in wrong.items():
         with pytest.raises(UserError, match=name):
-            CiTSettings(**{name: value})
+            build(CitOptions, {name: value}, "protocol.yaml", "options.cit")
     generators = tiny_network().generators
     with pytest.raises(UserError, match="perceptual"):
         CiTNetwork(generators, tiny_classifier()).compile_cit(HEAVY)
