@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import numpy as np
 
 from covid_keras.common.files import fingerprint
 from covid_keras.common.progress import progress
@@ -61,28 +64,29 @@ def segment_cohort(
     found = progress(bounded_map(store.find, keys), "checking masks", len(keys))
     empty = {i: entry.mark for i, entry in enumerate(found) if entry is not None}
     missing = [i for i in range(len(keys)) if i not in empty]
-    groups = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
-    with ThreadPoolExecutor() as pool:
-        # In batches, to limit the memory.
-        for group in progress(groups, "marking lungs", len(groups), "batch"):
-            images = list(pool.map(lambda i: read_image(paths[i]), group))
-            for i, mask in zip(group, segmenter.masks(images), strict=True):
-                empty[i] = not bool(mask.any())
-                store.put(keys[i], encode_png(mask), empty[i])
+    for i, mask in _segmented(paths, missing, segmenter):
+        empty[i] = not bool(mask.any())
+        store.put(keys[i], encode_png(mask), empty[i])
     empty_ids = [name for i, name in enumerate(cohort.table["image_id"]) if empty[i]]
     table = cohort.table.assign(mask_path=[str(store.path(key)) for key in keys])
-    facts = {
-        "images": len(cohort),
-        "computed": len(missing),
-        "empty": len(empty_ids),
-        "empty_ids": empty_ids,
-        "weights_sha256": segmenter.entry.sha256,
-        "threshold": segmenter.threshold,
-    }
+    facts = {"images": len(cohort), "computed": len(missing), "empty": len(empty_ids), "empty_ids": empty_ids}
+    return Cohort(table, cohort.classes, cohort.name), facts | _facts_of(segmenter)
+
+
+def _segmented(
+    paths: Sequence[str], places: Sequence[int], segmenter: LungSegmenter
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the mask of the radiograph at each place, in batches, to limit the memory."""
+    groups = [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
+    with ThreadPoolExecutor() as pool:
+        for group in progress(groups, "marking lungs", len(groups), "batch"):
+            images = list(pool.map(lambda i: read_image(paths[i]), group))
+            yield from zip(group, segmenter.masks(images), strict=True)
+
+
+def _facts_of(segmenter: LungSegmenter) -> dict[str, object]:
+    facts: dict[str, object] = {"weights_sha256": segmenter.entry.sha256, "threshold": segmenter.threshold}
     if segmenter.mode != "shipped":
         facts["mode"] = segmenter.mode
-    if segmenter.entry.ships:
-        facts["lungs"] = segmenter.lungs
-    else:
-        facts["by"] = segmenter.entry.title
-    return Cohort(table, cohort.classes, cohort.name), facts
+    own = {"lungs": segmenter.lungs} if segmenter.entry.ships else {"by": segmenter.entry.title}
+    return facts | own

@@ -155,9 +155,7 @@ def _draw_roc(
     grid = np.linspace(0, 1, 201)
     curves, areas = [], []
     for labels, scores in executions:
-        if len(np.unique(labels)) != 2:
-            raise ValueError(f"an execution of {name!r} has one class only, so its ROC curve is undefined")
-        false_positive, true_positive, _ = roc_curve(labels, scores)
+        false_positive, true_positive = _roc(name, labels, scores)
         areas.append(auc(false_positive, true_positive))
         curves.append(np.interp(grid, false_positive, true_positive))
         if alone and 1 < len(executions) <= THIN_CURVES:
@@ -184,6 +182,14 @@ def _draw_roc(
         spread = np.std(curves, axis=0, ddof=1)
         low, high = np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1)
         axes.fill_between(grid, low, high, color=style.colour, alpha=0.15, linewidth=0)
+
+
+def _roc(name: str, labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the false and true positive rates of an execution at every threshold."""
+    if len(np.unique(labels)) != 2:
+        raise ValueError(f"an execution of {name!r} has one class only, so its ROC curve is undefined")
+    false_positive, true_positive, _ = roc_curve(labels, scores)
+    return false_positive, true_positive
 
 
 @report_style()
