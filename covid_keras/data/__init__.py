@@ -15,7 +15,8 @@ _NAMES = {
     "download": ("safe_unpack",),
     "phantom": ("phantom_image", "make_phantom"),
     "sources": ("SOURCES", "get_source", "load_source", "check_source"),
-    "preparation": ("Preparation", "PreparedImages", "prepare_image", "prepare_cohort"),
+    "preparation": ("Preparation",),
+    "prepared_images": ("PreparedImages", "prepare_image", "prepare_cohort"),
     "scalings": ("samplewise_standardize",),
     # These two import TensorFlow.
     "augment": ("Augmentation", "augment_batch"),

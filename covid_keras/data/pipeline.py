@@ -10,13 +10,14 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.augment import Augmentation, augment_batch, check_seed, sample_key
-from covid_keras.data.preparation import PreparedImages
+from covid_keras.data.prepared_images import PreparedImages
 
 # Pixels (uint8) of up to this size are kept in memory by default.
 MEMORY_LIMIT = 256 * 2**20
@@ -106,10 +107,7 @@ def make_dataset(
     if plan is not None:
         plan = _checked_plan(plan, indices.size, epochs, training)
     check_seed(seed)
-    if augmentation is not None and not training:
-        raise ValueError("augmentation requires training=True")
-    if not 0 <= start_epoch < epochs:
-        raise ValueError(f"start_epoch must lie in 0..{epochs - 1}, got {start_epoch}")
+    _check_training(training, augmentation, start_epoch, epochs)
     places = _Places(indices.size, batch_size, seed, training, drop_remainder, plan)
     read = _reader(prepared, indices, memory)
     targets = None if labels is None else _targets(labels, indices, len(prepared), one_hot)
@@ -123,8 +121,22 @@ def make_dataset(
         images = finish(images)
         return images if targets is None else (images, tf.gather(targets, at))
 
+    return _mapped(places.dataset(start_epoch, epochs), batch, num_parallel_calls)
+
+
+def _check_training(training: bool, augmentation: Augmentation | None, start_epoch: int, epochs: int) -> None:
+    if augmentation is not None and not training:
+        raise ValueError("augmentation requires training=True")
+    if not 0 <= start_epoch < epochs:
+        raise ValueError(f"start_epoch must lie in 0..{epochs - 1}, got {start_epoch}")
+
+
+def _mapped(
+    places: tf.data.Dataset, batch: Callable[[tf.Tensor, tf.Tensor], Any], num_parallel_calls: int | None
+) -> tf.data.Dataset:
+    """Return the batches of images made by `batch` of each (epoch, positions), in order."""
     parallel = tf.data.AUTOTUNE if num_parallel_calls is None else num_parallel_calls
-    dataset = places.dataset(start_epoch, epochs).map(batch, num_parallel_calls=parallel, deterministic=True)
+    dataset = places.map(batch, num_parallel_calls=parallel, deterministic=True)
     options = tf.data.Options()
     # Each of k workers takes every k-th batch, because there are no input files to distribute.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from covid_keras import models
-from covid_keras.data.preparation import Preparation, prepare_image
+from covid_keras.data.preparation import Preparation
+from covid_keras.data.prepared_images import prepare_image
 from covid_keras.models.registry import SCALINGS, WeightEntry
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import sha256_of
 from covid_keras.common.quiet import import_tensorflow
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import PreparedImages, prepare_image
+from covid_keras.data.prepared_images import PreparedImages, prepare_image
 from covid_keras.data.store import Store
 from covid_keras.evaluation.decisions import DECISION_THRESHOLD
 from covid_keras.inference.network import RegisteredNetwork

@@ -5,7 +5,8 @@ Importing it does not import TensorFlow.
 
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.registered import load_paper, load_papers
-from covid_keras.paper.systems import BestOf, Composed, Ensemble, Released, System, Trained
+from covid_keras.paper.system import System
+from covid_keras.paper.systems import BestOf, Composed, Ensemble, Released, Trained
 
 __all__ = [
     "BestOf",

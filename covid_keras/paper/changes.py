@@ -10,7 +10,8 @@ from typing import Any
 from covid_keras.common.errors import UserError
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import AugmentationSettings, Protocol, TrainingSettings
-from covid_keras.paper.systems import System, Trained
+from covid_keras.paper.system import System
+from covid_keras.paper.systems import Trained
 from covid_keras.paper.unfreezing import SCRATCH, WHOLE, stages_of
 
 # Reason and remedy for a change without effect; None if it has an effect.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import PreparedImages
+from covid_keras.data.prepared_images import PreparedImages
 from covid_keras.paper.inputs import Inputs
 from covid_keras.paper.protocol import Protocol as PaperProtocol
 

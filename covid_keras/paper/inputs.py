@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covid_keras.data.preparation import PreparedImages
+from covid_keras.data.prepared_images import PreparedImages
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,8 @@ from covid_keras.data.sources import unavailable
 from covid_keras.paper.cohorts import Asked, Cohorts
 from covid_keras.paper.evidence import Evidence
 from covid_keras.paper.protocol import Protocol, load_evidence, load_protocol, profile_names
-from covid_keras.paper.systems import System, Trained
+from covid_keras.paper.system import System
+from covid_keras.paper.systems import Trained
 
 if TYPE_CHECKING:
     from covid_keras.models.lungs import LungSegmenter

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import PreparedImages
+from covid_keras.data.prepared_images import PreparedImages
 from covid_keras.paper.execution import Execution
 from covid_keras.paper.inputs import Inputs
 from covid_keras.paper.protocol import Protocol, TrainingSettings
-from covid_keras.paper.systems import System
+from covid_keras.paper.system import System
 
 if TYPE_CHECKING:
     import keras

@@ -15,13 +15,14 @@ from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.pipeline import make_dataset
-from covid_keras.data.preparation import Preparation, PreparedImages, crop_box, prepare_cohort
+from covid_keras.data.preparation import Preparation, crop_box
+from covid_keras.data.prepared_images import PreparedImages, prepare_cohort
 from covid_keras.evaluation.predictions import choose_examples
 from covid_keras.explain.gradcam import grad_cam
 from covid_keras.explain.network import map_cells
 from covid_keras.explain.where import heat_in_lungs, lung_area_share
 from covid_keras.paper.protocol import Protocol
-from covid_keras.paper.systems import System
+from covid_keras.paper.system import System
 from covid_keras.preprocessing import centre_square, drop_top, keep_lungs, remove_lungs
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.executions import Execution

@@ -10,7 +10,7 @@ import numpy as np
 
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
-from covid_keras.paper.systems import System
+from covid_keras.paper.system import System
 from covid_keras.training.calibration import Calibration, calibrate
 from covid_keras.training.workload import Work
 

@@ -23,12 +23,13 @@ from covid_keras.common.tables import write_table
 from covid_keras.common.threads import THREADS
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.pipeline import make_dataset, naming_damage
+from covid_keras.data.splits import PARTS
 from covid_keras.evaluation.predictions import write_predictions
 from covid_keras.models.compiling import ends_in_one
 from covid_keras.models.pieces import train_in_pieces
 from covid_keras.paper.execution import Outcome
 from covid_keras.paper.protocol import TrainingSettings
-from covid_keras.paper.systems import PARTS, System
+from covid_keras.paper.system import System
 from covid_keras.paper.unfreezing import Stage, open_stage
 from covid_keras.training.devices import (
     compute_reproducibly,

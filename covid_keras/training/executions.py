@@ -16,11 +16,12 @@ from covid_keras.common.errors import UserError
 from covid_keras.common.files import require_intact, sha256_of
 from covid_keras.common.tables import read_written
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
+from covid_keras.data.preparation import Preparation
+from covid_keras.data.prepared_images import PreparedImages, prepare_cohort
 from covid_keras.evaluation.predictions import EXECUTION_COLUMNS, classes_of, read_predictions
 from covid_keras.paper.inputs import Inputs
 from covid_keras.paper.protocol import Protocol, TrainingSettings
-from covid_keras.paper.systems import System
+from covid_keras.paper.system import System
 from covid_keras.training.records import ExecutionRecord, checked_record
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from covid_keras.paper.cohorts import Cohorts, missing_collection
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.registered import load_paper
-from covid_keras.paper.systems import System
+from covid_keras.paper.system import System
 from covid_keras.training.apart import call_apart
 from covid_keras.training.records import read_segmenter
 

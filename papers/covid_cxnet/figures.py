@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 
 from covid_keras.data.images import read_image, write_image
-from covid_keras.data.preparation import Preparation, crop_box, prepare_image
+from covid_keras.data.preparation import Preparation, crop_box
+from covid_keras.data.prepared_images import prepare_image
 from covid_keras.explain import authors_grad_cam, conceal, explain_by_lime, find_text, grad_cam
 from covid_keras.explain.lime_map import LimeExplanation
 from covid_keras.preprocessing import resize_truncated

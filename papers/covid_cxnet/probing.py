@@ -27,7 +27,8 @@ from matplotlib.figure import Figure
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.images import read_image
-from covid_keras.data.preparation import Preparation, prepare_image
+from covid_keras.data.preparation import Preparation
+from covid_keras.data.prepared_images import prepare_image
 from covid_keras.explain import grad_cam
 from covid_keras.models import build_chexnet
 from covid_keras.models.cxnet import CHEXNET_FINDINGS

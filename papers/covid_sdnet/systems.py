@@ -11,7 +11,7 @@ import numpy as np
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import PreparedImages
+from covid_keras.data.prepared_images import PreparedImages
 from covid_keras.paper import Released, Trained
 from covid_keras.paper.execution import Execution
 from covid_keras.paper.inputs import Inputs

@@ -11,7 +11,7 @@ import numpy as np
 from covid_keras.common.files import fingerprint, sha256_of
 from covid_keras.common.progress import progress
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import PreparedImages
+from covid_keras.data.prepared_images import PreparedImages
 from covid_keras.data.store import Store
 from covid_keras.paper.execution import Execution
 from covid_keras.paper.inputs import Inputs

@@ -18,8 +18,8 @@ from papers.hertel_ensemble.systems import COVID
 if TYPE_CHECKING:
     import keras
 
-    from covid_keras.data.preparation import PreparedImages
-    from covid_keras.paper.systems import System
+    from covid_keras.data.prepared_images import PreparedImages
+    from covid_keras.paper.system import System
     from covid_keras.reporting.examples import Examples
     from covid_keras.training.executions import Execution
 
@@ -69,7 +69,7 @@ def segmentation_pictures(examples: Examples) -> list[tuple[str, str, Figure]]:
     The examples are of the network trained without masks, which comes after the one trained with masks on the same
     fold; `UserError` if that one's weights, or an image, are missing.
     """
-    from covid_keras.data.preparation import prepare_cohort
+    from covid_keras.data.prepared_images import prepare_cohort
     from covid_keras.explain.network import map_cells
 
     table, before = examples.cohort.table, examples.before

@@ -17,7 +17,8 @@ import pytest
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.duplicates import HASH_SIZE, _near_pairs, candidate_distance, duplicate_groups
-from covid_keras.data.preparation import Preparation, prepare_cohort
+from covid_keras.data.preparation import Preparation
+from covid_keras.data.prepared_images import prepare_cohort
 from covid_keras.data.splits import patient_folds
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,8 @@ import pytest
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom import phantom_image
-from covid_keras.data.preparation import Preparation, prepare_cohort
+from covid_keras.data.preparation import Preparation
+from covid_keras.data.prepared_images import prepare_cohort
 from tests.helpers.images import cohort_of
 from tests.helpers.timing import in_turns
 

@@ -19,7 +19,8 @@ import pytest
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.phantom import phantom_image
-from covid_keras.data.preparation import Preparation, PreparedImages, prepare_cohort
+from covid_keras.data.preparation import Preparation
+from covid_keras.data.prepared_images import PreparedImages, prepare_cohort
 from tests.helpers.timing import Best, in_turns
 
 tf = pytest.importorskip("tensorflow")

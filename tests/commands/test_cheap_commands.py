@@ -48,8 +48,9 @@ CHEAP = (
     (
         HEAVY,
         [
-            *(f"covid_keras.{name}" for name in ("data.sources", "data.preparation", "evaluation", "explain.shares")),
-            *("covid_keras.explain.text", "covid_keras.explain.where", "covid_keras.reporting.figures"),
+            *(f"covid_keras.data.{name}" for name in ("sources", "prepared_images")),
+            *(f"covid_keras.explain.{name}" for name in ("shares", "text", "where")),
+            *("covid_keras.evaluation", "covid_keras.reporting.figures"),
             *(["data", "list"], ["data", "check"], ["audit", EXAMPLE], ["audit", "none.yaml"]),
             *("covid_keras.reporting.publish", ["results"]),
             *(["predict", "none.png"], ["predict", "none.png", "--model", "tyni"], ["reproduce", "tabic"]),

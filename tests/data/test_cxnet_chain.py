@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-import covid_keras.data.preparation as preparation_module
 from covid_keras.common.errors import UserError
+from covid_keras.data import prepared_images
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image, read_mask
-from covid_keras.data.preparation import Preparation, crop_box, prepare_cohort, prepare_image
+from covid_keras.data.preparation import Preparation, crop_box
+from covid_keras.data.prepared_images import prepare_cohort, prepare_image
 from covid_keras.preprocessing import beasf, match_histogram
 from covid_keras.reporting.examples import _framed
 from tests.helpers.images import cohort_of
@@ -213,7 +214,7 @@ def test_real_radiographs_go_through_the_same_steps(real_data, tmp_path):
 def test_a_cohort_prepares_its_reference_once_and_finds_its_mask(cohort, folder, tmp_path, monkeypatch):
     preparation = Preparation(**RECOMMENDED, reference=folder / "0.png")
     read = []
-    monkeypatch.setattr(preparation_module, "read_image", lambda path: read.append(str(path)) or read_image(path))
+    monkeypatch.setattr(prepared_images, "read_image", lambda path: read.append(str(path)) or read_image(path))
     prepared = prepare_cohort(cohort, preparation, tmp_path / "cache", workers=2)
     assert sorted(read) == sorted([*cohort.table.path, str(folder / "0.png")])
     whole = dataclasses.replace(preparation, reference_mask=str(folder / "0_mask.png"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covid_keras.data.preparation import PreparedImages, stable_id
+from covid_keras.data.prepared_images import PreparedImages, stable_id
 from tests.helpers.images import DAMAGES, damage, prepared_images
 from tests.helpers.refusals import refused
 

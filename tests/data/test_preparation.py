@@ -12,7 +12,8 @@ from covid_keras.common import threads
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import Preparation, prepare_cohort, prepare_image, stable_id
+from covid_keras.data.preparation import Preparation
+from covid_keras.data.prepared_images import prepare_cohort, prepare_image, stable_id
 from covid_keras.data.store import Store
 from covid_keras.preprocessing import (
     centre_square,

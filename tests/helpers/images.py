@@ -11,7 +11,7 @@ import pandas as pd
 
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import write_image
-from covid_keras.data.preparation import PreparedImages
+from covid_keras.data.prepared_images import PreparedImages
 from covid_keras.data.store import Store
 
 

@@ -22,7 +22,8 @@ from covid_keras.data.preparation import Preparation
 from covid_keras.evaluation import write_predictions
 from covid_keras.paper import registered
 from covid_keras.paper.paper import Paper
-from covid_keras.paper.systems import System, Trained
+from covid_keras.paper.system import System
+from covid_keras.paper.systems import Trained
 from covid_keras.training.division import divide
 from covid_keras.training.executions import Execution
 from covid_keras.training.runfolder import RunFolder

@@ -15,7 +15,7 @@ import pytest
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_image
-from covid_keras.data.preparation import prepare_cohort
+from covid_keras.data.prepared_images import prepare_cohort
 from covid_keras.explain import find_text
 from covid_keras.models import build_chexnet
 from covid_keras.models.cxnet import CHEXNET_FINDINGS

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from covid_keras.data.cohort import SEVERITIES, Cohort
-from covid_keras.data.preparation import prepare_cohort
+from covid_keras.data.prepared_images import prepare_cohort
 from covid_keras.paper.registered import load_paper
 from covid_keras.preprocessing import lung_bounding_box
 from covid_keras.reporting.examples import Examples

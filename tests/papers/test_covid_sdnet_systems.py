@@ -13,7 +13,8 @@ import pytest
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import Preparation, prepare_cohort
+from covid_keras.data.preparation import Preparation
+from covid_keras.data.prepared_images import prepare_cohort
 from covid_keras.data.splits import patient_folds
 from covid_keras.evaluation import Measured, compare, load_published
 from covid_keras.models import build_covid_caps, build_covidnet

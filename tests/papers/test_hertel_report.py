@@ -15,7 +15,7 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import prepare_cohort
+from covid_keras.data.prepared_images import prepare_cohort
 from covid_keras.evaluation import Difference, Measured, PublishedCell
 from covid_keras.explain import grad_cam, heat_in_lungs
 from covid_keras.paper import Ensemble

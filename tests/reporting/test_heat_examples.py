@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.preparation import Preparation, prepare_cohort, prepare_image
+from covid_keras.data.preparation import Preparation
+from covid_keras.data.prepared_images import prepare_cohort, prepare_image
 from covid_keras.explain.gradcam import grad_cam
 from covid_keras.explain.where import heat_in_lungs
 from covid_keras.paper.systems import Trained

@@ -9,7 +9,7 @@ import pytest
 
 from covid_keras.commands.reproduce import restart
 from covid_keras.common.files import read_record, write_record
-from covid_keras.data.preparation import PreparedImages
+from covid_keras.data.prepared_images import PreparedImages
 from covid_keras.data.store import Store
 from covid_keras.inference.run_network import find_run_network
 from covid_keras.paper.inputs import Inputs

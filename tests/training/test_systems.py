@@ -192,7 +192,7 @@ def test_decide_gets_the_views_of_each_image_in_order(make_run, third_cohort, tm
     assert frame["image_id"].tolist() == third_cohort.table["image_id"][rows].tolist()
     assert frame["split"].tolist() == part[rows].tolist()
     assert frame["label"].tolist() == third_cohort.table["label"][rows].tolist()
-    from covid_keras.data.preparation import prepare_cohort
+    from covid_keras.data.prepared_images import prepare_cohort
 
     whole = prepare_cohort(third_cohort, paper.system("a").preparation(run.protocol), run.settings["cache"])
     pixels = whole.batch(rows)[:, 0, :2, 0]

@@ -20,7 +20,8 @@ import numpy as np
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import fingerprint, sha256_of
-from covid_keras.data.preparation import Preparation, PreparedImages
+from covid_keras.data.preparation import Preparation
+from covid_keras.data.prepared_images import PreparedImages
 from covid_keras.data.store import Store
 from covid_keras.evaluation.ensembles import vote_predictions
 from covid_keras.paper import BestOf, Composed, Ensemble, Paper, Released, Trained
