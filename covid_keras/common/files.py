@@ -23,6 +23,8 @@ from covid_keras.common.errors import UserError
 _LOCK = ".lock"
 _CHUNK = 1 << 20
 _LONGEST_SUFFIX = 16
+# How the names of temporary files and folders begin.
+_UNFINISHED = ".writing-"
 # Largest files of each kind, in bytes; see `covid_keras.data.sniff` and `covid_keras.models.weight_kinds` for others.
 MOST_YAML = 2 << 20
 MOST_JSON = 64 << 20
@@ -61,7 +63,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         suffix = "".join(one for one in path.suffixes[-2:] if len(one) <= _LONGEST_SUFFIX)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED, suffix=suffix)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -94,6 +96,12 @@ def require_writable_folder(folder: str | Path) -> Path:
     return folder
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in a folder; no other process may be writing there."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        path.unlink()
+
+
 @contextlib.contextmanager
 def staged(folder: str | Path) -> Iterator[Path]:
     """Write several files atomically: yield a temporary folder and move its files into `folder` on success.
@@ -105,7 +113,7 @@ def staged(folder: str | Path) -> Iterator[Path]:
     stage: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
+        stage = Path(tempfile.mkdtemp(dir=folder, prefix=_UNFINISHED))
         yield stage
         for file in sorted(path for path in stage.rglob("*") if path.is_file()):
             target = folder / file.relative_to(stage)

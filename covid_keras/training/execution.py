@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,7 +14,7 @@ import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import locked, sha256_of, write_record
+from covid_keras.common.files import locked, remove_unfinished, sha256_of, write_record
 from covid_keras.common.memory import TRAIN_LESS, naming_shortage
 from covid_keras.common.provenance import provenance
 from covid_keras.common.settings import as_plain
@@ -59,7 +58,7 @@ def execute(execution: Execution, tell: Tell = lambda epoch, values: None) -> No
     with locked(execution.folder, wait=False):
         if execution.done:
             return
-        _remove_unfinished_files(execution.folder)
+        remove_unfinished(execution.folder)
         started = time.monotonic()
         with naming_shortage(execution.name, TRAIN_LESS):
             outcome = execution.system.run(Training(execution, tell))
@@ -301,12 +300,6 @@ def untrained(execution: Execution) -> tuple[keras.Model, tf.data.Dataset]:
     keras.utils.set_random_seed(execution.seed)
     model = training.untrained()
     return model, training.unaugmented(model)
-
-
-def _remove_unfinished_files(folder: Path) -> None:
-    """Remove the temporary files of a killed process."""
-    for path in folder.glob(".writing-*"):
-        path.unlink()
 
 
 def class_weights(labels: np.ndarray, classes: int, training: TrainingSettings) -> dict[int, float] | None:

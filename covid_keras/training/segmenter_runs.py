@@ -166,7 +166,7 @@ class PaperSegmenters(ABC):
         """Return the same if already trained; raise `UserError` otherwise."""
         if (name := self.masks(protocol)) == SHIPPED:
             return None
-        from covid_keras.training.segmenters import TrainedSegmenter
+        from covid_keras.training.trained_segmenter import TrainedSegmenter
 
         return TrainedSegmenter(self.kind(name), self.folder_of(protocol, cache, name))
 

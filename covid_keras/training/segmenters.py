@@ -2,8 +2,8 @@
 
 A subclass of `SegmenterKind` defines what differs between papers. `train_segmenter` trains in one process at a time,
 resumes to the identical result, keeps the best epoch on validation, and measures Dice and IoU at the radiograph's own
-size. `TrainedSegmenter` then segments the lungs of a cohort. (For the shipped U-Net, which selects nothing on
-validation, see `covid_keras.training.lung_recipe`.)
+size. `covid_keras.training.trained_segmenter` then marks the lungs of a cohort. (For the shipped U-Net, which selects
+nothing on validation, see `covid_keras.training.lung_recipe`.)
 
 Pixels that annotators marked "ignore" count neither in the loss nor in the metrics. Large radiographs are downsampled
 by area averaging.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,11 +23,19 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import fingerprint, locked, read_record, sha256_of, write_json, write_record
+from covid_keras.common.files import (
+    fingerprint,
+    locked,
+    read_record,
+    remove_unfinished,
+    sha256_of,
+    write_json,
+    write_record,
+)
 from covid_keras.common.memory import TRAIN_LESS, naming_shortage
 from covid_keras.common.progress import progress
 from covid_keras.common.provenance import provenance
-from covid_keras.common.settings import as_plain, build
+from covid_keras.common.settings import as_plain
 from covid_keras.common.tables import write_table
 from covid_keras.data.augment import Augmentation
 from covid_keras.data.cohort import Cohort
@@ -44,10 +51,9 @@ from covid_keras.evaluation.overlap import (
     mask_overlap,
     summary_of,
 )
-from covid_keras.models.lungs import BATCH, LungSegmenter, probability_to_mask, unet_input
+from covid_keras.models.lungs import BATCH, probability_to_mask
 from covid_keras.models.pieces import train_in_pieces
-from covid_keras.models.registry import WeightEntry
-from covid_keras.models.weights import load_weights, save_weights
+from covid_keras.models.weights import save_weights
 from covid_keras.paper.protocol import SegmenterSettings
 from covid_keras.paper.unfreezing import WHOLE, Stage
 from covid_keras.training.devices import compute_reproducibly, describe_device
@@ -58,8 +64,6 @@ from covid_keras.training.records import read_segmenter
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 
 WEIGHTS, HISTORY, STARTED = "weights.h5", "history.csv", "started.json"
-# Increment if the same weights and threshold give different masks, to invalidate cached ones.
-ALGORITHM = 1
 # Masks with a validation Dice below this are unusable.
 POOR = 0.5
 
@@ -305,8 +309,7 @@ class _Training:
 
     def claim(self) -> None:
         """Record which training uses the folder, so that no other resumes from its state."""
-        for path in self.folder.glob(".writing-*"):  # left by a killed process
-            path.unlink()
+        remove_unfinished(self.folder)
         if (self.folder / STARTED).is_file():
             self._require_same(STARTED)
         write_json(self.folder / STARTED, {"key": self.key})
@@ -410,91 +413,3 @@ class _Training:
                 reached,
                 self.folder,
             )
-
-
-# -------------------------------------------------------------------------------------------- use
-
-
-class TrainedSegmenter(LungSegmenter):
-    """A trained segmenter, for `covid_keras.models.lung_masks.segment_cohort`.
-
-    Radiographs are scaled like validation images. The network is built on first use.
-
-    Parameters
-    ----------
-    kind : SegmenterKind
-    folder : Path
-        From `train_segmenter`.
-    threshold : float, optional
-        Probability threshold for lung pixels. Default: from the training's settings.
-    clean : bool
-        Fill holes and remove islands like the shipped segmenter.
-
-    Raises
-    ------
-    UserError
-        If the folder has no finished training, or its weights were altered.
-    """
-
-    def __init__(
-        self, kind: SegmenterKind, folder: str | Path, threshold: float | None = None, clean: bool = False
-    ) -> None:
-        path = Path(folder) / RECORD
-        record = read_segmenter(folder)
-        self.kind = kind
-        self.settings = build(kind.settings, record["settings"], path, "settings")
-        self.scaling = kind.scaling_of(self.settings, record)
-        self.entry = _entry_of(kind, Path(folder) / WEIGHTS, record, self.settings)
-        self.mode, self.clean, self.size = f"{kind.paper} {record['name']}", clean, self.settings.size
-        self.threshold = self.settings.threshold if threshold is None else threshold
-
-    @functools.cached_property
-    def model(self) -> keras.Model:
-        """The network with the trained weights."""
-        model = self.kind.network(self.settings)
-        load_weights(model, self.entry.path)
-        return model
-
-    @property
-    def key(self) -> dict[str, object]:
-        """Everything besides the radiograph that determines a mask, for cache keys."""
-        return {
-            "sha256": self.entry.sha256,
-            "threshold": self.threshold,
-            "clean": self.clean,
-            "algorithm": f"{self.kind.paper} {ALGORITHM}",
-            "scaling": as_plain(self.scaling),
-        }
-
-    def probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the lung probability, float32 (n, size, size) in 0..1, of uint8 radiographs (H, W) of any sizes."""
-        found = [np.empty((0, self.size, self.size), np.float32)]
-        for start in range(0, len(images), BATCH):
-            grey = np.stack([unet_input(image, self.size)[..., 0] for image in images[start : start + BATCH]])
-            # Integer grey levels, as in training.
-            found.append(self.model.predict_on_batch(self.scaling(np.rint(grey * 255) / 255))[..., 0])
-        return np.concatenate(found)
-
-    def to_mask(self, probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """Turn one probability map into a mask, uint8 (H, W) of 0/255, of the radiograph's own `shape`."""
-        return probability_to_mask(probability, shape, self.threshold, self.clean)
-
-
-def _entry_of(kind: SegmenterKind, path: Path, record: dict[str, Any], settings: SegmenterSettings) -> WeightEntry:
-    """Return the weights as a registry entry; raise `UserError` if they were altered."""
-    if not path.is_file() or sha256_of(path) != record["weights_sha256"]:
-        raise UserError(path, "is missing or was altered", "Delete its folder and train it again")
-    return WeightEntry(
-        name=record["name"],
-        file=str(path.resolve()),
-        title=f"{record['name']} of {kind.citation}, trained here",
-        origin="trained by this run",
-        licence="that of this project",
-        bytes=path.stat().st_size,
-        ships=False,
-        input_shape=(settings.size, settings.size, 1),
-        input_range=kind.input_range,
-        classes=("lung",),
-        sha256=record["weights_sha256"],
-        threshold=settings.threshold,
-    )

@@ -164,7 +164,7 @@ def mask_figure(folders: Mapping[str, Path], cohort: Cohort) -> tuple[Figure, fl
     UserError
         If a folder holds no finished training, or an image is missing.
     """
-    from covid_keras.training.segmenters import TrainedSegmenter  # with TensorFlow
+    from covid_keras.training.trained_segmenter import TrainedSegmenter  # with TensorFlow
     from papers.arias_vgg19.segmenters import UNetKind
 
     tables = {name: read_overlap(folder).set_index("image_id") for name, folder in folders.items()}

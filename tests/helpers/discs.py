@@ -13,7 +13,8 @@ from covid_keras.data.cohort import Cohort
 from covid_keras.data.images import read_mask
 from covid_keras.evaluation.overlap import mask_overlap, read_overlap
 from covid_keras.models.lung_masks import segment_cohort
-from covid_keras.training.segmenters import SegmenterKind, TrainedSegmenter
+from covid_keras.training.segmenters import SegmenterKind
+from covid_keras.training.trained_segmenter import TrainedSegmenter
 
 SHAPE = (48, 40)
 

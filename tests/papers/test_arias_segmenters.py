@@ -14,7 +14,8 @@ import pytest
 from covid_keras.common.errors import UserError
 from covid_keras.common.settings import build
 from covid_keras.data.cohort import Cohort
-from covid_keras.training.segmenters import TrainedSegmenter, _Training, train_segmenter
+from covid_keras.training.segmenters import _Training, train_segmenter
+from covid_keras.training.trained_segmenter import TrainedSegmenter
 from papers.arias_vgg19 import segmenters
 from papers.arias_vgg19.figures import mask_figure
 from papers.arias_vgg19.overlap import authors_dice, batched_iou, iou_of_sums, measured_of, read_overlap, soft_sums

@@ -29,7 +29,8 @@ from covid_keras.training.execution import execute
 from covid_keras.training.fitting import Plateau
 from covid_keras.training.resume import ResumableTraining
 from covid_keras.training.segmenter_runs import PaperSegmenters, phantom_masks
-from covid_keras.training.segmenters import SegmenterKind, TrainedSegmenter, UnitScaling, train_segmenter
+from covid_keras.training.segmenters import SegmenterKind, UnitScaling, train_segmenter
+from covid_keras.training.trained_segmenter import TrainedSegmenter
 from tests.helpers.discs import check_marks, end_blind, make_discs
 
 
