@@ -8,7 +8,7 @@ figure `papers/accuracy.svg`. It fills the READMEs between these marks and `<!--
 - `<!-- claims -->` and `<!-- claims NAME -->`: how many claims of all papers, or of one, hold, and the most prominent;
 - `<!-- audit NAME -->`: counts of the audit of the printed numbers;
 - `<!-- tally -->`: how many of all papers' numbers are judged;
-- `<!-- lungs NAME -->`: Dice and IoU of a shipped lung network.
+- `<!-- lungs NAME -->`: Dice and IoU of a shipped lung network;
 - `<!-- conventions NAME -->`: what its convention of masks changes.
 
 A test recomputes metrics and tables from the predictions and compares them.
@@ -17,6 +17,7 @@ A test recomputes metrics and tables from the predictions and compares them.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -50,13 +51,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = "RESULTS.md"
 OVERVIEW = Path("papers", PAGE)
 PICTURE = Path("papers", "accuracy.svg")
-AUDIT = re.compile(r"(?P<head><!-- audit (?P<paper>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
-CLAIMS = re.compile(r"(?P<head><!-- claims( (?P<paper>\w+))? -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
-LUNGS = re.compile(r"(<!-- lungs (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-CONVENTIONS = re.compile(r"(<!-- conventions (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-TALLY = re.compile(r"(<!-- tally -->\n).*?(<!-- end -->)", re.DOTALL)
+# A place in a README that is filled; its words are the names after its kind.
 PLACE = re.compile(
-    r"(?P<head><!-- results (?P<paper>\S+) (?P<profile>\S+?)(?P<metrics>( \w+)*) -->\n).*?(?P<end><!-- end -->)",
+    r"(?P<head><!-- (?P<kind>results|claims|audit|tally|lungs|conventions)(?P<words>(?: [\w.-]+)*) -->\n)"
+    r".*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
 
@@ -186,32 +184,32 @@ def readmes() -> list[Path]:
 
 
 def filled(text: str) -> str:
-    """Return a README's text with results and audits filled in."""
+    """Return a README's text with its places filled; those that name nothing known stay as they are."""
     papers = load_papers()
 
     def fill(match: re.Match[str]) -> str:
-        name, profile = match["paper"], match["profile"]
-        if name not in papers or not (papers[name].folder / "results" / f"{profile}.json").is_file():
-            return match[0]
-        made = results_markdown(papers[name], profile, match["metrics"].split() or METRICS)
-        return f"{match['head']}{made}{match['end']}"
+        shown = _shown(match["kind"], match["words"].split(), papers)
+        return match[0] if shown is None else f"{match['head']}{shown}{match['end']}"
 
-    def fill_audit(match: re.Match[str]) -> str:
-        if (paper := papers.get(match["paper"])) is None or not paper.published_path:
-            return match[0]
-        return f"{match['head']}{audit_markdown(paper)}{match['end']}"
+    return PLACE.sub(fill, text)
 
-    def fill_claims(match: re.Match[str]) -> str:
-        name = match["paper"]
-        if name and name not in papers:
-            return match[0]
-        made = claims_markdown([papers[name]] if name else papers.values())
-        return f"{match['head']}{made}{match['end']}"
 
-    def fill_conventions(match: re.Match[str]) -> str:
-        return f"{match[1]}{conventions_markdown(FOLDER / f'{match[2]}_conventions.json')}{match[3]}"
-
-    text = CLAIMS.sub(fill_claims, AUDIT.sub(fill_audit, PLACE.sub(fill, text)))
-    text = TALLY.sub(lambda match: f"{match[1]}{tally_markdown(papers.values())}{match[2]}", text)
-    text = LUNGS.sub(lambda match: f"{match[1]}{lungs_markdown(FOLDER / f'{match[2]}_dice.csv')}{match[3]}", text)
-    return CONVENTIONS.sub(fill_conventions, text)
+def _shown(kind: str, words: Sequence[str], papers: Mapping[str, Paper]) -> str | None:
+    """Return what a place shows; None if it names a paper, or a profile, without results."""
+    paper = papers.get(words[0]) if words else None
+    match kind, words:
+        case "results", [_, profile, *metrics] if paper and (paper.folder / "results" / f"{profile}.json").is_file():
+            return results_markdown(paper, profile, metrics or METRICS)
+        case "audit", [_] if paper and paper.published_path:
+            return audit_markdown(paper)
+        case "claims", [_] if paper:
+            return claims_markdown([paper])
+        case "claims", []:
+            return claims_markdown(papers.values())
+        case "tally", []:
+            return tally_markdown(papers.values())
+        case "lungs", [name]:
+            return lungs_markdown(FOLDER / f"{name}_dice.csv")
+        case "conventions", [name]:
+            return conventions_markdown(FOLDER / f"{name}_conventions.json")
+    return None

@@ -25,16 +25,11 @@ from covid_keras.reporting.entries import entries_of
 from covid_keras.reporting.heat_shares import read_measured, write_measured
 from covid_keras.reporting.overview import headline
 from covid_keras.reporting.publish import (
-    AUDIT,
-    CLAIMS,
-    CONVENTIONS,
-    LUNGS,
     OVERVIEW,
     PAGE,
     PICTURE,
     PLACE,
     ROOT,
-    TALLY,
     filled,
     portable,
     publish_run,
@@ -53,12 +48,17 @@ each_readme = pytest.mark.parametrize("path", readmes(), ids=lambda path: str(pa
 # --- the repository as it is
 
 
+def places_of(text: str) -> list[tuple[str, list[str]]]:
+    """Kind and words of each place of a README."""
+    return [(place["kind"], place["words"].split()) for place in PLACE.finditer(text)]
+
+
 @pytest.mark.slow
 @each_readme
 def test_readmes_say_what_the_json_says(path):
     text = path.read_text(encoding="utf-8")
     assert filled(text) == text
-    places = sum(len(place.findall(text)) for place in (PLACE, LUNGS, CONVENTIONS, AUDIT, CLAIMS, TALLY))
+    places = len(PLACE.findall(text))
     assert text.count("<!-- ") == 2 * places
     assert text.count("<!-- end -->") == places
 
@@ -75,18 +75,17 @@ def test_outcomes_of_claims_are_those_of_the_committed_predictions(tmp_path, pap
 @each_readme
 def test_places_name_papers_and_profiles_that_exist(path):
     papers, text = load_papers(), path.read_text(encoding="utf-8")
-    assert {place["paper"] for place in AUDIT.finditer(text)} <= set(papers)
-    for place in PLACE.finditer(text):
-        assert place["profile"] in papers[place["paper"]].profiles
+    for kind, words in places_of(text):
+        assert kind not in ("audit", "claims", "results") or set(words[:1]) <= set(papers)
+        assert kind != "results" or words[1] in papers[words[0]].profiles
 
 
 @pytest.mark.parametrize("name", sorted(name for name, paper in load_papers().items() if paper.published_path))
 def test_each_paper_has_its_claims_one_table_and_its_audit_in_its_readme_and_all_proofs_in_its_page(name):
     paper = load_paper(name)
     text = (paper.folder / "README.md").read_text(encoding="utf-8")
-    for pattern in (CLAIMS, PLACE, AUDIT):
-        (place,) = pattern.finditer(text)
-        assert place["paper"] == name
+    places = [(kind, words[0]) for kind, words in places_of(text) if kind in ("audit", "claims", "results")]
+    assert sorted(places) == [("audit", name), ("claims", name), ("results", name)]
     table, proofs = audit_of(paper), (paper.folder / PAGE).read_text(encoding="utf-8")
     wrong = table[table["audit"].isin(["impossible", "explained"])]
     assert len(wrong)
