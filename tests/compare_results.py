@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covid_keras.common.files import write_json
-from covid_keras.evaluation import comparison_records
 from covid_keras.paper.registered import load_papers
 from covid_keras.reporting.results import Results
 from covid_keras.reporting.sources import committed_profiles
@@ -48,8 +47,8 @@ def metric_differences(results: Results) -> Iterator[str]:
 
 def verdict_cells(results: Results) -> list[dict[str, object]]:
     """Return every published cell beside ours, with its verdict, as plain records."""
-    records = comparison_records(results.comparison)
-    return [{name: record[name] for name in CELL} for record in records]
+    frame = results.comparison[list(CELL)]
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def _same(one: object, other: object) -> bool:

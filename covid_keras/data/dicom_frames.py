@@ -28,11 +28,6 @@ class JpegFrame(NamedTuple):
     height: int
     width: int
 
-    @property
-    def is_lossless(self) -> bool:
-        """Whether it is lossless JPEG (Huffman) or JPEG-LS."""
-        return self.marker in (0xC3, _JPEG_LS)
-
 
 def jpeg_frame(stream: bytes) -> JpegFrame | None:
     """Return the frame header of a JPEG stream; None if there is none."""

@@ -289,7 +289,7 @@ def _ratio(page: Any, code: int) -> float:
 
 
 def _tiff_orientation(page: Any) -> int:
-    return _orientation(_tag(page, 274))
+    return _orientation(_tag(page, _EXIF_ORIENTATION))
 
 
 def _deep_tiff(path: Path, page: Any) -> Picture:

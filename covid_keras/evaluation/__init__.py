@@ -3,7 +3,7 @@
 No module here imports TensorFlow.
 """
 
-from covid_keras.evaluation.comparison import COMPARISON_COLUMNS, compare, comparison_records, verdict_of
+from covid_keras.evaluation.comparison import COMPARISON_COLUMNS, compare, verdict_of
 from covid_keras.evaluation.metrics import compute_metrics, per_execution
 from covid_keras.evaluation.predictions import (
     PREDICTION_COLUMNS,
@@ -25,7 +25,7 @@ from covid_keras.evaluation.uncertainty import (
     difference_of_sets,
 )
 from covid_keras.evaluation.verdicts import Grade, Outcome, Verdict
-from covid_keras.published.cells import PublishedCell, load_paper, load_published
+from covid_keras.published.cells import PublishedCell, load_citation, load_published
 
 __all__ = [
     "COMPARISON_COLUMNS",
@@ -46,10 +46,9 @@ __all__ = [
     "choose_thresholds",
     "classes_of",
     "compare",
-    "comparison_records",
     "compute_metrics",
     "difference_of_sets",
-    "load_paper",
+    "load_citation",
     "load_published",
     "measured_from_json",
     "metrics_json",

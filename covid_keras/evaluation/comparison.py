@@ -139,11 +139,6 @@ def _first_sentence(text: str) -> str:
     return re.split(r"\.\s+(?=[A-Z])", text, maxsplit=1)[0].rstrip(".")
 
 
-def comparison_records(comparison: pd.DataFrame) -> list[dict[str, object]]:
-    """Return the rows of a comparison as plain dicts for JSON, with None for NaN."""
-    return comparison.astype(object).where(comparison.notna(), None).to_dict("records")
-
-
 def _by_key(measured: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
     found: dict[tuple[str, str], Measured] = {}
     for one in measured:

@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.data.splits import PARTS
 from covid_keras.evaluation.decisions import decide_scores
 from covid_keras.evaluation.predictions import (
     PREDICTION_COLUMNS,
     SCORE_PREFIX,
-    SPLITS,
     check_predictions,
     classes_of,
     score_columns,
@@ -387,7 +387,7 @@ def _combine(frames: Sequence[pd.DataFrame], combine: _Combine, system: str) -> 
             "weights": weights,
             "accuracy": part.accuracy(_decided(part.scores)),
             "accuracy_ensemble": part.accuracy(decided),
-            "images": {split: int(part.rows(split).sum()) for split in SPLITS if part.rows(split).any()},
+            "images": {split: int(part.rows(split).sum()) for split in PARTS if part.rows(split).any()},
         }
         facts.append(fact)
     return Combined(pd.concat(parts, ignore_index=True), facts)
@@ -434,7 +434,7 @@ def _name_of(frame: pd.DataFrame, number: int) -> str:
 
 def _align(frames: list[pd.DataFrame], names: list[str], classes: tuple[str, ...]) -> _Execution:
     """Align the rows of all members of an execution with the first member."""
-    common = [split for split in SPLITS if all((frame["split"] == split).any() for frame in frames)]
+    common = [split for split in PARTS if all((frame["split"] == split).any() for frame in frames)]
     if not common:
         raise UserError(names[0], "has no split in common with the other members", _SAME_IMAGES)
     frames = [frame[frame["split"].isin(common)] for frame in frames]

@@ -15,13 +15,13 @@ import pandas as pd
 from covid_keras.common.errors import UserError
 from covid_keras.common.tables import choose, parse_numbers, read_table, write_table
 from covid_keras.data.cohort import SEVERITIES, one_patient_each
+from covid_keras.data.splits import PARTS
 
 PREDICTION_COLUMNS = (
     "image_id", "path", "patient_id", "source", "severity", "system",
     "repeat", "fold", "split", "label", "predicted",
 )  # fmt: skip
 EXECUTION_COLUMNS = ("system", "repeat", "fold")
-SPLITS = ("train", "validation", "test")
 SCORE_PREFIX = "score_"
 SCORE_SUM_TOLERANCE = 1e-3
 
@@ -74,7 +74,7 @@ def check_predictions(frame: pd.DataFrame, where: str | Path = "predictions") ->
 
 
 def _check_names(frame: pd.DataFrame, classes: tuple[str, ...], where: str | Path) -> None:
-    for column, allowed in (("label", classes), ("predicted", classes), ("split", SPLITS)):
+    for column, allowed in (("label", classes), ("predicted", classes), ("split", PARTS)):
         wrong = ~frame[column].isin(allowed)
         if wrong.any():
             row = frame.loc[wrong].iloc[0]
@@ -164,7 +164,7 @@ def _read_one(path: Path) -> pd.DataFrame:
         except (ValueError, OverflowError) as error:
             raise UserError(path, f"column {column} must contain numbers ({error})", _REMEDY) from error
     classes = classes_of(text)
-    for column, known in (("label", classes), ("predicted", classes), ("split", SPLITS), ("severity", SEVERITIES)):
+    for column, known in (("label", classes), ("predicted", classes), ("split", PARTS), ("severity", SEVERITIES)):
         if column in text.columns:
             text[column] = text[column].map({cell: choose(cell, known) for cell in text[column].unique()})
     if "patient_id" in text.columns:

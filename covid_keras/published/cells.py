@@ -224,7 +224,7 @@ class PublishedCell:
         return f"table {self.table}, row {self.row!r}, column {self.column!r}"
 
 
-def load_paper(path: str | Path) -> dict[str, Any]:
+def load_citation(path: str | Path) -> dict[str, Any]:
     """Return the entry `paper`: title, journal, year, doi, citation (str) and authors (list of str).
 
     Raises

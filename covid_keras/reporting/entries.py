@@ -13,8 +13,7 @@ from covid_keras.evaluation import compare, load_published, verdict_of
 from covid_keras.evaluation.claims import ClaimOutcome
 from covid_keras.evaluation.verdicts import LOST, NO_COUNTERPART
 from covid_keras.paper.paper import Paper
-from covid_keras.published.cells import load_paper as load_citation
-from covid_keras.published.cells import load_titles
+from covid_keras.published.cells import load_citation, load_titles
 from covid_keras.reporting.audits import audit_of, audited_places
 from covid_keras.reporting.claims import committed_outcomes
 from covid_keras.reporting.comparisons import Tally, judged_section

@@ -13,7 +13,6 @@ import pandas as pd
 
 from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
-from covid_keras.data.images import read_image, read_mask
 from covid_keras.data.pipeline import make_dataset
 from covid_keras.data.preparation import Preparation, crop_box
 from covid_keras.data.prepared_images import PreparedImages, prepare_cohort
@@ -24,6 +23,7 @@ from covid_keras.explain.where import heat_in_lungs, lung_area_share
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.system import System
 from covid_keras.preprocessing import centre_square, drop_top, keep_lungs, remove_lungs
+from covid_keras.reporting.crops import read_lungs
 from covid_keras.reporting.pictures import Explanation
 from covid_keras.training.executions import Execution
 
@@ -177,11 +177,7 @@ def _case(
 
     Without a mask file, the mask is None and not empty.
     """
-    image, mask = read_image(files.path), None
-    if files.mask_path:
-        lungs = read_mask(files.mask_path, image.shape) > preparation.mask_threshold
-        mask = np.where(lungs, 255, 0).astype(np.uint8)
-    image, mask = _framed(image, mask, preparation)
+    image, mask = _framed(*_read(files, preparation), preparation)
     scale = SIDE / max(image.shape)
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -192,12 +188,16 @@ def _case(
     return Explanation(image, heat[0], heat[1], row.label, names[0], names[1], score, mask, row.image_id, cells)
 
 
-def lungs_as_fed(path: str | Path, mask_path: str | Path, preparation: Preparation) -> np.ndarray:
-    """Return an image's lungs in the geometry of the network's input, (H, W) uint8, 0 or 255."""
-    image = read_image(path)
-    lungs = np.where(read_mask(mask_path, image.shape) > preparation.mask_threshold, 255, 0).astype(np.uint8)
-    _, framed = _framed(image, lungs, preparation)
+def lungs_as_fed(row, preparation: Preparation) -> np.ndarray:
+    """Return the lungs of a row of a cohort's table in the geometry of the network's input, (H, W) uint8, 0 or 255."""
+    _, framed = _framed(*_read(row, preparation), preparation)
     return cv2.resize(framed, preparation.size[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def _read(row, preparation: Preparation) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return image and lungs, (H, W) uint8, 0 or 255, of a row of a cohort's table; None without a mask."""
+    image, lungs = read_lungs(row, preparation)
+    return image, None if lungs is None else np.where(lungs, 255, 0).astype(np.uint8)
 
 
 def _framed(

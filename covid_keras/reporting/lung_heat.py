@@ -88,7 +88,7 @@ def _batches(execution: Execution, network: keras.Model, image_ids: pd.Series, s
         given = given.reshape(-1, views, *given.shape[1:])
         explained, shown, index = system.evidence(network, given, said, execution.scored)
         of_batch = table.iloc[rows[start : start + _BATCH]]
-        lungs = [lungs_as_fed(row.path, row.mask_path, execution.preparation) for row in of_batch.itertuples()]
+        lungs = [lungs_as_fed(row, execution.preparation) for row in of_batch.itertuples()]
         # A paper's own transformation may change the size.
         shape = shown.shape[2:0:-1]
         masks = np.stack([cv2.resize(one, shape, interpolation=cv2.INTER_NEAREST) for one in lungs])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -376,37 +376,38 @@ def _history_figures(results: Results, group: Group) -> list[FigureEntry]:
 
 def _trained_table(results: Results) -> TableEntry:
     """Size, settings and cost of each system's training."""
-    protocol, rows = results.run.protocol, []
-    for name, title in results.systems.items():
-        system, records = results.paper.system(name), [record for _, record in results.executions_of(name)]
-        images = records[0].get("images", {})
-        rows.append(
-            {
-                "system": title,
-                "input (px)": " x ".join(map(str, system.preparation(protocol).size)),
-                "parameters": f"{records[0]['parameters']:,}",
-                "training": system.summary(protocol),
-                "images": " / ".join(map(str, images.values())) if records[0]["epochs"] and images else NOTHING,
-                "executions": len(records),
-                "best epoch": span(one["best_epoch"] + 1 for one in records) if records[0]["epochs"] else NOTHING,
-                "minutes": f"{sum(record['seconds'] for record in records) / 60:.1f}",
-            }
-        )
+    rows = []
+    for name in results.systems:
+        records = [record for _, record in results.executions_of(name)]
+        size = results.paper.system(name).preparation(results.run.protocol).size
+        images = records[0].get("images", {}).values() if records[0]["epochs"] else ()
+        rows.append(_trained_row(results, name, size, records, images, trained=bool(records[0]["epochs"])))
     for name, record in results.segmented.items():
-        size, parts = record["settings"]["size"], record["overlap"].values()
-        rows.append(
-            {
-                "system": results.paper.system(name).title,
-                "input (px)": f"{size} x {size}",
-                "parameters": f"{record['parameters']:,}",
-                "training": results.paper.system(name).summary(protocol),
-                "images": " / ".join(str(part["images"]) for part in parts),
-                "executions": 1,
-                "best epoch": str(record["best_epoch"] + 1),
-                "minutes": f"{record['seconds'] / 60:.1f}",
-            }
-        )
+        side, images = record["settings"]["size"], [part["images"] for part in record["overlap"].values()]
+        rows.append(_trained_row(results, name, (side, side), [record], images))
     return TableEntry("What was trained", prose(*TEXTS, "trained"), pd.DataFrame(rows))
+
+
+def _trained_row(
+    results: Results,
+    name: str,
+    size: tuple[int, int],
+    records: list[dict[str, Any]],
+    images: Iterable[int],
+    trained: bool = True,
+) -> dict[str, Any]:
+    """Return the row of a system or segmenter; `images` are the numbers per part."""
+    system = results.paper.system(name)
+    return {
+        "system": system.title,
+        "input (px)": " x ".join(map(str, size)),
+        "parameters": f"{records[0]['parameters']:,}",
+        "training": system.summary(results.run.protocol),
+        "images": " / ".join(map(str, images)) or NOTHING,
+        "executions": len(records),
+        "best epoch": span(one["best_epoch"] + 1 for one in records) if trained else NOTHING,
+        "minutes": f"{sum(one['seconds'] for one in records) / 60:.1f}",
+    }
 
 
 def _notes(results: Results) -> list[tuple[str, str]]:

@@ -107,9 +107,7 @@ def _explained(
     preparation = execution.preparation
     files = examples.cohort.table.iloc[places].itertuples()
     return [
-        HeatCase(
-            prepared.load(place)[..., 0], heat, f"p = {score:.2f}", lungs_as_fed(row.path, row.mask_path, preparation)
-        )
+        HeatCase(prepared.load(place)[..., 0], heat, f"p = {score:.2f}", lungs_as_fed(row, preparation))
         for place, heat, score, row in zip(places, maps, scores, files, strict=True)
     ]
 

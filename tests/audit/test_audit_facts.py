@@ -14,7 +14,7 @@ import papers
 from covid_keras.audit import audit
 from covid_keras.commands.main import main
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation import load_paper, load_published
+from covid_keras.evaluation import load_citation, load_published
 from covid_keras.published.facts import NO_FACTS, Facts
 
 EXAMPLE = Path(papers.__file__).parent / "example_audit.yaml"
@@ -142,7 +142,7 @@ def test_a_table_alone_is_audited_and_its_status_and_json_follow(tmp_path, capsy
         assert main(["audit", str(path), "--out", str(tmp_path / "cells.csv"), "--json"]) == 0
         assert "Output" not in capsys.readouterr().out
     with pytest.raises(UserError, match="'paper'"):
-        load_paper(path)
+        load_citation(path)
 
 
 @pytest.mark.parametrize(("name", "begin"), [("haghanifar", "covid_cxnet: 186 "), ("hertel", "hertel_ensemble: 230 ")])

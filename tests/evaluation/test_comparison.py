@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 
@@ -16,7 +15,6 @@ from covid_keras.evaluation import (
     PublishedCell,
     Verdict,
     compare,
-    comparison_records,
     verdict_of,
 )
 from covid_keras.evaluation.possibility import Audited, AuditVerdict
@@ -219,15 +217,6 @@ def test_what_the_text_has_lost_is_shown_beside_ours_and_not_judged(grade):
 def test_measured_twice_is_an_error():
     with pytest.raises(UserError, match="accuracy of net is repeated"):
         compare([cell(70)], [ours(70), ours(71)], 2)
-
-
-def test_records_are_json():
-    records = comparison_records(compare([cell(70), cell(60, "auc")], [ours(70)], 2))
-    back = json.loads(json.dumps(records, allow_nan=False))
-    assert (back[0]["grade"], back[0]["outcome"], back[0]["reason"]) == ("reproduction", "reproduced", "")
-    assert back[1]["verdict"] == "not comparable (not run)"
-    assert back[0]["paper_std"] is None
-    assert back[1]["ours"] is None
 
 
 # --- what the audit calls impossible is no target

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covid_keras.evaluation import load_paper, summarise
+from covid_keras.evaluation import load_citation, summarise
 from covid_keras.evaluation.comparison import COMPLEMENTS
-from covid_keras.paper import load_paper as load_experiment
+from covid_keras.paper import load_paper
 from covid_keras.published.cells import load_titles
 from tests.helpers.printed import Printed, printed
 
@@ -71,7 +71,7 @@ def theirs(paper) -> Printed:
 
 def test_no_number_is_lost_or_changed_unseen(paper, theirs):
     cells, held = theirs.cells, [cell for cell in theirs.cells if not np.isnan(cell.mean)]
-    authors = load_paper(theirs.path)["authors"]
+    authors = load_citation(theirs.path)["authors"]
     assert KNOWN[paper] == Facts(
         len(cells),
         len({(cell.table, cell.system, cell.metric) for cell in cells if cell.system}),
@@ -91,7 +91,7 @@ def test_no_number_is_lost_or_changed_unseen(paper, theirs):
 
 def test_every_table_has_a_title_and_the_paper_is_the_one_of_the_file(paper, theirs):
     assert set(load_titles(theirs.path)) == {cell.table for cell in theirs.cells}
-    entry, experiment = load_paper(theirs.path), load_experiment(paper)
+    entry, experiment = load_citation(theirs.path), load_paper(paper)
     assert (entry["doi"], entry["title"].lower()) == (experiment.doi, experiment.title.lower())
 
 
@@ -104,7 +104,7 @@ def test_the_readme_says_how_many_there_are(paper, theirs):
 
 
 def test_every_row_that_is_compared_is_a_system_of_ours_and_its_metric_is_measured(paper, theirs):
-    experiment, two = load_experiment(paper), SimpleNamespace(classes=("N", "P"))
+    experiment, two = load_paper(paper), SimpleNamespace(classes=("N", "P"))
     named = {cell.system for cell in theirs.cells} - {"", *SEGMENTERS}
     assert named <= {system.name for system in experiment.systems}
     report = importlib.import_module(f"papers.{paper}.report").REPORT

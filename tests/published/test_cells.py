@@ -7,7 +7,7 @@ import math
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.evaluation import PublishedCell, load_paper, load_published
+from covid_keras.evaluation import PublishedCell, load_citation, load_published
 from covid_keras.published.metrics import metric_name
 
 PAPER = """
@@ -176,7 +176,7 @@ def test_a_lost_row_of_a_confusion_matrix_is_of_shares(tmp_path):
 
 
 def test_the_paper_itself(tmp_path):
-    assert load_paper(write(tmp_path))["authors"] == ["A", "B"]
+    assert load_citation(write(tmp_path))["authors"] == ["A", "B"]
 
 
 CELL = "table 1, row 'best', column 'Acc'"

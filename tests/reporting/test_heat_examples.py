@@ -66,7 +66,8 @@ def test_lungs_stay_where_they_are_for_the_shares(tmp_path):
     path, mask_path, _, mask = radiograph(tmp_path)
     for kept in ("keep", "remove"):
         preparation = Preparation(size=SHAPE, mask=kept)
-        np.testing.assert_array_equal(lungs_as_fed(path, mask_path, preparation), mask)
+        row = SimpleNamespace(path=path, mask_path=mask_path)
+        np.testing.assert_array_equal(lungs_as_fed(row, preparation), mask)
 
 
 def network() -> keras.Model:
