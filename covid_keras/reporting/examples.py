@@ -189,8 +189,13 @@ def _case(
 
 
 def lungs_as_fed(row, preparation: Preparation) -> np.ndarray:
-    """Return the lungs of a row of a cohort's table in the geometry of the network's input, (H, W) uint8, 0 or 255."""
+    """Return the lungs of a row of a cohort's table in the geometry of the network's input, (H, W) uint8, 0 or 255.
+
+    Raises `UserError` if the row has no mask.
+    """
     _, framed = _framed(*_read(row, preparation), preparation)
+    if framed is None:
+        raise UserError(row.path, "has no lung mask", "Fill in mask_path")
     return cv2.resize(framed, preparation.size[::-1], interpolation=cv2.INTER_NEAREST)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common.errors import UserError
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.preparation import Preparation
 from covid_keras.data.prepared_images import prepare_cohort, prepare_image
@@ -68,6 +70,8 @@ def test_lungs_stay_where_they_are_for_the_shares(tmp_path):
         preparation = Preparation(size=SHAPE, mask=kept)
         row = SimpleNamespace(path=path, mask_path=mask_path)
         np.testing.assert_array_equal(lungs_as_fed(row, preparation), mask)
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        lungs_as_fed(SimpleNamespace(path=path, mask_path=""), Preparation(size=SHAPE))
 
 
 def network() -> keras.Model:
