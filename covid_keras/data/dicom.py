@@ -37,6 +37,8 @@ _PALETTE = "PALETTE COLOR"
 _SLACK = 1 << 24
 # Bytes that are inflated at once; the header is expected in the first of them.
 _PART = 1 << 22
+# Calls of `read`, two or three per element: a radiograph has some hundred elements.
+_MOST_READS = 100_000
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -56,10 +58,10 @@ def read_dicom(path: Path) -> Picture:
     geometry = display.Geometry.of(header, notes)
     geometry.size(path)
     stored = _decode(path, _read_data(path, notes))
-    if str(header.get("PhotometricInterpretation") or "").strip().upper() == _PALETTE:
-        stored = _from_palette(path, stored, header)
     check_finite(path, stored)
-    if stored.ndim == 3:
+    if str(header.get("PhotometricInterpretation") or "").strip().upper() == _PALETTE:
+        picture = geometry.apply(_by_palette(path, stored, header))
+    elif stored.ndim == 3:
         picture = geometry.apply(Picture(luma(stored), None, small_colours(stored)))
     elif stored.dtype.itemsize > 2:
         picture = geometry.apply(_displayed(path, stored, header, notes))
@@ -73,15 +75,20 @@ def _by_table(path: Path, stored: np.ndarray, header: Dataset, notes: list[str],
 
     The values are stretched to 0..255 already, unless they are still to be resampled.
     """
-    codes = stored.view(f"u{stored.dtype.itemsize}")
-    occurs = np.zeros(1 << 8 * codes.itemsize, bool)
-    for rows in bands(codes):
-        occurs[codes[rows]] = True
-    present = np.flatnonzero(occurs).astype(codes.dtype)
+    codes, present = _codes(stored)
     levels = _displayed(path, present.view(stored.dtype), header, notes)
     values = levels.stretched() if stretch else levels.values
     valid = None if levels.valid is None else _looked_up(codes, present, levels.valid)
     return Picture(_looked_up(codes, present, values), valid)
+
+
+def _codes(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return stored values as unsigned integers, and those that occur, sorted."""
+    codes = stored.view(f"u{stored.dtype.itemsize}")
+    occurs = np.zeros(1 << 8 * codes.itemsize, bool)
+    for rows in bands(codes):
+        occurs[codes[rows]] = True
+    return codes, np.flatnonzero(occurs).astype(codes.dtype)
 
 
 def _displayed(path: Path, stored: np.ndarray, header: Dataset, notes: list[str]) -> Picture:
@@ -93,7 +100,8 @@ def _displayed(path: Path, stored: np.ndarray, header: Dataset, notes: list[str]
 
 def _looked_up(codes: np.ndarray, present: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return the image of `values`, one for each code in `present`."""
-    table, image = np.zeros(1 << 8 * codes.itemsize, values.dtype), np.empty(codes.shape, values.dtype)
+    table = np.zeros((1 << 8 * codes.itemsize, *values.shape[1:]), values.dtype)
+    image = np.empty(codes.shape + values.shape[1:], values.dtype)
     table[present] = values
     for rows in bands(codes):
         image[rows] = table[codes[rows]]
@@ -141,25 +149,48 @@ def _require_plausible(path: Path, header: Dataset, size: int) -> None:
             raise UserError(path, problem, "Check the file, or download it again")
 
 
+class _Counted:
+    """Mixed into a stream: reading a file of too many elements ends, before their objects fill the memory."""
+
+    left = _MOST_READS
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise OverflowError("too many elements")
+        return super().read(size)  # type: ignore[misc]
+
+
+class _File(_Counted, io.FileIO): ...
+
+
+class _Memory(_Counted, io.BytesIO): ...
+
+
 def _read_file(path: Path, **options: Any) -> Dataset:
     pydicom = _pydicom(path)
+    stream: _Counted | None = None
     try:
         if (inflated := _inflated(pydicom, path)) is None:
-            # force: some archives omit the 128-byte preamble.
-            return pydicom.dcmread(path, force=True, **options)
-        data = pydicom.dcmread(inflated, force=True, **options | {"defer_size": None})
+            with _File(str(path)) as stream:
+                # force: some archives omit the 128-byte preamble.
+                return pydicom.dcmread(stream, force=True, **options)
+        data = pydicom.dcmread(stream := inflated, force=True, **options | {"defer_size": None})
         data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         return data
     except UserError:
         raise
     except Exception as error:  # pydicom raises errors of many classes on malformed files
+        if stream and stream.left < 0:
+            problem = "has too many elements for a radiograph"
+            raise UserError(path, problem, "Export it again, or save it as PNG") from error
         raise _no_image(path) from error
 
 
-def _inflated(pydicom: Any, path: Path) -> io.BytesIO | None:
+def _inflated(pydicom: Any, path: Path) -> _Memory | None:
     """Return the data set of a deflated file, inflated no further than its image needs; None for other files."""
     reader = pydicom.filereader
-    with open(path, "rb") as stream:
+    with _File(str(path)) as stream:
         reader.read_preamble(stream, force=True)
         meta = reader.read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
         if meta.get("TransferSyntaxUID") != pydicom.uid.DeflatedExplicitVRLittleEndian:
@@ -167,9 +198,9 @@ def _inflated(pydicom: Any, path: Path) -> io.BytesIO | None:
         deflated = stream.read()
     decoder = zlib.decompressobj(-zlib.MAX_WBITS)
     start = decoder.decompress(deflated, _PART)
-    header = pydicom.dcmread(io.BytesIO(start), force=True, stop_before_pixels=True)
+    header = pydicom.dcmread(_Memory(start), force=True, stop_before_pixels=True)
     most = _SLACK + 2 * int(header.Rows) * int(header.Columns) * _depth(header)
-    content = io.BytesIO()
+    content = _Memory()
     content.write(start)
     while (rest := decoder.unconsumed_tail) and content.tell() <= most:
         content.write(decoder.decompress(rest, _PART))
@@ -267,17 +298,25 @@ def _decode(path: Path, data: Dataset) -> np.ndarray:
         raise damaged(path, error) from error
 
 
-def _from_palette(path: Path, stored: np.ndarray, header: Dataset) -> np.ndarray:
-    """Map palette indices to colours (H, W, 3)."""
+def _by_palette(path: Path, stored: np.ndarray, header: Dataset) -> Picture:
+    """Convert each palette index that occurs, then the image by a table, which takes little memory."""
+    codes, present = _codes(stored)
+    colours = _palette_colours(path, present.view(stored.dtype), header)
+    small = small_colours(_looked_up(codes, present, colours))
+    return Picture(_looked_up(codes, present, luma(colours[None])[0]), None, small)
+
+
+def _palette_colours(path: Path, stored: np.ndarray, header: Dataset) -> np.ndarray:
+    """Return the colours (n, 3), uint8 or uint16, of n palette indices."""
     try:
         if "RedPaletteColorLookupTableData" not in header:
-            return _pydicom(path).pixels.apply_color_lut(stored, header)[..., :3]
+            return _pydicom(path).pixels.apply_color_lut(stored[None], header)[0, :, :3]
         little = header.original_encoding[1] is not False
         tables = [
             display.LookUp.of(header[f"{name}PaletteColorLookupTableDescriptor"], header[f"{name}{data}"], little)
             for name, data in ((name, "PaletteColorLookupTableData") for name in ("Red", "Green", "Blue"))
         ]
-        return np.stack([table.apply(stored) for table in tables], axis=-1)
+        return np.stack([table.apply(stored) for table in tables], axis=-1).astype(np.uint16)
     except DECODE_ERRORS as error:
         raise UserError(path, f"its palette is not supported ({error})", "Save it as grey PNG") from error
 

@@ -31,6 +31,8 @@ _OPTIONAL = (
 )  # fmt: skip
 # Largest aspect ratio of pixels that are resampled.
 _MOST_ASPECT = 4.0
+# Bytes of an element that is looked at; the largest tables have 128 KiB.
+_LONGEST = 1 << 18
 _AXES = {"L": "RL", "R": "RL", "A": "AP", "P": "AP", "H": "HF", "F": "HF"}
 _IGNORED = "which is ignored"
 
@@ -39,9 +41,12 @@ _IGNORED = "which is ignored"
 
 
 def drop_senseless(header: Dataset, notes: list[str]) -> None:
-    """Delete unreadable tags and empty optional tags, with one warning for each kind."""
+    """Delete unreadable tags, long ones and empty optional ones, with one warning for each kind but the long ones."""
     broken, empty = [], []
     for tag in list(header.keys()):
+        if getattr(header.get_item(tag), "length", 0) > _LONGEST:  # not decoded yet, which may take much memory
+            del header[tag]
+            continue
         try:
             element = header[tag]  # decoded now
         except Exception:  # pydicom raises errors of many classes on malformed values

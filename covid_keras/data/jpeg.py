@@ -7,8 +7,10 @@ the number of blocks as it was gives no warning, and JPEG has no checksum: a few
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -26,7 +28,11 @@ _SEQUENTIAL = frozenset({0xC0, 0xC1})
 _ZEROS = bytes(32)
 # libjpeg prints only its first warning, so segments without pixels, which may cause harmless ones, are left out.
 _WITHOUT_PIXELS = frozenset({*range(0xE0, 0xF0), _COMMENT})
-_LOSS = re.compile(rb"^(?:Corrupt JPEG data: |Premature end of JPEG file).*\n?", re.MULTILINE)
+_LOSS = re.compile(
+    rb"^(?:Corrupt JPEG data: |Premature end of JPEG file|Inconsistent progression sequence ).*\n?", re.MULTILINE
+)
+# Far above those of real files: headers and scans that cost time and memory, but hold nothing.
+_MOST_SEGMENTS, _MOST_SCANS = 4096, 64
 _PADDED = b"extraneous bytes before marker 0xd9"
 
 
@@ -40,12 +46,25 @@ def check_jpeg(path: Path, content: bytes) -> None:
         raise damaged(path, loss.decode("ascii", "replace").removeprefix("Corrupt JPEG data: ").strip())
 
 
+def check_segments_before_pixels(path: Path, stream: BinaryIO) -> None:
+    """Raise `UserError` if a JPEG has too many segments before its first scan; return to the start of the stream."""
+    stream.seek(2)
+    for _ in range(_MOST_SEGMENTS):
+        start = stream.read(4)
+        if len(start) < 4 or start[0] != 0xFF or start[1] == _SOS:
+            stream.seek(0)
+            return
+        # A fill byte may precede a marker.
+        stream.seek(-3 if start[1] == 0xFF else int.from_bytes(start[2:], "big") - 2, os.SEEK_CUR)
+    raise damaged(path, f"it has more than {_MOST_SEGMENTS:,} segments")
+
+
 def _pixel_data(path: Path, content: bytes) -> bytes:
     """Return a JPEG without application data, comments and end marker; raise `UserError` if a scan is missing."""
-    parts, place, missing, frame, speaking, has_scan = [b"\xff\xd8"], 2, dict[int, np.ndarray](), 0, False, False
+    parts, place, missing, frame, speaking, scans = [b"\xff\xd8"], 2, dict[int, np.ndarray](), 0, False, 0
     while found := _MARKER.search(content, place):
         marker, start = content[found.start() + 1], found.end()
-        parts += [content[place : found.start()]] if has_scan else []
+        parts += [content[place : found.start()]] if scans else []
         if marker == _EOI:
             break
         place = start if marker in (_SOI, _TEM) else start + int.from_bytes(content[start : start + 2], "big")
@@ -58,7 +77,9 @@ def _pixel_data(path: Path, content: bytes) -> bytes:
             speaking |= _zeros_speak(body)
         elif marker == _SOS and len(body) >= 4:
             _mark(missing, body)
-            has_scan = True
+            scans += 1
+        if scans > _MOST_SCANS or len(parts) > 2 * _MOST_SEGMENTS:
+            raise damaged(path, f"it has more than {_MOST_SCANS} scans or {_MOST_SEGMENTS:,} segments")
         parts += [content[found.start() : place]] if marker not in _WITHOUT_PIXELS | {_SOI} else []
     else:
         parts.append(content[place:].rstrip(b"\0"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,15 +22,15 @@ _COLOUR_SIDE = 256
 _BESIDE = 1 << 26
 # Larger values overflow when they are stretched.
 _MOST = 1e300
-# Values that are processed at once.
-_BAND = 1 << 18
+# Values that are processed at once; rows that are downscaled at once.
+_BAND, _ROWS = 1 << 18, 64
 # ITU-R 601 in 65,536ths, as in Pillow: integers keep grey stored as colour exact.
 _LUMA = (19_595, 38_470, 7_471)
 
 # Errors of the decoders on damaged files; other errors are bugs.
 DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, AttributeError,
-    NotImplementedError, ArithmeticError, zlib.error, lzma.LZMAError,
+    NotImplementedError, ArithmeticError, AssertionError, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 
 # EXIF orientation -> transform that turns the image upright.
@@ -121,16 +121,28 @@ def luma(colours: np.ndarray) -> np.ndarray:
     return grey
 
 
-def small_colours(colours: Image.Image | np.ndarray) -> np.ndarray:
-    """Return `Picture.colours`; colours of more than 8 bits are scaled by their maximum."""
-    if not isinstance(colours, Image.Image):
-        if colours.dtype != np.uint8:
-            small, factor = np.empty(colours.shape, np.uint8), 255 / max(float(colours.max()), 1e-9)
-            for rows in bands(colours):
-                small[rows] = np.clip(colours[rows] * factor, 0, 255)
-            colours = small
-        colours = Image.fromarray(np.ascontiguousarray(colours))
-    return np.asarray(colours.reduce(max(1, max(colours.size) // _COLOUR_SIDE)))
+def small_colours(colours: np.ndarray) -> np.ndarray:
+    """Return `Picture.colours` of (H, W, 3); colours of more than 8 bits are scaled by their maximum."""
+    height, width = colours.shape[:2]
+    scale = 1 if colours.dtype == np.uint8 else 255 / max(float(colours.max()), 1e-9)
+    parts = (np.clip(colours[top:end] * scale, 0, 255).astype(np.uint8) for top, end in blocks(height, width))
+    return reduced((Image.fromarray(part) for part in parts), height, width)
+
+
+def blocks(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the end of groups of rows, which `reduced` downscales like the whole image."""
+    factor = _shrinking(height, width)
+    step = -(-_ROWS // factor) * factor
+    yield from ((top, min(top + step, height)) for top in range(0, height, step))
+
+
+def reduced(parts: Iterable[Image.Image], height: int, width: int) -> np.ndarray:
+    """Return `Picture.colours` of an RGB image, given in `blocks`."""
+    return np.concatenate([np.asarray(part.reduce(_shrinking(height, width))) for part in parts])
+
+
+def _shrinking(height: int, width: int) -> int:
+    return max(1, max(height, width) // _COLOUR_SIDE)
 
 
 def check_size(path: Path, height: int, width: int, depth: int = 1) -> None:

@@ -20,6 +20,7 @@ from covid_keras.data.picture import check_file, damaged
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_PALETTE = 3  # a colour type
 _CRITICAL = (b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _USEFUL = (b"acTL", b"eXIf", b"gAMA", b"pHYs", b"sRGB")
 _LONGEST_USEFUL = 1 << 20
@@ -89,6 +90,8 @@ def read_png(path: Path, pixels: bool = True) -> Png:
             _read_chunk(path, stream, chunks, pixels)
     if pixels and b"IDAT" not in chunks:
         raise damaged(path, "it has no pixels")
+    if header.colour == _PALETTE and not chunks.get(b"PLTE"):
+        raise damaged(path, "it has no palette")
     return Png(header, chunks)
 
 
@@ -114,7 +117,7 @@ def _read_chunk(path: Path, stream: BinaryIO, chunks: dict[bytes, bytearray], pi
     if (
         name not in _CRITICAL + _USEFUL
         or (name == b"IDAT" and not pixels)
-        or (name in _USEFUL and length > _LONGEST_USEFUL)
+        or (name in _USEFUL and (length > _LONGEST_USEFUL or name in chunks))
     ):
         stream.seek(length + 4, os.SEEK_CUR)
         return

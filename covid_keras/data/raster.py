@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import logging
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,17 +22,19 @@ from PIL import Image, UnidentifiedImageError
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.quiet import standard_error_aside
-from covid_keras.data.jpeg import check_jpeg
+from covid_keras.data.jpeg import check_jpeg, check_segments_before_pixels
 from covid_keras.data.picture import (
     DECODE_ERRORS,
     MAX_SIDE,
     Picture,
     bands,
+    blocks,
     check_file,
     check_finite,
     check_size,
     damaged,
     luma,
+    reduced,
     small_colours,
 )
 from covid_keras.data.png import Png, read_png
@@ -46,9 +50,11 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5  # TIFF's 
 _PREMULTIPLIED, _ALPHA = 1, 2  # TIFF's kinds of extra channels
 # Libtiff's messages, such as "Fax4Decode: Bad code word at line 85 of strip 0 (x 118)."
 _LIBTIFF = re.compile(rb"^\w+: [^\r\n]*\.\n", re.MULTILINE)
-_ROWS = 256
 # Thumbnails included; more pages are not looked at.
 _MOST_PAGES = 64
+# What tifffile logs of a tag that it leaves out; the tags that decide on the pixels.
+_BROKEN_TAG = re.compile(r"TiffTag (\d+)")
+_OF_PIXELS = frozenset({*range(256, 260), 262, 266, 273, 277, 278, 279, 284, 317, 320, *range(322, 326), 338, 339, 347})
 _ONE_EACH = "Save one radiograph per file"
 
 
@@ -81,9 +87,9 @@ def read_raster(path: Path, kind: str) -> Picture:
         with _opened(path, kind) as image:
             orientation = _exif_orientation(image)
             _note_aspect(notes, *image.info.get("jfif_density", (1, 1)))
+            if kind == JPEG:
+                check_jpeg(path, path.read_bytes())
             picture = _decoded(path, image)
-        if kind == JPEG:
-            check_jpeg(path, path.read_bytes())
     check_finite(path, picture.values)
     if picture.valid is not None and not picture.valid.any():
         notes.append("it is fully transparent, so it is black")
@@ -104,6 +110,8 @@ def _opened(path: Path, kind: str, content: io.BytesIO | None = None, page: int 
     # Open a stream: given a path, Pillow memory-maps uncompressed TIFF files and then confuses height and width of
     # those whose orientation swaps them (seen with Pillow 13.0).
     with open(path, "rb") if content is None else content as stream:
+        if kind == JPEG:
+            check_segments_before_pixels(path, stream)
         try:
             image = Image.open(stream, formats=(kind,))
             pages = getattr(image, "n_frames", 1) if kind == GIF else 1
@@ -137,23 +145,26 @@ def _decoded(path: Path, image: Image.Image, content: io.BytesIO | None = None) 
 
 
 def _from_pillow(image: Image.Image) -> Picture:
-    valid = None
-    if image.has_transparency_data:
-        colour = image if image.mode == "RGBA" else image.convert("RGBA")
-        clear = np.asarray(colour.getchannel("A")) == 0
-        valid = ~clear if clear.any() else None
-        image = Image.new("RGB", image.size)
-        for top in range(0, image.height, _ROWS):  # in parts, whose copies take little memory
-            part = colour.crop((0, top, image.width, min(top + _ROWS, image.height)))
-            part = Image.alpha_composite(Image.new("RGBA", part.size, (0, 0, 0, 255)), part)
-            image.paste(part.convert("RGB"), (0, top))
-    colours = None
-    if image.mode not in ("1", "L"):
-        # Via RGB, because not every mode converts directly to L.
-        image = image if image.mode == "RGB" else image.convert("RGB")
-        colours = small_colours(image)
-    # A copy: asarray would be read-only.
-    return Picture(np.array(image if image.mode == "L" else image.convert("L")), valid, colours)
+    if image.mode in ("1", "L") and not image.has_transparency_data:
+        # A copy: asarray would be read-only.
+        return Picture(np.array(image if image.mode == "L" else image.convert("L")))
+    size = (image.height, image.width)
+    grey, valid = np.empty(size, np.uint8), np.ones(size, bool)
+
+    def parts() -> Iterator[Image.Image]:
+        """Yield the image in RGB, in parts, whose copies take little memory, and convert each to grey."""
+        for top, end in blocks(*size):
+            part = image.crop((0, top, image.width, end))
+            if image.has_transparency_data:
+                part = part if part.mode == "RGBA" else part.convert("RGBA")
+                valid[top:end] = np.asarray(part.getchannel("A")) > 0
+                part = Image.alpha_composite(Image.new("RGBA", part.size, (0, 0, 0, 255)), part)
+            part = part.convert("RGB")  # also because not every mode converts directly to L
+            grey[top:end] = np.asarray(part.convert("L"))
+            yield part
+
+    colours = reduced(parts(), *size)
+    return Picture(grey, None if valid.all() else valid, colours)
 
 
 def _exif_orientation(image: Image.Image) -> int:
@@ -196,7 +207,10 @@ def _read_png(path: Path, notes: list[str]) -> tuple[Picture, int]:
         return _deep_png(path, png), _png_orientation(png)
     content = png.encode(path)
     with _opened(path, PNG, content) as image:
-        return _decoded(path, image, content), _png_orientation(png)
+        picture = _decoded(path, image, content)
+        if image.mode == "P" and np.asarray(image).max() >= len(png.chunks[b"PLTE"]) // 3:
+            raise damaged(path, "it has pixels that are not in its palette")
+        return picture, _png_orientation(png)
 
 
 def _deep_png(path: Path, png: Png) -> Picture:
@@ -255,12 +269,28 @@ def _tiff_page(path: Path, notes: list[str]) -> Iterator[TiffPage]:
 
     with contextlib.ExitStack() as stack:
         try:
-            pages = list(itertools.islice(stack.enter_context(tifffile.TiffFile(path)).pages, _MOST_PAGES))
+            with _tifffile_log() as said:
+                pages = list(itertools.islice(stack.enter_context(tifffile.TiffFile(path)).pages, _MOST_PAGES))
             page = _full_page(path, pages, notes)
+            if lost := {int(code) for code in _BROKEN_TAG.findall(said.getvalue())} & _OF_PIXELS:
+                raise damaged(path, f"its tag {min(lost)} cannot be read")
             check_size(path, page.imagelength, page.imagewidth)
         except (tifffile.TiffFileError, MemoryError, *DECODE_ERRORS) as error:
             raise damaged(path, error) from error
         yield page
+
+
+@contextlib.contextmanager
+def _tifffile_log() -> Iterator[io.StringIO]:
+    """Yield what tifffile logs in this thread: it leaves out tags that it cannot read."""
+    log, thread = logging.getLogger("tifffile"), threading.get_ident()
+    handler = logging.StreamHandler(said := io.StringIO())
+    handler.addFilter(lambda record: record.thread == thread)
+    log.addHandler(handler)
+    try:
+        yield said
+    finally:
+        log.removeHandler(handler)
 
 
 def _full_page(path: Path, pages: list[Any], notes: list[str]) -> Any:

@@ -74,6 +74,8 @@ def _check_segment(path: Path, page: TiffPage, content: bytes, size: int) -> Non
     if kind == _NONE:
         if len(content) < size and page.photometric != _YCBCR:  # chrominance may be subsampled
             raise damaged(path, "a strip or tile is truncated")
+        if len(content) >= most + _row_bytes(page):  # another size or depth would shift the pixels
+            raise damaged(path, _OTHER_SIZE)
     elif kind == _JPEG:
         tables = page.jpegtables
         check_jpeg(path, tables[:-2] + content[2:] if tables else content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -137,6 +138,31 @@ def test_tiff_of_pages(tmp_path):
 
 
 # --- BMP and GIF
+
+
+@pytest.mark.parametrize("tag", [257, 258, 259, 262, 273, 277, 279])
+def test_tiff_with_a_tag_that_cannot_be_read(tmp_path, tag, capfd):
+    content = bytearray(tiff(GREY, None))
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        place = file.pages[0].tags[tag].offset
+    content[place + 4 : place + 8] = b"\xff\xff\xff\x7f"  # the number of its values
+    refuses(tmp_path, bytes(content))
+    assert capfd.readouterr().err == ""
+
+
+def test_tiff_of_another_depth_than_its_strips(tmp_path):
+    content = bytearray(tiff(GREY, None))
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        place = file.pages[0].tags[258].valueoffset
+    content[place] = 1  # bits
+    refuses(tmp_path, bytes(content))
+
+
+@pytest.mark.parametrize("palette", [b"", bytes(3)])
+def test_png_without_the_colours_of_its_pixels(tmp_path, palette):
+    head, rows = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 3, 0, 0, 0), (b"\0" + bytes(range(WIDTH))) * HEIGHT
+    chunks = [(b"IHDR", head), (b"PLTE", palette), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    refuses(tmp_path, b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*one) for one in chunks))
 
 
 def test_bmp_and_gif(tmp_path):
