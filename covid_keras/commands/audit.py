@@ -117,7 +117,7 @@ def run(options: Namespace) -> int:
 def _check_out(out: Path, files: Mapping[str, Path]) -> None:
     from covid_keras.common.tables import require_table_target
 
-    if out.resolve() in {path.resolve() for path in files.values()}:
+    if os.path.realpath(out) in {os.path.realpath(path) for path in files.values()}:
         raise UserError(f"--out {out}", "is the file to audit", "Name another file")
     require_table_target(out)
 

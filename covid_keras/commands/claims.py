@@ -107,7 +107,7 @@ def _line(outcome: ClaimOutcome) -> str:
             text += f"; {test.same_side} of {test.executions} executions"
         text += "; one training each)" if test.trainings == 1 else f"; {test.trainings} trainings)"
     if outcome.reason:
-        text += f" ({outcome.reason})"
+        text += f" ({outcome.reason.rstrip('.')})"
     text += f"; printed: {outcome.printed.support}"
     return text + (f"; {outcome.grade}, {outcome.source}" if outcome.grade else "")
 

@@ -20,7 +20,7 @@ from covid_keras.commands.parsing import (
     say_where,
 )
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import sha256_of
+from covid_keras.common.files import expanded, sha256_of
 from covid_keras.data.locations import DEFAULT, VARIABLE, find_data, require_data
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def download_sources(given: Path | None, names: Sequence[str], unverified: bool 
     """
     from covid_keras.data.sources import get_source
 
-    data = Path(given or os.environ.get(VARIABLE) or DEFAULT).expanduser().absolute()
+    data = expanded(given or os.environ.get(VARIABLE) or DEFAULT).absolute()
     missing = [name for name in names if get_source(name).locate(data) is None]
     for name in missing:
         _require_downloadable(name, unverified)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -61,6 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     0 success, 1 a check failed, 2 bad input, 3 some files were left out, 130 interrupted.
     """
     options = make_parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no "±" gets its number
     try:
         _log_to_terminal()
         with naming_shortage("memory", RUN_LESS):

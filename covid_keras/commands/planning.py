@@ -34,7 +34,7 @@ def print_grades(paper: Paper, protocol: Protocol, used: Used) -> None:
     for (grade, reason), titles in found.items():
         reasons = reason.split("; ")
         more = [f"{len(reasons) - FEW_REASONS} more in the report"] if len(reasons) > FEW_REASONS else []
-        why = "; ".join([*reasons[:FEW_REASONS], *more])
+        why = "; ".join([*reasons[:FEW_REASONS], *more]).rstrip(".")
         say(f"{grade.capitalize()}: {'; '.join(titles)}{f' ({why})' if why else ''}", flush=True)
 
 

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from pathlib import Path
 
+# Characters of the subject, the problem and the remedy of a message.
+_MOST_SHOWN = 1000
 _ESCAPE = re.compile(r"\\x\{(10[0-9a-f]{4}|[0-9a-f]{1,5})\}")
 
 
@@ -28,6 +30,15 @@ def _is_shown(character: str) -> bool:
     return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be encoded: it holds no undecodable byte of a name, nor half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def escaped(text: str) -> str:
     """Return a text as by `printable`, in a form that `unescaped` reverses."""
     return printable(_ESCAPE.sub(r"\\x{5c}x{\1}", text) if "\\x{" in text else text)
@@ -36,6 +47,11 @@ def escaped(text: str) -> str:
 def unescaped(text: str) -> str:
     """Return the text of which `escaped` made `text`."""
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text) if "\\x{" in text else text
+
+
+def _shortened(text: str) -> str:
+    """Return a text without its middle if it is too long for a message, as one that quotes a file's contents may be."""
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2]} ... {text[-_MOST_SHOWN // 2 :]}"
 
 
 class UserError(Exception):
@@ -55,7 +71,8 @@ class UserError(Exception):
 
     def __init__(self, subject: str | Path, problem: str, remedy: str = "") -> None:
         self.subject, self.problem, self.remedy = str(subject), problem, remedy
-        text = f"{self.subject}: {problem}." + (f" {remedy}." if remedy else "")
+        subject, problem, remedy = (_shortened(text) for text in (self.subject, problem, remedy))
+        text = f"{subject}: {problem}." + (f" {remedy}." if remedy else "")
         super().__init__(printable(" ".join(text.split())))
 
     @property

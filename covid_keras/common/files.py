@@ -29,6 +29,7 @@ _UNFINISHED = ".writing-"
 MOST_YAML = 2 << 20
 MOST_JSON = 64 << 20
 MOST_TABLE = 512 << 20
+MOST_SIDECAR = 1 << 16  # a hash beside a file
 # Nesting of YAML and JSON.
 MOST_DEPTH = 50
 # The key of a record's hash of itself.
@@ -131,6 +132,29 @@ def staged(folder: str | Path) -> Iterator[Path]:
         for path in missing:
             with contextlib.suppress(OSError):
                 path.rmdir()
+
+
+def require_own_files(folder: str | Path) -> None:
+    """Check a folder that may come from elsewhere before anything in it is written or removed.
+
+    Raises `UserError` if it holds a link that leads out of it, or what is neither a file nor a folder.
+    """
+    inside = os.path.realpath(folder)
+    for place, folders, names in os.walk(folder):
+        for path in (os.path.join(place, name) for name in (*folders, *names)):
+            try:
+                mode = os.lstat(path).st_mode
+            except OSError:  # removed meanwhile, by a training
+                continue
+            if stat.S_ISLNK(mode) and not f"{os.path.realpath(path)}/".startswith(f"{inside}/"):
+                raise UserError(path, f"is a link that leads out of {folder}", "Replace it by what it leads to")
+            if not (stat.S_ISLNK(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise UserError(path, "is neither a file nor a folder", "Remove it")
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with the home folder in place of "~"; a user who does not exist is left as given."""
+    return Path(os.path.expanduser(path))
 
 
 @contextlib.contextmanager
@@ -311,8 +335,8 @@ def cache_folder() -> Path:
 
     A relative XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification requires.
     """
-    given = Path(os.environ.get("XDG_CACHE_HOME", "")).expanduser()
-    return (given if given.is_absolute() else Path.home() / ".cache") / "covid_keras"
+    given = expanded(os.environ.get("XDG_CACHE_HOME", ""))
+    return (given if given.is_absolute() else expanded("~") / ".cache") / "covid_keras"
 
 
 def digest_of(path: str | Path, algorithm: str) -> str:
@@ -332,7 +356,11 @@ def sha256_of(path: str | Path) -> str:
 
 def require_intact(path: str | Path, recorded: str, remedy: str) -> None:
     """Raise `UserError` unless a file has the recorded SHA-256; "" accepts any."""
-    if recorded and sha256_of(path) != recorded:
+    try:
+        intact = not recorded or sha256_of(path) == recorded
+    except UserError as error:
+        raise UserError(path, error.problem, remedy) from error
+    if not intact:
         raise UserError(path, "was changed or damaged after it was written", remedy)
 
 

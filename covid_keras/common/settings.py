@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
 
-from covid_keras.common.errors import UserError
+from covid_keras.common.errors import UserError, is_unicode
 from covid_keras.common.files import MOST_DEPTH, MOST_YAML, read_bytes
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Annotated types with ranges, validated by `build`.
-_MANY = 10_000_000
+_MANY, _LARGE = 10_000_000, 1e9
 Count = Annotated[int, Ge(1), Le(_MANY)]
 CountOrZero = Annotated[int, Ge(0), Le(_MANY)]
-Positive = Annotated[float, Gt(0)]
-NotNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0), Le(_LARGE)]
+NotNegative = Annotated[float, Ge(0), Le(_LARGE)]
 Share = Annotated[float, Gt(0), Lt(1)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]
 Width = Annotated[float, Gt(0), Le(1)]  # share of a network's filters
@@ -38,6 +38,10 @@ Repeats = Annotated[int, Ge(1), Le(1000)]
 
 # Values of a YAML file, each alias counted as all that it stands for.
 MOST_VALUES = 200_000
+# Characters of a number in YAML, and the largest whole number: what 64 bits hold.
+MOST_DIGITS = 100
+_LARGEST = (1 << 63) - 1
+_YAML_TAG, _FOREIGN_TYPES = "tag:yaml.org,2002:", ("binary", "set", "omap", "pairs")
 _UNKNOWN_KEY = "unexpected_keyword_argument"
 _NO_MAPPING = ("dataclass_type", "dict_type")
 # The key that identifies a list entry in messages.
@@ -68,7 +72,8 @@ def parse_yaml(text: str, where: str | Path, loader: type = yaml.SafeLoader) -> 
     Raises
     ------
     UserError
-        If the text is invalid, repeats a key, is nested too deep, or grows beyond bounds through its aliases.
+        If the text is invalid, repeats a key, is nested too deep, or grows beyond bounds through its aliases; or if it
+        holds a number of too many digits, or a type that JSON lacks. Dates stay text.
     """
     try:
         return yaml.load(text, Loader=_bounded(loader))
@@ -79,8 +84,9 @@ def parse_yaml(text: str, where: str | Path, loader: type = yaml.SafeLoader) -> 
 class _Bounds:
     """What a YAML loader rejects beyond YAML itself: nothing of ours needs it, and some of it exhausts the memory.
 
-    These are repeated keys (YAML keeps the last one silently), deep nesting, and aliases that contain themselves or
-    that together stand for too many values. To be mixed into a loader of PyYAML.
+    These are repeated keys (YAML keeps the last one silently), deep nesting, aliases that contain themselves or that
+    together stand for too many values, numbers of thousands of digits, and types that JSON lacks. To be mixed into a
+    loader of PyYAML.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -89,10 +95,23 @@ class _Bounds:
         self.sizes: dict[int, int] = {}  # values that a node stands for, by identity
 
     def construct_mapping(self: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if again := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(None, None, f"key {again[0]!r} is repeated", node.start_mark)
+        seen: set[str] = set()
+        for key in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is repeated", node.start_mark)
+            seen.add(key)
         return super().construct_mapping(node, deep)  # type: ignore[misc]
+
+    def construct_object(self: Any, node: yaml.Node, deep: bool = False) -> Any:
+        kind = node.tag.removeprefix(_YAML_TAG)
+        if kind == "timestamp":
+            return node.value  # as written: JSON, and so our records, have no dates
+        if kind in _FOREIGN_TYPES:
+            raise yaml.constructor.ConstructorError(None, None, f"the type !!{kind} is not read", node.start_mark)
+        if kind in ("int", "float") and len(node.value) > MOST_DIGITS:
+            problem = f"a number has more than {MOST_DIGITS} digits"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_object(node, deep)  # type: ignore[misc]
 
     def compose_node(self: Any, parent: yaml.Node | None, index: Any) -> yaml.Node:
         is_alias, mark, before = self.check_event(yaml.AliasEvent), self.peek_event().start_mark, self.values
@@ -180,9 +199,9 @@ def build(
 
     # In JSON mode pydantic accepts lists as tuples and mappings as dataclasses, and stays strict otherwise.
     plain = as_plain(mapping)
-    for loc, value in _floats(plain):
-        if not math.isfinite(value):
-            raise UserError(where, f"{_place(place, plain, loc)} is {value}", "It must be a finite number")
+    for loc, value in _scalars(plain):
+        if rule := _unreadable(value):
+            raise UserError(where, f"{_place(place, plain, loc) or 'a key'} is {value!r:.100}", rule)
     text = json.dumps(plain, default=str)
     try:
         return _adapter(cast(Any, cls)).validate_json(text, strict=strict, extra="ignore" if others else "forbid")
@@ -216,13 +235,25 @@ def user_error(error: ValidationError, cls: type, mapping: Any, where: str | Pat
     return UserError(where, f"{inside} is {value!r}", remedy)
 
 
-def _floats(value: Any, loc: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], float]]:
-    """Yield the location and value of each float in nested mappings and lists."""
-    if isinstance(value, float):
-        yield loc, value
-    elif isinstance(value, Mapping | list):
+def _scalars(value: Any, loc: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], Any]]:
+    """Yield the location and value of each number and text in nested mappings and lists; keys at their mapping's."""
+    if isinstance(value, Mapping):
+        yield from ((loc, key) for key in value)
+    if isinstance(value, Mapping | list):
         for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield from _floats(inner, (*loc, key))
+            yield from _scalars(inner, (*loc, key))
+    else:
+        yield loc, value
+
+
+def _unreadable(value: Any) -> str:
+    """Return the rule that a number or text breaks which JSON cannot hold or pydantic cannot read; "" for others."""
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else "It must be a finite number"
+    if isinstance(value, int):
+        return "" if abs(value) <= _LARGEST else f"It must be between -{_LARGEST} and {_LARGEST}"
+    # An undecodable byte of a file's name, or half of a pair of UTF-16.
+    return "It must be text in UTF-8" if isinstance(value, str) and not is_unicode(value) else ""
 
 
 def _place(place: str, value: Any, loc: Iterable[int | str]) -> str:

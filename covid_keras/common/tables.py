@@ -57,6 +57,8 @@ _ENCODINGS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+# Of the first row: columns, and characters, which are counted before cells are made of them.
+MOST_COLUMNS, _LONGEST_HEADER = 20_000, 1 << 20
 _LARGEST_WHOLE = 1 << 53  # of those that float64 tells apart
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad"))
 _DASHES = re.compile(r"[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
@@ -66,6 +68,7 @@ _SIGN = f"[{re.escape(''.join(FORMULA_SIGNS))}]"
 _KEPT_AS_TEXT = re.compile(rf"""="(.*)"$|'(?='*(?:{_SIGN}|\d))(.*)$""", re.DOTALL)
 _NOT_TEXT = re.compile(rf"'*{_SIGN}|'+\d")
 _PLAIN_NUMBER = re.compile(r"[+-]?[\d.,]*(?:[eE][+-]?\d+)?\s?%?")
+_FIRST_LINE = re.compile(r"\s*([^\r\n]*)")
 _SEPARATOR_HINT = re.compile(r'\s*"?sep=(.)"?\s*$', re.IGNORECASE)
 _WHOLE = re.compile(r"(?:^|(?<=/))(\d+)[.,]0+$")
 _LEADING_ZEROS = re.compile(r"(?:^|(?<=/))0+(?=\d+$)")
@@ -168,7 +171,9 @@ def one_spelling(cells: pd.Series, key: Callable[[str], str]) -> tuple[pd.Series
 
 
 def parse_number(text: str) -> float:
-    """Parse a number, with a decimal point or comma; raise `ValueError` for other text."""
+    """Parse a number, with a decimal point or comma; raise `ValueError` for other text, such as Python's 1_000."""
+    if "_" in str(text):
+        raise ValueError(f"could not convert string to float: {text!r}")
     try:
         return float(text)
     except ValueError:
@@ -180,11 +185,14 @@ def parse_number(text: str) -> float:
 def parse_numbers(cells: pd.Series, dtype: type = np.float64) -> np.ndarray:
     """Parse a column of numbers, (n,) of `dtype`; raise `ValueError` naming the first cell that is not a number."""
     try:
+        if any("_" in cell for cell in cells if isinstance(cell, str)):
+            raise ValueError("no number has an underscore")  # which NumPy reads over; the cell is named below
         with np.errstate(over="ignore"):  # becomes infinite
             return cells.to_numpy(dtype=object).astype(dtype)
     except ValueError:
         numbers = np.array([parse_number(text) for text in cells], np.float64)
-        if np.issubdtype(dtype, np.integer) and ((numbers % 1).any() or (np.abs(numbers) > _LARGEST_WHOLE).any()):
+        whole = np.isfinite(numbers) & (np.abs(numbers) <= _LARGEST_WHOLE) & (numbers == np.trunc(numbers))
+        if np.issubdtype(dtype, np.integer) and not whole.all():
             raise
         return numbers.astype(dtype)
 
@@ -232,8 +240,9 @@ def _unpacked(path: str | Path, content: bytes) -> bytes:
 def _decode(content: bytes) -> str | None:
     sample = content[:1000]
     known = [encoding for mark, encoding in _ENCODINGS if content.startswith(mark)]
-    if not known and b"\0" in sample:  # every second byte of Latin text in UTF-16 is 0
-        known = ["utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"]
+    zeros = sample[1::2].count(0), sample[::2].count(0)
+    if not known and max(zeros) > len(sample) // 8:  # every second byte of Latin text in UTF-16 is 0
+        known = ["utf-16-le" if zeros[0] > zeros[1] else "utf-16-be"]
     for encoding in known[:1] or ["utf-8", "cp1252", "latin-1"]:
         try:
             return content.decode(encoding)
@@ -259,7 +268,7 @@ def read_table(path: str | Path, columns: Iterable[str] = (), optional: Iterable
     ------
     UserError
         If the file is missing, empty or not text; a row has more cells than the header; a quote is not closed; a
-        required column is missing; two columns match the same name.
+        required column is missing; two columns match the same name, or have it and differ; there are too many.
     """
     columns, optional = tuple(columns), tuple(optional)
     rows = _rows(path, read_text(path), columns)
@@ -267,6 +276,9 @@ def read_table(path: str | Path, columns: Iterable[str] = (), optional: Iterable
         raise UserError(path, "is not a readable CSV table (it is empty)", "Download the file again")
     header, body = rows[0], rows[1:]
     width = len(header)
+    if width > MOST_COLUMNS:
+        problem = f"has {width:,} columns; a table has at most {MOST_COLUMNS:,}"
+        raise UserError(path, problem, "Leave out those that are not needed")
     for line, row in enumerate(body, 2):
         while len(row) > width and not row[-1]:
             row.pop()
@@ -275,7 +287,7 @@ def read_table(path: str | Path, columns: Iterable[str] = (), optional: Iterable
             raise UserError(path, problem, "Correct the row, or download the file again")
         row += [""] * (width - len(row))
     names = _names(path, header, columns + optional)
-    kept = [place for place, name in enumerate(header) if name or any(row[place] for row in body)]
+    kept = _once(path, [place for place, name in enumerate(header) if name or any(row[place] for row in body)], rows)
     cells = {names[place]: pd.Series([row[place] for row in body], dtype=str) for place in kept}
     table = pd.DataFrame(cells)
     there = ", ".join(map(repr, table.columns))
@@ -358,7 +370,7 @@ def _rows(path: str | Path, text: str, columns: tuple[str, ...]) -> list[list[st
     if hint := _SEPARATOR_HINT.match(first):  # Excel's declaration of the separator
         separator, text = hint[1], rest
     else:
-        separator = _separator(text, columns)
+        separator = _separator(path, text, columns)
     rows = [[restored(cell) for cell in row] for row in _parse(path, text, separator)]
     rows = [row for row in rows if any(row)]
     if rows and all(len(row) == 1 for row in rows) and any(mark in rows[0][0] for mark in SEPARATORS):
@@ -367,12 +379,18 @@ def _rows(path: str | Path, text: str, columns: tuple[str, ...]) -> list[list[st
     return rows
 
 
-def _separator(text: str, columns: tuple[str, ...]) -> str:
+def _separator(path: str | Path, text: str, columns: tuple[str, ...]) -> str:
     """Return the separator that finds the most requested columns in the header; ties go to the most columns."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
+    header = _FIRST_LINE.match(text)[1]  # type: ignore[index]  # it matches every text
+    if len(header) > _LONGEST_HEADER:
+        problem = f"is not a readable CSV table (its first row has {len(header):,} characters)"
+        raise UserError(path, problem, "Check that it is the right file, and that its rows are lines")
 
     def found(separator: str) -> tuple[int, int]:
-        cells = next(csv.reader([header], delimiter=separator), [])
+        try:
+            cells = next(csv.reader([header], delimiter=separator), [])
+        except csv.Error:  # one cell that is too long: the separator is another
+            return 0, 0
         keys = {word_key(cell) for cell in cells}
         return sum(word_key(column) in keys for column in columns), len(cells)
 
@@ -392,19 +410,26 @@ def _parse(path: str | Path, text: str, separator: str) -> list[list[str]]:
         raise UserError(path, problem, "Close the quote, or download the file again") from error
 
 
+def _once(path: str | Path, places: list[int], rows: list[list[str]]) -> list[int]:
+    """Return the columns without exact repetitions; raise `UserError` if one name stands above different cells."""
+    header, first = rows[0], dict[str, int]()
+    kept = [place for place in places if not header[place] or first.setdefault(header[place], place) == place]
+    for place in set(places).difference(kept):
+        name = header[place]
+        if any(row[place] != row[first[name]] for row in rows):
+            raise UserError(path, f"has the column {name!r} more than once, with different cells", "Keep one of them")
+    return kept
+
+
 def _names(path: str | Path, header: list[str], wanted: tuple[str, ...]) -> list[str]:
-    """Return unique column names: the requested name where a column matches one, else its own."""
+    """Return the column names: the requested name where a column matches one, else its own."""
     places: dict[int, str] = {}
+    keys = [word_key(cell) for cell in header]
     for name in dict.fromkeys(wanted):
         exact = [place for place, cell in enumerate(header) if cell == name]
-        same = exact or [place for place, cell in enumerate(header) if word_key(cell) == word_key(name)]
+        same = exact or [place for place, key in enumerate(keys) if key == word_key(name)]
         if len(same) > 1:
             problem = f"has the column {name!r} more than once: {', '.join(repr(header[place]) for place in same)}"
             raise UserError(path, problem, "Keep one of them")
         places.update(dict.fromkeys(same, name))
-    names: list[str] = []
-    for place, cell in enumerate(header):
-        name = places.get(place, cell or f"Unnamed: {place}")
-        again = names.count(name)
-        names.append(f"{name}.{again}" if again else name)
-    return names
+    return [places.get(place, cell or f"Unnamed: {place}") for place, cell in enumerate(header)]

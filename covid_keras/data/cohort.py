@@ -301,7 +301,7 @@ class Cohort:
         for row in self.table.sort_values("image_id").itertuples():
             try:
                 size = Path(row.path).stat().st_size
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: a null byte in the path
                 problem = f"image '{row.image_id}' of the cohort is missing"
                 raise UserError(row.path, problem, "Restore the file or remove the row") from error
             digest.update(repr((row.image_id, row.patient_id, row.label, row.severity, size)).encode())

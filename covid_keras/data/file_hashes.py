@@ -62,11 +62,11 @@ class FileHashes:
             # The time of the last change of the entry itself cannot be set back as that of the content can.
             stamp = [status.st_mtime_ns, status.st_ctime_ns, status.st_size]
             known = self._known.get(path)
-            if isinstance(known, list) and known[:3] == stamp and len(known) == 4:
+            if isinstance(known, list) and known[:3] == stamp and len(known) == 4 and isinstance(known[3], str):
                 return known[3]
             digest = sha256_of(path)
-        except OSError as error:
-            problem = f"cannot be read ({error.strerror})"
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+            problem = f"cannot be read ({getattr(error, 'strerror', None) or error})"
             raise UserError(path, problem, "Check the path in the cohort's table") from error
         if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
             with self._lock:

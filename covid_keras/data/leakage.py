@@ -28,6 +28,7 @@ ROLES = {
 }
 _PLACES = ("path", "file_path", "image_path", "file", "filename")
 _DIVISIONS = ("repeat", "fold", "run")
+MOST_PARTS = 200  # a column of more names something else
 KINDS = ("image", "patient", "near-duplicate")
 LEAK_COLUMNS = (
     *("kind", "division", "part_a", "part_b", "image_a", "image_b", "patient_a", "patient_b"),
@@ -70,7 +71,7 @@ def read_parts(paths: Sequence[str | Path], columns: Mapping[str, str] | None = 
     Raises
     ------
     UserError
-        If a file cannot be read, a column is missing, or there are fewer than two parts.
+        If a file cannot be read, a column is missing, or there are fewer than two parts or more than `MOST_PARTS`.
     """
     named = {role: name for role, name in (columns or {}).items() if name}
     tables = [read_table(path, named.values()) for path in paths]
@@ -96,6 +97,9 @@ def read_parts(paths: Sequence[str | Path], columns: Mapping[str, str] | None = 
         only = f"only one part, '{kept['part'].iloc[0]}'" if len(kept) else "no row with an image and a part"
         remedy = "Name the column of parts with --part, or give one file per part"
         raise UserError(subject, f"column '{part.strip()}' holds {only}", remedy)
+    if (parts := kept["part"].nunique()) > MOST_PARTS:
+        remedy = "Name the column of parts with --part"
+        raise UserError(subject, f"column '{part.strip()}' holds {parts:,} parts, more than {MOST_PARTS}", remedy)
     return Parts(kept, found, len(table) - len(kept))
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.files import expanded
 
 VARIABLE = "COVID_KERAS_DATA"
 DEFAULT = Path("data")
@@ -18,7 +19,7 @@ def find_data(given: Path | None) -> Path | None:
     """
     for folder, origin in ((given, "--data"), (os.environ.get(VARIABLE), VARIABLE)):
         if folder:
-            path = Path(folder).expanduser()
+            path = expanded(folder)
             if not path.is_dir():
                 raise UserError(
                     f"{origin} {folder}", "is not a folder", "Name the folder that contains the collections"

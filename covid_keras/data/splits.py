@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, sha256_of, write_text
+from covid_keras.common.files import MOST_SIDECAR, atomic_path, read_bytes, sha256_of, write_text
 from covid_keras.common.tables import read_table, table_text
 from covid_keras.data.cohort import Cohort
 
@@ -375,11 +375,10 @@ def read_split(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     table = read_table(path, SPLIT_COLUMNS)
     try:
-        recorded = _sidecar(path).read_text(encoding="utf-8", errors="replace").split()[:1]
-    except OSError as error:
-        remedy = "Restore it, or create the split again"
-        raise UserError(_sidecar(path), f"cannot be read ({error.strerror})", remedy) from error
-    if recorded != [sha256_of(path)]:
+        recorded = read_bytes(_sidecar(path), MOST_SIDECAR).split()[:1]
+    except UserError as error:
+        raise UserError(error.subject, error.problem, "Restore it, or create the split again") from error
+    if recorded != [sha256_of(path).encode()]:
         problem = f"was changed since it was written (its SHA-256 is not that of {path.name}.sha256)"
         raise UserError(path, problem, "Restore the file, or create the split again")
     unknown = set(table["split"]) - set(PARTS)

@@ -1,7 +1,8 @@
 """Cache of computed files: prepared images, lung masks, transformed pairs, searches for near-duplicates.
 
-An entry is a file named by a key of all its inputs. It consists of the payload, a mark byte, and a CRC-32. A PNG
-payload remains a valid PNG file, because readers ignore trailing bytes.
+An entry is a file named by a key of all its inputs. It consists of the payload, a mark byte, and a CRC-32 that begins
+with the key, so that an entry under another's name is noticed. A PNG payload remains a valid PNG file, because readers
+ignore trailing bytes.
 """
 
 from __future__ import annotations
@@ -46,9 +47,13 @@ def read_entry(path: str | Path) -> Entry:
     except OSError as error:
         raise UserError(path, f"the cached file cannot be read ({error.strerror})", _REMEDY) from error
     end = content.size - _CHECKSUM.size
-    if end < 1 or content[end:].tobytes() != _CHECKSUM.pack(zlib.crc32(content[:end].data)):
-        raise UserError(path, "the cached file is damaged", _REMEDY)
+    if end < 1 or content[end:].tobytes() != _checksum(Path(path).stem, content[:end].data):
+        raise UserError(path, "the cached file is damaged, or another's", _REMEDY)
     return Entry(content[: end - 1], bool(content[end - 1]))
+
+
+def _checksum(key: str, content: bytes | memoryview) -> bytes:
+    return _CHECKSUM.pack(zlib.crc32(content, zlib.crc32(key.encode())))
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Store:
         content = (data.tobytes() if isinstance(data, np.ndarray) else data) + bytes([mark])
         path = self.path(key)
         with atomic_path(path) as temporary:
-            temporary.write_bytes(content + _CHECKSUM.pack(zlib.crc32(content)))
+            temporary.write_bytes(content + _checksum(key, content))
         return path
 
     def read(self, key: str) -> Entry:
@@ -88,5 +93,13 @@ class Store:
         try:
             return self.read(key)
         except UserError as error:
-            _log.warning("%s: %s; it is recreated", error.subject, error.problem)
+            if not _is_of_version_0_1(self.path(key)):
+                _log.warning("%s: %s; it is recreated", error.subject, error.problem)
             return None
+
+
+def _is_of_version_0_1(path: Path) -> bool:
+    """Return whether an entry is intact, but has a checksum without its key."""
+    content = path.read_bytes()
+    end = len(content) - _CHECKSUM.size
+    return end > 0 and content[end:] == _CHECKSUM.pack(zlib.crc32(content[:end]))

@@ -58,4 +58,4 @@ def verdict_words(verdict: str, reason: str) -> str:
     """
     if not reason:
         return str(verdict)
-    return f"{verdict} by {reason}" if verdict == AuditVerdict.EXPLAINED else f"{verdict} ({reason})"
+    return f"{verdict} by {reason}" if verdict == AuditVerdict.EXPLAINED else f"{verdict} ({reason.rstrip('.')})"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from covid_keras.common.errors import UserError, printable
+from covid_keras.common.files import expanded
 from covid_keras.common.progress import open_bar
 from covid_keras.common.tables import FORMULA_SIGNS, write_table
 from covid_keras.common.threads import bounded_map
@@ -208,7 +209,7 @@ def items_of(images: Any) -> tuple[list[Item], bool]:
         If `images` is something else.
     """
     if isinstance(images, str | os.PathLike):
-        path = Path(images).expanduser()
+        path = expanded(images)
         return find_items([path]), not os.path.isdir(path)
     if _is_array(images):
         return [Item(Path("array"), "array", np.asarray(images))], True
@@ -217,7 +218,7 @@ def items_of(images: Any) -> tuple[list[Item], bool]:
     items: list[Item] = []
     for number, image in enumerate(images, 1):
         if isinstance(image, str | os.PathLike):
-            items += find_items([Path(image).expanduser()])
+            items += find_items([expanded(image)])
         elif _is_array(image):
             items.append(Item(Path(f"array {number}"), f"array-{number}", np.asarray(image)))
         else:

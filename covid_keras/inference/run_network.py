@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import sha256_of
+from covid_keras.common.files import expanded, sha256_of
 from covid_keras.common.quiet import import_tensorflow
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.prepared_images import PreparedImages, prepare_image
@@ -83,10 +83,10 @@ def _parts(text: str) -> tuple[Path, str, str]:
     """Split the argument; a folder name may contain colons."""
     for count in (2, 1, 0):
         path, *names = text.rsplit(":", count)
-        if len(names) == count and (Path(path).expanduser() / RECORD).is_file():
-            return Path(path).expanduser(), *([*names, "", ""])[:2]
+        if len(names) == count and (expanded(path) / RECORD).is_file():
+            return expanded(path), *([*names, "", ""])[:2]
     path, *names = re.split(r":(?![\\/])", text)  # that of a Windows drive aside
-    return Path(path).expanduser(), *([*names, "", ""])[:2]
+    return expanded(path), *([*names, "", ""])[:2]
 
 
 def _goodness(execution: Execution) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import atomic_path, require_writable_folder
+from covid_keras.common.files import atomic_path, expanded, require_writable_folder
 from covid_keras.models.registry import VARIABLE, WeightEntry, store_folder
 
 
@@ -59,8 +59,8 @@ def writable_store() -> Path:
 
 def keras_cache() -> Path:
     """Return the folder in which keras.applications looks for its weights; it may not exist."""
-    home = Path.home() if os.access(Path.home(), os.W_OK) else Path("/tmp")
-    return Path(os.environ.get("KERAS_HOME") or home / ".keras").expanduser() / "models"
+    home = expanded("~") if os.access(expanded("~"), os.W_OK) else Path("/tmp")
+    return expanded(os.environ.get("KERAS_HOME") or home / ".keras") / "models"
 
 
 def find_cached(entry: WeightEntry) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import cache_folder, digest_of
+from covid_keras.common.files import cache_folder, digest_of, expanded
 from covid_keras.common.settings import build, read_yaml
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def store_folder() -> Path:
 
     It may not exist. Its files have the names of the registry.
     """
-    return Path(os.environ.get(VARIABLE) or cache_folder() / "weights").expanduser().absolute()
+    return expanded(os.environ.get(VARIABLE) or cache_folder() / "weights").absolute()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from covid_keras import DISCLAIMER
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import staged, write_json
 from covid_keras.common.provenance import provenance
+from covid_keras.common.tables import parse_number
 from covid_keras.evaluation import (
     Difference,
     Measured,
@@ -78,7 +80,7 @@ class Rule:
             raise UserError("--method vote", "has no weights", "Omit --weights and --step, or use --method average")
         if method == "average" and ties is not None:
             raise UserError("--ties", "applies to a vote only", "Add --method vote, or omit it")
-        chosen = parse_weights(weights or cls.weights)
+        chosen = parse_weights(cls.weights if weights is None else weights)
         if step is not None and chosen != "validation":
             raise UserError("--step", "applies to --weights validation only", "Omit it")
         return cls(method, chosen, ties or cls.ties, cls.step if step is None else step)
@@ -104,7 +106,7 @@ def parse_weights(text: str) -> str | list[float]:
     if text in WEIGHTS:
         return text
     try:
-        return [float(part) for part in text.split(",")]
+        return [parse_number(part) for part in text.split(",")]
     except ValueError as error:
         problem = f"must be {', '.join(WEIGHTS)} or numbers"
         raise UserError(f"--weights {text}", problem, "Give, for example, 0.3,0.3,0.4") from error
@@ -266,7 +268,7 @@ def _check_out(out: Path, sources: Sequence[str]) -> None:
     """Raise `UserError` if a run or an input would be overwritten."""
     if (out / RECORD).exists():
         raise UserError(out, "is a run folder", "Choose another --out")
-    if any(parted(text)[0].resolve() == (out / PREDICTIONS).resolve() for text in sources):
+    if any(os.path.realpath(parted(text)[0]) == os.path.realpath(out / PREDICTIONS) for text in sources):
         raise UserError(out / PREDICTIONS, "is an input and would be overwritten", "Choose another --out")
 
 

@@ -17,6 +17,7 @@ fold are test images of another.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -28,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import sha256_of
+from covid_keras.common.files import expanded, sha256_of
 from covid_keras.evaluation import PREDICTION_COLUMNS, classes_of, read_predictions, score_columns
 from covid_keras.evaluation.decisions import decide_scores
 from covid_keras.evaluation.ensembles import require_same_classes
@@ -145,7 +146,7 @@ def find_members(sources: Sequence[str], systems: Sequence[str] = ()) -> list[Me
     chosen, bare = [], []
     for text in sources:
         path, system = parted(text)
-        key = path.resolve()
+        key = Path(os.path.realpath(path))
         source = opened[key] if key in opened else opened.setdefault(key, _open(path))
         if not system:
             bare.append(source)
@@ -168,11 +169,11 @@ def find_members(sources: Sequence[str], systems: Sequence[str] = ()) -> list[Me
 
 def parted(text: str) -> tuple[Path, str]:
     """Split RUN:SYSTEM; an existing path is never split."""
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.exists() or ":" not in text:
         return path, ""
     before, system = text.rsplit(":", 1)
-    return Path(before).expanduser(), system
+    return expanded(before), system
 
 
 def _holding(sources: list[_Run | _Table], system: str) -> _Run | _Table:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from covid_keras.common.files import require_intact, sha256_of, write_text
+from covid_keras.common.files import MOST_SIDECAR, read_bytes, require_intact, sha256_of, write_text
 from covid_keras.common.tables import REMEDY, read_written, write_table
 from covid_keras.explain.shares import MEASURES, compare_shares
 
@@ -30,7 +30,7 @@ def read_measured(path: Path, remedy: str = REMEDY) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame()
     if _hash_of(path).is_file():
-        recorded = _hash_of(path).read_text(encoding="utf-8", errors="replace").strip()
+        recorded = read_bytes(_hash_of(path), MOST_SIDECAR).decode(errors="replace").strip()
         require_intact(path, recorded or "none", remedy)
     numbers = next((names for end, names in _NUMBERS.items() if path.name.endswith(end)), ())
     return read_written(path, remedy, ("system",) if numbers else (), numbers, dtype=dict.fromkeys(_TEXT, str))

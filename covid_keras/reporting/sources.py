@@ -25,12 +25,11 @@ from covid_keras.evaluation import Measured, measured_from_json, read_prediction
 from covid_keras.paper.paper import Paper
 from covid_keras.reporting.heat_shares import COSTS, SHARES, read_measured
 from covid_keras.training.executions import Execution
-from covid_keras.training.records import RunFacts, checked_record
-from covid_keras.training.runfolder import FACTS, RunFolder
+from covid_keras.training.records import checked_record
+from covid_keras.training.runfolder import RunFolder
 from covid_keras.training.segmenter_runs import PaperSegmenters
 
 REMEASURE = "Delete it: `covid-keras report` measures it again"
-REMAKE_FACTS = "Give the same `covid-keras reproduce` again, which writes it and keeps finished executions"
 
 
 class Measures(Protocol):
@@ -144,7 +143,6 @@ class RunSource:
     def provenance(self) -> dict[str, Any]:
         """Provenance as committed, with file names in place of local paths."""
         run, records, protocol = self.run, [*self.records, *self.segmented.values()], self.run.protocol
-        facts = run.path / FACTS
         reasons = {name: self.paper.system(name).surrogate(protocol) for name in self.systems}
         return without_folders(
             provenance(
@@ -166,7 +164,7 @@ class RunSource:
                 training_hours=round(sum(record["seconds"] for record in records) / 3600, 3),
                 claims_sha256=run.record.get("claims_sha256", ""),
                 protocol=read_protocol_text(run),
-                facts=checked_record(facts, RunFacts, REMAKE_FACTS) if facts.is_file() else {},
+                facts=run.facts,
             )
         )
 

@@ -39,9 +39,10 @@ from covid_keras.training.devices import (
     set_graph_optimizer,
     set_precision,
 )
-from covid_keras.training.executions import HISTORY, Execution
+from covid_keras.training.executions import Execution
 from covid_keras.training.fitting import Feed, Tell, cosine_rate, fit
 from covid_keras.training.kept import STATE, remove_spent
+from covid_keras.training.records import HISTORY
 from covid_keras.training.resume import ResumableTraining
 
 

@@ -22,7 +22,7 @@ from covid_keras.evaluation.predictions import EXECUTION_COLUMNS, classes_of, re
 from covid_keras.paper.inputs import Inputs
 from covid_keras.paper.protocol import Protocol, TrainingSettings
 from covid_keras.paper.system import System
-from covid_keras.training.records import ExecutionRecord, checked_record
+from covid_keras.training.records import HISTORY, ExecutionRecord, checked_record
 
 if TYPE_CHECKING:
     import keras
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from covid_keras.paper.paper import Paper
 
 EXECUTIONS, EXECUTION_RECORD = "executions", "execution.json"
-BEST, HISTORY = "best.weights.h5", "history.csv"
+BEST = "best.weights.h5"
 # What predictions repeat of the cohort.
 _OF_COHORT = ("label", "patient_id", "source", "severity")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.files import require_writable_folder
+from covid_keras.common.files import expanded, staged
 from covid_keras.common.settings import merge, parse_yaml
 from covid_keras.data.locations import VARIABLE, find_data
 from covid_keras.data.sources import check_source
@@ -80,9 +80,9 @@ def make_plan(options: Namespace) -> Plan:
     print_counts(paper, protocol, data)
     paper.check(protocol)
     cache = Path(options.cache or out.parent / "cache").absolute()
-    if not dry:
-        require_writable_folder(out)
-        require_writable_folder(cache)
+    for folder in () if dry else (out, cache):
+        with staged(folder):
+            pass  # it can be written; made only when there is something to write
     settings = {
         "cache": str(cache / "prepared"),
         "strategy": options.strategy,
@@ -121,9 +121,9 @@ def _checkpoints(given: list[str], paper: Paper) -> dict[str, str]:
         if name not in paper.files:
             known = ", ".join(f"{key} ({what})" for key, what in paper.files.items()) or "none"
             raise UserError(f"--checkpoint {name}", f"is not a weight file of {paper.name}", f"Known: {known}")
-        if not Path(path).expanduser().is_file():
+        if not expanded(path).is_file():
             raise UserError(f"--checkpoint {name}={path}", "is not a file", "Check the path")
-        files[name] = str(Path(path).expanduser().resolve())
+        files[name] = str(expanded(path).resolve())
     return files
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from covid_keras.common.files import fingerprint, sha256_of, write_record
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import fingerprint, sha256_of
 from covid_keras.common.progress import progress
 from covid_keras.common.quiet import import_tensorflow
 from covid_keras.common.threads import pin_threads
@@ -18,9 +20,26 @@ from covid_keras.training.division import make_splits
 from covid_keras.training.plan import Plan
 from covid_keras.training.runfolder import FACTS, RECORD, RunFolder, threads_of
 
+# What a run folder and a cache hold before splits, masks and prepared images.
+_MADE_AT_ONCE = {".lock", FACTS, "protocol.yaml", "cohort.csv", "made", "prepared", "CACHEDIR.TAG"}
+
 
 def prepare_run(plan: Plan) -> RunFolder:
-    """Make cohort, splits, masks and prepared images; open the run folder."""
+    """Make cohort, splits, masks and prepared images; open the run folder.
+
+    If settings turn out not to fit the images, no new folder is left, except a cache that took time to make.
+    """
+    new = [folder for folder in (plan.out, plan.cache) if not folder.exists()]
+    try:
+        return _prepared_run(plan)
+    except UserError:
+        for folder in new:
+            if not (folder / RECORD).is_file() and {path.name for path in folder.glob("*")} <= _MADE_AT_ONCE:
+                shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _prepared_run(plan: Plan) -> RunFolder:
     protocol = plan.protocol
     begun = RunFolder.open(plan.out).threads if (Path(plan.out) / RECORD).is_file() else None
     pin_threads(begun or threads_of(protocol))
@@ -49,8 +68,7 @@ def prepare_run(plan: Plan) -> RunFolder:
         _contents(cohort, plan),
     )
     whole = _prepare(run, preparations)
-    facts = {"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole}
-    write_record(run.path / FACTS, facts)
+    run.write_facts({"duplicate_pairs": run.duplicate_pairs, "lungs": lungs, "whole_image_crops": whole})
     return run
 
 

@@ -6,26 +6,56 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from covid_keras.common.errors import UserError
-from covid_keras.common.files import read_record
+from annotated_types import Ge, Le
+
+from covid_keras.common.errors import UserError, printable
+from covid_keras.common.files import read_record, require_intact
 from covid_keras.common.settings import Count, CountOrZero, NotNegative, build
 from covid_keras.evaluation.overlap import RECORD
+
+HISTORY = "history.csv"
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What determines the predictions of a run."""
+
+    protocol: dict[str, Any]
+    cohort: str
+    precision: str
+    lungs: dict[str, Any]
+    images: str = ""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What of a run may change when it is resumed, and its precision."""
+
+    cache: str
+    strategy: str
+    precision: str
+    keep_weights: bool = False
+    left_out: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """What every `run.json` holds."""
 
-    identity: dict[str, Any]
+    identity: RunIdentity
     paper: str
     profile: str
-    settings: dict[str, Any]
+    settings: RunSettings
     cohort_fingerprint: str
     classes: tuple[str, ...]
     files: dict[str, str]
     provenance: dict[str, Any]
+    stamped: bool = False
+    claims_sha256: str = ""
+    threads: Annotated[int, Ge(1), Le(1 << 16)] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +109,7 @@ class RunFacts:
     duplicate_pairs: CountOrZero = 0
     lungs: LungFacts = field(default_factory=LungFacts)
     whole_image_crops: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    run: str = ""
 
 
 def checked_record(path: Path, schema: type, remedy: str) -> dict[str, Any]:
@@ -89,16 +120,28 @@ def checked_record(path: Path, schema: type, remedy: str) -> dict[str, Any]:
     names = [one.name for one in dataclasses.fields(schema)]
     try:
         record = read_record(path)
-        build(schema, {name: record[name] for name in names if name in record}, path, others=True)
+        # Names of files may hold bytes that pydantic does not take for text.
+        build(schema, _printed({name: record[name] for name in names if name in record}), path, others=True)
     except UserError as error:
         raise UserError(error.subject, error.problem, remedy) from error
     return record
 
 
+def _printed(value: Any) -> Any:
+    """Return a value of JSON with its texts as by `printable`."""
+    if isinstance(value, dict):
+        return {printable(key): _printed(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_printed(inner) for inner in value]
+    return printable(value) if isinstance(value, str) else value
+
+
 def read_segmenter(folder: str | Path) -> dict[str, Any]:
     """Return the record of a trained segmenter; raise `UserError` if it is missing or damaged."""
     remedy = f"Delete {folder}, and give the same `covid-keras reproduce` again"
-    return checked_record(Path(folder) / RECORD, SegmenterRecord, remedy)
+    record = checked_record(Path(folder) / RECORD, SegmenterRecord, remedy)
+    require_intact(Path(folder) / HISTORY, record.get("history_sha256", ""), remedy)
+    return record
 
 
 def first_difference(old: Any, new: Any, place: str = "") -> str | None:

@@ -21,6 +21,7 @@ from covid_keras.training.kept import STATE
 
 # Minimum wait between writes, in multiples of the duration of a write.
 WRITE_SHARE = 9.0
+_COUNTERS = {"history": list, "best_epoch": int, "seconds": int | float, "finished": bool}
 
 
 class ResumableTraining(keras.callbacks.Callback):
@@ -94,10 +95,14 @@ class ResumableTraining(keras.callbacks.Callback):
 
     def _read(self) -> tuple[dict[str, Any], list[np.ndarray]]:
         """Return counters with history, and the variables in order."""
+        path = self.folder / STATE
         try:
-            with np.load(self.folder / STATE) as state:
-                return json.loads(str(state["meta"])), [state[f"v{i}"] for i in range(len(state.files) - 1)]
-        except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+            with zipfile.ZipFile(path) as archive:
+                if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+                    raise ValueError("it is compressed")  # ours are not, and may then not grow in memory
+            with np.load(path) as state:
+                return _checked(json.loads(str(state["meta"]))), [state[f"v{i}"] for i in range(len(state.files) - 1)]
+        except (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile) as error:
             raise self._unusable(f"is damaged ({error})") from error
 
     def restore(self, model: keras.Model) -> int:
@@ -198,6 +203,15 @@ class ResumableTraining(keras.callbacks.Callback):
         require_intact(self.folder / BEST, self.best_sha256, self._again)
         with _without_optimizers(model):
             model.load_weights(self.folder / BEST)
+
+
+def _checked(meta: Any) -> dict[str, Any]:
+    """Return the counters of a state; raise `ValueError` unless they are those of a training."""
+    if not isinstance(meta, dict) or not all(isinstance(meta.get(name), kind) for name, kind in _COUNTERS.items()):
+        raise ValueError("its counters are not those of a training")
+    if not all(isinstance(epoch, dict) for epoch in meta["history"]):
+        raise ValueError("its history has no epochs")
+    return meta
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from covid_keras.common.files import (
     is_cache,
     locked,
     mark_cache,
+    require_own_files,
     require_writable_folder,
     sha256_of,
     write_record,
@@ -37,12 +38,13 @@ from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import RETIRED, Protocol, resolved
 from covid_keras.paper.registered import load_paper
 from covid_keras.training.executions import EXECUTIONS, Execution
-from covid_keras.training.records import RunRecord, checked_record, first_difference
+from covid_keras.training.records import RunFacts, RunRecord, checked_record, first_difference
 
 _log = logging.getLogger(__name__)
 
 RECORD, FACTS = "run.json", "facts.json"
 REMAKE = "Restore it, or delete it and give the same `covid-keras reproduce` again"
+_REMAKE_FACTS = "Give the same `covid-keras reproduce` again, which writes it and keeps finished executions"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class RunFolder:
             If the folder contains a different run (names the first difference), or cannot be written.
         """
         run = cls(require_writable_folder(Path(path)).resolve())
+        require_own_files(run.path)
         # Another command may be making a run in this folder; whichever comes second has to fit the first.
         with locked(run.path, wait=True):
             return run._made(protocol, cohort, make_splits, settings, lungs, images)
@@ -140,6 +143,8 @@ class RunFolder:
         text = yaml.safe_dump(as_plain(protocol), sort_keys=False, allow_unicode=True)
         write_text(self.path / "protocol.yaml", text)
         cohort.to_csv(self.path / "cohort.csv")
+        if not (self.path / FACTS).is_file():
+            write_record(self.path / FACTS, {"run": fingerprint(record["identity"])})  # until all is prepared
         record |= {
             "paper": protocol.paper,
             "profile": protocol.profile,
@@ -170,7 +175,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """Open an existing run; raise `UserError` if the folder is not a run folder."""
-        run = cls(Path(path).resolve())
+        run = cls(Path(os.path.realpath(path)))
         try:
             there = (run.path / RECORD).is_file()
         except OSError as error:
@@ -178,6 +183,7 @@ class RunFolder:
         if not there:
             remedy = REMAKE if (run.path / EXECUTIONS).is_dir() else "Give the --out of `covid-keras reproduce`"
             raise UserError(path, f"is not a run folder (no {RECORD})", remedy)
+        require_own_files(run.path)
         _ = run.record  # raises for a broken record
         return run
 
@@ -185,10 +191,22 @@ class RunFolder:
     def record(self) -> dict[str, Any]:
         """The contents of `run.json`."""
         remedy = f"{REMAKE}: finished executions are kept"
-        record = checked_record(self.path / RECORD, RunRecord, remedy)
-        if not isinstance(record["settings"].get("cache"), str):
-            raise UserError(self.path / RECORD, "has no settings.cache", remedy)
-        return record
+        return checked_record(self.path / RECORD, RunRecord, remedy)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was counted while the run was prepared; raise `UserError` unless it is there and of this run."""
+        path = self.path / FACTS
+        if not (self.identity or path.is_file()):
+            return {}
+        facts = checked_record(path, RunFacts, _REMAKE_FACTS)
+        if facts.pop("run", self.identity) != self.identity:
+            raise UserError(path, "is of another run", _REMAKE_FACTS)
+        return facts
+
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """Write what was counted while the run was prepared."""
+        write_record(self.path / FACTS, facts | {"run": self.identity})
 
     @cached_property
     def identity(self) -> str:
@@ -297,8 +315,8 @@ class RunFolder:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """The systems of the protocol that cannot be run here -> reason."""
-        return self.settings.get("left_out", {})
+        """The systems of the protocol that cannot be run here -> reason, without a final full stop."""
+        return {name: reason.rstrip(".") for name, reason in self.settings.get("left_out", {}).items()}
 
     def executions(self) -> list[Execution]:
         """Return all executions, fold by fold, so that an interrupted run has all systems on the same folds."""
@@ -350,7 +368,8 @@ def threads_of(protocol: Protocol) -> int:
     It is the share under the profile's number of parallel trainings, so that --jobs changes no number.
     """
     given = os.environ.get(THREADS[0], "")
-    return int(given) if given.isdecimal() and int(given) else max(1, processors() // protocol.jobs)
+    meant = int(given) if given.isdecimal() and len(given) < 5 else 0
+    return meant or max(1, processors() // protocol.jobs)
 
 
 def _what_decides(protocol: Protocol) -> dict[str, Any]:

@@ -60,10 +60,10 @@ from covid_keras.training.devices import compute_reproducibly, describe_device
 from covid_keras.training.fitting import Feed, Plateau, PlateauRate, epoch_bar, fit
 from covid_keras.training.losses import MaskedDiceCrossEntropy, masked_dice
 from covid_keras.training.lung_recipe import MaskedBatches, load_stack, moved_together
-from covid_keras.training.records import read_segmenter
+from covid_keras.training.records import HISTORY, read_segmenter
 from covid_keras.training.resume import BEST, STATE, ResumableTraining
 
-WEIGHTS, HISTORY, STARTED = "weights.h5", "history.csv", "started.json"
+WEIGHTS, STARTED = "weights.h5", "started.json"
 # Masks with a validation Dice below this are unusable.
 POOR = 0.5
 
@@ -352,6 +352,7 @@ class _Training:
             device=describe_device(),
             weights_sha256=sha256_of(self.folder / WEIGHTS),
             overlap_sha256=sha256_of(self.folder / OVERLAP),
+            history_sha256=sha256_of(self.folder / HISTORY),
         )
         write_record(self.folder / RECORD, record)
         self._remove_state()

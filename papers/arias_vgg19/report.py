@@ -19,7 +19,6 @@ from covid_keras.reporting.document import FigureEntry, Section, TableEntry
 from covid_keras.reporting.prose import notes, titled
 from covid_keras.reporting.results import PaperReport, Results
 from covid_keras.reporting.wording import NOTHING
-from covid_keras.training.segmenter_runs import cache_of
 from papers.arias_vgg19 import comparisons, stages
 from papers.arias_vgg19.experiments import CONTROLS, EXPERIMENTS, PARTS, experiments_of
 from papers.arias_vgg19.measures import faulty_accuracy, measure
@@ -175,7 +174,7 @@ def _mask_figures(results: Results, folders: dict[str, Path]) -> list[FigureEntr
 
     shown = {comparisons.unet_title(name): folders[name] for name in FIGURE_3 if name in folders}
     try:
-        cohort = stages.SEGMENTERS.mask_cohort(results.run.protocol, _data_of(results), cache_of(results.run))
+        cohort = stages.SEGMENTERS.mask_cohort(results.run.protocol, _data_of(results), results.run.cache.parent)
         if not shown or not all(Path(path).is_file() for path in cohort.table["path"]):
             return []
     except UserError:  # a report is made of predictions alone too, on a machine without the collections

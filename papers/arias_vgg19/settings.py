@@ -48,7 +48,7 @@ class Options:
     standardise: Standardise = "global"
     view: Literal["vgg19", "best"] = "vgg19"
     width: Width = 1.0
-    pool5: int = 2
+    pool5: Literal[2, 8] = 2
     kernel_bug: bool = False
     channels: Literal["authors", "bgr"] = "authors"
     masks: Literal["shipped", "unet1", "unet2", "unet3"] = "shipped"

@@ -85,8 +85,8 @@ class Options:
     frame: tuple[Side, Side] = (320, 320)
     overflow: Literal["clip", "wrap"] = "clip"
     order: tuple[str, ...] = CHANNELS
-    base_v1: tuple[int, int] = (400, 400)
-    base_v2: tuple[int, int] = (320, 320)
+    base_v1: tuple[Side, Side] = (400, 400)
+    base_v2: tuple[Side, Side] = (320, 320)
     batchnorm_momentum: BelowOne | None = None
     width: Width = 1.0
     lime_samples: CountOrZero = 200

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Gt, MultipleOf
+from annotated_types import MultipleOf
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.settings import Count, CountOrZero, Share, build
+from covid_keras.common.settings import Count, CountOrZero, Share, Side, build
 from covid_keras.paper import protocol as shared
 from covid_keras.paper.protocol import AugmentationSettings, Protocol
 from papers.hertel_ensemble.settings import options_of
@@ -49,7 +49,7 @@ class SegmenterSettings(shared.SegmenterSettings):
         Applied to radiograph and mask alike. Default: the paper's. Transforms that a given mapping omits are not used.
     """
 
-    size: Annotated[int, Gt(0), MultipleOf(8)] = 256
+    size: Annotated[Side, MultipleOf(8)] = 256
     epochs: Count = 45
     batch_size: Count = 16
     threshold: Share = 0.5

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from covid_keras.common import tables
 from covid_keras.common.tables import choose, one_spelling, parse_numbers, patient_key, read_table, word_key
 from tests.helpers.refusals import refused
 
@@ -109,6 +110,48 @@ def test_a_column_that_may_be_two_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("Image ID,image_id\n1,2\n")
     refused("'imageid' more than once: 'Image ID', 'image_id'", read_table, tmp_path / "t.csv", ("imageid",))
     assert read_table(tmp_path / "t.csv", ("image_id",))["image_id"].tolist() == ["2"]
+
+
+def test_a_repeated_column_counts_once_and_only_if_its_cells_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,,b,\n1,2,,2,\n3,4,,4,x\n")
+    assert read_table(path).to_dict("list") == {"a": ["1", "3"], "b": ["2", "4"], "Unnamed: 4": ["", "x"]}
+    path.write_text("a,b,b\n1,2,2\n3,4,5\n")
+    refused("column 'b' more than once, with different cells", read_table, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (",".join(f"c{n}" for n in range(tables.MOST_COLUMNS + 1)), f"has {tables.MOST_COLUMNS + 1:,} columns"),
+        ("a," * 1_000_000, "first row has 2,000,000 characters"),
+        ("a" * 2_000_000, "first row has 2,000,000 characters"),
+        ("a,b\n" + "x" * 200_000 + ",1", "field larger than field limit"),
+        ("image_id,label\ni1,a\ni\0002,b\n", "not a text file"),
+    ],
+    ids=["columns", "a long row of cells", "a long cell in the first row", "a long cell", "a null byte in text"],
+)
+def test_what_would_take_memory_or_be_misread_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    assert len(refused(problem, read_table, tmp_path / "t.csv")) < 4000
+
+
+def test_ten_thousand_columns_are_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(",".join(f"column {n}" for n in range(10_000)) + "\n" + ",".join(["1"] * 10_000))
+    assert read_table(tmp_path / "t.csv", ("column_77",)).shape == (1, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("cell", "whole"),
+    [("1_0", False), ("0.1_5", False), ("1e400", False), ("nan", False), ("1.5", False), ("2,0", True)],
+)
+def test_a_whole_number_is_one(cell: str, whole: bool) -> None:
+    cells = pd.Series(["0", cell])
+    if whole:
+        assert tables.parse_numbers(cells, np.int64).tolist() == [0, 2]
+    else:
+        with pytest.raises((ValueError, OverflowError)):
+            tables.parse_numbers(cells, np.int64)
 
 
 def test_gzip_is_unpacked_where_the_name_says_so(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pytest
 
 from covid_keras.common.errors import UserError
-from covid_keras.common.settings import Positive, as_plain, build, merge, read_yaml
+from covid_keras.common.settings import Positive, as_plain, build, merge, parse_yaml, read_yaml
+from tests.helpers.refusals import refused
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,42 @@ def test_bad_yaml(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UserError, match=r"x\.yaml"):
         read_yaml(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0x" + "f" * 5000,
+        "1" * 5000,
+        "1" * 101 + ".5",
+        "59:" * 5000 + "1",
+        "!!binary aGVsbG8=",
+        "!!set {a, b}",
+        "!!omap [a: 1]",
+    ],
+    ids=lambda text: text[:9],
+)
+def test_numbers_without_end_and_types_that_json_lacks_are_not_read(text):
+    refused("^x: is not valid YAML.*(digits|type)", parse_yaml, f"{{size: [{text}]}}", "x")
+
+
+def test_a_date_stays_text():
+    assert parse_yaml("{a: 2020-01-01, b: 2020-13-01}", "x") == {"a": "2020-01-01", "b": "2020-13-01"}
+
+
+def test_keys_by_the_ten_thousand_are_read():
+    assert len(parse_yaml("\n".join(f"k{n}: 1" for n in range(20_000)), "x")) == 20_000
+    refused("'k7' is repeated", parse_yaml, "\n".join(f"k{n}: 1" for n in [*range(100), 7]), "x")
+
+
+@pytest.mark.parametrize("value", [1 << 63, -(1 << 64), 10**30, "\ud800", "a\udcff", {"\udcff": 1}], ids=repr)
+def test_what_json_or_pydantic_would_not_take_is_named(value):
+    for place in ({"free": {"x": [value]}}, {"free": value if isinstance(value, dict) else {"x": value}}):
+        text = refused("^f: .*It must be (between|text in UTF-8)", build, Outer, {"size": [1, 1]} | place, "f")
+        assert text.isprintable()
+
+
+@pytest.mark.parametrize("key", ["size", "tags", "inner", "free", "unknown"])
+def test_a_message_is_short_whatever_the_value(key):
+    assert len(refused("^f: ", build, Outer, {"size": [1, 1], key: "x" * 1_000_000}, "f")) < 4000
+    assert len(refused("^f: ", build, Outer, {"size": [1, 1], key * 100_000: 1}, "f")) < 4000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,6 +41,23 @@ def test_every_damaged_byte_is_noticed(tmp_path, caplog):
     assert str(path) in caplog.text
     path.unlink()
     refused(path.name, store.read, "abc")
+
+
+def test_an_entry_under_the_name_of_another_is_noticed(tmp_path, caplog):
+    store = Store(tmp_path)
+    one, other = store.put("abc", b"one"), store.put("abd", b"two")
+    one.write_bytes(other.read_bytes())
+    refused(one.name, store.read, "abc")
+    assert store.find("abc") is None
+    assert str(one) in caplog.text
+
+
+def test_entries_of_version_0_1_are_made_again_without_a_word(tmp_path, caplog):
+    store = Store(tmp_path)
+    path, content = store.put("abc", b"one"), b"one\0"
+    path.write_bytes(content + struct.pack("<I", zlib.crc32(content)))
+    assert store.find("abc") is None
+    assert not caplog.text
 
 
 def test_writers_at_once_leave_one_whole_entry(tmp_path):

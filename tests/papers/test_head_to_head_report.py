@@ -98,6 +98,8 @@ def test_without_validation_the_best_is_chosen_on_the_test_and_the_bias_is_said(
         ({"resnet50_full": 4, "fucitnet": 1, "base_cnn": 1}, "All 2 other methods are worse"),
         ({"resnet50_full": 1, "fucitnet": 1, "base_cnn": 1}, "None of the 2 other methods can be distinguished"),
         ({"resnet50_full": 4, "fucitnet": 1}, "clearly the first of 2 methods"),
+        ({"resnet50_full": 4, "fucitnet": 1}, "The other method is worse."),
+        ({"resnet50_full": 1, "fucitnet": 1}, "The other method cannot be distinguished from it."),
         ({"resnet50_full": 1, "fucitnet": 1}, "no method is clearly first"),
     ],
 )
@@ -118,6 +120,8 @@ def test_the_drop_is_counted_by_its_interval(usual):
     assert f"No better than chance there: {NAMES['lung_shape']}" in text
     same = compared({"fucitnet": 2, "base_cnn": 2}, {"fucitnet": 2, "base_cnn": 2})
     assert "no AUC of 2 methods clearly falls" in said(same, "From within to across")
+    only = compared({"fucitnet": 3, "base_cnn": 1}, {"fucitnet": 1})
+    assert "the AUC of the only method falls" in said(only, "From within to across")
     turned = compared({"fucitnet": 1, "base_cnn": 1}, {"fucitnet": 3, "base_cnn": -2})
     text = said(turned, "From within to across")
     assert f"It rises for {NAMES['fucitnet']}" in text
@@ -131,6 +135,9 @@ def test_the_drop_is_counted_by_its_interval(usual):
         ({"fucitnet": 4, "base_cnn": 1, "thumbnail": 1}, "1 of 2 methods of the papers is better"),
         ({"fucitnet": 1, "base_cnn": 0, "thumbnail": 3}, "none of 2 methods of the papers is better, 2 are worse"),
         ({"fucitnet": 4, "thumbnail": 1, "lung_shape": 3}, NAMES["lung_shape"]),
+        ({"fucitnet": 4, "thumbnail": 1}, "the only method of the papers is better."),
+        ({"fucitnet": 1, "thumbnail": 4}, "the only method of the papers is worse."),
+        ({"fucitnet": 1, "thumbnail": 1}, "the only method of the papers cannot be distinguished from it."),
     ],
 )
 def test_the_better_floor_is_set_against_the_methods_of_the_papers(gaps, words):
@@ -184,6 +191,8 @@ def test_networks_are_counted_by_where_they_look():
     text = said(compared(shares=shares), "Where the networks look")
     assert "1 of 3 networks have more" in text
     assert f"Less than that: {NAMES['base_cnn']}" in text
+    only = compared(shares=made_shares(fucitnet=0.3))
+    assert "The only network has more of its Grad-CAM heat" in said(only, "Where the networks look")
 
 
 def test_of_one_method_nothing_is_compared():

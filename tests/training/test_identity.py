@@ -14,6 +14,7 @@ from covid_keras.common.files import is_cache, read_record, sha256_of, write_rec
 from covid_keras.data.file_hashes import FileHashes
 from covid_keras.training import resume
 from covid_keras.training.executions import BEST
+from covid_keras.training.kept import STATE
 from covid_keras.training.resume import ResumableTraining
 from covid_keras.training.runfolder import RunFolder
 from tests.helpers.executions import finish
@@ -54,6 +55,73 @@ def test_a_record_of_other_types_says_how_to_go_on(make_run, key, value):
         _ = again.protocol, again.cohort, again.cache
 
     refused("run folder|run.json|protocol|reproduce|paper", read)
+
+
+@pytest.mark.parametrize(
+    ("inside", "value"),
+    [
+        ("settings", {"left_out": []}), ("settings", {"left_out": {"a": 3}}), ("settings", {"files": "x"}),
+        ("settings", {"precision": None}), ("settings", {"cache": ["x"]}), ("settings", {"keep_weights": "yes"}),
+        ("identity", {"protocol": []}), ("identity", {"lungs": 3}), ("identity", {"cohort": None}),
+        ("", {"threads": "two"}), ("", {"threads": 0}), ("", {"threads": 10**9}), ("", {"stamped": []}),
+        ("", {"claims_sha256": 1}),
+    ],
+)  # fmt: skip
+def test_a_record_of_other_types_inside_says_so_too(make_run, inside, value):
+    run = make_run("run")
+    record = read_record(run.path / "run.json")
+    write_record(run.path / "run.json", record | ({inside: record[inside] | value} if inside else value))
+    refused(f"run.json: .*{next(iter(value))}.*covid-keras reproduce", RunFolder.open, run.path)
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_read(make_run):
+    run = make_run("run")
+    record = read_record(run.path / "run.json")
+    cache = {"cache": str(run.path / "a\udcff")}
+    write_record(run.path / "run.json", record | {"settings": record["settings"] | cache})
+    assert RunFolder.open(run.path).settings["cache"] == cache["cache"]
+
+
+def test_facts_are_there_and_of_this_run(make_run):
+    run, other = make_run("run"), make_run("other", training={"epochs": 5})
+    run.write_facts({"duplicate_pairs": 2})
+    assert run.facts == {"duplicate_pairs": 2}
+    assert make_run("run").facts == {"duplicate_pairs": 2}, "a run that goes on keeps them"
+    path = run.path / "facts.json"
+    path.write_bytes((other.path / "facts.json").read_bytes())
+    refused("is of another run.*covid-keras reproduce", lambda: run.facts)
+    path.unlink()
+    refused("does not exist.*covid-keras reproduce", lambda: run.facts)
+
+
+@pytest.mark.parametrize("name", ["figures", "executions", "executions/a", "cache", "log.txt", ".lock", "report.html"])
+def test_nothing_is_done_in_a_folder_with_links_that_lead_out_of_it(make_run, tmp_path, name):
+    run, outside = make_run("run"), tmp_path / "outside"
+    outside.mkdir()
+    place = run.path / name
+    place.unlink(missing_ok=True)
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(outside)
+    refused("is a link that leads out of", RunFolder.open, run.path)
+    refused("is a link that leads out of", make_run, "run")
+    assert not list(outside.iterdir())
+    place.unlink()
+    place.symlink_to(run.path / "cohort.csv")
+    assert RunFolder.open(run.path)
+
+
+def test_nothing_waits_for_a_pipe_in_a_run_folder(make_run):
+    run = make_run("run")
+    os.mkfifo(run.path / "log.txt")
+    refused("log.txt: is neither a file nor a folder", RunFolder.open, run.path)
+
+
+def test_a_run_may_lie_behind_a_link_and_a_loop_is_no_run(make_run, tmp_path):
+    run = make_run("run")
+    (tmp_path / "link").symlink_to(run.path)
+    (tmp_path / "loop").symlink_to("loop")
+    assert RunFolder.open(tmp_path / "link").path == run.path
+    refused("is not a run folder", RunFolder.open, tmp_path / "loop")
 
 
 def test_a_name_that_leads_elsewhere_is_refused(make_run):
@@ -119,6 +187,21 @@ def test_a_state_of_another_training_is_refused(tmp_path, monkeypatch):
     model, _ = _trained(tmp_path / "a", "one")
     assert ResumableTraining(tmp_path / "a", "val_loss", 5, identity="one").restore(model) == 1
     refused("other settings or images", ResumableTraining(tmp_path / "a", "val_loss", 5, identity="two").restore, model)
+
+
+@pytest.mark.parametrize(
+    "meta", ["[]", "3", "{}", "[" * 5000, '{"history": 3, "best_epoch": 0, "seconds": 1, "finished": false}', "{"]
+)
+def test_a_state_whose_counters_are_none_says_how_to_go_on(tmp_path, meta):
+    model, tracker = _trained(tmp_path / "a", "one", "a/repeat0-fold0")
+    np.savez(tmp_path / "a" / STATE, meta=np.array(meta))
+    refused(r"damaged.*--restart a/repeat0-fold0", tracker.restore, model)
+
+
+def test_a_state_may_not_grow_in_memory(tmp_path):
+    model, tracker = _trained(tmp_path / "a", "one", "a/repeat0-fold0")
+    np.savez_compressed(tmp_path / "a" / STATE, meta=np.array("{}"), v0=np.zeros(1000))
+    refused(r"damaged \(it is compressed\).*--restart", tracker.restore, model)
 
 
 def test_a_state_of_another_execution_is_refused(tmp_path, monkeypatch):

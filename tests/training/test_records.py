@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 import typing
 from typing import Any
 
@@ -24,6 +25,8 @@ def valid(hint: Any) -> Any:
     if dataclasses.is_dataclass(hint):
         return {name: valid(inner) for name, inner in typing.get_type_hints(hint).items()}
     kind = typing.get_origin(hint) or hint
+    if kind in (types.UnionType, typing.Union):
+        return valid(typing.get_args(hint)[0])
     return {str: "x", int: 1, float: 1.0, bool: True, dict: {}, list: [], tuple: []}[kind]
 
 

@@ -96,7 +96,7 @@ def unavailable(name: str, data_root: str | Path | None) -> str | None:
     try:
         load_source(name, data_root)
     except UserError as error:
-        return f"{source.title} cannot be read: {error}"
+        return f"{source.title} cannot be read: {error}".rstrip(".")  # a reason stands within sentences
     return None
 
 
