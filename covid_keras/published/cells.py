@@ -61,10 +61,9 @@ from covid_keras.published.metrics import FAMILIES, NAMES, metric_name
 
 Unit = Literal["percent", "points", "count", "ratio", "number", "text"]
 
-_DECIMAL = r"-?\d+(?:\.\d+)?"
-_NUMBER = re.compile(
-    rf"({_DECIMAL})(?:\s*(?:±|\+-)\s*(\d+(?:\.\d+)?))?(?:\s*\[\s*({_DECIMAL})\s*,\s*({_DECIMAL})\s*\])?"
-)
+_POSITIVE = r"\d{1,15}(?:\.\d{1,15})?"  # digits that a float holds exactly
+_DECIMAL = f"-?{_POSITIVE}"
+_NUMBER = re.compile(rf"({_DECIMAL})(?:\s*(?:±|\+-)\s*({_POSITIVE}))?(?:\s*\[\s*({_DECIMAL})\s*,\s*({_DECIMAL})\s*\])?")
 TEXT = "text"
 LOST_TEXT = "not published in the text"
 CONFUSION = "confusion_{actual}_{predicted}"

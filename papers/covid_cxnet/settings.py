@@ -9,6 +9,8 @@ from covid_keras.common.settings import BelowOne, Count, CountOrZero, Side, Widt
 from covid_keras.paper.protocol import options_reader
 from covid_keras.preprocessing import CHANNELS
 
+Channel = Literal["beasf", "clahe", "original"]
+
 
 @dataclass(frozen=True)
 class RoiOptions:
@@ -84,7 +86,7 @@ class Options:
 
     frame: tuple[Side, Side] = (320, 320)
     overflow: Literal["clip", "wrap"] = "clip"
-    order: tuple[str, ...] = CHANNELS
+    order: tuple[Channel, Channel, Channel] = CHANNELS
     base_v1: tuple[Side, Side] = (400, 400)
     base_v2: tuple[Side, Side] = (320, 320)
     batchnorm_momentum: BelowOne | None = None

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from covid_keras.common.errors import UserError
+from covid_keras.common.settings import CountOrZero, Seed, Side
 from covid_keras.data.cohort import Cohort
 from covid_keras.data.sources import get_source, load_source
 from covid_keras.paper.cohorts import (
@@ -59,11 +60,11 @@ class AdultCohort(Kind):
     """
 
     kind: Literal["adults"]
-    covid: int = 0
-    normal: int = 0
-    pneumonia: int = 0
+    covid: CountOrZero = 0
+    normal: CountOrZero = 0
+    pneumonia: CountOrZero = 0
     external: str = ""
-    seed: int = 2022
+    seed: Seed = 2022
     needs: ClassVar = ("covid_cxnet", "chestxray14", "cohen")
 
     def __post_init__(self) -> None:
@@ -100,12 +101,12 @@ class PhantomCohort(Kind):
     """Synthetic radiographs: patients per label, side in pixels. Hospital B takes the place of Cohen's collection."""
 
     kind: Literal["phantom"]
-    covid: int
-    normal: int
-    pneumonia: int
-    across: int
-    seed: int
-    size: int
+    covid: CountOrZero
+    normal: CountOrZero
+    pneumonia: CountOrZero
+    across: CountOrZero
+    seed: Seed
+    size: Side
 
     def make(self, data: Path | None, made: Path) -> Cohort:
         kinds = ("covid", "normal", "cap")

@@ -88,6 +88,9 @@ class HeadToHead(Paper):
         """Return one profile: all networks of one size, and with an external collection tested on it too."""
         protocol = super().protocol(profile, changes)
         options: dict[str, Any] = protocol.options
+        if wrong := [name for name, one in options.items() if not isinstance(one, Mapping)]:
+            problem = f"options.{wrong[0]} must be a mapping, not {options[wrong[0]]!r}"
+            raise UserError("protocol.yaml", problem, "Write 'key: value' lines")
         for paper, *path in SIZES:
             nested: Any = list(protocol.size)
             for key in reversed(path):

@@ -62,3 +62,5 @@ def test_what_cannot_be_checked_is_an_error(split: Path, capsys: pytest.CaptureF
     assert main(["check-split", "split.csv", "--images", "images"]) == 0
     assert "patients not checked" in capsys.readouterr().out
     assert "is a folder" in fails(capsys, "check-split", "split.csv", "--out", "images")
+    lines(split, "image,patient,part", *(f"{n}.png,p,{n}" for n in range(201)))
+    assert "201 parts" in fails(capsys, "check-split", "split.csv")

@@ -98,6 +98,33 @@ def test_a_command_says_so_in_one_line_and_leaves_nothing(command, tmp_path, cap
     assert sorted(Path().rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("report", "loop"),
+        ("claims", "./loop"),
+        ("ensemble", "loop", "also.csv"),
+        ("ensemble", "also.csv", "also.csv", "--out", "loop"),
+        ("ensemble", "~nobody/x", "also.csv"),
+        ("ensemble", "also.csv", "also.csv", "--weights", ""),
+        ("reproduce", "tabik", "--profile", "smoke", "--out", "loop"),
+        ("reproduce", "tabik", "--profile", "smoke", "--out", "out", "--cache", "loop"),
+        ("reproduce", "tabik", "--profile", "smoke", "--checkpoint", "resnet18=~nobody/x", "--out", "out"),
+        ("reproduce", "tabik", "--profile", "smoke", "--set", "cohort.seed=-1", "--out", "out"),
+        ("reproduce", "tabik", "--data", "~nobody/x", "--out", "out"),
+        ("data", "check", "--data", "~nobody"),
+    ],
+    ids=" ".join,
+)
+def test_paths_that_lead_nowhere_are_one_line(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("also.csv").write_text("image_id,label,score\na,1,0.5\nb,0,0.1\n")
+    before = sorted(Path().rglob("*"))
+    fails(capsys, *command)
+    assert sorted(Path().rglob("*")) == before
+
+
 def test_yaml_stays_small():
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]

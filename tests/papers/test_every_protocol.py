@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import json
+import typing
+from collections.abc import Iterator
 from functools import reduce
+from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from covid_keras.paper import load_paper
+from covid_keras.paper.protocol import Protocol
 from tests.helpers.refusals import refused
 
 # Each paper's further names, the kinds of cohort of its profiles, the folds of profile `cpu`, and the tolerance.
@@ -228,3 +235,40 @@ def test_settings_that_exclude_each_other_are_named(name, profile, changes, word
 def test_settings_that_go_together_pass(name, profile, changes):
     paper = load_paper(name)
     paper.check(paper.protocol(profile, changes))
+
+
+def schemas() -> Iterator[type]:
+    """Yield the dataclasses of settings: the protocol's, and each paper's options, cohorts and segmenters."""
+    yield Protocol
+    for name in (*PROFILES, "head_to_head"):
+        yield from load_paper(name).cohorts.kinds.values()
+        if name in PROFILES:
+            yield importlib.import_module(f"papers.{name}.settings").Options
+    for place in ("arias_vgg19.settings", "hertel_ensemble.segmenter"):
+        yield importlib.import_module(f"papers.{place}").SegmenterSettings
+
+
+def settings_in(schema: type, above: str) -> Iterator[tuple[str, Any]]:
+    """Yield dotted path and annotation of each setting, also of dataclasses inside; free mappings have none."""
+    for name, hint in typing.get_type_hints(schema, include_extras=True).items():
+        inner = [one for one in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(one)]
+        if inner:
+            yield from settings_in(inner[0], f"{above}.{name}")
+        elif "Any" not in str(hint) and "ClassVar" not in str(hint):
+            yield f"{above}.{name}", hint
+
+
+@pytest.mark.parametrize("schema", schemas(), ids=lambda one: f"{one.__module__}.{one.__name__}")
+def test_every_number_of_a_protocol_is_bounded(schema):
+    for path, hint in settings_in(schema, schema.__name__):
+        adapter = TypeAdapter(hint)
+        for number in (10**18, -(10**18), 1e30, -1e30):
+            for value in (number, [number], [number] * 2, {"x": number}, {"x": {"x": number}}):
+                with pytest.raises(ValidationError):
+                    print(path, value, adapter.validate_json(json.dumps(value), strict=True))
+
+
+@pytest.mark.parametrize("value", ["-1", "null", "[]", "x"])
+def test_options_of_another_paper_are_a_mapping(value):
+    given = {"options": {"covid_cxnet": {"-1": -1, "null": None, "[]": [], "x": "x"}[value]}}
+    refused("options.covid_cxnet must be a mapping", load_paper("head_to_head").protocol, "smoke", given)

@@ -208,6 +208,8 @@ CELL = "table 1, row 'best', column 'Acc'"
         (TABLE, "metric: auc", "metric: acu_roc", "tables[1].rows[severe].cells.other.metric", "'acu_roc'"),
         (TABLE, "accuracy_Severe", "precison_COVID-19", "tables[1].rows[severe].metric", "'precison_COVID-19'"),
         (TABLE, "accuracy_Severe", "precision_postive", "tables[1].rows[severe].metric", "'precision_positive'"),
+        (TABLE, "{Acc: 0.90, other", f"{{Acc: {'9' * 400}, other", "row 'severe', column 'Acc'", "is not a number"),
+        (TABLE, "{Acc: 0.90, other", f"{{Acc: 0.{'9' * 400}, other", "row 'severe', column 'Acc'", "is not a number"),
         (TABLE, "{Acc: 0.90, other", "{Ac: 0.90, other", "row 'severe'", "'Ac'"),
         (MATRIX, "predicted: b", "predicted: B", "table 2", "'b'"),
         (LOST, "{doubt: Only drawn.}", "{target: 0.9}", "row 'net', column 'AUC'", "lost"),

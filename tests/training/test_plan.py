@@ -9,8 +9,11 @@ import pytest
 
 from covid_keras.commands.main import make_parser
 from covid_keras.commands.reproduce import _banner
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import locked
 from covid_keras.models.imagenet import IMAGENET_NOTOP_MD5
 from covid_keras.paper.registered import load_paper
+from covid_keras.training import preparing
 from covid_keras.training.plan import choose_profile, make_plan, missing_systems, other_files, print_counts, settings_of
 from tests.helpers.collections import make_covidgr
 from tests.helpers.refusals import refused
@@ -247,3 +250,22 @@ def test_the_command_names_what_is_left_out(plan_of):
     assert plan.settings["left_out"] == {"covidnet_pretrained": "checkpoint not obtainable"}
     assert "Left out: COVIDNet-CXR (pretrained): checkpoint not obtainable" in _banner(plan)
     refused("checkpoint not obtainable", plan_of, "--set", "systems=[covidnet_pretrained]")
+
+
+def test_settings_that_do_not_fit_the_images_leave_no_folder(plan_of, tmp_path, monkeypatch):
+    def unfit(plan):
+        (plan.cache / "made").mkdir(parents=True)
+        with locked(plan.out, wait=True):
+            raise UserError("split", "does not fit", "Change it")
+
+    monkeypatch.setattr(preparing, "_prepared_run", unfit)
+    plan = plan_of("--out", str(tmp_path / "runs" / "out"))
+    assert not plan.out.exists()
+    refused("does not fit", preparing.prepare_run, plan)
+    assert not plan.out.exists()
+    assert not plan.cache.exists()
+    (plan.cache / "masks").mkdir(parents=True)
+    (plan.out / "mine").mkdir(parents=True)
+    refused("does not fit", preparing.prepare_run, plan)
+    assert (plan.cache / "masks").exists(), "what took time stays"
+    assert (plan.out / "mine").exists()
