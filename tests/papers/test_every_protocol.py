@@ -251,7 +251,9 @@ def schemas() -> Iterator[type]:
 def settings_in(schema: type, above: str) -> Iterator[tuple[str, Any]]:
     """Yield dotted path and annotation of each setting, also of dataclasses inside; free mappings have none."""
     for name, hint in typing.get_type_hints(schema, include_extras=True).items():
-        inner = [one for one in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(one)]
+        inner = [
+            one for one in (hint, *typing.get_args(hint)) if isinstance(one, type) and dataclasses.is_dataclass(one)
+        ]
         if inner:
             yield from settings_in(inner[0], f"{above}.{name}")
         elif "Any" not in str(hint) and "ClassVar" not in str(hint):
