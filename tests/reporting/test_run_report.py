@@ -277,10 +277,12 @@ def test_a_missing_history_is_named_and_the_old_report_stays(finished, content):
     path.unlink()
     if content is not None:
         path.write_text(content)
-    (finished.path / "facts.json").write_text('{"duplicate_pairs": 3}')
+    facts = finished.path / "facts.json"
+    kept = facts.read_bytes()
+    facts.write_text('{"duplicate_pairs": 3}')
     with pytest.raises(UserError, match=r"history\.csv"):
         report_run(finished.path, heatmaps=False)
-    (finished.path / "facts.json").unlink()
+    facts.write_bytes(kept)
     assert files(finished) == before
 
 
