@@ -26,7 +26,7 @@ from covid_keras.common.quiet import import_tensorflow
 import_tensorflow()
 
 from covid_keras.common.errors import UserError  # noqa: E402
-from covid_keras.common.files import read_record, write_json, write_record  # noqa: E402
+from covid_keras.common.files import read_record, write_json  # noqa: E402
 from covid_keras.reporting.results import Results, results_json  # noqa: E402
 from covid_keras.training import resume  # noqa: E402
 from covid_keras.training.runfolder import RunFolder  # noqa: E402
@@ -36,8 +36,6 @@ RUNS, KILLS = 4, 3
 REMEDY = re.compile(r"--restart \S+|Restore it|Choose another --out|Give the same|Delete")
 FINAL = ("predictions.csv", "history.csv", "best.weights.h5")
 KINDS = ("flipped", "flipped again", "cut", "emptied", "deleted", "another's")
-# Without it, a report lacks what it counts; nothing of it is used.
-NOT_READ = ("facts.json", "deleted")
 
 
 class Campaign:
@@ -61,8 +59,7 @@ class Campaign:
     def begin(self, name: str) -> Path:
         """Return a new run as `reproduce` makes it, with a cache of its own."""
         path = self.folder / name
-        self.open(path)
-        write_record(path / "facts.json", {"duplicate_pairs": 0, "lungs": {}, "whole_image_crops": {}})
+        self.open(path).write_facts({"duplicate_pairs": 0, "lungs": {}, "whole_image_crops": {}})
         return path
 
     def open(self, path: Path) -> RunFolder:
@@ -190,7 +187,7 @@ class Campaign:
             self.note("finished", file, kind, "", False, traceback.format_exc())
         else:
             said = "INCOMPLETE, Restore it" if not found["complete"] else ""
-            self.note("finished", file, kind, said, found == before or (file.name, kind) == NOT_READ, "used in silence")
+            self.note("finished", file, kind, said, found == before, "used in silence")
 
     def read(self, path: Path) -> dict[str, Any]:
         """Return all that reports make of a finished run, except the time."""
