@@ -178,7 +178,7 @@ def _read_file(path: Path, **options: Any) -> Dataset:
         data = pydicom.dcmread(stream := inflated, force=True, **options | {"defer_size": None})
         data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         return data
-    except UserError:
+    except (UserError, FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # pydicom raises errors of many classes on malformed files
         if stream and stream.left < 0:

@@ -14,8 +14,10 @@ values are dark, and stretched.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -145,7 +147,8 @@ def read_mask(path: str | Path, shape: tuple[int, ...] | None = None, labels: bo
     kind = sniff(path)
     if kind not in RADIOGRAPHS - {DICOM, JSRT_RAW} | {GIF}:
         raise not_a_radiograph(path, kind)
-    mask = raster.read_raster(path, kind).values
+    with _readable(path):
+        mask = raster.read_raster(path, kind).values
     if mask.dtype != np.uint8:
         if mask.min() < 0 or mask.max() > 255:
             raise UserError(path, "mask values must lie in 0 to 255", "Save it as an 8-bit PNG, 255 = lung")
@@ -202,8 +205,11 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
     Raises the errors of `read_image` that the header reveals.
     """
-    path = Path(path)
-    kind = sniff(path)
+    with _readable(path := Path(path)):
+        return _size_of_kind(path, sniff(path))
+
+
+def _size_of_kind(path: Path, kind: str) -> tuple[int, int]:
     if kind == DICOM or _is_named_dicom(path, kind):
         return dicom.dicom_size(path)
     if kind == JSRT_RAW:
@@ -214,9 +220,22 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return raster.raster_size(path, kind)
 
 
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Report a file that vanishes, or cannot be read any more, after its type was detected."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(path, f"cannot be read ({error.strerror or error})", "Check that it is still there") from error
+
+
 @np.errstate(all="ignore")  # values that are not finite are refused
 def _read(path: Path) -> Picture:
-    kind = sniff(path)
+    with _readable(path):
+        return _read_kind(path, sniff(path))
+
+
+def _read_kind(path: Path, kind: str) -> Picture:
     if kind == DICOM or _is_named_dicom(path, kind):
         return dicom.read_dicom(path)
     if kind == JSRT_RAW:

@@ -47,6 +47,10 @@ _LARGEST_CHUNK = 1 << 20
 _HEAP, _PART = re.compile(rb"GCOL\x01\0\0\0(.{8})", re.DOTALL), 1 << 20
 # Bytes of the checksum that HDF5 may append to a chunk.
 _CHECKSUM = 4
+# Of others, or one used twice, it is not known how far they unpack.
+_FILTERS = frozenset(
+    {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
+)
 # Weights hardly compress, so larger ratios indicate a zip bomb; small files of zeros are exempt.
 _MOST_UNPACKED, _HARMLESS = 20, 1 << 26
 # Suffixes of tensor names in Keras 1.
@@ -191,15 +195,33 @@ def require_values(path: Path, place: str, dataset: h5py.Dataset) -> None:
         stored = dataset.id.get_num_chunks()
     if stored < expected:
         raise UserError(path, f"is incomplete: {place} is listed without all its values", DOWNLOAD_AGAIN)
-    for number in range(stored if dataset.compression == "gzip" else 0):
-        info = dataset.id.get_chunk_info(number)
-        skipped, packed = dataset.id.read_direct_chunk(info.chunk_offset)
-        if not skipped and len(zlib.decompressobj().decompress(packed, chunk + _CHECKSUM + 1)) > chunk + _CHECKSUM:
+    if dataset.chunks is not None:
+        _require_small_chunks(path, place, dataset, chunk)
+
+
+def _require_small_chunks(path: Path, place: str, dataset: h5py.Dataset, size: int) -> None:
+    """Raise `UserError` unless a tensor has few chunks, known filters, and chunks that unpack to `size` bytes."""
+    created = dataset.id.get_create_plist()
+    filters = [created.get_filter(number)[0] for number in range(created.get_nfilters())]
+    if len(set(filters)) < len(filters) or not _FILTERS.issuperset(filters):
+        raise UserError(path, f"{place} is compressed in an unusual way (filters {filters})", NO_KERAS)
+    # How far LZF unpacks is not stated.
+    if h5py.h5z.FILTER_LZF in filters and size > _LARGEST_CHUNK:
+        raise UserError(path, f"{place} has chunks of {size:,} bytes, compressed by LZF", NO_KERAS)
+    if (count := dataset.id.get_num_chunks()) > _MOST_NAMES:
+        raise UserError(path, f"{place} is stored in {count:,} chunks", NO_KERAS)
+    places: list[tuple[int, ...]] = []
+    if h5py.h5z.FILTER_DEFLATE in filters:
+        dataset.id.chunk_iter(lambda chunk: places.append(chunk.chunk_offset))
+    for offset in places:
+        skipped, packed = dataset.id.read_direct_chunk(offset)
+        if not skipped and len(zlib.decompressobj().decompress(packed, size + _CHECKSUM + 1)) > size + _CHECKSUM:
             raise UserError(path, f"{place} would unpack to more than its size", NO_KERAS)
 
 
 def _layers(path: Path, file: h5py.File, config: str, names: Collection[str]) -> tuple[str, list[StoredLayer]]:
     root = _group(path, file, "model_weights") if _link(file, "model_weights") is not None else file
+    _require_few(path, root.name, len(root))
     if "layer_names" in root.attrs or "layer_names0" in root.attrs:
         return "legacy", _described_layers(_legacy_layers(path, root, names), _leaves(config), by_address=False)
     # Keras 2.13 to 2.15 used another group name.
@@ -243,6 +265,11 @@ def _group(path: Path, parent: h5py.Group, name: str) -> h5py.Group:
     return found
 
 
+def _require_few(path: Path, place: str, count: int) -> None:
+    if count > _MOST_NAMES:
+        raise UserError(path, f"{place} holds {count:,} members or more", NO_KERAS)
+
+
 def _stored_elsewhere(path: Path, name: str) -> UserError:
     problem = f"{name!r} is a link, which may point to another file"
     return UserError(path, problem, "Give a file that contains all its tensors")
@@ -251,6 +278,7 @@ def _stored_elsewhere(path: Path, name: str) -> UserError:
 def _legacy_layers(path: Path, root: h5py.Group, names: Collection[str]) -> list[StoredLayer]:
     """Return the layers of a Keras 1 or 2 file; nested models are expanded."""
     found: list[StoredLayer] = []
+    count = 0
     for stored_name in _names(path, root, "layer_names") or []:
         group = _group(path, root, stored_name)
         tensor_names = _names(path, group, "weight_names")
@@ -261,6 +289,8 @@ def _legacy_layers(path: Path, root: h5py.Group, names: Collection[str]) -> list
         tensors = [
             (f"{stored_name}/{name}", _member(path, group, name)) for name in tensor_names if not _is_random_state(name)
         ]
+        count += len(tensors)
+        _require_few(path, stored_name, count)
         if tensors:
             found += _taken_apart(stored_name, tensors, names)
     _require_unique(path, found)
@@ -321,6 +351,17 @@ def _names(path: Path, group: h5py.Group, key: str) -> list[str] | None:
     return found if keys else None
 
 
+def is_bfloat16(dataset: h5py.Dataset) -> bool:
+    """Whether a data set holds bfloat16 as stored by Keras 3 (two bytes)."""
+    if dataset.dtype.itemsize != 2 or dataset.dtype.kind != "V" or "dtype" not in dataset.attrs:
+        return False
+    stored = dataset.attrs.get_id("dtype")  # read only if it is one text
+    is_single = stored.get_space().get_simple_extent_npoints() == 1
+    return bool(
+        is_single and isinstance(stored.get_type(), h5py.h5t.TypeStringID) and dataset.attrs["dtype"] == "bfloat16"
+    )
+
+
 def _attribute(path: Path, group: h5py.Group, key: str) -> list[str]:
     """Read a text attribute after checking its declared size."""
     stored = group.attrs.get_id(key)
@@ -340,6 +381,7 @@ def _attribute(path: Path, group: h5py.Group, key: str) -> list[str]:
 
 def _keras3_layers(path: Path, layers: h5py.Group) -> list[StoredLayer]:
     """Return the layers of a Keras 3 file, where groups are named by class and order, including nested models."""
+    _require_few(path, layers.name, len(layers))
     tensors: dict[str, _Tensors] = {}
     for place, dataset in (found for name in layers for found in _datasets(path, layers, name)):
         if not _is_random_state(place):
@@ -372,6 +414,7 @@ def _datasets(path: Path, group: h5py.Group, name: str) -> Iterator[tuple[str, h
             raise UserError(path, f"{place!r} has two names in the file", NO_KERAS)
         seen.add(address)
         if isinstance(found, h5py.Group):
+            _require_few(path, place, len(seen) + len(waiting) + len(found))
             waiting += [f"{place}/{part}" for part in found]
         else:
             yield place, found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 import zlib
@@ -30,6 +31,8 @@ DAMAGED = (
 )
 # Member of a `.keras` archive with the weights.
 MEMBER = "model.weights.h5"
+# Bytes of the index of a zip archive.
+_LONGEST_INDEX = 1 << 20
 # Trailing bytes of the index of a TensorFlow checkpoint.
 _TABLE = bytes.fromhex("57fb808b247547db")
 
@@ -51,9 +54,19 @@ def is_numpy_archive(path: str | Path) -> bool:
     return any(name.endswith(".npy") for name in _members(Path(path)))
 
 
+class _WithSmallIndex(io.FileIO):
+    """A zip archive whose index, which is read at once, is short: the objects of a long one would fill the memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > _LONGEST_INDEX:
+            raise zipfile.BadZipFile("its index is too long")
+        return super().read(size)
+
+
 def _members(path: Path) -> list[str]:
+    """Return the names in a zip archive; an empty list if it is none, damaged, or has tens of thousands of members."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _WithSmallIndex(str(path)) as stream, zipfile.ZipFile(stream) as archive:
             return archive.namelist()
     except DAMAGED:
         return []
@@ -145,7 +158,7 @@ def _what_archive(path: Path) -> tuple[str, str]:
     """Return problem and remedy for a zip archive that is not a `.keras` archive."""
     names = _members(path)
     if not names:
-        return "is a damaged zip archive (.keras files are zip archives)", DOWNLOAD_AGAIN
+        return "is a damaged zip archive, or one of too many files (.keras files are zip archives)", DOWNLOAD_AGAIN
     if any(name.endswith("data.pkl") for name in names):
         return "is a PyTorch checkpoint", NO_KERAS
     if any(name.endswith(".npy") for name in names):

@@ -19,7 +19,7 @@ import h5py
 import keras
 
 from covid_keras.common.errors import UserError
-from covid_keras.models.weight_files import StoredLayer, snake_case, split_name
+from covid_keras.models.weight_files import StoredLayer, is_bfloat16, snake_case, split_name
 from covid_keras.models.weight_kinds import ANOTHER
 
 # Limits for the lists in error notes: all layers, and a run of matching ones.
@@ -87,11 +87,6 @@ def require_tensor(path: Path, place: str, dataset: h5py.Dataset | h5py.Group, v
     if dataset.shape != (shape := tuple(variable.shape)):
         problem = f"{place} has shape {dataset.shape}, the model expects {shape}"
         raise WeightMisfit(path, problem, "Give the file of this model and input size")
-
-
-def is_bfloat16(dataset: h5py.Dataset) -> bool:
-    """Whether a data set holds bfloat16 as stored by Keras 3 (two bytes)."""
-    return dataset.dtype.itemsize == 2 and dataset.dtype.kind == "V" and dataset.attrs.get("dtype") == "bfloat16"
 
 
 @dataclass(frozen=True)

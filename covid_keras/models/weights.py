@@ -22,10 +22,9 @@ import numpy as np
 from covid_keras.common.errors import UserError
 from covid_keras.common.files import atomic_path
 from covid_keras.models.registry import WeightEntry
-from covid_keras.models.weight_files import open_weights, require_values
+from covid_keras.models.weight_files import is_bfloat16, open_weights, require_values
 from covid_keras.models.weight_matching import (
     WeightMisfit,
-    is_bfloat16,
     leaves,
     match_layers,
     pair_tensors,

@@ -13,8 +13,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from covid_keras.data import images
 from covid_keras.data.dicom_frames import check_frame
-from covid_keras.data.images import read_image, read_mask
+from covid_keras.data.images import image_size, read_image, read_mask
 from tests.helpers.damaged import (
     DEEP,
     GREY,
@@ -207,3 +208,26 @@ def test_a_frame_of_another_size_than_the_header(tmp_path):
     large = np.zeros((700, 900), np.uint8)
     for syntax, frame in (("JPEGBaseline8Bit", encoded(large, "JPEG")), ("JPEG2000", encoded(large, "JPEG2000"))):
         refuses(tmp_path, dicom(pydicom, frame, syntax), words="900x700")
+
+
+# --- any
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask, image_size])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "DICOM"])
+def test_a_file_that_vanishes_while_it_is_read(tmp_path, monkeypatch, read, kind):
+    if kind == "DICOM" and read is read_mask:
+        pytest.skip("no mask")
+    if kind == "DICOM":
+        sound = dicom(pytest.importorskip("pydicom"), GREY.tobytes(), "ExplicitVRLittleEndian")
+    else:
+        sound = encoded(GREY, kind)
+    sniff = images.sniff
+
+    def sniff_and_remove(path: Path) -> str:
+        found = sniff(path)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(images, "sniff", sniff_and_remove)
+    refuses(tmp_path, sound, read, words="cannot be read|No such file")

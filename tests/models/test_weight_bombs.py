@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import tracemalloc
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from covid_keras.models.weight_files import open_weights, require_values
+from covid_keras.models import weight_files, weight_kinds
+from covid_keras.models.weight_files import is_bfloat16, open_weights, require_values
 from tests.helpers.refusals import refused
 
 SHAPE = (300, 200)
@@ -93,3 +95,78 @@ def test_strings_that_are_all_at_one_place(tmp_path, key):
         assert tracemalloc.get_traced_memory()[1] < 1 << 23
     finally:
         tracemalloc.stop()
+
+
+# --- filters, and numbers of chunks, members and texts
+
+
+def deflated_twice() -> h5py.h5p.PropDCID:
+    created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    created.set_chunk(SHAPE)
+    created.set_deflate(1)
+    created.set_deflate(1)
+    return created
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"chunks": SHAPE, "dcpl": deflated_twice}, "unusual way"),
+        ({"chunks": SHAPE, "scaleoffset": 3}, "unusual way"),
+        ({"chunks": SHAPE, "compression": "lzf"}, "compressed by LZF"),
+        ({"chunks": (10, 10)}, "stored in 600 chunks"),
+        ({"chunks": (10, 10), "compression": "gzip"}, "stored in 600 chunks"),
+    ],
+)
+def test_filters_and_chunks_of_unknown_cost(tmp_path, monkeypatch, options, words):
+    monkeypatch.setattr(weight_files, "_MOST_NAMES", 500)
+    monkeypatch.setattr(weight_files, "_LARGEST_CHUNK", 1 << 10)
+    given = {key: value() if callable(value) else value for key, value in options.items()}
+    refused(words, read, weights(tmp_path / "w.h5", data=np.ones(SHAPE, "f4"), **given))
+
+
+def many_layers(file: h5py.File) -> None:
+    for number in range(101):
+        file.create_group(f"layers/dense_{number}/vars")
+
+
+def many_tensors(file: h5py.File) -> None:
+    for number in range(101):
+        file[f"layers/dense/vars/{number}"] = 1.0
+
+
+def one_group_of_many_names(file: h5py.File) -> None:
+    tensors = [f"kernel_{number}" for number in range(11)]
+    layers = [f"dense_{number}" for number in range(10)]
+    group = file.create_group("dense_0")
+    for name in tensors:
+        group[name] = 1.0
+    group.attrs["weight_names"], file.attrs["layer_names"] = tensors, layers
+    for name in layers[1:]:
+        file[name] = group
+
+
+@pytest.mark.parametrize("fill", [many_layers, many_tensors, one_group_of_many_names])
+def test_too_many_members(tmp_path, monkeypatch, fill):
+    monkeypatch.setattr(weight_files, "_MOST_NAMES", 100)
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        fill(file)
+    refused(r"holds 1\d\d members", read, tmp_path / "w.h5")
+
+
+def test_an_archive_of_too_many_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(weight_kinds, "_LONGEST_INDEX", 1000)
+    with zipfile.ZipFile(tmp_path / "w.keras", "w") as archive:
+        for name in (weight_kinds.MEMBER, *map(str, range(50))):
+            archive.writestr(name, "")
+    refused("too many files", read, tmp_path / "w.keras")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("bfloat16", True), ("other", False), (["bfloat16"] * 2, False), (1.5, False)]
+)
+def test_the_type_of_a_tensor_is_one_text(tmp_path, value, expected):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["kernel"] = np.zeros(3, "V2")
+        file["kernel"].attrs["dtype"] = value
+        assert is_bfloat16(file["kernel"]) is expected
