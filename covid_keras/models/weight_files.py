@@ -129,7 +129,8 @@ def _hdf5(path: Path) -> Iterator[tuple[h5py.File, str]]:
         return
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryFile() as unpacked:
         info = archive.getinfo(MEMBER)
-        if info.file_size > max(_HARMLESS, _MOST_UNPACKED * info.compress_size):
+        # The index may state more packed bytes than the file has.
+        if info.file_size > max(_HARMLESS, _MOST_UNPACKED * min(info.compress_size, path.stat().st_size)):
             raise UserError(path, f"{MEMBER} would unpack to {info.file_size:,} bytes", NO_KERAS)
         with archive.open(info) as member:
             shutil.copyfileobj(member, unpacked)
@@ -214,8 +215,10 @@ def _require_small_chunks(path: Path, place: str, dataset: h5py.Dataset, size: i
     if h5py.h5z.FILTER_DEFLATE in filters:
         dataset.id.chunk_iter(lambda chunk: places.append(chunk.chunk_offset))
     for offset in places:
-        skipped, packed = dataset.id.read_direct_chunk(offset)
-        if not skipped and len(zlib.decompressobj().decompress(packed, size + _CHECKSUM + 1)) > size + _CHECKSUM:
+        mask, packed = dataset.id.read_direct_chunk(offset)
+        # A bit of the mask is set for each filter that was not applied to this chunk.
+        is_deflated = not mask >> filters.index(h5py.h5z.FILTER_DEFLATE) & 1
+        if is_deflated and len(zlib.decompressobj().decompress(packed, size + _CHECKSUM + 1)) > size + _CHECKSUM:
             raise UserError(path, f"{place} would unpack to more than its size", NO_KERAS)
 
 

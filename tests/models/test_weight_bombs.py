@@ -57,10 +57,12 @@ def test_tensors_without_values(tmp_path, options):
         refused("kernel:0 is listed without all its values", read, path)
 
 
-def test_a_chunk_that_unpacks_to_more_than_the_tensor(tmp_path):
-    path = weights(tmp_path / "w.h5", SHAPE, "f4", chunks=SHAPE, compression="gzip")
+@pytest.mark.parametrize("mask", [0, 1])
+def test_a_chunk_that_unpacks_to_more_than_the_tensor(tmp_path, mask):
+    """Also if the chunk is marked as not shuffled."""
+    path = weights(tmp_path / "w.h5", SHAPE, "f4", chunks=SHAPE, compression="gzip", shuffle=bool(mask))
     with h5py.File(path, "a") as file:
-        file[PLACE].id.write_direct_chunk((0, 0), zlib.compress(bytes(1 << 26)))
+        file[PLACE].id.write_direct_chunk((0, 0), zlib.compress(bytes(1 << 26)), filter_mask=mask)
     tracemalloc.start()
     try:
         refused("unpack to more than its size", read, path)
@@ -160,6 +162,16 @@ def test_an_archive_of_too_many_files(tmp_path, monkeypatch):
         for name in (weight_kinds.MEMBER, *map(str, range(50))):
             archive.writestr(name, "")
     refused("too many files", read, tmp_path / "w.keras")
+
+
+def test_an_archive_that_states_more_packed_bytes_than_it_has(tmp_path):
+    with zipfile.ZipFile(path := tmp_path / "w.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(weight_kinds.MEMBER, bytes(1 << 27))
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"PK\1\2") + 20
+    content[place : place + 4] = struct.pack("<I", 1 << 30)
+    path.write_bytes(content)
+    refused("would unpack to", read, path)
 
 
 @pytest.mark.parametrize(
