@@ -121,13 +121,15 @@ def _pydicom(path: Path) -> Any:
 def _read_header(path: Path, notes: list[str]) -> Dataset:
     """Read everything but the pixels; check that it is one image of a usable size."""
     header = _read_file(path, stop_before_pixels=True, defer_size=_SLACK)
-    _require_plausible(path, header, path.stat().st_size)
-    display.drop_senseless(header, notes)
     try:
+        _require_plausible(path, header, path.stat().st_size)
+        display.drop_senseless(header, notes)
         height, width = int(header.Rows), int(header.Columns)
         frames = int(header.get("NumberOfFrames") or 1)
         depth = _depth(header)
-    except DECODE_ERRORS as error:
+    except UserError:
+        raise
+    except Exception as error:  # pydicom raises errors of many classes on malformed values
         raise _no_image(path) from error
     if frames > 1:
         raise UserError(path, f"holds {frames} frames", "Save one radiograph per file")
@@ -226,7 +228,9 @@ def _read_data(path: Path, notes: list[str]) -> Dataset:
         _fill_in(data, notes)
         if "PixelData" in data:
             _check_length(path, data)
-    except DECODE_ERRORS as error:
+    except UserError:
+        raise
+    except Exception as error:  # as above
         raise damaged(path, error) from error
     kinds = _COLOUR_MODELS if data.SamplesPerPixel != 1 else {"MONOCHROME1", "MONOCHROME2", _PALETTE}
     if data.PhotometricInterpretation not in kinds:

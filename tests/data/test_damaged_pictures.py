@@ -210,6 +210,15 @@ def test_a_frame_of_another_size_than_the_header(tmp_path):
         refuses(tmp_path, dicom(pydicom, frame, syntax), words="900x700")
 
 
+@pytest.mark.parametrize("read", [read_image, image_size])
+@pytest.mark.parametrize("broken", [b"US\x01\0", b"FD\x03\0", b"\x55\x01\x02\0", b"SQ\x02\0"])
+@pytest.mark.parametrize("element", [0x10, 0x11])
+def test_dicom_with_a_number_that_cannot_be_read(tmp_path, element, broken, read):
+    sound = dicom(pytest.importorskip("pydicom"), GREY.tobytes(), "ExplicitVRLittleEndian")
+    place = sound.index(struct.pack("<HH", 0x28, element)) + 4
+    refuses(tmp_path, sound[:place] + broken + sound[place + 4 :], read, words=": ")
+
+
 # --- any
 
 
