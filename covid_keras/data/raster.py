@@ -49,7 +49,7 @@ _OLD_SUBFILE_TYPE, _X_RESOLUTION, _Y_RESOLUTION = 255, 282, 283  # TIFF tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5  # TIFF's photometric interpretations
 _PREMULTIPLIED, _ALPHA = 1, 2  # TIFF's kinds of extra channels
 # Libtiff's messages, such as "Fax4Decode: Bad code word at line 85 of strip 0 (x 118)."
-_LIBTIFF = re.compile(rb"^\w+: [^\r\n]*\.\n", re.MULTILINE)
+_LIBTIFF = re.compile(rb"^[\w.]+: [^\r\n]*\.\n", re.MULTILINE)
 # Thumbnails included; more pages are not looked at.
 _MOST_PAGES = 64
 # What tifffile logs of a tag that it leaves out; the tags that decide on the pixels.

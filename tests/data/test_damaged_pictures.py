@@ -138,6 +138,15 @@ def test_tiff_of_pages(tmp_path):
     refuses(tmp_path, encoded(GREY, "TIFF", **pages), words="2 pages")
 
 
+def test_lzw_tiff_of_codes_that_are_not_in_its_table(tmp_path, capfd):
+    content = bytearray(encoded(GREY, "TIFF", compression="tiff_lzw"))
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        place = file.pages[0].dataoffsets[0]
+    content[place + 40 : place + 60] = b"\xff" * 20
+    refuses(tmp_path, bytes(content), words=": ")
+    assert capfd.readouterr().err == ""
+
+
 # --- BMP and GIF
 
 
