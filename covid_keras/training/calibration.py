@@ -1,8 +1,8 @@
 """Time a training step of each network of a run on this device, in seconds, in a process of its own.
 
 A step is traced as in a training and timed with growing batches until it takes long enough; larger batches follow along
-a line. On processors, it runs on one thread, and the thread's processor time counts, which other programs hardly
-change: seconds are then those of one core.
+a line. Measured speeds are kept in the user's cache. On processors, it runs on one thread, and the thread's processor
+time counts, which other programs hardly change: seconds are then those of one core.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from covid_keras.common.errors import UserError
+from covid_keras.common.files import cache_folder, fingerprint, mark_cache, read_record, write_record
 from covid_keras.common.progress import progress
+from covid_keras.common.provenance import git_revision, machine, versions
 from covid_keras.common.quiet import import_tensorflow
-from covid_keras.common.settings import as_plain
+from covid_keras.common.settings import as_plain, build
 from covid_keras.paper.paper import Paper
 from covid_keras.paper.protocol import Protocol
 from covid_keras.paper.registered import load_paper
@@ -98,27 +103,62 @@ class Calibration:
     seconds: float
 
 
+@dataclass(frozen=True)
+class KeptSpeeds:
+    """Calibrations in the user's cache, under a key and the conditions; what is unreadable there is measured again."""
+
+    conditions: tuple[Any, ...]
+
+    def _file(self, key: Any) -> Path:
+        return cache_folder() / "speeds" / f"{fingerprint((self.conditions, key))}.json"
+
+    def get(self, key: Any) -> Calibration | None:
+        """Return the calibration that was kept under a key; None if there is none, or a damaged one."""
+        try:
+            return build(Calibration, read_record(self._file(key), ("speeds",)), self._file(key))
+        except UserError:
+            return None
+
+    def put(self, key: Any, calibration: Calibration) -> None:
+        """Keep a calibration, unless the cache cannot be written."""
+        with suppress(UserError):
+            mark_cache(cache_folder() / "speeds")
+            write_record(self._file(key), as_plain(calibration))
+
+
 def calibrate(protocol: Protocol, names: Sequence[str], precision: str = "float32") -> Calibration:
-    """Time the networks of the named systems and segmenters, in a process that then leaves the device."""
-    return call_apart("timing networks", _calibrate, protocol, tuple(names), precision)
+    """Time the named systems and segmenters in a process that leaves the device; a plan that was timed is read back."""
+    started, revision = time.monotonic(), git_revision()
+    gpus = sorted(one.name for one in Path("/proc/driver/nvidia/gpus").glob("*"))
+    gpus.append(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    kept = KeptSpeeds((machine(), gpus, versions(), precision, protocol.quick_start))
+    key = (revision, protocol.paper, as_plain(protocol), list(names))
+    found = None if revision.endswith("+changes") else kept.get(key)
+    if found is None or not set(names) <= set(found.speeds):
+        found = call_apart("timing networks", _calibrate, protocol, tuple(names), precision, kept)
+        kept.put(key, found)
+    return replace(found, seconds=time.monotonic() - started)
 
 
-def _calibrate(protocol: Protocol, names: Sequence[str], precision: str) -> Calibration:
+def _calibrate(protocol: Protocol, names: Sequence[str], precision: str, kept: KeptSpeeds) -> Calibration:
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import_tensorflow()
-    from covid_keras.common.provenance import machine
     from covid_keras.training.devices import describe_device, set_graph_optimizer, set_precision
 
-    started, gpus, here = time.monotonic(), describe_device()["gpus"], machine()
+    gpus, here = describe_device()["gpus"], machine()
     set_precision(precision)
     set_graph_optimizer(protocol.quick_start)
-    timer, paper = _Timer(time.perf_counter if gpus else time.process_time), load_paper(protocol.paper)
-    subjects = progress(_subjects(paper, protocol, names), "timing networks", len(names), "network")
-    speeds = {name: timer.speed(subject) for name, subject in subjects}
     device = ", ".join(map(str, gpus)) or f"{here['cores']} CPU cores, {here['processor']}"
     memory = _gpu_memory() if gpus else psutil.virtual_memory().total
-    return Calibration(speeds, device, memory, not gpus, time.monotonic() - started)
+    calibration = Calibration({}, device, memory, not gpus, 0.0)
+    timer, paper = _Timer(time.perf_counter if gpus else time.process_time), load_paper(protocol.paper)
+    for name, subject in progress(_subjects(paper, protocol, names), "timing networks", len(names), "network"):
+        if known := kept.get(subject.key):
+            timer.known[subject.key] = next(iter(known.speeds.values()))
+        calibration.speeds[name] = speed = timer.speed(subject)
+        kept.put(subject.key, replace(calibration, speeds={name: speed}))
+    return calibration
 
 
 def _gpu_memory() -> int:
@@ -163,11 +203,16 @@ class Subject:
     def key(self) -> tuple[Any, ...]:
         """What decides on the speed: shapes and trained layers of all but the output, batch and optimiser."""
         layers = (
-            (type(layer).__name__, str(layer.output.shape), bool(layer.trainable_weights))
+            (
+                type(layer).__name__,
+                str([layer.output.shape, [w.shape for w in layer.weights]]),
+                bool(layer.trainable_weights),
+            )
             for network, _ in self.passes
             for layer in network.layers[:-1]
         )
-        return (self.batch, self.piece, type(self.model.optimizer).__name__, self.shares, self.augment is None, *layers)
+        kinds = (type(self.model).__name__, type(self.model.optimizer).__name__)
+        return (self.batch, self.piece, *kinds, self.shares, self.augment is None, *layers)
 
 
 def _subjects(paper: Paper, protocol: Protocol, names: Sequence[str]) -> Iterator[tuple[str, Subject]]:
@@ -213,9 +258,8 @@ def _of_segmenter(paper: SegmentingPaper, protocol: Protocol, name: str) -> Subj
     model, (loss, metrics) = kind.network(settings), kind.losses()
     model.compile(keras.optimizers.Adam(settings.learning_rate), loss, metrics=metrics, jit_compile=False)
     _build_optimizer(model)
-    batch = settings.batch_size
-    piece = protocol.at_a_time(batch) % batch
-    return Subject(model, [(model, 1)], (settings.size, settings.size, 2), batch, piece)
+    batch, target = settings.batch_size, (settings.size, settings.size, 2)
+    return Subject(model, [(model, 1)], target, batch, protocol.at_a_time(batch) % batch)
 
 
 def _build_optimizer(model: keras.Model) -> None:
@@ -295,6 +339,7 @@ class _Timer:
         while True:
             data = [tf.random.uniform((batch, *one)) for one in (subject.shape, subject.target)]
             try:
+                self._timed(lambda data=data: run(*data))  # prepares
                 steps.append((batch, self._best(lambda data=data: run(*data))))
             except tf.errors.ResourceExhaustedError:
                 if not steps:
@@ -302,12 +347,11 @@ class _Timer:
                 return start, steps
             if batch >= subject.batch or steps[-1][1] >= (LONG if len(steps) > 1 else ENDLESS):
                 return start, steps
-            batch = min(2 * batch, subject.batch)
+            batch = min(max(2 * batch, int(batch * LONG / steps[-1][1])), subject.batch)
 
     def _best(self, run: Callable[[], Any]) -> float:
-        """Return the smallest of a few times; a long run is not repeated. The first run prepares the others."""
+        """Return the smallest of a few times; a long run is not repeated."""
         times: list[float] = []
-        self._timed(run)
         while len(times) < ROUNDS and min(times, default=0.0) < LONG:
             times.append(self._timed(run)[0])
         return min(times)
@@ -327,11 +371,14 @@ class _Timer:
         import tensorflow as tf
 
         images = tf.random.uniform((batch, *subject.shape))
-        forward = tf.function(lambda images: subject.model(images, training=False))
+        specs = [tf.TensorSpec((None, *subject.shape), tf.float32)]
+        forward = tf.function(lambda images: subject.model(images, training=False), input_signature=specs)
+        self._timed(lambda: forward(images))
         seconds = self._best(lambda: forward(images)) / batch
         if subject.augment is None or self.clock is not time.process_time:
             return seconds, 0.0
         augment = tf.function(subject.augment)
+        augment(images)
         return seconds, self._best(lambda: augment(images)) / batch
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import keras
 import pytest
 from keras import layers
 
 from covid_keras.paper.unfreezing import HEAD, WHOLE, Stage
-from covid_keras.training.calibration import Subject, _Timer, backward_shares
+from covid_keras.training.calibration import Calibration, KeptSpeeds, Speed, Subject, _Timer, backward_shares
 
 
 def network() -> keras.Model:
@@ -47,3 +48,45 @@ def test_a_stage_needs_the_backward_pass_above_its_lowest_layer():
     assert top == pytest.approx(0.5, abs=0.01)
     assert whole == 1
     assert all(layer.trainable for layer in model.layers)
+
+
+SPEED = Speed(1.0, 0.5, 0.3, 0.1, (0.5, 1.0), memory=40, per_image=2, weights=1, state=3)
+
+
+def test_a_kept_speed_is_that_of_its_key_and_conditions(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept, found = KeptSpeeds(("a processor", "float32")), Calibration({"net": SPEED}, "a device", 7, True, 2.0)
+    assert kept.get("key") is None
+    kept.put("key", found)
+    assert kept.get("key") == found
+    assert kept.get("another") is None
+    assert KeptSpeeds(("another processor", "float32")).get("key") is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"speeds": [], "seconds": 1}', b'{"speeds": {"net": {"step": "x"}}}'])
+def test_a_damaged_speed_is_measured_again(damage, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept, found = KeptSpeeds(()), Calibration({"net": SPEED}, "a device", 7, True, 2.0)
+    kept.put("key", found)
+    next(tmp_path.rglob("speeds/*.json")).write_bytes(damage)
+    assert kept.get("key") is None
+    kept.put("key", replace(found, memory=8))
+    assert kept.get("key").memory == 8
+
+
+def test_without_a_writable_cache_nothing_is_kept(tmp_path, monkeypatch):
+    (tmp_path / "covid_keras").write_text("a file where the folder belongs")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    KeptSpeeds(()).put("key", Calibration({"net": SPEED}, "a device", 7, True, 2.0))
+    assert KeptSpeeds(()).get("key") is None
+
+
+def test_a_network_with_other_kernels_is_timed_on_its_own():
+    inputs = keras.Input((16, 16, 4))
+    keys = []
+    for size in (3, 5):
+        x = layers.Flatten()(layers.Conv2D(4, size, padding="same")(inputs))
+        model = keras.Model(inputs, layers.Dense(2)(x))
+        model.compile("adam", "mse", jit_compile=False)
+        keys.append(Subject(model, [(model, 1)], (2,), 4).key)
+    assert keys[0] != keys[1]
