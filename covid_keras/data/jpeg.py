@@ -27,6 +27,7 @@ _SEQUENTIAL = frozenset({0xC0, 0xC1})
 # More consecutive zero bytes than a block has coefficients.
 _ZEROS = bytes(32)
 # libjpeg prints only its first warning, so segments without pixels, which may cause harmless ones, are left out.
+_ALL_COEFFICIENTS = b"\x00\x3f\x00"
 _WITHOUT_PIXELS = frozenset({*range(0xE0, 0xF0), _COMMENT})
 _LOSS = re.compile(
     rb"^(?:Corrupt JPEG data: |Premature end of JPEG file|Inconsistent progression sequence ).*\n?", re.MULTILINE
@@ -76,11 +77,16 @@ def _pixel_data(path: Path, content: bytes) -> bytes:
         elif marker == _TABLES:
             speaking |= _zeros_speak(body)
         elif marker == _SOS and len(body) >= 4:
-            _mark(missing, body)
             scans += 1
+            if frame in _SEQUENTIAL:  # whose decoder reads all coefficients, and warns if others are stated
+                body = body[:-3] + _ALL_COEFFICIENTS
+            _mark(missing, body)
         if scans > _MOST_SCANS or len(parts) > 2 * _MOST_SEGMENTS:
             raise damaged(path, f"it has more than {_MOST_SCANS} scans or {_MOST_SEGMENTS:,} segments")
-        parts += [content[found.start() : place]] if marker not in _WITHOUT_PIXELS | {_SOI} else []
+        if marker == _SOS:
+            parts += [content[found.start() : start + 2], body]
+        elif marker not in _WITHOUT_PIXELS | {_SOI}:
+            parts += [content[found.start() : place]]
     else:
         parts.append(content[place:].rstrip(b"\0"))
     if any(one.any() for one in missing.values()):

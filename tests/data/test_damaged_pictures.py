@@ -66,6 +66,16 @@ def test_what_is_not_of_the_pixels_of_a_jpeg_is_ignored(tmp_path, kind):
         assert np.array_equal(reads(tmp_path, other), reads(tmp_path, sound))
 
 
+def test_coefficients_stated_wrongly_in_a_sequential_jpeg_are_ignored(tmp_path, capfd):
+    sound = encoded(GREY, "JPEG")
+    place = sound.index(b"\xff\xda") + 7
+    assert sound[place : place + 3] == b"\0\x3f\0"
+    odd = sound[:place] + b"\0\x05\0" + sound[place + 3 :]
+    assert np.array_equal(reads(tmp_path, odd), reads(tmp_path, sound))
+    refuses(tmp_path, zeroed(odd))
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_lossless_jpeg_of_any_depth(bits):
     frame = bytearray(lossless_jpeg(GREY[:60, :64]))
