@@ -21,6 +21,7 @@ def facts(found: Comparison) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield, in the order of the page, the block of a sentence and its values; what cannot be said is left out."""
     for block, of, tests in (
         *((block, of, (test,)) for test in OF_COVID for block, of in (("best", best_one), ("first", first_one))),
+        ("unlearnt", unlearnt, STEPS),
         ("falls", falls, STEPS),
         ("floor", floor_one, (*OF_COVID, *OF_FINDING)),
         ("held", held, OF_COVID),
@@ -104,6 +105,14 @@ def falls(found: Comparison, before: str) -> dict[str, Any] | None:
         "chance": titles(left["across"]),
         "worse": titles(left["below"]),
     }
+
+
+def unlearnt(found: Comparison, test: str) -> dict[str, Any] | None:
+    """Return the methods of the papers that are not above chance where they should be: on patients of their sources."""
+    names = [name for name in found.methods(test) if name not in FLOORS]
+    left = by_side({name: found.drawn[name, test]["auc"].estimate() for name in names}, CHANCE)
+    names = titles([*left["below"], *left["across"]])
+    return {"names": names} if names else None
 
 
 def floor_one(found: Comparison, test: str) -> dict[str, Any] | None:

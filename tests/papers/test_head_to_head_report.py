@@ -144,6 +144,13 @@ def test_the_better_floor_is_set_against_the_methods_of_the_papers(gaps, words):
     assert words in said(compared(gaps), "Floors")
 
 
+def test_methods_that_did_not_learn_are_named():
+    text = said(compared({"fucitnet": 2, "base_cnn": 0}), "Too little training")
+    assert NAMES["base_cnn"] in text
+    assert NAMES["fucitnet"] not in text
+    assert "Too little training" not in dict(sentences(compared({"fucitnet": 2, "thumbnail": 0})))
+
+
 def test_thresholds_of_validation_lose_their_specificity_where_scores_are_shifted():
     text = said(compared({"fucitnet": 2, "base_cnn": 2}, shift=1.0), "Thresholds")
     assert "2 of 2 clearly less than 90 %" in text
