@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from covid_keras.audit.confusion import METRICS
@@ -114,8 +115,9 @@ class Book:
         """Return whether the cell's row has standard deviations, but its number of trainings is not stated."""
         return cell.facts.executions == 1 and (cell.table, cell.row) in self._deviating
 
+    @cached_property
     def shares(self) -> list[tuple[PublishedCell, int]]:
-        """Return all cells that are proportions of a stated number of images."""
+        """All cells that are proportions of a stated number of images."""
         found = [(cell, self.images(cell)) for cell in self.numbers]
         return [(cell, images) for cell, images in found if images]
 
@@ -154,12 +156,19 @@ class Book:
 
     def usual_decimals(self, cell: PublishedCell) -> int:
         """Return the most common number of decimals for the cell's table and unit."""
-        same = [other.decimals for other in self.numbers if (other.table, other.unit) == (cell.table, cell.unit)]
-        return Counter(same).most_common(1)[0][0]
+        return self._decimals[cell.table, cell.unit].most_common(1)[0][0]
 
+    @cached_property
+    def _decimals(self) -> dict[tuple[str, str], Counter[int]]:
+        found: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+        for cell in self.numbers:
+            found[cell.table, cell.unit][cell.decimals] += 1
+        return found
+
+    @cached_property
     def stated_images(self) -> list[int]:
-        """Return all numbers of images that the paper states for a share or a confusion matrix, in ascending order."""
-        own = {images for _, images in self.shares()}
+        """All numbers of images that the paper states for a share or a confusion matrix, in ascending order."""
+        own = {images for _, images in self.shares}
         own |= {int(sum(cell.mean for cell in cells)) for cells in self.matrices().values()}
         return sorted(own)
 

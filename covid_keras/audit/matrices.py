@@ -169,7 +169,7 @@ def _may_be_sum(book: Book, cell: PublishedCell, matrix: Matrix) -> bool:
 
 def _like_them(book: Book, tables: set[str]) -> Iterator[Finding]:
     """Yield the other means of these tables that, as results of one training too, would be impossible shares."""
-    for cell, images in book.shares():
+    for cell, images in book.shares:
         if cell.table in tables and cell.facts.executions > 1 and not counts_for(value_of(cell), images):
             proof = (
                 f"Other means of the table come from one training; if this one does too, no whole number out of "

@@ -46,7 +46,7 @@ def grim(book: Book) -> Iterator[Finding]:
     values are known exactly only if the paper states folds of equal size. Otherwise an accuracy that fits equal folds
     is consistent, and any other is left open, because folds by patient or by class differ in size.
     """
-    for cell, images in book.shares():
+    for cell, images in book.shares:
         runs, folds, quantity = cell.facts.executions, cell.facts.folds, book.quantity(cell)
         grid = images // folds * runs
         if cell.facts.equal_folds == "classes" or (cell.facts.equal_folds and quantity in _ALWAYS_DEFINED):
@@ -89,7 +89,7 @@ def _grim(book: Book, cell: PublishedCell, images: int, grid: int) -> Finding:
     proof = f"No whole number out of {of} is {as_printed(cell)}" + (f": {beside}." if beside else ".")
     if counts_for(value_of(cell, cut=True), grid) and grid * step < UNLIKELY:
         return explain("grim", TRUNCATED, f"{proof} With digits cut off, one of them is.", cell)
-    tried = [n for n in book.stated_images() if n != images]
+    tried = [n for n in book.stated_images if n != images]
     others = [n for n in tried if counts_for(values, n)]
     if grid == images and len(others) == 1 and sum(min(1, n * step) for n in tried) < UNLIKELY:
         return explain("grim", f"{others[0]:,} images, which the paper states elsewhere", proof, cell)
