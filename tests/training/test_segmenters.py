@@ -343,12 +343,14 @@ def test_the_segmenter_marks_a_cohort_as_it_was_measured(trained, made, tmp_path
     assert TrainedSegmenter(KIND, trained).key["algorithm"] == "made 1"
 
 
-def test_altered_weights_are_refused(trained, tmp_path):
-    for name in ("record.json", "weights.h5"):
-        (tmp_path / name).write_bytes((trained / name).read_bytes())
-    with open(tmp_path / "weights.h5", "ab") as stream:
+@pytest.mark.parametrize("name", ["record.json", "weights.h5", "history.csv"])
+def test_what_was_altered_is_refused(trained, tmp_path, name):
+    for one in ("record.json", "weights.h5", "history.csv"):
+        (tmp_path / one).write_bytes((trained / one).read_bytes())
+    TrainedSegmenter(KIND, tmp_path)
+    with open(tmp_path / name, "ab") as stream:
         stream.write(b"0")
-    with pytest.raises(UserError, match=r"weights\.h5"):
+    with pytest.raises(UserError, match=name):
         TrainedSegmenter(KIND, tmp_path)
     with pytest.raises(UserError, match=r"record\.json"):
         TrainedSegmenter(KIND, tmp_path / "nothing")
