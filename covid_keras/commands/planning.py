@@ -62,7 +62,8 @@ def print_plan(plan: Plan, precision: str) -> None:
     paper, protocol, left_out = plan.paper, plan.protocol, plan.settings["left_out"]
     running = [name for name in protocol.systems if name not in left_out]
     published = protocol.profile == paper.profiles[0]
-    names = list(protocol.systems) if published else running
+    excluded = paper.excluded(protocol)
+    names = [name for name in protocol.systems if name not in excluded] if published else running
     with tempfile.TemporaryDirectory(prefix="covid-keras-") as folder:
         made = plan.cache / "made" if plan.cache.is_dir() else Path(folder, "made")
         cohort = None if published else paper.cohort(protocol, plan.data, made)
@@ -72,7 +73,8 @@ def print_plan(plan: Plan, precision: str) -> None:
         if reason := missing_collection((name,), plan.data):
             say(f"{name}: {reason}")
     if published and left_out:
-        say("What follows counts all systems of the profile, as if the paper's images and weights were at hand.")
+        others = ", but those that no data makes run" if excluded else ""
+        say(f"What follows counts all systems{others}, as if the paper's images and weights were at hand.")
     print_grades(paper, protocol, possible_use(paper, protocol, names, cohort, precision))
     for line in weights_found(paper, protocol, names):
         say(f"Initial weights: {line}")

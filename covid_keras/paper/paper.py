@@ -107,9 +107,14 @@ class Paper:
         images = self.missing_images(protocol, data)
         for name in protocol.systems:
             system = self.system(name)
-            if reason := images.get(name) or system.missing(protocol, data):
+            if reason := system.excluded(protocol) or images.get(name) or system.missing(protocol, data):
                 found[name] = reason
         return self._with_all_above(found, protocol)
+
+    def excluded(self, protocol: Protocol) -> dict[str, str]:
+        """Return the systems that no data makes run in a profile, and those that build on them, with the reasons."""
+        reasons = {name: self.system(name).excluded(protocol) for name in protocol.systems}
+        return self._with_all_above({name: reason for name, reason in reasons.items() if reason}, protocol)
 
     def _with_all_above(self, missing: Mapping[str, str], protocol: Protocol) -> dict[str, str]:
         """Return the systems that are missing or build on one that is, each with the reason."""

@@ -115,7 +115,11 @@ class System:
 
     def missing(self, protocol: Protocol, data: Path | None) -> str | None:
         """Return None if all that it needs is available, else what is missing; it is then left out."""
-        return None
+        return self.excluded(protocol) or None
+
+    def excluded(self, protocol: Protocol) -> str:
+        """Return why no data makes it run in this profile; "" if some does."""
+        return ""
 
     def imagenet(self, protocol: Protocol) -> dict[str, str]:
         """Return the files of keras.applications that its training starts from.

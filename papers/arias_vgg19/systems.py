@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -64,11 +63,10 @@ class SourceControl(Vgg):
             chosen &= table["finding"].fillna("") != labels.NO_FINDING
         return chosen.to_numpy()
 
-    def missing(self, protocol: Protocol, data: Path | None) -> str | None:
-        """Return None if the cohort has non-COVID-19 pneumonia from both collections."""
-        if isinstance(labels.COHORTS.settings(protocol), labels.PublishedCohort):
-            return "the paper's COVID-19 collections label no other pneumonia"
-        return None
+    def excluded(self, protocol: Protocol) -> str:
+        """Return "" if the cohort has non-COVID-19 pneumonia from both collections."""
+        published = isinstance(labels.COHORTS.settings(protocol), labels.PublishedCohort)
+        return "the paper's COVID-19 collections label no other pneumonia" if published else ""
 
 
 class BestVgg(BestOf):

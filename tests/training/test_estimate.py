@@ -8,6 +8,7 @@ import pytest
 
 from covid_keras.commands import reproduce
 from covid_keras.commands.main import make_parser
+from covid_keras.paper.registered import load_paper
 from covid_keras.training import estimate
 from covid_keras.training.calibration import Calibration, Speed, fitted
 from covid_keras.training.estimate import GIB, Estimate
@@ -64,6 +65,12 @@ def test_the_plan_of_a_paper_without_data_leaves_nothing_behind(paper, tmp_path,
     for words in ("Runs: nothing", "no data folder", "Initial weights: ", "to be fetched", "image-epochs", "disk"):
         assert words in out
     assert list(tmp_path.iterdir()) == []
+    before, _, counted = out.partition("image-epochs")
+    excluded = load_paper(paper).excluded(load_paper(paper).protocol("paper"))
+    assert bool(excluded) == (paper == "arias")
+    for name, reason in excluded.items():
+        assert reason in before
+        assert load_paper(paper).system(name).title[:44] not in counted
 
 
 def calibration_of(names) -> Calibration:
