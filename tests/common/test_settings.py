@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any, Literal
 
 import pytest
+import yaml
 
 from covid_keras.common.errors import UserError
 from covid_keras.common.settings import Positive, as_plain, build, merge, parse_yaml, read_yaml
@@ -101,6 +102,12 @@ def test_bad_yaml(tmp_path, text):
 )
 def test_numbers_without_end_and_types_that_json_lacks_are_not_read(text):
     refused("^x: is not valid YAML.*(digits|type)", parse_yaml, f"{{size: [{text}]}}", "x")
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, yaml.BaseLoader])
+@pytest.mark.parametrize("tag", ["!!python/object:os.system", "!!python/name:os", "!own", "!!set"])
+def test_a_type_of_another_language_is_not_read(tag, loader):
+    refused("type|tag|constructor", parse_yaml, f"{{name: {tag} x}}", "x", loader)
 
 
 def test_a_date_stays_text():
