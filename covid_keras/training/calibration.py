@@ -7,6 +7,7 @@ time counts, which other programs hardly change: seconds are then those of one c
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -144,6 +145,7 @@ def _calibrate(protocol: Protocol, names: Sequence[str], precision: str, kept: K
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import_tensorflow()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # each network is traced anew, of which it warns
     from covid_keras.training.devices import describe_device, set_graph_optimizer, set_precision
 
     gpus, here = describe_device()["gpus"], machine()
