@@ -304,6 +304,9 @@ def _decode(path: Path, data: Dataset) -> np.ndarray:
 
 def _by_palette(path: Path, stored: np.ndarray, header: Dataset) -> Picture:
     """Convert each palette index that occurs, then the image by a table, which takes little memory."""
+    if stored.dtype.itemsize > 2:
+        problem = f"its palette has indices of {8 * stored.dtype.itemsize} bits, which DICOM does not know"
+        raise UserError(path, problem, "Save it as grey PNG")
     codes, present = _codes(stored)
     colours = _palette_colours(path, present.view(stored.dtype), header)
     small = small_colours(_looked_up(codes, present, colours))

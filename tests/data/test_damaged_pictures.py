@@ -222,6 +222,17 @@ def test_dicom(tmp_path, syntax):
     refuses(tmp_path, whole[: len(whole) * 2 // 3], words="damaged or truncated|is not a DICOM file with an image")
 
 
+def test_a_palette_of_more_than_16_bits(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    wide = GREY.astype(np.uint32)
+    content = pydicom.dcmread(io.BytesIO(dicom(pydicom, wide.tobytes(), "ExplicitVRLittleEndian", DEEP)))
+    content.BitsAllocated, content.BitsStored, content.HighBit = 32, 32, 31
+    content.PhotometricInterpretation = "PALETTE COLOR"
+    with io.BytesIO() as stream:
+        content.save_as(stream)
+        refuses(tmp_path, stream.getvalue(), words="palette")
+
+
 def test_a_frame_of_another_size_than_the_header(tmp_path):
     pydicom = pytest.importorskip("pydicom")
     large = np.zeros((700, 900), np.uint8)

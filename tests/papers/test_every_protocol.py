@@ -262,12 +262,12 @@ def settings_in(schema: type, above: str) -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize("schema", schemas(), ids=lambda one: f"{one.__module__}.{one.__name__}")
 def test_every_number_of_a_protocol_is_bounded(schema):
-    for path, hint in settings_in(schema, schema.__name__):
+    for _, hint in settings_in(schema, schema.__name__):
         adapter = TypeAdapter(hint)
         for number in (10**18, -(10**18), 1e30, -1e30):
             for value in (number, [number], [number] * 2, {"x": number}, {"x": {"x": number}}):
                 with pytest.raises(ValidationError):
-                    print(path, value, adapter.validate_json(json.dumps(value), strict=True))
+                    adapter.validate_json(json.dumps(value), strict=True)
 
 
 @pytest.mark.parametrize("value", ["-1", "null", "[]", "x"])
